@@ -1,0 +1,161 @@
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.forms import BaseUserCreationForm, ReadOnlyPasswordHashField
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.shortcuts import redirect
+from django.utils.html import format_html
+
+from accounts import services
+from accounts.models import Group, Organization, User
+from accounts.services import LastAdministrator
+from opsera_portal.admin_site import PortalModelAdmin
+from opsera_portal.request_context import person_of
+
+
+@admin.register(Organization)
+class OrganizationAdmin(PortalModelAdmin):
+    """Operators make organizations; Administrators see and change the policy of their own."""
+
+    may_change = True
+    list_display = ["name", "slug", "max_token_lifetime_days", "created_at"]
+    search_fields = ["name", "slug"]
+    fields = ["name", "slug", "max_token_lifetime_days"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return person_of(request).is_superuser
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Organization]:
+        organizations = super().get_queryset(request)
+        return (
+            organizations
+            if person_of(request).is_superuser
+            else organizations.filter(pk=person_of(request).organization_id)
+        )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
+        # The slug stands in every token as `account`: it stays what it was.
+        return ["slug"] if obj else []
+
+    def save_model(self, request: HttpRequest, obj: Organization, form: Any, change: bool) -> None:
+        services.save_policy(actor=person_of(request), organization=obj, request=request)
+
+
+class NewUserForm(BaseUserCreationForm[User]):
+    class Meta:
+        model = User
+        fields = ["email", "name", "site_role", "organization"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "organization" in self.fields:
+            self.fields["organization"].required = True
+
+
+class ChangeUserForm(forms.ModelForm[User]):
+    password = ReadOnlyPasswordHashField(label="Password")
+
+    class Meta:
+        model = User
+        fields = ["email", "name", "site_role", "is_active", "password"]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        try:
+            services.check_administrator_stays(
+                User.objects.get(pk=self.instance.pk),
+                is_active=cleaned.get("is_active", self.instance.is_active),
+                site_role=cleaned.get("site_role", self.instance.site_role),
+            )
+        except LastAdministrator as error:
+            raise forms.ValidationError(str(error)) from None
+        return cleaned
+
+
+@admin.register(User)
+class UserAdmin(PortalModelAdmin):
+    """People are deactivated and never deleted: their entries and their tokens' metadata stay theirs."""
+
+    may_add = True
+    may_change = True
+    list_display = ["email", "name", "organization", "site_role", "is_active", "last_login"]
+    list_filter = ["site_role", "is_active"]
+    search_fields = ["email", "name"]
+    list_select_related = ["organization"]
+    readonly_fields = ["organization_name", "is_superuser", "last_login", "created_at"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        users: QuerySet[User] = User.objects.visible_to(person_of(request))
+        return users
+
+    def get_form(self, request: HttpRequest, obj: Model | None = None, change: bool = False, **kwargs: Any) -> Any:
+        kwargs["form"] = ChangeUserForm if obj else NewUserForm
+        return super().get_form(request, obj, change, **kwargs)
+
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        if obj is None:
+            passwords = ["password1", "password2"]
+            organization = ["organization"] if person_of(request).is_superuser else []
+            return ["email", "name", "site_role", *organization, *passwords]
+        return [
+            "email",
+            "name",
+            "organization_name",
+            "site_role",
+            "is_active",
+            "password",
+            *self.readonly_fields[1:],
+        ]
+
+    @admin.display(description="Organization")
+    def organization_name(self, user: User) -> str:
+        return str(user.organization or "–")
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except LastAdministrator as error:
+            # The form had let it pass; someone else demoted the other Administrator in the same moment.
+            self.message_user(request, str(error), messages.ERROR)
+            return redirect(request.path)
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        if not change and not person_of(request).is_superuser:
+            obj.organization = person_of(request).own_organization
+        services.save_user(actor=person_of(request), user=obj, is_new=not change, request=request)
+
+
+@admin.register(Group)
+class GroupAdmin(PortalModelAdmin):
+    may_add = True
+    may_change = True
+    may_delete = True
+    list_display = ["name", "organization", "member_count"]
+    search_fields = ["name"]
+    list_select_related = ["organization"]
+    fields = ["name", "members"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
+        return Group.objects.of_organization_of(person_of(request)).prefetch_related("members")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return super().has_add_permission(request) and not person_of(request).is_superuser
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        kwargs["queryset"] = User.objects.of_organization_of(person_of(request))
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
+    @admin.display(description="Members")
+    def member_count(self, group: Group) -> str:
+        return format_html("{}", len(group.members.all()))
+
+    def save_model(self, request: HttpRequest, obj: Group, form: Any, change: bool) -> None:
+        if not change:
+            obj.organization = person_of(request).own_organization
+        members = sorted(user.email for user in form.cleaned_data.get("members", []))
+        services.save_group(actor=person_of(request), group=obj, is_new=not change, request=request, members=members)
+
+    def delete_model(self, request: HttpRequest, obj: Group) -> None:
+        services.delete_group(actor=person_of(request), group=obj, request=request)

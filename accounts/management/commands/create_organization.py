@@ -1,0 +1,50 @@
+"""The first thing on an empty installation: an organization and its Administrator."""
+
+from argparse import ArgumentParser
+from getpass import getpass
+from typing import Any
+
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.models import User
+from accounts.services import create_organization
+
+
+class Command(BaseCommand):
+    help = "Makes an organization with its first Administrator. Asks for what is not given."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--organization", help="name of the organization")
+        parser.add_argument("--email", help="e-mail address of its Administrator")
+        parser.add_argument("--name", help="name of its Administrator")
+        parser.add_argument("--password", help="better left out: it is asked for, and not shown")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            organization = options["organization"] or input("Name of the organization: ")
+            email = options["email"] or input("E-mail address of its Administrator: ")
+            name = options["name"] or input("Name of its Administrator: ")
+            password = options["password"] or self._ask_password(User(email=email, name=name))
+            validate_password(password, User(email=email, name=name))
+            made, user = create_organization(
+                name=organization, administrator={"email": email, "name": name, "password": password}
+            )
+        except ValidationError as error:
+            raise CommandError(" ".join(error.messages)) from None
+        except (EOFError, KeyboardInterrupt):
+            raise CommandError("Nothing was made.") from None
+        self.stdout.write(f"Made “{made}” with {user.email} as its Administrator.")
+
+    def _ask_password(self, user: User) -> str:
+        while True:
+            password = getpass("Password (at least 12 characters): ")
+            try:
+                validate_password(password, user)
+            except ValidationError as error:
+                self.stderr.write(" ".join(error.messages))
+                continue
+            if password == getpass("Again: "):
+                return password
+            self.stderr.write("The two were not the same.")

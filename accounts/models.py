@@ -1,0 +1,181 @@
+"""People, the organizations they belong to, and groups of them."""
+
+import uuid
+from typing import Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
+from django.db import models
+from django.db.models.functions import Lower
+
+from accounts.querysets import OrganizationRowsQuerySet, UserQuerySet
+from accounts.roles import ROLES, Ability, RoleDescription, SiteRole
+
+DEFAULT_MAX_TOKEN_LIFETIME_DAYS = 92
+
+
+class Organization(models.Model):
+    """The customer. Owns everything else; nothing crosses from one organization to another."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=100, unique=True)
+    slug = models.SlugField(
+        max_length=50,
+        unique=True,
+        help_text="Short name in tokens and in the API, where it is called account.",
+    )
+    max_token_lifetime_days = models.PositiveSmallIntegerField(
+        "longest life of a token, in days",
+        default=DEFAULT_MAX_TOKEN_LIFETIME_DAYS,
+        validators=[MinValueValidator(1), MaxValueValidator(366)],
+        help_text="1 to 366. Tokens that were made for longer are blocked from their next use on.",
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(max_token_lifetime_days__gte=1, max_token_lifetime_days__lte=366),
+                name="organization_max_token_lifetime_1_to_366_days",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type: ignore[misc]
+    use_in_migrations = False
+
+    def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        user = User(email=email, **fields)
+        user.set_password(password)
+        user.full_clean(exclude=["password"])
+        user.save(using=self._db)
+        return user
+
+    def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> "User":
+        """An operator of the installation: no organization, Django admin only."""
+        return self.create_user(email, password, is_superuser=True, **fields)
+
+    def get_by_natural_key(self, username: str | None) -> "User":
+        user: User = self.get(email__iexact=username)
+        return user
+
+
+class User(AbstractBaseUser):
+    """A person. Signs in with an e-mail address, belongs to one organization and has one site role."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    email = models.EmailField("e-mail address", max_length=254)
+    name = models.CharField(max_length=100)
+    organization = models.ForeignKey(
+        Organization, on_delete=models.PROTECT, related_name="users", null=True, blank=True
+    )
+    site_role = models.CharField(max_length=20, choices=SiteRole, default=SiteRole.GUEST)
+    is_active = models.BooleanField(
+        "active",
+        default=True,
+        help_text="Someone who is not active cannot sign in, and none of their tokens work.",
+    )
+    is_superuser = models.BooleanField(
+        "operator", default=False, help_text="Operates the installation; belongs to no organization."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    USERNAME_FIELD = "email"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = ["name"]
+
+    objects: ClassVar[UserManager] = UserManager()
+
+    class Meta:
+        ordering = ["email"]
+        constraints = [
+            models.UniqueConstraint(
+                Lower("email"),
+                name="user_email_unique",
+                violation_error_message="Someone with this e-mail address exists already.",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(is_superuser=True, organization__isnull=True)
+                | models.Q(is_superuser=False, organization__isnull=False),
+                name="user_has_organization_or_operates",
+                violation_error_message="A user belongs to one organization; an operator belongs to none.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.email
+
+    def clean(self) -> None:
+        self.email = self.email.strip().lower()
+        if not self.name.strip():
+            raise ValidationError({"name": "Enter a name."})
+
+    @property
+    def role(self) -> RoleDescription:
+        return ROLES[SiteRole(self.site_role)]
+
+    def may(self, ability: Ability) -> bool:
+        """Whether this person's site role allows ``ability`` in their organization, now."""
+        return self.is_active and self.organization_id is not None and ability in self.role.abilities
+
+    @property
+    def own_organization(self) -> Organization:
+        """The organization of a member. Operators have none, and nothing that asks for it is theirs to do."""
+        if self.organization is None:
+            raise PermissionDenied("Operators of the installation belong to no organization.")
+        return self.organization
+
+    @property
+    def may_read_organization_logs(self) -> bool:
+        """For the floors below this app, which know people by their properties only."""
+        return self.may(Ability.READ_LOGS)
+
+    @property
+    def may_read_organization_tokens(self) -> bool:
+        return self.may(Ability.READ_TOKENS)
+
+    # Django admin asks for these. Which rows an Administrator meets there is decided by the querysets.
+
+    @property
+    def is_staff(self) -> bool:
+        return self.is_active and (self.is_superuser or self.may(Ability.MANAGE_ORGANIZATION))
+
+    def has_perm(self, perm: str, obj: object = None) -> bool:
+        return self.is_active and self.is_superuser
+
+    def has_perms(self, perm_list: list[str], obj: object = None) -> bool:
+        return all(self.has_perm(perm, obj) for perm in perm_list)
+
+    def has_module_perms(self, app_label: str) -> bool:
+        return self.is_staff
+
+
+class Group(models.Model):
+    """A named set of people, for access rules."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="groups")
+    name = models.CharField(max_length=50)
+    members = models.ManyToManyField(User, related_name="member_groups", blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = OrganizationRowsQuerySet["Group"].as_manager()
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(
+                "organization",
+                Lower("name"),
+                name="group_name_unique_in_organization",
+                violation_error_message="A group of this name exists already.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name

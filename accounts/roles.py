@@ -1,0 +1,80 @@
+"""The site roles and what each allows in the whole organization, as data (PRODUCT section 1).
+
+Everything that asks "may this person ...?" for something other than one pipeline asks here.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from django.db import models
+
+
+class SiteRole(models.TextChoices):
+    ADMINISTRATOR = "administrator", "Administrator"
+    POWER_USER = "power_user", "Power User"
+    USER = "user", "User"
+    GUEST = "guest", "Guest"
+    SECURITY_MANAGER = "security_manager", "Security Manager"
+    AUDITOR = "auditor", "Auditor"
+
+
+class Ability(Enum):
+    """What a site role may allow; the value is the sentence that the profile page shows."""
+
+    MANAGE_ORGANIZATION = "Manage users, their site roles and the organization's token policy."
+    MANAGE_GROUPS = "Make and change groups."
+    READ_USERS = "See the organization's users and groups."
+    READ_LOGS = "Read the organization's authentication log and activity log."
+    READ_TOKENS = "See the metadata of everyone's tokens."
+    EXPIRE_TOKENS = "Expire anyone's token."
+    SEE_ALL_PIPELINES = "See every pipeline, whatever its access rules."
+    CREATE_PIPELINES = "Create pipelines."
+    USE_PIPELINES = "Run pipelines, as far as their access rules allow."
+    EDIT_ALL_PIPELINES = "Edit steps and access rules of every pipeline."
+    OWN_TOKENS = "Make access tokens and read their log."
+
+
+@dataclass(frozen=True)
+class RoleDescription:
+    summary: str
+    abilities: frozenset[Ability]
+
+
+_EVERYONE = frozenset({Ability.OWN_TOKENS})
+_READERS = frozenset({Ability.READ_USERS, Ability.READ_LOGS, Ability.READ_TOKENS, Ability.SEE_ALL_PIPELINES})
+
+ROLES: dict[SiteRole, RoleDescription] = {
+    SiteRole.ADMINISTRATOR: RoleDescription("May do everything in the organization.", frozenset(Ability)),
+    SiteRole.POWER_USER: RoleDescription(
+        "Sees and runs every pipeline, edits steps and access rules, manages groups, reads both logs.",
+        _EVERYONE
+        | {
+            Ability.MANAGE_GROUPS,
+            Ability.READ_USERS,
+            Ability.READ_LOGS,
+            Ability.SEE_ALL_PIPELINES,
+            Ability.CREATE_PIPELINES,
+            Ability.USE_PIPELINES,
+            Ability.EDIT_ALL_PIPELINES,
+        },
+    ),
+    SiteRole.USER: RoleDescription(
+        "Uses the pipelines that are open to everyone or to them, and creates their own.",
+        _EVERYONE | {Ability.CREATE_PIPELINES, Ability.USE_PIPELINES},
+    ),
+    SiteRole.GUEST: RoleDescription(
+        "Sees what a User sees and changes nothing. Tokens of a Guest can only read.", _EVERYONE
+    ),
+    SiteRole.SECURITY_MANAGER: RoleDescription(
+        "Reads everything in the organization and may expire anyone's token.",
+        _EVERYONE | _READERS | {Ability.EXPIRE_TOKENS},
+    ),
+    SiteRole.AUDITOR: RoleDescription(
+        "Reads everything in the organization; changes nothing but their own tokens.",
+        _EVERYONE | _READERS,
+    ),
+}
+
+
+def roles_with(ability: Ability) -> list[SiteRole]:
+    return [role for role, description in ROLES.items() if ability in description.abilities]

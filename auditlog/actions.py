@@ -1,0 +1,53 @@
+"""The one writer of the activity log. Services call it inside of their own transaction."""
+
+import uuid
+from typing import TYPE_CHECKING, Any, Protocol
+
+from django.http import HttpRequest
+
+from auditlog.actions_list import Action, ActionType
+from auditlog.models import Activity
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+__all__ = ["Action", "ActionType", "record"]
+
+
+class Target(Protocol):
+    pk: Any
+
+
+def record(
+    *,
+    actor: "User",
+    action: Action,
+    target: Target,
+    request: HttpRequest | None = None,
+    **details: Any,
+) -> Activity:
+    """Adds one entry: who did what to what, with copies of the names, so that it still reads when they are gone.
+
+    For a failed sign-in the actor is the person whose account was tried. ``request`` gives address, request id and the
+    token, where one was used; commands and the worker have none. ``details`` must be JSON and must hold no secret.
+    """
+    if actor is None or actor.pk is None or target is None or target.pk is None:
+        raise ValueError("An action is recorded with its actor and its target.")
+    organization = getattr(target, "organization", None) or actor.organization
+    token = getattr(getattr(request, "token_use", None), "token", None)
+    return Activity.objects.create(
+        actor=actor,
+        actor_public_id=actor.pk,
+        actor_email=actor.email,
+        organization=organization,
+        account=organization.slug if organization else "",
+        type=action.type,
+        action=action,
+        target_id=str(target.pk),
+        target_name=str(target)[:254],
+        token=token,
+        token_name=token.name if token else "",
+        ip=getattr(request, "client_address", None),
+        request_id=getattr(request, "request_id", None) or uuid.uuid4(),
+        details=details,
+    )

@@ -1,0 +1,35 @@
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from auditlog.models import Activity, TokenUse
+from opsera_portal.admin_site import ReadOnlyAdmin
+from opsera_portal.request_context import person_of
+
+
+class LogAdmin(ReadOnlyAdmin):
+    """Entries of a log, for reading. Large logs are not counted for the pager."""
+
+    show_full_result_count = False
+    list_per_page = 50
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        queryset: QuerySet[Any] = self.model.objects.visible_to(person_of(request))
+        return queryset
+
+
+@admin.register(TokenUse)
+class TokenUseAdmin(LogAdmin):
+    list_display = ["at", "owner_email", "token_name", "method", "target", "status", "reason", "ip"]
+    list_filter = ["outcome", "reason"]
+    search_fields = ["owner_email", "token_name", "target"]
+    list_select_related = False
+
+
+@admin.register(Activity)
+class ActivityAdmin(LogAdmin):
+    list_display = ["at", "actor_email", "action", "target_name", "token_name", "ip"]
+    list_filter = ["type", "action"]
+    search_fields = ["actor_email", "target_name"]

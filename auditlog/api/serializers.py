@@ -1,0 +1,117 @@
+"""The published shape of log records, with our further fields behind the published ones (PRODUCT section 8)."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from auditlog.actions_list import Action, ActionType
+from auditlog.models import Activity, TokenUse
+from opsera_portal.api import scopes
+from opsera_portal.api.paging import MAX_PAGE_SIZE, PageQuery
+from opsera_portal.api.serializers import StrictSerializer
+
+
+class TokenUseSerializer(serializers.ModelSerializer[TokenUse]):
+    """One use of a token."""
+
+    _id = serializers.UUIDField(source="request_id", read_only=True)
+    id = serializers.UUIDField(source="request_id", read_only=True)
+    token_id = serializers.UUIDField(source="token_public_id", read_only=True)
+    user_id = serializers.UUIDField(source="owner_id", read_only=True, allow_null=True)
+    user_email = serializers.CharField(source="owner_email", read_only=True)
+    createdAt = serializers.DateTimeField(source="at", read_only=True)
+    updatedAt = serializers.DateTimeField(source="at", read_only=True)
+
+    class Meta:
+        model = TokenUse
+        fields = [
+            "_id",
+            "id",
+            "token_id",
+            "token_name",
+            "scope",
+            "method",
+            "target",
+            "status",
+            "outcome",
+            "reason",
+            "user_id",
+            "user_email",
+            "account",
+            "ip",
+            "user_agent",
+            "duration_ms",
+            "createdAt",
+            "updatedAt",
+        ]
+
+
+class ActivitySerializer(serializers.ModelSerializer[Activity]):
+    """One action of a person, or of a script in their name."""
+
+    _id = serializers.UUIDField(source="id", read_only=True)
+    user_id = serializers.UUIDField(source="actor_public_id", read_only=True)
+    user_email = serializers.CharField(source="actor_email", read_only=True)
+    createdAt = serializers.DateTimeField(source="at", read_only=True)
+    updatedAt = serializers.DateTimeField(source="at", read_only=True)
+
+    class Meta:
+        model = Activity
+        fields = [
+            "_id",
+            "id",
+            "user_id",
+            "user_email",
+            "type",
+            "action",
+            "target_id",
+            "target_name",
+            "account",
+            "token_name",
+            "ip",
+            "request_id",
+            "details",
+            "createdAt",
+            "updatedAt",
+        ]
+
+
+class _LogQuery(PageQuery, StrictSerializer):
+    date = serializers.DateField(required=False, help_text="Since this day, UTC.")
+    date_to = serializers.DateField(required=False, help_text="Until this day, UTC, the day included.")
+    count = serializers.IntegerField(
+        required=False,
+        default=MAX_PAGE_SIZE,
+        min_value=1,
+        max_value=MAX_PAGE_SIZE,
+        help_text="Records at most.",
+    )
+    ip = serializers.IPAddressField(required=False, help_text="Address of the caller.")
+    q = serializers.CharField(required=False, max_length=100, help_text="Part of what the record says.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if "date" in attrs and "date_to" in attrs and attrs["date_to"] < attrs["date"]:
+            raise serializers.ValidationError({"date_to": ["This day is before `date`."]})
+        return attrs
+
+
+class TokenActivityQuery(_LogQuery):
+    """Filters of one token's log, the same as on its page."""
+
+    outcome = serializers.ChoiceField(choices=TokenUse.Outcome.choices, required=False)
+    reason = serializers.ChoiceField(choices=TokenUse.Reason.choices, required=False)
+
+
+class TokenUseQuery(TokenActivityQuery):
+    """Filters of the authentication log. Without `date`: the last 7 days."""
+
+    scope = serializers.ChoiceField(choices=[(s.id, s.label) for s in scopes.SCOPES], required=False)
+    token_id = serializers.UUIDField(required=False)
+
+
+class ActivityQuery(_LogQuery):
+    """Filters of the activity log. Without `date`: the last 7 days."""
+
+    type = serializers.ChoiceField(choices=ActionType.choices, required=False)
+    action = serializers.ChoiceField(choices=Action.choices, required=False)
+    user_email = serializers.CharField(required=False, max_length=254)

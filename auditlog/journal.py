@@ -1,0 +1,98 @@
+"""The durable writer of the authentication log.
+
+``OpenUse`` is a use of a token while its request is being answered; ``commit`` makes it an entry and returns when the
+entry is on disk, or raises what the database raised. `docs/authentication-log.md` tells the whole path.
+"""
+
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from django.http import HttpRequest
+from django.utils import timezone
+
+from auditlog.models import TokenUse
+from opsera_portal import request_context
+
+if TYPE_CHECKING:
+    from tokens.models import Token
+
+# Reasons that a status stands for where nothing more exact is known.
+_REASONS_BY_STATUS = {
+    401: TokenUse.Reason.FORBIDDEN,
+    403: TokenUse.Reason.FORBIDDEN,
+    404: TokenUse.Reason.NOT_FOUND,
+    429: TokenUse.Reason.THROTTLED,
+}
+
+
+@dataclass
+class OpenUse:
+    """A request that may turn out to use a token. The check of the token fills ``token`` in, once it is genuine."""
+
+    request_id: uuid.UUID
+    at: datetime
+    method: str
+    target: str
+    ip: str | None
+    user_agent: str
+    token: "Token | None" = None
+    _clock: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def begin(cls, request: HttpRequest) -> "OpenUse":
+        return cls(
+            request_id=request.request_id,  # type: ignore[attr-defined]
+            at=timezone.now(),
+            method=(request.method or "")[:10],
+            target=request_context.target(request),
+            ip=request.client_address,  # type: ignore[attr-defined]
+            user_agent=request_context.user_agent(request),
+        )
+
+    def duration_ms(self) -> int:
+        return round((time.perf_counter() - self._clock) * 1000)
+
+
+def commit(use: OpenUse, *, status: int, code: str | None) -> TokenUse:
+    """Writes the entry of a finished use; durable when this returns outside of a transaction.
+
+    ``code`` is the problem code of the answer, which is also the reason where the two lists share it.
+    """
+    token = use.token
+    if token is None:
+        raise ValueError("Only the use of a genuine token is logged.")
+    entry = TokenUse.objects.create(
+        request_id=use.request_id,
+        at=use.at,
+        token=token,
+        token_public_id=token.pk,
+        token_name=token.name,
+        scope=token.scope,
+        owner=token.owner,
+        owner_email=token.owner.email,
+        organization_id=token.organization_id,
+        account=token.organization.slug,
+        method=use.method,
+        target=use.target,
+        status=status,
+        outcome=TokenUse.Outcome.ALLOWED if status < 400 else TokenUse.Outcome.REFUSED,
+        reason=_reason(status, code),
+        ip=use.ip,
+        user_agent=use.user_agent,
+        duration_ms=use.duration_ms(),
+    )
+    token.mark_used(at=use.at, ip=use.ip)
+    return entry
+
+
+def _reason(status: int, code: str | None) -> TokenUse.Reason:
+    if status < 400:
+        return TokenUse.Reason.OK
+    if code in TokenUse.Reason.values:
+        return TokenUse.Reason(code)
+    if status >= 500:
+        return TokenUse.Reason.ERROR
+    return _REASONS_BY_STATUS.get(status, TokenUse.Reason.INVALID_REQUEST)

@@ -1,0 +1,53 @@
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from django.db import models
+
+if TYPE_CHECKING:
+    from accounts.models import User
+    from auditlog.models import Activity, TokenUse  # noqa: F401  (in the class's base)
+
+Entry = TypeVar("Entry", bound=models.Model)
+
+
+class LogQuerySet(models.QuerySet[Entry]):
+    """Who may read which entries. ``person_field`` names the person whom an entry is about."""
+
+    person_field = "owner"
+
+    def of(self, user: "User") -> Self:
+        """The entries about this person themselves: what "my log" shows, whatever their role."""
+        return self.filter(**{self.person_field: user})
+
+    def of_organization_of(self, user: "User") -> Self:
+        """All entries of this person's organization, if their role reads its logs; otherwise none."""
+        if user.is_superuser:
+            return self.all()
+        if not user.may_read_organization_logs:
+            return self.none()
+        return self.filter(organization_id=user.organization_id)
+
+    def visible_to(self, user: "User") -> Self:
+        if user.is_superuser or user.may_read_organization_logs:
+            return self.of_organization_of(user)
+        return self.of(user)
+
+    def update(self, **values: Any) -> int:
+        raise TypeError("Log entries are never changed.")
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        raise TypeError("Log entries are deleted by the retention command only.")
+
+
+class TokenUseQuerySet(LogQuerySet["TokenUse"]):
+    person_field = "owner"
+
+    def refused(self) -> Self:
+        return self.filter(outcome=self.model.Outcome.REFUSED)
+
+    def of_ended_tokens(self) -> Self:
+        """Uses of genuine tokens that had ended already: someone still has them."""
+        return self.filter(reason__in=[self.model.Reason.EXPIRED, self.model.Reason.REVOKED])
+
+
+class ActivityQuerySet(LogQuerySet["Activity"]):
+    person_field = "actor"

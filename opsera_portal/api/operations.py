@@ -1,0 +1,85 @@
+"""What the API can be asked to do, as data.
+
+Each API view names, for every method or action it answers, one ``Operation``. Without one, nobody can call it: the
+permission check refuses, and a test walks every route and proves it. An operation without scopes is closed to tokens.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from opsera_portal.api.scopes import API, API_READONLY, PIPELINE, PIPELINE_READONLY, SECURITY_LOGS, Scope
+
+READ_API = (API, API_READONLY)
+CHANGE_API = (API,)
+READ_PIPELINES = (API, API_READONLY, PIPELINE, PIPELINE_READONLY)
+RUN_PIPELINES = (API, PIPELINE)
+READ_LOGS = (API, API_READONLY, SECURITY_LOGS)
+
+
+def everyone(user: Any) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing that the API does.
+
+    ``scopes``: those that open it, any one is enough; none: closed to tokens, for a signed-in person only.
+    ``any_token``: open to every live token, whatever its scopes (what a token may know of itself).
+    ``role_allows``: whether a person's site role lets them do this at all; the object's own rule comes after it.
+    """
+
+    label: str
+    scopes: tuple[Scope, ...] = ()
+    any_token: bool = False
+    only_reads: bool = False
+    role_allows: Callable[[Any], bool] = everyone
+
+    def is_open_to(self, scopes: frozenset[Scope]) -> bool:
+        return self.any_token or not scopes.isdisjoint(self.scopes)
+
+    @property
+    def is_closed_to_tokens(self) -> bool:
+        return not self.any_token and not self.scopes
+
+
+def operation_of(view: Any, actions: Mapping[str, str] | None, method: str) -> Operation | None:
+    """The operation that ``view`` declares for this HTTP method; ``actions`` is a viewset's map of method to action."""
+    declared: dict[str, Operation] = getattr(view, "operations", {})
+    return declared.get((actions or {}).get(method.lower(), method.upper()))
+
+
+@dataclass(frozen=True)
+class Route:
+    method: str
+    path: str
+    operation: Operation
+
+
+def routes() -> list[Route]:
+    """Every operation of the API with its address, in the order of the URL configuration."""
+    return list(_walk(get_resolver().url_patterns, ""))
+
+
+def _walk(patterns: list[URLPattern | URLResolver], prefix: str) -> Iterator[Route]:
+    for pattern in patterns:
+        path = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from _walk(pattern.url_patterns, path)
+            continue
+        view = getattr(pattern.callback, "cls", None)
+        for method in api_methods(pattern) if view and hasattr(view, "operations") else ():
+            operation = operation_of(view, getattr(pattern.callback, "actions", None), method)
+            if operation is not None:
+                yield Route(method, "/" + path, operation)
+
+
+def api_methods(pattern: URLPattern) -> list[str]:
+    """The HTTP methods that the view behind ``pattern`` answers."""
+    view = pattern.callback.cls  # type: ignore[attr-defined]
+    actions = getattr(pattern.callback, "actions", None)
+    names = actions or [name for name in view.http_method_names if hasattr(view, name)]
+    return [name.upper() for name in names if name not in {"head", "options"}]

@@ -1,0 +1,40 @@
+"""Whether the scopes of a token, and the role of its owner, open an operation.
+
+The fourth link of the chain that a token passes through (PRODUCT section 3). The fifth, the object itself, is the
+view's queryset, the same one that the pages use.
+"""
+
+from typing import Any
+
+from rest_framework.exceptions import MethodNotAllowed, NotAuthenticated
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from opsera_portal.api import scopes
+from opsera_portal.api.operations import Operation, operation_of
+from opsera_portal.api.problems import ClosedToTokens, Forbidden, InsufficientScope
+
+
+class OperationPermission(BasePermission):
+    def has_permission(self, request: Request, view: Any) -> bool:
+        operation = operation_of(view, getattr(view, "action_map", None), request.method or "")
+        if operation is None:
+            if request.method and getattr(view, request.method.lower(), None) is None:
+                raise MethodNotAllowed(request.method)
+            raise Forbidden("This operation is not open to anyone.")
+        if not request.user.is_authenticated:
+            raise NotAuthenticated
+        if getattr(request.user, "organization_id", None) is None:
+            raise Forbidden("Operators of the installation belong to no organization and have nothing here.")
+        token: Any = request.auth
+        if token is not None:
+            self._check_scopes(operation, scopes.parse(token.scope))
+        if not operation.role_allows(request.user):
+            raise Forbidden
+        return True
+
+    def _check_scopes(self, operation: Operation, granted: frozenset[scopes.Scope]) -> None:
+        if operation.is_closed_to_tokens:
+            raise ClosedToTokens
+        if not operation.is_open_to(granted):
+            raise InsufficientScope(operation.scopes)

@@ -1,0 +1,65 @@
+"""Every scope of an access token, said once (PRODUCT section 4).
+
+The form, the API's schema, its error messages and the page "what this token can do" all read this list. A scope never
+adds rights: what a token may do is what a scope opens AND what its owner may do.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Scope:
+    id: str
+    label: str
+    description: str
+    only_reads: bool
+
+    def __str__(self) -> str:
+        return self.id
+
+
+API = Scope(
+    "api",
+    "API Access",
+    "Everything that the API offers, as far as your own role and the access rules allow it.",
+    only_reads=False,
+)
+API_READONLY = Scope(
+    "api-readonly",
+    "API Access (Read Only)",
+    "Everything that the API offers for reading. Nothing can be changed or started.",
+    only_reads=True,
+)
+PIPELINE = Scope(
+    "pipeline",
+    "Pipeline Access",
+    "Pipelines: see them, start and steer their runs, read their status and logs.",
+    only_reads=False,
+)
+PIPELINE_READONLY = Scope(
+    "pipeline-readonly",
+    "Pipeline Access (Read Only)",
+    "Pipelines: lists, status, summary and logs. Nothing can be started.",
+    only_reads=True,
+)
+SECURITY_LOGS = Scope(
+    "security-logs",
+    "Security Logs (Read Only)",
+    "The organization's two audit logs, for those whose role may read them.",
+    only_reads=True,
+)
+
+SCOPES: tuple[Scope, ...] = (API, API_READONLY, PIPELINE, PIPELINE_READONLY, SECURITY_LOGS)
+BY_ID: dict[str, Scope] = {scope.id: scope for scope in SCOPES}
+
+
+def parse(scope_string: str) -> frozenset[Scope]:
+    """The known scopes in a space-separated string (RFC 6749 section 3.3); unknown words open nothing."""
+    return frozenset(BY_ID[word] for word in scope_string.split(" ") if word in BY_ID)
+
+
+def as_string(scopes: Iterable[Scope]) -> str:
+    """Space-separated, in the order of the list above, whatever the order they were chosen in."""
+    chosen = set(scopes)
+    return " ".join(scope.id for scope in SCOPES if scope in chosen)

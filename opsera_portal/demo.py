@@ -1,0 +1,235 @@
+"""The demo organization: people of every role, pipelines that really run, and some history to look at."""
+
+import random
+import secrets
+import uuid
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import Group, Organization, User
+from accounts.roles import SiteRole
+from auditlog import journal
+from opsera_portal import demo_echo
+from pipelines.models import Pipeline, Step
+from pipelines.services import start_run
+from tokens.models import Token
+from tokens.names import name_key
+
+PEOPLE = {
+    "admin": ("Dana Moreau", SiteRole.ADMINISTRATOR),
+    "power": ("Piotr Nowak", SiteRole.POWER_USER),
+    "user": ("Uma Patel", SiteRole.USER),
+    "guest": ("Gil Santos", SiteRole.GUEST),
+    "security": ("Sofia Berg", SiteRole.SECURITY_MANAGER),
+    "auditor": ("Aya Tanaka", SiteRole.AUDITOR),
+}
+
+PIPELINES = (
+    (
+        "Nightly build",
+        "Builds the main branch and runs the quick checks.",
+        ["nightly", "build"],
+        "user",
+        [("Check out", "/checkout", 200), ("Build", "/slow/1", 200), ("Quick checks", "/test", 200)],
+    ),
+    (
+        "Deploy to staging",
+        "Puts the last good build on the staging servers.",
+        ["deploy"],
+        "power",
+        [("Fetch the build", "/artifact", 200), ("Roll out", "/slow/2", 200), ("Smoke test", "/smoke", 200)],
+    ),
+    (
+        "Dependency scan",
+        "Looks for known weaknesses. Its second step shows what a failure looks like.",
+        ["security", "weekly"],
+        "security",
+        [("Collect", "/collect", 200), ("Compare", "/status/503", 200), ("Report", "/report", 200)],
+    ),
+)
+
+
+def seed(*, echo_port: int) -> dict[str, str]:
+    """Makes the two demo organizations where they are missing.
+
+    Returns the passwords of the people that it made, by e-mail address; empty when all were there before. Steps are
+    pointed at the echo endpoint's present port each time.
+    """
+    made: dict[str, str] = {}
+    with transaction.atomic():
+        if not Organization.objects.filter(slug="demo").exists():
+            made |= _make_demo(echo_port)
+        if not Organization.objects.filter(slug="other").exists():
+            made |= _make_other(echo_port)
+        _point_steps_at(echo_port)
+    return made
+
+
+def write_accounts(made: dict[str, str], path: Path) -> None:
+    """Keeps the passwords where only the person who runs the demo can read them."""
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    with path.open("a") as file:
+        file.writelines(f"{email}  {password}\n" for email, password in made.items())
+
+
+def _make_demo(echo_port: int) -> dict[str, str]:
+    organization = Organization.objects.create(name="Demo Organization", slug="demo")
+    passwords = {f"{login}@demo.example": _password() for login in PEOPLE}
+    people = {
+        login: User.objects.create_user(
+            f"{login}@demo.example",
+            passwords[f"{login}@demo.example"],
+            name=name,
+            site_role=role,
+            organization=organization,
+        )
+        for login, (name, role) in PEOPLE.items()
+    }
+    builders = Group.objects.create(organization=organization, name="Builders")
+    builders.members.set([people["user"], people["power"]])
+    watchers = Group.objects.create(organization=organization, name="Watchers")
+    watchers.members.set([people["guest"], people["auditor"]])
+    pipelines = [
+        _make_pipeline(organization, people[owner], name, description, tags, steps, echo_port)
+        for name, description, tags, owner, steps in PIPELINES
+    ]
+    for person in ("admin", "user"):
+        _make_history(people[person])
+    for pipeline in pipelines:
+        start_run(actor=people["admin"], pipeline=pipeline)
+    start_run(actor=people["user"], pipeline=pipelines[0])
+    return passwords
+
+
+def _make_other(echo_port: int) -> dict[str, str]:
+    organization = Organization.objects.create(name="Other Organization", slug="other")
+    password = _password()
+    user = User.objects.create_user(
+        "admin@other.example",
+        password,
+        name="Otis Reed",
+        site_role=SiteRole.ADMINISTRATOR,
+        organization=organization,
+    )
+    _make_pipeline(
+        organization,
+        user,
+        "Other pipeline",
+        "Nobody else sees this.",
+        [],
+        [("Call", "/call", 200)],
+        echo_port,
+    )
+    return {user.email: password}
+
+
+def _make_pipeline(
+    organization: Organization,
+    owner: User,
+    name: str,
+    description: str,
+    tags: list[str],
+    steps: list[tuple[str, str, int]],
+    echo_port: int,
+) -> Pipeline:
+    pipeline = Pipeline.objects.create(
+        organization=organization, owner=owner, name=name, description=description, tags=tags
+    )
+    for position, (step_name, path, expected) in enumerate(steps, start=1):
+        Step.objects.create(
+            pipeline=pipeline,
+            position=position,
+            name=step_name,
+            url=f"http://{demo_echo.ADDRESS}:{echo_port}{path}",
+            body='{"from": "the demo"}',
+            headers={"Content-Type": "application/json"},
+            expected_status=expected,
+        )
+    return pipeline
+
+
+def _point_steps_at(echo_port: int) -> None:
+    prefix = f"http://{demo_echo.ADDRESS}:"
+    for step in Step.objects.filter(url__startswith=prefix):
+        path = step.url.removeprefix(prefix).partition("/")[2]
+        url = f"{prefix}{echo_port}/{path}"
+        if url != step.url:
+            Step.objects.filter(pk=step.pk).update(url=url)
+
+
+def _make_history(person: User) -> None:
+    """Metadata of tokens that were made some time ago, and their uses. No such token exists any more."""
+    now = timezone.now().replace(microsecond=0)
+    rng = random.Random(person.email)
+    nightly = _past_token(person, "Nightly trigger", "pipeline", now - timedelta(days=25), days=31)
+    dashboard = _past_token(person, "Status dashboard", "api-readonly", now - timedelta(days=20), days=62)
+    old = _past_token(person, "Old laptop", "api", now - timedelta(days=12), days=10)
+    _past_token(person, "Lost on the train", "pipeline", now - timedelta(days=9), days=31, revoked=True)
+    for day in range(24, -1, -1):
+        start = now - timedelta(days=day, hours=2)
+        _past_use(nightly, start, "POST", "/api/v1/pipeline/run", 200, "203.0.113.17", "curl/8.5.0")
+        for call in range(rng.randint(1, 4) if day < 20 else 0):
+            at = start + timedelta(minutes=7 * call)
+            _past_use(dashboard, at, "GET", "/api/v1/pipelines", 200, "198.51.100.4", "python-httpx/0.28")
+    for hours in (30, 20, 3):
+        at = now - timedelta(hours=hours)
+        _past_use(old, at, "GET", "/api/v1/me", 401, "192.0.2.99", "curl/7.88.1", code="expired")
+    at = now - timedelta(hours=1)
+    _past_use(
+        dashboard,
+        at,
+        "POST",
+        "/api/v1/pipeline/run",
+        403,
+        "198.51.100.4",
+        "curl/8.5.0",
+        code="insufficient_scope",
+    )
+
+
+def _past_token(owner: User, name: str, scope: str, created_at: datetime, *, days: int, revoked: bool = False) -> Token:
+    expires_at = created_at + timedelta(days=days)
+    return Token.objects.create(
+        owner=owner,
+        organization=owner.own_organization,
+        name=name,
+        live_name_key=None if revoked or expires_at <= timezone.now() else name_key(name),
+        scope=scope,
+        created_at=created_at,
+        expires_at=expires_at,
+        revealed_at=created_at + timedelta(seconds=3),
+        revoked_at=created_at + timedelta(days=2) if revoked else None,
+        revoked_by=owner if revoked else None,
+        revoke_reason="Left the laptop on the train" if revoked else "",
+    )
+
+
+def _past_use(
+    token: Token,
+    at: datetime,
+    method: str,
+    target: str,
+    status: int,
+    ip: str,
+    user_agent: str,
+    code: str = "",
+) -> None:
+    use = journal.OpenUse(
+        request_id=uuid.uuid4(),
+        at=at,
+        method=method,
+        target=target,
+        ip=ip,
+        user_agent=user_agent,
+        token=token,
+    )
+    journal.commit(use, status=status, code=code)
+
+
+def _password() -> str:
+    return str(settings.DEMO_PASSWORD) or secrets.token_urlsafe(12)

@@ -1,0 +1,164 @@
+"""Sets the portal up and runs it: web server, worker and, for the demo, its echo endpoint."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser
+from contextlib import closing
+from types import FrameType
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, connection
+
+from accounts.models import Organization
+from opsera_portal import demo, demo_echo
+from tokens.signing_keys import key_ring
+
+HOST = "127.0.0.1"
+THREADS = 8
+STOP_WITHIN_SECONDS = 15
+
+
+class Command(BaseCommand):
+    help = (
+        "Prepares the database, the signing keys and the static files, then serves the portal on "
+        "http://127.0.0.1:PORTAL_PORT with its worker, until Ctrl-C or SIGTERM. With --demo it makes two demo "
+        "organizations on first start and serves an endpoint for their pipelines to call."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--demo", action="store_true", help="make the demo organizations and run their endpoint")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        is_demo = options["demo"]
+        _claim(HOST, settings.PORTAL_PORT, "PORTAL_PORT")
+        if is_demo:
+            _claim(demo_echo.ADDRESS, settings.DEMO_ECHO_PORT, "DEMO_ECHO_PORT")
+        self._prepare()
+        made = demo.seed(echo_port=settings.DEMO_ECHO_PORT) if is_demo else {}
+        accounts = settings.DATA_DIR / "demo-accounts.txt"
+        if made:
+            demo.write_accounts(made, accounts)
+        if not is_demo and not Organization.objects.exists():
+            self._first_administrator()
+        connection.close()
+        children = self._start(is_demo)
+        try:
+            self._wait_until_it_answers(children)
+            self._greet(made, accounts if is_demo and accounts.exists() else None)
+            self._watch(children)
+        finally:
+            _stop(children)
+
+    def _prepare(self) -> None:
+        try:
+            call_command("migrate", interactive=False, verbosity=0)
+            if not settings.REDIS_URL:
+                call_command("createcachetable", verbosity=0)
+        except DatabaseError as error:
+            raise CommandError(f"The database cannot be used: {str(error).splitlines()[0]}") from None
+        call_command("collectstatic", interactive=False, verbosity=0)
+        key_ring()
+
+    def _first_administrator(self) -> None:
+        if not sys.stdin.isatty():
+            self.stdout.write("No organization yet. Make one: manage.py create_organization")
+            return
+        self.stdout.write("No organization yet. Make the first one, and its Administrator.")
+        call_command("create_organization")
+
+    def _start(self, is_demo: bool) -> list[subprocess.Popen[bytes]]:
+        environment = dict(os.environ)
+        python = sys.executable
+        manage = str(settings.BASE_DIR / "manage.py")
+        web = [
+            python,
+            "-m",
+            "granian",
+            "--interface",
+            "wsgi",
+            "--host",
+            HOST,
+            "--port",
+            str(settings.PORTAL_PORT),
+        ]
+        web += ["--blocking-threads", str(THREADS), "--no-ws", "--log-level", "error"]
+        web += ["--workers-kill-timeout", "10", "opsera_portal.wsgi:application"]
+        commands = [web, [python, manage, "worker"]]
+        if is_demo:
+            # The fence of HTTP steps is opened for the demo's own address, and nothing else on the loopback network.
+            allowed = [*filter(None, [environment.get("HTTP_STEP_ALLOWED_NETWORKS")]), demo_echo.ADDRESS]
+            environment["HTTP_STEP_ALLOWED_NETWORKS"] = ",".join(allowed)
+            commands.append([python, "-m", "opsera_portal.demo_echo", str(settings.DEMO_ECHO_PORT)])
+        # In sessions of their own: Ctrl-C reaches this process only, which then ends them in order.
+        return [
+            subprocess.Popen(command, env=environment, cwd=settings.BASE_DIR, start_new_session=True)
+            for command in commands
+        ]
+
+    def _wait_until_it_answers(self, children: list[subprocess.Popen[bytes]]) -> None:
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(signal_number, _interrupt)
+        for _ in range(300):
+            with closing(socket.socket()) as probe:
+                if probe.connect_ex((HOST, settings.PORTAL_PORT)) == 0:
+                    return
+            if any(child.poll() is not None for child in children):
+                raise CommandError("A part of the portal could not be started; what it said stands above.")
+            time.sleep(0.1)
+        raise CommandError("The web server did not answer within 30 seconds.")
+
+    def _greet(self, made: dict[str, str], accounts: Any) -> None:
+        self.stdout.write(f"\nThe portal is ready: {settings.PORTAL_URL}/\n")
+        for email, password in made.items():
+            self.stdout.write(f"  {email:<24} {password}")
+        if accounts:
+            self.stdout.write(f"Passwords of the demo: {accounts}")
+        self.stdout.write("Stop with Ctrl-C.\n")
+        self.stdout.flush()
+
+    def _watch(self, children: list[subprocess.Popen[bytes]]) -> None:
+        try:
+            while all(child.poll() is None for child in children):
+                time.sleep(0.2)
+        except KeyboardInterrupt:
+            self.stdout.write("Stopping.")
+            return
+        raise CommandError("A part of the portal has ended; what it said stands above.")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _claim(host: str, port: int, variable: str) -> None:
+    """Says in one line that a port is taken, before anything is started."""
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CommandError(
+                f"{host}:{port} cannot be used ({error.strerror}). Choose another port with {variable}."
+            ) from None
+
+
+def _stop(children: list[subprocess.Popen[bytes]]) -> None:
+    """Web first, so that nothing new is asked for; then the worker, which finishes the step on its way."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + STOP_WITHIN_SECONDS
+    for child in children:
+        try:
+            child.wait(timeout=max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()

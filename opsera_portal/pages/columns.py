@@ -1,0 +1,50 @@
+"""How cells of all tables read."""
+
+from datetime import datetime
+from typing import Any
+
+from django.template.loader import render_to_string
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django_tables2 import Column
+
+from opsera_portal.pages.templatetags.portal import exact, relative
+
+
+class MomentColumn(Column):
+    """A time, in words with the exact time at hand, aligned at the right."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("attrs", {"td": {"class": "numeric"}, "th": {"class": "numeric"}})
+        kwargs.setdefault("default", "–")
+        super().__init__(**kwargs)
+
+    def render(self, value: datetime) -> SafeString:
+        context = {"value": value, "relative": relative(value), "exact": exact(value)}
+        return render_to_string("includes/moment.html", context)
+
+
+class ExactMomentColumn(MomentColumn):
+    """A time down to the second, for logs: entries of one minute must be told apart."""
+
+    def render(self, value: datetime) -> SafeString:
+        return format_html(
+            '<time datetime="{}" title="{}">{}</time>',
+            value.isoformat(),
+            relative(value),
+            f"{value:%Y-%m-%d %H:%M:%S} UTC",
+        )
+
+
+class BadgeColumn(Column):
+    """A state as word, sign and color. The value has ``sign``, ``label`` and ``tone``."""
+
+    def render(self, value: Any) -> SafeString:
+        return render_to_string("includes/badge.html", {"state": value})
+
+
+class CodeColumn(Column):
+    """An id, a path or an address, in the mono face."""
+
+    def render(self, value: Any) -> SafeString:
+        return format_html("<code>{}</code>", value)

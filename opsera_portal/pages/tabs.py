@@ -1,0 +1,26 @@
+"""The rows of tabs under "Profile" and "Organization", by URL name: this floor imports no app."""
+
+from typing import Any
+
+from opsera_portal.pages.views import Tab
+
+
+def _reads_tokens(user: Any) -> bool:
+    return bool(user.may_read_organization_tokens)
+
+
+def _reads_logs(user: Any) -> bool:
+    return bool(user.may_read_organization_logs)
+
+
+PROFILE_TABS = [
+    Tab("Profile", "accounts:profile"),
+    Tab("Access Tokens", "tokens:token_list"),
+    Tab("Authentication Log", "auditlog:token_use_list"),
+]
+
+ORGANIZATION_TABS = [
+    Tab("Access Tokens", "tokens:organization_token_list", _reads_tokens),
+    Tab("Authentication Log", "auditlog:organization_token_use_list", _reads_logs),
+    Tab("Activity Log", "auditlog:organization_activity_list", _reads_logs),
+]

@@ -1,0 +1,98 @@
+"""What every request carries from the first moment: an id of its own and the address it comes from."""
+
+import ipaddress
+import re
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.encoding import escape_uri_path
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+    from accounts.models import User
+
+USER_AGENT_MAX_LENGTH = 256
+TARGET_MAX_LENGTH = 512
+
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class PortalRequest(HttpRequest):
+    """The type of a request behind ``RequestContextMiddleware``; for annotations only."""
+
+    request_id: uuid.UUID
+    client_address: str | None
+
+
+class RequestContextMiddleware:
+    """Gives each request its id, echoed as ``X-Request-ID``, and the address of its peer.
+
+    The id is always ours: one sent by the caller could be chosen to collide with another entry in the logs.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: PortalRequest) -> HttpResponseBase:
+        request.request_id = uuid.uuid4()
+        request.client_address = client_address(request)
+        response = self.get_response(request)
+        response["X-Request-ID"] = str(request.request_id)
+        return response
+
+
+def person_of(request: "HttpRequest | Request") -> "User":
+    """The signed-in person of a request that only signed-in people reach."""
+    return cast("User", request.user)
+
+
+def client_address(request: HttpRequest) -> str | None:
+    """The address of the caller: the peer's, unless the peer is one of our proxies.
+
+    ``X-Forwarded-For`` is read from right to left, and each hop is believed only while the one that reported it is a
+    trusted proxy: everything to the left of the first stranger was written by a stranger.
+    """
+    address = _parse(request.META.get("REMOTE_ADDR", ""))
+    hops = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    while address is not None and hops and any(address in network for network in settings.TRUSTED_PROXIES):
+        reported = _parse(hops.pop())
+        if reported is None:
+            break
+        address = reported
+    return str(address) if address else None
+
+
+def user_agent(request: HttpRequest) -> str:
+    """The caller's name for itself, cut, and on one line whatever was sent."""
+    return printable(request.META.get("HTTP_USER_AGENT", ""))[:USER_AGENT_MAX_LENGTH]
+
+
+def target(request: HttpRequest) -> str:
+    """The path that was asked for, percent-encoded, without the query string."""
+    return escape_uri_path(request.path)[:TARGET_MAX_LENGTH]
+
+
+def printable(text: str) -> str:
+    """``text`` without anything that could start a new line or hide in a terminal, a CSV or a page."""
+    clean = _CONTROL_CHARACTERS.sub(" ", text)
+    return clean.encode("utf-8", "replace").decode()
+
+
+def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text.strip())
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped
+    return address
+
+
+def is_api(request: HttpRequest) -> bool:
+    """Whether this request is for the API, which answers every error as a problem document."""
+    return request.path_info.startswith("/api/v1/") or request.path_info == "/api/v1"

@@ -1,0 +1,30 @@
+"""Settings of the test suite: those of the portal, on throw-away data, with what is slow on purpose made fast."""
+
+import os
+import tempfile
+
+_data = tempfile.TemporaryDirectory(prefix="opsera-portal-test-")
+os.environ["PORTAL_DATA_DIR"] = _data.name
+os.environ.setdefault("SECRET_KEY", "for-tests-only-" * 5)
+for _name in ("PORTAL_URL", "PORTAL_PORT", "REDIS_URL", "TRUSTED_PROXIES", "TOKEN_SIGNING_KEYS", "EMAIL_URL"):
+    os.environ.pop(_name, None)
+os.environ.pop("HTTP_STEP_ALLOWED_NETWORKS", None)
+
+from opsera_portal.settings import *  # noqa: E402, F403
+from opsera_portal.settings import DATA_DIR, DATABASES, STORAGES  # noqa: E402
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
+STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
+EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+ACCOUNT_RATE_LIMITS = {}
+
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # A file and not memory, so that several threads meet as they do in the portal. Nothing here must survive a power
+    # cut; everything else is as it is there.
+    DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
+    DATABASES["default"]["OPTIONS"]["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
+else:
+    # Tests open and close many connections; the pool would keep them.
+    DATABASES["default"]["OPTIONS"].pop("pool")

@@ -1,0 +1,40 @@
+"""Every address of the portal. This file knows every app; nobody imports it."""
+
+from allauth.account.views import AccountInactiveView, LoginView, LogoutView
+from django.contrib import admin
+from django.urls import URLPattern, URLResolver, include, path, re_path
+from drf_spectacular.views import SpectacularJSONAPIView
+
+from opsera_portal import views
+from opsera_portal.api.views import UnknownRouteView
+
+handler400 = "opsera_portal.pages.errors.bad_request"
+handler403 = "opsera_portal.pages.errors.forbidden"
+handler404 = "opsera_portal.pages.errors.not_found"
+handler500 = "opsera_portal.pages.errors.server_error"
+
+api_patterns: list[URLPattern | URLResolver] = [
+    path("", include("tokens.api.urls")),
+    path("", include("auditlog.api.urls")),
+    path("", include("pipelines.api.urls")),
+    re_path("", UnknownRouteView.as_view()),
+]
+
+urlpatterns = [
+    path("", views.OverviewView.as_view(), name="overview"),
+    path("login/", LoginView.as_view(), name="account_login"),
+    path("logout/", LogoutView.as_view(), name="account_logout"),
+    path("login/inactive/", AccountInactiveView.as_view(), name="account_inactive"),
+    path("", include("accounts.urls")),
+    path("", include("tokens.urls")),
+    path("", include("auditlog.urls")),
+    path("", include("pipelines.urls")),
+    path("api/schema/", SpectacularJSONAPIView.as_view(), name="api_schema"),
+    path("api/docs/", views.ApiDocsView.as_view(), name="api_docs"),
+    path("api/v1/", include(api_patterns)),
+    path("admin/", admin.site.urls),
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+    path("favicon.ico", views.favicon, name="favicon"),
+    path("robots.txt", views.robots, name="robots"),
+]

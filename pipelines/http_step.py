@@ -1,0 +1,333 @@
+"""The fenced caller of HTTP steps (PRODUCT.md, section 5, the last paragraph on runs).
+
+People choose the URL, the portal calls it from inside the operator's network. The fence keeps such
+a call away from loopback, link-local and cloud metadata addresses, and bounds what it may cost:
+time, answer, memory. Private networks stay open, since Jenkins and its kind live there.
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import ipaddress
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from django.conf import settings
+
+DEADLINE_SECONDS = 10.0
+BODY_LIMIT_BYTES = 64 * 1024
+URL_LIMIT_CHARACTERS = 2048
+HEADERS_LIMIT = 50
+HEADER_LIMIT_BYTES = 8 * 1024
+ADDRESSES_TRIED_LIMIT = 3
+
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """``body`` is text made of at most 64 KiB of the answer; ``is_truncated``: there was more."""
+
+    status: int
+    body: str
+    is_truncated: bool
+    duration_ms: int
+
+
+class HttpStepError(Exception):
+    """There is no answer. The message is for the run's log and carries no secret of the step."""
+
+
+def call(*, method: str, url: str, headers: Mapping[str, str], body: str) -> HttpAnswer:
+    """Make one call and return the answer, whatever its status. Without one, HttpStepError.
+
+    Not for a thread in which an event loop runs already.
+    """
+    try:
+        _check_method(method)
+        check_url(url)
+        check_headers(headers)
+    except ValueError as error:
+        raise HttpStepError(str(error)) from None
+
+    request = _request(method, url, headers, body)
+    started = time.monotonic()
+    try:
+        response, received = asyncio.run(_call_in_time(request))
+    except (httpx.HTTPError, OSError) as error:
+        # `from None`: errors of httpx carry the request, and with it secret headers and the query.
+        raise HttpStepError(_sentence_for(error, where=request.headers["Host"])) from None
+    return HttpAnswer(
+        status=response.status_code,
+        body=_text_of(response, received[:BODY_LIMIT_BYTES]),
+        is_truncated=len(received) > BODY_LIMIT_BYTES,
+        duration_ms=round((time.monotonic() - started) * 1000),
+    )
+
+
+# What a step may ask for
+
+
+def check_url(url: str) -> None:
+    """Raise ValueError with a sentence for the form unless a call to this URL could be made.
+
+    Where the host leads is judged when the call is made: only the address connected to counts.
+    """
+    if len(url) > URL_LIMIT_CHARACTERS:
+        raise ValueError(f"The URL must have at most {URL_LIMIT_CHARACTERS} characters.")
+    if not url.isprintable():
+        raise ValueError("The URL must not contain control characters or line breaks.")
+    try:
+        # The parser that the call uses; a second one could read another host from the same text.
+        parts = httpx.URL(url)
+    except httpx.InvalidURL:
+        raise ValueError("The URL is malformed. Write it like https://jenkins.example.com/job/build.") from None
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError("The URL must start with http:// or https://.")
+    if parts.userinfo:
+        raise ValueError("The URL must not contain a user name or password. Use an Authorization header.")
+    # No percent-encoding and no IPv6 zone (fe80::1%eth0): readers differ on what host these name.
+    if not re.fullmatch(rb"[0-9A-Za-z._:-]+", parts.raw_host):
+        raise ValueError("The URL must name a host, like https://jenkins.example.com/job/build.")
+    if parts.port is not None and not 1 <= parts.port <= 65535:
+        raise ValueError("The port in the URL must be from 1 to 65535.")
+
+
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Raise ValueError with a sentence for the form unless these headers can be sent."""
+    if len(headers) > HEADERS_LIMIT:
+        raise ValueError(f"There must be at most {HEADERS_LIMIT} headers.")
+    for position, (name, value) in enumerate(headers.items(), start=1):
+        if not TOKEN.fullmatch(name):
+            # Not repeated here: people paste "Authorization: Bearer ..." where the name belongs.
+            raise ValueError(f"The name of header {position} must consist of letters, digits and hyphens.")
+        if len(name) + len(value) > HEADER_LIMIT_BYTES:
+            raise ValueError(f"Header {position} must have at most {HEADER_LIMIT_BYTES} bytes.")
+        if name.lower() in {"host", "content-length", "transfer-encoding", "connection"}:
+            raise ValueError(f"The header {name} is set by the portal and cannot be chosen.")
+        if re.search(r"[\x00-\x1f\x7f-\x9f]", value):
+            raise ValueError(f"The value of {name} must not contain control characters or line breaks.")
+        if re.search(r"[^\x00-\xff]", value):
+            raise ValueError(f"The value of {name} must consist of Latin-1 characters.")
+
+
+def _check_method(method: str) -> None:
+    # CONNECT would turn the answer into a tunnel.
+    if not TOKEN.fullmatch(method) or method.upper() == "CONNECT":
+        raise ValueError("The method must be one like GET or POST.")
+
+
+# The call
+
+
+def _request(method: str, url: str, headers: Mapping[str, str], body: str) -> httpx.Request:
+    """The call as the step means it, with the host by its name. httpx adds Host and the length."""
+    to_send = httpx.Headers({"User-Agent": "Opsera-Portal", "Accept": "*/*"})
+    # Spaces around a value are no part of it (RFC 9110, section 5.5), and h11 refuses to send them.
+    to_send.update({name.encode("ascii"): value.strip(" ").encode("latin-1") for name, value in headers.items()})
+    to_send.update({"Accept-Encoding": "identity", "Connection": "close"})
+    return httpx.Request(method, url, headers=to_send, content=body.encode(errors="replace"))
+
+
+async def _call_in_time(request: httpx.Request) -> tuple[httpx.Response, bytes]:
+    """The head of the answer, and of its body what was read up to or just over the limit.
+
+    One deadline around everything: the timeouts of httpx start anew with each read, and a server
+    that drips a byte every nine seconds would never meet them.
+    """
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        host = request.url.raw_host.decode("ascii")
+        addresses = await _resolve(host)
+        _refuse_fenced(host, addresses)
+        *others, last = addresses[:ADDRESSES_TRIED_LIMIT]
+        patience = DEADLINE_SECONDS / (len(others) + 1)
+        for address in others:
+            # Needed where a name also has an IPv6 address that leads nowhere. The call is still
+            # made only once: without a connection nothing was sent.
+            with contextlib.suppress(httpx.ConnectError, httpx.ConnectTimeout):
+                return await _exchange(request, address, patience)
+        return await _exchange(request, last, patience)
+
+
+async def _resolve(host: str) -> list[IPAddress]:
+    """Every address of the host. Odd spellings (http://0x7f.1/) get their meaning here as well."""
+    answer: concurrent.futures.Future[list[Any]] = concurrent.futures.Future()
+    # From now on the deadline cannot cancel it, so that a late answer finds a place to go.
+    answer.set_running_or_notify_cancel()
+
+    def look_up() -> None:
+        try:
+            answer.set_result(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError):
+            answer.set_exception(HttpStepError(f"The name {host} has no address. Check the host in the step's URL."))
+
+    # A thread of its own, since asyncio.run waits for those of loop.getaddrinfo past any deadline.
+    threading.Thread(target=look_up, name="http-step-dns", daemon=True).start()
+    found = await asyncio.wrap_future(answer)
+    texts = [str(sockaddr[0]).partition("%")[0] for *_, sockaddr in found]
+    return [ipaddress.ip_address(text) for text in dict.fromkeys(texts)]
+
+
+async def _exchange(request: httpx.Request, address: IPAddress, connect_seconds: float) -> tuple[httpx.Response, bytes]:
+    pinned = httpx.Request(
+        request.method,
+        # The judged address in place of the name, or the name could by now lead elsewhere.
+        request.url.copy_with(host=str(address)),
+        headers=request.headers,
+        content=request.content,
+        extensions={
+            # httpcore gives it to `ssl` as server_hostname, the name the certificate must be for.
+            # Certificates leave out the dot that may end a name.
+            "sni_hostname": request.url.raw_host.decode("ascii").removesuffix("."),
+            "timeout": httpx.Timeout(None, connect=connect_seconds).as_dict(),
+        },
+    )
+    # The transport alone, without a client around it, knows no redirects, cookies, netrc or proxies
+    # of the environment, and writes no URL to the log.
+    async with httpx.AsyncHTTPTransport(verify=_tls_context(request.url.scheme), trust_env=False) as transport:
+        response = await transport.handle_async_request(pinned)
+        async with contextlib.aclosing(response):
+            return response, await _read_start(response)
+
+
+def _tls_context(scheme: str) -> ssl.SSLContext:
+    if scheme == "http":
+        # Trusts nobody and is not used. Reading the authorities would cost 40 ms.
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # The public authorities and those of this machine: a company's Jenkins often has its own.
+    context = httpx.create_ssl_context(trust_env=False)
+    context.load_default_certs()
+    return context
+
+
+async def _read_start(response: httpx.Response) -> bytes:
+    received = bytearray()
+    # Raw, because a few KiB of gzip decode to as many MiB.
+    async for part in response.aiter_raw():
+        received += part
+        if len(received) > BODY_LIMIT_BYTES:
+            break
+    return bytes(received)
+
+
+def _text_of(response: httpx.Response, received: bytes) -> str:
+    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+        return "(Not shown: the answer came compressed, although it was asked for uncompressed.)"
+    # PostgreSQL stores no NUL.
+    return received.decode(errors="replace").replace("\0", "")
+
+
+# The fence around addresses
+
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+# The first network that holds an address names its kind. Of IPv6 only 2000::/3 (the internet) and
+# fc00::/7 (private networks) are in use; everything else is fenced.
+FENCED = [
+    (ipaddress.ip_network(network), kind)
+    for kind, networks in {
+        "a cloud metadata address": [
+            "169.254.169.254/32",
+            "100.100.100.200/32",  # Alibaba
+            "168.63.129.16/32",  # Azure
+            "192.0.0.192/32",  # Oracle
+            "fd00:42::42/128",  # Scaleway
+            "fd00:100::100:200/128",  # Alibaba
+            "fd00:a9fe:a9fe::1/128",  # Akamai
+            "fd00:c1::a9fe:a9fe/128",  # Oracle
+            "fd00:ec2::/32",  # AWS: metadata at ::254, credentials of pods at ::23
+            "fd20:ce::254/128",  # Google
+        ],
+        "a loopback address": ["127.0.0.0/8", "::1/128"],
+        "a link-local address": ["169.254.0.0/16", "fe80::/10"],
+        "an unspecified address": ["0.0.0.0/8", "::/128"],
+        "a multicast address": ["224.0.0.0/4", "ff00::/8"],
+        "a reserved address": [
+            "192.0.0.0/24",
+            "240.0.0.0/4",
+            "::/3",
+            "4000::/2",
+            "8000::/2",
+            "c000::/3",
+            "e000::/4",
+            "f000::/5",
+            "f800::/6",
+            "fe00::/8",
+        ],
+    }.items()
+    for network in networks
+]
+
+
+def _refuse_fenced(host: str, addresses: list[IPAddress]) -> None:
+    """One fenced address refuses the host: next time it could be the one that is tried."""
+    for address in addresses:
+        if kind := _fenced_kind(address):
+            raise HttpStepError(
+                f"{host} leads to {address}, {kind}, which steps may not call. Use another host, "
+                "or ask the operator of the portal to allow it in HTTP_STEP_ALLOWED_NETWORKS."
+            )
+
+
+def _fenced_kind(address: IPAddress) -> str | None:
+    """What the address is that it may not be called, "a loopback address"; None if it may be."""
+    if any(address in network for network in settings.HTTP_STEP_ALLOWED_NETWORKS):
+        return None
+    if embedded := _embedded_addresses(address):
+        return next(filter(None, map(_fenced_kind, embedded)), None)
+    return next((kind for network, kind in FENCED if address in network), None)
+
+
+def _embedded_addresses(address: IPAddress) -> list[ipaddress.IPv4Address]:
+    """The IPv4 addresses where a packet to this IPv6 address can end up."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return []
+    if address.ipv4_mapped:
+        return [address.ipv4_mapped]
+    if address in NAT64:
+        return [ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)]
+    if address.sixtofour:
+        return [address.sixtofour]
+    return list(address.teredo or ())
+
+
+# What to tell the person who reads the log
+
+
+def _sentence_for(error: Exception, *, where: str) -> str:
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            reason = cause.verify_message.rstrip(".")
+            return (
+                f"The certificate of {where} was not accepted ({reason}), so nothing was sent. "
+                "Check the host in the step's URL and the server's certificate."
+            )
+        if isinstance(cause, ssl.SSLError):
+            return f"{where} made no TLS connection. Check that this port speaks https."
+        if isinstance(cause, ConnectionRefusedError):
+            return f"{where} refused the connection. Check that the service runs on this port."
+        if isinstance(cause, TimeoutError | httpx.TimeoutException):
+            return (
+                f"{where} gave no complete answer within {DEADLINE_SECONDS:g} seconds, so the call "
+                "was ended. It may have had an effect: look there before you repeat it."
+            )
+    if isinstance(error, httpx.ConnectError):
+        return f"{where} could not be reached. Check the host in the step's URL and the network."
+    if isinstance(error, httpx.ProtocolError):
+        return f"{where} gave no complete HTTP answer. Check that this port speaks HTTP."
+    return f"The connection to {where} broke before the answer was complete. Look into its log."
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,45 @@
+"""The process that executes pipeline runs."""
+
+import fcntl
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+
+from pipelines.models import Run
+from pipelines.run_states import RunState
+from pipelines.runner import recover_interrupted_runs
+from pipelines.tasks import execute_pipeline
+
+
+class Command(BaseCommand):
+    help = (
+        "Executes pipeline runs until it is stopped with Ctrl-C or SIGTERM; the step on its way is finished first. "
+        "Runs that a worker which was killed left behind are marked failed, queued ones are taken up again. "
+        "One worker runs for each data directory."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--interval", type=float, default=0.5, help="seconds between looks at the queue")
+
+    def handle(self, *args: Any, interval: float, **options: Any) -> None:
+        with open(settings.DATA_DIR / "worker.lock", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise CommandError("Another worker runs already with this data directory.") from None
+            self._recover()
+            if settings.REDIS_URL:
+                call_command("rqworker", "default", verbosity=0)
+            else:
+                call_command("db_worker", interval=interval, reload=False, startup_delay=False)
+
+    def _recover(self) -> None:
+        interrupted = recover_interrupted_runs()
+        if interrupted:
+            self.stdout.write(f"Marked {interrupted} interrupted runs as failed.")
+        waiting = Run.objects.filter(state=RunState.QUEUED).order_by().values_list("pipeline_id", flat=True)
+        for pipeline_id in waiting.distinct():
+            execute_pipeline.enqueue(str(pipeline_id))

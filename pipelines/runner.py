@@ -1,0 +1,142 @@
+"""What the worker does: takes queued runs one after the other and executes their steps.
+
+Each step's end is a row before the next begins, so that whatever happens to the worker, the database tells how far a
+run has come. A run that a dead worker left behind is marked failed, with the reason, when a worker starts: whether its
+last call went out cannot be known, and it is never made twice without someone asking for it.
+"""
+
+import logging
+import uuid
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from pipelines import http_step
+from pipelines.models import Run, RunLogLine, StepRun
+from pipelines.run_states import RunOutcome, RunState, StepState
+
+logger = logging.getLogger(__name__)
+
+
+def execute_queued(pipeline_id: uuid.UUID) -> None:
+    while (run := _take_next(pipeline_id)) is not None:
+        execute(run)
+
+
+def execute(run: Run) -> None:
+    """All steps of a run that was taken, until one fails."""
+    for step in run.step_runs.order_by("position"):
+        if not _execute_step(run, step):
+            _finish(run, RunOutcome.FAILED, f"Failed at step {step.position}, “{step.name}”.")
+            return
+    _finish(run, RunOutcome.SUCCESS, "All steps succeeded.")
+
+
+def recover_interrupted_runs() -> int:
+    """Marks runs failed that were being executed when their worker died. Call it before any worker executes runs.
+
+    Returns how many.
+    """
+    interrupted = list(Run.objects.filter(state=RunState.RUNNING))
+    for run in interrupted:
+        with transaction.atomic():
+            reason = "The worker was stopped in the middle of this step. Whether the call went out is not known."
+            run.step_runs.filter(state=StepState.RUNNING).update(
+                state=StepState.FAILED, finished_at=timezone.now(), message=reason
+            )
+            _finish(
+                run,
+                RunOutcome.FAILED,
+                "The worker was stopped during this run. Start it again if it is safe to.",
+            )
+    return len(interrupted)
+
+
+def _take_next(pipeline_id: uuid.UUID) -> Run | None:
+    """The oldest queued run, if none is running: a conditional update and the database's constraint decide."""
+    run: Run | None = (
+        Run.objects.filter(pipeline_id=pipeline_id, state=RunState.QUEUED)
+        .select_related("pipeline")
+        .order_by("number")
+        .first()
+    )
+    if run is None:
+        return None
+    try:
+        with transaction.atomic():
+            taken = Run.objects.filter(pk=run.pk, state=RunState.QUEUED).update(
+                state=RunState.RUNNING, started_at=timezone.now()
+            )
+            if not taken:
+                return None
+            _log(run, "run", RunState.RUNNING, f"Run {run.number} started.")
+    except IntegrityError:
+        # Another worker runs this pipeline; it takes the next queued run when it is done.
+        return None
+    return run
+
+
+def _execute_step(run: Run, step: StepRun) -> bool:
+    """Whether the step succeeded. Its end is committed when this returns."""
+    _update(step, state=StepState.RUNNING, started_at=timezone.now())
+    _log(run, step.method.lower(), StepState.RUNNING, f"{step.method} {_without_query(step.url)}", step)
+    try:
+        answer = http_step.call(method=step.method, url=step.url, headers=step.headers, body=step.body)
+    except http_step.HttpStepError as error:
+        return _end_step(run, step, StepState.FAILED, str(error))
+    except Exception:
+        logger.exception("Step %s of run %s could not be executed", step.position, run.pk)
+        return _end_step(run, step, StepState.FAILED, "The portal made a mistake while executing this step.")
+    said = f"Answered {answer.status} in {answer.duration_ms} ms."
+    if answer.status != step.expected_status:
+        return _end_step(run, step, StepState.FAILED, f"{said} Expected was {step.expected_status}.", answer)
+    return _end_step(run, step, StepState.SUCCESS, said, answer)
+
+
+def _end_step(
+    run: Run, step: StepRun, state: StepState, message: str, answer: http_step.HttpAnswer | None = None
+) -> bool:
+    with transaction.atomic():
+        _update(
+            step,
+            state=state,
+            finished_at=timezone.now(),
+            message=message,
+            response_status=answer.status if answer else None,
+        )
+        _log(run, step.method.lower(), state, message, step)
+        if answer and answer.body:
+            _log(run, "answer", state, answer.body, step)
+    return state == StepState.SUCCESS
+
+
+def _finish(run: Run, outcome: RunOutcome, message: str) -> None:
+    with transaction.atomic():
+        run.step_runs.filter(state=StepState.WAITING).update(state=StepState.SKIPPED)
+        Run.objects.filter(pk=run.pk, state=RunState.RUNNING).update(
+            state=RunState.FINISHED, outcome=outcome, finished_at=timezone.now()
+        )
+        _log(run, "run", outcome, message)
+
+
+def _log(run: Run, action: str, status: str, message: str, step: StepRun | None = None) -> None:
+    failed = status in {StepState.FAILED, RunOutcome.FAILED}
+    RunLogLine.objects.create(
+        run=run,
+        step_name=step.name if step else "",
+        action=action,
+        level=RunLogLine.Level.ERROR if failed else RunLogLine.Level.INFO,
+        status=status,
+        message=message,
+    )
+
+
+def _update(step: StepRun, **values: object) -> None:
+    for name, value in values.items():
+        setattr(step, name, value)
+    step.save(update_fields=list(values))
+
+
+def _without_query(url: str) -> str:
+    """A query may hold a secret, and logs are read by everyone who sees the pipeline."""
+    return url.partition("?")[0]

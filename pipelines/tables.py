@@ -1,0 +1,58 @@
+from typing import Any
+
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django_tables2 import Column, Table
+
+from opsera_portal.pages.columns import BadgeColumn, MomentColumn
+from pipelines.models import Pipeline, Run
+from pipelines.run_states import look_of_run
+
+NUMERIC = {"td": {"class": "numeric"}, "th": {"class": "numeric"}}
+
+
+class PipelineTable(Table):
+    name = Column()
+    tags = Column(orderable=False, default="–")
+    owner = Column(accessor="owner__email", verbose_name="Owner")
+    run_count = Column(verbose_name="Runs", attrs=NUMERIC)
+    last_run = BadgeColumn(empty_values=(), orderable=False, verbose_name="Last run")
+    last_run_at = MomentColumn(verbose_name="Asked for", default="Never")
+
+    class Meta:
+        attrs = {"id": "pipelines", "aria-label": "Pipelines"}
+        row_attrs = {"data-pipeline": lambda record: str(record.pk)}
+        order_by = ("name",)
+        empty_text = "No pipeline here that you may see."
+
+    def render_name(self, record: Pipeline) -> SafeString:
+        url = reverse("pipelines:pipeline_detail", args=[record.pk])
+        return format_html('<a href="{}">{}</a>', url, record.name)
+
+    def render_tags(self, value: list[str]) -> str:
+        return ", ".join(value)
+
+    def render_last_run(self, record: Any, column: BadgeColumn) -> Any:
+        if record.last_run_state is None:
+            return "–"
+        return column.render(look_of_run(record.last_run_state, record.last_run_outcome))
+
+
+class RunTable(Table):
+    number = Column(verbose_name="Run", attrs=NUMERIC)
+    badge = BadgeColumn(verbose_name="State", orderable=False)
+    started_by_email = Column(verbose_name="Asked for by", orderable=False)
+    token_name = Column(verbose_name="With token", default="–", orderable=False)
+    requested_at = MomentColumn(verbose_name="Asked for", orderable=False)
+    finished_at = MomentColumn(verbose_name="Finished", orderable=False)
+
+    class Meta:
+        attrs = {"id": "runs", "aria-label": "Runs"}
+        row_attrs = {"data-run": lambda record: record.number}
+        orderable = False
+        empty_text = "Not run yet."
+
+    def render_number(self, record: Run) -> SafeString:
+        url = reverse("pipelines:run_detail", args=[record.pipeline_id, record.number])
+        return format_html('<a href="{}">Run {}</a>', url, record.number)

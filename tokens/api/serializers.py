@@ -1,0 +1,155 @@
+"""The shapes of tokens at the API's doors. Metadata only, except for the one answer that shows a new token."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from accounts.models import User
+from opsera_portal.api.paging import MAX_PAGE_SIZE, PageQuery
+from opsera_portal.api.scopes import BY_ID, SCOPES, Scope
+from opsera_portal.api.serializers import StrictSerializer
+from tokens.filters import STATE_CHOICES
+from tokens.lifetimes import (
+    DEFAULT_LIFETIME,
+    InvalidExpiry,
+    Lifetime,
+    check_expiry,
+    end_of,
+    now_in_seconds,
+    parse_expiry,
+)
+from tokens.models import Token
+from tokens.names import MAX_LENGTH, InvalidName, clean_name
+from tokens.services import REASON_MAX_LENGTH, longest_lifetime
+
+
+class TokenSerializer(serializers.ModelSerializer[Token]):
+    """A token's metadata."""
+
+    scopes = serializers.SerializerMethodField()
+    state = serializers.SerializerMethodField()
+    revoked_by = serializers.SlugRelatedField[User](slug_field="email", read_only=True)
+
+    class Meta:
+        model = Token
+        fields = [
+            "id",
+            "name",
+            "scopes",
+            "state",
+            "created_at",
+            "expires_at",
+            "revealed_at",
+            "last_used_at",
+            "last_used_ip",
+            "revoked_at",
+            "revoked_by",
+            "revoke_reason",
+        ]
+
+    @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=list(BY_ID))))
+    def get_scopes(self, token: Token) -> list[str]:
+        return [scope.id for scope in token.scopes]
+
+    @extend_schema_field(serializers.ChoiceField(choices=[state for state, _ in STATE_CHOICES]))
+    def get_state(self, token: Token) -> str:
+        return token.state.id
+
+
+class OrganizationTokenSerializer(TokenSerializer):
+    """The metadata of anyone's token, with whose it is."""
+
+    owner_id = serializers.UUIDField(read_only=True)
+    owner_email = serializers.EmailField(source="owner.email", read_only=True)
+
+    class Meta(TokenSerializer.Meta):
+        fields = [*TokenSerializer.Meta.fields, "owner_id", "owner_email"]
+
+
+class IssuedTokenSerializer(TokenSerializer):
+    """The answer that shows a new token: this once, and never again."""
+
+    token = serializers.CharField(read_only=True, help_text="The token itself. It is shown this once and not stored.")
+
+    class Meta(TokenSerializer.Meta):
+        fields = [*TokenSerializer.Meta.fields, "token"]
+
+
+class IssueTokenBody(StrictSerializer):
+    """`name`, `scopes` and either `lifetime` or `expires_at`; with neither, one month."""
+
+    name = serializers.CharField(
+        max_length=MAX_LENGTH * 4,
+        trim_whitespace=False,
+        help_text="1 to 50 letters, digits, spaces and - ' : _ . ; unique among your live tokens.",
+    )
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(choices=[(scope.id, scope.label) for scope in SCOPES]),
+        allow_empty=False,
+        max_length=len(SCOPES),
+    )
+    lifetime = serializers.ChoiceField(choices=Lifetime.choices, required=False)
+    expires_at = serializers.CharField(
+        required=False, max_length=40, help_text="ISO 8601 date (its last second, UTC) or date and time."
+    )
+
+    def validate_name(self, value: str) -> str:
+        try:
+            return clean_name(value)
+        except InvalidName as error:
+            raise serializers.ValidationError(str(error)) from None
+
+    def validate_scopes(self, value: list[str]) -> list[Scope]:
+        if len(set(value)) != len(value):
+            raise serializers.ValidationError("A scope stands here twice.")
+        return [BY_ID[scope_id] for scope_id in value]
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if "lifetime" in attrs and "expires_at" in attrs:
+            raise serializers.ValidationError({"expires_at": ["Give either `lifetime` or `expires_at`, not both."]})
+        start, longest = now_in_seconds(), longest_lifetime(self.context["owner"])
+        field = "expires_at" if "expires_at" in attrs else "lifetime"
+        try:
+            if field == "expires_at":
+                attrs["expires_at"] = parse_expiry(attrs["expires_at"], start=start, longest=longest)
+            else:
+                attrs["expires_at"] = end_of(Lifetime(attrs.get("lifetime", DEFAULT_LIFETIME)), start=start)
+            check_expiry(attrs["expires_at"], start=start, longest=longest)
+        except InvalidExpiry as error:
+            raise serializers.ValidationError({field: [str(error)]}) from None
+        return attrs
+
+
+class ExpireTokenBody(StrictSerializer):
+    reason = serializers.CharField(
+        required=False, allow_blank=True, default="", max_length=REASON_MAX_LENGTH, help_text="For the log."
+    )
+
+
+class TokenListQuery(PageQuery, StrictSerializer):
+    """The same filters as on the page."""
+
+    q = serializers.CharField(required=False, max_length=100, help_text="Part of the name.")
+    state = serializers.ChoiceField(choices=STATE_CHOICES, required=False)
+    scope = serializers.ChoiceField(choices=[(s.id, s.label) for s in SCOPES], required=False)
+    page_size = serializers.IntegerField(required=False, default=100, min_value=1, max_value=MAX_PAGE_SIZE)
+
+
+class OrganizationTokenListQuery(TokenListQuery):
+    owner = serializers.CharField(required=False, max_length=254, help_text="Part of the owner's name or e-mail.")
+
+
+class MeUserSerializer(serializers.ModelSerializer[User]):
+    class Meta:
+        model = User
+        fields = ["id", "email", "name"]
+
+
+class MeSerializer(serializers.Serializer[Any]):
+    """Who is calling, and with what."""
+
+    user = MeUserSerializer()
+    site_role = serializers.CharField()
+    organization = serializers.DictField(child=serializers.CharField())
+    token = TokenSerializer(allow_null=True, help_text="The token in use; null in a browser session.")

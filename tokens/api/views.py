@@ -1,0 +1,197 @@
+"""The API's doors to tokens and to "who am I". Rules and queries are those of the pages."""
+
+from typing import Any, ClassVar
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.models import User
+from accounts.roles import Ability
+from auditlog.api.serializers import TokenActivityQuery, TokenUseSerializer
+from auditlog.api.views import token_use_page
+from auditlog.models import TokenUse
+from opsera_portal.api.operations import CHANGE_API, READ_API, Operation
+from opsera_portal.api.paging import page_response
+from opsera_portal.api.problems import Conflict, Forbidden
+from opsera_portal.api.views import ApiViewSet
+from opsera_portal.keyset import Keyset
+from opsera_portal.request_context import person_of
+from tokens import services
+from tokens.api.serializers import (
+    ExpireTokenBody,
+    IssuedTokenSerializer,
+    IssueTokenBody,
+    MeSerializer,
+    OrganizationTokenListQuery,
+    OrganizationTokenSerializer,
+    TokenListQuery,
+    TokenSerializer,
+)
+from tokens.filters import OrganizationTokenFilter, TokenFilter
+from tokens.models import Token
+
+NEWEST_FIRST = Keyset(("created_at", "id"))
+
+
+def may_read_tokens(user: User) -> bool:
+    return user.may(Ability.READ_TOKENS)
+
+
+class TokenViewSet(ApiViewSet):
+    """A person's own tokens."""
+
+    operations: ClassVar[dict[str, Operation]] = {
+        "list": Operation("List my tokens", READ_API, only_reads=True),
+        "retrieve": Operation("See one of my tokens", READ_API, only_reads=True),
+        "activity": Operation("Read the log of one of my tokens", READ_API, only_reads=True),
+        "create": Operation("Make a token"),
+        "expire": Operation("Expire a token", CHANGE_API),
+    }
+    serializer_class = TokenSerializer
+
+    def get_queryset(self) -> Any:
+        if self.action == "expire":
+            return Token.objects.revocable_by(self.person).for_token_table()
+        return Token.objects.owned_by(self.person).for_token_table()
+
+    @extend_schema(operation_id="token_list", parameters=[TokenListQuery])
+    def list(self, request: Request) -> Response:
+        query = self.read_query(TokenListQuery)
+        filtered = TokenFilter(request.query_params, self.get_queryset()).qs
+        return page_response(
+            request,
+            filtered,
+            TokenSerializer,
+            keyset=NEWEST_FIRST,
+            cursor=query.get("cursor"),
+            size=query["page_size"],
+        )
+
+    @extend_schema(operation_id="token_retrieve", responses=TokenSerializer)
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(TokenSerializer(self.get_object()).data)
+
+    @extend_schema(
+        operation_id="token_activity",
+        parameters=[TokenActivityQuery],
+        responses=TokenUseSerializer(many=True),
+    )
+    def activity(self, request: Request, pk: str) -> Response:
+        """Every use of one token, refused uses included, newest first."""
+        token = self.get_object()
+        return token_use_page(self, TokenUse.objects.of(self.person).filter(token_public_id=token.pk))
+
+    @extend_schema(operation_id="token_create", request=IssueTokenBody, responses={201: IssuedTokenSerializer})
+    def create(self, request: Request) -> Response:
+        """Makes a token and shows it, this once. For a person in a browser session; no token makes a token."""
+        body = IssueTokenBody(data=request.data, context={"owner": self.person})
+        body.is_valid(raise_exception=True)
+        try:
+            token = services.issue_token(
+                actor=self.person,
+                name=body.validated_data["name"],
+                chosen=body.validated_data["scopes"],
+                expires_at=body.validated_data["expires_at"],
+                request=request._request,
+            )
+        except services.TokenNameTaken:
+            raise Conflict("One of your live tokens has this name already.", "name_taken") from None
+        token, signed_jwt = services.reveal_token(actor=self.person, token=token, request=request._request)
+        answer = {**TokenSerializer(token).data, "token": signed_jwt}
+        return Response(answer, status=201, headers={"Cache-Control": "no-store"})
+
+    @extend_schema(operation_id="token_expire", request=ExpireTokenBody, responses=TokenSerializer)
+    def expire(self, request: Request, pk: str) -> Response:
+        """Ends a token at once, for good: one's own, or anyone's for Administrators and Security Managers."""
+        body = self.read_body(ExpireTokenBody)
+        return Response(_expire(request, self.get_object(), body["reason"]))
+
+
+class CurrentTokenViewSet(ApiViewSet):
+    """The token that makes the request."""
+
+    operations: ClassVar[dict[str, Operation]] = {
+        "retrieve": Operation("See the token in use", any_token=True, only_reads=True),
+        "expire": Operation("Expire the token in use", any_token=True),
+    }
+    serializer_class = TokenSerializer
+    queryset = Token.objects.none()
+
+    @extend_schema(operation_id="token_current", responses=TokenSerializer)
+    def retrieve(self, request: Request) -> Response:
+        return Response(TokenSerializer(_token_in_use(request)).data)
+
+    @extend_schema(operation_id="token_current_expire", request=ExpireTokenBody, responses=TokenSerializer)
+    def expire(self, request: Request) -> Response:
+        """Whoever holds a token may end it."""
+        body = self.read_body(ExpireTokenBody)
+        return Response(_expire(request, _token_in_use(request), body["reason"]))
+
+
+class OrganizationTokenViewSet(ApiViewSet):
+    """Every token of the organization: metadata, for those whose role reads it."""
+
+    operations: ClassVar[dict[str, Operation]] = {
+        "list": Operation("List the organization's tokens", READ_API, only_reads=True, role_allows=may_read_tokens),
+    }
+    serializer_class = OrganizationTokenSerializer
+
+    def get_queryset(self) -> Any:
+        return Token.objects.of_organization_readable_by(self.person).for_token_table()
+
+    @extend_schema(operation_id="organization_token_list", parameters=[OrganizationTokenListQuery])
+    def list(self, request: Request) -> Response:
+        query = self.read_query(OrganizationTokenListQuery)
+        filtered = OrganizationTokenFilter(request.query_params, self.get_queryset()).qs
+        return page_response(
+            request,
+            filtered,
+            OrganizationTokenSerializer,
+            keyset=NEWEST_FIRST,
+            cursor=query.get("cursor"),
+            size=query["page_size"],
+        )
+
+
+class MeViewSet(ApiViewSet):
+    operations: ClassVar[dict[str, Operation]] = {
+        "retrieve": Operation("Ask who I am", any_token=True, only_reads=True),
+    }
+    serializer_class = MeSerializer
+    queryset = User.objects.none()
+
+    @extend_schema(operation_id="me", responses=MeSerializer)
+    def retrieve(self, request: Request) -> Response:
+        """The person, their site role and organization, and the token in use."""
+        user = self.person
+        organization = user.own_organization
+        token: Any = request.auth
+        return Response(
+            {
+                "user": {"id": str(user.pk), "email": user.email, "name": user.name},
+                "site_role": user.site_role,
+                "organization": {
+                    "id": str(organization.pk),
+                    "name": organization.name,
+                    "account": organization.slug,
+                },
+                "token": TokenSerializer(token).data if token else None,
+            }
+        )
+
+
+def _token_in_use(request: Request) -> Token:
+    if not isinstance(request.auth, Token):
+        raise Forbidden("This is about the token in use, and a browser session uses none.")
+    return request.auth
+
+
+def _expire(request: Request, token: Token, reason: str) -> dict[str, Any]:
+    try:
+        ended = services.revoke_token(actor=person_of(request), token=token, reason=reason, request=request._request)
+    except services.AlreadyEnded:
+        raise Conflict("This token has ended already.", "already_ended") from None
+    except services.NotAllowed:
+        raise Forbidden from None
+    return dict(TokenSerializer(ended).data)

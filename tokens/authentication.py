@@ -1,0 +1,124 @@
+"""What a token passes through before an operation's scope is looked at (PRODUCT section 3, links 1 to 3).
+
+Read `AccessTokenAuthentication.authenticate` as the list. The first failure answers. From the moment the token is known
+to be genuine its use is written into its owner's log, whatever becomes of it.
+"""
+
+import logging
+import re
+from itertools import count
+from typing import TYPE_CHECKING
+
+from django.http import HttpRequest
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework_simplejwt.authentication import JWTAuthentication
+
+from opsera_portal.api.problems import TokenRefused, bearer_challenge
+from tokens import jwt
+from tokens.models import Token
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+logger = logging.getLogger(__name__)
+
+_CREDENTIALS = re.compile(r"bearer +([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
+_not_genuine_since_start = count(1)
+
+
+class AccessTokenAuthentication(JWTAuthentication):
+    """DRF authentication with a personal access token. ``request.auth`` becomes the token's record."""
+
+    def __init__(self) -> None:
+        """simplejwt looks the user up by itself; here one query brings token, owner and organization."""
+
+    def authenticate(self, request: Request) -> "tuple[User, Token] | None":
+        header = request.META.get("HTTP_AUTHORIZATION")
+        if header is None:
+            return None
+        encoded = _bearer(request._request, header)
+        claims = _genuine(request._request, encoded)
+        token = _known(request._request, claims)
+        if use := getattr(request._request, "token_use", None):
+            use.token = token
+        _check_in_time(token, claims)
+        _check_owner(token)
+        _check_not_revoked(token)
+        _check_revealed(token)
+        _check_policy(token)
+        return token.owner, token
+
+    def authenticate_header(self, request: Request) -> str:
+        return bearer_challenge()
+
+
+def _bearer(request: HttpRequest, header: str) -> str:
+    """The credentials of exactly one ``Authorization: Bearer`` header, the scheme in any case (RFC 9110).
+
+    The server joins repeated headers with a comma, which is no character of a token. Tokens in a query, a form or a
+    cookie are not looked for.
+    """
+    match = _CREDENTIALS.fullmatch(header.strip())
+    if match is None:
+        raise _not_genuine(request, "a header that is not one bearer token", error="invalid_request")
+    return match[1]
+
+
+def _genuine(request: HttpRequest, encoded: str) -> jwt.VerifiedClaims:
+    try:
+        return jwt.decode(encoded)
+    except jwt.NotGenuine as error:
+        raise _not_genuine(request, str(error)) from None
+
+
+def _known(request: HttpRequest, claims: jwt.VerifiedClaims) -> Token:
+    """The token's record with its owner and organization, in one query."""
+    token: Token | None = Token.objects.for_check().filter(pk=claims.token_id, owner_id=claims.owner_id).first()
+    if token is None:
+        raise _not_genuine(request, "no record of this token")
+    return token
+
+
+def _check_in_time(token: Token, claims: jwt.VerifiedClaims) -> None:
+    now = timezone.now()
+    if now >= claims.expires_at or now >= token.expires_at:
+        raise TokenRefused("expired", "The token has expired.")
+    if now < claims.not_before:
+        raise TokenRefused("invalid_request", "The token is not valid yet.")
+
+
+def _check_owner(token: Token) -> None:
+    if not token.owner.is_active or token.owner.organization_id != token.organization_id:
+        raise TokenRefused("owner_deactivated", "The owner of the token is deactivated.")
+    # The same row, as was just made sure; without this the first look at it would be a query of its own.
+    token.owner.organization = token.organization
+
+
+def _check_not_revoked(token: Token) -> None:
+    if token.revoked_at is not None:
+        raise TokenRefused("revoked", "The token was expired early.")
+
+
+def _check_revealed(token: Token) -> None:
+    if token.revealed_at is None:
+        raise TokenRefused("not_revealed", "The token was never shown to its owner.")
+
+
+def _check_policy(token: Token) -> None:
+    if not token.fits_policy:
+        raise TokenRefused(
+            "blocked_by_policy", "The token lives longer than the policy of its organization allows now."
+        )
+
+
+def _not_genuine(request: HttpRequest, why: str, *, error: str = "invalid_token") -> TokenRefused:
+    """Counted and told in the server's own log, without the token: no stranger can fill a person's log."""
+    logger.warning(
+        "Refused a token that is not genuine: %s; from %s, request %s, number %d since the start of this process",
+        why,
+        getattr(request, "client_address", None),
+        getattr(request, "request_id", None),
+        next(_not_genuine_since_start),
+    )
+    return TokenRefused("invalid_token", "The token is not valid.", error=error)

@@ -1,0 +1,34 @@
+"""First calls with a new token, which work as pasted."""
+
+from django.conf import settings
+
+from opsera_portal.api.scopes import PIPELINE, PIPELINE_READONLY
+from tokens.models import Token
+
+
+def examples_of(token: Token, signed_jwt: str) -> list[dict[str, str]]:
+    """Each with ``id``, ``label`` and ``text``. They call what this token's scopes open."""
+    pipelines = bool({PIPELINE, PIPELINE_READONLY} & set(token.scopes))
+    url = f"{settings.PORTAL_URL}/api/v1/{'pipelines' if pipelines else 'me'}"
+    return [
+        {"id": "curl", "label": "curl", "text": f'curl {url} \\\n  -H "Authorization: Bearer {signed_jwt}"'},
+        {
+            "id": "python",
+            "label": "Python",
+            "text": (
+                "import urllib.request\n\n"
+                f'request = urllib.request.Request("{url}")\n'
+                f'request.add_header("Authorization", "Bearer {signed_jwt}")\n'
+                "print(urllib.request.urlopen(request).read().decode())"
+            ),
+        },
+        {
+            "id": "postman",
+            "label": "Postman",
+            "text": (
+                "1. Import docs/postman/opsera-portal.postman_collection.json.\n"
+                f"2. Set the variable address to {settings.PORTAL_URL}\n"
+                "3. Set the variable token to the token above, and send “Ask who I am”."
+            ),
+        },
+    ]

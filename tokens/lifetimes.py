@@ -1,0 +1,74 @@
+"""How long a token may live: the presets, and the reading of a custom end (PRODUCT section 2)."""
+
+from datetime import UTC, date, datetime, time, timedelta
+
+from dateutil.relativedelta import relativedelta
+from django.db import models
+from django.utils import timezone
+
+
+class Lifetime(models.TextChoices):
+    ONE_DAY = "1d", "1 day"
+    ONE_WEEK = "1w", "1 week"
+    ONE_MONTH = "1mo", "1 month"
+    TWO_MONTHS = "2mo", "2 months"
+    THREE_MONTHS = "3mo", "3 months"
+
+
+DEFAULT_LIFETIME = Lifetime.ONE_MONTH
+
+_LENGTHS = {
+    Lifetime.ONE_DAY: relativedelta(days=1),
+    Lifetime.ONE_WEEK: relativedelta(weeks=1),
+    Lifetime.ONE_MONTH: relativedelta(months=1),
+    Lifetime.TWO_MONTHS: relativedelta(months=2),
+    Lifetime.THREE_MONTHS: relativedelta(months=3),
+}
+
+
+class InvalidExpiry(ValueError):
+    """The end breaks a rule; the message says which."""
+
+
+def now_in_seconds() -> datetime:
+    """The clock in whole seconds, as a JWT tells time: record and token then agree exactly."""
+    return timezone.now().replace(microsecond=0)
+
+
+def end_of(lifetime: Lifetime, *, start: datetime) -> datetime:
+    """The same time of day, days, weeks or calendar months later (31 January and a month is 28 February)."""
+    return start + _LENGTHS[lifetime]
+
+
+def end_of_day(day: date) -> datetime:
+    """The last second of a day, UTC: a token "until 3 May" works on 3 May."""
+    return datetime.combine(day, time(23, 59, 59), UTC)
+
+
+def parse_expiry(text: str, *, start: datetime, longest: timedelta) -> datetime:
+    """A custom end: an ISO 8601 date (its last second, UTC, or the latest moment allowed) or date and time.
+
+    A time without a zone is UTC. Raises ``InvalidExpiry``.
+    """
+    text = text.strip()
+    try:
+        if len(text) <= len("2026-12-31"):
+            day = date.fromisoformat(text)
+            latest = start + longest
+            return latest if day == latest.date() else end_of_day(day)
+        moment = datetime.fromisoformat(text)
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return moment.replace(microsecond=0)
+    except (ValueError, OverflowError):
+        raise InvalidExpiry("Enter a date like 2026-12-31, or a date and time like 2026-12-31T12:00:00Z.") from None
+
+
+def check_expiry(expires_at: datetime, *, start: datetime, longest: timedelta) -> None:
+    """Raises ``InvalidExpiry`` for an end in the past or beyond the organization's maximum."""
+    if expires_at <= start:
+        raise InvalidExpiry("The end must be in the future.")
+    if expires_at - start > longest:
+        latest = start + longest
+        raise InvalidExpiry(
+            f"Your organization allows tokens to live {longest.days} days at most: choose {latest:%Y-%m-%d} or earlier."
+        )

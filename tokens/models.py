@@ -1,0 +1,126 @@
+"""The metadata of personal access tokens. Of a token itself nothing is stored: not a part of it, not a hash."""
+
+import uuid
+from datetime import datetime, timedelta
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from opsera_portal.api import scopes
+from tokens.names import MAX_LENGTH
+from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet
+from tokens.states import TokenState
+
+LAST_USED_RESOLUTION = timedelta(minutes=1)
+ENDS_SOON = timedelta(days=7)
+
+
+class Token(models.Model):
+    """One token's metadata. ``id`` is the ``jti`` claim: public, and useless for signing in."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="tokens", db_index=False)
+    organization = models.ForeignKey(
+        "accounts.Organization", on_delete=models.PROTECT, related_name="tokens", db_index=False
+    )
+    name = models.CharField(max_length=MAX_LENGTH)
+    # The name's key while the token holds the name, and null from the moment it ended: the database then keeps names
+    # unique among live tokens, which no constraint on the clock could.
+    live_name_key = models.TextField(null=True, editable=False)
+    scope = models.CharField("scopes", max_length=200)
+    created_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField()
+    revealed_at = models.DateTimeField(null=True)
+    signing_key_id = models.CharField(max_length=64, blank=True)
+    revoked_at = models.DateTimeField(null=True)
+    revoked_by = models.ForeignKey(
+        "accounts.User", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
+    revoke_reason = models.CharField(max_length=200, blank=True)
+    last_used_at = models.DateTimeField(null=True)
+    last_used_ip = models.GenericIPAddressField(null=True)
+
+    objects: ClassVar[TokenQuerySet] = TokenQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [
+            models.Index(fields=["owner", "-created_at", "-id"], name="token_owner_newest"),
+            models.Index(fields=["organization", "-created_at", "-id"], name="token_org_newest"),
+            models.Index(fields=["signing_key_id", "expires_at"], name="token_signing_key"),
+        ]
+        constraints = [
+            models.UniqueConstraint("owner", "live_name_key", name="token_name_unique_among_live"),
+            models.CheckConstraint(
+                condition=Q(expires_at__gt=models.F("created_at")), name="token_expires_after_creation"
+            ),
+            models.CheckConstraint(condition=~Q(scope=""), name="token_has_a_scope"),
+            models.CheckConstraint(
+                condition=Q(revoked_at__isnull=True) | Q(live_name_key__isnull=True),
+                name="token_revoked_frees_its_name",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def scopes(self) -> list[scopes.Scope]:
+        granted = scopes.parse(self.scope)
+        return [scope for scope in scopes.SCOPES if scope in granted]
+
+    @property
+    def lifetime(self) -> timedelta:
+        return self.expires_at - self.created_at
+
+    @property
+    def is_expired(self) -> bool:
+        """By time: past its end, or never shown while it could be."""
+        return timezone.now() >= self.expires_at or (self.revealed_at is None and not self.can_be_revealed)
+
+    @property
+    def can_be_revealed(self) -> bool:
+        now = timezone.now()
+        return (
+            self.revealed_at is None
+            and self.revoked_at is None
+            and now < self.created_at + PENDING_LAPSES_AFTER
+            and now < self.expires_at
+        )
+
+    @property
+    def fits_policy(self) -> bool:
+        return self.lifetime <= timedelta(days=self.organization.max_token_lifetime_days)
+
+    @property
+    def is_active(self) -> bool:
+        return self.state is TokenState.ACTIVE
+
+    @property
+    def has_ended(self) -> bool:
+        return self.state in {TokenState.EXPIRED, TokenState.REVOKED}
+
+    @property
+    def ends_soon(self) -> bool:
+        return self.is_active and self.expires_at - timezone.now() <= ENDS_SOON
+
+    @property
+    def state(self) -> TokenState:
+        if self.revoked_at is not None:
+            return TokenState.REVOKED
+        if self.is_expired:
+            return TokenState.EXPIRED
+        if not self.owner.is_active:
+            return TokenState.OWNER_DEACTIVATED
+        if self.revealed_at is None:
+            return TokenState.PENDING
+        return TokenState.ACTIVE if self.fits_policy else TokenState.BLOCKED_BY_POLICY
+
+    def mark_used(self, *, at: datetime, ip: str | None) -> None:
+        """Notes the use, at most once a minute; of several requests at once one writes."""
+        if self.last_used_at is not None and at - self.last_used_at < LAST_USED_RESOLUTION:
+            return
+        stale = Q(last_used_at__isnull=True) | Q(last_used_at__lte=at - LAST_USED_RESOLUTION)
+        Token.objects.filter(stale, pk=self.pk).update(last_used_at=at, last_used_ip=ip)

@@ -1,0 +1,93 @@
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Self
+
+from django.db import models
+from django.db.models import F, Q, Value
+from django.db.models.functions import Concat
+from django.utils import timezone
+
+from accounts.querysets import OrganizationRowsQuerySet
+from accounts.roles import Ability
+
+if TYPE_CHECKING:
+    from accounts.models import User
+    from tokens.models import Token  # noqa: F401  (in the class's base)
+
+# A token that was made but not shown cannot be shown any more after this long.
+PENDING_LAPSES_AFTER = timedelta(minutes=10)
+
+
+def not_ended(at: datetime) -> Q:
+    """Neither expired, nor expired early, nor lapsed before it was shown."""
+    return Q(expires_at__gt=at, revoked_at__isnull=True) & (
+        Q(revealed_at__isnull=False) | Q(created_at__gt=at - PENDING_LAPSES_AFTER)
+    )
+
+
+class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
+    def owned_by(self, user: "User") -> Self:
+        return self.filter(owner=user)
+
+    def visible_to(self, user: "User") -> Self:
+        """Whose metadata this person may see: their own, and everyone's in the organization if their role says so."""
+        if user.is_superuser or user.may(Ability.READ_TOKENS):
+            return self.of_organization_of(user)
+        return self.owned_by(user)
+
+    def revocable_by(self, user: "User") -> Self:
+        if user.is_superuser or user.may(Ability.EXPIRE_TOKENS):
+            return self.of_organization_of(user)
+        return self.owned_by(user)
+
+    def of_organization_readable_by(self, user: "User") -> Self:
+        """Every token of the organization, for those who may read them all; nothing for everyone else."""
+        if not (user.is_superuser or user.may(Ability.READ_TOKENS)):
+            return self.none()
+        return self.of_organization_of(user)
+
+    def live(self) -> Self:
+        """Not ended: these hold their names."""
+        return self.filter(not_ended(timezone.now()))
+
+    def ended(self) -> Self:
+        return self.exclude(not_ended(timezone.now()))
+
+    def active(self) -> Self:
+        """Shown, in time, not expired early, owner active, within the organization's policy: would be accepted."""
+        return self.within_policy().filter(
+            revealed_at__isnull=False,
+            revoked_at__isnull=True,
+            expires_at__gt=timezone.now(),
+            owner__is_active=True,
+        )
+
+    def pending(self) -> Self:
+        return self.live().filter(revealed_at__isnull=True)
+
+    def revoked(self) -> Self:
+        return self.filter(revoked_at__isnull=False)
+
+    def expired(self) -> Self:
+        return self.ended().filter(revoked_at__isnull=True)
+
+    def within_policy(self) -> Self:
+        day = Value(timedelta(days=1), output_field=models.DurationField())
+        longest = models.ExpressionWrapper(
+            F("organization__max_token_lifetime_days") * day, output_field=models.DurationField()
+        )
+        return self.annotate(longest_life=longest).filter(expires_at__lte=F("created_at") + F("longest_life"))
+
+    def expiring_before(self, moment: datetime) -> Self:
+        return self.active().filter(expires_at__lte=moment)
+
+    def with_scope(self, scope_id: str) -> Self:
+        return self.annotate(_padded=Concat(Value(" "), F("scope"), Value(" "))).filter(
+            _padded__contains=f" {scope_id} "
+        )
+
+    def for_check(self) -> Self:
+        """Token, owner and organization in the one query that the check of a token makes."""
+        return self.select_related("owner", "organization")
+
+    def for_token_table(self) -> Self:
+        return self.select_related("owner", "organization", "revoked_by")

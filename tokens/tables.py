@@ -1,0 +1,74 @@
+from typing import Any
+
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+from django_tables2 import Column, Table
+
+from opsera_portal.pages.columns import BadgeColumn, MomentColumn
+from opsera_portal.pages.templatetags.portal import relative
+from tokens.models import Token
+from tokens.states import StateLook, TokenState
+
+
+def state_look(token: Token) -> StateLook:
+    """The state as shown: an active token that ends within seven days says so."""
+    if token.ends_soon:
+        return StateLook("active", f"Ends {relative(token.expires_at)}", "◐", "warning")
+    return token.state.value
+
+
+def row_kind(record: Token) -> str:
+    if record.ends_soon:
+        return "ends-soon"
+    return "ended" if record.state is not TokenState.ACTIVE and record.state is not TokenState.PENDING else "live"
+
+
+class TokenTable(Table):
+    name = Column()
+    scope = Column(verbose_name="Scopes", orderable=False)
+    created_at = MomentColumn(verbose_name="Created")
+    expires_at = MomentColumn(verbose_name="Expires")
+    time_left = Column(empty_values=(), orderable=False, verbose_name="Time left")
+    last_used_at = MomentColumn(verbose_name="Last used", default="Never")
+    state = BadgeColumn(orderable=False)
+    expire = Column(empty_values=(), orderable=False, verbose_name="", attrs={"td": {"class": "row-action"}})
+
+    class Meta:
+        attrs = {"id": "tokens", "aria-label": "Access tokens"}
+        row_attrs = {"data-token": lambda record: str(record.pk), "data-row": row_kind, "class": row_kind}
+        order_by = ("-created_at",)
+        empty_text = "No token here. Make one with the form above: it is shown once, and used as a bearer token."
+
+    def render_name(self, record: Token) -> SafeString:
+        return format_html('<a href="{}">{}</a>', reverse("tokens:token_detail", args=[record.pk]), record.name)
+
+    def render_scope(self, record: Token) -> SafeString:
+        return format_html_join(", ", "{}", ((scope.label,) for scope in record.scopes))
+
+    def render_time_left(self, record: Token) -> str:
+        return relative(record.expires_at).removeprefix("in ") if record.is_active else "–"
+
+    def render_state(self, record: Token, column: BadgeColumn) -> SafeString:
+        return column.render(state_look(record))
+
+    def render_expire(self, record: Token) -> Any:
+        if record.has_ended:
+            return ""
+        return format_html(
+            '<a class="button danger small" href="{}" data-dialog data-expire="{}" aria-label="Expire {}">Expire</a>',
+            reverse("tokens:token_expire", args=[record.pk]),
+            record.pk,
+            record.name,
+        )
+
+
+class OrganizationTokenTable(TokenTable):
+    owner = Column(accessor="owner__email", verbose_name="Owner")
+
+    class Meta(TokenTable.Meta):
+        sequence = ("name", "owner", "...")
+        empty_text = "No token matches."
+
+    def __init__(self, *args: Any, may_expire: bool, **kwargs: Any) -> None:
+        super().__init__(*args, exclude=() if may_expire else ("expire",), **kwargs)

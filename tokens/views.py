@@ -1,0 +1,304 @@
+"""The pages of access tokens: make one, see it once, look at it, end it."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import cache_control
+from django.views.decorators.debug import sensitive_variables
+from django.views.generic import View
+from django_filters.views import FilterView
+from django_tables2 import SingleTableMixin
+
+from accounts.models import User
+from accounts.roles import Ability
+from auditlog.filters import TokenUseFilter
+from auditlog.models import TokenUse
+from auditlog.tables import OneTokenUseTable
+from auditlog.views import NEWEST_FIRST
+from opsera_portal.api import scopes
+from opsera_portal.api.operations import routes
+from opsera_portal.pages.tabs import ORGANIZATION_TABS, PROFILE_TABS
+from opsera_portal.pages.templatetags.portal import exact
+from opsera_portal.pages.views import KeysetTableMixin, MemberPageMixin, TabsMixin
+from opsera_portal.request_context import person_of
+from tokens import services
+from tokens.examples import examples_of
+from tokens.filters import OrganizationTokenFilter, TokenFilter
+from tokens.forms import ExpireTokenForm, TokenForm
+from tokens.models import Token
+from tokens.querysets import PENDING_LAPSES_AFTER
+from tokens.signing_keys import key_ring
+from tokens.states import TokenState
+from tokens.tables import OrganizationTokenTable, TokenTable, state_look
+
+
+class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
+    """My tokens, with the form that makes one above them."""
+
+    table_class = TokenTable
+    filterset_class = TokenFilter
+    paginate_by = 50
+    template_name = "tokens/token_list.html"
+    tabs = PROFILE_TABS
+    current_tab = "tokens:token_list"
+
+    def get_queryset(self) -> QuerySet[Token]:
+        return Token.objects.owned_by(self.person).for_token_table()
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        form = kwargs.pop("form", None) or TokenForm(owner=self.person)
+        return super().get_context_data(form=form, scope_cards=scope_cards(form, self.person), **kwargs)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        form = TokenForm(request.POST, owner=self.person)
+        if form.is_valid() and (token := self._issue(form)):
+            return redirect("tokens:token_reveal", pk=token.pk)
+        self.filterset = self.get_filterset(self.get_filterset_class())
+        self.object_list = self.filterset.qs
+        context = self.get_context_data(form=form, filter=self.filterset, object_list=self.object_list)
+        return self.render_to_response(context, status=400)
+
+    def _issue(self, form: TokenForm) -> Token | None:
+        try:
+            return services.issue_token(
+                actor=self.person,
+                name=form.cleaned_data["name"],
+                chosen=form.cleaned_data["scopes"],
+                expires_at=form.cleaned_data["expires_at"],
+                request=self.request,
+            )
+        except services.TokenNameTaken:
+            form.add_error("name", "One of your live tokens has this name already. Choose another one.")
+            return None
+
+
+@method_decorator(cache_control(no_store=True, private=True), name="dispatch")
+class TokenRevealView(MemberPageMixin, View):
+    """Signs the token in the act of showing it, once. Any other visit finds that it has been shown.
+
+    A look-ahead of the browser and a HEAD request show nothing, so they must not use up the one time.
+    """
+
+    http_method_names = ["get", "head", "options"]
+
+    @method_decorator(sensitive_variables("signed_jwt"))
+    def get(self, request: HttpRequest, pk: str) -> HttpResponse:
+        token = get_object_or_404(Token.objects.visible_to(self.person).for_token_table(), pk=pk)
+        if is_look_ahead(request):
+            return shown_page(request, token)
+        try:
+            token, signed_jwt = services.reveal_token(actor=self.person, token=token, request=request)
+        except services.CannotBeRevealed:
+            token.refresh_from_db()
+            return shown_page(request, token)
+        context = {"token": token, "signed_jwt": signed_jwt, "examples": examples_of(token, signed_jwt)}
+        return render(request, "tokens/token_reveal.html", context)
+
+
+class TokenDetailView(TabsMixin, MemberPageMixin, KeysetTableMixin):
+    """One token: its metadata, what it can do now, and its log."""
+
+    keyset = NEWEST_FIRST
+    page_size = 20
+    filterset_class = TokenUseFilter
+    table_class = OneTokenUseTable
+    template_name = "tokens/token_detail.html"
+    tabs = PROFILE_TABS
+    current_tab = "tokens:token_list"
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        self.object = get_object_or_404(Token.objects.visible_to(self.person).for_token_table(), pk=kwargs["pk"])
+        return super().get(request, *args, **kwargs)
+
+    def get_queryset(self) -> QuerySet[TokenUse]:
+        return TokenUse.objects.visible_to(self.person).filter(token_public_id=self.object.pk)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        token: Token = self.object
+        return super().get_context_data(
+            token=token,
+            state=state_look(token),
+            scopes=token.scopes,
+            is_own=token.owner_id == self.person.pk,
+            can_expire=not token.has_ended and Token.objects.revocable_by(self.person).filter(pk=token.pk).exists(),
+            operations=what_it_can_do(token),
+            timeline=timeline(token),
+            **kwargs,
+        )
+
+
+class TokenExpireView(MemberPageMixin, View):
+    """Asks once more, then ends the token."""
+
+    def get(self, request: HttpRequest, pk: str) -> HttpResponse:
+        return self._confirm(request, self._token(pk), ExpireTokenForm())
+
+    def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
+        token = self._token(pk)
+        form = ExpireTokenForm(request.POST)
+        if not form.is_valid():
+            return self._confirm(request, token, form, status=400)
+        try:
+            services.revoke_token(actor=self.person, token=token, reason=form.cleaned_data["reason"], request=request)
+        except services.AlreadyEnded:
+            messages.info(request, f"“{token.name}” had ended already.")
+        else:
+            messages.success(request, f"“{token.name}” is expired. Scripts which use it get 401 from now on.")
+        return redirect(home_of(token, self.person))
+
+    def _token(self, pk: str) -> Token:
+        token: Token = get_object_or_404(Token.objects.revocable_by(self.person).for_token_table(), pk=pk)
+        return token
+
+    def _confirm(self, request: HttpRequest, token: Token, form: ExpireTokenForm, status: int = 200) -> HttpResponse:
+        lately = timezone.now() - timedelta(days=7)
+        context = {
+            "token": token,
+            "form": form,
+            "cancel_url": home_of(token, self.person),
+            "uses_lately": TokenUse.objects.visible_to(self.person)
+            .filter(token_public_id=token.pk, at__gte=lately)
+            .count(),
+        }
+        return render(request, "tokens/token_confirm_expire.html", context, status=status)
+
+
+class OrganizationTokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
+    """Every token's metadata, for those whose role reads it."""
+
+    table_class = OrganizationTokenTable
+    filterset_class = OrganizationTokenFilter
+    paginate_by = 50
+    template_name = "tokens/organization_token_list.html"
+    tabs = ORGANIZATION_TABS
+    current_tab = "tokens:organization_token_list"
+
+    def role_allows(self, user: User) -> bool:
+        return user.may(Ability.READ_TOKENS)
+
+    def get_queryset(self) -> QuerySet[Token]:
+        return Token.objects.of_organization_readable_by(self.person).for_token_table()
+
+    def get_table_kwargs(self) -> dict[str, Any]:
+        return {"may_expire": self.person.may(Ability.EXPIRE_TOKENS)}
+
+
+def jwks(request: HttpRequest) -> JsonResponse:
+    """The public keys, with which other services verify tokens and cannot make any (RFC 7517)."""
+    response = JsonResponse(key_ring().jwks(), content_type="application/jwk-set+json")
+    response["Cache-Control"] = "public, max-age=300"
+    return response
+
+
+def is_look_ahead(request: HttpRequest) -> bool:
+    """Whether the browser only looks ahead (`Sec-Purpose`, and what older browsers send), or asks for headers."""
+    purposes = (request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"))
+    return request.method == "HEAD" or any("prefetch" in purpose.lower() for purpose in purposes)
+
+
+def shown_page(request: HttpRequest, token: Token) -> HttpResponse:
+    """What every visit of the reveal page but the first finds."""
+    headline, explanation = _why_not_shown(token, person_of(request))
+    context = {
+        "token": token,
+        "state": state_look(token),
+        "headline": headline,
+        "explanation": explanation,
+        "can_expire": not token.has_ended
+        and Token.objects.revocable_by(person_of(request)).filter(pk=token.pk).exists(),
+    }
+    return render(request, "tokens/token_shown.html", context)
+
+
+def _why_not_shown(token: Token, user: User) -> tuple[str, str]:
+    if token.revealed_at is not None:
+        return (
+            "This token has been shown",
+            f"It was shown once, on {exact(token.revealed_at)}, and is stored nowhere. "
+            "If you have not saved it, or someone else may have seen it, expire it and make a new one.",
+        )
+    if token.owner_id != user.pk:
+        return "This token can only be shown to its owner", "You see its metadata. It has not been shown yet."
+    if token.can_be_revealed:
+        minutes = int(PENDING_LAPSES_AFTER.total_seconds() // 60)
+        return (
+            "This token has not been shown yet",
+            f"Open this page again to see it, at most {minutes} minutes after it was made.",
+        )
+    return (
+        "This token can no longer be shown",
+        "It was not looked at in time, or has ended, and nobody has ever seen it. Make a new one.",
+    )
+
+
+def home_of(token: Token, user: User) -> str:
+    """The list that this person came from: their own tokens, or the organization's."""
+    name = "tokens:token_list" if token.owner_id == user.pk else "tokens:organization_token_list"
+    return reverse(name)
+
+
+def scope_cards(form: TokenForm, user: User) -> list[dict[str, Any]]:
+    """The scopes as cards, each with what the person's role leaves of it."""
+    chosen = set(form["scopes"].value() or [])
+    operations = [route.operation for route in routes()]
+    cards = []
+    for scope in scopes.SCOPES:
+        opened = [operation for operation in operations if scope in operation.scopes]
+        usable = [operation for operation in opened if operation.role_allows(user)]
+        cards.append(
+            {
+                "id": scope.id,
+                "label": scope.label,
+                "description": scope.description,
+                "checked": scope.id in chosen,
+                "note": f"Your role: {len(usable)} of {len(opened)} operations",
+                "input_id": f"id_scopes_{scope.id}",
+            }
+        )
+    return cards
+
+
+def what_it_can_do(token: Token) -> list[dict[str, Any]]:
+    """Operation by operation: does a scope open it, does the owner's role allow it."""
+    granted = scopes.parse(token.scope)
+    is_active = token.state is TokenState.ACTIVE
+    rows = []
+    for route in routes():
+        operation = route.operation
+        if operation.is_closed_to_tokens:
+            continue
+        opens, allows = operation.is_open_to(granted), operation.role_allows(token.owner)
+        rows.append(
+            {
+                "label": operation.label,
+                "method": route.method,
+                "path": route.path.replace("<uuid:pk>", "{id}"),
+                "scope_opens": opens,
+                "role_allows": allows,
+                "verdict": "Yes" if opens and allows and is_active else "No",
+            }
+        )
+    return rows
+
+
+def timeline(token: Token) -> list[dict[str, Any]]:
+    events = [{"label": "Created", "at": token.created_at, "note": ""}]
+    if token.revealed_at:
+        events.append({"label": "Shown to its owner", "at": token.revealed_at, "note": "once"})
+    if token.last_used_at:
+        events.append({"label": "Last used", "at": token.last_used_at, "note": token.last_used_ip or ""})
+    if token.revoked_at:
+        by = f"by {token.revoked_by}" if token.revoked_by else ""
+        note = f"{by}: {token.revoke_reason}" if token.revoke_reason else by
+        events.append({"label": "Expired early", "at": token.revoked_at, "note": note})
+    label = "Would have expired" if token.revoked_at else "Expired" if token.is_expired else "Expires"
+    events.append({"label": label, "at": token.expires_at, "note": ""})
+    return events
