@@ -1,0 +1,39 @@
+"""Tokens as their metadata stand in the database, and the JWT of one where a test must hold it."""
+
+from datetime import timedelta
+
+import factory
+from django.utils import timezone
+from factory.django import DjangoModelFactory
+
+from accounts.tests.factories import UserFactory
+from tokens import jwt
+from tokens.models import Token
+from tokens.names import name_key
+
+
+def now_in_seconds():
+    return timezone.now().replace(microsecond=0)
+
+
+class TokenFactory(DjangoModelFactory):
+    """A live token that was shown a moment ago."""
+
+    class Meta:
+        model = Token
+
+    owner = factory.SubFactory(UserFactory)
+    organization = factory.SelfAttribute("owner.organization")
+    name = factory.Sequence(lambda n: f"token {n}")
+    live_name_key = factory.LazyAttribute(lambda token: None if token.revoked_at else name_key(token.name))
+    scope = "api"
+    created_at = factory.LazyFunction(now_in_seconds)
+    expires_at = factory.LazyAttribute(lambda token: token.created_at + timedelta(days=30))
+    revealed_at = factory.LazyAttribute(lambda token: token.created_at)
+    revoked_at = None
+
+
+def bearer(token: Token) -> dict[str, str]:
+    """The headers of a request that is made with this token."""
+    signed_jwt, _ = jwt.encode(token)
+    return {"Authorization": f"Bearer {signed_jwt}"}

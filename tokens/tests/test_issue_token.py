@@ -1,0 +1,161 @@
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+from django.db import IntegrityError, connection
+from django.utils import timezone
+
+from auditlog.models import Activity
+from opsera_portal.api.scopes import API, API_READONLY, PIPELINE
+from tokens import services
+from tokens.lifetimes import InvalidExpiry
+from tokens.models import Token
+from tokens.names import InvalidName
+from tokens.tests.factories import TokenFactory, now_in_seconds
+
+
+def issue(owner, name="nightly build", **changes):
+    values = {"actor": owner, "name": name, "chosen": [PIPELINE], "expires_at": now_in_seconds() + timedelta(days=7)}
+    return services.issue_token(**(values | changes))
+
+
+def test_the_metadata_is_written_and_the_activity_recorded(owner):
+    token = issue(owner, chosen=[PIPELINE, API])
+
+    assert (token.owner, token.organization, token.name) == (owner, owner.organization, "nightly build")
+    assert token.scope == "api pipeline"
+    assert (token.revealed_at, token.revoked_at, token.signing_key_id) == (None, None, "")
+    entry = Activity.objects.get()
+    assert (entry.action, entry.actor, entry.target_id) == ("token.issued", owner, str(token.pk))
+
+
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [
+        ("  nightly  ", "nightly"),
+        ("n", "n"),
+        ("x" * 50, "x" * 50),
+        ("CI: O'Neil_2.0 - main", "CI: O'Neil_2.0 - main"),
+        ("Zürich 東京 Ωμέγα", "Zürich 東京 Ωμέγα"),
+        ("Zu\u0308rich", "Zürich"),
+        ("\u0663\u0664", "\u0663\u0664"),
+    ],
+)
+def test_good_names_are_kept_trimmed_and_composed(owner, raw, kept):
+    assert issue(owner, raw).name == kept
+
+
+@pytest.mark.parametrize(
+    "raw", ["", "   ", "x" * 51, "a/b", "a\x00b", "a\nb", "a\tb", "<b>", "a@b", "🎉", "a\u200bb", "a\u00a0b", "ﷺ" * 51]
+)
+def test_bad_names_are_refused_and_nothing_is_made(owner, raw):
+    with pytest.raises(InvalidName):
+        issue(owner, raw)
+    assert not Token.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Nightly", "nightly"),
+        ("straße", "STRASSE"),
+        ("Zürich", "Zu\u0308rich"),
+        ("ﬁnal", "final"),
+        ("Ⅳ", "iv"),
+        ("ΣΑΣ", "σας"),
+    ],
+)
+def test_names_that_differ_only_in_case_or_form_are_the_same(owner, first, second):
+    first = first.replace("Ⅳ", "IV")
+    issue(owner, first)
+
+    with pytest.raises(services.TokenNameTaken):
+        issue(owner, second)
+
+
+def test_two_people_may_use_one_name(owner, member):
+    issue(owner)
+    issue(member)
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        {"revoked_at": timezone.now()},
+        {"created_at": now_in_seconds() - timedelta(days=40)},
+        {"created_at": now_in_seconds() - timedelta(minutes=11), "revealed_at": None},
+    ],
+    ids=["expired early", "expired", "never shown in time"],
+)
+def test_the_name_is_free_again_when_the_token_has_ended(owner, ended):
+    TokenFactory(owner=owner, name="nightly build", **ended)
+
+    assert issue(owner).name == "nightly build"
+
+
+@pytest.mark.parametrize("live", [{}, {"revealed_at": None}], ids=["active", "pending"])
+def test_a_live_token_holds_its_name(owner, live):
+    TokenFactory(owner=owner, name="nightly build", **live)
+
+    with pytest.raises(services.TokenNameTaken):
+        issue(owner)
+
+
+def test_the_database_itself_keeps_names_unique(owner):
+    TokenFactory(owner=owner, name="nightly")
+
+    with pytest.raises(IntegrityError):
+        TokenFactory(owner=owner, name="NIGHTLY")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_requests_at_once_one_gets_the_name(owner):
+    results = []
+    barrier = threading.Barrier(6)
+
+    def request():
+        try:
+            barrier.wait()
+            issue(owner)
+            results.append("made")
+        except services.TokenNameTaken:
+            results.append("taken")
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=request) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(results) == ["made"] + ["taken"] * 5
+    assert Token.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    ("span", "is_allowed"),
+    [
+        (timedelta(seconds=1), True),
+        (timedelta(days=92), True),
+        (timedelta(days=92, seconds=1), False),
+        (timedelta(0), False),
+        (timedelta(days=-1), False),
+    ],
+)
+def test_the_end_must_lie_ahead_and_within_the_organizations_maximum(owner, span, is_allowed):
+    now = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    with time_machine.travel(now, tick=False):
+        if is_allowed:
+            assert issue(owner, expires_at=now + span).lifetime == span
+        else:
+            with pytest.raises(InvalidExpiry):
+                issue(owner, expires_at=now + span)
+
+
+def test_someone_deactivated_makes_no_token(owner):
+    owner.is_active = False
+
+    with pytest.raises(services.NotAllowed):
+        issue(owner, chosen=[API_READONLY])

@@ -1,0 +1,199 @@
+"""The one-time reveal: the service, its race, and the page."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.db import connection
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.roles import SiteRole
+from accounts.tests.factories import UserFactory
+from auditlog.models import Activity
+from tokens import jwt, services
+from tokens.models import Token
+from tokens.signing_keys import key_ring
+from tokens.tests.factories import TokenFactory
+
+
+@pytest.fixture
+def pending(owner):
+    return TokenFactory(owner=owner, name="nightly", revealed_at=None)
+
+
+def page_of(token):
+    return reverse("tokens:token_reveal", args=[token.pk])
+
+
+def shows_a_token(answer):
+    return 'id="signed-jwt"' in answer.content.decode()
+
+
+def test_the_token_is_signed_marked_and_recorded(owner, pending):
+    token, signed_jwt = services.reveal_token(actor=owner, token=pending)
+
+    assert jwt.decode(signed_jwt).token_id == pending.pk
+    token.refresh_from_db()
+    assert token.revealed_at is not None
+    assert token.signing_key_id == key_ring().current.id
+    assert Activity.objects.get().action == "token.revealed"
+
+
+def test_the_claims_are_those_of_the_metadata(owner, pending):
+    _, signed_jwt = services.reveal_token(actor=owner, token=pending)
+    import jwt as pyjwt
+
+    header = pyjwt.get_unverified_header(signed_jwt)
+    claims = pyjwt.decode(signed_jwt, options={"verify_signature": False})
+
+    assert header == {"alg": "ES256", "kid": key_ring().current.id, "typ": "at+jwt"}
+    assert claims == {
+        "iss": "http://127.0.0.1:8000",
+        "aud": "http://127.0.0.1:8000/api/v1",
+        "sub": str(owner.pk),
+        "jti": str(pending.pk),
+        "iat": int(pending.created_at.timestamp()),
+        "nbf": int(pending.created_at.timestamp()),
+        "exp": int(pending.expires_at.timestamp()),
+        "scope": "api",
+        "account": "acme",
+        "token_type": "personal_access",
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"revealed_at": timezone.now()},
+        {"revoked_at": timezone.now(), "live_name_key": None},
+        {"created_at": timezone.now() - timedelta(minutes=10)},
+    ],
+    ids=["shown before", "expired early", "lapsed"],
+)
+def test_a_token_that_cannot_be_shown_is_not(owner, pending, change):
+    Token.objects.filter(pk=pending.pk).update(**change)
+
+    with pytest.raises(services.CannotBeRevealed):
+        services.reveal_token(actor=owner, token=pending)
+
+
+def test_nobody_but_the_owner_sees_it(administrator, pending):
+    with pytest.raises(services.CannotBeRevealed):
+        services.reveal_token(actor=administrator, token=pending)
+    pending.refresh_from_db()
+    assert pending.revealed_at is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_requests_at_once_one_shows_it(owner):
+    token = TokenFactory(owner=owner, revealed_at=None)
+    shown = []
+    barrier = threading.Barrier(6)
+
+    def request():
+        try:
+            barrier.wait()
+            shown.append(services.reveal_token(actor=owner, token=Token.objects.for_check().get(pk=token.pk)))
+        except services.CannotBeRevealed:
+            pass
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=request) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(shown) == 1
+    assert Activity.objects.filter(action="token.revealed").count() == 1
+
+
+def test_the_page_shows_it_once(client, owner, pending):
+    client.force_login(owner)
+
+    first, second = client.get(page_of(pending)), client.get(page_of(pending))
+
+    assert shows_a_token(first)
+    assert not shows_a_token(second)
+    assert "has been shown" in second.content.decode()
+    assert reverse("tokens:token_expire", args=[pending.pk]) in second.content.decode()
+    for answer in (first, second):
+        assert "no-store" in answer.headers["Cache-Control"]
+
+
+@pytest.mark.parametrize(
+    "look_ahead",
+    [
+        {"headers": {"Sec-Purpose": "prefetch"}},
+        {"headers": {"Sec-Purpose": "prefetch;prerender"}},
+        {"headers": {"Purpose": "prefetch"}},
+        {"headers": {"X-Moz": "prefetch"}},
+    ],
+)
+def test_a_look_ahead_shows_nothing_and_uses_nothing_up(client, owner, pending, look_ahead):
+    client.force_login(owner)
+
+    assert not shows_a_token(client.get(page_of(pending), **look_ahead))
+    assert shows_a_token(client.get(page_of(pending)))
+
+
+def test_a_head_request_uses_nothing_up(client, owner, pending):
+    client.force_login(owner)
+    client.head(page_of(pending))
+
+    assert shows_a_token(client.get(page_of(pending)))
+
+
+def test_a_post_is_not_a_way_in(client, owner, pending):
+    client.force_login(owner)
+
+    assert client.post(page_of(pending)).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("role", "status", "may_expire"),
+    [
+        (SiteRole.ADMINISTRATOR, 200, True),
+        (SiteRole.SECURITY_MANAGER, 200, True),
+        (SiteRole.AUDITOR, 200, False),
+        (SiteRole.POWER_USER, 404, False),
+        (SiteRole.USER, 404, False),
+        (SiteRole.GUEST, 404, False),
+    ],
+)
+def test_another_person_never_sees_it(client, organization, pending, role, status, may_expire):
+    client.force_login(UserFactory(organization=organization, site_role=role))
+
+    answer = client.get(page_of(pending))
+
+    assert answer.status_code == status
+    assert not shows_a_token(answer)
+    assert (reverse("tokens:token_expire", args=[pending.pk]) in answer.content.decode()) == may_expire
+    pending.refresh_from_db()
+    assert pending.revealed_at is None
+
+
+def test_a_stranger_finds_nothing_there(client, stranger, pending):
+    client.force_login(stranger)
+
+    assert client.get(page_of(pending)).status_code == 404
+
+
+def test_signed_out_one_is_sent_to_sign_in_and_nothing_is_used_up(client, pending):
+    answer = client.get(page_of(pending))
+
+    assert answer.status_code == 302
+    assert answer.url.startswith("/login/")
+    pending.refresh_from_db()
+    assert pending.revealed_at is None
+
+
+def test_a_token_that_lapsed_says_so(client, owner, pending):
+    client.force_login(owner)
+    with time_machine.travel(timezone.now() + timedelta(minutes=11)):
+        answer = client.get(page_of(pending))
+
+    assert "can no longer be shown" in answer.content.decode()

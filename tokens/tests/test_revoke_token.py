@@ -1,0 +1,149 @@
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.roles import SiteRole
+from accounts.tests.factories import UserFactory
+from auditlog.models import Activity, TokenUse
+from tokens import services
+from tokens.models import Token
+from tokens.tests.factories import TokenFactory, bearer
+
+
+@pytest.fixture
+def token(owner):
+    return TokenFactory(owner=owner, name="nightly")
+
+
+def test_the_end_is_written_and_recorded(owner, token):
+    ended = services.revoke_token(actor=owner, token=token, reason="  lost laptop ")
+
+    assert ended.revoked_at is not None
+    assert (ended.revoked_by, ended.revoke_reason, ended.live_name_key) == (owner, "lost laptop", None)
+    entry = Activity.objects.get()
+    assert (entry.action, entry.target_name, entry.details["reason"]) == ("token.revoked", "nightly", "lost laptop")
+
+
+def test_the_next_request_is_refused(api, owner, token):
+    headers = bearer(token)
+    assert api.get("/api/v1/me", headers=headers).status_code == 200
+    services.revoke_token(actor=owner, token=token)
+
+    assert api.get("/api/v1/me", headers=headers).status_code == 401
+    assert [use.reason for use in TokenUse.objects.all()] == ["revoked", "ok"]
+
+
+def test_it_cannot_be_undone_or_done_twice(owner, administrator, token):
+    services.revoke_token(actor=owner, token=token, reason="first")
+
+    with pytest.raises(services.AlreadyEnded):
+        services.revoke_token(actor=administrator, token=token, reason="second")
+    token.refresh_from_db()
+    assert (token.revoked_by, token.revoke_reason) == (owner, "first")
+
+
+def test_a_token_that_expired_by_time_is_left_as_it_is(owner):
+    token = TokenFactory(owner=owner, created_at=timezone.now().replace(microsecond=0) - timedelta(days=40))
+
+    with pytest.raises(services.AlreadyEnded):
+        services.revoke_token(actor=owner, token=token)
+
+
+@pytest.mark.parametrize(
+    ("role", "may"),
+    [
+        (SiteRole.ADMINISTRATOR, True),
+        (SiteRole.SECURITY_MANAGER, True),
+        (SiteRole.POWER_USER, False),
+        (SiteRole.USER, False),
+        (SiteRole.GUEST, False),
+        (SiteRole.AUDITOR, False),
+    ],
+)
+def test_who_may_end_anothers_token(api, client, organization, token, role, may):
+    actor = UserFactory(organization=organization, site_role=role)
+
+    answer = api.post(f"/api/v1/tokens/{token.pk}/expire", {"reason": "x"}, headers=bearer(TokenFactory(owner=actor)))
+
+    assert answer.status_code == (200 if may else 403)
+    token.refresh_from_db()
+    assert (token.revoked_at is not None) == may
+    client.force_login(actor)
+    page = client.get(reverse("tokens:token_expire", args=[token.pk]))
+    assert page.status_code == (200 if may else 404)
+
+
+def test_a_stranger_ends_nothing(api, client, stranger, token):
+    answer = api.post(f"/api/v1/tokens/{token.pk}/expire", {}, headers=bearer(TokenFactory(owner=stranger)))
+    client.force_login(stranger)
+
+    assert answer.status_code == 403
+    assert client.post(reverse("tokens:token_expire", args=[token.pk])).status_code == 404
+    token.refresh_from_db()
+    assert token.revoked_at is None
+
+
+def test_the_holder_of_a_token_may_end_it_whatever_its_scopes(api, owner):
+    token = TokenFactory(owner=owner, scope="security-logs")
+    headers = bearer(token)
+
+    answer = api.post("/api/v1/tokens/current/expire", {"reason": "found in a log"}, headers=headers)
+
+    assert (answer.status_code, answer.json()["state"]) == (200, "revoked")
+    assert api.get("/api/v1/me", headers=headers).status_code == 401
+
+
+def test_a_page_asks_before_and_says_so_after(client, owner, token):
+    client.force_login(owner)
+    address = reverse("tokens:token_expire", args=[token.pk])
+
+    question = client.get(address).content.decode()
+    assert "nightly" in question
+    assert "cannot be undone" in question
+    token.refresh_from_db()
+    assert token.revoked_at is None
+
+    answer = client.post(address, {"reason": "lost"}, follow=True)
+    assert "nightly" in answer.content.decode()
+    token.refresh_from_db()
+    assert token.revoke_reason == "lost"
+
+
+def test_a_reason_that_is_too_long_or_holds_nul_ends_nothing(client, owner, token):
+    client.force_login(owner)
+    for reason in ("x" * 201, "a\x00b"):
+        answer = client.post(reverse("tokens:token_expire", args=[token.pk]), {"reason": reason})
+        assert answer.status_code == 400
+    token.refresh_from_db()
+    assert token.revoked_at is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_at_once_one_ends_it(owner):
+    token = TokenFactory(owner=owner)
+    results = []
+    barrier = threading.Barrier(5)
+
+    def request(number):
+        try:
+            barrier.wait()
+            services.revoke_token(actor=owner, token=token, reason=f"reason {number}")
+            results.append(f"reason {number}")
+        except services.AlreadyEnded:
+            pass
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=request, args=[number]) for number in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(results) == 1
+    assert Token.objects.get().revoke_reason == results[0]
+    assert Activity.objects.filter(action="token.revoked").count() == 1
