@@ -1,0 +1,40 @@
+/* A button `data-copy="#id"` copies the text of that element, and says so. Without scripts the button stays hidden. */
+"use strict";
+
+const SAYS_COPIED_FOR_MS = 2500;
+
+function selectText(element) {
+  const range = document.createRange();
+  range.selectNodeContents(element);
+  const selection = window.getSelection();
+  selection.removeAllRanges();
+  selection.addRange(range);
+}
+
+async function copyText(element) {
+  try {
+    await navigator.clipboard.writeText(element.textContent);
+    return "Copied";
+  } catch {
+    // No clipboard (an address without TLS, or refused): the text is selected, one keystroke is left to do.
+    selectText(element);
+    return document.execCommand("copy") ? "Copied" : "Selected: press Ctrl+C";
+  }
+}
+
+for (const button of document.querySelectorAll("[data-copy]")) {
+  const label = button.textContent;
+  const announcer = document.querySelector("[data-announcer]");
+  let reset;
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const said = await copyText(document.querySelector(button.dataset.copy));
+    button.textContent = said;
+    announcer.textContent = said;
+    clearTimeout(reset);
+    reset = setTimeout(() => {
+      button.textContent = label;
+      announcer.textContent = "";
+    }, SAYS_COPIED_FOR_MS);
+  });
+}

@@ -1,0 +1,22 @@
+/* Parts of a page that ask for themselves again (htmx).
+
+   When the answer is not that part (signed out, an error page), the whole page is loaded instead of showing one page
+   inside another. What `data-announce` says is read to screen readers when it changes. */
+"use strict";
+
+let announced = document.querySelector("[data-announce]")?.dataset.announce;
+
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { xhr, pathInfo } = event.detail;
+  const asked = new URL(pathInfo.finalRequestPath, window.location.href).pathname;
+  if (xhr.status === 200 && new URL(xhr.responseURL).pathname === asked) return;
+  event.detail.shouldSwap = false;
+  if (xhr.status < 500) window.location.reload();
+});
+
+document.addEventListener("htmx:afterSwap", () => {
+  const said = document.querySelector("[data-announce]")?.dataset.announce;
+  if (!said || said === announced) return;
+  announced = said;
+  document.querySelector("[data-announcer]").textContent = said;
+});

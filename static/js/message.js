@@ -1,0 +1,10 @@
+/* A button `data-dismiss` takes away the message it stands in. Without scripts the message stays. */
+"use strict";
+
+for (const button of document.querySelectorAll("[data-dismiss]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    button.closest(".message").remove();
+    document.querySelector("main").focus();
+  });
+}
