@@ -49,3 +49,32 @@ def stranger(db):
 def api():
     """A client of the API that sends what the test tells it to, as JSON."""
     return APIClient()
+
+
+@pytest.fixture(scope="session")
+def portal(tmp_path_factory):
+    """The portal, really started, with its demo organizations; one for all tests that use it."""
+    from opsera_portal.tests import portal as started
+
+    running = started.start(tmp_path_factory.mktemp("portal"))
+    yield running
+    if running.process.poll() is None:
+        running.stop()
+    started.drop_database(running.database_url)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Debian's Chromium, without what it would look for on the network by itself."""
+    import shutil
+
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("Chromium is not installed: apt-get install chromium")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        yield browser
+        browser.close()

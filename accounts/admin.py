@@ -1,8 +1,9 @@
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.auth.forms import BaseUserCreationForm, ReadOnlyPasswordHashField
+from django.contrib.auth.forms import BaseUserCreationForm
+from django.contrib.auth.password_validation import validate_password
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.shortcuts import redirect
@@ -55,11 +56,22 @@ class NewUserForm(BaseUserCreationForm[User]):
 
 
 class ChangeUserForm(forms.ModelForm[User]):
-    password = ReadOnlyPasswordHashField(label="Password")
+    new_password = forms.CharField(
+        required=False,
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="For someone who lost theirs; empty, it stays as it is. A new one ends all their sessions.",
+    )
 
     class Meta:
         model = User
-        fields = ["email", "name", "site_role", "is_active", "password"]
+        fields = ["email", "name", "site_role", "is_active"]
+
+    def clean_new_password(self) -> str:
+        password: str = self.cleaned_data["new_password"]
+        if password:
+            validate_password(password, self.instance)
+        return password
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -72,6 +84,11 @@ class ChangeUserForm(forms.ModelForm[User]):
         except LastAdministrator as error:
             raise forms.ValidationError(str(error)) from None
         return cleaned
+
+    def save(self, commit: bool = True) -> User:
+        if password := self.cleaned_data["new_password"]:
+            self.instance.set_password(password)
+        return super().save(commit)
 
 
 @admin.register(User)
@@ -105,9 +122,13 @@ class UserAdmin(PortalModelAdmin):
             "organization_name",
             "site_role",
             "is_active",
-            "password",
+            "new_password",
             *self.readonly_fields[1:],
         ]
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        # Narrowed by "begins with", the list would give away the hash of a password character by character.
+        return not lookup.startswith("password") and super().lookup_allowed(lookup, value, request)
 
     @admin.display(description="Organization")
     def organization_name(self, user: User) -> str:
@@ -127,6 +148,22 @@ class UserAdmin(PortalModelAdmin):
         services.save_user(actor=person_of(request), user=obj, is_new=not change, request=request)
 
 
+class GroupForm(forms.ModelForm[Group]):
+    """Knows the organization before the check, so that a taken name is a message, and offers its people only."""
+
+    organization: Organization
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.instance.organization = self.organization
+        members = cast("forms.ModelMultipleChoiceField[User]", self.fields["members"])
+        members.queryset = User.objects.filter(organization=self.organization)
+
+    def _get_validation_exclusions(self) -> set[str]:
+        excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
+        return excluded - {"organization"}
+
+
 @admin.register(Group)
 class GroupAdmin(PortalModelAdmin):
     may_add = True
@@ -136,6 +173,7 @@ class GroupAdmin(PortalModelAdmin):
     search_fields = ["name"]
     list_select_related = ["organization"]
     fields = ["name", "members"]
+    form = GroupForm
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
         return Group.objects.of_organization_of(person_of(request)).prefetch_related("members")
@@ -143,17 +181,16 @@ class GroupAdmin(PortalModelAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return super().has_add_permission(request) and not person_of(request).is_superuser
 
-    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        kwargs["queryset"] = User.objects.of_organization_of(person_of(request))
-        return super().formfield_for_manytomany(db_field, request, **kwargs)
+    def get_form(self, request: HttpRequest, obj: Group | None = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change, **kwargs)
+        form.organization = obj.organization if obj else person_of(request).own_organization
+        return form
 
     @admin.display(description="Members")
     def member_count(self, group: Group) -> str:
         return format_html("{}", len(group.members.all()))
 
     def save_model(self, request: HttpRequest, obj: Group, form: Any, change: bool) -> None:
-        if not change:
-            obj.organization = person_of(request).own_organization
         members = sorted(user.email for user in form.cleaned_data.get("members", []))
         services.save_group(actor=person_of(request), group=obj, is_new=not change, request=request, members=members)
 

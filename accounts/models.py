@@ -45,6 +45,11 @@ class Organization(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def organization(self) -> "Organization":
+        """Itself: what is done to an organization, by an operator too, is in its own activity log."""
+        return self
+
 
 class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type: ignore[misc]
     use_in_migrations = False

@@ -1,5 +1,6 @@
 """Changes to people, groups and organizations, each with its entry in the activity log."""
 
+import uuid
 from typing import Any
 
 from django.db import transaction
@@ -32,8 +33,10 @@ def save_user(*, actor: User, user: User, is_new: bool, request: HttpRequest | N
     A changed role, an activation and a deactivation hold from the next request on, for sessions and tokens.
     """
     with transaction.atomic():
-        before = None if is_new else User.objects.select_for_update().get(pk=user.pk)
-        if before is not None:
+        before = None
+        if not is_new:
+            _lock_organization(user.organization_id)
+            before = User.objects.select_for_update(no_key=True).get(pk=user.pk)
             check_administrator_stays(before, is_active=user.is_active, site_role=user.site_role)
         user.save()
         for action, details in _changes(before, user):
@@ -78,12 +81,20 @@ def check_administrator_stays(before: User, *, is_active: bool, site_role: str) 
     stays = is_active and site_role == SiteRole.ADMINISTRATOR
     if not was or stays or before.organization_id is None:
         return
-    Organization.objects.select_for_update().get(pk=before.organization_id)
+    _lock_organization(before.organization_id)
     administrators = User.objects.active().filter(
         organization_id=before.organization_id, site_role=SiteRole.ADMINISTRATOR
     )
     if not administrators.exclude(pk=before.pk).exists():
         raise LastAdministrator("The organization needs an active Administrator. Make someone else one first.")
+
+
+def _lock_organization(organization_id: uuid.UUID | None) -> None:
+    """Until the transaction ends. Comes before the lock of any person, so that two changes at once cannot deadlock.
+
+    Without its key: entries of the logs, which refer to the organization and to the people, need not wait.
+    """
+    Organization.objects.select_for_update(no_key=True).filter(pk=organization_id).first()
 
 
 def _changes(before: User | None, after: User) -> list[tuple[Action, dict[str, Any]]]:

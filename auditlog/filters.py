@@ -46,7 +46,7 @@ class TokenUseFilter(django_filters.FilterSet):
     reason = django_filters.ChoiceFilter(label="Reason", choices=TokenUse.Reason.choices, empty_label="Any reason")
     scope = django_filters.ChoiceFilter(
         label="Scope",
-        choices=[(scope.id, scope.label) for scope in scopes.SCOPES],
+        choices=scopes.CHOICES,
         method="filter_scope",
         empty_label="Any scope",
     )

@@ -3,10 +3,10 @@ from dataclasses import dataclass
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django_tables2 import Column, Table
+from django_tables2 import Column
 
 from auditlog.models import Activity, TokenUse
-from opsera_portal.pages.columns import BadgeColumn, CodeColumn, ExactMomentColumn
+from opsera_portal.pages.tables import BadgeColumn, CodeColumn, ExactMomentColumn, PortalTable
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class OutcomeLook:
     tone: str
 
 
-class OneTokenUseTable(Table):
+class OneTokenUseTable(PortalTable):
     """The log of one token."""
 
     at = ExactMomentColumn(verbose_name="Used on")
@@ -75,7 +75,7 @@ class OrganizationTokenUseTable(TokenUseTable):
         return format_html("{}", record.token_name)
 
 
-class ActivityTable(Table):
+class ActivityTable(PortalTable):
     at = ExactMomentColumn(verbose_name="When")
     actor_email = Column(verbose_name="Who")
     action = Column()

@@ -3,8 +3,9 @@
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -23,6 +24,16 @@ class PortalAdminSite(admin.AdminSite):
             raise PermissionDenied("Only Administrators and operators use the administration.")
         query = urlencode({"next": request.GET.get("next") or reverse("admin:index")})
         return redirect(f"{reverse('account_login')}?{query}")
+
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """On one's own page, as for everyone else, so that it is in the activity log."""
+        return redirect("admin:accounts_user_change", request.user.pk)
+
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """Our own pages only: those that libraries bring along would change sign-ins and sessions without an entry."""
+        if admin_class is not None and issubclass(admin_class, PortalModelAdmin):
+            super().register(model_or_iterable, admin_class, **options)
 
 
 class PortalModelAdmin(admin.ModelAdmin[Any]):
@@ -50,6 +61,16 @@ class PortalModelAdmin(admin.ModelAdmin[Any]):
 
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return self.may_delete and self.has_module_permission(request)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except IntegrityError:
+            # The form had let it pass; someone else took the name or the position in the same moment.
+            self.message_user(
+                request, "Nothing was saved: someone else saved in the same moment. Try again.", messages.ERROR
+            )
+            return redirect(request.path)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Without the bulk deletion: what may be deleted is deleted one by one, with its entry in the log."""

@@ -6,26 +6,47 @@ so that a wrong value stops the start and says what to change.
 
 import ipaddress
 import os
+import re
 import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
-from environ import Env
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-env = Env()
+# The characters that an origin is made of (RFC 3986 section 3.2), and nothing that could end a header or a line.
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-_~\[\]:]+")
+
+
+def text(name: str, default: str = "") -> str:
+    """The variable as it stands.
+
+    django-environ's reader would take a value that begins with ``$`` for the name of another variable: a password that
+    happens to begin so would silently not be the password.
+    """
+    return os.environ.get(name, default)
 
 
 def data_directory(default: Path) -> Path:
     """The directory for database, keys and secret key; made with mode 0700 where it is missing."""
-    directory = Path(env.str("PORTAL_DATA_DIR", default=str(default))).expanduser().resolve()
+    raw = text("PORTAL_DATA_DIR") or str(default)
     try:
+        directory = Path(raw).expanduser().resolve()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ImproperlyConfigured(f"PORTAL_DATA_DIR: {directory} cannot be made ({error.strerror}).") from None
+    except (OSError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ImproperlyConfigured(f"PORTAL_DATA_DIR: {raw!r} cannot be made ({why}).") from None
     return directory
+
+
+def private_file(path: Path) -> Path:
+    """``path``, made empty with mode 0600 where it is missing; SQLite would let everyone read what it makes."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise ImproperlyConfigured(f"PORTAL_DATA_DIR: {str(path)!r} cannot be written ({error.strerror}).") from None
+    return path
 
 
 def private_text(path: Path, *, make: str) -> str:
@@ -51,54 +72,59 @@ def private_text(path: Path, *, make: str) -> str:
 
 def secret_key(directory: Path) -> str:
     """SECRET_KEY from the environment, or made once and kept in the data directory."""
-    key = env.str("SECRET_KEY", default="")
+    key = text("SECRET_KEY")
     if not key:
-        key = private_text(directory / "secret-key", make=secrets.token_urlsafe(64)).strip()
+        try:
+            key = private_text(directory / "secret-key", make=secrets.token_urlsafe(64)).strip()
+        except OSError as error:
+            raise ImproperlyConfigured(
+                f"PORTAL_DATA_DIR: the secret key cannot be kept in {str(directory)!r} ({error.strerror})."
+            ) from None
     if len(key) < 50:
         raise ImproperlyConfigured("SECRET_KEY must have at least 50 characters.")
-    return str(key)
+    return key
 
 
 def port(name: str, default: int) -> int:
-    raw = env.str(name, default=str(default))
-    if not raw.isascii() or not raw.isdigit() or not 1 <= int(raw) <= 65535:
+    raw = text(name, str(default))
+    if not re.fullmatch(r"[0-9]{1,5}", raw) or not 1 <= int(raw) <= 65535:
         raise ImproperlyConfigured(f"{name} must be a port from 1 to 65535, not {raw!r}.")
     return int(raw)
 
 
 def public_url(name: str, default: str) -> str:
     """An http or https origin, without a path and without a slash at the end."""
-    raw = env.str(name, default=default).rstrip("/")
+    raw = text(name, default).rstrip("/")
     try:
         parts = urlsplit(raw)
-        well_formed = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        well_formed = bool(_ORIGIN.fullmatch(raw)) and bool(parts.hostname)
         _ = parts.port
     except ValueError:
         well_formed = False
-    if not well_formed or parts.path or parts.query or parts.fragment or "@" in parts.netloc:
+    if not well_formed:
         raise ImproperlyConfigured(
             f"{name} must be an address like https://portal.example.com without a path, not {raw!r}."
         )
-    return str(raw)
+    return raw
 
 
 def networks(name: str, default: str = "") -> list[Network]:
     """Comma-separated addresses and networks: ``127.0.0.1,10.0.0.0/8,::1``."""
     result: list[Network] = []
-    for part in env.str(name, default=default).split(","):
-        if not (text := part.strip()):
+    for part in text(name, default).split(","):
+        if not (network := part.strip()):
             continue
         try:
-            result.append(ipaddress.ip_network(text))
+            result.append(ipaddress.ip_network(network))
         except ValueError:
             raise ImproperlyConfigured(
-                f"{name} must be a comma-separated list of addresses or networks; {text!r} is neither."
+                f"{name} must be a comma-separated list of addresses or networks; {network!r} is neither."
             ) from None
     return result
 
 
 def choice(name: str, choices: tuple[str, ...], default: str) -> str:
-    value = env.str(name, default=default)
+    value = text(name, default)
     if value not in choices:
         raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
-    return str(value)
+    return value

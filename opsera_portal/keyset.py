@@ -10,7 +10,7 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 from django.db.models import Model, Q, QuerySet
@@ -108,8 +108,11 @@ def _parse(model: type[Model], name: str, value: Any) -> Any:
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is None:
             raise InvalidCursor
-        return moment
+        # Here and not in the database, where a moment before the year 1 would fail.
+        return moment.astimezone(UTC)
     if kind == "UUIDField":
+        if not isinstance(value, str):
+            raise InvalidCursor
         return uuid.UUID(value)
     if kind in {"BigAutoField", "BigIntegerField"}:
         if not isinstance(value, int) or not -(2**63) <= value < 2**63:

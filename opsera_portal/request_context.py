@@ -88,8 +88,9 @@ def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         address = ipaddress.ip_address(text.strip())
     except ValueError:
         return None
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        return address.ipv4_mapped
+    if isinstance(address, ipaddress.IPv6Address):
+        # Without the zone (`fe80::1%eth0`), which is free text and which no database takes for an address.
+        return address.ipv4_mapped or ipaddress.IPv6Address(int(address))
     return address
 
 

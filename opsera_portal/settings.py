@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
+from environ import Env
 
 from opsera_portal import environment
-from opsera_portal.environment import env
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -100,12 +100,21 @@ TEMPLATES = [
 
 
 def _database() -> dict[str, Any]:
-    try:
-        config = dict(env.db_url("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'portal.sqlite3'}"))
-    except (ImproperlyConfigured, ValueError) as error:
-        raise ImproperlyConfigured(
-            f"DATABASE_URL must be like postgres://user:password@host:5432/name ({type(error).__name__})."
-        ) from None
+    url = environment.text("DATABASE_URL")
+    if not url:
+        # Not by way of a URL, in which some characters of a path mean something else.
+        path = environment.private_file(DATA_DIR / "portal.sqlite3")
+        config: dict[str, Any] = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(path)}
+    elif url.startswith(("postgres://", "postgresql://", "sqlite:///")):
+        try:
+            config = dict(Env.db_url_config(url))
+        except (ImproperlyConfigured, ValueError) as error:
+            raise ImproperlyConfigured(
+                f"DATABASE_URL must be like postgres://user:password@host:5432/name ({type(error).__name__})."
+            ) from None
+    else:
+        # Here and not after it was read: django-environ would print the password of a URL that it does not know.
+        raise ImproperlyConfigured("DATABASE_URL must name a postgres:// or an sqlite:/// database.")
     if config["ENGINE"] == "django.db.backends.sqlite3":
         config["CONN_MAX_AGE"] = None
         # synchronous=FULL: an entry of the authentication log that was answered for must survive a power cut.
@@ -116,22 +125,20 @@ def _database() -> dict[str, Any]:
             "transaction_mode": "IMMEDIATE",
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-32000;",
         }
-    elif config["ENGINE"] == "django.db.backends.postgresql":
+    else:
         config["CONN_HEALTH_CHECKS"] = True
         config["OPTIONS"] = {
             **config.get("OPTIONS", {}),
             "pool": {"min_size": 1, "max_size": 12, "timeout": 10},
             "connect_timeout": 5,
         }
-    else:
-        raise ImproperlyConfigured("DATABASE_URL must name a postgres:// or an sqlite:// database.")
     return config
 
 
 DATABASES = {"default": _database()}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-REDIS_URL = env.str("REDIS_URL", default="")
+REDIS_URL = environment.text("REDIS_URL")
 if REDIS_URL and not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
     raise ImproperlyConfigured("REDIS_URL must start with redis://, rediss:// or unix://.")
 
@@ -168,6 +175,7 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "overview"
 ACCOUNT_ADAPTER = "accounts.adapter.PortalAccountAdapter"
+ACCOUNT_FORMS = {"login": "accounts.forms.SignInForm"}
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
@@ -237,7 +245,7 @@ USE_TZ = True
 # Mail
 
 try:
-    vars().update(env.email_url("EMAIL_URL", default="consolemail://"))
+    vars().update(Env.email_url_config(environment.text("EMAIL_URL") or "consolemail://"))
 except (ImproperlyConfigured, KeyError, ValueError):
     raise ImproperlyConfigured("EMAIL_URL must be like smtp+tls://user:password@host:587.") from None
 DEFAULT_FROM_EMAIL = f"Opsera Portal <no-reply@{_public.hostname}>"
@@ -278,6 +286,14 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "displayOperationId": False, "validatorUrl": None},
     "COMPONENT_SPLIT_REQUEST": True,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "ENUM_NAME_OVERRIDES": {
+        "ScopeEnum": "opsera_portal.api.scopes.CHOICES",
+        "TokenStateEnum": "tokens.states.CHOICES",
+        "RunOutcomeEnum": "pipelines.run_states.RunOutcome",
+        "StepStateEnum": "pipelines.run_states.StepState",
+        "ActionEnum": "auditlog.actions_list.Action",
+        "ActionTypeEnum": "auditlog.actions_list.ActionType",
+    },
     "SERVERS": [{"url": PORTAL_URL}],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
@@ -288,7 +304,7 @@ SPECTACULAR_SETTINGS = {
 # Tokens
 
 TOKEN_SIGNING_ALGORITHM = environment.choice("TOKEN_SIGNING_ALGORITHM", ("ES256", "RS256"), "ES256")
-TOKEN_SIGNING_KEYS = env.str("TOKEN_SIGNING_KEYS", default="", multiline=True)
+TOKEN_SIGNING_KEYS = environment.text("TOKEN_SIGNING_KEYS")
 TOKEN_SIGNING_KEYS_DIR = DATA_DIR / "signing-keys"
 TOKEN_ISSUER = PORTAL_URL
 TOKEN_AUDIENCE = f"{PORTAL_URL}/api/v1"
@@ -298,7 +314,7 @@ HTTP_STEP_ALLOWED_NETWORKS = environment.networks("HTTP_STEP_ALLOWED_NETWORKS")
 
 # The demo organization that `serve --demo` makes
 
-DEMO_PASSWORD = env.str("PORTAL_DEMO_PASSWORD", default="")
+DEMO_PASSWORD = environment.text("PORTAL_DEMO_PASSWORD")
 DEMO_ECHO_PORT = environment.port("DEMO_ECHO_PORT", PORTAL_PORT + 1 if PORTAL_PORT < 65535 else 65534)
 
 # Tables

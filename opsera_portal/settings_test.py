@@ -18,7 +18,8 @@ CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"
 TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
 STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
-ACCOUNT_RATE_LIMITS = {}
+# Off; an empty dictionary would mean the limits that allauth comes with.
+ACCOUNT_RATE_LIMITS = False
 
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # A file and not memory, so that several threads meet as they do in the portal. Nothing here must survive a power

@@ -31,6 +31,7 @@ urlpatterns = [
     path("", include("pipelines.urls")),
     path("api/schema/", SpectacularJSONAPIView.as_view(), name="api_schema"),
     path("api/docs/", views.ApiDocsView.as_view(), name="api_docs"),
+    path("api/v1", UnknownRouteView.as_view()),
     path("api/v1/", include(api_patterns)),
     path("admin/", admin.site.urls),
     path("healthz", views.healthz, name="healthz"),

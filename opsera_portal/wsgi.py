@@ -1,9 +1,22 @@
 """The door for the web server: granian loads `opsera_portal.wsgi:application`."""
 
 import os
+from collections.abc import Iterable
+from typing import Any
 
 from django.core.wsgi import get_wsgi_application
+from django.utils.http import parse_header_parameters
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsera_portal.settings")
 
-application = get_wsgi_application()
+_portal = get_wsgi_application()
+
+
+def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """The portal. A `Content-Type` that cannot be read becomes none: Django would fail on it before it has a request,
+    with nothing left that could answer."""
+    try:
+        parse_header_parameters(environ.get("CONTENT_TYPE", ""))
+    except ValueError:
+        environ["CONTENT_TYPE"] = ""
+    return _portal(environ, start_response)

@@ -1,8 +1,13 @@
+from collections import Counter
 from typing import Any
 
+from django import forms
 from django.contrib import admin
+from django.core.exceptions import ValidationError
+from django.db import models
 from django.db.models import Model, QuerySet
-from django.forms import ModelForm
+from django.forms import BaseInlineFormSet, ModelForm
+from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest
 
 from accounts.models import User
@@ -12,12 +17,25 @@ from pipelines import services
 from pipelines.models import Pipeline, Step
 
 
+class JSONField(forms.JSONField):
+    """JSON as it is typed here, whatever is typed: too deep, numbers too long, or half a character."""
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return super().to_python(value)
+        except (ValueError, RecursionError):
+            raise ValidationError(self.error_messages["invalid"], code="invalid") from None
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        return InvalidJSONInput(data or "")
+
+
 class PipelineForm(ModelForm[Pipeline]):
     """The owner decides the organization, which is set before the check, so that a taken name is a message."""
 
     def _get_validation_exclusions(self) -> set[str]:
         excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
-        return excluded - {"organization"}
+        return excluded - {"organization"} if self.instance.organization_id else excluded
 
     def clean_owner(self) -> User:
         owner: User = self.cleaned_data["owner"]
@@ -26,8 +44,21 @@ class PipelineForm(ModelForm[Pipeline]):
         return owner
 
 
+class StepFormSet(BaseInlineFormSet[Step, Pipeline, ModelForm[Step]]):
+    def clean(self) -> None:
+        """Django compares each step with those in the database, and not with each other."""
+        super().clean()
+        stay = [form for form in self.forms if form.is_valid() and not self._should_delete_form(form)]
+        positions = Counter(form.cleaned_data["position"] for form in stay if form.has_changed() or form.instance.pk)
+        for position, count in positions.items():
+            if count > 1:
+                raise ValidationError(f"{count} steps have position {position}. Give each a position of its own.")
+
+
 class StepInline(admin.StackedInline[Step, Pipeline]):
     model = Step
+    formset = StepFormSet
+    formfield_overrides = {models.JSONField: {"form_class": JSONField}}
     extra = 0
     fields = ["position", "name", "kind", "method", "url", "headers", "body", "expected_status"]
 
@@ -49,6 +80,7 @@ class PipelineAdmin(PortalModelAdmin):
     search_fields = ["name", "description"]
     fields = ["name", "description", "tags", "owner"]
     form = PipelineForm
+    formfield_overrides = {models.JSONField: {"form_class": JSONField}}
     inlines = [StepInline]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -65,3 +97,10 @@ class PipelineAdmin(PortalModelAdmin):
 
     def save_model(self, request: HttpRequest, obj: Pipeline, form: ModelForm[Pipeline], change: bool) -> None:
         services.save_pipeline(actor=person_of(request), pipeline=obj, is_new=not change, request=request)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        """Steps that change make room first, so that two can exchange their positions."""
+        changed = formset.save(commit=False)
+        Step.objects.filter(pk__in=[step.pk for step in [*changed, *formset.deleted_objects]]).delete()
+        for step in changed:
+            step.save()

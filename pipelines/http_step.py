@@ -161,7 +161,7 @@ async def _call_in_time(request: httpx.Request) -> tuple[httpx.Response, bytes]:
 async def _resolve(host: str) -> list[IPAddress]:
     """Every address of the host. Odd spellings (http://0x7f.1/) get their meaning here as well."""
     answer: concurrent.futures.Future[list[Any]] = concurrent.futures.Future()
-    # From now on the deadline cannot cancel it, so that a late answer finds a place to go.
+    # From now on the deadline cannot cancel it: an answer that comes too late still needs its place.
     answer.set_running_or_notify_cancel()
 
     def look_up() -> None:
@@ -173,11 +173,18 @@ async def _resolve(host: str) -> list[IPAddress]:
     # A thread of its own, since asyncio.run waits for those of loop.getaddrinfo past any deadline.
     threading.Thread(target=look_up, name="http-step-dns", daemon=True).start()
     found = await asyncio.wrap_future(answer)
-    texts = [str(sockaddr[0]).partition("%")[0] for *_, sockaddr in found]
-    return [ipaddress.ip_address(text) for text in dict.fromkeys(texts)]
+    texts = dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)
+    return [ipaddress.ip_address(text) for text in texts]
 
 
 async def _exchange(request: httpx.Request, address: IPAddress, connect_seconds: float) -> tuple[httpx.Response, bytes]:
+    opened = contextlib.AsyncExitStack()
+
+    async def close_at_the_end(event: str, info: dict[str, Any]) -> None:
+        # httpcore forgets a connection when the deadline falls into its TLS handshake.
+        if event == "connection.connect_tcp.complete":
+            opened.push_async_callback(info["return_value"].aclose)
+
     pinned = httpx.Request(
         request.method,
         # The judged address in place of the name, or the name could by now lead elsewhere.
@@ -189,11 +196,13 @@ async def _exchange(request: httpx.Request, address: IPAddress, connect_seconds:
             # Certificates leave out the dot that may end a name.
             "sni_hostname": request.url.raw_host.decode("ascii").removesuffix("."),
             "timeout": httpx.Timeout(None, connect=connect_seconds).as_dict(),
+            "trace": close_at_the_end,
         },
     )
     # The transport alone, without a client around it, knows no redirects, cookies, netrc or proxies
     # of the environment, and writes no URL to the log.
-    async with httpx.AsyncHTTPTransport(verify=_tls_context(request.url.scheme), trust_env=False) as transport:
+    transport = httpx.AsyncHTTPTransport(verify=_tls_context(request.url.scheme), trust_env=False)
+    async with opened, transport:
         response = await transport.handle_async_request(pinned)
         async with contextlib.aclosing(response):
             return response, await _read_start(response)

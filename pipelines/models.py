@@ -25,6 +25,10 @@ def no_headers() -> dict[str, str]:
     return {}
 
 
+def _is_tag(tag: object) -> bool:
+    return isinstance(tag, str) and 0 < len(tag) <= 50 and tag.isprintable()
+
+
 class Pipeline(models.Model):
     """Ordered steps, owned by a person, in one organization."""
 
@@ -58,7 +62,7 @@ class Pipeline(models.Model):
         return self.name
 
     def clean(self) -> None:
-        if not isinstance(self.tags, list) or not all(isinstance(tag, str) and 0 < len(tag) <= 50 for tag in self.tags):
+        if not isinstance(self.tags, list) or not all(_is_tag(tag) for tag in self.tags):
             raise ValidationError({"tags": "Give a list of words of at most 50 characters."})
         if len(self.tags) > 20:
             raise ValidationError({"tags": "Give at most 20 tags."})

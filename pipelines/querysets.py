@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class PipelineQuerySet(OrganizationRowsQuerySet["Pipeline"]):
     def visible_to(self, user: "User") -> Self:
         """Pipelines that exist for this person; the reading of `access.standing_of` as a query."""
-        return self.of_organization_of(user)
+        return self.of_organization_of(user) if user.is_active else self.none()
 
     def for_pipeline_table(self) -> Self:
         from pipelines.models import Run

@@ -3,16 +3,16 @@ from typing import Any
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django_tables2 import Column, Table
+from django_tables2 import Column
 
-from opsera_portal.pages.columns import BadgeColumn, MomentColumn
+from opsera_portal.pages.tables import BadgeColumn, MomentColumn, PortalTable
 from pipelines.models import Pipeline, Run
 from pipelines.run_states import look_of_run
 
 NUMERIC = {"td": {"class": "numeric"}, "th": {"class": "numeric"}}
 
 
-class PipelineTable(Table):
+class PipelineTable(PortalTable):
     name = Column()
     tags = Column(orderable=False, default="–")
     owner = Column(accessor="owner__email", verbose_name="Owner")
@@ -39,7 +39,7 @@ class PipelineTable(Table):
         return column.render(look_of_run(record.last_run_state, record.last_run_outcome))
 
 
-class RunTable(Table):
+class RunTable(PortalTable):
     number = Column(verbose_name="Run", attrs=NUMERIC)
     badge = BadgeColumn(verbose_name="State", orderable=False)
     started_by_email = Column(verbose_name="Asked for by", orderable=False)

@@ -24,7 +24,6 @@ LOG_LINES_SHOWN = 200
 class PipelineListView(MemberPageMixin, SingleTableMixin, FilterView):
     table_class = PipelineTable
     filterset_class = PipelineFilter
-    paginate_by = 50
     template_name = "pipelines/pipeline_list.html"
 
     def get_queryset(self) -> QuerySet[Pipeline]:

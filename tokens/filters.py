@@ -8,9 +8,8 @@ from django.db.models import Q
 
 from opsera_portal.api import scopes
 from tokens.querysets import TokenQuerySet
+from tokens.states import CHOICES as STATE_CHOICES
 from tokens.states import TokenState
-
-STATE_CHOICES = [(state.id, state.label) for state in TokenState]
 
 
 class TokenFilter(django_filters.FilterSet):
@@ -26,7 +25,7 @@ class TokenFilter(django_filters.FilterSet):
     )
     scope = django_filters.ChoiceFilter(
         label="Scope",
-        choices=[(scope.id, scope.label) for scope in scopes.SCOPES],
+        choices=scopes.CHOICES,
         method="filter_scope",
         empty_label="Any scope",
     )
@@ -53,7 +52,7 @@ class TokenFilter(django_filters.FilterSet):
 
 class OrganizationTokenFilter(TokenFilter):
     owner = django_filters.CharFilter(
-        label="Owner", max_length=100, method="filter_owner", widget=forms.TextInput(attrs={"type": "search"})
+        label="Owner", max_length=254, method="filter_owner", widget=forms.TextInput(attrs={"type": "search"})
     )
 
     def filter_owner(self, queryset: TokenQuerySet, name: str, value: str) -> Any:

@@ -7,7 +7,7 @@ from django import forms
 from django.utils import timezone
 
 from accounts.models import User
-from opsera_portal.api.scopes import BY_ID, SCOPES, Scope
+from opsera_portal.api.scopes import BY_ID, CHOICES, Scope
 from tokens.lifetimes import (
     DEFAULT_LIFETIME,
     InvalidExpiry,
@@ -34,7 +34,7 @@ class TokenForm(forms.Form):
         error_messages={"required": "Enter a name."},
     )
     scopes = forms.MultipleChoiceField(
-        choices=[(scope.id, scope.label) for scope in SCOPES],
+        choices=CHOICES,
         widget=forms.CheckboxSelectMultiple,
         error_messages={"required": "Choose at least one scope."},
     )

@@ -27,3 +27,6 @@ class TokenState(Enum):
     @property
     def label(self) -> str:
         return self.value.label
+
+
+CHOICES: list[tuple[str, str]] = [(state.id, state.label) for state in TokenState]

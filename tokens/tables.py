@@ -3,9 +3,9 @@ from typing import Any
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django_tables2 import Column, Table
+from django_tables2 import Column
 
-from opsera_portal.pages.columns import BadgeColumn, MomentColumn
+from opsera_portal.pages.tables import BadgeColumn, MomentColumn, PortalTable
 from opsera_portal.pages.templatetags.portal import relative
 from tokens.models import Token
 from tokens.states import StateLook, TokenState
@@ -24,7 +24,7 @@ def row_kind(record: Token) -> str:
     return "ended" if record.state is not TokenState.ACTIVE and record.state is not TokenState.PENDING else "live"
 
 
-class TokenTable(Table):
+class TokenTable(PortalTable):
     name = Column()
     scope = Column(verbose_name="Scopes", orderable=False)
     created_at = MomentColumn(verbose_name="Created")

@@ -45,7 +45,6 @@ class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
 
     table_class = TokenTable
     filterset_class = TokenFilter
-    paginate_by = 50
     template_name = "tokens/token_list.html"
     tabs = PROFILE_TABS
     current_tab = "tokens:token_list"
@@ -176,7 +175,6 @@ class OrganizationTokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, Fi
 
     table_class = OrganizationTokenTable
     filterset_class = OrganizationTokenFilter
-    paginate_by = 50
     template_name = "tokens/organization_token_list.html"
     tabs = ORGANIZATION_TABS
     current_tab = "tokens:organization_token_list"

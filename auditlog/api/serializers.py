@@ -105,7 +105,7 @@ class TokenActivityQuery(_LogQuery):
 class TokenUseQuery(TokenActivityQuery):
     """Filters of the authentication log. Without `date`: the last 7 days."""
 
-    scope = serializers.ChoiceField(choices=[(s.id, s.label) for s in scopes.SCOPES], required=False)
+    scope = serializers.ChoiceField(choices=scopes.CHOICES, required=False)
     token_id = serializers.UUIDField(required=False)
 
 

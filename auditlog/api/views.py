@@ -39,7 +39,7 @@ def since_default(queryset: QuerySet[Any], query: dict[str, Any]) -> QuerySet[An
 def token_use_page(view: ApiViewSet, queryset: QuerySet[TokenUse]) -> Response:
     """One page of one token's uses, filtered as the request asks."""
     query = view.read_query(TokenActivityQuery)
-    filtered = TokenUseFilter(view.request.query_params, queryset).qs
+    filtered = view.narrowed(TokenUseFilter, queryset)
     return page_response(
         view.request,
         filtered,
@@ -70,7 +70,7 @@ class TokenUseLogViewSet(ApiViewSet):
     def list(self, request: Request) -> Response:
         """Every use of every token of the organization, refused uses included, newest first."""
         query = self.read_query(TokenUseQuery)
-        filtered = TokenUseFilter(request.query_params, self.get_queryset()).qs
+        filtered = self.narrowed(TokenUseFilter, self.get_queryset())
         return page_response(
             request,
             since_default(filtered, query),
@@ -96,7 +96,7 @@ class ActivityLogViewSet(ApiViewSet):
     def list(self, request: Request) -> Response:
         """What people did, and scripts in their name, newest first."""
         query = self.read_query(ActivityQuery)
-        filtered = ActivityFilter(request.query_params, self.get_queryset()).qs
+        filtered = self.narrowed(ActivityFilter, self.get_queryset())
         return page_response(
             request,
             since_default(filtered, query),

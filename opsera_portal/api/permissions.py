@@ -17,10 +17,11 @@ from opsera_portal.api.problems import ClosedToTokens, Forbidden, InsufficientSc
 
 class OperationPermission(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
-        operation = operation_of(view, getattr(view, "action_map", None), request.method or "")
+        method = request.method or ""
+        if method not in view.allowed_methods:
+            raise MethodNotAllowed(method)
+        operation = operation_of(view, getattr(view, "action_map", None), method)
         if operation is None:
-            if request.method and getattr(view, request.method.lower(), None) is None:
-                raise MethodNotAllowed(request.method)
             raise Forbidden("This operation is not open to anyone.")
         if not request.user.is_authenticated:
             raise NotAuthenticated

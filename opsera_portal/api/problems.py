@@ -142,7 +142,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     if challenge := _challenge(problem):
         headers["WWW-Authenticate"] = challenge
     if isinstance(problem, exceptions.Throttled) and (wait := getattr(problem, "wait", None)) is not None:
-        headers["Retry-After"] = str(int(wait) + 1)
+        headers["Retry-After"] = str(max(1, wait))
     if problem.status_code == 503:
         headers["Retry-After"] = "5"
     if isinstance(problem, exceptions.MethodNotAllowed):

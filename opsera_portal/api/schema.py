@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 
@@ -29,12 +30,14 @@ class AccessTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
 class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "rest_framework.authentication.SessionAuthentication"
     name = _SESSION
+    # Before the one that drf-spectacular brings along.
+    priority = 1
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
         return {
             "type": "apiKey",
             "in": "cookie",
-            "name": "sessionid",
+            "name": settings.SESSION_COOKIE_NAME,
             "description": "A signed-in browser; requests that change something carry `X-CSRFToken`.",
         }
 
@@ -60,6 +63,8 @@ class OperationSchema(AutoSchema):
         return f"{text}\n\n{self._scope_sentence(self.operation)}".strip()
 
     def get_auth(self) -> list[dict[str, list[str]]]:
+        # Its answer is another, but it puts the schemes above among the schema's components.
+        super().get_auth()
         operation = self.operation
         session: dict[str, list[str]] = {_SESSION: []}
         if operation is None or operation.is_closed_to_tokens:

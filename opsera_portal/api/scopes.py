@@ -51,6 +51,7 @@ SECURITY_LOGS = Scope(
 )
 
 SCOPES: tuple[Scope, ...] = (API, API_READONLY, PIPELINE, PIPELINE_READONLY, SECURITY_LOGS)
+CHOICES: list[tuple[str, str]] = [(scope.id, scope.label) for scope in SCOPES]
 BY_ID: dict[str, Scope] = {scope.id: scope for scope in SCOPES}
 
 

@@ -1,8 +1,27 @@
 """Serializer bases that all API doors share."""
 
 from typing import Any
+from uuid import UUID
 
 from rest_framework import serializers
+
+
+class TextField(serializers.CharField):
+    """A text, and nothing that could be turned into one: a number where a name belongs is a mistake of the caller."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class IdField(serializers.UUIDField):
+    """A UUID as text. DRF would take a number for one, and answer 403 for the object that has it."""
+
+    def to_internal_value(self, data: Any) -> UUID:
+        if not isinstance(data, str):
+            self.fail("invalid", value=data)
+        return super().to_internal_value(data)
 
 
 class StrictSerializer(serializers.Serializer[Any]):

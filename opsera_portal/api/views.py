@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.db.models import QuerySet
 from django.http import Http404
-from rest_framework.exceptions import NotFound
+from django_filters import FilterSet
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer, Serializer
@@ -12,6 +14,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from opsera_portal.api.operations import Operation
 from opsera_portal.api.problems import Forbidden
+from opsera_portal.api.serializers import StrictSerializer
 from opsera_portal.request_context import person_of
 
 if TYPE_CHECKING:
@@ -21,15 +24,34 @@ if TYPE_CHECKING:
 METHODS = ["get", "post", "put", "patch", "delete", "head"]
 
 
-class ApiViewSet(GenericViewSet[Any]):
+class NoQuery(StrictSerializer):
+    """Of an operation that has no query parameters: any is unknown."""
+
+
+class AuthenticatedFirst(APIView):
+    """Looks at the token before anything else can refuse the request: each use of a genuine token is logged."""
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        self.perform_authentication(request)
+        super().initial(request, *args, **kwargs)
+
+
+class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):
     """A view of the API. ``operations`` says, for each action, what opens it; ``queryset`` who sees which rows.
 
     A row outside of the queryset and a row that does not exist are one and the same 403.
+    ``actions_with_query`` read query parameters, by ``read_query``; to all others any parameter is a mistake.
     """
 
     operations: ClassVar[dict[str, Operation]]
+    actions_with_query: ClassVar[frozenset[str]] = frozenset({"list"})
     http_method_names = METHODS
     pagination_class = None
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if self.action not in self.actions_with_query:
+            self.read_query(NoQuery)
 
     @property
     def person(self) -> "User":
@@ -43,7 +65,19 @@ class ApiViewSet(GenericViewSet[Any]):
 
     def read_query(self, query_class: type[Serializer[Any]]) -> dict[str, Any]:
         """The query parameters, checked; an unknown or repeated one is a 400 like an unknown field."""
+        repeated = [name for name, values in self.request.query_params.lists() if len(values) > 1]
+        if repeated:
+            raise ValidationError({name: ["This parameter stands here twice."] for name in repeated})
         return read(query_class, self.request.query_params.dict())
+
+    def narrowed(self, filter_class: type[FilterSet], queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows that the page would show for the same parameters. What the filter cannot read is a 400: left out,
+        it would show rows that were not asked for."""
+        filtered = filter_class(self.request.query_params, queryset)
+        if not filtered.is_valid():
+            raise ValidationError({name: list(messages) for name, messages in filtered.errors.items()})
+        rows: QuerySet[Any] = filtered.qs
+        return rows
 
     def read_body(self, body_class: type[Serializer[Any]]) -> dict[str, Any]:
         return read(body_class, self.request.data)
@@ -56,7 +90,7 @@ def read(serializer_class: type[Serializer[Any]], data: Any) -> dict[str, Any]:
     return validated
 
 
-class UnknownRouteView(APIView):
+class UnknownRouteView(AuthenticatedFirst):
     """What answers under the API's address where no operation is.
 
     It authenticates like any other view, so that a token's use of a wrong address stands in its log as well.

@@ -1,4 +1,4 @@
-"""How cells of all tables read."""
+"""What all tables share: how they are paged, and how their cells read."""
 
 from datetime import datetime
 from typing import Any
@@ -6,9 +6,20 @@ from typing import Any
 from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django_tables2 import Column
+from django_tables2 import Column, Table
 
 from opsera_portal.pages.templatetags.portal import exact, relative
+
+ROWS_PER_PAGE = 50
+MAX_ROWS_PER_PAGE = 200
+
+
+class PortalTable(Table):
+    """A table whose `per_page` in the address cannot ask for nothing, or for everything."""
+
+    def paginate(self, *args: Any, per_page: int | None = None, **kwargs: Any) -> None:
+        size = per_page if per_page is not None and 0 < per_page <= MAX_ROWS_PER_PAGE else ROWS_PER_PAGE
+        super().paginate(*args, per_page=size, **kwargs)
 
 
 class MomentColumn(Column):

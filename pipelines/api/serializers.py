@@ -6,12 +6,12 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from opsera_portal.api.paging import MAX_PAGE_SIZE, PageQuery
-from opsera_portal.api.serializers import StrictSerializer
+from opsera_portal.api.serializers import IdField, StrictSerializer
 from pipelines.models import Pipeline, Run, RunLogLine, Step, StepRun
 
 
 class PipelineBody(StrictSerializer):
-    pipelineId = serializers.UUIDField(help_text="The pipeline's `id`, from the list of pipelines.")
+    pipelineId = IdField(help_text="The pipeline's `id`, from the list of pipelines.")
 
 
 class PipelineRunBody(PipelineBody):
@@ -26,6 +26,10 @@ class PipelineRunBody(PipelineBody):
 class PipelineListQuery(PageQuery, StrictSerializer):
     q = serializers.CharField(required=False, max_length=100, help_text="Part of the name or description.")
     page_size = serializers.IntegerField(required=False, default=MAX_PAGE_SIZE, min_value=1, max_value=MAX_PAGE_SIZE)
+
+
+class RunLogQuery(PageQuery, StrictSerializer):
+    """The log goes on at a cursor, as every list does."""
 
 
 class PipelineSerializer(serializers.ModelSerializer[Pipeline]):

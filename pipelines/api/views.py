@@ -23,6 +23,7 @@ from pipelines.api.serializers import (
     PipelineSummarySerializer,
     RunFailedSerializer,
     RunLogLineSerializer,
+    RunLogQuery,
     RunStartedSerializer,
     RunStatusSerializer,
 )
@@ -45,6 +46,7 @@ class PipelineViewSet(ApiViewSet):
         "summary": Operation("See a whole pipeline", READ_PIPELINES, only_reads=True),
         "logs": Operation("Read a pipeline's log", READ_PIPELINES, only_reads=True),
     }
+    actions_with_query = frozenset({"list", "logs"})
     serializer_class = PipelineSerializer
 
     def get_queryset(self) -> Any:
@@ -54,7 +56,7 @@ class PipelineViewSet(ApiViewSet):
     def list(self, request: Request) -> Response:
         """The pipelines that the owner of the token may see, by name."""
         query = self.read_query(PipelineListQuery)
-        filtered = PipelineFilter(request.query_params, self.get_queryset().for_pipeline_table()).qs
+        filtered = self.narrowed(PipelineFilter, self.get_queryset().for_pipeline_table())
         return page_response(
             request,
             filtered,
@@ -101,16 +103,32 @@ class PipelineViewSet(ApiViewSet):
         pipeline = self._pipeline(body, self.get_queryset().for_summary().for_pipeline_table())
         return Response(PipelineSummarySerializer(pipeline).data)
 
-    @extend_schema(operation_id="pipeline_logs", request=PipelineRunBody, responses=RunLogLineSerializer(many=True))
+    @extend_schema(
+        operation_id="pipeline_logs",
+        parameters=[RunLogQuery],
+        request=PipelineRunBody,
+        responses=RunLogLineSerializer(many=True),
+    )
     def logs(self, request: Request) -> Response:
-        """What happened in the pipeline's runs, newest first, or in the run that `runCount` names."""
+        """What happened in the pipeline's runs, newest first, or in the run that `runCount` names.
+
+        To go on, send the same body to `next`.
+        """
+        query = self.read_query(RunLogQuery)
         body = self.read_body(PipelineRunBody)
         pipeline = self._pipeline(body)
         runs = self._runs(pipeline, body)
         if "runCount" in body and not runs.exists():
             raise Forbidden
         lines = RunLogLine.objects.filter(run__in=runs).select_related("run")
-        return page_response(request, lines, RunLogLineSerializer, keyset=NEWEST_FIRST, cursor=None, size=MAX_PAGE_SIZE)
+        return page_response(
+            request,
+            lines,
+            RunLogLineSerializer,
+            keyset=NEWEST_FIRST,
+            cursor=query.get("cursor"),
+            size=MAX_PAGE_SIZE,
+        )
 
     def _pipeline(self, body: dict[str, Any], queryset: QuerySet[Pipeline] | None = None) -> Pipeline:
         rows = self.get_queryset() if queryset is None else queryset

@@ -8,8 +8,8 @@ from rest_framework import serializers
 from accounts.models import User
 from opsera_portal.api.paging import MAX_PAGE_SIZE, PageQuery
 from opsera_portal.api.scopes import BY_ID, SCOPES, Scope
-from opsera_portal.api.serializers import StrictSerializer
-from tokens.filters import STATE_CHOICES
+from opsera_portal.api.scopes import CHOICES as SCOPE_CHOICES
+from opsera_portal.api.serializers import StrictSerializer, TextField
 from tokens.lifetimes import (
     DEFAULT_LIFETIME,
     InvalidExpiry,
@@ -22,6 +22,7 @@ from tokens.lifetimes import (
 from tokens.models import Token
 from tokens.names import MAX_LENGTH, InvalidName, clean_name
 from tokens.services import REASON_MAX_LENGTH, longest_lifetime
+from tokens.states import CHOICES as STATE_CHOICES
 
 
 class TokenSerializer(serializers.ModelSerializer[Token]):
@@ -48,11 +49,11 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "revoke_reason",
         ]
 
-    @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=list(BY_ID))))
+    @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES)))
     def get_scopes(self, token: Token) -> list[str]:
         return [scope.id for scope in token.scopes]
 
-    @extend_schema_field(serializers.ChoiceField(choices=[state for state, _ in STATE_CHOICES]))
+    @extend_schema_field(serializers.ChoiceField(choices=STATE_CHOICES))
     def get_state(self, token: Token) -> str:
         return token.state.id
 
@@ -79,18 +80,18 @@ class IssuedTokenSerializer(TokenSerializer):
 class IssueTokenBody(StrictSerializer):
     """`name`, `scopes` and either `lifetime` or `expires_at`; with neither, one month."""
 
-    name = serializers.CharField(
+    name = TextField(
         max_length=MAX_LENGTH * 4,
         trim_whitespace=False,
         help_text="1 to 50 letters, digits, spaces and - ' : _ . ; unique among your live tokens.",
     )
     scopes = serializers.ListField(
-        child=serializers.ChoiceField(choices=[(scope.id, scope.label) for scope in SCOPES]),
+        child=serializers.ChoiceField(choices=SCOPE_CHOICES),
         allow_empty=False,
         max_length=len(SCOPES),
     )
     lifetime = serializers.ChoiceField(choices=Lifetime.choices, required=False)
-    expires_at = serializers.CharField(
+    expires_at = TextField(
         required=False, max_length=40, help_text="ISO 8601 date (its last second, UTC) or date and time."
     )
 
@@ -122,7 +123,7 @@ class IssueTokenBody(StrictSerializer):
 
 
 class ExpireTokenBody(StrictSerializer):
-    reason = serializers.CharField(
+    reason = TextField(
         required=False, allow_blank=True, default="", max_length=REASON_MAX_LENGTH, help_text="For the log."
     )
 
@@ -132,7 +133,7 @@ class TokenListQuery(PageQuery, StrictSerializer):
 
     q = serializers.CharField(required=False, max_length=100, help_text="Part of the name.")
     state = serializers.ChoiceField(choices=STATE_CHOICES, required=False)
-    scope = serializers.ChoiceField(choices=[(s.id, s.label) for s in SCOPES], required=False)
+    scope = serializers.ChoiceField(choices=SCOPE_CHOICES, required=False)
     page_size = serializers.IntegerField(required=False, default=100, min_value=1, max_value=MAX_PAGE_SIZE)
 
 

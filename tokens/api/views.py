@@ -48,6 +48,7 @@ class TokenViewSet(ApiViewSet):
         "create": Operation("Make a token"),
         "expire": Operation("Expire a token", CHANGE_API),
     }
+    actions_with_query = frozenset({"list", "activity"})
     serializer_class = TokenSerializer
 
     def get_queryset(self) -> Any:
@@ -58,7 +59,7 @@ class TokenViewSet(ApiViewSet):
     @extend_schema(operation_id="token_list", parameters=[TokenListQuery])
     def list(self, request: Request) -> Response:
         query = self.read_query(TokenListQuery)
-        filtered = TokenFilter(request.query_params, self.get_queryset()).qs
+        filtered = self.narrowed(TokenFilter, self.get_queryset())
         return page_response(
             request,
             filtered,
@@ -143,7 +144,7 @@ class OrganizationTokenViewSet(ApiViewSet):
     @extend_schema(operation_id="organization_token_list", parameters=[OrganizationTokenListQuery])
     def list(self, request: Request) -> Response:
         query = self.read_query(OrganizationTokenListQuery)
-        filtered = OrganizationTokenFilter(request.query_params, self.get_queryset()).qs
+        filtered = self.narrowed(OrganizationTokenFilter, self.get_queryset())
         return page_response(
             request,
             filtered,

@@ -1,7 +1,8 @@
 """The first thing on an empty installation: an organization and its Administrator."""
 
+import warnings
 from argparse import ArgumentParser
-from getpass import getpass
+from getpass import GetPassWarning, getpass
 from typing import Any
 
 from django.contrib.auth.password_validation import validate_password
@@ -33,18 +34,28 @@ class Command(BaseCommand):
             )
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
-        except (EOFError, KeyboardInterrupt):
-            raise CommandError("Nothing was made.") from None
+        except (EOFError, KeyboardInterrupt, GetPassWarning):
+            raise CommandError(
+                "Nothing was made: not everything was answered. "
+                "Without a terminal give --organization, --email, --name and --password."
+            ) from None
         self.stdout.write(f"Made “{made}” with {user.email} as its Administrator.")
 
     def _ask_password(self, user: User) -> str:
         while True:
-            password = getpass("Password (at least 12 characters): ")
+            password = _read_unseen("Password (at least 12 characters): ")
             try:
                 validate_password(password, user)
             except ValidationError as error:
                 self.stderr.write(" ".join(error.messages))
                 continue
-            if password == getpass("Again: "):
+            if password == _read_unseen("Again: "):
                 return password
             self.stderr.write("The two were not the same.")
+
+
+def _read_unseen(prompt: str) -> str:
+    """Raises ``GetPassWarning`` where there is no terminal, instead of showing what is typed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", GetPassWarning)
+        return getpass(prompt)

@@ -1,0 +1,116 @@
+"""`manage.py create_organization`: the first thing on an empty installation."""
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from accounts.models import Organization, User
+from accounts.roles import SiteRole
+from accounts.tests.factories import PASSWORD, UserFactory
+from auditlog.models import Activity
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+GIVEN = {"organization": "Acme", "email": "ada@acme.example", "name": "Ada Admin", "password": PASSWORD}
+
+
+def create(**options):
+    output = io.StringIO()
+    call_command("create_organization", stdout=output, stderr=output, **(GIVEN | options))
+    return output.getvalue()
+
+
+@pytest.mark.django_db
+def test_it_makes_an_organization_whose_administrator_can_sign_in(client):
+    said = create()
+
+    user = User.objects.get()
+    assert (user.email, user.name, user.site_role) == ("ada@acme.example", "Ada Admin", SiteRole.ADMINISTRATOR)
+    assert (user.organization.name, user.organization.slug) == ("Acme", "acme")
+    assert said == "Made “Acme” with ada@acme.example as its Administrator.\n"
+    client.post("/login/", {"login": "ada@acme.example", "password": PASSWORD})
+    assert client.session["_auth_user_id"] == str(user.pk)
+
+
+@pytest.mark.django_db
+def test_it_is_in_the_activity_log():
+    create()
+
+    assert [entry.action for entry in Activity.objects.all()] == ["user.created"]
+
+
+@pytest.mark.django_db
+def test_it_never_says_the_password():
+    assert PASSWORD not in create()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "explanation"),
+    [
+        ({"password": "short"}, "at least 12 characters"),
+        ({"password": "12345678901234"}, "entirely numeric"),
+        ({"password": "password12345"}, "too common"),
+        ({"password": "ada@acme.example"}, "too similar"),
+        ({"email": "SAM@acme.example"}, "exists already"),
+        ({"email": "not an address"}, "valid email address"),
+        ({"organization": "Taken"}, "already exists"),
+        ({"organization": "x" * 101}, "at most 100 characters"),
+    ],
+    ids=str,
+)
+@pytest.mark.django_db
+def test_what_is_wrong_is_said_in_one_line_and_nothing_is_made(wrong, explanation):
+    UserFactory(email="sam@acme.example", organization__name="Taken")
+
+    with pytest.raises(CommandError, match=explanation) as refusal:
+        create(**wrong)
+
+    assert "\n" not in str(refusal.value)
+    assert (Organization.objects.count(), User.objects.count(), Activity.objects.count()) == (1, 1, 0)
+
+
+@pytest.mark.django_db
+def test_it_asks_for_what_is_not_given(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Acme\nada@acme.example\nAda Admin\n"))
+
+    create(organization=None, email=None, name=None)
+
+    asked = capsys.readouterr().out
+    assert "Name of the organization: " in asked
+    assert User.objects.get().email == "ada@acme.example"
+
+
+@pytest.mark.parametrize("typed", ["", "Acme\n", "Acme\nada@acme.example\n"])
+@pytest.mark.django_db
+def test_an_end_of_the_answers_makes_nothing(monkeypatch, typed):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+
+    with pytest.raises(CommandError, match="Nothing was made"):
+        create(organization=None, email=None, name=None)
+
+    assert not Organization.objects.exists()
+
+
+@pytest.mark.parametrize("given", [[], ["--organization=Acme", "--email=ada@acme.example", "--name=Ada"]], ids=len)
+def test_without_a_terminal_one_line_says_that_nothing_was_made(tmp_path, given):
+    """As a script or a container starts it: in a session of its own, so that no terminal can be asked."""
+    command = [sys.executable, "manage.py", "create_organization", *given]
+
+    process = subprocess.run(
+        command,
+        cwd=PROJECT,
+        env={**os.environ, "PORTAL_DATA_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "opsera_portal.settings"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        timeout=60,
+    )
+
+    assert process.returncode == 1
+    assert process.stderr.count("\n") == 1, process.stderr
+    assert "Nothing was made" in process.stderr

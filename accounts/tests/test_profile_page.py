@@ -1,0 +1,251 @@
+"""The profile page, and the header with its menu, which stands on every page."""
+
+import re
+from html import unescape
+
+import pytest
+from django.test import Client
+
+from accounts.roles import ROLES, Ability, SiteRole
+from accounts.tests.factories import PASSWORD, GroupFactory, OperatorFactory, UserFactory
+from tokens.tests.factories import TokenFactory, bearer
+
+PAGE = "/profile/"
+ORGANIZATION_PAGES = {
+    SiteRole.ADMINISTRATOR: "/organization/tokens/",
+    SiteRole.SECURITY_MANAGER: "/organization/tokens/",
+    SiteRole.AUDITOR: "/organization/tokens/",
+    SiteRole.POWER_USER: "/organization/authentication-log/",
+    SiteRole.USER: None,
+    SiteRole.GUEST: None,
+}
+
+
+def words(html):
+    """What the page says, piece by piece, without its elements."""
+    pieces = re.split(r"<[^>]+>", html)
+    return [" ".join(unescape(piece).split()) for piece in pieces if piece.strip()]
+
+
+def between(answer, start, end):
+    """The part of the page from the first ``start`` to the ``end`` after it."""
+    _, _, rest = answer.content.decode().partition(start)
+    return rest.partition(end)[0]
+
+
+def links(html):
+    """Where the links of this part lead, by what they say."""
+    found = re.findall(r'<a\b[^>]*?href="([^"]*)"[^>]*>(.*?)</a>', html, re.DOTALL)
+    return {" ".join(words(inside)): unescape(address) for address, inside in found}
+
+
+def header_of(client, user, page=PAGE):
+    client.force_login(user)
+    return between(client.get(page), '<header class="top-bar">', "</header>")
+
+
+# Who may open it
+
+
+@pytest.mark.django_db
+def test_someone_who_is_signed_out_is_sent_to_sign_in_and_back(client):
+    answer = client.get(PAGE)
+
+    assert (answer.status_code, answer.url) == (302, "/login/?next=/profile/")
+
+
+@pytest.mark.django_db
+def test_an_operator_has_no_profile_and_is_sent_to_django_admin(client):
+    client.force_login(OperatorFactory())
+
+    assert client.get(PAGE).url == "/admin/"
+
+
+def test_a_token_does_not_open_it(client, owner):
+    answer = client.get(PAGE, headers=bearer(TokenFactory(owner=owner)))
+
+    assert (answer.status_code, answer.url) == (302, "/login/?next=/profile/")
+
+
+# What it says
+
+
+def test_it_shows_who_i_am(client, owner):
+    client.force_login(owner)
+
+    said = words(between(client.get(PAGE), '<dl class="summary">', "</dl>"))
+
+    assert said[:8] == [
+        "Name",
+        "Olga Owner",
+        "E-mail",
+        "owner@acme.example",
+        "Organization",
+        "Acme",
+        "Site role",
+        "User",
+    ]
+
+
+def test_it_shows_my_groups_and_nobody_elses(client, owner, member, organization):
+    for name in ("Builders", "Testers"):
+        GroupFactory(organization=organization, name=name).members.add(owner)
+    GroupFactory(organization=organization, name="Strangers").members.add(member)
+    client.force_login(owner)
+
+    said = words(between(client.get(PAGE), '<dl class="summary">', "</dl>"))
+
+    assert said[said.index("Groups") :] == ["Groups", "Builders", "Testers"]
+
+
+def test_it_says_that_i_am_in_no_group(client, owner):
+    client.force_login(owner)
+
+    said = words(between(client.get(PAGE), '<dl class="summary">', "</dl>"))
+
+    assert said[said.index("Groups") :] == ["Groups", "None"]
+
+
+@pytest.mark.parametrize("role", SiteRole)
+def test_it_shows_what_my_site_role_allows_and_what_it_does_not(client, organization, role):
+    client.force_login(UserFactory(organization=organization, site_role=role))
+
+    page = client.get(PAGE)
+
+    may = words(between(page, "<h3>You may</h3>", "</ul>"))
+    may_not = words(between(page, "<h3>You may not</h3>", "</ul>"))
+    assert [line for line in may if line != "✓"] == [a.value for a in Ability if a in ROLES[role].abilities]
+    assert [line for line in may_not if line != "✕"] == [a.value for a in Ability if a not in ROLES[role].abilities]
+    assert ROLES[role].summary in unescape(page.content.decode())
+
+
+def test_names_are_shown_as_text(client, owner, organization):
+    owner.name = "<script>alert(1)</script>"
+    owner.save()
+    GroupFactory(organization=organization, name="<img src=x>").members.add(owner)
+    client.force_login(owner)
+
+    page = client.get(PAGE).content.decode()
+
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+
+
+# Where I am signed in
+
+
+def sign_in(user, browser, ip):
+    client = Client(headers={"User-Agent": browser}, REMOTE_ADDR=ip)
+    client.post("/login/", {"login": user.email, "password": PASSWORD})
+    return client
+
+
+def session_rows(client):
+    """(browser with its mark, address) of each row."""
+    rows = between(client.get(PAGE), "<tbody>", "</tbody>").split("</tr>")[:-1]
+    cells = [[" ".join(words(cell)) for cell in row.split("</td>")] for row in rows]
+    return sorted((row[0], row[1]) for row in cells)
+
+
+def test_it_lists_where_i_am_signed_in_and_marks_this_browser(owner):
+    here = sign_in(owner, "Firefox", "192.0.2.1")
+    sign_in(owner, "Chromium", "2001:db8::2")
+
+    assert session_rows(here) == [("Chromium", "2001:db8::2"), ("Firefox (this one)", "192.0.2.1")]
+
+
+def test_a_session_that_was_ended_is_not_listed(owner):
+    here = sign_in(owner, "Firefox", "192.0.2.1")
+    sign_in(owner, "Chromium", "192.0.2.2").post("/logout/")
+
+    assert session_rows(here) == [("Firefox (this one)", "192.0.2.1")]
+
+
+def test_nobody_elses_session_is_listed(owner, member):
+    here = sign_in(owner, "Firefox", "192.0.2.1")
+    sign_in(member, "Chromium", "192.0.2.2")
+
+    assert session_rows(here) == [("Firefox (this one)", "192.0.2.1")]
+
+
+def test_no_session_key_stands_on_the_page(owner):
+    here = sign_in(owner, "Firefox", "192.0.2.1")
+    elsewhere = sign_in(owner, "Chromium", "192.0.2.2")
+
+    page = here.get(PAGE).content.decode()
+
+    assert here.session.session_key not in page
+    assert elsewhere.session.session_key not in page
+
+
+# The header
+
+
+@pytest.mark.parametrize("role", SiteRole)
+def test_the_menu_under_my_name_leads_to_my_pages(client, organization, role):
+    menu = links(header_of(client, UserFactory(organization=organization, site_role=role)))
+
+    assert menu["Profile"] == "/profile/"
+    assert menu["Access Tokens"] == "/profile/tokens/"
+    assert menu["Authentication Log"] == "/profile/authentication-log/"
+    assert menu["API reference"] == "/api/docs/"
+    assert menu["Pipelines"] == "/pipelines/"
+
+
+def test_the_menu_bears_my_name(client, owner):
+    header = header_of(client, owner)
+
+    assert "Olga Owner" in words(header.partition("</summary>")[0])
+
+
+def test_signing_out_is_a_button_that_posts(client, owner):
+    header = header_of(client, owner)
+
+    form = re.search(r'<form\b[^>]*method="post"[^>]*action="/logout/"[^>]*>(.*?)</form>', header, re.DOTALL)
+    assert words(form[1]) == ["Sign out"]
+    assert "csrfmiddlewaretoken" in form[1]
+
+
+@pytest.mark.parametrize(("role", "address"), ORGANIZATION_PAGES.items())
+def test_organization_is_shown_to_those_who_may_and_leads_to_what_they_may_open(client, organization, role, address):
+    menu = links(header_of(client, UserFactory(organization=organization, site_role=role)))
+
+    assert menu.get("Organization") == address
+    assert address is None or client.get(address).status_code == 200
+
+
+@pytest.mark.parametrize("role", SiteRole)
+def test_administration_is_shown_to_administrators_only(client, organization, role):
+    menu = links(header_of(client, UserFactory(organization=organization, site_role=role)))
+
+    assert menu.get("Administration") == ("/admin/" if role == SiteRole.ADMINISTRATOR else None)
+
+
+@pytest.mark.django_db
+def test_the_header_offers_nothing_to_someone_who_is_signed_out(client):
+    header = between(client.get("/login/"), '<header class="top-bar">', "</header>")
+
+    assert links(header) == {"Opsera Portal": "/"}
+    assert "Sign out" not in header
+
+
+@pytest.mark.django_db
+def test_the_header_offers_an_operator_the_administration_and_no_pages_of_an_organization(client):
+    menu = links(header_of(client, OperatorFactory(), page="/logout/"))
+
+    assert menu == {"Opsera Portal": "/", "API reference": "/api/docs/", "Administration": "/admin/"}
+
+
+@pytest.mark.parametrize(
+    "page", [PAGE, "/", "/pipelines/", "/profile/tokens/", "/no-such-page/", "/api/docs/", "/logout/"]
+)
+def test_no_cache_keeps_a_page_of_someone_who_is_signed_in(client, owner, page):
+    client.force_login(owner)
+
+    assert client.get(page).headers["Cache-Control"] == "no-store"
+
+
+def test_no_cache_keeps_a_page_of_django_admin(client, administrator):
+    client.force_login(administrator)
+
+    assert client.get("/admin/").headers["Cache-Control"] == "no-store"

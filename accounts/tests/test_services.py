@@ -1,0 +1,357 @@
+"""Organizations, people and groups are changed by services, each change with its entry in the activity log."""
+
+import threading
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, connection, transaction
+
+from accounts import services
+from accounts.models import Group, Organization, User
+from accounts.roles import SiteRole
+from accounts.tests.factories import PASSWORD, GroupFactory, OperatorFactory, OrganizationFactory, UserFactory
+from auditlog.models import Activity
+
+
+@pytest.fixture
+def second_administrator(organization):
+    return UserFactory(organization=organization, email="second@acme.example", site_role=SiteRole.ADMINISTRATOR)
+
+
+def entries():
+    """(action, actor, target, details) of each entry, the oldest first."""
+    return [
+        (entry.action, entry.actor_email, entry.target_name, entry.details) for entry in Activity.objects.order_by("at")
+    ]
+
+
+def new_organization(name="Acme", **administrator):
+    administrator = {"email": "ada@acme.example", "name": "Ada Admin", "password": PASSWORD} | administrator
+    return services.create_organization(name=name, administrator=administrator)
+
+
+def save(actor, user, **changes):
+    for field, value in changes.items():
+        setattr(user, field, value)
+    return services.save_user(actor=actor, user=user, is_new=False)
+
+
+# An organization with its first Administrator
+
+
+@pytest.mark.django_db
+def test_an_organization_is_made_with_an_administrator_who_can_sign_in():
+    organization, user = new_organization(name="  Acme Ltd ")
+
+    assert (organization.name, organization.slug, organization.max_token_lifetime_days) == ("Acme Ltd", "acme-ltd", 92)
+    user.refresh_from_db()
+    assert (user.organization, user.site_role, user.is_active) == (organization, SiteRole.ADMINISTRATOR, True)
+    assert user.check_password(PASSWORD)
+
+
+@pytest.mark.django_db
+def test_the_first_administrator_is_in_the_log_of_the_new_organization():
+    organization, _ = new_organization()
+
+    assert entries() == [("user.created", "ada@acme.example", "ada@acme.example", {"site_role": "administrator"})]
+    assert Activity.objects.get().organization == organization
+
+
+@pytest.mark.django_db
+def test_an_email_address_is_kept_in_lower_case():
+    _, user = new_organization(email="Ada@ACME.example")
+
+    assert user.email == "ada@acme.example"
+
+
+@pytest.mark.parametrize(
+    ("taken", "name", "slug"),
+    [
+        ([], "Öffentliche Dienste", "offentliche-dienste"),
+        ([], "日本", "organization"),
+        (["acme"], "ACME!", "acme-2"),
+        (["acme", "acme-2"], "Acme", "acme-3"),
+        ([], "x" * 100, "x" * 40),
+        (["x" * 40], "x" * 100, "x" * 40 + "-2"),
+    ],
+)
+@pytest.mark.django_db
+def test_the_slug_comes_from_the_name_and_is_free(taken, name, slug):
+    for each in taken:
+        OrganizationFactory(slug=each)
+
+    assert new_organization(name=name)[0].slug == slug
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": " "},
+        {"name": "x" * 101},
+        {"name": "Elsewhere"},
+        {"email": "not an address"},
+        {"email": "SAM@elsewhere.example"},
+        {"administrator_name": " "},
+    ],
+    ids=str,
+)
+@pytest.mark.django_db
+def test_what_is_wrong_or_taken_makes_nothing(wrong):
+    UserFactory(email="sam@elsewhere.example", organization=OrganizationFactory(name="Elsewhere", slug="elsewhere"))
+    fields = {"name": "Acme", "email": "ada@acme.example", "administrator_name": "Ada"} | wrong
+
+    with pytest.raises(ValidationError):
+        services.create_organization(
+            name=fields["name"],
+            administrator={
+                "email": fields["email"],
+                "name": fields["administrator_name"],
+                "password": PASSWORD,
+            },
+        )
+
+    assert (Organization.objects.count(), User.objects.count(), entries()) == (1, 1, [])
+
+
+# People
+
+
+@pytest.mark.parametrize(
+    ("change", "recorded"),
+    [
+        ({"site_role": "auditor"}, [("user.role_changed", {"from": "user", "to": "auditor"})]),
+        ({"is_active": False}, [("user.deactivated", {})]),
+        ({"name": "Olga New"}, [("user.changed", {})]),
+        ({"email": "olga@acme.example"}, [("user.changed", {})]),
+        ({"password": "another hash"}, [("user.changed", {})]),
+        ({}, []),
+        (
+            {"site_role": "guest", "is_active": False, "name": "Olga"},
+            [("user.role_changed", {"from": "user", "to": "guest"}), ("user.deactivated", {}), ("user.changed", {})],
+        ),
+    ],
+    ids=str,
+)
+def test_a_change_is_saved_with_one_entry_for_each_thing_that_changed(administrator, owner, change, recorded):
+    save(administrator, owner, **change)
+
+    saved = User.objects.get(pk=owner.pk)
+    assert {field: getattr(saved, field) for field in change} == change
+    assert [(action, details) for action, _, _, details in entries()] == recorded
+
+
+def test_an_entry_about_a_person_names_actor_and_target_and_their_organization(administrator, owner):
+    save(administrator, owner, site_role=SiteRole.AUDITOR)
+
+    entry = Activity.objects.get()
+    assert (entry.actor, entry.actor_email, entry.type) == (administrator, administrator.email, "user")
+    assert (entry.target_id, entry.target_name) == (str(owner.pk), owner.email)
+    assert (entry.organization, entry.account) == (owner.organization, "acme")
+
+
+def test_no_entry_about_a_new_password_holds_anything_of_it(administrator, owner):
+    owner.set_password("a wholly new password")
+    save(administrator, owner)
+
+    entry = Activity.objects.get()
+    assert (entry.action, entry.details) == ("user.changed", {})
+
+
+def test_a_person_is_activated_again_with_an_entry(administrator, organization):
+    person = UserFactory(organization=organization, is_active=False)
+
+    save(administrator, person, is_active=True)
+
+    assert User.objects.get(pk=person.pk).is_active
+    assert entries() == [("user.activated", administrator.email, person.email, {})]
+
+
+def test_a_new_person_is_saved_with_an_entry(administrator, organization):
+    person = User(email="new@acme.example", name="New", organization=organization)
+
+    services.save_user(actor=administrator, user=person, is_new=True)
+
+    assert entries() == [("user.created", administrator.email, "new@acme.example", {"site_role": "guest"})]
+
+
+def test_what_an_operator_does_to_a_person_is_in_the_log_of_their_organization(owner):
+    operator = OperatorFactory()
+
+    save(operator, owner, site_role=SiteRole.POWER_USER)
+
+    entry = Activity.objects.get()
+    assert (entry.actor, entry.organization, entry.account) == (operator, owner.organization, "acme")
+
+
+def test_a_change_that_cannot_be_recorded_is_not_made(owner):
+    with pytest.raises(ValueError, match="actor"):
+        save(AnonymousUser(), owner, site_role=SiteRole.ADMINISTRATOR)
+
+    assert User.objects.get(pk=owner.pk).site_role == SiteRole.USER
+
+
+# The last active Administrator
+
+LOSSES = [{"site_role": SiteRole.USER}, {"is_active": False}, {"site_role": SiteRole.GUEST, "is_active": False}]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_the_last_administrator_stays(administrator, stranger, loss):
+    with pytest.raises(services.LastAdministrator, match="needs an active Administrator"):
+        save(administrator, administrator, **loss)
+
+    saved = User.objects.get(pk=administrator.pk)
+    assert (saved.site_role, saved.is_active) == (SiteRole.ADMINISTRATOR, True)
+    assert entries() == []
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_an_operator_cannot_take_the_last_administrator_away_either(administrator, loss):
+    with pytest.raises(services.LastAdministrator):
+        save(OperatorFactory(), administrator, **loss)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_one_of_two_administrators_may_go_and_the_other_stays(administrator, second_administrator, loss):
+    save(administrator, second_administrator, **loss)
+
+    with pytest.raises(services.LastAdministrator):
+        save(administrator, administrator, **loss)
+
+
+def test_a_deactivated_administrator_does_not_count(administrator, organization):
+    UserFactory(organization=organization, site_role=SiteRole.ADMINISTRATOR, is_active=False)
+
+    with pytest.raises(services.LastAdministrator):
+        save(administrator, administrator, is_active=False)
+
+
+def test_the_last_administrator_may_change_their_name(administrator):
+    save(administrator, administrator, name="Ada New")
+
+    assert User.objects.get(pk=administrator.pk).name == "Ada New"
+
+
+@pytest.mark.django_db
+def test_an_operator_is_nobodys_last_administrator():
+    operator = OperatorFactory(site_role=SiteRole.ADMINISTRATOR)
+
+    save(operator, operator, is_active=False)
+
+    assert not User.objects.get(pk=operator.pk).is_active
+
+
+@pytest.mark.parametrize("losses", [LOSSES[:1] * 2, LOSSES[1:2] * 2, LOSSES[:2]], ids=str)
+@pytest.mark.django_db(transaction=True)
+def test_of_two_administrators_who_remove_each_other_at_once_one_stays(administrator, second_administrator, losses):
+    barrier = threading.Barrier(2)
+    results = []
+
+    def remove(actor, other, loss):
+        try:
+            actor, other = User.objects.get(pk=actor.pk), User.objects.get(pk=other.pk)
+            barrier.wait()
+            save(actor, other, **loss)
+            results.append("removed")
+        except services.LastAdministrator:
+            results.append("refused")
+        finally:
+            connection.close()
+
+    threads = [
+        threading.Thread(target=remove, args=[administrator, second_administrator, losses[0]]),
+        threading.Thread(target=remove, args=[second_administrator, administrator, losses[1]]),
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(results) == ["refused", "removed"]
+    assert User.objects.active().filter(site_role=SiteRole.ADMINISTRATOR).count() == 1
+    assert len(entries()) == 1
+
+
+# Groups
+
+
+def test_a_new_group_is_saved_with_an_entry(administrator, organization):
+    group = Group(organization=organization, name="Builders")
+
+    services.save_group(actor=administrator, group=group, is_new=True, members=["a@acme.example"])
+
+    assert Group.objects.get() == group
+    assert entries() == [("group.created", administrator.email, "Builders", {"members": ["a@acme.example"]})]
+
+
+def test_a_changed_group_is_saved_with_an_entry(administrator, organization):
+    group = GroupFactory(organization=organization, name="Builders")
+    group.name = "Testers"
+
+    services.save_group(actor=administrator, group=group, is_new=False)
+
+    assert Group.objects.get().name == "Testers"
+    assert entries() == [("group.changed", administrator.email, "Testers", {})]
+
+
+def test_a_deleted_group_leaves_its_name_in_the_log(administrator, organization):
+    group = GroupFactory(organization=organization, name="Builders")
+    group_id = str(group.pk)
+
+    services.delete_group(actor=administrator, group=group)
+
+    assert not Group.objects.exists()
+    assert entries() == [("group.deleted", administrator.email, "Builders", {})]
+    assert Activity.objects.get().target_id == group_id
+
+
+def test_a_group_that_cannot_be_recorded_is_not_deleted(organization):
+    group = GroupFactory(organization=organization)
+
+    with pytest.raises(ValueError, match="actor"):
+        services.delete_group(actor=AnonymousUser(), group=group)
+
+    assert Group.objects.filter(pk=group.pk).exists()
+
+
+def test_a_group_name_is_unique_in_its_organization_in_whatever_case(administrator, organization, stranger):
+    GroupFactory(organization=organization, name="Builders")
+    GroupFactory(organization=stranger.organization, name="Builders")
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        services.save_group(actor=administrator, group=Group(organization=organization, name="BUILDERS"), is_new=True)
+    assert entries() == []
+
+
+# The token policy
+
+
+def test_a_policy_is_saved_with_an_entry(administrator, organization):
+    organization.max_token_lifetime_days = 30
+
+    services.save_policy(actor=administrator, organization=organization)
+
+    assert Organization.objects.get().max_token_lifetime_days == 30
+    assert entries() == [("policy.changed", administrator.email, "Acme", {"max_token_lifetime_days": 30})]
+
+
+def test_a_policy_that_an_operator_changed_is_in_the_log_of_the_organization(organization):
+    services.save_policy(actor=OperatorFactory(), organization=organization)
+
+    entry = Activity.objects.get()
+    assert (entry.organization, entry.account) == (organization, "acme")
+
+
+@pytest.mark.parametrize(("days", "fits"), [(0, False), (1, True), (366, True), (367, False)])
+def test_the_database_keeps_the_longest_lifetime_from_1_to_366_days(administrator, organization, days, fits):
+    organization.max_token_lifetime_days = days
+    refused = False
+    try:
+        with transaction.atomic():
+            services.save_policy(actor=administrator, organization=organization)
+    except IntegrityError:
+        refused = True
+
+    assert refused != fits
+    assert len(entries()) == int(fits)

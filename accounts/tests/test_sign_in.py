@@ -1,0 +1,503 @@
+"""Signing in and out, by django-allauth with this portal's rules, and what the activity log says of it."""
+
+import logging
+import re
+from datetime import timedelta
+
+import pytest
+import time_machine
+from allauth.account.adapter import get_adapter
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.core.cache import cache
+from django.test import Client
+from django.urls import NoReverseMatch, resolve, reverse
+from django.urls.exceptions import Resolver404
+from django.utils import timezone
+
+from accounts.roles import SiteRole
+from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
+from auditlog.models import Activity
+from opsera_portal import settings as portal_settings
+
+SIGN_IN = "/login/"
+SIGN_OUT = "/logout/"
+NOBODY = "nobody@acme.example"
+
+
+def sign_in(client, login, password=PASSWORD, **fields):
+    return client.post(SIGN_IN, {"login": login, "password": password, **fields})
+
+
+def signed_in_as(client):
+    return client.session.get("_auth_user_id")
+
+
+def text_of(answer):
+    """The page without what differs from request to request, or repeats what was typed."""
+    page = re.sub(r'name="csrfmiddlewaretoken" value="\w+"', "", answer.content.decode())
+    return re.sub(r"[\w.]+@acme\.example", "", page)
+
+
+# Who gets in
+
+
+def test_the_right_password_signs_in(client, owner):
+    answer = sign_in(client, owner.email)
+
+    assert (answer.status_code, answer.url) == (302, reverse("overview"))
+    assert signed_in_as(client) == str(owner.pk)
+
+
+def test_an_email_address_in_any_case_and_with_spaces_around_it_signs_in(client, owner):
+    sign_in(client, f"  {owner.email.upper()} ")
+
+    assert signed_in_as(client) == str(owner.pk)
+
+
+@pytest.mark.parametrize("password", ["wrong", PASSWORD.upper(), f" {PASSWORD}", f"{PASSWORD} ", PASSWORD[:-1]])
+def test_a_wrong_password_does_not_sign_in(client, owner, password):
+    answer = sign_in(client, owner.email, password)
+
+    assert answer.status_code == 200
+    assert signed_in_as(client) is None
+
+
+def test_an_empty_password_does_not_sign_in(client, owner):
+    owner.set_password("")
+    owner.save()
+
+    sign_in(client, owner.email, "")
+
+    assert signed_in_as(client) is None
+
+
+@pytest.mark.parametrize("role", SiteRole)
+def test_every_role_lands_on_the_overview(client, organization, role):
+    person = UserFactory(organization=organization, site_role=role)
+
+    assert sign_in(client, person.email).url == "/"
+
+
+@pytest.mark.django_db
+def test_an_operator_lands_in_django_admin(client):
+    answer = sign_in(client, OperatorFactory().email)
+
+    assert answer.url == "/admin/"
+    assert client.get(answer.url).status_code == 200
+
+
+def test_a_deactivated_person_is_told_so_and_stays_out(client, owner):
+    owner.is_active = False
+    owner.save()
+
+    answer = client.post(SIGN_IN, {"login": owner.email, "password": PASSWORD}, follow=True)
+
+    assert answer.redirect_chain == [(reverse("account_inactive"), 302)]
+    assert "deactivated" in answer.content.decode()
+    assert signed_in_as(client) is None
+
+
+def test_a_former_email_address_does_not_sign_in(client, owner):
+    former = owner.email
+    sign_in(client, former)
+    client.post(SIGN_OUT)
+    owner.email = "olga@acme.example"
+    owner.save()
+
+    sign_in(client, former)
+    assert signed_in_as(client) is None
+    sign_in(client, "olga@acme.example")
+    assert signed_in_as(client) == str(owner.pk)
+
+
+def test_someone_who_is_signed_in_is_sent_on_from_the_sign_in_page(client, owner):
+    client.force_login(owner)
+
+    answer = client.get(SIGN_IN)
+
+    assert (answer.status_code, answer.url) == (302, "/")
+
+
+# What a stranger can learn and break
+
+
+def test_an_unknown_address_and_a_wrong_password_are_the_same_answer(client, owner):
+    known = sign_in(client, owner.email, "wrong")
+    unknown = sign_in(client, NOBODY, "wrong")
+
+    assert known.status_code == unknown.status_code == 200
+    assert text_of(known) == text_of(unknown)
+    assert known.cookies.keys() == unknown.cookies.keys()
+
+
+def test_a_deactivated_person_with_a_wrong_password_gets_that_answer_too(client, owner):
+    active = sign_in(client, owner.email, "wrong")
+    owner.is_active = False
+    owner.save()
+
+    assert text_of(sign_in(client, owner.email, "wrong")) == text_of(active)
+
+
+ODD_TEXTS = {
+    "empty": "",
+    "spaces": "   ",
+    "NUL": "\x00",
+    "an address with NUL": "owner\x00@acme.example",
+    "an address with a line break": "owner@acme.example\r\nBcc: x",
+    "long": "x" * 10_000,
+    "a long address": "x" * 10_000 + "@acme.example",
+    "emoji": "🦄",
+    "an address of emoji": "🦄@🦄.example",
+    "not one @": "a@b@c",
+    "no text at all": "\u2028\u202e\ufeff",
+}
+
+
+@pytest.mark.parametrize("login", ODD_TEXTS.values(), ids=ODD_TEXTS)
+def test_no_login_is_an_error_of_the_portal(client, owner, login):
+    answer = sign_in(client, login)
+
+    assert answer.status_code == 200
+    assert signed_in_as(client) is None
+    assert not Activity.objects.exists()
+
+
+@pytest.mark.parametrize("password", ODD_TEXTS.values(), ids=ODD_TEXTS)
+def test_no_password_is_an_error_of_the_portal(client, owner, password):
+    answer = sign_in(client, owner.email, password)
+
+    assert answer.status_code == 200
+    assert signed_in_as(client) is None
+
+
+@pytest.mark.parametrize("body", ["login=%ff%fe&password=%ed%a0%80", "login=a%00b%40c.d&password=x", "%", "=&=", ""])
+@pytest.mark.django_db
+def test_no_body_is_an_error_of_the_portal(client, body):
+    answer = client.post(SIGN_IN, body, content_type="application/x-www-form-urlencoded")
+
+    assert answer.status_code == 200
+
+
+def test_the_sign_in_form_is_protected_against_other_sites(owner):
+    client = Client(enforce_csrf_checks=True)
+
+    assert sign_in(client, owner.email).status_code == 403
+    assert signed_in_as(client) is None
+
+
+FOREIGN = [
+    "https://evil.example/",
+    "http://evil.example/",
+    "//evil.example/",
+    "///evil.example/",
+    "/\\evil.example/",
+    "\\\\evil.example/",
+    "https:evil.example",
+    "https://127.0.0.1@evil.example/",
+    "javascript:alert(1)",
+    "\x00//evil.example/",
+    "data:text/html,x",
+]
+
+
+@pytest.mark.parametrize("address", FOREIGN)
+def test_next_leads_nowhere_else_at_sign_in(client, owner, address):
+    assert sign_in(client, owner.email, next=address).url == "/"
+
+
+@pytest.mark.parametrize("address", FOREIGN)
+def test_next_leads_nowhere_else_for_someone_who_is_signed_in(client, owner, address):
+    client.force_login(owner)
+
+    assert client.get(SIGN_IN, {"next": address}).url == "/"
+
+
+@pytest.mark.parametrize("address", FOREIGN)
+def test_next_leads_nowhere_else_at_sign_out(client, owner, address):
+    client.force_login(owner)
+
+    assert client.post(SIGN_OUT, {"next": address}).url == SIGN_IN
+
+
+def test_next_leads_to_a_page_of_the_portal(client, owner):
+    assert sign_in(client, owner.email, next="/profile/tokens/?q=a%20b").url == "/profile/tokens/?q=a%20b"
+
+
+def test_a_page_that_was_asked_for_is_reached_by_signing_in(client, owner):
+    to_sign_in = client.get("/profile/tokens/?state=active").url
+    form = client.get(to_sign_in).context
+
+    answer = sign_in(client, owner.email, **{form["redirect_field_name"]: form["redirect_field_value"]})
+
+    assert answer.url == "/profile/tokens/?state=active"
+
+
+@pytest.mark.parametrize("address", ["signup/", "accounts/signup/", "accounts/login/", "password/reset/", "email/"])
+@pytest.mark.django_db
+def test_nobody_can_sign_themselves_up_or_use_another_door_of_allauth(client, address):
+    assert client.get(f"/{address}").status_code == 404
+    with pytest.raises(Resolver404):
+        resolve(f"/{address}")
+
+
+def test_signing_up_is_closed_wherever_allauth_asks(rf):
+    with pytest.raises(NoReverseMatch):
+        reverse("account_signup")
+    assert not get_adapter().is_open_for_signup(rf.get("/"))
+
+
+# The session
+
+
+def test_the_session_key_changes_at_sign_in(client, owner):
+    session = client.session
+    session["planted"] = "by someone else"
+    session.save()
+    client.cookies[settings.SESSION_COOKIE_NAME] = before = session.session_key
+
+    sign_in(client, owner.email)
+
+    assert client.cookies[settings.SESSION_COOKIE_NAME].value != before
+    assert not Session.objects.filter(session_key=before).exists()
+
+
+def test_the_session_cookie_is_out_of_reach_of_scripts_and_other_sites(client, owner):
+    cookie = sign_in(client, owner.email).cookies[settings.SESSION_COOKIE_NAME]
+
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", "/")
+    assert cookie["max-age"] == 12 * 60 * 60
+
+
+def test_a_session_ends_after_twelve_hours(client, owner):
+    sign_in(client, owner.email)
+
+    with time_machine.travel(timezone.now() + timedelta(hours=12, seconds=1), tick=False):
+        assert client.get("/profile/").url.startswith(SIGN_IN)
+
+
+def test_a_deactivation_ends_the_session_at_the_next_request(client, owner):
+    sign_in(client, owner.email)
+    assert client.get("/profile/").status_code == 200
+    owner.is_active = False
+    owner.save()
+
+    assert client.get("/profile/").url.startswith(SIGN_IN)
+
+
+def test_a_new_password_ends_the_session_at_the_next_request(client, owner):
+    sign_in(client, owner.email)
+    owner.set_password("another long password")
+    owner.save()
+
+    assert client.get("/profile/").url.startswith(SIGN_IN)
+
+
+def test_a_change_of_role_holds_for_the_session_from_the_next_request(client, owner):
+    sign_in(client, owner.email)
+    assert client.get("/organization/activity-log/").status_code == 403
+    owner.site_role = SiteRole.AUDITOR
+    owner.save()
+
+    assert client.get("/organization/activity-log/").status_code == 200
+
+
+# Signing out
+
+
+def test_opening_the_sign_out_page_does_not_sign_out(client, owner):
+    client.force_login(owner)
+
+    assert client.get(SIGN_OUT).status_code == 200
+    assert signed_in_as(client) == str(owner.pk)
+    assert not Activity.objects.filter(action="authentication.signed_out").exists()
+
+
+def test_signing_out_ends_the_session_for_good(client, owner):
+    sign_in(client, owner.email)
+    key = client.session.session_key
+
+    answer = client.post(SIGN_OUT)
+
+    assert (answer.status_code, answer.url) == (302, SIGN_IN)
+    assert not Session.objects.filter(session_key=key).exists()
+    client.cookies[settings.SESSION_COOKIE_NAME] = key
+    assert client.get("/profile/").url.startswith(SIGN_IN)
+
+
+def test_signing_out_is_protected_against_other_sites(owner):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(owner)
+
+    assert client.post(SIGN_OUT).status_code == 403
+    assert signed_in_as(client) == str(owner.pk)
+
+
+@pytest.mark.django_db
+def test_someone_who_is_signed_out_cannot_sign_out_again(client):
+    assert client.get(SIGN_OUT).url == SIGN_IN
+    assert client.post(SIGN_OUT).url == SIGN_IN
+    assert not Activity.objects.exists()
+
+
+# What the activity log says
+
+
+def test_signing_in_is_recorded_with_address_and_request(client, owner):
+    answer = client.post(SIGN_IN, {"login": owner.email, "password": PASSWORD}, REMOTE_ADDR="192.0.2.7")
+
+    entry = Activity.objects.get()
+    assert (entry.action, entry.type) == ("authentication.signed_in", "authentication")
+    assert (entry.actor, entry.target_id, entry.organization) == (owner, str(owner.pk), owner.organization)
+    assert (entry.ip, str(entry.request_id)) == ("192.0.2.7", answer.headers["X-Request-ID"])
+
+
+def test_signing_out_is_recorded_with_address_and_request(client, owner):
+    client.force_login(owner)
+
+    answer = client.post(SIGN_OUT, REMOTE_ADDR="2001:db8::7")
+
+    entry = Activity.objects.get(action="authentication.signed_out")
+    assert (entry.actor, entry.organization) == (owner, owner.organization)
+    assert (entry.ip, str(entry.request_id)) == ("2001:db8::7", answer.headers["X-Request-ID"])
+
+
+@pytest.mark.parametrize("login", ["owner@acme.example", "OWNER@Acme.Example", " owner@acme.example "])
+def test_a_failed_sign_in_is_recorded_for_the_person_whose_account_was_tried(client, owner, login):
+    answer = client.post(SIGN_IN, {"login": login, "password": "a wrong guess"}, REMOTE_ADDR="192.0.2.7")
+
+    entry = Activity.objects.get()
+    assert (entry.action, entry.actor, entry.organization) == ("authentication.failed", owner, owner.organization)
+    assert (entry.ip, str(entry.request_id)) == ("192.0.2.7", answer.headers["X-Request-ID"])
+    assert "guess" not in f"{entry.details} {entry.target_name}"
+
+
+def test_a_deactivated_person_who_tries_is_recorded_as_failed(client, owner):
+    owner.is_active = False
+    owner.save()
+
+    sign_in(client, owner.email)
+
+    assert [entry.action for entry in Activity.objects.all()] == ["authentication.failed"]
+
+
+def test_a_failed_sign_in_for_an_unknown_address_is_in_nobodys_log(client, owner):
+    sign_in(client, NOBODY, "wrong")
+
+    assert not Activity.objects.exists()
+
+
+@pytest.mark.django_db
+def test_the_servers_log_has_a_line_about_an_unknown_address_without_what_was_typed(client, caplog):
+    with caplog.at_level(logging.DEBUG):
+        client.post(SIGN_IN, {"login": NOBODY, "password": "my secret guess"}, REMOTE_ADDR="192.0.2.7")
+
+    assert [r.getMessage() for r in caplog.records if r.name == "accounts.signals"] == [
+        "Failed sign-in for an unknown e-mail address from 192.0.2.7"
+    ]
+    assert "nobody" not in caplog.text
+    assert "secret guess" not in caplog.text
+
+
+def test_a_forged_forwarded_for_header_changes_no_address_in_the_log(client, owner):
+    client.post(SIGN_IN, {"login": owner.email, "password": PASSWORD}, headers={"X-Forwarded-For": "203.0.113.9"})
+
+    assert Activity.objects.get().ip == "127.0.0.1"
+
+
+# The limits, as the portal is run
+
+
+@pytest.fixture
+def limits(settings):
+    settings.ACCOUNT_RATE_LIMITS = portal_settings.ACCOUNT_RATE_LIMITS
+    cache.clear()
+    yield
+    cache.clear()
+
+
+def fail(client, login, times, ip="192.0.2.7"):
+    for _ in range(times):
+        answer = client.post(SIGN_IN, {"login": login, "password": "wrong"}, REMOTE_ADDR=ip)
+    return answer
+
+
+def test_five_failures_close_an_account_for_five_minutes(client, owner, limits):
+    with time_machine.travel(timezone.now(), tick=False) as clock:
+        fail(client, owner.email, 5)
+
+        answer = sign_in(client, owner.email)
+        assert signed_in_as(client) is None
+        assert "Too many" in answer.content.decode()
+
+        clock.shift(timedelta(minutes=5, seconds=1))
+        sign_in(client, owner.email)
+        assert signed_in_as(client) == str(owner.pk)
+
+
+def test_four_failures_close_nothing(client, owner, limits):
+    fail(client, owner.email, 4)
+
+    sign_in(client, owner.email)
+    assert signed_in_as(client) == str(owner.pk)
+
+
+def test_neither_another_case_nor_another_address_gives_more_tries(client, owner, limits):
+    fail(client, owner.email, 2, ip="192.0.2.7")
+    fail(client, owner.email.upper(), 2, ip="192.0.2.8")
+    fail(client, f" {owner.email} ", 1, ip="192.0.2.9")
+
+    sign_in(client, owner.email)
+    assert signed_in_as(client) is None
+
+
+def test_an_account_that_is_closed_for_five_minutes_fills_no_log(client, owner, limits):
+    fail(client, owner.email, 8)
+
+    assert Activity.objects.count() == 5
+
+
+def test_an_unknown_address_is_closed_with_the_same_words(client, owner, limits):
+    assert text_of(fail(client, owner.email, 6)) == text_of(fail(client, NOBODY, 6, ip="192.0.2.8"))
+
+
+def test_a_caller_without_an_address_is_refused(client, owner, limits):
+    answer = client.post(SIGN_IN, {"login": owner.email, "password": PASSWORD}, REMOTE_ADDR="")
+
+    assert answer.status_code == 403
+    assert signed_in_as(client) is None
+
+
+def test_one_closed_account_closes_no_other(client, owner, member, limits):
+    fail(client, owner.email, 6)
+
+    sign_in(client, member.email)
+    assert signed_in_as(client) == str(member.pk)
+
+
+def test_twenty_failures_for_whomever_stop_an_address_for_a_minute(client, owner, limits):
+    with time_machine.travel(timezone.now(), tick=False) as clock:
+        for number in range(20):
+            fail(client, f"nobody{number}@acme.example", 1)
+
+        client.post(SIGN_IN, {"login": owner.email, "password": PASSWORD}, REMOTE_ADDR="192.0.2.7")
+        assert signed_in_as(client) is None
+
+        clock.shift(timedelta(minutes=1, seconds=1))
+        client.post(SIGN_IN, {"login": owner.email, "password": PASSWORD}, REMOTE_ADDR="192.0.2.7")
+        assert signed_in_as(client) == str(owner.pk)
+
+
+@pytest.mark.django_db
+def test_sixty_attempts_of_any_kind_stop_an_address_for_a_minute(client, limits):
+    def attempt(**extra):
+        return client.post(SIGN_IN, {}, REMOTE_ADDR="192.0.2.7", **extra).status_code
+
+    with time_machine.travel(timezone.now(), tick=False) as clock:
+        assert {attempt() for _ in range(60)} == {200}
+        assert attempt() == 429
+        assert attempt(headers={"X-Forwarded-For": "203.0.113.9"}) == 429
+        assert client.post(SIGN_IN, {}, REMOTE_ADDR="192.0.2.8").status_code == 200
+
+        clock.shift(timedelta(minutes=1, seconds=1))
+        assert attempt() == 200

@@ -1,0 +1,276 @@
+"""Reading the two logs: the pages, and the published API."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+from django.utils import timezone
+
+from accounts.roles import SiteRole
+from accounts.tests.factories import UserFactory
+from auditlog import journal
+from auditlog.actions import Action, record
+from auditlog.models import Activity, TokenUse
+from tokens.tests.factories import TokenFactory, bearer
+
+MINE = "/profile/authentication-log/"
+OURS = "/organization/authentication-log/"
+ACTIVITY = "/organization/activity-log/"
+API_USES = "/api/v1/logs/user/tokens"
+API_ACTIONS = "/api/v1/logs/user/actions"
+
+
+def use(token, at=None, *, target="/api/v1/me", status=200, code=None, ip="192.0.2.1", user_agent="curl/8"):
+    opened = journal.OpenUse(
+        request_id=uuid.uuid4(),
+        at=at or timezone.now(),
+        method="GET",
+        target=target,
+        ip=ip,
+        user_agent=user_agent,
+        token=token,
+    )
+    return journal.commit(opened, status=status, code=code)
+
+
+def targets(answer):
+    return [row.record.target for row in answer.context["table"].rows]
+
+
+@pytest.fixture
+def auditor(organization):
+    return UserFactory(organization=organization, site_role=SiteRole.AUDITOR)
+
+
+@pytest.mark.parametrize(
+    "role", [SiteRole.USER, SiteRole.GUEST, SiteRole.ADMINISTRATOR, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER]
+)
+def test_my_log_is_mine_whatever_my_role(client, organization, member, role):
+    me = UserFactory(organization=organization, site_role=role)
+    use(TokenFactory(owner=me), target="/mine")
+    use(TokenFactory(owner=member), target="/theirs")
+    client.force_login(me)
+
+    assert targets(client.get(MINE)) == ["/mine"]
+
+
+def test_the_organizations_log_is_everyones_here_and_nobody_elses(client, auditor, owner, stranger):
+    use(TokenFactory(owner=owner), target="/ours")
+    use(TokenFactory(owner=stranger), target="/elsewhere")
+    client.force_login(auditor)
+
+    assert targets(client.get(OURS)) == ["/ours"]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, ["/c", "/b", "/a"]),
+        ({"outcome": "refused"}, ["/b"]),
+        ({"outcome": "allowed"}, ["/c", "/a"]),
+        ({"reason": "forbidden"}, ["/b"]),
+        ({"scope": "pipeline"}, ["/c"]),
+        ({"ip": "198.51.100.7"}, ["/c"]),
+        ({"q": "/B"}, ["/b"]),
+        ({"q": "postman"}, ["/c"]),
+        ({"date": "2026-05-02"}, ["/c", "/b"]),
+        ({"date_to": "2026-05-02"}, ["/b", "/a"]),
+        ({"date": "2026-05-02", "date_to": "2026-05-02"}, ["/b"]),
+    ],
+    ids=str,
+)
+def test_page_and_api_filter_alike(client, api, auditor, query, found):
+    one = TokenFactory(owner=auditor, scope="api")
+    two = TokenFactory(owner=auditor, scope="pipeline")
+    use(one, datetime(2026, 5, 1, 23, 59, 59, tzinfo=UTC), target="/a")
+    use(one, datetime(2026, 5, 2, 12, tzinfo=UTC), target="/b", status=403, code="forbidden")
+    use(two, datetime(2026, 5, 3, tzinfo=UTC), target="/c", ip="198.51.100.7", user_agent="Postman")
+    client.force_login(auditor)
+    api.force_login(auditor)
+
+    assert targets(client.get(OURS, query)) == found
+    with time_machine.travel(datetime(2026, 5, 4, tzinfo=UTC)):
+        rows = api.get(API_USES, query).json()["data"]
+    assert [row["target"] for row in rows] == found
+
+
+def test_one_tokens_entries_by_its_id(api, auditor):
+    one, two = TokenFactory(owner=auditor), TokenFactory(owner=auditor)
+    use(one, target="/one")
+    use(two, target="/two")
+    api.force_login(auditor)
+
+    rows = api.get(API_USES, {"token_id": str(two.pk)}).json()["data"]
+
+    assert [row["target"] for row in rows] == ["/two"]
+
+
+def test_the_published_shape_of_a_use(api, auditor):
+    token = TokenFactory(owner=auditor, name="nightly", scope="api pipeline")
+    entry = use(token)
+    api.force_login(auditor)
+
+    body = api.get(API_USES).json()
+
+    assert body["count"] == 1
+    assert body["next"] is None
+    (row,) = body["data"]
+    published = {"_id", "token_id", "scope", "target", "user_id", "account", "createdAt", "updatedAt"}
+    assert published <= set(row)
+    assert row["_id"] == row["id"] == str(entry.request_id)
+    assert (row["token_id"], row["scope"], row["user_id"]) == (str(token.pk), "api pipeline", str(auditor.pk))
+    assert (row["account"], row["user_email"], row["outcome"]) == ("acme", auditor.email, "allowed")
+
+
+def test_the_published_shape_of_an_action(api, auditor, owner):
+    record(actor=owner, action=Action.USER_CHANGED, target=owner)
+    api.force_login(auditor)
+
+    (row,) = api.get(API_ACTIONS, {"type": "user"}).json()["data"]
+
+    assert {"_id", "user_id", "user_email", "type", "action", "target_id", "account", "createdAt", "updatedAt"} <= set(
+        row
+    )
+    assert (row["type"], row["action"], row["user_email"]) == ("user", "user.changed", owner.email)
+
+
+def test_without_a_date_the_api_answers_the_last_seven_days(api, auditor):
+    token = TokenFactory(owner=auditor)
+    use(token, timezone.now() - timedelta(days=8), target="/old")
+    use(token, timezone.now() - timedelta(days=6), target="/new")
+    api.force_login(auditor)
+
+    assert [row["target"] for row in api.get(API_USES).json()["data"]] == ["/new"]
+    since = (timezone.now() - timedelta(days=9)).date().isoformat()
+    assert len(api.get(API_USES, {"date": since}).json()["data"]) == 2
+
+
+def test_the_next_page_goes_on_where_the_last_ended_while_entries_arrive(api, auditor):
+    token = TokenFactory(owner=auditor)
+    moment = timezone.now() - timedelta(hours=1)
+    for number in range(5):
+        use(token, moment, target=f"/{number}")
+    api.force_login(auditor)
+    first = api.get(API_USES, {"count": 2}).json()
+    use(token, target="/later")
+    second = api.get(first["next"]).json()
+    third = api.get(second["next"]).json()
+
+    assert [row["target"] for page in (first, second, third) for row in page["data"]] == ["/4", "/3", "/2", "/1", "/0"]
+    assert third["next"] is None
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "count=0",
+        "count=1001",
+        "count=x",
+        "date=yesterday",
+        "date_to=2026-13-01",
+        "date=2026-05-02&date_to=2026-05-01",
+        "scope=registry",
+        "outcome=maybe",
+        "token_id=7",
+        "cursor=nonsense",
+        "ip=300.1.1.1",
+        "type=x",
+        "q=%00",
+        "unknown=1",
+    ],
+)
+def test_a_wrong_query_is_a_400_that_names_it(api, auditor, query):
+    api.force_login(auditor)
+
+    answer = api.get(f"{API_USES}?{query}")
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"]
+
+
+@pytest.mark.parametrize("path", [MINE, OURS, ACTIVITY])
+@pytest.mark.parametrize(
+    "query",
+    ["cursor=nonsense", "cursor=%00", "date=x", "ip=x", "q=%00", "token_id=x", "reason=x", "page=7", "cursor=W10"],
+)
+def test_a_wrong_query_never_breaks_a_page(client, auditor, path, query):
+    use(TokenFactory(owner=auditor))
+    client.force_login(auditor)
+
+    assert client.get(f"{path}?{query}").status_code == 200
+
+
+def test_pages_of_a_long_log_lose_and_repeat_nothing(client, auditor):
+    token = TokenFactory(owner=auditor)
+    moment = timezone.now()
+    for number in range(120):
+        use(token, moment - timedelta(seconds=number // 3), target=f"/{number}")
+    client.force_login(auditor)
+    address, seen = MINE, []
+    while address:
+        answer = client.get(address)
+        seen += targets(answer)
+        last, address = answer, answer.context["page"].next_url
+
+    assert len(seen) == len(set(seen)) == 120
+    back = client.get(last.context["page"].previous_url)
+    assert targets(back) == seen[50:100]
+
+
+@pytest.mark.parametrize("path", [MINE, OURS, ACTIVITY, API_USES, API_ACTIONS])
+def test_the_number_of_queries_does_not_grow_with_the_rows(client, auditor, django_assert_max_num_queries, path):
+    client.force_login(auditor)
+    token = TokenFactory(owner=auditor)
+    counts = []
+    for number in (2, 18):
+        for _ in range(number):
+            use(token)
+            record(actor=auditor, action=Action.USER_CHANGED, target=auditor)
+        with django_assert_max_num_queries(8) as captured:
+            client.get(path)
+        counts.append(len(captured))
+
+    assert counts[0] == counts[1]
+
+
+def test_what_a_caller_sends_cannot_break_the_page(client, owner):
+    use(TokenFactory(owner=owner), target="/x", user_agent="<script>alert(1)</script>")
+    client.force_login(owner)
+
+    page = client.get(MINE).content.decode()
+
+    assert "<script>alert(1)</script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_an_entry_reads_when_token_and_owner_are_gone(client, auditor, owner):
+    token = TokenFactory(owner=owner, name="nightly")
+    use(token, target="/kept")
+    token.delete()
+    owner_email = owner.email
+    owner.delete()
+    client.force_login(auditor)
+
+    page = client.get(OURS).content.decode()
+
+    assert "nightly" in page
+    assert owner_email in page
+    assert TokenUse.objects.get().token is None
+
+
+def test_an_action_needs_actor_and_target(owner):
+    for actor, target in ((None, owner), (owner, None)):
+        with pytest.raises(ValueError, match="actor"):
+            record(actor=actor, action=Action.USER_CHANGED, target=target)
+    assert not Activity.objects.exists()
+
+
+def test_an_action_by_token_names_the_token(api, owner):
+    token = TokenFactory(owner=owner, name="nightly")
+    other = TokenFactory(owner=owner)
+    answer = api.post(f"/api/v1/tokens/{other.pk}/expire", headers=bearer(token))
+
+    entry = Activity.objects.get()
+    assert (entry.token, entry.token_name, entry.ip) == (token, "nightly", "127.0.0.1")
+    assert str(entry.request_id) == answer.headers["X-Request-ID"] == str(TokenUse.objects.get().request_id)

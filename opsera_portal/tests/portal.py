@@ -1,0 +1,134 @@
+"""A started portal for the tests that use it as people do: web server, worker and echo endpoint, on data of its own."""
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from django.conf import settings
+
+PASSWORD = "demo password for tests"
+
+
+@dataclass
+class Portal:
+    url: str
+    data: Path
+    database_url: str
+    output: Path
+    process: subprocess.Popen
+
+    def stop(self):
+        """Ends it as Ctrl-C does, and says with which exit code it ended."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(timeout=30)
+
+    def rows(self):
+        """Every value of every row of every table, as text."""
+        with closing(self._connect()) as connection:
+            cursor = connection.cursor()
+            cursor.execute(self._tables_query())
+            for (table,) in cursor.fetchall():
+                cursor.execute(f'SELECT * FROM "{table}"')
+                for row in cursor.fetchall():
+                    for value in row:
+                        yield table, value if isinstance(value, str) else str(value)
+
+    @property
+    def is_sqlite(self):
+        return not self.database_url
+
+    def _connect(self):
+        if self.is_sqlite:
+            return sqlite3.connect(self.data / "portal.sqlite3")
+        import psycopg
+
+        return psycopg.connect(self.database_url)
+
+    def _tables_query(self):
+        if self.is_sqlite:
+            return "SELECT name FROM sqlite_master WHERE type = 'table'"
+        return "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+
+
+def free_port():
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(directory: Path) -> Portal:
+    database_url = make_database(directory.name)
+    port, echo_port = free_port(), free_port()
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PORTAL_", "DATABASE_URL", "DJANGO_", "REDIS_URL"))
+    } | {
+        "PORTAL_PORT": str(port),
+        "DEMO_ECHO_PORT": str(echo_port),
+        "PORTAL_DATA_DIR": str(directory / "data"),
+        "PORTAL_DEMO_PASSWORD": PASSWORD,
+        "SECRET_KEY": settings.SECRET_KEY,
+    }
+    if database_url:
+        environment["DATABASE_URL"] = database_url
+    output = directory / "output.txt"
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, str(settings.BASE_DIR / "manage.py"), "serve", "--demo"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+    portal = Portal(f"http://127.0.0.1:{port}", directory / "data", database_url, output, process)
+    wait_until_ready(portal)
+    return portal
+
+
+def wait_until_ready(portal: Portal):
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if portal.process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"{portal.url}/readyz", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    portal.process.kill()
+    raise AssertionError(f"The portal did not start:\n{portal.output.read_text()}")
+
+
+def make_database(name: str) -> str:
+    """An empty database beside the one that the suite runs on; none for SQLite, where it is a file."""
+    if "DATABASE_URL" not in os.environ or settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        return ""
+    import psycopg
+
+    name = "portal_" + "".join(c for c in name if c.isalnum())[-40:].lower() + f"_{os.getpid()}"
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        connection.execute(f'CREATE DATABASE "{name}"')
+    return urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}"))
+
+
+def drop_database(database_url: str):
+    if not database_url:
+        return
+    import psycopg
+
+    name = urlsplit(database_url).path.lstrip("/")
+    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')

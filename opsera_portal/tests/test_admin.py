@@ -1,0 +1,1109 @@
+"""Django admin: who meets which pages and rows, and that what is done there is what the services do."""
+
+import json
+import re
+
+import pytest
+from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.core.exceptions import PermissionDenied
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import Group, Organization, User
+from accounts.roles import SiteRole
+from accounts.tests.factories import (
+    PASSWORD,
+    GroupFactory,
+    OperatorFactory,
+    OrganizationFactory,
+    UserFactory,
+)
+from auditlog.actions import Action, record
+from auditlog.models import Activity, TokenUse
+from pipelines.models import Pipeline, Step
+from pipelines.tests.factories import PipelineFactory, StepFactory
+from tokens.models import Token
+from tokens.tests.factories import TokenFactory, bearer
+
+MODELS = {
+    "organization": Organization,
+    "user": User,
+    "group": Group,
+    "token": Token,
+    "token_use": TokenUse,
+    "activity": Activity,
+    "pipeline": Pipeline,
+}
+
+# The page of a row, and what may be done to it, is that of a row of Acme. `stranger` is the Administrator of another
+# organization, `others` are all other roles of Acme, and a deactivated Administrator is someone signed out.
+# ok: 200. no: refused (403). gone: not there, as if it did not exist. in: sent to sign in.
+TABLE = """
+page                  operator  administrator  stranger  others  signed_out
+organization list     ok        ok             ok        no      in
+organization add      ok        no             no        no      in
+organization change   ok        ok             gone      no      in
+organization delete   no        no             no        no      in
+organization history  ok        ok             gone      no      in
+user list             ok        ok             ok        no      in
+user add              ok        ok             ok        no      in
+user change           ok        ok             gone      no      in
+user delete           no        no             no        no      in
+user history          ok        ok             gone      no      in
+group list            ok        ok             ok        no      in
+group add             no        ok             ok        no      in
+group change          ok        ok             gone      no      in
+group delete          ok        ok             gone      no      in
+group history         ok        ok             gone      no      in
+token list            ok        ok             ok        no      in
+token add             no        no             no        no      in
+token change          ok        ok             gone      no      in
+token delete          no        no             no        no      in
+token history         ok        ok             gone      no      in
+token_use list        ok        ok             ok        no      in
+token_use add         no        no             no        no      in
+token_use change      ok        ok             gone      no      in
+token_use delete      no        no             no        no      in
+token_use history     ok        ok             gone      no      in
+activity list         ok        ok             ok        no      in
+activity add          no        no             no        no      in
+activity change       ok        ok             gone      no      in
+activity delete       no        no             no        no      in
+activity history      ok        ok             gone      no      in
+pipeline list         ok        ok             ok        no      in
+pipeline add          no        ok             ok        no      in
+pipeline change       ok        ok             gone      no      in
+pipeline delete       no        no             no        no      in
+pipeline history      ok        ok             gone      no      in
+"""
+HEAD, *ROWS = [line.split() for line in TABLE.strip().splitlines()]
+OTHERS = [role.value for role in SiteRole if role != SiteRole.ADMINISTRATOR]
+COLUMNS = {"others": OTHERS, "signed_out": ["signed_out", "deactivated"]}
+
+
+def cases():
+    for name, page, *cells in ROWS:
+        for column, expected in zip(HEAD[1:], cells, strict=True):
+            for who in COLUMNS.get(column, [column]):
+                yield pytest.param(name, page, who, expected, id=f"{who} {name} {page}")
+
+
+def address(name, page="list", row=None):
+    options = MODELS[name]._meta
+    suffix = "changelist" if page == "list" else page
+    arguments = [row.pk] if page in {"change", "delete", "history"} else []
+    return reverse(f"admin:{options.app_label}_{options.model_name}_{suffix}", args=arguments)
+
+
+@pytest.fixture
+def rows_of(api):
+    """One row of each model in a person's organization; all names of the stranger's say "elsewhere"."""
+
+    def make(person, name):
+        token = TokenFactory(owner=person, name=f"{name} token")
+        api.get("/api/v1/me", headers=bearer(token))
+        pipeline = PipelineFactory(owner=person, name=f"{name} pipeline")
+        StepFactory(pipeline=pipeline, name=f"{name} step")
+        group = GroupFactory(organization=person.organization, name=f"{name} group")
+        group.members.add(person)
+        return {
+            "organization": person.organization,
+            "user": person,
+            "group": group,
+            "token": token,
+            "token_use": TokenUse.objects.get(owner=person),
+            "activity": record(actor=person, action=Action.TOKEN_ISSUED, target=token),
+            "pipeline": pipeline,
+        }
+
+    return make
+
+
+@pytest.fixture
+def ours(rows_of, owner):
+    return rows_of(owner, "acme")
+
+
+@pytest.fixture
+def theirs(rows_of, stranger):
+    return rows_of(stranger, "elsewhere")
+
+
+@pytest.fixture
+def operator(db):
+    return OperatorFactory(email="operator@portal.example")
+
+
+@pytest.fixture
+def sign_in(client, organization, administrator, stranger, operator):
+    def as_(who):
+        cast = {"administrator": administrator, "stranger": stranger, "operator": operator}
+        if who == "deactivated":
+            person = UserFactory(organization=organization, site_role=SiteRole.ADMINISTRATOR)
+            client.force_login(person)
+            person.is_active = False
+            person.save()
+        elif who != "signed_out":
+            client.force_login(cast.get(who) or UserFactory(organization=organization, site_role=who))
+        return client
+
+    return as_
+
+
+def follow_to_sign_in(client, page):
+    """The answer to a request for a page; Django admin's own sign-in address only leads on to the portal's."""
+    answer = client.get(page)
+    return client.get(answer.url) if answer.status_code == 302 and answer.url.startswith("/admin/login/") else answer
+
+
+def errors(answer):
+    """What the form says is wrong, in one text. An answer without a form is a failure of the test."""
+    assert answer.status_code == 200
+    found = re.findall(r'<ul class="errorlist[^"]*"[^>]*>(.*?)</ul>', answer.content.decode(), re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", each) for each in found)
+
+
+def messages(answer):
+    return [str(message) for message in answer.context["messages"]]
+
+
+def recorded():
+    """(action, actor, target) of each entry of the activity log, the newest first, without signing in."""
+    return [
+        (entry.action, entry.actor_email, entry.target_name)
+        for entry in Activity.objects.exclude(type="authentication")
+    ]
+
+
+# Who meets which page
+
+
+def test_the_table_names_every_model_of_the_administration():
+    assert {MODELS[row[0]] for row in ROWS} == set(admin.site._registry)
+
+
+@pytest.mark.parametrize(("name", "page", "who", "expected"), cases())
+def test_who_meets_which_page(sign_in, ours, name, page, who, expected):
+    client = sign_in(who)
+
+    answer = follow_to_sign_in(client, address(name, page, ours[name]))
+
+    match expected:
+        case "ok" | "no":
+            assert answer.status_code == {"ok": 200, "no": 403}[expected]
+        case "gone":
+            assert (answer.status_code, answer.url) == (302, "/admin/")
+        case "in":
+            assert answer.status_code == 302
+            assert answer.url.startswith("/login/?next=")
+        case _:
+            raise AssertionError(expected)
+
+
+@pytest.mark.parametrize("who", ["administrator", "operator"])
+def test_the_first_page_offers_every_model_and_nothing_of_the_libraries(sign_in, who):
+    page = sign_in(who).get("/admin/").content.decode()
+
+    offered = set(re.findall(r'href="(/admin/\w+/\w+/)"', page))
+    assert offered == {address(name) for name in MODELS}
+
+
+@pytest.mark.parametrize("who", OTHERS)
+def test_the_first_page_is_refused_to_every_other_role(sign_in, who):
+    assert follow_to_sign_in(sign_in(who), "/admin/").status_code == 403
+
+
+def test_a_demotion_closes_the_administration_at_the_next_request(sign_in, administrator):
+    client = sign_in("administrator")
+    assert client.get("/admin/").status_code == 200
+    administrator.site_role = SiteRole.POWER_USER
+    administrator.save()
+
+    assert follow_to_sign_in(client, "/admin/").status_code == 403
+
+
+def test_a_token_opens_nothing_in_the_administration(client, administrator):
+    answer = client.get("/admin/", headers=bearer(TokenFactory(owner=administrator)))
+
+    assert answer.status_code == 302
+
+
+def test_signing_out_in_the_administration_is_recorded(sign_in, administrator):
+    client = sign_in("administrator")
+
+    assert client.get("/admin/logout/").status_code == 405
+    client.post("/admin/logout/")
+
+    assert "_auth_user_id" not in client.session
+    assert Activity.objects.first().action == "authentication.signed_out"
+
+
+# Which rows
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_operator_meets_the_rows_of_every_organization(sign_in, ours, theirs, name):
+    shown = sign_in("operator").get(address(name)).context["cl"].queryset
+
+    assert {ours[name].pk, theirs[name].pk} <= set(shown.values_list("pk", flat=True))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_administrator_meets_the_rows_of_their_organization_only(sign_in, ours, theirs, name):
+    answer = sign_in("administrator").get(address(name))
+
+    shown = set(answer.context["cl"].queryset.values_list("pk", flat=True))
+    assert ours[name].pk in shown
+    assert theirs[name].pk not in shown
+    assert "elsewhere" not in answer.content.decode().lower()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_search_finds_a_row_of_another_organization(sign_in, ours, theirs, name):
+    client = sign_in("administrator")
+
+    assert client.get(address(name), {"q": "elsewhere"}).context["cl"].result_count == 0
+    assert client.get(address(name), {"q": "acme"}).context["cl"].result_count > 0
+
+
+def pages_with_choices():
+    for name, page, _, expected, *_ in ROWS:
+        if page in {"add", "change"} and expected == "ok":
+            yield name, page
+
+
+@pytest.mark.parametrize(("name", "page"), pages_with_choices())
+def test_no_choice_of_a_form_is_a_row_of_another_organization(sign_in, ours, theirs, name, page):
+    answer = sign_in("administrator").get(address(name, page, ours[name]))
+
+    assert answer.status_code == 200
+    assert "elsewhere" not in answer.content.decode().lower()
+
+
+RELATIONS = [
+    (field.model._meta.app_label, field.model._meta.model_name, field.name)
+    for model in MODELS.values()
+    for field in model._meta.get_fields()
+    if field.is_relation and not field.auto_created
+]
+
+
+@pytest.mark.parametrize("relation", RELATIONS, ids=".".join)
+def test_no_autocompletion_knows_a_row_of_another_organization(sign_in, ours, theirs, relation):
+    query = dict(zip(["app_label", "model_name", "field_name"], relation, strict=True))
+
+    answer = sign_in("administrator").get("/admin/autocomplete/", query | {"term": ""})
+
+    assert "elsewhere" not in answer.content.decode().lower()
+    assert "acme" in answer.content.decode().lower() or answer.status_code in {403, 404}
+
+
+@pytest.mark.parametrize("who", [*OTHERS, "signed_out"])
+def test_autocompletion_is_closed_to_others(sign_in, ours, who):
+    query = {"app_label": "pipelines", "model_name": "pipeline", "field_name": "owner", "term": ""}
+
+    answer = sign_in(who).get("/admin/autocomplete/", query)
+
+    assert "results" not in answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "lookup"),
+    [
+        ("user", "password__startswith"),
+        ("user", "password"),
+        ("user", "password__regex"),
+        ("user", "organization__name__startswith"),
+        ("token", "owner__password__startswith"),
+        ("pipeline", "owner__password__startswith"),
+        ("pipeline", "steps__headers__contains"),
+        ("group", "members__password__startswith"),
+        ("activity", "actor__password__startswith"),
+        ("token_use", "owner__password__startswith"),
+    ],
+)
+@pytest.mark.parametrize("who", ["administrator", "operator"])
+def test_no_list_can_be_narrowed_by_what_it_does_not_show(sign_in, ours, who, name, lookup):
+    """Letter by letter, a list that can be narrowed by a column tells what stands in it."""
+    assert sign_in(who).get(address(name), {lookup: "m"}).status_code == 400
+
+
+@pytest.mark.parametrize("key", ["not-a-key", "\x00", "9" * 40, "00000000-0000-4000-8000-000000000000", "🦄"])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_row_that_cannot_be_is_not_there(sign_in, name, key):
+    options = MODELS[name]._meta
+
+    answer = sign_in("administrator").get(reverse(f"admin:{options.app_label}_{options.model_name}_change", args=[key]))
+
+    assert (answer.status_code, answer.url) == (302, "/admin/")
+
+
+@pytest.mark.parametrize("query", [{"q": "\x00"}, {"q": "🦄" * 500}, {"p": "x"}, {"o": "99.-99.x"}, {"nonsense": "1"}])
+@pytest.mark.parametrize("name", MODELS)
+def test_no_query_of_a_list_is_an_error_of_the_portal(sign_in, ours, name, query):
+    assert sign_in("administrator").get(address(name), query).status_code < 500
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_list_takes_as_many_queries_for_many_rows_as_for_few(sign_in, rows_of, organization, name):
+    client = sign_in("operator" if name == "organization" else "administrator")
+
+    def queries():
+        with CaptureQueriesContext(
+            connection,
+        ) as captured:
+            assert client.get(address(name)).status_code == 200
+        return len(captured)
+
+    for number in range(2):
+        rows_of(UserFactory(organization=organization), f"few {number}")
+    queries()
+    few = queries()
+    for number in range(18):
+        home = OrganizationFactory() if name == "organization" else organization
+        rows_of(UserFactory(organization=home), f"many {number}")
+
+    assert queries() == few
+
+
+# Tokens: metadata for reading, and one action
+
+
+def expire(client, *tokens, reason="found in a log", **fields):
+    data = {"action": "expire", "reason": reason, "_selected_action": [token.pk for token in tokens], **fields}
+    return client.post(address("token"), data, follow=True)
+
+
+@pytest.mark.parametrize("who", ["administrator", "operator"])
+def test_selected_tokens_are_expired_with_a_reason_and_an_entry(sign_in, ours, who, request):
+    token = ours["token"]
+
+    answer = expire(sign_in(who), token)
+
+    assert messages(answer) == ["Expired 1 of 1 tokens."]
+    token.refresh_from_db()
+    actor = request.getfixturevalue(who)
+    assert (token.revoked_by, token.revoke_reason, token.live_name_key) == (actor, "found in a log", None)
+    entry = Activity.objects.get(action="token.revoked")
+    assert (entry.actor, entry.target_id, entry.organization) == (actor, str(token.pk), token.organization)
+    assert (entry.ip, entry.details) == ("127.0.0.1", {"reason": "found in a log"})
+
+
+def test_a_token_that_was_expired_here_is_refused_at_its_next_use(sign_in, api, ours):
+    headers = bearer(ours["token"])
+    expire(sign_in("administrator"), ours["token"])
+
+    assert api.get("/api/v1/me", headers=headers).status_code == 401
+
+
+def test_tokens_that_had_ended_are_counted_and_left_alone(sign_in, ours, owner):
+    ended = TokenFactory(owner=owner, revoked_at=timezone.now(), revoked_by=owner, revoke_reason="first")
+
+    answer = expire(sign_in("administrator"), ours["token"], ended)
+
+    assert messages(answer) == ["Expired 1 of 2 tokens."]
+    ended.refresh_from_db()
+    assert (ended.revoked_by, ended.revoke_reason) == (owner, "first")
+
+
+@pytest.mark.parametrize("fields", [{}, {"select_across": "1"}], ids=str)
+def test_a_forged_selection_of_another_organizations_token_ends_nothing_there(sign_in, ours, theirs, fields):
+    expire(sign_in("administrator"), theirs["token"], **fields)
+
+    theirs["token"].refresh_from_db()
+    assert theirs["token"].revoked_at is None
+    assert not Activity.objects.filter(action="token.revoked", organization=theirs["organization"]).exists()
+
+
+@pytest.mark.parametrize("who", [*OTHERS, "signed_out"])
+def test_nobody_else_expires_a_token_here(sign_in, ours, who):
+    sign_in(who).post(address("token"), {"action": "expire", "_selected_action": [ours["token"].pk]})
+
+    ours["token"].refresh_from_db()
+    assert ours["token"].revoked_at is None
+
+
+@pytest.mark.parametrize("reason", ["x" * 201, "a\x00b"])
+def test_a_reason_that_cannot_be_kept_ends_nothing(sign_in, ours, reason):
+    answer = expire(sign_in("administrator"), ours["token"], reason=reason)
+
+    assert answer.status_code == 200
+    ours["token"].refresh_from_db()
+    assert ours["token"].revoked_at is None
+
+
+def test_a_selection_of_nothing_is_said_and_ends_nothing(sign_in, ours):
+    answer = expire(sign_in("administrator"))
+
+    assert "Items must be selected" in messages(answer)[0]
+    ours["token"].refresh_from_db()
+    assert ours["token"].revoked_at is None
+
+
+# History and tokens cannot be touched
+
+READ_ONLY = {"token": ["name", "scope", "expires_at"], "token_use": ["target", "status"], "activity": ["action", "at"]}
+
+
+def contents(name):
+    return list(MODELS[name].objects.order_by("pk").values())
+
+
+@pytest.mark.parametrize("who", ["administrator", "operator", "stranger"])
+@pytest.mark.parametrize("name", READ_ONLY)
+def test_a_forged_post_adds_changes_and_deletes_nothing(sign_in, ours, name, who):
+    client = sign_in(who)
+    before = contents(name)
+    forged = dict.fromkeys(READ_ONLY[name], "1") | {"post": "yes", "_save": "Save"}
+
+    for page in ("add", "change", "delete"):
+        assert client.post(address(name, page, ours[name]), forged).status_code in {302, 403}
+    for action in ("delete_selected", "delete"):
+        client.post(address(name), {"action": action, "post": "yes", "_selected_action": [ours[name].pk]})
+    client.post(address(name), {"form-TOTAL_FORMS": "1", "form-INITIAL_FORMS": "1", "form-0-id": ours[name].pk})
+
+    assert contents(name) == before
+
+
+@pytest.mark.parametrize("name", ["user", "organization", "pipeline", "group"])
+def test_no_list_deletes_many_rows_at_once(sign_in, ours, name):
+    client = sign_in("administrator")
+
+    client.post(address(name), {"action": "delete_selected", "post": "yes", "_selected_action": [ours[name].pk]})
+
+    assert MODELS[name].objects.filter(pk=ours[name].pk).exists()
+
+
+@pytest.mark.parametrize("name", READ_ONLY)
+def test_the_page_of_a_row_that_cannot_be_touched_has_no_field(sign_in, ours, name):
+    page = sign_in("administrator").get(address(name, "change", ours[name]))
+
+    assert list(page.context["adminform"].form.fields) == []
+    assert not page.context["has_change_permission"]
+
+
+# People
+
+NEW_PERSON = {
+    "email": "new@acme.example",
+    "name": "Nina New",
+    "site_role": "user",
+    "password1": "a long enough password",
+    "password2": "a long enough password",
+}
+
+
+def add_person(client, **fields):
+    return client.post(address("user", "add"), NEW_PERSON | fields)
+
+
+def change_person(client, person, **fields):
+    data = {"email": person.email, "name": person.name, "site_role": person.site_role, "is_active": "on"} | fields
+    return client.post(address("user", "change", person), {k: v for k, v in data.items() if v is not None})
+
+
+def test_an_administrator_adds_a_person_to_their_organization(sign_in, client, organization, administrator):
+    answer = add_person(sign_in("administrator"))
+
+    assert answer.status_code == 302
+    person = User.objects.get(email="new@acme.example")
+    assert (person.organization, person.site_role, person.is_superuser) == (organization, SiteRole.USER, False)
+    assert recorded() == [("user.created", administrator.email, "new@acme.example")]
+    assert Activity.objects.first().organization == organization
+    client.logout()
+    client.post("/login/", {"login": "new@acme.example", "password": NEW_PERSON["password1"]})
+    assert client.session["_auth_user_id"] == str(person.pk)
+
+
+def test_an_operator_adds_a_person_to_the_organization_they_choose(sign_in, organization, operator):
+    answer = add_person(sign_in("operator"), organization=organization.pk, site_role="administrator")
+
+    assert answer.status_code == 302
+    person = User.objects.get(email="new@acme.example")
+    assert (person.organization, person.site_role) == (organization, SiteRole.ADMINISTRATOR)
+    entry = Activity.objects.get(action="user.created")
+    assert (entry.actor, entry.organization) == (operator, organization)
+
+
+def test_an_operator_must_choose_an_organization(sign_in):
+    assert "required" in errors(add_person(sign_in("operator")))
+    assert not User.objects.filter(email="new@acme.example").exists()
+
+
+def test_a_forged_organization_or_rank_of_a_new_person_is_not_read(sign_in, organization, stranger):
+    add_person(
+        sign_in("administrator"),
+        organization=stranger.organization.pk,
+        is_superuser="on",
+        is_staff="on",
+        is_active="",
+    )
+
+    person = User.objects.get(email="new@acme.example")
+    assert (person.organization, person.is_superuser, person.is_staff) == (organization, False, False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "explanation"),
+    [
+        ({"password1": "short", "password2": "short"}, "at least 12 characters"),
+        ({"password1": "123456789012", "password2": "123456789012"}, "entirely numeric"),
+        ({"password1": "password12345", "password2": "password12345"}, "too common"),
+        ({"password1": "new@acme.example", "password2": "new@acme.example"}, "too similar"),
+        ({"password2": "another long password"}, "match"),
+        ({"password1": "", "password2": ""}, "required"),
+        ({"email": "OWNER@acme.example"}, "exists already"),
+        ({"email": "Stranger@Elsewhere.example"}, "exists already"),
+        ({"email": "not an address"}, "valid email"),
+        ({"email": "a\x00b@acme.example"}, "Null characters"),
+        ({"email": "x" * 250 + "@acme.example"}, "at most 254"),
+        ({"name": ""}, "required"),
+        ({"name": "\x00"}, "Null characters"),
+        ({"name": "x" * 101}, "at most 100"),
+        ({"site_role": "emperor"}, "valid choice"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("who", ["administrator", "operator"])
+def test_what_is_wrong_with_a_new_person_is_a_message(sign_in, owner, stranger, who, wrong, explanation):
+    client = sign_in(who)
+    before = User.objects.count()
+
+    answer = add_person(client, **({"organization": owner.organization.pk} | wrong))
+
+    assert explanation in errors(answer)
+    assert User.objects.count() == before
+    assert recorded() == []
+
+
+@pytest.mark.parametrize("who", ["administrator", "operator"])
+def test_a_change_of_role_is_recorded_in_the_organizations_log(sign_in, owner, who, request):
+    answer = change_person(sign_in(who), owner, site_role="auditor")
+
+    assert answer.status_code == 302
+    owner.refresh_from_db()
+    assert owner.site_role == SiteRole.AUDITOR
+    actor = request.getfixturevalue(who)
+    assert recorded() == [("user.role_changed", actor.email, owner.email)]
+    entry = Activity.objects.first()
+    assert (entry.organization, entry.details) == (owner.organization, {"from": "user", "to": "auditor"})
+    assert (entry.ip, entry.request_id is not None) == ("127.0.0.1", True)
+
+
+def test_a_person_is_deactivated_and_activated_with_entries(sign_in, owner, administrator):
+    client = sign_in("administrator")
+
+    change_person(client, owner, is_active=None)
+    assert not User.objects.get(pk=owner.pk).is_active
+    change_person(client, owner)
+    assert User.objects.get(pk=owner.pk).is_active
+
+    assert recorded() == [
+        ("user.activated", administrator.email, owner.email),
+        ("user.deactivated", administrator.email, owner.email),
+    ]
+
+
+def test_saving_a_person_without_a_change_leaves_no_entry(sign_in, owner):
+    assert change_person(sign_in("administrator"), owner).status_code == 302
+    assert recorded() == []
+
+
+@pytest.mark.parametrize("change", [{"site_role": "power_user"}, {"is_active": None}], ids=str)
+@pytest.mark.parametrize("who", ["administrator", "operator"])
+def test_the_last_administrator_stays_and_a_message_says_why(sign_in, administrator, who, change):
+    answer = change_person(sign_in(who), administrator, **change)
+
+    assert "needs an active Administrator" in errors(answer)
+    administrator.refresh_from_db()
+    assert (administrator.site_role, administrator.is_active) == (SiteRole.ADMINISTRATOR, True)
+    assert recorded() == []
+
+
+def test_one_of_two_administrators_may_step_back(sign_in, organization, administrator):
+    UserFactory(organization=organization, site_role=SiteRole.ADMINISTRATOR)
+
+    answer = change_person(sign_in("administrator"), administrator, site_role="user")
+
+    assert answer.status_code == 302
+    administrator.refresh_from_db()
+    assert administrator.site_role == SiteRole.USER
+
+
+def test_a_forged_organization_or_rank_of_a_person_is_not_read(sign_in, owner, stranger):
+    change_person(
+        sign_in("administrator"),
+        owner,
+        organization=stranger.organization.pk,
+        is_superuser="on",
+        is_staff="on",
+        password="plain",
+    )
+
+    saved = User.objects.get(pk=owner.pk)
+    assert (saved.organization, saved.is_superuser, saved.password) == (owner.organization, False, owner.password)
+
+
+def test_a_forged_change_of_a_person_of_another_organization_changes_nothing(sign_in, stranger):
+    answer = change_person(sign_in("administrator"), stranger, name="Changed", site_role="guest")
+
+    assert answer.url == "/admin/"
+    saved = User.objects.get(pk=stranger.pk)
+    assert (saved.name, saved.site_role) == (stranger.name, SiteRole.ADMINISTRATOR)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "explanation"),
+    [
+        ({"email": "Member@acme.example"}, "exists already"),
+        ({"email": ""}, "required"),
+        ({"name": "  "}, "required"),
+        ({"site_role": ""}, "required"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_a_change_of_a_person_is_a_message(sign_in, owner, member, wrong, explanation):
+    assert explanation in errors(change_person(sign_in("administrator"), owner, **wrong))
+    assert recorded() == []
+
+
+def test_nothing_of_a_password_stands_on_a_persons_page(sign_in, owner):
+    page = sign_in("administrator").get(address("user", "change", owner)).content.decode()
+
+    algorithm, salt, digest = owner.password.split("$")
+    assert algorithm not in page
+    assert salt[:6] not in page
+    assert digest[:6] not in page
+
+
+def test_a_person_who_lost_their_password_gets_a_new_one(sign_in, client, owner, administrator):
+    answer = change_person(sign_in("administrator"), owner, new_password="a wholly new password")
+
+    assert answer.status_code == 302
+    assert recorded() == [("user.changed", administrator.email, owner.email)]
+    assert "wholly" not in str(list(Activity.objects.values())) + str(list(LogEntry.objects.values()))
+    client.logout()
+    client.post("/login/", {"login": owner.email, "password": "a wholly new password"})
+    assert client.session["_auth_user_id"] == str(owner.pk)
+
+
+@pytest.mark.parametrize(
+    ("password", "explanation"),
+    [("short", "at least 12"), ("owner@acme.example", "too similar"), ("password12345", "too common")],
+)
+def test_a_weak_new_password_is_refused(sign_in, owner, password, explanation):
+    answer = change_person(sign_in("administrator"), owner, new_password=password)
+
+    assert explanation in errors(answer)
+    assert password not in answer.content.decode().replace(f'value="{owner.email}"', "").replace(owner.email, "")
+    assert User.objects.get(pk=owner.pk).check_password(PASSWORD)
+
+
+def test_an_administrator_who_changes_their_own_password_stays_signed_in(sign_in, administrator):
+    client = sign_in("administrator")
+
+    change_person(client, administrator, new_password="a wholly new password")
+
+    assert client.get("/admin/").status_code == 200
+
+
+def test_django_admins_own_page_for_passwords_leads_to_the_persons_page(sign_in, administrator):
+    client = sign_in("administrator")
+
+    for answer in (client.get("/admin/password_change/"), client.post("/admin/password_change/", {})):
+        assert (answer.status_code, answer.url) == (302, address("user", "change", administrator))
+
+
+def test_an_operator_changes_their_own_name(sign_in, operator):
+    client = sign_in("operator")
+    assert client.get(address("user", "change", operator)).status_code == 200
+
+    assert change_person(client, operator, name="New Name").status_code == 302
+
+    assert recorded() == [("user.changed", operator.email, operator.email)]
+    assert Activity.objects.first().organization is None
+
+
+# Groups
+
+
+def save_group(client, group=None, **fields):
+    return client.post(address("group", "change" if group else "add", group), {"name": "Builders"} | fields)
+
+
+def test_an_administrator_makes_a_group_of_their_people(sign_in, organization, administrator, owner, member):
+    answer = save_group(sign_in("administrator"), members=[owner.pk, member.pk])
+
+    assert answer.status_code == 302
+    group = Group.objects.get()
+    assert (group.organization, set(group.members.all())) == (organization, {owner, member})
+    assert recorded() == [("group.created", administrator.email, "Builders")]
+    assert Activity.objects.first().details == {"members": [member.email, owner.email]}
+
+
+def test_a_change_of_members_is_recorded(sign_in, organization, administrator, owner):
+    group = GroupFactory(organization=organization, name="Builders")
+
+    save_group(sign_in("administrator"), group, members=[owner.pk])
+
+    assert list(group.members.all()) == [owner]
+    assert recorded() == [("group.changed", administrator.email, "Builders")]
+    assert Activity.objects.first().details == {"members": [owner.email]}
+
+
+def test_an_operator_changes_a_group(sign_in, organization, operator, owner):
+    group = GroupFactory(organization=organization, name="Builders")
+
+    assert save_group(sign_in("operator"), group, members=[owner.pk]).status_code == 302
+
+    entry = Activity.objects.get(action="group.changed")
+    assert (entry.actor, entry.organization) == (operator, organization)
+
+
+def test_a_group_is_deleted_after_a_question_and_recorded(sign_in, organization, administrator):
+    client = sign_in("administrator")
+    group = GroupFactory(organization=organization, name="Builders")
+
+    assert client.get(address("group", "delete", group)).status_code == 200
+    assert Group.objects.exists()
+    client.post(address("group", "delete", group), {"post": "yes"})
+
+    assert not Group.objects.exists()
+    assert recorded() == [("group.deleted", administrator.email, "Builders")]
+
+
+@pytest.mark.parametrize("who", ["administrator", "operator"])
+def test_a_group_cannot_have_a_member_of_another_organization(sign_in, organization, owner, stranger, who):
+    group = GroupFactory(organization=organization, name="Builders")
+
+    answer = save_group(sign_in(who), group, members=[owner.pk, stranger.pk])
+
+    assert errors(answer)
+    assert not group.members.exists()
+    assert recorded() == []
+
+
+def test_a_new_group_cannot_have_a_member_of_another_organization(sign_in, stranger):
+    assert "valid choice" in errors(save_group(sign_in("administrator"), members=[stranger.pk]))
+    assert not Group.objects.exists()
+
+
+@pytest.mark.parametrize("name", ["Builders", "BUILDERS", " builders "])
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_group_name_that_is_taken_is_a_message(sign_in, organization, name, is_new):
+    GroupFactory(organization=organization, name="Builders")
+    group = None if is_new else GroupFactory(organization=organization, name="Testers")
+
+    assert "exists already" in errors(save_group(sign_in("administrator"), group, name=name))
+    assert recorded() == []
+
+
+def test_a_group_name_of_another_organization_is_free(sign_in, stranger):
+    GroupFactory(organization=stranger.organization, name="Builders")
+
+    assert save_group(sign_in("administrator")).status_code == 302
+
+
+@pytest.mark.parametrize("name", ["", "x" * 51, "\x00"])
+def test_a_wrong_group_name_is_a_message(sign_in, name):
+    assert errors(save_group(sign_in("administrator"), name=name))
+    assert not Group.objects.exists()
+
+
+# The token policy
+
+
+def save_policy(client, organization, **fields):
+    return client.post(
+        address("organization", "change", organization),
+        {"name": organization.name, "max_token_lifetime_days": organization.max_token_lifetime_days} | fields,
+    )
+
+
+@pytest.mark.parametrize("days", [1, 30, 366])
+@pytest.mark.parametrize("who", ["administrator", "operator"])
+def test_the_policy_is_changed_with_an_entry_in_the_organizations_log(sign_in, organization, who, days, request):
+    answer = save_policy(sign_in(who), organization, max_token_lifetime_days=days)
+
+    assert answer.status_code == 302
+    organization.refresh_from_db()
+    assert organization.max_token_lifetime_days == days
+    assert recorded() == [("policy.changed", request.getfixturevalue(who).email, "Acme")]
+    entry = Activity.objects.first()
+    assert (entry.organization, entry.details) == (organization, {"max_token_lifetime_days": days})
+
+
+@pytest.mark.parametrize("days", ["0", "367", "-1", "", "1.5", "many", "9" * 400, "\x00"])
+def test_a_policy_outside_of_1_to_366_days_is_a_message(sign_in, organization, days):
+    answer = save_policy(sign_in("administrator"), organization, max_token_lifetime_days=days)
+
+    assert errors(answer)
+    organization.refresh_from_db()
+    assert organization.max_token_lifetime_days == 92
+    assert recorded() == []
+
+
+def test_a_forged_slug_is_not_read(sign_in, organization):
+    save_policy(sign_in("administrator"), organization, slug="another")
+
+    organization.refresh_from_db()
+    assert organization.slug == "acme"
+
+
+def test_a_forged_change_of_another_organizations_policy_changes_nothing(sign_in, stranger):
+    answer = save_policy(sign_in("administrator"), stranger.organization, max_token_lifetime_days=1)
+
+    assert answer.url == "/admin/"
+    assert Organization.objects.get(pk=stranger.organization.pk).max_token_lifetime_days == 92
+
+
+def test_an_organizations_name_that_is_taken_is_a_message(sign_in, organization, stranger):
+    assert "already exists" in errors(save_policy(sign_in("administrator"), organization, name="Elsewhere"))
+
+
+def test_an_operator_makes_an_organization(sign_in, operator):
+    answer = sign_in("operator").post(
+        address("organization", "add"), {"name": "New", "slug": "new", "max_token_lifetime_days": "30"}
+    )
+
+    assert answer.status_code == 302
+    entry = Activity.objects.first()
+    assert (entry.actor, entry.organization, entry.target_name) == (
+        operator,
+        Organization.objects.get(slug="new"),
+        "New",
+    )
+
+
+# Pipelines with their steps
+
+
+def step(**fields):
+    return {
+        "id": "",
+        "position": "1",
+        "name": "Build",
+        "kind": "http_call",
+        "method": "POST",
+        "url": "https://jenkins.example.com/build",
+        "headers": "{}",
+        "body": "",
+        "expected_status": "200",
+    } | fields
+
+
+def save_pipeline(client, pipeline=None, *, steps=(), **fields):
+    initial = pipeline.steps.count() if pipeline else 0
+    data = {"description": "", "tags": "[]", "steps-TOTAL_FORMS": len(steps), "steps-INITIAL_FORMS": initial}
+    for number, each in enumerate(steps):
+        data |= {f"steps-{number}-{field}": value for field, value in each.items()}
+    return client.post(address("pipeline", "change" if pipeline else "add", pipeline), data | fields)
+
+
+@pytest.fixture
+def pipeline(owner):
+    return PipelineFactory(owner=owner, name="Nightly")
+
+
+def test_an_administrator_makes_a_pipeline_with_its_steps(sign_in, organization, administrator, owner):
+    answer = save_pipeline(
+        sign_in("administrator"),
+        name="Nightly",
+        owner=owner.pk,
+        tags='["linux"]',
+        steps=[step(), step(position="2", name="Test", headers='{"Accept": "text/plain"}')],
+    )
+
+    assert answer.status_code == 302
+    made = Pipeline.objects.get()
+    assert (made.name, made.organization, made.owner, made.tags) == ("Nightly", organization, owner, ["linux"])
+    assert [(s.position, s.name, s.headers) for s in made.steps.all()] == [
+        (1, "Build", {}),
+        (2, "Test", {"Accept": "text/plain"}),
+    ]
+    assert recorded() == [("pipeline.created", administrator.email, "Nightly")]
+
+
+@pytest.mark.parametrize("who", ["administrator", "operator"])
+def test_a_pipeline_and_its_steps_are_changed_with_an_entry(sign_in, pipeline, owner, who, request):
+    client = sign_in(who)
+    build, test = StepFactory(pipeline=pipeline, position=1), StepFactory(pipeline=pipeline, position=2)
+
+    answer = save_pipeline(
+        client,
+        pipeline,
+        name="Weekly",
+        owner=owner.pk,
+        steps=[step(id=build.pk, name="Changed"), step(id=test.pk, position="2", DELETE="on"), step(position="3")],
+    )
+
+    assert answer.status_code == 302
+    pipeline.refresh_from_db()
+    assert pipeline.name == "Weekly"
+    assert [(s.position, s.name) for s in pipeline.steps.all()] == [(1, "Changed"), (3, "Build")]
+    assert recorded() == [("pipeline.edited", request.getfixturevalue(who).email, "Weekly")]
+    assert Activity.objects.first().organization == pipeline.organization
+
+
+@pytest.mark.parametrize("who", ["administrator", "operator"])
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_pipeline_cannot_be_given_to_someone_of_another_organization(sign_in, pipeline, stranger, who, is_new):
+    if is_new and who == "operator":
+        pytest.skip("makes no pipelines")
+
+    answer = save_pipeline(sign_in(who), None if is_new else pipeline, name="Weekly", owner=stranger.pk)
+
+    assert errors(answer)
+    assert Pipeline.objects.get().name == "Nightly"
+    assert recorded() == []
+
+
+def test_a_pipeline_cannot_be_given_to_an_operator(sign_in, pipeline, operator):
+    assert "owner must belong" in errors(save_pipeline(sign_in("operator"), pipeline, name="X", owner=operator.pk))
+
+
+def test_a_forged_change_of_another_organizations_pipeline_changes_nothing(sign_in, stranger):
+    foreign = PipelineFactory(owner=stranger, name="Foreign")
+
+    answer = save_pipeline(sign_in("administrator"), foreign, name="Changed", owner=stranger.pk, steps=[step()])
+
+    assert answer.url == "/admin/"
+    foreign.refresh_from_db()
+    assert (foreign.name, foreign.steps.count()) == ("Foreign", 0)
+
+
+def test_a_forged_id_of_another_pipelines_step_changes_nothing(sign_in, pipeline, owner, stranger):
+    foreign = StepFactory(pipeline=PipelineFactory(owner=stranger), name="Foreign", position=1)
+    StepFactory(pipeline=pipeline, position=1)
+
+    save_pipeline(sign_in("administrator"), pipeline, name="X", owner=owner.pk, steps=[step(id=foreign.pk)])
+
+    foreign.refresh_from_db()
+    assert foreign.name == "Foreign"
+    assert foreign.pipeline != pipeline
+
+
+DEEP = "[" * 100_000
+HUGE_NUMBER = "9" * 5_000
+
+WRONG_STEPS = {
+    "no address": {"url": ""},
+    "another scheme": {"url": "ftp://example.com/"},
+    "a file": {"url": "file:///etc/passwd"},
+    "no host": {"url": "https:///build"},
+    "a password in the address": {"url": "https://user:password@example.com/"},
+    "a line break in the address": {"url": "https://example.com/\r\nX: y"},
+    "NUL in the address": {"url": "https://example.com/\x00"},
+    "a long address": {"url": "https://example.com/" + "x" * 2048},
+    "a port that cannot be": {"url": "https://example.com:99999/"},
+    "a line break in a header": {"headers": json.dumps({"X-A": "b\r\nX-C: d"})},
+    "a line break in a header's name": {"headers": json.dumps({"X-A\r\nX-C": "d"})},
+    "NUL in a header": {"headers": json.dumps({"X-A": "b\x00"})},
+    "half a character in a header": {"headers": '{"X-A": "\\ud800"}'},
+    "a list of headers": {"headers": "[1]"},
+    "a number in a header": {"headers": '{"X-A": 1}'},
+    "no JSON in the headers": {"headers": "X-A: b"},
+    "deep JSON in the headers": {"headers": DEEP},
+    "a huge number in the headers": {"headers": HUGE_NUMBER},
+    "no position": {"position": ""},
+    "position 0": {"position": "0"},
+    "a position too far": {"position": "99999999999999999999"},
+    "another kind": {"kind": "shell"},
+    "another method": {"method": "CONNECT"},
+    "a status that is none": {"expected_status": "42"},
+    "a name that is too long": {"name": "x" * 101},
+    "no name": {"name": ""},
+    "NUL in the body": {"body": "a\x00b"},
+    "a body that is too long": {"body": "x" * (64 * 1024 + 1)},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_STEPS.values(), ids=WRONG_STEPS)
+def test_what_is_wrong_with_a_step_is_a_message(sign_in, pipeline, owner, wrong):
+    answer = save_pipeline(sign_in("administrator"), pipeline, name="Changed", owner=owner.pk, steps=[step(**wrong)])
+
+    assert errors(answer)
+    pipeline.refresh_from_db()
+    assert (pipeline.name, pipeline.steps.count()) == ("Nightly", 0)
+    assert recorded() == []
+
+
+WRONG_PIPELINES = {
+    "a name that is taken": {"name": "Taken"},
+    "a name that is taken in another case": {"name": "TAKEN"},
+    "a name that is taken, with spaces": {"name": " taken "},
+    "no name": {"name": ""},
+    "a name that is too long": {"name": "x" * 101},
+    "NUL in the name": {"name": "\x00"},
+    "a description that is too long": {"description": "x" * 2001},
+    "NUL in the description": {"description": "\x00"},
+    "no owner": {"owner": ""},
+    "an owner that cannot be": {"owner": "nobody"},
+    "no list of tags": {"tags": '{"a": 1}'},
+    "a number as tag": {"tags": "[1]"},
+    "an empty tag": {"tags": '[""]'},
+    "a tag that is too long": {"tags": json.dumps(["x" * 51])},
+    "many tags": {"tags": json.dumps([str(n) for n in range(21)])},
+    "NUL in a tag": {"tags": json.dumps(["a\x00b"])},
+    "half a character in a tag": {"tags": '["\\ud800"]'},
+    "no JSON in the tags": {"tags": "linux"},
+    "deep JSON in the tags": {"tags": DEEP},
+    "a huge number in the tags": {"tags": HUGE_NUMBER},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_PIPELINES.values(), ids=WRONG_PIPELINES)
+@pytest.mark.parametrize("is_new", [True, False], ids=["new", "changed"])
+def test_what_is_wrong_with_a_pipeline_is_a_message(sign_in, pipeline, owner, wrong, is_new):
+    PipelineFactory(owner=owner, name="Taken")
+    fields = {"name": "Changed", "owner": owner.pk} | wrong
+
+    answer = save_pipeline(sign_in("administrator"), None if is_new else pipeline, **fields)
+
+    assert errors(answer)
+    assert {each.name for each in Pipeline.objects.all()} == {"Nightly", "Taken"}
+    assert recorded() == []
+
+
+def test_a_pipelines_name_of_another_organization_is_free(sign_in, owner, stranger):
+    PipelineFactory(owner=stranger, name="Nightly")
+
+    assert save_pipeline(sign_in("administrator"), name="Nightly", owner=owner.pk).status_code == 302
+
+
+def test_two_new_steps_at_one_position_are_a_message(sign_in, pipeline, owner):
+    answer = save_pipeline(
+        sign_in("administrator"), pipeline, name="Nightly", owner=owner.pk, steps=[step(), step(name="Test")]
+    )
+
+    assert errors(answer)
+    assert not Step.objects.exists()
+
+
+def test_a_new_step_at_a_taken_position_is_a_message(sign_in, pipeline, owner):
+    first = StepFactory(pipeline=pipeline, position=1)
+
+    answer = save_pipeline(
+        sign_in("administrator"), pipeline, name="Nightly", owner=owner.pk, steps=[step(id=first.pk), step(name="Test")]
+    )
+
+    assert errors(answer)
+    assert list(pipeline.steps.all()) == [first]
+
+
+def test_a_forged_management_form_is_a_message(sign_in, pipeline, owner):
+    client = sign_in("administrator")
+
+    for fields in ({"steps-TOTAL_FORMS": "x"}, {"steps-TOTAL_FORMS": ""}, {"steps-INITIAL_FORMS": "5"}):
+        assert save_pipeline(client, pipeline, name="Nightly", owner=owner.pk, **fields).status_code < 500
+
+
+# Without a person of our own nothing is recorded, and so nothing is done
+
+
+def test_an_operator_owns_nothing_that_belongs_to_an_organization(operator):
+    with pytest.raises(PermissionDenied):
+        _ = operator.own_organization

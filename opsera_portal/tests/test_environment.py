@@ -1,0 +1,284 @@
+"""Settings from the environment: what each reader takes, and what a wrong value does to the start."""
+
+import ipaddress
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from opsera_portal import environment
+
+PYTHON = sys.executable
+
+
+def start(data_directory, *command, **variables):
+    """Runs the portal's command line with these variables and no others."""
+    return subprocess.run(
+        [PYTHON, *(command or ("manage.py", "check"))],
+        cwd=settings.BASE_DIR,
+        env={"PATH": os.environ["PATH"], "PORTAL_DATA_DIR": str(data_directory), **variables},
+        umask=0,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def setting_of(data_directory, expression, **variables):
+    code = f"from opsera_portal import settings; print({expression})"
+    return start(data_directory, "-c", code, **variables).stdout.strip()
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def port():
+    return environment.port("SETTING", 8000)
+
+
+def public_url():
+    return environment.public_url("SETTING", "http://127.0.0.1:8000")
+
+
+def networks():
+    return environment.networks("SETTING")
+
+
+def choice():
+    return environment.choice("SETTING", ("ES256", "RS256"), "ES256")
+
+
+def text():
+    return environment.text("SETTING", "nothing")
+
+
+@pytest.mark.parametrize(
+    ("reader", "raw", "value"),
+    [
+        (port, "1", 1),
+        (port, "65535", 65535),
+        (public_url, "https://portal.example.com", "https://portal.example.com"),
+        (public_url, "https://portal.example.com/", "https://portal.example.com"),
+        (public_url, "http://localhost:8080", "http://localhost:8080"),
+        (public_url, "http://[::1]:8080", "http://[::1]:8080"),
+        (networks, "", []),
+        (networks, "127.0.0.1", [ipaddress.ip_network("127.0.0.1/32")]),
+        (
+            networks,
+            " 10.0.0.0/8, ::1 ,,fd00::/8",
+            [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1/128"), ipaddress.ip_network("fd00::/8")],
+        ),
+        (choice, "RS256", "RS256"),
+        (text, "as it stands", "as it stands"),
+        (text, "$HOME", "$HOME"),
+        (text, "", ""),
+    ],
+)
+def test_a_good_value_is_read(monkeypatch, reader, raw, value):
+    monkeypatch.setenv("SETTING", raw)
+
+    assert reader() == value
+
+
+@pytest.mark.parametrize(
+    ("reader", "value"),
+    [(port, 8000), (public_url, "http://127.0.0.1:8000"), (networks, []), (choice, "ES256"), (text, "nothing")],
+)
+def test_without_the_variable_there_is_a_default(monkeypatch, reader, value):
+    monkeypatch.delenv("SETTING", raising=False)
+
+    assert reader() == value
+
+
+@pytest.mark.parametrize(
+    ("reader", "raw"),
+    [
+        *((port, raw) for raw in ["", "abc", "0", "-1", "65536", "80.0", " 80", "٨٠", "1" * 5000]),
+        *(
+            (public_url, raw)
+            for raw in [
+                "",
+                "nonsense",
+                "portal.example.com",
+                "ftp://portal.example.com",
+                "https://",
+                "https://:8000",
+                "https://portal.example.com/path",
+                "https://portal.example.com?",
+                "https://portal.example.com?a=b",
+                "https://portal.example.com#",
+                "https://someone@portal.example.com",
+                "https://portal.example.com:abc",
+                "https://portal.example.com:99999",
+                "https://portal example.com",
+                "https://portal.example.com\n",
+                "https://portal.example.com\r\nX-Evil: 1",
+                "https://[::1",
+                "https://пример.example",
+            ]
+        ),
+        *((networks, raw) for raw in ["foo", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.1;10.0.0.2", "127.0.0.1,foo\nbar"]),
+        *((choice, raw) for raw in ["", "none", "es256", "HS256"]),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_the_variable(monkeypatch, reader, raw):
+    monkeypatch.setenv("SETTING", raw)
+
+    with pytest.raises(ImproperlyConfigured) as error:
+        reader()
+
+    assert str(error.value).startswith("SETTING must ")
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_the_data_directory_is_made_with_its_parents_for_its_owner_only(monkeypatch, tmp_path):
+    monkeypatch.setenv("PORTAL_DATA_DIR", str(tmp_path / "srv" / "portal"))
+
+    directory = environment.data_directory(tmp_path / "default")
+
+    assert directory == tmp_path / "srv" / "portal"
+    assert mode_of(directory) == 0o700
+    assert not (tmp_path / "default").exists()
+
+
+@pytest.mark.parametrize("raw", [None, ""], ids=["missing", "empty"])
+def test_without_a_data_directory_there_is_a_default(monkeypatch, tmp_path, raw):
+    monkeypatch.delenv("PORTAL_DATA_DIR")
+    if raw is not None:
+        monkeypatch.setenv("PORTAL_DATA_DIR", raw)
+
+    assert environment.data_directory(tmp_path / "default") == tmp_path / "default"
+
+
+@pytest.mark.parametrize("raw", ["/dev/null", "/dev/null/portal", "/dev/null/a\nb", "~nobody-of-this-name/portal"])
+def test_a_data_directory_that_cannot_be_made_is_one_line(monkeypatch, tmp_path, raw):
+    monkeypatch.setenv("PORTAL_DATA_DIR", raw)
+
+    with pytest.raises(ImproperlyConfigured) as error:
+        environment.data_directory(tmp_path / "default")
+
+    assert str(error.value).startswith("PORTAL_DATA_DIR: ")
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_secret_key_of_the_environment_is_used_and_not_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("SECRET_KEY", "$" + "k" * 49)
+
+    assert environment.secret_key(tmp_path) == "$" + "k" * 49
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_secret_key_is_made_once_and_stays(monkeypatch, tmp_path):
+    monkeypatch.delenv("SECRET_KEY")
+
+    first = environment.secret_key(tmp_path)
+
+    assert len(first) >= 50
+    assert environment.secret_key(tmp_path) == first
+    assert [path.name for path in tmp_path.iterdir()] == ["secret-key"]
+
+
+def test_a_secret_key_that_is_too_short_is_refused_and_not_shown(monkeypatch, tmp_path):
+    monkeypatch.setenv("SECRET_KEY", "k" * 49)
+
+    with pytest.raises(ImproperlyConfigured) as error:
+        environment.secret_key(tmp_path)
+
+    assert str(error.value) == "SECRET_KEY must have at least 50 characters."
+
+
+@pytest.mark.parametrize(
+    ("variable", "raw"),
+    [
+        ("PORTAL_URL", "nonsense"),
+        ("PORTAL_PORT", "abc"),
+        ("PORTAL_DATA_DIR", "/dev/null"),
+        ("PORTAL_DATA_DIR", "/proc"),
+        ("DATABASE_URL", "mysql://x/y"),
+        ("DATABASE_URL", "nonsense"),
+        ("DATABASE_URL", "postgras://someone:hunter2@host/name"),
+        ("DATABASE_URL", "postgres://someone:hunter2@host:abc/name"),
+        ("DATABASE_URL", "sqlite://portal.sqlite3"),
+        ("EMAIL_URL", "zzz"),
+        ("EMAIL_URL", "smtp://someone:hunter2@host:abc"),
+        ("TRUSTED_PROXIES", "foo"),
+        ("HTTP_STEP_ALLOWED_NETWORKS", "foo"),
+        ("SECRET_KEY", "short"),
+        ("REDIS_URL", "http://x"),
+        ("TOKEN_SIGNING_ALGORITHM", "none"),
+        ("DEMO_ECHO_PORT", "0"),
+    ],
+)
+def test_a_wrong_value_stops_the_start_with_one_line(tmp_path, variable, raw):
+    outcome = start(tmp_path, **{variable: raw})
+
+    assert outcome.returncode != 0
+    assert len(outcome.stderr.splitlines()) == 1, outcome.stderr
+    assert outcome.stderr.startswith(f"The portal cannot start: {variable}")
+    assert "hunter2" not in outcome.stderr
+
+
+def test_what_the_first_start_makes_is_for_its_owner_only(tmp_path):
+    data = tmp_path / "data"
+
+    outcome = start(data)
+
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert mode_of(data) == 0o700
+    assert {path.name: oct(mode_of(path)) for path in data.iterdir()} == {
+        "secret-key": "0o600",
+        "portal.sqlite3": "0o600",
+    }
+
+
+def test_the_database_lies_in_the_data_directory_whatever_its_name(tmp_path):
+    data = tmp_path / "a+b%20c?d#e"
+
+    assert setting_of(data, 'settings.DATABASES["default"]["NAME"]') == str(data / "portal.sqlite3")
+
+
+@pytest.mark.parametrize(
+    ("variable", "setting"),
+    [
+        ("SECRET_KEY", "SECRET_KEY"),
+        ("PORTAL_DEMO_PASSWORD", "DEMO_PASSWORD"),
+        ("TOKEN_SIGNING_KEYS", "TOKEN_SIGNING_KEYS"),
+    ],
+)
+def test_a_secret_that_begins_with_a_dollar_sign_is_no_reference(tmp_path, variable, setting):
+    secret = "$PATH" + "x" * 50
+
+    assert setting_of(tmp_path, f"settings.{setting}", **{variable: secret}) == secret
+
+
+def test_processes_that_start_at_once_agree_on_the_secret_key(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from opsera_portal import environment;"
+        "print('ready', flush=True); sys.stdin.readline(); print(environment.secret_key(Path(sys.argv[1])))"
+    )
+    processes = [
+        subprocess.Popen(
+            [PYTHON, "-c", code, str(tmp_path)],
+            cwd=settings.BASE_DIR,
+            env={"PATH": os.environ["PATH"]},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(6)
+    ]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 6
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+
+    keys = {process.communicate()[0].strip() for process in processes}
+
+    assert keys == {(tmp_path / "secret-key").read_text()}
+    assert [path.name for path in tmp_path.iterdir()] == ["secret-key"]
+    assert oct(mode_of(tmp_path / "secret-key")) == "0o600"

@@ -1,0 +1,34 @@
+from pathlib import Path
+
+import pytest
+from django.apps import apps
+from django.conf import settings
+from django.core.management import call_command
+
+OURS = ["accounts", "auditlog", "pipelines", "tokens"]
+
+
+def migrations():
+    found = [path for app in OURS for path in Path(settings.BASE_DIR, app, "migrations").glob("0*.py")]
+    assert {path.parent.parent.name for path in found} == set(OURS)
+    return found
+
+
+@pytest.mark.django_db
+def test_no_migration_is_missing():
+    # Ends the process with 1 where one is.
+    call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+
+
+def test_every_app_of_ours_that_has_models_is_looked_at():
+    ours = {app.label for app in apps.get_app_configs() if Path(app.path).parent == settings.BASE_DIR and app.models}
+
+    assert ours == set(OURS)
+
+
+@pytest.mark.parametrize("path", migrations(), ids=lambda path: f"{path.parent.parent.name}/{path.stem}")
+def test_every_migration_is_named_for_its_purpose(path):
+    words = path.stem.split("_")
+
+    assert "auto" not in words
+    assert words[-2:] != ["and", "more"]

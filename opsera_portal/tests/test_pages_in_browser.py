@@ -1,0 +1,91 @@
+"""Every page in a real browser: accessible by axe's rules, at 1280 and 360 pixels, in light and dark."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from opsera_portal.tests.portal import PASSWORD
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("portal")]
+
+PAGES = [
+    "/",
+    "/profile/",
+    "/profile/tokens/",
+    "/profile/authentication-log/",
+    "/organization/tokens/",
+    "/organization/authentication-log/",
+    "/organization/activity-log/",
+    "/pipelines/",
+    "/logout/",
+    "/nothing-here/",
+]
+
+
+@pytest.fixture(scope="module", params=["light", "dark"])
+def context(request, chromium, portal):
+    """Signed in as the Administrator of the demo, who sees every page."""
+    context = chromium.new_context(base_url=portal.url, color_scheme=request.param, bypass_csp=True)
+    page = context.new_page()
+    page.goto("/login/")
+    assert_good(page)
+    page.locator('input[name="login"]').fill("admin@demo.example")
+    page.locator('input[name="password"]').fill(PASSWORD)
+    page.locator("#sign-in").click()
+    page.wait_for_url(lambda url: "/login/" not in url)
+    yield context
+    context.close()
+
+
+def assert_good(page):
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+    assert page.locator("h1").count() == 1
+    for width in (360, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert overflow <= 0, f"scrolls sideways at {width} pixels"
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_page(context, path):
+    page = context.new_page()
+    page.goto(path)
+    assert_good(page)
+    page.close()
+
+
+def test_pages_of_one_thing(context):
+    page = context.new_page()
+    for list_path, link in (("/profile/tokens/", "#tokens tbody a"), ("/pipelines/", "#pipelines tbody a")):
+        page.goto(list_path)
+        page.locator(link).first.click()
+        page.wait_for_load_state()
+        assert_good(page)
+    page.locator("#runs tbody a").first.click()
+    page.wait_for_load_state()
+    assert_good(page)
+    page.goto("/profile/tokens/")
+    page.goto(page.locator("[data-expire]").first.get_attribute("href"))
+    assert_good(page)
+    page.close()
+
+
+def test_a_form_that_is_wrong_is_still_good_to_read(context):
+    page = context.new_page()
+    page.goto("/profile/tokens/")
+    page.locator("#create-token").evaluate("button => { button.form.noValidate = true }")
+    page.locator("#create-token").click()
+    page.get_by_text("Choose at least one scope").first.wait_for()
+    assert_good(page)
+    page.close()
+
+
+def test_the_api_reference_works_under_the_content_security_policy(chromium, portal):
+    context = chromium.new_context(base_url=portal.url)
+    page = context.new_page()
+    refused = []
+    page.on("console", lambda message: refused.append(message.text) if message.type == "error" else None)
+    page.goto("/api/docs/")
+    page.get_by_text("Run a pipeline").first.wait_for()
+    assert refused == []
+    context.close()

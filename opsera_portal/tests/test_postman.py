@@ -1,0 +1,76 @@
+"""The Postman collection, run by newman against a started portal, as users do."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import urllib.request
+from http.cookiejar import CookieJar
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from django.conf import settings
+
+from opsera_portal.tests.portal import PASSWORD
+
+FOLDER = Path(settings.BASE_DIR) / "docs" / "postman"
+COLLECTION = FOLDER / "opsera-portal.postman_collection.json"
+NEWMAN = FOLDER / "node_modules" / ".bin" / "newman"
+
+pytestmark = pytest.mark.xdist_group("portal")
+
+
+class Session:
+    """A browser session as a script would hold one: cookies, and the CSRF token of the page."""
+
+    def __init__(self, portal, email):
+        self.url = portal.url
+        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+        self.post("/login/", {"login": email, "password": PASSWORD})
+
+    def post(self, path, fields):
+        page = self.opener.open(f"{self.url}{path}").read().decode()
+        token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)[1]
+        data = urlencode(fields | {"csrfmiddlewaretoken": token}, doseq=True).encode()
+        return self.opener.open(f"{self.url}{path}", data).read().decode()
+
+    def make_token(self, name, scope):
+        page = self.post("/profile/tokens/", {"name": name, "scopes": [scope], "lifetime": "1d", "expires_at": ""})
+        return re.search(r'id="signed-jwt">([^<]+)<', page)[1]
+
+
+def test_the_collection_works_from_top_to_bottom(portal, tmp_path):
+    if shutil.which("node") is None or not NEWMAN.exists():
+        pytest.skip("newman needs node and npm; make test installs it where they are")
+    session = Session(portal, "admin@demo.example")
+    other = session.make_token("for Postman to expire", "pipeline")
+    token = session.make_token("in Postman", "api")
+    report = tmp_path / "report.json"
+    variables = {
+        "address": portal.url,
+        "token": token,
+        "tokenToExpire": token_id(other),
+        "expireTokenInUse": "yes",
+    }
+    command = [str(NEWMAN), "run", str(COLLECTION), "--reporters", "json,cli", "--reporter-json-export", str(report)]
+    for name, value in variables.items():
+        command += ["--env-var", f"{name}={value}"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"}, timeout=120)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    answered = json.loads(report.read_text())["run"]
+    assert answered["stats"]["requests"] == {"total": len(items()), "pending": 0, "failed": 0}
+    assert answered["stats"]["assertions"]["failed"] == 0
+    assert answered["stats"]["assertions"]["total"] >= 2 * len(items())
+
+
+def items():
+    return json.loads(COLLECTION.read_text())["item"]
+
+
+def token_id(signed_jwt):
+    import jwt as pyjwt
+
+    return pyjwt.decode(signed_jwt, options={"verify_signature": False})["jti"]

@@ -1,0 +1,220 @@
+"""Every address is closed unless it says who may come in: the API by its operations, the pages by a list of a few."""
+
+from typing import Any, ClassVar
+
+import pytest
+from django.http import HttpRequest
+from django.urls import get_resolver, include, path, reverse
+from rest_framework.response import Response
+
+from auditlog.models import TokenUse
+from opsera_portal.api.operations import Operation, routes
+from opsera_portal.api.scopes import SCOPES
+from opsera_portal.api.views import ApiViewSet, UnknownRouteView
+from tokens.tests.factories import TokenFactory, bearer
+
+# What people who have not signed in may open. Nothing else.
+OPEN = {
+    "/login/",
+    "/login/inactive/",
+    "/healthz",
+    "/readyz",
+    "/api/docs/",
+    "/api/schema/",
+    "/.well-known/jwks.json",
+    "/favicon.ico",
+    "/robots.txt",
+}
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+
+
+def walk(patterns, prefix="/"):
+    """Every address with the view behind it; a regular expression stands as it is written."""
+    for pattern in patterns:
+        address = prefix + str(pattern.pattern)
+        if hasattr(pattern, "url_patterns"):
+            yield from walk(pattern.url_patterns, address)
+        else:
+            yield address, pattern
+
+
+def is_api(address):
+    return address.startswith("/api/v1")
+
+
+EVERYTHING = list(walk(get_resolver().url_patterns))
+API_VIEWS = [
+    (address, pattern)
+    for address, pattern in EVERYTHING
+    if is_api(address) and pattern.callback.cls is not UnknownRouteView
+]
+EACH_API_VIEW = pytest.mark.parametrize(
+    ("address", "pattern"), API_VIEWS, ids=[f"{address} {'/'.join(p.callback.actions)}" for address, p in API_VIEWS]
+)
+EACH_ROUTE = pytest.mark.parametrize("route", routes(), ids=lambda route: f"{route.method} {route.path}")
+
+
+# The API
+
+
+def test_the_api_is_where_it_is_looked_for():
+    assert len(API_VIEWS) > 10
+    assert {"/api/v1/me", "/api/v1/pipeline/run", "/api/v1/logs/user/tokens"} <= {address for address, _ in API_VIEWS}
+
+
+@EACH_API_VIEW
+def test_each_method_of_each_route_is_an_operation(address, pattern):
+    view = pattern.callback.cls
+
+    assert issubclass(view, ApiViewSet)
+    for method, action in pattern.callback.actions.items():
+        assert method == "head" or isinstance(view.operations[action], Operation), f"{method} {address}"
+
+
+@EACH_API_VIEW
+def test_no_route_has_a_permission_or_an_authentication_of_its_own(address, pattern, settings):
+    view = pattern.callback.cls
+
+    assert [cls.__name__ for cls in view.permission_classes] == ["OperationPermission"]
+    assert [cls.__name__ for cls in view.authentication_classes] == [
+        "AccessTokenAuthentication",
+        "SessionAuthentication",
+    ]
+    assert view.get_permissions is ApiViewSet.get_permissions
+    assert view.check_permissions is ApiViewSet.check_permissions
+
+
+def test_the_list_of_operations_leaves_out_none():
+    listed = {(route.method, route.path) for route in routes()}
+
+    assert listed == {
+        (method.upper(), address) for address, pattern in API_VIEWS for method in pattern.callback.actions
+    } - {("HEAD", address) for address, _ in API_VIEWS}
+
+
+@EACH_ROUTE
+def test_what_changes_data_is_not_opened_by_a_scope_that_only_reads(route):
+    if not route.operation.only_reads:
+        assert not [scope.id for scope in route.operation.scopes if scope.only_reads]
+
+
+@EACH_ROUTE
+def test_what_is_asked_for_by_get_only_reads(route):
+    assert route.method != "GET" or route.operation.only_reads
+
+
+@EACH_ROUTE
+def test_what_one_token_may_ask_of_itself_needs_no_scope(route):
+    assert not (route.operation.any_token and route.operation.scopes)
+
+
+def test_no_token_makes_a_token():
+    [create] = [route for route in routes() if (route.method, route.path) == ("POST", "/api/v1/tokens")]
+
+    assert create.operation.is_closed_to_tokens
+
+
+def test_every_scope_opens_something():
+    opening = {scope for route in routes() for scope in route.operation.scopes}
+
+    assert opening == set(SCOPES)
+
+
+class UndeclaredViewSet(ApiViewSet):
+    """A view whose author forgot to say who may use it."""
+
+    operations: ClassVar[dict[str, Operation]] = {}
+
+    def answer(self, request: HttpRequest, **kwargs: Any) -> Response:
+        return Response("should never be seen")
+
+
+urlpatterns = [
+    path("api/v1/undeclared", UndeclaredViewSet.as_view({method.lower(): "answer" for method in METHODS})),
+    path("", include("opsera_portal.urls")),
+]
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize("method", METHODS)
+def test_without_an_operation_a_route_is_closed_to_an_administrator(api, administrator, method):
+    api.force_login(administrator)
+
+    answer = api.generic(method, "/api/v1/undeclared")
+
+    assert answer.status_code == 403
+    assert b"never" not in answer.content
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize("method", METHODS)
+def test_without_an_operation_a_route_is_closed_to_every_token(api, administrator, method):
+    everything = " ".join(scope.id for scope in SCOPES)
+
+    answer = api.generic(
+        method, "/api/v1/undeclared", headers=bearer(TokenFactory(owner=administrator, scope=everything))
+    )
+
+    assert answer.status_code == 403
+    assert b"never" not in answer.content
+    assert TokenUse.objects.get().reason == "forbidden"
+
+
+# The pages
+
+
+def filled(pattern, address):
+    """The address with something in each of its places."""
+    values = {"pk": "6f1e4ad0-0000-4000-8000-000000000000", "object_id": "1", "number": "1"}
+    for name, converter in pattern.pattern.converters.items():
+        kind = type(converter).__name__.removesuffix("Converter").lower()
+        for spelling in (f"<{kind}:{name}>", f"<{name}>"):
+            address = address.replace(spelling, values.get(name, "1"))
+    return address
+
+
+def addresses():
+    """Every address outside of the API, ready to be asked for; what answers below Django admin otherwise as one."""
+    found = set()
+    for address, pattern in EVERYTHING:
+        if is_api(address):
+            continue
+        if address.startswith("/admin/") and not hasattr(pattern.pattern, "_route"):
+            address = address.partition("(?P<")[0] + "nothing/"
+        found.add(filled(pattern, address).replace("^", "").replace("$", ""))
+    return sorted(found)
+
+
+def test_every_address_could_be_filled():
+    assert len(addresses()) > 30
+    assert not [address for address in addresses() if set(address) & set("<>()?*[]\\")]
+
+
+def test_everything_that_is_open_exists():
+    assert set(addresses()) >= OPEN
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("address", [address for address in addresses() if address not in OPEN])
+def test_signed_out_people_are_sent_to_sign_in(client, address, method):
+    answer = getattr(client, method)(address)
+    for _ in range(3):
+        assert (answer.status_code, answer.content) == (302, b"")
+        destination = answer.headers["Location"].partition("?")[0]
+        if destination == reverse("account_login"):
+            return
+        # Django admin sends people to its own sign-in first, which sends them on.
+        assert destination.startswith("/admin/")
+        answer = client.get(answer.headers["Location"])
+    pytest.fail(f"{address} leads to {destination} and not to the sign-in page.")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("address", ["/healthz", "/readyz", "/robots.txt", "/.well-known/jwks.json", "/api/schema/"])
+def test_what_machines_read_is_open_to_them(client, address):
+    answer = client.get(address)
+
+    assert answer.status_code == 200
+    assert not answer.cookies

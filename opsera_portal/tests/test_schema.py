@@ -1,0 +1,222 @@
+"""The OpenAPI document is true: every operation stands in it, with its scopes and with what it can answer."""
+
+import json
+import re
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from drf_spectacular.validation import validate_schema
+
+from accounts.roles import SiteRole
+from auditlog.actions import Action, record
+from opsera_portal.api.operations import routes
+from opsera_portal.api.scopes import SCOPES
+from pipelines.models import RunLogLine
+from pipelines.tests.factories import RunFactory
+from tokens.tests.factories import TokenFactory, bearer
+
+METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
+LISTS = [
+    ("get", "/api/v1/tokens"),
+    ("get", "/api/v1/tokens/{id}/activity"),
+    ("get", "/api/v1/organization/tokens"),
+    ("get", "/api/v1/pipelines"),
+    ("get", "/api/v1/logs/user/tokens"),
+    ("get", "/api/v1/logs/user/actions"),
+    ("post", "/api/v1/pipeline/logs"),
+]
+
+
+def address_in_schema(path):
+    return re.sub(r"<\w+:pk>", "{id}", path)
+
+
+ROUTES = {(route.method.lower(), address_in_schema(route.path)): route.operation for route in routes()}
+EACH_OPERATION = pytest.mark.parametrize(("method", "address"), sorted(ROUTES), ids=lambda part: part)
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return json.loads(Client().get("/api/schema/").content)
+
+
+def operations_of(schema):
+    return {
+        (method, address): operation
+        for address, item in schema["paths"].items()
+        for method, operation in item.items()
+        if method in METHODS
+    }
+
+
+def everything_in(value):
+    """Each object within a JSON document, at any depth."""
+    if isinstance(value, dict):
+        yield value
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from everything_in(inner)
+
+
+def resolved(schema, value):
+    while "$ref" in value:
+        place = schema
+        for part in value["$ref"].removeprefix("#/").split("/"):
+            place = place[part]
+        value = place
+    return value
+
+
+def test_it_is_valid_openapi_3_1(schema):
+    assert schema["openapi"] == "3.1.0"
+    validate_schema(schema)
+
+
+def test_it_is_open_to_everyone_as_json(client):
+    answer = client.get("/api/schema/", headers={"Accept": "*/*"})
+
+    assert answer.status_code == 200
+    assert "json" in answer.headers["Content-Type"]
+
+
+def test_every_reference_leads_somewhere(schema):
+    references = [value for value in everything_in(schema) if isinstance(value.get("$ref"), str)]
+
+    assert references
+    for reference in references:
+        assert resolved(schema, reference)
+
+
+def test_no_operation_has_the_id_of_another(schema):
+    ids = [operation["operationId"] for operation in operations_of(schema).values()]
+
+    assert len(ids) == len(set(ids))
+
+
+def test_it_holds_every_operation_and_nothing_else(schema):
+    assert operations_of(schema).keys() == ROUTES.keys()
+
+
+def test_it_names_this_installation(schema):
+    assert schema["servers"] == [{"url": settings.PORTAL_URL}]
+
+
+def test_every_kind_of_security_is_described(schema):
+    used = {name for operation in operations_of(schema).values() for item in operation["security"] for name in item}
+
+    assert used == {"accessToken", "browserSession"} == schema["components"]["securitySchemes"].keys()
+    token = schema["components"]["securitySchemes"]["accessToken"]
+    assert (token["type"], token["scheme"], token["bearerFormat"]) == ("http", "bearer", "JWT")
+    session = schema["components"]["securitySchemes"]["browserSession"]
+    assert (session["type"], session["in"], session["name"]) == ("apiKey", "cookie", settings.SESSION_COOKIE_NAME)
+
+
+@EACH_OPERATION
+def test_each_operation_has_its_label_as_summary(schema, method, address):
+    operation = operations_of(schema)[method, address]
+
+    assert operation["summary"] == ROUTES[method, address].label
+    assert operation["summary"]
+
+
+@EACH_OPERATION
+def test_each_operation_says_what_opens_it(schema, method, address):
+    declared = ROUTES[method, address]
+    operation = operations_of(schema)[method, address]
+
+    named = {scope.id for scope in SCOPES if f"`{scope.id}`" in operation["description"]}
+    assert named == {scope.id for scope in declared.scopes}
+    assert ("Open to every live token" in operation["description"]) is declared.any_token
+    assert ("Closed to tokens" in operation["description"]) is declared.is_closed_to_tokens
+
+
+@EACH_OPERATION
+def test_each_operation_is_secured_as_it_is_declared(schema, method, address):
+    declared = ROUTES[method, address]
+    session = {"browserSession": []}
+    token = {"accessToken": [scope.id for scope in declared.scopes]}
+
+    expected = [session] if declared.is_closed_to_tokens else [token, session]
+    assert operations_of(schema)[method, address]["security"] == expected
+
+
+@EACH_OPERATION
+def test_each_operation_has_its_good_answer_and_its_errors(schema, method, address):
+    operation = operations_of(schema)[method, address]
+    errors = {"400", "401", "403", "406", "429", "503"}
+    if "requestBody" in operation:
+        errors |= {"413", "415"}
+
+    good = {status for status in operation["responses"] if status.startswith("2")}
+    assert len(good) == 1
+    assert errors <= operation["responses"].keys() <= errors | good | {"409"}
+
+
+@EACH_OPERATION
+def test_each_error_is_a_problem_document(schema, method, address):
+    for status, response in operations_of(schema)[method, address]["responses"].items():
+        if status.startswith("2") or (address, status) == ("/api/v1/pipeline/run", "409"):
+            continue
+        content = response["content"]["application/problem+json"]
+        assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
+        assert content["example"].keys() == set(schema["components"]["schemas"]["Problem"]["required"])
+        assert content["example"]["status"] == int(status)
+
+
+@EACH_OPERATION
+def test_each_parameter_and_each_field_of_a_body_is_described_by_a_type(schema, method, address):
+    operation = operations_of(schema)[method, address]
+    described = [parameter["schema"] for parameter in operation.get("parameters", [])]
+    if "requestBody" in operation:
+        assert list(operation["requestBody"]["content"]) == ["application/json"]
+        body = resolved(schema, operation["requestBody"]["content"]["application/json"]["schema"])
+        described += body["properties"].values()
+
+    for value in described:
+        assert resolved(schema, value).keys() & {"type", "enum", "oneOf", "allOf", "anyOf"}
+
+
+@pytest.mark.parametrize(("method", "address"), LISTS)
+def test_each_list_is_described_as_count_data_and_next(schema, method, address):
+    operation = operations_of(schema)[method, address]
+    answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
+
+    assert answer["required"] == ["count", "data", "next"]
+    assert answer["properties"].keys() == {"count", "data", "next"}
+    assert answer["properties"]["data"]["type"] == "array"
+    assert "id" in resolved(schema, answer["properties"]["data"]["items"])["properties"]
+    assert "cursor" in {parameter["name"] for parameter in operation["parameters"]}
+
+
+def test_no_answer_is_a_bare_array(schema):
+    for operation in operations_of(schema).values():
+        for response in operation["responses"].values():
+            for content in response.get("content", {}).values():
+                assert resolved(schema, content["schema"])["type"] == "object"
+
+
+@pytest.mark.parametrize(("method", "address"), LISTS)
+def test_each_list_answers_as_it_is_described(api, schema, owner, method, address):
+    owner.site_role = SiteRole.ADMINISTRATOR
+    owner.save()
+    token = TokenFactory(owner=owner)
+    run = RunFactory(pipeline__owner=owner)
+    RunLogLine.objects.create(run=run, action="run", message="Asked for.")
+    record(actor=owner, action=Action.TOKEN_ISSUED, target=token)
+    api.get("/api/v1/me", headers=bearer(token))
+    body = {"pipelineId": str(run.pipeline_id)} if method == "post" else None
+
+    answer = getattr(api, method)(address.replace("{id}", str(token.pk)), body, headers=bearer(token)).json()
+
+    assert answer.keys() == {"count", "data", "next"}
+    assert answer["count"] == len(answer["data"]) == 1
+    items = operations_of(schema)[method, address]["responses"]["200"]["content"]["application/json"]["schema"]
+    described = resolved(schema, items["properties"]["data"]["items"])["properties"]
+    assert all(row.keys() == described.keys() for row in answer["data"])
+
+
+def test_the_scopes_of_a_new_token_are_those_that_there_are(schema):
+    operation = operations_of(schema)["post", "/api/v1/tokens"]
+    body = resolved(schema, operation["requestBody"]["content"]["application/json"]["schema"])
+
+    assert set(resolved(schema, body["properties"]["scopes"]["items"])["enum"]) == {scope.id for scope in SCOPES}

@@ -1,0 +1,135 @@
+import stat
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import Group, Organization, User
+from accounts.roles import SiteRole
+from auditlog.models import Activity, TokenUse
+from opsera_portal import demo
+from pipelines.models import Pipeline, Run, Step, StepRun
+from tokens.models import Token
+
+EVERYTHING = [Organization, User, Group, Pipeline, Step, Run, StepRun, Token, TokenUse, Activity]
+
+
+@pytest.fixture
+def made(db):
+    return demo.seed(echo_port=8001)
+
+
+def everything():
+    return {model.__name__: set(model.objects.values_list("pk", flat=True)) for model in EVERYTHING}
+
+
+def test_there_is_a_person_of_every_role(made):
+    people = User.objects.filter(organization__slug="demo")
+
+    assert {(person.email, person.site_role) for person in people} == {
+        ("admin@demo.example", "administrator"),
+        ("power@demo.example", "power_user"),
+        ("user@demo.example", "user"),
+        ("guest@demo.example", "guest"),
+        ("security@demo.example", "security_manager"),
+        ("auditor@demo.example", "auditor"),
+    }
+    assert {person.site_role for person in people} == set(SiteRole.values)
+
+
+def test_a_second_organization_has_an_administrator(made):
+    assert User.objects.get(organization__slug="other").email == "admin@other.example"
+
+
+def test_everyone_signs_in_with_the_password_that_was_made_for_them(made):
+    assert set(made) == {person.email for person in User.objects.all()}
+    assert len(set(made.values())) == len(made)
+    for email, password in made.items():
+        assert User.objects.get(email=email).check_password(password)
+
+
+def test_the_operator_may_choose_the_password(db, settings):
+    settings.DEMO_PASSWORD = "chosen by the operator"
+
+    assert set(demo.seed(echo_port=8001).values()) == {"chosen by the operator"}
+
+
+def test_the_form_signs_someone_of_the_demo_in(made):
+    client = Client()
+
+    answer = client.post("/login/", {"login": "user@demo.example", "password": made["user@demo.example"]})
+    assert (answer.status_code, answer.url) == (302, "/")
+
+
+def test_a_second_time_makes_nothing(made):
+    before = everything()
+
+    assert demo.seed(echo_port=8001) == {}
+    assert everything() == before
+    assert all(before.values())
+
+
+def test_an_organization_that_is_missing_is_made_again_and_the_other_is_left_alone(made):
+    other = Organization.objects.get(slug="other")
+    Step.objects.filter(pipeline__organization=other).delete()
+    Pipeline.objects.filter(organization=other).delete()
+    User.objects.filter(organization=other).delete()
+    other.delete()
+    demo_people = set(User.objects.values_list("pk", flat=True))
+
+    assert set(demo.seed(echo_port=8001)) == {"admin@other.example"}
+    assert set(User.objects.filter(organization__slug="demo").values_list("pk", flat=True)) == demo_people
+
+
+def test_the_steps_call_the_demos_endpoint_and_nothing_else(made):
+    assert {step.url.rpartition(":")[0] for step in Step.objects.all()} == {"http://127.0.0.2"}
+    for step in Step.objects.all():
+        step.full_clean()
+
+
+def test_the_steps_follow_the_endpoint_to_another_port(made):
+    paths = [url.removeprefix("http://127.0.0.2:8001/") for url in Step.objects.values_list("url", flat=True)]
+
+    demo.seed(echo_port=9123)
+
+    assert list(Step.objects.values_list("url", flat=True)) == [f"http://127.0.0.2:9123/{path}" for path in paths]
+
+
+def test_steps_of_other_people_are_left_as_they_are(made):
+    step = Step.objects.first()
+    Step.objects.filter(pk=step.pk).update(url="https://jenkins.example.com:8001/build")
+
+    demo.seed(echo_port=9123)
+
+    step.refresh_from_db()
+    assert step.url == "https://jenkins.example.com:8001/build"
+
+
+def test_there_is_something_to_look_at_from_the_first_moment(made):
+    assert set(Run.objects.values_list("state", flat=True)) == {"queued"}
+    assert {token.state.name for token in Token.objects.all()} == {"ACTIVE", "EXPIRED", "REVOKED"}
+    assert set(TokenUse.objects.values_list("reason", flat=True)) == {"ok", "expired", "insufficient_scope"}
+
+
+def test_no_entry_of_the_history_is_younger_than_now(made):
+    assert not TokenUse.objects.filter(at__gt=timezone.now()).exists()
+
+
+def test_the_accounts_are_for_the_person_who_runs_the_demo_only(tmp_path):
+    path = tmp_path / "demo-accounts.txt"
+
+    demo.write_accounts({"user@demo.example": "password"}, path)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text() == "user@demo.example  password\n"
+
+
+def test_a_file_of_accounts_that_others_could_read_is_closed(tmp_path):
+    path = tmp_path / "demo-accounts.txt"
+    path.write_text("admin@demo.example  one\n")
+    path.chmod(0o644)
+
+    demo.write_accounts({"user@demo.example": "two"}, path)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text() == "admin@demo.example  one\nuser@demo.example  two\n"

@@ -1,0 +1,598 @@
+"""The published routes of pipelines: their shapes, who gets which answer, and what no answer holds."""
+
+from urllib.parse import urlsplit
+
+import pytest
+from rest_framework.test import APIClient
+
+from accounts.roles import SiteRole
+from pipelines.api.serializers import PipelineListQuery
+from pipelines.models import Pipeline, Run, RunLogLine
+from pipelines.services import start_run
+from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
+from tokens.tests.factories import TokenFactory, bearer
+
+LIST = "/api/v1/pipelines"
+RUN, STATUS, SUMMARY, LOGS = (f"/api/v1/pipeline/{name}" for name in ("run", "status", "summary", "logs"))
+POSTS = [RUN, STATUS, SUMMARY, LOGS]
+NOWHERE = "6f1e4ad0-0000-4000-8000-000000000000"
+CSRF = "c" * 32
+
+
+@pytest.fixture
+def pipeline(owner):
+    pipeline = PipelineFactory(owner=owner, name="Nightly build", description="Builds it.", tags=["nightly"])
+    StepFactory(
+        pipeline=pipeline,
+        position=1,
+        name="Build",
+        headers={"X-Api-Key": "header-secret", "Accept": "text/plain"},
+        body="body-secret",
+    )
+    return pipeline
+
+
+class As:
+    """Calls the API with a token of this person."""
+
+    def __init__(self, person, scope="api"):
+        self.headers = bearer(TokenFactory(owner=person, scope=scope))
+        self.client = APIClient()
+
+    def get(self, url):
+        return self.client.get(url, headers=self.headers)
+
+    def post(self, url, pipeline, **body):
+        return self.client.post(
+            url, {"pipelineId": str(getattr(pipeline, "pk", pipeline)), **body}, headers=self.headers
+        )
+
+
+@pytest.fixture
+def as_owner(owner):
+    return As(owner)
+
+
+def moments(rows, *names):
+    """Takes the times out of the rows, sure that they are ISO 8601 UTC or null."""
+    for row in rows:
+        for name in names:
+            value = row.pop(name)
+            assert value is None or value.endswith("Z")
+    return rows
+
+
+# The list
+
+
+def test_the_list_has_the_published_shape(as_owner, owner, pipeline):
+    answer = as_owner.get(LIST)
+
+    assert answer.status_code == 200
+    body = answer.json()
+    assert (body.pop("count"), body.pop("next")) == (1, None)
+    [row] = moments(body.pop("data"), "created_at", "updated_at")
+    assert body == {}
+    assert row == {
+        "id": str(pipeline.pk),
+        "name": "Nightly build",
+        "description": "Builds it.",
+        "tags": ["nightly"],
+        "owner_id": str(owner.pk),
+        "owner_email": owner.email,
+        "runCount": 0,
+        "last_run": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome", "status"),
+    [
+        ("queued", "", "queued"),
+        ("running", "", "running"),
+        ("finished", "failed", "failed"),
+        ("finished", "success", "success"),
+    ],
+)
+def test_the_list_tells_how_the_latest_run_stands(as_owner, pipeline, state, outcome, status):
+    RunFactory(pipeline=pipeline, number=1, state="finished", outcome="success")
+    RunFactory(pipeline=pipeline, number=2, state=state, outcome=outcome)
+
+    [row] = as_owner.get(LIST).json()["data"]
+    assert row["last_run"] == {"runCount": 2, "status": status}
+
+
+def test_the_list_is_in_the_order_of_names(as_owner, owner):
+    for name in ("beta", "alpha", "gamma"):
+        PipelineFactory(owner=owner, name=name)
+
+    assert [row["name"] for row in as_owner.get(LIST).json()["data"]] == ["alpha", "beta", "gamma"]
+
+
+def test_the_list_holds_no_pipeline_of_another_organization(as_owner, stranger, pipeline):
+    PipelineFactory(owner=stranger)
+
+    assert [row["id"] for row in as_owner.get(LIST).json()["data"]] == [str(pipeline.pk)]
+
+
+def test_following_next_walks_through_every_pipeline_once(as_owner, owner):
+    made = {str(PipelineFactory(owner=owner).pk) for _ in range(5)}
+    url, seen, sizes = f"{LIST}?page_size=2", [], []
+
+    while url:
+        body = as_owner.get(url).json()
+        sizes.append(body["count"])
+        seen += [row["id"] for row in body["data"]]
+        url = body["next"]
+
+    assert sizes == [2, 2, 1]
+    assert (len(seen), set(seen)) == (5, made)
+
+
+def test_next_keeps_the_search_and_the_page_size(as_owner, owner):
+    for name in ("build a", "build b", "build c", "deploy"):
+        PipelineFactory(owner=owner, name=name)
+
+    body = as_owner.get(f"{LIST}?page_size=2&q=build").json()
+    assert [row["name"] for row in as_owner.get(body["next"]).json()["data"]] == ["build c"]
+
+
+def test_a_page_stays_put_when_pipelines_are_made_before_it(as_owner, owner):
+    for name in ("b", "c", "d"):
+        PipelineFactory(owner=owner, name=name)
+    following = as_owner.get(f"{LIST}?page_size=2").json()["next"]
+
+    PipelineFactory(owner=owner, name="a")
+
+    assert [row["name"] for row in as_owner.get(following).json()["data"]] == ["d"]
+
+
+def test_a_cursor_of_one_person_shows_another_nothing_of_theirs(as_owner, owner, stranger):
+    PipelineFactory.create_batch(3, owner=owner)
+    foreign = PipelineFactory(owner=stranger, name="Zulu")
+    following = as_owner.get(f"{LIST}?page_size=1").json()["next"]
+
+    assert [row["id"] for row in As(stranger).get(following).json()["data"]] == [str(foreign.pk)]
+
+
+@pytest.mark.parametrize(
+    ("q", "found"),
+    [
+        ("build", ["Nightly build"]),
+        ("NIGHTLY", ["Nightly build"]),
+        ("smoke", ["Deploy"]),
+        ("nothing", []),
+        ("%25", ["100%"]),
+        ("_", []),
+        ("%20deploy%20", ["Deploy"]),
+    ],
+)
+def test_q_searches_name_and_description(as_owner, owner, q, found):
+    PipelineFactory(owner=owner, name="Nightly build")
+    PipelineFactory(owner=owner, name="Deploy", description="Rolls out, then a smoke test.")
+    PipelineFactory(owner=owner, name="100%")
+
+    assert [row["name"] for row in as_owner.get(f"{LIST}?q={q}").json()["data"]] == found
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("page_size=0", "page_size"),
+        ("page_size=-1", "page_size"),
+        ("page_size=1001", "page_size"),
+        ("page_size=abc", "page_size"),
+        ("page_size=9999999999999999999999", "page_size"),
+        ("page_size=", "page_size"),
+        ("page_size=1&page_size=2", "page_size"),
+        ("q=%00", "q"),
+        (f"q={'x' * 101}", "q"),
+        ("q=a&q=b", "q"),
+        ("cursor=abc", "cursor"),
+        ("cursor=%00", "cursor"),
+        (f"cursor={'x' * 501}", "cursor"),
+        ("cursor=bnVsbA", "cursor"),
+        ("cursor=WyJuIiwxLDJd", "cursor"),
+        ("cursor=WyJuIiwiYSIsImIiXQ", "cursor"),
+        ("page=2", "page"),
+        ("owner=someone", "owner"),
+    ],
+)
+def test_a_query_parameter_that_is_wrong_or_unknown_is_named(as_owner, pipeline, query, field):
+    answer = as_owner.get(f"{LIST}?{query}")
+
+    assert answer.status_code == 400
+    assert set(answer.json()["errors"]) == {field}
+
+
+def test_the_largest_page_is_1000_rows():
+    assert PipelineListQuery(data={"page_size": 1000}).is_valid()
+    assert not PipelineListQuery(data={"page_size": 1001}).is_valid()
+
+
+@pytest.mark.parametrize("rows", [2, 20])
+def test_the_list_costs_one_query_however_many_rows(owner, rows, django_assert_num_queries):
+    for pipeline in PipelineFactory.create_batch(rows, owner=owner):
+        RunFactory(pipeline=pipeline)
+    caller = As(owner)
+
+    # The token, the list, the entry in the log, the token's last use.
+    with django_assert_num_queries(4):
+        assert caller.get(LIST).json()["count"] == rows
+
+
+# Run
+
+
+def test_run_answers_the_published_words_and_counts(as_owner, pipeline):
+    first, second = as_owner.post(RUN, pipeline), as_owner.post(RUN, pipeline)
+
+    assert (first.status_code, second.status_code) == (200, 200)
+    assert first.json() == {
+        "status": "executed",
+        "message": "Run 1 of “Nightly build” was asked for.",
+        "runCount": 1,
+    }
+    assert second.json()["runCount"] == 2
+
+
+def test_run_that_cannot_start_answers_failed_with_409_and_changes_nothing(as_owner, owner):
+    empty = PipelineFactory(owner=owner, name="Empty")
+
+    answer = as_owner.post(RUN, empty)
+
+    assert answer.status_code == 409
+    assert answer.json() == {"status": "failed", "message": "“Empty” has no steps yet. Add one, then run it."}
+    assert Pipeline.objects.get().run_count == 0
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("role", [SiteRole.GUEST, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER])
+def test_run_is_forbidden_to_who_only_reads(member, pipeline, role):
+    member.site_role = role
+    member.save()
+
+    assert As(member).post(RUN, pipeline).status_code == 403
+    assert not Run.objects.exists()
+
+
+# Status
+
+
+def test_status_of_a_pipeline_that_never_ran_is_stopped(as_owner, pipeline):
+    answer = as_owner.post(STATUS, pipeline)
+
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "stopped", "message": "“Nightly build” has not been run yet.", "runCount": 0}
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome", "status"),
+    [
+        ("queued", "", "queued"),
+        ("running", "", "running"),
+        ("finished", "failed", "failed"),
+        ("finished", "success", "success"),
+    ],
+)
+def test_status_is_the_state_of_the_latest_run_and_then_its_outcome(as_owner, pipeline, state, outcome, status):
+    RunFactory(pipeline=pipeline, number=1, state="finished", outcome="success")
+    RunFactory(pipeline=pipeline, number=2, state=state, outcome=outcome)
+
+    assert as_owner.post(STATUS, pipeline).json() == {
+        "status": status,
+        "message": f"Run 2 of “Nightly build”: {status}.",
+        "runCount": 2,
+    }
+
+
+def test_status_of_one_run_is_asked_for_by_its_number(as_owner, pipeline):
+    RunFactory(pipeline=pipeline, number=1, state="finished", outcome="failed")
+    RunFactory(pipeline=pipeline, number=2)
+
+    body = as_owner.post(STATUS, pipeline, runCount=1).json()
+    assert (body["status"], body["runCount"]) == ("failed", 1)
+
+
+# Summary
+
+
+def test_summary_is_the_whole_pipeline(as_owner, owner, pipeline):
+    StepFactory(pipeline=pipeline, position=2, name="Test", method="GET", expected_status=204)
+
+    [body] = moments([as_owner.post(SUMMARY, pipeline).json()], "created_at", "updated_at")
+
+    ids = [step.pop("id") for step in body["steps"]]
+    assert ids == [str(step.pk) for step in pipeline.steps.all()]
+    url = "https://jenkins.example.com/build"
+    assert body == {
+        "id": str(pipeline.pk),
+        "name": "Nightly build",
+        "description": "Builds it.",
+        "tags": ["nightly"],
+        "owner_id": str(owner.pk),
+        "owner_email": owner.email,
+        "runCount": 0,
+        "last_run": None,
+        "steps": [
+            {
+                "position": 1,
+                "name": "Build",
+                "kind": "http_call",
+                "method": "POST",
+                "url": url,
+                "header_names": ["Accept", "X-Api-Key"],
+                "expected_status": 200,
+            },
+            {
+                "position": 2,
+                "name": "Test",
+                "kind": "http_call",
+                "method": "GET",
+                "url": url,
+                "header_names": [],
+                "expected_status": 204,
+            },
+        ],
+        "latest_run": None,
+    }
+
+
+def test_summary_shows_the_latest_run_with_its_steps(as_owner, owner, pipeline):
+    as_owner.post(RUN, pipeline)
+    as_owner.post(RUN, pipeline)
+
+    body = as_owner.post(SUMMARY, pipeline).json()
+
+    assert body["last_run"] == {"runCount": 2, "status": "queued"}
+    [run] = moments([body["latest_run"]], "requested_at", "started_at", "finished_at")
+    moments(run["steps"], "started_at", "finished_at")
+    assert run == {
+        "id": str(pipeline.runs.get(number=2).pk),
+        "runCount": 2,
+        "status": "queued",
+        "started_by_email": owner.email,
+        "token_name": owner.tokens.get().name,
+        "steps": [{"position": 1, "name": "Build", "state": "waiting", "response_status": None, "message": ""}],
+    }
+
+
+# Logs
+
+
+def test_logs_have_the_published_shape(as_owner, owner, pipeline):
+    as_owner.post(RUN, pipeline)
+
+    body = as_owner.post(LOGS, pipeline).json()
+
+    assert (body["count"], body["next"]) == (1, None)
+    [row] = moments(body["data"], "createdAt")
+    assert row.pop("_id") == row.pop("id") == str(RunLogLine.objects.get().public_id)
+    assert row == {
+        "runCount": 1,
+        "step": "",
+        "action": "run",
+        "message": f"Asked for by {owner.email}.",
+        "status": "queued",
+        "level": "info",
+    }
+
+
+def test_logs_of_all_runs_come_newest_first(as_owner, pipeline):
+    as_owner.post(RUN, pipeline)
+    as_owner.post(RUN, pipeline)
+
+    assert [row["runCount"] for row in as_owner.post(LOGS, pipeline).json()["data"]] == [2, 1]
+
+
+def test_logs_of_one_run_are_asked_for_by_its_number(as_owner, pipeline):
+    as_owner.post(RUN, pipeline)
+    as_owner.post(RUN, pipeline)
+
+    assert [row["runCount"] for row in as_owner.post(LOGS, pipeline, runCount=1).json()["data"]] == [1]
+
+
+def test_logs_hold_no_line_of_another_pipeline(as_owner, owner, pipeline):
+    start_run(actor=owner, pipeline=StepFactory(pipeline__owner=owner).pipeline)
+
+    assert as_owner.post(LOGS, pipeline).json()["data"] == []
+
+
+def test_logs_go_on_at_next_after_1000_lines(as_owner, pipeline):
+    run = RunFactory(pipeline=pipeline)
+    RunLogLine.objects.bulk_create([RunLogLine(run=run, action="run", message=str(n)) for n in range(1001)])
+
+    first = as_owner.post(LOGS, pipeline).json()
+    second = as_owner.post(first["next"], pipeline).json()
+
+    assert (first["count"], second["count"], second["next"]) == (1000, 1, None)
+    assert [row["message"] for row in first["data"] + second["data"]] == [str(n) for n in range(1000, -1, -1)]
+
+
+def test_logs_refuse_a_cursor_that_they_did_not_make(as_owner, pipeline):
+    assert as_owner.post(f"{LOGS}?cursor=abc", pipeline).status_code == 400
+
+
+@pytest.mark.parametrize("rows", [2, 20])
+@pytest.mark.parametrize(
+    ("url", "queries"),
+    [
+        # The token, the pipeline, what is asked for, the entry in the log, the token's last use.
+        (STATUS, 5),
+        # What is asked for: the steps, the latest run, its steps.
+        (SUMMARY, 7),
+        (LOGS, 5),
+    ],
+)
+def test_answers_about_one_pipeline_cost_the_same_with_few_and_with_many_rows(
+    owner, pipeline, rows, url, queries, django_assert_num_queries
+):
+    for position in range(2, rows + 1):
+        StepFactory(pipeline=pipeline, position=position)
+    for _ in range(rows):
+        start_run(actor=owner, pipeline=pipeline)
+    caller = As(owner)
+
+    with django_assert_num_queries(queries):
+        assert caller.post(url, pipeline).status_code == 200
+
+
+# Who gets which answer
+
+
+@pytest.mark.parametrize("url", POSTS)
+def test_a_stranger_cannot_tell_a_pipeline_from_none(stranger, pipeline, url):
+    caller = As(stranger)
+    answers = [caller.post(url, target) for target in (pipeline, NOWHERE)]
+
+    bodies = [{**answer.json(), "request_id": ""} for answer in answers]
+    assert [answer.status_code for answer in answers] == [403, 403]
+    assert bodies[0] == bodies[1]
+    assert (bodies[0]["title"], bodies[0]["code"]) == ("Forbidden", "forbidden")
+
+
+@pytest.mark.parametrize("url", [STATUS, LOGS])
+def test_a_run_that_does_not_exist_is_forbidden_like_a_pipeline(as_owner, pipeline, url):
+    RunFactory(pipeline=pipeline, number=1)
+
+    assert as_owner.post(url, pipeline, runCount=2).status_code == 403
+
+
+@pytest.mark.parametrize("url", [LIST, *POSTS])
+def test_without_credentials_it_is_401_with_a_challenge(db, api, url):
+    answer = api.get(url) if url == LIST else api.post(url, {"pipelineId": NOWHERE})
+
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("role", [SiteRole.GUEST, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER])
+def test_who_only_reads_may_read_everything(member, pipeline, role):
+    member.site_role = role
+    member.save()
+    caller = As(member)
+
+    assert caller.get(LIST).json()["count"] == 1
+    assert [caller.post(url, pipeline).status_code for url in (STATUS, SUMMARY, LOGS)] == [200, 200, 200]
+
+
+@pytest.mark.parametrize(
+    ("scope", "reads", "runs"),
+    [
+        ("api", True, True),
+        ("pipeline", True, True),
+        ("api-readonly", True, False),
+        ("pipeline-readonly", True, False),
+        ("security-logs", False, False),
+        ("security-logs pipeline-readonly", True, False),
+    ],
+)
+def test_the_scope_opens_what_it_says(owner, pipeline, scope, reads, runs):
+    caller = As(owner, scope)
+
+    read = [caller.get(LIST), *(caller.post(url, pipeline) for url in (STATUS, SUMMARY, LOGS))]
+    assert [answer.status_code for answer in read] == [200 if reads else 403] * 4
+    assert caller.post(RUN, pipeline).status_code == (200 if runs else 403)
+    assert Run.objects.exists() is runs
+
+
+@pytest.mark.parametrize("url", POSTS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"pipelineId": None},
+        {"pipelineId": 7},
+        {"pipelineId": True},
+        {"pipelineId": "nightly"},
+        {"pipelineId": "\x00"},
+        {"pipelineId": [NOWHERE]},
+        {"pipelineId": {"id": NOWHERE}},
+    ],
+    ids=str,
+)
+def test_a_pipeline_id_that_is_none_is_a_wrong_field(as_owner, url, body):
+    answer = as_owner.client.post(url, body, headers=as_owner.headers)
+
+    assert answer.status_code == 400
+    assert set(answer.json()["errors"]) == {"pipelineId"}
+
+
+@pytest.mark.parametrize("url", [STATUS, LOGS])
+@pytest.mark.parametrize("number", [0, -1, 2**31, 10**30, "abc", None, 1.5, [1], True], ids=str)
+def test_a_run_count_that_is_none_is_a_wrong_field(as_owner, pipeline, url, number):
+    RunFactory(pipeline=pipeline)
+
+    answer = as_owner.post(url, pipeline, runCount=number)
+
+    assert answer.status_code == 400
+    assert set(answer.json()["errors"]) == {"runCount"}
+
+
+@pytest.mark.parametrize("url", POSTS)
+def test_a_field_that_is_unknown_is_named(as_owner, pipeline, url):
+    answer = as_owner.post(url, pipeline, pipelineName="x")
+
+    assert answer.status_code == 400
+    assert set(answer.json()["errors"]) == {"pipelineName"}
+
+
+# What no answer holds
+
+
+def test_no_answer_holds_a_header_value_or_a_body_of_a_step(as_owner, owner, pipeline, api):
+    answers = [
+        as_owner.post(RUN, pipeline),
+        as_owner.get(LIST),
+        *(as_owner.post(url, pipeline) for url in (STATUS, SUMMARY, LOGS)),
+    ]
+
+    assert [answer.status_code for answer in answers] == [200] * 5
+    for answer in answers:
+        assert b"secret" not in answer.content
+
+
+# In a browser session
+
+
+@pytest.fixture
+def browser(owner):
+    client = APIClient(enforce_csrf_checks=True)
+    client.force_login(owner)
+    client.cookies["csrftoken"] = CSRF
+    return client
+
+
+def test_a_session_runs_a_pipeline_with_the_csrf_token(browser, pipeline):
+    answer = browser.post(RUN, {"pipelineId": str(pipeline.pk)}, headers={"X-CSRFToken": CSRF})
+
+    assert answer.status_code == 200
+    assert (Run.objects.get().started_by, Run.objects.get().token) == (pipeline.owner, None)
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-CSRFToken": "d" * 32}], ids=["none", "another"])
+def test_a_session_without_its_csrf_token_starts_nothing(browser, pipeline, headers):
+    answer = browser.post(RUN, {"pipelineId": str(pipeline.pk)}, headers=headers)
+
+    assert answer.status_code == 403
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert not Run.objects.exists()
+
+
+def test_a_session_reads_the_list_without_a_csrf_token(browser, pipeline):
+    assert browser.get(LIST).json()["count"] == 1
+
+
+def test_a_bearer_token_needs_no_csrf_token(owner, pipeline):
+    client = APIClient(enforce_csrf_checks=True)
+
+    answer = client.post(RUN, {"pipelineId": str(pipeline.pk)}, headers=bearer(TokenFactory(owner=owner)))
+    assert answer.status_code == 200
+
+
+def test_next_leads_to_this_portal(as_owner, owner):
+    PipelineFactory.create_batch(2, owner=owner)
+
+    following = urlsplit(as_owner.get(f"{LIST}?page_size=1").json()["next"])
+    assert (following.scheme, following.netloc, following.path) == ("http", "testserver", LIST)

@@ -1,0 +1,433 @@
+from urllib.parse import quote
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.roles import SiteRole
+from accounts.tests.factories import OperatorFactory
+from pipelines.models import Run, RunLogLine
+from pipelines.services import start_run
+from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
+
+LIST = "/pipelines/"
+RUN_BUTTON = 'id="run-pipeline"'
+
+
+@pytest.fixture
+def pipeline(owner):
+    pipeline = PipelineFactory(owner=owner, name="Nightly build", description="Builds it.", tags=["nightly"])
+    StepFactory(
+        pipeline=pipeline,
+        position=1,
+        name="Compile",
+        headers={"X-Api-Key": "header-secret"},
+        body="body-secret",
+    )
+    return pipeline
+
+
+@pytest.fixture
+def run(owner, pipeline):
+    return start_run(actor=owner, pipeline=pipeline)
+
+
+@pytest.fixture
+def as_owner(client, owner):
+    client.force_login(owner)
+    return client
+
+
+def detail(pipeline):
+    return reverse("pipelines:pipeline_detail", args=[pipeline.pk])
+
+
+def run_button(pipeline):
+    return reverse("pipelines:pipeline_run", args=[pipeline.pk])
+
+
+def run_page(run):
+    return reverse("pipelines:run_detail", args=[run.pipeline_id, run.number])
+
+
+def progress(run):
+    return reverse("pipelines:run_progress", args=[run.pipeline_id, run.number])
+
+
+def text(answer):
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def rows(answer):
+    return text(answer).count("data-pipeline=") + text(answer).count("data-run=")
+
+
+def finish(run, outcome):
+    now = timezone.now()
+    Run.objects.filter(pk=run.pk).update(state="finished", outcome=outcome, started_at=now, finished_at=now)
+
+
+# The list
+
+
+def test_the_list_shows_a_pipeline_and_leads_to_it(as_owner, owner, pipeline):
+    page = text(as_owner.get(LIST))
+
+    assert f'data-pipeline="{pipeline.pk}"' in page
+    assert f'<a href="{detail(pipeline)}">Nightly build</a>' in page
+    assert owner.email in page
+    assert "Never" in page
+
+
+def test_the_list_tells_how_the_latest_run_went(as_owner, run):
+    finish(run, "failed")
+
+    page = text(as_owner.get(LIST))
+    assert "Failed" in page
+    assert "Never" not in page
+
+
+def test_the_list_shows_a_stranger_nothing_of_it(client, stranger, pipeline):
+    client.force_login(stranger)
+
+    page = text(client.get(LIST))
+    assert "Nightly build" not in page
+    assert "No pipeline here that you may see." in page
+
+
+def test_the_search_narrows_the_list(as_owner, owner, pipeline):
+    PipelineFactory(owner=owner, name="Deploy")
+
+    page = text(as_owner.get(LIST, {"q": "BUILD"}))
+    assert "Nightly build" in page
+    assert "Deploy" not in page
+
+
+@pytest.mark.parametrize(
+    ("sort", "names"), [("name", ["alpha", "beta"]), ("-name", ["beta", "alpha"]), ("run_count", ["beta", "alpha"])]
+)
+def test_the_list_is_sorted_by_the_column_that_was_asked_for(as_owner, owner, sort, names):
+    RunFactory(pipeline=PipelineFactory(owner=owner, name="alpha", run_count=1))
+    PipelineFactory(owner=owner, name="beta")
+
+    page = text(as_owner.get(LIST, {"sort": sort}))
+    assert sorted(names, key=lambda name: page.index(f">{name}</a>")) == names
+
+
+def test_a_long_list_is_cut_into_pages_of_50(as_owner, owner):
+    PipelineFactory.create_batch(51, owner=owner)
+
+    assert [rows(as_owner.get(LIST, {"page": page})) for page in (1, 2)] == [50, 1]
+
+
+@pytest.mark.parametrize("number", [2, 20])
+def test_the_list_costs_the_same_with_few_and_with_many_rows(as_owner, owner, number, django_assert_num_queries):
+    for pipeline in PipelineFactory.create_batch(number, owner=owner):
+        RunFactory(pipeline=pipeline)
+
+    # The session, the person, their organization; how many rows, the rows.
+    with django_assert_num_queries(5):
+        assert rows(as_owner.get(LIST)) == number
+
+
+# One pipeline
+
+
+def test_the_page_of_a_pipeline_tells_what_it_does(as_owner, owner, pipeline):
+    page = text(as_owner.get(detail(pipeline)))
+
+    for words in ("Nightly build", "Builds it.", "nightly", owner.email, "Compile", "POST", "X-Api-Key", "Stopped"):
+        assert words in page
+    assert "https://jenkins.example.com/build" in page
+
+
+def test_no_page_shows_a_header_value_or_a_body(as_owner, pipeline, run):
+    for url in (LIST, detail(pipeline), run_page(run), progress(run)):
+        page = text(as_owner.get(url))
+        assert "header-secret" not in page
+        assert "body-secret" not in page
+
+
+def test_what_people_type_is_shown_as_text(as_owner, owner):
+    pipeline = PipelineFactory(owner=owner, name="<b>bold</b>", description="<script>1</script>", tags=["<i>"])
+    StepFactory(pipeline=pipeline, name="<img src=x>", headers={"X": "1"})
+    run = start_run(actor=owner, pipeline=pipeline)
+    RunLogLine.objects.create(run=run, action="answer", message="<iframe>")
+
+    for url in (LIST, detail(pipeline), run_page(run), progress(run)):
+        page = text(as_owner.get(url))
+        for tag in ("<b>bold", "<script>1", "<i>", "<img src=x>", "<iframe>"):
+            assert tag not in page
+
+
+def test_the_page_of_a_pipeline_lists_its_runs_newest_first(as_owner, owner, pipeline):
+    first, second = (start_run(actor=owner, pipeline=pipeline) for _ in range(2))
+
+    page = text(as_owner.get(detail(pipeline)))
+    assert page.index(f'href="{run_page(second)}"') < page.index(f'href="{run_page(first)}"')
+
+
+def test_the_page_of_a_pipeline_shows_its_recent_log_and_no_other(as_owner, owner, pipeline, run):
+    other = StepFactory(pipeline__owner=owner).pipeline
+    RunLogLine.objects.create(run=run, action="answer", message="42 files compiled")
+    RunLogLine.objects.create(run=start_run(actor=owner, pipeline=other), action="answer", message="something else")
+
+    page = text(as_owner.get(detail(pipeline)))
+    assert "42 files compiled" in page
+    assert "something else" not in page
+
+
+def test_the_page_of_a_pipeline_says_that_it_is_running(as_owner, pipeline):
+    RunFactory(pipeline=pipeline, state="finished", outcome="success")
+    assert "Stopped" in text(as_owner.get(detail(pipeline)))
+
+    RunFactory(pipeline=pipeline, number=2, state="running")
+    assert "Stopped" not in text(as_owner.get(detail(pipeline)))
+
+
+@pytest.mark.parametrize("number", [2, 20])
+def test_the_page_of_a_pipeline_costs_the_same_with_few_and_with_many_rows(
+    as_owner, owner, pipeline, number, django_assert_num_queries
+):
+    for position in range(2, number + 1):
+        StepFactory(pipeline=pipeline, position=position)
+    for _ in range(number):
+        start_run(actor=owner, pipeline=pipeline)
+
+    # The session, the person, their organization; the pipeline, its steps, whether it runs, how many runs, the runs,
+    # the log.
+    with django_assert_num_queries(9):
+        assert rows(as_owner.get(detail(pipeline))) == number
+
+
+# Running it
+
+
+def test_the_button_asks_for_a_run_and_leads_to_it(as_owner, owner, pipeline):
+    assert RUN_BUTTON in text(as_owner.get(detail(pipeline)))
+
+    answer = as_owner.post(run_button(pipeline))
+
+    run = Run.objects.get()
+    assert (answer.status_code, answer.url) == (302, run_page(run))
+    assert (run.number, run.started_by, run.token) == (1, owner, None)
+
+
+def test_a_link_cannot_start_a_run(as_owner, pipeline):
+    assert as_owner.get(run_button(pipeline)).status_code == 405
+    assert not Run.objects.exists()
+
+
+def test_another_site_cannot_start_a_run(owner, pipeline):
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(owner)
+
+    assert browser.post(run_button(pipeline)).status_code == 403
+    assert not Run.objects.exists()
+
+
+def test_a_pipeline_without_steps_says_why_it_cannot_start(as_owner, owner):
+    empty = PipelineFactory(owner=owner, name="Empty")
+
+    answer = as_owner.post(run_button(empty), follow=True)
+
+    assert answer.redirect_chain == [(detail(empty), 302)]
+    assert "“Empty” has no steps yet. Add one, then run it." in text(answer)
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("role", [SiteRole.GUEST, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER])
+def test_who_only_reads_sees_no_button_and_cannot_run(client, member, pipeline, role):
+    member.site_role = role
+    member.save()
+    client.force_login(member)
+
+    assert RUN_BUTTON not in text(client.get(detail(pipeline)))
+    assert client.post(run_button(pipeline)).status_code == 403
+    assert not Run.objects.exists()
+
+
+# One run
+
+
+def test_the_page_of_a_run_tells_who_asked_and_how_far_it_is(as_owner, owner, run):
+    run.step_runs.update(state="failed", response_status=503, message="Answered 503 in 4 ms. Expected was 200.")
+    finish(run, "failed")
+
+    page = text(as_owner.get(run_page(run)))
+    for words in ("Run 1 of Nightly build", owner.email, "Compile", "503", "Expected was 200.", "Failed"):
+        assert words in page
+
+
+def test_the_log_of_a_run_reads_from_the_beginning(as_owner, run):
+    for message in ("first line", "second line"):
+        RunLogLine.objects.create(run=run, action="answer", message=message)
+
+    page = text(as_owner.get(run_page(run)))
+    assert page.index("Asked for by") < page.index("first line") < page.index("second line")
+
+
+def test_a_run_that_goes_on_asks_for_its_progress_again(as_owner, run):
+    assert f'hx-get="{progress(run)}"' in text(as_owner.get(run_page(run)))
+    assert f'hx-get="{progress(run)}"' in text(as_owner.get(progress(run)))
+
+
+def test_a_run_that_has_ended_asks_no_more(as_owner, run):
+    finish(run, "success")
+
+    assert "hx-get" not in text(as_owner.get(progress(run)))
+
+
+def test_the_progress_is_the_moving_part_of_the_page_and_nothing_around_it(as_owner, run):
+    fragment = text(as_owner.get(progress(run))).strip()
+
+    assert fragment.startswith('<div id="run-progress"')
+    assert "<html" not in fragment
+    assert "<h1" not in fragment
+
+
+@pytest.mark.parametrize("number", [2, 20])
+@pytest.mark.parametrize(
+    ("url", "queries"),
+    [
+        # The session, the person, the run, its steps, its log.
+        (progress, 5),
+        # And the organization, for the menu.
+        (run_page, 6),
+    ],
+    ids=["progress", "run_page"],
+)
+def test_the_page_of_a_run_costs_the_same_with_few_and_with_many_rows(
+    as_owner, owner, pipeline, number, url, queries, django_assert_num_queries
+):
+    for position in range(2, number + 1):
+        StepFactory(pipeline=pipeline, position=position)
+    run = start_run(actor=owner, pipeline=pipeline)
+    for n in range(number):
+        RunLogLine.objects.create(run=run, action="answer", message=f"line {n}")
+
+    with django_assert_num_queries(queries):
+        assert f"line {number - 1}" in text(as_owner.get(url(run)))
+
+
+# Who gets which answer
+
+
+@pytest.mark.parametrize("kind", ["detail", "run_page", "progress"])
+def test_to_a_stranger_it_does_not_exist(client, stranger, pipeline, run, kind):
+    client.force_login(stranger)
+    url = {"detail": detail(pipeline), "run_page": run_page(run), "progress": progress(run)}[kind]
+
+    answer = client.get(url)
+    assert answer.status_code == 404
+    assert "Nightly build" not in answer.content.decode()
+
+
+def test_a_stranger_starts_nothing(client, stranger, pipeline):
+    client.force_login(stranger)
+
+    assert client.post(run_button(pipeline)).status_code == 404
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("kind", ["list", "detail", "run_page", "progress"])
+def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(client, pipeline, run, kind):
+    url = {"list": LIST, "detail": detail(pipeline), "run_page": run_page(run), "progress": progress(run)}[kind]
+
+    answer = client.get(url)
+    assert (answer.status_code, answer.url) == (302, f"/login/?next={quote(url)}")
+
+
+def test_who_is_not_signed_in_starts_nothing(client, pipeline):
+    assert client.post(run_button(pipeline)).url.startswith("/login/")
+    assert not Run.objects.exists()
+
+
+def test_who_was_deactivated_is_signed_out_by_the_next_request(as_owner, owner, pipeline):
+    owner.is_active = False
+    owner.save()
+
+    assert as_owner.get(detail(pipeline)).url.startswith("/login/")
+    assert as_owner.post(run_button(pipeline)).url.startswith("/login/")
+    assert not Run.objects.exists()
+
+
+def test_an_operator_is_sent_to_django_admin(client, pipeline):
+    client.force_login(OperatorFactory())
+
+    assert client.get(LIST).url == "/admin/"
+    assert client.post(run_button(pipeline)).url == "/admin/"
+    assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("number", [0, 2, 2**31, 2**63, 10**30])
+def test_a_run_that_does_not_exist_is_not_found(as_owner, pipeline, run, number):
+    assert as_owner.get(f"{detail(pipeline)}runs/{number}/").status_code == 404
+
+
+def test_a_run_of_another_pipeline_is_not_found(as_owner, owner, run):
+    other = PipelineFactory(owner=owner)
+
+    assert as_owner.get(f"{detail(other)}runs/1/").status_code == 404
+
+
+# Whatever stands in the address
+
+
+ODD = [
+    "per_page=0",
+    "per_page=-1",
+    "per_page=abc",
+    "per_page=",
+    "per_page=999999999999999999999999999999",
+    "page=0",
+    "page=-1",
+    "page=abc",
+    "page=",
+    "page=9",
+    "page=999999999999999999999999999999",
+    "sort=nothing",
+    "sort=-",
+    "sort=",
+    "sort=tags",
+    "sort=owner__password",
+    "sort=name&sort=-nothing",
+    "sort=%00",
+    "unknown=1",
+    "q=%ED%A0%80",
+    "page=1&page=abc",
+]
+
+
+@pytest.mark.parametrize("query", [query for query in ODD if not query.startswith("q=")])
+def test_odd_parameters_leave_the_list_as_it_is(as_owner, owner, query):
+    PipelineFactory.create_batch(3, owner=owner)
+
+    assert rows(as_owner.get(f"{LIST}?{query}")) == 3
+
+
+@pytest.mark.parametrize("query", ODD)
+def test_odd_parameters_leave_the_page_of_a_pipeline_as_it_is(as_owner, pipeline, query):
+    for number in (1, 2, 3):
+        RunFactory(pipeline=pipeline, number=number)
+
+    assert rows(as_owner.get(f"{detail(pipeline)}?{query}")) == 3
+
+
+@pytest.mark.parametrize("q", ["%00", "a%00b", "%ED%A0%80", "x" * 101])
+def test_a_search_for_what_no_name_can_hold_finds_nothing(as_owner, pipeline, q):
+    assert rows(as_owner.get(f"{LIST}?q={q}")) == 0
+
+
+@pytest.mark.parametrize("kind", ["list", "detail"])
+def test_nobody_asks_for_all_rows_at_once(as_owner, owner, pipeline, kind):
+    if kind == "list":
+        PipelineFactory.create_batch(201, owner=owner)
+    else:
+        for number in range(1, 202):
+            RunFactory(pipeline=pipeline, number=number)
+
+    url = LIST if kind == "list" else detail(pipeline)
+    assert rows(as_owner.get(f"{url}?per_page=1000000")) <= 200

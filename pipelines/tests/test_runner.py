@@ -1,0 +1,329 @@
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+
+from pipelines.models import Run, RunLogLine
+from pipelines.runner import execute_queued, recover_interrupted_runs
+from pipelines.services import start_run
+from pipelines.tasks import execute_pipeline
+from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
+
+
+@pytest.fixture
+def pipeline(owner):
+    return PipelineFactory(owner=owner)
+
+
+@pytest.fixture
+def ask(owner, pipeline, build_server):
+    """Asks for a run whose steps are POSTs to these paths of the build server, or to other hosts."""
+
+    def ask(*urls, **fields):
+        pipeline.steps.all().delete()
+        for position, url in enumerate(urls, start=1):
+            full = build_server.url + url if url.startswith("/") else url
+            StepFactory(pipeline=pipeline, position=position, name=f"Step {position}", url=full, **fields)
+        return start_run(actor=owner, pipeline=pipeline)
+
+    return ask
+
+
+@pytest.fixture
+def closed_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        yield probe.getsockname()[1]
+
+
+def step_states(run):
+    return list(run.step_runs.values_list("state", flat=True))
+
+
+def status(run):
+    run.refresh_from_db()
+    return run.status
+
+
+def in_the_middle(run):
+    """The run as a worker leaves it that is killed in the second of three steps."""
+    now = timezone.now()
+    Run.objects.filter(pk=run.pk).update(state="running", started_at=now)
+    run.step_runs.filter(position=1).update(state="success", started_at=now, finished_at=now)
+    run.step_runs.filter(position=2).update(state="running", started_at=now)
+    return run
+
+
+# Executing
+
+
+def test_every_step_is_called_and_the_run_succeeds(pipeline, ask, build_server):
+    run = ask("/build", "/test")
+
+    execute_queued(pipeline.pk)
+
+    assert status(run) == "success"
+    assert step_states(run) == ["success", "success"]
+    assert build_server.called == ["/build", "/test"]
+
+
+def test_a_call_is_made_as_the_step_says(pipeline, ask, build_server):
+    ask("/build?branch=main", method="PUT", headers={"X-Api-Key": "k-1"}, body='{"clean": true}')
+
+    execute_queued(pipeline.pk)
+
+    method, path, headers, body = build_server.next_call()
+    assert (method, path, headers["X-Api-Key"], body) == ("PUT", "/build?branch=main", "k-1", '{"clean": true}')
+
+
+def test_times_and_answers_are_kept(pipeline, ask, build_server):
+    build_server.answers["/build"] = (201, "made")
+    run = ask("/build", expected_status=201)
+
+    execute_queued(pipeline.pk)
+
+    run.refresh_from_db()
+    step = run.step_runs.get()
+    assert step.response_status == 201
+    assert run.requested_at <= run.started_at <= step.started_at <= step.finished_at <= run.finished_at
+
+
+def test_the_log_tells_the_run_from_the_beginning_to_the_end(owner, pipeline, ask, build_server):
+    build_server.answers["/build"] = (200, "42 files compiled")
+    run = ask("/build")
+
+    execute_queued(pipeline.pk)
+
+    lines = run.log_lines.order_by("id").values_list("action", "step_name", "status")
+    assert list(lines) == [
+        ("run", "", "queued"),
+        ("run", "", "running"),
+        ("post", "Step 1", "running"),
+        ("post", "Step 1", "success"),
+        ("answer", "Step 1", "success"),
+        ("run", "", "success"),
+    ]
+    assert run.log_lines.get(action="answer").message == "42 files compiled"
+
+
+def test_an_unexpected_status_ends_the_run_and_the_rest_is_skipped(pipeline, ask, build_server):
+    build_server.answers["/test"] = (503, "busy")
+    run = ask("/build", "/test", "/deploy", "/announce")
+
+    execute_queued(pipeline.pk)
+
+    assert status(run) == "failed"
+    assert step_states(run) == ["success", "failed", "skipped", "skipped"]
+    assert build_server.called == ["/build", "/test"]
+    failed = run.step_runs.get(position=2)
+    assert failed.response_status == 503
+    assert failed.message.endswith("Expected was 200.")
+
+
+def test_a_failure_stands_in_the_log_as_an_error_with_the_step_at_fault(pipeline, ask, build_server):
+    build_server.answers["/test"] = (503, "busy")
+    run = ask("/build", "/test")
+
+    execute_queued(pipeline.pk)
+
+    last = run.log_lines.first()
+    assert (last.level, last.message) == ("error", "Failed at step 2, “Step 2”.")
+
+
+def test_an_expected_error_status_is_a_success(pipeline, ask, build_server):
+    build_server.answers["/gone"] = (410, "")
+    run = ask("/gone", expected_status=410)
+
+    execute_queued(pipeline.pk)
+
+    assert status(run) == "success"
+
+
+def test_a_fenced_address_fails_with_a_reason_that_people_can_read(pipeline, ask, build_server, settings):
+    settings.HTTP_STEP_ALLOWED_NETWORKS = []
+    run = ask("/build", "/test")
+
+    execute_queued(pipeline.pk)
+
+    assert status(run) == "failed"
+    assert step_states(run) == ["failed", "skipped"]
+    assert build_server.called == []
+    step = run.step_runs.get(position=1)
+    assert step.response_status is None
+    assert "leads to 127.0.0.1, a loopback address, which steps may not call" in step.message
+
+
+def test_an_answer_that_is_no_text_is_kept_as_far_as_it_is_one(pipeline, ask, build_server):
+    build_server.answers["/build"] = (200, "one\x00two")
+    run = ask("/build")
+
+    execute_queued(pipeline.pk)
+
+    assert run.log_lines.get(action="answer").message == "onetwo"
+
+
+@pytest.mark.parametrize("answer", [200, 503, "refused", "fenced"])
+def test_no_query_string_and_no_header_value_is_logged(
+    pipeline, ask, build_server, settings, closed_port, caplog, answer
+):
+    base = build_server.url
+    if answer == "refused":
+        base = f"http://127.0.0.1:{closed_port}"
+    elif answer == "fenced":
+        settings.HTTP_STEP_ALLOWED_NETWORKS = []
+    else:
+        build_server.answers["/build"] = (answer, "done")
+    run = ask(f"{base}/build?key=query-secret#fragment-secret", headers={"Authorization": "Bearer header-secret"})
+
+    execute_queued(pipeline.pk)
+
+    assert status(run) == ("success" if answer == 200 else "failed")
+    written = "\n".join(
+        [*RunLogLine.objects.values_list("message", flat=True), run.step_runs.get().message, caplog.text]
+    )
+    assert "secret" not in written
+    assert "/build" in written
+
+
+# Order
+
+
+def test_runs_of_one_pipeline_are_executed_in_the_order_they_were_asked_for(pipeline, ask, build_server):
+    runs = [ask(f"/first/{n}", f"/second/{n}") for n in (1, 2, 3)]
+
+    execute_queued(pipeline.pk)
+
+    assert [status(run) for run in runs] == ["success"] * 3
+    assert build_server.called == ["/first/1", "/second/1", "/first/2", "/second/2", "/first/3", "/second/3"]
+
+
+def test_a_failed_run_does_not_keep_the_next_one_from_running(pipeline, ask, build_server):
+    build_server.answers["/broken"] = (500, "")
+    runs = [ask("/broken"), ask("/fine")]
+
+    execute_queued(pipeline.pk)
+
+    assert [status(run) for run in runs] == ["failed", "success"]
+
+
+def test_runs_of_other_pipelines_are_left_alone(owner, pipeline, ask):
+    ask("/build")
+    other = start_run(actor=owner, pipeline=StepFactory(pipeline__owner=owner).pipeline)
+
+    execute_queued(pipeline.pk)
+
+    assert status(other) == "queued"
+
+
+def test_the_task_of_the_queue_executes_the_pipeline_that_it_names(pipeline, ask):
+    run = ask("/build")
+
+    execute_pipeline.call(str(pipeline.pk))
+
+    assert status(run) == "success"
+
+
+def test_a_pipeline_without_queued_runs_is_nothing_to_do(pipeline, ask, build_server):
+    ask("/build")
+    execute_queued(pipeline.pk)
+
+    execute_queued(pipeline.pk)
+
+    assert build_server.called == ["/build"]
+
+
+def test_the_database_keeps_a_pipeline_from_running_twice_at_once(pipeline):
+    RunFactory(pipeline=pipeline, number=1, state="running")
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        RunFactory(pipeline=pipeline, number=2, state="running")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_second_worker_leaves_a_pipeline_alone_that_is_running(pipeline, ask, build_server):
+    build_server.held_path = "/slow"
+    runs = [ask("/slow"), ask("/fast")]
+
+    with ThreadPoolExecutor(1) as pool:
+        first_worker = pool.submit(_execute_in_thread, pipeline)
+        build_server.next_call()
+        execute_queued(pipeline.pk)
+        called_meanwhile = list(build_server.called)
+        states_meanwhile = [status(run) for run in runs]
+        build_server.let_go.set()
+        first_worker.result()
+
+    assert (called_meanwhile, states_meanwhile) == (["/slow"], ["running", "queued"])
+    assert [status(run) for run in runs] == ["success", "success"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_run_that_two_workers_take_at_once_is_executed_once(pipeline, ask, build_server):
+    run = ask("/build", "/test")
+    together = threading.Barrier(2)
+
+    with ThreadPoolExecutor(2) as pool:
+        workers = [pool.submit(_execute_in_thread, pipeline, together) for _ in range(2)]
+    for worker in workers:
+        worker.result()
+
+    assert build_server.called == ["/build", "/test"]
+    assert status(run) == "success"
+    assert run.log_lines.filter(action="run", status="running").count() == 1
+
+
+def _execute_in_thread(pipeline, together=None):
+    try:
+        if together:
+            together.wait(timeout=10)
+        execute_queued(pipeline.pk)
+    finally:
+        connection.close()
+
+
+# After a worker was killed
+
+
+def test_an_interrupted_run_is_marked_failed_with_its_reason(ask):
+    run = in_the_middle(ask("/build", "/test", "/deploy"))
+
+    assert recover_interrupted_runs() == 1
+
+    assert status(run) == "failed"
+    assert run.finished_at is not None
+    assert step_states(run) == ["success", "failed", "skipped"]
+    assert "Whether the call went out is not known" in run.step_runs.get(position=2).message
+    assert (run.log_lines.first().level, run.log_lines.first().status) == ("error", "failed")
+    assert "The worker was stopped during this run" in run.log_lines.first().message
+
+
+def test_an_interrupted_run_is_not_repeated(pipeline, ask, build_server):
+    in_the_middle(ask("/build", "/test", "/deploy"))
+
+    recover_interrupted_runs()
+    execute_queued(pipeline.pk)
+
+    assert build_server.called == []
+
+
+def test_runs_that_wait_behind_an_interrupted_one_go_on(pipeline, ask, build_server):
+    in_the_middle(ask("/build", "/test", "/deploy"))
+    waiting = ask("/next")
+
+    recover_interrupted_runs()
+    execute_queued(pipeline.pk)
+
+    assert status(waiting) == "success"
+    assert build_server.called == ["/next"]
+
+
+def test_queued_and_finished_runs_are_not_taken_for_interrupted(pipeline, ask):
+    finished = ask("/build")
+    execute_queued(pipeline.pk)
+    queued = ask("/build")
+
+    assert recover_interrupted_runs() == 0
+    assert (status(finished), status(queued)) == ("success", "queued")

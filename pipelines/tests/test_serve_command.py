@@ -1,0 +1,81 @@
+"""What `manage.py serve` says when it cannot start. That it starts is tested by those who use the started portal."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+from django.conf import settings
+
+
+@pytest.fixture
+def taken_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+@pytest.fixture
+def taken_echo_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.2", 0))
+        taken.listen()
+        yield taken.getsockname()[1]
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def serve(tmp_path):
+    def serve(*arguments, **environment):
+        inherited = {
+            name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "DJANGO_SETTINGS_MODULE"}
+        }
+        return subprocess.run(
+            [sys.executable, str(settings.BASE_DIR / "manage.py"), "serve", *arguments],
+            env=inherited | {"PORTAL_DATA_DIR": str(tmp_path)} | environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return serve
+
+
+def test_a_taken_port_is_said_in_one_line_before_anything_is_made(serve, taken_port, tmp_path):
+    ended = serve(PORTAL_PORT=str(taken_port))
+
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert ended.stderr == (
+        f"CommandError: 127.0.0.1:{taken_port} cannot be used (Address already in use). "
+        "Choose another port with PORTAL_PORT.\n"
+    )
+    assert not (tmp_path / "signing-keys").exists()
+
+
+def test_a_taken_port_of_the_demos_endpoint_is_said_in_one_line(serve, free_port, taken_echo_port):
+    ended = serve("--demo", PORTAL_PORT=str(free_port), DEMO_ECHO_PORT=str(taken_echo_port))
+
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"CommandError: 127.0.0.2:{taken_echo_port} cannot be used (Address already in use). "
+        "Choose another port with DEMO_ECHO_PORT.\n"
+    )
+
+
+def test_a_database_that_cannot_be_opened_is_said_in_one_line(serve, free_port, tmp_path):
+    (tmp_path / "portal.sqlite3").write_text("This is no database. " * 50)
+
+    ended = serve(PORTAL_PORT=str(free_port))
+
+    assert ended.returncode == 1
+    assert ended.stderr == "CommandError: The database cannot be used: file is not a database\n"

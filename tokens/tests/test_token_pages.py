@@ -1,0 +1,254 @@
+"""The tokens page, a token's page and the organization's tokens."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.roles import SiteRole
+from accounts.tests.factories import UserFactory
+from auditlog.models import TokenUse
+from tokens.forms import TokenForm
+from tokens.models import Token
+from tokens.tests.factories import TokenFactory, bearer
+
+PAGE = "/profile/tokens/"
+FORM = {"name": "nightly build", "scopes": ["pipeline"], "lifetime": "1w", "expires_at": ""}
+
+
+@pytest.fixture
+def signed_in(client, owner):
+    client.force_login(owner)
+    return client
+
+
+def text(answer):
+    return answer.content.decode()
+
+
+def test_the_form_makes_a_token_and_leads_to_its_one_showing(signed_in, owner):
+    answer = signed_in.post(PAGE, FORM)
+
+    token = Token.objects.get()
+    assert (token.owner, token.name, token.scope, token.lifetime) == (
+        owner,
+        "nightly build",
+        "pipeline",
+        timedelta(days=7),
+    )
+    assert answer.url == reverse("tokens:token_reveal", args=[token.pk])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"name": ""}, "Enter a name."),
+        ({"name": "   "}, "Enter a name."),
+        ({"name": "x" * 51}, "at most 50"),
+        ({"name": "<script>alert(1)</script>"}, "letters, digits"),
+        ({"name": "a\x00b"}, "Null characters"),
+        ({"scopes": []}, "at least one scope"),
+        ({"scopes": ["registry"]}, "not one of the available choices"),
+        ({"lifetime": ""}, "when the token expires"),
+        ({"lifetime": "99y"}, "not one of the available choices"),
+        ({"lifetime": "custom"}, "Choose the date"),
+        ({"lifetime": "custom", "expires_at": "yesterday"}, "Enter a date"),
+        ({"lifetime": "custom", "expires_at": "2001-01-01"}, "in the future"),
+        ({"lifetime": "custom", "expires_at": "2999-01-01"}, "92 days at most"),
+    ],
+)
+def test_a_wrong_field_says_what_to_do_and_keeps_what_was_typed(signed_in, change, says):
+    answer = signed_in.post(PAGE, FORM | change)
+
+    assert answer.status_code == 400
+    assert says in text(answer)
+    assert not Token.objects.exists()
+    if change.get("name", "nightly build").startswith("nightly"):
+        assert 'value="nightly build"' in text(answer)
+
+
+def test_a_taken_name_is_an_error_beside_the_name(signed_in, owner):
+    TokenFactory(owner=owner, name="Nightly Build")
+
+    answer = signed_in.post(PAGE, FORM)
+
+    assert answer.status_code == 400
+    assert "has this name already" in text(answer)
+
+
+def test_a_preset_beyond_the_policy_is_refused_with_the_limit(signed_in, owner):
+    owner.organization.max_token_lifetime_days = 20
+    owner.organization.save()
+
+    assert "20 days at most" in text(signed_in.post(PAGE, FORM | {"lifetime": "1mo"}))
+
+
+def test_a_custom_date_lasts_through_that_day(signed_in):
+    day = (timezone.now() + timedelta(days=10)).date()
+    signed_in.post(PAGE, FORM | {"lifetime": "custom", "expires_at": day.isoformat()})
+
+    assert Token.objects.get().expires_at.isoformat() == f"{day}T23:59:59+00:00"
+
+
+def naughty_strings():
+    path = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "blns.json"
+    if not path.exists():
+        pytest.skip(f"{path.name} is not there")
+    return json.loads(path.read_text())
+
+
+def test_no_naughty_string_is_taken_for_a_name_that_it_is_not(owner):
+    for name in naughty_strings():
+        form = TokenForm(FORM | {"name": name}, owner=owner)
+        if form.is_valid():
+            assert set(form.cleaned_data["name"]).isdisjoint("<>&\"/\\@#%{}()\x00\n\t"), name
+        else:
+            assert form.errors["name"], name
+
+
+def test_no_naughty_string_breaks_the_page(signed_in):
+    for name in naughty_strings()[::25]:
+        answer = signed_in.post(PAGE, FORM | {"name": name})
+        assert answer.status_code in {302, 400}, name
+        assert name not in text(answer) or "<" not in name
+        assert signed_in.get(PAGE, {"q": name}).status_code == 200, name
+
+
+def test_the_table_tells_each_tokens_state_in_words(signed_in, owner):
+    now = timezone.now().replace(microsecond=0)
+    TokenFactory(owner=owner, name="alive")
+    TokenFactory(owner=owner, name="ending", created_at=now - timedelta(days=28))
+    TokenFactory(owner=owner, name="over", created_at=now - timedelta(days=40))
+    TokenFactory(owner=owner, name="lost", revoked_at=now)
+    TokenFactory(owner=owner, name="unseen", revealed_at=None)
+    TokenFactory(owner=owner, name="too long", expires_at=now + timedelta(days=120))
+
+    page = text(signed_in.get(PAGE))
+
+    for words in ("Active", "Ends in", "Expired", "Expired early", "Not revealed", "Blocked by policy"):
+        assert words in page
+    assert 'data-row="ends-soon"' in page
+    assert 'data-row="ended"' in page
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, {"build", "deploy", "gone"}),
+        ({"q": "BUI"}, {"build"}),
+        ({"state": "active"}, {"build", "deploy"}),
+        ({"state": "revoked"}, {"gone"}),
+        ({"state": "expired"}, set()),
+        ({"scope": "pipeline"}, {"deploy"}),
+        ({"scope": "api", "state": "active"}, {"build"}),
+    ],
+    ids=str,
+)
+def test_search_and_filters(signed_in, api, owner, query, found):
+    """The page and the API find the same rows."""
+    TokenFactory(owner=owner, name="build", scope="api")
+    TokenFactory(owner=owner, name="deploy", scope="pipeline pipeline-readonly")
+    TokenFactory(owner=owner, name="gone", scope="api-readonly", revoked_at=timezone.now())
+
+    rows = signed_in.get(PAGE, query).context["table"].rows
+    api.force_login(owner)
+    data = api.get("/api/v1/tokens", query).json()["data"]
+
+    assert {row.record.name for row in rows} == found
+    assert {row["name"] for row in data} == found
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "page=0",
+        "page=-1",
+        "page=abc",
+        "page=99999999999999999999",
+        "per_page=0",
+        "per_page=-5",
+        "per_page=x",
+        "sort=nothing",
+        "sort=-state",
+        "sort=owner__password",
+        "state=nonsense",
+        "q=%00",
+        "scope=%F0%9F%8E%89",
+    ],
+)
+def test_strange_parameters_never_break_the_page(signed_in, owner, query):
+    TokenFactory.create_batch(3, owner=owner)
+
+    assert signed_in.get(f"{PAGE}?{query}").status_code == 200
+
+
+@pytest.mark.parametrize("path", [PAGE, "/organization/tokens/"])
+def test_the_number_of_queries_does_not_grow_with_the_rows(
+    client, administrator, organization, django_assert_max_num_queries, path
+):
+    client.force_login(administrator)
+    counts = []
+    for number in (2, 18):
+        TokenFactory.create_batch(number, owner=administrator)
+        with django_assert_max_num_queries(12) as captured:
+            client.get(path)
+        counts.append(len(captured))
+
+    assert counts[0] == counts[1]
+
+
+def test_the_organizations_table_shows_everyones_tokens_and_nobody_elses(client, administrator, owner, stranger):
+    TokenFactory(owner=owner, name="ours")
+    TokenFactory(owner=stranger, name="theirs")
+    client.force_login(administrator)
+
+    page = text(client.get("/organization/tokens/"))
+
+    assert "ours" in page
+    assert owner.email in page
+    assert "theirs" not in page
+
+
+def test_an_auditor_sees_no_expire_in_the_organizations_table(client, organization, owner):
+    token = TokenFactory(owner=owner)
+    client.force_login(UserFactory(organization=organization, site_role=SiteRole.AUDITOR))
+
+    assert f'data-expire="{token.pk}"' not in text(client.get("/organization/tokens/"))
+
+
+def test_the_page_of_a_token_tells_what_it_can_do_now(signed_in, owner):
+    token = TokenFactory(owner=owner, scope="pipeline-readonly")
+
+    rows = signed_in.get(f"{PAGE}{token.pk}/").context["operations"]
+
+    verdicts = {row["label"]: (row["scope_opens"], row["role_allows"], row["verdict"]) for row in rows}
+    assert verdicts["List pipelines"] == (True, True, "Yes")
+    assert verdicts["Run a pipeline"] == (False, True, "No")
+    assert verdicts["List the organization's tokens"] == (False, False, "No")
+    assert "Make a token" not in verdicts
+
+
+def test_the_page_of_a_token_shows_its_log_and_no_other(signed_in, api, owner):
+    token, other = TokenFactory(owner=owner), TokenFactory(owner=owner)
+    api.get("/api/v1/me", headers=bearer(token))
+    api.get("/api/v1/nothing", headers=bearer(other))
+
+    page = signed_in.get(f"{PAGE}{token.pk}/")
+
+    assert [row.record.target for row in page.context["table"].rows] == ["/api/v1/me"]
+
+
+def test_ended_tokens_still_in_use_are_told_on_the_overview(signed_in, api, owner):
+    token = TokenFactory(owner=owner, name="old laptop", revoked_at=timezone.now())
+    for _ in range(3):
+        api.get("/api/v1/me", headers=bearer(token))
+
+    answer = signed_in.get("/")
+
+    (row,) = answer.context["ended_in_use"]
+    assert (row["token"], row["count"], row["last_ip"], row["last_target"]) == (token, 3, "127.0.0.1", "/api/v1/me")
+    assert "old laptop" in text(answer)
+    assert TokenUse.objects.count() == 3
