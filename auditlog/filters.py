@@ -67,6 +67,13 @@ class TokenUseFilter(django_filters.FilterSet):
         )
 
 
+class OneTokenUseFilter(TokenUseFilter):
+    """For the log of one token, all of whose entries have its id and its scopes."""
+
+    scope = None
+    token_id = None
+
+
 class ActivityFilter(django_filters.FilterSet):
     date = DayFilter(label="Since", since=True)
     date_to = DayFilter(label="Until", since=False)

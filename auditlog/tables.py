@@ -19,7 +19,7 @@ class OutcomeLook:
 class OneTokenUseTable(PortalTable):
     """The log of one token."""
 
-    at = ExactMomentColumn(verbose_name="Used on")
+    at = ExactMomentColumn(verbose_name="Used on (UTC)")
     target = CodeColumn()
     status = Column(attrs={"td": {"class": "numeric"}, "th": {"class": "numeric"}})
     outcome = BadgeColumn(accessor="outcome")
@@ -76,7 +76,7 @@ class OrganizationTokenUseTable(TokenUseTable):
 
 
 class ActivityTable(PortalTable):
-    at = ExactMomentColumn(verbose_name="When")
+    at = ExactMomentColumn(verbose_name="When (UTC)")
     actor_email = Column(verbose_name="Who")
     action = Column()
     target_name = Column(verbose_name="What")

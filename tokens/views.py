@@ -19,7 +19,7 @@ from django_tables2 import SingleTableMixin
 
 from accounts.models import User
 from accounts.roles import Ability
-from auditlog.filters import TokenUseFilter
+from auditlog.filters import OneTokenUseFilter
 from auditlog.models import TokenUse
 from auditlog.tables import OneTokenUseTable
 from auditlog.views import NEWEST_FIRST
@@ -107,7 +107,7 @@ class TokenDetailView(TabsMixin, MemberPageMixin, KeysetTableMixin):
 
     keyset = NEWEST_FIRST
     page_size = 20
-    filterset_class = TokenUseFilter
+    filterset_class = OneTokenUseFilter
     table_class = OneTokenUseTable
     template_name = "tokens/token_detail.html"
     tabs = PROFILE_TABS

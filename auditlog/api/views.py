@@ -16,7 +16,7 @@ from auditlog.api.serializers import (
     TokenUseQuery,
     TokenUseSerializer,
 )
-from auditlog.filters import ActivityFilter, TokenUseFilter
+from auditlog.filters import ActivityFilter, OneTokenUseFilter, TokenUseFilter
 from auditlog.models import Activity, TokenUse
 from opsera_portal.api.operations import READ_LOGS, Operation
 from opsera_portal.api.paging import page_response
@@ -39,7 +39,7 @@ def since_default(queryset: QuerySet[Any], query: dict[str, Any]) -> QuerySet[An
 def token_use_page(view: ApiViewSet, queryset: QuerySet[TokenUse]) -> Response:
     """One page of one token's uses, filtered as the request asks."""
     query = view.read_query(TokenActivityQuery)
-    filtered = view.narrowed(TokenUseFilter, queryset)
+    filtered = view.narrowed(OneTokenUseFilter, queryset)
     return page_response(
         view.request,
         filtered,

@@ -36,14 +36,14 @@ class MomentColumn(Column):
 
 
 class ExactMomentColumn(MomentColumn):
-    """A time down to the second, for logs: entries of one minute must be told apart."""
+    """A time (UTC) down to the second, for logs: entries of one minute must be told apart."""
 
     def render(self, value: datetime) -> SafeString:
         return format_html(
             '<time datetime="{}" title="{}">{}</time>',
             value.isoformat(),
             relative(value),
-            f"{value:%Y-%m-%d %H:%M:%S} UTC",
+            f"{value:%Y-%m-%d %H:%M:%S}",
         )
 
 
