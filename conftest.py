@@ -63,9 +63,12 @@ def portal(tmp_path_factory):
     started.drop_database(running.database_url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """Debian's Chromium, without what it would look for on the network by itself."""
+    """Debian's Chromium, without what it would look for on the network by itself.
+
+    For one module: Playwright keeps an event loop running in this thread, which would be in the way of other tests.
+    """
     import shutil
 
     from playwright.sync_api import sync_playwright

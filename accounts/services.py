@@ -94,7 +94,8 @@ def _lock_organization(organization_id: uuid.UUID | None) -> None:
 
     Without its key: entries of the logs, which refer to the organization and to the people, need not wait.
     """
-    Organization.objects.select_for_update(no_key=True).filter(pk=organization_id).first()
+    if organization_id is not None:
+        Organization.objects.select_for_update(no_key=True).get(pk=organization_id)
 
 
 def _changes(before: User | None, after: User) -> list[tuple[Action, dict[str, Any]]]:

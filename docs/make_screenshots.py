@@ -21,7 +21,9 @@ from opsera_portal.tests import portal as started  # noqa: E402
 def main() -> None:
     with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
         portal = started.start(Path(directory))
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
+        )
         try:
             page = browser.new_page(base_url=portal.url, viewport={"width": 1280, "height": 800}, color_scheme="light")
             page.goto("/login/?next=/profile/tokens/")

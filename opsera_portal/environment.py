@@ -40,13 +40,15 @@ def data_directory(default: Path) -> Path:
     return directory
 
 
-def private_file(path: Path) -> Path:
-    """``path``, made empty with mode 0600 where it is missing; SQLite would let everyone read what it makes."""
+def private_file(name: str, path: Path) -> None:
+    """Makes ``path`` with mode 0600 where it is missing; SQLite would let everyone read what it makes.
+
+    ``name`` is the variable that says where it lies.
+    """
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
     except OSError as error:
-        raise ImproperlyConfigured(f"PORTAL_DATA_DIR: {str(path)!r} cannot be written ({error.strerror}).") from None
-    return path
+        raise ImproperlyConfigured(f"{name}: {str(path)!r} cannot be written ({error.strerror}).") from None
 
 
 def private_text(path: Path, *, make: str) -> str:

@@ -103,8 +103,7 @@ def _database() -> dict[str, Any]:
     url = environment.text("DATABASE_URL")
     if not url:
         # Not by way of a URL, in which some characters of a path mean something else.
-        path = environment.private_file(DATA_DIR / "portal.sqlite3")
-        config: dict[str, Any] = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(path)}
+        config: dict[str, Any] = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(DATA_DIR / "portal.sqlite3")}
     elif url.startswith(("postgres://", "postgresql://", "sqlite:///")):
         try:
             config = dict(Env.db_url_config(url))
@@ -116,6 +115,8 @@ def _database() -> dict[str, Any]:
         # Here and not after it was read: django-environ would print the password of a URL that it does not know.
         raise ImproperlyConfigured("DATABASE_URL must name a postgres:// or an sqlite:/// database.")
     if config["ENGINE"] == "django.db.backends.sqlite3":
+        # SQLite gives the files beside it the mode of the database.
+        environment.private_file("DATABASE_URL" if url else "PORTAL_DATA_DIR", Path(config["NAME"]))
         config["CONN_MAX_AGE"] = None
         # synchronous=FULL: an entry of the authentication log that was answered for must survive a power cut.
         # IMMEDIATE: a transaction that will write takes the lock when it begins, so that it waits (up to `timeout`)

@@ -17,9 +17,12 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
 STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
+# Empty, so that no test waits for, or trips over, the files of a portal that runs beside it.
+STATIC_ROOT = DATA_DIR / "static"
+STATIC_ROOT.mkdir()
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 # Off; an empty dictionary would mean the limits that allauth comes with.
-ACCOUNT_RATE_LIMITS = False
+ACCOUNT_RATE_LIMITS = False  # type: ignore[assignment]
 
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # A file and not memory, so that several threads meet as they do in the portal. Nothing here must survive a power

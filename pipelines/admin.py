@@ -48,8 +48,8 @@ class StepFormSet(BaseInlineFormSet[Step, Pipeline, ModelForm[Step]]):
     def clean(self) -> None:
         """Django compares each step with those in the database, and not with each other."""
         super().clean()
-        stay = [form for form in self.forms if form.is_valid() and not self._should_delete_form(form)]
-        positions = Counter(form.cleaned_data["position"] for form in stay if form.has_changed() or form.instance.pk)
+        filled_in = [form.cleaned_data for form in self.forms if form.is_valid() and form.cleaned_data]
+        positions = Counter(step["position"] for step in filled_in if not step.get("DELETE"))
         for position, count in positions.items():
             if count > 1:
                 raise ValidationError(f"{count} steps have position {position}. Give each a position of its own.")

@@ -108,6 +108,12 @@ class StepDefinition(models.Model):
     class Meta:
         abstract = True
 
+    @property
+    def public_url(self) -> str:
+        """The URL without its query, which may hold a secret: what everyone sees who sees the pipeline."""
+        address, mark, _ = self.url.partition("?")
+        return f"{address}?…" if mark else address
+
     def definition(self) -> dict[str, Any]:
         return {field: getattr(self, field) for field in self.DEFINITION_FIELDS}
 

@@ -1,4 +1,4 @@
-"""The states of a run and of its steps, and which may follow which. Written down here, once."""
+"""The states of a run and of its steps, and how they are shown. Written down here, once."""
 
 from dataclasses import dataclass
 
@@ -22,13 +22,6 @@ class StepState(models.TextChoices):
     SUCCESS = "success", "Success"
     FAILED = "failed", "Failed"
     SKIPPED = "skipped", "Not run"
-
-
-RUN_TRANSITIONS: dict[RunState, frozenset[RunState]] = {
-    RunState.QUEUED: frozenset({RunState.RUNNING}),
-    RunState.RUNNING: frozenset({RunState.FINISHED}),
-    RunState.FINISHED: frozenset(),
-}
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,17 @@
 """What the worker does: takes queued runs one after the other and executes their steps.
 
 Each step's end is a row before the next begins, so that whatever happens to the worker, the database tells how far a
-run has come. A run that a dead worker left behind is marked failed, with the reason, when a worker starts: whether its
-last call went out cannot be known, and it is never made twice without someone asking for it.
+run has come. A worker that is asked to stop finishes the step on its way, and the next worker goes on behind it. Where
+a worker was killed in the middle of a step, the run is marked failed with that reason: whether the call went out cannot
+be known, and it is never made twice without someone asking for it.
 """
 
 import logging
+import threading
 import uuid
 
 from django.db import IntegrityError, transaction
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from pipelines import http_step
@@ -18,38 +21,57 @@ from pipelines.run_states import RunOutcome, RunState, StepState
 logger = logging.getLogger(__name__)
 
 
+_stop_requested = threading.Event()
+
+
+def stop_after_step() -> None:
+    """Asks this process to execute no further step. Safe to call from a signal handler."""
+    _stop_requested.set()
+
+
 def execute_queued(pipeline_id: uuid.UUID) -> None:
-    while (run := _take_next(pipeline_id)) is not None:
-        execute(run)
+    while not _stop_requested.is_set() and (run := _take_next(pipeline_id)) is not None:
+        try:
+            execute(run)
+        except Exception:
+            logger.exception("Run %s could not be executed", run.pk)
+            _finish(run, RunOutcome.FAILED, "The portal made a mistake during this run. Its own log says which.")
 
 
 def execute(run: Run) -> None:
-    """All steps of a run that was taken, until one fails."""
+    """The steps of a run that was taken, from the first that was not executed yet, until one fails."""
     for step in run.step_runs.order_by("position"):
-        if not _execute_step(run, step):
+        if step.state == StepState.SUCCESS:
+            continue
+        if _stop_requested.is_set():
+            return
+        if step.state == StepState.FAILED or not _execute_step(run, step):
             _finish(run, RunOutcome.FAILED, f"Failed at step {step.position}, “{step.name}”.")
             return
     _finish(run, RunOutcome.SUCCESS, "All steps succeeded.")
 
 
 def recover_interrupted_runs() -> int:
-    """Marks runs failed that were being executed when their worker died. Call it before any worker executes runs.
+    """Takes up what a worker left behind. Call it before any worker executes runs.
 
-    Returns how many.
+    A run that was between two steps is queued again, and goes on with its next step. One that was in the middle of a
+    step is marked failed. Returns how many were marked failed.
     """
-    interrupted = list(Run.objects.filter(state=RunState.RUNNING))
-    for run in interrupted:
+    failed = 0
+    for run in Run.objects.filter(state=RunState.RUNNING):
         with transaction.atomic():
             reason = "The worker was stopped in the middle of this step. Whether the call went out is not known."
-            run.step_runs.filter(state=StepState.RUNNING).update(
+            in_the_middle = run.step_runs.filter(state=StepState.RUNNING).update(
                 state=StepState.FAILED, finished_at=timezone.now(), message=reason
             )
-            _finish(
-                run,
-                RunOutcome.FAILED,
-                "The worker was stopped during this run. Start it again if it is safe to.",
-            )
-    return len(interrupted)
+            if in_the_middle:
+                message = "The worker was stopped during this run. Start it again if it is safe to."
+                _finish(run, RunOutcome.FAILED, message)
+                failed += 1
+            else:
+                Run.objects.filter(pk=run.pk).update(state=RunState.QUEUED)
+                _log(run, "run", RunState.QUEUED, "The worker was stopped between two steps. The run goes on.")
+    return failed
 
 
 def _take_next(pipeline_id: uuid.UUID) -> Run | None:
@@ -65,7 +87,7 @@ def _take_next(pipeline_id: uuid.UUID) -> Run | None:
     try:
         with transaction.atomic():
             taken = Run.objects.filter(pk=run.pk, state=RunState.QUEUED).update(
-                state=RunState.RUNNING, started_at=timezone.now()
+                state=RunState.RUNNING, started_at=Coalesce("started_at", timezone.now())
             )
             if not taken:
                 return None
@@ -79,7 +101,7 @@ def _take_next(pipeline_id: uuid.UUID) -> Run | None:
 def _execute_step(run: Run, step: StepRun) -> bool:
     """Whether the step succeeded. Its end is committed when this returns."""
     _update(step, state=StepState.RUNNING, started_at=timezone.now())
-    _log(run, step.method.lower(), StepState.RUNNING, f"{step.method} {_without_query(step.url)}", step)
+    _log(run, step.method.lower(), StepState.RUNNING, f"{step.method} {step.public_url}", step)
     try:
         answer = http_step.call(method=step.method, url=step.url, headers=step.headers, body=step.body)
     except http_step.HttpStepError as error:
@@ -135,8 +157,3 @@ def _update(step: StepRun, **values: object) -> None:
     for name, value in values.items():
         setattr(step, name, value)
     step.save(update_fields=list(values))
-
-
-def _without_query(url: str) -> str:
-    """A query may hold a secret, and logs are read by everyone who sees the pipeline."""
-    return url.partition("?")[0]

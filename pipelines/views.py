@@ -52,7 +52,7 @@ class PipelineDetailView(MemberPageMixin, DetailView[Pipeline]):
                     "name": step.name,
                     "kind_label": step.get_kind_display(),
                     "method": step.method,
-                    "url": step.url,
+                    "url": step.public_url,
                     "header_names": list(step.headers),
                     "expected_status": step.expected_status,
                 }

@@ -138,7 +138,10 @@ class TokenExpireView(MemberPageMixin, View):
     """Asks once more, then ends the token."""
 
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
-        return self._confirm(request, self._token(pk), ExpireTokenForm())
+        token = self._token(pk)
+        if token.has_ended:
+            return self._had_ended(request, token)
+        return self._confirm(request, token, ExpireTokenForm())
 
     def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         token = self._token(pk)
@@ -148,9 +151,12 @@ class TokenExpireView(MemberPageMixin, View):
         try:
             services.revoke_token(actor=self.person, token=token, reason=form.cleaned_data["reason"], request=request)
         except services.AlreadyEnded:
-            messages.info(request, f"“{token.name}” had ended already.")
-        else:
-            messages.success(request, f"“{token.name}” is expired. Scripts which use it get 401 from now on.")
+            return self._had_ended(request, token)
+        messages.success(request, f"“{token.name}” is expired. Scripts which use it get 401 from now on.")
+        return redirect(home_of(token, self.person))
+
+    def _had_ended(self, request: HttpRequest, token: Token) -> HttpResponse:
+        messages.info(request, f"“{token.name}” had ended already.")
         return redirect(home_of(token, self.person))
 
     def _token(self, pk: str) -> Token:

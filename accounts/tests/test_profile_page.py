@@ -75,16 +75,7 @@ def test_it_shows_who_i_am(client, owner):
 
     said = words(between(client.get(PAGE), '<dl class="summary">', "</dl>"))
 
-    assert said[:8] == [
-        "Name",
-        "Olga Owner",
-        "E-mail",
-        "owner@acme.example",
-        "Organization",
-        "Acme",
-        "Site role",
-        "User",
-    ]
+    assert said[1:8:2] == ["Olga Owner", "owner@acme.example", "Acme", "User"]
 
 
 def test_it_shows_my_groups_and_nobody_elses(client, owner, member, organization):

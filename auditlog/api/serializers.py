@@ -87,7 +87,9 @@ class _LogQuery(PageQuery, StrictSerializer):
         help_text="Records at most.",
     )
     ip = serializers.IPAddressField(required=False, help_text="Address of the caller.")
-    q = serializers.CharField(required=False, max_length=100, help_text="Part of what the record says.")
+    q = serializers.CharField(
+        required=False, allow_blank=True, max_length=100, help_text="Part of what the record says."
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if "date" in attrs and "date_to" in attrs and attrs["date_to"] < attrs["date"]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -196,7 +196,8 @@ def _as_api_exception(error: Exception) -> exceptions.APIException | None:
         return ContentTooLarge()
     if isinstance(error, SuspiciousOperation | UnreadablePostError):
         return Problem()
-    if isinstance(error, OperationalError | InterfaceError):
+    # InternalError is what PostgreSQL's driver raises when the server takes no writes, as after a failover.
+    if isinstance(error, OperationalError | InterfaceError | InternalError):
         logger.error("The database cannot be reached or written: %s", error)
         return Unavailable()
     return None

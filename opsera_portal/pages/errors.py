@@ -3,25 +3,36 @@
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.template.loader import render_to_string
 
 from opsera_portal.api import problems
 from opsera_portal.request_context import is_api
 
+DETAILS = {
+    400: "The request cannot be understood.",
+    403: "You may not do this.",
+    404: "There is nothing at this address.",
+    500: "The portal made a mistake. Nothing of your request is to blame.",
+}
+
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponseBase:
-    return _answer(request, 400, "The request cannot be understood.")
+    return _answer(request, 400)
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponseBase:
-    return _answer(request, 403, str(exception or "") or "You may not do this.")
+    return _answer(request, 403, str(exception or ""))
 
 
 def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponseBase:
-    return _answer(request, 404, "There is nothing at this address.")
+    return _answer(request, 404)
 
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
-    return _answer(request, 500, "The portal made a mistake. Nothing of your request is to blame.")
+    """Without the request's context: what failed may be the database, which the header would ask for the person."""
+    if is_api(request):
+        return problems.problem_response(request, 500, DETAILS[500])
+    return HttpResponse(render_to_string("500.html"), status=500)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
@@ -32,7 +43,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
     )
 
 
-def _answer(request: HttpRequest, status: int, explanation: str) -> HttpResponse:
+def _answer(request: HttpRequest, status: int, explanation: str = "") -> HttpResponse:
     if is_api(request):
-        return problems.problem_response(request, status, explanation)
+        return problems.problem_response(request, status, explanation or DETAILS[status])
     return render(request, f"{status}.html", {"explanation": explanation}, status=status)

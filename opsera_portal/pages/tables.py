@@ -7,6 +7,7 @@ from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django_tables2 import Column, Table
+from django_tables2.data import TableQuerysetData
 
 from opsera_portal.pages.templatetags.portal import exact, relative
 
@@ -19,6 +20,10 @@ class PortalTable(Table):
 
     def paginate(self, *args: Any, per_page: int | None = None, **kwargs: Any) -> None:
         size = per_page if per_page is not None and 0 < per_page <= MAX_ROWS_PER_PAGE else ROWS_PER_PAGE
+        if isinstance(self.data, TableQuerysetData):
+            # Rows that are equal in what they are sorted by would otherwise change places between two pages.
+            rows = self.data.data
+            self.data.data = rows.order_by(*(rows.query.order_by or rows.model._meta.ordering), "pk")
         super().paginate(*args, per_page=size, **kwargs)
 
 

@@ -2,12 +2,14 @@
 
 import json
 import re
+import threading
+from html import unescape
 
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
-from django.core.exceptions import PermissionDenied
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
@@ -84,7 +86,7 @@ OTHERS = [role.value for role in SiteRole if role != SiteRole.ADMINISTRATOR]
 COLUMNS = {"others": OTHERS, "signed_out": ["signed_out", "deactivated"]}
 
 
-def cases():
+def cells():
     for name, page, *cells in ROWS:
         for column, expected in zip(HEAD[1:], cells, strict=True):
             for who in COLUMNS.get(column, [column]):
@@ -185,7 +187,7 @@ def test_the_table_names_every_model_of_the_administration():
     assert {MODELS[row[0]] for row in ROWS} == set(admin.site._registry)
 
 
-@pytest.mark.parametrize(("name", "page", "who", "expected"), cases())
+@pytest.mark.parametrize(("name", "page", "who", "expected"), list(cells()))
 def test_who_meets_which_page(sign_in, ours, name, page, who, expected):
     client = sign_in(who)
 
@@ -269,13 +271,12 @@ def test_no_search_finds_a_row_of_another_organization(sign_in, ours, theirs, na
     assert client.get(address(name), {"q": "acme"}).context["cl"].result_count > 0
 
 
-def pages_with_choices():
-    for name, page, _, expected, *_ in ROWS:
-        if page in {"add", "change"} and expected == "ok":
-            yield name, page
+FORMS = [
+    (name, page) for name, page, _, administrator, *_ in ROWS if page in {"add", "change"} and administrator == "ok"
+]
 
 
-@pytest.mark.parametrize(("name", "page"), pages_with_choices())
+@pytest.mark.parametrize(("name", "page"), FORMS)
 def test_no_choice_of_a_form_is_a_row_of_another_organization(sign_in, ours, theirs, name, page):
     answer = sign_in("administrator").get(address(name, page, ours[name]))
 
@@ -316,6 +317,8 @@ def test_autocompletion_is_closed_to_others(sign_in, ours, who):
         ("user", "password__startswith"),
         ("user", "password"),
         ("user", "password__regex"),
+        ("user", "name__startswith"),
+        ("token", "live_name_key__startswith"),
         ("user", "organization__name__startswith"),
         ("token", "owner__password__startswith"),
         ("pipeline", "owner__password__startswith"),
@@ -341,7 +344,42 @@ def test_a_row_that_cannot_be_is_not_there(sign_in, name, key):
     assert (answer.status_code, answer.url) == (302, "/admin/")
 
 
-@pytest.mark.parametrize("query", [{"q": "\x00"}, {"q": "🦄" * 500}, {"p": "x"}, {"o": "99.-99.x"}, {"nonsense": "1"}])
+@pytest.mark.parametrize("name", MODELS)
+def test_every_filter_that_a_list_offers_can_be_used(sign_in, ours, name):
+    client = sign_in("administrator")
+    page = client.get(address(name)).content.decode()
+
+    offered = [unescape(query) for query in re.findall(r'href="(\?[^"]+)"', page)]
+
+    assert offered
+    for query in offered:
+        assert client.get(address(name) + query).status_code == 200, query
+
+
+QUERIES = [
+    {"q": "\x00"},
+    {"q": "🦄" * 500},
+    {"p": "x"},
+    {"o": "99.-99.x"},
+    {"nonsense": "1"},
+    {"id": "\x00"},
+    {"id": "9" * 40},
+    {"email": "\x00"},
+    {"name": "\x00"},
+    {"target__contains": "\x00"},
+    {"status": "9" * 40},
+    {"at__gte": "yesterday"},
+    {"name__regex": "("},
+    {"created_at__year": "99999999"},
+    {"site_role__exact": "\x00"},
+    {"outcome__exact": "\x00"},
+    {"revoked_at__gte": "\x00"},
+    {"is_active__exact": "maybe"},
+    {"outcome__regex": "("},
+]
+
+
+@pytest.mark.parametrize("query", QUERIES, ids=str)
 @pytest.mark.parametrize("name", MODELS)
 def test_no_query_of_a_list_is_an_error_of_the_portal(sign_in, ours, name, query):
     assert sign_in("administrator").get(address(name), query).status_code < 500
@@ -373,7 +411,13 @@ def test_a_list_takes_as_many_queries_for_many_rows_as_for_few(sign_in, rows_of,
 
 
 def expire(client, *tokens, reason="found in a log", **fields):
-    data = {"action": "expire", "reason": reason, "_selected_action": [token.pk for token in tokens], **fields}
+    data = {
+        "index": "0",
+        "action": "expire",
+        "reason": reason,
+        "_selected_action": [token.pk for token in tokens],
+        **fields,
+    }
     return client.post(address("token"), data, follow=True)
 
 
@@ -692,22 +736,25 @@ def test_a_person_who_lost_their_password_gets_a_new_one(sign_in, client, owner,
 
 @pytest.mark.parametrize(
     ("password", "explanation"),
-    [("short", "at least 12"), ("owner@acme.example", "too similar"), ("password12345", "too common")],
+    [("tiny-pw-9", "at least 12"), ("owner@acme.exampl3", "too similar"), ("password12345", "too common")],
 )
-def test_a_weak_new_password_is_refused(sign_in, owner, password, explanation):
+def test_a_weak_new_password_is_refused_and_not_repeated(sign_in, owner, password, explanation):
     answer = change_person(sign_in("administrator"), owner, new_password=password)
 
     assert explanation in errors(answer)
-    assert password not in answer.content.decode().replace(f'value="{owner.email}"', "").replace(owner.email, "")
+    assert password not in answer.content.decode()
     assert User.objects.get(pk=owner.pk).check_password(PASSWORD)
 
 
-def test_an_administrator_who_changes_their_own_password_stays_signed_in(sign_in, administrator):
-    client = sign_in("administrator")
+@pytest.mark.parametrize("who", ["owner", "administrator"])
+def test_a_new_password_ends_all_sessions_of_that_person(sign_in, who, request):
+    person = request.getfixturevalue(who)
+    theirs = Client()
+    theirs.force_login(person)
 
-    change_person(client, administrator, new_password="a wholly new password")
+    change_person(sign_in("administrator"), person, new_password="a wholly new password")
 
-    assert client.get("/admin/").status_code == 200
+    assert theirs.get("/profile/").url.startswith("/login/")
 
 
 def test_django_admins_own_page_for_passwords_leads_to_the_persons_page(sign_in, administrator):
@@ -948,12 +995,8 @@ def test_a_pipeline_and_its_steps_are_changed_with_an_entry(sign_in, pipeline, o
     assert Activity.objects.first().organization == pipeline.organization
 
 
-@pytest.mark.parametrize("who", ["administrator", "operator"])
-@pytest.mark.parametrize("is_new", [True, False])
+@pytest.mark.parametrize(("who", "is_new"), [("administrator", True), ("administrator", False), ("operator", False)])
 def test_a_pipeline_cannot_be_given_to_someone_of_another_organization(sign_in, pipeline, stranger, who, is_new):
-    if is_new and who == "operator":
-        pytest.skip("makes no pipelines")
-
     answer = save_pipeline(sign_in(who), None if is_new else pipeline, name="Weekly", owner=stranger.pk)
 
     assert errors(answer)
@@ -1094,6 +1137,36 @@ def test_a_new_step_at_a_taken_position_is_a_message(sign_in, pipeline, owner):
     assert list(pipeline.steps.all()) == [first]
 
 
+def test_steps_can_exchange_their_positions(sign_in, pipeline, owner):
+    first, second = (StepFactory(pipeline=pipeline, position=position) for position in (1, 2))
+
+    answer = save_pipeline(
+        sign_in("administrator"),
+        pipeline,
+        name="Nightly",
+        owner=owner.pk,
+        steps=[step(id=first.pk, position="2"), step(id=second.pk, position="1")],
+    )
+
+    assert answer.status_code == 302
+    assert list(pipeline.steps.all()) == [second, first]
+
+
+def test_a_step_can_take_the_position_of_one_that_goes(sign_in, pipeline, owner):
+    first, second = (StepFactory(pipeline=pipeline, position=position) for position in (1, 2))
+
+    answer = save_pipeline(
+        sign_in("administrator"),
+        pipeline,
+        name="Nightly",
+        owner=owner.pk,
+        steps=[step(id=first.pk, position="2"), step(id=second.pk, position="2", DELETE="on")],
+    )
+
+    assert answer.status_code == 302
+    assert [(each.pk, each.position) for each in pipeline.steps.all()] == [(first.pk, 2)]
+
+
 def test_a_forged_management_form_is_a_message(sign_in, pipeline, owner):
     client = sign_in("administrator")
 
@@ -1101,9 +1174,32 @@ def test_a_forged_management_form_is_a_message(sign_in, pipeline, owner):
         assert save_pipeline(client, pipeline, name="Nightly", owner=owner.pk, **fields).status_code < 500
 
 
-# Without a person of our own nothing is recorded, and so nothing is done
+# Two at once
 
 
-def test_an_operator_owns_nothing_that_belongs_to_an_organization(operator):
-    with pytest.raises(PermissionDenied):
-        _ = operator.own_organization
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_take_a_name_at_once_one_gets_it_and_the_other_a_message(administrator):
+    barrier = threading.Barrier(2)
+    answers = []
+
+    def save(client):
+        try:
+            barrier.wait()
+            answers.append(save_group(client))
+        finally:
+            connection.close()
+
+    clients = [Client(), Client()]
+    for client in clients:
+        client.force_login(administrator)
+    threads = [threading.Thread(target=save, args=[client]) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert Group.objects.count() == 1
+    assert [action for action, *_ in recorded()] == ["group.created"]
+    # Saved: to the list. Too late: the form again, or the way back to it.
+    ends = sorted((answer.status_code, answer.headers.get("Location", "")) for answer in answers)
+    assert ends in ([(200, ""), (302, address("group"))], [(302, address("group")), (302, address("group", "add"))])

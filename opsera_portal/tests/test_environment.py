@@ -204,6 +204,7 @@ def test_a_secret_key_that_is_too_short_is_refused_and_not_shown(monkeypatch, tm
         ("DATABASE_URL", "postgras://someone:hunter2@host/name"),
         ("DATABASE_URL", "postgres://someone:hunter2@host:abc/name"),
         ("DATABASE_URL", "sqlite://portal.sqlite3"),
+        ("DATABASE_URL", "sqlite:////dev/null/portal.sqlite3"),
         ("EMAIL_URL", "zzz"),
         ("EMAIL_URL", "smtp://someone:hunter2@host:abc"),
         ("TRUSTED_PROXIES", "foo"),

@@ -73,7 +73,7 @@ def test_each_method_of_each_route_is_an_operation(address, pattern):
 
 
 @EACH_API_VIEW
-def test_no_route_has_a_permission_or_an_authentication_of_its_own(address, pattern, settings):
+def test_no_route_has_a_permission_or_an_authentication_of_its_own(address, pattern):
     view = pattern.callback.cls
 
     assert [cls.__name__ for cls in view.permission_classes] == ["OperationPermission"]
@@ -175,7 +175,10 @@ def filled(pattern, address):
 
 
 def addresses():
-    """Every address outside of the API, ready to be asked for; what answers below Django admin otherwise as one."""
+    """Every address outside of the API, ready to be asked for.
+
+    For the regular expressions with which Django admin catches the rest stands one address that only they match.
+    """
     found = set()
     for address, pattern in EVERYTHING:
         if is_api(address):

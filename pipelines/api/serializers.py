@@ -24,7 +24,9 @@ class PipelineRunBody(PipelineBody):
 
 
 class PipelineListQuery(PageQuery, StrictSerializer):
-    q = serializers.CharField(required=False, max_length=100, help_text="Part of the name or description.")
+    q = serializers.CharField(
+        required=False, allow_blank=True, max_length=100, help_text="Part of the name or description."
+    )
     page_size = serializers.IntegerField(required=False, default=MAX_PAGE_SIZE, min_value=1, max_value=MAX_PAGE_SIZE)
 
 
@@ -70,8 +72,9 @@ class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
 
 
 class StepSerializer(serializers.ModelSerializer[Step]):
-    """A step, without the values of its headers, which may be secrets."""
+    """A step, without its URL's query and the values of its headers, which may be secrets."""
 
+    url = serializers.CharField(source="public_url", read_only=True, help_text="Without its query.")
     header_names = serializers.SerializerMethodField()
 
     class Meta:

@@ -131,7 +131,7 @@ class ExpireTokenBody(StrictSerializer):
 class TokenListQuery(PageQuery, StrictSerializer):
     """The same filters as on the page."""
 
-    q = serializers.CharField(required=False, max_length=100, help_text="Part of the name.")
+    q = serializers.CharField(required=False, allow_blank=True, max_length=100, help_text="Part of the name.")
     state = serializers.ChoiceField(choices=STATE_CHOICES, required=False)
     scope = serializers.ChoiceField(choices=SCOPE_CHOICES, required=False)
     page_size = serializers.IntegerField(required=False, default=100, min_value=1, max_value=MAX_PAGE_SIZE)

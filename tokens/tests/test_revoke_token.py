@@ -66,15 +66,25 @@ def test_a_token_that_expired_by_time_is_left_as_it_is(owner):
 )
 def test_who_may_end_anothers_token(api, client, organization, token, role, may):
     actor = UserFactory(organization=organization, site_role=role)
+    client.force_login(actor)
+    page = client.get(reverse("tokens:token_expire", args=[token.pk]))
+    assert page.status_code == (200 if may else 404)
 
     answer = api.post(f"/api/v1/tokens/{token.pk}/expire", {"reason": "x"}, headers=bearer(TokenFactory(owner=actor)))
 
     assert answer.status_code == (200 if may else 403)
     token.refresh_from_db()
     assert (token.revoked_at is not None) == may
-    client.force_login(actor)
-    page = client.get(reverse("tokens:token_expire", args=[token.pk]))
-    assert page.status_code == (200 if may else 404)
+
+
+def test_the_question_about_a_token_that_has_ended_leads_back_to_the_list(client, owner, token):
+    services.revoke_token(actor=owner, token=token)
+    client.force_login(owner)
+
+    answer = client.get(reverse("tokens:token_expire", args=[token.pk]), follow=True)
+
+    assert answer.redirect_chain == [("/profile/tokens/", 302)]
+    assert "had ended already" in answer.content.decode()
 
 
 def test_a_stranger_ends_nothing(api, client, stranger, token):

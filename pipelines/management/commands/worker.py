@@ -1,17 +1,30 @@
 """The process that executes pipeline runs."""
 
 import fcntl
+import os
+import secrets
 from argparse import ArgumentParser
+from types import FrameType
 from typing import Any
 
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django_tasks_db.compat import DEFAULT_TASK_BACKEND_ALIAS, DEFAULT_TASK_QUEUE_NAME
+from django_tasks_db.management.commands.db_worker import Worker
 
 from pipelines.models import Run
 from pipelines.run_states import RunState
-from pipelines.runner import recover_interrupted_runs
+from pipelines.runner import recover_interrupted_runs, stop_after_step
 from pipelines.tasks import execute_pipeline
+
+
+class StoppingWorker(Worker):
+    """The library's worker, which finishes its task before it stops. Our task may be many runs: it stops at a step."""
+
+    def shutdown(self, signum: int, frame: FrameType | None) -> None:
+        stop_after_step()
+        super().shutdown(signum, frame)
 
 
 class Command(BaseCommand):
@@ -25,7 +38,7 @@ class Command(BaseCommand):
         parser.add_argument("--interval", type=float, default=0.5, help="seconds between looks at the queue")
 
     def handle(self, *args: Any, interval: float, **options: Any) -> None:
-        with open(settings.DATA_DIR / "worker.lock", "w") as lock:
+        with open(os.open(settings.DATA_DIR / "worker.lock", os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -34,7 +47,18 @@ class Command(BaseCommand):
             if settings.REDIS_URL:
                 call_command("rqworker", "default", verbosity=0)
             else:
-                call_command("db_worker", interval=interval, reload=False, startup_delay=False)
+                worker = StoppingWorker(
+                    queue_names=[DEFAULT_TASK_QUEUE_NAME],
+                    interval=interval,
+                    batch=False,
+                    backend_name=DEFAULT_TASK_BACKEND_ALIAS,
+                    startup_delay=False,
+                    max_tasks=None,
+                    worker_id=secrets.token_hex(16),
+                    excluded_queue_names=[],
+                )
+                worker.configure_signals()
+                worker.run()
 
     def _recover(self) -> None:
         interrupted = recover_interrupted_runs()
