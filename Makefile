@@ -20,10 +20,10 @@ run: $(VENV)/.runtime ## Set everything up and serve the portal (DEMO=0: start e
 .PHONY: test
 test: lint chromium newman ## Set everything up and run every check
 	@echo "== Tests on SQLite"
-	@$(BIN)/pytest -n 2 --dist loadgroup
+	@$(BIN)/pytest -n 2 --dist loadfile
 	@if (exec 3<>/dev/tcp/127.0.0.1/5432) 2>/dev/null; then \
 	  echo "== Tests on PostgreSQL"; \
-	  DATABASE_URL="$${TEST_DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres}" $(BIN)/pytest -n 2 --dist loadgroup; \
+	  DATABASE_URL="$${TEST_DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres}" $(BIN)/pytest -n 2 --dist loadfile; \
 	else echo "== Tests on PostgreSQL: skipped, nothing answers on 127.0.0.1:5432"; fi
 
 .PHONY: lint

@@ -5,7 +5,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from opsera_portal.tests.portal import PASSWORD
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("portal")]
+pytestmark = pytest.mark.browser
 
 PAGES = [
     "/",

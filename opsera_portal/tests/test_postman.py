@@ -19,8 +19,6 @@ FOLDER = Path(settings.BASE_DIR) / "docs" / "postman"
 COLLECTION = FOLDER / "opsera-portal.postman_collection.json"
 NEWMAN = FOLDER / "node_modules" / ".bin" / "newman"
 
-pytestmark = pytest.mark.xdist_group("portal")
-
 
 class Session:
     """A browser session as a script would hold one: cookies, and the CSRF token of the page."""

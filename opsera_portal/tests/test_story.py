@@ -13,7 +13,7 @@ from django.contrib.sessions.backends.db import SessionStore
 
 from opsera_portal.tests.portal import PASSWORD
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("portal")]
+pytestmark = pytest.mark.browser
 
 PERSON = "user@demo.example"
 
