@@ -66,7 +66,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start(directory: Path) -> Portal:
+def start(directory: Path, **settings_of_its_own: str) -> Portal:
     database_url = make_database(directory.name)
     port, echo_port = free_port(), free_port()
     environment = {
@@ -79,6 +79,7 @@ def start(directory: Path) -> Portal:
         "PORTAL_DATA_DIR": str(directory / "data"),
         "PORTAL_DEMO_PASSWORD": PASSWORD,
         "SECRET_KEY": settings.SECRET_KEY,
+        **settings_of_its_own,
     }
     if database_url:
         environment["DATABASE_URL"] = database_url
@@ -94,6 +95,12 @@ def start(directory: Path) -> Portal:
     portal = Portal(f"http://127.0.0.1:{port}", directory / "data", database_url, output, process)
     wait_until_ready(portal)
     return portal
+
+
+def answers(port: int) -> bool:
+    """Whether something listens on this port of the machine."""
+    with closing(socket.socket()) as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_until_ready(portal: Portal):
