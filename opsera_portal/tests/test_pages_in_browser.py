@@ -44,6 +44,10 @@ def assert_good(page):
         page.set_viewport_size({"width": width, "height": 800})
         overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert overflow <= 0, f"scrolls sideways at {width} pixels"
+        assert page.evaluate(
+            "[...document.querySelectorAll('.data-table table')]"
+            ".every(table => table.scrollWidth <= table.parentElement.clientWidth)"
+        ), f"a table is cut off at {width} pixels"
 
 
 @pytest.mark.parametrize("path", PAGES)
