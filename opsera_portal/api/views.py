@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.db.models import QuerySet
 from django.http import Http404
 from django_filters import FilterSet
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import NotFound, ParseError, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer, Serializer
@@ -50,6 +50,9 @@ class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
+        if "HTTP_TRANSFER_ENCODING" in request.META and "CONTENT_LENGTH" not in request.META:
+            # WSGI has no body of unknown length: it would be taken for an empty one.
+            raise ParseError("Send the body with its Content-Length, not in chunks.")
         if self.action not in self.actions_with_query:
             self.read_query(NoQuery)
 

@@ -717,3 +717,15 @@ def test_the_log_of_a_pipeline_goes_on_where_the_answer_before_ended(api, owner,
 
     assert (first["count"], second["count"], second["next"]) == (1000, 1, None)
     assert {row["message"] for row in first["data"] + second["data"]} == {str(n) for n in range(1001)}
+
+
+def test_a_body_in_chunks_is_refused_and_not_taken_for_an_empty_one(api, owner):
+    answer = api.generic(
+        "POST",
+        "/api/v1/pipeline/run",
+        headers=bearer(TokenFactory(owner=owner)),
+        HTTP_TRANSFER_ENCODING="chunked",
+    )
+
+    assert answer.status_code == 400
+    assert "Content-Length" in answer.json()["detail"]
