@@ -1,5 +1,8 @@
 """Django's own error handlers: a page for people, a problem document under the API's address."""
 
+import sys
+
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -13,6 +16,7 @@ DETAILS = {
     403: "You may not do this.",
     404: "There is nothing at this address.",
     500: "The portal made a mistake. Nothing of your request is to blame.",
+    503: problems.Unavailable.default_detail,
 }
 
 
@@ -30,9 +34,10 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
     """Without the request's context: what failed may be the database, which the header would ask for the person."""
+    status = 503 if isinstance(sys.exc_info()[1], OperationalError | InterfaceError) else 500
     if is_api(request):
-        return problems.problem_response(request, 500, DETAILS[500])
-    return HttpResponse(render_to_string("500.html"), status=500)
+        return problems.problem_response(request, status, DETAILS[status])
+    return HttpResponse(render_to_string(f"{status}.html"), status=status)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:

@@ -1,0 +1,46 @@
+"""What people see when something is wrong with the portal itself."""
+
+import pytest
+from django.db import connection
+from django.test import Client
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def client():
+    """As a browser: an error is a page, and not an exception in the test."""
+    return Client(raise_request_exception=False)
+
+
+def without_the_table(table):
+    class Away:
+        def __enter__(self):
+            with connection.cursor() as cursor:
+                cursor.execute(f"ALTER TABLE {table} RENAME TO {table}_away")
+
+        def __exit__(self, *error):
+            with connection.cursor() as cursor:
+                cursor.execute(f"ALTER TABLE {table}_away RENAME TO {table}")
+
+    return Away()
+
+
+def test_a_page_without_its_database_is_a_page_all_the_same(client, owner):
+    client.force_login(owner)
+    with without_the_table("django_session"):
+        answer = client.get("/profile/tokens/")
+
+    assert answer.status_code in {500, 503}
+    assert "<h1" in answer.content.decode()
+    assert "Traceback" not in answer.content.decode()
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL calls a missing table another kind of error")
+def test_a_database_that_cannot_be_used_is_503(client, owner):
+    client.force_login(owner)
+    with without_the_table("tokens_token"):
+        page, api = client.get("/profile/tokens/"), client.get("/api/v1/tokens")
+
+    assert (page.status_code, api.status_code) == (503, 503)
+    assert api.json()["code"] == "unavailable"
