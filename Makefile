@@ -32,7 +32,7 @@ lint: $(VENV)/.development ## Style, types, templates and Django's own checks, w
 	@echo "== Types"; $(BIN)/mypy --no-error-summary .
 	@echo "== Templates"; $(BIN)/djlint --quiet --check --lint templates
 	@echo "== Migrations"; $(CHECKED) makemigrations --check --dry-run --verbosity 0
-	@echo "== Deployment"; PORTAL_URL=https://portal.example.com $(CHECKED) check --deploy --fail-level WARNING
+	@echo "== Deployment"; PORTAL_URL=https://portal.example.com TRUSTED_PROXIES=127.0.0.1 $(CHECKED) check --deploy --fail-level WARNING
 	@echo "== API schema"; $(CHECKED) spectacular --validate --fail-on-warn --file /dev/null
 	@echo "== Postman collection"; $(CHECKED) postman_collection | diff -q - $(COLLECTION) > /dev/null \
 	  || { echo "The collection is not that of the schema: run make postman"; exit 1; }

@@ -141,6 +141,10 @@ class User(AbstractBaseUser):
         return self.may(Ability.READ_LOGS)
 
     @property
+    def may_change_by_token(self) -> bool:
+        return self.may(Ability.CHANGE_BY_TOKEN)
+
+    @property
     def may_read_organization_tokens(self) -> bool:
         return self.may(Ability.READ_TOKENS)
 

@@ -32,6 +32,7 @@ class Ability(Enum):
     USE_PIPELINES = "Run pipelines, as far as their access rules allow."
     EDIT_ALL_PIPELINES = "Edit steps and access rules of every pipeline."
     OWN_TOKENS = "Make access tokens and read their log."
+    CHANGE_BY_TOKEN = "Change things with a token, as far as its scopes allow."  # noqa: S105
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class RoleDescription:
     abilities: frozenset[Ability]
 
 
-_EVERYONE = frozenset({Ability.OWN_TOKENS})
+_READS = frozenset({Ability.OWN_TOKENS})
+_EVERYONE = _READS | {Ability.CHANGE_BY_TOKEN}
 _READERS = frozenset({Ability.READ_USERS, Ability.READ_LOGS, Ability.READ_TOKENS, Ability.SEE_ALL_PIPELINES})
 
 ROLES: dict[SiteRole, RoleDescription] = {
@@ -63,7 +65,7 @@ ROLES: dict[SiteRole, RoleDescription] = {
         _EVERYONE | {Ability.CREATE_PIPELINES, Ability.USE_PIPELINES},
     ),
     SiteRole.GUEST: RoleDescription(
-        "Sees what a User sees and changes nothing. Tokens of a Guest can only read.", _EVERYONE
+        "Sees what a User sees and changes nothing. Tokens of a Guest can only read.", _READS
     ),
     SiteRole.SECURITY_MANAGER: RoleDescription(
         "Reads everything in the organization and may expire anyone's token.",

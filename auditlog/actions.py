@@ -7,6 +7,7 @@ from django.http import HttpRequest
 
 from auditlog.actions_list import Action, ActionType
 from auditlog.models import Activity
+from opsera_portal.request_context import token_in_use
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -34,7 +35,7 @@ def record(
     if actor is None or actor.pk is None or target is None or target.pk is None:
         raise ValueError("An action is recorded with its actor and its target.")
     organization = getattr(target, "organization", None) or actor.organization
-    token = getattr(getattr(request, "token_use", None), "token", None)
+    token = token_in_use(request)
     return Activity.objects.create(
         actor=actor,
         actor_public_id=actor.pk,

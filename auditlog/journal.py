@@ -6,10 +6,12 @@ entry is on disk, or raises what the database raised. `docs/authentication-log.m
 
 import time
 import uuid
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
@@ -39,7 +41,12 @@ class OpenUse:
     ip: str | None
     user_agent: str
     token: "Token | None" = None
+    was_looked_at: bool = False
     _clock: float = field(default_factory=time.perf_counter)
+    # What `begin_change` opens: a transaction for change and entry, and inside of it one for the change alone.
+    whole: ExitStack = field(default_factory=ExitStack)
+    view: ExitStack = field(default_factory=ExitStack)
+    may_change: bool = False
 
     @classmethod
     def begin(cls, request: HttpRequest) -> "OpenUse":
@@ -51,6 +58,22 @@ class OpenUse:
             ip=request.client_address,  # type: ignore[attr-defined]
             user_agent=request_context.user_agent(request),
         )
+
+    def begin_change(self) -> None:
+        """From here on, what is changed is committed together with the entry of this use, or not at all.
+
+        Called when the token is checked and the body is there: on SQLite the transaction holds the one write lock, for
+        which neither strangers nor slow callers may make anyone wait.
+        """
+        self.whole.enter_context(transaction.atomic())
+        self.view.enter_context(transaction.atomic())
+        self.may_change = True
+
+    def end_change(self, *, keep: bool) -> None:
+        """Ends the change. The entry that tells of a refusal stays although what the view began goes."""
+        if self.may_change and not keep:
+            transaction.set_rollback(True)
+        self.view.close()
 
     def duration_ms(self) -> int:
         return round((time.perf_counter() - self._clock) * 1000)
@@ -64,7 +87,7 @@ def commit(use: OpenUse, *, status: int, code: str | None) -> TokenUse:
     token = use.token
     if token is None:
         raise ValueError("Only the use of a genuine token is logged.")
-    entry = TokenUse.objects.create(
+    entry = TokenUse(
         request_id=use.request_id,
         at=use.at,
         token=token,
@@ -84,7 +107,12 @@ def commit(use: OpenUse, *, status: int, code: str | None) -> TokenUse:
         user_agent=use.user_agent,
         duration_ms=use.duration_ms(),
     )
-    token.mark_used(at=use.at, ip=use.ip)
+    if not token.last_use_is_stale(use.at):
+        entry.save(force_insert=True)
+        return entry
+    with transaction.atomic():
+        entry.save(force_insert=True)
+        token.mark_used(at=use.at, ip=use.ip)
     return entry
 
 

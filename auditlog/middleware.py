@@ -3,17 +3,18 @@
 This is the only place that knows that uses are logged: views and services know nothing of it.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable
 
-from django.db import DatabaseError, InterfaceError, transaction
+from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.urls import Resolver404, resolve
+from rest_framework.exceptions import APIException
+from rest_framework.views import APIView
 
 from auditlog import journal
 from opsera_portal.api import problems
-from opsera_portal.api.operations import operation_of
 from opsera_portal.request_context import is_api
 
 logger = logging.getLogger(__name__)
@@ -25,8 +26,8 @@ class TokenUseMiddleware:
     """Opens a use, lets the request be answered, and hands the finished use to the journal.
 
     A request that only reads is answered first and its entry committed alone. For one that may change something, view
-    and entry share one transaction: both are committed or neither is. If the entry cannot be written the answer is
-    thrown away, and 503 says that nothing was changed.
+    and entry share one transaction, which the view's base class begins (`OpenUse.begin_change`): both are committed or
+    neither is. If the entry cannot be written the answer is thrown away, and 503 says that nothing was changed.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -38,41 +39,22 @@ class TokenUseMiddleware:
         use = journal.OpenUse.begin(request)
         request.token_use = use  # type: ignore[attr-defined]
         try:
-            if _may_change_something(request):
-                return self._answer_and_log_together(request, use)
-            return self._answer_then_log(request, use)
+            with use.whole, use.view:
+                response = self.get_response(request)
+                use.end_change(keep=response.status_code < 400)
+                if not use.was_looked_at:
+                    _look_at_the_token(request)
+                if use.token is not None:
+                    code = getattr(response, "problem_code", None)
+                    journal.commit(use, status=response.status_code, code=code)
         except (DatabaseError, InterfaceError) as error:
             logger.error("The use of a token could not be logged, request %s: %s", use.request_id, error)
             return problems.problem_response(request, 503, problems.Unavailable.default_detail)
-
-    def _answer_then_log(self, request: HttpRequest, use: journal.OpenUse) -> HttpResponseBase:
-        response = self.get_response(request)
-        _commit(use, response)
-        return response
-
-    def _answer_and_log_together(self, request: HttpRequest, use: journal.OpenUse) -> HttpResponseBase:
-        with transaction.atomic():
-            with transaction.atomic():
-                response = self.get_response(request)
-                if response.status_code >= 400:
-                    # What the view began goes; the entry that tells of the refusal stays.
-                    transaction.set_rollback(True)
-            _commit(use, response)
         return response
 
 
-def _commit(use: journal.OpenUse, response: HttpResponseBase) -> None:
-    if use.token is not None:
-        journal.commit(use, status=response.status_code, code=getattr(response, "problem_code", None))
-
-
-def _may_change_something(request: HttpRequest) -> bool:
-    """Whether this request needs a transaction of its own. Several published operations are POSTs that only read."""
-    if request.method in {"GET", "HEAD", "OPTIONS"}:
-        return False
-    try:
-        callback = resolve(request.path_info).func
-    except Resolver404:
-        return False
-    operation = operation_of(getattr(callback, "cls", None), getattr(callback, "actions", None), request.method or "")
-    return operation is None or not operation.only_reads
+def _look_at_the_token(request: HttpRequest) -> None:
+    """For a request that was answered before any view saw it (a wrong host, a body that is too large): its use is
+    logged all the same, if the token is genuine."""
+    with contextlib.suppress(APIException):
+        APIView().initialize_request(request).user  # noqa: B018  (looking is what authenticates)

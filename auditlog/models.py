@@ -8,6 +8,10 @@ from django.utils import timezone
 
 from auditlog.actions_list import Action, ActionType
 from auditlog.querysets import ActivityQuerySet, TokenUseQuerySet
+from opsera_portal.keyset import Keyset
+
+# The order in which both logs are read, on pages and by the API.
+NEWEST_FIRST = Keyset(("at", "id"))
 
 
 class LogEntry(models.Model):

@@ -3,13 +3,10 @@ from typing import Any
 from django.db.models import QuerySet
 
 from auditlog.filters import ActivityFilter, TokenUseFilter
-from auditlog.models import Activity, TokenUse
+from auditlog.models import NEWEST_FIRST, Activity, TokenUse
 from auditlog.tables import ActivityTable, OrganizationTokenUseTable, TokenUseTable
-from opsera_portal.keyset import Keyset
 from opsera_portal.pages.tabs import ORGANIZATION_TABS, PROFILE_TABS
 from opsera_portal.pages.views import KeysetTableMixin, MemberPageMixin, TabsMixin
-
-NEWEST_FIRST = Keyset(("at", "id"))
 
 
 class TokenUseListView(TabsMixin, MemberPageMixin, KeysetTableMixin):

@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
     from accounts.models import User
+    from auditlog.journal import OpenUse
+    from tokens.models import Token
 
 USER_AGENT_MAX_LENGTH = 256
 TARGET_MAX_LENGTH = 512
 
+# A JWT, or what is left of one that was cut: its header and its payload are JSON objects in base64url.
+_JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,2}")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -51,6 +55,18 @@ def person_of(request: "HttpRequest | Request") -> "User":
     return cast("User", request.user)
 
 
+def use_of(request: HttpRequest) -> "OpenUse":
+    """The use of a token that the middleware opened for this request. Fails where none was: nothing goes unlogged."""
+    use: OpenUse = request.token_use  # type: ignore[attr-defined]
+    return use
+
+
+def token_in_use(request: HttpRequest | None) -> "Token | None":
+    """The genuine token that this request was made with; none in a browser session and outside of requests."""
+    use: OpenUse | None = getattr(request, "token_use", None)
+    return use.token if use else None
+
+
 def client_address(request: HttpRequest) -> str | None:
     """The address of the caller: the peer's, unless the peer is one of our proxies.
 
@@ -69,18 +85,23 @@ def client_address(request: HttpRequest) -> str | None:
 
 def user_agent(request: HttpRequest) -> str:
     """The caller's name for itself, cut, and on one line whatever was sent."""
-    return printable(request.META.get("HTTP_USER_AGENT", ""))[:USER_AGENT_MAX_LENGTH]
+    return without_tokens(printable(request.META.get("HTTP_USER_AGENT", "")))[:USER_AGENT_MAX_LENGTH]
 
 
 def target(request: HttpRequest) -> str:
     """The path that was asked for, percent-encoded, without the query string."""
-    return escape_uri_path(request.path)[:TARGET_MAX_LENGTH]
+    return without_tokens(escape_uri_path(request.path))[:TARGET_MAX_LENGTH]
 
 
 def printable(text: str) -> str:
     """``text`` without anything that could start a new line or hide in a terminal, a CSV or a page."""
     clean = _CONTROL_CHARACTERS.sub(" ", text)
     return clean.encode("utf-8", "replace").decode()
+
+
+def without_tokens(text: str) -> str:
+    """``text`` with "[token]" for each token in it: a token pasted into the wrong place must not be kept there."""
+    return _JWT.sub("[token]", text)
 
 
 def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -26,11 +26,16 @@ _public = urlsplit(PORTAL_URL)
 _https = _public.scheme == "https"
 _loopback = _public.hostname in {"127.0.0.1", "localhost", "::1"}
 
+TRUSTED_PROXIES = environment.networks("TRUSTED_PROXIES")
+if _https and not TRUSTED_PROXIES:
+    raise ImproperlyConfigured(
+        "PORTAL_URL is https, so a proxy in front of the portal must speak TLS: name its address in TRUSTED_PROXIES."
+    )
+
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"] if _loopback else [str(_public.hostname)]
 ROOT_URLCONF = "opsera_portal.urls"
 WSGI_APPLICATION = "opsera_portal.wsgi.application"
-TRUSTED_PROXIES = environment.networks("TRUSTED_PROXIES")
 
 # What it is made of
 
@@ -62,11 +67,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "opsera_portal.request_context.RequestContextMiddleware",
+    "auditlog.middleware.TokenUseMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
-    "opsera_portal.request_context.RequestContextMiddleware",
+    "opsera_portal.pages.middleware.BodyLimitMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "auditlog.middleware.TokenUseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -203,7 +209,8 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 # The browser
 
 SECURE_SSL_REDIRECT = _https
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+# The API refuses what comes in clear, and the refusal stands in the log.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^api/v1"]
 SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60 if _https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = _https
 SECURE_HSTS_PRELOAD = _https

@@ -14,6 +14,7 @@ from django.db import IntegrityError, transaction
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from opsera_portal.request_context import without_tokens
 from pipelines import http_step
 from pipelines.models import Run, RunLogLine, StepRun
 from pipelines.run_states import RunOutcome, RunState, StepState
@@ -128,7 +129,7 @@ def _end_step(
         )
         _log(run, step.method.lower(), state, message, step)
         if answer and answer.body:
-            _log(run, "answer", state, answer.body, step)
+            _log(run, "answer", state, without_tokens(answer.body), step)
     return state == StepState.SUCCESS
 
 

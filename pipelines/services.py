@@ -6,6 +6,7 @@ from django.http import HttpRequest
 
 from accounts.models import User
 from auditlog.actions import Action, record
+from opsera_portal.request_context import token_in_use
 from pipelines.access import PipelineAction, may
 from pipelines.models import Pipeline, Run, RunLogLine, StepRun
 
@@ -26,7 +27,7 @@ def start_run(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = 
     """
     if not may(actor, PipelineAction.RUN, pipeline):
         raise NotAllowed
-    token = getattr(getattr(request, "token_use", None), "token", None)
+    token = token_in_use(request)
     with transaction.atomic():
         Pipeline.objects.filter(pk=pipeline.pk).update(run_count=F("run_count") + 1)
         pipeline.refresh_from_db(fields=["run_count"])

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
 from opsera_portal.api.problems import TokenRefused, bearer_challenge
+from opsera_portal.request_context import use_of
 from tokens import jwt
 from tokens.models import Token
 
@@ -37,11 +38,12 @@ class AccessTokenAuthentication(JWTAuthentication):
         header = request.META.get("HTTP_AUTHORIZATION")
         if header is None:
             return None
+        use = use_of(request._request)
+        use.was_looked_at = True
         encoded = _bearer(request._request, header)
         claims = _genuine(request._request, encoded)
         token = _known(request._request, claims)
-        if use := getattr(request._request, "token_use", None):
-            use.token = token
+        use.token = token
         _check_in_time(token, claims)
         _check_owner(token)
         _check_not_revoked(token)
@@ -61,7 +63,7 @@ def _bearer(request: HttpRequest, header: str) -> str:
     """
     match = _CREDENTIALS.fullmatch(header.strip())
     if match is None:
-        raise _not_genuine(request, "a header that is not one bearer token", error="invalid_request")
+        raise _not_genuine(request, "a header that is not one bearer token")
     return match[1]
 
 
@@ -112,7 +114,7 @@ def _check_policy(token: Token) -> None:
         )
 
 
-def _not_genuine(request: HttpRequest, why: str, *, error: str = "invalid_token") -> TokenRefused:
+def _not_genuine(request: HttpRequest, why: str) -> TokenRefused:
     """Counted and told in the server's own log, without the token: no stranger can fill a person's log."""
     logger.warning(
         "Refused a token that is not genuine: %s; from %s, request %s, number %d since the start of this process",
@@ -121,4 +123,4 @@ def _not_genuine(request: HttpRequest, why: str, *, error: str = "invalid_token"
         getattr(request, "request_id", None),
         next(_not_genuine_since_start),
     )
-    return TokenRefused("invalid_token", "The token is not valid.", error=error)
+    return TokenRefused("invalid_token", "The token is not valid.")

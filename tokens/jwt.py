@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import jwt as pyjwt
 from django.conf import settings
+from django.views.decorators.debug import sensitive_variables
 from jwt.utils import base64url_decode, base64url_encode
 from rest_framework_simplejwt.exceptions import TokenBackendError
 from rest_framework_simplejwt.tokens import Token as BaseToken
@@ -72,6 +73,7 @@ class AccessToken(BaseToken):
         """Nothing of simplejwt's own: its check of ``exp`` would hide genuine tokens that have ended from their log."""
 
 
+@sensitive_variables()
 def encode(token: "Token") -> tuple[str, str]:
     """The signed JWT for a token's metadata, and the id of the key that signed it."""
     access_token = AccessToken()

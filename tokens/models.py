@@ -118,9 +118,11 @@ class Token(models.Model):
             return TokenState.PENDING
         return TokenState.ACTIVE if self.fits_policy else TokenState.BLOCKED_BY_POLICY
 
+    def last_use_is_stale(self, at: datetime) -> bool:
+        """Whether a use at this moment is to be noted; it is at most once a minute."""
+        return self.last_used_at is None or at - self.last_used_at >= LAST_USED_RESOLUTION
+
     def mark_used(self, *, at: datetime, ip: str | None) -> None:
-        """Notes the use, at most once a minute; of several requests at once one writes."""
-        if self.last_used_at is not None and at - self.last_used_at < LAST_USED_RESOLUTION:
-            return
+        """Notes the use; of several requests at once one writes."""
         stale = Q(last_used_at__isnull=True) | Q(last_used_at__lte=at - LAST_USED_RESOLUTION)
         Token.objects.filter(stale, pk=self.pk).update(last_used_at=at, last_used_ip=ip)

@@ -5,11 +5,13 @@ from datetime import datetime, timedelta
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import User
 from accounts.roles import Ability
 from auditlog.actions import Action, record
 from opsera_portal.api import scopes
+from opsera_portal.request_context import without_tokens
 from tokens import jwt
 from tokens.lifetimes import check_expiry, now_in_seconds
 from tokens.models import Token
@@ -81,6 +83,7 @@ def issue_token(
     return token
 
 
+@sensitive_variables()
 def reveal_token(*, actor: User, token: Token, request: HttpRequest | None = None) -> tuple[Token, str]:
     """Signs the token and marks it shown, in one conditional update: of any number of requests one succeeds.
 
@@ -105,6 +108,16 @@ def reveal_token(*, actor: User, token: Token, request: HttpRequest | None = Non
     return token, signed_jwt
 
 
+@sensitive_variables()
+def issue_and_reveal_token(
+    *, actor: User, name: str, chosen: list[scopes.Scope], expires_at: datetime, request: HttpRequest | None = None
+) -> tuple[Token, str]:
+    """Both in one transaction, for an answer that shows the token at once. Raises what the two raise."""
+    with transaction.atomic():
+        token = issue_token(actor=actor, name=name, chosen=chosen, expires_at=expires_at, request=request)
+        return reveal_token(actor=actor, token=token, request=request)
+
+
 def revoke_token(*, actor: User, token: Token, reason: str = "", request: HttpRequest | None = None) -> Token:
     """Ends a token now, for good. A request that starts after this has returned is refused.
 
@@ -114,13 +127,14 @@ def revoke_token(*, actor: User, token: Token, reason: str = "", request: HttpRe
     if not Token.objects.revocable_by(actor).filter(pk=token.pk).exists():
         raise NotAllowed
     now = timezone.now()
+    reason = without_tokens(reason.strip())
     with transaction.atomic():
         ended = Token.objects.filter(not_ended(now), pk=token.pk).update(
-            revoked_at=now, revoked_by=actor, revoke_reason=reason.strip(), live_name_key=None
+            revoked_at=now, revoked_by=actor, revoke_reason=reason, live_name_key=None
         )
         if not ended:
             raise AlreadyEnded
-        record(actor=actor, action=Action.TOKEN_REVOKED, target=token, request=request, reason=reason.strip())
+        record(actor=actor, action=Action.TOKEN_REVOKED, target=token, request=request, reason=reason)
     token.refresh_from_db()
     return token
 

@@ -20,9 +20,8 @@ from django_tables2 import SingleTableMixin
 from accounts.models import User
 from accounts.roles import Ability
 from auditlog.filters import OneTokenUseFilter
-from auditlog.models import TokenUse
+from auditlog.models import NEWEST_FIRST, TokenUse
 from auditlog.tables import OneTokenUseTable
-from auditlog.views import NEWEST_FIRST
 from opsera_portal.api import scopes
 from opsera_portal.api.operations import routes
 from opsera_portal.pages.tabs import ORGANIZATION_TABS, PROFILE_TABS
@@ -88,7 +87,7 @@ class TokenRevealView(MemberPageMixin, View):
 
     http_method_names = ["get", "head", "options"]
 
-    @method_decorator(sensitive_variables("signed_jwt"))
+    @method_decorator(sensitive_variables())
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
         token = get_object_or_404(Token.objects.visible_to(self.person).for_token_table(), pk=pk)
         if is_look_ahead(request):
@@ -256,7 +255,7 @@ def scope_cards(form: TokenForm, user: User) -> list[dict[str, Any]]:
     cards = []
     for scope in scopes.SCOPES:
         opened = [operation for operation in operations if scope in operation.scopes]
-        usable = [operation for operation in opened if operation.role_allows(user)]
+        usable = [operation for operation in opened if operation.is_open_to_token_of(user)]
         cards.append(
             {
                 "id": scope.id,
@@ -279,7 +278,7 @@ def what_it_can_do(token: Token) -> list[dict[str, Any]]:
         operation = route.operation
         if operation.is_closed_to_tokens:
             continue
-        opens, allows = operation.is_open_to(granted), operation.role_allows(token.owner)
+        opens, allows = operation.is_open_to(granted), operation.is_open_to_token_of(token.owner)
         rows.append(
             {
                 "label": operation.label,

@@ -19,6 +19,7 @@ CREATE_PIPELINES     yes            yes         yes   -      -                 -
 USE_PIPELINES        yes            yes         yes   -      -                 -
 EDIT_ALL_PIPELINES   yes            yes         -     -      -                 -
 OWN_TOKENS           yes            yes         yes   yes    yes               yes
+CHANGE_BY_TOKEN      yes            yes         yes   -      yes               yes
 """
 HEAD, *ROWS = [line.split() for line in TABLE.strip().splitlines()]
 CELLS = [

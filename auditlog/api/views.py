@@ -17,13 +17,11 @@ from auditlog.api.serializers import (
     TokenUseSerializer,
 )
 from auditlog.filters import ActivityFilter, OneTokenUseFilter, TokenUseFilter
-from auditlog.models import Activity, TokenUse
+from auditlog.models import NEWEST_FIRST, Activity, TokenUse
 from opsera_portal.api.operations import READ_LOGS, Operation
 from opsera_portal.api.paging import page_response
 from opsera_portal.api.views import ApiViewSet
-from opsera_portal.keyset import Keyset
 
-NEWEST_FIRST = Keyset(("at", "id"))
 DEFAULT_SPAN = timedelta(days=7)
 
 

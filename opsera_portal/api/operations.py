@@ -41,6 +41,13 @@ class Operation:
     def is_open_to(self, scopes: frozenset[Scope]) -> bool:
         return self.any_token or not scopes.isdisjoint(self.scopes)
 
+    def is_open_to_token_of(self, owner: Any) -> bool:
+        """Whether the owner's site role lets a token of theirs do this, whatever its scopes.
+
+        Tokens of a Guest only read, although a Guest who is signed in may, for example, expire a token of their own.
+        """
+        return self.role_allows(owner) and (self.only_reads or self.any_token or owner.may_change_by_token)
+
     @property
     def is_closed_to_tokens(self) -> bool:
         return not self.any_token and not self.scopes

@@ -28,9 +28,12 @@ class OperationPermission(BasePermission):
         if getattr(request.user, "organization_id", None) is None:
             raise Forbidden("Operators of the installation belong to no organization and have nothing here.")
         token: Any = request.auth
-        if token is not None:
+        if token is None:
+            allowed = operation.role_allows(request.user)
+        else:
             self._check_scopes(operation, scopes.parse(token.scope))
-        if not operation.role_allows(request.user):
+            allowed = operation.is_open_to_token_of(request.user)
+        if not allowed:
             raise Forbidden
         return True
 

@@ -18,6 +18,10 @@ from opsera_portal.api.scopes import Scope
 
 logger = logging.getLogger(__name__)
 
+# What is raised when the database cannot be reached or written. InternalError is what PostgreSQL's driver raises when
+# the server takes no writes, as after a failover.
+DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
+
 REALM = "Opsera Portal API"
 CONTENT_TYPE = "application/problem+json"
 
@@ -112,9 +116,9 @@ class TokenRefused(exceptions.AuthenticationFailed):
     for any other it is ``invalid_token`` and tells nothing.
     """
 
-    def __init__(self, code: str, detail: str, *, error: str = "invalid_token") -> None:
+    def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail, code)
-        self.authenticate = bearer_challenge(error=error, description=detail)
+        self.authenticate = bearer_challenge(error="invalid_token", description=detail)
 
 
 def bearer_challenge(*, error: str = "", description: str = "", scope: str = "") -> str:
@@ -196,8 +200,7 @@ def _as_api_exception(error: Exception) -> exceptions.APIException | None:
         return ContentTooLarge()
     if isinstance(error, SuspiciousOperation | UnreadablePostError):
         return Problem()
-    # InternalError is what PostgreSQL's driver raises when the server takes no writes, as after a failover.
-    if isinstance(error, OperationalError | InterfaceError | InternalError):
+    if isinstance(error, DATABASE_AWAY):
         logger.error("The database cannot be reached or written: %s", error)
         return Unavailable()
     return None

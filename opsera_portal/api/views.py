@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.conf import settings
 from django.db.models import QuerySet
 from django.http import Http404
 from django_filters import FilterSet
@@ -15,7 +16,7 @@ from rest_framework.viewsets import GenericViewSet
 from opsera_portal.api.operations import Operation
 from opsera_portal.api.problems import Forbidden
 from opsera_portal.api.serializers import StrictSerializer
-from opsera_portal.request_context import person_of
+from opsera_portal.request_context import person_of, use_of
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -33,6 +34,9 @@ class AuthenticatedFirst(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         self.perform_authentication(request)
+        if settings.SECURE_SSL_REDIRECT and not request.is_secure():
+            # A redirect would hide from the caller that the token has crossed the network in clear.
+            raise Forbidden("Use https. What was sent in clear must be taken for lost: expire the token.")
         super().initial(request, *args, **kwargs)
 
 
@@ -55,6 +59,10 @@ class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):
             raise ParseError("Send the body with its Content-Length, not in chunks.")
         if self.action not in self.actions_with_query:
             self.read_query(NoQuery)
+        operation = self.operations.get(self.action)
+        if request.auth is not None and operation is not None and not operation.only_reads:
+            request.data  # noqa: B018  (the body is here, and can be read, before anything waits for this request)
+            use_of(request._request).begin_change()
 
     @property
     def person(self) -> "User":

@@ -2,7 +2,6 @@
 
 import sys
 
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -15,6 +14,7 @@ DETAILS = {
     400: "The request cannot be understood.",
     403: "You may not do this.",
     404: "There is nothing at this address.",
+    413: problems.ContentTooLarge.default_detail,
     500: "The portal made a mistake. Nothing of your request is to blame.",
     503: problems.Unavailable.default_detail,
 }
@@ -34,10 +34,17 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
     """Without the request's context: what failed may be the database, which the header would ask for the person."""
-    status = 503 if isinstance(sys.exc_info()[1], OperationalError | InterfaceError) else 500
+    status = 503 if isinstance(sys.exc_info()[1], problems.DATABASE_AWAY) else 500
     if is_api(request):
         return problems.problem_response(request, status, DETAILS[status])
     return HttpResponse(render_to_string(f"{status}.html"), status=status)
+
+
+def content_too_large(request: HttpRequest) -> HttpResponseBase:
+    """Without the request's context, like the other page that is answered before there is a session."""
+    if is_api(request):
+        return problems.problem_response(request, 413, DETAILS[413])
+    return HttpResponse(render_to_string("413.html"), status=413)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:

@@ -1,14 +1,32 @@
-"""Pages for signed-in people are nobody else's: no cache keeps them."""
+"""What holds for every page: how much may be sent, and that no cache keeps what only one person may see."""
 
 from collections.abc import Callable
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+
+from opsera_portal.pages import errors
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
+class BodyLimitMiddleware:
+    """Refuses a body that is too large before any of it is read, on pages and in the API."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if length.isdecimal() and int(length[:20]) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
+            return self.get_response(request)
+        return errors.content_too_large(request)
+
+
 class PrivatePagesMiddleware:
+    """Pages for signed-in people, and answers to tokens, are nobody else's: no cache keeps them."""
+
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 

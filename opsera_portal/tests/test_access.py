@@ -8,7 +8,10 @@ The tables are the specification; read them row by row. What is asked for belong
 import json
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import get_resolver
+from django.utils import timezone
 
 from accounts.roles import SiteRole
 from accounts.tests.factories import OperatorFactory, UserFactory
@@ -253,3 +256,27 @@ def test_no_page_is_missing_here():
 
     walk(get_resolver().url_patterns)
     assert pages - {"/favicon.ico", "/robots.txt"} == {path for _, path in asked(PAGES)} - {"/admin/"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        pytest.param(route.method, route.path.removeprefix("/api/v1").replace("<uuid:pk>", "{token}"), id=route.path)
+        for route in routes()
+        if route.operation.only_reads
+    ],
+)
+def test_what_is_said_to_read_only_reads(api, administrator, method, path):
+    """On this word depends that a change and its entry in the log share a transaction."""
+    pipeline = PipelineFactory(owner=administrator)
+    StepFactory(pipeline=pipeline)
+    RunFactory(pipeline=pipeline, number=1)
+    token = TokenFactory(owner=administrator, last_used_at=timezone.now(), last_used_ip="127.0.0.1")
+    things = {"token": token, "pipeline": pipeline}
+
+    with CaptureQueriesContext(connection) as captured:
+        assert send(api, method, path, things, bearer(token)).status_code == 200
+
+    writes = [query["sql"] for query in captured if not query["sql"].startswith("SELECT")]
+    assert len(writes) == 1
+    assert writes[0].startswith('INSERT INTO "auditlog_tokenuse"')

@@ -217,7 +217,7 @@ def test_the_list_costs_one_query_however_many_rows(owner, rows, django_assert_n
     caller = As(owner)
 
     # The token, the list, the entry in the log, the token's last use.
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(6):
         assert caller.get(LIST).json()["count"] == rows
 
 
@@ -417,11 +417,12 @@ def test_logs_refuse_a_cursor_that_they_did_not_make(as_owner, pipeline):
 @pytest.mark.parametrize(
     ("url", "queries"),
     [
-        # The token, the pipeline, what is asked for, the entry in the log, the token's last use.
-        (STATUS, 5),
+        # The token, the pipeline, what is asked for; and in a transaction of their own (begin, end) the entry in the
+        # log and the token's last use.
+        (STATUS, 7),
         # What is asked for: the steps, the latest run, its steps.
-        (SUMMARY, 7),
-        (LOGS, 5),
+        (SUMMARY, 9),
+        (LOGS, 7),
     ],
 )
 def test_answers_about_one_pipeline_cost_the_same_with_few_and_with_many_rows(

@@ -2,7 +2,10 @@
 
 from typing import Any, ClassVar
 
+from django.utils.decorators import method_decorator
+from django.views.decorators.debug import sensitive_variables
 from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -29,6 +32,7 @@ from tokens.api.serializers import (
     TokenSerializer,
 )
 from tokens.filters import OrganizationTokenFilter, TokenFilter
+from tokens.lifetimes import InvalidExpiry
 from tokens.models import Token
 
 NEWEST_FIRST = Keyset(("created_at", "id"))
@@ -84,12 +88,13 @@ class TokenViewSet(ApiViewSet):
         return token_use_page(self, TokenUse.objects.of(self.person).filter(token_public_id=token.pk))
 
     @extend_schema(operation_id="token_create", request=IssueTokenBody, responses={201: IssuedTokenSerializer})
+    @method_decorator(sensitive_variables())
     def create(self, request: Request) -> Response:
         """Makes a token and shows it, this once. For a person in a browser session; no token makes a token."""
         body = IssueTokenBody(data=request.data, context={"owner": self.person})
         body.is_valid(raise_exception=True)
         try:
-            token = services.issue_token(
+            token, signed_jwt = services.issue_and_reveal_token(
                 actor=self.person,
                 name=body.validated_data["name"],
                 chosen=body.validated_data["scopes"],
@@ -98,7 +103,8 @@ class TokenViewSet(ApiViewSet):
             )
         except services.TokenNameTaken:
             raise Conflict("One of your live tokens has this name already.", "name_taken") from None
-        token, signed_jwt = services.reveal_token(actor=self.person, token=token, request=request._request)
+        except (services.CannotBeRevealed, InvalidExpiry):
+            raise ValidationError({"expires_at": ["The token would end before it can be shown."]}) from None
         answer = {**TokenSerializer(token).data, "token": signed_jwt}
         return Response(answer, status=201, headers={"Cache-Control": "no-store"})
 

@@ -1,8 +1,13 @@
 """The API's doors to tokens: what the access tables do not say."""
 
+from datetime import UTC, datetime
+
 import pytest
+import time_machine
+from django.db.models.signals import post_save
 from rest_framework.test import APIClient
 
+from accounts.roles import SiteRole
 from auditlog.models import Activity
 from tokens import jwt
 from tokens.models import Token
@@ -170,3 +175,34 @@ def test_a_wrong_reason_ends_nothing(api, owner, reason):
     assert answer.status_code == 400
     token.refresh_from_db()
     assert token.revoked_at is None
+
+
+def test_a_token_that_would_end_before_it_is_shown_is_not_made(session):
+    start = datetime(2026, 11, 23, 12, 0, 0, 900_000, tzinfo=UTC)
+    with time_machine.travel(start, tick=False) as clock:
+        # The clock goes on between the check of the form and the signing, as it may on a slow machine.
+        def later(sender, **kwargs):
+            clock.shift(1)
+
+        post_save.connect(later, sender=Token)
+        try:
+            answer = session.post(TOKENS, {"name": "n", "scopes": ["api"], "expires_at": "2026-11-23T12:00:01Z"})
+        finally:
+            post_save.disconnect(later, sender=Token)
+
+    assert answer.status_code == 400
+    assert "expires_at" in answer.json()["errors"]
+    assert not Token.objects.exists()
+
+
+def test_tokens_of_a_guest_only_read(api, client, owner):
+    owner.site_role = SiteRole.GUEST
+    owner.save()
+    token, other = TokenFactory(owner=owner, scope="api"), TokenFactory(owner=owner)
+
+    assert api.get(TOKENS, headers=bearer(token)).status_code == 200
+    assert api.post(f"{TOKENS}/{other.pk}/expire", headers=bearer(token)).status_code == 403
+    client.force_login(owner)
+    rows = client.get(f"/profile/tokens/{token.pk}/").context["operations"]
+    assert {row["label"]: row["verdict"] for row in rows}["Expire a token"] == "No"
+    assert api.post(f"{TOKENS}/current/expire", headers=bearer(token)).status_code == 200

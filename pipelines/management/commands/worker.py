@@ -1,8 +1,10 @@
 """The process that executes pipeline runs."""
 
 import fcntl
+import logging
 import os
 import secrets
+import time
 from argparse import ArgumentParser
 from types import FrameType
 from typing import Any
@@ -10,13 +12,19 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
 from django_tasks_db.compat import DEFAULT_TASK_BACKEND_ALIAS, DEFAULT_TASK_QUEUE_NAME
 from django_tasks_db.management.commands.db_worker import Worker
 
+from opsera_portal.api.problems import DATABASE_AWAY
 from pipelines.models import Run
 from pipelines.run_states import RunState
 from pipelines.runner import recover_interrupted_runs, stop_after_step
 from pipelines.tasks import execute_pipeline
+
+logger = logging.getLogger(__name__)
+
+WAIT_FOR_DATABASE_SECONDS = 1
 
 
 class StoppingWorker(Worker):
@@ -43,22 +51,33 @@ class Command(BaseCommand):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise CommandError("Another worker runs already with this data directory.") from None
-            self._recover()
             if settings.REDIS_URL:
+                self._recover()
                 call_command("rqworker", "default", verbosity=0)
             else:
-                worker = StoppingWorker(
-                    queue_names=[DEFAULT_TASK_QUEUE_NAME],
-                    interval=interval,
-                    batch=False,
-                    backend_name=DEFAULT_TASK_BACKEND_ALIAS,
-                    startup_delay=False,
-                    max_tasks=None,
-                    worker_id=secrets.token_hex(16),
-                    excluded_queue_names=[],
-                )
-                worker.configure_signals()
+                self._work(interval)
+
+    def _work(self, interval: float) -> None:
+        """Works until it is stopped. A database that is away for a while is waited for."""
+        worker = StoppingWorker(
+            queue_names=[DEFAULT_TASK_QUEUE_NAME],
+            interval=interval,
+            batch=False,
+            backend_name=DEFAULT_TASK_BACKEND_ALIAS,
+            startup_delay=False,
+            max_tasks=None,
+            worker_id=secrets.token_hex(16),
+            excluded_queue_names=[],
+        )
+        worker.configure_signals()
+        while worker.running:
+            try:
+                self._recover()
                 worker.run()
+            except DATABASE_AWAY as error:
+                logger.error("The database cannot be used, trying again: %s", str(error).splitlines()[0])
+                connection.close()
+                time.sleep(WAIT_FOR_DATABASE_SECONDS)
 
     def _recover(self) -> None:
         interrupted = recover_interrupted_runs()

@@ -1,0 +1,43 @@
+"""Callers on bad lines, and a database that is away for a while, against a started portal."""
+
+import socket
+import time
+import urllib.request
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import pytest
+from django.conf import settings
+
+from opsera_portal.tests.test_postman import Session
+
+if settings.DATABASES["default"]["ENGINE"].endswith("postgresql"):
+    pytest.skip("about SQLite's one write lock", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def token(portal):
+    return Session(portal, "user@demo.example").make_token("on a bad line", "api")
+
+
+def begin_a_request(portal, authorization):
+    """Sends the headers of a change and the first byte of its body, and then nothing."""
+    address = urlsplit(portal.url)
+    line = socket.create_connection((address.hostname, address.port), timeout=5)
+    line.sendall(
+        f"POST /api/v1/pipeline/run HTTP/1.1\r\nHost: {address.netloc}\r\nAuthorization: {authorization}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{".encode()
+    )
+    return line
+
+
+@pytest.mark.parametrize("whose", ["mine", "a stranger's"])
+def test_a_body_that_does_not_come_makes_nobody_wait(portal, token, whose):
+    authorization = f"Bearer {token}" if whose == "mine" else "Bearer a.b.c"
+    with closing(begin_a_request(portal, authorization)):
+        time.sleep(0.3)
+        started = time.monotonic()
+        request = urllib.request.Request(f"{portal.url}/api/v1/me", headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert answer.status == 200
+        assert time.monotonic() - started < 2
