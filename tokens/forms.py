@@ -1,6 +1,5 @@
 """Reading what a person typed. The rules themselves are those that the API uses too."""
 
-from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -8,15 +7,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from opsera_portal.api.scopes import BY_ID, CHOICES, Scope
-from tokens.lifetimes import (
-    DEFAULT_LIFETIME,
-    InvalidExpiry,
-    Lifetime,
-    check_expiry,
-    end_of,
-    now_in_seconds,
-    parse_expiry,
-)
+from tokens.lifetimes import DEFAULT_LIFETIME, InvalidExpiry, Lifetime, chosen_end
 from tokens.names import MAX_LENGTH, InvalidName, clean_name
 from tokens.services import REASON_MAX_LENGTH, longest_lifetime
 
@@ -74,23 +65,14 @@ class TokenForm(forms.Form):
         lifetime = self.cleaned_data.get("lifetime")
         if lifetime is None or "expires_at" not in self.cleaned_data:
             return self.cleaned_data
-        field = "expires_at" if lifetime == CUSTOM else "lifetime"
+        preset = None if lifetime == CUSTOM else Lifetime(lifetime)
         try:
-            self.cleaned_data["expires_at"] = self._end(lifetime, longest_lifetime(self.owner))
+            self.cleaned_data["expires_at"] = chosen_end(
+                preset, self.cleaned_data["expires_at"], longest=longest_lifetime(self.owner)
+            )
         except InvalidExpiry as error:
-            self.add_error(field, str(error))
+            self.add_error("lifetime" if preset else "expires_at", str(error))
         return self.cleaned_data
-
-    def _end(self, lifetime: str, longest: timedelta) -> Any:
-        start = now_in_seconds()
-        if lifetime == CUSTOM:
-            if not self.cleaned_data["expires_at"].strip():
-                raise InvalidExpiry("Choose the date on which the token expires.")
-            end = parse_expiry(self.cleaned_data["expires_at"], start=start, longest=longest)
-        else:
-            end = end_of(Lifetime(lifetime), start=start)
-        check_expiry(end, start=start, longest=longest)
-        return end
 
 
 class ExpireTokenForm(forms.Form):

@@ -35,6 +35,14 @@ def now_in_seconds() -> datetime:
     return timezone.now().replace(microsecond=0)
 
 
+def chosen_end(preset: Lifetime | None, custom: str, *, longest: timedelta) -> datetime:
+    """The end of a token that is made now: after a preset, or else at a custom end. Raises ``InvalidExpiry``."""
+    start = now_in_seconds()
+    end = end_of(preset, start=start) if preset else parse_expiry(custom, start=start, longest=longest)
+    check_expiry(end, start=start, longest=longest)
+    return end
+
+
 def end_of(lifetime: Lifetime, *, start: datetime) -> datetime:
     """The same time of day, days, weeks or calendar months later (31 January and a month is 28 February)."""
     return start + _LENGTHS[lifetime]
@@ -51,6 +59,8 @@ def parse_expiry(text: str, *, start: datetime, longest: timedelta) -> datetime:
     A time without a zone is UTC. Raises ``InvalidExpiry``.
     """
     text = text.strip()
+    if not text:
+        raise InvalidExpiry("Choose the date on which the token expires.")
     try:
         if len(text) <= len("2026-12-31"):
             day = date.fromisoformat(text)

@@ -10,15 +10,7 @@ from opsera_portal.api.paging import MAX_PAGE_SIZE, PageQuery
 from opsera_portal.api.scopes import BY_ID, SCOPES, Scope
 from opsera_portal.api.scopes import CHOICES as SCOPE_CHOICES
 from opsera_portal.api.serializers import StrictSerializer, TextField
-from tokens.lifetimes import (
-    DEFAULT_LIFETIME,
-    InvalidExpiry,
-    Lifetime,
-    check_expiry,
-    end_of,
-    now_in_seconds,
-    parse_expiry,
-)
+from tokens.lifetimes import DEFAULT_LIFETIME, InvalidExpiry, Lifetime, chosen_end
 from tokens.models import Token
 from tokens.names import MAX_LENGTH, InvalidName, clean_name
 from tokens.services import REASON_MAX_LENGTH, longest_lifetime
@@ -109,16 +101,12 @@ class IssueTokenBody(StrictSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if "lifetime" in attrs and "expires_at" in attrs:
             raise serializers.ValidationError({"expires_at": ["Give either `lifetime` or `expires_at`, not both."]})
-        start, longest = now_in_seconds(), longest_lifetime(self.context["owner"])
-        field = "expires_at" if "expires_at" in attrs else "lifetime"
+        custom = attrs.get("expires_at")
+        preset = Lifetime(attrs.get("lifetime", DEFAULT_LIFETIME)) if custom is None else None
         try:
-            if field == "expires_at":
-                attrs["expires_at"] = parse_expiry(attrs["expires_at"], start=start, longest=longest)
-            else:
-                attrs["expires_at"] = end_of(Lifetime(attrs.get("lifetime", DEFAULT_LIFETIME)), start=start)
-            check_expiry(attrs["expires_at"], start=start, longest=longest)
+            attrs["expires_at"] = chosen_end(preset, custom or "", longest=longest_lifetime(self.context["owner"]))
         except InvalidExpiry as error:
-            raise serializers.ValidationError({field: [str(error)]}) from None
+            raise serializers.ValidationError({"lifetime" if preset else "expires_at": [str(error)]}) from None
         return attrs
 
 
