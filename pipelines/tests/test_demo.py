@@ -88,11 +88,12 @@ def test_the_steps_call_the_demos_endpoint_and_nothing_else(made):
 
 
 def test_the_steps_follow_the_endpoint_to_another_port(made):
-    paths = [url.removeprefix("http://127.0.0.2:8001/") for url in Step.objects.values_list("url", flat=True)]
+    urls = Step.objects.order_by("url").values_list("url", flat=True)
+    paths = [url.removeprefix("http://127.0.0.2:8001/") for url in urls]
 
     demo.seed(echo_port=9123)
 
-    assert list(Step.objects.values_list("url", flat=True)) == [f"http://127.0.0.2:9123/{path}" for path in paths]
+    assert list(urls.all()) == [f"http://127.0.0.2:9123/{path}" for path in paths]
 
 
 def test_steps_of_other_people_are_left_as_they_are(made):

@@ -48,11 +48,17 @@ class Command(BaseCommand):
         if not is_demo and not Organization.objects.exists():
             self._first_administrator()
         connection.close()
-        children = self._start(is_demo)
+        children: list[subprocess.Popen[bytes]] = []
+        # Before the first child: from here on a signal ends all of them, in whatever moment it comes.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _interrupt)
         try:
+            self._start(children, is_demo)
             self._wait_until_it_answers(children)
             self._greet(made, accounts if is_demo and accounts.exists() else None)
             self._watch(children)
+        except KeyboardInterrupt:
+            self.stdout.write("Stopping.")
         finally:
             _stop(children)
 
@@ -73,7 +79,7 @@ class Command(BaseCommand):
         self.stdout.write("No organization yet. Make the first one, and its Administrator.")
         call_command("create_organization")
 
-    def _start(self, is_demo: bool) -> list[subprocess.Popen[bytes]]:
+    def _start(self, children: list[subprocess.Popen[bytes]], is_demo: bool) -> None:
         environment = dict(os.environ)
         python = sys.executable
         manage = str(settings.BASE_DIR / "manage.py")
@@ -97,14 +103,11 @@ class Command(BaseCommand):
             environment["HTTP_STEP_ALLOWED_NETWORKS"] = ",".join(allowed)
             commands.append([python, "-m", "opsera_portal.demo_echo", str(settings.DEMO_ECHO_PORT)])
         # In sessions of their own: Ctrl-C reaches this process only, which then ends them in order.
-        return [
-            subprocess.Popen(command, env=environment, cwd=settings.BASE_DIR, start_new_session=True)
-            for command in commands
-        ]
+        for command in commands:
+            child = subprocess.Popen(command, env=environment, cwd=settings.BASE_DIR, start_new_session=True)
+            children.append(child)
 
     def _wait_until_it_answers(self, children: list[subprocess.Popen[bytes]]) -> None:
-        for signal_number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(signal_number, _interrupt)
         for _ in range(300):
             with closing(socket.socket()) as probe:
                 if probe.connect_ex((HOST, settings.PORTAL_PORT)) == 0:
@@ -124,12 +127,8 @@ class Command(BaseCommand):
         self.stdout.flush()
 
     def _watch(self, children: list[subprocess.Popen[bytes]]) -> None:
-        try:
-            while all(child.poll() is None for child in children):
-                time.sleep(0.2)
-        except KeyboardInterrupt:
-            self.stdout.write("Stopping.")
-            return
+        while all(child.poll() is None for child in children):
+            time.sleep(0.2)
         raise CommandError("A part of the portal has ended; what it said stands above.")
 
 
