@@ -106,8 +106,10 @@ def _changes(before: User | None, after: User) -> list[tuple[Action, dict[str, A
         changes.append((Action.USER_ROLE_CHANGED, {"from": before.site_role, "to": after.site_role}))
     if before.is_active != after.is_active:
         changes.append((Action.USER_ACTIVATED if after.is_active else Action.USER_DEACTIVATED, {}))
-    if (before.name, before.email, before.password) != (after.name, after.email, after.password):
-        changes.append((Action.USER_CHANGED, {}))
+    # What changed and not to what: a password is none of the log's business, an address stands beside every entry.
+    changed = [field for field in ("name", "email", "password") if getattr(before, field) != getattr(after, field)]
+    if changed:
+        changes.append((Action.USER_CHANGED, {"fields": changed}))
     return changes
 
 

@@ -71,6 +71,7 @@ MIDDLEWARE = [
     "auditlog.middleware.TokenUseMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
+    "opsera_portal.pages.middleware.HealthProbeMiddleware",
     "opsera_portal.pages.middleware.BodyLimitMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

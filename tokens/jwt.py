@@ -18,7 +18,7 @@ from jwt.utils import base64url_decode, base64url_encode
 from rest_framework_simplejwt.exceptions import TokenBackendError
 from rest_framework_simplejwt.tokens import Token as BaseToken
 
-from tokens.signing_keys import key_ring
+from tokens.signing_keys import SigningKey, key_ring
 
 if TYPE_CHECKING:
     from tokens.models import Token
@@ -31,7 +31,7 @@ _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _REQUIRED = ["iss", "aud", "sub", "jti", "iat", "nbf", "exp", "scope", "account", "token_type"]
 
 
-class NotGenuine(Exception):
+class NotGenuine(TokenBackendError):
     """This was not made by this installation, or was changed since. The message is for the server's own log."""
 
 
@@ -48,23 +48,22 @@ class VerifiedClaims:
 class KeyRingBackend:
     """What simplejwt's token class signs and verifies with: the key ring instead of a single configured key."""
 
-    def encode(self, payload: dict[str, Any]) -> str:
-        key = key_ring().current
+    def encode(self, payload: dict[str, Any], key: SigningKey | None = None) -> str:
+        key = key or key_ring().current
         claims = {"iss": settings.TOKEN_ISSUER, "aud": settings.TOKEN_AUDIENCE, **payload}
         return pyjwt.encode(claims, key.private_key, algorithm=key.algorithm, headers={"typ": TYPE, "kid": key.id})
 
     def decode(self, token: str, verify: bool = True) -> dict[str, Any]:
-        """The claims of a genuine token, ended ones included. Raises ``TokenBackendError``.
+        """The claims of a genuine token, ended ones included. Raises ``NotGenuine``.
 
         ``verify=False``, which simplejwt offers for reading foreign tokens, is not offered here.
         """
-        try:
-            return _verify(token)
-        except NotGenuine as error:
-            raise TokenBackendError(str(error)) from None
+        return _verify(token)
 
 
 class AccessToken(BaseToken):
+    """simplejwt's token class over the key ring, for whatever of simplejwt is used beside this module."""
+
     token_type = TOKEN_TYPE
     lifetime = timedelta(days=31)
     _token_backend = KeyRingBackend()
@@ -76,8 +75,8 @@ class AccessToken(BaseToken):
 @sensitive_variables()
 def encode(token: "Token") -> tuple[str, str]:
     """The signed JWT for a token's metadata, and the id of the key that signed it."""
-    access_token = AccessToken()
-    access_token.payload = {
+    key = key_ring().current
+    payload = {
         "sub": str(token.owner_id),
         "jti": str(token.pk),
         "iat": int(token.created_at.timestamp()),
@@ -87,16 +86,12 @@ def encode(token: "Token") -> tuple[str, str]:
         "account": token.organization.slug,
         "token_type": TOKEN_TYPE,
     }
-    signed = str(access_token)
-    return signed, str(pyjwt.get_unverified_header(signed)["kid"])
+    return AccessToken._token_backend.encode(payload, key), key.id
 
 
 def decode(encoded: str) -> VerifiedClaims:
     """The claims of a genuine token, whether or not it has ended. Raises ``NotGenuine``."""
-    try:
-        claims = AccessToken._token_backend.decode(encoded)
-    except TokenBackendError as error:
-        raise NotGenuine(str(error)) from None
+    claims = AccessToken._token_backend.decode(encoded)
     return VerifiedClaims(
         token_id=_uuid(claims["jti"]),
         owner_id=_uuid(claims["sub"]),

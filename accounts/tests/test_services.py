@@ -122,13 +122,17 @@ def test_what_is_wrong_or_taken_makes_nothing(wrong):
     [
         ({"site_role": "auditor"}, [("user.role_changed", {"from": "user", "to": "auditor"})]),
         ({"is_active": False}, [("user.deactivated", {})]),
-        ({"name": "Olga New"}, [("user.changed", {})]),
-        ({"email": "olga@acme.example"}, [("user.changed", {})]),
-        ({"password": "another hash"}, [("user.changed", {})]),
+        ({"name": "Olga New"}, [("user.changed", {"fields": ["name"]})]),
+        ({"email": "olga@acme.example"}, [("user.changed", {"fields": ["email"]})]),
+        ({"password": "another hash"}, [("user.changed", {"fields": ["password"]})]),
         ({}, []),
         (
             {"site_role": "guest", "is_active": False, "name": "Olga"},
-            [("user.role_changed", {"from": "user", "to": "guest"}), ("user.deactivated", {}), ("user.changed", {})],
+            [
+                ("user.role_changed", {"from": "user", "to": "guest"}),
+                ("user.deactivated", {}),
+                ("user.changed", {"fields": ["name"]}),
+            ],
         ),
     ],
     ids=str,
@@ -155,7 +159,7 @@ def test_no_entry_about_a_new_password_holds_anything_of_it(administrator, owner
     save(administrator, owner)
 
     entry = Activity.objects.get()
-    assert (entry.action, entry.details) == ("user.changed", {})
+    assert (entry.action, entry.details) == ("user.changed", {"fields": ["password"]})
 
 
 def test_a_person_is_activated_again_with_an_entry(administrator, organization):

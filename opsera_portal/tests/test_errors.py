@@ -496,6 +496,12 @@ def test_a_use_that_is_answered_before_any_view_is_logged_all_the_same(api, head
     assert (TokenUse.objects.get().status, TokenUse.objects.get().reason) == (400, "invalid_request")
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_a_load_balancer_asks_by_the_machines_address(client, db, path):
+    assert client.get(path, headers={"Host": "10.1.2.3:8000"}).status_code == 200
+    assert client.get("/login/", headers={"Host": "10.1.2.3:8000"}).status_code == 400
+
+
 def test_a_token_in_clear_is_refused_and_logged_where_https_is_asked_for(api, headers, settings):
     settings.SECURE_SSL_REDIRECT = True
 
