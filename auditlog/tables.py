@@ -41,9 +41,6 @@ class OneTokenUseTable(PortalTable):
     def render_target(self, record: TokenUse) -> SafeString:
         return format_html("<code>{} {}</code>", record.method, record.target)
 
-    def value_outcome(self, record: TokenUse) -> str:
-        return record.reason
-
     def render_outcome(self, record: TokenUse, column: BadgeColumn) -> SafeString:
         if record.outcome == TokenUse.Outcome.ALLOWED:
             return column.render(OutcomeLook("●", record.get_outcome_display(), "good"))
@@ -70,9 +67,11 @@ class OrganizationTokenUseTable(TokenUseTable):
 
     class Meta(TokenUseTable.Meta):
         sequence = ("at", "owner_email", "token_name", "...")
+        exclude = ("scope",)
 
     def render_token_name(self, record: TokenUse) -> SafeString:
-        return format_html("{}", record.token_name)
+        # One column more than the owner's own log has, so the scopes stand below the name.
+        return format_html('{}<br><span class="hint">{}</span>', record.token_name, record.scope)
 
 
 class ActivityTable(PortalTable):

@@ -36,9 +36,6 @@ class RunQuerySet(models.QuerySet["Run"]):
 
         return self.filter(pipeline__in=Pipeline.objects.visible_to(user))
 
-    def unfinished(self) -> Self:
-        return self.exclude(state=self.model.State.FINISHED)
-
     def for_run_page(self) -> Self:
         from pipelines.models import StepRun
 

@@ -130,6 +130,8 @@ def _end_step(
         _log(run, step.method.lower(), state, message, step)
         if answer and answer.body:
             _log(run, "answer", state, without_tokens(answer.body), step)
+        if answer and answer.is_truncated:
+            _log(run, "answer", state, "The answer was longer; what stands above is its beginning.", step)
     return state == StepState.SUCCESS
 
 

@@ -31,7 +31,8 @@ from opsera_portal.request_context import person_of
 from tokens import services
 from tokens.examples import examples_of
 from tokens.filters import OrganizationTokenFilter, TokenFilter
-from tokens.forms import ExpireTokenForm, TokenForm
+from tokens.forms import CUSTOM, ExpireTokenForm, TokenForm
+from tokens.lifetimes import InvalidExpiry
 from tokens.models import Token
 from tokens.querysets import PENDING_LAPSES_AFTER
 from tokens.signing_keys import key_ring
@@ -75,7 +76,10 @@ class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
             )
         except services.TokenNameTaken:
             form.add_error("name", "One of your live tokens has this name already. Choose another one.")
-            return None
+        except InvalidExpiry as error:
+            # The form had let it pass: the end came, or the policy changed, in the same moment.
+            form.add_error("expires_at" if form.cleaned_data["lifetime"] == CUSTOM else "lifetime", str(error))
+        return None
 
 
 @method_decorator(cache_control(no_store=True, private=True), name="dispatch")

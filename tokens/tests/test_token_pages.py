@@ -1,10 +1,12 @@
 """The tokens page, a token's page and the organization's tokens."""
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import time_machine
+from django.test import RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 
@@ -14,6 +16,7 @@ from auditlog.models import TokenUse
 from tokens.forms import TokenForm
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
+from tokens.views import TokenListView
 
 PAGE = "/profile/tokens/"
 FORM = {"name": "nightly build", "scopes": ["pipeline"], "lifetime": "1w", "expires_at": ""}
@@ -252,3 +255,21 @@ def test_ended_tokens_still_in_use_are_told_on_the_overview(signed_in, api, owne
     assert (row["token"], row["count"], row["last_ip"], row["last_target"]) == (token, 3, "127.0.0.1", "/api/v1/me")
     assert "old laptop" in text(answer)
     assert TokenUse.objects.count() == 3
+
+
+def test_an_end_that_comes_before_the_token_is_made_is_an_error_beside_its_field(owner):
+    """Between the form's check and the service's the clock goes on."""
+    start = datetime(2026, 11, 23, 12, 0, 0, 900_000, tzinfo=UTC)
+    with time_machine.travel(start, tick=False) as clock:
+        form = TokenForm(FORM | {"lifetime": "custom", "expires_at": "2026-11-23T12:00:01Z"}, owner=owner)
+        assert form.is_valid()
+        clock.shift(1)
+        request = RequestFactory().post(PAGE)
+        request.user = owner
+        view = TokenListView()
+        view.setup(request)
+
+        assert view._issue(form) is None
+
+    assert form.errors["expires_at"] == ["The end must be in the future."]
+    assert not Token.objects.exists()
