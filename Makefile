@@ -33,6 +33,7 @@ lint: $(VENV)/.development ## Style, types, templates and Django's own checks, w
 	@echo "== Templates"; $(BIN)/djlint --quiet --check --lint templates
 	@echo "== Migrations"; $(CHECKED) makemigrations --check --dry-run --verbosity 0
 	@echo "== Deployment"; PORTAL_URL=https://portal.example.com TRUSTED_PROXIES=127.0.0.1 $(CHECKED) check --deploy --fail-level WARNING
+	@echo "== Tables of docs/"; $(CHECKED) permission_tables docs/roles-and-rules.md --check > /dev/null
 	@echo "== API schema"; $(CHECKED) spectacular --validate --fail-on-warn --file /dev/null
 	@echo "== Postman collection"; $(CHECKED) postman_collection | diff -q - $(COLLECTION) > /dev/null \
 	  || { echo "The collection is not that of the schema: run make postman"; exit 1; }
@@ -66,6 +67,17 @@ screenshots: $(VENV)/.development ## Make docs/tokens-page.png anew
 .PHONY: postman
 postman: $(VENV)/.development ## Make the Postman collection anew from the OpenAPI schema
 	$(BIN)/python manage.py postman_collection --output docs/postman/opsera-portal.postman_collection.json
+
+.PHONY: bench
+bench: $(VENV)/.runtime ## Measure: what access rules cost, on SQLite and, where it answers, on PostgreSQL
+	@$(BIN)/python benchmarks/access_rules.py
+	@if (exec 3<>/dev/tcp/127.0.0.1/5432) 2>/dev/null; then \
+	  DATABASE_URL="$${TEST_DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres}" $(BIN)/python benchmarks/access_rules.py; \
+	fi
+
+.PHONY: tables
+tables: $(VENV)/.development ## Make the tables of docs/roles-and-rules.md anew from the code
+	$(BIN)/python manage.py permission_tables docs/roles-and-rules.md
 
 .PHONY: lock
 lock: $(VENV)/.development ## Pin what requirements*.in ask for

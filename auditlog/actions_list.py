@@ -30,7 +30,18 @@ class Action(models.TextChoices):
     POLICY_CHANGED = "policy.changed", "Token policy changed"
     PIPELINE_CREATED = "pipeline.created", "Pipeline created"
     PIPELINE_EDITED = "pipeline.edited", "Pipeline edited"
+    PIPELINE_DELETED = "pipeline.deleted", "Pipeline deleted"
+    PIPELINE_DUPLICATED = "pipeline.duplicated", "Pipeline duplicated"
+    PIPELINE_TRANSFERRED = "pipeline.transferred", "Pipeline transferred"
+    PIPELINE_ACCESS_RULES_CHANGED = "pipeline.access_rules_changed", "Access rules changed"
+    PIPELINE_LOCKED = "pipeline.locked", "Pipeline locked"
+    PIPELINE_UNLOCKED = "pipeline.unlocked", "Pipeline unlocked"
     PIPELINE_STARTED = "pipeline.started", "Pipeline run started"
+    PIPELINE_STOPPED = "pipeline.stopped", "Pipeline stopped"
+    PIPELINE_RESUMED = "pipeline.resumed", "Pipeline resumed"
+    PIPELINE_RESET = "pipeline.reset", "Pipeline reset"
+    PIPELINE_APPROVED = "pipeline.approved", "Gate approved"
+    PIPELINE_REJECTED = "pipeline.rejected", "Gate rejected"
 
     @property
     def type(self) -> ActionType:

@@ -3,6 +3,7 @@
 import random
 import secrets
 import uuid
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from accounts.models import Group, Organization, User
 from accounts.roles import SiteRole
 from auditlog import journal
 from opsera_portal import demo_echo
+from pipelines import step_secrets
+from pipelines.access import ItemRole
 from pipelines.models import Pipeline, Step
-from pipelines.services import start_run
+from pipelines.services import lock_pipeline, set_access_rule, start_run
 from tokens.models import Token
 from tokens.names import name_key
 
@@ -28,27 +31,89 @@ PEOPLE = {
     "auditor": ("Aya Tanaka", SiteRole.AUDITOR),
 }
 
+
+@dataclass(frozen=True)
+class DemoPipeline:
+    """``steps``: name, path at the echo endpoint and expected status, or the name of a gate. ``rules``: a login of
+    `PEOPLE` or the name of a group, and the role."""
+
+    name: str
+    description: str
+    owner: str
+    steps: tuple[tuple[str, str, int] | str, ...]
+    tags: tuple[str, ...] = ()
+    rules: tuple[tuple[str, ItemRole], ...] = ()
+    notified: tuple[str, ...] = ()
+    is_locked: bool = False
+    asked_for_by: tuple[str, ...] = ()
+
+
 PIPELINES = (
-    (
+    DemoPipeline(
         "Nightly build",
-        "Builds the main branch and runs the quick checks.",
-        ["nightly", "build"],
+        "Builds the main branch and runs the quick checks. Without access rules: every User sees and runs it.",
         "user",
-        [("Check out", "/checkout", 200), ("Build", "/slow/1", 200), ("Quick checks", "/test", 200)],
+        (("Check out", "/checkout", 200), ("Build", "/slow/1", 200), ("Quick checks", "/test", 200)),
+        tags=("nightly", "build"),
+        asked_for_by=("admin", "user"),
     ),
-    (
+    DemoPipeline(
         "Deploy to staging",
-        "Puts the last good build on the staging servers.",
-        ["deploy"],
+        "Puts the last good build on the staging servers. Builders manage it; Watchers only look.",
         "power",
-        [("Fetch the build", "/artifact", 200), ("Roll out", "/slow/2", 200), ("Smoke test", "/smoke", 200)],
+        (("Fetch the build", "/artifact", 200), ("Roll out", "/slow/2", 200), ("Smoke test", "/smoke", 200)),
+        tags=("deploy",),
+        rules=(("Builders", ItemRole.MANAGER), ("Watchers", ItemRole.GUEST)),
+        asked_for_by=("admin",),
     ),
-    (
+    DemoPipeline(
+        "Deploy to production",
+        "Waits at its gate for an approval before anything is rolled out.",
+        "power",
+        (("Fetch the build", "/artifact", 200), "Release manager says go", ("Roll out", "/slow/2", 200)),
+        tags=("deploy", "production"),
+        rules=(("Builders", ItemRole.USER), ("Watchers", ItemRole.GUEST)),
+        notified=("power", "admin"),
+        asked_for_by=("user",),
+    ),
+    DemoPipeline(
         "Dependency scan",
-        "Looks for known weaknesses. Its second step shows what a failure looks like.",
-        ["security", "weekly"],
+        "Looks for known weaknesses. Its second step fails: resume goes on behind it, reset clears the run.",
         "security",
-        [("Collect", "/collect", 200), ("Compare", "/status/503", 200), ("Report", "/report", 200)],
+        (("Collect", "/collect", 200), ("Compare", "/status/503", 200), ("Report", "/report", 200)),
+        tags=("security", "weekly"),
+        notified=("security",),
+        asked_for_by=("admin",),
+    ),
+    DemoPipeline(
+        "Rotate certificates",
+        "Only for those named here: to the ordinary User and the Guest of the demo it does not exist.",
+        "admin",
+        (("Ask for new ones", "/acme", 200), ("Install", "/install", 200)),
+        tags=("security",),
+        rules=(("power", ItemRole.USER),),
+    ),
+    DemoPipeline(
+        "Rebuild the index",
+        "A direct rule wins over a stronger one of a group: Uma only looks, although the Builders manage it.",
+        "power",
+        (("Rebuild", "/slow/1", 200),),
+        tags=("nightly",),
+        rules=(("Builders", ItemRole.MANAGER), ("user", ItemRole.GUEST)),
+    ),
+    DemoPipeline(
+        "Migrate the database",
+        "Locked: it starts for nobody until someone unlocks it.",
+        "power",
+        (("Back up", "/backup", 200), "Backup was restored on the test server", ("Migrate", "/migrate", 200)),
+        tags=("deploy", "database"),
+        is_locked=True,
+    ),
+    DemoPipeline(
+        "Guest's own idea",
+        "Its owner has the role Guest now, and only reads, also here.",
+        "guest",
+        (),
     ),
 )
 
@@ -94,15 +159,25 @@ def _make_demo(echo_port: int) -> dict[str, str]:
     builders.members.set([people["user"], people["power"]])
     watchers = Group.objects.create(organization=organization, name="Watchers")
     watchers.members.set([people["guest"], people["auditor"]])
-    pipelines = [
-        _make_pipeline(organization, people[owner], name, description, tags, steps, echo_port)
-        for name, description, tags, owner, steps in PIPELINES
-    ]
+    # Someone who left, and someone who has not come yet.
+    User.objects.create_user(
+        "left@demo.example", None, name="Lee Marsh", site_role=SiteRole.USER, organization=organization, is_active=False
+    )
+    User.objects.create_user(
+        "invited@demo.example", None, name="Ines Vogel", site_role=SiteRole.USER, organization=organization
+    )
+    subjects: dict[str, User | Group] = {**people, builders.name: builders, watchers.name: watchers}
     for person in ("admin", "user"):
         _make_history(people[person])
-    for pipeline in pipelines:
-        start_run(actor=people["admin"], pipeline=pipeline)
-    start_run(actor=people["user"], pipeline=pipelines[0])
+    for described in PIPELINES:
+        pipeline = _make_pipeline(organization, people[described.owner], described, echo_port)
+        for subject, role in described.rules:
+            set_access_rule(actor=people["admin"], pipeline=pipeline, subject=subjects[subject], role=role)
+        pipeline.notified_people.set([people[login] for login in described.notified])
+        for login in described.asked_for_by:
+            start_run(actor=people[login], pipeline=pipeline)
+        if described.is_locked:
+            lock_pipeline(actor=people["power"], pipeline=pipeline)
     return passwords
 
 
@@ -116,38 +191,37 @@ def _make_other(echo_port: int) -> dict[str, str]:
         site_role=SiteRole.ADMINISTRATOR,
         organization=organization,
     )
-    _make_pipeline(
-        organization,
-        user,
-        "Other pipeline",
-        "Nobody else sees this.",
-        [],
-        [("Call", "/call", 200)],
-        echo_port,
+    described = DemoPipeline(
+        "Other pipeline", "Nobody of another organization sees this.", "", (("Call", "/call", 200),)
     )
+    _make_pipeline(organization, user, described, echo_port)
     return {user.email: password}
 
 
-def _make_pipeline(
-    organization: Organization,
-    owner: User,
-    name: str,
-    description: str,
-    tags: list[str],
-    steps: list[tuple[str, str, int]],
-    echo_port: int,
-) -> Pipeline:
+def _make_pipeline(organization: Organization, owner: User, described: DemoPipeline, echo_port: int) -> Pipeline:
     pipeline = Pipeline.objects.create(
-        organization=organization, owner=owner, name=name, description=description, tags=tags
+        organization=organization,
+        owner=owner,
+        name=described.name,
+        description=described.description,
+        tags=list(described.tags),
     )
-    for position, (step_name, path, expected) in enumerate(steps, start=1):
+    for position, step in enumerate(described.steps, start=1):
+        if isinstance(step, str):
+            instructions = "Look at what the steps before it answered."
+            Step.objects.create(
+                pipeline=pipeline, position=position, name=step, kind=Step.Kind.APPROVAL, instructions=instructions
+            )
+            continue
+        name, path, expected = step
         Step.objects.create(
             pipeline=pipeline,
             position=position,
-            name=step_name,
+            name=name,
             url=f"http://{demo_echo.ADDRESS}:{echo_port}{path}",
             body='{"from": "the demo"}',
             headers={"Content-Type": "application/json"},
+            secret_headers=step_secrets.encrypt({"Authorization": f"Bearer {secrets.token_urlsafe(24)}"}),
             expected_status=expected,
         )
     return pipeline

@@ -11,6 +11,7 @@ import secrets
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -130,3 +131,15 @@ def choice(name: str, choices: tuple[str, ...], default: str) -> str:
     if value not in choices:
         raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
     return value
+
+
+def fernet_keys(name: str) -> tuple[str, ...]:
+    """Comma-separated keys, each 32 bytes in base64url, as `python -c "from cryptography.fernet import Fernet; \
+    print(Fernet.generate_key().decode())"` makes them. Never repeated in the error."""
+    keys = tuple(key for part in text(name).split(",") if (key := part.strip()))
+    for number, key in enumerate(keys, start=1):
+        try:
+            Fernet(key)
+        except ValueError:
+            raise ImproperlyConfigured(f"{name}: key {number} is not 32 bytes in base64url.") from None
+    return keys

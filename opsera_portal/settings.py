@@ -156,7 +156,8 @@ TASKS: dict[str, dict[str, Any]]
 if REDIS_URL:
     CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL}}
     INSTALLED_APPS += ["django_rq"]
-    RQ_QUEUES = {"default": {"URL": REDIS_URL}}
+    # The library would end what takes longer than three minutes, in the middle of a step. Each step has its own limit.
+    RQ_QUEUES = {"default": {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 7 * 24 * 60 * 60}}
     RQ = {"JOB_CLASS": "django_tasks_rq.Job"}
     TASKS = {"default": {"BACKEND": "django_tasks_rq.RQBackend", "QUEUES": ["default"]}}
 else:
@@ -257,6 +258,7 @@ try:
     vars().update(Env.email_url_config(environment.text("EMAIL_URL") or "consolemail://"))
 except (ImproperlyConfigured, KeyError, ValueError):
     raise ImproperlyConfigured("EMAIL_URL must be like smtp+tls://user:password@host:587.") from None
+EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = f"Opsera Portal <no-reply@{_public.hostname}>"
 
 # API
@@ -296,6 +298,9 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ScopeEnum": "opsera_portal.api.scopes.CHOICES",
         "TokenStateEnum": "tokens.states.CHOICES",
+        "ItemRoleEnum": "pipelines.access.ItemRole",
+        "PipelineStateEnum": "pipelines.run_states.PipelineState",
+        "PipelineStateFilterEnum": "pipelines.api.serializers.STATE_FILTER",
         "RunOutcomeEnum": "pipelines.run_states.RunOutcome",
         "StepStateEnum": "pipelines.run_states.StepState",
         "ActionEnum": "auditlog.actions_list.Action",
@@ -318,6 +323,8 @@ TOKEN_AUDIENCE = f"{PORTAL_URL}/api/v1"
 
 # Pipelines: what HTTP steps may reach although the fence refuses it (loopback, link-local, metadata addresses).
 HTTP_STEP_ALLOWED_NETWORKS = environment.networks("HTTP_STEP_ALLOWED_NETWORKS")
+# The keys of secret header values; without them, one that is made and kept in the data directory.
+STEP_SECRETS_KEYS = environment.fernet_keys("STEP_SECRETS_KEYS")
 
 # The demo organization that `serve --demo` makes
 

@@ -29,6 +29,7 @@ urlpatterns = [
     path("", include("tokens.urls")),
     path("", include("auditlog.urls")),
     path("", include("pipelines.urls")),
+    path("who-may-do-what/", views.WhoMayDoWhatView.as_view(), name="who_may_do_what"),
     path("api/schema/", SpectacularJSONAPIView.as_view(), name="api_schema"),
     path("api/docs/", views.ApiDocsView.as_view(), name="api_docs"),
     path("api/v1", UnknownRouteView.as_view()),

@@ -12,6 +12,7 @@ from django.views.generic import TemplateView
 
 from accounts.models import User
 from auditlog.models import TokenUse
+from opsera_portal import permission_tables
 from opsera_portal.pages.views import MemberPageMixin
 from pipelines.models import Run
 from tokens.models import ENDS_SOON, Token
@@ -68,6 +69,20 @@ def ended_tokens_in_use(user: User) -> list[dict[str, Any]]:
                 }
             )
     return result
+
+
+class WhoMayDoWhatView(MemberPageMixin, TemplateView):
+    """What each site role allows, and who may do what to a pipeline: the tables that the code itself reads."""
+
+    template_name = "who_may_do_what.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(
+            site_roles=permission_tables.site_roles(),
+            pipeline_actions=permission_tables.pipeline_actions(),
+            own_role=self.person.get_site_role_display(),
+            **kwargs,
+        )
 
 
 class ApiDocsView(TemplateView):

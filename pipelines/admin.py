@@ -1,20 +1,26 @@
-from collections import Counter
+"""Pipelines and their runs in Django admin: the same querysets and the same services as everywhere else.
+
+Steps and access rules are shown here and changed on the portal's own pages, which know how secrets are kept.
+"""
+
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Model, QuerySet
-from django.forms import BaseInlineFormSet, ModelForm
+from django.forms import ModelForm
 from django.forms.fields import InvalidJSONInput
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 
 from accounts.models import User
-from opsera_portal.admin_site import PortalModelAdmin
+from opsera_portal.admin_site import PortalModelAdmin, ReadOnlyAdmin
 from opsera_portal.request_context import person_of
 from pipelines import services
-from pipelines.models import Pipeline, Step
+from pipelines.access import PipelineAction, may, may_be_owner
+from pipelines.models import AccessRule, Pipeline, Run, Step, StepRun
 
 
 class JSONField(forms.JSONField):
@@ -41,51 +47,69 @@ class PipelineForm(ModelForm[Pipeline]):
         owner: User = self.cleaned_data["owner"]
         if self.instance._state.adding:
             self.instance.organization = owner.own_organization
+        if owner.pk != self.instance.owner_id and not may_be_owner(owner):
+            raise ValidationError("Choose an active person whose role creates pipelines.")
         return owner
 
 
-class StepFormSet(BaseInlineFormSet[Step, Pipeline, ModelForm[Step]]):
-    def clean(self) -> None:
-        """Django compares each step with those in the database, and not with each other."""
-        super().clean()
-        filled_in = [form.cleaned_data for form in self.forms if form.is_valid() and form.cleaned_data]
-        positions = Counter(step["position"] for step in filled_in if not step.get("DELETE"))
-        for position, count in positions.items():
-            if count > 1:
-                raise ValidationError(f"{count} steps have position {position}. Give each a position of its own.")
+class ReadOnlyInline(admin.TabularInline[Any, Any]):
+    """What belongs to a row, for reading."""
 
-
-class StepInline(admin.StackedInline[Step, Pipeline]):
-    model = Step
-    formset = StepFormSet
-    formfield_overrides = {models.JSONField: {"form_class": JSONField}}
     extra = 0
-    fields = ["position", "name", "kind", "method", "url", "headers", "body", "expected_status"]
+    can_delete = False
 
-    # Whoever may change a pipeline here may change its steps.
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
+        return [str(field) for field in self.fields or []]
+
     def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return person_of(request).is_staff
 
-    has_add_permission = has_view_permission
-    has_change_permission = has_view_permission
-    has_delete_permission = has_view_permission
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    has_change_permission = has_add_permission
+    has_delete_permission = has_add_permission
+
+
+class StepInline(ReadOnlyInline):
+    model = Step
+    fields = ["position", "name", "kind", "method", "public_url", "names_of_headers", "expected_status", "instructions"]
+
+    @admin.display(description="Headers")
+    def names_of_headers(self, step: Step) -> str:
+        return ", ".join(step.header_names) or "–"
+
+
+class AccessRuleInline(ReadOnlyInline):
+    model = AccessRule
+    fields = ["subject_name", "role"]
 
 
 @admin.register(Pipeline)
 class PipelineAdmin(PortalModelAdmin):
-    """Pipelines of the organization with their steps, for its Administrators."""
+    """Pipelines of the organization, for its Administrators. Operators only look: the rules give them nothing."""
 
-    may_change = True
-    list_display = ["name", "organization", "owner", "run_count", "updated_at"]
+    list_display = ["name", "organization", "owner", "run_count", "is_locked", "updated_at"]
     search_fields = ["name", "description"]
     fields = ["name", "description", "tags", "owner"]
     form = PipelineForm
     formfield_overrides = {models.JSONField: {"form_class": JSONField}}
-    inlines = [StepInline]
+    inlines = [StepInline, AccessRuleInline]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         # An operator belongs to no organization, and a pipeline belongs to one.
         return super().has_module_permission(request) and not person_of(request).is_superuser
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        if obj is None:
+            return self.has_add_permission(request)
+        return may(person_of(request), PipelineAction.ADMINISTER, obj)
+
+    has_delete_permission = has_change_permission
+
+    @admin.display(boolean=True, description="Locked")
+    def is_locked(self, pipeline: Pipeline) -> bool:
+        return pipeline.is_locked
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Pipeline]:
         return Pipeline.objects.visible_to(person_of(request)).select_related("organization", "owner")
@@ -96,11 +120,67 @@ class PipelineAdmin(PortalModelAdmin):
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Pipeline, form: ModelForm[Pipeline], change: bool) -> None:
-        services.save_pipeline(actor=person_of(request), pipeline=obj, is_new=not change, request=request)
+        actor, data = person_of(request), form.cleaned_data
+        fields = {name: data[name] for name in ("name", "description", "tags")}
+        if change:
+            saved = services.edit_pipeline(actor=actor, pipeline=obj, request=request, **fields)
+        else:
+            saved = services.create_pipeline(actor=actor, request=request, **fields)
+        if data["owner"].pk != saved.owner_id:
+            services.transfer_pipeline(actor=actor, pipeline=saved, owner=data["owner"], request=request)
+        # What Django admin writes its own history about, and redirects to.
+        obj.pk = saved.pk
 
-    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
-        """Steps that change make room first, so that two can exchange their positions."""
-        changed = formset.save(commit=False)
-        Step.objects.filter(pk__in=[step.pk for step in [*changed, *formset.deleted_objects]]).delete()
-        for step in changed:
-            step.save()
+    def delete_model(self, request: HttpRequest, obj: Pipeline) -> None:
+        services.delete_pipeline(actor=person_of(request), pipeline=obj, request=request)
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return self._or_message(request, super().changeform_view, *args, **kwargs)
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        answer: HttpResponse = self._or_message(request, super().delete_view, *args, **kwargs)
+        return answer
+
+    def _or_message(self, request: HttpRequest, view: Any, *args: Any, **kwargs: Any) -> Any:
+        """What the services refuse although the form had let it pass."""
+        try:
+            return view(request, *args, **kwargs)
+        except services.InvalidInput as error:
+            text = " ".join(error.messages)
+        except (services.Refused, services.NameTaken) as error:
+            text = str(error)
+        except services.NotAllowed:
+            text = "You may not do this to this pipeline any more."
+        self.message_user(request, text, messages.ERROR)
+        return redirect(request.path)
+
+
+class StepRunInline(ReadOnlyInline):
+    model = StepRun
+    fields = ["position", "name", "kind", "state", "response_status", "message", "started_at", "finished_at"]
+
+
+@admin.register(Run)
+class RunAdmin(ReadOnlyAdmin):
+    """Runs, those of deleted pipelines too."""
+
+    list_display = ["pipeline_name", "number", "state", "outcome", "started_by_email", "requested_at", "finished_at"]
+    list_filter = ["state", "outcome"]
+    search_fields = ["pipeline_name", "started_by_email"]
+    fields = [
+        "pipeline_name",
+        "pipeline_public_id",
+        "number",
+        "state",
+        "outcome",
+        "started_by_email",
+        "token_name",
+        "requested_at",
+        "started_at",
+        "finished_at",
+    ]
+    inlines = [StepRunInline]
+    ordering = ["-requested_at", "-id"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
+        return Run.objects.visible_to(person_of(request))

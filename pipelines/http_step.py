@@ -106,6 +106,8 @@ def check_headers(headers: Mapping[str, str]) -> None:
     """Raise ValueError with a sentence for the form unless these headers can be sent."""
     if len(headers) > HEADERS_LIMIT:
         raise ValueError(f"There must be at most {HEADERS_LIMIT} headers.")
+    if len({name.lower() for name in headers}) != len(headers):
+        raise ValueError("A header stands here twice. Names are the same in upper and lower case.")
     for position, (name, value) in enumerate(headers.items(), start=1):
         if not TOKEN.fullmatch(name):
             # Not repeated here: people paste "Authorization: Bearer ..." where the name belongs.
@@ -118,6 +120,24 @@ def check_headers(headers: Mapping[str, str]) -> None:
             raise ValueError(f"The value of {name} must not contain control characters or line breaks.")
         if re.search(r"[^\x00-\xff]", value):
             raise ValueError(f"The value of {name} must consist of Latin-1 characters.")
+
+
+# Names whose values are secrets, whatever their owner thinks of them.
+_SECRET_NAME = re.compile(r"auth|cookie|token|secret|passw|api[-_]?key|private", re.IGNORECASE)
+
+
+def is_secret_name(name: str) -> bool:
+    return bool(_SECRET_NAME.search(name))
+
+
+def check_plain_headers(headers: object) -> None:
+    """Raise ValueError unless these can be sent, and shown to whoever edits the step."""
+    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+        raise ValueError("Give an object of names and texts.")
+    check_headers(headers)
+    for name in headers:
+        if is_secret_name(name):
+            raise ValueError(f"{name} carries a secret. Give it among the secret headers, which are never shown again.")
 
 
 def _check_method(method: str) -> None:

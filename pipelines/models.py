@@ -7,14 +7,39 @@ from typing import Any, ClassVar
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
 from pipelines import http_step
-from pipelines.querysets import PipelineQuerySet, RunQuerySet
-from pipelines.run_states import STEP_LOOKS, RunLook, RunOutcome, RunState, StepState, look_of_run
+from pipelines.access import ItemRole
+from pipelines.querysets import AccessRuleQuerySet, PipelineQuerySet, RunQuerySet
+from pipelines.run_states import (
+    OCCUPYING,
+    PIPELINE_LOOKS,
+    STEP_LOOKS,
+    UNDER_WAY,
+    PipelineState,
+    RunAction,
+    RunEvent,
+    RunLook,
+    RunOutcome,
+    RunState,
+    StepState,
+    after,
+    look_of_run,
+    pipeline_state,
+    status_of_run,
+)
 
 BODY_MAX_LENGTH = 64 * 1024
+NAME_MAX_LENGTH = 100
+TAGS_LIMIT = 20
+TAG_MAX_LENGTH = 50
+STEPS_LIMIT = 100
+RULES_LIMIT = 200
+NOTIFIED_LIMIT = 50
+FAILURES = {StepState.FAILED.value, RunOutcome.FAILED.value}
 
 
 def no_tags() -> list[str]:
@@ -25,8 +50,16 @@ def no_headers() -> dict[str, str]:
     return {}
 
 
+def check_tags(tags: object) -> None:
+    """Raises ``ValidationError`` unless these are tags."""
+    if not isinstance(tags, list) or not all(_is_tag(tag) for tag in tags):
+        raise ValidationError(f"Give a list of words of at most {TAG_MAX_LENGTH} characters.")
+    if len(tags) > TAGS_LIMIT:
+        raise ValidationError(f"Give at most {TAGS_LIMIT} tags.")
+
+
 def _is_tag(tag: object) -> bool:
-    return isinstance(tag, str) and 0 < len(tag) <= 50 and tag.isprintable()
+    return isinstance(tag, str) and 0 < len(tag) <= TAG_MAX_LENGTH and tag.isprintable() and "," not in tag
 
 
 class Pipeline(models.Model):
@@ -36,11 +69,20 @@ class Pipeline(models.Model):
     organization = models.ForeignKey(
         "accounts.Organization", on_delete=models.PROTECT, related_name="pipelines", db_index=False
     )
-    name = models.CharField(max_length=100)
+    name = models.CharField(max_length=NAME_MAX_LENGTH)
     description = models.TextField(max_length=2000, blank=True)
     tags = models.JSONField(default=no_tags, blank=True, help_text='A list of words: ["nightly", "linux"].')
     owner = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="pipelines")
     run_count = models.PositiveIntegerField(default=0, editable=False)
+    # Locked while it has a moment. Who locked it is a copy, for the page.
+    locked_at = models.DateTimeField(null=True, editable=False)
+    locked_by_email = models.CharField(max_length=254, blank=True, editable=False)
+    notified_people = models.ManyToManyField(
+        "accounts.User",
+        related_name="+",
+        blank=True,
+        help_text="Get an e-mail when a run fails and when a gate waits.",
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -54,20 +96,68 @@ class Pipeline(models.Model):
                 "organization",
                 Lower("name"),
                 name="pipeline_name_unique_in_organization",
-                violation_error_message="A pipeline of this name exists already.",
+                # The same words whether the person sees the other pipeline or not.
+                violation_error_message="This name cannot be used: it is taken. Choose another one.",
             )
         ]
 
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def is_locked(self) -> bool:
+        return self.locked_at is not None
+
+    @property
+    def state(self) -> PipelineState:
+        """One query."""
+        return pipeline_state(set(self.runs.filter(state__in=OCCUPYING).order_by().values_list("state", flat=True)))
+
+    @property
+    def badge(self) -> RunLook:
+        return PIPELINE_LOOKS[self.state]
+
     def clean(self) -> None:
-        if not isinstance(self.tags, list) or not all(_is_tag(tag) for tag in self.tags):
-            raise ValidationError({"tags": "Give a list of words of at most 50 characters."})
-        if len(self.tags) > 20:
-            raise ValidationError({"tags": "Give at most 20 tags."})
+        try:
+            check_tags(self.tags)
+        except ValidationError as error:
+            raise ValidationError({"tags": error.messages}) from None
         if self.owner_id and self.organization_id and self.owner.organization_id != self.organization_id:
             raise ValidationError({"owner": "The owner must belong to the pipeline's organization."})
+
+
+class AccessRule(models.Model):
+    """Gives a person or a group a role on one pipeline."""
+
+    Role = ItemRole
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="access_rules", db_index=False)
+    user = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="+", null=True, blank=True)
+    # Protected: the last rule would go with its group, and open the pipeline to everyone.
+    group = models.ForeignKey("accounts.Group", on_delete=models.PROTECT, related_name="+", null=True, blank=True)
+    role = models.CharField(max_length=13, choices=ItemRole)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    objects: ClassVar[AccessRuleQuerySet] = AccessRuleQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint("pipeline", "user", name="access_rule_one_for_each_person"),
+            models.UniqueConstraint("pipeline", "group", name="access_rule_one_for_each_group"),
+            models.CheckConstraint(
+                condition=Q(user__isnull=True, group__isnull=False) | Q(user__isnull=False, group__isnull=True),
+                name="access_rule_for_a_person_or_a_group",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.pipeline.name}: {self.subject_name} ({self.get_role_display()})"
+
+    @property
+    def subject_name(self) -> str:
+        """The person's e-mail address, or the group's name."""
+        return str(self.user or self.group)
 
 
 class StepDefinition(models.Model):
@@ -75,6 +165,7 @@ class StepDefinition(models.Model):
 
     class Kind(models.TextChoices):
         HTTP_CALL = "http_call", "HTTP call"
+        APPROVAL = "approval", "Approval"
 
     class Method(models.TextChoices):
         GET = "GET"
@@ -84,14 +175,19 @@ class StepDefinition(models.Model):
         DELETE = "DELETE"
 
     position = models.PositiveSmallIntegerField(validators=[MinValueValidator(1)])
-    name = models.CharField(max_length=100)
+    name = models.CharField(max_length=NAME_MAX_LENGTH)
     kind = models.CharField(max_length=20, choices=Kind, default=Kind.HTTP_CALL)
     method = models.CharField(max_length=6, choices=Method, default=Method.POST)
-    url = models.CharField("URL", max_length=2048)
+    url = models.CharField("URL", max_length=2048, blank=True)
     headers = models.JSONField(default=no_headers, blank=True, help_text='An object: {"Accept": "text/plain"}.')
+    # Name by name the encrypted value (`step_secrets`). Written by people, read by the worker only.
+    secret_headers = models.JSONField(default=no_headers, blank=True, editable=False)
     body = models.TextField(max_length=BODY_MAX_LENGTH, blank=True)
     expected_status = models.PositiveSmallIntegerField(
         default=200, validators=[MinValueValidator(100), MaxValueValidator(599)]
+    )
+    instructions = models.TextField(
+        max_length=500, blank=True, help_text="For whoever approves: what to look at before."
     )
 
     DEFINITION_FIELDS: ClassVar[tuple[str, ...]] = (
@@ -101,8 +197,10 @@ class StepDefinition(models.Model):
         "method",
         "url",
         "headers",
+        "secret_headers",
         "body",
         "expected_status",
+        "instructions",
     )
 
     class Meta:
@@ -117,17 +215,28 @@ class StepDefinition(models.Model):
     def definition(self) -> dict[str, Any]:
         return {field: getattr(self, field) for field in self.DEFINITION_FIELDS}
 
+    @property
+    def is_gate(self) -> bool:
+        return self.kind == self.Kind.APPROVAL
+
+    @property
+    def header_names(self) -> list[str]:
+        return sorted([*self.headers, *self.secret_headers], key=str.lower)
+
     def clean(self) -> None:
-        try:
-            http_step.check_url(self.url)
-        except ValueError as error:
-            raise ValidationError({"url": str(error)}) from None
-        if not isinstance(self.headers, dict) or not all(isinstance(v, str) for v in self.headers.values()):
-            raise ValidationError({"headers": "Give an object of names and texts."})
-        try:
-            http_step.check_headers(self.headers)
-        except ValueError as error:
-            raise ValidationError({"headers": str(error)}) from None
+        if self.is_gate:
+            return
+        errors: dict[str, str] = {}
+        for field, check, value in (
+            ("url", http_step.check_url, self.url),
+            ("headers", http_step.check_plain_headers, self.headers),
+        ):
+            try:
+                check(value)
+            except ValueError as error:
+                errors[field] = str(error)
+        if errors:
+            raise ValidationError(errors)
 
 
 class Step(StepDefinition):
@@ -143,13 +252,16 @@ class Step(StepDefinition):
 
 
 class Run(models.Model):
-    """One run of a pipeline. Numbers count from 1 for each pipeline."""
+    """One run of a pipeline. Numbers count from 1 for each pipeline. It outlives its pipeline, whose name it copies."""
 
     State = RunState
     Outcome = RunOutcome
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="runs", db_index=False)
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.SET_NULL, null=True, related_name="runs", db_index=False)
+    pipeline_public_id = models.UUIDField()
+    pipeline_name = models.CharField(max_length=NAME_MAX_LENGTH)
+    organization = models.ForeignKey("accounts.Organization", on_delete=models.PROTECT, related_name="+")
     number = models.PositiveIntegerField()
     state = models.CharField(max_length=10, choices=RunState, default=RunState.QUEUED)
     outcome = models.CharField(max_length=10, choices=RunOutcome, blank=True)
@@ -163,6 +275,9 @@ class Run(models.Model):
     requested_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    # Which worker executes it, and until when it must have given a sign of life (`runner`).
+    worker = models.CharField(max_length=64, blank=True)
+    lease_ends_at = models.DateTimeField(null=True)
 
     objects: ClassVar[RunQuerySet] = RunQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -172,21 +287,52 @@ class Run(models.Model):
             models.UniqueConstraint("pipeline", "number", name="run_number_unique_in_pipeline"),
             models.UniqueConstraint(
                 "pipeline",
-                condition=models.Q(state=RunState.RUNNING),
-                name="run_only_one_running_in_pipeline",
+                condition=models.Q(state__in=OCCUPYING),
+                name="run_only_one_under_way_in_pipeline",
             ),
         ]
         indexes = [
             models.Index(fields=["started_by", "-requested_at"], name="run_started_by_newest"),
-            models.Index(fields=["state"], name="run_state", condition=~models.Q(state=RunState.FINISHED)),
+            models.Index(fields=["state"], name="run_under_way", condition=models.Q(state__in=UNDER_WAY)),
         ]
 
     def __str__(self) -> str:
-        return f"run {self.number}"
+        return f"run {self.number} of {self.pipeline_name}"
+
+    def move(self, what: RunAction | RunEvent, **values: Any) -> bool:
+        """Does what the state machine says, if the row is still in the state that it was read in.
+
+        ``False``: it is not, or this cannot happen from there; nothing was changed.
+        """
+        following = after(self.state, what)
+        if following is None:
+            return False
+        moved = Run.objects.filter(pk=self.pk, state=self.state).update(state=following, **values)
+        if not moved:
+            return False
+        for field, value in {"state": following, **values}.items():
+            setattr(self, field, value)
+        if following == RunState.FINISHED:
+            # Nothing of it will be called any more: its copies of secrets go.
+            self.step_runs.exclude(secret_headers={}).update(secret_headers={})
+            self.step_runs.filter(state=StepState.WAITING).update(state=StepState.SKIPPED)
+        return True
+
+    def log(self, action: str, status: str, message: str, step: "StepRun | None" = None) -> None:
+        """Adds a line to the run's log."""
+        RunLogLine.objects.create(
+            run=self,
+            step_name=step.name if step else "",
+            action=action,
+            level=RunLogLine.Level.ERROR if status in FAILURES else RunLogLine.Level.INFO,
+            status=status,
+            message=message,
+        )
 
     @property
-    def is_finished(self) -> bool:
-        return self.state == RunState.FINISHED
+    def moves(self) -> bool:
+        """Whether something may still change by itself or by a person's approval: the page looks again."""
+        return self.state in UNDER_WAY
 
     @property
     def badge(self) -> RunLook:
@@ -194,8 +340,8 @@ class Run(models.Model):
 
     @property
     def status(self) -> str:
-        """The published word: the outcome of a finished run, otherwise its state."""
-        return self.outcome if self.is_finished else self.state
+        """The published word."""
+        return status_of_run(self.state, self.outcome)
 
 
 class StepRun(StepDefinition):
@@ -207,6 +353,8 @@ class StepRun(StepDefinition):
     finished_at = models.DateTimeField(null=True)
     response_status = models.PositiveSmallIntegerField(null=True)
     message = models.TextField(blank=True)
+    # Who approved or rejected a gate.
+    decided_by_email = models.CharField(max_length=254, blank=True)
 
     class Meta:
         ordering = ["position"]

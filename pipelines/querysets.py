@@ -1,19 +1,54 @@
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
-from django.db.models import OuterRef, Prefetch, Subquery
+from django.db.models import Exists, OuterRef, Prefetch, Q, Subquery
 
 from accounts.querysets import OrganizationRowsQuerySet
+from pipelines.access import ALLOWED, PipelineAction, item_roles_allowing, position_of
+from pipelines.run_states import OCCUPYING
 
 if TYPE_CHECKING:
     from accounts.models import User
-    from pipelines.models import Pipeline, Run  # noqa: F401  (in the class's base)
+    from pipelines.models import AccessRule, Pipeline, Run  # noqa: F401  (in the class's base)
 
 
 class PipelineQuerySet(OrganizationRowsQuerySet["Pipeline"]):
     def visible_to(self, user: "User") -> Self:
-        """Pipelines that exist for this person; the reading of `access.standing_of` as a query."""
-        return self.of_organization_of(user) if user.is_active else self.none()
+        """Pipelines that exist for this person."""
+        return self.allowing(user, PipelineAction.SEE)
+
+    def allowing(self, user: "User", action: PipelineAction) -> Self:
+        """Pipelines to which this person may do this: `access.standing` as a query, from the same table.
+
+        Operators of the installation belong to no organization: they see every pipeline in the administration and do
+        nothing to any.
+        """
+        if not user.is_active:
+            return self.none()
+        if user.is_superuser:
+            return self if action is PipelineAction.SEE else self.none()
+        position = position_of(user)
+        if user.organization_id is None or action not in ALLOWED[position.at_most]:
+            return self.none()
+        rows = self.of_organization_of(user)
+        if position.always is not None and action in ALLOWED[position.always]:
+            return rows
+        return rows.filter(self._given(user, action))
+
+    def _given(self, user: "User", action: PipelineAction) -> Q:
+        """Through owning the pipeline, through the absence of rules, or through a rule. Subqueries and not joins: a
+        row stands once, however many groups lead to it."""
+        from pipelines.models import AccessRule
+
+        rules = AccessRule.objects.filter(pipeline=OuterRef("pk"))
+        roles = item_roles_allowing(action)
+        given = Q(owner=user) | Q(Exists(rules.filter(user=user, role__in=roles)))
+        of_groups = Q(Exists(rules.filter(group__in=user.member_groups.order_by().values("pk"), role__in=roles)))
+        # Any role lets see, so that which of two rules wins matters to the other actions only.
+        given |= of_groups if action is PipelineAction.SEE else of_groups & ~Q(Exists(rules.filter(user=user)))
+        if action in ALLOWED[position_of(user).without_rules]:
+            given |= ~Q(Exists(rules))
+        return given
 
     def for_pipeline_table(self) -> Self:
         from pipelines.models import Run
@@ -24,17 +59,42 @@ class PipelineQuerySet(OrganizationRowsQuerySet["Pipeline"]):
             last_run_state=Subquery(latest.values("state")[:1]),
             last_run_outcome=Subquery(latest.values("outcome")[:1]),
             last_run_at=Subquery(latest.values("requested_at")[:1]),
+            state_of_current_run=Subquery(
+                Run.objects.filter(pipeline=OuterRef("pk"), state__in=OCCUPYING).values("state")[:1]
+            ),
         )
 
     def for_summary(self) -> Self:
-        return self.select_related("owner").prefetch_related("steps")
+        return self.select_related("owner").prefetch_related("steps", "notified_people")
+
+
+class AccessRuleQuerySet(models.QuerySet["AccessRule"]):
+    def about(self, user: "User") -> "models.QuerySet[Any]":
+        """Rules with ``is_direct`` and ``is_of_group``: whether each names this person, or a group of theirs."""
+        groups = user.member_groups.order_by().values("pk")
+        return self.order_by().annotate(
+            is_direct=models.ExpressionWrapper(Q(user=user), output_field=models.BooleanField()),
+            is_of_group=models.ExpressionWrapper(Q(group__in=groups), output_field=models.BooleanField()),
+        )
+
+    def for_rules_table(self) -> Self:
+        """People first, then groups, each by name."""
+        return self.select_related("user", "group").order_by(
+            models.F("user__email").asc(nulls_last=True), "group__name", "id"
+        )
 
 
 class RunQuerySet(models.QuerySet["Run"]):
     def visible_to(self, user: "User") -> Self:
+        """Runs of pipelines that the person sees. A deleted pipeline's stay, for those who read everything."""
         from pipelines.models import Pipeline
 
-        return self.filter(pipeline__in=Pipeline.objects.visible_to(user))
+        seen = Q(pipeline__in=Pipeline.objects.visible_to(user))
+        if user.is_superuser:
+            return self.filter(seen | Q(pipeline=None))
+        if user.is_active and user.organization_id is not None and position_of(user).always is not None:
+            seen |= Q(pipeline=None, organization_id=user.organization_id)
+        return self.filter(seen)
 
     def for_run_page(self) -> Self:
         from pipelines.models import StepRun

@@ -1,28 +1,46 @@
-"""What the worker does: takes queued runs one after the other and executes their steps.
+"""What the worker does: takes runs one after the other and executes their steps.
 
 Each step's end is a row before the next begins, so that whatever happens to the worker, the database tells how far a
-run has come. A worker that is asked to stop finishes the step on its way, and the next worker goes on behind it. Where
-a worker was killed in the middle of a step, the run is marked failed with that reason: whether the call went out cannot
-be known, and it is never made twice without someone asking for it.
+run has come. A worker that is asked to stop finishes the step on its way, and gives the run back. Where a worker was
+killed in the middle of a step, the step is marked failed with that reason: whether the call went out cannot be known,
+and it is never made twice without someone asking for it.
+
+A run belongs to the worker that took it, for as long as its lease says; each step renews it. A lease that has run out
+tells that the worker is gone. Every write is an update on the condition that the run is still this worker's, so that
+one that was only asleep changes nothing any more when it wakes.
 """
 
 import logging
+import secrets
 import threading
 import uuid
+from datetime import timedelta
 
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from opsera_portal.request_context import without_tokens
-from pipelines import http_step
-from pipelines.models import Run, RunLogLine, StepRun
-from pipelines.run_states import RunOutcome, RunState, StepState
+from pipelines import http_step, notifications, step_secrets
+from pipelines.access import PipelineAction, may
+from pipelines.models import Pipeline, Run, StepRun
+from pipelines.querysets import RunQuerySet
+from pipelines.run_states import OCCUPYING, RunEvent, RunOutcome, RunState, StepState
 
 logger = logging.getLogger(__name__)
 
+# A step takes at most `http_step.DEADLINE_SECONDS`, and then waits for the database.
+LEASE = timedelta(seconds=60)
 
 _stop_requested = threading.Event()
+_worker = secrets.token_hex(16)
+
+
+def work_as(worker: str) -> None:
+    """Gives this process the name under which it takes runs."""
+    global _worker
+    _worker = worker
 
 
 def stop_after_step() -> None:
@@ -36,75 +54,126 @@ def execute_queued(pipeline_id: uuid.UUID) -> None:
             execute(run)
         except Exception:
             logger.exception("Run %s could not be executed", run.pk)
-            _finish(run, RunOutcome.FAILED, "The portal made a mistake during this run. Its own log says which.")
+            _end(run, RunOutcome.FAILED, "The portal made a mistake during this run. Its own log says which.")
 
 
 def execute(run: Run) -> None:
-    """The steps of a run that was taken, from the first that was not executed yet, until one fails."""
-    for step in run.step_runs.order_by("position"):
-        if step.state == StepState.SUCCESS:
-            continue
+    """The steps of a run that was taken, from the first that was not executed yet, until something ends it."""
+    for step in run.step_runs.filter(state=StepState.WAITING).order_by("position"):
         if _stop_requested.is_set():
+            _release(run)
             return
-        if step.state == StepState.FAILED or not _execute_step(run, step):
-            _finish(run, RunOutcome.FAILED, f"Failed at step {step.position}, “{step.name}”.")
+        if step.is_gate:
+            _wait_at(run, step)
             return
-    _finish(run, RunOutcome.SUCCESS, "All steps succeeded.")
+        if not _begin(run, step):
+            _end_as_stopped(run)
+            return
+        if not _execute_step(run, step):
+            _end(run, RunOutcome.FAILED, f"Failed at step {step.position}, “{step.name}”.")
+            return
+    _end(run, RunOutcome.SUCCESS, _words_of_success(run))
 
 
-def recover_interrupted_runs() -> int:
-    """Takes up what a worker left behind. Call it before any worker executes runs.
-
-    A run that was between two steps is queued again, and goes on with its next step. One that was in the middle of a
-    step is marked failed. Returns how many were marked failed.
+def recover_lost_runs(*, of_worker: str = "") -> int:
+    """Takes up what workers left behind: runs whose lease has run out, and those of ``of_worker``, which is known to
+    be gone. A run that was between two steps goes on. One that was in the middle of a step is marked failed, and can be
+    resumed behind it. Returns how many were marked failed.
     """
-    failed = 0
-    for run in Run.objects.filter(state=RunState.RUNNING):
-        with transaction.atomic():
-            reason = "The worker was stopped in the middle of this step. Whether the call went out is not known."
-            in_the_middle = run.step_runs.filter(state=StepState.RUNNING).update(
-                state=StepState.FAILED, finished_at=timezone.now(), message=reason
-            )
-            if in_the_middle:
-                message = "The worker was stopped during this run. Start it again if it is safe to."
-                _finish(run, RunOutcome.FAILED, message)
-                failed += 1
-            else:
-                Run.objects.filter(pk=run.pk).update(state=RunState.QUEUED)
-                _log(run, "run", RunState.QUEUED, "The worker was stopped between two steps. The run goes on.")
-    return failed
+    gone = Q(lease_ends_at__isnull=True) | Q(lease_ends_at__lt=timezone.now())
+    if of_worker:
+        gone |= Q(worker=of_worker)
+    lost = Run.objects.filter(gone, state__in=[RunState.RUNNING, RunState.STOPPING])
+    return sum(_recover(run_id, gone) for run_id in lost.values_list("pk", flat=True))
+
+
+def pipelines_with_work() -> list[uuid.UUID]:
+    """Those of which a run can be taken now. Whatever became of the message that told of it."""
+    takeable = Run.objects.filter(state=RunState.CONTINUING) | Run.objects.filter(
+        state=RunState.QUEUED, pipeline__locked_at=None
+    ).exclude(pipeline__in=Run.objects.filter(state__in=OCCUPYING).values("pipeline"))
+    found = takeable.filter(pipeline__isnull=False).order_by().values_list("pipeline_id", flat=True)
+    return [pipeline_id for pipeline_id in set(found) if pipeline_id is not None]
 
 
 def _take_next(pipeline_id: uuid.UUID) -> Run | None:
-    """The oldest queued run, if none is running: a conditional update and the database's constraint decide."""
-    run: Run | None = (
-        Run.objects.filter(pipeline_id=pipeline_id, state=RunState.QUEUED)
-        .select_related("pipeline")
-        .order_by("number")
-        .first()
-    )
-    if run is None:
+    """The run that goes on, otherwise the oldest queued one, if none is under way.
+
+    The pipeline's row is locked for it, so that a lock, a change of rules or a stop comes before or after.
+    """
+    while True:
+        with transaction.atomic():
+            pipeline = Pipeline.objects.select_for_update(no_key=True).filter(pk=pipeline_id).first()
+            run = _next_of(pipeline) if pipeline else None
+            if pipeline is None or run is None:
+                return None
+            if run.state == RunState.QUEUED and not _asker_may_run(run, pipeline):
+                _refuse(run)
+                continue
+            if _take(run, pipeline):
+                return run
+            return None
+
+
+def _next_of(pipeline: Pipeline) -> Run | None:
+    runs = {run.state: run for run in pipeline.runs.filter(state__in=OCCUPYING)}
+    if runs:
+        return runs.get(RunState.CONTINUING)
+    if pipeline.is_locked:
         return None
+    found: Run | None = pipeline.runs.filter(state=RunState.QUEUED).order_by("number").first()
+    return found
+
+
+def _asker_may_run(run: Run, pipeline: Pipeline) -> bool:
+    return run.started_by is not None and may(run.started_by, PipelineAction.RUN, pipeline)
+
+
+def _refuse(run: Run) -> None:
+    reason = f"{run.started_by_email} may not run this pipeline any more. It was not started."
+    if run.move(RunEvent.REFUSED, outcome=RunOutcome.FAILED, finished_at=timezone.now()):
+        run.log("run", RunOutcome.FAILED, reason)
+        notifications.announce(run, notifications.Event.FAILED)
+
+
+def _take(run: Run, pipeline: Pipeline) -> bool:
+    goes_on = run.state == RunState.CONTINUING
+    if not goes_on:
+        for halted in pipeline.runs.filter(state=RunState.HALTED):
+            halted.move(RunEvent.SUPERSEDED)
+    now = timezone.now()
+    started_at = Coalesce("started_at", now)
     try:
         with transaction.atomic():
-            taken = Run.objects.filter(pk=run.pk, state=RunState.QUEUED).update(
-                state=RunState.RUNNING, started_at=Coalesce("started_at", timezone.now())
-            )
-            if not taken:
-                return None
-            _log(run, "run", RunState.RUNNING, f"Run {run.number} started.")
+            taken = run.move(RunEvent.TAKEN, started_at=started_at, worker=_worker, lease_ends_at=now + LEASE)
     except IntegrityError:
         # Another worker runs this pipeline; it takes the next queued run when it is done.
-        return None
-    return run
+        return False
+    if taken:
+        run.refresh_from_db()
+        run.log("run", RunState.RUNNING, f"Run {run.number} {'goes on' if goes_on else 'started'}.")
+    return taken
+
+
+def _begin(run: Run, step: StepRun) -> bool:
+    """Whether the run is still this worker's and goes on. If so, the step is marked as begun."""
+    now = timezone.now()
+    with transaction.atomic():
+        if not _mine(run).filter(state=RunState.RUNNING).update(lease_ends_at=now + LEASE):
+            return False
+        _update(step, state=StepState.RUNNING, started_at=now)
+        run.log(step.method.lower(), StepState.RUNNING, f"{step.method} {step.public_url}", step)
+    return True
 
 
 def _execute_step(run: Run, step: StepRun) -> bool:
     """Whether the step succeeded. Its end is committed when this returns."""
-    _update(step, state=StepState.RUNNING, started_at=timezone.now())
-    _log(run, step.method.lower(), StepState.RUNNING, f"{step.method} {step.public_url}", step)
     try:
-        answer = http_step.call(method=step.method, url=step.url, headers=step.headers, body=step.body)
+        headers = {**step.headers, **step_secrets.decrypt(step.secret_headers)}
+        answer = http_step.call(method=step.method, url=step.url, headers=headers, body=step.body)
+    except step_secrets.SecretUnreadable:
+        reason = "The portal has no key that opens this step's secret headers. Enter them again in the step."
+        return _end_step(run, step, StepState.FAILED, reason)
     except http_step.HttpStepError as error:
         return _end_step(run, step, StepState.FAILED, str(error))
     except Exception:
@@ -112,48 +181,124 @@ def _execute_step(run: Run, step: StepRun) -> bool:
         return _end_step(run, step, StepState.FAILED, "The portal made a mistake while executing this step.")
     said = f"Answered {answer.status} in {answer.duration_ms} ms."
     if answer.status != step.expected_status:
-        return _end_step(run, step, StepState.FAILED, f"{said} Expected was {step.expected_status}.", answer)
-    return _end_step(run, step, StepState.SUCCESS, said, answer)
+        return _end_step(run, step, StepState.FAILED, f"{said} Expected was {step.expected_status}.", answer, headers)
+    return _end_step(run, step, StepState.SUCCESS, said, answer, headers)
 
 
 def _end_step(
-    run: Run, step: StepRun, state: StepState, message: str, answer: http_step.HttpAnswer | None = None
+    run: Run,
+    step: StepRun,
+    state: StepState,
+    message: str,
+    answer: http_step.HttpAnswer | None = None,
+    headers: dict[str, str] | None = None,
 ) -> bool:
     with transaction.atomic():
-        _update(
-            step,
-            state=state,
-            finished_at=timezone.now(),
-            message=message,
-            response_status=answer.status if answer else None,
-        )
-        _log(run, step.method.lower(), state, message, step)
+        values = {
+            "state": state,
+            "finished_at": timezone.now(),
+            "message": message,
+            "response_status": answer.status if answer else None,
+        }
+        if not StepRun.objects.filter(pk=step.pk, state=StepState.RUNNING).update(**values):
+            # This worker was taken for lost, and the step was marked failed.
+            return False
+        run.log(step.method.lower(), state, message, step)
         if answer and answer.body:
-            _log(run, "answer", state, without_tokens(answer.body), step)
+            run.log("answer", state, _without_secrets(answer.body, step, headers or {}), step)
         if answer and answer.is_truncated:
-            _log(run, "answer", state, "The answer was longer; what stands above is its beginning.", step)
+            run.log("answer", state, "The answer was longer; what stands above is its beginning.", step)
     return state == StepState.SUCCESS
 
 
-def _finish(run: Run, outcome: RunOutcome, message: str) -> None:
+def _without_secrets(text: str, step: StepRun, headers: dict[str, str]) -> str:
+    """What a server says, without the step's secrets: some repeat what they were sent."""
+    for name in step.secret_headers:
+        value = headers.get(name, "").strip()
+        for part in {value, value.rpartition(" ")[2]}:
+            # Shorter than that it is no secret, and would be found in every second word.
+            if len(part) >= 6:
+                text = text.replace(part, "[secret]")
+    return without_tokens(text)
+
+
+def _wait_at(run: Run, gate: StepRun) -> None:
+    """The run waits for a person, and the worker goes on with other things."""
     with transaction.atomic():
-        run.step_runs.filter(state=StepState.WAITING).update(state=StepState.SKIPPED)
-        Run.objects.filter(pk=run.pk, state=RunState.RUNNING).update(
-            state=RunState.FINISHED, outcome=outcome, finished_at=timezone.now()
+        if _mine(run).filter(state=RunState.RUNNING).exists() and run.move(RunEvent.GATE_REACHED):
+            _update(gate, state=StepState.PAUSED, started_at=timezone.now())
+            run.log("gate", StepState.PAUSED, "Waits for an approval.", gate)
+            notifications.announce(run, notifications.Event.GATE_WAITS)
+            return
+    _end_as_stopped(run)
+
+
+def _release(run: Run) -> None:
+    """The worker stops. Whoever comes next goes on behind the last step."""
+    with transaction.atomic():
+        if _mine(run).filter(state=RunState.RUNNING).exists() and run.move(RunEvent.RELEASED):
+            run.log("run", RunState.CONTINUING, "The worker was stopped between two steps. The run goes on.")
+            return
+    _end_as_stopped(run)
+
+
+def _end_as_stopped(run: Run) -> None:
+    _end(run, RunOutcome.STOPPED, "Stopped. What stands above has been executed, and nothing after it.")
+
+
+def _end(run: Run, outcome: RunOutcome, message: str) -> None:
+    """Ends the run if it is still this worker's: for good, or halted where steps are left that it can go on with."""
+    with transaction.atomic():
+        current = _mine(run).select_for_update().filter(state__in=[RunState.RUNNING, RunState.STOPPING]).first()
+        if current is None:
+            return
+        # Of a step that this process itself could not finish.
+        current.step_runs.filter(state=StepState.RUNNING).update(
+            state=StepState.FAILED, finished_at=timezone.now(), message=message
         )
-        _log(run, "run", outcome, message)
+        left = current.step_runs.filter(state=StepState.WAITING).exists()
+        event = RunEvent.ENDED_WITH_STEPS_LEFT if left else RunEvent.ENDED
+        if current.move(event, outcome=outcome, finished_at=timezone.now(), lease_ends_at=None):
+            current.log("run", outcome, message)
+            if outcome == RunOutcome.FAILED:
+                notifications.announce(current, notifications.Event.FAILED)
 
 
-def _log(run: Run, action: str, status: str, message: str, step: StepRun | None = None) -> None:
-    failed = status in {StepState.FAILED, RunOutcome.FAILED}
-    RunLogLine.objects.create(
-        run=run,
-        step_name=step.name if step else "",
-        action=action,
-        level=RunLogLine.Level.ERROR if failed else RunLogLine.Level.INFO,
-        status=status,
-        message=message,
-    )
+def _recover(run_id: uuid.UUID, gone: Q) -> bool:
+    """Whether the run was marked failed."""
+    with transaction.atomic():
+        lost = Run.objects.select_for_update().filter(gone, state__in=[RunState.RUNNING, RunState.STOPPING])
+        run = lost.filter(pk=run_id).first()
+        if run is None:
+            return False
+        # From here on it is this worker's, if its last one should wake.
+        Run.objects.filter(pk=run.pk).update(worker=_worker, lease_ends_at=timezone.now() + LEASE)
+        reason = "The worker was lost in the middle of this step. Whether the call went out is not known."
+        in_the_middle = run.step_runs.filter(state=StepState.RUNNING).update(
+            state=StepState.FAILED, finished_at=timezone.now(), message=reason
+        )
+        if in_the_middle:
+            _end(run, RunOutcome.FAILED, f"{reason} Look there; then resume behind it, or run it anew.")
+        elif run.state == RunState.STOPPING:
+            _end_as_stopped(run)
+        elif run.move(RunEvent.RELEASED):
+            run.log("run", RunState.CONTINUING, "The worker was lost between two steps. The run goes on.")
+        return bool(in_the_middle)
+
+
+def _words_of_success(run: Run) -> str:
+    run.refresh_from_db(fields=["state"])
+    failed = run.step_runs.filter(state=StepState.FAILED).count()
+    if failed:
+        passed_over = "one that had failed was" if failed == 1 else f"{failed} that had failed were"
+        return f"The remaining steps succeeded; {passed_over} passed over when the run was resumed."
+    if run.state == RunState.STOPPING:
+        return "All steps succeeded: the last one was on its way when the run was stopped."
+    return "All steps succeeded."
+
+
+def _mine(run: Run) -> RunQuerySet:
+    return Run.objects.filter(pk=run.pk, worker=_worker)
 
 
 def _update(step: StepRun, **values: object) -> None:

@@ -15,7 +15,6 @@ from pipelines import services
 from pipelines.access import PipelineAction, may
 from pipelines.filters import PipelineFilter
 from pipelines.models import Pipeline, Run, RunLogLine
-from pipelines.run_states import RUN_LOOKS, STOPPED, RunState
 from pipelines.tables import PipelineTable, RunTable
 
 LOG_LINES_SHOWN = 200
@@ -45,7 +44,7 @@ class PipelineDetailView(MemberPageMixin, DetailView[Pipeline]):
         RequestConfig(self.request, paginate={"per_page": 20}).configure(runs_table)
         lines = RunLogLine.objects.filter(run__pipeline=pipeline).select_related("run")
         return super().get_context_data(
-            state=state_of(pipeline),
+            state=pipeline.badge,
             steps=[
                 {
                     "position": step.position,
@@ -53,7 +52,7 @@ class PipelineDetailView(MemberPageMixin, DetailView[Pipeline]):
                     "kind_label": step.get_kind_display(),
                     "method": step.method,
                     "url": step.public_url,
-                    "header_names": list(step.headers),
+                    "header_names": step.header_names,
                     "expected_status": step.expected_status,
                 }
                 for step in pipeline.steps.all()
@@ -107,7 +106,7 @@ class RunDetailView(MemberPageMixin, View):
                 for step in run.step_runs.all()
             ],
             "log": [_log_row(line) for line in reversed(lines)],
-            "is_finished": run.is_finished,
+            "is_finished": not run.moves,
         }
         return render(request, self.template_name, context)
 
@@ -116,12 +115,6 @@ class RunProgressView(RunDetailView):
     """The part of the run's page that moves; asked for again and again until the run has ended."""
 
     template_name = "pipelines/includes/run_progress.html"
-
-
-def state_of(pipeline: Pipeline) -> Any:
-    """Running while a run is; stopped otherwise."""
-    running = pipeline.runs.filter(state=RunState.RUNNING).exists()
-    return RUN_LOOKS[RunState.RUNNING] if running else STOPPED
 
 
 def _log_row(line: RunLogLine) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def _possible_problems(path: str, method: str, operation: dict[str, Any]) -> lis
     statuses = [400, 401, 403, 406, 429, 503]
     if "requestBody" in operation:
         statuses += [413, 415]
-    if method == "post" and re.search(r"/(tokens|run|expire)$", path):
+    if method != "get" and not re.search(r"/pipeline/(status|summary|logs)$", path):
         statuses.append(409)
     return sorted(statuses)
 

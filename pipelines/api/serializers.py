@@ -1,4 +1,4 @@
-"""The published shapes of pipelines, runs and logs (PRODUCT section 8)."""
+"""The published shapes of pipelines, runs and logs (PRODUCT section 8), and those of our own routes."""
 
 from typing import Any
 
@@ -6,8 +6,29 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from opsera_portal.api.paging import MAX_PAGE_SIZE, PageQuery
-from opsera_portal.api.serializers import IdField, StrictSerializer
-from pipelines.models import Pipeline, Run, RunLogLine, Step, StepRun
+from opsera_portal.api.serializers import IdField, StrictSerializer, TextField
+from pipelines.access import ItemRole, PipelineAction, allowed_actions
+from pipelines.models import (
+    BODY_MAX_LENGTH,
+    NAME_MAX_LENGTH,
+    NOTIFIED_LIMIT,
+    TAG_MAX_LENGTH,
+    TAGS_LIMIT,
+    AccessRule,
+    Pipeline,
+    Run,
+    RunLogLine,
+    Step,
+    StepRun,
+)
+from pipelines.run_states import PipelineState, pipeline_state, status_of_run
+from pipelines.services import StepInput
+from pipelines.services.runs import MESSAGE_MAX_LENGTH
+
+# What the list can be narrowed to.
+STATE_FILTER = [*PipelineState.choices, ("locked", "Locked")]
+
+# What comes in
 
 
 class PipelineBody(StrictSerializer):
@@ -23,15 +44,141 @@ class PipelineRunBody(PipelineBody):
     )
 
 
-class PipelineListQuery(PageQuery, StrictSerializer):
-    q = serializers.CharField(
-        required=False, allow_blank=True, max_length=100, help_text="Part of the name or description."
+class ApproveBody(PipelineBody):
+    runCount = serializers.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=2**31 - 1,
+        help_text="The run that you mean; where another one waits by now, nothing is decided.",
     )
+    position = serializers.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=2**15 - 1,
+        help_text="The step that you mean; where another gate waits by now, nothing is decided.",
+    )
+
+
+class RejectBody(ApproveBody):
+    message = TextField(max_length=MESSAGE_MAX_LENGTH, help_text="Why; it stands in the run's log.")
+
+
+class PipelineListQuery(PageQuery, StrictSerializer):
+    """The same filters as on the page."""
+
+    q = serializers.CharField(
+        required=False, allow_blank=True, max_length=100, help_text="Part of the name, the description or the owner."
+    )
+    tag = serializers.CharField(required=False, max_length=TAG_MAX_LENGTH, help_text="One of the tags.")
+    state = serializers.ChoiceField(required=False, choices=STATE_FILTER)
     page_size = serializers.IntegerField(required=False, default=MAX_PAGE_SIZE, min_value=1, max_value=MAX_PAGE_SIZE)
 
 
 class RunLogQuery(PageQuery, StrictSerializer):
     """The log goes on at a cursor, as every list does."""
+
+
+class HeadersField(serializers.DictField):
+    """An object of texts. Names and values are checked by the rules of the step."""
+
+    def __init__(self, *, allow_null: bool = False, **kwargs: Any) -> None:
+        super().__init__(child=TextField(allow_blank=True, allow_null=allow_null, trim_whitespace=False), **kwargs)
+
+
+class StepBody(StrictSerializer):
+    """A step as it is to be. With the `id` of one of the pipeline's steps it is that step, changed."""
+
+    id = IdField(required=False)
+    name = TextField(max_length=NAME_MAX_LENGTH)
+    kind = serializers.ChoiceField(choices=Step.Kind.choices, required=False, default=Step.Kind.HTTP_CALL)
+    method = serializers.ChoiceField(choices=Step.Method.choices, required=False, default=Step.Method.POST)
+    url = TextField(max_length=2048, required=False, allow_blank=True, default="")
+    headers = HeadersField(required=False, default=dict)
+    secret_headers = HeadersField(
+        required=False,
+        default=dict,
+        allow_null=True,
+        help_text="Kept encrypted and never shown again. null keeps the value that the step has.",
+    )
+    body = TextField(max_length=BODY_MAX_LENGTH, required=False, allow_blank=True, default="", trim_whitespace=False)
+    expected_status = serializers.IntegerField(required=False, default=200, min_value=100, max_value=599)
+    instructions = TextField(max_length=500, required=False, allow_blank=True, default="")
+
+    def to_internal_value(self, data: Any) -> StepInput:
+        return StepInput(**super().to_internal_value(data))
+
+
+class TagsField(serializers.ListField):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(child=TextField(max_length=TAG_MAX_LENGTH), max_length=TAGS_LIMIT, **kwargs)
+
+
+class CreatePipelineBody(StrictSerializer):
+    name = TextField(max_length=NAME_MAX_LENGTH)
+    description = TextField(max_length=2000, required=False, allow_blank=True, default="")
+    tags = TagsField(required=False, default=list)
+    steps = serializers.ListField(child=StepBody(), required=False, default=list)
+
+
+class ChangePipelineBody(StrictSerializer):
+    """What is not here stays as it is. `steps` takes the place of all steps."""
+
+    name = TextField(max_length=NAME_MAX_LENGTH, required=False)
+    description = TextField(max_length=2000, required=False, allow_blank=True)
+    tags = TagsField(required=False)
+    steps = serializers.ListField(child=StepBody(), required=False)
+    notified_people = serializers.ListField(
+        child=TextField(max_length=254),
+        max_length=NOTIFIED_LIMIT,
+        required=False,
+        help_text="E-mail addresses of those who get a mail when a run fails and when a gate waits.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs:
+            raise serializers.ValidationError("Give at least one field to change.")
+        return attrs
+
+
+class AccessRuleBody(StrictSerializer):
+    """For a person, by id or e-mail address, or for a group, by id or name."""
+
+    id = IdField(required=False, help_text="Not needed: a person and a group have at most one rule.")
+    user_id = IdField(required=False, allow_null=True)
+    user_email = TextField(required=False, allow_null=True, max_length=254)
+    group_id = IdField(required=False, allow_null=True)
+    group_name = TextField(required=False, allow_null=True, max_length=50)
+    role = serializers.ChoiceField(choices=ItemRole.choices)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        person = attrs.get("user_id") or attrs.get("user_email")
+        group = attrs.get("group_id") or attrs.get("group_name")
+        if bool(person) == bool(group):
+            raise serializers.ValidationError("Name either a person or a group.")
+        return attrs
+
+
+class AccessRulesBody(StrictSerializer):
+    rules = serializers.ListField(child=AccessRuleBody(), help_text="All rules, in place of those that there are.")
+
+
+class DuplicatePipelineBody(StrictSerializer):
+    name = TextField(
+        max_length=NAME_MAX_LENGTH, required=False, allow_blank=True, default="", help_text="Without it: “... (copy)”."
+    )
+
+
+class TransferPipelineBody(StrictSerializer):
+    owner_id = IdField(required=False)
+    owner_email = TextField(required=False, max_length=254)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if len(attrs) != 1:
+            raise serializers.ValidationError("Give either `owner_id` or `owner_email`.")
+        return attrs
+
+
+# What goes out
 
 
 class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
@@ -40,6 +187,8 @@ class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
     owner_id = serializers.UUIDField(read_only=True)
     owner_email = serializers.CharField(source="owner.email", read_only=True)
     tags = serializers.ListField(child=serializers.CharField(), read_only=True)
+    state = serializers.SerializerMethodField(help_text="What it is doing now.")
+    is_locked = serializers.BooleanField(read_only=True)
     runCount = serializers.IntegerField(source="run_count", read_only=True)
     last_run = serializers.SerializerMethodField(help_text="The latest run's number and status, or null.")
 
@@ -52,11 +201,17 @@ class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
             "tags",
             "owner_id",
             "owner_email",
+            "state",
+            "is_locked",
             "runCount",
             "last_run",
             "created_at",
             "updated_at",
         ]
+
+    @extend_schema_field(serializers.ChoiceField(choices=PipelineState.choices))
+    def get_state(self, pipeline: Any) -> str:
+        return pipeline_state({pipeline.state_of_current_run} - {None}).value
 
     @extend_schema_field(
         {
@@ -67,28 +222,71 @@ class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
     def get_last_run(self, pipeline: Any) -> dict[str, Any] | None:
         if pipeline.last_run_number is None:
             return None
-        status = pipeline.last_run_outcome or pipeline.last_run_state
+        status = status_of_run(pipeline.last_run_state, pipeline.last_run_outcome)
         return {"runCount": pipeline.last_run_number, "status": status}
 
 
 class StepSerializer(serializers.ModelSerializer[Step]):
-    """A step, without its URL's query and the values of its headers, which may be secrets."""
+    """A step. Values of secret headers are shown to nobody; whole URL, headers and body to those who may edit it."""
 
-    url = serializers.CharField(source="public_url", read_only=True, help_text="Without its query.")
-    header_names = serializers.SerializerMethodField()
+    url = serializers.SerializerMethodField(help_text="Without its query, for those who may not edit the step.")
+    header_names = serializers.ListField(child=serializers.CharField(), read_only=True)
+    secret_header_names = serializers.SerializerMethodField()
+    headers = serializers.SerializerMethodField(help_text="null for those who may not edit the step.")
+    body = serializers.SerializerMethodField(help_text="null for those who may not edit the step.")
 
     class Meta:
         model = Step
-        fields = ["id", "position", "name", "kind", "method", "url", "header_names", "expected_status"]
+        fields = [
+            "id",
+            "position",
+            "name",
+            "kind",
+            "method",
+            "url",
+            "header_names",
+            "secret_header_names",
+            "headers",
+            "body",
+            "expected_status",
+            "instructions",
+        ]
 
-    def get_header_names(self, step: Step) -> list[str]:
-        return sorted(step.headers)
+    @property
+    def may_edit(self) -> bool:
+        return bool(self.context.get("may_edit"))
+
+    @extend_schema_field(serializers.CharField())
+    def get_url(self, step: Step) -> str:
+        return step.url if self.may_edit else step.public_url
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_secret_header_names(self, step: Step) -> list[str]:
+        return sorted(step.secret_headers, key=str.lower)
+
+    @extend_schema_field({"type": ["object", "null"], "additionalProperties": {"type": "string"}})
+    def get_headers(self, step: Step) -> dict[str, str] | None:
+        return step.headers if self.may_edit else None
+
+    @extend_schema_field({"type": ["string", "null"]})
+    def get_body(self, step: Step) -> str | None:
+        return step.body if self.may_edit else None
 
 
 class StepRunSerializer(serializers.ModelSerializer[StepRun]):
     class Meta:
         model = StepRun
-        fields = ["position", "name", "state", "started_at", "finished_at", "response_status", "message"]
+        fields = [
+            "position",
+            "name",
+            "kind",
+            "state",
+            "started_at",
+            "finished_at",
+            "response_status",
+            "message",
+            "decided_by_email",
+        ]
 
 
 class RunSerializer(serializers.ModelSerializer[Run]):
@@ -112,18 +310,86 @@ class RunSerializer(serializers.ModelSerializer[Run]):
 
 
 class PipelineSummarySerializer(PipelineSerializer):
-    """The whole pipeline: what it is, its steps and its latest run."""
+    """The whole pipeline: what it is, its steps, its latest run, and what the caller may do to it.
 
-    steps = StepSerializer(many=True, read_only=True)
+    Context: `person`, who asks.
+    """
+
+    locked_by_email = serializers.CharField(read_only=True)
+    steps = serializers.SerializerMethodField()
+    notified_people = serializers.SerializerMethodField(help_text="null for those who may not edit it.")
     latest_run = serializers.SerializerMethodField()
+    allowed = serializers.SerializerMethodField(help_text="What you may do to this pipeline now.")
 
     class Meta(PipelineSerializer.Meta):
-        fields = [*PipelineSerializer.Meta.fields, "steps", "latest_run"]
+        fields = [
+            *PipelineSerializer.Meta.fields,
+            "locked_by_email",
+            "steps",
+            "notified_people",
+            "latest_run",
+            "allowed",
+        ]
+
+    def to_representation(self, instance: Pipeline) -> dict[str, Any]:
+        self.allowed_actions = allowed_actions(self.context["person"], instance)
+        return super().to_representation(instance)
+
+    @property
+    def may_edit(self) -> bool:
+        return PipelineAction.EDIT_STEPS in self.allowed_actions
+
+    @extend_schema_field(StepSerializer(many=True))
+    def get_steps(self, pipeline: Pipeline) -> Any:
+        return StepSerializer(pipeline.steps.all(), many=True, context={"may_edit": self.may_edit}).data
+
+    @extend_schema_field({"type": ["array", "null"], "items": {"type": "string"}})
+    def get_notified_people(self, pipeline: Pipeline) -> list[str] | None:
+        return sorted(person.email for person in pipeline.notified_people.all()) if self.may_edit else None
 
     @extend_schema_field(RunSerializer(allow_null=True))
     def get_latest_run(self, pipeline: Pipeline) -> dict[str, Any] | None:
         run = pipeline.runs.prefetch_related("step_runs").order_by("-number").first()
         return dict(RunSerializer(run).data) if run else None
+
+    @extend_schema_field(
+        serializers.ListField(child=serializers.ChoiceField(choices=[action.name.lower() for action in PipelineAction]))
+    )
+    def get_allowed(self, pipeline: Pipeline) -> list[str]:
+        return [action.name.lower() for action in PipelineAction if action in self.allowed_actions]
+
+
+class AccessRuleSerializer(serializers.ModelSerializer[AccessRule]):
+    user_id = serializers.UUIDField(read_only=True, allow_null=True)
+    user_email = serializers.CharField(source="user.email", read_only=True, default=None, allow_null=True)
+    group_id = serializers.UUIDField(read_only=True, allow_null=True)
+    group_name = serializers.CharField(source="group.name", read_only=True, default=None, allow_null=True)
+
+    class Meta:
+        model = AccessRule
+        fields = ["id", "user_id", "user_email", "group_id", "group_name", "role"]
+
+
+class AccessRulesSerializer(serializers.Serializer[Any]):
+    """No rule: every User of the organization sees and uses the pipeline, Guests see it."""
+
+    count = serializers.IntegerField()
+    data = AccessRuleSerializer(many=True)  # type: ignore[assignment]
+    next = serializers.CharField(allow_null=True, help_text="Always null: a pipeline has at most 200 rules.")
+
+
+class StepTemplateSerializer(serializers.Serializer[Any]):
+    """Values to begin a step with. Capital words in them stand for your own."""
+
+    id = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]
+    description = serializers.CharField()
+    method = serializers.CharField()
+    url = serializers.CharField()
+    headers = serializers.DictField(child=serializers.CharField())
+    secret_header_names = serializers.ListField(child=serializers.CharField())
+    body = serializers.CharField()
+    expected_status = serializers.IntegerField()
 
 
 class RunStartedSerializer(serializers.Serializer[Any]):
@@ -133,14 +399,21 @@ class RunStartedSerializer(serializers.Serializer[Any]):
 
 
 class RunStatusSerializer(serializers.Serializer[Any]):
-    status = serializers.CharField(help_text="`queued`, `running`, `success`, `failed`, or `stopped` when never run.")
+    status = serializers.CharField(
+        help_text="`queued`, `running`, `paused`, `success`, `failed`, or `stopped`, also when never run."
+    )
     message = serializers.CharField()
     runCount = serializers.IntegerField(help_text="The run's number; 0 when never run.")
 
 
-class RunFailedSerializer(serializers.Serializer[Any]):
+class ActionDoneSerializer(serializers.Serializer[Any]):
+    status = serializers.CharField(help_text="`success`")
+    message = serializers.CharField()
+
+
+class ActionFailedSerializer(serializers.Serializer[Any]):
     status = serializers.CharField(help_text="`failed`")
-    message = serializers.CharField(help_text="Why the pipeline cannot start, and what to do.")
+    message = serializers.CharField(help_text="Why it cannot be done now, and what to do.")
 
 
 class RunLogLineSerializer(serializers.ModelSerializer[RunLogLine]):

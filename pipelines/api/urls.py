@@ -1,12 +1,31 @@
 from django.urls import path
 
-from pipelines.api.views import PipelineViewSet
+from pipelines.api.views import PipelineViewSet, RunViewSet, StepTemplateViewSet
 
 app_name = "pipelines_api"
+
+# Published: the pipeline is named in the body.
+PUBLISHED = ("run", "status", "stop", "resume", "reset", "approve", "reject", "summary", "logs")
+
 urlpatterns = [
-    path("pipelines", PipelineViewSet.as_view({"get": "list"}), name="pipeline_list"),
-    path("pipeline/run", PipelineViewSet.as_view({"post": "run"}), name="pipeline_run"),
-    path("pipeline/status", PipelineViewSet.as_view({"post": "status"}), name="pipeline_status"),
-    path("pipeline/summary", PipelineViewSet.as_view({"post": "summary"}), name="pipeline_summary"),
-    path("pipeline/logs", PipelineViewSet.as_view({"post": "logs"}), name="pipeline_logs"),
+    path("pipelines", PipelineViewSet.as_view({"get": "list", "post": "create"}), name="pipeline_list"),
+    path(
+        "pipelines/<uuid:pk>",
+        PipelineViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+        name="pipeline_detail",
+    ),
+    path(
+        "pipelines/<uuid:pk>/access-rules",
+        PipelineViewSet.as_view({"get": "access_rules", "put": "replace_access_rules"}),
+        name="pipeline_access_rules",
+    ),
+    *(
+        path(f"pipelines/<uuid:pk>/{action}", PipelineViewSet.as_view({"post": action}), name=f"pipeline_{action}_own")
+        for action in ("duplicate", "transfer", "lock", "unlock")
+    ),
+    *(
+        path(f"pipeline/{action}", RunViewSet.as_view({"post": action}), name=f"pipeline_{action}")
+        for action in PUBLISHED
+    ),
+    path("step-templates", StepTemplateViewSet.as_view({"get": "list"}), name="step_template_list"),
 ]

@@ -1,52 +1,99 @@
-"""The API's doors to pipelines: the published routes, kept as published."""
+"""The API's doors to pipelines: the published routes, kept as published, and our own beside them."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
+from django.db import transaction
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import User
 from accounts.roles import Ability
-from opsera_portal.api.operations import READ_PIPELINES, RUN_PIPELINES, Operation
+from opsera_portal.api.operations import CHANGE_PIPELINES, READ_PIPELINES, RUN_PIPELINES, Operation
 from opsera_portal.api.paging import MAX_PAGE_SIZE, page_response
-from opsera_portal.api.problems import Forbidden
+from opsera_portal.api.problems import Conflict, Forbidden
+from opsera_portal.api.serializers import StrictSerializer
 from opsera_portal.api.views import ApiViewSet
 from opsera_portal.keyset import Keyset
 from pipelines import services
+from pipelines.access import may_read_rules
 from pipelines.api.serializers import (
+    AccessRulesBody,
+    AccessRuleSerializer,
+    AccessRulesSerializer,
+    ActionDoneSerializer,
+    ActionFailedSerializer,
+    ApproveBody,
+    ChangePipelineBody,
+    CreatePipelineBody,
+    DuplicatePipelineBody,
     PipelineBody,
     PipelineListQuery,
     PipelineRunBody,
     PipelineSerializer,
     PipelineSummarySerializer,
-    RunFailedSerializer,
+    RejectBody,
     RunLogLineSerializer,
     RunLogQuery,
     RunStartedSerializer,
     RunStatusSerializer,
+    StepTemplateSerializer,
+    TransferPipelineBody,
 )
+from pipelines.api.subjects import new_owner_of, people_of, rules_of
 from pipelines.filters import PipelineFilter
 from pipelines.models import Pipeline, Run, RunLogLine
+from pipelines.step_templates import STEP_TEMPLATES
 
 BY_NAME = Keyset(("name", "id"), descending=False)
 NEWEST_FIRST = Keyset(("at", "id"))
+DONE = {200: ActionDoneSerializer, 409: ActionFailedSerializer}
 
 
 def may_use_pipelines(user: User) -> bool:
     return user.may(Ability.USE_PIPELINES)
 
 
+def may_create_pipelines(user: User) -> bool:
+    return user.may(Ability.CREATE_PIPELINES)
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """What services raise, as the API answers it."""
+    try:
+        yield
+    except services.NotAllowed:
+        raise Forbidden from None
+    except services.NameTaken as error:
+        raise Conflict(str(error), "name_taken") from None
+    except services.Refused as error:
+        raise Conflict(str(error)) from None
+    except services.InvalidInput as error:
+        detail = error.message_dict if hasattr(error, "error_dict") else {"non_field_errors": error.messages}
+        raise ValidationError(detail) from None
+
+
 class PipelineViewSet(ApiViewSet):
+    """What a pipeline is."""
+
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation("List pipelines", READ_PIPELINES, only_reads=True),
-        "run": Operation("Run a pipeline", RUN_PIPELINES, role_allows=may_use_pipelines),
-        "status": Operation("Ask for a run's status", READ_PIPELINES, only_reads=True),
-        "summary": Operation("See a whole pipeline", READ_PIPELINES, only_reads=True),
-        "logs": Operation("Read a pipeline's log", READ_PIPELINES, only_reads=True),
+        "create": Operation("Create a pipeline", CHANGE_PIPELINES, role_allows=may_create_pipelines),
+        "retrieve": Operation("See a pipeline", READ_PIPELINES, only_reads=True),
+        "partial_update": Operation("Change a pipeline", CHANGE_PIPELINES, role_allows=may_use_pipelines),
+        "destroy": Operation("Delete a pipeline", CHANGE_PIPELINES, role_allows=may_use_pipelines),
+        "access_rules": Operation("See a pipeline's access rules", READ_PIPELINES, only_reads=True),
+        "replace_access_rules": Operation("Set access rules", CHANGE_PIPELINES, role_allows=may_use_pipelines),
+        "duplicate": Operation("Duplicate a pipeline", CHANGE_PIPELINES, role_allows=may_create_pipelines),
+        "transfer": Operation("Transfer a pipeline", CHANGE_PIPELINES, role_allows=may_use_pipelines),
+        "lock": Operation("Lock a pipeline", CHANGE_PIPELINES, role_allows=may_use_pipelines),
+        "unlock": Operation("Unlock a pipeline", CHANGE_PIPELINES, role_allows=may_use_pipelines),
     }
-    actions_with_query = frozenset({"list", "logs"})
     serializer_class = PipelineSerializer
 
     def get_queryset(self) -> Any:
@@ -67,20 +114,148 @@ class PipelineViewSet(ApiViewSet):
         )
 
     @extend_schema(
+        operation_id="pipeline_create", request=CreatePipelineBody, responses={201: PipelineSummarySerializer}
+    )
+    def create(self, request: Request) -> Response:
+        """A pipeline of your own, with its steps."""
+        body = self.read_body(CreatePipelineBody)
+        with answered():
+            pipeline = services.create_pipeline(actor=self.person, request=request._request, **body)
+        return self._summary(pipeline, status=201)
+
+    @extend_schema(operation_id="pipeline_retrieve", responses=PipelineSummarySerializer)
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """The whole pipeline: what it is, its steps, its latest run, and what you may do to it."""
+        return self._summary(self.get_object())
+
+    @extend_schema(operation_id="pipeline_change", request=ChangePipelineBody, responses=PipelineSummarySerializer)
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Name, description and tags are for those who administer it; steps and notified people for its editors."""
+        pipeline = self.get_object()
+        body = self.read_body(ChangePipelineBody)
+        steps, emails = body.pop("steps", None), body.pop("notified_people", None)
+        common = {"actor": self.person, "pipeline": pipeline, "request": request._request}
+        with answered(), transaction.atomic():
+            if body:
+                services.edit_pipeline(**common, **body)
+            if steps is not None:
+                services.replace_steps(**common, steps=steps)
+            if emails is not None:
+                services.notify_people(**common, people=people_of(self.person, emails))
+        return self._summary(pipeline)
+
+    @extend_schema(operation_id="pipeline_delete", request=None, responses={204: None})
+    def destroy(self, request: Request, pk: str) -> Response:
+        """For good. Runs and log entries stay, under its name. Refused while a run is under way."""
+        with answered():
+            services.delete_pipeline(actor=self.person, pipeline=self.get_object(), request=request._request)
+        return Response(status=204)
+
+    @extend_schema(operation_id="pipeline_access_rules", responses=AccessRulesSerializer)
+    def access_rules(self, request: Request, pk: str) -> Response:
+        """Who has which role. For those who may edit the rules, and those who read everything."""
+        pipeline = self.get_object()
+        if not may_read_rules(self.person, pipeline):
+            raise Forbidden
+        return self._rules(pipeline)
+
+    @extend_schema(
+        operation_id="pipeline_access_rules_replace", request=AccessRulesBody, responses=AccessRulesSerializer
+    )
+    def replace_access_rules(self, request: Request, pk: str) -> Response:
+        """All rules at once, in place of those that there are. An empty list opens the pipeline to every User."""
+        pipeline = self.get_object()
+        body = self.read_body(AccessRulesBody)
+        with answered():
+            rules = rules_of(self.person, body["rules"])
+            services.replace_access_rules(actor=self.person, pipeline=pipeline, rules=rules, request=request._request)
+        return self._rules(pipeline)
+
+    @extend_schema(
+        operation_id="pipeline_duplicate", request=DuplicatePipelineBody, responses={201: PipelineSummarySerializer}
+    )
+    def duplicate(self, request: Request, pk: str) -> Response:
+        """A copy of your own, with steps, their secrets, and access rules."""
+        body = self.read_body(DuplicatePipelineBody)
+        with answered():
+            copy = services.duplicate_pipeline(
+                actor=self.person, pipeline=self.get_object(), name=body["name"], request=request._request
+            )
+        return self._summary(copy, status=201)
+
+    @extend_schema(operation_id="pipeline_transfer", request=TransferPipelineBody, responses=PipelineSummarySerializer)
+    def transfer(self, request: Request, pk: str) -> Response:
+        """Makes someone else of your organization the owner. You may lose sight of it: then the answer is 204."""
+        pipeline = self.get_object()
+        body = self.read_body(TransferPipelineBody)
+        with answered():
+            services.transfer_pipeline(
+                actor=self.person, pipeline=pipeline, owner=new_owner_of(self.person, body), request=request._request
+            )
+        return self._summary(pipeline)
+
+    @extend_schema(operation_id="pipeline_lock", request=None, responses=PipelineSummarySerializer)
+    def lock(self, request: Request, pk: str) -> Response:
+        """From now on it starts for nobody. What is under way goes on."""
+        return self._changed(services.lock_pipeline, request)
+
+    @extend_schema(operation_id="pipeline_unlock", request=None, responses=PipelineSummarySerializer)
+    def unlock(self, request: Request, pk: str) -> Response:
+        """It starts again, and runs that waited begin."""
+        return self._changed(services.unlock_pipeline, request)
+
+    def _changed(self, service: Callable[..., Pipeline], request: Request) -> Response:
+        self.read_body(StrictSerializer)
+        with answered():
+            pipeline = service(actor=self.person, pipeline=self.get_object(), request=request._request)
+        return self._summary(pipeline)
+
+    def _summary(self, pipeline: Pipeline, status: int = 200) -> Response:
+        """The pipeline as the caller sees it now; nothing, if by their own change they see it no more."""
+        seen = self.get_queryset().for_summary().for_pipeline_table().filter(pk=pipeline.pk).first()
+        if seen is None:
+            return Response(status=204)
+        return Response(PipelineSummarySerializer(seen, context={"person": self.person}).data, status=status)
+
+    def _rules(self, pipeline: Pipeline) -> Response:
+        rules = AccessRuleSerializer(pipeline.access_rules.for_rules_table(), many=True).data
+        return Response({"count": len(rules), "data": rules, "next": None})
+
+
+class RunViewSet(ApiViewSet):
+    """The published routes: a pipeline is named in the body."""
+
+    operations: ClassVar[dict[str, Operation]] = {
+        "run": Operation("Run a pipeline", RUN_PIPELINES, role_allows=may_use_pipelines),
+        "status": Operation("Ask for a run's status", READ_PIPELINES, only_reads=True),
+        "stop": Operation("Stop a pipeline", RUN_PIPELINES, role_allows=may_use_pipelines),
+        "resume": Operation("Resume a pipeline", RUN_PIPELINES, role_allows=may_use_pipelines),
+        "reset": Operation("Reset a pipeline", RUN_PIPELINES, role_allows=may_use_pipelines),
+        "approve": Operation("Approve a gate", RUN_PIPELINES, role_allows=may_use_pipelines),
+        "reject": Operation("Reject a gate", RUN_PIPELINES, role_allows=may_use_pipelines),
+        "summary": Operation("See a whole pipeline", READ_PIPELINES, only_reads=True),
+        "logs": Operation("Read a pipeline's log", READ_PIPELINES, only_reads=True),
+    }
+    actions_with_query = frozenset({"logs"})
+    serializer_class = PipelineSerializer
+
+    def get_queryset(self) -> Any:
+        return Pipeline.objects.visible_to(self.person)
+
+    @extend_schema(
         operation_id="pipeline_run",
         request=PipelineBody,
-        responses={200: RunStartedSerializer, 409: RunFailedSerializer},
+        responses={200: RunStartedSerializer, 409: ActionFailedSerializer},
     )
     def run(self, request: Request) -> Response:
         """Asks for a run. It is executed after those that were asked for before it."""
         pipeline = self._pipeline(self.read_body(PipelineBody))
         try:
-            run = services.start_run(actor=self.person, pipeline=pipeline, request=request._request)
-        except services.NotAllowed:
-            raise Forbidden from None
-        except services.CannotStart as error:
-            return Response({"status": "failed", "message": str(error)}, status=409)
-        message = f"Run {run.number} of “{pipeline.name}” was asked for."
+            with answered_as_published():
+                run = services.start_run(actor=self.person, pipeline=pipeline, request=request._request)
+        except CannotBeDone as error:
+            return error.answer
+        message = f"Run {run.number} of “{run.pipeline_name}” was asked for."
         return Response({"status": "executed", "message": message, "runCount": run.number})
 
     @extend_schema(operation_id="pipeline_status", request=PipelineRunBody, responses=RunStatusSerializer)
@@ -96,12 +271,37 @@ class PipelineViewSet(ApiViewSet):
         message = f"Run {run.number} of “{pipeline.name}”: {run.badge.label.lower()}."
         return Response({"status": run.status, "message": message, "runCount": run.number})
 
+    @extend_schema(operation_id="pipeline_stop", request=PipelineBody, responses=DONE)
+    def stop(self, request: Request) -> Response:
+        """The step on its way is finished first. Runs that are queued are taken back."""
+        return self._done(services.stop_pipeline, PipelineBody, "Run {number} of “{name}” is stopped.")
+
+    @extend_schema(operation_id="pipeline_resume", request=PipelineBody, responses=DONE)
+    def resume(self, request: Request) -> Response:
+        """Goes on with the next step of a run that was stopped or failed. The last step is never repeated."""
+        return self._done(services.resume_pipeline, PipelineBody, "Run {number} of “{name}” goes on.")
+
+    @extend_schema(operation_id="pipeline_reset", request=PipelineBody, responses=DONE)
+    def reset(self, request: Request) -> Response:
+        """Clears the current run: nothing goes on with it."""
+        return self._done(services.reset_pipeline, PipelineBody, "Run {number} of “{name}” is cleared.")
+
+    @extend_schema(operation_id="pipeline_approve", request=ApproveBody, responses=DONE)
+    def approve(self, request: Request) -> Response:
+        """The run that waits at a gate goes on."""
+        return self._done(services.approve_gate, ApproveBody, "The gate of run {number} of “{name}” is approved.")
+
+    @extend_schema(operation_id="pipeline_reject", request=RejectBody, responses=DONE)
+    def reject(self, request: Request) -> Response:
+        """The run that waits at a gate fails, with your message."""
+        return self._done(services.reject_gate, RejectBody, "The gate of run {number} of “{name}” is rejected.")
+
     @extend_schema(operation_id="pipeline_summary", request=PipelineBody, responses=PipelineSummarySerializer)
     def summary(self, request: Request) -> Response:
-        """The whole pipeline: what it is, its steps and its latest run."""
+        """The whole pipeline: what it is, its steps, its latest run, and what you may do to it."""
         body = self.read_body(PipelineBody)
         pipeline = self._pipeline(body, self.get_queryset().for_summary().for_pipeline_table())
-        return Response(PipelineSummarySerializer(pipeline).data)
+        return Response(PipelineSummarySerializer(pipeline, context={"person": self.person}).data)
 
     @extend_schema(
         operation_id="pipeline_logs",
@@ -130,6 +330,19 @@ class PipelineViewSet(ApiViewSet):
             size=MAX_PAGE_SIZE,
         )
 
+    def _done(self, service: Callable[..., Run], body_class: type[PipelineBody], said: str) -> Response:
+        body = self.read_body(body_class)
+        pipeline = self._pipeline(body)
+        body.pop("pipelineId")
+        if "runCount" in body:
+            body["run_number"] = body.pop("runCount")
+        try:
+            with answered_as_published():
+                run = service(actor=self.person, pipeline=pipeline, request=self.request._request, **body)
+        except CannotBeDone as error:
+            return error.answer
+        return Response({"status": "success", "message": said.format(number=run.number, name=run.pipeline_name)})
+
     def _pipeline(self, body: dict[str, Any], queryset: QuerySet[Pipeline] | None = None) -> Pipeline:
         rows = self.get_queryset() if queryset is None else queryset
         pipeline = rows.filter(pk=body["pipelineId"]).first()
@@ -140,3 +353,38 @@ class PipelineViewSet(ApiViewSet):
     def _runs(self, pipeline: Pipeline, body: dict[str, Any]) -> QuerySet[Run]:
         runs = pipeline.runs.all()
         return runs.filter(number=body["runCount"]) if "runCount" in body else runs
+
+
+class StepTemplateViewSet(ApiViewSet):
+    """Values to begin a step with."""
+
+    operations: ClassVar[dict[str, Operation]] = {
+        "list": Operation("List templates of steps", READ_PIPELINES, only_reads=True),
+    }
+    actions_with_query = frozenset()
+    serializer_class = StepTemplateSerializer
+    queryset = Pipeline.objects.none()
+
+    @extend_schema(operation_id="step_template_list", responses=StepTemplateSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        """For the services that pipelines often start. They only fill in a form: change what you like."""
+        rows = StepTemplateSerializer(STEP_TEMPLATES, many=True).data
+        return Response({"count": len(rows), "data": rows, "next": None})
+
+
+class CannotBeDone(Exception):
+    """Carries the published answer to what the present state forbids."""
+
+    def __init__(self, message: str) -> None:
+        self.answer = Response({"status": "failed", "message": message}, status=409)
+        super().__init__(message)
+
+
+@contextmanager
+def answered_as_published() -> Iterator[None]:
+    """As ``answered``, but what the present state forbids has its published shape."""
+    with answered():
+        try:
+            yield
+        except services.Refused as error:
+            raise CannotBeDone(str(error)) from None

@@ -1,88 +1,183 @@
-"""The process that executes pipeline runs."""
+"""The process that executes pipeline runs and sends mails."""
 
 import fcntl
 import logging
 import os
 import secrets
-import time
-from argparse import ArgumentParser
+import signal
+import threading
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
+from datetime import timedelta
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 from django.conf import settings
-from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
+from django.utils import timezone
 from django_tasks_db.compat import DEFAULT_TASK_BACKEND_ALIAS, DEFAULT_TASK_QUEUE_NAME
 from django_tasks_db.management.commands.db_worker import Worker
+from django_tasks_db.models import DBTaskResult
 
 from opsera_portal.api.problems import DATABASE_AWAY
-from pipelines.models import Run
-from pipelines.run_states import RunState
-from pipelines.runner import recover_interrupted_runs, stop_after_step
+from pipelines import runner
 from pipelines.tasks import execute_pipeline
 
 logger = logging.getLogger(__name__)
 
 WAIT_FOR_DATABASE_SECONDS = 1
+LOOK_AROUND_SECONDS = 10
+# What the queue's own table says of tasks that have ended: for whoever looks for a reason, not for ever.
+KEEP_TASKS = timedelta(days=7)
 
 
-class StoppingWorker(Worker):
-    """The library's worker, which finishes its task before it stops. Our task may be many runs: it stops at a step."""
-
-    def shutdown(self, signum: int, frame: FrameType | None) -> None:
-        stop_after_step()
-        super().shutdown(signum, frame)
+def at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError("give a whole number from 1")
+    return int(text)
 
 
 class Command(BaseCommand):
     help = (
-        "Executes pipeline runs until it is stopped with Ctrl-C or SIGTERM; the step on its way is finished first. "
-        "Runs that a worker which was killed left behind are marked failed, queued ones are taken up again. "
-        "One worker runs for each data directory."
+        "Executes pipeline runs and sends mails until it is stopped with Ctrl-C or SIGTERM; the step on its way is "
+        "finished first. Runs of different pipelines are executed side by side, those of one pipeline one after the "
+        "other. Runs that a worker which was killed left behind go on behind their last step, or are marked failed "
+        "where it was in the middle of one. One worker runs for each data directory."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--interval", type=float, default=0.5, help="seconds between looks at the queue")
+        parser.add_argument(
+            "--threads",
+            type=at_least_one,
+            default=4,
+            help="how much is executed side by side (with Redis: one thing, start more workers)",
+        )
 
-    def handle(self, *args: Any, interval: float, **options: Any) -> None:
-        with open(os.open(settings.DATA_DIR / "worker.lock", os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:
+    def handle(self, *args: Any, interval: float, threads: int, **options: Any) -> None:
+        path = settings.DATA_DIR / "worker.lock"
+        with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise CommandError("Another worker runs already with this data directory.") from None
-            if settings.REDIS_URL:
-                self._recover()
-                call_command("rqworker", "default", verbosity=0)
-            else:
-                self._work(interval)
+            name = _name_of(lock)
+            runner.work_as(name)
+            self._stopping = threading.Event()
+            work = self._work_from_redis if settings.REDIS_URL else self._work_from_database
+            # Whoever had this data directory's lock before is gone: what it left can be taken up at once.
+            self._patiently(lambda: self._take_up(of_worker=name))
+            caretaker = threading.Thread(target=self._look_around, name="caretaker", daemon=True)
+            caretaker.start()
+            work(interval, threads)
+            self._stopping.set()
+            caretaker.join(timeout=LOOK_AROUND_SECONDS)
 
-    def _work(self, interval: float) -> None:
-        """Works until it is stopped. A database that is away for a while is waited for."""
-        worker = StoppingWorker(
-            queue_names=[DEFAULT_TASK_QUEUE_NAME],
-            interval=interval,
-            batch=False,
-            backend_name=DEFAULT_TASK_BACKEND_ALIAS,
-            startup_delay=False,
-            max_tasks=None,
-            worker_id=secrets.token_hex(16),
-            excluded_queue_names=[],
-        )
-        worker.configure_signals()
-        while worker.running:
+    def _work_from_database(self, interval: float, threads: int) -> None:
+        workers = [_worker(interval) for _ in range(threads)]
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            self._stop()
+            for worker in workers:
+                worker.running = False
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+        if self._stopping.is_set():
+            return
+        pool = [
+            threading.Thread(target=self._patiently, args=[worker.run], name=f"worker-{number}")
+            for number, worker in enumerate(workers, start=1)
+        ]
+        for thread in pool:
+            thread.start()
+        for thread in pool:
+            thread.join()
+
+    def _work_from_redis(self, interval: float, threads: int) -> None:
+        # Only where Redis is used: the library reads its settings when it is imported.
+        from django_rq.workers import get_worker
+        from rq import SimpleWorker
+
+        stop = self._stop
+
+        class StoppingWorker(SimpleWorker):
+            """Executes in this process, so that what is asked to stop here is what stops."""
+
+            def request_stop(self, signum: Any, frame: Any) -> None:
+                stop()
+                super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+        worker = get_worker("default", worker_class=StoppingWorker)  # type: ignore[arg-type]
+        worker.work(logging_level="WARNING")
+
+    def _stop(self) -> None:
+        runner.stop_after_step()
+        self._stopping.set()
+
+    def _patiently(self, work: Callable[[], Any]) -> None:
+        """Works until it is done. A database that is away for a while is waited for."""
+        try:
+            while not self._stopping.is_set():
+                try:
+                    work()
+                    return
+                except DATABASE_AWAY as error:
+                    logger.error("The database cannot be used, trying again: %s", str(error).splitlines()[0])
+                    connection.close()
+                    self._stopping.wait(WAIT_FOR_DATABASE_SECONDS)
+        finally:
+            connection.close()
+
+    def _look_around(self) -> None:
+        """What no message tells: workers that were lost, messages that were lost, and rows that nobody needs."""
+        while not self._stopping.wait(LOOK_AROUND_SECONDS):
             try:
-                self._recover()
-                worker.run()
-            except DATABASE_AWAY as error:
-                logger.error("The database cannot be used, trying again: %s", str(error).splitlines()[0])
+                self._take_up()
+                DBTaskResult.objects.filter(finished_at__lt=timezone.now() - KEEP_TASKS).delete()
+            except Exception:
+                logger.exception("The worker could not look around")
+            finally:
                 connection.close()
-                time.sleep(WAIT_FOR_DATABASE_SECONDS)
 
-    def _recover(self) -> None:
-        interrupted = recover_interrupted_runs()
-        if interrupted:
-            self.stdout.write(f"Marked {interrupted} interrupted runs as failed.")
-        waiting = Run.objects.filter(state=RunState.QUEUED).order_by().values_list("pipeline_id", flat=True)
-        for pipeline_id in waiting.distinct():
+    def _take_up(self, *, of_worker: str = "") -> None:
+        failed = runner.recover_lost_runs(of_worker=of_worker)
+        if failed:
+            self.stdout.write(f"Marked {failed} interrupted run{'' if failed == 1 else 's'} as failed.")
+        if not of_worker and not _queue_is_empty():
+            # What waits there may be the very messages.
+            return
+        for pipeline_id in runner.pipelines_with_work():
             execute_pipeline.enqueue(str(pipeline_id))
+
+
+def _worker(interval: float) -> Worker:
+    return Worker(
+        queue_names=[DEFAULT_TASK_QUEUE_NAME],
+        interval=interval,
+        batch=False,
+        backend_name=DEFAULT_TASK_BACKEND_ALIAS,
+        startup_delay=False,
+        max_tasks=None,
+        worker_id=secrets.token_hex(16),
+        excluded_queue_names=[],
+    )
+
+
+def _queue_is_empty() -> bool:
+    if settings.REDIS_URL:
+        import django_rq
+
+        return bool(django_rq.get_queue("default").is_empty())
+    return not DBTaskResult.objects.ready().exists()
+
+
+def _name_of(lock: IO[str]) -> str:
+    """The name under which this data directory's workers take runs: the same after each start."""
+    name = lock.read().strip()
+    if not name:
+        name = secrets.token_hex(16)
+        lock.write(name)
+        lock.flush()
+    return name

@@ -1,0 +1,49 @@
+"""Who may do what, as tables for people: made from what the code itself reads, for the page and for `docs/`."""
+
+from dataclasses import dataclass
+
+from accounts.roles import ROLES, Ability
+from pipelines.access import ALLOWED, PipelineAction, Standing
+
+
+@dataclass(frozen=True)
+class PermissionTable:
+    """``columns``: the heads behind the first one; ``rows``: a label, and for each column whether it is allowed."""
+
+    corner: str
+    columns: list[str]
+    rows: list[tuple[str, list[bool]]]
+
+    @property
+    def labeled_rows(self) -> list[tuple[str, list[tuple[str, bool]]]]:
+        """The rows with each cell's column beside it, for narrow screens."""
+        return [(label, list(zip(self.columns, cells, strict=True))) for label, cells in self.rows]
+
+    def as_markdown(self) -> str:
+        lines = [
+            f"| {self.corner} | {' | '.join(self.columns)} |",
+            f"|---|{'---|' * len(self.columns)}",
+        ]
+        lines += [f"| {label} | {' | '.join('Yes' if cell else '–' for cell in cells)} |" for label, cells in self.rows]
+        return "\n".join(lines)
+
+
+def site_roles() -> PermissionTable:
+    """What each site role allows in the whole organization."""
+    return PermissionTable(
+        corner="In the organization",
+        columns=[role.label for role in ROLES],
+        rows=[
+            (ability.value.rstrip("."), [ability in description.abilities for description in ROLES.values()])
+            for ability in Ability
+        ],
+    )
+
+
+def pipeline_actions() -> PermissionTable:
+    """Who may do what to one pipeline."""
+    return PermissionTable(
+        corner="To a pipeline",
+        columns=[standing.value for standing in Standing],
+        rows=[(action.value, [action in ALLOWED[standing] for standing in Standing]) for action in PipelineAction],
+    )

@@ -1,0 +1,251 @@
+"""What a pipeline is: made, changed, duplicated, transferred, locked, deleted."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts.models import User
+from accounts.roles import Ability
+from auditlog.actions import Action, record
+from pipelines.access import PipelineAction, allowed_actions, may_be_owner
+from pipelines.models import NOTIFIED_LIMIT, Pipeline, Step
+from pipelines.run_states import UNDER_WAY, RunEvent, RunState
+from pipelines.services.guard import InvalidInput, NotAllowed, Refused, fresh, locked_for
+from pipelines.services.steps import StepInput, replace_steps
+from pipelines.tasks import enqueue
+
+NAME_TAKEN = "This name cannot be used: it is taken. Choose another one."
+
+
+class NameTaken(Exception):
+    """Another pipeline of the organization has this name, whether the actor sees it or not."""
+
+    def __init__(self) -> None:
+        super().__init__(NAME_TAKEN)
+
+
+def create_pipeline(
+    *,
+    actor: User,
+    name: str,
+    description: str = "",
+    tags: Iterable[str] = (),
+    steps: list[StepInput] | None = None,
+    request: HttpRequest | None = None,
+) -> Pipeline:
+    """A pipeline that ``actor`` owns. Raises ``NotAllowed``, ``NameTaken`` or ``InvalidInput``."""
+    with transaction.atomic():
+        person = fresh(actor)
+        if not person.may(Ability.CREATE_PIPELINES):
+            raise NotAllowed
+        pipeline = Pipeline(
+            organization=person.own_organization,
+            owner=person,
+            name=name.strip(),
+            description=description,
+            tags=_clean_tags(tags),
+        )
+        _save(pipeline)
+        record(actor=actor, action=Action.PIPELINE_CREATED, target=pipeline, request=request)
+        if steps:
+            replace_steps(actor=actor, pipeline=pipeline, steps=steps, request=request, is_new=True)
+    return pipeline
+
+
+def edit_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = None, **changes: Any) -> Pipeline:
+    """Changes ``name``, ``description`` or ``tags``. Raises ``NotAllowed``, ``NameTaken`` or ``InvalidInput``."""
+    if not changes.keys() <= {"name", "description", "tags"}:
+        raise TypeError("An edit changes name, description and tags.")
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.ADMINISTER)
+        if "name" in changes:
+            changes["name"] = changes["name"].strip()
+        if "tags" in changes:
+            changes["tags"] = _clean_tags(changes["tags"])
+        changed = [field for field, value in changes.items() if getattr(locked, field) != value]
+        details: dict[str, Any] = {"fields": changed}
+        if "name" in changed:
+            details |= {"from": locked.name, "to": changes["name"]}
+        for field in changed:
+            setattr(locked, field, changes[field])
+        if changed:
+            _save(locked)
+            record(actor=actor, action=Action.PIPELINE_EDITED, target=locked, request=request, **details)
+    return locked
+
+
+def notify_people(
+    *, actor: User, pipeline: Pipeline, people: Iterable[User], request: HttpRequest | None = None
+) -> Pipeline:
+    """Chooses who gets a mail when a run fails and when a gate waits, in place of those chosen before.
+
+    Raises ``NotAllowed``, or ``InvalidInput`` for people who do not see the pipeline.
+    """
+    chosen = {person.pk: person for person in people}
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
+        if len(chosen) > NOTIFIED_LIMIT:
+            raise InvalidInput({"notified_people": f"Choose at most {NOTIFIED_LIMIT} people."})
+        before = {person.pk: person for person in locked.notified_people.all()}
+        for pk in chosen.keys() - before.keys():
+            if PipelineAction.SEE not in allowed_actions(fresh(chosen[pk]), locked):
+                raise InvalidInput({"notified_people": f"{chosen[pk].email} does not see this pipeline."})
+        if chosen.keys() != before.keys():
+            locked.notified_people.set(chosen.values())
+            record(
+                actor=actor,
+                action=Action.PIPELINE_EDITED,
+                target=locked,
+                request=request,
+                fields=["notified_people"],
+                notified_people=sorted(person.email for person in chosen.values()),
+            )
+    return locked
+
+
+def duplicate_pipeline(
+    *, actor: User, pipeline: Pipeline, name: str = "", request: HttpRequest | None = None
+) -> Pipeline:
+    """A copy that ``actor`` owns: description, tags, steps with their secrets, and access rules.
+
+    With the rules, since a copy without them would be open to everyone. Those who are told of failures are not copied.
+    Raises ``NotAllowed``, ``NameTaken`` or ``InvalidInput``. Without a name it is called a copy of the original.
+    """
+    with transaction.atomic():
+        original = locked_for(actor, pipeline, PipelineAction.DUPLICATE)
+        person = fresh(actor)
+        if not person.may(Ability.CREATE_PIPELINES):
+            raise NotAllowed
+        copy = Pipeline(
+            organization_id=original.organization_id,
+            owner=person,
+            name=name.strip() or name_of_copy(original),
+            description=original.description,
+            tags=original.tags,
+        )
+        _save(copy)
+        Step.objects.bulk_create([Step(pipeline=copy, **step.definition()) for step in original.steps.all()])
+        for rule in original.access_rules.all():
+            copy.access_rules.create(user_id=rule.user_id, group_id=rule.group_id, role=rule.role)
+        record(
+            actor=actor,
+            action=Action.PIPELINE_DUPLICATED,
+            target=original,
+            request=request,
+            copy=str(copy.pk),
+            to=copy.name,
+        )
+        record(actor=actor, action=Action.PIPELINE_CREATED, target=copy, request=request, copy_of=str(original.pk))
+    return copy
+
+
+def name_of_copy(original: Pipeline) -> str:
+    """“Deploy (copy)”, or the first “Deploy (copy 2)” that is free."""
+    limit = Pipeline._meta.get_field("name").max_length or 0
+    taken = {
+        name.lower()
+        for name in Pipeline.objects.filter(organization_id=original.organization_id).values_list("name", flat=True)
+    }
+    for number in range(1, 10**6):
+        mark = " (copy)" if number == 1 else f" (copy {number})"
+        name = f"{original.name[: limit - len(mark)].rstrip()}{mark}"
+        if name.lower() not in taken:
+            return name
+    raise NameTaken
+
+
+def transfer_pipeline(*, actor: User, pipeline: Pipeline, owner: User, request: HttpRequest | None = None) -> Pipeline:
+    """Makes someone else the owner. Raises ``NotAllowed``, or ``InvalidInput`` for someone who could not own it."""
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.ADMINISTER)
+        new = fresh(owner)
+        if new.organization_id != locked.organization_id or not may_be_owner(new):
+            raise InvalidInput(
+                {"owner": "A pipeline goes to an active person of your organization who may create one."}
+            )
+        if new.pk != locked.owner_id:
+            before = locked.owner.email
+            locked.owner = new
+            locked.save(update_fields=["owner", "updated_at"])
+            record(
+                actor=actor,
+                action=Action.PIPELINE_TRANSFERRED,
+                target=locked,
+                request=request,
+                **{"from": before, "to": new.email},
+            )
+    return locked
+
+
+def lock_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = None) -> Pipeline:
+    """From now on it starts for nobody; what is under way goes on. Raises ``NotAllowed`` or ``Refused``."""
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.LOCK)
+        if locked.is_locked:
+            raise Refused(f"“{locked.name}” is locked already, by {locked.locked_by_email}.")
+        locked.locked_at, locked.locked_by_email = timezone.now(), actor.email
+        locked.save(update_fields=["locked_at", "locked_by_email", "updated_at"])
+        record(actor=actor, action=Action.PIPELINE_LOCKED, target=locked, request=request)
+    return locked
+
+
+def unlock_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = None) -> Pipeline:
+    """Raises ``NotAllowed`` or ``Refused``. Runs that waited begin."""
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.LOCK)
+        if not locked.is_locked:
+            raise Refused(f"“{locked.name}” is not locked.")
+        locked.locked_at, locked.locked_by_email = None, ""
+        locked.save(update_fields=["locked_at", "locked_by_email", "updated_at"])
+        record(actor=actor, action=Action.PIPELINE_UNLOCKED, target=locked, request=request)
+        enqueue(locked)
+    return locked
+
+
+def delete_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = None) -> None:
+    """For good. Its runs and their log stay, under its name.
+
+    Raises ``NotAllowed``, or ``Refused`` while a run is under way.
+    """
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.ADMINISTER)
+        if locked.runs.filter(state__in=UNDER_WAY).exists():
+            raise Refused(
+                f"“{locked.name}” has a run under way. Stop it and wait until it has stopped, then delete it."
+            )
+        record(actor=actor, action=Action.PIPELINE_DELETED, target=locked, request=request, runs=locked.run_count)
+        for run in locked.runs.filter(state=RunState.HALTED):
+            # Nothing can go on with it any more, and its copies of secrets go.
+            run.move(RunEvent.SUPERSEDED)
+        locked.delete()
+
+
+def _save(pipeline: Pipeline) -> None:
+    """Raises ``NameTaken`` or ``InvalidInput``; of two at once the database's constraint lets one through."""
+    errors = _errors_of(pipeline)
+    if errors:
+        raise InvalidInput(errors)
+    try:
+        with transaction.atomic():
+            pipeline.save()
+    except IntegrityError:
+        raise NameTaken from None
+
+
+def _errors_of(pipeline: Pipeline) -> dict[str, list[str]]:
+    try:
+        pipeline.full_clean(validate_unique=False, validate_constraints=False)
+    except ValidationError as error:
+        return dict(error.message_dict)
+    if not pipeline.name.isprintable():
+        return {"name": ["A name has no line breaks and no control characters."]}
+    return {}
+
+
+def _clean_tags(tags: Iterable[str]) -> list[str]:
+    """Trimmed, each once, in the order in which they were given."""
+    return list(dict.fromkeys(stripped for tag in tags if (stripped := tag.strip())))

@@ -1,0 +1,130 @@
+"""Access rules: who gets which role on one pipeline."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+from django.http import HttpRequest
+
+from accounts.models import Group, User
+from auditlog.actions import Action, record
+from pipelines.access import ItemRole, PipelineAction, allowed_actions, may_grant
+from pipelines.models import RULES_LIMIT, AccessRule, Pipeline
+from pipelines.services.guard import InvalidInput, fresh, locked_for
+
+UNKNOWN_SUBJECT = "No such person or group in your organization."
+ADMINISTRATORS_ONLY = "Only who administers the pipeline gives, changes or takes away the role Administrator."
+
+
+@dataclass(frozen=True)
+class RuleInput:
+    """A role for a person or for a group."""
+
+    subject: User | Group
+    role: ItemRole
+
+
+def set_access_rule(
+    *, actor: User, pipeline: Pipeline, subject: User | Group, role: ItemRole, request: HttpRequest | None = None
+) -> AccessRule:
+    """Gives ``subject`` the role, in place of one that they had. Raises ``NotAllowed`` or ``InvalidInput``."""
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.EDIT_ACCESS_RULES)
+        actor_may = allowed_actions(fresh(actor), locked)
+        _check_subjects(locked, [subject])
+        rule = locked.access_rules.filter(**_key(subject)).first()
+        if rule is None:
+            if locked.access_rules.count() >= RULES_LIMIT:
+                raise InvalidInput({"role": f"A pipeline has at most {RULES_LIMIT} rules. Use groups."})
+            rule = AccessRule(pipeline=locked, **_key(subject))
+        before = rule.role
+        if before == role:
+            return rule
+        _check_grant(actor_may, [role, before])
+        rule.role = role
+        rule.save()
+        _record(actor, locked, request, [f"{rule.subject_name}: {_words(before)} → {_words(role)}"])
+    return rule
+
+
+def remove_access_rule(
+    *, actor: User, pipeline: Pipeline, rule: AccessRule, request: HttpRequest | None = None
+) -> None:
+    """Takes a role away. Without its last rule a pipeline is open to everyone. Raises ``NotAllowed`` or
+    ``InvalidInput``; a rule that is gone already is no error."""
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.EDIT_ACCESS_RULES)
+        found = locked.access_rules.filter(pk=rule.pk).first()
+        if found is None:
+            return
+        _check_grant(allowed_actions(fresh(actor), locked), [found.role])
+        found.delete()
+        _record(actor, locked, request, [f"{found.subject_name}: {_words(found.role)} → {_words('')}"])
+
+
+def replace_access_rules(
+    *, actor: User, pipeline: Pipeline, rules: Sequence[RuleInput], request: HttpRequest | None = None
+) -> Pipeline:
+    """All rules of the pipeline at once. Raises ``NotAllowed`` or ``InvalidInput``; then none is changed."""
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.EDIT_ACCESS_RULES)
+        # Before anything is changed: nobody gives themselves the right to give.
+        actor_may = allowed_actions(fresh(actor), locked)
+        if len(rules) > RULES_LIMIT:
+            raise InvalidInput({"rules": f"A pipeline has at most {RULES_LIMIT} rules. Use groups."})
+        wanted = {(type(rule.subject).__name__, rule.subject.pk): rule for rule in rules}
+        if len(wanted) != len(rules):
+            raise InvalidInput({"rules": "A person or a group stands here twice."})
+        _check_subjects(locked, [rule.subject for rule in rules])
+        had = {_identity(rule): rule for rule in locked.access_rules.select_related("user", "group")}
+        changes: list[str] = []
+        touched: list[str] = []
+        for identity, rule in had.items():
+            if identity not in wanted:
+                touched.append(rule.role)
+                changes.append(f"{rule.subject_name}: {_words(rule.role)} → {_words('')}")
+                rule.delete()
+        for identity, new in wanted.items():
+            old = had.get(identity)
+            if old is not None and old.role == new.role:
+                continue
+            touched += [new.role, old.role if old else ""]
+            changes.append(f"{new.subject}: {_words(old.role if old else '')} → {_words(new.role)}")
+            AccessRule.objects.update_or_create(pipeline=locked, **_key(new.subject), defaults={"role": new.role})
+        _check_grant(actor_may, touched)
+        if changes:
+            _record(actor, locked, request, changes)
+    return locked
+
+
+def _check_subjects(pipeline: Pipeline, subjects: Sequence[User | Group]) -> None:
+    """Locks the groups, which could be deleted in the same moment."""
+    groups = sorted(subject.pk for subject in subjects if isinstance(subject, Group))
+    people = [subject.pk for subject in subjects if isinstance(subject, User)]
+    here = {"organization_id": pipeline.organization_id}
+    found = len(Group.objects.select_for_update(no_key=True).filter(pk__in=groups, **here).order_by("pk"))
+    found += User.objects.filter(pk__in=people, **here).count()
+    if found != len(set(groups)) + len(set(people)):
+        raise InvalidInput({"rules": UNKNOWN_SUBJECT})
+
+
+def _check_grant(actor_may: frozenset[PipelineAction], roles: Sequence[str]) -> None:
+    if not all(may_grant(actor_may, ItemRole(role)) for role in roles if role):
+        raise InvalidInput({"role": ADMINISTRATORS_ONLY})
+
+
+def _key(subject: User | Group) -> dict[str, Any]:
+    return {"group" if isinstance(subject, Group) else "user": subject}
+
+
+def _identity(rule: AccessRule) -> tuple[str, object]:
+    return ("User", rule.user_id) if rule.user_id else ("Group", rule.group_id)
+
+
+def _words(role: str) -> str:
+    return ItemRole(role).label if role else "no role"
+
+
+def _record(actor: User, pipeline: Pipeline, request: HttpRequest | None, changes: list[str]) -> None:
+    record(actor=actor, action=Action.PIPELINE_ACCESS_RULES_CHANGED, target=pipeline, request=request, changes=changes)

@@ -1,0 +1,255 @@
+"""Runs: asked for, stopped, resumed, cleared; gates approved and rejected."""
+
+from django.db import transaction
+from django.db.models import F
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts.models import User
+from auditlog.actions import Action, record
+from opsera_portal.request_context import token_in_use, without_tokens
+from pipelines import notifications
+from pipelines.access import PipelineAction
+from pipelines.models import Pipeline, Run, StepRun
+from pipelines.run_states import OCCUPYING, REFUSALS, RunAction, RunEvent, RunOutcome, RunState, StepState
+from pipelines.services.guard import InvalidInput, Refused, locked_for
+from pipelines.tasks import enqueue
+
+QUEUE_LIMIT = 100
+MESSAGE_MAX_LENGTH = 500
+
+
+class CannotStart(Refused):
+    """The pipeline cannot be run as it is; the message says why and what to do."""
+
+
+def start_run(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = None) -> Run:
+    """Asks for a run, which the worker executes after those asked for before it.
+
+    Raises ``NotAllowed`` or ``CannotStart``. The number comes from the pipeline's counter, whose row is locked, so that
+    two requests at once get two numbers.
+    """
+    token = token_in_use(request)
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.RUN)
+        _check_can_start(locked)
+        steps = list(locked.steps.all())
+        if not steps:
+            raise CannotStart(f"“{locked.name}” has no steps yet. Add one, then run it.")
+        Pipeline.objects.filter(pk=locked.pk).update(run_count=F("run_count") + 1)
+        locked.refresh_from_db(fields=["run_count"])
+        run = Run.objects.create(
+            pipeline=locked,
+            pipeline_public_id=locked.pk,
+            pipeline_name=locked.name,
+            organization_id=locked.organization_id,
+            number=locked.run_count,
+            started_by=actor,
+            started_by_email=actor.email,
+            token=token,
+            token_name=token.name if token else "",
+        )
+        StepRun.objects.bulk_create([StepRun(run=run, **step.definition()) for step in steps])
+        run.log("run", Run.State.QUEUED, f"Asked for by {_who(actor, request)}.")
+        for halted in locked.runs.filter(state=RunState.HALTED):
+            halted.move(RunEvent.SUPERSEDED)
+            halted.log("run", halted.outcome, f"Run {run.number} was asked for: nothing goes on here any more.")
+        _record(actor, Action.PIPELINE_STARTED, locked, run, request)
+        enqueue(locked)
+    return run
+
+
+def stop_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = None) -> Run:
+    """Ends the run under way behind the step that it is in, and takes back those that are queued.
+
+    Raises ``NotAllowed``, or ``Refused`` where nothing runs.
+    """
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.RUN)
+        run = current_run(locked)
+        queued = [other for other in locked.runs.filter(state=RunState.QUEUED).order_by("number") if other != run]
+        # With runs in the queue there is something to stop, also where the one before them halts already.
+        if not queued or run.state not in {RunState.STOPPING, RunState.HALTED}:
+            _move(run, RunAction.STOP, actor, request)
+        for other in queued:
+            _move(other, RunAction.STOP, actor, request)
+        _record(actor, Action.PIPELINE_STOPPED, locked, run, request, taken_back=[other.number for other in queued])
+    return run
+
+
+def resume_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = None) -> Run:
+    """Goes on behind the last step, which is never repeated. Raises ``NotAllowed`` or ``Refused``."""
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.RUN)
+        run = current_run(locked)
+        if run.state == RunState.HALTED:
+            _check_not_locked(locked)
+        _move(run, RunAction.RESUME, actor, request)
+        _record(actor, Action.PIPELINE_RESUMED, locked, run, request)
+        enqueue(locked)
+    return run
+
+
+def reset_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = None) -> Run:
+    """Clears the current run: nothing can go on with it. Those queued behind it begin.
+
+    Raises ``NotAllowed``, or ``Refused`` while a step is on its way.
+    """
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.RUN)
+        run = current_run(locked)
+        _move(run, RunAction.RESET, actor, request)
+        _record(actor, Action.PIPELINE_RESET, locked, run, request)
+        enqueue(locked)
+    return run
+
+
+def approve_gate(
+    *,
+    actor: User,
+    pipeline: Pipeline,
+    run_number: int | None = None,
+    position: int | None = None,
+    request: HttpRequest | None = None,
+) -> Run:
+    """The run that waits goes on. Raises ``NotAllowed``, or ``Refused`` where no gate waits.
+
+    ``run_number`` and ``position`` say which gate the person saw: another one, that waits by now, is not approved.
+    """
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.APPROVE)
+        run, gate = _waiting_gate(locked, RunAction.APPROVE, run_number, position)
+        _check_not_locked(locked)
+        said = f"Approved by {_who(actor, request)}."
+        _decide(gate, StepState.SUCCESS, said, actor)
+        _move(run, RunAction.APPROVE, actor, request)
+        run.log("approve", StepState.SUCCESS, said, gate)
+        _record(actor, Action.PIPELINE_APPROVED, locked, run, request, gate=gate.name)
+        enqueue(locked)
+    return run
+
+
+def reject_gate(
+    *,
+    actor: User,
+    pipeline: Pipeline,
+    message: str,
+    run_number: int | None = None,
+    position: int | None = None,
+    request: HttpRequest | None = None,
+) -> Run:
+    """The run that waits fails, for good. Raises ``NotAllowed``, ``Refused``, or ``InvalidInput`` without a message."""
+    message = without_tokens(message.strip())
+    if not message or len(message) > MESSAGE_MAX_LENGTH:
+        raise InvalidInput({"message": f"Say why, in at most {MESSAGE_MAX_LENGTH} characters."})
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.APPROVE)
+        run, gate = _waiting_gate(locked, RunAction.REJECT, run_number, position)
+        said = f"Rejected by {_who(actor, request)}: {message}"
+        _decide(gate, StepState.FAILED, said, actor)
+        _move(run, RunAction.REJECT, actor, request)
+        run.log("reject", StepState.FAILED, said, gate)
+        _record(actor, Action.PIPELINE_REJECTED, locked, run, request, gate=gate.name, message=message)
+        notifications.announce(run, notifications.Event.FAILED)
+        enqueue(locked)
+    return run
+
+
+def current_run(pipeline: Pipeline) -> Run:
+    """The one under way; otherwise the one that waits for something; otherwise the latest. Raises ``Refused`` where
+    there is none."""
+    runs = pipeline.runs
+    found: Run | None = (
+        runs.filter(state__in=OCCUPYING).first()
+        or runs.filter(state=RunState.HALTED).order_by("-number").first()
+        or runs.filter(state=RunState.QUEUED).order_by("number").first()
+        or runs.order_by("-number").first()
+    )
+    if found is None:
+        raise Refused(f"“{pipeline.name}” has not been run yet.")
+    return found
+
+
+# What is left of a run's end when it goes on.
+_GOES_ON = {"outcome": "", "finished_at": None, "worker": "", "lease_ends_at": None}
+_SAID = {
+    RunAction.STOP: "Stopped by {who}.",
+    RunAction.RESUME: "Resumed by {who}, with the next step.",
+    RunAction.RESET: "Cleared by {who}.",
+}
+
+
+def _move(run: Run, action: RunAction, actor: User, request: HttpRequest | None) -> None:
+    """Does what the state machine says, or raises ``Refused`` with its reason."""
+    before = run.state
+    if refusal := REFUSALS[action].get(RunState(before)):
+        raise Refused(f"“{run.pipeline_name}”: {refusal}")
+    if not run.move(action, **_values(run, action)):
+        raise Refused(f"“{run.pipeline_name}” has moved on in this moment. Look at it again.")
+    if action in {RunAction.STOP, RunAction.RESET} and before == RunState.PAUSED:
+        # Whoever resumes the run comes to this gate again: it has not been passed.
+        left = StepState.WAITING if run.state == RunState.HALTED else StepState.SKIPPED
+        run.step_runs.filter(state=StepState.PAUSED).update(state=left, started_at=None)
+    if action in _SAID:
+        said = _SAID[action].format(who=_who(actor, request))
+        if run.state == RunState.STOPPING:
+            said += " The step on its way is finished first."
+        run.log(action.value, run.status, said)
+
+
+def _values(run: Run, action: RunAction) -> dict[str, object]:
+    if action in {RunAction.RESUME, RunAction.APPROVE}:
+        return dict(_GOES_ON)
+    if run.state == RunState.RUNNING:
+        return {}
+    if action is RunAction.REJECT:
+        return {"outcome": RunOutcome.FAILED, "finished_at": timezone.now()}
+    # What a halted run has come to stays so when it is cleared.
+    return {} if run.outcome else {"outcome": RunOutcome.STOPPED, "finished_at": timezone.now()}
+
+
+def _waiting_gate(
+    pipeline: Pipeline, action: RunAction, run_number: int | None, position: int | None
+) -> tuple[Run, StepRun]:
+    run = current_run(pipeline)
+    gate = run.step_runs.filter(state=StepState.PAUSED).first() if run.state == RunState.PAUSED else None
+    if gate is None:
+        raise Refused(f"“{pipeline.name}”: {REFUSALS[action][RunState.FINISHED]}")
+    if run_number not in {None, run.number} or position not in {None, gate.position}:
+        raise Refused(f"“{pipeline.name}” waits at another gate by now: “{gate.name}” of run {run.number}. Look at it.")
+    return run, gate
+
+
+def _decide(gate: StepRun, state: StepState, said: str, actor: User) -> None:
+    gate.state, gate.finished_at, gate.message = state, timezone.now(), said
+    gate.decided_by_email = actor.email
+    gate.save(update_fields=["state", "finished_at", "message", "decided_by_email"])
+
+
+def _check_can_start(pipeline: Pipeline) -> None:
+    _check_not_locked(pipeline)
+    states = list(pipeline.runs.filter(state__in=[RunState.PAUSED, RunState.QUEUED]).values_list("state", flat=True))
+    if RunState.PAUSED in states:
+        raise CannotStart(
+            f"“{pipeline.name}” waits for an approval. Approve or reject the gate, or reset the run first."
+        )
+    if len(states) >= QUEUE_LIMIT:
+        raise CannotStart(f"{QUEUE_LIMIT} runs of “{pipeline.name}” wait already. Let them run, or stop the pipeline.")
+
+
+def _check_not_locked(pipeline: Pipeline) -> None:
+    if pipeline.is_locked:
+        raise CannotStart(
+            f"“{pipeline.name}” is locked by {pipeline.locked_by_email}. It starts for nobody until it is unlocked."
+        )
+
+
+def _who(actor: User, request: HttpRequest | None) -> str:
+    token = token_in_use(request)
+    return f"{actor.email} with the token “{token.name}”" if token else actor.email
+
+
+def _record(
+    actor: User, action: Action, pipeline: Pipeline, run: Run, request: HttpRequest | None, **details: object
+) -> None:
+    record(actor=actor, action=action, target=pipeline, request=request, run_number=run.number, **details)

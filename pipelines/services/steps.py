@@ -1,0 +1,216 @@
+"""The steps of a pipeline: added, changed, ordered, removed. Runs on their way have copies, and are not reached."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import httpx
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import F
+from django.http import HttpRequest
+
+from accounts.models import User
+from auditlog.actions import Action, record
+from pipelines import http_step, step_secrets
+from pipelines.access import PipelineAction
+from pipelines.models import STEPS_LIMIT, Pipeline, Step
+from pipelines.services.guard import InvalidInput, NotAllowed, locked_for
+
+TOO_MANY = f"A pipeline has at most {STEPS_LIMIT} steps."
+
+
+@dataclass(frozen=True)
+class StepInput:
+    """What a step is to be. A secret header without a value (``None``) keeps the one that it has."""
+
+    name: str
+    kind: str = Step.Kind.HTTP_CALL
+    method: str = Step.Method.POST
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    secret_headers: Mapping[str, str | None] = field(default_factory=dict)
+    body: str = ""
+    expected_status: int = 200
+    instructions: str = ""
+    # Of the step that is changed; none: a new one.
+    id: uuid.UUID | None = None
+
+
+def add_step(*, actor: User, pipeline: Pipeline, step: StepInput, request: HttpRequest | None = None) -> Step:
+    """As the last one. Raises ``NotAllowed`` or ``InvalidInput``."""
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
+        count = locked.steps.count()
+        if count >= STEPS_LIMIT:
+            raise InvalidInput(TOO_MANY)
+        added = Step(pipeline=locked, position=count + 1)
+        _fill(added, step)
+        added.save()
+        _record(actor, locked, request, f"Added “{added.name}”.")
+    return added
+
+
+def edit_step(
+    *, actor: User, pipeline: Pipeline, step_id: uuid.UUID, step: StepInput, request: HttpRequest | None = None
+) -> Step:
+    """Raises ``NotAllowed``, also for a step that is gone, or ``InvalidInput``."""
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
+        found = _find(locked, step_id)
+        _fill(found, step)
+        found.save()
+        _record(actor, locked, request, f"Changed “{found.name}”.")
+    return found
+
+
+def move_step(
+    *,
+    actor: User,
+    pipeline: Pipeline,
+    step_id: uuid.UUID,
+    direction: Literal["up", "down"],
+    request: HttpRequest | None = None,
+) -> Step:
+    """By one place. The first does not go up, the last does not go down. Raises ``NotAllowed``."""
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
+        found = _find(locked, step_id)
+        steps = list(locked.steps.order_by("position"))
+        before = steps.index(found)
+        after = before + (-1 if direction == "up" else 1)
+        if 0 <= after < len(steps):
+            steps.insert(after, steps.pop(before))
+            _number(locked, steps)
+            _record(actor, locked, request, f"Moved “{found.name}” to place {after + 1}.")
+    return found
+
+
+def remove_step(*, actor: User, pipeline: Pipeline, step_id: uuid.UUID, request: HttpRequest | None = None) -> None:
+    """Those behind it move up. Raises ``NotAllowed``, also for a step that is gone."""
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
+        found = _find(locked, step_id)
+        name = found.name
+        found.delete()
+        _number(locked, list(locked.steps.order_by("position")))
+        _record(actor, locked, request, f"Removed “{name}”.")
+
+
+def replace_steps(
+    *,
+    actor: User,
+    pipeline: Pipeline,
+    steps: Sequence[StepInput],
+    request: HttpRequest | None = None,
+    is_new: bool = False,
+) -> Pipeline:
+    """All steps of the pipeline at once, in this order. Raises ``NotAllowed`` or ``InvalidInput``; then none changes.
+
+    A step with an ``id`` is the one that has it, with the secrets that it has; the others are new.
+    """
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
+        if len(steps) > STEPS_LIMIT:
+            raise InvalidInput({"steps": TOO_MANY})
+        had = {step.pk: step for step in locked.steps.all()}
+        kept = [step.id for step in steps if step.id is not None]
+        if len(set(kept)) != len(kept) or not had.keys() >= set(kept):
+            raise InvalidInput({"steps": "Each id must be that of a step of this pipeline, and stand here once."})
+        locked.steps.exclude(pk__in=kept).delete()
+        _make_room(locked)
+        for position, new in enumerate(steps, start=1):
+            step = had[new.id] if new.id else Step(pipeline=locked)
+            step.position = position
+            _fill(step, new, label=f"Step {position}: ")
+            step.save()
+        if not is_new:
+            _record(actor, locked, request, f"Replaced {len(had)} steps by {len(steps)}.")
+    return locked
+
+
+def _find(pipeline: Pipeline, step_id: uuid.UUID) -> Step:
+    found: Step | None = pipeline.steps.filter(pk=step_id).first()
+    if found is None:
+        raise NotAllowed
+    return found
+
+
+def _fill(step: Step, new: StepInput, label: str = "") -> None:
+    """Raises ``InvalidInput``, by field, or under ``steps`` where ``label`` says which step it is."""
+    old_url, old_secrets = step.url, step.secret_headers
+    is_gate = new.kind == Step.Kind.APPROVAL
+    step.name, step.kind = new.name.strip(), new.kind
+    step.method = Step.Method.POST if is_gate else new.method
+    step.url = "" if is_gate else new.url.strip()
+    step.headers = {} if is_gate else {name.strip(): value.strip() for name, value in new.headers.items()}
+    step.body = "" if is_gate else new.body
+    step.expected_status = 200 if is_gate else new.expected_status
+    step.instructions = new.instructions.strip() if is_gate else ""
+    errors = _errors_of(step)
+    try:
+        secrets = {} if is_gate else _secrets(new, step.headers, old_secrets, is_same_server(old_url, step.url))
+        step.secret_headers = secrets
+    except ValueError as error:
+        errors.setdefault("secret_headers", []).append(str(error))
+    if errors and label:
+        texts = [f"{label}{name.replace('_', ' ')}: {text}" for name, found in errors.items() for text in found]
+        raise InvalidInput({"steps": texts})
+    if errors:
+        raise InvalidInput(errors)
+
+
+def _errors_of(step: Step) -> dict[str, list[str]]:
+    try:
+        step.full_clean(exclude=["pipeline", "secret_headers"], validate_unique=False, validate_constraints=False)
+    except ValidationError as error:
+        return dict(error.message_dict)
+    if not step.name.isprintable():
+        return {"name": ["A name has no line breaks and no control characters."]}
+    return {}
+
+
+def _secrets(new: StepInput, plain: Mapping[str, str], old: Mapping[str, str], is_same_server: bool) -> dict[str, str]:
+    """Name by name the encrypted value. Raises ``ValueError`` with a sentence for the form, without any value."""
+    given = {name.strip(): value.strip() for name, value in new.secret_headers.items() if value is not None}
+    kept = [name.strip() for name, value in new.secret_headers.items() if value is None]
+    http_step.check_headers({**plain, **given, **dict.fromkeys(kept, "")})
+    if len({name.lower() for name in [*plain, *given, *kept]}) != len(plain) + len(given) + len(kept):
+        raise ValueError("A header stands here twice. Names are the same in upper and lower case.")
+    if empty := [name for name, value in given.items() if not value]:
+        raise ValueError(f"{empty[0]} has no value.")
+    known = {name.lower(): value for name, value in old.items()}
+    if missing := [name for name in kept if name.lower() not in known]:
+        raise ValueError(f"{missing[0]} has no value yet: enter one.")
+    if kept and not is_same_server:
+        # Otherwise whoever may edit the step could have its secrets sent to a server of their own.
+        raise ValueError("The URL leads to another server. Enter the values of the secret headers again for it.")
+    return {**step_secrets.encrypt(given), **{name: known[name.lower()] for name in kept}}
+
+
+def is_same_server(old: str, new: str) -> bool:
+    try:
+        before, after = httpx.URL(old), httpx.URL(new)
+    except (httpx.InvalidURL, TypeError):
+        return False
+    return (before.scheme, before.raw_host, before.port) == (after.scheme, after.raw_host, after.port)
+
+
+def _number(pipeline: Pipeline, steps: Sequence[Step]) -> None:
+    """Gives the steps the places 1, 2, 3, ..."""
+    _make_room(pipeline)
+    for position, step in enumerate(steps, start=1):
+        step.position = position
+    Step.objects.bulk_update(steps, ["position"])
+
+
+def _make_room(pipeline: Pipeline) -> None:
+    """Moves all places out of the way, since no two may ever be the same."""
+    pipeline.steps.update(position=F("position") + 10 * STEPS_LIMIT)
+
+
+def _record(actor: User, pipeline: Pipeline, request: HttpRequest | None, change: str) -> None:
+    details: dict[str, Any] = {"fields": ["steps"], "change": change}
+    pipeline.save(update_fields=["updated_at"])
+    record(actor=actor, action=Action.PIPELINE_EDITED, target=pipeline, request=request, **details)

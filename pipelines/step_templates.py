@@ -1,0 +1,71 @@
+"""Values to begin an HTTP step with, for the services that pipelines often start. They only fill in the form."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pipelines.models import Step
+
+
+@dataclass(frozen=True)
+class StepTemplate:
+    """Words in capitals stand for what is the person's own."""
+
+    id: str
+    label: str
+    description: str
+    url: str
+    method: str = Step.Method.POST
+    headers: Mapping[str, str] = field(default_factory=dict)
+    secret_header_names: tuple[str, ...] = ()
+    body: str = ""
+    expected_status: int = 200
+
+
+STEP_TEMPLATES: tuple[StepTemplate, ...] = (
+    StepTemplate(
+        id="jenkins",
+        label="Jenkins job",
+        description="Starts a build. The secret is Basic and the base64 of USER:API_TOKEN. Jenkins answers 201.",
+        url="https://jenkins.example.com/job/JOB/build",
+        secret_header_names=("Authorization",),
+        expected_status=201,
+    ),
+    StepTemplate(
+        id="github",
+        label="GitHub Actions workflow",
+        description="Dispatches a workflow that has workflow_dispatch. The secret is Bearer and a token. Answers 204.",
+        url="https://api.github.com/repos/OWNER/REPOSITORY/actions/workflows/WORKFLOW.yml/dispatches",
+        headers={"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"},
+        secret_header_names=("Authorization",),
+        body='{"ref": "main"}',
+        expected_status=204,
+    ),
+    StepTemplate(
+        id="gitlab",
+        label="GitLab pipeline",
+        description="Starts a project's pipeline on a branch. The secret is an access token. GitLab answers 201.",
+        url="https://gitlab.example.com/api/v4/projects/PROJECT_ID/pipeline",
+        headers={"Content-Type": "application/json"},
+        secret_header_names=("PRIVATE-TOKEN",),
+        body='{"ref": "main"}',
+        expected_status=201,
+    ),
+    StepTemplate(
+        id="argo",
+        label="Argo workflow",
+        description="Submits a workflow from a template. The secret is Bearer and a token of a service account.",
+        url="https://argo.example.com/api/v1/workflows/NAMESPACE/submit",
+        headers={"Content-Type": "application/json"},
+        secret_header_names=("Authorization",),
+        body='{"resourceKind": "WorkflowTemplate", "resourceName": "TEMPLATE"}',
+    ),
+    StepTemplate(
+        id="webhook",
+        label="Plain webhook",
+        description="Sends a JSON body to any address.",
+        url="https://hooks.example.com/PATH",
+        headers={"Content-Type": "application/json"},
+        body='{"text": "A pipeline runs."}',
+    ),
+)
+BY_ID = {template.id: template for template in STEP_TEMPLATES}
