@@ -23,6 +23,8 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
 
 def organization_url(user: User) -> str | None:
     """The first of the organization's pages that this person may open."""
+    if user.may(Ability.READ_USERS):
+        return reverse("accounts:organization_user_list")
     if user.may(Ability.READ_TOKENS):
         return reverse("tokens:organization_token_list")
     if user.may(Ability.READ_LOGS):

@@ -9,7 +9,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
 
-from accounts.querysets import OrganizationRowsQuerySet, UserQuerySet
+from accounts.querysets import GroupQuerySet, UserQuerySet
 from accounts.roles import ROLES, Ability, RoleDescription, SiteRole
 
 DEFAULT_MAX_TOKEN_LIFETIME_DAYS = 92
@@ -70,6 +70,14 @@ class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type:
         return user
 
 
+class UserState(models.TextChoices):
+    """Computed, and never stored."""
+
+    ACTIVE = "active", "Active"
+    INVITED = "invited", "Invited"
+    DEACTIVATED = "deactivated", "Deactivated"
+
+
 class User(AbstractBaseUser):
     """A person. Signs in with an e-mail address, belongs to one organization and has one site role."""
 
@@ -121,6 +129,17 @@ class User(AbstractBaseUser):
             raise ValidationError({"name": "Enter a name."})
 
     @property
+    def is_invited(self) -> bool:
+        """Has no password so far: an invitation was sent, and waits."""
+        return self.is_active and not self.has_usable_password()
+
+    @property
+    def state(self) -> UserState:
+        if not self.is_active:
+            return UserState.DEACTIVATED
+        return UserState.INVITED if self.is_invited else UserState.ACTIVE
+
+    @property
     def role(self) -> RoleDescription:
         return ROLES[SiteRole(self.site_role)]
 
@@ -134,6 +153,10 @@ class User(AbstractBaseUser):
         if self.organization is None:
             raise PermissionDenied("Operators of the installation belong to no organization.")
         return self.organization
+
+    @property
+    def may_read_organization_users(self) -> bool:
+        return self.may(Ability.READ_USERS)
 
     @property
     def may_read_organization_logs(self) -> bool:
@@ -173,7 +196,7 @@ class Group(models.Model):
     members = models.ManyToManyField(User, related_name="member_groups", blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects = OrganizationRowsQuerySet["Group"].as_manager()
+    objects: ClassVar[GroupQuerySet] = GroupQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         ordering = ["name"]

@@ -1,11 +1,15 @@
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from django.apps import apps
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.db import models
+from django.db.models import Count, OuterRef, Subquery
+from django.db.models.functions import Coalesce
 
 from accounts.roles import Ability
 
 if TYPE_CHECKING:
-    from accounts.models import User
+    from accounts.models import Group, User  # noqa: F401  (in the class's base)
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -26,5 +30,38 @@ class UserQuerySet(OrganizationRowsQuerySet["User"]):
             return self.of_organization_of(user)
         return self.filter(pk=user.pk)
 
+    def of_organization_readable_by(self, user: "User") -> Self:
+        """Everyone of the organization, for those whose role reads them; nobody for everyone else."""
+        if not (user.is_superuser or user.may(Ability.READ_USERS)):
+            return self.none()
+        return self.of_organization_of(user)
+
     def active(self) -> Self:
         return self.filter(is_active=True)
+
+    def deactivated(self) -> Self:
+        return self.filter(is_active=False)
+
+    def invited(self) -> Self:
+        """Active, and without a password so far."""
+        return self.active().filter(password__startswith=UNUSABLE_PASSWORD_PREFIX)
+
+    def with_live_token_count(self) -> Self:
+        """``live_token_count``. This floor knows tokens by model name only; what is live, they know themselves."""
+        tokens = apps.get_model("tokens", "Token").objects.live().filter(owner=OuterRef("pk"))
+        counted = tokens.order_by().values("owner").annotate(count=Count("pk")).values("count")
+        return self.annotate(live_token_count=Coalesce(Subquery(counted), 0))
+
+    def for_user_table(self) -> Self:
+        return self.with_live_token_count().prefetch_related("member_groups")
+
+
+class GroupQuerySet(OrganizationRowsQuerySet["Group"]):
+    def readable_by(self, user: "User") -> Self:
+        """The organization's groups, for those whose role reads them; none for everyone else."""
+        if not (user.is_superuser or user.may(Ability.READ_USERS)):
+            return self.none()
+        return self.of_organization_of(user)
+
+    def for_group_table(self) -> Self:
+        return self.annotate(member_count=Count("members"))

@@ -1,19 +1,51 @@
 """Changes to people, groups and organizations, each with its entry in the activity log."""
 
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
-from django.db import transaction
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError, QuerySet
 from django.http import HttpRequest
 from django.utils.text import slugify
 
 from accounts.models import Group, Organization, User
-from accounts.roles import SiteRole
+from accounts.roles import Ability, SiteRole
+from accounts.tasks import send_invitation_mail
 from auditlog.actions import Action, record
+
+SHOWN_RULES = 5
+
+
+class NotAllowed(Exception):
+    """The actor may not do this."""
 
 
 class LastAdministrator(Exception):
     """The organization would be left without an active Administrator."""
+
+
+class CannotBeInvited(Exception):
+    """The address cannot be invited; the message says why, as far as the actor may know."""
+
+
+class AlreadyAccepted(Exception):
+    """There is nothing to invite to: the person is deactivated, or has chosen a password."""
+
+
+class NameTaken(Exception):
+    """Another group of the organization has this name, in whatever case."""
+
+    def __init__(self) -> None:
+        super().__init__("A group of this name exists already. Choose another one.")
+
+
+class GroupInUse(Exception):
+    """Access rules name the group; the message says which."""
+
+
+# Organizations
 
 
 def create_organization(*, name: str, administrator: dict[str, Any]) -> tuple[Organization, User]:
@@ -25,6 +57,105 @@ def create_organization(*, name: str, administrator: dict[str, Any]) -> tuple[Or
         user = User.objects.create_user(organization=organization, site_role=SiteRole.ADMINISTRATOR, **administrator)
         record(actor=user, action=Action.USER_CREATED, target=user, site_role=user.site_role)
     return organization, user
+
+
+def save_policy(*, actor: User, organization: Organization, request: HttpRequest | None = None) -> Organization:
+    """Saves an organization's name and token policy. A shorter lifetime blocks longer tokens from their next use."""
+    with transaction.atomic():
+        organization.save()
+        record(
+            actor=actor,
+            action=Action.POLICY_CHANGED,
+            target=organization,
+            request=request,
+            max_token_lifetime_days=organization.max_token_lifetime_days,
+        )
+    return organization
+
+
+# People
+
+
+def invite_user(
+    *,
+    actor: User,
+    email: str,
+    name: str,
+    site_role: str = SiteRole.GUEST,
+    groups: Iterable[Group] = (),
+    request: HttpRequest | None = None,
+) -> User:
+    """Someone new in the actor's organization, without a password, who gets a link by mail to choose one.
+
+    Raises ``NotAllowed``, ``CannotBeInvited``, or ``ValidationError`` by field. Of two at once the database's
+    constraint lets one through.
+    """
+    with transaction.atomic():
+        person = _allowed(actor, Ability.MANAGE_ORGANIZATION)
+        user = User(email=email, name=name.strip(), site_role=site_role, organization=person.own_organization)
+        user.set_unusable_password()
+        user.clean_fields(exclude=["password"])
+        user.clean()
+        chosen = list(groups)
+        _check_same_organization(person, chosen, "groups")
+        try:
+            with transaction.atomic():
+                user.save()
+        except IntegrityError:
+            raise CannotBeInvited(_why_not(person, user.email)) from None
+        user.member_groups.set(chosen)
+        details = {"site_role": user.site_role, "groups": sorted(group.name for group in chosen)}
+        record(actor=actor, action=Action.USER_CREATED, target=user, request=request, **details)
+        send_invitation(actor=actor, user=user, request=request)
+    return user
+
+
+def send_invitation(*, actor: User, user: User, request: HttpRequest | None = None) -> User:
+    """Sends the link once more. Raises ``NotAllowed`` or ``AlreadyAccepted``."""
+    with transaction.atomic():
+        locked = _managed(_allowed(actor, Ability.MANAGE_ORGANIZATION), user)
+        if not locked.is_invited:
+            raise AlreadyAccepted(f"{locked.email} needs no invitation.")
+        record(actor=actor, action=Action.USER_INVITED, target=locked, request=request)
+        user_id = str(locked.pk)
+        # Robust: the person is there, and the invitation can be sent again.
+        transaction.on_commit(lambda: send_invitation_mail.enqueue(user_id), robust=True)
+    return locked
+
+
+def accept_invitation(*, user: User, request: HttpRequest | None = None) -> None:
+    """Notes that the person has chosen a password, which the form has set."""
+    record(actor=user, action=Action.USER_CHANGED, target=user, request=request, fields=["password"])
+
+
+def change_site_role(*, actor: User, user: User, site_role: str, request: HttpRequest | None = None) -> User:
+    """Holds from the next request on, for sessions and tokens. Raises ``NotAllowed`` or ``LastAdministrator``."""
+    return _change(actor, user, request, site_role=SiteRole(site_role))
+
+
+def set_active(*, actor: User, user: User, is_active: bool, request: HttpRequest | None = None) -> User:
+    """Someone who is deactivated cannot sign in, and none of their tokens work, from the next request on.
+
+    Raises ``NotAllowed`` or ``LastAdministrator``.
+    """
+    return _change(actor, user, request, is_active=is_active)
+
+
+def change_user(
+    *,
+    actor: User,
+    user: User,
+    site_role: str | None = None,
+    is_active: bool | None = None,
+    request: HttpRequest | None = None,
+) -> User:
+    """Both at once, or neither. Raises ``NotAllowed`` or ``LastAdministrator``."""
+    changes: dict[str, Any] = {}
+    if site_role is not None:
+        changes["site_role"] = SiteRole(site_role)
+    if is_active is not None:
+        changes["is_active"] = is_active
+    return _change(actor, user, request, **changes)
 
 
 def save_user(*, actor: User, user: User, is_new: bool, request: HttpRequest | None = None) -> User:
@@ -44,34 +175,6 @@ def save_user(*, actor: User, user: User, is_new: bool, request: HttpRequest | N
     return user
 
 
-def save_group(*, actor: User, group: Group, is_new: bool, request: HttpRequest | None = None, **details: Any) -> Group:
-    action = Action.GROUP_CREATED if is_new else Action.GROUP_CHANGED
-    with transaction.atomic():
-        group.save()
-        record(actor=actor, action=action, target=group, request=request, **details)
-    return group
-
-
-def delete_group(*, actor: User, group: Group, request: HttpRequest | None = None) -> None:
-    with transaction.atomic():
-        record(actor=actor, action=Action.GROUP_DELETED, target=group, request=request)
-        group.delete()
-
-
-def save_policy(*, actor: User, organization: Organization, request: HttpRequest | None = None) -> Organization:
-    """Saves an organization's name and token policy. A shorter lifetime blocks longer tokens from their next use."""
-    with transaction.atomic():
-        organization.save()
-        record(
-            actor=actor,
-            action=Action.POLICY_CHANGED,
-            target=organization,
-            request=request,
-            max_token_lifetime_days=organization.max_token_lifetime_days,
-        )
-    return organization
-
-
 def check_administrator_stays(before: User, *, is_active: bool, site_role: str) -> None:
     """Raises ``LastAdministrator`` when the change would leave an organization without an active one.
 
@@ -82,11 +185,196 @@ def check_administrator_stays(before: User, *, is_active: bool, site_role: str) 
     if not was or stays or before.organization_id is None:
         return
     _lock_organization(before.organization_id)
+    # Someone who was only invited can do nothing yet: with them alone nobody could manage the organization.
     administrators = User.objects.active().filter(
         organization_id=before.organization_id, site_role=SiteRole.ADMINISTRATOR
     )
-    if not administrators.exclude(pk=before.pk).exists():
+    others = administrators.exclude(pk=before.pk)
+    if not others.exclude(pk__in=User.objects.invited().values("pk")).exists():
         raise LastAdministrator("The organization needs an active Administrator. Make someone else one first.")
+
+
+# Groups
+
+
+def create_group(*, actor: User, name: str, members: Iterable[User] = (), request: HttpRequest | None = None) -> Group:
+    """Raises ``NotAllowed``, ``NameTaken``, or ``ValidationError`` by field."""
+    with transaction.atomic():
+        person = _allowed(actor, Ability.MANAGE_GROUPS)
+        group = Group(organization=person.own_organization, name=name.strip())
+        chosen = list(members)
+        _check_same_organization(person, chosen, "members")
+        _save_group(group)
+        group.members.set(chosen)
+        emails = sorted(member.email for member in chosen)
+        record(actor=actor, action=Action.GROUP_CREATED, target=group, request=request, members=emails)
+    return group
+
+
+def change_group(
+    *,
+    actor: User,
+    group: Group,
+    name: str | None = None,
+    members: Iterable[User] | None = None,
+    request: HttpRequest | None = None,
+) -> Group:
+    """Another name, other members in place of those that it has, or both. Holds from the next request on.
+
+    Raises ``NotAllowed``, ``NameTaken``, or ``ValidationError`` by field; then nothing is changed.
+    """
+    with transaction.atomic():
+        person = _allowed(actor, Ability.MANAGE_GROUPS)
+        locked = _locked_group(person, group)
+        details: dict[str, Any] = {}
+        if name is not None and name.strip() != locked.name:
+            details |= {"from": locked.name, "to": name.strip()}
+            locked.name = name.strip()
+            _save_group(locked)
+        if members is not None:
+            chosen = list(members)
+            _check_same_organization(person, chosen, "members")
+            details |= _set_members(locked, chosen)
+        if details:
+            record(actor=actor, action=Action.GROUP_CHANGED, target=locked, request=request, **details)
+    return locked
+
+
+def add_member(*, actor: User, group: Group, user: User, request: HttpRequest | None = None) -> bool:
+    """Whether they were none before. Raises ``NotAllowed``, or ``ValidationError`` for a stranger."""
+    with transaction.atomic():
+        person = _allowed(actor, Ability.MANAGE_GROUPS)
+        locked = _locked_group(person, group)
+        _check_same_organization(person, [user], "members")
+        if locked.members.filter(pk=user.pk).exists():
+            return False
+        locked.members.add(user)
+        record(actor=actor, action=Action.GROUP_CHANGED, target=locked, request=request, added=[user.email])
+    return True
+
+
+def remove_member(*, actor: User, group: Group, user: User, request: HttpRequest | None = None) -> bool:
+    """Whether they were one. Raises ``NotAllowed``."""
+    with transaction.atomic():
+        locked = _locked_group(_allowed(actor, Ability.MANAGE_GROUPS), group)
+        if not locked.members.filter(pk=user.pk).exists():
+            return False
+        locked.members.remove(user)
+        record(actor=actor, action=Action.GROUP_CHANGED, target=locked, request=request, removed=[user.email])
+    return True
+
+
+def delete_group(*, actor: User, group: Group, request: HttpRequest | None = None) -> None:
+    """Raises ``NotAllowed``, or ``GroupInUse`` while access rules name it.
+
+    Its rules are not deleted with it: without its last rule a pipeline would be open to everyone.
+    """
+    with transaction.atomic():
+        locked = _locked_group(_allowed(actor, Ability.MANAGE_GROUPS), group)
+        record(actor=actor, action=Action.GROUP_DELETED, target=locked, request=request)
+        try:
+            locked.delete()
+        except ProtectedError as error:
+            raise GroupInUse(_in_use(locked, list(error.protected_objects))) from None
+
+
+def save_group(*, actor: User, group: Group, is_new: bool, request: HttpRequest | None = None, **details: Any) -> Group:
+    """Saves a group that was filled in by a form."""
+    action = Action.GROUP_CREATED if is_new else Action.GROUP_CHANGED
+    with transaction.atomic():
+        group.save()
+        record(actor=actor, action=action, target=group, request=request, **details)
+    return group
+
+
+# What they share
+
+
+def _allowed(actor: User, ability: Ability) -> User:
+    """The actor as they are now, if they may. Someone who was demoted in the same second changes nothing.
+
+    For those who manage the organization its row is locked: of two who demote each other the second is none any more.
+    """
+    if ability is Ability.MANAGE_ORGANIZATION:
+        _lock_organization(actor.organization_id)
+    person: User | None = User.objects.filter(pk=actor.pk).first()
+    if person is None or not ((person.is_superuser and person.is_active) or person.may(ability)):
+        raise NotAllowed
+    return person
+
+
+def _managed(actor: User, user: User) -> User:
+    """The person as they are now, locked, if they are of the actor's organization."""
+    rows: QuerySet[User] = User.objects.of_organization_of(actor)
+    found: User | None = rows.select_for_update(no_key=True).filter(pk=user.pk).first()
+    if found is None:
+        raise NotAllowed
+    return found
+
+
+def _change(actor: User, user: User, request: HttpRequest | None, **changes: Any) -> User:
+    with transaction.atomic():
+        before = _managed(_allowed(actor, Ability.MANAGE_ORGANIZATION), user)
+        after: User = User.objects.get(pk=before.pk)
+        for field, value in changes.items():
+            setattr(after, field, value)
+        check_administrator_stays(before, is_active=after.is_active, site_role=after.site_role)
+        entries = _changes(before, after)
+        if entries:
+            after.save(update_fields=list(changes))
+        for action, details in entries:
+            record(actor=actor, action=action, target=after, request=request, **details)
+    return after
+
+
+def _check_same_organization(actor: User, rows: list[Any], field: str) -> None:
+    """One and the same message for what does not exist and what is another organization's."""
+    if any(row.organization_id != actor.organization_id for row in rows):
+        raise ValidationError({field: "Not all of these exist in your organization."})
+
+
+def _locked_group(actor: User, group: Group) -> Group:
+    """Locked against a rule that names it in the same moment, too."""
+    found = Group.objects.of_organization_of(actor).select_for_update().filter(pk=group.pk).first()
+    if found is None:
+        raise NotAllowed
+    return found
+
+
+def _save_group(group: Group) -> None:
+    group.clean_fields()
+    if not group.name.isprintable():
+        raise ValidationError({"name": "A name has no line breaks and no control characters."})
+    try:
+        with transaction.atomic():
+            group.save()
+    except IntegrityError:
+        raise NameTaken from None
+
+
+def _set_members(group: Group, members: list[User]) -> dict[str, list[str]]:
+    """Returns the e-mail addresses of those who came and of those who went."""
+    before = {member.pk: member.email for member in group.members.all()}
+    after = {member.pk: member.email for member in members}
+    changes = {
+        "added": sorted(email for pk, email in after.items() if pk not in before),
+        "removed": sorted(email for pk, email in before.items() if pk not in after),
+    }
+    group.members.set(members)
+    return {name: emails for name, emails in changes.items() if emails}
+
+
+def _in_use(group: Group, rules: list[Any]) -> str:
+    shown = "; ".join(str(rule) for rule in rules[:SHOWN_RULES])
+    more = f"; and {len(rules) - SHOWN_RULES} more" if len(rules) > SHOWN_RULES else ""
+    return f"Access rules name “{group.name}”: {shown}{more}. Take it out of them first, then delete it."
+
+
+def _why_not(actor: User, email: str) -> str:
+    """Organizations do not see each other: of an address that is taken elsewhere nothing is told."""
+    if User.objects.of_organization_of(actor).filter(email__iexact=email).exists():
+        return f"{email} belongs to your organization already."
+    return "This address cannot be invited."
 
 
 def _lock_organization(organization_id: uuid.UUID | None) -> None:

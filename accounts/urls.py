@@ -3,6 +3,27 @@ from django.urls import path
 from accounts import views
 
 app_name = "accounts"
+USER = "organization/users/<uuid:pk>"
+GROUP = "organization/groups/<uuid:pk>"
+
 urlpatterns = [
     path("profile/", views.ProfileView.as_view(), name="profile"),
+    path("invitation/<uidb64>/<token>/", views.AcceptInvitationView.as_view(), name="invitation"),
+    path("organization/users/", views.UserListView.as_view(), name="organization_user_list"),
+    path("organization/users/invite/", views.InviteView.as_view(), name="organization_user_invite"),
+    path(f"{USER}/", views.UserDetailView.as_view(), name="organization_user_detail"),
+    path(f"{USER}/role/", views.UserRoleView.as_view(), name="organization_user_role"),
+    path(f"{USER}/activate/", views.UserActivateView.as_view(), name="organization_user_activate"),
+    path(f"{USER}/deactivate/", views.UserDeactivateView.as_view(), name="organization_user_deactivate"),
+    path(f"{USER}/invitation/", views.UserInvitationView.as_view(), name="organization_user_invitation"),
+    path("organization/groups/", views.GroupListView.as_view(), name="organization_group_list"),
+    path(f"{GROUP}/", views.GroupDetailView.as_view(), name="organization_group_detail"),
+    path(f"{GROUP}/rename/", views.GroupRenameView.as_view(), name="organization_group_rename"),
+    path(f"{GROUP}/members/", views.GroupMemberAddView.as_view(), name="organization_group_member_add"),
+    path(
+        f"{GROUP}/members/<uuid:user_pk>/remove/",
+        views.GroupMemberRemoveView.as_view(),
+        name="organization_group_member_remove",
+    ),
+    path(f"{GROUP}/delete/", views.GroupDeleteView.as_view(), name="organization_group_delete"),
 ]

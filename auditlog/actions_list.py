@@ -20,6 +20,7 @@ class Action(models.TextChoices):
     TOKEN_REVEALED = "token.revealed", "Token shown"
     TOKEN_REVOKED = "token.revoked", "Token expired early"
     USER_CREATED = "user.created", "User created"
+    USER_INVITED = "user.invited", "Invitation sent"
     USER_CHANGED = "user.changed", "User changed"
     USER_ROLE_CHANGED = "user.role_changed", "Site role changed"
     USER_ACTIVATED = "user.activated", "User activated"

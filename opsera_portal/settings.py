@@ -192,6 +192,8 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_SESSION_REMEMBER = True
+# Links in invitations.
+PASSWORD_RESET_TIMEOUT = 3 * 24 * 60 * 60
 ACCOUNT_RATE_LIMITS = {
     "login": "60/m/ip",
     "login_failed": "20/m/ip,5/5m/key",
@@ -298,9 +300,11 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "ScopeEnum": "opsera_portal.api.scopes.CHOICES",
         "TokenStateEnum": "tokens.states.CHOICES",
+        "SiteRoleEnum": "accounts.roles.SiteRole",
+        "UserStateEnum": "accounts.models.UserState",
         "ItemRoleEnum": "pipelines.access.ItemRole",
         "PipelineStateEnum": "pipelines.run_states.PipelineState",
-        "PipelineStateFilterEnum": "pipelines.api.serializers.STATE_FILTER",
+        "PipelineStateFilterEnum": "pipelines.filters.STATE_CHOICES",
         "RunOutcomeEnum": "pipelines.run_states.RunOutcome",
         "StepStateEnum": "pipelines.run_states.StepState",
         "ActionEnum": "auditlog.actions_list.Action",

@@ -14,6 +14,7 @@ handler404 = "opsera_portal.pages.errors.not_found"
 handler500 = "opsera_portal.pages.errors.server_error"
 
 api_patterns: list[URLPattern | URLResolver] = [
+    path("", include("accounts.api.urls")),
     path("", include("tokens.api.urls")),
     path("", include("auditlog.api.urls")),
     path("", include("pipelines.api.urls")),

@@ -155,9 +155,14 @@ class AccessRule(models.Model):
         return f"{self.pipeline.name}: {self.subject_name} ({self.get_role_display()})"
 
     @property
+    def subject(self) -> Any:
+        """A person or a group: one of the two is there, by the database's constraint."""
+        return self.user or self.group
+
+    @property
     def subject_name(self) -> str:
         """The person's e-mail address, or the group's name."""
-        return str(self.user or self.group)
+        return str(self.subject)
 
 
 class StepDefinition(models.Model):

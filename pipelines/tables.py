@@ -1,13 +1,13 @@
 from typing import Any
 
 from django.urls import reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django_tables2 import Column
 
 from opsera_portal.pages.tables import BadgeColumn, MomentColumn, PortalTable
 from pipelines.models import Pipeline, Run
-from pipelines.run_states import look_of_run
+from pipelines.run_states import LOCKED, PIPELINE_LOOKS, look_of_run, pipeline_state
 
 NUMERIC = {"td": {"class": "numeric"}, "th": {"class": "numeric"}}
 
@@ -16,6 +16,7 @@ class PipelineTable(PortalTable):
     name = Column()
     tags = Column(orderable=False, default="–")
     owner = Column(accessor="owner__email", verbose_name="Owner")
+    state = BadgeColumn(empty_values=(), orderable=False)
     run_count = Column(verbose_name="Runs", attrs=NUMERIC)
     last_run = BadgeColumn(empty_values=(), orderable=False, verbose_name="Last run")
     last_run_at = MomentColumn(verbose_name="Asked for", default="Never")
@@ -24,7 +25,7 @@ class PipelineTable(PortalTable):
         attrs = {"id": "pipelines", "aria-label": "Pipelines"}
         row_attrs = {"data-pipeline": lambda record: str(record.pk)}
         order_by = ("name",)
-        empty_text = "No pipeline here that you may see."
+        empty_text = "No pipeline here."
 
     def render_name(self, record: Pipeline) -> SafeString:
         url = reverse("pipelines:pipeline_detail", args=[record.pk])
@@ -32,6 +33,11 @@ class PipelineTable(PortalTable):
 
     def render_tags(self, value: list[str]) -> str:
         return ", ".join(value)
+
+    def render_state(self, record: Any, column: BadgeColumn) -> SafeString:
+        state = pipeline_state({record.state_of_current_run} - {None})
+        looks = [PIPELINE_LOOKS[state], *([LOCKED] if record.is_locked else [])]
+        return format_html_join(" ", "{}", ((column.render(look),) for look in looks))
 
     def render_last_run(self, record: Any, column: BadgeColumn) -> Any:
         if record.last_run_state is None:

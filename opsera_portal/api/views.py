@@ -1,5 +1,6 @@
 """The base of every API view: how a row is found and how query parameters are read."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.conf import settings
@@ -81,7 +82,7 @@ class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):
             raise ValidationError({name: ["This parameter stands here twice."] for name in repeated})
         return read(query_class, self.request.query_params.dict())
 
-    def narrowed(self, filter_class: type[FilterSet], queryset: QuerySet[Any]) -> QuerySet[Any]:
+    def narrowed(self, filter_class: Callable[..., FilterSet], queryset: QuerySet[Any]) -> QuerySet[Any]:
         """The rows that the page would show for the same parameters. What the filter cannot read is a 400: left out,
         it would show rows that were not asked for."""
         filtered = filter_class(self.request.query_params, queryset)

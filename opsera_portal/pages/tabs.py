@@ -5,6 +5,10 @@ from typing import Any
 from opsera_portal.pages.views import Tab
 
 
+def _reads_users(user: Any) -> bool:
+    return bool(user.may_read_organization_users)
+
+
 def _reads_tokens(user: Any) -> bool:
     return bool(user.may_read_organization_tokens)
 
@@ -20,6 +24,8 @@ PROFILE_TABS = [
 ]
 
 ORGANIZATION_TABS = [
+    Tab("Users", "accounts:organization_user_list", _reads_users),
+    Tab("Groups", "accounts:organization_group_list", _reads_users),
     Tab("Access Tokens", "tokens:organization_token_list", _reads_tokens),
     Tab("Authentication Log", "auditlog:organization_token_use_list", _reads_logs),
     Tab("Activity Log", "auditlog:organization_activity_list", _reads_logs),

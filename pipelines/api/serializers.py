@@ -8,6 +8,7 @@ from rest_framework import serializers
 from opsera_portal.api.paging import MAX_PAGE_SIZE, PageQuery
 from opsera_portal.api.serializers import IdField, StrictSerializer, TextField
 from pipelines.access import ItemRole, PipelineAction, allowed_actions
+from pipelines.filters import STATE_CHOICES
 from pipelines.models import (
     BODY_MAX_LENGTH,
     NAME_MAX_LENGTH,
@@ -24,9 +25,6 @@ from pipelines.models import (
 from pipelines.run_states import PipelineState, pipeline_state, status_of_run
 from pipelines.services import StepInput
 from pipelines.services.runs import MESSAGE_MAX_LENGTH
-
-# What the list can be narrowed to.
-STATE_FILTER = [*PipelineState.choices, ("locked", "Locked")]
 
 # What comes in
 
@@ -70,7 +68,7 @@ class PipelineListQuery(PageQuery, StrictSerializer):
         required=False, allow_blank=True, max_length=100, help_text="Part of the name, the description or the owner."
     )
     tag = serializers.CharField(required=False, max_length=TAG_MAX_LENGTH, help_text="One of the tags.")
-    state = serializers.ChoiceField(required=False, choices=STATE_FILTER)
+    state = serializers.ChoiceField(required=False, choices=STATE_CHOICES)
     page_size = serializers.IntegerField(required=False, default=MAX_PAGE_SIZE, min_value=1, max_value=MAX_PAGE_SIZE)
 
 

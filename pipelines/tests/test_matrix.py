@@ -315,8 +315,11 @@ def test_every_row_of_the_table_is_done_here():
     assert {way[0] for way in WAYS.values()} == {action for action, _ in table()}
 
 
-@pytest.mark.parametrize("who", PEOPLE)
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("way", "who"),
+    # Where there are no rules there is none to change.
+    [(way, who) for way in WAYS for who in PEOPLE if way != "change a role" or PEOPLE[who][2] != "no rules"],
+)
 def test_page_and_api_do_what_the_table_says(client, api, organization, stranger, way, who):
     row, prepare, by_page, by_api = WAYS[way]
     expected = ALLOWS.get((row, PEOPLE[who][0]), False)

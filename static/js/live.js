@@ -8,6 +8,8 @@ let announced = document.querySelector("[data-announce]")?.dataset.announce;
 
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { xhr, pathInfo } = event.detail;
+  // Nothing has changed: what stands there stays, and what someone types there with it.
+  if (xhr.status === 204) return;
   const asked = new URL(pathInfo.finalRequestPath, window.location.href).pathname;
   if (xhr.status === 200 && new URL(xhr.responseURL).pathname === asked) return;
   event.detail.shouldSwap = false;

@@ -1,0 +1,193 @@
+"""The API's doors to people and groups of the organization. They mirror the pages."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.core.exceptions import ValidationError as InvalidValue
+from django.db.models import QuerySet
+from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts import services
+from accounts.api.serializers import (
+    ChangeGroupBody,
+    ChangeUserBody,
+    CreateGroupBody,
+    GroupDetailSerializer,
+    GroupListQuery,
+    GroupSerializer,
+    InviteUserBody,
+    UserListQuery,
+    UserSerializer,
+)
+from accounts.filters import GroupFilter, UserFilter
+from accounts.models import Group, User
+from accounts.roles import Ability
+from opsera_portal.api.operations import CHANGE_API, READ_API, Operation
+from opsera_portal.api.paging import page_response
+from opsera_portal.api.problems import Conflict, Forbidden
+from opsera_portal.api.views import ApiViewSet
+from opsera_portal.keyset import Keyset
+
+BY_EMAIL = Keyset(("email", "id"), descending=False)
+BY_NAME = Keyset(("name", "id"), descending=False)
+
+
+def may_read(user: User) -> bool:
+    return user.may(Ability.READ_USERS)
+
+
+def may_manage(user: User) -> bool:
+    return user.may(Ability.MANAGE_ORGANIZATION)
+
+
+def may_manage_groups(user: User) -> bool:
+    return user.may(Ability.MANAGE_GROUPS)
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """What services raise, as the API answers it."""
+    try:
+        yield
+    except services.NotAllowed:
+        raise Forbidden from None
+    except services.NameTaken as error:
+        raise Conflict(str(error), "name_taken") from None
+    except (services.LastAdministrator, services.AlreadyAccepted, services.GroupInUse) as error:
+        raise Conflict(str(error)) from None
+    except services.CannotBeInvited as error:
+        raise Conflict(str(error), "email_taken") from None
+    except InvalidValue as error:
+        detail = error.message_dict if hasattr(error, "error_dict") else {"non_field_errors": error.messages}
+        raise ValidationError(detail) from None
+
+
+class UserViewSet(ApiViewSet):
+    operations: ClassVar[dict[str, Operation]] = {
+        "list": Operation("List people", READ_API, only_reads=True, role_allows=may_read),
+        "create": Operation("Invite someone", CHANGE_API, role_allows=may_manage),
+        "retrieve": Operation("See a person", READ_API, only_reads=True, role_allows=may_read),
+        "partial_update": Operation("Change a person's role or state", CHANGE_API, role_allows=may_manage),
+        "invitation": Operation("Send an invitation again", CHANGE_API, role_allows=may_manage),
+    }
+    serializer_class = UserSerializer
+
+    def get_queryset(self) -> QuerySet[User]:
+        users: QuerySet[User] = User.objects.of_organization_readable_by(self.person).for_user_table()
+        return users
+
+    @extend_schema(operation_id="user_list", parameters=[UserListQuery])
+    def list(self, request: Request) -> Response:
+        """Everyone of the organization, by e-mail address."""
+        query = self.read_query(UserListQuery)
+        filtered = self.narrowed(partial(UserFilter, of=self.person), self.get_queryset())
+        return page_response(
+            request, filtered, UserSerializer, keyset=BY_EMAIL, cursor=query.get("cursor"), size=query["page_size"]
+        )
+
+    @extend_schema(operation_id="user_invite", request=InviteUserBody, responses={201: UserSerializer})
+    def create(self, request: Request) -> Response:
+        """Someone new, who gets a mail with a link to choose a password."""
+        body = self.read_body(InviteUserBody)
+        groups = found_all(Group.objects.readable_by(self.person), body.pop("groups"), "groups")
+        with answered():
+            user = services.invite_user(actor=self.person, groups=groups, request=request._request, **body)
+        return self._user(user, status=201)
+
+    @extend_schema(operation_id="user_retrieve", responses=UserSerializer)
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(UserSerializer(self.get_object()).data)
+
+    @extend_schema(operation_id="user_change", request=ChangeUserBody, responses=UserSerializer)
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Holds from the next request on. The last active Administrator stays one."""
+        user = self.get_object()
+        body = self.read_body(ChangeUserBody)
+        with answered():
+            services.change_user(actor=self.person, user=user, request=request._request, **body)
+        return self._user(user)
+
+    @extend_schema(operation_id="user_invitation", request=None, responses=UserSerializer)
+    def invitation(self, request: Request, pk: str) -> Response:
+        """For someone who has not chosen a password yet."""
+        with answered():
+            user = services.send_invitation(actor=self.person, user=self.get_object(), request=request._request)
+        return self._user(user)
+
+    def _user(self, user: User, status: int = 200) -> Response:
+        """As it is now. Whoever took their own role away sees nobody any more, and gets what they changed."""
+        row = User.objects.for_user_table().get(pk=user.pk)
+        return Response(UserSerializer(row).data, status=status)
+
+
+class GroupViewSet(ApiViewSet):
+    operations: ClassVar[dict[str, Operation]] = {
+        "list": Operation("List groups", READ_API, only_reads=True, role_allows=may_read),
+        "create": Operation("Create a group", CHANGE_API, role_allows=may_manage_groups),
+        "retrieve": Operation("See a group", READ_API, only_reads=True, role_allows=may_read),
+        "partial_update": Operation("Change a group", CHANGE_API, role_allows=may_manage_groups),
+        "destroy": Operation("Delete a group", CHANGE_API, role_allows=may_manage_groups),
+    }
+    serializer_class = GroupSerializer
+
+    def get_queryset(self) -> QuerySet[Group]:
+        return Group.objects.readable_by(self.person)
+
+    @extend_schema(operation_id="group_list", parameters=[GroupListQuery])
+    def list(self, request: Request) -> Response:
+        """The organization's groups, by name."""
+        query = self.read_query(GroupListQuery)
+        filtered = self.narrowed(GroupFilter, Group.objects.readable_by(self.person).for_group_table())
+        return page_response(
+            request, filtered, GroupSerializer, keyset=BY_NAME, cursor=query.get("cursor"), size=query["page_size"]
+        )
+
+    @extend_schema(operation_id="group_create", request=CreateGroupBody, responses={201: GroupDetailSerializer})
+    def create(self, request: Request) -> Response:
+        body = self.read_body(CreateGroupBody)
+        members = self._people(body["members"])
+        with answered():
+            group = services.create_group(
+                actor=self.person, name=body["name"], members=members, request=request._request
+            )
+        return Response(GroupDetailSerializer(group).data, status=201)
+
+    @extend_schema(operation_id="group_retrieve", responses=GroupDetailSerializer)
+    def retrieve(self, request: Request, pk: str) -> Response:
+        return Response(GroupDetailSerializer(self.get_object()).data)
+
+    @extend_schema(operation_id="group_change", request=ChangeGroupBody, responses=GroupDetailSerializer)
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Holds from the next request on."""
+        group = self.get_object()
+        body = self.read_body(ChangeGroupBody)
+        members = self._people(body["members"]) if "members" in body else None
+        with answered():
+            changed = services.change_group(
+                actor=self.person, group=group, name=body.get("name"), members=members, request=request._request
+            )
+        return Response(GroupDetailSerializer(changed).data)
+
+    @extend_schema(operation_id="group_delete", request=None, responses={204: None})
+    def destroy(self, request: Request, pk: str) -> Response:
+        """Refused while access rules name the group: without its last rule a pipeline is open to everyone."""
+        with answered():
+            services.delete_group(actor=self.person, group=self.get_object(), request=request._request)
+        return Response(status=204)
+
+    def _people(self, ids: Sequence[UUID]) -> Sequence[User]:
+        return found_all(User.objects.of_organization_readable_by(self.person), ids, "members")
+
+
+def found_all(rows: QuerySet[Any], ids: Sequence[UUID], field: str) -> Sequence[Any]:
+    """The rows with these ids; one and the same error for what is unknown and what is another organization's."""
+    found = list(rows.filter(pk__in=ids))
+    if len(found) != len(set(ids)):
+        raise ValidationError({field: ["Not all of these exist in your organization."]})
+    return found

@@ -1,0 +1,29 @@
+"""The question before something that cannot be undone: a page, and a dialog where scripts run."""
+
+from collections.abc import Sequence
+
+from django import forms
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+
+def confirm_page(
+    request: HttpRequest,
+    *,
+    question: str,
+    consequences: Sequence[str],
+    button: str,
+    cancel_url: str,
+    form: forms.Form | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    """Names the thing and says what will be; its button posts to this same address."""
+    context = {
+        "question": question,
+        "consequences": consequences,
+        "button": button,
+        "cancel_url": cancel_url,
+        "form": form,
+        "action": request.path,
+    }
+    return render(request, "confirm.html", context, status=status)

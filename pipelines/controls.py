@@ -1,0 +1,57 @@
+"""What a page offers to do with a pipeline's runs now: what the person may, and the state machine lets happen."""
+
+from dataclasses import dataclass
+
+from pipelines import services
+from pipelines.access import PipelineAction
+from pipelines.models import Pipeline, Run, StepRun
+from pipelines.run_states import RunAction, RunState, StepState, after
+
+
+@dataclass(frozen=True)
+class Controls:
+    """``why_not``: why a run cannot be asked for, for those who could otherwise. ``gate``: the step that waits."""
+
+    run: Run | None
+    can_run: bool = False
+    can_stop: bool = False
+    can_resume: bool = False
+    can_reset: bool = False
+    can_decide: bool = False
+    why_not: str = ""
+    gate: StepRun | None = None
+
+
+def controls_of(pipeline: Pipeline, allowed: frozenset[PipelineAction]) -> Controls:
+    try:
+        run = services.current_run(pipeline)
+    except services.Refused:
+        run = None
+    state = RunState(run.state) if run else None
+    gate = run.step_runs.filter(state=StepState.PAUSED).first() if run and state is RunState.PAUSED else None
+    may_run = PipelineAction.RUN in allowed
+    why_not = _why_not(pipeline, state) if may_run else ""
+
+    def can(action: RunAction) -> bool:
+        return may_run and state is not None and after(state, action) is not None
+
+    return Controls(
+        run=run,
+        can_run=may_run and not why_not,
+        can_stop=can(RunAction.STOP),
+        can_resume=can(RunAction.RESUME) and not pipeline.is_locked,
+        can_reset=can(RunAction.RESET),
+        can_decide=gate is not None and PipelineAction.APPROVE in allowed,
+        why_not=why_not,
+        gate=gate,
+    )
+
+
+def _why_not(pipeline: Pipeline, state: RunState | None) -> str:
+    if pipeline.is_locked:
+        return f"Locked by {pipeline.locked_by_email}: it starts for nobody until it is unlocked."
+    if state is RunState.PAUSED:
+        return "A gate waits for an approval. Until it is decided, or the run is reset, no other run starts."
+    if not pipeline.steps.exists():
+        return "It has no steps yet. A run has nothing to do."
+    return ""

@@ -1,0 +1,267 @@
+"""Reading what a person typed about pipelines. The rules themselves are the services', which the API uses too."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
+
+from accounts.models import Group, User
+from accounts.roles import Ability
+from pipelines.access import ItemRole, PipelineAction, allowed_actions, may_grant
+from pipelines.models import BODY_MAX_LENGTH, NAME_MAX_LENGTH, NOTIFIED_LIMIT, Pipeline, Step
+from pipelines.services import StepInput
+from pipelines.services.runs import MESSAGE_MAX_LENGTH
+from pipelines.step_templates import StepTemplate
+
+# What stands for the value of a secret header in the form. It is never shown again.
+UNCHANGED = "(unchanged)"
+
+
+def _text(**attributes: Any) -> forms.TextInput:
+    return forms.TextInput(attrs={"autocomplete": "off", **attributes})
+
+
+def _lines(rows: int, **attributes: Any) -> forms.Textarea:
+    return forms.Textarea(
+        attrs={"rows": rows, "class": "code", "spellcheck": "false", "autocomplete": "off"} | attributes
+    )
+
+
+class PipelineForm(forms.Form):
+    name = forms.CharField(max_length=NAME_MAX_LENGTH, widget=_text(), error_messages={"required": "Enter a name."})
+    description = forms.CharField(
+        max_length=2000,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="What it does, for whoever sees it.",
+    )
+    tags = forms.CharField(
+        max_length=2000, required=False, widget=_text(), help_text="Words with commas between them: nightly, linux."
+    )
+
+    def clean_tags(self) -> list[str]:
+        return [tag for part in self.cleaned_data["tags"].split(",") if (tag := part.strip())]
+
+
+class DuplicateForm(forms.Form):
+    name = forms.CharField(max_length=NAME_MAX_LENGTH, widget=_text(), error_messages={"required": "Enter a name."})
+
+
+class TransferForm(forms.Form):
+    """``owner``: someone of the pipeline's organization, by e-mail address."""
+
+    owner = forms.CharField(
+        label="New owner",
+        max_length=254,
+        widget=_text(inputmode="email"),
+        help_text="The e-mail address of a User, Power User or Administrator of your organization.",
+        error_messages={"required": "Enter an e-mail address."},
+    )
+
+    def __init__(self, *args: Any, pipeline: Pipeline, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pipeline = pipeline
+
+    def clean_owner(self) -> User:
+        email = self.cleaned_data["owner"].strip().lower()
+        owner = people_of(self.pipeline).filter(email=email).first()
+        if owner is None:
+            raise forms.ValidationError("No active person of your organization has this address.")
+        return owner
+
+
+class NotificationsForm(forms.Form):
+    """``notified_people``: people who see the pipeline, by e-mail address, one on each line."""
+
+    notified_people = forms.CharField(
+        label="E-mail addresses",
+        required=False,
+        max_length=NOTIFIED_LIMIT * 256,
+        widget=_lines(6),
+        help_text="One on each line. Only people of your organization who see this pipeline.",
+    )
+
+    def __init__(self, *args: Any, pipeline: Pipeline, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pipeline = pipeline
+
+    def clean_notified_people(self) -> list[User]:
+        text: str = self.cleaned_data["notified_people"]
+        emails = sorted({email.lower() for email in text.replace(",", " ").split()})
+        if len(emails) > NOTIFIED_LIMIT:
+            raise forms.ValidationError(f"Choose at most {NOTIFIED_LIMIT} people.")
+        found = {person.email: person for person in people_of(self.pipeline).filter(email__in=emails)}
+        for email in emails:
+            person = found.get(email)
+            if person is None or PipelineAction.SEE not in allowed_actions(person, self.pipeline):
+                raise forms.ValidationError(f"No active person who sees this pipeline has this address: {email}")
+        return [found[email] for email in emails]
+
+
+class StepForm(forms.Form):
+    """``step_input()`` is what was typed, for the services. ``kind`` decides which fields there are."""
+
+    name = forms.CharField(max_length=NAME_MAX_LENGTH, widget=_text(), error_messages={"required": "Enter a name."})
+    method = forms.ChoiceField(choices=Step.Method.choices, initial=Step.Method.POST)
+    url = forms.CharField(
+        label="URL",
+        max_length=2048,
+        widget=_text(spellcheck="false", inputmode="url"),
+        error_messages={"required": "Enter a URL."},
+    )
+    headers = forms.CharField(
+        required=False,
+        max_length=64 * 1024,
+        widget=_lines(3),
+        help_text="One on each line, as “Accept: text/plain”. Whoever edits steps sees them.",
+    )
+    secret_headers = forms.CharField(
+        label="Secret headers",
+        required=False,
+        max_length=64 * 1024,
+        widget=_lines(3),
+        help_text="One on each line, as “Authorization: Bearer ...”. Kept encrypted, and never shown again.",
+    )
+    body = forms.CharField(required=False, max_length=BODY_MAX_LENGTH, strip=False, widget=_lines(6))
+    expected_status = forms.IntegerField(
+        label="Expected status", min_value=100, max_value=599, initial=200, help_text="Any other fails the run."
+    )
+    instructions = forms.CharField(
+        required=False,
+        max_length=500,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="For whoever approves: what to look at before.",
+    )
+
+    def __init__(self, *args: Any, kind: str, has_secrets: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.kind = kind
+        for field in ["instructions"] if kind == Step.Kind.HTTP_CALL else HTTP_FIELDS:
+            del self.fields[field]
+        if has_secrets and "secret_headers" in self.fields:
+            self.fields["secret_headers"].help_text = (
+                f"“{UNCHANGED}” keeps the value that is there; type over it to change it, or delete the line. "
+                "Values are kept encrypted, and never shown again."
+            )
+
+    def clean_headers(self) -> dict[str, str]:
+        return dict(parse_headers(self.cleaned_data["headers"]))
+
+    def clean_secret_headers(self) -> dict[str, str | None]:
+        pairs = parse_headers(self.cleaned_data["secret_headers"])
+        return {name: None if value == UNCHANGED else value for name, value in pairs}
+
+    def step_input(self) -> StepInput:
+        return StepInput(kind=self.kind, **self.cleaned_data)
+
+
+HTTP_FIELDS = ("method", "url", "headers", "secret_headers", "body", "expected_status")
+
+
+def parse_headers(text: str) -> list[tuple[str, str]]:
+    """From lines of ``Name: value``. Raises ``ValidationError`` with the number of the line, without repeating it."""
+    pairs: list[tuple[str, str]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, colon, value = line.partition(":")
+        if not colon or not name.strip():
+            raise forms.ValidationError(f"Line {number} is not like “Name: value”.")
+        if name.strip().lower() in {known.lower() for known, _ in pairs}:
+            raise forms.ValidationError(f"The header of line {number} stands here twice.")
+        pairs.append((name.strip(), value.strip()))
+    return pairs
+
+
+def initial_of(step: Step) -> dict[str, Any]:
+    """What the form of a step begins with: everything but the values of its secrets."""
+    return {
+        "name": step.name,
+        "method": step.method,
+        "url": step.url,
+        "headers": _as_lines((name, step.headers[name]) for name in step.headers),
+        "secret_headers": _as_lines((name, UNCHANGED) for name in step.secret_headers),
+        "body": step.body,
+        "expected_status": step.expected_status,
+        "instructions": step.instructions,
+    }
+
+
+def initial_of_template(template: StepTemplate) -> dict[str, Any]:
+    return {
+        "name": template.label,
+        "method": template.method,
+        "url": template.url,
+        "headers": _as_lines(template.headers.items()),
+        "secret_headers": _as_lines((name, "") for name in template.secret_header_names),
+        "body": template.body,
+        "expected_status": template.expected_status,
+    }
+
+
+def _as_lines(pairs: Any) -> str:
+    return "\n".join(f"{name}: {value}" for name, value in pairs)
+
+
+class AccessRuleForm(forms.Form):
+    """``who`` becomes a person or a group of the pipeline's organization."""
+
+    who = forms.CharField(
+        label="Who",
+        max_length=254,
+        widget=_text(list="subjects"),
+        help_text="The e-mail address of a person, or the name of a group.",
+        error_messages={"required": "Enter an e-mail address or the name of a group."},
+    )
+    role = forms.ChoiceField(choices=ItemRole.choices, initial=ItemRole.USER)
+
+    def __init__(self, *args: Any, pipeline: Pipeline, allowed: frozenset[PipelineAction], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pipeline = pipeline
+        self.fields["role"].choices = roles_to_grant(allowed)  # type: ignore[attr-defined]
+
+    def clean_who(self) -> User | Group:
+        text = self.cleaned_data["who"].strip()
+        here = {"organization_id": self.pipeline.organization_id}
+        subject: User | Group | None = (
+            User.objects.filter(email=text.lower(), **here).first()
+            or Group.objects.filter(name__iexact=text, **here).first()
+        )
+        if subject is None:
+            raise forms.ValidationError("No such person or group in your organization.")
+        return subject
+
+
+class RoleForm(forms.Form):
+    role = forms.ChoiceField(choices=ItemRole.choices)
+
+
+class RejectForm(forms.Form):
+    message = forms.CharField(
+        label="Why",
+        max_length=MESSAGE_MAX_LENGTH,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        help_text="It stands in the run's log.",
+        error_messages={"required": "Say why."},
+    )
+
+
+def roles_to_grant(allowed: frozenset[PipelineAction]) -> list[tuple[str, str]]:
+    return [(role.value, role.label) for role in ItemRole if may_grant(allowed, role)]
+
+
+def subjects_to_offer(person: User, limit: int) -> Sequence[str]:
+    """While one types: everyone and every group, for those who read them; otherwise one's own groups."""
+    if person.may(Ability.READ_USERS):
+        people = User.objects.of_organization_readable_by(person).active().order_by("email")
+        groups: QuerySet[Group] = Group.objects.readable_by(person)
+    else:
+        people, groups = User.objects.none(), person.member_groups.all()
+    names = list(groups.order_by("name").values_list("name", flat=True)[:limit])
+    return [*names, *people.values_list("email", flat=True)[: limit - len(names)]]
+
+
+def people_of(pipeline: Pipeline) -> QuerySet[User]:
+    people: QuerySet[User] = User.objects.filter(organization_id=pipeline.organization_id).active()
+    return people

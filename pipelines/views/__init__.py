@@ -1,0 +1,1 @@
+"""The pages of pipelines, by what they are about."""

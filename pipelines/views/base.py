@@ -1,0 +1,88 @@
+"""What the pages of one pipeline share: how it is found, and what becomes of what services raise."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.forms import Form
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect
+from django.views.generic import View
+
+from opsera_portal.pages.views import MemberPageMixin
+from pipelines import services
+from pipelines.access import PipelineAction, allowed_actions
+from pipelines.models import Pipeline
+
+MAY_NOT = "You see this pipeline, and your role on it does not allow this."
+
+
+class PipelinePage(MemberPageMixin, View):
+    """A page of one pipeline. ``action`` is what opens it: to whom the pipeline does not exist it is 404, to whoever
+    sees it and may not do this 403."""
+
+    action: ClassVar[PipelineAction] = PipelineAction.SEE
+
+    def find(self, pk: Any) -> Pipeline:
+        seen = Pipeline.objects.visible_to(self.person).select_related("owner")
+        pipeline: Pipeline = get_object_or_404(seen, pk=pk)
+        self.allowed = allowed_actions(self.person, pipeline)
+        if self.action not in self.allowed:
+            raise PermissionDenied(MAY_NOT)
+        return pipeline
+
+    def sees(self, pipeline: Pipeline) -> bool:
+        return Pipeline.objects.visible_to(self.person).filter(pk=pipeline.pk).exists()
+
+    def refused(self, pipeline: Pipeline) -> HttpResponseBase:
+        """A right that was lost between the page and the button."""
+        get_object_or_404(Pipeline.objects.visible_to(self.person), pk=pipeline.pk)
+        raise PermissionDenied(MAY_NOT)
+
+    def home(self, pipeline: Pipeline) -> HttpResponseBase:
+        """Back to the pipeline; to the list, for someone who does not see it any more."""
+        if self.sees(pipeline):
+            return redirect("pipelines:pipeline_detail", pk=pipeline.pk)
+        messages.info(self.request, f"You do not see “{pipeline.name}” any more.")
+        return redirect("pipelines:pipeline_list")
+
+
+class PipelineChangeView(PipelinePage):
+    """The base of what is done to a pipeline by one button; each is a POST of its own."""
+
+    http_method_names = ["post"]
+    service: ClassVar[Callable[..., Any]]
+
+    def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
+        pipeline = self.find(pk)
+        try:
+            result = type(self).service(actor=self.person, pipeline=pipeline, request=request, **self.arguments())
+        except services.NotAllowed:
+            return self.refused(pipeline)
+        except services.Refused as error:
+            messages.error(request, str(error))
+            return self.back(pipeline)
+        messages.success(request, self.said(pipeline, result))
+        return self.done(pipeline, result)
+
+    def arguments(self) -> dict[str, Any]:
+        return {}
+
+    def said(self, pipeline: Pipeline, result: Any) -> str:
+        raise NotImplementedError
+
+    def done(self, pipeline: Pipeline, result: Any) -> HttpResponseBase:
+        return self.home(pipeline)
+
+    def back(self, pipeline: Pipeline) -> HttpResponseBase:
+        return self.home(pipeline)
+
+
+def add_errors(form: Form, error: services.InvalidInput) -> None:
+    """What a service found wrong, beside the fields that the form has."""
+    by_field = error.message_dict if hasattr(error, "error_dict") else {"__all__": error.messages}
+    for field, texts in by_field.items():
+        for text in texts:
+            form.add_error(field if field in form.fields else None, text)

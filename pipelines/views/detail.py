@@ -1,0 +1,251 @@
+"""One pipeline: what it is, and what is done to it as a whole."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.generic import View
+from django_tables2 import RequestConfig
+
+from accounts.models import User
+from accounts.roles import Ability
+from opsera_portal.pages.confirm import confirm_page
+from opsera_portal.pages.views import MemberPageMixin
+from pipelines import services
+from pipelines.access import PipelineAction, may_read_rules, standing_of
+from pipelines.controls import controls_of
+from pipelines.forms import DuplicateForm, NotificationsForm, PipelineForm, TransferForm
+from pipelines.models import Pipeline, RunLogLine
+from pipelines.run_states import LOCKED
+from pipelines.services.definitions import name_of_copy
+from pipelines.tables import RunTable
+from pipelines.views.base import PipelineChangeView, PipelinePage, add_errors
+
+LOG_LINES_SHOWN = 50
+
+
+class PipelineDetailView(PipelinePage):
+    """What the pipeline does, its runs and their log, and what this person may do to it."""
+
+    def get(self, request: HttpRequest, pk: str) -> HttpResponse:
+        pipeline = self.find(pk)
+        runs = RunTable(pipeline.runs.all(), order_by="-number")
+        RequestConfig(request, paginate={"per_page": 20}).configure(runs)
+        lines = RunLogLine.objects.filter(run__pipeline=pipeline).select_related("run")
+        standing = standing_of(self.person, pipeline)
+        may_read = may_read_rules(self.person, pipeline)
+        context = {
+            "pipeline": pipeline,
+            "state": pipeline.badge,
+            "locked": LOCKED if pipeline.is_locked else None,
+            "controls": controls_of(pipeline, self.allowed),
+            "standing": standing.value if standing else "",
+            "steps": list(pipeline.steps.all()),
+            "may_read_rules": may_read,
+            "rules": list(pipeline.access_rules.for_rules_table()) if may_read else [],
+            "notified_people": list(pipeline.notified_people.order_by("email")),
+            "runs_table": runs,
+            "log": [log_row(line) for line in lines[:LOG_LINES_SHOWN]],
+            **flags(self.allowed),
+        }
+        return render(request, "pipelines/pipeline_detail.html", context)
+
+
+class PipelineCreateView(MemberPageMixin, View):
+    """Makes a pipeline."""
+
+    def role_allows(self, user: User) -> bool:
+        return user.may(Ability.CREATE_PIPELINES)
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return self.page(PipelineForm())
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        form = PipelineForm(request.POST)
+        if form.is_valid() and (pipeline := self._create(form)):
+            messages.success(request, f"“{pipeline.name}” is made. Give it its steps.")
+            return redirect("pipelines:step_list", pk=pipeline.pk)
+        return self.page(form, status=400)
+
+    def page(self, form: PipelineForm, status: int = 200) -> HttpResponse:
+        context = {"form": form, "cancel_url": reverse("pipelines:pipeline_list")}
+        return render(self.request, "pipelines/pipeline_form.html", context, status=status)
+
+    def _create(self, form: PipelineForm) -> Pipeline | None:
+        try:
+            return services.create_pipeline(actor=self.person, request=self.request, **form.cleaned_data)
+        except services.NotAllowed:
+            raise PermissionDenied("Your site role creates no pipelines.") from None
+        except services.NameTaken as error:
+            form.add_error("name", str(error))
+        except services.InvalidInput as error:
+            add_errors(form, error)
+        return None
+
+
+class PipelineFormPage(PipelinePage):
+    """The base of a page with one form about one pipeline. A subclass says which, and what it does."""
+
+    template_name = "pipelines/pipeline_form.html"
+
+    def get(self, request: HttpRequest, pk: str) -> HttpResponse:
+        pipeline = self.find(pk)
+        return self.page(pipeline, self.form(pipeline, None))
+
+    def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
+        pipeline = self.find(pk)
+        form = self.form(pipeline, request.POST)
+        if form.is_valid():
+            try:
+                return self.save(pipeline, form)
+            except services.NotAllowed:
+                return self.refused(pipeline)
+            except services.NameTaken as error:
+                form.add_error("name", str(error))
+            except services.InvalidInput as error:
+                add_errors(form, error)
+        return self.page(pipeline, form, status=400)
+
+    def form(self, pipeline: Pipeline, data: Any) -> Any:
+        raise NotImplementedError
+
+    def save(self, pipeline: Pipeline, form: Any) -> HttpResponseBase:
+        raise NotImplementedError
+
+    def page(self, pipeline: Pipeline, form: Any, status: int = 200) -> HttpResponse:
+        context = {
+            "pipeline": pipeline,
+            "form": form,
+            "cancel_url": reverse("pipelines:pipeline_detail", args=[pipeline.pk]),
+        }
+        return render(self.request, self.template_name, context, status=status)
+
+
+class PipelineUpdateView(PipelineFormPage):
+    """Name, description and tags."""
+
+    action = PipelineAction.ADMINISTER
+
+    def form(self, pipeline: Pipeline, data: Any) -> PipelineForm:
+        initial = {"name": pipeline.name, "description": pipeline.description, "tags": ", ".join(pipeline.tags)}
+        return PipelineForm(data, initial=initial)
+
+    def save(self, pipeline: Pipeline, form: Any) -> HttpResponseBase:
+        services.edit_pipeline(actor=self.person, pipeline=pipeline, request=self.request, **form.cleaned_data)
+        messages.success(self.request, "Saved.")
+        return self.home(pipeline)
+
+
+class PipelineNotificationsView(PipelineFormPage):
+    """Who gets a mail when a run fails and when a gate waits."""
+
+    action = PipelineAction.EDIT_STEPS
+    template_name = "pipelines/pipeline_notifications.html"
+
+    def form(self, pipeline: Pipeline, data: Any) -> NotificationsForm:
+        people = pipeline.notified_people.order_by("email").values_list("email", flat=True)
+        return NotificationsForm(data, initial={"notified_people": "\n".join(people)}, pipeline=pipeline)
+
+    def save(self, pipeline: Pipeline, form: Any) -> HttpResponseBase:
+        services.notify_people(
+            actor=self.person,
+            pipeline=pipeline,
+            people=form.cleaned_data["notified_people"],
+            request=self.request,
+        )
+        messages.success(self.request, "Saved. They get a mail when a run fails and when a gate waits.")
+        return self.home(pipeline)
+
+
+class PipelineDuplicateView(PipelineFormPage):
+    """A copy of one's own."""
+
+    action = PipelineAction.DUPLICATE
+    template_name = "pipelines/pipeline_duplicate.html"
+
+    def form(self, pipeline: Pipeline, data: Any) -> DuplicateForm:
+        return DuplicateForm(data, initial={"name": name_of_copy(pipeline)})
+
+    def save(self, pipeline: Pipeline, form: Any) -> HttpResponseBase:
+        copy = services.duplicate_pipeline(
+            actor=self.person, pipeline=pipeline, name=form.cleaned_data["name"], request=self.request
+        )
+        messages.success(self.request, f"“{copy.name}” is yours.")
+        return redirect("pipelines:pipeline_detail", pk=copy.pk)
+
+
+class PipelineTransferView(PipelineFormPage):
+    """Makes someone else the owner."""
+
+    action = PipelineAction.ADMINISTER
+    template_name = "pipelines/pipeline_transfer.html"
+
+    def form(self, pipeline: Pipeline, data: Any) -> TransferForm:
+        return TransferForm(data, pipeline=pipeline)
+
+    def save(self, pipeline: Pipeline, form: Any) -> HttpResponseBase:
+        owner = form.cleaned_data["owner"]
+        services.transfer_pipeline(actor=self.person, pipeline=pipeline, owner=owner, request=self.request)
+        messages.success(self.request, f"“{pipeline.name}” belongs to {owner.name} now.")
+        return self.home(pipeline)
+
+
+class PipelineLockView(PipelineChangeView):
+    action = PipelineAction.LOCK
+    service = services.lock_pipeline
+
+    def said(self, pipeline: Pipeline, result: Any) -> str:
+        return f"“{pipeline.name}” is locked: it starts for nobody. What is under way goes on."
+
+
+class PipelineUnlockView(PipelineChangeView):
+    action = PipelineAction.LOCK
+    service = services.unlock_pipeline
+
+    def said(self, pipeline: Pipeline, result: Any) -> str:
+        return f"“{pipeline.name}” is unlocked. Runs that waited begin."
+
+
+class PipelineDeleteView(PipelineChangeView):
+    action = PipelineAction.ADMINISTER
+    http_method_names = ["get", "head", "post"]
+    service = services.delete_pipeline
+
+    def get(self, request: HttpRequest, pk: str) -> HttpResponse:
+        pipeline = self.find(pk)
+        runs = f"{pipeline.run_count} run{'' if pipeline.run_count == 1 else 's'}"
+        return confirm_page(
+            request,
+            question=f"Delete “{pipeline.name}”?",
+            consequences=[
+                "Its steps, their secrets and its access rules are deleted. This cannot be undone.",
+                f"The entries of its {runs} in the logs keep its name. Scripts that start it get 403.",
+            ],
+            button="Delete pipeline",
+            cancel_url=reverse("pipelines:pipeline_detail", args=[pipeline.pk]),
+        )
+
+    def said(self, pipeline: Pipeline, result: Any) -> str:
+        return f"“{pipeline.name}” is deleted."
+
+    def done(self, pipeline: Pipeline, result: Any) -> HttpResponseBase:
+        return redirect("pipelines:pipeline_list")
+
+
+def flags(allowed: frozenset[PipelineAction]) -> dict[str, bool]:
+    """For templates, which know no permission rules."""
+    return {f"may_{action.name.lower()}": action in allowed for action in PipelineAction}
+
+
+def log_row(line: RunLogLine) -> dict[str, Any]:
+    return {
+        "at": line.at,
+        "run_number": line.run.number,
+        "step_name": line.step_name,
+        "level": line.level,
+        "message": line.message,
+    }

@@ -1,0 +1,128 @@
+"""Access rules of a pipeline."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+
+from opsera_portal.pages.confirm import confirm_page
+from pipelines import services
+from pipelines.access import ItemRole, PipelineAction, may_grant
+from pipelines.forms import AccessRuleForm, RoleForm, roles_to_grant, subjects_to_offer
+from pipelines.models import AccessRule, Pipeline
+from pipelines.views.base import PipelinePage, add_errors
+
+OFFERED = 500
+
+
+class AccessRulePage(PipelinePage):
+    action = PipelineAction.EDIT_ACCESS_RULES
+
+    def rule(self, pipeline: Pipeline, rule_pk: Any) -> AccessRule:
+        return get_object_or_404(pipeline.access_rules.select_related("user", "group", "pipeline"), pk=rule_pk)
+
+    def after_change(self, pipeline: Pipeline) -> HttpResponseBase:
+        """Back to the rules, unless the person's own change took them away."""
+        seen = Pipeline.objects.allowing(self.person, PipelineAction.EDIT_ACCESS_RULES)
+        if seen.filter(pk=pipeline.pk).exists():
+            return redirect("pipelines:access_rule_list", pk=pipeline.pk)
+        return self.home(pipeline)
+
+
+class AccessRuleListView(AccessRulePage):
+    """Who has which role, and the form that gives one."""
+
+    def get(self, request: HttpRequest, pk: str) -> HttpResponse:
+        pipeline = self.find(pk)
+        return self.page(pipeline, AccessRuleForm(pipeline=pipeline, allowed=self.allowed))
+
+    def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
+        pipeline = self.find(pk)
+        form = AccessRuleForm(request.POST, pipeline=pipeline, allowed=self.allowed)
+        if form.is_valid():
+            subject, role = form.cleaned_data["who"], ItemRole(form.cleaned_data["role"])
+            try:
+                services.set_access_rule(
+                    actor=self.person, pipeline=pipeline, subject=subject, role=role, request=request
+                )
+            except services.NotAllowed:
+                return self.refused(pipeline)
+            except services.InvalidInput as error:
+                add_errors(form, error)
+            else:
+                messages.success(request, f"{subject} has the role {role.label} now.")
+                return self.after_change(pipeline)
+        return self.page(pipeline, form, status=400)
+
+    def page(self, pipeline: Pipeline, form: AccessRuleForm, status: int = 200) -> HttpResponse:
+        rules = [
+            {"rule": rule, "may_change": may_grant(self.allowed, ItemRole(rule.role))}
+            for rule in pipeline.access_rules.for_rules_table()
+        ]
+        context = {
+            "pipeline": pipeline,
+            "rules": rules,
+            "roles": roles_to_grant(self.allowed),
+            "form": form,
+            "subjects": subjects_to_offer(self.person, OFFERED),
+        }
+        return render(self.request, "pipelines/access_rule_list.html", context, status=status)
+
+
+class AccessRuleUpdateView(AccessRulePage):
+    """Changes the role."""
+
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, pk: str, rule_pk: str) -> HttpResponseBase:
+        pipeline = self.find(pk)
+        rule = self.rule(pipeline, rule_pk)
+        form = RoleForm(request.POST)
+        if not form.is_valid():
+            messages.error(request, "Choose one of the roles.")
+            return self.after_change(pipeline)
+        role, subject = ItemRole(form.cleaned_data["role"]), rule.subject
+        try:
+            services.set_access_rule(actor=self.person, pipeline=pipeline, subject=subject, role=role, request=request)
+        except services.NotAllowed:
+            return self.refused(pipeline)
+        except services.InvalidInput as error:
+            messages.error(request, " ".join(error.messages))
+        else:
+            messages.success(request, f"{rule.subject_name} has the role {role.label} now.")
+        return self.after_change(pipeline)
+
+
+class AccessRuleRemoveView(AccessRulePage):
+    def get(self, request: HttpRequest, pk: str, rule_pk: str) -> HttpResponse:
+        pipeline = self.find(pk)
+        rule = self.rule(pipeline, rule_pk)
+        consequences = ["It holds from the next request on, for sessions and tokens."]
+        if not pipeline.access_rules.exclude(pk=rule.pk).exists():
+            consequences.append(
+                f"This is the last rule. Without rules “{pipeline.name}” is open: every User of your organization sees "
+                "and runs it, and Guests see it."
+            )
+        return confirm_page(
+            request,
+            question=f"Take away the role of {rule.subject_name}?",
+            consequences=consequences,
+            button="Take away",
+            cancel_url=reverse("pipelines:access_rule_list", args=[pipeline.pk]),
+        )
+
+    def post(self, request: HttpRequest, pk: str, rule_pk: str) -> HttpResponseBase:
+        pipeline = self.find(pk)
+        rule = self.rule(pipeline, rule_pk)
+        try:
+            services.remove_access_rule(actor=self.person, pipeline=pipeline, rule=rule, request=request)
+        except services.NotAllowed:
+            return self.refused(pipeline)
+        except services.InvalidInput as error:
+            messages.error(request, " ".join(error.messages))
+        else:
+            messages.success(request, f"{rule.subject_name} has no role on it any more.")
+        return self.after_change(pipeline)

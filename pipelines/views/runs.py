@@ -1,0 +1,154 @@
+"""Runs: asked for, watched, stopped, resumed, cleared; gates approved and rejected."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+
+from pipelines import services
+from pipelines.access import PipelineAction
+from pipelines.controls import controls_of
+from pipelines.forms import RejectForm
+from pipelines.models import Pipeline, Run
+from pipelines.views.base import PipelineChangeView, PipelinePage
+from pipelines.views.detail import flags, log_row
+
+LOG_LINES_SHOWN = 200
+
+
+class RunChangeView(PipelineChangeView):
+    """Leads to the run that was changed."""
+
+    def done(self, pipeline: Pipeline, result: Run) -> HttpResponseBase:
+        if not self.sees(pipeline):
+            return self.home(pipeline)
+        return redirect("pipelines:run_detail", pk=pipeline.pk, number=result.number)
+
+
+class PipelineRunView(RunChangeView):
+    """Asks for a run."""
+
+    action = PipelineAction.RUN
+    service = services.start_run
+
+    def said(self, pipeline: Pipeline, result: Run) -> str:
+        return f"Run {result.number} was asked for."
+
+
+class PipelineStopView(RunChangeView):
+    action = PipelineAction.RUN
+    service = services.stop_pipeline
+
+    def said(self, pipeline: Pipeline, result: Run) -> str:
+        return f"Run {result.number} is stopped. A step on its way is finished first; queued runs are taken back."
+
+
+class PipelineResumeView(RunChangeView):
+    action = PipelineAction.RUN
+    service = services.resume_pipeline
+
+    def said(self, pipeline: Pipeline, result: Run) -> str:
+        return f"Run {result.number} goes on with its next step."
+
+
+class PipelineResetView(RunChangeView):
+    action = PipelineAction.RUN
+    service = services.reset_pipeline
+
+    def said(self, pipeline: Pipeline, result: Run) -> str:
+        return f"Run {result.number} is cleared."
+
+
+class RunPage(PipelinePage):
+    template_name = "pipelines/run_detail.html"
+
+    def run(self, pipeline: Pipeline, number: int) -> Run:
+        return get_object_or_404(Run.objects.for_run_page(), pipeline=pipeline, number=number)
+
+    def page(self, pipeline: Pipeline, run: Run, form: RejectForm | None = None, status: int = 200) -> HttpResponse:
+        lines = list(run.log_lines.select_related("run")[:LOG_LINES_SHOWN])
+        controls = controls_of(pipeline, self.allowed)
+        context = {
+            "pipeline": pipeline,
+            "run": run,
+            "state": run.badge,
+            "step_runs": list(run.step_runs.all()),
+            "log": [log_row(line) for line in reversed(lines)],
+            "version": version_of(run),
+            # What can be done is done to the pipeline's current run.
+            "controls": controls if controls.run == run else None,
+            "reject_form": form or RejectForm(),
+            **flags(self.allowed),
+        }
+        return render(self.request, self.template_name, context, status=status)
+
+
+class RunDetailView(RunPage):
+    """One run, moving as it runs."""
+
+    def get(self, request: HttpRequest, pk: str, number: int) -> HttpResponse:
+        pipeline = self.find(pk)
+        return self.page(pipeline, self.run(pipeline, number))
+
+
+class RunProgressView(RunPage):
+    """The part of the run's page that moves; asked for again and again until the run has ended.
+
+    Answers 204 while nothing has changed since what the page has ``seen``, so that what someone types there stays.
+    Whoever does not see the run any more gets 404, upon which the script loads the page anew and finds it gone.
+    """
+
+    template_name = "pipelines/includes/run_progress.html"
+
+    def get(self, request: HttpRequest, pk: str, number: int) -> HttpResponse:
+        pipeline = self.find(pk)
+        run = self.run(pipeline, number)
+        if request.GET.get("seen") == version_of(run):
+            return HttpResponse(status=204)
+        return self.page(pipeline, run)
+
+
+class GateView(RunPage):
+    """The base of the two answers to a gate. ``position`` in the form says which gate the person saw."""
+
+    action = PipelineAction.APPROVE
+    http_method_names = ["post"]
+
+    def decide(self, pipeline: Pipeline, run: Run, service: Any, said: str, **arguments: Any) -> HttpResponseBase:
+        position = self.request.POST.get("position", "")
+        # A number that is none was not in the form that we made, and names no gate.
+        arguments["position"] = int(position) if position.isdecimal() and len(position) < 6 else 0
+        try:
+            service(actor=self.person, pipeline=pipeline, run_number=run.number, request=self.request, **arguments)
+        except services.NotAllowed:
+            return self.refused(pipeline)
+        except services.Refused as error:
+            messages.error(self.request, str(error))
+        else:
+            messages.success(self.request, said)
+        return redirect("pipelines:run_detail", pk=pipeline.pk, number=run.number)
+
+
+class RunApproveView(GateView):
+    def post(self, request: HttpRequest, pk: str, number: int) -> HttpResponseBase:
+        pipeline = self.find(pk)
+        return self.decide(pipeline, self.run(pipeline, number), services.approve_gate, "Approved. The run goes on.")
+
+
+class RunRejectView(GateView):
+    def post(self, request: HttpRequest, pk: str, number: int) -> HttpResponseBase:
+        pipeline = self.find(pk)
+        run = self.run(pipeline, number)
+        form = RejectForm(request.POST)
+        if not form.is_valid():
+            return self.page(pipeline, run, form, status=400)
+        message = form.cleaned_data["message"]
+        return self.decide(pipeline, run, services.reject_gate, "Rejected. The run has failed.", message=message)
+
+
+def version_of(run: Run) -> str:
+    """Changes whenever something on the run's page does: each change writes a line into the log."""
+    latest = run.log_lines.order_by("-id").values_list("id", flat=True).first()
+    return f"{run.state}-{latest}"

@@ -1,0 +1,161 @@
+"""The steps of a pipeline: added, changed, ordered and removed, without scripts too."""
+
+from typing import Any, Literal
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+
+from opsera_portal.pages.confirm import confirm_page
+from pipelines import services
+from pipelines.access import PipelineAction
+from pipelines.forms import StepForm, initial_of, initial_of_template
+from pipelines.models import STEPS_LIMIT, Pipeline, Step
+from pipelines.step_templates import BY_ID, STEP_TEMPLATES
+from pipelines.views.base import PipelinePage, add_errors
+
+
+class StepPage(PipelinePage):
+    action = PipelineAction.EDIT_STEPS
+
+    def steps_url(self, pipeline: Pipeline) -> str:
+        return reverse("pipelines:step_list", args=[pipeline.pk])
+
+    def step(self, pipeline: Pipeline, step_pk: Any) -> Step:
+        return get_object_or_404(pipeline.steps.all(), pk=step_pk)
+
+
+class StepListView(StepPage):
+    """All steps in their order, and what can be added."""
+
+    def get(self, request: HttpRequest, pk: str) -> HttpResponse:
+        pipeline = self.find(pk)
+        context = {
+            "pipeline": pipeline,
+            "steps": list(pipeline.steps.all()),
+            "step_templates": STEP_TEMPLATES,
+            "steps_limit": STEPS_LIMIT,
+        }
+        return render(request, "pipelines/step_list.html", context)
+
+
+class StepFormPage(StepPage):
+    """The form of one step."""
+
+    def page(
+        self, pipeline: Pipeline, form: StepForm, *, heading: str, step: Step | None = None, status: int = 200
+    ) -> HttpResponse:
+        # What was typed into a form with a mistake is shown again, secrets too: to whoever typed them, once, on a page
+        # that no browser keeps.
+        context = {
+            "pipeline": pipeline,
+            "step": step,
+            "form": form,
+            "heading": heading,
+            "is_gate": form.kind == Step.Kind.APPROVAL,
+            "cancel_url": self.steps_url(pipeline),
+        }
+        return render(self.request, "pipelines/step_form.html", context, status=status)
+
+    def save(self, pipeline: Pipeline, form: StepForm, service: Any, **arguments: Any) -> Step | None:
+        try:
+            step: Step = service(
+                actor=self.person, pipeline=pipeline, step=form.step_input(), request=self.request, **arguments
+            )
+        except services.InvalidInput as error:
+            add_errors(form, error)
+            return None
+        return step
+
+
+class StepCreateView(StepFormPage):
+    """``kind`` and ``template`` in the address say what the form begins with."""
+
+    def get(self, request: HttpRequest, pk: str) -> HttpResponse:
+        pipeline = self.find(pk)
+        template = BY_ID.get(request.GET.get("template", ""))
+        initial = initial_of_template(template) if template else {}
+        return self.page(pipeline, StepForm(initial=initial, kind=kind_of(request.GET)), heading="Add a step")
+
+    def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
+        pipeline = self.find(pk)
+        form = StepForm(request.POST, kind=kind_of(request.POST))
+        try:
+            if form.is_valid() and (step := self.save(pipeline, form, services.add_step)):
+                messages.success(request, f"“{step.name}” is step {step.position} now.")
+                return redirect("pipelines:step_list", pk=pipeline.pk)
+        except services.NotAllowed:
+            return self.refused(pipeline)
+        return self.page(pipeline, form, heading="Add a step", status=400)
+
+
+class StepUpdateView(StepFormPage):
+    def get(self, request: HttpRequest, pk: str, step_pk: str) -> HttpResponse:
+        pipeline = self.find(pk)
+        step = self.step(pipeline, step_pk)
+        form = StepForm(initial=initial_of(step), kind=step.kind, has_secrets=bool(step.secret_headers))
+        return self.page(pipeline, form, heading=f"Edit “{step.name}”", step=step)
+
+    def post(self, request: HttpRequest, pk: str, step_pk: str) -> HttpResponseBase:
+        pipeline = self.find(pk)
+        step = self.step(pipeline, step_pk)
+        form = StepForm(request.POST, kind=step.kind, has_secrets=bool(step.secret_headers))
+        try:
+            if form.is_valid() and (saved := self.save(pipeline, form, services.edit_step, step_id=step.pk)):
+                messages.success(request, f"“{saved.name}” is saved. Runs on their way are not reached.")
+                return redirect("pipelines:step_list", pk=pipeline.pk)
+        except services.NotAllowed:
+            return self.refused(pipeline)
+        return self.page(pipeline, form, heading=f"Edit “{step.name}”", step=step, status=400)
+
+
+class StepMoveView(StepPage):
+    """By one place."""
+
+    http_method_names = ["post"]
+    direction: Literal["up", "down"] = "up"
+
+    def post(self, request: HttpRequest, pk: str, step_pk: UUID) -> HttpResponseBase:
+        pipeline = self.find(pk)
+        step = self.step(pipeline, step_pk)
+        try:
+            services.move_step(
+                actor=self.person, pipeline=pipeline, step_id=step.pk, direction=self.direction, request=request
+            )
+        except services.NotAllowed:
+            return self.refused(pipeline)
+        return redirect(f"{self.steps_url(pipeline)}#step-{step.pk}")
+
+
+class StepRemoveView(StepPage):
+    def get(self, request: HttpRequest, pk: str, step_pk: str) -> HttpResponse:
+        pipeline = self.find(pk)
+        step = self.step(pipeline, step_pk)
+        return confirm_page(
+            request,
+            question=f"Remove “{step.name}”?",
+            consequences=[
+                f"It is step {step.position} of “{pipeline.name}”, and goes with its secrets. This cannot be undone."
+            ],
+            button="Remove step",
+            cancel_url=self.steps_url(pipeline),
+        )
+
+    def post(self, request: HttpRequest, pk: str, step_pk: str) -> HttpResponseBase:
+        pipeline = self.find(pk)
+        step = self.step(pipeline, step_pk)
+        try:
+            services.remove_step(actor=self.person, pipeline=pipeline, step_id=step.pk, request=request)
+        except services.NotAllowed:
+            return self.refused(pipeline)
+        messages.success(request, f"“{step.name}” is removed.")
+        return redirect("pipelines:step_list", pk=pipeline.pk)
+
+
+def kind_of(data: Any) -> str:
+    """An HTTP call, unless an approval is asked for."""
+    kind = data.get("kind", "")
+    return kind if kind in Step.Kind.values else Step.Kind.HTTP_CALL.value
