@@ -17,7 +17,7 @@ class UserTable(PortalTable):
     email = Column(verbose_name="E-mail")
     site_role = Column(verbose_name="Role")
     state = BadgeColumn(orderable=False)
-    groups = Column(accessor="member_groups", orderable=False, empty_values=())
+    groups = Column(accessor="member_groups", verbose_name="Groups", orderable=False, empty_values=())
     last_login = MomentColumn(verbose_name="Last sign-in", default="Never")
     live_token_count = Column(verbose_name="Live tokens", attrs=NUMERIC)
 

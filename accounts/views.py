@@ -274,6 +274,8 @@ class GroupListView(OrganizationPageMixin, SingleTableMixin, FilterView):
         return super().get_context_data(form=form, may_change=self.person.may(Ability.MANAGE_GROUPS), **kwargs)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not self.person.may(Ability.MANAGE_GROUPS):
+            raise PermissionDenied("Your site role does not make groups.")
         form = GroupForm(request.POST)
         if form.is_valid() and (group := self._create(form)):
             messages.success(request, f"“{group.name}” is made. Add its members here.")

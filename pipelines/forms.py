@@ -103,7 +103,7 @@ class StepForm(forms.Form):
     """``step_input()`` is what was typed, for the services. ``kind`` decides which fields there are."""
 
     name = forms.CharField(max_length=NAME_MAX_LENGTH, widget=_text(), error_messages={"required": "Enter a name."})
-    method = forms.ChoiceField(choices=Step.Method.choices, initial=Step.Method.POST)
+    method = forms.ChoiceField(choices=[(name, name) for name in Step.Method.values], initial=Step.Method.POST)
     url = forms.CharField(
         label="URL",
         max_length=2048,

@@ -299,6 +299,7 @@ class Run(models.Model):
         indexes = [
             models.Index(fields=["started_by", "-requested_at"], name="run_started_by_newest"),
             models.Index(fields=["state"], name="run_under_way", condition=models.Q(state__in=UNDER_WAY)),
+            models.Index(fields=["pipeline", "state"], name="run_pipeline_state"),
         ]
 
     def __str__(self) -> str:

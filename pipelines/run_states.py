@@ -148,7 +148,7 @@ RUN_LOOKS: dict[str, RunLook] = {
     RunState.CONTINUING: RunLook("◌", "Continuing", "waiting"),
     RunState.RUNNING: RunLook("◐", "Running", "waiting"),
     RunState.STOPPING: RunLook("◐", "Stopping", "waiting"),
-    RunState.PAUSED: RunLook("⏸", "Waiting for approval", "waiting"),
+    RunState.PAUSED: RunLook("◑", "Waiting for approval", "waiting"),
     RunOutcome.SUCCESS: RunLook("●", "Success", "good"),
     RunOutcome.FAILED: RunLook("⊘", "Failed", "bad"),
     RunOutcome.STOPPED: RunLook("○", "Stopped", "neutral"),
@@ -156,7 +156,7 @@ RUN_LOOKS: dict[str, RunLook] = {
 STEP_LOOKS: dict[str, RunLook] = {
     StepState.WAITING: RunLook("◌", "Waiting", "neutral"),
     StepState.RUNNING: RunLook("◐", "Running", "waiting"),
-    StepState.PAUSED: RunLook("⏸", "Waiting for approval", "waiting"),
+    StepState.PAUSED: RunLook("◑", "Waiting for approval", "waiting"),
     StepState.SUCCESS: RunLook("●", "Success", "good"),
     StepState.FAILED: RunLook("⊘", "Failed", "bad"),
     StepState.SKIPPED: RunLook("○", "Not run", "neutral"),
@@ -174,7 +174,7 @@ class PipelineState(models.TextChoices):
 PIPELINE_LOOKS: dict[str, RunLook] = {
     PipelineState.STOPPED: RunLook("○", "Stopped", "neutral"),
     PipelineState.RUNNING: RunLook("◐", "Running", "waiting"),
-    PipelineState.PAUSED: RunLook("⏸", "Waiting for approval", "waiting"),
+    PipelineState.PAUSED: RunLook("◑", "Waiting for approval", "waiting"),
 }
 LOCKED = RunLook("⊠", "Locked", "neutral")
 

@@ -16,7 +16,8 @@ class PipelineTable(PortalTable):
     name = Column()
     tags = Column(orderable=False, default="–")
     owner = Column(accessor="owner__email", verbose_name="Owner")
-    state = BadgeColumn(empty_values=(), orderable=False)
+    # Not by way of the row itself, which would ask the database.
+    state = BadgeColumn(accessor="pk", orderable=False)
     run_count = Column(verbose_name="Runs", attrs=NUMERIC)
     last_run = BadgeColumn(empty_values=(), orderable=False, verbose_name="Last run")
     last_run_at = MomentColumn(verbose_name="Asked for", default="Never")
@@ -32,7 +33,7 @@ class PipelineTable(PortalTable):
         return format_html('<a href="{}">{}</a>', url, record.name)
 
     def render_tags(self, value: list[str]) -> str:
-        return ", ".join(value)
+        return ", ".join(value) or "–"
 
     def render_state(self, record: Any, column: BadgeColumn) -> SafeString:
         state = pipeline_state({record.state_of_current_run} - {None})

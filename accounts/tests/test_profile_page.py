@@ -12,10 +12,10 @@ from tokens.tests.factories import TokenFactory, bearer
 
 PAGE = "/profile/"
 ORGANIZATION_PAGES = {
-    SiteRole.ADMINISTRATOR: "/organization/tokens/",
-    SiteRole.SECURITY_MANAGER: "/organization/tokens/",
-    SiteRole.AUDITOR: "/organization/tokens/",
-    SiteRole.POWER_USER: "/organization/authentication-log/",
+    SiteRole.ADMINISTRATOR: "/organization/users/",
+    SiteRole.SECURITY_MANAGER: "/organization/users/",
+    SiteRole.AUDITOR: "/organization/users/",
+    SiteRole.POWER_USER: "/organization/users/",
     SiteRole.USER: None,
     SiteRole.GUEST: None,
 }

@@ -103,7 +103,7 @@ def test_every_kind_of_answer_has_its_entry(api, owner, pipeline):
         ("GET", "/api/v1/tokens", 403, "insufficient_scope"),
         ("POST", "/api/v1/tokens", 403, "forbidden"),
         ("GET", "/api/v1/pipelines?page_size=x", 400, "invalid_request"),
-        ("POST", "/api/v1/pipelines", 405, "invalid_request"),
+        ("PUT", "/api/v1/pipelines", 405, "invalid_request"),
         ("DELETE", "/api/v1/me", 405, "invalid_request"),
         ("GET", "/api/v1/nothing/here", 404, "not_found"),
         ("POST", "/api/v1/pipeline/run", 400, "invalid_request"),

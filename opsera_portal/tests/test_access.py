@@ -6,6 +6,7 @@ The tables are the specification; read them row by row. What is asked for belong
 """
 
 import json
+import re
 
 import pytest
 from django.db import connection
@@ -14,13 +15,14 @@ from django.urls import get_resolver
 from django.utils import timezone
 
 from accounts.roles import SiteRole
-from accounts.tests.factories import OperatorFactory, UserFactory
+from accounts.tests.factories import GroupFactory, OperatorFactory, UserFactory
 from opsera_portal.api.operations import routes
-from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
+from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens.tests.factories import TokenFactory, bearer
 
 # ok: 200. gone: 404, as if it did not exist. no: 403. in: sent to sign in. admin: sent to Django admin. to: redirected
-# after the thing was done. post: the address answers POST only.
+# after the thing was done. post: the address answers POST only. bad: 400, since the form is sent empty: whoever gets so
+# far may do it. `ruled` is a second pipeline of the owner's, with a rule that names nobody else.
 PAGES = """
 page                                 owner  user   guest  power  admin  security auditor stranger operator signed_out
 GET  /                               ok     ok     ok     ok     ok     ok       ok      ok       admin    in
@@ -40,6 +42,56 @@ GET  /pipelines/{pipeline}/run/      post   post   post   post   post   post    
 POST /pipelines/{pipeline}/run/      to     to     no     to     to     no       no      gone     admin    in
 GET  /pipelines/{pipeline}/runs/1/   ok     ok     ok     ok     ok     ok       ok      gone     admin    in
 GET  /pipelines/{pipeline}/runs/1/progress/ ok ok  ok     ok     ok     ok       ok      gone     admin    in
+GET  /organization/users/ no    no    no    ok    ok    ok    ok    ok    admin in
+GET  /organization/users/invite/ no    no    no    no    ok    no    no    ok    admin in
+GET  /organization/users/{user}/ no    no    no    ok    ok    ok    ok    gone  admin in
+POST /organization/users/{user}/role/ no    no    no    no    bad   no    no    gone  admin in
+POST /organization/users/{user}/activate/ no    no    no    no    to    no    no    gone  admin in
+POST /organization/users/{user}/invitation/ no    no    no    no    to    no    no    gone  admin in
+GET  /organization/users/{user}/deactivate/ no    no    no    no    ok    no    no    gone  admin in
+POST /organization/users/{user}/deactivate/ no    no    no    no    to    no    no    gone  admin in
+GET  /organization/groups/ no    no    no    ok    ok    ok    ok    ok    admin in
+POST /organization/groups/ no    no    no    bad   bad   no    no    bad   admin in
+GET  /organization/groups/{group}/ no    no    no    ok    ok    ok    ok    gone  admin in
+POST /organization/groups/{group}/rename/ no    no    no    bad   bad   no    no    gone  admin in
+POST /organization/groups/{group}/members/ no    no    no    bad   bad   no    no    gone  admin in
+GET  /organization/groups/{group}/members/{user}/remove/ no    no    no    ok    ok    no    no    gone  admin in
+POST /organization/groups/{group}/members/{user}/remove/ no    no    no    to    to    no    no    gone  admin in
+GET  /organization/groups/{group}/delete/ no    no    no    ok    ok    no    no    gone  admin in
+POST /organization/groups/{group}/delete/ no    no    no    to    to    no    no    gone  admin in
+GET  /invitation/{text}/{text}/ ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
+GET  /who-may-do-what/ ok    ok    ok    ok    ok    ok    ok    ok    admin in
+GET  /pipelines/new/ ok    ok    no    ok    ok    no    no    ok    admin in
+POST /pipelines/new/ bad   bad   no    bad   bad   no    no    bad   admin in
+GET  /pipelines/{pipeline}/edit/ ok    no    no    no    ok    no    no    gone  admin in
+POST /pipelines/{pipeline}/edit/ bad   no    no    no    bad   no    no    gone  admin in
+GET  /pipelines/{pipeline}/notifications/ ok    no    no    ok    ok    no    no    gone  admin in
+GET  /pipelines/{pipeline}/duplicate/ ok    no    no    ok    ok    no    no    gone  admin in
+GET  /pipelines/{pipeline}/transfer/ ok    no    no    no    ok    no    no    gone  admin in
+POST /pipelines/{pipeline}/lock/ to    no    no    no    to    no    no    gone  admin in
+POST /pipelines/{pipeline}/unlock/ to    no    no    no    to    no    no    gone  admin in
+GET  /pipelines/{pipeline}/delete/ ok    no    no    no    ok    no    no    gone  admin in
+POST /pipelines/{pipeline}/delete/ to    no    no    no    to    no    no    gone  admin in
+GET  /pipelines/{pipeline}/steps/ ok    no    no    ok    ok    no    no    gone  admin in
+GET  /pipelines/{pipeline}/steps/new/ ok    no    no    ok    ok    no    no    gone  admin in
+POST /pipelines/{pipeline}/steps/new/ bad   no    no    bad   bad   no    no    gone  admin in
+GET  /pipelines/{pipeline}/steps/{step}/ ok    no    no    ok    ok    no    no    gone  admin in
+POST /pipelines/{pipeline}/steps/{step}/ bad   no    no    bad   bad   no    no    gone  admin in
+POST /pipelines/{pipeline}/steps/{step}/move-up/ to    no    no    to    to    no    no    gone  admin in
+POST /pipelines/{pipeline}/steps/{step}/move-down/ to    no    no    to    to    no    no    gone  admin in
+GET  /pipelines/{pipeline}/steps/{step}/remove/ ok    no    no    ok    ok    no    no    gone  admin in
+POST /pipelines/{pipeline}/steps/{step}/remove/ to    no    no    to    to    no    no    gone  admin in
+GET  /pipelines/{pipeline}/access-rules/ ok    no    no    ok    ok    no    no    gone  admin in
+POST /pipelines/{pipeline}/access-rules/ bad   no    no    bad   bad   no    no    gone  admin in
+POST /pipelines/{ruled}/access-rules/{rule}/ to    gone  gone  to    to    no    no    gone  admin in
+GET  /pipelines/{ruled}/access-rules/{rule}/remove/ ok    gone  gone  ok    ok    no    no    gone  admin in
+POST /pipelines/{ruled}/access-rules/{rule}/remove/ to    gone  gone  to    to    no    no    gone  admin in
+GET  /pipelines/{ruled}/ ok    gone  gone  ok    ok    ok    ok    gone  admin in
+POST /pipelines/{pipeline}/stop/ to    to    no    to    to    no    no    gone  admin in
+POST /pipelines/{pipeline}/resume/ to    to    no    to    to    no    no    gone  admin in
+POST /pipelines/{pipeline}/reset/ to    to    no    to    to    no    no    gone  admin in
+POST /pipelines/{pipeline}/runs/1/approve/ to    no    no    to    to    no    no    gone  admin in
+POST /pipelines/{pipeline}/runs/1/reject/ bad   no    no    bad   bad   no    no    gone  admin in
 GET  /admin/                         no     no     no     no     ok     no       no      ok       ok       in
 GET  /login/                         home   home   home   home   home   home     home    home     admin    ok
 GET  /logout/                        ok     ok     ok     ok     ok     ok       ok      ok       ok       in
@@ -71,6 +123,32 @@ POST /pipeline/run                 ok     ok     no     ok     ok     no       n
 POST /pipeline/status              ok     ok     ok     ok     ok     ok       ok      no       no       who?
 POST /pipeline/summary             ok     ok     ok     ok     ok     ok       ok      no       no       who?
 POST /pipeline/logs                ok     ok     ok     ok     ok     ok       ok      no       no       who?
+GET  /users no    no    no    ok    ok    ok    ok    ok    no    who?
+POST /users no    no    no    no    bad   no    no    bad   no    who?
+GET  /users/{user} no    no    no    ok    ok    ok    ok    no    no    who?
+PATCH /users/{user} no    no    no    no    bad   no    no    no    no    who?
+POST /users/{user}/invitation no    no    no    no    conflict no    no    no    no    who?
+GET  /groups no    no    no    ok    ok    ok    ok    ok    no    who?
+POST /groups no    no    no    bad   bad   no    no    bad   no    who?
+GET  /groups/{group} no    no    no    ok    ok    ok    ok    no    no    who?
+PATCH /groups/{group} no    no    no    bad   bad   no    no    no    no    who?
+DELETE /groups/{group} no    no    no    ok    ok    no    no    no    no    who?
+POST /pipelines bad   bad   no    bad   bad   no    no    bad   no    who?
+GET  /pipelines/{pipeline} ok    ok    ok    ok    ok    ok    ok    no    no    who?
+PATCH /pipelines/{pipeline} bad   bad   no    bad   bad   no    no    no    no    who?
+DELETE /pipelines/{pipeline} conflict no    no    no    conflict no    no    no    no    who?
+GET  /pipelines/{pipeline}/access-rules ok    no    no    ok    ok    ok    ok    no    no    who?
+PUT  /pipelines/{pipeline}/access-rules bad   bad   no    bad   bad   no    no    no    no    who?
+POST /pipelines/{pipeline}/duplicate ok    no    no    ok    ok    no    no    no    no    who?
+POST /pipelines/{pipeline}/transfer bad   bad   no    bad   bad   no    no    no    no    who?
+POST /pipelines/{pipeline}/lock ok    no    no    no    ok    no    no    no    no    who?
+POST /pipelines/{pipeline}/unlock conflict no    no    no    conflict no    no    no    no    who?
+POST /pipeline/stop ok    ok    no    ok    ok    no    no    no    no    who?
+POST /pipeline/resume conflict conflict no    conflict conflict no    no    no    no    who?
+POST /pipeline/reset ok    ok    no    ok    ok    no    no    no    no    who?
+POST /pipeline/approve conflict no    no    conflict conflict no    no    no    no    who?
+POST /pipeline/reject bad   bad   no    bad   bad   no    no    bad   no    who?
+GET  /step-templates ok    ok    ok    ok    ok    ok    ok    ok    no    who?
 """
 
 # What each scope opens to an Administrator, who may do everything: the scope alone decides.
@@ -92,6 +170,32 @@ POST /pipeline/run                 ok     no           ok       no              
 POST /pipeline/status              ok     ok           ok       ok                no
 POST /pipeline/summary             ok     ok           ok       ok                no
 POST /pipeline/logs                ok     ok           ok       ok                no
+GET  /users ok    ok    no    no    no
+POST /users bad   no    no    no    no
+GET  /users/{user} ok    ok    no    no    no
+PATCH /users/{user} bad   no    no    no    no
+POST /users/{user}/invitation conflict no    no    no    no
+GET  /groups ok    ok    no    no    no
+POST /groups bad   no    no    no    no
+GET  /groups/{group} ok    ok    no    no    no
+PATCH /groups/{group} bad   no    no    no    no
+DELETE /groups/{group} ok    no    no    no    no
+POST /pipelines bad   no    bad   no    no
+GET  /pipelines/{pipeline} ok    ok    ok    ok    no
+PATCH /pipelines/{pipeline} bad   no    bad   no    no
+DELETE /pipelines/{pipeline} ok    no    ok    no    no
+GET  /pipelines/{pipeline}/access-rules ok    ok    ok    ok    no
+PUT  /pipelines/{pipeline}/access-rules bad   no    bad   no    no
+POST /pipelines/{pipeline}/duplicate ok    no    ok    no    no
+POST /pipelines/{pipeline}/transfer bad   no    bad   no    no
+POST /pipelines/{pipeline}/lock ok    no    ok    no    no
+POST /pipelines/{pipeline}/unlock conflict no    conflict no    no
+POST /pipeline/stop conflict no    conflict no    no
+POST /pipeline/resume conflict no    conflict no    no
+POST /pipeline/reset conflict no    conflict no    no
+POST /pipeline/approve conflict no    conflict no    no
+POST /pipeline/reject bad   no    bad   no    no
+GET  /step-templates ok    ok    ok    ok    no
 """
 
 ROLES = {
@@ -138,11 +242,22 @@ def things(owner):
     RunFactory(pipeline=pipeline, number=1)
     pipeline.run_count = 1
     pipeline.save()
-    return {"token": TokenFactory(owner=owner), "pipeline": pipeline}
+    ruled = PipelineFactory(owner=owner)
+    return things_of(owner, pipeline) | {"ruled": ruled, "rule": AccessRuleFactory(pipeline=ruled, user=owner)}
+
+
+def things_of(owner, pipeline):
+    return {
+        "token": TokenFactory(owner=owner),
+        "pipeline": pipeline,
+        "step": pipeline.steps.get(),
+        "user": UserFactory(organization=owner.organization),
+        "group": GroupFactory(organization=owner.organization),
+    }
 
 
 def fill(path, things):
-    return path.format(**{name: thing.pk for name, thing in things.items()})
+    return path.format(text="text", **{name: thing.pk for name, thing in things.items()})
 
 
 def body_for(path, things):
@@ -161,8 +276,8 @@ def test_pages(client, person, things, method, path, who, expected):
         answer = client.get(answer.url)
 
     match expected:
-        case "ok" | "no" | "gone" | "post":
-            assert answer.status_code == {"ok": 200, "no": 403, "gone": 404, "post": 405}[expected]
+        case "ok" | "no" | "gone" | "post" | "bad":
+            assert answer.status_code == {"ok": 200, "no": 403, "gone": 404, "post": 405, "bad": 400}[expected]
         case "in":
             assert answer.status_code == 302
             assert answer.url.startswith("/login/")
@@ -177,7 +292,7 @@ def test_pages(client, person, things, method, path, who, expected):
             raise AssertionError(expected)
 
 
-STATUSES = {"ok": {200}, "no": {403}, "who?": {401}}
+STATUSES = {"ok": {200, 201, 204}, "no": {403}, "who?": {401}, "bad": {400}, "conflict": {409}}
 
 
 @pytest.mark.parametrize(("method", "path", "who", "expected"), cases(ROUTES))
@@ -188,7 +303,7 @@ def test_routes_by_session(api, person, things, method, path, who, expected):
     answer = api.generic(
         method,
         "/api/v1" + fill(path, things),
-        data=json.dumps(body_for(path, things)) if method == "POST" else "",
+        data="" if method == "GET" else json.dumps(body_for(path, things)),
         content_type="application/json",
     )
 
@@ -208,7 +323,7 @@ def test_routes_by_token(api, person, things, method, path, who, expected):
 def test_scopes(api, administrator, method, path, scope, expected):
     pipeline = PipelineFactory(owner=administrator)
     StepFactory(pipeline=pipeline)
-    things = {"token": TokenFactory(owner=administrator), "pipeline": pipeline}
+    things = things_of(administrator, pipeline)
     headers = bearer(TokenFactory(owner=administrator, scope=scope))
 
     assert send(api, method, path, things, headers).status_code in STATUSES[expected]
@@ -218,20 +333,30 @@ def send(api, method, path, things, headers):
     address = "/api/v1" + fill(path, things)
     if method == "GET":
         return api.get(address, headers=headers)
-    return api.post(address, body_for(path, things), headers=headers)
+    data = json.dumps(body_for(path, things))
+    return api.generic(method, address, data, content_type="application/json", headers=headers)
+
+
+IDS = re.compile(r"\{(?!text)\w+\}")
 
 
 def as_template(path):
-    for converter, name in (("<uuid:pk>", "{id}"), ("<int:number>", "1")):
+    for converter, name in (
+        ("<uuid:pk>", "{id}"),
+        ("<uuid:step_pk>", "{id}"),
+        ("<uuid:rule_pk>", "{id}"),
+        ("<uuid:user_pk>", "{id}"),
+        ("<int:number>", "1"),
+        ("<uidb64>", "{text}"),
+        ("<token>", "{text}"),
+    ):
         path = path.replace(converter, name)
     return path
 
 
 def asked(table):
     """Addresses in a table, with one name for all ids."""
-    return {
-        (method, path.replace("{token}", "{id}").replace("{pipeline}", "{id}")) for method, path, _, _ in cells(table)
-    }
+    return {(method, IDS.sub("{id}", path)) for method, path, _, _ in cells(table)}
 
 
 def test_no_route_of_the_api_is_missing_here():
@@ -258,10 +383,17 @@ def test_no_page_is_missing_here():
     assert pages - {"/favicon.ico", "/robots.txt"} == {path for _, path in asked(PAGES)} - {"/admin/"}
 
 
+def with_an_id(path):
+    name = {"/users": "{user}", "/groups": "{group}", "/pipelines": "{pipeline}"}.get(
+        path.partition("/<")[0], "{token}"
+    )
+    return path.replace("<uuid:pk>", name)
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        pytest.param(route.method, route.path.removeprefix("/api/v1").replace("<uuid:pk>", "{token}"), id=route.path)
+        pytest.param(route.method, with_an_id(route.path.removeprefix("/api/v1")), id=route.path)
         for route in routes()
         if route.operation.only_reads
     ],
@@ -272,7 +404,7 @@ def test_what_is_said_to_read_only_reads(api, administrator, method, path):
     StepFactory(pipeline=pipeline)
     RunFactory(pipeline=pipeline, number=1)
     token = TokenFactory(owner=administrator, last_used_at=timezone.now(), last_used_ip="127.0.0.1")
-    things = {"token": token, "pipeline": pipeline}
+    things = things_of(administrator, pipeline)
 
     with CaptureQueriesContext(connection) as captured:
         assert send(api, method, path, things, bearer(token)).status_code == 200

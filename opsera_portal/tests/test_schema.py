@@ -155,7 +155,8 @@ def test_each_operation_has_its_good_answer_and_its_errors(schema, method, addre
 @EACH_OPERATION
 def test_each_error_is_a_problem_document(schema, method, address):
     for status, response in operations_of(schema)[method, address]["responses"].items():
-        if status.startswith("2") or (address, status) == ("/api/v1/pipeline/run", "409"):
+        if status.startswith("2") or (address.startswith("/api/v1/pipeline/") and status == "409"):
+            # The published routes answer in their published shape.
             continue
         content = response["content"]["application/problem+json"]
         assert content["schema"] == {"$ref": "#/components/schemas/Problem"}

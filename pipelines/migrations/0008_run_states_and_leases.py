@@ -57,6 +57,10 @@ class Migration(migrations.Migration):
                 name="run_under_way",
             ),
         ),
+        migrations.AddIndex(
+            model_name="run",
+            index=models.Index(fields=["pipeline", "state"], name="run_pipeline_state"),
+        ),
         migrations.AddConstraint(
             model_name="run",
             constraint=models.UniqueConstraint(

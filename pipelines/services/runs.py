@@ -158,16 +158,14 @@ def reject_gate(
 def current_run(pipeline: Pipeline) -> Run:
     """The one under way; otherwise the one that waits for something; otherwise the latest. Raises ``Refused`` where
     there is none."""
-    runs = pipeline.runs
-    found: Run | None = (
-        runs.filter(state__in=OCCUPYING).first()
-        or runs.filter(state=RunState.HALTED).order_by("-number").first()
-        or runs.filter(state=RunState.QUEUED).order_by("number").first()
-        or runs.order_by("-number").first()
-    )
-    if found is None:
+    order = [*OCCUPYING, RunState.HALTED, RunState.QUEUED]
+    waiting = list(pipeline.runs.filter(state__in=order).order_by("number"))
+    if waiting:
+        return min(waiting, key=lambda run: order.index(RunState(run.state)))
+    latest: Run | None = pipeline.runs.order_by("-number").first()
+    if latest is None:
         raise Refused(f"“{pipeline.name}” has not been run yet.")
-    return found
+    return latest
 
 
 # What is left of a run's end when it goes on.

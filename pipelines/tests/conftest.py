@@ -1,3 +1,5 @@
+import asyncio
+import concurrent.futures
 import contextlib
 import queue
 import threading
@@ -5,6 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 
 import pytest
+from django.db import connection
+
+from pipelines import runner
 
 # Seconds, for what takes milliseconds: it is spent only where something is wrong.
 PATIENCE = 30
@@ -63,3 +68,65 @@ def build_server(settings):
         yield server
         server.let_go.set()
         server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def worker_of_this_test(monkeypatch):
+    """Names that a test takes as a worker, and its being asked to stop, end with it."""
+    monkeypatch.setattr(runner, "_worker", runner._worker)
+    monkeypatch.setattr(runner, "_stop_requested", threading.Event())
+
+
+class Killed(BaseException):
+    """Nothing catches it: what comes after does not happen, as with kill -9."""
+
+
+class Mortality:
+    """Lets the worker die while it makes a call: the run stays in the database as kill -9 leaves it there."""
+
+    def __init__(self, monkeypatch):
+        self._connect = asyncio.BaseEventLoop.create_connection
+        self._calls_left = None
+        mortality = self
+
+        async def create_connection(loop, *args, **kwargs):
+            if mortality._calls_left is not None:
+                mortality._calls_left -= 1
+                if mortality._calls_left == 0:
+                    raise Killed
+            return await mortality._connect(loop, *args, **kwargs)
+
+        monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", create_connection)
+
+    def execute(self, pipeline, *, dies_in_call):
+        self._calls_left = dies_in_call
+        try:
+            runner.execute_queued(pipeline.pk)
+        except BaseExceptionGroup as group:
+            assert group.subgroup(Killed), "it died of something else"  # noqa: PT017
+        else:
+            raise AssertionError("The worker made fewer calls.")
+        finally:
+            self._calls_left = None
+
+
+@pytest.fixture
+def mortality(monkeypatch):
+    return Mortality(monkeypatch)
+
+
+@pytest.fixture
+def in_thread():
+    """Starts something in a thread with its own connection to the database; the result is a future."""
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+
+        def start(function, *args, **kwargs):
+            def call():
+                try:
+                    return function(*args, **kwargs)
+                finally:
+                    connection.close()
+
+            return pool.submit(call)
+
+        yield start

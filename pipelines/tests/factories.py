@@ -2,7 +2,8 @@ import factory
 from factory.django import DjangoModelFactory
 
 from accounts.tests.factories import UserFactory
-from pipelines.models import Pipeline, Run, Step
+from pipelines.access import ItemRole
+from pipelines.models import AccessRule, Pipeline, Run, Step
 
 
 class PipelineFactory(DjangoModelFactory):
@@ -24,11 +25,24 @@ class StepFactory(DjangoModelFactory):
     url = "https://jenkins.example.com/build"
 
 
+class AccessRuleFactory(DjangoModelFactory):
+    """Give it a ``user`` or a ``group``."""
+
+    class Meta:
+        model = AccessRule
+
+    pipeline = factory.SubFactory(PipelineFactory)
+    role = ItemRole.USER
+
+
 class RunFactory(DjangoModelFactory):
     class Meta:
         model = Run
 
     pipeline = factory.SubFactory(PipelineFactory)
+    pipeline_public_id = factory.SelfAttribute("pipeline.pk")
+    pipeline_name = factory.SelfAttribute("pipeline.name")
+    organization = factory.SelfAttribute("pipeline.organization")
     number = 1
     started_by = factory.SelfAttribute("pipeline.owner")
     started_by_email = factory.SelfAttribute("started_by.email")

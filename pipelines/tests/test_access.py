@@ -113,4 +113,4 @@ def test_a_deactivated_operator_meets_no_pipeline(db):
     ],
 )
 def test_the_columns_of_the_table(standing, actions):
-    assert {action.value for action in ALLOWED[standing]} == set(actions.split())
+    assert {action.name.lower() for action in ALLOWED[standing]} == set(actions.split())

@@ -33,6 +33,9 @@ def test_there_is_a_person_of_every_role(made):
         ("guest@demo.example", "guest"),
         ("security@demo.example", "security_manager"),
         ("auditor@demo.example", "auditor"),
+        # Someone who left, and someone who has not come yet.
+        ("left@demo.example", "user"),
+        ("invited@demo.example", "user"),
     }
     assert {person.site_role for person in people} == set(SiteRole.values)
 
@@ -42,7 +45,9 @@ def test_a_second_organization_has_an_administrator(made):
 
 
 def test_everyone_signs_in_with_the_password_that_was_made_for_them(made):
-    assert set(made) == {person.email for person in User.objects.all()}
+    strangers_to_the_door = {"left@demo.example", "invited@demo.example"}
+    assert set(made) == {person.email for person in User.objects.all()} - strangers_to_the_door
+    assert not any(User.objects.get(email=email).has_usable_password() for email in strangers_to_the_door)
     assert len(set(made.values())) == len(made)
     for email, password in made.items():
         assert User.objects.get(email=email).check_password(password)
@@ -82,13 +87,13 @@ def test_an_organization_that_is_missing_is_made_again_and_the_other_is_left_alo
 
 
 def test_the_steps_call_the_demos_endpoint_and_nothing_else(made):
-    assert {step.url.rpartition(":")[0] for step in Step.objects.all()} == {"http://127.0.0.2"}
+    assert {step.url.rpartition(":")[0] for step in Step.objects.filter(kind="http_call")} == {"http://127.0.0.2"}
     for step in Step.objects.all():
         step.full_clean()
 
 
 def test_the_steps_follow_the_endpoint_to_another_port(made):
-    urls = Step.objects.order_by("url").values_list("url", flat=True)
+    urls = Step.objects.filter(kind="http_call").order_by("url").values_list("url", flat=True)
     paths = [url.removeprefix("http://127.0.0.2:8001/") for url in urls]
 
     demo.seed(echo_port=9123)

@@ -6,6 +6,8 @@ import pytest
 from rest_framework.test import APIClient
 
 from accounts.roles import SiteRole
+from pipelines import step_secrets
+from pipelines.access import PipelineAction
 from pipelines.api.serializers import PipelineListQuery
 from pipelines.models import Pipeline, Run, RunLogLine
 from pipelines.services import start_run
@@ -26,7 +28,8 @@ def pipeline(owner):
         pipeline=pipeline,
         position=1,
         name="Build",
-        headers={"X-Api-Key": "header-secret", "Accept": "text/plain"},
+        headers={"Accept": "text/plain"},
+        secret_headers=step_secrets.encrypt({"X-Api-Key": "header-secret"}),
         body="body-secret",
     )
     return pipeline
@@ -322,7 +325,11 @@ def test_summary_is_the_whole_pipeline(as_owner, owner, pipeline):
                 "method": "POST",
                 "url": url,
                 "header_names": ["Accept", "X-Api-Key"],
+                "secret_header_names": ["X-Api-Key"],
+                "headers": {"Accept": "text/plain"},
+                "body": "body-secret",
                 "expected_status": 200,
+                "instructions": "",
             },
             {
                 "position": 2,
@@ -331,10 +338,19 @@ def test_summary_is_the_whole_pipeline(as_owner, owner, pipeline):
                 "method": "GET",
                 "url": url,
                 "header_names": [],
+                "secret_header_names": [],
+                "headers": {},
+                "body": "",
                 "expected_status": 204,
+                "instructions": "",
             },
         ],
+        "state": "stopped",
+        "is_locked": False,
+        "locked_by_email": "",
+        "notified_people": [],
         "latest_run": None,
+        "allowed": [action.name.lower() for action in PipelineAction],
     }
 
 
@@ -353,7 +369,17 @@ def test_summary_shows_the_latest_run_with_its_steps(as_owner, owner, pipeline):
         "status": "queued",
         "started_by_email": owner.email,
         "token_name": owner.tokens.get().name,
-        "steps": [{"position": 1, "name": "Build", "state": "waiting", "response_status": None, "message": ""}],
+        "steps": [
+            {
+                "position": 1,
+                "name": "Build",
+                "kind": "http_call",
+                "state": "waiting",
+                "response_status": None,
+                "message": "",
+                "decided_by_email": "",
+            }
+        ],
     }
 
 
@@ -372,7 +398,7 @@ def test_logs_have_the_published_shape(as_owner, owner, pipeline):
         "runCount": 1,
         "step": "",
         "action": "run",
-        "message": f"Asked for by {owner.email}.",
+        "message": f"Asked for by {owner.email} with the token “{owner.tokens.get().name}”.",
         "status": "queued",
         "level": "info",
     }
@@ -420,8 +446,8 @@ def test_logs_refuse_a_cursor_that_they_did_not_make(as_owner, pipeline):
         # The token, the pipeline, what is asked for; and in a transaction of their own (begin, end) the entry in the
         # log and the token's last use.
         (STATUS, 7),
-        # What is asked for: the steps, the latest run, its steps.
-        (SUMMARY, 9),
+        # What is asked for: what the caller may do, the steps, who is told, the latest run, its steps.
+        (SUMMARY, 11),
         (LOGS, 7),
     ],
 )
@@ -542,16 +568,20 @@ def test_a_field_that_is_unknown_is_named(as_owner, pipeline, url):
 # What no answer holds
 
 
-def test_no_answer_holds_a_header_value_or_a_body_of_a_step(as_owner, owner, pipeline, api):
+@pytest.mark.parametrize(("who", "hidden"), [("owner", b"header-secret"), ("member", b"-secret")])
+def test_no_answer_holds_what_the_caller_may_not_know_of_a_step(request, pipeline, who, hidden):
+    """A secret header nobody, the body only those who may edit the step."""
+    caller = As(request.getfixturevalue(who))
     answers = [
-        as_owner.post(RUN, pipeline),
-        as_owner.get(LIST),
-        *(as_owner.post(url, pipeline) for url in (STATUS, SUMMARY, LOGS)),
+        caller.post(RUN, pipeline),
+        caller.get(LIST),
+        caller.get(f"{LIST}/{pipeline.pk}"),
+        *(caller.post(url, pipeline) for url in (STATUS, SUMMARY, LOGS)),
     ]
 
-    assert [answer.status_code for answer in answers] == [200] * 5
+    assert [answer.status_code for answer in answers] == [200] * 6
     for answer in answers:
-        assert b"secret" not in answer.content
+        assert hidden not in answer.content
 
 
 # In a browser session

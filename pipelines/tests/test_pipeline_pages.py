@@ -94,7 +94,7 @@ def test_the_list_shows_a_stranger_nothing_of_it(client, stranger, pipeline):
 
     page = text(client.get(LIST))
     assert "Nightly build" not in page
-    assert "No pipeline here that you may see." in page
+    assert "No pipeline here." in page
 
 
 def test_the_search_narrows_the_list(as_owner, owner, pipeline):
@@ -127,7 +127,7 @@ def test_the_list_costs_the_same_with_few_and_with_many_rows(as_owner, owner, nu
     for pipeline in PipelineFactory.create_batch(number, owner=owner):
         RunFactory(pipeline=pipeline)
 
-    # The session, the person, their organization; how many rows, the rows.
+    # The session, the person; the tags to choose from, how many rows, the rows.
     with django_assert_num_queries(5):
         assert rows(as_owner.get(LIST)) == number
 
@@ -196,9 +196,9 @@ def test_the_page_of_a_pipeline_costs_the_same_with_few_and_with_many_rows(
     for _ in range(number):
         start_run(actor=owner, pipeline=pipeline)
 
-    # The session, the person, their organization; the pipeline, its steps, whether it runs, how many runs, the runs,
-    # the log.
-    with django_assert_num_queries(9):
+    # The session, the person; the pipeline, what they may do to it, its rules, its steps, what can be done with its
+    # runs, who is told, how many runs, the runs, the log.
+    with django_assert_num_queries(15):
         assert rows(as_owner.get(detail(pipeline))) == number
 
 
@@ -270,8 +270,8 @@ def test_the_log_of_a_run_reads_from_the_beginning(as_owner, run):
 
 
 def test_a_run_that_goes_on_asks_for_its_progress_again(as_owner, run):
-    assert f'hx-get="{progress(run)}"' in text(as_owner.get(run_page(run)))
-    assert f'hx-get="{progress(run)}"' in text(as_owner.get(progress(run)))
+    assert f'hx-get="{progress(run)}?seen=' in text(as_owner.get(run_page(run)))
+    assert f'hx-get="{progress(run)}?seen=' in text(as_owner.get(progress(run)))
 
 
 def test_a_run_that_has_ended_asks_no_more(as_owner, run):
@@ -292,10 +292,10 @@ def test_the_progress_is_the_moving_part_of_the_page_and_nothing_around_it(as_ow
 @pytest.mark.parametrize(
     ("url", "queries"),
     [
-        # The session, the person, the run, its steps, its log.
-        (progress, 5),
-        # And the organization, for the menu.
-        (run_page, 6),
+        # The session, the person, the pipeline, what they may do to it, the run, its steps, its log and its version,
+        # what can be done with the pipeline's runs.
+        (progress, 10),
+        (run_page, 10),
     ],
     ids=["progress", "run_page"],
 )

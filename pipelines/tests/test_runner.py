@@ -7,7 +7,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from pipelines.models import Run, RunLogLine
-from pipelines.runner import execute_queued, recover_interrupted_runs
+from pipelines.runner import execute_queued, recover_lost_runs
 from pipelines.services import start_run
 from pipelines.tasks import execute_pipeline
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
@@ -109,14 +109,14 @@ def test_the_log_tells_the_run_from_the_beginning_to_the_end(owner, pipeline, as
     assert run.log_lines.get(action="answer").message == "42 files compiled"
 
 
-def test_an_unexpected_status_ends_the_run_and_the_rest_is_skipped(pipeline, ask, build_server):
+def test_an_unexpected_status_halts_the_run_and_the_rest_waits(pipeline, ask, build_server):
     build_server.answers["/test"] = (503, "busy")
     run = ask("/build", "/test", "/deploy", "/announce")
 
     execute_queued(pipeline.pk)
 
     assert status(run) == "failed"
-    assert step_states(run) == ["success", "failed", "skipped", "skipped"]
+    assert step_states(run) == ["success", "failed", "waiting", "waiting"]
     assert build_server.called == ["/build", "/test"]
     failed = run.step_runs.get(position=2)
     assert failed.response_status == 503
@@ -149,7 +149,7 @@ def test_a_fenced_address_fails_with_a_reason_that_people_can_read(pipeline, ask
     execute_queued(pipeline.pk)
 
     assert status(run) == "failed"
-    assert step_states(run) == ["failed", "skipped"]
+    assert step_states(run) == ["failed", "waiting"]
     assert build_server.called == []
     step = run.step_runs.get(position=1)
     assert step.response_status is None
@@ -290,20 +290,20 @@ def _execute_in_thread(pipeline, together=None):
 def test_an_interrupted_run_is_marked_failed_with_its_reason(ask):
     run = in_the_middle(ask("/build", "/test", "/deploy"))
 
-    assert recover_interrupted_runs() == 1
+    assert recover_lost_runs() == 1
 
     assert status(run) == "failed"
     assert run.finished_at is not None
-    assert step_states(run) == ["success", "failed", "skipped"]
+    assert step_states(run) == ["success", "failed", "waiting"]
     assert "Whether the call went out is not known" in run.step_runs.get(position=2).message
     assert (run.log_lines.first().level, run.log_lines.first().status) == ("error", "failed")
-    assert "The worker was stopped during this run" in run.log_lines.first().message
+    assert "The worker was lost in the middle of this step" in run.log_lines.first().message
 
 
 def test_an_interrupted_run_is_not_repeated(pipeline, ask, build_server):
     in_the_middle(ask("/build", "/test", "/deploy"))
 
-    recover_interrupted_runs()
+    recover_lost_runs()
     execute_queued(pipeline.pk)
 
     assert build_server.called == []
@@ -313,7 +313,7 @@ def test_runs_that_wait_behind_an_interrupted_one_go_on(pipeline, ask, build_ser
     in_the_middle(ask("/build", "/test", "/deploy"))
     waiting = ask("/next")
 
-    recover_interrupted_runs()
+    recover_lost_runs()
     execute_queued(pipeline.pk)
 
     assert status(waiting) == "success"
@@ -325,5 +325,5 @@ def test_queued_and_finished_runs_are_not_taken_for_interrupted(pipeline, ask):
     execute_queued(pipeline.pk)
     queued = ask("/build")
 
-    assert recover_interrupted_runs() == 0
+    assert recover_lost_runs() == 0
     assert (status(finished), status(queued)) == ("success", "queued")

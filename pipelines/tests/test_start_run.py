@@ -151,6 +151,7 @@ def test_a_stranger_starts_nothing_and_nothing_changed(stranger, pipeline):
 @pytest.mark.parametrize("role", [SiteRole.GUEST, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER])
 def test_who_only_reads_starts_nothing(member, pipeline, role):
     member.site_role = role
+    member.save()
 
     with pytest.raises(services.NotAllowed):
         services.start_run(actor=member, pipeline=pipeline)

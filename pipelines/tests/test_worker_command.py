@@ -143,7 +143,9 @@ def test_after_kill_9_in_a_step_the_run_is_marked_failed_and_queued_ones_go_on(p
 
     assert (status(interrupted), status(waiting)) == ("failed", "success")
     assert list(interrupted.step_runs.values_list("state", flat=True)) == ["failed", "skipped"]
-    assert "The worker was stopped during this run" in RunLogLine.objects.filter(run=interrupted).first().message
+    assert (
+        "The worker was lost in the middle of this step" in RunLogLine.objects.filter(run=interrupted).first().message
+    )
     assert build_server.called == ["/build", "/build", "/test"]
     assert code == 0
-    assert "Marked 1 interrupted runs as failed." in said
+    assert "Marked 1 interrupted run as failed." in said

@@ -16,7 +16,7 @@ from accounts.roles import Ability
 from opsera_portal.pages.confirm import confirm_page
 from opsera_portal.pages.views import MemberPageMixin
 from pipelines import services
-from pipelines.access import PipelineAction, may_read_rules, standing_of
+from pipelines.access import PipelineAction, Standing, may_read_rules, standing_of
 from pipelines.controls import controls_of
 from pipelines.forms import DuplicateForm, NotificationsForm, PipelineForm, TransferForm
 from pipelines.models import Pipeline, RunLogLine
@@ -26,6 +26,13 @@ from pipelines.tables import RunTable
 from pipelines.views.base import PipelineChangeView, PipelinePage, add_errors
 
 LOG_LINES_SHOWN = 50
+WHAT_YOU_ARE = {
+    Standing.OWNER: "You may do everything with it.",
+    Standing.MANAGER: "You manage it.",
+    Standing.POWER_USER: "You steer it as a Power User.",
+    Standing.USER: "You run it.",
+    Standing.GUEST: "You look at it.",
+}
 
 
 class PipelineDetailView(PipelinePage):
@@ -43,7 +50,7 @@ class PipelineDetailView(PipelinePage):
             "state": pipeline.badge,
             "locked": LOCKED if pipeline.is_locked else None,
             "controls": controls_of(pipeline, self.allowed),
-            "standing": standing.value if standing else "",
+            "standing": WHAT_YOU_ARE[standing] if standing else "",
             "steps": list(pipeline.steps.all()),
             "may_read_rules": may_read,
             "rules": list(pipeline.access_rules.for_rules_table()) if may_read else [],

@@ -1,0 +1,401 @@
+"""The state machine: as the table that it is, and driven through the services and the database."""
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from accounts.roles import SiteRole
+from accounts.tests.factories import UserFactory
+from auditlog.models import Activity
+from pipelines import services
+from pipelines.access import ItemRole
+from pipelines.models import Run
+from pipelines.run_states import (
+    OCCUPYING,
+    REFUSALS,
+    TRANSITIONS,
+    UNDER_WAY,
+    PipelineState,
+    RunAction,
+    RunEvent,
+    RunOutcome,
+    RunState,
+    after,
+    look_of_run,
+    pipeline_state,
+    states_before,
+    status_of_run,
+)
+from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory
+from pipelines.tests.stages import STAGES, Stage, state_of, steps_of
+
+# What people ask for, then what happens while the worker executes.
+MACHINE = """
+            stop      resume      reset     approve     reject    taken    refused   gate    left    ended     released    superseded
+queued      finished  .           finished  .           .         running  finished  .       .       .         .           .
+continuing  halted    .           finished  .           .         running  .         .       .       .         .           .
+running     stopping  .           .         .           .         .        .         paused  halted  finished  continuing  .
+stopping    .         .           .         .           .         .        .         .       halted  finished  .           .
+paused      halted    .           finished  continuing  finished  .        .         .       .       .         .           .
+halted      .         continuing  finished  .           .         .        .         .       .       .         .           finished
+finished    .         .           .         .           .         .        .         .       .       .         .           .
+"""  # noqa: E501
+HEADS = {
+    "stop": RunAction.STOP,
+    "resume": RunAction.RESUME,
+    "reset": RunAction.RESET,
+    "approve": RunAction.APPROVE,
+    "reject": RunAction.REJECT,
+    "taken": RunEvent.TAKEN,
+    "refused": RunEvent.REFUSED,
+    "gate": RunEvent.GATE_REACHED,
+    "left": RunEvent.ENDED_WITH_STEPS_LEFT,
+    "ended": RunEvent.ENDED,
+    "released": RunEvent.RELEASED,
+    "superseded": RunEvent.SUPERSEDED,
+}
+# What a service makes of the run: its state and outcome, or "-" where it is refused.
+SERVICES = """
+                    stop               resume      reset              approve     reject
+queued              finished stopped   -           finished stopped   -           -
+running             stopping           -           -                  -           -
+stopping            -                  -           -                  -           -
+paused              halted stopped     -           finished stopped   continuing  finished failed
+approved            halted stopped     -           finished stopped   -           -
+resumed             halted stopped     -           finished stopped   -           -
+released            halted stopped     -           finished stopped   -           -
+stopped at gate     -                  continuing  finished stopped   -           -
+failed              -                  continuing  finished failed    -           -
+lost                -                  continuing  finished failed    -           -
+failed at the last  -                  -           -                  -           -
+rejected            -                  -           -                  -           -
+succeeded           -                  -           -                  -           -
+taken back          -                  -           -                  -           -
+cleared             -                  -           -                  -           -
+"""
+
+
+def table(text):
+    """Row by row and column by column what stands there; columns are two spaces apart."""
+    head, *rows = text.strip("\n").splitlines()
+    names = head.split()
+    starts = [head.index(f"  {name}") + 2 for name in names]
+    for row in rows:
+        cells = [row[start:end].strip() for start, end in zip(starts, [*starts[1:], None], strict=True)]
+        yield row[: starts[0]].strip(), dict(zip(names, cells, strict=True))
+
+
+CASES = [
+    pytest.param(stage, action, expected, id=f"{stage}-{action}")
+    for stage, row in table(SERVICES)
+    for action, expected in row.items()
+]
+
+
+@pytest.fixture
+def stage(owner, build_server):
+    return Stage(owner, build_server)
+
+
+# The table
+
+
+def test_the_machine_is_the_table():
+    expected = {
+        RunState(state): {HEADS[name]: RunState(cell) for name, cell in row.items() if cell != "."}
+        for state, row in table(MACHINE)
+    }
+
+    assert expected == TRANSITIONS
+
+
+def test_the_table_names_every_state_every_action_and_every_event():
+    assert {state for state, _ in table(MACHINE)} == set(RunState.values)
+    assert set(HEADS.values()) == {*RunAction, *RunEvent}
+
+
+@pytest.mark.parametrize("action", RunAction)
+@pytest.mark.parametrize("state", RunState)
+def test_each_action_in_each_state_either_moves_or_is_refused_with_a_sentence(state, action):
+    moves = after(state, action) is not None
+    sentence = REFUSALS[action].get(state)
+
+    assert moves is (sentence is None)
+    assert moves or sentence.endswith(".")
+
+
+def test_every_state_is_reached_and_left_but_the_last():
+    reached, new = {RunState.QUEUED}, {RunState.QUEUED}
+    while new:
+        new = {following for state in new for following in TRANSITIONS[state].values()} - reached
+        reached |= new
+
+    assert reached == set(RunState)
+    assert [state for state in RunState if not TRANSITIONS[state]] == [RunState.FINISHED]
+
+
+@pytest.mark.parametrize("state", set(RunState) - {RunState.FINISHED})
+def test_without_the_worker_people_bring_every_run_that_no_step_occupies_to_its_end(state):
+    ends = RunState.FINISHED in {after(state, RunAction.RESET), after(state, RunAction.STOP)}
+
+    assert ends is (state not in {RunState.RUNNING, RunState.STOPPING})
+
+
+@pytest.mark.parametrize("what", [*RunAction, *RunEvent])
+def test_the_states_before_are_those_of_the_table(what):
+    name = next(name for name, known in HEADS.items() if known is what)
+
+    assert states_before(what) == [RunState(state) for state, row in table(MACHINE) if row[name] != "."]
+
+
+# One row of the database
+
+
+@pytest.mark.parametrize("what", [*RunAction, *RunEvent])
+@pytest.mark.parametrize("state", RunState)
+def test_a_row_moves_as_the_table_says_or_not_at_all(db, state, what):
+    run = RunFactory(state=state)
+    following = after(state, what)
+
+    moved = run.move(what, outcome="stopped")
+
+    stored = Run.objects.get()
+    assert moved is (following is not None)
+    assert run.state == stored.state == (following or state)
+    assert run.outcome == stored.outcome == ("stopped" if following else "")
+
+
+def test_a_row_that_moved_on_meanwhile_is_not_moved(db):
+    run = RunFactory(state=RunState.HALTED, outcome="failed")
+    Run.objects.update(state=RunState.CONTINUING, outcome="")
+
+    assert run.move(RunAction.RESET, outcome="stopped") is False
+
+    assert (run.state, run.outcome) == ("halted", "failed")
+    assert state_of(run) == "continuing"
+
+
+@pytest.mark.parametrize("second", OCCUPYING)
+@pytest.mark.parametrize("first", OCCUPYING)
+def test_the_database_lets_one_run_of_a_pipeline_be_under_way(db, first, second):
+    pipeline = PipelineFactory()
+    RunFactory(pipeline=pipeline, number=1, state=first)
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        RunFactory(pipeline=pipeline, number=2, state=second)
+
+
+@pytest.mark.parametrize("state", set(RunState) - set(OCCUPYING))
+def test_the_database_lets_others_stand_beside_it(db, state):
+    pipeline = PipelineFactory()
+    RunFactory(pipeline=pipeline, number=1, state=RunState.RUNNING)
+    RunFactory(pipeline=pipeline, number=2, state=state)
+    RunFactory(pipeline=pipeline, number=3, state=state)
+
+    assert pipeline.runs.count() == 3
+
+
+# Through the services
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_each_stage_is_what_its_name_says(stage, mortality, name):
+    STAGES[name](stage, mortality)
+
+    assert (stage.state, stage.steps) == {
+        "queued": ("queued", "waiting waiting waiting"),
+        "running": ("running", "success running waiting"),
+        "stopping": ("stopping", "success running waiting"),
+        "paused": ("paused", "success paused waiting"),
+        "approved": ("continuing", "success success waiting"),
+        "resumed": ("continuing", "success failed waiting"),
+        "released": ("continuing", "success waiting waiting"),
+        "stopped at gate": ("halted stopped", "success waiting waiting"),
+        "failed": ("halted failed", "success failed waiting"),
+        "lost": ("halted failed", "success failed waiting"),
+        "failed at the last": ("finished failed", "success success failed"),
+        "rejected": ("finished failed", "success failed skipped"),
+        "succeeded": ("finished success", "success success success"),
+        "taken back": ("finished stopped", "skipped skipped skipped"),
+        "cleared": ("finished failed", "success failed skipped"),
+    }[name]
+
+
+def test_the_stages_are_in_every_state():
+    assert {name for name, _ in table(SERVICES)} == set(STAGES)
+
+
+@pytest.mark.parametrize(("name", "action", "expected"), CASES)
+def test_a_service_does_what_the_table_says(stage, mortality, name, action, expected):
+    STAGES[name](stage, mortality)
+    before = stage.state
+
+    if expected == "-":
+        with pytest.raises(services.Refused) as refusal:
+            stage.do(action)
+        assert str(refusal.value) == f"“{stage.pipeline.name}”: {REFUSALS[RunAction(action)][stage.run.state]}"
+        assert stage.state == before
+    else:
+        stage.do(action)
+        assert stage.state == expected
+
+
+@pytest.mark.parametrize(("name", "action", "expected"), [case for case in CASES if case.values[2] == "-"])
+def test_what_is_refused_changes_and_tells_nothing(
+    stage, mortality, name, action, expected, django_capture_on_commit_callbacks
+):
+    STAGES[name](stage, mortality)
+    before = rows(stage)
+
+    with django_capture_on_commit_callbacks() as told, pytest.raises(services.Refused):
+        stage.do(action)
+
+    assert rows(stage) == before
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("name", "action"), [(case.values[0], case.values[1]) for case in CASES if case.values[2] != "-"]
+)
+def test_what_is_done_stands_in_both_logs_with_who_did_it(stage, mortality, name, action):
+    STAGES[name](stage, mortality)
+    lines = stage.run.log_lines.count()
+
+    stage.do(action)
+
+    assert [owner_named for owner_named in stage.log[lines:] if stage.owner.email in owner_named] == stage.log[lines:]
+    assert len(stage.log) == lines + 1
+    entry = Activity.objects.first()
+    past = {"stop": "stopped", "resume": "resumed", "reset": "reset", "approve": "approved", "reject": "rejected"}
+    assert entry.action == f"pipeline.{past[action]}"
+    assert (entry.actor, entry.target_id, entry.details["run_number"]) == (stage.owner, str(stage.pipeline.pk), 1)
+
+
+@pytest.mark.parametrize("action", [action.value for action in RunAction])
+@pytest.mark.parametrize("name", STAGES)
+def test_who_only_sees_the_pipeline_moves_nothing(stage, mortality, name, action):
+    STAGES[name](stage, mortality)
+    guest = UserFactory(organization=stage.owner.organization)
+    AccessRuleFactory(pipeline=stage.pipeline, user=guest, role=ItemRole.GUEST)
+    before = rows(stage)
+
+    with pytest.raises(services.NotAllowed):
+        stage.do(action, actor=guest)
+
+    assert rows(stage) == before
+
+
+@pytest.mark.parametrize("action", ["approve", "reject"])
+@pytest.mark.parametrize("name", STAGES)
+def test_who_only_runs_the_pipeline_decides_no_gate_and_learns_of_none(stage, mortality, name, action):
+    STAGES[name](stage, mortality)
+    before = rows(stage)
+
+    with pytest.raises(services.NotAllowed):
+        stage.do(action, actor=UserFactory(organization=stage.owner.organization))
+
+    assert rows(stage) == before
+
+
+@pytest.mark.parametrize("action", [action.value for action in RunAction])
+def test_a_pipeline_that_was_never_run_says_so(stage, action):
+    with pytest.raises(services.Refused) as refusal:
+        stage.do(action)
+
+    sentence = str(refusal.value)
+    assert sentence.startswith(f"“{stage.pipeline.name}”")
+    assert "has not been run yet" in sentence or "No gate waits" in sentence
+
+
+@pytest.mark.parametrize("action", [action.value for action in RunAction])
+@pytest.mark.parametrize(
+    "who",
+    ["stranger", "Guest", "Auditor", "Security Manager", "deactivated", "demoted a moment ago", "without a role"],
+)
+def test_whoever_may_not_learns_nothing_about_the_state(stage, stranger, who, action):
+    stage.ask()
+    organization = stage.owner.organization
+    person = {
+        "stranger": lambda: stranger,
+        "Guest": lambda: UserFactory(organization=organization, site_role=SiteRole.GUEST),
+        "Auditor": lambda: UserFactory(organization=organization, site_role=SiteRole.AUDITOR),
+        "Security Manager": lambda: UserFactory(organization=organization, site_role=SiteRole.SECURITY_MANAGER),
+        "deactivated": lambda: UserFactory(organization=organization, is_active=False),
+        "demoted a moment ago": lambda: UserFactory(organization=organization, site_role=SiteRole.ADMINISTRATOR),
+        "without a role": lambda: UserFactory(organization=organization),
+    }[who]()
+    if who == "demoted a moment ago":
+        # The object in hand still says Administrator.
+        type(person).objects.filter(pk=person.pk).update(site_role=SiteRole.GUEST)
+    if who == "without a role":
+        AccessRuleFactory(pipeline=stage.pipeline, user=stage.owner)
+
+    with pytest.raises(services.NotAllowed):
+        stage.do(action, actor=person)
+
+    assert stage.state == "queued"
+
+
+def rows(stage):
+    """Everything that an action on a run could change."""
+    stage.pipeline.refresh_from_db()
+    return [
+        *stage.pipeline.runs.values_list(),
+        *(steps_of(run) for run in stage.pipeline.runs.all()),
+        *Run.objects.values_list("log_lines__id"),
+        stage.pipeline.run_count,
+        Activity.objects.count(),
+    ]
+
+
+# The published words
+
+
+@pytest.mark.parametrize(
+    ("state", "outcome", "word"),
+    [
+        ("queued", "", "queued"),
+        ("continuing", "", "running"),
+        ("running", "", "running"),
+        ("stopping", "", "running"),
+        ("paused", "", "paused"),
+        ("halted", "failed", "failed"),
+        ("halted", "stopped", "stopped"),
+        ("finished", "success", "success"),
+        ("finished", "failed", "failed"),
+        ("finished", "stopped", "stopped"),
+    ],
+)
+def test_the_word_for_a_run(state, outcome, word):
+    assert status_of_run(state, outcome) == word
+    assert look_of_run(state, outcome).label
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        (set(), PipelineState.STOPPED),
+        ({RunState.QUEUED}, PipelineState.STOPPED),
+        ({RunState.FINISHED, RunState.HALTED}, PipelineState.STOPPED),
+        ({RunState.RUNNING, RunState.QUEUED}, PipelineState.RUNNING),
+        ({RunState.CONTINUING}, PipelineState.RUNNING),
+        ({RunState.STOPPING}, PipelineState.RUNNING),
+        ({RunState.PAUSED, RunState.QUEUED}, PipelineState.PAUSED),
+    ],
+)
+def test_the_word_for_a_pipeline(states, expected):
+    assert pipeline_state(states) is expected
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_pipeline_is_in_the_state_of_its_run(stage, mortality, name):
+    STAGES[name](stage, mortality)
+    stage.run.refresh_from_db()
+
+    assert stage.pipeline.state == pipeline_state({stage.run.state})
+
+
+def test_every_outcome_and_every_state_has_its_look():
+    for state in UNDER_WAY:
+        assert look_of_run(state, "").label
+    for outcome in RunOutcome:
+        assert look_of_run(RunState.FINISHED, outcome).label
