@@ -83,6 +83,8 @@ def test_the_list_has_the_published_shape(as_owner, owner, pipeline):
         "tags": ["nightly"],
         "owner_id": str(owner.pk),
         "owner_email": owner.email,
+        "state": "stopped",
+        "is_locked": False,
         "runCount": 0,
         "last_run": None,
     }

@@ -294,7 +294,7 @@ def test_the_progress_is_the_moving_part_of_the_page_and_nothing_around_it(as_ow
     [
         # The session, the person, the pipeline, what they may do to it, the run, its steps, its log and its version,
         # what can be done with the pipeline's runs.
-        (progress, 10),
+        (progress, 11),
         (run_page, 10),
     ],
     ids=["progress", "run_page"],

@@ -1,0 +1,466 @@
+"""What is done to people of an organization: the actions, the pages, the API, and the invitation from end to end."""
+
+import re
+import threading
+from datetime import timedelta
+
+import pytest
+from django.core import mail
+from django.db import connection
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts import invitations, services
+from accounts.models import User
+from accounts.roles import SiteRole
+from accounts.tasks import send_invitation_mail
+from accounts.tests.factories import PASSWORD, GroupFactory, UserFactory
+from auditlog.models import Activity
+from tokens.tests.factories import TokenFactory, bearer
+
+USERS = "/organization/users/"
+INVITE = "/organization/users/invite/"
+API = "/api/v1/users"
+
+
+def page_of(user, action=""):
+    return f"{USERS}{user.pk}/{action}"
+
+
+def recorded():
+    entries = Activity.objects.exclude(type="authentication").order_by("at", "id")
+    return list(entries.values_list("action", "target_name"))
+
+
+def invited_to(organization, **fields):
+    user = UserFactory(organization=organization, **fields)
+    user.set_unusable_password()
+    user.save()
+    return user
+
+
+@pytest.fixture
+def as_administrator(client, administrator):
+    client.force_login(administrator)
+    return client
+
+
+def text(answer):
+    return answer.content.decode()
+
+
+# The table
+
+
+def test_the_table_names_everyone_of_the_organization_and_nobody_else(as_administrator, owner, member, stranger):
+    group = GroupFactory(organization=owner.organization, name="Builders")
+    group.members.add(owner)
+    TokenFactory(owner=owner)
+
+    page = text(as_administrator.get(USERS))
+
+    row = re.search(rf'data-user="{owner.pk}".*?</tr>', page, re.DOTALL)[0]
+    assert [part in row for part in (owner.name, owner.email, "User", "Active", "Builders", "Never")] == [True] * 6
+    assert re.search(r'data-column="live_token_count"[^>]*>\s*1\s*<', row)
+    assert member.email in page
+    assert stranger.email not in page
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("q=olga", {"owner"}),
+        ("q=OWNER@", {"owner"}),
+        ("site_role=administrator", {"administrator"}),
+        ("state=deactivated", {"left"}),
+        ("state=invited", {"invited"}),
+        ("state=active", {"owner", "administrator"}),
+        ("group={group}", {"owner"}),
+        ("q=nobody", set()),
+    ],
+)
+def test_the_table_and_the_api_are_narrowed_alike(as_administrator, owner, administrator, query, expected):
+    people = {
+        "owner": owner,
+        "administrator": administrator,
+        "left": UserFactory(organization=owner.organization, is_active=False),
+        "invited": invited_to(owner.organization),
+    }
+    group = GroupFactory(organization=owner.organization)
+    group.members.add(owner)
+    query = query.format(group=group.pk)
+
+    page = text(as_administrator.get(f"{USERS}?{query}"))
+    rows = as_administrator.get(f"{API}?{query}").json()["data"]
+
+    wanted = {str(people[name].pk) for name in expected}
+    assert set(re.findall(r'data-user="([^"]+)"', page)) == wanted
+    assert {row["id"] for row in rows} == wanted
+
+
+def test_groups_of_other_organizations_are_no_choice(as_administrator, stranger):
+    group = GroupFactory(organization=stranger.organization, name="Foreign group")
+
+    assert "Foreign group" not in text(as_administrator.get(USERS))
+    assert as_administrator.get(f"{API}?group={group.pk}").status_code == 400
+
+
+@pytest.mark.parametrize("number", [2, 20])
+def test_the_table_costs_the_same_with_few_and_with_many(as_administrator, owner, number, django_assert_num_queries):
+    group = GroupFactory(organization=owner.organization)
+    group.members.set(UserFactory.create_batch(number, organization=owner.organization))
+
+    # The session, the person; the groups to choose from, how many rows, the rows, their groups.
+    with django_assert_num_queries(6):
+        as_administrator.get(USERS)
+
+
+# Who may
+
+
+@pytest.mark.parametrize("role", [role for role in SiteRole if role != SiteRole.ADMINISTRATOR])
+def test_nobody_but_an_administrator_changes_anyone(organization, member, role):
+    actor = UserFactory(organization=organization, site_role=role)
+
+    for change in (
+        lambda: services.change_site_role(actor=actor, user=member, site_role=SiteRole.ADMINISTRATOR),
+        lambda: services.set_active(actor=actor, user=member, is_active=False),
+        lambda: services.invite_user(actor=actor, email="new@acme.example", name="New"),
+        lambda: services.send_invitation(actor=actor, user=member),
+    ):
+        with pytest.raises(services.NotAllowed):
+            change()
+
+    assert recorded() == []
+
+
+def test_an_administrator_changes_nobody_of_another_organization(administrator, stranger):
+    with pytest.raises(services.NotAllowed):
+        services.set_active(actor=administrator, user=stranger, is_active=False)
+
+    stranger.refresh_from_db()
+    assert stranger.is_active
+
+
+def test_an_administrator_who_was_demoted_in_the_same_moment_changes_nothing(administrator, member):
+    User.objects.filter(pk=administrator.pk).update(site_role=SiteRole.USER)
+
+    with pytest.raises(services.NotAllowed):
+        services.set_active(actor=administrator, user=member, is_active=False)
+
+
+# Roles and states
+
+
+def test_a_role_that_was_changed_holds_from_the_next_request(api, client, administrator, member):
+    headers = bearer(TokenFactory(owner=member, scope="api"))
+    client.force_login(member)
+    assert client.get(USERS).status_code == 403
+    assert api.get(API, headers=headers).status_code == 403
+
+    services.change_site_role(actor=administrator, user=member, site_role=SiteRole.AUDITOR)
+
+    assert client.get(USERS).status_code == 200
+    assert api.get(API, headers=headers).status_code == 200
+    assert ("user.role_changed", member.email) in recorded()
+
+
+def test_someone_who_was_deactivated_is_out_from_the_next_request(api, client, as_administrator, member):
+    headers = bearer(TokenFactory(owner=member, scope="api"))
+    theirs = type(client)()
+    theirs.force_login(member)
+    assert theirs.get("/profile/").status_code == 200
+
+    question = text(as_administrator.get(page_of(member, "deactivate/")))
+    answer = as_administrator.post(page_of(member, "deactivate/"))
+
+    assert "1 live token" in question
+    assert answer.url == page_of(member)
+    assert theirs.get("/profile/").status_code == 302
+    assert api.get("/api/v1/me", headers=headers).json()["code"] == "owner_deactivated"
+    as_administrator.post(page_of(member, "activate/"))
+    assert api.get("/api/v1/me", headers=headers).status_code == 200
+    assert [action for action, _ in recorded()] == ["user.deactivated", "user.activated"]
+
+
+def test_what_changes_nothing_leaves_no_entry(administrator, member):
+    services.change_user(actor=administrator, user=member, site_role=member.site_role, is_active=True)
+
+    assert recorded() == []
+
+
+@pytest.mark.parametrize("change", [{"site_role": "user"}, {"is_active": False}])
+def test_the_last_active_administrator_stays_one(as_administrator, administrator, change):
+    path, data = ("role/", change) if "site_role" in change else ("deactivate/", {})
+    page = as_administrator.post(page_of(administrator, path), data, follow=True)
+    answer = as_administrator.patch(f"{API}/{administrator.pk}", change, content_type="application/json")
+
+    assert "needs an active Administrator" in text(page)
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    administrator.refresh_from_db()
+    assert (administrator.site_role, administrator.is_active) == ("administrator", True)
+    assert recorded() == []
+
+
+def test_someone_who_was_only_invited_is_not_enough_as_administrator(administrator, organization):
+    invited_to(organization, site_role=SiteRole.ADMINISTRATOR)
+
+    with pytest.raises(services.LastAdministrator):
+        services.set_active(actor=administrator, user=administrator, is_active=False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_administrators_who_demote_each_other_one_stays(organization, administrator):
+    other = UserFactory(organization=organization, site_role=SiteRole.ADMINISTRATOR)
+    barrier = threading.Barrier(2)
+    refused = []
+
+    def demote(actor, user):
+        try:
+            barrier.wait()
+            services.change_site_role(actor=actor, user=user, site_role=SiteRole.GUEST)
+        except (services.NotAllowed, services.LastAdministrator) as error:
+            refused.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=demote, args=pair) for pair in ((administrator, other), (other, administrator))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert User.objects.filter(organization=organization, site_role=SiteRole.ADMINISTRATOR).count() == 1
+    assert len(refused) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "non_field_errors"),
+        ({"site_role": "king"}, "site_role"),
+        ({"site_role": None}, "site_role"),
+        ({"is_active": "no"}, "is_active"),
+        ({"is_active": 0}, "is_active"),
+        ({"email": "other@acme.example"}, "email"),
+    ],
+)
+def test_what_is_wrong_with_a_change_is_said_by_field(as_administrator, member, body, field):
+    answer = as_administrator.patch(f"{API}/{member.pk}", body, content_type="application/json")
+
+    assert answer.status_code == 400
+    assert field in answer.json()["errors"]
+    assert recorded() == []
+
+
+def test_a_role_that_is_none_is_said_beside_the_field(as_administrator, member):
+    answer = as_administrator.post(page_of(member, "role/"), {"site_role": "king"})
+
+    assert answer.status_code == 400
+    assert "king is not one of the available choices" in text(answer)
+
+
+def test_who_took_their_own_role_away_is_led_to_a_page_that_they_see(as_administrator, administrator, organization):
+    UserFactory(organization=organization, site_role=SiteRole.ADMINISTRATOR)
+
+    answer = as_administrator.post(page_of(administrator, "role/"), {"site_role": "user"})
+
+    assert answer.url == reverse("overview")
+
+
+# Invitations
+
+
+def invite(client, **fields):
+    data = {"email": "new@acme.example", "name": "Nova New", "site_role": "user"} | fields
+    return client.post(INVITE, data)
+
+
+def test_an_invitation_from_the_form_to_the_first_sign_in(
+    as_administrator, client, organization, django_capture_on_commit_callbacks
+):
+    group = GroupFactory(organization=organization)
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = invite(as_administrator, groups=[group.pk])
+    user = User.objects.get(email="new@acme.example")
+    assert answer.url == page_of(user)
+    assert (user.site_role, user.organization, user.has_usable_password()) == ("user", organization, False)
+    assert list(user.member_groups.all()) == [group]
+
+    send_invitation_mail.func(str(user.pk))
+    [message] = mail.outbox
+    assert message.to == ["new@acme.example"]
+    link = re.search(r"http://\S+", message.body)[0].partition("127.0.0.1:8000")[2]
+
+    invited = type(client)()
+    first = invited.get(link)
+    # The secret is not in the address of the form.
+    assert first.status_code == 302
+    assert link.split("/")[3] not in first.url
+    assert "at least 12" in text(invited.post(first.url, {"new_password1": "short", "new_password2": "short"})).lower()
+    done = invited.post(first.url, {"new_password1": PASSWORD, "new_password2": PASSWORD})
+    assert done.url == "/login/"
+    signed_in = invited.post("/login/", {"login": user.email, "password": PASSWORD})
+    assert (signed_in.status_code, signed_in.url) == (302, "/")
+    assert ("user.invited", user.email) in recorded()
+    assert ("user.changed", user.email) in recorded()
+
+    again = type(client)().get(link, follow=True)
+    assert "does not work any more" in text(again)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda user: User.objects.filter(pk=user.pk).update(is_active=False),
+        lambda user: (user.set_password(PASSWORD), user.save()),
+    ],
+    ids=["deactivated", "has a password"],
+)
+def test_a_link_ends_with_what_it_was_for(client, organization, spoil):
+    user = invited_to(organization)
+    link = invitations.link_for(user).partition("127.0.0.1:8000")[2]
+    spoil(user)
+
+    assert "does not work any more" in text(client.get(link, follow=True))
+
+
+def test_a_link_ends_after_three_days(client, organization, time_machine):
+    user = invited_to(organization)
+    link = invitations.link_for(user).partition("127.0.0.1:8000")[2]
+    time_machine.move_to(timezone.now() + timedelta(days=3, minutes=1))
+
+    assert "does not work any more" in text(client.get(link, follow=True))
+
+
+def test_another_persons_link_opens_nothing(client, organization):
+    first, second = invited_to(organization), invited_to(organization)
+    mixed = invitations.link_for(first).partition("127.0.0.1:8000")[2].split("/")
+    mixed[2] = invitations.link_for(second).partition("127.0.0.1:8000")[2].split("/")[2]
+
+    assert "does not work any more" in text(client.get("/".join(mixed), follow=True))
+
+
+def test_no_mail_goes_to_someone_who_needs_none(member):
+    send_invitation_mail.func(str(member.pk))
+
+    assert mail.outbox == []
+
+
+def test_someone_who_has_a_password_is_not_invited_again(as_administrator, member):
+    page = as_administrator.post(page_of(member, "invitation/"), follow=True)
+    answer = as_administrator.post(f"{API}/{member.pk}/invitation")
+
+    assert "needs no invitation" in text(page)
+    assert answer.status_code == 409
+
+
+def test_an_address_of_the_own_organization_is_named_and_one_of_another_is_not(as_administrator, member, stranger):
+    own = invite(as_administrator, email=member.email.upper())
+    foreign = invite(as_administrator, email=stranger.email)
+    by_api = as_administrator.post(API, {"email": stranger.email, "name": "X"}, content_type="application/json")
+
+    assert "belongs to your organization already" in text(own)
+    assert "This address cannot be invited." in text(foreign)
+    assert "already" not in text(foreign).replace("already. Choose", "")
+    assert (by_api.status_code, by_api.json()["detail"]) == (409, "This address cannot be invited.")
+    assert recorded() == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"email": ""},
+        {"email": "no address"},
+        {"email": "a" * 250 + "@acme.example"},
+        {"email": "a\x00@acme.example"},
+        {"name": ""},
+        {"name": " "},
+        {"name": "x" * 101},
+        {"name": "a\x00b"},
+        {"site_role": "king"},
+        {"groups": ["6f1e4ad0-0000-4000-8000-000000000000"]},
+        {"groups": ["x"]},
+    ],
+)
+def test_what_is_wrong_with_an_invitation_invites_nobody(as_administrator, organization, wrong):
+    GroupFactory(organization=organization)
+
+    page = invite(as_administrator, **wrong)
+    body = {"email": "new@acme.example", "name": "Nova New"} | wrong
+    answer = as_administrator.post(API, body, content_type="application/json")
+
+    assert page.status_code == 400
+    assert "error-summary" in text(page)
+    assert answer.status_code == 400
+    assert set(wrong) <= {field.partition(".")[0] for field in answer.json()["errors"]}
+    assert not User.objects.filter(name__startswith="Nova").exists()
+
+
+def test_groups_of_another_organization_are_not_given(as_administrator, stranger):
+    group = GroupFactory(organization=stranger.organization)
+
+    answer = as_administrator.post(
+        API,
+        {"email": "new@acme.example", "name": "Nova New", "groups": [str(group.pk)]},
+        content_type="application/json",
+    )
+
+    assert answer.json()["errors"] == {"groups": ["Not all of these exist in your organization."]}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_invite_the_same_address_at_once_one_does(administrator):
+    barrier = threading.Barrier(2)
+    ends = []
+
+    def invite_now():
+        try:
+            barrier.wait()
+            ends.append(services.invite_user(actor=administrator, email="new@acme.example", name="New"))
+        except services.CannotBeInvited as error:
+            ends.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=invite_now) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(type(end).__name__ for end in ends) == ["CannotBeInvited", "User"]
+
+
+# The API
+
+
+def test_the_shape_of_a_person(as_administrator, owner):
+    group = GroupFactory(organization=owner.organization, name="Builders")
+    group.members.add(owner)
+
+    row = as_administrator.get(f"{API}/{owner.pk}").json()
+
+    assert row.pop("created_at").endswith("Z")
+    assert row == {
+        "id": str(owner.pk),
+        "email": owner.email,
+        "name": owner.name,
+        "site_role": "user",
+        "is_active": True,
+        "state": "active",
+        "groups": [{"id": str(group.pk), "name": "Builders"}],
+        "last_sign_in_at": None,
+        "live_tokens": 0,
+    }
+
+
+def test_the_list_goes_on_at_its_cursor(as_administrator, organization):
+    UserFactory.create_batch(4, organization=organization)
+
+    first = as_administrator.get(f"{API}?page_size=3").json()
+    second = as_administrator.get(first["next"]).json()
+
+    emails = [row["email"] for row in first["data"] + second["data"]]
+    assert emails == sorted(User.objects.filter(organization=organization).values_list("email", flat=True))
+    assert second["next"] is None
