@@ -1,15 +1,17 @@
 """A started portal for the tests that use it as people do: web server, worker and echo endpoint, on data of its own."""
 
+import fcntl
 import os
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -84,17 +86,26 @@ def start(directory: Path, **settings_of_its_own: str) -> Portal:
     if database_url:
         environment["DATABASE_URL"] = database_url
     output = directory / "output.txt"
-    with output.open("w") as file:
-        process = subprocess.Popen(
-            [sys.executable, str(settings.BASE_DIR / "manage.py"), "serve", "--demo"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        )
-    portal = Portal(f"http://127.0.0.1:{port}", directory / "data", database_url, output, process)
-    wait_until_ready(portal)
+    with one_at_a_time():
+        with output.open("w") as file:
+            process = subprocess.Popen(
+                [sys.executable, str(settings.BASE_DIR / "manage.py"), "serve", "--demo"],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+        portal = Portal(f"http://127.0.0.1:{port}", directory / "data", database_url, output, process)
+        wait_until_ready(portal)
     return portal
+
+
+@contextmanager
+def one_at_a_time():
+    """Each start collects the static files into the same directory, which two at once would take from each other."""
+    with open(Path(tempfile.gettempdir()) / "opsera-portal-tests.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def answers(port: int) -> bool:

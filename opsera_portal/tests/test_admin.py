@@ -985,7 +985,11 @@ def test_an_operator_looks_at_pipelines_and_changes_none(sign_in, pipeline, owne
 def test_steps_are_shown_without_their_secrets_and_cannot_be_changed(sign_in, pipeline, owner):
     secrets = step_secrets.encrypt({"Authorization": "Bearer very-secret"})
     step = StepFactory(
-        pipeline=pipeline, position=1, name="Build", url="https://ci.example.com/?key=in-the-query", secret_headers=secrets
+        pipeline=pipeline,
+        position=1,
+        name="Build",
+        url="https://ci.example.com/?key=in-the-query",
+        secret_headers=secrets,
     )
     client = sign_in("administrator")
 

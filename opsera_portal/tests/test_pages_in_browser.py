@@ -12,10 +12,15 @@ PAGES = [
     "/profile/",
     "/profile/tokens/",
     "/profile/authentication-log/",
+    "/organization/users/",
+    "/organization/users/invite/",
+    "/organization/groups/",
     "/organization/tokens/",
     "/organization/authentication-log/",
     "/organization/activity-log/",
     "/pipelines/",
+    "/pipelines/new/",
+    "/who-may-do-what/",
     "/logout/",
     "/nothing-here/",
 ]
@@ -93,3 +98,43 @@ def test_the_api_reference_works_under_the_content_security_policy(chromium, por
     page.get_by_text("Run a pipeline").first.wait_for()
     assert refused == []
     context.close()
+
+
+def first_link(page, path, name):
+    page.goto(path)
+    return page.get_by_role("link", name=name, exact=True).get_attribute("href")
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "below"),
+    [
+        ("/organization/users/", "Ines Vogel", ["", "deactivate/"]),
+        ("/organization/groups/", "Builders", ["", "delete/"]),
+        (
+            "/pipelines/",
+            "Deploy to production",
+            [
+                "",
+                "edit/",
+                "duplicate/",
+                "transfer/",
+                "delete/",
+                "notifications/",
+                "steps/",
+                "steps/new/?template=github",
+                "steps/new/?kind=approval",
+                "access-rules/",
+                "runs/1/",
+            ],
+        ),
+        ("/pipelines/", "Migrate the database", [""]),
+        ("/pipelines/", "Dependency scan", ["runs/1/"]),
+    ],
+)
+def test_pages_below_a_page(context, path, name, below):
+    page = context.new_page()
+    address = first_link(page, path, name)
+    for rest in below:
+        page.goto(address + rest)
+        assert_good(page)
+    page.close()

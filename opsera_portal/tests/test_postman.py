@@ -59,9 +59,15 @@ def test_the_collection_works_from_top_to_bottom(portal, tmp_path):
 
     assert done.returncode == 0, done.stdout + done.stderr
     answered = json.loads(report.read_text())["run"]
-    assert answered["stats"]["requests"] == {"total": len(items()), "pending": 0, "failed": 0}
+    sent = [item for item in items() if "changeThings" not in json.dumps(item["event"])]
+    assert (
+        {"Run a pipeline", "Expire the token in use", "List people"}
+        <= {item["name"] for item in sent}
+        < {item["name"] for item in items()}
+    )
+    assert answered["stats"]["requests"] == {"total": len(sent), "pending": 0, "failed": 0}
     assert answered["stats"]["assertions"]["failed"] == 0
-    assert answered["stats"]["assertions"]["total"] >= 2 * len(items())
+    assert answered["stats"]["assertions"]["total"] >= 2 * len(sent)
 
 
 def items():

@@ -14,15 +14,23 @@ SCHEMA_URL = "https://schema.getpostman.com/json/collection/v2.1.0/collection.js
 # variable that they are meant.
 GUARDED = {"token_expire": "tokenToExpire", "token_current_expire": "expireTokenInUse"}
 
+# Everything else that changes something is left out of a run as well. Running a pipeline is what people come for.
+CHANGE_GUARD = "changeThings"
+RUN_ANYWAY = {"pipeline_run", "pipeline_status", "pipeline_summary", "pipeline_logs"}
+
 # Where a value comes from when the collection is run: the first row of these lists.
-REMEMBERS = {"pipeline_list": "pipelineId", "token_list": "tokenId"}
-VALUES = {"pipelineId": "{{pipelineId}}", "runCount": "{{runCount}}", "id": "{{tokenId}}", "reason": "Postman"}
+REMEMBERS = {"pipeline_list": "pipelineId", "token_list": "tokenId", "user_list": "userId", "group_list": "groupId"}
+VALUES = {"pipelineId": "{{pipelineId}}", "runCount": "{{runCount}}", "reason": "Postman"}
+IDS = {"users": "{{userId}}", "groups": "{{groupId}}", "pipelines": "{{pipelineId}}", "tokens": "{{tokenId}}"}
 VARIABLES = {
     "address": "http://127.0.0.1:8000",
     "token": "",
     "pipelineId": "",
     "runCount": "1",
     "tokenId": "",
+    "userId": "",
+    "groupId": "",
+    "changeThings": "",
     "tokenToExpire": "",
     "expireTokenInUse": "",
 }
@@ -31,8 +39,8 @@ VARIABLES = {
 class Command(BaseCommand):
     help = (
         "Writes a Postman collection (v2.1) with every operation that is open to tokens, made from the OpenAPI schema. "
-        "Its variables are `address` and `token`; run from top to bottom it checks each answer, and ends no token "
-        "unless `tokenToExpire` or `expireTokenInUse` says so."
+        "Its variables are `address` and `token`; run from top to bottom it checks each answer, changes "
+        "nothing but for running a pipeline unless `changeThings`, `tokenToExpire` or `expireTokenInUse` says so."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -78,9 +86,12 @@ def _order(operation_id: str) -> tuple[int, str]:
 
 
 def _item(schema: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
-    guard = GUARDED.get(operation["operationId"])
-    values = VALUES | ({"id": f"{{{{{guard}}}}}"} if guard else {})
-    segments = [values[part[1:-1]] if part.startswith("{") else part for part in path.strip("/").split("/")]
+    own_guard = GUARDED.get(operation["operationId"])
+    changes = method != "get" and operation["operationId"] not in RUN_ANYWAY
+    guard = own_guard or (CHANGE_GUARD if changes else None)
+    parts = path.strip("/").split("/")
+    row = f"{{{{{own_guard}}}}}" if own_guard else IDS.get(parts[2], "")
+    segments = [row if part.startswith("{") else part for part in parts]
     query = [
         {"key": parameter["name"], "value": "", "description": parameter.get("description", ""), "disabled": True}
         for parameter in operation.get("parameters", [])
@@ -111,10 +122,18 @@ def _event(listen: str, script: list[str]) -> dict[str, Any]:
     return {"listen": listen, "script": {"type": "text/javascript", "exec": script}}
 
 
-def _example_body(schema: dict[str, Any], operation: dict[str, Any]) -> dict[str, str]:
+def _example_body(schema: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
     reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
     body = schema["components"]["schemas"][reference.rsplit("/", 1)[1]]
-    return {name: VALUES.get(name, "") for name in body["properties"]}
+    return {name: VALUES.get(name, _example_value(value)) for name, value in body["properties"].items()}
+
+
+def _example_value(described: dict[str, Any]) -> Any:
+    if "default" in described:
+        return described["default"]
+    kinds = described.get("type", "string")
+    kind = kinds[0] if isinstance(kinds, list) else kinds
+    return {"array": [], "object": {}, "boolean": True, "integer": described.get("minimum", 1)}.get(kind, "")
 
 
 def _script(operation: dict[str, Any]) -> list[str]:

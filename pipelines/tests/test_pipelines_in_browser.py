@@ -1,0 +1,304 @@
+"""What people of each role do with users, groups, rules and runs, in a real browser on a started portal."""
+
+import re
+import uuid
+
+import pytest
+from playwright.sync_api import expect
+
+from opsera_portal.tests.portal import PASSWORD
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def browser_of(chromium, portal):
+    """Opens a browser in which someone of the demo is signed in."""
+    opened, problems = [], []
+
+    def open_for(login, *, scripts=True):
+        context = chromium.new_context(base_url=portal.url, java_script_enabled=scripts)
+        opened.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto("/login/")
+        page.get_by_label("E-mail address").fill(f"{login}@demo.example")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.locator("#sign-in").click()
+        page.wait_for_url(lambda url: "/login/" not in url)
+        return page
+
+    yield open_for
+    for context in opened:
+        context.close()
+    assert problems == []
+
+
+def name_of(what):
+    return f"{what} {uuid.uuid4().hex[:8]}"
+
+
+def echo_of(portal):
+    """The endpoint that the demo's own steps call."""
+    import contextlib
+    import sqlite3
+
+    if portal.is_sqlite:
+        with contextlib.closing(sqlite3.connect(portal.data / "portal.sqlite3")) as connection:
+            [url] = connection.execute("SELECT url FROM pipelines_step WHERE url LIKE '%/slow/1'").fetchone()
+    else:
+        import psycopg
+
+        with psycopg.connect(portal.database_url) as connection:
+            [url] = connection.execute("SELECT url FROM pipelines_step WHERE url LIKE '%/slow/1'").fetchone()
+    return url.removesuffix("/slow/1")
+
+
+def create_pipeline(page, name):
+    page.goto("/pipelines/")
+    page.get_by_role("link", name="Create pipeline").click()
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Tags").fill("made, by hand")
+    page.get_by_role("button", name="Create pipeline").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text(name)
+
+
+def add_call(page, name, url):
+    page.get_by_role("link", name="Add an HTTP call").click()
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("URL").fill(url)
+    page.get_by_label("Secret headers").fill("Authorization: Bearer top-secret-value")
+    page.get_by_role("button", name="Save step").click()
+
+
+def add_gate(page, name):
+    page.get_by_role("link", name="Add an approval").click()
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Instructions").fill("Look at the build.")
+    page.get_by_role("button", name="Save step").click()
+
+
+def open_pipeline(page, name):
+    page.goto("/pipelines/")
+    page.get_by_role("link", name=name, exact=True).click()
+
+
+def choose(page, question, button):
+    """In the dialog, where scripts run."""
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("heading")).to_contain_text(question)
+    dialog.get_by_role("button", name=button).click()
+
+
+def test_a_user_makes_a_pipeline_with_a_gate_and_an_administrator_approves_it(browser_of, portal):
+    user, admin = browser_of("user"), browser_of("admin")
+    name = name_of("Release")
+    create_pipeline(user, name)
+    add_call(user, "Build", f"{echo_of(portal)}/slow/1")
+    add_gate(user, "Go or no go")
+    add_call(user, "Roll out", f"{echo_of(portal)}/rollout")
+
+    open_pipeline(user, name)
+    assert "top-secret-value" not in user.content()
+    user.get_by_role("button", name="Run pipeline").click()
+
+    # It moves by itself: the gate's own buttons appear without a reload.
+    expect(user.locator("#run-state")).to_contain_text("Waiting for approval", timeout=20_000)
+    expect(user.get_by_role("button", name="Approve")).to_be_visible()
+    expect(user.locator("#asked-for-by")).to_contain_text("user@demo.example")
+
+    # What someone types while the page looks for news stays.
+    admin.goto(user.url)
+    admin.get_by_label("Why").fill("Not to")
+    admin.wait_for_timeout(2500)
+    expect(admin.get_by_label("Why")).to_have_value("Not to")
+    admin.get_by_role("button", name="Approve").click()
+
+    expect(user.locator("#run-state")).to_contain_text("Success", timeout=20_000)
+    expect(user.locator("#step-runs")).to_contain_text("Approved by admin@demo.example")
+    assert "hx-get" not in user.content()
+
+
+def test_a_rejected_gate_fails_the_run_with_its_reason(browser_of):
+    user = browser_of("user")
+    name = name_of("Rejected")
+    create_pipeline(user, name)
+    add_gate(user, "Go or no go")
+    open_pipeline(user, name)
+    user.get_by_role("button", name="Run pipeline").click()
+
+    user.get_by_label("Why").fill("The tests are red")
+    user.get_by_role("button", name="Reject").click()
+
+    expect(user.locator("#run-state")).to_contain_text("Failed")
+    expect(user.locator("#step-runs")).to_contain_text("Rejected by user@demo.example: The tests are red")
+
+
+def test_a_failed_run_is_resumed_behind_its_step(browser_of, portal):
+    user = browser_of("user")
+    name = name_of("Flaky")
+    create_pipeline(user, name)
+    add_call(user, "Fails", f"{echo_of(portal)}/status/503")
+    add_call(user, "Works", f"{echo_of(portal)}/works")
+    open_pipeline(user, name)
+    user.get_by_role("button", name="Run pipeline").click()
+    expect(user.locator("#run-state")).to_contain_text("Failed", timeout=20_000)
+
+    user.reload()
+    user.get_by_role("button", name="Resume run 1").click()
+
+    expect(user.locator("#run-state")).to_contain_text("Success", timeout=20_000)
+    expect(user.locator("#step-runs tbody tr").first).to_contain_text("Answered 503")
+
+
+def test_a_rule_takes_the_pipeline_away_from_someone_who_is_looking_at_it(browser_of):
+    user, guest = browser_of("user"), browser_of("guest")
+    name = name_of("Private")
+    create_pipeline(user, name)
+    add_gate(user, "Wait here")
+    open_pipeline(user, name)
+    address = user.url
+    user.get_by_role("button", name="Run pipeline").click()
+    expect(user.locator("#run-state")).to_contain_text("Waiting for approval", timeout=20_000)
+    guest.goto(user.url)
+    expect(guest.get_by_role("heading", level=1)).to_contain_text(name)
+
+    user.goto(f"{address}access-rules/")
+    user.get_by_role("combobox", name="Who").fill("user@demo.example")
+    user.get_by_label("Role", exact=True).select_option("administrator")
+    user.get_by_role("button", name="Give role").click()
+    expect(user.locator("#what-holds")).to_contain_text("Only those named here")
+
+    # The page that looks for news finds the pipeline gone.
+    expect(guest.get_by_role("heading", level=1)).to_contain_text("There is no such page")
+    guest.goto("/pipelines/")
+    expect(guest.locator("#pipelines")).not_to_contain_text(name)
+
+    user.get_by_role("link", name="Take away the role of user@demo.example").click()
+    expect(user.get_by_role("dialog")).to_contain_text("This is the last rule")
+    choose(user, "Take away the role of user@demo.example?", "Take away")
+    expect(user.locator("#what-holds")).to_contain_text("No rule")
+    guest.reload()
+    expect(guest.locator("#pipelines")).to_contain_text(name)
+
+
+def test_a_manager_by_group_steers_and_does_not_administer(browser_of):
+    user = browser_of("user")
+    open_pipeline(user, "Deploy to staging")
+
+    expect(user.locator("#standing")).to_contain_text("You manage it")
+    for offered in ("#edit-steps", "#edit-access-rules", "#duplicate-pipeline", "#lock-pipeline"):
+        expect(user.locator(offered)).to_be_visible()
+    for not_offered in ("#edit-pipeline", "#transfer-pipeline", "#delete-pipeline"):
+        expect(user.locator(not_offered)).to_have_count(0)
+    user.locator("#edit-access-rules").click()
+    expect(user.get_by_label("Role", exact=True).locator("option")).to_have_text(["Manager", "User", "Guest"])
+
+
+def test_a_power_user_locks_nothing_and_runs_everything(browser_of):
+    power = browser_of("power")
+    open_pipeline(power, "Nightly build")
+
+    expect(power.locator("#lock-pipeline")).to_have_count(0)
+    expect(power.get_by_role("button", name="Run pipeline")).to_be_visible()
+    open_pipeline(power, "Rotate certificates")
+    expect(power.get_by_role("heading", level=1)).to_contain_text("Rotate certificates")
+
+
+@pytest.mark.parametrize("login", ["guest", "auditor", "security"])
+def test_who_only_reads_is_offered_nothing(browser_of, login):
+    page = browser_of(login)
+    open_pipeline(page, "Deploy to production")
+
+    main = page.locator("main")
+    expect(main.get_by_role("button")).to_have_count(0)
+    for link in ("Edit", "Delete", "Duplicate", "Transfer", "Choose people"):
+        expect(main.get_by_role("link", name=re.compile(link))).to_have_count(0)
+    expect(page.get_by_role("link", name="Create pipeline")).to_have_count(0)
+
+
+@pytest.mark.parametrize("login", ["user", "guest"])
+def test_what_is_for_others_does_not_exist(browser_of, login):
+    page = browser_of(login)
+
+    page.goto("/pipelines/?q=Rotate")
+    expect(page.locator("#pipelines")).to_contain_text("No pipeline here.")
+    page.goto("/organization/users/")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("You may not do this")
+    expect(page.get_by_role("link", name="Organization")).to_have_count(0)
+
+
+def test_steps_are_added_ordered_and_removed_without_scripts(browser_of):
+    user = browser_of("user", scripts=False)
+    name = name_of("By hand")
+    create_pipeline(user, name)
+    add_gate(user, "First")
+    add_gate(user, "Second")
+    add_call(user, "Third", "https://ci.example.com/build")
+    names = user.locator("#steps tbody tr td:nth-child(2)")
+    expect(names).to_have_text(["First", "Second", "Third"])
+
+    user.get_by_role("button", name="Move Third up").click()
+    user.get_by_role("button", name="Move First down").click()
+    expect(names).to_have_text(["Third", "First", "Second"])
+    user.get_by_role("link", name="Third", exact=True).click()
+    expect(user.get_by_label("Secret headers")).to_have_value("Authorization: (unchanged)")
+    user.get_by_label("URL").fill("https://elsewhere.example.com/")
+    user.get_by_role("button", name="Save step").click()
+    expect(user.locator("#error-summary")).to_contain_text("leads to another server")
+    user.get_by_role("link", name="Cancel").click()
+    user.get_by_role("link", name="Remove First").click()
+    user.get_by_role("button", name="Remove step").click()
+    expect(names).to_have_text(["Third", "Second"])
+
+
+def test_an_administrator_invites_changes_a_role_and_deactivates(browser_of):
+    admin = browser_of("admin")
+    email = f"{uuid.uuid4().hex[:8]}@demo.example"
+    admin.goto("/organization/users/")
+    admin.get_by_role("link", name="Invite someone").click()
+    admin.get_by_label("E-mail address").fill(email)
+    admin.get_by_label("Name", exact=True).fill("Nova New")
+    admin.get_by_label("Site role").select_option("guest")
+    admin.get_by_role("button", name="Send invitation").click()
+
+    expect(admin.get_by_role("heading", level=1)).to_contain_text("Invited")
+    admin.get_by_label("Site role", exact=True).select_option("user")
+    admin.get_by_role("button", name="Change role").click()
+    expect(admin.locator("#user-role")).to_contain_text("User")
+    admin.get_by_role("link", name="Deactivate").click()
+    choose(admin, "Deactivate Nova New?", "Deactivate")
+    expect(admin.get_by_role("heading", level=1)).to_contain_text("Deactivated")
+    admin.goto(f"/organization/users/?q={email}&state=deactivated")
+    expect(admin.locator("#users tbody tr")).to_have_count(1)
+
+
+def test_a_power_user_makes_a_group_and_changes_no_role(browser_of):
+    power = browser_of("power")
+    name = name_of("Team")
+    power.goto("/organization/groups/")
+    power.get_by_label("Name").first.fill(name)
+    power.get_by_role("button", name="Create group").click()
+    power.get_by_label("E-mail address").fill("user@demo.example")
+    power.get_by_role("button", name="Add member").click()
+    expect(power.locator("#members")).to_contain_text("Uma Patel")
+
+    power.get_by_role("link", name="Uma Patel", exact=True).click()
+    expect(power.get_by_role("button", name="Change role")).to_have_count(0)
+    power.goto("/organization/groups/")
+    power.get_by_role("link", name=name).click()
+    power.get_by_role("link", name="Delete group").click()
+    choose(power, f"Delete the group “{name}”?", "Delete group")
+    expect(power.locator("#groups")).not_to_contain_text(name)
+
+
+def test_an_auditor_reads_people_and_groups_and_changes_nothing(browser_of):
+    auditor = browser_of("auditor")
+    auditor.goto("/organization/users/")
+    auditor.get_by_role("link", name="Uma Patel").click()
+    expect(auditor.locator("main").get_by_role("button")).to_have_count(0)
+    auditor.goto("/organization/groups/")
+    auditor.get_by_role("link", name="Builders").click()
+    expect(auditor.locator("#members")).to_contain_text("Uma Patel")
+    expect(auditor.locator("main").get_by_role("button")).to_have_count(0)
