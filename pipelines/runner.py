@@ -215,7 +215,8 @@ def _without_secrets(text: str, step: StepRun, headers: dict[str, str]) -> str:
     """What a server says, without the step's secrets: some repeat what they were sent."""
     for name in step.secret_headers:
         value = headers.get(name, "").strip()
-        for part in {value, value.rpartition(" ")[2]}:
+        # The whole first, then without a word like Bearer before it.
+        for part in (value, value.rpartition(" ")[2]):
             # Shorter than that it is no secret, and would be found in every second word.
             if len(part) >= 6:
                 text = text.replace(part, "[secret]")

@@ -1,0 +1,142 @@
+"""Random organizations: what the queryset and the functions say, against a plain reading of the description.
+
+The reading below is written from the description alone, one sentence after the other, and shares nothing with the code.
+"""
+
+from dataclasses import dataclass, field
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from accounts.models import Group, User
+from accounts.roles import SiteRole
+from accounts.tests.factories import OrganizationFactory
+from pipelines.access import PipelineAction, allowed_actions
+from pipelines.models import AccessRule, Pipeline
+
+ROLES = ["administrator", "manager", "user", "guest"]
+COLUMNS = {
+    "all": "SEE RUN APPROVE EDIT_STEPS EDIT_ACCESS_RULES DUPLICATE LOCK ADMINISTER",
+    "manager": "SEE RUN APPROVE EDIT_STEPS EDIT_ACCESS_RULES DUPLICATE LOCK",
+    "power user": "SEE RUN APPROVE EDIT_STEPS EDIT_ACCESS_RULES DUPLICATE",
+    "user": "SEE RUN",
+    "reads": "SEE",
+}
+
+
+@dataclass
+class World:
+    """Numbers stand for people, groups and pipelines. ``rules``: pipeline, ("person" or "group", number), role."""
+
+    roles: list
+    active: list
+    members: set = field(default_factory=set)
+    owners: list = field(default_factory=list)
+    rules: dict = field(default_factory=dict)
+
+
+@st.composite
+def worlds(draw):
+    people = draw(st.integers(1, 5))
+    groups = draw(st.integers(0, 3))
+    pipelines = draw(st.integers(1, 4))
+    person, group = st.integers(0, people - 1), st.integers(0, max(groups - 1, 0))
+    subjects = st.tuples(st.just("person"), person)
+    if groups:
+        subjects |= st.tuples(st.just("group"), group)
+    rules = st.dictionaries(st.tuples(st.integers(0, pipelines - 1), subjects), st.sampled_from(ROLES), max_size=8)
+    return World(
+        roles=draw(st.lists(st.sampled_from(SiteRole.values), min_size=people, max_size=people)),
+        active=draw(st.lists(st.sampled_from([True, True, True, False]), min_size=people, max_size=people)),
+        members=draw(st.sets(st.tuples(group, person), max_size=8)) if groups else set(),
+        owners=draw(st.lists(person, min_size=pipelines, max_size=pipelines)),
+        rules=draw(rules),
+    )
+
+
+def plain_reading(world, person, pipeline):
+    """What this person may do to this pipeline, by the words of the description."""
+    if not world.active[person]:
+        return set()
+    role = world.roles[person]
+    rules = {subject: given for (where, subject), given in world.rules.items() if where == pipeline}
+    mine = [
+        rules[("group", group)] for group, member in world.members if member == person and ("group", group) in rules
+    ]
+    # A direct rule wins over group rules; among groups the strongest counts.
+    item_role = rules.get(("person", person)) or min(mine, key=ROLES.index, default=None)
+    is_owner = world.owners[pipeline] == person
+    # Readers of everything, and those who see what a User sees, only read.
+    if role in {"auditor", "security_manager"}:
+        return words("reads")
+    if role == "guest":
+        return words("reads") if is_owner or not rules or item_role else set()
+    if role == "administrator" or is_owner or item_role == "administrator":
+        return words("all")
+    if item_role == "manager":
+        return words("manager")
+    if role == "power_user":
+        return words("power user")
+    if not rules or item_role == "user":
+        return words("user")
+    return words("reads") if item_role == "guest" else set()
+
+
+def words(column):
+    return set(COLUMNS[column].split())
+
+
+def build(world):
+    organization = OrganizationFactory()
+    people = User.objects.bulk_create(
+        [
+            User(
+                organization=organization,
+                email=f"{organization.slug}-{number}@example.com",
+                name=str(number),
+                site_role=role,
+                is_active=active,
+            )
+            for number, (role, active) in enumerate(zip(world.roles, world.active, strict=True))
+        ]
+    )
+    groups = Group.objects.bulk_create([Group(organization=organization, name=str(n)) for n in range(3)])
+    for group, person in world.members:
+        groups[group].members.add(people[person])
+    pipelines = Pipeline.objects.bulk_create(
+        [Pipeline(organization=organization, owner=people[owner], name=str(n)) for n, owner in enumerate(world.owners)]
+    )
+    AccessRule.objects.bulk_create(
+        [
+            AccessRule(
+                pipeline=pipelines[where],
+                user=people[number] if kind == "person" else None,
+                group=groups[number] if kind == "group" else None,
+                role=role,
+            )
+            for (where, (kind, number)), role in world.rules.items()
+        ]
+    )
+    return people, pipelines
+
+
+@pytest.mark.django_db
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(world=worlds())
+def test_queryset_and_function_read_the_rules_as_they_are_written(world):
+    with transaction.atomic():
+        people, pipelines = build(world)
+        for number, person in enumerate(people):
+            expected = [plain_reading(world, number, n) for n in range(len(pipelines))]
+
+            assert [{action.name for action in allowed_actions(person, each)} for each in pipelines] == expected
+            for action in PipelineAction:
+                found = Pipeline.objects.allowing(person, action).values_list("pk", flat=True)
+                wanted = {each.pk for each, names in zip(pipelines, expected, strict=True) if action.name in names}
+                assert sorted(found) == sorted(wanted)
+            assert set(Pipeline.objects.visible_to(person)) == {
+                each for each, names in zip(pipelines, expected, strict=True) if "SEE" in names
+            }
+        transaction.set_rollback(True)

@@ -1,0 +1,312 @@
+"""Access rules: given, changed and taken away, by page, by API and by the action itself."""
+
+import pytest
+
+from accounts.models import Group
+from accounts.roles import SiteRole
+from accounts.tests.factories import GroupFactory, UserFactory
+from auditlog.models import Activity
+from pipelines import services
+from pipelines.access import ItemRole, PipelineAction, may
+from pipelines.models import AccessRule, Pipeline
+from pipelines.tests.factories import AccessRuleFactory, PipelineFactory
+from tokens.tests.factories import TokenFactory, bearer
+
+UNKNOWN = "6f1e4ad0-0000-4000-8000-000000000000"
+
+
+@pytest.fixture
+def pipeline(owner):
+    return PipelineFactory(owner=owner, name="Deploy")
+
+
+@pytest.fixture
+def manager(organization, pipeline):
+    user = UserFactory(organization=organization, email="manager@acme.example")
+    AccessRuleFactory(pipeline=pipeline, user=user, role=ItemRole.MANAGER)
+    return user
+
+
+@pytest.fixture
+def as_owner(client, owner):
+    client.force_login(owner)
+    return client
+
+
+def address(pipeline, rest=""):
+    return f"/pipelines/{pipeline.pk}/access-rules/{rest}"
+
+
+def put(client, pipeline, *rules, **more):
+    return client.put(
+        f"/api/v1/pipelines/{pipeline.pk}/access-rules", {"rules": list(rules)}, content_type="application/json", **more
+    )
+
+
+def rules_of(pipeline):
+    return {rule.subject_name: rule.role for rule in pipeline.access_rules.all()}
+
+
+def changes():
+    return list(
+        Activity.objects.filter(action="pipeline.access_rules_changed")
+        .order_by("at", "id")
+        .values_list("details__changes", flat=True)
+    )
+
+
+def test_a_role_is_given_changed_and_taken_away_on_the_page(as_owner, pipeline, member):
+    as_owner.post(address(pipeline), {"who": member.email.upper(), "role": "user"})
+    rule = pipeline.access_rules.get()
+    assert (rule.user, rule.role) == (member, "user")
+
+    as_owner.post(address(pipeline, f"{rule.pk}/"), {"role": "manager"})
+    assert rules_of(pipeline) == {member.email: "manager"}
+
+    question = as_owner.get(address(pipeline, f"{rule.pk}/remove/")).content.decode()
+    assert "This is the last rule" in question
+    as_owner.post(address(pipeline, f"{rule.pk}/remove/"))
+    assert rules_of(pipeline) == {}
+    assert changes() == [
+        [f"{member.email}: no role → User"],
+        [f"{member.email}: User → Manager"],
+        [f"{member.email}: Manager → no role"],
+    ]
+
+
+def test_a_group_is_found_by_its_name_in_whatever_case(as_owner, pipeline, organization):
+    GroupFactory(organization=organization, name="Builders")
+
+    as_owner.post(address(pipeline), {"who": "builders", "role": "user"})
+
+    assert rules_of(pipeline) == {"Builders": "user"}
+
+
+def test_all_rules_are_replaced_by_api_and_read_back(as_owner, pipeline, member, organization):
+    group = GroupFactory(organization=organization, name="Builders")
+    AccessRuleFactory(pipeline=pipeline, user=UserFactory(organization=organization), role=ItemRole.GUEST)
+
+    answer = put(
+        as_owner,
+        pipeline,
+        {"user_email": member.email, "role": "manager"},
+        {"group_name": "Builders", "role": "user"},
+    )
+
+    assert answer.status_code == 200
+    rows = answer.json()["data"]
+    assert [(row["user_email"], row["group_id"], row["role"]) for row in rows] == [
+        (member.email, None, "manager"),
+        (None, str(group.pk), "user"),
+    ]
+    again = put(as_owner, pipeline, *rows)
+    assert again.json()["data"] == rows
+    assert len(changes()) == 1
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"user_id": UNKNOWN},
+        {"user_email": "nobody@acme.example"},
+        {"group_id": UNKNOWN},
+        {"group_name": "No such group"},
+        {"user_id": "{stranger}"},
+        {"user_email": "stranger@elsewhere.example"},
+        {"group_id": "{foreign_group}"},
+        {"group_name": "Foreign"},
+    ],
+)
+def test_nobody_of_another_organization_and_nothing_unknown_gets_a_role(as_owner, pipeline, stranger, rule):
+    group = GroupFactory(organization=stranger.organization, name="Foreign")
+    known = {"{stranger}": str(stranger.pk), "{foreign_group}": str(group.pk)}
+
+    answer = put(as_owner, pipeline, {**{key: known.get(value, value) for key, value in rule.items()}, "role": "user"})
+    page = as_owner.post(address(pipeline), {"who": next(iter(rule.values())), "role": "user"})
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"] == {"rules": ["Rule 1: No such person or group in your organization."]}
+    assert page.status_code == 400
+    assert "No such person or group in your organization." in page.content.decode()
+    assert rules_of(pipeline) == {}
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [{"role": "user"}],
+        [{"user_email": "owner@acme.example"}],
+        [{"user_email": "owner@acme.example", "role": "king"}],
+        [{"user_email": "owner@acme.example", "group_name": "Builders", "role": "user"}],
+        [{"user_email": "owner@acme.example", "role": "user"}, {"user_email": "OWNER@acme.example", "role": "guest"}],
+        [{"user_email": 5, "role": "user"}],
+        [{"user_email": "a\x00b", "role": "user"}],
+        [{"user_email": "owner@acme.example", "role": "user", "more": 1}],
+        ["owner@acme.example"],
+        "owner@acme.example",
+        None,
+    ],
+)
+def test_what_is_no_rule_changes_nothing(as_owner, pipeline, owner, organization, rules):
+    GroupFactory(organization=organization, name="Builders")
+    AccessRuleFactory(pipeline=pipeline, user=owner, role=ItemRole.GUEST)
+
+    answer = as_owner.put(
+        f"/api/v1/pipelines/{pipeline.pk}/access-rules", {"rules": rules}, content_type="application/json"
+    )
+
+    assert answer.status_code == 400
+    assert rules_of(pipeline) == {owner.email: "guest"}
+
+
+def test_more_rules_than_a_pipeline_has_are_refused(as_owner, pipeline, organization):
+    people = UserFactory.create_batch(201, organization=organization)
+
+    answer = put(as_owner, pipeline, *({"user_id": str(person.pk), "role": "user"} for person in people))
+
+    assert answer.status_code == 400
+    assert "at most 200 rules" in answer.content.decode()
+    assert rules_of(pipeline) == {}
+
+
+# Nobody makes themselves Administrator
+
+
+@pytest.fixture(params=["manager", "power user"])
+def editor(request, manager, organization):
+    if request.param == "manager":
+        return manager
+    return UserFactory(organization=organization, site_role=SiteRole.POWER_USER)
+
+
+def test_who_does_not_administer_gives_changes_and_takes_no_administrator(editor, pipeline, organization, member):
+    administrator = AccessRuleFactory(
+        pipeline=pipeline, user=UserFactory(organization=organization), role=ItemRole.ADMINISTRATOR
+    )
+    before = rules_of(pipeline)
+
+    def give(subject, role):
+        services.set_access_rule(actor=editor, pipeline=pipeline, subject=subject, role=role)
+
+    for attempt in (
+        lambda: give(editor, ItemRole.ADMINISTRATOR),
+        lambda: give(member, ItemRole.ADMINISTRATOR),
+        lambda: give(administrator.user, ItemRole.GUEST),
+        lambda: services.remove_access_rule(actor=editor, pipeline=pipeline, rule=administrator),
+        lambda: services.replace_access_rules(actor=editor, pipeline=pipeline, rules=[]),
+        lambda: services.replace_access_rules(
+            actor=editor, pipeline=pipeline, rules=[services.RuleInput(editor, ItemRole.ADMINISTRATOR)]
+        ),
+    ):
+        with pytest.raises(services.InvalidInput, match="Only who administers"):
+            attempt()
+
+    assert rules_of(pipeline) == before
+    give(member, ItemRole.MANAGER)
+    assert may(member, PipelineAction.LOCK, pipeline)
+
+
+def test_an_item_administrator_gives_every_role(organization, pipeline, member):
+    actor = UserFactory(organization=organization)
+    AccessRuleFactory(pipeline=pipeline, user=actor, role=ItemRole.ADMINISTRATOR)
+
+    services.set_access_rule(actor=actor, pipeline=pipeline, subject=member, role=ItemRole.ADMINISTRATOR)
+
+    assert rules_of(pipeline)[member.email] == "administrator"
+
+
+def test_who_takes_their_own_right_away_is_led_to_the_list(client, manager, pipeline, owner):
+    AccessRuleFactory(pipeline=pipeline, user=owner, role=ItemRole.USER)
+    client.force_login(manager)
+    rule = AccessRule.objects.get(user=manager)
+
+    answer = client.post(address(pipeline, f"{rule.pk}/remove/"), follow=True)
+
+    assert answer.redirect_chain[-1][0] == "/pipelines/"
+    assert "You do not see “Deploy” any more." in answer.content.decode()
+    assert client.get(f"/pipelines/{pipeline.pk}/").status_code == 404
+
+
+# What an unseen pipeline is to others
+
+
+@pytest.fixture
+def unseen(organization):
+    other = UserFactory(organization=organization, email="someone.else@acme.example")
+    pipeline = PipelineFactory(owner=other, name="Very private", description="private words", tags=["hidden-tag"])
+    AccessRuleFactory(pipeline=pipeline, user=other)
+    return pipeline
+
+
+def test_an_unseen_pipeline_is_in_no_list_no_search_no_choice_and_no_count(client, api, member, unseen):
+    PipelineFactory(owner=member, name="Mine", tags=["mine"])
+    client.force_login(member)
+    headers = bearer(TokenFactory(owner=member, scope="api"))
+
+    pages = [client.get(f"/pipelines/{query}") for query in ("", "?q=private", "?q=someone.else", "?tag=hidden-tag")]
+    answers = [
+        api.get(f"/api/v1/pipelines{query}", headers=headers)
+        for query in ("", "?q=private", "?q=someone.else", "?tag=hidden-tag", "?state=stopped")
+    ]
+
+    for page in pages:
+        for word in ("Very private", "private words", str(unseen.pk), "someone.else@"):
+            assert word not in page.content.decode()
+        assert '<option value="hidden-tag"' not in page.content.decode()
+    assert [answer.json()["count"] for answer in answers] == [1, 0, 0, 0, 1]
+
+
+def test_an_unseen_id_and_an_unknown_one_are_answered_alike(api, client, member, unseen):
+    headers = bearer(TokenFactory(owner=member, scope="api"))
+    client.force_login(member)
+
+    def said(pk):
+        answers = [
+            api.get(f"/api/v1/pipelines/{pk}", headers=headers),
+            api.delete(f"/api/v1/pipelines/{pk}", headers=headers),
+            api.post("/api/v1/pipeline/run", {"pipelineId": str(pk)}, headers=headers),
+            api.post("/api/v1/pipeline/summary", {"pipelineId": str(pk)}, headers=headers),
+        ]
+        return [(answer.status_code, {**answer.json(), "request_id": None}) for answer in answers]
+
+    assert said(unseen.pk) == said(UNKNOWN)
+    assert client.get(f"/pipelines/{unseen.pk}/").status_code == 404
+
+
+def test_a_name_that_an_unseen_pipeline_has_is_refused_in_the_same_words(client, member, unseen):
+    PipelineFactory(owner=member, name="Seen")
+    client.force_login(member)
+
+    def said(name):
+        answer = client.post("/api/v1/pipelines", {"name": name}, content_type="application/json")
+        page = client.post("/pipelines/new/", {"name": name, "description": "", "tags": ""})
+        return answer.status_code, answer.json()["detail"], "This name cannot be used" in page.content.decode()
+
+    assert (
+        said("VERY private")
+        == said("seen")
+        == (409, "This name cannot be used: it is taken. Choose another one.", True)
+    )
+
+
+def test_a_group_is_deleted_when_no_rule_names_it_any_more(pipeline, organization, administrator, owner):
+    from accounts.services import GroupInUse, delete_group
+
+    group = GroupFactory(organization=organization)
+    rule = AccessRuleFactory(pipeline=pipeline, group=group)
+    with pytest.raises(GroupInUse):
+        delete_group(actor=administrator, group=group)
+
+    services.remove_access_rule(actor=owner, pipeline=pipeline, rule=rule)
+    delete_group(actor=administrator, group=group)
+
+    assert not Group.objects.exists()
+    assert Pipeline.objects.visible_to(owner).exists()
+
+
+def test_a_rule_for_a_group_that_was_deleted_in_the_same_moment_is_refused(pipeline, organization, owner):
+    group = GroupFactory(organization=organization)
+    Group.objects.filter(pk=group.pk).delete()
+
+    with pytest.raises(services.InvalidInput, match="No such person or group"):
+        services.set_access_rule(actor=owner, pipeline=pipeline, subject=group, role=ItemRole.USER)

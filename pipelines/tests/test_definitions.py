@@ -1,0 +1,250 @@
+"""What is done to a pipeline as a whole: created, edited, duplicated, transferred, locked, deleted, and who is told."""
+
+import threading
+
+import pytest
+from django.db import connection
+
+from accounts.roles import SiteRole
+from accounts.tests.factories import GroupFactory, UserFactory
+from auditlog.models import Activity
+from pipelines import services
+from pipelines.models import Pipeline, Run, RunLogLine
+from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
+
+
+@pytest.fixture
+def pipeline(owner):
+    return PipelineFactory(owner=owner, name="Nightly", description="Builds.", tags=["nightly"])
+
+
+@pytest.fixture
+def as_owner(client, owner):
+    client.force_login(owner)
+    return client
+
+
+def recorded():
+    entries = Activity.objects.exclude(type="authentication").order_by("at", "id")
+    return list(entries.values_list("action", "target_name"))
+
+
+def text(answer):
+    return answer.content.decode()
+
+
+def patch(client, pipeline, body):
+    return client.patch(f"/api/v1/pipelines/{pipeline.pk}", body, content_type="application/json")
+
+
+def test_a_pipeline_is_created_with_its_steps_by_api_and_is_whole(as_owner, owner):
+    answer = as_owner.post(
+        "/api/v1/pipelines",
+        {
+            "name": " Nightly ",
+            "tags": ["a", " b ", "a"],
+            "steps": [{"name": "Build", "url": "https://ci.example.com/"}, {"name": "Gate", "kind": "approval"}],
+        },
+        content_type="application/json",
+    )
+
+    assert answer.status_code == 201
+    made = Pipeline.objects.get()
+    assert (made.name, made.owner, made.tags, made.steps.count()) == ("Nightly", owner, ["a", "b"], 2)
+    assert answer.json()["id"] == str(made.pk)
+    assert recorded() == [("pipeline.created", "Nightly")]
+
+
+def test_a_pipeline_whose_step_is_wrong_is_not_created(as_owner):
+    body = {"name": "Nightly", "steps": [{"name": "Build", "url": "nowhere"}]}
+
+    assert as_owner.post("/api/v1/pipelines", body, content_type="application/json").status_code == 400
+    assert not Pipeline.objects.exists()
+    assert recorded() == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": ""},
+        {"name": "  "},
+        {"name": "x" * 101},
+        {"name": "a\x00b"},
+        {"name": "a\nb"},
+        {"name": 5},
+        {"name": None},
+        {"description": "x" * 2001},
+        {"tags": ["x" * 51]},
+        {"tags": [str(n) for n in range(21)]},
+        {"tags": [""]},
+        {"tags": ["a,b"]},
+        {"tags": "nightly"},
+        {"tags": [5]},
+        {"owner": "someone"},
+        {},
+    ],
+    ids=str,
+)
+def test_what_is_wrong_with_an_edit_changes_nothing(as_owner, pipeline, wrong):
+    assert patch(as_owner, pipeline, wrong).status_code == 400
+
+    pipeline.refresh_from_db()
+    assert (pipeline.name, pipeline.tags) == ("Nightly", ["nightly"])
+    assert recorded() == []
+
+
+def test_an_edit_of_two_kinds_needs_both_rights_and_changes_all_or_nothing(client, pipeline, organization):
+    manager = UserFactory(organization=organization)
+    AccessRuleFactory(pipeline=pipeline, user=manager, role="manager")
+    client.force_login(manager)
+
+    assert patch(client, pipeline, {"steps": [], "name": "Mine"}).status_code == 403
+    assert patch(client, pipeline, {"notified_people": ["nobody@acme.example"], "steps": []}).status_code == 400
+
+    pipeline.refresh_from_db()
+    assert pipeline.name == "Nightly"
+    assert recorded() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_take_a_name_at_once_one_gets_it(owner):
+    barrier, ends = threading.Barrier(2), []
+
+    def create():
+        try:
+            barrier.wait()
+            ends.append(services.create_pipeline(actor=owner, name="Nightly"))
+        except services.NameTaken as error:
+            ends.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=create) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(type(end).__name__ for end in ends) == ["NameTaken", "Pipeline"]
+
+
+# A copy
+
+
+def test_a_copy_is_as_closed_as_the_original(as_owner, owner, pipeline, member, organization):
+    StepFactory(pipeline=pipeline, position=1, name="Build")
+    AccessRuleFactory(pipeline=pipeline, group=GroupFactory(organization=organization, name="Builders"))
+    pipeline.notified_people.add(owner)
+
+    answer = as_owner.post(f"/api/v1/pipelines/{pipeline.pk}/duplicate", {}, content_type="application/json")
+
+    copy = Pipeline.objects.get(pk=answer.json()["id"])
+    assert (copy.name, copy.owner, copy.description, copy.tags) == ("Nightly (copy)", owner, "Builds.", ["nightly"])
+    assert [step.name for step in copy.steps.all()] == ["Build"]
+    assert not Pipeline.objects.visible_to(member).filter(pk=copy.pk).exists()
+    assert not copy.notified_people.exists()
+    assert services.duplicate_pipeline(actor=owner, pipeline=pipeline).name == "Nightly (copy 2)"
+
+
+# Another owner
+
+
+def test_a_transfer_can_take_it_out_of_ones_own_sight(as_owner, pipeline, member, organization):
+    AccessRuleFactory(pipeline=pipeline, user=member)
+
+    answer = as_owner.post(f"/pipelines/{pipeline.pk}/transfer/", {"owner": member.email}, follow=True)
+
+    assert "You do not see “Nightly” any more." in text(answer)
+    pipeline.refresh_from_db()
+    assert pipeline.owner == member
+    assert recorded() == [("pipeline.transferred", "Nightly")]
+
+
+@pytest.mark.parametrize("who", ["guest", "auditor", "security_manager", "deactivated", "stranger", "nobody"])
+def test_it_goes_to_nobody_who_could_not_own_it(as_owner, pipeline, organization, stranger, who):
+    if who == "stranger":
+        email = stranger.email
+    elif who == "nobody":
+        email = "nobody@acme.example"
+    elif who == "deactivated":
+        email = UserFactory(organization=organization, is_active=False).email
+    else:
+        email = UserFactory(organization=organization, site_role=who).email
+
+    page = as_owner.post(f"/pipelines/{pipeline.pk}/transfer/", {"owner": email})
+    answer = as_owner.post(
+        f"/api/v1/pipelines/{pipeline.pk}/transfer", {"owner_email": email}, content_type="application/json"
+    )
+
+    assert (page.status_code, answer.status_code) == (400, 400)
+    assert recorded() == []
+
+
+# A lock
+
+
+def test_a_locked_pipeline_starts_for_nobody(as_owner, pipeline, administrator, owner):
+    StepFactory(pipeline=pipeline, position=1)
+    as_owner.post(f"/pipelines/{pipeline.pk}/lock/")
+
+    for actor in (owner, administrator):
+        with pytest.raises(services.CannotStart, match=f"is locked by {owner.email}"):
+            services.start_run(actor=actor, pipeline=pipeline)
+    page = text(as_owner.get(f"/pipelines/{pipeline.pk}/"))
+    assert "Locked by" in page
+    assert "Run pipeline" not in page
+
+    as_owner.post(f"/pipelines/{pipeline.pk}/unlock/")
+    assert services.start_run(actor=owner, pipeline=pipeline).number == 1
+    assert [action for action, _ in recorded()] == ["pipeline.locked", "pipeline.unlocked", "pipeline.started"]
+
+
+# The end
+
+
+def test_what_ran_keeps_its_name_when_the_pipeline_is_deleted(as_owner, owner, pipeline, administrator):
+    run = RunFactory(pipeline=pipeline, state="finished", outcome="success")
+    run.log("run", "success", "All steps succeeded.")
+
+    question = text(as_owner.get(f"/pipelines/{pipeline.pk}/delete/"))
+    answer = as_owner.post(f"/pipelines/{pipeline.pk}/delete/")
+
+    assert "Delete “Nightly”?" in question
+    assert answer.url == "/pipelines/"
+    run = Run.objects.get()
+    assert (run.pipeline, run.pipeline_name, run.pipeline_public_id) == (None, "Nightly", pipeline.pk)
+    assert RunLogLine.objects.get().message == "All steps succeeded."
+    assert recorded() == [("pipeline.deleted", "Nightly")]
+    assert as_owner.get("/").status_code == 200
+    assert list(Run.objects.visible_to(administrator)) == [run]
+    assert list(Run.objects.visible_to(owner)) == []
+
+
+@pytest.mark.parametrize("state", ["queued", "continuing", "running", "stopping", "paused"])
+def test_a_pipeline_is_not_deleted_while_a_run_is_under_way(as_owner, pipeline, state):
+    RunFactory(pipeline=pipeline, state=state)
+
+    page = as_owner.post(f"/pipelines/{pipeline.pk}/delete/", follow=True)
+    answer = as_owner.delete(f"/api/v1/pipelines/{pipeline.pk}")
+
+    assert "then delete it." in text(page)
+    assert answer.status_code == 409
+    assert Pipeline.objects.exists()
+    assert recorded() == []
+
+
+# Who is told
+
+
+def test_people_who_see_it_are_chosen_and_no_others(as_owner, pipeline, owner, member, stranger, organization):
+    AccessRuleFactory(pipeline=pipeline, user=owner, role="administrator")
+    page = f"/pipelines/{pipeline.pk}/notifications/"
+
+    for wrong in (member.email, stranger.email, "nobody@acme.example", "no address"):
+        assert as_owner.post(page, {"notified_people": wrong}).status_code == 400
+        assert patch(as_owner, pipeline, {"notified_people": [wrong]}).status_code == 400
+    auditor = UserFactory(organization=organization, site_role=SiteRole.AUDITOR)
+    as_owner.post(page, {"notified_people": f"{owner.email.upper()}\n{auditor.email}\n"})
+
+    assert set(pipeline.notified_people.all()) == {owner, auditor}
+    assert patch(as_owner, pipeline, {"notified_people": []}).json()["notified_people"] == []

@@ -1,0 +1,95 @@
+"""Mails when a run fails and when a gate waits, to those chosen on the pipeline."""
+
+import pytest
+from django.core import mail
+
+from pipelines import notifications, runner, services
+from pipelines.models import Step
+from pipelines.notifications import Event
+from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, StepFactory
+
+
+@pytest.fixture
+def pipeline(owner, member):
+    pipeline = PipelineFactory(owner=owner, name="Deploy")
+    StepFactory(pipeline=pipeline, position=1, kind=Step.Kind.APPROVAL, url="", name="Go?", instructions="Look at it.")
+    StepFactory(pipeline=pipeline, position=2, name="Roll out", url="http://127.0.0.1:9/never")
+    pipeline.notified_people.set([owner, member])
+    return pipeline
+
+
+@pytest.fixture
+def at_the_gate(owner, pipeline):
+    run = services.start_run(actor=owner, pipeline=pipeline)
+    runner.execute_queued(pipeline.pk)
+    return run
+
+
+def send(run, event):
+    notifications.send_mails.func(str(run.pk), event.value)
+
+
+def test_a_gate_that_waits_is_told_to_each_in_a_mail_of_their_own(at_the_gate, pipeline, owner, member):
+    send(at_the_gate, Event.GATE_WAITS)
+
+    assert sorted(message.to for message in mail.outbox) == [[member.email], [owner.email]]
+    texts = {message.to[0]: message.body for message in mail.outbox}
+    assert mail.outbox[0].subject == "Run 1 of Deploy waits for an approval"
+    assert f"http://127.0.0.1:8000/pipelines/{pipeline.pk}/runs/1/" in texts[owner.email]
+    assert "Look at it." in texts[owner.email]
+    assert "Approve or reject it" in texts[owner.email]
+    assert "Approve or reject it" not in texts[member.email]
+
+
+def test_a_gate_that_was_passed_meanwhile_is_not_told(at_the_gate, pipeline, owner):
+    services.approve_gate(actor=owner, pipeline=pipeline)
+
+    send(at_the_gate, Event.GATE_WAITS)
+
+    assert mail.outbox == []
+
+
+def test_a_failed_run_is_told_with_its_reason(at_the_gate, pipeline, owner):
+    services.approve_gate(actor=owner, pipeline=pipeline)
+    runner.execute_queued(pipeline.pk)
+
+    send(at_the_gate, Event.FAILED)
+
+    assert {message.subject for message in mail.outbox} == {"Run 1 of Deploy failed"}
+    assert "which steps may not call" in mail.outbox[0].body
+
+
+def test_a_rejected_run_is_told(at_the_gate, pipeline, owner, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        services.reject_gate(actor=owner, pipeline=pipeline, message="The tests are red")
+    send(at_the_gate, Event.FAILED)
+
+    assert "The tests are red" in mail.outbox[0].body
+
+
+def test_who_does_not_see_it_any_more_or_is_gone_gets_none(at_the_gate, pipeline, owner, member):
+    AccessRuleFactory(pipeline=pipeline, user=owner, role="administrator")
+    send(at_the_gate, Event.GATE_WAITS)
+    assert [message.to for message in mail.outbox] == [[owner.email]]
+
+    owner.is_active = False
+    owner.save()
+    mail.outbox.clear()
+    send(at_the_gate, Event.GATE_WAITS)
+    assert mail.outbox == []
+
+
+def test_a_mail_that_cannot_be_sent_is_a_line_in_the_log(at_the_gate, settings, owner):
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 9
+
+    send(at_the_gate, Event.GATE_WAITS)
+
+    said = list(at_the_gate.log_lines.filter(action="mail").values_list("message", flat=True))
+    assert len(said) == 2
+    assert f"The mail to {owner.email} could not be sent." in said
+
+
+def test_a_name_cannot_break_out_of_the_subject(owner):
+    with pytest.raises(services.InvalidInput):
+        services.create_pipeline(actor=owner, name="Deploy\r\nBcc: everyone@example.com")
