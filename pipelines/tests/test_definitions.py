@@ -220,6 +220,17 @@ def test_what_ran_keeps_its_name_when_the_pipeline_is_deleted(as_owner, owner, p
     assert list(Run.objects.visible_to(owner)) == []
 
 
+def test_who_reads_everything_still_finds_the_runs_of_a_deleted_pipeline(client, pipeline, administrator):
+    RunFactory(pipeline=pipeline, state="finished", outcome="success", started_by=administrator)
+    services.delete_pipeline(actor=administrator, pipeline=pipeline)
+    client.force_login(administrator)
+
+    page = text(client.get("/"))
+
+    assert "Nightly, run 1" in page
+    assert "(deleted)" in page
+
+
 @pytest.mark.parametrize("state", ["queued", "continuing", "running", "stopping", "paused"])
 def test_a_pipeline_is_not_deleted_while_a_run_is_under_way(as_owner, pipeline, state):
     RunFactory(pipeline=pipeline, state=state)
