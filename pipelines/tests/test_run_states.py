@@ -240,7 +240,7 @@ def test_a_service_does_what_the_table_says_and_both_logs_tell_who_did_it(stage,
     assert (entry.actor, entry.target_id, entry.details["run_number"]) == (stage.owner, str(stage.pipeline.pk), 1)
 
 
-@pytest.mark.parametrize(("name", "row"), table(SERVICES))
+@pytest.mark.parametrize(("name", "row"), list(table(SERVICES)))
 def test_everything_else_is_refused_with_its_sentence_and_changes_nothing(
     stage, mortality, name, row, django_capture_on_commit_callbacks
 ):
