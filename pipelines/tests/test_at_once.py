@@ -1,0 +1,424 @@
+"""Two things in the same second. Each is done in a thread, with a connection of its own.
+
+In most of them the first has done its work and has not committed yet when the second begins.
+"""
+
+import threading
+
+import pytest
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import Group, User
+from accounts.roles import SiteRole
+from accounts.services import GroupInUse, delete_group
+from accounts.tests.factories import GroupFactory, UserFactory
+from auditlog.models import Activity
+from pipelines import runner, services
+from pipelines.access import ItemRole
+from pipelines.models import AccessRule, Pipeline, Run
+from pipelines.services import RuleInput, StepInput
+from pipelines.tests.conftest import PATIENCE
+from pipelines.tests.factories import AccessRuleFactory
+from pipelines.tests.stages import Stage, state_of, steps_of
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+# How long the first holds its transaction open. The second spends it waiting; where it does not wait, it is found out.
+HELD_SECONDS = 0.2
+
+
+@pytest.fixture
+def stage(owner, build_server):
+    return Stage(owner, build_server)
+
+
+@pytest.fixture
+def meanwhile(in_thread):
+    """Does ``first``, and ``second`` before ``first`` is committed; returns what the second came to."""
+
+    def meanwhile(first, second):
+        done, ended = threading.Event(), threading.Event()
+
+        def hold():
+            with transaction.atomic():
+                first()
+                done.set()
+                assert not ended.wait(HELD_SECONDS), "the second did not wait for the first"
+
+        def follow():
+            assert done.wait(PATIENCE)
+            try:
+                return second()
+            except Exception as error:  # noqa: BLE001
+                return error
+            finally:
+                ended.set()
+
+        holding, following = in_thread(hold), in_thread(follow)
+        holding.result(PATIENCE)
+        return following.result(PATIENCE)
+
+    return meanwhile
+
+
+@pytest.fixture
+def together(in_thread):
+    """Does all of it at once; returns what each came to."""
+
+    def together(*actions):
+        barrier = threading.Barrier(len(actions))
+
+        def go(action):
+            barrier.wait(PATIENCE)
+            try:
+                return action()
+            except Exception as error:  # noqa: BLE001
+                return error
+
+        return [future.result(PATIENCE) for future in [in_thread(go, action) for action in actions]]
+
+    return together
+
+
+def kinds(results):
+    return sorted(type(result).__name__ for result in results)
+
+
+# A right that is lost
+
+
+def test_a_right_that_is_being_taken_away_starts_nothing(stage, owner, member, meanwhile):
+    result = meanwhile(
+        lambda: services.set_access_rule(actor=owner, pipeline=stage.pipeline, subject=owner, role=ItemRole.USER),
+        lambda: services.start_run(actor=member, pipeline=stage.pipeline),
+    )
+
+    assert isinstance(result, services.NotAllowed)
+    assert not Run.objects.exists()
+
+
+def test_a_queued_run_of_someone_whose_right_is_being_taken_away_is_not_begun(stage, owner, member, meanwhile):
+    run = stage.ask(actor=member)
+
+    meanwhile(
+        lambda: services.set_access_rule(actor=owner, pipeline=stage.pipeline, subject=owner, role=ItemRole.USER),
+        stage.work,
+    )
+
+    assert state_of(run) == "finished failed"
+    assert stage.build_server.called == []
+
+
+def test_a_manager_who_is_being_demoted_changes_no_rule(stage, owner, member, meanwhile):
+    AccessRuleFactory(pipeline=stage.pipeline, user=member, role=ItemRole.MANAGER)
+
+    result = meanwhile(
+        lambda: services.set_access_rule(actor=owner, pipeline=stage.pipeline, subject=member, role=ItemRole.USER),
+        lambda: services.set_access_rule(actor=member, pipeline=stage.pipeline, subject=member, role=ItemRole.MANAGER),
+    )
+
+    assert isinstance(result, services.NotAllowed)
+    assert AccessRule.objects.get().role == "user"
+
+
+def test_the_former_owner_does_nothing_more_while_it_is_transferred(stage, owner, member, meanwhile):
+    AccessRuleFactory(pipeline=stage.pipeline, user=member)
+
+    result = meanwhile(
+        lambda: services.transfer_pipeline(actor=owner, pipeline=stage.pipeline, owner=member),
+        lambda: services.delete_pipeline(actor=owner, pipeline=stage.pipeline),
+    )
+
+    assert isinstance(result, services.NotAllowed)
+    assert Pipeline.objects.get().owner == member
+
+
+# A pipeline that is locked, changed or deleted
+
+
+def test_a_pipeline_that_is_being_locked_starts_for_nobody(stage, owner, meanwhile):
+    result = meanwhile(
+        lambda: services.lock_pipeline(actor=owner, pipeline=stage.pipeline),
+        lambda: services.start_run(actor=owner, pipeline=stage.pipeline),
+    )
+
+    assert isinstance(result, services.CannotStart)
+    assert not Run.objects.exists()
+
+
+def test_a_queued_run_of_a_pipeline_that_is_being_locked_waits(stage, owner, meanwhile):
+    run = stage.ask()
+
+    meanwhile(lambda: services.lock_pipeline(actor=owner, pipeline=stage.pipeline), stage.work)
+
+    assert state_of(run) == "queued"
+
+
+def test_a_pipeline_that_is_being_deleted_is_not_started(stage, owner, meanwhile):
+    result = meanwhile(
+        lambda: services.delete_pipeline(actor=owner, pipeline=stage.pipeline),
+        lambda: services.start_run(actor=owner, pipeline=stage.pipeline),
+    )
+
+    assert isinstance(result, services.NotAllowed)
+    assert not Run.objects.exists()
+
+
+def test_a_pipeline_that_is_being_started_is_not_deleted(stage, owner, meanwhile):
+    result = meanwhile(
+        lambda: services.start_run(actor=owner, pipeline=stage.pipeline),
+        lambda: services.delete_pipeline(actor=owner, pipeline=stage.pipeline),
+    )
+
+    assert isinstance(result, services.Refused)
+    assert Run.objects.get().pipeline == stage.pipeline
+
+
+def test_a_run_has_the_steps_of_before_or_after_an_edit_and_never_some_of_each(stage, owner, meanwhile):
+    steps = [StepInput(name=name, url=f"{stage.build_server.url}/new") for name in ("A", "B")]
+
+    run = meanwhile(
+        lambda: services.replace_steps(actor=owner, pipeline=stage.pipeline, steps=steps),
+        lambda: services.start_run(actor=owner, pipeline=stage.pipeline),
+    )
+
+    assert [step.name for step in run.step_runs.all()] == ["A", "B"]
+
+
+def test_steps_that_two_people_add_at_once_have_two_places(stage, owner, together):
+    new = StepInput(name="New", url=stage.build_server.url)
+
+    together(*[lambda: services.add_step(actor=owner, pipeline=stage.pipeline, step=new)] * 3)
+
+    assert [step.position for step in stage.pipeline.steps.all()] == [1, 2, 3, 4, 5, 6]
+
+
+# Groups
+
+
+def test_a_group_that_is_being_named_by_a_rule_is_not_deleted(stage, owner, administrator, meanwhile):
+    group = GroupFactory(organization=owner.organization)
+
+    result = meanwhile(
+        lambda: services.set_access_rule(actor=owner, pipeline=stage.pipeline, subject=group, role=ItemRole.USER),
+        lambda: delete_group(actor=administrator, group=group),
+    )
+
+    assert isinstance(result, GroupInUse)
+    assert AccessRule.objects.get().group == group
+
+
+def test_a_group_that_is_being_deleted_gets_no_rule(stage, owner, administrator, meanwhile):
+    group = GroupFactory(organization=owner.organization)
+
+    result = meanwhile(
+        lambda: delete_group(actor=administrator, group=group),
+        lambda: services.replace_access_rules(
+            actor=owner, pipeline=stage.pipeline, rules=[RuleInput(group, ItemRole.USER)]
+        ),
+    )
+
+    assert isinstance(result, services.InvalidInput)
+    assert not AccessRule.objects.exists()
+    assert not Group.objects.exists()
+
+
+def test_two_rules_for_one_person_at_once_are_one(stage, owner, member, together):
+    def give(role):
+        return lambda: services.set_access_rule(actor=owner, pipeline=stage.pipeline, subject=member, role=role)
+
+    results = together(give(ItemRole.USER), give(ItemRole.MANAGER))
+
+    assert kinds(results) == ["AccessRule", "AccessRule"]
+    assert AccessRule.objects.count() == 1
+
+
+# Gates
+
+
+def at_gate(stage):
+    stage.has_steps("gate", "/after")
+    stage.ask()
+    return stage.work()
+
+
+def test_of_two_approvals_at_once_one_passes_the_gate(stage, owner, together):
+    at_gate(stage)
+    approver = UserFactory(organization=owner.organization, site_role=SiteRole.POWER_USER)
+
+    results = together(lambda: stage.do("approve"), lambda: stage.do("approve", actor=approver))
+
+    assert kinds(results) == ["Refused", "Run"]
+    assert Activity.objects.filter(action="pipeline.approved").count() == 1
+    stage.work()
+    assert (stage.state, stage.build_server.called) == ("finished success", ["/after"])
+
+
+def test_of_an_approval_and_a_rejection_at_once_one_counts(stage, together):
+    at_gate(stage)
+
+    results = together(lambda: stage.do("approve"), lambda: stage.do("reject"))
+
+    assert kinds(results) == ["Refused", "Run"]
+    decided = "approve" if isinstance(results[0], Run) else "reject"
+    assert stage.state == {"approve": "continuing", "reject": "finished failed"}[decided]
+    assert stage.run.log_lines.filter(action__in=["approve", "reject"]).get().action == decided
+
+
+def test_an_approval_while_the_run_is_being_stopped_passes_nothing(stage, meanwhile):
+    at_gate(stage)
+
+    result = meanwhile(lambda: stage.do("stop"), lambda: stage.do("approve"))
+
+    assert isinstance(result, services.Refused)
+    assert (stage.state, stage.steps) == ("halted stopped", "waiting waiting")
+
+
+# Runs
+
+
+def test_two_asked_for_at_once_run_one_after_the_other(stage, together):
+    runs = together(stage_start(stage), stage_start(stage))
+
+    together(stage.work, stage.work)
+    # Of the two workers one may have come while the other was between two runs.
+    stage.work()
+
+    assert sorted(run.number for run in runs) == [1, 2]
+    assert [state_of(run) for run in runs] == ["finished success"] * 2
+    assert stage.build_server.called == ["/one", "/two", "/three"] * 2
+
+
+def stage_start(stage):
+    return lambda: services.start_run(actor=stage.owner, pipeline=stage.pipeline)
+
+
+def test_a_resumed_run_is_executed_by_one_of_two_workers(stage, together):
+    stage.build_server.answers["/one"] = (500, "broken")
+    stage.ask()
+    stage.work()
+    stage.do("resume")
+
+    together(stage.work, stage.work)
+
+    assert stage.state == "finished success"
+    assert stage.build_server.called == ["/one", "/two", "/three"]
+
+
+def test_a_stop_lets_the_step_on_its_way_end_and_takes_back_what_is_queued(stage, in_thread):
+    stage.build_server.held_path = "/two"
+    first, second = stage.ask(), stage.ask()
+    working = in_thread(stage.work)
+    stage.build_server.next_calls("/one", "/two")
+
+    stage.do("stop")
+    while_stopping = state_of(first), steps_of(first), state_of(second)
+    stage.build_server.let_go.set()
+    working.result(PATIENCE)
+
+    assert while_stopping == ("stopping", "success running waiting", "finished stopped")
+    assert (state_of(first), steps_of(first)) == ("halted stopped", "success success waiting")
+    assert (state_of(second), steps_of(second)) == ("finished stopped", "skipped skipped skipped")
+    stage.do("resume")
+    stage.work()
+    assert stage.build_server.called == ["/one", "/two", "/three"]
+
+
+def test_a_stop_in_the_last_step_leaves_nothing_to_stop(stage, in_thread):
+    stage.build_server.held_path = "/three"
+    run = stage.ask()
+    working = in_thread(stage.work)
+    stage.build_server.next_calls("/one", "/two", "/three")
+
+    stage.do("stop")
+    stage.build_server.let_go.set()
+    working.result(PATIENCE)
+
+    assert state_of(run) == "finished success"
+    assert "the last one was on its way when the run was stopped" in stage.log[-1]
+
+
+def test_a_step_that_fails_while_the_run_is_stopped_has_failed(stage, in_thread):
+    stage.build_server.held_path, stage.build_server.answers["/two"] = "/two", (500, "broken")
+    run = stage.ask()
+    working = in_thread(stage.work)
+    stage.build_server.next_calls("/one", "/two")
+
+    stage.do("stop")
+    stage.build_server.let_go.set()
+    working.result(PATIENCE)
+
+    assert (state_of(run), steps_of(run)) == ("halted failed", "success failed waiting")
+
+
+def test_what_is_asked_for_while_one_runs_waits_and_then_runs(stage, in_thread):
+    stage.build_server.held_path = "/two"
+    stage.ask()
+    working = in_thread(stage.work)
+    stage.build_server.next_calls("/one", "/two")
+
+    later = services.start_run(actor=stage.owner, pipeline=stage.pipeline)
+    meanwhile = state_of(later)
+    stage.build_server.held_path = None
+    stage.build_server.let_go.set()
+    working.result(PATIENCE)
+
+    assert (meanwhile, state_of(later)) == ("queued", "finished success")
+
+
+def test_edits_and_the_loss_of_a_right_do_not_reach_a_run_on_its_way(stage, owner, in_thread):
+    member = UserFactory(organization=owner.organization)
+    stage.build_server.held_path = "/one"
+    run = stage.ask(actor=member)
+    working = in_thread(stage.work)
+    stage.build_server.next_calls("/one")
+
+    services.replace_steps(actor=owner, pipeline=stage.pipeline, steps=[])
+    User.objects.filter(pk=member.pk).update(is_active=False)
+    stage.build_server.let_go.set()
+    working.result(PATIENCE)
+
+    assert state_of(run) == "finished success"
+    assert stage.build_server.called == ["/one", "/two", "/three"]
+
+
+def test_a_worker_that_was_taken_for_lost_in_a_step_changes_nothing_when_it_wakes(stage, in_thread):
+    """Its run was taken over, resumed and finished by another one while it waited for an answer."""
+    runner.work_as("asleep")
+    stage.build_server.held_path = "/one"
+    run = stage.ask()
+    working = in_thread(stage.work)
+    stage.build_server.next_calls("/one")
+    Run.objects.update(lease_ends_at=timezone.now())
+
+    runner.work_as("awake")
+    assert runner.recover_lost_runs() == 1
+    stage.build_server.held_path = None
+    stage.do("resume")
+    stage.work()
+    before = (state_of(run), steps_of(run), stage.log)
+    runner.work_as("asleep")
+    stage.build_server.let_go.set()
+    working.result(PATIENCE)
+
+    assert before[:2] == ("finished success", "failed success success")
+    assert (state_of(run), steps_of(run), stage.log) == before
+    assert stage.build_server.called == ["/one", "/two", "/three"]
+
+
+def test_a_lease_is_renewed_by_each_step(stage, in_thread):
+    stage.build_server.held_path = "/two"
+    run = stage.ask()
+    Run.objects.update(lease_ends_at=None)
+    working = in_thread(stage.work)
+    stage.build_server.next_calls("/one", "/two")
+
+    run.refresh_from_db()
+    step = run.step_runs.get(position=2)
+    lost = runner.recover_lost_runs()
+    stage.build_server.let_go.set()
+    working.result(PATIENCE)
+
+    assert run.lease_ends_at - step.started_at == runner.LEASE
+    assert (lost, state_of(run)) == (0, "finished success")

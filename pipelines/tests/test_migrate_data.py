@@ -1,0 +1,84 @@
+"""What the migrations make of pipelines, steps and runs that are there already, forward and back."""
+
+import uuid
+
+import pytest
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from accounts.tests.factories import UserFactory
+from pipelines import step_secrets
+from pipelines.models import Run, Step, StepRun
+from pipelines.tests.factories import PipelineFactory, RunFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+FIRST, LAST = "0001_initial", "0009_secret_headers_encrypted"
+HEADERS = {"Authorization": "Bearer very-secret-value", "Accept": "text/plain"}
+
+
+def migrate(name):
+    """Returns the models as they are then."""
+    executor = MigrationExecutor(connection)
+    executor.migrate([("pipelines", name)])
+    return MigrationExecutor(connection).loader.project_state([("pipelines", name)]).apps
+
+
+@pytest.fixture
+def at_first():
+    owner = UserFactory()
+    apps = migrate(FIRST)
+    yield apps, owner
+    MigrationExecutor(connection).migrate(MigrationExecutor(connection).loader.graph.leaf_nodes())
+
+
+def test_runs_get_their_copies_and_secrets_are_encrypted(at_first):
+    apps, owner = at_first
+    pipeline = apps.get_model("pipelines", "Pipeline").objects.create(
+        name="Nightly", owner_id=owner.pk, organization_id=owner.organization_id
+    )
+    apps.get_model("pipelines", "Step").objects.create(
+        pipeline=pipeline, position=1, name="Build", url="https://ci.example.com/", headers=HEADERS
+    )
+    run = apps.get_model("pipelines", "Run").objects.create(
+        pipeline=pipeline, number=1, state="running", started_by_email=owner.email
+    )
+    apps.get_model("pipelines", "StepRun").objects.create(
+        run=run, position=1, name="Build", url="https://ci.example.com/", headers=HEADERS
+    )
+
+    migrate(LAST)
+
+    after = Run.objects.get()
+    assert (after.pipeline_public_id, after.pipeline_name, after.organization_id, after.state) == (
+        pipeline.pk,
+        "Nightly",
+        owner.organization_id,
+        "running",
+    )
+    for step in (Step.objects.get(), StepRun.objects.get()):
+        assert step.headers == {"Accept": "text/plain"}
+        assert list(step.secret_headers) == ["Authorization"]
+        assert "very-secret-value" not in step.secret_headers["Authorization"]
+        assert step_secrets.decrypt(step.secret_headers) == {"Authorization": "Bearer very-secret-value"}
+
+
+def test_the_way_back_gives_the_headers_back():
+    pipeline = PipelineFactory()
+    RunFactory(pipeline=pipeline, state="finished", outcome="success")
+    secret = step_secrets.encrypt({"Authorization": "Bearer very-secret-value"})
+    Step.objects.create(
+        id=uuid.uuid4(),
+        pipeline=pipeline,
+        position=1,
+        name="Build",
+        url="https://ci.example.com/",
+        headers={"Accept": "text/plain"},
+        secret_headers=secret,
+    )
+
+    try:
+        before = migrate(FIRST)
+        assert before.get_model("pipelines", "Step").objects.get().headers == HEADERS
+        assert before.get_model("pipelines", "Run").objects.get().pipeline_id == pipeline.pk
+    finally:
+        MigrationExecutor(connection).migrate(MigrationExecutor(connection).loader.graph.leaf_nodes())
