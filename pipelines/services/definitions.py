@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils import timezone
@@ -14,7 +13,7 @@ from auditlog.actions import Action, record
 from pipelines.access import PipelineAction, allowed_actions, may_be_owner
 from pipelines.models import NOTIFIED_LIMIT, Pipeline, Step
 from pipelines.run_states import UNDER_WAY, RunEvent, RunState
-from pipelines.services.guard import InvalidInput, NotAllowed, Refused, fresh, locked_for
+from pipelines.services.guard import InvalidInput, NotAllowed, Refused, errors_of, fresh, locked_for
 from pipelines.services.steps import StepInput, replace_steps
 from pipelines.tasks import enqueue
 
@@ -226,24 +225,13 @@ def delete_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | N
 
 def _save(pipeline: Pipeline) -> None:
     """Raises ``NameTaken`` or ``InvalidInput``; of two at once the database's constraint lets one through."""
-    errors = _errors_of(pipeline)
-    if errors:
+    if errors := errors_of(pipeline):
         raise InvalidInput(errors)
     try:
         with transaction.atomic():
             pipeline.save()
     except IntegrityError:
         raise NameTaken from None
-
-
-def _errors_of(pipeline: Pipeline) -> dict[str, list[str]]:
-    try:
-        pipeline.full_clean(validate_unique=False, validate_constraints=False)
-    except ValidationError as error:
-        return dict(error.message_dict)
-    if not pipeline.name.isprintable():
-        return {"name": ["A name has no line breaks and no control characters."]}
-    return {}
 
 
 def _clean_tags(tags: Iterable[str]) -> list[str]:

@@ -1,10 +1,13 @@
 """What every action on a pipeline begins with."""
 
+from collections.abc import Iterable
+
 from django.core.exceptions import ValidationError
+from django.db.models import TextField
 
 from accounts.models import User
 from pipelines.access import PipelineAction, allowed_actions
-from pipelines.models import Pipeline
+from pipelines.models import Pipeline, Step
 
 
 class NotAllowed(Exception):
@@ -38,3 +41,24 @@ def fresh(actor: User) -> User:
     if person is None:
         raise NotAllowed
     return person
+
+
+def errors_of(row: Pipeline | Step, *, exclude: Iterable[str] = ()) -> dict[str, list[str]]:
+    """By field what is wrong with it: what the model says, and of texts what Django leaves to forms."""
+    try:
+        row.full_clean(exclude=exclude, validate_unique=False, validate_constraints=False)
+    except ValidationError as error:
+        return dict(error.message_dict)
+    errors: dict[str, list[str]] = {}
+    for field in row._meta.fields:
+        if not isinstance(field, TextField):
+            continue
+        text = getattr(row, field.name)
+        if field.max_length is not None and len(text) > field.max_length:
+            errors[field.name] = [f"Give at most {field.max_length} characters."]
+        elif "\0" in text:
+            # PostgreSQL stores no NUL.
+            errors[field.name] = ["Null characters are not allowed."]
+    if not row.name.isprintable():
+        errors["name"] = ["A name has no line breaks and no control characters."]
+    return errors

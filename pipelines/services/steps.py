@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import httpx
-from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import F
 from django.http import HttpRequest
@@ -16,7 +15,7 @@ from auditlog.actions import Action, record
 from pipelines import http_step, step_secrets
 from pipelines.access import PipelineAction
 from pipelines.models import STEPS_LIMIT, Pipeline, Step
-from pipelines.services.guard import InvalidInput, NotAllowed, locked_for
+from pipelines.services.guard import InvalidInput, NotAllowed, errors_of, locked_for
 
 TOO_MANY = f"A pipeline has at most {STEPS_LIMIT} steps."
 
@@ -148,10 +147,12 @@ def _fill(step: Step, new: StepInput, label: str = "") -> None:
     step.body = "" if is_gate else new.body
     step.expected_status = 200 if is_gate else new.expected_status
     step.instructions = new.instructions.strip() if is_gate else ""
-    errors = _errors_of(step)
+    errors = errors_of(step, exclude=["pipeline", "secret_headers"])
     try:
-        secrets = {} if is_gate else _secrets(new, step.headers, old_secrets, is_same_server(old_url, step.url))
-        step.secret_headers = secrets
+        # With plain headers that cannot be sent, what is wrong with them is told once.
+        if "headers" not in errors:
+            secrets = {} if is_gate else _secrets(new, step.headers, old_secrets, is_same_server(old_url, step.url))
+            step.secret_headers = secrets
     except ValueError as error:
         errors.setdefault("secret_headers", []).append(str(error))
     if errors and label:
@@ -159,16 +160,6 @@ def _fill(step: Step, new: StepInput, label: str = "") -> None:
         raise InvalidInput({"steps": texts})
     if errors:
         raise InvalidInput(errors)
-
-
-def _errors_of(step: Step) -> dict[str, list[str]]:
-    try:
-        step.full_clean(exclude=["pipeline", "secret_headers"], validate_unique=False, validate_constraints=False)
-    except ValidationError as error:
-        return dict(error.message_dict)
-    if not step.name.isprintable():
-        return {"name": ["A name has no line breaks and no control characters."]}
-    return {}
 
 
 def _secrets(new: StepInput, plain: Mapping[str, str], old: Mapping[str, str], is_same_server: bool) -> dict[str, str]:

@@ -3,11 +3,12 @@
 import pytest
 from django.urls import reverse
 
+from accounts.models import User
 from accounts.roles import SiteRole
-from accounts.tests.factories import OperatorFactory, UserFactory
-from pipelines.access import ALLOWED, PipelineAction, Standing, may, standing_of
+from accounts.tests.factories import GroupFactory, OperatorFactory, UserFactory
+from pipelines.access import ALLOWED, ItemRole, PipelineAction, Standing, may, standing_of
 from pipelines.models import Pipeline, Run
-from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
+from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens.tests.factories import TokenFactory, bearer
 
 RELATIONS = ("owner", "colleague", "stranger", "deactivated owner", "deactivated colleague")
@@ -114,3 +115,100 @@ def test_a_deactivated_operator_meets_no_pipeline(db):
 )
 def test_the_columns_of_the_table(standing, actions):
     assert {action.name.lower() for action in ALLOWED[standing]} == set(actions.split())
+
+
+# Standings
+
+
+STANDINGS = """
+                  no rules    others only  own         direct user  direct guest, group administrator  groups user, manager
+administrator     OWNER       OWNER        OWNER       OWNER        OWNER                              OWNER
+power_user        POWER_USER  POWER_USER   OWNER       POWER_USER   POWER_USER                         MANAGER
+user              USER        -            OWNER       USER         GUEST                              MANAGER
+guest             GUEST       -            GUEST       GUEST        GUEST                              GUEST
+security_manager  GUEST       GUEST        GUEST       GUEST        GUEST                              GUEST
+auditor           GUEST       GUEST        GUEST       GUEST        GUEST                              GUEST
+"""  # noqa: E501
+
+
+def standings():
+    head, *rows = STANDINGS.strip("\n").splitlines()
+    columns = [cell.strip() for cell in head.split("  ") if cell.strip()]
+    for row in rows:
+        role, *cells = row.split()
+        for column, cell in zip(columns, cells, strict=True):
+            yield pytest.param(role, column, None if cell == "-" else Standing[cell], id=f"{role}-{column}")
+
+
+@pytest.mark.parametrize(("role", "column", "expected"), standings())
+def test_what_role_owning_and_rules_make_of_a_person(
+    owner, organization, role, column, expected, django_assert_max_num_queries
+):
+    person = UserFactory(organization=organization, site_role=role)
+    pipeline = PipelineFactory(owner=person if column == "own" else owner)
+    first, second = GroupFactory.create_batch(2, organization=organization)
+    person.member_groups.set([first, second])
+    if column != "no rules":
+        AccessRuleFactory(pipeline=pipeline, user=UserFactory(organization=organization))
+        AccessRuleFactory(pipeline=PipelineFactory(owner=owner), user=person, role=ItemRole.ADMINISTRATOR)
+    if column == "direct user":
+        AccessRuleFactory(pipeline=pipeline, user=person, role=ItemRole.USER)
+    elif column == "direct guest, group administrator":
+        AccessRuleFactory(pipeline=pipeline, user=person, role=ItemRole.GUEST)
+        AccessRuleFactory(pipeline=pipeline, group=first, role=ItemRole.ADMINISTRATOR)
+    elif column == "groups user, manager":
+        AccessRuleFactory(pipeline=pipeline, group=first, role=ItemRole.USER)
+        AccessRuleFactory(pipeline=pipeline, group=second, role=ItemRole.MANAGER)
+    person, pipeline = User.objects.get(pk=person.pk), Pipeline.objects.get(pk=pipeline.pk)
+
+    with django_assert_max_num_queries(1):
+        assert standing_of(person, pipeline) is expected
+    for action in PipelineAction:
+        allowed = expected is not None and action in ALLOWED[expected]
+        assert may(person, action, pipeline) is allowed
+        assert list(Pipeline.objects.allowing(person, action).filter(pk=pipeline.pk)) == ([pipeline] if allowed else [])
+
+
+def test_a_queryset_is_asked_in_one_query(owner, organization, member, django_assert_num_queries):
+    for _ in range(3):
+        AccessRuleFactory(pipeline=PipelineFactory(owner=owner), user=member)
+
+    for action in PipelineAction:
+        with django_assert_num_queries(1):
+            list(Pipeline.objects.allowing(member, action))
+
+
+def test_someone_to_whom_many_rules_lead_finds_a_pipeline_once(owner, organization, member):
+    pipeline = PipelineFactory(owner=owner)
+    AccessRuleFactory(pipeline=pipeline, user=member)
+    for group in GroupFactory.create_batch(3, organization=organization):
+        group.members.add(member)
+        AccessRuleFactory(pipeline=pipeline, group=group, role=ItemRole.MANAGER)
+
+    assert list(Pipeline.objects.visible_to(member)) == [pipeline]
+    assert list(Pipeline.objects.allowing(member, PipelineAction.RUN)) == [pipeline]
+    assert list(Pipeline.objects.allowing(member, PipelineAction.LOCK)) == []
+
+
+def test_a_rule_that_names_a_stranger_gives_them_nothing(owner, stranger):
+    pipeline = PipelineFactory(owner=owner)
+    group = GroupFactory(organization=owner.organization)
+    group.members.add(stranger)
+    AccessRuleFactory(pipeline=pipeline, user=stranger, role=ItemRole.ADMINISTRATOR)
+    AccessRuleFactory(pipeline=pipeline, group=group, role=ItemRole.ADMINISTRATOR)
+
+    assert standing_of(stranger, pipeline) is None
+    assert not Pipeline.objects.visible_to(stranger).exists()
+
+
+def test_runs_of_a_deleted_pipeline_stay_for_those_who_read_everything(owner, organization, stranger, member):
+    run = RunFactory(pipeline=PipelineFactory(owner=owner), state="finished")
+    run.pipeline.delete()
+    readers = [SiteRole.ADMINISTRATOR, SiteRole.POWER_USER, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER]
+
+    for role in SiteRole:
+        person = UserFactory(organization=organization, site_role=role)
+        assert list(Run.objects.visible_to(person)) == ([run] if role in readers else [])
+        person.is_active = False
+        assert not Run.objects.visible_to(person).exists()
+    assert not Run.objects.visible_to(stranger).exists()

@@ -9,6 +9,7 @@ from auditlog.models import Activity
 from pipelines import services
 from pipelines.access import ItemRole, PipelineAction, may
 from pipelines.models import AccessRule, Pipeline
+from pipelines.services import RuleInput
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory
 from tokens.tests.factories import TokenFactory, bearer
 
@@ -310,3 +311,86 @@ def test_a_rule_for_a_group_that_was_deleted_in_the_same_moment_is_refused(pipel
 
     with pytest.raises(services.InvalidInput, match="No such person or group"):
         services.set_access_rule(actor=owner, pipeline=pipeline, subject=group, role=ItemRole.USER)
+
+
+# The actions themselves
+
+
+def give(actor, pipeline, subject, role=ItemRole.USER):
+    return services.set_access_rule(actor=actor, pipeline=pipeline, subject=subject, role=role)
+
+
+def test_a_stranger_and_a_strangers_group_get_no_role_by_the_action_itself(owner, pipeline, stranger, member):
+    group = GroupFactory(organization=stranger.organization)
+
+    for subject in (stranger, group):
+        rules = [RuleInput(member, ItemRole.USER), RuleInput(subject, ItemRole.USER)]
+        with pytest.raises(services.InvalidInput, match="No such person or group in your organization"):
+            give(owner, pipeline, subject)
+        with pytest.raises(services.InvalidInput, match="No such person or group in your organization"):
+            services.replace_access_rules(actor=owner, pipeline=pipeline, rules=rules)
+
+    assert rules_of(pipeline) == {}
+    assert changes() == []
+
+
+def test_a_role_that_someone_has_already_is_no_change(owner, pipeline, member):
+    give(owner, pipeline, member)
+    give(owner, pipeline, member)
+    services.replace_access_rules(actor=owner, pipeline=pipeline, rules=[RuleInput(member, ItemRole.USER)])
+
+    assert changes() == [[f"{member.email}: no role → User"]]
+
+
+def test_an_administrators_rule_that_stays_is_in_nobodys_way(editor, pipeline, organization, member, manager):
+    administrator = UserFactory(organization=organization)
+    AccessRuleFactory(pipeline=pipeline, user=administrator, role=ItemRole.ADMINISTRATOR)
+    rules = [
+        RuleInput(administrator, ItemRole.ADMINISTRATOR),
+        RuleInput(member, ItemRole.USER),
+        RuleInput(manager, ItemRole.MANAGER),
+    ]
+
+    services.replace_access_rules(actor=editor, pipeline=pipeline, rules=rules)
+
+    assert rules_of(pipeline) == {
+        administrator.email: "administrator",
+        member.email: "user",
+        manager.email: "manager",
+    }
+
+
+def test_who_gives_their_own_right_away_cannot_take_it_back(manager, pipeline):
+    give(manager, pipeline, manager, ItemRole.GUEST)
+
+    with pytest.raises(services.NotAllowed):
+        give(manager, pipeline, manager, ItemRole.MANAGER)
+    with pytest.raises(services.NotAllowed):
+        services.replace_access_rules(actor=manager, pipeline=pipeline, rules=[])
+    assert rules_of(pipeline) == {manager.email: "guest"}
+
+
+def test_the_owner_does_not_lose_what_owning_gives(owner, pipeline):
+    give(owner, pipeline, owner, ItemRole.GUEST)
+
+    give(owner, pipeline, owner, ItemRole.MANAGER)
+
+
+def test_the_two_hundred_and_first_rule_is_refused_and_a_change_is_not(owner, pipeline, organization, member):
+    people = UserFactory.create_batch(200, organization=organization, password="!")
+    AccessRule.objects.bulk_create([AccessRule(pipeline=pipeline, user=user, role=ItemRole.USER) for user in people])
+
+    with pytest.raises(services.InvalidInput, match="at most 200 rules"):
+        give(owner, pipeline, member)
+    give(owner, pipeline, people[0], ItemRole.MANAGER)
+
+    assert pipeline.access_rules.count() == 200
+
+
+def test_a_rule_of_another_pipeline_is_not_taken_away_by_way_of_ones_own(owner, pipeline, stranger):
+    theirs = AccessRuleFactory(pipeline=PipelineFactory(owner=stranger), user=stranger)
+
+    services.remove_access_rule(actor=owner, pipeline=pipeline, rule=theirs)
+
+    assert AccessRule.objects.get() == theirs
+    assert changes() == []

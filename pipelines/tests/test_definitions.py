@@ -8,9 +8,10 @@ from django.db import connection
 from accounts.roles import SiteRole
 from accounts.tests.factories import GroupFactory, UserFactory
 from auditlog.models import Activity
-from pipelines import services
-from pipelines.models import Pipeline, Run, RunLogLine
+from pipelines import services, step_secrets
+from pipelines.models import Pipeline, Run, RunLogLine, StepRun
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
+from pipelines.tests.stages import Stage
 
 
 @pytest.fixture
@@ -259,3 +260,110 @@ def test_people_who_see_it_are_chosen_and_no_others(as_owner, pipeline, owner, m
 
     assert set(pipeline.notified_people.all()) == {owner, auditor}
     assert patch(as_owner, pipeline, {"notified_people": []}).json()["notified_people"] == []
+
+
+# The actions themselves
+
+
+@pytest.mark.parametrize("role", [SiteRole.GUEST, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER])
+def test_who_only_reads_creates_and_copies_nothing(organization, pipeline, role):
+    reader = UserFactory(organization=organization, site_role=role)
+    AccessRuleFactory(pipeline=pipeline, user=reader, role="administrator")
+
+    with pytest.raises(services.NotAllowed):
+        services.create_pipeline(actor=reader, name="Mine")
+    with pytest.raises(services.NotAllowed):
+        services.duplicate_pipeline(actor=reader, pipeline=pipeline)
+    assert Pipeline.objects.get() == pipeline
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"description": "x" * 2001}, {"description": "a\0b"}, {"tags": ["a\0b"]}, {"name": "a\u202eb"}],
+    ids=["a long description", "NUL in the description", "NUL in a tag", "a turned name"],
+)
+def test_texts_that_no_door_checked_are_refused(owner, pipeline, wrong):
+    with pytest.raises(services.InvalidInput) as refusal:
+        services.edit_pipeline(actor=owner, pipeline=pipeline, **wrong)
+
+    assert list(refusal.value.message_dict) == list(wrong)
+
+
+def test_an_edit_that_changes_nothing_is_not_told(owner, pipeline):
+    services.edit_pipeline(actor=owner, pipeline=pipeline, name=" Nightly ", description="Builds.", tags=["nightly"])
+
+    assert recorded() == []
+
+
+def test_a_name_may_change_its_case(owner, pipeline):
+    services.edit_pipeline(actor=owner, pipeline=pipeline, name="NIGHTLY")
+
+    pipeline.refresh_from_db()
+    assert pipeline.name == "NIGHTLY"
+
+
+def test_a_copy_of_a_long_name_fits(owner, organization):
+    original = PipelineFactory(owner=owner, name="x" * 100)
+
+    names = [services.duplicate_pipeline(actor=owner, pipeline=original).name for _ in range(2)]
+
+    assert names == ["x" * 93 + " (copy)", "x" * 91 + " (copy 2)"]
+
+
+def test_a_name_is_free_in_another_organization(stranger, pipeline):
+    assert services.create_pipeline(actor=stranger, name="Nightly").organization == stranger.organization
+
+
+def test_what_is_locked_cannot_be_locked_and_what_is_open_not_opened(owner, pipeline):
+    with pytest.raises(services.Refused, match="is not locked"):
+        services.unlock_pipeline(actor=owner, pipeline=pipeline)
+    services.lock_pipeline(actor=owner, pipeline=pipeline)
+    with pytest.raises(services.Refused, match=f"locked already, by {owner.email}"):
+        services.lock_pipeline(actor=owner, pipeline=pipeline)
+
+
+def test_a_transfer_to_its_owner_is_not_told(owner, pipeline):
+    services.transfer_pipeline(actor=owner, pipeline=pipeline, owner=owner)
+
+    assert recorded() == []
+
+
+def test_the_former_owner_is_what_the_rules_make_of_them(owner, pipeline, member):
+    services.transfer_pipeline(actor=owner, pipeline=pipeline, owner=member)
+
+    with pytest.raises(services.NotAllowed):
+        services.edit_pipeline(actor=owner, pipeline=pipeline, name="Mine again")
+    assert Pipeline.objects.visible_to(owner).exists()
+
+
+def test_a_halted_run_goes_with_its_pipeline_and_its_secrets_with_it(owner, build_server):
+    build_server.answers["/one"] = (500, "broken")
+    stage = Stage(owner, build_server)
+    stage.pipeline.steps.update(secret_headers=step_secrets.encrypt({"X-Key": "very-secret-value"}))
+    stage.ask()
+    stage.work()
+    assert (stage.state, StepRun.objects.exclude(secret_headers={}).count()) == ("halted failed", 3)
+
+    services.delete_pipeline(actor=owner, pipeline=stage.pipeline)
+
+    assert (stage.state, stage.steps) == ("finished failed", "failed skipped skipped")
+    assert not StepRun.objects.exclude(secret_headers={}).exists()
+    assert Activity.objects.filter(target_id=str(stage.run.pipeline_public_id)).count() == 2
+
+
+def test_two_deleted_pipelines_may_each_have_had_a_first_run(owner):
+    for pipeline in PipelineFactory.create_batch(2, owner=owner):
+        RunFactory(pipeline=pipeline, state="finished", outcome="success")
+        services.delete_pipeline(actor=owner, pipeline=pipeline)
+
+    assert list(Run.objects.values_list("pipeline", "number")) == [(None, 1), (None, 1)]
+
+
+def test_more_people_than_fifty_are_not_told(owner, pipeline, organization):
+    people = UserFactory.create_batch(51, organization=organization, password="!")
+
+    with pytest.raises(services.InvalidInput, match="at most 50 people"):
+        services.notify_people(actor=owner, pipeline=pipeline, people=people)
+    services.notify_people(actor=owner, pipeline=pipeline, people=[people[0], people[0]])
+
+    assert list(pipeline.notified_people.all()) == [people[0]]

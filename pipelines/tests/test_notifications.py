@@ -1,12 +1,19 @@
 """Mails when a run fails and when a gate waits, to those chosen on the pipeline."""
 
+import uuid
+from smtplib import SMTPRecipientsRefused
+
 import pytest
 from django.core import mail
+from django.core.mail.backends.locmem import EmailBackend as LocmemBackend
+from django_tasks import default_task_backend
 
+from accounts.tests.factories import UserFactory
 from pipelines import notifications, runner, services
 from pipelines.models import Step
 from pipelines.notifications import Event
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, StepFactory
+from pipelines.tests.stages import Stage
 
 
 @pytest.fixture
@@ -93,3 +100,90 @@ def test_a_mail_that_cannot_be_sent_is_a_line_in_the_log(at_the_gate, settings, 
 def test_a_name_cannot_break_out_of_the_subject(owner):
     with pytest.raises(services.InvalidInput):
         services.create_pipeline(actor=owner, name="Deploy\r\nBcc: everyone@example.com")
+
+
+class OneIsRefused(LocmemBackend):
+    """A mail server that takes no mail for the owner."""
+
+    def send_messages(self, messages):
+        if any("owner@acme.example" in message.to for message in messages):
+            raise SMTPRecipientsRefused({"owner@acme.example": (550, b"No such user")})
+        return super().send_messages(messages)
+
+
+def test_a_mail_that_is_refused_keeps_no_other_from_being_sent(at_the_gate, settings, owner, member):
+    settings.EMAIL_BACKEND = f"{__name__}.OneIsRefused"
+    third = UserFactory(organization=owner.organization, email="z@acme.example")
+    at_the_gate.pipeline.notified_people.add(third)
+
+    send(at_the_gate, Event.GATE_WAITS)
+
+    assert [message.to for message in mail.outbox] == [[member.email], [third.email]]
+    assert at_the_gate.log_lines.get(action="mail").message == f"The mail to {owner.email} could not be sent."
+
+
+@pytest.fixture
+def told(pipeline):
+    """Does something; returns of which run and event the queue was told, once that was committed."""
+
+    def told(action, callbacks):
+        default_task_backend.clear()
+        with callbacks(execute=True):
+            action()
+        sent = [result for result in default_task_backend.results if result.task == notifications.send_mails]
+        return [tuple(result.args) for result in sent]
+
+    return told
+
+
+def test_the_worker_is_told_of_each_event_once(owner, pipeline, told, django_capture_on_commit_callbacks):
+    run = services.start_run(actor=owner, pipeline=pipeline)
+    callbacks = django_capture_on_commit_callbacks
+
+    assert told(lambda: runner.execute_queued(pipeline.pk), callbacks) == [(str(run.pk), "gate_waits")]
+    assert told(lambda: services.approve_gate(actor=owner, pipeline=pipeline), callbacks) == []
+    assert told(lambda: runner.execute_queued(pipeline.pk), callbacks) == [(str(run.pk), "failed")]
+
+
+def test_a_rejection_is_told_and_a_stop_is_not(at_the_gate, owner, pipeline, told, django_capture_on_commit_callbacks):
+    callbacks = django_capture_on_commit_callbacks
+
+    assert told(lambda: services.stop_pipeline(actor=owner, pipeline=pipeline), callbacks) == []
+    services.resume_pipeline(actor=owner, pipeline=pipeline)
+    runner.execute_queued(pipeline.pk)
+    rejection = told(lambda: services.reject_gate(actor=owner, pipeline=pipeline, message="No"), callbacks)
+    assert rejection == [(str(at_the_gate.pk), "failed")]
+
+
+def test_a_run_that_was_not_begun_since_its_asker_left_is_told(
+    member, pipeline, told, django_capture_on_commit_callbacks
+):
+    run = services.start_run(actor=member, pipeline=pipeline)
+    type(member).objects.filter(pk=member.pk).update(is_active=False)
+
+    sent = told(lambda: runner.execute_queued(pipeline.pk), django_capture_on_commit_callbacks)
+
+    assert sent == [(str(run.pk), "failed")]
+
+
+def test_a_failed_run_that_goes_on_again_is_not_told(owner, member, build_server):
+    build_server.answers["/one"] = (500, "broken")
+    stage = Stage(owner, build_server)
+    stage.pipeline.notified_people.add(member)
+    run = stage.ask()
+    stage.work()
+    stage.do("resume")
+
+    send(run, Event.FAILED)
+
+    assert mail.outbox == []
+
+
+def test_of_a_deleted_pipeline_and_of_an_unknown_run_nothing_is_told(owner, pipeline, at_the_gate):
+    services.reject_gate(actor=owner, pipeline=pipeline, message="No")
+    services.delete_pipeline(actor=owner, pipeline=pipeline)
+
+    send(at_the_gate, Event.FAILED)
+    notifications.send_mails.func(str(uuid.uuid4()), "failed")
+
+    assert mail.outbox == []

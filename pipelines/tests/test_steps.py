@@ -348,3 +348,77 @@ def test_a_step_of_someone_elses_pipeline_is_not_found(client, stranger, step):
 
     assert client.post(f"/pipelines/{step.pipeline_id}/steps/{step.pk}/", form()).status_code == 404
     StepFactory(pipeline=PipelineFactory(owner=stranger))
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
+    [
+        ("body", {"body": "x" * (64 * 1024 + 1)}),
+        ("body", {"body": "a\0b"}),
+        ("instructions", {"kind": "approval", "instructions": "x" * 501}),
+        ("instructions", {"kind": "approval", "instructions": "a\0b"}),
+        ("headers", {"headers": {"X-A": "b\r\nX-C: d"}}),
+        ("secret_headers", {"secret_headers": {"X-A": "b\r\nX-C: d"}}),
+        ("secret_headers", {"secret_headers": {"X-A": "b", "x-a": "c"}}),
+        ("secret_headers", {"secret_headers": {f"X-{n}": "a" for n in range(51)}}),
+    ],
+    ids=["long body", "NUL in body", "long text", "NUL in text", "break", "secret break", "twice", "many"],
+)
+def test_what_no_door_checked_is_refused_by_the_action(owner, pipeline, field, wrong):
+    with pytest.raises(services.InvalidInput) as refusal:
+        services.add_step(actor=owner, pipeline=pipeline, step=StepInput(**{"name": "Build", "url": URL} | wrong))
+
+    assert list(refusal.value.message_dict) == [field]
+    assert names(pipeline) == []
+
+
+def test_a_body_of_64_kib_is_kept_as_it_is(owner, pipeline):
+    body = "ä" * (64 * 1024 - 2) + "\r\n"
+
+    services.add_step(actor=owner, pipeline=pipeline, step=StepInput(name="Build", url=URL, body=body))
+
+    assert pipeline.steps.get().body == body
+
+
+def test_no_refusal_repeats_a_secret(owner, pipeline):
+    for secrets in ({"Bearer very-secret-value": "x"}, {"X-A": "very-secret\nvalue"}, {"X-A": "very-secret-välue€"}):
+        new = StepInput(name="Build", url=URL, secret_headers=secrets)
+        with pytest.raises(services.InvalidInput) as refusal:
+            services.add_step(actor=owner, pipeline=pipeline, step=new)
+        assert "very-secret" not in str(refusal.value)
+
+
+def test_steps_of_another_pipeline_are_not_reached_by_way_of_ones_own(owner, pipeline, step):
+    mine = PipelineFactory(owner=owner)
+
+    for action in (
+        lambda: services.edit_step(actor=owner, pipeline=mine, step_id=step.pk, step=StepInput(name="X", url=URL)),
+        lambda: services.move_step(actor=owner, pipeline=mine, step_id=step.pk, direction="up"),
+        lambda: services.remove_step(actor=owner, pipeline=mine, step_id=step.pk),
+    ):
+        with pytest.raises(services.NotAllowed):
+            action()
+    assert names(pipeline) == [(1, "Build")]
+
+
+def test_one_id_twice_is_no_two_steps(owner, pipeline, step):
+    same = StepInput(name="Build", url=URL, id=step.pk)
+
+    with pytest.raises(services.InvalidInput, match="stand here once"):
+        services.replace_steps(actor=owner, pipeline=pipeline, steps=[same, same])
+
+
+def test_a_hundred_steps_are_turned_around(owner, pipeline):
+    Step.objects.bulk_create([Step(pipeline=pipeline, position=n, name=str(n), url=URL) for n in range(1, 101)])
+    steps = [StepInput(name=step.name, url=URL, id=step.pk) for step in pipeline.steps.order_by("-position")]
+
+    services.replace_steps(actor=owner, pipeline=pipeline, steps=steps)
+
+    assert names(pipeline) == [(n, str(101 - n)) for n in range(1, 101)]
+
+
+def test_a_secret_that_goes_where_a_gate_was_must_be_entered(owner, step):
+    edit(owner, step, kind="approval", secret_headers={})
+
+    with pytest.raises(services.InvalidInput, match="has no value yet"):
+        edit(owner, step)
