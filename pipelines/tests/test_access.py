@@ -140,7 +140,7 @@ def standings():
             yield pytest.param(role, column, None if cell == "-" else Standing[cell], id=f"{role}-{column}")
 
 
-@pytest.mark.parametrize(("role", "column", "expected"), standings())
+@pytest.mark.parametrize(("role", "column", "expected"), list(standings()))
 def test_what_role_owning_and_rules_make_of_a_person(
     owner, organization, role, column, expected, django_assert_max_num_queries
 ):

@@ -231,7 +231,7 @@ def test_what_is_for_others_does_not_exist(browser_of, login):
 
 def test_steps_are_added_ordered_and_removed_without_scripts(browser_of):
     user = browser_of("user", scripts=False)
-    name = name_of("By hand")
+    name = name_of("Steps by hand")
     create_pipeline(user, name)
     add_gate(user, "First")
     add_gate(user, "Second")

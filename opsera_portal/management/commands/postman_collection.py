@@ -77,7 +77,9 @@ def collection(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _order(operation_id: str) -> tuple[int, str]:
-    """Lists first, since they fill the variables that the others need."""
+    """Lists first, since they fill the variables that the others need; then a run, whose number the others ask for."""
+    if operation_id == "pipeline_run":
+        return 2, ""
     if operation_id in GUARDED:
         return 3 + list(GUARDED).index(operation_id), ""
     if operation_id in REMEMBERS:
