@@ -407,6 +407,28 @@ def test_a_worker_that_was_taken_for_lost_in_a_step_changes_nothing_when_it_wake
     assert stage.build_server.called == ["/one", "/two", "/three"]
 
 
+def test_a_worker_that_wakes_leaves_a_run_alone_that_another_one_executes_by_now(stage, in_thread):
+    runner.work_as("asleep")
+    stage.build_server.held_path = "/one"
+    run = stage.ask()
+    working = in_thread(stage.work)
+    stage.build_server.next_calls("/one")
+    Run.objects.update(lease_ends_at=timezone.now())
+    runner.work_as("awake")
+    runner.recover_lost_runs()
+    stage.do("resume")
+    taken = runner._take_next(stage.pipeline.pk)
+
+    runner.work_as("asleep")
+    stage.build_server.let_go.set()
+    working.result(PATIENCE)
+
+    assert (state_of(run), steps_of(run), run.worker) == ("running", "failed waiting waiting", "awake")
+    runner.work_as("awake")
+    runner.execute(taken)
+    assert (state_of(run), stage.build_server.called) == ("finished success", ["/one", "/two", "/three"])
+
+
 def test_a_lease_is_renewed_by_each_step(stage, in_thread):
     stage.build_server.held_path = "/two"
     run = stage.ask()
