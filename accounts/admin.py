@@ -21,9 +21,9 @@ class OrganizationAdmin(PortalModelAdmin):
     """Operators make organizations; Administrators see and change the policy of their own."""
 
     may_change = True
-    list_display = ["name", "slug", "max_token_lifetime_days", "created_at"]
+    list_display = ["name", "slug", "max_token_lifetime_days", "log_retention_days", "created_at"]
     search_fields = ["name", "slug"]
-    fields = ["name", "slug", "max_token_lifetime_days"]
+    fields = ["name", "slug", "max_token_lifetime_days", "log_retention_days"]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return person_of(request).is_superuser

@@ -13,6 +13,7 @@ from accounts.querysets import GroupQuerySet, UserQuerySet
 from accounts.roles import ROLES, Ability, RoleDescription, SiteRole
 
 DEFAULT_MAX_TOKEN_LIFETIME_DAYS = 92
+DEFAULT_LOG_RETENTION_DAYS = 400
 
 
 class Organization(models.Model):
@@ -31,6 +32,12 @@ class Organization(models.Model):
         validators=[MinValueValidator(1), MaxValueValidator(366)],
         help_text="1 to 366. Tokens that were made for longer are blocked from their next use on.",
     )
+    log_retention_days = models.PositiveSmallIntegerField(
+        "how long both logs are kept, in days",
+        default=DEFAULT_LOG_RETENTION_DAYS,
+        validators=[MinValueValidator(30), MaxValueValidator(3660)],
+        help_text="30 to 3660. Older entries are removed for good, once a day.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
@@ -39,7 +46,11 @@ class Organization(models.Model):
             models.CheckConstraint(
                 condition=models.Q(max_token_lifetime_days__gte=1, max_token_lifetime_days__lte=366),
                 name="organization_max_token_lifetime_1_to_366_days",
-            )
+            ),
+            models.CheckConstraint(
+                condition=models.Q(log_retention_days__gte=30, log_retention_days__lte=3660),
+                name="organization_log_retention_30_to_3660_days",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -60,7 +60,7 @@ def create_organization(*, name: str, administrator: dict[str, Any]) -> tuple[Or
 
 
 def save_policy(*, actor: User, organization: Organization, request: HttpRequest | None = None) -> Organization:
-    """Saves an organization's name and token policy. A shorter lifetime blocks longer tokens from their next use."""
+    """Saves an organization's name and policy. A shorter lifetime blocks longer tokens from their next use."""
     with transaction.atomic():
         organization.save()
         record(
@@ -69,6 +69,7 @@ def save_policy(*, actor: User, organization: Organization, request: HttpRequest
             target=organization,
             request=request,
             max_token_lifetime_days=organization.max_token_lifetime_days,
+            log_retention_days=organization.log_retention_days,
         )
     return organization
 

@@ -1,6 +1,5 @@
 """The one writer of the activity log. Services call it inside of their own transaction."""
 
-import uuid
 from typing import TYPE_CHECKING, Any, Protocol
 
 from django.http import HttpRequest
@@ -8,6 +7,7 @@ from django.http import HttpRequest
 from auditlog.actions_list import Action, ActionType
 from auditlog.models import Activity
 from opsera_portal.request_context import token_in_use
+from opsera_portal.uuid7 import uuid7
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -38,7 +38,6 @@ def record(
     token = token_in_use(request)
     return Activity.objects.create(
         actor=actor,
-        actor_public_id=actor.pk,
         actor_email=actor.email,
         organization=organization,
         account=organization.slug if organization else "",
@@ -49,6 +48,6 @@ def record(
         token=token,
         token_name=token.name if token else "",
         ip=getattr(request, "client_address", None),
-        request_id=getattr(request, "request_id", None) or uuid.uuid4(),
+        request_id=getattr(request, "request_id", None) or uuid7(),
         details=details,
     )

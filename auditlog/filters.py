@@ -50,7 +50,7 @@ class TokenUseFilter(django_filters.FilterSet):
         method="filter_scope",
         empty_label="Any scope",
     )
-    token_id = django_filters.UUIDFilter(label="Token ID", field_name="token_public_id", widget=_search_input())
+    token_id = django_filters.UUIDFilter(label="Token ID", field_name="token_id", widget=_search_input())
     ip = AddressFilter(label="Address", widget=_search_input())
     q = django_filters.CharFilter(label="Search", method="filter_text", max_length=100, widget=_search_input())
 

@@ -91,7 +91,6 @@ def commit(use: OpenUse, *, status: int, code: str | None) -> TokenUse:
         request_id=use.request_id,
         at=use.at,
         token=token,
-        token_public_id=token.pk,
         token_name=token.name,
         scope=token.scope,
         owner=token.owner,

@@ -1,24 +1,47 @@
-"""The two logs. Entries are only ever added: `journal.py` and `actions.py` are their only writers."""
+"""The two logs, the seals that prove them, and what is counted of them.
 
-import uuid
+Entries are only ever added: `journal.py` and `actions.py` are their only writers, and only `retention.py` removes them.
+"""
+
 from typing import Any, ClassVar, NoReturn
 
 from django.db import models
 from django.utils import timezone
 
 from auditlog.actions_list import Action, ActionType
-from auditlog.querysets import ActivityQuerySet, TokenUseQuerySet
+from auditlog.querysets import ActivityQuerySet, TokenUseQuerySet, UsageQuerySet
 from opsera_portal.keyset import Keyset
+from opsera_portal.uuid7 import uuid7
 
 # The order in which both logs are read, on pages and by the API.
 NEWEST_FIRST = Keyset(("at", "id"))
 
 
+def link(to: str, **options: Any) -> models.ForeignKey[Any, Any]:
+    """What an entry points at. The id in it stays for good, whether or not the row is still there.
+
+    A constraint, or setting the id to null when the row goes, would change entries that are sealed; and on PostgreSQL
+    each new entry would lock the rows of its token, owner and organization.
+    """
+    fixed = {"on_delete": models.DO_NOTHING, "db_constraint": False, "db_index": False}
+    return models.ForeignKey(to, **{"related_name": "+", **options, **fixed})
+
+
 class LogEntry(models.Model):
-    """What both logs have in common: an entry that exists is never changed and never deleted."""
+    """What both logs have in common: an entry that exists is never changed and never deleted.
+
+    ``id`` counts entries as they arrive and is what seals go by; people and programs name an entry by a UUID.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    at = models.DateTimeField(default=timezone.now)
+    organization = link("accounts.Organization", null=True)
+    account = models.CharField(max_length=50, blank=True)
+    ip = models.GenericIPAddressField(null=True)
 
     class Meta:
         abstract = True
+        ordering = ["-at", "-id"]
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if not self._state.adding:
@@ -53,81 +76,143 @@ class TokenUse(LogEntry):
         NOT_FOUND = "not_found", "No such address"
         ERROR = "error", "Error in the portal"
 
-    # The request's id is the public handle; the number only orders entries of one microsecond.
-    id = models.BigAutoField(primary_key=True)
+    # The public handle. Made by the portal, and ordered by time, as entries are.
     request_id = models.UUIDField(unique=True)
-    at = models.DateTimeField()
-    token = models.ForeignKey("tokens.Token", on_delete=models.SET_NULL, null=True, related_name="uses")
+    token = link("tokens.Token", related_name="uses")
     token_name = models.CharField(max_length=50)
     scope = models.CharField(max_length=200)
-    owner = models.ForeignKey(
-        "accounts.User", on_delete=models.SET_NULL, null=True, related_name="token_uses", db_index=False
-    )
+    owner = link("accounts.User", related_name="token_uses", null=True)
     owner_email = models.CharField(max_length=254)
-    organization = models.ForeignKey(
-        "accounts.Organization", on_delete=models.SET_NULL, null=True, related_name="+", db_index=False
-    )
-    token_public_id = models.UUIDField()
-    account = models.CharField(max_length=50)
     method = models.CharField(max_length=10)
     target = models.CharField(max_length=512)
     status = models.PositiveSmallIntegerField()
     outcome = models.CharField(max_length=10, choices=Outcome)
     reason = models.CharField(max_length=20, choices=Reason)
-    ip = models.GenericIPAddressField(null=True)
     user_agent = models.CharField(max_length=256, blank=True)
     duration_ms = models.PositiveIntegerField()
 
     objects: ClassVar[TokenUseQuerySet] = TokenUseQuerySet.as_manager()  # type: ignore[assignment]
 
-    class Meta:
+    class Meta(LogEntry.Meta):
         verbose_name = "use of a token"
         verbose_name_plural = "authentication log"
-        ordering = ["-at", "-id"]
         indexes = [
             models.Index(fields=["owner", "-at", "-id"], name="tokenuse_owner_newest"),
-            models.Index(fields=["token_public_id", "-at", "-id"], name="tokenuse_token_newest"),
+            models.Index(fields=["token", "-at", "-id"], name="tokenuse_token_newest"),
             models.Index(fields=["organization", "-at", "-id"], name="tokenuse_org_newest"),
         ]
 
     def __str__(self) -> str:
         return f"{self.method} {self.target} {self.status}"
 
+    @property
+    def is_of_ended_token(self) -> bool:
+        return self.reason in ENDED_REASONS
+
+
+# Refused because the token had ended: someone, or some script, still has it.
+ENDED_REASONS = frozenset({TokenUse.Reason.EXPIRED, TokenUse.Reason.REVOKED})
+
 
 class Activity(LogEntry):
     """Something that a person did, or a script in their name (PRODUCT section 6, "actions")."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    at = models.DateTimeField(default=timezone.now)
-    actor = models.ForeignKey(
-        "accounts.User", on_delete=models.SET_NULL, null=True, related_name="activity", db_index=False
-    )
-    actor_public_id = models.UUIDField()
+    public_id = models.UUIDField(unique=True, default=uuid7, editable=False)
+    actor = link("accounts.User", related_name="activity")
     actor_email = models.CharField(max_length=254)
-    organization = models.ForeignKey(
-        "accounts.Organization", on_delete=models.SET_NULL, null=True, related_name="+", db_index=False
-    )
-    account = models.CharField(max_length=50, blank=True)
     type = models.CharField(max_length=20, choices=ActionType)
     action = models.CharField(max_length=40, choices=Action)
     target_id = models.CharField(max_length=64)
     target_name = models.CharField(max_length=254)
-    token = models.ForeignKey("tokens.Token", on_delete=models.SET_NULL, null=True, related_name="+")
+    token = link("tokens.Token", null=True)
     token_name = models.CharField(max_length=50, blank=True)
-    ip = models.GenericIPAddressField(null=True)
-    request_id = models.UUIDField(null=True)
+    request_id = models.UUIDField(null=True, db_index=True)
     details = models.JSONField(default=dict, blank=True)
 
     objects: ClassVar[ActivityQuerySet] = ActivityQuerySet.as_manager()  # type: ignore[assignment]
 
-    class Meta:
+    class Meta(LogEntry.Meta):
         verbose_name = "action"
         verbose_name_plural = "activity log"
-        ordering = ["-at", "-id"]
         indexes = [
-            models.Index(fields=["actor", "-at", "-id"], name="activity_actor_newest"),
-            models.Index(fields=["organization", "-at", "-id"], name="activity_org_newest"),
+            models.Index(fields=["actor", "-at", "-id"], name="activity_by_actor"),
+            models.Index(fields=["organization", "-at", "-id"], name="activity_by_organization"),
         ]
 
     def __str__(self) -> str:
         return f"{self.get_action_display()}: {self.target_name}"
+
+
+class TokenUsage(models.Model):
+    """Uses of one token from one address on one day (UTC), counted when the entries are sealed.
+
+    Derived: `usage.py` adds what is not sealed yet when it reads. So a chart costs the same however long the log is.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    token = link("tokens.Token")
+    owner = link("accounts.User", null=True)
+    organization = link("accounts.Organization", null=True)
+    day = models.DateField()
+    # Text and not an address: empty where none is known, so that the constraint holds.
+    ip = models.CharField(max_length=39, blank=True)
+    allowed = models.PositiveIntegerField(default=0)
+    refused = models.PositiveIntegerField(default=0)
+    after_end = models.PositiveIntegerField("refused because the token had ended", default=0)
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    first_after_end_at = models.DateTimeField(null=True)
+    last_after_end_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[UsageQuerySet] = UsageQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["token", "day", "ip"], name="tokenusage_once")]
+        indexes = [
+            models.Index(fields=["owner", "day"], name="tokenusage_owner_day"),
+            models.Index(fields=["organization", "day"], name="tokenusage_org_day"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.token_id} on {self.day}"
+
+
+class Seal(models.Model):
+    """One block of the chain that proves a log; `seals.py` makes and checks them.
+
+    A block of entries covers every entry from ``first_id`` to ``last_id``. A block of kind ``pruned`` says which
+    entries the retention command removed: for each organization those before a moment.
+    """
+
+    class Log(models.TextChoices):
+        AUTHENTICATION = "authentication", "Authentication log"
+        ACTIVITY = "activity", "Activity log"
+
+    class Kind(models.TextChoices):
+        ENTRIES = "entries", "Entries"
+        PRUNED = "pruned", "Pruned"
+
+    id = models.BigAutoField(primary_key=True)
+    log = models.CharField(max_length=20, choices=Log)
+    number = models.PositiveBigIntegerField()
+    kind = models.CharField(max_length=10, choices=Kind)
+    made_at = models.DateTimeField(default=timezone.now)
+    first_id = models.BigIntegerField()
+    last_id = models.BigIntegerField()
+    count = models.PositiveIntegerField()
+    # By organization id ("" for none): the newest moment of the entries in it; of a pruned block, the moment before
+    # which entries were removed.
+    newest = models.JSONField()
+    # One record for each entry; null from when all of them are pruned. The digest of it stays.
+    entries = models.BinaryField(null=True)
+    entries_digest = models.CharField(max_length=64)
+    previous = models.CharField(max_length=64)
+    mac = models.CharField(max_length=64)
+
+    class Meta:
+        ordering = ["log", "number"]
+        constraints = [models.UniqueConstraint(fields=["log", "number"], name="seal_number_once")]
+        indexes = [models.Index(fields=["log", "kind", "last_id"], name="seal_by_last_id")]
+
+    def __str__(self) -> str:
+        return f"{self.get_log_display()}, block {self.number}"

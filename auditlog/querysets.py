@@ -4,13 +4,13 @@ from django.db import models
 
 if TYPE_CHECKING:
     from accounts.models import User
-    from auditlog.models import Activity, TokenUse  # noqa: F401  (in the class's base)
+    from auditlog.models import Activity, TokenUsage, TokenUse  # noqa: F401  (in the class's base)
 
-Entry = TypeVar("Entry", bound=models.Model)
+Row = TypeVar("Row", bound=models.Model)
 
 
-class LogQuerySet(models.QuerySet[Entry]):
-    """Who may read which entries. ``person_field`` names the person whom an entry is about."""
+class ReadableQuerySet(models.QuerySet[Row]):
+    """Who may read which rows. ``person_field`` names the person whom a row is about."""
 
     person_field = "owner"
 
@@ -30,6 +30,10 @@ class LogQuerySet(models.QuerySet[Entry]):
         if user.is_superuser or user.may_read_organization_logs:
             return self.of_organization_of(user)
         return self.of(user)
+
+
+class LogQuerySet(ReadableQuerySet[Row]):
+    """Entries of a log: readable, and nothing else."""
 
     def update(self, **values: Any) -> int:
         raise TypeError("Log entries are never changed.")
@@ -51,3 +55,7 @@ class TokenUseQuerySet(LogQuerySet["TokenUse"]):
 
 class ActivityQuerySet(LogQuerySet["Activity"]):
     person_field = "actor"
+
+
+class UsageQuerySet(ReadableQuerySet["TokenUsage"]):
+    """What was counted of the authentication log: readable by those who may read what was counted."""

@@ -56,7 +56,7 @@ class TokenUseTable(OneTokenUseTable):
         sequence: tuple[str, ...] = ("at", "token_name", "...")
 
     def render_token_name(self, record: TokenUse) -> SafeString:
-        url = reverse("tokens:token_detail", args=[record.token_public_id])
+        url = reverse("tokens:token_detail", args=[record.token_id])
         return format_html('<a href="{}">{}</a>', url, record.token_name)
 
 

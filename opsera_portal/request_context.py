@@ -11,6 +11,8 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.encoding import escape_uri_path
 
+from opsera_portal.uuid7 import uuid7
+
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
@@ -43,7 +45,7 @@ class RequestContextMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: PortalRequest) -> HttpResponseBase:
-        request.request_id = uuid.uuid4()
+        request.request_id = uuid7()
         request.client_address = client_address(request)
         response = self.get_response(request)
         response["X-Request-ID"] = str(request.request_id)

@@ -121,7 +121,7 @@ class TokenDetailView(TabsMixin, MemberPageMixin, KeysetTableMixin):
         return super().get(request, *args, **kwargs)
 
     def get_queryset(self) -> QuerySet[TokenUse]:
-        return TokenUse.objects.visible_to(self.person).filter(token_public_id=self.object.pk)
+        return TokenUse.objects.visible_to(self.person).filter(token_id=self.object.pk)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         token: Token = self.object
@@ -172,9 +172,7 @@ class TokenExpireView(MemberPageMixin, View):
             "token": token,
             "form": form,
             "cancel_url": home_of(token, self.person),
-            "uses_lately": TokenUse.objects.visible_to(self.person)
-            .filter(token_public_id=token.pk, at__gte=lately)
-            .count(),
+            "uses_lately": TokenUse.objects.visible_to(self.person).filter(token_id=token.pk, at__gte=lately).count(),
         }
         return render(request, "tokens/token_confirm_expire.html", context, status=status)
 

@@ -337,7 +337,9 @@ def test_a_policy_is_saved_with_an_entry(administrator, organization):
     services.save_policy(actor=administrator, organization=organization)
 
     assert Organization.objects.get().max_token_lifetime_days == 30
-    assert entries() == [("policy.changed", administrator.email, "Acme", {"max_token_lifetime_days": 30})]
+    assert entries() == [
+        ("policy.changed", administrator.email, "Acme", {"max_token_lifetime_days": 30, "log_retention_days": 400})
+    ]
 
 
 def test_a_policy_that_an_operator_changed_is_in_the_log_of_the_organization(organization):

@@ -16,7 +16,7 @@ class TokenUseSerializer(serializers.ModelSerializer[TokenUse]):
 
     _id = serializers.UUIDField(source="request_id", read_only=True)
     id = serializers.UUIDField(source="request_id", read_only=True)
-    token_id = serializers.UUIDField(source="token_public_id", read_only=True)
+    token_id = serializers.UUIDField(read_only=True)
     user_id = serializers.UUIDField(source="owner_id", read_only=True, allow_null=True)
     user_email = serializers.CharField(source="owner_email", read_only=True)
     createdAt = serializers.DateTimeField(source="at", read_only=True)
@@ -49,8 +49,9 @@ class TokenUseSerializer(serializers.ModelSerializer[TokenUse]):
 class ActivitySerializer(serializers.ModelSerializer[Activity]):
     """One action of a person, or of a script in their name."""
 
-    _id = serializers.UUIDField(source="id", read_only=True)
-    user_id = serializers.UUIDField(source="actor_public_id", read_only=True)
+    _id = serializers.UUIDField(source="public_id", read_only=True)
+    id = serializers.UUIDField(source="public_id", read_only=True)
+    user_id = serializers.UUIDField(source="actor_id", read_only=True)
     user_email = serializers.CharField(source="actor_email", read_only=True)
     createdAt = serializers.DateTimeField(source="at", read_only=True)
     updatedAt = serializers.DateTimeField(source="at", read_only=True)

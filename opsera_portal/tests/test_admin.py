@@ -872,10 +872,10 @@ def test_a_wrong_group_name_is_a_message(sign_in, name):
 
 
 def save_policy(client, organization, **fields):
-    return client.post(
-        address("organization", "change", organization),
-        {"name": organization.name, "max_token_lifetime_days": organization.max_token_lifetime_days} | fields,
-    )
+    unchanged = {
+        name: getattr(organization, name) for name in ("name", "max_token_lifetime_days", "log_retention_days")
+    }
+    return client.post(address("organization", "change", organization), unchanged | fields)
 
 
 @pytest.mark.parametrize("days", [1, 30, 366])
@@ -888,7 +888,18 @@ def test_the_policy_is_changed_with_an_entry_in_the_organizations_log(sign_in, o
     assert organization.max_token_lifetime_days == days
     assert recorded() == [("policy.changed", request.getfixturevalue(who).email, "Acme")]
     entry = Activity.objects.first()
-    assert (entry.organization, entry.details) == (organization, {"max_token_lifetime_days": days})
+    assert (entry.organization, entry.details) == (
+        organization,
+        {"max_token_lifetime_days": days, "log_retention_days": 400},
+    )
+
+
+@pytest.mark.parametrize("days", ["29", "3661", "-1", "", "x"])
+def test_logs_are_kept_for_30_to_3660_days(sign_in, organization, days):
+    assert errors(save_policy(sign_in("administrator"), organization, log_retention_days=days))
+    assert save_policy(sign_in("administrator"), organization, log_retention_days=30).status_code == 302
+    organization.refresh_from_db()
+    assert organization.log_retention_days == 30
 
 
 @pytest.mark.parametrize("days", ["0", "367", "-1", "", "1.5", "many", "9" * 400, "\x00"])
@@ -921,7 +932,8 @@ def test_an_organizations_name_that_is_taken_is_a_message(sign_in, organization,
 
 def test_an_operator_makes_an_organization(sign_in, operator):
     answer = sign_in("operator").post(
-        address("organization", "add"), {"name": "New", "slug": "new", "max_token_lifetime_days": "30"}
+        address("organization", "add"),
+        {"name": "New", "slug": "new", "max_token_lifetime_days": "30", "log_retention_days": "400"},
     )
 
     assert answer.status_code == 302

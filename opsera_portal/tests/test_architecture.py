@@ -16,6 +16,7 @@ FLOORS = {
     "opsera_portal.environment": 0,
     "opsera_portal.keyset": 0,
     "opsera_portal.request_context": 0,
+    "opsera_portal.uuid7": 0,
     "auditlog": 1,
     "accounts": 2,
     "pipelines": 3,

@@ -37,7 +37,7 @@ def add_uses(seconds):
         TokenUse(
             request_id=uuid.uuid4(),
             at=START + timedelta(seconds=offset),
-            token_public_id=uuid.UUID(int=0),
+            token_id=uuid.UUID(int=0),
             method="GET",
             status=200,
             duration_ms=1,

@@ -85,7 +85,7 @@ class TokenViewSet(ApiViewSet):
     def activity(self, request: Request, pk: str) -> Response:
         """Every use of one token, refused uses included, newest first."""
         token = self.get_object()
-        return token_use_page(self, TokenUse.objects.of(self.person).filter(token_public_id=token.pk))
+        return token_use_page(self, TokenUse.objects.of(self.person).filter(token_id=token.pk))
 
     @extend_schema(operation_id="token_create", request=IssueTokenBody, responses={201: IssuedTokenSerializer})
     @method_decorator(sensitive_variables())
