@@ -14,7 +14,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.views import APIView
 
 from auditlog import journal
-from opsera_portal.api import problems
+from opsera_portal.api import dispatch, problems
 from opsera_portal.request_context import is_api
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class TokenUseMiddleware:
         request.token_use = use  # type: ignore[attr-defined]
         try:
             with use.whole, use.view:
-                response = self.get_response(request)
+                response = dispatch.answer(request)
                 use.end_change(keep=response.status_code < 400)
                 if not use.was_looked_at:
                     _look_at_the_token(request)

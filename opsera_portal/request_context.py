@@ -4,6 +4,7 @@ import ipaddress
 import re
 import uuid
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from django.conf import settings
@@ -75,7 +76,7 @@ def client_address(request: HttpRequest) -> str | None:
     ``X-Forwarded-For`` is read from right to left, and each hop is believed only while the one that reported it is a
     trusted proxy: everything to the left of the first stranger was written by a stranger.
     """
-    address = _parse(request.META.get("REMOTE_ADDR", ""))
+    address = _peer(request.META.get("REMOTE_ADDR", ""))
     hops = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
     while address is not None and hops and any(address in network for network in settings.TRUSTED_PROXIES):
         reported = _parse(hops.pop())
@@ -115,6 +116,10 @@ def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         # Without the zone (`fe80::1%eth0`), which is free text and which no database takes for an address.
         return address.ipv4_mapped or ipaddress.IPv6Address(int(address))
     return address
+
+
+# Of the peer only, whose address comes from the connection: what a caller writes is not remembered.
+_peer = lru_cache(maxsize=1000)(_parse)
 
 
 def is_api(request: HttpRequest) -> bool:

@@ -68,8 +68,9 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "opsera_portal.request_context.RequestContextMiddleware",
-    "auditlog.middleware.TokenUseMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    # A request of the API that brings an Authorization header goes no further: opsera_portal/api/dispatch.py.
+    "auditlog.middleware.TokenUseMiddleware",
     "csp.middleware.CSPMiddleware",
     "opsera_portal.pages.middleware.HealthProbeMiddleware",
     "opsera_portal.pages.middleware.BodyLimitMiddleware",
@@ -105,6 +106,10 @@ TEMPLATES = [
 
 # Data
 
+# Requests that one web process answers at the same time. More than the cores need, so that entries of the log which
+# wait for the disk wait together; each may also take a connection to PostgreSQL.
+WEB_THREADS = 16
+
 
 def _database() -> dict[str, Any]:
     url = environment.text("DATABASE_URL")
@@ -134,11 +139,15 @@ def _database() -> dict[str, Any]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-32000;",
         }
     else:
-        config["CONN_HEALTH_CHECKS"] = True
+        config["ENGINE"] = "opsera_portal.postgresql"
         config["OPTIONS"] = {
             **config.get("OPTIONS", {}),
-            "pool": {"min_size": 1, "max_size": 12, "timeout": 10},
+            "pool": {"min_size": 1, "max_size": WEB_THREADS + 4, "timeout": 10},
             "connect_timeout": 5,
+            # Only for cursors that ask for it (opsera_portal/prepared.py); Django's own prepare nothing.
+            "prepare_threshold": 5,
+            # A machine that vanishes without a good-bye is noticed within 20 s, whatever the network says.
+            "tcp_user_timeout": 20_000,
         }
     return config
 
@@ -273,6 +282,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["opsera_portal.api.permissions.OperationPermission"],
     "DEFAULT_PARSER_CLASSES": ["opsera_portal.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "opsera_portal.api.negotiation.JsonNegotiation",
     "DEFAULT_METADATA_CLASS": None,
     "DEFAULT_SCHEMA_CLASS": "opsera_portal.api.schema.OperationSchema",
     "EXCEPTION_HANDLER": "opsera_portal.api.problems.exception_handler",

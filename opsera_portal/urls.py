@@ -14,14 +14,17 @@ handler404 = "opsera_portal.pages.errors.not_found"
 handler500 = "opsera_portal.pages.errors.server_error"
 
 api_patterns: list[URLPattern | URLResolver] = [
-    path("", include("accounts.api.urls")),
+    # What scripts ask for most comes first: addresses are tried in order.
     path("", include("tokens.api.urls")),
-    path("", include("auditlog.api.urls")),
     path("", include("pipelines.api.urls")),
+    path("", include("auditlog.api.urls")),
+    path("", include("accounts.api.urls")),
     re_path("", UnknownRouteView.as_view()),
 ]
 
 urlpatterns = [
+    path("api/v1", UnknownRouteView.as_view()),
+    path("api/v1/", include(api_patterns)),
     path("", views.OverviewView.as_view(), name="overview"),
     path("login/", LoginView.as_view(), name="account_login"),
     path("logout/", LogoutView.as_view(), name="account_logout"),
@@ -33,8 +36,6 @@ urlpatterns = [
     path("who-may-do-what/", views.WhoMayDoWhatView.as_view(), name="who_may_do_what"),
     path("api/schema/", SpectacularJSONAPIView.as_view(), name="api_schema"),
     path("api/docs/", views.ApiDocsView.as_view(), name="api_docs"),
-    path("api/v1", UnknownRouteView.as_view()),
-    path("api/v1/", include(api_patterns)),
     path("admin/", admin.site.urls),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),

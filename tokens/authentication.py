@@ -17,6 +17,7 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 from opsera_portal.api.problems import TokenRefused, bearer_challenge
 from opsera_portal.request_context import use_of
 from tokens import jwt
+from tokens.lookup import find_token
 from tokens.models import Token
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _genuine(request: HttpRequest, encoded: str) -> jwt.VerifiedClaims:
 
 def _known(request: HttpRequest, claims: jwt.VerifiedClaims) -> Token:
     """The token's record with its owner and organization, in one query."""
-    token: Token | None = Token.objects.for_check().filter(pk=claims.token_id, owner_id=claims.owner_id).first()
+    token = find_token(token_id=claims.token_id, owner_id=claims.owner_id)
     if token is None:
         raise _not_genuine(request, "no record of this token")
     return token

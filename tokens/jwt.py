@@ -4,6 +4,7 @@ Header: ``alg``, ``kid``, ``typ: at+jwt`` (RFC 9068). Claims: ``iss``, ``aud``, 
 ``iat``, ``nbf``, ``exp`` (whole seconds), ``scope`` (RFC 6749), ``account`` (organization), ``token_type``.
 """
 
+import hashlib
 import json
 import re
 import uuid
@@ -18,7 +19,7 @@ from jwt.utils import base64url_decode, base64url_encode
 from rest_framework_simplejwt.exceptions import TokenBackendError
 from rest_framework_simplejwt.tokens import Token as BaseToken
 
-from tokens.signing_keys import SigningKey, key_ring
+from tokens.signing_keys import KeyRing, SigningKey, key_ring
 
 if TYPE_CHECKING:
     from tokens.models import Token
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 TYPE = "at+jwt"
 TOKEN_TYPE = "personal_access"  # noqa: S105
 MAX_LENGTH = 4096
+REMEMBERED_AT_MOST = 10_000
 
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _REQUIRED = ["iss", "aud", "sub", "jti", "iat", "nbf", "exp", "scope", "account", "token_type"]
@@ -90,7 +92,37 @@ def encode(token: "Token") -> tuple[str, str]:
 
 
 def decode(encoded: str) -> VerifiedClaims:
-    """The claims of a genuine token, whether or not it has ended. Raises ``NotGenuine``."""
+    """The claims of a genuine token, whether or not it has ended. Raises ``NotGenuine``.
+
+    That a signature is good stays true for as long as the keys are the same, so it is remembered: by a digest, since
+    the token itself is kept nowhere. Whether the token is alive is asked each time, and not here.
+    """
+    remembered = _remembered.of(key_ring())
+    digest = hashlib.sha256(encoded.encode(errors="surrogatepass")).digest()
+    claims = remembered.get(digest)
+    if claims is None:
+        claims = remembered[digest] = _decode(encoded)
+    return claims
+
+
+class _Remembered:
+    """Claims of tokens that were found genuine, for one state of the key ring and the settings."""
+
+    def __init__(self) -> None:
+        self._made_for: object = None
+        self._claims: dict[bytes, VerifiedClaims] = {}
+
+    def of(self, ring: KeyRing) -> dict[bytes, VerifiedClaims]:
+        made_for = (ring, settings.TOKEN_ISSUER, settings.TOKEN_AUDIENCE)
+        if self._made_for != made_for or len(self._claims) >= REMEMBERED_AT_MOST:
+            self._made_for, self._claims = made_for, {}
+        return self._claims
+
+
+_remembered = _Remembered()
+
+
+def _decode(encoded: str) -> VerifiedClaims:
     claims = AccessToken._token_backend.decode(encoded)
     return VerifiedClaims(
         token_id=_uuid(claims["jti"]),

@@ -91,9 +91,5 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
             _padded__contains=f" {scope_id} "
         )
 
-    def for_check(self) -> Self:
-        """Token, owner and organization in the one query that the check of a token makes."""
-        return self.select_related("owner", "organization")
-
     def for_token_table(self) -> Self:
         return self.select_related("owner", "organization", "revoked_by")

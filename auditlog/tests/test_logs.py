@@ -31,7 +31,8 @@ def use(token, at=None, *, target="/api/v1/me", status=200, code=None, ip="192.0
         user_agent=user_agent,
         token=token,
     )
-    return journal.commit(opened, status=status, code=code)
+    journal.commit(opened, status=status, code=code)
+    return TokenUse.objects.get(request_id=opened.request_id)
 
 
 def targets(answer):

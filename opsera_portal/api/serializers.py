@@ -1,5 +1,6 @@
 """Serializer bases that all API doors share."""
 
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,18 @@ class IdField(serializers.UUIDField):
         if not isinstance(data, str):
             self.fail("invalid", value=data)
         return super().to_internal_value(data)
+
+
+@lru_cache
+def _shape(serializer_class: type[serializers.Serializer[Any]]) -> serializers.Serializer[Any]:
+    return serializer_class()
+
+
+def represent(serializer_class: type[serializers.Serializer[Any]], row: Any) -> dict[str, Any]:
+    """One row as the API shows it. A serializer that only reads keeps nothing of what it has read, so one serves all;
+    making it, which reads the model's fields anew, costs more than everything else that such an answer needs."""
+    shown: dict[str, Any] = _shape(serializer_class).to_representation(row)
+    return shown
 
 
 class StrictSerializer(serializers.Serializer[Any]):

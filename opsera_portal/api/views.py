@@ -58,7 +58,7 @@ class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):
         if "HTTP_TRANSFER_ENCODING" in request.META and "CONTENT_LENGTH" not in request.META:
             # WSGI has no body of unknown length: it would be taken for an empty one.
             raise ParseError("Send the body with its Content-Length, not in chunks.")
-        if self.action not in self.actions_with_query:
+        if request.query_params and self.action not in self.actions_with_query:
             self.read_query(NoQuery)
         operation = self.operations.get(self.action)
         if request.auth is not None and operation is not None and not operation.only_reads:

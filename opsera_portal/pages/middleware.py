@@ -6,6 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from opsera_portal.api.dispatch import body_is_too_large
 from opsera_portal.pages import errors
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -30,20 +31,17 @@ class BodyLimitMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        length = request.META.get("CONTENT_LENGTH") or "0"
-        if length.isdecimal() and int(length[:20]) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
-            return self.get_response(request)
-        return errors.content_too_large(request)
+        return errors.content_too_large(request) if body_is_too_large(request) else self.get_response(request)
 
 
 class PrivatePagesMiddleware:
-    """Pages for signed-in people, and answers to tokens, are nobody else's: no cache keeps them."""
+    """Pages and answers for signed-in people are nobody else's: no cache keeps them."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        if request.user.is_authenticated or "HTTP_AUTHORIZATION" in request.META:
+        if request.user.is_authenticated:
             response["Cache-Control"] = "no-store"
         return response

@@ -145,7 +145,7 @@ def test_the_api_is_what_lies_under_its_address(rf, path, is_api):
 def test_every_answer_names_its_request(client, path):
     answer = client.get(path)
 
-    assert uuid.UUID(answer.headers["X-Request-ID"]).version == 4
+    assert uuid.UUID(answer.headers["X-Request-ID"]).version == 7
 
 
 def test_no_two_requests_have_one_id(client):

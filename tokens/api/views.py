@@ -17,6 +17,7 @@ from auditlog.models import TokenUse
 from opsera_portal.api.operations import CHANGE_API, READ_API, Operation
 from opsera_portal.api.paging import page_response
 from opsera_portal.api.problems import Conflict, Forbidden
+from opsera_portal.api.serializers import represent
 from opsera_portal.api.views import ApiViewSet
 from opsera_portal.keyset import Keyset
 from opsera_portal.request_context import person_of
@@ -75,7 +76,7 @@ class TokenViewSet(ApiViewSet):
 
     @extend_schema(operation_id="token_retrieve", responses=TokenSerializer)
     def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(TokenSerializer(self.get_object()).data)
+        return Response(represent(TokenSerializer, self.get_object()))
 
     @extend_schema(
         operation_id="token_activity",
@@ -105,7 +106,7 @@ class TokenViewSet(ApiViewSet):
             raise Conflict("One of your live tokens has this name already.", "name_taken") from None
         except (services.CannotBeRevealed, InvalidExpiry):
             raise ValidationError({"expires_at": ["The token would end before it can be shown."]}) from None
-        answer = {**TokenSerializer(token).data, "token": signed_jwt}
+        answer = {**represent(TokenSerializer, token), "token": signed_jwt}
         return Response(answer, status=201, headers={"Cache-Control": "no-store"})
 
     @extend_schema(operation_id="token_expire", request=ExpireTokenBody, responses=TokenSerializer)
@@ -127,7 +128,7 @@ class CurrentTokenViewSet(ApiViewSet):
 
     @extend_schema(operation_id="token_current", responses=TokenSerializer)
     def retrieve(self, request: Request) -> Response:
-        return Response(TokenSerializer(_token_in_use(request)).data)
+        return Response(represent(TokenSerializer, _token_in_use(request)))
 
     @extend_schema(operation_id="token_current_expire", request=ExpireTokenBody, responses=TokenSerializer)
     def expire(self, request: Request) -> Response:
@@ -183,7 +184,7 @@ class MeViewSet(ApiViewSet):
                     "name": organization.name,
                     "account": organization.slug,
                 },
-                "token": TokenSerializer(token).data if token else None,
+                "token": represent(TokenSerializer, token) if token else None,
             }
         )
 
@@ -201,4 +202,4 @@ def _expire(request: Request, token: Token, reason: str) -> dict[str, Any]:
         raise Conflict("This token has ended already.", "already_ended") from None
     except services.NotAllowed:
         raise Forbidden from None
-    return dict(TokenSerializer(ended).data)
+    return represent(TokenSerializer, ended)

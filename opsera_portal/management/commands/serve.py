@@ -21,7 +21,6 @@ from opsera_portal import demo, demo_echo
 from tokens.signing_keys import key_ring
 
 HOST = "127.0.0.1"
-THREADS = 8
 STOP_WITHIN_SECONDS = 15
 
 
@@ -94,7 +93,7 @@ class Command(BaseCommand):
             "--port",
             str(settings.PORTAL_PORT),
         ]
-        web += ["--blocking-threads", str(THREADS), "--no-ws", "--log-level", "error"]
+        web += ["--blocking-threads", str(settings.WEB_THREADS), "--no-ws", "--log-level", "error"]
         web += ["--workers-kill-timeout", "10", "opsera_portal.wsgi:application"]
         commands = [web, [python, manage, "worker"]]
         if is_demo:

@@ -1,0 +1,50 @@
+"""The short way of a request that is made with a token: from its address to its view and back.
+
+Sessions, forms, messages and static files are the pages' and cost a request more than its check and its entry in the
+log together. A token has none of them, so none of their middleware is passed; what such a request does need from them
+stands here, and a test compares the two ways.
+"""
+
+from django.conf import settings
+from django.core.handlers.exception import convert_exception_to_response
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.template.response import SimpleTemplateResponse
+from django.urls import resolve
+
+from opsera_portal.api import problems
+
+# An answer of the API is data: no browser is to run, frame or keep any of it.
+PROTECTION = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "X-Frame-Options": "DENY",
+    "Cache-Control": "no-store",
+}
+
+
+def _answer(request: HttpRequest) -> HttpResponseBase:
+    request.get_host()  # raises for a host that is not ours
+    if body_is_too_large(request):
+        return problems.problem_response(request, 413, problems.ContentTooLarge.default_detail)
+    match = request.resolver_match = resolve(request.path_info)
+    response = match.func(request, *match.args, **match.kwargs)
+    return response.render() if isinstance(response, SimpleTemplateResponse) else response
+
+
+# Errors become answers as they do around each middleware: Django's own handlers, by status.
+_answer_or_error = convert_exception_to_response(_answer)
+
+
+def answer(request: HttpRequest) -> HttpResponseBase:
+    response: HttpResponseBase = _answer_or_error(request)
+    for name, value in PROTECTION.items():
+        response.headers.setdefault(name, value)
+    if isinstance(response, HttpResponse):
+        response.headers.setdefault("Content-Length", str(len(response.content)))
+    return response
+
+
+def body_is_too_large(request: HttpRequest) -> bool:
+    """By what its head says, before any of it is read."""
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    return not (length.isdecimal() and int(length[:20]) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE)

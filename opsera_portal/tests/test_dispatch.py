@@ -1,0 +1,82 @@
+"""The short way of a request with a token leaves nothing out that the long way does for it."""
+
+import pytest
+from rest_framework.test import APIClient
+
+from auditlog.models import TokenUse
+from opsera_portal.api.dispatch import PROTECTION
+from tokens.tests.factories import TokenFactory, bearer
+
+pytestmark = pytest.mark.django_db
+OF_THE_ANSWER = {"Content-Type", "Content-Length", "Allow", "X-Request-ID", "Vary", "Cache-Control"}
+
+
+@pytest.fixture
+def headers(owner):
+    return bearer(TokenFactory(owner=owner))
+
+
+@pytest.mark.parametrize("path", ["/api/v1/me", "/api/v1/pipelines", "/api/v1/nothing"])
+def test_it_protects_like_the_long_way(api, owner, headers, path):
+    by_token = api.get(path, headers=headers)
+    signed_in = APIClient()
+    signed_in.force_login(owner)
+    by_session = signed_in.get(path)
+
+    assert by_token.status_code == by_session.status_code
+    assert set(by_session.headers) - {"Vary"} <= set(by_token.headers) - {"Vary"}
+    for name in set(by_session.headers) - OF_THE_ANSWER - set(PROTECTION):
+        assert by_token.headers[name] == by_session.headers[name], name
+    assert by_token.headers["Cache-Control"] == by_session.headers["Cache-Control"] == "no-store"
+    assert by_token.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert int(by_token.headers["Content-Length"]) == len(by_token.content)
+
+
+def test_it_asks_for_no_session_and_sets_no_cookie(api, headers):
+    answer = api.get("/api/v1/me", headers=headers | {"Cookie": "sessionid=x; csrftoken=y"})
+
+    assert answer.status_code == 200
+    assert not answer.cookies
+
+
+def test_a_host_that_is_not_ours_is_refused_and_logged(api, headers):
+    answer = api.get("/api/v1/me", headers=headers | {"Host": "evil.example"})
+
+    assert answer.status_code == 400
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert TokenUse.objects.get().status == 400
+
+
+def test_a_body_that_is_too_large_is_refused_unread_and_logged(api, headers):
+    answer = api.generic("POST", "/api/v1/pipeline/run", b"x" * (256 * 1024 + 1), headers=headers)
+
+    assert answer.status_code == 413
+    assert answer.json()["code"] == "content_too_large"
+    assert TokenUse.objects.get().status == 413
+
+
+def test_a_mistake_of_ours_is_a_problem_document_and_logged(api, headers, monkeypatch):
+    from tokens.api.views import MeViewSet
+
+    def broken(self, request):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(MeViewSet, "retrieve", broken)
+    api.raise_request_exception = False
+
+    answer = api.get("/api/v1/me", headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (500, "error")
+    assert (TokenUse.objects.get().status, TokenUse.objects.get().reason) == (500, "error")
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/html, */*;q=0.1", "application/*"])
+def test_who_takes_json_gets_it(api, headers, accept):
+    assert api.get("/api/v1/me", headers=headers | {"Accept": accept}).status_code == 200
+
+
+def test_who_takes_no_json_is_told(api, headers):
+    answer = api.get("/api/v1/me", headers=headers | {"Accept": "text/html"})
+
+    assert answer.status_code == 406
+    assert TokenUse.objects.get().status == 406

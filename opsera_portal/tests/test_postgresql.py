@@ -1,0 +1,66 @@
+"""A pooled connection on which the server has hung up is not handed out."""
+
+import os
+
+import pytest
+from django.db import connection, connections
+from django.db.utils import ConnectionHandler
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def pooled():
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL has a pool of connections")
+    settings = {**connections.settings["default"], "NAME": connection.settings_dict["NAME"]}
+    settings["OPTIONS"] = {**settings["OPTIONS"], "pool": {"min_size": 2, "max_size": 4, "timeout": 5}}
+    settings["TEST"] = {}
+    wrapper = ConnectionHandler({"default": settings})["default"]
+    # Its own pool, although pools go by alias.
+    wrapper.alias = f"pooled-{os.getpid()}"
+    yield wrapper
+    wrapper.close()
+    wrapper.close_pool()
+
+
+def backend_of(wrapper):
+    with wrapper.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return cursor.fetchone()[0]
+
+
+def test_after_the_server_hung_up_the_next_request_gets_another(pooled):
+    first = backend_of(pooled)
+    pooled.close()
+    with connection.cursor() as cursor:
+        # As a restart does, to each connection in the pool.
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    for _ in range(4):
+        assert backend_of(pooled) != first
+        pooled.close()
+
+
+def test_a_connection_that_is_well_is_used_again(pooled):
+    pooled.pool.open()
+    pooled.pool.wait(timeout=5)
+    seen = set()
+    for _ in range(6):
+        seen.add(backend_of(pooled))
+        pooled.close()
+
+    assert len(seen) <= 2
+
+
+def test_a_statement_is_prepared_once(pooled):
+    for _ in range(3):
+        with pooled.prepared_cursor() as cursor:
+            cursor.execute("SELECT %s::int + 41", [1])
+            assert cursor.fetchone() == (42,)
+    with pooled.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%%+ 41%%'")
+        assert cursor.fetchone() == (1,)

@@ -1,0 +1,63 @@
+"""The statement that is written by hand gives what the ORM gives."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from tokens.lookup import find_token
+from tokens.models import Token
+from tokens.tests.factories import TokenFactory
+
+pytestmark = pytest.mark.django_db
+
+
+def columns(row, *, without=()):
+    return {
+        field.attname: getattr(row, field.attname)
+        for field in row._meta.concrete_fields
+        if field.attname not in without
+    }
+
+
+@pytest.mark.parametrize("is_full", [True, False], ids=["every column has a value", "what may be null is null"])
+def test_it_finds_what_the_orm_finds(owner, administrator, is_full, django_assert_num_queries):
+    now = timezone.now()
+    filled = {
+        "revealed_at": now,
+        "revoked_at": now + timedelta(microseconds=1),
+        "revoked_by": administrator,
+        "revoke_reason": "lost",
+        "last_used_at": now,
+        "last_used_ip": "2001:db8::1",
+        "signing_key_id": "key",
+    }
+    made = TokenFactory(owner=owner, name="déjà vu", **(filled if is_full else {"revealed_at": None}))
+    expected = Token.objects.select_related("owner", "organization").get(pk=made.pk)
+
+    with django_assert_num_queries(1):
+        found = find_token(token_id=made.pk, owner_id=owner.pk)
+        assert columns(found) == columns(expected)
+        assert columns(found.owner, without={"password", "last_login"}) == columns(
+            expected.owner, without={"password", "last_login"}
+        )
+        assert columns(found.organization) == columns(expected.organization)
+        assert (found, found.state) == (expected, expected.state)
+    assert not found._state.adding
+
+
+def test_the_password_is_not_read(owner, django_assert_num_queries):
+    made = TokenFactory(owner=owner)
+    found = find_token(token_id=made.pk, owner_id=owner.pk)
+
+    assert "password" in found.owner.get_deferred_fields()
+    with django_assert_num_queries(1):
+        assert found.owner.password == owner.password
+
+
+def test_an_id_of_nobody_and_a_token_of_someone_else_are_not_found(owner, member):
+    made = TokenFactory(owner=owner)
+
+    assert find_token(token_id=uuid.uuid4(), owner_id=owner.pk) is None
+    assert find_token(token_id=made.pk, owner_id=member.pk) is None
