@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .venv-bench
 COLLECTION := docs/postman/opsera-portal.postman_collection.json
 # Checks read the code and no data: they get a data directory of their own.
 CHECKED = PORTAL_DATA_DIR=$(CURDIR)/$(VENV)/checks SECRET_KEY=$$(printf 'checks-only-%.0s' 1 2 3 4 5 6) $(BIN)/python manage.py
@@ -68,12 +69,32 @@ screenshots: $(VENV)/.development ## Make docs/tokens-page.png anew
 postman: $(VENV)/.development ## Make the Postman collection anew from the OpenAPI schema
 	$(BIN)/python manage.py postman_collection --output docs/postman/opsera-portal.postman_collection.json
 
+# All benchmarks: on SQLite and, where it answers on its usual local port, on PostgreSQL. OPTIONS=--quick and the like.
 .PHONY: bench
-bench: $(VENV)/.runtime ## Measure: what access rules cost, on SQLite and, where it answers, on PostgreSQL
+bench: $(BENCH)/.installed wrk ## Measure: what a checked and logged API call costs, beside five other ways
+	@$(BENCH)/bin/python -m benchmarks.token_path $(OPTIONS)
+
+.PHONY: bench-memory
+bench-memory: $(BENCH)/.installed ## Measure: memory of one web process after 100,000 requests
+	@$(BENCH)/bin/python -m benchmarks.memory $(OPTIONS)
+
+.PHONY: bench-rules
+bench-rules: $(VENV)/.runtime ## Measure: what access rules cost
 	@$(BIN)/python benchmarks/access_rules.py
 	@if (exec 3<>/dev/tcp/127.0.0.1/5432) 2>/dev/null; then \
 	  DATABASE_URL="$${TEST_DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres}" $(BIN)/python benchmarks/access_rules.py; \
 	fi
+
+.PHONY: bench-all
+bench-all: bench bench-memory bench-rules ## Measure everything
+
+.PHONY: wrk
+wrk:
+	@command -v wrk > /dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	    echo "Installing wrk ..."; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends wrk > /dev/null; \
+	  else echo "The benchmark needs wrk: apt-get install wrk"; exit 1; fi; }
 
 .PHONY: tables
 tables: $(VENV)/.development ## Make the tables of docs/roles-and-rules.md anew from the code
@@ -86,10 +107,12 @@ lock: $(VENV)/.development ## Pin what requirements*.in ask for
 	  --python-version 3.11 requirements.in -o requirements.txt
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --python-version 3.11 requirements-dev.in -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	  --python-version 3.11 benchmarks/requirements.in -o benchmarks/requirements.txt
 
 .PHONY: clean
 clean: ## Remove the virtual environment and what was made; the data directory stays
-	rm -rf $(VENV) staticfiles docs/postman/node_modules .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(BENCH) staticfiles docs/postman/node_modules .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -105,4 +128,12 @@ $(VENV)/.runtime: requirements.txt | $(BIN)/python
 $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
 	@echo "Installing what the checks need ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# A virtual environment of its own: the portal must not come to need what it is compared with.
+$(BENCH)/.installed: requirements.txt benchmarks/requirements.txt | $(BIN)/python
+	@echo "Installing what the benchmarks need ..."
+	@$(BIN)/python -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	  -r requirements.txt -r benchmarks/requirements.txt
 	@touch $@

@@ -49,7 +49,7 @@ def outcomes(disk, group_commit, rows):
         arrived.release()
         try:
             group_commit.commit(row)
-        except Exception as error:
+        except (DataError, OperationalError) as error:
             return type(error)
         return None
 

@@ -82,20 +82,7 @@ class Command(BaseCommand):
         environment = dict(os.environ)
         python = sys.executable
         manage = str(settings.BASE_DIR / "manage.py")
-        web = [
-            python,
-            "-m",
-            "granian",
-            "--interface",
-            "wsgi",
-            "--host",
-            HOST,
-            "--port",
-            str(settings.PORTAL_PORT),
-        ]
-        web += ["--blocking-threads", str(settings.WEB_THREADS), "--no-ws", "--log-level", "error"]
-        web += ["--workers-kill-timeout", "10", "opsera_portal.wsgi:application"]
-        commands = [web, [python, manage, "worker"]]
+        commands = [web_command(), [python, manage, "worker"]]
         if is_demo:
             # The fence of HTTP steps is opened for the demo's own address, and nothing else on the loopback network.
             allowed = [*filter(None, [environment.get("HTTP_STEP_ALLOWED_NETWORKS")]), demo_echo.ADDRESS]
@@ -129,6 +116,15 @@ class Command(BaseCommand):
         while all(child.poll() is None for child in children):
             time.sleep(0.2)
         raise CommandError("A part of the portal has ended; what it said stands above.")
+
+
+def web_command() -> list[str]:
+    """How the web server is started: one process, whose threads answer requests side by side."""
+    return [
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", HOST, "--port", str(settings.PORTAL_PORT)),
+        *("--blocking-threads", str(settings.WEB_THREADS), "--no-ws", "--log-level", "error"),
+        *("--workers-kill-timeout", "10", "opsera_portal.wsgi:application"),
+    ]
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -1,0 +1,82 @@
+"""Asks a server: `wrk` for as much as it can answer in some seconds, threads for an exact number of requests."""
+
+import json
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+
+CONNECTIONS = 16
+HOST = "127.0.0.1"
+
+
+class BadAnswer(Exception):
+    """An answer that is none of what is measured: the figures would mean nothing."""
+
+
+@dataclass(frozen=True)
+class Target:
+    port: int
+    path: str
+    # The value of the header; empty where nothing is asked for.
+    authorization: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": self.authorization} if self.authorization else {}
+
+    def __str__(self) -> str:
+        return f"http://{HOST}:{self.port}{self.path}"
+
+
+@dataclass(frozen=True)
+class Run:
+    requests_per_second: float
+    p50_ms: float
+    p99_ms: float
+
+
+def fetch(target: Target, connection: HTTPConnection | None = None) -> bytes:
+    """One answer's body. Raises ``BadAnswer`` unless it is a 200."""
+    if connection is None:
+        with closing(HTTPConnection(HOST, target.port, timeout=30)) as own:
+            return fetch(target, own)
+    connection.request("GET", target.path, headers=target.headers)
+    answer = connection.getresponse()
+    body = answer.read()
+    if answer.status != 200:
+        raise BadAnswer(f"{target} answered {answer.status}: {body[:500].decode(errors='replace')}")
+    return body
+
+
+def ask(target: Target, requests: int) -> int:
+    """Asks so many times over keep-alive connections and returns how many answers were 200s; raises at any other."""
+    shares = [requests // CONNECTIONS + (number < requests % CONNECTIONS) for number in range(CONNECTIONS)]
+
+    def ask_over_one_connection(share: int) -> int:
+        with closing(HTTPConnection(HOST, target.port, timeout=30)) as connection:
+            for _ in range(share):
+                fetch(target, connection)
+        return share
+
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        return sum(pool.map(ask_over_one_connection, shares))
+
+
+def run_wrk(target: Target, seconds: int) -> Run:
+    """One thread, keep-alive. Raises ``BadAnswer`` if a single request was refused or not answered."""
+    command = ["wrk", "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s", "--latency"]
+    command += ["--script", str(Path(__file__).with_name("wrk_report.lua"))]
+    for name, value in target.headers.items():
+        command += ["--header", f"{name}: {value}"]
+    told = subprocess.run([*command, str(target)], check=True, capture_output=True, text=True).stdout
+    report = json.loads(told.rpartition("report ")[2])
+    if report["refused"] or report["not_answered"] or not report["requests"]:
+        raise BadAnswer(f"{target}: {report}")
+    return Run(
+        requests_per_second=report["requests"] / report["microseconds"] * 1_000_000,
+        p50_ms=report["p50"] / 1000,
+        p99_ms=report["p99"] / 1000,
+    )

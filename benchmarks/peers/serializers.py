@@ -1,0 +1,51 @@
+"""The shape of the portal's GET /api/v1/me, made as the portal makes it. `token_path.py` compares the answers."""
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from rest_framework import serializers
+
+from benchmarks.peers.models import Token
+
+
+class TokenSerializer(serializers.ModelSerializer[Token]):
+    scopes = serializers.SerializerMethodField()
+    state = serializers.SerializerMethodField()
+    revoked_by = serializers.SlugRelatedField[User](slug_field="email", read_only=True)
+
+    class Meta:
+        model = Token
+        fields = [
+            "id",
+            "name",
+            "scopes",
+            "state",
+            "created_at",
+            "expires_at",
+            "revealed_at",
+            "last_used_at",
+            "last_used_ip",
+            "revoked_at",
+            "revoked_by",
+            "revoke_reason",
+        ]
+
+    def get_scopes(self, token: Token) -> list[str]:
+        return token.scope.split()
+
+    def get_state(self, token: Token) -> str:
+        return "revoked" if token.revoked_at else "active"
+
+
+# Made once, as the portal does: making it anew for each answer costs as much as the rest of the request.
+TOKEN_SERIALIZER = TokenSerializer()
+
+
+def me(user: User, token: Token) -> dict[str, Any]:
+    organization = token.organization
+    return {
+        "user": {"id": str(user.pk), "email": user.email, "name": user.first_name},
+        "site_role": "user",
+        "organization": {"id": str(organization.pk), "name": organization.name, "account": organization.slug},
+        "token": TOKEN_SERIALIZER.to_representation(token),
+    }

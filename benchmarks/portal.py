@@ -1,0 +1,71 @@
+"""What the benchmark asks of the portal in a process of its own: `python -m benchmarks.portal <command>`.
+
+`prepare` migrates and makes one organization, one person and one live token; `command` tells how `manage.py serve`
+starts the web server; `queries` counts a request's queries. Each answers one line of JSON.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+PATH = "/api/v1/me"
+LOG = "auditlog_tokenuse"
+
+
+def prepare() -> dict[str, Any]:
+    from django.core.management import call_command
+    from django.utils import timezone
+
+    from accounts.models import Organization, User
+    from opsera_portal.api import scopes
+    from tokens.services import issue_and_reveal_token
+
+    call_command("migrate", interactive=False, verbosity=0)
+    call_command("createcachetable", verbosity=0)
+    organization = Organization.objects.create(name="Benchmark", slug="benchmark")
+    person = User.objects.create_user(
+        "person@benchmark.example", None, name="Person", site_role="user", organization=organization
+    )
+    end = timezone.now().replace(microsecond=0) + timedelta(days=7)
+    _, signed = issue_and_reveal_token(actor=person, name="bench", chosen=[scopes.API], expires_at=end)
+    return {"authorization": f"Bearer {signed}", "log_columns": log_columns()}
+
+
+def command() -> list[str]:
+    """The command line of the web server; the last word is the application."""
+    from opsera_portal.management.commands.serve import web_command
+
+    return web_command()
+
+
+def queries(prepared: dict[str, Any]) -> dict[str, float]:
+    from benchmarks.queries import per_request
+
+    return per_request([(PATH, prepared["authorization"])])[0]
+
+
+def log_columns() -> list[str]:
+    from auditlog.models import TokenUse
+
+    return sorted(str(field.column) for field in TokenUse._meta.concrete_fields)
+
+
+def main() -> None:
+    os.environ["DJANGO_SETTINGS_MODULE"] = "opsera_portal.settings"
+    import django
+
+    django.setup()
+    given = json.load(sys.stdin)
+    commands: dict[str, Callable[[], Any]] = {
+        "prepare": prepare,
+        "command": command,
+        "queries": lambda: queries(given),
+    }
+    print(json.dumps(commands[sys.argv[1]]()))
+
+
+if __name__ == "__main__":
+    main()

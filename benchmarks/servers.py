@@ -1,0 +1,182 @@
+"""Starts what is measured, each on throw-away data of its own and pinned to one core, and ends it again.
+
+All of it stays on the loopback interface. Whatever happens, processes are ended by their id, and data is removed.
+"""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg.sql import SQL, Identifier
+
+from benchmarks.load import HOST
+
+ROOT = Path(__file__).resolve().parent.parent
+PORTAL = "benchmarks.portal"
+PEERS = "benchmarks.peers"
+POSTGRESQL_PORT = 5432
+POSTGRESQL_URL = os.environ.get("TEST_DATABASE_URL") or f"postgres://postgres@{HOST}:{POSTGRESQL_PORT}/postgres"
+START_WITHIN_SECONDS = 30
+STOP_WITHIN_SECONDS = 15
+
+_numbers = count(1)
+_cores = sorted(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Server:
+    module: str
+    environment: dict[str, str]
+    database_url: str
+    port: int
+    pid: int
+    # What the module's `prepare` answered.
+    prepared: Any
+
+    def count_queries(self) -> Any:
+        return _tell(self.module, "queries", self.environment, self.prepared)
+
+    def count_rows(self, table: str) -> int:
+        """As another process sees them: only what is committed."""
+        query = f"SELECT count(*) FROM {table}"  # noqa: S608  (the table's name is ours)
+        if self.database_url.startswith("sqlite"):
+            with closing(sqlite3.connect(self.database_url.removeprefix("sqlite:///"))) as connection:
+                return int(connection.execute(query).fetchone()[0])
+        with psycopg.connect(self.database_url) as connection:
+            row = connection.execute(SQL("SELECT count(*) FROM {}").format(Identifier(table))).fetchone()
+            return int(row[0]) if row else 0
+
+
+def pin_the_load() -> None:
+    """This process, and the load that it starts, to another core than the servers'."""
+    os.sched_setaffinity(0, {_cores[-1]})
+
+
+def databases() -> list[str]:
+    """SQLite, and PostgreSQL where it answers on its usual local port."""
+    with closing(socket.socket()) as probe:
+        return ["SQLite", "PostgreSQL"] if probe.connect_ex((HOST, POSTGRESQL_PORT)) == 0 else ["SQLite"]
+
+
+@contextmanager
+def serving(module: str, database: str) -> Iterator[Server]:
+    """A web server with the portal or with the peers, started as `manage.py serve` starts the portal's."""
+    with _directory() as directory, _empty_database(database) as database_url:
+        port = _free_port()
+        environment = _environment(directory, database_url, port)
+        prepared = _tell(module, "prepare", environment)
+        *command, application = _tell(PORTAL, "command", environment)
+        if module != PORTAL:
+            application = f"{module}.wsgi:application"
+        process = subprocess.Popen(
+            [*_pinned_to_first_core(), *command, application], env=environment, cwd=ROOT, start_new_session=True
+        )
+        try:
+            _wait_until_it_answers(process, port)
+            yield Server(module, environment, database_url, port, process.pid, prepared)
+        finally:
+            _stop(process)
+
+
+def end_cleanly_on_sigterm() -> None:
+    """So that servers and data are removed then as well."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+
+
+@contextmanager
+def _directory() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="opsera-portal-bench-") as directory:
+        yield directory
+
+
+@contextmanager
+def _empty_database(database: str) -> Iterator[str]:
+    """The URL of a database that is dropped afterwards."""
+    if database == "SQLite":
+        with _directory() as directory:
+            yield f"sqlite:///{directory}/bench.sqlite3"
+        return
+    name = f"opsera_portal_bench_{os.getpid()}_{next(_numbers)}"
+    _administer("CREATE DATABASE {}", name)
+    try:
+        yield urlsplit(POSTGRESQL_URL)._replace(path=f"/{name}").geturl()
+    finally:
+        _administer("DROP DATABASE {} WITH (FORCE)", name)
+
+
+def _administer(statement: Any, name: str) -> None:
+    with psycopg.connect(POSTGRESQL_URL, autocommit=True) as connection:
+        connection.execute(SQL(statement).format(Identifier(name)))
+
+
+def _environment(directory: str, database_url: str, port: int) -> dict[str, str]:
+    """The portal's settings for the benchmark, and none of whoever runs it."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    return {
+        **kept,
+        "PORTAL_DATA_DIR": directory,
+        "PORTAL_PORT": str(port),
+        "PORTAL_URL": f"http://{HOST}:{port}",
+        "DATABASE_URL": database_url,
+        # Only the API is asked: static files are not collected, which WhiteNoise remarks.
+        "PYTHONWARNINGS": "ignore:No directory at:UserWarning",
+    }
+
+
+def _tell(module: str, command: str, environment: dict[str, str], given: Any = None) -> Any:
+    """Runs one command of ``benchmarks.portal`` or ``benchmarks.peers`` in a process of its own: each has settings of
+    its own, of which a process can have one set only."""
+    told = subprocess.run(
+        [sys.executable, "-m", module, command],
+        input=json.dumps(given),
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(told.stdout)
+
+
+def _pinned_to_first_core() -> list[str]:
+    return ["taskset", "--cpu-list", str(_cores[0])]
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + START_WITHIN_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with closing(socket.socket()) as probe:
+            if probe.connect_ex((HOST, port)) == 0:
+                return
+        time.sleep(0.1)
+    raise RuntimeError("A server could not be started; what it said stands above.")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=STOP_WITHIN_SECONDS)
+    except subprocess.TimeoutExpired:
+        # Its worker as well: the server leads a session that holds nothing else.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,0 +1,194 @@
+"""What a checked and durably logged API call costs, beside what others do for theirs.
+
+Run with `make bench`. The portal and a peer application run side by side, each on data of its own, under the same web
+server with the same options, pinned to one core; `wrk` asks from another. Every endpoint gives the same answer about a
+person and a token, made in the same way. Endpoints are asked in interleaved rounds, each round in
+another order, so that whatever else the machine does meets all of them; figures are medians of rounds. Ratios are what
+counts, because machines differ.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks import portal, report
+from benchmarks.load import BadAnswer, Run, Target, ask, fetch, run_wrk
+from benchmarks.servers import PEERS, PORTAL, Server, databases, end_cleanly_on_sigterm, pin_the_load, serving
+
+# Answers may differ in size by this share: ids are numbers in one, UUIDs in the other.
+SIZE_TOLERANCE = 0.15
+HEAD = [
+    "endpoint",
+    "requests/s",
+    "of rounds",
+    "portal / this",
+    "at least",
+    "aim",
+    "reached",
+    "p50 ms",
+    "p99 ms",
+    "queries: check + entry",
+    "answered = logged",
+]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    label: str
+    module: str
+    path: str
+    # What "portal / this" must and should be at least.
+    required: float | None = None
+    aim: float | None = None
+    log: str = ""
+
+
+PORTALS = Endpoint("portal: checked and logged", PORTAL, portal.PATH, log=portal.LOG)
+# The paths are those of peers/urls.py.
+ENDPOINTS = [
+    PORTALS,
+    Endpoint("DRF, no authentication, no log", PEERS, "/plain", 0.4, 0.5),
+    Endpoint("DRF TokenAuthentication, no log", PEERS, "/drf-token", 1.0, 1.5),
+    Endpoint("django-rest-knox, no log", PEERS, "/knox", 1.5, 2.0),
+    Endpoint("simplejwt HS256, no log", PEERS, "/simplejwt", 1.0, 1.3),
+    Endpoint("naive: simplejwt, ORM row, ORM insert", PEERS, "/naive", 2.5, 3.0, log="peers_tokenuse"),
+]
+
+
+def main() -> None:
+    options = read_options()
+    if not shutil.which("wrk"):
+        sys.exit("The benchmark needs wrk: apt-get install wrk")
+    end_cleanly_on_sigterm()
+    pin_the_load()
+    chosen = [name for name in databases() if options.only in (None, name.lower())]
+    if not chosen:
+        sys.exit("PostgreSQL does not answer on its usual local port.")
+    lines = [*report.machine(chosen), f"{options.rounds} rounds of {options.seconds} s for each endpoint, medians"]
+    report.print_list(lines, markdown=options.markdown)
+    try:
+        for database in chosen:
+            report.print_table(database, measure(database, options), markdown=options.markdown)
+    except BadAnswer as error:
+        sys.exit(f"The benchmark failed on {database}: {error}")
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="token_path", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that count, after one that warms up")
+    parser.add_argument("--seconds", type=int, default=3, help="for each endpoint in each round")
+    parser.add_argument("--requests", type=int, default=2000, help="of the exact check of the logs")
+    parser.add_argument("--quick", action="store_true", help="2 rounds of 1 s: to see that it works")
+    parser.add_argument("--only", choices=["sqlite", "postgresql"], help="one database")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown")
+    options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.seconds = 2, 1
+    return options
+
+
+def measure(database: str, options: argparse.Namespace) -> list[list[str]]:
+    """The rows of the table, head first. Raises ``BadAnswer`` as soon as something is not as it should be."""
+    with ExitStack() as stack:
+        servers = {module: stack.enter_context(serving(module, database)) for module in (PORTAL, PEERS)}
+        targets = {endpoint: target_of(endpoint, servers[endpoint.module]) for endpoint in ENDPOINTS}
+        check_that_all_do_the_same(targets, servers)
+        queries = count_queries(servers)
+        runs = run_rounds(targets, rounds=options.rounds, seconds=options.seconds)
+        logged = {
+            endpoint: check_log(endpoint, targets[endpoint], servers[endpoint.module], options.requests)
+            for endpoint in ENDPOINTS
+        }
+    portals = median_rate(runs[PORTALS])
+    rows = [HEAD]
+    for endpoint in ENDPOINTS:
+        ratio = portals / median_rate(runs[endpoint])
+        rate, spread, p50, p99 = describe(runs[endpoint])
+        speed = [rate, spread, f"{ratio:.2f}", *judge(endpoint, ratio), p50, p99]
+        rows.append([endpoint.label, *speed, queries[endpoint], logged[endpoint]])
+    return rows
+
+
+def target_of(endpoint: Endpoint, server: Server) -> Target:
+    prepared = server.prepared
+    authorization = prepared["authorization"] if endpoint is PORTALS else prepared["authorizations"][endpoint.path]
+    return Target(server.port, endpoint.path, authorization)
+
+
+def check_that_all_do_the_same(targets: dict[Endpoint, Target], servers: dict[str, Server]) -> None:
+    """Answers of one shape and about one size, and logs of the same columns; otherwise the ratios mean nothing."""
+    if servers[PORTAL].prepared["log_columns"] != servers[PEERS].prepared["log_columns"]:
+        raise BadAnswer("The log of the peers (peers/models.py) has other columns than the portal's.")
+    fetch(targets[PORTALS])  # from the second answer on, it tells when the token was last used
+    expected = fetch(targets[PORTALS])
+    for target in targets.values():
+        body = fetch(target)
+        if shape(json.loads(body)) != shape(json.loads(expected)):
+            raise BadAnswer(f"{target} answers another shape than the portal: {body!r}")
+        if abs(len(body) / len(expected) - 1) > SIZE_TOLERANCE:
+            raise BadAnswer(f"{target} answers {len(body)} bytes and the portal {len(expected)}.")
+
+
+def shape(value: Any) -> Any:
+    return {name: shape(inner) for name, inner in value.items()} if isinstance(value, dict) else None
+
+
+def count_queries(servers: dict[str, Server]) -> dict[Endpoint, str]:
+    counted = {PORTALS.path: servers[PORTAL].count_queries(), **servers[PEERS].count_queries()}
+    return {
+        endpoint: f"{counted[endpoint.path]['checks']:g} + {counted[endpoint.path]['entry']:g}"
+        for endpoint in ENDPOINTS
+    }
+
+
+def run_rounds(targets: dict[Endpoint, Target], *, rounds: int, seconds: int) -> dict[Endpoint, list[Run]]:
+    runs: dict[Endpoint, list[Run]] = {endpoint: [] for endpoint in targets}
+    for number in range(rounds + 1):
+        start = number % len(ENDPOINTS)
+        for endpoint in ENDPOINTS[start:] + ENDPOINTS[:start]:
+            run = run_wrk(targets[endpoint], seconds)
+            if number:
+                runs[endpoint].append(run)
+    return runs
+
+
+def check_log(endpoint: Endpoint, target: Target, server: Server, requests: int) -> str:
+    """Asks so many times and compares answers with entries, the moment the last answer is there."""
+    if not endpoint.log:
+        return "logs nothing"
+    before = server.count_rows(endpoint.log)
+    answered = ask(target, requests)
+    added = server.count_rows(endpoint.log) - before
+    if added != answered:
+        raise BadAnswer(f"{endpoint.label}: {answered} requests were answered and {added} entries logged.")
+    return f"{answered} = {added}"
+
+
+def median_rate(runs: list[Run]) -> float:
+    return statistics.median(run.requests_per_second for run in runs)
+
+
+def describe(runs: list[Run]) -> tuple[str, str, str, str]:
+    """Requests/s, the slowest and the fastest round, and the latencies."""
+    rates = [run.requests_per_second for run in runs]
+    p50 = statistics.median(run.p50_ms for run in runs)
+    p99 = statistics.median(run.p99_ms for run in runs)
+    return f"{median_rate(runs):.0f}", f"{min(rates):.0f}-{max(rates):.0f}", f"{p50:.1f}", f"{p99:.1f}"
+
+
+def judge(endpoint: Endpoint, ratio: float) -> list[str]:
+    """Required, aimed, and which of them is reached, by the ratio as it is printed."""
+    if endpoint.required is None or endpoint.aim is None:
+        return ["", "", ""]
+    printed = round(ratio, 2)
+    reached = "aim" if printed >= endpoint.aim else "at least" if printed >= endpoint.required else "NO"
+    return [f"{endpoint.required:.2f}", f"{endpoint.aim:.2f}", reached]
+
+
+if __name__ == "__main__":
+    main()
