@@ -61,6 +61,13 @@ docs/postman/node_modules/.installed: docs/postman/package-lock.json
 format: $(VENV)/.development ## Bring code and templates into form
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/djlint --quiet --reformat templates
 
+.PHONY: crash
+crash: $(VENV)/.runtime ## Kill the portal under load, 25 times on each database: is each answered request in the log?
+	@$(BIN)/python -m auditlog.tests.crash $(OPTIONS)
+	@if (exec 3<>/dev/tcp/127.0.0.1/5432) 2>/dev/null; then \
+	  DATABASE_URL="$${TEST_DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres}" $(BIN)/python -m auditlog.tests.crash $(OPTIONS); \
+	else echo "PostgreSQL: skipped, nothing answers on 127.0.0.1:5432"; fi
+
 .PHONY: screenshots
 screenshots: $(VENV)/.development ## Make docs/tokens-page.png anew
 	$(BIN)/python docs/make_screenshots.py

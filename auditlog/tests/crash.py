@@ -1,0 +1,279 @@
+"""A portal under load that is killed and started again: what was answered, and what the log knows of it.
+
+``python -m auditlog.tests.crash`` does it at length, on the database of ``DATABASE_URL`` or on SQLite (`make crash`);
+`test_crash.py` does the same for a moment. Several processes call the portal with a token, half of their threads to
+read and half to start runs; at a random moment every process of the web server gets SIGKILL, which nothing can catch;
+it is started again, and so on. In the end the ids of all requests that were answered are compared with the entries, and
+the changes with the entries of the requests that made them.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CALLERS = 3
+THREADS = 4
+
+
+@dataclass
+class Found:
+    """What a crash run has seen. The three lists are empty if the promise was kept."""
+
+    kills: int = 0
+    answered: int = 0
+    logged: int = 0
+    changes: int = 0
+    answered_without_entry: list[str] = field(default_factory=list)
+    changes_without_entry: list[str] = field(default_factory=list)
+    answers_without_change: list[str] = field(default_factory=list)
+
+    @property
+    def is_kept(self):
+        return not (self.answered_without_entry or self.changes_without_entry or self.answers_without_change)
+
+    def __str__(self):
+        return (
+            f"{self.kills} kills, {self.answered} requests answered, {self.logged} entries, {self.changes} changes; "
+            f"answered without entry: {len(self.answered_without_entry)}, "
+            f"changes without entry: {len(self.changes_without_entry)}, "
+            f"answers without their change: {len(self.answers_without_change)}"
+        )
+
+
+def crash(directory: Path, *, kills: int, port: int, database_url: str = "", seed: int = 0) -> Found:
+    """Runs it all in ``directory``, on SQLite there or in the empty database of ``database_url``."""
+    environment = environment_of(directory, port, database_url)
+    prepared, command = prepare_in(environment)
+    rng = random.Random(seed)
+    logs = [directory / f"answered-{number}.txt" for number in range(CALLERS)]
+    stop = directory / "stop"
+    callers = [_caller(environment, prepared, log, stop) for log in logs]
+    web = None
+    try:
+        for _ in range(kills):
+            web = start_web(command, environment)
+            wait_until_it_answers(port)
+            time.sleep(rng.uniform(0.3, 1.5))
+            kill(web)
+        web = start_web(command, environment)
+        wait_until_it_answers(port)
+        time.sleep(0.5)
+        stop.touch()
+        for caller in callers:
+            caller.wait(timeout=60)
+    finally:
+        stop.touch()
+        for process in (*callers, web):
+            if process is not None and process.poll() is None:
+                kill(process)
+    answered = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
+    return Found(kills=kills, **json.loads(_python(environment, "compare", given=json.dumps(answered))))
+
+
+def environment_of(directory: Path, port: int, database_url: str) -> dict[str, str]:
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PORTAL_", "DATABASE_URL", "DJANGO_", "REDIS_URL", "SECRET_KEY"))
+    }
+    return inherited | {
+        "PORTAL_DATA_DIR": str(directory / "data"),
+        "PORTAL_PORT": str(port),
+        "PYTHONPATH": str(ROOT),
+        "DJANGO_SETTINGS_MODULE": "opsera_portal.settings",
+        **({"DATABASE_URL": database_url} if database_url else {}),
+    }
+
+
+def _python(environment: dict[str, str], command: str, given: str = "") -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "auditlog.tests.crash", command],
+        env=environment,
+        input=given,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise AssertionError(done.stderr)
+    return done.stdout
+
+
+def prepare_in(environment: dict[str, str]) -> tuple[dict[str, str], list[str]]:
+    """A migrated database with someone who has a token and a pipeline; and the command that starts the web server."""
+    prepared, command = json.loads(_python(environment, "prepare"))
+    return prepared, command
+
+
+def kill(process: subprocess.Popen) -> None:
+    """Every process of the server, in one moment, with what nothing can catch."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def start_web(command: list[str], environment: dict[str, str]) -> subprocess.Popen:
+    # In a session of its own, so that server and workers are killed in the same moment.
+    return subprocess.Popen(command, env=environment, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+
+
+def _caller(environment, prepared, log, stop):
+    arguments = ["call", environment["PORTAL_PORT"], str(log), str(stop)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "auditlog.tests.crash", *arguments],
+        env=environment,
+        stdin=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    process.stdin.write(json.dumps(prepared))
+    process.stdin.close()
+    return process
+
+
+def wait_until_it_answers(port):
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == 200:
+                return
+        time.sleep(0.05)
+    raise AssertionError("The web server did not come up.")
+
+
+# What runs in processes of its own
+
+
+def prepare():
+    """What `prepare_in` gives, made in a process that has the portal's own settings."""
+    from datetime import timedelta
+
+    from django.core.management import call_command
+    from django.utils import timezone
+
+    from accounts.models import Organization, User
+    from opsera_portal.api import scopes
+    from opsera_portal.management.commands.serve import web_command
+    from pipelines.models import Pipeline, Step
+    from tokens.services import issue_and_reveal_token
+
+    call_command("migrate", verbosity=0)
+    call_command("createcachetable", verbosity=0)
+    organization = Organization.objects.create(name="Crash", slug="crash")
+    user = User.objects.create_user("c@crash.example", None, name="C", site_role="user", organization=organization)
+    end = timezone.now().replace(microsecond=0) + timedelta(days=7)
+    _, signed = issue_and_reveal_token(actor=user, name="crash", chosen=[scopes.API], expires_at=end)
+    pipeline = Pipeline.objects.create(organization=organization, owner=user, name="Crash")
+    Step.objects.create(pipeline=pipeline, position=1, name="Call", url="http://192.0.2.1/")
+    return {"token": signed, "pipeline": str(pipeline.pk)}, web_command()
+
+
+def call(port, log, stop):
+    """Calls until it is told to stop, and writes down every answer that arrived whole."""
+    prepared = json.load(sys.stdin)
+    lock = threading.Lock()
+    with Path(log).open("a") as file:
+
+        def note(answer):
+            with lock:
+                file.write(json.dumps(answer) + "\n")
+
+        threads = [
+            threading.Thread(target=_call_until, args=[int(port), prepared, number % 2 == 0, note, Path(stop)])
+            for number in range(THREADS)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def _call_until(port, prepared, is_reading, note, stop):
+    headers = {"Authorization": f"Bearer {prepared['token']}", "Content-Type": "application/json"}
+    body = json.dumps({"pipelineId": prepared["pipeline"]})
+    request = ("GET", "/api/v1/me", None) if is_reading else ("POST", "/api/v1/pipeline/run", body)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    while not stop.exists():
+        try:
+            connection.request(*request, headers=headers)
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+        except (OSError, http.client.HTTPException, ValueError):
+            connection.close()
+            time.sleep(0.02)
+            continue
+        run = answer.get("runCount") if response.status == 200 else None
+        note([response.headers["X-Request-ID"], response.status, run])
+
+
+def compare():
+    from auditlog.models import Activity, TokenUse
+    from pipelines.models import Run
+
+    answered = json.load(sys.stdin)
+    entries = {str(request_id) for request_id in TokenUse.objects.values_list("request_id", flat=True)}
+    allowed = TokenUse.objects.filter(target="/api/v1/pipeline/run", outcome="allowed")
+    started = {
+        str(key) for key in Activity.objects.filter(action="pipeline.started").values_list("request_id", flat=True)
+    }
+    runs = set(Run.objects.values_list("number", flat=True))
+    without_entry = sorted(started - {str(request_id) for request_id in allowed.values_list("request_id", flat=True)})
+    if len(runs) != len(started):
+        without_entry.append(f"{len(runs)} runs, {len(started)} of them in the activity log")
+    return {
+        "answered": len(answered),
+        "logged": len(entries),
+        "changes": len(started),
+        "answered_without_entry": sorted({request_id for request_id, status, _ in answered if status != 503} - entries),
+        "changes_without_entry": without_entry,
+        "answers_without_change": [request_id for request_id, _, run in answered if run and run not in runs],
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Kills a portal under load, and compares answers with entries.")
+    parser.add_argument("--kills", type=int, default=25)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    chosen = parser.parse_args()
+    from opsera_portal.tests.portal import drop_database, free_port, make_database
+
+    database_url = make_database("crash")
+    try:
+        with tempfile.TemporaryDirectory(prefix="opsera-portal-crash-") as directory:
+            found = crash(
+                Path(directory), kills=chosen.kills, port=free_port(), database_url=database_url, seed=chosen.seed
+            )
+    finally:
+        drop_database(database_url)
+    sys.stdout.write(f"{'PostgreSQL' if database_url else 'SQLite'}, seed {chosen.seed}: {found}\n")
+    return 0 if found.is_kept else 1
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1 and sys.argv[1] in {"prepare", "compare"}:
+        import django
+
+        django.setup()
+        json.dump(prepare() if sys.argv[1] == "prepare" else compare(), sys.stdout)
+    elif len(sys.argv) > 1 and sys.argv[1] == "call":
+        call(*sys.argv[2:])
+    else:
+        import django
+
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsera_portal.settings_test")
+        django.setup()
+        sys.exit(main())
