@@ -85,6 +85,10 @@ bench: $(BENCH)/.installed wrk ## Measure: what a checked and logged API call co
 bench-memory: $(BENCH)/.installed ## Measure: memory of one web process after 100,000 requests
 	@$(BENCH)/bin/python -m benchmarks.memory $(OPTIONS)
 
+.PHONY: bench-logs
+bench-logs: $(BENCH)/.installed ## Measure: a log of five million entries, its pages, exports and pruning
+	@$(BENCH)/bin/python -m benchmarks.logs $(OPTIONS)
+
 .PHONY: bench-rules
 bench-rules: $(VENV)/.runtime ## Measure: what access rules cost
 	@$(BIN)/python benchmarks/access_rules.py
@@ -93,7 +97,7 @@ bench-rules: $(VENV)/.runtime ## Measure: what access rules cost
 	fi
 
 .PHONY: bench-all
-bench-all: bench bench-memory bench-rules ## Measure everything
+bench-all: bench bench-memory bench-logs bench-rules ## Measure everything
 
 .PHONY: wrk
 wrk:

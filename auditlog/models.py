@@ -200,7 +200,7 @@ class Seal(models.Model):
     first_id = models.BigIntegerField()
     last_id = models.BigIntegerField()
     count = models.PositiveIntegerField()
-    # By organization id ("" for none): the newest moment of the entries in it; of a pruned block, the moment before
+    # By organization id in hexadecimal ("" for none): the newest moment of the entries in it; of a pruned block, the moment before
     # which entries were removed.
     newest = models.JSONField()
     # One record for each entry; null from when all of them are pruned. The digest of it stays.

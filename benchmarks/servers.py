@@ -75,9 +75,9 @@ def databases() -> list[str]:
 @contextmanager
 def serving(module: str, database: str) -> Iterator[Server]:
     """A web server with the portal or with the peers, started as `manage.py serve` starts the portal's."""
-    with _directory() as directory, _empty_database(database) as database_url:
+    with directory_for_data() as directory, empty_database(database) as database_url:
         port = _free_port()
-        environment = _environment(directory, database_url, port)
+        environment = environment_of(directory, database_url, port)
         prepared = _tell(module, "prepare", environment)
         *command, application = _tell(PORTAL, "command", environment)
         if module != PORTAL:
@@ -98,16 +98,16 @@ def end_cleanly_on_sigterm() -> None:
 
 
 @contextmanager
-def _directory() -> Iterator[str]:
+def directory_for_data() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="opsera-portal-bench-") as directory:
         yield directory
 
 
 @contextmanager
-def _empty_database(database: str) -> Iterator[str]:
+def empty_database(database: str) -> Iterator[str]:
     """The URL of a database that is dropped afterwards."""
     if database == "SQLite":
-        with _directory() as directory:
+        with directory_for_data() as directory:
             yield f"sqlite:///{directory}/bench.sqlite3"
         return
     name = f"opsera_portal_bench_{os.getpid()}_{next(_numbers)}"
@@ -123,7 +123,7 @@ def _administer(statement: Any, name: str) -> None:
         connection.execute(SQL(statement).format(Identifier(name)))
 
 
-def _environment(directory: str, database_url: str, port: int) -> dict[str, str]:
+def environment_of(directory: str, database_url: str, port: int) -> dict[str, str]:
     """The portal's settings for the benchmark, and none of whoever runs it."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     return {

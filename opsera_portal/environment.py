@@ -88,6 +88,14 @@ def secret_key(directory: Path) -> str:
     return key
 
 
+def long_secret(name: str) -> str:
+    """A secret of at least 32 characters, or nothing where none is given. Never repeated in the error."""
+    secret = text(name)
+    if secret and len(secret) < 32:
+        raise ImproperlyConfigured(f"{name} must have at least 32 characters.")
+    return secret
+
+
 def port(name: str, default: int) -> int:
     raw = text(name, str(default))
     if not re.fullmatch(r"[0-9]{1,5}", raw) or not 1 <= int(raw) <= 65535:

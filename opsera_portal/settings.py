@@ -142,7 +142,8 @@ def _database() -> dict[str, Any]:
         config["ENGINE"] = "opsera_portal.postgresql"
         config["OPTIONS"] = {
             **config.get("OPTIONS", {}),
-            "pool": {"min_size": 1, "max_size": WEB_THREADS + 4, "timeout": 10},
+            # Short, so that requests are refused soon while the server is away, and served soon when it is back.
+            "pool": {"min_size": 1, "max_size": WEB_THREADS + 4, "timeout": 5, "reconnect_timeout": 3},
             "connect_timeout": 5,
             # Only for cursors that ask for it (opsera_portal/prepared.py); Django's own prepare nothing.
             "prepare_threshold": 5,
@@ -334,6 +335,9 @@ TOKEN_SIGNING_KEYS = environment.text("TOKEN_SIGNING_KEYS")
 TOKEN_SIGNING_KEYS_DIR = DATA_DIR / "signing-keys"
 TOKEN_ISSUER = PORTAL_URL
 TOKEN_AUDIENCE = f"{PORTAL_URL}/api/v1"
+
+# Logs: the key of the seals; without it, one that is made and kept in the data directory.
+LOG_SEAL_KEY = environment.long_secret("LOG_SEAL_KEY")
 
 # Pipelines: what HTTP steps may reach although the fence refuses it (loopback, link-local, metadata addresses).
 HTTP_STEP_ALLOWED_NETWORKS = environment.networks("HTTP_STEP_ALLOWED_NETWORKS")

@@ -6,7 +6,15 @@ import tempfile
 _data = tempfile.TemporaryDirectory(prefix="opsera-portal-test-")
 os.environ["PORTAL_DATA_DIR"] = _data.name
 os.environ.setdefault("SECRET_KEY", "for-tests-only-" * 5)
-for _name in ("PORTAL_URL", "PORTAL_PORT", "REDIS_URL", "TRUSTED_PROXIES", "TOKEN_SIGNING_KEYS", "EMAIL_URL"):
+for _name in (
+    "PORTAL_URL",
+    "PORTAL_PORT",
+    "REDIS_URL",
+    "TRUSTED_PROXIES",
+    "TOKEN_SIGNING_KEYS",
+    "EMAIL_URL",
+    "LOG_SEAL_KEY",
+):
     os.environ.pop(_name, None)
 os.environ.pop("HTTP_STEP_ALLOWED_NETWORKS", None)
 

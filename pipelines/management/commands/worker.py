@@ -1,4 +1,4 @@
-"""The process that executes pipeline runs and sends mails."""
+"""The process that executes pipeline runs, sends mails and looks after the logs."""
 
 import fcntl
 import logging
@@ -20,6 +20,7 @@ from django_tasks_db.compat import DEFAULT_TASK_BACKEND_ALIAS, DEFAULT_TASK_QUEU
 from django_tasks_db.management.commands.db_worker import Worker
 from django_tasks_db.models import DBTaskResult
 
+from auditlog import upkeep
 from opsera_portal.api.problems import DATABASE_AWAY
 from pipelines import runner
 from pipelines.tasks import execute_pipeline
@@ -40,10 +41,10 @@ def at_least_one(text: str) -> int:
 
 class Command(BaseCommand):
     help = (
-        "Executes pipeline runs and sends mails until it is stopped with Ctrl-C or SIGTERM; the step on its way is "
-        "finished first. Runs of different pipelines are executed side by side, those of one pipeline one after the "
-        "other. Runs that a worker which was killed left behind go on behind their last step, or are marked failed "
-        "where it was in the middle of one. One worker runs for each data directory."
+        "Executes pipeline runs, sends mails, seals the logs and removes old entries, until it is stopped with Ctrl-C "
+        "or SIGTERM; the step on its way is finished first. Runs of different pipelines are executed side by side, "
+        "those of one pipeline one after the other. Runs that a worker which was killed left behind go on behind their "
+        "last step, or are marked failed where it was in the middle of one. One worker runs for each data directory."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -70,9 +71,13 @@ class Command(BaseCommand):
             self._patiently(lambda: self._take_up(of_worker=name))
             caretaker = threading.Thread(target=self._look_around, name="caretaker", daemon=True)
             caretaker.start()
+            # Beside it: a large log may keep it busy for longer than a run may be left alone.
+            keeper = threading.Thread(target=upkeep.run, args=[self._stopping], name="upkeep", daemon=True)
+            keeper.start()
             work(interval, threads)
             self._stopping.set()
-            caretaker.join(timeout=LOOK_AROUND_SECONDS)
+            for thread in (caretaker, keeper):
+                thread.join(timeout=LOOK_AROUND_SECONDS)
 
     def _work_from_database(self, interval: float, threads: int) -> None:
         workers = [_worker(interval) for _ in range(threads)]

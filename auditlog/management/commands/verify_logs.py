@@ -1,0 +1,67 @@
+"""Are both logs as they were sealed?"""
+
+import re
+from argparse import ArgumentParser, ArgumentTypeError
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from auditlog.known_heads import known_head
+from auditlog.management.progress import Progress
+from auditlog.models import Seal
+from auditlog.seals import KeyMissing
+from auditlog.verification import Verification
+
+
+def head(text: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,17}:[0-9a-f]{64}", text):
+        raise ArgumentTypeError("give the head of a chain as this command printed it, NUMBER:MAC")
+    return text
+
+
+class Command(BaseCommand):
+    help = (
+        "Reads both logs and checks every entry against the seals. Names each entry that was changed, removed or "
+        "inserted, and each block that is missing or not genuine; the exit code is 1 then. Prints the head of each "
+        "chain: give an earlier one back with --expect, and it is also found out when the end of the chain was cut "
+        "off. The worker keeps the last one in its data directory; where that is there, it is expected too."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--log", choices=Seal.Log.values, help="only this log")
+        parser.add_argument("--expect", metavar="NUMBER:MAC", type=head, help="a head that --log had before")
+        parser.add_argument("--quiet", action="store_true", help="say nothing if all is well")
+
+    def handle(self, *args: Any, log: str | None, expect: str | None, quiet: bool, **options: Any) -> None:
+        if expect and not log:
+            raise CommandError("Say with --log whose head --expect is.")
+        logs = [Seal.Log(log)] if log else list(Seal.Log)
+        try:
+            found = sum(self._verify(one, expect, quiet) for one in logs)
+        except KeyMissing as error:
+            raise CommandError(str(error)) from None
+        if found:
+            raise CommandError("The logs are not as they were sealed.")
+
+    def _verify(self, log: Seal.Log, expected: str | None, quiet: bool) -> int:
+        """How much was found."""
+        heads = [head for head in (expected, known_head(log)) if head]
+        progress = Progress(self.stderr)
+        verification = Verification(log)
+        verification.progress = lambda: progress.say(f"{log.label}: {verification.entries:,} entries")
+        found = 0
+        for found, finding in enumerate(verification.findings(expected=heads), start=1):  # noqa: B007
+            progress.clear()
+            self.stdout.write(f"{log.label}: {finding}")
+        progress.clear()
+        if found or not quiet:
+            self._sum_up(verification)
+        return found
+
+    def _sum_up(self, read: Verification) -> None:
+        self.stdout.write(
+            f"{read.log.label}: {read.entries:,} entries in {read.blocks:,} blocks are proven, "
+            f"{read.waiting:,} wait to be sealed, {read.pruned:,} were removed because of their age."
+        )
+        if read.head:
+            self.stdout.write(f"{read.log.label}: the head is {read.head}")

@@ -1,0 +1,114 @@
+"""Entries of both logs as they stand in the database, many at once; and hands that change them behind its back."""
+
+import io
+import uuid
+from datetime import timedelta
+
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.utils import timezone
+
+from auditlog import seals
+from auditlog.models import Activity, Seal, TokenUse
+from auditlog.verification import Verification
+
+USES = Seal.Log.AUTHENTICATION
+ACTIONS = Seal.Log.ACTIVITY
+
+
+def use(organization=None, *, at=None, **values):
+    """Not yet saved."""
+    fields = {
+        "request_id": uuid.uuid4(),
+        "at": at or timezone.now(),
+        "token_id": uuid.UUID(int=1),
+        "token_name": "nightly",
+        "scope": "api",
+        "owner_id": uuid.UUID(int=2),
+        "owner_email": "owner@acme.example",
+        "organization": organization,
+        "account": organization.slug if organization else "",
+        "method": "GET",
+        "target": "/api/v1/me",
+        "status": 200,
+        "outcome": "allowed",
+        "reason": "ok",
+        "ip": "192.0.2.1",
+        "user_agent": "curl/8",
+        "duration_ms": 3,
+    }
+    return TokenUse(**fields | values)
+
+
+def action(organization=None, *, at=None, **values):
+    fields = {
+        "at": at or timezone.now(),
+        "actor_id": uuid.UUID(int=2),
+        "actor_email": "owner@acme.example",
+        "organization": organization,
+        "account": organization.slug if organization else "",
+        "type": "token",
+        "action": "token.issued",
+        "target_id": "1",
+        "target_name": "nightly",
+        "token_id": uuid.UUID(int=1),
+        "token_name": "nightly",
+        "ip": "192.0.2.1",
+        "request_id": uuid.uuid4(),
+        "details": {"scopes": ["api"], "b": 1, "aa": None},
+    }
+    return Activity(**fields | values)
+
+
+def uses(count, organization=None, **values):
+    """So many, saved, in order of their ids."""
+    TokenUse.objects.bulk_create(use(organization, **values) for _ in range(count))
+    return list(TokenUse.objects.order_by("-id")[:count])[::-1]
+
+
+def actions(count, organization=None, **values):
+    Activity.objects.bulk_create(action(organization, **values) for _ in range(count))
+    return list(Activity.objects.order_by("-id")[:count])[::-1]
+
+
+def days_ago(days):
+    return timezone.now() - timedelta(days=days)
+
+
+def seal(log=USES):
+    """The block of all that waits; each call makes a block of its own."""
+    block = seals.seal_next(log, at_once=True)
+    assert block is not None
+    return block
+
+
+def findings(log=USES, **options):
+    return list(Verification(log).findings(**options))
+
+
+def sql(statement, *values):
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+
+
+def remove(rows):
+    """As whoever can write to the database would do it."""
+    rows._raw_delete(connection.alias)
+
+
+def change(model, entry_id, **values):
+    """The models refuse to; the database does not."""
+    assignments = ", ".join(f'"{column}" = %s' for column in values)
+    fields = {field.column: field for field in model._meta.concrete_fields}
+    prepared = [fields[column].get_db_prep_save(value, connection) for column, value in values.items()]
+    sql(f'UPDATE "{model._meta.db_table}" SET {assignments} WHERE id = %s', *prepared, entry_id)
+
+
+def run(command, *options):
+    """What the command says, its complaint if it fails, and its exit code."""
+    said = io.StringIO()
+    try:
+        call_command(command, *options, stdout=said, stderr=io.StringIO())
+    except CommandError as error:
+        return said.getvalue(), str(error), error.returncode
+    return said.getvalue(), "", 0

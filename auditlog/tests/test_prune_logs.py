@@ -1,0 +1,447 @@
+"""Retention: what is removed, what stays, and that the log can still be proven."""
+
+import io
+import sys
+import threading
+import uuid
+from datetime import datetime, timedelta
+
+import pytest
+from django.db import connection, connections
+from django.utils import timezone
+
+from accounts.tests.factories import OrganizationFactory
+from auditlog import retention, seals
+from auditlog.models import Activity, Seal, TokenUsage, TokenUse
+from auditlog.tests.entries import (
+    ACTIONS,
+    USES,
+    actions,
+    change,
+    days_ago,
+    findings,
+    remove,
+    run,
+    seal,
+    use,
+    uses,
+)
+from auditlog.verification import Verification
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(retention, "SHORTEST_PAUSE_SECONDS", 0)
+
+
+@pytest.fixture
+def elsewhere(db):
+    return OrganizationFactory(slug="elsewhere", log_retention_days=3660)
+
+
+@pytest.fixture
+def log(organization, elsewhere):
+    """Old and new uses of two organizations in one block; only the first keeps them for 400 days."""
+    old = uses(3, organization, at=days_ago(402))
+    others = uses(2, elsewhere, at=days_ago(402))
+    new = uses(2, organization, at=days_ago(398))
+    seal()
+    return {"old": old, "others": others, "new": new}
+
+
+def prune(**options):
+    removed = {}
+    for log in Seal.Log:
+        for cut, count in retention.prune(log, retention.due(log, **options), stopping=threading.Event()):
+            removed[log, cut.name] = removed.get((log, cut.name), 0) + count
+    return removed
+
+
+def kept(model=TokenUse):
+    return set(model.objects.values_list("pk", flat=True))
+
+
+def ids(entries):
+    return {entry.pk for entry in entries}
+
+
+# What is removed
+
+
+def test_each_organization_loses_what_it_no_longer_keeps(log):
+    assert prune() == {(USES, "acme"): 3}
+    assert kept() == ids(log["others"] + log["new"])
+
+
+def test_both_logs_are_pruned(organization):
+    uses(1, organization, at=days_ago(402))
+    actions(2, organization, at=days_ago(402))
+    stays = actions(1, organization)
+
+    assert prune() == {(USES, "acme"): 1, (ACTIONS, "acme"): 2}
+    assert kept(Activity) == ids(stays)
+    assert (findings(USES), findings(ACTIONS)) == ([], [])
+
+
+def test_entries_of_nobody_and_of_organizations_that_are_gone_are_kept_for_400_days():
+    gone = uuid.UUID(int=7)
+    uses(1, None, at=days_ago(402))
+    uses(2, None, organization_id=gone, at=days_ago(402))
+    stays = uses(1, None, at=days_ago(398)) + uses(1, None, organization_id=gone, at=days_ago(398))
+
+    assert prune() == {(USES, "none"): 1, (USES, f"{gone} (gone)"): 2}
+    assert kept() == ids(stays)
+    assert findings() == []
+
+
+def test_whole_days_are_removed(organization):
+    midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=400)
+    uses(1, organization, at=midnight - timedelta(microseconds=1))
+    stays = uses(1, organization, at=midnight)
+
+    prune()
+
+    assert kept() == ids(stays)
+
+
+def test_what_was_counted_goes_with_the_entries(log):
+    assert TokenUsage.objects.count() == 2
+
+    prune()
+
+    # The first organization's days before; the same token and address of the other one are in the row that stays.
+    assert [usage.day for usage in TokenUsage.objects.all()] == [log["new"][0].at.date()]
+
+
+def test_a_shorter_time_can_be_given(log):
+    assert prune(days=300) == {(USES, "acme"): 5, (USES, "elsewhere"): 2}
+    assert findings() == []
+
+
+def test_one_organization_can_be_named(log):
+    assert prune(days=300, organization="elsewhere") == {(USES, "elsewhere"): 2}
+    assert kept() == ids(log["old"] + log["new"])
+    assert findings() == []
+
+
+def test_many_entries_go_in_several_batches(monkeypatch, organization):
+    monkeypatch.setattr(retention, "LARGEST_BATCH", 30)
+    uses(100, organization, at=days_ago(402))
+
+    batches = [count for _, count in retention.prune(USES, retention.due(USES), stopping=threading.Event())]
+
+    assert sum(batches) == 100
+    assert max(batches) <= 30
+    assert kept() == set()
+
+
+def test_pruning_stops_between_two_batches(monkeypatch, organization):
+    uses(100, organization, at=days_ago(402))
+    stopping = threading.Event()
+    removed = 0
+    for _, count in retention.prune(USES, retention.due(USES), stopping=stopping):
+        removed += count
+        stopping.set()
+
+    assert removed == retention.FIRST_BATCH
+    assert findings() == []
+    assert prune() == {(USES, "acme"): 100 - removed}
+    assert findings() == []
+
+
+def test_nothing_is_begun_when_it_is_to_stop(log):
+    stopping = threading.Event()
+    stopping.set()
+
+    assert list(retention.prune(USES, retention.due(USES), stopping=stopping)) == []
+    assert not Seal.objects.filter(kind="pruned").exists()
+
+
+def test_where_nothing_is_old_no_block_is_made(organization):
+    uses(2, organization)
+
+    assert prune() == {}
+    assert not Seal.objects.exists()
+
+
+def test_nothing_is_removed_from_a_log_that_cannot_be_proven(log):
+    change(Seal, Seal.objects.get().pk, count=3)
+
+    with pytest.raises(seals.ChainBroken):
+        prune()
+    assert len(kept()) == 7
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds", "following"),
+    [
+        (20, 0.001, 26),
+        (100, 0.001, 126),
+        (1_900, 0.001, retention.LARGEST_BATCH),
+        (100, 0.025, 80),
+        (100, 0.040, 50),
+        (100, 0.041, 48),
+        (100, 0.400, 5),
+        (1, 9.000, 1),
+    ],
+)
+def test_a_batch_grows_slowly_and_shrinks_at_once(size, seconds, following):
+    assert retention.next_size(size, seconds) == following
+
+
+def test_batches_are_found_by_an_index(log):
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL reads so few rows without one.")
+    (cut,) = retention.due(USES)
+
+    assert "USING COVERING INDEX tokenuse_org_newest" in cut.entries().values_list("id")[:20].explain()
+
+
+# That it can be proven
+
+
+def test_a_log_is_proven_after_some_of_a_block_was_pruned(log):
+    prune()
+
+    verification = Verification(USES)
+    assert list(verification.findings()) == []
+    assert (verification.entries, verification.pruned) == (4, 3)
+    assert Seal.objects.get(kind="entries").entries is not None
+
+
+def test_a_log_is_proven_after_all_of_a_block_was_pruned(organization):
+    uses(3, organization, at=days_ago(402))
+    seal()
+    uses(2, organization)
+    seal()
+
+    prune()
+
+    assert [block.entries is None for block in Seal.objects.filter(kind="entries")] == [True, False]
+    verification = Verification(USES)
+    assert list(verification.findings()) == []
+    assert (verification.entries, verification.pruned) == (2, 3)
+
+
+def test_a_log_is_proven_when_it_goes_on_after_pruning(log, organization):
+    prune()
+    uses(2, organization)
+    seal()
+
+    verification = Verification(USES)
+    assert list(verification.findings()) == []
+    assert verification.entries == 6
+
+
+def test_entries_are_sealed_before_they_are_removed(organization):
+    uses(2, organization, at=days_ago(402))
+
+    prune()
+
+    sealed, pruned = Seal.objects.all()
+    assert (sealed.kind, sealed.count) == ("entries", 2)
+    assert (pruned.kind, pruned.count, pruned.first_id, pruned.last_id) == (
+        "pruned",
+        0,
+        sealed.last_id + 1,
+        sealed.last_id,
+    )
+
+
+def test_the_block_says_whose_entries_may_be_missing(log, organization):
+    (cut,) = retention.due(USES)
+
+    prune()
+
+    said = Seal.objects.get(kind="pruned").newest
+    assert {key: datetime.fromisoformat(moment) for key, moment in said.items()} == {organization.pk.hex: cut.before}
+
+
+@pytest.mark.parametrize("which", ["new", "others"])
+def test_an_entry_that_pruning_does_not_explain_was_removed(log, which):
+    prune()
+    entry = log[which][0]
+    remove(TokenUse.objects.filter(pk=entry.pk))
+
+    assert [f"Entry {entry.pk} of" in found and "was removed" in found for found in findings()] == [True]
+
+
+def test_an_old_entry_that_arrived_after_pruning_may_not_be_missing(log, organization):
+    prune()
+    entry = uses(1, organization, at=days_ago(402))[0]
+    seal()
+    remove(TokenUse.objects.filter(pk=entry.pk))
+
+    assert [f"Entry {entry.pk} of" in found for found in findings()] == [True]
+
+
+def test_an_entry_that_is_back_was_inserted(organization):
+    entry = uses(1, organization, at=days_ago(402))[0]
+    prune()
+    TokenUse.objects.bulk_create([use(organization, id=entry.pk, at=entry.at)])
+
+    assert [f"Entry {entry.pk} of" in found and "was inserted" in found for found in findings()] == [True]
+
+
+def test_an_entry_whose_moment_was_set_back_is_missed_when_it_was_pruned(log):
+    entry = log["new"][0]
+    change(TokenUse, entry.pk, at=days_ago(500))
+
+    prune()
+
+    assert entry.pk not in kept()
+    assert [f"Entry {entry.pk} of" in found and "was removed" in found for found in findings()] == [True]
+
+
+def test_a_list_is_kept_as_long_as_one_of_its_entries(log):
+    prune()
+    change(Seal, Seal.objects.get(kind="entries").pk, entries=None)
+
+    assert "lost its list without being pruned" in findings()[0]
+
+
+def test_pruning_while_the_log_is_read_is_no_finding(monkeypatch, organization):
+    for _ in range(3):
+        uses(1, organization, at=days_ago(402))
+        seal()
+    monkeypatch.setattr("auditlog.verification.BLOCKS_AT_ONCE", 1)
+    verification = Verification(USES)
+    verification.progress = lambda: verification.blocks == 1 and prune()
+
+    assert list(verification.findings()) == []
+    assert (verification.entries, verification.pruned) == (1, 2)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_entry_that_cannot_be_sealed_yet_is_not_removed(monkeypatch, organization):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite commits entries in order.")
+    monkeypatch.setattr(seals, "WAIT_FOR_WRITERS_SECONDS", 0.05)
+    has_written, go_on = threading.Event(), threading.Event()
+
+    def write_slowly():
+        from django.db import transaction
+
+        try:
+            with transaction.atomic():
+                uses(1, organization)
+                has_written.set()
+                go_on.wait(10)
+        finally:
+            connections.close_all()
+
+    slow = threading.Thread(target=write_slowly)
+    slow.start()
+    has_written.wait(10)
+    old = uses(1, organization, at=days_ago(402))
+    removed = prune()
+    go_on.set()
+    slow.join()
+
+    assert removed == {}
+    assert ids(old) <= kept()
+    assert not Seal.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_that_prune_at_once_do_not_disturb_each_other(organization):
+    uses(300, organization, at=days_ago(402))
+    begin = threading.Barrier(2)
+    failures = []
+
+    def prune_too():
+        begin.wait()
+        try:
+            prune()
+        except Exception as error:  # noqa: BLE001  (told to the test)
+            failures.append(error)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=prune_too) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+    assert kept() == set()
+    assert findings() == []
+
+
+# The command
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Someone sits before it and answers."""
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    def answer(text):
+        monkeypatch.setattr(sys, "stdin", Terminal(f"{text}\n"))
+
+    return answer
+
+
+def test_the_command_removes_and_says_what(log):
+    said, complaint, code = run("prune_logs", "--no-input")
+
+    before = timezone.now().date() - timedelta(days=400)
+    assert said == f"Removed from the authentication log, organization acme: 3 older than {before}.\n"
+    assert (complaint, code) == ("", 0)
+    assert len(kept()) == 4
+
+
+def test_a_dry_run_changes_nothing(log):
+    said, _, _ = run("prune_logs", "--dry-run")
+
+    assert "Would remove from the authentication log, organization acme: 3 older than" in said
+    assert len(kept()) == 7
+    assert not Seal.objects.filter(kind="pruned").exists()
+
+
+def test_the_command_takes_days_and_organization(log):
+    said, _, _ = run("prune_logs", "--days", "300", "--organization", "elsewhere", "--no-input")
+
+    assert "organization elsewhere: 2 older than" in said
+    assert kept() == ids(log["old"] + log["new"])
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y", 4), ("yes", 4), ("", 7), ("n", 7)])
+def test_on_a_terminal_the_command_asks(log, terminal, answer, left):
+    terminal(answer)
+
+    run("prune_logs")
+
+    assert len(kept()) == left
+
+
+def test_without_a_terminal_the_command_does_not_ask(log, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+
+    assert "Removed" in run("prune_logs")[0]
+
+
+def test_where_nothing_is_old_the_command_says_so(organization):
+    assert run("prune_logs")[0] == "No entry is older than it is kept.\n"
+
+
+@pytest.mark.parametrize("options", [["--days", "0"], ["--days", "x"], ["--organization", "nobody"]], ids=str)
+def test_the_command_refuses_what_makes_no_sense(log, options):
+    assert run("prune_logs", *options)[2] == 1
+    assert len(kept()) == 7
+
+
+def test_the_command_removes_nothing_from_a_log_that_cannot_be_proven(log):
+    change(Seal, Seal.objects.get().pk, count=3)
+
+    _, complaint, code = run("prune_logs", "--no-input")
+
+    assert "cannot be proven" in complaint
+    assert code == 1
+    assert len(kept()) == 7

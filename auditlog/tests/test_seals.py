@@ -1,0 +1,632 @@
+"""Each way to tamper with a sealed log is found and named; what was left alone is proven."""
+
+import threading
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+from django.core.exceptions import ImproperlyConfigured
+from django.db import IntegrityError, connection, connections, transaction
+from django.utils import timezone
+
+from auditlog import seals
+from auditlog.models import Activity, Seal, TokenUsage, TokenUse
+from auditlog.tests.entries import (
+    ACTIONS,
+    USES,
+    actions,
+    change,
+    days_ago,
+    findings,
+    remove,
+    run,
+    seal,
+    sql,
+    use,
+    uses,
+)
+from auditlog.verification import Verification
+from opsera_portal import environment
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def chain(organization):
+    """Three blocks of three uses each."""
+    entries = []
+    for _ in range(3):
+        entries += uses(3, organization)
+        seal()
+    return entries
+
+
+def blocks(log=USES):
+    return list(Seal.objects.filter(log=log).order_by("number"))
+
+
+# What is left alone
+
+
+@pytest.mark.parametrize("log", Seal.Log)
+def test_an_empty_log_is_as_it_was_sealed(log):
+    assert seals.seal_next(log, at_once=True) is None
+    assert findings(log) == []
+
+
+def test_an_untouched_log_is_proven(chain):
+    verification = Verification(USES)
+
+    assert list(verification.findings()) == []
+    assert (verification.entries, verification.blocks, verification.waiting) == (9, 3, 0)
+    assert verification.head == f"3:{blocks()[-1].mac}"
+
+
+def test_both_logs_have_a_chain_of_their_own(organization):
+    uses(2, organization)
+    actions(3, organization)
+
+    assert (seal(USES).count, seal(ACTIONS).count) == (2, 3)
+    assert (findings(USES), findings(ACTIONS)) == ([], [])
+
+
+def test_entries_with_nothing_in_them_are_proven():
+    uses(1, None, ip=None, owner_id=None, user_agent="")
+    actions(1, None, ip=None, token_id=None, request_id=None, details={})
+    seal(USES)
+    seal(ACTIONS)
+
+    assert (findings(USES), findings(ACTIONS)) == ([], [])
+
+
+def test_blocks_follow_each_other_without_a_gap(organization):
+    first = uses(2, organization)
+    seal()
+    # An id that was given to a transaction which was rolled back.
+    TokenUse.objects.bulk_create([use(organization, id=first[-1].pk + 5)])
+    seal()
+
+    one, two = blocks()
+    assert (one.number, one.first_id, one.last_id, one.previous) == (1, 1, first[-1].pk, seals.NO_BLOCK)
+    assert (two.number, two.first_id, two.last_id, two.previous) == (2, one.last_id + 1, one.last_id + 5, one.mac)
+    assert findings() == []
+
+
+def test_what_is_sealed_is_not_sealed_again(chain):
+    assert seals.seal_next(USES, at_once=True) is None
+    assert len(blocks()) == 3
+
+
+def test_a_long_log_is_sealed_in_several_blocks(monkeypatch, organization):
+    monkeypatch.setattr(seals, "MAX_ENTRIES", 4)
+    uses(10, organization)
+    made = []
+    while block := seals.seal_next(USES, at_once=True):
+        made.append(block.count)
+
+    assert made == [4, 4, 2]
+    assert findings() == []
+
+
+# When a block is made
+
+
+def test_a_few_new_entries_wait(organization):
+    uses(3, organization)
+
+    assert seals.seal_next(USES) is None
+    verification = Verification(USES)
+    assert list(verification.findings()) == []
+    assert (verification.entries, verification.waiting) == (0, 3)
+
+
+def test_entries_do_not_wait_for_longer_than_five_minutes(organization):
+    uses(1, organization)
+    uses(1, organization)
+
+    with time_machine.travel(timezone.now() + timedelta(minutes=5, seconds=1)):
+        assert seals.seal_next(USES).count == 2
+
+
+def test_many_entries_do_not_wait(monkeypatch, organization):
+    monkeypatch.setattr(seals, "MAX_ENTRIES", 3)
+    uses(4, organization)
+
+    assert seals.seal_next(USES).count == 3
+    assert seals.seal_next(USES) is None
+
+
+def test_uses_are_counted_once_when_they_are_sealed(chain):
+    counted = TokenUsage.objects.get()
+
+    assert (counted.allowed, counted.token_id) == (9, uuid.UUID(int=1))
+
+
+# The entries
+
+
+OTHER = {
+    "id": 4711,
+    "at": datetime(2020, 1, 1, tzinfo=UTC),
+    "organization_id": None,
+    "ip": "198.51.100.7",
+    "request_id": uuid.UUID(int=9),
+    "public_id": uuid.UUID(int=9),
+    "token_id": uuid.UUID(int=9),
+    "owner_id": None,
+    "actor_id": uuid.UUID(int=9),
+    "status": 403,
+    "duration_ms": 4,
+    "details": {"scopes": ["api"], "b": 1},
+}
+
+
+@pytest.mark.parametrize("column", seals.columns(TokenUse))
+def test_a_change_of_any_column_of_a_use_is_found(chain, column):
+    entry = chain[4]
+    change(TokenUse, entry.pk, **{column: OTHER.get(column, "other")})
+
+    (found,) = findings()
+    assert f"Entry {entry.pk} of" in found
+    # Another id is another entry.
+    assert ("was removed" if column == "id" else "was changed") in found
+
+
+@pytest.mark.parametrize("column", seals.columns(Activity))
+def test_a_change_of_any_column_of_an_action_is_found(organization, column):
+    entry = actions(3, organization)[1]
+    seal(ACTIONS)
+    change(Activity, entry.pk, **{column: OTHER.get(column, "other")})
+
+    (found,) = findings(ACTIONS)
+    assert f"Entry {entry.pk} of" in found
+    assert ("was removed" if column == "id" else "was changed") in found
+
+
+@pytest.mark.parametrize("model", [TokenUse, Activity])
+def test_a_seal_covers_every_column(model):
+    assert set(seals.columns(model)) == {field.column for field in model._meta.concrete_fields}
+
+
+def test_a_value_that_moves_to_the_next_column_is_a_change(organization):
+    entry = uses(1, organization, token_name="ab", scope="c")[0]
+    seal()
+    change(TokenUse, entry.pk, token_name="a", scope="bc")
+
+    assert "was changed" in findings()[0]
+
+
+@pytest.mark.parametrize("column", ["at", "owner_id", "status", "request_id"])
+def test_a_change_to_what_no_column_should_hold_is_named(chain, column):
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL takes no such value.")
+    sql(f'UPDATE auditlog_tokenuse SET "{column}" = %s WHERE id = %s', "rubbish", chain[4].pk)
+
+    (found,) = findings()
+    assert f"Entry {chain[4].pk} of" in found
+    assert "was changed" in found
+
+
+def test_a_changed_entry_is_named_with_what_it_says_now(chain):
+    change(TokenUse, chain[0].pk, target="/api/v1/pipelines", owner_email="someone@acme.example")
+
+    assert findings() == [
+        f"Entry {chain[0].pk} of {chain[0].at:%Y-%m-%d %H:%M:%S.%f} UTC "
+        f"({chain[0].request_id}, someone@acme.example, GET /api/v1/pipelines) was changed."
+    ]
+
+
+def test_a_forged_entry_cannot_draw_lines_of_its_own(chain):
+    change(TokenUse, chain[0].pk, target="\nAll is well\x1b[2K")
+
+    assert "GET \N{REPLACEMENT CHARACTER}All is well\N{REPLACEMENT CHARACTER}[2K) was changed." in findings()[0]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 3, 4, 8])
+def test_a_removed_entry_is_named(chain, organization, place):
+    entry = chain[place]
+    remove(TokenUse.objects.filter(pk=entry.pk))
+
+    assert findings() == [
+        f"Entry {entry.pk} of {entry.at:%Y-%m-%d %H:%M:%S.%f} UTC, organization {organization.pk}, was removed."
+    ]
+
+
+def test_all_entries_removed_are_named(chain):
+    remove(TokenUse.objects.all())
+
+    assert len(findings()) == 9
+
+
+def test_an_entry_inserted_among_sealed_ones_is_named(organization):
+    first = uses(1, organization)[0]
+    TokenUse.objects.bulk_create([use(organization, id=first.pk + 5)])
+    seal()
+    TokenUse.objects.bulk_create([use(organization, id=first.pk + 2)])
+
+    assert [f"Entry {first.pk + 2} of" in found and "was inserted" in found for found in findings()] == [True]
+
+
+def test_an_entry_below_the_first_block_is_named(chain):
+    TokenUse.objects.bulk_create([use(id=-3)])
+
+    assert ["Entry -3 of" in found and "stands below" in found for found in findings()] == [True]
+
+
+def test_swapped_entries_are_both_named(chain):
+    one, two = chain[1].pk, chain[7].pk
+    for old, new in ((one, 9999), (two, one), (9999, two)):
+        change(TokenUse, old, id=new)
+
+    # The sequence knows nothing of this: the swapped rows are the only two.
+    assert [f"Entry {pk} of" in found for found, pk in zip(findings(), (two, one), strict=True)] == [True, True]
+
+
+# The chain
+
+
+def test_a_changed_block_is_named(chain):
+    for column, value in (
+        ("first_id", 0),
+        ("last_id", 99),
+        ("count", 2),
+        ("made_at", days_ago(1)),
+        ("newest", {}),
+        ("kind", "pruned"),
+        ("entries_digest", "0" * 64),
+        ("mac", "0" * 64),
+        ("previous", "1" * 64),
+    ):
+        with transaction.atomic():
+            change(Seal, blocks()[1].pk, **{column: value})
+            found = findings()
+            transaction.set_rollback(True)
+        assert any(sentence.startswith("Block 2 was changed or forged") for sentence in found), column
+
+
+def test_a_removed_block_is_named(chain):
+    remove(Seal.objects.filter(number=2))
+
+    assert findings() == [f"Block 2 is missing: nothing proves entries {chain[3].pk} to {chain[5].pk}."]
+
+
+def test_a_removed_beginning_is_named(chain):
+    remove(Seal.objects.filter(number__lt=3))
+
+    assert findings() == [f"Blocks 1 to 2 are missing: nothing proves entries 1 to {chain[5].pk}."]
+
+
+def test_reordered_blocks_are_named(chain):
+    first, second = blocks()[:2]
+    for pk, number in ((first.pk, 9), (second.pk, 1), (first.pk, 2)):
+        change(Seal, pk, number=number)
+
+    assert len([found for found in findings() if "was changed or forged" in found]) == 2
+
+
+def test_a_block_of_the_other_log_proves_nothing(organization):
+    uses(2, organization)
+    actions(2, organization)
+    seal(USES)
+    theirs = seal(ACTIONS)
+    remove(Seal.objects.filter(log=USES))
+    change(Seal, theirs.pk, log=USES)
+
+    assert "Block 1 was changed or forged" in findings(USES)[0]
+
+
+def test_another_list_of_entries_is_found(chain):
+    one, two, _ = blocks()
+    change(Seal, two.pk, entries=bytes(one.entries))
+
+    assert "Block 2 has another list than was sealed" in findings()[0]
+
+
+def test_a_list_that_is_emptied_without_pruning_is_found(chain):
+    change(Seal, blocks()[1].pk, entries=None)
+
+    assert "Block 2 lost its list without being pruned" in findings()[0]
+
+
+def test_a_chain_made_with_another_key_is_forged(chain, settings):
+    """Who can write to the database, but has not the key, makes the whole chain anew after a change."""
+    remove(TokenUse.objects.filter(pk=chain[0].pk))
+    remove(Seal.objects.all())
+    settings.LOG_SEAL_KEY = "a guess that is long enough to be one"
+    seal()
+    settings.LOG_SEAL_KEY = ""
+
+    assert "Block 1 was changed or forged" in findings()[0]
+
+
+def test_a_forged_permission_to_be_missing_permits_nothing(chain, settings, organization):
+    settings.LOG_SEAL_KEY = "a guess that is long enough to be one"
+    remove(Seal.objects.filter(number=3))
+    last = blocks()[-1]
+    change(Seal, last.pk, mac=seals.block_mac(last))
+    seals.seal_pruning(USES, {str(organization.pk): timezone.now()})
+    settings.LOG_SEAL_KEY = ""
+    change(Seal, last.pk, mac=last.mac)
+    remove(TokenUse.objects.filter(pk=chain[0].pk))
+
+    found = findings()
+    assert any("Block 3 was changed or forged" in sentence for sentence in found)
+    assert any(f"Entry {chain[0].pk} of" in sentence and "removed" in sentence for sentence in found)
+
+
+def test_no_block_is_put_behind_one_that_is_not_genuine(chain, organization):
+    change(Seal, blocks()[-1].pk, last_id=10**12)
+    uses(1, organization)
+
+    with pytest.raises(seals.ChainBroken, match="block 3"):
+        seals.seal_next(USES, at_once=True)
+
+
+def test_an_end_that_was_cut_off_is_found_by_the_head_it_had(chain):
+    head = f"3:{blocks()[-1].mac}"
+    assert findings(expected=[head]) == []
+    remove(Seal.objects.filter(number=3))
+    remove(TokenUse.objects.filter(pk__gte=chain[6].pk))
+
+    assert findings() == []
+    assert findings(expected=[head]) == [
+        "Block 3 is not the one that was there: the end of the chain was cut off or made anew."
+    ]
+
+
+def test_an_end_that_the_worker_made_anew_is_found_by_the_head_it_had(chain):
+    head = f"3:{blocks()[-1].mac}"
+    remove(Seal.objects.filter(number=3))
+    change(TokenUse, chain[8].pk, target="/api/v1/else")
+    seal()
+
+    assert findings() == []
+    assert len(findings(expected=[head])) == 1
+
+
+def test_a_head_is_expected_behind_which_the_chain_went_on(chain, organization):
+    head = f"3:{blocks()[-1].mac}"
+    uses(1, organization)
+    seal()
+
+    assert findings(expected=[head]) == []
+
+
+def test_a_seal_does_not_depend_on_the_database(settings):
+    """So a log that moves from SQLite to PostgreSQL takes its seals along."""
+    at = datetime(2026, 5, 3, 12, 0, 0, 123456, tzinfo=UTC)
+    ids = {name: uuid.UUID(int=number) for number, name in enumerate(("token_id", "owner_id", "request_id"), start=1)}
+    uses(1, None, at=at, organization_id=uuid.UUID(int=4), ip="2001:db8::1", **ids)
+    actions(1, None, at=at, public_id=uuid.UUID(int=5), request_id=None, details={"b": [1.5, "ä"], "a": None})
+    settings.LOG_SEAL_KEY = "one and the same on every database"
+
+    macs = [seals.EntryMac(log)((1, *row[1:])).hex()[:12] for log in Seal.Log for row in seals.read(log, 1, 2**62)]
+
+    assert macs == ["9b86d85e7538", "c5fd9e6dadaf"]
+
+
+# The key
+
+
+def test_the_key_is_made_once_and_only_we_may_read_it(chain, settings):
+    path = settings.DATA_DIR / "log-seal-key"
+
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert len(path.read_text()) >= 32
+
+
+def test_a_key_can_be_given(chain, settings):
+    settings.LOG_SEAL_KEY = (settings.DATA_DIR / "log-seal-key").read_text().strip()
+    settings.DATA_DIR = None
+
+    assert findings() == []
+
+
+def test_a_short_key_stops_the_start_and_is_not_repeated(monkeypatch):
+    monkeypatch.setenv("LOG_SEAL_KEY", "too short")
+
+    with pytest.raises(ImproperlyConfigured) as raised:
+        environment.long_secret("LOG_SEAL_KEY")
+    assert str(raised.value) == "LOG_SEAL_KEY must have at least 32 characters."
+
+
+def test_a_file_without_a_key_is_refused(settings, tmp_path):
+    settings.DATA_DIR = tmp_path
+    (tmp_path / "log-seal-key").write_text("")
+    uses(1)
+
+    with pytest.raises(ImproperlyConfigured, match="holds no key"):
+        seals.seal_next(USES, at_once=True)
+
+
+def test_no_new_key_is_made_for_a_chain_that_has_one(chain, settings, tmp_path):
+    settings.DATA_DIR = tmp_path
+
+    with pytest.raises(seals.KeyMissing):
+        findings()
+    assert list(tmp_path.iterdir()) == []
+
+
+# Several at once
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_sealers_at_once_make_one_chain(monkeypatch, organization):
+    monkeypatch.setattr(seals, "MAX_ENTRIES", 5)
+    uses(60, organization)
+    begin = threading.Barrier(2)
+    made = []
+
+    def seal_all():
+        begin.wait()
+        try:
+            while block := seals.seal_next(USES, at_once=True):
+                made.append(block.number)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=seal_all) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(made) == list(range(1, 13))
+    assert findings() == []
+    assert TokenUsage.objects.get().allowed == 60
+
+
+def test_the_loser_of_a_race_does_not_hide_another_failure(chain, organization, monkeypatch):
+    def fail(entries):
+        raise IntegrityError("something else")
+
+    monkeypatch.setattr(seals.usage, "count", fail)
+    uses(1, organization)
+
+    with pytest.raises(IntegrityError, match="something else"):
+        seals.seal_next(USES, at_once=True)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_entries_that_arrive_while_sealing_goes_on_are_all_sealed(monkeypatch, organization):
+    monkeypatch.setattr(seals, "MAX_ENTRIES", 7)
+    done = threading.Event()
+
+    def arrive():
+        try:
+            for _ in range(20):
+                uses(3, organization)
+        finally:
+            connections.close_all()
+            done.set()
+
+    arriving = threading.Thread(target=arrive)
+    arriving.start()
+    while not done.is_set():
+        seals.seal_next(USES, at_once=True)
+    arriving.join()
+    while seals.seal_next(USES, at_once=True):
+        pass
+
+    verification = Verification(USES)
+    assert list(verification.findings()) == []
+    assert (verification.entries, verification.waiting) == (60, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_transaction_that_may_still_add_an_entry_holds_the_seal_back(monkeypatch, organization):
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite commits entries in order.")
+    monkeypatch.setattr(seals, "WAIT_FOR_WRITERS_SECONDS", 0.05)
+    has_written, go_on = threading.Event(), threading.Event()
+
+    def write_slowly():
+        try:
+            with transaction.atomic():
+                uses(1, organization, target="/slow")
+                has_written.set()
+                go_on.wait(10)
+        finally:
+            connections.close_all()
+
+    slow = threading.Thread(target=write_slowly)
+    slow.start()
+    has_written.wait(10)
+    uses(1, organization, target="/fast")
+
+    held_back = seals.seal_next(USES, at_once=True)
+    go_on.set()
+    slow.join()
+    block = seals.seal_next(USES, at_once=True)
+
+    assert held_back is None
+    assert block.count == 2
+    assert list(TokenUse.objects.order_by("id").values_list("target", flat=True)) == ["/slow", "/fast"]
+    assert findings() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_began_to_write_later_does_not_hold_the_seal_back(organization):
+    """Under load someone always writes; only those have to be waited for who were writing when the end was read."""
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite commits entries in order.")
+    uses(3, organization)
+    stop = threading.Event()
+
+    def write():
+        try:
+            while not stop.is_set():
+                with transaction.atomic():
+                    uses(1, organization)
+        finally:
+            connections.close_all()
+
+    writers = [threading.Thread(target=write) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    try:
+        assert seals.seal_next(USES, at_once=True) is not None
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+
+
+# The command
+
+
+def test_the_command_says_what_is_proven_and_the_heads(chain, organization):
+    uses(2, organization)
+
+    said, complaint, code = run("verify_logs")
+
+    assert (complaint, code) == ("", 0)
+    assert "Authentication log: 9 entries in 3 blocks are proven, 2 wait to be sealed" in said
+    assert f"Authentication log: the head is 3:{blocks()[-1].mac}" in said
+    assert "Activity log: 0 entries in 0 blocks" in said
+
+
+def test_the_command_is_quiet_when_all_is_well(chain):
+    assert run("verify_logs", "--quiet") == ("", "", 0)
+
+
+def test_the_command_fails_with_what_it_found(chain):
+    remove(TokenUse.objects.filter(pk=chain[0].pk))
+
+    said, complaint, code = run("verify_logs", "--quiet")
+
+    assert f"Authentication log: Entry {chain[0].pk} of" in said
+    assert (complaint, code) == ("The logs are not as they were sealed.", 1)
+
+
+def test_the_command_reads_one_log_only_when_asked(chain):
+    remove(TokenUse.objects.filter(pk=chain[0].pk))
+
+    assert run("verify_logs", "--log", "activity")[2] == 0
+    assert run("verify_logs", "--log", "authentication")[2] == 1
+
+
+def test_the_command_takes_a_head_back(chain):
+    head = f"3:{blocks()[-1].mac}"
+    assert run("verify_logs", "--log", "authentication", "--expect", head)[2] == 0
+    remove(Seal.objects.filter(number=3))
+
+    said, _, code = run("verify_logs", "--log", "authentication", "--expect", head)
+
+    assert code == 1
+    assert "cut off" in said
+
+
+@pytest.mark.parametrize("options", [["--expect", "3"], ["--expect", "x:y"], ["--expect", f"1:{'0' * 64}"]], ids=str)
+def test_the_command_refuses_a_head_that_is_none_or_nobodys(options):
+    assert run("verify_logs", *options)[2] == 1
+
+
+def test_the_command_says_that_the_key_is_missing(chain, settings, tmp_path):
+    settings.DATA_DIR = tmp_path
+
+    said, complaint, code = run("verify_logs")
+
+    assert "their key is not here" in complaint
+    assert (said, code) == ("", 1)

@@ -1,0 +1,227 @@
+"""What the worker does for the logs, however long it runs and whatever goes wrong."""
+
+import logging
+import threading
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.db import OperationalError, connections
+from django.utils import timezone
+
+from auditlog import retention, seals, upkeep
+from auditlog.models import Seal, TokenUsage, TokenUse
+from auditlog.tests.entries import ACTIONS, USES, actions, change, days_ago, findings, remove, run, uses
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+PATIENCE = 10
+
+
+@pytest.fixture(autouse=True)
+def own_data_directory(settings, tmp_path):
+    """Heads that are kept outlive the database of a test."""
+    settings.DATA_DIR = tmp_path
+
+
+@pytest.fixture
+def start(monkeypatch):
+    """Starts the upkeep as the worker does, with rounds that follow each other fast."""
+    monkeypatch.setattr(upkeep, "SEAL_EVERY_SECONDS", 0.01)
+    monkeypatch.setattr(upkeep, "TRY_AGAIN_AFTER_SECONDS", 0.01)
+    monkeypatch.setattr(retention, "SHORTEST_PAUSE_SECONDS", 0)
+    stopping = threading.Event()
+    threads = []
+
+    def keep():
+        try:
+            upkeep.run(stopping)
+        finally:
+            connections.close_all()
+
+    def start():
+        thread = threading.Thread(target=keep)
+        thread.start()
+        threads.append(thread)
+        return stopping
+
+    yield start
+    stopping.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+
+
+def wait_until(condition):
+    waiting = threading.Event()
+    for _ in range(PATIENCE * 100):
+        if condition():
+            return
+        waiting.wait(0.01)
+    pytest.fail("This did not come true.")
+
+
+def test_both_logs_are_sealed_and_uses_are_counted(organization, start):
+    uses(3, organization, at=days_ago(1))
+    actions(2, organization, at=days_ago(1))
+
+    start()
+    wait_until(lambda: Seal.objects.count() == 2)
+
+    assert {(block.log, block.count) for block in Seal.objects.all()} == {(USES, 3), (ACTIONS, 2)}
+    assert TokenUsage.objects.get().allowed == 3
+
+
+def test_what_arrives_later_is_sealed_in_a_later_round(organization, start):
+    start()
+    for number in (1, 2):
+        uses(1, organization, at=days_ago(1))
+        wait_until(lambda number=number: Seal.objects.filter(number=number).exists())
+
+    assert findings() == []
+
+
+def test_old_entries_go_when_the_worker_starts(organization, start, caplog):
+    uses(3, organization, at=days_ago(402))
+    with caplog.at_level(logging.INFO, "auditlog.upkeep"):
+        start()
+        wait_until(lambda: not TokenUse.objects.exists() and caplog.messages)
+
+    assert caplog.messages == [
+        f"Authentication log, organization acme: removed 3 older than {timezone.now().date() - timedelta(days=400)}"
+    ]
+    assert findings() == []
+
+
+def test_and_once_a_day_after_that(organization, monkeypatch, start):
+    rounds = []
+    monkeypatch.setattr(upkeep, "PRUNE_EVERY_SECONDS", 0.05)
+    uses(1, organization, at=days_ago(399))
+    monkeypatch.setattr(retention, "due", lambda log: rounds.append(1) or [])
+    start()
+
+    wait_until(lambda: len(rounds) >= 2)
+
+
+def test_what_becomes_old_is_pruned_a_day_later(organization):
+    uses(1, organization, at=days_ago(400))
+    upkeep.prune(USES, threading.Event())
+    assert TokenUse.objects.exists()
+
+    with time_machine.travel(timezone.now() + timedelta(days=1)):
+        upkeep.prune(USES, threading.Event())
+
+    assert not TokenUse.objects.exists()
+    assert findings() == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (OperationalError("the server went away"), "The database cannot be used, the logs wait: the server went away"),
+        (ValueError("a mistake"), "Authentication log: could not be looked after"),
+    ],
+    ids=["database away", "mistake"],
+)
+def test_a_failure_is_logged_and_does_not_end_it(organization, monkeypatch, start, caplog, failure, said):
+    uses(1, organization, at=days_ago(1))
+    seal_next = seals.seal_next
+    failed = []
+
+    def fail_once(log, **options):
+        if not failed:
+            failed.append(log)
+            raise failure
+        return seal_next(log, **options)
+
+    monkeypatch.setattr(seals, "seal_next", fail_once)
+    start()
+    wait_until(lambda: Seal.objects.exists())
+
+    assert said in caplog.messages
+
+
+def test_sealing_stops_between_two_blocks(organization, monkeypatch):
+    monkeypatch.setattr(seals, "MAX_ENTRIES", 1)
+    uses(5, organization)
+    stopping = threading.Event()
+    stopping.set()
+
+    upkeep.seal(USES, stopping)
+
+    assert not Seal.objects.exists()
+
+
+def test_a_long_pruning_does_not_hold_up_sealing_or_the_end(organization, monkeypatch, start):
+    """Each batch is followed by a pause of a minute here, in which the worker seals, and ends when it is told to."""
+    monkeypatch.setattr(retention, "SHORTEST_PAUSE_SECONDS", 60)
+    uses(100, organization, at=days_ago(402))
+    stopping = start()
+    wait_until(lambda: Seal.objects.filter(kind="pruned").exists())
+
+    uses(1, organization, at=days_ago(1))
+    wait_until(lambda: Seal.objects.filter(kind="entries").count() == 2)
+    stopping.set()
+
+    assert TokenUse.objects.count() > 50
+    assert findings() == []
+
+
+def test_several_workers_make_one_chain(organization, start):
+    uses(50, organization, at=days_ago(1))
+    uses(50, organization, at=days_ago(402))
+    start()
+    start()
+    wait_until(lambda: Seal.objects.filter(kind="entries").exists() and TokenUse.objects.count() == 50)
+
+    assert findings() == []
+    assert sum(usage.allowed for usage in TokenUsage.objects.all()) == 50
+
+
+# The end of the chain, kept outside of the database
+
+
+def head_file(settings):
+    return settings.DATA_DIR / "log-seal-head-authentication"
+
+
+def test_the_worker_keeps_the_head_outside_of_the_database(organization, settings):
+    uses(1, organization, at=days_ago(1))
+
+    upkeep.seal(USES, threading.Event())
+
+    block = Seal.objects.get()
+    assert head_file(settings).read_text() == f"1:{block.mac}"
+    assert head_file(settings).stat().st_mode & 0o777 == 0o600
+    assert run("verify_logs")[2] == 0
+
+
+def test_an_end_that_is_sealed_anew_is_found_without_anyone_having_kept_the_head(organization, settings, caplog):
+    for _ in range(2):
+        uses(1, organization, at=days_ago(1))
+        upkeep.seal(USES, threading.Event())
+    known = head_file(settings).read_text()
+    remove(Seal.objects.filter(number=2))
+    change(TokenUse, TokenUse.objects.order_by("-id").first().pk, target="/api/v1/else")
+
+    upkeep.seal(USES, threading.Event())
+
+    assert findings() == []
+    assert "block 2 is not in the chain any more" in caplog.messages[0]
+    assert head_file(settings).read_text() == known
+    said, _, code = run("verify_logs")
+    assert (code, "Block 2 is not the one that was there" in said) == (1, True)
+
+
+def test_one_broken_chain_does_not_hold_up_the_other_log(organization, start, caplog):
+    uses(1, organization, at=days_ago(1))
+    upkeep.seal(USES, threading.Event())
+    change(Seal, Seal.objects.get().pk, count=7)
+    uses(1, organization, at=days_ago(1))
+    actions(1, organization, at=days_ago(1))
+
+    start()
+    wait_until(lambda: Seal.objects.filter(log=ACTIONS).exists())
+
+    assert "Authentication log: Authentication log, block 1 was not made with this" in caplog.messages[0]
+    assert Seal.objects.filter(log=USES).count() == 1

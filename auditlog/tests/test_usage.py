@@ -1,0 +1,390 @@
+"""What is counted of the authentication log: the same as counting the log itself, sealed or not."""
+
+import uuid
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from accounts.roles import SiteRole
+from accounts.tests.factories import UserFactory
+from auditlog import usage
+from auditlog.models import ENDED_REASONS, Seal, TokenUsage, TokenUse
+from auditlog.tests.test_logs import use
+from tokens.tests.factories import TokenFactory
+
+NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
+ENDED = {"status": 401, "code": "revoked"}
+REFUSED = {"status": 403, "code": "forbidden"}
+
+
+@pytest.fixture(autouse=True)
+def at_noon():
+    with time_machine.travel(NOW, tick=False):
+        yield
+
+
+def ago(**how_long):
+    return NOW - timedelta(**how_long)
+
+
+def seal():
+    """What the worker does, without the proof: counts what is new, and says up to where."""
+    last = Seal.objects.order_by("last_id").last()
+    entries = list(TokenUse.objects.filter(id__gt=last.last_id if last else 0).order_by("id"))
+    usage.count(entries)
+    Seal.objects.create(
+        log=Seal.Log.AUTHENTICATION,
+        kind=Seal.Kind.ENTRIES,
+        number=last.number + 1 if last else 1,
+        first_id=entries[0].pk,
+        last_id=entries[-1].pk,
+        count=len(entries),
+        newest={"": max(entry.at for entry in entries).isoformat()},
+    )
+
+
+@pytest.fixture(params=["nothing", "all", "half"])
+def sealed(request):
+    """To be called when the entries are there, and for "half" once before."""
+    return {"nothing": [False, False], "all": [False, True], "half": [True, False]}[request.param]
+
+
+def test_each_of_the_last_30_days_is_there(owner, sealed):
+    token = TokenFactory(owner=owner)
+    use(token, ago(days=30))
+    use(token, ago(days=29))
+    use(token, ago(days=1), **REFUSED)
+    if sealed[0]:
+        seal()
+    use(token, ago(days=1))
+    use(token, NOW)
+    use(token, NOW)
+    if sealed[1]:
+        seal()
+
+    found = usage.days(usage.of(owner))
+
+    assert [day.day for day in found] == [NOW.date() - timedelta(days=n) for n in range(29, -1, -1)]
+    assert {day.day.day: (day.allowed, day.refused) for day in found if day.total} == {
+        21: (1, 0),
+        19: (1, 1),
+        20: (2, 0),
+    }
+
+
+def test_a_day_is_a_day_in_utc(owner):
+    token = TokenFactory(owner=owner)
+    use(token, datetime(2026, 5, 18, 23, 59, 59, 999_999, tzinfo=UTC))
+    use(token, datetime(2026, 5, 19, tzinfo=UTC))
+
+    def counted():
+        return {day.day.day: day.total for day in usage.days(usage.of(owner)) if day.total}
+
+    assert counted() == {18: 1, 19: 1}
+    seal()
+    assert counted() == {18: 1, 19: 1}
+
+
+def test_without_any_use_there_are_30_empty_days(owner):
+    assert [day.total for day in usage.days(usage.of(owner))] == [0] * 30
+    assert usage.addresses(usage.of_token(TokenFactory(owner=owner).pk, reader=owner)) == []
+    assert usage.after_end(usage.of(owner)) == []
+
+
+# Who sees what
+
+
+@pytest.fixture
+def four_uses(owner, member, stranger):
+    """Two of the owner's tokens, one of a colleague's, one of a stranger's; half of them sealed."""
+    token = TokenFactory(owner=owner)
+    use(token, ago(hours=4), **ENDED)
+    use(TokenFactory(owner=stranger), ago(hours=3), **ENDED)
+    seal()
+    use(TokenFactory(owner=owner), ago(hours=2), **ENDED)
+    use(TokenFactory(owner=member), ago(hours=1), **ENDED)
+    return token
+
+
+def totals(uses):
+    return sum(day.total for day in usage.days(uses)), len(usage.after_end(uses))
+
+
+def test_a_persons_own_uses_are_counted_for_them(four_uses, owner, member, stranger, administrator):
+    assert totals(usage.of(owner)) == (2, 2)
+    assert totals(usage.of(member)) == (1, 1)
+    assert totals(usage.of(stranger)) == (1, 1)
+    assert totals(usage.of(administrator)) == (0, 0)
+
+
+@pytest.mark.parametrize("role", SiteRole)
+def test_an_organizations_uses_are_for_those_who_read_its_logs(four_uses, organization, role):
+    reader = UserFactory(organization=organization, site_role=role)
+    expected = (0, 0) if role in {SiteRole.USER, SiteRole.GUEST} else (3, 3)
+
+    assert totals(usage.of_organization_of(reader)) == expected
+
+
+def test_a_tokens_uses_are_for_those_who_see_its_log(four_uses, owner, member, stranger, administrator):
+    def seen_by(reader):
+        uses = usage.of_token(four_uses.pk, reader=reader)
+        return totals(uses), len(usage.addresses(uses))
+
+    assert seen_by(owner) == seen_by(administrator) == ((1, 1), 1)
+    assert seen_by(member) == seen_by(stranger) == ((0, 0), 0)
+
+
+# Addresses
+
+
+def ips(token):
+    return {
+        address.ip: (address.allowed, address.refused, address.is_new)
+        for address in usage.addresses(usage.of_token(token.pk, reader=token.owner))
+    }
+
+
+def test_addresses_are_told_with_first_and_last_use(owner, sealed):
+    token = TokenFactory(owner=owner)
+    use(token, ago(days=80), ip="192.0.2.1")
+    use(token, ago(days=9), ip="2001:db8::1", **REFUSED)
+    if sealed[0]:
+        seal()
+    use(token, ago(days=2), ip="192.0.2.1")
+    use(token, ago(days=1), ip=None)
+    if sealed[1]:
+        seal()
+
+    found = usage.addresses(usage.of_token(token.pk, reader=owner))
+
+    assert [(address.ip, address.first_at, address.last_at, address.total, address.refused) for address in found] == [
+        (None, ago(days=1), ago(days=1), 1, 0),
+        ("192.0.2.1", ago(days=80), ago(days=2), 2, 0),
+        ("2001:db8::1", ago(days=9), ago(days=9), 1, 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("token_since", "address_since", "is_new"),
+    [
+        (timedelta(days=30), timedelta(days=2), True),
+        (timedelta(days=30), timedelta(days=7), False),
+        (timedelta(days=30), timedelta(days=6, hours=23), True),
+        (timedelta(days=3), timedelta(days=2), False),
+        (timedelta(days=3), timedelta(days=1, hours=23), True),
+        (timedelta(hours=2), timedelta(hours=1), False),
+    ],
+    ids=str,
+)
+def test_an_address_is_new_for_a_week_unless_the_token_is(owner, token_since, address_since, is_new):
+    token = TokenFactory(owner=owner)
+    use(token, NOW - token_since, ip="192.0.2.1")
+    use(token, NOW - address_since, ip="192.0.2.2")
+
+    before = ips(token)
+    seal()
+
+    assert before["192.0.2.1"] == (1, 0, False)
+    assert before["192.0.2.2"] == (1, 0, is_new)
+    assert ips(token) == before
+
+
+# Ended tokens still in use
+
+
+def test_a_token_that_is_sent_after_its_end_is_told_with_where_and_how_often(owner, sealed):
+    token = TokenFactory(owner=owner, name="old laptop")
+    use(token, ago(days=20), ip="192.0.2.1")
+    use(token, ago(days=9), ip="192.0.2.1", **ENDED)
+    use(token, ago(days=8), ip="192.0.2.1", **ENDED)
+    if sealed[0]:
+        seal()
+    use(token, ago(days=7), ip="192.0.2.7", target="/api/v1/pipelines", user_agent="Postman", **ENDED)
+    if sealed[1]:
+        seal()
+
+    [found] = usage.after_end(usage.of(owner))
+
+    assert (found.last.token_id, found.last.token_name, found.last.owner_email) == (token.pk, token.name, owner.email)
+    assert (found.count, found.since, found.last.at) == (3, ago(days=9), ago(days=7))
+    assert (found.last.ip, found.last.target, found.last.user_agent) == ("192.0.2.7", "/api/v1/pipelines", "Postman")
+    assert [(address.ip, address.count, address.first_at, address.last_at) for address in found.addresses] == [
+        ("192.0.2.7", 1, ago(days=7), ago(days=7)),
+        ("192.0.2.1", 2, ago(days=9), ago(days=8)),
+    ]
+
+
+def test_only_the_last_30_days_count_as_still_in_use(owner):
+    long_ago, lately = TokenFactory(owner=owner), TokenFactory(owner=owner)
+    use(long_ago, ago(days=31), **ENDED)
+    use(lately, ago(days=31), **ENDED)
+    use(lately, ago(days=29), **ENDED)
+
+    def found():
+        return [(token.last.token_id, token.count) for token in usage.after_end(usage.of(owner))]
+
+    assert found() == [(lately.pk, 1)]
+    seal()
+    assert found() == [(lately.pk, 1)]
+
+
+def test_the_token_that_was_sent_last_stands_first(owner):
+    first, second, third = (TokenFactory(owner=owner) for _ in range(3))
+    use(second, ago(hours=3), **ENDED)
+    use(first, ago(hours=2), **ENDED)
+    seal()
+    use(third, ago(hours=2, minutes=30), **ENDED)
+    use(second, ago(hours=1), **ENDED)
+
+    assert [token.last.token_id for token in usage.after_end(usage.of(owner))] == [second.pk, first.pk, third.pk]
+
+
+@pytest.mark.parametrize("code", sorted(set(TokenUse.Reason.values) - {"ok"} - ENDED_REASONS))
+def test_any_other_refusal_is_no_use_after_the_end(owner, code):
+    use(TokenFactory(owner=owner), ago(hours=1), status=403, code=code)
+
+    assert usage.after_end(usage.of(owner)) == []
+    seal()
+    assert usage.after_end(usage.of(owner)) == []
+    assert TokenUsage.objects.get().after_end == 0
+
+
+def test_two_uses_in_one_moment_are_two(owner):
+    token = TokenFactory(owner=owner)
+    for target in ("/one", "/two"):
+        use(token, ago(hours=1), target=target, **ENDED)
+
+    [found] = usage.after_end(usage.of(owner))
+
+    assert (found.count, found.last.target) == (2, "/two")
+
+
+# The cost
+
+
+@pytest.mark.parametrize("read", [usage.days, usage.addresses, usage.after_end])
+def test_the_number_of_queries_does_not_grow(owner, django_assert_max_num_queries, read):
+    tokens = TokenFactory.create_batch(6, owner=owner)
+    counts = []
+    for _ in range(2):
+        for token in tokens:
+            use(token, ago(hours=1), **ENDED)
+        with django_assert_max_num_queries(3) as captured:
+            read(usage.of(owner))
+        counts.append(len(captured))
+        seal()
+
+    assert counts[0] == counts[1]
+
+
+def test_counting_asks_the_database_twice_whatever_there_is(owner, django_assert_num_queries):
+    for token in TokenFactory.create_batch(5, owner=owner):
+        use(token, ago(hours=1))
+    entries = list(TokenUse.objects.all())
+
+    for number in (1, 2):
+        with django_assert_num_queries(2):
+            usage.count(entries)
+        assert {row.allowed for row in TokenUsage.objects.all()} == {number}
+
+
+# Against counting the log itself
+
+OUTCOMES = [(200, None), (403, "forbidden"), (401, "expired"), (401, "revoked"), (401, "owner_deactivated")]
+
+
+@st.composite
+def histories(draw):
+    """Uses of three tokens in the order of their arrival, which is that of their moments but for half an hour; and
+    after how many of them the worker seals."""
+    minutes = sorted(draw(st.lists(st.integers(0, 40 * 24 * 60), min_size=1, max_size=25)), reverse=True)
+    entries = [
+        (
+            draw(st.integers(0, 2)),
+            minute + draw(st.integers(0, 30)),
+            draw(st.sampled_from([None, "192.0.2.1", "192.0.2.2", "2001:db8::1"])),
+            draw(st.sampled_from(OUTCOMES)),
+        )
+        for minute in minutes
+    ]
+    return entries, draw(st.sets(st.integers(0, len(entries) - 1), max_size=4))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=histories())
+def test_the_answers_are_those_of_counting_the_log(owner, member, administrator, django_db_blocker, history):
+    tokens = [TokenFactory(owner=owner), TokenFactory(owner=owner), TokenFactory(owner=member)]
+    TokenUse.objects.all()._raw_delete("default")
+    TokenUsage.objects.all().delete()
+    Seal.objects.all().delete()
+    entries, seals = history
+    for number, (token, minutes, ip, (status, code)) in enumerate(entries):
+        use(tokens[token], ago(minutes=minutes), ip=ip, status=status, code=code)
+        if number in seals:
+            seal()
+
+    log = list(TokenUse.objects.order_by("at", "id"))
+    assert_same(usage.of(owner), [entry for entry in log if entry.owner_id == owner.pk])
+    assert_same(usage.of_organization_of(administrator), log)
+    for token in tokens:
+        of_token = [entry for entry in log if entry.token_id == token.pk]
+        assert_same(usage.of_token(token.pk, reader=token.owner), of_token)
+        assert_same_addresses(usage.of_token(token.pk, reader=administrator), of_token)
+
+
+def assert_same(uses, log):
+    first = NOW.date() - timedelta(days=29)
+    by_day = Counter((entry.at.date(), entry.outcome) for entry in log if entry.at.date() >= first)
+    expected_days = [first + timedelta(days=n) for n in range(30)]
+    assert usage.days(uses) == [(day, by_day[day, "allowed"], by_day[day, "refused"]) for day in expected_days]
+
+    ended = [entry for entry in log if entry.reason in {"expired", "revoked"} and entry.at.date() >= first]
+    found = {token.last.token_id: token for token in usage.after_end(uses)}
+    assert set(found) == {entry.token_id for entry in ended}
+    for token_id, token in found.items():
+        its = [entry for entry in ended if entry.token_id == token_id]
+        assert (token.count, token.since, token.last.pk) == (len(its), its[0].at, its[-1].pk)
+        assert {address.ip: address.count for address in token.addresses} == Counter(entry.ip for entry in its)
+
+
+def assert_same_addresses(uses, log):
+    found = {address.ip: address for address in usage.addresses(uses)}
+    assert set(found) == {entry.ip for entry in log}
+    for ip, address in found.items():
+        its = [entry for entry in log if entry.ip == ip]
+        refused = sum(entry.outcome == "refused" for entry in its)
+        assert (address.first_at, address.last_at) == (its[0].at, its[-1].at)
+        assert (address.total, address.refused) == (len(its), refused)
+        is_late = its[0].at - log[0].at > timedelta(days=1)
+        assert address.is_new == (is_late and NOW - its[0].at < timedelta(days=7))
+
+
+def test_it_is_the_statement_that_decides_what_is_not_counted_yet(owner):
+    """Sealed between the two queries of a reader: nothing is missed, and nothing is counted twice."""
+    token = TokenFactory(owner=owner)
+    use(token, ago(hours=3), **ENDED)
+    seal()
+    use(token, ago(hours=2), **ENDED)
+    uses = usage.of(owner)
+    seal()
+    use(token, ago(hours=1), **ENDED)
+
+    assert totals(uses) == (3, 1)
+    assert usage.after_end(uses)[0].count == 3
+
+
+def test_entries_without_a_token_row_are_counted_too(owner):
+    """The id in an entry stays although its token is gone."""
+    gone = TokenFactory(owner=owner)
+    use(gone, ago(hours=1), **ENDED)
+    gone.delete()
+    seal()
+
+    [found] = usage.after_end(usage.of(owner))
+
+    assert isinstance(found.last.token_id, uuid.UUID)
+    assert found.last.token_name == gone.name

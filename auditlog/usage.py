@@ -1,0 +1,288 @@
+"""How often tokens were used, from where, and whether after their end: counted when entries are sealed, read here.
+
+Reading costs the same however long the log is: what is sealed stands counted in ``TokenUsage``, and what is not sealed
+yet lies at the end of the log. The answer is that of counting the whole log.
+"""
+
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from django.db.models import Count, GenericIPAddressField, Max, Min, Q, QuerySet, Subquery, Sum, Value
+from django.db.models.functions import Cast, Coalesce, NullIf, TruncDate
+from django.utils import timezone
+
+from auditlog.models import ENDED_REASONS, Seal, TokenUsage, TokenUse
+from auditlog.querysets import TokenUseQuerySet, UsageQuerySet
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+# Today included.
+DAYS = 30
+# How long an address counts as new.
+NEW_FOR = timedelta(days=7)
+# While a token is being set up, where it is used from says nothing.
+SETTLES_WITHIN = timedelta(days=1)
+# Entries are numbered as they commit and dated when their request began: no request takes as long as this.
+OUT_OF_ORDER_BY = timedelta(hours=1)
+
+_ALLOWED = Count("id", filter=Q(outcome=TokenUse.Outcome.ALLOWED))
+_REFUSED = Count("id", filter=Q(outcome=TokenUse.Outcome.REFUSED))
+# As the log has it: an address, or null.
+_COUNTED_IP = Cast(NullIf("ip", Value("")), GenericIPAddressField())
+
+Key = tuple[uuid.UUID, date, str]
+
+_COUNTS = ["allowed", "refused", "after_end"]
+_MOMENTS = ["first_at", "last_at", "first_after_end_at", "last_after_end_at"]
+
+
+def count(entries: Sequence[TokenUse]) -> None:
+    """Adds entries to what was counted before. Called once for each entry, in the transaction that seals it."""
+    counted: dict[Key, TokenUsage] = {}
+    for entry in entries:
+        _add(counted, _usage_of(entry))
+    before_them = TokenUsage.objects.filter(
+        token__in={token_id for token_id, _, _ in counted},
+        day__in={day for _, day, _ in counted},
+        ip__in={ip for _, _, ip in counted},
+    )
+    for before in before_them:
+        if _key(before) in counted:
+            _add(counted, before)
+    TokenUsage.objects.bulk_create(
+        counted.values(),
+        update_conflicts=True,
+        unique_fields=["token", "day", "ip"],
+        update_fields=[*_COUNTS, *_MOMENTS],
+    )
+
+
+def _usage_of(entry: TokenUse) -> TokenUsage:
+    is_allowed = entry.outcome == TokenUse.Outcome.ALLOWED
+    ended_at = entry.at if entry.reason in ENDED_REASONS else None
+    return TokenUsage(
+        token_id=entry.token_id,
+        owner_id=entry.owner_id,
+        organization_id=entry.organization_id,
+        day=entry.at.astimezone(UTC).date(),
+        ip=entry.ip or "",
+        allowed=int(is_allowed),
+        refused=int(not is_allowed),
+        after_end=int(ended_at is not None),
+        first_at=entry.at,
+        last_at=entry.at,
+        first_after_end_at=ended_at,
+        last_after_end_at=ended_at,
+    )
+
+
+def _key(usage: TokenUsage) -> Key:
+    return usage.token_id, usage.day, usage.ip
+
+
+def _add(counted: dict[Key, TokenUsage], usage: TokenUsage) -> None:
+    same = counted.setdefault(_key(usage), usage)
+    if same is usage:
+        return
+    same.allowed += usage.allowed
+    same.refused += usage.refused
+    same.after_end += usage.after_end
+    same.first_at = min(same.first_at, usage.first_at)
+    same.last_at = max(same.last_at, usage.last_at)
+    if usage.first_after_end_at and usage.last_after_end_at:
+        same.first_after_end_at = min(same.first_after_end_at or usage.first_after_end_at, usage.first_after_end_at)
+        same.last_after_end_at = max(same.last_after_end_at or usage.last_after_end_at, usage.last_after_end_at)
+
+
+@dataclass(frozen=True)
+class Uses:
+    """Some uses of tokens: as they were counted, as they stand in the log, and those of the log not counted yet."""
+
+    counted: UsageQuerySet
+    log: TokenUseQuerySet
+    uncounted: TokenUseQuerySet
+
+
+def of(user: "User") -> Uses:
+    """Of this person's own tokens."""
+    return _uses(TokenUsage.objects.of(user), TokenUse.objects.of(user))
+
+
+def of_organization_of(user: "User") -> Uses:
+    """Of everyone's tokens, if this person's role reads the organization's logs; otherwise of none."""
+    return _uses(TokenUsage.objects.of_organization_of(user), TokenUse.objects.of_organization_of(user))
+
+
+def of_token(token_id: uuid.UUID, *, reader: "User") -> Uses:
+    """Of one token, if the reader sees its log: all of it or none, since a token has one owner for good.
+
+    The newest use is asked for who sees it. With both conditions in each query, SQLite would walk everything of the
+    organization to find what is the token's.
+    """
+    counted, log = TokenUsage.objects.filter(token_id=token_id), TokenUse.objects.filter(token_id=token_id)
+    newest = log.first()
+    if newest is None or not TokenUse.objects.visible_to(reader).filter(pk=newest.pk).exists():
+        return _uses(counted.none(), log.none())
+    return _uses(counted, log)
+
+
+class DayUses(NamedTuple):
+    day: date
+    allowed: int
+    refused: int
+
+    @property
+    def total(self) -> int:
+        return self.allowed + self.refused
+
+
+def days(uses: Uses) -> list[DayUses]:
+    """Uses on each of the last 30 days (UTC), the oldest first and today last; a day without any is there too."""
+    first = _first_day()
+    by_day = _read(
+        uses.counted.filter(day__gte=first).values_list("day").annotate(Sum("allowed"), Sum("refused")),
+        uses.uncounted.filter(at__gte=_start_of(first))
+        .values_list(TruncDate("at", tzinfo=UTC))
+        .annotate(allowed=_ALLOWED, refused=_REFUSED),
+        merge=(sum, sum),
+    )
+    return [DayUses(day, *by_day.get((day,), (0, 0))) for day in (first + timedelta(days=n) for n in range(DAYS))]
+
+
+@dataclass(frozen=True)
+class AddressUses:
+    """Uses of one token from one address; ``ip`` is ``None`` for those whose address is not known."""
+
+    ip: str | None
+    first_at: datetime
+    last_at: datetime
+    allowed: int
+    refused: int
+    is_new: bool
+
+    @property
+    def total(self) -> int:
+        return self.allowed + self.refused
+
+
+def addresses(uses: Uses) -> list[AddressUses]:
+    """From where one token was ever used, the last used address first.
+
+    An address is new if the token came from there for the first time within the last 7 days, and more than a day after
+    its very first use.
+    """
+    by_ip = _read(
+        uses.counted.values_list(_COUNTED_IP).annotate(Sum("allowed"), Sum("refused"), Min("first_at"), Max("last_at")),
+        uses.uncounted.values_list("ip").annotate(
+            allowed=_ALLOWED, refused=_REFUSED, first_at=Min("at"), last_at=Max("at")
+        ),
+        merge=(sum, sum, min, max),
+    )
+    if not by_ip:
+        return []
+    settled_at = min(first_at for _, _, first_at, _ in by_ip.values()) + SETTLES_WITHIN
+    new_since = max(settled_at, timezone.now() - NEW_FOR)
+    found = [
+        AddressUses(ip, first_at, last_at, allowed, refused, is_new=first_at > new_since)
+        for (ip,), (allowed, refused, first_at, last_at) in by_ip.items()
+    ]
+    return sorted(found, key=lambda address: address.last_at, reverse=True)
+
+
+@dataclass(frozen=True)
+class AfterEndAddress:
+    ip: str | None
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True)
+class AfterEnd:
+    """A token that had ended and is still sent: someone, or some script, has it."""
+
+    last: TokenUse
+    addresses: list[AfterEndAddress]
+
+    @property
+    def count(self) -> int:
+        return sum(address.count for address in self.addresses)
+
+    @property
+    def since(self) -> datetime:
+        return min(address.first_at for address in self.addresses)
+
+
+def after_end(uses: Uses) -> list[AfterEnd]:
+    """The ended tokens that were still sent within the last 30 days, and only what was after their end.
+
+    The last sent stands first, and of its addresses the last used.
+    """
+    first = _first_day()
+    by_token_and_ip = _read(
+        uses.counted.filter(day__gte=first, after_end__gt=0)
+        .values_list("token_id", _COUNTED_IP)
+        .annotate(Sum("after_end"), Min("first_after_end_at"), Max("last_after_end_at")),
+        uses.uncounted.of_ended_tokens()
+        .filter(at__gte=_start_of(first))
+        .values_list("token_id", "ip")
+        .annotate(Count("id"), Min("at"), Max("at")),
+        merge=(sum, min, max),
+    )
+    by_token: defaultdict[uuid.UUID, list[AfterEndAddress]] = defaultdict(list)
+    for (token_id, ip), values in by_token_and_ip.items():
+        by_token[token_id].append(AfterEndAddress(ip, *values))
+    for found in by_token.values():
+        found.sort(key=lambda address: address.last_at, reverse=True)
+    last_uses = _uses_at(
+        uses.log.of_ended_tokens(), {token_id: found[0].last_at for token_id, found in by_token.items()}
+    )
+    return [AfterEnd(last, by_token[last.token_id]) for last in last_uses]
+
+
+def _uses_at(log: TokenUseQuerySet, moments: dict[uuid.UUID, datetime]) -> list[TokenUse]:
+    """The use of each token at its moment, the newest first; by the index of tokens and moments."""
+    found = log.filter(token_id__in=moments, at__in=moments.values())
+    by_token = {use.token_id: use for use in found.order_by("id") if moments[use.token_id] == use.at}
+    return sorted(by_token.values(), key=lambda use: use.at, reverse=True)
+
+
+def _uses(counted: UsageQuerySet, log: TokenUseQuerySet) -> Uses:
+    """What is not counted yet is asked in the statement that reads what is (`_read`). The newest sealed moment is read
+    before it, and only bounds how far back the database looks: it never moves beyond what is not sealed."""
+    seals = Seal.objects.filter(log=Seal.Log.AUTHENTICATION, kind=Seal.Kind.ENTRIES).order_by("-last_id")
+    uncounted = log.order_by().filter(id__gt=Coalesce(Subquery(seals.values("last_id")[:1]), 0))
+    newest = seals.values_list("newest", flat=True).first()
+    if newest:
+        newest_at = max(datetime.fromisoformat(moment) for moment in newest.values())
+        uncounted = uncounted.filter(at__gte=newest_at - OUT_OF_ORDER_BY)
+    return Uses(counted, log, uncounted)
+
+
+def _read(
+    counted: QuerySet[Any, Any], uncounted: QuerySet[Any, Any], *, merge: Sequence[Callable[..., Any]]
+) -> dict[tuple[Any, ...], list[Any]]:
+    """The last columns of both, merged where the columns before them are equal.
+
+    One statement reads both, so that no use is missed or counted twice when entries are sealed meanwhile.
+    """
+    found: defaultdict[tuple[Any, ...], list[tuple[Any, ...]]] = defaultdict(list)
+    for row in counted.union(uncounted, all=True):
+        found[row[: -len(merge)]].append(row[-len(merge) :])
+    return {
+        key: [together(values) for together, values in zip(merge, zip(*rows, strict=True), strict=True)]
+        for key, rows in found.items()
+    }
+
+
+def _first_day() -> date:
+    return timezone.now().astimezone(UTC).date() - timedelta(days=DAYS - 1)
+
+
+def _start_of(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
