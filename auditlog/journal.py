@@ -13,14 +13,15 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from django.db import connection, transaction
+from django.db import transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import HttpRequest
 from django.utils import timezone
 
 from auditlog.groups import MAX_ROWS, GroupCommit, Row
 from auditlog.models import TokenUse
 from opsera_portal import request_context
-from opsera_portal.prepared import prepared_cursor, uuid_as_stored
+from opsera_portal.prepared import own_connection, prepared_cursor, uuid_as_stored
 
 if TYPE_CHECKING:
     from tokens.models import Token
@@ -92,7 +93,8 @@ def commit(use: OpenUse, *, status: int, code: str | None) -> None:
     token = use.token
     if token is None:
         raise ValueError("Only the use of a genuine token is logged.")
-    row = _row(use, token, status, code)
+    connection = own_connection()
+    row = _row(connection, use, token, status, code)
     if connection.in_atomic_block:
         _insert([row])
     else:
@@ -101,9 +103,9 @@ def commit(use: OpenUse, *, status: int, code: str | None) -> None:
         token.mark_used(at=use.at, ip=use.ip)
 
 
-def _row(use: OpenUse, token: "Token", status: int, code: str | None) -> Row:
+def _row(connection: BaseDatabaseWrapper, use: OpenUse, token: "Token", status: int, code: str | None) -> Row:
     """The entry's values in the order of `_COLUMNS`, as the database takes them."""
-    as_stored = uuid_as_stored()
+    as_stored = uuid_as_stored(connection)
     return (
         as_stored(use.request_id),
         connection.ops.adapt_datetimefield_value(use.at),
@@ -139,7 +141,7 @@ def _statement(rows: int) -> str:
 
 def _insert(rows: list[Row]) -> None:
     """One statement, which outside of a transaction is a transaction of its own."""
-    with prepared_cursor() as cursor:
+    with prepared_cursor(own_connection()) as cursor:
         cursor.execute(_statement(len(rows)), [value for row in rows for value in row])
 
 

@@ -143,6 +143,9 @@ class Activity(LogEntry):
         return f"{self.get_action_display()}: {self.target_name}"
 
 
+_AFTER_END = models.Q(after_end__gt=0)
+
+
 class TokenUsage(models.Model):
     """Uses of one token from one address on one day (UTC), counted when the entries are sealed.
 
@@ -168,9 +171,12 @@ class TokenUsage(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["token", "day", "ip"], name="tokenusage_once")]
+        # A chart is read from the index alone; so are the few rows about tokens that had ended.
         indexes = [
-            models.Index(fields=["owner", "day"], name="tokenusage_owner_day"),
-            models.Index(fields=["organization", "day"], name="tokenusage_org_day"),
+            models.Index(fields=["owner", "day", "allowed", "refused"], name="tokenusage_owner_day"),
+            models.Index(fields=["organization", "day", "allowed", "refused"], name="tokenusage_org_day"),
+            models.Index(fields=["owner", "day"], name="tokenusage_owner_ended", condition=_AFTER_END),
+            models.Index(fields=["organization", "day"], name="tokenusage_org_ended", condition=_AFTER_END),
         ]
 
     def __str__(self) -> str:
@@ -200,8 +206,8 @@ class Seal(models.Model):
     first_id = models.BigIntegerField()
     last_id = models.BigIntegerField()
     count = models.PositiveIntegerField()
-    # By organization id in hexadecimal ("" for none): the newest moment of the entries in it; of a pruned block, the moment before
-    # which entries were removed.
+    # By organization id in hexadecimal ("" for none): the newest moment of the entries in it; of a pruned block, the
+    # moment before which entries were removed.
     newest = models.JSONField()
     # One record for each entry; null from when all of them are pruned. The digest of it stays.
     entries = models.BinaryField(null=True)

@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +111,9 @@ def make_people() -> dict[str, Any]:
 
 def rows_of(people: dict[str, Any], entries: int) -> Iterator[tuple[Any, ...]]:
     """Entries evenly over the time. The first token makes a fifth of all calls, its owner a quarter."""
-    from opsera_portal.prepared import uuid_as_stored
+    from opsera_portal.prepared import own_connection, uuid_as_stored
 
-    as_stored = uuid_as_stored()
+    as_stored = uuid_as_stored(own_connection())
     tokens, organization = people["tokens"], people["organization"]
     step = timedelta(days=DAYS) / entries
     start = now() - timedelta(days=DAYS)
@@ -318,7 +319,7 @@ class Writer(threading.Thread):
             use = journal.OpenUse(
                 request_id=uuid7(), at=now(), method="GET", target="/", ip=None, user_agent="", token=token
             )
-            self.waits.append(clock(lambda use=use: journal.commit(use, status=200, code=None)))
+            self.waits.append(clock(partial(journal.commit, use, status=200, code=None)))
         connection.close()
 
     def stop(self) -> None:

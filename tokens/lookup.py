@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models import DateTimeField, Field, UUIDField
 
 from accounts.models import Organization, User
-from opsera_portal.prepared import prepared_cursor, uuid_as_stored
+from opsera_portal.prepared import own_connection, prepared_cursor, uuid_as_stored
 from tokens.models import Token
 
 Reader = Callable[[Any], Any]
@@ -29,8 +29,9 @@ _TOKEN_FIELDS, _USER_FIELDS, _ORGANIZATION_FIELDS = (
 
 def find_token(*, token_id: uuid.UUID, owner_id: uuid.UUID) -> Token | None:
     """The token of this id and owner, with ``owner`` and ``organization`` at hand; ``None`` where there is none."""
-    as_stored = uuid_as_stored()
-    with prepared_cursor() as cursor:
+    connection = own_connection()
+    as_stored = uuid_as_stored(connection)
+    with prepared_cursor(connection) as cursor:
         cursor.execute(_statement(), [as_stored(token_id), as_stored(owner_id)])
         row = cursor.fetchone()
     if row is None:
@@ -38,7 +39,7 @@ def find_token(*, token_id: uuid.UUID, owner_id: uuid.UUID) -> Token | None:
     readers = _readers(connection.vendor)
     values = [value if read is None or value is None else read(value) for read, value in zip(readers, row, strict=True)]
     users, organizations = len(_TOKEN_FIELDS), len(_TOKEN_FIELDS) + len(_USER_FIELDS)
-    token = _instance(Token, _TOKEN_FIELDS, values[:users])
+    token: Token = _instance(Token, _TOKEN_FIELDS, values[:users])
     token.owner = _instance(User, _USER_FIELDS, values[users:organizations])
     token.organization = _instance(Organization, _ORGANIZATION_FIELDS, values[organizations:])
     return token
@@ -80,4 +81,4 @@ def _utc(value: datetime) -> datetime:
 
 
 def _instance(model: Any, fields: "list[Field[Any, Any]]", values: list[Any]) -> Any:
-    return model.from_db(connection.alias, [field.attname for field in fields], values)
+    return model.from_db(DEFAULT_DB_ALIAS, [field.attname for field in fields], values)

@@ -57,7 +57,12 @@ class Migration(migrations.Migration):
                 ('token', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='tokens.token')),
             ],
             options={
-                'indexes': [models.Index(fields=['owner', 'day'], name='tokenusage_owner_day'), models.Index(fields=['organization', 'day'], name='tokenusage_org_day')],
+                'indexes': [
+                    models.Index(fields=['owner', 'day', 'allowed', 'refused'], name='tokenusage_owner_day'),
+                    models.Index(fields=['organization', 'day', 'allowed', 'refused'], name='tokenusage_org_day'),
+                    models.Index(condition=models.Q(('after_end__gt', 0)), fields=['owner', 'day'], name='tokenusage_owner_ended'),
+                    models.Index(condition=models.Q(('after_end__gt', 0)), fields=['organization', 'day'], name='tokenusage_org_ended'),
+                ],
                 'constraints': [models.UniqueConstraint(fields=('token', 'day', 'ip'), name='tokenusage_once')],
             },
         ),

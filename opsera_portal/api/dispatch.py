@@ -5,6 +5,8 @@ log together. A token has none of them, so none of their middleware is passed; w
 stands here, and a test compares the two ways.
 """
 
+from typing import cast
+
 from django.conf import settings
 from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest, HttpResponse
@@ -36,7 +38,7 @@ _answer_or_error = convert_exception_to_response(_answer)
 
 
 def answer(request: HttpRequest) -> HttpResponseBase:
-    response: HttpResponseBase = _answer_or_error(request)
+    response = cast(HttpResponseBase, _answer_or_error(request))
     for name, value in PROTECTION.items():
         response.headers.setdefault(name, value)
     if isinstance(response, HttpResponse):

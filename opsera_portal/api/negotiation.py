@@ -1,6 +1,6 @@
 """What the API answers with: JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from rest_framework.negotiation import DefaultContentNegotiation
@@ -14,8 +14,9 @@ class JsonNegotiation(DefaultContentNegotiation):
     """A caller that takes anything, as nearly all do, has no list of wishes to be compared with what there is."""
 
     def select_renderer(
-        self, request: Request, renderers: Sequence[BaseRenderer], format_suffix: str | None = None
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> Any:
-        if len(renderers) == 1 and request.META.get("HTTP_ACCEPT", "*/*") in _CONTENT_WITH_JSON:
-            return renderers[0], renderers[0].media_type
+        renderer, *others = renderers
+        if not others and request.META.get("HTTP_ACCEPT", "*/*") in _CONTENT_WITH_JSON:
+            return renderer, renderer.media_type
         return super().select_renderer(request, renderers, format_suffix)

@@ -1,5 +1,6 @@
 """Serializer bases that all API doors share."""
 
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
@@ -23,6 +24,13 @@ class IdField(serializers.UUIDField):
         if not isinstance(data, str):
             self.fail("invalid", value=data)
         return super().to_internal_value(data)
+
+
+class UtcDateTimeField(serializers.DateTimeField):
+    """A moment as the API shows it: ISO 8601, UTC. DRF's own field asks the settings for a time zone at each value."""
+
+    def to_representation(self, value: datetime) -> str:
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 @lru_cache

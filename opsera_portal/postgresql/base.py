@@ -6,12 +6,14 @@ from typing import Any
 
 from django.db.backends.postgresql import base
 
+_ServerBindingCursor: Any = base.ServerBindingCursor
+
 
 class DatabaseWrapper(base.DatabaseWrapper):
     def prepared_cursor(self) -> Any:
         """A cursor that prepares its statement in the server; see `opsera_portal.prepared`."""
         self.ensure_connection()
-        return self._prepare_cursor(_PreparingCursor(self.connection))
+        return self._prepare_cursor(_PreparingCursor(self.connection))  # type: ignore[attr-defined]
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """One from the pool on which the server has not hung up.
@@ -28,7 +30,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return connection
 
 
-class _PreparingCursor(base.ServerBindingCursor):  # type: ignore[misc, name-defined]
+class _PreparingCursor(_ServerBindingCursor):
     def execute(self, query: Any, params: Any = None) -> Any:
         return super().execute(query, params, prepare=True)
 
