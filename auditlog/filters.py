@@ -1,15 +1,20 @@
-"""Narrowing the two logs. Pages and API use the same filter sets, by the same names."""
+"""Narrowing the two logs. Pages, exports and API use the same filter sets, by the same names."""
 
+import uuid
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import django_filters
 from django import forms
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_ipv46_address
 from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Concat
 
 from auditlog.actions_list import Action, ActionType
-from auditlog.models import Activity, TokenUse
+from auditlog.models import TokenUse
 from opsera_portal.api import scopes
 
 
@@ -39,9 +44,51 @@ def _search_input() -> forms.TextInput:
     return forms.TextInput(attrs={"type": "search"})
 
 
-class TokenUseFilter(django_filters.FilterSet):
+class LogFilter(django_filters.FilterSet):
+    """What both logs are narrowed by.
+
+    ``indexed`` names the filters that an index serves, whoever's log it is. All others are a search: whoever walks
+    the list bounds how much of it is looked through (`opsera_portal/keyset.py`).
+    """
+
+    indexed: ClassVar[frozenset[str]] = frozenset({"date", "date_to", "request_id"})
+    searched_texts: ClassVar[tuple[str, ...]]
+    searched_ids: ClassVar[tuple[str, ...]]
+
+    q = django_filters.CharFilter(label="Search", method="filter_text", max_length=100, widget=_search_input())
     date = DayFilter(label="Since", since=True)
     date_to = DayFilter(label="Until", since=False)
+
+    @classmethod
+    def searched(cls, data: Mapping[str, Any], queryset: QuerySet[Any]) -> QuerySet[Any] | None:
+        """The list that these filters search, which is the one that an index serves; ``None`` if they search none."""
+        if not any(data.get(name) for name in cls.base_filters.keys() - cls.indexed):
+            return None
+        rows: QuerySet[Any] = cls({name: data[name] for name in cls.indexed & data.keys()}, queryset).qs
+        return rows
+
+    def filter_text(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
+        """Part of a text; or a whole id or address, as it was copied from somewhere."""
+        found = Q()
+        for field in self.searched_texts:
+            found |= Q(**{f"{field}__icontains": value})
+        with suppress(ValueError):
+            pasted = uuid.UUID(value.strip())
+            for field in self.searched_ids:
+                found |= Q(**{field: pasted})
+        with suppress(ValidationError):
+            validate_ipv46_address(value.strip())
+            found |= Q(ip=value.strip())
+        return queryset.filter(found)
+
+
+class TokenUseFilter(LogFilter):
+    """A person's own authentication log."""
+
+    indexed = LogFilter.indexed | {"token_id"}
+    searched_texts = ("target", "token_name", "user_agent", "owner_email")
+    searched_ids = ("request_id", "token_id")
+
     outcome = django_filters.ChoiceFilter(label="Outcome", choices=TokenUse.Outcome.choices, empty_label="Any outcome")
     reason = django_filters.ChoiceFilter(label="Reason", choices=TokenUse.Reason.choices, empty_label="Any reason")
     scope = django_filters.ChoiceFilter(
@@ -50,21 +97,19 @@ class TokenUseFilter(django_filters.FilterSet):
         method="filter_scope",
         empty_label="Any scope",
     )
-    token_id = django_filters.UUIDFilter(label="Token ID", field_name="token_id", widget=_search_input())
+    token_id = django_filters.UUIDFilter(label="Token", field_name="token_id", widget=_search_input())
     ip = AddressFilter(label="Address", widget=_search_input())
-    q = django_filters.CharFilter(label="Search", method="filter_text", max_length=100, widget=_search_input())
+    request_id = django_filters.UUIDFilter(label="Request ID", widget=_search_input())
 
     def filter_scope(self, queryset: QuerySet[TokenUse], name: str, value: str) -> QuerySet[TokenUse]:
         padded = queryset.annotate(_padded=Concat(Value(" "), "scope", Value(" ")))
         return padded.filter(_padded__contains=f" {value} ")
 
-    def filter_text(self, queryset: QuerySet[TokenUse], name: str, value: str) -> QuerySet[TokenUse]:
-        return queryset.filter(
-            Q(target__icontains=value)
-            | Q(token_name__icontains=value)
-            | Q(user_agent__icontains=value)
-            | Q(owner_email__icontains=value)
-        )
+
+class OrganizationTokenUseFilter(TokenUseFilter):
+    user_email = django_filters.CharFilter(
+        label="Owner", field_name="owner_email", lookup_expr="icontains", max_length=254, widget=_search_input()
+    )
 
 
 class OneTokenUseFilter(TokenUseFilter):
@@ -74,18 +119,20 @@ class OneTokenUseFilter(TokenUseFilter):
     token_id = None
 
 
-class ActivityFilter(django_filters.FilterSet):
-    date = DayFilter(label="Since", since=True)
-    date_to = DayFilter(label="Until", since=False)
+class ActivityFilter(LogFilter):
+    """A person's own activity log."""
+
+    searched_texts = ("target_name", "actor_email", "token_name")
+    searched_ids = ("public_id", "request_id", "token_id", "target_id")
+
     type = django_filters.ChoiceFilter(label="Type", choices=ActionType.choices, empty_label="Any type")
     action = django_filters.ChoiceFilter(label="Action", choices=Action.choices, empty_label="Any action")
+    token_id = django_filters.UUIDFilter(label="Token", field_name="token_id", widget=_search_input())
+    ip = AddressFilter(label="Address", widget=_search_input())
+    request_id = django_filters.UUIDFilter(label="Request ID", widget=_search_input())
+
+
+class OrganizationActivityFilter(ActivityFilter):
     user_email = django_filters.CharFilter(
         label="Who", field_name="actor_email", lookup_expr="icontains", max_length=254, widget=_search_input()
     )
-    ip = AddressFilter(label="Address", widget=_search_input())
-    q = django_filters.CharFilter(label="Search", method="filter_text", max_length=100, widget=_search_input())
-
-    def filter_text(self, queryset: QuerySet[Activity], name: str, value: str) -> QuerySet[Activity]:
-        return queryset.filter(
-            Q(target_name__icontains=value) | Q(actor_email__icontains=value) | Q(token_name__icontains=value)
-        )

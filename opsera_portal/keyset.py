@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -16,7 +16,11 @@ from typing import Any, Generic, TypeVar
 from django.db.models import Model, Q, QuerySet
 
 Row = TypeVar("Row", bound=Model)
-Position = list[Any]
+# A value for each field of the order.
+Position = Sequence[Any]
+
+# Rows that one page looks through at most, when no index serves what is looked for.
+MAX_SEARCHED = 50_000
 
 
 class InvalidCursor(ValueError):
@@ -25,9 +29,13 @@ class InvalidCursor(ValueError):
 
 @dataclass(frozen=True)
 class KeysetPage(Generic[Row]):
+    """``searched_to`` is set where the search ended before the page was full: the first field's value at that place."""
+
     rows: list[Row]
     next_cursor: str | None
     previous_cursor: str | None
+    searched_to: Any = None
+    is_backward: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,24 +48,67 @@ class Keyset:
     fields: tuple[str, str]
     descending: bool = True
 
-    def page(self, queryset: QuerySet[Row], *, cursor: str | None, size: int) -> KeysetPage[Row]:
-        """The ``size`` rows at ``cursor``; the first page without one. Raises ``InvalidCursor``."""
+    def page(
+        self, queryset: QuerySet[Row], *, cursor: str | None, size: int, searched: QuerySet[Row] | None = None
+    ) -> KeysetPage[Row]:
+        """The ``size`` rows at ``cursor``; the first page without one. Raises ``InvalidCursor``.
+
+        ``searched`` is given where ``queryset`` has conditions that no index serves: the list without them. The page
+        then looks through ``MAX_SEARCHED`` rows of that list and no more; its cursor goes on where the search ended.
+        """
         backwards, position = self._read(queryset.model, cursor) if cursor else (False, None)
-        ordered = queryset.order_by(*self._order(reverse=backwards))
-        if position is not None:
-            ordered = ordered.filter(self._beyond(position, reverse=backwards))
-        found = list(ordered[: size + 1])
-        has_more = len(found) > size
+        end = self._end(searched, position, count=MAX_SEARCHED, reverse=backwards) if searched is not None else None
+        found = list(self._part(queryset, position, end, reverse=backwards)[: size + 1])
         rows = found[:size]
+        if len(found) > size:
+            end = None
+        # Where this page ends in the direction in which it was read, if there is more behind it.
+        last = self._position_of(rows[-1]) if len(found) > size else end
+        # Where it began, if there is more before it.
+        first = self._position_of(rows[0]) if rows and position is not None else None
         if backwards:
             rows.reverse()
-        has_next = has_more if not backwards else True
-        has_previous = (position is not None) if not backwards else has_more
         return KeysetPage(
             rows=rows,
-            next_cursor=self._write(rows[-1], backwards=False) if rows and has_next else None,
-            previous_cursor=self._write(rows[0], backwards=True) if rows and has_previous else None,
+            next_cursor=self._write(first if backwards else last, backwards=False),
+            previous_cursor=self._write(last if backwards else first, backwards=True),
+            searched_to=end[0] if end else None,
+            is_backward=backwards,
         )
+
+    def count(self, queryset: QuerySet[Row], *, up_to: int) -> int:
+        """How many rows there are, ``up_to`` at most. In the order of the list, so that its index alone is read."""
+        return queryset.order_by(*self._order(reverse=False)).values(*self.fields)[:up_to].count()
+
+    def parts(self, queryset: QuerySet[Row], *, searched: QuerySet[Row], size: int) -> Iterator[QuerySet[Row]]:
+        """The whole list in parts, in order. Each is found by an index and holds what ``queryset`` has among ``size``
+        rows of ``searched``, which is the list without what no index serves."""
+        position: Position | None = None
+        while True:
+            end = self._end(searched, position, count=size)
+            yield self._part(queryset, position, end)
+            if end is None:
+                return
+            position = end
+
+    def _part(
+        self, queryset: QuerySet[Row], position: Position | None, end: Position | None, *, reverse: bool = False
+    ) -> QuerySet[Row]:
+        """Rows after ``position`` up to ``end``, in the order."""
+        part = queryset.order_by(*self._order(reverse=reverse))
+        if position is not None:
+            part = part.filter(self._beyond(position, reverse=reverse))
+        if end is not None:
+            part = part.filter(self._up_to(end, reverse=reverse))
+        return part
+
+    def _end(
+        self, searched: QuerySet[Row], position: Position | None, *, count: int, reverse: bool = False
+    ) -> Position | None:
+        """The position of the ``count``-th row after ``position``, if more rows follow it. Reads only the index."""
+        fields = self._part(searched, position, None, reverse=reverse).values_list(*self.fields)
+        found = list(fields[count - 1 : count + 1])
+        return found[0] if len(found) > 1 else None
 
     def _order(self, *, reverse: bool) -> Sequence[str]:
         descending = self.descending != reverse
@@ -77,9 +128,23 @@ class Keyset:
             **{first: position[0], f"{second}__{at_or_after}": position[1]}
         )
 
-    def _write(self, row: Model, *, backwards: bool) -> str:
-        values = [getattr(row, field) for field in self.fields]
-        text = json.dumps(["p" if backwards else "n", *map(_plain, values)], separators=(",", ":"))
+    def _up_to(self, position: Position, *, reverse: bool) -> Q:
+        """Rows before ``position`` in the order, and the one at it; written as in ``_beyond``."""
+        first, second = self.fields
+        descending = self.descending != reverse
+        at_or_before = "gte" if descending else "lte"
+        after = "lt" if descending else "gt"
+        return Q(**{f"{first}__{at_or_before}": position[0]}) & ~Q(
+            **{first: position[0], f"{second}__{after}": position[1]}
+        )
+
+    def _position_of(self, row: Model) -> Position:
+        return [getattr(row, field) for field in self.fields]
+
+    def _write(self, position: Position | None, *, backwards: bool) -> str | None:
+        if position is None:
+            return None
+        text = json.dumps(["p" if backwards else "n", *map(_plain, position)], separators=(",", ":"))
         return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
     def _read(self, model: type[Model], cursor: str) -> tuple[bool, Position]:

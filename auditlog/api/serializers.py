@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from auditlog import exports
 from auditlog.actions_list import Action, ActionType
 from auditlog.models import Activity, TokenUse
 from opsera_portal.api import scopes
@@ -51,6 +52,7 @@ class ActivitySerializer(serializers.ModelSerializer[Activity]):
 
     _id = serializers.UUIDField(source="public_id", read_only=True)
     id = serializers.UUIDField(source="public_id", read_only=True)
+    token_id = serializers.UUIDField(read_only=True, allow_null=True)
     user_id = serializers.UUIDField(source="actor_id", read_only=True)
     user_email = serializers.CharField(source="actor_email", read_only=True)
     createdAt = serializers.DateTimeField(source="at", read_only=True)
@@ -68,6 +70,7 @@ class ActivitySerializer(serializers.ModelSerializer[Activity]):
             "target_id",
             "target_name",
             "account",
+            "token_id",
             "token_name",
             "ip",
             "request_id",
@@ -77,19 +80,18 @@ class ActivitySerializer(serializers.ModelSerializer[Activity]):
         ]
 
 
-class _LogQuery(PageQuery, StrictSerializer):
+class _Filters(StrictSerializer):
+    """What both logs can be narrowed by, the same as on the pages."""
+
     date = serializers.DateField(required=False, help_text="Since this day, UTC.")
     date_to = serializers.DateField(required=False, help_text="Until this day, UTC, the day included.")
-    count = serializers.IntegerField(
-        required=False,
-        default=MAX_PAGE_SIZE,
-        min_value=1,
-        max_value=MAX_PAGE_SIZE,
-        help_text="Records at most.",
-    )
     ip = serializers.IPAddressField(required=False, help_text="Address of the caller.")
+    request_id = serializers.UUIDField(required=False, help_text="`X-Request-ID` of the answer.")
     q = serializers.CharField(
-        required=False, allow_blank=True, max_length=100, help_text="Part of what the record says."
+        required=False,
+        allow_blank=True,
+        max_length=100,
+        help_text="Part of what the record says, or a whole id or address in it.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -98,23 +100,72 @@ class _LogQuery(PageQuery, StrictSerializer):
         return attrs
 
 
-class TokenActivityQuery(_LogQuery):
-    """Filters of one token's log, the same as on its page."""
+class _Page(PageQuery):
+    count = serializers.IntegerField(
+        required=False,
+        default=MAX_PAGE_SIZE,
+        min_value=1,
+        max_value=MAX_PAGE_SIZE,
+        help_text="Records at most.",
+    )
 
+
+class _File(serializers.Serializer[Any]):
+    format = serializers.ChoiceField(choices=exports.FORMATS, required=False, default=exports.CSV)
+
+
+class _OneTokenUseFilters(_Filters):
     outcome = serializers.ChoiceField(choices=TokenUse.Outcome.choices, required=False)
     reason = serializers.ChoiceField(choices=TokenUse.Reason.choices, required=False)
 
 
-class TokenUseQuery(TokenActivityQuery):
-    """Filters of the authentication log. Without `date`: the last 7 days."""
-
+class _TokenUseFilters(_OneTokenUseFilters):
     scope = serializers.ChoiceField(choices=scopes.CHOICES, required=False)
     token_id = serializers.UUIDField(required=False)
 
 
-class ActivityQuery(_LogQuery):
-    """Filters of the activity log. Without `date`: the last 7 days."""
-
+class _ActivityFilters(_Filters):
     type = serializers.ChoiceField(choices=ActionType.choices, required=False)
     action = serializers.ChoiceField(choices=Action.choices, required=False)
-    user_email = serializers.CharField(required=False, max_length=254)
+    token_id = serializers.UUIDField(required=False, help_text="The token that it was done with.")
+
+
+class _OfOrganization(serializers.Serializer[Any]):
+    date = serializers.DateField(required=False, help_text="Since this day, UTC. Without it: the last 7 days.")
+    user_email = serializers.CharField(required=False, max_length=254, help_text="Part of the person's address.")
+
+
+class TokenActivityQuery(_Page, _OneTokenUseFilters):
+    """Filters of one token's log, the same as on its page."""
+
+
+class MyTokenUseQuery(_Page, _TokenUseFilters):
+    """Filters of one's own authentication log."""
+
+
+class MyTokenUseExportQuery(_File, _TokenUseFilters):
+    """The same for a file."""
+
+
+class TokenUseQuery(_Page, _OfOrganization, _TokenUseFilters):
+    """Filters of the organization's authentication log. Without `date`: the last 7 days."""
+
+
+class TokenUseExportQuery(_File, _OfOrganization, _TokenUseFilters):
+    """The same for a file."""
+
+
+class MyActivityQuery(_Page, _ActivityFilters):
+    """Filters of one's own activity log."""
+
+
+class MyActivityExportQuery(_File, _ActivityFilters):
+    """The same for a file."""
+
+
+class ActivityQuery(_Page, _OfOrganization, _ActivityFilters):
+    """Filters of the organization's activity log. Without `date`: the last 7 days."""
+
+
+class ActivityExportQuery(_File, _OfOrganization, _ActivityFilters):
+    """The same for a file."""

@@ -28,11 +28,15 @@ def page_response(
     keyset: Keyset,
     cursor: str | None,
     size: int,
+    searched: QuerySet[Any] | None = None,
     context: dict[str, Any] | None = None,
 ) -> Response:
-    """``{"count": rows in this answer, "data": [...], "next": address of the next page or null}``."""
+    """``{"count": rows in this answer, "data": [...], "next": address of the next page or null}``.
+
+    ``searched``: see ``Keyset.page``; a search may end before the page is full, and ``next`` goes on there.
+    """
     try:
-        page = keyset.page(queryset, cursor=cursor, size=size)
+        page = keyset.page(queryset, cursor=cursor, size=size, searched=searched)
     except InvalidCursor as error:
         raise serializers.ValidationError({"cursor": [str(error)]}) from error
     serializer = serializer_class(page.rows, many=True, context={"request": request, **(context or {})})

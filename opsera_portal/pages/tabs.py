@@ -21,6 +21,7 @@ PROFILE_TABS = [
     Tab("Profile", "accounts:profile"),
     Tab("Access Tokens", "tokens:token_list"),
     Tab("Authentication Log", "auditlog:token_use_list"),
+    Tab("Activity Log", "auditlog:activity_list"),
 ]
 
 ORGANIZATION_TABS = [

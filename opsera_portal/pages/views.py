@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django.contrib.auth.mixins import AccessMixin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -68,20 +69,50 @@ class TabsMixin(ContextMixin):
 
 @dataclass(frozen=True)
 class PageLinks:
-    """Where the pager of a list leads; ``None`` where there is nothing."""
+    """Where the pager of a list leads, and what it says; ``None`` where there is nothing.
+
+    ``searched_to``: where the search for this page ended before the page was full; ``searched_url`` goes on there,
+    further back or, for a page of newer entries, forward.
+    """
 
     next_url: str | None
     previous_url: str | None
     newest_url: str | None
+    count: str | None = None
+    searched_to: datetime | None = None
+    searched_url: str | None = None
+    searches_back: bool = True
     is_invalid: bool = False
 
 
+@dataclass(frozen=True)
+class Chip:
+    """One filter that is set, with the address of the list without it."""
+
+    name: str
+    label: str
+    value: str
+    url: str | None
+
+
 class KeysetTableMixin(SingleTableMixin, FilterView):
-    """A filtered table that is paged by keyset, for lists that grow while one reads them."""
+    """A filtered table that is paged by keyset, for lists that grow while one reads them.
+
+    Entries are never counted to the end: a page that costs the same at any depth says "more than 10,000".
+    """
 
     keyset: ClassVar[Keyset]
     page_size = 50
+    counts_up_to = 10_000
     table_pagination = False
+
+    def get_searched(self) -> QuerySet[Any] | None:
+        """The list that the filters search, where no index serves them (`Keyset.page`)."""
+        return None
+
+    def is_counted_by_index(self) -> bool:
+        """Whether the list's index alone tells how many rows there are: to look at each would take too long."""
+        return self._searched is None
 
     def get_table_data(self) -> list[Any]:
         return self.keyset_page.rows
@@ -94,28 +125,65 @@ class KeysetTableMixin(SingleTableMixin, FilterView):
 
     def _read_page(self, queryset: QuerySet[Any]) -> KeysetPage[Any]:
         self._cursor_is_invalid = False
+        self._searched = self.get_searched()
         cursor = self.request.GET.get("cursor")
         try:
-            return self.keyset.page(queryset, cursor=cursor, size=self.page_size)
+            return self.keyset.page(queryset, cursor=cursor, size=self.page_size, searched=self._searched)
         except InvalidCursor:
             self._cursor_is_invalid = True
-            return self.keyset.page(queryset, cursor=None, size=self.page_size)
+            return self.keyset.page(queryset, cursor=None, size=self.page_size, searched=self._searched)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         page = self.keyset_page
+        ended = page.searched_to is not None
+        next_url, previous_url = self._url(page.next_cursor), self._url(page.previous_cursor)
         links = PageLinks(
-            next_url=self._url(page.next_cursor),
-            previous_url=self._url(page.previous_cursor),
+            next_url=None if ended and not page.is_backward else next_url,
+            previous_url=None if ended and page.is_backward else previous_url,
             newest_url=self._url("") if self.request.GET.get("cursor") else None,
+            count=self._count(page),
+            searched_to=page.searched_to,
+            searched_url=(previous_url if page.is_backward else next_url) if ended else None,
+            searches_back=not page.is_backward,
             is_invalid=self._cursor_is_invalid,
         )
-        return cast(dict[str, Any], super().get_context_data(page=links, **kwargs))
+        return cast(dict[str, Any], super().get_context_data(page=links, chips=self._chips(), **kwargs))
 
-    def _url(self, cursor: str | None) -> str | None:
+    def _count(self, page: KeysetPage[Any]) -> str | None:
+        """How many entries there are, if that can be known quickly."""
+        if page.next_cursor is None and page.previous_cursor is None and not self.request.GET.get("cursor"):
+            number = len(page.rows)
+        elif self.is_counted_by_index():
+            number = self.keyset.count(self.object_list, up_to=self.counts_up_to + 1)
+        else:
+            return None
+        if number > self.counts_up_to:
+            return f"More than {self.counts_up_to:,} entries"
+        return f"{number:,} {'entry' if number == 1 else 'entries'}"
+
+    def _chips(self) -> list[Chip]:
+        form = self.filterset.form
+        chips = []
+        for field in form:
+            value = self.request.GET.get(field.name)
+            if value:
+                choices = dict(getattr(form.fields[field.name].widget, "choices", ()))
+                label, shown = str(field.label), str(choices.get(value, value))
+                chips.append(Chip(field.name, label, shown, self._url("", without=field.name)))
+        return chips
+
+    def narrowing(self) -> QueryDict:
+        """What narrows the table: the address's query without a place in the list, and without empty fields."""
+        query: QueryDict = self.request.GET.copy()
+        for name in [name for name in query if name == "cursor" or not query[name]]:
+            del query[name]
+        return query
+
+    def _url(self, cursor: str | None, *, without: str = "") -> str | None:
         if cursor is None:
             return None
-        query = self.request.GET.copy()
-        query.pop("cursor", None)
+        query = self.narrowing()
+        query.pop(without, None)
         if cursor:
             query["cursor"] = cursor
         return f"{self.request.path}?{query.urlencode()}" if query else self.request.path

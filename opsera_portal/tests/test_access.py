@@ -7,6 +7,7 @@ The tables are the specification; read them row by row. What is asked for belong
 
 import json
 import re
+import uuid
 
 import pytest
 from django.db import connection
@@ -16,6 +17,8 @@ from django.utils import timezone
 
 from accounts.roles import SiteRole
 from accounts.tests.factories import GroupFactory, OperatorFactory, UserFactory
+from auditlog.actions import Action, record
+from auditlog.models import Activity, TokenUse
 from opsera_portal.api.operations import routes
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens.tests.factories import TokenFactory, bearer
@@ -33,9 +36,18 @@ GET  /profile/tokens/{token}/reveal/ ok     gone   gone   gone   ok     ok      
 GET  /profile/tokens/{token}/expire/ ok     gone   gone   gone   ok     ok       gone    gone     admin    in
 POST /profile/tokens/{token}/expire/ to     gone   gone   gone   to     to       gone    gone     admin    in
 GET  /profile/authentication-log/    ok     ok     ok     ok     ok     ok       ok      ok       admin    in
+GET  /profile/authentication-log/export/ ok ok     ok     ok     ok     ok       ok      ok       admin    in
+GET  /profile/authentication-log/{use}/ ok  gone   gone   gone   gone   gone     gone    gone     admin    in
+GET  /profile/activity-log/          ok     ok     ok     ok     ok     ok       ok      ok       admin    in
+GET  /profile/activity-log/export/   ok     ok     ok     ok     ok     ok       ok      ok       admin    in
+GET  /profile/activity-log/{action}/ ok     gone   gone   gone   gone   gone     gone    gone     admin    in
 GET  /organization/tokens/           no     no     no     no     ok     ok       ok      ok       admin    in
 GET  /organization/authentication-log/ no   no     no     ok     ok     ok       ok      ok       admin    in
+GET  /organization/authentication-log/export/ no no no    ok     ok     ok       ok      ok       admin    in
+GET  /organization/authentication-log/{use}/ no no no     ok     ok     ok       ok      gone     admin    in
 GET  /organization/activity-log/     no     no     no     ok     ok     ok       ok      ok       admin    in
+GET  /organization/activity-log/export/ no  no     no     ok     ok     ok       ok      ok       admin    in
+GET  /organization/activity-log/{action}/ no no    no     ok     ok     ok       ok      gone     admin    in
 GET  /pipelines/                     ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 GET  /pipelines/{pipeline}/          ok     ok     ok     ok     ok     ok       ok      gone     admin    in
 GET  /pipelines/{pipeline}/run/      post   post   post   post   post   post     post    post     admin    in
@@ -117,7 +129,17 @@ GET  /tokens/{token}/activity      ok     no     no     no     no     no       n
 POST /tokens/{token}/expire        ok     no     no     no     ok     ok       no      no       no       who?
 GET  /organization/tokens          no     no     no     no     ok     ok       ok      ok       no       who?
 GET  /logs/user/tokens             no     no     no     ok     ok     ok       ok      ok       no       who?
+GET  /logs/user/tokens/export      no     no     no     ok     ok     ok       ok      ok       no       who?
+GET  /logs/user/tokens/{use}       no     no     no     ok     ok     ok       ok      no       no       who?
 GET  /logs/user/actions            no     no     no     ok     ok     ok       ok      ok       no       who?
+GET  /logs/user/actions/export     no     no     no     ok     ok     ok       ok      ok       no       who?
+GET  /logs/user/actions/{action}   no     no     no     ok     ok     ok       ok      no       no       who?
+GET  /me/authentication-log        ok     ok     ok     ok     ok     ok       ok      ok       no       who?
+GET  /me/authentication-log/export ok     ok     ok     ok     ok     ok       ok      ok       no       who?
+GET  /me/authentication-log/{use}  ok     no     no     no     no     no       no      no       no       who?
+GET  /me/activity-log              ok     ok     ok     ok     ok     ok       ok      ok       no       who?
+GET  /me/activity-log/export       ok     ok     ok     ok     ok     ok       ok      ok       no       who?
+GET  /me/activity-log/{action}     ok     no     no     no     no     no       no      no       no       who?
 GET  /pipelines                    ok     ok     ok     ok     ok     ok       ok      ok       no       who?
 POST /pipeline/run                 ok     ok     no     ok     ok     no       no      no       no       who?
 POST /pipeline/status              ok     ok     ok     ok     ok     ok       ok      no       no       who?
@@ -149,6 +171,9 @@ POST /pipeline/reset ok    ok    no    ok    ok    no    no    no    no    who?
 POST /pipeline/approve conflict no    no    conflict conflict no    no    no    no    who?
 POST /pipeline/reject bad   bad   no    bad   bad   no    no    bad   no    who?
 GET  /step-templates ok    ok    ok    ok    ok    ok    ok    ok    no    who?
+GET  /me/usage ok    ok    ok    ok    ok    ok    ok    ok    no    who?
+GET  /tokens/{token}/usage ok    no    no    no    no    no    no    no    no    who?
+GET  /organization/usage no    no    no    no    ok    ok    ok    ok    no    who?
 """
 
 # What each scope opens to an Administrator, who may do everything: the scope alone decides.
@@ -164,7 +189,17 @@ GET  /tokens/{token}/activity      ok     ok           no       no              
 POST /tokens/{token}/expire        ok     no           no       no                no
 GET  /organization/tokens          ok     ok           no       no                no
 GET  /logs/user/tokens             ok     ok           no       no                ok
+GET  /logs/user/tokens/export      ok     ok           no       no                ok
+GET  /logs/user/tokens/{use}       ok     ok           no       no                ok
 GET  /logs/user/actions            ok     ok           no       no                ok
+GET  /logs/user/actions/export     ok     ok           no       no                ok
+GET  /logs/user/actions/{action}   ok     ok           no       no                ok
+GET  /me/authentication-log        ok     ok           no       no                no
+GET  /me/authentication-log/export ok     ok           no       no                no
+GET  /me/authentication-log/{use}  ok     ok           no       no                no
+GET  /me/activity-log              ok     ok           no       no                no
+GET  /me/activity-log/export       ok     ok           no       no                no
+GET  /me/activity-log/{action}     ok     ok           no       no                no
 GET  /pipelines                    ok     ok           ok       ok                no
 POST /pipeline/run                 ok     no           ok       no                no
 POST /pipeline/status              ok     ok           ok       ok                no
@@ -196,6 +231,9 @@ POST /pipeline/reset conflict no    conflict no    no
 POST /pipeline/approve conflict no    conflict no    no
 POST /pipeline/reject bad   no    bad   no    no
 GET  /step-templates ok    ok    ok    ok    no
+GET  /me/usage ok    ok    no    no    no
+GET  /tokens/{token}/usage ok    ok    no    no    no
+GET  /organization/usage ok    ok    no    no    no
 """
 
 ROLES = {
@@ -247,8 +285,11 @@ def things(owner):
 
 
 def things_of(owner, pipeline):
+    token = TokenFactory(owner=owner)
     return {
-        "token": TokenFactory(owner=owner),
+        "token": token,
+        "use": log_use(token),
+        "action": record(actor=owner, action=Action.TOKEN_ISSUED, target=token),
         "pipeline": pipeline,
         "step": pipeline.steps.get(),
         "user": UserFactory(organization=owner.organization),
@@ -256,8 +297,32 @@ def things_of(owner, pipeline):
     }
 
 
+def log_use(token):
+    return TokenUse.objects.create(
+        request_id=uuid.uuid4(),
+        token=token,
+        owner=token.owner,
+        organization=token.organization,
+        method="GET",
+        target="/api/v1/me",
+        status=200,
+        outcome="allowed",
+        reason="ok",
+        duration_ms=1,
+    )
+
+
+def public_id(thing):
+    match thing:
+        case TokenUse():
+            return thing.request_id
+        case Activity():
+            return thing.public_id
+    return thing.pk
+
+
 def fill(path, things):
-    return path.format(text="text", **{name: thing.pk for name, thing in things.items()})
+    return path.format(text="text", **{name: public_id(thing) for name, thing in things.items()})
 
 
 def body_for(path, things):
@@ -343,6 +408,7 @@ IDS = re.compile(r"\{(?!text)\w+\}")
 def as_template(path):
     for converter, name in (
         ("<uuid:pk>", "{id}"),
+        ("<uuid:public_id>", "{id}"),
         ("<uuid:step_pk>", "{id}"),
         ("<uuid:rule_pk>", "{id}"),
         ("<uuid:user_pk>", "{id}"),
@@ -384,9 +450,16 @@ def test_no_page_is_missing_here():
 
 
 def with_an_id(path):
-    name = {"/users": "{user}", "/groups": "{group}", "/pipelines": "{pipeline}"}.get(
-        path.partition("/<")[0], "{token}"
-    )
+    names = {
+        "/users": "{user}",
+        "/groups": "{group}",
+        "/pipelines": "{pipeline}",
+        "/logs/user/tokens": "{use}",
+        "/logs/user/actions": "{action}",
+        "/me/authentication-log": "{use}",
+        "/me/activity-log": "{action}",
+    }
+    name = names.get(path.partition("/<")[0], "{token}")
     return path.replace("<uuid:pk>", name)
 
 

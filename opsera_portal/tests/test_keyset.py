@@ -31,7 +31,7 @@ with_database = hypothesis_settings(
 )
 
 
-def add_uses(seconds):
+def add_uses(seconds, status=200):
     """One entry of the log for each of these offsets from one moment."""
     return TokenUse.objects.bulk_create(
         TokenUse(
@@ -39,7 +39,7 @@ def add_uses(seconds):
             at=START + timedelta(seconds=offset),
             token_id=uuid.UUID(int=0),
             method="GET",
-            status=200,
+            status=status,
             duration_ms=1,
         )
         for offset in seconds
@@ -303,3 +303,50 @@ def test_pages_of_any_size_make_up_the_whole_list(seconds, sizes, descending):
 
     assert walked == whole
     assert back == whole
+
+
+# Searching: conditions that no index serves, within a bounded part of the list
+
+
+def search(rows, size, cursor=None):
+    return NEWEST_FIRST.page(rows.filter(status=500), cursor=cursor, size=size, searched=rows)
+
+
+@pytest.mark.django_db
+@with_database
+@given(
+    seconds=st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=30),
+    size=st.integers(1, 6),
+    limit=st.integers(1, 12),
+)
+def test_a_search_finds_everything_once_whatever_it_may_look_through(seconds, size, limit):
+    with transaction.atomic(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("opsera_portal.keyset.MAX_SEARCHED", limit)
+        for is_found in (True, False):
+            add_uses([second for second, found in seconds if found is is_found], status=500 if is_found else 200)
+        rows = TokenUse.objects.all()
+        whole = [row.pk for row in rows.filter(status=500).order_by("-at", "-id")]
+        walked, cursor = [], None
+        while True:
+            page = search(rows, size, cursor)
+            walked += flat([page])
+            assert page.searched_to is None or len(page.rows) <= size
+            if (cursor := page.next_cursor) is None:
+                break
+        in_parts = [
+            row.pk for part in NEWEST_FIRST.parts(rows.filter(status=500), searched=rows, size=limit) for row in part
+        ]
+        transaction.set_rollback(True)
+
+    assert walked == whole
+    assert in_parts == whole
+
+
+def test_a_page_of_a_search_costs_two_queries(uses, django_assert_num_queries):
+    with django_assert_num_queries(2):
+        search(uses, 4)
+
+
+def test_rows_are_counted_up_to_a_limit(uses):
+    assert NEWEST_FIRST.count(uses, up_to=10) == 10
+    assert NEWEST_FIRST.count(uses, up_to=100) == 25

@@ -168,7 +168,7 @@ def test_without_an_operation_a_route_is_closed_to_every_token(api, administrato
 def filled(pattern, address):
     """The address with something in each of its places."""
     values = {"pk": "6f1e4ad0-0000-4000-8000-000000000000", "object_id": "1", "number": "1"}
-    values |= dict.fromkeys(["step_pk", "rule_pk", "user_pk"], values["pk"])
+    values |= dict.fromkeys(["step_pk", "rule_pk", "user_pk", "public_id"], values["pk"])
     for name, converter in pattern.pattern.converters.items():
         kind = type(converter).__name__.removesuffix("Converter").lower()
         for spelling in (f"<{kind}:{name}>", f"<{name}>"):

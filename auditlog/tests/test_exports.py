@@ -1,0 +1,337 @@
+"""The logs as files: what the API's records say, field by field, whatever stands in them."""
+
+import csv
+import io
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.utils import timezone
+
+from accounts.roles import SiteRole
+from accounts.tests.factories import UserFactory
+from auditlog import exports
+from auditlog.api.serializers import TokenUseSerializer
+from auditlog.models import Activity, TokenUse
+from auditlog.tests.entries import action, use
+
+BLNS = Path(settings.BASE_DIR).parent / "shared" / "data" / "blns.json"
+
+PAGES = {
+    "/profile/authentication-log/": "/profile/authentication-log/export/",
+    "/organization/authentication-log/": "/organization/authentication-log/export/",
+    "/profile/activity-log/": "/profile/activity-log/export/",
+    "/organization/activity-log/": "/organization/activity-log/export/",
+}
+ROUTES = {
+    "/api/v1/me/authentication-log": "/api/v1/me/authentication-log/export",
+    "/api/v1/logs/user/tokens": "/api/v1/logs/user/tokens/export",
+    "/api/v1/me/activity-log": "/api/v1/me/activity-log/export",
+    "/api/v1/logs/user/actions": "/api/v1/logs/user/actions/export",
+}
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", " =1", "  +1", '"=1', "'=1", "' \"@x", "=", "-", "@", "="]
+HARMLESS = [
+    "",
+    " ",
+    "a=1",
+    "1-1",
+    "/api",
+    "~",
+    "ünï",
+    "日本語",
+    "😀",
+    "<b>",
+    "a,b",
+    'a"b',
+    '"',
+    '""',
+    "a\nb",
+    "a\r\nb",
+    "\\",
+]
+HARMLESS += [
+    "\x01\x1f\x7f",
+    "\\N",
+    "\\.",
+    "%s %(x)s %%",
+    "null",
+    "NULL",
+    "0001",
+    "{}",
+    "'",
+    "a'b",
+    "'' OR 1=1",
+    ":",
+    ";",
+    "A",
+    "[",
+]
+
+
+def naughty():
+    return json.loads(BLNS.read_text()) if BLNS.exists() else []
+
+
+def texts():
+    return [text for text in [*FORMULAS, *HARMLESS, *naughty()] if "\x00" not in text]
+
+
+def add_uses(owner, strings):
+    """A use for each string, which stands in every text of it; moments with and without microseconds."""
+    now = timezone.now().replace(microsecond=0)
+    TokenUse.objects.bulk_create(
+        use(
+            owner.organization,
+            at=now - timedelta(seconds=number) + timedelta(microseconds=number % 3 * 120_000),
+            owner_id=owner.pk,
+            owner_email=text[:254],
+            token_name=text[:50],
+            target=text[:512],
+            user_agent=text[:256],
+            ip=[None, "192.0.2.1", "2001:db8::1"][number % 3],
+            status=[200, 403][number % 2],
+            outcome=["allowed", "refused"][number % 2],
+        )
+        for number, text in enumerate(strings)
+    )
+
+
+def add_actions(actor, strings):
+    now = timezone.now().replace(microsecond=0)
+    Activity.objects.bulk_create(
+        action(
+            actor.organization,
+            at=now - timedelta(seconds=number),
+            actor_id=actor.pk,
+            actor_email=text[:254],
+            target_name=text[:254],
+            token_name=text[:50],
+            token_id=[None, uuid.uuid4()][number % 2],
+            request_id=[None, uuid.uuid4()][number % 2],
+            details={"text": text, "list": [1, None, {"a": True}], "empty": {}},
+        )
+        for number, text in enumerate(strings)
+    )
+
+
+def read_csv(answer):
+    return list(csv.DictReader(io.StringIO(b"".join(answer.streaming_content).decode(), newline="")))
+
+
+def read_json_lines(answer):
+    lines = b"".join(answer.streaming_content).decode().split("\n")
+    assert lines.pop() == ""
+    return [json.loads(line) for line in lines]
+
+
+def as_cells(record):
+    """A record of the API as its texts in CSV, the apostrophe before formulas included."""
+    return {name: as_cell(name, value) for name, value in record.items()}
+
+
+def as_cell(name, value):
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, dict):
+        return value
+    return f"'{value}" if value.lstrip(" \"'").startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+def with_details(row):
+    return {**row, "details": json.loads(row["details"])} if "details" in row else row
+
+
+@pytest.fixture
+def auditor(organization):
+    return UserFactory(organization=organization, site_role=SiteRole.AUDITOR)
+
+
+@pytest.fixture
+def records(api, auditor):
+    """Every record of a log as the API has it."""
+    api.force_login(auditor)
+
+    def read(address, query=None):
+        rows, address = [], f"{address}?{query or ''}"
+        while address:
+            answer = api.get(address).json()
+            rows += answer["data"]
+            address = answer["next"]
+        return rows
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("route", "add"), [("/api/v1/me/authentication-log", add_uses), ("/api/v1/me/activity-log", add_actions)]
+)
+def test_each_field_reads_as_in_the_api(api, auditor, records, route, add):
+    add(auditor, texts())
+    expected = records(route)
+    assert len(expected) >= len([*FORMULAS, *HARMLESS])
+
+    lines = read_json_lines(api.get(f"{route}/export", {"format": "jsonl"}))
+    rows = read_csv(api.get(f"{route}/export", {"format": "csv"}))
+
+    assert lines == expected
+    assert [list(line) for line in lines[:1]] == [list(expected[0])]
+    assert list(rows[0]) == list(expected[0])
+    assert [with_details(row) for row in rows] == [as_cells(record) for record in expected]
+
+
+@pytest.mark.parametrize("text", FORMULAS)
+def test_no_cell_begins_a_formula(api, auditor, text):
+    api.force_login(auditor)
+    add_uses(auditor, [text])
+
+    [row] = read_csv(api.get("/api/v1/me/authentication-log/export"))
+
+    for name in ("token_name", "target", "user_email", "user_agent"):
+        assert row[name] == f"'{text}"
+
+
+@pytest.mark.parametrize("text", [text for text in HARMLESS if text])
+def test_what_is_no_formula_stays_as_it_is(api, auditor, text):
+    api.force_login(auditor)
+    add_uses(auditor, [text])
+
+    [row] = read_csv(api.get("/api/v1/me/authentication-log/export"))
+
+    assert row["target"] == text
+
+
+@pytest.mark.parametrize("query", ["", "outcome=refused", "q=%2Fapi", "ip=192.0.2.1", "date=2026-05-02", "token_id=%s"])
+@pytest.mark.parametrize("address", [*PAGES.values(), *ROUTES.values()])
+def test_it_holds_what_the_list_shows(client, records, auditor, address, query):
+    add_uses(auditor, ["/api", "/else", "/api/v1"])
+    add_actions(auditor, ["one", "two"])
+    TokenUse.objects.bulk_create([use(auditor.organization, owner_id=auditor.pk, at=datetime(2026, 5, 1, tzinfo=UTC))])
+    client.force_login(auditor)
+    if "act" in address and "outcome" in query:
+        query = "type=token"
+    query = query.replace("%s", str(uuid.UUID(int=1)))
+    lists = {export: route for route, export in ROUTES.items()}
+    lists |= dict(zip(PAGES.values(), ROUTES, strict=True))
+    if address.startswith("/organization/") and "date" not in query:
+        # The published routes answer the last seven days where pages show everything.
+        query = f"{query}&date=2020-01-01"
+
+    exported = read_json_lines(client.get(f"{address}?format=jsonl&{query}"))
+
+    assert exported == records(lists[address], query)
+
+
+def test_a_long_log_loses_and_repeats_nothing(api, auditor, records, monkeypatch):
+    monkeypatch.setattr(exports, "PART_SIZE", 7)
+    TokenUse.objects.bulk_create(
+        use(
+            auditor.organization,
+            owner_id=auditor.pk,
+            at=timezone.now() - timedelta(seconds=number // 5),
+            status=200 + number % 4,
+        )
+        for number in range(100)
+    )
+    api.force_login(auditor)
+
+    for query in ("", "&q=nightly"):
+        answer = api.get(f"/api/v1/me/authentication-log/export?format=jsonl{query}")
+        exported = [row["id"] for row in read_json_lines(answer)]
+        assert exported == [row["id"] for row in records("/api/v1/me/authentication-log")]
+        assert len(exported) == 100
+
+
+def test_entries_that_arrive_meanwhile_disturb_nothing(api, auditor, monkeypatch):
+    monkeypatch.setattr(exports, "PART_SIZE", 5)
+    add_uses(auditor, ["/before"] * 20)
+    api.force_login(auditor)
+    content = iter(api.get("/api/v1/me/authentication-log/export?format=jsonl").streaming_content)
+    lines = next(content)
+    TokenUse.objects.bulk_create([use(auditor.organization, owner_id=auditor.pk)])
+    lines += b"".join(content)
+
+    assert [json.loads(line)["target"] for line in lines.splitlines()] == ["/before"] * 20
+
+
+def test_the_first_bytes_come_before_any_entry_is_read(api, auditor, django_assert_num_queries):
+    api.force_login(auditor)
+    content = iter(api.get("/api/v1/me/authentication-log/export").streaming_content)
+
+    with django_assert_num_queries(0):
+        assert next(content).startswith(b"_id,id,token_id,")
+
+
+def test_the_answer_says_what_it_is(api, auditor):
+    api.force_login(auditor)
+    today = f"{timezone.now():%Y-%m-%d}"
+
+    answer = api.get("/api/v1/logs/user/tokens/export")
+    mine = api.get("/api/v1/me/activity-log/export?format=jsonl")
+
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8; header=present"
+    assert answer.headers["Content-Disposition"] == f'attachment; filename="authentication-log-acme-{today}.csv"'
+    assert mine.headers["Content-Type"] == "application/jsonl"
+    assert mine.headers["Content-Disposition"] == f'attachment; filename="my-activity-log-acme-{today}.jsonl"'
+    for each in (answer, mine):
+        assert each.headers["Cache-Control"] == "no-store"
+        assert each.headers["X-Content-Type-Options"] == "nosniff"
+    # No mark at the beginning, which programs would take for part of the first column's name.
+    assert b"".join(answer.streaming_content) == ",".join(TokenUseSerializer().fields).encode() + b"\r\n"
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/csv", "application/jsonl"])
+def test_it_can_be_asked_for_by_its_own_type(api, auditor, accept):
+    api.force_login(auditor)
+    address = "/api/v1/logs/user/tokens/export"
+
+    assert api.get(address, headers={"Accept": accept}).status_code == 200
+    wrong = api.get(f"{address}?format=xml", headers={"Accept": accept})
+    assert (wrong.status_code, wrong.headers["Content-Type"]) == (400, "application/problem+json")
+    assert list(wrong.json()["errors"]) == ["format"]
+
+
+def test_a_head_request_reads_no_entry(api, auditor, django_assert_max_num_queries):
+    api.force_login(auditor)
+    with django_assert_max_num_queries(4):
+        answer = api.head("/api/v1/me/authentication-log/export")
+
+    assert (answer.status_code, b"".join(answer.streaming_content)) == (200, b"")
+
+
+@pytest.mark.parametrize("address", PAGES.values())
+@pytest.mark.parametrize("query", ["format=xml", "date=x", "ip=300.1.1.1", "q=%00", "token_id=7", "format=%00"])
+def test_a_page_exports_nothing_that_was_not_asked_for(client, auditor, address, query):
+    client.force_login(auditor)
+
+    assert client.get(f"{address}?{query}").status_code == 400
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
+def test_a_file_that_breaks_off_does_not_look_whole(api, auditor, monkeypatch, file_format):
+    monkeypatch.setattr(exports, "PART_SIZE", 5)
+    add_uses(auditor, ["/x"] * 20)
+    api.force_login(auditor)
+    content = iter(api.get(f"/api/v1/me/authentication-log/export?format={file_format}").streaming_content)
+    sent = next(content) + next(content)
+
+    def fail(execute, sql, params, many, context):
+        raise DatabaseError("The disk is gone.")
+
+    with connection.execute_wrapper(fail):
+        sent += next(content)
+        with pytest.raises(DatabaseError):
+            next(content)
+
+    if file_format == "csv":
+        with pytest.raises(csv.Error):
+            list(csv.reader(io.StringIO(sent.decode(), newline=""), strict=True))
+    else:
+        with pytest.raises(ValueError, match="Unterminated"):
+            json.loads(sent.decode().splitlines()[-1])

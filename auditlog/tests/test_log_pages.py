@@ -1,0 +1,498 @@
+"""The pages of the logs: what narrows them, how they are walked, and the page of one entry."""
+
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.utils import timezone
+
+from accounts.roles import SiteRole
+from accounts.tests.factories import UserFactory
+from auditlog import views
+from auditlog.actions import Action, record
+from auditlog.api import serializers
+from auditlog.filters import (
+    ActivityFilter,
+    OneTokenUseFilter,
+    OrganizationActivityFilter,
+    OrganizationTokenUseFilter,
+    TokenUseFilter,
+)
+from auditlog.models import Activity, TokenUse
+from auditlog.reasons import EXPLANATIONS
+from auditlog.tests.entries import action, use
+from opsera_portal import keyset
+from opsera_portal.pages.views import KeysetTableMixin
+from tokens.tests.factories import TokenFactory, bearer
+
+MY_USES = "/profile/authentication-log/"
+OUR_USES = "/organization/authentication-log/"
+MY_ACTIVITY = "/profile/activity-log/"
+OUR_ACTIVITY = "/organization/activity-log/"
+ROUTES = {
+    MY_USES: "/api/v1/me/authentication-log",
+    OUR_USES: "/api/v1/logs/user/tokens",
+    MY_ACTIVITY: "/api/v1/me/activity-log",
+    OUR_ACTIVITY: "/api/v1/logs/user/actions",
+}
+TOKEN = uuid.UUID("11111111-1111-4111-8111-111111111111")
+REQUEST = uuid.UUID("22222222-2222-4222-8222-222222222222")
+
+
+@pytest.fixture
+def auditor(organization):
+    return UserFactory(organization=organization, site_role=SiteRole.AUDITOR, email="auditor@acme.example")
+
+
+@pytest.fixture
+def reader(client, auditor):
+    client.force_login(auditor)
+    return client
+
+
+def add_uses(owner, *entries):
+    """In order: each is newer than the one before it."""
+    now = timezone.now() - timedelta(minutes=1)
+    TokenUse.objects.bulk_create(
+        use(
+            owner.organization,
+            **{"at": now + timedelta(seconds=number), "owner_id": owner.pk, "owner_email": owner.email} | values,
+        )
+        for number, values in enumerate(entries)
+    )
+
+
+def add_actions(actor, *entries):
+    now = timezone.now() - timedelta(minutes=1)
+    Activity.objects.bulk_create(
+        action(
+            actor.organization,
+            **{"at": now + timedelta(seconds=number), "actor_id": actor.pk, "actor_email": actor.email} | values,
+        )
+        for number, values in enumerate(entries)
+    )
+
+
+def names(answer):
+    """What tells the entries of these tests apart; that the reader signed in stands in the log as well."""
+    rows = [row.record for row in answer.context["table"].rows]
+    return "".join(getattr(row, "target", None) or row.target_name for row in rows if not is_sign_in(row))
+
+
+def is_sign_in(row):
+    return getattr(row, "action", None) == Action.SIGNED_IN
+
+
+def names_in_api(answer):
+    rows = [row for row in answer.json()["data"] if row.get("action") != Action.SIGNED_IN]
+    return "".join(row.get("target") or row["target_name"] for row in rows)
+
+
+# Filters
+
+
+@pytest.mark.parametrize("page", [MY_USES, OUR_USES])
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, "cba"),
+        ({"token_id": str(TOKEN)}, "b"),
+        ({"token_id": TOKEN.hex}, "b"),
+        ({"request_id": str(REQUEST)}, "c"),
+        ({"ip": "2001:DB8:0::7"}, "b"),
+        ({"q": "2001:db8::7"}, "b"),
+        ({"q": f" {REQUEST} "}, "c"),
+        ({"q": str(TOKEN)}, "b"),
+        ({"q": "NIGHT"}, "ca"),
+        ({"q": "%"}, ""),
+        ({"scope": "api"}, "ca"),
+        ({"outcome": "refused", "reason": "forbidden"}, "b"),
+        ({"outcome": "refused", "ip": "192.0.2.1"}, ""),
+    ],
+    ids=str,
+)
+def test_uses_are_narrowed_alike_on_page_and_api(reader, auditor, page, query, found):
+    add_uses(
+        auditor,
+        {"target": "a"},
+        {
+            "target": "b",
+            "token_id": TOKEN,
+            "token_name": "weekly",
+            "scope": "pipeline",
+            "ip": "2001:db8::7",
+            "outcome": "refused",
+            "reason": "forbidden",
+        },
+        {"target": "c", "request_id": REQUEST, "scope": "pipeline api"},
+    )
+
+    assert names(reader.get(page, query)) == found
+    assert names_in_api(reader.get(ROUTES[page], query)) == found
+
+
+@pytest.mark.parametrize("page", [MY_ACTIVITY, OUR_ACTIVITY])
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, "cba"),
+        ({"type": "user"}, "b"),
+        ({"action": "user.changed"}, "b"),
+        ({"token_id": str(TOKEN)}, "c"),
+        ({"request_id": str(REQUEST)}, "c"),
+        ({"ip": "198.51.100.7"}, "b"),
+        ({"q": "198.51.100.7"}, "b"),
+        ({"q": str(REQUEST)}, "c"),
+        ({"q": "33333333-3333-4333-8333-333333333333"}, "a"),
+        ({"q": "night"}, "ba"),
+    ],
+    ids=str,
+)
+def test_actions_are_narrowed_alike_on_page_and_api(reader, auditor, page, query, found):
+    add_actions(
+        auditor,
+        {"target_name": "a", "target_id": "33333333-3333-4333-8333-333333333333"},
+        {"target_name": "b", "type": "user", "action": "user.changed", "ip": "198.51.100.7"},
+        {"target_name": "c", "token_id": TOKEN, "token_name": "", "request_id": REQUEST},
+    )
+
+    assert names(reader.get(page, query)) == found
+    assert names_in_api(reader.get(ROUTES[page], query)) == found
+
+
+@pytest.mark.parametrize(("page", "add"), [(OUR_USES, add_uses), (OUR_ACTIVITY, add_actions)])
+def test_the_organizations_entries_of_one_person(reader, auditor, owner, page, add):
+    name = "target" if add is add_uses else "target_name"
+    add(auditor, {name: "a"})
+    add(owner, {name: "b"})
+
+    for address, read in ((page, names), (ROUTES[page], names_in_api)):
+        assert read(reader.get(address, {"user_email": "OWNER@"})) == "b"
+
+
+@pytest.mark.parametrize("route", [ROUTES[MY_USES], ROUTES[MY_ACTIVITY]])
+def test_ones_own_log_is_not_searched_for_a_person(api, auditor, route):
+    api.force_login(auditor)
+
+    assert api.get(route, {"user_email": "a"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("filter_class", "query_class", "export_query_class"),
+    [
+        (TokenUseFilter, serializers.MyTokenUseQuery, serializers.MyTokenUseExportQuery),
+        (OrganizationTokenUseFilter, serializers.TokenUseQuery, serializers.TokenUseExportQuery),
+        (OneTokenUseFilter, serializers.TokenActivityQuery, None),
+        (ActivityFilter, serializers.MyActivityQuery, serializers.MyActivityExportQuery),
+        (OrganizationActivityFilter, serializers.ActivityQuery, serializers.ActivityExportQuery),
+    ],
+)
+def test_page_api_and_export_have_the_same_filters(filter_class, query_class, export_query_class):
+    assert query_class().fields.keys() - {"cursor", "count"} == filter_class.base_filters.keys()
+    if export_query_class:
+        assert export_query_class().fields.keys() - {"format"} == filter_class.base_filters.keys()
+
+
+@pytest.mark.parametrize("page", ROUTES)
+def test_my_log_without_a_date_has_no_end(reader, auditor, page):
+    old = timezone.now() - timedelta(days=100)
+    add_uses(auditor, {"at": old, "target": "a"})
+    add_actions(auditor, {"at": old, "target_name": "a"})
+
+    assert names(reader.get(page)) == "a"
+    assert names_in_api(reader.get(ROUTES[page])) == ("a" if page.startswith("/profile/") else "")
+
+
+def test_my_tokens_are_chosen_by_name(reader, auditor, owner):
+    token = TokenFactory(owner=auditor, name="nightly")
+    TokenFactory(owner=owner, name="another's")
+
+    page = reader.get(MY_USES, {"token_id": str(token.pk)})
+
+    field = page.context["filter"].form["token_id"]
+    assert [value for value, _ in field.field.widget.choices] == ["", str(token.pk)]
+    assert page.context["chips"][0].value.startswith("nightly (")
+    assert "another" not in page.content.decode()
+
+
+def test_a_token_that_is_not_among_the_choices_can_be_asked_for(reader, auditor):
+    add_uses(auditor, {"target": "a", "token_id": TOKEN})
+
+    page = reader.get(MY_USES, {"token_id": str(TOKEN)})
+
+    assert names(page) == "a"
+    assert f'<option value="{TOKEN}" selected>' in page.content.decode()
+
+
+def test_of_very_many_tokens_one_is_named_by_its_id(reader, auditor, monkeypatch):
+    monkeypatch.setattr(views, "MAX_TOKEN_CHOICES", 2)
+    for _ in range(3):
+        TokenFactory(owner=auditor)
+
+    assert 'name="token_id" id="id_token_id"' in reader.get(MY_USES).content.decode()
+
+
+def test_each_filter_that_is_set_can_be_removed(reader, auditor):
+    answer = reader.get(OUR_USES, {"outcome": "refused", "q": "a b&c", "ip": "", "cursor": "x"})
+
+    chips = {chip.name: chip for chip in answer.context["chips"]}
+    assert {name: (chip.label, chip.value) for name, chip in chips.items()} == {
+        "outcome": ("Outcome", "Refused"),
+        "q": ("Search", "a b&c"),
+    }
+    assert chips["outcome"].url == f"{OUR_USES}?q=a+b%26c"
+    assert "cursor" not in chips["q"].url
+    page = answer.content.decode()
+    assert 'data-filter="outcome"' in page
+    assert 'id="clear-filters"' in page
+
+
+def test_without_a_filter_there_is_nothing_to_remove(reader):
+    assert "filter-chips" not in reader.get(OUR_USES).content.decode()
+
+
+# Walking
+
+
+def test_a_search_ends_somewhere_and_goes_on_from_there(reader, auditor, monkeypatch):
+    monkeypatch.setattr(keyset, "MAX_SEARCHED", 4)
+    add_uses(auditor, *({"target": name} for name in "wzwwwwwwkw"))
+
+    page = reader.get(MY_USES, {"q": "z"})
+
+    assert names(page) == ""
+    assert page.context["page"].searched_to == TokenUse.objects.order_by("-at")[3].at
+    assert (page.context["page"].next_url, page.context["page"].count) == (None, None)
+    seen, steps = "", 0
+    while page.context["page"].searched_url:
+        assert "Look further back" in page.content.decode()
+        page = reader.get(page.context["page"].searched_url)
+        seen, steps = seen + names(page), steps + 1
+    assert (seen, steps) == ("z", 2)
+    assert page.context["page"].next_url is None
+
+
+def test_what_is_found_before_the_search_ends_is_shown(reader, auditor, monkeypatch):
+    monkeypatch.setattr(keyset, "MAX_SEARCHED", 4)
+    add_uses(auditor, *({"target": name} for name in "zzzwwzwz"))
+
+    first = reader.get(MY_USES, {"q": "z"})
+
+    assert names(first) == "zz"
+    assert names(reader.get(first.context["page"].searched_url)) == "zzz"
+
+
+def test_a_search_for_newer_entries_ends_somewhere_too(reader, auditor, monkeypatch):
+    monkeypatch.setattr(keyset, "MAX_SEARCHED", 3)
+    monkeypatch.setattr(views.TokenUseListView, "page_size", 1)
+    add_uses(auditor, *({"target": name} for name in "zzwwwwwz"))
+    page = reader.get(MY_USES, {"q": "z"})
+    while page.context["page"].searched_url or names(page) == "":
+        page = reader.get(page.context["page"].searched_url)
+    page = reader.get(page.context["page"].next_url)
+    assert (names(page), page.context["page"].next_url) == ("z", None)
+
+    page = reader.get(page.context["page"].previous_url)
+    seen = names(page)
+    while page.context["page"].searched_url:
+        assert "Look further forward" in page.content.decode()
+        page = reader.get(page.context["page"].searched_url)
+        seen = names(page) + seen
+    assert seen == "zz"
+
+
+def test_the_api_goes_on_where_a_search_ended(api, auditor, monkeypatch):
+    monkeypatch.setattr(keyset, "MAX_SEARCHED", 4)
+    add_uses(auditor, *({"target": name} for name in "wzwwwwwwkw"))
+    api.force_login(auditor)
+
+    for address in (ROUTES[MY_USES], ROUTES[OUR_USES]):
+        seen, counts, address = "", [], f"{address}?q=z"
+        while address:
+            answer = api.get(address)
+            seen, counts = seen + names_in_api(answer), [*counts, answer.json()["count"]]
+            address = answer.json()["next"]
+        assert (seen, counts) == ("z", [0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("query", "number", "said"),
+    [
+        ("", 0, "0 entries"),
+        ("", 1, "1 entry"),
+        ("", 3, "3 entries"),
+        ("", 5, "5 entries"),
+        ("", 6, "More than 5 entries"),
+        ("q=api", 2, "2 entries"),
+        ("q=api", 3, None),
+        ("token_id=00000000-0000-0000-0000-000000000001", 3, None),
+        ("date=2020-01-01", 3, "3 entries"),
+    ],
+)
+def test_it_says_how_many_there_are_if_that_is_known(reader, auditor, monkeypatch, query, number, said):
+    monkeypatch.setattr(views.TokenUseListView, "page_size", 2)
+    monkeypatch.setattr(KeysetTableMixin, "counts_up_to", 5)
+    add_uses(auditor, *({} for _ in range(number)))
+
+    assert reader.get(f"{MY_USES}?{query}").context["page"].count == said
+
+
+@pytest.mark.parametrize("page", ROUTES)
+def test_a_search_costs_as_many_queries_for_many_rows(reader, auditor, django_assert_max_num_queries, page):
+    counts = []
+    for number in (2, 18):
+        add_uses(auditor, *({} for _ in range(number)))
+        add_actions(auditor, *({} for _ in range(number)))
+        with django_assert_max_num_queries(9) as captured:
+            reader.get(page, {"q": "a"})
+        counts.append(len(captured))
+
+    assert counts[0] == counts[1]
+
+
+# One entry
+
+
+def test_the_page_of_a_use_says_everything(reader, auditor):
+    token = TokenFactory(owner=auditor, name="nightly")
+    add_uses(
+        auditor,
+        {
+            "at": datetime(2026, 5, 3, 14, 5, 6, 789, tzinfo=UTC),
+            "token_id": token.pk,
+            "request_id": REQUEST,
+            "scope": "api pipeline",
+            "status": 401,
+            "outcome": "refused",
+            "reason": "revoked",
+            "target": "/api/v1/<me>",
+            "duration_ms": 17,
+        },
+    )
+
+    for address in (f"{MY_USES}{REQUEST}/", f"{OUR_USES}{REQUEST}/"):
+        page = reader.get(address).content.decode()
+        for said in (
+            "Sunday, 3 May 2026, 14:05:06.000789 UTC",
+            "2026-05-03T14:05:06.000789+00:00",
+            "GET /api/v1/&lt;me&gt;",
+            "Status 401, after 17 ms",
+            "Token had been expired early",
+            "take the token for stolen",
+            f'href="/profile/tokens/{token.pk}/"',
+            str(token.pk),
+            "API Access",
+            "Pipeline Access",
+            "auditor@acme.example",
+            "192.0.2.1",
+            "curl/8",
+            str(REQUEST),
+            f'href="{address.removesuffix(f"{REQUEST}/")}?token_id={token.pk}"',
+            f'href="{address.removesuffix(f"{REQUEST}/")}?ip=192.0.2.1"',
+        ):
+            assert said in page
+
+
+def test_every_reason_is_explained():
+    assert set(EXPLANATIONS) == set(TokenUse.Reason)
+
+
+def test_use_and_action_of_one_request_lead_to_each_other(api, client, owner, auditor):
+    token, other = TokenFactory(owner=owner, name="nightly"), TokenFactory(owner=owner)
+    answer = api.post(f"/api/v1/tokens/{other.pk}/expire", headers=bearer(token))
+    request_id, did = answer.headers["X-Request-ID"], Activity.objects.get()
+
+    for person, uses, activity in ((owner, MY_USES, MY_ACTIVITY), (auditor, OUR_USES, OUR_ACTIVITY)):
+        client.force_login(person)
+        assert f'href="{activity}{did.public_id}/"' in client.get(f"{uses}{request_id}/").content.decode()
+        page = client.get(f"{activity}{did.public_id}/").content.decode()
+        assert f'href="{uses}{request_id}/"' in page
+        assert f'href="{uses}?token_id={token.pk}"' in page
+
+
+def test_the_page_of_a_use_shows_no_action_that_the_reader_may_not_see(client, owner, member):
+    add_uses(owner, {"request_id": REQUEST})
+    add_actions(member, {"request_id": REQUEST, "target_name": "not for the owner"})
+    client.force_login(owner)
+
+    assert "not for the owner" not in client.get(f"{MY_USES}{REQUEST}/").content.decode()
+
+
+def test_the_page_of_an_action_says_everything(reader, auditor):
+    entry = record(actor=auditor, action=Action.USER_ROLE_CHANGED, target=auditor, before="user", after="auditor")
+
+    for address in (f"{MY_ACTIVITY}{entry.public_id}/", f"{OUR_ACTIVITY}{entry.public_id}/"):
+        page = reader.get(address).content.decode()
+        for said in (
+            "Site role changed",
+            "user.role_changed",
+            "before",
+            "after",
+            str(auditor.pk),
+            str(entry.request_id),
+        ):
+            assert said in page
+
+
+def test_a_reader_who_may_not_open_the_token_gets_no_link_to_it(client, organization, owner):
+    token = TokenFactory(owner=owner)
+    add_uses(owner, {"request_id": REQUEST, "token_id": token.pk})
+    client.force_login(UserFactory(organization=organization, site_role=SiteRole.POWER_USER))
+
+    page = client.get(f"{OUR_USES}{REQUEST}/")
+
+    assert page.status_code == 200
+    assert f"/profile/tokens/{token.pk}/" not in page.content.decode()
+
+
+def test_an_entry_whose_token_and_owner_are_gone_has_its_page(reader, auditor):
+    add_uses(auditor, {"request_id": REQUEST, "owner_id": uuid.uuid4(), "scope": "gone", "ip": None, "user_agent": ""})
+
+    page = reader.get(f"{OUR_USES}{REQUEST}/").content.decode()
+
+    assert "nightly" in page
+    assert "auditor@acme.example" in page
+
+
+def test_the_rows_lead_to_entries_and_narrow_the_list(reader, auditor):
+    add_uses(auditor, {"request_id": REQUEST, "token_id": TOKEN})
+    add_actions(auditor, {"token_id": TOKEN})
+    entry = Activity.objects.get(token_id=TOKEN)
+
+    uses, actions = reader.get(OUR_USES).content.decode(), reader.get(OUR_ACTIVITY).content.decode()
+
+    for link in (f"{OUR_USES}{REQUEST}/", "?ip=192.0.2.1", f"?token_id={TOKEN}", "?user_email=auditor%40acme.example"):
+        assert f'href="{link}"' in uses
+    for link in (f"{OUR_ACTIVITY}{entry.public_id}/", "?ip=192.0.2.1", f"?token_id={TOKEN}"):
+        assert f'href="{link}"' in actions
+    assert f'data-request-id="{REQUEST}"' in uses
+    assert f'data-activity="{entry.public_id}"' in actions
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_tokens_page_leads_to_its_entries_and_their_file(client, owner, administrator, own):
+    token = TokenFactory(owner=owner)
+    add_uses(owner, {"request_id": REQUEST, "token_id": token.pk, "target": "a"}, {"target": "b"})
+    client.force_login(owner if own else administrator)
+    base = MY_USES if own else OUR_USES
+
+    answer = client.get(f"/profile/tokens/{token.pk}/", {"outcome": "allowed"})
+
+    assert names(answer) == "a"
+    assert f'href="{base}{REQUEST}/"' in answer.content.decode()
+    url = answer.context["files"][0]["url"]
+    assert url == f"{base}export/?outcome=allowed&token_id={token.pk}&format=csv"
+    assert b"".join(client.get(url).streaming_content).count(b"\r\n") == 2
+
+
+@pytest.mark.parametrize("route", ROUTES.values())
+def test_one_record_reads_as_in_the_list(api, auditor, route):
+    add_uses(auditor, {})
+    add_actions(auditor, {})
+    api.force_login(auditor)
+
+    row = api.get(route).json()["data"][0]
+
+    assert api.get(f"{route}/{row['id']}").json() == row
+    unknown = api.get(f"{route}/{uuid.uuid4()}")
+    assert (unknown.status_code, unknown.json()["code"]) == (403, "forbidden")

@@ -1,0 +1,169 @@
+"""What people do with the logs, in a real browser on a started portal: narrow, walk, look closer, take along."""
+
+import csv
+import json
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from opsera_portal.tests.portal import PASSWORD
+
+pytestmark = pytest.mark.browser
+
+OUR_USES = "/organization/authentication-log/"
+
+
+@pytest.fixture
+def browser_of(chromium, portal):
+    """Opens a browser in which someone of the demo is signed in."""
+    opened, problems = [], []
+
+    def open_for(login, **options):
+        context = chromium.new_context(base_url=portal.url, **options)
+        opened.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.goto("/login/")
+        page.get_by_label("E-mail address").fill(f"{login}@demo.example")
+        page.get_by_label("Password").fill(PASSWORD)
+        page.locator("#sign-in").click()
+        page.wait_for_url(lambda url: "/login/" not in url)
+        return page
+
+    yield open_for
+    for context in opened:
+        context.close()
+    assert problems == []
+
+
+def narrow(page, **fields):
+    for label, value in fields.items():
+        field = page.get_by_role("search").get_by_label(label.replace("_", " "), exact=True)
+        (field.select_option if field.evaluate("e => e.tagName") == "SELECT" else field.fill)(value)
+    page.get_by_role("button", name="Filter").click()
+
+
+def rows(page):
+    return page.locator("#authentication-log tbody tr[data-request-id]")
+
+
+def ids(page):
+    return rows(page).evaluate_all("rows => rows.map(row => row.dataset.requestId)")
+
+
+def outcomes(page):
+    return set(rows(page).evaluate_all("rows => rows.map(row => row.dataset.outcome)"))
+
+
+def test_filters_are_set_and_removed_one_by_one(browser_of):
+    page = browser_of("auditor")
+    page.goto(OUR_USES)
+    narrow(page, Outcome="refused", Search="pipeline")
+
+    expect(page).to_have_url(re.compile("outcome=refused"))
+    assert outcomes(page) == {"refused"}
+    page.get_by_role("link", name="Remove the filter Outcome: Refused").click()
+    assert outcomes(page) == {"allowed", "refused"}
+    expect(page.get_by_role("searchbox", name="Search")).to_have_value("pipeline")
+    page.get_by_role("link", name="Clear all").click()
+    expect(page.locator(".filter-chip")).to_have_count(0)
+
+
+def test_a_search_for_nothing_says_so(browser_of):
+    page = browser_of("auditor", java_script_enabled=False)
+    page.goto(OUR_USES)
+    narrow(page, Search="no such thing anywhere")
+
+    expect(page.locator("#authentication-log")).to_contain_text("No use of a token matches")
+    expect(page.locator("#entry-count")).to_have_text("0 entries")
+
+
+def test_pages_are_walked_back_and_forth(browser_of):
+    page = browser_of("auditor")
+    page.goto(OUR_USES)
+    first = ids(page)
+    assert len(first) == 50
+    expect(page.locator("#entry-count")).to_contain_text("entries")
+
+    page.get_by_role("link", name="Older").click()
+    second = ids(page)
+    assert not set(first) & set(second)
+    page.get_by_role("link", name="Newer").click()
+    assert ids(page) == first
+    page.get_by_role("link", name="Older").click()
+    assert ids(page) == second
+    page.get_by_role("link", name="Newest").click()
+    assert ids(page) == first
+
+
+def test_an_entry_is_opened_and_leads_to_all_from_its_address(browser_of):
+    page = browser_of("auditor")
+    page.goto(f"{OUR_USES}?outcome=refused")
+    request_id = ids(page)[0]
+    rows(page).first.locator("a").first.click()
+
+    expect(page).to_have_url(re.compile(f"{request_id}/$"))
+    expect(page.locator("#request-id")).to_have_text(request_id)
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Refused")
+    page.get_by_role("link", name="Show all from this address").click()
+    expect(page.locator(".filter-chip")).to_contain_text("Address:")
+    assert request_id in ids(page)
+
+
+def test_a_person_finds_one_of_their_tokens_by_its_name(browser_of):
+    page = browser_of("user")
+    page.goto("/profile/authentication-log/")
+    name = page.get_by_label("Token", exact=True).locator("option").nth(1).inner_text()
+    page.get_by_label("Token", exact=True).select_option(label=name)
+    page.get_by_role("button", name="Filter").click()
+
+    expect(page.locator(".filter-chip")).to_contain_text(f"Token: {name}")
+    for token in page.locator("td[data-column=token_name]").all_inner_texts():
+        assert name.startswith(token)
+
+
+def test_what_is_filtered_is_taken_along(browser_of, tmp_path):
+    page = browser_of("auditor", accept_downloads=True)
+    page.goto(f"{OUR_USES}?outcome=refused")
+    shown = ids(page)
+    files = {}
+    for label in ("CSV", "JSON Lines"):
+        with page.expect_download() as download:
+            page.get_by_role("link", name=label).click()
+        files[label] = tmp_path / download.value.suggested_filename
+        download.value.save_as(files[label])
+
+    with files["CSV"].open(newline="") as file:
+        in_csv = list(csv.DictReader(file))
+    in_lines = [json.loads(line) for line in files["JSON Lines"].read_text().splitlines()]
+    assert re.fullmatch(r"authentication-log-[\w-]+-\d{4}-\d\d-\d\d\.csv", files["CSV"].name)
+    assert [row["id"] for row in in_csv] == [row["id"] for row in in_lines]
+    assert [row["id"] for row in in_csv][: len(shown)] == shown
+    assert {row["outcome"] for row in in_csv} == {"refused"}
+
+
+def test_what_i_did_stands_in_my_activity_log(browser_of):
+    page = browser_of("guest")
+    page.get_by_text("Gil Santos").first.click()
+    page.get_by_role("link", name="Profile").click()
+    page.get_by_role("link", name="Activity Log").click()
+
+    row = page.locator("#activity-log tbody tr").first
+    expect(row).to_contain_text("Signed in")
+    row.get_by_role("link").first.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Signed in: guest@demo.example")
+    expect(page.locator("#entry")).to_contain_text("authentication.signed_in")
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+def test_nothing_scrolls_sideways(browser_of, width, color_scheme):
+    page = browser_of("admin", viewport={"width": width, "height": 900}, color_scheme=color_scheme)
+    for address in (f"{OUR_USES}?outcome=refused&q=api", "/organization/activity-log/", "/profile/activity-log/"):
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.locator("tbody tr a").first.click()
+        expect(page.locator("#entry")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
