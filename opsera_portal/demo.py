@@ -1,26 +1,20 @@
 """The demo organization: people of every role, pipelines that really run, and some history to look at."""
 
-import random
 import secrets
-import uuid
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.conf import settings
 from django.db import transaction
-from django.utils import timezone
 
 from accounts.models import Group, Organization, User
 from accounts.roles import SiteRole
-from auditlog import journal
 from opsera_portal import demo_echo
+from opsera_portal.demo_history import make_history
 from pipelines import step_secrets
 from pipelines.access import ItemRole
 from pipelines.models import Pipeline, Step
 from pipelines.services import lock_pipeline, set_access_rule, start_run
-from tokens.models import Token
-from tokens.names import name_key
 
 PEOPLE = {
     "admin": ("Dana Moreau", SiteRole.ADMINISTRATOR),
@@ -167,8 +161,7 @@ def _make_demo(echo_port: int) -> dict[str, str]:
         "invited@demo.example", None, name="Ines Vogel", site_role=SiteRole.USER, organization=organization
     )
     subjects: dict[str, User | Group] = {**people, builders.name: builders, watchers.name: watchers}
-    for person in ("admin", "user"):
-        _make_history(people[person])
+    make_history(people)
     for described in PIPELINES:
         pipeline = _make_pipeline(organization, people[described.owner], described, echo_port)
         for subject, role in described.rules:
@@ -234,75 +227,6 @@ def _point_steps_at(echo_port: int) -> None:
         url = f"{prefix}{echo_port}/{path}"
         if url != step.url:
             Step.objects.filter(pk=step.pk).update(url=url)
-
-
-def _make_history(person: User) -> None:
-    """Metadata of tokens that were made some time ago, and their uses. No such token exists any more."""
-    now = timezone.now().replace(microsecond=0)
-    rng = random.Random(person.email)
-    nightly = _past_token(person, "Nightly trigger", "pipeline", now - timedelta(days=25), days=31)
-    dashboard = _past_token(person, "Status dashboard", "api-readonly", now - timedelta(days=20), days=62)
-    old = _past_token(person, "Old laptop", "api", now - timedelta(days=12), days=10)
-    _past_token(person, "Lost on the train", "pipeline", now - timedelta(days=9), days=31, revoked=True)
-    for day in range(24, -1, -1):
-        start = now - timedelta(days=day, hours=2)
-        _past_use(nightly, start, "POST", "/api/v1/pipeline/run", 200, "203.0.113.17", "curl/8.5.0")
-        for call in range(rng.randint(1, 4) if day < 20 else 0):
-            at = start + timedelta(minutes=7 * call)
-            _past_use(dashboard, at, "GET", "/api/v1/pipelines", 200, "198.51.100.4", "python-httpx/0.28")
-    for hours in (30, 20, 3):
-        at = now - timedelta(hours=hours)
-        _past_use(old, at, "GET", "/api/v1/me", 401, "192.0.2.99", "curl/7.88.1", code="expired")
-    at = now - timedelta(hours=1)
-    _past_use(
-        dashboard,
-        at,
-        "POST",
-        "/api/v1/pipeline/run",
-        403,
-        "198.51.100.4",
-        "curl/8.5.0",
-        code="insufficient_scope",
-    )
-
-
-def _past_token(owner: User, name: str, scope: str, created_at: datetime, *, days: int, revoked: bool = False) -> Token:
-    expires_at = created_at + timedelta(days=days)
-    return Token.objects.create(
-        owner=owner,
-        organization=owner.own_organization,
-        name=name,
-        live_name_key=None if revoked or expires_at <= timezone.now() else name_key(name),
-        scope=scope,
-        created_at=created_at,
-        expires_at=expires_at,
-        revealed_at=created_at + timedelta(seconds=3),
-        revoked_at=created_at + timedelta(days=2) if revoked else None,
-        revoked_by=owner if revoked else None,
-        revoke_reason="Left the laptop on the train" if revoked else "",
-    )
-
-
-def _past_use(
-    token: Token,
-    at: datetime,
-    method: str,
-    target: str,
-    status: int,
-    ip: str,
-    user_agent: str,
-    code: str = "",
-) -> None:
-    use = journal.OpenUse(
-        request_id=uuid.uuid4(),
-        at=at,
-        method=method,
-        target=target,
-        ip=ip,
-        user_agent=user_agent,
-        token=token,
-    )
-    journal.commit(use, status=status, code=code)
 
 
 def _password() -> str:

@@ -1,17 +1,15 @@
 """The pages and doors that belong to no single app."""
 
-from datetime import timedelta
 from typing import Any
 
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.db import DatabaseError, InterfaceError, connection
-from django.db.models import Count, Max
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.generic import TemplateView
 
-from accounts.models import User
-from auditlog.models import TokenUse
+from accounts.roles import Ability
+from auditlog import usage
 from opsera_portal import permission_tables
 from opsera_portal.pages.views import MemberPageMixin
 from pipelines.models import Run
@@ -27,48 +25,29 @@ class OverviewView(MemberPageMixin, TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         user = self.person
-        now = timezone.now()
         tokens = Token.objects.owned_by(user)
-        uses = TokenUse.objects.of(user).filter(at__gte=now - timedelta(days=30))
+        uses = usage.of(user)
+        days = usage.days(uses)
         runs = Run.objects.visible_to(user).filter(started_by=user).select_related("pipeline")
         return super().get_context_data(
             live_token_count=tokens.active().count(),
-            ending_soon=tokens.expiring_before(now + ENDS_SOON).order_by("expires_at"),
-            uses_30_days=uses.count(),
-            refused_30_days=uses.refused().count(),
-            ended_in_use=ended_tokens_in_use(user),
+            ending_soon=tokens.expiring_before(timezone.now() + ENDS_SOON).order_by("expires_at"),
+            days=days,
+            used=sum(day.total for day in days),
+            refused=sum(day.refused for day in days),
+            ended_in_use=usage.after_end(uses),
+            sees_others=user.may(Ability.READ_TOKENS),
+            ended_in_use_of_others=self._ended_in_use_of_others(),
             recent_runs=runs.order_by("-requested_at")[:SHOWN],
             is_empty=not tokens.exists(),
             **kwargs,
         )
 
-
-def ended_tokens_in_use(user: User) -> list[dict[str, Any]]:
-    """Tokens that had ended and were still sent in the last 30 days: someone, or some script, has them."""
-    since = timezone.now() - timedelta(days=30)
-    counted = (
-        TokenUse.objects.of(user)
-        .of_ended_tokens()
-        .filter(at__gte=since, token__isnull=False)
-        .values("token")
-        .annotate(count=Count("id"), last_at=Max("at"))
-        .order_by("-last_at")[:SHOWN]
-    )
-    tokens = Token.objects.in_bulk([row["token"] for row in counted])
-    result = []
-    for row in counted:
-        last = TokenUse.objects.of(user).of_ended_tokens().filter(token=row["token"]).first()
-        if last is not None:
-            result.append(
-                {
-                    "token": tokens[row["token"]],
-                    "count": row["count"],
-                    "last_at": last.at,
-                    "last_ip": last.ip,
-                    "last_target": last.target,
-                }
-            )
-    return result
+    def _ended_in_use_of_others(self) -> list[usage.AfterEnd]:
+        if not self.person.may(Ability.READ_TOKENS):
+            return []
+        found = usage.after_end(usage.of_organization_of(self.person))
+        return [token for token in found if token.last.owner_id != self.person.pk]
 
 
 class WhoMayDoWhatView(MemberPageMixin, TemplateView):

@@ -1,15 +1,13 @@
 """The pages of access tokens: make one, see it once, look at it, end it."""
 
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import cache_control
 from django.views.decorators.debug import sensitive_variables
@@ -19,14 +17,16 @@ from django_tables2 import SingleTableMixin
 
 from accounts.models import User
 from accounts.roles import Ability
+from auditlog import usage
 from auditlog.filters import OneTokenUseFilter
-from auditlog.models import NEWEST_FIRST, TokenUse
-from auditlog.tables import OneTokenUseTable
+from auditlog.models import TokenUse
+from auditlog.tables import OneTokenUseTable, OrganizationOneTokenUseTable
+from auditlog.views import LogTableMixin
 from opsera_portal.api import scopes
 from opsera_portal.api.operations import routes
 from opsera_portal.pages.tabs import ORGANIZATION_TABS, PROFILE_TABS
 from opsera_portal.pages.templatetags.portal import exact
-from opsera_portal.pages.views import KeysetTableMixin, MemberPageMixin, TabsMixin
+from opsera_portal.pages.views import MemberPageMixin, TabsMixin
 from opsera_portal.request_context import person_of
 from tokens import services
 from tokens.examples import examples_of
@@ -36,8 +36,11 @@ from tokens.lifetimes import InvalidExpiry
 from tokens.models import Token
 from tokens.querysets import PENDING_LAPSES_AFTER
 from tokens.signing_keys import key_ring
-from tokens.states import TokenState
+from tokens.states import StateLook, TokenState
 from tokens.tables import OrganizationTokenTable, TokenTable, state_look
+
+NEW_ADDRESS = StateLook("new", "New address", "◆", "warning")
+ADDRESSES_SHOWN = 20
 
 
 class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
@@ -105,13 +108,11 @@ class TokenRevealView(MemberPageMixin, View):
         return render(request, "tokens/token_reveal.html", context)
 
 
-class TokenDetailView(TabsMixin, MemberPageMixin, KeysetTableMixin):
+class TokenDetailView(TabsMixin, MemberPageMixin, LogTableMixin):
     """One token: its metadata, what it can do now, and its log."""
 
-    keyset = NEWEST_FIRST
     page_size = 20
     filterset_class = OneTokenUseFilter
-    table_class = OneTokenUseTable
     template_name = "tokens/token_detail.html"
     tabs = PROFILE_TABS
     current_tab = "tokens:token_list"
@@ -123,13 +124,35 @@ class TokenDetailView(TabsMixin, MemberPageMixin, KeysetTableMixin):
     def get_queryset(self) -> QuerySet[TokenUse]:
         return TokenUse.objects.visible_to(self.person).filter(token_id=self.object.pk)
 
+    @property
+    def is_own(self) -> bool:
+        return bool(self.object.owner_id == self.person.pk)
+
+    def get_table_class(self) -> type[OneTokenUseTable]:
+        return OneTokenUseTable if self.is_own else OrganizationOneTokenUseTable
+
+    def get_export_url(self) -> str:
+        return reverse("auditlog:token_use_export" if self.is_own else "auditlog:organization_token_use_export")
+
+    def get_export_query(self) -> QueryDict:
+        query = super().get_export_query()
+        query["token_id"] = str(self.object.pk)
+        return query
+
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         token: Token = self.object
+        uses = usage.of_token(token.pk, reader=self.person)
+        addresses = usage.addresses(uses)
         return super().get_context_data(
             token=token,
+            days=usage.days(uses),
+            addresses=addresses[:ADDRESSES_SHOWN],
+            further_addresses=len(addresses[ADDRESSES_SHOWN:]),
+            new_address=NEW_ADDRESS,
+            after_end=next(iter(usage.after_end(uses)), None),
             state=state_look(token),
             scopes=token.scopes,
-            is_own=token.owner_id == self.person.pk,
+            is_own=self.is_own,
             can_expire=not token.has_ended and Token.objects.revocable_by(self.person).filter(pk=token.pk).exists(),
             operations=what_it_can_do(token),
             timeline=timeline(token),
@@ -167,12 +190,12 @@ class TokenExpireView(MemberPageMixin, View):
         return token
 
     def _confirm(self, request: HttpRequest, token: Token, form: ExpireTokenForm, status: int = 200) -> HttpResponse:
-        lately = timezone.now() - timedelta(days=7)
+        last_days = usage.days(usage.of_token(token.pk, reader=self.person))[-7:]
         context = {
             "token": token,
             "form": form,
             "cancel_url": home_of(token, self.person),
-            "uses_lately": TokenUse.objects.visible_to(self.person).filter(token_id=token.pk, at__gte=lately).count(),
+            "uses_lately": sum(day.total for day in last_days),
         }
         return render(request, "tokens/token_confirm_expire.html", context, status=status)
 
@@ -191,6 +214,10 @@ class OrganizationTokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, Fi
 
     def get_queryset(self) -> QuerySet[Token]:
         return Token.objects.of_organization_readable_by(self.person).for_token_table()
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        ended_in_use = usage.after_end(usage.of_organization_of(self.person))
+        return super().get_context_data(ended_in_use=ended_in_use, **kwargs)
 
     def get_table_kwargs(self) -> dict[str, Any]:
         return {"may_expire": self.person.may(Ability.EXPIRE_TOKENS)}

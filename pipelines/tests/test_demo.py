@@ -1,12 +1,15 @@
 import stat
+from datetime import UTC, datetime
 
 import pytest
+import time_machine
 from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Group, Organization, User
 from accounts.roles import SiteRole
-from auditlog.models import Activity, TokenUse
+from auditlog import usage
+from auditlog.models import ENDED_REASONS, Activity, TokenUse
 from opsera_portal import demo
 from pipelines.models import Pipeline, Run, Step, StepRun
 from tokens.models import Token
@@ -114,11 +117,69 @@ def test_steps_of_other_people_are_left_as_they_are(made):
 def test_there_is_something_to_look_at_from_the_first_moment(made):
     assert set(Run.objects.values_list("state", flat=True)) == {"queued"}
     assert {token.state.name for token in Token.objects.all()} == {"ACTIVE", "EXPIRED", "REVOKED"}
-    assert set(TokenUse.objects.values_list("reason", flat=True)) == {"ok", "expired", "insufficient_scope"}
+    assert set(TokenUse.objects.values_list("reason", flat=True)) == {
+        "ok",
+        "expired",
+        "revoked",
+        "insufficient_scope",
+        "forbidden",
+        "invalid_request",
+    }
 
 
 def test_no_entry_of_the_history_is_younger_than_now(made):
     assert not TokenUse.objects.filter(at__gt=timezone.now()).exists()
+    assert not Activity.objects.filter(at__gt=timezone.now()).exists()
+
+
+@pytest.mark.parametrize("model", [TokenUse, Activity])
+def test_entries_are_numbered_in_the_order_of_their_moments(made, model):
+    """As if they had arrived one by one: what is counted and sealed goes by it."""
+    entries = list(model.objects.order_by("id").values_list("at", flat=True))
+
+    assert 100 < len(entries) < 5000
+    assert entries == sorted(entries)
+
+
+def test_the_metadata_of_a_token_fit_its_history(made):
+    for token in Token.objects.all():
+        uses = TokenUse.objects.filter(token=token)
+        last = uses.first()
+        assert (token.last_used_at, token.last_used_ip) == (last.at, last.ip)
+        assert not uses.filter(at__lt=token.revealed_at).exists()
+        assert token.fits_policy
+        ended_at = min(filter(None, [token.revoked_at, token.expires_at]))
+        assert not uses.filter(at__gte=ended_at).exclude(reason__in=ENDED_REASONS).exists()
+        assert not uses.filter(at__lt=ended_at, reason__in=ENDED_REASONS).exists()
+        made_and_ended = Activity.objects.filter(target_id=str(token.pk)).order_by("at")
+        actions = ["token.issued", "token.revealed"] + ["token.revoked"] * bool(token.revoked_at)
+        assert [entry.action for entry in made_and_ended] == actions
+
+
+def test_the_overview_has_something_to_warn_of(made):
+    user, security = (User.objects.get(email=f"{login}@demo.example") for login in ("user", "security"))
+
+    [mine] = usage.after_end(usage.of(user))
+    assert mine.last.token_name == "Old laptop"
+    assert len(mine.addresses) == 2
+    assert {found.last.token_name for found in usage.after_end(usage.of_organization_of(security))} == {
+        "Old laptop",
+        "Staging trigger",
+    }
+    dashboard = Token.objects.get(name="Status dashboard")
+    found = usage.addresses(usage.of_token(dashboard.pk, reader=user))
+    assert {address.ip: address.is_new for address in found} == {"198.51.100.4": False, "192.0.2.200": True}
+
+
+@pytest.mark.parametrize("day", [datetime(2026, 3, 2, 0, 5, tzinfo=UTC), datetime(2026, 3, 8, 23, 50, tzinfo=UTC)])
+def test_the_history_can_be_made_at_any_time(db, day):
+    """On a Monday just after midnight, and late on a Sunday."""
+    with time_machine.travel(day, tick=False):
+        demo.seed(echo_port=8001)
+        user = User.objects.get(email="user@demo.example")
+
+        assert len([day for day in usage.days(usage.of(user)) if day.total]) >= 29
+        assert usage.after_end(usage.of(user))
 
 
 def test_the_accounts_are_for_the_person_who_runs_the_demo_only(tmp_path):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.db.models import DateTimeField
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -9,7 +10,7 @@ from accounts.models import User
 from opsera_portal.api.paging import MAX_PAGE_SIZE, PageQuery
 from opsera_portal.api.scopes import BY_ID, SCOPES, Scope
 from opsera_portal.api.scopes import CHOICES as SCOPE_CHOICES
-from opsera_portal.api.serializers import StrictSerializer, TextField
+from opsera_portal.api.serializers import StrictSerializer, TextField, UtcDateTimeField
 from tokens.lifetimes import DEFAULT_LIFETIME, InvalidExpiry, Lifetime, chosen_end
 from tokens.models import Token
 from tokens.names import MAX_LENGTH, InvalidName, clean_name
@@ -23,6 +24,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     scopes = serializers.SerializerMethodField()
     state = serializers.SerializerMethodField()
     revoked_by = serializers.SlugRelatedField[User](slug_field="email", read_only=True)
+    serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, DateTimeField: UtcDateTimeField}
 
     class Meta:
         model = Token
@@ -127,6 +129,72 @@ class TokenListQuery(PageQuery, StrictSerializer):
 
 class OrganizationTokenListQuery(TokenListQuery):
     owner = serializers.CharField(required=False, max_length=254, help_text="Part of the owner's name or e-mail.")
+
+
+class DayUsesSerializer(serializers.Serializer[Any]):
+    """Uses on one day, UTC."""
+
+    date = serializers.DateField(source="day")
+    allowed = serializers.IntegerField()
+    refused = serializers.IntegerField()
+
+
+class AddressUsesSerializer(serializers.Serializer[Any]):
+    """Uses of a token from one address, as long as the log is kept."""
+
+    ip = serializers.IPAddressField(allow_null=True)
+    first_at = serializers.DateTimeField()
+    last_at = serializers.DateTimeField()
+    uses = serializers.IntegerField(source="total", help_text="Refused ones included.")
+    refused = serializers.IntegerField()
+    is_new = serializers.BooleanField(
+        help_text="First used within the last 7 days, and more than a day after the token's very first use."
+    )
+
+
+class AfterEndAddressSerializer(serializers.Serializer[Any]):
+    ip = serializers.IPAddressField(allow_null=True)
+    first_at = serializers.DateTimeField()
+    last_at = serializers.DateTimeField()
+    uses = serializers.IntegerField(source="count")
+
+
+class AfterEndSerializer(serializers.Serializer[Any]):
+    """How a token was sent after its end, in the last 30 days."""
+
+    uses = serializers.IntegerField(source="count")
+    first_at = serializers.DateTimeField(source="since")
+    last_at = serializers.DateTimeField(source="last.at")
+    last_ip = serializers.IPAddressField(source="last.ip", allow_null=True)
+    last_method = serializers.CharField(source="last.method")
+    last_target = serializers.CharField(source="last.target")
+    last_user_agent = serializers.CharField(source="last.user_agent")
+    addresses = AfterEndAddressSerializer(many=True)
+
+
+class EndedTokenInUseSerializer(AfterEndSerializer):
+    """An ended token that is still sent."""
+
+    id = serializers.UUIDField(source="last.token_id")
+    name = serializers.CharField(source="last.token_name")
+    owner_id = serializers.UUIDField(source="last.owner_id", allow_null=True)
+    owner_email = serializers.CharField(source="last.owner_email")
+
+
+class TokenUsageSerializer(serializers.Serializer[Any]):
+    """How a token was used: per day for 30 days, by address, and after its end."""
+
+    id = serializers.UUIDField()
+    days = DayUsesSerializer(many=True)
+    addresses = AddressUsesSerializer(many=True, help_text="The last used first, at most 1000.")
+    after_end = AfterEndSerializer(allow_null=True)
+
+
+class UsageSerializer(serializers.Serializer[Any]):
+    """How several tokens were used: per day for 30 days, and which are still sent after their end."""
+
+    days = DayUsesSerializer(many=True)
+    ended_in_use = EndedTokenInUseSerializer(many=True, help_text="The last sent first.")
 
 
 class MeUserSerializer(serializers.ModelSerializer[User]):

@@ -1,19 +1,32 @@
 from django.urls import path
 
-from tokens.api.views import CurrentTokenViewSet, MeViewSet, OrganizationTokenViewSet, TokenViewSet
+from tokens.api.views import (
+    CurrentTokenViewSet,
+    MeViewSet,
+    OrganizationTokenViewSet,
+    OrganizationUsageViewSet,
+    TokenViewSet,
+)
 
 app_name = "tokens_api"
 urlpatterns = [
     path("me", MeViewSet.as_view({"get": "retrieve"}), name="me"),
+    path("me/usage", MeViewSet.as_view({"get": "usage"}), name="me_usage"),
     path("tokens", TokenViewSet.as_view({"get": "list", "post": "create"}), name="token_list"),
     path("tokens/current", CurrentTokenViewSet.as_view({"get": "retrieve"}), name="token_current"),
     path("tokens/current/expire", CurrentTokenViewSet.as_view({"post": "expire"}), name="token_current_expire"),
     path("tokens/<uuid:pk>", TokenViewSet.as_view({"get": "retrieve"}), name="token_detail"),
     path("tokens/<uuid:pk>/activity", TokenViewSet.as_view({"get": "activity"}), name="token_activity"),
+    path("tokens/<uuid:pk>/usage", TokenViewSet.as_view({"get": "usage"}), name="token_usage"),
     path("tokens/<uuid:pk>/expire", TokenViewSet.as_view({"post": "expire"}), name="token_expire"),
     path(
         "organization/tokens",
         OrganizationTokenViewSet.as_view({"get": "list"}),
         name="organization_token_list",
+    ),
+    path(
+        "organization/usage",
+        OrganizationUsageViewSet.as_view({"get": "retrieve"}),
+        name="organization_usage",
     ),
 ]

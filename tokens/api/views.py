@@ -11,11 +11,12 @@ from rest_framework.response import Response
 
 from accounts.models import User
 from accounts.roles import Ability
+from auditlog import usage
 from auditlog.api.serializers import TokenActivityQuery, TokenUseSerializer
 from auditlog.api.views import token_use_page
 from auditlog.models import TokenUse
 from opsera_portal.api.operations import CHANGE_API, READ_API, Operation
-from opsera_portal.api.paging import page_response
+from opsera_portal.api.paging import MAX_PAGE_SIZE, page_response
 from opsera_portal.api.problems import Conflict, Forbidden
 from opsera_portal.api.serializers import represent
 from opsera_portal.api.views import ApiViewSet
@@ -31,6 +32,8 @@ from tokens.api.serializers import (
     OrganizationTokenSerializer,
     TokenListQuery,
     TokenSerializer,
+    TokenUsageSerializer,
+    UsageSerializer,
 )
 from tokens.filters import OrganizationTokenFilter, TokenFilter
 from tokens.lifetimes import InvalidExpiry
@@ -50,6 +53,7 @@ class TokenViewSet(ApiViewSet):
         "list": Operation("List my tokens", READ_API, only_reads=True),
         "retrieve": Operation("See one of my tokens", READ_API, only_reads=True),
         "activity": Operation("Read the log of one of my tokens", READ_API, only_reads=True),
+        "usage": Operation("See how one of my tokens is used", READ_API, only_reads=True),
         "create": Operation("Make a token"),
         "expire": Operation("Expire a token", CHANGE_API),
     }
@@ -87,6 +91,19 @@ class TokenViewSet(ApiViewSet):
         """Every use of one token, refused uses included, newest first."""
         token = self.get_object()
         return token_use_page(self, TokenUse.objects.of(self.person).filter(token_id=token.pk))
+
+    @extend_schema(operation_id="token_usage", responses=TokenUsageSerializer)
+    def usage(self, request: Request, pk: str) -> Response:
+        """Uses of one token per day for 30 days, the addresses it was used from, and its uses after its end."""
+        token = self.get_object()
+        uses = usage.of_token(token.pk, reader=self.person)
+        answer = {
+            "id": token.pk,
+            "days": usage.days(uses),
+            "addresses": usage.addresses(uses)[:MAX_PAGE_SIZE],
+            "after_end": next(iter(usage.after_end(uses)), None),
+        }
+        return Response(TokenUsageSerializer(answer).data)
 
     @extend_schema(operation_id="token_create", request=IssueTokenBody, responses={201: IssuedTokenSerializer})
     @method_decorator(sensitive_variables())
@@ -162,9 +179,27 @@ class OrganizationTokenViewSet(ApiViewSet):
         )
 
 
+class OrganizationUsageViewSet(ApiViewSet):
+    """How the organization's tokens are used, for those whose role reads them."""
+
+    operations: ClassVar[dict[str, Operation]] = {
+        "retrieve": Operation(
+            "See how the organization's tokens are used", READ_API, only_reads=True, role_allows=may_read_tokens
+        ),
+    }
+    serializer_class = UsageSerializer
+    queryset = Token.objects.none()
+
+    @extend_schema(operation_id="organization_usage", responses=UsageSerializer)
+    def retrieve(self, request: Request) -> Response:
+        """Uses of everyone's tokens per day for 30 days, and the ended tokens that are still sent."""
+        return _usage(usage.of_organization_of(self.person))
+
+
 class MeViewSet(ApiViewSet):
     operations: ClassVar[dict[str, Operation]] = {
         "retrieve": Operation("Ask who I am", any_token=True, only_reads=True),
+        "usage": Operation("See how my tokens are used", READ_API, only_reads=True),
     }
     serializer_class = MeSerializer
     queryset = User.objects.none()
@@ -187,6 +222,16 @@ class MeViewSet(ApiViewSet):
                 "token": represent(TokenSerializer, token) if token else None,
             }
         )
+
+    @extend_schema(operation_id="me_usage", responses=UsageSerializer)
+    def usage(self, request: Request) -> Response:
+        """Uses of my tokens per day for 30 days, and those that are still sent after their end."""
+        return _usage(usage.of(self.person))
+
+
+def _usage(uses: usage.Uses) -> Response:
+    answer = {"days": usage.days(uses), "ended_in_use": usage.after_end(uses)}
+    return Response(UsageSerializer(answer).data)
 
 
 def _token_in_use(request: Request) -> Token:

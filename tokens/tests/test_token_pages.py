@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
-from auditlog.models import TokenUse
+from auditlog.tests.test_logs import use
 from tokens.forms import TokenForm
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
@@ -244,17 +244,85 @@ def test_the_page_of_a_token_shows_its_log_and_no_other(signed_in, api, owner):
     assert [row.record.target for row in page.context["table"].rows] == ["/api/v1/me"]
 
 
-def test_ended_tokens_still_in_use_are_told_on_the_overview(signed_in, api, owner):
-    token = TokenFactory(owner=owner, name="old laptop", revoked_at=timezone.now())
-    for _ in range(3):
-        api.get("/api/v1/me", headers=bearer(token))
+def test_the_page_of_a_token_shows_its_uses_per_day_and_from_where(signed_in, owner):
+    now = timezone.now()
+    token = TokenFactory(owner=owner, created_at=now.replace(microsecond=0) - timedelta(days=20))
+    use(token, now - timedelta(days=15), ip="192.0.2.1")
+    use(token, now - timedelta(days=2), ip="192.0.2.1")
+    use(token, now - timedelta(days=1), ip="198.51.100.7", status=403, code="forbidden")
+    use(TokenFactory(owner=owner), now, ip="203.0.113.9")
 
-    answer = signed_in.get("/")
+    answer = signed_in.get(f"{PAGE}{token.pk}/")
 
-    (row,) = answer.context["ended_in_use"]
-    assert (row["token"], row["count"], row["last_ip"], row["last_target"]) == (token, 3, "127.0.0.1", "/api/v1/me")
-    assert "old laptop" in text(answer)
-    assert TokenUse.objects.count() == 3
+    assert sum(day.total for day in answer.context["days"]) == 3
+    assert [(row.ip, row.total, row.refused, row.is_new) for row in answer.context["addresses"]] == [
+        ("198.51.100.7", 1, 1, True),
+        ("192.0.2.1", 2, 0, False),
+    ]
+    assert text(answer).count("New address") == 1
+    assert "203.0.113.9" not in text(answer)
+    assert "still in use" not in text(answer)
+
+
+def test_the_page_of_a_token_shows_the_addresses_used_last(signed_in, owner):
+    token = TokenFactory(owner=owner)
+    for number in range(25):
+        use(token, timezone.now() - timedelta(minutes=number), ip=f"192.0.2.{number}")
+
+    answer = signed_in.get(f"{PAGE}{token.pk}/")
+
+    assert [row.ip for row in answer.context["addresses"]] == [f"192.0.2.{number}" for number in range(20)]
+    assert "And 5 more" in text(answer)
+
+
+def test_the_page_of_an_ended_token_warns_when_it_is_still_sent(client, signed_in, owner, administrator, member):
+    token = TokenFactory(owner=owner, revoked_at=timezone.now() - timedelta(days=1))
+    use(token, ip="192.0.2.99", status=401, code="revoked")
+
+    for reader, log in ((owner, "/profile/authentication-log/"), (administrator, "/organization/authentication-log/")):
+        client.force_login(reader)
+        answer = client.get(f"{PAGE}{token.pk}/")
+        assert (answer.context["after_end"].count, answer.context["after_end"].last.ip) == (1, "192.0.2.99")
+        assert "This token has ended and is still in use" in text(answer)
+        assert f'href="{log}?token_id={token.pk}&amp;outcome=refused"' in text(answer)
+    client.force_login(member)
+    assert client.get(f"{PAGE}{token.pk}/").status_code == 404
+
+
+def test_before_it_is_expired_a_token_tells_how_often_it_was_used_lately(signed_in, owner):
+    token = TokenFactory(owner=owner)
+    for days in (0, 3, 6, 8):
+        use(token, timezone.now() - timedelta(days=days))
+
+    assert signed_in.get(f"{PAGE}{token.pk}/expire/").context["uses_lately"] == 3
+
+
+def test_the_organizations_tokens_begin_with_those_still_in_use_after_their_end(client, administrator, owner, stranger):
+    token = TokenFactory(owner=owner, name="left behind", revoked_at=timezone.now())
+    for its in (token, TokenFactory(owner=stranger, name="elsewhere", revoked_at=timezone.now())):
+        use(its, status=401, code="revoked")
+    client.force_login(administrator)
+
+    answer = client.get("/organization/tokens/")
+
+    assert [found.last.token_id for found in answer.context["ended_in_use"]] == [token.pk]
+    assert f"of {owner.email}" in text(answer)
+    assert "elsewhere" not in text(answer)
+
+
+@pytest.mark.parametrize("path", ["/organization/tokens/", "{page}"])
+def test_the_number_of_queries_does_not_grow_with_the_uses(client, administrator, django_assert_max_num_queries, path):
+    tokens = TokenFactory.create_batch(6, owner=administrator, revoked_at=timezone.now())
+    client.force_login(administrator)
+    counts = []
+    for number in range(2):
+        for token in tokens:
+            use(token, ip=f"192.0.2.{number}", status=401, code="revoked")
+        with django_assert_max_num_queries(16) as captured:
+            client.get(path.format(page=f"{PAGE}{tokens[0].pk}/"))
+        counts.append(len(captured))
+
+    assert counts[0] == counts[1]
 
 
 def test_an_end_that_comes_before_the_token_is_made_is_an_error_beside_its_field(owner):

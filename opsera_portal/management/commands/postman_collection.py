@@ -19,9 +19,28 @@ CHANGE_GUARD = "changeThings"
 RUN_ANYWAY = {"pipeline_run", "pipeline_status", "pipeline_summary", "pipeline_logs"}
 
 # Where a value comes from when the collection is run: the first row of these lists.
-REMEMBERS = {"pipeline_list": "pipelineId", "token_list": "tokenId", "user_list": "userId", "group_list": "groupId"}
+REMEMBERS = {
+    "pipeline_list": "pipelineId",
+    "token_list": "tokenId",
+    "user_list": "userId",
+    "group_list": "groupId",
+    "logs_user_tokens": "useId",
+    "logs_user_actions": "actionId",
+    "me_authentication_log": "myUseId",
+    "me_activity_log": "myActionId",
+}
 VALUES = {"pipelineId": "{{pipelineId}}", "runCount": "{{runCount}}", "reason": "Postman"}
-IDS = {"users": "{{userId}}", "groups": "{{groupId}}", "pipelines": "{{pipelineId}}", "tokens": "{{tokenId}}"}
+# By what stands before an id in the address.
+IDS = {
+    "users": "{{userId}}",
+    "groups": "{{groupId}}",
+    "pipelines": "{{pipelineId}}",
+    "tokens": "{{tokenId}}",
+    "logs/user/tokens": "{{useId}}",
+    "logs/user/actions": "{{actionId}}",
+    "me/authentication-log": "{{myUseId}}",
+    "me/activity-log": "{{myActionId}}",
+}
 VARIABLES = {
     "address": "http://127.0.0.1:8000",
     "token": "",
@@ -30,6 +49,10 @@ VARIABLES = {
     "tokenId": "",
     "userId": "",
     "groupId": "",
+    "useId": "",
+    "actionId": "",
+    "myUseId": "",
+    "myActionId": "",
     "changeThings": "",
     "tokenToExpire": "",
     "expireTokenInUse": "",
@@ -92,7 +115,8 @@ def _item(schema: dict[str, Any], path: str, method: str, operation: dict[str, A
     changes = method != "get" and operation["operationId"] not in RUN_ANYWAY
     guard = own_guard or (CHANGE_GUARD if changes else None)
     parts = path.strip("/").split("/")
-    row = f"{{{{{own_guard}}}}}" if own_guard else IDS.get(parts[2], "")
+    before_id = path.partition("{")[0].removeprefix("/api/v1/").rstrip("/")
+    row = f"{{{{{own_guard}}}}}" if own_guard else IDS.get(before_id, "")
     segments = [row if part.startswith("{") else part for part in parts]
     query = [
         {"key": parameter["name"], "value": "", "description": parameter.get("description", ""), "disabled": True}

@@ -1,11 +1,14 @@
 """How times, states and form fields are written on every page."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from django import template
 from django.forms import BoundField
 from django.utils import timezone
+
+from opsera_portal.pages import charts
 
 register = template.Library()
 
@@ -30,6 +33,18 @@ def badge(state: Any) -> dict[str, Any]:
 def field(bound_field: BoundField) -> dict[str, Any]:
     """A form field with its label, hint and errors."""
     return {"field": bound_field}
+
+
+@register.inclusion_tag("includes/chart.html")
+def chart(days: Sequence[charts.Day], label: str) -> dict[str, Any]:
+    """A bar for each day's uses, allowed and refused; the last day is today. ``label`` names the chart."""
+    return {"chart": charts.per_day(days), "label": label}
+
+
+@register.filter
+def grouped(number: int) -> str:
+    """`12,345`."""
+    return f"{number:,}"
 
 
 @register.filter

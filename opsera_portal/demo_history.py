@@ -1,0 +1,355 @@
+"""What the people of the demo did with tokens before it began: 60 days to look at, the same for each demo.
+
+The tokens are metadata: no such token was ever signed. Their uses never were requests, so the journal, which commits
+one use at the end of its request, has nothing to do with them: they are added at once, in the order of their moments,
+before there is any other entry. The worker seals and counts them like all others.
+"""
+
+import random
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+
+from django.utils import timezone
+
+from accounts.models import Organization, User
+from auditlog.actions_list import Action
+from auditlog.models import Activity, TokenUse
+from tokens.models import Token
+from tokens.names import name_key
+
+DAYS = 60
+REVEALED_AFTER = timedelta(seconds=3)
+Answer = tuple[int, TokenUse.Reason]
+OK: Answer = (200, TokenUse.Reason.OK)
+
+
+@dataclass(frozen=True)
+class Habit:
+    """Something that is done with a token again and again, on each day from ``since`` to ``until`` days ago.
+
+    ``on_weekdays`` and ``at_weekends``: how often on a day, at most; the day decides. Within ``hours``, UTC.
+    """
+
+    call: str
+    ip: str
+    program: str
+    on_weekdays: int
+    at_weekends: int = 0
+    hours: tuple[int, int] = (8, 18)
+    since: int = DAYS
+    until: int = 0
+    answer: Answer = OK
+
+
+@dataclass(frozen=True)
+class PastToken:
+    """``made``, ``revoked``: how many days ago."""
+
+    owner: str
+    name: str
+    scope: str
+    made: int
+    lifetime: int
+    habits: tuple[Habit, ...] = ()
+    revoked: int | None = None
+    revoked_by: str = ""
+    reason: str = ""
+
+
+# From where people sign in.
+PLACES = {
+    "admin": "198.51.100.31",
+    "power": "198.51.100.42",
+    "user": "198.51.100.23",
+    "guest": "198.51.100.55",
+    "security": "198.51.100.60",
+    "auditor": "198.51.100.71",
+}
+
+LIST_PIPELINES = "GET /api/v1/pipelines"
+RUN = "POST /api/v1/pipeline/run"
+STATUS = "POST /api/v1/pipeline/status"
+TOKEN_LOG = "GET /api/v1/logs/user/tokens"  # noqa: S105  (an address)
+ACTION_LOG = "GET /api/v1/logs/user/actions"
+
+TOKENS = (
+    PastToken(
+        "user",
+        "Nightly trigger",
+        "pipeline",
+        made=58,
+        lifetime=62,
+        habits=(
+            Habit(RUN, "203.0.113.17", "curl/8.5.0", 1, 1, hours=(2, 3)),
+            Habit(STATUS, "203.0.113.17", "curl/8.5.0", 7, 7, hours=(2, 4)),
+            # A script that asked in a loop.
+            Habit(STATUS, "203.0.113.17", "curl/8.5.0", 70, 70, hours=(13, 14), since=12, until=12),
+        ),
+    ),
+    PastToken(
+        "user",
+        "Status dashboard",
+        "api-readonly",
+        made=40,
+        lifetime=62,
+        habits=(
+            Habit(LIST_PIPELINES, "198.51.100.4", "python-httpx/0.28", 16, 1, hours=(7, 19)),
+            Habit(
+                RUN,
+                "198.51.100.4",
+                "python-httpx/0.28",
+                24,
+                24,
+                hours=(9, 11),
+                since=17,
+                until=17,
+                answer=(403, TokenUse.Reason.INSUFFICIENT_SCOPE),
+            ),
+            # From a place that it was never used from before.
+            Habit(LIST_PIPELINES, "192.0.2.200", "Go-http-client/2.0", 4, 4, hours=(1, 5), since=2, until=1),
+        ),
+    ),
+    PastToken(
+        "user",
+        "Old laptop",
+        "api",
+        made=55,
+        lifetime=31,
+        habits=(
+            Habit(LIST_PIPELINES, "198.51.100.23", "curl/7.88.1", 3, 1),
+            Habit(LIST_PIPELINES, "192.0.2.99", "PostmanRuntime/7.43", 2, 2, hours=(20, 23), since=6),
+        ),
+    ),
+    PastToken(
+        "user",
+        "Lost on the train",
+        "pipeline",
+        made=9,
+        lifetime=31,
+        habits=(Habit(STATUS, "198.51.100.23", "curl/7.88.1", 3, 3, until=8),),
+        revoked=7,
+        revoked_by="user",
+        reason="Left the laptop on the train",
+    ),
+    PastToken(
+        "admin",
+        "Copy of the logs",
+        "security-logs",
+        made=52,
+        lifetime=92,
+        habits=(
+            Habit(TOKEN_LOG, "203.0.113.40", "rsyslog-http/1.2", 2, 2, hours=(3, 4)),
+            Habit(ACTION_LOG, "203.0.113.40", "rsyslog-http/1.2", 2, 2, hours=(3, 4)),
+        ),
+    ),
+    PastToken(
+        "admin",
+        "Quarterly report",
+        "api-readonly",
+        made=45,
+        lifetime=31,
+        habits=(
+            Habit("GET /api/v1/organization/tokens", "198.51.100.31", "python-requests/2.32", 4, since=45, until=15),
+        ),
+    ),
+    PastToken(
+        "power",
+        "Release automation",
+        "pipeline",
+        made=50,
+        lifetime=62,
+        habits=(
+            Habit(RUN, "203.0.113.80", "GitHub-Hookshot/44", 6, 0, hours=(7, 17)),
+            Habit(STATUS, "203.0.113.80", "GitHub-Hookshot/44", 24, 2, hours=(7, 18)),
+            # The day of the release.
+            Habit(STATUS, "203.0.113.80", "GitHub-Hookshot/44", 90, 90, hours=(6, 20), since=9, until=9),
+            # Someone had taken the rights away that it needs, and one call was wrong.
+            Habit(
+                RUN,
+                "203.0.113.80",
+                "GitHub-Hookshot/44",
+                30,
+                30,
+                since=20,
+                until=20,
+                answer=(403, TokenUse.Reason.FORBIDDEN),
+            ),
+            Habit(
+                RUN,
+                "203.0.113.80",
+                "GitHub-Hookshot/44",
+                9,
+                9,
+                since=20,
+                until=19,
+                answer=(400, TokenUse.Reason.INVALID_REQUEST),
+            ),
+        ),
+    ),
+    PastToken(
+        "power",
+        "Staging trigger",
+        "pipeline",
+        made=48,
+        lifetime=62,
+        habits=(
+            Habit(RUN, "203.0.113.81", "Jenkins/2.479", 4, 1, hours=(6, 20)),
+            Habit(RUN, "192.0.2.146", "python-requests/2.32", 6, 6, hours=(0, 24), since=9),
+        ),
+        revoked=10,
+        revoked_by="security",
+        reason="Found in a public repository",
+    ),
+    PastToken(
+        "security",
+        "Audit export",
+        "security-logs",
+        made=57,
+        lifetime=92,
+        habits=(Habit(TOKEN_LOG, "203.0.113.60", "vector/0.43", 12, 12, hours=(0, 24)),),
+    ),
+)
+
+
+def make_history(people: Mapping[str, User]) -> None:
+    rng = random.Random("the demo")
+    now = timezone.now().replace(microsecond=0)
+    tokens = [(past, _token(past, people, now, rng)) for past in TOKENS]
+    uses = [use for past, token in tokens for use in _uses(past, token, now, rng)]
+    uses.sort(key=lambda use: use.at)
+    last = {use.token_id: use for use in uses}
+    for _, token in tokens:
+        if token.pk in last:
+            token.last_used_at, token.last_used_ip = last[token.pk].at, last[token.pk].ip
+    Token.objects.bulk_create([token for _, token in tokens])
+    TokenUse.objects.bulk_create(uses)
+    activity = [*_lives_of(tokens, people), *_policy(people["admin"], now), *_sign_ins(people, now, rng)]
+    Activity.objects.bulk_create(sorted((entry for entry in activity if entry.at < now), key=lambda entry: entry.at))
+
+
+def _token(past: PastToken, people: Mapping[str, User], now: datetime, rng: random.Random) -> Token:
+    owner = people[past.owner]
+    made_at = _moment(now, past.made, rng, (8, 9))
+    revoked_at = None if past.revoked is None else _moment(now, past.revoked, rng, (15, 17))
+    expires_at = made_at + timedelta(days=past.lifetime)
+    return Token(
+        id=_uuid(rng),
+        owner=owner,
+        organization=owner.own_organization,
+        name=past.name,
+        live_name_key=None if revoked_at or expires_at <= now else name_key(past.name),
+        scope=past.scope,
+        created_at=made_at,
+        expires_at=expires_at,
+        revealed_at=made_at + REVEALED_AFTER,
+        revoked_at=revoked_at,
+        revoked_by=people[past.revoked_by] if past.revoked_by else None,
+        revoke_reason=past.reason,
+    )
+
+
+def _uses(past: PastToken, token: Token, now: datetime, rng: random.Random) -> Iterator[TokenUse]:
+    for habit in past.habits:
+        for days_ago in range(min(habit.since, past.made - 1), habit.until - 1, -1):
+            is_weekend = (now - timedelta(days=days_ago)).weekday() >= 5
+            most = habit.at_weekends if is_weekend else habit.on_weekdays
+            for _ in range(rng.randint((most + 1) // 2, most)):
+                at = _moment(now, days_ago, rng, habit.hours)
+                if at < now:
+                    yield _use(token, at, habit, rng)
+
+
+def _use(token: Token, at: datetime, habit: Habit, rng: random.Random) -> TokenUse:
+    status, reason = habit.answer
+    if token.revoked_at and at >= token.revoked_at:
+        status, reason = 401, TokenUse.Reason.REVOKED
+    elif at >= token.expires_at:
+        status, reason = 401, TokenUse.Reason.EXPIRED
+    method, _, target = habit.call.partition(" ")
+    return TokenUse(
+        request_id=_uuid(rng),
+        at=at,
+        token=token,
+        token_name=token.name,
+        scope=token.scope,
+        owner=token.owner,
+        owner_email=token.owner.email,
+        organization=token.organization,
+        account=token.organization.slug,
+        method=method,
+        target=target,
+        status=status,
+        outcome=TokenUse.Outcome.ALLOWED if status < 400 else TokenUse.Outcome.REFUSED,
+        reason=reason,
+        ip=habit.ip,
+        user_agent=habit.program,
+        duration_ms=rng.randint(4, 40),
+    )
+
+
+def _lives_of(tokens: list[tuple[PastToken, Token]], people: Mapping[str, User]) -> Iterator[Activity]:
+    for past, token in tokens:
+        details = {"scope": token.scope, "expires_at": token.expires_at.isoformat()}
+        yield _activity(token.owner, Action.TOKEN_ISSUED, token, token.created_at, details)
+        yield _activity(token.owner, Action.TOKEN_REVEALED, token, token.created_at + REVEALED_AFTER)
+        if token.revoked_at:
+            actor = people[past.revoked_by]
+            yield _activity(actor, Action.TOKEN_REVOKED, token, token.revoked_at, {"reason": past.reason})
+
+
+def _policy(administrator: User, now: datetime) -> Iterator[Activity]:
+    organization = administrator.own_organization
+    details = {
+        "max_token_lifetime_days": organization.max_token_lifetime_days,
+        "log_retention_days": organization.log_retention_days,
+    }
+    at = (now - timedelta(days=DAYS - 1)).replace(hour=10, minute=12)
+    yield _activity(administrator, Action.POLICY_CHANGED, organization, at, details)
+
+
+def _sign_ins(people: Mapping[str, User], now: datetime, rng: random.Random) -> Iterator[Activity]:
+    for person in people.values():
+        for days_ago in range(DAYS, 0, -1):
+            if (now - timedelta(days=days_ago)).weekday() >= 5 or rng.random() < 0.6:
+                continue
+            at = _moment(now, days_ago, rng, (7, 10))
+            if rng.random() < 0.1:
+                yield _activity(person, Action.SIGN_IN_FAILED, person, at - timedelta(seconds=20))
+            yield _activity(person, Action.SIGNED_IN, person, at)
+            yield _activity(person, Action.SIGNED_OUT, person, at + timedelta(hours=rng.randint(1, 8)))
+
+
+def _activity(
+    actor: User,
+    action: Action,
+    target: Token | User | Organization,
+    at: datetime,
+    details: Mapping[str, object] | None = None,
+) -> Activity:
+    organization = actor.own_organization
+    return Activity(
+        at=at,
+        actor=actor,
+        actor_email=actor.email,
+        organization=organization,
+        account=organization.slug,
+        type=action.type,
+        action=action,
+        target_id=str(target.pk),
+        target_name=str(target),
+        ip=PLACES[actor.email.partition("@")[0]],
+        details=dict(details or {}),
+    )
+
+
+def _moment(now: datetime, days_ago: int, rng: random.Random, hours: tuple[int, int]) -> datetime:
+    """A moment of that day, within the hours."""
+    start, end = hours
+    day = (now - timedelta(days=days_ago)).astimezone(UTC).date()
+    return datetime.combine(day, time(), UTC) + timedelta(seconds=rng.randrange(start * 3600, end * 3600))
+
+
+def _uuid(rng: random.Random) -> uuid.UUID:
+    return uuid.UUID(int=rng.getrandbits(128), version=4)

@@ -1,0 +1,127 @@
+"""The geometry of the bar chart of uses per day. Its words and colors are in `includes/chart.html` and `chart.css`.
+
+Across, everything is in percent, so that the chart fits any width and its text is never stretched; down, in pixels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+HEIGHT = 120
+# Above the bars for the label of the peak, and for the words of the bar that is looked at.
+ABOVE = 20
+BELOW = 22
+BASELINE = ABOVE + HEIGHT
+# What is not nothing can be seen, beside however much.
+SMALLEST = 3
+# Of the room that a day has, the rest keeps it apart from the next one.
+FILLED = 0.7
+
+Day = tuple[date, int, int]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One day. ``x`` and ``width`` in percent, the rest in pixels from the top."""
+
+    day: date
+    allowed: int
+    refused: int
+    words: str
+    slot_x: float
+    slot_width: float
+    x: float
+    width: float
+    allowed_y: int
+    allowed_height: int
+    refused_y: int
+    refused_height: int
+
+    @property
+    def total(self) -> int:
+        return self.allowed + self.refused
+
+    @property
+    def middle(self) -> float:
+        return round(self.x + self.width / 2, 3)
+
+    @property
+    def anchor(self) -> str:
+        """Text near an end of the chart runs towards its middle."""
+        return "start" if self.middle < 30 else "end" if self.middle > 70 else "middle"
+
+    @property
+    def words_x(self) -> int:
+        """Where the words of the bar begin, end or have their middle: with room for them in a narrow chart as well."""
+        return {"start": 0, "middle": 50, "end": 100}[self.anchor]
+
+    @property
+    def anchor_x(self) -> float:
+        return {"start": self.x, "middle": self.middle, "end": round(self.x + self.width, 3)}[self.anchor]
+
+
+@dataclass(frozen=True)
+class Chart:
+    bars: list[Bar]
+    height: int = ABOVE + HEIGHT + BELOW
+    top: int = ABOVE
+    bars_height: int = HEIGHT
+    baseline: int = BASELINE
+
+    @property
+    def allowed(self) -> int:
+        return sum(bar.allowed for bar in self.bars)
+
+    @property
+    def refused(self) -> int:
+        return sum(bar.refused for bar in self.bars)
+
+    @property
+    def total(self) -> int:
+        return self.allowed + self.refused
+
+    @property
+    def today(self) -> Bar:
+        return self.bars[-1]
+
+    @property
+    def peak(self) -> Bar | None:
+        """The fullest day, the latest of several; none when nothing was used."""
+        return max(reversed(self.bars), key=lambda bar: bar.total) if self.total else None
+
+
+def per_day(days: Sequence[Day]) -> Chart:
+    """A bar for each day, in their order; the last one is today."""
+    most = max((allowed + refused for _, allowed, refused in days), default=0)
+    return Chart([_bar(day, place, len(days), most) for place, day in enumerate(days)])
+
+
+def _bar(day: Day, place: int, places: int, most: int) -> Bar:
+    on, allowed, refused = day
+    slot = 100 / places
+    allowed_height, refused_height = _heights(allowed, refused, most)
+    return Bar(
+        day=on,
+        allowed=allowed,
+        refused=refused,
+        words=f"{on.day} {on:%b}: {allowed:,} allowed, {refused:,} refused",
+        slot_x=round(slot * place, 3),
+        slot_width=round(slot, 3),
+        x=round(slot * (place + (1 - FILLED) / 2), 3),
+        width=round(slot * FILLED, 3),
+        allowed_y=BASELINE - allowed_height,
+        allowed_height=allowed_height,
+        refused_y=BASELINE - allowed_height - refused_height,
+        refused_height=refused_height,
+    )
+
+
+def _heights(allowed: int, refused: int, most: int) -> tuple[int, int]:
+    """Of the two parts of a bar, which together never reach above the chart."""
+    if not allowed + refused:
+        return 0, 0
+    whole = max(round(HEIGHT * (allowed + refused) / most), SMALLEST * (bool(allowed) + bool(refused)))
+    upper = round(whole * refused / (allowed + refused))
+    if allowed and refused:
+        upper = min(max(upper, SMALLEST), whole - SMALLEST)
+    return whole - upper, upper

@@ -1,0 +1,125 @@
+"""The overview: how my tokens are doing, and, for those who read them, everyone's."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from accounts.roles import ROLES, Ability, SiteRole
+from accounts.tests.factories import UserFactory
+from auditlog.tests.test_logs import use
+from tokens.tests.factories import TokenFactory, bearer
+
+REVOKED = {"status": 401, "code": "revoked"}
+
+
+def ended(owner, name="old"):
+    return TokenFactory(owner=owner, name=name, revoked_at=timezone.now())
+
+
+def names(found):
+    return sorted(token.last.token_name for token in found)
+
+
+@pytest.fixture
+def uses_of_ended_tokens(owner, member, stranger):
+    for person, name in ((owner, "mine"), (member, "a colleague's"), (stranger, "a stranger's")):
+        use(ended(person, name), **REVOKED)
+
+
+def test_figures_and_chart_are_of_my_own_uses(client, owner, member):
+    token = TokenFactory(owner=owner)
+    TokenFactory(owner=owner, created_at=timezone.now().replace(microsecond=0) - timedelta(days=28))
+    for days in (0, 1, 29, 31):
+        use(token, timezone.now() - timedelta(days=days))
+    use(token, status=403, code="forbidden")
+    use(TokenFactory(owner=member))
+    client.force_login(owner)
+
+    context = client.get("/").context
+
+    assert (context["live_token_count"], len(context["ending_soon"])) == (2, 1)
+    assert (context["used"], context["refused"]) == (4, 1)
+    assert sum(day.total for day in context["days"]) == 4
+    assert len(context["days"]) == 30
+
+
+def test_ended_tokens_still_in_use_are_told_with_where_and_how_often(client, api, owner):
+    token = ended(owner, "old laptop")
+    for _ in range(3):
+        api.get("/api/v1/me", headers=bearer(token))
+    client.force_login(owner)
+
+    answer = client.get("/")
+
+    [found] = answer.context["ended_in_use"]
+    assert (found.last.token_id, found.count, found.last.ip) == (token.pk, 3, "127.0.0.1")
+    page = answer.content.decode()
+    assert "Ended tokens are still in use" in page
+    for words in ("old laptop", "Sent 3 times", "GET /api/v1/me", f"?token_id={token.pk}&amp;outcome=refused"):
+        assert words in page
+    assert f'href="/profile/tokens/{token.pk}/"' in page
+
+
+def test_more_than_five_are_counted_and_not_listed(client, owner):
+    for number in range(7):
+        use(ended(owner, f"old {number}"), **REVOKED)
+    client.force_login(owner)
+
+    page = client.get("/").content.decode()
+
+    assert page.count("Sent 1 time ") == 5
+    assert "And 2 more" in page
+
+
+@pytest.mark.parametrize("role", SiteRole)
+def test_everyone_elses_are_told_to_those_who_read_everyones_tokens(client, organization, uses_of_ended_tokens, role):
+    person = UserFactory(organization=organization, site_role=role)
+    use(ended(person, "my own"), **REVOKED)
+    client.force_login(person)
+
+    answer = client.get("/")
+
+    reads = Ability.READ_TOKENS in ROLES[role].abilities
+    assert names(answer.context["ended_in_use"]) == ["my own"]
+    assert names(answer.context["ended_in_use_of_others"]) == (["a colleague's", "mine"] if reads else [])
+    assert ("In your organization" in answer.content.decode()) == reads
+
+
+def test_a_power_user_reads_the_logs_and_no_ones_tokens(client, organization, uses_of_ended_tokens):
+    client.force_login(UserFactory(organization=organization, site_role=SiteRole.POWER_USER))
+
+    assert "colleague" not in client.get("/").content.decode()
+
+
+def test_where_nothing_is_in_use_after_its_end_nothing_warns(client, administrator):
+    client.force_login(administrator)
+
+    page = client.get("/").content.decode()
+
+    assert "still in use" not in page
+    assert "No ended token of anyone else was sent" in page
+
+
+def test_without_a_token_there_are_first_steps_and_no_chart(client, owner):
+    client.force_login(owner)
+
+    page = client.get("/").content.decode()
+
+    assert "First steps" in page
+    assert "per day" not in page
+
+
+def test_the_number_of_queries_does_not_grow(client, administrator, owner, django_assert_max_num_queries):
+    client.force_login(administrator)
+    counts = []
+    for number in (2, 6):
+        for n in range(number):
+            for person in (administrator, owner):
+                use(ended(person), timezone.now() - timedelta(hours=n), ip=f"192.0.2.{n}", **REVOKED)
+                use(TokenFactory(owner=person))
+        with django_assert_max_num_queries(16) as captured:
+            client.get("/")
+        counts.append(len(captured))
+
+    assert counts[0] == counts[1]

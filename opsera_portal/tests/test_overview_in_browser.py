@@ -1,0 +1,66 @@
+"""The overview and a token's page as people use them: the chart by pointer and keyboard, its table, the warning."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from opsera_portal.tests.portal import PASSWORD
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(params=[1280, 360])
+def page(request, chromium, portal):
+    context = chromium.new_context(base_url=portal.url, viewport={"width": request.param, "height": 800})
+    page = context.new_page()
+    page.goto("/login/")
+    page.get_by_label("E-mail address").fill("user@demo.example")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(lambda url: "/login/" not in url)
+    yield page
+    context.close()
+
+
+def test_a_bar_says_its_words_on_hover_and_on_focus(page):
+    bars = page.locator(".chart-bar[tabindex]")
+    for number, look in ((3, lambda bar: bar.locator(".chart-slot").hover()), (5, lambda bar: bar.focus())):
+        words = bars.nth(number).locator(".chart-words")
+        expect(words).to_be_hidden()
+        look(bars.nth(number))
+        expect(words).to_be_visible()
+        expect(words).to_have_text(re.compile(r"^\d+ \w+: \d+ allowed, \d+ refused$"))
+        expect(page.locator(".chart-peak")).to_be_hidden()
+        box = words.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= page.viewport_size["width"]
+        page.mouse.move(0, 0)
+
+
+def test_the_chart_can_be_read_as_a_table(page):
+    table = page.get_by_role("table", name="Uses of your tokens per day")
+    expect(table).to_be_hidden()
+    page.get_by_text("Show as table").click()
+    expect(table).to_be_visible()
+    expect(table.locator("tbody tr")).to_have_count(30)
+
+
+def test_the_warning_leads_to_the_token_and_to_the_uses_that_it_tells_of(page):
+    warning = page.get_by_role("region", name="Ended tokens are still in use")
+    expect(warning).to_contain_text("Old laptop")
+    expect(warning.get_by_role("list", name="Used from").get_by_role("listitem")).to_have_count(2)
+
+    warning.get_by_role("link", name="See these uses").click()
+    expect(page.locator("#authentication-log tbody tr").first).to_contain_text("Old laptop")
+    page.go_back()
+    page.get_by_role("link", name="Old laptop").click()
+    expect(page.get_by_role("heading", name="This token has ended and is still in use")).to_be_visible()
+
+
+def test_a_new_address_is_marked_in_words(page):
+    page.goto("/profile/tokens/")
+    page.get_by_role("link", name="Status dashboard", exact=True).click()
+
+    expect(page.locator("#addresses tr", has_text="192.0.2.200")).to_contain_text("New address")
+    expect(page.locator("#addresses tr", has_text="198.51.100.4")).not_to_contain_text("New address")
