@@ -5,9 +5,11 @@ thousand. The columns are the fields of the API's records, by the same names and
 written is decided by its kind alone.
 """
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
+from django.conf import settings
 from django.db import connection
 from django.db.models import F, Func, QuerySet, TextField
 from django.http import HttpRequest, StreamingHttpResponse
@@ -29,6 +31,37 @@ INCOMPLETE = b'"This file is not complete: the portal failed while it was writte
 # What may hold a comma, a quote or a new line.
 QUOTED = frozenset({"CharField", "JSONField"})
 FORMATS = [(CSV, "CSV"), (JSON_LINES, "JSON Lines")]
+
+
+# An export holds a thread of the web process until its reader has taken all of it: most are left for everyone else.
+AT_ONCE = max(1, settings.WEB_THREADS // 4)
+TRY_AGAIN_SECONDS = 30
+_places = threading.BoundedSemaphore(AT_ONCE)
+
+
+class TooManyExports(Exception):
+    """As many exports as this web process makes at once are on their way."""
+
+
+class _Held:
+    """The content of an export. Gives its place back when the server is done with it, whether it was sent or not."""
+
+    def __init__(self, content: Iterator[bytes]) -> None:
+        self._places = _places
+        self._is_held = self._places.acquire(blocking=False)
+        if not self._is_held:
+            raise TooManyExports
+        self._content = content
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._content
+
+    def close(self) -> None:
+        if self._is_held:
+            self._is_held = False
+            self._places.release()
+
+    __del__ = close
 
 
 class IdText(Func):
@@ -105,13 +138,14 @@ def response(
 
     An error in the middle is raised while the answer is sent. Some servers break the connection off then; ours ends
     the answer as if it were whole, so the file itself says that it is not, in a line that no reader takes for data.
+    Raises ``TooManyExports``.
     """
     log = slugify(entries.model._meta.verbose_name_plural)
     account = person_of(request).organization.slug  # type: ignore[union-attr]
     name = f"{'my-' if is_own else ''}{log}-{account}-{timezone.now():%Y-%m-%d}.{file_format}"
     content = _content(entries, entries if searched is None else searched, serializer_class, file_format)
     return StreamingHttpResponse(
-        content if request.method != "HEAD" else [],
+        _Held(content) if request.method != "HEAD" else [],
         headers={
             "Content-Type": CONTENT_TYPES[file_format],
             "Content-Disposition": f'attachment; filename="{name}"',
@@ -178,7 +212,7 @@ def _cell(part: QuerySet[Any], source: str, file_format: str) -> Any:
             return MomentText(F(source))
         case "GenericIPAddressField":
             return AddressText(F(source))
-        case "CharField" if file_format == CSV:
+        case "CharField" if file_format == CSV and not part.model._meta.get_field(source).choices:
             return HarmlessText(F(source))
     return F(source)
 

@@ -31,6 +31,7 @@ from auditlog.tables import (
     outcome_look,
 )
 from opsera_portal.api import scopes
+from opsera_portal.pages import errors
 from opsera_portal.pages.tabs import ORGANIZATION_TABS, PROFILE_TABS
 from opsera_portal.pages.views import KeysetTableMixin, MemberPageMixin, TabsMixin
 
@@ -156,14 +157,21 @@ class LogExportView(LogPageMixin, View):
         file_format = request.GET.get("format", exports.CSV)
         if not filterset.is_valid() or file_format not in exports.CONTENT_TYPES:
             raise BadRequest("The filters or the format of this file cannot be read.")
-        return exports.response(
-            request,
-            filterset.qs,
-            searched=self.filterset_class.searched(request.GET, self.get_queryset()),
-            serializer_class=self.serializer_class,
-            file_format=file_format,
-            is_own=self.is_own,
-        )
+        try:
+            return exports.response(
+                request,
+                filterset.qs,
+                searched=self.filterset_class.searched(request.GET, self.get_queryset()),
+                serializer_class=self.serializer_class,
+                file_format=file_format,
+                is_own=self.is_own,
+            )
+        except exports.TooManyExports:
+            return errors.too_many_requests(
+                request,
+                "Several files are being written already. Try again in a moment.",
+                retry_after=exports.TRY_AGAIN_SECONDS,
+            )
 
 
 # The authentication log

@@ -28,6 +28,8 @@ STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.s
 # Empty, so that no test waits for, or trips over, the files of a portal that runs beside it.
 STATIC_ROOT = DATA_DIR / "static"
 STATIC_ROOT.mkdir()
+# Files that a test asks for and does not read keep their places until Python collects them.
+WEB_THREADS = 4000
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 # Off; an empty dictionary would mean the limits that allauth comes with.
 ACCOUNT_RATE_LIMITS = False  # type: ignore[assignment]

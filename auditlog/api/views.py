@@ -9,6 +9,7 @@ from django.http import StreamingHttpResponse
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.decorators import action
+from rest_framework.exceptions import Throttled
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -137,14 +138,17 @@ class LogViewSet(ApiViewSet):
         """
         query = self.read_query(self.export_query_class)
         entries = self.entries(query)
-        return exports.response(
-            request._request,
-            self.narrowed(self.filter_class, entries),
-            searched=self.filter_class.searched(request.query_params, entries),
-            serializer_class=self.serializer_class,
-            file_format=query["format"],
-            is_own=self.is_own,
-        )
+        try:
+            return exports.response(
+                request._request,
+                self.narrowed(self.filter_class, entries),
+                searched=self.filter_class.searched(request.query_params, entries),
+                serializer_class=self.serializer_class,
+                file_format=query["format"],
+                is_own=self.is_own,
+            )
+        except exports.TooManyExports:
+            raise Throttled(exports.TRY_AGAIN_SECONDS, "Several files are being written already.") from None
 
 
 class OrganizationLogViewSet(LogViewSet):

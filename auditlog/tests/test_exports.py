@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import threading
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -335,3 +336,19 @@ def test_a_file_that_breaks_off_does_not_look_whole(api, auditor, monkeypatch, f
     else:
         with pytest.raises(ValueError, match="Unterminated"):
             json.loads(sent.decode().splitlines()[-1])
+
+
+@pytest.mark.parametrize("address", ["/api/v1/me/authentication-log/export", "/profile/authentication-log/export/"])
+def test_only_some_are_made_at_once_and_each_gives_its_place_back(api, auditor, monkeypatch, address):
+    monkeypatch.setattr(exports, "_places", threading.BoundedSemaphore(3))
+    api.force_login(auditor)
+    on_their_way = [api.get(address) for _ in range(3)]
+    refused = api.get(address)
+
+    assert {answer.status_code for answer in on_their_way} == {200}
+    assert (refused.status_code, int(refused.headers["Retry-After"]) > 0) == (429, True)
+    # What a server does with an answer whose reader has gone.
+    for close in on_their_way.pop()._resource_closers:
+        close()
+    b"".join(on_their_way.pop().streaming_content)
+    assert [api.get(address).status_code, api.get(address).status_code] == [200, 200]

@@ -32,6 +32,13 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
     return _answer(request, 404)
 
 
+def too_many_requests(request: HttpRequest, explanation: str, *, retry_after: int) -> HttpResponse:
+    """``retry_after`` in seconds."""
+    response = render(request, "429.html", {"headline": "Too much at once", "explanation": explanation}, status=429)
+    response["Retry-After"] = str(retry_after)
+    return response
+
+
 def server_error(request: HttpRequest) -> HttpResponseBase:
     """Without the request's context: what failed may be the database, which the header would ask for the person."""
     status = 503 if isinstance(sys.exc_info()[1], problems.DATABASE_AWAY) else 500
