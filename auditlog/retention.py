@@ -15,7 +15,7 @@ from typing import Any
 
 from django.apps import apps
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import Max, QuerySet
 from django.utils import timezone
 
 from auditlog import seals
@@ -73,10 +73,10 @@ def prune(log: Seal.Log, cuts: Sequence[Cut], *, stopping: threading.Event) -> I
     Ends between two batches when ``stopping`` is set; what is left is removed the next time. Raises ``ChainBroken`` and
     ``KeyMissing`` before anything is removed.
     """
-    while not stopping.is_set() and cuts and seals.seal_next(log, at_once=True):
+    newest_id = max((cut.entries().aggregate(newest=Max("id"))["newest"] or 0 for cut in cuts), default=0)
+    while not stopping.is_set() and _sealed_until(log) < newest_id and seals.seal_next(log, at_once=True):
         pass
-    last = seals.last_block(log)
-    last_id = last.last_id if last else 0
+    last_id = _sealed_until(log)
     sealed = [cut for cut in cuts if cut.entries().filter(id__lte=last_id).exists()]
     if stopping.is_set() or not sealed:
         return
@@ -96,6 +96,11 @@ def next_size(size: int, seconds: float) -> int:
     if seconds > AIMED_BATCH_SECONDS:
         return max(1, int(size * AIMED_BATCH_SECONDS / seconds))
     return min(LARGEST_BATCH, size + size // 4 + 1)
+
+
+def _sealed_until(log: Seal.Log) -> int:
+    last = seals.last_block(log)
+    return last.last_id if last else 0
 
 
 def _remove(rows: QuerySet[Any], stopping: threading.Event) -> Iterator[int]:
