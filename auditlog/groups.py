@@ -19,7 +19,7 @@ MAX_ROWS = 200
 class _Group:
     rows: list[Row] = field(default_factory=list)
     is_decided: threading.Event = field(default_factory=threading.Event)
-    errors: dict[int, Exception] = field(default_factory=dict)
+    errors: dict[int, BaseException] = field(default_factory=dict)
 
 
 class GroupCommit:
@@ -58,17 +58,17 @@ class GroupCommit:
             self._write(group.rows)
         except (DataError, IntegrityError) as error:
             group.errors = self._write_each(group.rows) if len(group.rows) > 1 else {0: error}
-        except Exception as error:  # noqa: BLE001  (every request of the group raises it)
+        except BaseException as error:  # noqa: BLE001  (whatever it is, nobody of the group is committed)
             group.errors = dict.fromkeys(range(len(group.rows)), error)
         finally:
             group.is_decided.set()
 
-    def _write_each(self, rows: list[Row]) -> dict[int, Exception]:
+    def _write_each(self, rows: list[Row]) -> dict[int, BaseException]:
         """A row that the database cannot keep must not take the others of its group with it."""
-        errors: dict[int, Exception] = {}
+        errors: dict[int, BaseException] = {}
         for place, row in enumerate(rows):
             try:
                 self._write([row])
-            except Exception as error:  # noqa: BLE001  (the request of this row raises it)
+            except BaseException as error:  # noqa: BLE001  (the request of this row raises it)
                 errors[place] = error
         return errors

@@ -5,6 +5,7 @@ entry is on disk, or raises what the database raised. The statement is written b
 write it than the database to keep it. `docs/authentication-log.md` tells the whole path.
 """
 
+import logging
 import time
 import uuid
 from contextlib import ExitStack
@@ -13,7 +14,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from django.db import transaction
+from django.db import DatabaseError, InterfaceError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import HttpRequest
 from django.utils import timezone
@@ -25,6 +26,8 @@ from opsera_portal.prepared import own_connection, prepared_cursor, uuid_as_stor
 
 if TYPE_CHECKING:
     from tokens.models import Token
+
+logger = logging.getLogger(__name__)
 
 # Reasons that a status stands for where nothing more exact is known.
 _REASONS_BY_STATUS = {
@@ -100,7 +103,17 @@ def commit(use: OpenUse, *, status: int, code: str | None) -> None:
     else:
         _group_commit.commit(row)
     if token.last_use_is_stale(use.at):
+        _note_last_use(token, use, may_fail=not connection.in_atomic_block)
+
+
+def _note_last_use(token: "Token", use: OpenUse, *, may_fail: bool) -> None:
+    """A comfort, and no part of the promise: when the entry is committed, the answer is not held back for it."""
+    try:
         token.mark_used(at=use.at, ip=use.ip)
+    except (DatabaseError, InterfaceError) as error:
+        if not may_fail:
+            raise
+        logger.warning("The last use of token %s could not be noted: %s", token.pk, error)
 
 
 def _row(connection: BaseDatabaseWrapper, use: OpenUse, token: "Token", status: int, code: str | None) -> Row:

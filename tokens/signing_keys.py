@@ -67,13 +67,20 @@ _cached: tuple[object, KeyRing] | None = None
 def key_ring() -> KeyRing:
     """The keys as they are now. Makes the first one where there is none."""
     global _cached
-    state = _state()
-    if _cached is None or _cached[0] != state:
+    if _cached is None or _cached[0] != _state():
         with _lock:
-            ring = _load()
-            # The state is read again: loading may have made the first key.
-            _cached = (_state(), ring)
+            _cached = _load_as_it_stands()
     return _cached[1]
+
+
+def _load_as_it_stands() -> tuple[object, KeyRing]:
+    """The keys, and the state of the directory that they stand for: one that is retired while they are read must not
+    be remembered under the new state. Reading may itself make the first key."""
+    while True:
+        state = _state()
+        ring = _load()
+        if _state() == state:
+            return state, ring
 
 
 def rotate() -> SigningKey:

@@ -240,6 +240,7 @@ def hang_up(web, path, *, sent=1.0):
 
 def test_a_caller_who_hangs_up_leaves_no_change_without_its_entry(web):
     web.wait_until_well()
+    entries = web.count("auditlog_tokenuse")
     for _ in range(10):
         hang_up(web, RUN)
         hang_up(web, ME)
@@ -250,4 +251,7 @@ def test_a_caller_who_hangs_up_leaves_no_change_without_its_entry(web):
         time.sleep(0.3)
 
     assert web.count("pipelines_run") == web.count("auditlog_tokenuse", f"target = '{RUN}' AND outcome = 'allowed'")
+    # Twenty that were sent whole, ten whose body broke off and who were refused, and who asked whether all is well.
+    assert web.count("auditlog_tokenuse") == entries + 31
+    assert web.count("auditlog_tokenuse", f"target = '{RUN}' AND outcome = 'refused'") >= 10
     assert web.call()[0] == 200

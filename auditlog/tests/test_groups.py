@@ -49,7 +49,7 @@ def outcomes(disk, group_commit, rows):
         arrived.release()
         try:
             group_commit.commit(row)
-        except (DataError, OperationalError) as error:
+        except (DataError, OperationalError, SystemExit) as error:
             return type(error)
         return None
 
@@ -121,3 +121,14 @@ def test_a_group_has_an_end(disk, group_commit, monkeypatch):
     assert outcomes(disk, group_commit, rows) == [None] * len(rows)
     assert max(len(group) for group in disk.groups) == 4
     assert sorted(disk.kept) == sorted(rows)
+
+
+def test_whatever_ends_the_writer_nobody_is_told_that_it_is_committed(disk):
+    def end(rows):
+        disk.write(rows)
+        raise SystemExit
+
+    group_commit = GroupCommit(end)
+    rows = [("first",), ("a",), ("b",)]
+
+    assert outcomes(disk, group_commit, rows) == [SystemExit] * 3

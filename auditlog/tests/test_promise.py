@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from django.db import connection, transaction
+from django.db import DatabaseError, connection, transaction
 
 from auditlog.models import Activity, TokenUse
 from opsera_portal.keyset import Keyset
@@ -160,3 +160,14 @@ def test_entries_are_never_changed_or_deleted(api, owner):
     with pytest.raises(TypeError):
         TokenUse.objects.update(status=200)
     assert TokenUse.objects.count() == 1
+
+
+def test_a_use_that_is_logged_is_answered_although_the_last_use_cannot_be_noted(api, owner, monkeypatch, caplog):
+    def fail(self, *, at, ip):
+        raise DatabaseError("the row is locked")
+
+    monkeypatch.setattr(Token, "mark_used", fail)
+    answer = api.get("/api/v1/me", headers=bearer(TokenFactory(owner=owner)))
+
+    assert (answer.status_code, TokenUse.objects.get().status) == (200, 200)
+    assert "could not be noted" in caplog.text

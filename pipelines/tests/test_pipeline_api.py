@@ -222,7 +222,7 @@ def test_the_list_costs_one_query_however_many_rows(owner, rows, django_assert_n
     caller = As(owner)
 
     # The token, the list, the entry in the log, the token's last use.
-    with django_assert_num_queries(6):
+    with django_assert_num_queries(4):
         assert caller.get(LIST).json()["count"] == rows
 
 
@@ -445,12 +445,11 @@ def test_logs_refuse_a_cursor_that_they_did_not_make(as_owner, pipeline):
 @pytest.mark.parametrize(
     ("url", "queries"),
     [
-        # The token, the pipeline, what is asked for; and in a transaction of their own (begin, end) the entry in the
-        # log and the token's last use.
-        (STATUS, 7),
+        # The token, the pipeline, what is asked for; and the entry in the log and the token's last use.
+        (STATUS, 5),
         # What is asked for: what the caller may do, the steps, who is told, the latest run, its steps.
-        (SUMMARY, 11),
-        (LOGS, 7),
+        (SUMMARY, 9),
+        (LOGS, 5),
     ],
 )
 def test_answers_about_one_pipeline_cost_the_same_with_few_and_with_many_rows(

@@ -141,3 +141,22 @@ def test_the_key_that_signs_is_not_retired(db):
 def test_an_unknown_key_is_not_retired(db, key):
     with pytest.raises(CommandError):
         run("retire", *([key] if key else []))
+
+
+def test_a_key_that_is_retired_while_the_keys_are_read_is_not_remembered(monkeypatch):
+    retired = signing_keys.key_ring().current
+    signing_keys.rotate()
+    load = signing_keys._load
+    reads = []
+
+    def load_while_another_process_retires():
+        ring = load()
+        if not reads:
+            signing_keys.retire(retired.id)
+        reads.append(ring)
+        return ring
+
+    monkeypatch.setattr(signing_keys, "_load", load_while_another_process_retires)
+
+    assert signing_keys.key_ring().find(retired.id) is None
+    assert len(reads) == 2
