@@ -76,9 +76,12 @@ screenshots: $(VENV)/.development ## Make docs/tokens-page.png anew
 postman: $(VENV)/.development ## Make the Postman collection anew from the OpenAPI schema
 	$(BIN)/python manage.py postman_collection --output docs/postman/opsera-portal.postman_collection.json
 
-# All benchmarks: on SQLite and, where it answers on its usual local port, on PostgreSQL. OPTIONS=--quick and the like.
+# On SQLite and, where it answers on its usual local port, on PostgreSQL. OPTIONS="--only sqlite --markdown", and what each says to --help.
 .PHONY: bench
-bench: $(BENCH)/.installed wrk ## Measure: what a checked and logged API call costs, beside five other ways
+bench: bench-tokens bench-memory bench-logs ## Measure what docs/performance.md shows: the next three
+
+.PHONY: bench-tokens
+bench-tokens: $(BENCH)/.installed wrk ## Measure: what a checked and logged API call costs, beside five other ways
 	@$(BENCH)/bin/python -m benchmarks.token_path $(OPTIONS)
 
 .PHONY: bench-memory
@@ -95,9 +98,6 @@ bench-rules: $(VENV)/.runtime ## Measure: what access rules cost
 	@if (exec 3<>/dev/tcp/127.0.0.1/5432) 2>/dev/null; then \
 	  DATABASE_URL="$${TEST_DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres}" $(BIN)/python benchmarks/access_rules.py; \
 	fi
-
-.PHONY: bench-all
-bench-all: bench bench-memory bench-logs bench-rules ## Measure everything
 
 .PHONY: wrk
 wrk:
