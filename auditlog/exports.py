@@ -106,15 +106,17 @@ class AddressText(Func):
 class HarmlessText(Func):
     """A text that no spreadsheet takes for a formula: one that could begin one gets an apostrophe before it.
 
-    Spaces and quotes before the sign do not help against Excel (OWASP, "CSV Injection"). The comparisons before the
-    closer look spare it most texts: no such sign lies between the slash and the equals sign, or from "A" upwards.
+    Spaces and quotes before the sign do not help against Excel, and full-width signs count as well (OWASP, "CSV
+    Injection"). The comparisons before the closer look spare it most texts: no such sign lies between the slash and the
+    equals sign, or between "A" and the full-width plus.
     """
 
     output_field = TextField()
     template = (
-        "CASE WHEN %(expressions)s >= 'A' %(bytewise)s "
+        "CASE WHEN (%(expressions)s >= 'A' %(bytewise)s AND %(expressions)s < '＋' %(bytewise)s) "
         "OR (%(expressions)s >= '/' %(bytewise)s AND %(expressions)s < '=' %(bytewise)s) THEN %(expressions)s "
-        "WHEN substr(ltrim(%(expressions)s, ' \"'''), 1, 1) IN ('=', '+', '-', '@', '\t', '\r') "
+        "WHEN substr(ltrim(%(expressions)s, ' \"'''), 1, 1) "
+        "IN ('=', '+', '-', '@', '＝', '＋', '－', '＠', '\t', '\r', '\n') "
         "THEN '''' || %(expressions)s ELSE %(expressions)s END"
     )
 

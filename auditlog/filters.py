@@ -9,13 +9,16 @@ from typing import Any, ClassVar
 import django_filters
 from django import forms
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_ipv46_address
+from django.core.validators import validate_email, validate_ipv46_address
 from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Concat
 
 from auditlog.actions_list import Action, ActionType
 from auditlog.models import TokenUse
+from auditlog.querysets import TokenUseQuerySet
 from opsera_portal.api import scopes
+
+AFTER_END = [("true", "Only uses after it")]
 
 
 class DayFilter(django_filters.DateFilter):
@@ -44,6 +47,30 @@ def _search_input() -> forms.TextInput:
     return forms.TextInput(attrs={"type": "search"})
 
 
+class PersonFilter(django_filters.CharFilter):
+    """Part of an e-mail address. A complete one finds its person alone, and nobody whose address ends with it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"max_length": 254, "widget": _search_input(), **kwargs})
+
+    def filter(self, qs: QuerySet[Any], value: str) -> QuerySet[Any]:
+        if not value:
+            return qs
+        try:
+            validate_email(value)
+        except ValidationError:
+            return qs.filter(**{f"{self.field_name}__icontains": value})
+        return qs.filter(**{f"{self.field_name}__iexact": value})
+
+
+class LogFilterForm(forms.Form):
+    def clean(self) -> dict[str, Any]:
+        since, until = self.cleaned_data.get("date"), self.cleaned_data.get("date_to")
+        if since and until and until < since:
+            self.add_error("date_to", "This day is before the one since which entries are shown.")
+        return self.cleaned_data
+
+
 class LogFilter(django_filters.FilterSet):
     """What both logs are narrowed by.
 
@@ -58,6 +85,9 @@ class LogFilter(django_filters.FilterSet):
     q = django_filters.CharFilter(label="Search", method="filter_text", max_length=100, widget=_search_input())
     date = DayFilter(label="Since", since=True)
     date_to = DayFilter(label="Until", since=False)
+
+    class Meta:
+        form = LogFilterForm
 
     @classmethod
     def searched(cls, data: Mapping[str, Any], queryset: QuerySet[Any]) -> QuerySet[Any] | None:
@@ -91,6 +121,12 @@ class TokenUseFilter(LogFilter):
 
     outcome = django_filters.ChoiceFilter(label="Outcome", choices=TokenUse.Outcome.choices, empty_label="Any outcome")
     reason = django_filters.ChoiceFilter(label="Reason", choices=TokenUse.Reason.choices, empty_label="Any reason")
+    after_end = django_filters.ChoiceFilter(
+        label="Token's end",
+        choices=AFTER_END,
+        method="filter_after_end",
+        empty_label="Before and after",
+    )
     scope = django_filters.ChoiceFilter(
         label="Scope",
         choices=scopes.CHOICES,
@@ -101,15 +137,16 @@ class TokenUseFilter(LogFilter):
     ip = AddressFilter(label="Address", widget=_search_input())
     request_id = django_filters.UUIDFilter(label="Request ID", widget=_search_input())
 
+    def filter_after_end(self, queryset: TokenUseQuerySet, name: str, value: str) -> TokenUseQuerySet:
+        return queryset.of_ended_tokens()
+
     def filter_scope(self, queryset: QuerySet[TokenUse], name: str, value: str) -> QuerySet[TokenUse]:
         padded = queryset.annotate(_padded=Concat(Value(" "), "scope", Value(" ")))
         return padded.filter(_padded__contains=f" {value} ")
 
 
 class OrganizationTokenUseFilter(TokenUseFilter):
-    user_email = django_filters.CharFilter(
-        label="Owner", field_name="owner_email", lookup_expr="icontains", max_length=254, widget=_search_input()
-    )
+    user_email = PersonFilter(label="Owner", field_name="owner_email")
 
 
 class OneTokenUseFilter(TokenUseFilter):
@@ -133,6 +170,4 @@ class ActivityFilter(LogFilter):
 
 
 class OrganizationActivityFilter(ActivityFilter):
-    user_email = django_filters.CharFilter(
-        label="Who", field_name="actor_email", lookup_expr="icontains", max_length=254, widget=_search_input()
-    )
+    user_email = PersonFilter(label="Who", field_name="actor_email")

@@ -22,11 +22,10 @@ from auditlog import seals
 from auditlog.models import Seal, TokenUsage
 
 # How long one batch may hold the lock, commit included. Half of it is aimed at, since a batch that meets cold pages is
-# slower than the one before. SQLite wakes writers that wait at most 25 ms later in the first tenth of a second, so a
-# pause as long as a batch lets each of them in after the first.
+# slower than the one before.
 LONGEST_BATCH_SECONDS = 0.040
 AIMED_BATCH_SECONDS = 0.020
-SHORTEST_PAUSE_SECONDS = 0.025
+SHORTEST_PAUSE_SECONDS = seals.SHORTEST_PAUSE_SECONDS
 FIRST_BATCH = 20
 LARGEST_BATCH = 2_000
 
@@ -74,8 +73,10 @@ def prune(log: Seal.Log, cuts: Sequence[Cut], *, stopping: threading.Event) -> I
     ``KeyMissing`` before anything is removed.
     """
     newest_id = max((cut.entries().aggregate(newest=Max("id"))["newest"] or 0 for cut in cuts), default=0)
-    while not stopping.is_set() and _sealed_until(log) < newest_id and seals.seal_next(log, at_once=True):
-        pass
+    if _sealed_until(log) < newest_id:
+        for block in seals.seal_due(log, stopping, at_once=True):
+            if block.last_id >= newest_id:
+                break
     last_id = _sealed_until(log)
     sealed = [cut for cut in cuts if cut.entries().filter(id__lte=last_id).exists()]
     if stopping.is_set() or not sealed:
@@ -104,7 +105,7 @@ def _sealed_until(log: Seal.Log) -> int:
 
 
 def _remove(rows: QuerySet[Any], stopping: threading.Event) -> Iterator[int]:
-    """Removes these rows in batches; after each comes its size."""
+    """Removes these rows in batches; after each comes how many went: fewer than were found if someone else prunes."""
     size = FIRST_BATCH
     while not stopping.is_set():
         # Found before the lock is taken.
@@ -113,24 +114,27 @@ def _remove(rows: QuerySet[Any], stopping: threading.Event) -> Iterator[int]:
             return
         with transaction.atomic():
             started_at = time.perf_counter()
-            _delete(rows.model, ids)
+            removed = _delete(rows.model, ids)
         seconds = time.perf_counter() - started_at
-        yield len(ids)
+        yield removed
         size = next_size(size, seconds)
         stopping.wait(max(seconds, SHORTEST_PAUSE_SECONDS))
 
 
-def _delete(model: Any, ids: Sequence[int]) -> None:
+def _delete(model: Any, ids: Sequence[int]) -> int:
     # Not QuerySet.delete, which log entries refuse.
-    model.objects.filter(id__in=ids)._raw_delete(connection.alias)
+    removed: int = model.objects.filter(id__in=ids)._raw_delete(connection.alias)
+    return removed
 
 
 def _drop_lists(log: Seal.Log, stopping: threading.Event) -> None:
     """Empties blocks of which no entry is left. Their digests stay, so the chain can still be checked."""
     cutoffs = seals.Cutoffs()
-    for block in Seal.objects.filter(log=log).exclude(entries=None).defer("entries").order_by("-number"):
+    for block in seals.load(Seal.objects.filter(log=log).exclude(entries=None).defer("entries").order_by("-number")):
         if stopping.is_set():
             return
+        if not seals.is_genuine(block):
+            continue
         if block.kind == Seal.Kind.PRUNED:
             cutoffs.add(block)
         elif cutoffs.cover_all_of(block) and not _is_there_any_of(block):

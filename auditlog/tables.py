@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from inspect import signature
@@ -29,15 +29,11 @@ def outcome_look(entry: TokenUse) -> OutcomeLook:
     return OutcomeLook("⊘", f"Refused: {entry.get_reason_display().lower()}", "bad")
 
 
-def narrowed_link(text: str, **query: str) -> SafeString:
-    """A link to the same list, narrowed to what has this value."""
-    return format_html('<a href="?{}">{}</a>', urlencode(query), text)
-
-
 class LogTable(PortalTable):
     """Entries of a log, each with its time as the way to its own page.
 
-    ``detail_view`` is the URL name of that page, ``public_id`` the field by which it is found.
+    ``detail_view`` is the URL name of that page, ``public_id`` the field by which it is found, and ``narrowing`` what
+    the list is narrowed by already.
     """
 
     detail_view: ClassVar[str]
@@ -46,6 +42,10 @@ class LogTable(PortalTable):
     class Meta:
         orderable = False
         template_name = "auditlog/log_table.html"
+
+    def __init__(self, *args: Any, narrowing: Mapping[str, str], **kwargs: Any) -> None:
+        self.narrowing = narrowing
+        super().__init__(*args, **kwargs)
 
     def body(self) -> SafeString:
         """The rows. Written here and not by django-tables2, which for 450 cells takes longer than all else together:
@@ -83,7 +83,11 @@ class LogTable(PortalTable):
         return format_html('<a href="{}">{}</a>', address, column.render(value))
 
     def render_ip(self, value: str) -> SafeString:
-        return format_html("<code>{}</code>", narrowed_link(value, ip=value))
+        return format_html("<code>{}</code>", self.narrowed_link(value, ip=value))
+
+    def narrowed_link(self, text: str, **query: str) -> SafeString:
+        """A link to the same list from its beginning, narrowed further to what has this value."""
+        return format_html('<a href="?{}">{}</a>', urlencode({**self.narrowing, **query}), text)
 
 
 class OneTokenUseTable(LogTable):
@@ -126,6 +130,10 @@ class OrganizationOneTokenUseTable(OneTokenUseTable):
 
     detail_view = "auditlog:organization_token_use_detail"
 
+    class Meta(OneTokenUseTable.Meta):
+        # django-tables2 takes options from a table's own Meta alone.
+        pass
+
 
 class TokenUseTable(OneTokenUseTable):
     """The log of all of a person's tokens."""
@@ -152,11 +160,11 @@ class OrganizationTokenUseTable(TokenUseTable):
         exclude = ("scope",)
 
     def render_owner_email(self, value: str) -> SafeString:
-        return narrowed_link(value, user_email=value)
+        return self.narrowed_link(value, user_email=value)
 
     def render_token_name(self, record: TokenUse) -> SafeString:
         # One column more than the owner's own log has, so the scopes stand below the name.
-        link = narrowed_link(record.token_name, token_id=str(record.token_id))
+        link = self.narrowed_link(record.token_name, token_id=str(record.token_id))
         return format_html('{}<br><span class="hint">{}</span>', link, record.scope)
 
 
@@ -187,7 +195,7 @@ class ActivityTable(LogTable):
         return str(record.get_action_display())
 
     def render_token_name(self, record: Activity, value: str) -> SafeString:
-        return narrowed_link(value, token_id=str(record.token_id))
+        return self.narrowed_link(value, token_id=str(record.token_id))
 
 
 class OrganizationActivityTable(ActivityTable):
@@ -201,4 +209,4 @@ class OrganizationActivityTable(ActivityTable):
         sequence = ("at", "actor_email", "...")
 
     def render_actor_email(self, value: str) -> SafeString:
-        return narrowed_link(value, user_email=value)
+        return self.narrowed_link(value, user_email=value)

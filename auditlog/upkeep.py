@@ -32,10 +32,8 @@ def run(stopping: threading.Event) -> None:
 
 
 def seal(log: Seal.Log, stopping: threading.Event) -> None:
-    has_made_blocks = False
-    while not stopping.is_set() and seals.seal_next(log):
-        has_made_blocks = True
-    if has_made_blocks:
+    blocks = sum(1 for _ in seals.seal_due(log, stopping))
+    if blocks:
         known_heads.keep_head(log)
 
 
@@ -43,7 +41,7 @@ def prune(log: Seal.Log, stopping: threading.Event) -> None:
     removed: Counter[retention.Cut] = Counter()
     for cut, count in retention.prune(log, retention.due(log), stopping=stopping):
         removed[cut] += count
-    for cut, count in removed.items():
+    for cut, count in (+removed).items():
         logger.info("%s, organization %s: removed %d older than %s", log.label, cut.name, count, cut.before.date())
 
 

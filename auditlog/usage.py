@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from django.db import connection
 from django.db.models import Count, GenericIPAddressField, Max, Min, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Cast, Coalesce, NullIf, TruncDate
 from django.utils import timezone
@@ -41,25 +42,39 @@ _COUNTS = ["allowed", "refused", "after_end"]
 _MOMENTS = ["first_at", "last_at", "first_after_end_at", "last_after_end_at"]
 
 
-def count(entries: Sequence[TokenUse]) -> None:
-    """Adds entries to what was counted before. Called once for each entry, in the transaction that seals it."""
+def summed(entries: Sequence[TokenUse]) -> list[TokenUsage]:
+    """What these entries add: one for each token, day and address, not saved."""
     counted: dict[Key, TokenUsage] = {}
     for entry in entries:
         _add(counted, _usage_of(entry))
-    before_them = TokenUsage.objects.filter(
-        token__in={token_id for token_id, _, _ in counted},
-        day__in={day for _, day, _ in counted},
-        ip__in={ip for _, _, ip in counted},
+    return list(counted.values())
+
+
+def add(counted: Sequence[TokenUsage]) -> None:
+    """Adds to what was counted before, without reading it. Called in the transaction that seals the entries."""
+    if not counted:
+        return
+    fields = [field for field in TokenUsage._meta.concrete_fields if not field.primary_key]
+    rows = [[field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields] for row in counted]
+    with connection.cursor() as cursor:
+        cursor.executemany(_upsert([field.attname for field in fields]), rows)
+
+
+def _upsert(columns: Sequence[str]) -> str:
+    least, greatest = ("LEAST", "GREATEST") if connection.vendor == "postgresql" else ("MIN", "MAX")
+    added = [f"{name} = {{before}}.{name} + excluded.{name}" for name in _COUNTS]
+    # The least of a moment and null is null on SQLite.
+    moved = [
+        f"{name} = {least if name.startswith('first') else greatest}"
+        f"(COALESCE({{before}}.{name}, excluded.{name}), COALESCE(excluded.{name}, {{before}}.{name}))"
+        for name in _MOMENTS
+    ]
+    table = TokenUsage._meta.db_table
+    statement = (
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(['%s'] * len(columns))}) "  # noqa: S608
+        f"ON CONFLICT (token_id, day, ip) DO UPDATE SET {', '.join([*added, *moved])}"
     )
-    for before in before_them:
-        if _key(before) in counted:
-            _add(counted, before)
-    TokenUsage.objects.bulk_create(
-        counted.values(),
-        update_conflicts=True,
-        unique_fields=["token", "day", "ip"],
-        update_fields=[*_COUNTS, *_MOMENTS],
-    )
+    return statement.replace("{before}", table)
 
 
 def _usage_of(entry: TokenUse) -> TokenUsage:

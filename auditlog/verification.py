@@ -9,14 +9,18 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+
+from django.utils import timezone
 
 from auditlog import seals
 from auditlog.known_heads import is_in_chain
 from auditlog.models import Seal
 
 BLOCKS_AT_ONCE = 20
+# Sealing takes minutes, so after this long it stands still.
+LONGEST_UNSEALED = timedelta(hours=1)
 
 
 @dataclass
@@ -33,6 +37,7 @@ class Verification:
     progress: Callable[[], None] = lambda: None
     _cutoffs: seals.Cutoffs = field(default_factory=seals.Cutoffs)
     _head_number: int = 0
+    _sealed_until: int = 0
 
     def findings(self, *, expected: Iterable[str] = ()) -> Iterator[str]:
         """What is not as it was sealed, each as one sentence; nothing if all is well.
@@ -43,6 +48,9 @@ class Verification:
             if not is_in_chain(self.log, head):
                 number = head.partition(":")[0]
                 yield f"Block {number} is not the one that was there: the end of the chain was cut off or made anew."
+        # SQLite keeps any text for a number; one that is none is greater than all.
+        if Seal.objects.filter(log=self.log, number__gte=seals.LARGEST_ID).exists():
+            yield "A block has no number."
         after: Seal | None = None
         for block in self._blocks_from_the_end():
             yield from self._check_place(block, after)
@@ -51,17 +59,19 @@ class Verification:
             self.progress()
             after = block
         yield from self._check_beginning(after)
+        yield from self._check_waiting()
 
     def _blocks_from_the_end(self) -> Iterator[Seal]:
-        blocks = Seal.objects.filter(log=self.log).order_by("-number")
-        some = list(blocks[:BLOCKS_AT_ONCE])
+        blocks = Seal.objects.filter(log=self.log, number__lt=seals.LARGEST_ID).order_by("-number")
+        some = seals.load(blocks[:BLOCKS_AT_ONCE])
         if some:
             self.head = f"{some[0].number}:{some[0].mac}"
             self._head_number = some[0].number
-        self.waiting = self._model.objects.filter(id__gt=some[0].last_id if some else 0).count()
+            self._sealed_until = some[0].last_id
+        self.waiting = self._model.objects.filter(id__gt=self._sealed_until).count()
         while some:
             yield from some
-            some = list(blocks.filter(number__lt=some[-1].number)[:BLOCKS_AT_ONCE])
+            some = seals.load(blocks.filter(number__lt=some[-1].number)[:BLOCKS_AT_ONCE])
 
     # The chain
 
@@ -83,6 +93,15 @@ class Verification:
             yield "Block 1 is not the beginning of a chain."
         for row in seals.read(self.log, -(2**63), 0):
             yield f"{self._name(row)} was inserted: it stands below the first block."
+
+    def _check_waiting(self) -> Iterator[str]:
+        for row in seals.read_some(self.log, self._sealed_until + 1, seals.LARGEST_ID, limit=1):
+            # It may have been sealed while the chain was read.
+            if abs(timezone.now() - seals.moment_of(row)) > LONGEST_UNSEALED and not self._has_grown():
+                yield f"{self._name(row)} waits to be sealed for longer than it should: does the worker run?"
+
+    def _has_grown(self) -> bool:
+        return Seal.objects.filter(log=self.log, number__gt=self._head_number, number__lt=seals.LARGEST_ID).exists()
 
     # Blocks
 
@@ -109,16 +128,18 @@ class Verification:
                 yield f"{self._name(row)} was changed."
             else:
                 self.entries += 1
+                if isinstance(row[1], seals.Raw):
+                    yield f"{self._name(row)} cannot be read; it was so when it was sealed."
         if block.entries is None:
             self.pruned += block.count
         organizations = sorted(block.newest)
-        for entry_id, microseconds, place, _ in records.values():
-            at, organization = seals.moment_of(microseconds), organizations[place]
+        for record in records.values():
+            at, organization = seals.moment_in(record), organizations[record[2]]
             if self._may_be_missing(organization, at):
                 self.pruned += 1
             else:
                 whose = f"organization {uuid.UUID(organization)}" if organization else "no organization"
-                yield f"Entry {entry_id} of {_moment(at)}, {whose}, was removed."
+                yield f"Entry {record[0]} of {_moment(at)}, {whose}, was removed."
 
     def _may_be_missing(self, organization: str, at: datetime) -> bool:
         if not self._cutoffs.cover(organization, at):
@@ -133,7 +154,7 @@ class Verification:
     def _read_newer_blocks(self) -> None:
         """Pruning may have gone on since the reading began, and commits its block before it removes entries."""
         newer = Seal.objects.filter(log=self.log, number__gt=self._head_number).defer("entries")
-        for block in newer.order_by("number"):
+        for block in seals.load(newer.filter(number__lt=seals.LARGEST_ID).order_by("number")):
             if block.kind == Seal.Kind.PRUNED and seals.is_genuine(block):
                 self._cutoffs.add(block)
             self._head_number = block.number
@@ -166,9 +187,8 @@ def _range(block: Seal) -> str:
     return f"{block.first_id} to {block.last_id}"
 
 
-def _moment(at: datetime | None) -> str:
-    """SQLite keeps any text for a moment; one that is none is read as null."""
-    return f"{at:%Y-%m-%d %H:%M:%S.%f} UTC" if at else "no moment"
+def _moment(at: datetime | seals.Raw) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S.%f} UTC" if isinstance(at, datetime) else f"{at}"
 
 
 def _id(value: Any) -> str:

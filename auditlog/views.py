@@ -1,5 +1,7 @@
 """The pages of the two logs, a person's own and the organization's: each as a list, entry by entry, and as a file."""
 
+import uuid
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from django import forms
@@ -12,7 +14,8 @@ from django.urls import reverse
 from django.views.generic import DetailView, View
 from rest_framework.serializers import ModelSerializer
 
-from auditlog import exports, usage
+from auditlog import details, exports, usage
+from auditlog.actions_list import ActionType
 from auditlog.api.serializers import ActivitySerializer, TokenUseSerializer
 from auditlog.filters import (
     ActivityFilter,
@@ -92,9 +95,12 @@ class LogTableMixin(KeysetTableMixin):
         searched: QuerySet[Any] | None = self.filterset_class.searched(self.request.GET, self.get_queryset())
         return searched
 
-    def is_counted_by_index(self) -> bool:
+    def get_table_kwargs(self) -> dict[str, Any]:
+        return {**super().get_table_kwargs(), "narrowing": self.narrowing().dict()}
+
+    def count_rows(self, *, up_to: int) -> int | None:
         # The index of a token's entries does not tell whose they are.
-        return super().is_counted_by_index() and "token_id" not in self.get_export_query()
+        return None if "token_id" in self.get_export_query() else super().count_rows(up_to=up_to)
 
     def get_export_url(self) -> str:
         raise NotImplementedError
@@ -105,7 +111,7 @@ class LogTableMixin(KeysetTableMixin):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         query, files = self.get_export_query(), []
-        for file_format, label in exports.FORMATS:
+        for file_format, label in exports.FORMATS if self.is_readable else []:
             query["format"] = file_format
             url = f"{self.get_export_url()}?{query.urlencode()}"
             files.append({"format": file_format, "label": label, "url": url})
@@ -131,31 +137,33 @@ class LogDetailView(LogPageMixin, DetailView[Any]):
             list_url=list_url,
             token_uses_url=self.token_uses_url(),
             address_url=f"{list_url}?ip={self.object.ip}",
-            token_url=self.token_url(),
+            request_url=f"{list_url}?request_id={self.object.request_id}",
+            token_url=self.token_url(self.object.token_id),
             **kwargs,
         )
 
     def token_uses_url(self) -> str:
         return f"{reverse(f'{self.prefix}token_use_list')}?token_id={self.object.token_id}"
 
-    def token_url(self) -> str | None:
+    def token_url(self, token_id: uuid.UUID | None) -> str | None:
         """The token's own page, where the reader may open it. This floor knows tokens by model name only."""
         tokens = apps.get_model("tokens", "Token").objects.visible_to(self.person)
-        token_id = self.object.token_id
         if token_id is None or not tokens.filter(pk=token_id).exists():
             return None
         return reverse("tokens:token_detail", args=[token_id])
 
 
 class LogExportView(LogPageMixin, View):
-    """The filtered log as a file. A filter that cannot be read is refused: left out, it would export too much."""
+    """The filtered log as a file. What cannot be read or is unknown is refused: left out, it would export too much."""
 
     http_method_names = ["get", "head", "options"]
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         filterset = self.filterset_class(request.GET, self.get_queryset())
         file_format = request.GET.get("format", exports.CSV)
-        if not filterset.is_valid() or file_format not in exports.CONTENT_TYPES:
+        known = {*filterset.filters, "format"}
+        is_known = all(name in known and len(values) == 1 for name, values in request.GET.lists())
+        if not is_known or not filterset.is_valid() or file_format not in exports.CONTENT_TYPES:
             raise BadRequest("The filters or the format of this file cannot be read.")
         try:
             return exports.response(
@@ -208,7 +216,10 @@ class OrganizationTokenUseListView(OrganizationLogMixin, TokenUseMixin, LogListV
     }
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(days=usage.days(usage.of_organization_of(self.person)), **kwargs)
+        # Beside some of the entries, a chart of all of them would contradict the table.
+        shows_all = not self.narrowing() and not self.request.GET.get("cursor")
+        days = usage.days(usage.of_organization_of(self.person)) if shows_all else None
+        return super().get_context_data(days=days, **kwargs)
 
 
 class TokenUseDetailView(TokenUseMixin, LogDetailView):
@@ -255,7 +266,7 @@ class ActivityListView(ActivityMixin, LogListView):
     table_class = ActivityTable
     extra_context = {
         "heading": "Activity log",
-        "intro": "What you did, and what was done with your tokens: sign-ins, tokens, roles and pipelines.",
+        "intro": "What you did, and what scripts did with your tokens.",
     }
 
     def get_filterset(self, filterset_class: Any) -> Any:
@@ -280,8 +291,20 @@ class ActivityDetailView(ActivityMixin, LogDetailView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         entry: Activity = self.object
         use = self.readable(TokenUse).filter(request_id=entry.request_id).first()
-        use_url = reverse(f"{self.prefix}token_use_detail", args=[use.request_id]) if use else None
-        return super().get_context_data(use=use, use_url=use_url, **kwargs)
+        return super().get_context_data(
+            details=details.in_words(entry.details),
+            use=use,
+            use_url=reverse(f"{self.prefix}token_use_detail", args=[use.request_id]) if use else None,
+            target_url=self.target_url(),
+            **kwargs,
+        )
+
+    def target_url(self) -> str | None:
+        """The page of the token that this was done to, where it was a token."""
+        if self.object.type == ActionType.TOKEN:
+            with suppress(ValueError):
+                return self.token_url(uuid.UUID(self.object.target_id))
+        return None
 
 
 class OrganizationActivityDetailView(OrganizationLogMixin, ActivityDetailView):

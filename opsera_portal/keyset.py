@@ -19,6 +19,10 @@ Row = TypeVar("Row", bound=Model)
 # A value for each field of the order.
 Position = Sequence[Any]
 
+# What a cursor begins with: "n" goes on in the order of the list, "p" against it; in capitals with the row at the
+# position itself. Beside each, the way back from a page that has no row.
+WAYS_BACK = {"n": "P", "N": "p", "p": "N", "P": "n"}
+
 # Rows that one page looks through at most, when no index serves what is looked for.
 MAX_SEARCHED = 50_000
 
@@ -56,22 +60,30 @@ class Keyset:
         ``searched`` is given where ``queryset`` has conditions that no index serves: the list without them. The page
         then looks through ``MAX_SEARCHED`` rows of that list and no more; its cursor goes on where the search ended.
         """
-        backwards, position = self._read(queryset.model, cursor) if cursor else (False, None)
-        end = self._end(searched, position, count=MAX_SEARCHED, reverse=backwards) if searched is not None else None
-        found = list(self._part(queryset, position, end, reverse=backwards)[: size + 1])
+        direction, position = self._read(queryset.model, cursor) if cursor else ("n", None)
+        backwards = direction in "pP"
+        start = self._start(direction, position) if position is not None else Q()
+        end = self._end(searched, start, count=MAX_SEARCHED, reverse=backwards) if searched is not None else None
+        found = list(self._part(queryset, start, end, reverse=backwards)[: size + 1])
         rows = found[:size]
         if len(found) > size:
             end = None
         # Where this page ends in the direction in which it was read, if there is more behind it.
         last = self._position_of(rows[-1]) if len(found) > size else end
-        # Where it began, if there is more before it.
-        first = self._position_of(rows[0]) if rows and position is not None else None
+        further = self._write("p" if backwards else "n", last)
+        # Where it began, if it did not begin with the list.
+        if position is None:
+            back = None
+        elif rows:
+            back = self._write("n" if backwards else "p", self._position_of(rows[0]))
+        else:
+            back = self._write(WAYS_BACK[direction], position)
         if backwards:
             rows.reverse()
         return KeysetPage(
             rows=rows,
-            next_cursor=self._write(first if backwards else last, backwards=False),
-            previous_cursor=self._write(last if backwards else first, backwards=True),
+            next_cursor=back if backwards else further,
+            previous_cursor=further if backwards else back,
             searched_to=end[0] if end else None,
             is_backward=backwards,
         )
@@ -83,30 +95,31 @@ class Keyset:
     def parts(self, queryset: QuerySet[Row], *, searched: QuerySet[Row], size: int) -> Iterator[QuerySet[Row]]:
         """The whole list in parts, in order. Each is found by an index and holds what ``queryset`` has among ``size``
         rows of ``searched``, which is the list without what no index serves."""
-        position: Position | None = None
+        start = Q()
         while True:
-            end = self._end(searched, position, count=size)
-            yield self._part(queryset, position, end)
+            end = self._end(searched, start, count=size)
+            yield self._part(queryset, start, end)
             if end is None:
                 return
-            position = end
+            start = self._beyond(end, reverse=False)
 
-    def _part(
-        self, queryset: QuerySet[Row], position: Position | None, end: Position | None, *, reverse: bool = False
-    ) -> QuerySet[Row]:
-        """Rows after ``position`` up to ``end``, in the order."""
-        part = queryset.order_by(*self._order(reverse=reverse))
-        if position is not None:
-            part = part.filter(self._beyond(position, reverse=reverse))
+    def _start(self, direction: str, position: Position) -> Q:
+        """The rows to which a cursor leads."""
+        backwards = direction in "pP"
+        if direction.isupper():
+            return self._up_to(position, reverse=not backwards)
+        return self._beyond(position, reverse=backwards)
+
+    def _part(self, queryset: QuerySet[Row], start: Q, end: Position | None, *, reverse: bool = False) -> QuerySet[Row]:
+        """Rows from ``start`` up to ``end``, in the order."""
+        part = queryset.order_by(*self._order(reverse=reverse)).filter(start)
         if end is not None:
             part = part.filter(self._up_to(end, reverse=reverse))
         return part
 
-    def _end(
-        self, searched: QuerySet[Row], position: Position | None, *, count: int, reverse: bool = False
-    ) -> Position | None:
-        """The position of the ``count``-th row after ``position``, if more rows follow it. Reads only the index."""
-        fields = self._part(searched, position, None, reverse=reverse).values_list(*self.fields)
+    def _end(self, searched: QuerySet[Row], start: Q, *, count: int, reverse: bool = False) -> Position | None:
+        """The position of the ``count``-th row from ``start``, if more rows follow it. Reads only the index."""
+        fields = self._part(searched, start, None, reverse=reverse).values_list(*self.fields)
         found = list(fields[count - 1 : count + 1])
         return found[0] if len(found) > 1 else None
 
@@ -141,22 +154,22 @@ class Keyset:
     def _position_of(self, row: Model) -> Position:
         return [getattr(row, field) for field in self.fields]
 
-    def _write(self, position: Position | None, *, backwards: bool) -> str | None:
+    def _write(self, direction: str, position: Position | None) -> str | None:
         if position is None:
             return None
-        text = json.dumps(["p" if backwards else "n", *map(_plain, position)], separators=(",", ":"))
+        text = json.dumps([direction, *map(_plain, position)], separators=(",", ":"))
         return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
 
-    def _read(self, model: type[Model], cursor: str) -> tuple[bool, Position]:
+    def _read(self, model: type[Model], cursor: str) -> tuple[str, Position]:
         try:
             text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             direction, *plain = json.loads(text)
-            if direction not in {"n", "p"} or len(plain) != len(self.fields):
+            if direction not in WAYS_BACK or len(plain) != len(self.fields):
                 raise InvalidCursor
             position = [_parse(model, field, value) for field, value in zip(self.fields, plain, strict=True)]
         except (binascii.Error, ValueError, TypeError, RecursionError, OverflowError) as error:
             raise InvalidCursor("This cursor does not belong to this list.") from error
-        return direction == "p", position
+        return direction, position
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.decorators import method_decorator
+from django.utils.functional import cached_property
 from django.views.decorators.cache import cache_control
 from django.views.decorators.debug import sensitive_variables
 from django.views.generic import View
@@ -139,17 +140,27 @@ class TokenDetailView(TabsMixin, MemberPageMixin, LogTableMixin):
         query["token_id"] = str(self.object.pk)
         return query
 
+    @cached_property
+    def uses(self) -> usage.Uses:
+        return usage.of_token(self.object.pk, reader=self.person)
+
+    @cached_property
+    def addresses(self) -> list[usage.AddressUses]:
+        return usage.addresses(self.uses)
+
+    def count_rows(self, *, up_to: int) -> int | None:
+        # Counted already, for the table of its addresses.
+        return None if self.narrowing() else sum(address.total for address in self.addresses)
+
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         token: Token = self.object
-        uses = usage.of_token(token.pk, reader=self.person)
-        addresses = usage.addresses(uses)
         return super().get_context_data(
             token=token,
-            days=usage.days(uses),
-            addresses=addresses[:ADDRESSES_SHOWN],
-            further_addresses=len(addresses[ADDRESSES_SHOWN:]),
+            days=usage.days(self.uses),
+            addresses=self.addresses[:ADDRESSES_SHOWN],
+            further_addresses=len(self.addresses[ADDRESSES_SHOWN:]),
             new_address=NEW_ADDRESS,
-            after_end=next(iter(usage.after_end(uses)), None),
+            after_end=next(iter(usage.after_end(self.uses)), None),
             state=state_look(token),
             scopes=token.scopes,
             is_own=self.is_own,

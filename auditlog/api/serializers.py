@@ -6,6 +6,7 @@ from rest_framework import serializers
 
 from auditlog import exports
 from auditlog.actions_list import Action, ActionType
+from auditlog.filters import AFTER_END
 from auditlog.models import Activity, TokenUse
 from opsera_portal.api import scopes
 from opsera_portal.api.paging import MAX_PAGE_SIZE, PageQuery
@@ -117,6 +118,11 @@ class _File(serializers.Serializer[Any]):
 class _OneTokenUseFilters(_Filters):
     outcome = serializers.ChoiceField(choices=TokenUse.Outcome.choices, required=False)
     reason = serializers.ChoiceField(choices=TokenUse.Reason.choices, required=False)
+    after_end = serializers.ChoiceField(
+        choices=AFTER_END,
+        required=False,
+        help_text="Only uses that were refused because the token had ended: it had expired, or been expired early.",
+    )
 
 
 class _TokenUseFilters(_OneTokenUseFilters):
@@ -132,7 +138,11 @@ class _ActivityFilters(_Filters):
 
 class _OfOrganization(serializers.Serializer[Any]):
     date = serializers.DateField(required=False, help_text="Since this day, UTC. Without it: the last 7 days.")
-    user_email = serializers.CharField(required=False, max_length=254, help_text="Part of the person's address.")
+    user_email = serializers.CharField(
+        required=False,
+        max_length=254,
+        help_text="Part of the person's address. A complete address finds this person alone.",
+    )
 
 
 class TokenActivityQuery(_Page, _OneTokenUseFilters):

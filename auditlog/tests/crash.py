@@ -2,13 +2,15 @@
 
 ``python -m auditlog.tests.crash`` does it at length, on the database of ``DATABASE_URL`` or on SQLite (`make crash`);
 `test_crash.py` does the same for a moment. Several processes call the portal with a token, half of their threads to
-read and half to start runs; at a random moment every process of the web server gets SIGKILL, which nothing can catch;
-it is started again, and so on. In the end the ids of all requests that were answered are compared with the entries, and
-the changes with the entries of the requests that made them.
+read and half to start runs, while the worker seals the log; at a random moment every process of the web server and of
+the worker gets SIGKILL, which nothing can catch; they are started again, and so on. In the end the ids of all requests
+that were answered are compared with the entries, and the changes with the entries of the requests that made them; what
+is left is sealed, both logs are verified, and what was counted is compared with the log.
 """
 
 import argparse
 import http.client
+import io
 import json
 import os
 import random
@@ -29,7 +31,7 @@ THREADS = 4
 
 @dataclass
 class Found:
-    """What a crash run has seen. The three lists are empty if the promise was kept."""
+    """What a crash run has seen. The lists are empty if the promise was kept."""
 
     kills: int = 0
     answered: int = 0
@@ -38,17 +40,28 @@ class Found:
     answered_without_entry: list[str] = field(default_factory=list)
     changes_without_entry: list[str] = field(default_factory=list)
     answers_without_change: list[str] = field(default_factory=list)
+    # How many blocks the worker made while it was killed again and again, and what `verify_logs` says in the end.
+    blocks: int = 0
+    findings: list[str] = field(default_factory=list)
+    miscounted: list[str] = field(default_factory=list)
 
     @property
     def is_kept(self):
-        return not (self.answered_without_entry or self.changes_without_entry or self.answers_without_change)
+        return not (
+            self.answered_without_entry
+            or self.changes_without_entry
+            or self.answers_without_change
+            or self.findings
+            or self.miscounted
+        )
 
     def __str__(self):
         return (
             f"{self.kills} kills, {self.answered} requests answered, {self.logged} entries, {self.changes} changes; "
             f"answered without entry: {len(self.answered_without_entry)}, "
             f"changes without entry: {len(self.changes_without_entry)}, "
-            f"answers without their change: {len(self.answers_without_change)}"
+            f"answers without their change: {len(self.answers_without_change)}; "
+            f"{self.blocks} blocks by the worker, findings: {len(self.findings)}, miscounted: {len(self.miscounted)}"
         )
 
 
@@ -60,24 +73,24 @@ def crash(directory: Path, *, kills: int, port: int, database_url: str = "", see
     logs = [directory / f"answered-{number}.txt" for number in range(CALLERS)]
     stop = directory / "stop"
     callers = [_caller(environment, prepared, log, stop) for log in logs]
-    web = None
+    web = worker = None
     try:
         for _ in range(kills):
-            web = start_web(command, environment)
+            web, worker = start_web(command, environment), _start_worker(environment)
             wait_until_it_answers(port)
             time.sleep(rng.uniform(0.3, 1.5))
-            kill(web)
-        web = start_web(command, environment)
+            kill(web, worker)
+        web, worker = start_web(command, environment), _start_worker(environment)
         wait_until_it_answers(port)
         time.sleep(0.5)
         stop.touch()
         for caller in callers:
             caller.wait(timeout=60)
+        worker.terminate()
+        worker.wait(timeout=60)
     finally:
         stop.touch()
-        for process in (*callers, web):
-            if process is not None and process.poll() is None:
-                kill(process)
+        kill(*(process for process in (*callers, web, worker) if process is not None and process.poll() is None))
     answered = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
     return Found(kills=kills, **json.loads(_python(environment, "compare", given=json.dumps(answered))))
 
@@ -117,16 +130,22 @@ def prepare_in(environment: dict[str, str]) -> tuple[dict[str, str], list[str]]:
     return prepared, command
 
 
-def kill(process: subprocess.Popen) -> None:
-    """Every process of the server, in one moment, with what nothing can catch."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def kill(*processes: subprocess.Popen) -> None:
+    """Every process of these, in one moment, with what nothing can catch."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    for process in processes:
+        process.wait()
 
 
 def start_web(command: list[str], environment: dict[str, str]) -> subprocess.Popen:
     # In a session of its own, so that server and workers are killed in the same moment.
     return subprocess.Popen(command, env=environment, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+
+
+def _start_worker(environment: dict[str, str]) -> subprocess.Popen:
+    return start_web([sys.executable, "-m", "auditlog.tests.crash", "work"], environment)
 
 
 def _caller(environment, prepared, log, stop):
@@ -220,8 +239,19 @@ def _call_until(port, prepared, is_reading, note, stop):
         note([response.headers["X-Request-ID"], response.status, run])
 
 
+def work():
+    """The worker, in a hurry: so that it seals as often as it is killed."""
+    from django.core.management import call_command
+
+    from auditlog import seals, upkeep
+
+    seals.MAX_ENTRIES = 10
+    upkeep.SEAL_EVERY_SECONDS = 0.05
+    call_command("worker")
+
+
 def compare():
-    from auditlog.models import Activity, TokenUse
+    from auditlog.models import Activity, Seal, TokenUse
     from pipelines.models import Run
 
     answered = json.load(sys.stdin)
@@ -234,7 +264,12 @@ def compare():
     without_entry = sorted(started - {str(request_id) for request_id in allowed.values_list("request_id", flat=True)})
     if len(runs) != len(started):
         without_entry.append(f"{len(runs)} runs, {len(started)} of them in the activity log")
+    blocks = Seal.objects.count()
+    findings = _verify()
     return {
+        "blocks": blocks,
+        "findings": findings,
+        "miscounted": _miscounted(),
         "answered": len(answered),
         "logged": len(entries),
         "changes": len(started),
@@ -242,6 +277,41 @@ def compare():
         "changes_without_entry": without_entry,
         "answers_without_change": [request_id for request_id, _, run in answered if run and run not in runs],
     }
+
+
+def _verify():
+    """What `verify_logs` finds when all is sealed."""
+    from django.core.management import CommandError, call_command
+
+    from auditlog import seals
+    from auditlog.models import Seal
+
+    for log in Seal.Log:
+        for _ in seals.seal_due(log, threading.Event(), at_once=True):
+            pass
+    said = io.StringIO()
+    try:
+        call_command("verify_logs", quiet=True, stdout=said)
+    except CommandError:
+        return said.getvalue().splitlines()
+    return []
+
+
+def _miscounted():
+    """The numbers of allowed and of refused uses, where what was counted is not what a plain count of the log gives."""
+    from collections import Counter
+
+    from auditlog.models import TokenUsage, TokenUse
+
+    log, counted = Counter(), Counter()
+    for token_id, at, ip, outcome in TokenUse.objects.values_list("token_id", "at", "ip", "outcome"):
+        log[str(token_id), str(at.date()), ip or "", outcome] += 1
+    for usage in TokenUsage.objects.all():
+        counted[str(usage.token_id), str(usage.day), usage.ip, "allowed"] += usage.allowed
+        counted[str(usage.token_id), str(usage.day), usage.ip, "refused"] += usage.refused
+    return [
+        f"{key}: {log[key]} in the log, {counted[key]} counted" for key in log | counted if log[key] != counted[key]
+    ]
 
 
 def main() -> int:
@@ -269,6 +339,11 @@ if __name__ == "__main__":
 
         django.setup()
         json.dump(prepare() if sys.argv[1] == "prepare" else compare(), sys.stdout)
+    elif len(sys.argv) > 1 and sys.argv[1] == "work":
+        import django
+
+        django.setup()
+        work()
     elif len(sys.argv) > 1 and sys.argv[1] == "call":
         call(*sys.argv[2:])
     else:

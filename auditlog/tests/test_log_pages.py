@@ -20,6 +20,7 @@ from auditlog.filters import (
 )
 from auditlog.models import Activity, TokenUse
 from auditlog.reasons import EXPLANATIONS
+from auditlog.tables import LogTable
 from auditlog.tests.entries import action, use
 from opsera_portal import keyset
 from opsera_portal.pages.views import KeysetTableMixin
@@ -95,7 +96,7 @@ def names_in_api(answer):
 @pytest.mark.parametrize(
     ("query", "found"),
     [
-        ({}, "cba"),
+        ({}, "edcba"),
         ({"token_id": str(TOKEN)}, "b"),
         ({"token_id": TOKEN.hex}, "b"),
         ({"request_id": str(REQUEST)}, "c"),
@@ -108,6 +109,8 @@ def names_in_api(answer):
         ({"scope": "api"}, "ca"),
         ({"outcome": "refused", "reason": "forbidden"}, "b"),
         ({"outcome": "refused", "ip": "192.0.2.1"}, ""),
+        ({"after_end": "true"}, "ed"),
+        ({"after_end": "true", "reason": "revoked"}, "e"),
     ],
     ids=str,
 )
@@ -125,6 +128,10 @@ def test_uses_are_narrowed_alike_on_page_and_api(reader, auditor, page, query, f
             "reason": "forbidden",
         },
         {"target": "c", "request_id": REQUEST, "scope": "pipeline api"},
+        *(
+            {"target": target, "token_name": "old", "scope": "", "ip": None, "outcome": "refused", "reason": reason}
+            for target, reason in (("d", "expired"), ("e", "revoked"))
+        ),
     )
 
     assert names(reader.get(page, query)) == found
@@ -168,6 +175,17 @@ def test_the_organizations_entries_of_one_person(reader, auditor, owner, page, a
 
     for address, read in ((page, names), (ROUTES[page], names_in_api)):
         assert read(reader.get(address, {"user_email": "OWNER@"})) == "b"
+
+
+@pytest.mark.parametrize(("page", "add"), [(OUR_USES, add_uses), (OUR_ACTIVITY, add_actions)])
+def test_a_complete_address_finds_its_person_alone(reader, organization, page, add):
+    name = "target" if add is add_uses else "target_name"
+    add(UserFactory(organization=organization, email="ann@acme.example"), {name: "a"})
+    add(UserFactory(organization=organization, email="joann@acme.example"), {name: "b"})
+
+    for address, read in ((page, names), (ROUTES[page], names_in_api)):
+        assert read(reader.get(address, {"user_email": "Ann@acme.example"})) == "a"
+        assert read(reader.get(address, {"user_email": "ann@acme"})) == "ba"
 
 
 @pytest.mark.parametrize("route", [ROUTES[MY_USES], ROUTES[MY_ACTIVITY]])
@@ -251,6 +269,42 @@ def test_without_a_filter_there_is_nothing_to_remove(reader):
     assert "filter-chips" not in reader.get(OUR_USES).content.decode()
 
 
+@pytest.mark.parametrize("page", ROUTES)
+def test_a_filter_that_cannot_be_read_finds_nothing_and_says_why(reader, auditor, monkeypatch, page):
+    monkeypatch.setattr(keyset, "MAX_SEARCHED", 1)
+    add_uses(auditor, {}, {}, {})
+    add_actions(auditor, {}, {}, {})
+
+    answer = reader.get(page, {"ip": "abc", "date": "2020-01-01"})
+
+    said = answer.content.decode()
+    assert "Correct the marked filter to see entries." in said
+    assert answer.context["filter"].form["ip"].errors
+    for absent in ("matches", "Looked back", "Download these entries", "entry-count"):
+        assert absent not in said
+
+
+@pytest.mark.parametrize("page", ROUTES)
+def test_a_range_of_days_that_ends_before_it_begins_is_an_error_of_its_field(reader, page):
+    query = {"date": "2026-05-02", "date_to": "2026-05-01"}
+
+    assert reader.get(page, query).context["filter"].form["date_to"].errors
+    assert reader.get(f"{page}export/", query).status_code == 400
+    assert list(reader.get(ROUTES[page], query).json()["errors"]) == ["date_to"]
+    assert not reader.get(page, query | {"date_to": "2026-05-02"}).context["filter"].form.errors
+
+
+def test_the_chart_stands_only_beside_all_that_it_counts(reader, auditor):
+    add_uses(auditor, {})
+    heading = "Uses of your organization&#x27;s tokens per day</h2>"
+
+    assert heading in reader.get(OUR_USES).content.decode().replace("'", "&#x27;")
+    for query in ({"outcome": "refused"}, {"ip": "abc"}, {"cursor": "x"}):
+        answer = reader.get(OUR_USES, query)
+        assert answer.context["days"] is None
+        assert "tokens per day" not in answer.content.decode()
+
+
 # Walking
 
 
@@ -299,6 +353,26 @@ def test_a_search_for_newer_entries_ends_somewhere_too(reader, auditor, monkeypa
         page = reader.get(page.context["page"].searched_url)
         seen = names(page) + seen
     assert seen == "zz"
+
+
+def test_a_page_without_rows_leads_back_to_where_it_was_reached_from(reader, auditor, monkeypatch):
+    monkeypatch.setattr(keyset, "MAX_SEARCHED", 3)
+    add_uses(auditor, *({"target": name} for name in "wwwwzww"))
+    found = reader.get(MY_USES, {"q": "z"})
+    assert names(found) == "z"
+
+    page = reader.get(found.context["page"].searched_url)
+    assert "Nothing matches in this part of the list." in page.content.decode()
+    page = reader.get(page.context["page"].searched_url)
+
+    said = page.content.decode()
+    assert "Nothing more in this direction." in said
+    assert "No use of a token matches" not in said
+    seen = ""
+    while not seen:
+        page = reader.get(page.context["page"].previous_url or page.context["page"].searched_url)
+        seen = names(page)
+    assert seen == "z"
 
 
 def test_the_api_goes_on_where_a_search_ended(api, auditor, monkeypatch):
@@ -426,12 +500,62 @@ def test_the_page_of_an_action_says_everything(reader, auditor):
         for said in (
             "Site role changed",
             "user.role_changed",
-            "before",
-            "after",
+            "Before",
+            "After",
             str(auditor.pk),
             str(entry.request_id),
         ):
             assert said in page
+
+
+def test_the_page_of_an_action_tells_its_details_in_words(reader, auditor):
+    given = {
+        "site_role": "user",
+        "added": ["a@acme.example", "b@acme.example"],
+        "removed": [],
+        "message": "",
+        "gate": None,
+        "taken_back": [0, 12],
+        "changes": [{"to": "b", "from": "<a>"}, ["c", 1]],
+        "limits": {"scopes": ["api", "pipeline"], "max_days": 3},
+        "is_new": False,
+    }
+
+    entry = record(actor=auditor, action=Action.GROUP_CHANGED, target=auditor, **given)
+
+    page = reader.get(f"{MY_ACTIVITY}{entry.public_id}/")
+    assert sorted(page.context["details"]) == [
+        ("Added", "a@acme.example, b@acme.example", []),
+        ("Changes", "", ["To: b, From: <a>", "c, 1"]),
+        ("Is new", "No", []),
+        ("Limits", "", ["Scopes: api, pipeline", "Max days: 3"]),
+        ("Site role", "user", []),
+        ("Taken back", "0, 12", []),
+    ]
+    said = page.content.decode()
+    assert "<li>To: b, From: &lt;a&gt;</li>" in said
+    assert "With token" not in said
+
+
+def test_the_request_id_leads_to_all_of_the_request(reader, auditor):
+    add_uses(auditor, {"request_id": REQUEST})
+    add_actions(auditor, {"request_id": REQUEST})
+    done = Activity.objects.get(request_id=REQUEST)
+
+    for log, entry in ((MY_USES, REQUEST), (OUR_USES, REQUEST), (MY_ACTIVITY, done.public_id)):
+        assert f'href="{log}?request_id={REQUEST}"' in reader.get(f"{log}{entry}/").content.decode()
+    assert "With token" in reader.get(f"{OUR_ACTIVITY}{done.public_id}/").content.decode()
+
+
+def test_an_action_on_a_token_leads_to_the_token_where_the_reader_may_open_it(client, organization, owner, auditor):
+    token = TokenFactory(owner=owner)
+    entry = record(actor=owner, action=Action.TOKEN_REVOKED, target=token)
+    power_user = UserFactory(organization=organization, site_role=SiteRole.POWER_USER)
+    link = f'href="/profile/tokens/{token.pk}/"'
+
+    for reads, opens in ((auditor, True), (power_user, False)):
+        client.force_login(reads)
+        assert (link in client.get(f"{OUR_ACTIVITY}{entry.public_id}/").content.decode()) is opens
 
 
 def test_a_reader_who_may_not_open_the_token_gets_no_link_to_it(client, organization, owner):
@@ -467,6 +591,74 @@ def test_the_rows_lead_to_entries_and_narrow_the_list(reader, auditor):
         assert f'href="{link}"' in actions
     assert f'data-request-id="{REQUEST}"' in uses
     assert f'data-activity="{entry.public_id}"' in actions
+
+
+def test_the_rows_narrow_further_what_is_narrowed(reader, auditor):
+    add_uses(auditor, *({"token_id": TOKEN} for _ in range(60)))
+    add_actions(auditor, {"token_id": TOKEN})
+    cursor = reader.get(OUR_USES).context["page"].next_url.partition("cursor=")[2]
+    email = "user_email=auditor%40acme.example"
+
+    uses = reader.get(f"{OUR_USES}?q=api&ip=192.0.2.1&unknown=x&cursor={cursor}").content.decode()
+    actions = reader.get(OUR_ACTIVITY, {"q": "night"}).content.decode()
+
+    for link in (f"token_id={TOKEN}", email):
+        assert f'href="?q=api&amp;ip=192.0.2.1&amp;{link}"' in uses
+    for link in (f"token_id={TOKEN}", email, "ip=192.0.2.1"):
+        assert f'href="?q=night&amp;{link}"' in actions
+
+
+def subclasses(kind):
+    return [each for child in kind.__subclasses__() for each in (child, *subclasses(child))]
+
+
+@pytest.mark.parametrize("table_class", subclasses(LogTable))
+def test_every_table_of_a_log_is_written_by_itself_and_not_sorted(table_class):
+    table = table_class([], narrowing={})
+
+    assert table.template_name == "auditlog/log_table.html"
+    assert not any(column.orderable for column in table.columns)
+    assert table.attrs["id"] in {"authentication-log", "activity-log"}
+    assert table.empty_text
+
+
+def test_a_tokens_page_reads_the_same_for_those_who_do_not_own_it(client, owner, administrator):
+    token = TokenFactory(owner=owner)
+    add_uses(owner, {"token_id": token.pk})
+    client.force_login(administrator)
+
+    page = client.get(f"/profile/tokens/{token.pk}/").content.decode()
+
+    for said in ('id="authentication-log"', 'aria-label="Authentication log"', f'data-token="{token.pk}"'):
+        assert said in page
+    assert "sort=" not in page
+
+
+def test_a_tokens_page_says_how_many_uses_there_are(client, owner, monkeypatch):
+    monkeypatch.setattr(KeysetTableMixin, "counts_up_to", 40)
+    token, busy = TokenFactory(owner=owner), TokenFactory(owner=owner)
+    add_uses(owner, *({"token_id": token.pk} for _ in range(40)), *({"token_id": busy.pk} for _ in range(41)))
+    client.force_login(owner)
+
+    for its, query, said in (
+        (token, {}, "40 entries"),
+        (busy, {}, "More than 40 entries"),
+        (token, {"q": "api"}, None),
+        (token, {"outcome": "refused"}, "0 entries"),
+    ):
+        assert client.get(f"/profile/tokens/{its.pk}/", query).context["page"].count == said
+
+
+def test_a_tokens_file_ignores_what_its_table_ignores(client, owner):
+    token = TokenFactory(owner=owner)
+    add_uses(owner, {"token_id": token.pk, "scope": "api"}, {"token_id": TOKEN})
+    client.force_login(owner)
+
+    answer = client.get(f"/profile/tokens/{token.pk}/", {"scope": "pipeline", "token_id": str(TOKEN), "page": "2"})
+
+    url = answer.context["files"][0]["url"]
+    assert url == f"{MY_USES}export/?token_id={token.pk}&format=csv"
+    assert b"".join(client.get(url).streaming_content).count(b"\r\n") == 2
 
 
 @pytest.mark.parametrize("own", [True, False])

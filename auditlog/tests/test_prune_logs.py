@@ -349,12 +349,12 @@ def test_an_entry_that_cannot_be_sealed_yet_is_not_removed(monkeypatch, organiza
 def test_two_that_prune_at_once_do_not_disturb_each_other(organization):
     uses(300, organization, at=days_ago(402))
     begin = threading.Barrier(2)
-    failures = []
+    failures, removed = [], []
 
     def prune_too():
         begin.wait()
         try:
-            prune()
+            removed.append(prune().get((USES, "acme"), 0))
         except Exception as error:  # noqa: BLE001  (told to the test)
             failures.append(error)
         finally:
@@ -367,8 +367,23 @@ def test_two_that_prune_at_once_do_not_disturb_each_other(organization):
         thread.join()
 
     assert failures == []
+    assert sum(removed) == 300
     assert kept() == set()
     assert findings() == []
+
+
+def test_only_what_went_is_told(organization, monkeypatch):
+    """Someone else removes two of a batch after it was found."""
+    entries = uses(5, organization, at=days_ago(402))
+    delete = retention._delete
+
+    def delete_late(model, found):
+        remove(TokenUse.objects.filter(pk__in=[entry.pk for entry in entries[:2]]))
+        return delete(model, found)
+
+    monkeypatch.setattr(retention, "_delete", delete_late)
+
+    assert prune() == {(USES, "acme"): 3}
 
 
 # The command

@@ -109,6 +109,20 @@ def test_a_long_log_is_sealed_in_several_blocks(monkeypatch, organization):
     assert findings() == []
 
 
+def test_a_block_counts_for_a_few_tokens_days_and_addresses_only(monkeypatch, organization):
+    """Whatever is counted is written while everyone else waits."""
+    monkeypatch.setattr(seals, "MAX_COUNTED", 2)
+    for ip in ("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.3", None):
+        uses(1, organization, ip=ip)
+    made = []
+    while block := seals.seal_next(USES, at_once=True):
+        made.append(block.count)
+
+    assert made == [3, 2]
+    assert findings() == []
+    assert TokenUsage.objects.count() == 4
+
+
 # When a block is made
 
 
@@ -141,6 +155,26 @@ def test_uses_are_counted_once_when_they_are_sealed(chain):
     counted = TokenUsage.objects.get()
 
     assert (counted.allowed, counted.token_id) == (9, uuid.UUID(int=1))
+
+
+@pytest.mark.parametrize("days", [-3650, 3650])
+def test_one_entry_with_a_wrong_date_does_not_hold_the_others_back(organization, days):
+    uses(1, organization, at=days_ago(-days))
+    uses(2, organization)
+
+    assert seals.seal_next(USES).count == 3
+
+
+def test_it_is_a_finding_that_entries_are_not_sealed(chain, organization):
+    entry = uses(1, organization)[0]
+    uses(1, organization)
+
+    with time_machine.travel(timezone.now() + timedelta(minutes=59)):
+        assert findings() == []
+    with time_machine.travel(timezone.now() + timedelta(minutes=61)):
+        [found] = findings()
+    assert f"Entry {entry.pk} of" in found
+    assert "waits to be sealed for longer than it should" in found
 
 
 # The entries
@@ -206,6 +240,92 @@ def test_a_change_to_what_no_column_should_hold_is_named(chain, column):
     (found,) = findings()
     assert f"Entry {chain[4].pk} of" in found
     assert "was changed" in found
+
+
+def test_another_time_zone_is_another_moment(chain):
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL keeps no time zone.")
+    sql("UPDATE auditlog_tokenuse SET at = at || '+05:00' WHERE id = %s", chain[4].pk)
+
+    assert ["was changed" in found for found in findings()] == [True]
+
+
+# What nobody can read. Each is the SQL of a value, by column; on PostgreSQL most columns take no such thing.
+
+RUBBISH = {
+    "sqlite": [
+        (TokenUse, "at", "'2026-99-99 00:00:00'"),
+        (TokenUse, "at", "X'FF'"),
+        (TokenUse, "at", "'rubbish'"),
+        (TokenUse, "at", "5"),
+        (TokenUse, "target", "CAST(X'FFFE41' AS TEXT)"),
+        (TokenUse, "token_id", "X'00'"),
+        (TokenUse, "organization_id", "'rubbish'"),
+        (Activity, "details", "'{'"),
+        (Activity, "details", "X'FF'"),
+        (Activity, "details", "5"),
+        (Activity, "details", f"'{'[' * 100_000}'"),
+        (Activity, "details", f"'{'[' * 900}{']' * 900}'"),
+        (Activity, "details", f"'{'9' * 5_001}'"),
+    ],
+    "postgresql": [
+        (TokenUse, "at", "'infinity'"),
+        (TokenUse, "at", "'-infinity'"),
+        (TokenUse, "at", "'0044-03-15 00:00:00 BC'"),
+        (Activity, "at", "'12026-01-01 00:00:00'"),
+        (Activity, "details", f"'{'9' * 5_001}'"),
+        (Activity, "details", f"'{'[' * 900}{']' * 900}'"),
+    ],
+}[connection.vendor]
+
+rubbish = pytest.mark.parametrize(("model", "column", "value"), RUBBISH, ids=lambda value: str(value)[:40])
+
+
+def spoil(model, column, value, **where):
+    """As someone does who can also turn the checks off."""
+    ((name, one),) = where.items()
+    is_sqlite = connection.vendor == "sqlite"
+    if is_sqlite:
+        sql("PRAGMA ignore_check_constraints = 1")
+    sql(f'UPDATE "{model._meta.db_table}" SET "{column}" = {value} WHERE {name} = %s', one)
+    if is_sqlite:
+        sql("PRAGMA ignore_check_constraints = 0")
+
+
+def three(model, organization):
+    return (uses if model is TokenUse else actions)(3, organization), USES if model is TokenUse else ACTIONS
+
+
+@rubbish
+def test_what_cannot_be_read_is_a_change_that_is_named(organization, model, column, value):
+    entries, log = three(model, organization)
+    seal(log)
+    spoil(model, column, value, id=entries[1].pk)
+
+    verification = Verification(log)
+    [found] = verification.findings()
+    assert f"Entry {entries[1].pk} of" in found
+    assert found.endswith("was changed.")
+    assert verification.entries == 2
+
+
+@rubbish
+def test_what_cannot_be_read_does_not_hold_up_the_log(organization, model, column, value):
+    """It is proven as the database keeps it."""
+    entries, log = three(model, organization)
+    spoil(model, column, value, id=entries[1].pk)
+
+    assert seal(log).count == 3
+    verification = Verification(log)
+    found = list(verification.findings())
+    assert verification.entries == 3
+    assert all(f"Entry {entries[1].pk} of" in one and "cannot be read" in one for one in found)
+    with transaction.atomic():
+        change(model, entries[1].pk, token_name="other")
+        assert any(one.endswith("was changed.") for one in findings(log))
+        transaction.set_rollback(True)
+    remove(model.objects.filter(pk=entries[1].pk))
+    assert [f"Entry {entries[1].pk} of" in one and "was removed" in one for one in findings(log)] == [True]
 
 
 def test_a_changed_entry_is_named_with_what_it_says_now(chain):
@@ -283,6 +403,47 @@ def test_a_changed_block_is_named(chain):
             found = findings()
             transaction.set_rollback(True)
         assert any(sentence.startswith("Block 2 was changed or forged") for sentence in found), column
+
+
+BLOCK_RUBBISH = {
+    "sqlite": [
+        ("entries", "'text'"),
+        ("mac", "X'00'"),
+        ("made_at", "'2026-99-99 00:00:00'"),
+        ("made_at", "'rubbish'"),
+        ("first_id", "'x'"),
+        ("last_id", "'x'"),
+        ("count", "'x'"),
+        ("newest", "'{'"),
+        ("newest", "'[]'"),
+        ("previous", "X'00'"),
+        ("entries_digest", "CAST(X'FF' AS TEXT)"),
+        ("number", "2.5"),
+    ],
+    "postgresql": [("made_at", "'infinity'"), ("made_at", "'0044-03-15 00:00:00 BC'"), ("newest", "'[]'")],
+}[connection.vendor]
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize(("column", "value"), BLOCK_RUBBISH)
+def test_a_block_that_cannot_be_read_is_named(chain, column, value, number):
+    spoil(Seal, column, value, number=number)
+
+    found = findings()
+    named = 2 if column == "number" else number
+    assert any(one.startswith(f"Block {named} was changed or forged") for one in found)
+    # The list of the last block is not needed for the next one.
+    if number == 3 and column != "entries":
+        with pytest.raises(seals.ChainBroken):
+            seals.seal_next(USES, at_once=True)
+
+
+def test_a_block_without_a_number_is_found(chain):
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL takes no such value.")
+    spoil(Seal, "number", "'x'", number=3)
+
+    assert "A block has no number." in findings()
 
 
 def test_a_removed_block_is_named(chain):
@@ -478,10 +639,10 @@ def test_two_sealers_at_once_make_one_chain(monkeypatch, organization):
 
 
 def test_the_loser_of_a_race_does_not_hide_another_failure(chain, organization, monkeypatch):
-    def fail(entries):
+    def fail(counted):
         raise IntegrityError("something else")
 
-    monkeypatch.setattr(seals.usage, "count", fail)
+    monkeypatch.setattr(seals.usage, "add", fail)
     uses(1, organization)
 
     with pytest.raises(IntegrityError, match="something else"):

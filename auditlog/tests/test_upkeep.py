@@ -152,6 +152,25 @@ def test_sealing_stops_between_two_blocks(organization, monkeypatch):
     assert not Seal.objects.exists()
 
 
+def test_others_may_write_after_each_block(organization, monkeypatch):
+    """A pause follows a block, and ends when the worker is told to end."""
+    monkeypatch.setattr(seals, "MAX_ENTRIES", 1)
+    monkeypatch.setattr(seals, "SHORTEST_PAUSE_SECONDS", 0.03)
+    uses(3, organization)
+    pauses = []
+
+    class Stopping(threading.Event):
+        def wait(self, timeout=None):
+            pauses.append(timeout)
+            if len(pauses) == 2:
+                self.set()
+
+    upkeep.seal(USES, Stopping())
+
+    assert Seal.objects.count() == 2
+    assert min(pauses) >= 0.03
+
+
 def test_a_long_pruning_does_not_hold_up_sealing_or_the_end(organization, monkeypatch, start):
     """Each batch is followed by a pause of a minute here, in which the worker seals, and ends when it is told to."""
     monkeypatch.setattr(retention, "SHORTEST_PAUSE_SECONDS", 60)

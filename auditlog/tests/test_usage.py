@@ -35,7 +35,7 @@ def seal():
     """What the worker does, without the proof: counts what is new, and says up to where."""
     last = Seal.objects.order_by("last_id").last()
     entries = list(TokenUse.objects.filter(id__gt=last.last_id if last else 0).order_by("id"))
-    usage.count(entries)
+    usage.add(usage.summed(entries))
     Seal.objects.create(
         log=Seal.Log.AUTHENTICATION,
         kind=Seal.Kind.ENTRIES,
@@ -281,15 +281,35 @@ def test_the_number_of_queries_does_not_grow(owner, django_assert_max_num_querie
     assert counts[0] == counts[1]
 
 
-def test_counting_asks_the_database_twice_whatever_there_is(owner, django_assert_num_queries):
+def test_counting_writes_once_and_reads_nothing_whatever_there_is(owner, django_assert_num_queries):
     for token in TokenFactory.create_batch(5, owner=owner):
         use(token, ago(hours=1))
     entries = list(TokenUse.objects.all())
 
     for number in (1, 2):
-        with django_assert_num_queries(2):
-            usage.count(entries)
+        with django_assert_num_queries(0):
+            counted = usage.summed(entries)
+        with django_assert_num_queries(1):
+            usage.add(counted)
         assert {row.allowed for row in TokenUsage.objects.all()} == {number}
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)], ids=str)
+def test_what_is_added_keeps_the_first_and_the_last_moment(owner, order):
+    """Whether or not there was a use after the end before, or is one now."""
+    token = TokenFactory(owner=owner)
+    use(token, ago(hours=3))
+    use(token, ago(hours=2), **ENDED)
+    use(token, ago(hours=1), **ENDED)
+    entries = list(TokenUse.objects.order_by("at"))
+
+    for place in order:
+        usage.add(usage.summed([entries[place]]))
+
+    counted = TokenUsage.objects.get()
+    assert (counted.allowed, counted.refused, counted.after_end) == (1, 2, 2)
+    assert (counted.first_at, counted.last_at) == (ago(hours=3), ago(hours=1))
+    assert (counted.first_after_end_at, counted.last_after_end_at) == (ago(hours=2), ago(hours=1))
 
 
 # Against counting the log itself

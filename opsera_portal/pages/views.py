@@ -110,9 +110,28 @@ class KeysetTableMixin(SingleTableMixin, FilterView):
         """The list that the filters search, where no index serves them (`Keyset.page`)."""
         return None
 
-    def is_counted_by_index(self) -> bool:
-        """Whether the list's index alone tells how many rows there are: to look at each would take too long."""
-        return self._searched is None
+    def count_rows(self, *, up_to: int) -> int | None:
+        """How many rows there are, ``up_to`` or more meaning many; ``None`` where the list's index alone does not tell:
+        to look at each would take too long."""
+        return self.keyset.count(self.object_list, up_to=up_to) if self._searched is None else None
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether each filter that is set can be read. If not, nothing is looked for."""
+        return not self.filterset.is_bound or self.filterset.is_valid()
+
+    def get_table_kwargs(self) -> dict[str, Any]:
+        return {**super().get_table_kwargs(), "empty_text": self._empty_text()}
+
+    def _empty_text(self) -> str | None:
+        """Why there are no rows; ``None`` where the table's own words say it."""
+        if not self.is_readable:
+            return "Correct the marked filter to see entries."
+        if self.keyset_page.searched_to is not None:
+            return "Nothing matches in this part of the list."
+        if self.request.GET.get("cursor") and not self._cursor_is_invalid:
+            return "Nothing more in this direction."
+        return None
 
     def get_table_data(self) -> list[Any]:
         return self.keyset_page.rows
@@ -125,7 +144,7 @@ class KeysetTableMixin(SingleTableMixin, FilterView):
 
     def _read_page(self, queryset: QuerySet[Any]) -> KeysetPage[Any]:
         self._cursor_is_invalid = False
-        self._searched = self.get_searched()
+        self._searched = self.get_searched() if self.is_readable else None
         cursor = self.request.GET.get("cursor")
         try:
             return self.keyset.page(queryset, cursor=cursor, size=self.page_size, searched=self._searched)
@@ -151,11 +170,13 @@ class KeysetTableMixin(SingleTableMixin, FilterView):
 
     def _count(self, page: KeysetPage[Any]) -> str | None:
         """How many entries there are, if that can be known quickly."""
+        if not self.is_readable:
+            return None
         if page.next_cursor is None and page.previous_cursor is None and not self.request.GET.get("cursor"):
-            number = len(page.rows)
-        elif self.is_counted_by_index():
-            number = self.keyset.count(self.object_list, up_to=self.counts_up_to + 1)
+            number: int | None = len(page.rows)
         else:
+            number = self.count_rows(up_to=self.counts_up_to + 1)
+        if number is None:
             return None
         if number > self.counts_up_to:
             return f"More than {self.counts_up_to:,} entries"
@@ -173,10 +194,11 @@ class KeysetTableMixin(SingleTableMixin, FilterView):
         return chips
 
     def narrowing(self) -> QueryDict:
-        """What narrows the table: the address's query without a place in the list, and without empty fields."""
-        query: QueryDict = self.request.GET.copy()
-        for name in [name for name in query if name == "cursor" or not query[name]]:
-            del query[name]
+        """What narrows the table: those parameters of the address that are filters of it, and not empty."""
+        query = QueryDict(mutable=True)
+        query.update(
+            {name: value for name, value in self.request.GET.items() if value and name in self.filterset.filters}
+        )
         return query
 
     def _url(self, cursor: str | None, *, without: str = "") -> str | None:

@@ -333,13 +333,33 @@ def test_a_search_finds_everything_once_whatever_it_may_look_through(seconds, si
             assert page.searched_to is None or len(page.rows) <= size
             if (cursor := page.next_cursor) is None:
                 break
+        back = flat([page])
+        while page.previous_cursor is not None:
+            page = search(rows, size, page.previous_cursor)
+            back = flat([page]) + back
         in_parts = [
             row.pk for part in NEWEST_FIRST.parts(rows.filter(status=500), searched=rows, size=limit) for row in part
         ]
         transaction.set_rollback(True)
 
-    assert walked == whole
+    assert walked == back == whole
     assert in_parts == whole
+
+
+@pytest.mark.parametrize("at_position", [True, False])
+def test_a_page_without_rows_leads_back_to_all_that_was_left(uses, at_position):
+    page = NEWEST_FIRST.page(uses, cursor=None, size=4)
+    kept = page.rows[: 4 if at_position else 3]
+    rows = TokenUse.objects.filter(pk__in=[use.pk for use in kept])
+
+    empty = NEWEST_FIRST.page(rows, cursor=page.next_cursor, size=4)
+    before = NEWEST_FIRST.page(rows, cursor=empty.previous_cursor, size=4)
+    newer = NEWEST_FIRST.page(rows, cursor=before.next_cursor, size=4)
+
+    assert (flat([empty]), empty.next_cursor) == ([], None)
+    assert flat([before]) == [use.pk for use in kept]
+    assert flat([newer]) == []
+    assert flat([NEWEST_FIRST.page(rows, cursor=newer.previous_cursor, size=4)]) == flat([before])
 
 
 def test_a_page_of_a_search_costs_two_queries(uses, django_assert_num_queries):

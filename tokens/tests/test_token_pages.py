@@ -1,7 +1,9 @@
 """The tokens page, a token's page and the organization's tokens."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -260,6 +262,7 @@ def test_the_page_of_a_token_shows_its_uses_per_day_and_from_where(signed_in, ow
         ("192.0.2.1", 2, 0, False),
     ]
     assert text(answer).count("New address") == 1
+    assert "If you do not know a new address, expire the token." in text(answer)
     assert "203.0.113.9" not in text(answer)
     assert "still in use" not in text(answer)
 
@@ -277,6 +280,8 @@ def test_the_page_of_a_token_shows_the_addresses_used_last(signed_in, owner):
 
 def test_the_page_of_an_ended_token_warns_when_it_is_still_sent(client, signed_in, owner, administrator, member):
     token = TokenFactory(owner=owner, revoked_at=timezone.now() - timedelta(days=1))
+    use(token, timezone.now() - timedelta(days=31), status=401, code="revoked")
+    use(token, timezone.now() - timedelta(days=1), status=403, code="forbidden")
     use(token, ip="192.0.2.99", status=401, code="revoked")
 
     for reader, log in ((owner, "/profile/authentication-log/"), (administrator, "/organization/authentication-log/")):
@@ -284,7 +289,9 @@ def test_the_page_of_an_ended_token_warns_when_it_is_still_sent(client, signed_i
         answer = client.get(f"{PAGE}{token.pk}/")
         assert (answer.context["after_end"].count, answer.context["after_end"].last.ip) == (1, "192.0.2.99")
         assert "This token has ended and is still in use" in text(answer)
-        assert f'href="{log}?token_id={token.pk}&amp;outcome=refused"' in text(answer)
+        link = re.search(rf'href="({log}\?token_id={token.pk}&amp;after_end=true[^"]*)"', text(answer))[1]
+        assert len(client.get(unescape(link)).context["table"].rows) == answer.context["after_end"].count
+        assert "expire the token" not in text(answer)
     client.force_login(member)
     assert client.get(f"{PAGE}{token.pk}/").status_code == 404
 

@@ -1,0 +1,47 @@
+"""What an action noted about itself, in words: its details are JSON, of a shape that each action chooses."""
+
+from typing import Any, NamedTuple
+
+
+class Detail(NamedTuple):
+    """``text`` is one line; where that does not hold it, ``lines`` has several."""
+
+    label: str
+    text: str
+    lines: list[str]
+
+
+def in_words(details: dict[str, Any]) -> list[Detail]:
+    """All that are not empty, in their order."""
+    return [_detail(name, value) for name, value in details.items() if not _is_empty(value)]
+
+
+def _detail(name: str, value: Any) -> Detail:
+    if isinstance(value, dict):
+        return Detail(_label(name), "", [f"{_label(key)}: {_text(part)}" for key, part in _filled(value)])
+    if isinstance(value, list) and any(isinstance(part, dict | list) for part in value):
+        return Detail(_label(name), "", [_text(part) for part in value if not _is_empty(part)])
+    return Detail(_label(name), _text(value), [])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "Yes" if value else "No"
+    if isinstance(value, list):
+        return ", ".join(_text(part) for part in value if not _is_empty(part))
+    if isinstance(value, dict):
+        return ", ".join(f"{_label(key)}: {_text(part)}" for key, part in _filled(value))
+    return str(value)
+
+
+def _filled(value: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(key, part) for key, part in value.items() if not _is_empty(part)]
+
+
+def _label(name: str) -> str:
+    words = name.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value in ("", [], {})
