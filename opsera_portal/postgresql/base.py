@@ -4,12 +4,20 @@ statements that are planned once."""
 import select
 from typing import Any
 
-from django.db.backends.postgresql import base
+from django.db.backends.postgresql import base, operations
 
 _ServerBindingCursor: Any = base.ServerBindingCursor
 
 
+class DatabaseOperations(operations.DatabaseOperations):
+    def last_executed_query(self, cursor: Any, sql: str, params: Any) -> str:
+        """For who counts and shows queries. The driver keeps none of a statement that it had prepared."""
+        return super().last_executed_query(cursor, sql, params) or sql
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
+    ops_class = DatabaseOperations
+
     def prepared_cursor(self) -> Any:
         """A cursor that prepares its statement in the server; see `opsera_portal.prepared`."""
         self.ensure_connection()

@@ -482,6 +482,6 @@ def test_what_is_said_to_read_only_reads(api, administrator, method, path):
     with CaptureQueriesContext(connection) as captured:
         assert send(api, method, path, things, bearer(token)).status_code == 200
 
-    writes = [query["sql"] for query in captured if not query["sql"].startswith("SELECT")]
+    writes = [query["sql"] for query in captured if not query["sql"].lstrip("(").startswith("SELECT")]
     assert len(writes) == 1
     assert writes[0].startswith('INSERT INTO "auditlog_tokenuse"')
