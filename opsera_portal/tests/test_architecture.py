@@ -15,6 +15,8 @@ FLOORS = {
     "opsera_portal.admin_site": 0,
     "opsera_portal.environment": 0,
     "opsera_portal.keyset": 0,
+    "opsera_portal.limits": 0,
+    "opsera_portal.models": 0,
     "opsera_portal.postgresql": 0,
     "opsera_portal.prepared": 0,
     "opsera_portal.request_context": 0,

@@ -5,7 +5,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
 
-OURS = ["accounts", "auditlog", "pipelines", "tokens"]
+OURS = ["opsera_portal", "accounts", "auditlog", "pipelines", "tokens"]
 
 
 def migrations():
