@@ -8,12 +8,20 @@ from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models.functions import Lower
+from django.utils import timezone
+from django.utils.functional import cached_property
 
 from accounts.querysets import GroupQuerySet, UserQuerySet
 from accounts.roles import ROLES, Ability, RoleDescription, SiteRole
+from opsera_portal.api import scopes
 
 DEFAULT_MAX_TOKEN_LIFETIME_DAYS = 92
+DEFAULT_MAX_LIVE_TOKENS = 50
 DEFAULT_LOG_RETENTION_DAYS = 400
+
+
+def every_scope() -> str:
+    return scopes.as_string(list(scopes.SCOPES))
 
 
 class Organization(models.Model):
@@ -31,6 +39,32 @@ class Organization(models.Model):
         default=DEFAULT_MAX_TOKEN_LIFETIME_DAYS,
         validators=[MinValueValidator(1), MaxValueValidator(366)],
         help_text="1 to 366. Tokens that were made for longer are blocked from their next use on.",
+    )
+    allowed_scopes = models.CharField(
+        "scopes that tokens may have",
+        max_length=200,
+        default=every_scope,
+        help_text="Separated by spaces. Tokens with any other scope are blocked from their next use on.",
+    )
+    max_live_tokens = models.PositiveSmallIntegerField(
+        "live tokens that a person may have",
+        default=DEFAULT_MAX_LIVE_TOKENS,
+        validators=[MinValueValidator(1), MaxValueValidator(1000)],
+        help_text="1 to 1000. Whoever has more keeps them, and makes no further one.",
+    )
+    unused_tokens_end_after_days = models.PositiveSmallIntegerField(
+        "days after which an unused token ends",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(366)],
+        help_text="1 to 366, or nothing: unused tokens then live to their end.",
+    )
+    two_factor_roles = models.CharField(
+        "site roles that need two-factor",
+        max_length=200,
+        blank=True,
+        default="",
+        help_text="Separated by spaces. Without it, people of these roles, and their tokens, can do nothing else.",
     )
     log_retention_days = models.PositiveSmallIntegerField(
         "how long both logs are kept, in days",
@@ -51,6 +85,16 @@ class Organization(models.Model):
                 condition=models.Q(log_retention_days__gte=30, log_retention_days__lte=3660),
                 name="organization_log_retention_30_to_3660_days",
             ),
+            models.CheckConstraint(
+                condition=models.Q(max_live_tokens__gte=1, max_live_tokens__lte=1000),
+                name="organization_max_live_tokens_1_to_1000",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(unused_tokens_end_after_days__isnull=True)
+                | models.Q(unused_tokens_end_after_days__gte=1, unused_tokens_end_after_days__lte=366),
+                name="organization_unused_tokens_end_after_1_to_366_days",
+            ),
+            models.CheckConstraint(condition=~models.Q(allowed_scopes=""), name="organization_allows_a_scope"),
         ]
 
     def __str__(self) -> str:
@@ -61,6 +105,9 @@ class Organization(models.Model):
         """Itself: what is done to an organization, by an operator too, is in its own activity log."""
         return self
 
+    def requires_two_factor_of(self, site_role: str) -> bool:
+        return site_role in self.two_factor_roles.split()
+
 
 class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type: ignore[misc]
     use_in_migrations = False
@@ -68,6 +115,8 @@ class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type:
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> "User":
         user = User(email=email, **fields)
         user.set_password(password)
+        if user.has_usable_password():
+            user.joined_at = timezone.now()
         user.full_clean(exclude=["password"])
         user.save(using=self._db)
         return user
@@ -107,6 +156,12 @@ class User(AbstractBaseUser):
     is_superuser = models.BooleanField(
         "operator", default=False, help_text="Operates the installation; belongs to no organization."
     )
+    joined_at = models.DateTimeField(
+        "joined", null=True, blank=True, editable=False, help_text="When the person chose how to sign in."
+    )
+    wants_expiry_mails = models.BooleanField(
+        "mails before a token ends", default=True, help_text="30, 7 and 1 days before, and when it has ended."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     USERNAME_FIELD = "email"
@@ -141,8 +196,8 @@ class User(AbstractBaseUser):
 
     @property
     def is_invited(self) -> bool:
-        """Has no password so far: an invitation was sent, and waits."""
-        return self.is_active and not self.has_usable_password()
+        """Has not chosen so far how to sign in: an invitation was sent, and waits."""
+        return self.is_active and self.joined_at is None
 
     @property
     def state(self) -> UserState:
@@ -181,6 +236,18 @@ class User(AbstractBaseUser):
     @property
     def may_read_organization_tokens(self) -> bool:
         return self.may(Ability.READ_TOKENS)
+
+    @cached_property
+    def has_two_factor(self) -> bool:
+        """Whether a second factor, an authenticator app or a passkey, is set up. Recovery codes alone are none."""
+        return bool(User.objects.with_two_factor().filter(pk=self.pk).exists())
+
+    @property
+    def lacks_required_two_factor(self) -> bool:
+        """Whether the organization asks for a second factor that this person has not set up."""
+        organization = self.organization
+        required = organization is not None and organization.requires_two_factor_of(self.site_role)
+        return required and not self.has_two_factor
 
     # Django admin asks for these. Which rows an Administrator meets there is decided by the querysets.
 

@@ -1,9 +1,9 @@
 from typing import TYPE_CHECKING, Self, TypeVar
 
+from allauth.mfa.models import Authenticator
 from django.apps import apps
-from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.db import models
-from django.db.models import Count, OuterRef, Subquery
+from django.db.models import Count, Exists, OuterRef, Subquery
 from django.db.models.functions import Coalesce
 
 from accounts.roles import Ability
@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from accounts.models import Group, User  # noqa: F401  (in the class's base)
 
 Row = TypeVar("Row", bound=models.Model)
+
+
+def second_factors() -> "models.QuerySet[Authenticator]":
+    """What counts as a second factor. Recovery codes stand in for one, and are none by themselves."""
+    factors: models.QuerySet[Authenticator] = Authenticator.objects.filter(
+        type__in=[Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
+    )
+    return factors
 
 
 class OrganizationRowsQuerySet(models.QuerySet[Row]):
@@ -43,8 +51,12 @@ class UserQuerySet(OrganizationRowsQuerySet["User"]):
         return self.filter(is_active=False)
 
     def invited(self) -> Self:
-        """Active, and without a password so far."""
-        return self.active().filter(password__startswith=UNUSABLE_PASSWORD_PREFIX)
+        """Active, and have not chosen so far how to sign in."""
+        return self.active().filter(joined_at__isnull=True)
+
+    def with_two_factor(self) -> Self:
+        """Who has set up an authenticator app or a passkey."""
+        return self.filter(Exists(second_factors().filter(user=OuterRef("pk"))))
 
     def with_live_token_count(self) -> Self:
         """``live_token_count``. This floor knows tokens by model name only; what is live, they know themselves."""

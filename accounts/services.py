@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.text import slugify
 
 from accounts.models import Group, Organization, User
@@ -126,6 +127,8 @@ def send_invitation(*, actor: User, user: User, request: HttpRequest | None = No
 
 def accept_invitation(*, user: User, request: HttpRequest | None = None) -> None:
     """Notes that the person has chosen a password, which the form has set."""
+    user.joined_at = timezone.now()
+    user.save(update_fields=["joined_at"])
     record(actor=user, action=Action.USER_CHANGED, target=user, request=request, fields=["password"])
 
 

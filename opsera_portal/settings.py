@@ -54,6 +54,9 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "allauth",
     "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "allauth.usersessions",
     "rest_framework",
     "drf_spectacular",
@@ -209,7 +212,17 @@ ACCOUNT_RATE_LIMITS = {
     "login": "60/m/ip",
     "login_failed": "20/m/ip,5/5m/key",
 }
+# Making a token and changing how one signs in ask once more who is there, if it was asked longer ago than this.
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 15 * 60
 USERSESSIONS_TRACK_ACTIVITY = False
+
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_ISSUER = "Opsera Portal"
+# People come by invitation, which proved their address.
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+# Browsers allow passkeys without TLS on the machine's own name only.
+MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = _loopback and not _https
 
 SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_COOKIE_SECURE = _https

@@ -1,6 +1,5 @@
 """Every address of the portal. This file knows every app; nobody imports it."""
 
-from allauth.account.views import AccountInactiveView, LoginView, LogoutView
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
@@ -26,9 +25,7 @@ urlpatterns = [
     path("api/v1", UnknownRouteView.as_view()),
     path("api/v1/", include(api_patterns)),
     path("", views.OverviewView.as_view(), name="overview"),
-    path("login/", LoginView.as_view(), name="account_login"),
-    path("logout/", LogoutView.as_view(), name="account_logout"),
-    path("login/inactive/", AccountInactiveView.as_view(), name="account_inactive"),
+    path("", include("accounts.sign_in_urls")),
     path("", include("accounts.urls")),
     path("", include("tokens.urls")),
     path("", include("auditlog.urls")),

@@ -41,6 +41,8 @@ class Token(models.Model):
     revoke_reason = models.CharField(max_length=200, blank=True)
     last_used_at = models.DateTimeField(null=True)
     last_used_ip = models.GenericIPAddressField(null=True)
+    # Days before the end that the last mail about it was for, 0 that it had ended: each is sent once.
+    expiry_notice_days = models.PositiveSmallIntegerField(null=True, editable=False)
 
     objects: ClassVar[TokenQuerySet] = TokenQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -50,6 +52,7 @@ class Token(models.Model):
             models.Index(fields=["owner", "-created_at", "-id"], name="token_owner_newest"),
             models.Index(fields=["organization", "-created_at", "-id"], name="token_org_newest"),
             models.Index(fields=["signing_key_id", "expires_at"], name="token_signing_key"),
+            models.Index(fields=["expires_at"], name="token_end"),
         ]
         constraints = [
             models.UniqueConstraint("owner", "live_name_key", name="token_name_unique_among_live"),

@@ -1,6 +1,7 @@
 """The least that is a valid organization, person or group."""
 
 import factory
+from django.utils import timezone
 from factory.django import DjangoModelFactory, Password
 
 from accounts.models import Group, Organization, User
@@ -26,6 +27,7 @@ class UserFactory(DjangoModelFactory):
     organization = factory.SubFactory(OrganizationFactory)
     site_role = SiteRole.USER
     password = Password(PASSWORD)
+    joined_at = factory.LazyFunction(timezone.now)
 
 
 class OperatorFactory(UserFactory):

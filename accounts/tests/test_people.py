@@ -35,6 +35,7 @@ def recorded():
 def invited_to(organization, **fields):
     user = UserFactory(organization=organization, **fields)
     user.set_unusable_password()
+    user.joined_at = None
     user.save()
     return user
 
