@@ -36,7 +36,7 @@ def prepare() -> dict[str, Any]:
 
 def command() -> list[str]:
     """The command line of the web server; the last word is the application."""
-    from opsera_portal.management.commands.serve import web_command
+    from opsera_portal.management.commands.web import web_command
 
     return web_command()
 

@@ -133,6 +133,8 @@ def environment_of(directory: str, database_url: str, port: int) -> dict[str, st
         "PORTAL_URL": f"http://{HOST}:{port}",
         "DATABASE_URL": database_url,
         # Only the API is asked: static files are not collected, which WhiteNoise remarks.
+        # Counted as everywhere, and never reached.
+        **dict.fromkeys(("API_LIMIT_TOKEN", "API_LIMIT_USER", "API_LIMIT_ADDRESS"), "1000000/m"),
         "PYTHONWARNINGS": "ignore:No directory at:UserWarning",
     }
 

@@ -2,14 +2,17 @@
 
 The counts lie in Redis where there is one and in the database otherwise, in a table of their own: Django's database
 cache reads, adds and writes, and would lose what others count in between. A window begins at a multiple of its length:
-around the moment between two windows twice the limit can pass, and never more.
+around the moment between two windows twice the limit can pass.
 
-Counting costs a write. Where that is too dear for each time, a limit takes ``lease`` of them at once for its process:
-the limit is then reached early by what other processes hold and do not use, and never late. What is over its limit
-costs nothing until the window ends.
+Counting costs a write. Where that is too dear for each time, a limit counts in batches: each process tells the others
+only of each full batch. Who asks seldom then costs nothing, and at most one batch less one of each process passes
+beyond the limit. What is over its limit costs nothing until the window ends.
+
+Count outside of transactions: what is rolled back was not counted, and who counts the same would wait for its end.
 """
 
 import hashlib
+import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -19,23 +22,27 @@ from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 from django.utils import timezone
+from redis.exceptions import RedisError
 
 from opsera_portal.models import RateCount
 
-REMEMBERED_AT_MOST = 50_000
+logger = logging.getLogger(__name__)
+
+REMEMBERED_AT_MOST = 10_000
+REDIS_AWAY = (RedisError, OSError)
 
 
 @dataclass
-class _Lease:
-    """What this process may still do in one window before it has to ask again."""
+class _Here:
+    """What this process knows of one key in one window."""
 
-    window: int
-    left: int
-    is_spent: bool
+    window_ends_at: float
+    taken: int = 0
+    is_spent: bool = False
 
 
 _lock = threading.Lock()
-_leases: dict[str, _Lease] = {}
+_here: dict[str, _Here] = {}
 
 
 @dataclass(frozen=True)
@@ -45,94 +52,111 @@ class Limit:
     name: str
     amount: int
     seconds: int
-    lease: int = 1
+    batch: int = 1
 
     def take(self, key: str) -> int | None:
         """Counts one more. ``None`` if that is within the limit, or else the seconds until it may be tried again."""
-        name, now = self._name_of(key), time.time()
-        window = int(now // self.seconds)
+        now = time.time()
+        name = self._name_of(key, now)
         with _lock:
-            held = _leases.get(name)
-            if held is not None and held.window == window:
-                if held.left > 0:
-                    held.left -= 1
-                    return None
-                if held.is_spent:
-                    return self._wait(now)
-        counted = _add(name, window, self.lease, self.seconds)
-        granted = self.lease - max(0, counted - self.amount)
-        self._hold(name, window, granted)
-        return None if granted > 0 else self._wait(now)
+            here = _here_of(name, now, self._window_ends_at(now))
+            here.taken += 1
+            if here.is_spent or self._is_spent_here(here):
+                return self._wait(now)
+            if here.taken % self.batch:
+                return None
+        counted = _add(name, self.batch, self._window_ends_at(now))
+        if counted <= self.amount:
+            return None
+        here.is_spent = True
+        return self._wait(now)
 
     def wait(self, key: str) -> int | None:
         """The seconds until it may be tried again where the limit is reached, and else ``None``. Counts nothing."""
-        name, now = self._name_of(key), time.time()
-        return self._wait(now) if _read(name, int(now // self.seconds)) >= self.amount else None
+        now = time.time()
+        return self._wait(now) if _read(self._name_of(key, now)) >= self.amount else None
 
     def forget(self, key: str) -> None:
-        """Begins anew for this key."""
-        name = self._name_of(key)
+        """Begins anew for this key. A process that has found the limit reached keeps to that until the window ends."""
+        name = self._name_of(key, time.time())
         with _lock:
-            _leases.pop(name, None)
-        _drop(name, int(time.time() // self.seconds))
+            _here.pop(name, None)
+        _drop(name)
 
-    def _hold(self, name: str, window: int, granted: int) -> None:
-        with _lock:
-            held = _leases.get(name)
-            if held is None or held.window != window:
-                if len(_leases) >= REMEMBERED_AT_MOST:
-                    _leases.clear()
-                held = _leases[name] = _Lease(window, 0, is_spent=False)
-            # Two threads may have asked at once: both grants count.
-            held.left += max(0, granted - 1)
-            held.is_spent = granted <= 0
+    def _is_spent_here(self, here: _Here) -> bool:
+        """What threads of this process let pass while others of them are writing a batch down is in no count yet.
+
+        Without batches there is no such thing, and the count alone is asked: another process may have forgotten it.
+        """
+        return self.batch > 1 and here.taken > self.amount
+
+    def _name_of(self, key: str, now: float) -> str:
+        """What the count of ``key`` in this window is kept as."""
+        digest = hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:40]
+        return f"{self.name}:{digest}:{int(now // self.seconds)}"
+
+    def _window_ends_at(self, now: float) -> float:
+        return (now // self.seconds + 1) * self.seconds
 
     def _wait(self, now: float) -> int:
         return self.seconds - int(now % self.seconds)
 
-    def _name_of(self, key: str) -> str:
-        digest = hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:40]
-        return f"{self.name}:{digest}"
+
+def forget_past_windows(stopping: threading.Event) -> None:
+    """Removes counts of windows that have ended, in one statement. Redis does so by itself."""
+    RateCount.objects.filter(ends_at__lt=timezone.now()).delete()
 
 
-def forget_past_windows() -> int:
-    """Removes counts of windows that have ended; returns how many. Redis does so by itself."""
-    return RateCount.objects.filter(ends_at__lt=timezone.now()).delete()[0]
+def _here_of(name: str, now: float, window_ends_at: float) -> _Here:
+    """With the lock held. So many keys as a stranger may have addresses must not fill the memory."""
+    here = _here.get(name)
+    if here is None:
+        if len(_here) >= REMEMBERED_AT_MOST:
+            for past in [key for key, value in _here.items() if value.window_ends_at <= now]:
+                del _here[past]
+        if len(_here) >= REMEMBERED_AT_MOST:
+            _here.clear()
+        here = _here[name] = _Here(window_ends_at)
+    return here
 
 
-def forget_leases() -> None:
-    """As after a start of the process."""
-    with _lock:
-        _leases.clear()
-
-
-def _add(name: str, window: int, amount: int, seconds: int) -> int:
-    """The count of the window after ``amount`` were added, atomically."""
-    key = f"{name}:{window}"
+def _add(name: str, amount: int, window_ends_at: float) -> int:
+    """The count after ``amount`` were added, atomically."""
     if settings.REDIS_URL:
-        cache.add(f"limit:{key}", 0, timeout=seconds * 2)
-        return int(cache.incr(f"limit:{key}", amount))
+        try:
+            cache.add(f"limit:{name}", 0, timeout=max(1, window_ends_at - time.time()) + 60)
+            return int(cache.incr(f"limit:{name}", amount))
+        except REDIS_AWAY as error:
+            _warn_of(error)
     table = connection.ops.quote_name(RateCount._meta.db_table)
-    ends_at = connection.ops.adapt_datetimefield_value(datetime.fromtimestamp((window + 1) * seconds, UTC))
+    ends_at = connection.ops.adapt_datetimefield_value(datetime.fromtimestamp(window_ends_at, UTC))
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {table} (key, count, ends_at) VALUES (%s, %s, %s) "  # noqa: S608
+            f"INSERT INTO {table} (key, count, ends_at) VALUES (%s, %s, %s) "  # noqa: S608  (the table's name is ours)
             f"ON CONFLICT (key) DO UPDATE SET count = {table}.count + excluded.count RETURNING count",
-            [key, amount, ends_at],
+            [name, amount, ends_at],
         )
         return int(cursor.fetchone()[0])
 
 
-def _read(name: str, window: int) -> int:
-    key = f"{name}:{window}"
+def _read(name: str) -> int:
     if settings.REDIS_URL:
-        return int(cache.get(f"limit:{key}") or 0)
-    return RateCount.objects.filter(key=key).values_list("count", flat=True).first() or 0
+        try:
+            return int(cache.get(f"limit:{name}") or 0)
+        except REDIS_AWAY as error:
+            _warn_of(error)
+    return RateCount.objects.filter(key=name).values_list("count", flat=True).first() or 0
 
 
-def _drop(name: str, window: int) -> None:
-    key = f"{name}:{window}"
+def _drop(name: str) -> None:
     if settings.REDIS_URL:
-        cache.delete(f"limit:{key}")
-    else:
-        RateCount.objects.filter(key=key).delete()
+        try:
+            cache.delete(f"limit:{name}")
+        except REDIS_AWAY as error:
+            _warn_of(error)
+    RateCount.objects.filter(key=name).delete()
+
+
+def _warn_of(error: Exception) -> None:
+    """Without Redis the counts go on in the database, which all processes share as well."""
+    logger.warning("Redis cannot be reached, limits are counted in the database: %s", type(error).__name__)

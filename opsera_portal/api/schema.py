@@ -1,12 +1,19 @@
 """How the OpenAPI schema is written from the views: scopes, paging, and every error."""
 
 import re
+from functools import cache
 from typing import Any
 
 from django.conf import settings
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.extensions import (
+    OpenApiAuthenticationExtension,
+    OpenApiSerializerExtension,
+    OpenApiSerializerFieldExtension,
+)
+from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
+from opsera_portal.api import sunset
 from opsera_portal.api.operations import Operation, operation_of
 from opsera_portal.api.problems import CODES, CONTENT_TYPE, TITLES
 
@@ -42,12 +49,50 @@ class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
         }
 
 
+class StrictSerializerShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    target_class = "opsera_portal.api.serializers.StrictSerializer"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        shape = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        return {**shape, "additionalProperties": False, **self.target.together}
+
+
+class BoundedListShape(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    target_class = "opsera_portal.api.serializers.BoundedListField"
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        shape: dict[str, Any] = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
+        if self.target.is_set:
+            shape["uniqueItems"] = True
+        if not self.target.allow_empty:
+            shape["minItems"] = 1
+        return shape
+
+
+class IPAddressShape(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """drf-spectacular describes an address of either kind as any text."""
+
+    target_class = "rest_framework.serializers.IPAddressField"
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        return {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
+
+
 class OperationSchema(AutoSchema):
     """Summary, scopes and security of an operation are read from its declaration, and nowhere written again."""
 
     @property
     def operation(self) -> Operation | None:
         return operation_of(self.view, getattr(self.view, "action_map", None), self.method)
+
+    def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+        described: dict[str, Any] | None = super().get_operation(*args, **kwargs)
+        if described is not None and self.operation is not None and self.operation.is_public:
+            # drf-spectacular leaves an empty list out. It says that no credentials are needed, and that this is meant.
+            described["security"] = []
+        return described
 
     def get_tags(self) -> list[str]:
         first = self.path.removeprefix("/api/v1/").split("/")[0]
@@ -67,9 +112,18 @@ class OperationSchema(AutoSchema):
         super().get_auth()
         operation = self.operation
         session: dict[str, list[str]] = {_SESSION: []}
+        if operation is not None and operation.is_public:
+            return []
         if operation is None or operation.is_closed_to_tokens:
             return [session]
         return [{_BEARER: [scope.id for scope in operation.scopes]}, session]
+
+    def _get_request_body(self, direction: Any = "request") -> dict[str, Any] | None:
+        body: dict[str, Any] | None = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
+        if body is not None and getattr(self.get_request_serializer(), "together", None):
+            # No field is required by itself, but without any the body is not good.
+            body["required"] = True
+        return body
 
     def is_list_view(self, *args: Any, **kwargs: Any) -> bool:
         """Only lists of rows are lists; what they answer is wrapped below."""
@@ -98,11 +152,27 @@ class OperationSchema(AutoSchema):
         return response
 
     def _scope_sentence(self, operation: Operation) -> str:
+        if operation.is_public:
+            return "Open to everyone, without credentials."
         if operation.any_token:
             return "Open to every live token, whatever its scopes."
         if operation.is_closed_to_tokens:
             return "Closed to tokens: for a signed-in person only."
         return f"Scopes that open it: {', '.join(f'`{scope.id}`' for scope in operation.scopes)}."
+
+
+class OnceGenerator(SchemaGenerator):
+    """Writes the document once in each process. It is the same for everyone, and writing it takes longer than any other
+    answer that a stranger can ask for."""
+
+    def get_schema(self, request: Any = None, public: bool = False) -> dict[str, Any]:
+        return _written_once()
+
+
+@cache
+def _written_once() -> dict[str, Any]:
+    document: dict[str, Any] = SchemaGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
+    return document
 
 
 def describe_problems(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
@@ -133,11 +203,31 @@ def describe_problems(result: dict[str, Any], generator: Any, **kwargs: Any) -> 
     return result
 
 
+def describe_sunset(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
+    """Adds to each answer that a token may get the headers which say when the token ends."""
+    result.setdefault("components", {})["headers"] = {
+        name: {"description": text, "schema": {"type": "string"}} for name, text in sunset.HEADERS.items()
+    }
+    references = {name: {"$ref": f"#/components/headers/{name}"} for name in sunset.HEADERS}
+    for item in result.get("paths", {}).values():
+        for operation in item.values():
+            if any(_BEARER in way for way in operation["security"]):
+                for response in operation["responses"].values():
+                    response.setdefault("headers", {}).update(references)
+    return result
+
+
 def _possible_problems(path: str, method: str, operation: dict[str, Any]) -> list[int]:
     statuses = [400, 401, 403, 406, 429, 503]
     if "requestBody" in operation:
         statuses += [413, 415]
-    if method != "get" and not re.search(r"/pipeline/(status|summary|logs)$", path):
+    if "{" in path:
+        # What stands in the address and is no id leads nowhere.
+        statuses.append(404)
+    if operation["security"] == []:
+        # Nobody is asked who they are, and there is no state to be in conflict with.
+        return sorted({*statuses} - {401})
+    if method != "get" and not re.search(r"/(pipeline/(status|summary|logs)|tokens/lookup)$", path):
         statuses.append(409)
     return sorted(statuses)
 
@@ -151,7 +241,23 @@ def _problem_response(status: int) -> dict[str, Any]:
         "code": CODES[status],
         "request_id": "9b2f1c9e-6f0a-4c52-8a56-0f3f4d1f2c11",
     }
-    return {
+    response: dict[str, Any] = {
         "description": TITLES[status],
         "content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}},
     }
+    if status in _HEADERS:
+        name, description, shape = _HEADERS[status]
+        response["headers"] = {name: {"description": description, "required": True, "schema": shape}}
+    return response
+
+
+_WAIT = ("Retry-After", "Seconds until it may be tried again.", {"type": "integer", "minimum": 1})
+_HEADERS: dict[int, tuple[str, str, dict[str, Any]]] = {
+    401: (
+        "WWW-Authenticate",
+        "What opens the operation, and what is wrong with the token (RFC 6750).",
+        {"type": "string"},
+    ),
+    429: _WAIT,
+    503: _WAIT,
+}

@@ -2,10 +2,12 @@
 
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 from rest_framework import serializers
+
+from opsera_portal.request_context import without_tokens
 
 
 class TextField(serializers.CharField):
@@ -24,6 +26,44 @@ class IdField(serializers.UUIDField):
         if not isinstance(data, str):
             self.fail("invalid", value=data)
         return super().to_internal_value(data)
+
+
+class FlagField(serializers.BooleanField):
+    """True or false. DRF would take "no" and 0 for one of them."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            raise serializers.ValidationError("Must be true or false.")
+        return data
+
+
+class WholeNumberField(serializers.IntegerField):
+    """A whole number. DRF would take one in quotes as well."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if not isinstance(data, int | float) or isinstance(data, bool):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class BoundedListField(serializers.ListField):
+    """A list whose length is looked at before what is in it: DRF would give each of a hundred thousand wrong items a
+    sentence of its own first. ``is_set``: no item stands in it twice."""
+
+    default_error_messages = {"twice": "An item stands here twice."}
+
+    def __init__(self, *, max_length: int, is_set: bool = False, **kwargs: Any) -> None:
+        self.at_most = max_length
+        self.is_set = is_set
+        super().__init__(max_length=max_length, **kwargs)
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        if isinstance(data, list) and len(data) > self.at_most:
+            self.fail("max_length", max_length=self.at_most)
+        items: list[Any] = super().to_internal_value(data)
+        if self.is_set and len(set(items)) != len(items):
+            self.fail("twice")
+        return items
 
 
 class UtcDateTimeField(serializers.DateTimeField):
@@ -46,7 +86,12 @@ def represent(serializer_class: type[serializers.Serializer[Any]], row: Any) -> 
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """Refuses fields that it does not know, so that a misspelled one is an error and not silently nothing."""
+    """Refuses fields that it does not know, so that a misspelled one is an error and not silently nothing.
+
+    ``together``: what ``validate`` asks of the fields together, as far as JSON Schema can say it.
+    """
+
+    together: ClassVar[dict[str, Any]] = {}
 
     def to_internal_value(self, data: Any) -> Any:
         unknown = set(data) - set(self.fields) if hasattr(data, "keys") else set()
@@ -62,4 +107,5 @@ class StrictSerializer(serializers.Serializer[Any]):
 
 
 def _unknown(names: set[str]) -> dict[str, list[str]]:
-    return {str(name): ["There is no such field here."] for name in sorted(names, key=str)}
+    # A token may be sent where a name belongs. It must not come back in the answer.
+    return {without_tokens(str(name)): ["There is no such field here."] for name in sorted(names, key=str)}

@@ -14,6 +14,7 @@ from rest_framework.serializers import BaseSerializer, Serializer
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
+from opsera_portal.api import throttling
 from opsera_portal.api.operations import Operation
 from opsera_portal.api.problems import Forbidden
 from opsera_portal.api.serializers import StrictSerializer
@@ -38,7 +39,12 @@ class AuthenticatedFirst(APIView):
         if settings.SECURE_SSL_REDIRECT and not request.is_secure():
             # A redirect would hide from the caller that the token has crossed the network in clear.
             raise Forbidden("Use https. What was sent in clear must be taken for lost: expire the token.")
+        self.check_limits(request)
         super().initial(request, *args, **kwargs)
+
+    def check_limits(self, request: Request) -> None:
+        """Counts the request. Raises ``Throttled``."""
+        throttling.check(request)
 
 
 class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):

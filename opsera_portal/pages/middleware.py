@@ -6,7 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from opsera_portal.api.dispatch import body_is_too_large
+from opsera_portal.api.dispatch import body_is_too_large, check_query_length
 from opsera_portal.pages import errors
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -24,13 +24,14 @@ class HealthProbeMiddleware:
         return self.get_response(request)
 
 
-class BodyLimitMiddleware:
-    """Refuses a body that is too large before any of it is read, on pages and in the API."""
+class SizeLimitMiddleware:
+    """Refuses a query or a body that is too large before any of it is read, on pages and in the API."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        check_query_length(request)
         return errors.content_too_large(request) if body_is_too_large(request) else self.get_response(request)
 
 

@@ -1,0 +1,34 @@
+"""When the token of a request stops working: said in the head of every answer to it (RFC 8594).
+
+`docs/tokens.md` says why ``Sunset`` is the header for it.
+"""
+
+import uuid
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils.http import http_date
+
+if TYPE_CHECKING:
+    from tokens.models import Token
+
+HEADERS = {
+    "Sunset": "When the token of this request stops working, or when it did. Only with a genuine token.",
+    "Link": 'The page of the token in the portal, for its owner: `rel="sunset"`. Only with a genuine token.',
+}
+
+
+def announce(response: HttpResponseBase, token: "Token") -> None:
+    for name, value in _headers(token.pk, token.ends_at).items():
+        response.headers[name] = value
+
+
+# A script sends the same token again and again.
+@lru_cache(maxsize=1000)
+def _headers(token_id: uuid.UUID, ends_at: datetime) -> dict[str, str]:
+    page = settings.PORTAL_URL + reverse("tokens:token_detail", args=[token_id])
+    return {"Sunset": http_date(ends_at.timestamp()), "Link": f'<{page}>; rel="sunset"; type="text/html"'}

@@ -1,0 +1,219 @@
+"""The API keeps what its OpenAPI document promises, and answers whatever a caller can send as the document says.
+
+Schemathesis reads the document and asks each operation: with the boundary values of each field and parameter, with
+what the document forbids, with methods that are not there, without credentials and with wrong ones, and in sequences.
+All its checks judge the answers. The seed is fixed: what fails once fails always.
+"""
+
+from collections import defaultdict
+
+import pytest
+import schemathesis
+from django.conf import settings
+from django.core.signals import request_finished, request_started
+from django.db import DEFAULT_DB_ALIAS, close_old_connections, connection, connections, transaction
+from django.test import Client
+from schemathesis import engine
+from schemathesis.config import SchemathesisConfig
+from schemathesis.engine import events
+from schemathesis.transport.wsgi import WSGITransport
+
+from opsera_portal.tests.test_schema import ROUTES
+from opsera_portal.wsgi import application
+from pipelines.tests.factories import RunFactory, StepFactory
+from tokens.tests.factories import TokenFactory, bearer
+
+TOKEN, SESSION = "the-token", "the-session"
+CHECKS = {
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "negative_data_rejection",
+    "positive_data_acceptance",
+    "missing_required_header",
+    "unsupported_method",
+    "allow_header_conformance",
+    "ignored_auth",
+    "use_after_free",
+    "ensure_resource_availability",
+    "object_level_authorization",
+}
+
+# Whether the value of these parameters is good, no schema can say: a cursor is made by the list that it belongs to, the
+# last day must not be before the first, and a group must be one of the organization's.
+NOT_INVENTED = ("cursor", "date_to", "group")
+
+# What is sent to these names people, groups or steps by ids that nobody has invented yet, or is judged by rules that
+# hold between several fields and the clock: a step of one kind needs a URL and one of the other must have none, and the
+# longest life of a token is the organization's. Of these, 400 is a good answer to what the schema allows.
+JUDGED_BEYOND_THE_SCHEMA = [
+    "PATCH /api/v1/groups/{id}",
+    "PATCH /api/v1/pipelines/{id}",
+    "POST /api/v1/groups",
+    "POST /api/v1/pipelines",
+    "POST /api/v1/pipelines/{id}/transfer",
+    "POST /api/v1/tokens",
+    "POST /api/v1/users",
+    "PUT /api/v1/pipelines/{id}/access-rules",
+]
+ACCEPTED = ["2xx", "401", "403", "404", "409", "429"]
+
+
+def configuration(*phases):
+    return SchemathesisConfig.from_dict(
+        {
+            "seed": 20261125,
+            "continue-on-failure": True,
+            "auth": {"openapi": {"accessToken": {"bearer": TOKEN}, "browserSession": {"api_key": SESSION}}},
+            "checks": {"positive_data_acceptance": {"expected-statuses": ACCEPTED}},
+            "operations": [
+                {
+                    "include-name": JUDGED_BEYOND_THE_SCHEMA,
+                    "checks": {"positive_data_acceptance": {"expected-statuses": [*ACCEPTED, "400"]}},
+                }
+            ],
+            "generation": {
+                "max-examples": 3,
+                "deterministic": True,
+                "database": "none",
+                "no-shrink": True,
+                # Credentials are those of the portal below; the checks take them away by themselves.
+                "with-security-parameters": False,
+            },
+            "phases": {
+                "examples": {"enabled": "examples" in phases},
+                "coverage": {"enabled": "coverage" in phases, "unexpected-methods": ["put", "delete", "trace"]},
+                "fuzzing": {"enabled": "fuzzing" in phases},
+                "stateful": {"enabled": "stateful" in phases},
+            },
+        }
+    )
+
+
+class PortalOf:
+    """The portal as a WSGI application, for one person: what comes with `TOKEN` goes on with a new token of theirs, and
+    what comes with `SESSION` in a session. Where nothing ``is_kept``, each request finds what the first one found."""
+
+    def __init__(self, person, *, is_kept):
+        self.person = person
+        self.is_kept = is_kept
+        self.connection = connections[DEFAULT_DB_ALIAS]
+        browser = Client()
+        browser.force_login(person)
+        self.session = browser.cookies[settings.SESSION_COOKIE_NAME].value
+
+    def __call__(self, environ, start_response):
+        # Schemathesis asks from a thread of its own, one request at a time. It shares the test's transaction.
+        connections[DEFAULT_DB_ALIAS] = self.connection
+        with transaction.atomic():
+            if environ.get("HTTP_AUTHORIZATION") == f"Bearer {TOKEN}":
+                environ["HTTP_AUTHORIZATION"] = bearer(TokenFactory(owner=self.person))["Authorization"]
+            if f"{settings.SESSION_COOKIE_NAME}={SESSION}" in environ.get("HTTP_COOKIE", ""):
+                csrf_token = "c" * 32
+                environ["HTTP_X_CSRFTOKEN"] = csrf_token
+                environ["HTTP_COOKIE"] = (
+                    f"{settings.SESSION_COOKIE_NAME}={self.session}; {settings.CSRF_COOKIE_NAME}={csrf_token}"
+                )
+            answer = application(environ, start_response)
+            body = list(answer)
+            answer.close()
+            transaction.set_rollback(not self.is_kept)
+        return body
+
+
+@pytest.fixture(autouse=True)
+def one_connection(db):
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    connection.inc_thread_sharing()
+    yield
+    connection.dec_thread_sharing()
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+@pytest.fixture(autouse=True)
+def no_sockets(monkeypatch):
+    """Leaves out what Schemathesis wants of a socket, and forgets to leave out itself where a check asks again."""
+    send = WSGITransport.send
+
+    def send_without_socket(self, case, *, session=None, **kwargs):
+        for name in ("max_redirects", "verify", "cert", "proxies"):
+            kwargs.pop(name, None)
+        return send(self, case, session=session, **kwargs)
+
+    monkeypatch.setattr(WSGITransport, "send", send_without_socket)
+
+
+@pytest.fixture
+def something_of_everything(administrator):
+    """So that lists have rows, and their rows are compared with the schema."""
+    run = RunFactory(pipeline__owner=administrator, pipeline__run_count=1)
+    StepFactory(pipeline=run.pipeline)
+    TokenFactory(owner=administrator)
+
+
+def load(portal, *phases):
+    schema = schemathesis.openapi.from_wsgi("/api/schema/", portal, config=configuration(*phases))
+
+    @schema.hook
+    def map_case(context, case):
+        for name in NOT_INVENTED:
+            if isinstance(case.query, dict):
+                case.query.pop(name, None)
+        return case
+
+    return schema
+
+
+class Outcome:
+    """What came of a run: the operations that were asked, the checks that judged, and what they found."""
+
+    def __init__(self, schema):
+        self.operations, self.checks, self.findings = set(), set(), defaultdict(list)
+        for event in engine.from_schema(schema).execute():
+            if isinstance(event, events.ScenarioFinished):
+                self._note(event)
+            elif isinstance(event, events.NonFatalError):
+                self.findings[event.label, "error"].append(str(event.value))
+            elif isinstance(event, events.FatalError):
+                self.findings["all", "error"].append(str(event.exception))
+
+    def _note(self, scenario):
+        for case in scenario.recorder.cases.values():
+            self.operations.add(case.value.operation.label)
+        for checks in scenario.recorder.checks.values():
+            for check in checks:
+                self.checks.add(check.name)
+                if check.failure_info is not None:
+                    failure = check.failure_info.failure
+                    self.findings[failure.operation, check.name].append(
+                        f"{failure.title}: {failure.message}\n{check.failure_info.code_sample}"[:2000]
+                    )
+
+    def __str__(self):
+        return "\n\n".join(
+            f"{operation}, {check}, {len(found)} times:\n{found[0]}"
+            for (operation, check), found in sorted(self.findings.items())
+        )
+
+
+def test_every_operation_answers_as_the_schema_says(administrator, something_of_everything):
+    schema = load(PortalOf(administrator, is_kept=False), "examples", "coverage", "fuzzing")
+
+    outcome = Outcome(schema)
+
+    assert not outcome.findings, str(outcome)
+    assert outcome.operations == {f"{method.upper()} {address}" for method, address in ROUTES}
+    assert outcome.checks >= CHECKS
+
+
+def test_what_one_operation_makes_the_others_find_and_what_it_removes_they_do_not(administrator):
+    schema = load(PortalOf(administrator, is_kept=True), "stateful")
+
+    outcome = Outcome(schema)
+
+    assert not outcome.findings, str(outcome)
+    assert {"use_after_free", "ensure_resource_availability"} <= outcome.checks
