@@ -8,13 +8,17 @@ import ipaddress
 import os
 import re
 import secrets
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_SECONDS = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
 
 # The characters that an origin is made of (RFC 3986 section 3.2), and nothing that could end a header or a line.
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-_~\[\]:]+")
@@ -38,6 +42,22 @@ def data_directory(default: Path) -> Path:
     except (OSError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or error
         raise ImproperlyConfigured(f"PORTAL_DATA_DIR: {raw!r} cannot be made ({why}).") from None
+    return directory
+
+
+def signing_keys_directory(name: str, default: Path) -> Path:
+    """The directory of the keys that sign tokens; what is there already must be nobody else's to read or to change.
+
+    ``default`` lies in the data directory.
+    """
+    raw = text(name)
+    directory = Path(raw).expanduser().absolute() if raw else default
+    for path, mode in [(directory, 0o700), *((key, 0o600) for key in sorted(directory.glob("*.pem")))]:
+        if path.exists() and path.stat().st_mode & 0o077:
+            raise ImproperlyConfigured(
+                f"{name if raw else 'PORTAL_DATA_DIR'}: others can read or change {str(path)!r}, which must be for its "
+                f"owner only. Run chmod {mode:o} on it, and rotate the keys if someone may have read it."
+            )
     return directory
 
 
@@ -119,6 +139,61 @@ def public_url(name: str, default: str) -> str:
     return raw
 
 
+def contact(name: str) -> str:
+    """An address of a person or a page, as RFC 9116 writes it: ``mailto:...``, ``https://...`` or ``tel:...``."""
+    raw = text(name)
+    if raw and not re.fullmatch(r"(mailto:[^@\s]+@|https://|tel:)[!-~]+", raw):
+        raise ImproperlyConfigured(f"{name} must be like mailto:security@example.com or https://example.com/report.")
+    return raw
+
+
+@dataclass(frozen=True)
+class OpenIDProvider:
+    """Whom people may sign in with besides the portal itself. ``name`` is what the button says."""
+
+    issuer: str
+    client_id: str
+    client_secret: str = field(repr=False)
+    name: str
+
+
+def openid_provider() -> OpenIDProvider | None:
+    """The provider of single sign-on; ``None`` where none is named. All of its variables, or none."""
+    issuer, client_id, client_secret = text("OIDC_ISSUER"), text("OIDC_CLIENT_ID"), text("OIDC_CLIENT_SECRET")
+    name = " ".join(text("OIDC_NAME").split())
+    if not (issuer or client_id or client_secret or name):
+        return None
+    for variable, value in (("ISSUER", issuer), ("CLIENT_ID", client_id), ("CLIENT_SECRET", client_secret)):
+        if not value:
+            raise ImproperlyConfigured(f"OIDC_{variable} is missing: single sign-on needs it beside the others.")
+    if not _is_issuer(issuer):
+        raise ImproperlyConfigured(
+            f"OIDC_ISSUER must be an address like https://id.example.com/realm, not {issuer!r}: https, without ? and #."
+        )
+    if len(client_id) > 191 or len(name) > 40:
+        raise ImproperlyConfigured("OIDC_CLIENT_ID may have at most 191 characters, and OIDC_NAME 40.")
+    return OpenIDProvider(issuer, client_id, client_secret, name or "single sign-on")
+
+
+def _is_issuer(raw: str) -> bool:
+    """OpenID Connect Discovery 1.0 section 3. In clear only on the machine itself, for trying it out."""
+    try:
+        parts = urlsplit(raw)
+        _ = parts.port
+    except ValueError:
+        return False
+    is_loopback = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+    return (
+        bool(re.fullmatch(r"https?://[!-~]+", raw) and parts.hostname)
+        and (parts.scheme == "https" or is_loopback)
+        and not (parts.query or parts.fragment or parts.username or "?" in raw or "#" in raw)
+    )
+
+
+def on_off(name: str, *, default: bool) -> bool:
+    return choice(name, ("on", "off"), "on" if default else "off") == "on"
+
+
 def networks(name: str, default: str = "") -> list[Network]:
     """Comma-separated addresses and networks: ``127.0.0.1,10.0.0.0/8,::1``."""
     result: list[Network] = []
@@ -139,6 +214,24 @@ def choice(name: str, choices: tuple[str, ...], default: str) -> str:
     if value not in choices:
         raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
     return value
+
+
+class Rate(NamedTuple):
+    """``amount`` times in ``seconds``."""
+
+    amount: int
+    seconds: int
+
+
+def rate(name: str, default: str) -> Rate | None:
+    """How often something may happen: ``20/s``, ``1200/m``, ``5000/h`` or ``50000/d``; ``None`` for ``off``."""
+    raw = text(name, default)
+    if raw == "off":
+        return None
+    match = re.fullmatch(r"([1-9][0-9]{0,8})/([smhd])", raw)
+    if match is None:
+        raise ImproperlyConfigured(f"{name} must be like 1200/m (s, m, h or d), or off, not {raw!r}.")
+    return Rate(int(match[1]), _SECONDS[match[2]])
 
 
 def fernet_keys(name: str) -> tuple[str, ...]:

@@ -1,11 +1,15 @@
 """The pages and doors that belong to no single app."""
 
+from datetime import timedelta
 from typing import Any
 
+from csp.decorators import csp_update
+from django.conf import settings
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.db import DatabaseError, InterfaceError, connection
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
+from django.utils.decorators import method_decorator
 from django.views.generic import TemplateView
 
 from accounts.roles import Ability
@@ -13,9 +17,12 @@ from auditlog import usage
 from opsera_portal import permission_tables
 from opsera_portal.pages.views import MemberPageMixin
 from pipelines.models import Run
+from tokens import expiry
 from tokens.models import ENDS_SOON, Token
 
 SHOWN = 5
+# RFC 9116 wants an end, so that nobody believes what is not looked after any more; while it answers, ours is.
+SECURITY_TXT_HOLDS = timedelta(days=90)
 
 
 class OverviewView(MemberPageMixin, TemplateView):
@@ -31,7 +38,8 @@ class OverviewView(MemberPageMixin, TemplateView):
         runs = Run.objects.visible_to(user).filter(started_by=user).select_related("pipeline")
         return super().get_context_data(
             live_token_count=tokens.active().count(),
-            ending_soon=tokens.expiring_before(timezone.now() + ENDS_SOON).order_by("expires_at"),
+            ending_soon_count=tokens.expiring_before(timezone.now() + ENDS_SOON).count(),
+            ending=expiry.to_warn_of(user),
             days=days,
             used=sum(day.total for day in days),
             refused=sum(day.refused for day in days),
@@ -64,8 +72,9 @@ class WhoMayDoWhatView(MemberPageMixin, TemplateView):
         )
 
 
+@method_decorator(csp_update({"img-src": ["data:"]}), name="dispatch")
 class ApiDocsView(TemplateView):
-    """The interactive reference, served from this installation."""
+    """The interactive reference, served from this installation. The style sheet of Swagger UI brings its own icons."""
 
     template_name = "api_docs.html"
 
@@ -93,3 +102,17 @@ def favicon(request: HttpRequest) -> HttpResponse:
 
 def robots(request: HttpRequest) -> HttpResponse:
     return HttpResponse("User-agent: *\nDisallow: /\n", content_type="text/plain")
+
+
+def security_txt(request: HttpRequest) -> HttpResponse:
+    """Whom to tell about a hole (RFC 9116). Not there until an operator has named someone."""
+    if not settings.SECURITY_CONTACT:
+        raise Http404
+    expires = (timezone.now() + SECURITY_TXT_HOLDS).replace(microsecond=0)
+    lines = (
+        f"Contact: {settings.SECURITY_CONTACT}",
+        f"Expires: {expires:%Y-%m-%dT%H:%M:%SZ}",
+        f"Canonical: {settings.PORTAL_URL}/.well-known/security.txt",
+        "Preferred-Languages: en",
+    )
+    return HttpResponse("".join(f"{line}\n" for line in lines), content_type="text/plain; charset=utf-8")

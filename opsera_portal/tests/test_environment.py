@@ -53,6 +53,10 @@ def choice():
     return environment.choice("SETTING", ("ES256", "RS256"), "ES256")
 
 
+def rate():
+    return environment.rate("SETTING", "1200/m")
+
+
 def text():
     return environment.text("SETTING", "nothing")
 
@@ -74,6 +78,11 @@ def text():
             [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1/128"), ipaddress.ip_network("fd00::/8")],
         ),
         (choice, "RS256", "RS256"),
+        (rate, "20/s", (20, 1)),
+        (rate, "1200/m", (1200, 60)),
+        (rate, "5000/h", (5000, 3600)),
+        (rate, "999999999/d", (999_999_999, 86_400)),
+        (rate, "off", None),
         (text, "as it stands", "as it stands"),
         (text, "$HOME", "$HOME"),
         (text, "", ""),
@@ -87,7 +96,14 @@ def test_a_good_value_is_read(monkeypatch, reader, raw, value):
 
 @pytest.mark.parametrize(
     ("reader", "value"),
-    [(port, 8000), (public_url, "http://127.0.0.1:8000"), (networks, []), (choice, "ES256"), (text, "nothing")],
+    [
+        (port, 8000),
+        (public_url, "http://127.0.0.1:8000"),
+        (networks, []),
+        (choice, "ES256"),
+        (rate, (1200, 60)),
+        (text, "nothing"),
+    ],
 )
 def test_without_the_variable_there_is_a_default(monkeypatch, reader, value):
     monkeypatch.delenv("SETTING", raising=False)
@@ -124,6 +140,10 @@ def test_without_the_variable_there_is_a_default(monkeypatch, reader, value):
         ),
         *((networks, raw) for raw in ["foo", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.1;10.0.0.2", "127.0.0.1,foo\nbar"]),
         *((choice, raw) for raw in ["", "none", "es256", "HS256"]),
+        *(
+            (rate, raw)
+            for raw in ["", "OFF", "0/m", "-1/m", "1200", "1200/w", "1200/min", "1.5/s", "1/m\n", "٨/m", "9" * 5000]
+        ),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_variable(monkeypatch, reader, raw):
@@ -197,6 +217,7 @@ def test_a_secret_key_that_is_too_short_is_refused_and_not_shown(monkeypatch, tm
     [
         ("PORTAL_URL", "nonsense"),
         ("PORTAL_PORT", "abc"),
+        ("API_LIMIT_TOKEN", "many"),
         ("PORTAL_DATA_DIR", "/dev/null"),
         ("PORTAL_DATA_DIR", "/proc"),
         ("DATABASE_URL", "mysql://x/y"),
@@ -235,6 +256,38 @@ def test_what_the_first_start_makes_is_for_its_owner_only(tmp_path):
         "secret-key": "0o600",
         "portal.sqlite3": "0o600",
     }
+
+
+@pytest.mark.parametrize(
+    ("opened", "mode"),
+    [("keys", 0o750), ("keys", 0o707), ("keys/2026_a.pem", 0o640), ("keys/2026_a.pem", 0o604)],
+)
+@pytest.mark.parametrize("variable", ["TOKEN_SIGNING_KEYS_DIR", "PORTAL_DATA_DIR"])
+def test_a_signing_key_that_others_can_reach_stops_the_start(monkeypatch, tmp_path, opened, mode, variable):
+    keys = tmp_path / "keys"
+    keys.mkdir(mode=0o700)
+    (keys / "2026_a.pem").touch(mode=0o600)
+    monkeypatch.setenv("TOKEN_SIGNING_KEYS_DIR", str(keys) if variable == "TOKEN_SIGNING_KEYS_DIR" else "")
+    assert environment.signing_keys_directory("TOKEN_SIGNING_KEYS_DIR", keys) == keys
+    (tmp_path / opened).chmod(mode)
+
+    with pytest.raises(ImproperlyConfigured) as error:
+        environment.signing_keys_directory("TOKEN_SIGNING_KEYS_DIR", keys)
+
+    assert str(error.value).startswith(f"{variable}: others can read or change {str(tmp_path / opened)!r}")
+    assert f"chmod {'600' if opened.endswith('.pem') else '700'}" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_start_with_a_signing_key_that_others_can_read_fails_with_one_line(tmp_path):
+    keys = tmp_path / "signing-keys"
+    keys.mkdir(mode=0o755)
+
+    outcome = start(tmp_path)
+
+    assert outcome.returncode != 0
+    assert outcome.stderr.startswith("The portal cannot start: PORTAL_DATA_DIR: others can read")
+    assert len(outcome.stderr.splitlines()) == 1
 
 
 def test_the_database_lies_in_the_data_directory_whatever_its_name(tmp_path):
@@ -283,3 +336,22 @@ def test_processes_that_start_at_once_agree_on_the_secret_key(tmp_path):
     assert keys == {(tmp_path / "secret-key").read_text()}
     assert [path.name for path in tmp_path.iterdir()] == ["secret-key"]
     assert oct(mode_of(tmp_path / "secret-key")) == "0o600"
+
+
+@pytest.mark.parametrize(
+    "value", ["", "mailto:security@example.com", "https://example.com/report", "tel:+1-201-555-0123"]
+)
+def test_a_contact_for_security_is_taken_as_rfc_9116_writes_it(monkeypatch, value):
+    monkeypatch.setenv("SETTING", value)
+
+    assert environment.contact("SETTING") == value
+
+
+@pytest.mark.parametrize(
+    "value", ["security@example.com", "http://example.com", "mailto:x", "mailto:a@b\nExpires: never"]
+)
+def test_a_contact_for_security_that_is_none_stops_the_start(monkeypatch, value):
+    monkeypatch.setenv("SETTING", value)
+
+    with pytest.raises(ImproperlyConfigured, match="SETTING must be like mailto:"):
+        environment.contact("SETTING")

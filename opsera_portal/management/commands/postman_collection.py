@@ -16,7 +16,7 @@ GUARDED = {"token_expire": "tokenToExpire", "token_current_expire": "expireToken
 
 # Everything else that changes something is left out of a run as well. Running a pipeline is what people come for.
 CHANGE_GUARD = "changeThings"
-RUN_ANYWAY = {"pipeline_run", "pipeline_status", "pipeline_summary", "pipeline_logs"}
+RUN_ANYWAY = {"pipeline_run", "pipeline_status", "pipeline_summary", "pipeline_logs", "token_lookup"}
 
 # Where a value comes from when the collection is run: the first row of these lists.
 REMEMBERS = {
@@ -29,7 +29,7 @@ REMEMBERS = {
     "me_authentication_log": "myUseId",
     "me_activity_log": "myActionId",
 }
-VALUES = {"pipelineId": "{{pipelineId}}", "runCount": "{{runCount}}", "reason": "Postman"}
+VALUES = {"pipelineId": "{{pipelineId}}", "runCount": "{{runCount}}", "reason": "Postman", "token": "{{token}}"}
 # By what stands before an id in the address.
 IDS = {
     "users": "{{userId}}",

@@ -18,9 +18,9 @@ from django.db import DatabaseError, connection
 
 from accounts.models import Organization
 from opsera_portal import demo, demo_echo
+from opsera_portal.management.commands.web import HOST, web_command
 from tokens.signing_keys import key_ring
 
-HOST = "127.0.0.1"
 STOP_WITHIN_SECONDS = 15
 
 
@@ -116,15 +116,6 @@ class Command(BaseCommand):
         while all(child.poll() is None for child in children):
             time.sleep(0.2)
         raise CommandError("A part of the portal has ended; what it said stands above.")
-
-
-def web_command() -> list[str]:
-    """How the web server is started: one process, whose threads answer requests side by side."""
-    return [
-        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", HOST, "--port", str(settings.PORTAL_PORT)),
-        *("--blocking-threads", str(settings.WEB_THREADS), "--no-ws", "--log-level", "error"),
-        *("--workers-kill-timeout", "10", "opsera_portal.wsgi:application"),
-    ]
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

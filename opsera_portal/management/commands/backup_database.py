@@ -1,0 +1,27 @@
+"""A copy of the database from which it can be made anew."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from opsera_portal import database_copies
+
+
+class Command(BaseCommand):
+    help = (
+        "Writes the database, as it is at one moment, into a new file of mode 0600; the portal may run. No key is in "
+        "it, neither those that sign tokens nor those that encrypt and seal: keep the data directory's keys apart from "
+        "it, as docs/operations.md tells. `restore_database` reads the file."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", type=Path, help="where to; it must not exist so far")
+
+    def handle(self, *args: Any, file: Path, **options: Any) -> None:
+        try:
+            database_copies.back_up(file)
+        except database_copies.CopyFailed as error:
+            raise CommandError(str(error)) from None
+        self.stdout.write(f"Wrote {file} ({file.stat().st_size / 1024**2:.1f} MiB).")

@@ -1,0 +1,35 @@
+"""The database made anew from a copy."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from opsera_portal import database_copies
+
+CONSEQUENCES = (
+    "Everything in the database is replaced by what stands in {file}. Web and worker must be stopped. What was done "
+    "since then is gone: tokens that were expired early since then live again, and so do sessions and old passwords."
+)
+
+
+class Command(BaseCommand):
+    help = (
+        "Replaces the database by what `backup_database` wrote, wholly or not at all, and asks before it does. Stop "
+        "web and worker first; afterwards run `migrate`, and see docs/operations.md for tokens that live again."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", type=Path, help="what backup_database wrote")
+        parser.add_argument("--no-input", action="store_true", help="do not ask")
+
+    def handle(self, *args: Any, file: Path, no_input: bool, **options: Any) -> None:
+        self.stdout.write(CONSEQUENCES.format(file=file))
+        if not no_input and input("Type “restore” to go on: ").strip() != "restore":
+            raise CommandError("Nothing was changed.")
+        try:
+            database_copies.restore(file)
+        except database_copies.CopyFailed as error:
+            raise CommandError(f"Nothing was changed. {error}") from None
+        self.stdout.write(f"Restored {file}. Now run migrate, and start web and worker.")

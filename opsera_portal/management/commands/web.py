@@ -1,0 +1,36 @@
+"""The web server alone, as a service manager starts it."""
+
+import os
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+HOST = "127.0.0.1"
+
+
+class Command(BaseCommand):
+    help = (
+        "Serves the portal on http://127.0.0.1:PORTAL_PORT until SIGTERM; requests on their way are answered first, "
+        "for at most 10 seconds. Database and static files must be ready (migrate, collectstatic), and the worker runs "
+        "beside it. For others to reach it, put a proxy that speaks TLS before it: docs/operations.md. GRANIAN_WORKERS "
+        "says how many processes share the port."
+    )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        command = web_command()
+        os.chdir(settings.BASE_DIR)
+        # In place of this process, so that a service manager watches, and ends, the server itself.
+        os.execv(command[0], command)  # noqa: S606
+
+
+def web_command() -> list[str]:
+    """How the web server is started: one process, whose threads answer requests side by side."""
+    return [
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", HOST, "--port", str(settings.PORTAL_PORT)),
+        *("--blocking-threads", str(settings.WEB_THREADS), "--no-ws", "--log-level", "error"),
+        # The head of a request must fit into 64 KiB. Old HTTP only: a proxy speaks it as well, and it has fewer ways.
+        *("--http", "1", "--http1-buffer-size", str(64 * 1024)),
+        *("--workers-kill-timeout", "10", "opsera_portal.wsgi:application"),
+    ]

@@ -1,0 +1,247 @@
+"""What every answer tells the browser, that nothing is changed by looking, and that `next` leads nowhere else."""
+
+import hashlib
+import re
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.db import connection
+from django.test import Client, override_settings
+from django.urls import reverse
+
+from accounts import sign_in_urls
+from accounts.tests.factories import PASSWORD, UserFactory
+from opsera_portal.tests.test_access import PAGES, ROUTES, cells, fill, things_of
+from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
+from tokens.tests.factories import TokenFactory, bearer
+
+pytestmark = pytest.mark.django_db
+
+ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+}
+
+
+# Headers
+
+
+def kinds_of_answer(client, api, administrator):
+    """One of each door through which an answer can leave."""
+    token = bearer(TokenFactory(owner=administrator))
+    yield "signed out", client.get("/login/")
+    yield "redirection", client.get("/profile/")
+    yield "nothing there", client.get("/nothing-here/")
+    yield "a host that is not ours", client.get("/login/", headers={"Host": "evil.example"})
+    yield "too large", client.post("/login/", b"x" * 300_000, content_type="text/plain")
+    yield "a forged form", Client(enforce_csrf_checks=True).post("/login/", {"login": "x"})
+    yield "health", client.get("/healthz")
+    yield "public keys", client.get("/.well-known/jwks.json")
+    yield "api without credentials", api.get("/api/v1/me")
+    yield "api by token", api.get("/api/v1/me", headers=token)
+    yield "api by token, nothing there", api.get("/api/v1/nothing", headers=token)
+    yield "schema", client.get("/api/schema/")
+    client.force_login(administrator)
+    yield "page", client.get("/profile/tokens/")
+    yield "api by session", client.get("/api/v1/me")
+    yield "api reference", client.get("/api/docs/")
+    yield "admin", client.get("/admin/")
+    yield "export", client.get("/profile/authentication-log/export/")
+
+
+def test_every_answer_is_protected(client, api, administrator):
+    for kind, answer in kinds_of_answer(client, api, administrator):
+        assert {name: answer.headers.get(name) for name in ALWAYS} == ALWAYS, kind
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy, kind
+        assert "frame-ancestors 'none'" in policy, kind
+        assert "base-uri 'none'" in policy, kind
+        assert not re.search(r"unsafe|\*|http:|https:|blob:", policy), kind
+        assert "camera=()" in answer.headers["Permissions-Policy"], kind
+        assert "publickey-credentials-get=(self)" in answer.headers["Permissions-Policy"], kind
+        assert "Server" not in answer.headers, kind
+        assert "X-Powered-By" not in answer.headers, kind
+
+
+def test_no_cache_keeps_an_answer_that_is_not_the_same_for_everyone(client, api, administrator):
+    kept = [
+        kind
+        for kind, answer in kinds_of_answer(client, api, administrator)
+        if "no-store" not in answer.headers["Cache-Control"]
+    ]
+
+    assert kept == ["public keys"]
+
+
+def test_what_is_no_page_may_do_nothing_in_a_browser(api, administrator):
+    answer = api.get("/api/v1/me", headers=bearer(TokenFactory(owner=administrator)))
+
+    assert answer.headers["Content-Security-Policy"] == (
+        "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def test_images_in_addresses_are_for_the_api_reference_alone(client):
+    assert "data:" in client.get("/api/docs/").headers["Content-Security-Policy"]
+    assert "data:" not in client.get("/login/").headers["Content-Security-Policy"]
+
+
+def test_transport_security_is_said_on_tls_and_for_everything_below(client, settings):
+    settings.SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60
+    settings.SECURE_HSTS_INCLUDE_SUBDOMAINS = settings.SECURE_HSTS_PRELOAD = True
+
+    secure, plain = Client().get("/login/", secure=True), Client().get("/login/")
+
+    assert secure.headers["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains; preload"
+    assert "Strict-Transport-Security" not in plain.headers
+
+
+# security.txt
+
+
+def test_security_txt_says_whom_to_tell(client):
+    with override_settings(SECURITY_CONTACT="mailto:security@example.com"):
+        answer = client.get("/.well-known/security.txt")
+
+    assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
+    fields = dict(line.split(": ", 1) for line in answer.content.decode().splitlines())
+    assert fields["Contact"] == "mailto:security@example.com"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", fields["Expires"])
+    assert fields["Canonical"].endswith("/.well-known/security.txt")
+
+
+def test_without_a_contact_there_is_no_security_txt(client):
+    assert client.get("/.well-known/security.txt").status_code == 404
+
+
+# Looking changes nothing
+
+# What says that someone was here is written by being here.
+PRESENCE = {"django_session", "usersessions_usersession", "portal_cache", "opsera_portal_ratecount"}
+
+
+def digest_of_the_database():
+    digests = {}
+    with connection.cursor() as cursor:
+        for table in connection.introspection.table_names(cursor):
+            if table in PRESENCE:
+                continue
+            cursor.execute(f'SELECT * FROM "{table}"')
+            digests[table] = hashlib.sha256(repr(sorted(map(repr, cursor.fetchall()))).encode()).hexdigest()
+    return digests
+
+
+@pytest.fixture
+def things(administrator):
+    pipeline = PipelineFactory(owner=administrator)
+    StepFactory(pipeline=pipeline)
+    RunFactory(pipeline=pipeline, number=1)
+    ruled = PipelineFactory(owner=administrator)
+    rule = AccessRuleFactory(pipeline=ruled, user=administrator)
+    # The one page that is made to be looked at once is somebody else's here.
+    token = TokenFactory(owner=UserFactory(organization=administrator.organization), revealed_at=None)
+    return things_of(administrator, pipeline) | {"ruled": ruled, "rule": rule, "token": token}
+
+
+def admin_addresses():
+    yield reverse("admin:index")
+    for model in admin.site._registry:
+        name = f"{model._meta.app_label}_{model._meta.model_name}"
+        row = model.objects.first()
+        yield reverse(f"admin:{name}_changelist")
+        yield reverse(f"admin:{name}_add")
+        for page in ("change", "delete", "history") if row else ():
+            yield reverse(f"admin:{name}_{page}", args=[row.pk])
+
+
+def every_address(things):
+    yield from {fill(path, things) for _, path, _, _ in cells(PAGES)} - {"/logout/"}
+    yield from {"/api/v1" + fill(path, things) for _, path, _, _ in cells(ROUTES)}
+    yield from admin_addresses()
+    yield "/logout/"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_looking_at_every_address_changes_nothing(client, administrator, things, method):
+    client.force_login(administrator)
+    before = digest_of_the_database()
+
+    looked_at = {address: client.generic(method, address).status_code for address in every_address(things)}
+
+    assert len(looked_at) > 100
+    assert [address for address, status in looked_at.items() if status >= 500] == []
+    after = digest_of_the_database()
+    assert [table for table in before if before[table] != after[table]] == []
+    assert client.get("/profile/").status_code == 200, "looking at the sign-out page signs nobody out"
+
+
+def test_every_table_that_a_person_changes_is_in_the_digest():
+    tables = digest_of_the_database()
+
+    assert {model._meta.db_table for model in apps.get_models() if model._meta.managed} <= set(tables) | PRESENCE
+
+
+# `next`
+
+ELSEWHERE = [
+    "https://evil.example/",
+    "//evil.example/",
+    "///evil.example/",
+    "/\\evil.example/",
+    "\\\\evil.example",
+    "http:evil.example",
+    "javascript:alert(1)",
+    " //evil.example",
+    "\t//evil.example",
+    "https://testserver@evil.example/",
+    "https://testserver.evil.example/",
+]
+
+
+def leads_elsewhere(answer):
+    return "evil.example" in answer.headers.get("Location", "").partition("?")[
+        0
+    ] or "javascript:" in answer.headers.get("Location", "")
+
+
+@pytest.mark.parametrize("name", ["next", "redirect_to", "url"])
+@pytest.mark.parametrize("elsewhere", ELSEWHERE)
+def test_signing_in_leads_nowhere_else(client, owner, elsewhere, name):
+    answer = client.post(
+        "/login/", {"login": owner.email, "password": PASSWORD, name: elsewhere}, query_params={name: elsewhere}
+    )
+
+    assert answer.status_code == 302
+    assert not leads_elsewhere(answer)
+
+
+# Signing in, and all that belongs to it, is what sends people on to where they were going.
+SENDS_ON = [*("/" + str(each.pattern) for each in sign_in_urls.urlpatterns if not re.search("[<(]", str(each.pattern)))]
+SENDS_ON += ["/admin/login/", "/admin/logout/"]
+
+
+@pytest.mark.parametrize("elsewhere", ELSEWHERE)
+def test_no_address_of_signing_in_leads_elsewhere(client, owner, elsewhere):
+    assert len(SENDS_ON) > 15
+    for path in SENDS_ON:
+        client.force_login(owner)
+
+        seen = client.get(path, {"next": elsewhere})
+        sent = client.post(path, {"next": elsewhere, "password": PASSWORD}, query_params={"next": elsewhere})
+
+        assert not leads_elsewhere(seen), path
+        assert not leads_elsewhere(sent), path
+        assert not re.search(r'(href|action)="[^"?]*evil\.example', seen.content.decode()), path
+
+
+def test_a_page_of_the_portal_is_where_next_leads(client, owner):
+    answer = client.post(
+        "/login/?next=/pipelines/", {"login": owner.email, "password": PASSWORD, "next": "/pipelines/"}
+    )
+
+    assert answer.headers["Location"] == "/pipelines/"
