@@ -1,0 +1,437 @@
+"""Whoever presents a token ends it."""
+
+import json
+import threading
+import uuid
+
+import pytest
+import time_machine
+from django.core import mail
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from django_tasks import default_task_backend
+from django_tasks.backends.dummy import DummyBackend
+from django_tasks_db.models import DBTaskResult
+from rest_framework.test import APIClient
+
+from accounts.tests.factories import UserFactory
+from auditlog.models import Activity, TokenUse
+from opsera_portal.limits import Limit
+from tokens import jwt, leaks
+from tokens.models import Token
+from tokens.tasks import send_report_mail
+from tokens.tests.factories import TokenFactory, bearer
+from tokens.tests.test_lookup_page import everything_in_the_database, signed
+
+REPORT = "/api/v1/tokens/report"
+WHERE = "https://git.example.com/acme/scripts/deploy.sh#L3"
+
+
+@pytest.fixture(autouse=True)
+def queue():
+    default_task_backend.clear()
+
+
+@pytest.fixture
+def token(owner):
+    return TokenFactory(owner=owner, name="nightly build")
+
+
+def report(api, *tokens, **extra):
+    return api.post(REPORT, {"tokens": list(tokens), **extra})
+
+
+def send_mails():
+    """What the worker would do now."""
+    for result in default_task_backend.results:
+        assert result.task == send_report_mail
+        send_report_mail.call(*result.args)
+    return mail.outbox
+
+
+def test_a_reported_token_is_ended_for_good(api, token):
+    answer = report(api, signed(token), url=WHERE)
+
+    assert (answer.status_code, answer.json()) == (202, {"status": "received"})
+    token.refresh_from_db()
+    assert token.revoked_at is not None
+    assert (token.revoked_by, token.live_name_key) == (None, None)
+    assert token.revoke_reason == f"Reported as leaked, found at {WHERE}"
+    assert api.get("/api/v1/me", headers=bearer(token)).status_code == 401
+
+
+def test_without_a_place_the_reason_says_less(api, token):
+    report(api, signed(token))
+
+    token.refresh_from_db()
+    assert token.revoke_reason == "Reported as leaked."
+
+
+def test_a_token_that_was_never_shown_is_ended_as_well(api, owner):
+    pending = TokenFactory(owner=owner, revealed_at=None)
+
+    report(api, signed(pending))
+
+    pending.refresh_from_db()
+    assert pending.revoked_at is not None
+
+
+def test_text_around_a_token_keeps_it_from_nothing(api, owner, token):
+    second = TokenFactory(owner=owner)
+
+    report(api, f"TOKEN={signed(token)}; OTHER='{signed(second)}'", "nonsense", "eyJ.eyJ.x")
+
+    assert not Token.objects.live().exists()
+
+
+def test_tokens_of_several_organizations_end_at_once(api, owner, stranger):
+    tokens = [*TokenFactory.create_batch(3, owner=owner), TokenFactory(owner=stranger)]
+
+    report(api, *map(signed, tokens))
+
+    assert not Token.objects.live().exists()
+    assert Activity.objects.filter(organization=owner.organization).count() == 3
+    assert Activity.objects.filter(organization=stranger.organization).count() == 1
+
+
+def test_the_activity_log_tells_who_where_and_from_where(api, owner, token):
+    api.post(REPORT, {"tokens": [signed(token)], "url": WHERE}, REMOTE_ADDR="192.0.2.9")
+
+    entry = Activity.objects.get()
+    assert (entry.action, entry.actor, entry.target_id) == ("token.reported", owner, str(token.pk))
+    assert (entry.ip, entry.details["found_at"]) == ("192.0.2.9", WHERE)
+    assert entry.details["by"] == "someone who has the token"
+    assert (entry.organization, entry.token) == (owner.organization, None)
+
+
+# Always the same answer
+
+
+def test_nothing_tells_whether_a_token_was_genuine(api, owner, stranger, token):
+    ended = TokenFactory(owner=owner, revoked_at=timezone.now())
+    answers = [
+        report(api, pasted)
+        for pasted in (
+            signed(token),
+            signed(token),
+            signed(ended),
+            signed(TokenFactory(owner=stranger)),
+            leaks.example(),
+            "hello",
+            "x" * jwt.MAX_LENGTH,
+        )
+    ]
+
+    assert len({(answer.status_code, answer.content, answer.headers["Content-Length"]) for answer in answers}) == 1
+    assert len({frozenset(answer.headers) for answer in answers}) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "tokens"),
+        ({"tokens": []}, "tokens"),
+        ({"tokens": "text"}, "tokens"),
+        ({"tokens": None}, "tokens"),
+        ({"tokens": [""]}, "tokens.0"),
+        ({"tokens": [1.5]}, "tokens.0"),
+        ({"tokens": [None]}, "tokens.0"),
+        ({"tokens": [["x"]]}, "tokens.0"),
+        ({"tokens": ["x", "y" * 4097]}, "tokens.1"),
+        ({"tokens": ["x"] * 101}, "tokens"),
+        ({"tokens": ["x"], "url": ""}, "url"),
+        ({"tokens": ["x"], "url": None}, "url"),
+        ({"tokens": ["x"], "url": "javascript:alert(1)"}, "url"),
+        ({"tokens": ["x"], "url": "ftp://example.com"}, "url"),
+        ({"tokens": ["x"], "url": "https://"}, "url"),
+        ({"tokens": ["x"], "url": "https://a b"}, "url"),
+        ({"tokens": ["x"], "url": "https://a\n"}, "url"),
+        ({"tokens": ["x"], "url": "https://a\nBcc: b@example.com"}, "url"),
+        ({"tokens": ["x"], "url": f"https://{'a' * 493}"}, "url"),
+        ({"tokens": ["x"], "note": "hello"}, "note"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_a_wrong_shape_is_named(api, db, body, field):
+    answer = api.post(REPORT, body)
+
+    assert answer.status_code == 400
+    assert list(answer.json()["errors"]) == [field]
+
+
+def test_a_wrong_shape_ends_nothing(api, token):
+    report(api, signed(token), url="nowhere")
+
+    token.refresh_from_db()
+    assert token.revoked_at is None
+
+
+def test_the_answer_to_a_wrong_shape_repeats_no_token(api, token):
+    encoded = signed(token)
+
+    for body in ({"tokens": [f"{encoded}{'x' * 5000}"]}, {encoded: 1}, {"tokens": ["x"], "url": encoded}):
+        answer = api.post(REPORT, body)
+
+        assert answer.status_code == 400
+        assert encoded[-40:] not in answer.content.decode()
+
+
+# Telling the owner
+
+
+def test_the_owner_gets_one_mail_for_all_their_tokens(api, owner, stranger, token, django_capture_on_commit_callbacks):
+    second = TokenFactory(owner=owner, name="weekly build")
+    with django_capture_on_commit_callbacks(execute=True):
+        report(api, signed(token), signed(second), signed(TokenFactory(owner=stranger)), url=WHERE)
+
+    to_owner, to_stranger = sorted(send_mails(), key=lambda message: message.to != [owner.email])
+
+    assert (to_owner.to, to_stranger.to) == ([owner.email], [stranger.email])
+    assert to_owner.subject == "2 of your access tokens were reported as leaked and are expired"
+    for told in ("nightly build", "weekly build", str(token.pk), f"/profile/tokens/{token.pk}/", WHERE, "127.0.0.1"):
+        assert told in to_owner.body
+    assert "weekly build" not in to_stranger.body
+
+
+def test_the_mail_about_one_token_names_it(api, token, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        report(api, signed(token))
+
+    [message] = send_mails()
+    assert message.subject == "Your access token “nightly build” was reported as leaked and is expired"
+    assert "Found, as the reporter says" not in message.body
+    assert "/profile/tokens/\n" in message.body
+
+
+def test_links_in_the_mail_lead_to_pages_of_the_owner(
+    api, client, owner, token, settings, django_capture_on_commit_callbacks
+):
+    with django_capture_on_commit_callbacks(execute=True):
+        report(api, signed(token))
+    [message] = send_mails()
+    client.force_login(owner)
+
+    paths = [word.removeprefix(settings.PORTAL_URL) for word in message.body.split() if "://" in word]
+
+    assert len(paths) == 3
+    assert [client.get(path).status_code for path in paths] == [200, 200, 200]
+
+
+def test_nobody_is_told_of_a_token_that_had_ended(api, owner, django_capture_on_commit_callbacks):
+    ended = TokenFactory(owner=owner, revoked_at=timezone.now(), revoke_reason="lost laptop")
+    with django_capture_on_commit_callbacks(execute=True):
+        report(api, signed(ended))
+
+    ended.refresh_from_db()
+    assert ended.revoke_reason == "lost laptop"
+    assert not Activity.objects.exists()
+    assert not send_mails()
+
+
+def test_a_deactivated_owner_gets_no_mail(api, owner, token, django_capture_on_commit_callbacks):
+    owner.is_active = False
+    owner.save()
+    with django_capture_on_commit_callbacks(execute=True):
+        report(api, signed(token))
+
+    token.refresh_from_db()
+    assert token.revoked_at is not None
+    assert not send_mails()
+
+
+def test_a_queue_that_is_away_keeps_no_token_alive(api, token, monkeypatch, django_capture_on_commit_callbacks):
+    def away(*args, **kwargs):
+        raise ConnectionError
+
+    monkeypatch.setattr(DummyBackend, "enqueue", away)
+    with django_capture_on_commit_callbacks(execute=True):
+        assert report(api, signed(token)).status_code == 202
+
+    token.refresh_from_db()
+    assert token.revoked_at is not None
+
+
+def test_the_reported_text_is_kept_nowhere(api, token, caplog, django_capture_on_commit_callbacks):
+    caplog.set_level("DEBUG")
+    encoded = signed(token)
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = report(api, encoded, f"Bearer {encoded}", url=f"https://example.com/?token={encoded[:400]}")
+    body = send_mails()[0].body
+
+    queued = json.dumps([result.args for result in default_task_backend.results])
+    kept = [answer.content.decode(), everything_in_the_database(), caplog.text, queued, body]
+    assert not [text for text in kept if encoded[-60:] in text or encoded[20:90] in text]
+    assert "https://example.com/?token=[token]" in body
+
+
+# Open to everyone, with or without credentials
+
+
+def test_a_browser_that_is_signed_in_needs_no_csrf_token(member, token):
+    client = APIClient(enforce_csrf_checks=True)
+    client.force_login(member)
+
+    assert report(client, signed(token)).status_code == 202
+    token.refresh_from_db()
+    assert token.revoked_at is not None
+    assert Activity.objects.get(action="token.reported").actor == token.owner
+
+
+@pytest.mark.parametrize("header", ["Bearer nonsense", "Basic eDp5", "", "Bearer"])
+def test_credentials_that_are_none_stand_in_nobodys_way(api, token, header):
+    answer = api.post(REPORT, {"tokens": [signed(token)]}, headers={"Authorization": header})
+
+    assert answer.status_code == 202
+    token.refresh_from_db()
+    assert token.revoked_at is not None
+    assert not TokenUse.objects.exists()
+
+
+@pytest.mark.parametrize("reports", ["itself", "another one", "nothing"])
+def test_the_use_of_a_genuine_token_beside_it_is_logged(api, owner, token, reports):
+    other = TokenFactory(owner=owner)
+    found = {"itself": signed(token), "another one": signed(other), "nothing": "nothing"}[reports]
+
+    answer = api.post(REPORT, {"tokens": [found]}, headers=bearer(token))
+
+    assert answer.status_code == 202
+    use = TokenUse.objects.get()
+    assert (use.token_id, use.target, use.status) == (token.pk, REPORT, 202)
+    assert Token.objects.live().count() == (2 if reports == "nothing" else 1)
+
+
+def test_an_ended_token_in_the_header_is_no_obstacle(api, owner, token):
+    ended = TokenFactory(owner=owner, revoked_at=timezone.now())
+
+    assert api.post(REPORT, {"tokens": [signed(token)]}, headers=bearer(ended)).status_code == 202
+    token.refresh_from_db()
+    assert token.revoked_at is not None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_if_the_use_cannot_be_logged_nothing_is_ended(api, owner, token):
+    other = TokenFactory(owner=owner)
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE auditlog_tokenuse RENAME TO away")
+    try:
+        answer = api.post(REPORT, {"tokens": [signed(other)]}, headers=bearer(token))
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE away RENAME TO auditlog_tokenuse")
+
+    assert answer.status_code == 503
+    assert Token.objects.live().count() == 2
+    assert not Activity.objects.exists()
+
+
+# Bounds
+
+
+def test_beyond_its_limit_an_address_has_to_wait(api, token):
+    with time_machine.travel(timezone.now(), tick=False):
+        for _ in range(leaks.REPORTS.amount):
+            assert api.post(REPORT, {"tokens": ["x"]}, REMOTE_ADDR="192.0.2.30").status_code == 202
+
+        answer = api.post(REPORT, {"tokens": [signed(token)]}, REMOTE_ADDR="192.0.2.30")
+
+        assert (answer.status_code, answer.json()["code"]) == (429, "throttled")
+        assert 1 <= int(answer.headers["Retry-After"]) <= 60
+        assert Token.objects.live().exists()
+        assert api.post(REPORT, {"tokens": [signed(token)]}, REMOTE_ADDR="192.0.2.31").status_code == 202
+
+
+def test_what_an_address_has_used_up_otherwise_keeps_no_token_alive(api, settings, token):
+    settings.API_LIMIT_ADDRESS = one_a_minute()
+    with time_machine.travel(timezone.now(), tick=False):
+        statuses = [api.get("/api/v1/me", REMOTE_ADDR="192.0.2.32").status_code for _ in range(3)]
+        assert statuses[-1] == 429
+
+        assert api.post(REPORT, {"tokens": [signed(token)]}, REMOTE_ADDR="192.0.2.32").status_code == 202
+    assert not Token.objects.live().exists()
+
+
+def one_a_minute():
+    return Limit("any", amount=1, seconds=60)
+
+
+def test_a_body_that_is_too_large_is_refused(api, db):
+    body = json.dumps({"tokens": ["x" * 4000] * 70})
+
+    assert api.post(REPORT, body, content_type="application/json").status_code == 413
+
+
+def test_a_report_costs_as_many_queries_for_many_tokens_as_for_two(api, owner):
+    def queries(number):
+        tokens = TokenFactory.create_batch(number, owner=owner)
+        with CaptureQueriesContext(connection) as captured:
+            report(api, *map(signed, tokens))
+        return len(captured)
+
+    assert queries(2) == queries(20)
+
+
+def test_a_report_of_nothing_genuine_asks_for_no_token(api, db):
+    with CaptureQueriesContext(connection) as captured:
+        report(api, leaks.example(), "x")
+
+    assert not [query for query in captured if "tokens_token" in query["sql"]]
+
+
+# At once
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_reports_at_once_one_ends_the_tokens_and_one_mail_is_sent(settings):
+    settings.TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": ["default"]}}
+    owner = UserFactory()
+    tokens = TokenFactory.create_batch(5, owner=owner)
+    encoded = [signed(token) for token in tokens]
+    statuses = at_once(
+        lambda number: report(APIClient(REMOTE_ADDR=f"192.0.2.{number}"), *encoded[:: 1 if number % 2 else -1]), 6
+    )
+
+    assert statuses == [202] * 6
+    assert Activity.objects.count() == 5
+    told, token_ids = DBTaskResult.objects.get().args_kwargs["args"]
+    assert (told, sorted(token_ids)) == (str(owner.pk), sorted(str(token.pk) for token in tokens))
+    assert not Token.objects.live().exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_report_and_uses_at_once_end_in_refused_uses():
+    token = TokenFactory()
+    encoded, headers = signed(token), bearer(token)
+    statuses = at_once(
+        lambda number: APIClient().get("/api/v1/me", headers=headers) if number else report(APIClient(), encoded), 6
+    )
+
+    assert statuses[0] == 202
+    assert set(statuses[1:]) <= {200, 401}
+    assert TokenUse.objects.count() == 5
+    assert APIClient().get("/api/v1/me", headers=headers).status_code == 401
+
+
+def at_once(request, number):
+    """The statuses of requests that start in the same moment, in the order of their numbers."""
+    statuses, start = [None] * number, threading.Barrier(number)
+
+    def run(index):
+        try:
+            start.wait()
+            statuses[index] = request(index).status_code
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=[index]) for index in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return statuses
+
+
+def test_a_mail_about_nothing_is_not_sent(owner):
+    send_report_mail.call(str(owner.pk), [str(uuid.uuid4())])
+
+    assert not mail.outbox

@@ -1,0 +1,300 @@
+"""The regular expression that finds our tokens in any text, and what is published about it."""
+
+import base64
+import json
+import math
+import re
+import time
+import tomllib
+from collections import Counter
+from html import unescape
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from django.conf import settings
+
+from accounts.models import Organization, User
+from opsera_portal.api.scopes import SCOPES, as_string
+from tokens import jwt, leaks
+from tokens.tests.factories import TokenFactory, now_in_seconds
+
+ROOT = Path(settings.BASE_DIR)
+GUIDE = ROOT / "docs" / "secret-scanning.md"
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+def pem(key):
+    encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    return key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
+
+
+@pytest.fixture(scope="module")
+def keys():
+    return {
+        "ES256": [pem(ec.generate_private_key(ec.SECP256R1())) for _ in range(12)],
+        "RS256": [pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))],
+    }
+
+
+def signed(*, slug="acme", scope="api"):
+    """A genuine token of some installation; of its record nothing is in the database."""
+    token = TokenFactory.build(
+        owner=User(),
+        organization=Organization(slug=slug),
+        name="n",
+        live_name_key=None,
+        scope=scope,
+        created_at=now_in_seconds(),
+    )
+    return jwt.encode(token)[0]
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256"])
+@pytest.mark.parametrize("slug", ["a", "ab", "abc", "x" * 50])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000", "https://portal.example.com", f"https://{'p' * 60}.example"])
+def test_tokens_of_every_installation_are_found(settings, keys, algorithm, slug, url):
+    settings.TOKEN_ISSUER, settings.TOKEN_AUDIENCE = url, f"{url}/api/v1"
+    for key in keys[algorithm]:
+        settings.TOKEN_SIGNING_KEYS = key
+        encoded = signed(slug=slug)
+
+        assert leaks.tokens_in(encoded) == [encoded]
+        assert jwt.decode(encoded)
+
+
+@pytest.mark.parametrize("scope", [*[scope.id for scope in SCOPES], as_string(list(SCOPES))])
+def test_tokens_with_any_scope_are_found(scope):
+    encoded = signed(scope=scope)
+
+    assert leaks.tokens_in(encoded) == [encoded]
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        "Authorization: Bearer {}",
+        '{{"token": "{}"}}',
+        "curl -H 'Authorization: Bearer {}' https://portal.example.com",
+        "TOKEN={}\n",
+        "https://example.com/?access_token={}&page=2",
+        "(see {}).",
+        "_{}_",
+        "**{}**",
+        "`{}`",
+        "x{}y",
+        "\ufeff{}\x00",
+        "eyJ.{}.eyJ",
+        "密钥{}。",
+    ],
+)
+def test_what_stands_around_a_token_is_left_alone(around):
+    encoded = signed()
+
+    assert leaks.tokens_in(around.format(encoded)) == [encoded]
+
+
+def test_each_of_several_is_found_once():
+    first, second = signed(slug="one"), signed(slug="two")
+
+    assert leaks.tokens_in(f"{first} {second}\n{first},{second}") == [first, second]
+
+
+@pytest.mark.parametrize("cut", ["header", "payload", "signature", "one character"])
+def test_half_a_token_is_no_token(cut):
+    header, payload, signature = signed().split(".")
+    halves = {
+        "header": f"{header[1:]}.{payload}.{signature}",
+        "payload": f"{header}.{payload[:-5]}.{signature}",
+        "signature": f"{header}.{payload}.",
+        "one character": f"{header}.{payload}.{signature[:-1]}",
+    }
+
+    assert leaks.tokens_in(halves[cut]) == []
+
+
+def segment(value):
+    return base64.urlsafe_b64encode(json.dumps(value, separators=(",", ":")).encode()).rstrip(b"=").decode()
+
+
+OURS = {"alg": "ES256", "kid": "k" * 43, "typ": "at+jwt"}
+CLAIMS = {"iss": "https://portal.example.com", "sub": "s" * 300, "token_type": "personal_access"}
+
+
+@pytest.mark.parametrize(
+    ("header", "claims"),
+    [
+        (OURS | {"alg": "HS256"}, CLAIMS),
+        (OURS | {"alg": "none"}, CLAIMS),
+        (OURS | {"alg": "ES384"}, CLAIMS),
+        (OURS | {"typ": "JWT"}, CLAIMS),
+        (OURS | {"kid": "short"}, CLAIMS),
+        ({"typ": "at+jwt", "alg": "ES256", "kid": "k" * 43}, CLAIMS),
+        (OURS, {"sub": "s" * 300, "iss": "https://portal.example.com", "token_type": "personal_access"}),
+        (OURS, CLAIMS | {"iss": "accounts.example.com"}),
+        (OURS, CLAIMS | {"token_type": "refresh"}),
+        (OURS, CLAIMS | {"jti": "last"}),
+    ],
+    ids=str,
+)
+def test_other_jwts_are_left_alone(header, claims):
+    signature = "A" * 86
+    assert leaks.tokens_in(f"{segment(OURS)}.{segment(CLAIMS)}.{signature}")
+
+    assert leaks.tokens_in(f"{segment(header)}.{segment(claims)}.{signature}") == []
+
+
+# Of RFC 7515 appendix A.3, RFC 7519 section 3.1 and RFC 9068 section 2.2 (its header and claims).
+SAMPLES = [
+    "eyJhbGciOiJFUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVl"
+    "fQ.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
+    "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNv"
+    "bS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+    ".".join(
+        [
+            segment({"typ": "at+JWT", "alg": "RS256", "kid": "RjEwOwOA"}),
+            segment({"iss": "https://authorization-server.example.com/", "aud": "https://rs.example.com/"}),
+            "A" * 342,
+        ]
+    ),
+]
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=["RFC 7515", "RFC 7519", "RFC 9068"])
+def test_samples_of_the_standards_are_left_alone(sample):
+    assert leaks.tokens_in(sample) == []
+
+
+@pytest.mark.parametrize("name", ["json_web_signature_test.json", "blns.json", "jwt.secrets.list"])
+def test_public_test_data_holds_no_token(name):
+    path = SHARED_DATA / name
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+
+    assert leaks.tokens_in(path.read_text(encoding="utf-8", errors="replace")) == []
+
+
+def files_of_the_repository():
+    left_out = {".git", ".venv", "node_modules", "var", "staticfiles", "__pycache__"}
+    for top in ROOT.iterdir():
+        if top.name in left_out or top.name.startswith("."):
+            continue
+        for path in [top] if top.is_file() else top.rglob("*"):
+            if path.is_file() and not left_out & set(path.parts):
+                yield path
+
+
+def test_no_token_lies_in_the_repository():
+    texts = {path: path.read_bytes().decode(errors="replace") for path in files_of_the_repository()}
+
+    assert GUIDE in texts
+    assert [path for path, text in texts.items() if leaks.tokens_in(text)] == []
+
+
+LENGTH = 10_000_000
+HEADER, PAYLOAD, _ = leaks.example().split(".")
+JUNK = {
+    "words": "the quick brown fox jumps over the lazy dog ",
+    "base64": "eyJhbGciOiJFUzI1NiIsImtpZCI6",
+    "dots": "eyJ.",
+    "headers": HEADER,
+    "headers and dots": f"{HEADER}.",
+    "beginnings": f"{HEADER}.{PAYLOAD[:16]}",
+    "almost": f"{HEADER}.{PAYLOAD}.{'A' * 85}.",
+    "one payload without an end": "A",
+    "ends": "BlcnNvbmFsX2FjY2VzcyJ9",
+}
+
+
+@pytest.mark.parametrize("junk", JUNK)
+def test_the_time_of_a_search_is_in_proportion_to_the_text(junk):
+    text = f"{HEADER}.{PAYLOAD[:16]}" + JUNK[junk] * (LENGTH // len(JUNK[junk]))
+    start = time.process_time()
+
+    assert leaks.tokens_in(text) == []
+    # It takes a tenth of a second, or two. In proportion to the square it would be days.
+    assert time.process_time() - start < 10
+
+
+def test_it_uses_nothing_that_other_engines_lack():
+    """No look-around, no back references, no classes that mean something else elsewhere, no repetition over 1000."""
+    assert not re.search(r"\(\?[^:]|\\[1-9wdsbB]", leaks.PATTERN)
+    assert all(int(number) <= 1000 for number in re.findall(r"\{(\d+)", leaks.PATTERN))
+    assert all(int(number) <= 1000 for number in re.findall(r",(\d+)\}", leaks.PATTERN))
+    assert leaks.PATTERN.isascii()
+
+
+# What is published
+
+
+def test_the_example_is_found_and_is_not_genuine():
+    assert leaks.tokens_in(leaks.example()) == [leaks.example()]
+    with pytest.raises(jwt.NotGenuine):
+        jwt.decode(leaks.example())
+
+
+@pytest.fixture
+def page(client, db):
+    return client.get("/secret-scanning/").content.decode()
+
+
+def code(page, element_id):
+    return unescape(re.search(rf'id="{element_id}">(.*?)</code>', page, re.DOTALL)[1])
+
+
+def test_page_and_guide_publish_the_pattern_that_the_portal_uses(page):
+    assert code(page, "pattern") == leaks.PATTERN
+    assert f"```\n{leaks.PATTERN}\n```" in GUIDE.read_text()
+
+
+def test_page_and_guide_name_the_true_beginnings_and_limits(page):
+    for text in (page, GUIDE.read_text()):
+        assert re.findall(r"`?eyJhbGciOiJ[FS]UzI1NiIsImtpZCI6(?=[`<])", text)
+        assert signed()[:28] in text
+        assert f"1 to {leaks.MAX_REPORTED} texts" in text
+        assert f"{leaks.REPORTS.amount} reports" in text
+    assert leaks.REPORTS.seconds == 60
+    assert f"at most {jwt.MAX_LENGTH} characters" in GUIDE.read_text()
+    assert f"at most {leaks.MAX_URL_LENGTH} characters" in GUIDE.read_text()
+
+
+def entropy(text):
+    """Shannon's, in bits a character, as gitleaks computes it."""
+    return -sum(n / len(text) * math.log2(n / len(text)) for n in Counter(text).values())
+
+
+def test_what_is_said_of_length_and_entropy_is_true(settings, keys):
+    found = [leaks.example(), signed(slug="a")]
+    settings.TOKEN_SIGNING_KEYS = keys["RS256"][0]
+    found.append(signed(slug="x" * 50, scope=as_string(list(SCOPES))))
+
+    assert all(500 <= len(encoded) <= 1500 for encoded in found)
+    assert all(entropy(encoded) > 5 for encoded in found)
+
+
+def test_the_gitleaks_rule_finds_tokens():
+    [text] = re.findall(r"```toml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    [rule] = tomllib.loads(text)["rules"]
+
+    assert rule["regex"] == leaks.PATTERN
+    assert entropy(leaks.example()) > rule["entropy"]
+    # gitleaks looks at a text only when it holds one of these, whatever its case.
+    assert [keyword for keyword in rule["keywords"] if keyword in leaks.example().lower()]
+    assert {keyword[12] for keyword in rule["keywords"]} == {"u"}
+
+
+def test_the_page_is_open_and_shows_where_to_verify_and_report(client, page):
+    assert 'href="http://127.0.0.1:8000/.well-known/jwks.json"' in page
+    assert "http://127.0.0.1:8000/api/v1/tokens/report" in page
+    assert client.get("/.well-known/jwks.json").json()["keys"]
+
+
+def test_the_curl_example_works_as_pasted(client, page):
+    command = code(page, "report")
+    url = re.match(r"curl (\S+)", command)[1]
+    body = re.search(r"-d '(.*)'$", command)[1]
+
+    answer = client.post(url.removeprefix(settings.PORTAL_URL), body, content_type="application/json")
+
+    assert (answer.status_code, answer.json()) == (202, {"status": "received"})
