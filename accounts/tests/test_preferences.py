@@ -1,0 +1,58 @@
+"""What people choose for themselves: whether mails tell them that tokens of theirs end."""
+
+import pytest
+
+from accounts import services
+from auditlog.models import Activity
+from tokens.tests.factories import TokenFactory, bearer
+
+PREFERENCES = "/api/v1/me/preferences"
+
+
+def wants_mails(person):
+    person.refresh_from_db()
+    return person.wants_expiry_mails
+
+
+def test_people_get_mails_until_they_switch_them_off(api, owner):
+    api.force_login(owner)
+    assert api.get(PREFERENCES).json() == {"wants_expiry_mails": True}
+
+    answer = api.patch(PREFERENCES, {"wants_expiry_mails": False})
+
+    assert answer.json() == api.get(PREFERENCES).json() == {"wants_expiry_mails": False}
+    assert not wants_mails(owner)
+
+
+def test_only_ones_own_preference_changes(api, owner, member):
+    api.force_login(owner)
+    api.patch(PREFERENCES, {"wants_expiry_mails": False})
+
+    assert wants_mails(member)
+
+
+def test_a_token_reads_and_does_not_change_them(api, owner):
+    headers = bearer(TokenFactory(owner=owner))
+
+    assert api.get(PREFERENCES, headers=headers).status_code == 200
+    assert api.patch(PREFERENCES, {"wants_expiry_mails": False}, headers=headers).status_code == 403
+    assert wants_mails(owner)
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"wants_expiry_mails": None}, {"wants_expiry_mails": "no"}, {"wants_expiry_mails": 0}, {"x": True}, []]
+)
+def test_anything_but_true_and_false_is_refused(api, owner, body):
+    api.force_login(owner)
+
+    assert api.patch(PREFERENCES, body).status_code == 400
+    assert wants_mails(owner)
+
+
+def test_a_change_is_in_the_activity_log_once(owner):
+    for _ in range(2):
+        services.set_expiry_mails(actor=owner, wanted=False)
+
+    entry = Activity.objects.get()
+    assert (entry.actor, entry.target_id, entry.action) == (owner, str(owner.pk), "user.changed")
+    assert entry.details == {"wants_expiry_mails": False}

@@ -1,0 +1,160 @@
+"""Telling people in time that tokens of theirs end: which notices are due, and the mails that bring them.
+
+A notice goes out 30, 7 and 1 days before the end and when the token has ended. Each is sent once, and only the tightest
+that applies: after an outage nobody gets three at once. None is longer than the whole life of the token.
+"""
+
+import logging
+import threading
+import uuid
+from datetime import datetime, timedelta
+from smtplib import SMTPRecipientsRefused, SMTPResponseException
+from typing import NamedTuple
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.db import transaction
+from django.db.models import F, Q
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import User
+from tokens.models import Token
+from tokens.querysets import TokenQuerySet
+
+logger = logging.getLogger(__name__)
+
+EVERY = timedelta(hours=1)
+
+# A notice is named by its days before the end; this is the one of a token that has ended.
+ENDED = 0
+# Between how many days before the end each notice is the tightest that applies. A week after it the end is no news.
+_APPLIES = {ENDED: (-7, 0), 1: (0, 1), 7: (1, 7), 30: (7, 30)}
+
+# The mail server answered, and refused this one mail: the next one may pass.
+_MAIL_REFUSED = (SMTPRecipientsRefused, SMTPResponseException)
+
+
+class Told(NamedTuple):
+    token: Token
+    notice: int
+
+
+def applies(notice: int, *, at: datetime) -> Q:
+    """That this notice is the tightest that applies to a token, whether or not it was sent."""
+    after, until = (at + timedelta(days=days) for days in _APPLIES[notice])
+    is_longer_lived = Q(expires_at__gt=F("created_at") + timedelta(days=notice))
+    was_in_use = Q(revealed_at__isnull=False, revoked_at__isnull=True)
+    return Q(expires_at__gt=after, expires_at__lte=until) & is_longer_lived & was_in_use
+
+
+def due(notice: int, *, at: datetime) -> TokenQuerySet:
+    """The tokens whose owner, who can use one and wants to know, was told neither this nor anything tighter of them.
+
+    The index of ends gives the tokens of these few days, however many there are.
+    """
+    return Token.objects.filter(
+        applies(notice, at=at),
+        Q(expiry_notice_days__isnull=True) | Q(expiry_notice_days__gt=notice),
+        owner__is_active=True,
+        owner__joined_at__isnull=False,
+        owner__wants_expiry_mails=True,
+    )
+
+
+def to_warn_of(owner: User) -> TokenQuerySet:
+    """What pages warn of: this person's tokens that would be accepted and end within 7 days, told by mail or not."""
+    at = timezone.now()
+    ends_soon = applies(7, at=at) | applies(1, at=at)
+    return Token.objects.owned_by(owner).active().filter(ends_soon).order_by("expires_at", "id")
+
+
+def send_due(stopping: threading.Event) -> None:
+    """One round: a mail to everyone for whom one is due. Raises what is raised where no mail server is.
+
+    The worker does this beside its queue and not through it: where a mail server is away, each mail waits ten seconds
+    for it, and behind hundreds of them pipelines would wait for hours.
+    """
+    for owner_id in _owners_to_tell():
+        if stopping.is_set():
+            return
+        try:
+            tell(owner_id)
+        except _MAIL_REFUSED as error:
+            logger.error("The mail about ending tokens of person %s was refused: %s", owner_id, error)
+
+
+def tell(owner_id: uuid.UUID) -> None:
+    """One mail about all tokens of this person for which a notice is due; none where none is.
+
+    Notices are noted as sent before they are, and taken back if the mail cannot be sent, for the next round: of two
+    workers one sends. A worker that is killed in between loses the mail, which is better than one sent twice after
+    each kill: the next tighter notice follows, and the page warns as well.
+    """
+    with transaction.atomic():
+        # The second of two workers waits here, and then finds nothing due.
+        owner = User.objects.select_for_update(no_key=True).filter(pk=owner_id).first()
+        told = _due_to(owner) if owner else []
+        _note(told)
+    if owner is None or not told:
+        return
+    try:
+        _mail(owner, told).send()
+    except Exception:
+        _take_back(told)
+        raise
+
+
+def _owners_to_tell() -> set[uuid.UUID]:
+    at = timezone.now()
+    return {
+        owner_id
+        for notice in _APPLIES
+        for owner_id in due(notice, at=at).order_by().values_list("owner_id", flat=True).distinct()
+    }
+
+
+def _due_to(owner: User) -> list[Told]:
+    at = timezone.now()
+    return [
+        Told(token, notice)
+        for notice in _APPLIES
+        for token in due(notice, at=at).owned_by(owner).for_token_table().order_by("expires_at", "id")
+    ]
+
+
+def _note(told: list[Told]) -> None:
+    for token, notice in told:
+        Token.objects.filter(pk=token.pk).update(expiry_notice_days=notice)
+
+
+def _take_back(told: list[Told]) -> None:
+    """Puts back what each row said before: the token at hand was read then."""
+    for token, notice in told:
+        Token.objects.filter(pk=token.pk, expiry_notice_days=notice).update(expiry_notice_days=token.expiry_notice_days)
+
+
+def _mail(owner: User, told: list[Told]) -> EmailMessage:
+    context = {
+        "person": owner,
+        "organization": owner.organization,
+        "ended": [token for token, notice in told if notice == ENDED],
+        "ending": [token for token, notice in told if notice != ENDED],
+        "tokens_url": f"{settings.PORTAL_URL}{reverse('tokens:token_list')}",
+        "preferences_url": f"{settings.PORTAL_URL}{reverse('accounts:security')}",
+    }
+    return EmailMessage(
+        subject=" ".join(_subject(told).split()),
+        body=render_to_string("tokens/mail/expiry_notice.txt", context),
+        to=[owner.email],
+    )
+
+
+def _subject(told: list[Told]) -> str:
+    if len(told) > 1:
+        return f"{len(told)} of your access tokens end soon or have ended"
+    token, notice = told[0]
+    if notice == ENDED:
+        return f"Your access token “{token.name}” has ended"
+    return f"Your access token “{token.name}” ends on {token.expires_at.day} {token.expires_at:%B %Y}"

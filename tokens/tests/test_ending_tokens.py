@@ -1,0 +1,154 @@
+"""What pages say of tokens that end soon, and the form that makes one in the place of another."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from auditlog.tests.test_logs import use
+from tokens.names import MAX_LENGTH, clean_name, numbered
+from tokens.tests.factories import TokenFactory
+from tokens.tests.test_expiry_mails import ending_in
+
+TOKENS = "/profile/tokens/"
+PAGES = pytest.mark.parametrize("page", ["/", TOKENS])
+
+
+def warned_of(client, page):
+    return [token.name for token in client.get(page).context["ending"]]
+
+
+@PAGES
+def test_tokens_that_end_within_a_week_are_warned_of_the_next_to_end_first(client, owner, page):
+    for days in (5, 0.5, 20, -1):
+        ending_in(owner, days=days, name=f"in {days}")
+    client.force_login(owner)
+
+    assert warned_of(client, page) == ["in 0.5", "in 5"]
+    html = client.get(page).content.decode()
+    assert 'id="ending-tokens"' in html
+    assert "Tokens end soon" in html
+
+
+@PAGES
+def test_nobody_is_warned_of_a_token_that_was_made_for_a_week_from_its_first_day_on(client, owner, page):
+    ending_in(owner, life=timedelta(days=7), days=6)
+    ending_in(owner, life=timedelta(days=1), hours=20)
+    client.force_login(owner)
+
+    assert warned_of(client, page) == []
+    assert 'id="ending-tokens"' not in client.get(page).content.decode()
+
+
+@PAGES
+def test_nobody_is_warned_of_what_is_not_theirs_or_has_ended(client, owner, member, stranger, page):
+    ending_in(member, days=5)
+    ending_in(stranger, days=5)
+    ending_in(owner, days=5, revoked_at=timezone.now())
+    ending_in(owner, days=5, revealed_at=None)
+    client.force_login(owner)
+
+    assert warned_of(client, page) == []
+
+
+@PAGES
+def test_who_wants_no_mails_is_warned_all_the_same(client, owner, page):
+    owner.wants_expiry_mails = False
+    owner.save()
+    ending_in(owner, days=5)
+    client.force_login(owner)
+
+    assert len(warned_of(client, page)) == 1
+
+
+@PAGES
+def test_of_many_five_are_listed_and_the_rest_is_counted(client, owner, page):
+    for _ in range(7):
+        ending_in(owner, days=5)
+    client.force_login(owner)
+
+    html = client.get(page).content.decode()
+
+    assert html.count("Make one in its place") == 5
+    assert "And 2 more" in html
+
+
+@PAGES
+def test_ended_tokens_that_are_still_sent_are_told(client, owner, page):
+    use(TokenFactory(owner=owner, name="old laptop", revoked_at=timezone.now()), status=401, code="revoked")
+    client.force_login(owner)
+
+    [found] = client.get(page).context["ended_in_use"]
+
+    assert found.last.token_name == "old laptop"
+
+
+def test_the_warning_leads_to_a_form_with_the_same_scopes_and_a_free_name(client, owner):
+    token = ending_in(owner, days=5, name="nightly build", scope="pipeline security-logs")
+    client.force_login(owner)
+    address = f"{TOKENS}?like={token.pk}"
+    assert address in client.get("/").content.decode()
+
+    form = client.get(address).context["form"]
+    made = client.post(
+        TOKENS, {"name": form["name"].value(), "scopes": form["scopes"].value(), "lifetime": form["lifetime"].value()}
+    )
+
+    assert made.status_code == 302
+    successor = owner.tokens.exclude(pk=token.pk).get()
+    assert (successor.name, successor.scope) == ("nightly build 2", "pipeline security-logs")
+
+
+def test_the_name_of_a_token_that_has_ended_is_free(client, owner):
+    token = TokenFactory(owner=owner, name="nightly", revoked_at=timezone.now())
+    client.force_login(owner)
+
+    assert client.get(f"{TOKENS}?like={token.pk}").context["form"]["name"].value() == "nightly"
+
+
+def test_numbers_that_are_taken_are_left_out_ignoring_case(client, owner):
+    token = TokenFactory(owner=owner, name="nightly")
+    for name in ("Nightly 2", "NIGHTLY 3"):
+        TokenFactory(owner=owner, name=name)
+    client.force_login(owner)
+
+    assert client.get(f"{TOKENS}?like={token.pk}").context["form"]["name"].value() == "nightly 4"
+
+
+@pytest.mark.parametrize("like", ["", "x", uuid.uuid4(), "\x00", "' OR 1=1 --"])
+def test_what_is_no_token_of_mine_leaves_the_form_empty(client, owner, member, like):
+    TokenFactory(owner=member)
+    client.force_login(owner)
+
+    answer = client.get(TOKENS, {"like": like})
+
+    assert answer.status_code == 200
+    assert not answer.context["form"]["name"].value()
+
+
+def test_a_colleagues_token_tells_nothing_by_the_form(client, owner, administrator):
+    token = TokenFactory(owner=owner, name="secret plan")
+    client.force_login(administrator)
+
+    assert "secret plan" not in client.get(f"{TOKENS}?like={token.pk}").content.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "next_names"),
+    [
+        ("build", ["build 2", "build 3"]),
+        ("build 2", ["build 3", "build 4"]),
+        ("build 99", ["build 100", "build 101"]),
+        ("build 2026", ["build 2026 2", "build 2026 3"]),
+        ("2", ["2 2", "2 3"]),
+        ("n" * MAX_LENGTH, ["n" * 48 + " 2", "n" * 48 + " 3"]),
+        ("n" * 47 + " nn", ["n" * 47 + " 2", "n" * 47 + " 3"]),
+    ],
+)
+def test_the_names_that_follow_a_name_are_numbered_and_valid(name, next_names):
+    names = numbered(name)
+
+    assert next(names) == name
+    assert [next(names), next(names)] == next_names
+    assert all(clean_name(following) == following for following in next_names)

@@ -1,0 +1,311 @@
+"""Mails before and at the end of a token: when, about which, to whom, and what they say."""
+
+import smtplib
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+from django.core import mail
+from django.core.mail.backends.locmem import EmailBackend
+from django.db import connection
+from django.test.utils import CaptureQueriesContext, override_settings
+from django.utils import timezone
+
+from accounts.tests.factories import UserFactory
+from auditlog import upkeep
+from tokens import expiry, jwt
+from tokens.tests.factories import TokenFactory, now_in_seconds
+
+pytestmark = pytest.mark.django_db
+
+
+def ending_in(owner, *, life=timedelta(days=90), days=0, hours=0, seconds=0, **fields):
+    """A token of such a life that ends in this time."""
+    expires_at = now_in_seconds() + timedelta(days=days, hours=hours, seconds=seconds)
+    return TokenFactory(owner=owner, created_at=expires_at - life, expires_at=expires_at, **fields)
+
+
+def sent():
+    """The subjects of the mails that one round sends."""
+    mail.outbox.clear()
+    expiry.send_due(threading.Event())
+    return [message.subject for message in mail.outbox]
+
+
+def notices_over_its_life(token, *, every=timedelta(hours=1)):
+    """The notices that a worker sends about this token, from its beginning to long after its end, in order."""
+    noted = []
+    moment = token.created_at
+    while moment < token.expires_at + timedelta(days=10):
+        with time_machine.travel(moment, tick=False):
+            if sent():
+                token.refresh_from_db()
+                noted.append(token.expiry_notice_days)
+        moment += every
+    return noted
+
+
+@pytest.mark.parametrize(
+    ("life", "notices"),
+    [
+        (timedelta(hours=5), [0]),
+        (timedelta(days=1), [0]),
+        (timedelta(days=1, seconds=1), [1, 0]),
+        (timedelta(days=7), [1, 0]),
+        (timedelta(days=7, seconds=1), [7, 1, 0]),
+        (timedelta(days=30), [7, 1, 0]),
+        (timedelta(days=31), [30, 7, 1, 0]),
+        (timedelta(days=92), [30, 7, 1, 0]),
+    ],
+    ids=str,
+)
+def test_each_notice_is_sent_once_and_none_is_longer_than_the_life_of_the_token(owner, life, notices):
+    token = ending_in(owner, life=life, seconds=life.total_seconds())
+
+    assert notices_over_its_life(token, every=timedelta(hours=12)) == notices
+
+
+@pytest.mark.parametrize(
+    ("until", "notice"),
+    [
+        (timedelta(days=30, minutes=1), None),
+        (timedelta(days=30), 30),
+        (timedelta(days=7, seconds=1), 30),
+        (timedelta(days=7), 7),
+        (timedelta(days=1, seconds=1), 7),
+        (timedelta(days=1), 1),
+        (timedelta(seconds=1), 1),
+        (timedelta(0), 0),
+        (timedelta(days=-7, seconds=1), 0),
+        (timedelta(days=-7), None),
+    ],
+    ids=str,
+)
+def test_after_an_outage_only_the_tightest_notice_that_applies_is_sent(owner, until, notice):
+    with time_machine.travel(now_in_seconds(), tick=False):
+        token = ending_in(owner, seconds=until.total_seconds())
+
+        assert len(sent()) == (notice is not None)
+        assert sent() == []
+
+    token.refresh_from_db()
+    assert token.expiry_notice_days == notice
+
+
+def test_a_token_that_was_expired_early_or_never_shown_sends_nothing(owner):
+    early, unseen = ending_in(owner, days=5), ending_in(owner, days=5)
+    early.revoked_at, early.live_name_key = timezone.now(), None
+    early.save()
+    unseen.revealed_at = None
+    unseen.save()
+
+    assert sent() == []
+
+
+@pytest.mark.parametrize(
+    "change", [{"is_active": False}, {"joined_at": None}, {"wants_expiry_mails": False}], ids=lambda c: next(iter(c))
+)
+def test_who_is_deactivated_or_only_invited_or_wants_none_gets_none(organization, change):
+    ending_in(UserFactory(organization=organization, **change), days=5)
+
+    assert sent() == []
+
+
+def test_who_wants_mails_again_gets_the_tightest_that_applies_then(owner):
+    owner.wants_expiry_mails = False
+    owner.save()
+    token = ending_in(owner, days=5)
+    assert sent() == []
+    owner.wants_expiry_mails = True
+    owner.save()
+
+    assert len(sent()) == 1
+    token.refresh_from_db()
+    assert token.expiry_notice_days == 7
+
+
+def test_several_tokens_of_one_person_come_in_one_mail(owner, member):
+    tokens = [ending_in(owner, days=days) for days in (-1, 0.5, 5, 20)]
+    ending_in(member, days=5)
+    ending_in(owner, days=60)
+
+    expiry.send_due(threading.Event())
+
+    bodies = {message.to[0]: message.body for message in mail.outbox}
+    assert len(mail.outbox) == len(bodies) == 2
+    assert all(f"Id: {token.pk}" in bodies[owner.email] for token in tokens)
+    assert bodies[owner.email].count("Id: ") == 4
+    assert bodies[member.email].count("Id: ") == 1
+
+
+def test_the_mail_says_what_ends_when_and_what_to_do(owner):
+    end = datetime(2031, 5, 3, 14, 5, tzinfo=UTC)
+    with time_machine.travel(end - timedelta(days=5), tick=False):
+        token = TokenFactory(
+            owner=owner,
+            name="nightly build",
+            scope="pipeline security-logs",
+            created_at=end - timedelta(days=90),
+            expires_at=end,
+            last_used_at=end - timedelta(days=6),
+            last_used_ip="192.0.2.7",
+        )
+        [subject] = sent()
+
+    body = mail.outbox[0].body
+    assert subject == "Your access token “nightly build” ends on 3 May 2031"
+    assert mail.outbox[0].to == [owner.email]
+    for words in (
+        "Hello Olga Owner",
+        "Opsera Portal of Acme",
+        "nightly build",
+        "Ends: 3 May 2031, 14:05 UTC",
+        "Scopes: Pipeline Access, Security Logs (Read Only)",
+        "Last used: 27 April 2031, from 192.0.2.7",
+        f"Id: {token.pk}",
+        "http://127.0.0.1:8000/profile/tokens/",
+        f"http://127.0.0.1:8000/profile/tokens/?like={token.pk}",
+        "Switch them off: http://127.0.0.1:8000/profile/security/",
+    ):
+        assert words in body, words
+
+
+def test_the_mail_about_an_ended_token_says_so(owner):
+    token = ending_in(owner, hours=-1)
+
+    assert sent() == [f"Your access token “{token.name}” has ended"]
+    assert "This token has ended. Scripts which still use it get 401." in mail.outbox[0].body
+    assert "Last used: never" in mail.outbox[0].body
+
+
+def test_the_mail_says_so_where_the_token_works_no_more_for_another_reason(owner):
+    owner.organization.max_token_lifetime_days = 30
+    owner.organization.save()
+    ending_in(owner, days=5)
+
+    sent()
+
+    assert "Does not work now: The policy of the organization lets tokens live 30 days at most" in mail.outbox[0].body
+
+
+def test_no_mail_holds_a_token(owner):
+    tokens = [ending_in(owner, days=5), ending_in(owner, hours=-1)]
+    expiry.send_due(threading.Event())
+
+    [message] = mail.outbox
+    for token in tokens:
+        _, payload, signature = jwt.encode(token)[0].split(".")
+        assert not any(part in message.subject + message.body for part in (payload, signature))
+
+
+@pytest.mark.parametrize("name", ["line\nBcc: everyone@example.com", "line\r\nBcc: everyone@example.com"])
+def test_a_name_adds_no_header_to_the_mail(owner, name):
+    """No door lets such a name in; a row that was written past them all must do no harm either."""
+    token = ending_in(owner, days=5)
+    token.name = name
+    token.save()
+
+    sent()
+
+    assert "Bcc" not in mail.outbox[0].message()
+
+
+class NoServer(EmailBackend):
+    def send_messages(self, messages):
+        raise ConnectionRefusedError
+
+
+class RefusesOwner(EmailBackend):
+    def send_messages(self, messages):
+        if messages[0].to == ["owner@acme.example"]:
+            raise smtplib.SMTPRecipientsRefused({"owner@acme.example": (550, b"unknown")})
+        return super().send_messages(messages)
+
+
+def test_without_a_mail_server_the_notice_waits_for_the_next_round(owner):
+    token = ending_in(owner, days=5)
+    token.expiry_notice_days = 30
+    token.save()
+
+    with override_settings(EMAIL_BACKEND=f"{__name__}.NoServer"), pytest.raises(ConnectionRefusedError):
+        sent()
+
+    token.refresh_from_db()
+    assert token.expiry_notice_days == 30
+    assert len(sent()) == 1
+
+
+def test_an_address_that_is_refused_keeps_no_one_else_from_being_told(owner, member):
+    ending_in(owner, days=5)
+    ending_in(member, days=5)
+
+    with override_settings(EMAIL_BACKEND=f"{__name__}.RefusesOwner"):
+        assert len(sent()) == 1
+
+    assert mail.outbox[0].to == [member.email]
+    assert len(sent()) == 1
+
+
+def test_a_worker_that_is_to_end_sends_nothing_more(owner):
+    ending_in(owner, days=5)
+    stopping = threading.Event()
+    stopping.set()
+
+    expiry.send_due(stopping)
+
+    assert mail.outbox == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_several_workers_at_once_one_sends(owner):
+    for _ in range(3):
+        ending_in(owner, days=5)
+    start = threading.Barrier(4)
+
+    def work():
+        try:
+            start.wait(timeout=10)
+            expiry.send_due(threading.Event())
+        finally:
+            connection.close()
+
+    workers = [threading.Thread(target=work) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+
+    assert len(mail.outbox) == 1
+    assert mail.outbox[0].body.count("Id: ") == 3
+
+
+@pytest.mark.parametrize("notice", [30, 7, 1, 0])
+def test_what_is_due_is_found_by_the_index_of_ends(notice):
+    """However many tokens have ended long ago: PostgreSQL would rather walk a table as small as a test's."""
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")
+        plan = expiry.due(notice, at=timezone.now()).order_by().values_list("owner_id").explain()
+
+    assert "token_end" in plan
+
+
+def test_the_number_of_queries_of_a_round_does_not_grow_with_the_tokens_that_were_told(owner):
+    for _ in range(3):
+        ending_in(owner, days=5)
+    sent()
+
+    with CaptureQueriesContext(connection) as captured:
+        expiry.send_due(threading.Event())
+
+    assert len(captured) == 4
+
+
+def test_the_worker_sends_them_every_hour(owner):
+    job = upkeep._registered["expiry notices"]
+    ending_in(owner, days=5)
+    job.work(threading.Event())
+
+    assert job.every_seconds == 3600
+    assert len(mail.outbox) == 1
