@@ -30,6 +30,8 @@ def start(monkeypatch):
     monkeypatch.setattr(upkeep, "SEAL_EVERY_SECONDS", 0.01)
     monkeypatch.setattr(upkeep, "TRY_AGAIN_AFTER_SECONDS", 0.01)
     monkeypatch.setattr(retention, "SHORTEST_PAUSE_SECONDS", 0)
+    # What the apps do there has its own tests.
+    monkeypatch.setattr(upkeep, "_registered", {})
     stopping = threading.Event()
     threads = []
 
@@ -118,7 +120,10 @@ def test_what_becomes_old_is_pruned_a_day_later(organization):
 @pytest.mark.parametrize(
     ("failure", "said"),
     [
-        (OperationalError("the server went away"), "The database cannot be used, the logs wait: the server went away"),
+        (
+            OperationalError("the server went away"),
+            "Authentication log: the database cannot be used: the server went away",
+        ),
         (ValueError("a mistake"), "Authentication log: could not be looked after"),
     ],
     ids=["database away", "mistake"],
@@ -195,6 +200,44 @@ def test_several_workers_make_one_chain(organization, start):
 
     assert findings() == []
     assert sum(usage.allowed for usage in TokenUsage.objects.all()) == 50
+
+
+# What apps add
+
+
+def test_what_was_registered_is_done_again_and_again_beside_the_logs(organization, start):
+    rounds = []
+    upkeep.register("counting", rounds.append, every=timedelta(seconds=0.01))
+    uses(1, organization, at=days_ago(1))
+    stopping = start()
+
+    wait_until(lambda: len(rounds) >= 3 and Seal.objects.exists())
+
+    assert set(rounds) == {stopping}
+
+
+def test_what_was_registered_is_tried_again_when_it_fails(db, start, caplog):
+    rounds = []
+
+    def fail_once(stopping):
+        rounds.append(stopping)
+        if len(rounds) == 1:
+            raise ValueError("a mistake")
+
+    upkeep.register("failing", fail_once, every=timedelta(hours=1))
+    start()
+    wait_until(lambda: len(rounds) == 2)
+
+    assert "failing: could not be looked after" in caplog.messages
+
+
+def test_one_long_job_does_not_hold_up_another(db, start):
+    waiting, done = threading.Event(), threading.Event()
+    upkeep.register("long", lambda stopping: waiting.set() or stopping.wait(PATIENCE), every=timedelta(hours=1))
+    upkeep.register("short", lambda stopping: waiting.wait(PATIENCE) and done.set(), every=timedelta(hours=1))
+    start()
+
+    assert done.wait(PATIENCE)
 
 
 # The end of the chain, kept outside of the database

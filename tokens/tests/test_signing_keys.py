@@ -1,14 +1,27 @@
+import os
 import stat
+import subprocess
+import sys
+import threading
+from datetime import timedelta
 from io import StringIO
 
 import jwt as pyjwt
 import pytest
+import time_machine
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from django.conf import settings as portal_settings
+from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
+from django.db import connection, connections
+from django.utils import timezone
 
-from tokens import jwt, signing_keys
+from auditlog import upkeep
+from auditlog.models import Activity, TokenUse
+from tokens import jwt, key_care, services, signing_keys
+from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 
 
@@ -89,8 +102,24 @@ def test_keys_from_the_environment_the_first_signs(settings, owner):
     assert len(ring.keys) == 2
     assert ring.current.private_key.private_numbers() == first.private_numbers()
     assert jwt.encode(TokenFactory(owner=owner))[1] == ring.current.id
-    with pytest.raises(ImproperlyConfigured):
-        signing_keys.rotate()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "by_hand"),
+    [
+        (["rotate"], "Put a new key behind the others there and restart every process"),
+        (["retire"], "Take this key out there and restart all processes of all machines"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_keys_of_the_environment_are_changed_there_and_the_command_says_how(db, settings, arguments, by_hand):
+    settings.TOKEN_SIGNING_KEYS = "".join(pem(ec.generate_private_key(ec.SECP256R1())) for _ in range(2))
+    second = signing_keys.key_ring().keys[1].id
+
+    with pytest.raises(CommandError, match=by_hand):
+        run(*arguments, *(["--", second] if arguments == ["retire"] else []))
+    assert signing_keys.key_ring().find(second)
+    assert "come from TOKEN_SIGNING_KEYS" in run("list")
 
 
 @pytest.mark.parametrize(
@@ -106,29 +135,40 @@ def test_a_wrong_key_stops_with_one_sentence(settings, text):
     assert "\n" not in str(error.value)
 
 
-def test_the_list_tells_what_each_key_is_needed_for(owner):
+def test_the_list_tells_what_each_key_is_needed_for(owner, keys_directory):
     old = signing_keys.key_ring().current
     TokenFactory(owner=owner, signing_key_id=old.id)
     run("rotate")
 
-    lines = run("list").splitlines()
+    where, first, second = run("list").splitlines()
 
-    assert "signs" in lines[0]
-    assert "no live tokens" in lines[0]
-    assert old.id in lines[1]
-    assert "1 live tokens" in lines[1]
+    assert str(keys_directory) in where
+    assert "signs" in first
+    assert "no live tokens" in first
+    assert old.id in second
+    assert "1 live token, the last until" in second
+    assert "retires after" in second
 
 
-def test_a_key_that_live_tokens_need_is_retired_only_by_force(api, owner):
+def test_a_key_that_live_tokens_need_stays(api, owner):
+    old = signing_keys.key_ring().current
+    headers = bearer(TokenFactory(owner=owner, signing_key_id=old.id))
+    run("rotate")
+
+    with pytest.raises(CommandError, match="1 live token need this key"):
+        run("retire", old.id)
+    assert api.get("/api/v1/me", headers=headers).status_code == 200
+
+
+def test_a_key_that_no_live_token_needs_is_retired(api, owner):
     old = signing_keys.key_ring().current
     token = TokenFactory(owner=owner, signing_key_id=old.id)
     headers = bearer(token)
     run("rotate")
+    services.revoke_token(actor=owner, token=token)
 
-    with pytest.raises(CommandError, match="1 live tokens"):
-        run("retire", old.id)
-    assert api.get("/api/v1/me", headers=headers).status_code == 200
-    run("retire", old.id, force=True)
+    assert run("retire", old.id) == f"Retired {old.id}.\n"
+    assert signing_keys.key_ring().find(old.id) is None
     assert api.get("/api/v1/me", headers=headers).status_code == 401
 
 
@@ -160,3 +200,405 @@ def test_a_key_that_is_retired_while_the_keys_are_read_is_not_remembered(monkeyp
 
     assert signing_keys.key_ring().find(retired.id) is None
     assert len(reads) == 2
+
+
+def test_two_changes_in_one_tick_of_the_clock_are_told_apart(monkeypatch, keys_directory):
+    """A directory's time may stand still for milliseconds; whoever has read the keys in between must read them anew."""
+    first = signing_keys.key_ring().current
+    signing_keys.rotate()
+    before = keys_directory.stat().st_mtime_ns
+    assert signing_keys.key_ring().find(first.id)
+    unlink = type(keys_directory).unlink
+
+    def unlink_within_the_tick(path):
+        unlink(path)
+        os.utime(keys_directory, ns=(before, before))
+
+    monkeypatch.setattr(type(keys_directory), "unlink", unlink_within_the_tick)
+    signing_keys.retire(first.id)
+
+    assert signing_keys.key_ring().find(first.id) is None
+
+
+@pytest.fixture(scope="module")
+def key_with_a_dash():
+    """Its id begins with a dash, as that of one key in 64 does."""
+    keys = iter(lambda: ec.generate_private_key(ec.SECP256R1()), None)
+    return next(key for key in keys if signing_keys._describe(key).id.startswith("-"))
+
+
+def test_no_key_is_made_whose_id_a_command_takes_for_an_option(monkeypatch, key_with_a_dash):
+    generate, made = signing_keys._generate, iter([key_with_a_dash])
+    monkeypatch.setattr(signing_keys, "_generate", lambda algorithm: next(made, None) or generate(algorithm))
+
+    assert not signing_keys.rotate().id.startswith("-")
+
+
+def test_one_that_came_from_elsewhere_can_be_named_all_the_same(db, settings, key_with_a_dash):
+    settings.TOKEN_SIGNING_KEYS = pem(ec.generate_private_key(ec.SECP256R1())) + pem(key_with_a_dash)
+
+    with pytest.raises(CommandError, match="Take this key out there"):
+        run("retire", "--", signing_keys.key_ring().keys[1].id)
+
+
+# In every process at once
+
+ASK = """
+import sys
+from django.conf import settings
+from pathlib import Path
+from tokens import signing_keys
+settings.TOKEN_SIGNING_KEYS_DIR = Path(sys.argv[1])
+for line in sys.stdin:
+    ring = signing_keys.key_ring()
+    print(ring.current.id, ring.find(line.strip()) is not None, flush=True)
+"""
+
+
+def test_a_process_that_runs_already_follows_rotation_and_retirement(keys_directory):
+    old = signing_keys.key_ring().current.id
+    other = subprocess.Popen(
+        [sys.executable, "-c", ASK, str(keys_directory)],
+        cwd=portal_settings.BASE_DIR,
+        env=os.environ | {"DJANGO_SETTINGS_MODULE": "opsera_portal.settings_test"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def ask():
+        other.stdin.write(f"{old}\n")
+        other.stdin.flush()
+        return other.stdout.readline().split()
+
+    try:
+        assert ask() == [old, "True"]
+        new = signing_keys.rotate().id
+        assert ask() == [new, "True"]
+        signing_keys.retire(old)
+        assert ask() == [new, "False"]
+    finally:
+        other.stdin.close()
+        other.wait(timeout=10)
+
+
+# Retiring by themselves
+
+
+@pytest.fixture
+def superseded(owner):
+    """A key that was rotated out a month ago."""
+    with time_machine.travel(timezone.now() - timedelta(days=30)):
+        old = signing_keys.key_ring().current
+        signing_keys.rotate()
+    return old
+
+
+def days_ago(days):
+    return timezone.now().replace(microsecond=0) - timedelta(days=days)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "stays"),
+    [
+        (None, False),
+        ({"created_at": days_ago(32)}, False),
+        ({"created_at": days_ago(31), "expires_at": days_ago(0.9)}, True),
+        ({"created_at": days_ago(31), "expires_at": days_ago(-1)}, True),
+        ({"created_at": days_ago(31), "expires_at": days_ago(-1), "revoked_at": days_ago(0.9)}, True),
+        ({"created_at": days_ago(31), "expires_at": days_ago(-1), "revoked_at": days_ago(1.1)}, False),
+    ],
+    ids=["no token", "expired long ago", "expired just now", "live", "ended early just now", "ended early before"],
+)
+def test_an_old_key_stays_until_a_day_after_its_last_token_ended(owner, superseded, metadata, stays):
+    if metadata:
+        TokenFactory(owner=owner, signing_key_id=superseded.id, **metadata)
+
+    retired = key_care.retire_unused()
+
+    assert retired == ([] if stays else [superseded.id])
+    assert (signing_keys.key_ring().find(superseded.id) is not None) == stays
+
+
+def test_a_key_that_was_rotated_out_a_moment_ago_stays_although_nobody_needs_it(db):
+    old = signing_keys.key_ring().current
+    signing_keys.rotate()
+
+    assert run("retire-unused") == "No key can be retired: `signing_keys list` tells when each will be.\n"
+    assert signing_keys.key_ring().find(old.id)
+
+
+def test_the_key_that_signs_never_retires_however_old_it_is(db):
+    with time_machine.travel(timezone.now() - timedelta(days=3000), tick=False):
+        old = signing_keys.key_ring().current
+
+    assert key_care.retire_unused() == []
+    assert signing_keys.key_ring().current.id == old.id
+
+
+def test_it_retires_when_the_list_said_that_it_would(owner, superseded):
+    TokenFactory(owner=owner, signing_key_id=superseded.id, expires_at=days_ago(-5))
+    said = key_care.retires_at(signing_keys.key_ring(), superseded)
+
+    with time_machine.travel(said - timedelta(seconds=1), tick=False):
+        assert key_care.retire_unused() == []
+    with time_machine.travel(said, tick=False):
+        assert key_care.retire_unused() == [superseded.id]
+
+
+def test_the_worker_retires_keys(superseded):
+    job = upkeep._registered["signing keys"]
+    assert job.every_seconds <= 3600
+
+    job.work(threading.Event())
+
+    assert signing_keys.key_ring().find(superseded.id) is None
+
+
+def test_keys_of_the_environment_never_retire_by_themselves(db, settings):
+    settings.TOKEN_SIGNING_KEYS = "".join(pem(ec.generate_private_key(ec.SECP256R1())) for _ in range(2))
+
+    assert key_care.retire_unused() == []
+    assert len(signing_keys.key_ring().keys) == 2
+
+
+@pytest.fixture
+def being_shown(owner, monkeypatch):
+    """Shows a token in a thread that stops when it has signed: with the key of this moment, and not on record so far.
+
+    ``finish()`` lets it commit, waits for all threads, and returns the token and what was shown.
+    """
+    pending = TokenFactory(owner=owner, revealed_at=None)
+    signed, may_commit, shown, threads = threading.Event(), threading.Event(), [], []
+    encode = jwt.encode
+
+    def encode_and_wait(token):
+        signed_now = encode(token)
+        signed.set()
+        may_commit.wait(10)
+        return signed_now
+
+    def run_in_thread(work):
+        def run():
+            try:
+                work()
+            finally:
+                connections.close_all()
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+        return threads[-1]
+
+    def finish():
+        may_commit.set()
+        for thread in threads:
+            thread.join(10)
+        return Token.objects.get(pk=pending.pk), shown[0]
+
+    monkeypatch.setattr(jwt, "encode", encode_and_wait)
+    run_in_thread(lambda: shown.append(services.reveal_token(actor=owner, token=pending)[1]))
+    assert signed.wait(10)
+    return run_in_thread, finish
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_does_not_retire_under_a_token_that_is_just_being_shown(being_shown):
+    """Signed in the very moment of rotation, the token is on record only when it is committed."""
+    run_in_thread, finish = being_shown
+    old, outcome = signing_keys.key_ring().current, []
+    signing_keys.rotate()
+
+    def retire():
+        try:
+            key_care.retire(old.id)
+        except key_care.KeyIsNeeded as error:
+            outcome.append(error.count)
+
+    retiring = run_in_thread(retire)
+    retiring.join(0.2)
+    assert retiring.is_alive()
+    token, signed_jwt = finish()
+
+    assert outcome == [1]
+    assert token.signing_key_id == old.id
+    assert jwt.decode(signed_jwt).token_id == token.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_emergency_ends_a_token_that_is_just_being_shown_too(being_shown):
+    run_in_thread, finish = being_shown
+    old = signing_keys.key_ring().current
+    run_in_thread(lambda: run("retire", old.id, "--emergency", "--reason", REASON))
+    token, signed_jwt = finish()
+
+    assert (token.signing_key_id, token.revoke_reason) == (old.id, REASON)
+    with pytest.raises(jwt.NotGenuine):
+        jwt.decode(signed_jwt)
+
+
+# In an emergency
+
+REASON = "backup of the keys was public"
+
+
+@pytest.fixture
+def leaked(owner, member):
+    """The key that signs, with two live tokens; and what somebody holds who has the key."""
+    key = signing_keys.key_ring().current
+    tokens = [TokenFactory(owner=person, signing_key_id=key.id) for person in (owner, member)]
+    return key, tokens, [bearer(token) for token in tokens]
+
+
+def test_an_emergency_ends_all_tokens_of_the_key_and_a_new_one_signs(api, owner, leaked):
+    key, tokens, headers = leaked
+    other = TokenFactory(owner=owner, signing_key_id="another key")
+
+    said = run("retire", key.id, "--emergency", "--reason", REASON)
+
+    new = signing_keys.key_ring().current
+    assert (new.id != key.id, signing_keys.key_ring().find(key.id)) == (True, None)
+    assert {api.get("/api/v1/me", headers=header).status_code for header in headers} == {401}
+    for token in tokens:
+        token.refresh_from_db()
+        assert (token.state.id, token.revoke_reason) == ("revoked", REASON)
+    other.refresh_from_db()
+    assert other.revoked_at is None
+    for words in (f"signed with {new.id}", f"Retired {key.id}", "Expired 2 live tokens."):
+        assert words in said
+    assert [(entry.action, entry.details) for entry in Activity.objects.all()] == [
+        ("token.ended_by_operator", {"by": "operator", "reason": REASON})
+    ] * 2
+
+
+def test_the_owners_are_told_of_an_emergency(settings, leaked, owner, member, django_capture_on_commit_callbacks):
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"}}
+    with django_capture_on_commit_callbacks(execute=True):
+        run("retire", leaked[0].id, "--emergency", "--reason", REASON)
+
+    assert {message.to[0] for message in mail.outbox} == {owner.email, member.email}
+    assert all(REASON in message.body for message in mail.outbox)
+
+
+def test_an_emergency_needs_a_reason(leaked):
+    with pytest.raises(CommandError, match="--reason"):
+        run("retire", leaked[0].id, "--emergency")
+
+    assert signing_keys.key_ring().current.id == leaked[0].id
+    assert not Token.objects.revoked().exists()
+
+
+def test_an_emergency_that_was_interrupted_goes_on(leaked):
+    key_care.retire_at_once(leaked[0].id)
+
+    said = run("retire", leaked[0].id, "--emergency", "--reason", REASON)
+
+    assert "Expired 2 live tokens." in said
+    with pytest.raises(CommandError, match="no such key"):
+        run("retire", leaked[0].id, "--emergency", "--reason", REASON)
+
+
+def test_an_emergency_with_a_key_of_the_environment_ends_its_tokens_and_says_what_is_left(settings, leaked, owner):
+    settings.TOKEN_SIGNING_KEYS = pem(leaked[0].private_key)
+
+    with pytest.raises(CommandError, match=r"The key itself is still in use\. .*TOKEN_SIGNING_KEYS"):
+        run("retire", leaked[0].id, "--emergency", "--reason", REASON)
+
+    assert Token.objects.revoked().count() == 2
+
+
+# Kept secret
+
+
+def secrets_of(key):
+    """What must stand nowhere: the private number, and the PEM, line by line."""
+    return [str(key.private_key.private_numbers().private_value), *pem(key.private_key).splitlines()[1:-1]]
+
+
+@pytest.mark.parametrize("where", ["environment", "file"])
+@pytest.mark.parametrize("broken", ["cut", "changed", "no text"])
+def test_a_broken_key_is_named_and_nothing_of_it_is_shown(settings, keys_directory, where, broken):
+    good = pem(ec.generate_private_key(ec.SECP256R1()))
+    line = good.splitlines()[2]
+    text = {"cut": good[:120], "changed": good.replace(line, line[::-1]), "no text": good + "\x00\xff"}[broken]
+    if broken == "no text":
+        text = text.replace(line, "\xff")
+    if where == "environment":
+        settings.TOKEN_SIGNING_KEYS = text
+    else:
+        keys_directory.mkdir(mode=0o700)
+        (keys_directory / "20260101T000000000000Z_x.pem").write_bytes(text.encode("latin-1"))
+
+    with pytest.raises(ImproperlyConfigured) as error:
+        signing_keys.key_ring()
+
+    assert ("TOKEN_SIGNING_KEYS" if where == "environment" else str(keys_directory)) in str(error.value)
+    assert not any(part in str(error.value) for part in good.splitlines()[1:-1])
+    assert error.value.__cause__ is None
+    assert error.value.__context__ is None or error.value.__suppress_context__
+
+
+def test_one_broken_key_among_good_ones_stops_as_well(settings):
+    good = pem(ec.generate_private_key(ec.SECP256R1()))
+    settings.TOKEN_SIGNING_KEYS = good + good[:120]
+
+    with pytest.raises(ImproperlyConfigured, match="each of them whole"):
+        signing_keys.key_ring()
+
+
+def test_a_key_that_leads_nowhere_is_named(keys_directory):
+    keys_directory.mkdir(mode=0o700)
+    (keys_directory / "lost.pem").symlink_to("/nowhere/lost.pem")
+
+    with pytest.raises(ImproperlyConfigured, match=r"lost\.pem"):
+        signing_keys.key_ring()
+
+
+def test_neither_keys_nor_rings_show_themselves_however_they_are_printed():
+    ring = signing_keys.key_ring()
+
+    printed = f"{ring} {ring!r} {ring.keys} {ring.current!s} {[ring.current]!r} {ring.jwks()}"
+
+    assert not any(part in printed for part in secrets_of(ring.current))
+
+
+def test_no_key_is_in_the_database_or_in_a_log_whatever_was_done_with_it(client, owner, caplog):
+    """So a backup of the database cannot give one away."""
+    keys = [signing_keys.key_ring().current, signing_keys.rotate()]
+    with caplog.at_level("DEBUG"):
+        services.reveal_token(actor=owner, token=TokenFactory(owner=owner, revealed_at=None))
+        run("retire", keys[1].id, "--emergency", "--reason", REASON)
+        run("list")
+        client.get("/.well-known/jwks.json")
+    keys.append(signing_keys.key_ring().current)
+
+    with connection.cursor() as cursor:
+        dump = ""
+        for table in connection.introspection.table_names(cursor):
+            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")
+            dump += repr(cursor.fetchall())
+
+    assert owner.email in dump
+    for key in keys:
+        assert not any(part in dump + caplog.text for part in secrets_of(key))
+
+
+# For other services
+
+
+def test_other_services_learn_of_a_new_key_within_minutes(client):
+    answer = client.get("/.well-known/jwks.json")
+
+    assert answer.headers["Cache-Control"] == "public, max-age=300"
+    signing_keys.rotate()
+    assert len(client.get("/.well-known/jwks.json").json()["keys"]) == 2
+
+
+def test_a_key_makes_no_tokens_whose_records_name_another_key(api, owner):
+    token = TokenFactory(owner=owner, signing_key_id=signing_keys.key_ring().current.id)
+    genuine = bearer(token)
+    signing_keys.rotate()
+    forged = bearer(token)
+
+    assert api.get("/api/v1/me", headers=genuine).status_code == 200
+    assert api.get("/api/v1/me", headers=forged).status_code == 401
+    assert list(TokenUse.objects.values_list("status", flat=True)) == [200]

@@ -1,55 +1,130 @@
 """The installation's signing keys: list them, rotate, retire."""
 
+import sys
 from argparse import ArgumentParser
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from tokens import signing_keys
-from tokens.models import Token
+from tokens import key_care, signing_keys
+from tokens.management.ending import expire, in_words
+from tokens.services import REASON_MAX_LENGTH
 
 
 class Command(BaseCommand):
     help = (
         "Lists, rotates or retires the keys that sign access tokens. After `rotate` new tokens are signed with the new "
-        "key at once, in every process; older keys go on verifying. `retire KEY` removes a key that no live token was "
-        "signed with; with --force it removes any key, and its live tokens stop working."
+        "key at once, in every process; older keys go on verifying until their last token has ended, and a day later "
+        "the worker retires them (`retire-unused` does so now). `retire KEY` retires one that no live token was signed "
+        "with. If someone may have a key: `retire KEY --emergency --reason ...` makes a new one if need be, retires it "
+        "at once and expires all of its tokens."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("action", choices=["list", "rotate", "retire"])
-        parser.add_argument("key", nargs="?", help="the id of the key to retire, as `list` shows it")
-        parser.add_argument("--force", action="store_true", help="retire a key although live tokens need it")
+        parser.add_argument("action", choices=["list", "rotate", "retire", "retire-unused"])
+        parser.add_argument(
+            "key", nargs="?", help="the id of the key to retire, as `list` shows it; behind -- if it begins with -"
+        )
+        parser.add_argument("--emergency", action="store_true", help="retire it now, and expire its live tokens")
+        parser.add_argument("--reason", default="", help="of an emergency: for the owners and the activity log")
+        parser.add_argument("--no-input", action="store_true", help="do not ask")
 
-    def handle(self, *args: Any, action: str, key: str | None, force: bool, **options: Any) -> None:
+    def handle(self, *args: Any, action: str, key: str | None, emergency: bool, **options: Any) -> None:
         if action == "rotate":
-            new = signing_keys.rotate()
-            self.stdout.write(f"New tokens are signed with {new.id} ({new.algorithm}) from now on.")
-        elif action == "retire":
-            self._retire(key, force)
-        else:
+            self._rotate()
+        elif action == "retire-unused":
+            self._retire_unused()
+        elif action == "list":
             self._list()
+        elif not key:
+            raise CommandError("Name the key to retire, as `signing_keys list` shows it.")
+        elif emergency:
+            self._retire_at_once(key, options["reason"].strip(), ask=not options["no_input"] and sys.stdin.isatty())
+        else:
+            self._retire(key)
 
     def _list(self) -> None:
         ring = signing_keys.key_ring()
+        if signing_keys.are_given():
+            self.stdout.write("The keys come from TOKEN_SIGNING_KEYS, in this order:")
+        else:
+            self.stdout.write(f"The keys are kept in {settings.TOKEN_SIGNING_KEYS_DIR}:")
         for key in ring.keys:
-            live = Token.objects.live().filter(signing_key_id=key.id)
+            live = key_care.live_tokens_of(key.id)
             last = live.order_by("-expires_at").values_list("expires_at", flat=True).first()
-            role = "signs" if key is ring.current else "verifies"
-            needed = (
-                f"{live.count()} live tokens, the last until {last:%Y-%m-%d %H:%M} UTC" if last else "no live tokens"
-            )
-            self.stdout.write(f"{key.id}  {key.algorithm}  {role}  {needed}")
+            role = "signs   " if key is ring.current else "verifies"
+            needed = f"{in_words(live.count())}, the last until {last:%Y-%m-%d %H:%M} UTC" if last else "no live tokens"
+            end = key_care.retires_at(ring, key)
+            then = f"; retires after {end:%Y-%m-%d %H:%M} UTC" if end else ""
+            self.stdout.write(f"  {key.id}  {key.algorithm}  {role}  {needed}{then}")
 
-    def _retire(self, key_id: str | None, force: bool) -> None:
-        ring = signing_keys.key_ring()
-        key = ring.find(key_id)
-        if key is None:
-            raise CommandError("Name one of the keys that `signing_keys list` shows.")
-        if key is ring.current:
-            raise CommandError("This key signs. Run `signing_keys rotate` first.")
-        live = Token.objects.live().filter(signing_key_id=key.id).count()
-        if live and not force:
-            raise CommandError(f"{live} live tokens need this key. With --force they stop working now.")
-        signing_keys.retire(key.id)
-        self.stdout.write(f"Retired {key.id}. {live} live tokens stopped working.")
+    def _rotate(self) -> None:
+        try:
+            new = signing_keys.rotate()
+        except signing_keys.KeysAreGiven as error:
+            raise CommandError(str(error)) from None
+        except OSError as error:
+            raise CommandError(f"No key can be kept in {settings.TOKEN_SIGNING_KEYS_DIR}: {error.strerror}.") from None
+        self.stdout.write(f"New tokens are signed with {new.id} ({new.algorithm}) from now on.")
+
+    def _retire_unused(self) -> None:
+        retired = key_care.retire_unused()
+        for key_id in retired:
+            self.stdout.write(f"Retired {key_id}.")
+        if not retired:
+            self.stdout.write("No key can be retired: `signing_keys list` tells when each will be.")
+
+    def _retire(self, key_id: str) -> None:
+        self._check_known(key_id)
+        try:
+            key_care.retire(key_id)
+        except signing_keys.KeysAreGiven as error:
+            raise CommandError(str(error)) from None
+        except key_care.KeySigns:
+            raise CommandError("This key signs. Run `signing_keys rotate` first.") from None
+        except key_care.KeyIsNeeded as error:
+            raise CommandError(
+                f"{in_words(error.count)} need this key. It retires by itself when they have ended. If someone may "
+                "have the key, retire it with --emergency: they stop working at once."
+            ) from None
+        self.stdout.write(f"Retired {key_id}.")
+
+    def _retire_at_once(self, key_id: str, reason: str, *, ask: bool) -> None:
+        tokens = key_care.live_tokens_of(key_id)
+        # A key that is gone, but whose tokens are not: this was interrupted.
+        if not tokens.exists():
+            self._check_known(key_id)
+        if not reason:
+            raise CommandError("Say why with --reason: the owners of its tokens are told.")
+        if len(reason) > REASON_MAX_LENGTH:
+            raise CommandError(f"The reason may have at most {REASON_MAX_LENGTH} characters.")
+        if ask and not self._is_meant(tokens.count()):
+            self.stdout.write("Nothing was changed.")
+            return
+        by_hand = self._remove(key_id)
+        ended = expire(tokens, reason=reason, stderr=self.stderr)
+        self.stdout.write(f"Expired {in_words(ended)}. The owners are told by mail.")
+        if by_hand:
+            raise CommandError(f"The key itself is still in use. {by_hand}")
+
+    def _is_meant(self, count: int) -> bool:
+        question = f"Retire this key and expire {in_words(count)}, at once and for good? [y/N] "
+        return input(question).strip().lower() in {"y", "yes"}
+
+    def _remove(self, key_id: str) -> str:
+        """Returns what is left to be done by hand, if anything is."""
+        if signing_keys.key_ring().find(key_id) is None:
+            return ""
+        try:
+            new = key_care.retire_at_once(key_id)
+        except signing_keys.KeysAreGiven as error:
+            return str(error)
+        if new is not None:
+            self.stdout.write(f"New tokens are signed with {new.id} ({new.algorithm}) from now on.")
+        self.stdout.write(f"Retired {key_id}: nothing signed with it is accepted any more.")
+        return ""
+
+    def _check_known(self, key_id: str) -> None:
+        if signing_keys.key_ring().find(key_id) is None:
+            raise CommandError("There is no such key: `signing_keys list` shows those that there are.")

@@ -1,0 +1,32 @@
+"""How commands end many tokens: with progress, and in a way that Ctrl-C may interrupt."""
+
+from django.core.management.base import CommandError, OutputWrapper
+
+from auditlog.management.progress import Progress
+from tokens.querysets import TokenQuerySet
+from tokens.services import end_by_operator
+
+INTERRUPTED = 130
+
+
+def expire(tokens: TokenQuerySet, *, reason: str, stderr: OutputWrapper) -> int:
+    """Ends whichever of ``tokens`` are live; returns how many. Raises ``CommandError`` when it is interrupted."""
+    progress, ended, count = Progress(stderr), 0, tokens.live().count()
+    batches = end_by_operator(tokens, reason=reason)
+    try:
+        for number in batches:
+            ended += number
+            progress.say(f"{ended:,} of {count:,} tokens expired")
+    except KeyboardInterrupt:
+        # Tells the owners of those that have ended.
+        batches.close()
+        raise CommandError(
+            f"Interrupted: {in_words(ended)} expired. The same command goes on with the rest.", returncode=INTERRUPTED
+        ) from None
+    finally:
+        progress.clear()
+    return ended
+
+
+def in_words(count: int) -> str:
+    return f"{count:,} live token{'' if count == 1 else 's'}"

@@ -1,0 +1,207 @@
+"""`manage.py expire_tokens`, and what incidents ask of it."""
+
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from django.core import mail
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from accounts.tests.factories import UserFactory
+from auditlog.models import Activity
+from tokens import services, signing_keys
+from tokens.management import ending
+from tokens.models import Token
+from tokens.tests.factories import TokenFactory
+
+REASON = "laptop stolen"
+KEY = "a-key-that-was-retired"
+
+
+def run(*arguments):
+    out = StringIO()
+    call_command("expire_tokens", *arguments, stdout=out, stderr=StringIO())
+    return out.getvalue()
+
+
+def execute(*arguments):
+    return run(*arguments, "--execute", "--reason", REASON)
+
+
+@pytest.fixture
+def tokens(owner, member, stranger):
+    now = timezone.now().replace(microsecond=0)
+    return {
+        "old": TokenFactory(owner=owner, name="old", created_at=now - timedelta(days=20)),
+        "new": TokenFactory(owner=owner, name="new", created_at=now - timedelta(days=1), signing_key_id=KEY),
+        "members": TokenFactory(owner=member, name="members", created_at=now - timedelta(days=20)),
+        "theirs": TokenFactory(owner=stranger, name="theirs", created_at=now - timedelta(days=1)),
+        "ended": TokenFactory(owner=owner, name="ended", created_at=now - timedelta(days=40), signing_key_id=KEY),
+    }
+
+
+def ended():
+    return sorted(Token.objects.revoked().values_list("name", flat=True))
+
+
+def day(days_ago):
+    return (timezone.now() - timedelta(days=days_ago)).date().isoformat()
+
+
+@pytest.mark.parametrize(
+    ("selectors", "expected"),
+    [
+        (["--owner", "OWNER@acme.example"], ["new", "old"]),
+        (["--organization", "acme"], ["members", "new", "old"]),
+        (["--created-before", day(10)], ["members", "old"]),
+        (["--created-after", day(10)], ["new", "theirs"]),
+        (["--created-after", f"{day(30)}T00:00+02:00", "--created-before", day(10)], ["members", "old"]),
+        (["--signing-key", KEY], ["new"]),
+        (["--owner", "owner@acme.example", "--created-before", day(10)], ["old"]),
+        (["--organization", "elsewhere", "--owner", "owner@acme.example"], []),
+        (["--all"], ["members", "new", "old", "theirs"]),
+        (["--all", "--organization", "elsewhere"], ["theirs"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_the_selectors_choose_together(tokens, selectors, expected):
+    execute(*selectors)
+
+    assert ended() == expected
+
+
+def test_by_id_and_again_by_id(tokens):
+    execute("--id", str(tokens["old"].pk), "--id", str(tokens["theirs"].pk))
+
+    assert ended() == ["old", "theirs"]
+
+
+def test_without_execute_it_only_says_which(tokens):
+    said = run("--organization", "acme")
+
+    for words in (
+        "Would expire 3 live tokens of 2 people:",
+        "  owner@acme.example: 2\n  member@acme.example: 1\n",
+        f"{tokens['old'].pk}  old  owner@acme.example  acme  created",
+        "Nothing was changed.",
+    ):
+        assert words in said
+    assert "theirs" not in said
+    assert ended() == []
+
+
+def test_of_many_the_first_ten_are_named(organization):
+    for _ in range(12):
+        TokenFactory(owner=UserFactory(organization=organization))
+
+    said = run("--all")
+
+    assert "12 live tokens of 12 people" in said
+    assert said.count("never used") == 10
+    assert said.count("and 2 more") == 2
+
+
+def test_the_entry_says_that_it_was_the_operator_and_why(owner, tokens):
+    execute("--id", str(tokens["old"].pk))
+
+    entry = Activity.objects.get()
+    assert (entry.action, entry.actor, entry.target_name) == ("token.ended_by_operator", owner, "old")
+    assert entry.details == {"by": "operator", "reason": REASON}
+    tokens["old"].refresh_from_db()
+    assert (tokens["old"].revoked_by, tokens["old"].revoke_reason) == (None, REASON)
+
+
+def test_it_says_what_it_did(tokens):
+    assert execute("--owner", "owner@acme.example") == "Expired 2 live tokens. The owners are told by mail.\n"
+
+
+def test_each_owner_gets_one_mail(settings, tokens, monkeypatch, django_capture_on_commit_callbacks):
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"}}
+    monkeypatch.setattr(services, "BATCH", 1)
+    with django_capture_on_commit_callbacks(execute=True):
+        execute("--organization", "acme")
+
+    assert sorted((message.to[0], message.subject) for message in mail.outbox) == [
+        ("member@acme.example", "Your access token “members” was expired early"),
+        ("owner@acme.example", "Your 2 access tokens were expired early"),
+    ]
+    assert all("by the operator of the portal" in message.body and REASON in message.body for message in mail.outbox)
+
+
+@pytest.mark.parametrize("selectors", [["--owner", "member@acme.example", "--signing-key", KEY]])
+def test_selectors_that_match_nothing_say_so(tokens, selectors):
+    assert run(*selectors) == execute(*selectors) == "No live token matches. Nothing to do.\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "explanation"),
+    [
+        ([], "Say which tokens"),
+        (["--execute", "--reason", REASON], "Say which tokens"),
+        (["--all", "--execute"], "--reason"),
+        (["--all", "--execute", "--reason", "  "], "--reason"),
+        (["--all", "--execute", "--reason", "x" * 201], "at most 200"),
+        (["--owner", "nobody@acme.example"], "nobody with the e-mail address 'nobody@acme.example'"),
+        (["--owner", ""], "nobody with the e-mail address"),
+        (["--organization", "acmee"], "no organization 'acmee'"),
+        (["--organization", ""], "no organization"),
+        (["--signing-key", "x"], "no signing key 'x'"),
+        (["--signing-key", ""], "no signing key"),
+        (["--created-before", "yesterday"], "like 2026-05-03"),
+        (["--created-after", "2026-13-01"], "like 2026-05-03"),
+        (["--id", "x"], "a UUID"),
+        (["--id", "6f1e1a0e-7d0a-4c3b-9f0e-0d6f0f6a9b11"], "no token with the id 6f1e1a0e"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_a_wrong_word_is_said_to_be_wrong_and_ends_nothing(tokens, arguments, explanation):
+    with pytest.raises(CommandError, match=explanation):
+        run(*arguments)
+
+    assert ended() == []
+
+
+def test_the_id_of_the_signing_key_in_use_is_known(tokens):
+    assert run("--signing-key", signing_keys.key_ring().current.id) == "No live token matches. Nothing to do.\n"
+
+
+def test_others_may_write_between_two_batches(tokens, monkeypatch):
+    """Each batch is committed before the next one begins, and followed by a pause as long as it took."""
+    monkeypatch.setattr(services, "BATCH", 1)
+    pauses = []
+    monkeypatch.setattr(services.time, "sleep", lambda seconds: pauses.append((seconds > 0, len(ended()))))
+
+    execute("--all")
+
+    assert pauses == [(True, 1), (True, 2), (True, 3), (True, 4)]
+
+
+def test_ctrl_c_keeps_what_was_done_and_tells_its_owners(
+    settings, tokens, monkeypatch, django_capture_on_commit_callbacks
+):
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"}}
+    monkeypatch.setattr(services, "BATCH", 2)
+
+    def interrupt(self, text):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ending.Progress, "say", interrupt)
+    with (
+        django_capture_on_commit_callbacks(execute=True),
+        pytest.raises(CommandError, match="Interrupted: 2 live tokens expired") as error,
+    ):
+        execute("--organization", "acme")
+
+    assert error.value.returncode == 130
+    assert len(ended()) == 2
+    assert mail.outbox
+
+
+def test_a_token_that_is_made_meanwhile_ends_too(owner, tokens):
+    batches = services.end_by_operator(Token.objects.owned_by(owner), reason=REASON)
+    next(batches)
+    TokenFactory(owner=owner, name="late")
+
+    assert list(batches) == [1]
+    assert ended() == ["late", "new", "old"]

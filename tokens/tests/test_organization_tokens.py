@@ -1,0 +1,538 @@
+"""The organization's tokens: finding them, and ending one, some or all of them with a reason."""
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.core import mail
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts.roles import SiteRole
+from accounts.tests.factories import OrganizationFactory, UserFactory
+from auditlog.actions import Action
+from auditlog.models import Activity
+from tokens import services
+from tokens.models import Token
+from tokens.tasks import LISTED_IN_MAIL, send_expired_mail
+from tokens.tests.factories import TokenFactory, bearer
+
+PAGE = "/organization/tokens/"
+SELECTED = "/organization/tokens/expire/"
+MATCHING = "/organization/tokens/expire-matching/"
+API = "/api/v1/organization/tokens"
+
+REASON = "found in a public repository"
+
+
+@pytest.fixture
+def tasks_at_once(settings):
+    """What is handed to the worker is done at once: mails arrive."""
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"}}
+
+
+@pytest.fixture
+def security_manager(organization):
+    return UserFactory(organization=organization, name="Sid Security", site_role=SiteRole.SECURITY_MANAGER)
+
+
+def ago(**span):
+    return timezone.now().replace(microsecond=0) - timedelta(**span)
+
+
+def ended(*tokens):
+    return [token.name for token in Token.objects.filter(pk__in=[t.pk for t in tokens]).revoked().order_by("name")]
+
+
+def selected(*tokens):
+    return SELECTED + "?" + "&".join(f"id={token.pk.hex}" for token in tokens)
+
+
+# Finding
+
+
+@pytest.fixture
+def some(owner, member):
+    long_ago = ago(days=60)
+    return {
+        "nightly": TokenFactory(
+            owner=owner, name="nightly", created_at=ago(days=29, hours=12), last_used_at=ago(days=1)
+        ),
+        "deploy": TokenFactory(owner=member, name="deploy", scope="pipeline", created_at=ago(days=3)),
+        "idle": TokenFactory(owner=member, name="idle", created_at=long_ago, expires_at=ago(days=-20)),
+        "gone": TokenFactory(owner=owner, name="gone", created_at=long_ago),
+    }
+
+
+def narrowed(**day):
+    return (timezone.now() - timedelta(**day)).date().isoformat()
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({"q": "night"}, ["nightly"]),
+        ({"q": "olga"}, ["gone", "nightly"]),
+        ({"q": "MEMBER@acme"}, ["deploy", "idle"]),
+        ({"q": "nobody"}, []),
+        ({"owner": "mo mem"}, ["deploy", "idle"]),
+        ({"scope": "pipeline"}, ["deploy"]),
+        ({"state": "expired"}, ["gone"]),
+        ({"ends_within": "1"}, ["nightly"]),
+        ({"ends_within": "30"}, ["deploy", "idle", "nightly"]),
+        ({"unused_for": "30"}, ["gone", "idle"]),
+        ({"created_from": narrowed(days=10)}, ["deploy"]),
+        ({"created_to": narrowed(days=50)}, ["gone", "idle"]),
+        ({"created_to": narrowed(days=50), "q": "idle"}, ["idle"]),
+    ],
+    ids=str,
+)
+def test_page_and_api_find_the_same(api, client, administrator, some, query, found):
+    client.force_login(administrator)
+    by_page = [row.record.name for row in client.get(PAGE, query).context["table"].page.object_list]
+    api.force_login(administrator)
+
+    by_api = [row["name"] for row in api.get(API, query).json()["data"]]
+
+    assert sorted(by_page) == sorted(by_api) == found
+
+
+@pytest.mark.parametrize("spelled", [str, lambda pk: pk.hex, lambda pk: f" {str(pk).upper()} "])
+def test_a_pasted_id_finds_its_token(client, administrator, some, spelled):
+    client.force_login(administrator)
+
+    table = client.get(PAGE, {"q": spelled(some["idle"].pk)}).context["table"]
+
+    assert [row.record.name for row in table.page.object_list] == ["idle"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"created_from": "yesterday"}, {"created_from": "2026-05-02", "created_to": "2026-05-01"}, {"unused_for": "7"}],
+)
+def test_a_filter_that_cannot_be_read_is_said_to_be_wrong(api, client, administrator, wrong):
+    client.force_login(administrator)
+    api.force_login(administrator)
+
+    assert 'class="field has-error"' in client.get(PAGE, wrong).content.decode().replace("field  has", "field has")
+    assert api.get(API, wrong).status_code == 400
+
+
+def test_the_list_costs_as_many_queries_for_20_tokens_as_for_2(client, administrator):
+    client.force_login(administrator)
+    counts = []
+    for number in (2, 18):
+        for _ in range(number):
+            TokenFactory(owner=UserFactory(organization=administrator.organization), revoked_by=administrator)
+        with CaptureQueriesContext(connection) as captured:
+            client.get(PAGE)
+        counts.append(len(captured))
+
+    assert counts[0] == counts[1]
+
+
+def test_only_who_may_expire_meets_the_boxes(client, organization, some, security_manager):
+    for person, may in [(security_manager, True), (UserFactory(organization=organization, site_role="auditor"), False)]:
+        client.force_login(person)
+        page = client.get(PAGE).content.decode()
+        assert (some["idle"].pk.hex in page) == may
+        assert ("Expire selected" in page) == may
+
+
+def test_an_ended_token_has_no_box(client, administrator, some):
+    client.force_login(administrator)
+
+    assert some["gone"].pk.hex not in client.get(PAGE).content.decode()
+
+
+# The service
+
+
+def test_each_token_has_its_entry(administrator, some):
+    services.revoke_tokens(actor=administrator, token_ids=[some["idle"].pk, some["deploy"].pk], reason=REASON)
+
+    entries = Activity.objects.filter(action="token.revoked").values_list("actor_email", "target_name", "details")
+    assert sorted(entries) == [
+        ("admin@acme.example", "deploy", {"reason": REASON}),
+        ("admin@acme.example", "idle", {"reason": REASON}),
+    ]
+
+
+def test_one_that_had_ended_keeps_its_own_end(administrator, owner, some):
+    services.revoke_token(actor=owner, token=some["nightly"], reason="first")
+
+    now_ended = services.revoke_tokens(
+        actor=administrator, token_ids=[some["nightly"].pk, some["idle"].pk], reason="second"
+    )
+
+    assert [token.name for token in now_ended] == ["idle"]
+    some["nightly"].refresh_from_db()
+    assert (some["nightly"].revoked_by, some["nightly"].revoke_reason) == (owner, "first")
+
+
+@pytest.mark.parametrize("reason", ["", "  \n"])
+def test_someone_elses_token_is_not_ended_without_a_reason(administrator, some, reason):
+    with pytest.raises(services.ReasonMissing):
+        services.revoke_tokens(actor=administrator, token_ids=[some["idle"].pk], reason=reason)
+    with pytest.raises(services.ReasonMissing):
+        services.revoke_all(actor=administrator, tokens=Token.objects.all(), reason=reason)
+
+    assert not Token.objects.revoked().exists()
+
+
+def test_ones_own_tokens_need_no_reason(owner, some):
+    assert services.revoke_all(actor=owner, tokens=Token.objects.all()) == 1
+    assert ended(*some.values()) == ["nightly"]
+
+
+def test_all_that_match_end_in_batches(administrator, member, monkeypatch):
+    monkeypatch.setattr(services, "BATCH", 2)
+    tokens = [TokenFactory(owner=member) for _ in range(5)]
+
+    assert services.revoke_all(actor=administrator, tokens=Token.objects.all(), expected=5, reason=REASON) == 5
+    assert len(ended(*tokens)) == Activity.objects.filter(action="token.revoked").count() == 5
+
+
+def test_nothing_ends_when_there_are_others_than_were_shown(administrator, some):
+    with pytest.raises(services.CountChanged) as changed:
+        services.revoke_all(actor=administrator, tokens=Token.objects.all(), expected=2, reason=REASON)
+
+    assert changed.value.count == 3
+    assert not Token.objects.revoked().exists()
+
+
+def test_tokens_of_another_organization_do_not_end(administrator, stranger, some):
+    theirs = TokenFactory(owner=stranger)
+
+    services.revoke_all(actor=administrator, tokens=Token.objects.all(), reason=REASON)
+    with pytest.raises(services.NotAllowed):
+        services.revoke_tokens(actor=administrator, token_ids=[theirs.pk], reason=REASON)
+
+    assert ended(theirs) == []
+
+
+# The pages
+
+
+def test_the_question_names_tokens_and_owners_and_what_stops(client, administrator, some):
+    client.force_login(administrator)
+
+    page = client.get(selected(some["nightly"], some["deploy"])).content.decode()
+
+    for words in ("Expire 2 tokens?", "nightly", "owner@acme.example", "deploy", "member@acme.example", "2 people"):
+        assert words in page
+    assert "<strong>1</strong> of them was used in the last 7 days" in page
+    assert "idle" not in page
+    assert ended(*some.values()) == []
+
+
+def test_the_selected_end_with_the_reason(client, administrator, some):
+    client.force_login(administrator)
+
+    answer = client.post(selected(some["nightly"], some["deploy"]), {"reason": REASON, "count": 2}, follow=True)
+
+    assert answer.redirect_chain == [(PAGE, 302)]
+    assert "Expired 2 tokens." in answer.content.decode()
+    assert ended(*some.values()) == ["deploy", "nightly"]
+    assert set(Token.objects.revoked().values_list("revoke_reason", "revoked_by")) == {(REASON, administrator.pk)}
+
+
+def test_without_a_reason_the_page_asks_for_it_and_nothing_ends(client, administrator, some):
+    client.force_login(administrator)
+
+    answer = client.post(selected(some["nightly"]), {"reason": " ", "count": 1})
+
+    assert (answer.status_code, "Say why." in answer.content.decode()) == (400, True)
+    assert ended(*some.values()) == []
+
+
+def test_of_selected_tokens_those_that_ended_meanwhile_stay_as_they_are(client, administrator, owner, some):
+    client.force_login(administrator)
+    services.revoke_token(actor=owner, token=some["nightly"], reason="mine")
+
+    answer = client.post(selected(some["nightly"], some["idle"]), {"reason": REASON, "count": 2}, follow=True)
+
+    assert "Expired 1 token." in answer.content.decode()
+    some["nightly"].refresh_from_db()
+    assert some["nightly"].revoke_reason == "mine"
+
+
+@pytest.mark.parametrize("address", [SELECTED, MATCHING + "?q=nothing+of+this+name"])
+def test_where_there_is_nothing_to_end_the_list_says_so(client, administrator, address):
+    client.force_login(administrator)
+
+    assert "Nothing to expire" in client.get(address, follow=True).content.decode()
+
+
+@pytest.mark.parametrize("unknown", ["theirs", "none", "no id"])
+def test_one_unknown_id_and_nothing_is_found(client, administrator, stranger, some, unknown):
+    client.force_login(administrator)
+    wrong = {"theirs": TokenFactory(owner=stranger).pk.hex, "none": uuid.uuid4().hex, "no id": "x"}[unknown]
+    address = f"{selected(some['idle'])}&id={wrong}"
+
+    assert client.get(address).status_code == 404
+    assert client.post(address, {"reason": REASON, "count": 2}).status_code == 404
+    assert not Token.objects.revoked().exists()
+
+
+def test_all_that_match_the_filters_end(client, administrator, some):
+    client.force_login(administrator)
+    address = MATCHING + "?owner=member&scope="
+
+    question = client.get(MATCHING + "?owner=member")
+    assert "Expire 2 tokens?" in question.content.decode()
+    assert client.post(address, {"reason": REASON, "count": 2}).status_code == 400
+    answer = client.post(MATCHING + "?owner=member", {"reason": REASON, "count": 2})
+
+    assert (answer.status_code, answer.url) == (302, PAGE + "?owner=member")
+    assert ended(*some.values()) == ["deploy", "idle"]
+
+
+def test_without_a_filter_all_of_the_organization_end_and_nobody_elses(client, administrator, stranger, some):
+    client.force_login(administrator)
+    theirs = TokenFactory(owner=stranger)
+
+    client.post(MATCHING, {"reason": REASON, "count": 3})
+
+    assert ended(theirs, *some.values()) == ["deploy", "idle", "nightly"]
+
+
+def test_if_others_match_meanwhile_it_is_asked_again(client, administrator, member, some):
+    client.force_login(administrator)
+    TokenFactory(owner=member, name="new")
+
+    answer = client.post(MATCHING + "?owner=member", {"reason": REASON, "count": 2})
+
+    page = answer.content.decode()
+    assert (answer.status_code, ended(*some.values())) == (409, [])
+    assert "Meanwhile these have become 3 tokens." in page
+    assert REASON in page
+    assert client.post(MATCHING + "?owner=member", {"reason": REASON, "count": 3}).status_code == 302
+
+
+@pytest.mark.parametrize("query", ["state=nonsense", "owmer=member", "created_from=yesterday", "unused_for="])
+def test_a_filter_that_cannot_be_read_ends_nothing(client, administrator, some, query):
+    """Left out, it would let tokens end that nobody meant."""
+    client.force_login(administrator)
+
+    assert client.get(f"{MATCHING}?{query}").status_code == 400
+    assert client.post(f"{MATCHING}?{query}", {"reason": REASON, "count": 3}).status_code == 400
+    assert ended(*some.values()) == []
+
+
+def test_so_many_as_fit_a_page_are_listed_and_the_rest_is_counted(client, administrator, member):
+    client.force_login(administrator)
+    Token.objects.bulk_create(TokenFactory.build(owner=member, organization=member.organization) for _ in range(53))
+
+    page = client.get(MATCHING).content.decode()
+
+    assert "Expire 53 tokens?" in page
+    assert page.count("data-token=") == 50
+    assert "And 3 more." in page
+
+
+def test_the_single_page_asks_for_a_reason_only_where_it_is_needed(client, administrator, owner, some):
+    client.force_login(administrator)
+    address = f"/profile/tokens/{some['idle'].pk}/expire/"
+    assert "Reason (optional)" not in client.get(address).content.decode()
+    assert client.post(address, {"reason": ""}).status_code == 400
+
+    client.force_login(owner)
+    address = f"/profile/tokens/{some['nightly'].pk}/expire/"
+    assert "Reason (optional)" in client.get(address).content.decode()
+    assert client.post(address, {"reason": ""}).status_code == 302
+
+    assert ended(*some.values()) == ["nightly"]
+
+
+# The API
+
+
+def expire(api, actor, token_ids, **body):
+    body = {"ids": [str(token_id) for token_id in token_ids], "reason": REASON} | body
+    return api.post(f"{API}/expire", body, headers=bearer(TokenFactory(owner=actor)))
+
+
+def test_the_api_says_for_each_what_became_of_it(api, administrator, some):
+    answer = expire(api, administrator, [some["gone"].pk, some["idle"].pk])
+
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "count": 2,
+        "data": [
+            {"id": str(some["gone"].pk), "outcome": "already_ended"},
+            {"id": str(some["idle"].pk), "outcome": "expired"},
+        ],
+        "next": None,
+    }
+    assert ended(*some.values()) == ["idle"]
+
+
+def test_a_foreign_and_an_unknown_id_are_one_and_the_same_refusal(api, administrator, stranger, some):
+    theirs = TokenFactory(owner=stranger)
+
+    foreign = expire(api, administrator, [some["idle"].pk, theirs.pk])
+    unknown = expire(api, administrator, [some["idle"].pk, uuid.uuid4()])
+
+    assert (foreign.status_code, unknown.status_code) == (403, 403)
+    assert {**foreign.json(), "request_id": ""} == {**unknown.json(), "request_id": ""}
+    assert not Token.objects.revoked().exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"reason": ""}, "reason"),
+        ({"reason": "   "}, "reason"),
+        ({"reason": "x" * 201}, "reason"),
+        ({"ids": []}, "ids"),
+        ({"ids": ["x"]}, "ids.0"),
+        ({"ids": [7]}, "ids.0"),
+        ({"ids": "x"}, "ids"),
+        ({"ids": ["6f1e1a0e-7d0a-4c3b-9f0e-0d6f0f6a9b11"] * 2}, "ids"),
+        ({"ids": [str(uuid.UUID(int=number)) for number in range(1001)]}, "ids"),
+        ({"all": True}, "all"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_wrong_body_is_a_400_that_names_the_field(api, administrator, some, wrong, field):
+    answer = expire(api, administrator, [some["idle"].pk], **wrong)
+
+    assert (answer.status_code, list(answer.json()["errors"])) == (400, [field])
+    assert not Token.objects.revoked().exists()
+
+
+def test_a_thousand_at_once(api, administrator, member):
+    build = TokenFactory.build
+    tokens = Token.objects.bulk_create(build(owner=member, organization=member.organization) for _ in range(1000))
+
+    with CaptureQueriesContext(connection) as captured:
+        answer = expire(api, administrator, [token.pk for token in tokens])
+
+    assert (answer.json()["count"], Token.objects.revoked().count()) == (1000, 1000)
+    assert len(captured) < 60
+
+
+def test_by_the_api_too_someone_elses_token_needs_a_reason(api, administrator, some):
+    headers = bearer(TokenFactory(owner=administrator))
+
+    answer = api.post(f"/api/v1/tokens/{some['idle'].pk}/expire", {}, headers=headers)
+
+    assert (answer.status_code, list(answer.json()["errors"])) == (400, ["reason"])
+    assert ended(*some.values()) == []
+
+
+# The mail
+
+
+@pytest.fixture
+def acting(client, api, administrator, django_capture_on_commit_callbacks, tasks_at_once):
+    """Does something, and whatever waits for its transaction."""
+
+    def act(what):
+        with django_capture_on_commit_callbacks(execute=True):
+            return what()
+
+    client.force_login(administrator)
+    return act
+
+
+def test_each_owner_gets_one_mail_about_all_of_theirs(acting, client, some, member):
+    second = TokenFactory(owner=member, name="second")
+    acting(lambda: client.post(selected(some["nightly"], some["idle"], second), {"reason": REASON, "count": 3}))
+
+    mails = {message.to[0]: message for message in mail.outbox}
+    assert len(mail.outbox) == 2
+    assert mails["owner@acme.example"].subject == "Your access token “nightly” was expired early"
+    message = mails["member@acme.example"]
+    assert message.subject == "Your 2 access tokens were expired early"
+    for words in ("idle", str(some["idle"].pk), "second", REASON, "Ada Admin (admin@acme.example)", "/profile/tokens/"):
+        assert words in message.body
+    assert "nightly" not in message.body
+
+
+@pytest.mark.parametrize("door", ["page", "matching", "single page", "api", "single api", "admin"])
+def test_through_every_door_the_owner_is_told(acting, client, api, administrator, some, door):
+    token, reason = some["idle"], {"reason": REASON}
+    acting(
+        {
+            "page": lambda: client.post(selected(token), reason | {"count": 1}),
+            "matching": lambda: client.post(f"{MATCHING}?q=idle", reason | {"count": 1}),
+            "single page": lambda: client.post(f"/profile/tokens/{token.pk}/expire/", reason),
+            "api": lambda: expire(api, administrator, [token.pk]),
+            "single api": lambda: api.post(
+                f"/api/v1/tokens/{token.pk}/expire", reason, headers=bearer(TokenFactory(owner=administrator))
+            ),
+            "admin": lambda: client.post(
+                "/admin/tokens/token/", reason | {"action": "expire", "_selected_action": [token.pk]}
+            ),
+        }[door]
+    )
+
+    assert [(message.to, "idle" in message.subject) for message in mail.outbox] == [(["member@acme.example"], True)]
+    assert ended(*some.values()) == ["idle"]
+
+
+def test_nobody_is_told_of_what_they_did_themselves(acting, client, administrator):
+    token = TokenFactory(owner=administrator)
+    acting(lambda: client.post(selected(token), {"reason": REASON, "count": 1}))
+
+    assert ended(token) == [token.name]
+    assert mail.outbox == []
+
+
+def test_a_deactivated_owner_gets_no_mail(some, member):
+    services.end_tokens([some["idle"].pk], action=Action.TOKEN_REVOKED)
+    member.is_active = False
+    member.save()
+
+    send_expired_mail.func(str(member.pk), [str(some["idle"].pk)], 1)
+
+    assert mail.outbox == []
+
+
+def test_a_mail_about_very_many_lists_some_and_counts_the_rest(acting, administrator, member):
+    count = LISTED_IN_MAIL + 20
+    build = TokenFactory.build
+    Token.objects.bulk_create(build(owner=member, organization=member.organization) for _ in range(count))
+    acting(lambda: services.revoke_all(actor=administrator, tokens=Token.objects.all(), reason=REASON))
+
+    [message] = mail.outbox
+    assert message.subject == f"Your {count} access tokens were expired early"
+    assert message.body.count("token ") >= LISTED_IN_MAIL
+    assert "and 20 more" in message.body
+
+
+def test_a_reason_stays_on_its_line_of_the_mail_and_holds_no_token(acting, administrator, some):
+    token_text = bearer(some["nightly"])["Authorization"].removeprefix("Bearer ")
+    reason = f"leak\n\nTo: someone\n{token_text[:90]}"
+    acting(lambda: services.revoke_token(actor=administrator, token=some["idle"], reason=reason))
+
+    [message] = mail.outbox
+    assert "Reason: leak To: someone [token]\n" in message.body
+    assert token_text[:40] not in message.body
+
+
+def test_without_its_entry_no_token_ends(administrator, some, monkeypatch):
+    """The entries are written last: what cannot be recorded is undone."""
+
+    def fail(*args, **kwargs):
+        raise RuntimeError("the log cannot be written")
+
+    monkeypatch.setattr(Activity.objects, "bulk_create", fail)
+    with pytest.raises(RuntimeError):
+        services.revoke_tokens(actor=administrator, token_ids=[some["idle"].pk], reason=REASON)
+
+    assert ended(*some.values()) == []
+
+
+def test_an_organization_of_the_same_names_is_untouched(client, administrator, some):
+    other = UserFactory(organization=OrganizationFactory(), name="Mo Member", email="member@acme.example.org")
+    theirs = TokenFactory(owner=other, name="idle")
+    client.force_login(administrator)
+
+    client.post(f"{MATCHING}?q=idle", {"reason": REASON, "count": 1})
+
+    assert ended(theirs, some["idle"]) == ["idle"]
+    assert ended(theirs) == []
