@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+CHANGE = ("from", "to")
+
 
 class Detail(NamedTuple):
     """``text`` is one line; where that does not hold it, ``lines`` has several."""
@@ -18,7 +20,10 @@ def in_words(details: dict[str, Any]) -> list[Detail]:
 
 def _detail(name: str, value: Any) -> Detail:
     if isinstance(value, dict):
-        return Detail(_label(name), "", [f"{_label(key)}: {_text(part)}" for key, part in _filled(value)])
+        # Of a change both sides are told, in this order, also where one of them is nothing.
+        parts = [(side, value[side]) for side in CHANGE] if value.keys() == set(CHANGE) else _filled(value)
+        lines = [f"{_label(key)}: {'nothing' if _is_empty(part) else _text(part)}" for key, part in parts]
+        return Detail(_label(name), "", lines)
     if isinstance(value, list) and any(isinstance(part, dict | list) for part in value):
         return Detail(_label(name), "", [_text(part) for part in value if not _is_empty(part)])
     return Detail(_label(name), _text(value), [])

@@ -22,10 +22,14 @@ AFTER_END = [("true", "Only uses after it")]
 
 
 class DayFilter(django_filters.DateFilter):
-    """A whole day, UTC. ``since`` takes what came on it or later, otherwise what came on it or before."""
+    """A whole day, UTC. ``since`` takes what came on it or later, otherwise what came on it or before.
 
-    def __init__(self, *, since: bool, **kwargs: Any) -> None:
+    ``of`` is the field that says when it came.
+    """
+
+    def __init__(self, *, since: bool, of: str = "at", **kwargs: Any) -> None:
         self.since = since
+        self.of = of
         kwargs.setdefault("widget", forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"))
         kwargs.setdefault("input_formats", ["%Y-%m-%d"])
         super().__init__(**kwargs)
@@ -35,8 +39,8 @@ class DayFilter(django_filters.DateFilter):
             return qs
         start = datetime.combine(value, time(), UTC)
         if self.since:
-            return qs.filter(at__gte=start)
-        return qs.filter(at__lt=start + timedelta(days=1)) if value < date.max else qs
+            return qs.filter(**{f"{self.of}__gte": start})
+        return qs.filter(**{f"{self.of}__lt": start + timedelta(days=1)}) if value < date.max else qs
 
 
 class AddressFilter(django_filters.Filter):

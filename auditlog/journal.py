@@ -40,7 +40,11 @@ _REASONS_BY_STATUS = {
 
 @dataclass
 class OpenUse:
-    """A request that may turn out to use a token. The check of the token fills ``token`` in, once it is genuine."""
+    """A request that may turn out to use a token.
+
+    The check of the token fills ``token`` in, once it is genuine, and says ``was_accepted`` when nothing of the token
+    itself stands against its use.
+    """
 
     request_id: uuid.UUID
     at: datetime
@@ -50,6 +54,7 @@ class OpenUse:
     user_agent: str
     token: "Token | None" = None
     was_looked_at: bool = False
+    was_accepted: bool = False
     _clock: float = field(default_factory=time.perf_counter)
     # What `begin_change` opens: a transaction for change and entry, and inside of it one for the change alone.
     whole: ExitStack = field(default_factory=ExitStack)
@@ -102,7 +107,8 @@ def commit(use: OpenUse, *, status: int, code: str | None) -> None:
         _insert([row])
     else:
         _group_commit.commit(row)
-    if token.last_use_is_stale(use.at):
+    # Not of a token that was refused: one that is blocked for lack of use must not come alive by being tried.
+    if use.was_accepted and token.last_use_is_stale(use.at):
         _note_last_use(token, use, may_fail=not connection.in_atomic_block)
 
 

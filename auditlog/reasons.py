@@ -28,7 +28,9 @@ EXPLANATIONS: dict[str, str] = {
         "The token's owner is deactivated, so none of their tokens works. Give the script a token of someone active."
     ),
     Reason.BLOCKED_BY_POLICY: (
-        "The token lives longer than the organization's policy allows now. Make a new one with a shorter life."
+        "A rule of the organization's policy stood against the token: it lives longer than is allowed, has a scope "
+        "that is not, was not used for too long, or its owner has to set up two-factor first. The token's page says "
+        "which, and what to do."
     ),
     Reason.THROTTLED: "Too many requests in a short time. Wait as long as `Retry-After` in the answer says.",
     Reason.INVALID_REQUEST: (

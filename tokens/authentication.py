@@ -14,6 +14,7 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
+from opsera_portal.api import throttling
 from opsera_portal.api.problems import TokenRefused, bearer_challenge
 from opsera_portal.request_context import use_of
 from tokens import jwt
@@ -50,6 +51,7 @@ class AccessTokenAuthentication(JWTAuthentication):
         _check_not_revoked(token)
         _check_revealed(token)
         _check_policy(token)
+        use.was_accepted = True
         return token.owner, token
 
     def authenticate_header(self, request: Request) -> str:
@@ -80,6 +82,9 @@ def _known(request: HttpRequest, claims: jwt.VerifiedClaims) -> Token:
     token = find_token(token_id=claims.token_id, owner_id=claims.owner_id)
     if token is None:
         raise _not_genuine(request, "no record of this token")
+    # Whoever has got hold of one of several keys can make tokens of that key only, and retiring it ends them all.
+    if token.signing_key_id not in ("", claims.key_id):
+        raise _not_genuine(request, "signed with another key than its record says")
     return token
 
 
@@ -109,19 +114,22 @@ def _check_revealed(token: Token) -> None:
 
 
 def _check_policy(token: Token) -> None:
-    if not token.fits_policy:
-        raise TokenRefused(
-            "blocked_by_policy", "The token lives longer than the policy of its organization allows now."
-        )
+    if advice := token.policy_advice:
+        raise TokenRefused("blocked_by_policy", advice)
 
 
 def _not_genuine(request: HttpRequest, why: str) -> TokenRefused:
-    """Counted and told in the server's own log, without the token: no stranger can fill a person's log."""
+    """Counted and told in the server's own log, without the token: no stranger can fill a person's log.
+
+    Nor the server's: what an address sends beyond its limit raises ``Throttled`` here, and only the number grows.
+    """
+    number = next(_not_genuine_since_start)
+    throttling.check_address(request)
     logger.warning(
         "Refused a token that is not genuine: %s; from %s, request %s, number %d since the start of this process",
         why,
         getattr(request, "client_address", None),
         getattr(request, "request_id", None),
-        next(_not_genuine_since_start),
+        number,
     )
     return TokenRefused("invalid_token", "The token is not valid.")

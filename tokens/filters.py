@@ -1,11 +1,16 @@
 """Narrowing lists of tokens. The page and the API use the same filter set."""
 
+import uuid
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 import django_filters
 from django import forms
 from django.db.models import Q
+from django.utils import timezone
 
+from auditlog.filters import DayFilter
 from opsera_portal.api import scopes
 from tokens.querysets import TokenQuerySet
 from tokens.states import CHOICES as STATE_CHOICES
@@ -50,10 +55,56 @@ class TokenFilter(django_filters.FilterSet):
         return queryset.with_scope(value)
 
 
+DAYS_TO_END = [("1", "1 day"), ("7", "7 days"), ("30", "30 days"), ("90", "90 days")]
+DAYS_UNUSED = [("30", "30 days"), ("90", "90 days"), ("180", "180 days")]
+
+
+class OrganizationTokenFilterForm(forms.Form):
+    def clean(self) -> dict[str, Any]:
+        first, last = self.cleaned_data.get("created_from"), self.cleaned_data.get("created_to")
+        if first and last and last < first:
+            self.add_error("created_to", "This day is before the one from which on tokens are shown.")
+        return self.cleaned_data
+
+
 class OrganizationTokenFilter(TokenFilter):
+    q = django_filters.CharFilter(
+        label="Name, owner or token id",
+        max_length=100,
+        method="filter_text",
+        widget=forms.TextInput(attrs={"type": "search"}),
+    )
     owner = django_filters.CharFilter(
         label="Owner", max_length=254, method="filter_owner", widget=forms.TextInput(attrs={"type": "search"})
     )
+    ends_within = django_filters.ChoiceFilter(
+        label="Ends within", choices=DAYS_TO_END, method="filter_end", empty_label="Any time"
+    )
+    unused_for = django_filters.ChoiceFilter(
+        label="Not used for", choices=DAYS_UNUSED, method="filter_unused", empty_label="Used or not"
+    )
+    created_from = DayFilter(label="Created from", since=True, of="created_at")
+    created_to = DayFilter(label="Created until", since=False, of="created_at")
 
-    def filter_owner(self, queryset: TokenQuerySet, name: str, value: str) -> Any:
-        return queryset.filter(Q(owner__email__icontains=value) | Q(owner__name__icontains=value))
+    class Meta:
+        form = OrganizationTokenFilterForm
+
+    def filter_text(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
+        """Part of a name; or a whole id, as it was copied from a log or a mail."""
+        found = Q(name__icontains=value) | _owner_has(value)
+        with suppress(ValueError):
+            found |= Q(pk=uuid.UUID(value.strip()))
+        return queryset.filter(found)
+
+    def filter_owner(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
+        return queryset.filter(_owner_has(value))
+
+    def filter_end(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
+        return queryset.expiring_before(timezone.now() + timedelta(days=int(value)))
+
+    def filter_unused(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
+        return queryset.unused_since(timezone.now() - timedelta(days=int(value)))
+
+
+def _owner_has(text: str) -> Q:
+    return Q(owner__email__icontains=text) | Q(owner__name__icontains=text)

@@ -1,17 +1,20 @@
 """Reading what a person typed. The rules themselves are those that the API uses too."""
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.utils import timezone
 
 from accounts.models import User
 from opsera_portal.api.scopes import BY_ID, CHOICES, Scope
-from tokens.lifetimes import DEFAULT_LIFETIME, InvalidExpiry, Lifetime, chosen_end
+from tokens.leaks import MAX_PASTED_LENGTH
+from tokens.lifetimes import DEFAULT_LIFETIME, InvalidExpiry, Lifetime, chosen_end, end_of
 from tokens.names import MAX_LENGTH, InvalidName, clean_name
-from tokens.services import REASON_MAX_LENGTH, longest_lifetime
+from tokens.policy import days
+from tokens.services import REASON_MAX_LENGTH, ScopesNotAllowed, check_scopes, longest_lifetime
 
 CUSTOM = "custom"
+CHOICES_OF_LIFETIME = [*Lifetime.choices, (CUSTOM, "On a date of my choice")]
 
 
 class TokenForm(forms.Form):
@@ -31,7 +34,7 @@ class TokenForm(forms.Form):
     )
     lifetime = forms.ChoiceField(
         label="Expires after",
-        choices=[*Lifetime.choices, (CUSTOM, "On a date of my choice")],
+        choices=CHOICES_OF_LIFETIME,
         initial=DEFAULT_LIFETIME,
         error_messages={"required": "Choose when the token expires."},
     )
@@ -44,12 +47,23 @@ class TokenForm(forms.Form):
     )
 
     def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
-        self.owner = owner
+        self.policy = owner.own_organization
         super().__init__(*args, **kwargs)
-        today = timezone.now().date()
+        self._offer_what_the_policy_allows()
+
+    def _offer_what_the_policy_allows(self) -> None:
+        """Only offers less: what was sent all the same is refused further down, with the reason."""
+        now, longest = timezone.now(), longest_lifetime(self.policy)
+        offered = [preset for preset in Lifetime if end_of(preset, start=now) <= now + longest]
+        lifetime = cast("forms.ChoiceField", self.fields["lifetime"])
+        lifetime.widget.choices = [choice for choice in CHOICES_OF_LIFETIME if choice[0] in {*offered, CUSTOM}]
+        if DEFAULT_LIFETIME not in offered:
+            lifetime.initial = offered[-1]
+        if len(offered) < len(Lifetime):
+            lifetime.help_text = f"Your organization allows {days(longest.days)} at most."
         self.fields["expires_at"].widget.attrs |= {
-            "min": today.isoformat(),
-            "max": (today + longest_lifetime(owner)).isoformat(),
+            "min": now.date().isoformat(),
+            "max": (now + longest).date().isoformat(),
         }
 
     def clean_name(self) -> str:
@@ -59,7 +73,12 @@ class TokenForm(forms.Form):
             raise forms.ValidationError(str(error)) from None
 
     def clean_scopes(self) -> list[Scope]:
-        return [BY_ID[scope_id] for scope_id in dict.fromkeys(self.cleaned_data["scopes"])]
+        chosen = [BY_ID[scope_id] for scope_id in dict.fromkeys(self.cleaned_data["scopes"])]
+        try:
+            check_scopes(chosen, self.policy)
+        except ScopesNotAllowed as error:
+            raise forms.ValidationError(str(error)) from None
+        return chosen
 
     def clean(self) -> dict[str, Any]:
         lifetime = self.cleaned_data.get("lifetime")
@@ -68,11 +87,30 @@ class TokenForm(forms.Form):
         preset = None if lifetime == CUSTOM else Lifetime(lifetime)
         try:
             self.cleaned_data["expires_at"] = chosen_end(
-                preset, self.cleaned_data["expires_at"], longest=longest_lifetime(self.owner)
+                preset, self.cleaned_data["expires_at"], longest=longest_lifetime(self.policy)
             )
         except InvalidExpiry as error:
             self.add_error("lifetime" if preset else "expires_at", str(error))
         return self.cleaned_data
+
+
+class SecretTextarea(forms.Textarea):
+    """Never writes what was typed back into the page, and asks the browser to keep none of it."""
+
+    def __init__(self) -> None:
+        super().__init__(attrs={"rows": 5, "autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"})
+
+    def format_value(self, value: object) -> None:
+        return None
+
+
+class TokenLookupForm(forms.Form):
+    token = forms.CharField(
+        max_length=MAX_PASTED_LENGTH,
+        widget=SecretTextarea,
+        help_text="The whole token. Text around it does no harm: quotes, “Bearer”, a line of a log.",
+        error_messages={"required": "Paste the token.", "max_length": "Paste the token with less text around it."},
+    )
 
 
 class ExpireTokenForm(forms.Form):
@@ -82,4 +120,20 @@ class ExpireTokenForm(forms.Form):
         max_length=REASON_MAX_LENGTH,
         help_text="For the log, for example “lost laptop”.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        error_messages={"required": "Say why."},
     )
+
+    def __init__(self, *args: Any, needs_reason: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if needs_reason:
+            self.fields["reason"].label = "Reason"
+            self.fields["reason"].required = True
+            self.fields[
+                "reason"
+            ].help_text = "For the owner, who gets a mail, and the log: “found in a public repository”."
+
+
+class ExpireManyForm(ExpireTokenForm):
+    """``count``: how many tokens the person was shown."""
+
+    count = forms.IntegerField(min_value=0, max_value=2**31 - 1, widget=forms.HiddenInput)

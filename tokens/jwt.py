@@ -41,6 +41,7 @@ class NotGenuine(TokenBackendError):
 class VerifiedClaims:
     """What a genuine token says of itself. That it has ended, and how, its record tells."""
 
+    key_id: str
     token_id: uuid.UUID
     owner_id: uuid.UUID
     expires_at: datetime
@@ -125,6 +126,7 @@ _remembered = _Remembered()
 def _decode(encoded: str) -> VerifiedClaims:
     claims = AccessToken._token_backend.decode(encoded)
     return VerifiedClaims(
+        key_id=_header(encoded)["kid"],
         token_id=_uuid(claims["jti"]),
         owner_id=_uuid(claims["sub"]),
         expires_at=datetime.fromtimestamp(claims["exp"], UTC),
@@ -185,12 +187,15 @@ def _check_claims(claims: dict[str, Any]) -> None:
         raise NotGenuine("times that are not whole seconds")
     if not all(isinstance(claims[name], str) for name in ("sub", "jti", "scope", "account", "aud")):
         raise NotGenuine("claims of the wrong kind")
-    if not -(2**33) < claims["exp"] < 2**37 or not -(2**33) < claims["nbf"] < 2**37:
-        raise NotGenuine("times out of range")
+    if not -(2**33) < claims["iat"] <= claims["nbf"] < claims["exp"] < 2**37:
+        raise NotGenuine("times out of range or out of order")
 
 
 def _uuid(text: str) -> uuid.UUID:
     try:
-        return uuid.UUID(text)
+        found = uuid.UUID(text)
     except ValueError:
         raise NotGenuine("an id that is not a UUID") from None
+    if str(found) != text:
+        raise NotGenuine("an id that is spelled in a second way")
+    return found

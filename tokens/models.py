@@ -7,8 +7,10 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from opsera_portal.api import scopes
+from tokens import policy
 from tokens.names import MAX_LENGTH
 from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet
 from tokens.states import TokenState
@@ -93,13 +95,39 @@ class Token(models.Model):
             and now < self.expires_at
         )
 
+    @cached_property
+    def owner_has_two_factor(self) -> bool:
+        """Lists bring it along (`TokenQuerySet.for_token_table`)."""
+        return self.owner.has_two_factor
+
+    @property
+    def policy_obstacle(self) -> policy.Rule | None:
+        """The rule of the organization's policy that blocks the token now, whatever else it is."""
+        return policy.obstacle(self, self.organization, timezone.now())
+
+    @property
+    def policy_advice(self) -> str:
+        """Which rule blocks it and what to do, in sentences; empty where none does."""
+        rule = self.policy_obstacle
+        return rule.advice(self, self.organization) if rule else ""
+
+    @property
+    def blocked_because(self) -> str:
+        """The advice where the policy is what blocks it; empty for one that works or has ended anyway."""
+        return self.policy_advice if self.state is TokenState.BLOCKED_BY_POLICY else ""
+
     @property
     def fits_policy(self) -> bool:
-        return self.lifetime <= timedelta(days=self.organization.max_token_lifetime_days)
+        return self.policy_obstacle is None
 
     @property
     def is_active(self) -> bool:
         return self.state is TokenState.ACTIVE
+
+    @property
+    def ends_at(self) -> datetime:
+        """When it stops working, or stopped: by time, or early."""
+        return self.expires_at if self.revoked_at is None else min(self.revoked_at, self.expires_at)
 
     @property
     def has_ended(self) -> bool:

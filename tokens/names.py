@@ -1,8 +1,13 @@
 """What a token may be called, and when two names are the same."""
 
+import re
 import unicodedata
+from collections.abc import Iterator
+from itertools import count
 
 MAX_LENGTH = 50
+# Two digits at most: with more it is a year, or a build.
+_NUMBERED = re.compile(r"(.+) ([1-9]\d?)")
 _PUNCTUATION = frozenset(" -':_.")
 
 
@@ -28,6 +33,16 @@ def name_key(name: str) -> str:
     for _ in range(2):
         key = unicodedata.normalize("NFKD", key.casefold())
     return key
+
+
+def numbered(name: str) -> Iterator[str]:
+    """The name and those that may follow it: `build`, `build 2`, `build 3` and so on; `build 2`, `build 3` likewise."""
+    yield name
+    numbered_before = _NUMBERED.fullmatch(name)
+    base, first = (numbered_before[1], int(numbered_before[2]) + 1) if numbered_before else (name, 2)
+    for number in count(first):
+        suffix = f" {number}"
+        yield base[: MAX_LENGTH - len(suffix)].rstrip() + suffix
 
 
 def _is_allowed(character: str) -> bool:

@@ -1,13 +1,14 @@
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
-from django.db.models import F, Q, Value
+from django.db.models import Exists, F, OuterRef, Q, Value
 from django.db.models.functions import Concat
 from django.utils import timezone
 
 from accounts.models import Organization
-from accounts.querysets import OrganizationRowsQuerySet
+from accounts.querysets import OrganizationRowsQuerySet, second_factors
 from accounts.roles import Ability
+from tokens import policy
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -71,20 +72,25 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         return self.ended().filter(revoked_at__isnull=True)
 
     def within_policy(self) -> Self:
-        """Not longer-lived than their organization allows now.
+        """Those that no rule of their organization's policy blocks now (`Token.policy_obstacle` is ``None``).
 
-        Written out for each maximum that any organization has, of which there are few: no database that we use
-        multiplies a column by a span of time in the same words as another.
+        Written out for each policy that the organizations of these rows have, which is one as good as always: no
+        database that we use multiplies a column by a span of time in the same words as another.
         """
-        maxima = Organization.objects.order_by().values_list("max_token_lifetime_days", flat=True).distinct()
-        fits = Q(pk__in=[])
-        for days in maxima:
-            latest = F("created_at") + timedelta(days=days)
-            fits |= Q(organization__max_token_lifetime_days=days, expires_at__lte=latest)
+        now = timezone.now()
+        organizations = Organization.objects.filter(pk__in=self.order_by().values("organization"))
+        fits = policy.NOTHING
+        for values in organizations.order_by().values(*policy.RULE_FIELDS).distinct():
+            of_this_policy = Q(**{f"organization__{field}": value for field, value in values.items()})
+            fits |= of_this_policy & ~policy.blocked(Organization(**values), now)
         return self.filter(fits)
 
     def expiring_before(self, moment: datetime) -> Self:
         return self.active().filter(expires_at__lte=moment)
+
+    def unused_since(self, moment: datetime) -> Self:
+        """Made before then, and not used from then on."""
+        return self.filter(Q(last_used_at__isnull=True) | Q(last_used_at__lt=moment), created_at__lt=moment)
 
     def with_scope(self, scope_id: str) -> Self:
         return self.annotate(_padded=Concat(Value(" "), F("scope"), Value(" "))).filter(
@@ -92,4 +98,6 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         )
 
     def for_token_table(self) -> Self:
-        return self.select_related("owner", "organization", "revoked_by")
+        has_two_factor = Exists(second_factors().filter(user=OuterRef("owner")))
+        rows = self.select_related("owner", "organization", "revoked_by")
+        return rows.annotate(owner_has_two_factor=has_two_factor)

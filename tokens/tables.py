@@ -64,11 +64,30 @@ class TokenTable(PortalTable):
 
 
 class OrganizationTokenTable(TokenTable):
+    select = Column(
+        empty_values=(),
+        orderable=False,
+        verbose_name="Select",
+        attrs={"th": {"class": "row-select"}, "td": {"class": "row-select"}},
+    )
     owner = Column(accessor="owner__email", verbose_name="Owner")
 
     class Meta(TokenTable.Meta):
-        sequence = ("name", "owner", "...")
+        sequence = ("select", "name", "owner", "...")
         empty_text = "No token matches."
 
     def __init__(self, *args: Any, may_expire: bool, **kwargs: Any) -> None:
-        super().__init__(*args, exclude=() if may_expire else ("expire",), **kwargs)
+        # The end is told in words already, and there is little room beside the owner.
+        exclude = ["time_left"] if may_expire else ["time_left", "select", "expire"]
+        super().__init__(*args, exclude=exclude, **kwargs)
+
+    def render_select(self, record: Token) -> Any:
+        """Belongs to the form below the table."""
+        if record.has_ended:
+            return ""
+        return format_html(
+            '<input type="checkbox" form="expire-selected" name="id" value="{}" aria-label="Select {} of {}">',
+            record.pk.hex,
+            record.name,
+            record.owner.email,
+        )

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import messages
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.http.response import HttpResponseBase
@@ -17,7 +18,7 @@ from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
 
 from accounts.models import User
-from accounts.roles import Ability
+from accounts.reauthentication import ask_again, is_recent
 from auditlog import usage
 from auditlog.filters import OneTokenUseFilter
 from auditlog.models import TokenUse
@@ -25,23 +26,25 @@ from auditlog.tables import OneTokenUseTable, OrganizationOneTokenUseTable
 from auditlog.views import LogTableMixin
 from opsera_portal.api import scopes
 from opsera_portal.api.operations import routes
-from opsera_portal.pages.tabs import ORGANIZATION_TABS, PROFILE_TABS
+from opsera_portal.pages.tabs import PROFILE_TABS
 from opsera_portal.pages.templatetags.portal import exact
 from opsera_portal.pages.views import MemberPageMixin, TabsMixin
 from opsera_portal.request_context import person_of
-from tokens import services
+from tokens import expiry, services
 from tokens.examples import examples_of
-from tokens.filters import OrganizationTokenFilter, TokenFilter
+from tokens.filters import TokenFilter
 from tokens.forms import CUSTOM, ExpireTokenForm, TokenForm
 from tokens.lifetimes import InvalidExpiry
 from tokens.models import Token
 from tokens.querysets import PENDING_LAPSES_AFTER
 from tokens.signing_keys import key_ring
 from tokens.states import StateLook, TokenState
-from tokens.tables import OrganizationTokenTable, TokenTable, state_look
+from tokens.tables import TokenTable, state_look
 
 NEW_ADDRESS = StateLook("new", "New address", "◆", "warning")
 ADDRESSES_SHOWN = 20
+# Where the session keeps a form while its owner shows once more that it is them.
+DRAFT = "token_draft"
 
 
 class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
@@ -57,11 +60,41 @@ class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
         return Token.objects.owned_by(self.person).for_token_table()
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        form = kwargs.pop("form", None) or TokenForm(owner=self.person)
-        return super().get_context_data(form=form, scope_cards=scope_cards(form, self.person), **kwargs)
+        initial = self.draft or self._in_place_of_another()
+        form = kwargs.pop("form", None) or TokenForm(owner=self.person, initial=initial)
+        return super().get_context_data(
+            form=form,
+            scope_cards=scope_cards(form, self.person),
+            ending=expiry.to_warn_of(self.person),
+            ended_in_use=usage.after_end(usage.of(self.person)),
+            **kwargs,
+        )
+
+    def _in_place_of_another(self) -> dict[str, Any]:
+        """With ``?like=`` and the id of a token of mine, the form begins with its scopes and a name like its."""
+        try:
+            model = self.get_queryset().filter(pk=self.request.GET.get("like", "")).first()
+        except ValidationError:
+            return {}
+        if model is None:
+            return {}
+        name = services.free_name_like(owner=self.person, name=model.name)
+        return {"name": name, "scopes": [scope.id for scope in model.scopes]}
+
+    draft: dict[str, Any] | None = None
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        self.draft = request.session.pop(DRAFT, None)
+        if self.draft is not None:
+            messages.info(request, "Thank you. Look at your token once more, then create it.")
+        return super().get(request, *args, **kwargs)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         form = TokenForm(request.POST, owner=self.person)
+        if form.is_valid() and not is_recent(request):
+            # What was typed comes back afterwards. Nothing of it is secret.
+            request.session[DRAFT] = {bound.name: bound.value() for bound in form}
+            return ask_again(request, then=request.path)
         if form.is_valid() and (token := self._issue(form)):
             return redirect("tokens:token_reveal", pk=token.pk)
         self.filterset = self.get_filterset(self.get_filterset_class())
@@ -80,8 +113,13 @@ class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
             )
         except services.TokenNameTaken:
             form.add_error("name", "One of your live tokens has this name already. Choose another one.")
+        except services.TooManyTokens as error:
+            form.add_error(None, str(error))
+        except services.ScopesNotAllowed as error:
+            # The form had let it pass: the policy changed in the same moment.
+            form.add_error("scopes", str(error))
         except InvalidExpiry as error:
-            # The form had let it pass: the end came, or the policy changed, in the same moment.
+            # Likewise, or the end came.
             form.add_error("expires_at" if form.cleaned_data["lifetime"] == CUSTOM else "lifetime", str(error))
         return None
 
@@ -178,11 +216,11 @@ class TokenExpireView(MemberPageMixin, View):
         token = self._token(pk)
         if token.has_ended:
             return self._had_ended(request, token)
-        return self._confirm(request, token, ExpireTokenForm())
+        return self._confirm(request, token, self._form(token))
 
     def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         token = self._token(pk)
-        form = ExpireTokenForm(request.POST)
+        form = self._form(token, request.POST)
         if not form.is_valid():
             return self._confirm(request, token, form, status=400)
         try:
@@ -200,38 +238,17 @@ class TokenExpireView(MemberPageMixin, View):
         token: Token = get_object_or_404(Token.objects.revocable_by(self.person).for_token_table(), pk=pk)
         return token
 
+    def _form(self, token: Token, data: QueryDict | None = None) -> ExpireTokenForm:
+        return ExpireTokenForm(data, needs_reason=services.needs_reason(actor=self.person, token=token))
+
     def _confirm(self, request: HttpRequest, token: Token, form: ExpireTokenForm, status: int = 200) -> HttpResponse:
-        last_days = usage.days(usage.of_token(token.pk, reader=self.person))[-7:]
         context = {
             "token": token,
             "form": form,
             "cancel_url": home_of(token, self.person),
-            "uses_lately": sum(day.total for day in last_days),
+            "uses_lately": uses_lately(token, self.person),
         }
         return render(request, "tokens/token_confirm_expire.html", context, status=status)
-
-
-class OrganizationTokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
-    """Every token's metadata, for those whose role reads it."""
-
-    table_class = OrganizationTokenTable
-    filterset_class = OrganizationTokenFilter
-    template_name = "tokens/organization_token_list.html"
-    tabs = ORGANIZATION_TABS
-    current_tab = "tokens:organization_token_list"
-
-    def role_allows(self, user: User) -> bool:
-        return user.may(Ability.READ_TOKENS)
-
-    def get_queryset(self) -> QuerySet[Token]:
-        return Token.objects.of_organization_readable_by(self.person).for_token_table()
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        ended_in_use = usage.after_end(usage.of_organization_of(self.person))
-        return super().get_context_data(ended_in_use=ended_in_use, **kwargs)
-
-    def get_table_kwargs(self) -> dict[str, Any]:
-        return {"may_expire": self.person.may(Ability.EXPIRE_TOKENS)}
 
 
 def jwks(request: HttpRequest) -> JsonResponse:
@@ -282,6 +299,12 @@ def _why_not_shown(token: Token, user: User) -> tuple[str, str]:
     )
 
 
+def uses_lately(token: Token, reader: User) -> int:
+    """In the last 7 days, as far as the reader may see them."""
+    last_days = usage.days(usage.of_token(token.pk, reader=reader))[-7:]
+    return sum(day.total for day in last_days)
+
+
 def home_of(token: Token, user: User) -> str:
     """The list that this person came from: their own tokens, or the organization's."""
     name = "tokens:token_list" if token.owner_id == user.pk else "tokens:organization_token_list"
@@ -291,6 +314,7 @@ def home_of(token: Token, user: User) -> str:
 def scope_cards(form: TokenForm, user: User) -> list[dict[str, Any]]:
     """The scopes as cards, each with what the person's role leaves of it."""
     chosen = set(form["scopes"].value() or [])
+    allowed = scopes.parse(user.own_organization.allowed_scopes)
     operations = [route.operation for route in routes()]
     cards = []
     for scope in scopes.SCOPES:
@@ -302,7 +326,10 @@ def scope_cards(form: TokenForm, user: User) -> list[dict[str, Any]]:
                 "label": scope.label,
                 "description": scope.description,
                 "checked": scope.id in chosen,
-                "note": f"Your role: {len(usable)} of {len(opened)} operations",
+                "is_allowed": scope in allowed,
+                "note": f"Your role: {len(usable)} of {len(opened)} operations"
+                if scope in allowed
+                else "Not allowed by your organization",
                 "input_id": f"id_scopes_{scope.id}",
             }
         )
@@ -340,7 +367,7 @@ def timeline(token: Token) -> list[dict[str, Any]]:
         events.append({"label": "Last used", "at": token.last_used_at, "note": token.last_used_ip or ""})
     if token.revoked_at:
         by = f"by {token.revoked_by}" if token.revoked_by else ""
-        note = f"{by}: {token.revoke_reason}" if token.revoke_reason else by
+        note = ": ".join(filter(None, [by, token.revoke_reason]))
         events.append({"label": "Expired early", "at": token.revoked_at, "note": note})
     label = "Would have expired" if token.revoked_at else "Expired" if token.is_expired else "Expires"
     events.append({"label": label, "at": token.expires_at, "note": ""})

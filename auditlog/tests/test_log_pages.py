@@ -537,6 +537,18 @@ def test_the_page_of_an_action_tells_its_details_in_words(reader, auditor):
     assert "With token" not in said
 
 
+def test_of_a_change_both_sides_are_told_also_where_there_is_nothing(reader, auditor):
+    given = {"days": {"to": 30, "from": None}, "roles": {"from": ["user", "guest"], "to": []}}
+
+    entry = record(actor=auditor, action=Action.POLICY_CHANGED, target=auditor, **given)
+
+    page = reader.get(f"{MY_ACTIVITY}{entry.public_id}/")
+    assert page.context["details"] == [
+        ("Days", "", ["From: nothing", "To: 30"]),
+        ("Roles", "", ["From: user, guest", "To: nothing"]),
+    ]
+
+
 def test_the_request_id_leads_to_all_of_the_request(reader, auditor):
     add_uses(auditor, {"request_id": REQUEST})
     add_actions(auditor, {"request_id": REQUEST})

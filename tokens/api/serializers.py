@@ -2,19 +2,24 @@
 
 from typing import Any
 
-from django.db.models import DateTimeField
+from django.core.validators import RegexValidator
+from django.db.models import DateTimeField, TextChoices
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.models import User
+from auditlog.api.serializers import TokenUseSerializer
 from opsera_portal.api.paging import MAX_PAGE_SIZE, PageQuery
 from opsera_portal.api.scopes import BY_ID, SCOPES, Scope
 from opsera_portal.api.scopes import CHOICES as SCOPE_CHOICES
-from opsera_portal.api.serializers import StrictSerializer, TextField, UtcDateTimeField
+from opsera_portal.api.serializers import BoundedListField, IdField, StrictSerializer, TextField, UtcDateTimeField
+from tokens import jwt
+from tokens.filters import DAYS_TO_END, DAYS_UNUSED
+from tokens.leaks import MAX_PASTED_LENGTH, MAX_REPORTED, MAX_URL_LENGTH
 from tokens.lifetimes import DEFAULT_LIFETIME, InvalidExpiry, Lifetime, chosen_end
 from tokens.models import Token
 from tokens.names import MAX_LENGTH, InvalidName, clean_name
-from tokens.services import REASON_MAX_LENGTH, longest_lifetime
+from tokens.services import REASON_MAX_LENGTH, ScopesNotAllowed, check_scopes, longest_lifetime
 from tokens.states import CHOICES as STATE_CHOICES
 
 
@@ -23,7 +28,10 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
 
     scopes = serializers.SerializerMethodField()
     state = serializers.SerializerMethodField()
-    revoked_by = serializers.SlugRelatedField[User](slug_field="email", read_only=True)
+    blocked_because = serializers.CharField(
+        read_only=True, help_text="With the state `blocked_by_policy`: which rule blocks it and what to do. Else empty."
+    )
+    revoked_by = serializers.SlugRelatedField[User](slug_field="email", read_only=True, allow_null=True)
     serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, DateTimeField: UtcDateTimeField}
 
     class Meta:
@@ -33,6 +41,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "name",
             "scopes",
             "state",
+            "blocked_because",
             "created_at",
             "expires_at",
             "revealed_at",
@@ -74,15 +83,18 @@ class IssuedTokenSerializer(TokenSerializer):
 class IssueTokenBody(StrictSerializer):
     """`name`, `scopes` and either `lifetime` or `expires_at`; with neither, one month."""
 
+    together = {"not": {"required": ["lifetime", "expires_at"]}}
+
     name = TextField(
         max_length=MAX_LENGTH * 4,
         trim_whitespace=False,
         help_text="1 to 50 letters, digits, spaces and - ' : _ . ; unique among your live tokens.",
     )
-    scopes = serializers.ListField(
+    scopes = BoundedListField(
         child=serializers.ChoiceField(choices=SCOPE_CHOICES),
         allow_empty=False,
         max_length=len(SCOPES),
+        is_set=True,
     )
     lifetime = serializers.ChoiceField(choices=Lifetime.choices, required=False)
     expires_at = TextField(
@@ -96,17 +108,21 @@ class IssueTokenBody(StrictSerializer):
             raise serializers.ValidationError(str(error)) from None
 
     def validate_scopes(self, value: list[str]) -> list[Scope]:
-        if len(set(value)) != len(value):
-            raise serializers.ValidationError("A scope stands here twice.")
-        return [BY_ID[scope_id] for scope_id in value]
+        chosen = [BY_ID[scope_id] for scope_id in value]
+        try:
+            check_scopes(chosen, self.context["owner"].own_organization)
+        except ScopesNotAllowed as error:
+            raise serializers.ValidationError(str(error)) from None
+        return chosen
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if "lifetime" in attrs and "expires_at" in attrs:
             raise serializers.ValidationError({"expires_at": ["Give either `lifetime` or `expires_at`, not both."]})
         custom = attrs.get("expires_at")
         preset = Lifetime(attrs.get("lifetime", DEFAULT_LIFETIME)) if custom is None else None
+        longest = longest_lifetime(self.context["owner"].own_organization)
         try:
-            attrs["expires_at"] = chosen_end(preset, custom or "", longest=longest_lifetime(self.context["owner"]))
+            attrs["expires_at"] = chosen_end(preset, custom or "", longest=longest)
         except InvalidExpiry as error:
             raise serializers.ValidationError({"lifetime" if preset else "expires_at": [str(error)]}) from None
         return attrs
@@ -116,6 +132,67 @@ class ExpireTokenBody(StrictSerializer):
     reason = TextField(
         required=False, allow_blank=True, default="", max_length=REASON_MAX_LENGTH, help_text="For the log."
     )
+
+
+class TokenLookupBody(StrictSerializer):
+    """A text with one token in it."""
+
+    token = TextField(
+        max_length=MAX_PASTED_LENGTH,
+        trim_whitespace=False,
+        help_text="The found token. Text around it does no harm. It is neither stored nor logged.",
+    )
+
+
+class TokenLookupSerializer(OrganizationTokenSerializer):
+    """The metadata of a found token, with its last uses as far as the caller may see them."""
+
+    last_uses = TokenUseSerializer(many=True, read_only=True)
+
+    class Meta(OrganizationTokenSerializer.Meta):
+        fields = [*OrganizationTokenSerializer.Meta.fields, "last_uses"]
+
+
+class TokenReportBody(StrictSerializer):
+    """Texts with tokens in them, and where they were found."""
+
+    tokens = BoundedListField(
+        child=TextField(max_length=jwt.MAX_LENGTH, trim_whitespace=False),
+        allow_empty=False,
+        max_length=MAX_REPORTED,
+        help_text="What was found, one token each. Anything else does no harm.",
+    )
+    url = TextField(
+        required=False,
+        default="",
+        max_length=MAX_URL_LENGTH,
+        trim_whitespace=False,
+        validators=[RegexValidator(r"^https?://\S+\Z", "Give an address that begins with http:// or https://.")],
+        help_text="Where they were found. It is shown to the tokens' owners.",
+    )
+
+
+class TokenReportSerializer(serializers.Serializer[Any]):
+    """The one answer, whatever was reported."""
+
+    status = serializers.ChoiceField(choices=["received"])
+
+
+class ExpireTokensBody(StrictSerializer):
+    ids = BoundedListField(child=IdField(), allow_empty=False, max_length=MAX_PAGE_SIZE, is_set=True)
+    reason = TextField(max_length=REASON_MAX_LENGTH, help_text="For the owners, who get a mail, and for the log.")
+
+
+class Outcome(TextChoices):
+    EXPIRED = "expired", "Expired now"
+    ALREADY_ENDED = "already_ended", "Had ended before"
+
+
+class TokenOutcomeSerializer(serializers.Serializer[Any]):
+    """What became of one token."""
+
+    id = serializers.UUIDField()
+    outcome = serializers.ChoiceField(choices=Outcome.choices)
 
 
 class TokenListQuery(PageQuery, StrictSerializer):
@@ -128,7 +205,21 @@ class TokenListQuery(PageQuery, StrictSerializer):
 
 
 class OrganizationTokenListQuery(TokenListQuery):
+    q = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        max_length=100,
+        help_text="Part of the token's name, of the owner's name or e-mail; or the token's whole id.",
+    )
     owner = serializers.CharField(required=False, max_length=254, help_text="Part of the owner's name or e-mail.")
+    ends_within = serializers.ChoiceField(choices=DAYS_TO_END, required=False, help_text="Active tokens only.")
+    unused_for = serializers.ChoiceField(
+        choices=DAYS_UNUSED,
+        required=False,
+        help_text="Days since the last use or, where there is none, since creation.",
+    )
+    created_from = serializers.DateField(required=False, help_text="A day, UTC.")
+    created_to = serializers.DateField(required=False, help_text="A day, UTC, which is included.")
 
 
 class DayUsesSerializer(serializers.Serializer[Any]):

@@ -1,5 +1,7 @@
 from django.urls import path
 
+from tokens.api.leak_views import TokenLookupViewSet, TokenReportViewSet
+from tokens.api.policy_views import PolicyViewSet
 from tokens.api.views import (
     CurrentTokenViewSet,
     MeViewSet,
@@ -15,6 +17,8 @@ urlpatterns = [
     path("tokens", TokenViewSet.as_view({"get": "list", "post": "create"}), name="token_list"),
     path("tokens/current", CurrentTokenViewSet.as_view({"get": "retrieve"}), name="token_current"),
     path("tokens/current/expire", CurrentTokenViewSet.as_view({"post": "expire"}), name="token_current_expire"),
+    path("tokens/lookup", TokenLookupViewSet.as_view({"post": "look_up"}), name="token_lookup"),
+    path("tokens/report", TokenReportViewSet.as_view({"post": "report"}), name="token_report"),
     path("tokens/<uuid:pk>", TokenViewSet.as_view({"get": "retrieve"}), name="token_detail"),
     path("tokens/<uuid:pk>/activity", TokenViewSet.as_view({"get": "activity"}), name="token_activity"),
     path("tokens/<uuid:pk>/usage", TokenViewSet.as_view({"get": "usage"}), name="token_usage"),
@@ -24,6 +28,17 @@ urlpatterns = [
         OrganizationTokenViewSet.as_view({"get": "list"}),
         name="organization_token_list",
     ),
+    path(
+        "organization/tokens/expire",
+        OrganizationTokenViewSet.as_view({"post": "expire"}),
+        name="organization_token_expire",
+    ),
+    path(
+        "organization/policy",
+        PolicyViewSet.as_view({"get": "retrieve", "patch": "partial_update"}),
+        name="organization_policy",
+    ),
+    path("organization/policy/preview", PolicyViewSet.as_view({"post": "preview"}), name="organization_policy_preview"),
     path(
         "organization/usage",
         OrganizationUsageViewSet.as_view({"get": "retrieve"}),

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import User
+from accounts.reauthentication import check_recent
 from accounts.roles import Ability
 from auditlog import usage
 from auditlog.api.serializers import TokenActivityQuery, TokenUseSerializer
@@ -25,12 +26,15 @@ from opsera_portal.request_context import person_of
 from tokens import services
 from tokens.api.serializers import (
     ExpireTokenBody,
+    ExpireTokensBody,
     IssuedTokenSerializer,
     IssueTokenBody,
     MeSerializer,
     OrganizationTokenListQuery,
     OrganizationTokenSerializer,
+    Outcome,
     TokenListQuery,
+    TokenOutcomeSerializer,
     TokenSerializer,
     TokenUsageSerializer,
     UsageSerializer,
@@ -44,6 +48,10 @@ NEWEST_FIRST = Keyset(("created_at", "id"))
 
 def may_read_tokens(user: User) -> bool:
     return user.may(Ability.READ_TOKENS)
+
+
+def may_expire_tokens(user: User) -> bool:
+    return user.may(Ability.EXPIRE_TOKENS)
 
 
 class TokenViewSet(ApiViewSet):
@@ -108,7 +116,11 @@ class TokenViewSet(ApiViewSet):
     @extend_schema(operation_id="token_create", request=IssueTokenBody, responses={201: IssuedTokenSerializer})
     @method_decorator(sensitive_variables())
     def create(self, request: Request) -> Response:
-        """Makes a token and shows it, this once. For a person in a browser session; no token makes a token."""
+        """Makes a token and shows it, this once. For a person in a browser session; no token makes a token.
+
+        403 with the code `reauthentication_required` where the person showed who they are longer ago than 15 minutes.
+        """
+        check_recent(request._request)
         body = IssueTokenBody(data=request.data, context={"owner": self.person})
         body.is_valid(raise_exception=True)
         try:
@@ -121,14 +133,23 @@ class TokenViewSet(ApiViewSet):
             )
         except services.TokenNameTaken:
             raise Conflict("One of your live tokens has this name already.", "name_taken") from None
-        except (services.CannotBeRevealed, InvalidExpiry):
+        except services.TooManyTokens as error:
+            raise Conflict(str(error), "too_many_tokens") from None
+        except services.ScopesNotAllowed as error:
+            raise ValidationError({"scopes": [str(error)]}) from None
+        except InvalidExpiry as error:
+            raise ValidationError({"expires_at": [str(error)]}) from None
+        except services.CannotBeRevealed:
             raise ValidationError({"expires_at": ["The token would end before it can be shown."]}) from None
         answer = {**represent(TokenSerializer, token), "token": signed_jwt}
         return Response(answer, status=201, headers={"Cache-Control": "no-store"})
 
     @extend_schema(operation_id="token_expire", request=ExpireTokenBody, responses=TokenSerializer)
     def expire(self, request: Request, pk: str) -> Response:
-        """Ends a token at once, for good: one's own, or anyone's for Administrators and Security Managers."""
+        """Ends a token at once, for good: one's own, or anyone's for Administrators and Security Managers.
+
+        Someone else's needs a `reason`. Its owner gets a mail.
+        """
         body = self.read_body(ExpireTokenBody)
         return Response(_expire(request, self.get_object(), body["reason"]))
 
@@ -159,6 +180,7 @@ class OrganizationTokenViewSet(ApiViewSet):
 
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation("List the organization's tokens", READ_API, only_reads=True, role_allows=may_read_tokens),
+        "expire": Operation("Expire several tokens", CHANGE_API, role_allows=may_expire_tokens),
     }
     serializer_class = OrganizationTokenSerializer
 
@@ -177,6 +199,31 @@ class OrganizationTokenViewSet(ApiViewSet):
             cursor=query.get("cursor"),
             size=query["page_size"],
         )
+
+    @extend_schema(
+        operation_id="organization_token_expire",
+        request=ExpireTokensBody,
+        responses=TokenOutcomeSerializer(many=True),
+    )
+    def expire(self, request: Request) -> Response:
+        """Ends up to 1000 tokens at once, for good, and says for each what became of it.
+
+        All or nothing: if one of them does not exist, or is of another organization, nothing is changed. Each owner
+        gets one mail.
+        """
+        body = self.read_body(ExpireTokensBody)
+        try:
+            ended = services.revoke_tokens(
+                actor=self.person, token_ids=body["ids"], reason=body["reason"], request=request._request
+            )
+        except services.NotAllowed:
+            raise Forbidden from None
+        ended_now = {token.pk for token in ended}
+        rows = [
+            {"id": str(token_id), "outcome": Outcome.EXPIRED if token_id in ended_now else Outcome.ALREADY_ENDED}
+            for token_id in body["ids"]
+        ]
+        return Response({"count": len(rows), "data": rows, "next": None})
 
 
 class OrganizationUsageViewSet(ApiViewSet):
@@ -243,6 +290,8 @@ def _token_in_use(request: Request) -> Token:
 def _expire(request: Request, token: Token, reason: str) -> dict[str, Any]:
     try:
         ended = services.revoke_token(actor=person_of(request), token=token, reason=reason, request=request._request)
+    except services.ReasonMissing:
+        raise ValidationError({"reason": ["Say why: the token is someone else's, who is told."]}) from None
     except services.AlreadyEnded:
         raise Conflict("This token has ended already.", "already_ended") from None
     except services.NotAllowed:

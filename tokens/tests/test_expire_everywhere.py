@@ -57,7 +57,7 @@ def processes(tmp_path):
 
 
 def web_command_for(environment):
-    from opsera_portal.management.commands.serve import web_command
+    from opsera_portal.management.commands.web import web_command
 
     command = web_command()
     command[command.index("--port") + 1] = environment["PORTAL_PORT"]

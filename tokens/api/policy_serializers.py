@@ -1,0 +1,106 @@
+"""The shapes of the organization's policy in the API. The fields bear the same names as on the page."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from accounts.models import POLICY_FIELDS
+from accounts.roles import SiteRole
+from opsera_portal.api.scopes import CHOICES as SCOPE_CHOICES
+from opsera_portal.api.serializers import BoundedListField, StrictSerializer, TextField, WholeNumberField
+from tokens.policy_changes import SOON
+
+LISTS = ("allowed_scopes", "two_factor_roles")
+
+
+class PolicySerializer(serializers.Serializer[Any]):
+    max_token_lifetime_days = serializers.IntegerField(help_text="The longest life of a token.")
+    allowed_scopes = serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES))
+    max_live_tokens = serializers.IntegerField(help_text="How many live tokens a person may have.")
+    unused_tokens_end_after_days = serializers.IntegerField(
+        allow_null=True, help_text="Null: tokens that nobody uses live to their end."
+    )
+    two_factor_roles = serializers.ListField(
+        child=serializers.ChoiceField(choices=SiteRole.choices), help_text="Site roles that need two-factor."
+    )
+    log_retention_days = serializers.IntegerField(help_text="How long both logs are kept.")
+    version = serializers.CharField(help_text="Another one for another policy. Send it with a change of this one.")
+
+
+class OwnerEffectSerializer(serializers.Serializer[Any]):
+    email = serializers.EmailField()
+    tokens = serializers.IntegerField()
+
+
+class BlockedByRuleSerializer(serializers.Serializer[Any]):
+    lifetime = serializers.IntegerField()
+    scope = serializers.IntegerField()
+    unused = serializers.IntegerField()
+    two_factor = serializers.IntegerField()
+
+
+class EffectSerializer(serializers.Serializer[Any]):
+    """What becomes different by the change. What was so before, and stays so, is not counted."""
+
+    blocked_tokens = serializers.IntegerField(help_text="Tokens that work now and will be blocked at their next use.")
+    blocked_people = serializers.IntegerField(help_text="Whose tokens these are.")
+    by_rule = BlockedByRuleSerializer(help_text="The blocked tokens, each with every rule that blocks it.")
+    owners = OwnerEffectSerializer(many=True, help_text="Whose tokens are blocked, the most first; at most 100.")
+    unblocked_tokens = serializers.IntegerField(help_text="Tokens that are blocked now and will work again.")
+    unused_soon = serializers.IntegerField(
+        help_text=f"Tokens that will end as unused within {SOON.days} days, unless somebody uses them."
+    )
+    people_to_set_up_two_factor = serializers.IntegerField()
+    people_above_max_live_tokens = serializers.IntegerField(
+        help_text="They keep their tokens, and make no further one."
+    )
+
+
+class ChangedPolicySerializer(PolicySerializer):
+    """The policy as it is now, and what the change did."""
+
+    effect = EffectSerializer()
+
+
+class PolicyPreviewSerializer(serializers.Serializer[Any]):
+    """What a change would do. ``version`` is that of the policy as it is."""
+
+    version = serializers.CharField()
+    effect = EffectSerializer()
+
+
+class ChangePolicyBody(StrictSerializer):
+    """What is not here stays as it is."""
+
+    together = {"anyOf": [{"required": [field]} for field in POLICY_FIELDS]}
+
+    max_token_lifetime_days = WholeNumberField(required=False, min_value=1, max_value=366)
+    allowed_scopes = BoundedListField(
+        child=serializers.ChoiceField(choices=SCOPE_CHOICES),
+        required=False,
+        allow_empty=False,
+        max_length=len(SCOPE_CHOICES),
+        is_set=True,
+    )
+    max_live_tokens = WholeNumberField(required=False, min_value=1, max_value=1000)
+    unused_tokens_end_after_days = WholeNumberField(required=False, allow_null=True, min_value=1, max_value=366)
+    two_factor_roles = BoundedListField(
+        child=serializers.ChoiceField(choices=SiteRole.choices), required=False, max_length=len(SiteRole), is_set=True
+    )
+    log_retention_days = WholeNumberField(required=False, min_value=30, max_value=3660)
+    version = TextField(
+        required=False,
+        max_length=64,
+        help_text="Of the policy that you looked at. If it is another one by now, nothing is changed (409).",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """``changes`` (values as an organization stores them) and ``version``."""
+        changes = {
+            field: " ".join(attrs[field]) if field in LISTS else attrs[field]
+            for field in POLICY_FIELDS
+            if field in attrs
+        }
+        if not changes:
+            raise serializers.ValidationError("Give at least one field of the policy.")
+        return {"changes": changes, "version": attrs.get("version")}

@@ -1,0 +1,86 @@
+"""The API's door to the organization's policy. It mirrors the page."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from accounts.api.views import may_manage
+from accounts.models import Organization
+from accounts.reauthentication import check_recent
+from accounts.services import NotAllowed, PolicyChangedMeanwhile, TwoFactorFirst
+from opsera_portal.api.operations import READ_API, Operation
+from opsera_portal.api.problems import Conflict, Forbidden
+from opsera_portal.api.views import ApiViewSet
+from tokens.api.policy_serializers import (
+    ChangedPolicySerializer,
+    ChangePolicyBody,
+    EffectSerializer,
+    PolicyPreviewSerializer,
+    PolicySerializer,
+)
+from tokens.api.views import may_read_tokens
+from tokens.policy_changes import change_policy, review_policy
+
+
+@contextmanager
+def answered() -> Iterator[None]:
+    """What stands against a change, as the API answers it."""
+    try:
+        yield
+    except NotAllowed:
+        raise Forbidden from None
+    except PolicyChangedMeanwhile as error:
+        raise Conflict(str(error), "policy_changed") from None
+    except TwoFactorFirst as error:
+        raise Conflict(str(error), "two_factor_first") from None
+
+
+class PolicyViewSet(ApiViewSet):
+    """The policy of one's organization.
+
+    No token changes it: a looser policy gives life to tokens that the present one blocks, and a token never extends or
+    widens a token.
+    """
+
+    operations: ClassVar[dict[str, Operation]] = {
+        "retrieve": Operation("See the organization's policy", READ_API, only_reads=True, role_allows=may_read_tokens),
+        "preview": Operation(
+            "See what a change of the policy would do", READ_API, only_reads=True, role_allows=may_manage
+        ),
+        "partial_update": Operation("Change the organization's policy", role_allows=may_manage),
+    }
+    serializer_class = PolicySerializer
+    queryset = Organization.objects.none()
+
+    @extend_schema(operation_id="policy", responses=PolicySerializer)
+    def retrieve(self, request: Request) -> Response:
+        """What tokens may be made and used, who needs two-factor, and how long the logs are kept."""
+        return Response(_shown(self.person.own_organization))
+
+    @extend_schema(operation_id="policy_preview", request=ChangePolicyBody, responses=PolicyPreviewSerializer)
+    def preview(self, request: Request) -> Response:
+        """How many tokens a change would block, and whose. Nothing is changed."""
+        body = self.read_body(ChangePolicyBody)
+        with answered():
+            review = review_policy(actor=self.person, **body)
+        return Response({"version": review.before.policy_version, "effect": EffectSerializer(review.effect).data})
+
+    @extend_schema(operation_id="policy_change", request=ChangePolicyBody, responses=ChangedPolicySerializer)
+    def partial_update(self, request: Request) -> Response:
+        """Holds from the next request on, for tokens that there are too. Ask `preview` first whom it meets.
+
+        403 with the code `reauthentication_required` where the person showed who they are longer ago than 15 minutes.
+        """
+        check_recent(request._request)
+        body = self.read_body(ChangePolicyBody)
+        with answered():
+            review = change_policy(actor=self.person, request=request._request, **body)
+        return Response({**_shown(review.after), "effect": EffectSerializer(review.effect).data})
+
+
+def _shown(organization: Organization) -> dict[str, Any]:
+    return {**organization.policy, "version": organization.policy_version}

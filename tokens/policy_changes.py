@@ -1,0 +1,135 @@
+"""What a change of an organization's policy does to tokens and people, told before it is made and when it is made."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Count
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts import services
+from accounts.models import Organization, User
+from tokens import policy
+from tokens.models import Token
+from tokens.querysets import TokenQuerySet
+
+SOON = timedelta(days=7)
+# Of those whose tokens are blocked so many are named, those with the most tokens first.
+OWNERS_NAMED = 100
+
+
+class EffectChanged(Exception):
+    """The change would do something else now than the actor was shown."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Since you reviewed the change, tokens or people have changed: it would do something else now. "
+            "Nothing was saved."
+        )
+
+
+@dataclass(frozen=True)
+class OwnerEffect:
+    email: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What becomes different by the change. What was so before, and stays so, is not counted.
+
+    Tokens are live ones of active people. ``by_rule`` counts a token under each rule that blocks it. ``unused_soon``:
+    not blocked yet, and ended as unused within `SOON` if nobody uses them.
+    """
+
+    blocked_tokens: int
+    blocked_people: int
+    by_rule: dict[str, int]
+    owners: list[OwnerEffect]
+    unblocked_tokens: int
+    unused_soon: int
+    people_to_set_up_two_factor: int
+    people_above_max_live_tokens: int
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same numbers: what someone was shown can be compared with what would be now."""
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Review:
+    """A change that was thought about: the policy before and after it, and what it does."""
+
+    before: Organization
+    after: Organization
+    effect: Effect
+
+
+def review_policy(*, actor: User, changes: Mapping[str, Any], version: str | None = None) -> Review:
+    """Changes nothing. Raises what `accounts.services.planned_policy` raises."""
+    before = Organization.objects.get(pk=actor.own_organization.pk)
+    after = services.planned_policy(actor=actor, organization=before, changes=changes, version=version)
+    return Review(before, after, effect_of(before, after))
+
+
+def change_policy(
+    *,
+    actor: User,
+    changes: Mapping[str, Any],
+    version: str | None = None,
+    shown: str | None = None,
+    request: HttpRequest | None = None,
+) -> Review:
+    """Saves the change. ``shown``: the fingerprint of the effect that the actor was shown and agreed to.
+
+    Raises ``EffectChanged`` when it is another now, and what `accounts.services.save_policy` raises; then nothing is
+    changed. Tokens are made under the same lock, so that none comes in between.
+    """
+    with transaction.atomic():
+        before = Organization.objects.select_for_update(no_key=True).get(pk=actor.own_organization.pk)
+        after = services.save_policy(
+            actor=actor, organization=before, changes=changes, version=version, request=request
+        )
+        effect = effect_of(before, after)
+        if shown is not None and shown != effect.fingerprint:
+            raise EffectChanged
+    return Review(before, after, effect)
+
+
+def effect_of(before: Organization, after: Organization) -> Effect:
+    now = timezone.now()
+    tokens = Token.objects.live().filter(organization=after, owner__is_active=True).order_by()
+    newly_blocked = tokens.filter(policy.blocked(after, now) & ~policy.blocked(before, now))
+    owners = newly_blocked.values("owner__email").annotate(tokens=Count("pk")).order_by("-tokens", "owner__email")
+    return Effect(
+        blocked_tokens=newly_blocked.count(),
+        blocked_people=owners.count(),
+        by_rule={rule.id: newly_blocked.filter(rule.query(after, now)).count() for rule in policy.RULES},
+        owners=[OwnerEffect(owner["owner__email"], owner["tokens"]) for owner in owners[:OWNERS_NAMED]],
+        unblocked_tokens=tokens.filter(policy.blocked(before, now) & ~policy.blocked(after, now)).count(),
+        unused_soon=_unused_soon(tokens, before, after, now),
+        people_to_set_up_two_factor=_people_to_set_up_two_factor(before, after),
+        people_above_max_live_tokens=_people_above_max_live_tokens(tokens, before, after),
+    )
+
+
+def _unused_soon(tokens: TokenQuerySet, before: Organization, after: Organization, now: datetime) -> int:
+    unblocked = tokens.filter(~policy.blocked(after, now))
+    return unblocked.filter(policy.unused(after, now + SOON) & ~policy.unused(before, now + SOON)).count()
+
+
+def _people_to_set_up_two_factor(before: Organization, after: Organization) -> int:
+    roles = set(after.two_factor_roles.split()) - set(before.two_factor_roles.split())
+    people = User.objects.active().filter(organization=after, site_role__in=roles)
+    return int(people.exclude(pk__in=User.objects.with_two_factor().values("pk")).count())
+
+
+def _people_above_max_live_tokens(tokens: TokenQuerySet, before: Organization, after: Organization) -> int:
+    owners = tokens.values("owner").annotate(count=Count("pk"))
+    return owners.filter(count__gt=after.max_live_tokens, count__lte=before.max_live_tokens).count()

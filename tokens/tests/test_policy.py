@@ -1,0 +1,318 @@
+"""What an organization's policy asks of a token at each use: as a rule, as a query, and at the door."""
+
+import itertools
+from datetime import timedelta
+
+import pytest
+import time_machine
+from allauth.mfa.models import Authenticator
+from django.utils import timezone
+
+from accounts.models import User
+from accounts.roles import SiteRole
+from accounts.tests.factories import OrganizationFactory, UserFactory
+from auditlog.models import TokenUse
+from opsera_portal.api.scopes import SCOPES
+from tokens import policy
+from tokens.lookup import find_token
+from tokens.models import Token
+from tokens.states import TokenState
+from tokens.tables import state_look
+from tokens.tests.factories import TokenFactory, bearer, now_in_seconds
+
+pytestmark = pytest.mark.django_db
+
+ME = "/api/v1/me"
+
+
+def set_up_two_factor(user, kind=Authenticator.Type.TOTP):
+    Authenticator.objects.create(user=user, type=kind, data={})
+
+
+def set_policy(organization, **fields):
+    for name, value in fields.items():
+        setattr(organization, name, value)
+    organization.save()
+
+
+# The rules, as rules and as queries
+
+
+POLICIES = [
+    dict(zip(policy.RULE_FIELDS, values, strict=True))
+    for values in itertools.product((30, 366), ("api", "api pipeline"), (None, 7), ("guest", "guest user"))
+]
+SECOND = timedelta(seconds=1)
+DAY = timedelta(days=1)
+
+
+def every_kind_of_token(owners, now):
+    lifetimes = (30 * DAY, 30 * DAY + SECOND)
+    scopes = ("api", "api pipeline", "API")
+    # Ago; for a token that was never used the time since it was shown counts.
+    last_uses = (None, 7 * DAY, 7 * DAY + SECOND)
+    shown = (None, 7 * DAY, 7 * DAY + SECOND)
+    for owner, lifetime, scope, used, revealed in itertools.product(owners, lifetimes, scopes, last_uses, shown):
+        yield Token(
+            owner=owner,
+            organization=owner.organization,
+            name="token",
+            scope=scope,
+            created_at=now - 8 * DAY,
+            expires_at=now - 8 * DAY + lifetime,
+            revealed_at=revealed and now - revealed,
+            last_used_at=used and now - used,
+        )
+
+
+@pytest.fixture
+def world():
+    """Organizations with every combination of rules, and in each every kind of token, at the edges of the rules."""
+    now = now_in_seconds()
+    with time_machine.travel(now, tick=False):
+        owners = []
+        for fields in POLICIES:
+            organization = OrganizationFactory(**fields)
+            owners += UserFactory.create_batch(2, organization=organization)
+        for owner in owners[::2]:
+            set_up_two_factor(owner)
+        Token.objects.bulk_create(every_kind_of_token(owners, now))
+        yield
+
+
+def test_the_query_finds_exactly_the_tokens_that_a_request_would_let_pass(world):
+    tokens = Token.objects.for_token_table()
+
+    found = set(Token.objects.within_policy().values_list("pk", flat=True))
+
+    assert found == {token.pk for token in tokens if token.policy_obstacle is None}
+    assert 0 < len(found) < len(tokens)
+
+
+@pytest.mark.parametrize("rule", policy.RULES, ids=lambda rule: rule.id)
+def test_each_rule_says_the_same_of_a_token_and_as_a_query(world, rule):
+    now = timezone.now()
+    for organization in {token.organization for token in Token.objects.for_token_table()}:
+        tokens = Token.objects.filter(organization=organization)
+
+        found = set(tokens.filter(rule.query(organization, now)).values_list("pk", flat=True))
+
+        blocks = {token.pk for token in tokens.for_token_table() if rule.blocks(token, organization, now)}
+        assert found == blocks
+
+
+def test_the_table_of_a_policy_that_asks_for_two_factor_costs_no_query_a_row(owner, django_assert_num_queries):
+    set_policy(owner.organization, two_factor_roles="user")
+    for _ in range(20):
+        TokenFactory(owner=owner)
+
+    with django_assert_num_queries(1):
+        states = [token.state for token in Token.objects.for_token_table()]
+
+    assert states == [TokenState.BLOCKED_BY_POLICY] * 20
+
+
+def test_the_query_is_written_out_only_for_the_policies_of_its_rows(owner, django_assert_num_queries):
+    for days in range(1, 100):
+        OrganizationFactory(max_token_lifetime_days=days)
+    TokenFactory(owner=owner)
+
+    rows = Token.objects.owned_by(owner).within_policy()
+
+    assert str(rows.query).count("max_token_lifetime_days") == 1
+    assert rows.count() == 1
+
+
+# At the door
+
+
+BLOCKING = {
+    "lifetime": ({"max_token_lifetime_days": 29}, "29 days at most"),
+    "scope": ({"allowed_scopes": "api-readonly pipeline"}, "does not allow tokens with this scope: api."),
+    "unused": ({"unused_tokens_end_after_days": 1}, "nobody uses for 1 day,"),
+    "two_factor": ({"two_factor_roles": "user"}, "set up two-factor"),
+}
+
+
+@pytest.fixture(params=BLOCKING.values(), ids=BLOCKING.keys())
+def blocking(request, owner):
+    """A token that worked two days ago, and a policy that blocks it now: (token, what the answer says)."""
+    fields, says = request.param
+    token = TokenFactory(owner=owner, created_at=now_in_seconds() - 2 * DAY)
+    set_policy(owner.organization, **fields)
+    return token, says
+
+
+def test_a_blocked_token_is_refused_at_its_next_use_and_told_why(api, blocking):
+    token, says = blocking
+
+    answer = api.get(ME, headers=bearer(token))
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "blocked_by_policy")
+    assert says in answer.json()["detail"]
+    assert says in answer.headers["WWW-Authenticate"]
+    assert TokenUse.objects.get().reason == "blocked_by_policy"
+
+
+def test_what_goes_into_a_header_is_what_rfc_6750_allows_there(blocking):
+    token, _ = blocking
+
+    assert token.policy_advice.isascii()
+    assert token.policy_advice.isprintable()
+    assert not set(token.policy_advice) & set('"\\')
+
+
+def test_a_blocked_token_is_shown_as_blocked_with_the_reason_in_words(client, administrator, blocking):
+    token, says = blocking
+    client.force_login(administrator)
+
+    listed = client.get("/organization/tokens/", {"state": "blocked_by_policy"}).content.decode()
+    assert f'data-token="{token.pk}"' in listed
+    assert "Blocked by policy" in listed
+    assert says in client.get(f"/profile/tokens/{token.pk}/").content.decode()
+
+
+def test_the_api_tells_the_state_and_the_reason_of_a_blocked_token(client, administrator, blocking):
+    token, says = blocking
+    client.force_login(administrator)
+
+    (row,) = client.get("/api/v1/organization/tokens", {"state": "blocked_by_policy"}).json()["data"]
+
+    assert (row["id"], row["state"]) == (str(token.pk), "blocked_by_policy")
+    assert says in row["blocked_because"]
+
+
+def test_of_a_token_that_has_ended_no_rule_is_told(owner):
+    token = TokenFactory(owner=owner, revoked_at=timezone.now())
+    set_policy(owner.organization, max_token_lifetime_days=1)
+
+    assert token.blocked_because == ""
+
+
+def test_a_token_works_again_when_the_rule_is_taken_back(api, owner):
+    headers = bearer(TokenFactory(owner=owner))
+    set_policy(owner.organization, allowed_scopes="pipeline")
+    assert api.get(ME, headers=headers).status_code == 401
+
+    set_policy(owner.organization, allowed_scopes="api pipeline")
+
+    assert api.get(ME, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "works"),
+    [(Authenticator.Type.TOTP, True), (Authenticator.Type.WEBAUTHN, True), (Authenticator.Type.RECOVERY_CODES, False)],
+)
+def test_a_token_of_someone_who_needs_two_factor_works_once_it_is_set_up(api, owner, kind, works):
+    set_policy(owner.organization, two_factor_roles="user")
+    headers = bearer(TokenFactory(owner=owner))
+    assert api.get(ME, headers=headers).status_code == 401
+
+    set_up_two_factor(owner, kind)
+
+    assert (api.get(ME, headers=headers).status_code == 200) is works
+
+
+def test_someone_of_a_role_that_needs_no_two_factor_is_not_asked_for_it(api, owner):
+    set_policy(owner.organization, two_factor_roles=SiteRole.ADMINISTRATOR)
+
+    assert api.get(ME, headers=bearer(TokenFactory(owner=owner))).status_code == 200
+
+
+def test_another_organizations_policy_blocks_nothing_here(api, owner, stranger):
+    set_policy(stranger.organization, max_token_lifetime_days=1, allowed_scopes="pipeline")
+
+    assert api.get(ME, headers=bearer(TokenFactory(owner=owner))).status_code == 200
+
+
+@pytest.mark.parametrize("has_two_factor", [True, False])
+def test_the_policy_costs_no_query(api, owner, has_two_factor, django_assert_num_queries):
+    set_policy(owner.organization, unused_tokens_end_after_days=1, two_factor_roles="user")
+    if has_two_factor:
+        set_up_two_factor(owner)
+    headers = bearer(TokenFactory(owner=owner, last_used_at=timezone.now(), last_used_ip="127.0.0.1"))
+
+    # The token with all that the policy looks at; its entry in the log.
+    with django_assert_num_queries(2):
+        assert api.get(ME, headers=headers).status_code == (200 if has_two_factor else 401)
+
+
+@pytest.mark.parametrize("kind", [None, *Authenticator.Type])
+def test_the_one_query_brings_whether_the_owner_has_two_factor(owner, kind, django_assert_num_queries):
+    made = TokenFactory(owner=owner)
+    set_policy(owner.organization, two_factor_roles="guest")
+    set_up_two_factor(UserFactory(organization=owner.organization))
+    if kind:
+        set_up_two_factor(owner, kind)
+    expected = User.objects.get(pk=owner.pk).has_two_factor
+
+    with django_assert_num_queries(1):
+        found = find_token(token_id=made.pk, owner_id=owner.pk)
+        assert found.owner.has_two_factor is expected
+
+
+def test_where_the_policy_does_not_ask_for_two_factor_it_is_looked_up_only_if_needed(owner, django_assert_num_queries):
+    made = TokenFactory(owner=owner)
+    set_up_two_factor(owner)
+    found = find_token(token_id=made.pk, owner_id=owner.pk)
+
+    with django_assert_num_queries(1):
+        assert found.owner.has_two_factor is True
+
+
+# Unused
+
+
+def test_an_unused_token_does_not_come_alive_by_being_tried(api, owner):
+    token = TokenFactory(owner=owner, created_at=now_in_seconds() - 9 * DAY)
+    set_policy(owner.organization, unused_tokens_end_after_days=7)
+    headers = bearer(token)
+
+    answers = [api.get(ME, headers=headers).status_code for _ in range(2)]
+    # Refused by the host, the length of the body or the route, after or before the token was looked at.
+    api.get(ME, headers=headers | {"Host": "elsewhere.example"})
+    api.post(ME, data=b"x" * (257 * 1024), content_type="application/json", headers=headers)
+    api.get("/api/v1/nowhere", headers=headers)
+    # Answered to everybody, whatever they send along.
+    api.post("/api/v1/tokens/report", {"tokens": ["text"]}, headers=headers)
+
+    assert answers == [401, 401]
+    assert api.get(ME, headers=headers).status_code == 401
+    token.refresh_from_db()
+    assert token.last_used_at is None
+
+
+def test_a_token_that_is_used_in_time_lives_on(api, owner):
+    token = TokenFactory(owner=owner)
+    set_policy(owner.organization, unused_tokens_end_after_days=7)
+    headers = bearer(token)
+
+    for days in (6, 12, 18):
+        with time_machine.travel(token.created_at + days * DAY, tick=False):
+            assert api.get(ME, headers=headers).status_code == 200
+    with time_machine.travel(token.created_at + 25 * DAY + SECOND, tick=False):
+        assert api.get(ME, headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/api/v1/organization/tokens", "/api/v1/nowhere"], ids=["forbidden", "not found"])
+def test_a_use_of_a_live_token_counts_although_what_it_asked_for_was_refused(api, owner, path):
+    token = TokenFactory(owner=owner)
+
+    assert api.get(path, headers=bearer(token)).status_code in {403, 404}
+
+    token.refresh_from_db()
+    assert token.last_used_at is not None
+
+
+# What can be seen and offered
+
+
+def test_the_look_of_a_blocked_token_says_blocked_although_it_ends_soon(owner):
+    token = TokenFactory(owner=owner, created_at=now_in_seconds() - 28 * DAY)
+    set_policy(owner.organization, max_token_lifetime_days=1)
+
+    assert state_look(token).label == "Blocked by policy"
+
+
+def test_a_new_organization_allows_every_scope(organization):
+    assert organization.policy["allowed_scopes"] == [scope.id for scope in SCOPES]

@@ -1,0 +1,166 @@
+"""The policy in the API, by the same rules as on the page."""
+
+import pytest
+
+from accounts.models import Organization
+from auditlog.models import Activity, TokenUse
+from tokens.tests.factories import TokenFactory, bearer
+
+ROUTE = "/api/v1/organization/policy"
+PREVIEW = "/api/v1/organization/policy/preview"
+SCOPES = ["api", "api-readonly", "pipeline", "pipeline-readonly", "security-logs"]
+NEW = {
+    "max_token_lifetime_days": 92,
+    "allowed_scopes": SCOPES,
+    "max_live_tokens": 50,
+    "unused_tokens_end_after_days": None,
+    "two_factor_roles": [],
+    "log_retention_days": 400,
+}
+NOTHING = {
+    "blocked_tokens": 0,
+    "blocked_people": 0,
+    "by_rule": {"lifetime": 0, "scope": 0, "unused": 0, "two_factor": 0},
+    "owners": [],
+    "unblocked_tokens": 0,
+    "unused_soon": 0,
+    "people_to_set_up_two_factor": 0,
+    "people_above_max_live_tokens": 0,
+}
+
+
+@pytest.fixture
+def session(api, administrator):
+    api.force_login(administrator)
+    return api
+
+
+def policy():
+    return Organization.objects.get(slug="acme").policy
+
+
+def test_the_policy_is_read_with_its_version(session, organization):
+    assert session.get(ROUTE).json() == NEW | {"version": organization.policy_version}
+
+
+def test_a_change_answers_the_policy_and_what_it_does(session, owner):
+    TokenFactory(owner=owner, scope="pipeline")
+
+    answer = session.patch(ROUTE, {"allowed_scopes": ["pipeline-readonly", "api"], "unused_tokens_end_after_days": 30})
+
+    assert answer.status_code == 200
+    body = answer.json()
+    effect = body.pop("effect")
+    changed = {"allowed_scopes": ["api", "pipeline-readonly"], "unused_tokens_end_after_days": 30}
+    assert body == NEW | changed | {"version": Organization.objects.get(slug="acme").policy_version}
+    assert policy() == NEW | changed
+    assert effect == NOTHING | {
+        "blocked_tokens": 1,
+        "blocked_people": 1,
+        "by_rule": {"lifetime": 0, "scope": 1, "unused": 0, "two_factor": 0},
+        "owners": [{"email": owner.email, "tokens": 1}],
+    }
+
+
+def test_a_preview_says_what_the_change_would_do_and_changes_nothing(session, owner, organization):
+    TokenFactory(owner=owner)
+    change = {"max_token_lifetime_days": 7, "two_factor_roles": ["user"]}
+
+    preview = session.post(PREVIEW, change).json()
+
+    assert policy() == NEW
+    assert not Activity.objects.filter(type="policy").exists()
+    assert preview["version"] == organization.policy_version
+    assert preview["effect"]["blocked_tokens"] == 1
+    assert session.patch(ROUTE, change).json()["effect"] == preview["effect"]
+
+
+def test_what_is_left_out_stays_as_it_is(session):
+    session.patch(ROUTE, {"max_live_tokens": 7})
+    session.patch(ROUTE, {"max_token_lifetime_days": 30})
+
+    assert policy() == NEW | {"max_live_tokens": 7, "max_token_lifetime_days": 30}
+
+
+def test_null_lets_unused_tokens_live(session):
+    session.patch(ROUTE, {"unused_tokens_end_after_days": 30})
+
+    assert session.patch(ROUTE, {"unused_tokens_end_after_days": None}).status_code == 200
+    assert policy() == NEW
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "non_field_errors"),
+        ({"version": "x"}, "non_field_errors"),
+        ({"max_token_lifetime_days": 0}, "max_token_lifetime_days"),
+        ({"max_token_lifetime_days": 367}, "max_token_lifetime_days"),
+        ({"max_token_lifetime_days": None}, "max_token_lifetime_days"),
+        ({"max_token_lifetime_days": True}, "max_token_lifetime_days"),
+        ({"allowed_scopes": []}, "allowed_scopes"),
+        ({"allowed_scopes": ["everything"]}, "allowed_scopes.0"),
+        ({"allowed_scopes": "api"}, "allowed_scopes"),
+        ({"allowed_scopes": ["api", "api"]}, "allowed_scopes"),
+        ({"max_live_tokens": "7"}, "max_live_tokens"),
+        ({"max_live_tokens": 1001}, "max_live_tokens"),
+        ({"unused_tokens_end_after_days": 0}, "unused_tokens_end_after_days"),
+        ({"two_factor_roles": ["king"]}, "two_factor_roles.0"),
+        ({"log_retention_days": 29}, "log_retention_days"),
+        ({"name": "Mine"}, "name"),
+        ({"max_live_tokens": 7, "version": 3}, "version"),
+    ],
+)
+@pytest.mark.parametrize(("method", "route"), [("patch", ROUTE), ("post", PREVIEW)])
+def test_a_wrong_field_is_named_and_nothing_is_changed(session, method, route, body, field):
+    answer = getattr(session, method)(route, body)
+
+    assert answer.status_code == 400
+    assert list(answer.json()["errors"]) == [field]
+    assert policy() == NEW
+
+
+@pytest.mark.parametrize(("method", "route"), [("patch", ROUTE), ("post", PREVIEW)])
+def test_a_change_of_a_policy_that_is_another_by_now_is_a_conflict(session, method, route):
+    version = session.get(ROUTE).json()["version"]
+    session.patch(ROUTE, {"max_live_tokens": 7, "version": version})
+
+    answer = getattr(session, method)(route, {"max_token_lifetime_days": 30, "version": version})
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "policy_changed")
+    assert policy() == NEW | {"max_live_tokens": 7}
+
+
+@pytest.mark.parametrize(("method", "route"), [("patch", ROUTE), ("post", PREVIEW)])
+def test_whoever_asks_their_own_role_for_two_factor_sets_it_up_first(session, method, route):
+    answer = getattr(session, method)(route, {"two_factor_roles": ["administrator"]})
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "two_factor_first")
+    assert policy() == NEW
+
+
+def test_no_token_changes_the_policy(api, administrator):
+    headers = bearer(TokenFactory(owner=administrator, scope="api"))
+
+    answer = api.patch(ROUTE, {"max_token_lifetime_days": 366}, headers=headers)
+
+    assert answer.status_code == 403
+    assert "No token can do this" in answer.json()["detail"]
+    assert policy() == NEW
+    assert TokenUse.objects.get().outcome == "refused"
+
+
+def test_a_token_that_only_reads_sees_what_a_change_would_do(api, administrator):
+    headers = bearer(TokenFactory(owner=administrator, scope="api-readonly"))
+
+    answer = api.post(PREVIEW, {"allowed_scopes": ["api"]}, headers=headers)
+
+    assert answer.json()["effect"]["blocked_tokens"] == 1
+
+
+def test_another_organizations_policy_is_neither_read_nor_changed(api, stranger, organization):
+    api.force_login(stranger)
+    api.patch(ROUTE, {"max_live_tokens": 7})
+
+    assert api.get(ROUTE).json()["max_live_tokens"] == 7
+    assert policy() == NEW

@@ -1,0 +1,195 @@
+"""What the policy says when a token is made: its scopes, its end, and how many there may be."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from opsera_portal.api.scopes import API, PIPELINE
+from tokens import services
+from tokens.models import Token
+from tokens.policy_changes import change_policy
+from tokens.tests.factories import TokenFactory, now_in_seconds
+
+PAGE = "/profile/tokens/"
+ROUTE = "/api/v1/tokens"
+FORM = {"name": "nightly build", "scopes": ["pipeline"], "lifetime": "1w", "expires_at": ""}
+
+
+@pytest.fixture
+def signed_in(client, owner):
+    client.force_login(owner)
+    return client
+
+
+def issue(owner, name="nightly build", chosen=(PIPELINE,), days=7):
+    return services.issue_token(
+        actor=owner, name=name, chosen=list(chosen), expires_at=now_in_seconds() + timedelta(days=days)
+    )
+
+
+def set_policy(owner, **fields):
+    for name, value in fields.items():
+        setattr(owner.organization, name, value)
+    owner.organization.save()
+
+
+# How many
+
+
+def test_one_more_than_the_maximum_is_refused(owner):
+    set_policy(owner, max_live_tokens=2)
+    issue(owner, "one")
+    issue(owner, "two")
+
+    with pytest.raises(services.TooManyTokens, match="2 live tokens"):
+        issue(owner, "three")
+    assert Token.objects.count() == 2
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        {"revoked_at": timezone.now()},
+        {"created_at": now_in_seconds() - timedelta(days=40)},
+        {"created_at": now_in_seconds() - timedelta(minutes=11), "revealed_at": None},
+    ],
+    ids=["expired early", "expired", "never shown in time"],
+)
+def test_tokens_that_have_ended_do_not_count(owner, ended):
+    set_policy(owner, max_live_tokens=1)
+    TokenFactory(owner=owner, **ended)
+
+    issue(owner)
+
+
+def test_a_token_that_was_not_shown_yet_counts(owner):
+    set_policy(owner, max_live_tokens=1)
+    TokenFactory(owner=owner, revealed_at=None)
+
+    with pytest.raises(services.TooManyTokens):
+        issue(owner)
+
+
+def test_tokens_of_others_do_not_count(owner, member):
+    set_policy(owner, max_live_tokens=1)
+    TokenFactory(owner=member)
+
+    issue(owner)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_made_at_once_not_one_is_too_many(owner):
+    set_policy(owner, max_live_tokens=3)
+    results = []
+    barrier = threading.Barrier(6)
+
+    def request(number):
+        try:
+            barrier.wait()
+            issue(owner, f"token {number}")
+            results.append("made")
+        except services.TooManyTokens:
+            results.append("too many")
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=request, args=[number]) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(results) == ["made"] * 3 + ["too many"] * 3
+    assert Token.objects.live().count() == 3
+
+
+def test_the_page_says_what_to_do_when_there_are_too_many(signed_in, owner):
+    set_policy(owner, max_live_tokens=1)
+    TokenFactory(owner=owner)
+
+    answer = signed_in.post(PAGE, FORM)
+
+    assert answer.status_code == 400
+    assert "Expire one that you no longer need" in answer.content.decode()
+    assert 'value="nightly build"' in answer.content.decode()
+
+
+def test_the_api_answers_a_conflict_when_there_are_too_many(signed_in, owner):
+    set_policy(owner, max_live_tokens=1)
+    TokenFactory(owner=owner)
+
+    answer = signed_in.post(ROUTE, {"name": "one more", "scopes": ["api"]}, content_type="application/json")
+
+    assert (answer.status_code, answer.json()["code"]) == (409, "too_many_tokens")
+
+
+# Which scopes
+
+
+def test_a_scope_that_is_not_allowed_is_refused_by_name(owner):
+    set_policy(owner, allowed_scopes="api-readonly pipeline")
+
+    with pytest.raises(services.ScopesNotAllowed, match="API Access"):
+        issue(owner, chosen=[API, PIPELINE])
+    assert not Token.objects.exists()
+
+
+def test_the_policy_in_force_counts_and_not_the_one_that_the_request_began_with(owner, administrator):
+    assert owner.organization.allowed_scopes
+    change_policy(actor=administrator, changes={"allowed_scopes": "api-readonly"})
+
+    with pytest.raises(services.ScopesNotAllowed):
+        issue(owner)
+
+
+def test_the_page_does_not_offer_a_scope_that_is_not_allowed_and_says_why(signed_in, owner):
+    set_policy(owner, allowed_scopes="pipeline")
+
+    cards = {card["id"]: card for card in signed_in.get(PAGE).context["scope_cards"]}
+
+    assert [scope for scope, card in cards.items() if card["is_allowed"]] == ["pipeline"]
+    assert cards["api"]["note"] == "Not allowed by your organization"
+
+
+def test_a_scope_that_is_not_allowed_is_an_error_beside_the_scopes(signed_in, owner):
+    set_policy(owner, allowed_scopes="api")
+
+    answer = signed_in.post(PAGE, FORM)
+
+    assert answer.status_code == 400
+    assert "does not allow" in answer.context["form"].errors["scopes"][0]
+    assert not Token.objects.exists()
+
+
+def test_a_scope_that_is_not_allowed_is_a_field_error_of_the_api(signed_in, owner):
+    set_policy(owner, allowed_scopes="api")
+
+    answer = signed_in.post(ROUTE, {"name": "n", "scopes": ["api", "pipeline"]}, content_type="application/json")
+
+    assert answer.status_code == 400
+    assert "Pipeline Access" in answer.json()["errors"]["scopes"][0]
+    assert not Token.objects.exists()
+
+
+# How long
+
+
+@pytest.mark.parametrize(
+    ("days", "offered", "chosen"),
+    [
+        (366, ["1d", "1w", "1mo", "2mo", "3mo", "custom"], "1mo"),
+        (20, ["1d", "1w", "custom"], "1w"),
+        (1, ["1d", "custom"], "1d"),
+    ],
+)
+def test_lifetimes_beyond_the_maximum_are_not_offered(signed_in, owner, days, offered, chosen):
+    set_policy(owner, max_token_lifetime_days=days)
+
+    lifetime = signed_in.get(PAGE).context["form"]["lifetime"]
+
+    assert [value for value, _ in lifetime.field.widget.choices] == offered
+    assert lifetime.initial == chosen
+    assert bool(lifetime.help_text) is (days < 366)

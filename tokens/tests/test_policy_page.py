@@ -1,0 +1,316 @@
+"""The page of the policy: who reads it, that a change is reviewed before it is saved, and what happens in between."""
+
+from datetime import timedelta
+from html.parser import HTMLParser
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from allauth.mfa.models import Authenticator
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from accounts.models import Organization
+from accounts.roles import SiteRole
+from accounts.tests.factories import UserFactory
+from auditlog.models import Activity
+from tokens.tests.factories import TokenFactory, now_in_seconds
+
+PAGE = "/organization/policy/"
+SAVE = "/organization/policy/save/"
+READERS = [SiteRole.SECURITY_MANAGER, SiteRole.AUDITOR]
+
+
+class Fields(HTMLParser):
+    """What a browser would send with the form that goes to ``action``."""
+
+    def __init__(self, answer, action):
+        super().__init__()
+        self.action, self.is_inside, self.sent = action, False, {}
+        self.feed(answer.content.decode())
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag == "form":
+            self.is_inside = attrs.get("action") == self.action
+        is_off = attrs.get("type") == "checkbox" and "checked" not in attrs
+        if tag == "input" and self.is_inside and not is_off:
+            self.sent.setdefault(attrs["name"], []).append(attrs.get("value", ""))
+
+
+@pytest.fixture
+def page(client, administrator):
+    """The page as an Administrator meets it: open, review, save."""
+    client.force_login(administrator)
+
+    class Page:
+        def open(self):
+            return Fields(client.get(PAGE), PAGE).sent
+
+        def review(self, opened=None, **typed):
+            return client.post(PAGE, (opened or self.open()) | typed)
+
+        def save(self, reviewed):
+            return client.post(SAVE, Fields(reviewed, SAVE).sent, follow=True)
+
+    return Page()
+
+
+def policy():
+    return Organization.objects.get(slug="acme").policy
+
+
+def test_a_change_is_reviewed_first_and_then_saved(page, organization):
+    reviewed = page.review(max_token_lifetime_days="30", allowed_scopes=["api", "pipeline"], two_factor_roles=["user"])
+    assert policy() == organization.policy
+
+    saved = page.save(reviewed)
+
+    assert saved.redirect_chain == [(PAGE, 302)]
+    assert "The policy is saved" in saved.content.decode()
+    assert policy() == organization.policy | {
+        "max_token_lifetime_days": 30,
+        "allowed_scopes": ["api", "pipeline"],
+        "two_factor_roles": ["user"],
+    }
+
+
+def test_the_review_names_each_change_and_what_it_does(page, owner, member):
+    for person in (owner, owner, member):
+        created_at = now_in_seconds() - timedelta(days=40)
+        TokenFactory(owner=person, created_at=created_at, expires_at=created_at + timedelta(days=90), scope="pipeline")
+
+    answer = page.review(
+        max_token_lifetime_days="60",
+        allowed_scopes=["api"],
+        unused_tokens_end_after_days="30",
+        max_live_tokens="1",
+        two_factor_roles=["user"],
+        log_retention_days="30",
+    )
+
+    assert [tuple(change.values()) for change in answer.context["changes"]] == [
+        ("Longest life of a token", "92 days", "60 days"),
+        (
+            "Scopes that tokens may have",
+            "API Access, API Access (Read Only), Pipeline Access, Pipeline Access (Read Only), "
+            "Security Logs (Read Only)",
+            "API Access",
+        ),
+        ("Live tokens that a person may have", "50", "1"),
+        ("Unused tokens end", "Never", "After 30 days"),
+        ("Site roles that need two-factor", "None", "User"),
+        ("How long both logs are kept", "400 days", "30 days"),
+    ]
+    assert answer.context["consequences"] == [
+        "3 tokens of 2 people will be blocked from their next use on: 3 live too long, 3 have a scope that is not "
+        "allowed, 3 were not used for too long, 3 belong to people without two-factor. "
+        "One that breaks several rules is counted with each.",
+        "Unused tokens end for good within the hour, and their owners get a mail.",
+        "2 people must set up two-factor, and can do nothing else here until they have.",
+        "1 person with more live tokens than the new maximum: they keep them, and make no further one.",
+        "Entries of both logs that are older than 30 days are removed for good within a day.",
+    ]
+    text = answer.content.decode()
+    assert text.index(owner.email) < text.index(member.email)
+
+
+def test_one_token_is_told_in_the_singular(page, owner):
+    TokenFactory(owner=owner)
+
+    answer = page.review(max_token_lifetime_days="1")
+
+    assert answer.context["consequences"] == [
+        "1 token of 1 person will be blocked from their next use on: 1 lives too long."
+    ]
+
+
+def test_values_that_it_has_already_change_nothing_and_cannot_be_saved(page):
+    answer = page.review()
+
+    assert "Nothing would change" in answer.content.decode()
+    assert SAVE not in answer.content.decode()
+
+
+def test_an_empty_number_of_days_lets_unused_tokens_live(page):
+    Organization.objects.update(unused_tokens_end_after_days=30)
+
+    page.save(page.review(unused_tokens_end_after_days=""))
+
+    assert policy()["unused_tokens_end_after_days"] is None
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ({"max_token_lifetime_days": "367"}, "less than or equal to 366"),
+        ({"max_token_lifetime_days": ""}, "required"),
+        ({"allowed_scopes": []}, "Allow at least one scope"),
+        ({"allowed_scopes": ["everything"]}, "everything is not one of the available choices"),
+        ({"unused_tokens_end_after_days": "0"}, "greater than or equal to 1"),
+        ({"two_factor_roles": ["king"]}, "king is not one of the available choices"),
+        ({"max_live_tokens": "9" * 400}, "less than or equal to 1000"),
+        ({"log_retention_days": "\x00"}, "whole number"),
+    ],
+)
+@pytest.mark.parametrize("address", [PAGE, SAVE])
+def test_a_wrong_value_is_an_error_beside_its_field_and_nothing_typed_is_lost(
+    client, page, organization, address, typed, says
+):
+    answer = client.post(address, page.open() | {"max_live_tokens": "7"} | typed)
+
+    assert answer.status_code == 400
+    ((field, (error, *_)),) = answer.context["form"].errors.items()
+    assert (field, says in error) == (next(iter(typed)), True)
+    if "max_live_tokens" not in typed:
+        assert 'name="max_live_tokens" value="7"' in answer.content.decode()
+    assert policy() == organization.policy
+
+
+# What changed between opening, reviewing and saving
+
+
+def test_tokens_made_after_the_review_are_shown_before_anything_is_saved(page, owner, organization):
+    TokenFactory(owner=owner)
+    reviewed = page.review(max_token_lifetime_days="1")
+    TokenFactory(owner=owner)
+
+    again = page.save(reviewed)
+
+    assert again.status_code == 409
+    assert "it would do something else now" in again.content.decode()
+    assert "2 tokens of 1 person" in again.content.decode()
+    assert policy() == organization.policy
+
+    page.save(again)
+    assert policy()["max_token_lifetime_days"] == 1
+
+
+def test_a_policy_that_somebody_else_changed_is_shown_and_not_overwritten(page, administrator):
+    opened = page.open()
+    Organization.objects.update(max_live_tokens=7)
+
+    answer = page.review(opened, max_token_lifetime_days="30")
+
+    assert answer.status_code == 409
+    assert "Somebody else changed the policy" in answer.content.decode()
+    assert {change["label"]: change["before"] for change in answer.context["changes"]} == {
+        "Longest life of a token": "92 days",
+        "Live tokens that a person may have": "7",
+    }
+
+
+def test_a_policy_that_somebody_else_changed_after_the_review_is_not_overwritten(page):
+    reviewed = page.review(max_token_lifetime_days="30")
+    Organization.objects.update(max_live_tokens=7)
+
+    answer = page.save(reviewed)
+
+    assert answer.status_code == 409
+    assert "Somebody else changed the policy" in answer.content.decode()
+    assert (policy()["max_live_tokens"], policy()["max_token_lifetime_days"]) == (7, 92)
+
+
+def test_what_was_never_reviewed_is_not_saved(client, page, organization):
+    answer = client.post(SAVE, page.open() | {"max_token_lifetime_days": "1"})
+
+    assert answer.status_code == 409
+    assert policy() == organization.policy
+
+
+# Who
+
+
+@pytest.mark.parametrize("role", READERS)
+def test_readers_see_the_rules_in_words_and_no_form(client, organization, role):
+    client.force_login(UserFactory(organization=organization, site_role=role))
+
+    text = client.get(PAGE).content.decode()
+
+    assert "92 days" in text
+    assert 'name="max_token_lifetime_days"' not in text
+
+
+@pytest.mark.parametrize("address", [PAGE, SAVE])
+@pytest.mark.parametrize("role", [role for role in SiteRole if role != SiteRole.ADMINISTRATOR])
+def test_everybody_else_changes_nothing(client, organization, administrator, role, address):
+    client.force_login(administrator)
+    sent = Fields(client.get(PAGE), PAGE).sent
+    client.force_login(UserFactory(organization=organization, site_role=role))
+
+    assert client.post(address, sent | {"max_live_tokens": "7"}).status_code == 403
+    assert policy() == organization.policy
+
+
+def test_whoever_signed_in_long_ago_is_asked_again_and_finds_what_they_typed(client, page):
+    opened = page.open()
+    session = client.session
+    session["account_authentication_methods"] = [{"method": "password", "at": 0}]
+    session.save()
+
+    answer = page.review(opened, max_token_lifetime_days="30", allowed_scopes=["api", "pipeline"])
+
+    assert answer.url.startswith("/login/again/?")
+    (back,) = parse_qs(urlsplit(answer.url).query)["next"]
+    assert "csrf" not in back
+    found = Fields(client.get(back), PAGE).sent
+    assert (found["max_token_lifetime_days"], found["allowed_scopes"]) == (["30"], ["api", "pipeline"])
+
+
+def test_nothing_is_saved_by_whoever_signed_in_long_ago(client, page, organization):
+    reviewed = page.review(max_token_lifetime_days="30")
+    session = client.session
+    session["account_authentication_methods"] = []
+    session.save()
+
+    assert page.save(reviewed).redirect_chain[0][0].startswith("/login/again/?")
+    assert policy() == organization.policy
+
+
+def test_an_administrator_without_two_factor_is_told_to_set_it_up_first(page):
+    answer = page.review(two_factor_roles=["administrator"])
+
+    assert answer.status_code == 400
+    assert "Set up two-factor for yourself first" in answer.context["form"].errors["two_factor_roles"][0]
+
+
+def test_an_administrator_with_two_factor_asks_it_of_everyone(page, administrator):
+    Authenticator.objects.create(user=administrator, type=Authenticator.Type.TOTP, data={})
+
+    page.save(page.review(two_factor_roles=SiteRole.values))
+
+    assert policy()["two_factor_roles"] == SiteRole.values
+
+
+def test_tokens_that_are_blocked_now_are_counted_with_a_link_to_them(client, page, owner):
+    blocked = TokenFactory(owner=owner)
+    TokenFactory(owner=owner, scope="pipeline")
+    Organization.objects.update(allowed_scopes="pipeline")
+
+    answer = client.get(PAGE)
+
+    assert answer.context["blocked_now"] == 1
+    listed = client.get("/organization/tokens/", {"state": answer.context["blocked_state"]})
+    assert [row.record for row in listed.context["table"].rows] == [blocked]
+
+
+def test_one_entry_is_written_for_one_change(page):
+    page.save(page.review(max_token_lifetime_days="30"))
+
+    actions = Activity.objects.exclude(action__startswith="authentication").values_list("action", flat=True)
+    assert list(actions) == ["policy.changed"]
+
+
+def test_a_review_costs_the_same_however_many_tokens_and_people_there_are(page, owner):
+    def queries():
+        with CaptureQueriesContext(connection) as captured:
+            page.review(opened, max_token_lifetime_days="1", unused_tokens_end_after_days="30", two_factor_roles="user")
+        return len(captured)
+
+    opened = page.open()
+    TokenFactory(owner=owner)
+    queries()
+    few = queries()
+    for _ in range(20):
+        TokenFactory(owner=UserFactory(organization=owner.organization))
+
+    assert queries() == few

@@ -1,0 +1,216 @@
+"""Tokens that nobody uses end, where the policy asks for it: by the worker, once, and cleanly beside a use."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.core import mail
+from django.db import connection, transaction
+from django.utils import timezone
+from django_tasks import default_task_backend
+
+from accounts.models import Organization
+from accounts.tests.factories import UserFactory
+from auditlog import upkeep
+from auditlog.models import Activity
+from tokens import unused
+from tokens.models import Token
+from tokens.states import TokenState
+from tokens.tests.factories import TokenFactory, bearer, now_in_seconds
+
+DAY = timedelta(days=1)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def organization(organization):
+    organization.unused_tokens_end_after_days = 7
+    organization.save()
+    return organization
+
+
+def idle(owner, *, days=8, **fields):
+    return TokenFactory(owner=owner, created_at=now_in_seconds() - days * DAY, **fields)
+
+
+def end_unused(stopping=None):
+    unused.end_unused(stopping or threading.Event())
+
+
+def test_an_unused_token_is_ended_for_good_with_the_reason(organization, owner):
+    token = idle(owner, name="nightly")
+
+    end_unused()
+
+    token.refresh_from_db()
+    assert (token.state, token.revoked_by, token.revoke_reason) == (TokenState.REVOKED, None, "Not used for 7 days.")
+    assert token.live_name_key is None
+
+
+def test_its_end_is_recorded_as_its_owners(organization, owner):
+    token = idle(owner)
+
+    end_unused()
+
+    entry = Activity.objects.get()
+    assert (entry.action, entry.actor, entry.target_id) == ("token.ended_unused", owner, str(token.pk))
+    assert entry.details == {"reason": "Not used for 7 days."}
+
+
+def test_only_live_tokens_that_were_not_used_for_too_long_end(organization, owner, stranger):
+    with time_machine.travel(now_in_seconds(), tick=False):
+        now = timezone.now()
+        due = {idle(owner), idle(owner, last_used_at=now - 8 * DAY), idle(owner, last_used_at=now - 7 * DAY - SECOND)}
+        idle(owner, last_used_at=now - 7 * DAY)
+        idle(owner, revealed_at=now - 7 * DAY)
+        idle(owner, revealed_at=None)
+        idle(owner, expires_at=now - DAY)
+        # Their organization does not ask for it.
+        idle(stranger)
+
+        end_unused()
+
+    assert set(Token.objects.revoked()) == due
+
+
+def test_a_token_that_was_expired_early_keeps_its_own_reason(organization, owner):
+    token = idle(owner, revoked_at=timezone.now(), revoke_reason="lost")
+
+    end_unused()
+
+    token.refresh_from_db()
+    assert token.revoke_reason == "lost"
+
+
+def test_all_end_however_many_there_are(organization, owner, monkeypatch):
+    monkeypatch.setattr(unused, "BATCH", 2)
+    for _ in range(5):
+        idle(owner)
+
+    end_unused()
+
+    assert Token.objects.revoked().count() == 5
+
+
+def test_it_stops_between_two_batches_when_the_worker_is_to_end(organization, owner):
+    idle(owner)
+    stopping = threading.Event()
+    stopping.set()
+
+    end_unused(stopping)
+
+    assert not Token.objects.revoked().exists()
+
+
+def test_a_token_that_ended_unused_stays_ended_when_the_policy_changes(organization, owner, api):
+    token = idle(owner)
+    headers = bearer(token)
+    end_unused()
+    Organization.objects.update(unused_tokens_end_after_days=None)
+
+    answer = api.get("/api/v1/me", headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (401, "revoked")
+
+
+def test_the_worker_does_it_every_hour():
+    job = upkeep._registered["unused tokens"]
+
+    assert (job.work, job.every_seconds) == (unused.end_unused, 3600)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_token_that_is_used_in_the_same_moment_is_not_ended(organization, owner):
+    token = idle(owner)
+    results = []
+
+    def end():
+        try:
+            results.extend(unused.end_batch(organization.pk))
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=end)
+    with transaction.atomic():
+        token.mark_used(at=timezone.now(), ip="192.0.2.1")
+        thread.start()
+        # It finds the token unused, and waits for the row.
+        thread.join(0.2)
+    thread.join()
+
+    assert results == []
+    token.refresh_from_db()
+    assert token.state is TokenState.ACTIVE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_workers_at_once_one_ends_a_token(organization, owner):
+    for _ in range(3):
+        idle(owner)
+    barrier = threading.Barrier(2)
+    results = []
+
+    def end():
+        try:
+            barrier.wait()
+            results.extend(unused.end_batch(organization.pk))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=end) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(results) == 3
+    assert Activity.objects.count() == 3
+
+
+# The mail
+
+
+@pytest.fixture
+def mails(organization, django_capture_on_commit_callbacks):
+    """What owners get when unused tokens end."""
+
+    def send():
+        default_task_backend.clear()
+        with django_capture_on_commit_callbacks(execute=True):
+            end_unused()
+        for result in default_task_backend.results:
+            result.task.call(*result.args)
+        return mail.outbox
+
+    return send
+
+
+def test_each_owner_gets_one_mail_that_names_their_tokens(owner, member, mails):
+    idle(owner, name="nightly")
+    idle(owner, name="weekly")
+    idle(member, name="hourly")
+
+    to_owner, to_member = sorted(mails(), key=lambda sent: sent.to, reverse=True)
+
+    assert (to_owner.to, to_owner.subject) == ([owner.email], "Your 2 access tokens have ended unused")
+    assert "nightly" in to_owner.body
+    assert "weekly" in to_owner.body
+    assert "Not used for 7 days." in to_owner.body
+    assert "http" in to_owner.body
+    assert (to_member.to, to_member.subject) == ([member.email], "Your access token “hourly” has ended unused")
+    assert "nightly" not in to_member.body
+
+
+def test_someone_deactivated_gets_no_mail(organization, mails):
+    idle(UserFactory(organization=organization, is_active=False))
+
+    assert mails() == []
+
+
+def test_the_queue_holds_ids_only(owner, mails):
+    token = idle(owner, name="nightly")
+    mails()
+
+    (result,) = default_task_backend.results
+    assert result.args == [str(owner.pk), [str(token.pk)]]
