@@ -2,17 +2,21 @@
 
 from typing import Any
 
+from django.core.validators import MaxLengthValidator
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from opsera_portal.api.paging import MAX_PAGE_SIZE, PageQuery
-from opsera_portal.api.serializers import IdField, StrictSerializer, TextField
+from opsera_portal.api.serializers import BoundedListField, IdField, StrictSerializer, TextField, WholeNumberField
 from pipelines.access import ItemRole, PipelineAction, allowed_actions
 from pipelines.filters import STATE_CHOICES
+from pipelines.http_step import HEADER_LIMIT_BYTES, HEADERS_LIMIT
 from pipelines.models import (
     BODY_MAX_LENGTH,
     NAME_MAX_LENGTH,
     NOTIFIED_LIMIT,
+    RULES_LIMIT,
+    STEPS_LIMIT,
     TAG_MAX_LENGTH,
     TAGS_LIMIT,
     AccessRule,
@@ -34,7 +38,7 @@ class PipelineBody(StrictSerializer):
 
 
 class PipelineRunBody(PipelineBody):
-    runCount = serializers.IntegerField(
+    runCount = WholeNumberField(
         required=False,
         min_value=1,
         max_value=2**31 - 1,
@@ -43,13 +47,13 @@ class PipelineRunBody(PipelineBody):
 
 
 class ApproveBody(PipelineBody):
-    runCount = serializers.IntegerField(
+    runCount = WholeNumberField(
         required=False,
         min_value=1,
         max_value=2**31 - 1,
         help_text="The run that you mean; where another one waits by now, nothing is decided.",
     )
-    position = serializers.IntegerField(
+    position = WholeNumberField(
         required=False,
         min_value=1,
         max_value=2**15 - 1,
@@ -80,7 +84,8 @@ class HeadersField(serializers.DictField):
     """An object of texts. Names and values are checked by the rules of the step."""
 
     def __init__(self, *, allow_null: bool = False, **kwargs: Any) -> None:
-        super().__init__(child=TextField(allow_blank=True, allow_null=allow_null, trim_whitespace=False), **kwargs)
+        value = TextField(allow_blank=True, allow_null=allow_null, trim_whitespace=False, max_length=HEADER_LIMIT_BYTES)
+        super().__init__(child=value, validators=[MaxLengthValidator(HEADERS_LIMIT)], **kwargs)
 
 
 class StepBody(StrictSerializer):
@@ -99,14 +104,14 @@ class StepBody(StrictSerializer):
         help_text="Kept encrypted and never shown again. null keeps the value that the step has.",
     )
     body = TextField(max_length=BODY_MAX_LENGTH, required=False, allow_blank=True, default="", trim_whitespace=False)
-    expected_status = serializers.IntegerField(required=False, default=200, min_value=100, max_value=599)
+    expected_status = WholeNumberField(required=False, default=200, min_value=100, max_value=599)
     instructions = TextField(max_length=500, required=False, allow_blank=True, default="")
 
     def to_internal_value(self, data: Any) -> StepInput:
         return StepInput(**super().to_internal_value(data))
 
 
-class TagsField(serializers.ListField):
+class TagsField(BoundedListField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(child=TextField(max_length=TAG_MAX_LENGTH), max_length=TAGS_LIMIT, **kwargs)
 
@@ -115,17 +120,19 @@ class CreatePipelineBody(StrictSerializer):
     name = TextField(max_length=NAME_MAX_LENGTH)
     description = TextField(max_length=2000, required=False, allow_blank=True, default="")
     tags = TagsField(required=False, default=list)
-    steps = serializers.ListField(child=StepBody(), required=False, default=list)
+    steps = BoundedListField(child=StepBody(), max_length=STEPS_LIMIT, required=False, default=list)
 
 
 class ChangePipelineBody(StrictSerializer):
     """What is not here stays as it is. `steps` takes the place of all steps."""
 
+    together = {"minProperties": 1}
+
     name = TextField(max_length=NAME_MAX_LENGTH, required=False)
     description = TextField(max_length=2000, required=False, allow_blank=True)
     tags = TagsField(required=False)
-    steps = serializers.ListField(child=StepBody(), required=False)
-    notified_people = serializers.ListField(
+    steps = BoundedListField(child=StepBody(), max_length=STEPS_LIMIT, required=False)
+    notified_people = BoundedListField(
         child=TextField(max_length=254),
         max_length=NOTIFIED_LIMIT,
         required=False,
@@ -157,7 +164,9 @@ class AccessRuleBody(StrictSerializer):
 
 
 class AccessRulesBody(StrictSerializer):
-    rules = serializers.ListField(child=AccessRuleBody(), help_text="All rules, in place of those that there are.")
+    rules = BoundedListField(
+        child=AccessRuleBody(), max_length=RULES_LIMIT, help_text="All rules, in place of those that there are."
+    )
 
 
 class DuplicatePipelineBody(StrictSerializer):
@@ -167,6 +176,8 @@ class DuplicatePipelineBody(StrictSerializer):
 
 
 class TransferPipelineBody(StrictSerializer):
+    together = {"minProperties": 1, "maxProperties": 1}
+
     owner_id = IdField(required=False)
     owner_email = TextField(required=False, max_length=254)
 

@@ -212,7 +212,7 @@ def test_the_key_can_be_changed(settings, owner, step, capsys):
     from cryptography.fernet import Fernet
     from django.core.management import call_command
 
-    old = step_secrets._key_of_the_file()
+    old = step_secrets.BOX.key_of_the_file()
     new = Fernet.generate_key().decode()
     settings.STEP_SECRETS_KEYS = (new, old)
 

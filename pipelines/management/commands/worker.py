@@ -41,10 +41,11 @@ def at_least_one(text: str) -> int:
 
 class Command(BaseCommand):
     help = (
-        "Executes pipeline runs, sends mails, seals the logs and removes old entries, until it is stopped with Ctrl-C "
-        "or SIGTERM; the step on its way is finished first. Runs of different pipelines are executed side by side, "
-        "those of one pipeline one after the other. Runs that a worker which was killed left behind go on behind their "
-        "last step, or are marked failed where it was in the middle of one. One worker runs for each data directory."
+        "Executes pipeline runs, sends mails, seals the logs, removes old entries and does what else is due again and "
+        "again, until it is stopped with Ctrl-C or SIGTERM; the step on its way is finished first. Runs of different "
+        "pipelines are executed side by side, those of one pipeline one after the other. Runs that a worker which was "
+        "killed left behind go on behind their last step, or are marked failed where it was in the middle of one. One "
+        "worker runs for each data directory."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
