@@ -1,8 +1,13 @@
+from typing import Any
+
 from allauth.account.adapter import DefaultAccountAdapter
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 
+from accounts import reauthentication, sign_in_limits
+from accounts.models import User
 from opsera_portal.request_context import client_address
 
 
@@ -22,3 +27,33 @@ class PortalAccountAdapter(DefaultAccountAdapter):
         if request.user.is_authenticated and request.user.is_superuser:
             return reverse("admin:index")
         return reverse("overview")
+
+    def is_safe_url(self, url: str) -> bool:
+        """Of this portal, as this request names it, and not back from https to http."""
+        return url_has_allowed_host_and_scheme(
+            url, allowed_hosts={self.request.get_host()}, require_https=self.request.is_secure()
+        )
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """allauth's own limit, which lets a stranger lock an account: `authenticate` has the portal's."""
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
+        """Whose password this is. Raises what answers 429 where it was tried too often (accounts/sign_in_limits.py)."""
+        account, address = str(credentials.get("email", "")), self.get_client_ip(request)
+        sign_in_limits.count_attempt(request, account, address=address)
+        user: User | None = super().authenticate(request, **credentials)
+        if user is not None:
+            sign_in_limits.forget_attempts(request, account, address=address)
+        return user
+
+    def reauthenticate(self, user: User, password: str) -> bool:
+        """Counted and recorded like a sign-in."""
+        return self.authenticate(self.request, email=user.email, password=password) == user
+
+    def is_reauthentication_required(self, *, app: str) -> bool:
+        return not reauthentication.is_recent(self.request)
+
+    def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse = super().post_login(request, user, **kwargs)
+        sign_in_limits.remember_device(request, response, user.email)
+        return response

@@ -1,4 +1,4 @@
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from django import forms
 from django.contrib import admin, messages
@@ -10,20 +10,58 @@ from django.shortcuts import redirect
 from django.utils.html import format_html
 
 from accounts import services
-from accounts.models import Group, Organization, User
+from accounts.forms import PolicyForm
+from accounts.models import POLICY_FIELDS, Group, Organization, User
+from accounts.reauthentication import ask_again, is_recent
 from accounts.services import LastAdministrator
 from opsera_portal.admin_site import PortalModelAdmin
 from opsera_portal.request_context import person_of
 
 
+class RecentSignInAdmin(PortalModelAdmin):
+    """Asks once more who is there before a form opens that changes people or organizations, if it was asked long ago.
+
+    What was filled in meanwhile is lost: a password may be in it, which must not wait in the session.
+    """
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        if not is_recent(request):
+            return ask_again(request, then=request.path)
+        return super().changeform_view(request, *args, **kwargs)
+
+
+class OrganizationForm(PolicyForm):
+    """``version``: of the policy that this page was opened with."""
+
+    version = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    class Meta(PolicyForm.Meta):
+        fields: ClassVar[tuple[str, ...]] = ("name", "slug", *POLICY_FIELDS)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["version"] = self.instance.policy_version
+
+
 @admin.register(Organization)
-class OrganizationAdmin(PortalModelAdmin):
+class OrganizationAdmin(RecentSignInAdmin):
     """Operators make organizations; Administrators see and change the policy of their own."""
 
     may_change = True
     list_display = ["name", "slug", "max_token_lifetime_days", "log_retention_days", "created_at"]
     search_fields = ["name", "slug"]
-    fields = ["name", "slug", "max_token_lifetime_days", "log_retention_days"]
+    form = OrganizationForm
+    fieldsets = [
+        (None, {"fields": ["name", "slug", "version"]}),
+        (
+            "Policy",
+            {
+                "fields": POLICY_FIELDS,
+                "description": "Saved here, a change holds at once and without a question. The portal's own page, "
+                "Organization, Policy, tells first which tokens it would block.",
+            },
+        ),
+    ]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return person_of(request).is_superuser
@@ -40,8 +78,25 @@ class OrganizationAdmin(PortalModelAdmin):
         # The slug stands in every token as `account`: it stays what it was.
         return ["slug"] if obj else []
 
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except (services.PolicyChangedMeanwhile, services.TwoFactorFirst) as error:
+            self.message_user(request, str(error), messages.ERROR)
+            return redirect(request.path)
+
     def save_model(self, request: HttpRequest, obj: Organization, form: Any, change: bool) -> None:
-        services.save_policy(actor=person_of(request), organization=obj, request=request)
+        actor = person_of(request)
+        if not change:
+            services.add_organization(actor=actor, organization=obj, request=request)
+            return
+        services.save_policy(
+            actor=actor,
+            organization=obj,
+            changes={field: form.cleaned_data[field] for field in ("name", *POLICY_FIELDS)},
+            version=form.cleaned_data["version"] or None,
+            request=request,
+        )
 
 
 class NewUserForm(BaseUserCreationForm[User]):
@@ -92,7 +147,7 @@ class ChangeUserForm(forms.ModelForm[User]):
 
 
 @admin.register(User)
-class UserAdmin(PortalModelAdmin):
+class UserAdmin(RecentSignInAdmin):
     """People are deactivated and never deleted: their entries and their tokens' metadata stay theirs."""
 
     may_add = True

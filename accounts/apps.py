@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 from django.apps import AppConfig
 
 
@@ -6,4 +8,8 @@ class AccountsConfig(AppConfig):
     verbose_name = "Accounts"
 
     def ready(self) -> None:
-        from accounts import signals  # noqa: F401  (connects the receivers)
+        # Here and not above: what they import needs the models, which are loaded only now.
+        from accounts import sessions, signals  # noqa: F401  (which connects its receivers)
+        from auditlog import upkeep
+
+        upkeep.register("past sessions", sessions.forget_past_sessions, every=timedelta(hours=1))

@@ -1,5 +1,6 @@
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -16,6 +17,7 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
             "is_member": bool(user and user.is_authenticated and user.organization_id),
             "organization_url": organization_url(user) if isinstance(user, User) else None,
             "admin_url": reverse("admin:index") if user and user.is_authenticated and user.is_staff else None,
+            "single_sign_on": settings.OPENID_PROVIDER.name if settings.OPENID_PROVIDER else None,
             "section": section_of(match.view_name if match else ""),
         }
     }

@@ -1,11 +1,23 @@
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
-from allauth.account.forms import LoginForm
+from allauth.account import forms as allauth_forms
+from allauth.account.adapter import get_adapter
+from allauth.account.forms import LoginForm, ReauthenticateForm
 from django import forms
 from django.contrib.auth.forms import SetPasswordForm
+from django.core.validators import MaxValueValidator, MinValueValidator
 
-from accounts.models import Group, User
+from accounts.models import POLICY_FIELDS, Group, Organization, User
 from accounts.roles import SiteRole
+from opsera_portal.api import scopes
+
+HELP_WITH_CHOOSING = "At least 12 characters. A sentence is easy to remember."
+
+
+def without_placeholders(form: forms.BaseForm) -> None:
+    """The label says it; a placeholder would only say it again, and disappear."""
+    for field in form.fields.values():
+        field.widget.attrs.pop("placeholder", None)
 
 
 class SignInForm(LoginForm):
@@ -14,10 +26,110 @@ class SignInForm(LoginForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["login"].label = "E-mail address"
-        for field in self.fields.values():
-            # The label says it; a placeholder would only say it again, and disappear.
-            field.widget.attrs.pop("placeholder", None)
+        self.fields["login"].widget.attrs["autocomplete"] = "username"
         self.fields["password"].help_text = ""
+        without_placeholders(self)
+
+
+class SignInAgainForm(ReauthenticateForm):
+    """Field: ``password``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password"].help_text = ""
+        without_placeholders(self)
+
+
+class ExpireTokensField(forms.BooleanField):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            label="Expire my access tokens, too",
+            required=False,
+            help_text="For when somebody else may have got in: scripts which use them get 401 from then on, and this "
+            "cannot be undone.",
+            **kwargs,
+        )
+
+
+class NewPasswordMixin(forms.Form):
+    """Fields: ``password1``, ``password2``, ``expire_tokens``."""
+
+    expire_tokens = ExpireTokensField()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["password1"].label = "New password"
+        self.fields["password1"].help_text = HELP_WITH_CHOOSING
+        self.fields["password2"].label = "The same password again"
+        without_placeholders(self)
+        self.order_fields(["oldpassword", "password1", "password2", "expire_tokens"])
+
+
+class ChangePasswordForm(NewPasswordMixin, allauth_forms.ChangePasswordForm):
+    """Also ``oldpassword``, which is tried like one at sign-in: counted, and recorded when it is wrong."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["oldpassword"].label = "Current password"
+        self.fields["oldpassword"].help_text = ""
+
+    def clean_oldpassword(self) -> str:
+        password: str = self.cleaned_data["oldpassword"]
+        if not get_adapter().reauthenticate(self.user, password):
+            raise forms.ValidationError("This is not your current password.")
+        return password
+
+
+class SetFirstPasswordForm(NewPasswordMixin, allauth_forms.SetPasswordForm):
+    """For someone who signs in without a password."""
+
+
+class ResetPasswordForm(NewPasswordMixin, allauth_forms.ResetPasswordKeyForm):
+    """For who has opened the link of a mail. Saved by the view: the link may have been used meanwhile."""
+
+
+class AskPasswordResetForm(forms.Form):
+    """Asks nothing of the database: whether somebody has the address is not the form's to know."""
+
+    email = forms.EmailField(
+        label="E-mail address",
+        max_length=254,
+        widget=forms.EmailInput(attrs={"autocomplete": "username"}),
+        error_messages={"required": "Enter your e-mail address."},
+    )
+
+
+class ChangeEmailForm(forms.Form):
+    email = forms.EmailField(
+        label="New e-mail address",
+        max_length=254,
+        help_text="A link goes there. Until you open it, you sign in with the address that you have.",
+        widget=forms.EmailInput(attrs={"autocomplete": "email"}),
+        error_messages={"required": "Enter an e-mail address."},
+    )
+
+    def __init__(self, *args: Any, person: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.person = person
+
+    def clean_email(self) -> str:
+        email: str = self.cleaned_data["email"].strip().lower()
+        if email == self.person.email:
+            raise forms.ValidationError("This is the address that you have.")
+        return email
+
+
+class SignOutEverywhereForm(forms.Form):
+    including_here = forms.BooleanField(label="In this browser, too", required=False)
+    expire_tokens = ExpireTokensField()
+
+
+class ExpiryMailsForm(forms.Form):
+    wants_expiry_mails = forms.BooleanField(
+        label="Tell me by mail when a token of mine ends",
+        required=False,
+        help_text="30, 7 and 1 days before, and when it has ended.",
+    )
 
 
 class InviteForm(forms.Form):
@@ -90,6 +202,50 @@ class ChoosePasswordForm(SetPasswordForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["new_password1"].label = "Password"
-        self.fields["new_password1"].help_text = "At least 12 characters. A sentence is easy to remember."
+        self.fields["new_password1"].help_text = HELP_WITH_CHOOSING
         self.fields["new_password2"].label = "The same password again"
         self.fields["new_password2"].help_text = ""
+
+
+class PolicyForm(forms.ModelForm[Organization]):
+    """An organization's policy. `cleaned_data` holds scopes and roles as they are stored, separated by spaces."""
+
+    allowed_scopes = forms.MultipleChoiceField(
+        label="Scopes that tokens may have",
+        choices=scopes.CHOICES,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="Tokens with any other scope are blocked from their next use on.",
+        error_messages={"required": "Allow at least one scope."},
+    )
+    two_factor_roles = forms.MultipleChoiceField(
+        label="Site roles that need two-factor",
+        choices=SiteRole.choices,
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        help_text="Whoever has not set it up can do nothing else here, and their tokens are blocked until they have.",
+    )
+
+    class Meta:
+        model = Organization
+        fields: ClassVar[tuple[str, ...]] = POLICY_FIELDS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("allowed_scopes", "two_factor_roles"):
+            self.initial[name] = getattr(self.instance, name).split()
+        self._tell_limits()
+
+    def _tell_limits(self) -> None:
+        """The browser refuses what the model's own validators would."""
+        for column in Organization._meta.fields:
+            for validator in column.validators if column.name in POLICY_FIELDS else ():
+                if isinstance(validator, MinValueValidator):
+                    self.fields[column.name].widget.attrs["min"] = validator.limit_value
+                elif isinstance(validator, MaxValueValidator):
+                    self.fields[column.name].widget.attrs["max"] = validator.limit_value
+
+    def clean_allowed_scopes(self) -> str:
+        return " ".join(self.cleaned_data["allowed_scopes"])
+
+    def clean_two_factor_roles(self) -> str:
+        return " ".join(self.cleaned_data["two_factor_roles"])

@@ -1,8 +1,12 @@
 """People, the organizations they belong to, and groups of them."""
 
+import hashlib
+import json
 import uuid
+from collections.abc import Collection
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -18,6 +22,17 @@ from opsera_portal.api import scopes
 DEFAULT_MAX_TOKEN_LIFETIME_DAYS = 92
 DEFAULT_MAX_LIVE_TOKENS = 50
 DEFAULT_LOG_RETENTION_DAYS = 400
+
+
+# What an organization decides for its people, tokens and logs; the same names on the page and in the API.
+POLICY_FIELDS = (
+    "max_token_lifetime_days",
+    "allowed_scopes",
+    "max_live_tokens",
+    "unused_tokens_end_after_days",
+    "two_factor_roles",
+    "log_retention_days",
+)
 
 
 def every_scope() -> str:
@@ -100,6 +115,21 @@ class Organization(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def clean(self) -> None:
+        self.allowed_scopes = _in_order(self.allowed_scopes, scopes.BY_ID, "allowed_scopes")
+        self.two_factor_roles = _in_order(self.two_factor_roles, SiteRole.values, "two_factor_roles")
+
+    @property
+    def policy(self) -> dict[str, Any]:
+        """`POLICY_FIELDS` with their values; scopes and roles as lists of ids."""
+        values = {field: getattr(self, field) for field in POLICY_FIELDS}
+        return values | {field: values[field].split() for field in ("allowed_scopes", "two_factor_roles")}
+
+    @property
+    def policy_version(self) -> str:
+        """Another one for another policy: whoever changes it says which one they looked at."""
+        return hashlib.sha256(json.dumps(self.policy).encode()).hexdigest()[:16]
+
     @property
     def organization(self) -> "Organization":
         """Itself: what is done to an organization, by an operator too, is in its own activity log."""
@@ -107,6 +137,14 @@ class Organization(models.Model):
 
     def requires_two_factor_of(self, site_role: str) -> bool:
         return site_role in self.two_factor_roles.split()
+
+
+def _in_order(text: str, known: Collection[str], field: str) -> str:
+    """The words of ``text``, each once, in the order in which they are declared. Raises ``ValidationError``."""
+    words = set(text.split())
+    if unknown := words - set(known):
+        raise ValidationError({field: f"Unknown: {', '.join(sorted(unknown))}."})
+    return " ".join(word for word in known if word in words)
 
 
 class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type: ignore[misc]
@@ -243,11 +281,16 @@ class User(AbstractBaseUser):
         return bool(User.objects.with_two_factor().filter(pk=self.pk).exists())
 
     @property
+    def needs_two_factor(self) -> bool:
+        """Whether a second factor is asked of this person: by the organization's policy, or as an operator."""
+        if self.organization is None:
+            return bool(settings.OPERATOR_TWO_FACTOR)
+        return self.organization.requires_two_factor_of(self.site_role)
+
+    @property
     def lacks_required_two_factor(self) -> bool:
-        """Whether the organization asks for a second factor that this person has not set up."""
-        organization = self.organization
-        required = organization is not None and organization.requires_two_factor_of(self.site_role)
-        return required and not self.has_two_factor
+        """Whether a second factor is asked for that this person has not set up."""
+        return self.needs_two_factor and not self.has_two_factor
 
     # Django admin asks for these. Which rows an Administrator meets there is decided by the querysets.
 

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 Row = TypeVar("Row", bound=models.Model)
 
 
+# Recovery codes stand in for a second factor, and are none by themselves.
+SECOND_FACTOR_TYPES = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
+
+
 def second_factors() -> "models.QuerySet[Authenticator]":
-    """What counts as a second factor. Recovery codes stand in for one, and are none by themselves."""
-    factors: models.QuerySet[Authenticator] = Authenticator.objects.filter(
-        type__in=[Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
-    )
+    """What counts as a second factor."""
+    factors: models.QuerySet[Authenticator] = Authenticator.objects.filter(type__in=SECOND_FACTOR_TYPES)
     return factors
 
 
@@ -65,7 +67,10 @@ class UserQuerySet(OrganizationRowsQuerySet["User"]):
         return self.annotate(live_token_count=Coalesce(Subquery(counted), 0))
 
     def for_user_table(self) -> Self:
-        return self.with_live_token_count().prefetch_related("member_groups")
+        """With ``has_two_factor`` of all rows, which each row would otherwise ask for by itself."""
+        has_two_factor = Exists(second_factors().filter(user=OuterRef("pk")))
+        rows = self.with_live_token_count().annotate(has_two_factor=has_two_factor)
+        return rows.prefetch_related("member_groups")
 
 
 class GroupQuerySet(OrganizationRowsQuerySet["Group"]):

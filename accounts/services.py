@@ -1,7 +1,8 @@
 """Changes to people, groups and organizations, each with its entry in the activity log."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from copy import copy
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -11,6 +12,8 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.text import slugify
 
+from accounts import sessions, two_factor
+from accounts.email_change import follow_email
 from accounts.models import Group, Organization, User
 from accounts.roles import Ability, SiteRole
 from accounts.tasks import send_invitation_mail
@@ -33,6 +36,29 @@ class CannotBeInvited(Exception):
 
 class AlreadyAccepted(Exception):
     """There is nothing to invite to: the person is deactivated, or has chosen a password."""
+
+
+class PolicyChangedMeanwhile(Exception):
+    """Somebody else changed the policy since the actor looked at it."""
+
+    def __init__(self) -> None:
+        super().__init__("Somebody else changed the policy since you opened it. Nothing was saved.")
+
+
+class TwoFactorFirst(Exception):
+    """The actor would have to have two-factor themselves, and has none."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Set up two-factor for yourself first, under your profile, Security: your own site role would need it."
+        )
+
+
+class NothingToReset(Exception):
+    """The person has no two-factor."""
+
+    def __init__(self) -> None:
+        super().__init__("This person has no two-factor: there is nothing to remove.")
 
 
 class NameTaken(Exception):
@@ -60,19 +86,57 @@ def create_organization(*, name: str, administrator: dict[str, Any]) -> tuple[Or
     return organization, user
 
 
-def save_policy(*, actor: User, organization: Organization, request: HttpRequest | None = None) -> Organization:
-    """Saves an organization's name and policy. A shorter lifetime blocks longer tokens from their next use."""
+def add_organization(*, actor: User, organization: Organization, request: HttpRequest | None = None) -> Organization:
+    """Saves an organization that an operator filled in; its people are added afterwards."""
     with transaction.atomic():
         organization.save()
-        record(
-            actor=actor,
-            action=Action.POLICY_CHANGED,
-            target=organization,
-            request=request,
-            max_token_lifetime_days=organization.max_token_lifetime_days,
-            log_retention_days=organization.log_retention_days,
-        )
+        record(actor=actor, action=Action.POLICY_CHANGED, target=organization, request=request, **organization.policy)
     return organization
+
+
+def planned_policy(
+    *, actor: User, organization: Organization, changes: Mapping[str, Any], version: str | None = None
+) -> Organization:
+    """The organization as it would be with these changes: checked, and not saved.
+
+    ``changes``: values by field, `POLICY_FIELDS` and ``name``. ``version``: the ``policy_version`` that the actor
+    looked at. Raises ``PolicyChangedMeanwhile``, ``TwoFactorFirst``, or ``ValidationError`` by field.
+    """
+    if version is not None and version != organization.policy_version:
+        raise PolicyChangedMeanwhile
+    planned = copy(organization)
+    for field, value in changes.items():
+        setattr(planned, field, value)
+    # The validators say in words what the database's constraints say.
+    planned.full_clean(validate_constraints=False)
+    if actor.organization_id == organization.pk:
+        _check_own_two_factor(actor, organization, planned)
+    return planned
+
+
+def save_policy(
+    *,
+    actor: User,
+    organization: Organization,
+    changes: Mapping[str, Any],
+    version: str | None = None,
+    request: HttpRequest | None = None,
+) -> Organization:
+    """Changes an organization's policy, or its name. Holds from the next request on, for tokens that there are too.
+
+    Raises ``NotAllowed`` and what `planned_policy` raises; then nothing is changed. Of two at once, the second is
+    compared with what the first has saved.
+    """
+    with transaction.atomic():
+        person = _allowed(actor, Ability.MANAGE_ORGANIZATION)
+        before = _managed_organization(person, organization)
+        after = planned_policy(actor=person, organization=before, changes=changes, version=version)
+        old, new = ({"name": row.name, **row.policy} for row in (before, after))
+        changed = {field: {"from": old[field], "to": new[field]} for field in new if old[field] != new[field]}
+        if changed:
+            after.save(update_fields=list(changed))
+            record(actor=actor, action=Action.POLICY_CHANGED, target=after, request=request, **changed)
+    return after
 
 
 # People
@@ -162,6 +226,45 @@ def change_user(
     return _change(actor, user, request, **changes)
 
 
+def reset_two_factor(*, actor: User, user: User, request: HttpRequest | None = None) -> User:
+    """Removes every second factor of someone who lost theirs, and signs them out everywhere. They get a mail.
+
+    Raises ``NothingToReset`` or ``NotAllowed``. That is also for oneself: whoever is signed in has the factor, and
+    removes it where that is asked for once more.
+    """
+    with transaction.atomic():
+        person = _allowed(actor, Ability.MANAGE_ORGANIZATION)
+        locked = _managed(person, user)
+        if locked.pk == person.pk:
+            raise NotAllowed
+        if not two_factor.forget_factors(actor=actor, user=locked, request=request):
+            raise NothingToReset
+        sessions.end_sessions(locked)
+    return locked
+
+
+def reset_two_factor_on_the_machine(*, user: User) -> None:
+    """The same for whoever operates the machine, and for anybody: for an only Administrator, or for an operator.
+
+    Raises ``NothingToReset``. The entry has nobody but the person themselves as its actor, and says where it was done.
+    """
+    with transaction.atomic():
+        locked = User.objects.select_for_update(no_key=True).get(pk=user.pk)
+        if not two_factor.forget_factors(actor=locked, user=locked, request=None, by="command line"):
+            raise NothingToReset
+        sessions.end_sessions(locked)
+
+
+def set_expiry_mails(*, actor: User, wanted: bool, request: HttpRequest | None = None) -> User:
+    """Whether mails tell this person that tokens of theirs end. Holds from the next mail on."""
+    with transaction.atomic():
+        rows = User.objects.filter(pk=actor.pk, wants_expiry_mails=not wanted)
+        if rows.update(wants_expiry_mails=wanted):
+            record(actor=actor, action=Action.USER_CHANGED, target=actor, request=request, wants_expiry_mails=wanted)
+    actor.wants_expiry_mails = wanted
+    return actor
+
+
 def save_user(*, actor: User, user: User, is_new: bool, request: HttpRequest | None = None) -> User:
     """Saves a user that was filled in by a form. Raises ``LastAdministrator``.
 
@@ -173,7 +276,11 @@ def save_user(*, actor: User, user: User, is_new: bool, request: HttpRequest | N
             _lock_organization(user.organization_id)
             before = User.objects.select_for_update(no_key=True).get(pk=user.pk)
             check_administrator_stays(before, is_active=user.is_active, site_role=user.site_role)
+        if user.has_usable_password() and (before is None or before.password != user.password):
+            user.joined_at = user.joined_at or timezone.now()
         user.save()
+        if before is not None:
+            _end_what_ended(before, user, request)
         for action, details in _changes(before, user):
             record(actor=actor, action=action, target=user, request=request, **details)
     return user
@@ -307,6 +414,23 @@ def _allowed(actor: User, ability: Ability) -> User:
     return person
 
 
+def _managed_organization(actor: User, organization: Organization) -> Organization:
+    """The organization as it is now, locked, if it is the actor's; for operators any."""
+    found = Organization.objects.select_for_update(no_key=True).filter(pk=organization.pk).first()
+    if found is None or not (actor.is_superuser or actor.organization_id == found.pk):
+        raise NotAllowed
+    return found
+
+
+def _check_own_two_factor(actor: User, *policies: Organization) -> None:
+    """Whoever asks others for two-factor has it: else the last thing they did here would be to lock themselves out.
+
+    Before the change as well as after it: it cannot be got round by first no longer asking for it.
+    """
+    if any(policy.requires_two_factor_of(actor.site_role) for policy in policies) and not actor.has_two_factor:
+        raise TwoFactorFirst
+
+
 def _managed(actor: User, user: User) -> User:
     """The person as they are now, locked, if they are of the actor's organization."""
     rows: QuerySet[User] = User.objects.of_organization_of(actor)
@@ -326,6 +450,7 @@ def _change(actor: User, user: User, request: HttpRequest | None, **changes: Any
         entries = _changes(before, after)
         if entries:
             after.save(update_fields=list(changes))
+            _end_what_ended(before, after, request)
         for action, details in entries:
             record(actor=actor, action=action, target=after, request=request, **details)
     return after
@@ -388,6 +513,18 @@ def _lock_organization(organization_id: uuid.UUID | None) -> None:
     """
     if organization_id is not None:
         Organization.objects.select_for_update(no_key=True).get(pk=organization_id)
+
+
+def _end_what_ended(before: User, after: User, request: HttpRequest | None) -> None:
+    """Sessions of someone who was deactivated, or was given another password; what stood under another address.
+
+    The session in which somebody does this to themselves is refused from its next request on: it must be there to be
+    answered in.
+    """
+    if (before.is_active and not after.is_active) or before.password != after.password:
+        sessions.end_sessions(after, keep=sessions.key_of(request))
+    if before.email != after.email:
+        follow_email(after)
 
 
 def _changes(before: User | None, after: User) -> list[tuple[Action, dict[str, Any]]]:

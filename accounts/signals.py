@@ -1,22 +1,52 @@
-"""Signing in and out, as Django tells of it, goes to the activity log."""
+"""Signing in and out, as Django and allauth tell of it: what the activity log and the session note of it."""
 
 import logging
 from typing import Any
 
+from allauth.account.authentication import get_authentication_records
+from allauth.account.signals import authentication_step_completed
+from allauth.mfa.models import Authenticator
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.dispatch import receiver
 from django.http import HttpRequest
 
+from accounts import sessions, single_sign_on, two_factor
 from accounts.models import User
 from auditlog.actions import Action, record
+from opsera_portal.limits import Limit
 from opsera_portal.request_context import client_address
 
 logger = logging.getLogger(__name__)
 
+# As allauth calls a method, or the type of a second factor, and as the log does.
+METHODS = {
+    "socialaccount": single_sign_on.METHOD,
+    **two_factor.KINDS,
+    Authenticator.Type.RECOVERY_CODES: "recovery code",
+}
+
+# So that no stranger fills the server's own log. Counting is a write, as the entry is that tells of a known account:
+# the time of the answer does not give away which of them it was.
+UNKNOWN_TOLD = Limit("unknown-sign-in-told", amount=30, seconds=60)
+
 
 @receiver(user_logged_in)
 def record_sign_in(sender: object, request: HttpRequest, user: User, **kwargs: Any) -> None:
-    record(actor=user, action=Action.SIGNED_IN, target=user, request=request)
+    sessions.begin(request)
+    record(actor=user, action=Action.SIGNED_IN, target=user, request=request, methods=methods_of(request, user))
+
+
+def methods_of(request: HttpRequest, user: User) -> list[str]:
+    """How the person proved who they are, in their order: `["password", "authenticator app"]`."""
+    records = get_authentication_records(request, user)
+    return [METHODS.get(record.get("type", record["method"]), record["method"]) for record in records]
+
+
+@receiver(authentication_step_completed)
+def renew_session(sender: object, request: HttpRequest, reauthenticated: bool = False, **kwargs: Any) -> None:
+    """Whoever proves once more who they are gets another key; signing in gives one anyway."""
+    if reauthenticated:
+        sessions.renew(request)
 
 
 @receiver(user_logged_out)
@@ -38,6 +68,7 @@ def record_failed_sign_in(
     user = User.objects.filter(email=email.strip().lower()).first() if "\x00" not in email else None
     if user is None:
         address = client_address(request) if request else None
-        logger.warning("Failed sign-in for an unknown e-mail address from %s", address)
+        if UNKNOWN_TOLD.take(str(address)) is None:
+            logger.warning("Failed sign-in for an unknown e-mail address from %s", address)
         return
     record(actor=user, action=Action.SIGN_IN_FAILED, target=user, request=request)

@@ -19,6 +19,7 @@ class UserTable(PortalTable):
     state = BadgeColumn(orderable=False)
     groups = Column(accessor="member_groups", verbose_name="Groups", orderable=False, empty_values=())
     last_login = MomentColumn(verbose_name="Last sign-in", default="Never")
+    has_two_factor = Column(verbose_name="Two-factor", orderable=False)
     live_token_count = Column(verbose_name="Live tokens", attrs=NUMERIC)
 
     class Meta:
@@ -33,6 +34,9 @@ class UserTable(PortalTable):
 
     def render_state(self, record: User, column: BadgeColumn) -> SafeString:
         return column.render(USER_LOOKS[record.state])
+
+    def render_has_two_factor(self, value: bool) -> str:
+        return "On" if value else "Off"
 
     def render_groups(self, record: User) -> str:
         return ", ".join(group.name for group in record.member_groups.all()) or "–"

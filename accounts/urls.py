@@ -1,6 +1,6 @@
 from django.urls import path
 
-from accounts import views
+from accounts import security_views, views
 
 app_name = "accounts"
 USER = "organization/users/<uuid:pk>"
@@ -8,6 +8,14 @@ GROUP = "organization/groups/<uuid:pk>"
 
 urlpatterns = [
     path("profile/", views.ProfileView.as_view(), name="profile"),
+    path("profile/security/", security_views.SecurityView.as_view(), name="security"),
+    path("profile/security/expiry-mails/", security_views.ExpiryMailsView.as_view(), name="expiry_mails"),
+    path("profile/security/sessions/<int:pk>/end/", security_views.SessionEndView.as_view(), name="session_end"),
+    path(
+        "profile/security/sessions/end-all/",
+        security_views.SignOutEverywhereView.as_view(),
+        name="sign_out_everywhere",
+    ),
     path("invitation/<uidb64>/<token>/", views.AcceptInvitationView.as_view(), name="invitation"),
     path("organization/users/", views.UserListView.as_view(), name="organization_user_list"),
     path("organization/users/invite/", views.InviteView.as_view(), name="organization_user_invite"),
@@ -15,6 +23,11 @@ urlpatterns = [
     path(f"{USER}/role/", views.UserRoleView.as_view(), name="organization_user_role"),
     path(f"{USER}/activate/", views.UserActivateView.as_view(), name="organization_user_activate"),
     path(f"{USER}/deactivate/", views.UserDeactivateView.as_view(), name="organization_user_deactivate"),
+    path(
+        f"{USER}/two-factor/reset/",
+        views.UserTwoFactorResetView.as_view(),
+        name="organization_user_two_factor_reset",
+    ),
     path(f"{USER}/invitation/", views.UserInvitationView.as_view(), name="organization_user_invitation"),
     path("organization/groups/", views.GroupListView.as_view(), name="organization_group_list"),
     path(f"{GROUP}/", views.GroupDetailView.as_view(), name="organization_group_detail"),

@@ -1,6 +1,5 @@
 from typing import Any
 
-from allauth.usersessions.models import UserSession
 from django.contrib import messages
 from django.contrib.auth.views import PasswordResetConfirmView
 from django.core.exceptions import PermissionDenied, ValidationError
@@ -15,7 +14,7 @@ from django.views.generic import TemplateView, View
 from django_filters.views import FilterView
 from django_tables2 import RequestConfig, SingleTableMixin
 
-from accounts import services
+from accounts import services, sessions
 from accounts.filters import GroupFilter, UserFilter
 from accounts.forms import ChoosePasswordForm, GroupForm, InviteForm, MemberForm, SiteRoleForm
 from accounts.invitations import DAYS, invitation_tokens
@@ -50,16 +49,7 @@ class ProfileView(TabsMixin, MemberPageMixin, TemplateView):
                 "may_not": [ability.value for ability in Ability if ability not in role.abilities],
             },
             groups=list(user.member_groups.values_list("name", flat=True)),
-            sessions=[
-                {
-                    "ip": session.ip,
-                    "user_agent": session.user_agent,
-                    "created_at": session.created_at,
-                    "last_seen_at": session.last_seen_at,
-                    "is_current": session.session_key == self.request.session.session_key,
-                }
-                for session in UserSession.objects.purge_and_list(user)
-            ],
+            sessions=[sessions.as_row(session, self.request) for session in sessions.live_sessions(user)],
             **kwargs,
         )
 
@@ -144,6 +134,7 @@ class UserDetailView(OrganizationPageMixin, TemplateView):
             role_summary=user.role.summary,
             form=form,
             may_change=self.person.may(Ability.MANAGE_ORGANIZATION),
+            may_reset_two_factor=user.has_two_factor and user.pk != self.person.pk,
             days=DAYS,
             **kwargs,
         )
@@ -161,7 +152,7 @@ class UserChangeView(OrganizationPageMixin, View):
             said = self.change(user)
         except services.NotAllowed as error:
             return self.handle_refusal(error)
-        except (services.LastAdministrator, services.AlreadyAccepted) as error:
+        except (services.LastAdministrator, services.AlreadyAccepted, services.NothingToReset) as error:
             messages.error(request, str(error))
         else:
             messages.success(request, said)
@@ -221,6 +212,31 @@ class UserDeactivateView(UserChangeView):
     def change(self, user: User) -> str:
         services.set_active(actor=self.person, user=user, is_active=False, request=self.request)
         return f"{user.name} is deactivated."
+
+
+class UserTwoFactorResetView(UserChangeView):
+    """For someone who lost their second factor."""
+
+    http_method_names = ["get", "head", "post"]
+
+    def get(self, request: HttpRequest, pk: str) -> HttpResponse:
+        user = find_user(self.person, pk)
+        return confirm_page(
+            request,
+            question=f"Remove the two-factor of {user.name}?",
+            consequences=[
+                f"Do this only if you know that it is {user.name} who asks: call them, or see them. Whoever knows the "
+                "password signs in with it alone from then on.",
+                "Authenticator app, passkeys and recovery codes are removed, and the person is signed out everywhere. "
+                f"{user.email} gets a mail that says so.",
+            ],
+            button="Remove two-factor",
+            cancel_url=reverse("accounts:organization_user_detail", args=[user.pk]),
+        )
+
+    def change(self, user: User) -> str:
+        services.reset_two_factor(actor=self.person, user=user, request=self.request)
+        return f"The two-factor of {user.name} is removed. They can sign in with their password, and set it up anew."
 
 
 class UserInvitationView(UserChangeView):

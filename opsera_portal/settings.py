@@ -71,21 +71,23 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "opsera_portal.request_context.RequestContextMiddleware",
+    "opsera_portal.browser.BrowserProtectionMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django.middleware.security.SecurityMiddleware",
     # A request of the API that brings an Authorization header goes no further: opsera_portal/api/dispatch.py.
     "auditlog.middleware.TokenUseMiddleware",
     "csp.middleware.CSPMiddleware",
     "opsera_portal.pages.middleware.HealthProbeMiddleware",
-    "opsera_portal.pages.middleware.BodyLimitMiddleware",
+    "opsera_portal.pages.middleware.SizeLimitMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.sessions.SessionLifetimeMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "allauth.usersessions.middleware.UserSessionsMiddleware",
+    "accounts.middleware.RequiredTwoFactorMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "opsera_portal.pages.middleware.PrivatePagesMiddleware",
 ]
@@ -168,7 +170,14 @@ if REDIS_URL and not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
 CACHES: dict[str, dict[str, Any]]
 TASKS: dict[str, dict[str, Any]]
 if REDIS_URL:
-    CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": REDIS_URL}}
+    CACHES = {
+        "default": {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": REDIS_URL,
+            # What waits for a Redis that is gone goes on without it: opsera_portal/limits.py.
+            "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 1, "SOCKET_TIMEOUT": 1},
+        }
+    }
     INSTALLED_APPS += ["django_rq"]
     # The library would end what takes longer than three minutes, in the middle of a step. Each step has its own limit.
     RQ_QUEUES = {"default": {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 7 * 24 * 60 * 60}}
@@ -187,18 +196,20 @@ PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
     {
         "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
         "OPTIONS": {"min_length": 12},
     },
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "accounts.passwords.MaximumLengthValidator"},
+    {"NAME": "accounts.passwords.VarietyValidator"},
+    {"NAME": "accounts.passwords.DecoratedCommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+    {"NAME": "accounts.passwords.ContextValidator"},
 ]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "overview"
 ACCOUNT_ADAPTER = "accounts.adapter.PortalAccountAdapter"
-ACCOUNT_FORMS = {"login": "accounts.forms.SignInForm"}
+ACCOUNT_FORMS = {"login": "accounts.forms.SignInForm", "reauthenticate": "accounts.forms.SignInAgainForm"}
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
@@ -206,23 +217,50 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_SESSION_REMEMBER = True
-# Links in invitations.
+# Links in invitations; links for another password live for an hour (accounts/password_reset.py), for another address a
+# day.
 PASSWORD_RESET_TIMEOUT = 3 * 24 * 60 * 60
-ACCOUNT_RATE_LIMITS = {
-    "login": "60/m/ip",
-    "login_failed": "20/m/ip,5/5m/key",
-}
+ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "accounts.password_reset.ResetKeyGenerator"  # noqa: S105  (a class)
+ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS = 1
+# The tries of a password are limited in accounts/sign_in_limits.py, so that no stranger locks anybody out. For the rest
+# allauth's own limits hold.
+ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}
 # Making a token and changing how one signs in ask once more who is there, if it was asked longer ago than this.
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 15 * 60
-USERSESSIONS_TRACK_ACTIVITY = False
 
+# Two-factor: accounts/mfa.py.
+MFA_ADAPTER = "accounts.mfa.PortalMFAAdapter"
+MFA_FORMS = {
+    "authenticate": "accounts.mfa.SignInCodeForm",
+    "reauthenticate": "accounts.mfa.ReauthenticateCodeForm",
+    "activate_totp": "accounts.mfa.ActivateAppForm",
+    "authenticate_webauthn": "accounts.mfa.SignInSecondPasskeyForm",
+    "reauthenticate_webauthn": "accounts.mfa.ReauthenticatePasskeyForm",
+    "login_webauthn": "accounts.mfa.SignInPasskeyForm",
+    "add_webauthn": "accounts.mfa.AddPasskeyForm",
+    "edit_webauthn": "accounts.mfa.RenamePasskeyForm",
+}
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
+# The device asks for its PIN, finger or face each time: a passkey that was stolen opens nothing.
+MFA_WEBAUTHN_USER_VERIFICATION = "required"
 MFA_TOTP_ISSUER = "Opsera Portal"
+# Clocks of phones are a little off, and people type slowly: the code before and the code after are accepted, once each.
+MFA_TOTP_TOLERANCE = 1
+MFA_RECOVERY_CODE_COUNT = 10
+MFA_RECOVERY_CODES_SHOW_ONCE = True
 # People come by invitation, which proved their address.
 MFA_ALLOW_UNVERIFIED_EMAIL = True
-# Browsers allow passkeys without TLS on the machine's own name only.
-MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN = _loopback and not _https
+# Passkeys cannot be guessed: this only bounds the work. Each sign-in takes two requests.
+MFA_RATE_LIMITS = {"webauthn_login": "60/m/ip"}
+# The keys of what two-factor keeps; without them, one that is made and kept in the data directory.
+MFA_SECRETS_KEYS = environment.fernet_keys("MFA_SECRETS_KEYS")
+# Operators can do everything: they need two-factor where the portal is on a network.
+OPERATOR_TWO_FACTOR = environment.on_off("OPERATOR_TWO_FACTOR", default=_https)
+
+# Single sign-on: accounts/single_sign_on.py.
+OPENID_PROVIDER = environment.openid_provider()
+SOCIALACCOUNT_ADAPTER = "accounts.single_sign_on.SingleSignOnAdapter"
 
 SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_COOKIE_SECURE = _https
@@ -246,12 +284,13 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _https and TRUS
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+# Further headers, and what holds for answers that are no pages: opsera_portal/browser.py.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
         "script-src": [SELF],
         "style-src": [SELF],
-        "img-src": [SELF, "data:"],
+        "img-src": [SELF],
         "font-src": [SELF],
         "connect-src": [SELF],
         "form-action": [SELF],
@@ -259,6 +298,9 @@ CONTENT_SECURITY_POLICY = {
         "base-uri": [NONE],
     }
 }
+
+# Whoever finds a hole writes here: /.well-known/security.txt.
+SECURITY_CONTACT = environment.contact("SECURITY_CONTACT")
 
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
@@ -270,6 +312,11 @@ STORAGES = {
 
 # Bodies over 256 KiB are refused, on pages and in the API.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
+# Fields of a form, and parameters of a query.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
+# No page takes a file, so nothing that is sent ever touches the disk.
+DATA_UPLOAD_MAX_NUMBER_FILES = 0
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 
 # Language and time: the portal speaks English and shows UTC.
 
@@ -304,6 +351,10 @@ REST_FRAMEWORK = {
     "URL_FORMAT_OVERRIDE": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
+# Requests of one token, of one person, and of one address that shows nothing genuine: opsera_portal/api/throttling.py.
+API_LIMIT_TOKEN = environment.rate("API_LIMIT_TOKEN", "1200/m")
+API_LIMIT_USER = environment.rate("API_LIMIT_USER", "3000/m")
+API_LIMIT_ADDRESS = environment.rate("API_LIMIT_ADDRESS", "300/m")
 SPECTACULAR_SETTINGS = {
     "TITLE": "Opsera Portal API",
     "DESCRIPTION": (
@@ -321,6 +372,8 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "/static/favicon.svg",
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "displayOperationId": False, "validatorUrl": None},
     "COMPONENT_SPLIT_REQUEST": True,
+    # What a PATCH may leave out is said by its serializer.
+    "COMPONENT_SPLIT_PATCH": False,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {
         "ScopeEnum": "opsera_portal.api.scopes.CHOICES",
@@ -339,6 +392,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "opsera_portal.api.schema.describe_problems",
+        "opsera_portal.api.schema.describe_sunset",
     ],
 }
 
@@ -346,7 +400,7 @@ SPECTACULAR_SETTINGS = {
 
 TOKEN_SIGNING_ALGORITHM = environment.choice("TOKEN_SIGNING_ALGORITHM", ("ES256", "RS256"), "ES256")
 TOKEN_SIGNING_KEYS = environment.text("TOKEN_SIGNING_KEYS")
-TOKEN_SIGNING_KEYS_DIR = DATA_DIR / "signing-keys"
+TOKEN_SIGNING_KEYS_DIR = environment.signing_keys_directory("TOKEN_SIGNING_KEYS_DIR", DATA_DIR / "signing-keys")
 TOKEN_ISSUER = PORTAL_URL
 TOKEN_AUDIENCE = f"{PORTAL_URL}/api/v1"
 

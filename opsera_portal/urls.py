@@ -5,11 +5,13 @@ from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 
 from opsera_portal import views
+from opsera_portal.api.schema import OnceGenerator
 from opsera_portal.api.views import UnknownRouteView
 
 handler400 = "opsera_portal.pages.errors.bad_request"
 handler403 = "opsera_portal.pages.errors.forbidden"
 handler404 = "opsera_portal.pages.errors.not_found"
+handler429 = "opsera_portal.pages.errors.limited"
 handler500 = "opsera_portal.pages.errors.server_error"
 
 api_patterns: list[URLPattern | URLResolver] = [
@@ -31,11 +33,12 @@ urlpatterns = [
     path("", include("auditlog.urls")),
     path("", include("pipelines.urls")),
     path("who-may-do-what/", views.WhoMayDoWhatView.as_view(), name="who_may_do_what"),
-    path("api/schema/", SpectacularJSONAPIView.as_view(), name="api_schema"),
+    path("api/schema/", SpectacularJSONAPIView.as_view(generator_class=OnceGenerator), name="api_schema"),
     path("api/docs/", views.ApiDocsView.as_view(), name="api_docs"),
     path("admin/", admin.site.urls),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),
     path("favicon.ico", views.favicon, name="favicon"),
     path("robots.txt", views.robots, name="robots"),
+    path(".well-known/security.txt", views.security_txt, name="security_txt"),
 ]

@@ -7,7 +7,7 @@ from rest_framework import serializers
 from accounts.models import Group, User, UserState
 from accounts.roles import SiteRole
 from opsera_portal.api.paging import MAX_PAGE_SIZE, PageQuery
-from opsera_portal.api.serializers import IdField, StrictSerializer, TextField
+from opsera_portal.api.serializers import BoundedListField, FlagField, IdField, StrictSerializer, TextField
 
 MEMBERS_LIMIT = 1000
 
@@ -26,6 +26,9 @@ class UserSerializer(serializers.ModelSerializer[User]):
     groups = GroupRefSerializer(source="member_groups", many=True, read_only=True)
     last_sign_in_at = serializers.DateTimeField(source="last_login", read_only=True, allow_null=True)
     live_tokens = serializers.IntegerField(source="live_token_count", read_only=True)
+    has_two_factor = serializers.BooleanField(
+        read_only=True, help_text="Whether an authenticator app or a passkey is set up."
+    )
 
     class Meta:
         model = User
@@ -39,6 +42,7 @@ class UserSerializer(serializers.ModelSerializer[User]):
             "groups",
             "last_sign_in_at",
             "live_tokens",
+            "has_two_factor",
             "created_at",
         ]
 
@@ -59,7 +63,7 @@ class InviteUserBody(StrictSerializer):
     email = serializers.EmailField(max_length=254)
     name = TextField(max_length=100)
     site_role = serializers.ChoiceField(choices=SiteRole.choices, required=False, default=SiteRole.GUEST)
-    groups = serializers.ListField(
+    groups = BoundedListField(
         child=IdField(), required=False, default=list, max_length=MEMBERS_LIMIT, help_text="Ids of groups."
     )
 
@@ -67,19 +71,38 @@ class InviteUserBody(StrictSerializer):
 class ChangeUserBody(StrictSerializer):
     """What is not here stays as it is."""
 
-    site_role = serializers.ChoiceField(choices=SiteRole.choices, required=False)
-    is_active = serializers.BooleanField(required=False)
+    together = {"minProperties": 1}
 
-    def to_internal_value(self, data: Any) -> Any:
-        if hasattr(data, "get") and "is_active" in data and not isinstance(data["is_active"], bool):
-            # DRF would take "no" and 0 for false.
-            raise serializers.ValidationError({"is_active": ["Must be true or false."]})
-        return super().to_internal_value(data)
+    site_role = serializers.ChoiceField(choices=SiteRole.choices, required=False)
+    is_active = FlagField(required=False)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if not attrs:
             raise serializers.ValidationError("Give `site_role`, `is_active` or both.")
         return attrs
+
+
+class SessionSerializer(serializers.Serializer[Any]):
+    """Where a person is signed in."""
+
+    id = serializers.IntegerField()
+    browser = serializers.CharField(help_text="In words, as far as the browser tells.")
+    address = serializers.IPAddressField()
+    signed_in_at = serializers.DateTimeField()
+    last_seen_at = serializers.DateTimeField(help_text="Exact to the minute.")
+    is_current = serializers.BooleanField(help_text="Whether this request is made in it.")
+
+
+class EndSessionsBody(StrictSerializer):
+    including_here = FlagField(required=False, default=False, help_text="End the session of this request, too.")
+    expire_tokens = FlagField(required=False, default=False, help_text="Expire all my live tokens, too, for good.")
+
+
+class EndedSerializer(serializers.Serializer[Any]):
+    """How many were live, and have ended."""
+
+    sessions = serializers.IntegerField()
+    tokens = serializers.IntegerField()
 
 
 class MemberSerializer(serializers.ModelSerializer[User]):
@@ -113,7 +136,7 @@ class GroupListQuery(PageQuery, StrictSerializer):
 
 class CreateGroupBody(StrictSerializer):
     name = TextField(max_length=50, help_text="Unique in the organization, ignoring case.")
-    members = serializers.ListField(
+    members = BoundedListField(
         child=IdField(), required=False, default=list, max_length=MEMBERS_LIMIT, help_text="Ids of people."
     )
 
@@ -121,12 +144,25 @@ class CreateGroupBody(StrictSerializer):
 class ChangeGroupBody(StrictSerializer):
     """What is not here stays as it is. `members` takes the place of all members."""
 
+    together = {"minProperties": 1}
+
     name = TextField(max_length=50, required=False)
-    members = serializers.ListField(
-        child=IdField(), required=False, max_length=MEMBERS_LIMIT, help_text="Ids of people."
-    )
+    members = BoundedListField(child=IdField(), required=False, max_length=MEMBERS_LIMIT, help_text="Ids of people.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if not attrs:
             raise serializers.ValidationError("Give `name`, `members` or both.")
         return attrs
+
+
+class PreferencesSerializer(serializers.ModelSerializer[User]):
+    """What a person has chosen for themselves."""
+
+    class Meta:
+        model = User
+        fields = ["wants_expiry_mails"]
+        read_only_fields = fields
+
+
+class ChangePreferencesBody(StrictSerializer):
+    wants_expiry_mails = FlagField(help_text="Mails 30, 7 and 1 days before a token ends, and when it has ended.")

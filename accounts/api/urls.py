@@ -1,12 +1,25 @@
 from django.urls import path
 
-from accounts.api.views import GroupViewSet, UserViewSet
+from accounts.api.views import GroupViewSet, PreferencesViewSet, SessionViewSet, UserViewSet
 
 app_name = "accounts_api"
 urlpatterns = [
+    path("me/sessions", SessionViewSet.as_view({"get": "list"}), name="session_list"),
+    path("me/sessions/<int:pk>/end", SessionViewSet.as_view({"post": "end"}), name="session_end"),
+    path("me/sessions/end-all", SessionViewSet.as_view({"post": "end_all"}), name="session_end_all"),
+    path(
+        "me/preferences",
+        PreferencesViewSet.as_view({"get": "retrieve", "patch": "partial_update"}),
+        name="preferences",
+    ),
     path("users", UserViewSet.as_view({"get": "list", "post": "create"}), name="user_list"),
     path("users/<uuid:pk>", UserViewSet.as_view({"get": "retrieve", "patch": "partial_update"}), name="user_detail"),
     path("users/<uuid:pk>/invitation", UserViewSet.as_view({"post": "invitation"}), name="user_invitation"),
+    path(
+        "users/<uuid:pk>/two-factor/reset",
+        UserViewSet.as_view({"post": "reset_two_factor"}),
+        name="user_two_factor_reset",
+    ),
     path("groups", GroupViewSet.as_view({"get": "list", "post": "create"}), name="group_list"),
     path(
         "groups/<uuid:pk>",

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
+from allauth.usersessions.models import UserSession
 from django.core.exceptions import ValidationError as InvalidValue
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
@@ -13,20 +14,26 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import services
+from accounts import credentials, services, sessions
 from accounts.api.serializers import (
     ChangeGroupBody,
+    ChangePreferencesBody,
     ChangeUserBody,
     CreateGroupBody,
+    EndedSerializer,
+    EndSessionsBody,
     GroupDetailSerializer,
     GroupListQuery,
     GroupSerializer,
     InviteUserBody,
+    PreferencesSerializer,
+    SessionSerializer,
     UserListQuery,
     UserSerializer,
 )
 from accounts.filters import GroupFilter, UserFilter
 from accounts.models import Group, User
+from accounts.reauthentication import check_recent
 from accounts.roles import Ability
 from opsera_portal.api.operations import CHANGE_API, READ_API, Operation
 from opsera_portal.api.paging import page_response
@@ -59,7 +66,12 @@ def answered() -> Iterator[None]:
         raise Forbidden from None
     except services.NameTaken as error:
         raise Conflict(str(error), "name_taken") from None
-    except (services.LastAdministrator, services.AlreadyAccepted, services.GroupInUse) as error:
+    except (
+        services.LastAdministrator,
+        services.AlreadyAccepted,
+        services.GroupInUse,
+        services.NothingToReset,
+    ) as error:
         raise Conflict(str(error)) from None
     except services.CannotBeInvited as error:
         raise Conflict(str(error), "email_taken") from None
@@ -75,6 +87,8 @@ class UserViewSet(ApiViewSet):
         "retrieve": Operation("See a person", READ_API, only_reads=True, role_allows=may_read),
         "partial_update": Operation("Change a person's role or state", CHANGE_API, role_allows=may_manage),
         "invitation": Operation("Send an invitation again", CHANGE_API, role_allows=may_manage),
+        # Closed to tokens: one that leaked would take away what protects a person whose password leaked too.
+        "reset_two_factor": Operation("Remove a person's two-factor", role_allows=may_manage),
     }
     serializer_class = UserSerializer
 
@@ -118,6 +132,13 @@ class UserViewSet(ApiViewSet):
         """For someone who has not chosen a password yet."""
         with answered():
             user = services.send_invitation(actor=self.person, user=self.get_object(), request=request._request)
+        return self._user(user)
+
+    @extend_schema(operation_id="user_two_factor_reset", request=None, responses=UserSerializer)
+    def reset_two_factor(self, request: Request, pk: str) -> Response:
+        """For someone who lost their second factor: removes it, and signs them out everywhere. Not for oneself."""
+        with answered():
+            user = services.reset_two_factor(actor=self.person, user=self.get_object(), request=request._request)
         return self._user(user)
 
     def _user(self, user: User, status: int = 200) -> Response:
@@ -183,6 +204,70 @@ class GroupViewSet(ApiViewSet):
 
     def _people(self, ids: Sequence[UUID]) -> Sequence[User]:
         return found_all(User.objects.of_organization_readable_by(self.person), ids, "members")
+
+
+class SessionViewSet(ApiViewSet):
+    """Where I am signed in. For a person in a browser session: a token tells nothing of them, and ends none."""
+
+    operations: ClassVar[dict[str, Operation]] = {
+        "list": Operation("List my sessions", only_reads=True),
+        "end": Operation("Sign out in one session"),
+        "end_all": Operation("Sign out everywhere"),
+    }
+    actions_with_query = frozenset()
+    serializer_class = SessionSerializer
+
+    def get_queryset(self) -> QuerySet[UserSession]:
+        return sessions.live_sessions(self.person)
+
+    @extend_schema(operation_id="session_list", responses=SessionSerializer(many=True))
+    def list(self, request: Request) -> Response:
+        """All of them, the last used first."""
+        rows = [sessions.as_row(session, request._request) for session in self.get_queryset()]
+        return Response({"count": len(rows), "data": SessionSerializer(rows, many=True).data, "next": None})
+
+    @extend_schema(operation_id="session_end", request=None, responses={204: None})
+    def end(self, request: Request, pk: int) -> Response:
+        """Signs out there at once."""
+        sessions.end_session(actor=self.person, session=self.get_object(), request=request._request)
+        return Response(status=204)
+
+    @extend_schema(operation_id="session_end_all", request=EndSessionsBody, responses=EndedSerializer)
+    def end_all(self, request: Request) -> Response:
+        """Signs out everywhere else at once, or everywhere; expires my tokens, if I say so.
+
+        403 with the code `reauthentication_required` where the password was asked for longer ago than 15 minutes.
+        """
+        check_recent(request._request)
+        body = self.read_body(EndSessionsBody)
+        ended = credentials.sign_out_everywhere(actor=self.person, request=request._request, **body)
+        return Response(EndedSerializer(ended).data)
+
+
+class PreferencesViewSet(ApiViewSet):
+    """What a person has chosen for themselves."""
+
+    operations: ClassVar[dict[str, Operation]] = {
+        "retrieve": Operation("See my preferences", READ_API, only_reads=True),
+        # Closed to tokens: whoever holds one that they should not could keep its owner from being told.
+        "partial_update": Operation("Change my preferences"),
+    }
+    serializer_class = PreferencesSerializer
+    queryset = User.objects.none()
+
+    @extend_schema(operation_id="preferences", responses=PreferencesSerializer)
+    def retrieve(self, request: Request) -> Response:
+        """Which mails I get."""
+        return Response(PreferencesSerializer(self.person).data)
+
+    @extend_schema(operation_id="preferences_change", request=ChangePreferencesBody, responses=PreferencesSerializer)
+    def partial_update(self, request: Request) -> Response:
+        """Holds from the next mail on."""
+        body = self.read_body(ChangePreferencesBody)
+        person = services.set_expiry_mails(
+            actor=self.person, wanted=body["wants_expiry_mails"], request=request._request
+        )
+        return Response(PreferencesSerializer(person).data)
 
 
 def found_all(rows: QuerySet[Any], ids: Sequence[UUID], field: str) -> Sequence[Any]:

@@ -453,6 +453,7 @@ def test_the_shape_of_a_person(as_administrator, owner):
         "groups": [{"id": str(group.pk), "name": "Builders"}],
         "last_sign_in_at": None,
         "live_tokens": 0,
+        "has_two_factor": False,
     }
 
 

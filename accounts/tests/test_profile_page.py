@@ -224,7 +224,12 @@ def test_the_header_offers_nothing_to_someone_who_is_signed_out(client):
 def test_the_header_offers_an_operator_the_administration_and_no_pages_of_an_organization(client):
     menu = links(header_of(client, OperatorFactory(), page="/logout/"))
 
-    assert menu == {"Opsera Portal": "/", "API reference": "/api/docs/", "Administration": "/admin/"}
+    assert menu == {
+        "Opsera Portal": "/",
+        "API reference": "/api/docs/",
+        "Security": "/profile/security/",
+        "Administration": "/admin/",
+    }
 
 
 @pytest.mark.parametrize(

@@ -332,32 +332,58 @@ def test_a_group_name_is_unique_in_its_organization_in_whatever_case(administrat
 
 
 def test_a_policy_is_saved_with_an_entry(administrator, organization):
-    organization.max_token_lifetime_days = 30
-
-    services.save_policy(actor=administrator, organization=organization)
+    services.save_policy(
+        actor=administrator,
+        organization=organization,
+        changes={"max_token_lifetime_days": 30, "log_retention_days": 400},
+    )
 
     assert Organization.objects.get().max_token_lifetime_days == 30
     assert entries() == [
-        ("policy.changed", administrator.email, "Acme", {"max_token_lifetime_days": 30, "log_retention_days": 400})
+        ("policy.changed", administrator.email, "Acme", {"max_token_lifetime_days": {"from": 92, "to": 30}})
     ]
 
 
 def test_a_policy_that_an_operator_changed_is_in_the_log_of_the_organization(organization):
-    services.save_policy(actor=OperatorFactory(), organization=organization)
+    services.save_policy(actor=OperatorFactory(), organization=organization, changes={"max_live_tokens": 7})
 
     entry = Activity.objects.get()
     assert (entry.organization, entry.account) == (organization, "acme")
 
 
-@pytest.mark.parametrize(("days", "fits"), [(0, False), (1, True), (366, True), (367, False)])
-def test_the_database_keeps_the_longest_lifetime_from_1_to_366_days(administrator, organization, days, fits):
-    organization.max_token_lifetime_days = days
+def test_the_policy_of_another_organization_is_not_changed(administrator, stranger):
+    with pytest.raises(services.NotAllowed):
+        services.save_policy(actor=administrator, organization=stranger.organization, changes={"max_live_tokens": 7})
+
+
+def test_an_organization_that_an_operator_adds_begins_its_log_with_its_policy(db):
+    operator = OperatorFactory()
+    added = services.add_organization(actor=operator, organization=Organization(name="New", slug="new"))
+
+    assert entries() == [("policy.changed", operator.email, "New", added.policy)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "fits"),
+    [
+        ("max_token_lifetime_days", 0, False),
+        ("max_token_lifetime_days", 1, True),
+        ("max_token_lifetime_days", 366, True),
+        ("max_token_lifetime_days", 367, False),
+        ("max_live_tokens", 0, False),
+        ("max_live_tokens", 1001, False),
+        ("unused_tokens_end_after_days", 0, False),
+        ("unused_tokens_end_after_days", 367, False),
+        ("log_retention_days", 29, False),
+        ("allowed_scopes", "", False),
+    ],
+)
+def test_the_database_itself_keeps_the_policy_within_its_limits(organization, field, value, fits):
     refused = False
     try:
         with transaction.atomic():
-            services.save_policy(actor=administrator, organization=organization)
+            Organization.objects.update(**{field: value})
     except IntegrityError:
         refused = True
 
     assert refused != fits
-    assert len(entries()) == int(fits)

@@ -19,6 +19,7 @@ def _reads_logs(user: Any) -> bool:
 
 PROFILE_TABS = [
     Tab("Profile", "accounts:profile"),
+    Tab("Security", "accounts:security"),
     Tab("Access Tokens", "tokens:token_list"),
     Tab("Authentication Log", "auditlog:token_use_list"),
     Tab("Activity Log", "auditlog:activity_list"),
@@ -30,4 +31,5 @@ ORGANIZATION_TABS = [
     Tab("Access Tokens", "tokens:organization_token_list", _reads_tokens),
     Tab("Authentication Log", "auditlog:organization_token_use_list", _reads_logs),
     Tab("Activity Log", "auditlog:organization_activity_list", _reads_logs),
+    Tab("Policy", "tokens:organization_policy", _reads_tokens),
 ]

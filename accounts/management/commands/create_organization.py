@@ -1,5 +1,6 @@
 """The first thing on an empty installation: an organization and its Administrator."""
 
+import sys
 import warnings
 from argparse import ArgumentParser
 from getpass import GetPassWarning, getpass
@@ -20,14 +21,19 @@ class Command(BaseCommand):
         parser.add_argument("--organization", help="name of the organization")
         parser.add_argument("--email", help="e-mail address of its Administrator")
         parser.add_argument("--name", help="name of its Administrator")
-        parser.add_argument("--password", help="better left out: it is asked for, and not shown")
+        password = parser.add_mutually_exclusive_group()
+        password.add_argument("--password", help="better left out: it is asked for, and not shown")
+        password.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             organization = options["organization"] or input("Name of the organization: ")
             email = options["email"] or input("E-mail address of its Administrator: ")
             name = options["name"] or input("Name of its Administrator: ")
-            password = options["password"] or self._ask_password(User(email=email, name=name))
+            if options["password_stdin"]:
+                password = sys.stdin.readline().rstrip("\n")
+            else:
+                password = options["password"] or self._ask_password(User(email=email, name=name))
             validate_password(password, User(email=email, name=name))
             made, user = create_organization(
                 name=organization, administrator={"email": email, "name": name, "password": password}
@@ -37,7 +43,7 @@ class Command(BaseCommand):
         except (EOFError, KeyboardInterrupt, GetPassWarning):
             raise CommandError(
                 "Nothing was made: not everything was answered. "
-                "Without a terminal give --organization, --email, --name and --password."
+                "Without a terminal give --organization, --email, --name and --password-stdin."
             ) from None
         self.stdout.write(f"Made “{made}” with {user.email} as its Administrator.")
 

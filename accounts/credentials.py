@@ -1,0 +1,132 @@
+"""What opens a person's account, and how it is changed: each change ends their other sessions, with its entry and mail.
+
+Access tokens open the account, too, and belong to a floor above, which says here how they end: `ends_tokens`.
+"""
+
+from collections.abc import Callable
+
+from allauth.account.models import EmailAddress
+from django.contrib.auth import HASH_SESSION_KEY, logout
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from accounts import sessions
+from accounts.models import User
+from accounts.password_reset import reset_keys
+from accounts.tasks import answer_password_reset, send_password_changed_mail
+from auditlog.actions import Action, record
+from opsera_portal.limits import Limit
+from opsera_portal.request_context import client_address
+
+# So that nobody's mailbox is filled. Reached in silence.
+RESET_MAILS = Limit("password-reset-mails", amount=3, seconds=60 * 60)
+
+# Ends the live tokens of ``actor``, by keyword arguments ``actor``, ``reason`` and ``request``; returns how many.
+EndTokens = Callable[..., int]
+_end_tokens: list[EndTokens] = []
+
+
+class ResetLinkUsed(Exception):
+    """The link was used, or has ended, in the same moment."""
+
+
+def ends_tokens(end: EndTokens) -> None:
+    """For the app whose tokens a person can end together with their sessions. Call it once, when the app is ready."""
+    _end_tokens.append(end)
+
+
+@sensitive_variables()
+def change_password(*, actor: User, password: str, expire_tokens: bool, request: HttpRequest) -> None:
+    """For who has shown that they know the one before, or has none. This session stays, with another key."""
+    with transaction.atomic():
+        person = _lock(actor)
+        _set_password(person, password)
+        ended = _end_access(
+            person,
+            keep=request.session.session_key,
+            expire_tokens=expire_tokens,
+            reason="password changed",
+            request=request,
+        )
+        entry = record(actor=person, action=Action.PASSWORD_CHANGED, target=person, request=request, **ended)
+        _mail_of(entry.pk)
+    # A session holds a digest of the password, and ends when that is another one.
+    request.session[HASH_SESSION_KEY] = person.get_session_auth_hash()
+    sessions.renew(request)
+
+
+def ask_password_reset(*, email: str, request: HttpRequest) -> None:
+    """Has the worker do what fits this address; it alone finds out what that is.
+
+    Whether or not there is such an account, the caller gets the same answer after the same work.
+    """
+    email = email.strip().lower()
+    user = User.objects.filter(email=email).only("pk").first()
+    if RESET_MAILS.take(email) is None:
+        answer_password_reset.enqueue(str(user.pk) if user else None, client_address(request))
+
+
+@sensitive_variables()
+def reset_password(*, user: User, key: str, password: str, expire_tokens: bool, request: HttpRequest) -> None:
+    """By the link from a mail, whose ``key`` is good for one password. Nobody is signed in by it.
+
+    Raises ``ResetLinkUsed``: of two at once one sets the password.
+    """
+    with transaction.atomic():
+        person = _lock(user)
+        if not reset_keys.check_token(person, key):
+            raise ResetLinkUsed
+        _set_password(person, password)
+        ended = _end_access(person, keep=None, expire_tokens=expire_tokens, reason="password reset", request=request)
+        entry = record(actor=person, action=Action.PASSWORD_RESET, target=person, request=request, **ended)
+        _mail_of(entry.pk)
+    if request.user == person:
+        logout(request)
+
+
+def sign_out_everywhere(
+    *, actor: User, including_here: bool, expire_tokens: bool, request: HttpRequest
+) -> dict[str, int]:
+    """Ends the actor's sessions, but for this one unless it is included. How many ``sessions`` and ``tokens`` ended."""
+    with transaction.atomic():
+        ended = _end_access(
+            _lock(actor),
+            keep=None if including_here else request.session.session_key,
+            expire_tokens=expire_tokens,
+            reason="signed out everywhere",
+            request=request,
+        )
+        record(actor=actor, action=Action.SIGNED_OUT_EVERYWHERE, target=actor, request=request, **ended)
+    if including_here:
+        logout(request)
+    return ended
+
+
+def _end_access(
+    person: User, *, keep: str | None, expire_tokens: bool, reason: str, request: HttpRequest
+) -> dict[str, int]:
+    # An address that somebody else asked for, in a session that ends now, must not become the person's.
+    EmailAddress.objects.filter(user=person, verified=False).delete()
+    return {
+        "sessions": sessions.end_sessions(person, keep=keep),
+        "tokens": sum(end(actor=person, reason=reason, request=request) for end in _end_tokens) if expire_tokens else 0,
+    }
+
+
+def _set_password(person: User, password: str) -> None:
+    person.set_password(password)
+    person.joined_at = person.joined_at or timezone.now()
+    person.save(update_fields=["password", "joined_at"])
+
+
+def _lock(user: User) -> User:
+    """Without its key: entries of the logs, which refer to the person, need not wait."""
+    locked: User = User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    return locked
+
+
+def _mail_of(entry_id: int) -> None:
+    # Robust: the password is changed and that is in the log, whether or not a mail can be queued.
+    transaction.on_commit(lambda: send_password_changed_mail.enqueue(entry_id), robust=True)

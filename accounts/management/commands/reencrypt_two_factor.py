@@ -1,0 +1,49 @@
+"""What two-factor keeps, encrypted anew after the key was changed."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from allauth.mfa.models import Authenticator
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+
+from accounts.mfa import BOX
+from opsera_portal.encryption import SecretUnreadable
+
+SECRETS = {Authenticator.Type.TOTP: "secret", Authenticator.Type.RECOVERY_CODES: "seed"}
+
+
+class Command(BaseCommand):
+    help = (
+        "Encrypts the secrets of authenticator apps and of recovery codes with the first key of MFA_SECRETS_KEYS. Put "
+        "the new key there before the old one, restart, run this, and only then remove the old key. What no key opens "
+        "is named and left as it is."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+
+    def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
+        done, unreadable = 0, 0
+        for pk in Authenticator.objects.filter(type__in=SECRETS).order_by("pk").values_list("pk", flat=True):
+            try:
+                done += self._encrypt(pk, dry_run=dry_run)
+            except SecretUnreadable:
+                unreadable += 1
+                self.stderr.write(f"No key opens authenticator {pk}.")
+        said = "would be encrypted" if dry_run else "encrypted"
+        self.stdout.write(f"{done} secret{'' if done == 1 else 's'} of two-factor {said} anew.")
+        if unreadable:
+            raise CommandError(f"{unreadable} could not be read. Is a key missing in MFA_SECRETS_KEYS?")
+
+    @transaction.atomic
+    def _encrypt(self, pk: int, *, dry_run: bool) -> bool:
+        """Locked: a code that is entered in the same moment notes in the row that it was used."""
+        row = Authenticator.objects.select_for_update().filter(pk=pk).first()
+        if row is None:
+            return False
+        name = SECRETS[Authenticator.Type(row.type)]
+        row.data[name] = BOX.encrypt_anew(row.data[name])
+        if not dry_run:
+            row.save(update_fields=["data"])
+        return True

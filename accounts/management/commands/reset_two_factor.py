@@ -1,0 +1,39 @@
+"""For somebody who lost every second factor, and whom no Administrator can help."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.models import User
+from accounts.services import NothingToReset, reset_two_factor_on_the_machine
+
+
+class Command(BaseCommand):
+    help = (
+        "Removes authenticator app, passkeys and recovery codes of one person, and signs them out everywhere: for an "
+        "operator, or for the only Administrator of an organization. Everybody else asks an Administrator of theirs. "
+        "Be sure that it is the person who asks: afterwards their password alone signs in. They get a mail."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("email", help="e-mail address of the person")
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+
+    def handle(self, *args: Any, email: str, yes: bool, **options: Any) -> None:
+        user = User.objects.filter(email=email.strip().lower()).first()
+        if user is None:
+            raise CommandError(f"Nobody has the address {email}.")
+        if not yes and not self._confirmed(user):
+            raise CommandError("Nothing was done.")
+        try:
+            reset_two_factor_on_the_machine(user=user)
+        except NothingToReset as error:
+            raise CommandError(str(error)) from None
+        self.stdout.write(f"The two-factor of {user.email} is removed, and they are signed out everywhere.")
+
+    def _confirmed(self, user: User) -> bool:
+        try:
+            return input(f"Remove the two-factor of {user.name} <{user.email}>? [y/N] ").strip().lower() in {"y", "yes"}
+        except (EOFError, KeyboardInterrupt):
+            return False

@@ -1,0 +1,192 @@
+"""The pages of two-factor: allauth's ceremonies, each change by way of `accounts/two_factor.py`.
+
+Whoever is signed in has them, operators too. Changes ask once more who is there, if that was asked long ago.
+"""
+
+from typing import Any
+
+from allauth.mfa.base.views import AuthenticateView, ReauthenticateView
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.views import ActivateTOTPView
+from allauth.mfa.webauthn.internal import auth as webauthn
+from allauth.mfa.webauthn.views import (
+    AddWebAuthnView,
+    EditWebAuthnView,
+    LoginWebAuthnView,
+    ReauthenticateWebAuthnView,
+)
+from django import forms
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.db import IntegrityError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse_lazy
+from django.views.generic import TemplateView
+from django.views.generic.edit import FormView
+
+from accounts import two_factor
+from accounts.mfa import PENDING_SECRET
+from accounts.reauthentication import RecentSignInMixin
+from opsera_portal.pages.confirm import confirm_page
+from opsera_portal.request_context import person_of
+
+sign_in_second_factor = AuthenticateView.as_view()
+sign_in_passkey = LoginWebAuthnView.as_view()
+reauthenticate_code = ReauthenticateView.as_view()
+
+
+class ReauthenticatePasskeyView(ReauthenticateWebAuthnView):
+    def form_invalid(self, form: forms.Form) -> HttpResponse:
+        """The page once more, with what is wrong; allauth's own would forget where the person was going."""
+        page: HttpResponse = self.render_to_response(self.get_context_data(form=form))
+        return page
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return {**super().get_context_data(**kwargs), **kwargs}
+
+
+class TwoFactorView(LoginRequiredMixin, TemplateView):
+    """What second factors I have, and the ways to set up, change and remove them."""
+
+    template_name = "mfa/index.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        person = person_of(self.request)
+        factors = list(Authenticator.objects.filter(user=person).order_by("created_at", "pk"))
+        by_type = {factor.type: factor for factor in factors}
+        codes = by_type.get(Authenticator.Type.RECOVERY_CODES)
+        return super().get_context_data(
+            app=by_type.get(Authenticator.Type.TOTP),
+            passkeys=[factor for factor in factors if factor.type == Authenticator.Type.WEBAUTHN],
+            codes=codes,
+            codes_left=two_factor.recovery_codes_left(codes) if codes else 0,
+            codes_made=settings.MFA_RECOVERY_CODE_COUNT,
+            is_required=person.needs_two_factor,
+            is_missing=person.lacks_required_two_factor,
+            **kwargs,
+        )
+
+
+# The authenticator app
+
+
+class ActivateAppView(RecentSignInMixin, ActivateTOTPView):
+    """Shows the secret to scan, and takes the code that proves that the app has it."""
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        try:
+            made_codes = two_factor.add_app(actor=person_of(self.request), form=form, request=self.request)
+        except IntegrityError:
+            # An app was set up in the same moment, in another window.
+            return redirect("mfa_index")
+        self.request.session.pop(PENDING_SECRET, None)
+        return redirect("mfa_view_recovery_codes" if made_codes else "mfa_index")
+
+
+class RemoveFactorView(RecentSignInMixin):
+    """The base of what removes a second factor; the question is a page of its own."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        factor = self.find(**kwargs)
+        return confirm_page(
+            request,
+            question=f"Remove {self.name_of(factor)}?",
+            consequences=[
+                "It cannot be used to sign in any more. If it is your last second factor, your password alone signs in "
+                "from now on, and your recovery codes stop working."
+            ],
+            button="Remove",
+            cancel_url=str(reverse_lazy("mfa_index")),
+        )
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        factor = self.find(**kwargs)
+        try:
+            two_factor.remove_factor(actor=person_of(request), authenticator=factor, request=request)
+        except two_factor.LastSecondFactor as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, "It is removed.")
+        return redirect("mfa_index")
+
+    def find(self, **kwargs: Any) -> Authenticator:
+        raise NotImplementedError
+
+    def name_of(self, factor: Authenticator) -> str:
+        raise NotImplementedError
+
+
+class RemoveAppView(RemoveFactorView):
+    def find(self, **kwargs: Any) -> Authenticator:
+        return get_object_or_404(Authenticator, user=person_of(self.request), type=Authenticator.Type.TOTP)
+
+    def name_of(self, factor: Authenticator) -> str:
+        return "the authenticator app"
+
+
+# Passkeys
+
+
+class AddPasskeyView(RecentSignInMixin, AddWebAuthnView):
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Each passkey is one that signs in by itself: it knows the account, and asks who is there."""
+        context = FormView.get_context_data(self, **kwargs)
+        options = webauthn.begin_registration(person_of(self.request), passwordless=True)
+        return {**context, "js_data": {"creation_options": options}}
+
+    def form_valid(self, form: forms.Form) -> HttpResponse:
+        made_codes = two_factor.add_passkey(actor=person_of(self.request), request=self.request, **form.cleaned_data)
+        return redirect("mfa_view_recovery_codes" if made_codes else "mfa_index")
+
+
+class RenamePasskeyView(RecentSignInMixin, EditWebAuthnView):
+    success_url = reverse_lazy("mfa_index")
+
+
+class RemovePasskeyView(RemoveFactorView):
+    def find(self, **kwargs: Any) -> Authenticator:
+        of_person = Authenticator.objects.filter(user=person_of(self.request), type=Authenticator.Type.WEBAUTHN)
+        return get_object_or_404(of_person, pk=kwargs["pk"])
+
+    def name_of(self, factor: Authenticator) -> str:
+        return f"the passkey “{factor}”"
+
+
+# Recovery codes
+
+
+class RecoveryCodesView(RecentSignInMixin):
+    """Shows the codes on the first visit, and says on every other that they were shown."""
+
+    http_method_names = ["get"]
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        codes = two_factor.show_recovery_codes(user=person_of(request))
+        if codes is None:
+            raise Http404("There are no recovery codes.")
+        text = "\n".join(f"{code[:4]}-{code[4:]}" for code in codes)
+        return render(request, "mfa/recovery_codes/index.html", {"codes": text})
+
+
+class MakeRecoveryCodesView(RecentSignInMixin):
+    """New codes in place of the old ones."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return confirm_page(
+            request,
+            question="Make new recovery codes?",
+            consequences=["The codes that you have now stop working. The new ones are shown once, on the next page."],
+            button="Make new codes",
+            cancel_url=str(reverse_lazy("mfa_index")),
+        )
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        try:
+            two_factor.make_recovery_codes(actor=person_of(request), request=request)
+        except two_factor.NoSecondFactor as error:
+            messages.error(request, str(error))
+            return redirect("mfa_index")
+        return redirect("mfa_view_recovery_codes")

@@ -1,0 +1,278 @@
+"""Another e-mail address: it holds when its owner has opened the link that goes there, and not before."""
+
+import re
+from datetime import timedelta
+
+import pytest
+import time_machine
+from allauth.account.models import EmailAddress
+from django.core import mail
+from django.test import Client
+from django.utils import timezone
+
+from accounts import email_change, services
+from accounts.models import User
+from accounts.tests.factories import PASSWORD, UserFactory
+from auditlog.models import Activity
+
+PAGE = "/profile/security/email/"
+NEW = "olga@new.example"
+
+
+@pytest.fixture(autouse=True)
+def at_once(settings):
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"}}
+
+
+@pytest.fixture
+def ask(django_capture_on_commit_callbacks):
+    def ask(client, email=NEW):
+        with django_capture_on_commit_callbacks(execute=True):
+            return client.post(PAGE, {"email": email})
+
+    return ask
+
+
+@pytest.fixture
+def confirm(django_capture_on_commit_callbacks):
+    def confirm(client, link):
+        with django_capture_on_commit_callbacks(execute=True):
+            return client.post(link)
+
+    return confirm
+
+
+def sign_in(user, email=None):
+    client = Client()
+    client.post("/login/", {"login": email or user.email, "password": PASSWORD})
+    return client
+
+
+def is_signed_in(client):
+    return client.get("/profile/").status_code == 200
+
+
+def mails_to(address):
+    return [message for message in mail.outbox if message.to == [address]]
+
+
+def link(address=NEW):
+    return re.search(r"https?://[^/]+(/confirm-email/\S+)", mails_to(address)[-1].body)[1]
+
+
+def address_of(user):
+    user.refresh_from_db()
+    return user.email
+
+
+def test_the_new_address_holds_after_its_link_was_confirmed(owner, ask, confirm):
+    client = sign_in(owner)
+    assert ask(client).url == "/profile/security/"
+
+    assert confirm(client, link()).url == "/profile/security/"
+
+    assert address_of(owner) == NEW
+    assert is_signed_in(sign_in(owner, NEW))
+    assert not is_signed_in(sign_in(owner, "owner@acme.example"))
+
+
+def test_until_then_the_old_one_holds(owner, ask):
+    ask(sign_in(owner))
+
+    assert address_of(owner) == "owner@acme.example"
+    assert is_signed_in(sign_in(owner, "owner@acme.example"))
+    assert not is_signed_in(sign_in(owner, NEW))
+
+
+def test_opening_the_link_changes_nothing(owner, ask):
+    client = sign_in(owner)
+    ask(client)
+
+    answer = client.get(link())
+
+    assert NEW in answer.content.decode()
+    assert address_of(owner) == "owner@acme.example"
+
+
+def test_the_old_address_is_told_when_it_is_asked_for_and_when_it_is_done(owner, ask, confirm):
+    client = sign_in(owner)
+    ask(client)
+    confirm(client, link())
+
+    told = mails_to("owner@acme.example")
+    assert [message.subject for message in told] == [
+        "Your e-mail address is to be changed",
+        "Your e-mail address was changed",
+    ]
+    assert all(NEW in message.body and "/confirm-email/" not in message.body for message in told)
+
+
+def test_it_is_in_the_activity_log(owner, ask, confirm):
+    client = sign_in(owner)
+    ask(client)
+    confirm(client, link())
+
+    asked, changed = Activity.objects.filter(action__contains="email").order_by("pk")
+    assert (asked.action, asked.details) == ("authentication.email_change_asked", {"to": NEW})
+    assert changed.action == "authentication.email_changed"
+    assert changed.details == {"from": "owner@acme.example", "to": NEW}
+
+
+def test_a_link_that_is_opened_by_who_is_signed_out_leads_there_by_signing_in(owner, ask):
+    ask(sign_in(owner))
+
+    answer = Client().get(link())
+
+    assert answer.url.startswith("/login/?next=/confirm-email/")
+
+
+def test_a_link_changes_nobody_elses_address(owner, member, ask, confirm):
+    ask(sign_in(owner))
+    other = sign_in(member)
+
+    assert other.get(link()).status_code == 404
+    assert confirm(other, link()).status_code == 404
+    assert address_of(member) == "member@acme.example"
+    assert address_of(owner) == "owner@acme.example"
+    assert is_signed_in(other)
+
+
+def test_a_link_is_good_once(owner, ask, confirm):
+    client = sign_in(owner)
+    ask(client)
+    confirm(client, link())
+
+    assert confirm(client, link()).status_code == 404
+
+
+def test_a_link_is_good_for_a_day(owner, ask, confirm):
+    ask(sign_in(owner))
+
+    with time_machine.travel(timezone.now() + timedelta(days=1, minutes=1)):
+        assert confirm(sign_in(owner), link()).status_code == 404
+    assert address_of(owner) == "owner@acme.example"
+
+
+def test_another_address_takes_the_place_of_the_one_that_was_asked_for(owner, ask, confirm):
+    client = sign_in(owner)
+    ask(client)
+    ask(client, "second@new.example")
+
+    assert confirm(client, link()).status_code == 404
+    confirm(client, link("second@new.example"))
+    assert address_of(owner) == "second@new.example"
+
+
+def test_another_password_takes_back_what_was_asked_for(owner, ask, confirm):
+    client = sign_in(owner)
+    ask(client)
+    form = {"oldpassword": PASSWORD, "password1": "a wholly new secret", "password2": "a wholly new secret"}
+    client.post("/profile/security/password/", form)
+
+    assert confirm(client, link()).status_code == 404
+
+
+@pytest.mark.parametrize("taken", ["member@acme.example", "MEMBER@Acme.Example"])
+def test_that_an_address_is_taken_is_told_to_nobody(owner, member, ask, taken):
+    client = sign_in(owner)
+
+    answer = ask(client, taken)
+
+    assert answer.url == "/profile/security/"
+    assert "member@acme.example waits to be opened" in client.get("/profile/security/").content.decode()
+    assert not mails_to("member@acme.example")
+
+
+def test_an_address_that_was_taken_meanwhile_stays_with_who_has_it(owner, ask, confirm):
+    client = sign_in(owner)
+    ask(client)
+    UserFactory(email=NEW)
+
+    page = client.get(confirm(client, link()).url).content.decode()
+
+    assert "This address cannot be used" in page
+    assert address_of(owner) == "owner@acme.example"
+
+
+def test_of_two_who_were_sent_a_link_one_gets_the_address(owner, member, ask, confirm):
+    first, second = sign_in(owner), sign_in(member)
+    ask(first)
+    of_first = link()
+    ask(second)
+    of_second = link()
+
+    confirm(second, of_second)
+    confirm(first, of_first)
+
+    assert [address_of(user) for user in (owner, member)] == ["owner@acme.example", NEW]
+    assert User.objects.filter(email=NEW).count() == 1
+
+
+@pytest.mark.parametrize(
+    "email", ["", "olga", "owner@acme.example", "OWNER@acme.example", "a@b.c\r\nBcc: x@y.z", "a\x00@b.example"]
+)
+def test_what_is_no_new_address_is_refused(owner, ask, email):
+    assert ask(sign_in(owner), email).status_code == 200
+    assert not EmailAddress.objects.exists()
+    assert not mail.outbox
+
+
+def test_a_change_ends_all_other_sessions(owner, ask, confirm):
+    here, there = sign_in(owner), sign_in(owner)
+    ask(here)
+
+    confirm(here, link())
+
+    assert [is_signed_in(client) for client in (here, there)] == [True, False]
+
+
+def test_at_most_five_links_an_hour_are_sent(owner, ask):
+    client = sign_in(owner)
+
+    with time_machine.travel(timezone.now().replace(minute=1), tick=False):
+        client = sign_in(owner)
+        answers = [ask(client, f"olga{number}@new.example").status_code for number in range(6)]
+
+    assert answers == [302] * 5 + [429]
+
+
+# allauth's table follows `User.email`
+
+
+def addresses(user):
+    return list(EmailAddress.objects.filter(user=user).values_list("email", "verified", "primary"))
+
+
+def test_allauths_table_follows_a_confirmed_change(owner, ask, confirm):
+    client = sign_in(owner)
+    ask(client)
+    confirm(client, link())
+
+    assert addresses(owner) == [(NEW, True, True)]
+
+
+def test_allauths_table_follows_an_administrator(owner, administrator, ask):
+    ask(sign_in(owner))
+    owner.refresh_from_db()
+    owner.email = "changed@acme.example"
+
+    services.save_user(actor=administrator, user=owner, is_new=False)
+
+    assert addresses(owner) == [("changed@acme.example", True, True)]
+
+
+def test_a_former_address_in_allauths_table_signs_nobody_in(owner):
+    EmailAddress.objects.create(user=owner, email="former@acme.example", verified=True, primary=True)
+
+    assert not is_signed_in(sign_in(owner, "former@acme.example"))
+    assert is_signed_in(sign_in(owner))
+
+
+def test_a_former_address_of_somebody_else_is_not_in_the_way(owner, member, rf):
+    EmailAddress.objects.create(user=member, email=NEW, verified=True, primary=True)
+    owner.email = NEW
+    owner.save()
+
+    email_change.follow_email(owner)
+
+    assert (addresses(owner), addresses(member)) == ([(NEW, True, True)], [])

@@ -1,0 +1,374 @@
+"""Passkeys: as second factor, and to sign in with; what a device may send, and the whole of it in a browser."""
+
+import json
+import secrets
+from datetime import timedelta
+
+import pytest
+import time_machine
+from allauth.mfa.models import Authenticator
+from cryptography.hazmat.primitives.asymmetric import ec
+from django.test import Client
+from django.utils import timezone
+from fido2.utils import websafe_encode
+from playwright.sync_api import expect
+
+from accounts.models import User
+from accounts.tests.factories import PASSWORD
+from accounts.tests.factors import HOST, PRESENT, Passkey
+from auditlog.models import Activity
+from opsera_portal.tests.portal import PASSWORD as DEMO_PASSWORD
+
+ADD = "/profile/security/passkeys/add/"
+SIGN_IN = "/login/passkey/"
+AGAIN = "/login/passkey/again/"
+SECOND_STEP = "/login/two-factor/"
+JSON = {"headers": {"accept": "application/json"}}
+
+
+@pytest.fixture
+def client(db):
+    """A browser at an address at which there can be passkeys."""
+    return Client(HTTP_HOST=HOST)
+
+
+def another_browser():
+    return Client(HTTP_HOST=HOST)
+
+
+def sign_in(client, user):
+    return client.post("/login/", {"login": user.email, "password": PASSWORD})
+
+
+def signed_in_as(client):
+    return client.session.get("_auth_user_id")
+
+
+def send(client, path, credential, **fields):
+    return client.post(path, {"credential": json.dumps(credential), **fields})
+
+
+def asked_at(client, path):
+    return client.get(path).context["js_data"]
+
+
+def options_of_sign_in(client):
+    return client.get(SIGN_IN, **JSON).json()
+
+
+def sign_in_with(client, passkey, **lies):
+    return send(client, SIGN_IN, passkey.get(options_of_sign_in(client), **lies))
+
+
+@pytest.fixture
+def passkey(owner):
+    """The owner's, added as people add it."""
+    browser = another_browser()
+    sign_in(browser, owner)
+    device = Passkey()
+    answer = send(browser, ADD, device.create(asked_at(browser, ADD)), name="Laptop")
+    assert answer.url == "/profile/security/recovery-codes/"
+    return device
+
+
+def actions(name):
+    return list(Activity.objects.filter(action=f"authentication.{name}").order_by("id"))
+
+
+# Adding
+
+
+def test_a_passkey_is_added_and_counts_as_two_factor(owner, passkey):
+    factor = Authenticator.objects.get(user=owner, type=Authenticator.Type.WEBAUTHN)
+
+    assert factor.data["name"] == "Laptop"
+    assert User.objects.get(pk=owner.pk).has_two_factor
+    assert actions("two_factor_added")[0].details == {"kind": "passkey", "name": "Laptop"}
+
+
+def test_the_device_is_asked_to_know_the_account_and_who_is_there(client, owner):
+    sign_in(client, owner)
+
+    asked = asked_at(client, ADD)["creation_options"]["publicKey"]
+
+    assert asked["authenticatorSelection"]["residentKey"] == "required"
+    assert asked["authenticatorSelection"]["userVerification"] == "required"
+    assert (asked["rp"], asked["user"]["name"]) == ({"id": HOST, "name": "Opsera Portal"}, owner.email)
+
+
+def test_a_second_passkey_of_one_device_is_not_asked_for(client, owner, passkey):
+    sign_in_with(client, passkey)
+
+    excluded = asked_at(client, ADD)["creation_options"]["publicKey"]["excludeCredentials"]
+
+    assert [known["id"] for known in excluded] == [websafe_encode(passkey.id)]
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [{"origin": "https://evil.example"}, {"origin": "http://localhost.evil.example"}, {"flags": PRESENT}],
+    ids=["another site", "a site with a similar name", "nobody was asked who they are"],
+)
+def test_a_passkey_that_was_not_made_as_asked_is_not_added(client, owner, lie):
+    sign_in(client, owner)
+
+    answer = send(client, ADD, Passkey().create(asked_at(client, ADD), **lie), name="x")
+
+    assert answer.status_code == 200
+    assert "was not accepted" in answer.content.decode()
+    assert not Authenticator.objects.exists()
+
+
+def test_an_answer_is_good_for_one_question(client, owner):
+    sign_in(client, owner)
+    credential = Passkey().create(asked_at(client, ADD))
+    client.get(ADD)
+
+    assert send(client, ADD, credential, name="x").status_code == 200
+    assert not Authenticator.objects.exists()
+
+
+# Signing in without a password
+
+
+def test_a_passkey_signs_in_by_itself(client, owner, passkey):
+    answer = sign_in_with(client, passkey)
+
+    assert (answer.status_code, answer.url) == (302, "/")
+    assert signed_in_as(client) == str(owner.pk)
+    assert actions("signed_in")[-1].details == {"methods": ["passkey"]}
+
+
+def test_the_page_that_was_asked_for_is_reached(client, passkey):
+    credential = passkey.get(options_of_sign_in(client))
+
+    assert send(client, SIGN_IN, credential, next="/profile/tokens/").url == "/profile/tokens/"
+
+
+def test_the_sign_in_page_tells_nobody_which_passkeys_there_are(client, passkey):
+    asked = options_of_sign_in(client)["request_options"]["publicKey"]
+
+    assert not asked.get("allowCredentials")
+    assert asked["userVerification"] == "required"
+
+
+LIES = {
+    "another site": {"origin": "https://evil.example"},
+    "without TLS": {"origin": "http://portal.example"},
+    "nobody was asked who they are": {"flags": PRESENT},
+    "nobody was there": {"flags": 0},
+    "another key": {"key": ec.generate_private_key(ec.SECP256R1())},
+    "an unknown person": {"user_handle": websafe_encode(secrets.token_hex(16).encode())},
+    "a person that is none": {"user_handle": websafe_encode(b"\xff\xfe")},
+    "nobody": {"user_handle": ""},
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_a_passkey_that_lies_does_not_sign_in(client, passkey, lie):
+    answer = sign_in_with(client, passkey, **lie)
+
+    assert (answer.status_code, answer.url) == (302, "/login/")
+    assert signed_in_as(client) is None
+
+
+def test_a_passkey_does_not_sign_in_as_somebody_else(client, member, passkey):
+    handle = websafe_encode(member.pk.hex.encode())
+
+    sign_in_with(client, passkey, user_handle=handle)
+
+    assert signed_in_as(client) is None
+
+
+def test_an_answer_signs_in_once(client, passkey):
+    credential = passkey.get(options_of_sign_in(client))
+    send(client, SIGN_IN, credential)
+    client.post("/logout/")
+
+    send(client, SIGN_IN, credential)
+    send(other := another_browser(), SIGN_IN, credential)
+
+    assert signed_in_as(client) is None
+    assert signed_in_as(other) is None
+
+
+def test_a_deactivated_person_stays_out(client, owner, passkey):
+    User.objects.filter(pk=owner.pk).update(is_active=False)
+
+    assert sign_in_with(client, passkey).url == "/login/inactive/"
+    assert signed_in_as(client) is None
+
+
+def test_a_passkey_that_was_removed_does_not_sign_in(client, passkey):
+    Authenticator.objects.all().delete()
+
+    sign_in_with(client, passkey)
+
+    assert signed_in_as(client) is None
+
+
+def test_signing_in_with_a_passkey_is_protected_against_other_sites(passkey):
+    client = Client(HTTP_HOST=HOST, enforce_csrf_checks=True)
+
+    assert sign_in_with(client, passkey).status_code == 403
+
+
+def test_without_scripts_the_address_leads_to_the_sign_in_page(client):
+    assert client.get(SIGN_IN).url == "/login/"
+
+
+# As the second step, and to prove who is there
+
+
+def test_a_passkey_is_the_second_step_after_the_password(client, owner, passkey):
+    assert sign_in(client, owner).url == SECOND_STEP
+
+    answer = send(client, SECOND_STEP, passkey.get(asked_at(client, SECOND_STEP)))
+
+    assert (answer.url, signed_in_as(client)) == ("/", str(owner.pk))
+    assert actions("signed_in")[-1].details == {"methods": ["password", "passkey"]}
+
+
+@pytest.mark.parametrize(
+    "lie", [{"origin": "https://evil.example"}, {"flags": PRESENT}, {"key": LIES["another key"]["key"]}]
+)
+def test_a_passkey_that_lies_is_no_second_step(client, owner, passkey, lie):
+    sign_in(client, owner)
+
+    answer = send(client, SECOND_STEP, passkey.get(asked_at(client, SECOND_STEP), **lie))
+
+    assert answer.status_code == 200
+    assert signed_in_as(client) is None
+
+
+def test_the_passkey_of_somebody_else_is_no_second_step(client, member, passkey):
+    browser = another_browser()
+    sign_in(browser, member)
+    send(browser, ADD, Passkey().create(asked_at(browser, ADD)), name="Theirs")
+    sign_in(client, member)
+
+    send(client, SECOND_STEP, passkey.get(asked_at(client, SECOND_STEP)))
+
+    assert signed_in_as(client) is None
+
+
+def test_a_passkey_proves_again_who_is_there(client, owner, passkey):
+    sign_in_with(client, passkey)
+
+    with time_machine.travel(timezone.now() + timedelta(minutes=16)):
+        assert client.get(ADD).status_code == 302
+        credential = passkey.get(asked_at(client, AGAIN))
+        assert send(client, f"{AGAIN}?next={ADD}", credential).url == ADD
+        assert client.get(ADD).status_code == 200
+
+
+def test_a_passkey_that_lies_proves_nothing_and_the_page_says_so(client, owner, passkey):
+    sign_in_with(client, passkey)
+
+    answer = send(client, f"{AGAIN}?next={ADD}", passkey.get(asked_at(client, AGAIN), flags=PRESENT))
+
+    assert answer.status_code == 200
+    assert "was not accepted" in answer.content.decode()
+
+
+# Whatever is sent
+
+ODD = [
+    "",
+    "x",
+    "null",
+    "[]",
+    "1",
+    "{}",
+    '{"id": 1}',
+    '{"id": "a", "rawId": "a", "type": "public-key", "response": []}',
+    '{"id": "a", "rawId": "a", "type": "x", "response": {}}',
+    '{"id": "YQ", "rawId": "YQ", "type": "public-key", "response": {"clientDataJSON": "YQ", "authenticatorData": "YQ", '
+    '"signature": "YQ", "userHandle": "YQ"}, "clientExtensionResults": {}}',
+    '{"id": "YQ", "rawId": "YQ", "type": "public-key", "response": {"clientDataJSON": "e30", '
+    '"attestationObject": "YQ"}, "clientExtensionResults": {}}',
+    '{"id": "YQ", "rawId": "YQ", "type": "public-key", "response": {"clientDataJSON": 1, "attestationObject": null}}',
+    "[" * 5000,
+    "\x00",
+]
+
+
+@pytest.mark.parametrize("credential", ODD, ids=range(len(ODD)))
+def test_no_answer_of_a_device_is_an_error_of_the_portal(client, owner, passkey, credential):
+    signed_out, half_in = another_browser(), another_browser()
+    options_of_sign_in(signed_out)
+    assert signed_out.post(SIGN_IN, {"credential": credential}).url == "/login/"
+    sign_in(half_in, owner)
+    half_in.get(SECOND_STEP)
+    assert half_in.post(SECOND_STEP, {"credential": credential}).status_code == 200
+    sign_in_with(client, passkey)
+    for path in (AGAIN, ADD):
+        client.get(path)
+        assert client.post(path, {"credential": credential, "name": "x"}).status_code == 200
+    assert Authenticator.objects.filter(type=Authenticator.Type.WEBAUTHN).count() == 1
+
+
+# In a browser
+
+
+@pytest.fixture
+def browser(chromium, portal):
+    """A browser with a device that says yes, at the one address without TLS at which browsers allow passkeys."""
+    context = chromium.new_context(base_url=portal.url.replace("127.0.0.1", "localhost"))
+    page = context.new_page()
+    device = context.new_cdp_session(page)
+    device.send("WebAuthn.enable")
+    options = {
+        "protocol": "ctap2",
+        "transport": "internal",
+        "hasResidentKey": True,
+        "hasUserVerification": True,
+        "isUserVerified": True,
+        "automaticPresenceSimulation": True,
+    }
+    device.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+    yield page
+    context.close()
+
+
+def sign_in_by_password(page, email):
+    page.goto("/login/")
+    page.get_by_label("E-mail address").fill(email)
+    page.get_by_label("Password").fill(DEMO_PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+
+
+@pytest.mark.browser
+@pytest.mark.once
+def test_a_person_adds_a_passkey_signs_in_with_it_and_removes_it(browser):
+    sign_in_by_password(browser, "auditor@demo.example")
+    browser.goto(ADD)
+    browser.get_by_label("Name").fill("This laptop")
+    browser.get_by_role("button", name="Add a passkey").click()
+    expect(browser.get_by_role("heading", name="Your recovery codes")).to_be_visible()
+
+    browser.context.clear_cookies()
+    browser.goto("/login/?next=/profile/security/two-factor/")
+    browser.get_by_role("button", name="Sign in with a passkey").click()
+    expect(browser.get_by_role("row", name="This laptop")).to_be_visible()
+
+    browser.context.clear_cookies()
+    sign_in_by_password(browser, "auditor@demo.example")
+    browser.get_by_role("button", name="Use a passkey").click()
+    browser.wait_for_url("**/")
+
+    browser.goto("/profile/security/two-factor/")
+    browser.get_by_role("link", name="Remove This laptop").click()
+    browser.get_by_role("button", name="Remove").click()
+    expect(browser.get_by_text("It is removed.")).to_be_visible()
+    expect(browser.get_by_role("row", name="This laptop")).to_have_count(0)
+
+
+@pytest.mark.browser
+@pytest.mark.once
+def test_a_device_that_knows_no_passkey_leaves_the_person_on_the_page_with_words(browser):
+    browser.goto("/login/")
+    browser.get_by_role("button", name="Sign in with a passkey").click()
+
+    expect(browser.get_by_role("alert")).to_contain_text("Nothing was done")
+    assert browser.url.endswith("/login/")

@@ -1,0 +1,496 @@
+"""What a password must be, how it is changed, and how a lost one is set anew."""
+
+import re
+from datetime import timedelta
+
+import pytest
+import time_machine
+from allauth.mfa.models import Authenticator
+from django.conf import settings
+from django.contrib.auth import hashers
+from django.contrib.auth.password_validation import validate_password
+from django.core import mail
+from django.core.exceptions import ValidationError
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts import password_reset, tasks
+from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
+from auditlog.models import Activity
+from opsera_portal import settings as portal_settings
+from tokens.tests.factories import TokenFactory
+
+CHANGE = "/profile/security/password/"
+ASK = "/password/reset/"
+NEW = "nobody guesses this one"
+
+
+@pytest.fixture
+def at_once(settings):
+    """What the worker would do is done at once."""
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"}}
+
+
+def sign_in(user, password=PASSWORD):
+    client = Client()
+    client.post("/login/", {"login": user.email, "password": password})
+    return client
+
+
+def is_signed_in(client):
+    return client.get("/profile/").status_code == 200
+
+
+def change(client, old=PASSWORD, new=NEW, again=None, **fields):
+    form = {"oldpassword": old, "password1": new, "password2": new if again is None else again, **fields}
+    return client.post(CHANGE, form)
+
+
+def actions(user):
+    return list(Activity.objects.filter(actor=user).order_by("pk").values_list("action", flat=True))
+
+
+# What a password must be
+
+
+REFUSED = {
+    "eleven characters": "x7kq0zm2vpl",
+    "more than 128 characters": "correct horse battery staple" * 5,
+    "digits only": "48151623428151",
+    "one of the common ones": "passwordpassword",
+    "a common one with a year": "Football2024!",
+    "a common one, spelled with signs": "P@ssw0rd!2345",
+    "the same few characters": "abcabcabcabcabc",
+    "the portal's name": "OpseraPortal1",
+    "the portal's name, spelled with signs": "0ps3r@-P0rt4l!!",
+    "the portal's name, backwards": "latroparespo42",
+    "the organization": "Acme-Acme-2026",
+    "the organization and the product": "acme.opsera.2026",
+    "one's name": "OlgaOwner2026!",
+    "one's name, backwards": "renwo_aglo_77",
+    "one's address": "owner@acme.example",
+    "one's address and a year": "owner@acme2026",
+}
+
+
+@pytest.mark.parametrize("password", REFUSED.values(), ids=REFUSED)
+def test_a_password_that_is_easy_to_guess_is_refused(owner, password):
+    with pytest.raises(ValidationError):
+        validate_password(password, owner)
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "x7kq0zm2vplw",
+        "x" * 64 + "7kq0zm2vpl" * 6,
+        "the portal ate my homework",
+        "olga grows tomatoes in march",
+        "пароль из четырёх слов",
+        "🦄🐉🌋🧊🪐🍋🦜🛶🎻🧶🪁🧭",
+        "no capital letter and no digit",
+        " spaces at both ends ",
+    ],
+)
+def test_any_other_password_is_accepted(owner, password):
+    validate_password(password, owner)
+
+
+def test_an_operator_without_an_organization_may_have_a_password(db):
+    validate_password(NEW, OperatorFactory())
+
+
+def test_passwords_are_kept_as_argon2id():
+    assert portal_settings.PASSWORD_HASHERS[0] == "django.contrib.auth.hashers.Argon2PasswordHasher"
+    assert hashers.Argon2PasswordHasher().encode(NEW, "some salt").startswith("argon2$argon2id$")
+
+
+@pytest.mark.parametrize("page", [CHANGE, "/login/", "/login/again/", ASK])
+def test_password_managers_know_the_fields_and_pasting_is_not_hindered(owner, client, page):
+    if page in {CHANGE, "/login/again/"}:
+        client = sign_in(owner)
+
+    fields = re.findall(r"<input\b[^>]*>", client.get(page).content.decode())
+
+    passwords = [field for field in fields if 'type="password"' in field]
+    assert all(re.search(r'autocomplete="(current|new)-password"', field) for field in passwords)
+    assert any('autocomplete="username"' in field for field in fields)
+    assert not any("onpaste" in field or "maxlength" in field for field in passwords)
+
+
+# Changing it
+
+
+def test_a_changed_password_is_the_one_that_signs_in(owner):
+    answer = change(sign_in(owner))
+
+    assert (answer.status_code, answer.url) == (302, "/profile/security/")
+    assert is_signed_in(sign_in(owner, NEW))
+    assert not is_signed_in(sign_in(owner))
+
+
+def test_a_change_ends_all_other_sessions_at_once_and_not_this_one(owner):
+    here, elsewhere = sign_in(owner), sign_in(owner)
+    key = elsewhere.session.session_key
+
+    change(here)
+
+    assert is_signed_in(here)
+    assert not is_signed_in(elsewhere)
+    assert not elsewhere.session.exists(key)
+
+
+def test_a_change_gives_this_session_another_key(owner):
+    client = sign_in(owner)
+    before = client.session.session_key
+
+    change(client)
+
+    assert client.session.session_key != before
+    assert not client.session.exists(before)
+
+
+@pytest.mark.parametrize(("fields", "left"), [({}, 1), ({"expire_tokens": "on"}, 0)])
+def test_tokens_end_with_the_password_if_the_person_says_so(owner, member, fields, left):
+    token, others = TokenFactory(owner=owner), TokenFactory(owner=member)
+
+    change(sign_in(owner), **fields)
+
+    assert type(token).objects.owned_by(owner).live().count() == left
+    assert type(token).objects.owned_by(member).live().count() == 1
+    assert ("token.revoked" in actions(owner)) == (left == 0)
+    assert others.revoked_at is None
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"old": "wrong"},
+        {"old": ""},
+        {"new": "short"},
+        {"new": "OlgaOwner2026!"},
+        {"again": "another secret of mine"},
+    ],
+    ids=["wrong current one", "no current one", "too short", "easy to guess", "typed differently"],
+)
+def test_a_wrong_form_changes_nothing(owner, form):
+    here, elsewhere = sign_in(owner), sign_in(owner)
+
+    answer = change(here, **form)
+
+    assert answer.status_code == 200
+    assert "error-summary" in answer.content.decode()
+    assert is_signed_in(elsewhere)
+    assert "authentication.password_changed" not in actions(owner)
+
+
+def test_a_change_is_in_the_activity_log_and_the_person_gets_a_mail(owner, at_once, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        change(sign_in(owner))
+
+    entry = Activity.objects.get(action="authentication.password_changed")
+    assert (entry.actor, entry.details) == (owner, {"sessions": 0, "tokens": 0})
+    [message] = mail.outbox
+    assert (message.to, message.subject) == ([owner.email], "Your password was changed")
+    assert "127.0.0.1" in message.body
+    assert NEW not in message.body
+
+
+def test_someone_without_a_password_sets_one_and_keeps_the_session(owner):
+    client = sign_in(owner)
+    owner.set_unusable_password()
+    owner.save()
+    client.force_login(owner)
+
+    assert client.get(CHANGE).url == "/profile/security/password/set/"
+    client.post("/profile/security/password/set/", {"password1": NEW, "password2": NEW})
+
+    assert is_signed_in(client)
+    assert is_signed_in(sign_in(owner, NEW))
+
+
+# A lost one
+
+
+def ask(email, client=None, **extra):
+    return (client or Client()).post(ASK, {"email": email}, **extra)
+
+
+def link_in(message):
+    return re.search(r"https?://\S+(/password/reset/\S+)", message.body)[1]
+
+
+def link_for(user):
+    user.refresh_from_db()
+    return password_reset.link_for(user).removeprefix(settings.PORTAL_URL)
+
+
+def open_link(link, client=None):
+    """The client, and the address to which the link leads; the link itself where it does not work."""
+    client = client or Client()
+    answer = client.get(link)
+    return client, answer.headers.get("Location", link)
+
+
+def set_by(link, new=NEW, client=None, **fields):
+    client, address = open_link(link, client)
+    return client.post(address, {"password1": new, "password2": new, **fields})
+
+
+def works(link):
+    return open_link(link)[1] != link
+
+
+def test_a_lost_password_is_set_anew_by_the_link_in_the_mail(owner, at_once):
+    ask(owner.email.upper())
+
+    answer = set_by(link_in(mail.outbox[0]))
+
+    assert answer.url == reverse("account_reset_password_from_key_done")
+    assert is_signed_in(sign_in(owner, NEW))
+
+
+def test_it_signs_nobody_in_and_ends_every_session(owner):
+    elsewhere, here = sign_in(owner), Client()
+
+    set_by(link_for(owner), client=here)
+
+    assert not is_signed_in(here)
+    assert not is_signed_in(elsewhere)
+
+
+def test_it_ends_the_session_of_the_browser_in_which_it_is_done(owner):
+    here = sign_in(owner)
+
+    assert set_by(link_for(owner), client=here).status_code == 302
+    assert not is_signed_in(here)
+
+
+def test_opening_a_link_changes_nothing_for_whoever_is_signed_in(owner, member):
+    client = sign_in(member)
+
+    open_link(link_for(owner), client)
+
+    assert client.session["_auth_user_id"] == str(member.pk)
+    assert is_signed_in(sign_in(owner))
+
+
+def test_it_does_not_skip_two_factor(owner):
+    Authenticator.objects.create(user=owner, type=Authenticator.Type.TOTP, data={"secret": "x"})
+
+    set_by(link_for(owner))
+
+    answer = Client().post("/login/", {"login": owner.email, "password": NEW})
+    assert answer.url == reverse("mfa_authenticate")
+
+
+def test_a_link_is_good_once(owner):
+    link = link_for(owner)
+    set_by(link)
+
+    assert not works(link)
+
+
+def test_a_form_that_was_opened_before_the_link_was_used_sets_nothing(owner):
+    link = link_for(owner)
+    slow, address = open_link(link)
+    set_by(link)
+
+    answer = slow.post(address, {"password1": "a second new password", "password2": "a second new password"})
+
+    assert "does not work any more" in answer.content.decode()
+    assert is_signed_in(sign_in(owner, NEW))
+
+
+def test_a_link_is_good_for_an_hour(owner):
+    link, now = link_for(owner), timezone.now()
+
+    with time_machine.travel(now + timedelta(minutes=59)):
+        assert works(link)
+    with time_machine.travel(now + timedelta(minutes=61)):
+        assert not works(link)
+
+
+ENDS = {
+    "another password": lambda user: user.set_password("a wholly new password"),
+    "another address": lambda user: setattr(user, "email", "new@acme.example"),
+    "a deactivation": lambda user: setattr(user, "is_active", False),
+    "a sign-in": lambda user: setattr(user, "last_login", timezone.now() + timedelta(seconds=5)),
+}
+
+
+@pytest.mark.parametrize("happens", ENDS.values(), ids=ENDS)
+def test_a_link_ends_with(owner, happens):
+    link = link_for(owner)
+    happens(owner)
+    owner.save()
+
+    assert not works(link)
+
+
+def test_an_activation_does_not_bring_a_link_back_to_life_while_someone_is_deactivated(owner):
+    owner.is_active = False
+    owner.save()
+
+    assert not works(link_for(owner))
+
+
+def test_a_link_is_good_for_one_person(owner, member):
+    key = link_for(owner).rstrip("/").rpartition("/")[2]
+
+    assert not works(f"/password/reset/{member.pk.hex}/{key}/")
+
+
+@pytest.mark.parametrize(
+    "link", ["/password/reset/x/y/", "/password/reset/0/set-password/", "/password/reset/%00/%00/"]
+)
+@pytest.mark.django_db
+def test_a_link_that_was_never_made_does_not_work(client, link):
+    answer = client.get(link)
+
+    assert answer.status_code == 200
+    assert "does not work any more" in answer.content.decode()
+
+
+def test_an_invitation_is_no_link_for_another_password(owner):
+    owner.set_unusable_password()
+    owner.joined_at = None
+    owner.save()
+
+    assert not works(link_for(owner))
+
+
+@pytest.mark.parametrize(("fields", "left"), [({}, 1), ({"expire_tokens": "on"}, 0)])
+def test_tokens_end_with_a_lost_password_if_the_person_says_so(owner, fields, left):
+    token = TokenFactory(owner=owner)
+
+    set_by(link_for(owner), **fields)
+
+    assert type(token).objects.owned_by(owner).live().count() == left
+
+
+def test_the_rules_for_passwords_hold_here_too(owner):
+    assert set_by(link_for(owner), new="OlgaOwner2026!").status_code == 200
+    assert is_signed_in(sign_in(owner))
+
+
+def test_the_mail_names_the_portal_whatever_host_was_asked(owner, at_once):
+    ask(owner.email, SERVER_NAME="localhost")
+
+    assert f"{settings.PORTAL_URL}/password/reset/" in mail.outbox[0].body
+
+
+def test_who_was_invited_gets_the_invitation_again(organization, at_once):
+    user = UserFactory(organization=organization, joined_at=None, password="!unusable")
+
+    ask(user.email)
+
+    assert "/invitation/" in mail.outbox[0].body
+
+
+def test_who_has_no_password_is_told_so(owner, at_once):
+    owner.set_unusable_password()
+    owner.save()
+
+    ask(owner.email)
+
+    assert mail.outbox[0].subject == "You have no password for the Opsera Portal"
+    assert "/password/reset/" not in mail.outbox[0].body
+
+
+@pytest.mark.parametrize("email", ["nobody@acme.example", "OWNER@ACME.EXAMPLE"])
+def test_who_is_unknown_or_deactivated_gets_nothing(owner, at_once, email):
+    owner.is_active = False
+    owner.save()
+
+    ask(email)
+
+    assert not mail.outbox
+
+
+def test_at_most_three_mails_an_hour_go_to_one_address(owner, at_once):
+    answers = {ask(owner.email).status_code for _ in range(5)}
+
+    assert answers == {302}
+    assert len(mail.outbox) == 3
+
+
+def test_at_most_twenty_links_a_minute_are_asked_for_from_one_address(db):
+    with time_machine.travel(timezone.now().replace(second=1), tick=False):
+        answers = [ask(f"nobody{number}@acme.example") for number in range(21)]
+
+    assert [answer.status_code for answer in answers] == [302] * 20 + [429]
+    assert int(answers[-1].headers["Retry-After"]) == 59
+
+
+def test_that_it_was_asked_for_and_done_is_in_the_activity_log(owner, at_once):
+    ask(owner.email, REMOTE_ADDR="192.0.2.7")
+    set_by(link_in(mail.outbox[0]))
+
+    assert actions(owner) == ["authentication.password_reset_asked", "authentication.password_reset"]
+    assert Activity.objects.earliest("pk").details == {"address": "192.0.2.7"}
+
+
+def test_the_queue_holds_no_address_of_a_mailbox(db):
+    result = tasks.answer_password_reset.enqueue(None, "192.0.2.7")
+
+    assert result.args == [None, "192.0.2.7"]
+
+
+# What a stranger learns: nothing
+
+
+def work_of(act):
+    """What was asked of the database, and how often a password was hashed."""
+    hashed = []
+
+    class Counting(hashers.MD5PasswordHasher):
+        def encode(self, password, salt):
+            hashed.append(salt)
+            return super().encode(password, salt)
+
+    with pytest.MonkeyPatch.context() as patch, CaptureQueriesContext(connection) as queries:
+        patch.setattr(hashers, "get_hashers", lambda: [Counting()])
+        patch.setattr(hashers, "get_hashers_by_algorithm", lambda: {"md5": Counting()})
+        answer = act()
+    return answer, [query["sql"].split()[0] for query in queries], len(hashed)
+
+
+@pytest.fixture
+def kinds(owner, organization):
+    """An address of each kind of account."""
+    gone = UserFactory(organization=organization, is_active=False)
+    invited = UserFactory(organization=organization, joined_at=None, password="!unusable")
+    return {"known": owner.email, "unknown": "nobody@acme.example", "gone": gone.email, "invited": invited.email}
+
+
+@pytest.mark.parametrize("kind", ["unknown", "gone", "invited"])
+def test_asking_for_a_link_takes_the_same_work_and_answers_the_same_for(kinds, kind):
+    known = work_of(lambda: ask(kinds["known"]))
+    other = work_of(lambda: ask(kinds[kind]))
+
+    assert other[1:] == known[1:]
+    assert (other[0].status_code, other[0].url) == (known[0].status_code, known[0].url)
+    assert other[0].cookies.keys() == known[0].cookies.keys()
+
+
+@pytest.mark.parametrize("kind", ["unknown", "gone", "invited"])
+def test_a_wrong_password_takes_one_hash_and_as_many_writes_for(kinds, kind):
+    def attempt(email):
+        return Client().post("/login/", {"login": email, "password": "wrong"})
+
+    known = work_of(lambda: attempt(kinds["known"]))
+    other = work_of(lambda: attempt(kinds[kind]))
+
+    assert other[2] == known[2] == 1
+    assert other[1].count("INSERT") == known[1].count("INSERT")
+    assert other[0].status_code == known[0].status_code
+
+
+@pytest.mark.parametrize("page", ["/password/reset/", "/password/reset/sent/", "/password/reset/x/y/", "/login/"])
+@pytest.mark.django_db
+def test_no_cache_keeps_a_page_of_signing_in(client, page):
+    assert "no-store" in client.get(page).headers.get("Cache-Control", "")

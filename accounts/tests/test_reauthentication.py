@@ -1,0 +1,208 @@
+"""Who is signed in shows once more that it is them before a token is made and before security settings change."""
+
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.contrib.sessions.models import Session
+from django.test import Client
+from django.utils import timezone
+
+from accounts.tests.factories import PASSWORD
+from tokens.models import Token
+
+AGAIN = "/login/again/"
+TOKENS = "/profile/tokens/"
+TOKEN = {"name": "nightly build", "scopes": ["pipeline"], "lifetime": "1w", "expires_at": ""}
+LATER = timedelta(minutes=15, seconds=1)
+
+
+@pytest.fixture
+def clock():
+    with time_machine.travel(timezone.now(), tick=False) as traveller:
+        yield traveller
+
+
+@pytest.fixture
+def signed_in(client, owner, clock):
+    client.post("/login/", {"login": owner.email, "password": PASSWORD})
+    return client
+
+
+def answer_again(client, location, password=PASSWORD):
+    """Opens the page that asks, and answers what it asks."""
+    page = client.get(location)
+    field = page.context["redirect_field_value"]
+    return client.post(AGAIN, {"password": password, "next": field})
+
+
+ASKED = ["/profile/security/email/", "/profile/security/password/set/"]
+
+
+@pytest.mark.parametrize("page", ASKED)
+def test_who_signed_in_a_moment_ago_is_not_asked(signed_in, clock, page):
+    clock.shift(LATER - timedelta(seconds=2))
+
+    assert not signed_in.get(page).headers.get("Location", "").startswith(AGAIN)
+
+
+@pytest.mark.parametrize("page", ASKED)
+def test_who_signed_in_a_while_ago_is_asked_and_led_back(signed_in, clock, page):
+    clock.shift(LATER)
+
+    answer = signed_in.get(page)
+    assert answer.url == f"{AGAIN}?next={page.replace('/', '%2F')}"
+    assert answer_again(signed_in, answer.url).url == page
+    assert not signed_in.get(page).headers.get("Location", "").startswith(AGAIN)
+
+
+def test_nothing_is_changed_before_it_is_answered(signed_in, clock, owner):
+    clock.shift(LATER)
+    other = Client()
+    other.post("/login/", {"login": owner.email, "password": PASSWORD})
+
+    assert signed_in.post("/profile/security/sessions/end-all/", {}).url.startswith(AGAIN)
+    assert other.get("/profile/").status_code == 200
+
+
+def test_a_token_is_made_at_once_by_who_signed_in_a_moment_ago(signed_in):
+    assert "/reveal/" in signed_in.post(TOKENS, TOKEN).url
+
+
+def test_a_token_is_made_after_who_is_there_was_asked_and_what_was_typed_is_not_lost(signed_in, clock):
+    clock.shift(LATER)
+
+    asked = signed_in.post(TOKENS, TOKEN)
+    assert asked.url == f"{AGAIN}?next=%2Fprofile%2Ftokens%2F"
+    assert not Token.objects.exists()
+    back = answer_again(signed_in, asked.url)
+
+    page = signed_in.get(back.url)
+    assert page.context["form"].initial | {"expires_at": ""} == TOKEN
+    assert 'value="nightly build"' in page.content.decode()
+    assert not Token.objects.exists()
+    assert "/reveal/" in signed_in.post(TOKENS, TOKEN).url
+
+
+def test_a_form_that_was_kept_is_shown_once(signed_in, clock):
+    clock.shift(LATER)
+    signed_in.post(TOKENS, TOKEN)
+    signed_in.get(TOKENS)
+
+    assert 'value="nightly build"' not in signed_in.get(TOKENS).content.decode()
+
+
+def test_a_wrong_form_is_told_so_before_anything_is_asked(signed_in, clock):
+    clock.shift(LATER)
+
+    assert signed_in.post(TOKENS, TOKEN | {"name": ""}).status_code == 400
+
+
+def test_the_api_says_where_it_is_asked(signed_in, clock, settings):
+    clock.shift(LATER)
+    body = {"name": "nightly build", "scopes": ["api"]}
+
+    for path, sent in (("tokens", body), ("me/sessions/end-all", {})):
+        answer = signed_in.post(f"/api/v1/{path}", sent, content_type="application/json")
+        assert (answer.status_code, answer.json()["code"]) == (403, "reauthentication_required")
+        assert f"{settings.PORTAL_URL}{AGAIN}" in answer.json()["detail"]
+    assert not Token.objects.exists()
+
+    signed_in.post(AGAIN, {"password": PASSWORD})
+    assert signed_in.post("/api/v1/tokens", body, content_type="application/json").status_code == 201
+
+
+def test_a_wrong_password_opens_nothing(signed_in, clock):
+    clock.shift(LATER)
+
+    answer = answer_again(signed_in, f"{AGAIN}?next=/profile/security/email/", "wrong")
+
+    assert answer.status_code == 200
+    assert signed_in.get("/profile/security/email/").status_code == 302
+
+
+def test_the_password_of_somebody_else_opens_nothing(signed_in, clock, member):
+    member.set_password("the password of Mo")
+    member.save()
+    clock.shift(LATER)
+
+    assert answer_again(signed_in, f"{AGAIN}?next=/", "the password of Mo").status_code == 200
+
+
+def test_the_session_gets_another_key(signed_in, clock):
+    before = signed_in.session.session_key
+
+    signed_in.post(AGAIN, {"password": PASSWORD})
+
+    assert signed_in.session.session_key != before
+    assert not Session.objects.filter(session_key=before).exists()
+    assert [row["is_current"] for row in signed_in.get("/api/v1/me/sessions").json()["data"]] == [True]
+
+
+def test_it_holds_for_one_session_only(signed_in, clock, owner):
+    other = Client()
+    other.post("/login/", {"login": owner.email, "password": PASSWORD})
+    clock.shift(LATER)
+    signed_in.post(AGAIN, {"password": PASSWORD})
+
+    assert other.get("/profile/security/email/").url.startswith(AGAIN)
+
+
+def test_who_has_no_password_is_shown_the_way_to_their_provider_and_no_circle(signed_in, clock, owner):
+    owner.set_unusable_password()
+    owner.save()
+    signed_in.force_login(owner)
+    clock.shift(LATER)
+
+    answer = signed_in.get("/profile/security/email/", follow=True)
+
+    assert answer.redirect_chain == [(f"{AGAIN}?next=%2Fprofile%2Fsecurity%2Femail%2F", 302)]
+    assert "You have no password here" in answer.content.decode()
+
+
+FOREIGN = [
+    "https://evil.example/",
+    "//evil.example/",
+    "///evil.example/",
+    "/\\evil.example/",
+    "\\\\evil.example/",
+    "https:evil.example",
+    "https:/evil.example",
+    "http://localhost/",
+    "javascript:alert(1)",
+    "\x00//evil.example/",
+    "\t//evil.example/",
+    "data:text/html,x",
+]
+
+
+@pytest.mark.parametrize("address", FOREIGN)
+def test_next_leads_nowhere_else(signed_in, address):
+    assert signed_in.post(AGAIN, {"password": PASSWORD, "next": address}).url == "/"
+
+
+@pytest.mark.parametrize("address", FOREIGN)
+def test_next_leads_nowhere_else_from_the_pages_of_passwords(signed_in, address):
+    form = {"oldpassword": PASSWORD, "password1": "a wholly new secret", "password2": "a wholly new secret"}
+
+    answer = signed_in.post(f"/profile/security/password/?next={address}", form | {"next": address})
+
+    assert answer.url == "/profile/security/"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("address", FOREIGN)
+def test_next_leads_nowhere_else_from_asking_for_a_link(client, address):
+    answer = client.post("/password/reset/", {"email": "nobody@acme.example", "next": address})
+
+    assert answer.url == "/password/reset/sent/"
+
+
+def test_next_does_not_lead_back_from_https_to_http(rf, settings, signed_in):
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+    answer = signed_in.post(
+        AGAIN, {"password": PASSWORD, "next": "http://testserver/"}, headers={"X-Forwarded-Proto": "https"}
+    )
+
+    assert answer.url == "/"

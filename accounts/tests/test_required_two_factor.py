@@ -1,0 +1,256 @@
+"""Two-factor where it is required: by an organization of some site roles, and of operators by the installation."""
+
+from datetime import timedelta
+from urllib.parse import quote
+
+import pytest
+import time_machine
+from django.core.exceptions import ImproperlyConfigured
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from accounts.roles import SiteRole
+from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
+from accounts.tests.factors import add_app, add_passkey, add_recovery_codes, code_of
+from opsera_portal import environment
+from opsera_portal.tests.test_environment import setting_of
+
+INDEX = "/profile/security/two-factor/"
+ADD_APP = "/profile/security/two-factor/app/add/"
+SHOW = "/login/two-factor/again/"
+
+
+@pytest.fixture
+def required(organization):
+    """Of Users and Administrators, and of nobody else."""
+    organization.two_factor_roles = f"{SiteRole.USER} {SiteRole.ADMINISTRATOR}"
+    organization.save()
+
+
+def sign_in(client, user, code=None):
+    client.post("/login/", {"login": user.email, "password": PASSWORD})
+    if code is not None:
+        client.post("/login/two-factor/", {"code": code})
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/profile/", "/profile/tokens/", "/pipelines/", "/who-may-do-what/", "/api/docs/"]
+)
+def test_whoever_lacks_it_is_led_to_where_it_is_set_up(client, owner, required, path):
+    sign_in(client, owner)
+
+    answer = client.get(path)
+
+    assert (answer.status_code, answer.url) == (302, INDEX)
+
+
+def test_whoever_lacks_it_changes_nothing(client, owner, required):
+    sign_in(client, owner)
+
+    answer = client.post("/profile/tokens/", {"name": "sneaky", "scopes": "api", "lifetime": "1d"})
+
+    assert answer.url == INDEX
+    assert not owner.tokens.exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("get", "/api/v1/me"), ("get", "/api/v1/pipelines"), ("post", "/api/v1/tokens")]
+)
+def test_the_api_refuses_a_session_that_lacks_it_and_says_why(client, owner, required, method, path):
+    sign_in(client, owner)
+
+    answer = getattr(client, method)(path)
+
+    assert (answer.status_code, answer["Content-Type"]) == (403, "application/problem+json")
+    assert answer.json()["code"] == "two_factor_required"
+
+
+@pytest.mark.parametrize("path", [INDEX, ADD_APP, "/profile/security/passkeys/add/", "/logout/", "/healthz"])
+def test_what_is_needed_to_set_it_up_or_to_leave_stays_open(client, owner, required, path):
+    sign_in(client, owner)
+
+    assert client.get(path).status_code == 200
+
+
+def test_the_page_says_that_it_is_required(client, owner, required):
+    sign_in(client, owner)
+
+    assert "Set up two-factor to go on." in client.get(INDEX).content.decode()
+
+
+def test_once_it_is_set_up_everything_opens(client, owner, required):
+    sign_in(client, owner)
+    secret = client.get(ADD_APP).context["form"].secret
+
+    client.post(ADD_APP, {"code": code_of(secret)})
+
+    assert client.get("/profile/").status_code == 200
+    assert client.get("/api/v1/me").status_code == 200
+
+
+def test_whoever_signs_in_with_it_goes_on(client, owner, required):
+    secret = add_app(owner)
+    sign_in(client, owner, code_of(secret))
+
+    assert client.get("/").status_code == 200
+
+
+def test_a_session_from_before_it_was_set_up_shows_it_first(owner, required):
+    older = Client()
+    sign_in(older, owner)
+    secret = add_app(owner)
+
+    asked = older.get("/profile/tokens/?q=a")
+
+    assert asked.url == f"{SHOW}?next=/profile/tokens/%3Fq%3Da"
+    assert older.get("/api/v1/me").json()["code"] == "two_factor_required"
+    assert older.post(asked.url, {"code": code_of(secret)}).url == "/profile/tokens/?q=a"
+    assert older.get("/profile/tokens/").status_code == 200
+
+
+def test_recovery_codes_alone_do_not_fulfill_it(client, owner, required):
+    add_recovery_codes(owner)
+    sign_in(client, owner)
+
+    assert client.get("/").url == INDEX
+
+
+@pytest.mark.parametrize("role", [SiteRole.GUEST, SiteRole.AUDITOR])
+def test_other_roles_are_not_asked(client, organization, required, role):
+    person = UserFactory(organization=organization, site_role=role)
+    sign_in(client, person)
+
+    assert client.get("/").status_code == 200
+
+
+def test_other_organizations_are_not_asked(client, stranger, required):
+    sign_in(client, stranger)
+
+    assert client.get("/").status_code == 200
+
+
+def test_a_policy_that_begins_to_require_it_holds_from_the_next_request(client, owner, organization):
+    sign_in(client, owner)
+    assert client.get("/").status_code == 200
+    organization.two_factor_roles = SiteRole.USER
+    organization.save()
+
+    assert client.get("/").url == INDEX
+
+
+def test_an_administrator_who_lacks_it_does_not_reach_django_admin(client, administrator, required):
+    sign_in(client, administrator)
+
+    assert client.get("/admin/").url == INDEX
+
+
+def test_organizations_that_require_nothing_pay_no_query(client, owner, django_assert_num_queries):
+    client.force_login(owner)
+    client.get("/logout/")
+
+    with django_assert_num_queries(2) as asked:
+        client.get("/logout/")
+
+    assert not any("mfa_authenticator" in query["sql"] for query in asked)
+
+
+def test_someone_signed_out_is_not_asked(client, owner, required):
+    assert client.get("/login/").status_code == 200
+    assert client.get("/profile/").url.startswith("/login/")
+
+
+# Operators
+
+
+@pytest.fixture
+def operator(db):
+    return OperatorFactory()
+
+
+def test_an_operator_who_needs_it_does_not_reach_django_admin_without(client, operator, settings):
+    settings.OPERATOR_TWO_FACTOR = True
+    sign_in(client, operator)
+
+    assert client.get("/admin/").url == INDEX
+    assert client.get("/admin/accounts/user/").url == INDEX
+    assert client.get(INDEX).status_code == 200
+
+
+def test_an_operator_reaches_django_admin_with_it(client, operator, settings):
+    settings.OPERATOR_TWO_FACTOR = True
+    sign_in(client, operator, code_of(add_app(operator)))
+
+    assert client.get("/admin/").status_code == 200
+
+
+def test_an_operator_whose_session_has_not_shown_it_shows_it_first(client, operator, settings):
+    settings.OPERATOR_TWO_FACTOR = True
+    sign_in(client, operator)
+    add_passkey(operator)
+
+    assert client.get("/admin/").url == f"{SHOW}?next=/admin/"
+
+
+def test_members_are_not_bound_by_what_operators_need(client, administrator, settings):
+    settings.OPERATOR_TWO_FACTOR = True
+    sign_in(client, administrator)
+
+    assert client.get("/admin/").status_code == 200
+
+
+# Who is there, in Django admin
+
+
+@pytest.mark.parametrize("path", ["user/{user}/change/", "user/add/", "organization/{organization}/change/"])
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_django_admin_asks_again_who_is_there_before_people_and_organizations_change(
+    client, administrator, owner, method, path
+):
+    sign_in(client, administrator)
+    address = "/admin/accounts/" + path.format(user=owner.pk, organization=owner.organization_id)
+
+    with time_machine.travel(timezone.now() + timedelta(minutes=16), tick=False):
+        answer = getattr(client, method)(address, {"name": "Changed", "new_password": "a password of somebody"})
+
+    assert (answer.status_code, answer.url) == (302, f"/login/again/?next={quote(address, safe='')}")
+    assert "a password of somebody" not in str(dict(client.session))
+    assert not User.objects.filter(name="Changed").exists()
+
+
+def test_what_is_only_looked_at_in_django_admin_asks_nothing(client, administrator):
+    sign_in(client, administrator)
+
+    with time_machine.travel(timezone.now() + timedelta(minutes=16), tick=False):
+        assert client.get("/admin/accounts/user/").status_code == 200
+
+
+# From the environment
+
+
+@pytest.mark.parametrize(
+    ("variables", "needed"),
+    [
+        ({}, "False"),
+        ({"PORTAL_URL": "https://portal.example.com", "TRUSTED_PROXIES": "127.0.0.1"}, "True"),
+        (
+            {
+                "PORTAL_URL": "https://portal.example.com",
+                "TRUSTED_PROXIES": "127.0.0.1",
+                "OPERATOR_TWO_FACTOR": "off",
+            },
+            "False",
+        ),
+        ({"OPERATOR_TWO_FACTOR": "on"}, "True"),
+    ],
+)
+def test_operators_need_it_where_the_portal_is_served_by_https_unless_told_otherwise(tmp_path, variables, needed):
+    assert setting_of(tmp_path, "settings.OPERATOR_TWO_FACTOR", **variables) == needed
+
+
+@pytest.mark.parametrize("raw", ["yes", "1", "ON", "true", ""])
+def test_what_is_neither_on_nor_off_stops_the_start(monkeypatch, raw):
+    monkeypatch.setenv("OPERATOR_TWO_FACTOR", raw)
+
+    with pytest.raises(ImproperlyConfigured, match="OPERATOR_TWO_FACTOR must be one of on, off"):
+        environment.on_off("OPERATOR_TWO_FACTOR", default=True)

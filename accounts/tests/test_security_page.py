@@ -1,0 +1,93 @@
+"""The page on which a person sees how they sign in, and from which they change it."""
+
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.test import Client
+from django.utils import timezone
+
+from accounts.tests.factories import PASSWORD, OperatorFactory
+
+PAGE = "/profile/security/"
+MAILS = "/profile/security/expiry-mails/"
+
+
+def text(client):
+    return " ".join(client.get(PAGE).content.decode().split())
+
+
+def test_it_leads_to_everything_that_can_be_changed(client, owner):
+    client.force_login(owner)
+
+    page = text(client)
+
+    for address in ("password/", "email/", "sessions/", "two-factor/", "expiry-mails/"):
+        assert f'"{PAGE}{address}"' in page
+    assert owner.email in page
+
+
+def test_it_says_when_the_password_was_chosen(client, owner):
+    owner.joined_at = timezone.now() - timedelta(days=70)
+    owner.save()
+    client.post("/login/", {"login": owner.email, "password": PASSWORD})
+    assert "2 months ago" in text(client)
+
+    form = {"oldpassword": PASSWORD, "password1": "a wholly new secret", "password2": "a wholly new secret"}
+    client.post("/profile/security/password/", form)
+    with time_machine.travel(timezone.now() + timedelta(minutes=70)):
+        assert "1 hour ago" in text(client)
+
+
+def test_it_offers_a_first_password_to_who_has_none(client, owner):
+    owner.set_unusable_password()
+    owner.save()
+    client.force_login(owner)
+
+    assert f'"{PAGE}password/set/"' in text(client)
+
+
+def test_it_says_in_how_many_browsers_i_am_signed_in(client, owner):
+    client.post("/login/", {"login": owner.email, "password": PASSWORD})
+    assert "You are signed in here, and nowhere else." in text(client)
+
+    Client().post("/login/", {"login": owner.email, "password": PASSWORD})
+    assert "You are signed in in 2 browsers" in text(client)
+
+
+@pytest.mark.parametrize(("form", "wanted"), [({}, False), ({"wants_expiry_mails": "on"}, True)])
+def test_mails_about_tokens_that_end_are_switched(client, owner, form, wanted):
+    owner.wants_expiry_mails = not wanted
+    owner.save()
+    client.force_login(owner)
+
+    assert client.post(MAILS, form).url == PAGE
+
+    owner.refresh_from_db()
+    assert owner.wants_expiry_mails == wanted
+    assert ("checked" in text(client).partition('name="wants_expiry_mails"')[2].partition(">")[0]) == wanted
+
+
+@pytest.mark.django_db
+def test_an_operator_has_it_without_the_tabs_and_settings_of_people_with_tokens(client):
+    client.force_login(OperatorFactory())
+
+    page = text(client)
+
+    assert MAILS not in page
+    assert 'class="tabs"' not in page
+
+
+@pytest.mark.parametrize("address", ["", "password/", "email/", "sessions/"])
+def test_no_cache_keeps_these_pages(client, owner, address):
+    client.force_login(owner)
+
+    assert client.get(PAGE + address).headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("address", ["password/", "email/", "expiry-mails/", "sessions/1/end/", "sessions/end-all/"])
+def test_other_sites_cannot_send_these_forms(owner, address):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(owner)
+
+    assert client.post(PAGE + address, {"email": "x@y.example"}).status_code == 403

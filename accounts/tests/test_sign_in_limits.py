@@ -1,0 +1,245 @@
+"""How often a password may be tried: guesses are stopped, and no stranger locks anybody out of their own browser."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+from django.test import Client
+
+from accounts import sign_in_limits
+from accounts.tests.factories import PASSWORD
+from auditlog.models import Activity
+
+SIGN_IN = "/login/"
+GUESSER = "192.0.2.66"
+
+
+@pytest.fixture(autouse=True)
+def clock():
+    """Windows of time begin with the test."""
+    with time_machine.travel(datetime(2026, 3, 2, 9, tzinfo=UTC), tick=False) as traveller:
+        yield traveller
+
+
+def attempt(client, login, password="wrong", ip="192.0.2.1"):
+    return client.post(SIGN_IN, {"login": login, "password": password}, REMOTE_ADDR=ip)
+
+
+def signs_in(client, user, ip="192.0.2.1"):
+    return attempt(client, user.email, PASSWORD, ip).status_code == 302
+
+
+def fail(login, times, *, addresses=(GUESSER,), client=None):
+    for number in range(times):
+        answer = attempt(client or Client(), login, ip=addresses[number % len(addresses)])
+    return answer
+
+
+def known_browser(user):
+    client = Client()
+    assert signs_in(client, user)
+    client.post("/logout/")
+    return client
+
+
+MANY = [f"198.51.100.{number}" for number in range(1, 60)]
+
+
+def test_five_failures_stop_an_address_at_an_account_for_five_minutes(client, owner, clock):
+    fail(owner.email, 5)
+
+    assert not signs_in(client, owner, ip=GUESSER)
+    clock.shift(timedelta(minutes=5, seconds=1))
+    assert signs_in(client, owner, ip=GUESSER)
+
+
+def test_four_failures_stop_nothing_and_a_success_forgets_them(client, owner):
+    for _ in range(2):
+        fail(owner.email, 4, client=client)
+        assert signs_in(client, owner, ip=GUESSER)
+        client.post("/logout/")
+        client.cookies.clear()
+
+
+def test_what_is_stopped_answers_429_with_the_time_to_wait(client, owner, clock):
+    clock.shift(timedelta(seconds=100))
+    answer = fail(owner.email, 6)
+
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "200")
+    assert "Wait 4 minutes" in answer.content.decode()
+
+
+def test_the_right_password_is_not_told_from_a_wrong_one_where_it_is_stopped(client, owner):
+    fail(owner.email, 5)
+
+    right = attempt(client, owner.email, PASSWORD, GUESSER)
+    wrong = attempt(client, owner.email, "wrong", GUESSER)
+
+    assert right.status_code == wrong.status_code == 429
+    assert right.content == wrong.content
+
+
+def test_neither_another_case_nor_spaces_give_more_tries(client, owner):
+    for login in (owner.email, owner.email.upper(), f" {owner.email} ", owner.email.title(), owner.email):
+        fail(login, 1)
+
+    assert not signs_in(client, owner, ip=GUESSER)
+
+
+def test_an_account_that_does_not_exist_is_stopped_with_the_same_words(owner):
+    known, unknown = fail(owner.email, 6), fail("nobody@acme.example", 6, addresses=["192.0.2.67"])
+
+    assert known.content == unknown.content
+    assert known.status_code == unknown.status_code == 429
+
+
+def test_addresses_of_one_ipv6_subscriber_are_one(client, owner):
+    fail(owner.email, 5, addresses=["2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::3"])
+
+    assert not signs_in(client, owner, ip="2001:db8::4")
+    assert signs_in(client, owner, ip="2001:db8:0:1::4")
+
+
+def test_one_stopped_account_stops_no_other(client, owner, member):
+    fail(owner.email, 6)
+
+    assert signs_in(client, member, ip=GUESSER)
+
+
+def test_guesses_from_many_addresses_stop_unknown_browsers_for_two_minutes(client, owner, clock):
+    fail(owner.email, 10, addresses=MANY)
+
+    answer = attempt(client, owner.email, PASSWORD)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "120")
+    assert "Browsers that have signed in to it before can still do so" in answer.content.decode()
+
+    clock.shift(timedelta(minutes=2, seconds=1))
+    assert signs_in(client, owner)
+
+
+def test_what_one_address_is_stopped_from_does_not_stop_the_account_elsewhere(client, owner):
+    fail(owner.email, 40)
+
+    assert signs_in(client, owner)
+
+
+def test_no_number_of_guesses_elsewhere_stops_a_browser_that_the_account_knows(owner):
+    browser = known_browser(owner)
+
+    fail(owner.email, 50, addresses=MANY)
+
+    assert signs_in(browser, owner)
+
+
+def test_guesses_at_the_same_address_do_not_stop_a_browser_that_the_account_knows(owner):
+    browser = known_browser(owner)
+
+    fail(owner.email, 70)
+
+    assert signs_in(browser, owner, ip=GUESSER)
+
+
+def test_a_browser_that_the_account_knows_has_ten_tries_of_its_own(owner):
+    browser = known_browser(owner)
+
+    assert fail(owner.email, 10, client=browser).status_code == 200
+    assert not signs_in(browser, owner)
+
+
+def test_a_browser_that_one_account_knows_is_a_stranger_to_another(owner, member):
+    browser = known_browser(owner)
+    fail(member.email, 10, addresses=MANY)
+
+    assert not signs_in(browser, member)
+
+
+def test_a_browser_can_be_known_to_several_accounts(owner, member):
+    browser = known_browser(owner)
+    assert signs_in(browser, member)
+    browser.post("/logout/")
+    fail(owner.email, 10, addresses=MANY)
+
+    assert signs_in(browser, owner)
+
+
+@pytest.mark.parametrize("forged", ["x", "WyJ4Il0:1abc:def", "", "\x00", "a" * 5000])
+def test_a_forged_device_cookie_makes_no_browser_known(client, owner, forged):
+    fail(owner.email, 10, addresses=MANY)
+    client.cookies[sign_in_limits.DEVICE_COOKIE] = forged
+
+    assert not signs_in(client, owner)
+
+
+def test_the_device_cookie_ends(owner, clock):
+    browser = known_browser(owner)
+    cookie = browser.cookies[sign_in_limits.DEVICE_COOKIE].value
+    clock.shift(timedelta(days=181))
+    fail(owner.email, 10, addresses=MANY)
+    browser.cookies[sign_in_limits.DEVICE_COOKIE] = cookie
+
+    assert not signs_in(browser, owner)
+
+
+def test_the_device_cookie_is_out_of_reach_of_scripts_and_names_nobody(client, owner):
+    cookie = attempt(client, owner.email, PASSWORD).cookies[sign_in_limits.DEVICE_COOKIE]
+
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["domain"]) == (True, "Lax", "/", "")
+    assert owner.email not in cookie.value
+
+
+def test_a_failure_makes_no_browser_known(client, owner):
+    assert sign_in_limits.DEVICE_COOKIE not in attempt(client, owner.email).cookies
+
+
+def test_sixty_attempts_for_whomever_stop_an_address_for_a_minute(client, owner, clock):
+    for number in range(60):
+        fail(f"nobody{number}@acme.example", 1)
+
+    assert not signs_in(client, owner, ip=GUESSER)
+    clock.shift(timedelta(minutes=1, seconds=1))
+    assert signs_in(client, owner, ip=GUESSER)
+
+
+def test_a_forged_forwarded_for_header_gives_no_more_tries(client, owner):
+    fail(owner.email, 5)
+
+    form = {"login": owner.email, "password": PASSWORD}
+    answer = client.post(SIGN_IN, form, REMOTE_ADDR=GUESSER, headers={"X-Forwarded-For": "203.0.113.9"})
+    assert answer.status_code == 429
+
+
+def test_what_is_stopped_fills_no_log(owner):
+    fail(owner.email, 9)
+
+    assert Activity.objects.count() == 5
+
+
+def test_a_caller_without_an_address_is_refused(client, owner):
+    assert attempt(client, owner.email, PASSWORD, ip="").status_code == 403
+
+
+def test_the_servers_log_is_not_filled_by_strangers(client, db, caplog):
+    for number in range(40):
+        fail(f"nobody{number}@acme.example", 1)
+
+    assert len([record for record in caplog.records if record.name == "accounts.signals"]) == 30
+
+
+def test_wrong_passwords_of_someone_who_is_signed_in_count_too(client, owner):
+    assert signs_in(client, owner)
+
+    for _ in range(10):
+        answer = client.post("/login/again/", {"password": "wrong"}, REMOTE_ADDR="192.0.2.1")
+        assert answer.status_code == 200
+
+    assert client.post("/login/again/", {"password": PASSWORD}, REMOTE_ADDR="192.0.2.1").status_code == 429
+    assert Activity.objects.filter(action="authentication.failed").count() == 10
+
+
+def test_wrong_current_passwords_at_a_change_count_too(client, owner):
+    assert signs_in(client, owner)
+    form = {"oldpassword": "wrong", "password1": "a wholly new secret", "password2": "a wholly new secret"}
+
+    answers = [client.post("/profile/security/password/", form).status_code for _ in range(11)]
+
+    assert answers == [200] * 10 + [429]

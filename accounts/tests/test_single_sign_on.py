@@ -1,0 +1,699 @@
+"""Single sign-on against a real provider, which runs beside the tests, and against one that lies."""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import threading
+import time
+from dataclasses import replace
+from html import unescape
+from urllib.parse import parse_qs, parse_qsl, urlsplit
+
+import jwt
+import oidc_provider_mock
+import pytest
+import requests
+from allauth.socialaccount.models import SocialAccount, SocialToken
+from cryptography.hazmat.primitives.asymmetric import rsa
+from django.core.exceptions import ImproperlyConfigured
+from django.test import Client
+from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.wrappers import Request, Response
+
+from accounts.models import User
+from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
+from accounts.tests.factors import add_app, code_of
+from auditlog.models import Activity
+from opsera_portal import environment
+from opsera_portal.environment import OpenIDProvider
+
+pytestmark = pytest.mark.filterwarnings("ignore:get_jwt_config:DeprecationWarning")
+
+START = "/login/single-sign-on/"
+CALLBACK = "/login/single-sign-on/callback/"
+CANCELLED = "/login/single-sign-on/cancelled/"
+CONNECTION = "/profile/security/single-sign-on/"
+CLIENT_ID = "portal"
+SUBJECT = "subject-1"
+FOREIGN_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+class Silent(WSGIRequestHandler):
+    def log(self, type, message, *args):  # noqa: A002
+        pass
+
+
+class Provider:
+    """`oidc_provider_mock`, with a hand on what it answers: ``lies`` maps a path to what makes another answer of it."""
+
+    def __init__(self):
+        self.app = oidc_provider_mock.app()
+        self.server = make_server("localhost", 0, self, threaded=True, request_handler=Silent)
+        self.issuer = f"http://localhost:{self.server.server_port}"
+        self.lies = {}
+        self.asked = []
+
+    def __call__(self, environ, start_response):
+        request = Request(environ)
+        self.asked.append((request.path, dict(request.form)))
+        environ["wsgi.input"].seek(0) if environ["wsgi.input"].seekable() else None
+        answer = Response.from_app(self.app, self._again(environ, request))
+        if request.path in self.lies:
+            answer = self.lies[request.path](answer)
+        return answer(environ, start_response)
+
+    def _again(self, environ, request):
+        """The same request, its body not read yet."""
+        from io import BytesIO
+        from urllib.parse import urlencode
+
+        if request.form:
+            body = urlencode(list(request.form.items(multi=True))).encode()
+            environ = {**environ, "wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
+            environ.pop("werkzeug.request", None)
+        return environ
+
+    def knows(self, subject=SUBJECT, **claims):
+        requests.put(f"{self.issuer}/users/{subject}", json=claims, timeout=5).raise_for_status()
+
+
+@pytest.fixture(scope="module")
+def running():
+    os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"
+    provider = Provider()
+    thread = threading.Thread(target=provider.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield provider
+    provider.server.shutdown()
+    thread.join()
+    provider.server.server_close()
+    del os.environ["AUTHLIB_INSECURE_TRANSPORT"]
+
+
+@pytest.fixture
+def provider(running, settings, db):
+    """In use by the portal; it tells the truth until a test says otherwise."""
+    running.lies.clear()
+    running.asked.clear()
+    settings.OPENID_PROVIDER = OpenIDProvider(running.issuer, CLIENT_ID, "a secret", "Acme ID")
+    return running
+
+
+def authorization_address(client, **fields):
+    page = client.post(START, fields).content.decode()
+    return unescape(re.search(r'http-equiv="refresh" content="0; url=([^"]+)"', page)[1])
+
+
+def consent(address, subject=SUBJECT):
+    """What the person does at the provider; returns where it sends the browser back to."""
+    answer = requests.post(address, data={"sub": subject}, allow_redirects=False, timeout=5)
+    parts = urlsplit(answer.headers["Location"])
+    return f"{parts.path}?{parts.query}"
+
+
+def sign_in(client, subject=SUBJECT, **fields):
+    return client.get(consent(authorization_address(client, **fields), subject))
+
+
+def signed_in_as(client):
+    return client.session.get("_auth_user_id")
+
+
+def actions(name):
+    return list(Activity.objects.filter(action=f"authentication.{name}").order_by("id"))
+
+
+def assert_nobody_came_in(client, answer):
+    assert answer.status_code < 500
+    assert signed_in_as(client) is None
+    assert not SocialAccount.objects.exists()
+    assert not actions("signed_in")
+
+
+# Without a provider
+
+
+@pytest.mark.parametrize("path", [START, CALLBACK, CANCELLED, CONNECTION])
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_without_a_provider_there_is_nothing_at_its_addresses(client, owner, method, path):
+    client.force_login(owner)
+
+    assert getattr(client, method)(path).status_code == 404
+
+
+def test_without_a_provider_there_is_no_button(client, db):
+    assert "sign-in-single-sign-on" not in client.get("/login/").content.decode()
+
+
+# On the way there
+
+
+def test_the_button_names_the_provider(client, provider):
+    assert "Sign in with Acme ID" in client.get("/login/").content.decode()
+
+
+def test_the_provider_is_asked_with_state_nonce_and_proof_of_possession(client, provider, settings):
+    query = parse_qs(urlsplit(authorization_address(client)).query)
+
+    assert query["response_type"] == ["code"]
+    assert query["client_id"] == [CLIENT_ID]
+    assert query["redirect_uri"] == [f"{settings.PORTAL_URL}{CALLBACK}"]
+    assert set(query["scope"][0].split()) == {"openid", "email", "profile"}
+    assert query["code_challenge_method"] == ["S256"]
+    assert len(query["state"][0]) >= 16
+    assert len(query["nonce"][0]) >= 32
+
+
+def test_state_nonce_and_challenge_are_new_each_time(client, provider):
+    first, second = (parse_qs(urlsplit(authorization_address(client)).query) for _ in range(2))
+
+    for name in ("state", "nonce", "code_challenge"):
+        assert first[name] != second[name]
+
+
+def test_the_code_is_exchanged_with_the_verifier_of_the_challenge(client, provider, owner):
+    provider.knows(email=owner.email, email_verified=True)
+    address = authorization_address(client)
+    client.get(consent(address))
+
+    (form,) = [form for path, form in provider.asked if path == "/oauth2/token"]
+    digest = hashlib.sha256(form["code_verifier"].encode()).digest()
+    assert base64.urlsafe_b64encode(digest).decode().rstrip("=") == dict(parse_qsl(address))["code_challenge"]
+
+
+def test_no_other_site_and_no_link_begins_it(provider):
+    client = Client(enforce_csrf_checks=True)
+
+    assert client.post(START).status_code == 403
+    assert client.get(START).url == "/login/"
+
+
+def test_what_the_caller_adds_to_the_address_does_not_reach_the_provider(client, provider):
+    page = client.post(f"{START}?auth_params=redirect_uri%3Dhttps://evil.example&scope=admin").content.decode()
+
+    assert "evil.example" not in page
+    assert "admin" not in page
+
+
+def test_a_provider_that_is_away_is_a_page_and_no_error_of_the_portal(client, provider, settings):
+    settings.OPENID_PROVIDER = replace(settings.OPENID_PROVIDER, issuer="http://localhost:9")
+
+    answer = client.post(START)
+
+    assert answer.status_code == 401
+    assert "You are not signed in" in answer.content.decode()
+
+
+# Who comes in
+
+
+def test_a_member_with_the_verified_address_signs_in_and_is_linked(client, provider, owner):
+    provider.knows(email=owner.email, email_verified=True, name="Somebody else")
+
+    answer = sign_in(client)
+
+    assert (answer.status_code, answer.url) == (302, "/")
+    assert signed_in_as(client) == str(owner.pk)
+    link = SocialAccount.objects.get()
+    assert (link.user, link.uid, link.extra_data) == (owner, SUBJECT, {})
+    assert [entry.actor for entry in actions("provider_connected")] == [owner]
+    assert actions("signed_in")[0].details == {"methods": ["single sign-on"]}
+
+
+def test_nothing_of_the_person_is_changed_and_no_token_of_the_provider_is_kept(client, provider, owner):
+    before = User.objects.values().get(pk=owner.pk)
+    provider.knows(email=owner.email, email_verified=True, name="Somebody else")
+
+    sign_in(client)
+
+    assert User.objects.values().get(pk=owner.pk) == {**before, "last_login": User.objects.get(pk=owner.pk).last_login}
+    assert not SocialToken.objects.exists()
+
+
+@pytest.mark.parametrize("verified", [True, "true"])
+def test_an_address_in_any_case_is_that_of_the_member(client, provider, owner, verified):
+    provider.knows(email=owner.email.upper(), email_verified=verified)
+
+    sign_in(client)
+
+    assert signed_in_as(client) == str(owner.pk)
+
+
+@pytest.mark.parametrize("verified", [False, None, "false", "yes", 1, 1.0, "", "True", [True], {"a": 1}])
+def test_an_address_that_is_not_verified_opens_nothing(client, provider, owner, verified):
+    provider.knows(email=owner.email, email_verified=verified)
+
+    answer = sign_in(client)
+
+    assert answer.url == "/login/"
+    assert_nobody_came_in(client, answer)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {},
+        {"email_verified": True},
+        {"email": None, "email_verified": True},
+        {"email": ["owner@acme.example"], "email_verified": True},
+        {"email": "nobody@acme.example", "email_verified": True},
+        {"email": "owner@acme.example\x00", "email_verified": True},
+        {"email": "", "email_verified": True},
+    ],
+)
+def test_who_is_no_member_is_told_so_and_nobody_is_made(client, provider, owner, claims):
+    provider.knows(**claims)
+
+    answer = sign_in(client)
+
+    assert_nobody_came_in(client, answer)
+    assert User.objects.count() == 1
+    assert "Nobody who may sign in here has this account" in client.get(answer.url).content.decode()
+
+
+def test_a_letter_that_becomes_another_in_small_letters_is_not_that_other(client, provider, organization):
+    UserFactory(organization=organization, email="kay@acme.example")
+    provider.knows(email="\u212aay@acme.example", email_verified=True)
+
+    assert_nobody_came_in(client, sign_in(client))
+
+
+def test_an_invited_person_joins_by_it(client, provider, organization):
+    invited = UserFactory(organization=organization, password="!", joined_at=None)
+    provider.knows(email=invited.email, email_verified=True)
+
+    sign_in(client)
+
+    assert signed_in_as(client) == str(invited.pk)
+    assert not User.objects.get(pk=invited.pk).is_invited
+
+
+def test_a_deactivated_person_stays_out(client, provider, owner):
+    User.objects.update(is_active=False)
+    provider.knows(email=owner.email, email_verified=True)
+
+    assert_nobody_came_in(client, sign_in(client))
+
+
+def test_a_person_who_was_linked_and_is_deactivated_stays_out(client, provider, owner):
+    provider.knows(email=owner.email, email_verified=True)
+    sign_in(client)
+    User.objects.update(is_active=False)
+    again = Client()
+
+    assert sign_in(again).url == "/login/inactive/"
+    assert signed_in_as(again) is None
+
+
+def test_no_mailbox_makes_an_operator(client, provider):
+    operator = OperatorFactory()
+    provider.knows(email=operator.email, email_verified=True)
+
+    assert_nobody_came_in(client, sign_in(client))
+
+
+def test_once_linked_the_person_is_known_by_the_providers_id_whatever_their_address(client, provider, owner, member):
+    provider.knows(email=owner.email, email_verified=True)
+    sign_in(client)
+    provider.knows(email=member.email, email_verified=True)
+
+    again = Client()
+    sign_in(again)
+
+    assert signed_in_as(again) == str(owner.pk)
+    assert SocialAccount.objects.count() == 1
+
+
+def test_an_address_that_was_given_to_somebody_else_does_not_open_the_account(client, provider, owner):
+    provider.knows(email=owner.email, email_verified=True)
+    sign_in(client)
+    provider.knows("subject-2", email=owner.email, email_verified=True)
+
+    successor = Client()
+    answer = sign_in(successor, "subject-2")
+
+    assert answer.url == "/login/"
+    assert signed_in_as(successor) is None
+    assert SocialAccount.objects.count() == 1
+    (tried,) = actions("failed")
+    assert (tried.actor, tried.details) == (owner, {"method": "single sign-on"})
+
+
+def test_the_same_id_at_another_provider_is_somebody_else(client, provider, owner):
+    SocialAccount.objects.create(user=owner, provider="oidc-of-another-issuer", uid=SUBJECT)
+    provider.knows(email="nobody@acme.example", email_verified=True)
+
+    sign_in(client)
+
+    assert signed_in_as(client) is None
+
+
+def test_two_factor_is_asked_for_after_it(client, provider, owner):
+    secret = add_app(owner)
+    provider.knows(email=owner.email, email_verified=True)
+
+    answer = sign_in(client)
+
+    assert answer.url == "/login/two-factor/"
+    assert signed_in_as(client) is None
+    client.post(answer.url, {"code": code_of(secret)})
+    assert signed_in_as(client) == str(owner.pk)
+    assert actions("signed_in")[0].details == {"methods": ["single sign-on", "authenticator app"]}
+
+
+def test_the_page_that_was_asked_for_is_reached(client, provider, owner):
+    provider.knows(email=owner.email, email_verified=True)
+
+    assert sign_in(client, next="/profile/tokens/").url == "/profile/tokens/"
+
+
+@pytest.mark.parametrize("address", ["https://evil.example/", "//evil.example/", "/\\evil.example/"])
+def test_next_leads_nowhere_else(client, provider, owner, address):
+    provider.knows(email=owner.email, email_verified=True)
+
+    assert sign_in(client, next=address).url == "/"
+
+
+def test_who_comes_as_somebody_else_is_not_mixed_with_who_was_there(client, provider, owner, member):
+    client.force_login(member)
+    provider.knows(email=owner.email, email_verified=True)
+
+    sign_in(client)
+
+    assert signed_in_as(client) == str(owner.pk)
+
+
+# Answers that are not accepted
+
+
+def test_a_refusal_at_the_provider_is_a_page(client, provider, owner):
+    state = parse_qs(urlsplit(authorization_address(client)).query)["state"][0]
+
+    answer = client.get(CALLBACK, {"error": "access_denied", "state": state}, follow=True)
+
+    assert answer.redirect_chain == [(CANCELLED, 302)]
+    assert_nobody_came_in(client, answer)
+
+
+@pytest.mark.parametrize("change", [{"state": "another"}, {"state": ""}, {"code": "another"}, {"code": "\x00"}])
+def test_a_callback_with_another_state_or_code_is_refused(client, provider, owner, change):
+    provider.knows(email=owner.email, email_verified=True)
+    query = dict(parse_qsl(urlsplit(consent(authorization_address(client))).query))
+
+    answer = client.get(CALLBACK, {**query, **change})
+
+    assert answer.status_code == 401
+    assert_nobody_came_in(client, answer)
+
+
+@pytest.mark.parametrize("query", [{}, {"code": "x"}, {"state": "x"}, {"error": "x"}])
+def test_a_callback_that_nobody_asked_for_is_refused(client, provider, query):
+    assert client.get(CALLBACK, query).status_code == 401
+
+
+def test_a_callback_in_another_browser_is_refused(client, provider, owner):
+    """Or somebody could send a link that signs its reader in to an account of theirs."""
+    provider.knows(email=owner.email, email_verified=True)
+    address = consent(authorization_address(client))
+    victim = Client()
+
+    assert victim.get(address).status_code == 401
+    assert_nobody_came_in(victim, victim.get(address))
+
+
+def test_a_callback_is_good_once(client, provider, owner):
+    provider.knows(email=owner.email, email_verified=True)
+    address = consent(authorization_address(client))
+    client.get(address)
+    client.post("/logout/")
+
+    assert client.get(address).status_code == 401
+    assert signed_in_as(client) is None
+
+
+def changed(edit):
+    """A lie about one answer: its JSON, edited."""
+
+    def lie(answer):
+        body = answer.get_json()
+        edit(body)
+        return Response(json.dumps(body), content_type="application/json")
+
+    return lie
+
+
+def signed(key=None, algorithm="RS256", header=(), without=(), **claims):
+    """A lie about the ID token: other claims, in a signature of another key."""
+
+    def edit(body):
+        before = body["id_token"]
+        content = {**jwt.decode(before, options={"verify_signature": False}), **claims}
+        for name in without:
+            content.pop(name, None)
+        headers = {**jwt.get_unverified_header(before), **dict(header)}
+        headers.pop("alg")
+        body["id_token"] = jwt.encode(content, key or FOREIGN_KEY, algorithm=algorithm, headers=headers)
+
+    return changed(edit)
+
+
+def unsigned(body):
+    _, payload, _ = body["id_token"].split(".")
+    head = base64.urlsafe_b64encode(b'{"alg":"none","typ":"JWT"}').decode().rstrip("=")
+    body["id_token"] = f"{head}.{payload}."
+
+
+def broken(status=200, content=b"<html>"):
+    return lambda answer: Response(content, status=status, content_type="application/json")
+
+
+def replaced(name, value):
+    return changed(lambda body: body.update({name: value}))
+
+
+TOKEN, USERINFO, JWKS = "/oauth2/token", "/userinfo", "/jwks"
+LIES = {
+    "an ID token of a foreign key": (TOKEN, signed()),
+    "an ID token of a foreign key under another id": (TOKEN, signed(header={"kid": "another"})),
+    "an ID token of a foreign key that it brings along": (
+        TOKEN,
+        signed(header={"jwk": json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(FOREIGN_KEY.public_key()))}),
+    ),
+    "an ID token of a shared secret": (TOKEN, signed(key="a secret of at least 32 characters", algorithm="HS256")),
+    "an ID token without a signature": (TOKEN, changed(unsigned)),
+    "an ID token that is none": (TOKEN, replaced("id_token", "x.y.z")),
+    "an ID token that is a number": (TOKEN, replaced("id_token", 1)),
+    "no ID token": (TOKEN, changed(lambda body: body.pop("id_token"))),
+    "no access token": (TOKEN, changed(lambda body: body.pop("access_token"))),
+    "an access token that is a list": (TOKEN, replaced("access_token", ["\n"])),
+    "a token answer that is a list": (TOKEN, broken(content=b"[]")),
+    "a token answer that is no JSON": (TOKEN, broken()),
+    "an error of the token address": (TOKEN, broken(status=500)),
+    "user info of somebody else": (USERINFO, replaced("sub", "subject-2")),
+    "user info without a subject": (USERINFO, changed(lambda body: body.pop("sub"))),
+    "user info that is a list": (USERINFO, broken(content=b"[]")),
+    "user info that is no JSON": (USERINFO, broken()),
+    "an error of the user info address": (USERINFO, broken(status=500)),
+    "no keys": (JWKS, broken(content=b'{"keys": []}')),
+    "keys that are none": (JWKS, broken(content=b'{"keys": [{"kty": "x"}, 1]}')),
+    "keys that are a list": (JWKS, broken(content=b"[]")),
+    "an error of the keys' address": (JWKS, broken(status=500)),
+}
+
+
+@pytest.mark.parametrize(("path", "lie"), LIES.values(), ids=LIES)
+def test_an_answer_of_the_provider_that_is_not_right_lets_nobody_in(client, provider, owner, path, lie):
+    provider.knows(email=owner.email, email_verified=True)
+    address = consent(authorization_address(client))
+    provider.lies[path] = lie
+
+    answer = client.get(address)
+
+    assert answer.status_code == 401
+    assert "You are not signed in" in answer.content.decode()
+    assert_nobody_came_in(client, answer)
+
+
+NOW = int(time.time())
+CLAIMS = {
+    "another issuer": {"iss": "https://evil.example"},
+    "another audience": {"aud": "another-client"},
+    "another authorized party": {"aud": [CLIENT_ID, "another"], "azp": "another"},
+    "an end in the past": {"exp": NOW - 3600},
+    "a beginning in the future": {"iat": NOW + 3600},
+    "another nonce": {"nonce": "another"},
+    "no nonce": {"without": ["nonce"]},
+    "no subject": {"without": ["sub"]},
+    "no end": {"without": ["exp"]},
+    "no issuer": {"without": ["iss"]},
+    "no audience": {"without": ["aud"]},
+    "a subject that is a number": {"sub": 1},
+    "a subject that is empty": {"sub": ""},
+    "a subject that is too long": {"sub": "x" * 192},
+}
+
+
+@pytest.mark.parametrize("claims", CLAIMS.values(), ids=CLAIMS)
+def test_a_well_signed_id_token_with_wrong_claims_lets_nobody_in(client, provider, owner, claims):
+    provider.knows(email=owner.email, email_verified=True)
+    address = consent(authorization_address(client))
+    sign_with_own_key(provider, **claims)
+
+    answer = client.get(address)
+
+    assert answer.status_code == 401
+    assert_nobody_came_in(client, answer)
+
+
+def test_an_id_token_that_is_signed_by_the_keys_of_the_provider_is_accepted(client, provider, owner):
+    """That the claims alone are what the table above refuses."""
+    provider.knows(email=owner.email, email_verified=True)
+    address = consent(authorization_address(client))
+    sign_with_own_key(provider)
+
+    client.get(address)
+
+    assert signed_in_as(client) == str(owner.pk)
+
+
+def sign_with_own_key(provider, **claims):
+    """As if the key that signs here were the provider's."""
+    jwk = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(FOREIGN_KEY.public_key()))
+    provider.lies[JWKS] = broken(content=json.dumps({"keys": [{**jwk, "kid": "own", "use": "sig"}]}).encode())
+    provider.lies[TOKEN] = signed(header={"kid": "own"}, **claims)
+    if "sub" in claims:
+        provider.lies[USERINFO] = replaced("sub", claims["sub"])
+
+
+DISCOVERY = "/.well-known/openid-configuration"
+DISCOVERED = {
+    "another issuer": changed(lambda body: body.update(issuer="https://evil.example")),
+    "no addresses": changed(lambda body: body.pop("authorization_endpoint")),
+    "a list": broken(content=b"[]"),
+    "no JSON": broken(),
+    "an error": broken(status=503),
+}
+
+
+@pytest.mark.parametrize("lie", DISCOVERED.values(), ids=DISCOVERED)
+def test_a_provider_that_does_not_introduce_itself_is_not_gone_to(client, provider, lie):
+    provider.lies[DISCOVERY] = lie
+
+    answer = client.post(START)
+
+    assert answer.status_code == 401
+    assert "http-equiv" not in answer.content.decode()
+
+
+# Ending it
+
+
+@pytest.fixture
+def linked(provider, owner, client):
+    client.post("/login/", {"login": owner.email, "password": PASSWORD})
+    provider.knows(email=owner.email, email_verified=True)
+    sign_in(client)
+    return SocialAccount.objects.get()
+
+
+def test_a_person_with_a_password_disconnects(client, owner, linked):
+    assert 'id="disconnect"' in client.get(CONNECTION).content.decode()
+
+    client.post(CONNECTION)
+
+    assert not SocialAccount.objects.exists()
+    assert [entry.actor for entry in actions("provider_disconnected")] == [owner]
+
+
+def test_a_person_without_a_password_stays_connected(client, owner, linked):
+    owner.set_unusable_password()
+    User.objects.filter(pk=owner.pk).update(password=owner.password)
+    again = Client()
+    sign_in(again)
+
+    answer = again.post(CONNECTION, follow=True)
+
+    assert "Choose a password first" in answer.content.decode()
+    assert SocialAccount.objects.exists()
+
+
+def test_disconnecting_without_a_connection_says_nothing(client, provider, owner):
+    client.post("/login/", {"login": owner.email, "password": PASSWORD})
+
+    client.post(CONNECTION)
+
+    assert not actions("provider_disconnected")
+
+
+# From the environment
+
+
+@pytest.fixture
+def variables(monkeypatch):
+    def give(**values):
+        for name in ("ISSUER", "CLIENT_ID", "CLIENT_SECRET", "NAME"):
+            monkeypatch.delenv(f"OIDC_{name}", raising=False)
+        for name, value in values.items():
+            monkeypatch.setenv(f"OIDC_{name}", value)
+
+    return give
+
+
+GOOD = {"ISSUER": "https://id.example.com/realms/acme", "CLIENT_ID": "portal", "CLIENT_SECRET": "s3cret-of-the-client"}
+
+
+def test_without_its_variables_there_is_no_provider(variables):
+    variables()
+
+    assert environment.openid_provider() is None
+
+
+def test_a_provider_is_read_from_its_variables(variables):
+    variables(**GOOD, NAME=" Acme  ID ")
+
+    found = environment.openid_provider()
+
+    assert found == OpenIDProvider(GOOD["ISSUER"], "portal", GOOD["CLIENT_SECRET"], "Acme ID")
+    assert GOOD["CLIENT_SECRET"] not in repr(found)
+
+
+@pytest.mark.parametrize("missing", GOOD)
+def test_half_a_provider_stops_the_start(variables, missing):
+    variables(**{**GOOD, missing: ""})
+
+    with pytest.raises(ImproperlyConfigured, match=f"OIDC_{missing} is missing"):
+        environment.openid_provider()
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "id.example.com",
+        "http://id.example.com",
+        "ftp://id.example.com",
+        "https://",
+        "https://id.example.com?a=b",
+        "https://id.example.com#a",
+        "https://id.example.com?",
+        "https://someone@id.example.com",
+        "https://id.example.com:port",
+        "https://id.example.com\n",
+        "https://id example.com",
+    ],
+)
+def test_a_wrong_issuer_stops_the_start(variables, issuer):
+    variables(**{**GOOD, "ISSUER": issuer})
+
+    with pytest.raises(ImproperlyConfigured, match="OIDC_ISSUER must be") as error:
+        environment.openid_provider()
+    assert "\n" not in str(error.value)
+    assert GOOD["CLIENT_SECRET"] not in str(error.value)
+
+
+@pytest.mark.parametrize("issuer", ["https://id.example.com", "https://id.example.com/", "http://localhost:9000"])
+def test_a_right_issuer_is_kept_as_it_is_written(variables, issuer):
+    variables(**{**GOOD, "ISSUER": issuer})
+
+    assert environment.openid_provider().issuer == issuer

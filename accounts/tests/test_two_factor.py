@@ -1,0 +1,708 @@
+"""Two-factor: signing in with it, setting it up, recovery codes, and what is kept and told of it."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+import time_machine
+from allauth.mfa.models import Authenticator
+from cryptography.fernet import Fernet
+from django.contrib.sessions.models import Session
+from django.core import mail
+from django.core.cache import cache
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+
+from accounts import services, two_factor
+from accounts.mfa import BOX, accept_code
+from accounts.models import User
+from accounts.roles import SiteRole
+from accounts.tasks import send_two_factor_mail
+from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
+from accounts.tests.factors import add_app, add_passkey, add_recovery_codes, code_of
+from auditlog.models import Activity
+
+INDEX = "/profile/security/two-factor/"
+ADD_APP = "/profile/security/two-factor/app/add/"
+REMOVE_APP = "/profile/security/two-factor/app/remove/"
+CODES = "/profile/security/recovery-codes/"
+MAKE_CODES = "/profile/security/recovery-codes/make/"
+SECOND_STEP = "/login/two-factor/"
+
+
+@pytest.fixture
+def ran_at_once(settings):
+    """What is queued is done at once."""
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"}}
+
+
+def sign_in(client, user, **extra):
+    return client.post("/login/", {"login": user.email, "password": PASSWORD}, **extra)
+
+
+def enter(client, code, **extra):
+    return client.post(SECOND_STEP, {"code": code}, **extra)
+
+
+def signed_in_as(client):
+    return client.session.get("_auth_user_id")
+
+
+def secret_on(answer):
+    return answer.context["form"].secret
+
+
+def actions(*names):
+    return list(Activity.objects.filter(action__in=[f"authentication.{name}" for name in names]).order_by("id"))
+
+
+# Signing in
+
+
+def test_the_password_alone_does_not_sign_in(client, owner):
+    add_app(owner)
+
+    answer = sign_in(client, owner)
+
+    assert (answer.status_code, answer.url) == (302, SECOND_STEP)
+    assert signed_in_as(client) is None
+    assert client.get("/profile/").url.startswith("/login/")
+    assert client.get("/api/v1/me").status_code == 401
+
+
+def test_password_and_code_sign_in(client, owner):
+    secret = add_app(owner)
+    sign_in(client, owner)
+
+    answer = enter(client, code_of(secret))
+
+    assert (answer.status_code, answer.url) == (302, "/")
+    assert signed_in_as(client) == str(owner.pk)
+    assert actions("signed_in")[0].details == {"methods": ["password", "authenticator app"]}
+
+
+def test_the_page_that_was_asked_for_is_reached_after_the_second_step(client, owner):
+    secret = add_app(owner)
+    client.post("/login/", {"login": owner.email, "password": PASSWORD, "next": "/profile/tokens/"})
+
+    assert enter(client, code_of(secret)).url == "/profile/tokens/"
+
+
+@pytest.mark.parametrize("steps", [-1, 1], ids=["the one before", "the one after"])
+def test_a_code_of_a_clock_that_is_a_little_off_signs_in(client, owner, steps):
+    secret = add_app(owner)
+    sign_in(client, owner)
+
+    enter(client, code_of(secret, steps=steps))
+
+    assert signed_in_as(client) == str(owner.pk)
+
+
+@pytest.mark.parametrize("steps", [-2, 2, 100])
+def test_a_code_of_another_time_does_not_sign_in(client, owner, steps):
+    secret = add_app(owner)
+    sign_in(client, owner)
+
+    answer = enter(client, code_of(secret, steps=steps))
+
+    assert answer.status_code == 200
+    assert "wrong, or was used before" in answer.content.decode()
+    assert signed_in_as(client) is None
+
+
+@pytest.mark.parametrize("code", ["", "abcdef", "000000" * 9, "\x00", "١٢٣٤٥٦", "-1", "1e5", "[]"])
+def test_no_code_is_an_error_of_the_portal(client, owner, code):
+    add_app(owner)
+    sign_in(client, owner)
+
+    assert enter(client, code).status_code == 200
+    assert signed_in_as(client) is None
+
+
+def test_a_code_is_good_once(owner):
+    secret = add_app(owner)
+    first, second = Client(), Client()
+    for client in (first, second):
+        sign_in(client, owner)
+    code = code_of(secret)
+
+    enter(first, code)
+    enter(second, code)
+
+    assert signed_in_as(first) == str(owner.pk)
+    assert signed_in_as(second) is None
+
+
+def test_a_code_is_good_once_also_if_the_cache_forgets(owner, rf):
+    secret = add_app(owner)
+    code = code_of(secret)
+
+    assert accept_code(owner, code) is not None
+    cache.clear()
+    assert accept_code(owner, code) is None
+
+
+def test_after_a_later_code_an_earlier_one_is_not_accepted(owner):
+    secret = add_app(owner)
+
+    assert accept_code(owner, code_of(secret, steps=1)) is not None
+    assert accept_code(owner, code_of(secret)) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_requests_at_once_one_code_signs_in_one(owner):
+    secret = add_app(owner)
+    code = code_of(secret)
+    accepted = []
+
+    def try_it():
+        try:
+            accepted.append(accept_code(owner, code))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=try_it) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(accepted) == 8
+    assert sum(one is not None for one in accepted) == 1
+
+
+def test_the_code_that_set_up_the_app_does_not_sign_in(client, owner):
+    client.force_login(owner)
+    with time_machine.travel(timezone.now(), tick=False):
+        sign_in(client := Client(), owner)
+        code = code_of(secret_on(client.get(ADD_APP)))
+        client.post(ADD_APP, {"code": code})
+        other = Client()
+        sign_in(other, owner)
+        enter(other, code)
+
+    assert signed_in_as(other) is None
+
+
+def test_the_second_step_is_closed_without_the_first(client, owner):
+    add_app(owner)
+
+    assert client.get(SECOND_STEP).url == "/login/"
+    assert enter(client, "123456").url == "/login/"
+
+
+def test_the_second_step_ends_with_a_deactivation(client, owner):
+    secret = add_app(owner)
+    sign_in(client, owner)
+    User.objects.filter(pk=owner.pk).update(is_active=False)
+
+    enter(client, code_of(secret))
+
+    assert client.get("/profile/").url.startswith("/login/")
+
+
+def test_a_wrong_code_is_recorded_for_the_person(client, owner):
+    add_app(owner)
+    sign_in(client, owner)
+
+    enter(client, "000000", REMOTE_ADDR="192.0.2.7")
+
+    (entry,) = actions("failed")
+    assert (entry.actor, entry.ip, entry.details) == (owner, "192.0.2.7", {"step": "second factor"})
+
+
+def test_wrong_codes_of_one_address_are_limited_soon(client, owner):
+    secret = add_app(owner)
+    sign_in(client, owner)
+    for _ in range(5):
+        enter(client, "000000")
+
+    answer = enter(client, code_of(secret))
+
+    assert "Too many wrong codes" in answer.content.decode()
+    assert signed_in_as(client) is None
+
+
+def test_wrong_codes_of_one_address_do_not_lock_the_person_out_elsewhere(owner):
+    secret = add_app(owner)
+    stranger, person = Client(), Client()
+    sign_in(stranger, owner)
+    for _ in range(6):
+        enter(stranger, "000000", REMOTE_ADDR="192.0.2.7")
+    sign_in(person, owner)
+
+    enter(person, code_of(secret), REMOTE_ADDR="192.0.2.8")
+
+    assert signed_in_as(person) == str(owner.pk)
+
+
+def test_wrong_codes_of_all_addresses_together_are_limited_as_well(client, owner):
+    secret = add_app(owner)
+    sign_in(client, owner)
+    for number in range(20):
+        enter(client, "000000", REMOTE_ADDR=f"192.0.2.{number}")
+
+    enter(client, code_of(secret), REMOTE_ADDR="192.0.2.99")
+
+    assert signed_in_as(client) is None
+
+
+def test_a_right_code_forgets_the_wrong_ones(owner):
+    secret = add_app(owner)
+    client = Client()
+    sign_in(client, owner)
+    for _ in range(4):
+        enter(client, "000000")
+    enter(client, code_of(secret))
+    assert signed_in_as(client) == str(owner.pk)
+
+    again = Client()
+    sign_in(again, owner)
+    for _ in range(4):
+        enter(again, "000000")
+    enter(again, code_of(secret, steps=1))
+
+    assert signed_in_as(again) == str(owner.pk)
+
+
+# Setting up and removing
+
+
+def test_an_app_is_set_up_by_the_code_that_it_shows(client, owner):
+    sign_in(client, owner)
+    secret = secret_on(client.get(ADD_APP))
+
+    answer = client.post(ADD_APP, {"code": code_of(secret)})
+
+    assert answer.url == CODES
+    assert User.objects.get(pk=owner.pk).has_two_factor
+    added, made = actions("two_factor_added", "recovery_codes_made")
+    assert (added.action, added.details) == ("authentication.two_factor_added", {"kind": "authenticator app"})
+    assert made.action == "authentication.recovery_codes_made"
+
+
+def test_a_wrong_code_sets_up_nothing_and_keeps_the_secret(client, owner):
+    sign_in(client, owner)
+    secret = secret_on(client.get(ADD_APP))
+
+    answer = client.post(ADD_APP, {"code": "000000"})
+
+    assert secret_on(answer) == secret
+    assert not Authenticator.objects.exists()
+
+
+def test_the_qr_code_stands_in_the_page_and_needs_no_other_address(client, owner):
+    sign_in(client, owner)
+
+    page = client.get(ADD_APP).content.decode()
+
+    assert "<svg:svg" in page or "<svg" in page
+    assert "data:" not in page
+
+
+def test_the_secret_of_the_app_is_in_clear_nowhere(client, owner):
+    sign_in(client, owner)
+    secret = secret_on(client.get(ADD_APP))
+    assert secret not in str(dict(client.session))
+
+    client.post(ADD_APP, {"code": code_of(secret)})
+
+    kept = Authenticator.objects.get(type=Authenticator.Type.TOTP).data["secret"]
+    assert secret not in kept
+    assert BOX.decrypt(kept) == secret
+    assert secret not in str(
+        [Session.objects.get(pk=client.session.session_key).get_decoded(), *Activity.objects.values()]
+    )
+
+
+def test_the_seed_of_recovery_codes_is_encrypted(owner):
+    codes = add_recovery_codes(owner)
+
+    data = Authenticator.objects.get().data
+    assert data["seed"].startswith("gAAAA")
+    assert not any(code in str(data) for code in codes)
+
+
+def test_the_key_is_not_in_the_database_and_only_we_can_read_it(settings, owner):
+    add_app(owner)
+
+    file = settings.DATA_DIR / "mfa-secrets.key"
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_key_can_be_changed(settings, client, owner):
+    secret = add_app(owner)
+    settings.MFA_SECRETS_KEYS = (Fernet.generate_key().decode(), BOX.key_of_the_file())
+    sign_in(client, owner)
+
+    enter(client, code_of(secret))
+
+    assert signed_in_as(client) == str(owner.pk)
+
+
+def test_without_the_key_no_code_is_accepted_and_nothing_breaks(settings, client, owner):
+    secret = add_app(owner)
+    settings.MFA_SECRETS_KEYS = (Fernet.generate_key().decode(),)
+    sign_in(client, owner)
+
+    assert enter(client, code_of(secret)).status_code == 200
+    assert signed_in_as(client) is None
+
+
+def test_removing_the_last_factor_removes_the_recovery_codes(client, owner):
+    add_app(owner)
+    add_recovery_codes(owner)
+    client.force_login(owner)
+    make_recent(client)
+
+    client.post(REMOVE_APP)
+
+    assert not Authenticator.objects.filter(user=owner).exists()
+    assert [entry.details for entry in actions("two_factor_removed")] == [{"kind": "authenticator app"}]
+
+
+def test_removing_one_of_two_factors_keeps_the_recovery_codes(client, owner):
+    add_app(owner)
+    add_passkey(owner)
+    add_recovery_codes(owner)
+    client.force_login(owner)
+    make_recent(client)
+
+    client.post(REMOVE_APP)
+
+    assert {row.type for row in Authenticator.objects.filter(user=owner)} == {"webauthn", "recovery_codes"}
+
+
+def test_the_last_factor_cannot_be_removed_where_it_is_required(client, owner):
+    require_of(owner)
+    factor = add_passkey(owner)
+    client.force_login(owner)
+    make_recent(client, second_factor=True)
+
+    answer = client.post(f"/profile/security/passkeys/{factor.pk}/remove/", follow=True)
+
+    assert "Set up another second factor first" in answer.content.decode()
+    assert Authenticator.objects.filter(pk=factor.pk).exists()
+    assert not actions("two_factor_removed")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_the_last_two_factors_removed_at_once_one_stays(owner, rf):
+    require_of(owner)
+    factors = [add_passkey(owner, "one"), add_passkey(owner, "two")]
+    barrier = threading.Barrier(2)
+    refused = []
+
+    def remove(factor):
+        request = rf.post("/")
+        request.user = owner
+        barrier.wait()
+        try:
+            two_factor.remove_factor(actor=owner, authenticator=factor, request=request)
+        except two_factor.LastSecondFactor:
+            refused.append(factor)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=remove, args=[factor]) for factor in factors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(refused) == 1
+    assert Authenticator.objects.filter(user=owner).count() == 1
+
+
+def test_a_passkey_of_somebody_else_can_neither_be_renamed_nor_removed(client, owner, member):
+    factor = add_passkey(member)
+    client.force_login(owner)
+    make_recent(client)
+
+    assert client.post(f"/profile/security/passkeys/{factor.pk}/remove/").status_code == 404
+    assert client.post(f"/profile/security/passkeys/{factor.pk}/rename/", {"name": "x"}).status_code == 404
+    assert Authenticator.objects.get(pk=factor.pk).data["name"] == "Laptop"
+
+
+def test_a_passkey_can_be_renamed(client, owner):
+    factor = add_passkey(owner)
+    client.force_login(owner)
+    make_recent(client)
+
+    assert client.post(f"/profile/security/passkeys/{factor.pk}/rename/", {"name": "Blue key"}).url == INDEX
+    assert Authenticator.objects.get(pk=factor.pk).data["name"] == "Blue key"
+
+
+CHANGES = [
+    ("get", ADD_APP),
+    ("post", ADD_APP),
+    ("get", REMOVE_APP),
+    ("post", REMOVE_APP),
+    ("get", "/profile/security/passkeys/add/"),
+    ("post", "/profile/security/passkeys/add/"),
+    ("post", "/profile/security/passkeys/{pk}/rename/"),
+    ("post", "/profile/security/passkeys/{pk}/remove/"),
+    ("get", CODES),
+    ("post", MAKE_CODES),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), CHANGES)
+def test_every_change_asks_again_who_is_there_after_a_while(client, owner, method, path):
+    factor = add_passkey(owner)
+    add_app(owner)
+    add_recovery_codes(owner)
+    client.force_login(owner)
+    make_recent(client)
+    before = list(Authenticator.objects.order_by("pk").values())
+
+    with time_machine.travel(timezone.now() + timedelta(minutes=16), tick=False):
+        answer = getattr(client, method)(path.format(pk=factor.pk), {"name": "x", "code": "1"})
+
+    assert answer.status_code == 302
+    assert answer.url.startswith("/login/again/?next=")
+    assert list(Authenticator.objects.order_by("pk").values()) == before
+
+
+def test_a_code_proves_again_who_is_there(client, owner):
+    secret = add_app(owner)
+    client.force_login(owner)
+
+    answer = client.post(f"/login/two-factor/again/?next={REMOVE_APP}", {"code": code_of(secret)})
+
+    assert answer.url == REMOVE_APP
+    assert client.get(REMOVE_APP).status_code == 200
+
+
+def test_a_wrong_code_does_not_prove_who_is_there(client, owner):
+    add_app(owner)
+    client.force_login(owner)
+
+    answer = client.post(f"/login/two-factor/again/?next={REMOVE_APP}", {"code": "000000"})
+
+    assert answer.status_code == 200
+    assert len(actions("failed")) == 1
+
+
+def test_an_operator_sets_up_two_factor_too(client, db):
+    operator = OperatorFactory()
+    sign_in(client, operator)
+    secret = secret_on(client.get(ADD_APP))
+
+    client.post(ADD_APP, {"code": code_of(secret)})
+
+    assert operator.has_two_factor
+    assert client.get(INDEX).status_code == 200
+
+
+# Recovery codes
+
+
+def test_a_recovery_code_signs_in_once(owner):
+    add_app(owner)
+    code, *_ = add_recovery_codes(owner)
+    for expected in (str(owner.pk), None):
+        client = Client()
+        sign_in(client, owner)
+        enter(client, code)
+        assert signed_in_as(client) == expected
+
+    (used,) = actions("recovery_code_used")
+    assert (used.actor, code in str(used.details)) == (owner, False)
+    assert actions("signed_in")[-1].details == {"methods": ["password", "recovery code"]}
+
+
+def test_a_recovery_code_may_be_typed_as_it_is_shown(client, owner):
+    add_app(owner)
+    code, *_ = add_recovery_codes(owner)
+    sign_in(client, owner)
+
+    enter(client, f" {code[:4]}-{code[4:]} ")
+
+    assert signed_in_as(client) == str(owner.pk)
+
+
+def test_recovery_codes_are_shown_once(client, owner):
+    add_app(owner)
+    codes = add_recovery_codes(owner)
+    client.force_login(owner)
+    make_recent(client)
+
+    first, second = client.get(CODES).content.decode(), client.get(CODES).content.decode()
+
+    assert all(f"{code[:4]}-{code[4:]}" in first for code in codes)
+    assert not any(code[4:] in second for code in codes)
+    assert "were shown" in second
+
+
+def test_the_page_with_the_codes_is_kept_by_no_cache(client, owner):
+    add_app(owner)
+    add_recovery_codes(owner)
+    client.force_login(owner)
+    make_recent(client)
+
+    assert client.get(CODES)["Cache-Control"] == "no-store"
+
+
+def test_new_recovery_codes_take_the_place_of_the_old_ones(client, owner):
+    add_app(owner)
+    old = add_recovery_codes(owner)
+    client.force_login(owner)
+    make_recent(client)
+
+    assert client.post(MAKE_CODES).url == CODES
+
+    new = Authenticator.objects.get(type=Authenticator.Type.RECOVERY_CODES).wrap().get_unused_codes()
+    assert not set(old) & set(new)
+    assert len(actions("recovery_codes_made")) == 1
+
+
+def test_there_are_no_recovery_codes_without_a_factor(client, owner):
+    client.force_login(owner)
+    make_recent(client)
+
+    answer = client.post(MAKE_CODES, follow=True)
+
+    assert "Set one up first" in answer.content.decode()
+    assert client.get(CODES).status_code == 404
+
+
+def test_the_page_counts_the_codes_that_are_left(client, owner):
+    add_app(owner)
+    code, *_ = add_recovery_codes(owner)
+    accept_code_in_request(client, owner, code)
+
+    assert "9 of 10 left" in client.get(INDEX).content.decode()
+
+
+# Mails
+
+
+def test_the_person_is_told_what_was_done_and_from_where(
+    client, owner, ran_at_once, django_capture_on_commit_callbacks
+):
+    sign_in(client, owner)
+    secret = secret_on(client.get(ADD_APP))
+    with django_capture_on_commit_callbacks(execute=True):
+        client.post(ADD_APP, {"code": code_of(secret)}, REMOTE_ADDR="192.0.2.7")
+
+    (sent,) = mail.outbox
+    assert sent.to == [owner.email]
+    assert sent.subject == "A second factor was added to your account: authenticator app"
+    assert "192.0.2.7" in sent.body
+    assert secret not in sent.body
+
+
+def test_a_mail_names_the_administrator_who_did_it(
+    administrator, owner, ran_at_once, django_capture_on_commit_callbacks
+):
+    add_app(owner)
+    with django_capture_on_commit_callbacks(execute=True):
+        services.reset_two_factor(actor=administrator, user=owner)
+
+    (sent,) = mail.outbox
+    assert sent.to == [owner.email]
+    assert f"by {administrator.name} ({administrator.email})" in sent.body
+
+
+def test_a_mail_about_an_entry_that_is_gone_is_not_sent(db):
+    send_two_factor_mail.call(0)
+
+    assert mail.outbox == []
+
+
+# Somebody who lost everything
+
+
+def test_an_administrator_removes_the_two_factor_of_someone_and_ends_their_sessions(client, administrator, owner):
+    secret = add_app(owner)
+    add_recovery_codes(owner)
+    session = Client()
+    sign_in(session, owner)
+    enter(session, code_of(secret))
+    client.force_login(administrator)
+
+    answer = client.post(f"/organization/users/{owner.pk}/two-factor/reset/")
+
+    assert answer.url == f"/organization/users/{owner.pk}/"
+    assert not Authenticator.objects.filter(user=owner).exists()
+    assert session.get("/profile/").url.startswith("/login/")
+    (entry,) = actions("two_factor_removed")
+    assert (entry.actor, entry.target_id, entry.details) == (
+        administrator,
+        str(owner.pk),
+        {"kinds": ["authenticator app"]},
+    )
+
+
+def test_the_api_removes_it_as_the_page_does(api, administrator, owner):
+    add_passkey(owner)
+    api.force_login(administrator)
+
+    answer = api.post(f"/api/v1/users/{owner.pk}/two-factor/reset")
+
+    assert (answer.status_code, answer.json()["has_two_factor"]) == (200, False)
+    assert actions("two_factor_removed")[0].details == {"kinds": ["passkey"]}
+
+
+def test_without_two_factor_there_is_nothing_to_remove(api, administrator, owner):
+    api.force_login(administrator)
+
+    assert api.post(f"/api/v1/users/{owner.pk}/two-factor/reset").status_code == 409
+
+
+def test_an_administrator_does_not_remove_their_own_that_way(api, administrator):
+    add_app(administrator)
+    api.force_login(administrator)
+
+    assert api.post(f"/api/v1/users/{administrator.pk}/two-factor/reset").status_code == 403
+    assert administrator.has_two_factor
+
+
+def test_nobody_removes_it_in_another_organization(api, stranger, owner):
+    add_app(owner)
+    api.force_login(stranger)
+
+    assert api.post(f"/api/v1/users/{owner.pk}/two-factor/reset").status_code == 403
+    assert owner.has_two_factor
+
+
+@pytest.mark.parametrize("count", [2, 20])
+def test_the_list_of_people_says_who_has_two_factor_with_as_many_queries_as_ever(
+    api, administrator, organization, django_assert_num_queries, count
+):
+    for person in UserFactory.create_batch(count, organization=organization):
+        add_passkey(person)
+    api.force_login(administrator)
+    api.get("/api/v1/users")
+
+    with django_assert_num_queries(4):
+        rows = api.get("/api/v1/users").json()["data"]
+
+    assert sum(row["has_two_factor"] for row in rows) == count
+
+
+def test_recovery_codes_alone_are_no_two_factor(owner):
+    add_recovery_codes(owner)
+
+    assert not owner.has_two_factor
+
+
+def require_of(user):
+    user.organization.two_factor_roles = SiteRole(user.site_role)
+    user.organization.save()
+
+
+def make_recent(client, *, second_factor=False):
+    """As after signing in just now; `force_login` shows nothing."""
+    session = client.session
+    record = {"method": "mfa", "type": "totp"} if second_factor else {"method": "password"}
+    session["account_authentication_methods"] = [{**record, "at": timezone.now().timestamp()}]
+    session["account_authentication_methods_user"] = session["_auth_user_id"]
+    session.save()
+
+
+def accept_code_in_request(client, user, code):
+    sign_in(client, user)
+    enter(client, code)

@@ -1,0 +1,90 @@
+"""The commands for two-factor: for somebody who lost it all, and for another key."""
+
+import pytest
+from allauth.mfa.models import Authenticator
+from cryptography.fernet import Fernet
+from django.core.management import CommandError, call_command
+
+from accounts.mfa import BOX, accept_code
+from accounts.tests.factories import OperatorFactory
+from accounts.tests.factors import add_app, add_recovery_codes, code_of
+from auditlog.models import Activity
+
+
+@pytest.fixture
+def operator(db):
+    operator = OperatorFactory(email="operator@portal.example")
+    add_app(operator)
+    return operator
+
+
+def answer(monkeypatch, text):
+    monkeypatch.setattr("builtins.input", lambda prompt: text)
+
+
+@pytest.mark.parametrize("said", ["y", " YES "])
+def test_an_operator_who_lost_it_gets_in_again(operator, monkeypatch, capsys, said):
+    answer(monkeypatch, said)
+
+    call_command("reset_two_factor", " Operator@Portal.Example ")
+
+    assert not Authenticator.objects.exists()
+    entry = Activity.objects.get()
+    assert (entry.actor, entry.details) == (operator, {"kinds": ["authenticator app"], "by": "command line"})
+    assert "is removed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("said", ["", "n", "no", "maybe"])
+def test_nothing_is_removed_without_a_yes(operator, monkeypatch, said):
+    answer(monkeypatch, said)
+
+    with pytest.raises(CommandError, match="Nothing was done"):
+        call_command("reset_two_factor", operator.email)
+
+    assert Authenticator.objects.exists()
+
+
+def test_an_unknown_address_is_said(db):
+    with pytest.raises(CommandError, match="Nobody has the address"):
+        call_command("reset_two_factor", "nobody@acme.example", "--yes")
+
+
+def test_who_has_no_two_factor_is_said(owner):
+    with pytest.raises(CommandError, match="no two-factor"):
+        call_command("reset_two_factor", owner.email, "--yes")
+
+
+def test_after_the_key_was_changed_codes_work_with_the_new_one_alone(settings, owner, capsys):
+    secret = add_app(owner)
+    recovery, *_ = add_recovery_codes(owner)
+    new = Fernet.generate_key().decode()
+    settings.MFA_SECRETS_KEYS = (new, BOX.key_of_the_file())
+
+    call_command("reencrypt_two_factor")
+
+    settings.MFA_SECRETS_KEYS = (new,)
+    assert accept_code(owner, code_of(secret)) is not None
+    assert accept_code(owner, recovery) is not None
+    assert "2 secrets of two-factor encrypted anew." in capsys.readouterr().out
+
+
+def test_a_dry_run_changes_nothing(owner, capsys):
+    add_app(owner)
+    before = Authenticator.objects.values().get()
+
+    call_command("reencrypt_two_factor", "--dry-run")
+
+    assert Authenticator.objects.values().get() == before
+    assert "1 secret of two-factor would be encrypted anew." in capsys.readouterr().out
+
+
+def test_what_no_key_opens_is_named_and_left(settings, owner, capsys):
+    add_app(owner)
+    before = Authenticator.objects.values().get()
+    settings.MFA_SECRETS_KEYS = (Fernet.generate_key().decode(),)
+
+    with pytest.raises(CommandError, match="1 could not be read"):
+        call_command("reencrypt_two_factor")
+
+    assert Authenticator.objects.values().get() == before
+    assert f"No key opens authenticator {before['id']}." in capsys.readouterr().err

@@ -1,0 +1,101 @@
+/* A form `data-passkey` asks the browser for a passkey when it is sent, and sends what comes of it as `credential`.
+
+   `data-passkey="create"` makes one, `data-passkey="get"` uses one. The options stand in the JSON element that
+   `data-passkey-options` names, or come from the address in `data-passkey-url`. */
+"use strict";
+
+const EXPLANATIONS = {
+  NotAllowedError: "Nothing was done: it was canceled, or took too long. Try again.",
+  InvalidStateError: "This device has a passkey for your account already.",
+  SecurityError: "Passkeys do not work at this address. They need https and a name: on this machine, use localhost.",
+};
+const UNSUPPORTED = "This browser does not know passkeys. Use another one, or another way.";
+const FAILED = "The passkey could not be used. Try again, or use another way.";
+
+function bytesOf(base64url) {
+  const base64 = base64url.replaceAll("-", "+").replaceAll("_", "/");
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+}
+
+function base64urlOf(buffer) {
+  const base64 = btoa(String.fromCharCode(...new Uint8Array(buffer)));
+  return base64.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+}
+
+const withBytes = (credentials) => (credentials ?? []).map((known) => ({ ...known, id: bytesOf(known.id) }));
+
+async function create({ publicKey }) {
+  const credential = await navigator.credentials.create({
+    publicKey: {
+      ...publicKey,
+      challenge: bytesOf(publicKey.challenge),
+      user: { ...publicKey.user, id: bytesOf(publicKey.user.id) },
+      excludeCredentials: withBytes(publicKey.excludeCredentials),
+    },
+  });
+  return sent(credential, ["clientDataJSON", "attestationObject"]);
+}
+
+async function get({ publicKey }) {
+  const credential = await navigator.credentials.get({
+    publicKey: {
+      ...publicKey,
+      challenge: bytesOf(publicKey.challenge),
+      allowCredentials: withBytes(publicKey.allowCredentials),
+    },
+  });
+  return sent(credential, ["clientDataJSON", "authenticatorData", "signature", "userHandle"]);
+}
+
+function sent(credential, parts) {
+  const present = parts.filter((part) => credential.response[part]);
+  return {
+    id: credential.id,
+    rawId: base64urlOf(credential.rawId),
+    type: credential.type,
+    response: Object.fromEntries(present.map((part) => [part, base64urlOf(credential.response[part])])),
+    clientExtensionResults: credential.getClientExtensionResults(),
+  };
+}
+
+async function optionsOf(form) {
+  const { passkeyOptions, passkeyUrl } = form.dataset;
+  if (passkeyOptions) return JSON.parse(document.getElementById(passkeyOptions).textContent);
+  const response = await fetch(passkeyUrl, { headers: { Accept: "application/json" }, credentials: "same-origin" });
+  if (!response.ok) throw new Error(`The options are not there: ${response.status}`);
+  return response.json();
+}
+
+async function credentialFor(form) {
+  const options = await optionsOf(form);
+  return form.dataset.passkey === "create" ? create(options.creation_options) : get(options.request_options);
+}
+
+function say(form, text) {
+  const message = form.querySelector("[data-passkey-message]");
+  message.textContent = text;
+  message.hidden = !text;
+}
+
+for (const form of document.querySelectorAll("form[data-passkey]")) {
+  const button = form.querySelector("button[type=submit]");
+  const field = form.elements.credential;
+  button.hidden = false;
+  // An answer that the page came back with is used up.
+  field.value = "";
+  form.addEventListener("submit", async (event) => {
+    if (field.value) return;
+    event.preventDefault();
+    say(form, window.PublicKeyCredential ? "" : UNSUPPORTED);
+    if (!window.PublicKeyCredential || button.ariaBusy === "true") return;
+    button.ariaBusy = "true";
+    try {
+      field.value = JSON.stringify(await credentialFor(form));
+      form.requestSubmit();
+    } catch (error) {
+      say(form, EXPLANATIONS[error.name] ?? FAILED);
+    } finally {
+      button.ariaBusy = null;
+    }
+  });
+}
