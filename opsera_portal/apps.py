@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
 
@@ -5,6 +7,12 @@ from django.contrib.admin.apps import AdminConfig
 class OpseraPortalConfig(AppConfig):
     name = "opsera_portal"
     verbose_name = "Opsera Portal"
+
+    def ready(self) -> None:
+        from auditlog import upkeep
+        from opsera_portal import limits
+
+        upkeep.register("Past limits", limits.forget_past_windows, every=timedelta(hours=1))
 
 
 class PortalAdminConfig(AdminConfig):

@@ -301,10 +301,7 @@ def _lives_of(tokens: list[tuple[PastToken, Token]], people: Mapping[str, User])
 
 def _policy(administrator: User, now: datetime) -> Iterator[Activity]:
     organization = administrator.own_organization
-    details = {
-        "max_token_lifetime_days": organization.max_token_lifetime_days,
-        "log_retention_days": organization.log_retention_days,
-    }
+    details = {"max_token_lifetime_days": {"from": 366, "to": organization.max_token_lifetime_days}}
     at = (now - timedelta(days=DAYS - 1)).replace(hour=10, minute=12)
     yield _activity(administrator, Action.POLICY_CHANGED, organization, at, details)
 

@@ -13,6 +13,7 @@ FLOORS = {
     "opsera_portal.api": 0,
     "opsera_portal.pages": 0,
     "opsera_portal.admin_site": 0,
+    "opsera_portal.encryption": 0,
     "opsera_portal.environment": 0,
     "opsera_portal.keyset": 0,
     "opsera_portal.limits": 0,

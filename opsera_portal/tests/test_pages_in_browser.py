@@ -5,13 +5,15 @@ from axe_playwright_python.sync_playwright import Axe
 
 from opsera_portal.tests.portal import PASSWORD
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.once]
 
 PAGES = [
     "/",
     "/profile/",
     "/profile/tokens/",
     "/profile/authentication-log/",
+    "/tokens/lookup/",
+    "/secret-scanning/",
     "/organization/users/",
     "/organization/users/invite/",
     "/organization/groups/",
@@ -21,6 +23,9 @@ PAGES = [
     "/pipelines/",
     "/pipelines/new/",
     "/who-may-do-what/",
+    "/profile/security/two-factor/",
+    "/profile/security/two-factor/app/add/",
+    "/profile/security/passkeys/add/",
     "/logout/",
     "/nothing-here/",
 ]
