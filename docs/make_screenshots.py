@@ -29,7 +29,7 @@ def main() -> None:
             page.goto("/login/?next=/profile/tokens/")
             page.get_by_label("E-mail address").fill("user@demo.example")
             page.get_by_label("Password").fill(started.PASSWORD)
-            page.get_by_role("button", name="Sign in").click()
+            page.get_by_role("button", name="Sign in", exact=True).click()
             page.wait_for_url("**/profile/tokens/")
             page.screenshot(path=ROOT / "docs" / "tokens-page.png", full_page=True)
         finally:

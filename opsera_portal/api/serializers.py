@@ -50,7 +50,10 @@ class BoundedListField(serializers.ListField):
     """A list whose length is looked at before what is in it: DRF would give each of a hundred thousand wrong items a
     sentence of its own first. ``is_set``: no item stands in it twice."""
 
-    default_error_messages = {"twice": "An item stands here twice."}
+    default_error_messages = {
+        "max_length": "At most {max_length} may stand here.",
+        "twice": "An item stands here twice.",
+    }
 
     def __init__(self, *, max_length: int, is_set: bool = False, **kwargs: Any) -> None:
         self.at_most = max_length

@@ -100,7 +100,7 @@ def test_a_list_that_is_too_long_is_refused_before_its_items_are_looked_at(api, 
 
     answer = send(api, body, bearer(TokenFactory(owner=administrator)), "/api/v1/groups")
 
-    assert answer.json()["errors"] == {"members": ["Ensure this field has no more than 1000 elements."]}
+    assert answer.json()["errors"] == {"members": ["At most 1000 may stand here."]}
 
 
 def test_a_refused_body_stands_in_the_log(api, owner, headers):

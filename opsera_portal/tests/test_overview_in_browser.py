@@ -17,7 +17,7 @@ def page(request, chromium, portal):
     page.goto("/login/")
     page.get_by_label("E-mail address").fill("user@demo.example")
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("button", name="Sign in", exact=True).click()
     page.wait_for_url(lambda url: "/login/" not in url)
     yield page
     context.close()

@@ -31,6 +31,8 @@ OPEN = {
     "/api/docs/",
     "/api/schema/",
     "/.well-known/jwks.json",
+    # Not found until a contact is named.
+    "/.well-known/security.txt",
     "/secret-scanning/",
     "/favicon.ico",
     "/robots.txt",

@@ -77,8 +77,18 @@ def read_token(page, scripts):
     if scripts:
         page.locator("#copy-token").click()
         page.get_by_text("Copied").first.wait_for()
-        assert page.evaluate("navigator.clipboard.readText()") == shown
+        assert pasted(page.context) == shown
     return shown
+
+
+def pasted(context):
+    """What was copied, as one pastes it elsewhere: the portal's own pages may not read the clipboard."""
+    elsewhere = context.new_page()
+    elsewhere.set_content("<textarea></textarea>")
+    elsewhere.locator("textarea").press("Control+V")
+    text = elsewhere.locator("textarea").input_value()
+    elsewhere.close()
+    return text
 
 
 def wait_for_run(portal, token, pipeline_id, number):
