@@ -6,10 +6,8 @@ import json
 import threading
 import uuid
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
-from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
@@ -19,8 +17,7 @@ from auditlog import exports
 from auditlog.api.serializers import TokenUseSerializer
 from auditlog.models import Activity, TokenUse
 from auditlog.tests.entries import action, use
-
-BLNS = Path(settings.BASE_DIR).parent / "shared" / "data" / "blns.json"
+from opsera_portal.tests.naughty import NAUGHTY_STRINGS
 
 SIGNS = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 
@@ -83,12 +80,8 @@ HARMLESS += [
 UNKNOWN = ["outcom=refused", "cursor=x", "date=2026-01-01&date=2026-01-02", "format=csv&format=csv"]
 
 
-def naughty():
-    return json.loads(BLNS.read_text()) if BLNS.exists() else []
-
-
 def texts():
-    return [text for text in [*FORMULAS, *HARMLESS, *naughty()] if "\x00" not in text]
+    return [text for text in [*FORMULAS, *HARMLESS, *NAUGHTY_STRINGS] if "\x00" not in text]
 
 
 def add_uses(owner, strings):

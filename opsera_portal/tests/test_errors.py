@@ -5,7 +5,6 @@ import json
 import unicodedata
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -24,6 +23,7 @@ from auditlog.models import TokenUse
 from opsera_portal.api import problems
 from opsera_portal.api.operations import READ_API, Operation
 from opsera_portal.api.views import ApiViewSet
+from opsera_portal.tests.naughty import NAUGHTY_STRINGS
 from opsera_portal.wsgi import application
 from pipelines.models import Run, RunLogLine
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
@@ -367,6 +367,28 @@ def test_no_answer_repeats_the_token(api, headers, address):
 # 403
 
 
+@pytest.mark.parametrize(
+    ("method", "address", "sent"),
+    [
+        ("post", "/api/v1/tokens", lambda token: {"name": "n", "scopes": [token], "lifetime": "1w"}),
+        ("post", "/api/v1/tokens", lambda token: {"name": "n", "scopes": ["api"], "lifetime": token}),
+        ("post", "/api/v1/tokens", lambda token: {token: {token: token}}),
+        ("patch", "/api/v1/organization/policy", lambda token: {"allowed_scopes": [f"Bearer {token}"]}),
+        ("get", "/api/v1/tokens", lambda token: {"state": token}),
+        ("get", "/api/v1/organization/tokens", lambda token: {"unused_for": token}),
+    ],
+)
+def test_no_answer_repeats_a_token_that_was_sent_as_a_value(api, administrator, headers, method, address, sent):
+    api.force_login(administrator)
+    token = headers["Authorization"].removeprefix("Bearer ")
+
+    answer = getattr(api, method)(address, sent(token))
+
+    assert answer.status_code == 400
+    assert "[token]" in answer.content.decode()
+    assert not any(part in answer.content.decode() for part in token.split("."))
+
+
 def test_a_missing_scope_is_named(api, owner):
     headers = bearer(TokenFactory(owner=owner, scope="security-logs"))
 
@@ -661,14 +683,10 @@ def test_a_session_is_told_as_well_that_the_database_cannot_be_written(patient_a
 
 # Whatever anybody sends
 
-_BLNS = Path(portal_settings.BASE_DIR).parent / "shared" / "data" / "blns.json"
-
 
 @pytest.fixture(scope="module")
 def naughty_strings():
-    if not _BLNS.exists():
-        pytest.skip(f"The Big List of Naughty Strings is not at {_BLNS}.")
-    return sorted(set(json.loads(_BLNS.read_text())))
+    return NAUGHTY_STRINGS
 
 
 def statuses(strings, ask):

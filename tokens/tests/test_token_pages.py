@@ -1,10 +1,8 @@
 """The tokens page, a token's page and the organization's tokens."""
 
-import json
 import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
-from pathlib import Path
 
 import pytest
 import time_machine
@@ -15,6 +13,7 @@ from django.utils import timezone
 from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
 from auditlog.tests.test_logs import use
+from opsera_portal.tests.naughty import NAUGHTY_STRINGS
 from tokens.forms import TokenForm
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
@@ -98,15 +97,8 @@ def test_a_custom_date_lasts_through_that_day(signed_in):
     assert Token.objects.get().expires_at.isoformat() == f"{day}T23:59:59+00:00"
 
 
-def naughty_strings():
-    path = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "blns.json"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not there")
-    return json.loads(path.read_text())
-
-
 def test_no_naughty_string_is_taken_for_a_name_that_it_is_not(owner):
-    for name in naughty_strings():
+    for name in NAUGHTY_STRINGS:
         form = TokenForm(FORM | {"name": name}, owner=owner)
         if form.is_valid():
             assert set(form.cleaned_data["name"]).isdisjoint('<>&"/\\@#%{}()\x00\n\t'), name
@@ -115,7 +107,7 @@ def test_no_naughty_string_is_taken_for_a_name_that_it_is_not(owner):
 
 
 def test_no_naughty_string_breaks_the_page(signed_in):
-    for name in naughty_strings()[::25]:
+    for name in NAUGHTY_STRINGS[::25]:
         answer = signed_in.post(PAGE, FORM | {"name": name})
         assert answer.status_code in {302, 400}, name
         assert name not in text(answer) or "<" not in name

@@ -1,0 +1,170 @@
+"""The site for nginx that is shipped, in an nginx of its own with no portal behind it: what it answers by itself."""
+
+import datetime
+import getpass
+import grp
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from django.conf import settings
+
+from opsera_portal.tests import portal as started
+
+pytestmark = pytest.mark.once
+
+SHIPPED = settings.BASE_DIR / "deploy" / "nginx"
+PROGRAM = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+
+
+class Site:
+    def __init__(self, root):
+        self.port, self.certificate = started.free_port(), root / "certificate.pem"
+        self.context = ssl.create_default_context(cafile=self.certificate)
+
+    def browser(self):
+        return httpx.Client(base_url=f"https://localhost:{self.port}", verify=self.context)
+
+    def connect(self, context=None):
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        return (context or self.context).wrap_socket(plain, server_hostname="localhost")
+
+    def say(self, text):
+        """What comes back for a request that no library would send."""
+        with self.connect() as connection:
+            connection.sendall(text.replace("\n", "\r\n").encode())
+            answer = b""
+            while part := connection.recv(65536):
+                answer += part
+        return answer.decode()
+
+
+def write_certificate(root):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (root / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (root / "key.pem").write_bytes(pem)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    if PROGRAM is None:
+        pytest.skip("nginx is not installed: apt-get install nginx")
+    root = tmp_path_factory.mktemp("nginx")
+    write_certificate(root)
+    made = Site(root)
+    words = {
+        "PORTAL_URL": f"https://localhost:{made.port}",
+        "HOST": "localhost",
+        "ADDRESS": "127.0.0.1",
+        "HTTP_PORT": started.free_port(),
+        "HTTPS_PORT": made.port,
+        "PORTAL_PORT": started.free_port(),
+        "CERTIFICATE": made.certificate,
+        "CERTIFICATE_KEY": root / "key.pem",
+        "SNIPPETS": root,
+        "LOG_DIR": root,
+    }
+    text = (SHIPPED / "opsera-portal.conf").read_text()
+    (root / "sites-enabled").mkdir()
+    (root / "sites-enabled" / "opsera-portal").write_text(
+        re.sub("@([A-Z_]+)@", lambda match: str(words[match[1]]), text)
+    )
+    shutil.copy(SHIPPED / "opsera-portal-proxy.conf", root)
+    around = (SHIPPED / "rehearsal.conf").read_text()
+    (root / "nginx.conf").write_text(around.replace("daemon on;", "daemon off;"))
+    me = f"user {getpass.getuser()} {grp.getgrgid(os.getgid()).gr_name};"
+    command = [PROGRAM, "-p", f"{root}/", "-c", "nginx.conf", "-e", "error.log", "-g", me]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 10
+        while not started.answers(made.port):
+            assert time.monotonic() < deadline, (root / "error.log").read_text()
+            assert process.poll() is None, (root / "error.log").read_text()
+            time.sleep(0.02)
+        yield made
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def own_answers(site):
+    with site.browser() as browser:
+        yield 503, browser.get("/login/")
+        yield 413, browser.post("/login/", content=b"x" * (600 * 1024))
+        yield 400, browser.get("/login/", headers={"X-Long": "x" * 20_000})
+
+
+def test_what_nginx_answers_by_itself_is_protected_too(site):
+    for status, answer in own_answers(site):
+        assert answer.status_code == status
+        assert answer.headers["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains; preload"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; frame-ancestors 'none'")
+        assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_its_word_that_the_portal_is_away_says_its_encoding(site):
+    with site.browser() as browser:
+        assert browser.get("/").headers["Content-Type"] == "text/plain; charset=utf-8"
+
+
+def test_the_newest_version_of_tls_is_spoken(site):
+    with site.connect() as connection:
+        assert connection.version() == "TLSv1.3"
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_no_version_of_tls_before_1_2_is_spoken(site):
+    old = ssl.create_default_context(cafile=site.certificate)
+    # Or this side would refuse, whatever nginx says.
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+
+    with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
+        site.connect(old)
+
+
+@pytest.mark.parametrize("ciphers", ["ECDHE-ECDSA-AES128-SHA256", "ECDHE-ECDSA-AES256-SHA"])
+def test_no_cipher_that_does_not_authenticate_what_it_encrypts_is_spoken(site, ciphers):
+    weak = ssl.create_default_context(cafile=site.certificate)
+    weak.maximum_version = ssl.TLSVersion.TLSv1_2
+    weak.set_ciphers(ciphers)
+
+    with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
+        site.connect(weak)
+
+
+def test_a_request_of_two_lengths_is_refused(site):
+    answer = site.say(
+        "POST /login/ HTTP/1.1\nHost: localhost\nContent-Length: 6\nTransfer-Encoding: chunked\n\n0\n\nGET /admin/"
+    )
+
+    assert answer.startswith("HTTP/1.1 400 ")
+    assert answer.count("HTTP/1.1 ") == 1
+
+
+def test_trace_is_not_spoken(site):
+    answer = site.say("TRACE / HTTP/1.1\nHost: localhost\nX-Marker: repeated\nConnection: close\n\n")
+
+    assert answer.startswith("HTTP/1.1 405 ")
+    assert "repeated" not in answer
