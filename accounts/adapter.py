@@ -1,12 +1,16 @@
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core.exceptions import ImmediateHttpResponse
+from django.contrib import messages
+from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from accounts import reauthentication, sign_in_limits
+from accounts import reauthentication, sign_in_limits, sign_in_steps
 from accounts.models import User
 from opsera_portal.request_context import client_address
 
@@ -52,6 +56,33 @@ class PortalAccountAdapter(DefaultAccountAdapter):
 
     def is_reauthentication_required(self, *, app: str) -> bool:
         return not reauthentication.is_recent(self.request)
+
+    def get_reauthentication_methods(self, user: User | AnonymousUser) -> list[dict[str, Any]]:
+        """Whoever has two-factor shows that: the password alone would not be enough (accounts/reauthentication.py)."""
+        methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        if isinstance(user, AnonymousUser) or not user.has_two_factor:
+            return methods
+        return [method for method in methods if method["id"] != "reauthenticate"]
+
+    def get_login_stages(self) -> list[str]:
+        own = {"allauth.mfa.stages.AuthenticateStage": "accounts.sign_in_steps.SecondStep"}
+        return [own.get(stage, stage) for stage in super().get_login_stages()]
+
+    def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
+        """After the first step, whichever that is: a password, a passkey, or the provider's word."""
+        refusal: HttpResponse | None = super().pre_login(request, user, **kwargs)
+        if refusal is None:
+            sign_in_steps.note_first_step(request, user)
+        return refusal
+
+    def login(self, request: HttpRequest, user: User) -> None:
+        """After the last step. Raises what leads back to the first one where that does not hold any more."""
+        if not sign_in_steps.first_step_holds(request, user):
+            sign_in_steps.forget_first_step(request)
+            messages.error(request, "Your password or your account was changed meanwhile. Sign in again.")
+            raise ImmediateHttpResponse(redirect("account_login"))
+        del request.session[sign_in_steps.FIRST_STEP]
+        super().login(request, user)
 
     def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
         response: HttpResponse = super().post_login(request, user, **kwargs)

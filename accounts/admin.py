@@ -141,9 +141,15 @@ class ChangeUserForm(forms.ModelForm[User]):
         return cleaned
 
     def save(self, commit: bool = True) -> User:
-        if password := self.cleaned_data["new_password"]:
+        if password := self.cleaned_data.get("new_password"):
             self.instance.set_password(password)
         return super().save(commit)
+
+
+class ChangeOneselfForm(ChangeUserForm):
+    """Without what the portal's own pages change: they ask for the present password, and send a link to an address."""
+
+    new_password = None  # type: ignore[assignment]
 
 
 @admin.register(User)
@@ -163,7 +169,10 @@ class UserAdmin(RecentSignInAdmin):
         return users
 
     def get_form(self, request: HttpRequest, obj: Model | None = None, change: bool = False, **kwargs: Any) -> Any:
-        kwargs["form"] = ChangeUserForm if obj else NewUserForm
+        if obj is None:
+            kwargs["form"] = NewUserForm
+        else:
+            kwargs["form"] = ChangeOneselfForm if obj == request.user else ChangeUserForm
         return super().get_form(request, obj, change, **kwargs)
 
     def get_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
@@ -177,9 +186,12 @@ class UserAdmin(RecentSignInAdmin):
             "organization_name",
             "site_role",
             "is_active",
-            "new_password",
+            *([] if obj == request.user else ["new_password"]),
             *self.readonly_fields[1:],
         ]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
+        return [*self.readonly_fields, *(["email"] if obj == request.user else [])]
 
     @admin.display(description="Organization")
     def organization_name(self, user: User) -> str:
@@ -196,7 +208,8 @@ class UserAdmin(RecentSignInAdmin):
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         if not change and not person_of(request).is_superuser:
             obj.organization = person_of(request).own_organization
-        services.save_user(actor=person_of(request), user=obj, is_new=not change, request=request)
+        filled_in = {"password" if field == "new_password" else field for field in form.changed_data}
+        services.save_user(actor=person_of(request), user=obj, is_new=not change, filled_in=filled_in, request=request)
 
 
 class GroupForm(forms.ModelForm[Group]):

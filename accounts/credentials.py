@@ -5,7 +5,6 @@ Access tokens open the account, too, and belong to a floor above, which says her
 
 from collections.abc import Callable
 
-from allauth.account.models import EmailAddress
 from django.contrib.auth import HASH_SESSION_KEY, logout
 from django.db import transaction
 from django.http import HttpRequest
@@ -13,6 +12,8 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from accounts import sessions
+from accounts.email_change import forget_waiting_address
+from accounts.invitations import invitation_tokens
 from accounts.models import User
 from accounts.password_reset import reset_keys
 from accounts.tasks import answer_password_reset, send_password_changed_mail
@@ -28,7 +29,7 @@ EndTokens = Callable[..., int]
 _end_tokens: list[EndTokens] = []
 
 
-class ResetLinkUsed(Exception):
+class LinkUsed(Exception):
     """The link was used, or has ended, in the same moment."""
 
 
@@ -72,18 +73,32 @@ def ask_password_reset(*, email: str, request: HttpRequest) -> None:
 def reset_password(*, user: User, key: str, password: str, expire_tokens: bool, request: HttpRequest) -> None:
     """By the link from a mail, whose ``key`` is good for one password. Nobody is signed in by it.
 
-    Raises ``ResetLinkUsed``: of two at once one sets the password.
+    Raises ``LinkUsed``: of two at once one sets the password.
     """
     with transaction.atomic():
         person = _lock(user)
         if not reset_keys.check_token(person, key):
-            raise ResetLinkUsed
+            raise LinkUsed
         _set_password(person, password)
         ended = _end_access(person, keep=None, expire_tokens=expire_tokens, reason="password reset", request=request)
         entry = record(actor=person, action=Action.PASSWORD_RESET, target=person, request=request, **ended)
         _mail_of(entry.pk)
     if request.user == person:
         logout(request)
+
+
+@sensitive_variables()
+def accept_invitation(*, user: User, key: str, password: str, request: HttpRequest) -> None:
+    """By the link of an invitation, whose ``key`` is good for one password. Raises ``LinkUsed``.
+
+    Nothing else of the person is saved: an Administrator may change or deactivate them in the same moment.
+    """
+    with transaction.atomic():
+        person = _lock(user)
+        if not invitation_tokens.check_token(person, key):
+            raise LinkUsed
+        _set_password(person, password)
+        record(actor=person, action=Action.USER_CHANGED, target=person, request=request, fields=["password"])
 
 
 def sign_out_everywhere(
@@ -107,8 +122,7 @@ def sign_out_everywhere(
 def _end_access(
     person: User, *, keep: str | None, expire_tokens: bool, reason: str, request: HttpRequest
 ) -> dict[str, int]:
-    # An address that somebody else asked for, in a session that ends now, must not become the person's.
-    EmailAddress.objects.filter(user=person, verified=False).delete()
+    forget_waiting_address(person)
     return {
         "sessions": sessions.end_sessions(person, keep=keep),
         "tokens": sum(end(actor=person, reason=reason, request=request) for end in _end_tokens) if expire_tokens else 0,

@@ -81,6 +81,11 @@ def confirm_email_change(*, actor: User, key: str, request: HttpRequest) -> User
     return person
 
 
+def forget_waiting_address(user: User) -> None:
+    """Call where sessions end since somebody else may sit at one: what they asked for must not become the person's."""
+    EmailAddress.objects.filter(user=user, verified=False).delete()
+
+
 def follow_email(user: User) -> None:
     """Brings allauth's table in step with a changed ``User.email``. What waited for its link does not any more."""
     # A verified address of somebody else that is not theirs any more would be in the way.

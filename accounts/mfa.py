@@ -31,9 +31,10 @@ from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from fido2.webauthn import CollectedClientData
 from qrcode.image.svg import SvgPathImage
 
-from accounts import two_factor
+from accounts import recovery_codes, two_factor
 from accounts.models import User
 from opsera_portal.encryption import Box, SecretUnreadable
 from opsera_portal.limits import Limit
@@ -63,7 +64,6 @@ class PortalMFAAdapter(DefaultMFAAdapter):
         "incorrect_code": "This code is wrong, or was used before. Wait for the next one and enter that.",
         "incorrect_passkey": "This passkey was not accepted. Try again, or use another way.",
         "too_many_codes": "Too many wrong codes. Wait five minutes, or use a passkey.",
-        "cannot_generate_recovery_codes": "Recovery codes stand in for a second factor: set one up first.",
     }
 
     def encrypt(self, text: str) -> str:
@@ -97,33 +97,33 @@ def step_of(secret: str, code: str, *, after: int = -1) -> int | None:
     return None
 
 
-def accept_code(user: User, code: str) -> Authenticator | None:
+def accept_code(user: User, typed: str) -> Authenticator | None:
     """Uses up a code of an authenticator app, or a recovery code; ``None`` if it is neither, or was used before."""
+    recovery_code = recovery_codes.read(typed)
+    if recovery_code is not None:
+        return two_factor.use_recovery_code(user=user, code=recovery_code, request=context.request)
     try:
-        with transaction.atomic():
-            rows = Authenticator.objects.select_for_update().filter(user=user)
-            by_type = {row.type: row for row in rows.exclude(type=Authenticator.Type.WEBAUTHN)}
-            app, codes = by_type.get(Authenticator.Type.TOTP), by_type.get(Authenticator.Type.RECOVERY_CODES)
-            if app is not None and _accept_code_of_app(app, code):
-                return app
-            if codes is not None and codes.wrap().validate_code(code):
-                two_factor.note_recovery_code_used(user=user, request=context.request)
-                codes.refresh_from_db()
-                return codes
+        return _accept_code_of_app(user, typed)
     except SecretUnreadable:
         logger.error("No key opens the two-factor of user %s. Is one missing in MFA_SECRETS_KEYS?", user.pk)
-    return None
+        return None
 
 
-def _accept_code_of_app(app: Authenticator, code: str) -> bool:
+@transaction.atomic
+def _accept_code_of_app(user: User, code: str) -> Authenticator | None:
     """The last step of time that was accepted stands in the row, which is locked: allauth's own memory of used codes is
     the cache, from which others could push it out."""
+    app: Authenticator | None = (
+        Authenticator.objects.select_for_update().filter(user=user, type=Authenticator.Type.TOTP).first()
+    )
+    if app is None:
+        return None
     step = step_of(BOX.decrypt(app.data["secret"]), code, after=app.data.get("last_step", -1))
     if step is None:
-        return False
+        return None
     app.data["last_step"] = step
     app.save(update_fields=["data"])
-    return True
+    return app
 
 
 class CodeFormMixin(forms.Form):
@@ -208,6 +208,14 @@ def not_accepted() -> ValidationError:
     return error
 
 
+def is_of_this_page(client_data: CollectedClientData) -> bool:
+    """Whether the browser was asked by a page of the portal, and not in a frame. The library lets any site below the
+    portal's name ask for its passkeys."""
+    request = context.request
+    is_ours: bool = client_data.origin == f"{request.scheme}://{request.get_host()}"
+    return is_ours and not client_data.cross_origin
+
+
 class PasskeyFormMixin(forms.Form):
     """Whatever a browser sends for a passkey is an error of the form and not of the portal."""
 
@@ -215,12 +223,17 @@ class PasskeyFormMixin(forms.Form):
 
     def clean_credential(self) -> Authenticator:
         try:
-            authenticator: Authenticator = super().clean_credential()  # type: ignore[misc]
+            answer = webauthn.parse_authentication_response(self.cleaned_data["credential"]).response
+            passkey: Authenticator = super().clean_credential()  # type: ignore[misc]
         except MALFORMED:
             raise not_accepted() from None
         except ValidationError as error:
             raise (not_accepted() if error.code == "incorrect_code" else error) from None
-        return authenticator
+        if not is_of_this_page(answer.client_data):
+            raise not_accepted()
+        if not two_factor.accept_sign_count(passkey, answer.authenticator_data.counter, request=context.request):
+            raise not_accepted()
+        return passkey
 
 
 class SignInPasskeyForm(PasskeyFormMixin, LoginWebAuthnForm):
@@ -263,11 +276,12 @@ class AddPasskeyForm(AddWebAuthnForm):
         if credential is None:
             return cleaned
         try:
-            webauthn.parse_registration_response(credential)
+            answer = webauthn.parse_registration_response(credential).response
             knew_its_owner = webauthn.complete_registration(credential).is_user_verified()
+            is_accepted = knew_its_owner and is_of_this_page(answer.client_data)
         except (*MALFORMED, ValidationError):
-            knew_its_owner = False
-        if not knew_its_owner:
+            is_accepted = False
+        if not is_accepted:
             raise not_accepted()
         return cleaned
 

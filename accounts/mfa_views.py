@@ -16,7 +16,6 @@ from allauth.mfa.webauthn.views import (
     ReauthenticateWebAuthnView,
 )
 from django import forms
-from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.db import IntegrityError
@@ -27,11 +26,11 @@ from django.urls import reverse_lazy
 from django.views.generic import TemplateView
 from django.views.generic.edit import FormView
 
-from accounts import two_factor
+from accounts import recovery_codes, sessions, two_factor
 from accounts.mfa import PENDING_SECRET
 from accounts.reauthentication import RecentSignInMixin
 from opsera_portal.pages.confirm import confirm_page
-from opsera_portal.request_context import person_of
+from opsera_portal.request_context import is_look_ahead, person_of
 
 sign_in_second_factor = AuthenticateView.as_view()
 sign_in_passkey = LoginWebAuthnView.as_view()
@@ -62,10 +61,12 @@ class TwoFactorView(LoginRequiredMixin, TemplateView):
             app=by_type.get(Authenticator.Type.TOTP),
             passkeys=[factor for factor in factors if factor.type == Authenticator.Type.WEBAUTHN],
             codes=codes,
-            codes_left=two_factor.recovery_codes_left(codes) if codes else 0,
-            codes_made=settings.MFA_RECOVERY_CODE_COUNT,
+            codes_left=two_factor.recovery_codes_left(codes) if codes else None,
+            codes_made=recovery_codes.COUNT,
             is_required=person.needs_two_factor,
             is_missing=person.lacks_required_two_factor,
+            # Whoever changes this can end what began without it (ASVS 7.4.3).
+            other_sessions=sessions.live_sessions(person).exclude(session_key=sessions.key_of(self.request)).count(),
             **kwargs,
         )
 
@@ -138,12 +139,24 @@ class AddPasskeyView(RecentSignInMixin, AddWebAuthnView):
         return {**context, "js_data": {"creation_options": options}}
 
     def form_valid(self, form: forms.Form) -> HttpResponse:
-        made_codes = two_factor.add_passkey(actor=person_of(self.request), request=self.request, **form.cleaned_data)
+        actor = person_of(self.request)
+        try:
+            made_codes = two_factor.add_passkey(actor=actor, request=self.request, **form.cleaned_data)
+        except two_factor.TooManyPasskeys as error:
+            messages.error(self.request, str(error))
+            return redirect("mfa_index")
         return redirect("mfa_view_recovery_codes" if made_codes else "mfa_index")
 
 
 class RenamePasskeyView(RecentSignInMixin, EditWebAuthnView):
-    success_url = reverse_lazy("mfa_index")
+    def form_valid(self, form: forms.Form) -> HttpResponse:
+        two_factor.rename_passkey(
+            actor=person_of(self.request),
+            passkey=self.object,
+            name=form.cleaned_data["name"],
+            request=self.request,
+        )
+        return redirect("mfa_index")
 
 
 class RemovePasskeyView(RemoveFactorView):
@@ -164,10 +177,13 @@ class RecoveryCodesView(RecentSignInMixin):
     http_method_names = ["get"]
 
     def get(self, request: HttpRequest) -> HttpResponse:
+        if is_look_ahead(request):
+            # Else the one time that they are shown would be over before the person comes. No browser keeps this answer.
+            return HttpResponse(status=503)
         codes = two_factor.show_recovery_codes(user=person_of(request))
         if codes is None:
             raise Http404("There are no recovery codes.")
-        text = "\n".join(f"{code[:4]}-{code[4:]}" for code in codes)
+        text = "\n".join(map(recovery_codes.as_shown, codes))
         return render(request, "mfa/recovery_codes/index.html", {"codes": text})
 
 

@@ -25,17 +25,10 @@ class RequiredTwoFactorMiddleware:
     with a token do not come by here; the check of the token asks the same of its owner.
     """
 
-    # Setting up, signing out, and proving who is there; what is open to everybody says nothing that two-factor guards.
+    # Signing out, and showing it; what is open to everybody says nothing that two-factor guards.
     OPEN: ClassVar[set[str]] = {
-        "mfa_index",
-        "mfa_activate_totp",
-        "mfa_add_webauthn",
-        "mfa_view_recovery_codes",
         "mfa_reauthenticate",
         "mfa_reauthenticate_webauthn",
-        "account_reauthenticate",
-        "account_change_password",
-        "account_set_password",
         "account_logout",
         "healthz",
         "readyz",
@@ -43,6 +36,16 @@ class RequiredTwoFactorMiddleware:
         "robots",
         "security_txt",
         "tokens:jwks",
+    }
+    # Only for who has none: else somebody who has the password alone would add a factor of their own.
+    OPEN_TO_SET_UP: ClassVar[set[str]] = {
+        "mfa_index",
+        "mfa_activate_totp",
+        "mfa_add_webauthn",
+        "mfa_view_recovery_codes",
+        "account_reauthenticate",
+        "account_change_password",
+        "account_set_password",
     }
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -61,6 +64,8 @@ class RequiredTwoFactorMiddleware:
         if not user.is_authenticated or not user.needs_two_factor:
             return None
         if not user.has_two_factor:
+            if match.view_name in self.OPEN_TO_SET_UP:
+                return None
             return _refusal(request, REQUIRED, reverse("mfa_index"))
         if not has_shown_second_factor(request):
             return _refusal(request, NOT_SHOWN, _where_to_show_it(request))

@@ -66,11 +66,12 @@ class UserQuerySet(OrganizationRowsQuerySet["User"]):
         counted = tokens.order_by().values("owner").annotate(count=Count("pk")).values("count")
         return self.annotate(live_token_count=Coalesce(Subquery(counted), 0))
 
+    def with_second_factors(self) -> Self:
+        """``has_two_factor`` of all rows, which each row would otherwise ask for by itself."""
+        return self.annotate(has_two_factor=Exists(second_factors().filter(user=OuterRef("pk"))))
+
     def for_user_table(self) -> Self:
-        """With ``has_two_factor`` of all rows, which each row would otherwise ask for by itself."""
-        has_two_factor = Exists(second_factors().filter(user=OuterRef("pk")))
-        rows = self.with_live_token_count().annotate(has_two_factor=has_two_factor)
-        return rows.prefetch_related("member_groups")
+        return self.with_live_token_count().with_second_factors().prefetch_related("member_groups")
 
 
 class GroupQuerySet(OrganizationRowsQuerySet["Group"]):

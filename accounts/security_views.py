@@ -155,11 +155,13 @@ class ResetPasswordView(account.PasswordResetFromKeyView):
                 expire_tokens=form.cleaned_data["expire_tokens"],
                 request=self.request,
             )
-        except credentials.ResetLinkUsed:
+        except credentials.LinkUsed:
             ended: HttpResponse = self.render_to_response(self.get_context_data(form=form, token_fail=True))
             return ended
         self.request.session.pop(INTERNAL_RESET_SESSION_KEY, None)
-        return redirect(self.success_url)
+        answer = redirect(self.success_url)
+        sign_in_limits.remember_device(self.request, answer, self.reset_user.email)
+        return answer
 
 
 @never_cached
@@ -244,7 +246,8 @@ class SessionListView(LoginRequiredMixin, TemplateView):
         return super().get_context_data(sessions=rows, form=SignOutEverywhereForm(), **kwargs)
 
 
-class SessionEndView(LoginRequiredMixin, View):
+class SessionEndView(RecentSignInMixin):
+    return_to = "usersessions_list"
     http_method_names = ["post"]
 
     def post(self, request: HttpRequest, pk: int) -> HttpResponseBase:

@@ -1,7 +1,7 @@
 """Changes to people, groups and organizations, each with its entry in the activity log."""
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from copy import copy
 from typing import Any
 
@@ -13,13 +13,16 @@ from django.utils import timezone
 from django.utils.text import slugify
 
 from accounts import sessions, two_factor
-from accounts.email_change import follow_email
+from accounts.email_change import follow_email, forget_waiting_address
 from accounts.models import Group, Organization, User
 from accounts.roles import Ability, SiteRole
-from accounts.tasks import send_invitation_mail
+from accounts.tasks import send_email_change_mail, send_invitation_mail, send_password_changed_mail
 from auditlog.actions import Action, record
+from auditlog.models import Activity
 
 SHOWN_RULES = 5
+# Of a person, what others change.
+USER_FIELDS = ("email", "name", "site_role", "is_active", "password")
 
 
 class NotAllowed(Exception):
@@ -189,13 +192,6 @@ def send_invitation(*, actor: User, user: User, request: HttpRequest | None = No
     return locked
 
 
-def accept_invitation(*, user: User, request: HttpRequest | None = None) -> None:
-    """Notes that the person has chosen a password, which the form has set."""
-    user.joined_at = timezone.now()
-    user.save(update_fields=["joined_at"])
-    record(actor=user, action=Action.USER_CHANGED, target=user, request=request, fields=["password"])
-
-
 def change_site_role(*, actor: User, user: User, site_role: str, request: HttpRequest | None = None) -> User:
     """Holds from the next request on, for sessions and tokens. Raises ``NotAllowed`` or ``LastAdministrator``."""
     return _change(actor, user, request, site_role=SiteRole(site_role))
@@ -265,8 +261,18 @@ def set_expiry_mails(*, actor: User, wanted: bool, request: HttpRequest | None =
     return actor
 
 
-def save_user(*, actor: User, user: User, is_new: bool, request: HttpRequest | None = None) -> User:
+def save_user(
+    *,
+    actor: User,
+    user: User,
+    is_new: bool,
+    filled_in: Collection[str] = USER_FIELDS,
+    request: HttpRequest | None = None,
+) -> User:
     """Saves a user that was filled in by a form. Raises ``LastAdministrator``.
+
+    ``filled_in``: the fields that the actor changed. All others stay as they are now, and not as they were when the
+    form was read: the person may have changed their password since.
 
     A changed role, an activation and a deactivation hold from the next request on, for sessions and tokens.
     """
@@ -275,14 +281,16 @@ def save_user(*, actor: User, user: User, is_new: bool, request: HttpRequest | N
         if not is_new:
             _lock_organization(user.organization_id)
             before = User.objects.select_for_update(no_key=True).get(pk=user.pk)
+            for field in {*USER_FIELDS, "joined_at"}.difference(filled_in):
+                setattr(user, field, getattr(before, field))
             check_administrator_stays(before, is_active=user.is_active, site_role=user.site_role)
         if user.has_usable_password() and (before is None or before.password != user.password):
             user.joined_at = user.joined_at or timezone.now()
-        user.save()
+        user.save(update_fields=None if before is None else [*USER_FIELDS, "joined_at"])
         if before is not None:
             _end_what_ended(before, user, request)
         for action, details in _changes(before, user):
-            record(actor=actor, action=action, target=user, request=request, **details)
+            _tell(record(actor=actor, action=action, target=user, request=request, **details))
     return user
 
 
@@ -522,6 +530,7 @@ def _end_what_ended(before: User, after: User, request: HttpRequest | None) -> N
     answered in.
     """
     if (before.is_active and not after.is_active) or before.password != after.password:
+        forget_waiting_address(after)
         sessions.end_sessions(after, keep=sessions.key_of(request))
     if before.email != after.email:
         follow_email(after)
@@ -535,11 +544,21 @@ def _changes(before: User | None, after: User) -> list[tuple[Action, dict[str, A
         changes.append((Action.USER_ROLE_CHANGED, {"from": before.site_role, "to": after.site_role}))
     if before.is_active != after.is_active:
         changes.append((Action.USER_ACTIVATED if after.is_active else Action.USER_DEACTIVATED, {}))
-    # What changed and not to what: a password is none of the log's business, an address stands beside every entry.
-    changed = [field for field in ("name", "email", "password") if getattr(before, field) != getattr(after, field)]
-    if changed:
-        changes.append((Action.USER_CHANGED, {"fields": changed}))
+    if before.email != after.email:
+        changes.append((Action.EMAIL_CHANGED, {"from": before.email, "to": after.email}))
+    if before.password != after.password:
+        changes.append((Action.PASSWORD_CHANGED, {}))
+    if before.name != after.name:
+        changes.append((Action.USER_CHANGED, {"fields": ["name"]}))
     return changes
+
+
+def _tell(entry: Activity) -> None:
+    """The person by mail what somebody did to how they sign in; of another address, the one that they had."""
+    mails = {Action.PASSWORD_CHANGED: send_password_changed_mail, Action.EMAIL_CHANGED: send_email_change_mail}
+    if mail := mails.get(Action(entry.action)):
+        # Robust: it is done and in the log, whether or not a mail can be queued.
+        transaction.on_commit(lambda: mail.enqueue(entry.pk), robust=True)
 
 
 def _free_slug(name: str) -> str:

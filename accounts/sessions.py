@@ -37,7 +37,8 @@ SEEN_AT = "seen_at"
 
 
 class SessionLifetimeMiddleware:
-    """Ends a session that is too old or was not used for too long, and notes when it was used.
+    """Ends a session that is too old or was not used for too long, and notes when it was used. What a browser keeps of
+    one that somebody signs out of is cleared.
 
     Django's own limit begins anew whenever something is kept in the session, such as a message.
     """
@@ -51,7 +52,12 @@ class SessionLifetimeMiddleware:
                 _end_lapsed(request)
             else:
                 _note_use(request)
-        return self.get_response(request)
+        was_signed_in = request.user.is_authenticated
+        response = self.get_response(request)
+        if was_signed_in and not request.user.is_authenticated:
+            # Cookies stay: one of them tells that this browser is no stranger.
+            response["Clear-Site-Data"] = '"cache", "storage"'
+        return response
 
 
 def begin(request: HttpRequest) -> None:

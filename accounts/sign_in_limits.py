@@ -5,6 +5,9 @@ success forgets those of its own account and place. Who has signed in to an acco
 cannot be forged ("device cookie" in OWASP's words), and has a count of their own: however many guesses come from
 elsewhere, they go on signing in. Where a limit is reached the right password is not accepted either, and an account
 that does not exist is limited like one that does, so that nobody learns anything.
+
+A browser becomes known, too, where a password was set in it by a link from a mail: who has the mailbox is no stranger.
+That is the way in for somebody with a new browser whose account is being tried without end.
 """
 
 import ipaddress

@@ -9,6 +9,7 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import jwt
 from allauth.core.exceptions import ImmediateHttpResponse
@@ -24,10 +25,14 @@ from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
+from requests import RequestException
 
 from accounts.models import User
+from accounts.tasks import tell_by_mail
 from auditlog.actions import Action, record
 from opsera_portal.environment import OpenIDProvider
+from opsera_portal.limits import Limit
+from opsera_portal.request_context import client_address
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +42,13 @@ ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 # Clocks of two machines.
 LEEWAY_SECONDS = 60
 MALFORMED = (AttributeError, KeyError, TypeError, ValueError, jwt.PyJWTError)
+# What a provider must tell of itself.
+ADDRESSES = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri")
+
+# From one address. Each start asks the provider for something, and makes a thread wait for it.
+STARTS = Limit("single-sign-on-starts", amount=60, seconds=60)
+# So that no stranger fills the server's own log.
+FAILURES_TOLD = Limit("single-sign-on-failures-told", amount=30, seconds=60)
 
 NOT_KNOWN = "Nobody who may sign in here has this account. Ask an Administrator of your organization to invite you."
 
@@ -78,7 +90,7 @@ def disconnect(*, actor: User, request: HttpRequest) -> bool:
     with transaction.atomic():
         removed, _ = SocialAccount.objects.filter(user=actor, provider=provider_id()).delete()
         if removed:
-            record(actor=actor, action=Action.PROVIDER_DISCONNECTED, target=actor, request=request)
+            tell_by_mail(record(actor=actor, action=Action.PROVIDER_DISCONNECTED, target=actor, request=request))
     return bool(removed)
 
 
@@ -118,7 +130,7 @@ def _link(user: User, identity: Identity, request: HttpRequest) -> SocialAccount
         user.save(update_fields=["joined_at"])
     account = SocialAccount(user=user, provider=provider_id(), uid=identity.subject)
     account.save(force_insert=True)
-    record(actor=user, action=Action.PROVIDER_CONNECTED, target=user, request=request)
+    tell_by_mail(record(actor=user, action=Action.PROVIDER_CONNECTED, target=user, request=request))
     return account
 
 
@@ -166,7 +178,8 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
     def on_authentication_error(
         self, request: HttpRequest, provider: Any, error: Any = None, exception: Any = None, extra_context: Any = None
     ) -> None:
-        logger.warning("Single sign-on failed: %s", type(exception).__name__ if exception else error or "state")
+        if FAILURES_TOLD.take(str(client_address(request))) is None:
+            logger.warning("Single sign-on failed: %s", type(exception).__name__ if exception else error or "state")
 
 
 class CheckedOpenIDConnect(OpenIDConnectOAuth2Adapter):
@@ -176,7 +189,16 @@ class CheckedOpenIDConnect(OpenIDConnectOAuth2Adapter):
 
     @property
     def openid_config(self) -> dict[str, Any]:
-        config: dict[str, Any] = super().openid_config
+        """How the provider introduces itself. Raises ``OAuth2Error`` where it does not, or not well."""
+        try:
+            config: dict[str, Any] = super().openid_config
+            # None without TLS, unless the issuer itself has none (on this machine): the client's secret is sent there.
+            schemes = {"https", urlsplit(self._issuer).scheme}
+            is_whole = all(urlsplit(config[name]).scheme in schemes for name in ADDRESSES)
+        except (RequestException, *MALFORMED):
+            is_whole = False
+        if not is_whole:
+            self._refuse("introduction of the provider")
         # OpenID Connect Discovery 1.0 section 4.3.
         if config.get("issuer") != self._issuer:
             raise OAuth2Error("The provider calls itself by another issuer than OIDC_ISSUER.")
@@ -209,7 +231,7 @@ class CheckedOpenIDConnect(OpenIDConnectOAuth2Adapter):
             userinfo = self._fetch_user_info(token.token)
             if userinfo["sub"] != claims["sub"]:
                 self._refuse("user info of somebody else")
-            identity = _identity_of({**claims, **userinfo})
+            identity = _identity_of(claims, userinfo)
         except MALFORMED:
             self._refuse("ID token or user info")
         login = SocialLogin(
@@ -237,7 +259,8 @@ class CheckedOpenIDConnect(OpenIDConnectOAuth2Adapter):
             leeway=LEEWAY_SECONDS,
             options={"require": ["iss", "sub", "aud", "exp", "iat"]},
         )
-        if claims.get("azp", app.client_id) != app.client_id:
+        is_for_several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
+        if claims.get("azp", None if is_for_several else app.client_id) != app.client_id:
             self._refuse("ID token for somebody else")
         if not self.expected_nonce or claims.get("nonce") != self.expected_nonce:
             self._refuse("nonce")
@@ -260,12 +283,14 @@ class PortalProvider(OpenIDConnectProvider):
     oauth2_adapter_class = CheckedOpenIDConnect
 
 
-def _identity_of(claims: dict[str, Any]) -> Identity:
+def _identity_of(claims: dict[str, Any], userinfo: dict[str, Any]) -> Identity:
     """Raises ``ValueError`` for a subject that cannot be kept."""
     subject = claims["sub"]
     if not isinstance(subject, str) or not 0 < len(subject) <= 191 or "\x00" in subject:
         raise ValueError("sub")
-    email, verified = claims.get("email"), claims.get("email_verified")
+    # Both from one place: what is said to be verified is the address that stands beside it, and no other.
+    source = userinfo if "email" in userinfo else claims
+    email, verified = source.get("email"), source.get("email_verified")
     # Some providers write the boolean as a word. Any other value is none.
     is_verified = verified is True or verified == "true"
     if is_verified and isinstance(email, str) and "\x00" not in email:

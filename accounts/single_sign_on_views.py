@@ -19,11 +19,11 @@ from django.shortcuts import redirect, render
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_GET
 from django.views.generic import TemplateView
-from requests import RequestException
 
 from accounts import single_sign_on
 from accounts.reauthentication import ask_again, is_recent
-from opsera_portal.request_context import person_of
+from opsera_portal.pages.errors import too_many_requests
+from opsera_portal.request_context import client_address, person_of
 
 View = Callable[..., HttpResponseBase]
 
@@ -43,6 +43,10 @@ def start(request: HttpRequest) -> HttpResponse:
     """Sends the browser to the provider. By POST only, so that no other site can begin it."""
     if request.method != "POST":
         return redirect("account_login")
+    wait = single_sign_on.STARTS.take(str(client_address(request)))
+    if wait is not None:
+        explanation = "Your network has tried to sign in too often in a short time. Wait a minute, then try again."
+        return too_many_requests(request, explanation, retry_after=wait)
     provider = get_adapter().get_provider(request, single_sign_on.provider_id())
     nonce = secrets.token_urlsafe(24)
     try:
@@ -53,7 +57,7 @@ def start(request: HttpRequest) -> HttpResponse:
             auth_params={"nonce": nonce},
             nonce=nonce,
         )
-    except (RequestException, OAuth2Error, *single_sign_on.MALFORMED) as error:
+    except OAuth2Error as error:
         failed: HttpResponse = render_authentication_error(request, provider, exception=error)
         return failed
     # A page that leads on, and no redirect: `form-action 'self'` would forbid that, and to name each address that a
@@ -64,7 +68,13 @@ def start(request: HttpRequest) -> HttpResponse:
 class _CallbackView(OAuth2CallbackView):
     def _get_state(self, request: HttpRequest, provider: Any) -> tuple[Any, Any]:
         state, answer = super()._get_state(request, provider)
-        self.adapter.expected_nonce = state["nonce"] if state else None
+        if answer is None:
+            self.adapter.expected_nonce = state["nonce"]
+            try:
+                # Asked for here: allauth would ask where an error is one of the portal's.
+                _ = self.adapter.openid_config
+            except OAuth2Error as error:
+                answer = render_authentication_error(request, provider, exception=error)
         return state, answer
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from allauth.account.models import EmailAddress, EmailConfirmationHMAC
 from django.conf import settings
 from django.core.mail import EmailMessage
+from django.db import transaction
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django_tasks import task
@@ -31,22 +32,31 @@ def send_invitation_mail(user_id: str) -> None:
 
 
 @task()
-def send_two_factor_mail(entry_id: int) -> None:
-    """Tells the person what was done with their two-factor, and from where: the entry of the activity log says it."""
-    entry = Activity.objects.select_related("actor").filter(pk=entry_id).first()
-    user = User.objects.filter(pk=uuid.UUID(entry.target_id)).first() if entry else None
-    if entry is None or user is None:
-        return
+def send_security_mail(entry_id: int) -> None:
+    """Tells the person what was done with what they sign in with, and from where, as an entry of the log says it."""
+    if found := _entry_and_person(entry_id):
+        entry, person, by = found
+        said = _said_of(entry)
+        _send(said, "security_notice", person, entry=entry, said=said, by=by)
+
+
+def tell_by_mail(entry: Activity) -> None:
+    """Whose account the entry is about, once it is committed."""
+    # Robust: what was done is done and in the log, whether or not a mail can be queued.
+    transaction.on_commit(lambda: send_security_mail.enqueue(entry.pk), robust=True)
+
+
+def _said_of(entry: Activity) -> str:
     kinds = entry.details.get("kinds") or [entry.details.get("kind", "")]
-    said = {
+    return {
         Action.TWO_FACTOR_ADDED: f"A second factor was added to your account: {kinds[0]}",
         Action.TWO_FACTOR_REMOVED: f"A second factor was removed from your account: {', '.join(kinds)}",
         Action.RECOVERY_CODES_MADE: "New recovery codes were made for your account",
         Action.RECOVERY_CODE_USED: "A recovery code of your account was used",
+        Action.PROVIDER_CONNECTED: "Single sign-on was connected with your account",
+        Action.PROVIDER_DISCONNECTED: "Single sign-on was disconnected from your account",
+        Action.SIGN_IN_FAILED: "Somebody tries to guess the second factor of your account",
     }[Action(entry.action)]
-    by = entry.actor if entry.actor_id != user.pk else None
-    context = {"person": user, "entry": entry, "said": said, "by": by, "portal_url": settings.PORTAL_URL}
-    EmailMessage(subject=said, body=render_to_string("accounts/mail/two_factor.txt", context), to=[user.email]).send()
 
 
 @task()
@@ -70,10 +80,10 @@ def answer_password_reset(user_id: str | None, address: str | None) -> None:
 
 @task()
 def send_password_changed_mail(entry_id: int) -> None:
-    """Tells the person that their password is another one, and from where: the entry of the activity log says it."""
-    entry = Activity.objects.select_related("actor").filter(pk=entry_id).first()
-    if entry is not None and entry.actor is not None:
-        _send("Your password was changed", "password_changed", entry.actor, entry=entry)
+    """Tells the person that their password is another one, and who did that from where: an entry of the log says it."""
+    if found := _entry_and_person(entry_id):
+        entry, person, by = found
+        _send("Your password was changed", "password_changed", person, entry=entry, by=by)
 
 
 @task()
@@ -88,15 +98,26 @@ def send_email_change_link(address_id: int) -> None:
 
 @task()
 def send_email_change_mail(entry_id: int) -> None:
-    """Tells a person's old address that another one was asked for, or has taken its place."""
-    entry = Activity.objects.select_related("actor").filter(pk=entry_id).first()
-    if entry is None or entry.actor is None:
+    """Tells the address that a person had that another one was asked for, or has taken its place."""
+    found = _entry_and_person(entry_id)
+    if found is None:
         return
+    entry, person, by = found
     if entry.action == Action.EMAIL_CHANGED:
         old = entry.details["from"]
-        _send("Your e-mail address was changed", "email_changed", entry.actor, to=old, entry=entry)
+        _send("Your e-mail address was changed", "email_changed", person, to=old, entry=entry, by=by)
     else:
-        _send("Your e-mail address is to be changed", "email_change_asked", entry.actor, entry=entry)
+        asked_at = entry.actor_email
+        _send("Your e-mail address is to be changed", "email_change_asked", person, to=asked_at, entry=entry)
+
+
+def _entry_and_person(entry_id: int) -> tuple[Activity, User, User | None] | None:
+    """An entry of the activity log, whom it is about, and who did it if that was somebody else."""
+    entry = Activity.objects.select_related("actor").filter(pk=entry_id).first()
+    person = User.objects.filter(pk=uuid.UUID(entry.target_id)).first() if entry else None
+    if entry is None or person is None:
+        return None
+    return entry, person, entry.actor if entry.actor_id != person.pk else None
 
 
 def _send(subject: str, template: str, person: User, *, to: str | None = None, **context: Any) -> None:

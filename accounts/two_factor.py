@@ -8,17 +8,18 @@ from typing import Any
 from allauth.account.internal.flows.login import record_authentication
 from allauth.mfa.base.internal.flows import delete_and_cleanup
 from allauth.mfa.models import Authenticator
-from allauth.mfa.recovery_codes.internal import flows as recovery_flows
 from allauth.mfa.totp.internal import flows as totp_flows
 from allauth.mfa.webauthn.internal import flows as webauthn_flows
-from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from accounts import recovery_codes
 from accounts.models import User
 from accounts.querysets import second_factors
-from accounts.tasks import send_two_factor_mail
+from accounts.tasks import tell_by_mail
 from auditlog.actions import Action, record
+from opsera_portal.limits import Limit
 
 # As the log and the mails call them.
 KINDS = {
@@ -28,11 +29,25 @@ KINDS = {
 }
 
 
+# How many wrong codes a day are no mistake any more.
+WRONG_CODES = Limit("second-factor-wrong-codes", amount=10, seconds=24 * 60 * 60)
+
+
+PASSKEYS_AT_MOST = 20
+
+
 class LastSecondFactor(Exception):
     """Two-factor is required of the person, and this is their last factor."""
 
     def __init__(self) -> None:
         super().__init__("Two-factor is required of you. Set up another second factor first, then remove this one.")
+
+
+class TooManyPasskeys(Exception):
+    """Each is read at each sign-in."""
+
+    def __init__(self) -> None:
+        super().__init__(f"You have {PASSKEYS_AT_MOST} passkeys. Remove one first.")
 
 
 class NoSecondFactor(Exception):
@@ -43,23 +58,27 @@ class NoSecondFactor(Exception):
 
 
 def add_app(*, actor: User, form: Any, request: HttpRequest) -> bool:
-    """Sets up the authenticator app of a valid ``ActivateAppForm``. Whether recovery codes were made with it."""
+    """Sets up the authenticator app of a valid ``ActivateAppForm``. Whether recovery codes are to be shown now."""
     with transaction.atomic():
-        authenticator, codes = totp_flows.activate_totp(request, form)
+        _lock(actor)
+        authenticator, _ = totp_flows.activate_totp(request, form)
         # The code that proved it was used with that.
         authenticator.data["last_step"] = form.step
         authenticator.save(update_fields=["data"])
-        _note_added(actor, authenticator, codes, request)
-    return codes is not None
+        return _note_added(actor, authenticator, request)
 
 
 def add_passkey(*, actor: User, name: str, credential: dict[str, Any], request: HttpRequest) -> bool:
-    """Keeps a passkey that ``AddPasskeyForm`` has checked. Whether recovery codes were made with it."""
+    """Keeps a passkey that ``AddPasskeyForm`` has checked. Whether recovery codes are to be shown now.
+
+    Raises ``TooManyPasskeys``.
+    """
     with transaction.atomic():
         _lock(actor)
-        authenticator, codes = webauthn_flows.add_authenticator(request, name, credential)
-        _note_added(actor, authenticator, codes, request, name=name)
-    return codes is not None
+        if second_factors().filter(user=actor, type=Authenticator.Type.WEBAUTHN).count() >= PASSKEYS_AT_MOST:
+            raise TooManyPasskeys
+        authenticator, _ = webauthn_flows.add_authenticator(request, name, credential)
+        return _note_added(actor, authenticator, request)
 
 
 def remove_factor(*, actor: User, authenticator: Authenticator, request: HttpRequest) -> None:
@@ -75,17 +94,18 @@ def remove_factor(*, actor: User, authenticator: Authenticator, request: HttpReq
         details = _details(authenticator)
         delete_and_cleanup(request, authenticator)
         entry = record(actor=actor, action=Action.TWO_FACTOR_REMOVED, target=actor, request=request, **details)
-        _mail_of(entry.pk)
+        tell_by_mail(entry)
 
 
 def make_recovery_codes(*, actor: User, request: HttpRequest) -> None:
-    """New ones in place of those there are. Raises ``NoSecondFactor``."""
+    """The old ones stop working; `show_recovery_codes` gives the new ones. Raises ``NoSecondFactor``."""
     with transaction.atomic():
         if not second_factors().filter(user=_lock(actor)).exists():
             raise NoSecondFactor
-        recovery_flows.generate_recovery_codes(request)
+        _codes_of(actor).delete()
+        _begin_recovery_codes(actor)
         entry = record(actor=actor, action=Action.RECOVERY_CODES_MADE, target=actor, request=request)
-        _mail_of(entry.pk)
+        tell_by_mail(entry)
 
 
 def show_recovery_codes(*, user: User) -> list[str] | None:
@@ -93,31 +113,75 @@ def show_recovery_codes(*, user: User) -> list[str] | None:
 
     ``None`` where there are no codes.
     """
+    row = _codes_of(user).first()
+    if row is None:
+        return None
+    if "hashes" in row.data:
+        return []
+    codes = recovery_codes.make()
+    data = {"hashes": recovery_codes.hashes_of(codes)}
+    shown_here = _codes_of(user).filter(pk=row.pk, data={}).update(data=data)
+    return codes if shown_here else []
+
+
+def recovery_codes_left(codes: Authenticator) -> int | None:
+    """How many have not been used; ``None`` where they were not shown so far."""
+    return len(codes.data["hashes"]) if "hashes" in codes.data else None
+
+
+def use_recovery_code(*, user: User, code: str, request: HttpRequest) -> Authenticator | None:
+    """Uses up a code; returns the row that keeps them, or ``None`` if it is none, or was used before."""
+    compared = _codes_of(user).first()
+    # Before the row is locked: it takes a moment.
+    if compared is None or not recovery_codes.fits(code, compared.data.get("hashes", {})):
+        return None
     with transaction.atomic():
-        codes = Authenticator.objects.select_for_update().filter(user=user, type=Authenticator.Type.RECOVERY_CODES)
-        row = codes.first()
-        if row is None:
+        row = _codes_of(user).select_for_update().filter(pk=compared.pk).first()
+        # Another request may have used it since; codes that were made anew are another row.
+        if row is None or row.data["hashes"].pop(code[0], None) is None:
             return None
-        if row.wrap().did_view:
-            return []
-        row.wrap().mark_as_viewed()
-        return list(row.wrap().get_unused_codes())
-
-
-def recovery_codes_left(codes: Authenticator) -> int:
-    """How many have not been used. Without reading them: that needs the key."""
-    return int(settings.MFA_RECOVERY_CODE_COUNT - int(codes.data["used_mask"]).bit_count())
-
-
-def note_recovery_code_used(*, user: User, request: HttpRequest) -> None:
-    """Call in the transaction in which the code is used up."""
-    entry = record(actor=user, action=Action.RECOVERY_CODE_USED, target=user, request=request)
-    _mail_of(entry.pk)
+        row.save(update_fields=["data"])
+        entry = record(actor=user, action=Action.RECOVERY_CODE_USED, target=user, request=request)
+        tell_by_mail(entry)
+    return row
 
 
 def note_wrong_code(*, user: User, request: HttpRequest) -> None:
-    """Somebody who knows the password, or sits at the person's browser, entered a wrong code."""
-    record(actor=user, action=Action.SIGN_IN_FAILED, target=user, request=request, step="second factor")
+    """Somebody who knows the password, or sits at the person's browser, entered a wrong code.
+
+    Once a day the person is told, when it is too often to be a mistake (ASVS 6.3.5).
+    """
+    is_suspicious = WRONG_CODES.take(str(user.pk)) is None and WRONG_CODES.wait(str(user.pk)) is not None
+    with transaction.atomic():
+        entry = record(actor=user, action=Action.SIGN_IN_FAILED, target=user, request=request, step="second factor")
+        if is_suspicious:
+            tell_by_mail(entry)
+
+
+def rename_passkey(*, actor: User, passkey: Authenticator, name: str, request: HttpRequest) -> None:
+    with transaction.atomic():
+        row = Authenticator.objects.select_for_update().get(pk=passkey.pk)
+        names = {"from": row.data["name"], "to": name}
+        row.data["name"] = name
+        row.save(update_fields=["data"])
+        record(actor=actor, action=Action.USER_CHANGED, target=actor, request=request, passkey=names)
+
+
+def accept_sign_count(passkey: Authenticator, count: int, *, request: HttpRequest) -> bool:
+    """Whether the device has counted on since its last use (Web Authentication, section 7.2, step 22).
+
+    One that has not may be a copy of it: that is in the person's activity log. Most passkeys do not count, and send 0.
+    """
+    with transaction.atomic():
+        row = Authenticator.objects.select_for_update().get(pk=passkey.pk)
+        last = row.data.get("sign_count", row.wrap().authenticator_data.counter)
+        if count > last:
+            row.data["sign_count"] = count
+            row.save(update_fields=["data"])
+        elif last > 0:
+            record(actor=row.user, action=Action.SIGN_IN_FAILED, target=row.user, request=request, step="sign count")
+            return False
+    return True
 
 
 def forget_factors(*, actor: User, user: User, request: HttpRequest | None, **details: str) -> bool:
@@ -130,20 +194,32 @@ def forget_factors(*, actor: User, user: User, request: HttpRequest | None, **de
     if kinds:
         details_of_all = {"kinds": kinds, **details}
         entry = record(actor=actor, action=Action.TWO_FACTOR_REMOVED, target=user, request=request, **details_of_all)
-        _mail_of(entry.pk)
+        tell_by_mail(entry)
     return bool(kinds)
 
 
-def _note_added(
-    actor: User, authenticator: Authenticator, codes: Authenticator | None, request: HttpRequest, **details: str
-) -> None:
+def _codes_of(user: User) -> "QuerySet[Authenticator]":
+    rows: QuerySet[Authenticator] = Authenticator.objects.filter(user=user, type=Authenticator.Type.RECOVERY_CODES)
+    return rows
+
+
+def _begin_recovery_codes(user: User) -> None:
+    """The row without codes: they are made when they are shown."""
+    Authenticator.objects.create(user=user, type=Authenticator.Type.RECOVERY_CODES, data={})
+
+
+def _note_added(actor: User, authenticator: Authenticator, request: HttpRequest) -> bool:
+    """Begins recovery codes with the first factor. Whether it did. Call with the actor locked."""
     # This session has shown the second factor: it need not be asked for it once more.
     record_authentication(request, actor, "mfa", id=authenticator.pk, type=authenticator.type)
     details = _details(authenticator)
     entry = record(actor=actor, action=Action.TWO_FACTOR_ADDED, target=actor, request=request, **details)
-    if codes is not None:
-        record(actor=actor, action=Action.RECOVERY_CODES_MADE, target=actor, request=request)
-    _mail_of(entry.pk)
+    tell_by_mail(entry)
+    if _codes_of(actor).exists():
+        return False
+    _begin_recovery_codes(actor)
+    record(actor=actor, action=Action.RECOVERY_CODES_MADE, target=actor, request=request)
+    return True
 
 
 def _details(authenticator: Authenticator) -> dict[str, str]:
@@ -155,8 +231,3 @@ def _lock(user: User) -> User:
     rows = User.objects.select_related("organization").select_for_update(of=("self",), no_key=True)
     locked: User = rows.get(pk=user.pk)
     return locked
-
-
-def _mail_of(entry_id: int) -> None:
-    # Robust: what was done is done and in the log, whether or not a mail can be queued.
-    transaction.on_commit(lambda: send_two_factor_mail.enqueue(entry_id), robust=True)

@@ -1,9 +1,8 @@
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.auth.views import PasswordResetConfirmView
+from django.contrib.auth.views import INTERNAL_RESET_SESSION_TOKEN, PasswordResetConfirmView
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.db import transaction
 from django.db.models import QuerySet
 from django.forms import Form
 from django.http import HttpRequest, HttpResponse
@@ -14,12 +13,14 @@ from django.views.generic import TemplateView, View
 from django_filters.views import FilterView
 from django_tables2 import RequestConfig, SingleTableMixin
 
-from accounts import services, sessions
+from accounts import credentials, services, sessions
 from accounts.filters import GroupFilter, UserFilter
 from accounts.forms import ChoosePasswordForm, GroupForm, InviteForm, MemberForm, SiteRoleForm
 from accounts.invitations import DAYS, invitation_tokens
 from accounts.models import Group, User
+from accounts.reauthentication import RecentSignInMixin
 from accounts.roles import Ability
+from accounts.sign_in_limits import remember_device
 from accounts.states import USER_LOOKS
 from accounts.tables import GroupTable, MemberTable, UserTable
 from opsera_portal.pages.confirm import confirm_page
@@ -214,8 +215,8 @@ class UserDeactivateView(UserChangeView):
         return f"{user.name} is deactivated."
 
 
-class UserTwoFactorResetView(UserChangeView):
-    """For someone who lost their second factor."""
+class UserTwoFactorResetView(RecentSignInMixin, UserChangeView):
+    """For someone who lost their second factor. An open browser of an Administrator is not enough for it."""
 
     http_method_names = ["get", "head", "post"]
 
@@ -258,10 +259,19 @@ class AcceptInvitationView(PasswordResetConfirmView):
     reset_url_token = "choose-password"  # noqa: S105  (what stands in the address instead of the secret)
 
     def form_valid(self, form: Any) -> HttpResponse:
-        with transaction.atomic():
-            answer = super().form_valid(form)
-            services.accept_invitation(user=form.user, request=self.request)
+        try:
+            credentials.accept_invitation(
+                user=form.user,
+                key=self.request.session.pop(INTERNAL_RESET_SESSION_TOKEN, ""),
+                password=form.cleaned_data["new_password1"],
+                request=self.request,
+            )
+        except credentials.LinkUsed:
+            self.validlink = False
+            return self.render_to_response(self.get_context_data())
         messages.success(self.request, "Your password is set. Sign in with it.")
+        answer = redirect(self.get_success_url())
+        remember_device(self.request, answer, form.user.email)
         return answer
 
 

@@ -136,7 +136,11 @@ class UserViewSet(ApiViewSet):
 
     @extend_schema(operation_id="user_two_factor_reset", request=None, responses=UserSerializer)
     def reset_two_factor(self, request: Request, pk: str) -> Response:
-        """For someone who lost their second factor: removes it, and signs them out everywhere. Not for oneself."""
+        """For someone who lost their second factor: removes it, and signs them out everywhere. Not for oneself.
+
+        403 with the code `reauthentication_required` where the person showed who they are longer ago than 15 minutes.
+        """
+        check_recent(request._request)
         with answered():
             user = services.reset_two_factor(actor=self.person, user=self.get_object(), request=request._request)
         return self._user(user)
@@ -228,7 +232,11 @@ class SessionViewSet(ApiViewSet):
 
     @extend_schema(operation_id="session_end", request=None, responses={204: None})
     def end(self, request: Request, pk: int) -> Response:
-        """Signs out there at once."""
+        """Signs out there at once.
+
+        403 with the code `reauthentication_required` where the person showed who they are longer ago than 15 minutes.
+        """
+        check_recent(request._request)
         sessions.end_session(actor=self.person, session=self.get_object(), request=request._request)
         return Response(status=204)
 
@@ -236,7 +244,7 @@ class SessionViewSet(ApiViewSet):
     def end_all(self, request: Request) -> Response:
         """Signs out everywhere else at once, or everywhere; expires my tokens, if I say so.
 
-        403 with the code `reauthentication_required` where the password was asked for longer ago than 15 minutes.
+        403 with the code `reauthentication_required` where the person showed who they are longer ago than 15 minutes.
         """
         check_recent(request._request)
         body = self.read_body(EndSessionsBody)

@@ -5,13 +5,15 @@ import secrets
 import time
 
 from allauth.mfa.models import Authenticator
-from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, generate_totp_secret, hotp_value
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from django.utils import timezone
 from fido2.cose import ES256
 from fido2.utils import websafe_decode, websafe_encode
 from fido2.webauthn import AttestationObject, AttestedCredentialData, AuthenticatorData, CollectedClientData
+
+from accounts import recovery_codes
 
 PERIOD = 30
 # Where browsers allow passkeys without TLS.
@@ -33,23 +35,40 @@ def add_app(user):
     return secret
 
 
-def add_passkey(user, name="Laptop"):
-    """The row; nobody has the device."""
+def add_passkey(user, name="Laptop", *, device=None):
+    """The row; without a ``device`` nobody has it."""
     asked = {"challenge": "", "rp": {"id": HOST}, "user": {"id": websafe_encode(user.pk.hex.encode())}}
-    credential = Passkey().create({"creation_options": {"publicKey": asked}})
+    credential = (device or Passkey()).create({"creation_options": {"publicKey": asked}})
     user.__dict__.pop("has_two_factor", None)
     data = {"name": name, "credential": credential}
     return Authenticator.objects.create(user=user, type=Authenticator.Type.WEBAUTHN, data=data)
 
 
 def add_recovery_codes(user):
-    return RecoveryCodes.activate(user).get_unused_codes()
+    """The codes, as if they had been shown."""
+    codes = recovery_codes.make()
+    data = {"hashes": recovery_codes.hashes_of(codes)}
+    Authenticator.objects.create(user=user, type=Authenticator.Type.RECOVERY_CODES, data=data)
+    return codes
+
+
+def make_recent(client):
+    """As after signing in with two-factor just now; `force_login` shows nothing."""
+    session = client.session
+    record = {"method": "mfa", "type": "totp", "at": timezone.now().timestamp()}
+    session["account_authentication_methods"] = [record]
+    session["account_authentication_methods_user"] = session["_auth_user_id"]
+    session.save()
 
 
 class Passkey:
-    """Answers as a device does, and lies where a test says so: ``flags`` say whether it has asked who is there."""
+    """Answers as a device does, and lies where a test says so: ``flags`` say whether it has asked who is there.
 
-    def __init__(self):
+    ``sign_count`` is what it has counted so far; a device that does not count says 0.
+    """
+
+    def __init__(self, *, sign_count=0):
+        self.sign_count = sign_count
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.id = secrets.token_bytes(16)
         self.user_handle = ""
@@ -58,16 +77,16 @@ class Passkey:
         asked = options["creation_options"]["publicKey"]
         self.user_handle = asked["user"]["id"]
         known = AttestedCredentialData.create(bytes(16), self.id, ES256.from_cryptography_key(self.key.public_key()))
-        data = AuthenticatorData.create(self._rp(asked["rp"]["id"]), flags | ATTESTED, 0, known)
+        data = AuthenticatorData.create(self._rp(asked["rp"]["id"]), flags | ATTESTED, self.sign_count, known)
         return self._answer(
             clientDataJSON=CollectedClientData.create("webauthn.create", asked["challenge"], origin),
             attestationObject=AttestationObject.create("none", data, {}),
         )
 
-    def get(self, options, *, origin=ORIGIN, flags=PRESENT | VERIFIED, key=None, user_handle=None):
+    def get(self, options, *, origin=ORIGIN, flags=PRESENT | VERIFIED, key=None, user_handle=None, in_a_frame=False):
         asked = options["request_options"]["publicKey"]
-        data = AuthenticatorData.create(self._rp(asked["rpId"]), flags, 0)
-        client_data = CollectedClientData.create("webauthn.get", asked["challenge"], origin)
+        data = AuthenticatorData.create(self._rp(asked["rpId"]), flags, self.sign_count)
+        client_data = CollectedClientData.create("webauthn.get", asked["challenge"], origin, in_a_frame)
         signed = (key or self.key).sign(data + client_data.hash, ec.ECDSA(hashes.SHA256()))
         return self._answer(
             clientDataJSON=client_data,

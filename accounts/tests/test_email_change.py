@@ -12,7 +12,9 @@ from django.utils import timezone
 
 from accounts import email_change, services
 from accounts.models import User
+from accounts.tasks import send_email_change_mail
 from accounts.tests.factories import PASSWORD, UserFactory
+from auditlog.actions import Action, record
 from auditlog.models import Activity
 
 PAGE = "/profile/security/email/"
@@ -107,6 +109,16 @@ def test_the_old_address_is_told_when_it_is_asked_for_and_when_it_is_done(owner,
     assert all(NEW in message.body and "/confirm-email/" not in message.body for message in told)
 
 
+def test_the_old_address_is_told_that_it_was_asked_for_also_when_it_is_done_before_the_mail_goes_out(owner):
+    entry = record(actor=owner, action=Action.EMAIL_CHANGE_ASKED, target=owner, to=NEW)
+    owner.email = NEW
+    owner.save()
+
+    send_email_change_mail.func(entry.pk)
+
+    assert [message.to for message in mail.outbox] == [["owner@acme.example"]]
+
+
 def test_it_is_in_the_activity_log(owner, ask, confirm):
     client = sign_in(owner)
     ask(client)
@@ -170,6 +182,17 @@ def test_another_password_takes_back_what_was_asked_for(owner, ask, confirm):
     client.post("/profile/security/password/", form)
 
     assert confirm(client, link()).status_code == 404
+
+
+@pytest.mark.parametrize("change", [{"password": "another hash"}, {"is_active": False}], ids=str)
+def test_what_an_administrator_does_to_keep_somebody_out_takes_it_back_too(owner, administrator, ask, change):
+    ask(sign_in(owner))
+    for field, value in change.items():
+        setattr(owner, field, value)
+
+    services.save_user(actor=administrator, user=owner, is_new=False, filled_in=change)
+
+    assert email_change.waiting_address(owner) is None
 
 
 @pytest.mark.parametrize("taken", ["member@acme.example", "MEMBER@Acme.Example"])

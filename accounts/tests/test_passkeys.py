@@ -15,7 +15,7 @@ from playwright.sync_api import expect
 
 from accounts.models import User
 from accounts.tests.factories import PASSWORD
-from accounts.tests.factors import HOST, PRESENT, Passkey
+from accounts.tests.factors import HOST, PRESENT, Passkey, add_passkey, make_recent
 from auditlog.models import Activity
 from opsera_portal.tests.portal import PASSWORD as DEMO_PASSWORD
 
@@ -62,12 +62,9 @@ def sign_in_with(client, passkey, **lies):
 
 @pytest.fixture
 def passkey(owner):
-    """The owner's, added as people add it."""
-    browser = another_browser()
-    sign_in(browser, owner)
+    """The owner's."""
     device = Passkey()
-    answer = send(browser, ADD, device.create(asked_at(browser, ADD)), name="Laptop")
-    assert answer.url == "/profile/security/recovery-codes/"
+    add_passkey(owner, device=device)
     return device
 
 
@@ -78,7 +75,12 @@ def actions(name):
 # Adding
 
 
-def test_a_passkey_is_added_and_counts_as_two_factor(owner, passkey):
+def test_a_passkey_is_added_and_counts_as_two_factor(client, owner):
+    sign_in(client, owner)
+
+    answer = send(client, ADD, Passkey().create(asked_at(client, ADD)), name="Laptop")
+
+    assert answer.url == "/profile/security/recovery-codes/"
     factor = Authenticator.objects.get(user=owner, type=Authenticator.Type.WEBAUTHN)
 
     assert factor.data["name"] == "Laptop"
@@ -106,8 +108,14 @@ def test_a_second_passkey_of_one_device_is_not_asked_for(client, owner, passkey)
 
 @pytest.mark.parametrize(
     "lie",
-    [{"origin": "https://evil.example"}, {"origin": "http://localhost.evil.example"}, {"flags": PRESENT}],
-    ids=["another site", "a site with a similar name", "nobody was asked who they are"],
+    [
+        {"origin": "https://evil.example"},
+        {"origin": "http://localhost.evil.example"},
+        {"origin": "http://evil.localhost"},
+        {"origin": "http://localhost:8001"},
+        {"flags": PRESENT},
+    ],
+    ids=["another site", "a site with a similar name", "a site below ours", "another port", "nobody was asked"],
 )
 def test_a_passkey_that_was_not_made_as_asked_is_not_added(client, owner, lie):
     sign_in(client, owner)
@@ -126,6 +134,18 @@ def test_an_answer_is_good_for_one_question(client, owner):
 
     assert send(client, ADD, credential, name="x").status_code == 200
     assert not Authenticator.objects.exists()
+
+
+def test_a_person_has_twenty_passkeys_at_most(client, owner):
+    sign_in(client, owner)
+    for _ in range(20):
+        add_passkey(owner)
+    make_recent(client)
+
+    answer = send(client, ADD, Passkey().create(asked_at(client, ADD)), name="x")
+
+    assert "You have 20 passkeys. Remove one first." in client.get(answer.url).content.decode()
+    assert Authenticator.objects.count() == 20
 
 
 # Signing in without a password
@@ -154,6 +174,9 @@ def test_the_sign_in_page_tells_nobody_which_passkeys_there_are(client, passkey)
 
 LIES = {
     "another site": {"origin": "https://evil.example"},
+    "a site below ours": {"origin": "http://evil.localhost"},
+    "another port": {"origin": "http://localhost:8001"},
+    "a frame in another site": {"in_a_frame": True},
     "without TLS": {"origin": "http://portal.example"},
     "nobody was asked who they are": {"flags": PRESENT},
     "nobody was there": {"flags": 0},
@@ -190,6 +213,33 @@ def test_an_answer_signs_in_once(client, passkey):
 
     assert signed_in_as(client) is None
     assert signed_in_as(other) is None
+
+
+@pytest.fixture
+def counting(owner):
+    """A passkey of the owner that counts how often it was used."""
+    device = Passkey(sign_count=5)
+    add_passkey(owner, device=device)
+    return device
+
+
+@pytest.mark.parametrize("counted", [[6], [6, 7], [100]])
+def test_a_passkey_that_counts_on_signs_in(client, owner, counting, counted):
+    for counting.sign_count in counted:
+        sign_in_with(client, counting)
+        assert signed_in_as(client) == str(owner.pk)
+        client.post("/logout/")
+
+
+@pytest.mark.parametrize("counted", [[5], [4], [0], [7, 7], [7, 6], [7, 0]])
+def test_a_passkey_that_does_not_count_on_may_be_a_copy_and_does_not_sign_in(client, owner, counting, counted):
+    for counting.sign_count in counted:
+        client.post("/logout/")
+        sign_in_with(client, counting)
+
+    assert signed_in_as(client) is None
+    (entry,) = actions("failed")
+    assert (entry.actor, entry.details) == (owner, {"step": "sign count"})
 
 
 def test_a_deactivated_person_stays_out(client, owner, passkey):

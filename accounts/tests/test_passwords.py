@@ -61,6 +61,8 @@ REFUSED = {
     "more than 128 characters": "correct horse battery staple" * 5,
     "digits only": "48151623428151",
     "one of the common ones": "passwordpassword",
+    "one that leaks have made common": "qazwsxedcrfv",
+    "another, with a sign": "Sonyericsson!",
     "a common one with a year": "Football2024!",
     "a common one, spelled with signs": "P@ssw0rd!2345",
     "the same few characters": "abcabcabcabcabc",

@@ -10,7 +10,7 @@ from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import invitations, services
+from accounts import credentials, invitations, services
 from accounts.models import User
 from accounts.roles import SiteRole
 from accounts.tasks import send_invitation_mail
@@ -332,6 +332,44 @@ def test_a_link_ends_after_three_days(client, organization, time_machine):
     time_machine.move_to(timezone.now() + timedelta(days=3, minutes=1))
 
     assert "does not work any more" in text(client.get(link, follow=True))
+
+
+def form_of(link, client):
+    """Where the link leads to. It is open; the link may end meanwhile."""
+    return client.get(link.partition("127.0.0.1:8000")[2]).url
+
+
+def test_a_form_that_was_opened_before_the_link_was_used_sets_nothing(client, organization):
+    user = invited_to(organization)
+    slow = type(client)()
+    address = form_of(invitations.link_for(user), slow)
+    client.post(form_of(invitations.link_for(user), client), {"new_password1": PASSWORD, "new_password2": PASSWORD})
+
+    other = "a second new password"
+    assert "does not work any more" in text(slow.post(address, {"new_password1": other, "new_password2": other}))
+    assert User.objects.get(pk=user.pk).check_password(PASSWORD)
+
+
+def test_of_two_who_use_a_link_at_once_one_chooses_the_password(rf, organization):
+    user = invited_to(organization)
+    key = invitations.invitation_tokens.make_token(user)
+    seen_by_both = {"user": user, "key": key, "request": rf.post("/")}
+    credentials.accept_invitation(password=PASSWORD, **seen_by_both)
+
+    with pytest.raises(credentials.LinkUsed):
+        credentials.accept_invitation(password="a second new password", **seen_by_both)
+    assert User.objects.get(pk=user.pk).check_password(PASSWORD)
+
+
+def test_accepting_an_invitation_takes_back_nothing_that_was_changed_meanwhile(rf, organization):
+    user = invited_to(organization)
+    key = invitations.invitation_tokens.make_token(user)
+    User.objects.filter(pk=user.pk).update(site_role="guest", name="Changed")
+
+    credentials.accept_invitation(user=user, key=key, password=PASSWORD, request=rf.post("/"))
+
+    saved = User.objects.get(pk=user.pk)
+    assert (saved.site_role, saved.name) == ("guest", "Changed")
 
 
 def test_another_persons_link_opens_nothing(client, organization):

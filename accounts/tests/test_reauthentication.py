@@ -4,11 +4,13 @@ from datetime import timedelta
 
 import pytest
 import time_machine
+from allauth.usersessions.models import UserSession
 from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
 from accounts.tests.factories import PASSWORD
+from accounts.tests.factors import add_app, code_of
 from tokens.models import Token
 
 AGAIN = "/login/again/"
@@ -61,7 +63,11 @@ def test_nothing_is_changed_before_it_is_answered(signed_in, clock, owner):
     other = Client()
     other.post("/login/", {"login": owner.email, "password": PASSWORD})
 
-    assert signed_in.post("/profile/security/sessions/end-all/", {}).url.startswith(AGAIN)
+    there = UserSession.objects.get(session_key=other.session.session_key).pk
+    for path in ("end-all/", f"{there}/end/"):
+        assert signed_in.post(f"/profile/security/sessions/{path}", {}).url.startswith(AGAIN)
+    answer = signed_in.post(f"/api/v1/me/sessions/{there}/end", content_type="application/json")
+    assert answer.json()["code"] == "reauthentication_required"
     assert other.get("/profile/").status_code == 200
 
 
@@ -206,3 +212,46 @@ def test_next_does_not_lead_back_from_https_to_http(rf, settings, signed_in):
     )
 
     assert answer.url == "/"
+
+
+# Whoever has two-factor
+
+
+@pytest.fixture
+def left_open(signed_in, owner, clock):
+    """A session that somebody else may sit at, with the secret that is in the person's app."""
+    secret = add_app(owner)
+    clock.shift(LATER)
+    return signed_in, secret
+
+
+WITH_CODE = "/login/two-factor/again/"
+
+
+def test_the_password_alone_is_not_enough_for_who_has_two_factor(left_open):
+    client, _ = left_open
+
+    answer = client.post(AGAIN, {"password": PASSWORD, "next": "/profile/security/email/"})
+
+    assert answer.url.startswith(WITH_CODE)
+    assert client.get("/profile/security/email/").url == f"{WITH_CODE}?next=%2Fprofile%2Fsecurity%2Femail%2F"
+    assert AGAIN not in client.get(WITH_CODE).content.decode()
+
+
+def test_a_session_that_has_shown_the_password_only_changes_nothing_once_two_factor_is_set_up(signed_in, owner):
+    add_app(owner)
+
+    assert signed_in.get("/profile/security/passkeys/add/").url.startswith(WITH_CODE)
+    answer = signed_in.post("/api/v1/tokens", {"name": "x", "scopes": ["api"]}, content_type="application/json")
+    assert answer.json()["code"] == "reauthentication_required"
+
+
+def test_the_second_factor_is_enough_for_a_quarter_of_an_hour(left_open, clock):
+    client, secret = left_open
+
+    answer = client.post(WITH_CODE, {"code": code_of(secret), "next": "/profile/security/email/"})
+
+    assert answer.url == "/profile/security/email/"
+    assert client.get("/profile/security/email/").status_code == 200
+    clock.shift(LATER)
+    assert client.get("/profile/security/email/").url.startswith(WITH_CODE)

@@ -109,6 +109,59 @@ def test_a_session_from_before_it_was_set_up_shows_it_first(owner, required):
     assert older.get("/profile/tokens/").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        INDEX,
+        ADD_APP,
+        "/profile/security/passkeys/add/",
+        "/profile/security/recovery-codes/",
+        "/profile/security/password/",
+    ],
+)
+def test_a_session_that_has_not_shown_it_adds_no_factor_of_its_own(owner, required, path):
+    older = Client()
+    sign_in(older, owner)
+    add_app(owner)
+
+    assert older.get(path).url == f"{SHOW}?next={path}"
+    assert older.post(path, {"code": "000000"}).url == f"{SHOW}?"
+
+
+@pytest.mark.parametrize("method", ["head", "options", "put", "delete", "patch"])
+def test_no_method_leads_around_it(client, owner, required, method):
+    sign_in(client, owner)
+
+    assert getattr(client, method)("/profile/").url == INDEX
+    assert getattr(client, method)("/api/v1/me").status_code == 403
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"HX-Request": "true"},
+        {"X-HTTP-Method-Override": "GET"},
+        {"X-Original-URL": "/healthz"},
+        {"X-Rewrite-URL": "/healthz"},
+        {"X-Forwarded-Prefix": "/healthz"},
+        {"Accept": "application/json"},
+    ],
+    ids=lambda headers: next(iter(headers)),
+)
+def test_no_header_leads_around_it(client, owner, required, headers):
+    sign_in(client, owner)
+
+    assert client.get("/profile/tokens/", headers=headers).url == INDEX
+    assert client.get("/api/v1/me", headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("authorization", ["", "Basic b3duZXI6eA==", "Bearer", "Session x"])
+def test_a_header_beside_the_session_does_not_lead_around_it(client, owner, required, authorization):
+    sign_in(client, owner)
+
+    assert client.get("/api/v1/me", headers={"Authorization": authorization}).status_code in {401, 403}
+
+
 def test_recovery_codes_alone_do_not_fulfill_it(client, owner, required):
     add_recovery_codes(owner)
     sign_in(client, owner)

@@ -123,8 +123,11 @@ def test_what_is_wrong_or_taken_makes_nothing(wrong):
         ({"site_role": "auditor"}, [("user.role_changed", {"from": "user", "to": "auditor"})]),
         ({"is_active": False}, [("user.deactivated", {})]),
         ({"name": "Olga New"}, [("user.changed", {"fields": ["name"]})]),
-        ({"email": "olga@acme.example"}, [("user.changed", {"fields": ["email"]})]),
-        ({"password": "another hash"}, [("user.changed", {"fields": ["password"]})]),
+        (
+            {"email": "olga@acme.example"},
+            [("authentication.email_changed", {"from": "owner@acme.example", "to": "olga@acme.example"})],
+        ),
+        ({"password": "another hash"}, [("authentication.password_changed", {})]),
         ({}, []),
         (
             {"site_role": "guest", "is_active": False, "name": "Olga"},
@@ -145,6 +148,22 @@ def test_a_change_is_saved_with_one_entry_for_each_thing_that_changed(administra
     assert [(action, details) for action, _, _, details in entries()] == recorded
 
 
+def test_what_was_changed_since_the_form_was_read_stays(administrator, owner):
+    form = User.objects.get(pk=owner.pk)
+    owner.set_password("chosen meanwhile by Olga")
+    owner.site_role = SiteRole.GUEST
+    owner.wants_expiry_mails = False
+    owner.save()
+    form.name = "Olga New"
+
+    services.save_user(actor=administrator, user=form, is_new=False, filled_in=["name"])
+
+    saved = User.objects.get(pk=owner.pk)
+    assert (saved.name, saved.site_role, saved.wants_expiry_mails) == ("Olga New", SiteRole.GUEST, False)
+    assert saved.check_password("chosen meanwhile by Olga")
+    assert [action for action, *_ in entries()] == ["user.changed"]
+
+
 def test_an_entry_about_a_person_names_actor_and_target_and_their_organization(administrator, owner):
     save(administrator, owner, site_role=SiteRole.AUDITOR)
 
@@ -159,7 +178,7 @@ def test_no_entry_about_a_new_password_holds_anything_of_it(administrator, owner
     save(administrator, owner)
 
     entry = Activity.objects.get()
-    assert (entry.action, entry.details) == ("user.changed", {"fields": ["password"]})
+    assert (entry.action, entry.details) == ("authentication.password_changed", {})
 
 
 def test_a_person_is_activated_again_with_an_entry(administrator, organization):

@@ -252,6 +252,12 @@ def test_opening_an_address_ends_nothing(owner):
     assert is_signed_in(there)
 
 
+@pytest.mark.parametrize("path", ["1/end/", "end-all/"])
+@pytest.mark.django_db
+def test_who_is_signed_out_meanwhile_comes_back_to_a_page_that_opens(client, path):
+    assert client.post(LIST + path).url == f"/login/?next={LIST}"
+
+
 # Ending all
 
 
@@ -361,3 +367,11 @@ def test_an_operator_sees_and_ends_their_sessions(db):
     all_on_page(here)
 
     assert [is_signed_in(client) for client in (here, there)] == [True, False]
+
+
+def test_what_the_browser_keeps_is_cleared_at_sign_out(owner):
+    client = sign_in(owner)
+
+    assert "Clear-Site-Data" not in client.get("/profile/security/").headers
+    assert client.post("/logout/").headers["Clear-Site-Data"] == '"cache", "storage"'
+    assert "Clear-Site-Data" not in client.get("/login/").headers

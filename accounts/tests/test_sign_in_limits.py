@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from django.conf import settings
 from django.test import Client
 
-from accounts import sign_in_limits
+from accounts import invitations, password_reset, sign_in_limits
 from accounts.tests.factories import PASSWORD
 from auditlog.models import Activity
 
@@ -243,3 +244,26 @@ def test_wrong_current_passwords_at_a_change_count_too(client, owner):
     answers = [client.post("/profile/security/password/", form).status_code for _ in range(11)]
 
     assert answers == [200] * 10 + [429]
+
+
+def lost_password_set_by(client, user):
+    link = password_reset.link_for(user).removeprefix(settings.PORTAL_URL)
+    address = client.get(link).url
+    client.post(address, {"password1": PASSWORD, "password2": PASSWORD})
+
+
+def invitation_accepted_by(client, user):
+    user.set_unusable_password()
+    user.joined_at = None
+    user.save()
+    address = client.get(invitations.link_for(user).removeprefix(settings.PORTAL_URL)).url
+    client.post(address, {"new_password1": PASSWORD, "new_password2": PASSWORD})
+
+
+@pytest.mark.parametrize("chosen_by", [lost_password_set_by, invitation_accepted_by])
+def test_whoever_set_a_password_by_a_link_signs_in_whatever_others_try(client, owner, chosen_by):
+    chosen_by(client, owner)
+    fail(owner.email, 10, addresses=MANY)
+
+    assert not signs_in(Client(), owner)
+    assert signs_in(client, owner)

@@ -15,14 +15,18 @@ import jwt
 import oidc_provider_mock
 import pytest
 import requests
+import time_machine
 from allauth.socialaccount.models import SocialAccount, SocialToken
 from cryptography.hazmat.primitives.asymmetric import rsa
+from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
+from django.utils import timezone
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 from accounts.models import User
+from accounts.single_sign_on import STARTS
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
 from accounts.tests.factors import add_app, code_of
 from auditlog.models import Activity
@@ -204,6 +208,25 @@ def test_a_provider_that_is_away_is_a_page_and_no_error_of_the_portal(client, pr
 
     assert answer.status_code == 401
     assert "You are not signed in" in answer.content.decode()
+
+
+def test_one_address_does_not_make_the_portal_ask_the_provider_without_end(client, provider):
+    with time_machine.travel(timezone.now(), tick=False):
+        for _ in range(60):
+            STARTS.take("127.0.0.1")
+        answer = client.post(START)
+
+    assert (answer.status_code, "Retry-After" in answer) == (429, True)
+    assert provider.asked == []
+    assert client.post(START, REMOTE_ADDR="192.0.2.7").status_code == 200
+
+
+def test_no_stranger_fills_the_log_of_the_server(client, provider, caplog):
+    with time_machine.travel(timezone.now(), tick=False):
+        for _ in range(35):
+            client.get(CALLBACK)
+
+    assert len([line for line in caplog.messages if line.startswith("Single sign-on failed")]) == 30
 
 
 # Who comes in
@@ -503,6 +526,7 @@ LIES = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("path", "lie"), LIES.values(), ids=LIES)
 def test_an_answer_of_the_provider_that_is_not_right_lets_nobody_in(client, provider, owner, path, lie):
     provider.knows(email=owner.email, email_verified=True)
@@ -521,6 +545,7 @@ CLAIMS = {
     "another issuer": {"iss": "https://evil.example"},
     "another audience": {"aud": "another-client"},
     "another authorized party": {"aud": [CLIENT_ID, "another"], "azp": "another"},
+    "another audience beside ours": {"aud": [CLIENT_ID, "another"]},
     "an end in the past": {"exp": NOW - 3600},
     "a beginning in the future": {"iat": NOW + 3600},
     "another nonce": {"nonce": "another"},
@@ -535,6 +560,7 @@ CLAIMS = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("claims", CLAIMS.values(), ids=CLAIMS)
 def test_a_well_signed_id_token_with_wrong_claims_lets_nobody_in(client, provider, owner, claims):
     provider.knows(email=owner.email, email_verified=True)
@@ -558,6 +584,34 @@ def test_an_id_token_that_is_signed_by_the_keys_of_the_provider_is_accepted(clie
     assert signed_in_as(client) == str(owner.pk)
 
 
+@pytest.mark.parametrize(
+    ("in_id_token", "in_user_info"),
+    [
+        ({"email": "somebody@acme.example", "email_verified": True}, {"email": "owner@acme.example"}),
+        ({"email_verified": True}, {"email": "owner@acme.example"}),
+        ({"email": "owner@acme.example"}, {"email_verified": True}),
+        ({"email": "owner@acme.example", "email_verified": True}, {"email": "somebody@acme.example"}),
+    ],
+)
+def test_an_address_is_verified_only_by_what_stands_beside_it(client, provider, owner, in_id_token, in_user_info):
+    provider.knows()
+    address = consent(authorization_address(client))
+    sign_with_own_key(provider, **in_id_token)
+    provider.lies[USERINFO] = changed(lambda body: body.update(in_user_info))
+
+    assert_nobody_came_in(client, client.get(address))
+
+
+def test_an_address_that_only_the_id_token_tells_is_enough(client, provider, owner):
+    provider.knows()
+    address = consent(authorization_address(client))
+    sign_with_own_key(provider, email=owner.email, email_verified=True)
+
+    client.get(address)
+
+    assert signed_in_as(client) == str(owner.pk)
+
+
 def sign_with_own_key(provider, **claims):
     """As if the key that signs here were the provider's."""
     jwk = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(FOREIGN_KEY.public_key()))
@@ -570,6 +624,9 @@ def sign_with_own_key(provider, **claims):
 DISCOVERY = "/.well-known/openid-configuration"
 DISCOVERED = {
     "another issuer": changed(lambda body: body.update(issuer="https://evil.example")),
+    "addresses that are none": changed(lambda body: body.update(authorization_endpoint="javascript:alert(1)")),
+    "addresses that are numbers": changed(lambda body: body.update(token_endpoint=1)),
+    "addresses without TLS": changed(lambda body: body.update(token_endpoint="ftp://localhost/")),
     "no addresses": changed(lambda body: body.pop("authorization_endpoint")),
     "a list": broken(content=b"[]"),
     "no JSON": broken(),
@@ -577,6 +634,7 @@ DISCOVERED = {
 }
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("lie", DISCOVERED.values(), ids=DISCOVERED)
 def test_a_provider_that_does_not_introduce_itself_is_not_gone_to(client, provider, lie):
     provider.lies[DISCOVERY] = lie
@@ -585,6 +643,27 @@ def test_a_provider_that_does_not_introduce_itself_is_not_gone_to(client, provid
 
     assert answer.status_code == 401
     assert "http-equiv" not in answer.content.decode()
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "lie",
+    [
+        *DISCOVERED.values(),
+        changed(lambda body: body.pop("token_endpoint")),
+        changed(lambda body: body.pop("jwks_uri")),
+    ],
+    ids=[*DISCOVERED, "no token address", "no address of keys"],
+)
+def test_a_provider_that_does_not_introduce_itself_on_the_way_back_lets_nobody_in(client, provider, owner, lie):
+    provider.knows(email=owner.email, email_verified=True)
+    address = consent(authorization_address(client))
+    provider.lies[DISCOVERY] = lie
+
+    answer = client.get(address)
+
+    assert answer.status_code == 401
+    assert_nobody_came_in(client, answer)
 
 
 # Ending it
@@ -605,6 +684,24 @@ def test_a_person_with_a_password_disconnects(client, owner, linked):
 
     assert not SocialAccount.objects.exists()
     assert [entry.actor for entry in actions("provider_disconnected")] == [owner]
+
+
+def test_a_person_is_told_that_it_is_connected_and_disconnected(
+    client, provider, owner, settings, django_capture_on_commit_callbacks
+):
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"}}
+    provider.knows(email=owner.email, email_verified=True)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        sign_in(client)
+        client.post(CONNECTION)
+        sign_in(Client())
+
+    assert [(sent.to, sent.subject) for sent in mail.outbox] == [
+        ([owner.email], "Single sign-on was connected with your account"),
+        ([owner.email], "Single sign-on was disconnected from your account"),
+        ([owner.email], "Single sign-on was connected with your account"),
+    ]
 
 
 def test_a_person_without_a_password_stays_connected(client, owner, linked):

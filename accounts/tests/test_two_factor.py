@@ -1,5 +1,6 @@
 """Two-factor: signing in with it, setting it up, recovery codes, and what is kept and told of it."""
 
+import re
 import threading
 from datetime import timedelta
 
@@ -7,6 +8,7 @@ import pytest
 import time_machine
 from allauth.mfa.models import Authenticator
 from cryptography.fernet import Fernet
+from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.sessions.models import Session
 from django.core import mail
 from django.core.cache import cache
@@ -15,13 +17,14 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import services, two_factor
-from accounts.mfa import BOX, accept_code
+from accounts.mfa import BOX, TRIES_OF_PERSON, accept_code
 from accounts.models import User
 from accounts.roles import SiteRole
-from accounts.tasks import send_two_factor_mail
+from accounts.tasks import send_security_mail
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
-from accounts.tests.factors import add_app, add_passkey, add_recovery_codes, code_of
+from accounts.tests.factors import add_app, add_passkey, add_recovery_codes, code_of, make_recent
 from auditlog.models import Activity
+from opsera_portal import settings as settings_of_the_portal
 
 INDEX = "/profile/security/two-factor/"
 ADD_APP = "/profile/security/two-factor/app/add/"
@@ -154,21 +157,9 @@ def test_after_a_later_code_an_earlier_one_is_not_accepted(owner):
 def test_of_many_requests_at_once_one_code_signs_in_one(owner):
     secret = add_app(owner)
     code = code_of(secret)
-    accepted = []
 
-    def try_it():
-        try:
-            accepted.append(accept_code(owner, code))
-        finally:
-            connection.close()
+    accepted = at_once(8, lambda: accept_code(owner, code))
 
-    threads = [threading.Thread(target=try_it) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert len(accepted) == 8
     assert sum(one is not None for one in accepted) == 1
 
 
@@ -200,6 +191,38 @@ def test_the_second_step_ends_with_a_deactivation(client, owner):
     enter(client, code_of(secret))
 
     assert client.get("/profile/").url.startswith("/login/")
+
+
+def test_the_second_step_is_open_for_a_quarter_of_an_hour(client, owner):
+    secret = add_app(owner)
+    sign_in(client, owner)
+
+    with time_machine.travel(timezone.now() + timedelta(minutes=16), tick=False):
+        answer = enter(client, code_of(secret))
+
+    assert answer.url == "/login/"
+    assert signed_in_as(client) is None
+
+
+def test_the_second_step_of_one_person_is_not_taken_with_the_code_of_another(client, owner, member):
+    add_app(owner)
+    secret_of_member = add_app(member)
+    sign_in(client, owner)
+
+    enter(client, code_of(secret_of_member))
+
+    assert signed_in_as(client) is None
+
+
+def test_the_session_before_the_second_step_is_worth_nothing_after_it(client, owner):
+    secret = add_app(owner)
+    sign_in(client, owner)
+    before = client.session.session_key
+
+    enter(client, code_of(secret))
+
+    assert client.session.session_key != before
+    assert not Session.objects.filter(session_key=before).exists()
 
 
 def test_a_wrong_code_is_recorded_for_the_person(client, owner):
@@ -240,8 +263,10 @@ def test_wrong_codes_of_one_address_do_not_lock_the_person_out_elsewhere(owner):
 def test_wrong_codes_of_all_addresses_together_are_limited_as_well(client, owner):
     secret = add_app(owner)
     sign_in(client, owner)
-    for number in range(20):
-        enter(client, "000000", REMOTE_ADDR=f"192.0.2.{number}")
+    # As many as there were without this one, from wherever.
+    for _ in range(19):
+        TRIES_OF_PERSON.take(str(owner.pk))
+    enter(client, "000000", REMOTE_ADDR="192.0.2.7")
 
     enter(client, code_of(secret), REMOTE_ADDR="192.0.2.99")
 
@@ -316,12 +341,19 @@ def test_the_secret_of_the_app_is_in_clear_nowhere(client, owner):
     )
 
 
-def test_the_seed_of_recovery_codes_is_encrypted(owner):
-    codes = add_recovery_codes(owner)
+def test_of_recovery_codes_only_slow_salted_hashes_are_kept(owner, settings):
+    settings.RECOVERY_CODE_HASHER = settings_of_the_portal.RECOVERY_CODE_HASHER
+    add_app(owner)
+    two_factor.make_recovery_codes(actor=owner, request=None)
 
-    data = Authenticator.objects.get().data
-    assert data["seed"].startswith("gAAAA")
-    assert not any(code in str(data) for code in codes)
+    codes = two_factor.show_recovery_codes(user=owner)
+
+    data = Authenticator.objects.get(type=Authenticator.Type.RECOVERY_CODES).data
+    parts = [kept.split("$") for kept in data["hashes"].values()]
+    assert {tuple(part[1:4]) for part in parts} == {("argon2id", "v=19", "m=19456,t=2,p=1")}
+    assert len({salt for *_, salt, _ in parts}) == len(codes) == 10
+    assert not any(code[1:] in str(data) for code in codes)
+    assert accept_code(owner, codes[3]) is not None
 
 
 def test_the_key_is_not_in_the_database_and_only_we_can_read_it(settings, owner):
@@ -348,6 +380,17 @@ def test_without_the_key_no_code_is_accepted_and_nothing_breaks(settings, client
 
     assert enter(client, code_of(secret)).status_code == 200
     assert signed_in_as(client) is None
+
+
+def test_without_the_key_recovery_codes_sign_in(settings, client, owner):
+    add_app(owner)
+    code, *_ = add_recovery_codes(owner)
+    settings.MFA_SECRETS_KEYS = (Fernet.generate_key().decode(),)
+    sign_in(client, owner)
+
+    enter(client, code)
+
+    assert signed_in_as(client) == str(owner.pk)
 
 
 def test_removing_the_last_factor_removes_the_recovery_codes(client, owner):
@@ -378,7 +421,7 @@ def test_the_last_factor_cannot_be_removed_where_it_is_required(client, owner):
     require_of(owner)
     factor = add_passkey(owner)
     client.force_login(owner)
-    make_recent(client, second_factor=True)
+    make_recent(client)
 
     answer = client.post(f"/profile/security/passkeys/{factor.pk}/remove/", follow=True)
 
@@ -432,6 +475,8 @@ def test_a_passkey_can_be_renamed(client, owner):
 
     assert client.post(f"/profile/security/passkeys/{factor.pk}/rename/", {"name": "Blue key"}).url == INDEX
     assert Authenticator.objects.get(pk=factor.pk).data["name"] == "Blue key"
+    entry = Activity.objects.get(action="user.changed")
+    assert (entry.actor, entry.details) == (owner, {"passkey": {"from": "Laptop", "to": "Blue key"}})
 
 
 CHANGES = [
@@ -461,7 +506,7 @@ def test_every_change_asks_again_who_is_there_after_a_while(client, owner, metho
         answer = getattr(client, method)(path.format(pk=factor.pk), {"name": "x", "code": "1"})
 
     assert answer.status_code == 302
-    assert answer.url.startswith("/login/again/?next=")
+    assert answer.url.startswith("/login/two-factor/again/?next=")
     assert list(Authenticator.objects.order_by("pk").values()) == before
 
 
@@ -483,6 +528,19 @@ def test_a_wrong_code_does_not_prove_who_is_there(client, owner):
 
     assert answer.status_code == 200
     assert len(actions("failed")) == 1
+
+
+def test_whoever_set_it_up_is_offered_to_end_the_sessions_from_before(client, owner):
+    older = Client()
+    for browser in (older, client):
+        sign_in(browser, owner)
+    client.post(ADD_APP, {"code": code_of(secret_on(client.get(ADD_APP)))})
+
+    assert "You are signed in at 1 other place," in client.get(INDEX).content.decode()
+    client.post("/profile/security/sessions/end-all/")
+
+    assert older.get("/profile/").url.startswith("/login/")
+    assert 'id="sign-out-elsewhere"' not in client.get(INDEX).content.decode()
 
 
 def test_an_operator_sets_up_two_factor_too(client, db):
@@ -518,31 +576,110 @@ def test_a_recovery_code_may_be_typed_as_it_is_shown(client, owner):
     code, *_ = add_recovery_codes(owner)
     sign_in(client, owner)
 
-    enter(client, f" {code[:4]}-{code[4:]} ")
+    enter(client, f" {code[:4]}-{code[4:8]} {code[8:]} ")
 
     assert signed_in_as(client) == str(owner.pk)
 
 
-def test_recovery_codes_are_shown_once(client, owner):
+def codes_on(answer):
+    return re.findall(r"\b(?:[0-9]{4}-){3}[0-9]{4}\b", answer.content.decode())
+
+
+@pytest.fixture
+def with_new_codes(client, owner):
+    """A client whose owner has an app, and codes that were not shown so far."""
     add_app(owner)
-    codes = add_recovery_codes(owner)
     client.force_login(owner)
     make_recent(client)
-
-    first, second = client.get(CODES).content.decode(), client.get(CODES).content.decode()
-
-    assert all(f"{code[:4]}-{code[4:]}" in first for code in codes)
-    assert not any(code[4:] in second for code in codes)
-    assert "were shown" in second
+    client.post(MAKE_CODES)
+    return client
 
 
-def test_the_page_with_the_codes_is_kept_by_no_cache(client, owner):
+def test_recovery_codes_are_shown_once_and_by_no_cache_again(with_new_codes):
+    first, second = with_new_codes.get(CODES), with_new_codes.get(CODES)
+
+    assert len(set(codes_on(first))) == 10
+    assert first["Cache-Control"] == "no-store"
+    assert codes_on(second) == []
+    assert "were shown" in second.content.decode()
+
+
+def test_a_recovery_code_that_was_shown_signs_in(with_new_codes, owner):
+    code = codes_on(with_new_codes.get(CODES))[-1]
+    sign_in(client := Client(), owner)
+
+    enter(client, code)
+
+    assert signed_in_as(client) == str(owner.pk)
+
+
+@pytest.mark.parametrize("purpose", ["prefetch", "prefetch;prerender"])
+def test_a_browser_that_only_looks_ahead_is_shown_no_codes(with_new_codes, purpose):
+    ahead = with_new_codes.get(CODES, headers={"Sec-Purpose": purpose})
+
+    assert codes_on(ahead) == []
+    assert len(codes_on(with_new_codes.get(CODES))) == 10
+
+
+def test_the_page_says_that_codes_were_not_shown_so_far(with_new_codes):
+    assert 'id="show-codes"' in with_new_codes.get(INDEX).content.decode()
+
+
+def test_before_they_are_shown_no_recovery_code_is_right(owner):
     add_app(owner)
-    add_recovery_codes(owner)
-    client.force_login(owner)
-    make_recent(client)
+    two_factor.make_recovery_codes(actor=owner, request=None)
 
-    assert client.get(CODES)["Cache-Control"] == "no-store"
+    assert accept_code(owner, "0" * 16) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_visits_at_once_one_is_shown_the_codes(owner):
+    add_app(owner)
+    two_factor.make_recovery_codes(actor=owner, request=None)
+
+    shown = at_once(4, lambda: two_factor.show_recovery_codes(user=owner))
+
+    assert sorted(map(len, shown)) == [0, 0, 0, 10]
+
+
+class MeetingHasher(MD5PasswordHasher):
+    """Four requests have all compared before one of them goes on."""
+
+    meeting = threading.Barrier(4, timeout=10)
+
+    def verify(self, password, encoded):
+        self.meeting.wait()
+        return super().verify(password, encoded)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_requests_at_once_one_recovery_code_signs_in_one(owner, settings):
+    add_app(owner)
+    code, *_ = add_recovery_codes(owner)
+    settings.RECOVERY_CODE_HASHER = f"{__name__}.MeetingHasher"
+
+    accepted = at_once(4, lambda: two_factor.use_recovery_code(user=owner, code=code, request=None))
+
+    assert sum(one is not None for one in accepted) == 1
+
+
+def at_once(count, act):
+    """What each of so many threads got."""
+    answers = []
+
+    def run():
+        try:
+            answers.append(act())
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == count
+    return answers
 
 
 def test_new_recovery_codes_take_the_place_of_the_old_ones(client, owner):
@@ -553,8 +690,9 @@ def test_new_recovery_codes_take_the_place_of_the_old_ones(client, owner):
 
     assert client.post(MAKE_CODES).url == CODES
 
-    new = Authenticator.objects.get(type=Authenticator.Type.RECOVERY_CODES).wrap().get_unused_codes()
+    new = [code.replace("-", "") for code in codes_on(client.get(CODES))]
     assert not set(old) & set(new)
+    assert accept_code(owner, old[0]) is None
     assert len(actions("recovery_codes_made")) == 1
 
 
@@ -606,8 +744,25 @@ def test_a_mail_names_the_administrator_who_did_it(
     assert f"by {administrator.name} ({administrator.email})" in sent.body
 
 
+def test_a_person_is_told_once_a_day_that_somebody_guesses_their_codes(
+    owner, ran_at_once, django_capture_on_commit_callbacks
+):
+    add_app(owner)
+    sign_in(client := Client(), owner)
+    with django_capture_on_commit_callbacks(execute=True):
+        for number in range(9):
+            enter(client, "000000", REMOTE_ADDR=f"192.0.2.{number}")
+        assert mail.outbox == []
+        for number in range(9, 14):
+            enter(client, "000000", REMOTE_ADDR=f"192.0.2.{number}")
+
+    (sent,) = mail.outbox
+    assert (sent.to, sent.subject) == ([owner.email], "Somebody tries to guess the second factor of your account")
+    assert "192.0.2.9" in sent.body
+
+
 def test_a_mail_about_an_entry_that_is_gone_is_not_sent(db):
-    send_two_factor_mail.call(0)
+    send_security_mail.call(0)
 
     assert mail.outbox == []
 
@@ -644,6 +799,21 @@ def test_the_api_removes_it_as_the_page_does(api, administrator, owner):
 
     assert (answer.status_code, answer.json()["has_two_factor"]) == (200, False)
     assert actions("two_factor_removed")[0].details == {"kinds": ["passkey"]}
+
+
+def test_an_administrator_shows_again_who_they_are_before_they_remove_it(client, api, administrator, owner):
+    add_app(owner)
+    for browser in (client, api):
+        browser.force_login(administrator)
+    page = f"/organization/users/{owner.pk}/two-factor/reset/"
+
+    with time_machine.travel(timezone.now() + timedelta(minutes=16), tick=False):
+        for method in ("get", "post"):
+            assert getattr(client, method)(page).url.startswith("/login/again/?next=")
+        refused = api.post(f"/api/v1/users/{owner.pk}/two-factor/reset")
+
+    assert (refused.status_code, refused.json()["code"]) == (403, "reauthentication_required")
+    assert owner.has_two_factor
 
 
 def test_without_two_factor_there_is_nothing_to_remove(api, administrator, owner):
@@ -692,15 +862,6 @@ def test_recovery_codes_alone_are_no_two_factor(owner):
 def require_of(user):
     user.organization.two_factor_roles = SiteRole(user.site_role)
     user.organization.save()
-
-
-def make_recent(client, *, second_factor=False):
-    """As after signing in just now; `force_login` shows nothing."""
-    session = client.session
-    record = {"method": "mfa", "type": "totp"} if second_factor else {"method": "password"}
-    session["account_authentication_methods"] = [{**record, "at": timezone.now().timestamp()}]
-    session["account_authentication_methods_user"] = session["_auth_user_id"]
-    session.save()
 
 
 def accept_code_in_request(client, user, code):

@@ -10,14 +10,12 @@ from django.db import transaction
 from accounts.mfa import BOX
 from opsera_portal.encryption import SecretUnreadable
 
-SECRETS = {Authenticator.Type.TOTP: "secret", Authenticator.Type.RECOVERY_CODES: "seed"}
-
 
 class Command(BaseCommand):
     help = (
-        "Encrypts the secrets of authenticator apps and of recovery codes with the first key of MFA_SECRETS_KEYS. Put "
-        "the new key there before the old one, restart, run this, and only then remove the old key. What no key opens "
-        "is named and left as it is."
+        "Encrypts the secrets of authenticator apps with the first key of MFA_SECRETS_KEYS. Put the new key there "
+        "before the old one, restart, run this, and only then remove the old key. What no key opens is named and left "
+        "as it is."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -25,7 +23,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
         done, unreadable = 0, 0
-        for pk in Authenticator.objects.filter(type__in=SECRETS).order_by("pk").values_list("pk", flat=True):
+        apps = Authenticator.objects.filter(type=Authenticator.Type.TOTP)
+        for pk in apps.order_by("pk").values_list("pk", flat=True):
             try:
                 done += self._encrypt(pk, dry_run=dry_run)
             except SecretUnreadable:
@@ -42,8 +41,7 @@ class Command(BaseCommand):
         row = Authenticator.objects.select_for_update().filter(pk=pk).first()
         if row is None:
             return False
-        name = SECRETS[Authenticator.Type(row.type)]
-        row.data[name] = BOX.encrypt_anew(row.data[name])
+        row.data["secret"] = BOX.encrypt_anew(row.data["secret"])
         if not dry_run:
             row.save(update_fields=["data"])
         return True
