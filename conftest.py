@@ -7,6 +7,8 @@ from django.contrib.auth.signals import user_logged_in
 from django.dispatch import receiver
 from rest_framework.test import APIClient
 
+from accounts.querysets import second_factors
+from accounts.reauthentication import SECOND_FACTOR
 from accounts.roles import SiteRole
 from accounts.tests.factories import OrganizationFactory, UserFactory
 from opsera_portal import limits
@@ -14,9 +16,11 @@ from opsera_portal import limits
 
 @receiver(user_logged_in)
 def sign_in_as_people_do(request, user, **kwargs):
-    """`force_login` asks for no password; here it counts as if it had, so that what asks for it again does not."""
+    """`force_login` asks for nothing; here it counts as if it had asked for all that the person has to show, so that
+    what asks for it again does not."""
     if not get_authentication_records(request, user):
-        record_authentication(request, user, method="force_login")
+        has_two_factor = second_factors().filter(user=user).exists()
+        record_authentication(request, user, method=SECOND_FACTOR if has_two_factor else "force_login")
 
 
 @pytest.fixture(autouse=True)

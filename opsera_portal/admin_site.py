@@ -31,8 +31,8 @@ class PortalAdminSite(admin.AdminSite):
     def password_change(  # type: ignore[override]
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """On one's own page, as for everyone else, so that it is in the activity log."""
-        return redirect("admin:accounts_user_change", request.user.pk)
+        """On the portal's own page, which asks for the present one."""
+        return redirect("account_change_password")
 
     def get_urls(self) -> list[Any]:
         """Without the redirect to a row's own page, which knows rows by number and fails on our ids."""

@@ -122,6 +122,12 @@ def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 _peer = lru_cache(maxsize=1000)(_parse)
 
 
+def is_look_ahead(request: HttpRequest) -> bool:
+    """Whether the browser only looks ahead (`Sec-Purpose`, and what older browsers send), or asks for headers."""
+    purposes = (request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"))
+    return request.method == "HEAD" or any("prefetch" in purpose.lower() for purpose in purposes)
+
+
 def is_api(request: HttpRequest) -> bool:
     """Whether this request is for the API, which answers every error as a problem document."""
     return request.path_info.startswith("/api/v1/") or request.path_info == "/api/v1"

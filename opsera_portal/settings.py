@@ -84,6 +84,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "opsera_portal.pages.middleware.RefusalLogMiddleware",
     "accounts.sessions.SessionLifetimeMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -240,15 +241,15 @@ MFA_FORMS = {
     "add_webauthn": "accounts.mfa.AddPasskeyForm",
     "edit_webauthn": "accounts.mfa.RenamePasskeyForm",
 }
-MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+# Recovery codes are the portal's own: allauth's could be read again.
+RECOVERY_CODE_HASHER = "accounts.recovery_codes.RecoveryCodeHasher"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 # The device asks for its PIN, finger or face each time: a passkey that was stolen opens nothing.
 MFA_WEBAUTHN_USER_VERIFICATION = "required"
 MFA_TOTP_ISSUER = "Opsera Portal"
 # Clocks of phones are a little off, and people type slowly: the code before and the code after are accepted, once each.
 MFA_TOTP_TOLERANCE = 1
-MFA_RECOVERY_CODE_COUNT = 10
-MFA_RECOVERY_CODES_SHOW_ONCE = True
 # People come by invitation, which proved their address.
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 # Passkeys cannot be guessed: this only bounds the work. Each sign-in takes two requests.
@@ -427,16 +428,26 @@ SILENCED_SYSTEM_CHECKS = ["auth.W004"]
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    # Django sets the process's own clock to TIME_ZONE, so these moments are UTC.
+    "formatters": {
+        "line": {
+            "format": "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
+            "datefmt": "%Y-%m-%dT%H:%M:%S",
+        }
+    },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "django": {"level": "INFO"},
         # One line for each answer over 399 adds nothing to the two logs that the portal keeps.
         "django.request": {"level": "ERROR"},
+        # It would be a traceback for each request by a wrong name, which any stranger can send.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         "django_tasks": {"level": "WARNING"},
         "django_tasks_db": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},
+        # It tells of each use of a passkey; so does the activity log, and says whose.
+        "fido2": {"level": "WARNING"},
     },
 }

@@ -30,6 +30,7 @@ from opsera_portal.settings import *  # noqa: E402, F403
 from opsera_portal.settings import DATA_DIR, DATABASES, STORAGES  # noqa: E402
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+RECOVERY_CODE_HASHER = PASSWORD_HASHERS[0]
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
 TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
 STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
@@ -40,7 +41,7 @@ STATIC_ROOT.mkdir()
 WEB_THREADS = 4000
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 # Off; an empty dictionary would mean the limits that allauth comes with.
-ACCOUNT_RATE_LIMITS = False  # type: ignore[assignment]
+ACCOUNT_RATE_LIMITS = MFA_RATE_LIMITS = False  # type: ignore[assignment]
 API_LIMIT_TOKEN = API_LIMIT_USER = API_LIMIT_ADDRESS = None
 
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):

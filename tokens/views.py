@@ -29,7 +29,7 @@ from opsera_portal.api.operations import routes
 from opsera_portal.pages.tabs import PROFILE_TABS
 from opsera_portal.pages.templatetags.portal import exact
 from opsera_portal.pages.views import MemberPageMixin, TabsMixin
-from opsera_portal.request_context import person_of
+from opsera_portal.request_context import is_look_ahead, person_of
 from tokens import expiry, services
 from tokens.examples import examples_of
 from tokens.filters import TokenFilter
@@ -256,12 +256,6 @@ def jwks(request: HttpRequest) -> JsonResponse:
     response = JsonResponse(key_ring().jwks(), content_type="application/jwk-set+json")
     response["Cache-Control"] = "public, max-age=300"
     return response
-
-
-def is_look_ahead(request: HttpRequest) -> bool:
-    """Whether the browser only looks ahead (`Sec-Purpose`, and what older browsers send), or asks for headers."""
-    purposes = (request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"))
-    return request.method == "HEAD" or any("prefetch" in purpose.lower() for purpose in purposes)
 
 
 def shown_page(request: HttpRequest, token: Token) -> HttpResponse:

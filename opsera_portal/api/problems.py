@@ -16,6 +16,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from opsera_portal.api.scopes import Scope
+from opsera_portal.request_context import without_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -190,12 +191,16 @@ def problem_body(
         "type": "about:blank",
         "title": TITLES.get(status_code, "Error"),
         "status": status_code,
-        "detail": detail,
+        "detail": without_tokens(detail),
         "code": code or CODES.get(status_code, "error"),
         "request_id": str(getattr(request, "request_id", "")),
     }
     if errors is not None:
-        body["errors"] = errors
+        # What was sent comes back in some of these sentences. A token that was sent in the wrong place must not.
+        body["errors"] = {
+            without_tokens(field): [without_tokens(message) for message in messages]
+            for field, messages in errors.items()
+        }
     return body
 
 

@@ -1,5 +1,6 @@
-"""What holds for every page: who may ask by which name, how much may be sent, and what no cache keeps."""
+"""What holds for every page: who may ask by which name, how much may be sent, what is refused, what no cache keeps."""
 
+import logging
 from collections.abc import Callable
 
 from django.conf import settings
@@ -8,6 +9,9 @@ from django.http.response import HttpResponseBase
 
 from opsera_portal.api.dispatch import body_is_too_large, check_query_length
 from opsera_portal.pages import errors
+from opsera_portal.request_context import PortalRequest, target
+
+logger = logging.getLogger(__name__)
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -33,6 +37,30 @@ class SizeLimitMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         check_query_length(request)
         return errors.content_too_large(request) if body_is_too_large(request) else self.get_response(request)
+
+
+class RefusalLogMiddleware:
+    """A line in the server's own log for what someone signed in may not do, or does not find.
+
+    What is refused to a token stands in the token's log. Whoever is not signed in fills nothing.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: PortalRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if response.status_code in {403, 404} and request.user.is_authenticated:
+            logger.warning(
+                "%s for person %s from %s: %s %s (request %s)",
+                response.status_code,
+                request.user.pk,
+                request.client_address,
+                request.method,
+                target(request),
+                request.request_id,
+            )
+        return response
 
 
 class PrivatePagesMiddleware:

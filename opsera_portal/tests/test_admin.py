@@ -8,6 +8,7 @@ from html import unescape
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.core import mail
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -735,7 +736,8 @@ def test_a_person_who_lost_their_password_gets_a_new_one(sign_in, client, owner,
     answer = change_person(sign_in("administrator"), owner, new_password="a wholly new password")
 
     assert answer.status_code == 302
-    assert recorded() == [("user.changed", administrator.email, owner.email)]
+    entry = Activity.objects.get(action="authentication.password_changed")
+    assert (entry.actor, entry.target_name) == (administrator, owner.email)
     assert "wholly" not in str(list(Activity.objects.values())) + str(list(LogEntry.objects.values()))
     client.logout()
     client.post("/login/", {"login": owner.email, "password": "a wholly new password"})
@@ -754,22 +756,58 @@ def test_a_weak_new_password_is_refused_and_not_repeated(sign_in, owner, passwor
     assert User.objects.get(pk=owner.pk).check_password(PASSWORD)
 
 
-@pytest.mark.parametrize("who", ["owner", "administrator"])
-def test_a_new_password_ends_all_sessions_of_that_person(sign_in, who, request):
-    person = request.getfixturevalue(who)
+def test_a_new_password_ends_all_sessions_of_that_person(sign_in, owner):
     theirs = Client()
-    theirs.force_login(person)
+    theirs.force_login(owner)
 
-    change_person(sign_in("administrator"), person, new_password="a wholly new password")
+    change_person(sign_in("administrator"), owner, new_password="a wholly new password")
 
     assert theirs.get("/profile/").url.startswith("/login/")
 
 
-def test_django_admins_own_page_for_passwords_leads_to_the_persons_page(sign_in, administrator):
+@pytest.mark.parametrize(
+    ("change", "told_at", "said"),
+    [
+        ({"new_password": "a wholly new password"}, "owner@acme.example", "your password for the Opsera Portal"),
+        ({"email": "other@acme.example"}, "owner@acme.example", "other@acme.example"),
+    ],
+    ids=["password", "address"],
+)
+def test_the_person_is_told_who_gave_them_another(
+    sign_in, settings, django_capture_on_commit_callbacks, owner, change, told_at, said
+):
+    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"}}
+    client = sign_in("administrator")
+
+    with django_capture_on_commit_callbacks(execute=True):
+        change_person(client, owner, **change)
+
+    [message] = mail.outbox
+    assert message.to == [told_at]
+    assert said in message.body
+    assert "by Ada Admin (admin@acme.example)" in message.body
+    assert "a wholly new password" not in message.body
+
+
+@pytest.mark.parametrize("who", ["administrator", "operator"])
+@pytest.mark.parametrize(
+    "change", [{"new_password": "a wholly new password"}, {"email": "other@acme.example"}], ids=str
+)
+def test_nobody_changes_their_own_password_or_address_here(sign_in, request, who, change):
+    person = request.getfixturevalue(who)
+    before = (person.email, person.password)
+
+    change_person(sign_in(who), person, **change)
+
+    person.refresh_from_db()
+    assert (person.email, person.password) == before
+
+
+def test_django_admins_own_page_for_passwords_leads_to_the_portals(sign_in):
     client = sign_in("administrator")
 
     for answer in (client.get("/admin/password_change/"), client.post("/admin/password_change/", {})):
-        assert (answer.status_code, answer.url) == (302, address("user", "change", administrator))
+        assert (answer.status_code, answer.url) == (302, "/profile/security/password/")
 
 
 def test_an_operator_changes_their_own_name(sign_in, operator):
