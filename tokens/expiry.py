@@ -8,18 +8,20 @@ import logging
 import threading
 import uuid
 from datetime import datetime, timedelta
-from smtplib import SMTPRecipientsRefused, SMTPResponseException
+from smtplib import SMTPAuthenticationError, SMTPConnectError, SMTPException, SMTPHeloError, SMTPServerDisconnected
 from typing import NamedTuple
 
 from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Q
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
+from opsera_portal.api.problems import DATABASE_AWAY
+from opsera_portal.expressions import DaysAfter
 from tokens.models import Token
 from tokens.querysets import TokenQuerySet
 
@@ -32,8 +34,7 @@ ENDED = 0
 # Between how many days before the end each notice is the tightest that applies. A week after it the end is no news.
 _APPLIES = {ENDED: (-7, 0), 1: (0, 1), 7: (1, 7), 30: (7, 30)}
 
-# The mail server answered, and refused this one mail: the next one may pass.
-_MAIL_REFUSED = (SMTPRecipientsRefused, SMTPResponseException)
+_NO_MAIL_SERVER = (SMTPAuthenticationError, SMTPConnectError, SMTPHeloError, SMTPServerDisconnected)
 
 
 class Told(NamedTuple):
@@ -44,7 +45,7 @@ class Told(NamedTuple):
 def applies(notice: int, *, at: datetime) -> Q:
     """That this notice is the tightest that applies to a token, whether or not it was sent."""
     after, until = (at + timedelta(days=days) for days in _APPLIES[notice])
-    is_longer_lived = Q(expires_at__gt=F("created_at") + timedelta(days=notice))
+    is_longer_lived = Q(expires_at__gt=DaysAfter("created_at", notice))
     was_in_use = Q(revealed_at__isnull=False, revoked_at__isnull=True)
     return Q(expires_at__gt=after, expires_at__lte=until) & is_longer_lived & was_in_use
 
@@ -71,7 +72,9 @@ def to_warn_of(owner: User) -> TokenQuerySet:
 
 
 def send_due(stopping: threading.Event) -> None:
-    """One round: a mail to everyone for whom one is due. Raises what is raised where no mail server is.
+    """One round: a mail to everyone for whom one is due. Raises what is raised where no mail server or no database is.
+
+    Whatever else stands against one mail is logged, and keeps no one else from being told.
 
     The worker does this beside its queue and not through it: where a mail server is away, each mail waits ten seconds
     for it, and behind hundreds of them pipelines would wait for hours.
@@ -81,8 +84,16 @@ def send_due(stopping: threading.Event) -> None:
             return
         try:
             tell(owner_id)
-        except _MAIL_REFUSED as error:
-            logger.error("The mail about ending tokens of person %s was refused: %s", owner_id, error)
+        except Exception as error:
+            if _concerns_everyone(error):
+                raise
+            logger.error("The mail about ending tokens of person %s cannot be sent: %r", owner_id, error)
+
+
+def _concerns_everyone(error: Exception) -> bool:
+    """Nobody else's mail would pass either. (Every error of ``smtplib`` is an ``OSError``.)"""
+    is_of_one_mail = isinstance(error, SMTPException) and not isinstance(error, _NO_MAIL_SERVER)
+    return isinstance(error, (OSError, *DATABASE_AWAY)) and not is_of_one_mail
 
 
 def tell(owner_id: uuid.UUID) -> None:

@@ -48,7 +48,7 @@ class TokenFilter(django_filters.FilterSet):
             return live.pending()
         shown = live.filter(revealed_at__isnull=False)
         if value == TokenState.BLOCKED_BY_POLICY.id:
-            return shown.exclude(pk__in=shown.within_policy().values("pk"))
+            return shown.outside_policy()
         return shown.within_policy()
 
     def filter_scope(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:

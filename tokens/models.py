@@ -7,7 +7,6 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
-from django.utils.functional import cached_property
 
 from opsera_portal.api import scopes
 from tokens import policy
@@ -94,11 +93,6 @@ class Token(models.Model):
             and now < self.created_at + PENDING_LAPSES_AFTER
             and now < self.expires_at
         )
-
-    @cached_property
-    def owner_has_two_factor(self) -> bool:
-        """Lists bring it along (`TokenQuerySet.for_token_table`)."""
-        return self.owner.has_two_factor
 
     @property
     def policy_obstacle(self) -> policy.Rule | None:

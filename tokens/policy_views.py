@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils import timezone
 from django.views.generic import TemplateView
 
 from accounts.forms import PolicyForm
@@ -40,12 +41,13 @@ class PolicyView(TabsMixin, MemberPageMixin, TemplateView):
         # Whoever was asked once more who they are finds what they had typed.
         typed = self.request.GET if "version" in self.request.GET else None
         shown = Token.objects.of_organization_readable_by(self.person).live().filter(revealed_at__isnull=False)
+        blocked_now = shown.filter(policy.blocked(organization, timezone.now()), owner__is_active=True)
         return super().get_context_data(
             form=kwargs.pop("form", None) or PolicyForm(typed, instance=self.organization()),
             policy=in_words(organization),
             version=organization.policy_version,
             may_change=self.person.may(Ability.MANAGE_ORGANIZATION),
-            blocked_now=shown.filter(owner__is_active=True).exclude(pk__in=shown.within_policy().values("pk")).count(),
+            blocked_now=blocked_now.count(),
             blocked_state=TokenState.BLOCKED_BY_POLICY.id,
             **kwargs,
         )

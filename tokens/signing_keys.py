@@ -124,7 +124,10 @@ def retire(key_id: str) -> None:
         raise KeysAreGiven(
             "The keys come from TOKEN_SIGNING_KEYS. Take this key out there and restart all processes of all machines."
         )
-    next(path for path in _key_files() if _read_file(path).id == key_id).unlink()
+    # A person may have left a copy of the file beside it.
+    for path in _key_files():
+        if _read_file(path).id == key_id:
+            path.unlink()
     _mark_as_changed()
 
 
@@ -208,7 +211,8 @@ def _load() -> KeyRing:
 
 def _key_files() -> list[Path]:
     """Newest first, by the time in the file's name: times of files do not survive a copy to another machine."""
-    return sorted(Path(settings.TOKEN_SIGNING_KEYS_DIR).glob("[!.]*.pem"), reverse=True)
+    files = Path(settings.TOKEN_SIGNING_KEYS_DIR).glob("[!.]*.pem")
+    return sorted(files, key=lambda path: (_made_at(path), path.name), reverse=True)
 
 
 @sensitive_variables()

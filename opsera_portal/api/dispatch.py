@@ -8,7 +8,7 @@ stands here, and a test compares the two ways.
 from typing import cast
 
 from django.conf import settings
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import BadRequest
 from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -44,7 +44,8 @@ def answer(request: HttpRequest) -> HttpResponseBase:
 def check_query_length(request: HttpRequest) -> None:
     """Before any of it is read. Far more than all parameters of any list or page at their longest."""
     if len(request.META.get("QUERY_STRING", "")) > MAX_QUERY_LENGTH:
-        raise SuspiciousOperation("A query string of more than 8 KiB")
+        # Not a `SuspiciousOperation`: Django logs each with its traceback, and any stranger could fill the log.
+        raise BadRequest("A query string of more than 8 KiB")
 
 
 def body_is_too_large(request: HttpRequest) -> bool:

@@ -15,6 +15,7 @@ FLOORS = {
     "opsera_portal.admin_site": 0,
     "opsera_portal.encryption": 0,
     "opsera_portal.environment": 0,
+    "opsera_portal.expressions": 0,
     "opsera_portal.keyset": 0,
     "opsera_portal.limits": 0,
     "opsera_portal.models": 0,

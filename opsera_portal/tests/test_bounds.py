@@ -173,6 +173,17 @@ def test_a_query_of_more_than_8_kib_is_refused_unread(client, headers, path):
     assert client.get(f"{path}?q={'x' * 8191}", headers=credentials).status_code == 400
 
 
+@pytest.mark.parametrize("path", ["/login/", PIPELINES])
+@pytest.mark.parametrize(
+    "sent", [{"QUERY_STRING": "x" * 9000}, {"HTTP_HOST": "wrong.example"}], ids=lambda sent: next(iter(sent))
+)
+def test_what_any_stranger_can_send_fills_no_log_with_tracebacks(client, db, caplog, path, sent):
+    for credentials in ({}, {"Authorization": "Bearer junk"}):
+        assert client.get(path, headers=credentials, **sent).status_code == 400
+
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def test_a_query_that_is_too_long_stands_in_the_tokens_log(api, owner, headers):
     answer = api.get(f"{PIPELINES}?q={'x' * 9000}", headers=headers)
 

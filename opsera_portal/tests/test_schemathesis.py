@@ -205,6 +205,7 @@ class Outcome:
         )
 
 
+@pytest.mark.once
 def test_every_operation_answers_as_the_schema_says(administrator, something_of_everything):
     schema = load(PortalOf(administrator, is_kept=False), "examples", "coverage", "fuzzing")
 
@@ -215,6 +216,7 @@ def test_every_operation_answers_as_the_schema_says(administrator, something_of_
     assert outcome.checks >= CHECKS
 
 
+@pytest.mark.once
 def test_what_one_operation_makes_the_others_find_and_what_it_removes_they_do_not(administrator):
     schema = load(PortalOf(administrator, is_kept=True), "stateful")
 

@@ -211,36 +211,69 @@ def test_a_name_adds_no_header_to_the_mail(owner, name):
     assert "Bcc" not in mail.outbox[0].message()
 
 
-class NoServer(EmailBackend):
-    def send_messages(self, messages):
-        raise ConnectionRefusedError
+class Failing(EmailBackend):
+    """Fails with ``error``, for everyone or for one ``address``."""
 
+    error, address, tries = ConnectionRefusedError(), None, 0
 
-class RefusesOwner(EmailBackend):
     def send_messages(self, messages):
-        if messages[0].to == ["owner@acme.example"]:
-            raise smtplib.SMTPRecipientsRefused({"owner@acme.example": (550, b"unknown")})
+        Failing.tries += 1
+        if self.address in (None, messages[0].to[0]):
+            raise self.error
         return super().send_messages(messages)
 
 
-def test_without_a_mail_server_the_notice_waits_for_the_next_round(owner):
-    token = ending_in(owner, days=5)
-    token.expiry_notice_days = 30
-    token.save()
+@pytest.fixture
+def failing(monkeypatch):
+    """From here on mails fail like this."""
 
-    with override_settings(EMAIL_BACKEND=f"{__name__}.NoServer"), pytest.raises(ConnectionRefusedError):
+    def failing(error, *, address=None):
+        for name, value in (("error", error), ("address", address), ("tries", 0)):
+            monkeypatch.setattr(Failing, name, value)
+        return override_settings(EMAIL_BACKEND=f"{__name__}.Failing")
+
+    return failing
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionRefusedError(),
+        TimeoutError(),
+        smtplib.SMTPConnectError(421, b"later"),
+        smtplib.SMTPServerDisconnected("gone"),
+        smtplib.SMTPAuthenticationError(535, b"no"),
+    ],
+    ids=repr,
+)
+def test_without_a_mail_server_notices_wait_for_the_next_round_and_nobody_else_is_tried(owner, member, failing, error):
+    token = ending_in(owner, days=5, expiry_notice_days=30)
+    ending_in(member, days=5, expiry_notice_days=30)
+
+    with failing(error), pytest.raises(type(error)):
         sent()
 
     token.refresh_from_db()
     assert token.expiry_notice_days == 30
-    assert len(sent()) == 1
+    assert Failing.tries == 1
+    assert len(sent()) == 2
 
 
-def test_an_address_that_is_refused_keeps_no_one_else_from_being_told(owner, member):
+@pytest.mark.parametrize(
+    "error",
+    [
+        smtplib.SMTPRecipientsRefused({"owner@acme.example": (550, b"unknown")}),
+        smtplib.SMTPDataError(554, b"no"),
+        smtplib.SMTPNotSupportedError("not such an address"),
+        ValueError("not an address"),
+    ],
+    ids=repr,
+)
+def test_a_mail_that_cannot_be_sent_keeps_no_one_else_from_being_told(owner, member, failing, error):
     ending_in(owner, days=5)
     ending_in(member, days=5)
 
-    with override_settings(EMAIL_BACKEND=f"{__name__}.RefusesOwner"):
+    with failing(error, address=owner.email):
         assert len(sent()) == 1
 
     assert mail.outbox[0].to == [member.email]

@@ -132,6 +132,19 @@ def test_the_list_costs_as_many_queries_for_20_tokens_as_for_2(client, administr
     assert counts[0] == counts[1]
 
 
+def test_tokens_of_one_moment_stand_on_the_page_in_the_order_of_the_api(client, api, administrator):
+    """The order of the index: with another one for the last term, each page would read all tokens before it."""
+    for person in (client, api):
+        person.force_login(administrator)
+    moment = timezone.now()
+    for _ in range(5):
+        TokenFactory(owner=administrator, created_at=moment)
+
+    page = [str(row.record.pk) for row in client.get(PAGE).context["table"].page.object_list]
+
+    assert page == [row["id"] for row in api.get(API).json()["data"]]
+
+
 def test_only_who_may_expire_meets_the_boxes(client, organization, some, security_manager):
     for person, may in [(security_manager, True), (UserFactory(organization=organization, site_role="auditor"), False)]:
         client.force_login(person)

@@ -6,6 +6,8 @@ from datetime import timedelta
 import pytest
 import time_machine
 from allauth.mfa.models import Authenticator
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
@@ -87,6 +89,7 @@ def test_the_query_finds_exactly_the_tokens_that_a_request_would_let_pass(world)
 
     assert found == {token.pk for token in tokens if token.policy_obstacle is None}
     assert 0 < len(found) < len(tokens)
+    assert set(Token.objects.outside_policy()) == {token for token in tokens if token.pk not in found}
 
 
 @pytest.mark.parametrize("rule", policy.RULES, ids=lambda rule: rule.id)
@@ -106,7 +109,8 @@ def test_the_table_of_a_policy_that_asks_for_two_factor_costs_no_query_a_row(own
     for _ in range(20):
         TokenFactory(owner=owner)
 
-    with django_assert_num_queries(1):
+    # The tokens, their owners, the organization.
+    with django_assert_num_queries(3):
         states = [token.state for token in Token.objects.for_token_table()]
 
     assert states == [TokenState.BLOCKED_BY_POLICY] * 20
@@ -121,6 +125,24 @@ def test_the_query_is_written_out_only_for_the_policies_of_its_rows(owner, djang
 
     assert str(rows.query).count("max_token_lifetime_days") == 1
     assert rows.count() == 1
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL knows how many rows an index leads to")
+@pytest.mark.parametrize("index", ["token_owner_newest", "token_org_newest"])
+def test_its_policies_are_found_by_what_the_rows_are_filtered_by(owner, administrator, index):
+    """Else half a million tokens are read for a page of somebody who has none."""
+    rows = {
+        "token_owner_newest": Token.objects.owned_by(owner),
+        "token_org_newest": Token.objects.of_organization_readable_by(administrator),
+    }[index]
+
+    with CaptureQueriesContext(connection) as captured:
+        rows.within_policy()
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {captured[0]['sql']}")
+        plan = str(cursor.fetchall())
+
+    assert index in plan
 
 
 # At the door

@@ -43,6 +43,17 @@ def test_the_policy_is_read_with_its_version(session, organization):
     assert session.get(ROUTE).json() == NEW | {"version": organization.policy_version}
 
 
+def test_nothing_is_changed_by_whoever_signed_in_long_ago(session):
+    with_past = session.session
+    with_past["account_authentication_methods"] = [{"method": "password", "at": 0}]
+    with_past.save()
+
+    answer = session.patch(ROUTE, {"max_live_tokens": 7})
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "reauthentication_required")
+    assert policy() == NEW
+
+
 def test_a_change_answers_the_policy_and_what_it_does(session, owner):
     TokenFactory(owner=owner, scope="pipeline")
 

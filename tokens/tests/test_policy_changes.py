@@ -7,6 +7,7 @@ import pytest
 from allauth.mfa.models import Authenticator
 from django.core.exceptions import ValidationError
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Organization
 from accounts.roles import SiteRole
@@ -103,6 +104,24 @@ def test_tokens_that_end_soon_if_nobody_uses_them_are_counted_beside_those_that_
     assert (found.by_rule["unused"], found.unused_soon) == (2, 2)
 
 
+@pytest.mark.parametrize(
+    ("changes", "looks"),
+    [
+        ({"max_token_lifetime_days": 30, "allowed_scopes": "api", "unused_tokens_end_after_days": 7}, 1),
+        ({"max_live_tokens": 5}, 1),
+        ({"log_retention_days": 100}, 0),
+    ],
+    ids=lambda value: str(value),
+)
+def test_all_tokens_are_read_once_at_most_however_much_is_counted(owner, effect, changes, looks):
+    lived(owner, days=40)
+
+    with CaptureQueriesContext(connection) as captured:
+        effect(**changes)
+
+    assert sum('FROM "tokens_token"' in query["sql"] for query in captured) == looks
+
+
 def test_people_who_have_to_set_up_two_factor_are_counted(owner, member, effect):
     Authenticator.objects.create(user=member, type=Authenticator.Type.TOTP, data={})
     UserFactory(organization=owner.organization, is_active=False)
@@ -131,6 +150,14 @@ def test_people_above_the_new_maximum_are_counted_and_keep_their_tokens(owner, m
 
     assert (found.people_above_max_live_tokens, found.blocked_tokens) == (1, 0)
     assert Token.objects.active().count() == 4
+
+
+def test_who_was_above_the_maximum_before_is_not_counted_again(owner, member, effect):
+    TokenFactory.create_batch(4, owner=owner)
+    TokenFactory.create_batch(3, owner=member)
+    Organization.objects.update(max_live_tokens=3)
+
+    assert effect(max_live_tokens=2).people_above_max_live_tokens == 1
 
 
 def test_a_review_changes_nothing(owner, effect):

@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import Organization
 from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
+from accounts.tests.factors import make_recent
 from auditlog.models import Activity
 from tokens.tests.factories import TokenFactory, now_in_seconds
 
@@ -273,8 +274,9 @@ def test_an_administrator_without_two_factor_is_told_to_set_it_up_first(page):
     assert "Set up two-factor for yourself first" in answer.context["form"].errors["two_factor_roles"][0]
 
 
-def test_an_administrator_with_two_factor_asks_it_of_everyone(page, administrator):
+def test_an_administrator_with_two_factor_asks_it_of_everyone(page, client, administrator):
     Authenticator.objects.create(user=administrator, type=Authenticator.Type.TOTP, data={})
+    make_recent(client)
 
     page.save(page.review(two_factor_roles=SiteRole.values))
 

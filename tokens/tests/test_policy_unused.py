@@ -7,8 +7,10 @@ import pytest
 import time_machine
 from django.core import mail
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django_tasks import default_task_backend
+from django_tasks.backends.dummy import DummyBackend
 
 from accounts.models import Organization
 from accounts.tests.factories import UserFactory
@@ -93,6 +95,36 @@ def test_all_end_however_many_there_are(organization, owner, monkeypatch):
     assert Token.objects.revoked().count() == 5
 
 
+def test_what_is_due_is_looked_for_once_and_in_no_transaction(organization, owner, monkeypatch):
+    """Where it is looked for anew for each batch, half a million tokens keep everyone from writing for an hour."""
+    monkeypatch.setattr(unused, "BATCH", 2)
+    for _ in range(6):
+        idle(owner)
+
+    with CaptureQueriesContext(connection) as captured:
+        end_unused()
+
+    begins = next(n for n, query in enumerate(captured) if query["sql"].startswith("SAVEPOINT"))
+    searches = [
+        n for n, query in enumerate(captured) if '"revealed_at" <' in query["sql"] and '"id" IN' not in query["sql"]
+    ]
+    assert len(searches) == 1
+    assert searches[0] < begins
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL knows how many rows an index leads to")
+def test_the_tokens_of_a_batch_are_found_by_their_ids(organization, owner):
+    token_ids = [idle(owner).pk for _ in range(5)]
+
+    with CaptureQueriesContext(connection) as captured:
+        unused.end_batch(organization.pk, token_ids)
+
+    (search,) = [query["sql"] for query in captured if '"revealed_at" <' in query["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {search}")
+        assert "(id=?)" in str(cursor.fetchall())
+
+
 def test_it_stops_between_two_batches_when_the_worker_is_to_end(organization, owner):
     idle(owner)
     stopping = threading.Event()
@@ -123,11 +155,11 @@ def test_the_worker_does_it_every_hour():
 @pytest.mark.django_db(transaction=True)
 def test_a_token_that_is_used_in_the_same_moment_is_not_ended(organization, owner):
     token = idle(owner)
-    results = []
+    token_ids, results = [token.pk], []
 
     def end():
         try:
-            results.extend(unused.end_batch(organization.pk))
+            results.extend(unused.end_batch(organization.pk, token_ids))
         finally:
             connection.close()
 
@@ -146,15 +178,13 @@ def test_a_token_that_is_used_in_the_same_moment_is_not_ended(organization, owne
 
 @pytest.mark.django_db(transaction=True)
 def test_of_two_workers_at_once_one_ends_a_token(organization, owner):
-    for _ in range(3):
-        idle(owner)
+    token_ids, results = [idle(owner).pk for _ in range(3)], []
     barrier = threading.Barrier(2)
-    results = []
 
     def end():
         try:
             barrier.wait()
-            results.extend(unused.end_batch(organization.pk))
+            results.extend(unused.end_batch(organization.pk, token_ids))
         finally:
             connection.close()
 
@@ -200,6 +230,28 @@ def test_each_owner_gets_one_mail_that_names_their_tokens(owner, member, mails):
     assert "http" in to_owner.body
     assert (to_member.to, to_member.subject) == ([member.email], "Your access token “hourly” has ended unused")
     assert "nightly" not in to_member.body
+
+
+def test_the_tokens_of_one_owner_follow_each_other_so_that_they_come_in_one_mail(owner, member, mails, monkeypatch):
+    monkeypatch.setattr(unused, "BATCH", 4)
+    for _ in range(4):
+        idle(owner)
+        idle(member)
+
+    assert [sent.subject for sent in mails()] == ["Your 4 access tokens have ended unused"] * 2
+
+
+def test_a_queue_that_is_away_keeps_no_token_alive(owner, member, mails, monkeypatch, caplog):
+    def away(*args, **kwargs):
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(DummyBackend, "enqueue", away)
+    idle(owner)
+    idle(member)
+
+    assert mails() == []
+    assert Token.objects.revoked().count() == 2
+    assert caplog.text.count("ConnectionRefusedError") >= 2
 
 
 def test_someone_deactivated_gets_no_mail(organization, mails):

@@ -69,6 +69,16 @@ def test_rotation_signs_anew_at_once_and_verifies_what_was_signed(api, owner):
     assert api.get("/api/v1/me", headers=headers).status_code == 200
 
 
+def test_rotation_goes_before_a_key_that_a_person_has_named(keys_directory):
+    signing_keys.key_ring()
+    (file,) = keys_directory.glob("*.pem")
+    file.rename(keys_directory / "ours.pem")
+
+    new = signing_keys.rotate()
+
+    assert signing_keys.key_ring().current.id == new.id
+
+
 def test_the_published_keys_verify_our_tokens(client, owner):
     signing_keys.key_ring()
     run("rotate")
@@ -468,6 +478,17 @@ def test_an_emergency_ends_all_tokens_of_the_key_and_a_new_one_signs(api, owner,
     assert [(entry.action, entry.details) for entry in Activity.objects.all()] == [
         ("token.ended_by_operator", {"by": "operator", "reason": REASON})
     ] * 2
+
+
+def test_no_copy_of_the_file_keeps_a_key_alive_in_an_emergency(leaked, keys_directory):
+    (file,) = keys_directory.glob("*.pem")
+    copy = keys_directory / "copy.pem"
+    copy.write_bytes(file.read_bytes())
+    copy.chmod(0o600)
+
+    run("retire", leaked[0].id, "--emergency", "--reason", REASON)
+
+    assert signing_keys.key_ring().find(leaked[0].id) is None
 
 
 def test_the_owners_are_told_of_an_emergency(settings, leaked, owner, member, django_capture_on_commit_callbacks):
