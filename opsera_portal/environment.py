@@ -34,7 +34,10 @@ def text(name: str, default: str = "") -> str:
 
 
 def data_directory(default: Path) -> Path:
-    """The directory for database, keys and secret key; made with mode 0700 where it is missing."""
+    """The directory for database, keys and secret key; made with mode 0700 where it is missing.
+
+    One that is there already must be nobody else's to read or to change.
+    """
     raw = text("PORTAL_DATA_DIR") or str(default)
     try:
         directory = Path(raw).expanduser().resolve()
@@ -42,6 +45,7 @@ def data_directory(default: Path) -> Path:
     except (OSError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or error
         raise ImproperlyConfigured(f"PORTAL_DATA_DIR: {raw!r} cannot be made ({why}).") from None
+    _check_private("PORTAL_DATA_DIR", directory, 0o700)
     return directory
 
 
@@ -53,12 +57,18 @@ def signing_keys_directory(name: str, default: Path) -> Path:
     raw = text(name)
     directory = Path(raw).expanduser().absolute() if raw else default
     for path, mode in [(directory, 0o700), *((key, 0o600) for key in sorted(directory.glob("*.pem")))]:
-        if path.exists() and path.stat().st_mode & 0o077:
-            raise ImproperlyConfigured(
-                f"{name if raw else 'PORTAL_DATA_DIR'}: others can read or change {str(path)!r}, which must be for its "
-                f"owner only. Run chmod {mode:o} on it, and rotate the keys if someone may have read it."
-            )
+        if path.exists():
+            _check_private(name if raw else "PORTAL_DATA_DIR", path, mode)
     return directory
+
+
+def _check_private(name: str, path: Path, mode: int) -> None:
+    """Raises ``ImproperlyConfigured`` where others have rights on ``path``, which is to have this mode."""
+    if path.stat().st_mode & 0o077:
+        raise ImproperlyConfigured(
+            f"{name}: others can read or change {str(path)!r}, which must be for its owner only. Run chmod {mode:o} on "
+            "it, and rotate the keys if someone may have read it."
+        )
 
 
 def private_file(name: str, path: Path) -> None:

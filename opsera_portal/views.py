@@ -23,6 +23,7 @@ from tokens.models import ENDS_SOON, Token
 SHOWN = 5
 # RFC 9116 wants an end, so that nobody believes what is not looked after any more; while it answers, ours is.
 SECURITY_TXT_HOLDS = timedelta(days=90)
+PLAIN_TEXT = "text/plain; charset=utf-8"
 
 
 class OverviewView(MemberPageMixin, TemplateView):
@@ -81,7 +82,7 @@ class ApiDocsView(TemplateView):
 
 def healthz(request: HttpRequest) -> HttpResponse:
     """The process answers."""
-    return HttpResponse("ok\n", content_type="text/plain")
+    return HttpResponse("ok\n", content_type=PLAIN_TEXT)
 
 
 def readyz(request: HttpRequest) -> HttpResponse:
@@ -90,8 +91,8 @@ def readyz(request: HttpRequest) -> HttpResponse:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except (DatabaseError, InterfaceError):
-        return HttpResponse("The database cannot be reached.\n", content_type="text/plain", status=503)
-    return HttpResponse("ok\n", content_type="text/plain")
+        return HttpResponse("The database cannot be reached.\n", content_type=PLAIN_TEXT, status=503)
+    return HttpResponse("ok\n", content_type=PLAIN_TEXT)
 
 
 def favicon(request: HttpRequest) -> HttpResponse:
@@ -101,7 +102,7 @@ def favicon(request: HttpRequest) -> HttpResponse:
 
 
 def robots(request: HttpRequest) -> HttpResponse:
-    return HttpResponse("User-agent: *\nDisallow: /\n", content_type="text/plain")
+    return HttpResponse("User-agent: *\nDisallow: /\n", content_type=PLAIN_TEXT)
 
 
 def security_txt(request: HttpRequest) -> HttpResponse:
@@ -115,4 +116,4 @@ def security_txt(request: HttpRequest) -> HttpResponse:
         f"Canonical: {settings.PORTAL_URL}/.well-known/security.txt",
         "Preferred-Languages: en",
     )
-    return HttpResponse("".join(f"{line}\n" for line in lines), content_type="text/plain; charset=utf-8")
+    return HttpResponse("".join(f"{line}\n" for line in lines), content_type=PLAIN_TEXT)

@@ -21,9 +21,12 @@ class PortalTable(Table):
     def paginate(self, *args: Any, per_page: int | None = None, **kwargs: Any) -> None:
         size = per_page if per_page is not None and 0 < per_page <= MAX_ROWS_PER_PAGE else ROWS_PER_PAGE
         if isinstance(self.data, TableQuerysetData):
-            # Rows that are equal in what they are sorted by would otherwise change places between two pages.
+            # Rows that are equal in what they are sorted by would otherwise change places between two pages. In the
+            # direction of the sorting before it, so that an index which ends in the key serves both.
             rows = self.data.data
-            self.data.data = rows.order_by(*(rows.query.order_by or rows.model._meta.ordering), "pk")
+            order = rows.query.order_by or rows.model._meta.ordering
+            key = "-pk" if str(order[-1]).startswith("-") else "pk"
+            self.data.data = rows.order_by(*order, key)
         super().paginate(*args, per_page=size, **kwargs)
 
 

@@ -131,17 +131,32 @@ def wait_until_ready(portal: Portal):
     raise AssertionError(f"The portal did not start:\n{portal.output.read_text()}")
 
 
-def make_database(name: str) -> str:
+def postgresql_of_the_suite() -> str:
+    """The address of the server that the suite runs on; none for SQLite."""
+    if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        return ""
+    return os.environ.get("DATABASE_URL", "")
+
+
+def postgresql_of_this_machine() -> str:
+    """The server that `make test` uses next, whatever this run is on; none where nothing answers."""
+    if answers(5432):
+        return os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres")
+    return ""
+
+
+def make_database(name: str, *, server: str | None = None) -> str:
     """An empty database beside the one that the suite runs on; none for SQLite, where it is a file."""
-    if "DATABASE_URL" not in os.environ or settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    server = postgresql_of_the_suite() if server is None else server
+    if not server:
         return ""
     import psycopg
 
     name = "portal_" + "".join(c for c in name if c.isalnum())[-40:].lower() + f"_{os.getpid()}"
-    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+    with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
         connection.execute(f'CREATE DATABASE "{name}"')
-    return urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}"))
+    return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
 
 
 def drop_database(database_url: str):
@@ -150,5 +165,6 @@ def drop_database(database_url: str):
     import psycopg
 
     name = urlsplit(database_url).path.lstrip("/")
-    with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+    server = urlunsplit(urlsplit(database_url)._replace(path="/postgres"))
+    with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')

@@ -79,3 +79,17 @@ def test_it_does_not_restore_while_something_writes(organization, tmp_path, monk
         database_copies.restore(tmp_path / "now.database")
 
     assert Organization.objects.get() == organization
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_copied_comes_back_while_others_are_connected(organization, tmp_path):
+    if connection.vendor != "sqlite":
+        pytest.skip("test_operations.py does so on PostgreSQL")
+    copy = tmp_path / "now.database"
+    call_command("backup_database", str(copy))
+    Organization.objects.all().delete()
+
+    call_command("restore_database", str(copy), "--no-input")
+
+    assert Organization.objects.get() == organization
+    assert oct(copy.stat().st_mode & 0o777) == "0o600"

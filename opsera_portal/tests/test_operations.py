@@ -1,6 +1,7 @@
 """docs/operations.md, followed block by block as a person who rehearses it would: behind Debian's nginx, with TLS.
 
-On PostgreSQL the installation uses PostgreSQL too, in a database of its own, and Redis where one answers.
+Once, whatever the suite runs on: the installation uses PostgreSQL, in a database of its own, and Redis where they
+answer on their usual ports, and SQLite otherwise. What is particular to SQLite is tested in test_database_copies.py.
 """
 
 import contextlib
@@ -26,10 +27,12 @@ from django.core.management import get_commands
 from opsera_portal.tests import observatory
 from opsera_portal.tests import portal as started
 
+pytestmark = pytest.mark.once
+
 DOCUMENT = settings.BASE_DIR / "docs" / "operations.md"
 STOP = 16
-# Neither what is made anew nor what no installation needs.
-LEFT_OUT = shutil.ignore_patterns(".*", "var", "staticfiles", "node_modules", "__pycache__", "benchmarks")
+# Neither what is made anew nor what no installation needs. Compiled code goes along: it is the same.
+LEFT_OUT = shutil.ignore_patterns(".*", "var", "staticfiles", "node_modules", "benchmarks")
 PATH = f"{os.environ['PATH']}:/usr/sbin"
 
 
@@ -132,7 +135,7 @@ def installation(tmp_path_factory):
     code = root / "opt/opsera-portal"
     shutil.copytree(settings.BASE_DIR, code, ignore=LEFT_OUT)
     (code / ".venv").symlink_to(sys.prefix)
-    database_url = started.make_database(root.name)
+    database_url = started.make_database(root.name, server=started.postgresql_of_this_machine())
     made = Installation(root, environment_of_a_person(root, database_url))
     try:
         made.follow(7)
@@ -458,6 +461,19 @@ def test_changed_secrets_end_no_token(installation):
     assert " signs " in said
     assert " verifies " in said
     assert (installation.data / "secret-key").read_text() != before
+
+
+def test_keys_that_become_variables_are_the_same_keys(installation):
+    said = installation.follow(14)
+
+    assert said.startswith("The keys come from TOKEN_SIGNING_KEYS, in this order:\n")
+    assert keys_in(said) == keys_in(installation.said[11][-1])
+    assert len(keys_in(said)) == 2
+    assert installation.shell("opsera-portal verify_logs --quiet") == ""
+
+
+def keys_in(listing):
+    return re.findall(r"^  (\S+)  ES256  (signs|verifies) ", listing, re.MULTILINE)
 
 
 def test_everything_has_ended_when_it_was_stopped(installation):
