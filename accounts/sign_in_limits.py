@@ -81,10 +81,10 @@ def count_reset(request: HttpRequest, *, address: str) -> None:
 
 
 def forget_attempts(request: HttpRequest, account: str, *, address: str) -> None:
-    """After a success. What comes from one address to all accounts stays counted: else a guesser would sign in to an
-    account of their own in between."""
+    """After a success, which whoever guesses at the account does not have. What comes from one address to all accounts
+    stays counted: else a guesser would sign in to an account of their own in between."""
     for limit, key in _limits(request, account, address):
-        if limit in (FROM_ADDRESS_TO_ACCOUNT, FROM_DEVICE):
+        if limit is not FROM_ADDRESS:
             limit.forget(key)
 
 

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from opsera_portal.tests.portal import PASSWORD
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.once]
 
 OUR_USES = "/organization/authentication-log/"
 
@@ -157,7 +157,6 @@ def test_what_i_did_stands_in_my_activity_log(browser_of):
     expect(page.locator("#entry")).to_contain_text("authentication.signed_in")
 
 
-@pytest.mark.once
 @pytest.mark.parametrize("width", [1280, 360])
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])
 def test_nothing_scrolls_sideways(browser_of, width, color_scheme):
