@@ -181,7 +181,8 @@ def test_it_is_a_finding_that_entries_are_not_sealed(chain, organization):
 
 
 OTHER = {
-    "id": 4711,
+    # Beyond every id that the database has given.
+    "id": 2**40,
     "at": datetime(2020, 1, 1, tzinfo=UTC),
     "organization_id": None,
     "ip": "198.51.100.7",

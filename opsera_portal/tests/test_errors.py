@@ -694,6 +694,7 @@ def statuses(strings, ask):
     return {status: text for text in strings for status in [ask(text).status_code]}
 
 
+@pytest.mark.once
 def test_naughty_ids_of_pipelines_are_400(patient_api, headers, naughty_strings):
     def ask(text):
         return patient_api.post(STATUS, {"pipelineId": text}, headers=headers)
@@ -701,6 +702,7 @@ def test_naughty_ids_of_pipelines_are_400(patient_api, headers, naughty_strings)
     assert statuses(naughty_strings, ask).keys() == {400}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("address", [PIPELINES, LOG])
 def test_naughty_searches_are_answered(patient_api, administrator, naughty_strings, address):
     headers = bearer(TokenFactory(owner=administrator))
@@ -711,6 +713,7 @@ def test_naughty_searches_are_answered(patient_api, administrator, naughty_strin
     assert statuses(naughty_strings, ask).keys() == {200, 400}
 
 
+@pytest.mark.once
 def test_naughty_cursors_are_400(patient_api, headers, naughty_strings):
     def ask(text):
         return patient_api.get(f"{TOKENS}?cursor={quote(text, safe='')}", headers=headers)
@@ -718,6 +721,7 @@ def test_naughty_cursors_are_400(patient_api, headers, naughty_strings):
     assert statuses(naughty_strings, ask).keys() == {400}
 
 
+@pytest.mark.once
 def test_naughty_positions_are_answered(patient_api, headers, naughty_strings):
     def ask(text):
         plain = json.dumps(["n", text, NOBODYS_ID]).encode()
@@ -726,6 +730,7 @@ def test_naughty_positions_are_answered(patient_api, headers, naughty_strings):
     assert statuses(naughty_strings, ask).keys() == {200, 400}
 
 
+@pytest.mark.once
 def test_naughty_reasons_are_kept_as_they_were_sent(patient_api, owner, headers, naughty_strings):
     changed = []
     for number, text in enumerate(naughty_strings):
@@ -739,6 +744,7 @@ def test_naughty_reasons_are_kept_as_they_were_sent(patient_api, owner, headers,
     assert changed == []
 
 
+@pytest.mark.once
 def test_naughty_names_are_kept_or_refused(patient_api, owner, naughty_strings):
     patient_api.force_login(owner)
 
@@ -748,6 +754,7 @@ def test_naughty_names_are_kept_or_refused(patient_api, owner, naughty_strings):
     assert statuses(naughty_strings, ask).keys() <= {201, 400, 409}
 
 
+@pytest.mark.once
 def test_naughty_addresses_and_programs_are_logged_on_one_line(patient_api, owner, headers, naughty_strings):
     def ask(text):
         program = text.encode().decode("latin-1")

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from opsera_portal.tests.portal import PASSWORD
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.once]
 
 
 @pytest.fixture
