@@ -24,6 +24,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from opsera_portal.tests.portal import one_at_a_time
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 CALLERS = 3
 THREADS = 4
@@ -76,12 +78,10 @@ def crash(directory: Path, *, kills: int, port: int, database_url: str = "", see
     web = worker = None
     try:
         for _ in range(kills):
-            web, worker = start_web(command, environment), _start_worker(environment)
-            wait_until_it_answers(port)
+            web, worker = _start_both(command, environment, port)
             time.sleep(rng.uniform(0.3, 1.5))
             kill(web, worker)
-        web, worker = start_web(command, environment), _start_worker(environment)
-        wait_until_it_answers(port)
+        web, worker = _start_both(command, environment, port)
         time.sleep(0.5)
         stop.touch()
         for caller in callers:
@@ -145,6 +145,16 @@ def kill(*processes: subprocess.Popen) -> None:
 def start_web(command: list[str], environment: dict[str, str]) -> subprocess.Popen:
     # In a session of its own, so that server and workers are killed in the same moment.
     return subprocess.Popen(command, env=environment, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
+
+
+def _start_both(
+    command: list[str], environment: dict[str, str], port: int
+) -> tuple[subprocess.Popen, subprocess.Popen]:
+    """Web server and worker; not while another portal collects the static files, which this one lists at its start."""
+    with one_at_a_time():
+        web, worker = start_web(command, environment), _start_worker(environment)
+        wait_until_it_answers(port)
+    return web, worker
 
 
 def _start_worker(environment: dict[str, str]) -> subprocess.Popen:

@@ -39,8 +39,10 @@ def processes(tmp_path):
         prepare_in(shared)
         for port in ports:
             environment = shared | {"PORTAL_PORT": str(port)}
-            started.append(start_web(web_command_for(environment), environment))
-            wait_until_it_answers(port)
+            # Not while another portal collects the static files, which this one lists when it starts.
+            with portal.one_at_a_time():
+                started.append(start_web(web_command_for(environment), environment))
+                wait_until_it_answers(port)
         made = subprocess.run(
             [sys.executable, "manage.py", "shell", "--verbosity", "0", "-c", MAKE_TOKENS],
             cwd=ROOT,
