@@ -11,6 +11,7 @@ from benchmarks.peers.models import Token
 class TokenSerializer(serializers.ModelSerializer[Token]):
     scopes = serializers.SerializerMethodField()
     state = serializers.SerializerMethodField()
+    blocked_because = serializers.SerializerMethodField()
     revoked_by = serializers.SlugRelatedField[User](slug_field="email", read_only=True)
 
     class Meta:
@@ -20,6 +21,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "name",
             "scopes",
             "state",
+            "blocked_because",
             "created_at",
             "expires_at",
             "revealed_at",
@@ -35,6 +37,9 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
 
     def get_state(self, token: Token) -> str:
         return "revoked" if token.revoked_at else "active"
+
+    def get_blocked_because(self, token: Token) -> str:
+        return ""
 
 
 # Made once, as the portal does: making it anew for each answer costs as much as the rest of the request.
