@@ -37,7 +37,7 @@ from qrcode.image.svg import SvgPathImage
 from accounts import recovery_codes, two_factor
 from accounts.models import User
 from opsera_portal.encryption import Box, SecretUnreadable
-from opsera_portal.limits import Limit
+from opsera_portal.limits import Limit, network_of
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class CodeFormMixin(forms.Form):
 
     def clean_code(self) -> str:
         code: str = self.cleaned_data["code"]
-        of_address = f"{self.user.pk} {context.request.client_address}"
+        of_address = f"{self.user.pk} {network_of(context.request.client_address)}"
         if TRIES_OF_ADDRESS.take(of_address) is not None or TRIES_OF_PERSON.take(str(self.user.pk)) is not None:
             raise PortalMFAAdapter().validation_error("too_many_codes")
         accepted = accept_code(self.user, code)

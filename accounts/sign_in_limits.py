@@ -10,7 +10,6 @@ A browser becomes known, too, where a password was set in it by a link from a ma
 That is the way in for somebody with a new browser whose account is being tried without end.
 """
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.crypto import get_random_string, salted_hmac
 
-from opsera_portal.limits import Limit
+from opsera_portal.limits import Limit, network_of
 from opsera_portal.pages.errors import too_many_requests
 
 # From one address, to whatever accounts: also bounds how much hashing one caller can ask for.
@@ -77,7 +76,7 @@ def count_attempt(request: HttpRequest, account: str, *, address: str) -> None:
 
 def count_reset(request: HttpRequest, *, address: str) -> None:
     """For each link that is asked for. Raises like `count_attempt`."""
-    _take(request, RESETS_FROM_ADDRESS, _network_of(address))
+    _take(request, RESETS_FROM_ADDRESS, network_of(address))
 
 
 def forget_attempts(request: HttpRequest, account: str, *, address: str) -> None:
@@ -117,7 +116,7 @@ def _limits(request: HttpRequest, account: str, address: str) -> list[tuple[Limi
     device = _device(request)
     if device is not None and device.knows(account):
         return [(FROM_DEVICE, f"{device.id} {account}")]
-    network = _network_of(address)
+    network = network_of(address)
     return [
         (FROM_ADDRESS, network),
         (FROM_ADDRESS_TO_ACCOUNT, f"{network} {account}"),
@@ -137,11 +136,3 @@ def _device(request: HttpRequest) -> Device | None:
 def _digest(account: str) -> str:
     """What a cookie says of an account: nothing, to whoever reads it."""
     return salted_hmac(_SALT, account.strip().lower()).hexdigest()[:22]
-
-
-def _network_of(address: str) -> str:
-    """A whole /64 of IPv6 is one subscriber's."""
-    parsed = ipaddress.ip_address(address)
-    if parsed.version == 4:
-        return address
-    return str(ipaddress.ip_network(f"{address}/64", strict=False))

@@ -22,6 +22,7 @@ from django.views.generic import TemplateView
 
 from accounts import single_sign_on
 from accounts.reauthentication import ask_again, is_recent
+from opsera_portal.limits import network_of
 from opsera_portal.pages.errors import too_many_requests
 from opsera_portal.request_context import client_address, person_of
 
@@ -43,7 +44,7 @@ def start(request: HttpRequest) -> HttpResponse:
     """Sends the browser to the provider. By POST only, so that no other site can begin it."""
     if request.method != "POST":
         return redirect("account_login")
-    wait = single_sign_on.STARTS.take(str(client_address(request)))
+    wait = single_sign_on.STARTS.take(network_of(client_address(request)))
     if wait is not None:
         explanation = "Your network has tried to sign in too often in a short time. Wait a minute, then try again."
         return too_many_requests(request, explanation, retry_after=wait)

@@ -12,6 +12,7 @@ Count outside of transactions: what is rolled back was not counted, and who coun
 """
 
 import hashlib
+import ipaddress
 import logging
 import threading
 import time
@@ -160,3 +161,10 @@ def _drop(name: str) -> None:
 def _warn_of(error: Exception) -> None:
     """Without Redis the counts go on in the database, which all processes share as well."""
     logger.warning("Redis cannot be reached, limits are counted in the database: %s", type(error).__name__)
+
+
+def network_of(address: str | None) -> str:
+    """What an address is counted as. Of IPv6 its /64: whoever has one address there has all of them."""
+    if address is None or ":" not in address:
+        return address or ""
+    return str(ipaddress.ip_network((address, 64), strict=False))

@@ -8,7 +8,6 @@ DRF's own throttles are asked after the permissions. Here they come before, so t
 counted too, and after the caller is known, so that each throttled use of a token stands in its log.
 """
 
-import ipaddress
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -16,15 +15,13 @@ from django.http import HttpRequest
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 
-from opsera_portal.limits import Limit
+from opsera_portal.limits import Limit, network_of
 
 if TYPE_CHECKING:
     from opsera_portal.environment import Rate
 
 # Each process writes its count down this many times until a limit is reached, however large the limit is.
 WRITES_UP_TO_LIMIT = 20
-# Of an IPv6 address only this network: whoever has one address has all of it.
-IPV6_PREFIX = 64
 
 
 def check(request: Request) -> None:
@@ -49,9 +46,7 @@ def check_address(request: HttpRequest) -> None:
 def neighborhood(request: HttpRequest) -> str:
     """The caller's address as it is counted; one for all whose address is not known."""
     address: str | None = request.client_address  # type: ignore[attr-defined]
-    if address is None or ":" not in address:
-        return address or ""
-    return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
+    return network_of(address)
 
 
 def _take(name: str, rate: "Rate | None", key: str, who: str) -> None:

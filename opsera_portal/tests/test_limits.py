@@ -13,7 +13,7 @@ from django.db import connection
 
 from auditlog import upkeep
 from opsera_portal import limits
-from opsera_portal.limits import Limit
+from opsera_portal.limits import Limit, network_of
 from opsera_portal.models import RateCount
 from opsera_portal.tests.portal import answers
 
@@ -303,3 +303,17 @@ def test_the_worker_removes_counts_of_windows_that_are_over(db):
         upkeep._registered["Past limits"].work(threading.Event())
 
     assert [row.key.split(":")[0] for row in RateCount.objects.all()] == ["long"]
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2::7", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::9", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::7", "2001:db8:1:3::/64"),
+        (None, ""),
+    ],
+)
+def test_of_ipv6_a_whole_network_is_counted_as_one(address, network):
+    assert network_of(address) == network
