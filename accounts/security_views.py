@@ -7,7 +7,7 @@ from typing import Any
 
 from allauth.account import views as account
 from allauth.account.adapter import get_adapter
-from allauth.account.views import INTERNAL_RESET_SESSION_KEY
+from allauth.account.views._password_reset import INTERNAL_RESET_SESSION_KEY
 from allauth.usersessions.models import UserSession
 from django.contrib import messages
 from django.contrib.auth.mixins import LoginRequiredMixin
