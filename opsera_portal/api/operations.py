@@ -15,7 +15,9 @@ from opsera_portal.api.scopes import API, API_READONLY, PIPELINE, PIPELINE_READO
 READ_API = (API, API_READONLY)
 CHANGE_API = (API,)
 READ_PIPELINES = (API, API_READONLY, PIPELINE, PIPELINE_READONLY)
-CHANGE_PIPELINES = RUN_PIPELINES = (API, PIPELINE)
+RUN_PIPELINES = (API, PIPELINE)
+# What a pipeline is and who may use it. A script that only runs pipelines must not be able to change them.
+DEFINE_PIPELINES = CHANGE_API
 READ_LOGS = (API, API_READONLY, SECURITY_LOGS)
 
 

@@ -34,7 +34,8 @@ API_READONLY = Scope(
 PIPELINE = Scope(
     "pipeline",
     "Pipeline Access",
-    "Pipelines: see them, start and steer their runs, read their status and logs.",
+    "See pipelines, run, stop, reset and resume them, approve gates, read status and logs. Nothing about a pipeline "
+    "itself can be changed: that needs API Access.",
     only_reads=False,
 )
 PIPELINE_READONLY = Scope(

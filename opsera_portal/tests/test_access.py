@@ -23,6 +23,7 @@ from accounts.tests.factors import add_passkey
 from auditlog.actions import Action, record
 from auditlog.models import Activity, TokenUse
 from opsera_portal.api.operations import routes
+from opsera_portal.api.scopes import PIPELINE
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens import jwt
 from tokens.tests.factories import TokenFactory, bearer
@@ -283,16 +284,16 @@ POST /groups bad   no    no    no    no
 GET  /groups/{group} ok    ok    no    no    no
 PATCH /groups/{group} bad   no    no    no    no
 DELETE /groups/{group} ok    no    no    no    no
-POST /pipelines bad   no    bad   no    no
+POST /pipelines bad   no    no   no    no
 GET  /pipelines/{pipeline} ok    ok    ok    ok    no
-PATCH /pipelines/{pipeline} bad   no    bad   no    no
-DELETE /pipelines/{pipeline} ok    no    ok    no    no
+PATCH /pipelines/{pipeline} bad   no    no   no    no
+DELETE /pipelines/{pipeline} ok    no    no    no    no
 GET  /pipelines/{pipeline}/access-rules ok    ok    ok    ok    no
-PUT  /pipelines/{pipeline}/access-rules bad   no    bad   no    no
-POST /pipelines/{pipeline}/duplicate ok    no    ok    no    no
-POST /pipelines/{pipeline}/transfer bad   no    bad   no    no
-POST /pipelines/{pipeline}/lock ok    no    ok    no    no
-POST /pipelines/{pipeline}/unlock conflict no    conflict no    no
+PUT  /pipelines/{pipeline}/access-rules bad   no    no   no    no
+POST /pipelines/{pipeline}/duplicate ok    no    no    no    no
+POST /pipelines/{pipeline}/transfer bad   no    no   no    no
+POST /pipelines/{pipeline}/lock ok    no    no    no    no
+POST /pipelines/{pipeline}/unlock conflict no    no no    no
 POST /pipeline/stop conflict no    conflict no    no
 POST /pipeline/resume conflict no    conflict no    no
 POST /pipeline/reset conflict no    conflict no    no
@@ -521,6 +522,28 @@ def as_template(path):
 def asked(table):
     """Addresses in a table, with one name for all ids."""
     return {(method, IDS.sub("{id}", path)) for method, path, _, _ in cells(table)}
+
+
+def test_pipeline_scope_runs_pipelines_and_changes_nothing_else():
+    changes = {
+        (route.method, route.path)
+        for route in routes()
+        if PIPELINE in route.operation.scopes and not route.operation.only_reads
+    }
+
+    actions = ("run", "stop", "reset", "resume", "approve", "reject")
+    assert changes == {("POST", f"/api/v1/pipeline/{action}") for action in actions}
+
+
+def test_read_only_scopes_open_only_what_reads():
+    wrong = [
+        (scope.id, route.path)
+        for route in routes()
+        for scope in route.operation.scopes
+        if scope.only_reads and not route.operation.only_reads
+    ]
+
+    assert wrong == []
 
 
 def test_no_route_of_the_api_is_missing_here():

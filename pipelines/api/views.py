@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from accounts.models import User
 from accounts.roles import Ability
-from opsera_portal.api.operations import CHANGE_PIPELINES, READ_PIPELINES, RUN_PIPELINES, Operation
+from opsera_portal.api.operations import DEFINE_PIPELINES, READ_PIPELINES, RUN_PIPELINES, Operation
 from opsera_portal.api.paging import MAX_PAGE_SIZE, page_response
 from opsera_portal.api.problems import Conflict, Forbidden
 from opsera_portal.api.serializers import StrictSerializer
@@ -83,16 +83,16 @@ class PipelineViewSet(ApiViewSet):
 
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation("List pipelines", READ_PIPELINES, only_reads=True),
-        "create": Operation("Create a pipeline", CHANGE_PIPELINES, role_allows=may_create_pipelines),
+        "create": Operation("Create a pipeline", DEFINE_PIPELINES, role_allows=may_create_pipelines),
         "retrieve": Operation("See a pipeline", READ_PIPELINES, only_reads=True),
-        "partial_update": Operation("Change a pipeline", CHANGE_PIPELINES, role_allows=may_use_pipelines),
-        "destroy": Operation("Delete a pipeline", CHANGE_PIPELINES, role_allows=may_use_pipelines),
+        "partial_update": Operation("Change a pipeline", DEFINE_PIPELINES, role_allows=may_use_pipelines),
+        "destroy": Operation("Delete a pipeline", DEFINE_PIPELINES, role_allows=may_use_pipelines),
         "access_rules": Operation("See a pipeline's access rules", READ_PIPELINES, only_reads=True),
-        "replace_access_rules": Operation("Set access rules", CHANGE_PIPELINES, role_allows=may_use_pipelines),
-        "duplicate": Operation("Duplicate a pipeline", CHANGE_PIPELINES, role_allows=may_create_pipelines),
-        "transfer": Operation("Transfer a pipeline", CHANGE_PIPELINES, role_allows=may_use_pipelines),
-        "lock": Operation("Lock a pipeline", CHANGE_PIPELINES, role_allows=may_use_pipelines),
-        "unlock": Operation("Unlock a pipeline", CHANGE_PIPELINES, role_allows=may_use_pipelines),
+        "replace_access_rules": Operation("Set access rules", DEFINE_PIPELINES, role_allows=may_use_pipelines),
+        "duplicate": Operation("Duplicate a pipeline", DEFINE_PIPELINES, role_allows=may_create_pipelines),
+        "transfer": Operation("Transfer a pipeline", DEFINE_PIPELINES, role_allows=may_use_pipelines),
+        "lock": Operation("Lock a pipeline", DEFINE_PIPELINES, role_allows=may_use_pipelines),
+        "unlock": Operation("Unlock a pipeline", DEFINE_PIPELINES, role_allows=may_use_pipelines),
     }
     serializer_class = PipelineSerializer
 

@@ -525,6 +525,26 @@ def test_the_scope_opens_what_it_says(owner, pipeline, scope, reads, runs):
     assert Run.objects.exists() is runs
 
 
+def test_token_that_runs_pipelines_cannot_change_them(owner, pipeline):
+    address = f"/api/v1/pipelines/{pipeline.pk}"
+    caller = As(owner, "pipeline")
+
+    refused = [
+        caller.client.post(LIST, {"name": "another"}, headers=caller.headers),
+        caller.client.patch(address, {"steps": []}, headers=caller.headers),
+        caller.client.put(f"{address}/access-rules", {"rules": []}, headers=caller.headers),
+        caller.client.post(f"{address}/lock", headers=caller.headers),
+        caller.client.delete(address, headers=caller.headers),
+    ]
+
+    assert [answer.status_code for answer in refused] == [403] * 5
+    assert {answer.json()["code"] for answer in refused} == {"insufficient_scope"}
+    assert {answer.json()["detail"] for answer in refused} == {
+        "This token has none of the scopes that open this operation: api."
+    }
+    assert pipeline.steps.count() == 1
+
+
 @pytest.mark.parametrize("url", POSTS)
 @pytest.mark.parametrize(
     "body",
