@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
+AUDIT := .venv-audit
 COLLECTION := docs/postman/opsera-portal.postman_collection.json
 # Checks read the code and no data: they get a data directory of their own.
 CHECKED = PORTAL_DATA_DIR=$(CURDIR)/$(VENV)/checks SECRET_KEY=$$(printf 'checks-only-%.0s' 1 2 3 4 5 6) $(BIN)/python manage.py
@@ -39,6 +40,18 @@ lint: $(VENV)/.development ## Style, types, templates and Django's own checks, w
 	@echo "== API schema"; $(CHECKED) spectacular --validate --fail-on-warn --file /dev/null
 	@echo "== Postman collection"; $(CHECKED) postman_collection | diff -q - $(COLLECTION) > /dev/null \
 	  || { echo "The collection is not that of the schema: run make postman"; exit 1; }
+
+# Not part of `make test`: it needs the network, and a hole that was published today must not stop a build.
+.PHONY: audit
+audit: $(AUDIT)/.installed ## Look up the pinned versions in databases of known security holes
+	@$(AUDIT)/bin/python .ci/audit.py $(AUDIT)/bin/pip-audit \
+	  requirements.txt requirements-dev.txt benchmarks/requirements.txt .ci/requirements-audit.txt
+
+$(AUDIT)/.installed: .ci/requirements-audit.txt | $(BIN)/python
+	@echo "Installing what the audit needs ..."
+	@$(BIN)/python -m venv $(AUDIT)
+	@$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
 
 # A browser for the tests: Debian's, since the checks download none of their own.
 .PHONY: chromium
@@ -131,10 +144,12 @@ lock: $(VENV)/.development ## Pin what requirements*.in ask for
 	  --python-version 3.11 requirements-dev.in -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	  --python-version 3.11 benchmarks/requirements.in -o benchmarks/requirements.txt
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	  --python-version 3.11 .ci/requirements-audit.in -o .ci/requirements-audit.txt
 
 .PHONY: clean
 clean: ## Remove the virtual environment and what was made; the data directory stays
-	rm -rf $(VENV) $(BENCH) staticfiles docs/postman/node_modules .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(BENCH) $(AUDIT) staticfiles docs/postman/node_modules .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
