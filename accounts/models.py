@@ -18,6 +18,7 @@ from django.utils.functional import cached_property
 from accounts.querysets import GroupQuerySet, UserQuerySet
 from accounts.roles import ROLES, Ability, RoleDescription, SiteRole
 from opsera_portal.api import scopes
+from opsera_portal.names import NOT_PRINTABLE, composed, is_printable
 
 DEFAULT_MAX_TOKEN_LIFETIME_DAYS = 92
 DEFAULT_MAX_LIVE_TOKENS = 50
@@ -229,8 +230,11 @@ class User(AbstractBaseUser):
 
     def clean(self) -> None:
         self.email = self.email.strip().lower()
+        self.name = composed(self.name)
         if not self.name.strip():
             raise ValidationError({"name": "Enter a name."})
+        if not is_printable(self.name):
+            raise ValidationError({"name": NOT_PRINTABLE})
 
     @property
     def is_invited(self) -> bool:

@@ -19,6 +19,7 @@ from accounts.roles import Ability, SiteRole
 from accounts.tasks import send_email_change_mail, send_invitation_mail, send_password_changed_mail
 from auditlog.actions import Action, record
 from auditlog.models import Activity
+from opsera_portal.names import NOT_PRINTABLE, composed, is_printable
 
 SHOWN_RULES = 5
 # Of a person, what others change.
@@ -479,9 +480,10 @@ def _locked_group(actor: User, group: Group) -> Group:
 
 
 def _save_group(group: Group) -> None:
+    group.name = composed(group.name)
     group.clean_fields()
-    if not group.name.isprintable():
-        raise ValidationError({"name": "A name has no line breaks and no control characters."})
+    if not is_printable(group.name):
+        raise ValidationError({"name": NOT_PRINTABLE})
     try:
         with transaction.atomic():
             group.save()

@@ -11,6 +11,7 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+from opsera_portal.names import is_printable
 from pipelines import http_step
 from pipelines.access import ItemRole
 from pipelines.querysets import AccessRuleQuerySet, PipelineQuerySet, RunQuerySet
@@ -59,7 +60,7 @@ def check_tags(tags: object) -> None:
 
 
 def _is_tag(tag: object) -> bool:
-    return isinstance(tag, str) and 0 < len(tag) <= TAG_MAX_LENGTH and tag.isprintable() and "," not in tag
+    return isinstance(tag, str) and 0 < len(tag) <= TAG_MAX_LENGTH and is_printable(tag) and "," not in tag
 
 
 class Pipeline(models.Model):

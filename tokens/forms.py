@@ -24,7 +24,8 @@ class TokenForm(forms.Form):
         max_length=MAX_LENGTH * 4,
         strip=False,
         help_text="What it is for, for example “nightly build”. At most 50 letters, digits, spaces and - ' : _ .",
-        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false", "maxlength": MAX_LENGTH}),
+        # The browser counts UTF-16 units and in the form typed: cut at 50, it would shorten a name that is allowed.
+        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
         error_messages={"required": "Enter a name."},
     )
     scopes = forms.MultipleChoiceField(

@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Iterator
 from itertools import count
 
+from opsera_portal.names import JOINERS, composed, is_invisible, is_mark, joiners_fit, marks_fit
+
 MAX_LENGTH = 50
 # Two digits at most: with more it is a year, or a build.
 _NUMBERED = re.compile(r"(.+) ([1-9]\d?)")
@@ -16,20 +18,28 @@ class InvalidName(ValueError):
 
 
 def clean_name(raw: str) -> str:
-    """The name as it is kept: trimmed, in Unicode's composed form (NFC). Raises ``InvalidName``."""
-    name = unicodedata.normalize("NFC", raw).strip()
+    """The name as it is stored: trimmed, in Unicode's composed form (NFC). Raises ``InvalidName``.
+
+    The length is counted in code points of that form, as the database counts it: a letter with a vowel sign is two.
+    """
+    name = composed(raw).strip()
     if not name:
         raise InvalidName("Enter a name.")
     if len(name) > MAX_LENGTH:
         raise InvalidName(f"Use at most {MAX_LENGTH} characters; this name has {len(name)}.")
     if not all(_is_allowed(character) for character in name):
         raise InvalidName("Use letters, digits, spaces and - ' : _ . only.")
+    if not marks_fit(name):
+        raise InvalidName("Put accents and vowel signs on letters, at most four on one letter.")
+    if not joiners_fit(name):
+        raise InvalidName("Remove the invisible characters between the letters.")
     return name
 
 
 def name_key(name: str) -> str:
-    """What two names share when they differ only in case or form (Unicode 3.13, D146: compatibility caseless)."""
-    key = unicodedata.normalize("NFD", name)
+    """What two names share when they differ only in case, form or joiners, which nobody sees (Unicode 3.13, D146:
+    compatibility caseless)."""
+    key = unicodedata.normalize("NFD", "".join(character for character in name if character not in JOINERS))
     for _ in range(2):
         key = unicodedata.normalize("NFKD", key.casefold())
     return key
@@ -42,8 +52,25 @@ def numbered(name: str) -> Iterator[str]:
     base, first = (numbered_before[1], int(numbered_before[2]) + 1) if numbered_before else (name, 2)
     for number in count(first):
         suffix = f" {number}"
-        yield base[: MAX_LENGTH - len(suffix)].rstrip() + suffix
+        yield _shortened(base, MAX_LENGTH - len(suffix)) + suffix
+
+
+def _shortened(name: str, length: int) -> str:
+    """At most so long, without half a letter at the end."""
+    if len(name) <= length:
+        return name
+    while length and (is_mark(name[length]) or name[length] in JOINERS or name[length - 1] in JOINERS):
+        length -= 1
+    return name[:length].rstrip()
 
 
 def _is_allowed(character: str) -> bool:
-    return character in _PUNCTUATION or unicodedata.category(character)[0] == "L" or character.isdecimal()
+    if is_invisible(character):
+        return False
+    return (
+        character in _PUNCTUATION
+        or character in JOINERS
+        or unicodedata.category(character)[0] == "L"
+        or character.isdecimal()
+        or is_mark(character)
+    )

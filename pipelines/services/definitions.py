@@ -10,6 +10,7 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.roles import Ability
 from auditlog.actions import Action, record
+from opsera_portal.names import composed
 from pipelines.access import PipelineAction, allowed_actions, may_be_owner
 from pipelines.models import NOTIFIED_LIMIT, Pipeline, Step
 from pipelines.run_states import UNDER_WAY, RunEvent, RunState
@@ -62,7 +63,7 @@ def edit_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | Non
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.ADMINISTER)
         if "name" in changes:
-            changes["name"] = changes["name"].strip()
+            changes["name"] = composed(changes["name"]).strip()
         if "tags" in changes:
             changes["tags"] = _clean_tags(changes["tags"])
         changed = [field for field, value in changes.items() if getattr(locked, field) != value]
@@ -235,5 +236,5 @@ def _save(pipeline: Pipeline) -> None:
 
 
 def _clean_tags(tags: Iterable[str]) -> list[str]:
-    """Trimmed, each once, in the order in which they were given."""
-    return list(dict.fromkeys(stripped for tag in tags if (stripped := tag.strip())))
+    """Trimmed and composed, each once, in the order in which they were given."""
+    return list(dict.fromkeys(stripped for tag in tags if (stripped := composed(tag).strip())))

@@ -6,6 +6,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import TextField
 
 from accounts.models import User
+from opsera_portal.names import NOT_PRINTABLE, composed, is_printable
 from pipelines.access import PipelineAction, allowed_actions
 from pipelines.models import Pipeline, Step
 
@@ -45,6 +46,7 @@ def fresh(actor: User) -> User:
 
 def errors_of(row: Pipeline | Step, *, exclude: Iterable[str] = ()) -> dict[str, list[str]]:
     """By field what is wrong with it: what the model says, and of texts what Django leaves to forms."""
+    row.name = composed(row.name)
     try:
         row.full_clean(exclude=exclude, validate_unique=False, validate_constraints=False)
     except ValidationError as error:
@@ -59,6 +61,6 @@ def errors_of(row: Pipeline | Step, *, exclude: Iterable[str] = ()) -> dict[str,
         elif "\0" in text:
             # PostgreSQL stores no NUL.
             errors[field.name] = ["Null characters are not allowed."]
-    if not row.name.isprintable():
-        errors["name"] = ["A name has no line breaks and no control characters."]
+    if not is_printable(row.name):
+        errors["name"] = [NOT_PRINTABLE]
     return errors

@@ -40,6 +40,15 @@ def test_the_metadata_is_written_and_the_activity_recorded(owner):
         ("Zürich 東京 Ωμέγα", "Zürich 東京 Ωμέγα"),
         ("Zu\u0308rich", "Zürich"),
         ("\u0663\u0664", "\u0663\u0664"),
+        ("रात का निर्माण", "रात का निर्माण"),
+        ("ज़ीरो", "ज\u093cीरो"),
+        ("สร้างทุกคืน", "สร้างทุกคืน"),
+        ("இரவு கட்டமைப்பு", "இரவு கட்டமைப்பு"),
+        ("ကြွေး", "ကြွေး"),
+        ("a\u0323\u0302", "ậ"),
+        ("क्\u200dष", "क्\u200dष"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("x\u0302\u0303\u0304\u0305", "x\u0302\u0303\u0304\u0305"),
     ],
 )
 def test_good_names_are_kept_trimmed_and_composed(owner, raw, kept):
@@ -56,8 +65,34 @@ def test_bad_names_are_refused_and_nothing_is_made(owner, raw):
 
 
 @pytest.mark.parametrize(
+    "raw",
+    [
+        pytest.param("\u0301abc", id="mark at the start"),
+        pytest.param("a \u0301", id="mark on a space"),
+        pytest.param("a-\u0301", id="mark on punctuation"),
+        pytest.param("x" + "\u0302" * 5, id="five marks in a row"),
+        pytest.param("x" + "\u0302\u0302\u200d" * 3, id="five marks around joiners"),
+        pytest.param("a\u20dd", id="enclosing mark"),
+        pytest.param("a\u200db", id="joiner between Latin letters"),
+        pytest.param("\u200cمی", id="joiner at the start"),
+        pytest.param("می\u200c", id="joiner at the end"),
+        pytest.param("क्\u200d\u200dष", id="two joiners"),
+        pytest.param("a\ufe0f", id="variation selector"),
+        pytest.param("a\u034fb", id="grapheme joiner"),
+        pytest.param("\u3164", id="Hangul filler"),
+    ],
+)
+def test_marks_and_joiners_that_no_script_needs_are_refused(owner, raw):
+    with pytest.raises(InvalidName):
+        issue(owner, raw)
+
+
+@pytest.mark.parametrize(
     ("first", "second"),
     [
+        ("क्\u200dष", "क्ष"),
+        ("می\u200cخواهم", "میخواهم"),
+        ("x\u0323\u0302", "x\u0302\u0323"),
         ("Nightly", "nightly"),
         ("straße", "STRASSE"),
         ("Zürich", "Zu\u0308rich"),
