@@ -1,9 +1,11 @@
 """How times, states and form fields are written on every page."""
 
+import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from dateutil.relativedelta import relativedelta
 from django import template
 from django.forms import BoundField
 from django.utils import timezone
@@ -12,7 +14,8 @@ from opsera_portal.pages import charts
 
 register = template.Library()
 
-_UNITS = (("year", 365 * 86400), ("month", 30 * 86400), ("day", 86400), ("hour", 3600), ("minute", 60))
+# Each with its seconds, and those of the next smaller unit.
+_UNITS = (("day", 86400, 3600), ("hour", 3600, 60), ("minute", 60, 1))
 
 
 @register.inclusion_tag("includes/moment.html")
@@ -56,12 +59,41 @@ def exact(value: datetime) -> str:
 
 @register.filter
 def relative(value: datetime) -> str:
-    """`3 minutes ago`, `in 6 days`: the largest unit that fits, rounded down."""
-    seconds = int((value - timezone.now()).total_seconds())
-    size = abs(seconds)
-    for unit, length in _UNITS:
-        if size >= length:
-            number = size // length
-            words = f"{number} {unit}{'' if number == 1 else 's'}"
-            return f"in {words}" if seconds > 0 else f"{words} ago"
-    return "in less than a minute" if seconds > 0 else "just now"
+    """`3 minutes ago`, rounded down; `in 6 days`, rounded to the nearest.
+
+    Rounded down, a token for a month would expire "in 29 days" a second after it was created. Months and years are
+    those of the calendar, as in the lifetimes of tokens.
+    """
+    now = timezone.now()
+    if value <= now:
+        words = _span(value, now)
+        return f"{words} ago" if words else "just now"
+    words = _span(now, value, to_nearest=True)
+    return f"in {words}" if words else "in less than a minute"
+
+
+def _span(start: datetime, end: datetime, *, to_nearest: bool = False) -> str:
+    """The time between two moments in its largest unit; empty for less than a minute."""
+    half_a_day = timedelta(hours=12) if to_nearest else timedelta()
+    # Both ways, since months differ: 31 January and a month is 28 February, 28 March less a month is 28 February.
+    months = max(_months(relativedelta(end + half_a_day, start)), -_months(relativedelta(start - half_a_day, end)))
+    if months:
+        return _count(months // 12, "year") if months >= 12 else _count(months, "month")
+    seconds = (end - start).total_seconds()
+    for unit, length, smaller in _UNITS:
+        # What rounds to a whole larger unit is one: 59 minutes and 40 seconds are an hour.
+        if (_nearest(seconds / smaller) * smaller if to_nearest else seconds) >= length:
+            return _count(_nearest(seconds / length) if to_nearest else int(seconds / length), unit)
+    return ""
+
+
+def _months(span: relativedelta) -> int:
+    return span.years * 12 + span.months
+
+
+def _nearest(number: float) -> int:
+    return math.floor(number + 0.5)
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number} {unit}{'' if number == 1 else 's'}"
