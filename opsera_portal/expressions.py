@@ -28,6 +28,25 @@ class DaysAfter(Func):
         return f"({later} || substr({moment}, 20))", (*params, f"+{self.days} days", *params)
 
 
+class LastQuarterFrom(Func):
+    """When the last quarter of a span begins, between the moments in two columns, to the second."""
+
+    template = "(%(expressions)s)"
+
+    def __init__(self, start: str, end: str) -> None:
+        super().__init__(start, end, output_field=DateTimeField())
+
+    def as_postgresql(self, compiler: SQLCompiler, connection: Any, **context: Any) -> tuple[str, tuple[Any, ...]]:
+        (start, start_params), (end, end_params) = (compiler.compile(part) for part in self.source_expressions)
+        return f"({end} - ({end} - {start}) / 4)", (*end_params, *end_params, *start_params)
+
+    def as_sqlite(self, compiler: SQLCompiler, connection: Any, **context: Any) -> tuple[str, tuple[Any, ...]]:
+        (start, start_params), (end, end_params) = (compiler.compile(part) for part in self.source_expressions)
+        first, last = f"strftime('%%s', {start})", f"strftime('%%s', {end})"
+        sql = f"strftime('%%Y-%%m-%%d %%H:%%M:%%S', {last} - ({last} - {first}) / 4, 'unixepoch')"
+        return sql, (*end_params, *end_params, *start_params)
+
+
 class Unindexed(Func):
     """An id in a column which is compared without its index: https://sqlite.org/optoverview.html#disqualifying.
 

@@ -18,7 +18,7 @@ from opsera_portal import permission_tables
 from opsera_portal.pages.views import MemberPageMixin
 from pipelines.models import Run
 from tokens import expiry
-from tokens.models import ENDS_SOON, Token
+from tokens.models import Token
 
 SHOWN = 5
 # RFC 9116 wants an end, so that nobody believes what is not looked after any more; while it answers, ours is.
@@ -39,7 +39,7 @@ class OverviewView(MemberPageMixin, TemplateView):
         runs = Run.objects.visible_to(user).filter(started_by=user).select_related("pipeline")
         return super().get_context_data(
             live_token_count=tokens.active().count(),
-            ending_soon_count=tokens.expiring_before(timezone.now() + ENDS_SOON).count(),
+            ending_soon_count=tokens.ending_soon().count(),
             ending=expiry.to_warn_of(user),
             days=days,
             used=sum(day.total for day in days),

@@ -23,7 +23,7 @@ from accounts.models import User
 from opsera_portal.api.problems import DATABASE_AWAY
 from opsera_portal.expressions import DaysAfter
 from tokens.models import Token
-from tokens.querysets import TokenQuerySet
+from tokens.querysets import ENDS_SOON, TokenQuerySet, ending_soon
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +43,16 @@ class Told(NamedTuple):
 
 
 def applies(notice: int, *, at: datetime) -> Q:
-    """That this notice is the tightest that applies to a token, whether or not it was sent."""
+    """That this notice is the tightest that applies to a token, whether or not it was sent.
+
+    Notices of the last week wait until the token ends soon, as pages call it: one for 8 days is not told of on its
+    second day.
+    """
     after, until = (at + timedelta(days=days) for days in _APPLIES[notice])
     is_longer_lived = Q(expires_at__gt=DaysAfter("created_at", notice))
     was_in_use = Q(revealed_at__isnull=False, revoked_at__isnull=True)
-    return Q(expires_at__gt=after, expires_at__lte=until) & is_longer_lived & was_in_use
+    in_time = Q(expires_at__gt=after, expires_at__lte=until) & is_longer_lived & was_in_use
+    return in_time & ending_soon(at) if ENDED < notice <= ENDS_SOON.days else in_time
 
 
 def due(notice: int, *, at: datetime) -> TokenQuerySet:
@@ -65,10 +70,8 @@ def due(notice: int, *, at: datetime) -> TokenQuerySet:
 
 
 def to_warn_of(owner: User) -> TokenQuerySet:
-    """What pages warn of: this person's tokens that would be accepted and end within 7 days, told by mail or not."""
-    at = timezone.now()
-    ends_soon = applies(7, at=at) | applies(1, at=at)
-    return Token.objects.owned_by(owner).active().filter(ends_soon).order_by("expires_at", "id")
+    """What pages warn of: this person's tokens that would be accepted and end soon, told by mail or not."""
+    return Token.objects.owned_by(owner).ending_soon().order_by("expires_at", "id")
 
 
 def send_due(stopping: threading.Event) -> None:

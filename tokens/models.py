@@ -11,11 +11,10 @@ from django.utils import timezone
 from opsera_portal.api import scopes
 from tokens import policy
 from tokens.names import MAX_LENGTH
-from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet
+from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, ends_soon_from
 from tokens.states import TokenState
 
 LAST_USED_RESOLUTION = timedelta(minutes=1)
-ENDS_SOON = timedelta(days=7)
 
 
 class Token(models.Model):
@@ -86,13 +85,16 @@ class Token(models.Model):
 
     @property
     def can_be_revealed(self) -> bool:
-        now = timezone.now()
-        return (
-            self.revealed_at is None
-            and self.revoked_at is None
-            and now < self.created_at + PENDING_LAPSES_AFTER
-            and now < self.expires_at
-        )
+        return self.revealed_at is None and self.revoked_at is None and timezone.now() < self._reveal_ends_at
+
+    @property
+    def can_be_revealed_until(self) -> datetime | None:
+        """``None`` unless it waits to be shown to its owner, who can have that until then."""
+        return self._reveal_ends_at if self.state is TokenState.PENDING else None
+
+    @property
+    def _reveal_ends_at(self) -> datetime:
+        return min(self.created_at + PENDING_LAPSES_AFTER, self.expires_at)
 
     @property
     def policy_obstacle(self) -> policy.Rule | None:
@@ -129,7 +131,8 @@ class Token(models.Model):
 
     @property
     def ends_soon(self) -> bool:
-        return self.is_active and self.expires_at - timezone.now() <= ENDS_SOON
+        """Active, and in its last 7 days or the last quarter of its life (`TokenQuerySet.ending_soon`)."""
+        return self.is_active and timezone.now() >= ends_soon_from(self.created_at, self.expires_at)
 
     @property
     def state(self) -> TokenState:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Self
 
 from django.db.models import Exists, F, OuterRef, Prefetch, Q, Value
 from django.db.models.functions import Concat
+from django.db.models.lookups import LessThanOrEqual
 from django.utils import timezone
 
 from accounts.models import Organization, User
 from accounts.querysets import OrganizationRowsQuerySet
 from accounts.roles import Ability
-from opsera_portal.expressions import Unindexed
+from opsera_portal.expressions import LastQuarterFrom, Unindexed
 from tokens import policy
 
 if TYPE_CHECKING:
@@ -19,6 +20,21 @@ if TYPE_CHECKING:
 
 # A token that was made but not shown cannot be shown any more after this long.
 PENDING_LAPSES_AFTER = timedelta(minutes=10)
+
+# An active token ends soon in its last 7 days, or in the last quarter of its life if that is shorter: a token for a day
+# is not born with a warning.
+ENDS_SOON = timedelta(days=7)
+ENDS_SOON_PART = 4
+
+
+def ends_soon_from(created_at: datetime, expires_at: datetime) -> datetime:
+    """From when on a token ends soon; `ending_soon` says the same to the database, to the second."""
+    return expires_at - min(ENDS_SOON, (expires_at - created_at) / ENDS_SOON_PART)
+
+
+def ending_soon(at: datetime) -> Q:
+    """That a token ends soon, or has ended: whether it is active is asked beside it."""
+    return Q(expires_at__lte=at + ENDS_SOON) & Q(LessThanOrEqual(LastQuarterFrom("created_at", "expires_at"), at))
 
 
 def not_ended(at: datetime) -> Q:
@@ -99,6 +115,10 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
 
     def expiring_before(self, moment: datetime) -> Self:
         return self.active().filter(expires_at__lte=moment)
+
+    def ending_soon(self) -> Self:
+        """Active, and in their last 7 days or the last quarter of their life (`Token.ends_soon`)."""
+        return self.active().filter(ending_soon(timezone.now()))
 
     def unused_since(self, moment: datetime) -> Self:
         """Made before then, and not used from then on."""

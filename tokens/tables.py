@@ -12,7 +12,7 @@ from tokens.states import StateLook, TokenState
 
 
 def state_look(token: Token) -> StateLook:
-    """The state as shown: an active token that ends within seven days says so."""
+    """The state as shown: an active token that ends soon says when."""
     if token.ends_soon:
         return StateLook("active", f"Ends {relative(token.expires_at)}", "◐", "warning")
     return token.state.value

@@ -12,6 +12,8 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     scopes = serializers.SerializerMethodField()
     state = serializers.SerializerMethodField()
     blocked_because = serializers.SerializerMethodField()
+    ends_soon = serializers.SerializerMethodField()
+    can_be_revealed_until = serializers.SerializerMethodField()
     revoked_by = serializers.SlugRelatedField[User](slug_field="email", read_only=True)
 
     class Meta:
@@ -22,6 +24,8 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "scopes",
             "state",
             "blocked_because",
+            "ends_soon",
+            "can_be_revealed_until",
             "created_at",
             "expires_at",
             "revealed_at",
@@ -40,6 +44,12 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
 
     def get_blocked_because(self, token: Token) -> str:
         return ""
+
+    def get_ends_soon(self, token: Token) -> bool:
+        return False
+
+    def get_can_be_revealed_until(self, token: Token) -> None:
+        return None
 
 
 # Made once, as the portal does: making it anew for each answer costs as much as the rest of the request.

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db.models import F
 
-from opsera_portal.expressions import DaysAfter
+from opsera_portal.expressions import DaysAfter, LastQuarterFrom
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory
 
@@ -23,3 +23,14 @@ def test_days_after_a_moment_are_counted_to_the_microsecond(db, owner, fraction,
     found = Token.objects.filter(expires_at__gt=DaysAfter("created_at", 10)).exists()
 
     assert found == Token.objects.filter(expires_at__gt=F("created_at") + 10 * DAY).exists() == (life > 10 * DAY)
+
+
+@pytest.mark.parametrize("life", [timedelta(seconds=4), timedelta(hours=1), DAY, 90 * DAY], ids=str)
+@pytest.mark.parametrize("off", [-1, 0, 1])
+def test_last_quarter_begins_to_the_second(db, owner, life, off):
+    TokenFactory(owner=owner, created_at=BEGIN, expires_at=BEGIN + life)
+    begins_at = BEGIN + life * 3 / 4 + timedelta(seconds=off)
+
+    found = Token.objects.annotate(begins=LastQuarterFrom("created_at", "expires_at")).filter(begins__lte=begins_at)
+
+    assert found.exists() == (off >= 0)

@@ -31,6 +31,16 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     blocked_because = serializers.CharField(
         read_only=True, help_text="With the state `blocked_by_policy`: which rule blocks it and what to do. Else empty."
     )
+    can_be_revealed_until = UtcDateTimeField(
+        read_only=True,
+        allow_null=True,
+        help_text="With the state `pending`: until when its owner can have it shown, once, on the portal's pages. "
+        "Else null.",
+    )
+    ends_soon = serializers.BooleanField(
+        read_only=True,
+        help_text="Active, and in its last 7 days, or in the last quarter of its life if that is shorter.",
+    )
     revoked_by = serializers.SlugRelatedField[User](slug_field="email", read_only=True, allow_null=True)
     serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, DateTimeField: UtcDateTimeField}
 
@@ -42,6 +52,8 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "scopes",
             "state",
             "blocked_because",
+            "ends_soon",
+            "can_be_revealed_until",
             "created_at",
             "expires_at",
             "revealed_at",
@@ -88,7 +100,8 @@ class IssueTokenBody(StrictSerializer):
     name = TextField(
         max_length=MAX_LENGTH * 4,
         trim_whitespace=False,
-        help_text="1 to 50 letters, digits, spaces and - ' : _ . ; unique among your live tokens.",
+        help_text="1 to 50 letters (with their combining marks), digits, spaces and - ' : _ . ; unique among your live "
+        "tokens. Counted in Unicode code points, in composed form (NFC).",
     )
     scopes = BoundedListField(
         child=serializers.ChoiceField(choices=SCOPE_CHOICES),

@@ -7,7 +7,9 @@ import pytest
 from django.utils import timezone
 
 from auditlog.tests.test_logs import use
+from tokens import expiry
 from tokens.names import MAX_LENGTH, clean_name, numbered
+from tokens.tables import state_look
 from tokens.tests.factories import TokenFactory
 from tokens.tests.test_expiry_mails import ending_in
 
@@ -152,3 +154,33 @@ def test_the_names_that_follow_a_name_are_numbered_and_valid(name, next_names):
     assert next(names) == name
     assert [next(names), next(names)] == next_names
     assert all(clean_name(following) == following for following in next_names)
+
+
+@pytest.mark.parametrize(
+    ("life", "left", "ends_soon"),
+    [
+        (timedelta(days=1), timedelta(days=1), False),
+        (timedelta(days=1), timedelta(hours=6, seconds=5), False),
+        (timedelta(days=1), timedelta(hours=6), True),
+        (timedelta(days=8), timedelta(days=6), False),
+        (timedelta(days=8), timedelta(days=2), True),
+        (timedelta(days=28), timedelta(days=7), True),
+        (timedelta(days=90), timedelta(days=7, seconds=5), False),
+        (timedelta(days=90), timedelta(days=7), True),
+    ],
+    ids=str,
+)
+def test_badge_overview_pages_mails_and_api_agree_on_what_ends_soon(client, owner, life, left, ends_soon):
+    token = ending_in(owner, life=life, days=left / timedelta(days=1))
+    client.force_login(owner)
+
+    look = state_look(token)
+    row = next(row for row in client.get("/api/v1/tokens").json()["data"] if row["id"] == str(token.pk))
+    told = {notice for notice in (1, 7) if expiry.due(notice, at=timezone.now()).exists()}
+
+    assert token.ends_soon is ends_soon
+    assert look.label.startswith("Ends in") is ends_soon
+    assert row["ends_soon"] is ends_soon
+    assert client.get("/").context["ending_soon_count"] == int(ends_soon)
+    assert warned_of(client, TOKENS) == ([token.name] if ends_soon else [])
+    assert not told or ends_soon
