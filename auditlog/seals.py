@@ -24,10 +24,10 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import DatabaseError, IntegrityError, connection, transaction
-from django.db.models import JSONField, Max, QuerySet
+from django.db.models import JSONField, QuerySet
 from django.utils import timezone
 
-from auditlog import usage
+from auditlog import usage, writers
 from auditlog.models import Activity, Seal, TokenUse
 from opsera_portal.environment import private_text
 
@@ -56,14 +56,7 @@ RECORD = struct.Struct(">qqH16s")
 # What the first block has in place of the MAC of the block before.
 NO_BLOCK = "0" * 64
 
-# Which transactions may still commit an entry whose id is lower than one that is there already. Each has the lock from
-# before it is given an id until after its entry can be seen. Its own id would not do: it may get that later.
-WRITERS = """
-    SELECT virtualtransaction FROM pg_locks
-    WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted AND relation = %s::regclass
-      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND pid IS DISTINCT FROM pg_backend_pid()
-"""
+# How long a seal waits for transactions that may still add an entry.
 WAIT_FOR_WRITERS_SECONDS = 0.5
 
 # What drivers, Django and the JSON reader raise at a value that is none: SQLite keeps anything in any column, and
@@ -243,28 +236,11 @@ def _countable(rows: list[Row]) -> list[Row]:
 
 
 def _finished_until(model: type[TokenUse] | type[Activity]) -> int:
-    """The id up to which no entry can turn up any more; 0 when that must wait for the next round.
-
-    SQLite has one writer, so ids are committed in order. On PostgreSQL a transaction that took its id earlier may
-    commit later: whoever is writing when the newest id is read has to be done.
-    """
-    newest: int = model.objects.aggregate(newest=Max("id"))["newest"] or 0
-    if connection.vendor != "postgresql":
-        return newest
-    unfinished = _writers(model)
-    give_up_at = time.monotonic() + WAIT_FOR_WRITERS_SECONDS
-    while unfinished:
-        if time.monotonic() > give_up_at:
-            return 0
-        time.sleep(0.01)
-        unfinished &= _writers(model)
-    return newest
-
-
-def _writers(model: type[TokenUse] | type[Activity]) -> set[str]:
-    with connection.cursor() as cursor:
-        cursor.execute(WRITERS, [model._meta.db_table])
-        return {transaction_id for (transaction_id,) in cursor.fetchall()}
+    """See ``writers.finished_until``; 0 when the seal must wait for the next round."""
+    try:
+        return writers.finished_until(model, patience=WAIT_FOR_WRITERS_SECONDS)
+    except writers.StillWriting:
+        return 0
 
 
 # Reading entries

@@ -102,6 +102,12 @@ class _Filters(StrictSerializer):
 
 
 class _Page(PageQuery):
+    after = serializers.CharField(
+        required=False,
+        max_length=500,
+        help_text="Follows the log: records in the order in which they became final, oldest first. `start` begins with "
+        "the oldest record, `now` with the next one to come; then go on with `next`, which is always there.",
+    )
     count = serializers.IntegerField(
         required=False,
         default=MAX_PAGE_SIZE,
@@ -109,6 +115,12 @@ class _Page(PageQuery):
         max_value=MAX_PAGE_SIZE,
         help_text="Records at most.",
     )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if "after" in attrs and "cursor" in attrs:
+            raise serializers.ValidationError({"after": ["Give either `after` or `cursor`."]})
+        checked: dict[str, Any] = super().validate(attrs)
+        return checked
 
 
 class _File(serializers.Serializer[Any]):

@@ -9,13 +9,13 @@ from django.http import StreamingHttpResponse
 from django.utils import timezone
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.decorators import action
-from rest_framework.exceptions import Throttled
+from rest_framework.exceptions import Throttled, ValidationError
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.serializers import ModelSerializer, Serializer
 
-from auditlog import exports
+from auditlog import exports, following
 from auditlog.api.serializers import (
     ActivityExportQuery,
     ActivityQuery,
@@ -39,8 +39,9 @@ from auditlog.filters import (
 )
 from auditlog.models import NEWEST_FIRST, Activity, TokenUse
 from opsera_portal.api.operations import READ_API, READ_LOGS, Operation
-from opsera_portal.api.paging import page_response
+from opsera_portal.api.paging import next_url, page_response
 from opsera_portal.api.views import ApiViewSet
+from opsera_portal.keyset import InvalidCursor
 
 DEFAULT_SPAN = timedelta(days=7)
 
@@ -75,15 +76,34 @@ def log_page(
     serializer_class: type[ModelSerializer[Any]],
 ) -> Response:
     """One page of a log, filtered as the request asks."""
+    narrowed = view.narrowed(filter_class, entries)
+    if "after" in query:
+        return _followed(view.request, narrowed, serializer_class, after=query["after"], size=query["count"])
     return page_response(
         view.request,
-        view.narrowed(filter_class, entries),
+        narrowed,
         serializer_class,
         keyset=NEWEST_FIRST,
         cursor=query.get("cursor"),
         size=query["count"],
         searched=filter_class.searched(view.request.query_params, entries),
     )
+
+
+def _followed(
+    request: Request,
+    entries: QuerySet[Any],
+    serializer_class: type[ModelSerializer[Any]],
+    *,
+    after: str,
+    size: int,
+) -> Response:
+    try:
+        rows, cursor = following.follow(entries, after=after, size=size)
+    except InvalidCursor as error:
+        raise ValidationError({"after": [str(error)]}) from error
+    data = serializer_class(rows, many=True, context={"request": request}).data
+    return Response({"count": len(rows), "data": data, "next": next_url(request, after=cursor)})
 
 
 def token_use_page(view: ApiViewSet, entries: QuerySet[TokenUse]) -> Response:
@@ -118,6 +138,9 @@ class LogViewSet(ApiViewSet):
         Other filters than `date`, `date_to`, `token_id` of a use, and `request_id` search: one answer looks through
         50,000 records at most. Where that ends first, `data` has fewer records than `count` asks for, or none, and
         `next` goes on from there. Only where `next` is null is the end.
+
+        With `after`, records come in the order in which they became final, oldest first. A record that is committed
+        late is never skipped, and `next` is never null: keep it and ask again, after a pause where `data` is empty.
         """
         query = self.read_query(self.query_class)
         return log_page(
@@ -155,7 +178,9 @@ class OrganizationLogViewSet(LogViewSet):
     is_own = False
 
     def entries(self, query: dict[str, Any]) -> QuerySet[Any]:
-        return since_default(super().entries(query), query)
+        entries = super().entries(query)
+        # A follower that was away for longer than that must not miss what came in between.
+        return entries if "after" in query else since_default(entries, query)
 
 
 def described(name: str) -> Callable[[type[LogViewSet]], type[LogViewSet]]:

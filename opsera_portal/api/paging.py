@@ -40,12 +40,16 @@ def page_response(
     except InvalidCursor as error:
         raise serializers.ValidationError({"cursor": [str(error)]}) from error
     serializer = serializer_class(page.rows, many=True, context={"request": request, **(context or {})})
-    return Response({"count": len(page.rows), "data": serializer.data, "next": _next_url(request, page.next_cursor)})
+    return Response(
+        {"count": len(page.rows), "data": serializer.data, "next": next_url(request, cursor=page.next_cursor)}
+    )
 
 
-def _next_url(request: Request, cursor: str | None) -> str | None:
-    if cursor is None:
+def next_url(request: Request, **position: str | None) -> str | None:
+    """The address of this request with another ``position``, a parameter and its value; ``None`` without a value."""
+    [(name, value)] = position.items()
+    if value is None:
         return None
     query = request.query_params.copy()
-    query["cursor"] = cursor
+    query[name] = value
     return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")

@@ -96,7 +96,7 @@ class TokenViewSet(ApiViewSet):
         responses=TokenUseSerializer(many=True),
     )
     def activity(self, request: Request, pk: str) -> Response:
-        """Every use of one token, refused uses included, newest first."""
+        """Every use of one token, refused uses included, newest first; with `after`, as they become final."""
         token = self.get_object()
         return token_use_page(self, TokenUse.objects.of(self.person).filter(token_id=token.pk))
 

@@ -1,0 +1,120 @@
+"""Following a log: its entries in the order in which they became final, oldest first and without a gap.
+
+The list is ordered by the time at which requests began, so a request that takes long gets its entry below entries that
+a reader has seen already. A follower reads by ``id`` instead, and only up to where no entry can be added any more
+(`writers.py`).
+"""
+
+import base64
+import binascii
+import json
+import logging
+import time
+from typing import Any
+
+from django.db.models import QuerySet
+
+from auditlog import writers
+from auditlog.models import Seal, TokenUse
+from opsera_portal.keyset import MAX_SEARCHED, InvalidCursor
+
+logger = logging.getLogger(__name__)
+
+# Where to begin without a cursor: with the oldest entry that is kept, or with the next one to come.
+START = "start"
+NOW = "now"
+
+# Transactions that write entries end within milliseconds. A follower that must wait longer gets an answer without new
+# entries, so that it does not occupy a thread.
+PATIENCE_SECONDS = 1.0
+WARN_EVERY_SECONDS = 60.0
+_warned_at = -WARN_EVERY_SECONDS
+
+
+# An answer without entries tells the follower to wait. So a search goes on until it finds one, but not for longer.
+SEARCH_SECONDS = 2.0
+
+
+def follow(entries: QuerySet[Any], *, after: str, size: int) -> tuple[list[Any], str]:
+    """The next ``size`` entries behind ``after`` (a cursor, ``START`` or ``NOW``), and the cursor to go on with.
+
+    Raises ``InvalidCursor``.
+    """
+    log = Seal.Log.AUTHENTICATION if entries.model is TokenUse else Seal.Log.ACTIVITY
+    position = 0 if after in {START, NOW} else _read(log, after)
+    newest, is_delayed = _final_until(entries.model, log)
+    if after == NOW:
+        return [], _write(log, newest)
+    if position > newest:
+        newest = _end_behind(position, log, newest, is_delayed=is_delayed)
+    give_up_at = time.monotonic() + SEARCH_SECONDS
+    while True:
+        end = _end_of_window(entries.model, position, newest)
+        found = list(entries.order_by("id").filter(id__gt=position, id__lte=end)[:size])
+        if len(found) == size:
+            end = found[-1].pk
+        if found or end >= newest or time.monotonic() > give_up_at:
+            return found, _write(log, end)
+        position = end
+
+
+def _end_behind(position: int, log: Seal.Log, newest: int, *, is_delayed: bool) -> int:
+    """For a follower that has read more than there is: the newest entries may have been removed by age, and then a seal
+    knows their ids. Otherwise the database was restored from a backup, and ids are given out again."""
+    if not is_delayed and position > max(newest, _sealed_until(log)):
+        raise InvalidCursor("This cursor is ahead of the log, which was restored from a backup. Begin again.")
+    return position
+
+
+def _end_of_window(model: Any, position: int, newest: int) -> int:
+    """The id of the last entry that one query looks at. Reads only the primary key."""
+    ids = model.objects.order_by("id").filter(id__gt=position, id__lte=newest).values_list("id", flat=True)
+    last: int = ids[MAX_SEARCHED - 1 : MAX_SEARCHED].first() or newest
+    return last
+
+
+def _final_until(model: Any, log: Seal.Log) -> tuple[int, bool]:
+    """The id up to which the log is final, and whether a transaction keeps it from being the newest one."""
+    try:
+        return writers.finished_until(model, patience=PATIENCE_SECONDS), False
+    except writers.StillWriting as error:
+        _warn(log, error)
+        # What is sealed was final when it was sealed.
+        return _sealed_until(log), True
+
+
+def _sealed_until(log: Seal.Log) -> int:
+    return Seal.objects.filter(log=log).order_by("-number").values_list("last_id", flat=True).first() or 0
+
+
+def _warn(log: Seal.Log, error: writers.StillWriting) -> None:
+    """Once a minute at most, however many followers wait."""
+    global _warned_at
+    now = time.monotonic()
+    if now - _warned_at < WARN_EVERY_SECONDS:
+        return
+    _warned_at = now
+    processes = ", ".join(map(str, sorted(error.processes))) or "of a prepared transaction"
+    logger.warning(
+        "Followers of the %s log get no new entries: a transaction that writes to it has been open for more than %d s "
+        "(PostgreSQL process %s)",
+        log,
+        PATIENCE_SECONDS,
+        processes,
+    )
+
+
+def _write(log: Seal.Log, position: int) -> str:
+    text = json.dumps(["f", log, position], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+
+
+def _read(log: Seal.Log, cursor: str) -> int:
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        kind, of_log, position = json.loads(text)
+    except (binascii.Error, ValueError, TypeError, RecursionError) as error:
+        raise InvalidCursor("This is not a cursor of this log.") from error
+    if kind != "f" or of_log != log or type(position) is not int or not 0 <= position < 2**63:
+        raise InvalidCursor("This is not a cursor of this log.")
+    return position
