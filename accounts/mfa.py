@@ -36,12 +36,11 @@ from qrcode.image.svg import SvgPathImage
 
 from accounts import recovery_codes, two_factor
 from accounts.models import User
-from opsera_portal.encryption import Box, SecretUnreadable
+from accounts.two_factor_secrets import BOX, open_pending, open_seed, seal_pending
+from opsera_portal.encryption import SecretUnreadable
 from opsera_portal.limits import Limit, network_of
 
 logger = logging.getLogger(__name__)
-
-BOX = Box(setting="MFA_SECRETS_KEYS", file_name="mfa-secrets.key")
 
 # Wrong codes. Only who has passed the first step, the password, comes so far and can use these up: for one address
 # soon, for all addresses of the world together late, since the person could not enter a code either. With 3 codes of a
@@ -57,7 +56,7 @@ MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError, struct
 
 
 class PortalMFAAdapter(DefaultMFAAdapter):
-    """Secrets are encrypted, and words are the portal's."""
+    """Words are the portal's, and seeds are kept by `two_factor_secrets`."""
 
     error_messages = {
         **DefaultMFAAdapter.error_messages,
@@ -67,10 +66,12 @@ class PortalMFAAdapter(DefaultMFAAdapter):
     }
 
     def encrypt(self, text: str) -> str:
-        return BOX.encrypt(text)
+        """Encrypts for nobody: allauth does not say whose seed it is. `two_factor.add_app` keeps the real one."""
+        return BOX.encrypt(text, ("nobody",))
 
     def decrypt(self, encrypted_text: str) -> str:
-        return BOX.decrypt(encrypted_text)
+        """Refuses: `two_factor_secrets.open_seed` decrypts, and it needs to know whose seed it is."""
+        raise SecretUnreadable
 
     def build_totp_svg(self, url: str) -> str:
         """To stand in the page itself: no policy has to allow images that stand in addresses."""
@@ -118,7 +119,7 @@ def _accept_code_of_app(user: User, code: str) -> Authenticator | None:
     )
     if app is None:
         return None
-    step = step_of(BOX.decrypt(app.data["secret"]), code, after=app.data.get("last_step", -1))
+    step = step_of(open_seed(app), code, after=app.data.get("last_step", -1))
     if step is None:
         return None
     app.data["last_step"] = step
@@ -174,9 +175,19 @@ class ActivateAppForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.user = user
         session = context.request.session
-        if not self.is_bound or PENDING_SECRET not in session:
-            session[PENDING_SECRET] = BOX.encrypt(generate_totp_secret())
-        self.secret = BOX.decrypt(session[PENDING_SECRET])
+        pending = self._pending_secret() if self.is_bound else None
+        if pending is None:
+            pending = generate_totp_secret()
+            session[PENDING_SECRET] = seal_pending(pending, user)
+        self.secret = pending
+
+    def _pending_secret(self) -> str | None:
+        """The one that the page showed; ``None`` where the session has none, or none that can be read."""
+        sealed = context.request.session.get(PENDING_SECRET)
+        try:
+            return open_pending(sealed, self.user) if sealed else None
+        except SecretUnreadable:
+            return None
 
     def clean_code(self) -> str:
         code: str = self.cleaned_data["code"]

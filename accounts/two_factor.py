@@ -14,7 +14,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from accounts import recovery_codes
+from accounts import recovery_codes, two_factor_secrets
 from accounts.models import User
 from accounts.querysets import second_factors
 from accounts.tasks import tell_by_mail
@@ -63,7 +63,7 @@ def add_app(*, actor: User, form: Any, request: HttpRequest) -> bool:
         _lock(actor)
         authenticator, _ = totp_flows.activate_totp(request, form)
         # The code that proved it was used with that.
-        authenticator.data["last_step"] = form.step
+        authenticator.data = {"secret": two_factor_secrets.seal(form.secret, actor), "last_step": form.step}
         authenticator.save(update_fields=["data"])
         return _note_added(actor, authenticator, request)
 

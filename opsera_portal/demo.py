@@ -207,16 +207,17 @@ def _make_pipeline(organization: Organization, owner: User, described: DemoPipel
             )
             continue
         name, path, expected = step
-        Step.objects.create(
+        call = Step(
             pipeline=pipeline,
             position=position,
             name=name,
             url=f"http://{demo_echo.ADDRESS}:{echo_port}{path}",
             body='{"from": "the demo"}',
             headers={"Content-Type": "application/json"},
-            secret_headers=step_secrets.encrypt({"Authorization": f"Bearer {secrets.token_urlsafe(24)}"}),
             expected_status=expected,
         )
+        _give_secret(call)
+        call.save()
     return pipeline
 
 
@@ -226,7 +227,15 @@ def _point_steps_at(echo_port: int) -> None:
         path = step.url.removeprefix(prefix).partition("/")[2]
         url = f"{prefix}{echo_port}/{path}"
         if url != step.url:
-            Step.objects.filter(pk=step.pk).update(url=url)
+            step.url = url
+            # Secrets are bound to the server, port included.
+            _give_secret(step)
+            step.save(update_fields=["url", "secret_headers"])
+
+
+def _give_secret(step: Step) -> None:
+    authorization = {"Authorization": f"Bearer {secrets.token_urlsafe(24)}"}
+    step.secret_headers = step_secrets.encrypt(step, "secret_headers", authorization)
 
 
 def _password() -> str:

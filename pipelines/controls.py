@@ -52,6 +52,9 @@ def _why_not(pipeline: Pipeline, state: RunState | None) -> str:
         return f"Locked by {pipeline.locked_by_email}: it starts for nobody until it is unlocked."
     if state is RunState.PAUSED:
         return "A gate waits for an approval. Until it is decided, or the run is reset, no other run starts."
-    if not pipeline.steps.exists():
+    steps = list(pipeline.steps.all())
+    if not steps:
         return "It has no steps yet. A run has nothing to do."
+    if any(step.missing_secrets for step in steps):
+        return "Secrets of its steps have no value yet. Until someone enters them, it does not run."
     return ""

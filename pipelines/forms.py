@@ -12,6 +12,7 @@ from pipelines.access import ItemRole, PipelineAction, allowed_actions, may_gran
 from pipelines.models import BODY_MAX_LENGTH, NAME_MAX_LENGTH, NOTIFIED_LIMIT, Pipeline, Step
 from pipelines.services import StepInput
 from pipelines.services.runs import MESSAGE_MAX_LENGTH
+from pipelines.step_secrets import MISSING
 from pipelines.step_templates import StepTemplate
 
 # What stands for the value of a secret header in the form. It is never shown again.
@@ -181,7 +182,7 @@ def initial_of(step: Step) -> dict[str, Any]:
         "method": step.method,
         "url": step.url,
         "headers": _as_lines((name, step.headers[name]) for name in step.headers),
-        "secret_headers": _as_lines((name, UNCHANGED) for name in step.secret_headers),
+        "secret_headers": _secret_lines(step.secret_headers),
         "body": step.body,
         "expected_status": step.expected_status,
         "instructions": step.instructions,
@@ -198,6 +199,10 @@ def initial_of_template(template: StepTemplate) -> dict[str, Any]:
         "body": template.body,
         "expected_status": template.expected_status,
     }
+
+
+def _secret_lines(values: dict[str, str]) -> str:
+    return _as_lines((name, UNCHANGED if value != MISSING else "") for name, value in values.items())
 
 
 def _as_lines(pairs: Any) -> str:

@@ -1,5 +1,7 @@
 """The work that people and tokens act on: pipelines, their steps, and runs of them."""
 
+import functools
+import operator
 import uuid
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -12,7 +14,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from opsera_portal.names import is_printable
-from pipelines import http_step
+from pipelines import http_step, step_secrets
 from pipelines.access import ItemRole
 from pipelines.querysets import AccessRuleQuerySet, PipelineQuerySet, RunQuerySet
 from pipelines.run_states import (
@@ -41,6 +43,10 @@ STEPS_LIMIT = 100
 RULES_LIMIT = 200
 NOTIFIED_LIMIT = 50
 FAILURES = {StepState.FAILED.value, RunOutcome.FAILED.value}
+
+
+# Steps, and steps of runs, that hold a secret.
+HOLDS_SECRETS = functools.reduce(operator.or_, (~Q(**{place: {}}) for place in step_secrets.PLACES))
 
 
 def no_tags() -> list[str]:
@@ -186,7 +192,7 @@ class StepDefinition(models.Model):
     method = models.CharField(max_length=6, choices=Method, default=Method.POST)
     url = models.CharField("URL", max_length=2048, blank=True)
     headers = models.JSONField(default=no_headers, blank=True, help_text='An object: {"Accept": "text/plain"}.')
-    # Name by name the encrypted value (`step_secrets`). Written by people, read by the worker only.
+    # Name by name the encrypted value (`step_secrets`). Written by people, read by the worker.
     secret_headers = models.JSONField(default=no_headers, blank=True, editable=False)
     body = models.TextField(max_length=BODY_MAX_LENGTH, blank=True)
     expected_status = models.PositiveSmallIntegerField(
@@ -226,6 +232,26 @@ class StepDefinition(models.Model):
         return self.kind == self.Kind.APPROVAL
 
     @property
+    def identity(self) -> tuple[str, str]:
+        """The ids of pipeline and step, to which secrets are bound."""
+        raise NotImplementedError
+
+    @property
+    def has_secrets(self) -> bool:
+        return any(getattr(self, place) for place in step_secrets.PLACES)
+
+    @property
+    def secret_names(self) -> list[str]:
+        return [name for place in step_secrets.PLACES for name in getattr(self, place)]
+
+    @property
+    def missing_secrets(self) -> list[str]:
+        """Names of secrets that the step needs and nobody has entered yet."""
+        return [
+            name for place in step_secrets.PLACES for name in step_secrets.names_without_value(getattr(self, place))
+        ]
+
+    @property
     def header_names(self) -> list[str]:
         return sorted([*self.headers, *self.secret_headers], key=str.lower)
 
@@ -255,6 +281,10 @@ class Step(StepDefinition):
 
     def __str__(self) -> str:
         return f"{self.position}. {self.name}"
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        return str(self.pipeline_id), str(self.pk)
 
 
 class Run(models.Model):
@@ -321,7 +351,7 @@ class Run(models.Model):
             setattr(self, field, value)
         if following == RunState.FINISHED:
             # Nothing of it will be called any more: its copies of secrets go.
-            self.step_runs.exclude(secret_headers={}).update(secret_headers={})
+            self.step_runs.filter(HOLDS_SECRETS).update(**{place: {} for place in step_secrets.PLACES})
             self.step_runs.filter(state=StepState.WAITING).update(state=StepState.SKIPPED)
         return True
 
@@ -355,6 +385,8 @@ class StepRun(StepDefinition):
     """A step of one run: the step's copy, and what became of it."""
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="step_runs", db_index=False)
+    # Of the step that was copied, which may be gone by now. Its secrets are bound to it.
+    step_public_id = models.UUIDField(null=True, editable=False)
     state = models.CharField(max_length=10, choices=StepState, default=StepState.WAITING)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
@@ -369,6 +401,10 @@ class StepRun(StepDefinition):
 
     def __str__(self) -> str:
         return f"{self.position}. {self.name}"
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        return str(self.run.pipeline_public_id), str(self.step_public_id)
 
     @property
     def badge(self) -> RunLook:

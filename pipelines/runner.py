@@ -33,6 +33,11 @@ logger = logging.getLogger(__name__)
 # A step takes at most `http_step.DEADLINE_SECONDS`, and then waits for the database.
 LEASE = timedelta(seconds=60)
 
+SECRETS_UNREADABLE = (
+    "The secrets of this step cannot be decrypted: the portal has no key for them, or they belong to another step or "
+    "server. Nothing was sent. Enter them again in the step."
+)
+
 _stop_requested = threading.Event()
 _worker = secrets.token_hex(16)
 
@@ -169,11 +174,12 @@ def _begin(run: Run, step: StepRun) -> bool:
 def _execute_step(run: Run, step: StepRun) -> bool:
     """Whether the step succeeded. Its end is committed when this returns."""
     try:
-        headers = {**step.headers, **step_secrets.decrypt(step.secret_headers)}
+        headers = {**step.headers, **step_secrets.decrypt(step, "secret_headers")}
         answer = http_step.call(method=step.method, url=step.url, headers=headers, body=step.body)
+    except step_secrets.SecretMissing as error:
+        return _end_step(run, step, StepState.FAILED, f"The secret {error} has no value. Enter it in the step.")
     except step_secrets.SecretUnreadable:
-        reason = "The portal has no key that opens this step's secret headers. Enter them again in the step."
-        return _end_step(run, step, StepState.FAILED, reason)
+        return _end_step(run, step, StepState.FAILED, SECRETS_UNREADABLE)
     except http_step.HttpStepError as error:
         return _end_step(run, step, StepState.FAILED, str(error))
     except Exception:

@@ -1,24 +1,100 @@
-"""Secret header values of steps: encrypted at rest. Only the worker decrypts, in the moment of the call."""
+"""Secret values of steps: encrypted at rest, and decrypted in the moment of the call.
 
+Each value is bound to its pipeline, step, server (scheme, host and port of the step's URL), place (the field that holds
+it) and name. A value that someone moved in the database, or whose step's URL they changed there, does not decrypt.
+"""
+
+import contextlib
 from collections.abc import Mapping
+from typing import Protocol
 
-from opsera_portal.encryption import Box, SecretUnreadable
+import httpx
 
-__all__ = ["BOX", "SecretUnreadable", "decrypt", "encrypt", "encrypt_anew"]
+from opsera_portal.encryption import Box, Context, SecretUnreadable
+
+__all__ = ["BOX", "PLACES", "SecretHolder", "SecretMissing", "SecretUnreadable", "decrypt", "encrypt", "encrypt_anew"]
 
 BOX = Box(setting="STEP_SECRETS_KEYS", file_name="step-secrets.key")
 
-
-def encrypt(headers: Mapping[str, str]) -> dict[str, str]:
-    """The same names, each with its encrypted value."""
-    return {name: BOX.encrypt(value) for name, value in headers.items()}
-
-
-def decrypt(headers: Mapping[str, str]) -> dict[str, str]:
-    """Raises ``SecretUnreadable``, without the value."""
-    return {name: BOX.decrypt(value) for name, value in headers.items()}
+# The fields of a step that hold secrets: name by name the encrypted value. An empty text instead of one: the step needs
+# the value, and nobody has entered it yet.
+PLACES = ("secret_headers",)
+MISSING = ""
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-def encrypt_anew(headers: Mapping[str, str]) -> dict[str, str]:
-    """With the key that encrypts now. Raises ``SecretUnreadable``."""
-    return {name: BOX.encrypt_anew(value) for name, value in headers.items()}
+class SecretMissing(Exception):
+    """A secret that the step needs has no value. The message is its name."""
+
+
+class SecretHolder(Protocol):
+    """A step, or the copy of a step in a run."""
+
+    url: str
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """The ids of pipeline and step."""
+
+
+def encrypt(step: SecretHolder, place: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Returns the same names, each with its encrypted value."""
+    return {name: BOX.encrypt(value, _context(step, place, name)) for name, value in values.items()}
+
+
+def decrypt(step: SecretHolder, place: str) -> dict[str, str]:
+    """Raises ``SecretMissing`` or ``SecretUnreadable``, without the value."""
+    values: Mapping[str, str] = getattr(step, place)
+    if empty := [name for name, value in values.items() if value == MISSING]:
+        raise SecretMissing(empty[0])
+    return {name: BOX.decrypt(value, _context(step, place, name)) for name, value in values.items()}
+
+
+def readable(step: SecretHolder, place: str) -> dict[str, str]:
+    """Decrypts those that have a value and can be decrypted."""
+    found = {}
+    for name, value in getattr(step, place).items():
+        with contextlib.suppress(SecretUnreadable):
+            found[name] = BOX.decrypt(value, _context(step, place, name))
+    return found
+
+
+def encrypt_anew(step: SecretHolder, place: str, *, accept_unbound: bool = False) -> dict[str, str]:
+    """Encrypts with the first key. Raises ``SecretUnreadable``.
+
+    ``accept_unbound``: also values that an earlier version wrote, which are bound to nothing.
+    """
+    values: Mapping[str, str] = getattr(step, place)
+    return {
+        name: value and _encrypt_anew(value, _context(step, place, name), accept_unbound)
+        for name, value in values.items()
+    }
+
+
+def names_without_value(values: Mapping[str, str]) -> list[str]:
+    return [name for name, value in values.items() if value == MISSING]
+
+
+def server_of(url: str) -> str:
+    """``https://ci.example.com:443``; an empty text for what is no URL."""
+    try:
+        parts = httpx.URL(url)
+    except (httpx.InvalidURL, TypeError):
+        return ""
+    port = parts.port or DEFAULT_PORTS.get(parts.scheme)
+    return f"{parts.scheme}://{parts.raw_host.decode('ascii')}:{port}" if parts.raw_host else ""
+
+
+def _encrypt_anew(value: str, context: Context, accept_unbound: bool) -> str:
+    try:
+        return BOX.encrypt_anew(value, context)
+    except SecretUnreadable:
+        if not accept_unbound:
+            raise
+        return BOX.encrypt(BOX.decrypt_unbound(value), context)
+
+
+def _context(step: SecretHolder, place: str, name: str) -> Context:
+    # Names of headers are the same in upper and lower case; all others are not.
+    written = name.lower() if place == "secret_headers" else name
+    return (*step.identity, server_of(step.url), place, written)

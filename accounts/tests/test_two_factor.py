@@ -17,12 +17,13 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import services, two_factor
-from accounts.mfa import BOX, TRIES_OF_PERSON, accept_code
+from accounts.mfa import PENDING_SECRET, TRIES_OF_PERSON, accept_code
 from accounts.models import User
 from accounts.roles import SiteRole
 from accounts.tasks import send_security_mail
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
 from accounts.tests.factors import add_app, add_passkey, add_recovery_codes, code_of, make_recent
+from accounts.two_factor_secrets import BOX, open_seed, seal_pending
 from auditlog.models import Activity
 from opsera_portal import settings as settings_of_the_portal
 
@@ -333,9 +334,9 @@ def test_the_secret_of_the_app_is_in_clear_nowhere(client, owner):
 
     client.post(ADD_APP, {"code": code_of(secret)})
 
-    kept = Authenticator.objects.get(type=Authenticator.Type.TOTP).data["secret"]
-    assert secret not in kept
-    assert BOX.decrypt(kept) == secret
+    app = Authenticator.objects.get(type=Authenticator.Type.TOTP)
+    assert secret not in app.data["secret"]
+    assert open_seed(app) == secret
     assert secret not in str(
         [Session.objects.get(pk=client.session.session_key).get_decoded(), *Activity.objects.values()]
     )
@@ -371,6 +372,29 @@ def test_the_key_can_be_changed(settings, client, owner):
     enter(client, code_of(secret))
 
     assert signed_in_as(client) == str(owner.pk)
+
+
+def test_seed_moved_to_another_person_accepts_no_code(client, owner, member):
+    secret = add_app(member)
+    add_app(owner)
+    stolen = Authenticator.objects.get(user=member)
+    Authenticator.objects.filter(user=owner).update(data=stolen.data)
+    sign_in(client, owner)
+
+    assert enter(client, code_of(secret)).status_code == 200
+    assert signed_in_as(client) is None
+
+
+def test_pending_seed_of_a_session_works_only_for_its_person(client, owner, member):
+    sign_in(client, owner)
+    secret = secret_on(client.get(ADD_APP))
+    session = client.session
+    session[PENDING_SECRET] = seal_pending(secret, member)
+    session.save()
+
+    client.post(ADD_APP, {"code": code_of(secret)})
+
+    assert not Authenticator.objects.exists()
 
 
 def test_without_the_key_no_code_is_accepted_and_nothing_breaks(settings, client, owner):

@@ -1,13 +1,17 @@
 """The commands for two-factor: for somebody who lost it all, and for another key."""
 
+from importlib import import_module
+
 import pytest
 from allauth.mfa.models import Authenticator
 from cryptography.fernet import Fernet
+from django.apps import apps
 from django.core.management import CommandError, call_command
 
-from accounts.mfa import BOX, accept_code
+from accounts.mfa import accept_code
 from accounts.tests.factories import OperatorFactory
 from accounts.tests.factors import add_app, code_of
+from accounts.two_factor_secrets import BOX
 from auditlog.models import Activity
 
 
@@ -86,3 +90,28 @@ def test_what_no_key_opens_is_named_and_left(settings, owner, capsys):
 
     assert Authenticator.objects.values().get() == before
     assert f"No key opens authenticator {before['id']}." in capsys.readouterr().err
+
+
+def test_unbound_seed_is_refused_and_converted_only_on_request(owner, capsys):
+    secret = add_app(owner)
+    unbound = Fernet(BOX.key_of_the_file()).encrypt(secret.encode()).decode()
+    Authenticator.objects.update(data={"secret": unbound})
+
+    assert accept_code(owner, code_of(secret)) is None
+    with pytest.raises(CommandError, match="1 could not be read"):
+        call_command("reencrypt_two_factor")
+    call_command("reencrypt_two_factor", "--accept-unbound")
+
+    assert accept_code(owner, code_of(secret)) is not None
+
+
+def test_update_binds_seeds_to_their_owner(owner, member):
+    bind = import_module("accounts.migrations.0006_two_factor_secrets_bound").bind
+    unbind = import_module("accounts.migrations.0006_two_factor_secrets_bound").unbind
+    secret = add_app(owner)
+    unbind(apps, None)
+    assert Authenticator.objects.get().data["secret"].startswith("gAAAAA")
+
+    bind(apps, None)
+
+    assert accept_code(owner, code_of(secret)) is not None

@@ -26,9 +26,8 @@ from accounts.tests.factories import (
 )
 from auditlog.actions import Action, record
 from auditlog.models import Activity, TokenUse
-from pipelines import step_secrets
 from pipelines.models import Pipeline, Run
-from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
+from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory, give_secrets
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 
@@ -1090,14 +1089,8 @@ def test_an_operator_looks_at_pipelines_and_changes_none(sign_in, pipeline, owne
 
 
 def test_steps_are_shown_without_their_secrets_and_cannot_be_changed(sign_in, pipeline, owner):
-    secrets = step_secrets.encrypt({"Authorization": "Bearer very-secret"})
-    step = StepFactory(
-        pipeline=pipeline,
-        position=1,
-        name="Build",
-        url="https://ci.example.com/?key=in-the-query",
-        secret_headers=secrets,
-    )
+    step = StepFactory(pipeline=pipeline, position=1, name="Build", url="https://ci.example.com/?key=in-the-query")
+    secrets = give_secrets(step, {"Authorization": "Bearer very-secret"})
     client = sign_in("administrator")
 
     page = client.get(address("pipeline", "change", pipeline)).content.decode()

@@ -241,6 +241,11 @@ class StepSerializer(serializers.ModelSerializer[Step]):
     url = serializers.SerializerMethodField(help_text="Without its query, for those who may not edit the step.")
     header_names = serializers.ListField(child=serializers.CharField(), read_only=True)
     secret_header_names = serializers.SerializerMethodField()
+    missing_secrets = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="Names of secrets without a value, as in a copy. The pipeline does not run until they are entered.",
+    )
     headers = serializers.SerializerMethodField(help_text="null for those who may not edit the step.")
     body = serializers.SerializerMethodField(help_text="null for those who may not edit the step.")
 
@@ -255,6 +260,7 @@ class StepSerializer(serializers.ModelSerializer[Step]):
             "url",
             "header_names",
             "secret_header_names",
+            "missing_secrets",
             "headers",
             "body",
             "expected_status",

@@ -175,7 +175,11 @@ class PipelineViewSet(ApiViewSet):
         operation_id="pipeline_duplicate", request=DuplicatePipelineBody, responses={201: PipelineSummarySerializer}
     )
     def duplicate(self, request: Request, pk: str) -> Response:
-        """A copy of your own, with steps, their secrets, and access rules."""
+        """A copy of your own, with steps and access rules.
+
+        It has the values of secrets only if you administer the original. Otherwise `missing_secrets` of each step names
+        those to enter anew, and until then the copy does not run.
+        """
         body = self.read_body(DuplicatePipelineBody)
         with answered():
             copy = services.duplicate_pipeline(

@@ -1,7 +1,13 @@
+from cryptography.fernet import Fernet, MultiFernet
 from django.db import migrations
 
 from pipelines import step_secrets
 from pipelines.http_step import is_secret_name
+
+
+def fernet():
+    """The format of that time. A later migration replaces it."""
+    return MultiFernet([Fernet(key) for key in step_secrets.BOX.keys()])
 
 
 def encrypt(apps, schema_editor):
@@ -10,7 +16,9 @@ def encrypt(apps, schema_editor):
         for step in apps.get_model("pipelines", name).objects.exclude(headers={}).iterator():
             secret = {header: value for header, value in step.headers.items() if is_secret_name(header)}
             if secret:
-                step.secret_headers = step_secrets.encrypt(secret)
+                step.secret_headers = {
+                    header: fernet().encrypt(value.encode()).decode() for header, value in secret.items()
+                }
                 step.headers = {header: value for header, value in step.headers.items() if header not in secret}
                 step.save(update_fields=["headers", "secret_headers"])
 
@@ -19,7 +27,10 @@ def decrypt(apps, schema_editor):
     """Back into the column that the code before this migration reads."""
     for name in ("Step", "StepRun"):
         for step in apps.get_model("pipelines", name).objects.exclude(secret_headers={}).iterator():
-            step.headers = {**step.headers, **step_secrets.decrypt(step.secret_headers)}
+            secret = {
+                header: step_secrets.BOX.decrypt_unbound(value) for header, value in step.secret_headers.items()
+            }
+            step.headers = {**step.headers, **secret}
             step.secret_headers = {}
             step.save(update_fields=["headers", "secret_headers"])
 

@@ -11,6 +11,7 @@ from accounts.models import User
 from accounts.roles import Ability
 from auditlog.actions import Action, record
 from opsera_portal.names import composed
+from pipelines import step_secrets
 from pipelines.access import PipelineAction, allowed_actions, may_be_owner
 from pipelines.models import NOTIFIED_LIMIT, Pipeline, Step
 from pipelines.run_states import UNDER_WAY, RunEvent, RunState
@@ -110,9 +111,13 @@ def notify_people(
 def duplicate_pipeline(
     *, actor: User, pipeline: Pipeline, name: str = "", request: HttpRequest | None = None
 ) -> Pipeline:
-    """A copy that ``actor`` owns: description, tags, steps with their secrets, and access rules.
+    """Creates a copy that ``actor`` owns: description, tags, steps and access rules.
 
-    With the rules, since a copy without them would be open to everyone. Those who are told of failures are not copied.
+    With the rules, since a copy without them would be open to everyone. Notified people are not copied. Values of
+    secrets are copied only for those who administer the original: as owner of the copy, anyone else could use the
+    secrets without the original's owner, and after losing the rights on the original. For them the copied steps know
+    the names only (``Step.missing_secrets``), and the copy runs once the values are entered.
+
     Raises ``NotAllowed``, ``NameTaken`` or ``InvalidInput``. Without a name it is called a copy of the original.
     """
     with transaction.atomic():
@@ -128,7 +133,8 @@ def duplicate_pipeline(
             tags=original.tags,
         )
         _save(copy)
-        Step.objects.bulk_create([Step(pipeline=copy, **step.definition()) for step in original.steps.all()])
+        with_secrets = may_copy_secrets(person, original)
+        Step.objects.bulk_create([_copy_of(step, copy, with_secrets=with_secrets) for step in original.steps.all()])
         for rule in original.access_rules.all():
             copy.access_rules.create(user_id=rule.user_id, group_id=rule.group_id, role=rule.role)
         record(
@@ -138,8 +144,25 @@ def duplicate_pipeline(
             request=request,
             copy=str(copy.pk),
             to=copy.name,
+            secrets_copied=with_secrets,
         )
         record(actor=actor, action=Action.PIPELINE_CREATED, target=copy, request=request, copy_of=str(original.pk))
+    return copy
+
+
+def may_copy_secrets(person: User, original: Pipeline) -> bool:
+    return PipelineAction.ADMINISTER in allowed_actions(person, original)
+
+
+def _copy_of(step: Step, pipeline: Pipeline, *, with_secrets: bool) -> Step:
+    """Secrets are bound to their step, so that the copy's are encrypted for the copy."""
+    copy = Step(pipeline=pipeline, **step.definition())
+    for place in step_secrets.PLACES:
+        values = dict.fromkeys(getattr(step, place), step_secrets.MISSING)
+        if with_secrets:
+            # A value that is missing or unreadable in the original is missing in the copy.
+            values |= step_secrets.encrypt(copy, place, step_secrets.readable(step, place))
+        setattr(copy, place, values)
     return copy
 
 

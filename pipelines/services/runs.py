@@ -10,7 +10,7 @@ from auditlog.actions import Action, record
 from opsera_portal.request_context import token_in_use, without_tokens
 from pipelines import notifications
 from pipelines.access import PipelineAction
-from pipelines.models import Pipeline, Run, StepRun
+from pipelines.models import Pipeline, Run, Step, StepRun
 from pipelines.run_states import OCCUPYING, REFUSALS, RunAction, RunEvent, RunOutcome, RunState, StepState
 from pipelines.services.guard import InvalidInput, Refused, locked_for
 from pipelines.tasks import enqueue
@@ -36,6 +36,7 @@ def start_run(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = 
         steps = list(locked.steps.all())
         if not steps:
             raise CannotStart(f"“{locked.name}” has no steps yet. Add one, then run it.")
+        _check_secrets(locked, steps)
         Pipeline.objects.filter(pk=locked.pk).update(run_count=F("run_count") + 1)
         locked.refresh_from_db(fields=["run_count"])
         run = Run.objects.create(
@@ -49,7 +50,7 @@ def start_run(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = 
             token=token,
             token_name=token.name if token else "",
         )
-        StepRun.objects.bulk_create([StepRun(run=run, **step.definition()) for step in steps])
+        StepRun.objects.bulk_create([StepRun(run=run, step_public_id=step.pk, **step.definition()) for step in steps])
         run.log("run", Run.State.QUEUED, f"Asked for by {_who(actor, request)}.")
         for halted in locked.runs.filter(state=RunState.HALTED):
             halted.move(RunEvent.SUPERSEDED)
@@ -233,6 +234,16 @@ def _check_can_start(pipeline: Pipeline) -> None:
         )
     if len(states) >= QUEUE_LIMIT:
         raise CannotStart(f"{QUEUE_LIMIT} runs of “{pipeline.name}” wait already. Let them run, or stop the pipeline.")
+
+
+def _check_secrets(pipeline: Pipeline, steps: list[Step]) -> None:
+    if incomplete := [step for step in steps if step.missing_secrets]:
+        missing = "; ".join(
+            f"step {step.position}, “{step.name}”: {', '.join(step.missing_secrets)}" for step in incomplete
+        )
+        raise CannotStart(
+            f"“{pipeline.name}” cannot run: secrets have no value ({missing}). Enter them in the steps, then run it."
+        )
 
 
 def _check_not_locked(pipeline: Pipeline) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import httpx
 from django.db import transaction
 from django.db.models import F
 from django.http import HttpRequest
@@ -138,7 +137,7 @@ def _find(pipeline: Pipeline, step_id: uuid.UUID) -> Step:
 
 def _fill(step: Step, new: StepInput, label: str = "") -> None:
     """Raises ``InvalidInput``, by field, or under ``steps`` where ``label`` says which step it is."""
-    old_url, old_secrets = step.url, step.secret_headers
+    old_server, old_secrets = step_secrets.server_of(step.url), step.secret_headers
     is_gate = new.kind == Step.Kind.APPROVAL
     step.name, step.kind = new.name.strip(), new.kind
     step.method = Step.Method.POST if is_gate else new.method
@@ -151,8 +150,8 @@ def _fill(step: Step, new: StepInput, label: str = "") -> None:
     try:
         # With plain headers that cannot be sent, what is wrong with them is told once.
         if "headers" not in errors:
-            secrets = {} if is_gate else _secrets(new, step.headers, old_secrets, is_same_server(old_url, step.url))
-            step.secret_headers = secrets
+            is_same_server = step_secrets.server_of(step.url) == old_server
+            step.secret_headers = {} if is_gate else _secret_headers(step, new, old_secrets, is_same_server)
     except ValueError as error:
         errors.setdefault("secret_headers", []).append(str(error))
     if errors and label:
@@ -162,8 +161,9 @@ def _fill(step: Step, new: StepInput, label: str = "") -> None:
         raise InvalidInput(errors)
 
 
-def _secrets(new: StepInput, plain: Mapping[str, str], old: Mapping[str, str], is_same_server: bool) -> dict[str, str]:
-    """Name by name the encrypted value. Raises ``ValueError`` with a sentence for the form, without any value."""
+def _secret_headers(step: Step, new: StepInput, old: Mapping[str, str], is_same_server: bool) -> dict[str, str]:
+    """Returns the encrypted values by name. Raises ``ValueError`` with a sentence for the form, without any value."""
+    plain = step.headers
     given = {name.strip(): value.strip() for name, value in new.secret_headers.items() if value is not None}
     kept = [name.strip() for name, value in new.secret_headers.items() if value is None]
     http_step.check_headers({**plain, **given, **dict.fromkeys(kept, "")})
@@ -171,21 +171,14 @@ def _secrets(new: StepInput, plain: Mapping[str, str], old: Mapping[str, str], i
         raise ValueError("A header stands here twice. Names are the same in upper and lower case.")
     if empty := [name for name, value in given.items() if not value]:
         raise ValueError(f"{empty[0]} has no value.")
-    known = {name.lower(): value for name, value in old.items()}
+    known = {name.lower(): value for name, value in old.items() if value != step_secrets.MISSING}
     if missing := [name for name in kept if name.lower() not in known]:
         raise ValueError(f"{missing[0]} has no value yet: enter one.")
     if kept and not is_same_server:
         # Otherwise whoever may edit the step could have its secrets sent to a server of their own.
         raise ValueError("The URL leads to another server. Enter the values of the secret headers again for it.")
-    return {**step_secrets.encrypt(given), **{name: known[name.lower()] for name in kept}}
-
-
-def is_same_server(old: str, new: str) -> bool:
-    try:
-        before, after = httpx.URL(old), httpx.URL(new)
-    except (httpx.InvalidURL, TypeError):
-        return False
-    return (before.scheme, before.raw_host, before.port) == (after.scheme, after.raw_host, after.port)
+    encrypted = step_secrets.encrypt(step, "secret_headers", given)
+    return {**encrypted, **{name: known[name.lower()] for name in kept}}
 
 
 def _number(pipeline: Pipeline, steps: Sequence[Step]) -> None:

@@ -2,6 +2,7 @@ import factory
 from factory.django import DjangoModelFactory
 
 from accounts.tests.factories import UserFactory
+from pipelines import step_secrets
 from pipelines.access import ItemRole
 from pipelines.models import AccessRule, Pipeline, Run, Step
 
@@ -23,6 +24,14 @@ class StepFactory(DjangoModelFactory):
     position = factory.Sequence(lambda n: n + 1)
     name = factory.Sequence(lambda n: f"Step {n}")
     url = "https://jenkins.example.com/build"
+
+
+def give_secrets(step, values, place="secret_headers"):
+    """Enters secrets into a step, in place of those that it has. Returns what is kept of them."""
+    encrypted = step_secrets.encrypt(step, place, values)
+    type(step).objects.filter(pk=step.pk).update(**{place: encrypted})
+    setattr(step, place, encrypted)
+    return encrypted
 
 
 class AccessRuleFactory(DjangoModelFactory):

@@ -8,9 +8,15 @@ from django.db import connection
 from accounts.roles import SiteRole
 from accounts.tests.factories import GroupFactory, UserFactory
 from auditlog.models import Activity
-from pipelines import services, step_secrets
+from pipelines import services
 from pipelines.models import Pipeline, Run, RunLogLine, StepRun
-from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
+from pipelines.tests.factories import (
+    AccessRuleFactory,
+    PipelineFactory,
+    RunFactory,
+    StepFactory,
+    give_secrets,
+)
 from pipelines.tests.stages import Stage
 
 
@@ -339,7 +345,8 @@ def test_the_former_owner_is_what_the_rules_make_of_them(owner, pipeline, member
 def test_a_halted_run_goes_with_its_pipeline_and_its_secrets_with_it(owner, build_server):
     build_server.answers["/one"] = (500, "broken")
     stage = Stage(owner, build_server)
-    stage.pipeline.steps.update(secret_headers=step_secrets.encrypt({"X-Key": "very-secret-value"}))
+    for step in stage.pipeline.steps.all():
+        give_secrets(step, {"X-Key": "very-secret-value"})
     stage.ask()
     stage.work()
     assert (stage.state, StepRun.objects.exclude(secret_headers={}).count()) == ("halted failed", 3)

@@ -6,10 +6,10 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
-from pipelines import runner, services, step_secrets
+from pipelines import runner, services
 from pipelines.models import Pipeline, Run, StepRun
 from pipelines.run_states import RunState
-from pipelines.tests.factories import AccessRuleFactory
+from pipelines.tests.factories import AccessRuleFactory, give_secrets
 from pipelines.tests.stages import Stage
 
 
@@ -201,8 +201,7 @@ def test_what_waits_is_found_although_no_message_tells_of_it(owner, build_server
 def test_the_secret_is_sent_is_not_in_the_log_and_goes_with_the_run(owner, build_server):
     build_server.answers["/one"] = (200, "You sent Bearer very-secret-value to me: very-secret-value")
     stage = Stage(owner, build_server, "/one")
-    secrets = step_secrets.encrypt({"Authorization": "Bearer very-secret-value"})
-    stage.pipeline.steps.update(secret_headers=secrets)
+    secrets = give_secrets(stage.pipeline.steps.get(), {"Authorization": "Bearer very-secret-value"})
     run = stage.ask()
     assert StepRun.objects.get().secret_headers == secrets
 
@@ -222,7 +221,7 @@ def test_a_secret_that_no_key_opens_fails_the_step_with_that_reason(owner, build
     stage.work()
 
     assert state(run) == ("finished", "failed")
-    assert "has no key that opens" in run.step_runs.get().message
+    assert "cannot be decrypted" in run.step_runs.get().message
     assert build_server.called == []
 
 

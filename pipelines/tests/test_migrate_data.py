@@ -1,7 +1,5 @@
 """What the migrations make of pipelines, steps and runs that are there already, forward and back."""
 
-import uuid
-
 import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
@@ -9,10 +7,10 @@ from django.db.migrations.executor import MigrationExecutor
 from accounts.tests.factories import UserFactory
 from pipelines import step_secrets
 from pipelines.models import Run, Step, StepRun
-from pipelines.tests.factories import PipelineFactory, RunFactory
+from pipelines.tests.factories import PipelineFactory, RunFactory, give_secrets
 
 pytestmark = pytest.mark.django_db(transaction=True)
-FIRST, LAST = "0001_initial", "0009_secret_headers_encrypted"
+FIRST, LAST = "0001_initial", "0011_secret_headers_bound"
 HEADERS = {"Authorization": "Bearer very-secret-value", "Accept": "text/plain"}
 
 
@@ -59,22 +57,20 @@ def test_runs_get_their_copies_and_secrets_are_encrypted(at_first):
         assert step.headers == {"Accept": "text/plain"}
         assert list(step.secret_headers) == ["Authorization"]
         assert "very-secret-value" not in step.secret_headers["Authorization"]
-        assert step_secrets.decrypt(step.secret_headers) == {"Authorization": "Bearer very-secret-value"}
+        assert step_secrets.decrypt(step, "secret_headers") == {"Authorization": "Bearer very-secret-value"}
 
 
 def test_the_way_back_gives_the_headers_back():
     pipeline = PipelineFactory()
     RunFactory(pipeline=pipeline, state="finished", outcome="success")
-    secret = step_secrets.encrypt({"Authorization": "Bearer very-secret-value"})
-    Step.objects.create(
-        id=uuid.uuid4(),
+    step = Step.objects.create(
         pipeline=pipeline,
         position=1,
         name="Build",
         url="https://ci.example.com/",
         headers={"Accept": "text/plain"},
-        secret_headers=secret,
     )
+    give_secrets(step, {"Authorization": "Bearer very-secret-value"})
 
     try:
         before = migrate(FIRST)

@@ -6,12 +6,11 @@ import pytest
 from rest_framework.test import APIClient
 
 from accounts.roles import SiteRole
-from pipelines import step_secrets
 from pipelines.access import PipelineAction
 from pipelines.api.serializers import PipelineListQuery
 from pipelines.models import Pipeline, Run, RunLogLine
 from pipelines.services import start_run
-from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
+from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory, give_secrets
 from tokens.tests.factories import TokenFactory, bearer
 
 LIST = "/api/v1/pipelines"
@@ -24,14 +23,10 @@ CSRF = "c" * 32
 @pytest.fixture
 def pipeline(owner):
     pipeline = PipelineFactory(owner=owner, name="Nightly build", description="Builds it.", tags=["nightly"])
-    StepFactory(
-        pipeline=pipeline,
-        position=1,
-        name="Build",
-        headers={"Accept": "text/plain"},
-        secret_headers=step_secrets.encrypt({"X-Api-Key": "header-secret"}),
-        body="body-secret",
+    step = StepFactory(
+        pipeline=pipeline, position=1, name="Build", headers={"Accept": "text/plain"}, body="body-secret"
     )
+    give_secrets(step, {"X-Api-Key": "header-secret"})
     return pipeline
 
 
@@ -328,6 +323,7 @@ def test_summary_is_the_whole_pipeline(as_owner, owner, pipeline):
                 "url": url,
                 "header_names": ["Accept", "X-Api-Key"],
                 "secret_header_names": ["X-Api-Key"],
+                "missing_secrets": [],
                 "headers": {"Accept": "text/plain"},
                 "body": "body-secret",
                 "expected_status": 200,
@@ -341,6 +337,7 @@ def test_summary_is_the_whole_pipeline(as_owner, owner, pipeline):
                 "url": url,
                 "header_names": [],
                 "secret_header_names": [],
+                "missing_secrets": [],
                 "headers": {},
                 "body": "",
                 "expected_status": 204,

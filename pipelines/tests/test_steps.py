@@ -37,7 +37,7 @@ def names(pipeline):
 
 def secrets_of(step):
     step.refresh_from_db()
-    return step_secrets.decrypt(step.secret_headers)
+    return step_secrets.decrypt(step, "secret_headers")
 
 
 def edit(owner, step, **fields):
@@ -220,7 +220,7 @@ def test_the_key_can_be_changed(settings, owner, step, capsys):
 
     settings.STEP_SECRETS_KEYS = (new,)
     assert secrets_of(step) == SECRET
-    assert "Secret headers of 1 step encrypted anew." in capsys.readouterr().out
+    assert "Secrets of 1 step encrypted anew." in capsys.readouterr().out
 
 
 # What is wrong with a step

@@ -21,7 +21,7 @@ from pipelines.controls import controls_of
 from pipelines.forms import DuplicateForm, NotificationsForm, PipelineForm, TransferForm
 from pipelines.models import Pipeline, RunLogLine
 from pipelines.run_states import LOCKED
-from pipelines.services.definitions import name_of_copy
+from pipelines.services.definitions import may_copy_secrets, name_of_copy
 from pipelines.tables import RunTable
 from pipelines.views.base import PipelineChangeView, PipelinePage, add_errors
 
@@ -123,11 +123,16 @@ class PipelineFormPage(PipelinePage):
     def save(self, pipeline: Pipeline, form: Any) -> HttpResponseBase:
         raise NotImplementedError
 
+    def context(self, pipeline: Pipeline) -> dict[str, Any]:
+        """What the template needs besides the form."""
+        return {}
+
     def page(self, pipeline: Pipeline, form: Any, status: int = 200) -> HttpResponse:
         context = {
             "pipeline": pipeline,
             "form": form,
             "cancel_url": reverse("pipelines:pipeline_detail", args=[pipeline.pk]),
+            **self.context(pipeline),
         }
         return render(self.request, self.template_name, context, status=status)
 
@@ -183,6 +188,11 @@ class PipelineDuplicateView(PipelineFormPage):
         )
         messages.success(self.request, f"“{copy.name}” is yours.")
         return redirect("pipelines:pipeline_detail", pk=copy.pk)
+
+    def context(self, pipeline: Pipeline) -> dict[str, Any]:
+        with_secrets = may_copy_secrets(self.person, pipeline)
+        steps = [] if with_secrets else [step for step in pipeline.steps.all() if step.has_secrets]
+        return {"with_secrets": with_secrets, "steps_with_secrets": steps}
 
 
 class PipelineTransferView(PipelineFormPage):

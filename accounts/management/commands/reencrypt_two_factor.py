@@ -1,4 +1,4 @@
-"""What two-factor keeps, encrypted anew after the key was changed."""
+"""Encrypts the secrets of two-factor anew after the key was changed."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -7,7 +7,7 @@ from allauth.mfa.models import Authenticator
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from accounts.mfa import BOX
+from accounts import two_factor_secrets
 from opsera_portal.encryption import SecretUnreadable
 
 
@@ -20,13 +20,19 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+        parser.add_argument(
+            "--accept-unbound",
+            action="store_true",
+            help="also convert values of versions before secrets were bound to their owner, which the update could not "
+            "read. Only right after the update: whoever could write to the database can have moved such a value",
+        )
 
-    def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
+    def handle(self, *args: Any, dry_run: bool, accept_unbound: bool, **options: Any) -> None:
         done, unreadable = 0, 0
         apps = Authenticator.objects.filter(type=Authenticator.Type.TOTP)
         for pk in apps.order_by("pk").values_list("pk", flat=True):
             try:
-                done += self._encrypt(pk, dry_run=dry_run)
+                done += self._encrypt(pk, dry_run=dry_run, accept_unbound=accept_unbound)
             except SecretUnreadable:
                 unreadable += 1
                 self.stderr.write(f"No key opens authenticator {pk}.")
@@ -36,12 +42,12 @@ class Command(BaseCommand):
             raise CommandError(f"{unreadable} could not be read. Is a key missing in MFA_SECRETS_KEYS?")
 
     @transaction.atomic
-    def _encrypt(self, pk: int, *, dry_run: bool) -> bool:
+    def _encrypt(self, pk: int, *, dry_run: bool, accept_unbound: bool) -> bool:
         """Locked: a code that is entered in the same moment notes in the row that it was used."""
         row = Authenticator.objects.select_for_update().filter(pk=pk).first()
         if row is None:
             return False
-        row.data["secret"] = BOX.encrypt_anew(row.data["secret"])
+        row.data["secret"] = two_factor_secrets.seal_anew(row, accept_unbound=accept_unbound)
         if not dry_run:
             row.save(update_fields=["data"])
         return True

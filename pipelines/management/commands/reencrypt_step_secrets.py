@@ -1,4 +1,4 @@
-"""Secret headers of steps, encrypted anew after the key was changed."""
+"""Encrypts the secrets of steps anew after the key was changed."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -7,38 +7,50 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from pipelines import step_secrets
-from pipelines.models import Step, StepRun
+from pipelines.models import HOLDS_SECRETS, Step, StepRun
 
 
 class Command(BaseCommand):
     help = (
-        "Encrypts the secret headers of all steps, and of runs under way, with the first key of STEP_SECRETS_KEYS. Put "
-        "the new key there before the old one, restart web and worker, run this, and only then remove the old key. A "
-        "step that no key opens is named and left as it is."
+        "Encrypts the secrets of all steps, and of runs under way, with the first key of STEP_SECRETS_KEYS. Put the "
+        "new key there before the old one, restart web and worker, run this, and only then remove the old key. A step "
+        "that no key opens is named and left as it is."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+        parser.add_argument(
+            "--accept-unbound",
+            action="store_true",
+            help="also convert values of versions before secrets were bound to their step, which the update could not "
+            "read. Only right after the update: whoever could write to the database can have moved such a value",
+        )
 
-    def handle(self, *args: Any, dry_run: bool, **options: Any) -> None:
+    def handle(self, *args: Any, dry_run: bool, accept_unbound: bool, **options: Any) -> None:
         done, unreadable = 0, 0
         models: tuple[Any, ...] = (Step, StepRun)
         for model in models:
-            for pk in model.objects.exclude(secret_headers={}).values_list("pk", flat=True):
+            for pk in model.objects.filter(HOLDS_SECRETS).values_list("pk", flat=True):
                 with transaction.atomic():
                     step = model.objects.select_for_update().filter(pk=pk).first()
                     if step is None:
                         continue
                     try:
-                        headers = step_secrets.encrypt_anew(step.secret_headers)
+                        secrets = {
+                            place: step_secrets.encrypt_anew(step, place, accept_unbound=accept_unbound)
+                            for place in step_secrets.PLACES
+                        }
                     except step_secrets.SecretUnreadable:
                         unreadable += 1
-                        self.stderr.write(f"No key opens the secret headers of {model.__name__} {pk}.")
+                        self.stderr.write(f"No key opens the secrets of {model.__name__} {pk}.")
                         continue
                     done += 1
                     if not dry_run:
-                        model.objects.filter(pk=pk).update(secret_headers=headers)
+                        model.objects.filter(pk=pk).update(**secrets)
         said = "would be encrypted" if dry_run else "encrypted"
-        self.stdout.write(f"Secret headers of {done} step{'' if done == 1 else 's'} {said} anew.")
+        self.stdout.write(f"Secrets of {done} step{'' if done == 1 else 's'} {said} anew.")
         if unreadable:
-            raise CommandError(f"{unreadable} could not be read. Is a key missing in STEP_SECRETS_KEYS?")
+            raise CommandError(
+                f"{unreadable} could not be read. Is a key missing in STEP_SECRETS_KEYS? Values that were moved in the "
+                "database cannot be read either: enter them again."
+            )
