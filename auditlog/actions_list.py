@@ -55,6 +55,7 @@ class Action(models.TextChoices):
     PIPELINE_LOCKED = "pipeline.locked", "Pipeline locked"
     PIPELINE_UNLOCKED = "pipeline.unlocked", "Pipeline unlocked"
     PIPELINE_STARTED = "pipeline.started", "Pipeline run started"
+    PIPELINE_RUN_REFUSED = "pipeline.run_refused", "Pipeline run refused at its turn"
     PIPELINE_STOPPED = "pipeline.stopped", "Pipeline stopped"
     PIPELINE_RESUMED = "pipeline.resumed", "Pipeline resumed"
     PIPELINE_RESET = "pipeline.reset", "Pipeline reset"

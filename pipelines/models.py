@@ -308,6 +308,13 @@ class Run(models.Model):
     # Any token: this app knows tokens by model name only.
     token = models.ForeignKey("tokens.Token", on_delete=models.SET_NULL, null=True, related_name="+")
     token_name = models.CharField(max_length=50, blank=True)
+    # Who resumed it or approved its gate last, and with which token. Empty for a run that never waited for a person.
+    continued_by = models.ForeignKey(
+        "accounts.User", on_delete=models.SET_NULL, null=True, related_name="+", db_index=False
+    )
+    continued_by_email = models.CharField(max_length=254, blank=True)
+    continued_token = models.ForeignKey("tokens.Token", on_delete=models.SET_NULL, null=True, related_name="+")
+    continued_token_name = models.CharField(max_length=50, blank=True)
     requested_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)

@@ -14,7 +14,7 @@ from django_tasks import task
 
 from accounts.models import User
 from pipelines.access import PipelineAction, may
-from pipelines.models import Pipeline, Run, StepRun
+from pipelines.models import Pipeline, Run, RunLogLine, StepRun
 from pipelines.run_states import RunOutcome, StepState
 
 logger = logging.getLogger(__name__)
@@ -60,6 +60,12 @@ def _still_so(run: Run, event: Event) -> bool:
     return run.outcome == RunOutcome.FAILED
 
 
+def _latest_error(run: Run) -> str:
+    """Why a run failed of which no step did."""
+    line = run.log_lines.filter(level=RunLogLine.Level.ERROR).first()
+    return line.message if line else ""
+
+
 def _message(run: Run, pipeline: Pipeline, event: Event, person: User) -> EmailMessage:
     step: StepRun | None = None
     if event is Event.GATE_WAITS:
@@ -73,6 +79,7 @@ def _message(run: Run, pipeline: Pipeline, event: Event, person: User) -> EmailM
         "pipeline": pipeline,
         "run": run,
         "step": step,
+        "reason": "" if step else _latest_error(run),
         "url": f"{settings.PORTAL_URL}{path}",
         "may_approve": may(person, PipelineAction.APPROVE, pipeline),
     }

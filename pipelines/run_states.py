@@ -50,7 +50,7 @@ class RunEvent(Enum):
     """What happens while the worker executes."""
 
     TAKEN = "taken"
-    REFUSED = "not started, since whoever asked may not run it any more"
+    REFUSED = "not taken: its person lost the right, or its token was ended"
     GATE_REACHED = "gate reached"
     ENDED_WITH_STEPS_LEFT = "ended with steps left"
     ENDED = "ended"
@@ -70,6 +70,7 @@ TRANSITIONS: dict[RunState, dict[RunAction | RunEvent, RunState]] = {
         RunAction.STOP: RunState.HALTED,
         RunAction.RESET: RunState.FINISHED,
         RunEvent.TAKEN: RunState.RUNNING,
+        RunEvent.REFUSED: RunState.HALTED,
     },
     RunState.RUNNING: {
         RunAction.STOP: RunState.STOPPING,

@@ -21,9 +21,9 @@ from django.db.models import Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from auditlog.actions import Action, record
 from opsera_portal.request_context import without_tokens
-from pipelines import http_step, notifications, step_secrets
-from pipelines.access import PipelineAction, may
+from pipelines import http_step, mandates, notifications, step_secrets
 from pipelines.models import Pipeline, Run, StepRun
 from pipelines.querysets import RunQuerySet
 from pipelines.run_states import OCCUPYING, RunEvent, RunOutcome, RunState, StepState
@@ -112,8 +112,8 @@ def _take_next(pipeline_id: uuid.UUID) -> Run | None:
             run = _next_of(pipeline) if pipeline else None
             if pipeline is None or run is None:
                 return None
-            if run.state == RunState.QUEUED and not _asker_may_run(run, pipeline):
-                _refuse(run)
+            if reason := mandates.obstacle(run, pipeline):
+                _refuse(run, pipeline, reason)
                 continue
             if _take(run, pipeline):
                 return run
@@ -130,15 +130,27 @@ def _next_of(pipeline: Pipeline) -> Run | None:
     return found
 
 
-def _asker_may_run(run: Run, pipeline: Pipeline) -> bool:
-    return run.started_by is not None and may(run.started_by, PipelineAction.RUN, pipeline)
-
-
-def _refuse(run: Run) -> None:
-    reason = f"{run.started_by_email} may not run this pipeline any more. It was not started."
-    if run.move(RunEvent.REFUSED, outcome=RunOutcome.FAILED, finished_at=timezone.now()):
-        run.log("run", RunOutcome.FAILED, reason)
-        notifications.announce(run, notifications.Event.FAILED)
+def _refuse(run: Run, pipeline: Pipeline, reason: str) -> None:
+    """A queued run ends. One that has begun halts, and someone else can resume it; a gate that was passed last waits
+    again then."""
+    has_begun = run.state == RunState.CONTINUING
+    mandate, gate = mandates.mandate_of(run), mandates.approved_gate(run)
+    if not run.move(RunEvent.REFUSED, outcome=RunOutcome.FAILED, finished_at=timezone.now()):
+        return
+    if gate is not None:
+        _update(gate, state=StepState.WAITING, started_at=None, finished_at=None, message="", decided_by_email="")
+    said = f"{reason} {'The run does not continue.' if has_begun else 'It was not started.'}"
+    run.log("run", RunOutcome.FAILED, said)
+    if mandate.person is not None:
+        record(
+            actor=mandate.person,
+            action=Action.PIPELINE_RUN_REFUSED,
+            target=pipeline,
+            run_number=run.number,
+            with_token=mandate.token_name,
+            reason=said,
+        )
+    notifications.announce(run, notifications.Event.FAILED)
 
 
 def _take(run: Run, pipeline: Pipeline) -> bool:

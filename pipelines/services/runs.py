@@ -183,7 +183,7 @@ def _move(run: Run, action: RunAction, actor: User, request: HttpRequest | None)
     before = run.state
     if refusal := REFUSALS[action].get(RunState(before)):
         raise Refused(f"“{run.pipeline_name}”: {refusal}")
-    if not run.move(action, **_values(run, action)):
+    if not run.move(action, **_values(run, action), **_continued(action, actor, request)):
         raise Refused(f"“{run.pipeline_name}” has moved on in this moment. Look at it again.")
     if action in {RunAction.STOP, RunAction.RESET} and before == RunState.PAUSED:
         # Whoever resumes the run comes to this gate again: it has not been passed.
@@ -205,6 +205,19 @@ def _values(run: Run, action: RunAction) -> dict[str, object]:
         return {"outcome": RunOutcome.FAILED, "finished_at": timezone.now()}
     # What a halted run has come to stays so when it is cleared.
     return {} if run.outcome else {"outcome": RunOutcome.STOPPED, "finished_at": timezone.now()}
+
+
+def _continued(action: RunAction, actor: User, request: HttpRequest | None) -> dict[str, object]:
+    """On whose word the run continues: looked at again when a worker takes it."""
+    if action not in {RunAction.RESUME, RunAction.APPROVE}:
+        return {}
+    token = token_in_use(request)
+    return {
+        "continued_by": actor,
+        "continued_by_email": actor.email,
+        "continued_token": token,
+        "continued_token_name": token.name if token else "",
+    }
 
 
 def _waiting_gate(

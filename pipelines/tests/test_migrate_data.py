@@ -10,7 +10,7 @@ from pipelines.models import Run, Step, StepRun
 from pipelines.tests.factories import PipelineFactory, RunFactory, give_secrets
 
 pytestmark = pytest.mark.django_db(transaction=True)
-FIRST, LAST = "0001_initial", "0011_secret_headers_bound"
+FIRST = "0001_initial"
 HEADERS = {"Authorization": "Bearer very-secret-value", "Accept": "text/plain"}
 
 
@@ -21,12 +21,17 @@ def migrate(name):
     return MigrationExecutor(connection).loader.project_state([("pipelines", name)]).apps
 
 
+def migrate_to_the_end():
+    executor = MigrationExecutor(connection)
+    executor.migrate(executor.loader.graph.leaf_nodes())
+
+
 @pytest.fixture
 def at_first():
     owner = UserFactory()
     apps = migrate(FIRST)
     yield apps, owner
-    MigrationExecutor(connection).migrate(MigrationExecutor(connection).loader.graph.leaf_nodes())
+    migrate_to_the_end()
 
 
 def test_runs_get_their_copies_and_secrets_are_encrypted(at_first):
@@ -44,7 +49,7 @@ def test_runs_get_their_copies_and_secrets_are_encrypted(at_first):
         run=run, position=1, name="Build", url="https://ci.example.com/", headers=HEADERS
     )
 
-    migrate(LAST)
+    migrate_to_the_end()
 
     after = Run.objects.get()
     assert (after.pipeline_public_id, after.pipeline_name, after.organization_id, after.state) == (
@@ -77,4 +82,4 @@ def test_the_way_back_gives_the_headers_back():
         assert before.get_model("pipelines", "Step").objects.get().headers == HEADERS
         assert before.get_model("pipelines", "Run").objects.get().pipeline_id == pipeline.pk
     finally:
-        MigrationExecutor(connection).migrate(MigrationExecutor(connection).loader.graph.leaf_nodes())
+        migrate_to_the_end()

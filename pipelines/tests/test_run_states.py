@@ -32,7 +32,7 @@ from pipelines.tests.stages import STAGES, Stage, state_of, steps_of
 MACHINE = """
             stop      resume      reset     approve     reject    taken    refused   gate    left    ended     released    superseded
 queued      finished  .           finished  .           .         running  finished  .       .       .         .           .
-continuing  halted    .           finished  .           .         running  .         .       .       .         .           .
+continuing  halted    .           finished  .           .         running  halted    .       .       .         .           .
 running     stopping  .           .         .           .         .        .         paused  halted  finished  continuing  .
 stopping    .         .           .         .           .         .        .         .       halted  finished  .           .
 paused      halted    .           finished  continuing  finished  .        .         .       .       .         .           .

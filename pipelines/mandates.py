@@ -1,0 +1,64 @@
+"""On whose word a run begins or continues, and whether that word still counts when a worker takes the run.
+
+A run may wait for hours. Meanwhile its person can lose the right or the account, and its token can be expired early.
+What the token's own end by time means for the run is different: the run was requested in time, and begins.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipelines.access import PipelineAction, may
+
+if TYPE_CHECKING:
+    from accounts.models import User
+    from pipelines.models import Pipeline, Run, StepRun
+    from tokens.models import Token
+
+
+@dataclass(frozen=True)
+class Mandate:
+    """The person, and the token where one was used. Names are copies, which stay when the rows are gone."""
+
+    person: "User | None"
+    email: str
+    token: "Token | None"
+    token_name: str
+
+
+def mandate_of(run: "Run") -> Mandate:
+    """Whoever resumed or approved the run last; for a run that never halted, whoever requested it."""
+    if run.continued_by_email:
+        return Mandate(run.continued_by, run.continued_by_email, run.continued_token, run.continued_token_name)
+    return Mandate(run.started_by, run.started_by_email, run.token, run.token_name)
+
+
+def obstacle(run: "Run", pipeline: "Pipeline") -> str:
+    """Why no worker may take this run now, in a sentence for its log; empty where nothing stands against it."""
+    mandate = mandate_of(run)
+    action = PipelineAction.APPROVE if approved_gate(run) else PipelineAction.RUN
+    if mandate.person is None or not may(mandate.person, action, pipeline):
+        is_gone = mandate.person is None or not mandate.person.is_active
+        because = ": the account was deactivated" if is_gone else ""
+        what = "approve gates of this pipeline" if action is PipelineAction.APPROVE else "run this pipeline"
+        return f"{mandate.email} may not {what} any more{because}."
+    return _obstacle_of_token(mandate)
+
+
+def _obstacle_of_token(mandate: Mandate) -> str:
+    if not mandate.token_name:
+        return ""
+    name = f"The token “{mandate.token_name}” of {mandate.email}"
+    if mandate.token is None:
+        return f"{name} has no record any more."
+    if mandate.token.revoked_at is not None:
+        return f"{name} was expired early."
+    # Which rule it is concerns the owner, and everyone who sees the pipeline reads this log.
+    return f"{name} is blocked by the policy of the organization." if mandate.token.policy_advice else ""
+
+
+def approved_gate(run: "Run") -> "StepRun | None":
+    """The gate whose approval let the run continue, if nothing happened since."""
+    last = run.step_runs.exclude(state="waiting").order_by("-position").first()
+    if last is None or not last.is_gate or last.state != "success":
+        return None
+    return last if last.decided_by_email == run.continued_by_email else None
