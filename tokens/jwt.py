@@ -144,7 +144,7 @@ def _verify(encoded: str) -> dict[str, Any]:
     key = key_ring().find(header.get("kid"))
     if key is None:
         raise NotGenuine("no key of this id")
-    if header != {"alg": key.algorithm, "kid": key.id, "typ": TYPE}:
+    if header != {"alg": key.algorithm, "kid": header["kid"], "typ": TYPE}:
         raise NotGenuine("a header that is not ours")
     try:
         claims: dict[str, Any] = pyjwt.decode(

@@ -32,7 +32,11 @@ class KeySigns(Exception):
 
 
 def live_tokens_of(key_id: str) -> TokenQuerySet:
-    return Token.objects.live().filter(signing_key_id=key_id)
+    return signed_with(key_id).live()
+
+
+def signed_with(key_id: str) -> TokenQuerySet:
+    return Token.objects.filter(signing_key_id__in=signing_keys.ids_like(key_id))
 
 
 def retires_at(ring: KeyRing, key: SigningKey) -> datetime | None:
@@ -41,7 +45,7 @@ def retires_at(ring: KeyRing, key: SigningKey) -> datetime | None:
     superseded_at = ring.superseded_at(key)
     if superseded_at is None:
         return None
-    of_key = Token.objects.filter(signing_key_id=key.id)
+    of_key = signed_with(key.id)
     by_time = of_key.filter(revoked_at__isnull=True).order_by("-expires_at").values_list("expires_at", flat=True)
     early = of_key.filter(revoked_at__isnull=False).order_by("-revoked_at").values_list("revoked_at", flat=True)
     ends = [superseded_at, by_time.first(), early.first()]
@@ -70,7 +74,7 @@ def retire_unused() -> list[str]:
 def retire(key_id: str) -> None:
     """Retires a key that no live token was signed with. Raises ``KeySigns``, ``KeyIsNeeded`` or ``KeysAreGiven``."""
     with signing_keys.nobody_signs():
-        if signing_keys.key_ring().current.id == key_id:
+        if key_id in signing_keys.key_ring().current.ids:
             raise KeySigns
         if count := live_tokens_of(key_id).count():
             raise KeyIsNeeded(count)
@@ -80,10 +84,10 @@ def retire(key_id: str) -> None:
 def retire_at_once(key_id: str) -> SigningKey | None:
     """Retires a key that strangers may have, whatever needs it: nothing signed with it is genuine any more.
 
-    If it is the one that signs, a new one is made first and returned. Its tokens are the caller's to end; when this has
-    returned, all of them are on record. Raises ``KeysAreGiven``.
+    If it is the one that signs, another one signs at once and is returned: the one that waits, or a new one. Its tokens
+    are the caller's to end; when this has returned, all of them are on record. Raises ``KeysAreGiven``.
     """
-    new = signing_keys.rotate() if signing_keys.key_ring().current.id == key_id else None
+    new = signing_keys.rotate() if key_id in signing_keys.key_ring().current.ids else None
     with signing_keys.nobody_signs():
         signing_keys.retire(key_id)
     return new

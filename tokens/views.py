@@ -1,5 +1,6 @@
 """The pages of access tokens: make one, see it once, look at it, end it."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
@@ -37,7 +38,7 @@ from tokens.forms import CUSTOM, ExpireTokenForm, TokenForm
 from tokens.lifetimes import InvalidExpiry
 from tokens.models import Token
 from tokens.querysets import PENDING_LAPSES_AFTER
-from tokens.signing_keys import key_ring
+from tokens.signing_keys import JWKS_MAX_AGE, key_ring
 from tokens.states import StateLook, TokenState
 from tokens.tables import TokenTable, state_look
 
@@ -254,7 +255,7 @@ class TokenExpireView(MemberPageMixin, View):
 def jwks(request: HttpRequest) -> JsonResponse:
     """The public keys, with which other services verify tokens and cannot make any (RFC 7517)."""
     response = JsonResponse(key_ring().jwks(), content_type="application/jwk-set+json")
-    response["Cache-Control"] = "public, max-age=300"
+    response["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE // timedelta(seconds=1)}"
     return response
 
 

@@ -9,6 +9,7 @@ from django.apps import apps
 from django.core.management import CommandError, call_command
 
 from accounts.mfa import accept_code
+from accounts.models import User
 from accounts.tests.factories import OperatorFactory
 from accounts.tests.factors import add_app, code_of
 from accounts.two_factor_secrets import BOX
@@ -36,6 +37,20 @@ def test_an_operator_who_lost_it_gets_in_again(operator, monkeypatch, capsys, sa
     entry = Activity.objects.get()
     assert (entry.actor, entry.details) == (operator, {"kinds": ["authenticator app"], "by": "command line"})
     assert "is removed" in capsys.readouterr().out
+
+
+def test_address_that_begins_with_a_dash_can_be_given(operator):
+    User.objects.filter(pk=operator.pk).update(email="-o@portal.example")
+
+    call_command("reset_two_factor", "--email=-o@portal.example", "--yes")
+
+    assert not Authenticator.objects.exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["a@b.example", "--email=a@b.example"]], ids=["none", "two"])
+def test_one_address_has_to_be_given(arguments):
+    with pytest.raises(CommandError):
+        call_command("reset_two_factor", "--yes", *arguments)
 
 
 @pytest.mark.parametrize("said", ["", "n", "no", "maybe"])

@@ -59,10 +59,10 @@ def test_a_key_never_shows_itself():
     assert set(key.public_jwk) == {"crv", "kty", "x", "y", "kid", "use", "alg"}
 
 
-def test_rotation_signs_anew_at_once_and_verifies_what_was_signed(api, owner):
+def test_rotation_in_a_hurry_signs_anew_at_once_and_verifies_what_was_signed(api, owner):
     old = signing_keys.key_ring().current
     headers = bearer(TokenFactory(owner=owner))
-    run("rotate")
+    run("rotate", "--now")
 
     assert signing_keys.key_ring().current.id != old.id
     assert jwt.encode(TokenFactory(owner=owner))[1] == signing_keys.key_ring().current.id
@@ -81,7 +81,7 @@ def test_rotation_goes_before_a_key_that_a_person_has_named(keys_directory):
 
 def test_the_published_keys_verify_our_tokens(client, owner):
     signing_keys.key_ring()
-    run("rotate")
+    run("rotate", "--now")
     signed_jwt = bearer(TokenFactory(owner=owner))["Authorization"].removeprefix("Bearer ")
 
     answer = client.get("/.well-known/jwks.json")
@@ -117,7 +117,7 @@ def test_keys_from_the_environment_the_first_signs(settings, owner):
 @pytest.mark.parametrize(
     ("arguments", "by_hand"),
     [
-        (["rotate"], "Put a new key behind the others there and restart every process"),
+        (["rotate"], "Put a new key behind the others there and restart every process.*Wait 15 minutes.*put it first"),
         (["retire"], "Take this key out there and restart all processes of all machines"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
@@ -148,7 +148,7 @@ def test_a_wrong_key_stops_with_one_sentence(settings, text):
 def test_the_list_tells_what_each_key_is_needed_for(owner, keys_directory):
     old = signing_keys.key_ring().current
     TokenFactory(owner=owner, signing_key_id=old.id)
-    run("rotate")
+    run("rotate", "--now")
 
     where, first, second = run("list").splitlines()
 
@@ -163,7 +163,7 @@ def test_the_list_tells_what_each_key_is_needed_for(owner, keys_directory):
 def test_a_key_that_live_tokens_need_stays(api, owner):
     old = signing_keys.key_ring().current
     headers = bearer(TokenFactory(owner=owner, signing_key_id=old.id))
-    run("rotate")
+    run("rotate", "--now")
 
     with pytest.raises(CommandError, match="1 live token need this key"):
         run("retire", old.id)
@@ -174,7 +174,7 @@ def test_a_key_that_no_live_token_needs_is_retired(api, owner):
     old = signing_keys.key_ring().current
     token = TokenFactory(owner=owner, signing_key_id=old.id)
     headers = bearer(token)
-    run("rotate")
+    run("rotate", "--now")
     services.revoke_token(actor=owner, token=token)
 
     assert run("retire", old.id) == f"Retired {old.id}.\n"
@@ -232,7 +232,7 @@ def test_two_changes_in_one_tick_of_the_clock_are_told_apart(monkeypatch, keys_d
 
 @pytest.fixture(scope="module")
 def key_with_a_dash():
-    """Its id begins with a dash, as that of one key in 64 does."""
+    """Its thumbprint begins with a dash, as that of one key in 64 does."""
     keys = iter(lambda: ec.generate_private_key(ec.SECP256R1()), None)
     return next(key for key in keys if signing_keys._describe(key).id.startswith("-"))
 
@@ -244,11 +244,212 @@ def test_no_key_is_made_whose_id_a_command_takes_for_an_option(monkeypatch, key_
     assert not signing_keys.rotate().id.startswith("-")
 
 
-def test_one_that_came_from_elsewhere_can_be_named_all_the_same(db, settings, key_with_a_dash):
-    settings.TOKEN_SIGNING_KEYS = pem(ec.generate_private_key(ec.SECP256R1())) + pem(key_with_a_dash)
+def thumbprint_of(key):
+    return signing_keys._describe(key).id
 
-    with pytest.raises(CommandError, match="Take this key out there"):
-        run("retire", "--", signing_keys.key_ring().keys[1].id)
+
+@pytest.fixture(params=["environment", "file"])
+def given_key_with_a_dash(request, settings, keys_directory, key_with_a_dash):
+    """One that came from elsewhere, or that an older version made."""
+    if request.param == "environment":
+        settings.TOKEN_SIGNING_KEYS = pem(key_with_a_dash)
+    else:
+        keys_directory.mkdir(mode=0o700)
+        (keys_directory / f"20260101T000000000000Z_{thumbprint_of(key_with_a_dash)}.pem").write_text(
+            pem(key_with_a_dash)
+        )
+    return signing_keys.key_ring().current
+
+
+def test_no_id_of_a_key_begins_with_a_dash(owner, given_key_with_a_dash, key_with_a_dash):
+    signed_jwt, key_id = jwt.encode(TokenFactory(owner=owner))
+
+    assert given_key_with_a_dash.id == key_id == f"k{thumbprint_of(key_with_a_dash)}"
+    assert pyjwt.get_unverified_header(signed_jwt)["kid"] == key_id
+    assert jwt.decode(signed_jwt).key_id == key_id
+
+
+def test_tokens_that_name_a_key_by_its_id_with_a_dash_still_verify(api, client, owner, given_key_with_a_dash):
+    """They were signed by an older version."""
+    former = given_key_with_a_dash.former_id
+    token = TokenFactory(owner=owner, signing_key_id=former)
+    claims = pyjwt.decode(jwt.encode(token)[0], options={"verify_signature": False})
+    signed_jwt = pyjwt.encode(
+        claims, given_key_with_a_dash.private_key, "ES256", headers={"typ": "at+jwt", "kid": former}
+    )
+
+    assert api.get("/api/v1/me", headers={"Authorization": f"Bearer {signed_jwt}"}).status_code == 200
+    published = client.get("/.well-known/jwks.json").json()
+    keys = {key.key_id: key for key in pyjwt.PyJWKSet.from_dict(published).keys}
+    assert keys.keys() == given_key_with_a_dash.ids
+    pyjwt.decode(signed_jwt, keys[former], algorithms=["ES256"], audience="http://127.0.0.1:8000/api/v1")
+
+
+@pytest.mark.parametrize("name", ["id", "former_id"])
+def test_key_with_a_dash_is_named_by_either_id(owner, keys_directory, given_key_with_a_dash, name):
+    key_id = getattr(given_key_with_a_dash, name)
+    TokenFactory(owner=owner, signing_key_id=given_key_with_a_dash.id)
+    TokenFactory(owner=owner, signing_key_id=given_key_with_a_dash.former_id)
+    out = StringIO()
+
+    call_command("expire_tokens", f"--signing-key={key_id}", stdout=out)
+
+    assert "2 live tokens" in out.getvalue()
+    assert "2 live tokens" in run("list")
+    if portal_settings.TOKEN_SIGNING_KEYS:
+        with pytest.raises(CommandError, match="The key itself is still in use"):
+            run("retire", f"--key={key_id}", "--emergency", f"--reason={REASON}")
+    else:
+        run("retire", f"--key={key_id}", "--emergency", f"--reason={REASON}")
+        assert signing_keys.key_ring().find(given_key_with_a_dash.id) is None
+    assert Token.objects.revoked().count() == 2
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--key={}"], ["--key", "{}"], ["{}"], ["--", "{}"], ["{0}", "--key={0}"]], ids=str
+)
+def test_key_to_retire_is_named_by_option_or_position(db, arguments):
+    old = signing_keys.key_ring().current.id
+    signing_keys.rotate()
+
+    assert run("retire", *(argument.format(old) for argument in arguments)) == f"Retired {old}.\n"
+
+
+def test_two_keys_at_once_are_not_retired(db):
+    old = signing_keys.key_ring().current.id
+    signing_keys.rotate()
+
+    with pytest.raises(CommandError, match="Name one key"):
+        run("retire", old, "--key=another")
+    assert signing_keys.key_ring().find(old)
+
+
+# A new key is known before it signs
+
+
+def moments_around(key):
+    return key.signs_from - timedelta(seconds=1), key.signs_from
+
+
+def test_new_key_is_published_before_it_signs(client, owner):
+    """A service that keeps the published keys for as long as it may, and asks a cache that does so too, meets no token
+    that was signed with a key it does not know, even if its clock is five minutes off."""
+    old = signing_keys.key_ring().current
+    run("rotate")
+    new = signing_keys.key_ring().waiting
+
+    published = client.get("/.well-known/jwks.json")
+    max_age = timedelta(seconds=int(published.headers["Cache-Control"].partition("max-age=")[2]))
+
+    assert [key["kid"] for key in published.json()["keys"]] == [old.id, new.id]
+    assert new.signs_from - timezone.now() > 2 * max_age + timedelta(minutes=4, seconds=50)
+    before, after = moments_around(new)
+    with time_machine.travel(before, tick=False):
+        assert jwt.encode(TokenFactory(owner=owner))[1] == old.id
+    with time_machine.travel(after, tick=False):
+        assert jwt.encode(TokenFactory(owner=owner))[1] == new.id
+        assert [key["kid"] for key in client.get("/.well-known/jwks.json").json()["keys"]] == [new.id, old.id]
+
+
+def test_key_that_waits_verifies_already(api, owner):
+    """The clock of another process may be ahead."""
+    run("rotate")
+    with time_machine.travel(signing_keys.key_ring().waiting.signs_from, tick=False):
+        signed = bearer(TokenFactory(owner=owner, created_at=timezone.now() - timedelta(days=1)))
+
+    assert api.get("/api/v1/me", headers=signed).status_code == 200
+
+
+def test_rotate_says_when_the_new_key_signs(db):
+    said = run("rotate")
+    new = signing_keys.key_ring().waiting
+
+    assert f"Published {new.id}" in said
+    assert f"from {new.signs_from:%Y-%m-%d %H:%M:%S} UTC on" in said
+    assert f"{new.id}  ES256  signs from {new.signs_from:%Y-%m-%d %H:%M:%S} UTC" in run("list")
+
+
+def test_time_of_the_new_key_survives_a_restart_and_a_copy(db, keys_directory, settings, tmp_path):
+    old = signing_keys.key_ring().current
+    run("rotate")
+    new = signing_keys.key_ring().waiting
+    settings.TOKEN_SIGNING_KEYS_DIR = tmp_path / "copy"
+    settings.TOKEN_SIGNING_KEYS_DIR.mkdir(mode=0o700)
+    for path in keys_directory.glob("*.pem"):
+        copy = settings.TOKEN_SIGNING_KEYS_DIR / path.name
+        copy.write_bytes(path.read_bytes())
+        os.utime(copy, (0, 0))
+
+    ring = signing_keys.key_ring()
+
+    assert (ring.current, ring.waiting) == (old, new)
+    assert ring.waiting.signs_from == new.signs_from
+
+
+def test_second_rotation_waits_for_the_first(db):
+    run("rotate")
+    new = signing_keys.key_ring().waiting
+
+    with pytest.raises(CommandError, match=f"the last rotation is not finished. {new.id} signs from"):
+        run("rotate")
+    assert len(signing_keys.key_ring().keys) == 2
+    with time_machine.travel(new.signs_from, tick=False):
+        assert "Published" in run("rotate")
+        assert signing_keys.key_ring().current == new
+
+
+def test_rotation_in_a_hurry_lets_the_key_that_waits_sign(owner):
+    run("rotate")
+    new = signing_keys.key_ring().waiting
+
+    said = run("rotate", "--now")
+
+    ring = signing_keys.key_ring()
+    assert (ring.current.id, ring.waiting, len(ring.keys)) == (new.id, None, 2)
+    assert f"signed with {new.id}" in said
+    assert jwt.encode(TokenFactory(owner=owner))[1] == new.id
+
+
+def test_emergency_lets_the_key_that_waits_sign(leaked):
+    run("rotate")
+    new = signing_keys.key_ring().waiting
+
+    run("retire", f"--key={leaked[0].id}", "--emergency", f"--reason={REASON}")
+
+    assert [key.id for key in signing_keys.key_ring().keys] == [new.id]
+    assert signing_keys.key_ring().current.id == new.id
+
+
+def test_key_that_waits_can_be_retired(leaked):
+    run("rotate")
+    waiting = signing_keys.key_ring().waiting
+
+    assert run("retire", f"--key={waiting.id}") == f"Retired {waiting.id}.\n"
+    assert signing_keys.key_ring().keys == (leaked[0],)
+
+
+def test_key_that_waits_does_not_let_the_old_one_retire(db):
+    old = signing_keys.key_ring().current
+    run("rotate")
+    new = signing_keys.key_ring().waiting
+
+    with time_machine.travel(new.signs_from + key_care.GRACE - timedelta(seconds=1), tick=False):
+        assert key_care.retire_unused() == []
+    with time_machine.travel(new.signs_from + key_care.GRACE, tick=False):
+        assert key_care.retire_unused() == [old.id]
+
+
+def test_oldest_key_signs_where_the_clock_was_set_back(db):
+    old = signing_keys.key_ring().current
+    run("rotate")
+
+    with time_machine.travel(timezone.now() - timedelta(days=400), tick=False):
+        assert signing_keys.key_ring().current == old
+
+
+def test_only_rotation_can_be_hurried(db):
+    with pytest.raises(CommandError, match="--now"):
+        run("list", "--now")
 
 
 # In every process at once
@@ -283,7 +484,10 @@ def test_a_process_that_runs_already_follows_rotation_and_retirement(keys_direct
 
     try:
         assert ask() == [old, "True"]
+        next_key = signing_keys.plan_rotation().id
+        assert ask() == [old, "True"]
         new = signing_keys.rotate().id
+        assert new == next_key
         assert ask() == [new, "True"]
         signing_keys.retire(old)
         assert ask() == [new, "False"]

@@ -17,10 +17,13 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("email", help="e-mail address of the person")
+        which = parser.add_mutually_exclusive_group(required=True)
+        which.add_argument("email", nargs="?", help="e-mail address of the person")
+        which.add_argument("--email", dest="named", metavar="EMAIL", help="the same; for one that begins with a dash")
         parser.add_argument("--yes", action="store_true", help="do not ask")
 
-    def handle(self, *args: Any, email: str, yes: bool, **options: Any) -> None:
+    def handle(self, *args: Any, email: str | None, named: str | None, yes: bool, **options: Any) -> None:
+        email = named or email or ""
         user = User.objects.filter(email=email.strip().lower()).first()
         if user is None:
             raise CommandError(f"Nobody has the address {email}.")

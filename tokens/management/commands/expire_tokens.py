@@ -110,7 +110,7 @@ class Command(BaseCommand):
         """Also of a key that was retired: its tokens may still look alive."""
         if key_id is None:
             return {}
-        of_key = {"signing_key_id": key_id}
+        of_key = {"signing_key_id__in": signing_keys.ids_like(key_id)}
         if not key_id or not (signing_keys.key_ring().find(key_id) or Token.objects.filter(**of_key).exists()):
             raise CommandError(f"There is no signing key {key_id!r}: `signing_keys list` shows those that there are.")
         return of_key

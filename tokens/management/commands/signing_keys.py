@@ -2,6 +2,7 @@
 
 import sys
 from argparse import ArgumentParser
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -11,38 +12,53 @@ from tokens import key_care, signing_keys
 from tokens.management.ending import expire, in_words
 from tokens.services import REASON_MAX_LENGTH
 
+_MINUTES = signing_keys.PUBLISHED_BEFORE // timedelta(minutes=1)
+
+
+def _exact(key: signing_keys.SigningKey) -> str:
+    return f"{key.signs_from:%Y-%m-%d %H:%M:%S} UTC"
+
 
 class Command(BaseCommand):
     help = (
-        "Lists, rotates or retires the keys that sign access tokens. After `rotate` new tokens are signed with the new "
-        "key at once, in every process; older keys go on verifying until their last token has ended, and a day later "
-        "the worker retires them (`retire-unused` does so now). `retire KEY` retires one that no live token was signed "
-        "with. If someone may have a key: `retire KEY --emergency --reason ...` makes a new one if need be, retires it "
-        "at once and expires all of its tokens."
+        "Lists, rotates or retires the keys that sign access tokens. `rotate` makes a new key and publishes it at "
+        f"once; it signs new tokens {_MINUTES} minutes later, in every process, when all who verify tokens can know it "
+        "(`rotate --now`: at once). Older keys continue to verify until their last token has ended; a day later the "
+        "worker retires them (`retire-unused` does so now). `retire --key=ID` retires one that no live token was "
+        "signed with. If someone may have a key: `retire --key=ID --emergency --reason=...` lets another key sign at "
+        "once, retires this one and expires all of its tokens."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("action", choices=["list", "rotate", "retire", "retire-unused"])
-        parser.add_argument(
-            "key", nargs="?", help="the id of the key to retire, as `list` shows it; behind -- if it begins with -"
-        )
+        parser.add_argument("positional", nargs="?", metavar="ID", help="the same as --key=ID")
+        parser.add_argument("--key", metavar="ID", help="the key to retire, as `list` shows it")
+        parser.add_argument("--now", action="store_true", help="rotate: the new key signs at once")
         parser.add_argument("--emergency", action="store_true", help="retire it now, and expire its live tokens")
         parser.add_argument("--reason", default="", help="of an emergency: for the owners and the activity log")
         parser.add_argument("--no-input", action="store_true", help="do not ask")
 
-    def handle(self, *args: Any, action: str, key: str | None, emergency: bool, **options: Any) -> None:
+    def handle(self, *args: Any, action: str, emergency: bool, now: bool, **options: Any) -> None:
+        key = self._key(options["key"], options["positional"])
+        if now and action != "rotate":
+            raise CommandError("--now is for `rotate`.")
         if action == "rotate":
-            self._rotate()
+            self._rotate(now=now)
         elif action == "retire-unused":
             self._retire_unused()
         elif action == "list":
             self._list()
         elif not key:
-            raise CommandError("Name the key to retire, as `signing_keys list` shows it.")
+            raise CommandError("Name the key to retire: --key=ID, as `signing_keys list` shows it.")
         elif emergency:
             self._retire_at_once(key, options["reason"].strip(), ask=not options["no_input"] and sys.stdin.isatty())
         else:
             self._retire(key)
+
+    def _key(self, by_option: str | None, by_position: str | None) -> str | None:
+        if by_option and by_position and by_option != by_position:
+            raise CommandError("Name one key.")
+        return by_option or by_position
 
     def _list(self) -> None:
         ring = signing_keys.key_ring()
@@ -53,20 +69,44 @@ class Command(BaseCommand):
         for key in ring.keys:
             live = key_care.live_tokens_of(key.id)
             last = live.order_by("-expires_at").values_list("expires_at", flat=True).first()
-            role = "signs   " if key is ring.current else "verifies"
+            role = self._role(ring, key)
             needed = f"{in_words(live.count())}, the last until {last:%Y-%m-%d %H:%M} UTC" if last else "no live tokens"
             end = key_care.retires_at(ring, key)
             then = f"; retires after {end:%Y-%m-%d %H:%M} UTC" if end else ""
             self.stdout.write(f"  {key.id}  {key.algorithm}  {role}  {needed}{then}")
 
-    def _rotate(self) -> None:
+    def _role(self, ring: signing_keys.KeyRing, key: signing_keys.SigningKey) -> str:
+        if key == ring.current:
+            return "signs   "
+        if ring.keys.index(key) < ring.keys.index(ring.current):
+            return f"signs from {_exact(key)}"
+        return "verifies"
+
+    def _rotate(self, *, now: bool) -> None:
         try:
-            new = signing_keys.rotate()
+            new = signing_keys.rotate() if now else signing_keys.plan_rotation()
         except signing_keys.KeysAreGiven as error:
             raise CommandError(str(error)) from None
+        except signing_keys.KeyWaits as error:
+            raise CommandError(
+                f"Nothing was changed: the last rotation is not finished. {error.key.id} signs from "
+                f"{_exact(error.key)} on; `rotate --now` lets it sign at once."
+            ) from None
         except OSError as error:
             raise CommandError(f"No key can be kept in {settings.TOKEN_SIGNING_KEYS_DIR}: {error.strerror}.") from None
-        self.stdout.write(f"New tokens are signed with {new.id} ({new.algorithm}) from now on.")
+        if now:
+            self._say_signs_now(new)
+            return
+        self.stdout.write(
+            f"Published {new.id} ({new.algorithm}). New tokens are signed with it from {_exact(new)} on, when nobody "
+            "keeps the published keys without it any more. Until then the old key signs."
+        )
+
+    def _say_signs_now(self, new: signing_keys.SigningKey) -> None:
+        self.stdout.write(
+            f"New tokens are signed with {new.id} ({new.algorithm}) from now on. Services that verify tokens may not "
+            f"know it for up to {_MINUTES} minutes."
+        )
 
     def _retire_unused(self) -> None:
         retired = key_care.retire_unused()
@@ -82,7 +122,9 @@ class Command(BaseCommand):
         except signing_keys.KeysAreGiven as error:
             raise CommandError(str(error)) from None
         except key_care.KeySigns:
-            raise CommandError("This key signs. Run `signing_keys rotate` first.") from None
+            raise CommandError(
+                "This key signs. Run `signing_keys rotate` first, and wait until the new key signs."
+            ) from None
         except key_care.KeyIsNeeded as error:
             raise CommandError(
                 f"{in_words(error.count)} need this key. It retires by itself when they have ended. If someone may "
@@ -121,7 +163,7 @@ class Command(BaseCommand):
         except signing_keys.KeysAreGiven as error:
             return str(error)
         if new is not None:
-            self.stdout.write(f"New tokens are signed with {new.id} ({new.algorithm}) from now on.")
+            self._say_signs_now(new)
         self.stdout.write(f"Retired {key_id}: nothing signed with it is accepted any more.")
         return ""
 
