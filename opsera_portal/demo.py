@@ -43,6 +43,15 @@ class DemoPipeline:
 
 
 PIPELINES = (
+    # The first of every list, by its name: README runs it, and it succeeds.
+    DemoPipeline(
+        "Build and test",
+        "Builds a branch and tests it. Run this one first: it takes a second and succeeds.",
+        "user",
+        (("Check out", "/checkout", 200), ("Build", "/build", 200), ("Test", "/test", 200)),
+        tags=("build",),
+        asked_for_by=("user",),
+    ),
     DemoPipeline(
         "Nightly build",
         "Builds the main branch and runs the quick checks. Without access rules: every User sees and runs it.",
@@ -134,6 +143,14 @@ def write_accounts(made: dict[str, str], path: Path) -> None:
     path.chmod(0o600)
     with path.open("a") as file:
         file.writelines(f"{email}  {password}\n" for email, password in made.items())
+
+
+def read_accounts(path: Path) -> dict[str, str]:
+    """The passwords by e-mail address, as they were made; empty where there is no such file."""
+    if not path.exists():
+        return {}
+    lines = (line.partition("  ") for line in path.read_text().splitlines())
+    return {email: password for email, _, password in lines if password}
 
 
 def _make_demo(echo_port: int) -> dict[str, str]:

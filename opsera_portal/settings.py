@@ -19,7 +19,8 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 DATA_DIR = environment.data_directory(BASE_DIR / "var")
 PORTAL_PORT = environment.port("PORTAL_PORT", 8000)
-PORTAL_URL = environment.public_url("PORTAL_URL", f"http://127.0.0.1:{PORTAL_PORT}")
+# A name and not an address: browsers make passkeys for names only (WebAuthn, "effective domain").
+PORTAL_URL = environment.public_url("PORTAL_URL", f"http://localhost:{PORTAL_PORT}")
 SECRET_KEY = environment.secret_key(DATA_DIR)
 
 _public = urlsplit(PORTAL_URL)

@@ -1,3 +1,4 @@
+import re
 import stat
 from datetime import UTC, datetime
 
@@ -11,8 +12,10 @@ from accounts.roles import SiteRole
 from auditlog import usage
 from auditlog.models import ENDED_REASONS, Activity, TokenUse
 from opsera_portal import demo
+from pipelines.access import PipelineAction, may
 from pipelines.models import Pipeline, Run, Step, StepRun
 from tokens.models import Token
+from tokens.tests.factories import TokenFactory, bearer
 
 EVERYTHING = [Organization, User, Group, Pipeline, Step, Run, StepRun, Token, TokenUse, Activity]
 
@@ -60,6 +63,24 @@ def test_the_operator_may_choose_the_password(db, settings):
     settings.DEMO_PASSWORD = "chosen by the operator"
 
     assert set(demo.seed(echo_port=8001).values()) == {"chosen by the operator"}
+
+
+@pytest.mark.parametrize("person", [*(f"{login}@demo.example" for login in demo.PEOPLE), "admin@other.example"])
+def test_first_pipeline_of_every_list_can_only_succeed(made, api, client, person):
+    user = User.objects.get(email=person)
+    client.force_login(user)
+
+    [first, *_] = api.get("/api/v1/pipelines", headers=bearer(TokenFactory(owner=user))).json()["data"]
+    [on_page, *_] = re.findall(r'<a href="/pipelines/([0-9a-f-]{36})/">', client.get("/pipelines/").content.decode())
+
+    assert on_page == first["id"]
+    pipeline = Pipeline.objects.get(pk=first["id"])
+    assert not pipeline.is_locked
+    steps = list(pipeline.steps.all())
+    assert {(step.kind, step.expected_status) for step in steps} == {("http_call", 200)}
+    assert not any("/status/" in step.url for step in steps)
+    if user.site_role in {"administrator", "power_user", "user"}:
+        assert may(user, PipelineAction.RUN, pipeline)
 
 
 def test_the_form_signs_someone_of_the_demo_in(made):
@@ -200,3 +221,13 @@ def test_a_file_of_accounts_that_others_could_read_is_closed(tmp_path):
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_text() == "admin@demo.example  one\nuser@demo.example  two\n"
+
+
+def test_accounts_are_read_again_for_every_later_start(tmp_path):
+    path = tmp_path / "demo-accounts.txt"
+    assert demo.read_accounts(path) == {}
+
+    demo.write_accounts({"user@demo.example": "two  words", "admin@demo.example": "one"}, path)
+    demo.write_accounts({"admin@demo.example": "made anew"}, path)
+
+    assert demo.read_accounts(path) == {"user@demo.example": "two  words", "admin@demo.example": "made anew"}

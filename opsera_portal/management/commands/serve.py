@@ -8,8 +8,10 @@ import sys
 import time
 from argparse import ArgumentParser
 from contextlib import closing
+from pathlib import Path
 from types import FrameType
 from typing import Any
+from urllib.parse import quote
 
 from django.conf import settings
 from django.core.management import call_command
@@ -27,7 +29,7 @@ STOP_WITHIN_SECONDS = 15
 class Command(BaseCommand):
     help = (
         "Prepares the database, the signing keys and the static files, then serves the portal on "
-        "http://127.0.0.1:PORTAL_PORT with its worker, until Ctrl-C or SIGTERM. With --demo it makes two demo "
+        "http://localhost:PORTAL_PORT with its worker, until Ctrl-C or SIGTERM. With --demo it makes two demo "
         "organizations on first start and serves an endpoint for their pipelines to call."
     )
 
@@ -54,7 +56,7 @@ class Command(BaseCommand):
         try:
             self._start(children, is_demo)
             self._wait_until_it_answers(children)
-            self._greet(made, accounts if is_demo and accounts.exists() else None)
+            self._greet(accounts if is_demo else None)
             self._watch(children)
         except KeyboardInterrupt:
             self.stdout.write("Stopping.")
@@ -88,6 +90,8 @@ class Command(BaseCommand):
             allowed = [*filter(None, [environment.get("HTTP_STEP_ALLOWED_NETWORKS")]), demo_echo.ADDRESS]
             environment["HTTP_STEP_ALLOWED_NETWORKS"] = ",".join(allowed)
             commands.append([python, "-m", "opsera_portal.demo_echo", str(settings.DEMO_ECHO_PORT)])
+            if not environment.get("EMAIL_URL"):
+                environment["EMAIL_URL"] = _mails_into(_demo_mails())
         # In sessions of their own: Ctrl-C reaches this process only, which then ends them in order.
         for command in commands:
             child = subprocess.Popen(command, env=environment, cwd=settings.BASE_DIR, start_new_session=True)
@@ -103,19 +107,32 @@ class Command(BaseCommand):
             time.sleep(0.1)
         raise CommandError("The web server did not answer within 30 seconds.")
 
-    def _greet(self, made: dict[str, str], accounts: Any) -> None:
-        self.stdout.write(f"\nThe portal is ready: {settings.PORTAL_URL}/\n")
-        for email, password in made.items():
-            self.stdout.write(f"  {email:<24} {password}")
-        if accounts:
-            self.stdout.write(f"Passwords of the demo: {accounts}")
-        self.stdout.write("Stop with Ctrl-C.\n")
+    def _greet(self, accounts: Path | None) -> None:
+        """The last that a person sees of a start in which nothing went wrong."""
+        lines = ["", f"The portal is ready: {settings.PORTAL_URL}/"]
+        if accounts is not None:
+            lines += [f"  {email:<24} {password}" for email, password in demo.read_accounts(accounts).items()]
+            lines.append(f"These accounts are kept in {accounts}")
+            if not os.environ.get("EMAIL_URL"):
+                lines.append(f"Mails are written to {_demo_mails()}/")
+        self.stdout.write("\n".join([*lines, "Stop with Ctrl-C."]))
         self.stdout.flush()
 
     def _watch(self, children: list[subprocess.Popen[bytes]]) -> None:
         while all(child.poll() is None for child in children):
             time.sleep(0.2)
         raise CommandError("A part of the portal has ended; what it said stands above.")
+
+
+def _demo_mails() -> Path:
+    return Path(settings.DATA_DIR) / "demo-mails"
+
+
+def _mails_into(folder: Path) -> str:
+    """The ``EMAIL_URL`` that writes each mail into a file of this directory. Mails hold links that open accounts."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    return f"filemail:///{quote(str(folder.absolute()))}"
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

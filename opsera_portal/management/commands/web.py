@@ -12,7 +12,7 @@ HOST = "127.0.0.1"
 
 class Command(BaseCommand):
     help = (
-        "Serves the portal on http://127.0.0.1:PORTAL_PORT until SIGTERM; requests on their way are answered first, "
+        "Serves the portal on http://localhost:PORTAL_PORT until SIGTERM; requests on their way are answered first, "
         "for at most 10 seconds. Database and static files must be ready (migrate, collectstatic), and the worker runs "
         "beside it. For others to reach it, put a proxy that speaks TLS before it: docs/operations.md. GRANIAN_WORKERS "
         "says how many processes share the port."
