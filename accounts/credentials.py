@@ -46,7 +46,7 @@ def change_password(*, actor: User, password: str, expire_tokens: bool, request:
         _set_password(person, password)
         ended = _end_access(
             person,
-            keep=request.session.session_key,
+            keep=sessions.key_of(request),
             expire_tokens=expire_tokens,
             reason="password changed",
             request=request,
@@ -108,7 +108,7 @@ def sign_out_everywhere(
     with transaction.atomic():
         ended = _end_access(
             _lock(actor),
-            keep=None if including_here else request.session.session_key,
+            keep=None if including_here else sessions.key_of(request),
             expire_tokens=expire_tokens,
             reason="signed out everywhere",
             request=request,

@@ -74,7 +74,7 @@ def confirm_email_change(*, actor: User, key: str, request: HttpRequest) -> User
         except IntegrityError:
             raise AddressTaken from None
         follow_email(person)
-        sessions.end_sessions(person, keep=request.session.session_key)
+        sessions.end_sessions(person, keep=sessions.key_of(request))
         details = {"from": before, "to": person.email}
         entry_id = record(actor=person, action=Action.EMAIL_CHANGED, target=person, request=request, **details).pk
         transaction.on_commit(lambda: send_email_change_mail.enqueue(entry_id), robust=True)

@@ -1,7 +1,8 @@
 """Where a person is signed in: which of their sessions live, in which browser, and how sessions end.
 
-allauth keeps a row beside each of Django's sessions, with address and browser. Its id names a session to the outside;
-the session's key opens the account, and is shown nowhere.
+Beside each of Django's sessions there is a row of allauth's, with address and browser. Its id names a session to the
+outside. The session's key opens the account: it is shown nowhere, and both tables hold a digest of it only
+(accounts/session_store.py).
 """
 
 import re
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+from allauth.account.adapter import get_adapter
 from allauth.usersessions.models import UserSession
 from django.conf import settings
 from django.contrib.auth import logout
@@ -23,6 +25,7 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.session_store import digest_of
 from auditlog.actions import Action, record
 from opsera_portal.request_context import client_address, person_of
 
@@ -65,10 +68,31 @@ def begin(request: HttpRequest) -> None:
     request.session[SIGNED_IN_AT] = request.session[SEEN_AT] = int(time.time())
 
 
+def add_row(request: HttpRequest, user: User) -> None:
+    """Lists the session in which somebody has signed in. allauth's own receiver would keep the key itself."""
+    session_key = key_of(request)
+    if session_key is None:
+        request.session.save()
+        session_key = key_of(request)
+    user_agent = request.headers.get("User-Agent", "")
+    UserSession.objects.update_or_create(
+        session_key=session_key,
+        defaults={
+            "user": user,
+            "ip": get_adapter().get_client_ip(request),
+            "user_agent": user_agent[: UserSession._meta.get_field("user_agent").max_length],
+            "last_seen_at": timezone.now(),
+        },
+    )
+
+
 def key_of(request: HttpRequest | None) -> str | None:
-    """The key of the session that a request is made in. Those made with a token, and commands, are in none."""
+    """What the tables call the session that a request is made in: a digest of its key.
+
+    Requests made with a token, and commands, are in none.
+    """
     session = getattr(request, "session", None)
-    return session.session_key if session is not None else None
+    return digest_of(session.session_key) if session is not None and session.session_key else None
 
 
 def has_lapsed(request: HttpRequest) -> bool:
@@ -79,9 +103,9 @@ def has_lapsed(request: HttpRequest) -> bool:
 
 def renew(request: HttpRequest) -> None:
     """Gives the session another key, so that one which was seen before is worth nothing (ASVS 7.2.4)."""
-    rows = UserSession.objects.filter(session_key=request.session.session_key)
+    rows = UserSession.objects.filter(session_key=key_of(request))
     request.session.cycle_key()
-    rows.update(session_key=request.session.session_key)
+    rows.update(session_key=key_of(request))
 
 
 def live_sessions(user: User) -> QuerySet[UserSession]:
@@ -184,7 +208,7 @@ def _delete(rows: QuerySet[UserSession]) -> None:
 def _end_lapsed(request: HttpRequest) -> None:
     person = person_of(request)
     with transaction.atomic():
-        _delete(UserSession.objects.filter(session_key=request.session.session_key))
+        _delete(UserSession.objects.filter(session_key=key_of(request)))
         record(actor=person, action=Action.SESSION_ENDED, target=person, request=request, reason="lapsed")
     request.session.flush()
     request.user = AnonymousUser()
@@ -196,6 +220,6 @@ def _note_use(request: HttpRequest) -> None:
     if "HX-Request" in request.headers or now - request.session[SEEN_AT] < NOTED_EVERY.total_seconds():
         return
     request.session[SEEN_AT] = int(now)
-    UserSession.objects.filter(session_key=request.session.session_key).update(
+    UserSession.objects.filter(session_key=key_of(request)).update(
         last_seen_at=timezone.now(), ip=client_address(request)
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 from allauth.account.authentication import get_authentication_records
 from allauth.account.signals import authentication_step_completed
+from allauth.account.signals import user_logged_in as signed_in
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.dispatch import receiver
@@ -34,6 +35,11 @@ UNKNOWN_TOLD = Limit("unknown-sign-in-told", amount=30, seconds=60)
 def record_sign_in(sender: object, request: HttpRequest, user: User, **kwargs: Any) -> None:
     sessions.begin(request)
     record(actor=user, action=Action.SIGNED_IN, target=user, request=request, methods=methods_of(request, user))
+
+
+@receiver(signed_in)
+def list_session(sender: object, request: HttpRequest, user: User, **kwargs: Any) -> None:
+    sessions.add_row(request, user)
 
 
 def methods_of(request: HttpRequest, user: User) -> list[str]:

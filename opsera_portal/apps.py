@@ -1,5 +1,6 @@
 from datetime import timedelta
 
+from allauth.usersessions.apps import UserSessionsConfig
 from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
 
@@ -17,3 +18,13 @@ class OpseraPortalConfig(AppConfig):
 
 class PortalAdminConfig(AdminConfig):
     default_site = "opsera_portal.admin_site.PortalAdminSite"
+
+
+class PortalUserSessionsConfig(UserSessionsConfig):
+    """allauth's table of sessions without its receivers, which would store the session keys themselves.
+
+    `accounts/sessions.py` writes and removes the rows.
+    """
+
+    def ready(self) -> None:
+        pass

@@ -58,7 +58,7 @@ INSTALLED_APPS = [
     "allauth.mfa",
     "allauth.socialaccount",
     "allauth.socialaccount.providers.openid_connect",
-    "allauth.usersessions",
+    "opsera_portal.apps.PortalUserSessionsConfig",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -264,6 +264,9 @@ OPERATOR_TWO_FACTOR = environment.on_off("OPERATOR_TWO_FACTOR", default=_https)
 OPENID_PROVIDER = environment.openid_provider()
 SOCIALACCOUNT_ADAPTER = "accounts.single_sign_on.SingleSignOnAdapter"
 
+# Keeps a digest of each session's key: a copy of the database signs nobody in.
+SESSION_ENGINE = "accounts.session_store"
+SESSION_SERIALIZER = "django.contrib.sessions.serializers.JSONSerializer"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_COOKIE_SECURE = _https
 SESSION_COOKIE_SAMESITE = "Lax"

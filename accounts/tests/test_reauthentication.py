@@ -9,6 +9,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
+from accounts.session_store import digest_of
 from accounts.tests.factories import PASSWORD
 from accounts.tests.factors import add_app, code_of
 from tokens.models import Token
@@ -63,7 +64,7 @@ def test_nothing_is_changed_before_it_is_answered(signed_in, clock, owner):
     other = Client()
     other.post("/login/", {"login": owner.email, "password": PASSWORD})
 
-    there = UserSession.objects.get(session_key=other.session.session_key).pk
+    there = UserSession.objects.get(session_key=digest_of(other.session.session_key)).pk
     for path in ("end-all/", f"{there}/end/"):
         assert signed_in.post(f"/profile/security/sessions/{path}", {}).url.startswith(AGAIN)
     answer = signed_in.post(f"/api/v1/me/sessions/{there}/end", content_type="application/json")
@@ -141,7 +142,7 @@ def test_the_session_gets_another_key(signed_in, clock):
     signed_in.post(AGAIN, {"password": PASSWORD})
 
     assert signed_in.session.session_key != before
-    assert not Session.objects.filter(session_key=before).exists()
+    assert not Session.objects.filter(session_key=digest_of(before)).exists()
     assert [row["is_current"] for row in signed_in.get("/api/v1/me/sessions").json()["data"]] == [True]
 
 

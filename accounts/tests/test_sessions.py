@@ -6,7 +6,6 @@ from datetime import timedelta
 import pytest
 import time_machine
 from allauth.usersessions.models import UserSession
-from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.db import connection
 from django.test import Client
@@ -14,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts import services, sessions
+from accounts.session_store import SessionStore, digest_of
 from accounts.tests.factories import PASSWORD, OperatorFactory
 from auditlog.models import Activity
 from tokens.tests.factories import TokenFactory, bearer
@@ -43,7 +43,7 @@ def listed(client):
 
 def row_of(client, here):
     """The id of the session of ``client``, as ``here`` sees it."""
-    return UserSession.objects.get(session_key=client.session.session_key).pk
+    return UserSession.objects.get(session_key=digest_of(client.session.session_key)).pk
 
 
 # How long
@@ -77,7 +77,7 @@ def test_a_session_that_has_lapsed_is_gone_and_that_is_in_the_activity_log(owner
     with time_machine.travel(timezone.now() + timedelta(hours=3)):
         client.get("/profile/")
 
-    assert not Session.objects.filter(session_key=key).exists()
+    assert not Session.objects.filter(session_key=digest_of(key)).exists()
     assert not UserSession.objects.exists()
     entry = Activity.objects.latest("pk")
     assert (entry.action, entry.actor, entry.details) == ("authentication.session_ended", owner, {"reason": "lapsed"})
@@ -151,12 +151,13 @@ def test_what_is_left_of_past_sessions_is_removed_and_nothing_else(owner):
 
     with time_machine.travel(timezone.now() + timedelta(hours=11)):
         sign_in(owner)
-        Session.objects.exclude(session_key=client.session.session_key).update(expire_date=timezone.now())
+        Session.objects.exclude(session_key=digest_of(client.session.session_key)).update(expire_date=timezone.now())
     with time_machine.travel(timezone.now() + timedelta(hours=11, minutes=1)):
         sessions.forget_past_sessions(threading.Event())
 
-    assert list(Session.objects.values_list("session_key", flat=True)) == [client.session.session_key]
-    assert UserSession.objects.filter(session_key=client.session.session_key).exists()
+    digest = digest_of(client.session.session_key)
+    assert list(Session.objects.values_list("session_key", flat=True)) == [digest]
+    assert UserSession.objects.filter(session_key=digest).exists()
     assert UserSession.objects.count() == 2
 
 
@@ -173,7 +174,9 @@ def test_the_list_asks_the_database_as_much_for_twenty_as_for_two(owner):
     for _ in range(18):
         store = SessionStore()
         store.create()
-        UserSession.objects.create(user=owner, ip="192.0.2.1", session_key=store.session_key, user_agent=CHROME)
+        UserSession.objects.create(
+            user=owner, ip="192.0.2.1", session_key=digest_of(store.session_key), user_agent=CHROME
+        )
     assert len(listed(here)) == 20
     assert queries() == two
 

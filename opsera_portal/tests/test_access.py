@@ -11,13 +11,13 @@ import uuid
 
 import pytest
 from allauth.usersessions.models import UserSession
-from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import get_resolver
 from django.utils import timezone
 
 from accounts.roles import SiteRole
+from accounts.session_store import SessionStore, digest_of
 from accounts.tests.factories import GroupFactory, OperatorFactory, UserFactory
 from accounts.tests.factors import add_passkey
 from auditlog.actions import Action, record
@@ -381,7 +381,9 @@ def with_two_factor(user):
 def sign_in_elsewhere(owner):
     store = SessionStore()
     store.create()
-    return UserSession.objects.create(user=owner, ip="192.0.2.1", session_key=store.session_key, user_agent="Firefox")
+    return UserSession.objects.create(
+        user=owner, ip="192.0.2.1", session_key=digest_of(store.session_key), user_agent="Firefox"
+    )
 
 
 def log_use(token):

@@ -9,12 +9,12 @@ import pytest
 from allauth.mfa.totp.internal.auth import generate_totp_secret
 from django.apps import apps
 from django.conf import settings
-from django.contrib.sessions.backends.db import SessionStore
 from django.test import Client
 from django.test.utils import override_settings
 
 from accounts import recovery_codes
 from accounts.models import User
+from accounts.session_store import SessionStore
 from accounts.tests.factories import PASSWORD, UserFactory
 from opsera_portal import settings as portal_settings
 from opsera_portal.tests.test_headers import kinds_of_answer

@@ -9,8 +9,8 @@ import subprocess
 import time
 
 import pytest
-from django.contrib.sessions.backends.db import SessionStore
 
+from accounts.session_store import SessionStore
 from opsera_portal.tests.portal import PASSWORD
 
 pytestmark = pytest.mark.browser
