@@ -1,4 +1,7 @@
-"""The database written to a file, and made anew from one. No key is in it: those are kept apart."""
+"""Writes the database to a file and restores it from one. A copy opens nothing.
+
+It has no key, since those are in files of their own, and no row of the tables in `LEFT_OUT`.
+"""
 
 import os
 import sqlite3
@@ -10,6 +13,16 @@ from pathlib import Path
 from django.db import connection
 
 WAIT_FOR_OTHERS_SECONDS = 5
+
+# Tables whose rows open something by themselves, and why. Copies hold them empty, and a restore leaves them empty.
+# A new table goes in here or into the list in tests/test_database_copies.py.
+LEFT_OUT = {
+    "django_session": "session data: the links that people are about to use, and states of signing in",
+    "usersessions_usersession": "which sessions there are",
+    "portal_cache": "whatever a library remembers there",
+    "account_emailconfirmation": "keys of links that confirm an address",
+    "socialaccount_socialtoken": "tokens of single sign-on providers",
+}
 
 
 class CopyFailed(Exception):
@@ -28,17 +41,21 @@ def back_up(file: Path) -> None:
         if connection.vendor == "sqlite":
             _back_up_sqlite(draft)
         else:
-            _run("pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--file={draft}")
+            without = [f"--exclude-table-data={table}" for table in LEFT_OUT]
+            _run("pg_dump", "--format=custom", "--no-owner", "--no-privileges", *without, f"--file={draft}")
         # Under its name once it is whole, and never in place of another.
         os.link(draft, file)
-    except OSError as error:
-        raise CopyFailed(f"{file} cannot be written ({error.strerror}).") from None
+    except (OSError, sqlite3.Error) as error:
+        raise CopyFailed(f"{file} cannot be written ({getattr(error, 'strerror', error)}).") from None
     finally:
         draft.unlink(missing_ok=True)
 
 
 def restore(file: Path) -> None:
-    """Puts what ``back_up`` wrote in place of the database: all of it or, with ``CopyFailed``, nothing."""
+    """Puts what ``back_up`` wrote in place of the database: all of it or, with ``CopyFailed``, nothing.
+
+    Then nobody is signed in, even if an older version of the portal wrote the copy, with its sessions.
+    """
     if not file.is_file():
         raise CopyFailed(f"{file} cannot be read.")
     if connection.vendor == "sqlite":
@@ -46,12 +63,25 @@ def restore(file: Path) -> None:
     else:
         options = ("--clean", "--if-exists", "--no-owner", "--no-privileges", "--single-transaction")
         _run("pg_restore", *options, str(file))
+    connection.close()
+    with connection.cursor() as cursor:
+        for table in LEFT_OUT.keys() & set(connection.introspection.table_names(cursor)):
+            cursor.execute(f"DELETE FROM {table}")  # noqa: S608  (the table's name is ours)
 
 
 def _back_up_sqlite(draft: Path) -> None:
-    """By SQLite's own online backup, which sees what the write-ahead log holds and waits for nobody."""
-    with closing(_open(_database(), "ro")) as ours, closing(_open(draft, "rw")) as copy:
-        _copy(ours, copy)
+    """Sees what the write-ahead log holds, and waits for nobody.
+
+    Row by row and not page by page: pages still hold what was deleted from them.
+    """
+    with closing(_open(_database(), "ro")) as ours:
+        ours.execute("VACUUM INTO ?", [str(draft)])
+    with closing(_open(draft, "rw")) as copy, copy:
+        # Overwrites what it deletes.
+        copy.execute("PRAGMA secure_delete=ON")
+        tables = {name for (name,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        for table in LEFT_OUT.keys() & tables:
+            copy.execute(f"DELETE FROM {table}")  # noqa: S608  (the table's name is ours)
 
 
 def _restore_sqlite(file: Path) -> None:

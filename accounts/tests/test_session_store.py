@@ -1,11 +1,11 @@
 """The database knows sessions by a digest of their key: what it holds signs nobody in."""
 
-import asyncio
 import re
 from importlib import import_module
 
 import pytest
 from allauth.usersessions.models import UserSession
+from asgiref.sync import async_to_sync
 from django.apps import apps
 from django.conf import settings
 from django.contrib.sessions.models import Session
@@ -89,7 +89,7 @@ def test_signing_in_twice_in_one_browser_lists_one_session(owner):
     assert sessions.live_sessions(owner).count() == 1
 
 
-@pytest.mark.django_db(transaction=True)
+@pytest.mark.django_db
 def test_asynchronous_code_meets_digests_as_well():
     async def story():
         store = SessionStore()
@@ -105,7 +105,8 @@ def test_asynchronous_code_meets_digests_as_well():
         await SessionStore().adelete(key)
         assert not await store.aexists(key)
 
-    asyncio.run(story())
+    # In this thread, and so on its connection.
+    async_to_sync(story)()
 
 
 def test_people_stay_signed_in_while_their_keys_become_digests(owner):

@@ -11,9 +11,9 @@ from opsera_portal import database_copies
 
 class Command(BaseCommand):
     help = (
-        "Writes the database, as it is at one moment, into a new file of mode 0600; the portal may run. No key is in "
-        "it, neither those that sign tokens nor those that encrypt and seal: keep the data directory's keys apart from "
-        "it, as docs/operations.md tells. `restore_database` reads the file."
+        "Writes the database, as it is at one moment, into a new file of mode 0600; the portal may run. The file has "
+        "no sessions, and no key that signs, encrypts or seals: keep the data directory's keys apart from it, as "
+        "docs/operations.md says. `restore_database` reads the file."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -10,7 +10,8 @@ from opsera_portal import database_copies
 
 CONSEQUENCES = (
     "Everything in the database is replaced by what stands in {file}. Web and worker must be stopped. What was done "
-    "since then is gone: tokens that were expired early since then live again, and so do sessions and old passwords."
+    "since then is gone: tokens that were expired early since then live again, and old passwords work again. Everyone "
+    "has to sign in again."
 )
 
 
