@@ -44,10 +44,10 @@ class PortalAccountAdapter(DefaultAccountAdapter):
     def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
         """Whose password this is. Raises what answers 429 where it was tried too often (accounts/sign_in_limits.py)."""
         account, address = str(credentials.get("email", "")), self.get_client_ip(request)
-        sign_in_limits.count_attempt(request, account, address=address)
+        counted = sign_in_limits.count_attempt(request, account, address=address)
         user: User | None = super().authenticate(request, **credentials)
         if user is not None:
-            sign_in_limits.forget_attempts(request, account, address=address)
+            sign_in_limits.forget_attempts(counted)
         return user
 
     def reauthenticate(self, user: User, password: str) -> bool:

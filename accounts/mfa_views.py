@@ -5,6 +5,7 @@ Whoever is signed in has them, operators too. Changes ask once more who is there
 
 from typing import Any
 
+from allauth.account.adapter import get_adapter
 from allauth.mfa.base.views import AuthenticateView, ReauthenticateView
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.views import ActivateTOTPView
@@ -26,18 +27,30 @@ from django.urls import reverse_lazy
 from django.views.generic import TemplateView
 from django.views.generic.edit import FormView
 
-from accounts import recovery_codes, sessions, two_factor
+from accounts import recovery_codes, sessions, sign_in_limits, two_factor
 from accounts.mfa import PENDING_SECRET
-from accounts.reauthentication import RecentSignInMixin
+from accounts.reauthentication import CountedAnswersMixin, RecentSignInMixin
 from opsera_portal.pages.confirm import confirm_page
 from opsera_portal.request_context import is_look_ahead, person_of
 
 sign_in_second_factor = AuthenticateView.as_view()
-sign_in_passkey = LoginWebAuthnView.as_view()
-reauthenticate_code = ReauthenticateView.as_view()
 
 
-class ReauthenticatePasskeyView(ReauthenticateWebAuthnView):
+class SignInPasskeyView(LoginWebAuthnView):
+    """Signs in with a passkey alone."""
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        address = get_adapter().get_client_ip(request)
+        sign_in_limits.count(request, sign_in_limits.PASSKEYS_FROM_ADDRESS, address=address)
+        answer: HttpResponse = super().post(request, *args, **kwargs)
+        return answer
+
+
+class ReauthenticateCodeView(CountedAnswersMixin, ReauthenticateView):
+    """Asks again who is there, for a code."""
+
+
+class ReauthenticatePasskeyView(CountedAnswersMixin, ReauthenticateWebAuthnView):
     def form_invalid(self, form: forms.Form) -> HttpResponse:
         """The page once more, with what is wrong; allauth's own would forget where the person was going."""
         page: HttpResponse = self.render_to_response(self.get_context_data(form=form))

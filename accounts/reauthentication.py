@@ -16,6 +16,7 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.views.generic import View
 
+from accounts import sign_in_limits
 from opsera_portal.api.problems import ReauthenticationRequired
 from opsera_portal.request_context import person_of
 
@@ -45,6 +46,14 @@ def ask_again(request: HttpRequest, *, then: str) -> HttpResponseRedirect:
     methods = get_adapter(request).get_reauthentication_methods(request.user)
     page = methods[0]["url"] if methods else reverse("account_reauthenticate")
     return HttpResponseRedirect(f"{page}?{urlencode({'next': then})}")
+
+
+class CountedAnswersMixin(View):
+    """A page of allauth that asks again who is there, with the portal's limit in place of allauth's."""
+
+    def _check_ratelimit(self, request: HttpRequest) -> None:
+        if request.method == "POST":
+            sign_in_limits.count_again(request, person_of(request))
 
 
 class RecentSignInMixin(View):

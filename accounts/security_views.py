@@ -31,7 +31,7 @@ from accounts.forms import (
     SignOutEverywhereForm,
 )
 from accounts.models import User
-from accounts.reauthentication import RecentSignInMixin
+from accounts.reauthentication import CountedAnswersMixin, RecentSignInMixin
 from auditlog.actions import Action
 from auditlog.models import Activity
 from opsera_portal.pages.errors import too_many_requests
@@ -110,15 +110,17 @@ class SetPasswordView(RecentSignInMixin, account.PasswordSetView):
 
 
 def new_password(request: HttpRequest, form: Any, said: str) -> HttpResponse:
+    person, answer = person_of(request), redirect("accounts:security")
     credentials.change_password(
-        actor=person_of(request),
+        actor=person,
         password=form.cleaned_data["password1"],
         expire_tokens=form.cleaned_data["expire_tokens"],
         request=request,
     )
     tokens = " Your access tokens are expired." if form.cleaned_data["expire_tokens"] else ""
     messages.success(request, f"{said} You are signed out everywhere else.{tokens}")
-    return redirect("accounts:security")
+    sign_in_limits.remember_device(request, answer, person.email)
+    return answer
 
 
 @never_cached
@@ -130,7 +132,8 @@ class AskPasswordResetView(FormView[AskPasswordResetForm]):
     success_url = reverse_lazy("account_reset_password_done")
 
     def form_valid(self, form: AskPasswordResetForm) -> HttpResponse:
-        sign_in_limits.count_reset(self.request, address=get_adapter().get_client_ip(self.request))
+        address = get_adapter().get_client_ip(self.request)
+        sign_in_limits.count(self.request, sign_in_limits.RESETS_FROM_ADDRESS, address=address)
         credentials.ask_password_reset(email=form.cleaned_data["email"], request=self.request)
         return super().form_valid(form)
 
@@ -145,6 +148,12 @@ class ResetPasswordView(account.PasswordResetFromKeyView):
 
     def logout(self) -> None:
         """Opening a link signs nobody out, whoever is signed in here."""
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        address = get_adapter().get_client_ip(request)
+        sign_in_limits.count(request, sign_in_limits.LINKS_FROM_ADDRESS, address=address)
+        answer: HttpResponse = super().post(request, *args, **kwargs)
+        return answer
 
     def form_valid(self, form: Any) -> HttpResponse:
         try:
@@ -165,7 +174,7 @@ class ResetPasswordView(account.PasswordResetFromKeyView):
 
 
 @never_cached
-class ReauthenticateView(account.ReauthenticateView):
+class ReauthenticateView(CountedAnswersMixin, account.ReauthenticateView):
     """Asks once more who is there. Who has no password and no second factor signs in with their provider again."""
 
     def _check_reauthentication_method_available(self, request: HttpRequest) -> HttpResponseBase | None:

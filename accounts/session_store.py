@@ -9,7 +9,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.contrib.sessions.backends import db
-from django.contrib.sessions.models import Session
+from django.contrib.sessions.base_session import AbstractBaseSession
 from django.utils import timezone
 
 # What the column of Django and that of allauth hold: 160 of SHA-256's 256 bits.
@@ -24,9 +24,11 @@ def digest_of(session_key: str) -> str:
 class SessionStore(db.SessionStore):
     """Django's. What reaches the database goes through these four; those for asynchronous code lead here as well."""
 
-    def _get_session_from_db(self) -> Session | None:
+    def _get_session_from_db(self) -> AbstractBaseSession | None:
         digest = digest_of(str(self.session_key))
-        session: Session | None = self.model.objects.filter(session_key=digest, expire_date__gt=timezone.now()).first()
+        session: AbstractBaseSession | None = self.model.objects.filter(
+            session_key=digest, expire_date__gt=timezone.now()
+        ).first()
         if session is None:
             self._session_key = None
         return session
@@ -34,8 +36,8 @@ class SessionStore(db.SessionStore):
     def exists(self, session_key: str) -> bool:
         return super().exists(digest_of(session_key))
 
-    def create_model_instance(self, data: dict[str, Any]) -> Session:
-        session: Session = super().create_model_instance(data)
+    def create_model_instance(self, data: dict[str, Any]) -> AbstractBaseSession:
+        session = super().create_model_instance(data)
         session.session_key = digest_of(session.session_key)
         return session
 
@@ -44,13 +46,13 @@ class SessionStore(db.SessionStore):
         if key is not None:
             super().delete(digest_of(key))
 
-    async def _aget_session_from_db(self) -> Session | None:
+    async def _aget_session_from_db(self) -> AbstractBaseSession | None:
         return await sync_to_async(self._get_session_from_db)()
 
     async def aexists(self, session_key: str) -> bool:
         return await sync_to_async(self.exists)(session_key)
 
-    async def acreate_model_instance(self, data: dict[str, Any]) -> Session:
+    async def acreate_model_instance(self, data: dict[str, Any]) -> AbstractBaseSession:
         return await sync_to_async(self.create_model_instance)(data)
 
     async def adelete(self, session_key: str | None = None) -> None:

@@ -15,8 +15,8 @@ urlpatterns = [
     path("login/inactive/", account.account_inactive, name="account_inactive"),
     path("login/again/", security_views.ReauthenticateView.as_view(), name="account_reauthenticate"),
     path("login/two-factor/", mfa_views.sign_in_second_factor, name="mfa_authenticate"),
-    path("login/two-factor/again/", mfa_views.reauthenticate_code, name="mfa_reauthenticate"),
-    path("login/passkey/", mfa_views.sign_in_passkey, name="mfa_login_webauthn"),
+    path("login/two-factor/again/", mfa_views.ReauthenticateCodeView.as_view(), name="mfa_reauthenticate"),
+    path("login/passkey/", mfa_views.SignInPasskeyView.as_view(), name="mfa_login_webauthn"),
     path(
         "login/passkey/again/",
         mfa_views.ReauthenticatePasskeyView.as_view(),

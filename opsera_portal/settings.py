@@ -224,9 +224,9 @@ ACCOUNT_SESSION_REMEMBER = True
 PASSWORD_RESET_TIMEOUT = 3 * 24 * 60 * 60
 ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "accounts.password_reset.ResetKeyGenerator"  # noqa: S105  (a class)
 ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS = 1
-# The tries of a password are limited in accounts/sign_in_limits.py, so that no stranger locks anybody out. For the rest
-# allauth's own limits hold.
-ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}
+# allauth would count in the cache. The portal's own limits are exact, and keep strangers from locking anybody out:
+# accounts/sign_in_limits.py.
+ACCOUNT_RATE_LIMITS = False
 # Making a token and changing how one signs in ask once more who is there, if it was asked longer ago than this.
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 15 * 60
 
@@ -253,8 +253,7 @@ MFA_TOTP_ISSUER = "Opsera Portal"
 MFA_TOTP_TOLERANCE = 1
 # People come by invitation, which proved their address.
 MFA_ALLOW_UNVERIFIED_EMAIL = True
-# Passkeys cannot be guessed: this only bounds the work. Each sign-in takes two requests.
-MFA_RATE_LIMITS = {"webauthn_login": "60/m/ip"}
+MFA_RATE_LIMITS = False
 # The keys of what two-factor keeps; without them, one that is made and kept in the data directory.
 MFA_SECRETS_KEYS = environment.fernet_keys("MFA_SECRETS_KEYS")
 # Operators can do everything: they need two-factor where the portal is on a network.

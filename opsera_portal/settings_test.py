@@ -41,8 +41,6 @@ STATIC_ROOT.mkdir()
 # Files that a test asks for and does not read keep their places until Python collects them.
 WEB_THREADS = 4000
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
-# Off; an empty dictionary would mean the limits that allauth comes with.
-ACCOUNT_RATE_LIMITS = MFA_RATE_LIMITS = False  # type: ignore[assignment]
 API_LIMIT_TOKEN = API_LIMIT_USER = API_LIMIT_ADDRESS = None
 
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):

@@ -11,7 +11,6 @@ from opsera_portal.api.views import UnknownRouteView
 handler400 = "opsera_portal.pages.errors.bad_request"
 handler403 = "opsera_portal.pages.errors.forbidden"
 handler404 = "opsera_portal.pages.errors.not_found"
-handler429 = "opsera_portal.pages.errors.limited"
 handler500 = "opsera_portal.pages.errors.server_error"
 
 api_patterns: list[URLPattern | URLResolver] = [

@@ -5,10 +5,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 from django.conf import settings
-from django.test import Client
+from django.core.cache.backends.base import BaseCache
+from django.db import connection
+from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
 
 from accounts import invitations, password_reset, sign_in_limits
-from accounts.tests.factories import PASSWORD
+from accounts.tests.factories import PASSWORD, UserFactory
+from accounts.tests.factors import add_app, add_passkey, code_of
 from auditlog.models import Activity
 
 SIGN_IN = "/login/"
@@ -132,11 +136,16 @@ def test_no_number_of_guesses_elsewhere_stops_a_browser_that_the_account_knows(o
     assert signs_in(browser, owner)
 
 
-def test_guesses_at_the_same_address_do_not_stop_a_browser_that_the_account_knows(owner):
+def test_guesses_at_the_same_address_stop_a_browser_that_the_account_knows_for_a_minute_at_most(owner, clock):
     browser = known_browser(owner)
 
-    fail(owner.email, 70)
+    fail(owner.email, 50)
+    assert signs_in(browser, owner, ip=GUESSER)
 
+    browser.post("/logout/")
+    fail(owner.email, 20)
+    assert not signs_in(browser, owner, ip=GUESSER)
+    clock.shift(timedelta(minutes=1, seconds=1))
     assert signs_in(browser, owner, ip=GUESSER)
 
 
@@ -145,6 +154,98 @@ def test_a_browser_that_the_account_knows_has_ten_tries_of_its_own(owner):
 
     assert fail(owner.email, 10, client=browser).status_code == 200
     assert not signs_in(browser, owner)
+
+
+def answered(browsers, user, *, addresses):
+    """How many of ten guesses in each browser are answered."""
+    answers = [
+        attempt(browser, user.email, ip=addresses[number % len(addresses)]).status_code
+        for number, browser in enumerate(browsers * 10)
+    ]
+    assert set(answers) <= {200, 429}
+    return answers.count(200)
+
+
+def test_all_browsers_that_an_account_knows_have_twenty_tries_together(owner, clock):
+    browsers = [known_browser(owner) for _ in range(12)]
+    clock.shift(timedelta(minutes=5))
+
+    assert answered(browsers, owner, addresses=MANY) == 20
+    assert not signs_in(browsers[0], owner)
+    clock.shift(timedelta(minutes=5))
+    assert signs_in(browsers[0], owner)
+
+
+def test_one_known_browser_cannot_stop_the_others(owner):
+    browser, other = known_browser(owner), known_browser(owner)
+
+    fail(owner.email, 30, client=browser, addresses=MANY)
+
+    assert signs_in(other, owner)
+
+
+def test_an_address_has_sixty_tries_however_many_browsers_it_brings(owner, member, clock):
+    people = [owner, member, *(UserFactory(organization=owner.organization) for _ in range(4))]
+    browsers = [(known_browser(person), person) for person in people for _ in range(2)]
+    clock.shift(timedelta(minutes=5))
+
+    answers = [
+        attempt(browser, person.email, ip=GUESSER).status_code for _ in range(10) for browser, person in browsers
+    ]
+
+    assert answers.count(200) == 60
+
+
+def changed_on_the_page(client, user):
+    form = {"oldpassword": PASSWORD, "password1": "a wholly new secret", "password2": "a wholly new secret"}
+    assert signs_in(client, user)
+    assert client.post("/profile/security/password/", form).status_code == 302
+    client.post("/logout/")
+
+
+def changed_by_an_administrator(client, user):
+    user.set_password("a wholly new secret")
+    user.save()
+
+
+@pytest.mark.parametrize("change", [changed_on_the_page, changed_by_an_administrator])
+def test_a_cookie_that_was_collected_with_an_old_password_makes_no_browser_known(owner, change):
+    collected = [known_browser(owner) for _ in range(12)]
+    change(Client(), owner)
+
+    assert answered(collected, owner, addresses=MANY) == 10, "as many as all strangers have together"
+
+
+def test_the_browser_in_which_a_password_was_changed_stays_known(client, owner):
+    changed_on_the_page(client, owner)
+    fail(owner.email, 10, addresses=MANY)
+
+    assert attempt(client, owner.email, "a wholly new secret").status_code == 302
+
+
+def test_a_browser_of_somebody_without_a_password_is_known_once_they_have_set_one(client, owner):
+    owner.set_unusable_password()
+    owner.save()
+    client.force_login(owner, "accounts.backends.PortalAuthenticationBackend")
+    form = {"password1": PASSWORD, "password2": PASSWORD}
+    assert client.post("/profile/security/password/set/", form).status_code == 302
+    client.post("/logout/")
+    fail(owner.email, 10, addresses=MANY)
+
+    assert signs_in(client, owner)
+
+
+def test_an_unknown_account_costs_as_many_queries_as_a_known_one_with_any_cookie(owner, member):
+    browser, costs = known_browser(member), []
+    for login in (owner.email, "nobody@acme.example"):
+        for client in (Client(), browser):
+            request = RequestFactory().post(SIGN_IN, REMOTE_ADDR="192.0.2.1")
+            request.COOKIES = {name: cookie.value for name, cookie in client.cookies.items()}
+            with CaptureQueriesContext(connection) as captured:
+                sign_in_limits.count_attempt(request, login, address="192.0.2.1")
+            costs.append(len(captured))
+
+    assert costs[:2] == costs[2:]
 
 
 def test_a_browser_that_one_account_knows_is_a_stranger_to_another(owner, member):
@@ -267,3 +368,71 @@ def test_whoever_set_a_password_by_a_link_signs_in_whatever_others_try(client, o
 
     assert not signs_in(Client(), owner)
     assert signs_in(client, owner)
+
+
+# What allauth would count in the cache
+
+
+def test_sixty_passkeys_that_are_none_stop_an_address_for_a_minute(client, db):
+    answers = [client.post("/login/passkey/", {"credential": "{}"}, REMOTE_ADDR=GUESSER) for _ in range(61)]
+
+    assert [answer.status_code for answer in answers] == [302] * 60 + [429]
+    assert answers[-1].headers["Retry-After"] == "60"
+
+
+def test_twenty_passwords_by_links_stop_an_address_for_a_minute(client, owner):
+    address = client.get(password_reset.link_for(owner).removeprefix(settings.PORTAL_URL)).url
+    form = {"password1": "short", "password2": "short"}
+
+    answers = [client.post(address, form, REMOTE_ADDR=GUESSER).status_code for _ in range(21)]
+
+    assert answers == [200] * 20 + [429]
+
+
+@pytest.mark.parametrize("page", ["/login/two-factor/again/", "/login/passkey/again/"])
+def test_ten_answers_to_who_is_there_stop_a_person_for_a_minute(client, owner, page):
+    add_app(owner)
+    add_passkey(owner)
+    client.force_login(owner)
+
+    answers = [client.post(page, {"code": "", "credential": ""}).status_code for _ in range(11)]
+
+    assert answers == [200] * 10 + [429]
+
+
+class NoCache(BaseCache):
+    """Fails whatever is asked of it."""
+
+    def __init__(self, *args):
+        super().__init__({})
+
+    def add(self, *args, **kwargs):
+        raise AssertionError("something uses the cache")
+
+    get = set = touch = delete = has_key = incr = add
+
+
+def test_no_page_of_signing_in_uses_the_cache(client, owner, settings):
+    settings.CACHES = {"default": {"BACKEND": "accounts.tests.test_sign_in_limits.NoCache"}}
+    secret = add_app(owner)
+
+    attempt(client, owner.email)
+    attempt(client, owner.email, PASSWORD)
+    client.post("/login/two-factor/", {"code": "000000"})
+    client.post("/login/two-factor/", {"code": code_of(secret)})
+    assert client.get("/profile/security/").status_code == 200
+    for page, form in {
+        "/login/again/": {"password": "wrong"},
+        "/login/two-factor/again/": {"code": "000000"},
+        "/login/passkey/again/": {"credential": "{}"},
+        "/profile/security/password/": {"oldpassword": "wrong", "password1": "x", "password2": "x"},
+        "/profile/security/email/": {"email": "new@acme.example"},
+        "/profile/security/two-factor/app/add/": {"code": "000000"},
+        "/password/reset/": {"email": owner.email},
+        "/logout/": {},
+        "/login/passkey/": {"credential": "{}"},
+    }.items():
+        assert client.post(page, form).status_code in {200, 302}, page
+    owner.refresh_from_db()
+    link = password_reset.link_for(owner).removeprefix(settings.PORTAL_URL)
+    assert client.post(client.get(link).url, {"password1": "x", "password2": "x"}).status_code == 200

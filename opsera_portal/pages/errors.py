@@ -39,11 +39,6 @@ def too_many_requests(request: HttpRequest, explanation: str, *, retry_after: in
     return response
 
 
-def limited(request: HttpRequest) -> HttpResponse:
-    """What allauth answers where one of its own limits is reached, all of which are of one minute."""
-    return too_many_requests(request, "You have tried this too often. Wait a minute, then try again.", retry_after=60)
-
-
 def server_error(request: HttpRequest) -> HttpResponseBase:
     """Without the request's context: what failed may be the database, which the header would ask for the person."""
     status = 503 if isinstance(sys.exc_info()[1], problems.DATABASE_AWAY) else 500
