@@ -15,7 +15,7 @@ from accounts import sessions
 from accounts.session_store import SessionStore, digest_of
 from accounts.tests.factories import PASSWORD
 
-MIGRATION = import_module("accounts.migrations.0006_session_keys_as_digests")
+MIGRATION = import_module("accounts.migrations.0007_session_keys_as_digests")
 
 
 def sign_in(user):

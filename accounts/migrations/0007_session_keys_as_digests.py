@@ -28,7 +28,7 @@ def end_sessions(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("accounts", "0005_fill_joined_at"),
+        ("accounts", "0006_two_factor_secrets_bound"),
         ("sessions", "0001_initial"),
         ("usersessions", "0001_initial"),
     ]
