@@ -20,7 +20,7 @@ run: $(VENV)/.runtime ## Set everything up and serve the portal (DEMO=0: start e
 	@exec $(BIN)/python manage.py serve $(if $(filter-out 0,$(DEMO)),--demo)
 
 .PHONY: test
-test: lint chromium nginx newman ## Set everything up and run every check
+test: lint chromium nginx newman clients ## Set everything up and run every check
 	@echo "== Tests on SQLite"
 	@$(BIN)/pytest -n 2 --dist loadfile
 	@if (exec 3<>/dev/tcp/127.0.0.1/5432) 2>/dev/null; then \
@@ -79,6 +79,17 @@ newman: $(if $(shell command -v npm),docs/postman/node_modules/.installed)
 docs/postman/node_modules/.installed: docs/postman/package-lock.json
 	@echo "Installing newman ..."
 	@cd docs/postman && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+# Redocly, Spectral and a generator of TypeScript clients, where node is there; without it the tests that need them say
+# that they were skipped.
+CLIENTS := opsera_portal/tests/clients
+.PHONY: clients
+clients: $(if $(shell command -v npm),$(CLIENTS)/node_modules/.installed)
+
+$(CLIENTS)/node_modules/.installed: $(CLIENTS)/package-lock.json
+	@echo "Installing what reads the API schema ..."
+	@cd $(CLIENTS) && npm ci --silent --no-audit --no-fund
 	@touch $@
 
 .PHONY: format
@@ -149,7 +160,7 @@ lock: $(VENV)/.development ## Pin what requirements*.in ask for
 
 .PHONY: clean
 clean: ## Remove the virtual environment and what was made; the data directory stays
-	rm -rf $(VENV) $(BENCH) $(AUDIT) staticfiles docs/postman/node_modules .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(BENCH) $(AUDIT) staticfiles docs/postman/node_modules $(CLIENTS)/node_modules .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

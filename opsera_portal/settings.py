@@ -367,6 +367,7 @@ SPECTACULAR_SETTINGS = {
         "do, never more. Every use is logged."
     ),
     "VERSION": "1",
+    "CONTACT": {"name": "The operators of this portal", "url": PORTAL_URL},
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
@@ -397,6 +398,7 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "opsera_portal.api.schema.describe_problems",
         "opsera_portal.api.schema.describe_sunset",
+        "opsera_portal.api.schema.describe_tags",
     ],
 }
 

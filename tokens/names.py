@@ -11,6 +11,9 @@ MAX_LENGTH = 50
 # Two digits at most: with more it is a year, or a build.
 _NUMBERED = re.compile(r"(.+) ([1-9]\d?)")
 _PUNCTUATION = frozenset(" -':_.")
+# What `clean_name` returns, for JSON Schema (ECMA-262, with the u flag).
+_BEGINS, _ENDS = r"\p{L}\p{Nd}\-':_.", r"\p{L}\p{Mn}\p{Mc}\p{Nd}\-':_."
+PATTERN = rf"^[{_BEGINS}]([{_ENDS}\u200c\u200d ]*[{_ENDS}])?$"
 
 
 class InvalidName(ValueError):

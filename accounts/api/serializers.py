@@ -6,8 +6,8 @@ from rest_framework import serializers
 
 from accounts.models import Group, User, UserState
 from accounts.roles import SiteRole
-from opsera_portal.api.paging import MAX_PAGE_SIZE, PageQuery
-from opsera_portal.api.serializers import BoundedListField, FlagField, IdField, StrictSerializer, TextField
+from opsera_portal.api.paging import PageQuery
+from opsera_portal.api.serializers import BoundedListField, FlagField, IdField, NameField, StrictSerializer
 
 MEMBERS_LIMIT = 1000
 
@@ -56,12 +56,11 @@ class UserListQuery(PageQuery, StrictSerializer):
     site_role = serializers.ChoiceField(choices=SiteRole.choices, required=False)
     state = serializers.ChoiceField(choices=UserState.choices, required=False)
     group = IdField(required=False, help_text="The id of a group.")
-    page_size = serializers.IntegerField(required=False, default=100, min_value=1, max_value=MAX_PAGE_SIZE)
 
 
 class InviteUserBody(StrictSerializer):
     email = serializers.EmailField(max_length=254)
-    name = TextField(max_length=100)
+    name = NameField(max_length=100)
     site_role = serializers.ChoiceField(choices=SiteRole.choices, required=False, default=SiteRole.GUEST)
     groups = BoundedListField(
         child=IdField(), required=False, default=list, max_length=MEMBERS_LIMIT, help_text="Ids of groups."
@@ -131,11 +130,10 @@ class GroupDetailSerializer(serializers.ModelSerializer[Group]):
 
 class GroupListQuery(PageQuery, StrictSerializer):
     q = serializers.CharField(required=False, allow_blank=True, max_length=100, help_text="Part of the name.")
-    page_size = serializers.IntegerField(required=False, default=100, min_value=1, max_value=MAX_PAGE_SIZE)
 
 
 class CreateGroupBody(StrictSerializer):
-    name = TextField(max_length=50, help_text="Unique in the organization, ignoring case.")
+    name = NameField(max_length=50, help_text="Unique in the organization, ignoring case.")
     members = BoundedListField(
         child=IdField(), required=False, default=list, max_length=MEMBERS_LIMIT, help_text="Ids of people."
     )
@@ -146,7 +144,7 @@ class ChangeGroupBody(StrictSerializer):
 
     together = {"minProperties": 1}
 
-    name = TextField(max_length=50, required=False)
+    name = NameField(max_length=50, required=False)
     members = BoundedListField(child=IdField(), required=False, max_length=MEMBERS_LIMIT, help_text="Ids of people.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from auditlog.actions_list import Action, ActionType
 from auditlog.filters import AFTER_END
 from auditlog.models import Activity, TokenUse
 from opsera_portal.api import scopes
-from opsera_portal.api.paging import MAX_PAGE_SIZE, PageQuery
+from opsera_portal.api.paging import LargePageQuery, PublishedPageQuery
 from opsera_portal.api.serializers import StrictSerializer
 
 
@@ -101,19 +101,12 @@ class _Filters(StrictSerializer):
         return attrs
 
 
-class _Page(PageQuery):
+class _Page(LargePageQuery):
     after = serializers.CharField(
         required=False,
         max_length=500,
         help_text="Follows the log: records in the order in which they became final, oldest first. `start` begins with "
         "the oldest record, `now` with the next one to come; then go on with `next`, which is always there.",
-    )
-    count = serializers.IntegerField(
-        required=False,
-        default=MAX_PAGE_SIZE,
-        min_value=1,
-        max_value=MAX_PAGE_SIZE,
-        help_text="Records at most.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -121,6 +114,10 @@ class _Page(PageQuery):
             raise serializers.ValidationError({"after": ["Give either `after` or `cursor`."]})
         checked: dict[str, Any] = super().validate(attrs)
         return checked
+
+
+class _PublishedPage(PublishedPageQuery, _Page):
+    """Of the two routes that were published with `count`."""
 
 
 class _File(serializers.Serializer[Any]):
@@ -169,7 +166,7 @@ class MyTokenUseExportQuery(_File, _TokenUseFilters):
     """The same for a file."""
 
 
-class TokenUseQuery(_Page, _OfOrganization, _TokenUseFilters):
+class TokenUseQuery(_PublishedPage, _OfOrganization, _TokenUseFilters):
     """Filters of the organization's authentication log. Without `date`: the last 7 days."""
 
 
@@ -185,7 +182,7 @@ class MyActivityExportQuery(_File, _ActivityFilters):
     """The same for a file."""
 
 
-class ActivityQuery(_Page, _OfOrganization, _ActivityFilters):
+class ActivityQuery(_PublishedPage, _OfOrganization, _ActivityFilters):
     """Filters of the organization's activity log. Without `date`: the last 7 days."""
 
 

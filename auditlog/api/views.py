@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from django.utils import timezone
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.decorators import action
 from rest_framework.exceptions import Throttled, ValidationError
@@ -78,14 +79,14 @@ def log_page(
     """One page of a log, filtered as the request asks."""
     narrowed = view.narrowed(filter_class, entries)
     if "after" in query:
-        return _followed(view.request, narrowed, serializer_class, after=query["after"], size=query["count"])
+        return _followed(view.request, narrowed, serializer_class, after=query["after"], size=query["page_size"])
     return page_response(
         view.request,
         narrowed,
         serializer_class,
         keyset=NEWEST_FIRST,
         cursor=query.get("cursor"),
-        size=query["count"],
+        size=query["page_size"],
         searched=filter_class.searched(view.request.query_params, entries),
     )
 
@@ -136,7 +137,7 @@ class LogViewSet(ApiViewSet):
         """Records, refused uses and failed sign-ins included, newest first.
 
         Other filters than `date`, `date_to`, `token_id` of a use, and `request_id` search: one answer looks through
-        50,000 records at most. Where that ends first, `data` has fewer records than `count` asks for, or none, and
+        50,000 records at most. Where that ends first, `data` has fewer records than `page_size` allows, or none, and
         `next` goes on from there. Only where `next` is null is the end.
 
         With `after`, records come in the order in which they became final, oldest first. A record that is committed
@@ -187,13 +188,11 @@ def described(name: str) -> Callable[[type[LogViewSet]], type[LogViewSet]]:
     """Puts the three operations of a log into the API's schema; ``name`` begins their ids."""
 
     def describe(view: type[LogViewSet]) -> type[LogViewSet]:
-        file = {(200, media_type): view.serializer_class for media_type in ("text/csv", "application/jsonl")}
+        file = {(200, media_type): OpenApiTypes.STR for media_type in ("text/csv", "application/jsonl")}
         return extend_schema_view(
-            list=extend_schema(operation_id=name, parameters=[view.query_class], tags=["logs"]),
-            retrieve=extend_schema(operation_id=f"{name}_retrieve", tags=["logs"]),
-            export=extend_schema(
-                operation_id=f"{name}_export", parameters=[view.export_query_class], responses=file, tags=["logs"]
-            ),
+            list=extend_schema(operation_id=name, parameters=[view.query_class]),
+            retrieve=extend_schema(operation_id=f"{name}_retrieve"),
+            export=extend_schema(operation_id=f"{name}_export", parameters=[view.export_query_class], responses=file),
         )(view)
 
     return describe

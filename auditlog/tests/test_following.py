@@ -61,7 +61,7 @@ def test_follower_gets_each_entry_once_in_the_order_of_arrival(reader, auditor, 
     add(route, auditor, "/began-before-the-first", at=timezone.now() - timedelta(seconds=30))
     add(route, auditor, "/third")
 
-    one = reader.get(route, {"after": "start", "count": 2}).json()
+    one = reader.get(route, {"after": "start", "page_size": 2}).json()
     two = reader.get(one["next"]).json()
     three = reader.get(two["next"]).json()
     add(route, auditor, "/fourth", at=timezone.now() - timedelta(hours=1))
@@ -203,7 +203,7 @@ def test_cursor_of_the_other_log_is_refused(reader, auditor):
 @pytest.mark.parametrize("route", ROUTES)
 def test_list_and_follower_positions_are_not_mixed(reader, auditor, route):
     add(route, auditor, "/a", "/b")
-    cursor = reader.get(route, {"count": 1}).json()["next"].partition("cursor=")[2]
+    cursor = reader.get(route, {"page_size": 1}).json()["next"].partition("cursor=")[2]
 
     assert reader.get(f"{route}?after={cursor}").status_code == 400
     assert reader.get(f"{route}?after=start&cursor={cursor}").status_code == 400
@@ -329,7 +329,7 @@ def test_follower_of_a_busy_log_gets_every_entry_once(reader, auditor, route):
 
     writing = threading.Thread(target=write_all)
     writing.start()
-    found, address = [], f"{route}?after=start&count=5"
+    found, address = [], f"{route}?after=start&page_size=5"
     while True:
         was_over = is_over.is_set()
         page = reader.get(address).json()

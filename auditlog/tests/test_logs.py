@@ -276,3 +276,22 @@ def test_an_action_by_token_names_the_token(api, owner):
     entry = Activity.objects.get()
     assert (entry.token, entry.token_name, entry.ip) == (token, "nightly", "127.0.0.1")
     assert str(entry.request_id) == answer.headers["X-Request-ID"] == str(TokenUse.objects.get().request_id)
+
+
+@pytest.mark.parametrize("name", ["page_size", "count"])
+def test_published_log_routes_take_page_size_by_both_names(api, auditor, name):
+    token = TokenFactory(owner=auditor)
+    for number in range(3):
+        use(token, target=f"/{number}")
+    api.force_login(auditor)
+
+    assert api.get(API_USES, {name: 2}).json()["count"] == 2
+
+
+def test_page_size_by_both_names_at_once_is_a_400(api, auditor):
+    api.force_login(auditor)
+
+    answer = api.get(API_USES, {"page_size": 2, "count": 2})
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"] == {"count": ["Give either `page_size` or `count`, not both."]}

@@ -13,11 +13,42 @@ MAX_PAGE_SIZE = 1000
 
 
 class PageQuery(serializers.Serializer[Any]):
-    """The query parameters that every list understands."""
+    """The query parameters of every list."""
 
     cursor = serializers.CharField(
         required=False, max_length=500, help_text="Where to go on: from `next` of the answer before."
     )
+    page_size = serializers.IntegerField(
+        required=False, default=100, min_value=1, max_value=MAX_PAGE_SIZE, help_text="Rows in one answer at most."
+    )
+
+
+class LargePageQuery(PageQuery):
+    """For the published lists and the logs, which answer as many rows as they can unless told otherwise."""
+
+    page_size = serializers.IntegerField(
+        required=False,
+        default=MAX_PAGE_SIZE,
+        min_value=1,
+        max_value=MAX_PAGE_SIZE,
+        help_text="Rows in one answer at most.",
+    )
+
+
+class PublishedPageQuery(LargePageQuery):
+    """For the routes that were published with `count`. Scripts that send it keep working."""
+
+    count = serializers.IntegerField(
+        required=False, min_value=1, max_value=MAX_PAGE_SIZE, help_text="The published name of `page_size`."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if "count" in attrs:
+            if "page_size" in self.initial_data:
+                raise serializers.ValidationError({"count": ["Give either `page_size` or `count`, not both."]})
+            attrs["page_size"] = attrs.pop("count")
+        checked: dict[str, Any] = super().validate(attrs)
+        return checked
 
 
 def page_response(

@@ -20,6 +20,17 @@ from opsera_portal.api.problems import CODES, CONTENT_TYPE, TITLES
 _BEARER = "accessToken"
 _SESSION = "browserSession"
 
+# By the first part of the address after /api/v1/.
+TAGS = [
+    {"name": "pipelines", "description": "Pipelines, their steps, runs, logs and access rules."},
+    {"name": "tokens", "description": "Personal access tokens. Metadata only: a token is shown once, when created."},
+    {"name": "logs", "description": "The organization's authentication log and activity log."},
+    {"name": "me", "description": "The caller: who they are, their logs, usage, sessions and preferences."},
+    {"name": "organization", "description": "What the organization decides for its people and tokens."},
+    {"name": "users", "description": "The people of the organization."},
+    {"name": "groups", "description": "Groups of people, for access rules."},
+]
+
 
 class AccessTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "tokens.authentication.AccessTokenAuthentication"
@@ -71,6 +82,17 @@ class BoundedListShape(OpenApiSerializerFieldExtension):  # type: ignore[no-unty
         return shape
 
 
+class NameShape(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    target_class = "opsera_portal.api.serializers.NameField"
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        shape: dict[str, Any] = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
+        if self.target.allow_blank:
+            return shape
+        return {**shape, "minLength": 1, "pattern": self.target.pattern}
+
+
 class IPAddressShape(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
     """drf-spectacular describes an address of either kind as any text."""
 
@@ -89,14 +111,18 @@ class OperationSchema(AutoSchema):
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         described: dict[str, Any] | None = super().get_operation(*args, **kwargs)
-        if described is not None and self.operation is not None and self.operation.is_public:
+        if described is None or self.operation is None:
+            return described
+        if self.operation.is_public:
             # drf-spectacular leaves an empty list out. It says that no credentials are needed, and that this is meant.
             described["security"] = []
+        elif self.operation.scopes:
+            described["x-scopes"] = [scope.id for scope in self.operation.scopes]
         return described
 
     def get_tags(self) -> list[str]:
         first = self.path.removeprefix("/api/v1/").split("/")[0]
-        return [{"pipeline": "pipelines", "me": "tokens", "organization": "tokens"}.get(first, first)]
+        return [{"pipeline": "pipelines", "step-templates": "pipelines"}.get(first, first)]
 
     def get_summary(self) -> str:
         return self.operation.label if self.operation else ""
@@ -116,7 +142,8 @@ class OperationSchema(AutoSchema):
             return []
         if operation is None or operation.is_closed_to_tokens:
             return [session]
-        return [{_BEARER: [scope.id for scope in operation.scopes]}, session]
+        # The list is for roles that are all required (OpenAPI 3.1). Of scopes any one is enough: `x-scopes`.
+        return [{_BEARER: []}, session]
 
     def _get_request_body(self, direction: Any = "request") -> dict[str, Any] | None:
         body: dict[str, Any] | None = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
@@ -214,6 +241,12 @@ def describe_sunset(result: dict[str, Any], generator: Any, **kwargs: Any) -> di
             if any(_BEARER in way for way in operation["security"]):
                 for response in operation["responses"].values():
                     response.setdefault("headers", {}).update(references)
+    return result
+
+
+def describe_tags(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
+    """Declares each tag, so that a reader and a generator learn what it stands for."""
+    result["tags"] = TAGS
     return result
 
 

@@ -19,6 +19,12 @@ class TextField(serializers.CharField):
         return super().to_internal_value(data)
 
 
+class NameField(TextField):
+    """One printable line with more in it than spaces. The schema says it as a pattern; services check it."""
+
+    pattern: ClassVar[str] = r"^[^\p{C}\p{Z}](([^\p{C}\p{Z}]|[ \u200c\u200d])*[^\p{C}\p{Z}])?$"
+
+
 class IdField(serializers.UUIDField):
     """A UUID as text. DRF would take a number for one, and answer 403 for the object that has it."""
 

@@ -3,8 +3,11 @@
 import json
 import re
 
+import jsonschema
 import pytest
+import regex
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
@@ -13,11 +16,13 @@ from accounts.roles import SiteRole
 from auditlog.actions import Action, record
 from opsera_portal.api.operations import routes
 from opsera_portal.api.scopes import SCOPES
-from pipelines.models import RunLogLine
+from pipelines.models import RunLogLine, check_tags
 from pipelines.tests.factories import RunFactory
+from tokens.names import InvalidName, clean_name
 from tokens.tests.factories import TokenFactory, bearer
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
+LOGS = ("logs_user_tokens", "logs_user_actions", "me_authentication_log", "me_activity_log")
 LISTS = [
     ("get", "/api/v1/tokens"),
     ("get", "/api/v1/tokens/{id}/activity"),
@@ -143,10 +148,12 @@ def test_each_operation_says_what_opens_it(schema, method, address):
 def test_each_operation_is_secured_as_it_is_declared(schema, method, address):
     declared = ROUTES[method, address]
     session = {"browserSession": []}
-    token = {"accessToken": [scope.id for scope in declared.scopes]}
+    token = {"accessToken": []}
 
     expected = [session] if declared.is_closed_to_tokens else [] if declared.is_public else [token, session]
-    assert operations_of(schema)[method, address]["security"] == expected
+    operation = operations_of(schema)[method, address]
+    assert operation["security"] == expected
+    assert operation.get("x-scopes", []) == [scope.id for scope in declared.scopes]
 
 
 @EACH_OPERATION
@@ -204,7 +211,7 @@ def test_no_answer_is_a_bare_array(schema):
     for operation in operations_of(schema).values():
         for response in operation["responses"].values():
             for content in response.get("content", {}).values():
-                assert resolved(schema, content["schema"])["type"] == "object"
+                assert resolved(schema, content["schema"])["type"] in {"object", "string"}
 
 
 @pytest.mark.parametrize(("method", "address"), LISTS)
@@ -232,3 +239,77 @@ def test_the_scopes_of_a_new_token_are_those_that_there_are(schema):
     body = resolved(schema, operation["requestBody"]["content"]["application/json"]["schema"])
 
     assert set(resolved(schema, body["properties"]["scopes"]["items"])["enum"]) == {scope.id for scope in SCOPES}
+
+
+@pytest.mark.parametrize(
+    ("operation_id", "media_type"),
+    [(f"{log}_export", media_type) for log in LOGS for media_type in ("text/csv", "application/jsonl")],
+)
+def test_export_is_described_as_text(schema, operation_id, media_type):
+    (operation,) = (each for each in operations_of(schema).values() if each["operationId"] == operation_id)
+
+    assert operation["responses"]["200"]["content"][media_type]["schema"] == {"type": "string"}
+
+
+def test_every_tag_is_declared_with_a_description(schema):
+    used = {tag for operation in operations_of(schema).values() for tag in operation["tags"]}
+
+    assert {tag["name"] for tag in schema["tags"]} == used
+    assert all(tag["description"] for tag in schema["tags"])
+
+
+def test_every_list_is_paged_by_page_size(schema):
+    for operation in operations_of(schema).values():
+        names = {parameter["name"] for parameter in operation.get("parameters", [])}
+        if "cursor" in names:
+            assert "page_size" in names
+        published = operation["operationId"] in {"logs_user_tokens", "logs_user_actions"}
+        assert ("count" in names) is published
+
+
+def test_no_default_breaks_its_own_rule(schema):
+    """A generator copies the default into each request, where it would be refused."""
+    for shape in everything_in(schema):
+        if isinstance(shape.get("type"), str | list) and "default" in shape:
+            jsonschema.Draft202012Validator(resolved_schema(schema, shape)).validate(shape["default"])
+
+
+def resolved_schema(schema, shape):
+    return {**shape, "components": schema["components"]}
+
+
+def body_field(schema, method, address, name):
+    body = operations_of(schema)[method, address]["requestBody"]["content"]["application/json"]["schema"]
+    return resolved(schema, resolved(schema, body)["properties"][name])
+
+
+@pytest.mark.parametrize("text", ["nightly build", "é", "हिन्दी", "a", "0-':_.", "x" * 50, "ภาษาไทย"])
+def test_schema_allows_a_name_of_a_token_that_the_portal_accepts(schema, text):
+    assert clean_name(text) == text
+    assert follows(body_field(schema, "post", "/api/v1/tokens", "name"), text)
+
+
+@pytest.mark.parametrize("text", ["", " ", "a/b", "x" * 51, "a\nb", "😀", "a\0", "\N{COMBINING ACUTE ACCENT}a"])
+def test_schema_forbids_a_name_of_a_token_that_the_portal_refuses(schema, text):
+    with pytest.raises(InvalidName):
+        clean_name(text)
+    assert not follows(body_field(schema, "post", "/api/v1/tokens", "name"), text)
+
+
+@pytest.mark.parametrize("text", ["nightly", "über alles", "日本語", "x" * 50, "हिन्दी"])
+def test_schema_allows_a_tag_that_the_portal_accepts(schema, text):
+    check_tags([text])
+    assert follows(body_field(schema, "post", "/api/v1/pipelines", "tags")["items"], text)
+
+
+@pytest.mark.parametrize("text", ["", "a,b", "x" * 51, "a\nb", "a\0"])
+def test_schema_forbids_a_tag_that_the_portal_refuses(schema, text):
+    with pytest.raises(ValidationError):
+        check_tags([text])
+    assert not follows(body_field(schema, "post", "/api/v1/pipelines", "tags")["items"], text)
+
+
+def follows(shape, text):
+    """JSON Schema's patterns are those of ECMA-262, whose classes of characters Python's own `re` does not have."""
+    fits = shape.get("minLength", 0) <= len(text) <= shape["maxLength"]
+    return fits and regex.search(shape["pattern"].replace("$", r"\Z"), text) is not None

@@ -1,13 +1,20 @@
 """The published shapes of pipelines, runs and logs (PRODUCT section 8), and those of our own routes."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.core.validators import MaxLengthValidator
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from opsera_portal.api.paging import MAX_PAGE_SIZE, PageQuery
-from opsera_portal.api.serializers import BoundedListField, IdField, StrictSerializer, TextField, WholeNumberField
+from opsera_portal.api.paging import LargePageQuery
+from opsera_portal.api.serializers import (
+    BoundedListField,
+    IdField,
+    NameField,
+    StrictSerializer,
+    TextField,
+    WholeNumberField,
+)
 from pipelines.access import ItemRole, PipelineAction, allowed_actions
 from pipelines.filters import STATE_CHOICES
 from pipelines.http_step import HEADER_LIMIT_BYTES, HEADERS_LIMIT
@@ -65,7 +72,7 @@ class RejectBody(ApproveBody):
     message = TextField(max_length=MESSAGE_MAX_LENGTH, help_text="Why; it stands in the run's log.")
 
 
-class PipelineListQuery(PageQuery, StrictSerializer):
+class PipelineListQuery(LargePageQuery, StrictSerializer):
     """The same filters as on the page."""
 
     q = serializers.CharField(
@@ -73,10 +80,9 @@ class PipelineListQuery(PageQuery, StrictSerializer):
     )
     tag = serializers.CharField(required=False, max_length=TAG_MAX_LENGTH, help_text="One of the tags.")
     state = serializers.ChoiceField(required=False, choices=STATE_CHOICES)
-    page_size = serializers.IntegerField(required=False, default=MAX_PAGE_SIZE, min_value=1, max_value=MAX_PAGE_SIZE)
 
 
-class RunLogQuery(PageQuery, StrictSerializer):
+class RunLogQuery(LargePageQuery, StrictSerializer):
     """The log goes on at a cursor, as every list does."""
 
 
@@ -92,7 +98,7 @@ class StepBody(StrictSerializer):
     """A step as it is to be. With the `id` of one of the pipeline's steps it is that step, changed."""
 
     id = IdField(required=False)
-    name = TextField(max_length=NAME_MAX_LENGTH)
+    name = NameField(max_length=NAME_MAX_LENGTH)
     kind = serializers.ChoiceField(choices=Step.Kind.choices, required=False, default=Step.Kind.HTTP_CALL)
     method = serializers.ChoiceField(choices=Step.Method.choices, required=False, default=Step.Method.POST)
     url = TextField(max_length=2048, required=False, allow_blank=True, default="")
@@ -111,13 +117,19 @@ class StepBody(StrictSerializer):
         return StepInput(**super().to_internal_value(data))
 
 
+class TagField(NameField):
+    """A word without commas: forms take several tags with commas between them."""
+
+    pattern: ClassVar[str] = r"^[^,\p{C}\p{Z}](([^,\p{C}\p{Z}]|[ \u200c\u200d])*[^,\p{C}\p{Z}])?$"
+
+
 class TagsField(BoundedListField):
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(child=TextField(max_length=TAG_MAX_LENGTH), max_length=TAGS_LIMIT, **kwargs)
+        super().__init__(child=TagField(max_length=TAG_MAX_LENGTH), max_length=TAGS_LIMIT, **kwargs)
 
 
 class CreatePipelineBody(StrictSerializer):
-    name = TextField(max_length=NAME_MAX_LENGTH)
+    name = NameField(max_length=NAME_MAX_LENGTH)
     description = TextField(max_length=2000, required=False, allow_blank=True, default="")
     tags = TagsField(required=False, default=list)
     steps = BoundedListField(child=StepBody(), max_length=STEPS_LIMIT, required=False, default=list)
@@ -128,7 +140,7 @@ class ChangePipelineBody(StrictSerializer):
 
     together = {"minProperties": 1}
 
-    name = TextField(max_length=NAME_MAX_LENGTH, required=False)
+    name = NameField(max_length=NAME_MAX_LENGTH, required=False)
     description = TextField(max_length=2000, required=False, allow_blank=True)
     tags = TagsField(required=False)
     steps = BoundedListField(child=StepBody(), max_length=STEPS_LIMIT, required=False)
@@ -170,7 +182,7 @@ class AccessRulesBody(StrictSerializer):
 
 
 class DuplicatePipelineBody(StrictSerializer):
-    name = TextField(
+    name = NameField(
         max_length=NAME_MAX_LENGTH, required=False, allow_blank=True, default="", help_text="Without it: “... (copy)”."
     )
 

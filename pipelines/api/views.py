@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from accounts.models import User
 from accounts.roles import Ability
 from opsera_portal.api.operations import DEFINE_PIPELINES, READ_PIPELINES, RUN_PIPELINES, Operation
-from opsera_portal.api.paging import MAX_PAGE_SIZE, page_response
+from opsera_portal.api.paging import page_response
 from opsera_portal.api.problems import Conflict, Forbidden
 from opsera_portal.api.serializers import StrictSerializer
 from opsera_portal.api.views import ApiViewSet
@@ -331,7 +331,7 @@ class RunViewSet(ApiViewSet):
             RunLogLineSerializer,
             keyset=NEWEST_FIRST,
             cursor=query.get("cursor"),
-            size=MAX_PAGE_SIZE,
+            size=query["page_size"],
         )
 
     def _done(self, service: Callable[..., Run], body_class: type[PipelineBody], said: str) -> Response:

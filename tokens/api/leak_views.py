@@ -85,7 +85,7 @@ class TokenReportViewSet(ApiViewSet):
         if token_ids and "HTTP_AUTHORIZATION" in request.META:
             # Whoever sends a token along has its use logged: the change is committed with that entry or not at all.
             use_of(request._request).begin_change()
-        leaks.report_tokens(token_ids=token_ids, url=body["url"], request=request._request)
+        leaks.report_tokens(token_ids=token_ids, url=body.get("url", ""), request=request._request)
         return Response({"status": "received"}, status=202)
 
 

@@ -72,7 +72,11 @@ class PolicyPreviewSerializer(serializers.Serializer[Any]):
 class ChangePolicyBody(StrictSerializer):
     """What is not here stays as it is."""
 
-    together = {"anyOf": [{"required": [field]} for field in POLICY_FIELDS]}
+    # `version` alone changes nothing. Said without `anyOf`, from which generators would make several bodies.
+    together = {
+        "minProperties": 1,
+        "not": {"properties": {"version": {}}, "required": ["version"], "maxProperties": 1},
+    }
 
     max_token_lifetime_days = WholeNumberField(required=False, min_value=1, max_value=366)
     allowed_scopes = BoundedListField(

@@ -18,7 +18,7 @@ from tokens.filters import DAYS_TO_END, DAYS_UNUSED
 from tokens.leaks import MAX_PASTED_LENGTH, MAX_REPORTED, MAX_URL_LENGTH
 from tokens.lifetimes import DEFAULT_LIFETIME, InvalidExpiry, Lifetime, chosen_end
 from tokens.models import Token
-from tokens.names import MAX_LENGTH, InvalidName, clean_name
+from tokens.names import MAX_LENGTH, PATTERN, InvalidName, clean_name
 from tokens.services import REASON_MAX_LENGTH, ScopesNotAllowed, check_scopes, longest_lifetime
 from tokens.states import CHOICES as STATE_CHOICES
 
@@ -92,14 +92,22 @@ class IssuedTokenSerializer(TokenSerializer):
         fields = [*TokenSerializer.Meta.fields, "token"]
 
 
+@extend_schema_field({"type": "string", "minLength": 1, "maxLength": MAX_LENGTH, "pattern": PATTERN})
+class TokenNameField(TextField):
+    """As it was typed: spaces around it are removed, and only then its length counts."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=MAX_LENGTH * 4, trim_whitespace=False, **kwargs)
+
+
 class IssueTokenBody(StrictSerializer):
     """`name`, `scopes` and either `lifetime` or `expires_at`; with neither, one month."""
 
-    together = {"not": {"required": ["lifetime", "expires_at"]}}
+    together = {
+        "not": {"properties": {"lifetime": {}, "expires_at": {}}, "required": ["lifetime", "expires_at"]},
+    }
 
-    name = TextField(
-        max_length=MAX_LENGTH * 4,
-        trim_whitespace=False,
+    name = TokenNameField(
         help_text="1 to 50 letters (with their combining marks), digits, spaces and - ' : _ . ; unique among your live "
         "tokens. Counted in Unicode code points, in composed form (NFC).",
     )
@@ -177,7 +185,6 @@ class TokenReportBody(StrictSerializer):
     )
     url = TextField(
         required=False,
-        default="",
         max_length=MAX_URL_LENGTH,
         trim_whitespace=False,
         validators=[RegexValidator(r"^https?://\S+\Z", "Give an address that begins with http:// or https://.")],
@@ -214,7 +221,6 @@ class TokenListQuery(PageQuery, StrictSerializer):
     q = serializers.CharField(required=False, allow_blank=True, max_length=100, help_text="Part of the name.")
     state = serializers.ChoiceField(choices=STATE_CHOICES, required=False)
     scope = serializers.ChoiceField(choices=SCOPE_CHOICES, required=False)
-    page_size = serializers.IntegerField(required=False, default=100, min_value=1, max_value=MAX_PAGE_SIZE)
 
 
 class OrganizationTokenListQuery(TokenListQuery):

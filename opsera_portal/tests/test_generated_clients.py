@@ -1,0 +1,268 @@
+"""The OpenAPI document serves generators: linters find nothing in it, and a client that was generated from it, in
+Python and in TypeScript, calls every operation."""
+
+import importlib
+import json
+import shutil
+import subprocess
+import sys
+from http import HTTPStatus
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.test import Client
+
+from accounts.models import User
+from accounts.roles import SiteRole
+from accounts.tests.factories import GroupFactory, OrganizationFactory, UserFactory
+from accounts.tests.factors import add_passkey
+from auditlog.actions import Action, record
+from opsera_portal.tests.test_access import log_use, sign_in_elsewhere
+from opsera_portal.tests.test_schema import operations_of
+from pipelines import services
+from pipelines.tests.factories import PipelineFactory
+from pipelines.tests.stages import Stage
+from tokens import jwt
+from tokens.tests.factories import TokenFactory
+
+pytestmark = pytest.mark.once
+
+FOLDER = Path(__file__).parent / "clients"
+PROGRAMS = FOLDER / "node_modules" / ".bin"
+# Refused by the fence, so that a run fails at once and can be resumed.
+UNREACHABLE = "http://127.0.0.1:1/"
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return json.loads(Client().get("/api/schema/").content)
+
+
+@pytest.fixture(scope="module")
+def schema_file(schema, tmp_path_factory):
+    file = tmp_path_factory.mktemp("schema") / "schema.json"
+    file.write_text(json.dumps(schema))
+    return file
+
+
+def run(*command, **options):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120, **options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def program(name):
+    if shutil.which("node") is None or not (PROGRAMS / name).exists():
+        pytest.skip(f"{name} needs node and npm; make test installs it where they are")
+    return PROGRAMS / name
+
+
+def test_spectral_finds_nothing_in_the_schema(schema_file):
+    found = run(program("spectral"), "lint", schema_file, "--ruleset", FOLDER / "spectral.yaml", "--format", "json")
+
+    assert json.loads(found.partition("\n\n")[0].partition("No results")[0] or "[]") == []
+
+
+def test_redocly_finds_nothing_in_the_schema(schema_file):
+    found = run(program("redocly"), "lint", schema_file, "--config", FOLDER / "redocly.yaml", "--format", "json")
+
+    assert json.loads(found)["totals"] == {"errors": 0, "warnings": 0, "ignored": 0}
+
+
+class World:
+    """An organization in which one operation can succeed. Each call gets a world of its own."""
+
+    def __init__(self):
+        self.organization = OrganizationFactory()
+        self.caller = self.person(SiteRole.ADMINISTRATOR)
+        self.token = TokenFactory(owner=self.caller)
+
+    def person(self, role=SiteRole.USER, **fields):
+        return UserFactory(organization=self.organization, site_role=role, **fields)
+
+    def pipeline(self):
+        return PipelineFactory(owner=self.caller)
+
+    def pipeline_with(self, *steps):
+        """Its one run has gone as far as it gets: it waits at a gate, or it failed."""
+        stage = Stage(self.caller, None, *steps)
+        stage.ask()
+        stage.work()
+        return stage.pipeline
+
+    def locked_pipeline(self):
+        return services.lock_pipeline(actor=self.caller, pipeline=self.pipeline())
+
+    def invited_person(self):
+        return self.person(joined_at=None)
+
+    def person_with_passkey(self):
+        person = self.person()
+        add_passkey(person)
+        return person
+
+    def group(self):
+        return GroupFactory(organization=self.organization)
+
+    def use(self):
+        return log_use(self.token).request_id
+
+    def action(self):
+        return record(actor=self.caller, action=Action.TOKEN_ISSUED, target=self.token).public_id
+
+    def session(self):
+        return sign_in_elsewhere(self.caller)
+
+    def other_token(self):
+        return TokenFactory(owner=self.caller)
+
+    def headers(self, *, by_token):
+        if by_token:
+            return {"Authorization": f"Bearer {jwt.encode(self.token)[0]}"}
+        browser = Client()
+        browser.force_login(User.objects.get(pk=self.caller.pk))
+        csrf_token = "c" * 32
+        session = browser.cookies[settings.SESSION_COOKIE_NAME].value
+        cookies = {settings.SESSION_COOKIE_NAME: session, settings.CSRF_COOKIE_NAME: csrf_token}
+        return {"Cookie": "; ".join(f"{k}={v}" for k, v in cookies.items()), "X-CSRFToken": csrf_token}
+
+
+# What the id in an address names, by what stands before it; where the state of the thing matters, by operation.
+IDS = {
+    "users": World.person,
+    "groups": World.group,
+    "pipelines": World.pipeline,
+    "tokens": World.other_token,
+    "me/sessions": World.session,
+    "logs/user/tokens": World.use,
+    "logs/user/actions": World.action,
+    "me/authentication-log": World.use,
+    "me/activity-log": World.action,
+    "pipeline_unlock": World.locked_pipeline,
+    "user_invitation": World.invited_person,
+    "user_two_factor_reset": World.person_with_passkey,
+}
+
+
+def with_id(pipeline, **fields):
+    return {"pipelineId": str(pipeline.pk), **fields}
+
+
+# Bodies that succeed, where the operation has one.
+BODIES = {
+    "group_change": lambda world: {"name": "Renamed"},
+    "group_create": lambda world: {"name": "Made by a client", "members": [str(world.person().pk)]},
+    "organization_token_expire": lambda world: {"ids": [str(world.other_token().pk)], "reason": "Found in a log"},
+    "pipeline_access_rules_replace": lambda world: {"rules": [{"user_id": str(world.person().pk), "role": "user"}]},
+    "pipeline_approve": lambda world: with_id(world.pipeline_with("gate")),
+    "pipeline_change": lambda world: {"tags": ["nightly", "über alles"]},
+    "pipeline_create": lambda world: {
+        "name": "Made by a client",
+        "steps": [{"name": "Call", "url": "https://ci.example.com/", "headers": {"X-One": "1"}}],
+    },
+    "pipeline_duplicate": lambda world: {"name": "A copy"},
+    "pipeline_logs": lambda world: with_id(world.pipeline_with(UNREACHABLE), runCount=1),
+    "pipeline_reject": lambda world: with_id(world.pipeline_with("gate"), message="Not today"),
+    "pipeline_reset": lambda world: with_id(world.pipeline_with(UNREACHABLE, "gate")),
+    "pipeline_resume": lambda world: with_id(world.pipeline_with(UNREACHABLE, "gate")),
+    "pipeline_run": lambda world: with_id(world.pipeline_with(UNREACHABLE)),
+    "pipeline_status": lambda world: with_id(world.pipeline_with(UNREACHABLE)),
+    "pipeline_stop": lambda world: with_id(world.pipeline_with("gate")),
+    "pipeline_summary": lambda world: with_id(world.pipeline_with(UNREACHABLE)),
+    "pipeline_transfer": lambda world: {"owner_id": str(world.person().pk)},
+    "policy_change": lambda world: {"max_live_tokens": 49},
+    "policy_preview": lambda world: {"max_live_tokens": 49},
+    "preferences_change": lambda world: {"wants_expiry_mails": False},
+    "session_end_all": lambda world: {"including_here": False},
+    "token_create": lambda world: {"name": "Élan", "scopes": ["pipeline"], "lifetime": "1d"},
+    "token_current_expire": lambda world: {"reason": "Lost"},
+    "token_expire": lambda world: {"reason": "Lost"},
+    "token_lookup": lambda world: {"token": jwt.encode(world.other_token())[0]},
+    "token_report": lambda world: {"tokens": ["nothing of ours"]},
+    "user_change": lambda world: {"is_active": False},
+    "user_invite": lambda world: {"email": "new@example.com", "name": "New", "site_role": "user"},
+}
+
+
+def plan(schema):
+    """One call for each operation: where, with what and as whom it succeeds."""
+    return [call(path, described) for (_, path), described in sorted(operations_of(schema).items())]
+
+
+def call(path, described):
+    world, operation_id = World(), described["operationId"]
+    before_id = path.partition("/{id}")[0].removeprefix("/api/v1/")
+    make_id = IDS.get(operation_id) or IDS.get(before_id)
+    thing = make_id(world) if "{id}" in path else None
+    by_token = any("accessToken" in way for way in described["security"])
+    return {
+        "id": operation_id,
+        "path": {} if thing is None else {"id": getattr(thing, "pk", thing)},
+        "query": {},
+        "headers": world.headers(by_token=by_token),
+        **({"body": BODIES[operation_id](world)} if "requestBody" in described else {}),
+    }
+
+
+def good_status(described):
+    return next(int(status) for status in described["responses"] if status.startswith("2"))
+
+
+def by_id(schema):
+    return {described["operationId"]: described for described in operations_of(schema).values()}
+
+
+@pytest.fixture(scope="module")
+def python_client(schema_file):
+    """The generated package; nothing of the document was too much for the generator."""
+    name = "generated_portal_client"
+    program = Path(sys.executable).parent / "openapi-python-client"
+    run(
+        *(program, "generate", "--path", schema_file, "--output-path", schema_file.parent / name),
+        *("--meta", "none", "--fail-on-warning"),
+        env={"PATH": str(Path(sys.executable).parent)},
+    )
+    sys.path.insert(0, str(schema_file.parent))
+    yield importlib.import_module(name)
+    sys.path.remove(str(schema_file.parent))
+
+
+def test_generated_python_client_calls_every_operation(live_server, schema, python_client):
+    for planned in plan(schema):
+        operation = by_id(schema)[planned["id"]]
+        status = good_status(operation)
+
+        answer = call_in_python(live_server.url, operation, planned)
+
+        assert answer.status_code == HTTPStatus(status), (planned["id"], answer.content)
+        assert (answer.parsed is not None) is ("content" in operation["responses"][str(status)]), planned["id"]
+
+
+def call_in_python(url, operation, planned):
+    package = "generated_portal_client"
+    module = importlib.import_module(f"{package}.api.{operation['tags'][0]}.{planned['id']}")
+    client = importlib.import_module(package).Client(base_url=url, headers=planned["headers"])
+    arguments = dict(planned["path"])
+    if "body" in planned:
+        shape = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
+        body_class = getattr(importlib.import_module(f"{package}.models"), shape)
+        arguments["body"] = body_class.from_dict(planned["body"])
+    return module.sync_detailed(client=client, **arguments)
+
+
+def test_generated_typescript_client_calls_every_operation(live_server, schema, schema_file, tmp_path):
+    generate, compiler = program("openapi-ts"), program("tsc")
+    for name in ("call.ts", "tsconfig.json"):
+        shutil.copy(FOLDER / name, tmp_path)
+    (tmp_path / "node_modules").symlink_to(FOLDER / "node_modules")
+    run(generate, "-i", schema_file, "-o", tmp_path / "client", "-c", "@hey-api/client-fetch", cwd=tmp_path)
+    run(compiler, "--project", tmp_path)
+    plan_file = tmp_path / "plan.json"
+    plan_file.write_text(json.dumps(plan(schema), default=str))
+
+    lines = run(shutil.which("node"), tmp_path / "call.js", plan_file, live_server.url).splitlines()
+
+    answers = {answer["id"]: answer for answer in map(json.loads, lines)}
+    expected = {name: good_status(operation) for name, operation in by_id(schema).items()}
+    assert {name: answer.get("status") for name, answer in answers.items()} == expected, answers
