@@ -1,12 +1,17 @@
 """A Postman collection, made from the OpenAPI schema."""
 
 import json
+import re
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand
 from drf_spectacular.generators import SchemaGenerator
+
+from accounts.models import Organization, User
+from accounts.roles import Ability, SiteRole, roles_with
+from opsera_portal.api.operations import Operation, routes
 
 SCHEMA_URL = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 
@@ -17,6 +22,19 @@ GUARDED = {"token_expire": "tokenToExpire", "token_current_expire": "expireToken
 # Everything else that changes something is left out of a run as well. Running a pipeline is what people come for.
 CHANGE_GUARD = "changeThings"
 RUN_ANYWAY = {"pipeline_run", "pipeline_status", "pipeline_summary", "pipeline_logs", "token_lookup"}
+
+# What the access rules decide and not the operation: the roles that may do this to anyone's pipeline.
+ROLES_BY_RULES = {
+    "pipeline_access_rules": roles_with(Ability.SEE_ALL_PIPELINES),
+    "pipeline_run": roles_with(Ability.USE_PIPELINES),
+}
+ADMINISTRATION = {
+    "name": "Administration",
+    "description": (
+        "What an Administrator may do and a User may not. Some requests also work for other roles. A run of the "
+        "collection skips what your role does not allow; it learns your role from the first request."
+    ),
+}
 
 # Where a value comes from when the collection is run: the first row of these lists.
 REMEMBERS = {
@@ -53,6 +71,7 @@ VARIABLES = {
     "actionId": "",
     "myUseId": "",
     "myActionId": "",
+    "siteRole": "",
     "changeThings": "",
     "tokenToExpire": "",
     "expireTokenInUse": "",
@@ -95,8 +114,29 @@ def collection(schema: dict[str, Any]) -> dict[str, Any]:
         },
         "auth": {"type": "bearer", "bearer": [{"key": "token", "value": "{{token}}", "type": "string"}]},
         "variable": [{"key": name, "value": value} for name, value in VARIABLES.items()],
-        "item": [_item(schema, path, method, operation) for path, method, operation in operations],
+        "item": _items(schema, operations),
     }
+
+
+def _items(schema: dict[str, Any], operations: list[tuple[str, str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Those that a User may send, with the others in a folder of their own before the ones that end a token."""
+    declared = {(route.method.lower(), re.sub(r"<[^>]+>", "{id}", route.path)): route.operation for route in routes()}
+    items: dict[str, list[dict[str, Any]]] = {"everyone": [], "administration": [], "ends a token": []}
+    for path, method, operation in operations:
+        roles = _roles(operation["operationId"], declared[method, path])
+        if operation["operationId"] in GUARDED:
+            place = "ends a token"
+        else:
+            place = "everyone" if SiteRole.USER in roles else "administration"
+        items[place].append(_item(schema, path, method, operation, roles))
+    return [*items["everyone"], {**ADMINISTRATION, "item": items["administration"]}, *items["ends a token"]]
+
+
+def _roles(operation_id: str, operation: Operation) -> list[SiteRole]:
+    """Whose tokens may do it."""
+    decided_by_rules = ROLES_BY_RULES.get(operation_id, list(SiteRole))
+    members = [User(site_role=role, organization=Organization()) for role in decided_by_rules]
+    return [SiteRole(member.site_role) for member in members if operation.is_open_to_token_of(member)]
 
 
 def _order(operation_id: str) -> tuple[int, str]:
@@ -110,7 +150,9 @@ def _order(operation_id: str) -> tuple[int, str]:
     return (0 if operation_id == "me" else 2), operation_id
 
 
-def _item(schema: dict[str, Any], path: str, method: str, operation: dict[str, Any]) -> dict[str, Any]:
+def _item(
+    schema: dict[str, Any], path: str, method: str, operation: dict[str, Any], roles: list[SiteRole]
+) -> dict[str, Any]:
     own_guard = GUARDED.get(operation["operationId"])
     changes = method != "get" and operation["operationId"] not in RUN_ANYWAY
     guard = own_guard or (CHANGE_GUARD if changes else None)
@@ -139,8 +181,14 @@ def _item(schema: dict[str, Any], path: str, method: str, operation: dict[str, A
         body = json.dumps(_example_body(schema, operation), indent=2)
         request["body"] = {"mode": "raw", "raw": body.replace('"{{runCount}}"', "{{runCount}}")}
     events = [_event("test", _script(operation))]
-    if guard:
-        events.append(_event("prerequest", [f"if (!pm.variables.get('{guard}')) pm.execution.skipRequest();"]))
+    before = [f"if (!pm.variables.get('{guard}')) pm.execution.skipRequest();"] if guard else []
+    if len(roles) < len(SiteRole):
+        before += [
+            "const role = pm.variables.get('siteRole');",
+            f"if (role && !{json.dumps(roles)}.includes(role)) pm.execution.skipRequest();",
+        ]
+    if before:
+        events.append(_event("prerequest", before))
     return {"name": operation["summary"], "request": request, "event": events}
 
 
@@ -173,6 +221,8 @@ def _script(operation: dict[str, Any]) -> list[str]:
             "const rows = pm.response.json().data;",
             f"if (rows.length) pm.collectionVariables.set('{variable}', rows[0].id);",
         ]
+    if operation["operationId"] == "me":
+        lines.append("pm.collectionVariables.set('siteRole', pm.response.json().site_role);")
     if operation["operationId"] == "pipeline_run":
         lines.append("pm.collectionVariables.set('runCount', String(pm.response.json().runCount));")
     return lines
