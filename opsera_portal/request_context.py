@@ -1,6 +1,7 @@
 """What every request carries from the first moment: an id of its own and the address it comes from."""
 
 import ipaddress
+import logging
 import re
 import uuid
 from collections.abc import Callable
@@ -21,12 +22,17 @@ if TYPE_CHECKING:
     from auditlog.journal import OpenUse
     from tokens.models import Token
 
+logger = logging.getLogger(__name__)
+
 USER_AGENT_MAX_LENGTH = 256
 TARGET_MAX_LENGTH = 512
 
 # A JWT, or what is left of one that was cut: its header and its payload are JSON objects in base64url.
 _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,2}")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# An address with a port, and IPv6 in brackets, as RFC 7239 section 6 writes them. A port may be obfuscated ("_web").
+_IN_BRACKETS = re.compile(r"\[([^\[\]]*)\](?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?")
+_DOTTED_WITH_PORT = re.compile(r"(.*\.[0-9]+):(?:[0-9]{1,5}|_[A-Za-z0-9._-]+)")
 
 
 class PortalRequest(HttpRequest):
@@ -78,12 +84,23 @@ def client_address(request: HttpRequest) -> str | None:
     """
     address = _peer(request.META.get("REMOTE_ADDR", ""))
     hops = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-    while address is not None and hops and any(address in network for network in settings.TRUSTED_PROXIES):
-        reported = _parse(hops.pop())
+    while address is not None and hops and _is_trusted_proxy(address):
+        hop = hops.pop().strip()
+        if not hop:
+            # RFC 9110 section 5.6.1: a recipient ignores empty elements of a list.
+            continue
+        reported = _reported(hop)
         if reported is None:
+            _tell_unreadable(hop, str(address))
             break
         address = reported
     return str(address) if address else None
+
+
+def comes_from_proxy(request: HttpRequest) -> bool:
+    """Whether the connection itself comes from a trusted proxy."""
+    address = _peer(request.META.get("REMOTE_ADDR", ""))
+    return address is not None and _is_trusted_proxy(address)
 
 
 def user_agent(request: HttpRequest) -> str:
@@ -107,7 +124,40 @@ def without_tokens(text: str) -> str:
     return _JWT.sub("[token]", text)
 
 
-def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _is_trusted_proxy(address: Address) -> bool:
+    return any(address in network for network in settings.TRUSTED_PROXIES)
+
+
+def _reported(hop: str) -> Address | None:
+    """The address in an entry of ``X-Forwarded-For``, which may be quoted and carry brackets and a port."""
+    if len(hop) > 1 and hop[0] == hop[-1] == '"':
+        hop = hop[1:-1].strip()
+    if in_brackets := _IN_BRACKETS.fullmatch(hop):
+        return _parse(in_brackets[1]) if ":" in in_brackets[1] else None
+    if dotted := _DOTTED_WITH_PORT.fullmatch(hop):
+        return _parse(dotted[1])
+    return _parse(hop)
+
+
+def _tell_unreadable(hop: str, proxy: str) -> None:
+    """Once for each proxy: a proxy that is set up wrongly does this with every request."""
+    if proxy not in _told_of and len(_told_of) < 100:
+        _told_of.add(proxy)
+        logger.warning(
+            "The proxy %s sends X-Forwarded-For with an entry that is no address, %r. The portal takes the proxy for "
+            "the caller of such requests. This is logged once for each proxy.",
+            proxy,
+            printable(hop)[:100],
+        )
+
+
+_told_of: set[str] = set()
+
+
+def _parse(text: str) -> Address | None:
     try:
         address = ipaddress.ip_address(text.strip())
     except ValueError:

@@ -41,9 +41,36 @@ def address(rf, peer, forwarded=None):
         # What is no address ends the walk at the last one that was believed.
         ("10.0.0.1", "garbage", "10.0.0.1"),
         ("10.0.0.1", f"{CALLER}, garbage, 10.0.0.2", "10.0.0.2"),
-        ("10.0.0.1", f"{CALLER},,10.0.0.2", "10.0.0.2"),
-        ("10.0.0.1", f"{CALLER}:4711", "10.0.0.1"),
         ("10.0.0.1", "010.0.0.5", "10.0.0.1"),
+        # Empty elements of the list are ignored (RFC 9110 section 5.6.1).
+        ("10.0.0.1", f"{CALLER},,10.0.0.2", CALLER),
+        ("10.0.0.1", f"{CALLER}, ,", CALLER),
+        ("10.0.0.1", ",,,", "10.0.0.1"),
+        # With a port, in brackets, in quotes (RFC 7239 section 6).
+        ("10.0.0.1", f"{CALLER}:4711", CALLER),
+        ("10.0.0.1", f"{CALLER}:_web", CALLER),
+        ("10.0.0.1", f"{CALLER}:51034, 10.0.0.2:443", CALLER),
+        ("10.0.0.1", f"10.0.0.66, {CALLER}:1", CALLER),
+        ("10.0.0.1", "[2001:db8::17]:47011", "2001:db8::17"),
+        ("10.0.0.1", "[2001:db8::17]", "2001:db8::17"),
+        ("10.0.0.1", '"[2001:db8::17]:47011"', "2001:db8::17"),
+        ("10.0.0.1", f" \t{CALLER}:80 ", CALLER),
+        ("10.0.0.1", "[fe80::1%eth0]:80", "fe80::1"),
+        ("10.0.0.1", f"[::ffff:{CALLER}]:80", CALLER),
+        ("10.0.0.1", f"::ffff:{CALLER}:80", CALLER),
+        ("10.0.0.1", f"{CALLER}, [fd00::2]:443", CALLER),
+        # An IPv6 address without brackets has no port: its last group belongs to it.
+        ("10.0.0.1", "2001:db8::17:4701", "2001:db8::17:4701"),
+        ("10.0.0.1", f"[{CALLER}]:80", "10.0.0.1"),
+        ("10.0.0.1", f"{CALLER}:", "10.0.0.1"),
+        ("10.0.0.1", f"{CALLER}:123456", "10.0.0.1"),
+        ("10.0.0.1", f"{CALLER}:http", "10.0.0.1"),
+        ("10.0.0.1", "[2001:db8::17", "10.0.0.1"),
+        ("10.0.0.1", "[]:80", "10.0.0.1"),
+        ("10.0.0.1", '"', "10.0.0.1"),
+        ("10.0.0.1", f"{CALLER}, unknown", "10.0.0.1"),
+        ("10.0.0.1", f"{CALLER}, _hidden", "10.0.0.1"),
+        ("10.0.0.1", f"{CALLER}, _hidden:_port", "10.0.0.1"),
         ("10.0.0.1", "unknown, _hidden", "10.0.0.1"),
         # IPv6, also where it carries IPv4.
         ("::1", CALLER, CALLER),
@@ -62,6 +89,35 @@ def address(rf, peer, forwarded=None):
 )
 def test_the_address_of_the_caller(rf, trusted_proxies, peer, forwarded, expected):
     assert address(rf, peer, forwarded) == expected
+
+
+@pytest.fixture
+def nothing_told_yet(monkeypatch):
+    monkeypatch.setattr(request_context, "_told_of", set())
+
+
+def test_entry_that_is_no_address_is_logged_once_for_each_proxy(rf, trusted_proxies, nothing_told_yet, caplog):
+    for _ in range(3):
+        for proxy in ("10.0.0.1", "10.0.0.2"):
+            address(rf, proxy, f"{CALLER}, unknown\r\nforged")
+
+    first, second = caplog.messages
+    assert "The proxy 10.0.0.1 sends X-Forwarded-For" in first
+    assert "The proxy 10.0.0.2 sends X-Forwarded-For" in second
+    assert "\n" not in first
+
+
+@pytest.mark.parametrize("forwarded", [f"garbage, {CALLER}", f"unknown, {CALLER}:80", CALLER, "", None])
+def test_what_a_stranger_writes_into_the_header_is_not_logged(rf, trusted_proxies, nothing_told_yet, caplog, forwarded):
+    address(rf, "10.0.0.1", forwarded)
+    address(rf, STRANGER, "garbage")
+
+    assert caplog.messages == []
+
+
+def test_several_headers_are_one_list(rf, trusted_proxies):
+    # The web server joins them with a comma, as RFC 9110 section 5.3 says.
+    assert address(rf, "10.0.0.1", f"192.0.2.66,{CALLER}:80,10.0.0.2") == CALLER
 
 
 def test_without_trusted_proxies_nobody_is_believed(rf):
