@@ -33,7 +33,7 @@ class PortalAccountAdapter(DefaultAccountAdapter):
         return reverse("overview")
 
     def is_safe_url(self, url: str) -> bool:
-        """Of this portal, as this request names it, and not back from https to http."""
+        """Of this portal, as `PORTAL_URL` names it (opsera_portal/public_address.py), and never http from https."""
         return url_has_allowed_host_and_scheme(
             url, allowed_hosts={self.request.get_host()}, require_https=self.request.is_secure()
         )

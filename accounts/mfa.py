@@ -38,6 +38,7 @@ from accounts import recovery_codes, two_factor
 from accounts.models import User
 from accounts.two_factor_secrets import BOX, open_pending, open_seed, seal_pending
 from opsera_portal.encryption import SecretUnreadable
+from opsera_portal.environment import origin
 from opsera_portal.limits import Limit, network_of
 
 logger = logging.getLogger(__name__)
@@ -223,7 +224,7 @@ def is_of_this_page(client_data: CollectedClientData) -> bool:
     """Whether the browser was asked by a page of the portal, and not in a frame. The library lets any site below the
     portal's name ask for its passkeys."""
     request = context.request
-    is_ours: bool = client_data.origin == f"{request.scheme}://{request.get_host()}"
+    is_ours: bool = client_data.origin == origin(f"{request.scheme}://{request.get_host()}")
     return is_ours and not client_data.cross_origin
 
 

@@ -20,6 +20,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _SECONDS = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
 
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
 # The characters that an origin is made of (RFC 3986 section 3.2), and nothing that could end a header or a line.
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-_~\[\]:]+")
 
@@ -147,6 +150,19 @@ def public_url(name: str, default: str) -> str:
             f"{name} must be an address like https://portal.example.com without a path, not {raw!r}."
         )
     return raw
+
+
+def origin(url: str) -> str:
+    """The origin of an address as browsers write it (RFC 6454): lower case, and without the scheme's own port."""
+    parts = urlsplit(url)
+    host = bracketed(str(parts.hostname))
+    port = "" if parts.port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands in an address: IPv6 between brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def contact(name: str) -> str:

@@ -25,7 +25,7 @@ SECRET_KEY = environment.secret_key(DATA_DIR)
 
 _public = urlsplit(PORTAL_URL)
 _https = _public.scheme == "https"
-_loopback = _public.hostname in {"127.0.0.1", "localhost", "::1"}
+_loopback = _public.hostname in environment.LOOPBACK_NAMES
 
 TRUSTED_PROXIES = environment.networks("TRUSTED_PROXIES")
 if _https and not TRUSTED_PROXIES:
@@ -34,7 +34,8 @@ if _https and not TRUSTED_PROXIES:
     )
 
 DEBUG = False
-ALLOWED_HOSTS = ["127.0.0.1", "localhost", "[::1]"] if _loopback else [str(_public.hostname)]
+_hosts = environment.LOOPBACK_NAMES if _loopback else (str(_public.hostname),)
+ALLOWED_HOSTS = [environment.bracketed(host) for host in _hosts]
 ROOT_URLCONF = "opsera_portal.urls"
 WSGI_APPLICATION = "opsera_portal.wsgi.application"
 
@@ -74,6 +75,7 @@ MIDDLEWARE = [
     "opsera_portal.request_context.RequestContextMiddleware",
     "opsera_portal.browser.BrowserProtectionMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "opsera_portal.pages.middleware.ProxyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     # A request of the API that brings an Authorization header goes no further: opsera_portal/api/dispatch.py.
     "auditlog.middleware.TokenUseMiddleware",
@@ -116,6 +118,8 @@ TEMPLATES = [
 # Requests that one web process answers at the same time. More than the cores need, so that entries of the log which
 # wait for the disk wait together; each may also take a connection to PostgreSQL.
 WEB_THREADS = 16
+# More threads, which wait for the bodies of requests meanwhile: opsera_portal/request_bodies.py.
+WEB_WAITING_THREADS = 32
 
 
 def _database() -> dict[str, Any]:
@@ -273,12 +277,16 @@ SESSION_COOKIE_NAME = "__Host-sessionid" if _https else "sessionid"
 CSRF_COOKIE_SECURE = _https
 CSRF_COOKIE_NAME = "__Host-csrftoken" if _https else "csrftoken"
 CSRF_COOKIE_HTTPONLY = True
+# What a browser names as the origin of a form. `Host` does not say it where a proxy strips the port.
+_own_port = f":{_public.port}" if _public.port else ""
+CSRF_TRUSTED_ORIGINS = [environment.origin(f"{_public.scheme}://{host}{_own_port}") for host in ALLOWED_HOSTS]
 CSRF_FAILURE_VIEW = "opsera_portal.pages.errors.csrf_failure"
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
 # The browser
 
 SECURE_SSL_REDIRECT = _https
+SECURE_SSL_HOST = urlsplit(environment.origin(PORTAL_URL)).netloc
 # The API refuses what comes in clear, and the refusal stands in the log.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^api/v1(/|$)"]
 SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60 if _https else 0
@@ -436,18 +444,25 @@ LOGGING = {
     # Django sets the process's own clock to TIME_ZONE, so these moments are UTC.
     "formatters": {
         "line": {
+            "()": "opsera_portal.server_log.SafeFormatter",
             "format": "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
             "datefmt": "%Y-%m-%dT%H:%M:%S",
         }
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"not_told_already": {"()": "opsera_portal.server_log.NotToldAlready"}},
+    # The only handler: no line goes around it.
+    "handlers": {"console": {"class": "opsera_portal.server_log.BoundedHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "django": {"level": "INFO"},
         # One line for each answer over 399 adds nothing to the two logs that the portal keeps.
-        "django.request": {"level": "ERROR"},
-        # It would be a traceback for each request by a wrong name, which any stranger can send.
-        "django.security.DisallowedHost": {"level": "CRITICAL"},
+        "django.request": {"level": "ERROR", "filters": ["not_told_already"]},
+        # Each would be a traceback, which any stranger can cause. `pages.errors.bad_request` writes a line instead.
+        "django.security": {"level": "CRITICAL"},
+        "django.security.csrf": {"level": "WARNING"},
+        # The web server configures these before it loads the portal, with handlers of its own.
+        "_granian": {"handlers": [], "propagate": True, "level": "ERROR"},
+        "granian.access": {"handlers": [], "propagate": True},
         "django_tasks": {"level": "WARNING"},
         "django_tasks_db": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},

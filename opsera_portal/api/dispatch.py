@@ -43,9 +43,11 @@ def answer(request: HttpRequest) -> HttpResponseBase:
 
 def check_query_length(request: HttpRequest) -> None:
     """Before any of it is read. Far more than all parameters of any list or page at their longest."""
-    if len(request.META.get("QUERY_STRING", "")) > MAX_QUERY_LENGTH:
-        # Not a `SuspiciousOperation`: Django logs each with its traceback, and any stranger could fill the log.
+    query = request.META.get("QUERY_STRING", "")
+    if len(query) > MAX_QUERY_LENGTH:
         raise BadRequest("A query string of more than 8 KiB")
+    if query.count("&") >= settings.DATA_UPLOAD_MAX_NUMBER_FIELDS:
+        raise BadRequest("A query string of more parameters than any form has fields")
 
 
 def body_is_too_large(request: HttpRequest) -> bool:

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.db.models import QuerySet
+from django.utils.encoding import escape_uri_path
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -83,4 +85,4 @@ def next_url(request: Request, **position: str | None) -> str | None:
         return None
     query = request.query_params.copy()
     query[name] = value
-    return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
+    return f"{settings.PORTAL_URL}{escape_uri_path(request.path)}?{query.urlencode()}"

@@ -16,6 +16,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from opsera_portal.api.scopes import Scope
+from opsera_portal.public_address import SCHEME_UNKNOWN
 from opsera_portal.request_context import without_tokens
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ CODES = {
     503: "unavailable",
 }
 
+BODY_INCOMPLETE = "The body did not arrive whole, or took too long. Nothing was changed. Send it again."
 FORBIDDEN_DETAIL = "You may not do this, or what you name does not exist."
 
 
@@ -118,6 +120,14 @@ class Unavailable(Problem):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "unavailable"
     default_detail = "The database cannot be reached or written. Nothing was changed. Try again in a moment."
+
+
+class SchemeUnknown(Problem):
+    """The proxy does not say whether the caller used https: neither the caller's fault nor safe to go on with."""
+
+    status_code = status.HTTP_500_INTERNAL_SERVER_ERROR
+    default_code = "error"
+    default_detail = SCHEME_UNKNOWN
 
 
 class TokenRefused(exceptions.AuthenticationFailed):
@@ -213,7 +223,9 @@ def _as_api_exception(error: Exception) -> exceptions.APIException | None:
         return Forbidden()
     if isinstance(error, RequestDataTooBig):
         return ContentTooLarge()
-    if isinstance(error, SuspiciousOperation | UnreadablePostError):
+    if isinstance(error, UnreadablePostError):
+        return Problem(BODY_INCOMPLETE)
+    if isinstance(error, SuspiciousOperation):
         return Problem()
     if isinstance(error, DATABASE_AWAY):
         logger.error("The database cannot be reached or written: %s", error)

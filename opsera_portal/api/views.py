@@ -16,8 +16,9 @@ from rest_framework.viewsets import GenericViewSet
 
 from opsera_portal.api import throttling
 from opsera_portal.api.operations import Operation
-from opsera_portal.api.problems import Forbidden
+from opsera_portal.api.problems import Forbidden, SchemeUnknown
 from opsera_portal.api.serializers import StrictSerializer
+from opsera_portal.public_address import scheme_is_unknown
 from opsera_portal.request_context import person_of, use_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class AuthenticatedFirst(APIView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         self.perform_authentication(request)
         if settings.SECURE_SSL_REDIRECT and not request.is_secure():
+            if scheme_is_unknown(request._request):
+                raise SchemeUnknown
             # A redirect would hide from the caller that the token has crossed the network in clear.
             raise Forbidden("Use https. What was sent in clear must be taken for lost: expire the token.")
         self.check_limits(request)

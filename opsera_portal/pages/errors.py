@@ -1,14 +1,19 @@
 """Django's own error handlers: a page for people, a problem document under the API's address."""
 
+import logging
 import sys
 
+from django.core.exceptions import DisallowedHost, SuspiciousOperation
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.template.loader import render_to_string
 
 from opsera_portal.api import problems
-from opsera_portal.request_context import is_api
+from opsera_portal.public_address import SCHEME_UNKNOWN, WRONG_HOST, tell_wrong_host
+from opsera_portal.request_context import PortalRequest, is_api, target
+
+logger = logging.getLogger(__name__)
 
 DETAILS = {
     400: "The request cannot be understood.",
@@ -20,8 +25,26 @@ DETAILS = {
 }
 
 
-def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponseBase:
+def bad_request(request: PortalRequest, exception: Exception | None = None) -> HttpResponseBase:
+    """Writes the one line that there is about it: Django's own would be a traceback, for anyone to cause."""
+    if isinstance(exception, DisallowedHost):
+        tell_wrong_host(request)
+        return _answer(request, 400, WRONG_HOST)
+    if isinstance(exception, SuspiciousOperation):
+        logger.warning(
+            "400 for %s: %s, %s %s (request %s)",
+            request.client_address,
+            type(exception).__name__,
+            request.method,
+            target(request),
+            request.request_id,
+        )
     return _answer(request, 400)
+
+
+def scheme_unknown(request: HttpRequest) -> HttpResponseBase:
+    """Without the request's context, like all that is answered before there is a session."""
+    return HttpResponse(render_to_string("proxy.html", {"explanation": SCHEME_UNKNOWN}), status=500)
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponseBase:
@@ -52,6 +75,10 @@ def content_too_large(request: HttpRequest) -> HttpResponseBase:
     if is_api(request):
         return problems.problem_response(request, 413, DETAILS[413])
     return HttpResponse(render_to_string("413.html"), status=413)
+
+
+def body_incomplete(request: HttpRequest) -> HttpResponseBase:
+    return _answer(request, 400, problems.BODY_INCOMPLETE)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:

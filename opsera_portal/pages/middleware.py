@@ -4,16 +4,37 @@ import logging
 from collections.abc import Callable
 
 from django.conf import settings
-from django.http import HttpRequest
+from django.http import HttpRequest, UnreadablePostError
 from django.http.response import HttpResponseBase
 
 from opsera_portal.api.dispatch import body_is_too_large, check_query_length
 from opsera_portal.pages import errors
-from opsera_portal.request_context import PortalRequest, target
+from opsera_portal.public_address import scheme_is_unknown, take_host_from_portal_url
+from opsera_portal.request_context import PortalRequest, is_api, target
 
 logger = logging.getLogger(__name__)
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+class ProxyMiddleware:
+    """Takes the portal's host from `PORTAL_URL`, and refuses what a proxy passed on without its scheme: redirected to
+    https, it would come back the same way for ever."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        take_host_from_portal_url(request)
+        # The API and the health probes are not redirected; the API refuses by itself, and logs it.
+        is_redirected = settings.SECURE_SSL_REDIRECT and not (is_api(request) or is_health_probe(request))
+        if is_redirected and not request.is_secure() and scheme_is_unknown(request):
+            return errors.scheme_unknown(request)
+        return self.get_response(request)
+
+
+def is_health_probe(request: HttpRequest) -> bool:
+    return request.path_info in {"/healthz", "/readyz"}
 
 
 class HealthProbeMiddleware:
@@ -23,7 +44,7 @@ class HealthProbeMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if request.path_info in {"/healthz", "/readyz"}:
+        if is_health_probe(request):
             request.META["HTTP_HOST"] = settings.ALLOWED_HOSTS[0]
         return self.get_response(request)
 
@@ -37,6 +58,10 @@ class SizeLimitMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         check_query_length(request)
         return errors.content_too_large(request) if body_is_too_large(request) else self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
+        """A body that did not arrive is the caller's line, and no mistake of ours with a traceback in the log."""
+        return errors.body_incomplete(request) if isinstance(exception, UnreadablePostError) else None
 
 
 class RefusalLogMiddleware:
