@@ -9,6 +9,8 @@ from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.utils.http import parse_header_parameters
 
+from opsera_portal import request_bodies
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsera_portal.settings")
 
 _portal = get_wsgi_application()
@@ -24,4 +26,6 @@ def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]
         parse_header_parameters(environ.get("CONTENT_TYPE", ""))
     except ValueError:
         environ["CONTENT_TYPE"] = ""
-    return _portal(environ, start_response)
+    request_bodies.collect_body(environ)
+    with request_bodies.turn_to_work():
+        return _portal(environ, start_response)

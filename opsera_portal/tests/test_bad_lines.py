@@ -3,7 +3,7 @@
 import socket
 import time
 import urllib.request
-from contextlib import closing
+from contextlib import ExitStack, closing
 from urllib.parse import urlsplit
 
 import pytest
@@ -41,3 +41,29 @@ def test_a_body_that_does_not_come_makes_nobody_wait(portal, token, whose):
         with urllib.request.urlopen(request, timeout=10) as answer:
             assert answer.status == 200
         assert time.monotonic() - started < 2
+
+
+def begin_a_form(portal):
+    """The same of a stranger's form, which has nothing that could be refused by its head."""
+    address = urlsplit(portal.url)
+    line = socket.create_connection((address.hostname, address.port), timeout=30)
+    line.sendall(
+        f"POST /login/ HTTP/1.1\r\nHost: {address.netloc}\r\nCookie: csrftoken={'a' * 32}\r\n"
+        f"Origin: {portal.url}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        "Content-Length: 100\r\n\r\na".encode()
+    )
+    return line
+
+
+def test_dozens_of_slow_bodies_leave_others_their_answers_and_are_hung_up_on(portal, token):
+    with ExitStack() as lines:
+        slow = [lines.enter_context(closing(begin_a_form(portal))) for _ in range(40)]
+        for path in ("/login/", "/api/v1/me"):
+            started = time.monotonic()
+            request = urllib.request.Request(f"{portal.url}{path}", headers={"Authorization": f"Bearer {token}"})
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                assert answer.status == 200
+            assert time.monotonic() - started < 2
+
+        # So many are a crowd, in which nobody is waited for long.
+        assert [line.recv(1) for line in slow[:24]] == [b""] * 24

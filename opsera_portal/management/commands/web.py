@@ -29,7 +29,8 @@ def web_command() -> list[str]:
     """How the web server is started: one process, whose threads answer requests side by side."""
     return [
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", HOST, "--port", str(settings.PORTAL_PORT)),
-        *("--blocking-threads", str(settings.WEB_THREADS), "--no-ws", "--log-level", "error"),
+        *("--blocking-threads", str(settings.WEB_THREADS + settings.WEB_WAITING_THREADS)),
+        *("--no-ws", "--log-level", "error", "--http1-header-read-timeout", "10000"),
         # The head of a request must fit into 64 KiB. Old HTTP only: a proxy speaks it as well, and it has fewer ways.
         *("--http", "1", "--http1-buffer-size", str(64 * 1024)),
         *("--workers-kill-timeout", "10", "opsera_portal.wsgi:application"),

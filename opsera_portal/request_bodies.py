@@ -1,0 +1,173 @@
+"""Waits for the bodies of requests, within a time limit and beside the requests that are being answered.
+
+The web server (granian) hands a request to a thread when its head has arrived. Reading the body then blocks that thread
+for as long as the caller likes, and the server has no limit for that: as many slow callers as there are threads would
+stop the portal. nginx reads bodies before it asks the portal (deploy/nginx), so this matters for a portal without it.
+
+So there are more threads than may answer requests at a time, the others only wait for bodies; and the connection of a
+body that takes too long is ended, which ends the wait.
+"""
+
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from typing import Any, NoReturn
+
+from django.conf import settings
+
+# 256 KiB over a bad mobile connection take a few seconds.
+LONGEST_WAIT = 20.0
+# While many bodies are being waited for: what others have long sent.
+LONGEST_WAIT_IN_A_CROWD = 1.5
+CROWD = settings.WEB_THREADS // 2
+LOOK_EVERY = 0.25
+
+_may_work = threading.BoundedSemaphore(settings.WEB_THREADS)
+
+
+class BodyIncomplete(OSError):
+    """The caller hung up, or took too long. Django makes `UnreadablePostError` of it."""
+
+
+class IncompleteBody:
+    """What is read in place of a body that did not arrive."""
+
+    def read(self, size: int = -1) -> NoReturn:
+        raise BodyIncomplete
+
+    readline = read
+
+
+def collect_body(environ: dict[str, Any]) -> None:
+    """Reads the whole body before anything looks at the request: no database connection and no lock is held meanwhile.
+
+    One that is too large stays unread; the portal refuses it by its head.
+    """
+    length = environ.get("CONTENT_LENGTH") or "0"
+    if not (length.isascii() and length.isdecimal() and 0 < int(length[:20]) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE):
+        return
+    with WATCH.waiting():
+        body = _read(environ["wsgi.input"], int(length))
+    environ["wsgi.input"] = IncompleteBody() if body is None else BytesIO(body)
+
+
+@contextmanager
+def turn_to_work() -> Iterator[None]:
+    """While this thread answers a request. As many may as `WEB_THREADS` says."""
+    with _may_work:
+        yield
+
+
+def _read(raw: Any, length: int) -> bytes | None:
+    parts = []
+    while length:
+        try:
+            part = raw.read(length)
+        except OSError:
+            return None
+        if not part:
+            return None
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
+class Watch:
+    """Ends connections whose request has been arriving for too long.
+
+    The server does not say which connection a request came on, and offers no way to end it. The system knows which
+    connections have received something and answered nothing since. Without Linux's `/proc` nothing is ended.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._lock = threading.Lock()
+        self._waiting = 0
+        self._is_running = False
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        with self._lock:
+            self._waiting += 1
+            starts = not self._is_running
+            self._is_running = True
+        if starts:
+            threading.Thread(target=self._run, name="slow bodies", daemon=True).start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    def _run(self) -> None:
+        """Until no body is being waited for. Most bodies are here before the first look."""
+        seen: dict[tuple[Any, ...], tuple[int, float]] = {}
+        while True:
+            time.sleep(LOOK_EVERY)
+            with self._lock:
+                if not self._waiting:
+                    self._is_running = False
+                    return
+                limit = LONGEST_WAIT_IN_A_CROWD if self._waiting > CROWD else LONGEST_WAIT
+            with suppress(OSError):
+                seen = end_slow_connections(self.port, seen, limit=limit, now=time.monotonic())
+
+
+WATCH = Watch(settings.PORTAL_PORT)
+
+
+def end_slow_connections(
+    port: int, seen: dict[tuple[Any, ...], tuple[int, float]], *, limit: float, now: float
+) -> dict[tuple[Any, ...], tuple[int, float]]:
+    """``seen``: for each caller, how much it had been answered, and since when it has been sending. Returns it anew."""
+    sending = {}
+    for connection, answered in _sending_connections(port):
+        with connection:
+            caller = connection.getpeername()
+            before, since = seen.get(caller, (answered, now))
+            if before != answered:
+                since = now
+            if now - since >= limit:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            else:
+                sending[caller] = (answered, since)
+    return sending
+
+
+def _sending_connections(port: int) -> Iterable[tuple[socket.socket, int]]:
+    """Connections to ``port`` that sent something after our last answer, and how many bytes these were answered."""
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
+                continue
+            connection = socket.socket(fileno=os.dup(int(name)))
+            if connection.family in (socket.AF_INET, socket.AF_INET6) and connection.getsockname()[1] == port:
+                answered = _answered_bytes(connection)
+                if answered is not None:
+                    yield connection, answered
+                    continue
+            connection.close()
+
+
+# struct tcp_info of Linux: tcpi_last_data_sent, tcpi_last_data_recv (milliseconds ago); tcpi_bytes_acked,
+# tcpi_bytes_received.
+_TIMES = struct.Struct("44xI4xI")
+_BYTES = struct.Struct("120xQQ")
+
+
+def _answered_bytes(connection: socket.socket) -> int | None:
+    """``None`` where nothing is being sent to us: no connection, nothing received, or answered since."""
+    with suppress(OSError, struct.error):
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
+        sent_ago, received_ago = _TIMES.unpack_from(info)
+        answered, received = _BYTES.unpack_from(info)
+        # The opening of the connection counts as one byte.
+        if received and (answered <= 1 or received_ago <= sent_ago):
+            return int(answered)
+    return None
