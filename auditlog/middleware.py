@@ -14,7 +14,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.views import APIView
 
 from auditlog import journal
-from opsera_portal.api import dispatch, problems, sunset
+from opsera_portal.api import dispatch, problems, sunset, throttling
 from opsera_portal.request_context import is_api
 
 logger = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class TokenUseMiddleware:
     A request that only reads is answered first and its entry committed alone. For one that may change something, view
     and entry share one transaction, which the view's base class begins (`OpenUse.begin_change`): both are committed or
     neither is. If the entry cannot be written the answer is thrown away, and 503 says that nothing was changed.
-    Whatever the answer is, its head says when the token ends.
+    Whatever the answer is, its head says when the token ends and how many requests are left.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -53,6 +53,7 @@ class TokenUseMiddleware:
             response = problems.problem_response(request, 503, problems.Unavailable.default_detail)
         if use.token is not None:
             sunset.announce(response, use.token)
+            throttling.announce(response, use.token)
         return response
 
 

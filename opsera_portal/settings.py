@@ -405,7 +405,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "opsera_portal.api.schema.describe_problems",
-        "opsera_portal.api.schema.describe_sunset",
+        "opsera_portal.api.schema.describe_token_headers",
         "opsera_portal.api.schema.describe_tags",
     ],
 }

@@ -13,7 +13,7 @@ from drf_spectacular.extensions import (
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 
-from opsera_portal.api import sunset
+from opsera_portal.api import sunset, throttling
 from opsera_portal.api.operations import Operation, operation_of
 from opsera_portal.api.problems import CODES, CONTENT_TYPE, TITLES
 
@@ -230,12 +230,15 @@ def describe_problems(result: dict[str, Any], generator: Any, **kwargs: Any) -> 
     return result
 
 
-def describe_sunset(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
-    """Adds to each answer that a token may get the headers which say when the token ends."""
+_TOKEN_HEADERS = {**sunset.HEADERS, **throttling.HEADERS}
+
+
+def describe_token_headers(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
+    """Adds to each answer that a token may get the headers: when the token ends, and what it may still do."""
     result.setdefault("components", {})["headers"] = {
-        name: {"description": text, "schema": {"type": "string"}} for name, text in sunset.HEADERS.items()
+        name: {"description": text, "schema": {"type": "string"}} for name, text in _TOKEN_HEADERS.items()
     }
-    references = {name: {"$ref": f"#/components/headers/{name}"} for name in sunset.HEADERS}
+    references = {name: {"$ref": f"#/components/headers/{name}"} for name in _TOKEN_HEADERS}
     for item in result.get("paths", {}).values():
         for operation in item.values():
             if any(_BEARER in way for way in operation["security"]):

@@ -8,10 +8,12 @@ DRF's own throttles are asked after the permissions. Here they come before, so t
 counted too, and after the caller is known, so that each throttled use of a token stands in its log.
 """
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 
@@ -19,6 +21,18 @@ from opsera_portal.limits import Limit, network_of
 
 if TYPE_CHECKING:
     from opsera_portal.environment import Rate
+    from tokens.models import Token
+
+# draft-ietf-httpapi-ratelimit-headers: Structured Fields (RFC 9651), one item for each limit.
+HEADERS = {
+    "RateLimit-Policy": (
+        'The limits of this token and of its owner: `"token";q=1200;w=60` means 1200 requests in 60 seconds. '
+        "Only with a genuine token."
+    ),
+    "RateLimit": (
+        'What is left: `"token";r=1150;t=30` means 1150 requests for the next 30 seconds. Only with a genuine token.'
+    ),
+}
 
 # Each process writes its count down this many times until a limit is reached, however large the limit is.
 WRITES_UP_TO_LIMIT = 20
@@ -49,10 +63,30 @@ def neighborhood(request: HttpRequest) -> str:
     return network_of(address)
 
 
+def announce(response: HttpResponseBase, token: "Token") -> None:
+    """Says in the head of an answer what this token may still do. Costs no query: what this process knows is told."""
+    policies, states = [], []
+    for name, rate, key in (
+        ("token", settings.API_LIMIT_TOKEN, token.pk),
+        ("user", settings.API_LIMIT_USER, token.owner_id),
+    ):
+        if rate is not None:
+            left, seconds = _limit(name, rate).left(str(key))
+            policies.append(f'"{name}";q={rate.amount};w={rate.seconds}')
+            states.append(f'"{name}";r={left};t={seconds}')
+    if policies:
+        response.headers["RateLimit-Policy"] = ", ".join(policies)
+        response.headers["RateLimit"] = ", ".join(states)
+
+
+@lru_cache(maxsize=16)
+def _limit(name: str, rate: "Rate") -> Limit:
+    return Limit(f"api-{name}", rate.amount, rate.seconds, batch=max(1, rate.amount // WRITES_UP_TO_LIMIT))
+
+
 def _take(name: str, rate: "Rate | None", key: str, who: str) -> None:
     if rate is None:
         return
-    limit = Limit(f"api-{name}", rate.amount, rate.seconds, batch=max(1, rate.amount // WRITES_UP_TO_LIMIT))
-    wait = limit.take(key)
+    wait = _limit(name, rate).take(key)
     if wait is not None:
         raise Throttled(wait, f"{who} made more than {rate.amount} requests within {rate.seconds} seconds.")

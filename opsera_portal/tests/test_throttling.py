@@ -1,9 +1,12 @@
 """Whoever asks too often waits: 429 with ``Retry-After``, for each token, each person and each address by itself."""
 
+import re
 from datetime import timedelta
 
 import pytest
 import time_machine
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from auditlog.models import TokenUse
@@ -234,3 +237,95 @@ def test_limits_that_are_off_limit_nothing(api, owner, settings):
 
     assert statuses(lambda: api.get(ME, headers=headers), 30) == [200] * 30
     assert not RateCount.objects.exists()
+
+
+# RateLimit and RateLimit-Policy (draft-ietf-httpapi-ratelimit-headers)
+
+
+def told(answer):
+    return answer.headers["RateLimit-Policy"], answer.headers["RateLimit"]
+
+
+def test_every_answer_to_a_token_says_what_is_left(api, owner, settings):
+    settings.API_LIMIT_TOKEN, settings.API_LIMIT_USER = Rate(3, 60), Rate(1000, 3600)
+    first, second = bearer(TokenFactory(owner=owner)), bearer(TokenFactory(owner=owner))
+    until_hour = 3600 - int(timezone.now().timestamp()) % 3600
+
+    answers = [api.get(ME, headers=headers) for headers in (first, first, second, first, first, first)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 429, 429]
+    assert {answer.headers["RateLimit-Policy"] for answer in answers} == {'"token";q=3;w=60, "user";q=1000;w=3600'}
+    # What the token's limit refuses does not count toward its owner's.
+    left = [(2, 999), (1, 998), (2, 997), (0, 996), (0, 996), (0, 996)]
+    assert [answer.headers["RateLimit"] for answer in answers] == [
+        f'"token";r={token};t=18, "user";r={user};t={until_hour}' for token, user in left
+    ]
+    assert answers[-1].headers["Retry-After"] == "18"
+
+
+def test_window_that_ends_gives_everything_back(api, owner, settings):
+    settings.API_LIMIT_TOKEN = Rate(2, 60)
+    headers = bearer(TokenFactory(owner=owner))
+    for _ in range(3):
+        api.get(ME, headers=headers)
+
+    with time_machine.travel(timezone.now() + timedelta(seconds=18), tick=False):
+        assert told(api.get(ME, headers=headers)) == ('"token";q=2;w=60', '"token";r=1;t=60')
+
+
+def test_what_other_processes_took_is_known_after_each_batch_and_never_negative(api, owner, settings, monkeypatch):
+    settings.API_LIMIT_TOKEN = Rate(40, 60)
+    headers = bearer(TokenFactory(owner=owner))
+    for _ in range(30):
+        api.get(ME, headers=headers)
+    monkeypatch.setattr(limits, "_here", {})
+
+    answers = [api.get(ME, headers=headers).headers["RateLimit"] for _ in range(14)]
+
+    left = [int(re.search(r"r=(-?\d+)", answer)[1]) for answer in answers]
+    assert left == [39, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/api/v1/nothing", 404), ("GET", "/api/v1/organization/tokens", 403), ("PUT", ME, 405)],
+)
+def test_refusals_say_what_is_left_too(api, owner, settings, method, path, status):
+    settings.API_LIMIT_TOKEN = Rate(10, 60)
+
+    answer = api.generic(method, path, headers=bearer(TokenFactory(owner=owner)))
+
+    assert answer.status_code == status
+    assert told(answer) == ('"token";q=10;w=60', '"token";r=9;t=18')
+
+
+def test_ended_token_is_told_its_limits_although_its_uses_do_not_count(api, owner, settings):
+    settings.API_LIMIT_TOKEN = Rate(10, 60)
+    token = TokenFactory(owner=owner, revoked_at=timezone.now())
+
+    answers = [api.get(ME, headers=bearer(token)) for _ in range(2)]
+
+    assert [answer.status_code for answer in answers] == [401, 401]
+    assert told(answers[1]) == ('"token";q=10;w=60', '"token";r=10;t=18')
+
+
+def test_limit_that_is_off_and_callers_without_a_genuine_token_are_told_nothing(api, owner, settings):
+    assert "RateLimit" not in api.get(ME, headers=bearer(TokenFactory(owner=owner))).headers
+    settings.API_LIMIT_TOKEN = settings.API_LIMIT_USER = settings.API_LIMIT_ADDRESS = Rate(10, 60)
+
+    refused = [api.get(ME), api.get(ME, headers=JUNK)]
+    api.force_login(owner)
+
+    for answer in (*refused, api.get(ME)):
+        assert not {"RateLimit", "RateLimit-Policy"} & set(answer.headers)
+
+
+def test_headers_of_limits_cost_no_query(api, owner, settings, django_assert_num_queries):
+    token = TokenFactory(owner=owner, last_used_at=timezone.now())
+    headers = bearer(token)
+    with CaptureQueriesContext(connection) as without:
+        api.get(ME, headers=headers)
+    settings.API_LIMIT_TOKEN, settings.API_LIMIT_USER = Rate(1200, 60), Rate(3000, 60)
+
+    with django_assert_num_queries(len(without)):
+        assert "RateLimit" in api.get(ME, headers=headers).headers
