@@ -12,6 +12,7 @@ from accounts.reauthentication import SECOND_FACTOR
 from accounts.roles import SiteRole
 from accounts.tests.factories import OrganizationFactory, UserFactory
 from opsera_portal import limits
+from opsera_portal.tests import ways_in
 
 
 @receiver(user_logged_in)
@@ -27,6 +28,12 @@ def sign_in_as_people_do(request, user, **kwargs):
 def _limits_begin_anew():
     """What a process remembers of them would outlive the counts, which go with the test's transaction."""
     limits._here.clear()
+
+
+@pytest.fixture(autouse=True)
+def _no_way_in_without_proof(monkeypatch):
+    with ways_in.watched(monkeypatch):
+        yield
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from django.utils.html import format_html
 from accounts import services
 from accounts.forms import PolicyForm
 from accounts.models import POLICY_FIELDS, Group, Organization, User
+from accounts.privileges import Privilege
 from accounts.reauthentication import ask_again, is_recent
 from accounts.services import LastAdministrator
 from opsera_portal.admin_site import PortalModelAdmin
@@ -19,15 +20,28 @@ from opsera_portal.request_context import person_of
 
 
 class RecentSignInAdmin(PortalModelAdmin):
-    """Asks once more who is there before a form opens that changes people or organizations, if it was asked long ago.
+    """Asks again who is there before a form opens, or a bulk action runs, that changes people or organizations.
 
-    What was filled in meanwhile is lost: a password may be in it, which must not wait in the session.
+    ``privileges``: what is done here. What was typed meanwhile is lost: it may hold a password, which must not wait in
+    the session.
     """
+
+    privileges: ClassVar[tuple[Privilege, ...]]
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         if not is_recent(request):
             return ask_again(request, then=request.path)
         return super().changeform_view(request, *args, **kwargs)
+
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        if not is_recent(request):
+            return ask_again(request, then=request.path)
+        return super().delete_view(request, *args, **kwargs)
+
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        if request.method == "POST" and not is_recent(request):
+            return ask_again(request, then=request.path)
+        return super().changelist_view(request, *args, **kwargs)
 
 
 class OrganizationForm(PolicyForm):
@@ -47,6 +61,7 @@ class OrganizationForm(PolicyForm):
 class OrganizationAdmin(RecentSignInAdmin):
     """Operators make organizations; Administrators see and change the policy of their own."""
 
+    privileges = (Privilege.CREATE_ORGANIZATION, Privilege.CHANGE_POLICY)
     may_change = True
     list_display = ["name", "slug", "max_token_lifetime_days", "log_retention_days", "created_at"]
     search_fields = ["name", "slug"]
@@ -156,6 +171,7 @@ class ChangeOneselfForm(ChangeUserForm):
 class UserAdmin(RecentSignInAdmin):
     """People are deactivated and never deleted: their entries and their tokens' metadata stay theirs."""
 
+    privileges = (Privilege.EDIT_PERSON,)
     may_add = True
     may_change = True
     list_display = ["email", "name", "organization", "site_role", "is_active", "last_login"]

@@ -12,6 +12,7 @@ from django.http import HttpRequest
 
 from accounts import sessions
 from accounts.models import User
+from accounts.privileges import Privilege, require_proof
 from accounts.tasks import send_email_change_link, send_email_change_mail
 from auditlog.actions import Action, record
 from opsera_portal.limits import Limit
@@ -39,6 +40,7 @@ def ask_email_change(*, actor: User, email: str, request: HttpRequest) -> None:
 
     An address that somebody else has is treated like any other, but that no link goes there: nobody learns that.
     """
+    require_proof(Privilege.CHANGE_OWN_EMAIL, request)
     email = email.strip().lower()
     with transaction.atomic():
         person = _lock(actor)

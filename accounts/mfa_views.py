@@ -29,6 +29,7 @@ from django.views.generic.edit import FormView
 
 from accounts import recovery_codes, sessions, sign_in_limits, two_factor
 from accounts.mfa import PENDING_SECRET
+from accounts.privileges import Privilege
 from accounts.reauthentication import CountedAnswersMixin, RecentSignInMixin
 from opsera_portal.pages.confirm import confirm_page
 from opsera_portal.request_context import is_look_ahead, person_of
@@ -84,10 +85,14 @@ class TwoFactorView(LoginRequiredMixin, TemplateView):
         )
 
 
+class TwoFactorChangeMixin(RecentSignInMixin):
+    privilege = Privilege.CHANGE_OWN_TWO_FACTOR
+
+
 # The authenticator app
 
 
-class ActivateAppView(RecentSignInMixin, ActivateTOTPView):
+class ActivateAppView(TwoFactorChangeMixin, ActivateTOTPView):
     """Shows the secret to scan, and takes the code that proves that the app has it."""
 
     def form_valid(self, form: Any) -> HttpResponse:
@@ -100,7 +105,7 @@ class ActivateAppView(RecentSignInMixin, ActivateTOTPView):
         return redirect("mfa_view_recovery_codes" if made_codes else "mfa_index")
 
 
-class RemoveFactorView(RecentSignInMixin):
+class RemoveFactorView(TwoFactorChangeMixin):
     """The base of what removes a second factor; the question is a page of its own."""
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -144,7 +149,7 @@ class RemoveAppView(RemoveFactorView):
 # Passkeys
 
 
-class AddPasskeyView(RecentSignInMixin, AddWebAuthnView):
+class AddPasskeyView(TwoFactorChangeMixin, AddWebAuthnView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Each passkey is one that signs in by itself: it knows the account, and asks who is there."""
         context = FormView.get_context_data(self, **kwargs)
@@ -161,7 +166,7 @@ class AddPasskeyView(RecentSignInMixin, AddWebAuthnView):
         return redirect("mfa_view_recovery_codes" if made_codes else "mfa_index")
 
 
-class RenamePasskeyView(RecentSignInMixin, EditWebAuthnView):
+class RenamePasskeyView(TwoFactorChangeMixin, EditWebAuthnView):
     def form_valid(self, form: forms.Form) -> HttpResponse:
         two_factor.rename_passkey(
             actor=person_of(self.request),
@@ -184,7 +189,7 @@ class RemovePasskeyView(RemoveFactorView):
 # Recovery codes
 
 
-class RecoveryCodesView(RecentSignInMixin):
+class RecoveryCodesView(TwoFactorChangeMixin):
     """Shows the codes on the first visit, and says on every other that they were shown."""
 
     http_method_names = ["get"]
@@ -200,7 +205,7 @@ class RecoveryCodesView(RecentSignInMixin):
         return render(request, "mfa/recovery_codes/index.html", {"codes": text})
 
 
-class MakeRecoveryCodesView(RecentSignInMixin):
+class MakeRecoveryCodesView(TwoFactorChangeMixin):
     """New codes in place of the old ones."""
 
     def get(self, request: HttpRequest) -> HttpResponse:

@@ -1,15 +1,18 @@
-"""Whether it is still the person who signed in: asked again before a token is made and security settings change.
+"""Asks signed-in people again who they are before they do what `accounts/privileges.py` lists.
 
 allauth notes in the session each time that somebody proves who they are, and has the pages that ask. Signing in counts
 like being asked again.
 """
 
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlencode
 
 from allauth.account.adapter import get_adapter
 from allauth.account.authentication import get_authentication_records
 from django.conf import settings
+from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -18,10 +21,16 @@ from django.views.generic import View
 
 from accounts import sign_in_limits
 from opsera_portal.api.problems import ReauthenticationRequired
-from opsera_portal.request_context import person_of
+from opsera_portal.request_context import is_api, person_of
+
+if TYPE_CHECKING:
+    from accounts.privileges import Privilege
 
 # As allauth calls a code of an app, a recovery code and a passkey alike.
 SECOND_FACTOR = "mfa"
+# In the session: whether a form was sent that was not accepted, because the proof was too old.
+_FORM_NOT_SENT = "form_not_sent"
+_SAFE_METHODS = ("GET", "HEAD")
 
 
 def is_recent(request: HttpRequest) -> bool:
@@ -38,14 +47,25 @@ def check_recent(request: HttpRequest) -> None:
         raise ReauthenticationRequired
 
 
-def ask_again(request: HttpRequest, *, then: str) -> HttpResponseRedirect:
+def ask_again(request: HttpRequest, *, then: str, told: bool = True) -> HttpResponseRedirect:
     """To the page that asks, and from there to ``then``, an address of the portal.
 
-    Whoever has neither a password nor a second factor finds there the way to their provider.
+    Whoever has neither a password nor a second factor finds there the way to their provider. If a form was sent, the
+    next page says that it changed nothing yet; not with ``told=False``, for pages that say it in their own words.
     """
+    request.session.pop(_FORM_NOT_SENT, None)
+    if told and request.method not in _SAFE_METHODS:
+        request.session[_FORM_NOT_SENT] = True
     methods = get_adapter(request).get_reauthentication_methods(request.user)
     page = methods[0]["url"] if methods else reverse("account_reauthenticate")
     return HttpResponseRedirect(f"{page}?{urlencode({'next': then})}")
+
+
+def tell_that_nothing_changed(request: HttpRequest) -> None:
+    """Call it once the person has proved who they are: the form they sent before was not accepted."""
+    if request.session.pop(_FORM_NOT_SENT, False):
+        text = "Thank you. Nothing was changed yet: check the page, then send the form again."
+        messages.info(request, text, fail_silently=True)
 
 
 class CountedAnswersMixin(View):
@@ -57,17 +77,43 @@ class CountedAnswersMixin(View):
 
 
 class RecentSignInMixin(View):
-    """A page for signed-in people that asks once more who is there, if it was asked too long ago.
+    """A page for signed-in people that asks again who they are, if they proved it too long ago.
 
-    ``return_to``: the name of the page that comes after it, where it cannot be this one.
+    ``privilege``: what the page does; ``None`` if it needs no proof. ``asks_before``: the methods that need it.
+    ``return_to``: the name of the page that comes after it, if it cannot be this one.
     """
 
+    privilege: ClassVar["Privilege | None"]
+    asks_before: ClassVar[frozenset[str]] = frozenset({"GET", "HEAD", "POST"})
     return_to = ""
 
     def dispatch(self, request: HttpRequest, *args: object, **kwargs: object) -> HttpResponseBase:
-        then = reverse(self.return_to) if self.return_to else request.path
         if not request.user.is_authenticated:
-            return redirect_to_login(then)
-        if not is_recent(request):
-            return ask_again(request, then=then)
+            return redirect_to_login(self.return_address())
+        if self.needs_proof() and not is_recent(request):
+            return ask_again(request, then=self.return_address())
         return super().dispatch(request, *args, **kwargs)
+
+    def needs_proof(self) -> bool:
+        method = self.request.method or ""
+        return self.privilege is not None and method in self.asks_before and method.lower() in self.http_method_names
+
+    def return_address(self) -> str:
+        """The page that the form is on: a person who was asked goes on from there."""
+        return reverse(self.return_to) if self.return_to else self.request.path
+
+
+class ReauthenticationMiddleware:
+    """Asks again who is there when a service refuses an old proof that the page itself had not looked at."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponseBase | None:
+        if not isinstance(error, ReauthenticationRequired) or is_api(request):
+            return None
+        is_page = request.method in _SAFE_METHODS
+        return ask_again(request, then=request.path if is_page else reverse(settings.LOGIN_REDIRECT_URL))

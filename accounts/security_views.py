@@ -31,6 +31,7 @@ from accounts.forms import (
     SignOutEverywhereForm,
 )
 from accounts.models import User
+from accounts.privileges import Privilege
 from accounts.reauthentication import CountedAnswersMixin, RecentSignInMixin
 from auditlog.actions import Action
 from auditlog.models import Activity
@@ -90,7 +91,14 @@ class ExpiryMailsView(LoginRequiredMixin, View):
 
 
 @hides_passwords
-class ChangePasswordView(account.PasswordChangeView):
+class ChangePasswordView(RecentSignInMixin, account.PasswordChangeView):
+    """The form asks for the present password. Someone with two-factor has to prove that as well."""
+
+    privilege = Privilege.CHANGE_OWN_PASSWORD
+
+    def needs_proof(self) -> bool:
+        return super().needs_proof() and person_of(self.request).has_two_factor
+
     def get_form_class(self) -> type[ChangePasswordForm]:
         return ChangePasswordForm
 
@@ -101,6 +109,8 @@ class ChangePasswordView(account.PasswordChangeView):
 @hides_passwords
 class SetPasswordView(RecentSignInMixin, account.PasswordSetView):
     """For someone who signs in without a password."""
+
+    privilege = Privilege.CHANGE_OWN_PASSWORD
 
     def get_form_class(self) -> type[SetFirstPasswordForm]:
         return SetFirstPasswordForm
@@ -190,6 +200,7 @@ class ReauthenticateView(CountedAnswersMixin, account.ReauthenticateView):
 
 
 class ChangeEmailView(RecentSignInMixin, FormView[ChangeEmailForm]):
+    privilege = Privilege.CHANGE_OWN_EMAIL
     template_name = "account/email_change.html"
     form_class = ChangeEmailForm
     success_url = reverse_lazy("accounts:security")
@@ -256,6 +267,7 @@ class SessionListView(LoginRequiredMixin, TemplateView):
 
 
 class SessionEndView(RecentSignInMixin):
+    privilege = Privilege.END_SESSION
     return_to = "usersessions_list"
     http_method_names = ["post"]
 
@@ -268,6 +280,7 @@ class SessionEndView(RecentSignInMixin):
 
 
 class SignOutEverywhereView(RecentSignInMixin):
+    privilege = Privilege.END_ALL_SESSIONS
     return_to = "usersessions_list"
     http_method_names = ["post"]
 

@@ -15,6 +15,7 @@ from django.utils.text import slugify
 from accounts import sessions, two_factor
 from accounts.email_change import follow_email, forget_waiting_address
 from accounts.models import Group, Organization, User
+from accounts.privileges import Privilege, changes_that_need_proof, require_proof
 from accounts.roles import Ability, SiteRole
 from accounts.tasks import send_email_change_mail, send_invitation_mail, send_password_changed_mail
 from auditlog.actions import Action, record
@@ -92,6 +93,7 @@ def create_organization(*, name: str, administrator: dict[str, Any]) -> tuple[Or
 
 def add_organization(*, actor: User, organization: Organization, request: HttpRequest | None = None) -> Organization:
     """Saves an organization that an operator filled in; its people are added afterwards."""
+    require_proof(Privilege.CREATE_ORGANIZATION, request)
     with transaction.atomic():
         organization.save()
         record(actor=actor, action=Action.POLICY_CHANGED, target=organization, request=request, **organization.policy)
@@ -131,6 +133,7 @@ def save_policy(
     Raises ``NotAllowed`` and what `planned_policy` raises; then nothing is changed. Of two at once, the second is
     compared with what the first has saved.
     """
+    require_proof(Privilege.CHANGE_POLICY, request)
     with transaction.atomic():
         person = _allowed(actor, Ability.MANAGE_ORGANIZATION)
         before = _managed_organization(person, organization)
@@ -160,6 +163,7 @@ def invite_user(
     Raises ``NotAllowed``, ``CannotBeInvited``, or ``ValidationError`` by field. Of two at once the database's
     constraint lets one through.
     """
+    require_proof(Privilege.INVITE, request)
     with transaction.atomic():
         person = _allowed(actor, Ability.MANAGE_ORGANIZATION)
         user = User(email=email, name=name.strip(), site_role=site_role, organization=person.own_organization)
@@ -176,12 +180,17 @@ def invite_user(
         user.member_groups.set(chosen)
         details = {"site_role": user.site_role, "groups": sorted(group.name for group in chosen)}
         record(actor=actor, action=Action.USER_CREATED, target=user, request=request, **details)
-        send_invitation(actor=actor, user=user, request=request)
+        _send_invitation(actor=actor, user=user, request=request)
     return user
 
 
 def send_invitation(*, actor: User, user: User, request: HttpRequest | None = None) -> User:
     """Sends the link once more. Raises ``NotAllowed`` or ``AlreadyAccepted``."""
+    require_proof(Privilege.INVITE_AGAIN, request)
+    return _send_invitation(actor=actor, user=user, request=request)
+
+
+def _send_invitation(*, actor: User, user: User, request: HttpRequest | None) -> User:
     with transaction.atomic():
         locked = _managed(_allowed(actor, Ability.MANAGE_ORGANIZATION), user)
         if not locked.is_invited:
@@ -229,6 +238,7 @@ def reset_two_factor(*, actor: User, user: User, request: HttpRequest | None = N
     Raises ``NothingToReset`` or ``NotAllowed``. That is also for oneself: whoever is signed in has the factor, and
     removes it where that is asked for once more.
     """
+    require_proof(Privilege.RESET_TWO_FACTOR, request)
     with transaction.atomic():
         person = _allowed(actor, Ability.MANAGE_ORGANIZATION)
         locked = _managed(person, user)
@@ -277,6 +287,7 @@ def save_user(
 
     A changed role, an activation and a deactivation hold from the next request on, for sessions and tokens.
     """
+    require_proof(Privilege.EDIT_PERSON, request)
     with transaction.atomic():
         before = None
         if not is_new:
@@ -450,6 +461,8 @@ def _managed(actor: User, user: User) -> User:
 
 
 def _change(actor: User, user: User, request: HttpRequest | None, **changes: Any) -> User:
+    for privilege in changes_that_need_proof(changes):
+        require_proof(privilege, request)
     with transaction.atomic():
         before = _managed(_allowed(actor, Ability.MANAGE_ORGANIZATION), user)
         after: User = User.objects.get(pk=before.pk)

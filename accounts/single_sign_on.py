@@ -28,6 +28,7 @@ from django.utils import timezone
 from requests import RequestException
 
 from accounts.models import User
+from accounts.privileges import Privilege, require_proof
 from accounts.tasks import tell_by_mail
 from auditlog.actions import Action, record
 from opsera_portal.environment import OpenIDProvider
@@ -87,6 +88,7 @@ def disconnect(*, actor: User, request: HttpRequest) -> bool:
 
     Whoever comes by single sign-on again is linked again: the provider still vouches for the address.
     """
+    require_proof(Privilege.DISCONNECT_SINGLE_SIGN_ON, request)
     with transaction.atomic():
         removed, _ = SocialAccount.objects.filter(user=actor, provider=provider_id()).delete()
         if removed:

@@ -21,7 +21,8 @@ from django.views.decorators.http import require_GET
 from django.views.generic import TemplateView
 
 from accounts import single_sign_on
-from accounts.reauthentication import ask_again, is_recent
+from accounts.privileges import Privilege
+from accounts.reauthentication import RecentSignInMixin
 from opsera_portal.limits import network_of
 from opsera_portal.pages.errors import too_many_requests
 from opsera_portal.request_context import client_address, person_of
@@ -94,9 +95,11 @@ class CancelledView(TemplateView):
 
 
 @method_decorator([login_required, where_there_is_a_provider], name="dispatch")
-class ConnectionView(TemplateView):
+class ConnectionView(RecentSignInMixin, TemplateView):
     """Whether single sign-on is connected, and the way to end that for those who have a password."""
 
+    privilege = Privilege.DISCONNECT_SINGLE_SIGN_ON
+    asks_before = frozenset({"POST"})
     template_name = "socialaccount/connections.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -110,8 +113,6 @@ class ConnectionView(TemplateView):
 
     def post(self, request: HttpRequest) -> HttpResponse:
         person = person_of(request)
-        if not is_recent(request):
-            return ask_again(request, then=request.path)
         if not person.has_usable_password():
             messages.error(request, "Choose a password first: without it you could not sign in any more.")
         elif single_sign_on.disconnect(actor=person, request=request):

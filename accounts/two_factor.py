@@ -16,6 +16,7 @@ from django.http import HttpRequest
 
 from accounts import recovery_codes, two_factor_secrets
 from accounts.models import User
+from accounts.privileges import Privilege, require_proof
 from accounts.querysets import second_factors
 from accounts.tasks import tell_by_mail
 from auditlog.actions import Action, record
@@ -59,6 +60,7 @@ class NoSecondFactor(Exception):
 
 def add_app(*, actor: User, form: Any, request: HttpRequest) -> bool:
     """Sets up the authenticator app of a valid ``ActivateAppForm``. Whether recovery codes are to be shown now."""
+    require_proof(Privilege.CHANGE_OWN_TWO_FACTOR, request)
     with transaction.atomic():
         _lock(actor)
         authenticator, _ = totp_flows.activate_totp(request, form)
@@ -73,6 +75,7 @@ def add_passkey(*, actor: User, name: str, credential: dict[str, Any], request: 
 
     Raises ``TooManyPasskeys``.
     """
+    require_proof(Privilege.CHANGE_OWN_TWO_FACTOR, request)
     with transaction.atomic():
         _lock(actor)
         if second_factors().filter(user=actor, type=Authenticator.Type.WEBAUTHN).count() >= PASSKEYS_AT_MOST:
@@ -86,6 +89,7 @@ def remove_factor(*, actor: User, authenticator: Authenticator, request: HttpReq
 
     The person is locked: of two factors that are removed at once the second is seen to be the last.
     """
+    require_proof(Privilege.CHANGE_OWN_TWO_FACTOR, request)
     with transaction.atomic():
         person = _lock(actor)
         others = second_factors().filter(user=person).exclude(pk=authenticator.pk)
@@ -99,6 +103,7 @@ def remove_factor(*, actor: User, authenticator: Authenticator, request: HttpReq
 
 def make_recovery_codes(*, actor: User, request: HttpRequest) -> None:
     """The old ones stop working; `show_recovery_codes` gives the new ones. Raises ``NoSecondFactor``."""
+    require_proof(Privilege.CHANGE_OWN_TWO_FACTOR, request)
     with transaction.atomic():
         if not second_factors().filter(user=_lock(actor)).exists():
             raise NoSecondFactor

@@ -18,6 +18,7 @@ from accounts.filters import GroupFilter, UserFilter
 from accounts.forms import ChoosePasswordForm, GroupForm, InviteForm, MemberForm, SiteRoleForm
 from accounts.invitations import DAYS, invitation_tokens
 from accounts.models import Group, User
+from accounts.privileges import Privilege
 from accounts.reauthentication import RecentSignInMixin
 from accounts.roles import Ability
 from accounts.sign_in_limits import remember_device
@@ -90,10 +91,11 @@ class UserListView(OrganizationPageMixin, SingleTableMixin, FilterView):
         return super().get_context_data(may_change=self.person.may(Ability.MANAGE_ORGANIZATION), **kwargs)
 
 
-class InviteView(OrganizationPageMixin, TemplateView):
+class InviteView(OrganizationPageMixin, RecentSignInMixin, TemplateView):
     """Invites someone to the organization."""
 
     ability = Ability.MANAGE_ORGANIZATION
+    privilege = Privilege.INVITE
     template_name = "accounts/organization_user_invite.html"
     current_tab = "accounts:organization_user_list"
 
@@ -141,11 +143,14 @@ class UserDetailView(OrganizationPageMixin, TemplateView):
         )
 
 
-class UserChangeView(OrganizationPageMixin, View):
-    """The base of what an Administrator does to a person; each is a POST of its own."""
+class UserChangeView(OrganizationPageMixin, RecentSignInMixin):
+    """The base of what an Administrator does to a person; each is a POST of its own, from the person's page."""
 
     ability = Ability.MANAGE_ORGANIZATION
     http_method_names = ["post"]
+
+    def return_address(self) -> str:
+        return reverse("accounts:organization_user_detail", args=[self.kwargs["pk"]])
 
     def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         user = find_user(self.person, pk)
@@ -169,6 +174,8 @@ class UserChangeView(OrganizationPageMixin, View):
 class UserRoleView(UserChangeView):
     """Changes the site role."""
 
+    privilege = Privilege.CHANGE_ROLE
+
     def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         form = SiteRoleForm(request.POST)
         if form.is_valid():
@@ -186,12 +193,17 @@ class UserRoleView(UserChangeView):
 
 
 class UserActivateView(UserChangeView):
+    privilege = Privilege.ACTIVATE
+
     def change(self, user: User) -> str:
         services.set_active(actor=self.person, user=user, is_active=True, request=self.request)
         return f"{user.name} is active again. Tokens that have not ended work again."
 
 
 class UserDeactivateView(UserChangeView):
+    """Not asked again: it only takes away, and may be urgent."""
+
+    privilege = None
     http_method_names = ["get", "head", "post"]
 
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
@@ -215,10 +227,14 @@ class UserDeactivateView(UserChangeView):
         return f"{user.name} is deactivated."
 
 
-class UserTwoFactorResetView(RecentSignInMixin, UserChangeView):
-    """For someone who lost their second factor. An open browser of an Administrator is not enough for it."""
+class UserTwoFactorResetView(UserChangeView):
+    """For someone who lost their second factor."""
 
+    privilege = Privilege.RESET_TWO_FACTOR
     http_method_names = ["get", "head", "post"]
+
+    def return_address(self) -> str:
+        return self.request.path
 
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
         user = find_user(self.person, pk)
@@ -242,6 +258,8 @@ class UserTwoFactorResetView(RecentSignInMixin, UserChangeView):
 
 class UserInvitationView(UserChangeView):
     """Sends the invitation once more."""
+
+    privilege = Privilege.INVITE_AGAIN
 
     def change(self, user: User) -> str:
         services.send_invitation(actor=self.person, user=user, request=self.request)

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from accounts.privileges import Privilege
 from accounts.roles import ROLES, Ability
+from opsera_portal.api.operations import routes
 from pipelines.access import ALLOWED, PipelineAction, Standing
 
 
@@ -36,6 +38,19 @@ def site_roles() -> PermissionTable:
         rows=[
             (ability.value.rstrip("."), [ability in description.abilities for description in ROLES.values()])
             for ability in Ability
+        ],
+    )
+
+
+def privileges() -> PermissionTable:
+    """What needs a fresh proof of who does it, and what remains of it for a token."""
+    for_tokens = {route.operation.limited_to for route in routes() if route.operation.limited_to}
+    return PermissionTable(
+        corner="Somebody whose site role allows it",
+        columns=["In a browser session", "Asked again who they are", "With a token"],
+        rows=[
+            *((privilege.value, [True, True, False]) for privilege in Privilege),
+            *((label, [True, False, True]) for label in sorted(for_tokens)),
         ],
     )
 

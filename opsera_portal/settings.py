@@ -92,6 +92,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "accounts.middleware.RequiredTwoFactorMiddleware",
+    "accounts.reauthentication.ReauthenticationMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "opsera_portal.pages.middleware.PrivatePagesMiddleware",
 ]

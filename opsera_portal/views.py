@@ -68,6 +68,7 @@ class WhoMayDoWhatView(MemberPageMixin, TemplateView):
         return super().get_context_data(
             site_roles=permission_tables.site_roles(),
             pipeline_actions=permission_tables.pipeline_actions(),
+            privileges=permission_tables.privileges(),
             own_role=self.person.get_site_role_display(),
             **kwargs,
         )

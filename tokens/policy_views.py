@@ -14,7 +14,8 @@ from django.views.generic import TemplateView
 
 from accounts.forms import PolicyForm
 from accounts.models import POLICY_FIELDS, Organization, User
-from accounts.reauthentication import ask_again, is_recent
+from accounts.privileges import Privilege
+from accounts.reauthentication import RecentSignInMixin
 from accounts.roles import Ability, SiteRole
 from accounts.services import NotAllowed, PolicyChangedMeanwhile, TwoFactorFirst
 from opsera_portal.api.scopes import BY_ID
@@ -26,15 +27,17 @@ from tokens.policy_changes import SOON, Effect, EffectChanged, Review, change_po
 from tokens.states import TokenState
 
 
-class PolicyView(TabsMixin, MemberPageMixin, TemplateView):
+class PolicyView(TabsMixin, MemberPageMixin, RecentSignInMixin, TemplateView):
     """The policy in words; for Administrators its form. Sent, the form shows what the change would do."""
 
     template_name = "tokens/organization_policy.html"
     tabs = ORGANIZATION_TABS
     current_tab = "tokens:organization_policy"
+    privilege = Privilege.CHANGE_POLICY
+    asks_before = frozenset({"POST"})
 
     def role_allows(self, user: User) -> bool:
-        return user.may(Ability.READ_TOKENS)
+        return user.may(Ability.MANAGE_ORGANIZATION if self.request.method == "POST" else Ability.READ_TOKENS)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         organization = self.organization()
@@ -53,10 +56,6 @@ class PolicyView(TabsMixin, MemberPageMixin, TemplateView):
         )
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
-        if not self.person.may(Ability.MANAGE_ORGANIZATION):
-            raise PermissionDenied("Your site role does not change the policy.")
-        if not is_recent(request):
-            return ask_again(request, then=self._address_with_what_was_typed())
         form = PolicyForm(request.POST, instance=self.organization())
         if not form.is_valid():
             return self.render_to_response(self.get_context_data(form=form), status=400)
@@ -65,7 +64,8 @@ class PolicyView(TabsMixin, MemberPageMixin, TemplateView):
     def answer(self, form: PolicyForm) -> HttpResponseBase:
         return self.review(form)
 
-    def _address_with_what_was_typed(self) -> str:
+    def return_address(self) -> str:
+        """With what was typed: the form there begins with it."""
         typed = self.request.POST.copy()
         typed.pop("csrfmiddlewaretoken", None)
         return f"{reverse('tokens:organization_policy')}?{typed.urlencode()}"

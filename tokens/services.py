@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import Organization, User
+from accounts.privileges import Privilege, require_proof
 from accounts.roles import Ability
 from auditlog.actions import Action, record, record_each
 from opsera_portal.api import scopes
@@ -92,6 +93,7 @@ def issue_token(
     Raises ``TokenNameTaken``, ``InvalidName``, and what the organization's policy says against it: ``InvalidExpiry``,
     ``ScopesNotAllowed`` or ``TooManyTokens``. Of two requests at once the second sees what the first has made.
     """
+    require_proof(Privilege.CREATE_TOKEN, request)
     if not actor.may(Ability.OWN_TOKENS):
         raise NotAllowed
     name = clean_name(name)

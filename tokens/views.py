@@ -19,6 +19,7 @@ from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
 
 from accounts.models import User
+from accounts.privileges import Privilege
 from accounts.reauthentication import ask_again, is_recent
 from auditlog import usage
 from auditlog.filters import OneTokenUseFilter
@@ -56,6 +57,8 @@ class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
     template_name = "tokens/token_list.html"
     tabs = PROFILE_TABS
     current_tab = "tokens:token_list"
+    # Asked for once the form is right, so that nobody has to prove who they are for a mistyped name.
+    privilege = Privilege.CREATE_TOKEN
 
     def get_queryset(self) -> QuerySet[Token]:
         return Token.objects.owned_by(self.person).for_token_table()
@@ -95,7 +98,7 @@ class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
         if form.is_valid() and not is_recent(request):
             # What was typed comes back afterwards. Nothing of it is secret.
             request.session[DRAFT] = {bound.name: bound.value() for bound in form}
-            return ask_again(request, then=request.path)
+            return ask_again(request, then=request.path, told=False)
         if form.is_valid() and (token := self._issue(form)):
             return redirect("tokens:token_reveal", pk=token.pk)
         self.filterset = self.get_filterset(self.get_filterset_class())
@@ -205,6 +208,7 @@ class TokenDetailView(TabsMixin, MemberPageMixin, LogTableMixin):
             is_own=self.is_own,
             can_expire=not token.has_ended and Token.objects.revocable_by(self.person).filter(pk=token.pk).exists(),
             operations=what_it_can_do(token),
+            closed_to_tokens=[privilege.value for privilege in Privilege],
             timeline=timeline(token),
             **kwargs,
         )
@@ -343,7 +347,7 @@ def what_it_can_do(token: Token) -> list[dict[str, Any]]:
         opens, allows = operation.is_open_to(granted), operation.is_open_to_token_of(token.owner)
         rows.append(
             {
-                "label": operation.label,
+                "label": operation.limited_to or operation.label,
                 "method": route.method,
                 "path": route.path.replace("<uuid:pk>", "{id}"),
                 "scope_opens": opens,

@@ -33,7 +33,7 @@ from accounts.api.serializers import (
 )
 from accounts.filters import GroupFilter, UserFilter
 from accounts.models import Group, User
-from accounts.reauthentication import check_recent
+from accounts.privileges import Privilege
 from accounts.roles import Ability
 from opsera_portal.api.operations import CHANGE_API, READ_API, Operation
 from opsera_portal.api.paging import page_response
@@ -83,12 +83,14 @@ def answered() -> Iterator[None]:
 class UserViewSet(ApiViewSet):
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation("List people", READ_API, only_reads=True, role_allows=may_read),
-        "create": Operation("Invite someone", CHANGE_API, role_allows=may_manage),
+        "create": Privilege.INVITE.operation(role_allows=may_manage),
         "retrieve": Operation("See a person", READ_API, only_reads=True, role_allows=may_read),
-        "partial_update": Operation("Change a person's role or state", CHANGE_API, role_allows=may_manage),
-        "invitation": Operation("Send an invitation again", CHANGE_API, role_allows=may_manage),
-        # Closed to tokens: one that leaked would take away what protects a person whose password leaked too.
-        "reset_two_factor": Operation("Remove a person's two-factor", role_allows=may_manage),
+        # The service looks at the body: a role and an activation need proof, from a token they are refused.
+        "partial_update": Operation(
+            "Change a person's role or state", CHANGE_API, role_allows=may_manage, limited_to="Deactivate a person"
+        ),
+        "invitation": Privilege.INVITE_AGAIN.operation(role_allows=may_manage),
+        "reset_two_factor": Privilege.RESET_TWO_FACTOR.operation(role_allows=may_manage),
     }
     serializer_class = UserSerializer
 
@@ -120,7 +122,13 @@ class UserViewSet(ApiViewSet):
 
     @extend_schema(operation_id="user_change", request=ChangeUserBody, responses=UserSerializer)
     def partial_update(self, request: Request, pk: str) -> Response:
-        """Holds from the next request on. The last active Administrator stays one."""
+        """Changes a person's site role, activates or deactivates them, from the next request on.
+
+        A token can send `{"is_active": false}` and nothing else. A signed-in person who changes the role or activates
+        someone is asked again who they are: 403 with the code `reauthentication_required` if they proved it longer ago
+        than 15 minutes. If any part of the body is refused, nothing is changed. The last active Administrator stays
+        one: 409.
+        """
         user = self.get_object()
         body = self.read_body(ChangeUserBody)
         with answered():
@@ -136,11 +144,7 @@ class UserViewSet(ApiViewSet):
 
     @extend_schema(operation_id="user_two_factor_reset", request=None, responses=UserSerializer)
     def reset_two_factor(self, request: Request, pk: str) -> Response:
-        """For someone who lost their second factor: removes it, and signs them out everywhere. Not for oneself.
-
-        403 with the code `reauthentication_required` where the person showed who they are longer ago than 15 minutes.
-        """
-        check_recent(request._request)
+        """For someone who lost their second factor: removes it, and signs them out everywhere. Not for oneself."""
         with answered():
             user = services.reset_two_factor(actor=self.person, user=self.get_object(), request=request._request)
         return self._user(user)
@@ -215,8 +219,8 @@ class SessionViewSet(ApiViewSet):
 
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation("List my sessions", only_reads=True),
-        "end": Operation("Sign out in one session"),
-        "end_all": Operation("Sign out everywhere"),
+        "end": Privilege.END_SESSION.operation(),
+        "end_all": Privilege.END_ALL_SESSIONS.operation(),
     }
     actions_with_query = frozenset()
     serializer_class = SessionSerializer
@@ -232,21 +236,13 @@ class SessionViewSet(ApiViewSet):
 
     @extend_schema(operation_id="session_end", request=None, responses={204: None})
     def end(self, request: Request, pk: int) -> Response:
-        """Signs out there at once.
-
-        403 with the code `reauthentication_required` where the person showed who they are longer ago than 15 minutes.
-        """
-        check_recent(request._request)
+        """Signs out there at once."""
         sessions.end_session(actor=self.person, session=self.get_object(), request=request._request)
         return Response(status=204)
 
     @extend_schema(operation_id="session_end_all", request=EndSessionsBody, responses=EndedSerializer)
     def end_all(self, request: Request) -> Response:
-        """Signs out everywhere else at once, or everywhere; expires my tokens, if I say so.
-
-        403 with the code `reauthentication_required` where the person showed who they are longer ago than 15 minutes.
-        """
-        check_recent(request._request)
+        """Signs out everywhere else at once, or everywhere; expires my tokens, if I say so."""
         body = self.read_body(EndSessionsBody)
         ended = credentials.sign_out_everywhere(actor=self.person, request=request._request, **body)
         return Response(EndedSerializer(ended).data)

@@ -63,6 +63,16 @@ def make_recent(client):
     session.save()
 
 
+def signed_in_just_now(request, user):
+    """A request of the factory, as it is in the session of somebody who has just proved who they are."""
+    request.user = user
+    request.session = {
+        "account_authentication_methods": [{"method": "mfa", "at": time.time()}],
+        "account_authentication_methods_user": str(user.pk),
+    }
+    return request
+
+
 class Passkey:
     """Answers as a device does, and lies where a test says so: ``flags`` say whether it has asked who is there.
 

@@ -23,7 +23,7 @@ from accounts.roles import SiteRole
 from accounts.session_store import digest_of
 from accounts.tasks import send_security_mail
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
-from accounts.tests.factors import add_app, add_passkey, add_recovery_codes, code_of, make_recent
+from accounts.tests.factors import add_app, add_passkey, add_recovery_codes, code_of, make_recent, signed_in_just_now
 from accounts.two_factor_secrets import BOX, open_seed, seal_pending
 from auditlog.models import Activity
 from opsera_portal import settings as settings_of_the_portal
@@ -463,8 +463,7 @@ def test_of_the_last_two_factors_removed_at_once_one_stays(owner, rf):
     refused = []
 
     def remove(factor):
-        request = rf.post("/")
-        request.user = owner
+        request = signed_in_just_now(rf.post("/"), owner)
         barrier.wait()
         try:
             two_factor.remove_factor(actor=owner, authenticator=factor, request=request)

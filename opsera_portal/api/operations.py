@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.http import HttpRequest
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from opsera_portal.api.scopes import API, API_READONLY, PIPELINE, PIPELINE_READONLY, SECURITY_LOGS, Scope
@@ -19,6 +20,9 @@ RUN_PIPELINES = (API, PIPELINE)
 # What a pipeline is and who may use it. A script that only runs pipelines must not be able to change them.
 DEFINE_PIPELINES = CHANGE_API
 READ_LOGS = (API, API_READONLY, SECURITY_LOGS)
+
+
+RoleCheck = Callable[[Any], bool]
 
 
 def everyone(user: Any) -> bool:
@@ -33,6 +37,9 @@ class Operation:
     ``any_token``: open to every live token, whatever its scopes (what a token may know of itself).
     ``is_public``: open to everyone, without credentials; those that are sent along open nothing, and are not asked for.
     ``role_allows``: whether a person's site role lets them do this at all; the object's own rule comes after it.
+    ``prove``: checks that the signed-in person proved recently who they are, and raises ``ReauthenticationRequired``
+    if not. Such an operation is always closed to tokens.
+    ``limited_to``: all that a token can do with it, where a signed-in person can do more: "Deactivate a person".
     """
 
     label: str
@@ -40,7 +47,17 @@ class Operation:
     any_token: bool = False
     is_public: bool = False
     only_reads: bool = False
-    role_allows: Callable[[Any], bool] = everyone
+    role_allows: RoleCheck = everyone
+    prove: Callable[[HttpRequest], None] | None = None
+    limited_to: str = ""
+
+    def __post_init__(self) -> None:
+        if self.asks_again and not self.is_closed_to_tokens:
+            raise ValueError(f"“{self.label}” asks again who you are, so no scope may open it.")
+
+    @property
+    def asks_again(self) -> bool:
+        return self.prove is not None
 
     def is_open_to(self, scopes: frozenset[Scope]) -> bool:
         return self.any_token or self.is_public or not scopes.isdisjoint(self.scopes)

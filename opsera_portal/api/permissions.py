@@ -37,6 +37,8 @@ class OperationPermission(BasePermission):
             allowed = operation.is_open_to_token_of(request.user)
         if not allowed:
             raise Forbidden
+        if operation.prove is not None:
+            operation.prove(request._request)
         return True
 
     def _check_scopes(self, operation: Operation, granted: frozenset[scopes.Scope]) -> None:

@@ -84,7 +84,7 @@ class ClosedToTokens(Forbidden):
 
 
 class ReauthenticationRequired(Forbidden):
-    """Who is signed in was asked for their password too long ago for this."""
+    """The signed-in person proved too long ago who they are."""
 
     default_code = "reauthentication_required"
 

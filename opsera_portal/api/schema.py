@@ -15,7 +15,7 @@ from drf_spectacular.openapi import AutoSchema
 
 from opsera_portal.api import sunset, throttling
 from opsera_portal.api.operations import Operation, operation_of
-from opsera_portal.api.problems import CODES, CONTENT_TYPE, TITLES
+from opsera_portal.api.problems import CODES, CONTENT_TYPE, TITLES, ReauthenticationRequired
 
 _BEARER = "accessToken"
 _SESSION = "browserSession"
@@ -111,13 +111,16 @@ class OperationSchema(AutoSchema):
 
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         described: dict[str, Any] | None = super().get_operation(*args, **kwargs)
-        if described is None or self.operation is None:
+        operation = self.operation
+        if described is None or operation is None:
             return described
-        if self.operation.is_public:
+        if operation.asks_again or operation.limited_to:
+            described["responses"]["403"] = _may_ask_again()
+        if operation.is_public:
             # drf-spectacular leaves an empty list out. It says that no credentials are needed, and that this is meant.
             described["security"] = []
-        elif self.operation.scopes:
-            described["x-scopes"] = [scope.id for scope in self.operation.scopes]
+        elif operation.scopes:
+            described["x-scopes"] = [scope.id for scope in operation.scopes]
         return described
 
     def get_tags(self) -> list[str]:
@@ -183,9 +186,19 @@ class OperationSchema(AutoSchema):
             return "Open to everyone, without credentials."
         if operation.any_token:
             return "Open to every live token, whatever its scopes."
+        if operation.asks_again:
+            return (
+                "Closed to tokens: for a signed-in person only. 403 with the code `reauthentication_required` if the "
+                f"person proved who they are longer ago than {settings.ACCOUNT_REAUTHENTICATION_TIMEOUT // 60} minutes."
+            )
         if operation.is_closed_to_tokens:
             return "Closed to tokens: for a signed-in person only."
-        return f"Scopes that open it: {', '.join(f'`{scope.id}`' for scope in operation.scopes)}."
+        sentence = f"Scopes that open it: {', '.join(f'`{scope.id}`' for scope in operation.scopes)}."
+        return (
+            f"{sentence} What a token can do here: {operation.limited_to.lower()}."
+            if operation.limited_to
+            else sentence
+        )
 
 
 class OnceGenerator(SchemaGenerator):
@@ -266,6 +279,13 @@ def _possible_problems(path: str, method: str, operation: dict[str, Any]) -> lis
     if method != "get" and not re.search(r"/(pipeline/(status|summary|logs)|tokens/lookup)$", path):
         statuses.append(409)
     return sorted(statuses)
+
+
+def _may_ask_again() -> dict[str, Any]:
+    """The 403 of an operation that asks again who the person is."""
+    code = ReauthenticationRequired.default_code
+    again = f"The code is `{code}` if the signed-in person has to prove again who they are."
+    return _problem_response(403) | {"description": f"{TITLES[403]}. {again}"}
 
 
 def _problem_response(status: int) -> dict[str, Any]:

@@ -22,7 +22,7 @@ class Scope:
 API = Scope(
     "api",
     "API Access",
-    "Everything that the API offers, as far as your own role and the access rules allow it.",
+    "Everything that is open to tokens, as far as your own role and the access rules allow it.",
     only_reads=False,
 )
 API_READONLY = Scope(

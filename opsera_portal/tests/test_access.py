@@ -202,10 +202,10 @@ POST /pipeline/status              ok     ok     ok     ok     ok     ok       o
 POST /pipeline/summary             ok     ok     ok     ok     ok     ok       ok      no       no       who?
 POST /pipeline/logs                ok     ok     ok     ok     ok     ok       ok      no       no       who?
 GET  /users no    no    no    ok    ok    ok    ok    ok    no    who?
-POST /users no    no    no    no    bad   no    no    bad   no    who?
+POST /users no no no no session no no session no who?
 GET  /users/{user} no    no    no    ok    ok    ok    ok    no    no    who?
-PATCH /users/{user} no    no    no    no    bad   no    no    no    no    who?
-POST /users/{user}/invitation no    no    no    no    conflict no    no    no    no    who?
+PATCH /users/{user} no    no    no    no    ok    no    no    no    no    who?
+POST /users/{invited}/invitation no no no no session no no no no who?
 POST /users/{user}/two-factor/reset no no no no session no no no no who?
 GET  /groups no    no    no    ok    ok    ok    ok    ok    no    who?
 POST /groups no    no    no    bad   bad   no    no    bad   no    who?
@@ -274,10 +274,10 @@ POST /pipeline/status              ok     ok           ok       ok              
 POST /pipeline/summary             ok     ok           ok       ok                no
 POST /pipeline/logs                ok     ok           ok       ok                no
 GET  /users ok    ok    no    no    no
-POST /users bad   no    no    no    no
+POST /users no    no    no    no    no
 GET  /users/{user} ok    ok    no    no    no
-PATCH /users/{user} bad   no    no    no    no
-POST /users/{user}/invitation conflict no    no    no    no
+PATCH /users/{user} ok    no    no    no    no
+POST /users/{invited}/invitation no no no no no
 POST /users/{user}/two-factor/reset no no no no no
 GET  /groups ok    ok    no    no    no
 POST /groups bad   no    no    no    no
@@ -368,6 +368,7 @@ def things_of(owner, pipeline):
         "pipeline": pipeline,
         "step": pipeline.steps.get(),
         "user": with_two_factor(UserFactory(organization=owner.organization)),
+        "invited": UserFactory(organization=owner.organization, joined_at=None),
         "passkey": add_passkey(owner),
         "group": GroupFactory(organization=owner.organization),
     }
@@ -422,6 +423,9 @@ def body_for(path, things):
         "/tokens/lookup": {"token": jwt.encode(things["token"])[0]},
         "/tokens/report": {"tokens": ["text"]},
         "/me/preferences": {"wants_expiry_mails": False},
+        "/users": {"email": "new@acme.example", "name": "Nova New"},
+        # The one change of a person that is open to tokens.
+        "/users/{user}": {"is_active": False},
         "/organization/policy": {"max_live_tokens": 49},
         "/organization/policy/preview": {"max_live_tokens": 49},
         "/organization/tokens/expire": {"ids": [str(things["token"].pk)], "reason": "found in a log"},

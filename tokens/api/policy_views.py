@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from accounts.api.views import may_manage
 from accounts.models import Organization
-from accounts.reauthentication import check_recent
+from accounts.privileges import Privilege
 from accounts.services import NotAllowed, PolicyChangedMeanwhile, TwoFactorFirst
 from opsera_portal.api.operations import READ_API, Operation
 from opsera_portal.api.problems import Conflict, Forbidden
@@ -51,7 +51,7 @@ class PolicyViewSet(ApiViewSet):
         "preview": Operation(
             "See what a change of the policy would do", READ_API, only_reads=True, role_allows=may_manage
         ),
-        "partial_update": Operation("Change the organization's policy", role_allows=may_manage),
+        "partial_update": Privilege.CHANGE_POLICY.operation(role_allows=may_manage),
     }
     serializer_class = PolicySerializer
     queryset = Organization.objects.none()
@@ -71,11 +71,7 @@ class PolicyViewSet(ApiViewSet):
 
     @extend_schema(operation_id="policy_change", request=ChangePolicyBody, responses=ChangedPolicySerializer)
     def partial_update(self, request: Request) -> Response:
-        """Holds from the next request on, for tokens that there are too. Ask `preview` first whom it meets.
-
-        403 with the code `reauthentication_required` where the person showed who they are longer ago than 15 minutes.
-        """
-        check_recent(request._request)
+        """Holds from the next request on, for existing tokens too. Call `preview` first to see whom it affects."""
         body = self.read_body(ChangePolicyBody)
         with answered():
             review = change_policy(actor=self.person, request=request._request, **body)

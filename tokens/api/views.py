@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.models import User
-from accounts.reauthentication import check_recent
+from accounts.privileges import Privilege
 from accounts.roles import Ability
 from auditlog import usage
 from auditlog.api.serializers import TokenActivityQuery, TokenUseSerializer
@@ -62,7 +62,7 @@ class TokenViewSet(ApiViewSet):
         "retrieve": Operation("See one of my tokens", READ_API, only_reads=True),
         "activity": Operation("Read the log of one of my tokens", READ_API, only_reads=True),
         "usage": Operation("See how one of my tokens is used", READ_API, only_reads=True),
-        "create": Operation("Make a token"),
+        "create": Privilege.CREATE_TOKEN.operation(),
         "expire": Operation("Expire a token", CHANGE_API),
     }
     actions_with_query = frozenset({"list", "activity"})
@@ -116,11 +116,7 @@ class TokenViewSet(ApiViewSet):
     @extend_schema(operation_id="token_create", request=IssueTokenBody, responses={201: IssuedTokenSerializer})
     @method_decorator(sensitive_variables())
     def create(self, request: Request) -> Response:
-        """Makes a token and shows it, this once. For a person in a browser session; no token makes a token.
-
-        403 with the code `reauthentication_required` where the person showed who they are longer ago than 15 minutes.
-        """
-        check_recent(request._request)
+        """Creates a token and shows it, this once. Only for a person in a browser session."""
         body = IssueTokenBody(data=request.data, context={"owner": self.person})
         body.is_valid(raise_exception=True)
         try:

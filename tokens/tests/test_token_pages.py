@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
+from accounts.tests.factors import signed_in_just_now
 from auditlog.tests.test_logs import use
 from opsera_portal.tests.naughty import NAUGHTY_STRINGS
 from tokens.forms import TokenForm
@@ -331,8 +332,7 @@ def test_an_end_that_comes_before_the_token_is_made_is_an_error_beside_its_field
         form = TokenForm(FORM | {"lifetime": "custom", "expires_at": "2026-11-23T12:00:01Z"}, owner=owner)
         assert form.is_valid()
         clock.shift(1)
-        request = RequestFactory().post(PAGE)
-        request.user = owner
+        request = signed_in_just_now(RequestFactory().post(PAGE), owner)
         view = TokenListView()
         view.setup(request)
 

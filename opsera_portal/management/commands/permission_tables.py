@@ -11,6 +11,7 @@ from opsera_portal import permission_tables
 
 TABLES = {
     "site-roles": permission_tables.site_roles,
+    "privileges": permission_tables.privileges,
     "pipeline-actions": permission_tables.pipeline_actions,
 }
 

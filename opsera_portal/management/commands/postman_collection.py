@@ -47,6 +47,8 @@ REMEMBERS = {
     "me_authentication_log": "myUseId",
     "me_activity_log": "myActionId",
 }
+# What a token may send, where a person may send more.
+BODIES = {"user_change": {"is_active": False}}
 VALUES = {"pipelineId": "{{pipelineId}}", "runCount": "{{runCount}}", "reason": "Postman", "token": "{{token}}"}
 # By what stands before an id in the address.
 IDS = {
@@ -199,6 +201,8 @@ def _event(listen: str, script: list[str]) -> dict[str, Any]:
 def _example_body(schema: dict[str, Any], operation: dict[str, Any]) -> dict[str, Any]:
     reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
     body = schema["components"]["schemas"][reference.rsplit("/", 1)[1]]
+    if operation["operationId"] in BODIES:
+        return BODIES[operation["operationId"]]
     return {name: VALUES.get(name, _example_value(value)) for name, value in body["properties"].items()}
 
 

@@ -1,0 +1,67 @@
+"""What gives a person an account, a role or a way to sign in, listed once.
+
+Only a signed-in person may do these, and only if they proved who they are within the last 15 minutes. A token that
+leaked, or a browser that was left open, must not create something that outlives it.
+
+API operations, pages and Django admin name the privilege that they use. The services check it again with
+`require_proof`, so a view that names none is still refused.
+"""
+
+from enum import Enum
+from typing import Any
+
+from django.http import HttpRequest
+
+from accounts.reauthentication import check_recent
+from opsera_portal.api.operations import Operation, RoleCheck, everyone
+from opsera_portal.api.problems import ClosedToTokens
+from opsera_portal.request_context import token_in_use
+
+
+class Privilege(Enum):
+    """The value is the label, for people."""
+
+    # Other people.
+    INVITE = "Invite someone"
+    INVITE_AGAIN = "Send an invitation again"
+    CHANGE_ROLE = "Change a person's site role"
+    ACTIVATE = "Activate a person"
+    EDIT_PERSON = "Create a person, or change their name, address, password or state, in Django admin"
+    RESET_TWO_FACTOR = "Remove a person's two-factor"
+    # The organization.
+    CREATE_ORGANIZATION = "Create an organization in Django admin"
+    CHANGE_POLICY = "Change the organization's policy"
+    # One's own account.
+    CREATE_TOKEN = "Create a token"  # noqa: S105  (a label)
+    CHANGE_OWN_EMAIL = "Change my e-mail address"
+    CHANGE_OWN_PASSWORD = "Change my password"  # noqa: S105  (a label)
+    CHANGE_OWN_TWO_FACTOR = "Add or remove my second factors and recovery codes"
+    DISCONNECT_SINGLE_SIGN_ON = "Disconnect my single sign-on"
+    END_SESSION = "Sign out in one session"
+    END_ALL_SESSIONS = "Sign out everywhere"
+
+    def operation(self, *, role_allows: RoleCheck = everyone) -> Operation:
+        """The API operation that does this: closed to tokens, and it asks again who you are."""
+        return Operation(self.value, role_allows=role_allows, prove=check_recent)
+
+
+def require_proof(privilege: Privilege, request: HttpRequest | None) -> None:
+    """Call it in a service, before anything is changed. Raises ``ClosedToTokens`` or ``ReauthenticationRequired``.
+
+    Commands have no request: whoever can run them has the machine.
+    """
+    if request is None:
+        return
+    if token_in_use(request) is not None:
+        raise ClosedToTokens(f"{privilege.value}: no token can do this, whatever its scopes. Sign in to the portal.")
+    check_recent(request)
+
+
+def changes_that_need_proof(changes: dict[str, Any]) -> list[Privilege]:
+    """Which privileges a change of a person needs. Deactivation alone needs none: it only takes away."""
+    needed = []
+    if "site_role" in changes:
+        needed.append(Privilege.CHANGE_ROLE)
+    if changes.get("is_active"):
+        needed.append(Privilege.ACTIVATE)
+    return needed

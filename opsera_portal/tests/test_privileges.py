@@ -1,0 +1,699 @@
+"""Only a signed-in person who proved recently who they are gives anybody an account, a role or a way to sign in.
+
+The tables say which routes and pages do so, and are the specification: every route, every page and every address of
+Django admin is tried here, with a token and in a session whose last proof is 26 minutes old.
+"""
+
+import json
+import re
+from datetime import timedelta
+from html import unescape
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import time_machine
+from django.contrib import admin
+from django.test import Client, RequestFactory
+from django.urls import include, path, reverse
+from django.utils import timezone
+from drf_spectacular.generators import SchemaGenerator
+
+from accounts import services
+from accounts.models import Organization, User
+from accounts.privileges import Privilege, require_proof
+from accounts.roles import SiteRole
+from accounts.tests.factories import PASSWORD, GroupFactory, OperatorFactory, UserFactory
+from accounts.tests.factors import add_app, code_of
+from auditlog.models import Activity
+from opsera_portal.api.operations import Operation, routes
+from opsera_portal.api.problems import ClosedToTokens, ReauthenticationRequired
+from opsera_portal.api.scopes import API
+from opsera_portal.tests import test_access
+from opsera_portal.tests.test_access import as_template, body_for, cells, fill, things_of
+from opsera_portal.tests.ways_in import nothing_was_given_since, snapshot
+from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
+from tokens.tests.factories import TokenFactory, bearer
+
+LATER = timedelta(minutes=26)
+ASKS = re.compile(r"/login/(two-factor/|passkey/)?again/\?next=")
+
+# Operations of the API that no token can do and that ask again who you are.
+ROUTES = {
+    "POST /users": Privilege.INVITE,
+    "POST /users/{id}/invitation": Privilege.INVITE_AGAIN,
+    "POST /users/{id}/two-factor/reset": Privilege.RESET_TWO_FACTOR,
+    "PATCH /organization/policy": Privilege.CHANGE_POLICY,
+    "POST /tokens": Privilege.CREATE_TOKEN,
+    "POST /me/sessions/{id}/end": Privilege.END_SESSION,
+    "POST /me/sessions/end-all": Privilege.END_ALL_SESSIONS,
+}
+# What a token can do there, and nothing else.
+LESS_BY_TOKEN = {"PATCH /users/{id}": "Deactivate a person"}
+
+# Pages that ask again, with what they do and where a person goes on from; `.` is the page itself.
+PERSON = "/organization/users/{user}/"
+SECURITY = "/profile/security/"
+PAGES_THAT_ASK = {
+    "GET /organization/users/invite/": (Privilege.INVITE, "."),
+    "POST /organization/users/invite/": (Privilege.INVITE, "."),
+    f"POST {PERSON}role/": (Privilege.CHANGE_ROLE, PERSON),
+    f"POST {PERSON}activate/": (Privilege.ACTIVATE, PERSON),
+    f"POST {PERSON}invitation/": (Privilege.INVITE_AGAIN, PERSON),
+    f"GET {PERSON}two-factor/reset/": (Privilege.RESET_TWO_FACTOR, "."),
+    f"POST {PERSON}two-factor/reset/": (Privilege.RESET_TWO_FACTOR, "."),
+    "POST /organization/policy/": (Privilege.CHANGE_POLICY, "/organization/policy/"),
+    "POST /organization/policy/save/": (Privilege.CHANGE_POLICY, "/organization/policy/"),
+    "POST /profile/tokens/": (Privilege.CREATE_TOKEN, "."),
+    f"GET {SECURITY}email/": (Privilege.CHANGE_OWN_EMAIL, "."),
+    f"POST {SECURITY}email/": (Privilege.CHANGE_OWN_EMAIL, "."),
+    # Only of someone with two-factor: the form asks everyone for the present password.
+    f"GET {SECURITY}password/": (Privilege.CHANGE_OWN_PASSWORD, "."),
+    f"POST {SECURITY}password/": (Privilege.CHANGE_OWN_PASSWORD, "."),
+    f"GET {SECURITY}password/set/": (Privilege.CHANGE_OWN_PASSWORD, "."),
+    f"POST {SECURITY}password/set/": (Privilege.CHANGE_OWN_PASSWORD, "."),
+    f"GET {SECURITY}two-factor/app/add/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
+    f"POST {SECURITY}two-factor/app/add/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
+    f"GET {SECURITY}two-factor/app/remove/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
+    f"POST {SECURITY}two-factor/app/remove/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
+    f"GET {SECURITY}passkeys/add/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
+    f"POST {SECURITY}passkeys/add/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
+    f"GET {SECURITY}passkeys/{{passkey}}/rename/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
+    f"POST {SECURITY}passkeys/{{passkey}}/rename/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
+    f"GET {SECURITY}passkeys/{{passkey}}/remove/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
+    f"POST {SECURITY}passkeys/{{passkey}}/remove/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
+    f"GET {SECURITY}recovery-codes/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
+    f"GET {SECURITY}recovery-codes/make/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
+    f"POST {SECURITY}recovery-codes/make/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
+    f"POST {SECURITY}sessions/{{session}}/end/": (Privilege.END_SESSION, f"{SECURITY}sessions/"),
+    f"POST {SECURITY}sessions/end-all/": (Privilege.END_ALL_SESSIONS, f"{SECURITY}sessions/"),
+}
+# Only there while a provider is named: accounts/tests/test_single_sign_on.py.
+ASKED_ELSEWHERE = {Privilege.DISCONNECT_SINGLE_SIGN_ON}
+# Done in Django admin: the models, by their admin classes.
+IN_ADMIN = {User: {Privilege.EDIT_PERSON}, Organization: {Privilege.CREATE_ORGANIZATION, Privilege.CHANGE_POLICY}}
+
+# What a page is sent so that it would do what it is for. To all others, an empty form.
+FORMS = {
+    "/organization/users/invite/": {"email": "new@acme.example", "name": "Nova New", "site_role": "administrator"},
+    f"{PERSON}role/": {"site_role": "administrator"},
+    "/profile/tokens/": {"name": "by the page", "scopes": ["api"], "lifetime": "1w", "expires_at": ""},
+    f"{SECURITY}email/": {"email": "new@acme.example"},
+    f"{SECURITY}password/": {
+        "oldpassword": PASSWORD,
+        "password1": "a new long secret",
+        "password2": "a new long secret",
+    },
+    f"{SECURITY}password/set/": {"password1": "a new long secret", "password2": "a new long secret"},
+}
+POLICY = {
+    "max_token_lifetime_days": "366",
+    "allowed_scopes": ["api"],
+    "max_live_tokens": "1000",
+    "unused_tokens_end_after_days": "",
+    "log_retention_days": "30",
+}
+
+
+def names(address):
+    return re.sub(r"\{(?!text)\w+\}", "{id}", address)
+
+
+@pytest.fixture
+def ada(administrator):
+    """An Administrator; in their organization is another one, so that nobody here is the last."""
+    UserFactory(organization=administrator.organization, site_role=SiteRole.ADMINISTRATOR)
+    return administrator
+
+
+@pytest.fixture
+def things(ada):
+    pipeline = PipelineFactory(owner=ada, run_count=1)
+    StepFactory(pipeline=pipeline)
+    RunFactory(pipeline=pipeline, number=1)
+    ruled = PipelineFactory(owner=ada)
+    return things_of(ada, pipeline) | {"ruled": ruled, "rule": AccessRuleFactory(pipeline=ruled, user=ada)}
+
+
+@pytest.fixture
+def things_for(things, organization):
+    """The things for one address: a person to whom it can be done."""
+
+    def find(address):
+        if "/activate" in address:
+            return things | {"user": UserFactory(organization=organization, is_active=False)}
+        return things | {"user": things["invited"]} if "/invitation" in address else things
+
+    return find
+
+
+def later():
+    return time_machine.travel(timezone.now() + LATER, tick=False)
+
+
+# The lists
+
+
+def test_the_api_takes_these_operations_from_the_list_and_no_others():
+    found = {f"{route.method} {names(as_template(route.path.removeprefix('/api/v1')))}": route for route in routes()}
+
+    assert {name: route.operation.label for name, route in found.items() if route.operation.asks_again} == {
+        name: privilege.value for name, privilege in ROUTES.items()
+    }
+    assert {
+        name: route.operation.limited_to for name, route in found.items() if route.operation.limited_to
+    } == LESS_BY_TOKEN
+
+
+def test_every_privilege_is_used_on_a_page_or_in_the_admin():
+    used = {privilege for privilege, _ in PAGES_THAT_ASK.values()}.union(ASKED_ELSEWHERE, *IN_ADMIN.values())
+
+    assert used == set(Privilege)
+
+
+def test_the_admin_takes_these_privileges_from_the_list():
+    asking = {model: set(getattr(site, "privileges", ())) for model, site in admin.site._registry.items()}
+
+    assert {model: privileges for model, privileges in asking.items() if privileges} == IN_ADMIN
+
+
+def test_an_operation_that_asks_again_cannot_be_opened_by_a_scope():
+    for opened in ({"scopes": (API,)}, {"any_token": True}, {"is_public": True}):
+        with pytest.raises(ValueError, match="no scope may open it"):
+            Operation("Invite someone", prove=lambda request: None, **opened)
+
+
+# The API
+
+BODIES = {
+    "/users": {"email": "new@acme.example", "name": "Nova New", "site_role": "administrator"},
+    "/users/{user}": {"site_role": "administrator", "is_active": True},
+    "/organization/policy": {"max_live_tokens": 1000, "max_token_lifetime_days": 366},
+}
+EVERY_CLOSED_ROUTE = pytest.mark.parametrize(
+    ("method", "address"), sorted(name.split(" ") for name in {*ROUTES, *LESS_BY_TOKEN})
+)
+EVERY_ROUTE = sorted({(method, address) for method, address, _, _ in cells(test_access.ROUTES)})
+
+
+def send(client, method, address, things, headers=None):
+    data = "" if method == "GET" else json.dumps(BODIES.get(address) or body_for(address, things))
+    place = "/api/v1" + fill(address, things)
+    return client.generic(method, place, data, content_type="application/json", headers=headers)
+
+
+def test_no_route_gives_a_way_in_to_a_token_of_an_administrator(api, ada, things_for):
+    headers = bearer(TokenFactory(owner=ada, scope="api"))
+
+    for method, address in EVERY_ROUTE:
+        if address == "/tokens/current/expire":
+            continue
+        things = things_for(address)
+        before = snapshot()
+        answer = send(api, method, address, things, headers)
+
+        assert nothing_was_given_since(before), f"{method} {address}"
+        if f"{method} {names(address)}" in {*ROUTES, *LESS_BY_TOKEN}:
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+            assert "no token can do this" in answer.json()["detail"].lower()
+
+
+def test_no_route_gives_a_way_in_to_a_session_with_an_old_proof(api, ada, things_for):
+    api.force_login(ada)
+
+    with later():
+        for method, address in EVERY_ROUTE:
+            things = things_for(address)
+            before = snapshot()
+            answer = send(api, method, address, things)
+
+            assert nothing_was_given_since(before), f"{method} {address}"
+            code = answer.json()["code"] if answer.status_code == 403 else ""
+            asks = f"{method} {names(address)}" in {*ROUTES, *LESS_BY_TOKEN}
+            assert (code == "reauthentication_required") is asks, f"{method} {address}"
+
+
+@pytest.mark.parametrize("name", sorted({*ROUTES, *LESS_BY_TOKEN} - {"POST /me/sessions/end-all"}))
+def test_a_session_with_a_fresh_proof_does_what_the_others_were_refused(api, ada, things_for, name):
+    method, address = name.split(" ")
+    address = address.replace("/sessions/{id}", "/sessions/{session}").replace("/users/{id}", "/users/{user}")
+    things = things_for(address)
+    api.force_login(ada)
+    before = snapshot()
+
+    assert send(api, method, address, things).status_code < 300
+    assert (snapshot() != before) is ("sessions" not in address)
+
+
+@pytest.mark.parametrize("was_active", [True, False])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"is_active": True},
+        {"site_role": "administrator"},
+        {"site_role": "user"},
+        {"site_role": "guest"},
+        {"site_role": "administrator", "is_active": False},
+        {"site_role": "user", "is_active": False},
+        {"site_role": "user", "is_active": True},
+    ],
+    ids=str,
+)
+def test_a_token_changes_no_role_and_activates_nobody_and_does_nothing_by_half(api, ada, owner, body, was_active):
+    User.objects.filter(pk=owner.pk).update(is_active=was_active)
+    headers = bearer(TokenFactory(owner=ada, scope="api"))
+    before = snapshot()
+
+    answer = api.patch(f"/api/v1/users/{owner.pk}", body, headers=headers)
+
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert "Sign in to the portal" in answer.json()["detail"]
+    assert snapshot() == before
+    assert not Activity.objects.exists()
+
+
+def test_a_token_of_an_administrator_deactivates_and_reads(api, ada, owner):
+    headers = bearer(TokenFactory(owner=ada, scope="api"))
+
+    answer = api.patch(f"/api/v1/users/{owner.pk}", {"is_active": False}, headers=headers)
+
+    assert (answer.status_code, answer.json()["state"]) == (200, "deactivated")
+    assert api.get(f"/api/v1/users/{owner.pk}", headers=headers).json()["is_active"] is False
+    assert Activity.objects.get().action == "user.deactivated"
+    assert api.patch(f"/api/v1/users/{owner.pk}", {"is_active": True}, headers=headers).status_code == 403
+
+
+def test_the_page_of_a_token_says_what_no_token_can_do(client, ada):
+    token = TokenFactory(owner=ada, scope="api")
+    client.force_login(ada)
+
+    page = client.get(f"/profile/tokens/{token.pk}/").content.decode()
+
+    (listed,) = re.findall(r'id="closed-to-tokens".*?</ul>', page, re.DOTALL)
+    assert [unescape(label) for label in re.findall(r"<li>(.*?)</li>", listed)] == [each.value for each in Privilege]
+    (operations,) = re.findall(r'id="operations".*?</table>', page, re.DOTALL)
+    assert re.search(r"Deactivate a person</td>.*?PATCH /api/v1/users/\{id\}", operations, re.DOTALL)
+    assert "POST /api/v1/users<" not in operations
+
+
+@EVERY_CLOSED_ROUTE
+def test_the_reference_says_what_is_closed_to_tokens_and_asks_again(method, address):
+    operation = SchemaGenerator().get_schema(public=True)["paths"][f"/api/v1{address}"][method.lower()]
+
+    assert "reauthentication_required" in operation["description"]
+    assert "reauthentication_required" in operation["responses"]["403"]["description"]
+    bearers = [way for way in operation["security"] if "accessToken" in way]
+    assert bool(bearers) is (f"{method} {address}" in LESS_BY_TOKEN)
+
+
+@pytest.mark.parametrize("scope", ["api-readonly", "pipeline", "security-logs"])
+def test_no_other_scope_deactivates(api, ada, owner, scope):
+    headers = bearer(TokenFactory(owner=ada, scope=scope))
+
+    answer = api.patch(f"/api/v1/users/{owner.pk}", {"is_active": False}, headers=headers)
+
+    assert answer.json()["code"] == "insufficient_scope"
+
+
+def test_an_old_proof_is_enough_to_deactivate(api, ada, owner):
+    api.force_login(ada)
+
+    with later():
+        assert api.patch(f"/api/v1/users/{owner.pk}", {"is_active": False}).status_code == 200
+        mixed = api.patch(f"/api/v1/users/{owner.pk}", {"is_active": False, "site_role": "guest"})
+
+    assert mixed.json()["code"] == "reauthentication_required"
+    owner.refresh_from_db()
+    assert (owner.is_active, owner.site_role) == (False, "user")
+
+
+@pytest.mark.parametrize(
+    "body", ['{"is_active": false, "is_active": true}', '{"is_active": "true"}', '{"is_active": 1}', "[]", "{}", "null"]
+)
+def test_no_spelling_of_a_body_activates_by_token(api, ada, owner, body):
+    User.objects.filter(pk=owner.pk).update(is_active=False)
+    headers = bearer(TokenFactory(owner=ada, scope="api"))
+
+    address = f"/api/v1/users/{owner.pk}"
+    answer = api.generic("PATCH", address, body, content_type="application/json", headers=headers)
+
+    assert answer.status_code == 400
+    assert not User.objects.get(pk=owner.pk).is_active
+
+
+def test_the_role_is_looked_at_before_the_proof(api, client, owner, member):
+    for browser in (api, client):
+        browser.force_login(owner)
+
+    with later():
+        by_api = api.post("/api/v1/users", {})
+        by_page = client.post(f"/organization/users/{member.pk}/role/", {"site_role": "guest"})
+
+    assert (by_api.json()["code"], by_page.status_code) == ("forbidden", 403)
+
+
+# The pages
+
+
+def pages():
+    return sorted(
+        {
+            f"{method} {address}"
+            for address in {row[1] for row in cells(test_access.PAGES)}
+            for method in ("GET", "POST")
+        }
+    )
+
+
+def form_for(address, organization):
+    if address.startswith("/organization/policy/"):
+        return POLICY | {"version": organization.policy_version, "shown": ""}
+    return FORMS.get(address, {})
+
+
+def ask(client, page, things, organization, headers=None):
+    method, address = page.split(" ")
+    form = form_for(address, organization) if method == "POST" else {}
+    return getattr(client, method.lower())(fill(address, things), form, headers=headers)
+
+
+def test_no_page_gives_a_way_in_to_a_session_with_an_old_proof(ada, things_for, organization):
+    signed_in_at = timezone.now()
+    for page in pages():
+        things = things_for(page)
+        with time_machine.travel(signed_in_at, tick=False):
+            client = Client()
+            client.force_login(ada)
+        before = snapshot()
+        with time_machine.travel(signed_in_at + LATER, tick=False):
+            answer = ask(client, page, things, organization)
+
+        assert nothing_was_given_since(before), page
+        asks = answer.status_code == 302 and ASKS.match(answer.url)
+        assert bool(asks) is (page in PAGES_THAT_ASK), page
+        if asks:
+            _, back = PAGES_THAT_ASK[page]
+            (then,) = parse_qs(urlsplit(answer.url).query)["next"]
+            assert urlsplit(then).path == fill(page.split(" ")[1] if back == "." else back, things), page
+
+
+NOT_BY_ONE_REQUEST = (
+    "GET ",
+    "POST /organization/policy/",
+    "two-factor/app/",
+    "passkeys/",
+    "recovery-codes/",
+    "/email/",
+    "/set/",
+    "/sessions/",
+)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES_THAT_ASK if not any(part in page for part in NOT_BY_ONE_REQUEST)]
+)
+def test_a_page_does_with_a_fresh_proof_what_it_refused_without(client, ada, things_for, organization, page):
+    address = page.removeprefix("POST ")
+    things = things_for(address)
+    client.force_login(ada)
+    before = snapshot()
+
+    client.post(fill(address, things), form_for(address, organization))
+
+    assert snapshot() != before
+
+
+def test_no_page_gives_a_way_in_to_a_token(client, ada, things_for, organization):
+    headers = bearer(TokenFactory(owner=ada, scope="api"))
+    for page in pages():
+        things = things_for(page)
+        before = snapshot()
+        answer = ask(client, page, things, organization, headers)
+
+        assert nothing_was_given_since(before), page
+        if page in PAGES_THAT_ASK:
+            assert answer.url.startswith("/login/?next="), page
+
+
+def test_without_two_factor_the_present_password_is_proof_enough_for_another(client, ada):
+    client.force_login(ada)
+
+    with later():
+        client.post(f"{SECURITY}password/", FORMS[f"{SECURITY}password/"])
+
+    ada.refresh_from_db()
+    assert ada.check_password("a new long secret")
+
+
+def test_a_person_who_was_asked_comes_back_and_is_told_that_nothing_was_changed(client, ada, owner):
+    client.post("/login/", {"login": ada.email, "password": PASSWORD})
+    page = f"/organization/users/{owner.pk}/"
+
+    with later():
+        asked = client.post(f"{page}role/", {"site_role": "auditor"})
+        assert "Nothing was changed" not in client.get(asked.url).content.decode()
+        back = client.post("/login/again/", {"password": PASSWORD, "next": page})
+        shown = client.get(back.url).content.decode()
+        assert "Nothing was changed yet" in shown
+        assert "Nothing was changed yet" not in client.get(page).content.decode()
+        client.post(f"{page}role/", {"site_role": "auditor"})
+
+    owner.refresh_from_db()
+    assert owner.site_role == "auditor"
+
+
+def test_a_person_who_was_asked_before_they_sent_anything_is_told_nothing(client, ada):
+    client.post("/login/", {"login": ada.email, "password": PASSWORD})
+
+    with later():
+        asked = client.get("/organization/users/invite/")
+        back = client.post("/login/again/", {"password": PASSWORD, "next": "/organization/users/invite/"})
+        assert "Nothing was changed" not in client.get(back.url).content.decode()
+
+    assert asked.url.startswith("/login/again/")
+
+
+def test_the_password_alone_is_no_proof_for_an_administrator_with_two_factor(client, api, ada, owner):
+    for browser in (client, api):
+        browser.post(
+            "/login/", {"login": ada.email, "password": PASSWORD}, **({"format": "multipart"} if browser is api else {})
+        )
+    secret = add_app(ada)
+
+    refused = api.patch(f"/api/v1/users/{owner.pk}", {"site_role": "guest"})
+    asked = client.post(f"/organization/users/{owner.pk}/role/", {"site_role": "guest"})
+
+    assert refused.json()["code"] == "reauthentication_required"
+    assert asked.url.startswith("/login/two-factor/again/")
+    client.post(asked.url, {"code": code_of(secret)})
+    client.post(f"/organization/users/{owner.pk}/role/", {"site_role": "guest"})
+    owner.refresh_from_db()
+    assert owner.site_role == "guest"
+
+
+# Django admin
+
+
+def admin_pages():
+    """Every address of the administration that belongs to a model."""
+    return sorted(
+        (model.__name__, pattern.name)
+        for model, site in admin.site._registry.items()
+        for pattern in site.get_urls()
+        if pattern.name
+    )
+
+
+ADMIN_MODELS = {model.__name__: model for model in admin.site._registry}
+
+
+def admin_form(ada, model, page, user):
+    """What would do it, for each form that gives a way in."""
+    if model == "User" and page.endswith("_add"):
+        names = {"email": "new@acme.example", "name": "Nova New", "site_role": "administrator"}
+        return names | {
+            "organization": str(ada.organization.pk),
+            "password1": "a new long secret",
+            "password2": "a new long secret",
+        }
+    if model == "User":
+        names = {"email": "new@acme.example", "name": "Nova New", "site_role": "administrator", "is_active": "on"}
+        return names | {"new_password": "a new long secret", "is_superuser": "on"}
+    if model == "Organization":
+        return POLICY | {
+            "name": "Other",
+            "slug": "other",
+            "version": ada.organization.policy_version if page.endswith("_change") else "",
+        }
+    return {}
+
+
+@pytest.fixture
+def ask_admin(client, ada, things):
+    def ask(model, page, method, headers=None):
+        user = things["user"]
+        rows = {
+            "User": user,
+            "Organization": ada.organization,
+            "Group": things["group"],
+            "Pipeline": things["pipeline"],
+        }
+        row = rows.get(model) or things["token"]
+        arguments = [row.pk] if page.rsplit("_", 1)[1] in {"change", "delete", "history"} else []
+        form = {}
+        if method == "post":
+            form = admin_form(ada, model, page, user)
+            if page.endswith("_changelist"):
+                form = {"action": "delete_selected", "_selected_action": [row.pk], "post": "yes", "index": "0"}
+        return getattr(client, method)(reverse(f"admin:{page}", args=arguments), form, headers=headers)
+
+    return ask
+
+
+@pytest.mark.parametrize("who", ["administrator", "operator"])
+def test_no_page_of_the_admin_gives_a_way_in_to_a_session_with_an_old_proof(client, ada, ask_admin, who):
+    client.force_login(ada if who == "administrator" else OperatorFactory())
+    sends = {"get": {"add", "change", "delete"}, "post": {"add", "change", "delete", "changelist"}}
+    before = snapshot()
+
+    with later():
+        for model, page in admin_pages():
+            for method, kinds in sends.items():
+                answer = ask_admin(model, page, method)
+
+                assert nothing_was_given_since(before), page
+                asks = answer.status_code == 302 and bool(ASKS.match(answer.url))
+                assert asks is (ADMIN_MODELS[model] in IN_ADMIN and page.rsplit("_", 1)[1] in kinds), page
+
+
+def test_no_page_of_the_admin_gives_a_way_in_to_a_token(ada, ask_admin):
+    headers = bearer(TokenFactory(owner=ada, scope="api"))
+    before = snapshot()
+
+    for model, page in admin_pages():
+        for method in ("get", "post"):
+            assert ask_admin(model, page, method, headers).url.startswith("/admin/login/"), page
+
+    assert nothing_was_given_since(before)
+
+
+@pytest.mark.parametrize(
+    ("who", "model", "page"),
+    [
+        ("administrator", "User", "accounts_user_add"),
+        ("administrator", "User", "accounts_user_change"),
+        ("administrator", "Organization", "accounts_organization_change"),
+        ("operator", "Organization", "accounts_organization_add"),
+    ],
+)
+def test_the_admin_does_with_a_fresh_proof_what_it_refused_without(client, ada, ask_admin, who, model, page):
+    client.force_login(ada if who == "administrator" else OperatorFactory())
+    before = snapshot()
+
+    ask_admin(model, page, "post")
+
+    assert snapshot() != before
+
+
+# The services, whichever view calls them
+
+
+@pytest.fixture
+def by_token(ada):
+    request = RequestFactory().post("/")
+    request.token_use = type("Use", (), {"token": TokenFactory(owner=ada, scope="api")})()
+    return request
+
+
+@pytest.fixture
+def by_old_session(ada):
+    request = RequestFactory().post("/")
+    request.user = ada
+    at = (timezone.now() - LATER).timestamp()
+    request.session = {
+        "account_authentication_methods": [{"method": "password", "at": at}],
+        "account_authentication_methods_user": str(ada.pk),
+    }
+    return request
+
+
+SERVICES = {
+    "invite_user": {"email": "new@acme.example", "name": "New"},
+    "send_invitation": {"user": "owner"},
+    "change_site_role": {"user": "owner", "site_role": "administrator"},
+    "set_active": {"user": "owner", "is_active": True},
+    "change_user": {"user": "owner", "is_active": False, "site_role": "guest"},
+    "reset_two_factor": {"user": "owner"},
+    "save_user": {"user": "owner", "is_new": False},
+    "save_policy": {"organization": "organization", "changes": {"max_live_tokens": 1000}},
+    "add_organization": {"organization": "organization"},
+}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_refuses_a_token_and_an_old_proof_by_itself(
+    ada, owner, organization, by_token, by_old_session, service
+):
+    cast = {"owner": owner, "organization": organization}
+    arguments = {
+        name: cast.get(value, value) if isinstance(value, str) else value for name, value in SERVICES[service].items()
+    }
+
+    for request, refusal in ((by_token, ClosedToTokens), (by_old_session, ReauthenticationRequired)):
+        before = snapshot()
+        with pytest.raises(refusal):
+            getattr(services, service)(actor=ada, request=request, **arguments)
+        assert nothing_was_given_since(before)
+
+
+def test_a_command_needs_no_proof(ada):
+    assert require_proof(Privilege.INVITE, None) is None
+
+
+# A view whose author thought of nothing
+
+
+def forgetful(request):
+    services.change_site_role(
+        actor=request.user, user=User.objects.exclude(pk=request.user.pk).first(), site_role="guest", request=request
+    )
+
+
+def shameless(request):
+    User.objects.exclude(pk=request.user.pk).update(site_role="administrator")
+
+
+urlpatterns = [
+    path("forgetful/", forgetful),
+    path("shameless/", shameless),
+    path("", include("opsera_portal.urls")),
+]
+
+
+@pytest.mark.urls(__name__)
+def test_a_view_that_names_no_privilege_asks_again_all_the_same(client, ada):
+    client.force_login(ada)
+    before = snapshot()
+
+    with later():
+        assert client.get("/forgetful/").url == "/login/again/?next=%2Fforgetful%2F"
+        assert client.post("/forgetful/").url == "/login/again/?next=%2F"
+
+    assert nothing_was_given_since(before)
+
+
+@pytest.mark.urls(__name__)
+def test_a_view_that_writes_a_role_without_a_service_fails_its_tests(client, ada):
+    client.force_login(ada)
+
+    with pytest.raises(AssertionError, match="without a fresh proof"):
+        client.get("/shameless/")
+
+
+def test_groups_and_access_rules_stay_open_to_tokens(api, ada, owner):
+    """They give nobody an account, a site role or a way to sign in, and end with the person who got them."""
+    group = GroupFactory(organization=ada.organization)
+    headers = bearer(TokenFactory(owner=ada, scope="api"))
+
+    answer = api.patch(f"/api/v1/groups/{group.pk}", {"members": [str(owner.pk)]}, headers=headers)
+
+    assert answer.status_code == 200

@@ -1,0 +1,124 @@
+"""Watches in every test that no request creates an account, a role or a way to sign in without a fresh proof.
+
+A new view that writes one of these columns by itself, without a service that calls `require_proof`, fails the first
+test that uses it.
+"""
+
+import contextlib
+import re
+import sys
+from pathlib import Path
+
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
+from django.core.signals import request_started
+from django.db import connection
+
+from accounts import reauthentication
+from accounts.models import POLICY_FIELDS, Organization, User
+from auditlog.models import Activity
+from tokens.models import Token
+
+# Writing these columns gives somebody a way in, or changes what a way in needs.
+COLUMNS = {
+    "accounts_user": {"email", "organization_id", "site_role", "is_active", "is_superuser", "password"},
+    "accounts_organization": {"slug", *POLICY_FIELDS},
+}
+INSERTS = {*COLUMNS, "mfa_authenticator", "socialaccount_socialaccount", "tokens_token"}
+DELETES = {"mfa_authenticator", "socialaccount_socialaccount"}
+
+# These check a proof of their own: a link that was mailed, the present password, the word of the provider.
+OWN_PROOF = {
+    ("accounts.credentials", "accept_invitation"),
+    ("accounts.credentials", "change_password"),
+    ("accounts.credentials", "reset_password"),
+    ("accounts.email_change", "confirm_email_change"),
+    ("accounts.single_sign_on", "connect"),
+    # Django hashes a password anew when its owner signs in with it.
+    ("django.contrib.auth.base_user", "setter"),
+}
+HANDLERS = ("django/core/handlers/base.py", "opsera_portal/api/dispatch.py")
+
+_STATEMENT = re.compile(r'(INSERT INTO|UPDATE|DELETE FROM) "(\w+)"')
+
+
+def gives_a_way_in(sql, params):
+    found = _STATEMENT.match(sql)
+    if found is None:
+        return False
+    verb, table = found.groups()
+    if verb == "INSERT INTO":
+        return table in INSERTS
+    if verb == "DELETE FROM":
+        return table in DELETES
+    written = set(re.findall(r'"(\w+)" = ', sql.partition(" SET ")[2].partition(" WHERE ")[0]))
+    if table == "accounts_user" and written == {"is_active"} and not params[0]:
+        # Deactivation only takes away.
+        return False
+    return bool(written & COLUMNS.get(table, set()))
+
+
+def callers():
+    frame = sys._getframe()
+    while frame := frame.f_back:
+        yield frame
+
+
+def is_in_a_request():
+    return any(Path(frame.f_code.co_filename).as_posix().endswith(HANDLERS) for frame in callers())
+
+
+def has_a_proof_of_its_own():
+    return any((frame.f_globals.get("__name__"), frame.f_code.co_name) in OWN_PROOF for frame in callers())
+
+
+@contextlib.contextmanager
+def watched(monkeypatch):
+    proved = []
+    is_recent = reauthentication.is_recent
+
+    def note(request):
+        answer = is_recent(request)
+        if answer:
+            proved.append(request)
+        return answer
+
+    def forget(**kwargs):
+        proved.clear()
+
+    def watch(execute, sql, params, many, context):
+        if gives_a_way_in(str(sql), params) and not proved and is_in_a_request() and not has_a_proof_of_its_own():
+            raise AssertionError(
+                f"A request did this without a fresh proof of who it is (accounts/privileges.py): {sql}"
+            )
+        return execute(sql, params, many, context)
+
+    monkeypatch.setattr(reauthentication, "is_recent", note)
+    request_started.connect(forget)
+    try:
+        with connection.execute_wrapper(watch):
+            yield
+    finally:
+        request_started.disconnect(forget)
+
+
+def snapshot():
+    """Everything that lets somebody in, as it is now."""
+    columns = sorted(COLUMNS["accounts_user"] - {"is_active"})
+    return {
+        "people": list(User.objects.order_by("pk").values_list("pk", *columns)),
+        "active": set(User.objects.active().values_list("pk", flat=True)),
+        "organizations": list(Organization.objects.order_by("pk").values()),
+        "factors": set(Authenticator.objects.values_list("pk", flat=True)),
+        "addresses": set(EmailAddress.objects.values_list("pk", flat=True)),
+        "links": set(SocialAccount.objects.values_list("pk", flat=True)),
+        "tokens": set(Token.objects.values_list("pk", flat=True)),
+        "invitations": Activity.objects.filter(action="user.invited").count(),
+    }
+
+
+def nothing_was_given_since(before):
+    """Whether nobody has got a way in since. Somebody may have been deactivated."""
+    after = snapshot()
+    return after["active"] <= before["active"] and after | {"active": before["active"]} == before
