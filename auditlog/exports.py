@@ -6,7 +6,8 @@ written is decided by its kind alone.
 """
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from django.conf import settings
@@ -26,6 +27,18 @@ PART_SIZE = 10_000
 CSV = "csv"
 JSON_LINES = "jsonl"
 CONTENT_TYPES = {CSV: "text/csv; charset=utf-8; header=present", JSON_LINES: "application/jsonl"}
+# Without it, Excel reads a file as Windows-1252 and breaks every letter beyond ASCII.
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# While a search finds nothing, something is sent in this interval. Callers and proxies hang up on a silent connection:
+# nginx after 60 seconds.
+KEEP_ALIVE_SECONDS = 8.0
+# CSV has no empty characters to send. So the last bytes of what was found are held back, and sent one by one.
+HELD_BACK = 100
+# Whatever the application raises, Granian ends an answer in chunks like a whole one. So nothing is sent for longer than
+# proxies wait, and they break the connection off: proxy_read_timeout in deploy/nginx is 60 seconds.
+STALL_SECONDS = 65.0
+# White space before a JSON value is no part of it.
+_NOTHING = {CSV: b"", JSON_LINES: b" "}
 # A quote that never ends, and no JSON.
 INCOMPLETE = b'"This file is not complete: the portal failed while it was written. Export it again.'
 # What may hold a comma, a quote or a new line.
@@ -135,17 +148,21 @@ def response(
     serializer_class: type[ModelSerializer[Any]],
     file_format: str,
     is_own: bool,
+    has_mark: bool = False,
 ) -> StreamingHttpResponse:
-    """``entries`` as a file, newest first. ``searched``: see ``Keyset.page``; ``is_own``: a person's, by its name.
+    """``entries`` as a file, newest first. ``searched``: see ``Keyset.page``; ``is_own``: a person's, by its name;
+    ``has_mark``: CSV begins with a byte order mark, for Excel.
 
-    An error in the middle is raised while the answer is sent. Some servers break the connection off then; ours ends
-    the answer as if it were whole, so the file itself says that it is not, in a line that no reader takes for data.
+    An answer that fails in the middle must not look whole. The file itself says so, in a last line that no reader takes
+    for data. Then the error is raised, for servers that break the connection off; ours does not (`STALL_SECONDS`).
     Raises ``TooManyExports``.
     """
     log = slugify(entries.model._meta.verbose_name_plural)
     account = person_of(request).organization.slug  # type: ignore[union-attr]
     name = f"{'my-' if is_own else ''}{log}-{account}-{timezone.now():%Y-%m-%d}.{file_format}"
-    content = _content(entries, entries if searched is None else searched, serializer_class, file_format)
+    parts = NEWEST_FIRST.parts(entries, searched=entries if searched is None else searched, size=PART_SIZE)
+    stall_seconds = STALL_SECONDS if request.META.get("SERVER_SOFTWARE") == "Granian" else 0.0
+    content = _content(parts, serializer_class, file_format, has_mark=has_mark, stall_seconds=stall_seconds)
     return StreamingHttpResponse(
         _Held(content) if request.method != "HEAD" else [],
         headers={
@@ -153,22 +170,46 @@ def response(
             "Content-Disposition": f'attachment; filename="{name}"',
             "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",
+            # nginx would keep the first bytes until it has a buffer full.
+            "X-Accel-Buffering": "no",
         },
     )
 
 
 def _content(
-    entries: QuerySet[Any], searched: QuerySet[Any], serializer_class: type[ModelSerializer[Any]], file_format: str
+    parts: Iterable[QuerySet[Any]],
+    serializer_class: type[ModelSerializer[Any]],
+    file_format: str,
+    *,
+    has_mark: bool,
+    stall_seconds: float,
 ) -> Iterator[bytes]:
     sources = {name: str(field.source) for name, field in serializer_class().fields.items()}
+    held = b""
     if file_format == CSV:
-        yield ",".join(sources).encode() + b"\r\n"
+        held = (BYTE_ORDER_MARK if has_mark else b"") + ",".join(sources).encode() + b"\r\n"
+        yield held[:-HELD_BACK]
+        held = held[-HELD_BACK:]
+    sent_at = time.monotonic()
     try:
-        for part in NEWEST_FIRST.parts(entries, searched=searched, size=PART_SIZE):
-            yield _lines(part, sources, file_format)
+        for part in parts:
+            lines = _lines(part, sources, file_format)
+            if lines:
+                held += lines
+                send, held = held[:-HELD_BACK], held[-HELD_BACK:]
+            elif time.monotonic() - sent_at >= KEEP_ALIVE_SECONDS:
+                send, held = held[:1] or _NOTHING[file_format], held[1:]
+            else:
+                continue
+            if send:
+                yield send
+            sent_at = time.monotonic()
     except Exception:
-        yield INCOMPLETE
+        yield held + INCOMPLETE
+        time.sleep(stall_seconds)
         raise
+    if held:
+        yield held
 
 
 def _lines(part: QuerySet[Any], sources: dict[str, str], file_format: str) -> bytes:

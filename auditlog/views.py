@@ -161,9 +161,12 @@ class LogExportView(LogPageMixin, View):
     def get(self, request: HttpRequest) -> HttpResponseBase:
         filterset = self.filterset_class(request.GET, self.get_queryset())
         file_format = request.GET.get("format", exports.CSV)
-        known = {*filterset.filters, "format"}
+        # Here people open files in Excel; programs ask the API.
+        has_mark = {"true": True, "false": False}.get(request.GET.get("bom", str(file_format == exports.CSV).lower()))
+        known = {*filterset.filters, "format", "bom"}
         is_known = all(name in known and len(values) == 1 for name, values in request.GET.lists())
-        if not is_known or not filterset.is_valid() or file_format not in exports.CONTENT_TYPES:
+        is_mark_possible = has_mark is False or (has_mark and file_format == exports.CSV)
+        if not (is_known and filterset.is_valid() and file_format in exports.CONTENT_TYPES and is_mark_possible):
             raise BadRequest("The filters or the format of this file cannot be read.")
         try:
             return exports.response(
@@ -173,6 +176,7 @@ class LogExportView(LogPageMixin, View):
                 serializer_class=self.serializer_class,
                 file_format=file_format,
                 is_own=self.is_own,
+                has_mark=bool(has_mark),
             )
         except exports.TooManyExports:
             return errors.too_many_requests(

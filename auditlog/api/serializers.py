@@ -122,6 +122,15 @@ class _PublishedPage(PublishedPageQuery, _Page):
 
 class _File(serializers.Serializer[Any]):
     format = serializers.ChoiceField(choices=exports.FORMATS, required=False, default=exports.CSV)
+    bom = serializers.BooleanField(
+        required=False, default=False, help_text="Begin CSV with a byte order mark, so that Excel reads it as UTF-8."
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs["bom"] and attrs["format"] != exports.CSV:
+            raise serializers.ValidationError({"bom": ["Only CSV may begin with a byte order mark."]})
+        checked: dict[str, Any] = super().validate(attrs)
+        return checked
 
 
 class _OneTokenUseFilters(_Filters):

@@ -157,8 +157,11 @@ class LogViewSet(ApiViewSet):
         """All records that the filters find, newest first, in one answer of any length.
 
         One line for each, with the record's fields as columns: CSV (RFC 4180, UTF-8, with a header) or JSON Lines.
-        In CSV, a text that a spreadsheet would take for a formula has an apostrophe before it. Where the portal fails
-        in the middle, the last line says that the file is not complete; it is neither CSV nor JSON.
+        In CSV, a text that a spreadsheet would take for a formula has an apostrophe before it.
+
+        Where the portal fails in the middle, the last line says that the file is not complete; it is neither CSV nor
+        JSON, and the connection breaks off. A search that finds nothing for long sends a byte every few seconds: part
+        of the line before or, in JSON Lines, a space before the next record.
         """
         query = self.read_query(self.export_query_class)
         entries = self.entries(query)
@@ -170,6 +173,7 @@ class LogViewSet(ApiViewSet):
                 serializer_class=self.serializer_class,
                 file_format=query["format"],
                 is_own=self.is_own,
+                has_mark=query["bom"],
             )
         except exports.TooManyExports:
             raise Throttled(exports.TRY_AGAIN_SECONDS, "Several files are being written already.") from None

@@ -3,11 +3,14 @@
 import csv
 import io
 import json
+import re
 import threading
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.conf import settings
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
@@ -356,3 +359,134 @@ def test_only_some_are_made_at_once_and_each_gives_its_place_back(api, auditor, 
         close()
     b"".join(on_their_way.pop().streaming_content)
     assert [api.get(address).status_code, api.get(address).status_code] == [200, 200]
+
+
+# Excel
+
+MARK = b"\xef\xbb\xbf"
+
+
+def content_of(answer):
+    return b"".join(answer.streaming_content)
+
+
+@pytest.mark.parametrize("route", ROUTES.values())
+def test_csv_of_the_api_begins_with_a_byte_order_mark_when_asked(api, auditor, route):
+    add_uses(auditor, ["/größe"])
+    add_actions(auditor, ["größe"])
+    api.force_login(auditor)
+
+    plain, marked = content_of(api.get(route)), content_of(api.get(route, {"bom": "true"}))
+
+    assert marked.startswith(MARK)
+    assert marked.decode("utf-8-sig").startswith("_id,id,")
+    assert "größe" in marked.decode("utf-8-sig")
+    # The first one logs nothing: only tokens do.
+    assert marked == MARK + plain
+    assert content_of(api.get(route, {"bom": "false"})) == plain
+
+
+@pytest.mark.parametrize("page", PAGES.values())
+def test_csv_of_a_page_begins_with_a_byte_order_mark(client, auditor, page):
+    client.force_login(auditor)
+
+    assert content_of(client.get(page)).startswith(MARK)
+    assert content_of(client.get(page, {"format": "csv", "bom": "true"})).startswith(MARK)
+    assert content_of(client.get(page, {"bom": "false"})).startswith(b"_id,id,")
+    assert not content_of(client.get(page, {"format": "jsonl"})).startswith(MARK)
+
+
+@pytest.mark.parametrize("query", ["bom=true&format=jsonl", "bom=maybe", "bom=", "bom=true&bom=true"])
+@pytest.mark.parametrize("address", [*PAGES.values(), *ROUTES.values()])
+def test_byte_order_mark_that_makes_no_sense_is_refused(client, auditor, address, query):
+    client.force_login(auditor)
+
+    assert client.get(f"{address}?{query}").status_code == 400
+
+
+# Searches that find nothing for long
+
+
+def add_many(auditor, count, needles=()):
+    TokenUse.objects.bulk_create(
+        use(
+            auditor.organization,
+            owner_id=auditor.pk,
+            at=timezone.now() - timedelta(seconds=number),
+            target="/needle" if number in needles else "/hay",
+        )
+        for number in range(count)
+    )
+
+
+def test_proxy_passes_the_first_bytes_on_at_once(api, auditor):
+    api.force_login(auditor)
+
+    assert api.get("/api/v1/me/authentication-log/export").headers["X-Accel-Buffering"] == "no"
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
+@pytest.mark.parametrize("needles", [(), (0,), (97,), (0, 50, 99)], ids=str)
+def test_search_that_finds_nothing_for_long_keeps_the_connection_alive(api, auditor, monkeypatch, file_format, needles):
+    address = f"/api/v1/me/authentication-log/export?format={file_format}&q=needle"
+    add_many(auditor, 100, needles)
+    api.force_login(auditor)
+    whole = content_of(api.get(address))
+    monkeypatch.setattr(exports, "PART_SIZE", 5)
+    monkeypatch.setattr(exports, "KEEP_ALIVE_SECONDS", 0)
+
+    chunks = list(api.get(address).streaming_content)
+
+    # One for each of the 20 parts, and none of them empty.
+    assert len(chunks) >= 20
+    assert all(chunks)
+    sent = b"".join(chunks)
+    assert sent == whole or file_format == "jsonl"
+    assert read_all(sent, file_format) == read_all(whole, file_format)
+    assert len(read_all(sent, file_format)) == len(needles)
+
+
+def read_all(sent, file_format):
+    if file_format == "csv":
+        return list(csv.DictReader(io.StringIO(sent.decode(), newline="")))
+    return [json.loads(line) for line in sent.decode().split("\n") if line.strip()]
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
+def test_search_that_finds_nothing_sends_no_more_than_it_has_to(api, auditor, monkeypatch, file_format):
+    monkeypatch.setattr(exports, "PART_SIZE", 5)
+    add_many(auditor, 100)
+    api.force_login(auditor)
+
+    chunks = list(api.get(f"/api/v1/me/authentication-log/export?format={file_format}&q=needle").streaming_content)
+
+    assert len(chunks) == (2 if file_format == "csv" else 0)
+
+
+def test_failed_export_stalls_until_the_proxy_breaks_it_off(api, auditor, monkeypatch):
+    monkeypatch.setattr(exports, "STALL_SECONDS", 0.2)
+    api.force_login(auditor)
+    add_uses(auditor, ["/x"])
+
+    def fail(execute, sql, params, many, context):
+        raise DatabaseError("The disk is gone.")
+
+    def seconds_of(**server):
+        content = iter(api.get("/api/v1/me/authentication-log/export", **server).streaming_content)
+        next(content)
+        with connection.execute_wrapper(fail):
+            assert next(content).endswith(exports.INCOMPLETE)
+            started_at = time.monotonic()
+            with pytest.raises(DatabaseError):
+                next(content)
+        return time.monotonic() - started_at
+
+    assert seconds_of(SERVER_SOFTWARE="Granian") >= 0.2
+    assert seconds_of() < 0.2
+
+
+def test_stall_is_longer_than_the_shipped_proxy_waits():
+    text = (settings.BASE_DIR / "deploy/nginx/opsera-portal-proxy.conf").read_text()
+    [seconds] = re.findall(r"proxy_read_timeout (\d+)s;", text)
+
+    assert exports.KEEP_ALIVE_SECONDS * 2 < int(seconds) < exports.STALL_SECONDS

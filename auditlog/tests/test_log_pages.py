@@ -206,9 +206,9 @@ def test_ones_own_log_is_not_searched_for_a_person(api, auditor, route):
     ],
 )
 def test_page_api_and_export_have_the_same_filters(filter_class, query_class, export_query_class):
-    assert query_class().fields.keys() - {"cursor", "count", "after"} == filter_class.base_filters.keys()
+    assert query_class().fields.keys() - {"cursor", "count", "page_size", "after"} == filter_class.base_filters.keys()
     if export_query_class:
-        assert export_query_class().fields.keys() - {"format"} == filter_class.base_filters.keys()
+        assert export_query_class().fields.keys() - {"format", "bom"} == filter_class.base_filters.keys()
 
 
 @pytest.mark.parametrize("page", ROUTES)
