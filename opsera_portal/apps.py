@@ -12,8 +12,10 @@ class OpseraPortalConfig(AppConfig):
     def ready(self) -> None:
         from auditlog import upkeep
         from opsera_portal import limits
+        from opsera_portal.api import idempotency
 
         upkeep.register("Past limits", limits.forget_past_windows, every=timedelta(hours=1))
+        upkeep.register("Kept answers", idempotency.forget_old, every=timedelta(hours=1))
 
 
 class PortalAdminConfig(AdminConfig):

@@ -21,6 +21,7 @@ LEFT_OUT = {
     "usersessions_usersession": "which sessions there are",
     "portal_cache": "whatever a library remembers there",
     "account_emailconfirmation": "keys of links that confirm an address",
+    "opsera_portal_keptanswer": "answers that were kept for clients that retry",
     "socialaccount_socialtoken": "tokens of single sign-on providers",
 }
 

@@ -36,6 +36,7 @@ class Operation:
     ``scopes``: those that open it, any one is enough; none: closed to tokens, for a signed-in person only.
     ``any_token``: open to every live token, whatever its scopes (what a token may know of itself).
     ``is_public``: open to everyone, without credentials; those that are sent along open nothing, and are not asked for.
+    ``shows_secret``: its answer holds something that is shown only once. It is never kept for a retry.
     ``role_allows``: whether a person's site role lets them do this at all; the object's own rule comes after it.
     ``prove``: checks that the signed-in person proved recently who they are, and raises ``ReauthenticationRequired``
     if not. Such an operation is always closed to tokens.
@@ -47,6 +48,7 @@ class Operation:
     any_token: bool = False
     is_public: bool = False
     only_reads: bool = False
+    shows_secret: bool = False
     role_allows: RoleCheck = everyone
     prove: Callable[[HttpRequest], None] | None = None
     limited_to: str = ""

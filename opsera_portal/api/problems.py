@@ -38,6 +38,7 @@ TITLES = {
     409: "Conflict",
     413: "Content Too Large",
     415: "Unsupported Media Type",
+    422: "Unprocessable Content",
     429: "Too Many Requests",
     500: "Internal Server Error",
     503: "Service Unavailable",
@@ -53,6 +54,7 @@ CODES = {
     409: "conflict",
     413: "content_too_large",
     415: "unsupported_media_type",
+    422: "idempotency_key_reused",
     429: "throttled",
     500: "error",
     503: "unavailable",
@@ -108,6 +110,12 @@ class Conflict(Problem):
     status_code = status.HTTP_409_CONFLICT
     default_code = "conflict"
     default_detail = "The present state does not allow this."
+
+
+class IdempotencyKeyReused(Problem):
+    status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
+    default_code = "idempotency_key_reused"
+    default_detail = "You sent this Idempotency-Key with another request before. Use a new key for each new request."
 
 
 class ContentTooLarge(Problem):

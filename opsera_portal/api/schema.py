@@ -12,8 +12,9 @@ from drf_spectacular.extensions import (
 )
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiParameter
 
-from opsera_portal.api import sunset, throttling
+from opsera_portal.api import idempotency, sunset, throttling
 from opsera_portal.api.operations import Operation, operation_of
 from opsera_portal.api.problems import CODES, CONTENT_TYPE, TITLES, ReauthenticationRequired
 
@@ -30,6 +31,17 @@ TAGS = [
     {"name": "users", "description": "The people of the organization."},
     {"name": "groups", "description": "Groups of people, for access rules."},
 ]
+
+
+_IDEMPOTENCY_KEY = OpenApiParameter(
+    idempotency.HEADER,
+    type={"type": "string", "minLength": 1, "maxLength": idempotency.MAX_LENGTH, "pattern": f"^{idempotency.PATTERN}$"},
+    location=OpenApiParameter.HEADER,
+    description=(
+        "For clients that retry: a new value for each new request. The same request with the same key within 24 hours "
+        f"gets the first answer again, with `{idempotency.REPLAYED_HEADER}: true`, and nothing is done twice."
+    ),
+)
 
 
 class AccessTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -122,6 +134,12 @@ class OperationSchema(AutoSchema):
         elif operation.scopes:
             described["x-scopes"] = [scope.id for scope in operation.scopes]
         return described
+
+    def get_override_parameters(self) -> list[Any]:
+        parameters: list[Any] = list(super().get_override_parameters())
+        if idempotency.takes_key(self.method, self.operation):
+            parameters.append(_IDEMPOTENCY_KEY)
+        return parameters
 
     def get_tags(self) -> list[str]:
         first = self.path.removeprefix("/api/v1/").split("/")[0]
@@ -270,6 +288,8 @@ def _possible_problems(path: str, method: str, operation: dict[str, Any]) -> lis
     statuses = [400, 401, 403, 406, 429, 503]
     if "requestBody" in operation:
         statuses += [413, 415]
+    if any(parameter["name"] == idempotency.HEADER for parameter in operation.get("parameters", [])):
+        statuses.append(422)
     if "{" in path:
         # What stands in the address and is no id leads nowhere.
         statuses.append(404)

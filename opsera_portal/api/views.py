@@ -1,11 +1,14 @@
 """The base of every API view: how a row is found and how query parameters are read."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import QuerySet
-from django.http import Http404
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
 from django_filters import FilterSet
 from rest_framework.exceptions import NotFound, ParseError, ValidationError
 from rest_framework.request import Request
@@ -14,7 +17,7 @@ from rest_framework.serializers import BaseSerializer, Serializer
 from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
-from opsera_portal.api import throttling
+from opsera_portal.api import idempotency, throttling
 from opsera_portal.api.operations import Operation
 from opsera_portal.api.problems import Forbidden, SchemeUnknown
 from opsera_portal.api.serializers import StrictSerializer
@@ -61,6 +64,10 @@ class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):
     actions_with_query: ClassVar[frozenset[str]] = frozenset({"list"})
     http_method_names = METHODS
     pagination_class = None
+    # Of a request that brings an `Idempotency-Key`.
+    _claim: idempotency.Claim | None = None
+    _own_change: ExitStack
+    _has_own_change = False
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -70,9 +77,40 @@ class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):
         if request.query_params and self.action not in self.actions_with_query:
             self.read_query(NoQuery)
         operation = self.operations.get(self.action)
-        if request.auth is not None and operation is not None and not operation.only_reads:
+        if operation is None or operation.only_reads:
+            return
+        key = idempotency.key_of(request) if idempotency.takes_key(request.method or "", operation) else None
+        if request.auth is not None:
             request.data  # noqa: B018  (the body is here, and can be read, before anything waits for this request)
             use_of(request._request).begin_change()
+        if key is not None:
+            self._claim_key(request, key, operation)
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if "HTTP_IDEMPOTENCY_KEY" not in request.META:
+            return super().dispatch(request, *args, **kwargs)
+        with ExitStack() as self._own_change:
+            response = super().dispatch(request, *args, **kwargs)
+            if self._has_own_change and response.status_code >= 400:
+                transaction.set_rollback(True)
+        return response
+
+    def _claim_key(self, request: Request, key: str, operation: Operation) -> None:
+        if request.auth is None:
+            # Of a session nothing else binds the change and what is kept of its answer.
+            request.data  # noqa: B018
+            self._own_change.enter_context(transaction.atomic())
+            self._has_own_change = True
+        self._claim = idempotency.claim(request, self.person.pk, key, operation)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        return exc.response if isinstance(exc, idempotency.Replay) else super().handle_exception(exc)
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        response = super().finalize_response(request, response, *args, **kwargs)
+        if self._claim is not None and response.status_code < 400:
+            self._claim.keep(response)
+        return response
 
     @property
     def person(self) -> "User":

@@ -60,7 +60,8 @@ JUDGED_BEYOND_THE_SCHEMA = [
     "POST /api/v1/users",
     "PUT /api/v1/pipelines/{id}/access-rules",
 ]
-ACCEPTED = ["2xx", "401", "403", "404", "409", "429"]
+# The same invented Idempotency-Key comes with several bodies.
+ACCEPTED = ["2xx", "401", "403", "404", "409", "422", "429"]
 # Schemathesis counts 413 among the acceptances: texts beyond their length can also be too large altogether.
 REFUSED = ["400", "401", "403", "404", "405", "406", "409", "413", "415", "429"]
 
@@ -167,6 +168,9 @@ def load(portal, *phases):
 
     @schema.hook
     def map_case(context, case):
+        if "stateful" in phases:
+            # The same invented key again and again would get the answers of what was removed since.
+            case.headers.pop("Idempotency-Key", None)
         for name in NOT_INVENTED:
             if isinstance(case.query, dict):
                 case.query.pop(name, None)

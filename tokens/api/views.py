@@ -1,5 +1,6 @@
 """The API's doors to tokens and to "who am I". Rules and queries are those of the pages."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from django.utils.decorators import method_decorator
@@ -62,7 +63,7 @@ class TokenViewSet(ApiViewSet):
         "retrieve": Operation("See one of my tokens", READ_API, only_reads=True),
         "activity": Operation("Read the log of one of my tokens", READ_API, only_reads=True),
         "usage": Operation("See how one of my tokens is used", READ_API, only_reads=True),
-        "create": Privilege.CREATE_TOKEN.operation(),
+        "create": replace(Privilege.CREATE_TOKEN.operation(), shows_secret=True),
         "expire": Operation("Expire a token", CHANGE_API),
     }
     actions_with_query = frozenset({"list", "activity"})
