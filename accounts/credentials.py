@@ -14,9 +14,9 @@ from django.views.decorators.debug import sensitive_variables
 from accounts import sessions
 from accounts.email_change import forget_waiting_address
 from accounts.invitations import invitation_tokens
+from accounts.mails import password_changed_mail, password_reset_answer
 from accounts.models import User
 from accounts.password_reset import reset_keys
-from accounts.tasks import answer_password_reset, send_password_changed_mail
 from auditlog.actions import Action, record
 from opsera_portal.limits import Limit
 from opsera_portal.request_context import client_address
@@ -52,7 +52,7 @@ def change_password(*, actor: User, password: str, expire_tokens: bool, request:
             request=request,
         )
         entry = record(actor=person, action=Action.PASSWORD_CHANGED, target=person, request=request, **ended)
-        _mail_of(entry.pk)
+        password_changed_mail.put(person.pk, entry.pk)
     # A session holds a digest of the password, and ends when that is another one.
     request.session[HASH_SESSION_KEY] = person.get_session_auth_hash()
     sessions.renew(request)
@@ -66,7 +66,7 @@ def ask_password_reset(*, email: str, request: HttpRequest) -> None:
     email = email.strip().lower()
     user = User.objects.filter(email=email).only("pk").first()
     if RESET_MAILS.take(email) is None:
-        answer_password_reset.enqueue(str(user.pk) if user else None, client_address(request))
+        password_reset_answer.put(None, str(user.pk) if user else None, client_address(request))
 
 
 @sensitive_variables()
@@ -82,7 +82,7 @@ def reset_password(*, user: User, key: str, password: str, expire_tokens: bool, 
         _set_password(person, password)
         ended = _end_access(person, keep=None, expire_tokens=expire_tokens, reason="password reset", request=request)
         entry = record(actor=person, action=Action.PASSWORD_RESET, target=person, request=request, **ended)
-        _mail_of(entry.pk)
+        password_changed_mail.put(person.pk, entry.pk)
     if request.user == person:
         logout(request)
 
@@ -139,8 +139,3 @@ def _lock(user: User) -> User:
     """Without its key: entries of the logs, which refer to the person, need not wait."""
     locked: User = User.objects.select_for_update(no_key=True).get(pk=user.pk)
     return locked
-
-
-def _mail_of(entry_id: int) -> None:
-    # Robust: the password is changed and that is in the log, whether or not a mail can be queued.
-    transaction.on_commit(lambda: send_password_changed_mail.enqueue(entry_id), robust=True)

@@ -11,9 +11,9 @@ from django.db.models import Q
 from django.http import HttpRequest
 
 from accounts import sessions
+from accounts.mails import email_change_link_mail, email_change_mail
 from accounts.models import User
 from accounts.privileges import Privilege, require_proof
-from accounts.tasks import send_email_change_link, send_email_change_mail
 from auditlog.actions import Action, record
 from opsera_portal.limits import Limit
 
@@ -47,10 +47,8 @@ def ask_email_change(*, actor: User, email: str, request: HttpRequest) -> None:
         EmailAddress.objects.filter(user=person).delete()
         waiting = EmailAddress.objects.create(user=person, email=email)
         entry = record(actor=person, action=Action.EMAIL_CHANGE_ASKED, target=person, request=request, to=email)
-        address_id, entry_id = waiting.pk, entry.pk
-        # Robust: without its mail nothing changes, and it can be asked for again.
-        transaction.on_commit(lambda: send_email_change_link.enqueue(address_id), robust=True)
-        transaction.on_commit(lambda: send_email_change_mail.enqueue(entry_id), robust=True)
+        email_change_link_mail.put(person.pk, waiting.pk)
+        email_change_mail.put(person.pk, entry.pk)
 
 
 def address_of_link(user: User, key: str) -> EmailAddress:
@@ -78,8 +76,8 @@ def confirm_email_change(*, actor: User, key: str, request: HttpRequest) -> User
         follow_email(person)
         sessions.end_sessions(person, keep=sessions.key_of(request))
         details = {"from": before, "to": person.email}
-        entry_id = record(actor=person, action=Action.EMAIL_CHANGED, target=person, request=request, **details).pk
-        transaction.on_commit(lambda: send_email_change_mail.enqueue(entry_id), robust=True)
+        entry = record(actor=person, action=Action.EMAIL_CHANGED, target=person, request=request, **details)
+        email_change_mail.put(person.pk, entry.pk)
     return person
 
 

@@ -272,6 +272,10 @@ class User(AbstractBaseUser):
         return self.may(Ability.READ_LOGS)
 
     @property
+    def may_manage_organization(self) -> bool:
+        return self.may(Ability.MANAGE_ORGANIZATION)
+
+    @property
     def may_change_by_token(self) -> bool:
         return self.may(Ability.CHANGE_BY_TOKEN)
 

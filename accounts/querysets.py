@@ -3,10 +3,11 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from allauth.mfa.models import Authenticator
 from django.apps import apps
 from django.db import models
-from django.db.models import Count, Exists, OuterRef, Subquery
+from django.db.models import Count, Exists, OuterRef, Prefetch, Subquery
 from django.db.models.functions import Coalesce
 
 from accounts.roles import Ability
+from opsera_portal.models import OutgoingMail, OutgoingMailQuerySet
 
 if TYPE_CHECKING:
     from accounts.models import Group, User  # noqa: F401  (in the class's base)
@@ -22,6 +23,14 @@ def second_factors() -> "models.QuerySet[Authenticator]":
     """What counts as a second factor."""
     factors: models.QuerySet[Authenticator] = Authenticator.objects.filter(type__in=SECOND_FACTOR_TYPES)
     return factors
+
+
+def undelivered_mails_readable_by(user: "User") -> OutgoingMailQuerySet:
+    """The mails to people of the organization that did not arrive so far, for those who manage it."""
+    if not user.may(Ability.MANAGE_ORGANIZATION):
+        return OutgoingMail.objects.none()
+    mails = OutgoingMail.objects.undelivered().filter(person__organization=user.own_organization)
+    return mails.select_related("person")
 
 
 class OrganizationRowsQuerySet(models.QuerySet[Row]):
@@ -71,7 +80,10 @@ class UserQuerySet(OrganizationRowsQuerySet["User"]):
         return self.annotate(has_two_factor=Exists(second_factors().filter(user=OuterRef("pk"))))
 
     def for_user_table(self) -> Self:
-        return self.with_live_token_count().with_second_factors().prefetch_related("member_groups")
+        """With ``undelivered_mails``, the newest first."""
+        undelivered = Prefetch("outgoing_mails", OutgoingMail.objects.undelivered(), to_attr="undelivered_mails")
+        rows = self.with_live_token_count().with_second_factors()
+        return rows.prefetch_related("member_groups", undelivered)
 
 
 class GroupQuerySet(OrganizationRowsQuerySet["Group"]):

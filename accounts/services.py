@@ -14,10 +14,10 @@ from django.utils.text import slugify
 
 from accounts import sessions, two_factor
 from accounts.email_change import follow_email, forget_waiting_address
+from accounts.mails import email_change_mail, invitation_mail, password_changed_mail
 from accounts.models import Group, Organization, User
 from accounts.privileges import Privilege, changes_that_need_proof, require_proof
 from accounts.roles import Ability, SiteRole
-from accounts.tasks import send_email_change_mail, send_invitation_mail, send_password_changed_mail
 from auditlog.actions import Action, record
 from auditlog.models import Activity
 from opsera_portal.names import NOT_PRINTABLE, composed, is_printable
@@ -196,9 +196,7 @@ def _send_invitation(*, actor: User, user: User, request: HttpRequest | None) ->
         if not locked.is_invited:
             raise AlreadyAccepted(f"{locked.email} needs no invitation.")
         record(actor=actor, action=Action.USER_INVITED, target=locked, request=request)
-        user_id = str(locked.pk)
-        # Robust: the person is there, and the invitation can be sent again.
-        transaction.on_commit(lambda: send_invitation_mail.enqueue(user_id), robust=True)
+        invitation_mail.put(locked.pk, str(locked.pk))
     return locked
 
 
@@ -302,7 +300,7 @@ def save_user(
         if before is not None:
             _end_what_ended(before, user, request)
         for action, details in _changes(before, user):
-            _tell(record(actor=actor, action=action, target=user, request=request, **details))
+            _tell(user, record(actor=actor, action=action, target=user, request=request, **details))
     return user
 
 
@@ -568,12 +566,11 @@ def _changes(before: User | None, after: User) -> list[tuple[Action, dict[str, A
     return changes
 
 
-def _tell(entry: Activity) -> None:
+def _tell(user: User, entry: Activity) -> None:
     """The person by mail what somebody did to how they sign in; of another address, the one that they had."""
-    mails = {Action.PASSWORD_CHANGED: send_password_changed_mail, Action.EMAIL_CHANGED: send_email_change_mail}
+    mails = {Action.PASSWORD_CHANGED: password_changed_mail, Action.EMAIL_CHANGED: email_change_mail}
     if mail := mails.get(Action(entry.action)):
-        # Robust: it is done and in the log, whether or not a mail can be queued.
-        transaction.on_commit(lambda: mail.enqueue(entry.pk), robust=True)
+        mail.put(user.pk, entry.pk)
 
 
 def _free_slug(name: str) -> str:

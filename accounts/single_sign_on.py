@@ -27,9 +27,9 @@ from django.urls import reverse
 from django.utils import timezone
 from requests import RequestException
 
+from accounts.mails import tell_by_mail
 from accounts.models import User
 from accounts.privileges import Privilege, require_proof
-from accounts.tasks import tell_by_mail
 from auditlog.actions import Action, record
 from opsera_portal.environment import OpenIDProvider
 from opsera_portal.limits import Limit

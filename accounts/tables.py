@@ -7,6 +7,8 @@ from django_tables2 import Column
 
 from accounts.models import Group, User
 from accounts.states import USER_LOOKS
+from opsera_portal.mail.kinds import label_of
+from opsera_portal.models import OutgoingMail
 from opsera_portal.pages.tables import BadgeColumn, MomentColumn, PortalTable
 
 NUMERIC = {"td": {"class": "numeric"}, "th": {"class": "numeric"}}
@@ -32,6 +34,13 @@ class UserTable(PortalTable):
         url = reverse("accounts:organization_user_detail", args=[record.pk])
         return format_html('<a href="{}">{}</a>', url, record.name)
 
+    def render_email(self, record: User) -> SafeString | str:
+        mails: list[OutgoingMail] = getattr(record, "undelivered_mails", [])
+        if not mails:
+            return record.email
+        said = f"{label_of(mails[0])} not delivered: {mails[0].last_error or 'not sent so far'}"
+        return format_html('{} <span class="hint" data-undelivered>⚠ {}</span>', record.email, said)
+
     def render_state(self, record: User, column: BadgeColumn) -> SafeString:
         return column.render(USER_LOOKS[record.state])
 
@@ -40,6 +49,35 @@ class UserTable(PortalTable):
 
     def render_groups(self, record: User) -> str:
         return ", ".join(group.name for group in record.member_groups.all()) or "–"
+
+
+class MailTable(PortalTable):
+    person = Column(verbose_name="To", orderable=False)
+    kind = Column(verbose_name="Mail", orderable=False)
+    created_at = MomentColumn(verbose_name="Waiting since", orderable=False)
+    last_error = Column(verbose_name="Last error", orderable=False, empty_values=())
+    attempts = Column(attrs=NUMERIC, orderable=False)
+    next_attempt_at = MomentColumn(verbose_name="Next attempt", orderable=False, empty_values=())
+
+    class Meta:
+        attrs = {"id": "mails", "aria-label": "Mails that were not delivered"}
+        row_attrs = {"data-mail": lambda record: str(record.pk)}
+        empty_text = "Every mail to the people of your organization was delivered to the mail server."
+
+    def render_person(self, record: OutgoingMail, value: User) -> SafeString:
+        url = reverse("accounts:organization_user_detail", args=[value.pk])
+        return format_html('<a href="{}">{}</a> <span class="hint">{}</span>', url, value.name, record.address)
+
+    def render_kind(self, record: OutgoingMail) -> str:
+        return label_of(record)
+
+    def render_last_error(self, record: OutgoingMail) -> str:
+        return record.last_error or "Not tried so far. Is the worker running?"
+
+    def render_next_attempt_at(self, record: OutgoingMail, column: MomentColumn) -> SafeString | str:
+        if record.state == OutgoingMail.State.FAILED:
+            return "Given up"
+        return column.render(record.next_attempt_at)
 
 
 class GroupTable(PortalTable):

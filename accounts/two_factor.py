@@ -15,10 +15,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts import recovery_codes, two_factor_secrets
+from accounts.mails import tell_by_mail
 from accounts.models import User
 from accounts.privileges import Privilege, require_proof
 from accounts.querysets import second_factors
-from accounts.tasks import tell_by_mail
 from auditlog.actions import Action, record
 from opsera_portal.limits import Limit
 

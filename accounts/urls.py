@@ -29,6 +29,7 @@ urlpatterns = [
         name="organization_user_two_factor_reset",
     ),
     path(f"{USER}/invitation/", views.UserInvitationView.as_view(), name="organization_user_invitation"),
+    path("organization/mails/", views.MailListView.as_view(), name="organization_mail_list"),
     path("organization/groups/", views.GroupListView.as_view(), name="organization_group_list"),
     path(f"{GROUP}/", views.GroupDetailView.as_view(), name="organization_group_detail"),
     path(f"{GROUP}/rename/", views.GroupRenameView.as_view(), name="organization_group_rename"),

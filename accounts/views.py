@@ -11,7 +11,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse, reverse_lazy
 from django.views.generic import TemplateView, View
 from django_filters.views import FilterView
-from django_tables2 import RequestConfig, SingleTableMixin
+from django_tables2 import RequestConfig, SingleTableMixin, SingleTableView
 
 from accounts import credentials, services, sessions
 from accounts.filters import GroupFilter, UserFilter
@@ -19,17 +19,22 @@ from accounts.forms import ChoosePasswordForm, GroupForm, InviteForm, MemberForm
 from accounts.invitations import DAYS, invitation_tokens
 from accounts.models import Group, User
 from accounts.privileges import Privilege
+from accounts.querysets import undelivered_mails_readable_by
 from accounts.reauthentication import RecentSignInMixin
 from accounts.roles import Ability
 from accounts.sign_in_limits import remember_device
 from accounts.states import USER_LOOKS
-from accounts.tables import GroupTable, MemberTable, UserTable
+from accounts.tables import GroupTable, MailTable, MemberTable, UserTable
+from opsera_portal.mail.kinds import label_of
+from opsera_portal.models import OutgoingMail
 from opsera_portal.pages.confirm import confirm_page
 from opsera_portal.pages.tabs import ORGANIZATION_TABS, PROFILE_TABS
 from opsera_portal.pages.views import MemberPageMixin, TabsMixin
 
 # Of people offered while one types; whoever is not among them is typed in full.
 SUGGESTED = 500
+# On a person's page; the others stand in the list of mails.
+SHOWN_MAILS = 3
 
 
 class ProfileView(TabsMixin, MemberPageMixin, TemplateView):
@@ -138,6 +143,10 @@ class UserDetailView(OrganizationPageMixin, TemplateView):
             form=form,
             may_change=self.person.may(Ability.MANAGE_ORGANIZATION),
             may_reset_two_factor=user.has_two_factor and user.pk != self.person.pk,
+            undelivered_mails=[
+                {"label": label_of(row), "created_at": row.created_at, "error": row.last_error or "not sent so far"}
+                for row in user.undelivered_mails[:SHOWN_MAILS]  # type: ignore[union-attr]
+            ],
             days=DAYS,
             **kwargs,
         )
@@ -297,6 +306,18 @@ def find_user(actor: User, pk: str) -> User:
     """404 for someone whom the actor does not see."""
     user: User = get_object_or_404(User.objects.of_organization_readable_by(actor).for_user_table(), pk=pk)
     return user
+
+
+class MailListView(OrganizationPageMixin, SingleTableView):
+    """The mails to people of the organization that did not arrive so far."""
+
+    ability = Ability.MANAGE_ORGANIZATION
+    table_class = MailTable
+    template_name = "accounts/organization_mail_list.html"
+    current_tab = "accounts:organization_mail_list"
+
+    def get_queryset(self) -> QuerySet[OutgoingMail]:
+        return undelivered_mails_readable_by(self.person)
 
 
 # Groups

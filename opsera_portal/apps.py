@@ -13,9 +13,12 @@ class OpseraPortalConfig(AppConfig):
         from auditlog import upkeep
         from opsera_portal import limits
         from opsera_portal.api import idempotency
+        from opsera_portal.mail import delivery
 
         upkeep.register("Past limits", limits.forget_past_windows, every=timedelta(hours=1))
         upkeep.register("Kept answers", idempotency.forget_old, every=timedelta(hours=1))
+        upkeep.register("mail", delivery.send_due, every=delivery.EVERY)
+        upkeep.register("past mail", delivery.forget_old, every=timedelta(hours=1))
 
 
 class PortalAdminConfig(AdminConfig):

@@ -8,10 +8,11 @@ import ipaddress
 import os
 import re
 import secrets
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
@@ -22,6 +23,26 @@ _SECONDS = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# How mails leave, by the scheme of EMAIL_URL: whether STARTTLS, whether TLS from the first byte, and the usual port.
+# RFC 8314 section 3.3: `smtps` means TLS from the first byte, on port 465.
+_SMTP_SCHEMES = {
+    "smtp": (False, False, 25),
+    "smtp+tls": (True, False, 587),
+    "smtp+starttls": (True, False, 587),
+    "smtps": (False, True, 465),
+    "smtp+ssl": (False, True, 465),
+}
+_OTHER_MAIL = {
+    "consolemail": "django.core.mail.backends.console.EmailBackend",
+    "filemail": "django.core.mail.backends.filebased.EmailBackend",
+    "memorymail": "django.core.mail.backends.locmem.EmailBackend",
+    "dummymail": "django.core.mail.backends.dummy.EmailBackend",
+}
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z)({_LABEL}\.)*{_LABEL}")
+_ADDRESS_LITERAL = re.compile(r"\[(IPv6:)?[0-9A-Fa-f.:]+\]")
+# RFC 5321 and 5322, without quoted local parts and comments: nothing that two readers could understand in two ways.
+_MAILBOX = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@([A-Za-z0-9.-]{1,253}|\[[0-9A-Za-z.:]+\])")
 
 # The characters that an origin is made of (RFC 3986 section 3.2), and nothing that could end a header or a line.
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-_~\[\]:]+")
@@ -170,6 +191,103 @@ def contact(name: str) -> str:
     raw = text(name)
     if raw and not re.fullmatch(r"(mailto:[^@\s]+@|https://|tel:)[!-~]+", raw):
         raise ImproperlyConfigured(f"{name} must be like mailto:security@example.com or https://example.com/report.")
+    return raw
+
+
+def mail_server(name: str) -> dict[str, Any]:
+    """Django's settings for mail, from a URL like ``smtps://user:password@smtp.example.com``.
+
+    User and password are percent-decoded. The error never repeats the value, which holds the password.
+    """
+    wrong = ImproperlyConfigured(
+        f"{name} must be like smtps://user:password@smtp.example.com (TLS), smtp+tls://... (STARTTLS), smtp://host:25 "
+        "or consolemail://. Percent-encode special characters in the user and the password."
+    )
+    raw = text(name) or "consolemail://"
+    try:
+        parts = urlsplit(raw)
+        port, host = parts.port, parts.hostname
+    except ValueError:
+        raise wrong from None
+    config: dict[str, Any] = {"EMAIL_USE_TLS": False, "EMAIL_USE_SSL": False, "EMAIL_FILE_PATH": None}
+    # urlsplit drops line breaks silently, and what is left would be another value than the one that was given.
+    if not raw.isprintable() or " " in raw:
+        raise wrong
+    if parts.scheme in _OTHER_MAIL:
+        folder = unquote(parts.path).lstrip("/")
+        if (parts.scheme == "filemail") != bool(folder) or parts.netloc or parts.query or parts.fragment:
+            raise wrong
+        return config | {
+            "EMAIL_BACKEND": _OTHER_MAIL[parts.scheme],
+            "EMAIL_FILE_PATH": f"/{folder}" if folder else None,
+        }
+    if parts.scheme not in _SMTP_SCHEMES:
+        raise wrong
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    has_whole_sign_in = bool(user) == bool(password)
+    if not host or port == 0 or not has_whole_sign_in or not (user + password).isprintable():
+        raise wrong
+    if not (_HOST_NAME.fullmatch(host) or ":" in host) or parts.path.strip("/") or parts.query or parts.fragment:
+        raise wrong
+    starttls, implicit_tls, usual_port = _SMTP_SCHEMES[parts.scheme]
+    return config | {
+        "EMAIL_BACKEND": "opsera_portal.mail.smtp.SmtpBackend",
+        "EMAIL_HOST": host,
+        "EMAIL_PORT": port or usual_port,
+        "EMAIL_HOST_USER": user,
+        "EMAIL_HOST_PASSWORD": password,
+        "EMAIL_USE_TLS": starttls,
+        "EMAIL_USE_SSL": implicit_tls,
+    }
+
+
+def mail_sender(name: str, default: str) -> str:
+    """An address with an optional name: ``Opsera Portal <no-reply@example.com>``."""
+    raw = text(name).strip() or default
+    named = re.fullmatch(r'("?)(?P<name>[^"<>]*)\1\s*<(?P<address>[^<>]*)>', raw)
+    shown, address = (named["name"].strip(), named["address"]) if named else ("", raw)
+    if not raw.isprintable() or len(raw) > 320 or not _MAILBOX.fullmatch(address):
+        raise ImproperlyConfigured(
+            f"{name} must be an address with an optional name, like Opsera Portal <no-reply@example.com>, not {raw!r}."
+        )
+    return f'"{shown}" <{address}>' if re.search(r"[^\w\s-]", shown) else f"{shown} <{address}>" if shown else address
+
+
+def host_name(name: str, default: str) -> str:
+    """A name in the DNS, or an address in brackets (RFC 5321 section 4.1.3)."""
+    raw = text(name) or default
+    if not (_HOST_NAME.fullmatch(raw) or _ADDRESS_LITERAL.fullmatch(raw)):
+        raise ImproperlyConfigured(f"{name} must be a name like portal.example.com, not {raw!r}.")
+    return raw
+
+
+def name_in_mail(host: str) -> str:
+    """The host of a URL as mail writes it: an IP address stands in brackets (RFC 5321 section 4.1.3)."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return f"[{address}]" if address.version == 4 else f"[IPv6:{address}]"
+
+
+def authorities() -> str:
+    """``SSL_CERT_FILE``, OpenSSL's own variable for further authorities, where it is set and can be used.
+
+    OpenSSL would ignore a file that is missing or empty, and every connection would fail later.
+    """
+    raw = text("SSL_CERT_FILE")
+    if not raw:
+        return raw
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        context.load_verify_locations(cafile=raw)
+        why = "" if context.get_ca_certs() else "it holds no authority"
+    except ssl.SSLError:
+        why = "it is not in PEM format"
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "it cannot be read"
+    if why:
+        raise ImproperlyConfigured(f"SSL_CERT_FILE: {raw!r} cannot be used: {why}.")
     return raw
 
 

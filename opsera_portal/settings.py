@@ -26,6 +26,8 @@ SECRET_KEY = environment.secret_key(DATA_DIR)
 _public = urlsplit(PORTAL_URL)
 _https = _public.scheme == "https"
 _loopback = _public.hostname in environment.LOOPBACK_NAMES
+# The portal's name in mails. RFC 5321 section 4.1.3: an address stands in brackets.
+_own_name = environment.name_in_mail(str(_public.hostname))
 
 TRUSTED_PROXIES = environment.networks("TRUSTED_PROXIES")
 if _https and not TRUSTED_PROXIES:
@@ -340,12 +342,15 @@ USE_TZ = True
 
 # Mail
 
-try:
-    vars().update(Env.email_url_config(environment.text("EMAIL_URL") or "consolemail://"))
-except (ImproperlyConfigured, KeyError, ValueError):
-    raise ImproperlyConfigured("EMAIL_URL must be like smtp+tls://user:password@host:587.") from None
+vars().update(environment.mail_server("EMAIL_URL"))
 EMAIL_TIMEOUT = 10
-DEFAULT_FROM_EMAIL = f"Opsera Portal <no-reply@{_public.hostname}>"
+DEFAULT_FROM_EMAIL = environment.mail_sender("EMAIL_FROM", f"Opsera Portal <no-reply@{_own_name}>")
+# How the portal introduces itself to the mail server (RFC 5321 section 4.1.1.1).
+EMAIL_EHLO_NAME = environment.host_name("EMAIL_EHLO_NAME", _own_name)
+
+# Authorities for every TLS connection that the portal opens (opsera_portal/tls.py). OpenSSL reads the variable itself:
+# this only checks it.
+SSL_CERT_FILE = environment.authorities()
 
 # API
 
@@ -399,6 +404,7 @@ SPECTACULAR_SETTINGS = {
         "PipelineStateFilterEnum": "pipelines.filters.STATE_CHOICES",
         "RunOutcomeEnum": "pipelines.run_states.RunOutcome",
         "StepStateEnum": "pipelines.run_states.StepState",
+        "MailStateEnum": "accounts.api.serializers.UNDELIVERED_STATES",
         "ActionEnum": "auditlog.actions_list.Action",
         "ActionTypeEnum": "auditlog.actions_list.ActionType",
     },

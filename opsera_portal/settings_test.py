@@ -13,6 +13,9 @@ for _name in (
     "TOKEN_SIGNING_KEYS",
     "TOKEN_SIGNING_KEYS_DIR",
     "EMAIL_URL",
+    "EMAIL_FROM",
+    "EMAIL_EHLO_NAME",
+    "SSL_CERT_FILE",
     "LOG_SEAL_KEY",
     "MFA_SECRETS_KEYS",
     "OPERATOR_TWO_FACTOR",
@@ -20,6 +23,7 @@ for _name in (
     "OIDC_CLIENT_ID",
     "OIDC_CLIENT_SECRET",
     "OIDC_NAME",
+    "OIDC_EMAIL_VERIFIED",
     "SECURITY_CONTACT",
 ):
     os.environ.pop(_name, None)

@@ -21,6 +21,8 @@ from typing import Any
 import httpx
 from django.conf import settings
 
+from opsera_portal import tls
+
 DEADLINE_SECONDS = 10.0
 BODY_LIMIT_BYTES = 64 * 1024
 URL_LIMIT_CHARACTERS = 2048
@@ -232,10 +234,7 @@ def _tls_context(scheme: str) -> ssl.SSLContext:
     if scheme == "http":
         # Trusts nobody and is not used. Reading the authorities would cost 40 ms.
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # The public authorities and those of this machine: a company's Jenkins often has its own.
-    context = httpx.create_ssl_context(trust_env=False)
-    context.load_default_certs()
-    return context
+    return tls.client_context()
 
 
 async def _read_start(response: httpx.Response) -> bytes:

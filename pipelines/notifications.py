@@ -1,23 +1,19 @@
 """Mails to those chosen on a pipeline: when a run fails, and when a gate waits for someone."""
 
-import logging
 import uuid
 from enum import StrEnum
-from smtplib import SMTPException
 
 from django.conf import settings
 from django.core.mail import EmailMessage
-from django.db import transaction
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django_tasks import task
 
 from accounts.models import User
+from opsera_portal.mail.kinds import mail_kind
+from opsera_portal.models import OutgoingMail
 from pipelines.access import PipelineAction, may
 from pipelines.models import Pipeline, Run, RunLogLine, StepRun
 from pipelines.run_states import RunOutcome, StepState
-
-logger = logging.getLogger(__name__)
 
 
 class Event(StrEnum):
@@ -26,26 +22,36 @@ class Event(StrEnum):
 
 
 def announce(run: Run, event: Event) -> None:
-    """Has the mails sent by the worker, once what they tell is committed."""
-    transaction.on_commit(lambda: send_mails.enqueue(str(run.pk), event.value), robust=True)
+    """Has the mails sent by the worker. Call it in the transaction of what they tell."""
+    run_announcement.put(None, str(run.pk), event.value)
 
 
-@task()
-def send_mails(run_id: str, event: str) -> None:
-    """One mail to each, so that nobody learns who else gets it. Whoever does not see the pipeline any more gets none.
-
-    A mail that cannot be sent is a line in the run's log, and keeps no other from being sent.
-    """
+@mail_kind("News of a run")
+def run_announcement(run_id: str, event: str) -> None:
+    """One mail to each, so that nobody learns who else gets it. It sends nothing itself: each is a row of its own."""
     run = Run.objects.select_related("pipeline").filter(pk=uuid.UUID(run_id)).first()
     if run is None or run.pipeline is None or not _still_so(run, Event(event)):
         return
     for person in recipients(run.pipeline):
-        message = _message(run, run.pipeline, Event(event), person)
-        try:
-            message.send()
-        except (SMTPException, OSError):
-            logger.exception("A mail about run %s could not be sent", run.pk)
-            run.log("mail", "", f"The mail to {person.email} could not be sent.")
+        run_mail.put(person.pk, run_id, event, str(person.pk))
+
+
+def _note_in_run(row: OutgoingMail) -> None:
+    run = Run.objects.filter(pk=uuid.UUID(row.arguments["run_id"])).first()
+    if run is not None:
+        run.log("mail", "", f"The mail to {row.address} could not be sent.")
+
+
+@mail_kind("News of a run", when_given_up=_note_in_run)
+def run_mail(run_id: str, event: str, person_id: str) -> EmailMessage | None:
+    """Whoever does not see the pipeline any more gets none, and what is over is not told."""
+    run = Run.objects.select_related("pipeline").filter(pk=uuid.UUID(run_id)).first()
+    person = User.objects.active().filter(pk=uuid.UUID(person_id)).first()
+    if run is None or run.pipeline is None or person is None or not _still_so(run, Event(event)):
+        return None
+    if not may(person, PipelineAction.SEE, run.pipeline):
+        return None
+    return _message(run, run.pipeline, Event(event), person)
 
 
 def recipients(pipeline: Pipeline) -> list[User]:
@@ -83,7 +89,6 @@ def _message(run: Run, pipeline: Pipeline, event: Event, person: User) -> EmailM
         "url": f"{settings.PORTAL_URL}{path}",
         "may_approve": may(person, PipelineAction.APPROVE, pipeline),
     }
-    # Names cannot hold line breaks, and Django refuses a subject that does.
     return EmailMessage(
         subject=f"Run {run.number} of {pipeline.name} {what}",
         body=render_to_string(f"pipelines/mail/{event.value}.txt", context),

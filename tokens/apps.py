@@ -11,7 +11,7 @@ class TokensConfig(AppConfig):
         from auditlog import upkeep
         from tokens import expiry, key_care, services, unused
 
-        upkeep.register("expiry notices", expiry.send_due, every=expiry.EVERY)
+        upkeep.register("expiry notices", expiry.put_due, every=expiry.EVERY)
         upkeep.register("signing keys", key_care.look_after, every=key_care.EVERY)
         upkeep.register("unused tokens", unused.end_unused, every=unused.EVERY)
         credentials.ends_tokens(services.revoke_own)

@@ -4,11 +4,10 @@ A notice goes out 30, 7 and 1 days before the end and when the token has ended. 
 that applies: after an outage nobody gets three at once. None is longer than the whole life of the token.
 """
 
-import logging
 import threading
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from smtplib import SMTPAuthenticationError, SMTPConnectError, SMTPException, SMTPHeloError, SMTPServerDisconnected
 from typing import NamedTuple
 
 from django.conf import settings
@@ -20,12 +19,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import User
-from opsera_portal.api.problems import DATABASE_AWAY
 from opsera_portal.expressions import DaysAfter
+from opsera_portal.mail.kinds import mail_kind
 from tokens.models import Token
 from tokens.querysets import ENDS_SOON, TokenQuerySet, ending_soon
-
-logger = logging.getLogger(__name__)
 
 EVERY = timedelta(hours=1)
 
@@ -33,8 +30,6 @@ EVERY = timedelta(hours=1)
 ENDED = 0
 # Between how many days before the end each notice is the tightest that applies. A week after it the end is no news.
 _APPLIES = {ENDED: (-7, 0), 1: (0, 1), 7: (1, 7), 30: (7, 30)}
-
-_NO_MAIL_SERVER = (SMTPAuthenticationError, SMTPConnectError, SMTPHeloError, SMTPServerDisconnected)
 
 
 class Told(NamedTuple):
@@ -74,50 +69,45 @@ def to_warn_of(owner: User) -> TokenQuerySet:
     return Token.objects.owned_by(owner).ending_soon().order_by("expires_at", "id")
 
 
-def send_due(stopping: threading.Event) -> None:
-    """One round: a mail to everyone for whom one is due. Raises what is raised where no mail server or no database is.
-
-    Whatever else stands against one mail is logged, and keeps no one else from being told.
-
-    The worker does this beside its queue and not through it: where a mail server is away, each mail waits ten seconds
-    for it, and behind hundreds of them pipelines would wait for hours.
-    """
+def put_due(stopping: threading.Event) -> None:
+    """One round: a mail into the outbox for everyone for whom one is due."""
     for owner_id in _owners_to_tell():
         if stopping.is_set():
             return
-        try:
-            tell(owner_id)
-        except Exception as error:
-            if _concerns_everyone(error):
-                raise
-            logger.error("The mail about ending tokens of person %s cannot be sent: %r", owner_id, error)
-
-
-def _concerns_everyone(error: Exception) -> bool:
-    """Nobody else's mail would pass either. (Every error of ``smtplib`` is an ``OSError``.)"""
-    is_of_one_mail = isinstance(error, SMTPException) and not isinstance(error, _NO_MAIL_SERVER)
-    return isinstance(error, (OSError, *DATABASE_AWAY)) and not is_of_one_mail
+        tell(owner_id)
 
 
 def tell(owner_id: uuid.UUID) -> None:
     """One mail about all tokens of this person for which a notice is due; none where none is.
 
-    Notices are noted as sent before they are, and taken back if the mail cannot be sent, for the next round: of two
-    workers one sends. A worker that is killed in between loses the mail, which is better than one sent twice after
-    each kill: the next tighter notice follows, and the page warns as well.
+    The notices are noted in the transaction that puts the mail into the outbox.
     """
     with transaction.atomic():
         # The second of two workers waits here, and then finds nothing due.
         owner = User.objects.select_for_update(no_key=True).filter(pk=owner_id).first()
         told = _due_to(owner) if owner else []
-        _note(told)
-    if owner is None or not told:
-        return
-    try:
-        _mail(owner, told).send()
-    except Exception:
-        _take_back(told)
-        raise
+        if not told:
+            return
+        for token, notice in told:
+            Token.objects.filter(pk=token.pk).update(expiry_notice_days=notice)
+        expiry_mail.put(owner_id, str(owner_id), [(str(token.pk), notice) for token, notice in told])
+
+
+@mail_kind("Tokens end soon")
+def expiry_mail(owner_id: str, told: Sequence[tuple[str, int]]) -> EmailMessage | None:
+    """Only what is still so: a token may have been ended since, and a notice says nothing once the next one is due."""
+    owner = User.objects.active().select_related("organization").filter(pk=uuid.UUID(owner_id)).first()
+    if owner is None or not owner.wants_expiry_mails:
+        return None
+    notices = {uuid.UUID(token_id): notice for token_id, notice in told}
+    at = timezone.now()
+    tokens = Token.objects.owned_by(owner).filter(pk__in=notices).for_token_table().order_by("expires_at", "id")
+    still = [
+        Told(token, notices[token.pk])
+        for token in tokens
+        if token.revoked_at is None and (notices[token.pk] == ENDED or token.expires_at > at)
+    ]
+    return _mail(owner, still) if still else None
 
 
 def _owners_to_tell() -> set[uuid.UUID]:
@@ -138,17 +128,6 @@ def _due_to(owner: User) -> list[Told]:
     ]
 
 
-def _note(told: list[Told]) -> None:
-    for token, notice in told:
-        Token.objects.filter(pk=token.pk).update(expiry_notice_days=notice)
-
-
-def _take_back(told: list[Told]) -> None:
-    """Puts back what each row said before: the token at hand was read then."""
-    for token, notice in told:
-        Token.objects.filter(pk=token.pk, expiry_notice_days=notice).update(expiry_notice_days=token.expiry_notice_days)
-
-
 def _mail(owner: User, told: list[Told]) -> EmailMessage:
     context = {
         "person": owner,
@@ -159,7 +138,7 @@ def _mail(owner: User, told: list[Told]) -> EmailMessage:
         "preferences_url": f"{settings.PORTAL_URL}{reverse('accounts:security')}",
     }
     return EmailMessage(
-        subject=" ".join(_subject(told).split()),
+        subject=_subject(told),
         body=render_to_string("tokens/mail/expiry_notice.txt", context),
         to=[owner.email],
     )

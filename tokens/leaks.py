@@ -22,10 +22,10 @@ from auditlog.querysets import TokenUseQuerySet
 from opsera_portal.limits import Limit
 from opsera_portal.request_context import printable, without_tokens
 from tokens import jwt
+from tokens.mails import report_mail
 from tokens.models import Token
 from tokens.services import end_tokens
 from tokens.states import TokenState
-from tokens.tasks import enqueue_after_commit, send_report_mail
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ def report_tokens(*, token_ids: list[uuid.UUID], url: str = "", request: HttpReq
             found_at=url,
         )
         for owner_id, of_one_owner in _by_owner(ended).items():
-            enqueue_after_commit(send_report_mail, owner_id, of_one_owner)
+            report_mail.put(uuid.UUID(owner_id), owner_id, of_one_owner)
     logger.info("Tokens reported as leaked and ended: %d; request %s", len(ended), getattr(request, "request_id", None))
     return ended
 

@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,17 +20,15 @@ from opsera_portal.api import scopes
 from opsera_portal.request_context import without_tokens
 from tokens import jwt, signing_keys
 from tokens.lifetimes import check_expiry, now_in_seconds
+from tokens.mails import EarlyEndMails
 from tokens.models import Token
 from tokens.names import clean_name, name_key, numbered
 from tokens.policy import scopes_not_allowed
 from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, not_ended
-from tokens.tasks import tell_of_early_end
 
 REASON_MAX_LENGTH = Token._meta.get_field("revoke_reason").max_length or 0
 # Tokens that are ended in one transaction. SQLite has one writer at a time, and each answered request is a write.
 BATCH = 500
-
-Ended = dict[uuid.UUID, list[uuid.UUID]]
 
 
 class TokenNameTaken(Exception):
@@ -191,7 +189,7 @@ def revoke_tokens(
             raise NotAllowed
         _check_reason(actor, tokens, reason)
         ended = end_tokens(token_ids, action=Action.TOKEN_REVOKED, ended_by=actor, reason=reason, request=request)
-        tell_owners(_by_owner(ended), but=actor)
+        tell_owners(ended, EarlyEndMails(), but=actor)
     return ended
 
 
@@ -214,14 +212,13 @@ def revoke_all(
     ids = _ids_by_owner(live)
     if expected is not None and len(ids) != expected:
         raise CountChanged(len(ids))
-    ended: Ended = {}
-    try:
-        for batch in _batches(ids):
+    count, mails = 0, EarlyEndMails()
+    for batch in _batches(ids):
+        with transaction.atomic():
             done = end_tokens(batch, action=Action.TOKEN_REVOKED, ended_by=actor, reason=reason, request=request)
-            ended = _by_owner(done, ended)
-    finally:
-        tell_owners(ended, but=actor)
-    return sum(map(len, ended.values()))
+            tell_owners(done, mails, but=actor)
+        count += len(done)
+    return count
 
 
 def revoke_own(*, actor: User, reason: str, request: HttpRequest | None = None) -> int:
@@ -232,20 +229,18 @@ def revoke_own(*, actor: User, reason: str, request: HttpRequest | None = None) 
 def end_by_operator(tokens: TokenQuerySet, *, reason: str) -> Generator[int]:
     """Ends whichever of ``tokens`` are live, for whoever operates the installation; those made meanwhile as well.
 
-    In batches; after each comes how many it ended. Owners are told when it ends, in whatever way it does.
+    In batches; after each comes how many it ended.
     """
-    ended: Ended = {}
-    try:
-        while ids := _ids_by_owner(tokens.live()):
-            for batch in _batches(ids):
-                started_at = time.perf_counter()
+    mails = EarlyEndMails()
+    while ids := _ids_by_owner(tokens.live()):
+        for batch in _batches(ids):
+            started_at = time.perf_counter()
+            with transaction.atomic():
                 done = end_tokens(batch, action=Action.TOKEN_ENDED_BY_OPERATOR, reason=reason, by="operator")
-                ended = _by_owner(done, ended)
-                yield len(done)
-                # As long as others had to wait, they may write now.
-                time.sleep(time.perf_counter() - started_at)
-    finally:
-        tell_owners(ended)
+                tell_owners(done, mails)
+            yield len(done)
+            # As long as others had to wait, they may write now.
+            time.sleep(time.perf_counter() - started_at)
 
 
 def end_tokens(
@@ -288,23 +283,21 @@ def needs_reason(*, actor: User, token: Token) -> bool:
     return token.owner_id != actor.pk
 
 
-def tell_owners(ended: Mapping[uuid.UUID, Sequence[uuid.UUID]], *, but: User | None = None) -> None:
-    """Has one mail sent to each owner about all tokens of theirs that were ended; ``but`` ended them and knows."""
-    to_tell = {owner_id: token_ids for owner_id, token_ids in ended.items() if but is None or owner_id != but.pk}
-    if to_tell:
-        tell_of_early_end(to_tell)
+def tell_owners(ended: Sequence[Token], mails: EarlyEndMails, *, but: User | None = None) -> None:
+    """Puts one mail to each owner about all tokens of theirs that were ended; ``but`` ended them and knows.
+
+    Call it in the transaction that ended them.
+    """
+    by_owner: dict[uuid.UUID, list[uuid.UUID]] = defaultdict(list)
+    for token in ended:
+        if but is None or token.owner_id != but.pk:
+            by_owner[token.owner_id].append(token.pk)
+    mails.add(by_owner)
 
 
 def _check_reason(actor: User, tokens: TokenQuerySet, reason: str) -> None:
     if not reason.strip() and tokens.exclude(owner=actor).exists():
         raise ReasonMissing
-
-
-def _by_owner(tokens: Sequence[Token], before: Ended | None = None) -> Ended:
-    found: Ended = defaultdict(list, before or {})
-    for token in tokens:
-        found[token.owner_id].append(token.pk)
-    return found
 
 
 def _ids_by_owner(tokens: TokenQuerySet) -> list[uuid.UUID]:

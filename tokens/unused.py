@@ -19,10 +19,10 @@ from accounts.models import Organization
 from auditlog.actions import Action
 from opsera_portal.expressions import Unindexed
 from tokens import policy
+from tokens.mails import unused_mail
 from tokens.models import Token
 from tokens.querysets import not_ended
 from tokens.services import end_tokens
-from tokens.tasks import enqueue_after_commit, send_unused_mail
 
 EVERY = timedelta(hours=1)
 # In one transaction, and in one mail to each owner. SQLite has one writer, and each answered request is a write.
@@ -74,4 +74,4 @@ def _tell_owners(ended: Sequence[Token]) -> None:
     for token in ended:
         by_owner[token.owner_id].append(str(token.pk))
     for owner_id, token_ids in by_owner.items():
-        enqueue_after_commit(send_unused_mail, str(owner_id), token_ids)
+        unused_mail.put(owner_id, str(owner_id), token_ids)

@@ -2,12 +2,17 @@
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.models import Group, User, UserState
 from accounts.roles import SiteRole
 from opsera_portal.api.paging import PageQuery
 from opsera_portal.api.serializers import BoundedListField, FlagField, IdField, NameField, StrictSerializer
+from opsera_portal.mail.kinds import label_of
+from opsera_portal.models import OutgoingMail
+
+UNDELIVERED_STATES = [choice for choice in OutgoingMail.State.choices if choice[0] != OutgoingMail.State.SENT]
 
 MEMBERS_LIMIT = 1000
 
@@ -16,6 +21,40 @@ class GroupRefSerializer(serializers.ModelSerializer[Group]):
     class Meta:
         model = Group
         fields = ["id", "name"]
+
+
+class UndeliveredMailSerializer(serializers.ModelSerializer[OutgoingMail]):
+    """A mail to a person that did not arrive so far."""
+
+    mail = serializers.SerializerMethodField(help_text="What kind of mail it is, in words.")
+    state = serializers.ChoiceField(choices=UNDELIVERED_STATES, read_only=True)
+    next_attempt_at = serializers.SerializerMethodField(help_text="`null` if it was given up.")
+    last_error = serializers.CharField(read_only=True, help_text="Empty if it was not tried so far.")
+
+    class Meta:
+        model = OutgoingMail
+        fields = ["id", "mail", "state", "created_at", "attempts", "next_attempt_at", "last_error"]
+
+    def get_mail(self, row: OutgoingMail) -> str:
+        return label_of(row)
+
+    @extend_schema_field(serializers.DateTimeField(allow_null=True))
+    def get_next_attempt_at(self, row: OutgoingMail) -> str | None:
+        waits = row.state == OutgoingMail.State.WAITING
+        shown: str | None = serializers.DateTimeField().to_representation(row.next_attempt_at) if waits else None
+        return shown
+
+
+class OrganizationMailSerializer(UndeliveredMailSerializer):
+    user_id = serializers.UUIDField(source="person_id", read_only=True)
+    email = serializers.CharField(source="address", read_only=True)
+
+    class Meta(UndeliveredMailSerializer.Meta):
+        fields = ["id", "user_id", "email", *UndeliveredMailSerializer.Meta.fields[1:]]
+
+
+class MailListQuery(PageQuery, StrictSerializer):
+    """Pages only."""
 
 
 class UserSerializer(serializers.ModelSerializer[User]):
@@ -28,6 +67,9 @@ class UserSerializer(serializers.ModelSerializer[User]):
     live_tokens = serializers.IntegerField(source="live_token_count", read_only=True)
     has_two_factor = serializers.BooleanField(
         read_only=True, help_text="Whether an authenticator app or a passkey is set up."
+    )
+    undelivered_mails = UndeliveredMailSerializer(
+        many=True, read_only=True, help_text="Mails to this person that did not arrive so far, the newest first."
     )
 
     class Meta:
@@ -43,6 +85,7 @@ class UserSerializer(serializers.ModelSerializer[User]):
             "last_sign_in_at",
             "live_tokens",
             "has_two_factor",
+            "undelivered_mails",
             "created_at",
         ]
 

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from accounts.api.views import GroupViewSet, PreferencesViewSet, SessionViewSet, UserViewSet
+from accounts.api.views import GroupViewSet, MailViewSet, PreferencesViewSet, SessionViewSet, UserViewSet
 
 app_name = "accounts_api"
 urlpatterns = [
@@ -20,6 +20,7 @@ urlpatterns = [
         UserViewSet.as_view({"post": "reset_two_factor"}),
         name="user_two_factor_reset",
     ),
+    path("organization/mails", MailViewSet.as_view({"get": "list"}), name="organization_mail_list"),
     path("groups", GroupViewSet.as_view({"get": "list", "post": "create"}), name="group_list"),
     path(
         "groups/<uuid:pk>",

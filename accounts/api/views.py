@@ -26,6 +26,8 @@ from accounts.api.serializers import (
     GroupListQuery,
     GroupSerializer,
     InviteUserBody,
+    MailListQuery,
+    OrganizationMailSerializer,
     PreferencesSerializer,
     SessionSerializer,
     UserListQuery,
@@ -34,15 +36,18 @@ from accounts.api.serializers import (
 from accounts.filters import GroupFilter, UserFilter
 from accounts.models import Group, User
 from accounts.privileges import Privilege
+from accounts.querysets import undelivered_mails_readable_by
 from accounts.roles import Ability
 from opsera_portal.api.operations import CHANGE_API, READ_API, Operation
 from opsera_portal.api.paging import page_response
 from opsera_portal.api.problems import Conflict, Forbidden
 from opsera_portal.api.views import ApiViewSet
 from opsera_portal.keyset import Keyset
+from opsera_portal.models import OutgoingMail
 
 BY_EMAIL = Keyset(("email", "id"), descending=False)
 BY_NAME = Keyset(("name", "id"), descending=False)
+NEWEST_MAIL_FIRST = Keyset(("created_at", "id"), descending=True)
 
 
 def may_read(user: User) -> bool:
@@ -153,6 +158,29 @@ class UserViewSet(ApiViewSet):
         """As it is now. Whoever took their own role away sees nobody any more, and gets what they changed."""
         row = User.objects.for_user_table().get(pk=user.pk)
         return Response(UserSerializer(row).data, status=status)
+
+
+class MailViewSet(ApiViewSet):
+    operations: ClassVar[dict[str, Operation]] = {
+        "list": Operation("List mails that were not delivered", READ_API, only_reads=True, role_allows=may_manage),
+    }
+    serializer_class = OrganizationMailSerializer
+
+    def get_queryset(self) -> QuerySet[OutgoingMail]:
+        return undelivered_mails_readable_by(self.person)
+
+    @extend_schema(operation_id="organization_mail_list", parameters=[MailListQuery])
+    def list(self, request: Request) -> Response:
+        """The mails to people of the organization that did not arrive so far, the newest first."""
+        query = self.read_query(MailListQuery)
+        return page_response(
+            request,
+            self.get_queryset(),
+            OrganizationMailSerializer,
+            keyset=NEWEST_MAIL_FIRST,
+            cursor=query.get("cursor"),
+            size=query["page_size"],
+        )
 
 
 class GroupViewSet(ApiViewSet):

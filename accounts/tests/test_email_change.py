@@ -6,31 +6,28 @@ from datetime import timedelta
 import pytest
 import time_machine
 from allauth.account.models import EmailAddress
-from django.core import mail
 from django.test import Client
 from django.utils import timezone
 
 from accounts import email_change, services
+from accounts.mails import email_change_mail
 from accounts.models import User
-from accounts.tasks import send_email_change_mail
 from accounts.tests.factories import PASSWORD, UserFactory
 from auditlog.actions import Action, record
 from auditlog.models import Activity
+from opsera_portal.tests.mails import delivered
 
 PAGE = "/profile/security/email/"
 NEW = "olga@new.example"
-
-
-@pytest.fixture(autouse=True)
-def at_once(settings):
-    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"}}
 
 
 @pytest.fixture
 def ask(django_capture_on_commit_callbacks):
     def ask(client, email=NEW):
         with django_capture_on_commit_callbacks(execute=True):
-            return client.post(PAGE, {"email": email})
+            answer = client.post(PAGE, {"email": email})
+        delivered()
+        return answer
 
     return ask
 
@@ -55,7 +52,7 @@ def is_signed_in(client):
 
 
 def mails_to(address):
-    return [message for message in mail.outbox if message.to == [address]]
+    return [message for message in delivered() if message.to == [address]]
 
 
 def link(address=NEW):
@@ -114,9 +111,9 @@ def test_the_old_address_is_told_that_it_was_asked_for_also_when_it_is_done_befo
     owner.email = NEW
     owner.save()
 
-    send_email_change_mail.func(entry.pk)
+    email_change_mail.put(owner.pk, entry.pk)
 
-    assert [message.to for message in mail.outbox] == [["owner@acme.example"]]
+    assert [message.to for message in delivered()] == [["owner@acme.example"]]
 
 
 def test_it_is_in_the_activity_log(owner, ask, confirm):
@@ -237,7 +234,7 @@ def test_of_two_who_were_sent_a_link_one_gets_the_address(owner, member, ask, co
 def test_what_is_no_new_address_is_refused(owner, ask, email):
     assert ask(sign_in(owner), email).status_code == 200
     assert not EmailAddress.objects.exists()
-    assert not mail.outbox
+    assert not delivered()
 
 
 def test_a_change_ends_all_other_sessions(owner, ask, confirm):

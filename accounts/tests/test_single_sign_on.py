@@ -18,7 +18,6 @@ import requests
 import time_machine
 from allauth.socialaccount.models import SocialAccount, SocialToken
 from cryptography.hazmat.primitives.asymmetric import rsa
-from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from django.utils import timezone
@@ -32,6 +31,7 @@ from accounts.tests.factors import add_app, code_of
 from auditlog.models import Activity
 from opsera_portal import environment
 from opsera_portal.environment import OpenIDProvider
+from opsera_portal.tests.mails import delivered
 
 pytestmark = pytest.mark.filterwarnings("ignore:get_jwt_config:DeprecationWarning")
 
@@ -689,7 +689,6 @@ def test_a_person_with_a_password_disconnects(client, owner, linked):
 def test_a_person_is_told_that_it_is_connected_and_disconnected(
     client, provider, owner, settings, django_capture_on_commit_callbacks
 ):
-    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"}}
     provider.knows(email=owner.email, email_verified=True)
 
     with django_capture_on_commit_callbacks(execute=True):
@@ -697,7 +696,7 @@ def test_a_person_is_told_that_it_is_connected_and_disconnected(
         client.post(CONNECTION)
         sign_in(Client())
 
-    assert [(sent.to, sent.subject) for sent in mail.outbox] == [
+    assert [(sent.to, sent.subject) for sent in delivered()] == [
         ([owner.email], "Single sign-on was connected with your account"),
         ([owner.email], "Single sign-on was disconnected from your account"),
         ([owner.email], "Single sign-on was connected with your account"),

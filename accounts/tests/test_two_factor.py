@@ -10,23 +10,23 @@ from allauth.mfa.models import Authenticator
 from cryptography.fernet import Fernet
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.contrib.sessions.models import Session
-from django.core import mail
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
 from accounts import services, two_factor
+from accounts.mails import security_mail
 from accounts.mfa import PENDING_SECRET, TRIES_OF_PERSON, accept_code
 from accounts.models import User
 from accounts.roles import SiteRole
 from accounts.session_store import digest_of
-from accounts.tasks import send_security_mail
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
 from accounts.tests.factors import add_app, add_passkey, add_recovery_codes, code_of, make_recent, signed_in_just_now
 from accounts.two_factor_secrets import BOX, open_seed, seal_pending
 from auditlog.models import Activity
 from opsera_portal import settings as settings_of_the_portal
+from opsera_portal.tests.mails import delivered
 
 INDEX = "/profile/security/two-factor/"
 ADD_APP = "/profile/security/two-factor/app/add/"
@@ -34,12 +34,6 @@ REMOVE_APP = "/profile/security/two-factor/app/remove/"
 CODES = "/profile/security/recovery-codes/"
 MAKE_CODES = "/profile/security/recovery-codes/make/"
 SECOND_STEP = "/login/two-factor/"
-
-
-@pytest.fixture
-def ran_at_once(settings):
-    """What is queued is done at once."""
-    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"}}
 
 
 def sign_in(client, user, **extra):
@@ -741,54 +735,48 @@ def test_the_page_counts_the_codes_that_are_left(client, owner):
 # Mails
 
 
-def test_the_person_is_told_what_was_done_and_from_where(
-    client, owner, ran_at_once, django_capture_on_commit_callbacks
-):
+def test_the_person_is_told_what_was_done_and_from_where(client, owner, django_capture_on_commit_callbacks):
     sign_in(client, owner)
     secret = secret_on(client.get(ADD_APP))
     with django_capture_on_commit_callbacks(execute=True):
         client.post(ADD_APP, {"code": code_of(secret)}, REMOTE_ADDR="192.0.2.7")
 
-    (sent,) = mail.outbox
+    (sent,) = delivered()
     assert sent.to == [owner.email]
     assert sent.subject == "A second factor was added to your account: authenticator app"
     assert "192.0.2.7" in sent.body
     assert secret not in sent.body
 
 
-def test_a_mail_names_the_administrator_who_did_it(
-    administrator, owner, ran_at_once, django_capture_on_commit_callbacks
-):
+def test_a_mail_names_the_administrator_who_did_it(administrator, owner, django_capture_on_commit_callbacks):
     add_app(owner)
     with django_capture_on_commit_callbacks(execute=True):
         services.reset_two_factor(actor=administrator, user=owner)
 
-    (sent,) = mail.outbox
+    (sent,) = delivered()
     assert sent.to == [owner.email]
     assert f"by {administrator.name} ({administrator.email})" in sent.body
 
 
-def test_a_person_is_told_once_a_day_that_somebody_guesses_their_codes(
-    owner, ran_at_once, django_capture_on_commit_callbacks
-):
+def test_a_person_is_told_once_a_day_that_somebody_guesses_their_codes(owner, django_capture_on_commit_callbacks):
     add_app(owner)
     sign_in(client := Client(), owner)
     with django_capture_on_commit_callbacks(execute=True):
         for number in range(9):
             enter(client, "000000", REMOTE_ADDR=f"192.0.2.{number}")
-        assert mail.outbox == []
+        assert delivered() == []
         for number in range(9, 14):
             enter(client, "000000", REMOTE_ADDR=f"192.0.2.{number}")
 
-    (sent,) = mail.outbox
+    (sent,) = delivered()
     assert (sent.to, sent.subject) == ([owner.email], "Somebody tries to guess the second factor of your account")
     assert "192.0.2.9" in sent.body
 
 
 def test_a_mail_about_an_entry_that_is_gone_is_not_sent(db):
-    send_security_mail.call(0)
+    security_mail.put(None, 0)
 
-    assert mail.outbox == []
+    assert delivered() == []
 
 
 # Somebody who lost everything
@@ -871,7 +859,7 @@ def test_the_list_of_people_says_who_has_two_factor_with_as_many_queries_as_ever
     api.force_login(administrator)
     api.get("/api/v1/users")
 
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):
         rows = api.get("/api/v1/users").json()["data"]
 
     assert sum(row["has_two_factor"] for row in rows) == count

@@ -13,6 +13,10 @@ def _reads_tokens(user: Any) -> bool:
     return bool(user.may_read_organization_tokens)
 
 
+def _manages(user: Any) -> bool:
+    return bool(user.may_manage_organization)
+
+
 def _reads_logs(user: Any) -> bool:
     return bool(user.may_read_organization_logs)
 
@@ -32,4 +36,5 @@ ORGANIZATION_TABS = [
     Tab("Authentication Log", "auditlog:organization_token_use_list", _reads_logs),
     Tab("Activity Log", "auditlog:organization_activity_list", _reads_logs),
     Tab("Policy", "tokens:organization_policy", _reads_tokens),
+    Tab("Mail", "accounts:organization_mail_list", _manages),
 ]

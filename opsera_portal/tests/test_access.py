@@ -71,6 +71,7 @@ POST /organization/users/{user}/activate/ no    no    no    no    to    no    no
 POST /organization/users/{user}/invitation/ no    no    no    no    to    no    no    gone  admin in
 GET  /organization/users/{user}/deactivate/ no    no    no    no    ok    no    no    gone  admin in
 POST /organization/users/{user}/deactivate/ no    no    no    no    to    no    no    gone  admin in
+GET  /organization/mails/ no    no    no    no    ok    no    no    ok    admin in
 GET  /organization/policy/ no    no    no    no    ok    ok    ok    ok    admin in
 POST /organization/policy/ no    no    no    no    bad   no    no    bad   admin in
 POST /organization/policy/save/ no    no    no    no    bad   no    no    bad   admin in
@@ -181,6 +182,7 @@ POST /tokens/lookup                ok     no     no     no     ok     ok       n
 POST /tokens/report                ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
 GET  /organization/tokens          no     no     no     no     ok     ok       ok      ok       no       who?
 POST /organization/tokens/expire   no     no     no     no     ok     ok       no      no       no       who?
+GET  /organization/mails           no     no     no     no     ok     no       no      ok       no       who?
 GET  /organization/policy          no     no     no     no     ok     ok       ok      ok       no       who?
 PATCH /organization/policy         no     no     no     no     session no      no      session  no       who?
 POST /organization/policy/preview  no     no     no     no     ok     no       no      ok       no       who?
@@ -253,6 +255,7 @@ POST /tokens/lookup                ok     ok           no       no              
 POST /tokens/report                ok     ok           ok       ok                ok
 GET  /organization/tokens          ok     ok           no       no                no
 POST /organization/tokens/expire   ok     no           no       no                no
+GET  /organization/mails           ok     ok           no       no                no
 GET  /organization/policy          ok     ok           no       no                no
 PATCH /organization/policy         no     no           no       no                no
 POST /organization/policy/preview  ok     ok           no       no                no

@@ -8,7 +8,6 @@ from html import unescape
 import pytest
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
-from django.core import mail
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -26,6 +25,8 @@ from accounts.tests.factories import (
 )
 from auditlog.actions import Action, record
 from auditlog.models import Activity, TokenUse
+from opsera_portal.models import OutgoingMail
+from opsera_portal.tests.mails import delivered
 from pipelines.models import Pipeline, Run
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory, give_secrets
 from tokens.models import Token
@@ -40,6 +41,7 @@ MODELS = {
     "activity": Activity,
     "pipeline": Pipeline,
     "run": Run,
+    "mail": OutgoingMail,
 }
 
 # The page of a row, and what may be done to it, is that of a row of Acme. `stranger` is the Administrator of another
@@ -87,6 +89,11 @@ run add               no        no             no        no      in
 run change            ok        ok             gone      no      in
 run delete            no        no             no        no      in
 run history           ok        ok             gone      no      in
+mail list             ok        ok             ok        no      in
+mail add              no        no             no        no      in
+mail change           ok        ok             gone      no      in
+mail delete           no        no             no        no      in
+mail history          ok        ok             gone      no      in
 """
 HEAD, *ROWS = [line.split() for line in TABLE.strip().splitlines()]
 OTHERS = [role.value for role in SiteRole if role != SiteRole.ADMINISTRATOR]
@@ -127,6 +134,9 @@ def rows_of(api):
             "activity": record(actor=person, action=Action.TOKEN_ISSUED, target=token),
             "pipeline": pipeline,
             "run": RunFactory(pipeline=pipeline, state="finished", outcome="success"),
+            "mail": OutgoingMail.objects.create(
+                kind=f"{name} mail", person=person, expires_at=timezone.now(), last_error="The mail server is away."
+            ),
         }
 
     return make
@@ -775,13 +785,12 @@ def test_a_new_password_ends_all_sessions_of_that_person(sign_in, owner):
 def test_the_person_is_told_who_gave_them_another(
     sign_in, settings, django_capture_on_commit_callbacks, owner, change, told_at, said
 ):
-    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"}}
     client = sign_in("administrator")
 
     with django_capture_on_commit_callbacks(execute=True):
         change_person(client, owner, **change)
 
-    [message] = mail.outbox
+    [message] = delivered()
     assert message.to == [told_at]
     assert said in message.body
     assert "by Ada Admin (admin@acme.example)" in message.body

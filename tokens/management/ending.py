@@ -18,7 +18,6 @@ def expire(tokens: TokenQuerySet, *, reason: str, stderr: OutputWrapper) -> int:
             ended += number
             progress.say(f"{ended:,} of {count:,} tokens expired")
     except KeyboardInterrupt:
-        # Tells the owners of those that have ended.
         batches.close()
         raise CommandError(
             f"Interrupted: {in_words(ended)} expired. The same command goes on with the rest.", returncode=INTERRUPTED

@@ -4,12 +4,12 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
-from django.core import mail
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from accounts.tests.factories import UserFactory
 from auditlog.models import Activity
+from opsera_portal.tests.mails import delivered
 from tokens import services, signing_keys
 from tokens.management import ending
 from tokens.models import Token
@@ -117,16 +117,15 @@ def test_it_says_what_it_did(tokens):
 
 
 def test_each_owner_gets_one_mail(settings, tokens, monkeypatch, django_capture_on_commit_callbacks):
-    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"}}
     monkeypatch.setattr(services, "BATCH", 1)
     with django_capture_on_commit_callbacks(execute=True):
         execute("--organization", "acme")
 
-    assert sorted((message.to[0], message.subject) for message in mail.outbox) == [
+    assert sorted((message.to[0], message.subject) for message in delivered()) == [
         ("member@acme.example", "Your access token “members” was expired early"),
         ("owner@acme.example", "Your 2 access tokens were expired early"),
     ]
-    assert all("by the operator of the portal" in message.body and REASON in message.body for message in mail.outbox)
+    assert all("by the operator of the portal" in message.body and REASON in message.body for message in delivered())
 
 
 @pytest.mark.parametrize("selectors", [["--owner", "member@acme.example", "--signing-key", KEY]])
@@ -180,7 +179,6 @@ def test_others_may_write_between_two_batches(tokens, monkeypatch):
 def test_ctrl_c_keeps_what_was_done_and_tells_its_owners(
     settings, tokens, monkeypatch, django_capture_on_commit_callbacks
 ):
-    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"}}
     monkeypatch.setattr(services, "BATCH", 2)
 
     def interrupt(self, text):
@@ -195,7 +193,7 @@ def test_ctrl_c_keeps_what_was_done_and_tells_its_owners(
 
     assert error.value.returncode == 130
     assert len(ended()) == 2
-    assert mail.outbox
+    assert delivered()
 
 
 def test_a_token_that_is_made_meanwhile_ends_too(owner, tokens):

@@ -4,7 +4,6 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from django.core import mail
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -13,9 +12,10 @@ from accounts.roles import SiteRole
 from accounts.tests.factories import OrganizationFactory, UserFactory
 from auditlog.actions import Action
 from auditlog.models import Activity
+from opsera_portal.tests.mails import delivered
 from tokens import services
+from tokens.mails import LISTED_IN_MAIL, expired_mail
 from tokens.models import Token
-from tokens.tasks import LISTED_IN_MAIL, send_expired_mail
 from tokens.tests.factories import TokenFactory, bearer
 
 PAGE = "/organization/tokens/"
@@ -29,7 +29,6 @@ REASON = "found in a public repository"
 @pytest.fixture
 def tasks_at_once(settings):
     """What is handed to the worker is done at once: mails arrive."""
-    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"}}
 
 
 @pytest.fixture
@@ -455,8 +454,8 @@ def test_each_owner_gets_one_mail_about_all_of_theirs(acting, client, some, memb
     second = TokenFactory(owner=member, name="second")
     acting(lambda: client.post(selected(some["nightly"], some["idle"], second), {"reason": REASON, "count": 3}))
 
-    mails = {message.to[0]: message for message in mail.outbox}
-    assert len(mail.outbox) == 2
+    mails = {message.to[0]: message for message in delivered()}
+    assert len(delivered()) == 2
     assert mails["owner@acme.example"].subject == "Your access token “nightly” was expired early"
     message = mails["member@acme.example"]
     assert message.subject == "Your 2 access tokens were expired early"
@@ -483,7 +482,7 @@ def test_through_every_door_the_owner_is_told(acting, client, api, administrator
         }[door]
     )
 
-    assert [(message.to, "idle" in message.subject) for message in mail.outbox] == [(["member@acme.example"], True)]
+    assert [(message.to, "idle" in message.subject) for message in delivered()] == [(["member@acme.example"], True)]
     assert ended(*some.values()) == ["idle"]
 
 
@@ -492,7 +491,7 @@ def test_nobody_is_told_of_what_they_did_themselves(acting, client, administrato
     acting(lambda: client.post(selected(token), {"reason": REASON, "count": 1}))
 
     assert ended(token) == [token.name]
-    assert mail.outbox == []
+    assert delivered() == []
 
 
 def test_a_deactivated_owner_gets_no_mail(some, member):
@@ -500,9 +499,9 @@ def test_a_deactivated_owner_gets_no_mail(some, member):
     member.is_active = False
     member.save()
 
-    send_expired_mail.func(str(member.pk), [str(some["idle"].pk)], 1)
+    expired_mail.put(member.pk, str(member.pk), [str(some["idle"].pk)], 1)
 
-    assert mail.outbox == []
+    assert delivered() == []
 
 
 def test_a_mail_about_very_many_lists_some_and_counts_the_rest(acting, administrator, member):
@@ -511,7 +510,7 @@ def test_a_mail_about_very_many_lists_some_and_counts_the_rest(acting, administr
     Token.objects.bulk_create(build(owner=member, organization=member.organization) for _ in range(count))
     acting(lambda: services.revoke_all(actor=administrator, tokens=Token.objects.all(), reason=REASON))
 
-    [message] = mail.outbox
+    [message] = delivered()
     assert message.subject == f"Your {count} access tokens were expired early"
     assert message.body.count("token ") >= LISTED_IN_MAIL
     assert "and 20 more" in message.body
@@ -522,7 +521,7 @@ def test_a_reason_stays_on_its_line_of_the_mail_and_holds_no_token(acting, admin
     reason = f"leak\n\nTo: someone\n{token_text[:90]}"
     acting(lambda: services.revoke_token(actor=administrator, token=some["idle"], reason=reason))
 
-    [message] = mail.outbox
+    [message] = delivered()
     assert "Reason: leak To: someone [token]\n" in message.body
     assert token_text[:40] not in message.body
 

@@ -12,7 +12,6 @@ import time_machine
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from django.conf import settings as portal_settings
-from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 from django.db import connection, connections
@@ -20,6 +19,7 @@ from django.utils import timezone
 
 from auditlog import upkeep
 from auditlog.models import Activity, TokenUse
+from opsera_portal.tests.mails import delivered
 from tokens import jwt, key_care, services, signing_keys
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
@@ -696,12 +696,11 @@ def test_no_copy_of_the_file_keeps_a_key_alive_in_an_emergency(leaked, keys_dire
 
 
 def test_the_owners_are_told_of_an_emergency(settings, leaked, owner, member, django_capture_on_commit_callbacks):
-    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.immediate.ImmediateBackend"}}
     with django_capture_on_commit_callbacks(execute=True):
         run("retire", leaked[0].id, "--emergency", "--reason", REASON)
 
-    assert {message.to[0] for message in mail.outbox} == {owner.email, member.email}
-    assert all(REASON in message.body for message in mail.outbox)
+    assert {message.to[0] for message in delivered()} == {owner.email, member.email}
+    assert all(REASON in message.body for message in delivered())
 
 
 def test_an_emergency_needs_a_reason(leaked):

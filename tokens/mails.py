@@ -1,61 +1,63 @@
-"""What the worker does for this app."""
+"""The mails of this app."""
 
 import uuid
 from collections.abc import Mapping, Sequence
-from typing import ParamSpec
 
 from django.conf import settings
 from django.core.mail import EmailMessage
-from django.db import transaction
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django_tasks import task
-from django_tasks.base import Task
 
 from accounts.models import User
 from auditlog.actions import Action
 from auditlog.models import Activity
+from opsera_portal.mail.kinds import mail_kind
+from opsera_portal.models import OutgoingMail
 from tokens.models import Token
 
 # Beyond these a mail says how many more there are: whoever has so many looks at the list in the portal.
 LISTED_IN_MAIL = 100
 
-P = ParamSpec("P")
 
+class EarlyEndMails:
+    """One mail to each owner about all tokens of theirs that one action ends, which may take many transactions.
 
-def enqueue_after_commit(send: Task[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-    """Hands it to the worker once what it tells is committed. Robust: a queue that is away undoes nothing.
-
-    By a function and not by ``functools.partial``, which has no name for Django to log where the queue is away.
-    """
-    transaction.on_commit(lambda: send.enqueue(*args, **kwargs), robust=True)
-
-
-def tell_of_early_end(ended: Mapping[uuid.UUID, Sequence[uuid.UUID]]) -> None:
-    """Has a mail sent to each owner about all of these tokens of theirs, once it is committed that they have ended.
-
-    In one transaction: where the queue is a table, a thousand commits would hold up the answer for seconds.
+    The mails are written in the transaction that ends the tokens: whatever interrupts the action, everyone is told.
     """
 
-    def enqueue() -> None:
-        with transaction.atomic():
-            for owner_id, token_ids in ended.items():
-                listed = [str(token_id) for token_id in token_ids[:LISTED_IN_MAIL]]
-                send_expired_mail.enqueue(str(owner_id), listed, len(token_ids))
+    def __init__(self) -> None:
+        self._told: dict[uuid.UUID, tuple[OutgoingMail, list[uuid.UUID]]] = {}
 
-    transaction.on_commit(enqueue, robust=True)
+    def add(self, ended: Mapping[uuid.UUID, Sequence[uuid.UUID]]) -> None:
+        """``ended``: the tokens by owner. Call it in the transaction that ends them."""
+        new: dict[uuid.UUID, list[uuid.UUID]] = {}
+        for owner_id, token_ids in ended.items():
+            row, earlier = self._told.get(owner_id, (None, []))
+            together = [*earlier, *token_ids]
+            if row is not None and expired_mail.change(row, *_listed(owner_id, together)):
+                self._told[owner_id] = (row, together)
+            else:
+                # The first tokens of this owner, or a worker was faster: then the rest has a mail of its own.
+                new[owner_id] = list(token_ids)
+        rows = expired_mail.put_each((owner_id, _listed(owner_id, token_ids)) for owner_id, token_ids in new.items())
+        for row, (owner_id, token_ids) in zip(rows, new.items(), strict=True):
+            self._told[owner_id] = (row, token_ids)
 
 
-@task()
-def send_report_mail(owner_id: str, token_ids: Sequence[str]) -> None:
+def _listed(owner_id: uuid.UUID, token_ids: Sequence[uuid.UUID]) -> tuple[str, list[str], int]:
+    return str(owner_id), [str(token_id) for token_id in token_ids[:LISTED_IN_MAIL]], len(token_ids)
+
+
+@mail_kind("Token reported")
+def report_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
     """Tells an owner that these tokens of theirs were reported as leaked. What was said of it stands in the log."""
     owner = User.objects.active().select_related("organization").filter(pk=uuid.UUID(owner_id)).first()
     if owner is None:
-        return
+        return None
     entries = Activity.objects.of(owner).filter(action=Action.TOKEN_REPORTED, target_id__in=token_ids)
     reported = list(entries.order_by("target_name", "target_id"))
     if not reported:
-        return
+        return None
     context = {
         "person": owner,
         "organization": owner.organization,
@@ -70,20 +72,20 @@ def send_report_mail(owner_id: str, token_ids: Sequence[str]) -> None:
         "tells_where": any(entry.details["found_at"] for entry in reported),
         "tokens_url": _address("tokens:token_list"),
     }
-    EmailMessage(
-        subject=" ".join(_report_subject([entry.target_name for entry in reported]).split()),
+    return EmailMessage(
+        subject=_report_subject([entry.target_name for entry in reported]),
         body=render_to_string("tokens/mail/token_reported.txt", context),
         to=[owner.email],
-    ).send()
+    )
 
 
-@task()
-def send_expired_mail(owner_id: str, token_ids: Sequence[str], count: int) -> None:
+@mail_kind("Token expired early")
+def expired_mail(owner_id: str, token_ids: Sequence[str], count: int) -> EmailMessage | None:
     """Tells an owner that others ended tokens of theirs: the ``token_ids``, of ``count`` in all, at one stroke."""
     listed = Token.objects.revoked().filter(pk__in=token_ids, owner=uuid.UUID(owner_id), owner__is_active=True)
     tokens = list(listed.select_related("owner", "revoked_by").order_by("name", "pk"))
     if not tokens:
-        return
+        return None
     owner = tokens[0].owner
     what = f"access token “{tokens[0].name}” was" if count == 1 else f"{count:,} access tokens were"
     context = {
@@ -96,20 +98,20 @@ def send_expired_mail(owner_id: str, token_ids: Sequence[str], count: int) -> No
         "reason": " ".join(tokens[0].revoke_reason.split()),
         "url": _address("tokens:token_list"),
     }
-    EmailMessage(
-        subject=" ".join(f"Your {what} expired early".split()),
+    return EmailMessage(
+        subject=f"Your {what} expired early",
         body=render_to_string("tokens/mail/expired.txt", context),
         to=[owner.email],
-    ).send()
+    )
 
 
-@task()
-def send_unused_mail(owner_id: str, token_ids: Sequence[str]) -> None:
+@mail_kind("Token ended unused")
+def unused_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
     """Tells an owner which tokens of theirs the policy ended because nobody used them."""
     ended = Token.objects.revoked().filter(pk__in=token_ids, owner=uuid.UUID(owner_id), owner__is_active=True)
     tokens = list(ended.select_related("owner", "organization").order_by("name", "pk"))
     if not tokens:
-        return
+        return None
     owner = tokens[0].owner
     what = f"access token “{tokens[0].name}” has" if len(tokens) == 1 else f"{len(tokens)} access tokens have"
     context = {
@@ -118,11 +120,11 @@ def send_unused_mail(owner_id: str, token_ids: Sequence[str]) -> None:
         "tokens": tokens,
         "url": _address("tokens:token_list"),
     }
-    EmailMessage(
-        subject=" ".join(f"Your {what} ended unused".split()),
+    return EmailMessage(
+        subject=f"Your {what} ended unused",
         body=render_to_string("tokens/mail/ended_unused.txt", context),
         to=[owner.email],
-    ).send()
+    )
 
 
 def _report_subject(names: list[str]) -> str:

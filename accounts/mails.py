@@ -1,0 +1,140 @@
+"""The mails of this app, and when each is sent."""
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from allauth.account.models import EmailAddress, EmailConfirmationHMAC
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.template.loader import render_to_string
+from django.urls import reverse
+
+from accounts import invitations, password_reset
+from accounts.models import User
+from auditlog.actions import Action, record
+from auditlog.models import Activity
+from opsera_portal.mail.kinds import mail_kind
+
+# A link for another password is made when its mail is sent, and works for an hour from then. After this time nobody
+# waits for it any more: they have asked again, or went without.
+RESET_MAIL_LASTS = timedelta(hours=4)
+
+
+@mail_kind("Invitation", lasts=timedelta(days=invitations.DAYS), replaces_earlier=True)
+def invitation_mail(user_id: str) -> EmailMessage | None:
+    """The link is made here, in the moment of sending: the outbox holds the person's id only."""
+    user = User.objects.select_related("organization").filter(pk=uuid.UUID(user_id)).first()
+    if user is None or not user.is_invited or user.organization is None:
+        return None
+    context = {"person": user, "organization": user.organization, "link": invitations.link_for(user)}
+    return EmailMessage(
+        subject=f"You are invited to the Opsera Portal of {user.organization.name}",
+        body=render_to_string("accounts/mail/invitation.txt", context | {"days": invitations.DAYS}),
+        to=[user.email],
+    )
+
+
+@mail_kind("Security notice")
+def security_mail(entry_id: int) -> EmailMessage | None:
+    """Tells the person what was done with what they sign in with, and from where, as an entry of the log says it."""
+    if (found := _entry_and_person(entry_id)) is None:
+        return None
+    entry, person, by = found
+    said = _said_of(entry)
+    return _mail(said, "security_notice", person, entry=entry, said=said, by=by)
+
+
+def tell_by_mail(entry: Activity) -> None:
+    """Whose account the entry is about. Call it in the transaction of the entry."""
+    security_mail.put(uuid.UUID(entry.target_id), entry.pk)
+
+
+def _said_of(entry: Activity) -> str:
+    kinds = entry.details.get("kinds") or [entry.details.get("kind", "")]
+    return {
+        Action.TWO_FACTOR_ADDED: f"A second factor was added to your account: {kinds[0]}",
+        Action.TWO_FACTOR_REMOVED: f"A second factor was removed from your account: {', '.join(kinds)}",
+        Action.RECOVERY_CODES_MADE: "New recovery codes were made for your account",
+        Action.RECOVERY_CODE_USED: "A recovery code of your account was used",
+        Action.PROVIDER_CONNECTED: "Single sign-on was connected with your account",
+        Action.PROVIDER_DISCONNECTED: "Single sign-on was disconnected from your account",
+        Action.SIGN_IN_FAILED: "Somebody tries to guess the second factor of your account",
+    }[Action(entry.action)]
+
+
+@mail_kind("Answer to a lost password", lasts=RESET_MAIL_LASTS)
+def password_reset_answer(user_id: str | None, address: str | None) -> None:
+    """Finds out what fits someone who says that they lost their password; of an account that does not exist, nothing.
+
+    Here and not in the request, so that its time tells nothing: a known and an unknown address each write one row.
+    ``address`` is where the request came from. It sends nothing itself: the mail is a row of its own.
+    """
+    user = User.objects.filter(pk=uuid.UUID(user_id)).first() if user_id else None
+    if user is None or not user.is_active:
+        return
+    record(actor=user, action=Action.PASSWORD_RESET_ASKED, target=user, address=address)
+    if user.is_invited:
+        invitation_mail.put(user.pk, str(user.pk))
+    else:
+        password_reset_mail.put(user.pk, str(user.pk), address)
+
+
+@mail_kind("Link for a new password", lasts=RESET_MAIL_LASTS, replaces_earlier=True)
+def password_reset_mail(user_id: str, address: str | None) -> EmailMessage | None:
+    """The link is made here, in the moment of sending."""
+    user = User.objects.active().filter(pk=uuid.UUID(user_id)).first()
+    if user is None:
+        return None
+    if not password_reset.can_reset(user):
+        return _mail("You have no password for the Opsera Portal", "no_password", user, address=address)
+    link = password_reset.link_for(user)
+    return _mail("Set a new password for the Opsera Portal", "password_reset", user, link=link, address=address)
+
+
+@mail_kind("Password changed")
+def password_changed_mail(entry_id: int) -> EmailMessage | None:
+    """Tells the person that their password is another one, and who did that from where: an entry of the log says it."""
+    if (found := _entry_and_person(entry_id)) is None:
+        return None
+    entry, person, by = found
+    return _mail("Your password was changed", "password_changed", person, entry=entry, by=by)
+
+
+@mail_kind("Link for a new e-mail address", lasts=timedelta(days=1), replaces_earlier=True)
+def email_change_link_mail(address_id: int) -> EmailMessage | None:
+    """To an address that is to become a person's; not where it is someone else's already."""
+    address = EmailAddress.objects.select_related("user").filter(pk=address_id, verified=False).first()
+    if address is None or User.objects.filter(email=address.email).exists():
+        return None
+    link = settings.PORTAL_URL + reverse("account_confirm_email", args=[EmailConfirmationHMAC(address).key])
+    return _mail("Confirm your new e-mail address", "email_change_link", address.user, to=address.email, link=link)
+
+
+@mail_kind("E-mail address changed")
+def email_change_mail(entry_id: int) -> EmailMessage | None:
+    """Tells the address that a person had that another one was asked for, or has taken its place."""
+    found = _entry_and_person(entry_id)
+    if found is None:
+        return None
+    entry, person, by = found
+    if entry.action == Action.EMAIL_CHANGED:
+        old = entry.details["from"]
+        return _mail("Your e-mail address was changed", "email_changed", person, to=old, entry=entry, by=by)
+    asked_at = entry.actor_email
+    return _mail("Your e-mail address is to be changed", "email_change_asked", person, to=asked_at, entry=entry)
+
+
+def _entry_and_person(entry_id: int) -> tuple[Activity, User, User | None] | None:
+    """An entry of the activity log, whom it is about, and who did it if that was somebody else."""
+    entry = Activity.objects.select_related("actor").filter(pk=entry_id).first()
+    person = User.objects.filter(pk=uuid.UUID(entry.target_id)).first() if entry else None
+    if entry is None or person is None:
+        return None
+    return entry, person, entry.actor if entry.actor_id != person.pk else None
+
+
+def _mail(subject: str, template: str, person: User, *, to: str | None = None, **context: Any) -> EmailMessage:
+    context |= {"person": person, "portal_url": settings.PORTAL_URL}
+    body = render_to_string(f"accounts/mail/{template}.txt", context)
+    return EmailMessage(subject=subject, body=body, to=[to or person.email])

@@ -1,0 +1,147 @@
+"""What Administrators see of mails that did not arrive: the page, the API, the person's row and page, Django admin."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts.mails import invitation_mail, password_reset_answer
+from accounts.tests.factories import OperatorFactory, UserFactory
+from opsera_portal.models import OutgoingMail
+from tokens.tests.factories import TokenFactory, bearer
+
+PAGE = "/organization/mails/"
+API = "/api/v1/organization/mails"
+ERROR = "The mail server answers 550 5.1.1 <b>No such user</b>"
+
+
+def undelivered(person, *, state="failed", error=ERROR, age=timedelta(hours=2), **fields):
+    row = invitation_mail.put(person.pk, str(person.pk))
+    values = {"state": state, "last_error": error, "created_at": timezone.now() - age, "attempts": 3, **fields}
+    OutgoingMail.objects.filter(pk=row.pk).update(**values)
+    return row
+
+
+@pytest.fixture
+def invited(organization):
+    return UserFactory(organization=organization, email="ina@acme.example", name="Ina", joined_at=None, password="!")
+
+
+def page_of(client, person, path=PAGE):
+    client.force_login(person)
+    return client.get(path)
+
+
+def api_of(api, person):
+    token = TokenFactory(owner=person, scope="api-readonly")
+    return api.get(API, headers=bearer(token)).json()["data"]
+
+
+def test_the_page_says_to_whom_what_since_when_and_why(client, administrator, invited):
+    undelivered(invited)
+
+    page = page_of(client, administrator).content.decode()
+
+    for words in ("Ina", invited.email, "Invitation", "2 hours ago", "550 5.1.1 &lt;b&gt;No such user", "Given up"):
+        assert words in page
+
+
+def test_the_api_says_the_same(api, administrator, invited):
+    row = undelivered(invited)
+
+    [shown] = api_of(api, administrator)
+
+    assert shown["id"] == str(row.pk)
+    assert (shown["user_id"], shown["email"]) == (str(invited.pk), invited.email)
+    assert (shown["mail"], shown["state"], shown["attempts"]) == ("Invitation", "failed", 3)
+    assert (shown["next_attempt_at"], shown["last_error"]) == (None, ERROR)
+
+
+def test_a_mail_that_waits_shows_its_next_attempt(api, administrator, invited):
+    undelivered(invited, state="waiting")
+
+    assert api_of(api, administrator)[0]["next_attempt_at"] is not None
+
+
+def test_a_mail_that_was_never_tried_is_shown_after_a_minute(client, administrator, invited):
+    undelivered(invited, state="waiting", error="", age=timedelta(seconds=30))
+    assert "Every mail" in page_of(client, administrator).content.decode()
+    OutgoingMail.objects.update(created_at=timezone.now() - timedelta(seconds=90))
+
+    assert "Is the worker running?" in page_of(client, administrator).content.decode()
+
+
+def test_a_mail_that_was_sent_is_not_shown(client, api, administrator, invited):
+    undelivered(invited, state="sent", error="")
+
+    assert "Every mail" in page_of(client, administrator).content.decode()
+    assert api_of(api, administrator) == []
+
+
+def test_mails_of_another_organization_and_of_nobody_are_not_shown(client, api, administrator, stranger):
+    undelivered(stranger)
+    password_reset_answer.put(None, None, "192.0.2.7")
+    OutgoingMail.objects.update(last_error="away")
+
+    assert "Every mail" in page_of(client, administrator).content.decode()
+    assert api_of(api, administrator) == []
+
+
+def test_the_persons_row_and_page_and_the_api_say_what_was_not_delivered(client, api, administrator, invited):
+    undelivered(invited)
+
+    rows = page_of(client, administrator, "/organization/users/").content.decode()
+    page = client.get(f"/organization/users/{invited.pk}/").content.decode()
+    shown = api.get(f"/api/v1/users/{invited.pk}", headers=bearer(TokenFactory(owner=administrator))).json()
+
+    assert "Invitation not delivered: The mail server answers 550" in rows
+    assert "Invitation not delivered since" in page
+    assert "<b>No such" not in rows + page
+    assert [mail["last_error"] for mail in shown["undelivered_mails"]] == [ERROR]
+
+
+def test_inviting_again_takes_the_old_mail_out_of_the_list(client, administrator, invited):
+    undelivered(invited)
+    client.force_login(administrator)
+    invitation_mail.put(invited.pk, str(invited.pk))
+
+    assert "Every mail" in client.get(PAGE).content.decode()
+
+
+def test_lists_ask_the_database_as_often_for_many_as_for_few(client, administrator, organization):
+    def queries(path):
+        with CaptureQueriesContext(connection) as captured:
+            assert client.get(path).status_code == 200
+        return len(captured)
+
+    client.force_login(administrator)
+    for person in UserFactory.create_batch(2, organization=organization, joined_at=None):
+        undelivered(person)
+    few = [queries(path) for path in (PAGE, "/organization/users/")]
+    for person in UserFactory.create_batch(18, organization=organization, joined_at=None):
+        undelivered(person)
+
+    assert [queries(path) for path in (PAGE, "/organization/users/")] == few
+
+
+def test_django_admin_shows_mails_for_reading_only(client, administrator, invited, stranger):
+    mine, other = undelivered(invited), undelivered(stranger)
+    base = "/admin/opsera_portal/outgoingmail/"
+
+    listed = page_of(client, administrator, base).content.decode()
+    assert str(mine.pk) in listed
+    assert str(other.pk) not in listed
+    assert client.post(f"{base}{mine.pk}/change/", {"last_error": ""}).status_code == 403
+    assert client.post(f"{base}add/", {}).status_code == 403
+    assert client.post(f"{base}{mine.pk}/delete/", {"post": "yes"}).status_code == 403
+
+
+def test_an_operator_sees_every_mail(client, settings, invited, stranger):
+    settings.OPERATOR_TWO_FACTOR = False
+    rows = [undelivered(invited), undelivered(stranger)]
+
+    listed = page_of(client, OperatorFactory(), "/admin/opsera_portal/outgoingmail/").content.decode()
+
+    assert all(str(row.pk) in listed for row in rows)

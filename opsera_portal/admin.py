@@ -1,0 +1,29 @@
+"""What belongs to no app, in Django admin."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from accounts.querysets import undelivered_mails_readable_by
+from opsera_portal.admin_site import ReadOnlyAdmin
+from opsera_portal.models import OutgoingMail
+from opsera_portal.request_context import person_of
+
+
+@admin.register(OutgoingMail)
+class OutgoingMailAdmin(ReadOnlyAdmin):
+    """Operators see every mail of the last 30 days, Administrators what their organization's page shows."""
+
+    list_display = ["created_at", "kind", "address", "state", "attempts", "next_attempt_at", "last_error"]
+    list_filter = ["state"]
+    search_fields = ["kind", "email", "person__email"]
+    list_select_related = ["person"]
+    show_full_result_count = False
+    list_per_page = 50
+    ordering = ["-created_at", "-pk"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        person = person_of(request)
+        return OutgoingMail.objects.all() if person.is_superuser else undelivered_mails_readable_by(person)
