@@ -20,7 +20,7 @@ run: $(VENV)/.runtime ## Set everything up and serve the portal (DEMO=0: start e
 	@exec $(BIN)/python manage.py serve $(if $(filter-out 0,$(DEMO)),--demo)
 
 .PHONY: test
-test: lint chromium nginx newman clients ## Set everything up and run every check
+test: lint chromium nginx pgbouncer newman clients ## Set everything up and run every check
 	@echo "== Tests on SQLite"
 	@$(BIN)/pytest -n 2 --dist loadfile
 	@if (exec 3<>/dev/tcp/127.0.0.1/5432) 2>/dev/null; then \
@@ -71,6 +71,15 @@ nginx:
 	    echo "Installing nginx ..."; \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx > /dev/null; \
 	  else echo "The test of docs/operations.md needs nginx and is skipped: apt-get install nginx"; fi; }
+
+# Debian's PgBouncer, for the tests of a connection pooler before PostgreSQL. RUNLEVEL keeps the package from starting it.
+.PHONY: pgbouncer
+pgbouncer:
+	@PATH="$$PATH:/usr/sbin"; command -v pgbouncer > /dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	    echo "Installing PgBouncer ..."; \
+	    apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends pgbouncer > /dev/null; \
+	  else echo "The tests of a connection pooler need PgBouncer and are skipped: apt-get install pgbouncer"; fi; }
 
 # Postman's own runner, where node is there; without it the test that needs it says that it was skipped.
 .PHONY: newman

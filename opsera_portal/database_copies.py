@@ -9,7 +9,9 @@ import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+from django.conf import settings
 from django.db import connection
 
 WAIT_FOR_OTHERS_SECONDS = 5
@@ -115,9 +117,21 @@ def _open(file: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(f"{file.resolve().as_uri()}?mode={mode}", uri=True)
 
 
+def _direct_settings() -> dict[str, Any]:
+    """Where the database itself is, and not a connection pooler before it (see ``DATABASE_DIRECT``)."""
+    if settings.DATABASE_DIRECT:
+        return {**connection.settings_dict, **settings.DATABASE_DIRECT}
+    if getattr(connection, "is_pooled_outside", False):
+        raise CopyFailed(
+            "The database is reached through a connection pooler, which pg_dump and pg_restore must not use: set "
+            "DATABASE_DIRECT_URL to the address of the database itself."
+        )
+    return connection.settings_dict
+
+
 def _run(command: str, *arguments: str) -> None:
     """With the password in the environment: the command line is for everyone on the machine to read."""
-    (_, *where, name), environment = connection.client.settings_to_cmd_args_env(connection.settings_dict, [])
+    (_, *where, name), environment = connection.client.settings_to_cmd_args_env(_direct_settings(), [])
     try:
         done = subprocess.run(
             [command, *where, f"--dbname={name}", *arguments],

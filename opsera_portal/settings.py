@@ -125,21 +125,25 @@ WEB_THREADS = 16
 WEB_WAITING_THREADS = 32
 
 
+def _database_at(variable: str, url: str) -> dict[str, Any]:
+    if not url.startswith(("postgres://", "postgresql://", "sqlite:///")):
+        # Here and not after it was read: django-environ would print the password of a URL that it does not know.
+        raise ImproperlyConfigured(f"{variable} must name a postgres:// or an sqlite:/// database.")
+    try:
+        return dict(Env.db_url_config(url))
+    except (ImproperlyConfigured, ValueError) as error:
+        raise ImproperlyConfigured(
+            f"{variable} must be like postgres://user:password@host:5432/name ({type(error).__name__})."
+        ) from None
+
+
 def _database() -> dict[str, Any]:
     url = environment.text("DATABASE_URL")
     if not url:
         # Not by way of a URL, in which some characters of a path mean something else.
         config: dict[str, Any] = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(DATA_DIR / "portal.sqlite3")}
-    elif url.startswith(("postgres://", "postgresql://", "sqlite:///")):
-        try:
-            config = dict(Env.db_url_config(url))
-        except (ImproperlyConfigured, ValueError) as error:
-            raise ImproperlyConfigured(
-                f"DATABASE_URL must be like postgres://user:password@host:5432/name ({type(error).__name__})."
-            ) from None
     else:
-        # Here and not after it was read: django-environ would print the password of a URL that it does not know.
-        raise ImproperlyConfigured("DATABASE_URL must name a postgres:// or an sqlite:/// database.")
+        config = _database_at("DATABASE_URL", url)
     if config["ENGINE"] == "django.db.backends.sqlite3":
         # SQLite gives the files beside it the mode of the database.
         environment.private_file("DATABASE_URL" if url else "PORTAL_DATA_DIR", Path(config["NAME"]))
@@ -168,7 +172,20 @@ def _database() -> dict[str, Any]:
     return config
 
 
+def _direct_database(default: dict[str, Any]) -> dict[str, Any] | None:
+    """For pg_dump and pg_restore where a connection pooler stands before the database: they leave settings behind in
+    its connections, which would break the next client's queries."""
+    url = environment.text("DATABASE_DIRECT_URL")
+    if not url:
+        return None
+    config = _database_at("DATABASE_DIRECT_URL", url)
+    if config["ENGINE"].endswith("sqlite3") or default["ENGINE"].endswith("sqlite3"):
+        raise ImproperlyConfigured("DATABASE_DIRECT_URL is for PostgreSQL behind a connection pooler only.")
+    return config
+
+
 DATABASES = {"default": _database()}
+DATABASE_DIRECT = _direct_database(DATABASES["default"])
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = environment.text("REDIS_URL")

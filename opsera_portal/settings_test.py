@@ -9,6 +9,7 @@ os.environ.setdefault("SECRET_KEY", "for-tests-only-" * 5)
 for _name in (
     "PORTAL_PORT",
     "REDIS_URL",
+    "DATABASE_DIRECT_URL",
     "TRUSTED_PROXIES",
     "TOKEN_SIGNING_KEYS",
     "TOKEN_SIGNING_KEYS_DIR",
