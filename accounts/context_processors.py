@@ -4,6 +4,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
+from accounts.last_person import session_has_ended
 from accounts.models import User
 from accounts.roles import Ability
 
@@ -18,6 +19,7 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
             "organization_url": organization_url(user) if isinstance(user, User) else None,
             "admin_url": reverse("admin:index") if user and user.is_authenticated and user.is_staff else None,
             "single_sign_on": settings.OPENID_PROVIDER.name if settings.OPENID_PROVIDER else None,
+            "session_has_ended": bool(user and session_has_ended(request)),
             "section": section_of(match.view_name if match else ""),
         }
     }

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # As allauth calls a code of an app, a recovery code and a passkey alike.
 SECOND_FACTOR = "mfa"
 # In the session: whether a form was sent that was not accepted, because the proof was too old.
-_FORM_NOT_SENT = "form_not_sent"
+FORM_NOT_SENT = "form_not_sent"
 _SAFE_METHODS = ("GET", "HEAD")
 
 
@@ -53,9 +53,9 @@ def ask_again(request: HttpRequest, *, then: str, told: bool = True) -> HttpResp
     Whoever has neither a password nor a second factor finds there the way to their provider. If a form was sent, the
     next page says that it changed nothing yet; not with ``told=False``, for pages that say it in their own words.
     """
-    request.session.pop(_FORM_NOT_SENT, None)
+    request.session.pop(FORM_NOT_SENT, None)
     if told and request.method not in _SAFE_METHODS:
-        request.session[_FORM_NOT_SENT] = True
+        request.session[FORM_NOT_SENT] = True
     methods = get_adapter(request).get_reauthentication_methods(request.user)
     page = methods[0]["url"] if methods else reverse("account_reauthenticate")
     return HttpResponseRedirect(f"{page}?{urlencode({'next': then})}")
@@ -63,7 +63,7 @@ def ask_again(request: HttpRequest, *, then: str, told: bool = True) -> HttpResp
 
 def tell_that_nothing_changed(request: HttpRequest) -> None:
     """Call it once the person has proved who they are: the form they sent before was not accepted."""
-    if request.session.pop(_FORM_NOT_SENT, False):
+    if request.session.pop(FORM_NOT_SENT, False):
         text = "Thank you. Nothing was changed yet: check the page, then send the form again."
         messages.info(request, text, fail_silently=True)
 

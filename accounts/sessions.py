@@ -212,6 +212,7 @@ def _end_lapsed(request: HttpRequest) -> None:
         record(actor=person, action=Action.SESSION_ENDED, target=person, request=request, reason="lapsed")
     request.session.flush()
     request.user = AnonymousUser()
+    request.session_has_lapsed = True  # type: ignore[attr-defined]
 
 
 def _note_use(request: HttpRequest) -> None:

@@ -21,6 +21,7 @@ WAIT_FOR_OTHERS_SECONDS = 5
 LEFT_OUT = {
     "django_session": "session data: the links that people are about to use, and states of signing in",
     "usersessions_usersession": "which sessions there are",
+    "opsera_portal_keptform": "what people typed into forms that came too late, for an hour",
     "portal_cache": "whatever a library remembers there",
     "account_emailconfirmation": "keys of links that confirm an address",
     "opsera_portal_keptanswer": "answers that were kept for clients that retry",

@@ -14,6 +14,20 @@ from opsera_portal.uuid7 import uuid7
 USUAL_DELIVERY = timedelta(minutes=1)
 
 
+class KeptForm(models.Model):
+    """What a person had typed into a form that could not be saved, encrypted, for an hour (accounts/kept_forms.py)."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    person_id = models.UUIDField(db_index=True)
+    kept_at = models.DateTimeField(default=timezone.now, db_index=True)
+    sealed = models.TextField()
+
+    objects: ClassVar[models.Manager["KeptForm"]]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
 class RateCount(models.Model):
     """How often something happened within one window of time: the memory of `opsera_portal/limits.py`."""
 

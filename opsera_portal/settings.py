@@ -90,8 +90,10 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "opsera_portal.pages.middleware.RefusalLogMiddleware",
+    "accounts.last_person.LastPersonMiddleware",
     "accounts.sessions.SessionLifetimeMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "accounts.kept_forms.KeptFormsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "accounts.middleware.RequiredTwoFactorMiddleware",
     "accounts.reauthentication.ReauthenticationMiddleware",
@@ -300,7 +302,7 @@ CSRF_COOKIE_HTTPONLY = True
 # What a browser names as the origin of a form. `Host` does not say it where a proxy strips the port.
 _own_port = f":{_public.port}" if _public.port else ""
 CSRF_TRUSTED_ORIGINS = [environment.origin(f"{_public.scheme}://{host}{_own_port}") for host in ALLOWED_HOSTS]
-CSRF_FAILURE_VIEW = "opsera_portal.pages.errors.csrf_failure"
+CSRF_FAILURE_VIEW = "accounts.kept_forms.csrf_failure"
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
 # The browser

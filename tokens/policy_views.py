@@ -8,7 +8,6 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.utils import timezone
 from django.views.generic import TemplateView
 
@@ -41,12 +40,10 @@ class PolicyView(TabsMixin, MemberPageMixin, RecentSignInMixin, TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         organization = self.organization()
-        # Whoever was asked once more who they are finds what they had typed.
-        typed = self.request.GET if "version" in self.request.GET else None
         shown = Token.objects.of_organization_readable_by(self.person).live().filter(revealed_at__isnull=False)
         blocked_now = shown.filter(policy.blocked(organization, timezone.now()), owner__is_active=True)
         return super().get_context_data(
-            form=kwargs.pop("form", None) or PolicyForm(typed, instance=self.organization()),
+            form=kwargs.pop("form", None) or PolicyForm(instance=self.organization()),
             policy=in_words(organization),
             version=organization.policy_version,
             may_change=self.person.may(Ability.MANAGE_ORGANIZATION),
@@ -63,12 +60,6 @@ class PolicyView(TabsMixin, MemberPageMixin, RecentSignInMixin, TemplateView):
 
     def answer(self, form: PolicyForm) -> HttpResponseBase:
         return self.review(form)
-
-    def return_address(self) -> str:
-        """With what was typed: the form there begins with it."""
-        typed = self.request.POST.copy()
-        typed.pop("csrfmiddlewaretoken", None)
-        return f"{reverse('tokens:organization_policy')}?{typed.urlencode()}"
 
     def review(self, form: PolicyForm) -> HttpResponseBase:
         """What the change would do, above the form with what was typed."""

@@ -45,8 +45,6 @@ from tokens.tables import TokenTable, state_look
 
 NEW_ADDRESS = StateLook("new", "New address", "◆", "warning")
 ADDRESSES_SHOWN = 20
-# Where the session keeps a form while its owner shows once more that it is them.
-DRAFT = "token_draft"
 
 
 class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
@@ -64,8 +62,7 @@ class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
         return Token.objects.owned_by(self.person).for_token_table()
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        initial = self.draft or self._in_place_of_another()
-        form = kwargs.pop("form", None) or TokenForm(owner=self.person, initial=initial)
+        form = kwargs.pop("form", None) or TokenForm(owner=self.person, initial=self._in_place_of_another())
         return super().get_context_data(
             form=form,
             scope_cards=scope_cards(form, self.person),
@@ -85,19 +82,10 @@ class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
         name = services.free_name_like(owner=self.person, name=model.name)
         return {"name": name, "scopes": [scope.id for scope in model.scopes]}
 
-    draft: dict[str, Any] | None = None
-
-    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        self.draft = request.session.pop(DRAFT, None)
-        if self.draft is not None:
-            messages.info(request, "Thank you. Look at your token once more, then create it.")
-        return super().get(request, *args, **kwargs)
-
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         form = TokenForm(request.POST, owner=self.person)
         if form.is_valid() and not is_recent(request):
-            # What was typed comes back afterwards. Nothing of it is secret.
-            request.session[DRAFT] = {bound.name: bound.value() for bound in form}
+            # What was typed comes back afterwards: accounts/kept_forms.py.
             return ask_again(request, then=request.path, told=False)
         if form.is_valid() and (token := self._issue(form)):
             return redirect("tokens:token_reveal", pk=token.pk)

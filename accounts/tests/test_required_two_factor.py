@@ -1,7 +1,7 @@
 """Two-factor where it is required: by an organization of some site roles, and of operators by the installation."""
 
 from datetime import timedelta
-from urllib.parse import quote
+from urllib.parse import unquote
 
 import pytest
 import time_machine
@@ -125,7 +125,7 @@ def test_a_session_that_has_not_shown_it_adds_no_factor_of_its_own(owner, requir
     add_app(owner)
 
     assert older.get(path).url == f"{SHOW}?next={path}"
-    assert older.post(path, {"code": "000000"}).url == f"{SHOW}?"
+    assert older.post(path, {"code": "000000"}).url.startswith(f"{SHOW}?next={path}%3Fkept%3D")
 
 
 @pytest.mark.parametrize("method", ["head", "options", "put", "delete", "patch"])
@@ -266,7 +266,8 @@ def test_django_admin_asks_again_who_is_there_before_people_and_organizations_ch
     with time_machine.travel(timezone.now() + timedelta(minutes=16), tick=False):
         answer = getattr(client, method)(address, {"name": "Changed", "new_password": "a password of somebody"})
 
-    assert (answer.status_code, answer.url) == (302, f"/login/again/?next={quote(address, safe='')}")
+    assert answer.status_code == 302
+    assert unquote(answer.url).startswith(f"/login/again/?next={address}")
     assert "a password of somebody" not in str(dict(client.session))
     assert not User.objects.filter(name="Changed").exists()
 

@@ -62,6 +62,15 @@ def too_many_requests(request: HttpRequest, explanation: str, *, retry_after: in
     return response
 
 
+def method_not_allowed(request: HttpRequest, response: HttpResponseBase, page: str) -> HttpResponseBase:
+    """For an address that only a button of a page uses, opened like a page. ``page``: where that button is."""
+    if request.method == "HEAD":
+        return response
+    answer = render(request, "405.html", {"page": page}, status=405)
+    answer["Allow"] = response["Allow"]
+    return answer
+
+
 def server_error(request: HttpRequest) -> HttpResponseBase:
     """Without the request's context: what failed may be the database, which the header would ask for the person."""
     status = 503 if isinstance(sys.exc_info()[1], problems.DATABASE_AWAY) else 500

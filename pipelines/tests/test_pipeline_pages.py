@@ -337,7 +337,9 @@ def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(client, pipeline, run,
     url = {"list": LIST, "detail": detail(pipeline), "run_page": run_page(run), "progress": progress(run)}[kind]
 
     answer = client.get(url)
-    assert (answer.status_code, answer.url) == (302, f"/login/?next={quote(url)}")
+    # The part of a page that asks for itself again is no page to come back to.
+    back = run_page(run) if kind == "progress" else url
+    assert (answer.status_code, answer.url) == (302, f"/login/?next={quote(back)}")
 
 
 def test_who_is_not_signed_in_starts_nothing(client, pipeline):

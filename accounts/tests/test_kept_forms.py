@@ -1,0 +1,505 @@
+"""A form sent too late comes back filled in, and nothing is done: every form of the portal, found by walking its pages.
+
+Too late: the session had ended, or the CSRF token is of an earlier sign-in, or the portal asks again who is there.
+"""
+
+import re
+from datetime import timedelta
+from html import unescape
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import time_machine
+from allauth.usersessions.models import UserSession
+from django.contrib.sessions.models import Session
+from django.test import Client
+from django.utils import timezone
+
+from accounts import kept_forms
+from accounts.last_person import COOKIE
+from accounts.models import Group, User
+from opsera_portal.models import KeptForm
+from opsera_portal.pages.form_filling import _forms_of
+from opsera_portal.tests.test_access import PAGES, cells, fill, things_of
+from pipelines.models import Pipeline, Run, Step
+from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
+from tokens.models import Token
+
+ORIGIN = {"HTTP_ORIGIN": "http://testserver"}
+NEW_PIPELINE = "/pipelines/new/"
+TYPED = {"name": 'Nightly "<b>é', "description": "first\n\nlast & <i>", "tags": "a, b"}
+
+# Forms whose fields do not come back, or that stand on no page that can be opened by its address alone.
+NOT_WALKED = {
+    "/login/two-factor/": "a step of signing in",
+    "/login/two-factor/again/": "a step of signing in",
+    "/login/passkey/": "a step of signing in",
+    "/login/passkey/again/": "a step of signing in",
+    "/login/single-sign-on/": "a step of signing in",
+    "/login/again/": "a step of signing in",
+    "/organization/policy/save/": "stands in the answer to another form; tested below",
+    "/profile/security/password/set/": "for people without a password",
+    "/profile/security/single-sign-on/": "only where single sign-on is set up",
+    "/profile/security/two-factor/app/remove/": "only with an authenticator app",
+    "/password/reset/{text}/{text}/": "passwords only, behind a link that works once",
+    "/invitation/{text}/{text}/": "passwords only, behind a link that works once",
+    "/confirm-email/{text}/": "a button behind a link",
+}
+
+
+@pytest.fixture
+def browser(administrator, things):
+    """Of an Administrator, who meets nearly every form; as strict about CSRF as the portal is."""
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(administrator)
+    return client
+
+
+@pytest.fixture
+def things(administrator, member):
+    pipeline = PipelineFactory(owner=administrator, name="Pipeline")
+    StepFactory(pipeline=pipeline)
+    run = RunFactory(pipeline=pipeline, number=1)
+    pipeline.run_count = 1
+    pipeline.save()
+    ruled = PipelineFactory(owner=administrator)
+    found = things_of(administrator, pipeline) | {"ruled": ruled, "run": run}
+    found["rule"] = AccessRuleFactory(pipeline=ruled, user=member)
+    StepFactory(pipeline=pipeline, position=2)
+    found["group"].members.add(found["user"])
+    return found
+
+
+def forms_on(client, page):
+    answer = client.get(page)
+    if answer.status_code != 200 or not answer["Content-Type"].startswith("text/html"):
+        return []
+    path = urlsplit(page).path
+    return [form for form in _forms_of(answer.text, path) if form.action != "/logout/"]
+
+
+def typed_into(form):
+    """What a person changes in it: every field that they see."""
+    typed = {}
+    for control in form.controls:
+        if control.name and control.kind not in {"hidden", "submit", "button"} and "disabled" not in control.attributes:
+            typed.setdefault(control.name, [])
+            if control.kind == "checkbox":
+                if "checked" not in control.attributes:
+                    typed[control.name].append(control.attributes.get("value") or "on")
+            elif control.kind == "radio":
+                typed[control.name] = [control.attributes["value"]]
+            elif control.tag == "select":
+                typed[control.name].append(control.options[-1].attributes["value"])
+            else:
+                typed[control.name].append(f'typed "é" <{control.name}>')
+    return typed
+
+
+def values_in(html, form):
+    """What a form of this action contains, in the shape of ``typed_into``."""
+    values = {}
+    for found in _forms_of(html, "/"):
+        if found.action != form.action and found.names != form.names:
+            continue
+        for control in found.controls:
+            shown = values.setdefault(control.name, [])
+            if control.kind in {"checkbox", "radio"}:
+                if "checked" in control.attributes:
+                    shown.append(control.attributes.get("value") or "on")
+            elif control.tag == "select":
+                shown.extend(o.attributes["value"] for o in control.options if "selected" in o.attributes)
+            elif control.tag == "textarea":
+                shown.append(unescape(html[control.end : control.until].removeprefix("\n")))
+            else:
+                shown.append(control.attributes.get("value") or "")
+    return values
+
+
+def all_pages(things):
+    paths = dict.fromkeys(path for method, path, _, _ in cells(PAGES) if not path.startswith("/login/"))
+    further = ["/pipelines/{ruled}/access-rules/", "/organization/tokens/expire/?id={token}"]
+    return [fill(path, things) for path in [*paths, *further]]
+
+
+def state_of_everything():
+    rows = [list(model.objects.order_by("pk").values()) for model in (User, Group, Pipeline, Step, Run, Token)]
+    for person in rows[0]:
+        del person["last_login"]
+    return rows
+
+
+def end_session(client):
+    UserSession.objects.all().delete()
+    Session.objects.all().delete()
+
+
+def send_with_an_old_token(client, form, page, typed):
+    old = {"csrfmiddlewaretoken": "x" * 64}
+    return client.post(form.action, typed | old, HTTP_REFERER=f"http://testserver{page}", **ORIGIN)
+
+
+def send_without_a_session(client, form, page, typed):
+    client.get(page)
+    end_session(client)
+    csrf = {"csrfmiddlewaretoken": client.cookies["csrftoken"].value}
+    answer = client.post(form.action, typed | csrf, HTTP_REFERER=f"http://testserver{page}", **ORIGIN)
+    assert urlsplit(answer.url).path == "/login/"
+    client.force_login(client.person)
+    answer.status_code, answer["Location"] = 303, parse_qs(urlsplit(answer.url).query)["next"][0]
+    return answer
+
+
+@pytest.mark.parametrize("send", [send_with_an_old_token, send_without_a_session])
+def test_every_form_of_the_portal_comes_back_filled_in_and_nothing_is_done(browser, administrator, things, send):
+    browser.person = administrator
+    walked = set()
+    for page in all_pages(things):
+        for form in forms_on(browser, page):
+            is_open = form.action == "/password/reset/" and send is send_without_a_session
+            if form.action in walked or form.action == "/login/" or is_open:
+                continue
+            walked.add(form.action)
+            typed = typed_into(form)
+            before = state_of_everything()
+
+            answer = send(browser, form, page, typed)
+            assert answer.status_code == 303, (page, form.action)
+            back = browser.get(answer["Location"])
+
+            assert back.status_code == 200, (page, form.action, answer["Location"])
+            assert b"data-kept-form" in back.content, (page, form.action)
+            assert kept_forms._BUTTON not in back.text
+            shown = values_in(back.text, form)
+            for name in form.names:
+                secret = kept_forms.is_secret(name)
+                if secret:
+                    assert shown[name] != typed[name], (form.action, name)
+                else:
+                    assert shown[name][: len(typed[name])] == typed[name], (form.action, name)
+            assert state_of_everything() == before, form.action
+    missing = posts(things) - walked - {fill(path, things) for path in NOT_WALKED}
+    if send is send_without_a_session:
+        # There is no other session any more whose button could be pressed.
+        missing.discard(fill("/profile/security/sessions/{session}/end/", things))
+    assert not missing, missing
+
+
+def posts(things):
+    """Every address that takes a POST, but for buttons without fields that are offered in another state only."""
+    paths = {path for method, path, _, _ in cells(PAGES) if method == "POST"}
+    return {fill(path, things) for path in paths if not path.startswith(BUTTONS_OF_ANOTHER_STATE)}
+
+
+BUTTONS_OF_ANOTHER_STATE = (
+    "/pipelines/{pipeline}/lock/",
+    "/pipelines/{pipeline}/unlock/",
+    "/pipelines/{pipeline}/stop/",
+    "/pipelines/{pipeline}/resume/",
+    "/pipelines/{pipeline}/reset/",
+    "/pipelines/{pipeline}/run/",
+    "/pipelines/{pipeline}/runs/1/",
+    "/organization/users/{user}/activate/",
+    "/organization/users/{user}/invitation/",
+)
+
+
+@pytest.mark.parametrize("path", sorted({path for method, path, _, _ in cells(PAGES) if method == "POST"}))
+@pytest.mark.parametrize("referer", ["page", "none", "foreign"])
+def test_every_post_that_meets_no_session_leads_back_to_a_page(client, administrator, things, path, referer):
+    page = "/organization/users/?q=x&page=2"
+    headers = {
+        "page": {"HTTP_REFERER": f"http://testserver{page}"},
+        "foreign": {"HTTP_REFERER": "https://evil.example/"},
+    }
+
+    answer = client.post(fill(path, things), **headers.get(referer, {}))
+    back = parse_qs(urlsplit(answer.url).query)["next"][0]
+    client.force_login(administrator)
+
+    assert answer.status_code == 302
+    assert urlsplit(answer.url).path == "/login/"
+    assert back.startswith("/")
+    assert referer != "page" or back == page
+    # This person has no authenticator app that could be removed.
+    assert client.get(back).status_code in ({404} if "/app/remove/" in back else {200, 302})
+
+
+@pytest.mark.parametrize(
+    "referer",
+    [
+        "https://evil.example/profile/",
+        "//evil.example/",
+        "http://testserver@evil.example/",
+        "http://testserver:81/profile/",
+        "javascript:alert(1)",
+        "/\\evil.example",
+        "http://testserver/api/v1/tokens",
+        "http://testserver/logout/",
+        "http://testserver/login/again/",
+        "http://testserver/nothing/here/",
+        "http://testserver/organization/policy/save/",
+        "http://testserver/profile/\x00",
+        "http://testserver/profile/?" + "x" * 3000,
+        "",
+        "http://[::1",
+    ],
+)
+def test_only_own_pages_are_come_back_to(client, things, referer):
+    pipeline = things["pipeline"].pk
+
+    answer = client.post(f"/pipelines/{pipeline}/run/", HTTP_REFERER=referer)
+
+    assert parse_qs(urlsplit(answer.url).query)["next"] == [f"/pipelines/{pipeline}/"]
+
+
+def old_csrf(client, path=NEW_PIPELINE, typed=TYPED, **headers):
+    return client.post(path, typed | {"csrfmiddlewaretoken": "x" * 64}, **headers)
+
+
+def test_form_with_an_old_token_comes_back_and_its_new_token_works(browser):
+    answer = old_csrf(browser, **ORIGIN)
+    page = browser.get(answer.url).text
+
+    assert answer.status_code == 303
+    assert "Your session ended before this was saved. Check it and press “Create pipeline” again." in page
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)[1]
+    saved = browser.post(NEW_PIPELINE, TYPED | {"csrfmiddlewaretoken": token}, **ORIGIN)
+    assert saved.status_code == 302
+    assert Pipeline.objects.get(name=TYPED["name"]).tags == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"HTTP_ORIGIN": "null"}, {"HTTP_ORIGIN": "https://evil.example"}, {"HTTP_REFERER": "https://evil.example/x"}],
+    ids=["nothing", "null", "origin", "referer"],
+)
+def test_what_another_site_sends_is_shown_in_no_form(browser, headers):
+    answer = old_csrf(browser, **headers)
+
+    assert answer.status_code == 403
+    assert TYPED["tags"] not in answer.text
+    assert not KeptForm.objects.exists()
+
+
+def after_the_session(client, person, typed=TYPED, path=NEW_PIPELINE):
+    """Where the form leads that ``person`` sends after their session has ended, signed in again or not."""
+    client.force_login(person)
+    client.get("/profile/")
+    end_session(client)
+    answer = client.post(path, typed)
+    return parse_qs(urlsplit(answer.url).query)["next"][0]
+
+
+def test_what_somebody_typed_is_shown_to_nobody_else(client, owner, member):
+    back = after_the_session(client, owner)
+    client.force_login(member)
+    page = client.get(back).text
+    client.force_login(owner)
+
+    assert "data-kept-form" not in page
+    assert "first" not in page
+    assert "data-kept-form" in client.get(back).text
+
+
+def test_kept_form_says_nothing_to_someone_signed_out(client, owner):
+    back = after_the_session(client, owner)
+
+    assert client.get(back).url.startswith("/login/")
+
+
+def test_kept_form_is_gone_after_an_hour(client, owner):
+    back = after_the_session(client, owner)
+    with time_machine.travel(timezone.now() + timedelta(minutes=61)):
+        client.force_login(owner)
+        assert "data-kept-form" not in client.get(back).text
+        kept_forms.forget_old(None)
+    assert not KeptForm.objects.exists()
+
+
+def test_database_holds_nothing_that_can_be_read(client, owner):
+    after_the_session(client, owner)
+
+    assert "Nightly" not in KeptForm.objects.get().sealed
+
+
+def test_row_given_to_another_person_by_hand_shows_nothing(client, owner, member):
+    back = after_the_session(client, owner)
+    KeptForm.objects.update(person_id=member.pk)
+    client.force_login(member)
+
+    assert "data-kept-form" not in client.get(back).text
+
+
+def test_strangers_and_lists_of_one_person_fill_no_table(client, owner):
+    assert client.post(NEW_PIPELINE, TYPED).status_code == 302
+    client.cookies[COOKIE] = "forged:cookie:value"
+    assert client.post(NEW_PIPELINE, TYPED).status_code == 302
+    assert not KeptForm.objects.exists()
+
+    after_the_session(client, owner)
+    for _ in range(kept_forms.KEPT_AT_MOST + 2):
+        client.post(NEW_PIPELINE, TYPED)
+    assert KeptForm.objects.count() == kept_forms.KEPT_AT_MOST
+
+    KeptForm.objects.all().delete()
+    client.post(NEW_PIPELINE, TYPED | {"description": "x" * kept_forms.MAX_BYTES})
+    assert not KeptForm.objects.exists()
+
+
+@pytest.mark.parametrize("kept", ["", "x", "\x00", "0" * 32, "a" * 5000])
+def test_forged_id_of_a_kept_form_changes_nothing(client, owner, kept):
+    client.force_login(owner)
+
+    answer = client.get(NEW_PIPELINE, {"kept": kept})
+
+    assert answer.status_code == 200
+    assert "data-kept-form" not in answer.text
+
+
+def test_secrets_are_neither_kept_nor_shown(client, administrator, things):
+    step = f"/pipelines/{things['pipeline'].pk}/steps/new/"
+    typed = {"name": "Deploy", "url": "https://x.example/", "secret_headers": "Authorization: Bearer hush-hush"}
+    back = after_the_session(client, administrator, typed, step)
+    client.force_login(administrator)
+    page = client.get(back).text
+
+    assert 'value="Deploy"' in page
+    assert "hush-hush" not in page
+    after_the_session(client, administrator, {"token": "eyJhush"}, "/tokens/lookup/")
+    row = KeptForm.objects.latest("kept_at")
+    assert "hush" not in kept_forms._open(row)
+
+
+def test_form_comes_back_after_the_portal_asked_again_who_is_there(client, administrator):
+    client.force_login(administrator)
+    with time_machine.travel(timezone.now() + timedelta(minutes=20)):
+        asked = client.post("/profile/tokens/", {"name": "nightly", "scopes": "api", "lifetime": "1w"})
+        back = parse_qs(urlsplit(asked.url).query)["next"][0]
+        client.force_login(administrator)
+        page = client.get(back).text
+
+    assert urlsplit(asked.url).path == "/login/again/"
+    assert "Thank you. Nothing is saved yet: check it and press “Create token” again." in page
+    assert 'value="nightly"' in page
+    assert not Token.objects.exists()
+
+
+def test_review_that_was_not_saved_comes_back_as_the_form_of_the_policy(client, administrator):
+    typed = {"max_token_lifetime_days": "77", "allowed_scopes": ["api"], "max_live_tokens": "7", "version": "x"}
+    back = after_the_session(client, administrator, typed, "/organization/policy/save/")
+    client.force_login(administrator)
+    page = client.get(back).text
+
+    assert back.startswith("/organization/policy/?")
+    assert 'value="77"' in page
+    assert "data-kept-form" in page
+
+
+def test_button_that_was_pressed_too_late_is_named(client, administrator, things):
+    pipeline = f"/pipelines/{things['pipeline'].pk}/"
+    back = after_the_session(client, administrator, {}, f"{pipeline}lock/")
+    client.force_login(administrator)
+
+    assert back.startswith(f"{pipeline}?kept=")
+    assert "Your session ended, so nothing was done. Press “Lock” again if you still want it." in client.get(back).text
+
+
+# Signing in
+
+
+def test_sign_in_page_from_before_a_sign_in_in_another_tab_leads_on(browser):
+    answer = browser.post(
+        "/login/", {"login": "x", "password": "y", "next": "/pipelines/", "csrfmiddlewaretoken": "x" * 64}, **ORIGIN
+    )
+
+    assert (answer.status_code, answer.url) == (303, "/pipelines/")
+
+
+@pytest.mark.parametrize("address", ["https://evil.example/", "//evil.example", "/logout/"])
+def test_old_sign_in_page_leads_nowhere_else(browser, address):
+    typed = {"login": "x", "password": "y", "next": address, "csrfmiddlewaretoken": "x" * 64}
+
+    assert browser.post("/login/", typed, **ORIGIN).url == "/"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("path", "field"), [("/login/", "login"), ("/password/reset/", "email")])
+def test_open_form_with_an_old_token_comes_back_with_what_was_typed(path, field):
+    typed = {field: "ada@acme.example", "password": "hush-hush", "csrfmiddlewaretoken": "x" * 64}
+    client = Client(enforce_csrf_checks=True)
+
+    answer = client.post(path, typed, **ORIGIN)
+
+    assert answer.status_code == 403
+    assert "This page was open for too long, so nothing was done." in answer.text
+    assert 'value="ada@acme.example"' in answer.text
+    assert "hush-hush" not in answer.text
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', answer.text)[1]
+    assert client.post(path, typed | {"csrfmiddlewaretoken": token}, **ORIGIN).status_code != 403
+
+
+SAYS_ENDED = 'id="session-ended"'
+
+
+@pytest.mark.django_db
+def test_first_visit_is_not_told_that_a_session_ended(client):
+    assert SAYS_ENDED not in client.get("/profile/", follow=True).text
+
+
+def test_sign_in_page_says_that_the_session_ended(client, owner):
+    client.force_login(owner)
+    end_session(client)
+
+    assert SAYS_ENDED in client.get("/profile/", follow=True).text
+    assert SAYS_ENDED in client.get("/login/").text
+    client.force_login(owner)
+    assert "data-kept-form" not in client.get("/profile/").text
+
+
+def test_sign_in_page_says_that_the_session_lapsed(client, owner):
+    client.force_login(owner)
+    client.get("/profile/")
+    with time_machine.travel(timezone.now() + timedelta(hours=3)):
+        assert SAYS_ENDED in client.get("/profile/", follow=True).text
+
+
+def test_someone_who_signed_out_is_not_told_that_a_session_ended(client, owner):
+    client.force_login(owner)
+    client.get("/profile/")
+    client.post("/logout/")
+
+    assert SAYS_ENDED not in client.get("/login/").text
+
+
+def test_part_of_a_page_without_a_session_sends_the_whole_page_to_sign_in(client, things):
+    run = f"/pipelines/{things['pipeline'].pk}/runs/1/"
+
+    answer = client.get(f"{run}progress/", headers={"HX-Request": "true", "HX-Current-URL": f"http://testserver{run}"})
+    by_hand = client.get(f"{run}progress/")
+
+    assert answer.status_code == 200
+    assert answer["HX-Redirect"] == f"/login/?next={run}"
+    assert answer.content == b""
+    assert by_hand.url == f"/login/?next={run}"
+
+
+# An address that only a button uses
+
+
+@pytest.mark.parametrize("path", sorted({path for _, path, _, value in cells(PAGES) if value == "post"}))
+def test_address_of_a_button_says_so_when_opened(browser, things, path):
+    answer = browser.get(fill(path, things))
+
+    assert answer.status_code == 405
+    assert answer["Allow"] == "POST"
+    assert answer.text.count("<h1") == 1
+    assert f'href="{fill("/pipelines/{pipeline}/", things)}"' in answer.text
+    assert browser.head(fill(path, things)).status_code == 405
+
+
+def test_api_answers_405_with_its_problem_document(browser):
+    answer = browser.put("/api/v1/me", {}, content_type="application/json")
+
+    assert answer.status_code in {403, 405}
+    assert answer["Content-Type"] == "application/problem+json"
