@@ -173,12 +173,42 @@ def public_url(name: str, default: str) -> str:
     return raw
 
 
+_ORIGIN = re.compile(r"https?://([a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
+
+
 def origin(url: str) -> str:
     """The origin of an address as browsers write it (RFC 6454): lower case, and without the scheme's own port."""
     parts = urlsplit(url)
     host = bracketed(str(parts.hostname))
     port = "" if parts.port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
     return f"{parts.scheme}://{host}{port}"
+
+
+def origins(name: str, *, own: str) -> tuple[str, ...]:
+    """Comma-separated origins of other sites, as browsers write them: ``https://app.example.com``.
+
+    ``own`` is the portal's own origin, whose pages use cookies and must not be listed.
+    """
+    listed = tuple(part.strip() for part in text(name).split(",")) if text(name) else ()
+    for value in listed:
+        if not _is_origin(value):
+            raise ImproperlyConfigured(
+                f"{name} must list origins like https://app.example.com, separated by commas: https (or http on this "
+                "machine), in lower case, without a path and without *."
+            )
+        if value == own:
+            raise ImproperlyConfigured(f"{name} must not list the portal's own origin, {own}.")
+    return listed
+
+
+def _is_origin(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        is_loopback = parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback)
+        return is_safe and bool(_ORIGIN.fullmatch(value)) and parts.port != 0 and origin(value) == value
+    except (ValueError, KeyError):
+        return False
 
 
 def bracketed(host: str) -> str:

@@ -79,6 +79,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "opsera_portal.pages.middleware.ProxyMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "opsera_portal.api.cross_origin.CrossOriginMiddleware",
     # A request of the API that brings an Authorization header goes no further: opsera_portal/api/dispatch.py.
     "auditlog.middleware.TokenUseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -392,6 +393,25 @@ REST_FRAMEWORK = {
 API_LIMIT_TOKEN = environment.rate("API_LIMIT_TOKEN", "1200/m")
 API_LIMIT_USER = environment.rate("API_LIMIT_USER", "3000/m")
 API_LIMIT_ADDRESS = environment.rate("API_LIMIT_ADDRESS", "300/m")
+# Other sites whose scripts may call the API, with tokens and never with cookies: opsera_portal/api/cross_origin.py.
+CORS_ALLOWED_ORIGINS = environment.origins("CORS_ALLOWED_ORIGINS", own=environment.origin(PORTAL_URL))
+CORS_URLS_REGEX = r"^/api/v1(/|$)"
+CORS_ALLOW_CREDENTIALS = False
+CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key"]
+CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+CORS_EXPOSE_HEADERS = [
+    "Allow",
+    "Content-Disposition",
+    "Idempotency-Replayed",
+    "Link",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "Sunset",
+    "WWW-Authenticate",
+    "X-Request-ID",
+]
+CORS_PREFLIGHT_MAX_AGE = 600
 SPECTACULAR_SETTINGS = {
     "TITLE": "Opsera Portal API",
     "DESCRIPTION": (

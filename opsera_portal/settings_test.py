@@ -26,6 +26,7 @@ for _name in (
     "OIDC_NAME",
     "OIDC_EMAIL_VERIFIED",
     "SECURITY_CONTACT",
+    "CORS_ALLOWED_ORIGINS",
 ):
     os.environ.pop(_name, None)
 # What addresses in expectations begin with, whatever the default is.
