@@ -10,6 +10,8 @@ import socket
 import ssl
 import subprocess
 import time
+import uuid
+from contextlib import ExitStack, closing, suppress
 
 import httpx
 import pytest
@@ -19,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from django.conf import settings
 
+from opsera_portal.api import problems
 from opsera_portal.tests import portal as started
 
 pytestmark = pytest.mark.once
@@ -30,6 +33,8 @@ PROGRAM = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 class Site:
     def __init__(self, root):
         self.port, self.certificate = started.free_port(), root / "certificate.pem"
+        self.portal_port = started.free_port()
+        self.access_log = root / "opsera-portal.access.log"
         self.context = ssl.create_default_context(cafile=self.certificate)
 
     def browser(self):
@@ -78,7 +83,7 @@ def site(tmp_path_factory):
         "ADDRESS": "127.0.0.1",
         "HTTP_PORT": started.free_port(),
         "HTTPS_PORT": made.port,
-        "PORTAL_PORT": started.free_port(),
+        "PORTAL_PORT": made.portal_port,
         "CERTIFICATE": made.certificate,
         "CERTIFICATE_KEY": root / "key.pem",
         "SNIPPETS": root,
@@ -121,6 +126,59 @@ def test_what_nginx_answers_by_itself_is_protected_too(site):
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'; frame-ancestors 'none'")
         assert answer.headers["Cache-Control"] == "no-store"
+
+
+CODES = {400: "invalid_request", 413: "content_too_large", 429: "throttled", 503: "unavailable"}
+
+
+def assert_own_problem(answer, status):
+    problem = answer.json()
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert list(problem) == ["type", "title", "status", "detail", "code", "request_id"]
+    assert (problem["type"], problem["status"], problem["code"]) == ("about:blank", status, CODES[status])
+    assert problem["title"] == problems.TITLES[status]
+    assert problem["request_id"] == str(uuid.UUID(problem["request_id"])) == answer.headers["X-Request-ID"]
+    assert ("Retry-After" in answer.headers) is (status in {429, 503})
+    assert answer.headers["Strict-Transport-Security"].startswith("max-age=31536000")
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_what_nginx_answers_to_the_api_is_a_problem_document(site):
+    with site.browser() as browser:
+        assert_own_problem(browser.get("/api/v1/me"), 503)
+        assert_own_problem(browser.post("/api/v1/pipeline/run", content=b"x" * (600 * 1024)), 413)
+        assert_own_problem(browser.get("/api/v1/me", headers={"X-Long": "x" * 20_000}), 400)
+
+
+def test_id_of_nginx_own_answer_stands_in_its_access_log(site):
+    with site.browser() as browser:
+        request_id = browser.get("/api/v1/me").json()["request_id"]
+
+    assert request_id in site.access_log.read_text()
+
+
+def test_requests_beyond_nginx_own_limit_get_a_problem_document_and_when_to_come_back(site):
+    with ExitStack() as stack:
+        # A portal that takes requests and answers none.
+        stack.enter_context(closing(socket.create_server(("127.0.0.1", site.portal_port), backlog=200)))
+        is_refused = False
+        for number in range(150):
+            under_way = stack.enter_context(site.connect())
+            under_way.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            if number >= 100:
+                under_way.settimeout(0.5)
+                with suppress(TimeoutError):
+                    is_refused = under_way.recv(12) == b"HTTP/1.1 429"
+            if is_refused:
+                break
+        browser = stack.enter_context(site.browser())
+        page = browser.get("/login/")
+
+        assert_own_problem(browser.get("/api/v1/me"), 429)
+        assert page.headers["Retry-After"] == "5"
+        assert page.headers["Content-Type"] == "text/plain; charset=utf-8"
+        assert "too many requests" in page.text
 
 
 def test_its_word_that_the_portal_is_away_says_its_encoding(site):
