@@ -58,8 +58,9 @@ class SessionLifetimeMiddleware:
         was_signed_in = request.user.is_authenticated
         response = self.get_response(request)
         if was_signed_in and not request.user.is_authenticated:
-            # Cookies stay: one of them tells that this browser is no stranger.
-            response["Clear-Site-Data"] = '"cache", "storage"'
+            # Cookies stay: one of them tells that this browser is no stranger. Without "cache", which makes Chromium
+            # wait for minutes: pages are `no-store`, and secrets leave theirs (static/js/secret.js).
+            response["Clear-Site-Data"] = '"storage"'
         return response
 
 

@@ -1,0 +1,79 @@
+"""What is shown once leaves its page when its reader does, whatever the browser keeps for its Back button."""
+
+import re
+
+import pytest
+from django.conf import settings
+
+from opsera_portal.tests.portal import PASSWORD
+
+# What a browser does when a page is left, and when it comes back from the cache of the Back button. Browsers under
+# automation have that cache off.
+LEAVE = 'window.dispatchEvent(new PageTransitionEvent("pagehide", {persisted: true}))'
+COME_BACK = 'window.dispatchEvent(new PageTransitionEvent("pageshow", {persisted: true}))'
+
+
+def test_everything_that_looks_like_a_secret_is_one_for_the_script():
+    """Secrets look like one (`class="secret"`), or say what they are."""
+    found = []
+    for path in (settings.BASE_DIR / "templates").rglob("*.html"):
+        tags = re.findall(r'<[a-z]+\s[^>]*class="(?:secret|secret [^"]*|qr-code)"[^>]*>', path.read_text())
+        found += [(path.name, "data-secret" in tag) for tag in tags]
+
+    assert len(found) >= 4
+    assert [name for name, is_marked in found if not is_marked] == []
+
+
+@pytest.fixture(scope="module")
+def page(chromium, portal):
+    context = chromium.new_context(base_url=portal.url)
+    page = context.new_page()
+    page.goto("/login/")
+    page.locator('input[name="login"]').fill("user@demo.example")
+    page.locator('input[name="password"]').fill(PASSWORD)
+    page.locator("#sign-in").click()
+    page.wait_for_url(lambda url: "/login/" not in url)
+    yield page
+    context.close()
+
+
+def open_token(page):
+    page.goto("/profile/tokens/")
+    page.get_by_label("Name", exact=True).first.fill("left alone")
+    page.get_by_role("checkbox", name="Pipeline Access", exact=True).check()
+    page.get_by_role("button", name="Create token").click()
+    page.wait_for_url("**/reveal/")
+
+
+def open_app_key(page):
+    page.goto("/profile/security/two-factor/app/add/")
+
+
+@pytest.mark.browser
+@pytest.mark.once
+@pytest.mark.parametrize("opens", [open_token, open_app_key])
+def test_secret_leaves_its_page_and_the_page_is_asked_for_anew(page, opens):
+    opens(page)
+    page.locator("[data-secret]").first.wait_for()
+    secret = page.locator("code.secret").text_content()
+    assert secret in page.content()
+
+    page.evaluate(LEAVE)
+    assert secret not in page.content()
+    assert not page.locator("a[data-secret][href]").count()
+
+    with page.expect_navigation():
+        page.evaluate(COME_BACK)
+
+
+@pytest.mark.browser
+@pytest.mark.once
+def test_page_without_a_secret_stays_as_it_is(page):
+    page.goto("/profile/")
+    page.evaluate("document.title = 'the same page'")
+
+    page.evaluate(LEAVE)
+    page.evaluate(COME_BACK)
+    page.wait_for_timeout(200)
+
+    assert page.title() == "the same page"
