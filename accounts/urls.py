@@ -3,8 +3,8 @@ from django.urls import path
 from accounts import security_views, views
 
 app_name = "accounts"
-USER = "organization/users/<uuid:pk>"
-GROUP = "organization/groups/<uuid:pk>"
+USER = "organization/users/<id:pk>"
+GROUP = "organization/groups/<id:pk>"
 
 urlpatterns = [
     path("profile/", views.ProfileView.as_view(), name="profile"),
@@ -35,7 +35,7 @@ urlpatterns = [
     path(f"{GROUP}/rename/", views.GroupRenameView.as_view(), name="organization_group_rename"),
     path(f"{GROUP}/members/", views.GroupMemberAddView.as_view(), name="organization_group_member_add"),
     path(
-        f"{GROUP}/members/<uuid:user_pk>/remove/",
+        f"{GROUP}/members/<id:user_pk>/remove/",
         views.GroupMemberRemoveView.as_view(),
         name="organization_group_member_remove",
     ),

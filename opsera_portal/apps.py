@@ -3,6 +3,7 @@ from datetime import timedelta
 from allauth.usersessions.apps import UserSessionsConfig
 from django.apps import AppConfig
 from django.contrib.admin.apps import AdminConfig
+from django.urls import register_converter
 
 
 class OpseraPortalConfig(AppConfig):
@@ -11,10 +12,11 @@ class OpseraPortalConfig(AppConfig):
 
     def ready(self) -> None:
         from auditlog import upkeep
-        from opsera_portal import limits
+        from opsera_portal import ids, limits
         from opsera_portal.api import idempotency
         from opsera_portal.mail import delivery
 
+        register_converter(ids.IdConverter, "id")
         upkeep.register("Past limits", limits.forget_past_windows, every=timedelta(hours=1))
         upkeep.register("Kept answers", idempotency.forget_old, every=timedelta(hours=1))
         upkeep.register("mail", delivery.send_due, every=delivery.EVERY)

@@ -100,6 +100,7 @@ MIDDLEWARE = [
     "accounts.reauthentication.ReauthenticationMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "opsera_portal.pages.middleware.PrivatePagesMiddleware",
+    "opsera_portal.pages.middleware.OptionsMiddleware",
 ]
 
 TEMPLATES = [
@@ -430,6 +431,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "/static/favicon.svg",
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "displayOperationId": False, "validatorUrl": None},
     "COMPONENT_SPLIT_REQUEST": True,
+    "PATH_CONVERTER_OVERRIDES": {"id": {"type": "string", "format": "uuid"}},
     # What a PATCH may leave out is said by its serializer.
     "COMPONENT_SPLIT_PATCH": False,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,

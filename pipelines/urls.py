@@ -3,10 +3,10 @@ from django.urls import path
 from pipelines.views import detail, lists, rules, runs, steps
 
 app_name = "pipelines"
-ONE = "pipelines/<uuid:pk>"
+ONE = "pipelines/<id:pk>"
 RUN = f"{ONE}/runs/<int:number>"
-STEP = f"{ONE}/steps/<uuid:step_pk>"
-RULE = f"{ONE}/access-rules/<uuid:rule_pk>"
+STEP = f"{ONE}/steps/<id:step_pk>"
+RULE = f"{ONE}/access-rules/<id:rule_pk>"
 
 urlpatterns = [
     path("pipelines/", lists.PipelineListView.as_view(), name="pipeline_list"),

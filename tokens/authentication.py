@@ -92,7 +92,7 @@ def _check_in_time(token: Token, claims: jwt.VerifiedClaims) -> None:
     now = timezone.now()
     if now >= claims.expires_at or now >= token.expires_at:
         raise TokenRefused("expired", "The token has expired.")
-    if now < claims.not_before:
+    if now < claims.not_before - jwt.NOT_BEFORE_LEEWAY:
         raise TokenRefused("invalid_request", "The token is not valid yet.")
 
 

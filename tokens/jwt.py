@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 TYPE = "at+jwt"
 TOKEN_TYPE = "personal_access"  # noqa: S105
 MAX_LENGTH = 4096
+# The clocks of two machines differ by some seconds: one may check a token that the other has just made (RFC 7519
+# section 4.1.5). For ``exp`` there is no leeway: a token that has expired is refused.
+NOT_BEFORE_LEEWAY = timedelta(seconds=10)
 REMEMBERED_AT_MOST = 10_000
 
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")

@@ -6,9 +6,9 @@ from tokens.organization_views import ExpireMatchingView, ExpireSelectedView, Or
 app_name = "tokens"
 urlpatterns = [
     path("profile/tokens/", views.TokenListView.as_view(), name="token_list"),
-    path("profile/tokens/<uuid:pk>/", views.TokenDetailView.as_view(), name="token_detail"),
-    path("profile/tokens/<uuid:pk>/reveal/", views.TokenRevealView.as_view(), name="token_reveal"),
-    path("profile/tokens/<uuid:pk>/expire/", views.TokenExpireView.as_view(), name="token_expire"),
+    path("profile/tokens/<id:pk>/", views.TokenDetailView.as_view(), name="token_detail"),
+    path("profile/tokens/<id:pk>/reveal/", views.TokenRevealView.as_view(), name="token_reveal"),
+    path("profile/tokens/<id:pk>/expire/", views.TokenExpireView.as_view(), name="token_expire"),
     path("organization/tokens/", OrganizationTokenListView.as_view(), name="organization_token_list"),
     path("organization/tokens/expire/", ExpireSelectedView.as_view(), name="expire_selected"),
     path("organization/tokens/expire-matching/", ExpireMatchingView.as_view(), name="expire_matching"),

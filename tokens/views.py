@@ -339,7 +339,7 @@ def what_it_can_do(token: Token) -> list[dict[str, Any]]:
             {
                 "label": operation.limited_to or operation.label,
                 "method": route.method,
-                "path": route.path.replace("<uuid:pk>", "{id}"),
+                "path": route.path.replace("<id:pk>", "{id}"),
                 "scope_opens": opens,
                 "role_allows": allows,
                 "verdict": "Yes" if opens and allows and is_active else "No",

@@ -10,7 +10,7 @@ from auditlog.filters import AFTER_END
 from auditlog.models import Activity, TokenUse
 from opsera_portal.api import scopes
 from opsera_portal.api.paging import LargePageQuery, PublishedPageQuery
-from opsera_portal.api.serializers import StrictSerializer
+from opsera_portal.api.serializers import IdField, StrictSerializer
 
 
 class TokenUseSerializer(serializers.ModelSerializer[TokenUse]):
@@ -87,7 +87,7 @@ class _Filters(StrictSerializer):
     date = serializers.DateField(required=False, help_text="Since this day, UTC.")
     date_to = serializers.DateField(required=False, help_text="Until this day, UTC, the day included.")
     ip = serializers.IPAddressField(required=False, help_text="Address of the caller.")
-    request_id = serializers.UUIDField(required=False, help_text="`X-Request-ID` of the answer.")
+    request_id = IdField(required=False, help_text="`X-Request-ID` of the answer.")
     q = serializers.CharField(
         required=False,
         allow_blank=True,
@@ -145,13 +145,13 @@ class _OneTokenUseFilters(_Filters):
 
 class _TokenUseFilters(_OneTokenUseFilters):
     scope = serializers.ChoiceField(choices=scopes.CHOICES, required=False)
-    token_id = serializers.UUIDField(required=False)
+    token_id = IdField(required=False)
 
 
 class _ActivityFilters(_Filters):
     type = serializers.ChoiceField(choices=ActionType.choices, required=False)
     action = serializers.ChoiceField(choices=Action.choices, required=False)
-    token_id = serializers.UUIDField(required=False, help_text="The token that it was done with.")
+    token_id = IdField(required=False, help_text="The token that it was done with.")
 
 
 class _OfOrganization(serializers.Serializer[Any]):

@@ -10,7 +10,7 @@ def routes_of(address: str, viewset: type[views.LogViewSet], name: str) -> list[
     return [
         path(address, viewset.as_view({"get": "list"}), name=f"{name}_list"),
         path(f"{address}/export", viewset.as_view({"get": "export"}), name=f"{name}_export"),
-        path(f"{address}/<uuid:pk>", viewset.as_view({"get": "retrieve"}), name=f"{name}_detail"),
+        path(f"{address}/<id:pk>", viewset.as_view({"get": "retrieve"}), name=f"{name}_detail"),
     ]
 
 

@@ -29,6 +29,7 @@ REALM = "Opsera Portal API"
 CONTENT_TYPE = "application/problem+json"
 
 TITLES = {
+    308: "Permanent Redirect",
     400: "Bad Request",
     401: "Unauthorized",
     403: "Forbidden",
@@ -45,6 +46,7 @@ TITLES = {
 }
 
 CODES = {
+    308: "moved",
     400: "invalid_request",
     401: "not_authenticated",
     403: "forbidden",

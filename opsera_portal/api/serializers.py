@@ -7,6 +7,7 @@ from uuid import UUID
 
 from rest_framework import serializers
 
+from opsera_portal.ids import FORM
 from opsera_portal.request_context import without_tokens
 
 
@@ -26,10 +27,11 @@ class NameField(TextField):
 
 
 class IdField(serializers.UUIDField):
-    """A UUID as text. DRF would take a number for one, and answer 403 for the object that has it."""
+    """A UUID as text (opsera_portal/ids.py). DRF would take a number for one, and answer 403 for the object that has
+    it, and several other forms."""
 
     def to_internal_value(self, data: Any) -> UUID:
-        if not isinstance(data, str):
+        if not isinstance(data, str) or not FORM.fullmatch(data):
             self.fail("invalid", value=data)
         return super().to_internal_value(data)
 

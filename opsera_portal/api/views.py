@@ -9,6 +9,8 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
+from django.urls import Resolver404, resolve
+from django.utils.encoding import escape_uri_path, iri_to_uri
 from django_filters import FilterSet
 from rest_framework.exceptions import NotFound, ParseError, ValidationError
 from rest_framework.request import Request
@@ -19,7 +21,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from opsera_portal.api import idempotency, throttling
 from opsera_portal.api.operations import Operation
-from opsera_portal.api.problems import Forbidden, SchemeUnknown
+from opsera_portal.api.problems import CONTENT_TYPE, Forbidden, SchemeUnknown, problem_body
 from opsera_portal.api.serializers import StrictSerializer
 from opsera_portal.public_address import scheme_is_unknown
 from opsera_portal.request_context import person_of, use_of
@@ -27,8 +29,7 @@ from opsera_portal.request_context import person_of, use_of
 if TYPE_CHECKING:
     from accounts.models import User
 
-# Without OPTIONS: nothing here answers another origin's browser, and the schema describes the operations.
-METHODS = ["get", "post", "put", "patch", "delete", "head"]
+METHODS = ["get", "post", "put", "patch", "delete", "head", "options"]
 
 
 class NoQuery(StrictSerializer):
@@ -46,7 +47,12 @@ class AuthenticatedFirst(APIView):
             # A redirect would hide from the caller that the token has crossed the network in clear.
             raise Forbidden("Use https. What was sent in clear must be taken for lost: expire the token.")
         self.check_limits(request)
-        super().initial(request, *args, **kwargs)
+        if request.method != "OPTIONS":
+            super().initial(request, *args, **kwargs)
+
+    def options(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """204 with ``Allow``, for anyone: the schema says the same. It looks at no object, so it tells of none."""
+        return Response(status=204)
 
     def check_limits(self, request: Request) -> None:
         """Counts the request. Raises ``Throttled``."""
@@ -71,6 +77,8 @@ class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
+        if request.method == "OPTIONS":
+            return
         if "HTTP_TRANSFER_ENCODING" in request.META and "CONTENT_LENGTH" not in request.META:
             # WSGI has no body of unknown length: it would be taken for an empty one.
             raise ParseError("Send the body with its Content-Length, not in chunks.")
@@ -161,7 +169,26 @@ class UnknownRouteView(AuthenticatedFirst):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        raise NotFound("There is no such operation. The API reference lists them.")
+        if not _leads_to_operation(request.path_info.rstrip("/")):
+            raise NotFound("There is no such operation. The API reference lists them.")
 
-    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        raise NotFound
+    def redirect(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Of an address with a slash too many. 308 keeps method and body; clients that don't follow it are told."""
+        address = escape_uri_path(request.path.rstrip("/"))
+        query = request.META.get("QUERY_STRING")
+        return Response(
+            problem_body(request._request, 308, detail=f"Addresses of the API don't end with a slash. Use {address}"),
+            status=308,
+            headers={"Location": f"{address}?{iri_to_uri(query)}" if query else address},
+            content_type=CONTENT_TYPE,
+        )
+
+    get = post = put = patch = delete = options = redirect
+
+
+def _leads_to_operation(path: str) -> bool:
+    try:
+        view = getattr(resolve(path).func, "cls", None)
+    except Resolver404:
+        return False
+    return isinstance(view, type) and issubclass(view, ApiViewSet)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 
 from django.conf import settings
-from django.http import HttpRequest, UnreadablePostError
+from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.http.response import HttpResponseBase
 
 from opsera_portal.api.dispatch import body_is_too_large, check_query_length
@@ -86,6 +86,21 @@ class RefusalLogMiddleware:
                 request.request_id,
             )
         return response
+
+
+class OptionsMiddleware:
+    """Answers OPTIONS with 204 and `Allow` where a view answers it with an empty page, or not at all. A page for
+    signed-in people still asks for that first."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if request.method != "OPTIONS" or response.status_code not in {200, 405} or "Allow" not in response.headers:
+            return response
+        methods = dict.fromkeys([*response.headers["Allow"].split(", "), "OPTIONS"])
+        return HttpResponse(status=204, headers={"Allow": ", ".join(methods)})
 
 
 class PrivatePagesMiddleware:

@@ -512,11 +512,11 @@ IDS = re.compile(r"\{(?!text)\w+\}")
 
 def as_template(path):
     for converter, name in (
-        ("<uuid:pk>", "{id}"),
-        ("<uuid:public_id>", "{id}"),
-        ("<uuid:step_pk>", "{id}"),
-        ("<uuid:rule_pk>", "{id}"),
-        ("<uuid:user_pk>", "{id}"),
+        ("<id:pk>", "{id}"),
+        ("<id:public_id>", "{id}"),
+        ("<id:step_pk>", "{id}"),
+        ("<id:rule_pk>", "{id}"),
+        ("<id:user_pk>", "{id}"),
         ("<int:pk>", "{id}"),
         ("<int:number>", "1"),
         ("<uidb36>", "{text}"),
@@ -590,7 +590,7 @@ def with_an_id(path):
         "/me/activity-log": "{action}",
     }
     name = names.get(path.partition("/<")[0], "{token}")
-    return path.replace("<uuid:pk>", name)
+    return path.replace("<id:pk>", name)
 
 
 @pytest.mark.parametrize(

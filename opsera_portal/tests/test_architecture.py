@@ -16,6 +16,7 @@ FLOORS = {
     "opsera_portal.encryption": 0,
     "opsera_portal.environment": 0,
     "opsera_portal.expressions": 0,
+    "opsera_portal.ids": 0,
     "opsera_portal.keyset": 0,
     "opsera_portal.limits": 0,
     "opsera_portal.mail": 0,

@@ -81,7 +81,7 @@ def test_no_page_asks_for_what_its_policy_refuses(page):
 
     assert {kind: texts for kind, texts in refused.items() if texts} == {}
     assert len(refused) > 60, sorted(refused)
-    assert {"admin/", "api/docs/", "profile/tokens/", "pipelines/<uuid:pk>/"} <= set(refused)
+    assert {"admin/", "api/docs/", "profile/tokens/", "pipelines/<id:pk>/"} <= set(refused)
     for model in admin.site._registry:
         assert f"admin/{model._meta.app_label}/{model._meta.model_name}/" in refused
 

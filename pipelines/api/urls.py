@@ -10,17 +10,17 @@ PUBLISHED = ("run", "status", "stop", "resume", "reset", "approve", "reject", "s
 urlpatterns = [
     path("pipelines", PipelineViewSet.as_view({"get": "list", "post": "create"}), name="pipeline_list"),
     path(
-        "pipelines/<uuid:pk>",
+        "pipelines/<id:pk>",
         PipelineViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
         name="pipeline_detail",
     ),
     path(
-        "pipelines/<uuid:pk>/access-rules",
+        "pipelines/<id:pk>/access-rules",
         PipelineViewSet.as_view({"get": "access_rules", "put": "replace_access_rules"}),
         name="pipeline_access_rules",
     ),
     *(
-        path(f"pipelines/<uuid:pk>/{action}", PipelineViewSet.as_view({"post": action}), name=f"pipeline_{action}_own")
+        path(f"pipelines/<id:pk>/{action}", PipelineViewSet.as_view({"post": action}), name=f"pipeline_{action}_own")
         for action in ("duplicate", "transfer", "lock", "unlock")
     ),
     *(

@@ -1,0 +1,22 @@
+"""How ids (UUIDs) are written in addresses, bodies and queries: one form, in upper or lower case.
+
+RFC 9562 section 4: written in lower case, read in either. The other forms that Python reads as well (braces,
+``urn:uuid:``, without hyphens) are refused, so that an id has one spelling in logs and rules of proxies.
+"""
+
+import re
+import uuid
+
+FORM = re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
+
+
+class IdConverter:
+    """``<id:...>`` in an address. Django's ``<uuid:...>`` takes lower case only."""
+
+    regex = FORM.pattern
+
+    def to_python(self, value: str) -> uuid.UUID:
+        return uuid.UUID(value)
+
+    def to_url(self, value: object) -> str:
+        return str(value)
