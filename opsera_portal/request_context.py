@@ -28,7 +28,7 @@ USER_AGENT_MAX_LENGTH = 256
 TARGET_MAX_LENGTH = 512
 
 # A JWT, or what is left of one that was cut: its header and its payload are JSON objects in base64url.
-_JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,2}")
+JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,2}")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # An address with a port, and IPv6 in brackets, as RFC 7239 section 6 writes them. A port may be obfuscated ("_web").
 _IN_BRACKETS = re.compile(r"\[([^\[\]]*)\](?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?")
@@ -121,7 +121,7 @@ def printable(text: str) -> str:
 
 def without_tokens(text: str) -> str:
     """``text`` with "[token]" for each token in it: a token pasted into the wrong place must not be kept there."""
-    return _JWT.sub("[token]", text)
+    return JWT.sub("[token]", text)
 
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -12,11 +12,12 @@ from pipelines.access import ItemRole, PipelineAction, allowed_actions, may_gran
 from pipelines.models import BODY_MAX_LENGTH, NAME_MAX_LENGTH, NOTIFIED_LIMIT, Pipeline, Step
 from pipelines.services import StepInput
 from pipelines.services.runs import MESSAGE_MAX_LENGTH
-from pipelines.step_secrets import MISSING
+from pipelines.step_secrets import MISSING, PLACES
 from pipelines.step_templates import StepTemplate
 
-# What stands for the value of a secret header in the form. It is never shown again.
+# What stands for the value of a secret in the form. It is never shown again.
 UNCHANGED = "(unchanged)"
+KEEPS = f"“{UNCHANGED}” keeps the value that is there; type over it to change it, or delete the line."
 
 
 def _text(**attributes: Any) -> forms.TextInput:
@@ -27,6 +28,10 @@ def _lines(rows: int, **attributes: Any) -> forms.Textarea:
     return forms.Textarea(
         attrs={"rows": rows, "class": "code", "spellcheck": "false", "autocomplete": "off"} | attributes
     )
+
+
+def _secret_field(label: str, help_text: str) -> forms.CharField:
+    return forms.CharField(label=label, required=False, max_length=64 * 1024, widget=_lines(3), help_text=help_text)
 
 
 class PipelineForm(forms.Form):
@@ -117,14 +122,19 @@ class StepForm(forms.Form):
         widget=_lines(3),
         help_text="One on each line, as “Accept: text/plain”. Whoever edits steps sees them.",
     )
-    secret_headers = forms.CharField(
-        label="Secret headers",
-        required=False,
-        max_length=64 * 1024,
-        widget=_lines(3),
-        help_text="One on each line, as “Authorization: Bearer ...”. Kept encrypted, and never shown again.",
+    secret_headers = _secret_field(
+        "Secret headers", "One on each line, as “Authorization: Bearer ...”. Kept encrypted, and never shown again."
+    )
+    secret_query = _secret_field(
+        "Secret parameters of the URL",
+        "One on each line, as “token: ...”. Added to the URL as “?token=...”. Kept encrypted, and never shown again.",
     )
     body = forms.CharField(required=False, max_length=BODY_MAX_LENGTH, strip=False, widget=_lines(6))
+    secret_body = _secret_field(
+        "Secret fields of the body",
+        "One on each line, as “password: ...”. Added to a body that is a JSON object or a form; “inputs.token” goes "
+        "inside of “inputs”. Kept encrypted, and never shown again.",
+    )
     expected_status = forms.IntegerField(
         label="Expected status", min_value=100, max_value=599, initial=200, help_text="Any other fails the run."
     )
@@ -140,28 +150,36 @@ class StepForm(forms.Form):
         self.kind = kind
         for field in ["instructions"] if kind == Step.Kind.HTTP_CALL else HTTP_FIELDS:
             del self.fields[field]
-        if has_secrets and "secret_headers" in self.fields:
-            self.fields["secret_headers"].help_text = (
-                f"“{UNCHANGED}” keeps the value that is there; type over it to change it, or delete the line. "
-                "Values are kept encrypted, and never shown again."
-            )
+        for place in self.fields.keys() & PLACES if has_secrets else ():
+            self.fields[place].help_text = f"{self.fields[place].help_text} {KEEPS}"
 
     def clean_headers(self) -> dict[str, str]:
         return dict(parse_headers(self.cleaned_data["headers"]))
 
     def clean_secret_headers(self) -> dict[str, str | None]:
-        pairs = parse_headers(self.cleaned_data["secret_headers"])
+        return self._clean_secrets("secret_headers")
+
+    def clean_secret_query(self) -> dict[str, str | None]:
+        return self._clean_secrets("secret_query")
+
+    def clean_secret_body(self) -> dict[str, str | None]:
+        return self._clean_secrets("secret_body")
+
+    def _clean_secrets(self, place: str) -> dict[str, str | None]:
+        pairs = parse_headers(self.cleaned_data[place], any_case=place == "secret_headers")
         return {name: None if value == UNCHANGED else value for name, value in pairs}
 
     def step_input(self) -> StepInput:
         return StepInput(kind=self.kind, **self.cleaned_data)
 
 
-HTTP_FIELDS = ("method", "url", "headers", "secret_headers", "body", "expected_status")
+HTTP_FIELDS = ("method", "url", "headers", "body", "expected_status", *PLACES)
 
 
-def parse_headers(text: str) -> list[tuple[str, str]]:
-    """From lines of ``Name: value``. Raises ``ValidationError`` with the number of the line, without repeating it."""
+def parse_headers(text: str, *, any_case: bool = True) -> list[tuple[str, str]]:
+    """``any_case``: names are the same in upper and lower case.
+
+    From lines of ``Name: value``. Raises ``ValidationError`` with the number of the line, without repeating it."""
     pairs: list[tuple[str, str]] = []
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
@@ -169,8 +187,9 @@ def parse_headers(text: str) -> list[tuple[str, str]]:
         name, colon, value = line.partition(":")
         if not colon or not name.strip():
             raise forms.ValidationError(f"Line {number} is not like “Name: value”.")
-        if name.strip().lower() in {known.lower() for known, _ in pairs}:
-            raise forms.ValidationError(f"The header of line {number} stands here twice.")
+        written = name.strip().lower() if any_case else name.strip()
+        if written in {known.lower() if any_case else known for known, _ in pairs}:
+            raise forms.ValidationError(f"The name of line {number} stands here twice.")
         pairs.append((name.strip(), value.strip()))
     return pairs
 
@@ -182,7 +201,7 @@ def initial_of(step: Step) -> dict[str, Any]:
         "method": step.method,
         "url": step.url,
         "headers": _as_lines((name, step.headers[name]) for name in step.headers),
-        "secret_headers": _secret_lines(step.secret_headers),
+        **{place: _secret_lines(getattr(step, place)) for place in PLACES},
         "body": step.body,
         "expected_status": step.expected_status,
         "instructions": step.instructions,

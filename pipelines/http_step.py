@@ -14,6 +14,7 @@ import socket
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,10 +23,14 @@ import httpx
 from django.conf import settings
 
 from opsera_portal import tls
+from opsera_portal.request_context import JWT
+from pipelines.redaction import NO_SECRETS, NotSearchable, Secrets, redacted
 
 DEADLINE_SECONDS = 10.0
 BODY_LIMIT_BYTES = 64 * 1024
 URL_LIMIT_CHARACTERS = 2048
+# With its secret parameters, percent-encoded.
+SENT_URL_LIMIT_CHARACTERS = 32 * 1024
 HEADERS_LIMIT = 50
 HEADER_LIMIT_BYTES = 8 * 1024
 ADDRESSES_TRIED_LIMIT = 3
@@ -37,26 +42,32 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """``body`` is text made of at most 64 KiB of the answer; ``is_truncated``: there was more."""
+    """``body`` is text made of at most 64 KiB of the answer, without secrets; ``is_truncated``: there was more.
+
+    ``size``: of the answer in bytes as it was sent, at most 64 KiB. ``why_not_kept``: why there is no ``body``.
+    """
 
     status: int
     body: str
     is_truncated: bool
     duration_ms: int
+    size: int = 0
+    why_not_kept: str = ""
 
 
 class HttpStepError(Exception):
     """There is no answer. The message is for the run's log and carries no secret of the step."""
 
 
-def call(*, method: str, url: str, headers: Mapping[str, str], body: str) -> HttpAnswer:
+def call(*, method: str, url: str, headers: Mapping[str, str], body: str, secrets: Secrets = NO_SECRETS) -> HttpAnswer:
     """Make one call and return the answer, whatever its status. Without one, HttpStepError.
 
+    ``secrets`` are taken out of the answer, which is searched before it is cut.
     Not for a thread in which an event loop runs already.
     """
     try:
         _check_method(method)
-        check_url(url)
+        check_url(url, limit=SENT_URL_LIMIT_CHARACTERS)
         check_headers(headers)
     except ValueError as error:
         raise HttpStepError(str(error)) from None
@@ -64,28 +75,31 @@ def call(*, method: str, url: str, headers: Mapping[str, str], body: str) -> Htt
     request = _request(method, url, headers, body)
     started = time.monotonic()
     try:
-        response, received = asyncio.run(_call_in_time(request))
+        response, received = asyncio.run(_call_in_time(request, BODY_LIMIT_BYTES + secrets.margin))
     except (httpx.HTTPError, OSError) as error:
         # `from None`: errors of httpx carry the request, and with it secret headers and the query.
         raise HttpStepError(_sentence_for(error, where=request.headers["Host"])) from None
-    return HttpAnswer(
-        status=response.status_code,
-        body=_text_of(response, received[:BODY_LIMIT_BYTES]),
-        is_truncated=len(received) > BODY_LIMIT_BYTES,
-        duration_ms=round((time.monotonic() - started) * 1000),
-    )
+    duration_ms = round((time.monotonic() - started) * 1000)
+    size = min(len(received), BODY_LIMIT_BYTES)
+    try:
+        content = _decompressed(response, received, BODY_LIMIT_BYTES + secrets.margin)
+        text = redacted(_text_of(content), secrets, limit=len(_text_of(content[:BODY_LIMIT_BYTES])), tokens=JWT)
+    except NotSearchable as error:
+        return HttpAnswer(response.status_code, "", len(received) > BODY_LIMIT_BYTES, duration_ms, size, str(error))
+    is_truncated = max(len(received), len(content)) > BODY_LIMIT_BYTES
+    return HttpAnswer(response.status_code, text, is_truncated, duration_ms, size)
 
 
 # What a step may ask for
 
 
-def check_url(url: str) -> None:
+def check_url(url: str, *, limit: int = URL_LIMIT_CHARACTERS) -> None:
     """Raise ValueError with a sentence for the form unless a call to this URL could be made.
 
     Where the host leads is judged when the call is made: only the address connected to counts.
     """
-    if len(url) > URL_LIMIT_CHARACTERS:
-        raise ValueError(f"The URL must have at most {URL_LIMIT_CHARACTERS} characters.")
+    if len(url) > limit:
+        raise ValueError(f"The URL must have at most {limit} characters.")
     if not url.isprintable():
         raise ValueError("The URL must not contain control characters or line breaks.")
     try:
@@ -160,7 +174,7 @@ def _request(method: str, url: str, headers: Mapping[str, str], body: str) -> ht
     return httpx.Request(method, url, headers=to_send, content=body.encode(errors="replace"))
 
 
-async def _call_in_time(request: httpx.Request) -> tuple[httpx.Response, bytes]:
+async def _call_in_time(request: httpx.Request, limit: int) -> tuple[httpx.Response, bytes]:
     """The head of the answer, and of its body what was read up to or just over the limit.
 
     One deadline around everything: the timeouts of httpx start anew with each read, and a server
@@ -176,8 +190,8 @@ async def _call_in_time(request: httpx.Request) -> tuple[httpx.Response, bytes]:
             # Needed where a name also has an IPv6 address that leads nowhere. The call is still
             # made only once: without a connection nothing was sent.
             with contextlib.suppress(httpx.ConnectError, httpx.ConnectTimeout):
-                return await _exchange(request, address, patience)
-        return await _exchange(request, last, patience)
+                return await _exchange(request, address, patience, limit)
+        return await _exchange(request, last, patience, limit)
 
 
 async def _resolve(host: str) -> list[IPAddress]:
@@ -199,7 +213,9 @@ async def _resolve(host: str) -> list[IPAddress]:
     return [ipaddress.ip_address(text) for text in texts]
 
 
-async def _exchange(request: httpx.Request, address: IPAddress, connect_seconds: float) -> tuple[httpx.Response, bytes]:
+async def _exchange(
+    request: httpx.Request, address: IPAddress, connect_seconds: float, limit: int
+) -> tuple[httpx.Response, bytes]:
     opened = contextlib.AsyncExitStack()
 
     async def close_at_the_end(event: str, info: dict[str, Any]) -> None:
@@ -227,7 +243,7 @@ async def _exchange(request: httpx.Request, address: IPAddress, connect_seconds:
     async with opened, transport:
         response = await transport.handle_async_request(pinned)
         async with contextlib.aclosing(response):
-            return response, await _read_start(response)
+            return response, await _read_start(response, limit)
 
 
 def _tls_context(scheme: str) -> ssl.SSLContext:
@@ -237,19 +253,30 @@ def _tls_context(scheme: str) -> ssl.SSLContext:
     return tls.client_context()
 
 
-async def _read_start(response: httpx.Response) -> bytes:
+async def _read_start(response: httpx.Response, limit: int) -> bytes:
     received = bytearray()
     # Raw, because a few KiB of gzip decode to as many MiB.
     async for part in response.aiter_raw():
         received += part
-        if len(received) > BODY_LIMIT_BYTES:
+        if len(received) > limit:
             break
     return bytes(received)
 
 
-def _text_of(response: httpx.Response, received: bytes) -> str:
-    if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-        return "(Not shown: the answer came compressed, although it was asked for uncompressed.)"
+def _decompressed(response: httpx.Response, received: bytes, limit: int) -> bytes:
+    """At most ``limit`` bytes and one more. Raises ``NotSearchable`` for what cannot be decompressed."""
+    encodings = response.headers.get("Content-Encoding", "").lower().replace(" ", "")
+    if encodings in {"", "identity"}:
+        return received
+    # 32 more: gzip or zlib, whichever it is. Some servers mean raw deflate by "deflate".
+    formats = {"gzip": [zlib.MAX_WBITS | 32], "deflate": [zlib.MAX_WBITS | 32, -zlib.MAX_WBITS]}
+    for bits in formats.get(encodings.removeprefix("x-"), []):
+        with contextlib.suppress(zlib.error):
+            return zlib.decompressobj(bits).decompress(received, limit + 1)
+    raise NotSearchable("It came compressed in a way that the portal does not read, although that was not asked for.")
+
+
+def _text_of(received: bytes) -> str:
     # PostgreSQL stores no NUL.
     return received.decode(errors="replace").replace("\0", "")
 

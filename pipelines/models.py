@@ -14,7 +14,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from opsera_portal.names import is_printable
-from pipelines import http_step, step_secrets
+from pipelines import http_step, secret_fields, step_secrets
 from pipelines.access import ItemRole
 from pipelines.querysets import AccessRuleQuerySet, PipelineQuerySet, RunQuerySet
 from pipelines.run_states import (
@@ -194,6 +194,9 @@ class StepDefinition(models.Model):
     headers = models.JSONField(default=no_headers, blank=True, help_text='An object: {"Accept": "text/plain"}.')
     # Name by name the encrypted value (`step_secrets`). Written by people, read by the worker.
     secret_headers = models.JSONField(default=no_headers, blank=True, editable=False)
+    # Parameters of the URL and fields of the body, kept in the same way (`secret_fields`).
+    secret_query = models.JSONField(default=no_headers, blank=True, editable=False)
+    secret_body = models.JSONField(default=no_headers, blank=True, editable=False)
     body = models.TextField(max_length=BODY_MAX_LENGTH, blank=True)
     expected_status = models.PositiveSmallIntegerField(
         default=200, validators=[MinValueValidator(100), MaxValueValidator(599)]
@@ -210,6 +213,8 @@ class StepDefinition(models.Model):
         "url",
         "headers",
         "secret_headers",
+        "secret_query",
+        "secret_body",
         "body",
         "expected_status",
         "instructions",
@@ -220,7 +225,7 @@ class StepDefinition(models.Model):
 
     @property
     def public_url(self) -> str:
-        """The URL without its query, which may hold a secret: what everyone sees who sees the pipeline."""
+        """The URL without its query: what everyone sees who sees the pipeline."""
         address, mark, _ = self.url.partition("?")
         return f"{address}?…" if mark else address
 
@@ -259,12 +264,16 @@ class StepDefinition(models.Model):
         if self.is_gate:
             return
         errors: dict[str, str] = {}
-        for field, check, value in (
-            ("url", http_step.check_url, self.url),
-            ("headers", http_step.check_plain_headers, self.headers),
+        for field, check, values in (
+            ("url", http_step.check_url, (self.url,)),
+            ("headers", http_step.check_plain_headers, (self.headers,)),
+            ("url", secret_fields.check_plain_query, (self.url,)),
+            ("body", secret_fields.check_plain_body, (self.headers, self.body)),
         ):
+            if field in errors or "headers" in errors:
+                continue
             try:
-                check(value)
+                check(*values)
             except ValueError as error:
                 errors[field] = str(error)
         if errors:
@@ -362,8 +371,8 @@ class Run(models.Model):
             self.step_runs.filter(state=StepState.WAITING).update(state=StepState.SKIPPED)
         return True
 
-    def log(self, action: str, status: str, message: str, step: "StepRun | None" = None) -> None:
-        """Adds a line to the run's log."""
+    def log(self, action: str, status: str, message: str, step: "StepRun | None" = None, *, answer: str = "") -> None:
+        """Adds a line to the run's log. ``answer``: what a server answered, without secrets."""
         RunLogLine.objects.create(
             run=self,
             step_name=step.name if step else "",
@@ -371,6 +380,7 @@ class Run(models.Model):
             level=RunLogLine.Level.ERROR if status in FAILURES else RunLogLine.Level.INFO,
             status=status,
             message=message,
+            answer=answer,
         )
 
     @property
@@ -398,6 +408,8 @@ class StepRun(StepDefinition):
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     response_status = models.PositiveSmallIntegerField(null=True)
+    # As far as it was read: at most `http_step.BODY_LIMIT_BYTES`.
+    response_bytes = models.PositiveIntegerField(null=True)
     message = models.TextField(blank=True)
     # Who approved or rejected a gate.
     decided_by_email = models.CharField(max_length=254, blank=True)
@@ -441,6 +453,9 @@ class RunLogLine(models.Model):
     level = models.CharField(max_length=5, choices=Level, default=Level.INFO)
     status = models.CharField(max_length=20, blank=True)
     message = models.TextField()
+    # What a server answered, only for those who may edit the steps (`PipelineAction.EDIT_STEPS`). Never part of the
+    # message, which everyone reads who sees the pipeline.
+    answer = models.TextField(blank=True)
 
     class Meta:
         ordering = ["-id"]

@@ -22,8 +22,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from auditlog.actions import Action, record
-from opsera_portal.request_context import without_tokens
-from pipelines import http_step, mandates, notifications, step_secrets
+from pipelines import http_step, mandates, notifications, redaction, secret_fields, step_secrets
 from pipelines.models import Pipeline, Run, StepRun
 from pipelines.querysets import RunQuerySet
 from pipelines.run_states import OCCUPYING, RunEvent, RunOutcome, RunState, StepState
@@ -186,8 +185,7 @@ def _begin(run: Run, step: StepRun) -> bool:
 def _execute_step(run: Run, step: StepRun) -> bool:
     """Whether the step succeeded. Its end is committed when this returns."""
     try:
-        headers = {**step.headers, **step_secrets.decrypt(step, "secret_headers")}
-        answer = http_step.call(method=step.method, url=step.url, headers=headers, body=step.body)
+        answer = _call(step)
     except step_secrets.SecretMissing as error:
         return _end_step(run, step, StepState.FAILED, f"The secret {error} has no value. Enter it in the step.")
     except step_secrets.SecretUnreadable:
@@ -199,8 +197,25 @@ def _execute_step(run: Run, step: StepRun) -> bool:
         return _end_step(run, step, StepState.FAILED, "The portal made a mistake while executing this step.")
     said = f"Answered {answer.status} in {answer.duration_ms} ms."
     if answer.status != step.expected_status:
-        return _end_step(run, step, StepState.FAILED, f"{said} Expected was {step.expected_status}.", answer, headers)
-    return _end_step(run, step, StepState.SUCCESS, said, answer, headers)
+        return _end_step(run, step, StepState.FAILED, f"{said} Expected was {step.expected_status}.", answer)
+    return _end_step(run, step, StepState.SUCCESS, said, answer)
+
+
+def _call(step: StepRun) -> http_step.HttpAnswer:
+    """Makes the call with the step's secrets, which end here: the answer comes back without them."""
+    headers, query, body = (step_secrets.decrypt(step, place) for place in step_secrets.PLACES)
+    try:
+        url = secret_fields.url_with(step.url, query)
+        content = secret_fields.body_with(step.headers, step.body, body)
+    except ValueError as error:
+        raise http_step.HttpStepError(str(error)) from None
+    return http_step.call(
+        method=step.method,
+        url=url,
+        headers={**step.headers, **headers},
+        body=content,
+        secrets=redaction.secrets_of(headers, [*query.values(), *body.values()]),
+    )
 
 
 def _end_step(
@@ -209,7 +224,6 @@ def _end_step(
     state: StepState,
     message: str,
     answer: http_step.HttpAnswer | None = None,
-    headers: dict[str, str] | None = None,
 ) -> bool:
     with transaction.atomic():
         values = {
@@ -217,28 +231,22 @@ def _end_step(
             "finished_at": timezone.now(),
             "message": message,
             "response_status": answer.status if answer else None,
+            "response_bytes": answer.size if answer else None,
         }
         if not StepRun.objects.filter(pk=step.pk, state=StepState.RUNNING).update(**values):
             # This worker was taken for lost, and the step was marked failed.
             return False
         run.log(step.method.lower(), state, message, step)
-        if answer and answer.body:
-            run.log("answer", state, _without_secrets(answer.body, step, headers or {}), step)
-        if answer and answer.is_truncated:
-            run.log("answer", state, "The answer was longer; what stands above is its beginning.", step)
+        if answer and answer.size:
+            run.log("answer", state, _words_about(answer), step, answer=answer.body)
     return state == StepState.SUCCESS
 
 
-def _without_secrets(text: str, step: StepRun, headers: dict[str, str]) -> str:
-    """What a server says, without the step's secrets: some repeat what they were sent."""
-    for name in step.secret_headers:
-        value = headers.get(name, "").strip()
-        # The whole first, then without a word like Bearer before it.
-        for part in (value, value.rpartition(" ")[2]):
-            # Shorter than that it is no secret, and would be found in every second word.
-            if len(part) >= 6:
-                text = text.replace(part, "[secret]")
-    return without_tokens(text)
+def _words_about(answer: http_step.HttpAnswer) -> str:
+    size = f"The answer has {'more than ' if answer.is_truncated else ''}{answer.size:,} bytes."
+    if answer.why_not_kept:
+        return f"{size} It is not kept. {answer.why_not_kept}"
+    return f"{size} Its beginning is kept." if answer.is_truncated else size
 
 
 def _wait_at(run: Run, gate: StepRun) -> None:

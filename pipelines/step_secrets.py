@@ -18,7 +18,7 @@ BOX = Box(setting="STEP_SECRETS_KEYS", file_name="step-secrets.key")
 
 # The fields of a step that hold secrets: name by name the encrypted value. An empty text instead of one: the step needs
 # the value, and nobody has entered it yet.
-PLACES = ("secret_headers",)
+PLACES = ("secret_headers", "secret_query", "secret_body")
 MISSING = ""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 

@@ -109,7 +109,20 @@ class StepBody(StrictSerializer):
         allow_null=True,
         help_text="Kept encrypted and never shown again. null keeps the value that the step has.",
     )
+    secret_query = HeadersField(
+        required=False,
+        default=dict,
+        allow_null=True,
+        help_text="Further parameters of the URL, kept like secret headers.",
+    )
     body = TextField(max_length=BODY_MAX_LENGTH, required=False, allow_blank=True, default="", trim_whitespace=False)
+    secret_body = HeadersField(
+        required=False,
+        default=dict,
+        allow_null=True,
+        help_text="Further fields of a body that is a JSON object or a form, kept like secret headers. "
+        "`inputs.token` goes inside of `inputs`.",
+    )
     expected_status = WholeNumberField(required=False, default=200, min_value=100, max_value=599)
     instructions = TextField(max_length=500, required=False, allow_blank=True, default="")
 
@@ -248,11 +261,13 @@ class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
 
 
 class StepSerializer(serializers.ModelSerializer[Step]):
-    """A step. Values of secret headers are shown to nobody; whole URL, headers and body to those who may edit it."""
+    """A step. Values of secrets are shown to nobody; whole URL, headers and body to those who may edit it."""
 
     url = serializers.SerializerMethodField(help_text="Without its query, for those who may not edit the step.")
     header_names = serializers.ListField(child=serializers.CharField(), read_only=True)
     secret_header_names = serializers.SerializerMethodField()
+    secret_query_names = serializers.SerializerMethodField(help_text="Secret parameters of the URL.")
+    secret_body_names = serializers.SerializerMethodField(help_text="Secret fields of the body.")
     missing_secrets = serializers.ListField(
         child=serializers.CharField(),
         read_only=True,
@@ -272,6 +287,8 @@ class StepSerializer(serializers.ModelSerializer[Step]):
             "url",
             "header_names",
             "secret_header_names",
+            "secret_query_names",
+            "secret_body_names",
             "missing_secrets",
             "headers",
             "body",
@@ -290,6 +307,14 @@ class StepSerializer(serializers.ModelSerializer[Step]):
     @extend_schema_field(serializers.ListField(child=serializers.CharField()))
     def get_secret_header_names(self, step: Step) -> list[str]:
         return sorted(step.secret_headers, key=str.lower)
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_secret_query_names(self, step: Step) -> list[str]:
+        return sorted(step.secret_query, key=str.lower)
+
+    @extend_schema_field(serializers.ListField(child=serializers.CharField()))
+    def get_secret_body_names(self, step: Step) -> list[str]:
+        return sorted(step.secret_body, key=str.lower)
 
     @extend_schema_field({"type": ["object", "null"], "additionalProperties": {"type": "string"}})
     def get_headers(self, step: Step) -> dict[str, str] | None:
@@ -311,6 +336,7 @@ class StepRunSerializer(serializers.ModelSerializer[StepRun]):
             "started_at",
             "finished_at",
             "response_status",
+            "response_bytes",
             "message",
             "decided_by_email",
         ]
@@ -444,12 +470,22 @@ class ActionFailedSerializer(serializers.Serializer[Any]):
 
 
 class RunLogLineSerializer(serializers.ModelSerializer[RunLogLine]):
+    """Context: `may_read_answers`."""
+
     _id = serializers.UUIDField(source="public_id", read_only=True)
     id = serializers.UUIDField(source="public_id", read_only=True)
     runCount = serializers.IntegerField(source="run.number", read_only=True)
     step = serializers.CharField(source="step_name", read_only=True)
     createdAt = serializers.DateTimeField(source="at", read_only=True)
+    answer = serializers.SerializerMethodField(
+        help_text="What a server answered, without secrets. null where there is nothing, and for those who may not "
+        "edit the pipeline's steps."
+    )
 
     class Meta:
         model = RunLogLine
-        fields = ["_id", "id", "runCount", "step", "action", "message", "status", "level", "createdAt"]
+        fields = ["_id", "id", "runCount", "step", "action", "message", "answer", "status", "level", "createdAt"]
+
+    @extend_schema_field({"type": ["string", "null"]})
+    def get_answer(self, line: RunLogLine) -> str | None:
+        return (line.answer or None) if self.context.get("may_read_answers") else None

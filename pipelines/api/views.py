@@ -20,7 +20,7 @@ from opsera_portal.api.serializers import StrictSerializer
 from opsera_portal.api.views import ApiViewSet
 from opsera_portal.keyset import Keyset
 from pipelines import services
-from pipelines.access import may_read_rules
+from pipelines.access import PipelineAction, may, may_read_rules
 from pipelines.api.serializers import (
     AccessRulesBody,
     AccessRuleSerializer,
@@ -316,7 +316,7 @@ class RunViewSet(ApiViewSet):
     def logs(self, request: Request) -> Response:
         """What happened in the pipeline's runs, newest first, or in the run that `runCount` names.
 
-        To go on, send the same body to `next`.
+        `answer` is for those who may edit the pipeline's steps. To go on, send the same body to `next`.
         """
         query = self.read_query(RunLogQuery)
         body = self.read_body(PipelineRunBody)
@@ -324,7 +324,10 @@ class RunViewSet(ApiViewSet):
         runs = self._runs(pipeline, body)
         if "runCount" in body and not runs.exists():
             raise Forbidden
+        may_read_answers = may(self.person, PipelineAction.EDIT_STEPS, pipeline)
         lines = RunLogLine.objects.filter(run__in=runs).select_related("run")
+        if not may_read_answers:
+            lines = lines.defer("answer")
         return page_response(
             request,
             lines,
@@ -332,6 +335,7 @@ class RunViewSet(ApiViewSet):
             keyset=NEWEST_FIRST,
             cursor=query.get("cursor"),
             size=query["page_size"],
+            context={"may_read_answers": may_read_answers},
         )
 
     def _done(self, service: Callable[..., Run], body_class: type[PipelineBody], said: str) -> Response:

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 
 from accounts.models import User
 from auditlog.actions import Action, record
-from pipelines import http_step, step_secrets
+from pipelines import http_step, secret_fields, step_secrets
 from pipelines.access import PipelineAction
 from pipelines.models import STEPS_LIMIT, Pipeline, Step
 from pipelines.services.guard import InvalidInput, NotAllowed, errors_of, locked_for
@@ -21,7 +21,7 @@ TOO_MANY = f"A pipeline has at most {STEPS_LIMIT} steps."
 
 @dataclass(frozen=True)
 class StepInput:
-    """What a step is to be. A secret header without a value (``None``) keeps the one that it has."""
+    """What a step is to be. A secret without a value (``None``) keeps the one that the step has."""
 
     name: str
     kind: str = Step.Kind.HTTP_CALL
@@ -29,6 +29,8 @@ class StepInput:
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     secret_headers: Mapping[str, str | None] = field(default_factory=dict)
+    secret_query: Mapping[str, str | None] = field(default_factory=dict)
+    secret_body: Mapping[str, str | None] = field(default_factory=dict)
     body: str = ""
     expected_status: int = 200
     instructions: str = ""
@@ -137,7 +139,8 @@ def _find(pipeline: Pipeline, step_id: uuid.UUID) -> Step:
 
 def _fill(step: Step, new: StepInput, label: str = "") -> None:
     """Raises ``InvalidInput``, by field, or under ``steps`` where ``label`` says which step it is."""
-    old_server, old_secrets = step_secrets.server_of(step.url), step.secret_headers
+    old_server = step_secrets.server_of(step.url)
+    old_secrets = {place: getattr(step, place) for place in step_secrets.PLACES}
     is_gate = new.kind == Step.Kind.APPROVAL
     step.name, step.kind = new.name.strip(), new.kind
     step.method = Step.Method.POST if is_gate else new.method
@@ -146,14 +149,16 @@ def _fill(step: Step, new: StepInput, label: str = "") -> None:
     step.body = "" if is_gate else new.body
     step.expected_status = 200 if is_gate else new.expected_status
     step.instructions = new.instructions.strip() if is_gate else ""
-    errors = errors_of(step, exclude=["pipeline", "secret_headers"])
-    try:
-        # With plain headers that cannot be sent, what is wrong with them is told once.
-        if "headers" not in errors:
-            is_same_server = step_secrets.server_of(step.url) == old_server
-            step.secret_headers = {} if is_gate else _secret_headers(step, new, old_secrets, is_same_server)
-    except ValueError as error:
-        errors.setdefault("secret_headers", []).append(str(error))
+    errors = errors_of(step, exclude=["pipeline", *step_secrets.PLACES])
+    is_same_server = step_secrets.server_of(step.url) == old_server
+    for place, old in old_secrets.items():
+        # With plain values that cannot be sent, what is wrong with them is told once.
+        if errors.keys() & {"url", "headers", "body"}:
+            break
+        try:
+            setattr(step, place, {} if is_gate else _secrets(step, place, new, old, is_same_server))
+        except ValueError as error:
+            errors.setdefault(place, []).append(str(error))
     if errors and label:
         texts = [f"{label}{name.replace('_', ' ')}: {text}" for name, found in errors.items() for text in found]
         raise InvalidInput({"steps": texts})
@@ -161,24 +166,50 @@ def _fill(step: Step, new: StepInput, label: str = "") -> None:
         raise InvalidInput(errors)
 
 
-def _secret_headers(step: Step, new: StepInput, old: Mapping[str, str], is_same_server: bool) -> dict[str, str]:
+def _secrets(step: Step, place: str, new: StepInput, old: Mapping[str, str], is_same_server: bool) -> dict[str, str]:
     """Returns the encrypted values by name. Raises ``ValueError`` with a sentence for the form, without any value."""
-    plain = step.headers
-    given = {name.strip(): value.strip() for name, value in new.secret_headers.items() if value is not None}
-    kept = [name.strip() for name, value in new.secret_headers.items() if value is None]
-    http_step.check_headers({**plain, **given, **dict.fromkeys(kept, "")})
-    if len({name.lower() for name in [*plain, *given, *kept]}) != len(plain) + len(given) + len(kept):
-        raise ValueError("A header stands here twice. Names are the same in upper and lower case.")
-    if empty := [name for name, value in given.items() if not value]:
+    is_header = place == "secret_headers"
+    wanted: Mapping[str, str | None] = getattr(new, place)
+    given = {name.strip(): value.strip() if is_header else value for name, value in wanted.items() if value is not None}
+    kept = [name.strip() for name, value in wanted.items() if value is None]
+    if is_header:
+        _check_secret_headers(step, given, kept)
+    else:
+        _check_secret_fields(step, place, {**given, **dict.fromkeys(kept)})
+    if len(given) + len(kept) != len(wanted):
+        raise ValueError("Each name can be here only once.")
+    if empty := [name for name, value in given.items() if not value.strip()]:
         raise ValueError(f"{empty[0]} has no value.")
-    known = {name.lower(): value for name, value in old.items() if value != step_secrets.MISSING}
-    if missing := [name for name in kept if name.lower() not in known]:
+    known = {_comparable(name, is_header): value for name, value in old.items() if value != step_secrets.MISSING}
+    if missing := [name for name in kept if _comparable(name, is_header) not in known]:
         raise ValueError(f"{missing[0]} has no value yet: enter one.")
     if kept and not is_same_server:
         # Otherwise whoever may edit the step could have its secrets sent to a server of their own.
-        raise ValueError("The URL leads to another server. Enter the values of the secret headers again for it.")
-    encrypted = step_secrets.encrypt(step, "secret_headers", given)
-    return {**encrypted, **{name: known[name.lower()] for name in kept}}
+        raise ValueError("The URL leads to another server. Enter the values of its secrets again for it.")
+    encrypted = step_secrets.encrypt(step, place, given)
+    return {**encrypted, **{name: known[_comparable(name, is_header)] for name in kept}}
+
+
+def _comparable(name: str, is_header: bool) -> str:
+    """Names of headers are the same in upper and lower case."""
+    return name.lower() if is_header else name
+
+
+def _check_secret_headers(step: Step, given: Mapping[str, str], kept: Sequence[str]) -> None:
+    http_step.check_headers({**step.headers, **given, **dict.fromkeys(kept, "")})
+    names = [*step.headers, *given, *kept]
+    if len({name.lower() for name in names}) != len(names):
+        raise ValueError("A header stands here twice. Names are the same in upper and lower case.")
+
+
+def _check_secret_fields(step: Step, place: str, values: Mapping[str, str | None]) -> None:
+    """Whether the values, and those that are kept, have a place in the step's URL or body."""
+    secret_fields.check_names(values)
+    as_sent = {name: value or "x" for name, value in values.items()}
+    if place == "secret_query":
+        secret_fields.url_with(step.url, as_sent)
+    else:
+        secret_fields.body_with(step.headers, step.body, as_sent)
 
 
 def _number(pipeline: Pipeline, steps: Sequence[Step]) -> None:

@@ -4,12 +4,14 @@ must not be reached in earnest, the event loop's create_connection."""
 import asyncio
 import contextlib
 import datetime
+import gzip
 import ipaddress
 import socket
 import socketserver
 import ssl
 import threading
 import time
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -256,9 +258,30 @@ def test_answer_that_is_not_utf_8_stays_readable(server, sent, body):
     assert call(f"{server.url}/").body == body
 
 
-def test_compressed_answer_is_not_unpacked(server):
-    server.answers["/"] = (200, {"Content-Encoding": "gzip"}, b"\x1f\x8b\x08 not even gzip")
-    assert call(f"{server.url}/").body.startswith("(Not shown: the answer came compressed")
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "gzip"])
+def test_answer_that_cannot_be_decompressed_is_not_kept(server, encoding):
+    server.answers["/"] = (200, {"Content-Encoding": encoding}, b"\x1f\x8b\x08 not even gzip")
+    answer = call(f"{server.url}/")
+    assert (answer.status, answer.body, answer.size) == (200, "", 17)
+    assert answer.why_not_kept.startswith("It came compressed")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress"),
+    [
+        ("gzip", gzip.compress),
+        ("X-Gzip", gzip.compress),
+        ("deflate", zlib.compress),
+        ("deflate", lambda content: zlib.compress(content)[2:-4]),
+    ],
+    ids=["gzip", "x-gzip", "zlib", "raw deflate"],
+)
+def test_compressed_answer_is_decompressed_within_the_limit(server, encoding, compress):
+    server.answers["/"] = (200, {"Content-Encoding": encoding}, compress("started ✓".encode()))
+    server.answers["/bomb"] = (200, {"Content-Encoding": encoding}, compress(b"x" * 50_000_000))
+    assert call(f"{server.url}/").body == "started ✓"
+    bomb = call(f"{server.url}/bomb")
+    assert (len(bomb.body), bomb.is_truncated) == (LIMIT, True)
 
 
 # The fence around addresses

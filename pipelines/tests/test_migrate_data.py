@@ -6,7 +6,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from accounts.tests.factories import UserFactory
 from pipelines import step_secrets
-from pipelines.models import Run, Step, StepRun
+from pipelines.models import Run, RunLogLine, Step, StepRun
 from pipelines.tests.factories import PipelineFactory, RunFactory, give_secrets
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -40,14 +40,21 @@ def test_runs_get_their_copies_and_secrets_are_encrypted(at_first):
         name="Nightly", owner_id=owner.pk, organization_id=owner.organization_id
     )
     apps.get_model("pipelines", "Step").objects.create(
-        pipeline=pipeline, position=1, name="Build", url="https://ci.example.com/", headers=HEADERS
+        pipeline=pipeline,
+        position=1,
+        name="Build",
+        url="https://ci.example.com/?job=1&token=in-the-url",
+        headers=HEADERS,
     )
     run = apps.get_model("pipelines", "Run").objects.create(
         pipeline=pipeline, number=1, state="running", started_by_email=owner.email
     )
     apps.get_model("pipelines", "StepRun").objects.create(
-        run=run, position=1, name="Build", url="https://ci.example.com/", headers=HEADERS
+        run=run, position=1, name="Build", url="https://ci.example.com/?job=1&token=in-the-url", headers=HEADERS
     )
+    lines = apps.get_model("pipelines", "RunLogLine").objects
+    lines.create(run=run, action="answer", message="An answer with very-secret-value")
+    lines.create(run=run, action="post", message="Answered 200 in 4 ms.")
 
     migrate_to_the_end()
 
@@ -63,6 +70,12 @@ def test_runs_get_their_copies_and_secrets_are_encrypted(at_first):
         assert list(step.secret_headers) == ["Authorization"]
         assert "very-secret-value" not in step.secret_headers["Authorization"]
         assert step_secrets.decrypt(step, "secret_headers") == {"Authorization": "Bearer very-secret-value"}
+        assert step.url == "https://ci.example.com/?job=1"
+        assert step_secrets.decrypt(step, "secret_query") == {"token": "in-the-url"}
+    assert [line.message for line in RunLogLine.objects.order_by("id")] == [
+        "The answer was removed by an update: it was kept without a search for secrets in all encodings.",
+        "Answered 200 in 4 ms.",
+    ]
 
 
 def test_the_way_back_gives_the_headers_back():

@@ -321,6 +321,8 @@ def test_summary_is_the_whole_pipeline(as_owner, owner, pipeline):
                 "url": url,
                 "header_names": ["Accept", "X-Api-Key"],
                 "secret_header_names": ["X-Api-Key"],
+                "secret_query_names": [],
+                "secret_body_names": [],
                 "missing_secrets": [],
                 "headers": {"Accept": "text/plain"},
                 "body": "body-secret",
@@ -335,6 +337,8 @@ def test_summary_is_the_whole_pipeline(as_owner, owner, pipeline):
                 "url": url,
                 "header_names": [],
                 "secret_header_names": [],
+                "secret_query_names": [],
+                "secret_body_names": [],
                 "missing_secrets": [],
                 "headers": {},
                 "body": "",
@@ -373,6 +377,7 @@ def test_summary_shows_the_latest_run_with_its_steps(as_owner, owner, pipeline):
                 "kind": "http_call",
                 "state": "waiting",
                 "response_status": None,
+                "response_bytes": None,
                 "message": "",
                 "decided_by_email": "",
             }
@@ -396,6 +401,7 @@ def test_logs_have_the_published_shape(as_owner, owner, pipeline):
         "step": "",
         "action": "run",
         "message": f"Asked for by {owner.email} with the token “{owner.tokens.get().name}”.",
+        "answer": None,
         "status": "queued",
         "level": "info",
     }
@@ -444,7 +450,8 @@ def test_logs_refuse_a_cursor_that_they_did_not_make(as_owner, pipeline):
         (STATUS, 5),
         # What is asked for: what the caller may do, the steps, who is told, the latest run, its steps.
         (SUMMARY, 9),
-        (LOGS, 5),
+        # Whether the caller may read what servers answered.
+        (LOGS, 6),
     ],
 )
 def test_answers_about_one_pipeline_cost_the_same_with_few_and_with_many_rows(

@@ -106,7 +106,7 @@ def test_the_log_tells_the_run_from_the_beginning_to_the_end(owner, pipeline, as
         ("answer", "Step 1", "success"),
         ("run", "", "success"),
     ]
-    assert run.log_lines.get(action="answer").message == "42 files compiled"
+    assert run.log_lines.get(action="answer").answer == "42 files compiled"
 
 
 def test_an_unexpected_status_halts_the_run_and_the_rest_waits(pipeline, ask, build_server):
@@ -162,7 +162,7 @@ def test_an_answer_that_is_no_text_is_kept_as_far_as_it_is_one(pipeline, ask, bu
 
     execute_queued(pipeline.pk)
 
-    assert run.log_lines.get(action="answer").message == "onetwo"
+    assert run.log_lines.get(action="answer").answer == "onetwo"
 
 
 @pytest.mark.parametrize("answer", [200, 503, "refused", "fenced"])

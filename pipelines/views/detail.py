@@ -42,7 +42,7 @@ class PipelineDetailView(PipelinePage):
         pipeline = self.find(pk)
         runs = RunTable(pipeline.runs.all(), order_by="-number")
         RequestConfig(request, paginate={"per_page": 20}).configure(runs)
-        lines = RunLogLine.objects.filter(run__pipeline=pipeline).select_related("run")
+        lines = RunLogLine.objects.filter(run__pipeline=pipeline).select_related("run").defer("answer")
         standing = standing_of(self.person, pipeline)
         may_read = may_read_rules(self.person, pipeline)
         context = {
@@ -258,8 +258,10 @@ def flags(allowed: frozenset[PipelineAction]) -> dict[str, bool]:
     return {f"may_{action.name.lower()}": action in allowed for action in PipelineAction}
 
 
-def log_row(line: RunLogLine) -> dict[str, Any]:
+def log_row(line: RunLogLine, *, with_answer: bool = False) -> dict[str, Any]:
+    """``with_answer``: for those who may edit the steps."""
     return {
+        "answer": line.answer if with_answer else "",
         "at": line.at,
         "run_number": line.run.number,
         "step_name": line.step_name,

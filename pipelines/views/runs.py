@@ -68,14 +68,16 @@ class RunPage(PipelinePage):
         return get_object_or_404(Run.objects.for_run_page(), pipeline=pipeline, number=number)
 
     def page(self, pipeline: Pipeline, run: Run, form: RejectForm | None = None, status: int = 200) -> HttpResponse:
-        lines = list(run.log_lines.select_related("run")[:LOG_LINES_SHOWN])
+        may_read_answers = PipelineAction.EDIT_STEPS in self.allowed
+        shown = run.log_lines.select_related("run")
+        lines = list((shown if may_read_answers else shown.defer("answer"))[:LOG_LINES_SHOWN])
         controls = controls_of(pipeline, self.allowed)
         context = {
             "pipeline": pipeline,
             "run": run,
             "state": run.badge,
             "step_runs": list(run.step_runs.all()),
-            "log": [log_row(line) for line in reversed(lines)],
+            "log": [log_row(line, with_answer=may_read_answers) for line in reversed(lines)],
             "version": version_of(run),
             # What can be done is done to the pipeline's current run.
             "controls": controls if controls.run == run else None,

@@ -96,13 +96,13 @@ class StepUpdateView(StepFormPage):
     def get(self, request: HttpRequest, pk: str, step_pk: str) -> HttpResponse:
         pipeline = self.find(pk)
         step = self.step(pipeline, step_pk)
-        form = StepForm(initial=initial_of(step), kind=step.kind, has_secrets=bool(step.secret_headers))
+        form = StepForm(initial=initial_of(step), kind=step.kind, has_secrets=step.has_secrets)
         return self.page(pipeline, form, heading=f"Edit “{step.name}”", step=step)
 
     def post(self, request: HttpRequest, pk: str, step_pk: str) -> HttpResponseBase:
         pipeline = self.find(pk)
         step = self.step(pipeline, step_pk)
-        form = StepForm(request.POST, kind=step.kind, has_secrets=bool(step.secret_headers))
+        form = StepForm(request.POST, kind=step.kind, has_secrets=step.has_secrets)
         try:
             if form.is_valid() and (saved := self.save(pipeline, form, services.edit_step, step_id=step.pk)):
                 messages.success(request, f"“{saved.name}” is saved. Runs on their way are not reached.")

@@ -1,0 +1,156 @@
+"""Secret parameters of a step's URL and secret fields of its body: where they go, and which plain ones are refused.
+
+The values are added in the moment of the call, encoded for their place, so that no value can change the host, the path
+or the rest of the body.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote_plus, urlencode
+
+NAME_MAX_LENGTH = 200
+FIELDS_LIMIT = 50
+VALUE_LIMIT_BYTES = 8 * 1024
+FORM = "application/x-www-form-urlencoded"
+
+# Names whose values are secrets. Narrower than for headers: "author" or "private" are common in queries and bodies.
+_SECRET_NAME = re.compile(
+    r"token|secret|passw|passphrase|credential|signature|authorization|(api|access|private)[-_]?key"
+    r"|^(auth|key|pass|pwd|sig)$",
+    re.IGNORECASE,
+)
+
+
+def is_secret_name(name: str) -> bool:
+    return bool(_SECRET_NAME.search(name))
+
+
+def check_names(values: Mapping[str, str | None]) -> None:
+    """Raises ``ValueError`` with a sentence for the form unless these can be names, with these values."""
+    if len(values) > FIELDS_LIMIT:
+        raise ValueError(f"Give at most {FIELDS_LIMIT}.")
+    for position, (name, value) in enumerate(values.items(), start=1):
+        # Not repeated: people put the value where the name belongs.
+        if not name or len(name) > NAME_MAX_LENGTH or not name.isprintable() or ":" in name:
+            raise ValueError(
+                f"Name {position} must have 1 to {NAME_MAX_LENGTH} characters, without colons and line breaks."
+            )
+        if value is not None and len(value.encode(errors="replace")) > VALUE_LIMIT_BYTES:
+            raise ValueError(f"The value of {name} must have at most {VALUE_LIMIT_BYTES} bytes.")
+
+
+# The query
+
+
+def url_with(url: str, values: Mapping[str, str]) -> str:
+    """``url`` with further parameters. Raises ``ValueError`` where its query has one of them already."""
+    if not values:
+        return url
+    address, mark, fragment = url.partition("#")
+    known = {name for name, _ in _parameters(address)}
+    if twice := [name for name in values if name in known]:
+        raise ValueError(f"{twice[0]} is in the URL already. Remove it there.")
+    joint = "?" if "?" not in address else "" if address.endswith(("?", "&")) else "&"
+    return f"{address}{joint}{urlencode(values, quote_via=quote, safe='', errors='replace')}{mark}{fragment}"
+
+
+def check_plain_query(url: str) -> None:
+    """Raises ``ValueError`` where the query has a secret that everyone who edits the step would see."""
+    for name, value in _parameters(url.partition("#")[0]):
+        if value and is_secret_name(name):
+            raise ValueError(f"{name} in the URL carries a secret. Give it among the secret parameters of the URL.")
+
+
+def split_query(url: str) -> tuple[str, dict[str, str]]:
+    """``url`` without the parameters that carry secrets by their name, and these. All others stay as they are."""
+    address, mark, fragment = url.partition("#")
+    path, _, query = address.partition("?")
+    kept, secret = [], {}
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        name, value = unquote_plus(name), unquote_plus(value)
+        if value and is_secret_name(name) and name not in secret and ":" not in name:
+            secret[name] = value
+        else:
+            kept.append(part)
+    rest = "&".join(kept)
+    return f"{path}{'?' if rest else ''}{rest}{mark}{fragment}", secret
+
+
+def _parameters(address: str) -> list[tuple[str, str]]:
+    return parse_qsl(address.partition("?")[2], keep_blank_values=True, max_num_fields=2048)
+
+
+# The body
+
+
+def body_with(headers: Mapping[str, str], body: str, values: Mapping[str, str]) -> str:
+    """``body`` with further fields. Raises ``ValueError`` with a sentence for the form where they have no place in it.
+
+    A form gets further pairs. A JSON object gets further texts: ``inputs.token`` is ``token`` inside of ``inputs``.
+    """
+    if not values:
+        return body
+    if is_form(headers):
+        known = {name for name, _ in parse_qsl(body, keep_blank_values=True)}
+        if twice := [name for name in values if name in known]:
+            raise ValueError(f"{twice[0]} is in the body already. Remove it there.")
+        return "&".join(filter(None, [body, urlencode(values, errors="replace")]))
+    content = _json_object(body or "{}")
+    for name, value in values.items():
+        _put(content, name, value)
+    return json.dumps(content, ensure_ascii=False, allow_nan=False)
+
+
+def check_plain_body(headers: Mapping[str, str], body: str) -> None:
+    """Raises ``ValueError`` where a field of the body has a secret that everyone who edits the step would see."""
+    for name, value in _plain_fields(headers, body):
+        if value and is_secret_name(name.rpartition(".")[2]):
+            raise ValueError(f"{name} carries a secret. Give it among the secret fields of the body.")
+
+
+def is_form(headers: Mapping[str, str]) -> bool:
+    types = [value for name, value in headers.items() if name.lower() == "content-type"]
+    return bool(types) and types[0].partition(";")[0].strip().lower() == FORM
+
+
+def _plain_fields(headers: Mapping[str, str], body: str) -> Iterator[tuple[str, str]]:
+    if is_form(headers):
+        yield from parse_qsl(body, keep_blank_values=True)
+        return
+    try:
+        waiting: list[tuple[str, Any]] = [("", _json_object(body))]
+    except ValueError:
+        return
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(f"{path}.{name}" if path else name, inner) for name, inner in value.items()]
+        elif isinstance(value, str):
+            yield path, value
+
+
+def _json_object(body: str) -> dict[str, Any]:
+    try:
+        content = json.loads(body)
+        json.dumps(content, allow_nan=False)
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"Secret fields need a body that is a JSON object, or a form with the header Content-Type: {FORM}."
+        )
+    return content
+
+
+def _put(content: dict[str, Any], name: str, value: str) -> None:
+    *path, last = name.split(".")
+    for part in path:
+        content = content.setdefault(part, {})
+        if not isinstance(content, dict):
+            raise ValueError(f"{name} has no place in the body: {part} is no object there.")
+    if last in content:
+        raise ValueError(f"{name} is in the body already. Remove it there.")
+    content[last] = value
