@@ -340,6 +340,20 @@ def test_no_spelling_of_a_body_activates_by_token(api, ada, owner, body):
     assert not User.objects.get(pk=owner.pk).is_active
 
 
+def test_a_repeated_request_needs_a_fresh_proof_too(api, ada):
+    body, key = BODIES["/users"], {"Idempotency-Key": "invite-nova"}
+    api.force_login(ada)
+    assert api.post("/api/v1/users", body, headers=key).status_code == 201
+
+    with later():
+        by_session = api.post("/api/v1/users", body, headers=key)
+    api.logout()
+    by_token = api.post("/api/v1/users", body, headers=key | bearer(TokenFactory(owner=ada, scope="api")))
+
+    assert by_session.json()["code"] == "reauthentication_required"
+    assert (by_token.status_code, by_token.json()["code"]) == (403, "forbidden")
+
+
 def test_the_role_is_looked_at_before_the_proof(api, client, owner, member):
     for browser in (api, client):
         browser.force_login(owner)
