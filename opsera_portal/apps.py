@@ -12,7 +12,7 @@ class OpseraPortalConfig(AppConfig):
 
     def ready(self) -> None:
         from auditlog import upkeep
-        from opsera_portal import ids, limits
+        from opsera_portal import checks, ids, limits  # noqa: F401  (which registers its checks)
         from opsera_portal.api import idempotency
         from opsera_portal.mail import delivery
 

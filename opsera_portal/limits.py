@@ -19,12 +19,14 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 
 from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
 from django.utils import timezone
-from redis.exceptions import RedisError
+from django_redis import get_redis_connection
+from redis.exceptions import RedisError, ResponseError
 
 from opsera_portal.models import RateCount
 
@@ -32,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 REMEMBERED_AT_MOST = 10_000
 REDIS_AWAY = (RedisError, OSError)
+# How Redis refuses to count what is no number: a text, a list, or one beyond 64 bits.
+NO_NUMBER = ("not an integer", "WRONGTYPE", "overflow")
 
 
 @dataclass
@@ -145,8 +149,7 @@ def _add(name: str, amount: int, window_ends_at: float) -> int:
     """The count after ``amount`` were added, atomically."""
     if settings.REDIS_URL:
         try:
-            cache.add(f"limit:{name}", 0, timeout=max(1, window_ends_at - time.time()) + 60)
-            return int(cache.incr(f"limit:{name}", amount))
+            return _add_in_redis(name, amount, lasts=int(max(1, window_ends_at - time.time())) + 60)
         except REDIS_AWAY as error:
             _warn_of(error)
     table = connection.ops.quote_name(RateCount._meta.db_table)
@@ -160,10 +163,36 @@ def _add(name: str, amount: int, window_ends_at: float) -> int:
         return int(cursor.fetchone()[0])
 
 
+def _add_in_redis(name: str, amount: int, *, lasts: int) -> int:
+    """Redis counts by itself: what it holds is a number, or is removed. ``lasts`` in seconds."""
+    redis, key = get_redis_connection("default"), _key_in_redis(name)
+    try:
+        return int(redis.pipeline(transaction=False).incrby(key, amount).expire(key, lasts).execute()[0])
+    except ResponseError as error:
+        if not any(sign in str(error) for sign in NO_NUMBER):
+            raise
+    _refuse(redis, key)
+    return int(redis.pipeline(transaction=False).incrby(key, amount).expire(key, lasts).execute()[0])
+
+
+def _key_in_redis(name: str) -> str:
+    return str(cache.make_key(f"limit:{name}"))
+
+
+def _refuse(redis: Any, key: str) -> None:
+    logger.warning("Refused what Redis held as a count: it is no number.")
+    redis.delete(key)
+
+
 def _read(name: str) -> int:
     if settings.REDIS_URL:
         try:
-            return int(cache.get(f"limit:{name}") or 0)
+            redis, key = get_redis_connection("default"), _key_in_redis(name)
+            try:
+                return int(redis.get(key) or 0)
+            except (ValueError, ResponseError):
+                _refuse(redis, key)
+                return 0
         except REDIS_AWAY as error:
             _warn_of(error)
     return RateCount.objects.filter(key=name).values_list("count", flat=True).first() or 0
@@ -172,7 +201,7 @@ def _read(name: str) -> int:
 def _drop(name: str) -> None:
     if settings.REDIS_URL:
         try:
-            cache.delete(f"limit:{name}")
+            get_redis_connection("default").delete(_key_in_redis(name))
         except REDIS_AWAY as error:
             _warn_of(error)
     RateCount.objects.filter(key=name).delete()

@@ -196,7 +196,8 @@ REDIS_URL = environment.text("REDIS_URL")
 if REDIS_URL and not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
     raise ImproperlyConfigured("REDIS_URL must start with redis://, rediss:// or unix://.")
 
-# Throttles must be shared by all processes: through the database on one machine, through Redis on several.
+# Throttles must be shared by all processes: through the database on one machine, through Redis on several. Whoever can
+# write to either must not run code: nothing here reads pickle, and opsera_portal/checks.py keeps it so.
 CACHES: dict[str, dict[str, Any]]
 TASKS: dict[str, dict[str, Any]]
 if REDIS_URL:
@@ -205,16 +206,27 @@ if REDIS_URL:
             "BACKEND": "django_redis.cache.RedisCache",
             "LOCATION": REDIS_URL,
             # What waits for a Redis that is gone goes on without it: opsera_portal/limits.py.
-            "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 1, "SOCKET_TIMEOUT": 1},
+            "OPTIONS": {
+                "SOCKET_CONNECT_TIMEOUT": 1,
+                "SOCKET_TIMEOUT": 1,
+                "CLIENT_CLASS": "opsera_portal.redis_cache.JSONClient",
+                "SERIALIZER": "opsera_portal.redis_cache.JSONSerializer",
+            },
         }
     }
     INSTALLED_APPS += ["django_rq"]
     # The library would end what takes longer than three minutes, in the middle of a step. Each step has its own limit.
-    RQ_QUEUES = {"default": {"URL": REDIS_URL, "DEFAULT_TIMEOUT": 7 * 24 * 60 * 60}}
-    RQ = {"JOB_CLASS": "django_tasks_rq.Job"}
-    TASKS = {"default": {"BACKEND": "django_tasks_rq.RQBackend", "QUEUES": ["default"]}}
+    RQ_QUEUES = {
+        "default": {
+            "URL": REDIS_URL,
+            "DEFAULT_TIMEOUT": 7 * 24 * 60 * 60,
+            "SERIALIZER": "rq.serializers.JSONSerializer",
+        }
+    }
+    RQ = {"JOB_CLASS": "opsera_portal.redis_queue.JSONJob"}
+    TASKS = {"default": {"BACKEND": "opsera_portal.redis_queue.JSONBackend", "QUEUES": ["default"]}}
 else:
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "portal_cache"}}
+    CACHES = {"default": {"BACKEND": "opsera_portal.json_cache.JSONDatabaseCache", "LOCATION": "portal_cache"}}
     TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": ["default"]}}
 
 # People and sessions

@@ -17,11 +17,11 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from django.utils import timezone
 from django_tasks_db.compat import DEFAULT_TASK_BACKEND_ALIAS, DEFAULT_TASK_QUEUE_NAME
-from django_tasks_db.management.commands.db_worker import Worker
 from django_tasks_db.models import DBTaskResult
 
 from auditlog import upkeep
 from opsera_portal.api.problems import DATABASE_AWAY
+from opsera_portal.task_queue import DatabaseWorker
 from pipelines import runner
 from pipelines.tasks import execute_pipeline
 
@@ -102,21 +102,10 @@ class Command(BaseCommand):
             thread.join()
 
     def _work_from_redis(self, interval: float, threads: int) -> None:
-        # Only where Redis is used: the library reads its settings when it is imported.
-        from django_rq.workers import get_worker
-        from rq import SimpleWorker
-
-        stop = self._stop
-
-        class StoppingWorker(SimpleWorker):
-            """Executes in this process, so that what is asked to stop here is what stops."""
-
-            def request_stop(self, signum: Any, frame: Any) -> None:
-                stop()
-                super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
-
-        worker = get_worker("default", worker_class=StoppingWorker)  # type: ignore[arg-type]
-        worker.work(logging_level="WARNING")
+        # It gives up where Redis holds what no portal has queued. That is removed when it begins again.
+        while not self._stopping.is_set():
+            redis_worker(self._stop).work(logging_level="WARNING")
+            self._stopping.wait(interval)
 
     def _stop(self) -> None:
         runner.stop_after_step()
@@ -158,8 +147,29 @@ class Command(BaseCommand):
             execute_pipeline.enqueue(str(pipeline_id))
 
 
-def _worker(interval: float) -> Worker:
-    return Worker(
+def redis_worker(stop: Callable[[], None]) -> Any:
+    """Takes tasks from Redis, one after the other. Calls ``stop`` when it is asked to stop."""
+    # Only where Redis is used: the library reads its settings when it is imported.
+    from django_rq.workers import get_worker
+    from rq import SimpleWorker
+
+    from opsera_portal.redis_queue import remove_what_is_no_id
+
+    class StoppingWorker(SimpleWorker):
+        """Executes in this process, so that what is asked to stop here is what stops."""
+
+        def request_stop(self, signum: Any, frame: Any) -> None:
+            stop()
+            super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+    serializer = settings.RQ_QUEUES["default"]["SERIALIZER"]
+    worker = get_worker("default", worker_class=StoppingWorker, serializer=serializer)  # type: ignore[arg-type]
+    remove_what_is_no_id(worker.queues[0])
+    return worker
+
+
+def _worker(interval: float) -> DatabaseWorker:
+    return DatabaseWorker(
         queue_names=[DEFAULT_TASK_QUEUE_NAME],
         interval=interval,
         batch=False,
