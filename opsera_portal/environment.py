@@ -173,7 +173,7 @@ def public_url(name: str, default: str) -> str:
     return raw
 
 
-_ORIGIN = re.compile(r"https?://([a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
+_BROWSER_ORIGIN = re.compile(r"https?://([a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[1-9][0-9]{0,4})?")
 
 
 def origin(url: str) -> str:
@@ -206,7 +206,7 @@ def _is_origin(value: str) -> bool:
         parts = urlsplit(value)
         is_loopback = parts.hostname in {"127.0.0.1", "localhost", "::1"}
         is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback)
-        return is_safe and bool(_ORIGIN.fullmatch(value)) and parts.port != 0 and origin(value) == value
+        return is_safe and bool(_BROWSER_ORIGIN.fullmatch(value)) and parts.port != 0 and origin(value) == value
     except (ValueError, KeyError):
         return False
 

@@ -169,6 +169,7 @@ def test_no_code_builds_an_address_from_the_request():
         ("accounts/adapter.py", "get_host"),
         ("accounts/mfa.py", "get_host"),
         ("opsera_portal/api/dispatch.py", "get_host"),
+        ("opsera_portal/pages/addresses.py", "get_host"),
         ("opsera_portal/public_address.py", "get_host"),
     }
     found = set()
