@@ -8,14 +8,14 @@ time is found by an address that the provider has verified; from then on by the 
 import hashlib
 import logging
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 
 import jwt
 from allauth.core.exceptions import ImmediateHttpResponse
-from allauth.socialaccount.adapter import DefaultSocialAccountAdapter, get_adapter
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin, SocialToken
-from allauth.socialaccount.providers.oauth2.client import OAuth2Error
+from allauth.socialaccount.providers.oauth2.client import OAuth2Client
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
 from django.conf import settings
@@ -25,15 +25,25 @@ from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
-from requests import RequestException
+from django.utils.functional import cached_property
+from requests.auth import HTTPBasicAuth
 
 from accounts.mails import tell_by_mail
 from accounts.models import User
 from accounts.privileges import Privilege, require_proof
+from accounts.single_sign_on_failures import (
+    Advice,
+    SignInFailure,
+    advice_for_code,
+    fetch,
+    moment,
+    oauth_error,
+    quoted,
+)
 from auditlog.actions import Action, record
 from opsera_portal.environment import OpenIDProvider
 from opsera_portal.limits import Limit
-from opsera_portal.request_context import client_address
+from opsera_portal.tls import TrustingAdapter
 
 logger = logging.getLogger(__name__)
 
@@ -48,22 +58,27 @@ ADDRESSES = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "j
 
 # From one address. Each start asks the provider for something, and makes a thread wait for it.
 STARTS = Limit("single-sign-on-starts", amount=60, seconds=60)
-# So that no stranger fills the server's own log.
-FAILURES_TOLD = Limit("single-sign-on-failures-told", amount=30, seconds=60)
-
-NOT_KNOWN = "Nobody who may sign in here has this account. Ask an Administrator of your organization to invite you."
 
 
 class NotLinked(Exception):
-    """Nobody may be signed in by this identity."""
+    """Nobody may be signed in by this identity. ``cause`` is for the log, ``said`` for the person."""
+
+    def __init__(self, cause: str, said: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.said = said
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who the provider says that it is: its own id of the person, and their address where it has verified that."""
+    """Who the provider says that it is: its own id of the person, and their address.
+
+    ``verified_email``: the address where the provider has verified it, or where the operator says that it need not.
+    """
 
     subject: str
     verified_email: str | None
+    email: str | None = None
 
 
 def provider_in_use() -> OpenIDProvider | None:
@@ -109,7 +124,30 @@ def connect(*, identity: Identity, request: HttpRequest) -> SocialAccount:
             return _link(user, identity, request)
     if user is not None:
         record(actor=user, action=Action.SIGN_IN_FAILED, target=user, request=request, method=METHOD)
-    raise NotLinked
+    raise _not_linked(identity, user)
+
+
+def _not_linked(identity: Identity, user: User | None) -> NotLinked:
+    """Why, in words for the operator and for the person. Who has an account here is not told to the person."""
+    name = getattr(provider_in_use(), "name", "")
+    if identity.email is None:
+        cause = "the provider tells no e-mail address"
+        said = f"{name} does not tell this portal your e-mail address. Trying again does not help: tell the operator."
+    elif identity.verified_email is None:
+        cause = f"email_verified is missing or false for {quoted(identity.email)} (see OIDC_EMAIL_VERIFIED)"
+        said = (
+            f"{name} does not confirm that the address {identity.email} is yours. Trying again does not help: tell the "
+            "operator of this portal."
+        )
+    else:
+        cause = f"no active member has the address {quoted(identity.email)}"
+        if user is not None:
+            cause = f"person {user.pk} is connected with another account of the provider"
+        said = (
+            f"Nobody who may sign in here has this account: at {name} you are signed in as {identity.email}. Sign in "
+            "there with another account, or ask an Administrator of your organization to invite this address."
+        )
+    return NotLinked(cause, said)
 
 
 def _member_with(email: str | None) -> User | None:
@@ -169,41 +207,94 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
         # Has served. It would wait in the session for the second factor.
         sociallogin.token = None
         if sociallogin.is_existing:
+            if not sociallogin.user.is_active:
+                tell_failure(request, f"person {sociallogin.user.pk} is deactivated")
             return
         try:
             sociallogin.account = connect(identity=sociallogin.identity, request=request)
-        except NotLinked:
-            messages.error(request, NOT_KNOWN)
+        except NotLinked as error:
+            tell_failure(request, error.cause)
+            messages.error(request, error.said)
             raise ImmediateHttpResponse(redirect("account_login")) from None
         sociallogin.user = sociallogin.account.user
 
     def on_authentication_error(
         self, request: HttpRequest, provider: Any, error: Any = None, exception: Any = None, extra_context: Any = None
     ) -> None:
-        if FAILURES_TOLD.take(str(client_address(request))) is None:
-            logger.warning("Single sign-on failed: %s", type(exception).__name__ if exception else error or "state")
+        code = request.GET.get("error", "")
+        extra_context["advice"] = Advice.OPERATOR
+        if isinstance(exception, SignInFailure):
+            extra_context["advice"] = exception.advice
+            tell_failure(request, exception.cause)
+        elif exception is not None:
+            tell_failure(request, f"{type(exception).__name__}: {quoted(exception)}")
+        elif "state" in extra_context:
+            # Only who began a sign-in here comes so far.
+            extra_context["advice"] = advice_for_code(code)
+            tell_failure(request, f"the provider sends the browser back{oauth_error(request.GET) or ' without a code'}")
+        else:
+            extra_context["advice"] = Advice.AGAIN
+            # In a line of its own: any stranger can cause it, and the server's log bounds lines by their place.
+            logger.warning(
+                "Single sign-on failed: the state is unknown: too old, used, or of another session%s; request %s",
+                oauth_error(request.GET),
+                getattr(request, "request_id", None),
+            )
+
+    def get_requests_session(self) -> Any:
+        session = super().get_requests_session()
+        provider = provider_in_use()
+        if provider is not None and provider.issuer.startswith("https:"):
+            session.mount("https://", TrustingAdapter())
+        return session
+
+
+def tell_failure(request: HttpRequest, cause: str) -> None:
+    """The one line of the server's log about a sign-in that failed."""
+    logger.warning("Single sign-on failed: %s; request %s", cause, getattr(request, "request_id", None))
+
+
+class CheckedClient(OAuth2Client):
+    """The exchange of the code. allauth's would put the whole answer into an error, and lose its code."""
+
+    def get_access_token(
+        self, code: str, pkce_code_verifier: str | None = None, extra_data: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        data = {"grant_type": "authorization_code", "redirect_uri": self.callback_url, "code": code}
+        if pkce_code_verifier:
+            data["code_verifier"] = pkce_code_verifier
+        auth = None
+        if self.basic_auth:
+            auth = HTTPBasicAuth(self.consumer_key, self.consumer_secret)
+        else:
+            data |= {"client_id": self.consumer_key, "client_secret": self.consumer_secret}
+        body = fetch("the token address", "POST", self.access_token_url, data=data, auth=auth)
+        if not isinstance(body.get("access_token"), str):
+            raise SignInFailure(f"the token address answers no access token{oauth_error(body)}")
+        return body
 
 
 class CheckedOpenIDConnect(OpenIDConnectOAuth2Adapter):
     """allauth's talk with the provider, with every check that the standard asks for made here."""
 
     expected_nonce: str | None = None
+    client_class = CheckedClient
 
-    @property
+    @cached_property
     def openid_config(self) -> dict[str, Any]:
-        """How the provider introduces itself. Raises ``OAuth2Error`` where it does not, or not well."""
-        try:
-            config: dict[str, Any] = super().openid_config
-            # None without TLS, unless the issuer itself has none (on this machine): the client's secret is sent there.
-            schemes = {"https", urlsplit(self._issuer).scheme}
-            is_whole = all(urlsplit(config[name]).scheme in schemes for name in ADDRESSES)
-        except (RequestException, *MALFORMED):
-            is_whole = False
-        if not is_whole:
-            self._refuse("introduction of the provider")
+        """How the provider introduces itself. Raises ``SignInFailure`` where it does not, or not well."""
+        config = fetch("the discovery document", "GET", self.get_provider().server_url)
         # OpenID Connect Discovery 1.0 section 4.3.
         if config.get("issuer") != self._issuer:
-            raise OAuth2Error("The provider calls itself by another issuer than OIDC_ISSUER.")
+            raise SignInFailure(
+                f"the discovery document is of the issuer {quoted(config.get('issuer'))}, and OIDC_ISSUER is "
+                f"{quoted(self._issuer)}"
+            )
+        # None without TLS, unless the issuer itself has none (on this machine): the client's secret is sent there.
+        schemes = {"https", urlsplit(self._issuer).scheme}
+        for name in ADDRESSES:
+            if not _has_scheme(config.get(name), schemes):
+                raise SignInFailure(f"the discovery document has no usable {name}, but {quoted(config.get(name))}")
         return config
 
     @property
@@ -215,27 +306,21 @@ class CheckedOpenIDConnect(OpenIDConnectOAuth2Adapter):
     def get_callback_url(self, request: HttpRequest, app: SocialApp) -> str:
         return f"{settings.PORTAL_URL}{reverse('single_sign_on_callback')}"
 
-    def get_access_token_data(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        try:
-            data: dict[str, Any] = super().get_access_token_data(*args, **kwargs)
-        except MALFORMED:
-            self._refuse("token answer")
-        return data
-
     def parse_token(self, data: dict[str, Any]) -> SocialToken:
         """Only what asks for the user info; nothing of it is kept."""
         return SocialToken(token=data["access_token"])
 
     def complete_login(self, request: HttpRequest, app: SocialApp, token: Any, **kwargs: Any) -> SocialLogin:
-        try:
-            claims = self._claims_of(app, kwargs["response"]["id_token"])
-            # OpenID Connect Core 1.0 section 5.3.2: user info of somebody else may have been put in its place.
-            userinfo = self._fetch_user_info(token.token)
-            if userinfo["sub"] != claims["sub"]:
-                self._refuse("user info of somebody else")
-            identity = _identity_of(claims, userinfo)
-        except MALFORMED:
-            self._refuse("ID token or user info")
+        claims = self._claims_of(app, kwargs["response"].get("id_token"))
+        headers = {"Authorization": f"Bearer {token.token}"}
+        userinfo = fetch("the user info address", "GET", self.profile_url, headers=headers)
+        # OpenID Connect Core 1.0 section 5.3.2: user info of somebody else may have been put in its place.
+        if userinfo.get("sub") != claims["sub"]:
+            raise SignInFailure(
+                f"the user info is of the subject {quoted(userinfo.get('sub'))}, and the ID token of "
+                f"{quoted(claims['sub'])}"
+            )
+        identity = _identity_of(claims, userinfo)
         login = SocialLogin(
             provider=self.get_provider(),
             user=User(),
@@ -250,35 +335,78 @@ class CheckedOpenIDConnect(OpenIDConnectOAuth2Adapter):
         provider = provider_in_use()
         return provider.issuer if provider else ""
 
-    def _claims_of(self, app: SocialApp, id_token: str) -> dict[str, Any]:
-        """OpenID Connect Core 1.0 section 3.1.3.7. Raises ``PyJWTError``, ``KeyError`` or ``OAuth2Error``."""
-        claims: dict[str, Any] = jwt.decode(
-            id_token,
-            self._key_of(id_token),
-            algorithms=ALGORITHMS,
-            audience=app.client_id,
-            issuer=self._issuer,
-            leeway=LEEWAY_SECONDS,
-            options={"require": ["iss", "sub", "aud", "exp", "iat"]},
-        )
+    def _claims_of(self, app: SocialApp, id_token: object) -> dict[str, Any]:
+        """OpenID Connect Core 1.0 section 3.1.3.7. Raises ``SignInFailure``."""
+        if not isinstance(id_token, str):
+            raise SignInFailure("the token address answers no ID token")
+        key = self._key_of(id_token)
+        try:
+            claims: dict[str, Any] = jwt.decode(
+                id_token,
+                key,
+                algorithms=ALGORITHMS,
+                audience=app.client_id,
+                issuer=self._issuer,
+                leeway=LEEWAY_SECONDS,
+                options={"require": ["iss", "sub", "aud", "exp", "iat"]},
+            )
+        except MALFORMED as error:
+            raise SignInFailure(
+                f"the ID token is refused: {_why(error, id_token, app.client_id, self._issuer)}"
+            ) from None
         is_for_several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
         if claims.get("azp", None if is_for_several else app.client_id) != app.client_id:
-            self._refuse("ID token for somebody else")
+            raise SignInFailure(
+                f"the ID token is for the client {quoted(claims.get('azp'))} (azp), and not for this one"
+            )
         if not self.expected_nonce or claims.get("nonce") != self.expected_nonce:
-            self._refuse("nonce")
+            raise SignInFailure("the ID token has another nonce than this sign-in, or none")
         return claims
 
     def _key_of(self, id_token: str) -> jwt.PyJWK:
-        with get_adapter().get_requests_session() as session:
-            answer = session.get(self.openid_config["jwks_uri"])
-            answer.raise_for_status()
-        keys = jwt.PyJWKSet.from_dict(answer.json()).keys
-        kid = jwt.get_unverified_header(id_token).get("kid")
+        try:
+            header = jwt.get_unverified_header(id_token)
+        except MALFORMED:
+            raise SignInFailure("the ID token is no JWT") from None
+        if header.get("alg") not in ALGORITHMS:
+            raise SignInFailure(f"the ID token has the algorithm {quoted(header.get('alg'))}, which is not accepted")
+        document = fetch("the address of the keys", "GET", self.openid_config["jwks_uri"])
+        try:
+            keys = jwt.PyJWKSet.from_dict(document).keys
+        except MALFORMED as error:
+            raise SignInFailure(f"the provider's keys cannot be read: {quoted(error)}") from None
+        kid = header.get("kid")
         fitting = [key for key in keys if key.key_id == kid or (kid is None and len(keys) == 1)]
-        return fitting[0] if fitting else self._refuse("key of the ID token")
+        if not fitting:
+            known = ", ".join(quoted(key.key_id) for key in keys[:10])
+            raise SignInFailure(f"the ID token is signed with the key {quoted(kid)}; the provider's keys are {known}")
+        return fitting[0]
 
-    def _refuse(self, what: str) -> NoReturn:
-        raise OAuth2Error(f"Not accepted: {what}.")
+
+def _why(error: Exception, id_token: str, client_id: str, issuer: str) -> str:
+    """What is wrong with an ID token: what it says, beside what was expected. Its signature was checked first."""
+    try:
+        claims = jwt.decode(id_token, options={"verify_signature": False})
+    except MALFORMED:
+        claims = {}
+    match error:
+        case jwt.InvalidIssuerError():
+            return f"its issuer is {quoted(claims.get('iss'))}, and OIDC_ISSUER is {quoted(issuer)}"
+        case jwt.InvalidAudienceError():
+            return f"its audience is {quoted(claims.get('aud'))}, and OIDC_CLIENT_ID is {quoted(client_id)}"
+        case jwt.ExpiredSignatureError() | jwt.ImmatureSignatureError() | jwt.InvalidIssuedAtError():
+            now = timezone.now().timestamp()
+            times = ", ".join(f"{name} {moment(claims[name])}" for name in ("iat", "nbf", "exp") if name in claims)
+            return f"{quoted(error)}: {times}; this machine's clock says {moment(now)} (leeway {LEEWAY_SECONDS} s)"
+        case _:
+            return f"{type(error).__name__}: {quoted(error)}"
+
+
+def _has_scheme(address: object, schemes: set[str]) -> bool:
+    try:
+        return isinstance(address, str) and urlsplit(address).scheme in schemes
+    except ValueError:
+        return False
 
 
 class PortalProvider(OpenIDConnectProvider):
@@ -286,18 +414,19 @@ class PortalProvider(OpenIDConnectProvider):
 
 
 def _identity_of(claims: dict[str, Any], userinfo: dict[str, Any]) -> Identity:
-    """Raises ``ValueError`` for a subject that cannot be kept."""
+    """Raises ``SignInFailure`` for a subject that cannot be kept."""
     subject = claims["sub"]
     if not isinstance(subject, str) or not 0 < len(subject) <= 191 or "\x00" in subject:
-        raise ValueError("sub")
+        raise SignInFailure(f"the ID token's subject cannot be kept: {quoted(subject)}")
     # Both from one place: what is said to be verified is the address that stands beside it, and no other.
     source = userinfo if "email" in userinfo else claims
     email, verified = source.get("email"), source.get("email_verified")
+    if not isinstance(email, str) or "\x00" in email or not email.strip():
+        return Identity(subject, None)
     # Some providers write the boolean as a word. Any other value is none.
-    is_verified = verified is True or verified == "true"
-    if is_verified and isinstance(email, str) and "\x00" not in email:
-        return Identity(subject, email.strip())
-    return Identity(subject, None)
+    provider = provider_in_use()
+    is_verified = verified is True or verified == "true" or (provider is not None and provider.trusts_email)
+    return Identity(subject, email.strip() if is_verified else None, email.strip())
 
 
 def _discovery_url(provider: OpenIDProvider) -> str:

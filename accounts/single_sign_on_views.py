@@ -93,6 +93,9 @@ def callback(request: HttpRequest) -> HttpResponseBase:
 class CancelledView(TemplateView):
     template_name = "socialaccount/login_cancelled.html"
 
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(provider=single_sign_on.provider_in_use(), **kwargs)
+
 
 @method_decorator([login_required, where_there_is_a_provider], name="dispatch")
 class ConnectionView(RecentSignInMixin, TemplateView):

@@ -323,19 +323,24 @@ def authorities() -> str:
 
 @dataclass(frozen=True)
 class OpenIDProvider:
-    """Whom people may sign in with besides the portal itself. ``name`` is what the button says."""
+    """Whom people may sign in with besides the portal itself. ``name`` is what the button says.
+
+    ``trusts_email``: addresses count that the provider does not call verified.
+    """
 
     issuer: str
     client_id: str
     client_secret: str = field(repr=False)
     name: str
+    trusts_email: bool = False
 
 
 def openid_provider() -> OpenIDProvider | None:
     """The provider of single sign-on; ``None`` where none is named. All of its variables, or none."""
     issuer, client_id, client_secret = text("OIDC_ISSUER"), text("OIDC_CLIENT_ID"), text("OIDC_CLIENT_SECRET")
     name = " ".join(text("OIDC_NAME").split())
-    if not (issuer or client_id or client_secret or name):
+    email_verified = choice("OIDC_EMAIL_VERIFIED", ("required", "trust-provider"), "required")
+    if not (issuer or client_id or client_secret or name or text("OIDC_EMAIL_VERIFIED")):
         return None
     for variable, value in (("ISSUER", issuer), ("CLIENT_ID", client_id), ("CLIENT_SECRET", client_secret)):
         if not value:
@@ -346,7 +351,8 @@ def openid_provider() -> OpenIDProvider | None:
         )
     if len(client_id) > 191 or len(name) > 40:
         raise ImproperlyConfigured("OIDC_CLIENT_ID may have at most 191 characters, and OIDC_NAME 40.")
-    return OpenIDProvider(issuer, client_id, client_secret, name or "single sign-on")
+    trusts_email = email_verified == "trust-provider"
+    return OpenIDProvider(issuer, client_id, client_secret, name or "single sign-on", trusts_email)
 
 
 def _is_issuer(raw: str) -> bool:

@@ -5,8 +5,10 @@ The variable is OpenSSL's own; `requests` and `httpx` would each ignore it or re
 """
 
 import ssl
+from typing import Any
 
 import certifi
+from requests.adapters import HTTPAdapter
 
 
 def client_context() -> ssl.SSLContext:
@@ -14,3 +16,13 @@ def client_context() -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=certifi.where())
     context.load_default_certs()
     return context
+
+
+class TrustingAdapter(HTTPAdapter):
+    """`requests` with this context. By itself it knows the public authorities and a variable of its own."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, ssl_context=client_context())
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(*args, **kwargs, ssl_context=client_context())

@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from dataclasses import replace
+from datetime import timedelta
 from html import unescape
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
@@ -221,12 +222,28 @@ def test_one_address_does_not_make_the_portal_ask_the_provider_without_end(clien
     assert client.post(START, REMOTE_ADDR="192.0.2.7").status_code == 200
 
 
-def test_no_stranger_fills_the_log_of_the_server(client, provider, caplog):
-    with time_machine.travel(timezone.now(), tick=False):
-        for _ in range(35):
-            client.get(CALLBACK)
+def test_no_stranger_fills_the_log_of_the_server_or_hides_a_real_failure(client, provider, caplog):
+    """The server's log bounds the lines of each place of the code (opsera_portal/server_log.py)."""
+    client.get(CALLBACK, {"error": "x" * 300 + "\nfake line", "error_description": "a\nb" * 300})
+    provider.lies[DISCOVERY] = broken(status=503)
+    client.post(START, REMOTE_ADDR="192.0.2.9")
 
-    assert len([line for line in caplog.messages if line.startswith("Single sign-on failed")]) == 30
+    strangers, real = failures(caplog)
+    assert len(strangers.getMessage()) < 700
+    assert "\n" not in strangers.getMessage()
+    assert (strangers.pathname, strangers.lineno) != (real.pathname, real.lineno)
+
+
+def failures(caplog):
+    """What the server's log has of sign-ins that failed. Nothing else of it is worth a warning."""
+    found = [record for record in caplog.records if record.levelname in {"WARNING", "ERROR", "CRITICAL"}]
+    assert all(record.getMessage().startswith("Single sign-on failed: ") for record in found)
+    return found
+
+
+def the_failure(caplog):
+    [record] = failures(caplog)
+    return record.getMessage()
 
 
 # Who comes in
@@ -274,6 +291,79 @@ def test_an_address_that_is_not_verified_opens_nothing(client, provider, owner, 
     assert_nobody_came_in(client, answer)
 
 
+@pytest.mark.parametrize("verified", [False, None, "false", "missing"])
+def test_an_operator_can_accept_addresses_that_the_provider_does_not_call_verified(
+    client, provider, owner, settings, verified
+):
+    settings.OPENID_PROVIDER = replace(settings.OPENID_PROVIDER, trusts_email=True)
+    provider.knows(email=owner.email, **({} if verified == "missing" else {"email_verified": verified}))
+
+    sign_in(client)
+
+    assert signed_in_as(client) == str(owner.pk)
+
+
+def test_accepted_addresses_open_no_operator_and_no_account_that_is_connected_with_another_identity(
+    client, provider, owner, settings
+):
+    settings.OPENID_PROVIDER = replace(settings.OPENID_PROVIDER, trusts_email=True)
+    operator = OperatorFactory()
+    provider.knows(email=operator.email)
+    assert_nobody_came_in(client, sign_in(client))
+    provider.knows(email=owner.email)
+    sign_in(client)
+    provider.knows("subject-2", email=owner.email)
+
+    successor = Client()
+    sign_in(successor, "subject-2")
+
+    assert signed_in_as(successor) is None
+
+
+def test_an_address_that_is_not_verified_is_a_line_of_the_log_and_a_message_that_is_true(
+    client, provider, owner, caplog
+):
+    provider.knows(email=owner.email, email_verified=False)
+
+    answer = sign_in(client)
+
+    assert "email_verified is missing or false" in the_failure(caplog)
+    assert "OIDC_EMAIL_VERIFIED" in the_failure(caplog)
+    page = client.get(answer.url).content.decode()
+    assert f"Acme ID does not confirm that the address {owner.email} is yours. Trying again does not help" in page
+
+
+def test_a_person_is_told_which_account_they_came_with(client, provider, owner, caplog):
+    provider.knows(email="nobody@acme.example", email_verified=True)
+
+    page = client.get(sign_in(client).url).content.decode()
+
+    assert "at Acme ID you are signed in as nobody@acme.example" in page
+    assert 'no active member has the address "nobody@acme.example"' in the_failure(caplog)
+
+
+def test_who_has_no_account_and_who_is_deactivated_read_the_same(client, provider, owner):
+    User.objects.update(is_active=False)
+    pages = []
+    for email in (owner.email, "nobody@acme.example"):
+        provider.knows(email=email, email_verified=True)
+        browser = Client()
+        text = browser.get(sign_in(browser).url).content.decode()
+        pages.append(re.search(r"Nobody who may sign in here.*?</", text, re.S)[0].replace(email, "x"))
+
+    assert pages[0] == pages[1]
+
+
+def test_a_deactivated_person_who_was_connected_is_a_line_of_the_log(client, provider, owner, caplog):
+    provider.knows(email=owner.email, email_verified=True)
+    sign_in(client)
+    User.objects.update(is_active=False)
+
+    sign_in(Client())
+
+    assert f"person {owner.pk} is deactivated" in the_failure(caplog)
+
+
 @pytest.mark.parametrize(
     "claims",
     [
@@ -293,7 +383,11 @@ def test_who_is_no_member_is_told_so_and_nobody_is_made(client, provider, owner,
 
     assert_nobody_came_in(client, answer)
     assert User.objects.count() == 1
-    assert "Nobody who may sign in here has this account" in client.get(answer.url).content.decode()
+    page = client.get(answer.url).content.decode()
+    if claims.get("email") == "nobody@acme.example":
+        assert "Nobody who may sign in here has this account" in page
+    else:
+        assert "Acme ID does not tell this portal your e-mail address. Trying again does not help" in page
 
 
 def test_a_letter_that_becomes_another_in_small_letters_is_not_that_other(client, provider, organization):
@@ -540,6 +634,151 @@ def test_an_answer_of_the_provider_that_is_not_right_lets_nobody_in(client, prov
     assert_nobody_came_in(client, answer)
 
 
+OAUTH_ERROR = b'{"error": "invalid_client", "error_description": "Client secret\\nexpired", "s": "s3cret"}'
+HTML = Response("<html>", content_type="text/html")
+AGAIN, AWAY, OPERATOR = "Sign in again", "Try again in a few minutes", "Trying again does not help"
+CAUSES = {
+    "an OAuth error": (
+        TOKEN,
+        broken(status=401, content=OAUTH_ERROR),
+        ['answers 401: error "invalid_client", error_description "Client secret\\nexpired"'],
+        OPERATOR,
+    ),
+    "a token answer without JSON": (TOKEN, lambda answer: HTML, ['no JSON object, but "text/html'], OPERATOR),
+    "a provider that is down": (TOKEN, broken(status=503), ["the token address", "answers 503"], AWAY),
+    "a provider that is asked too often": (USERINFO, broken(status=429), ["user info address", "429"], AWAY),
+    "a key that is not published": (TOKEN, signed(header={"kid": "new"}), ['signed with the key "new"'], OPERATOR),
+    "no keys at all": (JWKS, broken(content=b'{"keys": []}'), ["keys cannot be read"], OPERATOR),
+    "an algorithm": (
+        TOKEN,
+        signed(key="a secret of at least 32 characters", algorithm="HS256"),
+        ['the algorithm "HS256", which is not accepted'],
+        OPERATOR,
+    ),
+    "user info of another": (USERINFO, replaced("sub", "other"), ['subject "other"', f'"{SUBJECT}"'], OPERATOR),
+    "no ID token": (TOKEN, changed(lambda body: body.pop("id_token")), ["answers no ID token"], OPERATOR),
+}
+
+
+@pytest.mark.parametrize(("path", "lie", "words", "advice"), CAUSES.values(), ids=CAUSES)
+def test_a_failure_has_one_line_with_its_cause_and_a_page_that_is_true(
+    client, provider, owner, caplog, path, lie, words, advice
+):
+    provider.knows(email=owner.email, email_verified=True)
+    address = consent(authorization_address(client))
+    provider.lies[path] = lie
+
+    page = client.get(address).content.decode()
+
+    line = the_failure(caplog)
+    assert all(word in line for word in words), line
+    assert "s3cret" not in line
+    assert "a secret" not in line
+    assert advice in page
+    request_id = line.rpartition("request ")[2]
+    assert request_id in page
+
+
+CLAIM_CAUSES = {
+    "issuer": (
+        {"iss": "https://evil.example"},
+        ['its issuer is "https://evil.example", and OIDC_ISSUER is "http://loc'],
+    ),
+    "audience": ({"aud": "another"}, ['its audience is "another", and OIDC_CLIENT_ID is "portal"']),
+    "end": ({"exp": int(time.time()) - 3600}, ["exp 20", "this machine's clock says 20", "leeway 60 s"]),
+    "beginning": ({"iat": int(time.time()) + 3600}, ["iat 20", "this machine's clock says 20"]),
+    "not before": ({"nbf": int(time.time()) + 3600}, ["nbf 20", "this machine's clock says 20"]),
+    "nonce": ({"nonce": "another"}, ["another nonce than this sign-in"]),
+}
+
+
+@pytest.mark.parametrize(("claims", "words"), CLAIM_CAUSES.values(), ids=CLAIM_CAUSES)
+def test_a_claim_that_is_refused_is_told_with_what_was_expected(client, provider, owner, caplog, claims, words):
+    provider.knows(email=owner.email, email_verified=True)
+    address = consent(authorization_address(client))
+    sign_with_own_key(provider, **claims)
+
+    client.get(address)
+
+    assert all(word in the_failure(caplog) for word in words), the_failure(caplog)
+
+
+@pytest.mark.parametrize("claims", [{"iat": 50}, {"nbf": 50}, {"exp": -50}])
+def test_clocks_that_differ_by_less_than_a_minute_let_people_in(client, provider, owner, claims):
+    provider.knows(email=owner.email, email_verified=True)
+    address = consent(authorization_address(client))
+    sign_with_own_key(provider, **{name: int(time.time()) + seconds for name, seconds in claims.items()})
+
+    client.get(address)
+
+    assert signed_in_as(client) == str(owner.pk)
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        ("server_error", AWAY),
+        ("login_required", AGAIN),
+        ("invalid_scope", OPERATOR),
+        ("unauthorized_client", OPERATOR),
+    ],
+)
+def test_an_error_that_the_browser_brings_back_is_told_with_code_and_description(
+    client, provider, caplog, code, advice
+):
+    state = parse_qs(urlsplit(authorization_address(client)).query)["state"][0]
+
+    answer = client.get(CALLBACK, {"error": code, "error_description": "AADSTS50105: not\nassigned", "state": state})
+
+    assert f'error "{code}", error_description "AADSTS50105: not\\nassigned"' in the_failure(caplog)
+    assert advice in answer.content.decode()
+
+
+def test_a_refusal_at_the_provider_is_one_line_of_the_log(client, provider, caplog):
+    state = parse_qs(urlsplit(authorization_address(client)).query)["state"][0]
+
+    client.get(CALLBACK, {"error": "access_denied", "state": state}, follow=True)
+
+    assert 'error "access_denied"' in the_failure(caplog)
+
+
+def test_a_sign_in_that_took_too_long_is_told_so(client, provider, owner, caplog):
+    address = consent(authorization_address(client))
+    with time_machine.travel(timezone.now() + timedelta(minutes=11)):
+        page = client.get(address).content.decode()
+
+    assert "the state is unknown: too old, used, or of another session" in the_failure(caplog)
+    assert "The sign-in took longer than 10 minutes" in page
+
+
+@pytest.mark.parametrize(
+    ("lie", "words"),
+    [
+        (
+            changed(lambda body: body.update(issuer="https://evil.example")),
+            ['of the issuer "https://evil.example", and OIDC_ISSUER is "http://localhost'],
+        ),
+        (changed(lambda body: body.pop("token_endpoint")), ['no usable token_endpoint, but "None"']),
+        (broken(status=404), ["the discovery document", "openid-configuration", "answers 404"]),
+    ],
+)
+def test_a_discovery_document_that_is_not_right_is_told_with_what_was_expected(client, provider, caplog, lie, words):
+    provider.lies["/.well-known/openid-configuration"] = lie
+
+    client.post(START)
+
+    assert all(word in the_failure(caplog) for word in words), the_failure(caplog)
+
+
+def test_a_provider_that_is_away_is_one_line_with_the_reason(client, provider, settings, caplog):
+    settings.OPENID_PROVIDER = replace(settings.OPENID_PROVIDER, issuer="http://localhost:9")
+
+    page = client.post(START).content.decode()
+
+    assert "Connection refused" in the_failure(caplog)
+    assert AWAY in page
+
+
 NOW = int(time.time())
 CLAIMS = {
     "another issuer": {"iss": "https://evil.example"},
@@ -729,7 +968,7 @@ def test_disconnecting_without_a_connection_says_nothing(client, provider, owner
 @pytest.fixture
 def variables(monkeypatch):
     def give(**values):
-        for name in ("ISSUER", "CLIENT_ID", "CLIENT_SECRET", "NAME"):
+        for name in ("ISSUER", "CLIENT_ID", "CLIENT_SECRET", "NAME", "EMAIL_VERIFIED"):
             monkeypatch.delenv(f"OIDC_{name}", raising=False)
         for name, value in values.items():
             monkeypatch.setenv(f"OIDC_{name}", value)
@@ -793,3 +1032,18 @@ def test_a_right_issuer_is_kept_as_it_is_written(variables, issuer):
     variables(**{**GOOD, "ISSUER": issuer})
 
     assert environment.openid_provider().issuer == issuer
+
+
+@pytest.mark.parametrize(("raw", "trusts"), [("", False), ("required", False), ("trust-provider", True)])
+def test_addresses_must_be_verified_unless_the_operator_says_otherwise(variables, raw, trusts):
+    variables(**GOOD, **({"EMAIL_VERIFIED": raw} if raw else {}))
+
+    assert environment.openid_provider().trusts_email is trusts
+
+
+@pytest.mark.parametrize("raw", ["yes", "off", "Required", "trust-provider "])
+def test_a_wrong_word_about_verified_addresses_stops_the_start(variables, raw):
+    variables(**GOOD, EMAIL_VERIFIED=raw)
+
+    with pytest.raises(ImproperlyConfigured, match="OIDC_EMAIL_VERIFIED must be one of required, trust-provider"):
+        environment.openid_provider()

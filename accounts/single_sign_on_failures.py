@@ -1,0 +1,126 @@
+"""Why a sign-in with the provider failed: the cause for the server's log, and what the person can do about it."""
+
+import json
+import ssl
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, cast
+
+import requests
+from allauth.socialaccount.adapter import get_adapter
+from allauth.socialaccount.providers.oauth2.client import OAuth2Error
+
+# Codes of RFC 6749 section 4.1.2.1 and OpenID Connect Core section 3.1.2.6 after which another try may succeed.
+TRY_AGAIN_CODES = {"login_required", "interaction_required", "account_selection_required", "consent_required"}
+AWAY_CODES = {"server_error", "temporarily_unavailable"}
+
+
+class Advice(StrEnum):
+    """What the person reads. Each says whether to try again, and whom to ask."""
+
+    AGAIN = (
+        "The sign-in took longer than 10 minutes, was started in another browser or window, or its answer was used "
+        "already. Sign in again."
+    )
+    AWAY = (
+        "The sign-in provider does not answer as it should at the moment. Try again in a few minutes. If it fails "
+        "again, tell the operator of this portal."
+    )
+    OPERATOR = (
+        "The settings of this portal and of the sign-in provider do not fit together. Trying again does not help: tell "
+        "the operator of this portal."
+    )
+
+
+class SignInFailure(OAuth2Error):
+    """``cause`` is for the operator. It holds no secret, and what the provider said is quoted."""
+
+    def __init__(self, cause: str, advice: Advice = Advice.OPERATOR) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.advice = advice
+
+
+def fetch(what: str, method: str, url: str, **options: Any) -> dict[str, Any]:
+    """The JSON object that the provider answers. Raises ``SignInFailure``. ``what`` names the address."""
+    try:
+        with get_adapter().get_requests_session() as session:
+            answer = session.request(method, url, **options)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        # Every error of `requests` is an OSError.
+        raise SignInFailure(f"{what} {_without_query(url)}: {_reason(error)}", _advice_for(error)) from None
+    body = _json_of(answer)
+    if answer.status_code not in {200, 201}:
+        said = oauth_error(body) if isinstance(body, dict) else ""
+        advice = Advice.AWAY if answer.status_code >= 500 or answer.status_code == 429 else Advice.OPERATOR
+        raise SignInFailure(f"{what} {_without_query(url)} answers {answer.status_code}{said}", advice)
+    if not isinstance(body, dict):
+        kind = answer.headers.get("Content-Type", "no type")
+        raise SignInFailure(f"{what} {_without_query(url)} answers no JSON object, but {quoted(kind)}")
+    return cast(dict[str, Any], body)
+
+
+def oauth_error(said: Any) -> str:
+    """The code and the description of an OAuth error, as the provider wrote them."""
+    parts = [f"{name} {quoted(said[name])}" for name in ("error", "error_description") if said.get(name)]
+    return f": {', '.join(parts)}" if parts else ""
+
+
+def advice_for_code(code: str) -> Advice:
+    if code in TRY_AGAIN_CODES:
+        return Advice.AGAIN
+    return Advice.AWAY if code in AWAY_CODES else Advice.OPERATOR
+
+
+def quoted(text: object) -> str:
+    """What others said, so that it ends where it ends. At most 200 characters."""
+    return json.dumps(str(text)[:200], ensure_ascii=True)
+
+
+def moment(seconds: object) -> str:
+    """A time of a token, if it is one."""
+    try:
+        return datetime.fromtimestamp(float(cast(Any, seconds)), UTC).isoformat(timespec="seconds")
+    except (ValueError, TypeError, OverflowError, OSError):
+        return quoted(seconds)
+
+
+def _without_query(url: str) -> str:
+    return quoted(url.partition("?")[0])
+
+
+def _json_of(answer: requests.Response) -> object:
+    try:
+        found: object = answer.json()
+    except (ValueError, RecursionError):
+        return None
+    return found
+
+
+def _advice_for(error: BaseException) -> Advice:
+    if isinstance(error, requests.exceptions.SSLError) or not isinstance(error, requests.exceptions.RequestException):
+        return Advice.OPERATOR
+    return Advice.AWAY if isinstance(error, (requests.ConnectionError, requests.Timeout)) else Advice.OPERATOR
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost error in words: `requests` wraps it several times."""
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    innermost = list(_chain(error))[-1]
+    if isinstance(innermost, ssl.SSLCertVerificationError):
+        return f"TLS: {innermost.verify_message} (for an authority of your own, see SSL_CERT_FILE)"
+    if isinstance(innermost, ssl.SSLError):
+        return f"TLS: {innermost.reason or innermost}"
+    return str(getattr(innermost, "strerror", None) or innermost or type(innermost).__name__)[:200]
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        inside = [getattr(current, "reason", None), *current.args, current.__cause__, current.__context__]
+        current = next((each for each in inside if isinstance(each, BaseException)), None)
