@@ -118,7 +118,7 @@ class MemberTable(PortalTable):
     def render_remove(self, record: User) -> SafeString:
         return format_html(
             '<a class="button small" href="{}" data-dialog aria-label="Take {} out of the group">Take out</a>',
-            reverse("accounts:organization_group_member_remove", args=[self.group.pk, record.pk]),
+            self.leading_back(reverse("accounts:organization_group_member_remove", args=[self.group.pk, record.pk])),
             record.name,
         )
 

@@ -27,6 +27,7 @@ from accounts.states import USER_LOOKS
 from accounts.tables import GroupTable, MailTable, MemberTable, UserTable
 from opsera_portal.mail.kinds import label_of
 from opsera_portal.models import OutgoingMail
+from opsera_portal.pages.addresses import back_to
 from opsera_portal.pages.confirm import confirm_page
 from opsera_portal.pages.tabs import ORGANIZATION_TABS, PROFILE_TABS
 from opsera_portal.pages.views import MemberPageMixin, TabsMixin
@@ -453,7 +454,7 @@ class GroupMemberRemoveView(GroupChangeView):
         except services.NotAllowed as error:
             return self.handle_refusal(error)
         messages.success(request, f"{user.name} is not in the group any more.")
-        return redirect("accounts:organization_group_detail", pk=group.pk)
+        return redirect(back_to(request, reverse("accounts:organization_group_detail", args=[group.pk])))
 
 
 class GroupDeleteView(GroupChangeView):

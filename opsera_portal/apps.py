@@ -15,10 +15,12 @@ class OpseraPortalConfig(AppConfig):
         from opsera_portal import checks, ids, limits  # noqa: F401  (which registers its checks)
         from opsera_portal.api import idempotency
         from opsera_portal.mail import delivery
+        from opsera_portal.pages import submissions
 
         register_converter(ids.IdConverter, "id")
         upkeep.register("Past limits", limits.forget_past_windows, every=timedelta(hours=1))
         upkeep.register("Kept answers", idempotency.forget_old, every=timedelta(hours=1))
+        upkeep.register("past submissions", submissions.forget_past, every=timedelta(hours=1))
         upkeep.register("mail", delivery.send_due, every=delivery.EVERY)
         upkeep.register("past mail", delivery.forget_old, every=timedelta(hours=1))
 

@@ -28,6 +28,24 @@ class KeptForm(models.Model):
         return str(self.pk)
 
 
+class Submission(models.Model):
+    """That a form was sent, and where it led: the memory of `opsera_portal/pages/submissions.py`."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    person_id = models.UUIDField()
+    form_id = models.UUIDField()
+    led_to = models.CharField(max_length=2048, blank=True)
+    sent_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    objects: ClassVar[models.Manager["Submission"]]
+
+    class Meta:
+        constraints = [models.UniqueConstraint("person_id", "form_id", name="submission_once_for_each_form")]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
 class RateCount(models.Model):
     """How often something happened within one window of time: the memory of `opsera_portal/limits.py`."""
 

@@ -20,6 +20,7 @@ from accounts.models import User
 from accounts.roles import Ability
 from auditlog import usage
 from opsera_portal.api.paging import MAX_PAGE_SIZE
+from opsera_portal.pages.addresses import back_to
 from opsera_portal.pages.tabs import ORGANIZATION_TABS
 from opsera_portal.pages.views import MemberPageMixin, TabsMixin
 from tokens import services
@@ -53,6 +54,8 @@ class OrganizationTokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, Fi
             ended_in_use=usage.after_end(usage.of_organization_of(self.person)),
             may_expire=self.person.may(Ability.EXPIRE_TOKENS),
             narrowing=narrowing(self.request),
+            # The filters lead back by themselves; sorting and page do not.
+            back_url=self.request.get_full_path() if self.request.GET.keys() - narrowing(self.request).keys() else "",
             **kwargs,
         )
 
@@ -105,9 +108,9 @@ class ExpireManyView(MemberPageMixin, View):
 
     @property
     def _list_url(self) -> str:
-        """The list as it was narrowed."""
+        """The list as the person left it; without word of that, as it was narrowed."""
         url, query = reverse("tokens:organization_token_list"), narrowing(self.request)
-        return f"{url}?{query.urlencode()}" if query else url
+        return back_to(self.request, f"{url}?{query.urlencode()}" if query else url)
 
     def _ask(self, form: ExpireManyForm, count: int, status: int = 200) -> HttpResponse:
         context = {
@@ -163,7 +166,7 @@ class ExpireMatchingView(ExpireManyView):
         query = narrowing(self.request)
         filtered = OrganizationTokenFilter(query, Token.objects.revocable_by(self.person))
         # What cannot be read would be left out, and tokens end that nobody meant.
-        if query.keys() != self.request.GET.keys() or not filtered.is_valid():
+        if query.keys() != self.request.GET.keys() - {"next"} or not filtered.is_valid():
             raise BadRequest("A filter in this address cannot be read.")
         tokens: TokenQuerySet = filtered.qs
         return tokens

@@ -47,6 +47,8 @@ class TokenTable(PortalTable):
         return format_html_join(", ", "{}", ((scope.label,) for scope in record.scopes))
 
     def render_time_left(self, record: Token) -> str:
+        if until := record.can_be_revealed_until:
+            return f"{relative(until).removeprefix('in ')} to show it"
         return relative(record.expires_at).removeprefix("in ") if record.is_active else "–"
 
     def render_state(self, record: Token, column: BadgeColumn) -> SafeString:
@@ -55,12 +57,22 @@ class TokenTable(PortalTable):
     def render_expire(self, record: Token) -> Any:
         if record.has_ended:
             return ""
-        return format_html(
+        expire = format_html(
             '<a class="button danger small" href="{}" data-dialog data-expire="{}" aria-label="Expire {}">Expire</a>',
-            reverse("tokens:token_expire", args=[record.pk]),
+            self.leading_back(reverse("tokens:token_expire", args=[record.pk])),
             record.pk,
             record.name,
         )
+        request = getattr(self, "request", None)
+        if record.state is not TokenState.PENDING or request is None or request.user.pk != record.owner_id:
+            return expire
+        show = format_html(
+            '<a class="button primary small" href="{}" data-show="{}" aria-label="Show {} now">Show it now</a>',
+            reverse("tokens:token_reveal", args=[record.pk]),
+            record.pk,
+            record.name,
+        )
+        return format_html("{} {}", show, expire)
 
 
 class OrganizationTokenTable(TokenTable):

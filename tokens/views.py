@@ -28,6 +28,7 @@ from auditlog.tables import OneTokenUseTable, OrganizationOneTokenUseTable
 from auditlog.views import LogTableMixin
 from opsera_portal.api import scopes
 from opsera_portal.api.operations import routes
+from opsera_portal.pages.addresses import back_to
 from opsera_portal.pages.tabs import PROFILE_TABS
 from opsera_portal.pages.templatetags.portal import exact
 from opsera_portal.pages.views import MemberPageMixin, TabsMixin
@@ -38,6 +39,7 @@ from tokens.filters import TokenFilter
 from tokens.forms import CUSTOM, ExpireTokenForm, TokenForm
 from tokens.lifetimes import InvalidExpiry
 from tokens.models import Token
+from tokens.names import name_key
 from tokens.querysets import PENDING_LAPSES_AFTER
 from tokens.signing_keys import JWKS_MAX_AGE, key_ring
 from tokens.states import StateLook, TokenState
@@ -104,7 +106,7 @@ class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
                 request=self.request,
             )
         except services.TokenNameTaken:
-            form.add_error("name", "One of your live tokens has this name already. Choose another one.")
+            form.add_error("name", self._who_has_the_name(form.cleaned_data["name"]))
         except services.TooManyTokens as error:
             form.add_error(None, str(error))
         except services.ScopesNotAllowed as error:
@@ -114,6 +116,11 @@ class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
             # Likewise, or the end came.
             form.add_error("expires_at" if form.cleaned_data["lifetime"] == CUSTOM else "lifetime", str(error))
         return None
+
+    def _who_has_the_name(self, name: str) -> str:
+        if Token.objects.owned_by(self.person).pending().filter(live_name_key=name_key(name)).exists():
+            return "Your token of this name was not shown yet. Press “Show it now” in the list, or use another name."
+        return "One of your live tokens has this name already. Choose another one."
 
 
 @method_decorator(cache_control(no_store=True, private=True), name="dispatch")
@@ -194,6 +201,7 @@ class TokenDetailView(TabsMixin, MemberPageMixin, LogTableMixin):
             state=state_look(token),
             scopes=token.scopes,
             is_own=self.is_own,
+            can_be_shown_until=token.can_be_revealed_until if self.is_own else None,
             can_expire=not token.has_ended and Token.objects.revocable_by(self.person).filter(pk=token.pk).exists(),
             operations=what_it_can_do(token),
             closed_to_tokens=[privilege.value for privilege in Privilege],
@@ -221,11 +229,15 @@ class TokenExpireView(MemberPageMixin, View):
         except services.AlreadyEnded:
             return self._had_ended(request, token)
         messages.success(request, f"“{token.name}” is expired. Scripts which use it get 401 from now on.")
-        return redirect(home_of(token, self.person))
+        return redirect(self._list_of(token))
 
     def _had_ended(self, request: HttpRequest, token: Token) -> HttpResponse:
         messages.info(request, f"“{token.name}” had ended already.")
-        return redirect(home_of(token, self.person))
+        return redirect(self._list_of(token))
+
+    def _list_of(self, token: Token) -> str:
+        """As the person left it."""
+        return back_to(self.request, home_of(token, self.person))
 
     def _token(self, pk: str) -> Token:
         token: Token = get_object_or_404(Token.objects.revocable_by(self.person).for_token_table(), pk=pk)
@@ -238,7 +250,8 @@ class TokenExpireView(MemberPageMixin, View):
         context = {
             "token": token,
             "form": form,
-            "cancel_url": home_of(token, self.person),
+            "cancel_url": self._list_of(token),
+            "back_url": self._list_of(token),
             "uses_lately": uses_lately(token, self.person),
         }
         return render(request, "tokens/token_confirm_expire.html", context, status=status)

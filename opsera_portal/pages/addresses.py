@@ -45,6 +45,13 @@ def local_page(request: HttpRequest, address: str) -> str | None:
     return f"{url.path}?{url.query}" if url.query else url.path
 
 
+def back_to(request: HttpRequest, default: str) -> str:
+    """Where an action leads when it is done: ``next`` of the request, such as a list with its filters, if that is a
+    page of this portal; else ``default``."""
+    given = request.POST.get("next") or request.GET.get("next") or ""
+    return local_page(request, given) or default
+
+
 def is_page(path: str) -> bool:
     """Whether a person can open this address."""
     match = match_of(path)

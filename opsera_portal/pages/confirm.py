@@ -6,6 +6,8 @@ from django import forms
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from opsera_portal.pages.addresses import back_to
+
 
 def confirm_page(
     request: HttpRequest,
@@ -17,12 +19,14 @@ def confirm_page(
     form: forms.Form | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    """Names the thing and says what will be; its button posts to this same address."""
+    """Names the thing and says what will be; its button posts to this same address, and takes ``next`` along."""
+    back_url = back_to(request, "")
     context = {
         "question": question,
         "consequences": consequences,
         "button": button,
-        "cancel_url": cancel_url,
+        "cancel_url": back_url or cancel_url,
+        "back_url": back_url,
         "form": form,
         "action": request.path,
     }

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.template.loader import render_to_string
 from django.utils.html import format_html
@@ -28,6 +29,13 @@ class PortalTable(Table):
             key = "-pk" if str(order[-1]).startswith("-") else "pk"
             self.data.data = rows.order_by(*order, key)
         super().paginate(*args, per_page=size, **kwargs)
+
+    def leading_back(self, url: str) -> str:
+        """The address of an action on a row, which leads back to the table as it is: filtered, sorted, on this page."""
+        request = getattr(self, "request", None)
+        if request is None or not request.META.get("QUERY_STRING"):
+            return url
+        return f"{url}?{urlencode({'next': request.get_full_path()})}"
 
 
 class MomentColumn(Column):

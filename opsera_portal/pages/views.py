@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django.contrib.auth.mixins import AccessMixin
@@ -17,6 +18,7 @@ from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
 
 from opsera_portal.keyset import InvalidCursor, Keyset, KeysetPage
+from opsera_portal.pages.submissions import answered_once
 from opsera_portal.request_context import person_of
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ class MemberPageMixin(AccessMixin, View):
             return redirect("admin:index")
         if not self.role_allows(request.user):
             raise PermissionDenied("Your site role does not open this page.")
-        return super().dispatch(request, *args, **kwargs)
+        answer = partial(super().dispatch, request, *args, **kwargs)
+        return answered_once(request, person_id=self.person.pk, answer=answer) if request.method == "POST" else answer()
 
     def role_allows(self, user: Any) -> bool:
         """Whether the person's site role opens this page at all; rows are decided by the queryset."""

@@ -213,6 +213,7 @@ KEPT = {
     "django_tasks_database_dbtaskresult",  # ids only: the worker makes links at the moment it sends them
     "mfa_authenticator",  # seeds are encrypted, recovery codes are hashes, and passkeys are public keys
     "opsera_portal_ratecount",
+    "opsera_portal_submission",
     "pipelines_accessrule",
     "pipelines_pipeline",
     "pipelines_pipeline_notified_people",

@@ -9,8 +9,10 @@ from django.forms import Form
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
+from django.urls import reverse
 from django.views.generic import View
 
+from opsera_portal.pages.addresses import back_to
 from opsera_portal.pages.views import MemberPageMixin
 from pipelines import services
 from pipelines.access import PipelineAction, allowed_actions
@@ -44,7 +46,7 @@ class PipelinePage(MemberPageMixin, View):
     def home(self, pipeline: Pipeline) -> HttpResponseBase:
         """Back to the pipeline; to the list, for someone who does not see it any more."""
         if self.sees(pipeline):
-            return redirect("pipelines:pipeline_detail", pk=pipeline.pk)
+            return redirect(back_to(self.request, reverse("pipelines:pipeline_detail", args=[pipeline.pk])))
         messages.info(self.request, f"You do not see “{pipeline.name}” any more.")
         return redirect("pipelines:pipeline_list")
 

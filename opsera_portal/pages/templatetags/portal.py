@@ -1,6 +1,7 @@
 """How times, states and form fields are written on every page."""
 
 import math
+import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,8 +10,10 @@ from dateutil.relativedelta import relativedelta
 from django import template
 from django.forms import BoundField
 from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
-from opsera_portal.pages import charts
+from opsera_portal.pages import charts, submissions
 
 register = template.Library()
 
@@ -42,6 +45,12 @@ def field(bound_field: BoundField) -> dict[str, Any]:
 def chart(days: Sequence[charts.Day], label: str) -> dict[str, Any]:
     """A bar for each day's uses, allowed and refused; the last day is today. ``label`` names the chart."""
     return {"chart": charts.per_day(days), "label": label}
+
+
+@register.simple_tag
+def submission() -> SafeString:
+    """The hidden id of a form that creates or starts something (opsera_portal/pages/submissions.py)."""
+    return format_html('<input type="hidden" name="{}" value="{}">', submissions.FIELD, uuid.uuid4().hex)
 
 
 @register.filter
