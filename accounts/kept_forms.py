@@ -28,7 +28,6 @@ from django.utils.html import escape
 from django_htmx.http import HttpResponseClientRedirect
 
 from accounts.last_person import last_person
-from accounts.reauthentication import FORM_NOT_SENT
 from opsera_portal.models import KeptForm
 from opsera_portal.pages import errors
 from opsera_portal.pages.addresses import (
@@ -71,6 +70,7 @@ ENDED_NOTHING_TYPED = f"Your session ended, so nothing was done. Press {_BUTTON}
 ASKED = f"Thank you. Nothing is saved yet: check it and press {_BUTTON} again."
 ASKED_NOTHING_TYPED = f"Thank you. Nothing is done yet: press {_BUTTON} again."
 FORM_IS_GONE = "Your session ended before this was saved, so nothing was done. The form is no longer on this page."
+ASKED_FORM_IS_GONE = "Thank you. Nothing was done, because the form is no longer on this page."
 OPEN_TOO_LONG = f"This page was open for too long, so nothing was done. Check it and press {_BUTTON} again."
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
@@ -132,12 +132,11 @@ def forget_old(stopping: threading.Event) -> None:
 @dataclass(frozen=True)
 class Kept:
     """``action``: the path that the form was sent to. ``is_ended``: the session had ended; else the person was asked
-    again who they are. ``is_told``: the page says otherwise that nothing was done (accounts/reauthentication.py)."""
+    again who they are."""
 
     action: str
     typed: dict[str, list[str]]
     is_ended: bool
-    is_told: bool = False
 
 
 def is_secret(name: str) -> bool:
@@ -160,8 +159,7 @@ def _page_with_kept(request: HttpRequest, *, is_ended: bool) -> str:
     person_id = str(request.user.pk) if request.user.is_authenticated else known.id if known else ""
     if not person_id:
         return page
-    is_told = not is_ended and FORM_NOT_SENT in request.session
-    kept_id = _keep(person_id, Kept(request.path, typed, is_ended, is_told))
+    kept_id = _keep(person_id, Kept(request.path, typed, is_ended))
     return _with_kept(page, kept_id) if kept_id else page
 
 
@@ -251,8 +249,6 @@ def _come_back(request: HttpRequest, response: HttpResponseBase, asks: str) -> H
 
 
 def _sentence(kept: Kept) -> str:
-    if kept.is_told:
-        return ""
     if kept.is_ended:
         return ENDED if kept.typed else ENDED_NOTHING_TYPED
     return ASKED if kept.typed else ASKED_NOTHING_TYPED
@@ -262,8 +258,9 @@ def _filled(request: HttpRequest, response: HttpResponseBase, kept: Kept) -> Htt
     if not isinstance(response, HttpResponse) or not response.get("Content-Type", "").startswith("text/html"):
         return response
     filled = fill(response.text, path=request.path, action=kept.action, typed=kept.typed)
-    if not filled.is_found and kept.typed and not kept.is_told:
-        response.content = filled.html.replace(_sentence(kept), FORM_IS_GONE)
+    if not filled.is_found and kept.typed:
+        is_gone = FORM_IS_GONE if kept.is_ended else ASKED_FORM_IS_GONE
+        response.content = filled.html.replace(_sentence(kept), is_gone)
     else:
         button = f"“{escape(filled.button)}”" if filled.button else "the button"
         response.content = filled.html.replace(_BUTTON, button)

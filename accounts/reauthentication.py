@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 from allauth.account.adapter import get_adapter
 from allauth.account.authentication import get_authentication_records
 from django.conf import settings
-from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 # As allauth calls a code of an app, a recovery code and a passkey alike.
 SECOND_FACTOR = "mfa"
-# In the session: whether a form was sent that was not accepted, because the proof was too old.
-FORM_NOT_SENT = "form_not_sent"
 _SAFE_METHODS = ("GET", "HEAD")
 
 
@@ -47,25 +44,15 @@ def check_recent(request: HttpRequest) -> None:
         raise ReauthenticationRequired
 
 
-def ask_again(request: HttpRequest, *, then: str, told: bool = True) -> HttpResponseRedirect:
+def ask_again(request: HttpRequest, *, then: str) -> HttpResponseRedirect:
     """To the page that asks, and from there to ``then``, an address of the portal.
 
-    Whoever has neither a password nor a second factor finds there the way to their provider. If a form was sent, the
-    next page says that it changed nothing yet; not with ``told=False``, for pages that say it in their own words.
+    Whoever has neither a password nor a second factor finds there the way to their provider. A form that was sent comes
+    back filled in, with a sentence that says that nothing was done yet: accounts/kept_forms.py.
     """
-    request.session.pop(FORM_NOT_SENT, None)
-    if told and request.method not in _SAFE_METHODS:
-        request.session[FORM_NOT_SENT] = True
     methods = get_adapter(request).get_reauthentication_methods(request.user)
     page = methods[0]["url"] if methods else reverse("account_reauthenticate")
     return HttpResponseRedirect(f"{page}?{urlencode({'next': then})}")
-
-
-def tell_that_nothing_changed(request: HttpRequest) -> None:
-    """Call it once the person has proved who they are: the form they sent before was not accepted."""
-    if request.session.pop(FORM_NOT_SENT, False):
-        text = "Thank you. Nothing was changed yet: check the page, then send the form again."
-        messages.info(request, text, fail_silently=True)
 
 
 class CountedAnswersMixin(View):

@@ -13,7 +13,6 @@ from django.http import HttpRequest
 
 from accounts import sessions, single_sign_on, two_factor
 from accounts.models import User
-from accounts.reauthentication import tell_that_nothing_changed
 from auditlog.actions import Action, record
 from opsera_portal.limits import Limit
 from opsera_portal.request_context import client_address
@@ -54,7 +53,6 @@ def renew_session(sender: object, request: HttpRequest, reauthenticated: bool = 
     """Gives the session of someone who proved again who they are another key; signing in gives one anyway."""
     if reauthenticated:
         sessions.renew(request)
-    tell_that_nothing_changed(request)
 
 
 @receiver(user_logged_out)

@@ -88,7 +88,7 @@ class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
         form = TokenForm(request.POST, owner=self.person)
         if form.is_valid() and not is_recent(request):
             # What was typed comes back afterwards: accounts/kept_forms.py.
-            return ask_again(request, then=request.path, told=False)
+            return ask_again(request, then=request.path)
         if form.is_valid() and (token := self._issue(form)):
             return redirect("tokens:token_reveal", pk=token.pk)
         self.filterset = self.get_filterset(self.get_filterset_class())

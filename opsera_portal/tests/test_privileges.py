@@ -458,32 +458,35 @@ def test_without_two_factor_the_present_password_is_proof_enough_for_another(cli
     assert ada.check_password("a new long secret")
 
 
-def test_a_person_who_was_asked_comes_back_and_is_told_that_nothing_was_changed(client, ada, owner):
+def test_a_person_who_was_asked_comes_back_and_is_told_that_nothing_was_done(client, ada, owner):
     client.post("/login/", {"login": ada.email, "password": PASSWORD})
     page = f"/organization/users/{owner.pk}/"
 
     with later():
         asked = client.post(f"{page}role/", {"site_role": "auditor"})
-        assert "Nothing was changed" not in client.get(asked.url).content.decode()
-        back = client.post("/login/again/", {"password": PASSWORD, "next": page})
+        (then,) = parse_qs(urlsplit(asked.url).query)["next"]
+        back = client.post("/login/again/", {"password": PASSWORD, "next": then})
         shown = client.get(back.url).content.decode()
-        assert "Nothing was changed yet" in shown
-        assert "Nothing was changed yet" not in client.get(page).content.decode()
+        assert "Nothing is saved yet" in shown
+        assert re.search(r'value="auditor"\s+selected', shown)
+        assert "Nothing is saved yet" not in client.get(page).content.decode()
         client.post(f"{page}role/", {"site_role": "auditor"})
 
     owner.refresh_from_db()
     assert owner.site_role == "auditor"
 
 
-def test_a_person_who_was_asked_before_they_sent_anything_is_told_nothing(client, ada):
+def test_a_person_whose_form_is_gone_meanwhile_is_told_so(client, ada, owner):
     client.post("/login/", {"login": ada.email, "password": PASSWORD})
 
     with later():
-        asked = client.get("/organization/users/invite/")
-        back = client.post("/login/again/", {"password": PASSWORD, "next": "/organization/users/invite/"})
-        assert "Nothing was changed" not in client.get(back.url).content.decode()
+        # Somebody else has activated the person: their page has no such button any more.
+        asked = client.post(f"/organization/users/{owner.pk}/activate/", {"note": "back from leave"})
+        (then,) = parse_qs(urlsplit(asked.url).query)["next"]
+        back = client.post("/login/again/", {"password": PASSWORD, "next": then})
+        shown = client.get(back.url).content.decode()
 
-    assert asked.url.startswith("/login/again/")
+    assert "Nothing was done, because the form is no longer on this page." in shown
 
 
 def test_the_password_alone_is_no_proof_for_an_administrator_with_two_factor(client, api, ada, owner):
