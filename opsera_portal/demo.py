@@ -1,6 +1,7 @@
 """The demo organization: people of every role, pipelines that really run, and some history to look at."""
 
 import secrets
+import string
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from pipelines import step_secrets
 from pipelines.access import ItemRole
 from pipelines.models import Pipeline, Step
 from pipelines.services import lock_pipeline, set_access_rule, start_run
+
+_SIGNS = string.ascii_letters + string.digits
 
 PEOPLE = {
     "admin": ("Dana Moreau", SiteRole.ADMINISTRATOR),
@@ -256,4 +259,5 @@ def _give_secret(step: Step) -> None:
 
 
 def _password() -> str:
-    return str(settings.DEMO_PASSWORD) or secrets.token_urlsafe(12)
+    """Of letters and digits only: a double click selects all of it, and no command takes it for an option."""
+    return str(settings.DEMO_PASSWORD) or "".join(secrets.choice(_SIGNS) for _ in range(16))

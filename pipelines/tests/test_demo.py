@@ -29,6 +29,13 @@ def everything():
     return {model.__name__: set(model.objects.values_list("pk", flat=True)) for model in EVERYTHING}
 
 
+def test_no_password_is_taken_for_an_option(settings):
+    settings.DEMO_PASSWORD = ""
+
+    # Of base64url, one in 64 would begin with a dash.
+    assert all(re.fullmatch(r"[A-Za-z0-9]{16}", demo._password()) for _ in range(1000))
+
+
 def test_there_is_a_person_of_every_role(made):
     people = User.objects.filter(organization__slug="demo")
 
