@@ -925,6 +925,15 @@ def test_a_person_with_a_password_disconnects(client, owner, linked):
     assert [entry.actor for entry in actions("provider_disconnected")] == [owner]
 
 
+def test_disconnecting_needs_a_fresh_proof_of_who_it_is(client, owner, linked):
+    with time_machine.travel(timezone.now() + timedelta(minutes=26), tick=False):
+        assert client.get(CONNECTION).status_code == 200
+        answer = client.post(CONNECTION)
+
+    assert answer.url.startswith(f"/login/again/?next={CONNECTION}")
+    assert SocialAccount.objects.get() == linked
+
+
 def test_a_person_is_told_that_it_is_connected_and_disconnected(
     client, provider, owner, settings, django_capture_on_commit_callbacks
 ):
