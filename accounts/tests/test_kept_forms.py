@@ -160,6 +160,8 @@ def test_every_form_of_the_portal_comes_back_filled_in_and_nothing_is_done(brows
             if form.action in walked or form.action == "/login/" or is_open:
                 continue
             walked.add(form.action)
+            for control in form.controls:
+                assert control.kind != "password" or kept_forms.is_secret(control.name), control.name
             typed = typed_into(form)
             before = state_of_everything()
 
@@ -503,3 +505,26 @@ def test_api_answers_405_with_its_problem_document(browser):
 
     assert answer.status_code in {403, 405}
     assert answer["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "password1",
+        "new_password2",
+        "oldpassword",
+        "credential",
+        "code",
+        "token",
+        "secret_headers",
+        "Secret",
+    ],
+)
+def test_field_named_like_a_secret_is_one(name):
+    assert kept_forms.is_secret(name)
+
+
+@pytest.mark.parametrize("name", ["name", "expire_tokens", "description", "wants_expiry_mails", "max_live_tokens"])
+def test_other_fields_come_back(name):
+    assert not kept_forms.is_secret(name)
