@@ -10,6 +10,7 @@ from accounts.states import USER_LOOKS
 from opsera_portal.mail.kinds import label_of
 from opsera_portal.models import OutgoingMail
 from opsera_portal.pages.tables import BadgeColumn, MomentColumn, PortalTable
+from opsera_portal.pages.templatetags.portal import relative
 
 NUMERIC = {"td": {"class": "numeric"}, "th": {"class": "numeric"}}
 
@@ -38,7 +39,8 @@ class UserTable(PortalTable):
         mails: list[OutgoingMail] = getattr(record, "undelivered_mails", [])
         if not mails:
             return record.email
-        said = f"{label_of(mails[0])} not delivered: {mails[0].last_error or 'not sent so far'}"
+        what, age = label_of(mails[0]), relative(mails[0].created_at)
+        said = f"{what} from {age} not delivered: {mails[0].last_error or 'not sent so far'}"
         return format_html('{} <span class="hint" data-undelivered>⚠ {}</span>', record.email, said)
 
     def render_state(self, record: User, column: BadgeColumn) -> SafeString:

@@ -96,8 +96,9 @@ def test_the_persons_row_and_page_and_the_api_say_what_was_not_delivered(client,
     page = client.get(f"/organization/users/{invited.pk}/").content.decode()
     shown = api.get(f"/api/v1/users/{invited.pk}", headers=bearer(TokenFactory(owner=administrator))).json()
 
-    assert "Invitation not delivered: The mail server answers 550" in rows
-    assert "Invitation not delivered since" in page
+    assert "Invitation from 2 hours ago not delivered: The mail server answers 550" in rows
+    assert "Invitation not delivered: The mail server answers 550" in page
+    assert "Waiting since" in page
     assert "<b>No such" not in rows + page
     assert [mail["last_error"] for mail in shown["undelivered_mails"]] == [ERROR]
 

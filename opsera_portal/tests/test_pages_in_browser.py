@@ -20,6 +20,7 @@ PAGES = [
     "/organization/tokens/",
     "/organization/authentication-log/",
     "/organization/activity-log/",
+    "/organization/mails/",
     "/pipelines/",
     "/pipelines/new/",
     "/who-may-do-what/",
