@@ -141,7 +141,7 @@ def test_the_cache_keeps_what_json_has(value):
 
 
 @pytest.mark.usefixtures("store")
-@pytest.mark.parametrize("value", [b"x", {1}, object()], ids=repr)
+@pytest.mark.parametrize("value", [b"x", {1}, object()], ids=["bytes", "set", "object"])
 def test_the_cache_keeps_nothing_that_json_has_not(value):
     with pytest.raises(TypeError):
         cache.set("key", value)
