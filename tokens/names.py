@@ -12,7 +12,7 @@ MAX_LENGTH = 50
 _NUMBERED = re.compile(r"(.+) ([1-9]\d?)")
 _PUNCTUATION = frozenset(" -':_.")
 # What `clean_name` returns, for JSON Schema (ECMA-262, with the u flag).
-_BEGINS, _ENDS = r"\p{L}\p{Nd}\-':_.", r"\p{L}\p{Mn}\p{Mc}\p{Nd}\-':_."
+_BEGINS, _ENDS = r"\p{L}\p{Nd}\-':_.", r"\p{L}\p{M}\p{Nd}\-':_."
 PATTERN = rf"^[{_BEGINS}]([{_ENDS}\u200c\u200d ]*[{_ENDS}])?$"
 
 

@@ -41,9 +41,9 @@ CHECKS = {
     "object_level_authorization",
 }
 
-# Whether the value of these parameters is good, no schema can say: a cursor is made by the list that it belongs to, the
+# Whether the value of these parameters is good, no schema can say: a cursor is created by the list it belongs to, the
 # last day must not be before the first, and a group must be one of the organization's.
-NOT_INVENTED = ("cursor", "date_to", "group")
+NOT_INVENTED = ("cursor", "after", "date_to", "group")
 
 # What is sent to these names people, groups or steps by ids that nobody has invented yet, or is judged by rules that
 # hold between several fields and the clock: a step of one kind needs a URL and one of the other must have none, and the
@@ -177,6 +177,9 @@ def load(portal, *phases):
         if isinstance(case.query, dict) and "page_size" in case.query:
             # Two names of one parameter: only one of them may be given.
             case.query.pop("count", None)
+        if isinstance(case.query, dict) and case.query.get("format", "csv") != "csv":
+            # Only CSV has a byte order mark.
+            case.query.pop("bom", None)
         return case
 
     return schema

@@ -67,7 +67,7 @@ def create_pipeline(page, name):
 def add_call(page, name, url):
     page.get_by_role("link", name="Add an HTTP call").click()
     page.get_by_label("Name").fill(name)
-    page.get_by_label("URL").fill(url)
+    page.get_by_label("URL", exact=True).fill(url)
     page.get_by_label("Secret headers").fill("Authorization: Bearer top-secret-value")
     page.get_by_role("button", name="Save step").click()
 
@@ -244,7 +244,7 @@ def test_steps_are_added_ordered_and_removed_without_scripts(browser_of):
     expect(names).to_have_text(["Third", "First", "Second"])
     user.get_by_role("link", name="Third", exact=True).click()
     expect(user.get_by_label("Secret headers")).to_have_value("Authorization: (unchanged)")
-    user.get_by_label("URL").fill("https://elsewhere.example.com/")
+    user.get_by_label("URL", exact=True).fill("https://elsewhere.example.com/")
     user.get_by_role("button", name="Save step").click()
     expect(user.locator("#error-summary")).to_contain_text("leads to another server")
     user.get_by_role("link", name="Cancel").click()
