@@ -9,10 +9,12 @@ import os
 import re
 import secrets
 import ssl
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies_environment
 
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
@@ -374,11 +376,14 @@ def on_off(name: str, *, default: bool) -> bool:
     return choice(name, ("on", "off"), "on" if default else "off") == "on"
 
 
-def networks(name: str, default: str = "") -> list[Network]:
-    """Comma-separated addresses and networks: ``127.0.0.1,10.0.0.0/8,::1``."""
+def networks(name: str, default: str = "", words: Mapping[str, Sequence[str]] | None = None) -> list[Network]:
+    """Comma-separated addresses and networks: ``127.0.0.1,10.0.0.0/8,::1``. ``words`` stand for several networks."""
     result: list[Network] = []
     for part in text(name, default).split(","):
         if not (network := part.strip()):
+            continue
+        if words and network in words:
+            result += [ipaddress.ip_network(meant) for meant in words[network]]
             continue
         try:
             result.append(ipaddress.ip_network(network))
@@ -387,6 +392,31 @@ def networks(name: str, default: str = "") -> list[Network]:
                 f"{name} must be a comma-separated list of addresses or networks; {network!r} is neither."
             ) from None
     return result
+
+
+def step_proxies(name: str) -> dict[str, str]:
+    """Proxies for HTTP steps by scheme, and under ``no`` the hosts without one; empty where they are off.
+
+    They come from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, which count only when ``name`` is ``on``.
+    """
+    if not on_off(name, default=False):
+        return {}
+    found = getproxies_environment()
+    proxies = {scheme: url for scheme in ("http", "https") if (url := found.get(scheme) or found.get("all", ""))}
+    if not proxies:
+        raise ImproperlyConfigured(f"{name} is on, but neither HTTPS_PROXY nor HTTP_PROXY is set.")
+    for url in proxies.values():
+        try:
+            parts = urlsplit(url)
+            is_proxy = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_proxy = False
+        if not is_proxy:
+            # Not repeated: it may hold a password.
+            raise ImproperlyConfigured(
+                f"{name} is on, but a proxy is not an address like http://proxy.example.com:3128."
+            )
+    return proxies | {"no": found.get("no", "")}
 
 
 def choice(name: str, choices: tuple[str, ...], default: str) -> str:

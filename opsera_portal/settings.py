@@ -483,6 +483,13 @@ LOG_SEAL_KEY = environment.long_secret("LOG_SEAL_KEY")
 
 # Pipelines: what HTTP steps may reach although the fence refuses it (loopback, link-local, metadata addresses).
 HTTP_STEP_ALLOWED_NETWORKS = environment.networks("HTTP_STEP_ALLOWED_NETWORKS")
+# What they may not reach in addition. Where both lists name an address, the narrower network wins.
+HTTP_STEP_REFUSED_NETWORKS = environment.networks(
+    "HTTP_STEP_REFUSED_NETWORKS",
+    words={"private": ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]},
+)
+# Whether they go through the proxies that the environment names. Off: these variables do not count for steps.
+HTTP_STEP_PROXIES = environment.step_proxies("HTTP_STEP_PROXY")
 # The keys of secret header values; without them, one that is made and kept in the data directory.
 STEP_SECRETS_KEYS = environment.fernet_keys("STEP_SECRETS_KEYS")
 

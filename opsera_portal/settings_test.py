@@ -31,7 +31,8 @@ for _name in (
     os.environ.pop(_name, None)
 # What addresses in expectations begin with, whatever the default is.
 os.environ["PORTAL_URL"] = "http://127.0.0.1:8000"
-os.environ.pop("HTTP_STEP_ALLOWED_NETWORKS", None)
+for _name in ("HTTP_STEP_ALLOWED_NETWORKS", "HTTP_STEP_REFUSED_NETWORKS", "HTTP_STEP_PROXY"):
+    os.environ.pop(_name, None)
 
 from opsera_portal.settings import *  # noqa: E402, F403
 from opsera_portal.settings import DATA_DIR, DATABASES, STORAGES  # noqa: E402

@@ -2,7 +2,8 @@
 
 People choose the URL, the portal calls it from inside the operator's network. The fence keeps such
 a call away from loopback, link-local and cloud metadata addresses, and bounds what it may cost:
-time, answer, memory. Private networks stay open, since Jenkins and its kind live there.
+time, answer, memory. Private networks stay open, since Jenkins and its kind live there, unless the
+operator closes them. The machine's own addresses are fenced like loopback.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]
 
 import httpx
 from django.conf import settings
@@ -78,7 +80,8 @@ def call(*, method: str, url: str, headers: Mapping[str, str], body: str, secret
         response, received = asyncio.run(_call_in_time(request, BODY_LIMIT_BYTES + secrets.margin))
     except (httpx.HTTPError, OSError) as error:
         # `from None`: errors of httpx carry the request, and with it secret headers and the query.
-        raise HttpStepError(_sentence_for(error, where=request.headers["Host"])) from None
+        where = request.headers["Host"] + (" (through the portal's proxy)" if _proxy_for(request.url) else "")
+        raise HttpStepError(_sentence_for(error, where=where)) from None
     duration_ms = round((time.monotonic() - started) * 1000)
     size = min(len(received), BODY_LIMIT_BYTES)
     try:
@@ -184,6 +187,8 @@ async def _call_in_time(request: httpx.Request, limit: int) -> tuple[httpx.Respo
         host = request.url.raw_host.decode("ascii")
         addresses = await _resolve(host)
         _refuse_fenced(host, addresses)
+        if proxy := _proxy_for(request.url):
+            return await _exchange(request, None, DEADLINE_SECONDS, limit, proxy)
         *others, last = addresses[:ADDRESSES_TRIED_LIMIT]
         patience = DEADLINE_SECONDS / (len(others) + 1)
         for address in others:
@@ -213,9 +218,17 @@ async def _resolve(host: str) -> list[IPAddress]:
     return [ipaddress.ip_address(text) for text in texts]
 
 
+def _proxy_for(url: httpx.URL) -> str | None:
+    """The operator's proxy for this URL. It resolves the name again: what it may reach is the operator's to say."""
+    proxies = settings.HTTP_STEP_PROXIES
+    proxy: str | None = proxies.get(url.scheme)
+    return None if proxy and proxy_bypass_environment(url.netloc.decode("ascii"), proxies) else proxy
+
+
 async def _exchange(
-    request: httpx.Request, address: IPAddress, connect_seconds: float, limit: int
+    request: httpx.Request, address: IPAddress | None, connect_seconds: float, limit: int, proxy: str | None = None
 ) -> tuple[httpx.Response, bytes]:
+    """``address``: where to connect to; ``None``: a ``proxy`` is asked for the host by its name."""
     opened = contextlib.AsyncExitStack()
 
     async def close_at_the_end(event: str, info: dict[str, Any]) -> None:
@@ -226,7 +239,7 @@ async def _exchange(
     pinned = httpx.Request(
         request.method,
         # The judged address in place of the name, or the name could by now lead elsewhere.
-        request.url.copy_with(host=str(address)),
+        request.url.copy_with(host=str(address)) if address else request.url,
         headers=request.headers,
         content=request.content,
         extensions={
@@ -239,7 +252,13 @@ async def _exchange(
     )
     # The transport alone, without a client around it, knows no redirects, cookies, netrc or proxies
     # of the environment, and writes no URL to the log.
-    transport = httpx.AsyncHTTPTransport(verify=_tls_context(request.url.scheme), trust_env=False)
+    transport = httpx.AsyncHTTPTransport(
+        verify=_tls_context(request.url.scheme),
+        trust_env=False,
+        proxy=httpx.Proxy(proxy, ssl_context=tls.client_context() if proxy.startswith("https:") else None)
+        if proxy
+        else None,
+    )
     async with opened, transport:
         response = await transport.handle_async_request(pinned)
         async with contextlib.aclosing(response):
@@ -323,6 +342,10 @@ FENCED = [
 ]
 
 
+OWN = "an address of the portal's own machine"
+CLOSED = "in a network that the operator has closed to steps"
+
+
 def _refuse_fenced(host: str, addresses: list[IPAddress]) -> None:
     """One fenced address refuses the host: next time it could be the one that is tried."""
     for address in addresses:
@@ -335,11 +358,91 @@ def _refuse_fenced(host: str, addresses: list[IPAddress]) -> None:
 
 def _fenced_kind(address: IPAddress) -> str | None:
     """What the address is that it may not be called, "a loopback address"; None if it may be."""
+    embedded = _embedded_addresses(address)
+    if any(map(_is_closed, [address, *embedded])):
+        return CLOSED
     if any(address in network for network in settings.HTTP_STEP_ALLOWED_NETWORKS):
         return None
-    if embedded := _embedded_addresses(address):
-        return next(filter(None, map(_fenced_kind, embedded)), None)
-    return next((kind for network, kind in FENCED if address in network), None)
+    if embedded:
+        kind = next(filter(None, map(_fenced_kind, embedded)), None)
+    else:
+        kind = next((kind for network, kind in FENCED if address in network), None)
+    if kind or getattr(address, "ipv4_mapped", None):
+        return kind
+    return OWN if _is_own(address) else None
+
+
+def _is_closed(address: IPAddress) -> bool:
+    """Whether the operator has closed it. Of networks that open and close it, the narrower one decides, as in routing:
+    a private network can be closed but for one host, or open but for one part."""
+    closed, opened = (
+        max((network.prefixlen for network in networks if address in network), default=-1)
+        for networks in (settings.HTTP_STEP_REFUSED_NETWORKS, settings.HTTP_STEP_ALLOWED_NETWORKS)
+    )
+    return closed >= 0 and closed >= opened
+
+
+def _is_own(address: IPAddress) -> bool:
+    """Whether it is an address of this machine, now: services that listen on all addresses trust who comes from there.
+
+    Only a local address can be bound. The system is asked for each call, so that addresses that come and go, and those
+    that are routed to this machine without an interface, are known.
+    """
+    family, nowhere = (socket.AF_INET, "240.0.0.1") if address.version == 4 else (socket.AF_INET6, "100::1")
+    if not _can_bind(family, str(address)):
+        return False
+    # Load balancers let any address be bound (ip_nonlocal_bind). Then the route tells: it leads to the address itself.
+    return not _can_bind(family, nowhere) or _is_its_own_source(family, str(address))
+
+
+def _can_bind(family: socket.AddressFamily, address: str) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
+
+
+def _is_its_own_source(family: socket.AddressFamily, address: str) -> bool:
+    """Whether packets to the address would come from it. Nothing is sent."""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))
+            return bool(probe.getsockname()[0] == address)
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A kind of address, and its networks as texts; none where the kind is not a matter of networks."""
+
+    kind: str
+    networks: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """What steps may not call, for people who write them."""
+
+    refused: list[Refused]
+    allowed: list[str]
+    uses_proxy: bool
+
+
+def rules_of_the_fence() -> Fence:
+    kinds: dict[str, list[str]] = {}
+    for network, kind in FENCED:
+        kinds.setdefault(kind, []).append(str(network))
+    kinds[OWN] = []
+    if closed := [str(network) for network in settings.HTTP_STEP_REFUSED_NETWORKS]:
+        kinds[f"an address {CLOSED}"] = closed
+    return Fence(
+        refused=[Refused(kind, networks) for kind, networks in kinds.items()],
+        allowed=[str(network) for network in settings.HTTP_STEP_ALLOWED_NETWORKS],
+        uses_proxy=bool(settings.HTTP_STEP_PROXIES),
+    )
 
 
 def _embedded_addresses(address: IPAddress) -> list[ipaddress.IPv4Address]:
@@ -359,6 +462,8 @@ def _embedded_addresses(address: IPAddress) -> list[ipaddress.IPv4Address]:
 
 
 def _sentence_for(error: Exception, *, where: str) -> str:
+    if isinstance(error, httpx.ProxyError):
+        return f"{where} was not called: the proxy refused. Ask the operator of the portal."
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             reason = cause.verify_message.rstrip(".")

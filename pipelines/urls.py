@@ -1,6 +1,6 @@
 from django.urls import path
 
-from pipelines.views import detail, lists, rules, runs, steps
+from pipelines.views import detail, http_steps, lists, rules, runs, steps
 
 app_name = "pipelines"
 ONE = "pipelines/<id:pk>"
@@ -9,6 +9,7 @@ STEP = f"{ONE}/steps/<id:step_pk>"
 RULE = f"{ONE}/access-rules/<id:rule_pk>"
 
 urlpatterns = [
+    path("organization/http-steps/", http_steps.HttpStepsView.as_view(), name="http_steps"),
     path("pipelines/", lists.PipelineListView.as_view(), name="pipeline_list"),
     path("pipelines/new/", detail.PipelineCreateView.as_view(), name="pipeline_create"),
     path(f"{ONE}/", detail.PipelineDetailView.as_view(), name="pipeline_detail"),

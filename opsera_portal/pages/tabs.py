@@ -36,5 +36,6 @@ ORGANIZATION_TABS = [
     Tab("Authentication Log", "auditlog:organization_token_use_list", _reads_logs),
     Tab("Activity Log", "auditlog:organization_activity_list", _reads_logs),
     Tab("Policy", "tokens:organization_policy", _reads_tokens),
+    Tab("HTTP Steps", "pipelines:http_steps", _reads_users),
     Tab("Mail", "accounts:organization_mail_list", _manages),
 ]

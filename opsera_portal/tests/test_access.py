@@ -72,6 +72,7 @@ POST /organization/users/{user}/invitation/ no    no    no    no    to    no    
 GET  /organization/users/{user}/deactivate/ no    no    no    no    ok    no    no    gone  admin in
 POST /organization/users/{user}/deactivate/ no    no    no    no    to    no    no    gone  admin in
 GET  /organization/mails/ no    no    no    no    ok    no    no    ok    admin in
+GET  /organization/http-steps/ ok    ok    ok    ok    ok    ok    ok    ok    admin in
 GET  /organization/policy/ no    no    no    no    ok    ok    ok    ok    admin in
 POST /organization/policy/ no    no    no    no    bad   no    no    bad   admin in
 POST /organization/policy/save/ no    no    no    no    bad   no    no    bad   admin in
@@ -230,6 +231,7 @@ POST /pipeline/reset ok    ok    no    ok    ok    no    no    no    no    who?
 POST /pipeline/approve conflict no    no    conflict conflict no    no    no    no    who?
 POST /pipeline/reject bad   bad   no    bad   bad   no    no    bad   no    who?
 GET  /step-templates ok    ok    ok    ok    ok    ok    ok    ok    no    who?
+GET  /organization/http-steps ok    ok    ok    ok    ok    ok    ok    ok    no    who?
 GET  /me/usage ok    ok    ok    ok    ok    ok    ok    ok    no    who?
 GET  /tokens/{token}/usage ok    no    no    no    no    no    no    no    no    who?
 GET  /organization/usage no    no    no    no    ok    ok    ok    ok    no    who?
@@ -303,6 +305,7 @@ POST /pipeline/reset conflict no    conflict no    no
 POST /pipeline/approve conflict no    conflict no    no
 POST /pipeline/reject bad   no    bad   no    no
 GET  /step-templates ok    ok    ok    ok    no
+GET  /organization/http-steps ok    ok    ok    ok    no
 GET  /me/usage ok    ok    no    no    no
 GET  /tokens/{token}/usage ok    ok    no    no    no
 GET  /organization/usage ok    ok    no    no    no

@@ -252,6 +252,10 @@ def test_a_secret_key_that_is_too_short_is_refused_and_not_shown(monkeypatch, tm
         ("OIDC_EMAIL_VERIFIED", "sometimes"),
         ("TRUSTED_PROXIES", "foo"),
         ("HTTP_STEP_ALLOWED_NETWORKS", "foo"),
+        ("HTTP_STEP_ALLOWED_NETWORKS", "private"),
+        ("HTTP_STEP_REFUSED_NETWORKS", "privat"),
+        ("HTTP_STEP_PROXY", "yes"),
+        ("HTTP_STEP_PROXY", "on"),
         ("SECRET_KEY", "short"),
         ("REDIS_URL", "http://x"),
         ("TOKEN_SIGNING_ALGORITHM", "none"),
@@ -416,3 +420,36 @@ def test_every_variable_of_the_example_stands_in_the_readme():
 
     assert "PORTAL_URL" in named
     assert named - variables_of_readme() == set()
+
+
+def test_private_networks_are_closed_by_one_word(monkeypatch):
+    monkeypatch.setenv("CLOSED", "private, 203.0.113.0/24")
+
+    found = environment.networks("CLOSED", words={"private": ["10.0.0.0/8", "fc00::/7"]})
+
+    assert list(map(str, found)) == ["10.0.0.0/8", "fc00::/7", "203.0.113.0/24"]
+
+
+@pytest.mark.parametrize(
+    "url", ["socks5://proxy.example.com", "proxy.example.com:3128", "http://", "http://a:hunter2@b:x"]
+)
+def test_wrong_proxy_is_not_repeated(monkeypatch, url):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("STEP_PROXY", "on")
+    monkeypatch.setenv("HTTPS_PROXY", url)
+
+    with pytest.raises(ImproperlyConfigured) as error:
+        environment.step_proxies("STEP_PROXY")
+    assert str(error.value).startswith("STEP_PROXY is on, but a proxy is not an address")
+    assert "hunter2" not in str(error.value)
+
+
+def test_proxies_count_only_when_the_operator_says_so(monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://proxy.example.com:3128")
+    monkeypatch.setenv("no_proxy", "10.0.0.5")
+    monkeypatch.delenv("http_proxy", raising=False)
+    monkeypatch.delenv("STEP_PROXY", raising=False)
+    assert environment.step_proxies("STEP_PROXY") == {}
+    monkeypatch.setenv("STEP_PROXY", "on")
+    assert environment.step_proxies("STEP_PROXY") == {"https": "http://proxy.example.com:3128", "no": "10.0.0.5"}

@@ -445,6 +445,21 @@ class StepTemplateSerializer(serializers.Serializer[Any]):
     expected_status = serializers.IntegerField()
 
 
+class RefusedSerializer(serializers.Serializer[Any]):
+    kind = serializers.CharField()
+    networks = serializers.ListField(
+        child=serializers.CharField(), help_text="Empty where the kind is not a matter of networks."
+    )
+
+
+class FenceSerializer(serializers.Serializer[Any]):
+    """What HTTP steps may not call. Of a closed and an allowed network, the narrower one decides."""
+
+    refused = RefusedSerializer(many=True)
+    allowed = serializers.ListField(child=serializers.CharField(), help_text="What the operator allows all the same.")
+    uses_proxy = serializers.BooleanField(help_text="Whether calls go through the operator's proxy, after the check.")
+
+
 class RunStartedSerializer(serializers.Serializer[Any]):
     status = serializers.CharField(help_text="`executed`")
     message = serializers.CharField()

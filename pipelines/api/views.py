@@ -31,6 +31,7 @@ from pipelines.api.serializers import (
     ChangePipelineBody,
     CreatePipelineBody,
     DuplicatePipelineBody,
+    FenceSerializer,
     PipelineBody,
     PipelineListQuery,
     PipelineRunBody,
@@ -46,6 +47,7 @@ from pipelines.api.serializers import (
 )
 from pipelines.api.subjects import new_owner_of, people_of, rules_of
 from pipelines.filters import PipelineFilter
+from pipelines.http_step import rules_of_the_fence
 from pipelines.models import Pipeline, Run, RunLogLine
 from pipelines.step_templates import STEP_TEMPLATES
 
@@ -378,6 +380,22 @@ class StepTemplateViewSet(ApiViewSet):
         """For the services that pipelines often start. They only fill in a form: change what you like."""
         rows = StepTemplateSerializer(STEP_TEMPLATES, many=True).data
         return Response({"count": len(rows), "data": rows, "next": None})
+
+
+class HttpStepsViewSet(ApiViewSet):
+    """The rules for calls of steps."""
+
+    operations: ClassVar[dict[str, Operation]] = {
+        "retrieve": Operation("See what HTTP steps may not call", READ_PIPELINES, only_reads=True),
+    }
+    actions_with_query = frozenset()
+    serializer_class = FenceSerializer
+    queryset = Pipeline.objects.none()
+
+    @extend_schema(operation_id="http_steps", responses=FenceSerializer)
+    def retrieve(self, request: Request) -> Response:
+        """The networks that the portal refuses to call, and those that its operator allows all the same."""
+        return Response(FenceSerializer(rules_of_the_fence()).data)
 
 
 class CannotBeDone(Exception):

@@ -5,6 +5,7 @@ import asyncio
 import contextlib
 import datetime
 import gzip
+import http.server
 import ipaddress
 import socket
 import socketserver
@@ -870,3 +871,120 @@ def test_headers_are_accepted(headers):
 def test_headers_are_refused(headers, message):
     with pytest.raises(ValueError, match=message):
         http_step.check_headers(headers)
+
+
+# The machine itself, closed networks, proxies
+
+
+def own_addresses():
+    """Of the interfaces of this machine, those that are neither loopback nor link-local."""
+    found = []
+    for family, target in ((socket.AF_INET, "8.8.8.8"), (socket.AF_INET6, "2606:4700::1111")):
+        with socket.socket(family, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+            probe.connect((target, 9))
+            found.append(probe.getsockname()[0])
+    return found
+
+
+def test_own_address_of_the_machine_is_refused(names, connections, settings):
+    settings.HTTP_STEP_ALLOWED_NETWORKS = []
+    for address in own_addresses():
+        names.addresses["jenkins.example"] = [address]
+        with pytest.raises(HttpStepError, match="an address of the portal's own machine"):
+            call("http://jenkins.example/")
+        settings.HTTP_STEP_ALLOWED_NETWORKS = [ipaddress.ip_network(address)]
+        with pytest.raises(HttpStepError, match="refused the connection"):
+            call("http://jenkins.example/")
+        settings.HTTP_STEP_ALLOWED_NETWORKS = []
+    assert len(connections) == len(own_addresses())
+
+
+def test_own_address_is_told_also_where_every_address_can_be_bound(monkeypatch):
+    monkeypatch.setattr(http_step, "_can_bind", lambda family, address: True)
+
+    assert not http_step._is_own(ipaddress.ip_address("8.8.8.8"))
+    for address in own_addresses():
+        assert http_step._is_own(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize(
+    ("address", "refused", "allowed", "is_refused"),
+    [
+        ("10.1.2.3", "10.0.0.0/8", "", True),
+        ("::ffff:10.1.2.3", "10.0.0.0/8", "", True),
+        ("64:ff9b::10.1.2.3", "10.0.0.0/8", "", True),
+        ("2002:a01:203::1", "10.0.0.0/8", "", True),
+        ("::ffff:10.1.2.3", "10.0.0.0/8", "::ffff:0:0/96", True),
+        ("11.1.2.3", "10.0.0.0/8", "", False),
+        ("fd12::5", "fc00::/7", "", True),
+        ("10.1.2.3", "10.0.0.0/8", "10.1.2.3", False),
+        ("10.1.2.4", "10.0.0.0/8", "10.1.2.3", True),
+        ("10.1.2.3", "10.1.2.3", "10.0.0.0/8", True),
+        ("10.1.2.3", "10.1.2.3", "10.1.2.3", True),
+        ("8.8.8.8", "0.0.0.0/0", "", True),
+    ],
+)
+def test_operator_may_close_networks(names, connections, settings, address, refused, allowed, is_refused):
+    settings.HTTP_STEP_REFUSED_NETWORKS = [ipaddress.ip_network(refused)]
+    settings.HTTP_STEP_ALLOWED_NETWORKS = [ipaddress.ip_network(allowed)] if allowed else []
+    names.addresses["jenkins.example"] = [address]
+    with pytest.raises(HttpStepError, match="that the operator has closed" if is_refused else "refused the connection"):
+        call("http://jenkins.example/")
+    assert bool(connections) != is_refused
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    def answer(self):
+        self.server.asked.append((self.command, self.path, self.headers["Host"]))
+        self.send_response(403 if self.command == "CONNECT" else 200)
+        self.end_headers()
+        if self.command != "CONNECT":
+            self.wfile.write(b"from the proxy")
+
+    do_GET = do_CONNECT = answer  # noqa: N815
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def proxy():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        server.asked = []
+        server.url = f"http://127.0.0.1:{server.server_address[1]}"
+        threading.Thread(target=server.serve_forever, args=[0.005], daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def test_proxies_of_the_environment_do_not_count_by_themselves(monkeypatch, server, proxy):
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, proxy.url)
+
+    assert call(f"{server.url}/").body == "done"
+    assert proxy.asked == []
+
+
+def test_proxy_is_asked_by_name_after_the_fence(names, settings, proxy):
+    settings.HTTP_STEP_PROXIES = {"http": proxy.url, "https": proxy.url, "no": ""}
+    settings.HTTP_STEP_ALLOWED_NETWORKS = []
+    names.addresses |= {"jenkins.example": ["8.8.8.8"], "inside.example": ["8.8.8.8", "127.0.0.1"]}
+
+    assert call("http://jenkins.example:8080/a").body == "from the proxy"
+    with pytest.raises(HttpStepError, match="loopback address"):
+        call("http://inside.example/")
+    with pytest.raises(HttpStepError, match="the proxy refused"):
+        call("https://jenkins.example/?key=SECRET")
+    with pytest.raises(HttpStepError, match="has no address"):
+        call("http://nowhere.example/")
+    assert [asked[:2] for asked in proxy.asked] == [
+        ("GET", "http://jenkins.example:8080/a"),
+        ("CONNECT", "jenkins.example:443"),
+    ]
+
+
+def test_host_without_proxy_is_called_directly(settings, server, proxy):
+    settings.HTTP_STEP_PROXIES = {"http": proxy.url, "no": "127.0.0.1"}
+
+    assert call(f"{server.url}/").body == "done"
+    assert proxy.asked == []
