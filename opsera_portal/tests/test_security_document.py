@@ -16,6 +16,9 @@ DOCUMENT = settings.BASE_DIR / "docs" / "security.md"
 STATES = ("Met", "Partly", "Not met", "Does not apply")
 ROW = re.compile(rf"^\| (\d+\.\d+\.\d+) \| (\d) \| ({'|'.join(STATES)}) \| (.+?) \| (.*?) \|$", re.MULTILINE)
 TEST = re.compile(r"`([\w/]+/test_\w+\.py)::(\w+)`")
+FINDING = re.compile(r"^\| ([AIH]\d+) \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
+# Of attacks, of integrations, and of a first hour of use.
+FINDINGS = [f"{kind}{number}" for kind, last in (("A", 13), ("I", 13), ("H", 5)) for number in range(1, last + 1)]
 LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 
@@ -66,6 +69,13 @@ def test_every_test_that_is_named_exists():
 
     assert len(named) > 200
     assert [f"{path}::{name}" for path, name in named if name not in names_in(path)] == []
+
+
+def test_every_finding_is_listed_once_with_its_tests():
+    rows = FINDING.findall(DOCUMENT.read_text())
+
+    assert [finding for finding, *_ in rows] == FINDINGS
+    assert [finding for finding, _, _, tests in rows if not TEST.findall(tests)] == []
 
 
 def test_every_link_leads_somewhere():
