@@ -98,7 +98,7 @@ def names_in_api(answer):
     [
         ({}, "edcba"),
         ({"token_id": str(TOKEN)}, "b"),
-        ({"token_id": TOKEN.hex}, "b"),
+        ({"token_id": str(TOKEN).upper()}, "b"),
         ({"request_id": str(REQUEST)}, "c"),
         ({"ip": "2001:DB8:0::7"}, "b"),
         ({"q": "2001:db8::7"}, "b"),
