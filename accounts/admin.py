@@ -22,8 +22,7 @@ from opsera_portal.request_context import person_of
 class RecentSignInAdmin(PortalModelAdmin):
     """Asks again who is there before a form opens, or a bulk action runs, that changes people or organizations.
 
-    ``privileges``: what is done here. What was typed meanwhile is lost: it may hold a password, which must not wait in
-    the session.
+    ``privileges``: what is done here. The form comes back filled in, without passwords (accounts/kept_forms.py).
     """
 
     privileges: ClassVar[tuple[Privilege, ...]]

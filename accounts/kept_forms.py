@@ -9,25 +9,22 @@ import json
 import re
 import threading
 import uuid
-import zlib
-from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from cryptography.fernet import Fernet, InvalidToken
 from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, reverse
 from django.utils import timezone
-from django.utils.crypto import salted_hmac
 from django.utils.html import escape
 from django_htmx.http import HttpResponseClientRedirect
 
 from accounts.last_person import last_person
+from opsera_portal.encryption import SecretUnreadable, ShortLivedBox
 from opsera_portal.models import KeptForm
 from opsera_portal.pages import errors
 from opsera_portal.pages.addresses import (
@@ -72,6 +69,8 @@ ASKED_NOTHING_TYPED = f"Thank you. Nothing is done yet: press {_BUTTON} again."
 FORM_IS_GONE = "Your session ended before this was saved, so nothing was done. The form is no longer on this page."
 ASKED_FORM_IS_GONE = "Thank you. Nothing was done, because the form is no longer on this page."
 OPEN_TOO_LONG = f"This page was open for too long, so nothing was done. Check it and press {_BUTTON} again."
+
+_box = ShortLivedBox("kept forms")
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -164,11 +163,12 @@ def _page_with_kept(request: HttpRequest, *, is_ended: bool) -> str:
 
 
 def _keep(person_id: str, kept: Kept) -> str | None:
-    text = json.dumps({"person": person_id, **asdict(kept)})
+    text = json.dumps(asdict(kept))
     if len(text) > MAX_BYTES:
         return None
-    sealed = _fernet().encrypt(zlib.compress(text.encode())).decode()
-    row = KeptForm.objects.create(person_id=uuid.UUID(person_id), sealed=sealed)
+    row = KeptForm(person_id=uuid.UUID(person_id))
+    row.sealed = _box.encrypt(text, _context(row))
+    row.save(force_insert=True)
     older = KeptForm.objects.filter(person_id=row.person_id).order_by("-kept_at", "-pk")
     KeptForm.objects.filter(pk__in=list(older.values_list("pk", flat=True)[KEPT_AT_MOST:])).delete()
     return row.pk.hex
@@ -195,20 +195,14 @@ def _kept_for(request: HttpRequest, kept_id: str) -> Kept | None:
     if row is None:
         return None
     try:
-        found = json.loads(_open(row))
-    except InvalidToken:
+        return Kept(**json.loads(_box.decrypt(row.sealed, _context(row))))
+    except SecretUnreadable:
         return None
-    # A row that was changed by hand shows nobody what somebody else typed.
-    return Kept(**found) if found.pop("person") == str(request.user.pk) else None
 
 
-def _open(row: KeptForm) -> str:
-    """Raises ``InvalidToken``."""
-    return zlib.decompress(_fernet().decrypt(row.sealed.encode())).decode()
-
-
-def _fernet() -> Fernet:
-    return Fernet(urlsafe_b64encode(salted_hmac("accounts.kept_forms", "", algorithm="sha256").digest()))
+def _context(row: KeptForm) -> tuple[str, ...]:
+    """A row that was changed by hand shows nobody what somebody else typed."""
+    return row.pk.hex, str(row.person_id)
 
 
 # Coming back

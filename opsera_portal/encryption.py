@@ -91,6 +91,17 @@ class Box:
         return json.dumps([self.setting, *context]).encode()
 
 
+@dataclass(frozen=True)
+class ShortLivedBox(Box):
+    """For values that are read for a day at most. All machines share its key, which comes from `SECRET_KEY`: nobody has
+    to store or replace it, and after a change of `SECRET_KEY` the values can't be read."""
+
+    file_name: str = ""
+
+    def keys(self) -> tuple[str, ...]:
+        return (base64.urlsafe_b64encode(hashlib.sha256(settings.SECRET_KEY.encode()).digest()).decode(),)
+
+
 def _open(cipher: AESGCM, sealed: str, associated_data: bytes) -> str:
     try:
         raw = base64.b64decode(sealed.encode("ascii"), altchars=b"-_", validate=True)

@@ -8,7 +8,6 @@ the same key can be tried again.
 Kept answers are encrypted, with a key that is not in the database. An answer that shows a secret is never kept.
 """
 
-import base64
 import hashlib
 import json
 import re
@@ -17,15 +16,15 @@ import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.conf import settings
 from django.utils import timezone
+from django.utils.crypto import salted_hmac
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from opsera_portal.api.operations import Operation
 from opsera_portal.api.problems import Conflict, IdempotencyKeyReused, Problem
-from opsera_portal.encryption import Box, SecretUnreadable
+from opsera_portal.encryption import SecretUnreadable, ShortLivedBox
 from opsera_portal.models import KeptAnswer
 
 HEADER = "Idempotency-Key"
@@ -37,14 +36,7 @@ PATTERN = rf"[!#-+\--\[\]-~]{{1,{MAX_LENGTH}}}"
 _KEY = re.compile(rf'{PATTERN}|"{PATTERN}"')
 
 
-class _PortalBox(Box):
-    """Its key comes from `SECRET_KEY`, which all machines share. Kept answers live for a day and need no key care."""
-
-    def keys(self) -> tuple[str, ...]:
-        return (base64.urlsafe_b64encode(hashlib.sha256(settings.SECRET_KEY.encode()).digest()).decode(),)
-
-
-_box = _PortalBox("kept answers", "")
+_box = ShortLivedBox("kept answers")
 
 
 class Replay(Exception):
@@ -130,6 +122,10 @@ def _context(row: KeptAnswer) -> tuple[str, ...]:
 
 
 def _fingerprint(request: Request) -> str:
-    """Of what is requested: the address, whose ids may be written in any case, and the body as JSON."""
+    """Keyed digest of the address, whose ids may be written in any case, and of the body as JSON.
+
+    Bodies can hold secrets, such as a step's password. Without the key, a reader of the table could guess them.
+    """
     body = json.dumps(request.data, sort_keys=True)
-    return hashlib.sha256(f"{request.method} {request.path.lower()}\n{body}".encode()).hexdigest()
+    requested = f"{request.method} {request.path.lower()}\n{body}"
+    return salted_hmac("opsera_portal.idempotency", requested, algorithm="sha256").hexdigest()

@@ -273,9 +273,17 @@ def test_kept_answers_are_encrypted_and_bound_to_their_row(run, settings):
     assert KEY not in (kept.key_digest, kept.fingerprint)
 
     settings.SECRET_KEY = "another one, as after a change of it " * 2
-    answer = run()
-    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert run().status_code == 422
     assert first.status_code == 200
+
+
+def test_fingerprint_of_a_body_cannot_be_guessed_without_the_secret_key(run, settings):
+    run("one")
+    settings.SECRET_KEY = "a guess of it " * 4
+    run("two")
+
+    one, two = KeptAnswer.objects.values_list("fingerprint", flat=True)
+    assert one != two
 
 
 def test_answer_moved_to_another_row_by_hand_does_not_decrypt(run):
