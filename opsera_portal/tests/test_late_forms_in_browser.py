@@ -35,6 +35,24 @@ def test_double_click_on_create_makes_one_token_and_shows_it(context):
     assert page.locator("#tokens tbody tr").count() == 1
 
 
+def test_button_works_again_after_loading_was_stopped(context):
+    page = context.new_page()
+    page.clock.install()
+    page.goto("/pipelines/new/")
+    sign_in(page)
+    page.get_by_label("Name").fill("Sent again")
+    page.route("**/pipelines/new/", lambda route: route.abort("aborted"), times=1)
+    create = page.get_by_role("button", name="Create pipeline")
+    create.click()
+    create.click()
+    assert page.url.endswith("/pipelines/new/")
+
+    page.clock.fast_forward(11_000)
+    create.click()
+
+    page.wait_for_url("**/steps/")
+
+
 def test_form_typed_before_the_session_ended_is_filled_in_after_signing_in(context):
     page = context.new_page()
     page.goto("/pipelines/new/")

@@ -1,6 +1,9 @@
-/* A form with a `submission` id is sent once: further clicks while its answer is on the way do nothing. A page that the
-   browser brings back from its memory gets an id of its own, so that its button works again. */
+/* A form with a `submission` id ignores further clicks for 10 seconds while the browser waits for the answer. After that
+   the same id can be sent again, for example when the person stopped loading: the server does it only once. A page that
+   the browser restores from its back/forward cache gets a new id. */
 "use strict";
+
+const IGNORED_FOR_MS = 10000;
 
 function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -11,6 +14,7 @@ document.addEventListener("submit", (event) => {
   const form = event.target;
   if (!form.elements.submission || event.defaultPrevented) return;
   if (form.dataset.sent) event.preventDefault();
+  else setTimeout(() => delete form.dataset.sent, IGNORED_FOR_MS);
   form.dataset.sent = "true";
 });
 
