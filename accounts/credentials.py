@@ -17,6 +17,7 @@ from accounts.invitations import invitation_tokens
 from accounts.mails import password_changed_mail, password_reset_answer
 from accounts.models import User
 from accounts.password_reset import reset_keys
+from accounts.privileges import Privilege, require_proof
 from auditlog.actions import Action, record
 from opsera_portal.limits import Limit
 from opsera_portal.request_context import client_address
@@ -105,6 +106,7 @@ def sign_out_everywhere(
     *, actor: User, including_here: bool, expire_tokens: bool, request: HttpRequest
 ) -> dict[str, int]:
     """Ends the actor's sessions, but for this one unless it is included. How many ``sessions`` and ``tokens`` ended."""
+    require_proof(Privilege.END_ALL_SESSIONS, request)
     with transaction.atomic():
         ended = _end_access(
             _lock(actor),

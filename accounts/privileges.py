@@ -4,7 +4,8 @@ Only a signed-in person may do these, and only if they proved who they are withi
 leaked, or a browser that was left open, must not create something that outlives it.
 
 API operations, pages and Django admin name the privilege that they use. The services check it again with
-`require_proof`, so a view that names none is still refused.
+`require_proof`, so a view that names none is still refused. One service doesn't: `credentials.change_password`, because
+a person without two-factor proves who they are with their present password in the same form.
 """
 
 from enum import Enum

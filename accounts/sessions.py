@@ -25,6 +25,7 @@ from django.http.response import HttpResponseBase
 from django.utils import timezone
 
 from accounts.models import User
+from accounts.privileges import Privilege, require_proof
 from accounts.session_store import digest_of
 from auditlog.actions import Action, record
 from opsera_portal.request_context import client_address, person_of
@@ -133,6 +134,7 @@ def as_row(session: UserSession, request: HttpRequest) -> dict[str, Any]:
 
 def end_session(*, actor: User, session: UserSession, request: HttpRequest) -> None:
     """Signs the actor out where ``session`` is, which is one of their own."""
+    require_proof(Privilege.END_SESSION, request)
     with transaction.atomic():
         _delete(UserSession.objects.filter(pk=session.pk, user=actor))
         record(

@@ -12,13 +12,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import time_machine
+from allauth.usersessions.models import UserSession
 from django.contrib import admin
 from django.test import Client, RequestFactory
 from django.urls import include, path, reverse
 from django.utils import timezone
 from drf_spectacular.generators import SchemaGenerator
 
-from accounts import services
+from accounts import credentials, services, sessions
 from accounts.models import Organization, User
 from accounts.privileges import Privilege, require_proof
 from accounts.roles import SiteRole
@@ -664,6 +665,20 @@ def test_a_service_refuses_a_token_and_an_old_proof_by_itself(
 
 def test_a_command_needs_no_proof(ada):
     assert require_proof(Privilege.INVITE, None) is None
+
+
+def test_services_end_no_session_without_a_fresh_proof(ada):
+    browser = Client()
+    browser.post("/login/", {"login": ada.email, "password": PASSWORD})
+    request = browser.get("/profile/").wsgi_request
+    session = UserSession.objects.get(user=ada)
+
+    with later():
+        with pytest.raises(ReauthenticationRequired):
+            sessions.end_session(actor=ada, session=session, request=request)
+        with pytest.raises(ReauthenticationRequired):
+            credentials.sign_out_everywhere(actor=ada, including_here=True, expire_tokens=True, request=request)
+    assert UserSession.objects.filter(user=ada).exists()
 
 
 # A view whose author thought of nothing
