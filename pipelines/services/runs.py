@@ -54,7 +54,7 @@ def start_run(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = 
         run.log("run", Run.State.QUEUED, f"Asked for by {_who(actor, request)}.")
         for halted in locked.runs.filter(state=RunState.HALTED):
             halted.move(RunEvent.SUPERSEDED)
-            halted.log("run", halted.outcome, f"Run {run.number} was asked for: nothing goes on here any more.")
+            halted.log("run", halted.outcome, f"Replaced by run {run.number}.")
         _record(actor, Action.PIPELINE_STARTED, locked, run, request)
         enqueue(locked)
     return run
