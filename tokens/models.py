@@ -90,7 +90,8 @@ class Token(models.Model):
     @property
     def can_be_revealed_until(self) -> datetime | None:
         """``None`` unless it waits to be shown to its owner, who can have that until then."""
-        return self._reveal_ends_at if self.state is TokenState.PENDING else None
+        # Most tokens have been shown: their state need not be computed.
+        return self._reveal_ends_at if self.revealed_at is None and self.state is TokenState.PENDING else None
 
     @property
     def _reveal_ends_at(self) -> datetime:
@@ -132,7 +133,7 @@ class Token(models.Model):
     @property
     def ends_soon(self) -> bool:
         """Active, and in its last 7 days or the last quarter of its life (`TokenQuerySet.ending_soon`)."""
-        return self.is_active and timezone.now() >= ends_soon_from(self.created_at, self.expires_at)
+        return timezone.now() >= ends_soon_from(self.created_at, self.expires_at) and self.is_active
 
     @property
     def state(self) -> TokenState:

@@ -6,6 +6,7 @@ adds rights: what a token may do is what a scope opens AND what its owner may do
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ CHOICES: list[tuple[str, str]] = [(scope.id, scope.label) for scope in SCOPES]
 BY_ID: dict[str, Scope] = {scope.id: scope for scope in SCOPES}
 
 
+# A request with a token asks this several times of the same few texts.
+@lru_cache(maxsize=100)
 def parse(scope_string: str) -> frozenset[Scope]:
     """The known scopes in a space-separated string (RFC 6749 section 3.3); unknown words open nothing."""
     return frozenset(BY_ID[word] for word in scope_string.split(" ") if word in BY_ID)
