@@ -10,13 +10,23 @@ import uuid
 FORM = re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")
 
 
+def read(text: str) -> uuid.UUID:
+    """Parses an id. Addresses, filters and the API read ids with this. Raises `ValueError` for any other form.
+
+    Search boxes also find an id that was pasted in another form.
+    """
+    if not FORM.fullmatch(text):
+        raise ValueError("Not an id")
+    return uuid.UUID(text)
+
+
 class IdConverter:
     """``<id:...>`` in an address. Django's ``<uuid:...>`` takes lower case only."""
 
     regex = FORM.pattern
 
     def to_python(self, value: str) -> uuid.UUID:
-        return uuid.UUID(value)
+        return read(value)
 
     def to_url(self, value: object) -> str:
         return str(value)

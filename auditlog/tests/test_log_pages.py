@@ -138,6 +138,17 @@ def test_uses_are_narrowed_alike_on_page_and_api(reader, auditor, page, query, f
     assert names_in_api(reader.get(ROUTES[page], query)) == found
 
 
+@pytest.mark.parametrize("page", [MY_USES, OUR_USES])
+@pytest.mark.parametrize("form", ["{0.hex}", "{{{0}}}", "urn:uuid:{0}", "{0}\u0660"])
+def test_id_in_another_form_is_refused_alike_on_page_and_api(reader, auditor, page, form):
+    add_uses(auditor, {"target": "a", "token_id": TOKEN})
+    sent = form.format(TOKEN)
+
+    assert reader.get(page, {"token_id": sent}).context["filter"].form.errors.keys() == {"token_id"}
+    assert reader.get(ROUTES[page], {"token_id": sent}).json()["errors"].keys() == {"token_id"}
+    assert names(reader.get(page, {"q": sent})) == names_in_api(reader.get(ROUTES[page], {"q": sent}))
+
+
 @pytest.mark.parametrize("page", [MY_ACTIVITY, OUR_ACTIVITY])
 @pytest.mark.parametrize(
     ("query", "found"),

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from rest_framework import serializers
 
-from opsera_portal.ids import FORM
+from opsera_portal import ids
 from opsera_portal.request_context import without_tokens
 
 
@@ -31,9 +31,10 @@ class IdField(serializers.UUIDField):
     it, and several other forms."""
 
     def to_internal_value(self, data: Any) -> UUID:
-        if not isinstance(data, str) or not FORM.fullmatch(data):
+        try:
+            return ids.read(data if isinstance(data, str) else "")
+        except ValueError:
             self.fail("invalid", value=data)
-        return super().to_internal_value(data)
 
 
 class FlagField(serializers.BooleanField):
