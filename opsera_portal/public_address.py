@@ -22,7 +22,7 @@ MINUTE = 60
 
 SCHEME_UNKNOWN = (
     "The proxy in front of the portal does not say whether https was used. "
-    "Whoever runs this installation must let it send the header X-Forwarded-Proto."
+    "The operator of this portal must configure it to send the header X-Forwarded-Proto."
 )
 WRONG_HOST = "The Host header of this request is not the name of this portal. Use the address that you were given."
 

@@ -135,8 +135,8 @@ class Unavailable(Problem):
 class SchemeUnknown(Problem):
     """The proxy does not say whether the caller used https: neither the caller's fault nor safe to go on with."""
 
-    status_code = status.HTTP_500_INTERNAL_SERVER_ERROR
-    default_code = "error"
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "unavailable"
     default_detail = SCHEME_UNKNOWN
 
 

@@ -44,7 +44,8 @@ def bad_request(request: PortalRequest, exception: Exception | None = None) -> H
 
 def scheme_unknown(request: HttpRequest) -> HttpResponseBase:
     """Without the request's context, like all that is answered before there is a session."""
-    return HttpResponse(render_to_string("proxy.html", {"explanation": SCHEME_UNKNOWN}), status=500)
+    content = render_to_string("proxy.html", {"explanation": SCHEME_UNKNOWN})
+    return HttpResponse(content, status=503, headers={"Retry-After": "5"})
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponseBase:

@@ -191,7 +191,7 @@ def test_no_code_builds_an_address_from_the_request():
 def test_proxy_without_a_scheme_is_told_once_and_causes_no_redirect_loop(behind_proxy, client, db, caplog, sent):
     for _ in range(3):
         answer = client.get("/login/", headers={"Host": STRIPPED, **sent})
-        assert answer.status_code == 500
+        assert (answer.status_code, answer["Retry-After"]) == (503, "5")
         assert "X-Forwarded-Proto" in answer.content.decode()
 
     (line,) = caplog.messages
@@ -202,10 +202,10 @@ def test_proxy_without_a_scheme_is_told_once_and_causes_no_redirect_loop(behind_
 def test_api_does_not_accuse_the_caller_where_the_proxy_says_no_scheme(behind_proxy, api, headers, caplog):
     answer = api.get("/api/v1/me", headers={**headers, "Host": STRIPPED})
 
-    assert (answer.status_code, answer.json()["code"]) == (500, "error")
+    assert (answer.status_code, answer.json()["code"], answer["Retry-After"]) == (503, "unavailable", "5")
     assert "X-Forwarded-Proto" in answer.json()["detail"]
     assert "clear" not in answer.json()["detail"]
-    assert TokenUse.objects.get().status == 500
+    assert TokenUse.objects.get().status == 503
     assert len(caplog.messages) == 1
 
 
