@@ -48,12 +48,27 @@ def collect_body(environ: dict[str, Any]) -> None:
 
     One that is too large stays unread; the portal refuses it by its head.
     """
-    length = environ.get("CONTENT_LENGTH") or "0"
-    if not (length.isascii() and length.isdecimal() and 0 < int(length[:20]) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE):
+    length = declared_length(environ)
+    if length is not None and "CONTENT_LENGTH" in environ:
+        # Django converts it again, and would fail on thousands of leading zeros.
+        environ["CONTENT_LENGTH"] = str(length)
+    if not length or length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE:
         return
     with WATCH.waiting():
-        body = _read(environ["wsgi.input"], int(length))
+        body = _read(environ["wsgi.input"], length)
     environ["wsgi.input"] = IncompleteBody() if body is None else BytesIO(body)
+
+
+def declared_length(environ: dict[str, Any]) -> int | None:
+    """The length of the body in bytes, as `Content-Length` declares it; ``None`` if that is not a number.
+
+    Leading zeros are allowed (RFC 9110 section 8.6). Only the first 20 digits after them count, which is always too
+    large: Python refuses to convert thousands of digits.
+    """
+    text = environ.get("CONTENT_LENGTH") or "0"
+    if not (text.isascii() and text.isdecimal()):
+        return None
+    return int(text.lstrip("0")[:20] or "0")
 
 
 @contextmanager
@@ -146,13 +161,23 @@ def _sending_connections(port: int) -> Iterable[tuple[socket.socket, int]]:
         with suppress(OSError):
             if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
                 continue
-            connection = socket.socket(fileno=os.dup(int(name)))
+            connection = _duplicate(int(name))
             if connection.family in (socket.AF_INET, socket.AF_INET6) and connection.getsockname()[1] == port:
                 answered = _answered_bytes(connection)
                 if answered is not None:
                     yield connection, answered
                     continue
             connection.close()
+
+
+def _duplicate(descriptor: int) -> socket.socket:
+    """Raises `OSError` if ``descriptor`` was closed, or reused for something else, in the meantime."""
+    copy = os.dup(descriptor)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
 
 
 # struct tcp_info of Linux: tcpi_last_data_sent, tcpi_last_data_recv (milliseconds ago); tcpi_bytes_acked,

@@ -16,6 +16,7 @@ from django.template.response import SimpleTemplateResponse
 from django.urls import resolve
 
 from opsera_portal.api import problems
+from opsera_portal.request_bodies import declared_length
 
 MAX_QUERY_LENGTH = 8 * 1024
 
@@ -52,5 +53,5 @@ def check_query_length(request: HttpRequest) -> None:
 
 def body_is_too_large(request: HttpRequest) -> bool:
     """By what its head says, before any of it is read."""
-    length = request.META.get("CONTENT_LENGTH") or "0"
-    return not (length.isdecimal() and int(length[:20]) <= settings.DATA_UPLOAD_MAX_MEMORY_SIZE)
+    length = declared_length(request.META)
+    return length is None or length > settings.DATA_UPLOAD_MAX_MEMORY_SIZE

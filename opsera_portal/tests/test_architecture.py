@@ -28,6 +28,7 @@ FLOORS = {
     "opsera_portal.public_address": 0,
     "opsera_portal.redis_cache": 0,
     "opsera_portal.redis_queue": 0,
+    "opsera_portal.request_bodies": 0,
     "opsera_portal.request_context": 0,
     "opsera_portal.server_log": 0,
     "opsera_portal.task_queue": 0,

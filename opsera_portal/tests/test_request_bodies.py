@@ -40,6 +40,17 @@ def test_body_is_read_whole_before_the_request_is_looked_at():
     assert collected("6", Server(b"ab", b"c", b"def")).read() == b"abcdef"
 
 
+@pytest.mark.parametrize("zeros", [1, 20, 5000])
+def test_leading_zeros_of_the_length_change_nothing(zeros):
+    server = Server(b"ab", b"c")
+    environ = {"CONTENT_LENGTH": "0" * zeros + "3", "wsgi.input": server}
+
+    request_bodies.collect_body(environ)
+
+    assert environ["wsgi.input"].read() == b"abc"
+    assert environ["CONTENT_LENGTH"] == "3"
+
+
 @pytest.mark.parametrize("parts", [[], [b"ab"], [b"ab", OSError()], [ConnectionResetError()]])
 def test_body_that_does_not_arrive_whole_cannot_be_read(parts):
     body = collected("6", Server(*parts))
@@ -50,7 +61,7 @@ def test_body_that_does_not_arrive_whole_cannot_be_read(parts):
         body.readline()
 
 
-@pytest.mark.parametrize("length", ["", "0", "-1", "x", "²", "262145", "9" * 5000])
+@pytest.mark.parametrize("length", ["", "0", "-1", "x", "²", "262145", "9" * 5000, "0" * 5000, "0" * 20 + "262145"])
 def test_body_of_no_length_or_too_large_is_not_waited_for(length):
     server = Server(b"abc")
 
