@@ -151,10 +151,12 @@ def plan_rotation() -> SigningKey:
     """Makes a new key, which is published at once and signs after `PUBLISHED_BEFORE`, in every process. Older keys
     continue to verify. Raises ``KeysAreGiven``, and ``KeyWaits`` where a key waits already."""
     _refuse_where_given()
-    waiting = key_ring().waiting
-    if waiting is not None:
-        raise KeyWaits(waiting)
-    return _write(_new_key(), signs_from=timezone.now() + PUBLISHED_BEFORE)
+    # Two at once would both find that no key waits.
+    with nobody_signs():
+        waiting = key_ring().waiting
+        if waiting is not None:
+            raise KeyWaits(waiting)
+        return _write(_new_key(), signs_from=timezone.now() + PUBLISHED_BEFORE)
 
 
 def rotate() -> SigningKey:

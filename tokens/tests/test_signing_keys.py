@@ -3,6 +3,7 @@ import stat
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from io import StringIO
 
@@ -384,6 +385,24 @@ def test_time_of_the_new_key_survives_a_restart_and_a_copy(db, keys_directory, s
 
     assert (ring.current, ring.waiting) == (old, new)
     assert ring.waiting.signs_from == new.signs_from
+
+
+def test_of_two_rotations_at_once_one_is_refused(keys_directory):
+    signing_keys.key_ring()
+    together = threading.Barrier(2)
+
+    def plan(_):
+        together.wait()
+        try:
+            return signing_keys.plan_rotation().id
+        except signing_keys.KeyWaits as error:
+            return error.key.id
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(plan, range(2))
+
+    assert first == second
+    assert len(signing_keys.key_ring().keys) == 2
 
 
 def test_second_rotation_waits_for_the_first(db):
