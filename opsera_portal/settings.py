@@ -152,8 +152,8 @@ def _database() -> dict[str, Any]:
         # SQLite gives the files beside it the mode of the database.
         environment.private_file("DATABASE_URL" if url else "PORTAL_DATA_DIR", Path(config["NAME"]))
         config["CONN_MAX_AGE"] = None
-        # Each of the web server's 48 threads has a connection of its own: 1.4 MB of cache each, 67 MB together. The rest
-        # is the system's to cache.
+        # Each of the web server's 48 threads has a connection of its own: 1.4 MB of cache each, 67 MB together. The
+        # system caches the rest.
         # synchronous=FULL: an entry of the authentication log that was answered for must survive a power cut.
         # IMMEDIATE: a transaction that will write takes the lock when it begins, so that it waits (up to `timeout`)
         # instead of failing in the middle.
