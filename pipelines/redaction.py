@@ -113,11 +113,12 @@ def _parts_of_header(value: str) -> tuple[str, set[str]]:
     parts = set(re.split(r"[\s;,&]+", secret))
     # Of cookies and parameters: a=b; c="d".
     parts |= {part.partition("=")[2].strip('"') for part in parts}
-    if decoded := _base64_text(secret):
-        parts.add(decoded)
-        if value.lower().startswith("basic "):
-            name, _, password = decoded.partition(":")
-            return password or name, parts | {secret, name}
+    decoded = _base64_text(secret)
+    parts.add(decoded)
+    if value.lower().startswith("basic ") and (decoded or ":" in secret):
+        # Some write user and password as they are, and servers answer with what they make of it.
+        name, _, password = (decoded or secret).partition(":")
+        return password or name, parts | {secret, name}
     return secret, parts
 
 
@@ -132,10 +133,14 @@ def _base64_text(word: str) -> str:
 
 
 def _variants(secret: str) -> set[str]:
-    """As it may be written by who repeats it: another form of Unicode, or its UTF-8 read as Latin-1."""
+    """As it may be written by who repeats it: another form of Unicode, its UTF-8 read as Latin-1, or the reverse.
+
+    Headers are sent in Latin-1. A server that repeats these bytes is read as UTF-8, with U+FFFD for what is none.
+    """
     written = {secret, secret.upper(), secret.lower()}
     written |= {unicodedata.normalize(form, text) for text in written for form in ("NFC", "NFD")}
-    written |= {text.encode(errors="replace").decode("latin-1") for text in written}
+    misread = {text.encode("latin-1", "replace").decode(errors="replace") for text in written}
+    written |= {text.encode(errors="replace").decode("latin-1") for text in written} | misread
     # UTF-16, where it is packed in Base64 or hexadecimal.
     written |= {"\0".join(text) for text in written}
     return {_folded(text) for text in written}
@@ -338,7 +343,7 @@ _DECODERS: list[Callable[[View], Iterator[View]]] = [
     _substituting(_ESCAPE, _unescape),
     _substituting(re.compile(_PERCENT), _percent),
     _substituting(re.compile(rf"{_PERCENT}|\+"), _percent),
-    _substituting(re.compile(r"(&(?:#[0-9]{1,8}|#[xX][0-9a-fA-F]{1,7}|[A-Za-z][A-Za-z0-9]{1,31}));?"), _entity),
+    _substituting(re.compile(r"(&(?:#0*[0-9]{1,8}|#[xX]0*[0-9a-fA-F]{1,7}|[A-Za-z][A-Za-z0-9]{1,31}));?"), _entity),
     _substituting(re.compile(r"=(?:([0-9A-Fa-f]{2})|\r?\n)"), _quoted),
     _unpacking(re.compile(r"[A-Za-z0-9+/_-]{6,}(?:\r?\n[ \t]*[A-Za-z0-9+/_-]+)*"), re.compile(r"\s"), 6, 4, _base64),
     _unpacking(re.compile(r"[0-9a-fA-F]{2,}(?:[\s:-][0-9a-fA-F]{2})*"), re.compile(r"[\s:-]"), 4, 2, _hexadecimal),

@@ -43,6 +43,7 @@ ENCODINGS = {
     "HTML": html.escape(SECRET),
     "HTML, decimal": escaped(SECRET, "&#{};"),
     "HTML, hexadecimal": escaped(SECRET, "&#x{:X};"),
+    "HTML with leading zeros": escaped(SECRET, "&#{:012d};"),
     "HTML in JSON": json.dumps(html.escape(SECRET)),
     "quoted-printable": escaped(SECRET, "={:02X}"),
     "Base64 over lines": base64.encodebytes(f"{'x' * 70}{SECRET}{'y' * 50}".encode()).decode(),
@@ -57,6 +58,7 @@ ENCODINGS = {
     "upper case": SECRET.upper(),
     "lower case": SECRET.lower(),
     "another case, percent-encoded": quote(SECRET.swapcase(), safe=""),
+    "Latin-1 read as UTF-8": SECRET.encode("latin-1").decode(errors="replace"),
     "UTF-8 read as Latin-1": SECRET.encode().decode("latin-1"),
     **{
         f"{name} at alignment {before!r}": packed(SECRET, before=before, encode=encode).rstrip(padding)
@@ -95,6 +97,7 @@ def secrets_in(text):
         (f"Basic {base64.b64encode(b'jenkins:hunter2').decode()}", "user jenkins, password hunter2"),
         (f"Basic {base64.b64encode(b'jenkins:hunter2').decode()}", "jenkins:hunter2"),
         (f"Basic {base64.b64encode(b'sk_live_1234:').decode()}", "key sk_live_1234"),
+        ("Basic jenkins:hunter2", "user jenkins, password hunter2"),
         (f"basic {base64.b64encode('jürgen:pässword'.encode()).decode()}", "password p%C3%A4ssword"),
     ],
 )
