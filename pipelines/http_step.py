@@ -361,14 +361,16 @@ def _fenced_kind(address: IPAddress) -> str | None:
     embedded = _embedded_addresses(address)
     if any(map(_is_closed, [address, *embedded])):
         return CLOSED
-    if any(address in network for network in settings.HTTP_STEP_ALLOWED_NETWORKS):
-        return None
+    opened = [network for network in settings.HTTP_STEP_ALLOWED_NETWORKS if address in network]
     if embedded:
         kind = next(filter(None, map(_fenced_kind, embedded)), None)
     else:
         kind = next((kind for network, kind in FENCED if address in network), None)
-    if kind or getattr(address, "ipv4_mapped", None):
-        return kind
+    if kind:
+        return None if opened else kind
+    # An allowed network often holds the portal as well. Only its own address by itself opens that.
+    if getattr(address, "ipv4_mapped", None) or any(network.num_addresses == 1 for network in opened):
+        return None
     return OWN if _is_own(address) else None
 
 

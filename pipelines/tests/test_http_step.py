@@ -899,6 +899,15 @@ def test_own_address_of_the_machine_is_refused(names, connections, settings):
     assert len(connections) == len(own_addresses())
 
 
+def test_own_address_is_refused_in_an_allowed_network(names, connections, settings):
+    for address in own_addresses():
+        settings.HTTP_STEP_ALLOWED_NETWORKS = [ipaddress.ip_network(f"{address}/24", strict=False)]
+        names.addresses["jenkins.example"] = [address]
+        with pytest.raises(HttpStepError, match="an address of the portal's own machine"):
+            call("http://jenkins.example/")
+    assert not connections
+
+
 def test_own_address_is_told_also_where_every_address_can_be_bound(monkeypatch):
     monkeypatch.setattr(http_step, "_can_bind", lambda family, address: True)
 
