@@ -6,6 +6,7 @@ or the rest of the body.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote_plus, urlencode
@@ -64,14 +65,20 @@ def check_plain_query(url: str) -> None:
 
 
 def split_query(url: str) -> tuple[str, dict[str, str]]:
-    """``url`` without the parameters that carry secrets by their name, and these. All others stay as they are."""
+    """Returns ``url`` without the parameters that carry secrets by their name, and these. All others stay as they are.
+
+    Those also stay that could not be sent as they were: a name that occurs twice, or bytes that are no UTF-8.
+    """
     address, mark, fragment = url.partition("#")
     path, _, query = address.partition("?")
+    names = Counter(name for name, _ in _parameters(address))
     kept, secret = [], {}
     for part in query.split("&"):
-        name, _, value = part.partition("=")
-        name, value = unquote_plus(name), unquote_plus(value)
-        if value and is_secret_name(name) and name not in secret and ":" not in name:
+        try:
+            name, value = (unquote_plus(text, errors="strict") for text in part.partition("=")[::2])
+        except UnicodeDecodeError:
+            name = value = ""
+        if value and is_secret_name(name) and names[name] == 1 and ":" not in name:
             secret[name] = value
         else:
             kept.append(part)

@@ -1,3 +1,5 @@
+import contextlib
+
 from cryptography.fernet import Fernet, MultiFernet
 from django.db import migrations
 
@@ -27,9 +29,11 @@ def decrypt(apps, schema_editor):
     """Back into the column that the code before this migration reads."""
     for name in ("Step", "StepRun"):
         for step in apps.get_model("pipelines", name).objects.exclude(secret_headers={}).iterator():
-            secret = {
-                header: step_secrets.BOX.decrypt_unbound(value) for header, value in step.secret_headers.items()
-            }
+            secret = {}
+            for header, value in step.secret_headers.items():
+                # A value that is missing or unreadable has no place in the plain headers.
+                with contextlib.suppress(step_secrets.SecretUnreadable):
+                    secret[header] = step_secrets.BOX.decrypt_unbound(value)
             step.headers = {**step.headers, **secret}
             step.secret_headers = {}
             step.save(update_fields=["headers", "secret_headers"])

@@ -40,11 +40,13 @@ def bind(apps, schema_editor):
 
 
 def unbind(apps, schema_editor):
-    """Writes the format that the code before this migration reads."""
+    """Writes the format that the code before this migration reads. Values that are missing or that no key decrypts stay
+    as they are: the step does not run without them."""
     fernet = MultiFernet([Fernet(key) for key in step_secrets.BOX.keys()])
     for step in with_secrets(apps):
         values = step_secrets.readable(step, PLACE)
-        setattr(step, PLACE, {name: fernet.encrypt(value.encode()).decode() for name, value in values.items()})
+        unbound = {name: fernet.encrypt(value.encode()).decode() for name, value in values.items()}
+        setattr(step, PLACE, {**getattr(step, PLACE), **unbound})
         save(step)
 
 

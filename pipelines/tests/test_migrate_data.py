@@ -96,3 +96,19 @@ def test_the_way_back_gives_the_headers_back():
         assert before.get_model("pipelines", "Run").objects.get().pipeline_id == pipeline.pk
     finally:
         migrate_to_the_end()
+
+
+def test_header_without_a_readable_value_is_kept_on_the_way_back():
+    step = Step.objects.create(pipeline=PipelineFactory(), position=1, name="Build", url="https://ci.example.com/")
+    give_secrets(step, {"Authorization": "Bearer very-secret-value"})
+    step.secret_headers |= {"X-Missing": "", "X-Unreadable": "v2.nokey.nothing"}
+    step.save(update_fields=["secret_headers"])
+
+    try:
+        values = migrate("0010_step_run_names_its_step").get_model("pipelines", "Step").objects.get().secret_headers
+        assert step_secrets.BOX.decrypt_unbound(values.pop("Authorization")) == "Bearer very-secret-value"
+        assert values == {"X-Missing": "", "X-Unreadable": "v2.nokey.nothing"}
+        headers = migrate(FIRST).get_model("pipelines", "Step").objects.get().headers
+        assert headers == {"Authorization": "Bearer very-secret-value"}
+    finally:
+        migrate_to_the_end()
