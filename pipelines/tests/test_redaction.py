@@ -7,6 +7,7 @@ import json
 import random
 import re
 import string
+import time
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -176,3 +177,12 @@ def test_hostile_text_is_searched_or_refused_in_bounded_time():
     ):
         with contextlib.suppress(NotSearchable):
             redacted(text, secrets_of({"X-Key": "very-secret-value", "X-Other": "aaaa"}), limit=65_536)
+
+
+def test_long_secrets_that_overlap_themselves_are_found_in_bounded_time():
+    secrets = secrets_of({f"X-{length}": "a" * length for length in range(3990, 4000)})
+    started = time.process_time()
+
+    assert redacted("a" * 160_000, secrets, limit=65_536) == SECRET_MARK
+    assert redacted("abcabcab", secrets_of({"X-Key": "abcab"})) == SECRET_MARK
+    assert time.process_time() - started < 5
