@@ -48,7 +48,7 @@ PARAMETER = "kept"
 # Fields that are never kept, and so never come back: by their name, and whatever else is named like a secret.
 SECRET_FIELDS = frozenset({"token", "tokens", "code", "key"})
 _SECRET_NAME = re.compile(r"passw|secret|credential", re.IGNORECASE)
-# Belong to the page that a form stands on, and are made anew with it.
+# Belong to the page of the form and are created again with it.
 _OF_THE_PAGE = frozenset({"csrfmiddlewaretoken", REDIRECT_FIELD_NAME, "submission"})
 
 # Where people are asked who they are.
@@ -275,7 +275,7 @@ def _again(request: HttpRequest, match: ResolverMatch) -> HttpResponseBase:
 
 
 def _sign_in_again(request: HttpRequest, view_name: str) -> HttpResponseBase:
-    """Whoever signed in in another tab is where they were going; the other steps begin anew."""
+    """A person who signed in in another tab goes where they were going; the other steps start again."""
     going = local_page(request, request.POST.get(REDIRECT_FIELD_NAME, ""))
     if request.user.is_authenticated and view_name not in ASKS_AGAIN:
         return _see_other(going or reverse("overview"))

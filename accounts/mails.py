@@ -113,7 +113,7 @@ def email_change_link_mail(address_id: int) -> EmailMessage | None:
 
 @mail_kind("E-mail address changed")
 def email_change_mail(entry_id: int) -> EmailMessage | None:
-    """Tells the address that a person had that another one was asked for, or has taken its place."""
+    """Tells a person's previous address that another one was requested or has replaced it."""
     found = _entry_and_person(entry_id)
     if found is None:
         return None

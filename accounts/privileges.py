@@ -49,7 +49,7 @@ class Privilege(Enum):
 def require_proof(privilege: Privilege, request: HttpRequest | None) -> None:
     """Call it in a service, before anything is changed. Raises ``ClosedToTokens`` or ``ReauthenticationRequired``.
 
-    Commands have no request: whoever can run them has the machine.
+    Commands have no request: people who can run them have the machine.
     """
     if request is None:
         return

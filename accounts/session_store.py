@@ -1,7 +1,7 @@
 """Sessions in the database under a digest of their key, so that a copy of the database opens none.
 
 The key is in the browser's cookie only. It has 32 random characters, so that its digest needs neither salt nor
-stretching. Whoever reads the table gets digests, and a digest that is sent as a cookie is hashed again.
+stretching. A reader of the table gets digests, and a digest that is sent as a cookie is hashed again.
 """
 
 import hashlib

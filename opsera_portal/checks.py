@@ -1,4 +1,4 @@
-"""System checks: no setting brings back pickle, by which whoever can write to a store would run code here."""
+"""System checks: no setting brings back pickle, which would let anyone who can write to a store run code here."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -66,7 +66,7 @@ class Box:
     def decrypt_unbound(self, encrypted: str) -> str:
         """Reads a value of the format without context (Fernet), which earlier versions wrote.
 
-        Only for converting such values: whoever can write to the database can move them. Raises ``SecretUnreadable``.
+        Only for converting such values: who writes to the database can move them. Raises ``SecretUnreadable``.
         """
         try:
             return MultiFernet([Fernet(key) for key in self.keys()]).decrypt(str(encrypted)).decode()

@@ -214,7 +214,7 @@ def _is_origin(value: str) -> bool:
 
 
 def bracketed(host: str) -> str:
-    """A host as it stands in an address: IPv6 between brackets."""
+    """A host as URLs write it: IPv6 between brackets."""
     return f"[{host}]" if ":" in host else host
 
 
@@ -294,7 +294,7 @@ def host_name(name: str, default: str) -> str:
 
 
 def name_in_mail(host: str) -> str:
-    """The host of a URL as mail writes it: an IP address stands in brackets (RFC 5321 section 4.1.3)."""
+    """The host of a URL as mail writes it: an IP address is in brackets (RFC 5321 section 4.1.3)."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -89,7 +89,7 @@ def _joiner_fits(name: str, at: int) -> bool:
     if unicodedata.combining(name[at - 1]) == _VIRAMA:
         return unicodedata.category(name[at + 1])[0] == "L"
     if name[at] == ZERO_WIDTH_JOINER:
-        # One emoji that is made of several.
+        # One emoji composed of several.
         return unicodedata.category(name[at + 1]) == "So" and unicodedata.category(_letter_before(name, at)) in _SYMBOLS
     return _is_arabic(_letter_before(name, at)) and _is_arabic(name[at + 1])
 

@@ -139,7 +139,9 @@ WATCH = Watch(settings.PORTAL_PORT)
 def end_slow_connections(
     port: int, seen: dict[tuple[Any, ...], tuple[int, float]], *, limit: float, now: float
 ) -> dict[tuple[Any, ...], tuple[int, float]]:
-    """``seen``: for each caller, how much it had been answered, and since when it has been sending. Returns it anew."""
+    """``seen``: for each caller, how much it had been answered, and since when it has been sending.
+
+    Returns the same for the connections that are still sending."""
     sending = {}
     for connection, answered in _sending_connections(port):
         with connection:

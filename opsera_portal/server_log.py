@@ -118,7 +118,7 @@ _told: dict[str, float] = {}
 def told_lately(what: str, seconds: float, *, among: tuple[str, int] | None = None) -> bool:
     """Whether this process has told ``what`` within the last ``seconds``. If not, it counts as told now.
 
-    ``among``: a prefix and a number. Whoever can choose ``what`` gets no more than that many with this prefix.
+    ``among``: a prefix and a number. A caller that can choose ``what`` gets no more than that many with this prefix.
     """
     now = time.monotonic()
     with _lock:

@@ -26,7 +26,7 @@ SECRET_KEY = environment.secret_key(DATA_DIR)
 _public = urlsplit(PORTAL_URL)
 _https = _public.scheme == "https"
 _loopback = _public.hostname in environment.LOOPBACK_NAMES
-# The portal's name in mails. RFC 5321 section 4.1.3: an address stands in brackets.
+# The portal's name in mails. RFC 5321 section 4.1.3: an address is in brackets.
 _own_name = environment.name_in_mail(str(_public.hostname))
 
 TRUSTED_PROXIES = environment.networks("TRUSTED_PROXIES")
@@ -178,7 +178,7 @@ def _database() -> dict[str, Any]:
 
 
 def _direct_database(default: dict[str, Any]) -> dict[str, Any] | None:
-    """For pg_dump and pg_restore where a connection pooler stands before the database: they leave settings behind in
+    """For pg_dump and pg_restore where a connection pooler is in front of the database: they leave settings behind in
     its connections, which would break the next client's queries."""
     url = environment.text("DATABASE_DIRECT_URL")
     if not url:

@@ -15,7 +15,7 @@ from pipelines.services.runs import MESSAGE_MAX_LENGTH
 from pipelines.step_secrets import MISSING, PLACES
 from pipelines.step_templates import StepTemplate
 
-# What stands for the value of a secret in the form. It is never shown again.
+# Placeholder for the value of a secret in the form. It is never shown again.
 UNCHANGED = "(unchanged)"
 KEEPS = f"“{UNCHANGED}” keeps the value that is there; type over it to change it, or delete the line."
 
@@ -189,7 +189,7 @@ def parse_headers(text: str, *, any_case: bool = True) -> list[tuple[str, str]]:
             raise forms.ValidationError(f"Line {number} is not like “Name: value”.")
         written = name.strip().lower() if any_case else name.strip()
         if written in {known.lower() if any_case else known for known, _ in pairs}:
-            raise forms.ValidationError(f"The name of line {number} stands here twice.")
+            raise forms.ValidationError(f"The name of line {number} is here twice.")
         pairs.append((name.strip(), value.strip()))
     return pairs
 

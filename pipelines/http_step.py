@@ -228,7 +228,7 @@ def _proxy_for(url: httpx.URL) -> str | None:
 async def _exchange(
     request: httpx.Request, address: IPAddress | None, connect_seconds: float, limit: int, proxy: str | None = None
 ) -> tuple[httpx.Response, bytes]:
-    """``address``: where to connect to; ``None``: a ``proxy`` is asked for the host by its name."""
+    """``address``: where to connect to; ``None``: a ``proxy`` gets the host by its name."""
     opened = contextlib.AsyncExitStack()
 
     async def close_at_the_end(event: str, info: dict[str, Any]) -> None:
@@ -292,7 +292,7 @@ def _decompressed(response: httpx.Response, received: bytes, limit: int) -> byte
     for bits in formats.get(encodings.removeprefix("x-"), []):
         with contextlib.suppress(zlib.error):
             return zlib.decompressobj(bits).decompress(received, limit + 1)
-    raise NotSearchable("It came compressed in a way that the portal does not read, although that was not asked for.")
+    raise NotSearchable("It came compressed in a way that the portal does not read, although it requested none.")
 
 
 def _text_of(received: bytes) -> str:

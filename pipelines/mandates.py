@@ -26,14 +26,14 @@ class Mandate:
 
 
 def mandate_of(run: "Run") -> Mandate:
-    """Whoever resumed or approved the run last; for a run that never halted, whoever requested it."""
+    """The person who resumed or approved the run last; for a run that never halted, the one who requested it."""
     if run.continued_by_email:
         return Mandate(run.continued_by, run.continued_by_email, run.continued_token, run.continued_token_name)
     return Mandate(run.started_by, run.started_by_email, run.token, run.token_name)
 
 
 def obstacle(run: "Run", pipeline: "Pipeline") -> str:
-    """Why no worker may take this run now, in a sentence for its log; empty where nothing stands against it."""
+    """Why no worker may take this run now, in a sentence for its log; empty if it may."""
     mandate = mandate_of(run)
     action = PipelineAction.APPROVE if approved_gate(run) else PipelineAction.RUN
     if mandate.person is None or not may(mandate.person, action, pipeline):

@@ -44,7 +44,7 @@ def _note_in_run(row: OutgoingMail) -> None:
 
 @mail_kind("News of a run", when_given_up=_note_in_run)
 def run_mail(run_id: str, event: str, person_id: str) -> EmailMessage | None:
-    """Whoever does not see the pipeline any more gets none, and what is over is not told."""
+    """People who no longer see the pipeline get none, and nothing that is over is mailed."""
     run = Run.objects.select_related("pipeline").filter(pk=uuid.UUID(run_id)).first()
     person = User.objects.active().filter(pk=uuid.UUID(person_id)).first()
     if run is None or run.pipeline is None or person is None or not _still_so(run, Event(event)):

@@ -25,7 +25,7 @@ SHORTEST = 4
 LONG_WORD = 12
 # A character of a secret takes at most so many in an answer: each of the three of %41 as \u0025.
 LONGEST_ENCODING = 18
-# More decoded texts than that mean an answer that is made of escapes inside of escapes. It is not kept.
+# More decoded texts than that mean an answer of escapes inside of escapes. It is not kept.
 VIEWS_LIMIT = 150
 DEPTH_LIMIT = 3
 

@@ -43,7 +43,7 @@ _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVATE
 _RSA_BITS = 3072
 _MOMENT = "%Y%m%dT%H%M%S%fZ"
 
-# How long whoever verifies tokens may keep the published keys.
+# How long verifiers of tokens may keep the published keys.
 JWKS_MAX_AGE = timedelta(minutes=5)
 # A cache in between may give away its copy just before that is too old, and the next one keeps it as long again. Five
 # minutes more for clocks that differ.
@@ -67,7 +67,7 @@ class KeyWaits(Exception):
 
 @dataclass(frozen=True, repr=False)
 class SigningKey:
-    """``id`` is made of the key and stands for it. ``signs_from`` is null where the keys come from the environment,
+    """``id`` is computed from the key and names it. ``signs_from`` is null where the keys come from the environment,
     which does not say so.
 
     ``former_id`` is set for a key whose thumbprint begins with a dash: older versions used that as its id, so it stands

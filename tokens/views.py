@@ -57,7 +57,7 @@ class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
     template_name = "tokens/token_list.html"
     tabs = PROFILE_TABS
     current_tab = "tokens:token_list"
-    # Asked for once the form is right, so that nobody has to prove who they are for a mistyped name.
+    # Only once the form is right, so that nobody has to prove who they are for a mistyped name.
     privilege = Privilege.CREATE_TOKEN
 
     def get_queryset(self) -> QuerySet[Token]:

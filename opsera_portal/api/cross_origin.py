@@ -15,7 +15,7 @@ from django.http.response import HttpResponseBase
 
 
 class CrossOriginMiddleware(CorsMiddleware):
-    """Stands around the fast path of tokens, so that every answer has the headers, refusals too."""
+    """Wraps the fast path of tokens, so that every answer has the headers, refusals too."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         if not settings.CORS_ALLOWED_ORIGINS:

@@ -279,7 +279,7 @@ def describe_token_headers(result: dict[str, Any], generator: Any, **kwargs: Any
 
 
 def describe_tags(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
-    """Declares each tag, so that a reader and a generator learn what it stands for."""
+    """Declares each tag, so that readers and generators learn what it means."""
     result["tags"] = TAGS
     return result
 

@@ -51,7 +51,7 @@ class AuthenticatedFirst(APIView):
             super().initial(request, *args, **kwargs)
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
-        """204 with ``Allow``, for anyone: the schema says the same. It looks at no object, so it tells of none."""
+        """204 with ``Allow``, for anyone: the schema says the same. It looks at no object, so it reveals none."""
         return Response(status=204)
 
     def check_limits(self, request: Request) -> None:

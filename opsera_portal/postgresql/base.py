@@ -23,7 +23,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     @property
     def is_pooled_outside(self) -> bool:
-        """Whether a connection pooler such as PgBouncer stands between the portal and PostgreSQL.
+        """Whether a connection pooler such as PgBouncer is between the portal and PostgreSQL.
 
         In its transaction mode, each transaction may meet another server process. So nothing may rely on what an
         earlier one left there: no prepared statement, and no cursor that outlives its transaction.

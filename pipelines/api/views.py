@@ -180,7 +180,7 @@ class PipelineViewSet(ApiViewSet):
         """A copy of your own, with steps and access rules.
 
         It has the values of secrets only if you administer the original. Otherwise `missing_secrets` of each step names
-        those to enter anew, and until then the copy does not run.
+        those to enter again, and until then the copy does not run.
         """
         body = self.read_body(DuplicatePipelineBody)
         with answered():

@@ -1,4 +1,4 @@
-"""Encrypts the secrets of two-factor anew after the key was changed."""
+"""Encrypts the secrets of two-factor again after the key was changed."""
 
 from argparse import ArgumentParser
 from typing import Any

@@ -1,4 +1,4 @@
-"""Encrypts the secrets of steps anew after the key was changed."""
+"""Encrypts the secrets of steps again after the key was changed."""
 
 from argparse import ArgumentParser
 from typing import Any
