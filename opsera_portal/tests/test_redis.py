@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from django_tasks_db.models import DBTaskResult
 
 from opsera_portal.tests import portal as started
 
@@ -24,7 +25,7 @@ def test_runs_are_executed_by_a_worker_that_is_told_through_redis(portal):
         assert time.monotonic() < deadline, states
         time.sleep(0.2)
 
-    assert not [value for table, value in portal.rows() if table == "django_tasks_db_dbtaskresult"]
+    assert not [value for table, value in portal.rows() if table == DBTaskResult._meta.db_table]
     assert portal.stop() == 0
 
 
