@@ -38,7 +38,7 @@ def organization_url(user: User) -> str | None:
 
 def section_of(view_name: str) -> str:
     namespace, _, name = view_name.rpartition(":")
-    if name.startswith("organization_"):
+    if name.startswith("organization_") or view_name == "pipelines:http_steps":
         return "organization"
     if namespace == "pipelines":
         return "pipelines"

@@ -474,6 +474,17 @@ def test_someone_who_signed_out_is_not_told_that_a_session_ended(client, owner):
     assert SAYS_ENDED not in client.get("/login/").text
 
 
+def test_sign_in_page_says_that_the_session_ended_after_a_button_was_pressed_signed_out(client, owner, things):
+    client.force_login(owner)
+    client.get("/profile/")
+    client.post("/logout/")
+    page = client.post(f"/pipelines/{things['pipeline'].pk}/run/", follow=True)
+
+    assert page.redirect_chain[-1][0].startswith("/login/")
+    assert SAYS_ENDED in page.text
+    assert SAYS_ENDED not in client.get("/login/?next=/profile/").text
+
+
 def test_part_of_a_page_without_a_session_sends_the_whole_page_to_sign_in(client, things):
     run = f"/pipelines/{things['pipeline'].pk}/runs/1/"
 

@@ -2,6 +2,11 @@
 
 from ipaddress import ip_network
 
+import pytest
+
+from accounts.roles import SiteRole
+from accounts.tests.factories import UserFactory
+
 
 def test_page_and_api_say_what_is_refused(client, owner, settings):
     settings.HTTP_STEP_REFUSED_NETWORKS = [ip_network("10.0.0.0/8")]
@@ -27,3 +32,12 @@ def test_page_says_that_calls_go_through_the_proxy_and_not_which(client, owner, 
     assert "through the operator's proxy" in page.replace("&#x27;", "'")
     assert "proxy.example.com" not in page
     assert client.get("/api/v1/organization/http-steps").json()["uses_proxy"] is True
+
+
+@pytest.mark.django_db
+def test_page_is_marked_as_one_of_the_organization(client):
+    client.force_login(UserFactory(site_role=SiteRole.ADMINISTRATOR))
+    page = client.get("/organization/http-steps/").content.decode()
+
+    assert 'aria-current="true">Organization</a>' in page
+    assert 'aria-current="true">Pipelines</a>' not in page
