@@ -40,7 +40,7 @@ class UserTable(PortalTable):
         if not mails:
             return record.email
         what, age = label_of(mails[0]), relative(mails[0].created_at)
-        said = f"{what} from {age} not delivered: {mails[0].last_error or 'not sent so far'}"
+        said = f"{what} not delivered, created {age}: {mails[0].last_error or 'not tried yet'}"
         return format_html('{} <span class="hint" data-undelivered>⚠ {}</span>', record.email, said)
 
     def render_state(self, record: User, column: BadgeColumn) -> SafeString:
@@ -56,7 +56,7 @@ class UserTable(PortalTable):
 class MailTable(PortalTable):
     person = Column(verbose_name="To", orderable=False)
     kind = Column(verbose_name="Mail", orderable=False)
-    created_at = MomentColumn(verbose_name="Waiting since", orderable=False)
+    created_at = MomentColumn(verbose_name="Created", orderable=False)
     last_error = Column(verbose_name="Last error", orderable=False, empty_values=())
     attempts = Column(attrs=NUMERIC, orderable=False)
     next_attempt_at = MomentColumn(verbose_name="Next attempt", orderable=False, empty_values=())
@@ -64,7 +64,7 @@ class MailTable(PortalTable):
     class Meta:
         attrs = {"id": "mails", "aria-label": "Mails that were not delivered"}
         row_attrs = {"data-mail": lambda record: str(record.pk)}
-        empty_text = "Every mail to the people of your organization was delivered to the mail server."
+        empty_text = "No undelivered mail. The mail server has accepted every mail to people in your organization."
 
     def render_person(self, record: OutgoingMail, value: User) -> SafeString:
         url = reverse("accounts:organization_user_detail", args=[value.pk])
@@ -74,7 +74,7 @@ class MailTable(PortalTable):
         return label_of(record)
 
     def render_last_error(self, record: OutgoingMail) -> str:
-        return record.last_error or "Not tried so far. Is the worker running?"
+        return record.last_error or "Not tried yet. Is the worker running?"
 
     def render_next_attempt_at(self, record: OutgoingMail, column: MomentColumn) -> SafeString | str:
         if record.state == OutgoingMail.State.FAILED:

@@ -34,7 +34,7 @@ from opsera_portal.pages.views import MemberPageMixin, TabsMixin
 
 # Of people offered while one types; whoever is not among them is typed in full.
 SUGGESTED = 500
-# On a person's page; the others stand in the list of mails.
+# On a person's page; the list of mails has the others.
 SHOWN_MAILS = 3
 
 
@@ -145,7 +145,7 @@ class UserDetailView(OrganizationPageMixin, TemplateView):
             may_change=self.person.may(Ability.MANAGE_ORGANIZATION),
             may_reset_two_factor=user.has_two_factor and user.pk != self.person.pk,
             undelivered_mails=[
-                {"label": label_of(row), "created_at": row.created_at, "error": row.last_error or "not sent so far"}
+                {"label": label_of(row), "created_at": row.created_at, "error": row.last_error or "not tried yet"}
                 for row in user.undelivered_mails[:SHOWN_MAILS]  # type: ignore[union-attr]
             ],
             days=DAYS,
