@@ -31,15 +31,16 @@ logger = logging.getLogger(__name__)
 
 # Finds the tokens of every installation of the portal, signed with either algorithm, and no other JWT. Header and
 # payload are JSON that `tokens.jwt` always writes in the same order, so their beginnings and ends are constant:
-#   {"alg":"ES256","kid":"      or RS256, and then the rest of a key's thumbprint, of which 57 characters vary
-#   ","typ":"at+jwt"}
+#   {"alg":"ES256","kid":"      or RS256
+#   ","typ":"at+jwt"}           after a thumbprint (43 characters), or after "k-" and its other 42 characters
 #   {"iss":"http
 #   personal_access"}           which base64 spells in three ways, by where in a group of three bytes it begins
 # An ES256 signature has exactly 86 characters, so that what is glued to it is left alone; an RS256 signature has at
 # least 342. Without look-around, back references and repetitions beyond 1000, as RE2 and Hyperscan want it. No part
 # can match what the next one does, and the dots part the runs: the search takes time in proportion to the text.
 PATTERN = (
-    r"eyJhbGciOiJ[FS]UzI1NiIsImtpZCI6I[i-n][A-Za-z0-9_-]{57}iLCJ0eXAiOiJhdCtqd3QifQ"
+    r"eyJhbGciOiJ[FS]UzI1NiIsImtpZCI6I"
+    r"(?:[i-n][A-Za-z0-9_-]{57}iLCJ0eXAiOiJhdCtqd3QifQ|mst[A-Za-z0-9_-]{56}IiwidHlwIjoiYXQrand0In0)"
     r"\.eyJpc3MiOiJodHRw[A-Za-z0-9_-]{200,}"
     r"(?:BlcnNvbmFsX2FjY2VzcyJ9|wZXJzb25hbF9hY2Nlc3MifQ|cGVyc29uYWxfYWNjZXNzIn0)"
     r"\.[A-Za-z0-9_-]{86}(?:[A-Za-z0-9_-]{256,})?"

@@ -17,7 +17,7 @@ from django.conf import settings
 
 from accounts.models import Organization, User
 from opsera_portal.api.scopes import SCOPES, as_string
-from tokens import jwt, leaks
+from tokens import jwt, leaks, signing_keys
 from tokens.tests.factories import TokenFactory, now_in_seconds
 
 ROOT = Path(settings.BASE_DIR)
@@ -30,12 +30,23 @@ def pem(key):
     return key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
 
 
+# A thumbprint's first character decides how base64 writes the header. "-" gets an id of 44 characters in place of 43.
+FIRST_CHARACTERS = "-0AQ_ap"
+
+
 @pytest.fixture(scope="module")
 def keys():
     return {
-        "ES256": [pem(ec.generate_private_key(ec.SECP256R1())) for _ in range(12)],
+        "ES256": [key_whose_thumbprint_begins_with(character) for character in FIRST_CHARACTERS],
         "RS256": [pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))],
     }
+
+
+def key_whose_thumbprint_begins_with(character):
+    while True:
+        key = ec.generate_private_key(ec.SECP256R1())
+        if signing_keys._describe(key).id.startswith(character):
+            return pem(key)
 
 
 def signed(*, slug="acme", scope="api"):
@@ -134,6 +145,7 @@ CLAIMS = {"iss": "https://portal.example.com", "sub": "s" * 300, "token_type": "
         (OURS | {"alg": "ES384"}, CLAIMS),
         (OURS | {"typ": "JWT"}, CLAIMS),
         (OURS | {"kid": "short"}, CLAIMS),
+        (OURS | {"kid": "k" * 44}, CLAIMS),
         ({"typ": "at+jwt", "alg": "ES256", "kid": "k" * 43}, CLAIMS),
         (OURS, {"sub": "s" * 300, "iss": "https://portal.example.com", "token_type": "personal_access"}),
         (OURS, CLAIMS | {"iss": "accounts.example.com"}),
