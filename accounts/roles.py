@@ -1,4 +1,4 @@
-"""The site roles and what each allows in the whole organization, as data (PRODUCT section 1).
+"""The site roles and what each allows in the whole organization, as data (docs/product.md#people-and-roles).
 
 Everything that asks "may this person ...?" for something other than one pipeline asks here.
 """

@@ -53,7 +53,7 @@ class LogEntry(models.Model):
 
 
 class TokenUse(LogEntry):
-    """One use of a genuine token, refused uses included (PRODUCT section 6).
+    """One use of a genuine token, refused uses included (docs/product.md#logs).
 
     Links to token, owner and organization may be lost; the copies beside them stay.
     """
@@ -115,7 +115,7 @@ ENDED_REASONS = frozenset({TokenUse.Reason.EXPIRED, TokenUse.Reason.REVOKED})
 
 
 class Activity(LogEntry):
-    """Something that a person did, or a script in their name (PRODUCT section 6, "actions")."""
+    """Something that a person did, or a script in their name (docs/product.md#logs)."""
 
     public_id = models.UUIDField(unique=True, default=uuid7, editable=False)
     actor = link("accounts.User", related_name="activity")

@@ -1,4 +1,4 @@
-"""Reading and keeping a log of five million entries (PRODUCT section 11, the rows about big logs).
+"""Reading and keeping a log of five million entries (docs/product.md#numbers).
 
     python -m benchmarks.logs [--entries 5000000] [--only sqlite|postgresql] [--markdown]
 

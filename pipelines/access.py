@@ -1,4 +1,6 @@
-"""Who may do what to a pipeline: the table of PRODUCT section 5 as data, and the functions that read it.
+"""Who may do what to a pipeline, as a table, and the functions that read it.
+
+The rules: docs/product.md#pipelines-and-access-rules.
 
 A person has one standing towards a pipeline, a column of the table. It comes from their site role, from owning the
 pipeline and from its access rules. `standing` is the plain reading of the rules for one person and one pipeline;

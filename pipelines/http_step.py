@@ -1,4 +1,4 @@
-"""The fenced caller of HTTP steps (PRODUCT.md, section 5, the last paragraph on runs).
+"""The fenced caller of HTTP steps (docs/product.md#pipelines-and-access-rules).
 
 People choose the URL, the portal calls it from inside the operator's network. The fence keeps such
 a call away from loopback, link-local and cloud metadata addresses, and bounds what it may cost:

@@ -1,4 +1,4 @@
-"""What a token passes through before an operation's scope is looked at (PRODUCT section 3, links 1 to 3).
+"""The checks of a token that come before its scopes (docs/product.md#how-a-token-is-checked, 1 to 3).
 
 Read `AccessTokenAuthentication.authenticate` as the list. The first failure answers. From the moment the token is known
 to be genuine its use is written into its owner's log, whatever becomes of it.

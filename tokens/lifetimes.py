@@ -1,4 +1,4 @@
-"""How long a token may live: the presets, and the reading of a custom end (PRODUCT section 2)."""
+"""How long a token may live: the presets, and the reading of a custom end (docs/product.md#tokens)."""
 
 from datetime import UTC, date, datetime, time, timedelta
 

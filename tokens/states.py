@@ -1,4 +1,4 @@
-"""The states of a token: computed from its metadata and the clock, never stored (PRODUCT section 2)."""
+"""The states of a token: computed from its metadata and the clock, never stored (docs/product.md#tokens)."""
 
 from dataclasses import dataclass
 from enum import Enum

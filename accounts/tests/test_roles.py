@@ -1,4 +1,4 @@
-"""What each site role may do in its organization (PRODUCT section 1)."""
+"""What each site role may do in its organization (docs/product.md#people-and-roles)."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The published shape of log records, with our further fields behind the published ones (PRODUCT section 8)."""
+"""The published shape of log records, with our further fields behind the published ones (docs/product.md#api)."""
 
 from typing import Any
 

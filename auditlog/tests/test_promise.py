@@ -1,4 +1,4 @@
-"""No answer before its entry is committed; entry and change together or not at all (PRODUCT section 6)."""
+"""No answer before its entry is committed; entry and change together or not at all (docs/product.md#logs)."""
 
 import contextlib
 

@@ -1,7 +1,7 @@
 """Whether the scopes of a token, and the role of its owner, open an operation.
 
-The fourth link of the chain that a token passes through (PRODUCT section 3). The fifth, the object itself, is the
-view's queryset, the same one that the pages use.
+The fourth check of a token (docs/product.md#how-a-token-is-checked). The fifth, the object itself, is the view's
+queryset, the same one that the pages use.
 """
 
 from typing import Any

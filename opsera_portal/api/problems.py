@@ -1,4 +1,4 @@
-"""The shape of every error that the API answers: RFC 9457 problem documents (PRODUCT section 9).
+"""The shape of every error that the API answers: RFC 9457 problem documents (docs/product.md#errors).
 
 Nothing else in the portal knows this shape. ``code`` is stable and for programs, ``detail`` is for people. Where an
 error ends the use of a token, its code is also the reason in the authentication log.

@@ -1,4 +1,4 @@
-"""Every scope of an access token, said once (PRODUCT section 4).
+"""Every scope of an access token, said once (docs/product.md#scopes).
 
 The form, the API's schema, its error messages and the page "what this token can do" all read this list. A scope never
 adds rights: what a token may do is what a scope opens AND what its owner may do.

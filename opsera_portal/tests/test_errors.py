@@ -1,4 +1,4 @@
-"""What the API answers when something is wrong (PRODUCT section 9), and what of it stands in the owner's log."""
+"""What the API answers when something is wrong (docs/product.md#errors), and what of it stands in the owner's log."""
 
 import base64
 import json
@@ -58,7 +58,7 @@ too_large = b'{"pipelineId": "%s"}' % (b"x" * 256 * 1024)
 about_nobody = json.dumps({"pipelineId": NOBODYS_ID}).encode()
 
 # What was sent with the owner's token of scope `api`, and what comes of it: the answer's status and code, and the
-# reason in the log. The rows follow PRODUCT section 9.
+# reason in the log. The rows follow docs/product.md#errors.
 CASES = {
     "malformed JSON": (("POST", STATUS, b'{"pipelineId": '), 400, "invalid_request", "invalid_request"),
     "no body": (("POST", STATUS, b""), 400, "invalid_request", "invalid_request"),

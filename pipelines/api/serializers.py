@@ -1,4 +1,4 @@
-"""The published shapes of pipelines, runs and logs (PRODUCT section 8), and those of our own routes."""
+"""The published shapes of pipelines, runs and logs (docs/product.md#api), and those of our own routes."""
 
 from typing import Any, ClassVar
 

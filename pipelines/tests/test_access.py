@@ -1,4 +1,4 @@
-"""The permission table of PRODUCT section 5, for what exists: its rows through every door."""
+"""Every row of the permission table, through page and API (docs/product.md#pipelines-and-access-rules)."""
 
 import pytest
 from django.urls import reverse

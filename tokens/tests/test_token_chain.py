@@ -1,4 +1,4 @@
-"""What a token passes through, link by link, each with the entry that it leaves in the log (PRODUCT section 3)."""
+"""Each check of a token, with the log entry that it causes (docs/product.md#how-a-token-is-checked)."""
 
 from datetime import timedelta
 

@@ -1,0 +1,52 @@
+"""Documents name things that exist: links lead somewhere, citations in the code name a heading."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+ROOT = Path(settings.BASE_DIR)
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+CODE = ("accounts", "auditlog", "benchmarks", "core", "opsera_portal", "pipelines", "tokens")
+LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
+CITATION = re.compile(r"\b(docs/[\w-]+\.md)((?:#[\w-]+)?)")
+
+pytestmark = pytest.mark.once
+
+
+@cache
+def anchors_of(path):
+    """The anchors of a document's headings, as GitHub writes them."""
+    headings = HEADING.findall(path.read_text())
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def leads_nowhere(document, link):
+    place, _, anchor = link.partition("#")
+    target = (document.parent / place).resolve() if place else document
+    return not target.exists() or (bool(anchor) and anchor not in anchors_of(target))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_of_documents_lead_somewhere(document):
+    links = [link for link in LINK.findall(document.read_text()) if not re.match(r"[a-z]+:", link)]
+
+    assert [link for link in links if leads_nowhere(document, link)] == []
+
+
+def python_files():
+    return (path for folder in CODE for path in (ROOT / folder).rglob("*.py") if "node_modules" not in path.parts)
+
+
+def test_citations_in_the_code_name_a_heading():
+    cited = {(path, *found) for path in python_files() for found in CITATION.findall(path.read_text())}
+
+    assert len(cited) > 20
+    assert [
+        f"{path.relative_to(ROOT)}: {document}{anchor}"
+        for path, document, anchor in cited
+        if leads_nowhere(ROOT / "README.md", f"{document}{anchor}")
+    ] == []
