@@ -36,7 +36,10 @@ lint: $(VENV)/.development ## Style, types, templates and Django's own checks, w
 	@echo "== Templates"; $(BIN)/djlint --quiet --check --lint templates
 	@echo "== Migrations"; $(CHECKED) makemigrations --check --dry-run --verbosity 0
 	@echo "== Deployment"; set -a && . deploy/portal.env.example && $(CHECKED) check --deploy --fail-level WARNING
-	@echo "== Tables of docs/"; $(CHECKED) permission_tables docs/roles-and-rules.md --check > /dev/null
+	@echo "== Tables of docs/"
+	@$(CHECKED) permission_tables docs/roles-and-rules.md --check > /dev/null
+	@$(CHECKED) settings_table docs/settings.md --check > /dev/null
+	@$(CHECKED) commands_table docs/commands.md --check > /dev/null
 	@echo "== API schema"; $(CHECKED) spectacular --validate --fail-on-warn --file /dev/null
 	@echo "== Postman collection"; $(CHECKED) postman_collection | diff -q - $(COLLECTION) > /dev/null \
 	  || { echo "The collection is not that of the schema: run make postman"; exit 1; }
@@ -152,8 +155,10 @@ wrk:
 	  else echo "The benchmark needs wrk: apt-get install wrk"; exit 1; fi; }
 
 .PHONY: tables
-tables: $(VENV)/.development ## Make the tables of docs/roles-and-rules.md anew from the code
-	$(BIN)/python manage.py permission_tables docs/roles-and-rules.md
+tables: $(VENV)/.development ## Update what docs/ has from the code: permissions, settings, commands
+	@$(CHECKED) permission_tables docs/roles-and-rules.md
+	@$(CHECKED) settings_table docs/settings.md
+	@$(CHECKED) commands_table docs/commands.md
 
 .PHONY: lock
 lock: $(VENV)/.development ## Pin what requirements*.in ask for

@@ -1,6 +1,6 @@
 """Settings of the portal. Everything that differs between installations comes from the environment.
 
-README lists the variables. All are optional for a first start.
+docs/settings.md lists the variables. All are optional for a first start.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
 """How many requests a token, a person and an address may make: 429 with ``Retry-After`` for what is beyond.
 
-Three limits, set by the environment (README). For each token; for each person, all their tokens and their session
+Three limits, set by the environment (docs/settings.md). For each token; for each person, all their tokens and session
 together; and for each address that shows nothing genuine: no credentials, or a token that was not made here. A genuine
 token never counts toward its address, live or ended: nobody is locked out by a neighbor's forgotten script.
 

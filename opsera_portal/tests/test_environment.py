@@ -2,8 +2,6 @@
 
 import ipaddress
 import os
-import re
-import runpy
 import stat
 import subprocess
 import sys
@@ -381,45 +379,6 @@ def test_a_contact_for_security_that_is_none_stops_the_start(monkeypatch, value)
 
     with pytest.raises(ImproperlyConfigured, match="SETTING must be like mailto:"):
         environment.contact("SETTING")
-
-
-# README
-
-
-class Asked(dict):
-    """An environment that remembers which variables it was asked for."""
-
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.names = set()
-
-    def get(self, name, default=None):
-        self.names.add(name)
-        return super().get(name, default)
-
-
-def variables_of_readme():
-    rows = re.findall(r"^\| (`[A-Z].*?) \|", (settings.BASE_DIR / "README.md").read_text(), re.MULTILINE)
-    return {name for row in rows for name in re.findall(r"`([A-Z_]+)`", row)}
-
-
-def test_every_variable_that_is_read_stands_in_the_readme_and_no_other(monkeypatch, tmp_path):
-    asked = Asked({"PORTAL_DATA_DIR": str(tmp_path)})
-    monkeypatch.setattr(os, "environ", asked)
-
-    runpy.run_path(str(settings.BASE_DIR / "opsera_portal" / "settings.py"))
-
-    # This one is for the web server, which reads it itself.
-    assert asked.names | {"GRANIAN_WORKERS"} == variables_of_readme()
-
-
-def test_every_variable_of_the_example_stands_in_the_readme():
-    example = (settings.BASE_DIR / "deploy" / "portal.env.example").read_text()
-
-    named = set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE))
-
-    assert "PORTAL_URL" in named
-    assert named - variables_of_readme() == set()
 
 
 def test_private_networks_are_closed_by_one_word(monkeypatch):

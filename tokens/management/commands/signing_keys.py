@@ -30,7 +30,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("action", choices=["list", "rotate", "retire", "retire-unused"])
+        parser.add_argument("action", choices=["list", "rotate", "retire", "retire-unused"], help="what to do")
         parser.add_argument("positional", nargs="?", metavar="ID", help="the same as --key=ID")
         parser.add_argument("--key", metavar="ID", help="the key to retire, as `list` shows it")
         parser.add_argument("--now", action="store_true", help="rotate: the new key signs at once")
