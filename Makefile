@@ -19,13 +19,29 @@ help: ## List what there is
 run: $(VENV)/.runtime ## Set everything up and serve the portal (DEMO=0: start empty)
 	@exec $(BIN)/python manage.py serve $(if $(filter-out 0,$(DEMO)),--demo)
 
+# Where PostgreSQL answers on its usual local port, or at TEST_DATABASE_URL.
+POSTGRESQL = DATABASE_URL="$${TEST_DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres}"
+HAS_POSTGRESQL = (exec 3<>/dev/tcp/127.0.0.1/5432) 2>/dev/null
+PYTEST = $(BIN)/pytest -n 2 --dist loadfile
+
+.PHONY: quick
+quick: $(VENV)/.development ## Unit tests on SQLite, under a minute: no browser, nothing started
+	@$(PYTEST) -m "not browser and not integration"
+
 .PHONY: test
-test: lint chromium nginx pgbouncer newman clients ## Set everything up and run every check
+test: lint chromium nginx pgbouncer newman clients ## Set everything up and run every check (on PostgreSQL: what can differ there)
 	@echo "== Tests on SQLite"
-	@$(BIN)/pytest -n 2 --dist loadfile
-	@if (exec 3<>/dev/tcp/127.0.0.1/5432) 2>/dev/null; then \
-	  echo "== Tests on PostgreSQL"; \
-	  DATABASE_URL="$${TEST_DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres}" $(BIN)/pytest -n 2 --dist loadfile -m "not once"; \
+	@$(PYTEST)
+	@if $(HAS_POSTGRESQL); then \
+	  echo "== Tests on PostgreSQL"; $(POSTGRESQL) $(PYTEST) -m each_database; \
+	else echo "== Tests on PostgreSQL: skipped, nothing answers on 127.0.0.1:5432"; fi
+
+.PHONY: test-all
+test-all: lint chromium nginx pgbouncer newman clients ## As `make test`, and every test on PostgreSQL too
+	@echo "== Tests on SQLite"
+	@$(PYTEST)
+	@if $(HAS_POSTGRESQL); then \
+	  echo "== Tests on PostgreSQL"; $(POSTGRESQL) $(PYTEST) -m "not once"; \
 	else echo "== Tests on PostgreSQL: skipped, nothing answers on 127.0.0.1:5432"; fi
 
 .PHONY: lint

@@ -13,6 +13,8 @@ from auditlog.models import Activity
 from pipelines.access import ItemRole
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory
 
+pytestmark = pytest.mark.each_database
+
 GROUPS = "/organization/groups/"
 API = "/api/v1/groups"
 

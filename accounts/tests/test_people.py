@@ -18,6 +18,8 @@ from auditlog.models import Activity
 from opsera_portal.tests.mails import delivered
 from tokens.tests.factories import TokenFactory, bearer
 
+pytestmark = pytest.mark.each_database
+
 USERS = "/organization/users/"
 INVITE = "/organization/users/invite/"
 API = "/api/v1/users"

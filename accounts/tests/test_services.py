@@ -13,6 +13,8 @@ from accounts.roles import SiteRole
 from accounts.tests.factories import PASSWORD, GroupFactory, OperatorFactory, OrganizationFactory, UserFactory
 from auditlog.models import Activity
 
+pytestmark = pytest.mark.each_database
+
 
 @pytest.fixture
 def second_administrator(organization):

@@ -15,6 +15,8 @@ from accounts.tests.factors import add_app, code_of
 from accounts.two_factor_secrets import BOX
 from auditlog.models import Activity
 
+pytestmark = pytest.mark.each_database
+
 
 @pytest.fixture
 def operator(db):

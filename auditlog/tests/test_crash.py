@@ -5,6 +5,8 @@ import pytest
 from auditlog.tests.crash import crash
 from opsera_portal.tests import portal
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def database_url(tmp_path):

@@ -22,6 +22,8 @@ from auditlog.models import Activity, TokenUse
 from auditlog.tests.entries import action, use
 from opsera_portal.tests.naughty import NAUGHTY_STRINGS
 
+pytestmark = pytest.mark.each_database
+
 SIGNS = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 
 PAGES = {

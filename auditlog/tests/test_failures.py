@@ -23,6 +23,8 @@ from django.db import connection
 from auditlog.tests.crash import environment_of, kill, prepare_in, start_web, wait_until_it_answers
 from opsera_portal.tests import portal
 
+pytestmark = [pytest.mark.each_database, pytest.mark.integration]
+
 WELL_AGAIN_SECONDS = 10
 ME, RUN = "/api/v1/me", "/api/v1/pipeline/run"
 

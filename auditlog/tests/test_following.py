@@ -18,6 +18,8 @@ from auditlog.models import Activity, TokenUse
 from auditlog.tests.entries import ACTIONS, USES, action, days_ago, remove, seal, use
 from tokens.tests.factories import TokenFactory
 
+pytestmark = pytest.mark.each_database
+
 USE_ROUTES = ["/api/v1/me/authentication-log", "/api/v1/logs/user/tokens"]
 ACTION_ROUTES = ["/api/v1/me/activity-log", "/api/v1/logs/user/actions"]
 ROUTES = [*USE_ROUTES, *ACTION_ROUTES]

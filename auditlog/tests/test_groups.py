@@ -9,6 +9,8 @@ from django.db import DataError, OperationalError
 from auditlog import groups
 from auditlog.groups import GroupCommit
 
+pytestmark = pytest.mark.each_database
+
 
 class Disk:
     """Takes groups one at a time, and holds the first until it is let go."""

@@ -26,6 +26,8 @@ from opsera_portal import keyset
 from opsera_portal.pages.views import KeysetTableMixin
 from tokens.tests.factories import TokenFactory, bearer
 
+pytestmark = pytest.mark.each_database
+
 MY_USES = "/profile/authentication-log/"
 OUR_USES = "/organization/authentication-log/"
 MY_ACTIVITY = "/profile/activity-log/"

@@ -14,6 +14,8 @@ from auditlog.actions import Action, record
 from auditlog.models import Activity, TokenUse
 from tokens.tests.factories import TokenFactory, bearer
 
+pytestmark = pytest.mark.each_database
+
 MINE = "/profile/authentication-log/"
 OURS = "/organization/authentication-log/"
 ACTIVITY = "/organization/activity-log/"

@@ -7,6 +7,8 @@ import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
+pytestmark = pytest.mark.each_database
+
 BEFORE = [("auditlog", "0002_more_actions"), ("accounts", "0001_initial")]
 AFTER = [("auditlog", "0005_seals_and_usage"), ("accounts", "0002_organization_log_retention_days")]
 AT = datetime(2026, 5, 3, 12, tzinfo=UTC)

@@ -12,7 +12,7 @@ from pipelines.tests.factories import PipelineFactory, StepFactory
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.each_database]
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ from auditlog.tests.entries import (
 )
 from auditlog.verification import Verification
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 
 
 @pytest.fixture(autouse=True)

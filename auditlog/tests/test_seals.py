@@ -29,7 +29,7 @@ from auditlog.tests.entries import (
 from auditlog.verification import Verification
 from opsera_portal import environment
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from auditlog import retention, seals, upkeep
 from auditlog.models import Seal, TokenUsage, TokenUse
 from auditlog.tests.entries import ACTIONS, USES, actions, change, days_ago, findings, remove, run, uses
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.each_database]
 
 PATIENCE = 10
 

@@ -16,6 +16,8 @@ from auditlog.models import ENDED_REASONS, Seal, TokenUsage, TokenUse
 from auditlog.tests.test_logs import use
 from tokens.tests.factories import TokenFactory
 
+pytestmark = pytest.mark.each_database
+
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 ENDED = {"status": 401, "code": "revoked"}
 REFUSED = {"status": 403, "code": "forbidden"}

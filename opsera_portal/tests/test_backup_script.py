@@ -8,6 +8,8 @@ import time
 import pytest
 from django.conf import settings
 
+pytestmark = pytest.mark.integration
+
 FIFTEEN_DAYS = 15 * 24 * 60 * 60
 
 

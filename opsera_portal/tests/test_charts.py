@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from opsera_portal.pages.charts import ABOVE, BASELINE, HEIGHT, SMALLEST, per_day
 
+pytestmark = pytest.mark.each_database
+
 TODAY = date(2026, 5, 20)
 
 

@@ -22,7 +22,7 @@ from accounts.session_store import SessionStore, digest_of
 from accounts.tests.factories import PASSWORD, UserFactory
 from opsera_portal import database_copies
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 
 
 def test_a_copy_that_exists_is_not_written_over(tmp_path):

@@ -9,6 +9,8 @@ from opsera_portal.expressions import DaysAfter, LastQuarterFrom
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory
 
+pytestmark = pytest.mark.each_database
+
 DAY = timedelta(days=1)
 BEGIN = datetime(2028, 2, 20, 23, 59, 59, tzinfo=UTC)  # before a leap day
 MOMENT = timedelta(microseconds=1)

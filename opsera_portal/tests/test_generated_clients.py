@@ -26,7 +26,7 @@ from pipelines.tests.stages import Stage
 from tokens import jwt
 from tokens.tests.factories import TokenFactory
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.integration]
 
 FOLDER = Path(__file__).parent / "clients"
 PROGRAMS = FOLDER / "node_modules" / ".bin"

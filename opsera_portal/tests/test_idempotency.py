@@ -24,6 +24,8 @@ from pipelines.tests.factories import PipelineFactory, StepFactory
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 
+pytestmark = pytest.mark.each_database
+
 RUN = "/api/v1/pipeline/run"
 PIPELINES = "/api/v1/pipelines"
 KEY = "8e03978e-40d5-43e8-bc93-6894a57f9324"

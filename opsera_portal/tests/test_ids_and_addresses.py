@@ -14,7 +14,7 @@ from tokens import jwt
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 ME = "/api/v1/me"
 
 

@@ -17,6 +17,8 @@ from opsera_portal.keyset import InvalidCursor, Keyset
 from pipelines.models import Pipeline
 from pipelines.tests.factories import PipelineFactory
 
+pytestmark = pytest.mark.each_database
+
 NEWEST_FIRST = Keyset(("at", "id"))
 OLDEST_FIRST = Keyset(("at", "id"), descending=False)
 BY_NAME = Keyset(("name", "id"), descending=False)

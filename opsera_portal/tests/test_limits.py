@@ -17,6 +17,8 @@ from opsera_portal.limits import Limit, network_of
 from opsera_portal.models import RateCount
 from opsera_portal.tests.portal import answers
 
+pytestmark = pytest.mark.each_database
+
 REDIS_URL = "redis://127.0.0.1:6379/8"
 BEGIN = 1_800_000_000  # a multiple of 60: the beginning of a window of a minute
 

@@ -5,6 +5,8 @@ from django.apps import apps
 from django.conf import settings
 from django.core.management import call_command
 
+pytestmark = pytest.mark.each_database
+
 OURS = ["opsera_portal", "accounts", "auditlog", "pipelines", "tokens"]
 
 

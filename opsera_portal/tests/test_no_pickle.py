@@ -30,6 +30,8 @@ from opsera_portal.limits import Limit
 from opsera_portal.task_queue import DatabaseWorker
 from opsera_portal.tests.portal import answers
 
+pytestmark = pytest.mark.each_database
+
 REDIS_URL = "redis://127.0.0.1:6379/8"
 CACHE_IN_REDIS = {
     "BACKEND": "django_redis.cache.RedisCache",

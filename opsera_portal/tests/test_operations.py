@@ -27,7 +27,7 @@ from django.core.management import get_commands
 from opsera_portal.tests import observatory
 from opsera_portal.tests import portal as started
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.integration]
 
 DOCUMENT = settings.BASE_DIR / "docs" / "operations.md"
 STOP = 16

@@ -21,7 +21,7 @@ from opsera_portal.tests.portal import answers, free_port
 from tokens import lookup
 from tokens.tests.factories import TokenFactory
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 # What another connection has to see is committed.
 committed = pytest.mark.django_db(transaction=True)
 

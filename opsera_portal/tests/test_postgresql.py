@@ -6,7 +6,7 @@ import pytest
 from django.db import connection, connections
 from django.db.utils import ConnectionHandler
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.each_database]
 
 
 @pytest.fixture

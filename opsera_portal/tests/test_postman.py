@@ -15,6 +15,8 @@ from django.conf import settings
 
 from opsera_portal.tests.portal import PASSWORD
 
+pytestmark = pytest.mark.integration
+
 FOLDER = Path(settings.BASE_DIR) / "docs" / "postman"
 COLLECTION = FOLDER / "opsera-portal.postman_collection.json"
 NEWMAN = FOLDER / "node_modules" / ".bin" / "newman"

@@ -16,7 +16,7 @@ from opsera_portal.tests.mails import delivered
 
 migration = import_module("opsera_portal.migrations.0006_queued_mails_into_outbox")
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 
 
 def queue(path, *args, **values):

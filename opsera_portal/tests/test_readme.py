@@ -15,6 +15,8 @@ from django.conf import settings
 from opsera_portal.tests.portal import PASSWORD
 from opsera_portal.tests.test_postman import Session
 
+pytestmark = pytest.mark.integration
+
 README = (Path(settings.BASE_DIR) / "README.md").read_text()
 PRINTED_ID = "7756ec6a-..."
 

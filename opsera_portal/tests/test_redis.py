@@ -7,6 +7,8 @@ from django_tasks_db.models import DBTaskResult
 
 from opsera_portal.tests import portal as started
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture
 def portal(tmp_path):

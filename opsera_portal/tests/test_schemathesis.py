@@ -23,6 +23,8 @@ from opsera_portal.wsgi import application
 from pipelines.tests.factories import RunFactory, StepFactory
 from tokens.tests.factories import TokenFactory, bearer
 
+pytestmark = pytest.mark.integration
+
 TOKEN, SESSION = "the-token", "the-session"
 CHECKS = {
     "not_a_server_error",

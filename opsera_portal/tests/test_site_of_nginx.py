@@ -24,7 +24,7 @@ from django.conf import settings
 from opsera_portal.api import problems
 from opsera_portal.tests import portal as started
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.once, pytest.mark.integration]
 
 SHIPPED = settings.BASE_DIR / "deploy" / "nginx"
 PROGRAM = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")

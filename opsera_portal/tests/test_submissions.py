@@ -18,6 +18,8 @@ from pipelines.models import Pipeline, Run, Step
 from pipelines.tests.factories import PipelineFactory, StepFactory
 from tokens.models import Token
 
+pytestmark = pytest.mark.each_database
+
 TOKENS = "/profile/tokens/"
 TOKEN = {"name": "nightly", "scopes": "api", "lifetime": "1w"}
 FIELD = re.compile(r'name="submission"\s+value="([0-9a-f]{32})"')

@@ -11,6 +11,8 @@ from pipelines.models import Pipeline, Run
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens.tests.factories import TokenFactory, bearer
 
+pytestmark = pytest.mark.each_database
+
 RELATIONS = ("owner", "colleague", "stranger", "deactivated owner", "deactivated colleague")
 TABLE = {
     # site role                owner      colleague  stranger  deactivated owner and colleague

@@ -16,6 +16,8 @@ from accounts.tests.factories import OrganizationFactory
 from pipelines.access import PipelineAction, allowed_actions
 from pipelines.models import AccessRule, Pipeline
 
+pytestmark = pytest.mark.each_database
+
 ROLES = ["administrator", "manager", "user", "guest"]
 COLUMNS = {
     "all": "SEE RUN APPROVE EDIT_STEPS EDIT_ACCESS_RULES DUPLICATE LOCK ADMINISTER",

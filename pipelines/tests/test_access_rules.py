@@ -13,6 +13,8 @@ from pipelines.services import RuleInput
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory
 from tokens.tests.factories import TokenFactory, bearer
 
+pytestmark = pytest.mark.each_database
+
 UNKNOWN = "6f1e4ad0-0000-4000-8000-000000000000"
 
 

@@ -22,7 +22,7 @@ from pipelines.tests.conftest import PATIENCE
 from pipelines.tests.factories import AccessRuleFactory
 from pipelines.tests.stages import Stage, state_of, steps_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.each_database]
 
 # How long the first holds its transaction open. The second spends it waiting; where it does not wait, it is found out.
 HELD_SECONDS = 0.2

@@ -19,6 +19,8 @@ from pipelines.tests.factories import (
 )
 from pipelines.tests.stages import Stage
 
+pytestmark = pytest.mark.each_database
+
 
 @pytest.fixture
 def pipeline(owner):

@@ -12,6 +12,8 @@ from pipelines.run_states import RunState
 from pipelines.tests.factories import AccessRuleFactory, give_secrets
 from pipelines.tests.stages import Stage
 
+pytestmark = pytest.mark.each_database
+
 
 @pytest.fixture
 def worker():

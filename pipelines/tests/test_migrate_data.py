@@ -9,7 +9,7 @@ from pipelines import step_secrets
 from pipelines.models import Run, RunLogLine, Step, StepRun
 from pipelines.tests.factories import PipelineFactory, RunFactory, give_secrets
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.each_database]
 FIRST = "0001_initial"
 HEADERS = {"Authorization": "Bearer very-secret-value", "Accept": "text/plain"}
 

@@ -11,6 +11,8 @@ from pipelines.services import start_run
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory, give_secrets
 from tokens.tests.factories import TokenFactory, bearer
 
+pytestmark = pytest.mark.each_database
+
 LIST = "/api/v1/pipelines"
 RUN, STATUS, SUMMARY, LOGS = (f"/api/v1/pipeline/{name}" for name in ("run", "status", "summary", "logs"))
 POSTS = [RUN, STATUS, SUMMARY, LOGS]

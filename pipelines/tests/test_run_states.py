@@ -28,6 +28,8 @@ from pipelines.run_states import (
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory
 from pipelines.tests.stages import STAGES, Stage, state_of, steps_of
 
+pytestmark = pytest.mark.each_database
+
 # What people ask for, then what happens while the worker executes.
 MACHINE = """
             stop      resume      reset     approve     reject    taken    refused   gate    left    ended     released    superseded

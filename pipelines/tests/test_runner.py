@@ -12,6 +12,8 @@ from pipelines.services import start_run
 from pipelines.tasks import execute_pipeline
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
 
+pytestmark = pytest.mark.each_database
+
 
 @pytest.fixture
 def pipeline(owner):

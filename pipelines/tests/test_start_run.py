@@ -13,6 +13,8 @@ from pipelines.models import Pipeline, Run, RunLogLine, StepRun
 from pipelines.tests.factories import PipelineFactory, StepFactory
 from tokens.tests.factories import TokenFactory, bearer
 
+pytestmark = pytest.mark.each_database
+
 
 @pytest.fixture
 def pipeline(owner):

@@ -10,6 +10,8 @@ from pipelines.models import Step
 from pipelines.services import StepInput
 from pipelines.tests.factories import PipelineFactory, StepFactory
 
+pytestmark = pytest.mark.each_database
+
 URL = "https://ci.example.com/build"
 SECRET = {"Authorization": "Bearer very-secret-value"}
 

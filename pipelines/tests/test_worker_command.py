@@ -28,7 +28,7 @@ from pipelines.tests.conftest import PATIENCE
 from pipelines.tests.factories import PipelineFactory, StepFactory
 from pipelines.tests.stages import state_of, steps_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.each_database, pytest.mark.integration]
 
 
 @pytest.fixture

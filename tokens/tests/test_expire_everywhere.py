@@ -12,6 +12,8 @@ import pytest
 from auditlog.tests.crash import ROOT, environment_of, kill, prepare_in, start_web, wait_until_it_answers
 from opsera_portal.tests import portal
 
+pytestmark = [pytest.mark.each_database, pytest.mark.integration]
+
 TOKENS = 6
 MAKE_TOKENS = f"""
 import json

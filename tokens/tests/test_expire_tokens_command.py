@@ -15,6 +15,8 @@ from tokens.management import ending
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory
 
+pytestmark = pytest.mark.each_database
+
 REASON = "laptop stolen"
 KEY = "a-key-that-was-retired"
 

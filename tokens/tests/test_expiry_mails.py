@@ -19,7 +19,7 @@ from tokens import expiry, jwt
 from tokens.services import revoke_token
 from tokens.tests.factories import TokenFactory, now_in_seconds
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 
 
 def ending_in(owner, *, life=timedelta(days=90), days=0, hours=0, seconds=0, **fields):

@@ -14,6 +14,8 @@ from tokens.models import Token
 from tokens.names import InvalidName
 from tokens.tests.factories import TokenFactory, now_in_seconds
 
+pytestmark = pytest.mark.each_database
+
 
 def issue(owner, name="nightly build", **changes):
     values = {"actor": owner, "name": name, "chosen": [PIPELINE], "expires_at": now_in_seconds() + timedelta(days=7)}

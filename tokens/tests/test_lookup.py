@@ -10,7 +10,7 @@ from tokens.lookup import find_token
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 
 
 def columns(row, *, without=()):

@@ -18,6 +18,8 @@ from tokens.mails import LISTED_IN_MAIL, expired_mail
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 
+pytestmark = pytest.mark.each_database
+
 PAGE = "/organization/tokens/"
 SELECTED = "/organization/tokens/expire/"
 MATCHING = "/organization/tokens/expire-matching/"

@@ -22,7 +22,7 @@ from tokens.states import TokenState
 from tokens.tables import state_look
 from tokens.tests.factories import TokenFactory, bearer, now_in_seconds
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 
 ME = "/api/v1/me"
 

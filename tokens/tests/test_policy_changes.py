@@ -20,6 +20,8 @@ from tokens.models import Token
 from tokens.policy_changes import EffectChanged, OwnerEffect, change_policy, review_policy
 from tokens.tests.factories import TokenFactory, now_in_seconds
 
+pytestmark = pytest.mark.each_database
+
 DAY = timedelta(days=1)
 
 

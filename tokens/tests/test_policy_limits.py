@@ -13,6 +13,8 @@ from tokens.models import Token
 from tokens.policy_changes import change_policy
 from tokens.tests.factories import TokenFactory, now_in_seconds
 
+pytestmark = pytest.mark.each_database
+
 PAGE = "/profile/tokens/"
 ROUTE = "/api/v1/tokens"
 FORM = {"name": "nightly build", "scopes": ["pipeline"], "lifetime": "1w", "expires_at": ""}

@@ -20,6 +20,8 @@ from tokens.models import Token
 from tokens.states import TokenState
 from tokens.tests.factories import TokenFactory, bearer, now_in_seconds
 
+pytestmark = pytest.mark.each_database
+
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
 

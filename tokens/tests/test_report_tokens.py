@@ -22,6 +22,8 @@ from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 from tokens.tests.test_lookup_page import everything_in_the_database, signed
 
+pytestmark = pytest.mark.each_database
+
 REPORT = "/api/v1/tokens/report"
 WHERE = "https://git.example.com/acme/scripts/deploy.sh#L3"
 

@@ -17,6 +17,8 @@ from tokens.models import Token
 from tokens.signing_keys import key_ring
 from tokens.tests.factories import TokenFactory
 
+pytestmark = pytest.mark.each_database
+
 
 @pytest.fixture
 def pending(owner):

@@ -13,6 +13,8 @@ from tokens import services
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 
+pytestmark = pytest.mark.each_database
+
 
 @pytest.fixture
 def token(owner):

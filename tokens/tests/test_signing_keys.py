@@ -25,6 +25,8 @@ from tokens import jwt, key_care, services, signing_keys
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 
+pytestmark = pytest.mark.each_database
+
 
 @pytest.fixture(autouse=True)
 def keys_directory(settings, tmp_path):

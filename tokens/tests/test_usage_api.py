@@ -10,6 +10,8 @@ from accounts.tests.factories import UserFactory
 from auditlog.tests.test_logs import use
 from tokens.tests.factories import TokenFactory, bearer
 
+pytestmark = pytest.mark.each_database
+
 REVOKED = {"status": 401, "code": "revoked"}
 
 
