@@ -47,7 +47,7 @@ test-all: lint chromium nginx pgbouncer newman clients ## As `make test`, and ev
 .PHONY: lint
 lint: $(VENV)/.development ## Style, types, templates and Django's own checks, without the tests
 	@echo "== Style"; $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
-	@echo "== Security"; $(BIN)/bandit --quiet --recursive --configfile pyproject.toml accounts auditlog opsera_portal pipelines tokens
+	@echo "== Security"; $(BIN)/bandit --quiet --recursive --configfile pyproject.toml accounts auditlog core opsera_portal pipelines tokens
 	@echo "== Types"; $(BIN)/mypy --no-error-summary .
 	@echo "== Templates"; $(BIN)/djlint --quiet --check --lint templates
 	@echo "== Migrations"; $(CHECKED) makemigrations --check --dry-run --verbosity 0

@@ -8,10 +8,10 @@ from django.dispatch import receiver
 from rest_framework.test import APIClient
 
 from accounts.querysets import second_factors
-from accounts.reauthentication import SECOND_FACTOR
 from accounts.roles import SiteRole
+from accounts.security.reauthentication import SECOND_FACTOR
 from accounts.tests.factories import OrganizationFactory, UserFactory
-from opsera_portal import limits
+from core import rate_limits
 from opsera_portal.tests import ways_in
 
 
@@ -27,7 +27,7 @@ def sign_in_as_people_do(request, user, **kwargs):
 @pytest.fixture(autouse=True)
 def _limits_begin_anew():
     """What a process remembers of them would outlive the counts, which go with the test's transaction."""
-    limits._here.clear()
+    rate_limits._here.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -13,16 +13,16 @@ from accounts import services
 from accounts.forms import PolicyForm
 from accounts.models import POLICY_FIELDS, Group, Organization, User
 from accounts.privileges import Privilege
-from accounts.reauthentication import ask_again, is_recent
+from accounts.security.reauthentication import ask_again, is_recent
 from accounts.services import LastAdministrator
-from opsera_portal.admin_site import PortalModelAdmin
-from opsera_portal.request_context import person_of
+from core.admin_site import PortalModelAdmin
+from core.http.request_context import person_of
 
 
 class RecentSignInAdmin(PortalModelAdmin):
     """Asks again who is there before a form opens, or a bulk action runs, that changes people or organizations.
 
-    ``privileges``: what is done here. The form comes back filled in, without passwords (accounts/kept_forms.py).
+    ``privileges``: what is done here. `accounts/security/kept_forms.py` fills in the form afterwards.
     """
 
     privileges: ClassVar[tuple[Privilege, ...]]

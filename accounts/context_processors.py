@@ -4,9 +4,9 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
-from accounts.last_person import session_has_ended
 from accounts.models import User
 from accounts.roles import Ability
+from accounts.signin.last_person import session_has_ended
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 
 from accounts.models import POLICY_FIELDS, Group, Organization, User
 from accounts.roles import SiteRole
-from opsera_portal.api import scopes
+from core.api import scopes
 
 HELP_WITH_CHOOSING = "At least 12 characters. A sentence is easy to remember."
 

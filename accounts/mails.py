@@ -10,11 +10,12 @@ from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from accounts import invitations, password_reset
+from accounts import invitations
 from accounts.models import User
+from accounts.signin import password_reset
 from auditlog.actions import Action, record
 from auditlog.models import Activity
-from opsera_portal.mail.kinds import mail_kind
+from core.mail.kinds import mail_kind
 
 # A link for another password is made when its mail is sent, and works for an hour from then. After this time nobody
 # waits for it any more: they have asked again, or went without.

@@ -17,8 +17,8 @@ from django.utils.functional import cached_property
 
 from accounts.querysets import GroupQuerySet, UserQuerySet
 from accounts.roles import ROLES, Ability, RoleDescription, SiteRole
-from opsera_portal.api import scopes
-from opsera_portal.names import NOT_PRINTABLE, composed, is_printable
+from core.api import scopes
+from core.text import NOT_PRINTABLE, composed, is_printable
 
 DEFAULT_MAX_TOKEN_LIFETIME_DAYS = 92
 DEFAULT_MAX_LIVE_TOKENS = 50

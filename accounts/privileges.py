@@ -13,10 +13,10 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from accounts.reauthentication import check_recent
-from opsera_portal.api.operations import Operation, RoleCheck, everyone
-from opsera_portal.api.problems import ClosedToTokens
-from opsera_portal.request_context import token_in_use
+from accounts.security.reauthentication import check_recent
+from core.api.operations import Operation, RoleCheck, everyone
+from core.api.problems import ClosedToTokens
+from core.http.request_context import token_in_use
 
 
 class Privilege(Enum):

@@ -7,7 +7,7 @@ from django.db.models import Count, Exists, OuterRef, Prefetch, Subquery
 from django.db.models.functions import Coalesce
 
 from accounts.roles import Ability
-from opsera_portal.models import OutgoingMail, OutgoingMailQuerySet
+from core.models import OutgoingMail, OutgoingMailQuerySet
 
 if TYPE_CHECKING:
     from accounts.models import Group, User  # noqa: F401  (in the class's base)

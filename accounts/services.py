@@ -12,15 +12,15 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.text import slugify
 
-from accounts import sessions, two_factor
-from accounts.email_change import follow_email, forget_waiting_address
 from accounts.mails import email_change_mail, invitation_mail, password_changed_mail
 from accounts.models import Group, Organization, User
 from accounts.privileges import Privilege, changes_that_need_proof, require_proof
 from accounts.roles import Ability, SiteRole
+from accounts.security import sessions, two_factor
+from accounts.security.email_change import follow_email, forget_waiting_address
 from auditlog.actions import Action, record
 from auditlog.models import Activity
-from opsera_portal.names import NOT_PRINTABLE, composed, is_printable
+from core.text import NOT_PRINTABLE, composed, is_printable
 
 SHOWN_RULES = 5
 # Of a person, what others change.

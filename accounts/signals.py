@@ -11,11 +11,12 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out, user_lo
 from django.dispatch import receiver
 from django.http import HttpRequest
 
-from accounts import sessions, single_sign_on, two_factor
 from accounts.models import User
+from accounts.security import sessions, two_factor
+from accounts.signin import single_sign_on
 from auditlog.actions import Action, record
-from opsera_portal.limits import Limit
-from opsera_portal.request_context import client_address
+from core.http.request_context import client_address
+from core.rate_limits import Limit
 
 logger = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from django_tables2 import Column
 
 from accounts.models import Group, User
 from accounts.states import USER_LOOKS
-from opsera_portal.mail.kinds import label_of
-from opsera_portal.models import OutgoingMail
-from opsera_portal.pages.tables import BadgeColumn, MomentColumn, PortalTable
-from opsera_portal.pages.templatetags.portal import relative
+from core.mail.kinds import label_of
+from core.models import OutgoingMail
+from core.pages.tables import BadgeColumn, MomentColumn, PortalTable
+from core.pages.templatetags.portal import relative
 
 NUMERIC = {"td": {"class": "numeric"}, "th": {"class": "numeric"}}
 

@@ -1,6 +1,7 @@
 from django.urls import path
 
-from accounts import security_views, views
+from accounts import views
+from accounts.security import views as security_views
 
 app_name = "accounts"
 USER = "organization/users/<id:pk>"

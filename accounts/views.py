@@ -13,24 +13,25 @@ from django.views.generic import TemplateView, View
 from django_filters.views import FilterView
 from django_tables2 import RequestConfig, SingleTableMixin, SingleTableView
 
-from accounts import credentials, services, sessions
+from accounts import services
 from accounts.filters import GroupFilter, UserFilter
 from accounts.forms import ChoosePasswordForm, GroupForm, InviteForm, MemberForm, SiteRoleForm
 from accounts.invitations import DAYS, invitation_tokens
 from accounts.models import Group, User
 from accounts.privileges import Privilege
 from accounts.querysets import undelivered_mails_readable_by
-from accounts.reauthentication import RecentSignInMixin
 from accounts.roles import Ability
-from accounts.sign_in_limits import remember_device
+from accounts.security import credentials, sessions
+from accounts.security.reauthentication import RecentSignInMixin
+from accounts.signin.limits import remember_device
 from accounts.states import USER_LOOKS
 from accounts.tables import GroupTable, MailTable, MemberTable, UserTable
-from opsera_portal.mail.kinds import label_of
-from opsera_portal.models import OutgoingMail
-from opsera_portal.pages.addresses import back_to
-from opsera_portal.pages.confirm import confirm_page
-from opsera_portal.pages.tabs import ORGANIZATION_TABS, PROFILE_TABS
-from opsera_portal.pages.views import MemberPageMixin, TabsMixin
+from core.mail.kinds import label_of
+from core.models import OutgoingMail
+from core.pages.addresses import back_to
+from core.pages.confirm import confirm_page
+from core.pages.tabs import ORGANIZATION_TABS, PROFILE_TABS
+from core.pages.views import MemberPageMixin, TabsMixin
 
 # Of people offered while one types; whoever is not among them is typed in full.
 SUGGESTED = 500

@@ -7,8 +7,8 @@ from django.http import HttpRequest
 
 from auditlog.actions_list import Action, ActionType
 from auditlog.models import Activity
-from opsera_portal.request_context import token_in_use
-from opsera_portal.uuid7 import uuid7
+from core.db.uuid7 import uuid7
+from core.http.request_context import token_in_use
 
 if TYPE_CHECKING:
     from accounts.models import User

@@ -7,8 +7,8 @@ from django.http import HttpRequest
 from django.utils.functional import cached_property
 
 from auditlog.models import Activity, TokenUse
-from opsera_portal.admin_site import ReadOnlyAdmin
-from opsera_portal.request_context import person_of
+from core.admin_site import ReadOnlyAdmin
+from core.http.request_context import person_of
 
 MAX_COUNTED = 10_000
 

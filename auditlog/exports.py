@@ -19,7 +19,7 @@ from django.utils.text import slugify
 from rest_framework.serializers import ModelSerializer
 
 from auditlog.models import NEWEST_FIRST
-from opsera_portal.request_context import person_of
+from core.http.request_context import person_of
 
 # Entries that one query looks at. Each part is read by a query of its own, so that a slow reader holds no transaction.
 PART_SIZE = 10_000

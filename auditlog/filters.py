@@ -16,8 +16,8 @@ from django.db.models.functions import Concat
 from auditlog.actions_list import Action, ActionType
 from auditlog.models import TokenUse
 from auditlog.querysets import TokenUseQuerySet
-from opsera_portal import ids
-from opsera_portal.api import scopes
+from core import ids
+from core.api import scopes
 
 AFTER_END = [("true", "Only uses after it")]
 
@@ -45,7 +45,7 @@ class DayFilter(django_filters.DateFilter):
 
 
 class IdField(forms.CharField):
-    """An id in the one form that the API takes (opsera_portal/ids.py)."""
+    """An id in the one form that the API takes (core/ids.py)."""
 
     default_error_messages: ClassVar = {"invalid": forms.UUIDField.default_error_messages["invalid"]}
 
@@ -99,7 +99,7 @@ class LogFilter(django_filters.FilterSet):
     """What both logs are narrowed by.
 
     ``indexed`` names the filters that an index serves, whoever's log it is. All others are a search: whoever walks
-    the list bounds how much of it is looked through (`opsera_portal/keyset.py`).
+    the list bounds how much of it is looked through (`core/db/keyset.py`).
     """
 
     indexed: ClassVar[frozenset[str]] = frozenset({"date", "date_to", "request_id"})

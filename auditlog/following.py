@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 
 from auditlog import writers
 from auditlog.models import Seal, TokenUse
-from opsera_portal.keyset import MAX_SEARCHED, InvalidCursor
+from core.db.keyset import MAX_SEARCHED, InvalidCursor
 
 logger = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import HttpRequest
 from django.utils import timezone
 
-from auditlog.groups import MAX_ROWS, GroupCommit, Row
+from auditlog.group_commit import MAX_ROWS, GroupCommit, Row
 from auditlog.models import TokenUse
-from opsera_portal import request_context
-from opsera_portal.prepared import own_connection, prepared_cursor, uuid_as_stored
+from core.db.prepared_statements import own_connection, prepared_cursor, uuid_as_stored
+from core.http import request_context
 
 if TYPE_CHECKING:
     from tokens.models import Token

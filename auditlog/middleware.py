@@ -14,8 +14,8 @@ from rest_framework.exceptions import APIException
 from rest_framework.views import APIView
 
 from auditlog import journal
-from opsera_portal.api import dispatch, problems, sunset, throttling
-from opsera_portal.request_context import is_api
+from core.api import fast_path, problems, sunset, throttling
+from core.http.request_context import is_api
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class TokenUseMiddleware:
         request.token_use = use  # type: ignore[attr-defined]
         try:
             with use.whole, use.view:
-                response = dispatch.answer(request)
+                response = fast_path.answer(request)
                 use.end_change(keep=response.status_code < 400)
                 if not use.was_looked_at:
                     _look_at_the_token(request)

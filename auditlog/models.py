@@ -10,8 +10,8 @@ from django.utils import timezone
 
 from auditlog.actions_list import Action, ActionType
 from auditlog.querysets import ActivityQuerySet, TokenUseQuerySet, UsageQuerySet
-from opsera_portal.keyset import Keyset
-from opsera_portal.uuid7 import uuid7
+from core.db.keyset import Keyset
+from core.db.uuid7 import uuid7
 
 # The order in which both logs are read, on pages and by the API.
 NEWEST_FIRST = Keyset(("at", "id"))

@@ -18,14 +18,14 @@ from django.db import connection, transaction
 from django.db.models import Max, QuerySet
 from django.utils import timezone
 
-from auditlog import seals
 from auditlog.models import Seal, TokenUsage
+from auditlog.seals import sealing
 
 # How long one batch may hold the lock, commit included. Half of it is aimed at, since a batch that meets cold pages is
 # slower than the one before.
 LONGEST_BATCH_SECONDS = 0.040
 AIMED_BATCH_SECONDS = 0.020
-SHORTEST_PAUSE_SECONDS = seals.SHORTEST_PAUSE_SECONDS
+SHORTEST_PAUSE_SECONDS = sealing.SHORTEST_PAUSE_SECONDS
 FIRST_BATCH = 20
 LARGEST_BATCH = 2_000
 
@@ -41,7 +41,7 @@ class Cut:
 
     def entries(self) -> QuerySet[Any]:
         """The oldest first, by the index of the organization's entries."""
-        return _of(seals.MODELS[self.log], self.organization_id).filter(at__lt=self.before).order_by("at", "id")
+        return _of(sealing.MODELS[self.log], self.organization_id).filter(at__lt=self.before).order_by("at", "id")
 
     def usage(self) -> QuerySet[TokenUsage]:
         days = _of(TokenUsage, self.organization_id).filter(day__lt=self.before.date()).order_by("day", "id")
@@ -55,7 +55,7 @@ def due(log: Seal.Log, *, days: int | None = None, organization: str | None = No
     """
     organizations: dict[Any, Any] = {found.pk: found for found in apps.get_model("accounts.Organization").objects.all()}
     cuts = []
-    for organization_id in _organizations_in(seals.MODELS[log]):
+    for organization_id in _organizations_in(sealing.MODELS[log]):
         found = organizations.get(organization_id)
         if organization is not None and (found is None or found.slug != organization):
             continue
@@ -74,14 +74,14 @@ def prune(log: Seal.Log, cuts: Sequence[Cut], *, stopping: threading.Event) -> I
     """
     newest_id = max((cut.entries().aggregate(newest=Max("id"))["newest"] or 0 for cut in cuts), default=0)
     if _sealed_until(log) < newest_id:
-        for block in seals.seal_due(log, stopping, at_once=True):
+        for block in sealing.seal_due(log, stopping, at_once=True):
             if block.last_id >= newest_id:
                 break
     last_id = _sealed_until(log)
     sealed = [cut for cut in cuts if cut.entries().filter(id__lte=last_id).exists()]
     if stopping.is_set() or not sealed:
         return
-    seals.seal_pruning(log, {seals.organization_key(cut.organization_id): cut.before for cut in sealed})
+    sealing.seal_pruning(log, {sealing.organization_key(cut.organization_id): cut.before for cut in sealed})
     for cut in sealed:
         for _ in _remove(cut.usage(), stopping):
             pass
@@ -100,7 +100,7 @@ def next_size(size: int, seconds: float) -> int:
 
 
 def _sealed_until(log: Seal.Log) -> int:
-    last = seals.last_block(log)
+    last = sealing.last_block(log)
     return last.last_id if last else 0
 
 
@@ -129,11 +129,11 @@ def _delete(model: Any, ids: Sequence[int]) -> int:
 
 def _drop_lists(log: Seal.Log, stopping: threading.Event) -> None:
     """Empties blocks of which no entry is left. Their digests stay, so the chain can still be checked."""
-    cutoffs = seals.Cutoffs()
-    for block in seals.load(Seal.objects.filter(log=log).exclude(entries=None).defer("entries").order_by("-number")):
+    cutoffs = sealing.Cutoffs()
+    for block in sealing.load(Seal.objects.filter(log=log).exclude(entries=None).defer("entries").order_by("-number")):
         if stopping.is_set():
             return
-        if not seals.is_genuine(block):
+        if not sealing.is_genuine(block):
             continue
         if block.kind == Seal.Kind.PRUNED:
             cutoffs.add(block)
@@ -142,7 +142,7 @@ def _drop_lists(log: Seal.Log, stopping: threading.Event) -> None:
 
 
 def _is_there_any_of(block: Seal) -> bool:
-    model = seals.MODELS[Seal.Log(block.log)]
+    model = sealing.MODELS[Seal.Log(block.log)]
     return model.objects.filter(id__range=(block.first_id, block.last_id)).exists()
 
 

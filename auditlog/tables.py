@@ -13,7 +13,7 @@ from django_tables2 import Column
 from django_tables2.columns import BoundColumn
 
 from auditlog.models import Activity, TokenUse
-from opsera_portal.pages.tables import BadgeColumn, CodeColumn, ExactMomentColumn, PortalTable
+from core.pages.tables import BadgeColumn, CodeColumn, ExactMomentColumn, PortalTable
 
 
 @dataclass(frozen=True)

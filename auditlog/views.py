@@ -33,10 +33,10 @@ from auditlog.tables import (
     TokenUseTable,
     outcome_look,
 )
-from opsera_portal.api import scopes
-from opsera_portal.pages import errors
-from opsera_portal.pages.tabs import ORGANIZATION_TABS, PROFILE_TABS
-from opsera_portal.pages.views import KeysetTableMixin, MemberPageMixin, TabsMixin
+from core.api import scopes
+from core.pages import errors
+from core.pages.tabs import ORGANIZATION_TABS, PROFILE_TABS
+from core.pages.views import KeysetTableMixin, MemberPageMixin, TabsMixin
 
 # Tokens among which a person chooses by name. Who has more names one by its id.
 MAX_TOKEN_CHOICES = 200

@@ -97,7 +97,7 @@ def make_world(name: str, *, with_rules: bool) -> dict[str, object]:
     from django.utils import timezone
 
     from accounts.models import Group, Organization, User
-    from opsera_portal.api import scopes
+    from core.api import scopes
     from pipelines.access import ItemRole
     from pipelines.models import AccessRule, Pipeline, Run
     from pipelines.run_states import RunOutcome, RunState

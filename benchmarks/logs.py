@@ -114,7 +114,7 @@ def make_people() -> dict[str, Any]:
 
 def rows_of(people: dict[str, Any], entries: int) -> Iterator[tuple[Any, ...]]:
     """Entries evenly over the time. The first token makes a fifth of all calls, its owner a quarter."""
-    from opsera_portal.prepared import own_connection, uuid_as_stored
+    from core.db.prepared_statements import own_connection, uuid_as_stored
 
     as_stored = uuid_as_stored(own_connection())
     tokens, organization = people["tokens"], people["organization"]
@@ -259,14 +259,14 @@ def exports(people: dict[str, Any]) -> list[list[str]]:
 
 
 def keeping(people: dict[str, Any]) -> list[list[str]]:
-    from auditlog import seals, verification
     from auditlog.models import Seal, TokenUse
+    from auditlog.seals import sealing, verification
 
     log = Seal.Log.AUTHENTICATION
     entries = min(SEALED_AT_MOST, TokenUse.objects.count())
 
     def seal() -> None:
-        while (block := seals.seal_next(log, at_once=True)) and block.last_id < entries:
+        while (block := sealing.seal_next(log, at_once=True)) and block.last_id < entries:
             pass
 
     def verify() -> None:
@@ -323,7 +323,7 @@ class Writer(threading.Thread):
         from django.db import connection
 
         from auditlog import journal
-        from opsera_portal.uuid7 import uuid7
+        from core.db.uuid7 import uuid7
 
         token = self._people["tokens"][0]
         token.last_used_at = now() + timedelta(days=1)

@@ -20,7 +20,7 @@ def prepare() -> dict[str, Any]:
     from django.utils import timezone
 
     from accounts.models import Organization, User
-    from opsera_portal.api import scopes
+    from core.api import scopes
     from tokens.services import issue_and_reveal_token
 
     call_command("migrate", interactive=False, verbosity=0)

@@ -7,9 +7,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts.querysets import undelivered_mails_readable_by
-from opsera_portal.admin_site import ReadOnlyAdmin
-from opsera_portal.models import OutgoingMail
-from opsera_portal.request_context import person_of
+from core.admin_site import ReadOnlyAdmin
+from core.http.request_context import person_of
+from core.models import OutgoingMail
 
 
 @admin.register(OutgoingMail)

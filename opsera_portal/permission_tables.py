@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from accounts.privileges import Privilege
 from accounts.roles import ROLES, Ability
-from opsera_portal.api.operations import routes
+from core.api.operations import routes
 from pipelines.access import ALLOWED, PipelineAction, Standing
 
 

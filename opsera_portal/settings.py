@@ -11,7 +11,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
-from opsera_portal import environment
+from core import environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -44,12 +44,13 @@ WSGI_APPLICATION = "opsera_portal.wsgi.application"
 # What it is made of
 
 INSTALLED_APPS = [
-    "opsera_portal.apps.OpseraPortalConfig",
-    "accounts",
+    "opsera_portal",
+    "accounts.apps.AccountsConfig",
     "tokens",
     "auditlog",
     "pipelines",
-    "opsera_portal.apps.PortalAdminConfig",
+    "core.apps.CoreConfig",
+    "core.apps.PortalAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -61,7 +62,7 @@ INSTALLED_APPS = [
     "allauth.mfa",
     "allauth.socialaccount",
     "allauth.socialaccount.providers.openid_connect",
-    "opsera_portal.apps.PortalUserSessionsConfig",
+    "accounts.apps.PortalUserSessionsConfig",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -74,33 +75,33 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "opsera_portal.request_context.RequestContextMiddleware",
-    "opsera_portal.browser.BrowserProtectionMiddleware",
+    "core.http.request_context.RequestContextMiddleware",
+    "core.http.security_headers.BrowserProtectionMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "opsera_portal.pages.middleware.ProxyMiddleware",
+    "core.pages.middleware.ProxyMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "opsera_portal.api.cross_origin.CrossOriginMiddleware",
-    # A request of the API that brings an Authorization header goes no further: opsera_portal/api/dispatch.py.
+    "core.api.cross_origin.CrossOriginMiddleware",
+    # A request of the API that brings an Authorization header goes no further: core/api/fast_path.py.
     "auditlog.middleware.TokenUseMiddleware",
     "csp.middleware.CSPMiddleware",
-    "opsera_portal.pages.middleware.HealthProbeMiddleware",
-    "opsera_portal.pages.middleware.SizeLimitMiddleware",
+    "core.pages.middleware.HealthProbeMiddleware",
+    "core.pages.middleware.SizeLimitMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "opsera_portal.pages.middleware.RefusalLogMiddleware",
-    "accounts.last_person.LastPersonMiddleware",
-    "accounts.sessions.SessionLifetimeMiddleware",
+    "core.pages.middleware.RefusalLogMiddleware",
+    "accounts.signin.last_person.LastPersonMiddleware",
+    "accounts.security.sessions.SessionLifetimeMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
-    "accounts.kept_forms.KeptFormsMiddleware",
+    "accounts.security.kept_forms.KeptFormsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
-    "accounts.middleware.RequiredTwoFactorMiddleware",
-    "accounts.reauthentication.ReauthenticationMiddleware",
+    "accounts.security.required_two_factor.RequiredTwoFactorMiddleware",
+    "accounts.security.reauthentication.ReauthenticationMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "opsera_portal.pages.middleware.PrivatePagesMiddleware",
-    "opsera_portal.pages.middleware.OptionsMiddleware",
+    "core.pages.middleware.PrivatePagesMiddleware",
+    "core.pages.middleware.OptionsMiddleware",
 ]
 
 TEMPLATES = [
@@ -109,7 +110,7 @@ TEMPLATES = [
         "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
-            "libraries": {"portal": "opsera_portal.pages.templatetags.portal"},
+            "libraries": {"portal": "core.pages.templatetags.portal"},
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
@@ -125,7 +126,7 @@ TEMPLATES = [
 # Requests that one web process answers at the same time. More than the cores need, so that entries of the log which
 # wait for the disk wait together; each may also take a connection to PostgreSQL.
 WEB_THREADS = 16
-# More threads, which wait for the bodies of requests meanwhile: opsera_portal/request_bodies.py.
+# More threads, which wait for the bodies of requests meanwhile: core/http/request_bodies.py.
 WEB_WAITING_THREADS = 32
 
 
@@ -163,13 +164,13 @@ def _database() -> dict[str, Any]:
             "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-1400;",
         }
     else:
-        config["ENGINE"] = "opsera_portal.postgresql"
+        config["ENGINE"] = "core.db.postgresql"
         config["OPTIONS"] = {
             **config.get("OPTIONS", {}),
             # Short, so that requests are refused soon while the server is away, and served soon when it is back.
             "pool": {"min_size": 1, "max_size": WEB_THREADS + 4, "timeout": 5, "reconnect_timeout": 3},
             "connect_timeout": 5,
-            # Only for cursors that ask for it (opsera_portal/prepared.py); Django's own prepare nothing.
+            # Only for cursors that ask for it (core/db/prepared_statements.py); Django's own prepare nothing.
             "prepare_threshold": 5,
             # A machine that vanishes without a good-bye is noticed within 20 s, whatever the network says.
             "tcp_user_timeout": 20_000,
@@ -198,7 +199,7 @@ if REDIS_URL and not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
     raise ImproperlyConfigured("REDIS_URL must start with redis://, rediss:// or unix://.")
 
 # Throttles must be shared by all processes: through the database on one machine, through Redis on several. Whoever can
-# write to either must not run code: nothing here reads pickle, and opsera_portal/checks.py keeps it so.
+# write to either must not run code: nothing here reads pickle, and core/checks.py keeps it so.
 CACHES: dict[str, dict[str, Any]]
 TASKS: dict[str, dict[str, Any]]
 if REDIS_URL:
@@ -206,12 +207,12 @@ if REDIS_URL:
         "default": {
             "BACKEND": "django_redis.cache.RedisCache",
             "LOCATION": REDIS_URL,
-            # What waits for a Redis that is gone goes on without it: opsera_portal/limits.py.
+            # What waits for a Redis that is gone goes on without it: core/rate_limits.py.
             "OPTIONS": {
                 "SOCKET_CONNECT_TIMEOUT": 1,
                 "SOCKET_TIMEOUT": 1,
-                "CLIENT_CLASS": "opsera_portal.redis_cache.JSONClient",
-                "SERIALIZER": "opsera_portal.redis_cache.JSONSerializer",
+                "CLIENT_CLASS": "core.cache.redis_cache.JSONClient",
+                "SERIALIZER": "core.cache.redis_cache.JSONSerializer",
             },
         }
     }
@@ -224,10 +225,10 @@ if REDIS_URL:
             "SERIALIZER": "rq.serializers.JSONSerializer",
         }
     }
-    RQ = {"JOB_CLASS": "opsera_portal.redis_queue.JSONJob"}
-    TASKS = {"default": {"BACKEND": "opsera_portal.redis_queue.JSONBackend", "QUEUES": ["default"]}}
+    RQ = {"JOB_CLASS": "core.queue.redis_queue.JSONJob"}
+    TASKS = {"default": {"BACKEND": "core.queue.redis_queue.JSONBackend", "QUEUES": ["default"]}}
 else:
-    CACHES = {"default": {"BACKEND": "opsera_portal.json_cache.JSONDatabaseCache", "LOCATION": "portal_cache"}}
+    CACHES = {"default": {"BACKEND": "core.cache.json_cache.JSONDatabaseCache", "LOCATION": "portal_cache"}}
     TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": ["default"]}}
 
 # People and sessions
@@ -243,15 +244,15 @@ AUTH_PASSWORD_VALIDATORS = [
         "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
         "OPTIONS": {"min_length": 12},
     },
-    {"NAME": "accounts.passwords.MaximumLengthValidator"},
-    {"NAME": "accounts.passwords.VarietyValidator"},
-    {"NAME": "accounts.passwords.DecoratedCommonPasswordValidator"},
+    {"NAME": "accounts.security.passwords.MaximumLengthValidator"},
+    {"NAME": "accounts.security.passwords.VarietyValidator"},
+    {"NAME": "accounts.security.passwords.DecoratedCommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
-    {"NAME": "accounts.passwords.ContextValidator"},
+    {"NAME": "accounts.security.passwords.ContextValidator"},
 ]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "overview"
-ACCOUNT_ADAPTER = "accounts.adapter.PortalAccountAdapter"
+ACCOUNT_ADAPTER = "accounts.signin.adapter.PortalAccountAdapter"
 ACCOUNT_FORMS = {"login": "accounts.forms.SignInForm", "reauthenticate": "accounts.forms.SignInAgainForm"}
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
@@ -260,31 +261,31 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_SESSION_REMEMBER = True
-# Links in invitations; links for another password live for an hour (accounts/password_reset.py), for another address a
-# day.
+# For links in invitations. Links for a new password end after an hour (accounts/signin/password_reset.py), links that
+# confirm an e-mail address after a day.
 PASSWORD_RESET_TIMEOUT = 3 * 24 * 60 * 60
-ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "accounts.password_reset.ResetKeyGenerator"  # noqa: S105  (a class)
+ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "accounts.signin.password_reset.ResetKeyGenerator"  # noqa: S105  (a class)
 ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS = 1
 # allauth would count in the cache. The portal's own limits are exact, and keep strangers from locking anybody out:
-# accounts/sign_in_limits.py.
+# accounts/signin/limits.py.
 ACCOUNT_RATE_LIMITS = False
 # Making a token and changing how one signs in ask once more who is there, if it was asked longer ago than this.
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 15 * 60
 
-# Two-factor: accounts/mfa.py.
-MFA_ADAPTER = "accounts.mfa.PortalMFAAdapter"
+# Two-factor: accounts/security/mfa.py.
+MFA_ADAPTER = "accounts.security.mfa.PortalMFAAdapter"
 MFA_FORMS = {
-    "authenticate": "accounts.mfa.SignInCodeForm",
-    "reauthenticate": "accounts.mfa.ReauthenticateCodeForm",
-    "activate_totp": "accounts.mfa.ActivateAppForm",
-    "authenticate_webauthn": "accounts.mfa.SignInSecondPasskeyForm",
-    "reauthenticate_webauthn": "accounts.mfa.ReauthenticatePasskeyForm",
-    "login_webauthn": "accounts.mfa.SignInPasskeyForm",
-    "add_webauthn": "accounts.mfa.AddPasskeyForm",
-    "edit_webauthn": "accounts.mfa.RenamePasskeyForm",
+    "authenticate": "accounts.security.mfa.SignInCodeForm",
+    "reauthenticate": "accounts.security.mfa.ReauthenticateCodeForm",
+    "activate_totp": "accounts.security.mfa.ActivateAppForm",
+    "authenticate_webauthn": "accounts.security.mfa.SignInSecondPasskeyForm",
+    "reauthenticate_webauthn": "accounts.security.mfa.ReauthenticatePasskeyForm",
+    "login_webauthn": "accounts.security.mfa.SignInPasskeyForm",
+    "add_webauthn": "accounts.security.mfa.AddPasskeyForm",
+    "edit_webauthn": "accounts.security.mfa.RenamePasskeyForm",
 }
 # Recovery codes are the portal's own: allauth's could be read again.
-RECOVERY_CODE_HASHER = "accounts.recovery_codes.RecoveryCodeHasher"
+RECOVERY_CODE_HASHER = "accounts.security.recovery_codes.RecoveryCodeHasher"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 # The device asks for its PIN, finger or face each time: a passkey that was stolen opens nothing.
@@ -300,12 +301,12 @@ MFA_SECRETS_KEYS = environment.fernet_keys("MFA_SECRETS_KEYS")
 # Operators can do everything: they need two-factor where the portal is on a network.
 OPERATOR_TWO_FACTOR = environment.on_off("OPERATOR_TWO_FACTOR", default=_https)
 
-# Single sign-on: accounts/single_sign_on.py.
+# Single sign-on: accounts/signin/single_sign_on.py.
 OPENID_PROVIDER = environment.openid_provider()
-SOCIALACCOUNT_ADAPTER = "accounts.single_sign_on.SingleSignOnAdapter"
+SOCIALACCOUNT_ADAPTER = "accounts.signin.single_sign_on.SingleSignOnAdapter"
 
 # Keeps a digest of each session's key: a copy of the database signs nobody in.
-SESSION_ENGINE = "accounts.session_store"
+SESSION_ENGINE = "accounts.security.session_store"
 SESSION_SERIALIZER = "django.contrib.sessions.serializers.JSONSerializer"
 SESSION_COOKIE_AGE = 12 * 60 * 60
 SESSION_COOKIE_SECURE = _https
@@ -317,7 +318,7 @@ CSRF_COOKIE_HTTPONLY = True
 # What a browser names as the origin of a form. `Host` does not say it where a proxy strips the port.
 _own_port = f":{_public.port}" if _public.port else ""
 CSRF_TRUSTED_ORIGINS = [environment.origin(f"{_public.scheme}://{host}{_own_port}") for host in ALLOWED_HOSTS]
-CSRF_FAILURE_VIEW = "accounts.kept_forms.csrf_failure"
+CSRF_FAILURE_VIEW = "accounts.security.kept_forms.csrf_failure"
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
 # The browser
@@ -333,7 +334,7 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _https and TRUS
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-# Further headers, and what holds for answers that are no pages: opsera_portal/browser.py.
+# Further headers, and what holds for answers that are no pages: core/http/security_headers.py.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
@@ -382,7 +383,7 @@ DEFAULT_FROM_EMAIL = environment.mail_sender("EMAIL_FROM", f"Opsera Portal <no-r
 # How the portal introduces itself to the mail server (RFC 5321 section 4.1.1.1).
 EMAIL_EHLO_NAME = environment.host_name("EMAIL_EHLO_NAME", _own_name)
 
-# Authorities for every TLS connection that the portal opens (opsera_portal/tls.py). OpenSSL reads the variable itself:
+# Authorities for every TLS connection that the portal opens (core/http/tls.py). OpenSSL reads the variable itself:
 # this only checks it.
 SSL_CERT_FILE = environment.authorities()
 
@@ -393,21 +394,21 @@ REST_FRAMEWORK = {
         "tokens.authentication.AccessTokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["opsera_portal.api.permissions.OperationPermission"],
-    "DEFAULT_PARSER_CLASSES": ["opsera_portal.api.parsers.StrictJSONParser"],
+    "DEFAULT_PERMISSION_CLASSES": ["core.api.permissions.OperationPermission"],
+    "DEFAULT_PARSER_CLASSES": ["core.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "opsera_portal.api.negotiation.JsonNegotiation",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core.api.negotiation.JsonNegotiation",
     "DEFAULT_METADATA_CLASS": None,
-    "DEFAULT_SCHEMA_CLASS": "opsera_portal.api.schema.OperationSchema",
-    "EXCEPTION_HANDLER": "opsera_portal.api.problems.exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "core.api.schema.OperationSchema",
+    "EXCEPTION_HANDLER": "core.api.problems.exception_handler",
     "URL_FORMAT_OVERRIDE": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
-# Requests of one token, of one person, and of one address that shows nothing genuine: opsera_portal/api/throttling.py.
+# Requests of one token, of one person, and of one address that shows nothing genuine: core/api/throttling.py.
 API_LIMIT_TOKEN = environment.rate("API_LIMIT_TOKEN", "1200/m")
 API_LIMIT_USER = environment.rate("API_LIMIT_USER", "3000/m")
 API_LIMIT_ADDRESS = environment.rate("API_LIMIT_ADDRESS", "300/m")
-# Other sites whose scripts may call the API, with tokens and never with cookies: opsera_portal/api/cross_origin.py.
+# Other sites whose scripts may call the API, with tokens and never with cookies: core/api/cross_origin.py.
 CORS_ALLOWED_ORIGINS = environment.origins("CORS_ALLOWED_ORIGINS", own=environment.origin(PORTAL_URL))
 CORS_URLS_REGEX = r"^/api/v1(/|$)"
 CORS_ALLOW_CREDENTIALS = False
@@ -449,7 +450,7 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_PATCH": False,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {
-        "ScopeEnum": "opsera_portal.api.scopes.CHOICES",
+        "ScopeEnum": "core.api.scopes.CHOICES",
         "TokenStateEnum": "tokens.states.CHOICES",
         "SiteRoleEnum": "accounts.roles.SiteRole",
         "UserStateEnum": "accounts.models.UserState",
@@ -465,9 +466,9 @@ SPECTACULAR_SETTINGS = {
     "SERVERS": [{"url": PORTAL_URL}],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "opsera_portal.api.schema.describe_problems",
-        "opsera_portal.api.schema.describe_token_headers",
-        "opsera_portal.api.schema.describe_tags",
+        "core.api.schema.describe_problems",
+        "core.api.schema.describe_token_headers",
+        "core.api.schema.describe_tags",
     ],
 }
 
@@ -512,14 +513,14 @@ LOGGING = {
     # Django sets the process's own clock to TIME_ZONE, so these moments are UTC.
     "formatters": {
         "line": {
-            "()": "opsera_portal.server_log.SafeFormatter",
+            "()": "core.server_log.SafeFormatter",
             "format": "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
             "datefmt": "%Y-%m-%dT%H:%M:%S",
         }
     },
-    "filters": {"not_told_already": {"()": "opsera_portal.server_log.NotToldAlready"}},
+    "filters": {"not_told_already": {"()": "core.server_log.NotToldAlready"}},
     # The only handler: no line goes around it.
-    "handlers": {"console": {"class": "opsera_portal.server_log.BoundedHandler", "formatter": "line"}},
+    "handlers": {"console": {"class": "core.server_log.BoundedHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "django": {"level": "INFO"},

@@ -4,14 +4,14 @@ from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 
+from core.api.schema import OnceGenerator
+from core.api.views import UnknownRouteView
 from opsera_portal import views
-from opsera_portal.api.schema import OnceGenerator
-from opsera_portal.api.views import UnknownRouteView
 
-handler400 = "opsera_portal.pages.errors.bad_request"
-handler403 = "opsera_portal.pages.errors.forbidden"
-handler404 = "opsera_portal.pages.errors.not_found"
-handler500 = "opsera_portal.pages.errors.server_error"
+handler400 = "core.pages.errors.bad_request"
+handler403 = "core.pages.errors.forbidden"
+handler404 = "core.pages.errors.not_found"
+handler500 = "core.pages.errors.server_error"
 
 api_patterns: list[URLPattern | URLResolver] = [
     # What scripts ask for most comes first: addresses are tried in order.
@@ -26,7 +26,7 @@ urlpatterns = [
     path("api/v1", UnknownRouteView.as_view()),
     path("api/v1/", include(api_patterns)),
     path("", views.OverviewView.as_view(), name="overview"),
-    path("", include("accounts.sign_in_urls")),
+    path("", include("accounts.signin.urls")),
     path("", include("accounts.urls")),
     path("", include("tokens.urls")),
     path("", include("auditlog.urls")),

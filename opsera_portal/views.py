@@ -14,10 +14,10 @@ from django.views.generic import TemplateView
 
 from accounts.roles import Ability
 from auditlog import usage
+from core.pages.views import MemberPageMixin
 from opsera_portal import permission_tables
-from opsera_portal.pages.views import MemberPageMixin
 from pipelines.models import Run
-from tokens import expiry
+from tokens.expiry import notices
 from tokens.models import Token
 
 SHOWN = 5
@@ -40,7 +40,7 @@ class OverviewView(MemberPageMixin, TemplateView):
         return super().get_context_data(
             live_token_count=tokens.active().count(),
             ending_soon_count=tokens.ending_soon().count(),
-            ending=expiry.to_warn_of(user),
+            ending=notices.to_warn_of(user),
             days=days,
             used=sum(day.total for day in days),
             refused=sum(day.refused for day in days),

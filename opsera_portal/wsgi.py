@@ -11,7 +11,7 @@ from django.utils.http import parse_header_parameters
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsera_portal.settings")
 
-from opsera_portal import request_bodies
+from core.http import request_bodies
 
 _portal = get_wsgi_application()
 # Django would leave the views to the first requests. These come several at once, and threads that import the same

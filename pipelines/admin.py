@@ -16,8 +16,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from accounts.models import User
-from opsera_portal.admin_site import PortalModelAdmin, ReadOnlyAdmin
-from opsera_portal.request_context import person_of
+from core.admin_site import PortalModelAdmin, ReadOnlyAdmin
+from core.http.request_context import person_of
 from pipelines import services
 from pipelines.access import PipelineAction, may, may_be_owner
 from pipelines.models import AccessRule, Pipeline, Run, Step, StepRun

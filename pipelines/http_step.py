@@ -24,8 +24,8 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 import httpx
 from django.conf import settings
 
-from opsera_portal import tls
-from opsera_portal.request_context import JWT
+from core.http import tls
+from core.http.request_context import JWT
 from pipelines.redaction import NO_SECRETS, NotSearchable, Secrets, redacted
 
 DEADLINE_SECONDS = 10.0

@@ -13,7 +13,7 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
-from opsera_portal.names import is_printable
+from core.text import is_printable
 from pipelines import http_step, secret_fields, step_secrets
 from pipelines.access import ItemRole
 from pipelines.querysets import AccessRuleQuerySet, PipelineQuerySet, RunQuerySet

@@ -9,8 +9,8 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 
 from accounts.models import User
-from opsera_portal.mail.kinds import mail_kind
-from opsera_portal.models import OutgoingMail
+from core.mail.kinds import mail_kind
+from core.models import OutgoingMail
 from pipelines.access import PipelineAction, may
 from pipelines.models import Pipeline, Run, RunLogLine, StepRun
 from pipelines.run_states import RunOutcome, StepState

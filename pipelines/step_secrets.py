@@ -10,7 +10,7 @@ from typing import Protocol
 
 import httpx
 
-from opsera_portal.encryption import Box, Context, SecretUnreadable
+from core.encryption import Box, Context, SecretUnreadable
 
 __all__ = ["BOX", "PLACES", "SecretHolder", "SecretMissing", "SecretUnreadable", "decrypt", "encrypt", "encrypt_anew"]
 

@@ -5,7 +5,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django_tables2 import Column
 
-from opsera_portal.pages.tables import BadgeColumn, MomentColumn, PortalTable
+from core.pages.tables import BadgeColumn, MomentColumn, PortalTable
 from pipelines.models import Pipeline, Run
 from pipelines.run_states import LOCKED, PIPELINE_LOOKS, look_of_run, pipeline_state
 

@@ -6,8 +6,8 @@ from django.contrib.admin.helpers import ActionForm
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from opsera_portal.admin_site import ReadOnlyAdmin
-from opsera_portal.request_context import person_of
+from core.admin_site import ReadOnlyAdmin
+from core.http.request_context import person_of
 from tokens import services
 from tokens.models import Token
 

@@ -14,12 +14,12 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
-from opsera_portal.api import throttling
-from opsera_portal.api.problems import TokenRefused, bearer_challenge
-from opsera_portal.request_context import use_of
+from core.api import throttling
+from core.api.problems import TokenRefused, bearer_challenge
+from core.http.request_context import use_of
 from tokens import jwt
-from tokens.lookup import find_token
 from tokens.models import Token
+from tokens.record_query import find_token
 
 if TYPE_CHECKING:
     from accounts.models import User

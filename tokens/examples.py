@@ -2,7 +2,7 @@
 
 from django.conf import settings
 
-from opsera_portal.api.scopes import PIPELINE, PIPELINE_READONLY
+from core.api.scopes import PIPELINE, PIPELINE_READONLY
 from tokens.models import Token
 
 

@@ -11,7 +11,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from auditlog.filters import DayFilter
-from opsera_portal.api import scopes
+from core.api import scopes
 from tokens.querysets import TokenQuerySet
 from tokens.states import CHOICES as STATE_CHOICES
 from tokens.states import TokenState

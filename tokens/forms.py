@@ -6,11 +6,11 @@ from django import forms
 from django.utils import timezone
 
 from accounts.models import User
-from opsera_portal.api.scopes import BY_ID, CHOICES, Scope
-from tokens.leaks import MAX_PASTED_LENGTH
+from core.api.scopes import BY_ID, CHOICES, Scope
+from tokens.leaks.finding import MAX_PASTED_LENGTH
 from tokens.lifetimes import DEFAULT_LIFETIME, InvalidExpiry, Lifetime, chosen_end, end_of
 from tokens.names import MAX_LENGTH, InvalidName, clean_name
-from tokens.policy import days
+from tokens.policy.rules import days
 from tokens.services import REASON_MAX_LENGTH, ScopesNotAllowed, check_scopes, longest_lifetime
 
 CUSTOM = "custom"

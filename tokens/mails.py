@@ -11,8 +11,8 @@ from django.urls import reverse
 from accounts.models import User
 from auditlog.actions import Action
 from auditlog.models import Activity
-from opsera_portal.mail.kinds import mail_kind
-from opsera_portal.models import OutgoingMail
+from core.mail.kinds import mail_kind
+from core.models import OutgoingMail
 from tokens.models import Token
 
 # Beyond these a mail says how many more there are: whoever has so many looks at the list in the portal.

@@ -8,9 +8,9 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from opsera_portal.api import scopes
-from tokens import policy
+from core.api import scopes
 from tokens.names import MAX_LENGTH
+from tokens.policy import rules
 from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, ends_soon_from
 from tokens.states import TokenState
 
@@ -98,9 +98,9 @@ class Token(models.Model):
         return min(self.created_at + PENDING_LAPSES_AFTER, self.expires_at)
 
     @property
-    def policy_obstacle(self) -> policy.Rule | None:
+    def policy_obstacle(self) -> rules.Rule | None:
         """The rule of the organization's policy that blocks the token now, whatever else it is."""
-        return policy.obstacle(self, self.organization, timezone.now())
+        return rules.obstacle(self, self.organization, timezone.now())
 
     @property
     def policy_advice(self) -> str:

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterator
 from itertools import count
 
-from opsera_portal.names import JOINERS, composed, is_invisible, is_mark, joiners_fit, marks_fit
+from core.text import JOINERS, composed, is_invisible, is_mark, joiners_fit, marks_fit
 
 MAX_LENGTH = 50
 # Two digits at most: with more it is a year, or a build.

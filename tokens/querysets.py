@@ -12,8 +12,8 @@ from django.utils import timezone
 from accounts.models import Organization, User
 from accounts.querysets import OrganizationRowsQuerySet
 from accounts.roles import Ability
-from opsera_portal.expressions import LastQuarterFrom, Unindexed
-from tokens import policy
+from core.db.expressions import LastQuarterFrom, Unindexed
+from tokens.policy import rules
 
 if TYPE_CHECKING:
     from tokens.models import Token  # noqa: F401  (in the class's base)
@@ -109,9 +109,9 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         # read half a million tokens for somebody who has none.
         rows = self.order_by().alias(_organization=Unindexed("organization_id")).filter(_organization=OuterRef("pk"))
         organizations = Organization.objects.filter(Exists(rows))
-        for values in organizations.order_by().values(*policy.RULE_FIELDS).distinct():
+        for values in organizations.order_by().values(*rules.RULE_FIELDS).distinct():
             of_policy = Q(**{f"organization__{field}": value for field, value in values.items()})
-            yield of_policy, policy.blocked(Organization(**values), now)
+            yield of_policy, rules.blocked(Organization(**values), now)
 
     def expiring_before(self, moment: datetime) -> Self:
         return self.active().filter(expires_at__lte=moment)
@@ -138,4 +138,4 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
 
 
 def _any(conditions: Iterable[Q]) -> Q:
-    return reduce(or_, conditions, policy.NOTHING)
+    return reduce(or_, conditions, rules.NOTHING)

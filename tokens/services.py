@@ -16,14 +16,15 @@ from accounts.models import Organization, User
 from accounts.privileges import Privilege, require_proof
 from accounts.roles import Ability
 from auditlog.actions import Action, record, record_each
-from opsera_portal.api import scopes
-from opsera_portal.request_context import without_tokens
-from tokens import jwt, signing_keys
+from core.api import scopes
+from core.http.request_context import without_tokens
+from tokens import jwt
+from tokens.keys import signing_keys
 from tokens.lifetimes import check_expiry, now_in_seconds
 from tokens.mails import EarlyEndMails
 from tokens.models import Token
 from tokens.names import clean_name, name_key, numbered
-from tokens.policy import scopes_not_allowed
+from tokens.policy.rules import scopes_not_allowed
 from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, not_ended
 
 REASON_MAX_LENGTH = Token._meta.get_field("revoke_reason").max_length or 0
@@ -323,7 +324,7 @@ def _locked_policy(owner: User) -> Organization:
     """The organization as it is now, locked until the transaction ends.
 
     Tokens of an organization are made one after the other, and not while its policy changes: so many live ones are
-    counted as there are, and whoever changes the policy was shown all that there are (`tokens.policy_changes`).
+    counted as there are, and whoever changes the policy was shown all that there are (`tokens.policy.preview`).
     """
     return Organization.objects.select_for_update(no_key=True).get(pk=owner.own_organization.pk)
 

@@ -5,8 +5,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django_tables2 import Column
 
-from opsera_portal.pages.tables import BadgeColumn, MomentColumn, PortalTable
-from opsera_portal.pages.templatetags.portal import relative
+from core.pages.tables import BadgeColumn, MomentColumn, PortalTable
+from core.pages.templatetags.portal import relative
 from tokens.models import Token
 from tokens.states import StateLook, TokenState
 

@@ -7,10 +7,10 @@ from rest_framework import serializers
 
 from accounts.models import Group, User, UserState
 from accounts.roles import SiteRole
-from opsera_portal.api.paging import PageQuery
-from opsera_portal.api.serializers import BoundedListField, FlagField, IdField, NameField, StrictSerializer
-from opsera_portal.mail.kinds import label_of
-from opsera_portal.models import OutgoingMail
+from core.api.paging import PageQuery
+from core.api.serializers import BoundedListField, FlagField, IdField, NameField, StrictSerializer
+from core.mail.kinds import label_of
+from core.models import OutgoingMail
 
 UNDELIVERED_STATES = [choice for choice in OutgoingMail.State.choices if choice[0] != OutgoingMail.State.SENT]
 

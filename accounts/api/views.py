@@ -14,7 +14,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import credentials, services, sessions
+from accounts import services
 from accounts.api.serializers import (
     ChangeGroupBody,
     ChangePreferencesBody,
@@ -38,12 +38,13 @@ from accounts.models import Group, User
 from accounts.privileges import Privilege
 from accounts.querysets import undelivered_mails_readable_by
 from accounts.roles import Ability
-from opsera_portal.api.operations import CHANGE_API, READ_API, Operation
-from opsera_portal.api.paging import page_response
-from opsera_portal.api.problems import Conflict, Forbidden
-from opsera_portal.api.views import ApiViewSet
-from opsera_portal.keyset import Keyset
-from opsera_portal.models import OutgoingMail
+from accounts.security import credentials, sessions
+from core.api.operations import CHANGE_API, READ_API, Operation
+from core.api.paging import page_response
+from core.api.problems import Conflict, Forbidden
+from core.api.views import ApiViewSet
+from core.db.keyset import Keyset
+from core.models import OutgoingMail
 
 BY_EMAIL = Keyset(("email", "id"), descending=False)
 BY_NAME = Keyset(("name", "id"), descending=False)

@@ -3,8 +3,8 @@ import logging
 from cryptography.fernet import Fernet, MultiFernet
 from django.db import migrations
 
-from accounts import two_factor_secrets
-from opsera_portal.encryption import SecretUnreadable
+from accounts.security import two_factor_secrets
+from core.encryption import SecretUnreadable
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import hashlib
 from django.db import migrations
 from django.db.models.functions import Length
 
-# As accounts/session_store.py does now; what that file does later must not change this step.
+# As accounts/security/session_store.py does now; what that file does later must not change this step.
 DIGEST_LENGTH = 40
 
 

@@ -13,7 +13,7 @@ from fido2.cose import ES256
 from fido2.utils import websafe_decode, websafe_encode
 from fido2.webauthn import AttestationObject, AttestedCredentialData, AuthenticatorData, CollectedClientData
 
-from accounts import recovery_codes, two_factor_secrets
+from accounts.security import recovery_codes, two_factor_secrets
 
 PERIOD = 30
 # Where browsers allow passkeys without TLS.

@@ -9,9 +9,10 @@ from allauth.account.models import EmailAddress
 from django.test import Client
 from django.utils import timezone
 
-from accounts import email_change, services
+from accounts import services
 from accounts.mails import email_change_mail
 from accounts.models import User
+from accounts.security import email_change
 from accounts.tests.factories import PASSWORD, UserFactory
 from auditlog.actions import Action, record
 from auditlog.models import Activity

@@ -15,11 +15,11 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
-from accounts import kept_forms
-from accounts.last_person import COOKIE
 from accounts.models import Group, User
-from opsera_portal.models import KeptForm
-from opsera_portal.pages.form_filling import _forms_of
+from accounts.security import kept_forms
+from accounts.signin.last_person import COOKIE
+from core.models import KeptForm
+from core.pages.form_filling import _forms_of
 from opsera_portal.tests.test_access import PAGES, cells, fill, things_of
 from pipelines.models import Pipeline, Run, Step
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory

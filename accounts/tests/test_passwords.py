@@ -16,11 +16,11 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import password_reset
+from accounts.signin import password_reset
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
 from auditlog.models import Activity
+from core.models import OutgoingMail
 from opsera_portal import settings as portal_settings
-from opsera_portal.models import OutgoingMail
 from opsera_portal.tests.mails import delivered
 from tokens.tests.factories import TokenFactory
 

@@ -9,10 +9,11 @@ from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import credentials, invitations, services
+from accounts import invitations, services
 from accounts.mails import invitation_mail
 from accounts.models import User
 from accounts.roles import SiteRole
+from accounts.security import credentials
 from accounts.tests.factories import PASSWORD, GroupFactory, UserFactory
 from auditlog.models import Activity
 from opsera_portal.tests.mails import delivered

@@ -9,7 +9,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils import timezone
 
-from accounts.session_store import digest_of
+from accounts.security.session_store import digest_of
 from accounts.tests.factories import PASSWORD
 from accounts.tests.factors import add_app, code_of
 from tokens.models import Token

@@ -11,8 +11,8 @@ from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.test import Client
 
-from accounts import sessions
-from accounts.session_store import SessionStore, digest_of
+from accounts.security import sessions
+from accounts.security.session_store import SessionStore, digest_of
 from accounts.tests.factories import PASSWORD
 
 MIGRATION = import_module("accounts.migrations.0007_session_keys_as_digests")

@@ -12,8 +12,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts import services, sessions
-from accounts.session_store import SessionStore, digest_of
+from accounts import services
+from accounts.security import sessions
+from accounts.security.session_store import SessionStore, digest_of
 from accounts.tests.factories import PASSWORD, OperatorFactory
 from auditlog.models import Activity
 from tokens.tests.factories import TokenFactory, bearer

@@ -12,7 +12,7 @@ from django.urls import NoReverseMatch, resolve, reverse
 from django.urls.exceptions import Resolver404
 
 from accounts.roles import SiteRole
-from accounts.session_store import digest_of
+from accounts.security.session_store import digest_of
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
 from auditlog.models import Activity
 

@@ -10,7 +10,8 @@ from django.db import connection
 from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 
-from accounts import invitations, password_reset, sign_in_limits
+from accounts import invitations
+from accounts.signin import limits, password_reset
 from accounts.tests.factories import PASSWORD, UserFactory
 from accounts.tests.factors import add_app, add_passkey, code_of
 from auditlog.models import Activity
@@ -242,7 +243,7 @@ def test_an_unknown_account_costs_as_many_queries_as_a_known_one_with_any_cookie
             request = RequestFactory().post(SIGN_IN, REMOTE_ADDR="192.0.2.1")
             request.COOKIES = {name: cookie.value for name, cookie in client.cookies.items()}
             with CaptureQueriesContext(connection) as captured:
-                sign_in_limits.count_attempt(request, login, address="192.0.2.1")
+                limits.count_attempt(request, login, address="192.0.2.1")
             costs.append(len(captured))
 
     assert costs[:2] == costs[2:]
@@ -267,30 +268,30 @@ def test_a_browser_can_be_known_to_several_accounts(owner, member):
 @pytest.mark.parametrize("forged", ["x", "WyJ4Il0:1abc:def", "", "\x00", "a" * 5000])
 def test_a_forged_device_cookie_makes_no_browser_known(client, owner, forged):
     fail(owner.email, 10, addresses=MANY)
-    client.cookies[sign_in_limits.DEVICE_COOKIE] = forged
+    client.cookies[limits.DEVICE_COOKIE] = forged
 
     assert not signs_in(client, owner)
 
 
 def test_the_device_cookie_ends(owner, clock):
     browser = known_browser(owner)
-    cookie = browser.cookies[sign_in_limits.DEVICE_COOKIE].value
+    cookie = browser.cookies[limits.DEVICE_COOKIE].value
     clock.shift(timedelta(days=181))
     fail(owner.email, 10, addresses=MANY)
-    browser.cookies[sign_in_limits.DEVICE_COOKIE] = cookie
+    browser.cookies[limits.DEVICE_COOKIE] = cookie
 
     assert not signs_in(browser, owner)
 
 
 def test_the_device_cookie_is_out_of_reach_of_scripts_and_names_nobody(client, owner):
-    cookie = attempt(client, owner.email, PASSWORD).cookies[sign_in_limits.DEVICE_COOKIE]
+    cookie = attempt(client, owner.email, PASSWORD).cookies[limits.DEVICE_COOKIE]
 
     assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["domain"]) == (True, "Lax", "/", "")
     assert owner.email not in cookie.value
 
 
 def test_a_failure_makes_no_browser_known(client, owner):
-    assert sign_in_limits.DEVICE_COOKIE not in attempt(client, owner.email).cookies
+    assert limits.DEVICE_COOKIE not in attempt(client, owner.email).cookies
 
 
 def test_sixty_attempts_for_whomever_stop_an_address_for_a_minute(client, owner, clock):

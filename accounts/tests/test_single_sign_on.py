@@ -26,12 +26,12 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 from accounts.models import User
-from accounts.single_sign_on import STARTS
+from accounts.signin.single_sign_on import STARTS
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
 from accounts.tests.factors import add_app, code_of
 from auditlog.models import Activity
-from opsera_portal import environment
-from opsera_portal.environment import OpenIDProvider
+from core import environment
+from core.environment import OpenIDProvider
 from opsera_portal.tests.mails import delivered
 
 pytestmark = pytest.mark.filterwarnings("ignore:get_jwt_config:DeprecationWarning")
@@ -223,7 +223,7 @@ def test_one_address_does_not_make_the_portal_ask_the_provider_without_end(clien
 
 
 def test_no_stranger_fills_the_log_of_the_server_or_hides_a_real_failure(client, provider, caplog):
-    """The server's log bounds the lines of each place of the code (opsera_portal/server_log.py)."""
+    """The server's log bounds the lines of each place of the code (core/server_log.py)."""
     client.get(CALLBACK, {"error": "x" * 300 + "\nfake line", "error_description": "a\nb" * 300})
     provider.lies[DISCOVERY] = broken(status=503)
     client.post(START, REMOTE_ADDR="192.0.2.9")

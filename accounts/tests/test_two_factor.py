@@ -15,15 +15,16 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from accounts import services, two_factor
+from accounts import services
 from accounts.mails import security_mail
-from accounts.mfa import PENDING_SECRET, TRIES_OF_PERSON, accept_code
 from accounts.models import User
 from accounts.roles import SiteRole
-from accounts.session_store import digest_of
+from accounts.security import two_factor
+from accounts.security.mfa import PENDING_SECRET, TRIES_OF_PERSON, accept_code
+from accounts.security.session_store import digest_of
+from accounts.security.two_factor_secrets import BOX, open_seed, seal_pending
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
 from accounts.tests.factors import add_app, add_passkey, add_recovery_codes, code_of, make_recent, signed_in_just_now
-from accounts.two_factor_secrets import BOX, open_seed, seal_pending
 from auditlog.models import Activity
 from opsera_portal import settings as settings_of_the_portal
 from opsera_portal.tests.mails import delivered

@@ -8,11 +8,11 @@ from cryptography.fernet import Fernet
 from django.apps import apps
 from django.core.management import CommandError, call_command
 
-from accounts.mfa import accept_code
 from accounts.models import User
+from accounts.security.mfa import accept_code
+from accounts.security.two_factor_secrets import BOX
 from accounts.tests.factories import OperatorFactory
 from accounts.tests.factors import add_app, code_of
-from accounts.two_factor_secrets import BOX
 from auditlog.models import Activity
 
 pytestmark = pytest.mark.each_database

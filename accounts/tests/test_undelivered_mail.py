@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from accounts.mails import invitation_mail, password_reset_answer
 from accounts.tests.factories import OperatorFactory, UserFactory
-from opsera_portal.models import OutgoingMail
+from core.models import OutgoingMail
 from tokens.tests.factories import TokenFactory, bearer
 
 PAGE = "/organization/mails/"
@@ -129,7 +129,7 @@ def test_lists_ask_the_database_as_often_for_many_as_for_few(client, administrat
 
 def test_django_admin_shows_mails_for_reading_only(client, administrator, invited, stranger):
     mine, other = undelivered(invited), undelivered(stranger)
-    base = "/admin/opsera_portal/outgoingmail/"
+    base = "/admin/core/outgoingmail/"
 
     listed = page_of(client, administrator, base).content.decode()
     assert str(mine.pk) in listed
@@ -143,6 +143,6 @@ def test_an_operator_sees_every_mail(client, settings, invited, stranger):
     settings.OPERATOR_TWO_FACTOR = False
     rows = [undelivered(invited), undelivered(stranger)]
 
-    listed = page_of(client, OperatorFactory(), "/admin/opsera_portal/outgoingmail/").content.decode()
+    listed = page_of(client, OperatorFactory(), "/admin/core/outgoingmail/").content.decode()
 
     assert all(str(row.pk) in listed for row in rows)

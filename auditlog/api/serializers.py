@@ -8,9 +8,9 @@ from auditlog import exports
 from auditlog.actions_list import Action, ActionType
 from auditlog.filters import AFTER_END
 from auditlog.models import Activity, TokenUse
-from opsera_portal.api import scopes
-from opsera_portal.api.paging import LargePageQuery, PublishedPageQuery
-from opsera_portal.api.serializers import IdField, StrictSerializer
+from core.api import scopes
+from core.api.paging import LargePageQuery, PublishedPageQuery
+from core.api.serializers import IdField, StrictSerializer
 
 
 class TokenUseSerializer(serializers.ModelSerializer[TokenUse]):

@@ -39,10 +39,10 @@ from auditlog.filters import (
     TokenUseFilter,
 )
 from auditlog.models import NEWEST_FIRST, Activity, TokenUse
-from opsera_portal.api.operations import READ_API, READ_LOGS, Operation
-from opsera_portal.api.paging import next_url, page_response
-from opsera_portal.api.views import ApiViewSet
-from opsera_portal.keyset import InvalidCursor
+from core.api.operations import READ_API, READ_LOGS, Operation
+from core.api.paging import next_url, page_response
+from core.api.views import ApiViewSet
+from core.db.keyset import InvalidCursor
 
 DEFAULT_SPAN = timedelta(days=7)
 

@@ -3,7 +3,7 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
-import opsera_portal.uuid7
+import core.db.uuid7
 TYPES = [
     ("authentication", "Authentication"),
     ("token", "Token"),
@@ -97,7 +97,7 @@ class Migration(migrations.Migration):
                 ("ip", models.GenericIPAddressField(null=True)),
                 (
                     "public_id",
-                    models.UUIDField(default=opsera_portal.uuid7.uuid7, editable=False, unique=True),
+                    models.UUIDField(default=core.db.uuid7.uuid7, editable=False, unique=True),
                 ),
                 ("actor_email", models.CharField(max_length=254)),
                 ("type", models.CharField(choices=TYPES, max_length=20)),

@@ -22,6 +22,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from opsera_portal.tests.portal import one_at_a_time
@@ -198,7 +199,7 @@ def prepare():
     from django.utils import timezone
 
     from accounts.models import Organization, User
-    from opsera_portal.api import scopes
+    from core.api import scopes
     from opsera_portal.management.commands.web import web_command
     from pipelines.models import Pipeline, Step
     from tokens.services import issue_and_reveal_token
@@ -253,13 +254,14 @@ def _call_until(port, prepared, is_reading, note, stop):
 
 
 def work():
-    """The worker, in a hurry: so that it seals as often as it is killed."""
+    """A worker that seals often, so that it is killed while it seals."""
     from django.core.management import call_command
 
-    from auditlog import seals, upkeep
+    from auditlog import jobs
+    from auditlog.seals import sealing
 
-    seals.MAX_ENTRIES = 10
-    upkeep.SEAL_EVERY_SECONDS = 0.05
+    sealing.MAX_ENTRIES = 10
+    jobs.register(seal_every=timedelta(seconds=0.05))
     call_command("worker")
 
 
@@ -296,11 +298,11 @@ def _verify():
     """What `verify_logs` finds when all is sealed."""
     from django.core.management import CommandError, call_command
 
-    from auditlog import seals
     from auditlog.models import Seal
+    from auditlog.seals import sealing
 
     for log in Seal.Log:
-        for _ in seals.seal_due(log, threading.Event(), at_once=True):
+        for _ in sealing.seal_due(log, threading.Event(), at_once=True):
             pass
     said = io.StringIO()
     try:

@@ -8,9 +8,9 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from auditlog import seals
 from auditlog.models import Activity, Seal, TokenUse
-from auditlog.verification import Verification
+from auditlog.seals import sealing
+from auditlog.seals.verification import Verification
 
 USES = Seal.Log.AUTHENTICATION
 ACTIONS = Seal.Log.ACTIVITY
@@ -77,7 +77,7 @@ def days_ago(days):
 
 def seal(log=USES):
     """The block of all that waits; each call makes a block of its own."""
-    block = seals.seal_next(log, at_once=True)
+    block = sealing.seal_next(log, at_once=True)
     assert block is not None
     return block
 

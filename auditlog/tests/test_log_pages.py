@@ -22,8 +22,8 @@ from auditlog.models import Activity, TokenUse
 from auditlog.reasons import EXPLANATIONS
 from auditlog.tables import LogTable
 from auditlog.tests.entries import action, use
-from opsera_portal import keyset
-from opsera_portal.pages.views import KeysetTableMixin
+from core.db import keyset
+from core.pages.views import KeysetTableMixin
 from tokens.tests.factories import TokenFactory, bearer
 
 pytestmark = pytest.mark.each_database

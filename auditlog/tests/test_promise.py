@@ -6,7 +6,7 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 
 from auditlog.models import Activity, TokenUse
-from opsera_portal.keyset import Keyset
+from core.db.keyset import Keyset
 from pipelines.models import Pipeline, Run
 from pipelines.tests.factories import PipelineFactory, StepFactory
 from tokens.models import Token

@@ -11,8 +11,10 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from accounts.tests.factories import OrganizationFactory
-from auditlog import retention, seals
+from auditlog import retention
 from auditlog.models import Activity, Seal, TokenUsage, TokenUse
+from auditlog.seals import sealing
+from auditlog.seals.verification import Verification
 from auditlog.tests.entries import (
     ACTIONS,
     USES,
@@ -26,7 +28,6 @@ from auditlog.tests.entries import (
     use,
     uses,
 )
-from auditlog.verification import Verification
 
 pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 
@@ -169,7 +170,7 @@ def test_where_nothing_is_old_no_block_is_made(organization):
 def test_nothing_is_removed_from_a_log_that_cannot_be_proven(log):
     change(Seal, Seal.objects.get().pk, count=3)
 
-    with pytest.raises(seals.ChainBroken):
+    with pytest.raises(sealing.ChainBroken):
         prune()
     assert len(kept()) == 7
 
@@ -306,7 +307,7 @@ def test_pruning_while_the_log_is_read_is_no_finding(monkeypatch, organization):
     for _ in range(3):
         uses(1, organization, at=days_ago(402))
         seal()
-    monkeypatch.setattr("auditlog.verification.BLOCKS_AT_ONCE", 1)
+    monkeypatch.setattr("auditlog.seals.verification.BLOCKS_AT_ONCE", 1)
     verification = Verification(USES)
     verification.progress = lambda: verification.blocks == 1 and prune()
 
@@ -318,7 +319,7 @@ def test_pruning_while_the_log_is_read_is_no_finding(monkeypatch, organization):
 def test_an_entry_that_cannot_be_sealed_yet_is_not_removed(monkeypatch, organization):
     if connection.vendor != "postgresql":
         pytest.skip("SQLite commits entries in order.")
-    monkeypatch.setattr(seals, "WAIT_FOR_WRITERS_SECONDS", 0.05)
+    monkeypatch.setattr(sealing, "WAIT_FOR_WRITERS_SECONDS", 0.05)
     has_written, go_on = threading.Event(), threading.Event()
 
     def write_slowly():

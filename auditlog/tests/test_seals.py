@@ -10,8 +10,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, connection, connections, transaction
 from django.utils import timezone
 
-from auditlog import seals
 from auditlog.models import Activity, Seal, TokenUsage, TokenUse
+from auditlog.seals import sealing
+from auditlog.seals.verification import Verification
 from auditlog.tests.entries import (
     ACTIONS,
     USES,
@@ -26,8 +27,7 @@ from auditlog.tests.entries import (
     use,
     uses,
 )
-from auditlog.verification import Verification
-from opsera_portal import environment
+from core import environment
 
 pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 
@@ -51,7 +51,7 @@ def blocks(log=USES):
 
 @pytest.mark.parametrize("log", Seal.Log)
 def test_an_empty_log_is_as_it_was_sealed(log):
-    assert seals.seal_next(log, at_once=True) is None
+    assert sealing.seal_next(log, at_once=True) is None
     assert findings(log) == []
 
 
@@ -88,21 +88,21 @@ def test_blocks_follow_each_other_without_a_gap(organization):
     seal()
 
     one, two = blocks()
-    assert (one.number, one.first_id, one.last_id, one.previous) == (1, 1, first[-1].pk, seals.NO_BLOCK)
+    assert (one.number, one.first_id, one.last_id, one.previous) == (1, 1, first[-1].pk, sealing.NO_BLOCK)
     assert (two.number, two.first_id, two.last_id, two.previous) == (2, one.last_id + 1, one.last_id + 5, one.mac)
     assert findings() == []
 
 
 def test_what_is_sealed_is_not_sealed_again(chain):
-    assert seals.seal_next(USES, at_once=True) is None
+    assert sealing.seal_next(USES, at_once=True) is None
     assert len(blocks()) == 3
 
 
 def test_a_long_log_is_sealed_in_several_blocks(monkeypatch, organization):
-    monkeypatch.setattr(seals, "MAX_ENTRIES", 4)
+    monkeypatch.setattr(sealing, "MAX_ENTRIES", 4)
     uses(10, organization)
     made = []
-    while block := seals.seal_next(USES, at_once=True):
+    while block := sealing.seal_next(USES, at_once=True):
         made.append(block.count)
 
     assert made == [4, 4, 2]
@@ -111,11 +111,11 @@ def test_a_long_log_is_sealed_in_several_blocks(monkeypatch, organization):
 
 def test_a_block_counts_for_a_few_tokens_days_and_addresses_only(monkeypatch, organization):
     """Whatever is counted is written while everyone else waits."""
-    monkeypatch.setattr(seals, "MAX_COUNTED", 2)
+    monkeypatch.setattr(sealing, "MAX_COUNTED", 2)
     for ip in ("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.3", None):
         uses(1, organization, ip=ip)
     made = []
-    while block := seals.seal_next(USES, at_once=True):
+    while block := sealing.seal_next(USES, at_once=True):
         made.append(block.count)
 
     assert made == [3, 2]
@@ -129,7 +129,7 @@ def test_a_block_counts_for_a_few_tokens_days_and_addresses_only(monkeypatch, or
 def test_a_few_new_entries_wait(organization):
     uses(3, organization)
 
-    assert seals.seal_next(USES) is None
+    assert sealing.seal_next(USES) is None
     verification = Verification(USES)
     assert list(verification.findings()) == []
     assert (verification.entries, verification.waiting) == (0, 3)
@@ -140,15 +140,15 @@ def test_entries_do_not_wait_for_longer_than_five_minutes(organization):
     uses(1, organization)
 
     with time_machine.travel(timezone.now() + timedelta(minutes=5, seconds=1)):
-        assert seals.seal_next(USES).count == 2
+        assert sealing.seal_next(USES).count == 2
 
 
 def test_many_entries_do_not_wait(monkeypatch, organization):
-    monkeypatch.setattr(seals, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(sealing, "MAX_ENTRIES", 3)
     uses(4, organization)
 
-    assert seals.seal_next(USES).count == 3
-    assert seals.seal_next(USES) is None
+    assert sealing.seal_next(USES).count == 3
+    assert sealing.seal_next(USES) is None
 
 
 def test_uses_are_counted_once_when_they_are_sealed(chain):
@@ -162,7 +162,7 @@ def test_one_entry_with_a_wrong_date_does_not_hold_the_others_back(organization,
     uses(1, organization, at=days_ago(-days))
     uses(2, organization)
 
-    assert seals.seal_next(USES).count == 3
+    assert sealing.seal_next(USES).count == 3
 
 
 def test_it_is_a_finding_that_entries_are_not_sealed(chain, organization):
@@ -197,7 +197,7 @@ OTHER = {
 }
 
 
-@pytest.mark.parametrize("column", seals.columns(TokenUse))
+@pytest.mark.parametrize("column", sealing.columns(TokenUse))
 def test_a_change_of_any_column_of_a_use_is_found(chain, column):
     entry = chain[4]
     change(TokenUse, entry.pk, **{column: OTHER.get(column, "other")})
@@ -208,7 +208,7 @@ def test_a_change_of_any_column_of_a_use_is_found(chain, column):
     assert ("was removed" if column == "id" else "was changed") in found
 
 
-@pytest.mark.parametrize("column", seals.columns(Activity))
+@pytest.mark.parametrize("column", sealing.columns(Activity))
 def test_a_change_of_any_column_of_an_action_is_found(organization, column):
     entry = actions(3, organization)[1]
     seal(ACTIONS)
@@ -221,7 +221,7 @@ def test_a_change_of_any_column_of_an_action_is_found(organization, column):
 
 @pytest.mark.parametrize("model", [TokenUse, Activity])
 def test_a_seal_covers_every_column(model):
-    assert set(seals.columns(model)) == {field.column for field in model._meta.concrete_fields}
+    assert set(sealing.columns(model)) == {field.column for field in model._meta.concrete_fields}
 
 
 def test_a_value_that_moves_to_the_next_column_is_a_change(organization):
@@ -435,8 +435,8 @@ def test_a_block_that_cannot_be_read_is_named(chain, column, value, number):
     assert any(one.startswith(f"Block {named} was changed or forged") for one in found)
     # The list of the last block is not needed for the next one.
     if number == 3 and column != "entries":
-        with pytest.raises(seals.ChainBroken):
-            seals.seal_next(USES, at_once=True)
+        with pytest.raises(sealing.ChainBroken):
+            sealing.seal_next(USES, at_once=True)
 
 
 def test_a_block_without_a_number_is_found(chain):
@@ -506,8 +506,8 @@ def test_a_forged_permission_to_be_missing_permits_nothing(chain, settings, orga
     settings.LOG_SEAL_KEY = "a guess that is long enough to be one"
     remove(Seal.objects.filter(number=3))
     last = blocks()[-1]
-    change(Seal, last.pk, mac=seals.block_mac(last))
-    seals.seal_pruning(USES, {str(organization.pk): timezone.now()})
+    change(Seal, last.pk, mac=sealing.block_mac(last))
+    sealing.seal_pruning(USES, {str(organization.pk): timezone.now()})
     settings.LOG_SEAL_KEY = ""
     change(Seal, last.pk, mac=last.mac)
     remove(TokenUse.objects.filter(pk=chain[0].pk))
@@ -521,8 +521,8 @@ def test_no_block_is_put_behind_one_that_is_not_genuine(chain, organization):
     change(Seal, blocks()[-1].pk, last_id=10**12)
     uses(1, organization)
 
-    with pytest.raises(seals.ChainBroken, match="block 3"):
-        seals.seal_next(USES, at_once=True)
+    with pytest.raises(sealing.ChainBroken, match="block 3"):
+        sealing.seal_next(USES, at_once=True)
 
 
 def test_an_end_that_was_cut_off_is_found_by_the_head_it_had(chain):
@@ -563,7 +563,7 @@ def test_a_seal_does_not_depend_on_the_database(settings):
     actions(1, None, at=at, public_id=uuid.UUID(int=5), request_id=None, details={"b": [1.5, "ä"], "a": None})
     settings.LOG_SEAL_KEY = "one and the same on every database"
 
-    macs = [seals.EntryMac(log)((1, *row[1:])).hex()[:12] for log in Seal.Log for row in seals.read(log, 1, 2**62)]
+    macs = [sealing.EntryMac(log)((1, *row[1:])).hex()[:12] for log in Seal.Log for row in sealing.read(log, 1, 2**62)]
 
     assert macs == ["9b86d85e7538", "c5fd9e6dadaf"]
 
@@ -599,13 +599,13 @@ def test_a_file_without_a_key_is_refused(settings, tmp_path):
     uses(1)
 
     with pytest.raises(ImproperlyConfigured, match="holds no key"):
-        seals.seal_next(USES, at_once=True)
+        sealing.seal_next(USES, at_once=True)
 
 
 def test_no_new_key_is_made_for_a_chain_that_has_one(chain, settings, tmp_path):
     settings.DATA_DIR = tmp_path
 
-    with pytest.raises(seals.KeyMissing):
+    with pytest.raises(sealing.KeyMissing):
         findings()
     assert list(tmp_path.iterdir()) == []
 
@@ -615,7 +615,7 @@ def test_no_new_key_is_made_for_a_chain_that_has_one(chain, settings, tmp_path):
 
 @pytest.mark.django_db(transaction=True)
 def test_two_sealers_at_once_make_one_chain(monkeypatch, organization):
-    monkeypatch.setattr(seals, "MAX_ENTRIES", 5)
+    monkeypatch.setattr(sealing, "MAX_ENTRIES", 5)
     uses(60, organization)
     begin = threading.Barrier(2)
     made = []
@@ -623,7 +623,7 @@ def test_two_sealers_at_once_make_one_chain(monkeypatch, organization):
     def seal_all():
         begin.wait()
         try:
-            while block := seals.seal_next(USES, at_once=True):
+            while block := sealing.seal_next(USES, at_once=True):
                 made.append(block.number)
         finally:
             connections.close_all()
@@ -643,16 +643,16 @@ def test_the_loser_of_a_race_does_not_hide_another_failure(chain, organization, 
     def fail(counted):
         raise IntegrityError("something else")
 
-    monkeypatch.setattr(seals.usage, "add", fail)
+    monkeypatch.setattr(sealing.usage, "add", fail)
     uses(1, organization)
 
     with pytest.raises(IntegrityError, match="something else"):
-        seals.seal_next(USES, at_once=True)
+        sealing.seal_next(USES, at_once=True)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_entries_that_arrive_while_sealing_goes_on_are_all_sealed(monkeypatch, organization):
-    monkeypatch.setattr(seals, "MAX_ENTRIES", 7)
+    monkeypatch.setattr(sealing, "MAX_ENTRIES", 7)
     done = threading.Event()
 
     def arrive():
@@ -666,9 +666,9 @@ def test_entries_that_arrive_while_sealing_goes_on_are_all_sealed(monkeypatch, o
     arriving = threading.Thread(target=arrive)
     arriving.start()
     while not done.is_set():
-        seals.seal_next(USES, at_once=True)
+        sealing.seal_next(USES, at_once=True)
     arriving.join()
-    while seals.seal_next(USES, at_once=True):
+    while sealing.seal_next(USES, at_once=True):
         pass
 
     verification = Verification(USES)
@@ -680,7 +680,7 @@ def test_entries_that_arrive_while_sealing_goes_on_are_all_sealed(monkeypatch, o
 def test_a_transaction_that_may_still_add_an_entry_holds_the_seal_back(monkeypatch, organization):
     if connection.vendor != "postgresql":
         pytest.skip("SQLite commits entries in order.")
-    monkeypatch.setattr(seals, "WAIT_FOR_WRITERS_SECONDS", 0.05)
+    monkeypatch.setattr(sealing, "WAIT_FOR_WRITERS_SECONDS", 0.05)
     has_written, go_on = threading.Event(), threading.Event()
 
     def write_slowly():
@@ -697,10 +697,10 @@ def test_a_transaction_that_may_still_add_an_entry_holds_the_seal_back(monkeypat
     has_written.wait(10)
     uses(1, organization, target="/fast")
 
-    held_back = seals.seal_next(USES, at_once=True)
+    held_back = sealing.seal_next(USES, at_once=True)
     go_on.set()
     slow.join()
-    block = seals.seal_next(USES, at_once=True)
+    block = sealing.seal_next(USES, at_once=True)
 
     assert held_back is None
     assert block.count == 2
@@ -728,7 +728,7 @@ def test_who_began_to_write_later_does_not_hold_the_seal_back(organization):
     for writer in writers:
         writer.start()
     try:
-        assert seals.seal_next(USES, at_once=True) is not None
+        assert sealing.seal_next(USES, at_once=True) is not None
     finally:
         stop.set()
         for writer in writers:

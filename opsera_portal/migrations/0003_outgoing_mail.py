@@ -2,7 +2,7 @@
 
 import django.db.models.deletion
 import django.utils.timezone
-import opsera_portal.uuid7
+import core.db.uuid7
 from django.conf import settings
 from django.db import migrations, models
 
@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='OutgoingMail',
             fields=[
-                ('id', models.UUIDField(default=opsera_portal.uuid7.uuid7, editable=False, primary_key=True, serialize=False)),
+                ('id', models.UUIDField(default=core.db.uuid7.uuid7, editable=False, primary_key=True, serialize=False)),
                 ('kind', models.CharField(max_length=60)),
                 ('arguments', models.JSONField(default=dict)),
                 ('email', models.CharField(blank=True, help_text='Where it was sent to the last time.', max_length=254, verbose_name='e-mail')),

@@ -4,7 +4,7 @@ import threading
 
 from django.core import mail
 
-from opsera_portal.mail import delivery
+from core.mail import delivery
 
 
 def delivered():

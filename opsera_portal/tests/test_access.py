@@ -17,13 +17,13 @@ from django.urls import get_resolver
 from django.utils import timezone
 
 from accounts.roles import SiteRole
-from accounts.session_store import SessionStore, digest_of
+from accounts.security.session_store import SessionStore, digest_of
 from accounts.tests.factories import GroupFactory, OperatorFactory, UserFactory
 from accounts.tests.factors import add_passkey
 from auditlog.actions import Action, record
 from auditlog.models import Activity, TokenUse
-from opsera_portal.api.operations import routes
-from opsera_portal.api.scopes import PIPELINE
+from core.api.operations import routes
+from core.api.scopes import PIPELINE
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens import jwt
 from tokens.tests.factories import TokenFactory, bearer
@@ -619,7 +619,7 @@ def test_what_is_said_to_read_only_reads(api, administrator, method, path):
     writes = [
         query["sql"]
         for query in captured
-        if not query["sql"].lstrip("(").startswith("SELECT") and "opsera_portal_ratecount" not in query["sql"]
+        if not query["sql"].lstrip("(").startswith("SELECT") and "core_ratecount" not in query["sql"]
     ]
     assert len(writes) == 1
     assert writes[0].startswith('INSERT INTO "auditlog_tokenuse"')

@@ -25,7 +25,7 @@ from accounts.tests.factories import (
 )
 from auditlog.actions import Action, record
 from auditlog.models import Activity, TokenUse
-from opsera_portal.models import OutgoingMail
+from core.models import OutgoingMail
 from opsera_portal.tests.mails import delivered
 from pipelines.models import Pipeline, Run
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory, give_secrets

@@ -1,4 +1,4 @@
-"""Imports run downwards only, from floor to floor (ARCHITECTURE.md, "Floors")."""
+"""Imports run downwards only, from floor to floor (docs/architecture.md, "Floors")."""
 
 import ast
 from pathlib import Path
@@ -8,44 +8,8 @@ from django.conf import settings
 
 ROOT = Path(settings.BASE_DIR)
 
-# The longest name that fits decides. What stands in `opsera_portal` and not here is the top floor.
-FLOORS = {
-    "opsera_portal.api": 0,
-    "opsera_portal.pages": 0,
-    "opsera_portal.admin_site": 0,
-    "opsera_portal.encryption": 0,
-    "opsera_portal.environment": 0,
-    "opsera_portal.expressions": 0,
-    "opsera_portal.ids": 0,
-    "opsera_portal.json_cache": 0,
-    "opsera_portal.keyset": 0,
-    "opsera_portal.limits": 0,
-    "opsera_portal.mail": 0,
-    "opsera_portal.models": 0,
-    "opsera_portal.names": 0,
-    "opsera_portal.postgresql": 0,
-    "opsera_portal.prepared": 0,
-    "opsera_portal.public_address": 0,
-    "opsera_portal.redis_cache": 0,
-    "opsera_portal.redis_queue": 0,
-    "opsera_portal.request_bodies": 0,
-    "opsera_portal.request_context": 0,
-    "opsera_portal.server_log": 0,
-    "opsera_portal.task_queue": 0,
-    "opsera_portal.tls": 0,
-    "opsera_portal.uuid7": 0,
-    "auditlog": 1,
-    "accounts": 2,
-    "pipelines": 3,
-    "tokens": 3,
-    "opsera_portal": 4,
-}
-
-
-def place_of(module):
-    """The entry of ``FLOORS`` for a module; ``None`` for what is not ours."""
-    parts = module.split(".")
-    return next((name for n in range(len(parts), 0, -1) if (name := ".".join(parts[:n])) in FLOORS), None)
+# Apps of one floor do not import each other.
+FLOORS = {"core": 0, "auditlog": 1, "accounts": 2, "pipelines": 3, "tokens": 3, "opsera_portal": 4}
 
 
 def module_of(path):
@@ -58,63 +22,86 @@ def is_for_types_only(node):
 
 
 def imports_of(source, package):
-    """Every module that the source imports when it runs, also inside of functions."""
-    found = set()
-    waiting = [ast.parse(source)]
+    """Every module that the source imports when it runs, with the functions that import it."""
+    found = {}
+    waiting = [(ast.parse(source), "")]
     while waiting:
-        node = waiting.pop()
+        node, function = waiting.pop()
         if is_for_types_only(node):
-            waiting += node.orelse
+            waiting += [(child, function) for child in node.orelse]
             continue
-        waiting += ast.iter_child_nodes(node)
-        if isinstance(node, ast.Import):
-            found |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-            base = ".".join([*above, *filter(None, [node.module])])
-            # `from opsera_portal import keyset` imports a module, `from accounts.models import User` does not.
-            found |= {f"{base}.{name.name}" for name in node.names}
+        inside = getattr(node, "name", "") if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else function
+        waiting += [(child, inside) for child in ast.iter_child_nodes(node)]
+        for name in imported_names(node, package):
+            found.setdefault(name, set()).add(function)
     return found
 
 
+def imported_names(node, package):
+    if isinstance(node, ast.Import):
+        return {name.name for name in node.names}
+    if isinstance(node, ast.ImportFrom):
+        above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+        base = ".".join([*above, *filter(None, [node.module])])
+        return {f"{base}.{name.name}" for name in node.names}
+    return set()
+
+
 def python_files():
-    folders = {name.split(".")[0] for name in FLOORS}
     return [
         path
-        for folder in sorted(folders)
-        for path in sorted((ROOT / folder).rglob("*.py"))
+        for app in FLOORS
+        for path in sorted((ROOT / app).rglob("*.py"))
         if not {"tests", "migrations"} & set(path.relative_to(ROOT).parts)
     ]
 
 
+def app_of(module):
+    app = module.split(".")[0]
+    return app if app in FLOORS else None
+
+
 def is_downwards(importer, imported):
-    if importer == imported:
-        return True
-    return FLOORS[imported] < FLOORS[importer] or FLOORS[imported] == FLOORS[importer] == 0
+    return importer == imported or FLOORS[imported] < FLOORS[importer]
 
 
-def wrong_imports(path):
+def imports_of_file(path):
     module = module_of(path)
-    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for imported in sorted(imports_of(path.read_text(), package)):
-        place = place_of(imported)
-        if place is not None and not is_downwards(place_of(module), place):
-            yield f"{module} (floor {FLOORS[place_of(module)]}) imports {imported} (floor {FLOORS[place]})"
+    return imports_of(path.read_text(), module if path.name == "__init__.py" else module.rpartition(".")[0])
 
 
-def test_the_files_of_every_place_are_found():
-    assert {place_of(module_of(path)) for path in python_files()} == set(FLOORS)
+def test_every_app_has_its_floor():
+    assert {path.parent.name for path in ROOT.glob("*/apps.py")} == set(FLOORS)
+    assert {app_of(module_of(path)) for path in python_files()} == set(FLOORS)
 
 
-def test_every_app_of_ours_has_its_floor():
-    apps = {path.parent.name for path in ROOT.glob("*/apps.py")}
+def test_imports_run_downwards_only():
+    upwards = [
+        f"{module_of(path)} imports {imported}"
+        for path in python_files()
+        for imported in imports_of_file(path)
+        if app_of(imported) and not is_downwards(app_of(module_of(path)), app_of(imported))
+    ]
 
-    assert apps == {name.split(".")[0] for name in FLOORS}
+    assert upwards == []
 
 
-@pytest.mark.parametrize("path", python_files(), ids=module_of)
-def test_imports_run_downwards_only(path):
-    assert list(wrong_imports(path)) == []
+@pytest.mark.xfail(reason="not moved yet", strict=False)
+def test_no_function_imports():
+    inside = [
+        f"{module_of(path)}.{function} imports {imported}"
+        for path in python_files()
+        for imported, functions in imports_of_file(path).items()
+        for function in functions
+        if function
+    ]
+
+    assert inside == []
+
+
+@pytest.mark.xfail(reason="not moved yet", strict=False)
+def test_no_lookup_by_name_hides_an_import():
+    assert [module_of(path) for path in python_files() if "get_model(" in path.read_text()] == []
 
 
 @pytest.mark.parametrize(
@@ -126,28 +113,28 @@ def test_imports_run_downwards_only(path):
         ("pipelines", "tokens", False),
         ("accounts", "auditlog", True),
         ("auditlog", "accounts", False),
-        ("auditlog", "opsera_portal.api", True),
-        ("opsera_portal.api", "auditlog", False),
-        ("opsera_portal.pages", "opsera_portal.api", True),
-        ("opsera_portal.keyset", "opsera_portal", False),
+        ("auditlog", "core", True),
+        ("core", "auditlog", False),
+        ("core", "opsera_portal", False),
         ("opsera_portal", "tokens", True),
     ],
 )
-def test_the_floors_are_those_of_the_design(importer, imported, is_allowed):
+def test_floors_are_those_of_the_design(importer, imported, is_allowed):
     assert is_downwards(importer, imported) is is_allowed
 
 
 @pytest.mark.parametrize(
     ("source", "found"),
     [
-        ("import tokens.models", {"tokens.models"}),
-        ("from tokens import models", {"tokens.models"}),
-        ("from tokens.models import Token as T", {"tokens.models.Token"}),
-        ("from . import jwt", {"accounts.api.jwt"}),
-        ("from ..models import User", {"accounts.models.User"}),
-        ("def f():\n    import tokens", {"tokens"}),
-        ("if TYPE_CHECKING:\n    import tokens\nelse:\n    import pipelines", {"pipelines"}),
-        ("try:\n    import tokens\nexcept ImportError:\n    pass", {"tokens"}),
+        ("import tokens.models", {"tokens.models": {""}}),
+        ("from tokens import models", {"tokens.models": {""}}),
+        ("from tokens.models import Token as T", {"tokens.models.Token": {""}}),
+        ("from . import jwt", {"accounts.api.jwt": {""}}),
+        ("from ..models import User", {"accounts.models.User": {""}}),
+        ("def f():\n    import tokens", {"tokens": {"f"}}),
+        ("class C:\n    def f(self):\n        import tokens", {"tokens": {"f"}}),
+        ("if TYPE_CHECKING:\n    import tokens\nelse:\n    import pipelines", {"pipelines": {""}}),
+        ("try:\n    import tokens\nexcept ImportError:\n    pass", {"tokens": {""}}),
     ],
 )
 def test_imports_are_found_however_they_are_written(source, found):

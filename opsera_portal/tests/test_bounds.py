@@ -10,9 +10,9 @@ from rest_framework import serializers
 
 import opsera_portal.urls  # noqa: F401  (every serializer of the API is loaded with it)
 from auditlog.models import TokenUse
-from opsera_portal.api.paging import PageQuery
-from opsera_portal.api.parsers import MAX_DEPTH, MAX_DIGITS, MAX_VALUES
-from opsera_portal.api.serializers import BoundedListField, StrictSerializer
+from core.api.paging import PageQuery
+from core.api.parsers import MAX_DEPTH, MAX_DIGITS, MAX_VALUES
+from core.api.serializers import BoundedListField, StrictSerializer
 from opsera_portal.management.commands.web import web_command
 from tokens.tests.factories import TokenFactory, bearer
 

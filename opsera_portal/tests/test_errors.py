@@ -20,9 +20,9 @@ from rest_framework.test import APIClient
 
 from accounts.roles import SiteRole
 from auditlog.models import TokenUse
-from opsera_portal.api import problems
-from opsera_portal.api.operations import READ_API, Operation
-from opsera_portal.api.views import ApiViewSet
+from core.api import problems
+from core.api.operations import READ_API, Operation
+from core.api.views import ApiViewSet
 from opsera_portal.tests.naughty import NAUGHTY_STRINGS
 from opsera_portal.wsgi import application
 from pipelines.models import Run, RunLogLine
@@ -623,7 +623,7 @@ urlpatterns = [
     path("api/v1/broken", BrokenViewSet.as_view({"get": "retrieve"})),
     path("", include("opsera_portal.urls")),
 ]
-handler500 = "opsera_portal.pages.errors.server_error"
+handler500 = "core.pages.errors.server_error"
 
 
 @pytest.mark.urls(__name__)

@@ -12,9 +12,9 @@ from django.conf import settings
 from django.test import Client
 from django.test.utils import override_settings
 
-from accounts import recovery_codes
 from accounts.models import User
-from accounts.session_store import SessionStore
+from accounts.security import recovery_codes
+from accounts.security.session_store import SessionStore
 from accounts.tests.factories import PASSWORD, UserFactory
 from opsera_portal import settings as portal_settings
 from opsera_portal.tests.test_headers import kinds_of_answer

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test import Client, override_settings
 from django.urls import reverse
 
-from accounts import sign_in_urls
+from accounts.signin import urls
 from accounts.tests.factories import PASSWORD, UserFactory
 from opsera_portal.tests.test_access import PAGES, ROUTES, cells, fill, things_of
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
@@ -122,7 +122,7 @@ def test_without_a_contact_there_is_no_security_txt(client):
 # Looking changes nothing
 
 # What says that someone was here is written by being here.
-PRESENCE = {"django_session", "usersessions_usersession", "portal_cache", "opsera_portal_ratecount"}
+PRESENCE = {"django_session", "usersessions_usersession", "portal_cache", "core_ratecount"}
 
 
 def digest_of_the_database():
@@ -221,7 +221,7 @@ def test_signing_in_leads_nowhere_else(client, owner, elsewhere, name):
 
 
 # Signing in, and all that belongs to it, is what sends people on to where they were going.
-SENDS_ON = [*("/" + str(each.pattern) for each in sign_in_urls.urlpatterns if not re.search("[<(]", str(each.pattern)))]
+SENDS_ON = [*("/" + str(each.pattern) for each in urls.urlpatterns if not re.search("[<(]", str(each.pattern)))]
 SENDS_ON += ["/admin/login/", "/admin/logout/"]
 
 

@@ -23,11 +23,11 @@ from django.test import override_settings
 from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
-from accounts.session_store import SessionStore, digest_of
-from opsera_portal import limits
-from opsera_portal.checks import check_for_pickle
-from opsera_portal.limits import Limit
-from opsera_portal.task_queue import DatabaseWorker
+from accounts.security.session_store import SessionStore, digest_of
+from core import rate_limits
+from core.checks import check_for_pickle
+from core.queue.task_queue import DatabaseWorker
+from core.rate_limits import Limit
 from opsera_portal.tests.portal import answers
 
 pytestmark = pytest.mark.each_database
@@ -37,8 +37,8 @@ CACHE_IN_REDIS = {
     "BACKEND": "django_redis.cache.RedisCache",
     "LOCATION": REDIS_URL,
     "OPTIONS": {
-        "CLIENT_CLASS": "opsera_portal.redis_cache.JSONClient",
-        "SERIALIZER": "opsera_portal.redis_cache.JSONSerializer",
+        "CLIENT_CLASS": "core.cache.redis_cache.JSONClient",
+        "SERIALIZER": "core.cache.redis_cache.JSONSerializer",
     },
 }
 
@@ -199,7 +199,7 @@ def test_what_is_no_number_in_redis_is_no_count(in_redis, trap, db, kind, caplog
         write()
         assert limit.wait("ada") is None
     limit.forget("ada")
-    limits._here.clear()
+    rate_limits._here.clear()
     assert limit.take("ada") is None
 
 
@@ -391,7 +391,7 @@ def test_what_is_no_task_in_redis_fails_and_the_worker_goes_on(trap, tmp_path):
         {"SESSION_SERIALIZER": "django.contrib.sessions.serializers.PickleSerializer"},
         {"MESSAGE_STORAGE": "somewhere.else"},
         {"TASKS": {"default": {"BACKEND": "django_tasks_rq.RQBackend"}}},
-        {"RQ_QUEUES": {"default": {"URL": REDIS_URL}}, "RQ": {"JOB_CLASS": "opsera_portal.redis_queue.JSONJob"}},
+        {"RQ_QUEUES": {"default": {"URL": REDIS_URL}}, "RQ": {"JOB_CLASS": "core.queue.redis_queue.JSONJob"}},
         {"RQ_QUEUES": {"default": {"SERIALIZER": "rq.serializers.JSONSerializer"}}, "RQ": {}},
     ],
     ids=lambda wrong: next(iter(wrong)),

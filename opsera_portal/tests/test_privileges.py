@@ -19,16 +19,17 @@ from django.urls import include, path, reverse
 from django.utils import timezone
 from drf_spectacular.generators import SchemaGenerator
 
-from accounts import credentials, services, sessions
+from accounts import services
 from accounts.models import Organization, User
 from accounts.privileges import Privilege, require_proof
 from accounts.roles import SiteRole
+from accounts.security import credentials, sessions
 from accounts.tests.factories import PASSWORD, GroupFactory, OperatorFactory, UserFactory
 from accounts.tests.factors import add_app, code_of
 from auditlog.models import Activity
-from opsera_portal.api.operations import Operation, routes
-from opsera_portal.api.problems import ClosedToTokens, ReauthenticationRequired
-from opsera_portal.api.scopes import API
+from core.api.operations import Operation, routes
+from core.api.problems import ClosedToTokens, ReauthenticationRequired
+from core.api.scopes import API
 from opsera_portal.tests import test_access
 from opsera_portal.tests.test_access import as_template, body_for, cells, fill, things_of
 from opsera_portal.tests.ways_in import nothing_was_given_since, snapshot

@@ -10,8 +10,8 @@ from django_tasks_db.models import DBTaskResult
 
 from accounts.tests.factories import UserFactory
 from auditlog.actions import Action, record
-from opsera_portal.mail import kinds
-from opsera_portal.models import OutgoingMail
+from core.mail import kinds
+from core.models import OutgoingMail
 from opsera_portal.tests.mails import delivered
 
 migration = import_module("opsera_portal.migrations.0006_queued_mails_into_outbox")

@@ -8,9 +8,9 @@ from django.urls import get_resolver, include, path, reverse
 from rest_framework.response import Response
 
 from auditlog.models import TokenUse
-from opsera_portal.api.operations import Operation, routes
-from opsera_portal.api.scopes import SCOPES
-from opsera_portal.api.views import ApiViewSet, UnknownRouteView
+from core.api.operations import Operation, routes
+from core.api.scopes import SCOPES
+from core.api.views import ApiViewSet, UnknownRouteView
 from tokens.tests.factories import TokenFactory, bearer
 
 # What people who have not signed in may open. Nothing else.

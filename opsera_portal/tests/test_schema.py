@@ -14,9 +14,9 @@ from drf_spectacular.validation import validate_schema
 
 from accounts.roles import SiteRole
 from auditlog.actions import Action, record
-from opsera_portal.api.idempotency import takes_key
-from opsera_portal.api.operations import routes
-from opsera_portal.api.scopes import SCOPES
+from core.api.idempotency import takes_key
+from core.api.operations import routes
+from core.api.scopes import SCOPES
 from pipelines.models import RunLogLine, check_tags
 from pipelines.tests.factories import RunFactory
 from tokens.names import InvalidName, clean_name

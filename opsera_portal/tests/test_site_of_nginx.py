@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from django.conf import settings
 
-from opsera_portal.api import problems
+from core.api import problems
 from opsera_portal.tests import portal as started
 
 pytestmark = [pytest.mark.once, pytest.mark.integration]

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from accounts.session_store import SessionStore
+from accounts.security.session_store import SessionStore
 from opsera_portal.tests.portal import PASSWORD
 
 pytestmark = pytest.mark.browser

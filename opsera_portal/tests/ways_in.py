@@ -15,8 +15,8 @@ from allauth.socialaccount.models import SocialAccount
 from django.core.signals import request_started
 from django.db import connection
 
-from accounts import reauthentication
 from accounts.models import POLICY_FIELDS, Organization, User
+from accounts.security import reauthentication
 from auditlog.models import Activity
 from tokens.models import Token
 
@@ -30,15 +30,15 @@ DELETES = {"mfa_authenticator", "socialaccount_socialaccount"}
 
 # These check a proof of their own: a link that was mailed, the present password, the word of the provider.
 OWN_PROOF = {
-    ("accounts.credentials", "accept_invitation"),
-    ("accounts.credentials", "change_password"),
-    ("accounts.credentials", "reset_password"),
-    ("accounts.email_change", "confirm_email_change"),
-    ("accounts.single_sign_on", "connect"),
+    ("accounts.security.credentials", "accept_invitation"),
+    ("accounts.security.credentials", "change_password"),
+    ("accounts.security.credentials", "reset_password"),
+    ("accounts.security.email_change", "confirm_email_change"),
+    ("accounts.signin.single_sign_on", "connect"),
     # Django hashes a password anew when its owner signs in with it.
     ("django.contrib.auth.base_user", "setter"),
 }
-HANDLERS = ("django/core/handlers/base.py", "opsera_portal/api/dispatch.py")
+HANDLERS = ("django/core/handlers/base.py", "core/api/fast_path.py")
 
 _STATEMENT = re.compile(r'(INSERT INTO|UPDATE|DELETE FROM) "(\w+)"')
 

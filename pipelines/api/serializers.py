@@ -6,15 +6,8 @@ from django.core.validators import MaxLengthValidator
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from opsera_portal.api.paging import LargePageQuery
-from opsera_portal.api.serializers import (
-    BoundedListField,
-    IdField,
-    NameField,
-    StrictSerializer,
-    TextField,
-    WholeNumberField,
-)
+from core.api.paging import LargePageQuery
+from core.api.serializers import BoundedListField, IdField, NameField, StrictSerializer, TextField, WholeNumberField
 from pipelines.access import ItemRole, PipelineAction, allowed_actions
 from pipelines.filters import STATE_CHOICES
 from pipelines.http_step import HEADER_LIMIT_BYTES, HEADERS_LIMIT

@@ -13,12 +13,12 @@ from rest_framework.response import Response
 
 from accounts.models import User
 from accounts.roles import Ability
-from opsera_portal.api.operations import DEFINE_PIPELINES, READ_PIPELINES, RUN_PIPELINES, Operation
-from opsera_portal.api.paging import page_response
-from opsera_portal.api.problems import Conflict, Forbidden
-from opsera_portal.api.serializers import StrictSerializer
-from opsera_portal.api.views import ApiViewSet
-from opsera_portal.keyset import Keyset
+from core.api.operations import DEFINE_PIPELINES, READ_PIPELINES, RUN_PIPELINES, Operation
+from core.api.paging import page_response
+from core.api.problems import Conflict, Forbidden
+from core.api.serializers import StrictSerializer
+from core.api.views import ApiViewSet
+from core.db.keyset import Keyset
 from pipelines import services
 from pipelines.access import PipelineAction, may, may_read_rules
 from pipelines.api.serializers import (

@@ -4,7 +4,7 @@ import uuid
 from cryptography.fernet import Fernet, MultiFernet
 from django.db import migrations
 
-from opsera_portal.encryption import SecretUnreadable
+from core.encryption import SecretUnreadable
 from pipelines import step_secrets
 
 logger = logging.getLogger(__name__)

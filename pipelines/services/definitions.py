@@ -10,7 +10,7 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.roles import Ability
 from auditlog.actions import Action, record
-from opsera_portal.names import composed
+from core.text import composed
 from pipelines import step_secrets
 from pipelines.access import PipelineAction, allowed_actions, may_be_owner
 from pipelines.models import NOTIFIED_LIMIT, Pipeline, Step

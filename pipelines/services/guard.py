@@ -6,7 +6,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import TextField
 
 from accounts.models import User
-from opsera_portal.names import NOT_PRINTABLE, composed, is_printable
+from core.text import NOT_PRINTABLE, composed, is_printable
 from pipelines.access import PipelineAction, allowed_actions
 from pipelines.models import Pipeline, Step
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from auditlog.actions import Action, record
-from opsera_portal.request_context import token_in_use, without_tokens
+from core.http.request_context import token_in_use, without_tokens
 from pipelines import notifications
 from pipelines.access import PipelineAction
 from pipelines.models import Pipeline, Run, Step, StepRun

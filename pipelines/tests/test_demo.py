@@ -11,7 +11,7 @@ from accounts.models import Group, Organization, User
 from accounts.roles import SiteRole
 from auditlog import usage
 from auditlog.models import ENDED_REASONS, Activity, TokenUse
-from opsera_portal import demo
+from opsera_portal.demo import data
 from pipelines.access import PipelineAction, may
 from pipelines.models import Pipeline, Run, Step, StepRun
 from tokens.models import Token
@@ -22,7 +22,7 @@ EVERYTHING = [Organization, User, Group, Pipeline, Step, Run, StepRun, Token, To
 
 @pytest.fixture
 def made(db):
-    return demo.seed(echo_port=8001)
+    return data.seed(echo_port=8001)
 
 
 def everything():
@@ -33,7 +33,7 @@ def test_no_password_is_taken_for_an_option(settings):
     settings.DEMO_PASSWORD = ""
 
     # Of base64url, one in 64 would begin with a dash.
-    assert all(re.fullmatch(r"[A-Za-z0-9]{16}", demo._password()) for _ in range(1000))
+    assert all(re.fullmatch(r"[A-Za-z0-9]{16}", data._password()) for _ in range(1000))
 
 
 def test_there_is_a_person_of_every_role(made):
@@ -69,10 +69,10 @@ def test_everyone_signs_in_with_the_password_that_was_made_for_them(made):
 def test_the_operator_may_choose_the_password(db, settings):
     settings.DEMO_PASSWORD = "chosen by the operator"
 
-    assert set(demo.seed(echo_port=8001).values()) == {"chosen by the operator"}
+    assert set(data.seed(echo_port=8001).values()) == {"chosen by the operator"}
 
 
-@pytest.mark.parametrize("person", [*(f"{login}@demo.example" for login in demo.PEOPLE), "admin@other.example"])
+@pytest.mark.parametrize("person", [*(f"{login}@demo.example" for login in data.PEOPLE), "admin@other.example"])
 def test_first_pipeline_of_every_list_can_only_succeed(made, api, client, person):
     user = User.objects.get(email=person)
     client.force_login(user)
@@ -100,7 +100,7 @@ def test_the_form_signs_someone_of_the_demo_in(made):
 def test_a_second_time_makes_nothing(made):
     before = everything()
 
-    assert demo.seed(echo_port=8001) == {}
+    assert data.seed(echo_port=8001) == {}
     assert everything() == before
     assert all(before.values())
 
@@ -113,7 +113,7 @@ def test_an_organization_that_is_missing_is_made_again_and_the_other_is_left_alo
     other.delete()
     demo_people = set(User.objects.values_list("pk", flat=True))
 
-    assert set(demo.seed(echo_port=8001)) == {"admin@other.example"}
+    assert set(data.seed(echo_port=8001)) == {"admin@other.example"}
     assert set(User.objects.filter(organization__slug="demo").values_list("pk", flat=True)) == demo_people
 
 
@@ -127,7 +127,7 @@ def test_the_steps_follow_the_endpoint_to_another_port(made):
     urls = Step.objects.filter(kind="http_call").order_by("url").values_list("url", flat=True)
     paths = [url.removeprefix("http://127.0.0.2:8001/") for url in urls]
 
-    demo.seed(echo_port=9123)
+    data.seed(echo_port=9123)
 
     assert list(urls.all()) == [f"http://127.0.0.2:9123/{path}" for path in paths]
 
@@ -136,7 +136,7 @@ def test_steps_of_other_people_are_left_as_they_are(made):
     step = Step.objects.first()
     Step.objects.filter(pk=step.pk).update(url="https://jenkins.example.com:8001/build")
 
-    demo.seed(echo_port=9123)
+    data.seed(echo_port=9123)
 
     step.refresh_from_db()
     assert step.url == "https://jenkins.example.com:8001/build"
@@ -203,7 +203,7 @@ def test_the_overview_has_something_to_warn_of(made):
 def test_the_history_can_be_made_at_any_time(db, day):
     """On a Monday just after midnight, and late on a Sunday."""
     with time_machine.travel(day, tick=False):
-        demo.seed(echo_port=8001)
+        data.seed(echo_port=8001)
         user = User.objects.get(email="user@demo.example")
 
         assert len([day for day in usage.days(usage.of(user)) if day.total]) >= 29
@@ -213,7 +213,7 @@ def test_the_history_can_be_made_at_any_time(db, day):
 def test_the_accounts_are_for_the_person_who_runs_the_demo_only(tmp_path):
     path = tmp_path / "demo-accounts.txt"
 
-    demo.write_accounts({"user@demo.example": "password"}, path)
+    data.write_accounts({"user@demo.example": "password"}, path)
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_text() == "user@demo.example  password\n"
@@ -224,7 +224,7 @@ def test_a_file_of_accounts_that_others_could_read_is_closed(tmp_path):
     path.write_text("admin@demo.example  one\n")
     path.chmod(0o644)
 
-    demo.write_accounts({"user@demo.example": "two"}, path)
+    data.write_accounts({"user@demo.example": "two"}, path)
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert path.read_text() == "admin@demo.example  one\nuser@demo.example  two\n"
@@ -232,9 +232,9 @@ def test_a_file_of_accounts_that_others_could_read_is_closed(tmp_path):
 
 def test_accounts_are_read_again_for_every_later_start(tmp_path):
     path = tmp_path / "demo-accounts.txt"
-    assert demo.read_accounts(path) == {}
+    assert data.read_accounts(path) == {}
 
-    demo.write_accounts({"user@demo.example": "two  words", "admin@demo.example": "one"}, path)
-    demo.write_accounts({"admin@demo.example": "made anew"}, path)
+    data.write_accounts({"user@demo.example": "two  words", "admin@demo.example": "one"}, path)
+    data.write_accounts({"admin@demo.example": "made anew"}, path)
 
-    assert demo.read_accounts(path) == {"user@demo.example": "two  words", "admin@demo.example": "made anew"}
+    assert data.read_accounts(path) == {"user@demo.example": "two  words", "admin@demo.example": "made anew"}

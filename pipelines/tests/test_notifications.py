@@ -11,7 +11,7 @@ from django.core.mail.backends.locmem import EmailBackend as LocmemBackend
 from django.utils import timezone
 
 from accounts.tests.factories import UserFactory
-from opsera_portal.models import OutgoingMail
+from core.models import OutgoingMail
 from opsera_portal.tests.mails import delivered
 from pipelines import notifications, runner, services
 from pipelines.models import Step

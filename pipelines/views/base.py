@@ -12,8 +12,8 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.views.generic import View
 
-from opsera_portal.pages.addresses import back_to
-from opsera_portal.pages.views import MemberPageMixin
+from core.pages.addresses import back_to
+from core.pages.views import MemberPageMixin
 from pipelines import services
 from pipelines.access import PipelineAction, allowed_actions
 from pipelines.models import Pipeline

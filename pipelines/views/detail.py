@@ -13,8 +13,8 @@ from django_tables2 import RequestConfig
 
 from accounts.models import User
 from accounts.roles import Ability
-from opsera_portal.pages.confirm import confirm_page
-from opsera_portal.pages.views import MemberPageMixin
+from core.pages.confirm import confirm_page
+from core.pages.views import MemberPageMixin
 from pipelines import services
 from pipelines.access import PipelineAction, Standing, may_read_rules, standing_of
 from pipelines.controls import controls_of

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.views.generic import TemplateView
 
-from opsera_portal.pages.tabs import ORGANIZATION_TABS
-from opsera_portal.pages.views import MemberPageMixin, TabsMixin
+from core.pages.tabs import ORGANIZATION_TABS
+from core.pages.views import MemberPageMixin, TabsMixin
 from pipelines.http_step import rules_of_the_fence
 
 

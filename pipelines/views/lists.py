@@ -5,7 +5,7 @@ from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
 
 from accounts.roles import Ability
-from opsera_portal.pages.views import MemberPageMixin
+from core.pages.views import MemberPageMixin
 from pipelines.filters import PipelinePageFilter
 from pipelines.models import Pipeline
 from pipelines.tables import PipelineTable

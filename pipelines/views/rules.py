@@ -8,7 +8,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 
-from opsera_portal.pages.confirm import confirm_page
+from core.pages.confirm import confirm_page
 from pipelines import services
 from pipelines.access import ItemRole, PipelineAction, may_grant
 from pipelines.forms import AccessRuleForm, RoleForm, roles_to_grant, subjects_to_offer

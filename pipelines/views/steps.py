@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 
-from opsera_portal.pages.confirm import confirm_page
+from core.pages.confirm import confirm_page
 from pipelines import services
 from pipelines.access import PipelineAction
 from pipelines.forms import StepForm, initial_of, initial_of_template

@@ -10,14 +10,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from auditlog.api.serializers import TokenUseSerializer
-from opsera_portal.api.operations import READ_API, Operation
-from opsera_portal.api.problems import Forbidden
-from opsera_portal.api.serializers import represent
-from opsera_portal.api.throttling import neighborhood
-from opsera_portal.api.views import ApiViewSet
-from opsera_portal.limits import Limit
-from opsera_portal.request_context import use_of
-from tokens import leaks
+from core.api.operations import READ_API, Operation
+from core.api.problems import Forbidden
+from core.api.serializers import represent
+from core.api.throttling import neighborhood
+from core.api.views import ApiViewSet
+from core.http.request_context import use_of
+from core.rate_limits import Limit
 from tokens.api.serializers import (
     OrganizationTokenSerializer,
     TokenLookupBody,
@@ -25,6 +24,7 @@ from tokens.api.serializers import (
     TokenReportBody,
     TokenReportSerializer,
 )
+from tokens.leaks import finding
 from tokens.models import Token
 
 
@@ -39,7 +39,7 @@ class TokenLookupViewSet(ApiViewSet):
 
     def check_throttles(self, request: Request) -> None:
         super().check_throttles(request)
-        _take(leaks.LOOK_UPS, str(self.person.pk))
+        _take(finding.LOOK_UPS, str(self.person.pk))
 
     @extend_schema(operation_id="token_lookup", request=TokenLookupBody, responses=TokenLookupSerializer)
     @method_decorator(sensitive_variables())
@@ -48,12 +48,12 @@ class TokenLookupViewSet(ApiViewSet):
         Administrators and Security Managers. Every other token is refused alike, whether or not it is genuine."""
         body = self.read_body(TokenLookupBody)
         try:
-            token = leaks.look_up_token(actor=self.person, pasted=body["token"], request=request._request)
-        except leaks.SeveralTokens:
+            token = finding.look_up_token(actor=self.person, pasted=body["token"], request=request._request)
+        except finding.SeveralTokens:
             raise ValidationError({"token": ["There are several tokens in this text. Send one of them."]}) from None
-        except leaks.NotYours:
+        except finding.NotYours:
             raise Forbidden from None
-        uses = leaks.last_uses(token, reader=self.person)
+        uses = finding.last_uses(token, reader=self.person)
         return Response(
             represent(OrganizationTokenSerializer, token) | {"last_uses": TokenUseSerializer(uses, many=True).data}
         )
@@ -73,7 +73,7 @@ class TokenReportViewSet(ApiViewSet):
 
     def check_limits(self, request: Request) -> None:
         """By a limit of its own: what an address has used up otherwise must not keep a leaked token alive."""
-        _take(leaks.REPORTS, neighborhood(request._request))
+        _take(finding.REPORTS, neighborhood(request._request))
 
     @extend_schema(operation_id="token_report", request=TokenReportBody, responses={202: TokenReportSerializer})
     @method_decorator(sensitive_variables())
@@ -81,11 +81,11 @@ class TokenReportViewSet(ApiViewSet):
         """Ends each token of this installation among those that were found, at once and for good, and tells its owner.
         The answer is always the same, so that it tells nothing about them."""
         body = self.read_body(TokenReportBody)
-        token_ids = leaks.genuine(body["tokens"])
+        token_ids = finding.genuine(body["tokens"])
         if token_ids and "HTTP_AUTHORIZATION" in request.META:
             # Whoever sends a token along has its use logged: the change is committed with that entry or not at all.
             use_of(request._request).begin_change()
-        leaks.report_tokens(token_ids=token_ids, url=body.get("url", ""), request=request._request)
+        finding.report_tokens(token_ids=token_ids, url=body.get("url", ""), request=request._request)
         return Response({"status": "received"}, status=202)
 
 

@@ -6,9 +6,9 @@ from rest_framework import serializers
 
 from accounts.models import POLICY_FIELDS
 from accounts.roles import SiteRole
-from opsera_portal.api.scopes import CHOICES as SCOPE_CHOICES
-from opsera_portal.api.serializers import BoundedListField, StrictSerializer, TextField, WholeNumberField
-from tokens.policy_changes import SOON
+from core.api.scopes import CHOICES as SCOPE_CHOICES
+from core.api.serializers import BoundedListField, StrictSerializer, TextField, WholeNumberField
+from tokens.policy.preview import SOON
 
 LISTS = ("allowed_scopes", "two_factor_roles")
 

@@ -12,9 +12,9 @@ from accounts.api.views import may_manage
 from accounts.models import Organization
 from accounts.privileges import Privilege
 from accounts.services import NotAllowed, PolicyChangedMeanwhile, TwoFactorFirst
-from opsera_portal.api.operations import READ_API, Operation
-from opsera_portal.api.problems import Conflict, Forbidden
-from opsera_portal.api.views import ApiViewSet
+from core.api.operations import READ_API, Operation
+from core.api.problems import Conflict, Forbidden
+from core.api.views import ApiViewSet
 from tokens.api.policy_serializers import (
     ChangedPolicySerializer,
     ChangePolicyBody,
@@ -23,7 +23,7 @@ from tokens.api.policy_serializers import (
     PolicySerializer,
 )
 from tokens.api.views import may_read_tokens
-from tokens.policy_changes import change_policy, review_policy
+from tokens.policy.preview import change_policy, review_policy
 
 
 @contextmanager

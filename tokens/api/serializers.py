@@ -9,13 +9,13 @@ from rest_framework import serializers
 
 from accounts.models import User
 from auditlog.api.serializers import TokenUseSerializer
-from opsera_portal.api.paging import MAX_PAGE_SIZE, PageQuery
-from opsera_portal.api.scopes import BY_ID, SCOPES, Scope
-from opsera_portal.api.scopes import CHOICES as SCOPE_CHOICES
-from opsera_portal.api.serializers import BoundedListField, IdField, StrictSerializer, TextField, UtcDateTimeField
+from core.api.paging import MAX_PAGE_SIZE, PageQuery
+from core.api.scopes import BY_ID, SCOPES, Scope
+from core.api.scopes import CHOICES as SCOPE_CHOICES
+from core.api.serializers import BoundedListField, IdField, StrictSerializer, TextField, UtcDateTimeField
 from tokens import jwt
 from tokens.filters import DAYS_TO_END, DAYS_UNUSED
-from tokens.leaks import MAX_PASTED_LENGTH, MAX_REPORTED, MAX_URL_LENGTH
+from tokens.leaks.finding import MAX_PASTED_LENGTH, MAX_REPORTED, MAX_URL_LENGTH
 from tokens.lifetimes import DEFAULT_LIFETIME, InvalidExpiry, Lifetime, chosen_end
 from tokens.models import Token
 from tokens.names import MAX_LENGTH, PATTERN, InvalidName, clean_name

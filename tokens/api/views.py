@@ -17,13 +17,13 @@ from auditlog import usage
 from auditlog.api.serializers import TokenActivityQuery, TokenUseSerializer
 from auditlog.api.views import token_use_page
 from auditlog.models import TokenUse
-from opsera_portal.api.operations import CHANGE_API, READ_API, Operation
-from opsera_portal.api.paging import MAX_PAGE_SIZE, page_response
-from opsera_portal.api.problems import Conflict, Forbidden
-from opsera_portal.api.serializers import represent
-from opsera_portal.api.views import ApiViewSet
-from opsera_portal.keyset import Keyset
-from opsera_portal.request_context import person_of
+from core.api.operations import CHANGE_API, READ_API, Operation
+from core.api.paging import MAX_PAGE_SIZE, page_response
+from core.api.problems import Conflict, Forbidden
+from core.api.serializers import represent
+from core.api.views import ApiViewSet
+from core.db.keyset import Keyset
+from core.http.request_context import person_of
 from tokens import services
 from tokens.api.serializers import (
     ExpireTokenBody,

@@ -10,7 +10,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from auditlog import journal
-from opsera_portal.api import sunset, throttling
+from core.api import sunset, throttling
 from tokens.tests.factories import TokenFactory, bearer
 
 pytestmark = pytest.mark.django_db

@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from auditlog.tests.test_logs import use
-from tokens import expiry
+from tokens.expiry import notices
 from tokens.names import MAX_LENGTH, clean_name, numbered
 from tokens.tables import state_look
 from tokens.tests.factories import TokenFactory
@@ -176,7 +176,7 @@ def test_badge_overview_pages_mails_and_api_agree_on_what_ends_soon(client, owne
 
     look = state_look(token)
     row = next(row for row in client.get("/api/v1/tokens").json()["data"] if row["id"] == str(token.pk))
-    told = {notice for notice in (1, 7) if expiry.due(notice, at=timezone.now()).exists()}
+    told = {notice for notice in (1, 7) if notices.due(notice, at=timezone.now()).exists()}
 
     assert token.ends_soon is ends_soon
     assert look.label.startswith("Ends in") is ends_soon

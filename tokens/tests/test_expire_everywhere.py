@@ -20,7 +20,7 @@ import json
 from datetime import timedelta
 from django.utils import timezone
 from accounts.models import User
-from opsera_portal.api import scopes
+from core.api import scopes
 from tokens.services import issue_and_reveal_token
 end = timezone.now().replace(microsecond=0) + timedelta(days=7)
 user = User.objects.get()

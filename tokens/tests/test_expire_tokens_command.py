@@ -10,7 +10,8 @@ from django.utils import timezone
 from accounts.tests.factories import UserFactory
 from auditlog.models import Activity
 from opsera_portal.tests.mails import delivered
-from tokens import services, signing_keys
+from tokens import services
+from tokens.keys import signing_keys
 from tokens.management import ending
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory

@@ -13,9 +13,10 @@ from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 
 from accounts.tests.factories import UserFactory
-from auditlog import upkeep
+from core import periodic_jobs
 from opsera_portal.tests.mails import delivered
-from tokens import expiry, jwt
+from tokens import jwt
+from tokens.expiry import notices
 from tokens.services import revoke_token
 from tokens.tests.factories import TokenFactory, now_in_seconds
 
@@ -31,7 +32,7 @@ def ending_in(owner, *, life=timedelta(days=90), days=0, hours=0, seconds=0, **f
 def sent():
     """The subjects of the mails that one round sends."""
     mail.outbox.clear()
-    expiry.put_due(threading.Event())
+    notices.put_due(threading.Event())
     return [message.subject for message in delivered()]
 
 
@@ -132,7 +133,7 @@ def test_several_tokens_of_one_person_come_in_one_mail(owner, member):
     ending_in(member, days=5)
     ending_in(owner, days=60)
 
-    expiry.put_due(threading.Event())
+    notices.put_due(threading.Event())
 
     bodies = {message.to[0]: message.body for message in delivered()}
     assert len(delivered()) == len(bodies) == 2
@@ -193,7 +194,7 @@ def test_the_mail_says_so_where_the_token_works_no_more_for_another_reason(owner
 
 def test_no_mail_holds_a_token(owner):
     tokens = [ending_in(owner, days=5), ending_in(owner, hours=-1)]
-    expiry.put_due(threading.Event())
+    notices.put_due(threading.Event())
 
     [message] = delivered()
     for token in tokens:
@@ -284,7 +285,7 @@ def test_a_mail_that_cannot_be_sent_keeps_no_one_else_from_being_told(owner, mem
 
 def test_a_notice_that_waited_is_not_sent_about_a_token_that_was_expired_since(owner):
     token = ending_in(owner, days=5)
-    expiry.put_due(threading.Event())
+    notices.put_due(threading.Event())
     revoke_token(actor=owner, token=token)
 
     assert delivered() == []
@@ -292,7 +293,7 @@ def test_a_notice_that_waited_is_not_sent_about_a_token_that_was_expired_since(o
 
 def test_a_notice_that_waited_past_the_end_of_the_token_is_not_sent_but_that_of_the_end_is(owner):
     ending_in(owner, hours=2)
-    expiry.put_due(threading.Event())
+    notices.put_due(threading.Event())
 
     with time_machine.travel(timezone.now() + timedelta(hours=3)):
         assert delivered() == []
@@ -304,7 +305,7 @@ def test_a_worker_that_is_to_end_sends_nothing_more(owner):
     stopping = threading.Event()
     stopping.set()
 
-    expiry.put_due(stopping)
+    notices.put_due(stopping)
 
     assert delivered() == []
 
@@ -318,7 +319,7 @@ def test_of_several_workers_at_once_one_sends(owner):
     def work():
         try:
             start.wait(timeout=10)
-            expiry.put_due(threading.Event())
+            notices.put_due(threading.Event())
         finally:
             connection.close()
 
@@ -338,7 +339,7 @@ def test_what_is_due_is_found_by_the_index_of_ends(notice):
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SET LOCAL enable_seqscan = off")
-        plan = expiry.due(notice, at=timezone.now()).order_by().values_list("owner_id").explain()
+        plan = notices.due(notice, at=timezone.now()).order_by().values_list("owner_id").explain()
 
     assert "token_end" in plan
 
@@ -349,13 +350,13 @@ def test_the_number_of_queries_of_a_round_does_not_grow_with_the_tokens_that_wer
     sent()
 
     with CaptureQueriesContext(connection) as captured:
-        expiry.put_due(threading.Event())
+        notices.put_due(threading.Event())
 
     assert len(captured) == 4
 
 
 def test_the_worker_sends_them_every_hour(owner):
-    job = upkeep._registered["expiry notices"]
+    job = periodic_jobs._registered["expiry notices"]
     ending_in(owner, days=5)
     job.work(threading.Event())
 

@@ -7,7 +7,7 @@ from django.db import IntegrityError, connection
 from django.utils import timezone
 
 from auditlog.models import Activity
-from opsera_portal.api.scopes import API, API_READONLY, PIPELINE
+from core.api.scopes import API, API_READONLY, PIPELINE
 from tokens import services
 from tokens.lifetimes import InvalidExpiry
 from tokens.models import Token

@@ -26,8 +26,9 @@ from jwt.utils import der_to_raw_signature
 
 from accounts.tests.factories import OrganizationFactory, UserFactory
 from auditlog.models import Activity, TokenUse
-from tokens import jwt, signing_keys
-from tokens.signing_keys import key_ring
+from tokens import jwt
+from tokens.keys import signing_keys
+from tokens.keys.signing_keys import key_ring
 from tokens.tests.factories import TokenFactory
 
 ME = "/api/v1/me"

@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from tokens.lookup import find_token
 from tokens.models import Token
+from tokens.record_query import find_token
 from tokens.tests.factories import TokenFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.each_database]

@@ -15,7 +15,8 @@ from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
 from auditlog.models import Activity, TokenUse
 from opsera_portal.tests.mails import delivered
-from tokens import jwt, leaks
+from tokens import jwt
+from tokens.leaks import finding
 from tokens.models import Token
 from tokens.states import TokenState
 from tokens.tests.factories import TokenFactory, bearer
@@ -131,7 +132,7 @@ def test_who_may_look_up_anothers_token(signed_in, session, api, organization, t
 
 
 def forged():
-    return leaks.example()
+    return finding.example()
 
 
 NOT_FOUND = {
@@ -207,7 +208,7 @@ def test_a_token_in_each_state_is_found_with_what_that_means(signed_in, session,
     page = signed_in(administrator).post(PAGE, {"token": signed(token)})
 
     assert page.context["token"].state is state
-    assert leaks.MEANINGS[state] in text(page)
+    assert finding.MEANINGS[state] in text(page)
     assert state.label in text(page)
     assert ('id="confirm-expire"' in text(page)) is not page.context["token"].has_ended
     assert session(administrator).post(API, {"token": signed(token)}).json()["state"] == state.id
@@ -228,7 +229,7 @@ def test_how_it_was_ended_is_shown(signed_in, owner, administrator):
 
 
 def test_the_last_uses_are_shown_newest_first(signed_in, session, api, owner, token):
-    for number in range(leaks.LAST_USES + 2):
+    for number in range(finding.LAST_USES + 2):
         api.get(f"/api/v1/nothing/{number}", headers=bearer(token) | {"User-Agent": "curl/8"}, REMOTE_ADDR="192.0.2.7")
 
     page = signed_in(owner).post(PAGE, {"token": signed(token)})
@@ -237,7 +238,7 @@ def test_the_last_uses_are_shown_newest_first(signed_in, session, api, owner, to
     shown = [use["entry"].target for use in page.context["last_uses"]]
     assert shown == [f"/api/v1/nothing/{number}" for number in (6, 5, 4, 3, 2)]
     assert shown == [use["target"] for use in answer["last_uses"]]
-    assert text(page).count("192.0.2.7") >= leaks.LAST_USES
+    assert text(page).count("192.0.2.7") >= finding.LAST_USES
     assert "curl/8" in text(page)
 
 
@@ -307,12 +308,12 @@ def everything_in_the_database():
 
 WAYS = {
     "found on the page": (PAGE, "{}"),
-    "several on the page": (PAGE, "{} {}x".format("{}", leaks.example())),
-    "too long on the page": (PAGE, "{} " + "x" * leaks.MAX_PASTED_LENGTH),
+    "several on the page": (PAGE, "{} {}x".format("{}", finding.example())),
+    "too long on the page": (PAGE, "{} " + "x" * finding.MAX_PASTED_LENGTH),
     "with a null on the page": (PAGE, "{}\0"),
     "found in the API": (API, {"token": "{}"}),
-    "several in the API": (API, {"token": "{} " + leaks.example()}),
-    "too long in the API": (API, {"token": "{} " + "x" * leaks.MAX_PASTED_LENGTH}),
+    "several in the API": (API, {"token": "{} " + finding.example()}),
+    "too long in the API": (API, {"token": "{} " + "x" * finding.MAX_PASTED_LENGTH}),
     "under another name in the API": (API, {"tokn": "{}"}),
     "as a name in the API": (API, {"{}": "token"}),
     "in a list in the API": (API, {"token": ["{}"]}),
@@ -357,7 +358,7 @@ def test_an_error_report_holds_no_token(rf, owner, token):
     """What Django itself writes of a request in which something breaks."""
     from django.views.debug import SafeExceptionReporterFilter
 
-    from tokens.leak_views import TokenLookupView
+    from tokens.views.leaks import TokenLookupView
 
     request = rf.post(PAGE, {"token": signed(token)})
     request.user = owner
@@ -373,7 +374,7 @@ def test_an_error_report_holds_no_token(rf, owner, token):
 def test_beyond_its_limit_a_person_has_to_wait(signed_in, session, owner, member):
     client, api = signed_in(owner), session(owner)
     with time_machine.travel(timezone.now(), tick=False):
-        for _ in range(leaks.LOOK_UPS.amount - 1):
+        for _ in range(finding.LOOK_UPS.amount - 1):
             assert api.post(API, {"token": "x"}).status_code == 403
         assert client.post(PAGE, {"token": "x"}).status_code == 404
 

@@ -14,10 +14,10 @@ from accounts.models import User
 from accounts.roles import SiteRole
 from accounts.tests.factories import OrganizationFactory, UserFactory
 from auditlog.models import TokenUse
-from opsera_portal.api.scopes import SCOPES
-from tokens import policy
-from tokens.lookup import find_token
+from core.api.scopes import SCOPES
 from tokens.models import Token
+from tokens.policy import rules
+from tokens.record_query import find_token
 from tokens.states import TokenState
 from tokens.tables import state_look
 from tokens.tests.factories import TokenFactory, bearer, now_in_seconds
@@ -41,7 +41,7 @@ def set_policy(organization, **fields):
 
 
 POLICIES = [
-    dict(zip(policy.RULE_FIELDS, values, strict=True))
+    dict(zip(rules.RULE_FIELDS, values, strict=True))
     for values in itertools.product((30, 366), ("api", "api pipeline"), (None, 7), ("guest", "guest user"))
 ]
 SECOND = timedelta(seconds=1)
@@ -92,7 +92,7 @@ def test_the_query_finds_exactly_the_tokens_that_a_request_would_let_pass(world)
     assert set(Token.objects.outside_policy()) == {token for token in tokens if token.pk not in found}
 
 
-@pytest.mark.parametrize("rule", policy.RULES, ids=lambda rule: rule.id)
+@pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.id)
 def test_each_rule_says_the_same_of_a_token_and_as_a_query(world, rule):
     now = timezone.now()
     for organization in {token.organization for token in Token.objects.for_token_table()}:

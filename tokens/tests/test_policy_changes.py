@@ -17,7 +17,7 @@ from auditlog.models import Activity
 from tokens import services
 from tokens.lifetimes import InvalidExpiry
 from tokens.models import Token
-from tokens.policy_changes import EffectChanged, OwnerEffect, change_policy, review_policy
+from tokens.policy.preview import EffectChanged, OwnerEffect, change_policy, review_policy
 from tokens.tests.factories import TokenFactory, now_in_seconds
 
 pytestmark = pytest.mark.each_database

@@ -7,10 +7,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from opsera_portal.api.scopes import API, PIPELINE
+from core.api.scopes import API, PIPELINE
 from tokens import services
 from tokens.models import Token
-from tokens.policy_changes import change_policy
+from tokens.policy.preview import change_policy
 from tokens.tests.factories import TokenFactory, now_in_seconds
 
 pytestmark = pytest.mark.each_database

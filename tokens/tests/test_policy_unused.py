@@ -11,11 +11,11 @@ from django.utils import timezone
 
 from accounts.models import Organization
 from accounts.tests.factories import UserFactory
-from auditlog import upkeep
 from auditlog.models import Activity
-from opsera_portal.models import OutgoingMail
+from core import periodic_jobs
+from core.models import OutgoingMail
 from opsera_portal.tests.mails import delivered
-from tokens import unused
+from tokens.expiry import unused
 from tokens.models import Token
 from tokens.states import TokenState
 from tokens.tests.factories import TokenFactory, bearer, now_in_seconds
@@ -148,7 +148,7 @@ def test_a_token_that_ended_unused_stays_ended_when_the_policy_changes(organizat
 
 
 def test_the_worker_does_it_every_hour():
-    job = upkeep._registered["unused tokens"]
+    job = periodic_jobs._registered["unused tokens"]
 
     assert (job.work, job.every_seconds) == (unused.end_unused, 3600)
 

@@ -13,10 +13,11 @@ from rest_framework.test import APIClient
 
 from accounts.tests.factories import UserFactory
 from auditlog.models import Activity, TokenUse
-from opsera_portal.limits import Limit
-from opsera_portal.models import OutgoingMail
+from core.models import OutgoingMail
+from core.rate_limits import Limit
 from opsera_portal.tests.mails import delivered
-from tokens import jwt, leaks
+from tokens import jwt
+from tokens.leaks import finding
 from tokens.mails import report_mail
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
@@ -104,7 +105,7 @@ def test_nothing_tells_whether_a_token_was_genuine(api, owner, stranger, token):
             signed(token),
             signed(ended),
             signed(TokenFactory(owner=stranger)),
-            leaks.example(),
+            finding.example(),
             "hello",
             "x" * jwt.MAX_LENGTH,
         )
@@ -304,7 +305,7 @@ def test_if_the_use_cannot_be_logged_nothing_is_ended(api, owner, token):
 
 def test_beyond_its_limit_an_address_has_to_wait(api, token):
     with time_machine.travel(timezone.now(), tick=False):
-        for _ in range(leaks.REPORTS.amount):
+        for _ in range(finding.REPORTS.amount):
             assert api.post(REPORT, {"tokens": ["x"]}, REMOTE_ADDR="192.0.2.30").status_code == 202
 
         answer = api.post(REPORT, {"tokens": [signed(token)]}, REMOTE_ADDR="192.0.2.30")
@@ -347,7 +348,7 @@ def test_a_report_costs_as_many_queries_for_many_tokens_as_for_two(api, owner):
 
 def test_a_report_of_nothing_genuine_asks_for_no_token(api, db):
     with CaptureQueriesContext(connection) as captured:
-        report(api, leaks.example(), "x")
+        report(api, finding.example(), "x")
 
     assert not [query for query in captured if "tokens_token" in query["sql"]]
 

@@ -13,8 +13,8 @@ from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
 from auditlog.models import Activity
 from tokens import jwt, services
+from tokens.keys.signing_keys import key_ring
 from tokens.models import Token
-from tokens.signing_keys import key_ring
 from tokens.tests.factories import TokenFactory
 
 pytestmark = pytest.mark.each_database

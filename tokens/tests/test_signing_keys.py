@@ -18,10 +18,11 @@ from django.core.management import CommandError, call_command
 from django.db import connection, connections
 from django.utils import timezone
 
-from auditlog import upkeep
 from auditlog.models import Activity, TokenUse
+from core import periodic_jobs
 from opsera_portal.tests.mails import delivered
-from tokens import jwt, key_care, services, signing_keys
+from tokens import jwt, services
+from tokens.keys import retirement, signing_keys
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 
@@ -454,10 +455,10 @@ def test_key_that_waits_does_not_let_the_old_one_retire(db):
     run("rotate")
     new = signing_keys.key_ring().waiting
 
-    with time_machine.travel(new.signs_from + key_care.GRACE - timedelta(seconds=1), tick=False):
-        assert key_care.retire_unused() == []
-    with time_machine.travel(new.signs_from + key_care.GRACE, tick=False):
-        assert key_care.retire_unused() == [old.id]
+    with time_machine.travel(new.signs_from + retirement.GRACE - timedelta(seconds=1), tick=False):
+        assert retirement.retire_unused() == []
+    with time_machine.travel(new.signs_from + retirement.GRACE, tick=False):
+        assert retirement.retire_unused() == [old.id]
 
 
 def test_oldest_key_signs_where_the_clock_was_set_back(db):
@@ -479,7 +480,7 @@ ASK = """
 import sys
 from django.conf import settings
 from pathlib import Path
-from tokens import signing_keys
+from tokens.keys import signing_keys
 settings.TOKEN_SIGNING_KEYS_DIR = Path(sys.argv[1])
 for line in sys.stdin:
     ring = signing_keys.key_ring()
@@ -549,7 +550,7 @@ def test_an_old_key_stays_until_a_day_after_its_last_token_ended(owner, supersed
     if metadata:
         TokenFactory(owner=owner, signing_key_id=superseded.id, **metadata)
 
-    retired = key_care.retire_unused()
+    retired = retirement.retire_unused()
 
     assert retired == ([] if stays else [superseded.id])
     assert (signing_keys.key_ring().find(superseded.id) is not None) == stays
@@ -567,22 +568,22 @@ def test_the_key_that_signs_never_retires_however_old_it_is(db):
     with time_machine.travel(timezone.now() - timedelta(days=3000), tick=False):
         old = signing_keys.key_ring().current
 
-    assert key_care.retire_unused() == []
+    assert retirement.retire_unused() == []
     assert signing_keys.key_ring().current.id == old.id
 
 
 def test_it_retires_when_the_list_said_that_it_would(owner, superseded):
     TokenFactory(owner=owner, signing_key_id=superseded.id, expires_at=days_ago(-5))
-    said = key_care.retires_at(signing_keys.key_ring(), superseded)
+    said = retirement.retires_at(signing_keys.key_ring(), superseded)
 
     with time_machine.travel(said - timedelta(seconds=1), tick=False):
-        assert key_care.retire_unused() == []
+        assert retirement.retire_unused() == []
     with time_machine.travel(said, tick=False):
-        assert key_care.retire_unused() == [superseded.id]
+        assert retirement.retire_unused() == [superseded.id]
 
 
 def test_the_worker_retires_keys(superseded):
-    job = upkeep._registered["signing keys"]
+    job = periodic_jobs._registered["signing keys"]
     assert job.every_seconds <= 3600
 
     job.work(threading.Event())
@@ -593,7 +594,7 @@ def test_the_worker_retires_keys(superseded):
 def test_keys_of_the_environment_never_retire_by_themselves(db, settings):
     settings.TOKEN_SIGNING_KEYS = "".join(pem(ec.generate_private_key(ec.SECP256R1())) for _ in range(2))
 
-    assert key_care.retire_unused() == []
+    assert retirement.retire_unused() == []
     assert len(signing_keys.key_ring().keys) == 2
 
 
@@ -645,8 +646,8 @@ def test_a_key_does_not_retire_under_a_token_that_is_just_being_shown(being_show
 
     def retire():
         try:
-            key_care.retire(old.id)
-        except key_care.KeyIsNeeded as error:
+            retirement.retire(old.id)
+        except retirement.KeyIsNeeded as error:
             outcome.append(error.count)
 
     retiring = run_in_thread(retire)
@@ -733,7 +734,7 @@ def test_an_emergency_needs_a_reason(leaked):
 
 
 def test_an_emergency_that_was_interrupted_goes_on(leaked):
-    key_care.retire_at_once(leaked[0].id)
+    retirement.retire_at_once(leaked[0].id)
 
     said = run("retire", leaked[0].id, "--emergency", "--reason", REASON)
 

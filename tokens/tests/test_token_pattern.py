@@ -16,8 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from django.conf import settings
 
 from accounts.models import Organization, User
-from opsera_portal.api.scopes import SCOPES, as_string
-from tokens import jwt, leaks, signing_keys
+from core.api.scopes import SCOPES, as_string
+from tokens import jwt
+from tokens.keys import signing_keys
+from tokens.leaks import finding
 from tokens.tests.factories import TokenFactory, now_in_seconds
 
 ROOT = Path(settings.BASE_DIR)
@@ -71,7 +73,7 @@ def test_tokens_of_every_installation_are_found(settings, keys, algorithm, slug,
         settings.TOKEN_SIGNING_KEYS = key
         encoded = signed(slug=slug)
 
-        assert leaks.tokens_in(encoded) == [encoded]
+        assert finding.tokens_in(encoded) == [encoded]
         assert jwt.decode(encoded)
 
 
@@ -79,7 +81,7 @@ def test_tokens_of_every_installation_are_found(settings, keys, algorithm, slug,
 def test_tokens_with_any_scope_are_found(scope):
     encoded = signed(scope=scope)
 
-    assert leaks.tokens_in(encoded) == [encoded]
+    assert finding.tokens_in(encoded) == [encoded]
 
 
 @pytest.mark.parametrize(
@@ -103,13 +105,13 @@ def test_tokens_with_any_scope_are_found(scope):
 def test_what_stands_around_a_token_is_left_alone(around):
     encoded = signed()
 
-    assert leaks.tokens_in(around.format(encoded)) == [encoded]
+    assert finding.tokens_in(around.format(encoded)) == [encoded]
 
 
 def test_each_of_several_is_found_once():
     first, second = signed(slug="one"), signed(slug="two")
 
-    assert leaks.tokens_in(f"{first} {second}\n{first},{second}") == [first, second]
+    assert finding.tokens_in(f"{first} {second}\n{first},{second}") == [first, second]
 
 
 @pytest.mark.parametrize("cut", ["header", "payload", "signature", "one character"])
@@ -122,7 +124,7 @@ def test_half_a_token_is_no_token(cut):
         "one character": f"{header}.{payload}.{signature[:-1]}",
     }
 
-    assert leaks.tokens_in(halves[cut]) == []
+    assert finding.tokens_in(halves[cut]) == []
 
 
 def base64url(data):
@@ -156,9 +158,9 @@ CLAIMS = {"iss": "https://portal.example.com", "sub": "s" * 300, "token_type": "
 )
 def test_other_jwts_are_left_alone(header, claims):
     signature = "A" * 86
-    assert leaks.tokens_in(f"{segment(OURS)}.{segment(CLAIMS)}.{signature}")
+    assert finding.tokens_in(f"{segment(OURS)}.{segment(CLAIMS)}.{signature}")
 
-    assert leaks.tokens_in(f"{segment(header)}.{segment(claims)}.{signature}") == []
+    assert finding.tokens_in(f"{segment(header)}.{segment(claims)}.{signature}") == []
 
 
 # Of RFC 7515 appendix A.3, RFC 7519 section 3.1 and RFC 9068 section 2.2 (its header and claims). Put together here, so
@@ -191,7 +193,7 @@ SAMPLES = [
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=["RFC 7515", "RFC 7519", "RFC 9068"])
 def test_samples_of_the_standards_are_left_alone(sample):
-    assert leaks.tokens_in(sample) == []
+    assert finding.tokens_in(sample) == []
 
 
 @pytest.mark.parametrize("name", ["json_web_signature_test.json", "blns.json", "jwt.secrets.list"])
@@ -200,7 +202,7 @@ def test_public_test_data_holds_no_token(name):
     if not path.exists():
         pytest.skip(f"{path} is not here")
 
-    assert leaks.tokens_in(path.read_text(encoding="utf-8", errors="replace")) == []
+    assert finding.tokens_in(path.read_text(encoding="utf-8", errors="replace")) == []
 
 
 def files_of_the_repository():
@@ -217,11 +219,11 @@ def test_no_token_lies_in_the_repository():
     texts = {path: path.read_bytes().decode(errors="replace") for path in files_of_the_repository()}
 
     assert GUIDE in texts
-    assert [path for path, text in texts.items() if leaks.tokens_in(text)] == []
+    assert [path for path, text in texts.items() if finding.tokens_in(text)] == []
 
 
 LENGTH = 10_000_000
-HEADER, PAYLOAD, _ = leaks.example().split(".")
+HEADER, PAYLOAD, _ = finding.example().split(".")
 JUNK = {
     "words": "the quick brown fox jumps over the lazy dog ",
     "base64": "eyJhbGciOiJFUzI1NiIsImtpZCI6",
@@ -240,26 +242,26 @@ def test_the_time_of_a_search_is_in_proportion_to_the_text(junk):
     text = f"{HEADER}.{PAYLOAD[:16]}" + JUNK[junk] * (LENGTH // len(JUNK[junk]))
     start = time.process_time()
 
-    assert leaks.tokens_in(text) == []
+    assert finding.tokens_in(text) == []
     # It takes a tenth of a second, or two. In proportion to the square it would be days.
     assert time.process_time() - start < 10
 
 
 def test_it_uses_nothing_that_other_engines_lack():
     """No look-around, no back references, no classes that mean something else elsewhere, no repetition over 1000."""
-    assert not re.search(r"\(\?[^:]|\\[1-9wdsbB]", leaks.PATTERN)
-    assert all(int(number) <= 1000 for number in re.findall(r"\{(\d+)", leaks.PATTERN))
-    assert all(int(number) <= 1000 for number in re.findall(r",(\d+)\}", leaks.PATTERN))
-    assert leaks.PATTERN.isascii()
+    assert not re.search(r"\(\?[^:]|\\[1-9wdsbB]", finding.PATTERN)
+    assert all(int(number) <= 1000 for number in re.findall(r"\{(\d+)", finding.PATTERN))
+    assert all(int(number) <= 1000 for number in re.findall(r",(\d+)\}", finding.PATTERN))
+    assert finding.PATTERN.isascii()
 
 
 # What is published
 
 
 def test_the_example_is_found_and_is_not_genuine():
-    assert leaks.tokens_in(leaks.example()) == [leaks.example()]
+    assert finding.tokens_in(finding.example()) == [finding.example()]
     with pytest.raises(jwt.NotGenuine):
-        jwt.decode(leaks.example())
+        jwt.decode(finding.example())
 
 
 @pytest.fixture
@@ -272,19 +274,19 @@ def code(page, element_id):
 
 
 def test_page_and_guide_publish_the_pattern_that_the_portal_uses(page):
-    assert code(page, "pattern") == leaks.PATTERN
-    assert f"```\n{leaks.PATTERN}\n```" in GUIDE.read_text()
+    assert code(page, "pattern") == finding.PATTERN
+    assert f"```\n{finding.PATTERN}\n```" in GUIDE.read_text()
 
 
 def test_page_and_guide_name_the_true_beginnings_and_limits(page):
     for text in (page, GUIDE.read_text()):
         assert re.findall(r"`?eyJhbGciOiJ[FS]UzI1NiIsImtpZCI6(?=[`<])", text)
         assert signed()[:28] in text
-        assert f"1 to {leaks.MAX_REPORTED} texts" in text
-        assert f"{leaks.REPORTS.amount} reports" in text
-    assert leaks.REPORTS.seconds == 60
+        assert f"1 to {finding.MAX_REPORTED} texts" in text
+        assert f"{finding.REPORTS.amount} reports" in text
+    assert finding.REPORTS.seconds == 60
     assert f"at most {jwt.MAX_LENGTH} characters" in GUIDE.read_text()
-    assert f"at most {leaks.MAX_URL_LENGTH} characters" in GUIDE.read_text()
+    assert f"at most {finding.MAX_URL_LENGTH} characters" in GUIDE.read_text()
 
 
 def entropy(text):
@@ -293,7 +295,7 @@ def entropy(text):
 
 
 def test_what_is_said_of_length_and_entropy_is_true(settings, keys):
-    found = [leaks.example(), signed(slug="a")]
+    found = [finding.example(), signed(slug="a")]
     settings.TOKEN_SIGNING_KEYS = keys["RS256"][0]
     found.append(signed(slug="x" * 50, scope=as_string(list(SCOPES))))
 
@@ -305,10 +307,10 @@ def test_the_gitleaks_rule_finds_tokens():
     [text] = re.findall(r"```toml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     [rule] = tomllib.loads(text)["rules"]
 
-    assert rule["regex"] == leaks.PATTERN
-    assert entropy(leaks.example()) > rule["entropy"]
+    assert rule["regex"] == finding.PATTERN
+    assert entropy(finding.example()) > rule["entropy"]
     # gitleaks looks at a text only when it holds one of these, whatever its case.
-    assert [keyword for keyword in rule["keywords"] if keyword in leaks.example().lower()]
+    assert [keyword for keyword in rule["keywords"] if keyword in finding.example().lower()]
     assert {keyword[12] for keyword in rule["keywords"]} == {"u"}
 
 

@@ -7,8 +7,8 @@ from allauth.mfa.models import Authenticator
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from accounts import two_factor_secrets
-from opsera_portal.encryption import SecretUnreadable
+from accounts.security import two_factor_secrets
+from core.encryption import SecretUnreadable
 
 
 class Command(BaseCommand):

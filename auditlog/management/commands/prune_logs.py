@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from auditlog import retention
 from auditlog.management.progress import Progress
 from auditlog.models import Seal
-from auditlog.seals import ChainBroken, KeyMissing
+from auditlog.seals.sealing import ChainBroken, KeyMissing
 
 
 def days(text: str) -> int:

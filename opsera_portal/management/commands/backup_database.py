@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from opsera_portal import database_copies
+from opsera_portal import backups
 
 
 class Command(BaseCommand):
@@ -21,7 +21,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, file: Path, **options: Any) -> None:
         try:
-            database_copies.back_up(file)
-        except database_copies.CopyFailed as error:
+            backups.back_up(file)
+        except backups.CopyFailed as error:
             raise CommandError(str(error)) from None
         self.stdout.write(f"Wrote {file} ({file.stat().st_size / 1024**2:.1f} MiB).")

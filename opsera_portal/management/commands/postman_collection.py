@@ -11,7 +11,7 @@ from drf_spectacular.generators import SchemaGenerator
 
 from accounts.models import Organization, User
 from accounts.roles import Ability, SiteRole, roles_with
-from opsera_portal.api.operations import Operation, routes
+from core.api.operations import Operation, routes
 
 SCHEMA_URL = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 

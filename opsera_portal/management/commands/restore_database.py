@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from opsera_portal import database_copies
+from opsera_portal import backups
 
 CONSEQUENCES = (
     "Everything in the database is replaced by what stands in {file}. Web and worker must be stopped. What was done "
@@ -30,7 +30,7 @@ class Command(BaseCommand):
         if not no_input and input("Type “restore” to go on: ").strip() != "restore":
             raise CommandError("Nothing was changed.")
         try:
-            database_copies.restore(file)
-        except database_copies.CopyFailed as error:
+            backups.restore(file)
+        except backups.CopyFailed as error:
             raise CommandError(f"Nothing was changed. {error}") from None
         self.stdout.write(f"Restored {file}. Now run migrate, and start web and worker.")

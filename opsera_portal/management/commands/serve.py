@@ -19,9 +19,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 
 from accounts.models import Organization
-from opsera_portal import demo, demo_echo
+from opsera_portal.demo import data, echo
 from opsera_portal.management.commands.web import HOST, web_command
-from tokens.signing_keys import key_ring
+from tokens.keys.signing_keys import key_ring
 
 STOP_WITHIN_SECONDS = 15
 
@@ -40,12 +40,12 @@ class Command(BaseCommand):
         is_demo = options["demo"]
         _claim(HOST, settings.PORTAL_PORT, "PORTAL_PORT")
         if is_demo:
-            _claim(demo_echo.ADDRESS, settings.DEMO_ECHO_PORT, "DEMO_ECHO_PORT")
+            _claim(echo.ADDRESS, settings.DEMO_ECHO_PORT, "DEMO_ECHO_PORT")
         self._prepare()
-        made = demo.seed(echo_port=settings.DEMO_ECHO_PORT) if is_demo else {}
+        made = data.seed(echo_port=settings.DEMO_ECHO_PORT) if is_demo else {}
         accounts = settings.DATA_DIR / "demo-accounts.txt"
         if made:
-            demo.write_accounts(made, accounts)
+            data.write_accounts(made, accounts)
         if not is_demo and not Organization.objects.exists():
             self._first_administrator()
         connection.close()
@@ -87,9 +87,9 @@ class Command(BaseCommand):
         commands = [web_command(), [python, manage, "worker"]]
         if is_demo:
             # The fence of HTTP steps is opened for the demo's own address, and nothing else on the loopback network.
-            allowed = [*filter(None, [environment.get("HTTP_STEP_ALLOWED_NETWORKS")]), demo_echo.ADDRESS]
+            allowed = [*filter(None, [environment.get("HTTP_STEP_ALLOWED_NETWORKS")]), echo.ADDRESS]
             environment["HTTP_STEP_ALLOWED_NETWORKS"] = ",".join(allowed)
-            commands.append([python, "-m", "opsera_portal.demo_echo", str(settings.DEMO_ECHO_PORT)])
+            commands.append([python, "-m", "opsera_portal.demo.echo", str(settings.DEMO_ECHO_PORT)])
             if not environment.get("EMAIL_URL"):
                 environment["EMAIL_URL"] = _mails_into(_demo_mails())
         # In sessions of their own: Ctrl-C reaches this process only, which then ends them in order.
@@ -111,7 +111,7 @@ class Command(BaseCommand):
         """The last that a person sees of a start in which nothing went wrong."""
         lines = ["", f"The portal is ready: {settings.PORTAL_URL}/"]
         if accounts is not None:
-            lines += [f"  {email:<24} {password}" for email, password in demo.read_accounts(accounts).items()]
+            lines += [f"  {email:<24} {password}" for email, password in data.read_accounts(accounts).items()]
             lines.append(f"These accounts are kept in {accounts}")
             if not os.environ.get("EMAIL_URL"):
                 lines.append(f"Mails are written to {_demo_mails()}/")

@@ -19,9 +19,9 @@ from django.utils import timezone
 from django_tasks_db.compat import DEFAULT_TASK_BACKEND_ALIAS, DEFAULT_TASK_QUEUE_NAME
 from django_tasks_db.models import DBTaskResult
 
-from auditlog import upkeep
-from opsera_portal.api.problems import DATABASE_AWAY
-from opsera_portal.task_queue import DatabaseWorker
+from core import periodic_jobs
+from core.api.problems import DATABASE_AWAY
+from core.queue.task_queue import DatabaseWorker
 from pipelines import runner
 from pipelines.tasks import execute_pipeline
 
@@ -73,7 +73,7 @@ class Command(BaseCommand):
             caretaker = threading.Thread(target=self._look_around, name="caretaker", daemon=True)
             caretaker.start()
             # Beside it: a large log may keep it busy for longer than a run may be left alone.
-            keeper = threading.Thread(target=upkeep.run, args=[self._stopping], name="upkeep", daemon=True)
+            keeper = threading.Thread(target=periodic_jobs.run, args=[self._stopping], name="upkeep", daemon=True)
             keeper.start()
             work(interval, threads)
             self._stopping.set()
@@ -153,7 +153,7 @@ def redis_worker(stop: Callable[[], None]) -> Any:
     from django_rq.workers import get_worker
     from rq import SimpleWorker
 
-    from opsera_portal.redis_queue import remove_what_is_no_id
+    from core.queue.redis_queue import remove_what_is_no_id
 
     class StoppingWorker(SimpleWorker):
         """Executes in this process, so that what is asked to stop here is what stops."""

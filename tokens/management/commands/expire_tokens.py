@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Count
 
 from accounts.models import Organization, User
-from tokens import signing_keys
+from tokens.keys import signing_keys
 from tokens.management.ending import expire, in_words
 from tokens.models import Token
 from tokens.querysets import TokenQuerySet

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from tokens import key_care, signing_keys
+from tokens.keys import retirement, signing_keys
 from tokens.management.ending import expire, in_words
 from tokens.services import REASON_MAX_LENGTH
 
@@ -67,11 +67,11 @@ class Command(BaseCommand):
         else:
             self.stdout.write(f"The keys are kept in {settings.TOKEN_SIGNING_KEYS_DIR}:")
         for key in ring.keys:
-            live = key_care.live_tokens_of(key.id)
+            live = retirement.live_tokens_of(key.id)
             last = live.order_by("-expires_at").values_list("expires_at", flat=True).first()
             role = self._role(ring, key)
             needed = f"{in_words(live.count())}, the last until {last:%Y-%m-%d %H:%M} UTC" if last else "no live tokens"
-            end = key_care.retires_at(ring, key)
+            end = retirement.retires_at(ring, key)
             then = f"; retires after {end:%Y-%m-%d %H:%M} UTC" if end else ""
             self.stdout.write(f"  {key.id}  {key.algorithm}  {role}  {needed}{then}")
 
@@ -109,7 +109,7 @@ class Command(BaseCommand):
         )
 
     def _retire_unused(self) -> None:
-        retired = key_care.retire_unused()
+        retired = retirement.retire_unused()
         for key_id in retired:
             self.stdout.write(f"Retired {key_id}.")
         if not retired:
@@ -118,14 +118,14 @@ class Command(BaseCommand):
     def _retire(self, key_id: str) -> None:
         self._check_known(key_id)
         try:
-            key_care.retire(key_id)
+            retirement.retire(key_id)
         except signing_keys.KeysAreGiven as error:
             raise CommandError(str(error)) from None
-        except key_care.KeySigns:
+        except retirement.KeySigns:
             raise CommandError(
                 "This key signs. Run `signing_keys rotate` first, and wait until the new key signs."
             ) from None
-        except key_care.KeyIsNeeded as error:
+        except retirement.KeyIsNeeded as error:
             raise CommandError(
                 f"{in_words(error.count)} need this key. It retires by itself when they have ended. If someone may "
                 "have the key, retire it with --emergency: they stop working at once."
@@ -133,7 +133,7 @@ class Command(BaseCommand):
         self.stdout.write(f"Retired {key_id}.")
 
     def _retire_at_once(self, key_id: str, reason: str, *, ask: bool) -> None:
-        tokens = key_care.live_tokens_of(key_id)
+        tokens = retirement.live_tokens_of(key_id)
         # A key that is gone, but whose tokens are not: this was interrupted.
         if not tokens.exists():
             self._check_known(key_id)
@@ -159,7 +159,7 @@ class Command(BaseCommand):
         if signing_keys.key_ring().find(key_id) is None:
             return ""
         try:
-            new = key_care.retire_at_once(key_id)
+            new = retirement.retire_at_once(key_id)
         except signing_keys.KeysAreGiven as error:
             return str(error)
         if new is not None:

@@ -1,0 +1,143 @@
+"""What opens a person's account, and how it is changed: each change ends their other sessions, with its entry and mail.
+
+Access tokens open the account, too, and belong to a floor above, which says here how they end: `ends_tokens`.
+"""
+
+from collections.abc import Callable
+
+from django.contrib.auth import HASH_SESSION_KEY, logout
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from accounts.invitations import invitation_tokens
+from accounts.mails import password_changed_mail, password_reset_answer
+from accounts.models import User
+from accounts.privileges import Privilege, require_proof
+from accounts.security import sessions
+from accounts.security.email_change import forget_waiting_address
+from accounts.signin.password_reset import reset_keys
+from auditlog.actions import Action, record
+from core.http.request_context import client_address
+from core.rate_limits import Limit
+
+# So that nobody's mailbox is filled. Reached in silence.
+RESET_MAILS = Limit("password-reset-mails", amount=3, seconds=60 * 60)
+
+# Ends the live tokens of ``actor``, by keyword arguments ``actor``, ``reason`` and ``request``; returns how many.
+EndTokens = Callable[..., int]
+_end_tokens: list[EndTokens] = []
+
+
+class LinkUsed(Exception):
+    """The link was used, or has ended, in the same moment."""
+
+
+def ends_tokens(end: EndTokens) -> None:
+    """For the app whose tokens a person can end together with their sessions. Call it once, when the app is ready."""
+    _end_tokens.append(end)
+
+
+@sensitive_variables()
+def change_password(*, actor: User, password: str, expire_tokens: bool, request: HttpRequest) -> None:
+    """For who has shown that they know the one before, or has none. This session stays, with another key."""
+    with transaction.atomic():
+        person = _lock(actor)
+        _set_password(person, password)
+        ended = _end_access(
+            person,
+            keep=sessions.key_of(request),
+            expire_tokens=expire_tokens,
+            reason="password changed",
+            request=request,
+        )
+        entry = record(actor=person, action=Action.PASSWORD_CHANGED, target=person, request=request, **ended)
+        password_changed_mail.put(person.pk, entry.pk)
+    # A session holds a digest of the password, and ends when that is another one.
+    request.session[HASH_SESSION_KEY] = person.get_session_auth_hash()
+    sessions.renew(request)
+
+
+def ask_password_reset(*, email: str, request: HttpRequest) -> None:
+    """Has the worker do what fits this address; it alone finds out what that is.
+
+    Whether or not there is such an account, the caller gets the same answer after the same work.
+    """
+    email = email.strip().lower()
+    user = User.objects.filter(email=email).only("pk").first()
+    if RESET_MAILS.take(email) is None:
+        password_reset_answer.put(None, str(user.pk) if user else None, client_address(request))
+
+
+@sensitive_variables()
+def reset_password(*, user: User, key: str, password: str, expire_tokens: bool, request: HttpRequest) -> None:
+    """By the link from a mail, whose ``key`` is good for one password. Nobody is signed in by it.
+
+    Raises ``LinkUsed``: of two at once one sets the password.
+    """
+    with transaction.atomic():
+        person = _lock(user)
+        if not reset_keys.check_token(person, key):
+            raise LinkUsed
+        _set_password(person, password)
+        ended = _end_access(person, keep=None, expire_tokens=expire_tokens, reason="password reset", request=request)
+        entry = record(actor=person, action=Action.PASSWORD_RESET, target=person, request=request, **ended)
+        password_changed_mail.put(person.pk, entry.pk)
+    if request.user == person:
+        logout(request)
+
+
+@sensitive_variables()
+def accept_invitation(*, user: User, key: str, password: str, request: HttpRequest) -> None:
+    """By the link of an invitation, whose ``key`` is good for one password. Raises ``LinkUsed``.
+
+    Nothing else of the person is saved: an Administrator may change or deactivate them in the same moment.
+    """
+    with transaction.atomic():
+        person = _lock(user)
+        if not invitation_tokens.check_token(person, key):
+            raise LinkUsed
+        _set_password(person, password)
+        record(actor=person, action=Action.USER_CHANGED, target=person, request=request, fields=["password"])
+
+
+def sign_out_everywhere(
+    *, actor: User, including_here: bool, expire_tokens: bool, request: HttpRequest
+) -> dict[str, int]:
+    """Ends the actor's sessions, but for this one unless it is included. How many ``sessions`` and ``tokens`` ended."""
+    require_proof(Privilege.END_ALL_SESSIONS, request)
+    with transaction.atomic():
+        ended = _end_access(
+            _lock(actor),
+            keep=None if including_here else sessions.key_of(request),
+            expire_tokens=expire_tokens,
+            reason="signed out everywhere",
+            request=request,
+        )
+        record(actor=actor, action=Action.SIGNED_OUT_EVERYWHERE, target=actor, request=request, **ended)
+    if including_here:
+        logout(request)
+    return ended
+
+
+def _end_access(
+    person: User, *, keep: str | None, expire_tokens: bool, reason: str, request: HttpRequest
+) -> dict[str, int]:
+    forget_waiting_address(person)
+    return {
+        "sessions": sessions.end_sessions(person, keep=keep),
+        "tokens": sum(end(actor=person, reason=reason, request=request) for end in _end_tokens) if expire_tokens else 0,
+    }
+
+
+def _set_password(person: User, password: str) -> None:
+    person.set_password(password)
+    person.joined_at = person.joined_at or timezone.now()
+    person.save(update_fields=["password", "joined_at"])
+
+
+def _lock(user: User) -> User:
+    """Without its key: entries of the logs, which refer to the person, need not wait."""
+    locked: User = User.objects.select_for_update(no_key=True).get(pk=user.pk)
+    return locked

@@ -1,0 +1,294 @@
+"""A form that was sent when nothing could be done with it comes back filled in: nothing typed is lost, nothing is done.
+
+That happens when the session ended before (or the person signed in again in another tab, which changes the CSRF token),
+and when the portal first asks again who is there. What was typed is kept for one person for an hour, encrypted, and
+filled into the page that the person comes back to (``?kept=`` and an id). Secrets are never kept.
+"""
+
+import json
+import re
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from django.contrib.auth import REDIRECT_FIELD_NAME
+from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.http.response import HttpResponseBase
+from django.urls import ResolverMatch, reverse
+from django.utils import timezone
+from django.utils.html import escape
+from django_htmx.http import HttpResponseClientRedirect
+
+from accounts.signin.last_person import last_person
+from core.encryption import SecretUnreadable, ShortLivedBox
+from core.http.request_context import is_api
+from core.models import KeptForm
+from core.pages import errors
+from core.pages.addresses import SIGN_IN_STEPS, is_page, is_same_origin, local_page, match_of, page_above, page_of_form
+from core.pages.form_filling import fill
+
+KEPT_FOR = timedelta(hours=1)
+# Of one person at once: one for each tab, more or less. The oldest gives way.
+KEPT_AT_MOST = 10
+MAX_BYTES = 128 * 1024
+PARAMETER = "kept"
+
+# Fields that are never kept, and so never come back: by their name, and whatever else is named like a secret.
+SECRET_FIELDS = frozenset({"token", "tokens", "code", "key"})
+_SECRET_NAME = re.compile(r"passw|secret|credential", re.IGNORECASE)
+# Belong to the page of the form and are created again with it.
+_OF_THE_PAGE = frozenset({"csrfmiddlewaretoken", REDIRECT_FIELD_NAME, "submission"})
+
+# Where people are asked who they are.
+ASKS_TO_SIGN_IN = frozenset({"account_login", "admin:login"})
+ASKS_AGAIN = frozenset({"account_reauthenticate", "mfa_reauthenticate", "mfa_reauthenticate_webauthn"})
+
+# Forms of people who are not signed in.
+OPEN_FORMS = frozenset(
+    {"account_login", "account_reset_password", "account_reset_password_from_key", "accounts:invitation"}
+)
+
+# Where the page shows the words of the form's button, which are known only when the page is.
+_BUTTON = "\ue000button\ue000"
+ENDED = f"Your session ended before this was saved. Check it and press {_BUTTON} again."
+ENDED_NOTHING_TYPED = f"Your session ended, so nothing was done. Press {_BUTTON} again if you still want it."
+ASKED = f"Thank you. Nothing is saved yet: check it and press {_BUTTON} again."
+ASKED_NOTHING_TYPED = f"Thank you. Nothing is done yet: press {_BUTTON} again."
+FORM_IS_GONE = "Your session ended before this was saved, so nothing was done. The form is no longer on this page."
+ASKED_FORM_IS_GONE = "Thank you. Nothing was done, because the form is no longer on this page."
+OPEN_TOO_LONG = f"This page was open for too long, so nothing was done. Check it and press {_BUTTON} again."
+
+_box = ShortLivedBox("kept forms")
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+class KeptFormsMiddleware:
+    """Keeps what was typed when a POST is answered by asking who is there, and fills it in when the person is back.
+
+    Also leads back to a page, and not to an address that answers POST only or to a part of a page.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if is_api(request):
+            return self.get_response(request)
+        kept_id = _take_out_of_the_address(request) if request.method == "GET" and PARAMETER in request.GET else ""
+        kept = _kept_for(request, kept_id) if kept_id else None
+        if kept:
+            # Shown by templates/includes/messages.html.
+            request.kept_form_says = _sentence(kept)  # type: ignore[attr-defined]
+        response = self.get_response(request)
+        if response.status_code == 405 and not getattr(response, "content", b""):
+            return errors.method_not_allowed(request, response, page_above(request.path))
+        if asks := _asks_who_is_there(response):
+            response = _come_back(request, response, asks)
+        return _filled(request, response, kept) if kept else response
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
+    """A form of the portal's own with an old CSRF token comes back filled in. Nothing is done in any case.
+
+    From other sites, and where the browser does not say from where, the plain answer: no stranger's page may have what
+    it sends shown in a form of ours.
+    """
+    if is_api(request) or not is_same_origin(request):
+        return errors.csrf_failure(request, reason)
+    match = request.resolver_match
+    if match is None:
+        return errors.csrf_failure(request, reason)
+    if match.view_name in OPEN_FORMS and not request.user.is_authenticated:
+        return _again(request, match)
+    if match.view_name in SIGN_IN_STEPS and match.view_name != "account_logout":
+        return _sign_in_again(request, match.view_name)
+    page = _page_with_kept(request, is_ended=True)
+    if request.user.is_authenticated:
+        return _see_other(page)
+    return _see_other(f"{reverse('account_login')}?{urlencode({REDIRECT_FIELD_NAME: page})}")
+
+
+def forget_old(stopping: threading.Event) -> None:
+    KeptForm.objects.filter(kept_at__lt=timezone.now() - KEPT_FOR).delete()
+
+
+# Keeping
+
+
+@dataclass(frozen=True)
+class Kept:
+    """``action``: the path that the form was sent to. ``is_ended``: the session had ended; else the person was asked
+    again who they are."""
+
+    action: str
+    typed: dict[str, list[str]]
+    is_ended: bool
+
+
+def is_secret(name: str) -> bool:
+    return name in SECRET_FIELDS or _SECRET_NAME.search(name) is not None
+
+
+def _typed(request: HttpRequest) -> dict[str, list[str]]:
+    try:
+        post = request.POST
+    except (RequestDataTooBig, TooManyFieldsSent):
+        return {}
+    return {name: post.getlist(name) for name in post if name not in _OF_THE_PAGE and not is_secret(name)}
+
+
+def _page_with_kept(request: HttpRequest, *, is_ended: bool) -> str:
+    """Where the person comes back to: the page of the form, with the id of what is kept for them."""
+    typed = _typed(request)
+    page = page_of_form(request, keeps_its_own=bool(typed))
+    known = last_person(request)
+    person_id = str(request.user.pk) if request.user.is_authenticated else known.id if known else ""
+    if not person_id:
+        return page
+    kept_id = _keep(person_id, Kept(request.path, typed, is_ended))
+    return _with_kept(page, kept_id) if kept_id else page
+
+
+def _keep(person_id: str, kept: Kept) -> str | None:
+    text = json.dumps(asdict(kept))
+    if len(text) > MAX_BYTES:
+        return None
+    row = KeptForm(person_id=uuid.UUID(person_id))
+    row.sealed = _box.encrypt(text, _context(row))
+    row.save(force_insert=True)
+    older = KeptForm.objects.filter(person_id=row.person_id).order_by("-kept_at", "-pk")
+    KeptForm.objects.filter(pk__in=list(older.values_list("pk", flat=True)[KEPT_AT_MOST:])).delete()
+    return row.pk.hex
+
+
+def _take_out_of_the_address(request: HttpRequest) -> str:
+    """The views, and the links of the page, know nothing of it."""
+    query = request.GET.copy()
+    kept_id = str(query.pop(PARAMETER)[-1])
+    request.GET = query  # type: ignore[assignment]
+    request.META["QUERY_STRING"] = query.urlencode()
+    return kept_id
+
+
+def _kept_for(request: HttpRequest, kept_id: str) -> Kept | None:
+    if not request.user.is_authenticated:
+        return None
+    try:
+        pk = uuid.UUID(kept_id)
+    except ValueError:
+        return None
+    since = timezone.now() - KEPT_FOR
+    row = KeptForm.objects.filter(pk=pk, person_id=request.user.pk, kept_at__gt=since).first()
+    if row is None:
+        return None
+    try:
+        return Kept(**json.loads(_box.decrypt(row.sealed, _context(row))))
+    except SecretUnreadable:
+        return None
+
+
+def _context(row: KeptForm) -> tuple[str, ...]:
+    """A row that was changed by hand shows nobody what somebody else typed."""
+    return row.pk.hex, str(row.person_id)
+
+
+# Coming back
+
+
+def _asks_who_is_there(response: HttpResponseBase) -> str:
+    """The view that a redirect leads to, if that asks who is there; none where a person is only signed out by it."""
+    if response.status_code != 302:
+        return ""
+    url = urlsplit(response["Location"])
+    match = None if url.netloc else match_of(url.path)
+    if match is None:
+        return ""
+    comes_back = any(name == REDIRECT_FIELD_NAME for name, _ in parse_qsl(url.query))
+    if match.view_name in ASKS_AGAIN or (match.view_name in ASKS_TO_SIGN_IN and comes_back):
+        return str(match.view_name)
+    return ""
+
+
+def _come_back(request: HttpRequest, response: HttpResponseBase, asks: str) -> HttpResponseBase:
+    match = request.resolver_match
+    if match is None:
+        return response
+    if match.view_name in SIGN_IN_STEPS:
+        # Where the person was going, and not to the step itself.
+        page = local_page(request, (request.POST or request.GET).get(REDIRECT_FIELD_NAME, ""))
+    elif "HX-Request" in request.headers:
+        page = local_page(request, request.headers.get("HX-Current-URL", "")) or page_above(request.path)
+        # A form to sign in has no place in the middle of a page.
+        return HttpResponseClientRedirect(_with_next(response["Location"], page))
+    elif request.method == "POST":
+        page = _page_with_kept(request, is_ended=asks in ASKS_TO_SIGN_IN)
+    else:
+        page = None if is_page(request.path) else page_above(request.path)
+    if page:
+        response["Location"] = _with_next(response["Location"], page)
+    return response
+
+
+def _sentence(kept: Kept) -> str:
+    if kept.is_ended:
+        return ENDED if kept.typed else ENDED_NOTHING_TYPED
+    return ASKED if kept.typed else ASKED_NOTHING_TYPED
+
+
+def _filled(request: HttpRequest, response: HttpResponseBase, kept: Kept) -> HttpResponseBase:
+    if not isinstance(response, HttpResponse) or not response.get("Content-Type", "").startswith("text/html"):
+        return response
+    filled = fill(response.text, path=request.path, action=kept.action, typed=kept.typed)
+    if not filled.is_found and kept.typed:
+        is_gone = FORM_IS_GONE if kept.is_ended else ASKED_FORM_IS_GONE
+        response.content = filled.html.replace(_sentence(kept), is_gone)
+    else:
+        button = f"“{escape(filled.button)}”" if filled.button else "the button"
+        response.content = filled.html.replace(_BUTTON, button)
+    return response
+
+
+def _again(request: HttpRequest, match: ResolverMatch) -> HttpResponseBase:
+    """A page that is open to everyone, as a first visit finds it, with what was typed into it."""
+    kept = Kept(request.path, _typed(request), is_ended=True)
+    request.method = "GET"
+    request.kept_form_says = OPEN_TOO_LONG  # type: ignore[attr-defined]
+    response = match.func(request, *match.args, **match.kwargs)
+    if hasattr(response, "render"):
+        response = response.render()
+    if response.status_code == 200:
+        response.status_code = 403
+    return _filled(request, response, kept)
+
+
+def _sign_in_again(request: HttpRequest, view_name: str) -> HttpResponseBase:
+    """A person who signed in in another tab goes where they were going; the other steps start again."""
+    going = local_page(request, request.POST.get(REDIRECT_FIELD_NAME, ""))
+    if request.user.is_authenticated and view_name not in ASKS_AGAIN:
+        return _see_other(going or reverse("overview"))
+    return _see_other(_with_next(request.path, going) if going else request.path)
+
+
+def _with_next(location: str, page: str) -> str:
+    url = urlsplit(location)
+    query = QueryDict(url.query, mutable=True)
+    query[REDIRECT_FIELD_NAME] = page
+    return url._replace(query=query.urlencode(safe="/")).geturl()
+
+
+def _with_kept(page: str, kept_id: str) -> str:
+    url = urlsplit(page)
+    query = QueryDict(url.query, mutable=True)
+    query[PARAMETER] = kept_id
+    return url._replace(query=query.urlencode(safe="/")).geturl()
+
+
+def _see_other(address: str) -> HttpResponseRedirect:
+    response = HttpResponseRedirect(address)
+    response.status_code = 303
+    return response

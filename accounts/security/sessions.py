@@ -1,0 +1,229 @@
+"""Where a person is signed in: which of their sessions live, in which browser, and how sessions end.
+
+Beside each of Django's sessions there is a row of allauth's, with address and browser. Its id names a session to the
+outside. The session's key opens the account: it is shown nowhere, and both tables hold a digest of it only
+(accounts/security/session_store.py).
+"""
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from allauth.account.adapter import get_adapter
+from allauth.usersessions.models import UserSession
+from django.conf import settings
+from django.contrib.auth import logout
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.models import Session
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils import timezone
+
+from accounts.models import User
+from accounts.privileges import Privilege, require_proof
+from accounts.security.session_store import digest_of
+from auditlog.actions import Action, record
+from core.http.request_context import client_address, person_of
+
+# However much it is used; and without being used (ASVS 7.3).
+LONGEST = timedelta(seconds=settings.SESSION_COOKIE_AGE)
+IDLE = timedelta(hours=2)
+# A session that is in use is noted so often, and not at each request: that costs two writes.
+NOTED_EVERY = timedelta(minutes=1)
+
+SIGNED_IN_AT = "signed_in_at"
+SEEN_AT = "seen_at"
+
+
+class SessionLifetimeMiddleware:
+    """Ends a session that is too old or was not used for too long, and notes when it was used. What a browser keeps of
+    one that somebody signs out of is cleared.
+
+    Django's own limit begins anew whenever something is kept in the session, such as a message.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.user.is_authenticated:
+            if has_lapsed(request):
+                _end_lapsed(request)
+            else:
+                _note_use(request)
+        was_signed_in = request.user.is_authenticated
+        response = self.get_response(request)
+        if was_signed_in and not request.user.is_authenticated:
+            # Cookies stay: one of them tells that this browser is no stranger. Without "cache", which makes Chromium
+            # wait for minutes: pages are `no-store`, and secrets leave theirs (static/js/secret.js).
+            response["Clear-Site-Data"] = '"storage"'
+        return response
+
+
+def begin(request: HttpRequest) -> None:
+    """Notes in the session that somebody signed in now."""
+    request.session[SIGNED_IN_AT] = request.session[SEEN_AT] = int(time.time())
+
+
+def add_row(request: HttpRequest, user: User) -> None:
+    """Lists the session in which somebody has signed in. allauth's own receiver would keep the key itself."""
+    session_key = key_of(request)
+    if session_key is None:
+        request.session.save()
+        session_key = key_of(request)
+    user_agent = request.headers.get("User-Agent", "")
+    UserSession.objects.update_or_create(
+        session_key=session_key,
+        defaults={
+            "user": user,
+            "ip": get_adapter().get_client_ip(request),
+            "user_agent": user_agent[: UserSession._meta.get_field("user_agent").max_length],
+            "last_seen_at": timezone.now(),
+        },
+    )
+
+
+def key_of(request: HttpRequest | None) -> str | None:
+    """What the tables call the session that a request is made in: a digest of its key.
+
+    Requests made with a token, and commands, are in none.
+    """
+    session = getattr(request, "session", None)
+    return digest_of(session.session_key) if session is not None and session.session_key else None
+
+
+def has_lapsed(request: HttpRequest) -> bool:
+    now = time.time()
+    signed_in_at, seen_at = request.session.get(SIGNED_IN_AT, 0), request.session.get(SEEN_AT, 0)
+    return bool(now - signed_in_at >= LONGEST.total_seconds() or now - seen_at >= IDLE.total_seconds())
+
+
+def renew(request: HttpRequest) -> None:
+    """Gives the session another key, so that one which was seen before is worth nothing (ASVS 7.2.4)."""
+    rows = UserSession.objects.filter(session_key=key_of(request))
+    request.session.cycle_key()
+    rows.update(session_key=key_of(request))
+
+
+def live_sessions(user: User) -> QuerySet[UserSession]:
+    """Those that would be accepted now, the last used first."""
+    now = timezone.now()
+    session = Session.objects.filter(session_key=OuterRef("session_key"), expire_date__gt=now)
+    rows: QuerySet[UserSession] = UserSession.objects.filter(
+        Exists(session), user=user, created_at__gt=now - LONGEST, last_seen_at__gt=now - IDLE
+    )
+    return rows.order_by("-last_seen_at", "-pk")
+
+
+def as_row(session: UserSession, request: HttpRequest) -> dict[str, Any]:
+    """A session as people see it, on the page and in the API."""
+    return {
+        "id": session.pk,
+        "browser": browser_in_words(session.user_agent),
+        "address": session.ip,
+        "signed_in_at": session.created_at,
+        "last_seen_at": session.last_seen_at,
+        "is_current": session.session_key == key_of(request),
+    }
+
+
+def end_session(*, actor: User, session: UserSession, request: HttpRequest) -> None:
+    """Signs the actor out where ``session`` is, which is one of their own."""
+    require_proof(Privilege.END_SESSION, request)
+    with transaction.atomic():
+        _delete(UserSession.objects.filter(pk=session.pk, user=actor))
+        record(
+            actor=actor,
+            action=Action.SESSION_ENDED,
+            target=actor,
+            request=request,
+            address=session.ip,
+            browser=browser_in_words(session.user_agent),
+        )
+    if session.session_key == key_of(request):
+        logout(request)
+
+
+def end_sessions(user: User, *, keep: str | None = None) -> int:
+    """Ends all of a person's sessions at once, but for the one with the key ``keep``. Returns how many were live.
+
+    Without an entry in the log: that is the one of what is done with it.
+    """
+    with transaction.atomic():
+        count = live_sessions(user).exclude(session_key=keep).count()
+        _delete(UserSession.objects.filter(user=user).exclude(session_key=keep))
+    return count
+
+
+def forget_past_sessions(stopping: threading.Event) -> None:
+    """Removes what is left of sessions that nobody can use any more."""
+    Session.objects.filter(expire_date__lt=timezone.now()).delete()
+    session = Session.objects.filter(session_key=OuterRef("session_key"))
+    # A row is made a moment after its session; one that has none for so long has lost it.
+    UserSession.objects.filter(~Exists(session), last_seen_at__lt=timezone.now() - IDLE).delete()
+
+
+def browser_in_words(user_agent: str) -> str:
+    """`Firefox on Linux`; what a browser says of itself, and no proof of anything."""
+    browser = next((name for sign, name in _BROWSERS if sign in user_agent), "")
+    system = next((name for sign, name in _SYSTEMS if re.search(sign, user_agent)), "")
+    if browser and system:
+        return f"{browser} on {system}"
+    return browser or system or user_agent[:60] or "Unknown browser"
+
+
+# Most browsers name those that they descend from, too: the first that fits decides.
+_BROWSERS = (
+    ("Edg", "Edge"),
+    ("OPR/", "Opera"),
+    ("SamsungBrowser", "Samsung Internet"),
+    ("Firefox", "Firefox"),
+    ("FxiOS", "Firefox"),
+    ("HeadlessChrome", "Headless Chrome"),
+    ("CriOS", "Chrome"),
+    ("Chrome", "Chrome"),
+    ("Chromium", "Chromium"),
+    ("Safari", "Safari"),
+    ("curl", "curl"),
+    ("python", "Python"),
+)
+_SYSTEMS = (
+    ("Windows", "Windows"),
+    ("Android", "Android"),
+    ("iPhone|iPad", "iOS"),
+    ("CrOS", "ChromeOS"),
+    ("Mac OS X|Macintosh", "macOS"),
+    ("Linux|X11", "Linux"),
+)
+
+
+def _delete(rows: QuerySet[UserSession]) -> None:
+    keys = list(rows.values_list("session_key", flat=True))
+    Session.objects.filter(session_key__in=keys).delete()
+    UserSession.objects.filter(session_key__in=keys).delete()
+
+
+def _end_lapsed(request: HttpRequest) -> None:
+    person = person_of(request)
+    with transaction.atomic():
+        _delete(UserSession.objects.filter(session_key=key_of(request)))
+        record(actor=person, action=Action.SESSION_ENDED, target=person, request=request, reason="lapsed")
+    request.session.flush()
+    request.user = AnonymousUser()
+    request.session_has_lapsed = True  # type: ignore[attr-defined]
+
+
+def _note_use(request: HttpRequest) -> None:
+    """A page that asks by itself whether a run has moved is no sign of a person in front of it."""
+    now = time.time()
+    if "HX-Request" in request.headers or now - request.session[SEEN_AT] < NOTED_EVERY.total_seconds():
+        return
+    request.session[SEEN_AT] = int(now)
+    UserSession.objects.filter(session_key=key_of(request)).update(
+        last_seen_at=timezone.now(), ip=client_address(request)
+    )

@@ -1,0 +1,238 @@
+"""What is done with second factors, each with its entry in the activity log and its mail.
+
+The ceremonies themselves, seeds, codes and keys, are allauth's (and `accounts/security/mfa.py`).
+"""
+
+from typing import Any
+
+from allauth.account.internal.flows.login import record_authentication
+from allauth.mfa.base.internal.flows import delete_and_cleanup
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal import flows as totp_flows
+from allauth.mfa.webauthn.internal import flows as webauthn_flows
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from accounts.mails import tell_by_mail
+from accounts.models import User
+from accounts.privileges import Privilege, require_proof
+from accounts.querysets import second_factors
+from accounts.security import recovery_codes, two_factor_secrets
+from auditlog.actions import Action, record
+from core.rate_limits import Limit
+
+# As the log and the mails call them.
+KINDS = {
+    Authenticator.Type.TOTP: "authenticator app",
+    Authenticator.Type.WEBAUTHN: "passkey",
+    Authenticator.Type.RECOVERY_CODES: "recovery codes",
+}
+
+
+# How many wrong codes a day are no mistake any more.
+WRONG_CODES = Limit("second-factor-wrong-codes", amount=10, seconds=24 * 60 * 60)
+
+
+PASSKEYS_AT_MOST = 20
+
+
+class LastSecondFactor(Exception):
+    """Two-factor is required of the person, and this is their last factor."""
+
+    def __init__(self) -> None:
+        super().__init__("Two-factor is required of you. Set up another second factor first, then remove this one.")
+
+
+class TooManyPasskeys(Exception):
+    """Each is read at each sign-in."""
+
+    def __init__(self) -> None:
+        super().__init__(f"You have {PASSKEYS_AT_MOST} passkeys. Remove one first.")
+
+
+class NoSecondFactor(Exception):
+    """There is nothing that recovery codes could stand in for."""
+
+    def __init__(self) -> None:
+        super().__init__("Recovery codes stand in for a second factor. Set one up first.")
+
+
+def add_app(*, actor: User, form: Any, request: HttpRequest) -> bool:
+    """Sets up the authenticator app of a valid ``ActivateAppForm``. Whether recovery codes are to be shown now."""
+    require_proof(Privilege.CHANGE_OWN_TWO_FACTOR, request)
+    with transaction.atomic():
+        _lock(actor)
+        authenticator, _ = totp_flows.activate_totp(request, form)
+        # The code that proved it was used with that.
+        authenticator.data = {"secret": two_factor_secrets.seal(form.secret, actor), "last_step": form.step}
+        authenticator.save(update_fields=["data"])
+        return _note_added(actor, authenticator, request)
+
+
+def add_passkey(*, actor: User, name: str, credential: dict[str, Any], request: HttpRequest) -> bool:
+    """Keeps a passkey that ``AddPasskeyForm`` has checked. Whether recovery codes are to be shown now.
+
+    Raises ``TooManyPasskeys``.
+    """
+    require_proof(Privilege.CHANGE_OWN_TWO_FACTOR, request)
+    with transaction.atomic():
+        _lock(actor)
+        if second_factors().filter(user=actor, type=Authenticator.Type.WEBAUTHN).count() >= PASSKEYS_AT_MOST:
+            raise TooManyPasskeys
+        authenticator, _ = webauthn_flows.add_authenticator(request, name, credential)
+        return _note_added(actor, authenticator, request)
+
+
+def remove_factor(*, actor: User, authenticator: Authenticator, request: HttpRequest) -> None:
+    """With the last one the recovery codes go. Raises ``LastSecondFactor``.
+
+    The person is locked: of two factors that are removed at once the second is seen to be the last.
+    """
+    require_proof(Privilege.CHANGE_OWN_TWO_FACTOR, request)
+    with transaction.atomic():
+        person = _lock(actor)
+        others = second_factors().filter(user=person).exclude(pk=authenticator.pk)
+        if person.needs_two_factor and not others.exists():
+            raise LastSecondFactor
+        details = _details(authenticator)
+        delete_and_cleanup(request, authenticator)
+        entry = record(actor=actor, action=Action.TWO_FACTOR_REMOVED, target=actor, request=request, **details)
+        tell_by_mail(entry)
+
+
+def make_recovery_codes(*, actor: User, request: HttpRequest) -> None:
+    """The old ones stop working; `show_recovery_codes` gives the new ones. Raises ``NoSecondFactor``."""
+    require_proof(Privilege.CHANGE_OWN_TWO_FACTOR, request)
+    with transaction.atomic():
+        if not second_factors().filter(user=_lock(actor)).exists():
+            raise NoSecondFactor
+        _codes_of(actor).delete()
+        _begin_recovery_codes(actor)
+        entry = record(actor=actor, action=Action.RECOVERY_CODES_MADE, target=actor, request=request)
+        tell_by_mail(entry)
+
+
+def show_recovery_codes(*, user: User) -> list[str] | None:
+    """The codes, once; of any number of simultaneous requests one gets them, and all others and later ones nothing.
+
+    ``None`` where there are no codes.
+    """
+    row = _codes_of(user).first()
+    if row is None:
+        return None
+    if "hashes" in row.data:
+        return []
+    codes = recovery_codes.make()
+    data = {"hashes": recovery_codes.hashes_of(codes)}
+    shown_here = _codes_of(user).filter(pk=row.pk, data={}).update(data=data)
+    return codes if shown_here else []
+
+
+def recovery_codes_left(codes: Authenticator) -> int | None:
+    """How many have not been used; ``None`` where they were not shown so far."""
+    return len(codes.data["hashes"]) if "hashes" in codes.data else None
+
+
+def use_recovery_code(*, user: User, code: str, request: HttpRequest) -> Authenticator | None:
+    """Uses up a code; returns the row that keeps them, or ``None`` if it is none, or was used before."""
+    compared = _codes_of(user).first()
+    # Before the row is locked: it takes a moment.
+    if compared is None or not recovery_codes.fits(code, compared.data.get("hashes", {})):
+        return None
+    with transaction.atomic():
+        row = _codes_of(user).select_for_update().filter(pk=compared.pk).first()
+        # Another request may have used it since; codes that were made anew are another row.
+        if row is None or row.data["hashes"].pop(code[0], None) is None:
+            return None
+        row.save(update_fields=["data"])
+        entry = record(actor=user, action=Action.RECOVERY_CODE_USED, target=user, request=request)
+        tell_by_mail(entry)
+    return row
+
+
+def note_wrong_code(*, user: User, request: HttpRequest) -> None:
+    """Somebody who knows the password, or sits at the person's browser, entered a wrong code.
+
+    Once a day the person is told, when it is too often to be a mistake (ASVS 6.3.5).
+    """
+    is_suspicious = WRONG_CODES.take(str(user.pk)) is None and WRONG_CODES.wait(str(user.pk)) is not None
+    with transaction.atomic():
+        entry = record(actor=user, action=Action.SIGN_IN_FAILED, target=user, request=request, step="second factor")
+        if is_suspicious:
+            tell_by_mail(entry)
+
+
+def rename_passkey(*, actor: User, passkey: Authenticator, name: str, request: HttpRequest) -> None:
+    with transaction.atomic():
+        row = Authenticator.objects.select_for_update().get(pk=passkey.pk)
+        names = {"from": row.data["name"], "to": name}
+        row.data["name"] = name
+        row.save(update_fields=["data"])
+        record(actor=actor, action=Action.USER_CHANGED, target=actor, request=request, passkey=names)
+
+
+def accept_sign_count(passkey: Authenticator, count: int, *, request: HttpRequest) -> bool:
+    """Whether the device has counted on since its last use (Web Authentication, section 7.2, step 22).
+
+    One that has not may be a copy of it: that is in the person's activity log. Most passkeys do not count, and send 0.
+    """
+    with transaction.atomic():
+        row = Authenticator.objects.select_for_update().get(pk=passkey.pk)
+        last = row.data.get("sign_count", row.wrap().authenticator_data.counter)
+        if count > last:
+            row.data["sign_count"] = count
+            row.save(update_fields=["data"])
+        elif last > 0:
+            record(actor=row.user, action=Action.SIGN_IN_FAILED, target=row.user, request=request, step="sign count")
+            return False
+    return True
+
+
+def forget_factors(*, actor: User, user: User, request: HttpRequest | None, **details: str) -> bool:
+    """Removes every factor of someone, and their recovery codes. Whether there was any factor.
+
+    Call in a transaction, with the person locked, after it was checked that the actor may.
+    """
+    kinds = sorted({KINDS[Authenticator.Type(row.type)] for row in second_factors().filter(user=user)})
+    Authenticator.objects.filter(user=user).delete()
+    if kinds:
+        details_of_all = {"kinds": kinds, **details}
+        entry = record(actor=actor, action=Action.TWO_FACTOR_REMOVED, target=user, request=request, **details_of_all)
+        tell_by_mail(entry)
+    return bool(kinds)
+
+
+def _codes_of(user: User) -> "QuerySet[Authenticator]":
+    rows: QuerySet[Authenticator] = Authenticator.objects.filter(user=user, type=Authenticator.Type.RECOVERY_CODES)
+    return rows
+
+
+def _begin_recovery_codes(user: User) -> None:
+    """The row without codes: they are made when they are shown."""
+    Authenticator.objects.create(user=user, type=Authenticator.Type.RECOVERY_CODES, data={})
+
+
+def _note_added(actor: User, authenticator: Authenticator, request: HttpRequest) -> bool:
+    """Begins recovery codes with the first factor. Whether it did. Call with the actor locked."""
+    # This session has shown the second factor: it need not be asked for it once more.
+    record_authentication(request, actor, "mfa", id=authenticator.pk, type=authenticator.type)
+    details = _details(authenticator)
+    entry = record(actor=actor, action=Action.TWO_FACTOR_ADDED, target=actor, request=request, **details)
+    tell_by_mail(entry)
+    if _codes_of(actor).exists():
+        return False
+    _begin_recovery_codes(actor)
+    record(actor=actor, action=Action.RECOVERY_CODES_MADE, target=actor, request=request)
+    return True
+
+
+def _details(authenticator: Authenticator) -> dict[str, str]:
+    details = {"kind": KINDS[Authenticator.Type(authenticator.type)]}
+    return details | {"name": authenticator.data["name"]} if "name" in authenticator.data else details
+
+
+def _lock(user: User) -> User:
+    rows = User.objects.select_related("organization").select_for_update(of=("self",), no_key=True)
+    locked: User = rows.get(pk=user.pk)
+    return locked

@@ -1,0 +1,227 @@
+"""The pages of two-factor: allauth's ceremonies, each change by way of `accounts/security/two_factor.py`.
+
+Whoever is signed in has them, operators too. Changes ask once more who is there, if that was asked long ago.
+"""
+
+from typing import Any
+
+from allauth.account.adapter import get_adapter
+from allauth.mfa.base.views import AuthenticateView, ReauthenticateView
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.views import ActivateTOTPView
+from allauth.mfa.webauthn.internal import auth as webauthn
+from allauth.mfa.webauthn.views import (
+    AddWebAuthnView,
+    EditWebAuthnView,
+    LoginWebAuthnView,
+    ReauthenticateWebAuthnView,
+)
+from django import forms
+from django.contrib import messages
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.db import IntegrityError
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse_lazy
+from django.views.generic import TemplateView
+from django.views.generic.edit import FormView
+
+from accounts.privileges import Privilege
+from accounts.security import recovery_codes, sessions, two_factor
+from accounts.security.mfa import PENDING_SECRET
+from accounts.security.reauthentication import CountedAnswersMixin, RecentSignInMixin
+from accounts.signin import limits
+from core.http.request_context import is_look_ahead, person_of
+from core.pages.confirm import confirm_page
+
+sign_in_second_factor = AuthenticateView.as_view()
+
+
+class SignInPasskeyView(LoginWebAuthnView):
+    """Signs in with a passkey alone."""
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        address = get_adapter().get_client_ip(request)
+        limits.count(request, limits.PASSKEYS_FROM_ADDRESS, address=address)
+        answer: HttpResponse = super().post(request, *args, **kwargs)
+        return answer
+
+
+class ReauthenticateCodeView(CountedAnswersMixin, ReauthenticateView):
+    """Asks again who is there, for a code."""
+
+
+class ReauthenticatePasskeyView(CountedAnswersMixin, ReauthenticateWebAuthnView):
+    def form_invalid(self, form: forms.Form) -> HttpResponse:
+        """The page once more, with what is wrong; allauth's own would forget where the person was going."""
+        page: HttpResponse = self.render_to_response(self.get_context_data(form=form))
+        return page
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return {**super().get_context_data(**kwargs), **kwargs}
+
+
+class TwoFactorView(LoginRequiredMixin, TemplateView):
+    """What second factors I have, and the ways to set up, change and remove them."""
+
+    template_name = "mfa/index.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        person = person_of(self.request)
+        factors = list(Authenticator.objects.filter(user=person).order_by("created_at", "pk"))
+        by_type = {factor.type: factor for factor in factors}
+        codes = by_type.get(Authenticator.Type.RECOVERY_CODES)
+        return super().get_context_data(
+            app=by_type.get(Authenticator.Type.TOTP),
+            passkeys=[factor for factor in factors if factor.type == Authenticator.Type.WEBAUTHN],
+            codes=codes,
+            codes_left=two_factor.recovery_codes_left(codes) if codes else None,
+            codes_made=recovery_codes.COUNT,
+            is_required=person.needs_two_factor,
+            is_missing=person.lacks_required_two_factor,
+            # Whoever changes this can end what began without it (ASVS 7.4.3).
+            other_sessions=sessions.live_sessions(person).exclude(session_key=sessions.key_of(self.request)).count(),
+            **kwargs,
+        )
+
+
+class TwoFactorChangeMixin(RecentSignInMixin):
+    privilege = Privilege.CHANGE_OWN_TWO_FACTOR
+
+
+# The authenticator app
+
+
+class ActivateAppView(TwoFactorChangeMixin, ActivateTOTPView):
+    """Shows the secret to scan, and takes the code that proves that the app has it."""
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        try:
+            made_codes = two_factor.add_app(actor=person_of(self.request), form=form, request=self.request)
+        except IntegrityError:
+            # An app was set up in the same moment, in another window.
+            return redirect("mfa_index")
+        self.request.session.pop(PENDING_SECRET, None)
+        return redirect("mfa_view_recovery_codes" if made_codes else "mfa_index")
+
+
+class RemoveFactorView(TwoFactorChangeMixin):
+    """The base of what removes a second factor; the question is a page of its own."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        factor = self.find(**kwargs)
+        return confirm_page(
+            request,
+            question=f"Remove {self.name_of(factor)}?",
+            consequences=[
+                "It cannot be used to sign in any more. If it is your last second factor, your password alone signs in "
+                "from now on, and your recovery codes stop working."
+            ],
+            button="Remove",
+            cancel_url=str(reverse_lazy("mfa_index")),
+        )
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        factor = self.find(**kwargs)
+        try:
+            two_factor.remove_factor(actor=person_of(request), authenticator=factor, request=request)
+        except two_factor.LastSecondFactor as error:
+            messages.error(request, str(error))
+        else:
+            messages.success(request, "It is removed.")
+        return redirect("mfa_index")
+
+    def find(self, **kwargs: Any) -> Authenticator:
+        raise NotImplementedError
+
+    def name_of(self, factor: Authenticator) -> str:
+        raise NotImplementedError
+
+
+class RemoveAppView(RemoveFactorView):
+    def find(self, **kwargs: Any) -> Authenticator:
+        return get_object_or_404(Authenticator, user=person_of(self.request), type=Authenticator.Type.TOTP)
+
+    def name_of(self, factor: Authenticator) -> str:
+        return "the authenticator app"
+
+
+# Passkeys
+
+
+class AddPasskeyView(TwoFactorChangeMixin, AddWebAuthnView):
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Each passkey is one that signs in by itself: it knows the account, and asks who is there."""
+        context = FormView.get_context_data(self, **kwargs)
+        options = webauthn.begin_registration(person_of(self.request), passwordless=True)
+        return {**context, "js_data": {"creation_options": options}}
+
+    def form_valid(self, form: forms.Form) -> HttpResponse:
+        actor = person_of(self.request)
+        try:
+            made_codes = two_factor.add_passkey(actor=actor, request=self.request, **form.cleaned_data)
+        except two_factor.TooManyPasskeys as error:
+            messages.error(self.request, str(error))
+            return redirect("mfa_index")
+        return redirect("mfa_view_recovery_codes" if made_codes else "mfa_index")
+
+
+class RenamePasskeyView(TwoFactorChangeMixin, EditWebAuthnView):
+    def form_valid(self, form: forms.Form) -> HttpResponse:
+        two_factor.rename_passkey(
+            actor=person_of(self.request),
+            passkey=self.object,
+            name=form.cleaned_data["name"],
+            request=self.request,
+        )
+        return redirect("mfa_index")
+
+
+class RemovePasskeyView(RemoveFactorView):
+    def find(self, **kwargs: Any) -> Authenticator:
+        of_person = Authenticator.objects.filter(user=person_of(self.request), type=Authenticator.Type.WEBAUTHN)
+        return get_object_or_404(of_person, pk=kwargs["pk"])
+
+    def name_of(self, factor: Authenticator) -> str:
+        return f"the passkey “{factor}”"
+
+
+# Recovery codes
+
+
+class RecoveryCodesView(TwoFactorChangeMixin):
+    """Shows the codes on the first visit, and says on every other that they were shown."""
+
+    http_method_names = ["get"]
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        if is_look_ahead(request):
+            # Else the one time that they are shown would be over before the person comes. No browser keeps this answer.
+            return HttpResponse(status=503)
+        codes = two_factor.show_recovery_codes(user=person_of(request))
+        if codes is None:
+            raise Http404("There are no recovery codes.")
+        text = "\n".join(map(recovery_codes.as_shown, codes))
+        return render(request, "mfa/recovery_codes/index.html", {"codes": text})
+
+
+class MakeRecoveryCodesView(TwoFactorChangeMixin):
+    """New codes in place of the old ones."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return confirm_page(
+            request,
+            question="Make new recovery codes?",
+            consequences=["The codes that you have now stop working. The new ones are shown once, on the next page."],
+            button="Make new codes",
+            cancel_url=str(reverse_lazy("mfa_index")),
+        )
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        try:
+            two_factor.make_recovery_codes(actor=person_of(request), request=request)
+        except two_factor.NoSecondFactor as error:
+            messages.error(request, str(error))
+            return redirect("mfa_index")
+        return redirect("mfa_view_recovery_codes")

@@ -1,0 +1,91 @@
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core.exceptions import ImmediateHttpResponse
+from django.contrib import messages
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from accounts.models import User
+from accounts.security import reauthentication
+from accounts.signin import limits, steps
+from core.http.request_context import client_address
+
+
+class PortalAccountAdapter(DefaultAccountAdapter):
+    """allauth with this portal's rules: nobody signs themselves up, and addresses come from trusted proxies only."""
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        return False
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        address = client_address(request)
+        if address is None:
+            raise PermissionDenied("The address of the caller is not known.")
+        return address
+
+    def get_login_redirect_url(self, request: HttpRequest) -> str:
+        if request.user.is_authenticated and request.user.is_superuser:
+            return reverse("admin:index")
+        return reverse("overview")
+
+    def is_safe_url(self, url: str) -> bool:
+        """Of this portal, as `PORTAL_URL` names it (core/http/public_address.py), and never http from https."""
+        return url_has_allowed_host_and_scheme(
+            url, allowed_hosts={self.request.get_host()}, require_https=self.request.is_secure()
+        )
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """allauth's own limit, which lets a stranger lock an account: `authenticate` has the portal's."""
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
+        """Whose password this is. Raises what answers 429 where it was tried too often (accounts/signin/limits.py)."""
+        account, address = str(credentials.get("email", "")), self.get_client_ip(request)
+        counted = limits.count_attempt(request, account, address=address)
+        user: User | None = super().authenticate(request, **credentials)
+        if user is not None:
+            limits.forget_attempts(counted)
+        return user
+
+    def reauthenticate(self, user: User, password: str) -> bool:
+        """Counted and recorded like a sign-in."""
+        return self.authenticate(self.request, email=user.email, password=password) == user
+
+    def is_reauthentication_required(self, *, app: str) -> bool:
+        return not reauthentication.is_recent(self.request)
+
+    def get_reauthentication_methods(self, user: User | AnonymousUser) -> list[dict[str, Any]]:
+        """People with two-factor prove that one; the password alone is not enough (`reauthentication.py`)."""
+        methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        if isinstance(user, AnonymousUser) or not user.has_two_factor:
+            return methods
+        return [method for method in methods if method["id"] != "reauthenticate"]
+
+    def get_login_stages(self) -> list[str]:
+        own = {"allauth.mfa.stages.AuthenticateStage": "accounts.signin.steps.SecondStep"}
+        return [own.get(stage, stage) for stage in super().get_login_stages()]
+
+    def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
+        """After the first step, whichever that is: a password, a passkey, or the provider's word."""
+        refusal: HttpResponse | None = super().pre_login(request, user, **kwargs)
+        if refusal is None:
+            steps.note_first_step(request, user)
+        return refusal
+
+    def login(self, request: HttpRequest, user: User) -> None:
+        """After the last step. Raises what leads back to the first one where that does not hold any more."""
+        if not steps.first_step_holds(request, user):
+            steps.forget_first_step(request)
+            messages.error(request, "Your password or your account was changed meanwhile. Sign in again.")
+            raise ImmediateHttpResponse(redirect("account_login"))
+        del request.session[steps.FIRST_STEP]
+        super().login(request, user)
+
+    def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse = super().post_login(request, user, **kwargs)
+        limits.remember_device(request, response, user.email)
+        return response

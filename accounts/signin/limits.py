@@ -1,0 +1,164 @@
+"""Limits how often passwords are tried, without letting a stranger lock anybody out.
+
+Attempts are counted, and not failures: of many at once none slips through between the question and the count. A
+success forgets the attempts at its own account from its own place. Where a limit is reached the right password is
+refused as well, and an account that does not exist is limited like one that does, so that nobody learns anything.
+
+A browser in which somebody has signed in to an account holds a signed cookie ("device cookie" in OWASP's words). Such
+browsers have limits of their own: however many guesses come from elsewhere, their owner can still sign in. The cookie
+holds a digest over the account and its password hash. A new password makes every cookie worthless that was collected
+with the old one. All known browsers of an account share one more limit, so that many cookies give no more guesses.
+
+A browser becomes known as well when somebody sets a password in it by a link from a mail: who has the mailbox is no
+stranger. That is the way in for somebody with a new browser whose account is being tried without end.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from allauth.core.exceptions import ImmediateHttpResponse
+from django.conf import settings
+from django.core import signing
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.crypto import get_random_string, salted_hmac
+
+from accounts.models import User
+from core.pages.errors import too_many_requests
+from core.rate_limits import Limit, network_of
+
+# From one address, to any account, by known and unknown browsers. Also bounds how much hashing one caller can cause.
+FROM_ADDRESS = Limit("sign-in-address", amount=60, seconds=60)
+# From one address to one account.
+FROM_ADDRESS_TO_ACCOUNT = Limit("sign-in-address-account", amount=5, seconds=5 * 60)
+# To one account, from all browsers that it does not know: holds against guesses from many addresses, and is short,
+# since it also meets the account's owner in a new browser.
+FROM_STRANGERS = Limit("sign-in-strangers", amount=10, seconds=2 * 60)
+# To one account, from one browser that it knows; and from all of them together.
+FROM_DEVICE = Limit("sign-in-device", amount=10, seconds=5 * 60)
+FROM_DEVICES = Limit("sign-in-devices", amount=20, seconds=5 * 60)
+
+# Requests for links to a new password, from one address, for any account; and passwords set by such links.
+RESETS_FROM_ADDRESS = Limit("password-resets-address", amount=20, seconds=60)
+LINKS_FROM_ADDRESS = Limit("password-links-address", amount=20, seconds=60)
+# Passkeys cannot be guessed: this only bounds the work.
+PASSKEYS_FROM_ADDRESS = Limit("passkey-sign-ins-address", amount=60, seconds=60)
+# Answers to "is it still you?", right or wrong, of one person.
+AGAIN_OF_PERSON = Limit("sign-in-again-person", amount=10, seconds=60)
+
+DEVICE_COOKIE = "__Host-device" if settings.SESSION_COOKIE_SECURE else "device"
+DEVICE_AGE = 180 * 24 * 60 * 60
+ACCOUNTS_OF_A_DEVICE = 5
+_SALT = "accounts.signin.limits"
+
+TOO_MANY = {
+    FROM_ADDRESS: "Your network has tried to sign in too often in a short time.",
+    FROM_ADDRESS_TO_ACCOUNT: "Your network has tried to sign in to this account too often in a short time.",
+    FROM_STRANGERS: (
+        "This account is being tried too often in a short time. Browsers that have signed in to it before can still "
+        "do so; this one has to wait."
+    ),
+    FROM_DEVICE: "This browser has tried to sign in to this account too often in a short time.",
+    FROM_DEVICES: "Browsers that know this account have tried to sign in to it too often in a short time.",
+    RESETS_FROM_ADDRESS: "Your network has asked for too many links in a short time.",
+    LINKS_FROM_ADDRESS: "Your network has set too many passwords in a short time.",
+    PASSKEYS_FROM_ADDRESS: "Your network has tried to sign in with passkeys too often in a short time.",
+    AGAIN_OF_PERSON: "You have answered this too often in a short time.",
+}
+
+
+# Limits, and what an attempt is counted under in each.
+Counted = list[tuple[Limit, str]]
+
+
+@dataclass(frozen=True)
+class Device:
+    """A browser, and digests of the accounts that it has signed in to, the last one first."""
+
+    id: str
+    accounts: tuple[str, ...] = ()
+
+
+def count_attempt(request: HttpRequest, account: str, *, address: str) -> Counted:
+    """Counts one attempt; what it returns is for `forget_attempts`.
+
+    Raises allauth's ``ImmediateHttpResponse``, with status 429, where a limit is reached. ``account`` is the e-mail
+    address that was typed. The first limit that is reached answers: what it stops does not count toward the others.
+    """
+    counted = _limits(request, account, address)
+    for limit, key in counted:
+        _take(request, limit, key)
+    return counted
+
+
+def count(request: HttpRequest, limit: Limit, *, address: str) -> None:
+    """Counts a request by its address. Raises like `count_attempt`."""
+    _take(request, limit, network_of(address))
+
+
+def count_again(request: HttpRequest, person: User) -> None:
+    """Counts an answer of somebody who is signed in. Raises like `count_attempt`."""
+    _take(request, AGAIN_OF_PERSON, str(person.pk))
+
+
+def forget_attempts(counted: Counted) -> None:
+    """After a success, which whoever guesses at the account does not have. What comes from one address to all accounts
+    stays counted: else a guesser would sign in to an account of their own in between."""
+    for limit, key in counted:
+        if limit is not FROM_ADDRESS:
+            limit.forget(key)
+
+
+def remember_device(request: HttpRequest, response: HttpResponseBase, account: str) -> None:
+    """Makes this browser one that ``account``, the e-mail address of a person, knows as long as the password stays."""
+    device = _device(request) or Device(get_random_string(22))
+    digest = _digest_of(account)
+    accounts = (digest, *(other for other in device.accounts if other != digest))[:ACCOUNTS_OF_A_DEVICE]
+    response.set_cookie(
+        DEVICE_COOKIE,
+        signing.dumps([device.id, *accounts], salt=_SALT),
+        max_age=DEVICE_AGE,
+        httponly=True,
+        secure=settings.SESSION_COOKIE_SECURE,
+        samesite="Lax",
+    )
+
+
+def _take(request: HttpRequest, limit: Limit, key: str) -> None:
+    wait = limit.take(key)
+    if wait is not None:
+        minutes = -(-wait // 60)
+        time = f"{wait} seconds" if wait < 60 else f"{minutes} minute{'' if minutes == 1 else 's'}"
+        text = f"{TOO_MANY[limit]} Wait {time}, then try again."
+        raise ImmediateHttpResponse(too_many_requests(request, text, retry_after=wait))
+
+
+def _limits(request: HttpRequest, account: str, address: str) -> Counted:
+    account, network = account.strip().lower(), network_of(address)
+    device = _device(request)
+    if device is not None and _digest_of(account) in device.accounts:
+        return [(FROM_ADDRESS, network), (FROM_DEVICE, f"{device.id} {account}"), (FROM_DEVICES, account)]
+    return [
+        (FROM_ADDRESS, network),
+        (FROM_ADDRESS_TO_ACCOUNT, f"{network} {account}"),
+        (FROM_STRANGERS, account),
+    ]
+
+
+def _device(request: HttpRequest) -> Device | None:
+    try:
+        content: Any = signing.loads(request.COOKIES.get(DEVICE_COOKIE, ""), salt=_SALT, max_age=DEVICE_AGE)
+    except signing.BadSignature:
+        return None
+    device_id, *accounts = content
+    return Device(device_id, tuple(accounts))
+
+
+def _digest_of(account: str) -> str:
+    """What a cookie says of an account: nothing to its reader, and something else after each change of the password.
+
+    An account that does not exist costs the same query and has a digest as well, which is in no cookie.
+    """
+    account = account.strip().lower()
+    password_hash = User.objects.filter(email=account).values_list("password", flat=True).first()
+    return salted_hmac(_SALT, f"{password_hash or ''}\n{account}").hexdigest()[:22]

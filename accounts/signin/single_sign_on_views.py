@@ -1,0 +1,123 @@
+"""The pages of single sign-on. Without a provider in the environment there are none."""
+
+import secrets
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from allauth.account.utils import get_next_redirect_url
+from allauth.socialaccount.adapter import get_adapter
+from allauth.socialaccount.helpers import render_authentication_error
+from allauth.socialaccount.providers.base.constants import AuthProcess
+from allauth.socialaccount.providers.oauth2.client import OAuth2Error
+from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.utils.decorators import method_decorator
+from django.views.decorators.http import require_GET
+from django.views.generic import TemplateView
+
+from accounts.privileges import Privilege
+from accounts.security.reauthentication import RecentSignInMixin
+from accounts.signin import single_sign_on
+from core.http.request_context import client_address, person_of
+from core.pages.errors import too_many_requests
+from core.rate_limits import network_of
+
+View = Callable[..., HttpResponseBase]
+
+
+def where_there_is_a_provider(view: View) -> View:
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if single_sign_on.provider_in_use() is None:
+            raise Http404("There is no single sign-on here.")
+        return view(request, *args, **kwargs)
+
+    return guarded
+
+
+@where_there_is_a_provider
+def start(request: HttpRequest) -> HttpResponse:
+    """Sends the browser to the provider. By POST only, so that no other site can begin it."""
+    if request.method != "POST":
+        return redirect("account_login")
+    wait = single_sign_on.STARTS.take(network_of(client_address(request)))
+    if wait is not None:
+        explanation = "Your network has tried to sign in too often in a short time. Wait a minute, then try again."
+        return too_many_requests(request, explanation, retry_after=wait)
+    provider = get_adapter().get_provider(request, single_sign_on.provider_id())
+    nonce = secrets.token_urlsafe(24)
+    try:
+        answer = provider.redirect(
+            request,
+            process=AuthProcess.LOGIN,
+            next_url=get_next_redirect_url(request),
+            auth_params={"nonce": nonce},
+            nonce=nonce,
+        )
+    except OAuth2Error as error:
+        failed: HttpResponse = render_authentication_error(request, provider, exception=error)
+        return failed
+    # A page that leads on, and no redirect: `form-action 'self'` would forbid that, and to name each address that a
+    # provider may lead to in turn is more than anybody knows.
+    return render(request, "socialaccount/leaving.html", {"provider": provider, "address": answer["Location"]})
+
+
+class _CallbackView(OAuth2CallbackView):
+    def _get_state(self, request: HttpRequest, provider: Any) -> tuple[Any, Any]:
+        state, answer = super()._get_state(request, provider)
+        if answer is None:
+            self.adapter.expected_nonce = state["nonce"]
+            try:
+                # Asked for here: allauth would ask where an error is one of the portal's.
+                _ = self.adapter.openid_config
+            except OAuth2Error as error:
+                answer = render_authentication_error(request, provider, exception=error)
+        return state, answer
+
+
+@where_there_is_a_provider
+@require_GET
+def callback(request: HttpRequest) -> HttpResponseBase:
+    """Where the provider sends the browser back to."""
+    adapter = single_sign_on.CheckedOpenIDConnect(request, single_sign_on.provider_id())
+    answer: HttpResponseBase = _CallbackView.adapter_view(adapter)(request)
+    return answer
+
+
+@method_decorator(where_there_is_a_provider, name="dispatch")
+class CancelledView(TemplateView):
+    template_name = "socialaccount/login_cancelled.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(provider=single_sign_on.provider_in_use(), **kwargs)
+
+
+@method_decorator([login_required, where_there_is_a_provider], name="dispatch")
+class ConnectionView(RecentSignInMixin, TemplateView):
+    """Whether single sign-on is connected, and the way to end that for those who have a password."""
+
+    privilege = Privilege.DISCONNECT_SINGLE_SIGN_ON
+    asks_before = frozenset({"POST"})
+    template_name = "socialaccount/connections.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        person = person_of(self.request)
+        return super().get_context_data(
+            provider=single_sign_on.provider_in_use(),
+            link=single_sign_on.link_of(person),
+            has_password=person.has_usable_password(),
+            **kwargs,
+        )
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        person = person_of(request)
+        if not person.has_usable_password():
+            messages.error(request, "Choose a password first: without it you could not sign in any more.")
+        elif single_sign_on.disconnect(actor=person, request=request):
+            messages.success(request, "Single sign-on is disconnected.")
+        return redirect("socialaccount_connections")

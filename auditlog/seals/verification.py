@@ -1,0 +1,196 @@
+"""Checks a log against its chain of blocks (`seals.py`), from the end to the beginning.
+
+From the end, because a block of kind ``pruned`` speaks of the blocks before it: so a log of any length is read once and
+in constant memory.
+"""
+
+import hashlib
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from auditlog.models import Seal
+from auditlog.seals import sealing
+from auditlog.seals.known_heads import is_in_chain
+
+BLOCKS_AT_ONCE = 20
+# Sealing takes minutes, so after this long it stands still.
+LONGEST_UNSEALED = timedelta(hours=1)
+
+
+@dataclass
+class Verification:
+    """One reading of one log. The counts are those of what has been read so far."""
+
+    log: Seal.Log
+    entries: int = 0
+    pruned: int = 0
+    blocks: int = 0
+    waiting: int = 0
+    head: str = ""
+    # Called after each block, for who waits.
+    progress: Callable[[], None] = lambda: None
+    _cutoffs: sealing.Cutoffs = field(default_factory=sealing.Cutoffs)
+    _head_number: int = 0
+    _sealed_until: int = 0
+
+    def findings(self, *, expected: Iterable[str] = ()) -> Iterator[str]:
+        """What is not as it was sealed, each as one sentence; nothing if all is well.
+
+        ``expected`` are heads, ``number:mac``, that this log had before. Raises ``KeyMissing``.
+        """
+        for head in expected:
+            if not is_in_chain(self.log, head):
+                number = head.partition(":")[0]
+                yield f"Block {number} is not the one that was there: the end of the chain was cut off or made anew."
+        # SQLite keeps any text for a number; one that is none is greater than all.
+        if Seal.objects.filter(log=self.log, number__gte=sealing.LARGEST_ID).exists():
+            yield "A block has no number."
+        after: Seal | None = None
+        for block in self._blocks_from_the_end():
+            yield from self._check_place(block, after)
+            yield from self._check_block(block)
+            self.blocks += 1
+            self.progress()
+            after = block
+        yield from self._check_beginning(after)
+        yield from self._check_waiting()
+
+    def _blocks_from_the_end(self) -> Iterator[Seal]:
+        blocks = Seal.objects.filter(log=self.log, number__lt=sealing.LARGEST_ID).order_by("-number")
+        some = sealing.load(blocks[:BLOCKS_AT_ONCE])
+        if some:
+            self.head = f"{some[0].number}:{some[0].mac}"
+            self._head_number = some[0].number
+            self._sealed_until = some[0].last_id
+        self.waiting = self._model.objects.filter(id__gt=self._sealed_until).count()
+        while some:
+            yield from some
+            some = sealing.load(blocks.filter(number__lt=some[-1].number)[:BLOCKS_AT_ONCE])
+
+    # The chain
+
+    def _check_place(self, block: Seal, after: Seal | None) -> Iterator[str]:
+        if after is None:
+            return
+        if block.number != after.number - 1:
+            missing = _blocks(block.number + 1, after.number - 1)
+            yield f"{missing} missing: nothing proves entries {block.last_id + 1} to {after.first_id - 1}."
+        elif after.previous != block.mac or after.first_id != block.last_id + 1:
+            yield f"Block {after.number} does not follow block {block.number}."
+
+    def _check_beginning(self, first: Seal | None) -> Iterator[str]:
+        if first is None:
+            return
+        if first.number > 1:
+            yield f"{_blocks(1, first.number - 1)} missing: nothing proves entries 1 to {first.first_id - 1}."
+        elif (first.previous, first.first_id) != (sealing.NO_BLOCK, 1):
+            yield "Block 1 is not the beginning of a chain."
+        for row in sealing.read(self.log, -(2**63), 0):
+            yield f"{self._name(row)} was inserted: it stands below the first block."
+
+    def _check_waiting(self) -> Iterator[str]:
+        for row in sealing.read_some(self.log, self._sealed_until + 1, sealing.LARGEST_ID, limit=1):
+            # It may have been sealed while the chain was read.
+            if abs(timezone.now() - sealing.moment_of(row)) > LONGEST_UNSEALED and not self._has_grown():
+                yield f"{self._name(row)} waits to be sealed for longer than it should: does the worker run?"
+
+    def _has_grown(self) -> bool:
+        return Seal.objects.filter(log=self.log, number__gt=self._head_number, number__lt=sealing.LARGEST_ID).exists()
+
+    # Blocks
+
+    def _check_block(self, block: Seal) -> Iterator[str]:
+        if not sealing.is_genuine(block):
+            yield f"Block {block.number} was changed or forged: nothing proves entries {_range(block)}."
+        elif block.entries is None and not self._may_lose(block):
+            yield f"Block {block.number} lost its list without being pruned: nothing proves entries {_range(block)}."
+        elif block.entries is not None and hashlib.sha256(block.entries).hexdigest() != block.entries_digest:
+            yield f"Block {block.number} has another list than was sealed: nothing proves entries {_range(block)}."
+        elif block.kind == Seal.Kind.PRUNED:
+            self._cutoffs.add(block)
+        else:
+            yield from self._check_entries(block)
+
+    def _check_entries(self, block: Seal) -> Iterator[str]:
+        records = {record[0]: record for record in sealing.RECORD.iter_unpack(block.entries or b"")}
+        entry_mac = sealing.EntryMac(self.log)
+        for row in sealing.read(self.log, block.first_id, block.last_id):
+            record = records.pop(row[0], None)
+            if record is None:
+                yield f"{self._name(row)} was inserted."
+            elif record[3] != entry_mac(row):
+                yield f"{self._name(row)} was changed."
+            else:
+                self.entries += 1
+                if isinstance(row[1], sealing.Raw):
+                    yield f"{self._name(row)} cannot be read; it was so when it was sealed."
+        if block.entries is None:
+            self.pruned += block.count
+        organizations = sorted(block.newest)
+        for record in records.values():
+            at, organization = sealing.moment_in(record), organizations[record[2]]
+            if self._may_be_missing(organization, at):
+                self.pruned += 1
+            else:
+                whose = f"organization {uuid.UUID(organization)}" if organization else "no organization"
+                yield f"Entry {record[0]} of {_moment(at)}, {whose}, was removed."
+
+    def _may_be_missing(self, organization: str, at: datetime) -> bool:
+        if not self._cutoffs.cover(organization, at):
+            self._read_newer_blocks()
+        return self._cutoffs.cover(organization, at)
+
+    def _may_lose(self, block: Seal) -> bool:
+        if not self._cutoffs.cover_all_of(block):
+            self._read_newer_blocks()
+        return self._cutoffs.cover_all_of(block)
+
+    def _read_newer_blocks(self) -> None:
+        """Pruning may have gone on since the reading began, and commits its block before it removes entries."""
+        newer = Seal.objects.filter(log=self.log, number__gt=self._head_number).defer("entries")
+        for block in sealing.load(newer.filter(number__lt=sealing.LARGEST_ID).order_by("number")):
+            if block.kind == Seal.Kind.PRUNED and sealing.is_genuine(block):
+                self._cutoffs.add(block)
+            self._head_number = block.number
+
+    # Entries
+
+    @property
+    def _model(self) -> Any:
+        return sealing.MODELS[self.log]
+
+    def _name(self, row: sealing.Row) -> str:
+        entry = dict(zip(sealing.columns(self._model), row, strict=True))
+        if self.log == Seal.Log.AUTHENTICATION:
+            told = f"{_id(entry['request_id'])}, {entry['owner_email']}, {entry['method']} {entry['target']}"
+        else:
+            told = f"{_id(entry['public_id'])}, {entry['actor_email']}, {entry['action']} {entry['target_name']}"
+        return _printable(f"Entry {entry['id']} of {_moment(entry['at'])} ({told})")
+
+
+def _printable(text: str) -> str:
+    """What stands in a forged entry must not draw lines of its own on the operator's terminal."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def _blocks(first: int, last: int) -> str:
+    return f"Block {first} is" if first == last else f"Blocks {first} to {last} are"
+
+
+def _range(block: Seal) -> str:
+    return f"{block.first_id} to {block.last_id}"
+
+
+def _moment(at: datetime | sealing.Raw) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S.%f} UTC" if isinstance(at, datetime) else f"{at}"
+
+
+def _id(value: Any) -> str:
+    text = str(value)
+    return str(uuid.UUID(text)) if re.fullmatch(r"[0-9a-f]{32}", text) else text

@@ -1,0 +1,117 @@
+"""What the API can be asked to do, as data.
+
+Each API view names, for every method or action it answers, one ``Operation``. Without one, nobody can call it: the
+permission check refuses, and a test walks every route and proves it. An operation without scopes is closed to tokens.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from core.api.scopes import API, API_READONLY, PIPELINE, PIPELINE_READONLY, SECURITY_LOGS, Scope
+
+READ_API = (API, API_READONLY)
+CHANGE_API = (API,)
+READ_PIPELINES = (API, API_READONLY, PIPELINE, PIPELINE_READONLY)
+RUN_PIPELINES = (API, PIPELINE)
+# What a pipeline is and who may use it. A script that only runs pipelines must not be able to change them.
+DEFINE_PIPELINES = CHANGE_API
+READ_LOGS = (API, API_READONLY, SECURITY_LOGS)
+
+
+RoleCheck = Callable[[Any], bool]
+
+
+def everyone(user: Any) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One thing that the API does.
+
+    ``scopes``: those that open it, any one is enough; none: closed to tokens, for a signed-in person only.
+    ``any_token``: open to every live token, whatever its scopes (what a token may know of itself).
+    ``is_public``: open to everyone, without credentials; those that are sent along open nothing, and are not asked for.
+    ``shows_secret``: its answer holds something that is shown only once. It is never kept for a retry.
+    ``role_allows``: whether a person's site role lets them do this at all; the object's own rule comes after it.
+    ``prove``: checks that the signed-in person proved recently who they are, and raises ``ReauthenticationRequired``
+    if not. Such an operation is always closed to tokens.
+    ``limited_to``: all that a token can do with it, where a signed-in person can do more: "Deactivate a person".
+    """
+
+    label: str
+    scopes: tuple[Scope, ...] = ()
+    any_token: bool = False
+    is_public: bool = False
+    only_reads: bool = False
+    shows_secret: bool = False
+    role_allows: RoleCheck = everyone
+    prove: Callable[[HttpRequest], None] | None = None
+    limited_to: str = ""
+
+    def __post_init__(self) -> None:
+        if self.asks_again and not self.is_closed_to_tokens:
+            raise ValueError(f"“{self.label}” asks again who you are, so no scope may open it.")
+
+    @property
+    def asks_again(self) -> bool:
+        return self.prove is not None
+
+    def is_open_to(self, scopes: frozenset[Scope]) -> bool:
+        return self.any_token or self.is_public or not scopes.isdisjoint(self.scopes)
+
+    def is_open_to_token_of(self, owner: Any) -> bool:
+        """Whether the owner's site role lets a token of theirs do this, whatever its scopes.
+
+        Tokens of a Guest only read, although a Guest who is signed in may, for example, expire a token of their own.
+        """
+        if self.is_public:
+            return True
+        return self.role_allows(owner) and (self.only_reads or self.any_token or owner.may_change_by_token)
+
+    @property
+    def is_closed_to_tokens(self) -> bool:
+        return not (self.any_token or self.is_public or self.scopes)
+
+
+def operation_of(view: Any, actions: Mapping[str, str] | None, method: str) -> Operation | None:
+    """The operation that ``view`` declares for this HTTP method; ``actions`` is a viewset's map of method to action."""
+    declared: dict[str, Operation] = getattr(view, "operations", {})
+    return declared.get((actions or {}).get(method.lower(), method.upper()))
+
+
+@dataclass(frozen=True)
+class Route:
+    method: str
+    path: str
+    operation: Operation
+
+
+def routes() -> list[Route]:
+    """Every operation of the API with its address, in the order of the URL configuration."""
+    return list(_walk(get_resolver().url_patterns, ""))
+
+
+def _walk(patterns: list[URLPattern | URLResolver], prefix: str) -> Iterator[Route]:
+    for pattern in patterns:
+        path = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from _walk(pattern.url_patterns, path)
+            continue
+        view = getattr(pattern.callback, "cls", None)
+        for method in api_methods(pattern) if view and hasattr(view, "operations") else ():
+            operation = operation_of(view, getattr(pattern.callback, "actions", None), method)
+            if operation is not None:
+                yield Route(method, "/" + path, operation)
+
+
+def api_methods(pattern: URLPattern) -> list[str]:
+    """The HTTP methods that the view behind ``pattern`` answers."""
+    view = pattern.callback.cls  # type: ignore[attr-defined]
+    actions = getattr(pattern.callback, "actions", None)
+    names = actions or [name for name in view.http_method_names if hasattr(view, name)]
+    return [name.upper() for name in names if name not in {"head", "options"}]

@@ -1,0 +1,48 @@
+"""Whether the scopes of a token, and the role of its owner, open an operation.
+
+The fourth check of a token (docs/product.md#how-a-token-is-checked). The fifth, the object itself, is the view's
+queryset, the same one that the pages use.
+"""
+
+from typing import Any
+
+from rest_framework.exceptions import MethodNotAllowed, NotAuthenticated
+from rest_framework.permissions import BasePermission
+from rest_framework.request import Request
+
+from core.api import scopes
+from core.api.operations import Operation, operation_of
+from core.api.problems import ClosedToTokens, Forbidden, InsufficientScope
+
+
+class OperationPermission(BasePermission):
+    def has_permission(self, request: Request, view: Any) -> bool:
+        method = request.method or ""
+        if method not in view.allowed_methods:
+            raise MethodNotAllowed(method)
+        operation = operation_of(view, getattr(view, "action_map", None), method)
+        if operation is None:
+            raise Forbidden("This operation is not open to anyone.")
+        if operation.is_public:
+            return True
+        if not request.user.is_authenticated:
+            raise NotAuthenticated
+        if getattr(request.user, "organization_id", None) is None:
+            raise Forbidden("Operators of the installation belong to no organization and have nothing here.")
+        token: Any = request.auth
+        if token is None:
+            allowed = operation.role_allows(request.user)
+        else:
+            self._check_scopes(operation, scopes.parse(token.scope))
+            allowed = operation.is_open_to_token_of(request.user)
+        if not allowed:
+            raise Forbidden
+        if operation.prove is not None:
+            operation.prove(request._request)
+        return True
+
+    def _check_scopes(self, operation: Operation, granted: frozenset[scopes.Scope]) -> None:
+        if operation.is_closed_to_tokens:
+            raise ClosedToTokens
+        if not operation.is_open_to(granted):
+            raise InsufficientScope(operation.scopes)

@@ -1,0 +1,284 @@
+"""The shape of every error that the API answers: RFC 9457 problem documents (docs/product.md#errors).
+
+Nothing else in the portal knows this shape. ``code`` is stable and for programs, ``detail`` is for people. Where an
+error ends the use of a token, its code is also the reason in the authentication log.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, InternalError, OperationalError
+from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+
+from core.api.scopes import Scope
+from core.http.public_address import SCHEME_UNKNOWN
+from core.http.request_context import without_tokens
+
+logger = logging.getLogger(__name__)
+
+# What is raised when the database cannot be reached or written. InternalError is what PostgreSQL's driver raises when
+# the server takes no writes, as after a failover.
+DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
+
+REALM = "Opsera Portal API"
+CONTENT_TYPE = "application/problem+json"
+
+TITLES = {
+    308: "Permanent Redirect",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    406: "Not Acceptable",
+    409: "Conflict",
+    413: "Content Too Large",
+    415: "Unsupported Media Type",
+    422: "Unprocessable Content",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+
+CODES = {
+    308: "moved",
+    400: "invalid_request",
+    401: "not_authenticated",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    409: "conflict",
+    413: "content_too_large",
+    415: "unsupported_media_type",
+    422: "idempotency_key_reused",
+    429: "throttled",
+    500: "error",
+    503: "unavailable",
+}
+
+BODY_INCOMPLETE = "The body did not arrive whole, or took too long. Nothing was changed. Send it again."
+FORBIDDEN_DETAIL = "You may not do this, or what you name does not exist."
+
+
+class Problem(exceptions.APIException):
+    """An error with a code of its own. ``authenticate`` becomes the ``WWW-Authenticate`` header (RFC 6750)."""
+
+    status_code: int = status.HTTP_400_BAD_REQUEST
+    default_code = "invalid_request"
+    default_detail = "The request cannot be understood."
+    authenticate: str | None = None
+
+
+class Forbidden(Problem):
+    """One answer for a missing right and for a missing object, so that ids cannot be probed."""
+
+    status_code = status.HTTP_403_FORBIDDEN
+    default_code = "forbidden"
+    default_detail = FORBIDDEN_DETAIL
+
+
+class ClosedToTokens(Forbidden):
+    default_detail = "No token can do this, whatever its scopes. Sign in to the portal to do it."
+
+
+class ReauthenticationRequired(Forbidden):
+    """The signed-in person proved too long ago who they are."""
+
+    default_code = "reauthentication_required"
+
+    def __init__(self) -> None:
+        super().__init__(f"Show once more that it is you, at {settings.PORTAL_URL}/login/again/, then try again.")
+
+
+class InsufficientScope(Problem):
+    status_code = status.HTTP_403_FORBIDDEN
+    default_code = "insufficient_scope"
+
+    def __init__(self, sufficient: Iterable[Scope]) -> None:
+        ids = [scope.id for scope in sufficient]
+        super().__init__(f"This token has none of the scopes that open this operation: {', '.join(ids)}.")
+        self.authenticate = bearer_challenge(
+            error="insufficient_scope", description="The token lacks the scope.", scope=" ".join(ids)
+        )
+
+
+class Conflict(Problem):
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "conflict"
+    default_detail = "The present state does not allow this."
+
+
+class IdempotencyKeyReused(Problem):
+    status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
+    default_code = "idempotency_key_reused"
+    default_detail = "You sent this Idempotency-Key with another request before. Use a new key for each new request."
+
+
+class ContentTooLarge(Problem):
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_code = "content_too_large"
+    default_detail = "The body is larger than 256 KiB."
+
+
+class Unavailable(Problem):
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "unavailable"
+    default_detail = "The database cannot be reached or written. Nothing was changed. Try again in a moment."
+
+
+class SchemeUnknown(Problem):
+    """The proxy does not say whether the caller used https: neither the caller's fault nor safe to go on with."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "unavailable"
+    default_detail = SCHEME_UNKNOWN
+
+
+class TokenRefused(exceptions.AuthenticationFailed):
+    """A token that does not open the door.
+
+    ``code`` says why (``expired``, ``revoked``, ...) when the token is genuine, so that its owner learns what is wrong;
+    for any other it is ``invalid_token`` and tells nothing.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail, code)
+        self.authenticate = bearer_challenge(error="invalid_token", description=detail)
+
+
+def bearer_challenge(*, error: str = "", description: str = "", scope: str = "") -> str:
+    parts = [f'realm="{REALM}"']
+    for name, value in (("error", error), ("error_description", description), ("scope", scope)):
+        if value:
+            parts.append(f'{name}="{value}"')
+    return f"Bearer {', '.join(parts)}"
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Every exception that a view may raise, as a problem document; ``None`` for a mistake of ours (500)."""
+    problem = _as_api_exception(error)
+    if problem is None:
+        return None
+    request: HttpRequest = context["request"]._request
+    body = problem_body(
+        request,
+        problem.status_code,
+        detail=_detail(problem),
+        code=_code(problem),
+        errors=_field_errors(problem.detail) if isinstance(problem, exceptions.ValidationError) else None,
+    )
+    headers = {}
+    if challenge := _challenge(problem):
+        headers["WWW-Authenticate"] = challenge
+    if isinstance(problem, exceptions.Throttled) and (wait := getattr(problem, "wait", None)) is not None:
+        headers["Retry-After"] = str(max(1, wait))
+    if problem.status_code == 503:
+        headers["Retry-After"] = "5"
+    if isinstance(problem, exceptions.MethodNotAllowed):
+        headers["Allow"] = ", ".join(context["view"].allowed_methods)
+    response = Response(body, status=problem.status_code, headers=headers, content_type=CONTENT_TYPE)
+    response.problem_code = body["code"]  # type: ignore[attr-defined]
+    return response
+
+
+def problem_response(request: HttpRequest, status_code: int, detail: str, code: str = "") -> JsonResponse:
+    """A problem document for what happens outside of any view: middleware and Django's own error handlers."""
+    response = JsonResponse(
+        problem_body(request, status_code, detail=detail, code=code),
+        status=status_code,
+        content_type=CONTENT_TYPE,
+    )
+    if status_code == 503:
+        response["Retry-After"] = "5"
+    return response
+
+
+def problem_body(
+    request: HttpRequest,
+    status_code: int,
+    *,
+    detail: str,
+    code: str = "",
+    errors: dict[str, list[str]] | None = None,
+) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": TITLES.get(status_code, "Error"),
+        "status": status_code,
+        "detail": without_tokens(detail),
+        "code": code or CODES.get(status_code, "error"),
+        "request_id": str(getattr(request, "request_id", "")),
+    }
+    if errors is not None:
+        # What was sent comes back in some of these sentences. A token that was sent in the wrong place must not.
+        body["errors"] = {
+            without_tokens(field): [without_tokens(message) for message in messages]
+            for field, messages in errors.items()
+        }
+    return body
+
+
+def _as_api_exception(error: Exception) -> exceptions.APIException | None:
+    if isinstance(error, exceptions.APIException):
+        return error
+    if isinstance(error, Http404):
+        return exceptions.NotFound("There is nothing at this address.")
+    if isinstance(error, PermissionDenied):
+        return Forbidden()
+    if isinstance(error, RequestDataTooBig):
+        return ContentTooLarge()
+    if isinstance(error, UnreadablePostError):
+        return Problem(BODY_INCOMPLETE)
+    if isinstance(error, SuspiciousOperation):
+        return Problem()
+    if isinstance(error, DATABASE_AWAY):
+        logger.error("The database cannot be reached or written: %s", error)
+        return Unavailable()
+    return None
+
+
+def _code(problem: exceptions.APIException) -> str:
+    if isinstance(problem, Problem | TokenRefused):
+        codes = problem.get_codes()
+        return codes if isinstance(codes, str) else problem.default_code
+    return CODES.get(problem.status_code, "error")
+
+
+def _detail(problem: exceptions.APIException) -> str:
+    if isinstance(problem, exceptions.ValidationError):
+        return "Some fields are missing or wrong; `errors` says which and why."
+    if isinstance(problem, exceptions.NotAuthenticated):
+        return "Send a personal access token as `Authorization: Bearer ...`, or sign in to the portal."
+    return str(problem.detail)
+
+
+def _challenge(problem: exceptions.APIException) -> str | None:
+    if isinstance(problem, Problem | TokenRefused):
+        return problem.authenticate
+    if isinstance(problem, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
+        # RFC 6750 section 3.1: a request without credentials is told no error code.
+        return bearer_challenge()
+    return None
+
+
+def _field_errors(detail: Any, prefix: str = "") -> dict[str, list[str]]:
+    """Flattens DRF's nested errors into ``{"steps.0.url": ["..."]}``."""
+    if isinstance(detail, dict):
+        merged: dict[str, list[str]] = {}
+        for key, value in detail.items():
+            merged.update(_field_errors(value, f"{prefix}.{key}" if prefix else str(key)))
+        return merged
+    if isinstance(detail, list) and any(isinstance(item, dict | list) for item in detail):
+        merged = {}
+        for index, value in enumerate(detail):
+            if value:
+                merged.update(_field_errors(value, f"{prefix}.{index}" if prefix else str(index)))
+        return merged
+    messages = detail if isinstance(detail, list) else [detail]
+    return {prefix or "non_field_errors": [str(message) for message in messages]}

@@ -1,0 +1,339 @@
+"""How the OpenAPI schema is written from the views: scopes, paging, and every error."""
+
+import re
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from drf_spectacular.extensions import (
+    OpenApiAuthenticationExtension,
+    OpenApiSerializerExtension,
+    OpenApiSerializerFieldExtension,
+)
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiParameter
+
+from core.api import idempotency, sunset, throttling
+from core.api.operations import Operation, operation_of
+from core.api.problems import CODES, CONTENT_TYPE, TITLES, ReauthenticationRequired
+
+_BEARER = "accessToken"
+_SESSION = "browserSession"
+
+# By the first part of the address after /api/v1/.
+TAGS = [
+    {"name": "pipelines", "description": "Pipelines, their steps, runs, logs and access rules."},
+    {"name": "tokens", "description": "Personal access tokens. Metadata only: a token is shown once, when created."},
+    {"name": "logs", "description": "The organization's authentication log and activity log."},
+    {"name": "me", "description": "The caller: who they are, their logs, usage, sessions and preferences."},
+    {"name": "organization", "description": "What the organization decides for its people and tokens."},
+    {"name": "users", "description": "The people of the organization."},
+    {"name": "groups", "description": "Groups of people, for access rules."},
+]
+
+
+_IDEMPOTENCY_KEY = OpenApiParameter(
+    idempotency.HEADER,
+    type={"type": "string", "minLength": 1, "maxLength": idempotency.MAX_LENGTH, "pattern": f"^{idempotency.PATTERN}$"},
+    location=OpenApiParameter.HEADER,
+    description=(
+        "For clients that retry: a new value for each new request. The same request with the same key within 24 hours "
+        f"gets the first answer again, with `{idempotency.REPLAYED_HEADER}: true`, and nothing is done twice."
+    ),
+)
+
+
+class AccessTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "tokens.authentication.AccessTokenAuthentication"
+    name = _BEARER
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "A personal access token, as the portal showed it when it was made.",
+        }
+
+
+class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "rest_framework.authentication.SessionAuthentication"
+    name = _SESSION
+    # Before the one that drf-spectacular brings along.
+    priority = 1
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
+        return {
+            "type": "apiKey",
+            "in": "cookie",
+            "name": settings.SESSION_COOKIE_NAME,
+            "description": "A signed-in browser; requests that change something carry `X-CSRFToken`.",
+        }
+
+
+class StrictSerializerShape(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    target_class = "core.api.serializers.StrictSerializer"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        shape = auto_schema._map_serializer(self.target, direction, bypass_extensions=True)
+        return {**shape, "additionalProperties": False, **self.target.together}
+
+
+class BoundedListShape(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    target_class = "core.api.serializers.BoundedListField"
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        shape: dict[str, Any] = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
+        if self.target.is_set:
+            shape["uniqueItems"] = True
+        if not self.target.allow_empty:
+            shape["minItems"] = 1
+        return shape
+
+
+class NameShape(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    target_class = "core.api.serializers.NameField"
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        shape: dict[str, Any] = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
+        if self.target.allow_blank:
+            return shape
+        return {**shape, "minLength": 1, "pattern": self.target.pattern}
+
+
+class IPAddressShape(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """drf-spectacular describes an address of either kind as any text."""
+
+    target_class = "rest_framework.serializers.IPAddressField"
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        return {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
+
+
+class OperationSchema(AutoSchema):
+    """Summary, scopes and security of an operation are read from its declaration, and nowhere written again."""
+
+    @property
+    def operation(self) -> Operation | None:
+        return operation_of(self.view, getattr(self.view, "action_map", None), self.method)
+
+    def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+        described: dict[str, Any] | None = super().get_operation(*args, **kwargs)
+        operation = self.operation
+        if described is None or operation is None:
+            return described
+        if operation.asks_again or operation.limited_to:
+            described["responses"]["403"] = _may_ask_again()
+        if operation.is_public:
+            # drf-spectacular leaves an empty list out. It says that no credentials are needed, and that this is meant.
+            described["security"] = []
+        elif operation.scopes:
+            described["x-scopes"] = [scope.id for scope in operation.scopes]
+        return described
+
+    def get_override_parameters(self) -> list[Any]:
+        parameters: list[Any] = list(super().get_override_parameters())
+        if idempotency.takes_key(self.method, self.operation):
+            parameters.append(_IDEMPOTENCY_KEY)
+        return parameters
+
+    def get_tags(self) -> list[str]:
+        first = self.path.removeprefix("/api/v1/").split("/")[0]
+        return [{"pipeline": "pipelines", "step-templates": "pipelines"}.get(first, first)]
+
+    def get_summary(self) -> str:
+        return self.operation.label if self.operation else ""
+
+    def get_description(self) -> str:  # type: ignore[override]
+        text = super().get_description() or ""
+        if self.operation is None:
+            return text
+        return f"{text}\n\n{self._scope_sentence(self.operation)}".strip()
+
+    def get_auth(self) -> list[dict[str, list[str]]]:
+        # Its answer is another, but it puts the schemes above among the schema's components.
+        super().get_auth()
+        operation = self.operation
+        session: dict[str, list[str]] = {_SESSION: []}
+        if operation is not None and operation.is_public:
+            return []
+        if operation is None or operation.is_closed_to_tokens:
+            return [session]
+        # The list is for roles that are all required (OpenAPI 3.1). Of scopes any one is enough: `x-scopes`.
+        return [{_BEARER: []}, session]
+
+    def _get_request_body(self, direction: Any = "request") -> dict[str, Any] | None:
+        body: dict[str, Any] | None = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
+        if body is not None and getattr(self.get_request_serializer(), "together", None):
+            # No field is required by itself, but without any the body is not good.
+            body["required"] = True
+        return body
+
+    def is_list_view(self, *args: Any, **kwargs: Any) -> bool:
+        """Only lists of rows are lists; what they answer is wrapped below."""
+        return getattr(self.view, "action", "") == "list"
+
+    def _get_paginator(self) -> Any:
+        return None
+
+    def _get_response_for_code(
+        self, serializer: Any, status_code: str, media_types: Any = None, direction: Any = "response"
+    ) -> Any:
+        response = super()._get_response_for_code(  # type: ignore[no-untyped-call]
+            serializer, status_code, media_types, direction
+        )
+        for content in response.get("content", {}).values():
+            if content.get("schema", {}).get("type") == "array":
+                content["schema"] = {
+                    "type": "object",
+                    "required": ["count", "data", "next"],
+                    "properties": {
+                        "count": {"type": "integer", "description": "Rows in this answer."},
+                        "data": content["schema"],
+                        "next": {"type": ["string", "null"], "format": "uri"},
+                    },
+                }
+        return response
+
+    def _scope_sentence(self, operation: Operation) -> str:
+        if operation.is_public:
+            return "Open to everyone, without credentials."
+        if operation.any_token:
+            return "Open to every live token, whatever its scopes."
+        if operation.asks_again:
+            return (
+                "Closed to tokens: for a signed-in person only. 403 with the code `reauthentication_required` if the "
+                f"person proved who they are longer ago than {settings.ACCOUNT_REAUTHENTICATION_TIMEOUT // 60} minutes."
+            )
+        if operation.is_closed_to_tokens:
+            return "Closed to tokens: for a signed-in person only."
+        sentence = f"Scopes that open it: {', '.join(f'`{scope.id}`' for scope in operation.scopes)}."
+        return (
+            f"{sentence} What a token can do here: {operation.limited_to.lower()}."
+            if operation.limited_to
+            else sentence
+        )
+
+
+class OnceGenerator(SchemaGenerator):
+    """Writes the document once in each process. It is the same for everyone, and writing it takes longer than any other
+    answer that a stranger can ask for."""
+
+    def get_schema(self, request: Any = None, public: bool = False) -> dict[str, Any]:
+        return _written_once()
+
+
+@cache
+def _written_once() -> dict[str, Any]:
+    document: dict[str, Any] = SchemaGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
+    return document
+
+
+def describe_problems(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
+    """Adds the problem document, and to each operation every error that it can answer."""
+    schemas = result.setdefault("components", {}).setdefault("schemas", {})
+    schemas["Problem"] = {
+        "type": "object",
+        "description": "What went wrong (RFC 9457).",
+        "required": ["type", "title", "status", "detail", "code", "request_id"],
+        "properties": {
+            "type": {"type": "string", "examples": ["about:blank"]},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string", "description": "For people."},
+            "code": {"type": "string", "description": "For programs; stable."},
+            "request_id": {"type": "string", "format": "uuid", "description": "The same as in the log."},
+            "errors": {
+                "type": "object",
+                "description": "Only with 400: what is wrong, by field.",
+                "additionalProperties": {"type": "array", "items": {"type": "string"}},
+            },
+        },
+    }
+    for path, item in result.get("paths", {}).items():
+        for method, operation in item.items():
+            for status in _possible_problems(path, method, operation):
+                operation["responses"].setdefault(str(status), _problem_response(status))
+    return result
+
+
+_TOKEN_HEADERS = {**sunset.HEADERS, **throttling.HEADERS}
+
+
+def describe_token_headers(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
+    """Adds to each answer that a token may get the headers: when the token ends, and what it may still do."""
+    result.setdefault("components", {})["headers"] = {
+        name: {"description": text, "schema": {"type": "string"}} for name, text in _TOKEN_HEADERS.items()
+    }
+    references = {name: {"$ref": f"#/components/headers/{name}"} for name in _TOKEN_HEADERS}
+    for item in result.get("paths", {}).values():
+        for operation in item.values():
+            if any(_BEARER in way for way in operation["security"]):
+                for response in operation["responses"].values():
+                    response.setdefault("headers", {}).update(references)
+    return result
+
+
+def describe_tags(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
+    """Declares each tag, so that readers and generators learn what it means."""
+    result["tags"] = TAGS
+    return result
+
+
+def _possible_problems(path: str, method: str, operation: dict[str, Any]) -> list[int]:
+    statuses = [400, 401, 403, 406, 429, 503]
+    if "requestBody" in operation:
+        statuses += [413, 415]
+    if any(parameter["name"] == idempotency.HEADER for parameter in operation.get("parameters", [])):
+        statuses.append(422)
+    if "{" in path:
+        # What stands in the address and is no id leads nowhere.
+        statuses.append(404)
+    if operation["security"] == []:
+        # Nobody is asked who they are, and there is no state to be in conflict with.
+        return sorted({*statuses} - {401})
+    if method != "get" and not re.search(r"/(pipeline/(status|summary|logs)|tokens/lookup)$", path):
+        statuses.append(409)
+    return sorted(statuses)
+
+
+def _may_ask_again() -> dict[str, Any]:
+    """The 403 of an operation that asks again who the person is."""
+    code = ReauthenticationRequired.default_code
+    again = f"The code is `{code}` if the signed-in person has to prove again who they are."
+    return _problem_response(403) | {"description": f"{TITLES[403]}. {again}"}
+
+
+def _problem_response(status: int) -> dict[str, Any]:
+    example = {
+        "type": "about:blank",
+        "title": TITLES[status],
+        "status": status,
+        "detail": "What happened and what to do.",
+        "code": CODES[status],
+        "request_id": "9b2f1c9e-6f0a-4c52-8a56-0f3f4d1f2c11",
+    }
+    response: dict[str, Any] = {
+        "description": TITLES[status],
+        "content": {CONTENT_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}},
+    }
+    if status in _HEADERS:
+        name, description, shape = _HEADERS[status]
+        response["headers"] = {name: {"description": description, "required": True, "schema": shape}}
+    return response
+
+
+_WAIT = ("Retry-After", "Seconds until it may be tried again.", {"type": "integer", "minimum": 1})
+_HEADERS: dict[int, tuple[str, str, dict[str, Any]]] = {
+    401: (
+        "WWW-Authenticate",
+        "What opens the operation, and what is wrong with the token (RFC 6750).",
+        {"type": "string"},
+    ),
+    429: _WAIT,
+    503: _WAIT,
+}

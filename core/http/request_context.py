@@ -1,0 +1,183 @@
+"""What every request carries from the first moment: an id of its own and the address it comes from."""
+
+import ipaddress
+import logging
+import re
+import uuid
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, cast
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.utils.encoding import escape_uri_path
+
+from core.db.uuid7 import uuid7
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+    from accounts.models import User
+    from auditlog.journal import OpenUse
+    from tokens.models import Token
+
+logger = logging.getLogger(__name__)
+
+USER_AGENT_MAX_LENGTH = 256
+TARGET_MAX_LENGTH = 512
+
+# A JWT, or what is left of one that was cut: its header and its payload are JSON objects in base64url.
+JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,2}")
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# An address with a port, and IPv6 in brackets, as RFC 7239 section 6 writes them. A port may be obfuscated ("_web").
+_IN_BRACKETS = re.compile(r"\[([^\[\]]*)\](?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?")
+_DOTTED_WITH_PORT = re.compile(r"(.*\.[0-9]+):(?:[0-9]{1,5}|_[A-Za-z0-9._-]+)")
+
+
+class PortalRequest(HttpRequest):
+    """The type of a request behind ``RequestContextMiddleware``; for annotations only."""
+
+    request_id: uuid.UUID
+    client_address: str | None
+
+
+class RequestContextMiddleware:
+    """Gives each request its id, echoed as ``X-Request-ID``, and the address of its peer.
+
+    The id is always ours: one sent by the caller could be chosen to collide with another entry in the logs.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: PortalRequest) -> HttpResponseBase:
+        request.request_id = uuid7()
+        request.client_address = client_address(request)
+        response = self.get_response(request)
+        response["X-Request-ID"] = str(request.request_id)
+        return response
+
+
+def person_of(request: "HttpRequest | Request") -> "User":
+    """The signed-in person of a request that only signed-in people reach."""
+    return cast("User", request.user)
+
+
+def use_of(request: HttpRequest) -> "OpenUse":
+    """The use of a token that the middleware opened for this request. Fails where none was: nothing goes unlogged."""
+    use: OpenUse = request.token_use  # type: ignore[attr-defined]
+    return use
+
+
+def token_in_use(request: HttpRequest | None) -> "Token | None":
+    """The genuine token that this request was made with; none in a browser session and outside of requests."""
+    use: OpenUse | None = getattr(request, "token_use", None)
+    return use.token if use else None
+
+
+def client_address(request: HttpRequest) -> str | None:
+    """The address of the caller: the peer's, unless the peer is one of our proxies.
+
+    ``X-Forwarded-For`` is read from right to left, and each hop is believed only while the one that reported it is a
+    trusted proxy: everything to the left of the first stranger was written by a stranger.
+    """
+    address = _peer(request.META.get("REMOTE_ADDR", ""))
+    hops = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    while address is not None and hops and _is_trusted_proxy(address):
+        hop = hops.pop().strip()
+        if not hop:
+            # RFC 9110 section 5.6.1: a recipient ignores empty elements of a list.
+            continue
+        reported = _reported(hop)
+        if reported is None:
+            _tell_unreadable(hop, str(address))
+            break
+        address = reported
+    return str(address) if address else None
+
+
+def comes_from_proxy(request: HttpRequest) -> bool:
+    """Whether the connection itself comes from a trusted proxy."""
+    address = _peer(request.META.get("REMOTE_ADDR", ""))
+    return address is not None and _is_trusted_proxy(address)
+
+
+def user_agent(request: HttpRequest) -> str:
+    """The caller's name for itself, cut, and on one line whatever was sent."""
+    return without_tokens(printable(request.META.get("HTTP_USER_AGENT", "")))[:USER_AGENT_MAX_LENGTH]
+
+
+def target(request: HttpRequest) -> str:
+    """The path that was asked for, percent-encoded, without the query string."""
+    return without_tokens(escape_uri_path(request.path))[:TARGET_MAX_LENGTH]
+
+
+def printable(text: str) -> str:
+    """``text`` without anything that could start a new line or hide in a terminal, a CSV or a page."""
+    clean = _CONTROL_CHARACTERS.sub(" ", text)
+    return clean.encode("utf-8", "replace").decode()
+
+
+def without_tokens(text: str) -> str:
+    """``text`` with "[token]" for each token in it: a token pasted into the wrong place must not be kept there."""
+    return JWT.sub("[token]", text)
+
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _is_trusted_proxy(address: Address) -> bool:
+    return any(address in network for network in settings.TRUSTED_PROXIES)
+
+
+def _reported(hop: str) -> Address | None:
+    """The address in an entry of ``X-Forwarded-For``, which may be quoted and carry brackets and a port."""
+    if len(hop) > 1 and hop[0] == hop[-1] == '"':
+        hop = hop[1:-1].strip()
+    if in_brackets := _IN_BRACKETS.fullmatch(hop):
+        return _parse(in_brackets[1]) if ":" in in_brackets[1] else None
+    if dotted := _DOTTED_WITH_PORT.fullmatch(hop):
+        return _parse(dotted[1])
+    return _parse(hop)
+
+
+def _tell_unreadable(hop: str, proxy: str) -> None:
+    """Once for each proxy: a proxy that is set up wrongly does this with every request."""
+    if proxy not in _told_of and len(_told_of) < 100:
+        _told_of.add(proxy)
+        logger.warning(
+            "The proxy %s sends X-Forwarded-For with an entry that is no address, %r. The portal takes the proxy for "
+            "the caller of such requests. This is logged once for each proxy.",
+            proxy,
+            printable(hop)[:100],
+        )
+
+
+_told_of: set[str] = set()
+
+
+def _parse(text: str) -> Address | None:
+    try:
+        address = ipaddress.ip_address(text.strip())
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address):
+        # Without the zone (`fe80::1%eth0`), which is free text and which no database takes for an address.
+        return address.ipv4_mapped or ipaddress.IPv6Address(int(address))
+    return address
+
+
+# Of the peer only, whose address comes from the connection: what a caller writes is not remembered.
+_peer = lru_cache(maxsize=1000)(_parse)
+
+
+def is_look_ahead(request: HttpRequest) -> bool:
+    """Whether the browser only looks ahead (`Sec-Purpose`, and what older browsers send), or asks for headers."""
+    purposes = (request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"))
+    return request.method == "HEAD" or any("prefetch" in purpose.lower() for purpose in purposes)
+
+
+def is_api(request: HttpRequest) -> bool:
+    """Whether this request is for the API, which answers every error as a problem document."""
+    return request.path_info.startswith("/api/v1/") or request.path_info == "/api/v1"

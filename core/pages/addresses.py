@@ -1,0 +1,104 @@
+"""Addresses of this portal's own pages: which a person may be led to, and where a form that was sent stood."""
+
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import Resolver404, ResolverMatch, resolve
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from core.http.request_context import printable
+
+# Steps of signing in and out: nobody comes back to one of these.
+SIGN_IN_STEPS = frozenset(
+    {
+        "account_login",
+        "account_logout",
+        "account_inactive",
+        "account_reauthenticate",
+        "admin:login",
+        "admin:logout",
+        "mfa_authenticate",
+        "mfa_login_webauthn",
+        "mfa_reauthenticate",
+        "mfa_reauthenticate_webauthn",
+        "single_sign_on",
+        "single_sign_on_callback",
+        "socialaccount_login_cancelled",
+    }
+)
+# These answer GET, too, and are no pages.
+NO_PAGES = SIGN_IN_STEPS | {"admin:jsi18n", "favicon", "healthz", "pipelines:run_progress", "readyz", "robots"}
+MAX_LENGTH = 2048
+
+
+def local_page(request: HttpRequest, address: str) -> str | None:
+    """Path and query of a page of this portal; ``None`` for any other address, and for what doesn't answer GET."""
+    if not address or len(address) > MAX_LENGTH or printable(address) != address:
+        return None
+    hosts = {request.get_host(), *(urlsplit(origin).netloc for origin in settings.CSRF_TRUSTED_ORIGINS)}
+    if not url_has_allowed_host_and_scheme(address, hosts, require_https=request.is_secure()):
+        return None
+    url = urlsplit(address)
+    if not url.path.startswith("/") or not is_page(url.path):
+        return None
+    return f"{url.path}?{url.query}" if url.query else url.path
+
+
+def back_to(request: HttpRequest, default: str) -> str:
+    """Where an action leads when it is done: ``next`` of the request, such as a list with its filters, if that is a
+    page of this portal; else ``default``."""
+    given = request.POST.get("next") or request.GET.get("next") or ""
+    return local_page(request, given) or default
+
+
+def is_page(path: str) -> bool:
+    """Whether a person can open this address."""
+    match = match_of(path)
+    return (
+        match is not None and match.view_name not in NO_PAGES and not path.startswith("/api/v1") and _answers_get(match)
+    )
+
+
+def page_above(path: str) -> str:
+    """The nearest page above an address: the pipeline's for its Run button."""
+    while path != "/":
+        path = path[: path.rstrip("/").rfind("/") + 1]
+        if is_page(path):
+            break
+    return path
+
+
+def page_of_form(request: HttpRequest, *, keeps_its_own: bool) -> str:
+    """The page that the form of this POST stood on.
+
+    A browser says which by ``Referer``. A form may stand in a dialog above another page (static/js/dialog.js); with
+    ``keeps_its_own``, the page that has this form in any case is preferred then.
+    """
+    referer = local_page(request, request.headers.get("Referer", ""))
+    if is_page(request.path):
+        if referer and (not keeps_its_own or urlsplit(referer).path == request.path):
+            return referer
+        return request.get_full_path()
+    return referer or page_above(request.path)
+
+
+def match_of(path: str) -> ResolverMatch | None:
+    try:
+        return resolve(path)
+    except Resolver404:
+        return None
+
+
+def is_same_origin(request: HttpRequest) -> bool:
+    """Whether the browser says that a page of this portal sent this request. Without a word from it: no."""
+    origin = request.headers.get("Origin")
+    if origin is None:
+        referer = urlsplit(request.headers.get("Referer", ""))
+        origin = f"{referer.scheme}://{referer.netloc}"
+    return origin in {f"{request.scheme}://{request.get_host()}", *settings.CSRF_TRUSTED_ORIGINS}
+
+
+def _answers_get(match: ResolverMatch) -> bool:
+    view = getattr(match.func, "view_class", None)
+    return view is None or (hasattr(view, "get") and "get" in view.http_method_names)

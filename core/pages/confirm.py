@@ -1,0 +1,33 @@
+"""The question before something that cannot be undone: a page, and a dialog where scripts run."""
+
+from collections.abc import Sequence
+
+from django import forms
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+from core.pages.addresses import back_to
+
+
+def confirm_page(
+    request: HttpRequest,
+    *,
+    question: str,
+    consequences: Sequence[str],
+    button: str,
+    cancel_url: str,
+    form: forms.Form | None = None,
+    status: int = 200,
+) -> HttpResponse:
+    """Names the thing and says what will be; its button posts to this same address, and takes ``next`` along."""
+    back_url = back_to(request, "")
+    context = {
+        "question": question,
+        "consequences": consequences,
+        "button": button,
+        "cancel_url": back_url or cancel_url,
+        "back_url": back_url,
+        "form": form,
+        "action": request.path,
+    }
+    return render(request, "confirm.html", context, status=status)

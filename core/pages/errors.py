@@ -1,0 +1,105 @@
+"""Django's own error handlers: a page for people, a problem document under the API's address."""
+
+import logging
+import sys
+
+from django.core.exceptions import DisallowedHost, SuspiciousOperation
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.template.loader import render_to_string
+
+from core.api import problems
+from core.http.public_address import SCHEME_UNKNOWN, WRONG_HOST, tell_wrong_host
+from core.http.request_context import PortalRequest, is_api, target
+
+logger = logging.getLogger(__name__)
+
+DETAILS = {
+    400: "The request cannot be understood.",
+    403: "You may not do this.",
+    404: "There is nothing at this address.",
+    413: problems.ContentTooLarge.default_detail,
+    500: "The portal made a mistake. Nothing of your request is to blame.",
+    503: problems.Unavailable.default_detail,
+}
+
+
+def bad_request(request: PortalRequest, exception: Exception | None = None) -> HttpResponseBase:
+    """Writes the one line that there is about it: Django's own would be a traceback, for anyone to cause."""
+    if isinstance(exception, DisallowedHost):
+        tell_wrong_host(request)
+        return _answer(request, 400, WRONG_HOST)
+    if isinstance(exception, SuspiciousOperation):
+        logger.warning(
+            "400 for %s: %s, %s %s (request %s)",
+            request.client_address,
+            type(exception).__name__,
+            request.method,
+            target(request),
+            request.request_id,
+        )
+    return _answer(request, 400)
+
+
+def scheme_unknown(request: HttpRequest) -> HttpResponseBase:
+    """Without the request's context, like all that is answered before there is a session."""
+    content = render_to_string("proxy.html", {"explanation": SCHEME_UNKNOWN})
+    return HttpResponse(content, status=503, headers={"Retry-After": "5"})
+
+
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponseBase:
+    return _answer(request, 403, str(exception or ""))
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponseBase:
+    return _answer(request, 404)
+
+
+def too_many_requests(request: HttpRequest, explanation: str, *, retry_after: int) -> HttpResponse:
+    """``retry_after`` in seconds."""
+    response = render(request, "429.html", {"headline": "Too much at once", "explanation": explanation}, status=429)
+    response["Retry-After"] = str(retry_after)
+    return response
+
+
+def method_not_allowed(request: HttpRequest, response: HttpResponseBase, page: str) -> HttpResponseBase:
+    """For an address that only a button of a page uses, opened like a page. ``page``: where that button is."""
+    if request.method == "HEAD":
+        return response
+    answer = render(request, "405.html", {"page": page}, status=405)
+    answer["Allow"] = response["Allow"]
+    return answer
+
+
+def server_error(request: HttpRequest) -> HttpResponseBase:
+    """Without the request's context: what failed may be the database, which the header would ask for the person."""
+    status = 503 if isinstance(sys.exc_info()[1], problems.DATABASE_AWAY) else 500
+    if is_api(request):
+        return problems.problem_response(request, status, DETAILS[status])
+    return HttpResponse(render_to_string(f"{status}.html"), status=status)
+
+
+def content_too_large(request: HttpRequest) -> HttpResponseBase:
+    """Without the request's context, like the other page that is answered before there is a session."""
+    if is_api(request):
+        return problems.problem_response(request, 413, DETAILS[413])
+    return HttpResponse(render_to_string("413.html"), status=413)
+
+
+def body_incomplete(request: HttpRequest) -> HttpResponseBase:
+    return _answer(request, 400, problems.BODY_INCOMPLETE)
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
+    return _answer(
+        request,
+        403,
+        "This form was open for too long, or cookies are blocked. Go back, reload, and try again.",
+    )
+
+
+def _answer(request: HttpRequest, status: int, explanation: str = "") -> HttpResponse:
+    if is_api(request):
+        return problems.problem_response(request, status, explanation or DETAILS[status])
+    return render(request, f"{status}.html", {"explanation": explanation}, status=status)

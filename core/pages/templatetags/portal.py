@@ -1,0 +1,108 @@
+"""How times, states and form fields are written on every page."""
+
+import math
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from dateutil.relativedelta import relativedelta
+from django import template
+from django.forms import BoundField
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from core.pages import charts, submissions
+
+register = template.Library()
+
+# Each with its seconds, and those of the next smaller unit.
+_UNITS = (("day", 86400, 3600), ("hour", 3600, 60), ("minute", 60, 1))
+
+
+@register.inclusion_tag("includes/moment.html")
+def moment(value: datetime | None) -> dict[str, Any]:
+    """A point in time: in words, with the exact time and zone at hand."""
+    if value is None:
+        return {"value": None}
+    return {"value": value, "relative": relative(value), "exact": exact(value)}
+
+
+@register.inclusion_tag("includes/badge.html")
+def badge(state: Any) -> dict[str, Any]:
+    """A state as word, sign and color. ``state`` has ``sign``, ``label`` and ``tone``."""
+    return {"state": state}
+
+
+@register.inclusion_tag("includes/field.html")
+def field(bound_field: BoundField) -> dict[str, Any]:
+    """A form field with its label, hint and errors."""
+    return {"field": bound_field}
+
+
+@register.inclusion_tag("includes/chart.html")
+def chart(days: Sequence[charts.Day], label: str) -> dict[str, Any]:
+    """A bar for each day's uses, allowed and refused; the last day is today. ``label`` names the chart."""
+    return {"chart": charts.per_day(days), "label": label}
+
+
+@register.simple_tag
+def submission() -> SafeString:
+    """The hidden id of a form that creates or starts something (core/pages/submissions.py)."""
+    return format_html('<input type="hidden" name="{}" value="{}">', submissions.FIELD, uuid.uuid4().hex)
+
+
+@register.filter
+def grouped(number: int) -> str:
+    """`12,345`."""
+    return f"{number:,}"
+
+
+@register.filter
+def exact(value: datetime) -> str:
+    """`3 May 2026, 14:05 UTC`."""
+    utc = value.astimezone(UTC)
+    return f"{utc.day} {utc:%B %Y, %H:%M} UTC"
+
+
+@register.filter
+def relative(value: datetime) -> str:
+    """`3 minutes ago`, rounded down; `in 6 days`, rounded to the nearest.
+
+    Rounded down, a token for a month would expire "in 29 days" a second after it was created. Months and years are
+    those of the calendar, as in the lifetimes of tokens.
+    """
+    now = timezone.now()
+    if value <= now:
+        words = _span(value, now)
+        return f"{words} ago" if words else "just now"
+    words = _span(now, value, to_nearest=True)
+    return f"in {words}" if words else "in less than a minute"
+
+
+def _span(start: datetime, end: datetime, *, to_nearest: bool = False) -> str:
+    """The time between two moments in its largest unit; empty for less than a minute."""
+    half_a_day = timedelta(hours=12) if to_nearest else timedelta()
+    # Both ways, since months differ: 31 January and a month is 28 February, 28 March less a month is 28 February.
+    months = max(_months(relativedelta(end + half_a_day, start)), -_months(relativedelta(start - half_a_day, end)))
+    if months:
+        return _count(months // 12, "year") if months >= 12 else _count(months, "month")
+    seconds = (end - start).total_seconds()
+    for unit, length, smaller in _UNITS:
+        # What rounds to a whole larger unit is one: 59 minutes and 40 seconds are an hour.
+        if (_nearest(seconds / smaller) * smaller if to_nearest else seconds) >= length:
+            return _count(_nearest(seconds / length) if to_nearest else int(seconds / length), unit)
+    return ""
+
+
+def _months(span: relativedelta) -> int:
+    return span.years * 12 + span.months
+
+
+def _nearest(number: float) -> int:
+    return math.floor(number + 0.5)
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number} {unit}{'' if number == 1 else 's'}"

@@ -1,0 +1,214 @@
+"""What pages share: who may open them, tabs, and lists paged by keyset."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+from django.contrib.auth.mixins import AccessMixin
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, QueryDict
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.views.generic.base import ContextMixin, View
+from django_filters.views import FilterView
+from django_tables2 import SingleTableMixin
+
+from core.db.keyset import InvalidCursor, Keyset, KeysetPage
+from core.http.request_context import person_of
+from core.pages.submissions import answered_once
+
+if TYPE_CHECKING:
+    from accounts.models import User
+
+
+class MemberPageMixin(AccessMixin, View):
+    """A page for signed-in people of an organization. Operators of the installation are sent to Django admin."""
+
+    @property
+    def person(self) -> "User":
+        return person_of(self.request)
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not request.user.is_authenticated:
+            return self.handle_no_permission()
+        if request.user.organization_id is None:
+            return redirect("admin:index")
+        if not self.role_allows(request.user):
+            raise PermissionDenied("Your site role does not open this page.")
+        answer = partial(super().dispatch, request, *args, **kwargs)
+        return answered_once(request, person_id=self.person.pk, answer=answer) if request.method == "POST" else answer()
+
+    def role_allows(self, user: Any) -> bool:
+        """Whether the person's site role opens this page at all; rows are decided by the queryset."""
+        return True
+
+
+@dataclass(frozen=True)
+class Tab:
+    label: str
+    view_name: str
+    opens_for: Callable[[Any], bool] = lambda user: True
+
+
+class TabsMixin(ContextMixin):
+    """Tabs under the page's title: real links, the current one marked."""
+
+    tabs: ClassVar[list[Tab]] = []
+    current_tab = ""
+    request: HttpRequest
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        shown = [
+            {"label": tab.label, "url": reverse(tab.view_name), "current": tab.view_name == self.current_tab}
+            for tab in self.tabs
+            if tab.opens_for(self.request.user)
+        ]
+        return super().get_context_data(tabs=shown, **kwargs)
+
+
+@dataclass(frozen=True)
+class PageLinks:
+    """Where the pager of a list leads, and what it says; ``None`` where there is nothing.
+
+    ``searched_to``: where the search for this page ended before the page was full; ``searched_url`` goes on there,
+    further back or, for a page of newer entries, forward.
+    """
+
+    next_url: str | None
+    previous_url: str | None
+    newest_url: str | None
+    count: str | None = None
+    searched_to: datetime | None = None
+    searched_url: str | None = None
+    searches_back: bool = True
+    is_invalid: bool = False
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One filter that is set, with the address of the list without it."""
+
+    name: str
+    label: str
+    value: str
+    url: str | None
+
+
+class KeysetTableMixin(SingleTableMixin, FilterView):
+    """A filtered table that is paged by keyset, for lists that grow while one reads them.
+
+    Entries are never counted to the end: a page that costs the same at any depth says "more than 10,000".
+    """
+
+    keyset: ClassVar[Keyset]
+    page_size = 50
+    counts_up_to = 10_000
+    table_pagination = False
+
+    def get_searched(self) -> QuerySet[Any] | None:
+        """The list that the filters search, where no index serves them (`Keyset.page`)."""
+        return None
+
+    def count_rows(self, *, up_to: int) -> int | None:
+        """How many rows there are, ``up_to`` or more meaning many; ``None`` where the list's index alone does not tell:
+        to look at each would take too long."""
+        return self.keyset.count(self.object_list, up_to=up_to) if self._searched is None else None
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether each filter that is set can be read. If not, nothing is looked for."""
+        return not self.filterset.is_bound or self.filterset.is_valid()
+
+    def get_table_kwargs(self) -> dict[str, Any]:
+        return {**super().get_table_kwargs(), "empty_text": self._empty_text()}
+
+    def _empty_text(self) -> str | None:
+        """Why there are no rows; ``None`` where the table's own words say it."""
+        if not self.is_readable:
+            return "Correct the marked filter to see entries."
+        if self.keyset_page.searched_to is not None:
+            return "Nothing matches in this part of the list."
+        if self.request.GET.get("cursor") and not self._cursor_is_invalid:
+            return "Nothing more in this direction."
+        return None
+
+    def get_table_data(self) -> list[Any]:
+        return self.keyset_page.rows
+
+    @property
+    def keyset_page(self) -> KeysetPage[Any]:
+        if not hasattr(self, "_keyset_page"):
+            self._keyset_page = self._read_page(self.object_list)
+        return self._keyset_page
+
+    def _read_page(self, queryset: QuerySet[Any]) -> KeysetPage[Any]:
+        self._cursor_is_invalid = False
+        self._searched = self.get_searched() if self.is_readable else None
+        cursor = self.request.GET.get("cursor")
+        try:
+            return self.keyset.page(queryset, cursor=cursor, size=self.page_size, searched=self._searched)
+        except InvalidCursor:
+            self._cursor_is_invalid = True
+            return self.keyset.page(queryset, cursor=None, size=self.page_size, searched=self._searched)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        page = self.keyset_page
+        ended = page.searched_to is not None
+        next_url, previous_url = self._url(page.next_cursor), self._url(page.previous_cursor)
+        links = PageLinks(
+            next_url=None if ended and not page.is_backward else next_url,
+            previous_url=None if ended and page.is_backward else previous_url,
+            newest_url=self._url("") if self.request.GET.get("cursor") else None,
+            count=self._count(page),
+            searched_to=page.searched_to,
+            searched_url=(previous_url if page.is_backward else next_url) if ended else None,
+            searches_back=not page.is_backward,
+            is_invalid=self._cursor_is_invalid,
+        )
+        return cast(dict[str, Any], super().get_context_data(page=links, chips=self._chips(), **kwargs))
+
+    def _count(self, page: KeysetPage[Any]) -> str | None:
+        """How many entries there are, if that can be known quickly."""
+        if not self.is_readable:
+            return None
+        if page.next_cursor is None and page.previous_cursor is None and not self.request.GET.get("cursor"):
+            number: int | None = len(page.rows)
+        else:
+            number = self.count_rows(up_to=self.counts_up_to + 1)
+        if number is None:
+            return None
+        if number > self.counts_up_to:
+            return f"More than {self.counts_up_to:,} entries"
+        return f"{number:,} {'entry' if number == 1 else 'entries'}"
+
+    def _chips(self) -> list[Chip]:
+        form = self.filterset.form
+        chips = []
+        for field in form:
+            value = self.request.GET.get(field.name)
+            if value:
+                choices = dict(getattr(form.fields[field.name].widget, "choices", ()))
+                label, shown = str(field.label), str(choices.get(value, value))
+                chips.append(Chip(field.name, label, shown, self._url("", without=field.name)))
+        return chips
+
+    def narrowing(self) -> QueryDict:
+        """What narrows the table: those parameters of the address that are filters of it, and not empty."""
+        query = QueryDict(mutable=True)
+        query.update(
+            {name: value for name, value in self.request.GET.items() if value and name in self.filterset.filters}
+        )
+        return query
+
+    def _url(self, cursor: str | None, *, without: str = "") -> str | None:
+        if cursor is None:
+            return None
+        query = self.narrowing()
+        query.pop(without, None)
+        if cursor:
+            query["cursor"] = cursor
+        return f"{self.request.path}?{query.urlencode()}" if query else self.request.path

@@ -1,0 +1,133 @@
+"""The geometry of the chart of uses per day, and what it says."""
+
+from datetime import date, timedelta
+from itertools import pairwise
+
+import pytest
+from django.template import Context, Template
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.pages.charts import ABOVE, BASELINE, HEIGHT, SMALLEST, per_day
+
+pytestmark = pytest.mark.each_database
+
+TODAY = date(2026, 5, 20)
+
+
+def days(*counts):
+    """(allowed, refused) for each day, the last one today."""
+    first = TODAY - timedelta(days=len(counts) - 1)
+    return [(first + timedelta(days=n), *count) for n, count in enumerate(counts)]
+
+
+def drawn(*counts):
+    return Template("{% load portal %}{% chart days 'Uses' %}").render(Context({"days": days(*counts)}))
+
+
+counts = st.lists(st.tuples(st.integers(0, 10**12), st.integers(0, 10**12)), min_size=1, max_size=60)
+
+
+@given(counts)
+def test_every_bar_stands_within_the_chart(counts):
+    chart = per_day(days(*counts))
+
+    right = 0.0
+    for bar, (allowed, refused) in zip(chart.bars, counts, strict=True):
+        assert (bar.allowed, bar.refused) == (allowed, refused)
+        assert right <= bar.x < bar.x + bar.width <= 100
+        right = bar.x + bar.width
+        assert bar.allowed_y + bar.allowed_height == BASELINE
+        assert bar.refused_y + bar.refused_height == bar.allowed_y
+        assert bar.refused_y >= ABOVE
+        assert 0 <= bar.anchor_x <= 100
+
+
+@given(counts)
+def test_what_is_not_nothing_can_be_seen_and_nothing_cannot(counts):
+    for bar in per_day(days(*counts)).bars:
+        assert (bar.allowed_height >= SMALLEST) == (bar.allowed > 0)
+        assert (bar.refused_height >= SMALLEST) == (bar.refused > 0)
+        assert bool(bar.allowed_height) == bool(bar.allowed)
+        assert bool(bar.refused_height) == bool(bar.refused)
+
+
+@given(counts)
+def test_a_day_with_more_uses_has_no_lower_bar(counts):
+    """But for the lowest ones, whose parts are raised to where they can be seen."""
+    bars = sorted(per_day(days(*counts)).bars, key=lambda bar: bar.total)
+    heights = [bar.allowed_height + bar.refused_height for bar in bars]
+
+    for lower, higher in pairwise(heights):
+        assert lower <= max(higher, 2 * SMALLEST)
+    if bars[-1].total:
+        assert max(heights) == HEIGHT
+
+
+def test_the_parts_of_a_bar_are_as_the_counts():
+    chart = per_day(days((30, 10), (10, 10), (0, 0)))
+
+    assert [(bar.allowed_height, bar.refused_height) for bar in chart.bars] == [(90, 30), (30, 30), (0, 0)]
+
+
+@pytest.mark.parametrize(
+    ("counts", "peak", "anchor"),
+    [
+        ([(9, 0)] + [(1, 0)] * 29, 0, "start"),
+        ([(1, 0)] * 29 + [(9, 0)], 29, "end"),
+        ([(1, 0)] * 15 + [(0, 9)] + [(1, 0)] * 14, 15, "middle"),
+        ([(5, 5), (10, 0)], 1, "end"),
+        ([(1, 0)], 0, "middle"),
+    ],
+)
+def test_the_label_of_the_peak_stays_within_the_chart(counts, peak, anchor):
+    chart = per_day(days(*counts))
+
+    assert chart.peak is chart.bars[peak]
+    assert chart.peak.anchor == anchor
+
+
+@pytest.mark.parametrize("counts", [[], [(0, 0)], [(0, 0)] * 30])
+def test_without_any_use_there_is_no_peak(counts):
+    assert per_day(days(*counts)).peak is None
+
+
+def test_the_sums_are_those_of_the_days():
+    chart = per_day(days((1, 2), (3, 4)))
+
+    assert (chart.allowed, chart.refused, chart.total) == (4, 6, 10)
+    assert chart.today.day == TODAY
+
+
+def test_the_chart_says_in_words_what_it_shows():
+    html = drawn((1500, 0), (0, 12), (0, 0))
+
+    assert 'role="img"' in html
+    assert 'aria-label="Uses: 1,512 in 3 days, 1,500 allowed and 12 refused"' in html
+    assert "<title>18 May: 1,500 allowed, 0 refused</title>" in html
+    assert "1,500 on 18 May" in html
+    assert html.count('tabindex="0"') == 2
+    assert html.count('class="chart-allowed"') == html.count('class="chart-refused"') == 1
+
+
+def test_the_same_stands_in_the_table_the_newest_first():
+    html = drawn((1500, 0), (0, 12), (0, 0))
+
+    table = html[html.index("<tbody>") :]
+    assert table.index("20 May 2026") < table.index("19 May 2026") < table.index("18 May 2026")
+    assert table.count("<tr>") == 3
+
+
+def test_nothing_inline_is_in_the_way_of_the_content_security_policy():
+    html = drawn((1, 1), (2, 0))
+
+    assert "style=" not in html
+    assert "<style" not in html
+    assert "<script" not in html
+
+
+def test_where_nothing_was_used_a_sentence_says_so():
+    html = drawn(*[(0, 0)] * 30)
+
+    assert "<svg" not in html
+    assert "No use in the last 30 days." in html

@@ -1,0 +1,245 @@
+"""Scripts of other sites: none without a listed origin, and with one only by a token, never by a cookie."""
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from django.middleware.csrf import get_token
+from django.test import Client, RequestFactory
+from rest_framework.test import APIClient
+
+from auditlog.models import TokenUse
+from core import environment
+from core.environment import Rate
+from pipelines.models import Pipeline
+from tokens.tests.factories import TokenFactory, bearer
+
+ME = "/api/v1/me"
+SITE = "https://app.example.com"
+PREFLIGHT = {
+    "Origin": SITE,
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "authorization,content-type,idempotency-key",
+}
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def listed(settings):
+    settings.CORS_ALLOWED_ORIGINS = (SITE, "http://localhost:3000")
+
+
+def cors_headers(answer):
+    return {name.lower(): value for name, value in answer.headers.items() if name.lower().startswith("access-control")}
+
+
+def words(header):
+    return {word.strip().lower() for word in header.split(",")}
+
+
+def test_no_origin_is_listed_by_default(api, owner):
+    answer = api.get(ME, headers=bearer(TokenFactory(owner=owner)) | {"Origin": SITE})
+
+    assert answer.status_code == 200
+    assert cors_headers(answer) == {}
+    assert "origin" not in answer.headers.get("Vary", "").lower()
+    assert cors_headers(api.options(ME, headers=PREFLIGHT)) == {}
+
+
+@pytest.mark.usefixtures("listed")
+@pytest.mark.parametrize("path", [ME, "/api/v1/pipeline/run", "/api/v1/nothing", "/api/v1"])
+def test_preflight_of_a_listed_origin_is_answered_without_a_token(api, path):
+    answer = api.options(path, headers=PREFLIGHT)
+
+    assert answer.status_code in {200, 204}
+    assert answer.content == b""
+    assert answer.headers["Access-Control-Allow-Origin"] == SITE
+    assert words(PREFLIGHT["Access-Control-Request-Headers"]) <= words(answer.headers["Access-Control-Allow-Headers"])
+    assert {"get", "post", "put", "patch", "delete"} <= words(answer.headers["Access-Control-Allow-Methods"])
+    assert "origin" in words(answer.headers["Vary"])
+    assert "access-control-allow-credentials" not in cors_headers(answer)
+    assert "X-Request-ID" in answer.headers
+
+
+@pytest.mark.usefixtures("listed")
+def test_token_of_a_listed_origin_is_answered_and_its_script_reads_what_it_needs(api, owner, settings):
+    settings.API_LIMIT_TOKEN = Rate(10, 60)
+    answer = api.get(ME, headers=bearer(TokenFactory(owner=owner)) | {"Origin": SITE})
+
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (200, SITE)
+    exposed = words(answer.headers["Access-Control-Expose-Headers"])
+    assert {"ratelimit", "ratelimit-policy", "retry-after", "sunset", "link", "x-request-id"} <= exposed
+    assert {"idempotency-replayed", "www-authenticate"} <= exposed
+    assert "RateLimit" in answer.headers
+    assert "origin" in words(answer.headers["Vary"])
+    assert "access-control-allow-credentials" not in cors_headers(answer)
+    assert TokenUse.objects.count() == 1
+
+
+@pytest.mark.usefixtures("listed")
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/api/v1/nothing", {}, 404),
+        ("PUT", ME, {}, 405),
+        ("GET", "/api/v1/organization/tokens", {}, 403),
+        ("GET", ME, {"Authorization": "Bearer junk"}, 401),
+        ("GET", ME, {"Host": "evil.example"}, 400),
+        ("GET", f"{ME}?{'x' * 9000}", {}, 400),
+    ],
+)
+def test_refusals_can_be_read_by_the_script_too(api, owner, method, path, headers, status):
+    headers = bearer(TokenFactory(owner=owner)) | {"Origin": SITE} | headers
+
+    answer = api.generic(method, path, headers=headers)
+
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (status, SITE)
+
+
+@pytest.mark.usefixtures("listed")
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://app.example.com.evil.example",
+        "https://evil.example",
+        "http://app.example.com",
+        "https://app.example.com:8443",
+        "https://app.example.com/",
+        "https://app.example.com/path",
+        "https://sub.app.example.com",
+        "https://APP.example.com",
+        f"{SITE}, {SITE}",
+        "null",
+        "*",
+        "",
+        "https://[",
+    ],
+)
+def test_every_other_origin_is_allowed_nothing(api, owner, origin):
+    headers = bearer(TokenFactory(owner=owner)) | {"Origin": origin}
+
+    answers = [api.get(ME, headers=headers), api.options(ME, headers=PREFLIGHT | {"Origin": origin})]
+
+    for answer in answers:
+        assert cors_headers(answer) == {}
+        assert "origin" in words(answer.headers["Vary"])
+    assert answers[0].status_code == 200
+
+
+@pytest.mark.usefixtures("listed")
+def test_cookies_of_a_listed_origin_open_nothing(owner):
+    browser = APIClient(enforce_csrf_checks=True)
+    browser.force_login(owner)
+    assert browser.get(ME).status_code == 200
+
+    answer = browser.get(ME, headers={"Origin": SITE})
+
+    assert (answer.status_code, answer.headers["Access-Control-Allow-Origin"]) == (401, SITE)
+    assert not answer.cookies
+
+
+@pytest.mark.usefixtures("listed")
+def test_session_of_a_listed_origin_changes_nothing_even_with_its_csrf_token(owner):
+    request = RequestFactory().get("/")
+    secret = get_token(request)
+    browser = APIClient(enforce_csrf_checks=True)
+    browser.force_login(owner)
+    browser.cookies["csrftoken"] = secret
+
+    answer = browser.post(
+        "/api/v1/pipelines", {"name": "From elsewhere"}, headers={"Origin": SITE, "X-CSRFToken": secret}
+    )
+
+    assert answer.status_code == 401
+    assert not Pipeline.objects.exists()
+
+
+@pytest.mark.usefixtures("listed")
+def test_token_beside_a_cookie_counts_as_the_token_alone(owner, member):
+    browser = APIClient()
+    browser.force_login(member)
+
+    answer = browser.get(ME, headers=bearer(TokenFactory(owner=owner)) | {"Origin": SITE})
+
+    assert owner.email in answer.content.decode()
+    assert member.email not in answer.content.decode()
+
+
+@pytest.mark.usefixtures("listed")
+@pytest.mark.parametrize("path", ["/", "/login/", "/healthz", "/api/schema/", "/api/docs/", "/api/v10"])
+def test_pages_are_open_to_no_other_site(client, path):
+    assert cors_headers(client.get(path, headers={"Origin": SITE})) == {}
+
+
+@pytest.mark.usefixtures("listed")
+def test_own_pages_keep_their_session(owner):
+    browser = APIClient()
+    browser.force_login(owner)
+
+    assert browser.get(ME, headers={"Origin": "http://127.0.0.1:8000"}).status_code == 200
+
+
+def test_public_keys_are_open_to_every_site():
+    answer = Client().get("/.well-known/jwks.json", headers={"Origin": "https://anywhere.example"})
+
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+OWN = "https://portal.example.com"
+
+
+@pytest.mark.parametrize(
+    ("raw", "origins"),
+    [
+        ("", ()),
+        (SITE, (SITE,)),
+        (f"{SITE}, https://tools.example.com:8443", (SITE, "https://tools.example.com:8443")),
+        (
+            "http://localhost:3000,http://127.0.0.1,http://[::1]:5173",
+            ("http://localhost:3000", "http://127.0.0.1", "http://[::1]:5173"),
+        ),
+        ("https://xn--bcher-kva.example", ("https://xn--bcher-kva.example",)),
+    ],
+)
+def test_listed_origins_are_read(monkeypatch, raw, origins):
+    monkeypatch.setenv("CORS_ALLOWED_ORIGINS", raw)
+
+    assert environment.origins("CORS_ALLOWED_ORIGINS", own=OWN) == origins
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "*",
+        "null",
+        "app.example.com",
+        "http://app.example.com",
+        "ftp://app.example.com",
+        "https://*.example.com",
+        "https://app.example.com/",
+        "https://app.example.com/path",
+        "https://app.example.com?x",
+        "https://user@app.example.com",
+        "https://APP.example.com",
+        "https://app.example.com:443",
+        "https://app.example.com:0",
+        "https://app.example.com:99999",
+        "https://app.example.com:",
+        "https://bücher.example",
+        "https://app.example.com https://b.example",
+        f"{SITE},",
+        f",{SITE}",
+        f"{SITE};https://b.example",
+        "https://",
+        "https://[::1",
+        "https://a\nb",
+        OWN,
+    ],
+)
+def test_origin_that_is_none_stops_the_start_with_one_line(monkeypatch, raw):
+    monkeypatch.setenv("CORS_ALLOWED_ORIGINS", raw)
+
+    with pytest.raises(ImproperlyConfigured) as stopped:
+        environment.origins("CORS_ALLOWED_ORIGINS", own=OWN)
+
+    assert str(stopped.value).startswith("CORS_ALLOWED_ORIGINS must ")
+    assert "\n" not in str(stopped.value)

@@ -1,0 +1,414 @@
+"""Settings from the environment: what each reader takes, and what a wrong value does to the start."""
+
+import ipaddress
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+from core import environment
+
+PYTHON = sys.executable
+
+
+def start(data_directory, *command, **variables):
+    """Runs the portal's command line with these variables and no others."""
+    return subprocess.run(
+        [PYTHON, *(command or ("manage.py", "check"))],
+        cwd=settings.BASE_DIR,
+        env={"PATH": os.environ["PATH"], "PORTAL_DATA_DIR": str(data_directory), **variables},
+        umask=0,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def setting_of(data_directory, expression, **variables):
+    code = f"from opsera_portal import settings; print({expression})"
+    return start(data_directory, "-c", code, **variables).stdout.strip()
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def port():
+    return environment.port("SETTING", 8000)
+
+
+def public_url():
+    return environment.public_url("SETTING", "http://127.0.0.1:8000")
+
+
+def networks():
+    return environment.networks("SETTING")
+
+
+def choice():
+    return environment.choice("SETTING", ("ES256", "RS256"), "ES256")
+
+
+def rate():
+    return environment.rate("SETTING", "1200/m")
+
+
+def text():
+    return environment.text("SETTING", "nothing")
+
+
+@pytest.mark.parametrize(
+    ("reader", "raw", "value"),
+    [
+        (port, "1", 1),
+        (port, "65535", 65535),
+        (public_url, "https://portal.example.com", "https://portal.example.com"),
+        (public_url, "https://portal.example.com/", "https://portal.example.com"),
+        (public_url, "http://localhost:8080", "http://localhost:8080"),
+        (public_url, "http://[::1]:8080", "http://[::1]:8080"),
+        (networks, "", []),
+        (networks, "127.0.0.1", [ipaddress.ip_network("127.0.0.1/32")]),
+        (
+            networks,
+            " 10.0.0.0/8, ::1 ,,fd00::/8",
+            [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("::1/128"), ipaddress.ip_network("fd00::/8")],
+        ),
+        (choice, "RS256", "RS256"),
+        (rate, "20/s", (20, 1)),
+        (rate, "1200/m", (1200, 60)),
+        (rate, "5000/h", (5000, 3600)),
+        (rate, "999999999/d", (999_999_999, 86_400)),
+        (rate, "off", None),
+        (text, "as it stands", "as it stands"),
+        (text, "$HOME", "$HOME"),
+        (text, "", ""),
+    ],
+)
+def test_a_good_value_is_read(monkeypatch, reader, raw, value):
+    monkeypatch.setenv("SETTING", raw)
+
+    assert reader() == value
+
+
+@pytest.mark.parametrize(
+    ("reader", "value"),
+    [
+        (port, 8000),
+        (public_url, "http://127.0.0.1:8000"),
+        (networks, []),
+        (choice, "ES256"),
+        (rate, (1200, 60)),
+        (text, "nothing"),
+    ],
+)
+def test_without_the_variable_there_is_a_default(monkeypatch, reader, value):
+    monkeypatch.delenv("SETTING", raising=False)
+
+    assert reader() == value
+
+
+@pytest.mark.parametrize(
+    ("reader", "raw"),
+    [
+        *((port, raw) for raw in ["", "abc", "0", "-1", "65536", "80.0", " 80", "٨٠", "1" * 5000]),
+        *(
+            (public_url, raw)
+            for raw in [
+                "",
+                "nonsense",
+                "portal.example.com",
+                "ftp://portal.example.com",
+                "https://",
+                "https://:8000",
+                "https://portal.example.com/path",
+                "https://portal.example.com?",
+                "https://portal.example.com?a=b",
+                "https://portal.example.com#",
+                "https://someone@portal.example.com",
+                "https://portal.example.com:abc",
+                "https://portal.example.com:99999",
+                "https://portal example.com",
+                "https://portal.example.com\n",
+                "https://portal.example.com\r\nX-Evil: 1",
+                "https://[::1",
+                "https://пример.example",
+            ]
+        ),
+        *((networks, raw) for raw in ["foo", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.1;10.0.0.2", "127.0.0.1,foo\nbar"]),
+        *((choice, raw) for raw in ["", "none", "es256", "HS256"]),
+        *(
+            (rate, raw)
+            for raw in ["", "OFF", "0/m", "-1/m", "1200", "1200/w", "1200/min", "1.5/s", "1/m\n", "٨/m", "9" * 5000]
+        ),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_the_variable(monkeypatch, reader, raw):
+    monkeypatch.setenv("SETTING", raw)
+
+    with pytest.raises(ImproperlyConfigured) as error:
+        reader()
+
+    assert str(error.value).startswith("SETTING must ")
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_the_data_directory_is_made_with_its_parents_for_its_owner_only(monkeypatch, tmp_path):
+    monkeypatch.setenv("PORTAL_DATA_DIR", str(tmp_path / "srv" / "portal"))
+
+    directory = environment.data_directory(tmp_path / "default")
+
+    assert directory == tmp_path / "srv" / "portal"
+    assert mode_of(directory) == 0o700
+    assert not (tmp_path / "default").exists()
+
+
+@pytest.mark.parametrize("raw", [None, ""], ids=["missing", "empty"])
+def test_without_a_data_directory_there_is_a_default(monkeypatch, tmp_path, raw):
+    monkeypatch.delenv("PORTAL_DATA_DIR")
+    if raw is not None:
+        monkeypatch.setenv("PORTAL_DATA_DIR", raw)
+
+    assert environment.data_directory(tmp_path / "default") == tmp_path / "default"
+
+
+@pytest.mark.parametrize("raw", ["/dev/null", "/dev/null/portal", "/dev/null/a\nb", "~nobody-of-this-name/portal"])
+def test_a_data_directory_that_cannot_be_made_is_one_line(monkeypatch, tmp_path, raw):
+    monkeypatch.setenv("PORTAL_DATA_DIR", raw)
+
+    with pytest.raises(ImproperlyConfigured) as error:
+        environment.data_directory(tmp_path / "default")
+
+    assert str(error.value).startswith("PORTAL_DATA_DIR: ")
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("mode", [0o750, 0o701, 0o702])
+def test_a_data_directory_that_others_can_reach_stops_the_start(monkeypatch, tmp_path, mode):
+    monkeypatch.setenv("PORTAL_DATA_DIR", str(tmp_path / "data"))
+    (tmp_path / "data").mkdir(mode=0o700)
+    assert environment.data_directory(tmp_path) == tmp_path / "data"
+    (tmp_path / "data").chmod(mode)
+
+    with pytest.raises(ImproperlyConfigured, match=r"^PORTAL_DATA_DIR: others can read or change .* Run chmod 700 on"):
+        environment.data_directory(tmp_path)
+
+
+def test_a_secret_key_of_the_environment_is_used_and_not_kept(monkeypatch, tmp_path):
+    monkeypatch.setenv("SECRET_KEY", "$" + "k" * 49)
+
+    assert environment.secret_key(tmp_path) == "$" + "k" * 49
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_secret_key_is_made_once_and_stays(monkeypatch, tmp_path):
+    monkeypatch.delenv("SECRET_KEY")
+
+    first = environment.secret_key(tmp_path)
+
+    assert len(first) >= 50
+    assert environment.secret_key(tmp_path) == first
+    assert [path.name for path in tmp_path.iterdir()] == ["secret-key"]
+
+
+def test_a_secret_key_that_is_too_short_is_refused_and_not_shown(monkeypatch, tmp_path):
+    monkeypatch.setenv("SECRET_KEY", "k" * 49)
+
+    with pytest.raises(ImproperlyConfigured) as error:
+        environment.secret_key(tmp_path)
+
+    assert str(error.value) == "SECRET_KEY must have at least 50 characters."
+
+
+@pytest.mark.parametrize(
+    ("variable", "raw"),
+    [
+        ("PORTAL_URL", "nonsense"),
+        ("PORTAL_PORT", "abc"),
+        ("API_LIMIT_TOKEN", "many"),
+        ("PORTAL_DATA_DIR", "/dev/null"),
+        ("PORTAL_DATA_DIR", "/proc"),
+        ("DATABASE_URL", "mysql://x/y"),
+        ("DATABASE_URL", "nonsense"),
+        ("DATABASE_DIRECT_URL", "nonsense"),
+        ("DATABASE_DIRECT_URL", "mysql://someone:hunter2@host/name"),
+        ("DATABASE_DIRECT_URL", "sqlite:////tmp/portal.sqlite3"),
+        ("DATABASE_DIRECT_URL", "postgres://someone:hunter2@host/name"),
+        ("DATABASE_URL", "postgras://someone:hunter2@host/name"),
+        ("DATABASE_URL", "postgres://someone:hunter2@host:abc/name"),
+        ("DATABASE_URL", "sqlite://portal.sqlite3"),
+        ("DATABASE_URL", "sqlite:////dev/null/portal.sqlite3"),
+        ("EMAIL_URL", "zzz"),
+        ("EMAIL_URL", "smtp://someone:hunter2@host:abc"),
+        ("EMAIL_URL", "imap://someone:hunter2@host"),
+        ("EMAIL_FROM", "nobody"),
+        ("EMAIL_EHLO_NAME", "a b"),
+        ("SSL_CERT_FILE", "/nowhere/authorities.pem"),
+        ("OIDC_EMAIL_VERIFIED", "sometimes"),
+        ("TRUSTED_PROXIES", "foo"),
+        ("HTTP_STEP_ALLOWED_NETWORKS", "foo"),
+        ("HTTP_STEP_ALLOWED_NETWORKS", "private"),
+        ("HTTP_STEP_REFUSED_NETWORKS", "privat"),
+        ("HTTP_STEP_PROXY", "yes"),
+        ("HTTP_STEP_PROXY", "on"),
+        ("SECRET_KEY", "short"),
+        ("REDIS_URL", "http://x"),
+        ("TOKEN_SIGNING_ALGORITHM", "none"),
+        ("DEMO_ECHO_PORT", "0"),
+    ],
+)
+def test_a_wrong_value_stops_the_start_with_one_line(tmp_path, variable, raw):
+    outcome = start(tmp_path, **{variable: raw})
+
+    assert outcome.returncode != 0
+    assert len(outcome.stderr.splitlines()) == 1, outcome.stderr
+    assert outcome.stderr.startswith(f"The portal cannot start: {variable}")
+    assert "hunter2" not in outcome.stderr
+
+
+def test_what_the_first_start_makes_is_for_its_owner_only(tmp_path):
+    data = tmp_path / "data"
+
+    outcome = start(data)
+
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert mode_of(data) == 0o700
+    assert {path.name: oct(mode_of(path)) for path in data.iterdir()} == {
+        "secret-key": "0o600",
+        "portal.sqlite3": "0o600",
+    }
+
+
+@pytest.mark.parametrize(
+    ("opened", "mode"),
+    [("keys", 0o750), ("keys", 0o707), ("keys/2026_a.pem", 0o640), ("keys/2026_a.pem", 0o604)],
+)
+@pytest.mark.parametrize("variable", ["TOKEN_SIGNING_KEYS_DIR", "PORTAL_DATA_DIR"])
+def test_a_signing_key_that_others_can_reach_stops_the_start(monkeypatch, tmp_path, opened, mode, variable):
+    keys = tmp_path / "keys"
+    keys.mkdir(mode=0o700)
+    (keys / "2026_a.pem").touch(mode=0o600)
+    monkeypatch.setenv("TOKEN_SIGNING_KEYS_DIR", str(keys) if variable == "TOKEN_SIGNING_KEYS_DIR" else "")
+    assert environment.signing_keys_directory("TOKEN_SIGNING_KEYS_DIR", keys) == keys
+    (tmp_path / opened).chmod(mode)
+
+    with pytest.raises(ImproperlyConfigured) as error:
+        environment.signing_keys_directory("TOKEN_SIGNING_KEYS_DIR", keys)
+
+    assert str(error.value).startswith(f"{variable}: others can read or change {str(tmp_path / opened)!r}")
+    assert f"chmod {'600' if opened.endswith('.pem') else '700'}" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_start_with_a_signing_key_that_others_can_read_fails_with_one_line(tmp_path):
+    keys = tmp_path / "signing-keys"
+    keys.mkdir(mode=0o755)
+
+    outcome = start(tmp_path)
+
+    assert outcome.returncode != 0
+    assert outcome.stderr.startswith("The portal cannot start: PORTAL_DATA_DIR: others can read")
+    assert len(outcome.stderr.splitlines()) == 1
+
+
+def test_the_database_lies_in_the_data_directory_whatever_its_name(tmp_path):
+    data = tmp_path / "a+b%20c?d#e"
+
+    assert setting_of(data, 'settings.DATABASES["default"]["NAME"]') == str(data / "portal.sqlite3")
+
+
+@pytest.mark.parametrize(
+    ("variable", "setting"),
+    [
+        ("SECRET_KEY", "SECRET_KEY"),
+        ("PORTAL_DEMO_PASSWORD", "DEMO_PASSWORD"),
+        ("TOKEN_SIGNING_KEYS", "TOKEN_SIGNING_KEYS"),
+    ],
+)
+def test_a_secret_that_begins_with_a_dollar_sign_is_no_reference(tmp_path, variable, setting):
+    secret = "$PATH" + "x" * 50
+
+    assert setting_of(tmp_path, f"settings.{setting}", **{variable: secret}) == secret
+
+
+def test_processes_that_start_at_once_agree_on_the_secret_key(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from opsera_portal import environment;"
+        "print('ready', flush=True); sys.stdin.readline(); print(environment.secret_key(Path(sys.argv[1])))"
+    )
+    processes = [
+        subprocess.Popen(
+            [PYTHON, "-c", code, str(tmp_path)],
+            cwd=settings.BASE_DIR,
+            env={"PATH": os.environ["PATH"]},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(6)
+    ]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 6
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+
+    keys = {process.communicate()[0].strip() for process in processes}
+
+    assert keys == {(tmp_path / "secret-key").read_text()}
+    assert [path.name for path in tmp_path.iterdir()] == ["secret-key"]
+    assert oct(mode_of(tmp_path / "secret-key")) == "0o600"
+
+
+@pytest.mark.parametrize(
+    "value", ["", "mailto:security@example.com", "https://example.com/report", "tel:+1-201-555-0123"]
+)
+def test_a_contact_for_security_is_taken_as_rfc_9116_writes_it(monkeypatch, value):
+    monkeypatch.setenv("SETTING", value)
+
+    assert environment.contact("SETTING") == value
+
+
+@pytest.mark.parametrize(
+    "value", ["security@example.com", "http://example.com", "mailto:x", "mailto:a@b\nExpires: never"]
+)
+def test_a_contact_for_security_that_is_none_stops_the_start(monkeypatch, value):
+    monkeypatch.setenv("SETTING", value)
+
+    with pytest.raises(ImproperlyConfigured, match="SETTING must be like mailto:"):
+        environment.contact("SETTING")
+
+
+def test_private_networks_are_closed_by_one_word(monkeypatch):
+    monkeypatch.setenv("CLOSED", "private, 203.0.113.0/24")
+
+    found = environment.networks("CLOSED", words={"private": ["10.0.0.0/8", "fc00::/7"]})
+
+    assert list(map(str, found)) == ["10.0.0.0/8", "fc00::/7", "203.0.113.0/24"]
+
+
+@pytest.mark.parametrize(
+    "url", ["socks5://proxy.example.com", "proxy.example.com:3128", "http://", "http://a:hunter2@b:x"]
+)
+def test_wrong_proxy_is_not_repeated(monkeypatch, url):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("STEP_PROXY", "on")
+    monkeypatch.setenv("HTTPS_PROXY", url)
+
+    with pytest.raises(ImproperlyConfigured) as error:
+        environment.step_proxies("STEP_PROXY")
+    assert str(error.value).startswith("STEP_PROXY is on, but a proxy is not an address")
+    assert "hunter2" not in str(error.value)
+
+
+def test_proxies_count_only_when_the_operator_says_so(monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://proxy.example.com:3128")
+    monkeypatch.setenv("no_proxy", "10.0.0.5")
+    monkeypatch.delenv("http_proxy", raising=False)
+    monkeypatch.delenv("STEP_PROXY", raising=False)
+    assert environment.step_proxies("STEP_PROXY") == {}
+    monkeypatch.setenv("STEP_PROXY", "on")
+    assert environment.step_proxies("STEP_PROXY") == {"https": "http://proxy.example.com:3128", "no": "10.0.0.5"}

@@ -1,0 +1,689 @@
+"""Mail: the rows that wait, how the worker sends them, and what happens while no server takes them."""
+
+import re
+import socket
+import socketserver
+import threading
+from datetime import timedelta
+from email import message_from_bytes, policy
+from pathlib import Path
+
+import pytest
+import time_machine
+from django.conf import settings as portal_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.mail import EmailMessage
+from django.db import connection, transaction
+from django.utils import timezone
+
+from accounts import services
+from accounts.mails import invitation_mail, password_reset_mail
+from accounts.tests.factories import UserFactory
+from core import environment, periodic_jobs
+from core.mail import delivery, kinds
+from core.models import OutgoingMail
+from opsera_portal.tests.certificates import authority, server_context
+from opsera_portal.tests.mails import delivered
+
+State = OutgoingMail.State
+
+
+class Dialog(socketserver.StreamRequestHandler):
+    """One connection to a mail server that answers as its ``replies`` say, and accepts everything else."""
+
+    timeout = 5
+
+    def handle(self):
+        server = self.server.smtp
+        server.connections += 1
+        self.say(server.next_reply("connect") or "220 mx.example ESMTP")
+        while line := self.rfile.readline():
+            verb = line.split(b":")[0].split()[0].upper().decode()
+            server.lines.append(line.strip().decode())
+            reply = server.next_reply(verb)
+            if reply == "drop":
+                return
+            if verb == "DATA" and not reply:
+                self.say("354 go on")
+                self.read_message(server)
+            else:
+                self.say(reply or ("250-mx.example\r\n250 AUTH PLAIN" if verb == "EHLO" else "250 OK"))
+            if verb == "QUIT":
+                return
+
+    def read_message(self, server):
+        lines = []
+        while (line := self.rfile.readline()) not in {b".\r\n", b""}:
+            lines.append(line)
+        reply = server.next_reply("message")
+        if reply == "drop":
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
+        if not reply:
+            server.messages.append(message_from_bytes(b"".join(lines), policy=policy.default))
+        self.say(reply or "250 accepted")
+
+    def say(self, reply):
+        self.wfile.write(f"{reply}\r\n".encode())
+
+
+class MailServer:
+    """A mail server on loopback. ``replies`` maps a verb to the replies that it gives to the next ones."""
+
+    def __init__(self, context=None):
+        self.replies, self.messages, self.lines, self.connections = {}, [], [], 0
+        smtp = self
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = True
+
+            def get_request(self):
+                sock, address = super().get_request()
+                return (context.wrap_socket(sock, server_side=True) if context else sock), address
+
+            def handle_error(self, request, client_address):
+                """Tests end connections in the middle."""
+
+        self.server = Server(("127.0.0.1", 0), Dialog)
+        self.server.smtp = smtp
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def next_reply(self, verb):
+        waiting = self.replies.get(verb, [])
+        return waiting.pop(0) if waiting else None
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def use(settings, url):
+    for name, value in mail_settings(url).items():
+        setattr(settings, name, value)
+
+
+def mail_settings(url):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EMAIL_URL", url)
+        return environment.mail_server("EMAIL_URL")
+
+
+@pytest.fixture
+def server(settings):
+    server = MailServer()
+    use(settings, f"smtp://127.0.0.1:{server.port}")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def nowhere(settings):
+    """No mail server answers."""
+    use(settings, "smtp://127.0.0.1:9")
+
+
+@pytest.fixture
+def invited(organization):
+    return UserFactory(organization=organization, email="ina@acme.example", joined_at=None, password="!")
+
+
+@pytest.fixture
+def row(invited):
+    return invitation_mail.put(invited.pk, str(invited.pk))
+
+
+def work(*, after=timedelta(0)):
+    """One round of the worker, this long from now."""
+    with time_machine.travel(timezone.now() + after):
+        delivery.send_due(threading.Event())
+
+
+def read(row):
+    row.refresh_from_db()
+    return row
+
+
+# What a mail looks like
+
+
+def test_a_mail_reaches_the_server_with_its_headers(server, row, invited):
+    work()
+
+    [message] = server.messages
+    assert message["To"] == invited.email
+    assert message["From"] == portal_settings.DEFAULT_FROM_EMAIL
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert message["Message-ID"] == f"<{row.pk}@[127.0.0.1]>"
+    assert message["Date"]
+    assert read(row).state == State.SENT
+    assert (row.attempts, row.email, row.last_error) == (1, invited.email, "")
+
+
+def test_sender_and_own_name_are_those_of_the_settings(server, row, settings):
+    settings.DEFAULT_FROM_EMAIL = "Työkalut <tools@portal.example.com>"
+    settings.EMAIL_EHLO_NAME = "portal.example.com"
+
+    work()
+
+    assert server.messages[0]["From"] == "Työkalut <tools@portal.example.com>"
+    assert server.messages[0]["Message-ID"] == f"<{row.pk}@portal.example.com>"
+    assert "ehlo portal.example.com" in server.lines
+    assert any("<tools@portal.example.com>" in line for line in server.lines if line.startswith("mail"))
+
+
+@pytest.mark.parametrize("name", ["Acme\nBcc: everyone@example.com", "Acme\r\n\r\nBuy", "Acme\x00\u2028x", "ä" * 300])
+def test_a_name_adds_no_header_and_no_line_to_the_mail(server, row, organization, name):
+    type(organization).objects.filter(pk=organization.pk).update(name=name.replace("\x00", "\x01")[:100])
+
+    work()
+
+    [message] = server.messages
+    assert message["Bcc"] is None
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert message["Subject"].strip().startswith("You are invited to the Opsera Portal of ")
+
+
+def test_only_the_outbox_sends_mail():
+    """Anything else would be lost with the next outage of the mail server."""
+    root = Path(portal_settings.BASE_DIR)
+    sends = re.compile(
+        r"send_mail\(|send_mass_mail\(|mail_admins\(|mail_managers\(|send_messages\(|\.send\(\)|smtplib\.SMTP\b"
+    )
+    found = {
+        str(path.relative_to(root))
+        for path in root.glob("[a-z]*/**/*.py")
+        if "tests" not in path.parts and sends.search(path.read_text())
+    }
+
+    assert found == {"core/mail/delivery.py"}
+
+
+# Written with what it is about
+
+
+def test_a_mail_is_written_in_the_transaction_of_what_it_is_about(administrator, organization):
+    with transaction.atomic():
+        services.invite_user(actor=administrator, email="new@acme.example", name="New")
+        assert OutgoingMail.objects.count() == 1
+        transaction.set_rollback(True)
+
+    assert not OutgoingMail.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_queue_is_needed_for_a_mail_to_be_sent(organization, settings):
+    settings.TASKS = {"default": {"BACKEND": "a.queue.that.is.Away"}}
+    administrator = UserFactory(organization=organization, site_role="administrator")
+
+    services.invite_user(actor=administrator, email="new@acme.example", name="New")
+
+    assert [message.to for message in delivered()] == [["new@acme.example"]]
+
+
+def test_the_row_holds_no_link_and_no_text(row, invited):
+    assert row.arguments == {"user_id": str(invited.pk)}
+
+
+def test_the_worker_sends_mails_every_two_seconds_and_forgets_old_ones(row):
+    jobs = periodic_jobs._registered
+    jobs["mail"].work(threading.Event())
+    with time_machine.travel(timezone.now() + delivery.KEEP + timedelta(days=1)):
+        jobs["past mail"].work(threading.Event())
+
+    assert jobs["mail"].every_seconds == 2
+    assert not OutgoingMail.objects.exists()
+
+
+def test_what_was_sent_lately_or_waits_is_not_forgotten(server, row, invited):
+    work()
+    waiting = password_reset_mail.put(invited.pk, str(invited.pk), None)
+    with time_machine.travel(timezone.now() + delivery.KEEP - timedelta(days=1)):
+        delivery.forget_old(threading.Event())
+
+    assert set(OutgoingMail.objects.values_list("pk", flat=True)) == {row.pk, waiting.pk}
+
+
+# Trouble
+
+
+def test_greylisting_is_tried_again_after_a_minute_and_is_no_error(server, row, caplog):
+    server.replies["RCPT"] = ["451 4.7.1 Greylisted, try again later"]
+
+    work()
+    assert read(row).last_error == "The mail server answers 451 4.7.1 Greylisted, try again later"
+    work(after=timedelta(seconds=50))
+    assert server.messages == []
+    work(after=timedelta(seconds=70))
+
+    assert len(server.messages) == 1
+    assert read(row).state == State.SENT
+    assert not [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
+
+
+def test_a_greylisted_mail_keeps_no_other_one_waiting(server, row, organization):
+    other = UserFactory(organization=organization, joined_at=None, password="!")
+    invitation_mail.put(other.pk, str(other.pk))
+    server.replies["RCPT"] = ["450 later"]
+
+    work()
+
+    assert [message["To"] for message in server.messages] == [other.email]
+
+
+def test_an_address_that_does_not_exist_is_given_up_after_three_attempts(server, row, caplog):
+    server.replies["RCPT"] = ["550 5.1.1 No such user"] * 5
+
+    for hours in range(5):
+        work(after=timedelta(hours=hours))
+
+    assert read(row).state == State.FAILED
+    assert (row.attempts, row.last_error) == (3, "The mail server answers 550 5.1.1 No such user")
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+    assert row.email not in caplog.text
+
+
+def test_a_mail_that_the_server_refuses_after_reading_it_is_given_up(server, row):
+    server.replies["message"] = ["554 5.7.1 Looks like spam"] * 3
+
+    for hours in range(3):
+        work(after=timedelta(hours=hours))
+
+    assert read(row).state == State.FAILED
+
+
+@pytest.mark.parametrize("where", ["EHLO", "MAIL", "RCPT", "message"])
+def test_a_server_that_drops_the_connection_gets_the_mail_later(server, row, where):
+    server.replies[where] = ["drop"]
+
+    work()
+    assert (read(row).state, len(server.messages)) == (State.WAITING, 0)
+    work(after=timedelta(minutes=2))
+
+    assert (read(row).state, len(server.messages)) == (State.SENT, 1)
+
+
+@pytest.mark.parametrize(
+    ("verb", "reply", "said"),
+    [
+        ("connect", "554 no service", "554 no service"),
+        ("MAIL", "530 5.7.0 Authentication required", "530 5.7.0 Authentication required"),
+        ("MAIL", "553 5.7.1 Sender not allowed", "553"),
+        ("RCPT", "421 4.7.0 Too many connections", "421"),
+    ],
+)
+def test_what_is_wrong_for_every_mail_stops_the_round_and_refuses_none(server, row, organization, verb, reply, said):
+    other = UserFactory(organization=organization, joined_at=None, password="!")
+    second = invitation_mail.put(other.pk, str(other.pk))
+    server.replies[verb] = [reply] * 4
+
+    for minutes in (0, 6, 12, 18):
+        work(after=timedelta(minutes=minutes))
+
+    assert server.connections == 4
+    assert {read(row).state, read(second).state} == {State.WAITING}
+    assert said in second.last_error
+    assert (row.refusals, second.refusals) == (0, 0)
+
+
+def test_a_wrong_password_is_told_as_such_and_loses_no_mail(server, row, settings, caplog):
+    use(settings, f"smtp://user:s3cret@127.0.0.1:{server.port}")
+    server.replies["AUTH"] = ["535 5.7.8 Bad credentials"] * 9
+
+    work()
+
+    assert read(row).last_error == "The portal cannot sign in. The mail server answers 535 5.7.8 Bad credentials"
+    assert row.state == State.WAITING
+    assert "s3cret" not in caplog.text
+
+
+def test_an_outage_of_an_hour_loses_no_mail(nowhere, organization, settings):
+    people = UserFactory.create_batch(5, organization=organization, joined_at=None, password="!")
+    start = timezone.now()
+    for number, person in enumerate(people):
+        with time_machine.travel(start + timedelta(minutes=10 * number)):
+            invitation_mail.put(person.pk, str(person.pk))
+            password_reset_mail.put(person.pk, str(person.pk), None)
+    for seconds in range(0, 3600, 30):
+        with time_machine.travel(start + timedelta(seconds=seconds), tick=False):
+            delivery.send_due(threading.Event())
+    assert OutgoingMail.objects.filter(state=State.WAITING).count() == 10
+    assert not OutgoingMail.objects.filter(last_error="").exists()
+
+    server = MailServer()
+    use(settings, f"smtp://127.0.0.1:{server.port}")
+    for minutes in range(7):
+        work(after=timedelta(hours=1, minutes=minutes))
+    server.close()
+
+    assert len(server.messages) == 10
+    assert not OutgoingMail.objects.exclude(state=State.SENT).exists()
+
+
+def test_an_outage_is_one_line_of_the_log_and_names_its_cause(nowhere, row, caplog):
+    for seconds in range(0, 240, 60):
+        work(after=timedelta(seconds=seconds))
+
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert 1 <= len(lines) <= 2
+    assert "Connection refused" in lines[0]
+    assert "Mails that wait: 1" in lines[0]
+
+
+def test_a_mail_that_the_server_does_not_bear_lets_the_others_through(server, row, organization):
+    other = UserFactory(organization=organization, joined_at=None, password="!")
+    server.replies["RCPT"] = ["421 not you"]
+    work()
+    invitation_mail.put(other.pk, str(other.pk))
+    server.replies["RCPT"] = ["421 not you"]
+
+    work(after=timedelta(seconds=61))
+    work(after=timedelta(seconds=125))
+
+    assert other.email in {message["To"] for message in server.messages}
+
+
+def test_mails_wait_longer_each_time_up_to_an_hour():
+    minutes = [delivery.pause_after(attempts).total_seconds() / 60 for attempts in (1, 2, 3, 4, 5, 6, 7, 8, 99)]
+
+    assert minutes == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_a_mail_that_is_too_late_is_given_up_and_says_why(nowhere, row, settings):
+    work()
+    work(after=timedelta(days=3, minutes=1))
+
+    assert read(row).state == State.FAILED
+    assert row.last_error.startswith("Given up: it was not delivered in time. The mail server cannot be reached")
+
+
+def test_a_link_for_a_new_password_that_nobody_waits_for_any_more_is_not_sent(server, member):
+    row = password_reset_mail.put(member.pk, str(member.pk), None)
+
+    work(after=timedelta(hours=4, seconds=1))
+
+    assert server.messages == []
+    assert read(row).state == State.FAILED
+
+
+def test_a_link_is_made_when_its_mail_is_sent_so_that_it_is_never_late(server, member, client):
+    password_reset_mail.put(member.pk, str(member.pk), None)
+    moment = timezone.now() + timedelta(hours=3)
+
+    with time_machine.travel(moment):
+        delivery.send_due(threading.Event())
+    link = re.search(r"https?://[^/]+(/password/reset/\S+)", server.messages[0].get_content())[1]
+
+    with time_machine.travel(moment + timedelta(minutes=59)):
+        assert client.get(link, follow=True).context["form"]
+
+
+def test_what_is_over_is_not_sent_and_leaves_no_row(server, row, invited):
+    type(invited).objects.filter(pk=invited.pk).update(joined_at=timezone.now())
+
+    work()
+
+    assert server.messages == []
+    assert not OutgoingMail.objects.exists()
+
+
+def test_a_mail_that_cannot_be_written_is_given_up_and_keeps_no_other_waiting(server, row, organization, monkeypatch):
+    def fails(user_id):
+        raise LookupError("template")
+
+    monkeypatch.setitem(kinds._kinds, "failing", kinds.MailKind("failing", "x", fails, timedelta(days=1), False, None))
+    broken = OutgoingMail.objects.create(
+        kind="failing", arguments={"user_id": "x"}, expires_at=timezone.now() + timedelta(days=1)
+    )
+    for hours in range(3):
+        work(after=timedelta(hours=hours))
+
+    assert read(broken).state == State.FAILED
+    assert read(row).state == State.SENT
+
+
+def test_a_kind_of_mail_that_only_a_newer_version_knows_waits_for_it(server, db):
+    row = OutgoingMail.objects.create(kind="of_tomorrow", expires_at=timezone.now() + timedelta(days=1))
+
+    work()
+
+    assert (read(row).state, row.attempts) == (State.WAITING, 1)
+
+
+def test_what_writing_a_mail_does_to_the_database_is_done_once(server, db, monkeypatch):
+    """A mail that makes others of itself, and fails in the middle, has made none."""
+    person = UserFactory(joined_at=None, password="!")
+
+    def makes_another(fails):
+        invitation_mail.put(person.pk, str(person.pk))
+        if fails:
+            raise LookupError
+
+    kind = kinds.MailKind("makes_another", "x", makes_another, timedelta(days=1), False, None)
+    monkeypatch.setitem(kinds._kinds, "makes_another", kind)
+    kind.put(None, True)
+    kind.put(None, False)
+
+    work()
+
+    assert len(server.messages) == 1
+
+
+# Two at once
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_workers_send_no_mail_twice(settings, organization):
+    server = MailServer()
+    use(settings, f"smtp://127.0.0.1:{server.port}")
+    people = UserFactory.create_batch(12, organization=organization, joined_at=None, password="!")
+    for person in people:
+        invitation_mail.put(person.pk, str(person.pk))
+    start = threading.Barrier(3)
+
+    def run():
+        try:
+            start.wait(timeout=10)
+            delivery.send_due(threading.Event())
+        finally:
+            connection.close()
+
+    workers = [threading.Thread(target=run) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    server.close()
+
+    assert sorted(message["To"] for message in server.messages) == sorted(person.email for person in people)
+
+
+def test_a_mail_that_a_killed_worker_had_taken_is_sent_after_its_lease(server, row):
+    assert delivery._claim_next() == row
+
+    work(after=timedelta(minutes=9))
+    assert server.messages == []
+    work(after=timedelta(minutes=11))
+
+    assert len(server.messages) == 1
+
+
+def test_a_worker_that_is_to_end_sends_nothing_more(server, row):
+    stopping = threading.Event()
+    stopping.set()
+
+    delivery.send_due(stopping)
+
+    assert server.messages == []
+
+
+def test_a_newer_link_takes_the_place_of_one_that_waits(server, invited):
+    for _ in range(3):
+        invitation_mail.put(invited.pk, str(invited.pk))
+
+    work()
+
+    assert len(server.messages) == 1
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory):
+    return authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def tls_server(ca):
+    server = MailServer(server_context(ca))
+    yield server
+    server.close()
+
+
+def test_smtps_speaks_tls_from_the_first_byte_with_a_company_authority(tls_server, ca, row, settings, monkeypatch):
+    use(settings, f"smtps://localhost:{tls_server.port}")
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca.file))
+
+    work()
+
+    assert len(tls_server.messages) == 1
+
+
+def test_a_server_whose_authority_is_not_trusted_gets_nothing(tls_server, row, settings):
+    use(settings, f"smtps://localhost:{tls_server.port}")
+
+    work()
+
+    assert tls_server.messages == []
+    assert read(row).state == State.WAITING
+    assert "certificate verify failed" in row.last_error
+
+
+def test_a_server_without_starttls_gets_no_mail_and_no_password_in_clear(server, row, settings):
+    use(settings, f"smtp+tls://user:s3cret@127.0.0.1:{server.port}")
+
+    for hours in range(4):
+        work(after=timedelta(hours=hours))
+
+    assert not [line for line in server.lines if line.upper().startswith(("AUTH", "MAIL"))]
+    assert read(row).state == State.WAITING
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "starttls", "implicit"),
+    [
+        ("smtp://mx.example.com", "mx.example.com", 25, False, False),
+        ("smtp+tls://mx.example.com", "mx.example.com", 587, True, False),
+        ("smtp+starttls://mx.example.com:2525", "mx.example.com", 2525, True, False),
+        ("smtps://mx.example.com", "mx.example.com", 465, False, True),
+        ("smtp+ssl://mx.example.com", "mx.example.com", 465, False, True),
+        ("smtps://[2001:db8::1]:4650", "2001:db8::1", 4650, False, True),
+        ("SMTPS://MX.example.com/", "mx.example.com", 465, False, True),
+    ],
+)
+def test_the_scheme_says_how_the_mail_server_speaks_tls(url, host, port, starttls, implicit):
+    found = mail_settings(url)
+
+    assert (found["EMAIL_HOST"], found["EMAIL_PORT"]) == (host, port)
+    assert (found["EMAIL_USE_TLS"], found["EMAIL_USE_SSL"]) == (starttls, implicit)
+
+
+def test_user_and_password_are_percent_decoded():
+    found = mail_settings("smtps://ops%40example.com:p%40ss%2Fw%3Ard+%25@mx.example.com")
+
+    assert (found["EMAIL_HOST_USER"], found["EMAIL_HOST_PASSWORD"]) == ("ops@example.com", "p@ss/w:rd+%")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "imap://hunter2@mx.example.com",
+        "mx.example.com:hunter2",
+        "smtps://",
+        "smtps://user:hunter2@",
+        "smtps://user:hunter2@mx.example.com:0",
+        "smtps://user:hunter2@mx.example.com:99999",
+        "smtps://user:hunter2@mx.example.com/path",
+        "smtps://user:hunter2@mx.example.com?tls=1",
+        "smtps://user:hunter2@mx_example.com#x",
+        "smtps://hunter2@mx.example.com",
+        "smtps://:hunter2@mx.example.com",
+        "smtps://user:hunter2%0D%0ARCPT@mx.example.com",
+        "smtps://user:hunter2@mx.example.com\n",
+        "smtps://user:hunter2@mx example.com",
+        "smtps://[::1",
+        "filemail://",
+        "consolemail://hunter2",
+    ],
+)
+def test_a_wrong_mail_server_stops_the_start_and_is_not_repeated(url):
+    with pytest.raises(ImproperlyConfigured, match=r"^EMAIL_URL must be like") as error:
+        mail_settings(url)
+
+    assert "hunter2" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("raw", "read"),
+    [
+        ("tools@example.com", "tools@example.com"),
+        ("Acme Tools <tools@example.com>", "Acme Tools <tools@example.com>"),
+        ('"Acme, Tools" <tools@example.com>', '"Acme, Tools" <tools@example.com>'),
+        ("Acme, Tools <tools@example.com>", '"Acme, Tools" <tools@example.com>'),
+        ("Työkalut <tools@example.com>", "Työkalut <tools@example.com>"),
+        ("", "default@example.com"),
+    ],
+)
+def test_a_sender_is_an_address_with_an_optional_name(monkeypatch, raw, read):
+    monkeypatch.setenv("EMAIL_FROM", raw)
+
+    sender = environment.mail_sender("EMAIL_FROM", "default@example.com")
+
+    assert sender == read
+    assert EmailMessage("x", "y", sender, ["a@example.com"]).message()["From"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "tools",
+        "tools@",
+        "@example.com",
+        "a@example.com, b@example.com",
+        "Acme <tools@example.com",
+        "A <b> <c@example.com>",
+        "Acme\nBcc: x@example.com <tools@example.com>",
+        "tools@example.com\r\nBcc: x@example.com",
+        "tools@exämple.com",
+        "x" * 400 + "@a.example",
+    ],
+)
+def test_a_wrong_sender_stops_the_start(monkeypatch, raw):
+    monkeypatch.setenv("EMAIL_FROM", raw)
+
+    with pytest.raises(ImproperlyConfigured, match="EMAIL_FROM must be") as error:
+        environment.mail_sender("EMAIL_FROM", "default@example.com")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("raw", ["-portal", "portal..example", "portal example", "x\n", "a" * 64, "[127.0.0.1", "_x"])
+def test_a_wrong_own_name_stops_the_start(monkeypatch, raw):
+    monkeypatch.setenv("EMAIL_EHLO_NAME", raw)
+
+    with pytest.raises(ImproperlyConfigured, match="EMAIL_EHLO_NAME must be"):
+        environment.host_name("EMAIL_EHLO_NAME", "portal.example.com")
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [("portal.example.com", "portal.example.com"), ("192.0.2.7", "[192.0.2.7]"), ("2001:db8::7", "[IPv6:2001:db8::7]")],
+)
+def test_an_own_address_stands_in_brackets(monkeypatch, host, name):
+    monkeypatch.delenv("EMAIL_EHLO_NAME", raising=False)
+
+    assert environment.host_name("EMAIL_EHLO_NAME", environment.name_in_mail(host)) == name

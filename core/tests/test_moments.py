@@ -1,0 +1,66 @@
+"""How far away a moment is, in words."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+
+from core.pages.templatetags.portal import relative
+from tokens.lifetimes import Lifetime, end_of
+
+NOW = datetime(2027, 2, 1, 9, 30, tzinfo=UTC)
+SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+
+@pytest.mark.parametrize("lifetime", Lifetime)
+@pytest.mark.parametrize("month", range(1, 13))
+@pytest.mark.parametrize("later", [0 * SECOND, SECOND, MINUTE, 20 * MINUTE], ids=str)
+def test_new_token_ends_after_the_lifetime_chosen_for_it(lifetime, month, later):
+    start = datetime(2027, month, 28, 23, 59, 59, tzinfo=UTC)
+    words = "7 days" if lifetime == Lifetime.ONE_WEEK else lifetime.label
+
+    with time_machine.travel(start + later, tick=False):
+        assert relative(end_of(lifetime, start=start)) == f"in {words}"
+
+
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        (SECOND, "in less than a minute"),
+        (59 * SECOND, "in less than a minute"),
+        (59.5 * SECOND, "in 1 minute"),
+        (89 * SECOND, "in 1 minute"),
+        (90 * SECOND, "in 2 minutes"),
+        (HOUR - 31 * SECOND, "in 59 minutes"),
+        (HOUR - 30 * SECOND, "in 1 hour"),
+        (89 * MINUTE, "in 1 hour"),
+        (DAY - 31 * MINUTE, "in 23 hours"),
+        (DAY - 30 * MINUTE, "in 1 day"),
+        (DAY + 11 * HOUR, "in 1 day"),
+        (DAY + 12 * HOUR, "in 2 days"),
+        (7 * DAY - SECOND, "in 7 days"),
+        (27 * DAY, "in 27 days"),
+        (28 * DAY - SECOND, "in 1 month"),
+        (58 * DAY, "in 1 month"),
+        (59 * DAY - SECOND, "in 2 months"),
+        (364 * DAY, "in 11 months"),
+        (365 * DAY - SECOND, "in 1 year"),
+        (366 * DAY, "in 1 year"),
+        (-SECOND, "just now"),
+        (-59 * SECOND, "just now"),
+        (-MINUTE, "1 minute ago"),
+        (-HOUR + SECOND, "59 minutes ago"),
+        (-HOUR, "1 hour ago"),
+        (-DAY + SECOND, "23 hours ago"),
+        (-DAY, "1 day ago"),
+        (-30 * DAY, "30 days ago"),
+        (-31 * DAY, "1 month ago"),
+        (-365 * DAY, "1 year ago"),
+        (-2 * 365 * DAY, "2 years ago"),
+        (timedelta(), "just now"),
+    ],
+    ids=str,
+)
+def test_distance_reads_in_its_largest_unit(left, words):
+    with time_machine.travel(NOW, tick=False):
+        assert relative(NOW + left) == words

@@ -1,0 +1,320 @@
+"""How often something may happen is counted exactly, by all threads and processes together, until the window ends."""
+
+import os
+import subprocess
+import sys
+import threading
+import uuid
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+import time_machine
+from django.db import connection
+
+from core import periodic_jobs, rate_limits
+from core.models import RateCount
+from core.rate_limits import Limit, network_of
+from opsera_portal.tests.portal import answers
+
+pytestmark = pytest.mark.each_database
+
+REDIS_URL = "redis://127.0.0.1:6379/8"
+BEGIN = 1_800_000_000  # a multiple of 60: the beginning of a window of a minute
+
+
+@pytest.fixture(autouse=True)
+def fresh_process(monkeypatch):
+    monkeypatch.setattr(rate_limits, "_here", {})
+
+
+@pytest.fixture(params=["database", "Redis"])
+def store(request, settings, db):
+    """Where the counts lie."""
+    if request.param == "Redis":
+        use_redis(settings)
+
+
+def use_redis(settings, url=REDIS_URL):
+    if not answers(6379):
+        pytest.skip("nothing answers on 127.0.0.1:6379, where Redis would be")
+    settings.REDIS_URL = url
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": url,
+            "KEY_PREFIX": uuid.uuid4().hex,
+            "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 1, "SOCKET_TIMEOUT": 1},
+        }
+    }
+
+
+def another_process(monkeypatch):
+    """As another process sees it, which knows only what is shared."""
+    monkeypatch.setattr(rate_limits, "_here", {})
+
+
+@pytest.mark.usefixtures("store")
+@time_machine.travel(BEGIN + 10, tick=False)
+def test_what_is_within_the_limit_passes_and_what_is_beyond_waits_for_the_windows_end():
+    limit = Limit("tries", 3, 60)
+
+    assert [limit.take("ada") for _ in range(5)] == [None, None, None, 50, 50]
+
+
+@pytest.mark.usefixtures("store")
+def test_the_next_window_begins_at_nothing():
+    limit = Limit("tries", 1, 60)
+
+    with time_machine.travel(BEGIN + 59.9, tick=False):
+        assert [limit.take("ada"), limit.take("ada")] == [None, 1]
+    with time_machine.travel(BEGIN + 60, tick=False):
+        assert [limit.take("ada"), limit.take("ada")] == [None, 60]
+
+
+@pytest.mark.usefixtures("store")
+@time_machine.travel(BEGIN, tick=False)
+def test_neither_another_key_nor_another_limit_is_counted_along():
+    Limit("tries", 1, 60).take("ada")
+
+    assert Limit("tries", 1, 60).take("bob") is None
+    assert Limit("mails", 1, 60).take("ada") is None
+
+
+@pytest.mark.usefixtures("store")
+@time_machine.travel(BEGIN, tick=False)
+def test_another_process_goes_on_counting_where_this_one_stands(monkeypatch):
+    limit = Limit("tries", 2, 60)
+    limit.take("ada")
+
+    another_process(monkeypatch)
+
+    assert [limit.take("ada"), limit.take("ada")] == [None, 60]
+
+
+@pytest.mark.usefixtures("store")
+@time_machine.travel(BEGIN, tick=False)
+def test_asking_for_the_wait_counts_nothing(monkeypatch):
+    limit = Limit("tries", 1, 60)
+
+    assert [limit.wait("ada"), limit.wait("ada"), limit.take("ada"), limit.wait("ada")] == [None, None, None, 60]
+    another_process(monkeypatch)
+    assert limit.wait("ada") == 60
+
+
+@pytest.mark.usefixtures("store")
+@time_machine.travel(BEGIN, tick=False)
+def test_what_is_forgotten_begins_anew():
+    limit = Limit("tries", 1, 60)
+    limit.take("ada")
+
+    limit.forget("ada")
+
+    assert [limit.take("ada"), limit.take("ada")] == [None, 60]
+
+
+@pytest.mark.usefixtures("store")
+@time_machine.travel(BEGIN, tick=False)
+def test_what_another_process_forgets_begins_anew_here_as_well(monkeypatch):
+    limit = Limit("tries", 3, 60)
+    here = rate_limits._here
+    assert [limit.take("ada"), limit.take("ada")] == [None, None]
+    another_process(monkeypatch)
+    limit.forget("ada")
+
+    monkeypatch.setattr(rate_limits, "_here", here)
+
+    assert [limit.take("ada") for _ in range(4)] == [None, None, None, 60]
+
+
+@pytest.mark.parametrize("key", ["", "x" * 10_000, "\x00", "\ud800", "ada\n", "' OR 1=1 --"], ids=repr)
+@pytest.mark.usefixtures("store")
+def test_a_key_may_hold_anything_and_is_kept_as_a_digest(key):
+    limit = Limit("tries", 1, 60)
+
+    with time_machine.travel(BEGIN, tick=False):
+        assert [limit.take(key), limit.take(key)] == [None, 60]
+    assert not [row for row in RateCount.objects.all() if key and key in row.key]
+
+
+# Batches
+
+
+@time_machine.travel(BEGIN, tick=False)
+def test_nothing_is_written_before_a_batch_is_full(db, django_assert_num_queries):
+    limit = Limit("calls", 100, 60, batch=10)
+
+    with django_assert_num_queries(0):
+        assert [limit.take("ada") for _ in range(9)] == [None] * 9
+    with django_assert_num_queries(1):
+        assert limit.take("ada") is None
+    assert RateCount.objects.get().count == 10
+
+
+@time_machine.travel(BEGIN, tick=False)
+def test_one_process_alone_reaches_the_limit_exactly(db):
+    limit = Limit("calls", 100, 60, batch=10)
+
+    taken = [limit.take("ada") for _ in range(120)]
+
+    assert taken == [None] * 100 + [60] * 20
+
+
+@time_machine.travel(BEGIN, tick=False)
+def test_what_is_over_its_limit_costs_no_query(db, django_assert_num_queries):
+    limit = Limit("calls", 10, 60, batch=10)
+    assert [limit.take("ada") for _ in range(10)] == [None] * 10
+
+    with django_assert_num_queries(0):
+        assert [limit.take("ada") for _ in range(1000)] == [60] * 1000
+
+
+@time_machine.travel(BEGIN, tick=False)
+def test_what_several_processes_let_pass_is_bounded_by_their_batches(db, monkeypatch):
+    limit = Limit("calls", 30, 60, batch=10)
+    passed = 0
+    processes = [{} for _ in range(3)]
+
+    for turn in range(300):
+        monkeypatch.setattr(rate_limits, "_here", processes[turn % 3])
+        passed += limit.take("ada") is None
+
+    assert 30 <= passed <= 30 + 3 * 9
+
+
+@time_machine.travel(BEGIN, tick=False)
+def test_more_keys_than_can_be_remembered_do_not_fill_the_memory(db, monkeypatch):
+    monkeypatch.setattr(rate_limits, "REMEMBERED_AT_MOST", 100)
+    limit = Limit("calls", 10, 60, batch=10)
+
+    for number in range(1000):
+        limit.take(str(number))
+
+    assert len(rate_limits._here) <= 100
+
+
+def test_past_windows_are_forgotten_before_this_one(db, monkeypatch):
+    monkeypatch.setattr(rate_limits, "REMEMBERED_AT_MOST", 10)
+    limit = Limit("calls", 2, 60, batch=2)
+    with time_machine.travel(BEGIN, tick=False):
+        for number in range(9):
+            limit.take(f"past {number}")
+
+    with time_machine.travel(BEGIN + 60, tick=False):
+        limit.take("ada")
+        limit.take("bob")
+
+        assert len(rate_limits._here) == 2
+        assert [limit.take("ada"), limit.take("ada")] == [None, 60]
+
+
+# Several at once
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("store", ["database", "Redis"])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_of_many_threads_at_once_exactly_as_many_pass_as_may(settings, store, batch):
+    if store == "Redis":
+        use_redis(settings)
+    limit = Limit("calls", 20, 3600, batch=batch)
+    passed, start = [], threading.Barrier(8)
+
+    def take():
+        start.wait()
+        passed.extend(limit.take("ada") for _ in range(10))
+        connection.close()
+
+    threads = [threading.Thread(target=take) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert passed.count(None) == 20
+
+
+PROCESS = """
+import sys
+import django
+django.setup()
+from django.conf import settings
+from core.rate_limits import Limit
+key, *stores = sys.argv[1:]
+print("ready", flush=True)
+sys.stdin.readline()
+for settings.REDIS_URL in stores:
+    limit = Limit("calls" + settings.REDIS_URL, 40, 3600)
+    print([limit.take(key) for _ in range(30)].count(None))
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_processes_at_once_exactly_as_many_pass_as_may(settings):
+    stores = ["", REDIS_URL] if answers(6379) else [""]
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "opsera_portal.settings",
+        "DATABASE_URL": url_of_the_database(),
+        "REDIS_URL": stores[-1],
+    }
+    command = [sys.executable, "-c", PROCESS, uuid.uuid4().hex, *stores]
+    processes = [
+        subprocess.Popen(
+            command, cwd=settings.BASE_DIR, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 2
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+
+    passed = [map(int, process.communicate(timeout=30)[0].split()) for process in processes]
+
+    assert [sum(of_store) for of_store in zip(*passed, strict=True)] == [40] * len(stores)
+
+
+def url_of_the_database():
+    name = connection.settings_dict["NAME"]
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{name}"
+    return urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}"))
+
+
+# What is not there, and what is over
+
+
+@time_machine.travel(BEGIN, tick=False)
+def test_without_redis_the_database_counts(db, settings, caplog):
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    settings.CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": settings.REDIS_URL}}
+    limit = Limit("tries", 1, 60)
+
+    assert [limit.take("ada"), limit.take("ada"), limit.wait("ada")] == [None, 60, 60]
+    limit.forget("ada")
+    assert limit.wait("ada") is None
+    assert "Redis cannot be reached" in caplog.text
+
+
+@time_machine.travel(BEGIN, tick=False)
+def test_the_worker_removes_counts_of_windows_that_are_over(db):
+    Limit("short", 10, 60).take("ada")
+    Limit("long", 10, 3600).take("ada")
+
+    with time_machine.travel(BEGIN + 61, tick=False):
+        periodic_jobs._registered["past limits"].work(threading.Event())
+
+    assert [row.key.split(":")[0] for row in RateCount.objects.all()] == ["long"]
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2::7", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::9", "2001:db8:1:2::/64"),
+        ("2001:db8:1:3::7", "2001:db8:1:3::/64"),
+        (None, ""),
+    ],
+)
+def test_of_ipv6_a_whole_network_is_counted_as_one(address, network):
+    assert network_of(address) == network

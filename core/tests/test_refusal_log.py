@@ -1,0 +1,93 @@
+"""What someone signed in was refused on pages and in the API is a line in the server's own log."""
+
+import logging
+import uuid
+
+import pytest
+from django.test import Client
+
+from pipelines.tests.factories import PipelineFactory
+from tokens.tests.factories import TokenFactory, bearer
+
+LOGGER = "core.pages.middleware"
+
+
+def lines(caplog):
+    return [record.getMessage() for record in caplog.records if record.name == LOGGER]
+
+
+@pytest.fixture
+def strangers_pipeline(stranger):
+    return PipelineFactory(owner=stranger)
+
+
+def test_a_page_that_the_role_does_not_open_is_told_with_person_address_and_request(client, owner, caplog):
+    client.force_login(owner)
+
+    answer = client.get("/organization/users/", REMOTE_ADDR="192.0.2.7")
+
+    assert lines(caplog) == [
+        f"403 for person {owner.pk} from 192.0.2.7: GET /organization/users/ (request {answer.headers['X-Request-ID']})"
+    ]
+    assert caplog.records[-1].levelno == logging.WARNING
+
+
+def test_a_page_of_what_one_may_not_see_is_told(client, owner, caplog, strangers_pipeline):
+    client.force_login(owner)
+
+    client.get(f"/pipelines/{strangers_pipeline.pk}/")
+
+    (line,) = lines(caplog)
+    assert line.startswith(f"404 for person {owner.pk} ")
+
+
+def test_an_operation_that_a_session_may_not_do_is_told(client, owner, caplog, strangers_pipeline):
+    client.force_login(owner)
+
+    client.get(f"/api/v1/pipelines/{strangers_pipeline.pk}")
+
+    (line,) = lines(caplog)
+    assert line.startswith(f"403 for person {owner.pk} ")
+
+
+def test_a_forged_form_is_told(owner, caplog):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(owner)
+
+    client.post("/profile/security/expiry-mails/")
+
+    (line,) = lines(caplog)
+    assert "POST /profile/security/expiry-mails/" in line
+
+
+def test_what_is_allowed_is_not_told(client, owner, caplog):
+    client.force_login(owner)
+
+    client.get("/profile/")
+
+    assert lines(caplog) == []
+
+
+@pytest.mark.parametrize("address", ["/nothing-here/", "/organization/users/", "/api/v1/users"])
+def test_no_stranger_fills_the_log(client, db, caplog, address):
+    client.get(address)
+
+    assert lines(caplog) == []
+
+
+def test_what_is_refused_to_a_token_stands_in_its_own_log_only(api, owner, caplog):
+    api.get("/api/v1/users", headers=bearer(TokenFactory(owner=owner)))
+
+    assert lines(caplog) == []
+
+
+def test_a_line_is_one_line_without_query_and_token(client, owner, caplog):
+    client.force_login(owner)
+
+    looks_like_a_token = ".".join(["eyJhbGciOiJFUzI1NiJ9", "eyJzdWIiOiIxIn0", "c2lnbmF0dXJl"])
+    client.get(f"/nothing%0A{uuid.uuid4()}/{looks_like_a_token}?secret=word")
+
+    (line,) = lines(caplog)
+    assert "\n" not in line
+    assert "secret" not in line
+    assert "eyJ" not in line

@@ -1,0 +1,186 @@
+"""The body of a request is waited for within limits, and one that does not arrive is the caller's fault."""
+
+import io
+import socket
+import threading
+import time
+from contextlib import closing, contextmanager
+
+import pytest
+
+from auditlog.models import TokenUse
+from core.api import problems
+from core.http import request_bodies
+from opsera_portal.management.commands.web import web_command
+from tokens.tests.factories import TokenFactory, bearer
+
+
+class Server:
+    """What granian hands over as `wsgi.input`: a few bytes at a time, then what it has when the caller hangs up."""
+
+    def __init__(self, *parts):
+        self.parts = list(parts)
+        self.reads = 0
+
+    def read(self, size):
+        self.reads += 1
+        part = self.parts.pop(0) if self.parts else b""
+        if isinstance(part, Exception):
+            raise part
+        return part
+
+
+def collected(length, server):
+    environ = {"CONTENT_LENGTH": length, "wsgi.input": server}
+    request_bodies.collect_body(environ)
+    return environ["wsgi.input"]
+
+
+def test_body_is_read_whole_before_the_request_is_looked_at():
+    assert collected("6", Server(b"ab", b"c", b"def")).read() == b"abcdef"
+
+
+@pytest.mark.parametrize("zeros", [1, 20, 5000])
+def test_leading_zeros_of_the_length_change_nothing(zeros):
+    server = Server(b"ab", b"c")
+    environ = {"CONTENT_LENGTH": "0" * zeros + "3", "wsgi.input": server}
+
+    request_bodies.collect_body(environ)
+
+    assert environ["wsgi.input"].read() == b"abc"
+    assert environ["CONTENT_LENGTH"] == "3"
+
+
+@pytest.mark.parametrize("parts", [[], [b"ab"], [b"ab", OSError()], [ConnectionResetError()]])
+def test_body_that_does_not_arrive_whole_cannot_be_read(parts):
+    body = collected("6", Server(*parts))
+
+    with pytest.raises(OSError):
+        body.read(1)
+    with pytest.raises(request_bodies.BodyIncomplete):
+        body.readline()
+
+
+@pytest.mark.parametrize("length", ["", "0", "-1", "x", "²", "262145", "9" * 5000, "0" * 5000, "0" * 20 + "262145"])
+def test_body_of_no_length_or_too_large_is_not_waited_for(length):
+    server = Server(b"abc")
+
+    assert collected(length, server) is server
+    assert server.reads == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"),
+    [
+        ("/login/", "application/x-www-form-urlencoded"),
+        ("/login/", "multipart/form-data; boundary=b"),
+        ("/password/reset/", "application/x-www-form-urlencoded"),
+    ],
+)
+def test_form_that_did_not_arrive_is_400_without_a_traceback(client, db, caplog, path, content_type):
+    answer = client.generic("POST", path, b"x" * 10, content_type, **{"wsgi.input": request_bodies.IncompleteBody()})
+
+    assert answer.status_code == 400
+    assert "did not arrive whole" in answer.content.decode()
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_api_body_that_did_not_arrive_is_a_problem_and_stands_in_the_tokens_log(api, owner):
+    answer = api.generic(
+        "POST",
+        "/api/v1/pipeline/run",
+        b"x" * 10,
+        "application/json",
+        headers=bearer(TokenFactory(owner=owner)),
+        **{"wsgi.input": request_bodies.IncompleteBody()},
+    )
+
+    assert (answer.status_code, answer.json()["detail"]) == (400, problems.BODY_INCOMPLETE)
+    assert TokenUse.objects.get().status == 400
+
+
+def test_threads_that_wait_for_bodies_are_more_than_those_that_answer(settings):
+    settings.WEB_THREADS, settings.WEB_WAITING_THREADS = 16, 32
+    command = " ".join(web_command())
+
+    assert "--blocking-threads 48 " in command
+    assert "--http1-header-read-timeout 10000 " in command
+
+
+@contextmanager
+def connection(*, received=b"", answered=b"", then=b""):
+    """A server's port, and a caller who sent, was answered, and sent again."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+        with closing(socket.create_connection(("127.0.0.1", port))) as caller, closing(listener.accept()[0]) as server:
+            for sender, receiver, data in (
+                (caller, server, received),
+                (server, caller, answered),
+                (caller, server, then),
+            ):
+                if data:
+                    sender.sendall(data)
+                    assert receiver.recv(100) == data
+                    time.sleep(0.02)
+            caller.settimeout(0.2)
+            yield port, caller
+
+
+def is_ended(caller):
+    try:
+        return caller.recv(1) == b""
+    except TimeoutError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("sent", "is_slow"),
+    [
+        ({"received": b"POST"}, True),
+        ({"received": b"GET", "answered": b"200", "then": b"POST"}, True),
+        # Idle between two requests, and before the first.
+        ({"received": b"GET", "answered": b"200"}, False),
+        ({}, False),
+    ],
+)
+def test_connection_that_sends_and_is_not_answered_is_ended_at_the_limit(sent, is_slow):
+    with connection(**sent) as (port, caller):
+        seen = request_bodies.end_slow_connections(port, {}, limit=20, now=100)
+        seen = request_bodies.end_slow_connections(port, seen, limit=20, now=119)
+        assert not is_ended(caller)
+        request_bodies.end_slow_connections(port, seen, limit=20, now=120)
+        assert is_ended(caller) is is_slow
+
+
+def test_time_of_a_connection_starts_anew_with_each_answer():
+    with connection(received=b"POST") as (port, caller):
+        (peer,) = request_bodies.end_slow_connections(port, {}, limit=20, now=100)
+
+        seen = request_bodies.end_slow_connections(port, {peer: (999, 100)}, limit=20, now=130)
+
+        assert seen[peer][1] == 130
+        assert not is_ended(caller)
+
+
+def test_connections_to_other_ports_are_left_alone():
+    with connection(received=b"POST") as (port, caller):
+        assert request_bodies.end_slow_connections(port + 1, {}, limit=0, now=1) == {}
+        assert not is_ended(caller)
+
+
+def test_watch_runs_only_while_a_body_is_waited_for(monkeypatch):
+    monkeypatch.setattr(request_bodies, "LOOK_EVERY", 0.01)
+    looked = threading.Event()
+    monkeypatch.setattr(request_bodies, "end_slow_connections", lambda *_, **__: looked.set() or {})
+    watch = request_bodies.Watch(1)
+
+    with watch.waiting():
+        assert looked.wait(5)
+    deadline = time.monotonic() + 5
+    while watch._is_running:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_bodies_come_together_in_one_stream():
+    assert isinstance(collected("3", Server(b"abc")), io.BytesIO)

@@ -1,0 +1,263 @@
+"""The demo organization: people of every role, pipelines that really run, and some history to look at."""
+
+import secrets
+import string
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.db import transaction
+
+from accounts.models import Group, Organization, User
+from accounts.roles import SiteRole
+from opsera_portal.demo import echo
+from opsera_portal.demo.history import make_history
+from pipelines import step_secrets
+from pipelines.access import ItemRole
+from pipelines.models import Pipeline, Step
+from pipelines.services import lock_pipeline, set_access_rule, start_run
+
+_SIGNS = string.ascii_letters + string.digits
+
+PEOPLE = {
+    "admin": ("Dana Moreau", SiteRole.ADMINISTRATOR),
+    "power": ("Piotr Nowak", SiteRole.POWER_USER),
+    "user": ("Uma Patel", SiteRole.USER),
+    "guest": ("Gil Santos", SiteRole.GUEST),
+    "security": ("Sofia Berg", SiteRole.SECURITY_MANAGER),
+    "auditor": ("Aya Tanaka", SiteRole.AUDITOR),
+}
+
+
+@dataclass(frozen=True)
+class DemoPipeline:
+    """``steps``: name, path at the echo endpoint and expected status, or the name of a gate. ``rules``: a login of
+    `PEOPLE` or the name of a group, and the role."""
+
+    name: str
+    description: str
+    owner: str
+    steps: tuple[tuple[str, str, int] | str, ...]
+    tags: tuple[str, ...] = ()
+    rules: tuple[tuple[str, ItemRole], ...] = ()
+    notified: tuple[str, ...] = ()
+    is_locked: bool = False
+    asked_for_by: tuple[str, ...] = ()
+
+
+PIPELINES = (
+    # The first of every list, by its name: README runs it, and it succeeds.
+    DemoPipeline(
+        "Build and test",
+        "Builds a branch and tests it. Run this one first: it takes a second and succeeds.",
+        "user",
+        (("Check out", "/checkout", 200), ("Build", "/build", 200), ("Test", "/test", 200)),
+        tags=("build",),
+        asked_for_by=("user",),
+    ),
+    DemoPipeline(
+        "Nightly build",
+        "Builds the main branch and runs the quick checks. Without access rules: every User sees and runs it.",
+        "user",
+        (("Check out", "/checkout", 200), ("Build", "/slow/1", 200), ("Quick checks", "/test", 200)),
+        tags=("nightly", "build"),
+        asked_for_by=("admin", "user"),
+    ),
+    DemoPipeline(
+        "Deploy to staging",
+        "Puts the last good build on the staging servers. Builders manage it; Watchers only look.",
+        "power",
+        (("Fetch the build", "/artifact", 200), ("Roll out", "/slow/2", 200), ("Smoke test", "/smoke", 200)),
+        tags=("deploy",),
+        rules=(("Builders", ItemRole.MANAGER), ("Watchers", ItemRole.GUEST)),
+        asked_for_by=("admin",),
+    ),
+    DemoPipeline(
+        "Deploy to production",
+        "Waits at its gate for an approval before anything is rolled out.",
+        "power",
+        (("Fetch the build", "/artifact", 200), "Release manager says go", ("Roll out", "/slow/2", 200)),
+        tags=("deploy", "production"),
+        rules=(("Builders", ItemRole.USER), ("Watchers", ItemRole.GUEST)),
+        notified=("power", "admin"),
+        asked_for_by=("user",),
+    ),
+    DemoPipeline(
+        "Dependency scan",
+        "Looks for known weaknesses. Its second step fails: resume goes on behind it, reset clears the run.",
+        "security",
+        (("Collect", "/collect", 200), ("Compare", "/status/503", 200), ("Report", "/report", 200)),
+        tags=("security", "weekly"),
+        notified=("security",),
+        asked_for_by=("admin",),
+    ),
+    DemoPipeline(
+        "Rotate certificates",
+        "Only for those named here: to the ordinary User and the Guest of the demo it does not exist.",
+        "admin",
+        (("Ask for new ones", "/acme", 200), ("Install", "/install", 200)),
+        tags=("security",),
+        rules=(("power", ItemRole.USER),),
+    ),
+    DemoPipeline(
+        "Rebuild the index",
+        "A direct rule wins over a stronger one of a group: Uma only looks, although the Builders manage it.",
+        "power",
+        (("Rebuild", "/slow/1", 200),),
+        tags=("nightly",),
+        rules=(("Builders", ItemRole.MANAGER), ("user", ItemRole.GUEST)),
+    ),
+    DemoPipeline(
+        "Migrate the database",
+        "Locked: it starts for nobody until someone unlocks it.",
+        "power",
+        (("Back up", "/backup", 200), "Backup was restored on the test server", ("Migrate", "/migrate", 200)),
+        tags=("deploy", "database"),
+        is_locked=True,
+    ),
+    DemoPipeline(
+        "Guest's own idea",
+        "Its owner has the role Guest now, and only reads, also here.",
+        "guest",
+        (),
+    ),
+)
+
+
+def seed(*, echo_port: int) -> dict[str, str]:
+    """Makes the two demo organizations where they are missing.
+
+    Returns the passwords of the people that it made, by e-mail address; empty when all were there before. Steps are
+    pointed at the echo endpoint's present port each time.
+    """
+    made: dict[str, str] = {}
+    with transaction.atomic():
+        if not Organization.objects.filter(slug="demo").exists():
+            made |= _make_demo(echo_port)
+        if not Organization.objects.filter(slug="other").exists():
+            made |= _make_other(echo_port)
+        _point_steps_at(echo_port)
+    return made
+
+
+def write_accounts(made: dict[str, str], path: Path) -> None:
+    """Keeps the passwords where only the person who runs the demo can read them."""
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    with path.open("a") as file:
+        file.writelines(f"{email}  {password}\n" for email, password in made.items())
+
+
+def read_accounts(path: Path) -> dict[str, str]:
+    """The passwords by e-mail address, as they were made; empty where there is no such file."""
+    if not path.exists():
+        return {}
+    lines = (line.partition("  ") for line in path.read_text().splitlines())
+    return {email: password for email, _, password in lines if password}
+
+
+def _make_demo(echo_port: int) -> dict[str, str]:
+    organization = Organization.objects.create(name="Demo Organization", slug="demo")
+    passwords = {f"{login}@demo.example": _password() for login in PEOPLE}
+    people = {
+        login: User.objects.create_user(
+            f"{login}@demo.example",
+            passwords[f"{login}@demo.example"],
+            name=name,
+            site_role=role,
+            organization=organization,
+        )
+        for login, (name, role) in PEOPLE.items()
+    }
+    builders = Group.objects.create(organization=organization, name="Builders")
+    builders.members.set([people["user"], people["power"]])
+    watchers = Group.objects.create(organization=organization, name="Watchers")
+    watchers.members.set([people["guest"], people["auditor"]])
+    # Someone who left, and someone who has not come yet.
+    User.objects.create_user(
+        "left@demo.example", None, name="Lee Marsh", site_role=SiteRole.USER, organization=organization, is_active=False
+    )
+    User.objects.create_user(
+        "invited@demo.example", None, name="Ines Vogel", site_role=SiteRole.USER, organization=organization
+    )
+    subjects: dict[str, User | Group] = {**people, builders.name: builders, watchers.name: watchers}
+    make_history(people)
+    for described in PIPELINES:
+        pipeline = _make_pipeline(organization, people[described.owner], described, echo_port)
+        for subject, role in described.rules:
+            set_access_rule(actor=people["admin"], pipeline=pipeline, subject=subjects[subject], role=role)
+        pipeline.notified_people.set([people[login] for login in described.notified])
+        for login in described.asked_for_by:
+            start_run(actor=people[login], pipeline=pipeline)
+        if described.is_locked:
+            lock_pipeline(actor=people["power"], pipeline=pipeline)
+    return passwords
+
+
+def _make_other(echo_port: int) -> dict[str, str]:
+    organization = Organization.objects.create(name="Other Organization", slug="other")
+    password = _password()
+    user = User.objects.create_user(
+        "admin@other.example",
+        password,
+        name="Otis Reed",
+        site_role=SiteRole.ADMINISTRATOR,
+        organization=organization,
+    )
+    described = DemoPipeline(
+        "Other pipeline", "Nobody of another organization sees this.", "", (("Call", "/call", 200),)
+    )
+    _make_pipeline(organization, user, described, echo_port)
+    return {user.email: password}
+
+
+def _make_pipeline(organization: Organization, owner: User, described: DemoPipeline, echo_port: int) -> Pipeline:
+    pipeline = Pipeline.objects.create(
+        organization=organization,
+        owner=owner,
+        name=described.name,
+        description=described.description,
+        tags=list(described.tags),
+    )
+    for position, step in enumerate(described.steps, start=1):
+        if isinstance(step, str):
+            instructions = "Look at what the steps before it answered."
+            Step.objects.create(
+                pipeline=pipeline, position=position, name=step, kind=Step.Kind.APPROVAL, instructions=instructions
+            )
+            continue
+        name, path, expected = step
+        call = Step(
+            pipeline=pipeline,
+            position=position,
+            name=name,
+            url=f"http://{echo.ADDRESS}:{echo_port}{path}",
+            body='{"from": "the demo"}',
+            headers={"Content-Type": "application/json"},
+            expected_status=expected,
+        )
+        _give_secret(call)
+        call.save()
+    return pipeline
+
+
+def _point_steps_at(echo_port: int) -> None:
+    prefix = f"http://{echo.ADDRESS}:"
+    for step in Step.objects.filter(url__startswith=prefix):
+        path = step.url.removeprefix(prefix).partition("/")[2]
+        url = f"{prefix}{echo_port}/{path}"
+        if url != step.url:
+            step.url = url
+            # Secrets are bound to the server, port included.
+            _give_secret(step)
+            step.save(update_fields=["url", "secret_headers"])
+
+
+def _give_secret(step: Step) -> None:
+    authorization = {"Authorization": f"Bearer {secrets.token_urlsafe(24)}"}
+    step.secret_headers = step_secrets.encrypt(step, "secret_headers", authorization)
+
+
+def _password() -> str:
+    """Of letters and digits only: a double click selects all of it, and no command takes it for an option."""
+    return str(settings.DEMO_PASSWORD) or "".join(secrets.choice(_SIGNS) for _ in range(16))

@@ -1,0 +1,235 @@
+"""`backup_database` and `restore_database` where they refuse; test_operations.py follows them where they work."""
+
+import builtins
+import os
+import re
+import sqlite3
+import subprocess
+from contextlib import closing
+
+import pytest
+from allauth.account.models import EmailAddress, EmailConfirmationHMAC
+from allauth.usersessions.models import UserSession
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.test import Client
+
+from accounts import invitations
+from accounts.models import Organization
+from accounts.security.session_store import SessionStore, digest_of
+from accounts.signin import password_reset
+from accounts.tests.factories import PASSWORD, UserFactory
+from opsera_portal import backups
+
+pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
+
+
+def test_a_copy_that_exists_is_not_written_over(tmp_path):
+    file = tmp_path / "old.database"
+    file.write_text("the only copy there is")
+
+    with pytest.raises(CommandError, match="File exists"):
+        call_command("backup_database", str(file))
+
+    assert file.read_text() == "the only copy there is"
+    assert list(tmp_path.iterdir()) == [file], "nothing half-written stays"
+
+
+def test_a_place_that_cannot_be_written_is_said_in_one_line(tmp_path):
+    with pytest.raises(CommandError, match="cannot be written"):
+        call_command("backup_database", str(tmp_path / "nowhere" / "new.database"))
+
+
+@pytest.mark.parametrize("typed", ["", "y", "yes"])
+def test_nothing_is_restored_unless_the_word_is_typed(organization, tmp_path, monkeypatch, typed):
+    monkeypatch.setattr(builtins, "input", lambda prompt: typed)
+
+    with pytest.raises(CommandError, match="Nothing was changed"):
+        call_command("restore_database", str(tmp_path / "any.database"))
+
+    assert Organization.objects.get() == organization
+
+
+def test_what_is_no_copy_changes_nothing(organization, tmp_path):
+    file = tmp_path / "broken.database"
+    file.write_bytes(b"no database" * 1000)
+
+    with pytest.raises(CommandError, match="Nothing was changed"):
+        call_command("restore_database", str(file), "--no-input")
+
+    assert Organization.objects.get() == organization
+
+
+def test_the_password_of_the_database_is_on_no_command_line(tmp_path, monkeypatch):
+    """What pg_dump was started with is for everyone on the machine to read."""
+    if connection.vendor != "postgresql":
+        pytest.skip("pg_dump is for PostgreSQL")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "pg_dump").write_text(
+        f'#!/bin/sh\necho "$*" > {tmp_path}/arguments\necho "$PGPASSWORD" > {tmp_path}/password\n'
+    )
+    (tools / "pg_dump").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools), prepend=os.pathsep)
+    monkeypatch.setitem(connection.settings_dict, "PASSWORD", "a very secret password")
+
+    backups.back_up(tmp_path / "new.database")
+
+    assert "secret" not in (tmp_path / "arguments").read_text()
+    assert (tmp_path / "password").read_text() == "a very secret password\n"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_does_not_restore_while_something_writes(organization, tmp_path, monkeypatch):
+    if connection.vendor != "sqlite":
+        pytest.skip("on PostgreSQL the restore waits for its locks")
+    monkeypatch.setattr(backups, "WAIT_FOR_OTHERS_SECONDS", 0)
+    backups.back_up(tmp_path / "now.database")
+
+    with transaction.atomic(), pytest.raises(backups.CopyFailed, match="stop web and worker"):
+        backups.restore(tmp_path / "now.database")
+
+    assert Organization.objects.get() == organization
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_copied_comes_back_while_others_are_connected(organization, tmp_path):
+    if connection.vendor != "sqlite":
+        pytest.skip("test_operations.py does so on PostgreSQL")
+    copy = tmp_path / "now.database"
+    call_command("backup_database", str(copy))
+    Organization.objects.all().delete()
+
+    call_command("restore_database", str(copy), "--no-input")
+
+    assert Organization.objects.get() == organization
+    assert oct(copy.stat().st_mode & 0o777) == "0o600"
+
+
+# What a copy opens
+
+
+def signed_in(user):
+    client = Client()
+    client.post("/login/", {"login": user.email, "password": PASSWORD})
+    assert is_signed_in(client)
+    return client
+
+
+def is_signed_in(client):
+    return client.get("/profile/security/").status_code == 200
+
+
+def text_of(copy):
+    """Everything that the file holds, what was deleted in it included."""
+    if connection.vendor == "sqlite":
+        return copy.read_bytes().decode("latin-1")
+    return subprocess.run(["pg_restore", "--file=-", str(copy)], capture_output=True, check=True, text=True).stdout
+
+
+@pytest.fixture
+def links(organization, owner):
+    """Opened in a browser, which notes their keys in its session, and not yet used."""
+    invited = UserFactory(organization=organization, email="new@acme.example")
+    invited.set_unusable_password()
+    invited.joined_at = None
+    invited.save()
+    waiting = EmailAddress.objects.create(user=owner, email="other@acme.example")
+    paths = [
+        password_reset.link_for(owner).removeprefix(settings.PORTAL_URL),
+        invitations.link_for(invited).removeprefix(settings.PORTAL_URL),
+    ]
+    for path in paths:
+        assert Client().get(path).status_code == 302
+    return [path.rstrip("/").rpartition("/")[2] for path in paths] + [EmailConfirmationHMAC(waiting).key]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_value_of_a_copy_opens_a_session_or_a_link(owner, links, tmp_path):
+    client, ended, copy = signed_in(owner), signed_in(owner), tmp_path / "now.database"
+    keys = [browser.session.session_key for browser in (client, ended)]
+    data = Session.objects.get(session_key=digest_of(keys[0])).session_data
+    ended.post("/logout/")
+
+    call_command("backup_database", str(copy))
+
+    text = text_of(copy)
+    assert owner.email in text
+    assert not [secret for secret in (*keys, *map(digest_of, keys), data, *links) if secret in text]
+    for value in set(re.findall(r"[A-Za-z0-9_:=+/.-]{8,}", text)):
+        assert SessionStore(value).load() == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nobody_is_signed_in_after_a_restore(owner, tmp_path):
+    if connection.vendor != "sqlite":
+        pytest.skip("test_operations.py restores on PostgreSQL")
+    client, copy = signed_in(owner), tmp_path / "now.database"
+    call_command("backup_database", str(copy))
+
+    call_command("restore_database", str(copy), "--no-input")
+
+    assert not is_signed_in(client)
+    assert not Session.objects.exists()
+    assert not UserSession.objects.exists()
+    assert is_signed_in(signed_in(owner))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_copy_that_has_sessions_does_not_bring_them_back(owner, tmp_path, monkeypatch):
+    """Versions before this one copied them."""
+    if connection.vendor != "sqlite":
+        pytest.skip("test_operations.py restores on PostgreSQL")
+    client, copy = signed_in(owner), tmp_path / "old.database"
+    with monkeypatch.context() as before:
+        before.setattr(backups, "LEFT_OUT", {})
+        call_command("backup_database", str(copy))
+    with closing(sqlite3.connect(copy)) as rows:
+        assert rows.execute("SELECT count(*) FROM django_session").fetchone() == (1,)
+
+    call_command("restore_database", str(copy), "--no-input")
+
+    assert not is_signed_in(client)
+
+
+# Tables whose rows open nothing by themselves. The author of a new table adds it here or to `LEFT_OUT`.
+KEPT = {
+    "account_emailaddress",
+    "accounts_group",
+    "accounts_group_members",
+    "accounts_organization",
+    "accounts_user",
+    "auditlog_activity",
+    "auditlog_seal",
+    "auditlog_tokenusage",
+    "auditlog_tokenuse",
+    "auth_group",
+    "auth_group_permissions",
+    "auth_permission",
+    "django_admin_log",
+    "django_content_type",
+    "django_migrations",
+    "django_tasks_database_dbtaskresult",  # ids only: the worker makes links at the moment it sends them
+    "mfa_authenticator",  # seeds are encrypted, recovery codes are hashes, and passkeys are public keys
+    "core_ratecount",
+    "core_submission",
+    "pipelines_accessrule",
+    "pipelines_pipeline",
+    "pipelines_pipeline_notified_people",
+    "pipelines_run",
+    "pipelines_runlogline",
+    "pipelines_step",  # secrets are encrypted
+    "pipelines_steprun",
+    "socialaccount_socialaccount",
+    "socialaccount_socialapp",
+    "tokens_token",
+}
+
+
+def test_every_table_is_either_known_to_open_nothing_or_left_out_of_copies():
+    tables = set(connection.introspection.table_names()) | {"portal_cache"}
+
+    assert not KEPT & backups.LEFT_OUT.keys()
+    assert tables == KEPT | backups.LEFT_OUT.keys(), "add a new table to KEPT or to LEFT_OUT"

@@ -1,0 +1,153 @@
+"""Telling people in time that tokens of theirs end: which notices are due, and the mails that bring them.
+
+A notice goes out 30, 7 and 1 days before the end and when the token has ended. Each is sent once, and only the tightest
+that applies: after an outage nobody gets three at once. None is longer than the whole life of the token.
+"""
+
+import threading
+import uuid
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from django.conf import settings
+from django.core.mail import EmailMessage
+from django.db import transaction
+from django.db.models import Q
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+
+from accounts.models import User
+from core.db.expressions import DaysAfter
+from core.mail.kinds import mail_kind
+from tokens.models import Token
+from tokens.querysets import ENDS_SOON, TokenQuerySet, ending_soon
+
+EVERY = timedelta(hours=1)
+
+# A notice is named by its days before the end; this is the one of a token that has ended.
+ENDED = 0
+# Between how many days before the end each notice is the tightest that applies. A week after it the end is no news.
+_APPLIES = {ENDED: (-7, 0), 1: (0, 1), 7: (1, 7), 30: (7, 30)}
+
+
+class Told(NamedTuple):
+    token: Token
+    notice: int
+
+
+def applies(notice: int, *, at: datetime) -> Q:
+    """That this notice is the tightest that applies to a token, whether or not it was sent.
+
+    Notices of the last week wait until the token ends soon, as pages call it: one for 8 days is not told of on its
+    second day.
+    """
+    after, until = (at + timedelta(days=days) for days in _APPLIES[notice])
+    is_longer_lived = Q(expires_at__gt=DaysAfter("created_at", notice))
+    was_in_use = Q(revealed_at__isnull=False, revoked_at__isnull=True)
+    in_time = Q(expires_at__gt=after, expires_at__lte=until) & is_longer_lived & was_in_use
+    return in_time & ending_soon(at) if ENDED < notice <= ENDS_SOON.days else in_time
+
+
+def due(notice: int, *, at: datetime) -> TokenQuerySet:
+    """The tokens whose owner, who can use one and wants to know, was told neither this nor anything tighter of them.
+
+    The index of ends gives the tokens of these few days, however many there are.
+    """
+    return Token.objects.filter(
+        applies(notice, at=at),
+        Q(expiry_notice_days__isnull=True) | Q(expiry_notice_days__gt=notice),
+        owner__is_active=True,
+        owner__joined_at__isnull=False,
+        owner__wants_expiry_mails=True,
+    )
+
+
+def to_warn_of(owner: User) -> TokenQuerySet:
+    """What pages warn of: this person's tokens that would be accepted and end soon, told by mail or not."""
+    return Token.objects.owned_by(owner).ending_soon().order_by("expires_at", "id")
+
+
+def put_due(stopping: threading.Event) -> None:
+    """One round: a mail into the outbox for everyone for whom one is due."""
+    for owner_id in _owners_to_tell():
+        if stopping.is_set():
+            return
+        tell(owner_id)
+
+
+def tell(owner_id: uuid.UUID) -> None:
+    """One mail about all tokens of this person for which a notice is due; none where none is.
+
+    The notices are noted in the transaction that puts the mail into the outbox.
+    """
+    with transaction.atomic():
+        # The second of two workers waits here, and then finds nothing due.
+        owner = User.objects.select_for_update(no_key=True).filter(pk=owner_id).first()
+        told = _due_to(owner) if owner else []
+        if not told:
+            return
+        for token, notice in told:
+            Token.objects.filter(pk=token.pk).update(expiry_notice_days=notice)
+        expiry_mail.put(owner_id, str(owner_id), [(str(token.pk), notice) for token, notice in told])
+
+
+@mail_kind("Tokens end soon")
+def expiry_mail(owner_id: str, told: Sequence[tuple[str, int]]) -> EmailMessage | None:
+    """Only what is still so: a token may have been ended since, and a notice says nothing once the next one is due."""
+    owner = User.objects.active().select_related("organization").filter(pk=uuid.UUID(owner_id)).first()
+    if owner is None or not owner.wants_expiry_mails:
+        return None
+    notices = {uuid.UUID(token_id): notice for token_id, notice in told}
+    at = timezone.now()
+    tokens = Token.objects.owned_by(owner).filter(pk__in=notices).for_token_table().order_by("expires_at", "id")
+    still = [
+        Told(token, notices[token.pk])
+        for token in tokens
+        if token.revoked_at is None and (notices[token.pk] == ENDED or token.expires_at > at)
+    ]
+    return _mail(owner, still) if still else None
+
+
+def _owners_to_tell() -> set[uuid.UUID]:
+    at = timezone.now()
+    return {
+        owner_id
+        for notice in _APPLIES
+        for owner_id in due(notice, at=at).order_by().values_list("owner_id", flat=True).distinct()
+    }
+
+
+def _due_to(owner: User) -> list[Told]:
+    at = timezone.now()
+    return [
+        Told(token, notice)
+        for notice in _APPLIES
+        for token in due(notice, at=at).owned_by(owner).for_token_table().order_by("expires_at", "id")
+    ]
+
+
+def _mail(owner: User, told: list[Told]) -> EmailMessage:
+    context = {
+        "person": owner,
+        "organization": owner.organization,
+        "ended": [token for token, notice in told if notice == ENDED],
+        "ending": [token for token, notice in told if notice != ENDED],
+        "tokens_url": f"{settings.PORTAL_URL}{reverse('tokens:token_list')}",
+        "preferences_url": f"{settings.PORTAL_URL}{reverse('accounts:security')}",
+    }
+    return EmailMessage(
+        subject=_subject(told),
+        body=render_to_string("tokens/mail/expiry_notice.txt", context),
+        to=[owner.email],
+    )
+
+
+def _subject(told: list[Told]) -> str:
+    if len(told) > 1:
+        return f"{len(told)} of your access tokens end soon or have ended"
+    token, notice = told[0]
+    if notice == ENDED:
+        return f"Your access token “{token.name}” has ended"
+    return f"Your access token “{token.name}” ends on {token.expires_at.day} {token.expires_at:%B %Y}"

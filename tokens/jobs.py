@@ -1,0 +1,7 @@
+from core import periodic_jobs
+from tokens.expiry import notices, unused
+from tokens.keys import retirement
+
+periodic_jobs.register("expiry notices", notices.put_due, every=notices.EVERY)
+periodic_jobs.register("signing keys", retirement.look_after, every=retirement.EVERY)
+periodic_jobs.register("unused tokens", unused.end_unused, every=unused.EVERY)

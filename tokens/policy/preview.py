@@ -1,0 +1,151 @@
+"""What a change of an organization's policy does to tokens and people, told before it is made and when it is made."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Count, F
+from django.http import HttpRequest
+from django.utils import timezone
+
+from accounts import services
+from accounts.models import Organization, User
+from tokens.models import Token
+from tokens.policy import rules
+
+SOON = timedelta(days=7)
+# Of those whose tokens are blocked so many are named, those with the most tokens first.
+OWNERS_NAMED = 100
+
+
+class EffectChanged(Exception):
+    """The change would do something else now than the actor was shown."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Since you reviewed the change, tokens or people have changed: it would do something else now. "
+            "Nothing was saved."
+        )
+
+
+@dataclass(frozen=True)
+class OwnerEffect:
+    email: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What becomes different by the change. What was so before, and stays so, is not counted.
+
+    Tokens are live ones of active people. ``by_rule`` counts a token under each rule that blocks it. ``unused_soon``:
+    not blocked yet, and ended as unused within `SOON` if nobody uses them.
+    """
+
+    blocked_tokens: int
+    blocked_people: int
+    by_rule: dict[str, int]
+    owners: list[OwnerEffect]
+    unblocked_tokens: int
+    unused_soon: int
+    people_to_set_up_two_factor: int
+    people_above_max_live_tokens: int
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same numbers: what someone was shown can be compared with what would be now."""
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Review:
+    """A change that was thought about: the policy before and after it, and what it does."""
+
+    before: Organization
+    after: Organization
+    effect: Effect
+
+
+def review_policy(*, actor: User, changes: Mapping[str, Any], version: str | None = None) -> Review:
+    """Changes nothing. Raises what `accounts.services.planned_policy` raises."""
+    before = Organization.objects.get(pk=actor.own_organization.pk)
+    after = services.planned_policy(actor=actor, organization=before, changes=changes, version=version)
+    return Review(before, after, effect_of(before, after))
+
+
+def change_policy(
+    *,
+    actor: User,
+    changes: Mapping[str, Any],
+    version: str | None = None,
+    shown: str | None = None,
+    request: HttpRequest | None = None,
+) -> Review:
+    """Saves the change. ``shown``: the fingerprint of the effect that the actor was shown and agreed to.
+
+    Raises ``EffectChanged`` when it is another now, and what `accounts.services.save_policy` raises; then nothing is
+    changed. Tokens are made under the same lock, so that none comes in between.
+    """
+    with transaction.atomic():
+        before = Organization.objects.select_for_update(no_key=True).get(pk=actor.own_organization.pk)
+        after = services.save_policy(
+            actor=actor, organization=before, changes=changes, version=version, request=request
+        )
+        effect = effect_of(before, after)
+        if shown is not None and shown != effect.fingerprint:
+            raise EffectChanged
+    return Review(before, after, effect)
+
+
+def effect_of(before: Organization, after: Organization) -> Effect:
+    owners = _effect_by_owner(before, after)
+    named = sorted((-owner["blocked"], owner["email"]) for owner in owners if owner["blocked"])
+
+    def total(count: str) -> int:
+        return sum(owner[count] for owner in owners)
+
+    return Effect(
+        blocked_tokens=total("blocked"),
+        blocked_people=len(named),
+        by_rule={rule.id: total(f"blocked_by_{rule.id}") for rule in rules.RULES},
+        owners=[OwnerEffect(email, -count) for count, email in named[:OWNERS_NAMED]],
+        unblocked_tokens=total("unblocked"),
+        unused_soon=total("unused_soon"),
+        people_to_set_up_two_factor=_people_to_set_up_two_factor(before, after),
+        people_above_max_live_tokens=sum(
+            after.max_live_tokens < owner["live"] <= before.max_live_tokens for owner in owners
+        ),
+    )
+
+
+def _effect_by_owner(before: Organization, after: Organization) -> list[dict[str, Any]]:
+    """For each owner of live tokens their ``email`` and how many tokens are ``live``, ``blocked``, and so on.
+
+    In one query, and none where nothing changes that is asked of tokens: it reads them all, and while a change is saved
+    nobody else can write on SQLite, or make a token on PostgreSQL.
+    """
+    if all(getattr(before, field) == getattr(after, field) for field in (*rules.RULE_FIELDS, "max_live_tokens")):
+        return []
+    now = timezone.now()
+    blocked_before, blocked_after = rules.blocked(before, now), rules.blocked(after, now)
+    blocks = blocked_after & ~blocked_before
+    unused_soon = ~blocked_after & rules.unused(after, now + SOON) & ~rules.unused(before, now + SOON)
+    tokens = Token.objects.live().filter(organization=after, owner__is_active=True).order_by()
+    by_owner = tokens.values("owner", email=F("owner__email")).annotate(
+        live=Count("pk"),
+        blocked=Count("pk", filter=blocks),
+        unblocked=Count("pk", filter=blocked_before & ~blocked_after),
+        unused_soon=Count("pk", filter=unused_soon),
+        **{f"blocked_by_{rule.id}": Count("pk", filter=blocks & rule.query(after, now)) for rule in rules.RULES},
+    )
+    return [dict(owner) for owner in by_owner]
+
+
+def _people_to_set_up_two_factor(before: Organization, after: Organization) -> int:
+    roles = set(after.two_factor_roles.split()) - set(before.two_factor_roles.split())
+    people = User.objects.active().filter(organization=after, site_role__in=roles)
+    return int(people.exclude(pk__in=User.objects.with_two_factor().values("pk")).count())

@@ -1,0 +1,164 @@
+"""What an organization's policy asks of a token at each use. The rules, once.
+
+Each rule is said of one token and, beside it, as a query: a request asks the one, lists and counts ask the other, and a
+test compares the two. ``policy`` is an organization, as it is or as a change would leave it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING
+
+from django.db.models import F, Q, Value
+from django.db.models.functions import Concat, StrIndex
+from django.db.models.lookups import GreaterThan
+
+from accounts.models import Organization, User
+from core.api import scopes
+from core.db.expressions import DaysAfter
+
+if TYPE_CHECKING:
+    from tokens.models import Token
+
+NOTHING = Q(pk__in=[])
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``blocks``: whether the policy refuses this token at this moment. ``query``: the tokens of which that is true.
+
+    ``advice`` tells which rule it is and what to do. It goes into a header too: ASCII, without quotation marks (RFC
+    6750 section 3). ``of_one`` and ``of_many`` go on after a number of tokens: "7 live too long".
+    """
+
+    id: str
+    of_one: str
+    of_many: str
+    blocks: Callable[["Token", Organization, datetime], bool]
+    query: Callable[[Organization, datetime], Q]
+    advice: Callable[["Token", Organization], str]
+
+
+def obstacle(token: "Token", policy: Organization, at: datetime) -> Rule | None:
+    """The first rule that blocks the token; ``None`` where none does."""
+    return next((rule for rule in RULES if rule.blocks(token, policy, at)), None)
+
+
+def blocked(policy: Organization, at: datetime) -> Q:
+    """Of the organization's tokens those that some rule blocks."""
+    return reduce(or_, (rule.query(policy, at) for rule in RULES))
+
+
+# It lives too long
+
+
+def _lives_too_long(token: "Token", policy: Organization, at: datetime) -> bool:
+    return token.lifetime > timedelta(days=policy.max_token_lifetime_days)
+
+
+def _living_too_long(policy: Organization, at: datetime) -> Q:
+    return Q(expires_at__gt=DaysAfter("created_at", policy.max_token_lifetime_days))
+
+
+def _about_lifetime(token: "Token", policy: Organization) -> str:
+    return (
+        f"The policy of the organization lets tokens live {days(policy.max_token_lifetime_days)} at most, and this one "
+        "was made for longer. Make a new one with a shorter life."
+    )
+
+
+# It has a scope that is not allowed
+
+
+def scopes_not_allowed(scope: str, policy: Organization) -> list[scopes.Scope]:
+    allowed = scopes.parse(policy.allowed_scopes)
+    return [known for known in scopes.SCOPES if known not in allowed and known in scopes.parse(scope)]
+
+
+def _has_a_scope_not_allowed(token: "Token", policy: Organization, at: datetime) -> bool:
+    return not scopes.parse(token.scope) <= scopes.parse(policy.allowed_scopes)
+
+
+def _having_a_scope_not_allowed(policy: Organization, at: datetime) -> Q:
+    # Neither LIKE, which takes no notice of case on SQLite, nor a regular expression, for which SQLite calls Python.
+    scope = Concat(Value(" "), F("scope"), Value(" "))
+    refused = scopes_not_allowed(scopes.as_string(scopes.SCOPES), policy)
+    return reduce(or_, (Q(GreaterThan(StrIndex(scope, Value(f" {word.id} ")), 0)) for word in refused), NOTHING)
+
+
+def _about_scopes(token: "Token", policy: Organization) -> str:
+    ids = ", ".join(scope.id for scope in scopes_not_allowed(token.scope, policy))
+    return f"The policy of the organization does not allow tokens with this scope: {ids}. Make a new one without it."
+
+
+# It was not used for too long. Only allowed uses count (`auditlog.journal`): else a refused use would revive the token.
+
+
+def _is_unused(token: "Token", policy: Organization, at: datetime) -> bool:
+    since = token.last_used_at or token.revealed_at
+    limit = policy.unused_tokens_end_after_days
+    return limit is not None and since is not None and at - since > timedelta(days=limit)
+
+
+def unused(policy: Organization, at: datetime) -> Q:
+    if policy.unused_tokens_end_after_days is None:
+        return NOTHING
+    limit = at - timedelta(days=policy.unused_tokens_end_after_days)
+    return Q(last_used_at__lt=limit) | Q(last_used_at__isnull=True, revealed_at__lt=limit)
+
+
+def _about_disuse(token: "Token", policy: Organization) -> str:
+    limit = days(policy.unused_tokens_end_after_days)
+    return f"The policy of the organization ends tokens that nobody uses for {limit}, as it was. Make a new one."
+
+
+# Its owner has to set up two-factor first
+
+
+def _owner_lacks_two_factor(token: "Token", policy: Organization, at: datetime) -> bool:
+    return policy.requires_two_factor_of(token.owner.site_role) and not token.owner.has_two_factor
+
+
+def _of_owner_without_two_factor(policy: Organization, at: datetime) -> Q:
+    roles = policy.two_factor_roles.split()
+    if not roles:
+        return NOTHING
+    return Q(owner__site_role__in=roles) & ~Q(owner__in=User.objects.with_two_factor().values("pk"))
+
+
+def _about_two_factor(token: "Token", policy: Organization) -> str:
+    return (
+        "The policy of the organization asks the owner of this token to set up two-factor. "
+        "Once that is done, in the portal under Profile, Security, the token works again."
+    )
+
+
+def days(number: int | None) -> str:
+    """`1 day`, `30 days`."""
+    return f"{number} day{'' if number == 1 else 's'}"
+
+
+LIFETIME = Rule("lifetime", "lives too long", "live too long", _lives_too_long, _living_too_long, _about_lifetime)
+SCOPE = Rule(
+    "scope",
+    "has a scope that is not allowed",
+    "have a scope that is not allowed",
+    _has_a_scope_not_allowed,
+    _having_a_scope_not_allowed,
+    _about_scopes,
+)
+UNUSED = Rule("unused", "was not used for too long", "were not used for too long", _is_unused, unused, _about_disuse)
+TWO_FACTOR = Rule(
+    "two_factor",
+    "belongs to someone without two-factor",
+    "belong to people without two-factor",
+    _owner_lacks_two_factor,
+    _of_owner_without_two_factor,
+    _about_two_factor,
+)
+# What cannot be mended comes first: whoever sets up two-factor should not then learn that it was in vain.
+RULES = (LIFETIME, SCOPE, UNUSED, TWO_FACTOR)
+# The fields of an organization that the rules read.
+RULE_FIELDS = ("max_token_lifetime_days", "allowed_scopes", "unused_tokens_end_after_days", "two_factor_roles")

@@ -1,0 +1,98 @@
+"""The pages about tokens that were found where they should not be."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
+from django.views.generic import FormView, TemplateView
+
+from accounts.roles import Ability
+from auditlog.tables import outcome_look
+from core.pages import errors
+from core.pages.tabs import PROFILE_TABS
+from core.pages.views import MemberPageMixin, TabsMixin
+from tokens.forms import ExpireTokenForm, TokenLookupForm
+from tokens.keys.signing_keys import key_ring
+from tokens.leaks import finding
+from tokens.models import Token
+from tokens.services import needs_reason
+from tokens.tables import state_look
+from tokens.views.own import uses_lately
+
+
+@method_decorator(sensitive_post_parameters("token"), name="dispatch")
+class TokenLookupView(TabsMixin, MemberPageMixin, FormView[TokenLookupForm]):
+    """Whose is the token that I have found, does it work, and who uses it? What is pasted stays in this one request."""
+
+    form_class = TokenLookupForm
+    template_name = "tokens/token_lookup.html"
+    tabs = PROFILE_TABS
+    current_tab = "tokens:token_list"
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]
+        wait = finding.LOOK_UPS.take(str(self.person.pk))
+        if wait is not None:
+            return errors.too_many_requests(
+                request, "You have looked up many tokens in a short time. Try again in a minute.", retry_after=wait
+            )
+        return super().post(request, *args, **kwargs)
+
+    @method_decorator(sensitive_variables())
+    def form_valid(self, form: TokenLookupForm) -> HttpResponse:
+        try:
+            token = finding.look_up_token(actor=self.person, pasted=form.cleaned_data["token"], request=self.request)
+        except finding.SeveralTokens:
+            form.add_error("token", "There are several tokens in this text. Paste one of them.")
+            return self.form_invalid(form)
+        except finding.NotYours:
+            return self.render_to_response(self.get_context_data(is_unknown=True), status=404)
+        return self.render_to_response(self.get_context_data(**self._found(token)))
+
+    def form_invalid(self, form: TokenLookupForm) -> HttpResponse:
+        return self.render_to_response(self.get_context_data(form=form), status=400)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(looks_up_others=self.person.may(Ability.EXPIRE_TOKENS), **kwargs)
+
+    def _found(self, token: Token) -> dict[str, Any]:
+        uses = finding.last_uses(token, reader=self.person)
+        return {
+            # A fresh form: the next token is pasted into an empty field.
+            "form": TokenLookupForm(),
+            "token": token,
+            "state": state_look(token),
+            "meaning": finding.MEANINGS[token.state],
+            "last_uses": [{"entry": use, "outcome": outcome_look(use)} for use in uses],
+            "expire_form": None if token.has_ended else self._expire_form(token),
+            "uses_lately": uses_lately(token, self.person),
+            "cancel_url": reverse("tokens:token_lookup"),
+        }
+
+    def _expire_form(self, token: Token) -> ExpireTokenForm:
+        return ExpireTokenForm(needs_reason=needs_reason(actor=self.person, token=token))
+
+
+class SecretScanningView(TemplateView):
+    """For those who search for leaked secrets: how to find our tokens, how to verify and how to report them."""
+
+    template_name = "secret_scanners.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(
+            pattern=finding.PATTERN,
+            example=finding.example(),
+            issuer=settings.TOKEN_ISSUER,
+            jwks_url=self._absolute("tokens:jwks"),
+            report_url=self._absolute("tokens_api:token_report"),
+            algorithms=sorted({key.algorithm for key in key_ring().keys}),
+            reports=finding.REPORTS,
+            max_reported=finding.MAX_REPORTED,
+            **kwargs,
+        )
+
+    def _absolute(self, view_name: str) -> str:
+        return f"{settings.PORTAL_URL}{reverse(view_name)}"

@@ -1,0 +1,195 @@
+"""The tokens of the whole organization: who has which, and ending those that must not live on."""
+
+import uuid
+from datetime import timedelta
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import BadRequest
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.functional import cached_property
+from django.views.generic import View
+from django_filters.views import FilterView
+from django_tables2 import SingleTableMixin
+
+from accounts.models import User
+from accounts.roles import Ability
+from auditlog import usage
+from core.api.paging import MAX_PAGE_SIZE
+from core.pages.addresses import back_to
+from core.pages.tabs import ORGANIZATION_TABS
+from core.pages.views import MemberPageMixin, TabsMixin
+from tokens import services
+from tokens.filters import OrganizationTokenFilter
+from tokens.forms import ExpireManyForm
+from tokens.models import Token
+from tokens.querysets import TokenQuerySet
+from tokens.tables import OrganizationTokenTable
+
+LISTED = 50
+LATELY = timedelta(days=7)
+
+
+class OrganizationTokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
+    """Every token's metadata, for those whose role reads it."""
+
+    table_class = OrganizationTokenTable
+    filterset_class = OrganizationTokenFilter
+    template_name = "tokens/organization_token_list.html"
+    tabs = ORGANIZATION_TABS
+    current_tab = "tokens:organization_token_list"
+
+    def role_allows(self, user: User) -> bool:
+        return user.may(Ability.READ_TOKENS)
+
+    def get_queryset(self) -> TokenQuerySet:
+        return Token.objects.of_organization_readable_by(self.person).for_token_table()
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(
+            ended_in_use=usage.after_end(usage.of_organization_of(self.person)),
+            may_expire=self.person.may(Ability.EXPIRE_TOKENS),
+            narrowing=narrowing(self.request),
+            # The filters lead back by themselves; sorting and page do not.
+            back_url=self.request.get_full_path() if self.request.GET.keys() - narrowing(self.request).keys() else "",
+            **kwargs,
+        )
+
+    def get_table_kwargs(self) -> dict[str, Any]:
+        return {"may_expire": self.person.may(Ability.EXPIRE_TOKENS)}
+
+
+class ExpireManyView(MemberPageMixin, View):
+    """Names the tokens, asks why, and ends them. Which tokens these are stands in the address."""
+
+    nothing_to_end: str
+
+    def role_allows(self, user: User) -> bool:
+        return user.may(Ability.EXPIRE_TOKENS)
+
+    def get_tokens(self) -> TokenQuerySet:
+        """Those that the address names, ended ones included."""
+        raise NotImplementedError
+
+    def expire(self, form: ExpireManyForm) -> int:
+        """Ends them; returns how many had not ended before. Raises ``CountChanged``."""
+        raise NotImplementedError
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        count = self._live.count()
+        if not count:
+            messages.info(request, self.nothing_to_end)
+            return redirect(self._list_url)
+        return self._ask(ExpireManyForm(needs_reason=True, initial={"count": count}), count)
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        form = ExpireManyForm(request.POST, needs_reason=True)
+        if not form.is_valid():
+            return self._ask(form, self._live.count(), status=400)
+        try:
+            ended = self.expire(form)
+        except services.CountChanged as changed:
+            reason = {"reason": form.cleaned_data["reason"], "count": changed.count}
+            form = ExpireManyForm(reason, needs_reason=True)
+            form.add_error(
+                None, f"Meanwhile these have become {in_words(changed.count)}. Look again before you confirm."
+            )
+            return self._ask(form, changed.count, status=409)
+        messages.success(request, f"Expired {in_words(ended)}. Scripts which use them get 401 from now on.")
+        return redirect(self._list_url)
+
+    @cached_property
+    def _live(self) -> TokenQuerySet:
+        return self.get_tokens().live()
+
+    @property
+    def _list_url(self) -> str:
+        """The list as the person left it; without word of that, as it was narrowed."""
+        url, query = reverse("tokens:organization_token_list"), narrowing(self.request)
+        return back_to(self.request, f"{url}?{query.urlencode()}" if query else url)
+
+    def _ask(self, form: ExpireManyForm, count: int, status: int = 200) -> HttpResponse:
+        context = {
+            "form": form,
+            "question": f"Expire {in_words(count)}?",
+            "tokens": self._live.for_token_table().order_by("owner__email", "name", "pk")[:LISTED],
+            "further": max(count - LISTED, 0),
+            "owners": self._live.order_by().values("owner").distinct().count(),
+            "used_lately": self._live.filter(last_used_at__gte=timezone.now() - LATELY).count(),
+            "action": self.request.get_full_path(),
+            "cancel_url": self._list_url,
+        }
+        return render(self.request, "tokens/organization_token_expire.html", context, status=status)
+
+
+class ExpireSelectedView(ExpireManyView):
+    """Those that were ticked in the list: ``id`` in the address, once for each."""
+
+    nothing_to_end = "Nothing to expire: tick tokens that have not ended."
+
+    def get_tokens(self) -> TokenQuerySet:
+        found = Token.objects.revocable_by(self.person).filter(pk__in=self._ids)
+        if found.count() != len(self._ids):
+            raise Http404
+        return found
+
+    def expire(self, form: ExpireManyForm) -> int:
+        reason = form.cleaned_data["reason"]
+        try:
+            return len(
+                services.revoke_tokens(actor=self.person, token_ids=self._ids, reason=reason, request=self.request)
+            )
+        except services.NotAllowed:
+            raise Http404 from None
+
+    @cached_property
+    def _ids(self) -> set[uuid.UUID]:
+        texts = self.request.GET.getlist("id")
+        if len(texts) > MAX_PAGE_SIZE:
+            raise BadRequest("So many tokens cannot be named in an address.")
+        try:
+            return {uuid.UUID(text) for text in texts}
+        except ValueError:
+            raise Http404 from None
+
+
+class ExpireMatchingView(ExpireManyView):
+    """All that match the filters in the address, which are those of the list; without a filter, all there are."""
+
+    nothing_to_end = "Nothing to expire: no live token matches."
+
+    def get_tokens(self) -> TokenQuerySet:
+        query = narrowing(self.request)
+        filtered = OrganizationTokenFilter(query, Token.objects.revocable_by(self.person))
+        # What cannot be read would be left out, and tokens end that nobody meant.
+        if query.keys() != self.request.GET.keys() - {"next"} or not filtered.is_valid():
+            raise BadRequest("A filter in this address cannot be read.")
+        tokens: TokenQuerySet = filtered.qs
+        return tokens
+
+    def expire(self, form: ExpireManyForm) -> int:
+        return services.revoke_all(
+            actor=self.person,
+            tokens=self.get_tokens(),
+            expected=form.cleaned_data["count"],
+            reason=form.cleaned_data["reason"],
+            request=self.request,
+        )
+
+
+def narrowing(request: HttpRequest) -> QueryDict:
+    """What narrows the list: those parameters of the address that are filters of it, and not empty."""
+    query = QueryDict(mutable=True)
+    names = OrganizationTokenFilter.base_filters
+    for name in request.GET:
+        if name in names and (value := request.GET[name]):
+            query[name] = str(value)
+    return query
+
+
+def in_words(count: int) -> str:
+    return "1 token" if count == 1 else f"{count:,} tokens"
