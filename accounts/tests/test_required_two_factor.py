@@ -8,13 +8,13 @@ import time_machine
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from django.utils import timezone
-from opsera_portal.tests.test_environment import setting_of
 
 from accounts.models import User
 from accounts.roles import SiteRole
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
 from accounts.tests.factors import add_app, add_passkey, add_recovery_codes, code_of
 from core import environment
+from core.tests.test_environment import setting_of
 
 INDEX = "/profile/security/two-factor/"
 ADD_APP = "/profile/security/two-factor/app/add/"

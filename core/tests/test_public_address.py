@@ -7,12 +7,12 @@ import re
 import pytest
 from django.conf import settings as portal_settings
 from django.test import Client, RequestFactory
-from opsera_portal.tests.test_environment import start
 
 from accounts.tests.factories import PASSWORD
 from auditlog.models import TokenUse
 from core import environment, server_log
 from core.http import public_address
+from core.tests.test_environment import start
 from pipelines.tests.factories import PipelineFactory
 from tokens.tests.factories import TokenFactory, bearer
 

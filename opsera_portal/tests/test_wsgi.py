@@ -1,6 +1,6 @@
 """What the web server loads, before it listens."""
 
-from opsera_portal.tests.test_environment import start
+from core.tests.test_environment import start
 
 
 def test_the_views_are_loaded_before_the_first_request(tmp_path):
