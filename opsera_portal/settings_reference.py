@@ -116,8 +116,7 @@ GROUPS: dict[str, tuple[Variable, ...]] = {
         Variable(
             "API_LIMIT_TOKEN",
             _RATE,
-            "Requests that one token can make. Further ones get 429 with `Retry-After` "
-            "([more](tokens.md#rate-limits))",
+            "Requests that one token can make. Further ones get 429 with `Retry-After` ([more](tokens.md#rate-limits))",
             "1200/m",
         ),
         Variable(
