@@ -176,7 +176,7 @@ def test_the_units_start_commands_that_exist(unit):
 def test_no_word_between_at_signs_is_left_in_the_site(installation):
     site = (installation.root / "etc/nginx/sites-available/opsera-portal").read_text()
 
-    assert "@away" in site
+    assert "@opsera_portal_line" in site
     assert re.findall(r"@[A-Z_]+@", site) == []
 
 
