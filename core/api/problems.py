@@ -9,13 +9,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.conf import settings
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation, ValidationError
 from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from core.api.scopes import Scope
+from core.errors import DomainError
 from core.http.public_address import SCHEME_UNKNOWN
 from core.http.request_context import without_tokens
 
@@ -112,6 +113,14 @@ class Conflict(Problem):
     status_code = status.HTTP_409_CONFLICT
     default_code = "conflict"
     default_detail = "The present state does not allow this."
+
+
+class DomainProblem(Problem):
+    """What a service refused (`core.errors`)."""
+
+    def __init__(self, error: DomainError) -> None:
+        super().__init__(error.message, error.code)
+        self.status_code = error.status
 
 
 class IdempotencyKeyReused(Problem):
@@ -227,6 +236,10 @@ def problem_body(
 def _as_api_exception(error: Exception) -> exceptions.APIException | None:
     if isinstance(error, exceptions.APIException):
         return error
+    if isinstance(error, DomainError):
+        return DomainProblem(error)
+    if isinstance(error, ValidationError):
+        return exceptions.ValidationError(_by_field(error))
     if isinstance(error, Http404):
         return exceptions.NotFound("There is nothing at this address.")
     if isinstance(error, PermissionDenied):
@@ -241,6 +254,10 @@ def _as_api_exception(error: Exception) -> exceptions.APIException | None:
         logger.error("The database cannot be reached or written: %s", error)
         return Unavailable()
     return None
+
+
+def _by_field(error: ValidationError) -> dict[str, list[str]]:
+    return error.message_dict if hasattr(error, "error_dict") else {"non_field_errors": error.messages}
 
 
 def _code(problem: exceptions.APIException) -> str:

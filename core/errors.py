@@ -1,0 +1,40 @@
+"""What a rule of the product refuses: services raise it, pages and API show it (`core.pages.forms`, `core.api.problems`)."""
+
+from typing import ClassVar
+
+from django.core.exceptions import PermissionDenied
+
+
+class DomainError(Exception):
+    """A change that a rule refuses. The message is shown to the person, so it says what to do.
+
+    ``code`` is the problem document's published code, ``status`` its HTTP status, and ``field`` the field of a form that
+    the message belongs to ("" for the whole form).
+    """
+
+    status: ClassVar[int] = 409
+    code = "conflict"
+    field = ""
+    message = "The present state does not allow this."
+
+    def __init__(self, message: str = "", *, code: str = "", field: str = "") -> None:
+        self.message = message or self.message
+        self.code = code or self.code
+        self.field = field or self.field
+        super().__init__(self.message)
+
+
+class NotAllowed(DomainError, PermissionDenied):
+    """The person's role does not allow it. Pages answer 403, as for every ``PermissionDenied``."""
+
+    status = 403
+    code = "forbidden"
+    message = "You may not do this, or what you name does not exist."
+
+
+class NameTaken(DomainError):
+    """Another object has this name already. The database's constraint decides between two at once."""
+
+    code = "name_taken"
+    field = "name"
+    message = "This name is already in use."

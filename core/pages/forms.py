@@ -1,0 +1,34 @@
+"""How a form shows what a service refused."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
+from django.forms import BaseForm
+
+from core.errors import DomainError, NotAllowed
+
+
+def add_error(form: BaseForm, error: DomainError | ValidationError) -> None:
+    """Adds the message beside its field, or to the whole form if the form has no such field."""
+    if isinstance(error, DomainError):
+        form.add_error(error.field if error.field in form.fields else None, error.message)
+        return
+    by_field = error.message_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.messages}
+    for field, messages in by_field.items():
+        for message in messages:
+            form.add_error(field if field in form.fields else None, message)
+
+
+@contextmanager
+def refusals_in(form: BaseForm) -> Iterator[None]:
+    """Turns what a service refuses into errors of the form: check ``form.is_valid()`` or ``form.errors`` afterwards.
+
+    ``NotAllowed`` goes on and becomes a 403: no change to the form would help.
+    """
+    try:
+        yield
+    except NotAllowed:
+        raise
+    except (DomainError, ValidationError) as error:
+        add_error(form, error)
