@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
 from core import environment
+from opsera_portal import __version__
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -434,7 +435,7 @@ SPECTACULAR_SETTINGS = {
         "`Authorization: Bearer ...`. A token acts as its owner: it can do what its scopes open **and** its owner may "
         "do, never more. Every use is logged."
     ),
-    "VERSION": "1",
+    "VERSION": __version__,
     "CONTACT": {"name": "The operators of this portal", "url": PORTAL_URL},
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+from opsera_portal import __version__
+
 ROOT = Path(settings.BASE_DIR)
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 CODE = ("accounts", "auditlog", "benchmarks", "core", "opsera_portal", "pipelines", "tokens")
@@ -50,3 +52,13 @@ def test_citations_in_the_code_name_a_heading():
         for path, document, anchor in cited
         if leads_nowhere(ROOT / "README.md", f"{document}{anchor}")
     ] == []
+
+
+def test_changelog_begins_with_the_version_of_the_portal_and_its_date():
+    newest = re.search(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+    assert re.fullmatch(rf"\[{re.escape(__version__)}\] - \d{{4}}-\d\d-\d\d", newest[1])
+
+
+def test_api_schema_has_the_version_of_the_portal():
+    assert settings.SPECTACULAR_SETTINGS["VERSION"] == __version__
