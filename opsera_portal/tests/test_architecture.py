@@ -1,4 +1,4 @@
-"""Imports run downwards only, from floor to floor (docs/architecture.md, "Floors")."""
+"""Imports run downwards only, from floor to floor (docs/architecture.md#floors)."""
 
 import ast
 from pathlib import Path

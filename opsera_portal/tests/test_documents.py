@@ -54,6 +54,22 @@ def test_citations_in_the_code_name_a_heading():
     ] == []
 
 
+def test_every_path_of_the_architecture_exists():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = set(re.findall(rf"`((?:{'|'.join(CODE)})/[\w./-]*)`", text))
+
+    assert len(named) > 50
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_architecture_answers_twenty_questions_with_one_file_each():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    answers = re.findall(r"^\| (\d+) \| [^|]+\? \| `([\w./]+)`", text, re.MULTILINE)
+
+    assert [int(number) for number, _ in answers] == list(range(1, 21))
+    assert [path for _, path in answers if not (ROOT / path).is_file()] == []
+
+
 def test_changelog_begins_with_the_version_of_the_portal_and_its_date():
     newest = re.search(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
