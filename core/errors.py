@@ -1,4 +1,4 @@
-"""What a rule of the product refuses: services raise it, pages and API show it (`core.pages.forms`, `core.api.problems`)."""
+"""Errors that services raise and that `core.pages.forms` and `core.api.problems` show."""
 
 from typing import ClassVar
 
@@ -8,8 +8,8 @@ from django.core.exceptions import PermissionDenied
 class DomainError(Exception):
     """A change that a rule refuses. The message is shown to the person, so it says what to do.
 
-    ``code`` is the problem document's published code, ``status`` its HTTP status, and ``field`` the field of a form that
-    the message belongs to ("" for the whole form).
+    ``code`` is the problem document's published code, ``status`` its HTTP status, and ``field`` the form field that the
+    message belongs to ("" for the whole form).
     """
 
     status: ClassVar[int] = 409
