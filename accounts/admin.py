@@ -255,7 +255,7 @@ class GroupAdmin(PortalModelAdmin):
     form = GroupForm
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
-        return Group.objects.of_organization_of(person_of(request)).prefetch_related("members")
+        return Group.objects.in_organization(person_of(request)).prefetch_related("members")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return super().has_add_permission(request) and not person_of(request).is_superuser

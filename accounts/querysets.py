@@ -1,11 +1,10 @@
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from allauth.mfa.models import Authenticator
-from django.apps import apps
 from django.db import models
-from django.db.models import Count, Exists, OuterRef, Prefetch, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import Count, Exists, OuterRef, Prefetch
 
+from accounts.access_tokens import live_token_count
 from accounts.roles import Ability
 from core.models import OutgoingMail, OutgoingMailQuerySet
 
@@ -36,7 +35,7 @@ def undelivered_mails_readable_by(user: "User") -> OutgoingMailQuerySet:
 class OrganizationRowsQuerySet(models.QuerySet[Row]):
     """Rows that belong to one organization through a field of that name."""
 
-    def of_organization_of(self, user: "User") -> Self:
+    def in_organization(self, user: "User") -> Self:
         """All rows for the installation's operators, one organization's for everyone else."""
         if user.is_superuser:
             return self.all()
@@ -46,14 +45,14 @@ class OrganizationRowsQuerySet(models.QuerySet[Row]):
 class UserQuerySet(OrganizationRowsQuerySet["User"]):
     def visible_to(self, user: "User") -> Self:
         if user.is_superuser or user.may(Ability.READ_USERS):
-            return self.of_organization_of(user)
+            return self.in_organization(user)
         return self.filter(pk=user.pk)
 
     def of_organization_readable_by(self, user: "User") -> Self:
         """Everyone of the organization, for those whose role reads them; nobody for everyone else."""
         if not (user.is_superuser or user.may(Ability.READ_USERS)):
             return self.none()
-        return self.of_organization_of(user)
+        return self.in_organization(user)
 
     def active(self) -> Self:
         return self.filter(is_active=True)
@@ -69,20 +68,14 @@ class UserQuerySet(OrganizationRowsQuerySet["User"]):
         """Who has set up an authenticator app or a passkey."""
         return self.filter(Exists(second_factors().filter(user=OuterRef("pk"))))
 
-    def with_live_token_count(self) -> Self:
-        """``live_token_count``. This floor knows tokens by model name only; what is live, they know themselves."""
-        tokens = apps.get_model("tokens", "Token").objects.live().filter(owner=OuterRef("pk"))
-        counted = tokens.order_by().values("owner").annotate(count=Count("pk")).values("count")
-        return self.annotate(live_token_count=Coalesce(Subquery(counted), 0))
-
     def with_second_factors(self) -> Self:
         """``has_two_factor`` of all rows, which each row would otherwise ask for by itself."""
         return self.annotate(has_two_factor=Exists(second_factors().filter(user=OuterRef("pk"))))
 
     def for_user_table(self) -> Self:
-        """With ``undelivered_mails``, the newest first."""
+        """With ``live_token_count``, and ``undelivered_mails``, the newest first."""
         undelivered = Prefetch("outgoing_mails", OutgoingMail.objects.undelivered(), to_attr="undelivered_mails")
-        rows = self.with_live_token_count().with_second_factors()
+        rows = self.annotate(live_token_count=live_token_count()).with_second_factors()
         return rows.prefetch_related("member_groups", undelivered)
 
 
@@ -91,7 +84,7 @@ class GroupQuerySet(OrganizationRowsQuerySet["Group"]):
         """The organization's groups, for those whose role reads them; none for everyone else."""
         if not (user.is_superuser or user.may(Ability.READ_USERS)):
             return self.none()
-        return self.of_organization_of(user)
+        return self.in_organization(user)
 
     def for_group_table(self) -> Self:
         return self.annotate(member_count=Count("members"))

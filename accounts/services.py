@@ -451,7 +451,7 @@ def _check_own_two_factor(actor: User, *policies: Organization) -> None:
 
 def _managed(actor: User, user: User) -> User:
     """The person as they are now, locked, if they are of the actor's organization."""
-    rows: QuerySet[User] = User.objects.of_organization_of(actor)
+    rows: QuerySet[User] = User.objects.in_organization(actor)
     found: User | None = rows.select_for_update(no_key=True).filter(pk=user.pk).first()
     if found is None:
         raise NotAllowed
@@ -484,7 +484,7 @@ def _check_same_organization(actor: User, rows: list[Any], field: str) -> None:
 
 def _locked_group(actor: User, group: Group) -> Group:
     """Locked against a rule that names it in the same moment, too."""
-    found = Group.objects.of_organization_of(actor).select_for_update().filter(pk=group.pk).first()
+    found = Group.objects.in_organization(actor).select_for_update().filter(pk=group.pk).first()
     if found is None:
         raise NotAllowed
     return found
@@ -522,7 +522,7 @@ def _in_use(group: Group, rules: list[Any]) -> str:
 
 def _why_not(actor: User, email: str) -> str:
     """Organizations do not see each other: of an address that is taken elsewhere nothing is told."""
-    if User.objects.of_organization_of(actor).filter(email__iexact=email).exists():
+    if User.objects.in_organization(actor).filter(email__iexact=email).exists():
         return f"{email} belongs to your organization already."
     return "This address cannot be invited."
 

@@ -116,7 +116,7 @@ class PipelineAdmin(PortalModelAdmin):
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "owner":
-            kwargs["queryset"] = User.objects.of_organization_of(person_of(request))
+            kwargs["queryset"] = User.objects.in_organization(person_of(request))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def save_model(self, request: HttpRequest, obj: Pipeline, form: ModelForm[Pipeline], change: bool) -> None:

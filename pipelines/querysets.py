@@ -30,7 +30,7 @@ class PipelineQuerySet(OrganizationRowsQuerySet["Pipeline"]):
         position = position_of(user)
         if user.organization_id is None or action not in ALLOWED[position.at_most]:
             return self.none()
-        rows = self.of_organization_of(user)
+        rows = self.in_organization(user)
         if position.always is not None and action in ALLOWED[position.always]:
             return rows
         return rows.filter(self._given(user, action))

@@ -51,19 +51,19 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
     def visible_to(self, user: User) -> Self:
         """Whose metadata this person may see: their own, and everyone's in the organization if their role says so."""
         if user.is_superuser or user.may(Ability.READ_TOKENS):
-            return self.of_organization_of(user)
+            return self.in_organization(user)
         return self.owned_by(user)
 
     def revocable_by(self, user: User) -> Self:
         if user.is_superuser or user.may(Ability.EXPIRE_TOKENS):
-            return self.of_organization_of(user)
+            return self.in_organization(user)
         return self.owned_by(user)
 
     def of_organization_readable_by(self, user: User) -> Self:
         """Every token of the organization, for those who may read them all; nothing for everyone else."""
         if not (user.is_superuser or user.may(Ability.READ_TOKENS)):
             return self.none()
-        return self.of_organization_of(user)
+        return self.in_organization(user)
 
     def live(self) -> Self:
         """Not ended: these hold their names."""

@@ -1,6 +1,25 @@
-"""Ends a person's tokens together with their sessions, where they ask for that."""
+"""What accounts ask of access tokens (accounts/access_tokens.py)."""
 
-from accounts.security import credentials
+from typing import Any
+
+from django.db.models import Count, OuterRef, Subquery
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce
+from django.dispatch import receiver
+from django.http import HttpRequest
+
+from accounts.access_tokens import all_tokens_expired, live_tokens_counted
+from accounts.models import User
 from tokens import services
+from tokens.models import Token
 
-credentials.ends_tokens(services.revoke_own)
+
+@receiver(live_tokens_counted)
+def count_live_tokens(sender: object, **kwargs: Any) -> Combinable:
+    tokens = Token.objects.live().filter(owner=OuterRef("pk")).order_by()
+    return Coalesce(Subquery(tokens.values("owner").annotate(count=Count("pk")).values("count")), 0)
+
+
+@receiver(all_tokens_expired)
+def expire_all_tokens(sender: object, actor: User, reason: str, request: HttpRequest, **kwargs: Any) -> int:
+    return services.revoke_own(actor=actor, reason=reason, request=request)

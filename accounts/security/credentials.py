@@ -1,9 +1,4 @@
-"""What opens a person's account, and how it is changed: each change ends their other sessions, with its entry and mail.
-
-Access tokens open the account, too, and belong to a floor above, which says here how they end: `ends_tokens`.
-"""
-
-from collections.abc import Callable
+"""Changes of a person's password, each with its entry in the activity log and its mail. Their other sessions end."""
 
 from django.contrib.auth import HASH_SESSION_KEY, logout
 from django.db import transaction
@@ -11,6 +6,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
+from accounts.access_tokens import expire_all_tokens
 from accounts.invitations import invitation_tokens
 from accounts.mails import password_changed_mail, password_reset_answer
 from accounts.models import User
@@ -25,18 +21,9 @@ from core.rate_limits import Limit
 # So that nobody's mailbox is filled. Reached in silence.
 RESET_MAILS = Limit("password-reset-mails", amount=3, seconds=60 * 60)
 
-# Ends the live tokens of ``actor``, by keyword arguments ``actor``, ``reason`` and ``request``; returns how many.
-EndTokens = Callable[..., int]
-_end_tokens: list[EndTokens] = []
-
 
 class LinkUsed(Exception):
     """The link was used, or has ended, in the same moment."""
-
-
-def ends_tokens(end: EndTokens) -> None:
-    """For the app whose tokens a person can end together with their sessions. Call it once, when the app is ready."""
-    _end_tokens.append(end)
 
 
 @sensitive_variables()
@@ -127,7 +114,7 @@ def _end_access(
     forget_waiting_address(person)
     return {
         "sessions": sessions.end_sessions(person, keep=keep),
-        "tokens": sum(end(actor=person, reason=reason, request=request) for end in _end_tokens) if expire_tokens else 0,
+        "tokens": expire_all_tokens(actor=person, reason=reason, request=request) if expire_tokens else 0,
     }
 
 

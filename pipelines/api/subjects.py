@@ -17,7 +17,7 @@ from pipelines.services.rules import UNKNOWN_SUBJECT
 def people_of(caller: User, emails: Sequence[str]) -> list[User]:
     """Raises ``InvalidInput``."""
     wanted = sorted({_plain(email) for email in emails})
-    found = _by(User.objects.of_organization_of(caller).active(), "email", wanted)
+    found = _by(User.objects.in_organization(caller).active(), "email", wanted)
     for email in wanted:
         if email not in found:
             raise InvalidInput({"notified_people": f"No active person of your organization has this address: {email}"})
@@ -26,7 +26,7 @@ def people_of(caller: User, emails: Sequence[str]) -> list[User]:
 
 def new_owner_of(caller: User, body: Mapping[str, Any]) -> User:
     """From ``owner_id`` or ``owner_email``. Raises ``InvalidInput``."""
-    people = User.objects.of_organization_of(caller).active()
+    people = User.objects.in_organization(caller).active()
     ((field, value),) = body.items()
     matching = people.filter(pk=value) if field == "owner_id" else people.filter(email=_plain(value))
     found: User | None = matching.first()
@@ -37,7 +37,7 @@ def new_owner_of(caller: User, body: Mapping[str, Any]) -> User:
 
 def rules_of(caller: User, rows: Sequence[Mapping[str, Any]]) -> list[RuleInput]:
     """Raises ``InvalidInput``. At most four queries, however many rows."""
-    people, groups = User.objects.of_organization_of(caller), Group.objects.of_organization_of(caller)
+    people, groups = User.objects.in_organization(caller), Group.objects.in_organization(caller)
     tables: dict[str, dict[Any, User | Group]] = {
         "user_id": _by(people, "pk", (row.get("user_id") for row in rows)),
         "user_email": _by(people, "email", (_plain(row.get("user_email")) for row in rows)),
