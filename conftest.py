@@ -1,9 +1,14 @@
 """The cast that every test knows: an owner, a member of the same organization, a stranger from another one."""
 
+import os
+from pathlib import Path
+
 import pytest
 from allauth.account.authentication import get_authentication_records
 from allauth.account.internal.flows.login import record_authentication
+from django.conf import settings
 from django.contrib.auth.signals import user_logged_in
+from django.db import connection
 from django.dispatch import receiver
 from rest_framework.test import APIClient
 
@@ -12,7 +17,25 @@ from accounts.roles import SiteRole
 from accounts.security.reauthentication import SECOND_FACTOR
 from accounts.tests.factories import OrganizationFactory, UserFactory
 from core import rate_limits
-from opsera_portal.tests import ways_in
+from opsera_portal.tests import databases, ways_in
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_test_environment, django_db_modify_db_settings, django_db_blocker):
+    """In place of pytest-django's, which runs every migration in each process: a copy of a migrated database."""
+    name = connection.creation._get_test_db_name()
+    connection.close()
+    url = ""
+    if connection.vendor == "sqlite":
+        databases.copy_to_sqlite(Path(name))
+    else:
+        url = databases.copy_to_postgresql(os.environ["DATABASE_URL"], name)
+    # For the connections of other threads, and for this one.
+    settings.DATABASES["default"]["NAME"] = connection.settings_dict["NAME"] = name
+    yield
+    if url:
+        connection.close()
+        databases.drop_from_postgresql(url)
 
 
 @receiver(user_logged_in)
@@ -85,7 +108,7 @@ def portal(tmp_path_factory):
     """The portal, really started, with its demo organizations; one for all tests that use it."""
     from opsera_portal.tests import portal as started
 
-    running = started.start(tmp_path_factory.mktemp("portal"))
+    running = started.start(tmp_path_factory.mktemp("portal"), from_nothing=True)
     yield running
     if running.process.poll() is None:
         running.stop()

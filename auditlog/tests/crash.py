@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from opsera_portal.tests.portal import one_at_a_time
+from opsera_portal.tests.databases import copy_to_sqlite, one_at_a_time
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CALLERS = 3
@@ -130,6 +130,10 @@ def _python(environment: dict[str, str], command: str, given: str = "") -> str:
 
 def prepare_in(environment: dict[str, str]) -> tuple[dict[str, str], list[str]]:
     """A migrated database with someone who has a token and a pipeline; and the command that starts the web server."""
+    if "DATABASE_URL" not in environment:
+        data = Path(environment["PORTAL_DATA_DIR"])
+        data.mkdir(mode=0o700)
+        copy_to_sqlite(data / "portal.sqlite3")
     prepared, command = json.loads(_python(environment, "prepare"))
     return prepared, command
 
@@ -152,7 +156,7 @@ def _start_both(
     command: list[str], environment: dict[str, str], port: int
 ) -> tuple[subprocess.Popen, subprocess.Popen]:
     """Web server and worker; not while another portal collects the static files, which this one lists at its start."""
-    with one_at_a_time():
+    with one_at_a_time("static-files"):
         web, worker = start_web(command, environment), _start_worker(environment)
         wait_until_it_answers(port)
     return web, worker

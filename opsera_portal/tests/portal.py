@@ -1,22 +1,21 @@
 """A started portal for the tests that use it as people do: web server, worker and echo endpoint, on data of its own."""
 
-import fcntl
 import os
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from django.conf import settings
+
+from opsera_portal.tests import databases
 
 PASSWORD = "demo password for tests"
 
@@ -68,8 +67,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start(directory: Path, **settings_of_its_own: str) -> Portal:
-    database_url = make_database(directory.name)
+def start(directory: Path, *, from_nothing: bool = False, **settings_of_its_own: str) -> Portal:
+    """``from_nothing``: with every migration, as on a first start, instead of on a migrated database."""
+    database_url = make_database(directory.name, migrated=not from_nothing)
+    (directory / "data").mkdir(mode=0o700)
+    if not database_url and not from_nothing:
+        databases.copy_to_sqlite(directory / "data" / "portal.sqlite3")
     port, echo_port = free_port(), free_port()
     environment = {
         name: value
@@ -88,7 +91,7 @@ def start(directory: Path, **settings_of_its_own: str) -> Portal:
     if database_url:
         environment["DATABASE_URL"] = database_url
     output = directory / "output.txt"
-    with one_at_a_time():
+    with databases.one_at_a_time("static-files"):
         with output.open("w") as file:
             process = subprocess.Popen(
                 [sys.executable, str(settings.BASE_DIR / "manage.py"), "serve", "--demo"],
@@ -100,14 +103,6 @@ def start(directory: Path, **settings_of_its_own: str) -> Portal:
         portal = Portal(f"http://127.0.0.1:{port}", directory / "data", database_url, output, process)
         wait_until_ready(portal)
     return portal
-
-
-@contextmanager
-def one_at_a_time():
-    """Each start collects the static files into the same directory, which two at once would take from each other."""
-    with open(Path(tempfile.gettempdir()) / "opsera-portal-tests.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def answers(port: int) -> bool:
@@ -145,26 +140,15 @@ def postgresql_of_this_machine() -> str:
     return ""
 
 
-def make_database(name: str, *, server: str | None = None) -> str:
-    """An empty database beside the one that the suite runs on; none for SQLite, where it is a file."""
+def make_database(name: str, *, server: str | None = None, migrated: bool = True) -> str:
+    """A database without rows beside the one that the suite runs on; none for SQLite, where it is a file."""
     server = postgresql_of_the_suite() if server is None else server
     if not server:
         return ""
-    import psycopg
-
     name = "portal_" + "".join(c for c in name if c.isalnum())[-40:].lower() + f"_{os.getpid()}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        connection.execute(f'CREATE DATABASE "{name}"')
-    return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+    return databases.copy_to_postgresql(server, name, migrated=migrated)
 
 
 def drop_database(database_url: str):
-    if not database_url:
-        return
-    import psycopg
-
-    name = urlsplit(database_url).path.lstrip("/")
-    server = urlunsplit(urlsplit(database_url)._replace(path="/postgres"))
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    if database_url:
+        databases.drop_from_postgresql(database_url)

@@ -135,7 +135,8 @@ def installation(tmp_path_factory):
     code = root / "opt/opsera-portal"
     shutil.copytree(settings.BASE_DIR, code, ignore=LEFT_OUT)
     (code / ".venv").symlink_to(sys.prefix)
-    database_url = started.make_database(root.name, server=started.postgresql_of_this_machine())
+    server = started.postgresql_of_this_machine()
+    database_url = started.make_database(root.name, server=server, migrated=False)
     made = Installation(root, environment_of_a_person(root, database_url))
     try:
         made.follow(7)

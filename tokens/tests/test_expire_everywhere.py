@@ -10,7 +10,7 @@ import time
 import pytest
 
 from auditlog.tests.crash import ROOT, environment_of, kill, prepare_in, start_web, wait_until_it_answers
-from opsera_portal.tests import portal
+from opsera_portal.tests import databases, portal
 
 pytestmark = [pytest.mark.each_database, pytest.mark.integration]
 
@@ -42,7 +42,7 @@ def processes(tmp_path):
         for port in ports:
             environment = shared | {"PORTAL_PORT": str(port)}
             # Not while another portal collects the static files, which this one lists when it starts.
-            with portal.one_at_a_time():
+            with databases.one_at_a_time("static-files"):
                 started.append(start_web(web_command_for(environment), environment))
                 wait_until_it_answers(port)
         made = subprocess.run(

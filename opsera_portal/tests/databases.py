@@ -1,0 +1,119 @@
+"""Migrated databases as copies: the migrations run once, and every process that needs a database copies the result.
+
+The template is named for a digest of what it follows from, so it outlives a run and is replaced by the first run after
+a migration or a model was changed. On SQLite it is a file in the cache of pytest, on PostgreSQL a database beside those
+of the tests.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+from django.apps import apps
+from django.conf import settings
+
+TEMPLATES = settings.BASE_DIR / ".pytest_cache" / "databases"
+PREFIX = "portal_template_"
+# On PostgreSQL, where a server may be shared by several working copies.
+TEMPLATES_KEPT = 3
+MIGRATE = """
+import django
+django.setup()
+from django.core.management import call_command
+call_command("migrate", interactive=False, verbosity=0)
+call_command("createcachetable", verbosity=0)
+"""
+
+
+@contextmanager
+def one_at_a_time(what: str):
+    """Across all processes of this machine."""
+    with open(Path(tempfile.gettempdir()) / f"opsera-portal-tests-{what}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def digest() -> str:
+    """Of everything that migrations, content types and permissions follow from."""
+    files = [settings.BASE_DIR / "requirements.txt"]
+    for app in apps.get_app_configs():
+        if Path(app.path).parent == settings.BASE_DIR:
+            files += [path for path in Path(app.path).rglob("*.py") if decides_a_schema(path.relative_to(app.path))]
+    found = hashlib.sha256()
+    for path in sorted(files):
+        found.update(f"{path.relative_to(settings.BASE_DIR)}\n".encode() + path.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def decides_a_schema(path: Path) -> bool:
+    return path.stem in {"models", "apps"} or "models" in path.parts or "migrations" in path.parts
+
+
+def copy_to_sqlite(file: Path) -> None:
+    template = TEMPLATES / f"{digest()}.sqlite3"
+    with one_at_a_time("templates"):
+        if not template.exists():
+            shutil.rmtree(TEMPLATES, ignore_errors=True)
+            TEMPLATES.mkdir(parents=True)
+            with tempfile.TemporaryDirectory(prefix="opsera-portal-template-") as directory:
+                migrate(Path(directory))
+                shutil.move(Path(directory) / "portal.sqlite3", template)
+    shutil.copyfile(template, file)
+
+
+def copy_to_postgresql(server: str, name: str, *, migrated: bool = True) -> str:
+    """The address of the new database, beside that which ``server`` is the address of."""
+    with closing(psycopg.connect(server, autocommit=True)) as connection:
+        template = template_on(connection, server) if migrated else "template1"
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        # One at a time: a template may have no other user while it is copied.
+        with one_at_a_time("templates"):
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    return beside(server, name)
+
+
+def template_on(connection: psycopg.Connection, server: str) -> str:
+    name = PREFIX + digest()
+    with one_at_a_time("templates"):
+        names = "SELECT datname FROM pg_database WHERE datname LIKE %s ORDER BY oid DESC"
+        found = [row[0] for row in connection.execute(names, [f"{PREFIX}%"])]
+        if name not in found:
+            building = f"{name}_in_progress"
+            for old in {building, *found[TEMPLATES_KEPT - 1 :]}:
+                connection.execute(f'DROP DATABASE IF EXISTS "{old}" WITH (FORCE)')
+            connection.execute(f'CREATE DATABASE "{building}"')
+            with tempfile.TemporaryDirectory(prefix="opsera-portal-template-") as directory:
+                migrate(Path(directory), DATABASE_URL=beside(server, building))
+            connection.execute(f'ALTER DATABASE "{building}" RENAME TO "{name}"')
+    return name
+
+
+def beside(server: str, name: str) -> str:
+    return urlunsplit(urlsplit(server)._replace(path=f"/{name}"))
+
+
+def migrate(data: Path, **where: str) -> None:
+    """In a process of its own, as the portal does it."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PORTAL_", "DATABASE_", "DJANGO_", "REDIS_URL"))
+    }
+    own = {"PORTAL_DATA_DIR": str(data), "DJANGO_SETTINGS_MODULE": "opsera_portal.settings"}
+    subprocess.run(
+        [sys.executable, "-c", MIGRATE], env={**environment, **own, **where}, cwd=settings.BASE_DIR, check=True
+    )
+
+
+def drop_from_postgresql(database_url: str) -> None:
+    name = urlsplit(database_url).path.lstrip("/")
+    with closing(psycopg.connect(beside(database_url, "postgres"), autocommit=True)) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
