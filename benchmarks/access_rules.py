@@ -1,10 +1,10 @@
-"""What access rules cost: the list of 1000 pipelines, and one permission on one pipeline.
+"""Measures the cost of access rules: the list of 1000 pipelines, and one permission on one pipeline.
 
-Run with `make bench`. It makes a database of its own (SQLite, or the one that DATABASE_URL names), fills it with 1000
-pipelines, each with rules for people and groups, and one person with 50 groups, and asks as that person. Every figure
-stands beside the same question in an organization without rules, measured in alternating rounds of one run: the ratio
-says what the rules cost, whatever the machine. Queries are counted with everything that belongs to the request: session
-or token, the person, the list, and the entry in the log.
+Run it with `make bench-rules`. It creates a database of its own (SQLite, or the server in DATABASE_URL) with 1000
+pipelines, each with rules for people and groups, and one person in 50 groups, and sends requests as that person. It
+measures the same in an organization without rules, in alternating rounds: the ratio is the cost of the rules,
+independent of the machine. The number of queries includes everything in the request: the session or token, the person,
+the list, and the entry in the log.
 """
 
 import os
@@ -91,7 +91,7 @@ def report(vendor: str) -> None:
 
 
 def make_world(name: str, *, with_rules: bool) -> dict[str, object]:
-    """An organization of 1000 pipelines; with rules, the person reaches each by one of 50 groups or by name."""
+    """Creates an organization with 1000 pipelines. A rule for a group or the person gives the person access to each."""
     from datetime import timedelta
 
     from django.utils import timezone
@@ -169,7 +169,7 @@ def count_queries(question: Callable[[], object]) -> int:
 
 
 def medians(questions: list[Callable[[], object]]) -> list[float]:
-    """Milliseconds, in alternating rounds, after a round that warms everything up."""
+    """Returns milliseconds from alternating rounds, after one round for warming up."""
     times: list[list[float]] = [[] for _ in questions]
     for round_number in range(ROUNDS + 1):
         for question, taken in zip(questions, times, strict=True):

@@ -1,4 +1,4 @@
-"""Asks a server: `wrk` for as much as it can answer in some seconds, threads for an exact number of requests."""
+"""Sends requests to a server: with `wrk` as many as possible in some seconds, with threads an exact number."""
 
 import json
 import subprocess
@@ -13,14 +13,14 @@ HOST = "127.0.0.1"
 
 
 class BadAnswer(Exception):
-    """An answer that is none of what is measured: the figures would mean nothing."""
+    """The server answered something unexpected, so the results would mean nothing."""
 
 
 @dataclass(frozen=True)
 class Target:
     port: int
     path: str
-    # The value of the header; empty where nothing is asked for.
+    # The value of the header; empty if the endpoint needs none.
     authorization: str
 
     @property
@@ -39,7 +39,7 @@ class Run:
 
 
 def fetch(target: Target, connection: HTTPConnection | None = None) -> bytes:
-    """One answer's body. Raises ``BadAnswer`` unless it is a 200."""
+    """Returns the body of one answer. Raises ``BadAnswer`` unless the status is 200."""
     if connection is None:
         with closing(HTTPConnection(HOST, target.port, timeout=30)) as own:
             return fetch(target, own)
@@ -52,7 +52,7 @@ def fetch(target: Target, connection: HTTPConnection | None = None) -> bytes:
 
 
 def ask(target: Target, requests: int) -> int:
-    """Asks so many times over keep-alive connections and returns how many answers were 200s; raises at any other."""
+    """Sends this many requests over keep-alive connections. Returns how many got 200; raises for any other status."""
     shares = [requests // CONNECTIONS + (number < requests % CONNECTIONS) for number in range(CONNECTIONS)]
 
     def ask_over_one_connection(share: int) -> int:
@@ -66,9 +66,9 @@ def ask(target: Target, requests: int) -> int:
 
 
 def run_wrk(target: Target, seconds: int) -> Run:
-    """One thread, keep-alive. Raises ``BadAnswer`` if a single request was refused or not answered."""
+    """Runs wrk with one thread and keep-alive. Raises ``BadAnswer`` if any request was refused or not answered."""
     command = ["wrk", "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s", "--latency"]
-    # Long enough for the naive way on SQLite, whose writers starve each other for seconds; the p99 tells of it.
+    # Long enough for the naive endpoint on SQLite, where some writers wait for seconds; p99 shows this.
     command += ["--timeout", "30s"]
     command += ["--script", str(Path(__file__).with_name("wrk_report.lua"))]
     for name, value in target.headers.items():

@@ -1,10 +1,10 @@
-"""Reading and keeping a log of five million entries (docs/product.md#numbers).
+"""Measures reading, exporting, sealing and pruning a log of five million entries (docs/product.md#numbers).
 
     python -m benchmarks.logs [--entries 5000000] [--only sqlite|postgresql] [--markdown]
 
-Fills a throw-away database, on SQLite and where it answers on PostgreSQL, and asks it as the pages do: what the
-database needs for a page at the beginning, in the middle and at the end of a list; what the whole answer takes; how
-fast an export comes; and how long a writer has to wait while old entries are removed.
+Fills a temporary database, on SQLite and, if it is available, on PostgreSQL. Then measures the database time for a page
+at the beginning, in the middle and at the end of a list; the time of the whole answer; the speed of an export; and how
+long a writer waits while old entries are removed.
 """
 
 import argparse
@@ -27,12 +27,14 @@ ROOT = Path(__file__).resolve().parent.parent
 OWNERS, TOKENS_EACH, DAYS = 40, 5, 420
 ROUNDS = 7
 BATCH = 100_000
-# The worker seals as entries arrive, so a log is never sealed as a whole.
+# The worker seals entries as they arrive, so it never seals a whole log at once.
 SEALED_AT_MOST = 50_000
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Reading and keeping a log of millions of entries.")
+    parser = argparse.ArgumentParser(
+        description="Measures reading, exporting, sealing and pruning a log of millions of entries."
+    )
     parser.add_argument("--entries", type=int, default=5_000_000)
     parser.add_argument("--only", choices=["sqlite", "postgresql"])
     parser.add_argument("--markdown", action="store_true")
@@ -43,7 +45,7 @@ def main() -> None:
     report.print_list(report.machine(databases), markdown=chosen.markdown)
     for database in databases:
         with servers.directory_for_data() as directory, servers.empty_database(database) as database_url:
-            # A process has one set of settings, so each database gets one of its own.
+            # A process has one set of settings, so each database is measured in a process of its own.
             told = subprocess.run(
                 [sys.executable, "-m", "benchmarks.logs", "--measure", str(chosen.entries)],
                 env=servers.environment_of(directory, database_url, 8000),
@@ -71,8 +73,11 @@ def measure(entries: int) -> list[tuple[str, list[list[str]]]]:
     return [
         (f"pages, {title}", pages(people)),
         ("exports", exports(people)),
-        ("keeping", [["", "entries", "seconds", "entries/s"], line("filled", entries, seconds), *keeping(people)]),
-        ("waiting of a writer while old entries are removed", waiting(people)),
+        (
+            "sealing and verifying",
+            [["", "entries", "seconds", "entries/s"], line("filled", entries, seconds), *keeping(people)],
+        ),
+        ("waiting time of a writer during pruning", waiting(people)),
     ]
 
 
@@ -113,7 +118,7 @@ def make_people() -> dict[str, Any]:
 
 
 def rows_of(people: dict[str, Any], entries: int) -> Iterator[tuple[Any, ...]]:
-    """Entries evenly over the time. The first token makes a fifth of all calls, its owner a quarter."""
+    """Yields entries evenly distributed over the period. A fifth is for the first token, a quarter for its owner."""
     from core.db.prepared_statements import own_connection, uuid_as_stored
 
     as_stored = uuid_as_stored(own_connection())
@@ -167,7 +172,7 @@ def fill(people: dict[str, Any], entries: int) -> None:
     statement = f"INSERT INTO auditlog_tokenuse ({_COLUMNS}) VALUES ({marks})"  # noqa: S608
     adapt = connection.ops.adapt_datetimefield_value
     with connection.cursor() as cursor:
-        # For filling only: what is measured has a connection of its own.
+        # For filling only: the measurements use another connection.
         cursor.execute("PRAGMA synchronous=OFF")
         cursor.execute("PRAGMA cache_size=-1000000")
     while batch := [(row[0], adapt(row[1]), *row[2:]) for row in islice(rows, BATCH)]:
@@ -188,9 +193,9 @@ def pages(people: dict[str, Any]) -> list[list[str]]:
         ("the organization's", auditor, ours, {}),
         ("the organization's, one token", auditor, ours, {"token_id": str(token.pk)}),
         ("mine, refused only", busy, mine, {"outcome": "refused"}),
-        ("mine, found nowhere", busy, mine, {"q": "not to be found"}),
+        ("mine, no match", busy, mine, {"q": "not to be found"}),
         ("the organization's, one address", auditor, ours, {"ip": "203.0.113.7"}),
-        ("the organization's, found nowhere", auditor, ours, {"q": "not to be found"}),
+        ("the organization's, no match", auditor, ours, {"q": "not to be found"}),
     ]
     rows = [["page of 50", "depth", "queries", "database ms", "whole answer ms"]]
     for label, person, address, query in asked:
@@ -209,7 +214,7 @@ def cursor_at(depth: float) -> str:
 
 
 def page(person: Any, address: str, query: dict[str, str]) -> tuple[int, float, float]:
-    """Queries of the list itself, the database's milliseconds for them, and milliseconds of the whole answer."""
+    """Returns the number of queries of the list, the database time for them and the time of the whole answer, in ms."""
     from django.db import connection
     from django.test import Client
 
@@ -271,7 +276,7 @@ def keeping(people: dict[str, Any]) -> list[list[str]]:
 
     def verify() -> None:
         findings = list(verification.Verification(log).findings())
-        # The rest of the log waits to be sealed, which is a finding of its own.
+        # The other entries are not sealed yet, which is one finding.
         if len(findings) > 1:
             raise RuntimeError(findings[:5])
 
@@ -282,7 +287,7 @@ def keeping(people: dict[str, Any]) -> list[list[str]]:
 
 
 def waiting(people: dict[str, Any]) -> list[list[str]]:
-    """How long a writer, which adds entries all the time, waits: alone, and while the oldest three days are removed."""
+    """Measures how long a writer that adds entries all the time waits, without and with pruning of three days."""
     from auditlog import retention
     from auditlog.models import Seal, TokenUse
 
@@ -302,16 +307,16 @@ def waiting(people: dict[str, Any]) -> list[list[str]]:
     beside.stop()
     if before + len(alone.waits) + len(beside.waits) - removed != count():
         raise RuntimeError("Entries are missing.")
-    head = ["", "entries", "median ms", "99 % ms", "longest ms"]
+    head = ["", "entries", "median ms", "p99 ms", "longest ms"]
     return [
         head,
-        ["alone", *alone.figures()],
-        [f"beside ({removed:,} removed, {removed / taken:,.0f}/s)", *beside.figures()],
+        ["without pruning", *alone.figures()],
+        [f"during pruning ({removed:,} removed, {removed / taken:,.0f}/s)", *beside.figures()],
     ]
 
 
 class Writer(threading.Thread):
-    """Adds an entry every few milliseconds, and notes how long each took."""
+    """Adds an entry every few milliseconds, and measures how long each takes."""
 
     def __init__(self, people: dict[str, Any]) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""What one web process of the portal holds in memory, after it has answered many requests with a token.
+"""Measures the memory of one web process of the portal after it has answered many requests with a token.
 
-Run with `make bench-memory`. Measured is the resident set of the one worker process of the web server, as
-`manage.py serve` starts it.
+Run it with `make bench-memory`. It measures the resident set size of the web server's single worker process, started
+like the one of `manage.py serve`.
 """
 
 import argparse
@@ -14,8 +14,8 @@ from benchmarks.load import Target, ask
 from benchmarks.servers import PORTAL, databases, end_cleanly_on_sigterm, pin_the_load, serving
 
 MARKS = [10_000, 50_000, 100_000]
-LIMIT_MIB, AIM_MIB = 200, 150
-# From the first mark on, by when everything is loaded and every thread has its connection.
+LIMIT_MIB, TARGET_MIB = 200, 150
+# Maximum growth after the first mark. By then everything is loaded, and every thread has a connection.
 FLAT_WITHIN_MIB = 5
 
 
@@ -25,18 +25,18 @@ def main() -> None:
     pin_the_load()
     chosen = [name for name in databases() if options.only in (None, name.lower())]
     if not chosen:
-        sys.exit("PostgreSQL does not answer on its usual local port.")
+        sys.exit("PostgreSQL does not answer on its default local port.")
     report.print_list(report.machine(chosen), markdown=options.markdown)
     head = ["resident memory of the web process, MiB", "after start", *(f"{mark:,}" for mark in options.requests)]
-    rows = [[*head, "flat", f"under {LIMIT_MIB}", f"aim {AIM_MIB}"]]
+    rows = [[*head, "flat", f"under {LIMIT_MIB}", f"target {TARGET_MIB}"]]
     rows += [measure(database, options.requests) for database in chosen]
-    report.print_table("After so many requests", rows, markdown=options.markdown)
+    report.print_table("Memory after this many requests", rows, markdown=options.markdown)
 
 
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="memory", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--requests", type=int, nargs="+", default=MARKS, help="when to look, counted from the start")
-    parser.add_argument("--only", choices=["sqlite", "postgresql"], help="one database")
+    parser.add_argument("--requests", type=int, nargs="+", default=MARKS, help="after how many requests to measure")
+    parser.add_argument("--only", choices=["sqlite", "postgresql"], help="measure only this database")
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
     options = parser.parse_args()
     options.requests.sort()
@@ -54,12 +54,12 @@ def measure(database: str, marks: list[int]) -> list[str]:
             held.append(resident_mib(worker))
     growth = held[-1] - held[1]
     flat = "one mark" if len(marks) < 2 else f"{'yes' if growth <= FLAT_WITHIN_MIB else 'NO'} ({growth:+.1f})"
-    judged = ["yes" if max(held) < bound else "NO" for bound in (LIMIT_MIB, AIM_MIB)]
+    judged = ["yes" if max(held) < bound else "NO" for bound in (LIMIT_MIB, TARGET_MIB)]
     return [database, *(f"{mib:.1f}" for mib in held), flat, *judged]
 
 
 def worker_of(pid: int) -> int:
-    """The server's process that holds the portal: its largest child, as Python's resource tracker is one too."""
+    """Returns the process that runs the portal: the largest child, because Python's resource tracker is a child too."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return max((int(child) for child in children), key=resident_mib)
 

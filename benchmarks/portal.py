@@ -1,7 +1,7 @@
-"""What the benchmark asks of the portal in a process of its own: `python -m benchmarks.portal <command>`.
+"""Commands that the benchmark runs for the portal in a process of its own: `python -m benchmarks.portal <command>`.
 
-`prepare` migrates and makes one organization, one person and one live token; `command` tells how `manage.py serve`
-starts the web server; `queries` counts a request's queries. Each answers one line of JSON.
+`prepare` migrates and creates one organization, one person and one live token. `command` prints the command line with
+which `manage.py serve` starts the web server. `queries` counts the queries of a request. Each prints one line of JSON.
 """
 
 import json
@@ -35,7 +35,7 @@ def prepare() -> dict[str, Any]:
 
 
 def command() -> list[str]:
-    """The command line of the web server; the last word is the application."""
+    """Returns the command line of the web server. The last argument is the application."""
     from opsera_portal.management.commands.web import web_command
 
     return web_command()

@@ -1,4 +1,4 @@
-"""Counts what a request asks of the database, inside of a process with Django's settings."""
+"""Counts the database statements of a request, in a process with Django's settings."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,17 +8,16 @@ from django.db.backends.signals import connection_created
 from django.test import Client
 
 COUNTED = 20
-# What only begins and ends transactions and sets connections up.
+# Statements that only control transactions or connections.
 _CONTROL = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "SET", "PRAGMA")
 _WRITING = ("INSERT", "UPDATE", "DELETE", "WITH")
 
 
 def per_request(targets: Iterable[tuple[str, str]]) -> list[dict[str, float]]:
-    """For each path and ``Authorization``, on average of 20 requests after two that warm up: ``checks``, the
-    statements before the first that writes, and ``entry``, those from there on.
+    """Returns averages of 20 requests, after two for warming up, for each path and ``Authorization``.
 
-    The endpoint has no query of its own, so what reads belongs to the check and what writes to the log. Connections of
-    other threads are watched too.
+    ``checks`` counts the statements before the first one that writes; ``entry`` counts the others. The endpoint has no
+    query of its own, so reading belongs to the check and writing to the log. Includes connections of other threads.
     """
     seen: list[str] = []
 

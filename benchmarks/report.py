@@ -1,4 +1,4 @@
-"""How the benchmarks print: facts about the machine, and tables as text or as Markdown."""
+"""Prints results of the benchmarks: facts about the machine, and tables as text or Markdown."""
 
 import os
 import platform
@@ -34,7 +34,7 @@ def print_list(lines: Sequence[str], *, markdown: bool) -> None:
 
 
 def print_table(title: str, rows: Sequence[Sequence[str]], *, markdown: bool) -> None:
-    """The first row is the head; the first column is words, the others are figures."""
+    """The first row is the header. The first column contains text, the others contain numbers."""
     if markdown:
         print(f"\n### {title}\n")
         head, *body = rows
@@ -66,7 +66,7 @@ def _postgresql() -> str:
 
 
 def _disk() -> str:
-    """What durability costs on this disk: no entry is committed faster than this, unless several share it."""
+    """The time of a durable write to this disk: the minimum for one commit, which several entries can share."""
     with tempfile.NamedTemporaryFile(prefix="opsera-portal-bench-") as file:
         kind = subprocess.run(
             ["findmnt", "--noheadings", "--output", "FSTYPE", "--target", file.name],  # noqa: S607

@@ -1,6 +1,6 @@
-"""Starts what is measured, each on throw-away data of its own and pinned to one core, and ends it again.
+"""Starts and stops the measured servers, each with temporary data of its own and pinned to one core.
 
-All of it stays on the loopback interface. Whatever happens, processes are ended by their id, and data is removed.
+They listen on the loopback interface only. Even after an error, processes are ended by their id and data is removed.
 """
 
 import json
@@ -44,14 +44,14 @@ class Server:
     database_url: str
     port: int
     pid: int
-    # What the module's `prepare` answered.
+    # The output of the module's `prepare`.
     prepared: Any
 
     def count_queries(self) -> Any:
         return _tell(self.module, "queries", self.environment, self.prepared)
 
     def count_rows(self, table: str) -> int:
-        """As another process sees them: only what is committed."""
+        """Counts as another process does: only committed rows."""
         query = f"SELECT count(*) FROM {table}"  # noqa: S608  (the table's name is ours)
         if self.database_url.startswith("sqlite"):
             with closing(sqlite3.connect(self.database_url.removeprefix("sqlite:///"))) as connection:
@@ -62,19 +62,19 @@ class Server:
 
 
 def pin_the_load() -> None:
-    """This process, and the load that it starts, to another core than the servers'."""
+    """Pins this process, and the programs that it starts for the load, to another core than the servers."""
     os.sched_setaffinity(0, {_cores[-1]})
 
 
 def databases() -> list[str]:
-    """SQLite, and PostgreSQL where it answers on its usual local port."""
+    """SQLite, and PostgreSQL if it answers on its default local port."""
     with closing(socket.socket()) as probe:
         return ["SQLite", "PostgreSQL"] if probe.connect_ex((HOST, POSTGRESQL_PORT)) == 0 else ["SQLite"]
 
 
 @contextmanager
 def serving(module: str, database: str) -> Iterator[Server]:
-    """A web server with the portal or with the peers, started as `manage.py serve` starts the portal's."""
+    """Runs a web server with the portal or the peers, started like the one of `manage.py serve`."""
     with directory_for_data() as directory, empty_database(database) as database_url:
         port = _free_port()
         environment = environment_of(directory, database_url, port)
@@ -93,7 +93,7 @@ def serving(module: str, database: str) -> Iterator[Server]:
 
 
 def end_cleanly_on_sigterm() -> None:
-    """So that servers and data are removed then as well."""
+    """Ends on SIGTERM by an exception, so that servers and data are removed."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
@@ -105,7 +105,7 @@ def directory_for_data() -> Iterator[str]:
 
 @contextmanager
 def empty_database(database: str) -> Iterator[str]:
-    """The URL of a database that is dropped afterwards."""
+    """Yields the URL of a new database, and drops the database afterwards."""
     if database == "SQLite":
         with directory_for_data() as directory:
             yield f"sqlite:///{directory}/bench.sqlite3"
@@ -124,7 +124,7 @@ def _administer(statement: Any, name: str) -> None:
 
 
 def environment_of(directory: str, database_url: str, port: int) -> dict[str, str]:
-    """The portal's settings for the benchmark, and none of whoever runs it."""
+    """Returns the environment of the benchmark, without the settings of the person who runs it."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
     return {
         **kept,
@@ -132,16 +132,18 @@ def environment_of(directory: str, database_url: str, port: int) -> dict[str, st
         "PORTAL_PORT": str(port),
         "PORTAL_URL": f"http://{HOST}:{port}",
         "DATABASE_URL": database_url,
-        # Only the API is asked: static files are not collected, which WhiteNoise remarks.
-        # Counted as everywhere, and never reached.
+        # Requests are counted as usual, but never reach a limit.
         **dict.fromkeys(("API_LIMIT_TOKEN", "API_LIMIT_USER", "API_LIMIT_ADDRESS"), "1000000/m"),
+        # Static files are not collected, because only the API is measured. WhiteNoise warns about this.
         "PYTHONWARNINGS": "ignore:No directory at:UserWarning",
     }
 
 
 def _tell(module: str, command: str, environment: dict[str, str], given: Any = None) -> Any:
-    """Runs one command of ``benchmarks.portal`` or ``benchmarks.peers`` in a process of its own: each has settings of
-    its own, of which a process can have one set only."""
+    """Runs one command of ``benchmarks.portal`` or ``benchmarks.peers`` in a process of its own.
+
+    They use different Django settings, and a process can have only one set.
+    """
     told = subprocess.run(
         [sys.executable, "-m", module, command],
         input=json.dumps(given),
@@ -171,7 +173,7 @@ def _wait_until_it_answers(process: subprocess.Popen[bytes], port: int) -> None:
             if probe.connect_ex((HOST, port)) == 0:
                 return
         time.sleep(0.1)
-    raise RuntimeError("A server could not be started; what it said stands above.")
+    raise RuntimeError("A server did not start. Its output is above.")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -179,6 +181,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(timeout=STOP_WITHIN_SECONDS)
     except subprocess.TimeoutExpired:
-        # Its worker as well: the server leads a session that holds nothing else.
+        # Also ends its worker: the server and its children have a session of their own.
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -1,10 +1,10 @@
-"""What a checked and durably logged API call costs, beside what others do for theirs.
+"""Compares the cost of a checked and durably logged API request with that of other ways to authenticate.
 
-Run with `make bench`. The portal and a peer application run side by side, each on data of its own, under the same web
-server with the same options, pinned to one core; `wrk` asks from another. Every endpoint gives the same answer about a
-person and a token, made in the same way. Endpoints are asked in interleaved rounds, each round in
-another order, so that whatever else the machine does meets all of them; figures are medians of rounds. Ratios are what
-counts, because machines differ.
+Run it with `make bench`. The portal and a peer application run at the same time, each with its own data, with the same
+web server and the same options, pinned to one core. `wrk` sends requests from another core. Every endpoint returns the
+same answer about a person and a token, created in the same way. Requests to the endpoints alternate in rounds, in
+a different order each round, so that other load on the machine affects all of them. The results are medians of the
+rounds. Compare the ratios, because machines differ.
 """
 
 import argparse
@@ -20,15 +20,15 @@ from benchmarks import portal, report
 from benchmarks.load import BadAnswer, Run, Target, ask, fetch, run_wrk
 from benchmarks.servers import PEERS, PORTAL, Server, databases, end_cleanly_on_sigterm, pin_the_load, serving
 
-# Answers may differ in size by this share: ids are numbers in one, UUIDs in the other.
+# How much the sizes of answers may differ: the ids are numbers in one application and UUIDs in the other.
 SIZE_TOLERANCE = 0.15
 HEAD = [
     "endpoint",
     "requests/s",
-    "of rounds",
+    "range",
     "portal / this",
-    "at least",
-    "aim",
+    "required",
+    "target",
     "reached",
     "p50 ms",
     "p99 ms",
@@ -42,14 +42,14 @@ class Endpoint:
     label: str
     module: str
     path: str
-    # What "portal / this" must and should be at least.
+    # The required and the desired minimum of "portal / this".
     required: float | None = None
-    aim: float | None = None
+    target: float | None = None
     log: str = ""
 
 
 PORTALS = Endpoint("portal: checked and logged", PORTAL, portal.PATH, log=portal.LOG)
-# The paths are those of peers/urls.py.
+# The paths are defined in peers/urls.py.
 ENDPOINTS = [
     PORTALS,
     Endpoint("DRF, no authentication, no log", PEERS, "/plain", 0.4, 0.5),
@@ -68,7 +68,7 @@ def main() -> None:
     pin_the_load()
     chosen = [name for name in databases() if options.only in (None, name.lower())]
     if not chosen:
-        sys.exit("PostgreSQL does not answer on its usual local port.")
+        sys.exit("PostgreSQL does not answer on its default local port.")
     lines = [*report.machine(chosen), f"{options.rounds} rounds of {options.seconds} s for each endpoint, medians"]
     report.print_list(lines, markdown=options.markdown)
     try:
@@ -80,11 +80,13 @@ def main() -> None:
 
 def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="token_path", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5, help="rounds that count, after one that warms up")
-    parser.add_argument("--seconds", type=int, default=3, help="for each endpoint in each round")
-    parser.add_argument("--requests", type=int, default=2000, help="of the exact check of the logs")
-    parser.add_argument("--quick", action="store_true", help="2 rounds of 1 s: to see that it works")
-    parser.add_argument("--only", choices=["sqlite", "postgresql"], help="one database")
+    parser.add_argument("--rounds", type=int, default=5, help="number of measured rounds, after one for warming up")
+    parser.add_argument("--seconds", type=int, default=3, help="duration of a round for each endpoint")
+    parser.add_argument(
+        "--requests", type=int, default=2000, help="number of requests for comparing answers with log entries"
+    )
+    parser.add_argument("--quick", action="store_true", help="2 rounds of 1 s, to test the benchmark itself")
+    parser.add_argument("--only", choices=["sqlite", "postgresql"], help="measure only this database")
     parser.add_argument("--markdown", action="store_true", help="print Markdown")
     options = parser.parse_args()
     if options.quick:
@@ -93,7 +95,7 @@ def read_options() -> argparse.Namespace:
 
 
 def measure(database: str, options: argparse.Namespace) -> list[list[str]]:
-    """The rows of the table, head first. Raises ``BadAnswer`` as soon as something is not as it should be."""
+    """Returns the rows of the table, header first. Raises ``BadAnswer`` at the first unexpected answer."""
     with ExitStack() as stack:
         servers = {module: stack.enter_context(serving(module, database)) for module in (PORTAL, PEERS)}
         targets = {endpoint: target_of(endpoint, servers[endpoint.module]) for endpoint in ENDPOINTS}
@@ -121,17 +123,20 @@ def target_of(endpoint: Endpoint, server: Server) -> Target:
 
 
 def check_that_all_do_the_same(targets: dict[Endpoint, Target], servers: dict[str, Server]) -> None:
-    """Answers of one shape and about one size, and logs of the same columns; otherwise the ratios mean nothing."""
+    """Checks that all answers have the same structure and about the same size, and that the logs have the same columns.
+
+    Otherwise the ratios would mean nothing.
+    """
     if servers[PORTAL].prepared["log_columns"] != servers[PEERS].prepared["log_columns"]:
-        raise BadAnswer("The log of the peers (peers/models.py) has other columns than the portal's.")
-    fetch(targets[PORTALS])  # from the second answer on, it tells when the token was last used
+        raise BadAnswer("The columns of the peers' log (peers/models.py) differ from those of the portal's log.")
+    fetch(targets[PORTALS])  # the second answer contains the time of the last use
     expected = fetch(targets[PORTALS])
     for target in targets.values():
         body = fetch(target)
         if shape(json.loads(body)) != shape(json.loads(expected)):
-            raise BadAnswer(f"{target} answers another shape than the portal: {body!r}")
+            raise BadAnswer(f"{target} answers with another structure than the portal: {body!r}")
         if abs(len(body) / len(expected) - 1) > SIZE_TOLERANCE:
-            raise BadAnswer(f"{target} answers {len(body)} bytes and the portal {len(expected)}.")
+            raise BadAnswer(f"{target} answers with {len(body)} bytes, and the portal with {len(expected)}.")
 
 
 def shape(value: Any) -> Any:
@@ -158,14 +163,14 @@ def run_rounds(targets: dict[Endpoint, Target], *, rounds: int, seconds: int) ->
 
 
 def check_log(endpoint: Endpoint, target: Target, server: Server, requests: int) -> str:
-    """Asks so many times and compares answers with entries, the moment the last answer is there."""
+    """Sends this many requests, and compares the number of answers with the number of entries after the last answer."""
     if not endpoint.log:
         return "logs nothing"
     before = server.count_rows(endpoint.log)
     answered = ask(target, requests)
     added = server.count_rows(endpoint.log) - before
     if added != answered:
-        raise BadAnswer(f"{endpoint.label}: {answered} requests were answered and {added} entries logged.")
+        raise BadAnswer(f"{endpoint.label}: {answered} requests were answered, but {added} entries were logged.")
     return f"{answered} = {added}"
 
 
@@ -174,7 +179,7 @@ def median_rate(runs: list[Run]) -> float:
 
 
 def describe(runs: list[Run]) -> tuple[str, str, str, str]:
-    """Requests/s, the slowest and the fastest round, and the latencies."""
+    """Returns requests/s, the range from the slowest to the fastest round, and the latencies."""
     rates = [run.requests_per_second for run in runs]
     p50 = statistics.median(run.p50_ms for run in runs)
     p99 = statistics.median(run.p99_ms for run in runs)
@@ -182,12 +187,12 @@ def describe(runs: list[Run]) -> tuple[str, str, str, str]:
 
 
 def judge(endpoint: Endpoint, ratio: float) -> list[str]:
-    """Required, aimed, and which of them is reached, by the ratio as it is printed."""
-    if endpoint.required is None or endpoint.aim is None:
+    """Returns the required ratio, the target, and which of them the printed ratio reaches."""
+    if endpoint.required is None or endpoint.target is None:
         return ["", "", ""]
     printed = round(ratio, 2)
-    reached = "aim" if printed >= endpoint.aim else "at least" if printed >= endpoint.required else "NO"
-    return [f"{endpoint.required:.2f}", f"{endpoint.aim:.2f}", reached]
+    reached = "target" if printed >= endpoint.target else "required" if printed >= endpoint.required else "NO"
+    return [f"{endpoint.required:.2f}", f"{endpoint.target:.2f}", reached]
 
 
 if __name__ == "__main__":

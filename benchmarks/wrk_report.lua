@@ -1,4 +1,4 @@
--- The figures of a run as one line of JSON, latencies in microseconds.
+-- Prints the results of a run as one line of JSON. Latencies are in microseconds.
 function done(summary, latency)
   local errors = summary.errors
   print(string.format(

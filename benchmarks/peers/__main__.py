@@ -1,6 +1,6 @@
-"""What the benchmark asks of the peers in a process of its own: `python -m benchmarks.peers <command>`.
+"""Commands that the benchmark runs for the peers in a process of its own: `python -m benchmarks.peers <command>`.
 
-`prepare` makes the tables, one person and one token of each kind; `queries` counts the queries of a request to each.
+`prepare` creates the tables, one person and one token of each kind. `queries` counts the queries of a request to each.
 """
 
 import json
@@ -24,7 +24,7 @@ def prepare() -> dict[str, Any]:
     from benchmarks.peers.models import Organization, Token, TokenUse
 
     call_command("migrate", interactive=False, verbosity=0)
-    # The peers' own tables have no migrations; they are made when the tables that they point at are there.
+    # The peers' own tables have no migrations. They can be created after the tables that they refer to.
     call_command("migrate", interactive=False, verbosity=0, run_syncdb=True)
     person = User.objects.create_user("person", "person@benchmark.example", first_name="Person")
     drf_token = DRFToken.objects.create(user=person)

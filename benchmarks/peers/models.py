@@ -1,4 +1,4 @@
-"""The tables of the naive way. They hold what the portal's hold, so that only the way is compared."""
+"""The tables of the naive endpoint, with the same columns as the portal's, so that only the code is compared."""
 
 import uuid
 from typing import Any, ClassVar
@@ -41,7 +41,7 @@ class Token(models.Model):
 
 
 def link(to: Any) -> Any:
-    """As in the portal's log: without a constraint, and with no index but those below."""
+    """Creates a foreign key like those of the portal's log: without a constraint and without an index of its own."""
     return models.ForeignKey(
         to, on_delete=models.DO_NOTHING, null=True, related_name="+", db_constraint=False, db_index=False
     )

@@ -1,4 +1,4 @@
-"""The shape of the portal's GET /api/v1/me, made as the portal makes it. `token_path.py` compares the answers."""
+"""Serializes the same answer as the portal's GET /api/v1/me, in the same way. `token_path.py` compares the answers."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
         return None
 
 
-# Made once, as the portal does: making it anew for each answer costs as much as the rest of the request.
+# Created once, as in the portal: creating it for each answer would cost as much as the rest of the request.
 TOKEN_SERIALIZER = TokenSerializer()
 
 

@@ -1,6 +1,6 @@
-"""Settings of the peer application: what `django-admin startproject` gives for an API, and the portal's database.
+"""Settings of the peer application: the defaults of `django-admin startproject` for an API, and the portal's database.
 
-Each library runs with the settings that it comes with.
+Each library uses its default settings.
 """
 
 from opsera_portal import settings as portal

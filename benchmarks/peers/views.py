@@ -1,4 +1,4 @@
-"""The same answer behind five ways to check who asks. Only the last looks a token's record up and logs the use."""
+"""The same answer with five kinds of authentication. Only the last one loads the token's record and logs the use."""
 
 import time
 from datetime import timedelta
@@ -18,7 +18,7 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 from benchmarks.peers.models import Organization, Token, TokenUse
 from benchmarks.peers.serializers import me
 
-# What an answer tells where the library knows no such things. Never saved.
+# The content of answers for libraries that have no such records. Never saved.
 _now = timezone.now()
 SOMEONE = User(pk=1, username="person", email="person@benchmark.example", first_name="Person")
 SOME_TOKEN = Token(
@@ -62,7 +62,7 @@ class SimpleJWTView(MeView):
 
 
 class RecordAuthentication(JWTAuthentication):
-    """What simplejwt checks, and then the token's record: it must be there, in time and not revoked."""
+    """Checks what simplejwt checks, and then the token's record: it must exist, and be neither expired nor revoked."""
 
     def authenticate(self, request: Request) -> tuple[User, Token] | None:
         found = super().authenticate(request)
@@ -79,7 +79,7 @@ class RecordAuthentication(JWTAuthentication):
 
 
 class NaiveView(APIView):
-    """One insert for each request, committed before it is answered."""
+    """Inserts one row for each request, and commits before it answers."""
 
     authentication_classes = [RecordAuthentication]
     permission_classes = [IsAuthenticated]
