@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from core.environment import private_text
+from core.files import read_or_create_private
 
 VERSION = "v2"
 NONCE_BYTES = 12
@@ -74,7 +74,7 @@ class Box:
             raise SecretUnreadable from None
 
     def key_of_the_file(self) -> str:
-        return private_text(settings.DATA_DIR / self.file_name, make=Fernet.generate_key().decode())
+        return read_or_create_private(settings.DATA_DIR / self.file_name, default=Fernet.generate_key().decode())
 
     def keys(self) -> tuple[str, ...]:
         """Each is 32 bytes in base64url; the first encrypts."""

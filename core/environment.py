@@ -19,6 +19,8 @@ from urllib.request import getproxies_environment
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
+from core.files import private_opener, read_or_create_private
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _SECONDS = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
@@ -98,35 +100,14 @@ def _check_private(name: str, path: Path, mode: int) -> None:
 
 
 def private_file(name: str, path: Path) -> None:
-    """Makes ``path`` with mode 0600 where it is missing; SQLite would let everyone read what it makes.
+    """Creates ``path`` with mode 0600 if it does not exist; SQLite would create a file that everyone can read.
 
-    ``name`` is the variable that says where it lies.
+    ``name`` is the variable that sets the path.
     """
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        open(path, "ab", opener=private_opener).close()
     except OSError as error:
         raise ImproperlyConfigured(f"{name}: {str(path)!r} cannot be written ({error.strerror}).") from None
-
-
-def private_text(path: Path, *, make: str) -> str:
-    """The text of a file only we may read; written with ``make`` where it is missing.
-
-    Two processes that start at once agree: the file appears complete under its name or not at all, and the loser of
-    the race reads what the winner wrote.
-    """
-    if not path.exists():
-        draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(make)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    return path.read_text()
 
 
 def secret_key(directory: Path) -> str:
@@ -134,7 +115,7 @@ def secret_key(directory: Path) -> str:
     key = text("SECRET_KEY")
     if not key:
         try:
-            key = private_text(directory / "secret-key", make=secrets.token_urlsafe(64)).strip()
+            key = read_or_create_private(directory / "secret-key", default=secrets.token_urlsafe(64)).strip()
         except OSError as error:
             raise ImproperlyConfigured(
                 f"PORTAL_DATA_DIR: the secret key cannot be kept in {str(directory)!r} ({error.strerror})."

@@ -14,6 +14,8 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
+from core.files import private_draft
+
 WAIT_FOR_OTHERS_SECONDS = 5
 
 # Tables whose rows open something by themselves, or must not come back, and why. Copies hold them empty, and a restore
@@ -39,21 +41,17 @@ def back_up(file: Path) -> None:
 
     On SQLite the file is a database itself; on PostgreSQL it is what pg_restore reads.
     """
-    draft = file.with_name(f".{file.name}.part")
     try:
-        # Only we may read it, from its first byte on.
-        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
-        if connection.vendor == "sqlite":
-            _back_up_sqlite(draft)
-        else:
-            without = [f"--exclude-table-data={table}" for table in LEFT_OUT]
-            _run("pg_dump", "--format=custom", "--no-owner", "--no-privileges", *without, f"--file={draft}")
-        # Under its name once it is whole, and never in place of another.
-        os.link(draft, file)
+        with private_draft(file) as draft:
+            if connection.vendor == "sqlite":
+                _back_up_sqlite(draft)
+            else:
+                without = [f"--exclude-table-data={table}" for table in LEFT_OUT]
+                _run("pg_dump", "--format=custom", "--no-owner", "--no-privileges", *without, f"--file={draft}")
+            # Gets its name when it is complete, and never replaces an existing file.
+            os.link(draft, file)
     except (OSError, sqlite3.Error) as error:
         raise CopyFailed(f"{file} cannot be written ({getattr(error, 'strerror', error)}).") from None
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def restore(file: Path) -> None:

@@ -29,7 +29,7 @@ from django.utils import timezone
 
 from auditlog import usage, writers
 from auditlog.models import Activity, Seal, TokenUse
-from core.environment import private_text
+from core.files import read_or_create_private
 
 Row = tuple[Any, ...]
 
@@ -497,7 +497,7 @@ def _key_of_the_file() -> str:
         raise KeyMissing(
             "The logs are sealed, and their key is not here: LOG_SEAL_KEY, or log-seal-key in the data directory."
         )
-    key = private_text(path, make=secrets.token_urlsafe(48)).strip()
+    key = read_or_create_private(path, default=secrets.token_urlsafe(48)).strip()
     if len(key) < 32:
         raise ImproperlyConfigured("The file log-seal-key in the data directory holds no key of 32 characters.")
     return key

@@ -336,7 +336,7 @@ def test_a_secret_that_begins_with_a_dollar_sign_is_no_reference(tmp_path, varia
 
 def test_processes_that_start_at_once_agree_on_the_secret_key(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from opsera_portal import environment;"
+        "import sys; from pathlib import Path; from core import environment;"
         "print('ready', flush=True); sys.stdin.readline(); print(environment.secret_key(Path(sys.argv[1])))"
     )
     processes = [

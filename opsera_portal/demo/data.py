@@ -10,6 +10,7 @@ from django.db import transaction
 
 from accounts.models import Group, Organization, User
 from accounts.roles import SiteRole
+from core.files import private_opener
 from opsera_portal.demo import echo
 from opsera_portal.demo.history import make_history
 from pipelines import step_secrets
@@ -142,9 +143,8 @@ def seed(*, echo_port: int) -> dict[str, str]:
 
 def write_accounts(made: dict[str, str], path: Path) -> None:
     """Keeps the passwords where only the person who runs the demo can read them."""
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    with path.open("a") as file:
+    with open(path, "a", opener=private_opener) as file:
+        path.chmod(0o600)
         file.writelines(f"{email}  {password}\n" for email, password in made.items())
 
 
