@@ -1,4 +1,4 @@
-"""Makes the picture in README anew: starts the portal with its demo, signs in and looks at the tokens page."""
+"""Creates the screenshot in README.md: starts the portal with its demo, signs in and opens the tokens page."""
 
 import os
 import sys
