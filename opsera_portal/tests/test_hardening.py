@@ -20,7 +20,7 @@ from opsera_portal import settings as portal_settings
 from opsera_portal.tests.test_headers import kinds_of_answer
 from tokens.tests.factories import TokenFactory, bearer
 
-APPS = ("accounts", "auditlog", "opsera_portal", "pipelines", "tokens")
+APPS = ("accounts", "auditlog", "core", "opsera_portal", "pipelines", "tokens")
 
 
 # What the code does not do
