@@ -8,9 +8,10 @@ whoever answers a request waits for it.
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.apps import apps
@@ -20,12 +21,12 @@ from django.utils import timezone
 
 from auditlog.models import Seal, TokenUsage
 from auditlog.seals import sealing
+from core.db.batches import run_batches
 
 # How long one batch may hold the lock, commit included. Half of it is aimed at, since a batch that meets cold pages is
 # slower than the one before.
 LONGEST_BATCH_SECONDS = 0.040
 AIMED_BATCH_SECONDS = 0.020
-SHORTEST_PAUSE_SECONDS = sealing.SHORTEST_PAUSE_SECONDS
 FIRST_BATCH = 20
 LARGEST_BATCH = 2_000
 
@@ -107,24 +108,24 @@ def _sealed_until(log: Seal.Log) -> int:
 def _remove(rows: QuerySet[Any], stopping: threading.Event) -> Iterator[int]:
     """Removes these rows in batches; after each comes how many went: fewer than were found if someone else prunes."""
     size = FIRST_BATCH
-    while not stopping.is_set():
+
+    def batches() -> Iterator[Callable[[], tuple[int, float]]]:
         # Found before the lock is taken.
-        ids = list(rows.values_list("id", flat=True)[:size])
-        if not ids:
-            return
-        with transaction.atomic():
-            started_at = time.perf_counter()
-            removed = _delete(rows.model, ids)
-        seconds = time.perf_counter() - started_at
+        while ids := list(rows.values_list("id", flat=True)[:size]):
+            yield partial(_delete, rows.model, ids)
+
+    for removed, seconds in run_batches(batches(), stopping=stopping):
         yield removed
         size = next_size(size, seconds)
-        stopping.wait(max(seconds, SHORTEST_PAUSE_SECONDS))
 
 
-def _delete(model: Any, ids: Sequence[int]) -> int:
-    # Not QuerySet.delete, which log entries refuse.
-    removed: int = model.objects.filter(id__in=ids)._raw_delete(connection.alias)
-    return removed
+def _delete(model: Any, ids: Sequence[int]) -> tuple[int, float]:
+    """How many went, and for how many seconds the lock was held."""
+    with transaction.atomic():
+        started_at = time.perf_counter()
+        # Not QuerySet.delete, which log entries refuse.
+        removed: int = model.objects.filter(id__in=ids)._raw_delete(connection.alias)
+    return removed, time.perf_counter() - started_at
 
 
 def _drop_lists(log: Seal.Log, stopping: threading.Event) -> None:

@@ -13,12 +13,12 @@ import json
 import secrets
 import struct
 import threading
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import repeat
 from typing import Any
 
 from django.conf import settings
@@ -29,6 +29,7 @@ from django.utils import timezone
 
 from auditlog import usage, writers
 from auditlog.models import Activity, Seal, TokenUse
+from core.db.batches import run_batches
 from core.files import read_or_create_private
 
 Row = tuple[Any, ...]
@@ -45,9 +46,6 @@ MAX_ENTRIES = 500
 # SQLite's one lock is held meanwhile: with 500 a writer waited for up to 277 ms.
 MAX_COUNTED = 100
 LONGEST_WAIT = timedelta(minutes=5)
-# SQLite wakes writers that wait at most 25 ms later in the first tenth of a second, so a pause as long as the lock was
-# held lets each of them in.
-SHORTEST_PAUSE_SECONDS = 0.025
 
 # One entry in a block: its id, its moment in microseconds since 1970, its organization's place among the sorted ones of
 # the block's ``newest``, and the first half of its MAC. What is known of an entry that is gone.
@@ -96,14 +94,10 @@ def seal_due(log: Seal.Log, stopping: threading.Event, *, at_once: bool = False)
 
     Ends between two blocks when ``stopping`` is set. Raises what ``seal_next`` does.
     """
-    while not stopping.is_set():
-        started_at = time.perf_counter()
-        block = seal_next(log, at_once=at_once)
+    for block in run_batches(repeat(partial(seal_next, log, at_once=at_once)), stopping=stopping):
         if block is None:
             return
-        seconds = time.perf_counter() - started_at
         yield block
-        stopping.wait(max(seconds, SHORTEST_PAUSE_SECONDS))
 
 
 def seal_next(log: Seal.Log, *, at_once: bool = False) -> Seal | None:

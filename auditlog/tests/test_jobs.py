@@ -14,6 +14,7 @@ from auditlog.models import Seal, TokenUsage, TokenUse
 from auditlog.seals import sealing
 from auditlog.tests.entries import ACTIONS, USES, actions, change, days_ago, findings, remove, run, uses
 from core import periodic_jobs
+from core.db import batches
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.each_database]
 
@@ -30,7 +31,7 @@ def own_data_directory(settings, tmp_path):
 def start(monkeypatch):
     """Starts the upkeep as the worker does, with rounds that follow each other fast."""
     monkeypatch.setattr(periodic_jobs, "TRY_AGAIN_AFTER_SECONDS", 0.01)
-    monkeypatch.setattr(retention, "SHORTEST_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(batches, "SHORTEST_PAUSE_SECONDS", 0)
     # The jobs of the other apps have their own tests.
     monkeypatch.setattr(periodic_jobs, "_registered", {})
     jobs.register(seal_every=timedelta(seconds=0.01))
@@ -162,7 +163,7 @@ def test_sealing_stops_between_two_blocks(organization, monkeypatch):
 def test_others_may_write_after_each_block(organization, monkeypatch):
     """A pause follows a block, and ends when the worker is told to end."""
     monkeypatch.setattr(sealing, "MAX_ENTRIES", 1)
-    monkeypatch.setattr(sealing, "SHORTEST_PAUSE_SECONDS", 0.03)
+    monkeypatch.setattr(batches, "SHORTEST_PAUSE_SECONDS", 0.03)
     uses(3, organization)
     pauses = []
 
@@ -171,6 +172,7 @@ def test_others_may_write_after_each_block(organization, monkeypatch):
             pauses.append(timeout)
             if len(pauses) == 2:
                 self.set()
+            return self.is_set()
 
     jobs.seal(USES, Stopping())
 
@@ -180,7 +182,14 @@ def test_others_may_write_after_each_block(organization, monkeypatch):
 
 def test_a_long_pruning_does_not_hold_up_sealing_or_the_end(organization, monkeypatch, start):
     """Each batch is followed by a pause of a minute here, in which the worker seals, and ends when it is told to."""
-    monkeypatch.setattr(retention, "SHORTEST_PAUSE_SECONDS", 60)
+
+    def with_long_pauses(work, *, stopping):
+        for run_batch in work:
+            yield run_batch()
+            if stopping.wait(60):
+                return
+
+    monkeypatch.setattr(retention, "run_batches", with_long_pauses)
     uses(100, organization, at=days_ago(402))
     stopping = start()
     wait_until(lambda: Seal.objects.filter(kind="pruned").exists())

@@ -28,13 +28,14 @@ from auditlog.tests.entries import (
     use,
     uses,
 )
+from core.db import batches
 
 pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(retention, "SHORTEST_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(batches, "SHORTEST_PAUSE_SECONDS", 0)
 
 
 @pytest.fixture
