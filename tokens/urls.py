@@ -14,7 +14,7 @@ urlpatterns = [
     path("organization/tokens/expire-matching/", ExpireMatchingView.as_view(), name="expire_matching"),
     path("organization/policy/", policy.PolicyView.as_view(), name="organization_policy"),
     path("organization/policy/save/", policy.PolicySaveView.as_view(), name="organization_policy_save"),
-    path("tokens/record_query/", leaks.TokenLookupView.as_view(), name="token_lookup"),
+    path("tokens/lookup/", leaks.TokenLookupView.as_view(), name="token_lookup"),
     path("secret-scanning/", leaks.SecretScanningView.as_view(), name="secret_scanning"),
     path(".well-known/jwks.json", own.jwks, name="jwks"),
 ]
