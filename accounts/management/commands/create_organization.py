@@ -15,14 +15,14 @@ from accounts.services import create_organization
 
 
 class Command(BaseCommand):
-    help = "Makes an organization with its first Administrator. Asks for what is not given."
+    help = "Creates an organization with its first Administrator. Asks for every value that you leave out."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--organization", help="name of the organization")
         parser.add_argument("--email", help="e-mail address of its Administrator")
         parser.add_argument("--name", help="name of its Administrator")
         password = parser.add_mutually_exclusive_group()
-        password.add_argument("--password", help="better left out: it is asked for, and not shown")
+        password.add_argument("--password", help="better left out: the command then asks for it without showing it")
         password.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -13,18 +13,18 @@ from core.encryption import SecretUnreadable
 
 class Command(BaseCommand):
     help = (
-        "Encrypts the secrets of authenticator apps with the first key of MFA_SECRETS_KEYS. Put the new key there "
-        "before the old one, restart, run this, and only then remove the old key. What no key opens is named and left "
-        "as it is."
+        "Encrypts the secrets of authenticator apps again, with the first key of MFA_SECRETS_KEYS. To change the key: "
+        "put the new key before the old one, restart the portal, run this command, then remove the old key. Values "
+        "that no key decrypts stay as they are; the command names them."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+        parser.add_argument("--dry-run", action="store_true", help="change nothing; say what would be done")
         parser.add_argument(
             "--accept-unbound",
             action="store_true",
-            help="also convert values of versions before secrets were bound to their owner, which the update could not "
-            "read. Only right after the update: whoever could write to the database can have moved such a value",
+            help="also convert old values, not yet bound to their owner, that the upgrade could not read. Use it only "
+            "right after the upgrade: someone with write access to the database could have moved such a value",
         )
 
     def handle(self, *args: Any, dry_run: bool, accept_unbound: bool, **options: Any) -> None:

@@ -11,15 +11,18 @@ from accounts.services import NothingToReset, reset_two_factor_on_the_machine
 
 class Command(BaseCommand):
     help = (
-        "Removes authenticator app, passkeys and recovery codes of one person, and signs them out everywhere: for an "
-        "operator, or for the only Administrator of an organization. Everybody else asks an Administrator of theirs. "
-        "Be sure that it is the person who asks: afterwards their password alone signs in. They get a mail."
+        "Removes a person's authenticator app, passkeys and recovery codes, and signs them out everywhere. Use it for "
+        "operators, and for the only Administrator of an organization; everyone else can ask their Administrator. "
+        "Make sure that the request comes from that person: afterwards their password is enough to sign in. They get "
+        "a mail."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         which = parser.add_mutually_exclusive_group(required=True)
         which.add_argument("email", nargs="?", help="e-mail address of the person")
-        which.add_argument("--email", dest="named", metavar="EMAIL", help="the same; for one that begins with a dash")
+        which.add_argument(
+            "--email", dest="named", metavar="EMAIL", help="the same, for an address that begins with a dash"
+        )
         parser.add_argument("--yes", action="store_true", help="do not ask")
 
     def handle(self, *args: Any, email: str | None, named: str | None, yes: bool, **options: Any) -> None:

@@ -23,15 +23,17 @@ def days(text: str) -> int:
 
 class Command(BaseCommand):
     help = (
-        "Removes entries of both logs that are older than their organization keeps them (the worker does so once a "
-        "day), and says how many. Only sealed entries are removed, in short batches during which the portal goes on "
-        "answering, and `verify_logs` knows of them afterwards. On a terminal it asks first. Ctrl-C ends it between "
-        "two batches; what is left is removed the next time."
+        "Removes entries of both logs that are older than their organization keeps them, and says how many. The "
+        "worker does this once a day. Only sealed entries are removed, in short batches, so the portal keeps "
+        "answering; `verify_logs` knows which entries were removed. On a terminal the command asks first. You can "
+        "stop it with Ctrl-C; the next run removes the rest."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="only say what would be removed")
-        parser.add_argument("--days", type=days, help="in place of what each organization keeps")
+        parser.add_argument("--dry-run", action="store_true", help="remove nothing; say what would be removed")
+        parser.add_argument(
+            "--days", type=days, help="keep entries for this many days, instead of what each organization says"
+        )
         parser.add_argument("--organization", metavar="SLUG", help="only this organization's entries")
         parser.add_argument("--no-input", action="store_true", help="do not ask")
 

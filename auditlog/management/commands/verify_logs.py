@@ -21,16 +21,18 @@ def head(text: str) -> str:
 
 class Command(BaseCommand):
     help = (
-        "Reads both logs and checks every entry against the seals. Names each entry that was changed, removed or "
-        "inserted, and each block that is missing or not genuine; the exit code is 1 then. Prints the head of each "
-        "chain: give an earlier one back with --expect, and it is also found out when the end of the chain was cut "
-        "off. The worker keeps the last one in its data directory; where that is there, it is expected too."
+        "Checks every entry of both logs against the seals. Names each entry that was changed, removed or inserted, "
+        "and each block that is missing or not genuine; the exit code is then 1. Also prints the head of each chain. "
+        "Pass an earlier head with --expect to detect that the end of the chain was cut off. The worker keeps the "
+        "latest head in its data directory; if the command finds it, it expects it too."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--log", choices=Seal.Log.values, help="only this log")
-        parser.add_argument("--expect", metavar="NUMBER:MAC", type=head, help="a head that --log had before")
-        parser.add_argument("--quiet", action="store_true", help="say nothing if all is well")
+        parser.add_argument(
+            "--expect", metavar="NUMBER:MAC", type=head, help="an earlier head of the log that --log names"
+        )
+        parser.add_argument("--quiet", action="store_true", help="print nothing if both logs are intact")
 
     def handle(self, *args: Any, log: str | None, expect: str | None, quiet: bool, **options: Any) -> None:
         if expect and not log:

@@ -11,13 +11,13 @@ from opsera_portal import backups
 
 class Command(BaseCommand):
     help = (
-        "Writes the database, as it is at one moment, into a new file of mode 0600; the portal may run. The file has "
-        "no sessions, and no key that signs, encrypts or seals: keep the data directory's keys apart from it, as "
+        "Copies the database, as it is at one moment, into a new file with mode 0600. The portal can keep running. "
+        "The file contains no sessions and no keys: back up the keys in the data directory separately, as "
         "docs/operations.md says. `restore_database` reads the file."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", type=Path, help="where to; it must not exist so far")
+        parser.add_argument("file", type=Path, help="the file to write; it must not exist yet")
 
     def handle(self, *args: Any, file: Path, **options: Any) -> None:
         try:

@@ -82,13 +82,13 @@ VARIABLES = {
 
 class Command(BaseCommand):
     help = (
-        "Writes a Postman collection (v2.1) with every operation that is open to tokens, made from the OpenAPI schema. "
-        "Its variables are `address` and `token`; run from top to bottom it checks each answer, changes "
-        "nothing but for running a pipeline unless `changeThings`, `tokenToExpire` or `expireTokenInUse` says so."
+        "Writes a Postman collection (v2.1) with every operation that is open to tokens, from the OpenAPI schema. Set "
+        "its variables `address` and `token`. When run from top to bottom it checks each answer and runs one "
+        "pipeline. It changes other things only if `changeThings`, `tokenToExpire` or `expireTokenInUse` is set."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--output", type=Path, help="the file to write; without it, standard output")
+        parser.add_argument("--output", type=Path, help="the file to write (default: standard output)")
 
     def handle(self, *args: Any, output: Path | None, **options: Any) -> None:
         schema = SchemaGenerator().get_schema(request=None, public=True)  # type: ignore[no-untyped-call]

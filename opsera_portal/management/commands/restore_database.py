@@ -17,12 +17,13 @@ CONSEQUENCES = (
 
 class Command(BaseCommand):
     help = (
-        "Replaces the database by what `backup_database` wrote, wholly or not at all, and asks before it does. Stop "
-        "web and worker first; afterwards run `migrate`, and see docs/operations.md for tokens that live again."
+        "Replaces the whole database with a file from `backup_database`, or changes nothing if that fails. Asks "
+        "first. Stop the web server and the worker before, and run `migrate` afterwards. Tokens that were expired "
+        "after the backup work again: docs/operations.md says what to do."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", type=Path, help="what backup_database wrote")
+        parser.add_argument("file", type=Path, help="a file from backup_database")
         parser.add_argument("--no-input", action="store_true", help="do not ask")
 
     def handle(self, *args: Any, file: Path, no_input: bool, **options: Any) -> None:

@@ -30,13 +30,13 @@ STOP_WITHIN_SECONDS = 15
 
 class Command(BaseCommand):
     help = (
-        "Prepares the database, the signing keys and the static files, then serves the portal on "
-        "http://localhost:PORTAL_PORT with its worker, until Ctrl-C or SIGTERM. With --demo it makes two demo "
-        "organizations on first start and serves an endpoint for their pipelines to call."
+        "Prepares the database, the signing keys and the static files, then runs the web server on "
+        "http://localhost:PORTAL_PORT and the worker, until Ctrl-C or SIGTERM. With --demo it creates two demo "
+        "organizations on the first start, and runs an endpoint that their pipelines call."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--demo", action="store_true", help="make the demo organizations and run their endpoint")
+        parser.add_argument("--demo", action="store_true", help="create the demo organizations and run their endpoint")
 
     def handle(self, *args: Any, **options: Any) -> None:
         is_demo = options["demo"]

@@ -12,10 +12,10 @@ HOST = "127.0.0.1"
 
 class Command(BaseCommand):
     help = (
-        "Serves the portal on http://localhost:PORTAL_PORT until SIGTERM; requests on their way are answered first, "
-        "for at most 10 seconds. Database and static files must be ready (migrate, collectstatic), and the worker runs "
-        "beside it. For others to reach it, put a proxy that speaks TLS before it: docs/operations.md. GRANIAN_WORKERS "
-        "says how many processes share the port."
+        "Runs the web server on http://localhost:PORTAL_PORT until SIGTERM. It then finishes the requests in "
+        "progress, for at most 10 seconds. Run `migrate` and `collectstatic` before, and `worker` beside it. Put a "
+        "proxy with TLS in front of it (docs/operations.md). GRANIAN_WORKERS sets the number of processes that share "
+        "the port."
     )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -12,18 +12,18 @@ from pipelines.models import HOLDS_SECRETS, Step, StepRun
 
 class Command(BaseCommand):
     help = (
-        "Encrypts the secrets of all steps, and of runs under way, with the first key of STEP_SECRETS_KEYS. Put the "
-        "new key there before the old one, restart web and worker, run this, and only then remove the old key. A step "
-        "that no key opens is named and left as it is."
+        "Encrypts the secrets of all steps, and of runs in progress, again, with the first key of STEP_SECRETS_KEYS. "
+        "To change the key: put the new key before the old one, restart web server and worker, run this command, then "
+        "remove the old key. Steps that no key decrypts stay as they are; the command names them."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+        parser.add_argument("--dry-run", action="store_true", help="change nothing; say what would be done")
         parser.add_argument(
             "--accept-unbound",
             action="store_true",
-            help="also convert values of versions before secrets were bound to their step, which the update could not "
-            "read. Only right after the update: whoever could write to the database can have moved such a value",
+            help="also convert old values, not yet bound to their step, that the upgrade could not read. Use it only "
+            "right after the upgrade: someone with write access to the database could have moved such a value",
         )
 
     def handle(self, *args: Any, dry_run: bool, accept_unbound: bool, **options: Any) -> None:

@@ -41,20 +41,19 @@ def at_least_one(text: str) -> int:
 
 class Command(BaseCommand):
     help = (
-        "Executes pipeline runs, sends mails, seals the logs, removes old entries and does what else is due again and "
-        "again, until it is stopped with Ctrl-C or SIGTERM; the step on its way is finished first. Runs of different "
-        "pipelines are executed side by side, those of one pipeline one after the other. Runs that a worker which was "
-        "killed left behind go on behind their last step, or are marked failed where it was in the middle of one. One "
-        "worker runs for each data directory."
+        "Executes pipeline runs, sends mails, seals the logs, removes old entries and does other regular work, until "
+        "Ctrl-C or SIGTERM; it then finishes the current step. Runs of different pipelines execute side by side, runs "
+        "of one pipeline one after the other. If a worker was killed, its runs continue after their last step, and a "
+        "step that it was executing is marked as failed. Each data directory can have one worker."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--interval", type=float, default=0.5, help="seconds between looks at the queue")
+        parser.add_argument("--interval", type=float, default=0.5, help="seconds between two looks at the queue")
         parser.add_argument(
             "--threads",
             type=at_least_one,
             default=4,
-            help="how much is executed side by side (with Redis: one thing, start more workers)",
+            help="how many tasks execute side by side (with Redis always one: start more workers)",
         )
 
     def handle(self, *args: Any, interval: float, threads: int, **options: Any) -> None:

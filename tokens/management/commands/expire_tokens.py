@@ -36,27 +36,34 @@ def token_id(text: str) -> uuid.UUID:
 
 class Command(BaseCommand):
     help = (
-        "Expires live tokens in an incident, at once and for good: those to which every selector that is given "
-        "applies. Without --execute it only says which they are. With it each token gets its entry in the activity "
-        "log, and each owner one mail. The portal goes on answering meanwhile. Ctrl-C ends it between two batches; the "
-        "same command goes on with the rest."
+        "Expires live tokens in an incident, immediately and for good. Selects the tokens that match all given "
+        "options, and only lists them unless you pass --execute. Each expired token gets an entry in the activity "
+        "log, and each owner one mail. The portal keeps answering. You can stop the command with Ctrl-C; run it again "
+        "to expire the rest."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         which = parser.add_argument_group("which tokens")
-        which.add_argument("--owner", metavar="EMAIL", help="of this person")
-        which.add_argument("--organization", metavar="SLUG", help="of this organization")
+        which.add_argument("--owner", metavar="EMAIL", help="tokens of this person")
+        which.add_argument("--organization", metavar="SLUG", help="tokens of this organization")
         which.add_argument(
-            "--created-before", metavar="WHEN", type=moment, help="like 2026-05-03 or 2026-05-03T14:05, UTC"
+            "--created-before",
+            metavar="WHEN",
+            type=moment,
+            help="tokens created before this time (UTC), for example 2026-05-03 or 2026-05-03T14:05",
         )
-        which.add_argument("--created-after", metavar="WHEN", type=moment, help="at that time or later")
+        which.add_argument("--created-after", metavar="WHEN", type=moment, help="tokens created at this time or later")
         which.add_argument(
-            "--signing-key", metavar="KEY", help="signed with this key, by its id in `signing_keys list`"
+            "--signing-key", metavar="KEY", help="tokens signed with this key; `signing_keys list` shows the ids"
         )
-        which.add_argument("--id", metavar="UUID", type=token_id, action="append", help="this one; may be given again")
+        which.add_argument(
+            "--id", metavar="UUID", type=token_id, action="append", help="this token; you can repeat the option"
+        )
         which.add_argument("--all", action="store_true", help="every live token of the installation")
-        parser.add_argument("--execute", "--yes", action="store_true", help="do it; otherwise it is only said")
-        parser.add_argument("--reason", default="", help="for the owners and the activity log; --execute needs it")
+        parser.add_argument(
+            "--execute", "--yes", action="store_true", help="expire the tokens; without it, only list them"
+        )
+        parser.add_argument("--reason", default="", help="for the owners and the activity log; required with --execute")
 
     def handle(self, *args: Any, execute: bool, reason: str, **options: Any) -> None:
         tokens = self._selected(options)

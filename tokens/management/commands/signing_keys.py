@@ -21,21 +21,23 @@ def _exact(key: signing_keys.SigningKey) -> str:
 
 class Command(BaseCommand):
     help = (
-        "Lists, rotates or retires the keys that sign access tokens. `rotate` makes a new key and publishes it at "
-        f"once; it signs new tokens {_MINUTES} minutes later, in every process, when all who verify tokens can know it "
-        "(`rotate --now`: at once). Older keys continue to verify until their last token has ended; a day later the "
-        "worker retires them (`retire-unused` does so now). `retire --key=ID` retires one that no live token was "
-        "signed with. If someone may have a key: `retire --key=ID --emergency --reason=...` lets another key sign at "
-        "once, retires this one and expires all of its tokens."
+        "Lists, rotates or retires the keys that sign access tokens. `rotate` creates a new key and publishes it at "
+        f"once. The key signs new tokens {_MINUTES} minutes later, when every service that verifies tokens can know "
+        "it; with `rotate --now` it signs at once. Older keys keep verifying until their last token has expired. A "
+        "day later the worker retires them; `retire-unused` does it now. `retire --key=ID` retires a key that no live "
+        "token was signed with. If a key may have leaked, run `retire --key=ID --emergency --reason=...`: another key "
+        "signs at once, this one is retired, and all of its tokens expire."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("action", choices=["list", "rotate", "retire", "retire-unused"], help="what to do")
         parser.add_argument("positional", nargs="?", metavar="ID", help="the same as --key=ID")
         parser.add_argument("--key", metavar="ID", help="the key to retire, as `list` shows it")
-        parser.add_argument("--now", action="store_true", help="rotate: the new key signs at once")
-        parser.add_argument("--emergency", action="store_true", help="retire it now, and expire its live tokens")
-        parser.add_argument("--reason", default="", help="of an emergency: for the owners and the activity log")
+        parser.add_argument("--now", action="store_true", help="with `rotate`: the new key signs at once")
+        parser.add_argument(
+            "--emergency", action="store_true", help="with `retire`: retire the key now, and expire its live tokens"
+        )
+        parser.add_argument("--reason", default="", help="with `--emergency`: for the owners and the activity log")
         parser.add_argument("--no-input", action="store_true", help="do not ask")
 
     def handle(self, *args: Any, action: str, emergency: bool, now: bool, **options: Any) -> None:
