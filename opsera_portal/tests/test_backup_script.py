@@ -1,4 +1,4 @@
-"""`deploy/opsera-portal-backup` where one of its two parts fails; test_operations.py follows it where both work."""
+"""Tests `deploy/opsera-portal-backup` when one of its two parts fails. test_operations.py runs it when both work."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ FIFTEEN_DAYS = 15 * 24 * 60 * 60
 
 @pytest.fixture
 def root(tmp_path):
-    """An installation with keys, and a command in place of the portal that writes what it is told to."""
+    """An installation with keys, and a fake `opsera-portal` command."""
     for directory in ("opt/opsera-portal/deploy", "etc/opsera-portal", "var/lib/opsera-portal/signing-keys"):
         (tmp_path / directory).mkdir(parents=True)
     for directory in ("var/backups/opsera-portal", "var/backups/opsera-portal-keys"):
@@ -53,7 +53,7 @@ def copies(root, place):
     return sorted((root / "var/backups" / place).iterdir())
 
 
-def test_keys_are_saved_although_the_database_cannot_be(root):
+def test_keys_are_saved_even_if_the_database_fails(root):
     answer(root, "echo 'pg_dump failed: no connection' >&2; exit 1")
     old = add_old(root, "opsera-portal")
 
@@ -68,7 +68,7 @@ def test_keys_are_saved_although_the_database_cannot_be(root):
     assert old.exists(), "the last good copy of the database is kept"
 
 
-def test_database_is_saved_although_the_keys_cannot_be(root):
+def test_database_is_saved_even_if_the_keys_fail(root):
     (root / "etc/opsera-portal/portal.env").unlink()
     old = add_old(root, "opsera-portal-keys")
 
@@ -77,10 +77,10 @@ def test_database_is_saved_although_the_keys_cannot_be(root):
     assert [copy.read_text() for copy in copies(root, "opsera-portal")] == ["database\n"]
     assert done.returncode == 1
     assert "The keys and settings were NOT saved" in done.stderr
-    assert copies(root, "opsera-portal-keys") == [old], "nothing half-written stays, and the last good copy is kept"
+    assert copies(root, "opsera-portal-keys") == [old], "no incomplete file is left, and the last good copy is kept"
 
 
-def test_both_are_saved_and_old_copies_removed(root):
+def test_both_parts_are_saved_and_old_copies_removed(root):
     old = [add_old(root, place) for place in ("opsera-portal", "opsera-portal-keys")]
 
     done = back_up(root)

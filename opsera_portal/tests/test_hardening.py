@@ -1,4 +1,4 @@
-"""What docs/security.md promises and no other test proves: of code, templates, dependencies and small settings."""
+"""Proves statements of docs/security.md about code, templates, dependencies and settings that no other test proves."""
 
 import ast
 import base64
@@ -25,7 +25,7 @@ APPS = ("accounts", "auditlog", "core", "opsera_portal", "pipelines", "tokens")
 
 # What the code does not do
 
-# What runs text as code, makes objects of bytes, or hands a line to a shell; hashes that are broken.
+# Runs text as code, creates objects from bytes, or passes text to a shell; broken hashes.
 NEVER = {
     *("eval", "exec", "compile", "__import__"),
     *("pickle", "cPickle", "marshal", "shelve", "yaml", "os.system", "os.popen"),
@@ -35,7 +35,7 @@ NEVER = {
 
 
 def names_used(tree):
-    """Names that are called, imported, or reached through a module, as they are written."""
+    """Yields names that are called, imported, or used through a module, as written."""
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Name(id=name)) | ast.Attribute(value=ast.Name(), attr=name):
@@ -56,7 +56,7 @@ def code():
                 yield path
 
 
-def test_no_code_runs_text_parses_xml_or_uses_a_broken_hash():
+def test_code_runs_no_text_parses_no_xml_and_uses_no_broken_hash():
     found = {
         (str(path.relative_to(settings.BASE_DIR)), name)
         for path in code()
@@ -74,15 +74,15 @@ def test_no_code_runs_text_parses_xml_or_uses_a_broken_hash():
         "run(shell=True)",
     ],
 )
-def test_what_no_code_may_do_would_be_found(text):
+def test_forbidden_code_would_be_found(text):
     assert set(names_used(ast.parse(text))) & (NEVER | {"shell="})
 
 
-# The QR code of an authenticator app: made here, of an address that is quoted in it.
+# The QR code for an authenticator app, which the portal draws from a quoted address.
 UNESCAPED = {"templates/mfa/totp/activate_form.html": ["totp_svg|safe"]}
 
 
-def test_one_template_only_switches_escaping_off():
+def test_only_one_template_switches_escaping_off():
     found = {}
     for path in sorted((settings.BASE_DIR / "templates").rglob("*.*")):
         if path.suffix == ".html" and (hits := re.findall(r"\w+\|safe\b|autoescape off", path.read_text())):
@@ -90,7 +90,7 @@ def test_one_template_only_switches_escaping_off():
     assert found == UNESCAPED
 
 
-def test_no_code_calls_text_safe():
+def test_no_code_marks_text_as_safe():
     assert [str(path) for path in code() if re.search(r"\bmark_safe\b|\.safe\b", path.read_text())] == []
 
 
@@ -101,7 +101,7 @@ def test_no_code_calls_text_safe():
         *("localStorage", "sessionStorage", "indexedDB", "document.cookie", "postMessage", "__proto__"),
     ],
 )
-def test_no_script_writes_html_keeps_anything_or_takes_messages(word):
+def test_no_script_writes_html_stores_data_or_receives_messages(word):
     scripts = sorted((settings.BASE_DIR / "static" / "js").glob("*.js"))
 
     assert len(scripts) > 5
@@ -112,7 +112,7 @@ def test_no_script_writes_html_keeps_anything_or_takes_messages(word):
 
 
 @pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
-def test_every_dependency_is_pinned_to_a_version_and_its_digests(name):
+def test_every_dependency_has_a_pinned_version_and_digests(name):
     text = (settings.BASE_DIR / name).read_text().replace("\\\n", " ")
     lines = [line.split("#")[0].strip() for line in text.splitlines()]
     packages = [line for line in lines if line]
@@ -121,12 +121,12 @@ def test_every_dependency_is_pinned_to_a_version_and_its_digests(name):
     assert [line for line in packages if not re.match(r"[\w.\[\],-]+==\S+ .*--hash=sha256:[0-9a-f]{64}", line)] == []
 
 
-def test_no_index_beside_the_one_of_python_is_asked_for():
+def test_requirements_name_no_other_package_index():
     for path in settings.BASE_DIR.glob("requirements*"):
         assert not re.search(r"index-url|find-links|git\+|https?://", path.read_text()), path
 
 
-def test_what_tests_and_development_need_is_not_installed():
+def test_packages_for_tests_and_development_are_not_installed():
     installed = (settings.BASE_DIR / "requirements.txt").read_text()
 
     for package in ("pytest", "playwright", "factory-boy", "schemathesis", "django-debug-toolbar", "mypy"):
@@ -134,7 +134,7 @@ def test_what_tests_and_development_need_is_not_installed():
     assert not any(re.search("debug|silk|extensions", app.name) for app in apps.get_app_configs())
 
 
-def test_debug_is_off_whatever_the_environment_says():
+def test_debug_is_always_off():
     source = (settings.BASE_DIR / "opsera_portal" / "settings.py").read_text()
 
     assert re.findall(r"^ *DEBUG\b.*$", source, re.MULTILINE) == ["DEBUG = False"]
@@ -145,7 +145,7 @@ def test_debug_is_off_whatever_the_environment_says():
 
 
 @pytest.mark.parametrize("service", ["web", "worker"])
-def test_the_service_does_not_see_the_history_of_its_code(service):
+def test_service_cannot_see_the_git_history(service):
     unit = (settings.BASE_DIR / "deploy" / "systemd" / f"opsera-portal-{service}.service").read_text()
 
     assert "\nInaccessiblePaths=-/opt/opsera-portal/.git\n" in unit
@@ -158,11 +158,11 @@ def test_the_service_does_not_see_the_history_of_its_code(service):
         *("/static/", "/static/css/", "/static/js", "/templates/", "/var/", "/portal.env", "/static/../manage.py"),
     ],
 )
-def test_neither_history_nor_code_nor_a_list_of_files_is_served(client, db, address):
+def test_history_code_and_directory_listings_are_not_served(client, db, address):
     assert client.get(address).status_code == 404
 
 
-def test_every_text_says_its_encoding(client, api, administrator):
+def test_every_text_names_its_encoding(client, api, administrator):
     answers = dict(kinds_of_answer(client, api, administrator))
     answers |= {path: client.get(path) for path in ("/readyz", "/robots.txt", "/profile/activity-log/export/")}
     with override_settings(SECURITY_CONTACT="mailto:security@example.com"):
@@ -179,7 +179,7 @@ def has_body(answer):
 
 
 @pytest.mark.parametrize("address", ["/login/", "/profile/", "/healthz", "/api/v1/me", "/api/schema/", "/admin/"])
-def test_no_answer_to_trace_repeats_the_request(client, administrator, address):
+def test_answer_to_trace_does_not_repeat_the_request(client, administrator, address):
     client.force_login(administrator)
 
     answer = client.generic("TRACE", address, headers={"X-Marker": "repeated"})
@@ -189,7 +189,7 @@ def test_no_answer_to_trace_repeats_the_request(client, administrator, address):
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null"])
-def test_no_other_site_is_allowed_to_read(client, api, administrator, origin):
+def test_other_sites_cannot_read_answers(client, api, administrator, origin):
     headers = {"Origin": origin, "Access-Control-Request-Method": "GET"}
     token = bearer(TokenFactory(owner=administrator))
     client.force_login(administrator)
@@ -206,7 +206,7 @@ def test_no_other_site_is_allowed_to_read(client, api, administrator, origin):
 # Accounts and sessions
 
 
-def test_an_installation_begins_without_any_account(db):
+def test_new_installation_has_no_accounts(db):
     assert not User.objects.exists()
 
 
@@ -214,7 +214,7 @@ def test_an_installation_begins_without_any_account(db):
     "typed",
     [" Long enough, with spaces ", "long enough, with spaces", "LONG ENOUGH, WITH SPACES", "Long enough, with space"],
 )
-def test_a_password_is_compared_exactly_as_it_was_typed(client, db, typed):
+def test_password_is_compared_exactly_as_typed(client, db, typed):
     user = UserFactory()
     user.set_password("Long enough, with spaces")
     user.save()
@@ -225,7 +225,7 @@ def test_a_password_is_compared_exactly_as_it_was_typed(client, db, typed):
 
 
 @pytest.mark.parametrize("page", ["/login/", "/login/again/", "/profile/security/password/", "/admin/login/"])
-def test_no_password_is_typed_in_clear(client, owner, page):
+def test_password_fields_hide_their_text(client, owner, page):
     if page not in {"/login/", "/admin/login/"}:
         client.post("/login/", {"login": owner.email, "password": PASSWORD})
 
@@ -245,7 +245,7 @@ def test_spaces_at_the_ends_of_a_password_count(client, db):
     assert client.get("/profile/").status_code == 200
 
 
-def test_a_session_key_cannot_be_guessed(db):
+def test_session_key_cannot_be_guessed(db):
     first, second = SessionStore(), SessionStore()
     first.create()
     second.create()
@@ -259,13 +259,13 @@ def test_seeds_and_recovery_codes_cannot_be_guessed():
     seeds = {generate_totp_secret() for _ in range(100)}
     codes = {code for _ in range(100) for code in recovery_codes.make()}
 
-    # 160 bits; and of each code, of which the first digit only says which of the ten it is, 49.
+    # 160 bits for a seed. 49 bits for a code: its first digit only says which of the ten codes it is.
     assert {len(base64.b32decode(seed)) for seed in seeds} == {20}
     assert {len(code) for code in codes} == {16}
     assert (len(seeds), len({code[1:] for code in codes})) == (100, 1000)
 
 
-def test_another_secret_key_ends_every_session(client, owner):
+def test_new_secret_key_ends_every_session(client, owner):
     client.post("/login/", {"login": owner.email, "password": PASSWORD})
     assert client.get("/profile/").status_code == 200
 
@@ -273,7 +273,7 @@ def test_another_secret_key_ends_every_session(client, owner):
         assert client.get("/profile/").status_code == 302
 
 
-def test_who_signs_in_in_two_browsers_has_two_sessions(owner):
+def test_sign_in_with_two_browsers_creates_two_sessions(owner):
     browsers = [Client(), Client()]
     for browser in browsers:
         browser.post("/login/", {"login": owner.email, "password": PASSWORD})
@@ -284,7 +284,7 @@ def test_who_signs_in_in_two_browsers_has_two_sessions(owner):
 # The server's own log
 
 
-def test_a_line_of_the_servers_log_says_its_moment_in_utc():
+def test_line_of_the_server_log_has_its_time_in_utc():
     wanted = portal_settings.LOGGING["formatters"]["line"]
     formatter = logging.Formatter(wanted["format"], wanted["datefmt"])
     record = logging.LogRecord("tokens", logging.WARNING, "", 0, "text", None, None)

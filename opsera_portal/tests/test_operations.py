@@ -1,7 +1,7 @@
-"""docs/operations.md, followed block by block as a person who rehearses it would: behind Debian's nginx, with TLS.
+"""Runs docs/operations.md block by block, like a person who rehearses it: behind Debian's nginx, with TLS.
 
-Once, whatever the suite runs on: the installation uses PostgreSQL, in a database of its own, and Redis where they
-answer on their usual ports, and SQLite otherwise. What is particular to SQLite is tested in test_database_copies.py.
+Runs only once, whatever database the suite uses: the installation uses PostgreSQL (in a database of its own) and Redis
+if they answer on their default ports, and SQLite otherwise. test_backups.py tests what differs on SQLite.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.once, pytest.mark.integration]
 
 DOCUMENT = settings.BASE_DIR / "docs" / "operations.md"
 STOP = 16
-# Neither what is made anew nor what no installation needs. Compiled code goes along: it is the same.
+# Not copied: files that the guide creates, and files that no installation needs.
 LEFT_OUT = shutil.ignore_patterns(".*", "var", "staticfiles", "node_modules", "benchmarks")
 PATH = f"{os.environ['PATH']}:/usr/sbin"
 
@@ -40,7 +40,7 @@ PATH = f"{os.environ['PATH']}:/usr/sbin"
 
 
 def blocks():
-    """(chapter, kind, text) of each block for a shell; kind is "machine", "rehearsal" or "both"."""
+    """Yields (chapter, kind, text) of each shell block; kind is "machine", "rehearsal" or "both"."""
     chapter = 0
     for match in re.finditer(r"^## (\d+)|^```sh\n(.*?)^```$", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL):
         number, text = match.groups()
@@ -52,7 +52,7 @@ def blocks():
 
 
 class Shell:
-    """The one bash in which a person types: variables and functions stay. A command that fails ends it."""
+    """One bash process for all blocks, so that variables and functions persist. A command that fails ends it."""
 
     END = "--- that was the block ---"
 
@@ -94,7 +94,7 @@ class Installation:
         self.said = {}
 
     def follow(self, chapter):
-        """Everything up to the end of ``chapter`` that was not done so far; what the last block of it said."""
+        """Runs all blocks up to the end of ``chapter`` that have not run yet. Returns the output of the last one."""
         for number, kind, text in blocks():
             if self.done < number <= chapter and kind != "machine":
                 self.said.setdefault(number, []).append(self.shell(text))
@@ -114,12 +114,12 @@ class Installation:
         )
 
     def call(self, options, *, token=False):
-        """The status that curl gets; `options` as they are typed."""
+        """Calls curl with `options`, as on a command line, and returns the status."""
         command = "with_token" if token else "call"
         return self.shell(f"{command} --output /dev/null --write-out '\\n%{{http_code}}' {options} || true").split()[-1]
 
     def end(self):
-        """Whatever has happened, and only what was started here."""
+        """Ends the processes that were started here, even after an error."""
         for name in ("web.pid", "worker.pid", "etc/nginx/nginx.pid"):
             with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
                 os.kill(int((self.root / name).read_text()), signal.SIGTERM)
@@ -158,30 +158,30 @@ def environment_of_a_person(root, database_url):
     return environment
 
 
-# As the document says
+# The guide works
 
 
 @pytest.mark.parametrize("block", [pytest.param(text, id=f"{n}") for n, kind, text in blocks() if kind == "machine"])
-def test_what_only_a_machine_can_run_is_bash(block):
+def test_machine_only_block_is_valid_bash(block):
     assert subprocess.run(["bash", "-n"], input=block, text=True, capture_output=True).stderr == ""
 
 
 @pytest.mark.parametrize("unit", ["web", "worker"])
-def test_the_units_start_commands_that_exist(unit):
+def test_systemd_unit_starts_an_existing_command(unit):
     text = (settings.BASE_DIR / f"deploy/systemd/opsera-portal-{unit}.service").read_text()
 
     assert f"ExecStart=/opt/opsera-portal/.venv/bin/python manage.py {unit}\n" in text
     assert unit in get_commands()
 
 
-def test_no_word_between_at_signs_is_left_in_the_site(installation):
+def test_site_has_no_placeholders_left(installation):
     site = (installation.root / "etc/nginx/sites-available/opsera-portal").read_text()
 
     assert "@opsera_portal_line" in site
     assert re.findall(r"@[A-Z_]+@", site) == []
 
 
-def test_who_comes_in_clear_is_sent_to_tls(installation):
+def test_http_redirects_to_https(installation):
     health, sent, strict = installation.said[7][1].splitlines()
 
     assert health == "ok"
@@ -189,7 +189,7 @@ def test_who_comes_in_clear_is_sent_to_tls(installation):
     assert strict.lower() == "strict-transport-security: max-age=31536000; includesubdomains; preload"
 
 
-def test_a_call_through_nginx_is_logged_with_the_callers_address_whatever_it_pretends(installation):
+def test_request_through_nginx_is_logged_with_the_real_address_of_the_caller(installation):
     uses = json.loads(installation.said[7][-1])["data"]
 
     assert [(use["target"], use["ip"]) for use in uses] == [
@@ -198,7 +198,7 @@ def test_a_call_through_nginx_is_logged_with_the_callers_address_whatever_it_pre
     ]
 
 
-def test_a_token_in_clear_is_refused_and_that_is_logged(installation):
+def test_token_sent_without_tls_is_refused_and_logged(installation):
     plain = f"http://localhost:{installation['HTTP_PORT']}/api/v1/me"
 
     assert installation.call(plain, token=True) == "403"
@@ -206,7 +206,7 @@ def test_a_token_in_clear_is_refused_and_that_is_logged(installation):
     assert json.loads(uses)["data"][0]["outcome"] == "refused"
 
 
-def test_only_the_installation_reads_its_data_and_settings(installation):
+def test_only_the_installation_can_read_its_data_and_settings(installation):
     private = [installation.data, installation.root / "etc/opsera-portal", *installation.data.rglob("*")]
     private.append(installation.root / "etc/opsera-portal/portal.env")
 
@@ -239,7 +239,7 @@ def cookie_of(client, name) -> Cookie:
 
 
 @pytest.mark.parametrize("path", ["/login/", "/", "/profile/tokens/", "/admin/", "/api/docs/", "/api/v1/me"])
-def test_the_observatory_gives_an_a_plus(installation, browser, path):
+def test_observatory_grade_is_a_plus(installation, browser, path):
     answer = ask(installation, browser, path)
 
     found = observatory.findings(answer)
@@ -264,7 +264,7 @@ def ask(installation, browser, path):
 def answer_of(installation, client, path):
     answer = client.get(path, headers={"Origin": "https://elsewhere.example"})
     assert answer.status_code == 200
-    # A site is asked for in clear at its front door.
+    # The Observatory requests the home page without TLS first.
     plain = httpx.get(f"http://localhost:{installation['HTTP_PORT']}/")
     return observatory.Answer(
         url=str(answer.url),
@@ -299,16 +299,16 @@ GOOD = {
         ({"access-control-allow-origin": "https://e", "access-control-allow-credentials": "true"}, 50),
     ],
 )
-def test_the_measure_sees_what_is_missing(worse, points):
+def test_observatory_score_drops_for_missing_headers(worse, points):
     answer = observatory.Answer("https://a.example/", GOOD | worse, redirected_to="https://a.example/")
 
     assert observatory.score(observatory.findings(answer)) == points
 
 
-# Cookies, and what nginx sees to
+# Cookies, and what nginx does
 
 
-def test_every_cookie_belongs_to_this_host_alone(browser):
+def test_every_cookie_is_bound_to_the_host(browser):
     cookies = list(browser.cookies.jar)
 
     assert {"__Host-sessionid", "__Host-csrftoken"} <= {cookie.name for cookie in cookies}
@@ -319,7 +319,7 @@ def test_every_cookie_belongs_to_this_host_alone(browser):
         assert cookie.get_nonstandard_attr("SameSite") == "Lax"
 
 
-def test_no_answer_tells_a_version(installation, browser):
+def test_no_answer_reveals_a_version(installation, browser):
     for answer in (
         browser.get("/"),
         browser.get("/static/css/base.css"),
@@ -330,7 +330,7 @@ def test_no_answer_tells_a_version(installation, browser):
         assert "Via" not in answer.headers
 
 
-def test_pages_are_not_compressed_and_files_are_kept_for_good(browser):
+def test_pages_are_not_compressed_and_static_files_are_cached_forever(browser):
     page = browser.get("/profile/tokens/", headers={"Accept-Encoding": "gzip, br"})
     sheet = browser.get(
         re.search(r'href="(/static/css/base\.[^"]+)"', page.text)[1], headers={"Accept-Encoding": "gzip"}
@@ -342,7 +342,7 @@ def test_pages_are_not_compressed_and_files_are_kept_for_good(browser):
     assert sheet.headers["Cache-Control"] == "max-age=315360000, public, immutable"
 
 
-def test_nginx_writes_no_query_no_header_no_token_and_no_link_that_signs_in(installation):
+def test_nginx_log_contains_no_query_header_token_or_sign_in_link(installation):
     for path in (
         "/login/?next=/secret-in-the-query/",
         "/invitation/MQ/secret-of-an-invitation/",
@@ -362,7 +362,7 @@ def test_nginx_writes_no_query_no_header_no_token_and_no_link_that_signs_in(inst
 
 
 def installation_log_has(installation, text):
-    """nginx writes its line after it has answered."""
+    """Waits for the text, because nginx writes its line after it has answered."""
     log = installation.root / "var/log/nginx/opsera-portal.access.log"
     deadline = time.monotonic() + 2
     while text not in (content := log.read_text()):
@@ -371,7 +371,7 @@ def installation_log_has(installation, text):
     return content
 
 
-def test_a_name_that_is_not_the_portals_gets_no_certificate(installation):
+def test_other_host_name_gets_no_certificate(installation):
     context = ssl.create_default_context(cafile=installation["CERTIFICATE"])
     with (
         socket.create_connection(("127.0.0.1", int(installation["HTTPS_PORT"]))) as connection,
@@ -380,8 +380,8 @@ def test_a_name_that_is_not_the_portals_gets_no_certificate(installation):
         context.wrap_socket(connection, server_hostname="evil.example")
 
 
-def test_bodies_that_come_slowly_keep_no_thread(installation, browser):
-    """More of them than the web server has threads: each has sent its head, and one byte of its body."""
+def test_slow_bodies_block_no_thread(installation, browser):
+    """There are more of them than threads in the web server. Each has sent its headers and one byte of its body."""
     context = ssl.create_default_context(cafile=installation["CERTIFICATE"])
     head = b"POST /login/ HTTP/1.1\r\nHost: localhost:%s\r\nContent-Length: 1000\r\n\r\nx"
     with contextlib.ExitStack() as slow:
@@ -393,7 +393,7 @@ def test_bodies_that_come_slowly_keep_no_thread(installation, browser):
         assert browser.get("/profile/", timeout=5).status_code == 200
 
 
-def test_a_body_over_the_limit_is_refused_by_the_portal_and_a_huge_one_by_nginx(installation, browser):
+def test_large_body_is_refused_by_the_portal_and_a_huge_one_by_nginx(installation, browser):
     too_much = browser.post("/api/v1/tokens/report", content=b"x" * (300 * 1024))
     far_too_much = browser.post("/api/v1/tokens/report", content=b"x" * (600 * 1024))
 
@@ -404,7 +404,7 @@ def test_a_body_over_the_limit_is_refused_by_the_portal_and_a_huge_one_by_nginx(
     assert ["Permissions-Policy" in answer.headers for answer in (too_much, far_too_much)] == [True, False]
 
 
-# What comes after
+# Backup, restore, secrets, stop
 
 
 @pytest.fixture(scope="module")
@@ -413,7 +413,7 @@ def backup(installation):
     return installation.root / "var/backups"
 
 
-def test_the_keys_are_not_in_the_copy_of_the_database(installation, backup):
+def test_database_backup_contains_no_keys(installation, backup):
     (copy,) = (backup / "opsera-portal").glob("*.database")
     content = copy.read_bytes() if installation.is_sqlite else dump_of(copy)
     keys = {path.name: path.read_text() for path in installation.data.rglob("*") if path.is_file() and is_key(path)}
@@ -435,7 +435,7 @@ def dump_of(copy):
     return subprocess.run(["pg_restore", "--file=-", str(copy)], capture_output=True, check=True).stdout
 
 
-def test_keys_and_settings_are_in_a_copy_of_their_own(backup):
+def test_keys_and_settings_have_a_backup_of_their_own(backup):
     (copy,) = (backup / "opsera-portal-keys").glob("*.tar.gz")
     with tarfile.open(copy) as archive:
         names = {Path(member.name).name for member in archive if member.isfile()}
@@ -446,7 +446,7 @@ def test_keys_and_settings_are_in_a_copy_of_their_own(backup):
     assert oct(copy.stat().st_mode & 0o777) == "0o600"
 
 
-def test_a_restore_brings_back_what_was_and_the_logs_are_still_proven(installation, backup):
+def test_restore_brings_back_the_data_and_logs_still_verify(installation, backup):
     assert installation.call('--request POST "$PORTAL_URL/api/v1/tokens/current/expire"', token=True) == "200"
     assert installation.call('"$PORTAL_URL/api/v1/me"', token=True) == "401"
 
@@ -456,7 +456,7 @@ def test_a_restore_brings_back_what_was_and_the_logs_are_still_proven(installati
     installation.shell("opsera-portal verify_logs --quiet")
 
 
-def test_changed_secrets_end_no_token(installation):
+def test_changing_secrets_ends_no_token(installation):
     before = (installation.data / "secret-key").read_text()
 
     said = installation.follow(11)
@@ -467,7 +467,7 @@ def test_changed_secrets_end_no_token(installation):
     assert (installation.data / "secret-key").read_text() != before
 
 
-def test_keys_that_become_variables_are_the_same_keys(installation):
+def test_keys_moved_to_variables_stay_the_same(installation):
     said = installation.follow(14)
 
     assert said.startswith("The keys come from TOKEN_SIGNING_KEYS, in this order:\n")
@@ -480,7 +480,7 @@ def keys_in(listing):
     return re.findall(r"^  (\S+)  ES256  (signs|verifies) ", listing, re.MULTILINE)
 
 
-def test_everything_has_ended_when_it_was_stopped(installation):
+def test_stopped_portal_leaves_no_process(installation):
     pids = [int((installation.root / name).read_text()) for name in ("web.pid", "worker.pid")]
 
     installation.follow(STOP)

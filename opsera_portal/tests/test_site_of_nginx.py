@@ -1,4 +1,4 @@
-"""The site for nginx that is shipped, in an nginx of its own with no portal behind it: what it answers by itself."""
+"""Tests the answers of the supplied nginx site itself, in an nginx without a portal behind it."""
 
 import datetime
 import getpass
@@ -45,7 +45,7 @@ class Site:
         return (context or self.context).wrap_socket(plain, server_hostname="localhost")
 
     def say(self, text):
-        """What comes back for a request that no library would send."""
+        """Sends a request that no library would send, and returns the answer."""
         with self.connect() as connection:
             connection.sendall(text.replace("\n", "\r\n").encode())
             answer = b""
@@ -119,7 +119,7 @@ def own_answers(site):
         yield 400, browser.get("/login/", headers={"X-Long": "x" * 20_000})
 
 
-def test_what_nginx_answers_by_itself_is_protected_too(site):
+def test_nginx_own_answers_have_security_headers(site):
     for status, answer in own_answers(site):
         assert answer.status_code == status
         assert answer.headers["Strict-Transport-Security"] == "max-age=31536000; includeSubDomains; preload"
@@ -144,23 +144,23 @@ def assert_own_problem(answer, status):
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-def test_what_nginx_answers_to_the_api_is_a_problem_document(site):
+def test_nginx_own_answers_under_api_are_problem_documents(site):
     with site.browser() as browser:
         assert_own_problem(browser.get("/api/v1/me"), 503)
         assert_own_problem(browser.post("/api/v1/pipeline/run", content=b"x" * (600 * 1024)), 413)
         assert_own_problem(browser.get("/api/v1/me", headers={"X-Long": "x" * 20_000}), 400)
 
 
-def test_id_of_nginx_own_answer_stands_in_its_access_log(site):
+def test_id_of_nginx_own_answer_is_in_its_access_log(site):
     with site.browser() as browser:
         request_id = browser.get("/api/v1/me").json()["request_id"]
 
     assert request_id in site.access_log.read_text()
 
 
-def test_requests_beyond_nginx_own_limit_get_a_problem_document_and_when_to_come_back(site):
+def test_requests_over_the_limit_of_nginx_get_a_problem_document_with_retry_after(site):
     with ExitStack() as stack:
-        # A portal that takes requests and answers none.
+        # A portal that accepts requests and answers none of them.
         stack.enter_context(closing(socket.create_server(("127.0.0.1", site.portal_port), backlog=200)))
         is_refused = False
         for number in range(150):
@@ -181,20 +181,20 @@ def test_requests_beyond_nginx_own_limit_get_a_problem_document_and_when_to_come
         assert "too many requests" in page.text
 
 
-def test_its_word_that_the_portal_is_away_says_its_encoding(site):
+def test_answer_for_an_unavailable_portal_names_its_encoding(site):
     with site.browser() as browser:
         assert browser.get("/").headers["Content-Type"] == "text/plain; charset=utf-8"
 
 
-def test_the_newest_version_of_tls_is_spoken(site):
+def test_newest_tls_version_is_used(site):
     with site.connect() as connection:
         assert connection.version() == "TLSv1.3"
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
-def test_no_version_of_tls_before_1_2_is_spoken(site):
+def test_tls_versions_before_1_2_are_refused(site):
     old = ssl.create_default_context(cafile=site.certificate)
-    # Or this side would refuse, whatever nginx says.
+    # Otherwise the client would refuse the connection, not nginx.
     old.set_ciphers("ALL:@SECLEVEL=0")
     old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
 
@@ -203,7 +203,7 @@ def test_no_version_of_tls_before_1_2_is_spoken(site):
 
 
 @pytest.mark.parametrize("ciphers", ["ECDHE-ECDSA-AES128-SHA256", "ECDHE-ECDSA-AES256-SHA"])
-def test_no_cipher_that_does_not_authenticate_what_it_encrypts_is_spoken(site, ciphers):
+def test_ciphers_without_authentication_are_refused(site, ciphers):
     weak = ssl.create_default_context(cafile=site.certificate)
     weak.maximum_version = ssl.TLSVersion.TLSv1_2
     weak.set_ciphers(ciphers)
@@ -212,7 +212,7 @@ def test_no_cipher_that_does_not_authenticate_what_it_encrypts_is_spoken(site, c
         site.connect(weak)
 
 
-def test_a_request_of_two_lengths_is_refused(site):
+def test_request_with_two_lengths_is_refused(site):
     answer = site.say(
         "POST /login/ HTTP/1.1\nHost: localhost\nContent-Length: 6\nTransfer-Encoding: chunked\n\n0\n\nGET /admin/"
     )
@@ -221,7 +221,7 @@ def test_a_request_of_two_lengths_is_refused(site):
     assert answer.count("HTTP/1.1 ") == 1
 
 
-def test_trace_is_not_spoken(site):
+def test_trace_is_refused(site):
     answer = site.say("TRACE / HTTP/1.1\nHost: localhost\nX-Marker: repeated\nConnection: close\n\n")
 
     assert answer.startswith("HTTP/1.1 405 ")
