@@ -17,6 +17,7 @@ from django.shortcuts import redirect
 
 from accounts.models import User
 from core.admin_site import PortalModelAdmin, ReadOnlyAdmin
+from core.errors import DomainError, NotAllowed
 from core.http.request_context import person_of
 from pipelines import services
 from pipelines.access import PipelineAction, may, may_be_owner
@@ -145,12 +146,12 @@ class PipelineAdmin(PortalModelAdmin):
         """What the services refuse although the form had let it pass."""
         try:
             return view(request, *args, **kwargs)
-        except services.InvalidInput as error:
+        except ValidationError as error:
             text = " ".join(error.messages)
-        except (services.Refused, services.NameTaken) as error:
-            text = str(error)
-        except services.NotAllowed:
-            text = "You may not do this to this pipeline any more."
+        except NotAllowed:
+            text = "Your role on this pipeline no longer allows this."
+        except DomainError as error:
+            text = error.message
         self.message_user(request, text, messages.ERROR)
         return redirect(request.path)
 

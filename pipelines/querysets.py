@@ -3,6 +3,7 @@ from typing import TYPE_CHECKING, Any, Self
 from django.db import models
 from django.db.models import Exists, OuterRef, Prefetch, Q, Subquery
 
+import pipelines.models
 from accounts.querysets import OrganizationRowsQuerySet
 from pipelines.access import ALLOWED, PipelineAction, item_roles_allowing, position_of
 from pipelines.run_states import OCCUPYING
@@ -38,9 +39,7 @@ class PipelineQuerySet(OrganizationRowsQuerySet["Pipeline"]):
     def _given(self, user: "User", action: PipelineAction) -> Q:
         """Through owning the pipeline, through the absence of rules, or through a rule. Subqueries and not joins: a
         row stands once, however many groups lead to it."""
-        from pipelines.models import AccessRule
-
-        rules = AccessRule.objects.filter(pipeline=OuterRef("pk"))
+        rules = pipelines.models.AccessRule.objects.filter(pipeline=OuterRef("pk"))
         roles = item_roles_allowing(action)
         given = Q(owner=user) | Q(Exists(rules.filter(user=user, role__in=roles)))
         of_groups = Q(Exists(rules.filter(group__in=user.member_groups.order_by().values("pk"), role__in=roles)))
@@ -51,16 +50,14 @@ class PipelineQuerySet(OrganizationRowsQuerySet["Pipeline"]):
         return given
 
     def for_pipeline_table(self) -> Self:
-        from pipelines.models import Run
-
-        latest = Run.objects.filter(pipeline=OuterRef("pk")).order_by("-number")
+        latest = pipelines.models.Run.objects.filter(pipeline=OuterRef("pk")).order_by("-number")
         return self.select_related("owner").annotate(
             last_run_number=Subquery(latest.values("number")[:1]),
             last_run_state=Subquery(latest.values("state")[:1]),
             last_run_outcome=Subquery(latest.values("outcome")[:1]),
             last_run_at=Subquery(latest.values("requested_at")[:1]),
             state_of_current_run=Subquery(
-                Run.objects.filter(pipeline=OuterRef("pk"), state__in=OCCUPYING).values("state")[:1]
+                pipelines.models.Run.objects.filter(pipeline=OuterRef("pk"), state__in=OCCUPYING).values("state")[:1]
             ),
         )
 
@@ -87,9 +84,7 @@ class AccessRuleQuerySet(models.QuerySet["AccessRule"]):
 class RunQuerySet(models.QuerySet["Run"]):
     def visible_to(self, user: "User") -> Self:
         """Runs of pipelines that the person sees. A deleted pipeline's stay, for those who read everything."""
-        from pipelines.models import Pipeline
-
-        seen = Q(pipeline__in=Pipeline.objects.visible_to(user))
+        seen = Q(pipeline__in=pipelines.models.Pipeline.objects.visible_to(user))
         if user.is_superuser:
             return self.filter(seen | Q(pipeline=None))
         if user.is_active and user.organization_id is not None and position_of(user).always is not None:
@@ -97,7 +92,5 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.filter(seen)
 
     def for_run_page(self) -> Self:
-        from pipelines.models import StepRun
-
-        steps = Prefetch("step_runs", queryset=StepRun.objects.order_by("position"))
+        steps = Prefetch("step_runs", queryset=pipelines.models.StepRun.objects.order_by("position"))
         return self.select_related("pipeline", "started_by").prefetch_related(steps)

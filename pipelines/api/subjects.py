@@ -6,37 +6,38 @@ What is not found there is one and the same error, whether it does not exist or 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 
 from accounts.models import Group, User
 from pipelines.access import ItemRole
-from pipelines.services import InvalidInput, RuleInput
+from pipelines.services import RuleInput
 from pipelines.services.rules import UNKNOWN_SUBJECT
 
 
 def people_of(caller: User, emails: Sequence[str]) -> list[User]:
-    """Raises ``InvalidInput``."""
+    """Raises ``ValidationError``."""
     wanted = sorted({_plain(email) for email in emails})
     found = _by(User.objects.in_organization(caller).active(), "email", wanted)
     for email in wanted:
         if email not in found:
-            raise InvalidInput({"notified_people": f"No active person of your organization has this address: {email}"})
+            raise ValidationError({"notified_people": f"Nobody active in your organization has this address: {email}"})
     return [found[email] for email in wanted]
 
 
 def new_owner_of(caller: User, body: Mapping[str, Any]) -> User:
-    """From ``owner_id`` or ``owner_email``. Raises ``InvalidInput``."""
+    """From ``owner_id`` or ``owner_email``. Raises ``ValidationError``."""
     people = User.objects.in_organization(caller).active()
     ((field, value),) = body.items()
     matching = people.filter(pk=value) if field == "owner_id" else people.filter(email=_plain(value))
     found: User | None = matching.first()
     if found is None:
-        raise InvalidInput({field: "No active person of your organization."})
+        raise ValidationError({field: "No active person of your organization."})
     return found
 
 
 def rules_of(caller: User, rows: Sequence[Mapping[str, Any]]) -> list[RuleInput]:
-    """Raises ``InvalidInput``. At most four queries, however many rows."""
+    """Raises ``ValidationError``. At most four queries, however many rows."""
     people, groups = User.objects.in_organization(caller), Group.objects.in_organization(caller)
     tables: dict[str, dict[Any, User | Group]] = {
         "user_id": _by(people, "pk", (row.get("user_id") for row in rows)),
@@ -51,7 +52,7 @@ def rules_of(caller: User, rows: Sequence[Mapping[str, Any]]) -> list[RuleInput]
         subjects = {table.get(_plain(row[field])) for field, table in tables.items() if row.get(field)}
         subject = subjects.pop() if len(subjects) == 1 else None
         if subject is None:
-            raise InvalidInput({"rules": f"Rule {number}: {UNKNOWN_SUBJECT}"})
+            raise ValidationError({"rules": f"Rule {number}: {UNKNOWN_SUBJECT}"})
         inputs.append(RuleInput(subject, ItemRole(row["role"])))
     return inputs
 

@@ -1,13 +1,11 @@
 """The API's doors to pipelines: the published routes, kept as published, and our own beside them."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.db import transaction
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -15,7 +13,7 @@ from accounts.models import User
 from accounts.roles import Ability
 from core.api.operations import DEFINE_PIPELINES, READ_PIPELINES, RUN_PIPELINES, Operation
 from core.api.paging import page_response
-from core.api.problems import Conflict, Forbidden
+from core.api.problems import Forbidden
 from core.api.serializers import StrictSerializer
 from core.api.views import ApiViewSet
 from core.db.keyset import Keyset
@@ -64,22 +62,6 @@ def may_create_pipelines(user: User) -> bool:
     return user.may(Ability.CREATE_PIPELINES)
 
 
-@contextmanager
-def answered() -> Iterator[None]:
-    """What services raise, as the API answers it."""
-    try:
-        yield
-    except services.NotAllowed:
-        raise Forbidden from None
-    except services.NameTaken as error:
-        raise Conflict(str(error), "name_taken") from None
-    except services.Refused as error:
-        raise Conflict(str(error)) from None
-    except services.InvalidInput as error:
-        detail = error.message_dict if hasattr(error, "error_dict") else {"non_field_errors": error.messages}
-        raise ValidationError(detail) from None
-
-
 class PipelineViewSet(ApiViewSet):
     """What a pipeline is."""
 
@@ -121,8 +103,7 @@ class PipelineViewSet(ApiViewSet):
     def create(self, request: Request) -> Response:
         """A pipeline of your own, with its steps."""
         body = self.read_body(CreatePipelineBody)
-        with answered():
-            pipeline = services.create_pipeline(actor=self.person, request=request._request, **body)
+        pipeline = services.create_pipeline(actor=self.person, request=request._request, **body)
         return self._summary(pipeline, status=201)
 
     @extend_schema(operation_id="pipeline_retrieve", responses=PipelineSummarySerializer)
@@ -137,7 +118,7 @@ class PipelineViewSet(ApiViewSet):
         body = self.read_body(ChangePipelineBody)
         steps, emails = body.pop("steps", None), body.pop("notified_people", None)
         common = {"actor": self.person, "pipeline": pipeline, "request": request._request}
-        with answered(), transaction.atomic():
+        with transaction.atomic():
             if body:
                 services.edit_pipeline(**common, **body)
             if steps is not None:
@@ -149,8 +130,7 @@ class PipelineViewSet(ApiViewSet):
     @extend_schema(operation_id="pipeline_delete", request=None, responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:
         """For good. Runs and log entries stay, under its name. Refused while a run is under way."""
-        with answered():
-            services.delete_pipeline(actor=self.person, pipeline=self.get_object(), request=request._request)
+        services.delete_pipeline(actor=self.person, pipeline=self.get_object(), request=request._request)
         return Response(status=204)
 
     @extend_schema(operation_id="pipeline_access_rules", responses=AccessRulesSerializer)
@@ -168,9 +148,8 @@ class PipelineViewSet(ApiViewSet):
         """All rules at once, in place of those that there are. An empty list opens the pipeline to every User."""
         pipeline = self.get_object()
         body = self.read_body(AccessRulesBody)
-        with answered():
-            rules = rules_of(self.person, body["rules"])
-            services.replace_access_rules(actor=self.person, pipeline=pipeline, rules=rules, request=request._request)
+        rules = rules_of(self.person, body["rules"])
+        services.replace_access_rules(actor=self.person, pipeline=pipeline, rules=rules, request=request._request)
         return self._rules(pipeline)
 
     @extend_schema(
@@ -183,10 +162,9 @@ class PipelineViewSet(ApiViewSet):
         those to enter again, and until then the copy does not run.
         """
         body = self.read_body(DuplicatePipelineBody)
-        with answered():
-            copy = services.duplicate_pipeline(
-                actor=self.person, pipeline=self.get_object(), name=body["name"], request=request._request
-            )
+        copy = services.duplicate_pipeline(
+            actor=self.person, pipeline=self.get_object(), name=body["name"], request=request._request
+        )
         return self._summary(copy, status=201)
 
     @extend_schema(operation_id="pipeline_transfer", request=TransferPipelineBody, responses=PipelineSummarySerializer)
@@ -194,10 +172,9 @@ class PipelineViewSet(ApiViewSet):
         """Makes someone else of your organization the owner. You may lose sight of it: then the answer is 204."""
         pipeline = self.get_object()
         body = self.read_body(TransferPipelineBody)
-        with answered():
-            services.transfer_pipeline(
-                actor=self.person, pipeline=pipeline, owner=new_owner_of(self.person, body), request=request._request
-            )
+        services.transfer_pipeline(
+            actor=self.person, pipeline=pipeline, owner=new_owner_of(self.person, body), request=request._request
+        )
         return self._summary(pipeline)
 
     @extend_schema(operation_id="pipeline_lock", request=None, responses=PipelineSummarySerializer)
@@ -212,8 +189,7 @@ class PipelineViewSet(ApiViewSet):
 
     def _changed(self, service: Callable[..., Pipeline], request: Request) -> Response:
         self.read_body(StrictSerializer)
-        with answered():
-            pipeline = service(actor=self.person, pipeline=self.get_object(), request=request._request)
+        pipeline = service(actor=self.person, pipeline=self.get_object(), request=request._request)
         return self._summary(pipeline)
 
     def _summary(self, pipeline: Pipeline, status: int = 200) -> Response:
@@ -257,10 +233,9 @@ class RunViewSet(ApiViewSet):
         """Asks for a run. It is executed after those that were asked for before it."""
         pipeline = self._pipeline(self.read_body(PipelineBody))
         try:
-            with answered_as_published():
-                run = services.start_run(actor=self.person, pipeline=pipeline, request=request._request)
-        except CannotBeDone as error:
-            return error.answer
+            run = services.start_run(actor=self.person, pipeline=pipeline, request=request._request)
+        except services.Refused as refusal:
+            return as_published(refusal)
         message = f"Run {run.number} of “{run.pipeline_name}” was asked for."
         return Response({"status": "executed", "message": message, "runCount": run.number})
 
@@ -347,10 +322,9 @@ class RunViewSet(ApiViewSet):
         if "runCount" in body:
             body["run_number"] = body.pop("runCount")
         try:
-            with answered_as_published():
-                run = service(actor=self.person, pipeline=pipeline, request=self.request._request, **body)
-        except CannotBeDone as error:
-            return error.answer
+            run = service(actor=self.person, pipeline=pipeline, request=self.request._request, **body)
+        except services.Refused as refusal:
+            return as_published(refusal)
         return Response({"status": "success", "message": said.format(number=run.number, name=run.pipeline_name)})
 
     def _pipeline(self, body: dict[str, Any], queryset: QuerySet[Pipeline] | None = None) -> Pipeline:
@@ -398,19 +372,6 @@ class HttpStepsViewSet(ApiViewSet):
         return Response(FenceSerializer(rules_of_the_fence()).data)
 
 
-class CannotBeDone(Exception):
-    """Carries the published answer to what the present state forbids."""
-
-    def __init__(self, message: str) -> None:
-        self.answer = Response({"status": "failed", "message": message}, status=409)
-        super().__init__(message)
-
-
-@contextmanager
-def answered_as_published() -> Iterator[None]:
-    """As ``answered``, but what the present state forbids has its published shape."""
-    with answered():
-        try:
-            yield
-        except services.Refused as error:
-            raise CannotBeDone(str(error)) from None
+def as_published(refusal: services.Refused) -> Response:
+    """The published answer to what the present state forbids."""
+    return Response({"status": "failed", "message": refusal.message}, status=409)

@@ -5,7 +5,6 @@ log, all in one transaction: a right that was lost in the same second is lost.
 """
 
 from pipelines.services.definitions import (
-    NameTaken,
     create_pipeline,
     delete_pipeline,
     duplicate_pipeline,
@@ -15,7 +14,7 @@ from pipelines.services.definitions import (
     transfer_pipeline,
     unlock_pipeline,
 )
-from pipelines.services.guard import InvalidInput, NotAllowed, Refused
+from pipelines.services.guard import Refused
 from pipelines.services.rules import RuleInput, remove_access_rule, replace_access_rules, set_access_rule
 from pipelines.services.runs import (
     CannotStart,
@@ -31,9 +30,6 @@ from pipelines.services.steps import StepInput, add_step, edit_step, move_step, 
 
 __all__ = [
     "CannotStart",
-    "InvalidInput",
-    "NameTaken",
-    "NotAllowed",
     "Refused",
     "RuleInput",
     "StepInput",

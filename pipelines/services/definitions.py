@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils import timezone
@@ -10,23 +11,17 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.roles import Ability
 from auditlog.actions import Action, record
+from core.errors import NameTaken, NotAllowed
 from core.text import composed
 from pipelines import step_secrets
 from pipelines.access import PipelineAction, allowed_actions, may_be_owner
 from pipelines.models import NOTIFIED_LIMIT, Pipeline, Step
 from pipelines.run_states import UNDER_WAY, RunEvent, RunState
-from pipelines.services.guard import InvalidInput, NotAllowed, Refused, errors_of, fresh, locked_for
+from pipelines.services.guard import Refused, errors_of, fresh, locked_for
 from pipelines.services.steps import StepInput, replace_steps
 from pipelines.tasks import enqueue
 
 NAME_TAKEN = "This name cannot be used: it is taken. Choose another one."
-
-
-class NameTaken(Exception):
-    """Another pipeline of the organization has this name, whether the actor sees it or not."""
-
-    def __init__(self) -> None:
-        super().__init__(NAME_TAKEN)
 
 
 def create_pipeline(
@@ -38,7 +33,7 @@ def create_pipeline(
     steps: list[StepInput] | None = None,
     request: HttpRequest | None = None,
 ) -> Pipeline:
-    """A pipeline that ``actor`` owns. Raises ``NotAllowed``, ``NameTaken`` or ``InvalidInput``."""
+    """A pipeline that ``actor`` owns. Raises ``NotAllowed``, ``NameTaken`` or ``ValidationError``."""
     with transaction.atomic():
         person = fresh(actor)
         if not person.may(Ability.CREATE_PIPELINES):
@@ -58,7 +53,7 @@ def create_pipeline(
 
 
 def edit_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = None, **changes: Any) -> Pipeline:
-    """Changes ``name``, ``description`` or ``tags``. Raises ``NotAllowed``, ``NameTaken`` or ``InvalidInput``."""
+    """Changes ``name``, ``description`` or ``tags``. Raises ``NotAllowed``, ``NameTaken`` or ``ValidationError``."""
     if not changes.keys() <= {"name", "description", "tags"}:
         raise TypeError("An edit changes name, description and tags.")
     with transaction.atomic():
@@ -84,17 +79,17 @@ def notify_people(
 ) -> Pipeline:
     """Chooses who gets a mail when a run fails and when a gate waits, in place of those chosen before.
 
-    Raises ``NotAllowed``, or ``InvalidInput`` for people who do not see the pipeline.
+    Raises ``NotAllowed``, or ``ValidationError`` for people who do not see the pipeline.
     """
     chosen = {person.pk: person for person in people}
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
         if len(chosen) > NOTIFIED_LIMIT:
-            raise InvalidInput({"notified_people": f"Choose at most {NOTIFIED_LIMIT} people."})
+            raise ValidationError({"notified_people": f"Choose at most {NOTIFIED_LIMIT} people."})
         before = {person.pk: person for person in locked.notified_people.all()}
         for pk in chosen.keys() - before.keys():
             if PipelineAction.SEE not in allowed_actions(fresh(chosen[pk]), locked):
-                raise InvalidInput({"notified_people": f"{chosen[pk].email} does not see this pipeline."})
+                raise ValidationError({"notified_people": f"{chosen[pk].email} does not see this pipeline."})
         if chosen.keys() != before.keys():
             locked.notified_people.set(chosen.values())
             record(
@@ -118,7 +113,7 @@ def duplicate_pipeline(
     secrets without the original's owner, and after losing the rights on the original. For them the copied steps know
     the names only (``Step.missing_secrets``), and the copy runs once the values are entered.
 
-    Raises ``NotAllowed``, ``NameTaken`` or ``InvalidInput``. Without a name it is called a copy of the original.
+    Raises ``NotAllowed``, ``NameTaken`` or ``ValidationError``. Without a name it is called a copy of the original.
     """
     with transaction.atomic():
         original = locked_for(actor, pipeline, PipelineAction.DUPLICATE)
@@ -178,16 +173,16 @@ def name_of_copy(original: Pipeline) -> str:
         name = f"{original.name[: limit - len(mark)].rstrip()}{mark}"
         if name.lower() not in taken:
             return name
-    raise NameTaken
+    raise NameTaken(NAME_TAKEN)
 
 
 def transfer_pipeline(*, actor: User, pipeline: Pipeline, owner: User, request: HttpRequest | None = None) -> Pipeline:
-    """Makes someone else the owner. Raises ``NotAllowed``, or ``InvalidInput`` for someone who could not own it."""
+    """Makes someone else the owner. Raises ``NotAllowed``, or ``ValidationError`` for someone who could not own it."""
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.ADMINISTER)
         new = fresh(owner)
         if new.organization_id != locked.organization_id or not may_be_owner(new):
-            raise InvalidInput(
+            raise ValidationError(
                 {"owner": "A pipeline goes to an active person of your organization who may create one."}
             )
         if new.pk != locked.owner_id:
@@ -248,14 +243,14 @@ def delete_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | N
 
 
 def _save(pipeline: Pipeline) -> None:
-    """Raises ``NameTaken`` or ``InvalidInput``; of two at once the database's constraint lets one through."""
+    """Raises ``NameTaken`` or ``ValidationError``; of two at once the database's constraint lets one through."""
     if errors := errors_of(pipeline):
-        raise InvalidInput(errors)
+        raise ValidationError(errors)
     try:
         with transaction.atomic():
             pipeline.save()
     except IntegrityError:
-        raise NameTaken from None
+        raise NameTaken(NAME_TAKEN) from None
 
 
 def _clean_tags(tags: Iterable[str]) -> list[str]:

@@ -6,21 +6,14 @@ from django.core.exceptions import ValidationError
 from django.db.models import TextField
 
 from accounts.models import User
+from core.errors import DomainError, NotAllowed
 from core.text import NOT_PRINTABLE, composed, is_printable
 from pipelines.access import PipelineAction, allowed_actions
 from pipelines.models import Pipeline, Step
 
 
-class NotAllowed(Exception):
-    """The actor may not do this to this pipeline, or it is gone."""
-
-
-class Refused(Exception):
-    """The present state forbids it; the message says why and what to do."""
-
-
-class InvalidInput(ValidationError):
-    """What was given cannot be taken: ``ValidationError`` by field, raised by a service."""
+class Refused(DomainError):
+    """The pipeline's present state forbids it. The message says why and what to do."""
 
 
 def locked_for(actor: User, pipeline: Pipeline, *actions: PipelineAction) -> Pipeline:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest
 
@@ -11,7 +12,7 @@ from accounts.models import Group, User
 from auditlog.actions import Action, record
 from pipelines.access import ItemRole, PipelineAction, allowed_actions, may_grant
 from pipelines.models import RULES_LIMIT, AccessRule, Pipeline
-from pipelines.services.guard import InvalidInput, fresh, locked_for
+from pipelines.services.guard import fresh, locked_for
 
 UNKNOWN_SUBJECT = "No such person or group in your organization."
 ADMINISTRATORS_ONLY = "Only who administers the pipeline gives, changes or takes away the role Administrator."
@@ -28,7 +29,7 @@ class RuleInput:
 def set_access_rule(
     *, actor: User, pipeline: Pipeline, subject: User | Group, role: ItemRole, request: HttpRequest | None = None
 ) -> AccessRule:
-    """Gives ``subject`` the role, in place of one that they had. Raises ``NotAllowed`` or ``InvalidInput``."""
+    """Gives ``subject`` the role, in place of one that they had. Raises ``NotAllowed`` or ``ValidationError``."""
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_ACCESS_RULES)
         actor_may = allowed_actions(fresh(actor), locked)
@@ -36,7 +37,7 @@ def set_access_rule(
         rule = locked.access_rules.filter(**_key(subject)).first()
         if rule is None:
             if locked.access_rules.count() >= RULES_LIMIT:
-                raise InvalidInput({"role": f"A pipeline has at most {RULES_LIMIT} rules. Use groups."})
+                raise ValidationError({"role": f"A pipeline has at most {RULES_LIMIT} rules. Use groups."})
             rule = AccessRule(pipeline=locked, **_key(subject))
         before = rule.role
         if before == role:
@@ -52,7 +53,7 @@ def remove_access_rule(
     *, actor: User, pipeline: Pipeline, rule: AccessRule, request: HttpRequest | None = None
 ) -> None:
     """Takes a role away. Without its last rule a pipeline is open to everyone. Raises ``NotAllowed`` or
-    ``InvalidInput``; a rule that is gone already is no error."""
+    ``ValidationError``; a rule that is gone already is no error."""
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_ACCESS_RULES)
         found = locked.access_rules.filter(pk=rule.pk).first()
@@ -66,16 +67,16 @@ def remove_access_rule(
 def replace_access_rules(
     *, actor: User, pipeline: Pipeline, rules: Sequence[RuleInput], request: HttpRequest | None = None
 ) -> Pipeline:
-    """All rules of the pipeline at once. Raises ``NotAllowed`` or ``InvalidInput``; then none is changed."""
+    """All rules of the pipeline at once. Raises ``NotAllowed`` or ``ValidationError``; then none is changed."""
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_ACCESS_RULES)
         # Before anything is changed: nobody gives themselves the right to give.
         actor_may = allowed_actions(fresh(actor), locked)
         if len(rules) > RULES_LIMIT:
-            raise InvalidInput({"rules": f"A pipeline has at most {RULES_LIMIT} rules. Use groups."})
+            raise ValidationError({"rules": f"A pipeline has at most {RULES_LIMIT} rules. Use groups."})
         wanted = {(type(rule.subject).__name__, rule.subject.pk): rule for rule in rules}
         if len(wanted) != len(rules):
-            raise InvalidInput({"rules": "A person or a group stands here twice."})
+            raise ValidationError({"rules": "A person or a group stands here twice."})
         _check_subjects(locked, [rule.subject for rule in rules])
         had = {_identity(rule): rule for rule in locked.access_rules.select_related("user", "group")}
         changes: list[str] = []
@@ -106,12 +107,12 @@ def _check_subjects(pipeline: Pipeline, subjects: Sequence[User | Group]) -> Non
     found = len(Group.objects.select_for_update(no_key=True).filter(pk__in=groups, **here).order_by("pk"))
     found += User.objects.filter(pk__in=people, **here).count()
     if found != len(set(groups)) + len(set(people)):
-        raise InvalidInput({"rules": UNKNOWN_SUBJECT})
+        raise ValidationError({"rules": UNKNOWN_SUBJECT})
 
 
 def _check_grant(actor_may: frozenset[PipelineAction], roles: Sequence[str]) -> None:
     if not all(may_grant(actor_may, ItemRole(role)) for role in roles if role):
-        raise InvalidInput({"role": ADMINISTRATORS_ONLY})
+        raise ValidationError({"role": ADMINISTRATORS_ONLY})
 
 
 def _key(subject: User | Group) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Runs: asked for, stopped, resumed, cleared; gates approved and rejected."""
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import F
 from django.http import HttpRequest
@@ -12,7 +13,7 @@ from pipelines import notifications
 from pipelines.access import PipelineAction
 from pipelines.models import Pipeline, Run, Step, StepRun
 from pipelines.run_states import OCCUPYING, REFUSALS, RunAction, RunEvent, RunOutcome, RunState, StepState
-from pipelines.services.guard import InvalidInput, Refused, locked_for
+from pipelines.services.guard import Refused, locked_for
 from pipelines.tasks import enqueue
 
 QUEUE_LIMIT = 100
@@ -139,10 +140,10 @@ def reject_gate(
     position: int | None = None,
     request: HttpRequest | None = None,
 ) -> Run:
-    """The run that waits fails, for good. Raises ``NotAllowed``, ``Refused``, or ``InvalidInput`` without a message."""
+    """Fails the waiting run for good. Raises ``NotAllowed``, ``Refused``, or ``ValidationError`` without a message."""
     message = without_tokens(message.strip())
     if not message or len(message) > MESSAGE_MAX_LENGTH:
-        raise InvalidInput({"message": f"Say why, in at most {MESSAGE_MAX_LENGTH} characters."})
+        raise ValidationError({"message": f"Say why, in at most {MESSAGE_MAX_LENGTH} characters."})
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.APPROVE)
         run, gate = _waiting_gate(locked, RunAction.REJECT, run_number, position)

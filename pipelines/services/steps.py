@@ -5,16 +5,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import F
 from django.http import HttpRequest
 
 from accounts.models import User
 from auditlog.actions import Action, record
+from core.errors import NotAllowed
 from pipelines import http_step, secret_fields, step_secrets
 from pipelines.access import PipelineAction
 from pipelines.models import STEPS_LIMIT, Pipeline, Step
-from pipelines.services.guard import InvalidInput, NotAllowed, errors_of, locked_for
+from pipelines.services.guard import errors_of, locked_for
 
 TOO_MANY = f"A pipeline has at most {STEPS_LIMIT} steps."
 
@@ -39,12 +41,12 @@ class StepInput:
 
 
 def add_step(*, actor: User, pipeline: Pipeline, step: StepInput, request: HttpRequest | None = None) -> Step:
-    """As the last one. Raises ``NotAllowed`` or ``InvalidInput``."""
+    """As the last one. Raises ``NotAllowed`` or ``ValidationError``."""
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
         count = locked.steps.count()
         if count >= STEPS_LIMIT:
-            raise InvalidInput(TOO_MANY)
+            raise ValidationError(TOO_MANY)
         added = Step(pipeline=locked, position=count + 1)
         _fill(added, step)
         added.save()
@@ -55,7 +57,7 @@ def add_step(*, actor: User, pipeline: Pipeline, step: StepInput, request: HttpR
 def edit_step(
     *, actor: User, pipeline: Pipeline, step_id: uuid.UUID, step: StepInput, request: HttpRequest | None = None
 ) -> Step:
-    """Raises ``NotAllowed``, also for a step that is gone, or ``InvalidInput``."""
+    """Raises ``NotAllowed``, also for a step that is gone, or ``ValidationError``."""
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
         found = _find(locked, step_id)
@@ -106,18 +108,18 @@ def replace_steps(
     request: HttpRequest | None = None,
     is_new: bool = False,
 ) -> Pipeline:
-    """All steps of the pipeline at once, in this order. Raises ``NotAllowed`` or ``InvalidInput``; then none changes.
+    """Replaces all steps of the pipeline. Raises ``NotAllowed`` or ``ValidationError``; then none changes.
 
     A step with an ``id`` is the one that has it, with the secrets that it has; the others are new.
     """
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
         if len(steps) > STEPS_LIMIT:
-            raise InvalidInput({"steps": TOO_MANY})
+            raise ValidationError({"steps": TOO_MANY})
         had = {step.pk: step for step in locked.steps.all()}
         kept = [step.id for step in steps if step.id is not None]
         if len(set(kept)) != len(kept) or not had.keys() >= set(kept):
-            raise InvalidInput({"steps": "Each id must be that of a step of this pipeline, and stand here once."})
+            raise ValidationError({"steps": "Each id must be that of a step of this pipeline, and stand here once."})
         locked.steps.exclude(pk__in=kept).delete()
         _make_room(locked)
         for position, new in enumerate(steps, start=1):
@@ -138,7 +140,7 @@ def _find(pipeline: Pipeline, step_id: uuid.UUID) -> Step:
 
 
 def _fill(step: Step, new: StepInput, label: str = "") -> None:
-    """Raises ``InvalidInput``, by field, or under ``steps`` where ``label`` says which step it is."""
+    """Raises ``ValidationError``, by field, or under ``steps`` where ``label`` says which step it is."""
     old_server = step_secrets.server_of(step.url)
     old_secrets = {place: getattr(step, place) for place in step_secrets.PLACES}
     is_gate = new.kind == Step.Kind.APPROVAL
@@ -161,9 +163,9 @@ def _fill(step: Step, new: StepInput, label: str = "") -> None:
             errors.setdefault(place, []).append(str(error))
     if errors and label:
         texts = [f"{label}{name.replace('_', ' ')}: {text}" for name, found in errors.items() for text in found]
-        raise InvalidInput({"steps": texts})
+        raise ValidationError({"steps": texts})
     if errors:
-        raise InvalidInput(errors)
+        raise ValidationError(errors)
 
 
 def _secrets(step: Step, place: str, new: StepInput, old: Mapping[str, str], is_same_server: bool) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """Access rules: given, changed and taken away, by page, by API and by the action itself."""
 
 import pytest
+from django.core.exceptions import ValidationError
 
 from accounts.models import Group
 from accounts.roles import SiteRole
 from accounts.tests.factories import GroupFactory, UserFactory
 from auditlog.models import Activity
+from core.errors import NotAllowed
 from pipelines import services
 from pipelines.access import ItemRole, PipelineAction, may
 from pipelines.models import AccessRule, Pipeline
@@ -201,7 +203,7 @@ def test_who_does_not_administer_gives_changes_and_takes_no_administrator(editor
             actor=editor, pipeline=pipeline, rules=[services.RuleInput(editor, ItemRole.ADMINISTRATOR)]
         ),
     ):
-        with pytest.raises(services.InvalidInput, match="Only who administers"):
+        with pytest.raises(ValidationError, match="Only who administers"):
             attempt()
 
     assert rules_of(pipeline) == before
@@ -311,7 +313,7 @@ def test_a_rule_for_a_group_that_was_deleted_in_the_same_moment_is_refused(pipel
     group = GroupFactory(organization=organization)
     Group.objects.filter(pk=group.pk).delete()
 
-    with pytest.raises(services.InvalidInput, match="No such person or group"):
+    with pytest.raises(ValidationError, match="No such person or group"):
         services.set_access_rule(actor=owner, pipeline=pipeline, subject=group, role=ItemRole.USER)
 
 
@@ -327,9 +329,9 @@ def test_a_stranger_and_a_strangers_group_get_no_role_by_the_action_itself(owner
 
     for subject in (stranger, group):
         rules = [RuleInput(member, ItemRole.USER), RuleInput(subject, ItemRole.USER)]
-        with pytest.raises(services.InvalidInput, match="No such person or group in your organization"):
+        with pytest.raises(ValidationError, match="No such person or group in your organization"):
             give(owner, pipeline, subject)
-        with pytest.raises(services.InvalidInput, match="No such person or group in your organization"):
+        with pytest.raises(ValidationError, match="No such person or group in your organization"):
             services.replace_access_rules(actor=owner, pipeline=pipeline, rules=rules)
 
     assert rules_of(pipeline) == {}
@@ -365,9 +367,9 @@ def test_an_administrators_rule_that_stays_is_in_nobodys_way(editor, pipeline, o
 def test_who_gives_their_own_right_away_cannot_take_it_back(manager, pipeline):
     give(manager, pipeline, manager, ItemRole.GUEST)
 
-    with pytest.raises(services.NotAllowed):
+    with pytest.raises(NotAllowed):
         give(manager, pipeline, manager, ItemRole.MANAGER)
-    with pytest.raises(services.NotAllowed):
+    with pytest.raises(NotAllowed):
         services.replace_access_rules(actor=manager, pipeline=pipeline, rules=[])
     assert rules_of(pipeline) == {manager.email: "guest"}
 
@@ -382,7 +384,7 @@ def test_the_two_hundred_and_first_rule_is_refused_and_a_change_is_not(owner, pi
     people = UserFactory.create_batch(200, organization=organization, password="!")
     AccessRule.objects.bulk_create([AccessRule(pipeline=pipeline, user=user, role=ItemRole.USER) for user in people])
 
-    with pytest.raises(services.InvalidInput, match="at most 200 rules"):
+    with pytest.raises(ValidationError, match="at most 200 rules"):
         give(owner, pipeline, member)
     give(owner, pipeline, people[0], ItemRole.MANAGER)
 

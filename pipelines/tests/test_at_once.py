@@ -6,6 +6,7 @@ In most of them the first has done its work and has not committed yet when the s
 import threading
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
@@ -14,6 +15,7 @@ from accounts.roles import SiteRole
 from accounts.services import GroupInUse, delete_group
 from accounts.tests.factories import GroupFactory, UserFactory
 from auditlog.models import Activity
+from core.errors import NotAllowed
 from pipelines import runner, services
 from pipelines.access import ItemRole
 from pipelines.models import AccessRule, Pipeline, Run
@@ -94,7 +96,7 @@ def test_a_right_that_is_being_taken_away_starts_nothing(stage, owner, member, m
         lambda: services.start_run(actor=member, pipeline=stage.pipeline),
     )
 
-    assert isinstance(result, services.NotAllowed)
+    assert isinstance(result, NotAllowed)
     assert not Run.objects.exists()
 
 
@@ -118,7 +120,7 @@ def test_a_manager_who_is_being_demoted_changes_no_rule(stage, owner, member, me
         lambda: services.set_access_rule(actor=member, pipeline=stage.pipeline, subject=member, role=ItemRole.MANAGER),
     )
 
-    assert isinstance(result, services.NotAllowed)
+    assert isinstance(result, NotAllowed)
     assert AccessRule.objects.get().role == "user"
 
 
@@ -130,7 +132,7 @@ def test_the_former_owner_does_nothing_more_while_it_is_transferred(stage, owner
         lambda: services.delete_pipeline(actor=owner, pipeline=stage.pipeline),
     )
 
-    assert isinstance(result, services.NotAllowed)
+    assert isinstance(result, NotAllowed)
     assert Pipeline.objects.get().owner == member
 
 
@@ -161,7 +163,7 @@ def test_a_pipeline_that_is_being_deleted_is_not_started(stage, owner, meanwhile
         lambda: services.start_run(actor=owner, pipeline=stage.pipeline),
     )
 
-    assert isinstance(result, services.NotAllowed)
+    assert isinstance(result, NotAllowed)
     assert not Run.objects.exists()
 
 
@@ -219,7 +221,7 @@ def test_a_group_that_is_being_deleted_gets_no_rule(stage, owner, administrator,
         ),
     )
 
-    assert isinstance(result, services.InvalidInput)
+    assert isinstance(result, ValidationError)
     assert not AccessRule.objects.exists()
     assert not Group.objects.exists()
 

@@ -3,11 +3,13 @@
 import threading
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import connection
 
 from accounts.roles import SiteRole
 from accounts.tests.factories import GroupFactory, UserFactory
 from auditlog.models import Activity
+from core.errors import NameTaken, NotAllowed
 from pipelines import services
 from pipelines.models import Pipeline, Run, RunLogLine, StepRun
 from pipelines.tests.factories import (
@@ -123,7 +125,7 @@ def test_of_two_who_take_a_name_at_once_one_gets_it(owner):
         try:
             barrier.wait()
             ends.append(services.create_pipeline(actor=owner, name="Nightly"))
-        except services.NameTaken as error:
+        except NameTaken as error:
             ends.append(error)
         finally:
             connection.close()
@@ -278,9 +280,9 @@ def test_who_only_reads_creates_and_copies_nothing(organization, pipeline, role)
     reader = UserFactory(organization=organization, site_role=role)
     AccessRuleFactory(pipeline=pipeline, user=reader, role="administrator")
 
-    with pytest.raises(services.NotAllowed):
+    with pytest.raises(NotAllowed):
         services.create_pipeline(actor=reader, name="Mine")
-    with pytest.raises(services.NotAllowed):
+    with pytest.raises(NotAllowed):
         services.duplicate_pipeline(actor=reader, pipeline=pipeline)
     assert Pipeline.objects.get() == pipeline
 
@@ -291,7 +293,7 @@ def test_who_only_reads_creates_and_copies_nothing(organization, pipeline, role)
     ids=["a long description", "NUL in the description", "NUL in a tag", "a turned name"],
 )
 def test_texts_that_no_door_checked_are_refused(owner, pipeline, wrong):
-    with pytest.raises(services.InvalidInput) as refusal:
+    with pytest.raises(ValidationError) as refusal:
         services.edit_pipeline(actor=owner, pipeline=pipeline, **wrong)
 
     assert list(refusal.value.message_dict) == list(wrong)
@@ -339,7 +341,7 @@ def test_a_transfer_to_its_owner_is_not_told(owner, pipeline):
 def test_the_former_owner_is_what_the_rules_make_of_them(owner, pipeline, member):
     services.transfer_pipeline(actor=owner, pipeline=pipeline, owner=member)
 
-    with pytest.raises(services.NotAllowed):
+    with pytest.raises(NotAllowed):
         services.edit_pipeline(actor=owner, pipeline=pipeline, name="Mine again")
     assert Pipeline.objects.visible_to(owner).exists()
 
@@ -371,7 +373,7 @@ def test_two_deleted_pipelines_may_each_have_had_a_first_run(owner):
 def test_more_people_than_fifty_are_not_told(owner, pipeline, organization):
     people = UserFactory.create_batch(51, organization=organization, password="!")
 
-    with pytest.raises(services.InvalidInput, match="at most 50 people"):
+    with pytest.raises(ValidationError, match="at most 50 people"):
         services.notify_people(actor=owner, pipeline=pipeline, people=people)
     services.notify_people(actor=owner, pipeline=pipeline, people=[people[0], people[0]])
 

@@ -7,6 +7,7 @@ from smtplib import SMTPRecipientsRefused
 import pytest
 import time_machine
 from django.core import mail
+from django.core.exceptions import ValidationError
 from django.core.mail.backends.locmem import EmailBackend as LocmemBackend
 from django.utils import timezone
 
@@ -109,7 +110,7 @@ def test_a_mail_that_cannot_be_sent_is_a_line_in_the_log(at_the_gate, settings, 
 
 
 def test_a_name_cannot_break_out_of_the_subject(owner):
-    with pytest.raises(services.InvalidInput):
+    with pytest.raises(ValidationError):
         services.create_pipeline(actor=owner, name="Deploy\r\nBcc: everyone@example.com")
 
 

@@ -6,6 +6,7 @@ from django.db import IntegrityError, transaction
 from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
 from auditlog.models import Activity
+from core.errors import NotAllowed
 from pipelines import services
 from pipelines.access import ItemRole
 from pipelines.models import Run
@@ -267,7 +268,7 @@ def test_who_lacks_the_right_moves_nothing_in_any_state_and_learns_of_none(stage
 
     for person, actions in ((user, ["approve", "reject"]), (guest, [action.value for action in RunAction])):
         for action in actions:
-            with pytest.raises(services.NotAllowed):
+            with pytest.raises(NotAllowed):
                 stage.do(action, actor=person)
             assert rows(stage) == before
 
@@ -305,7 +306,7 @@ def test_whoever_may_not_learns_nothing_about_the_state(stage, stranger, who):
         AccessRuleFactory(pipeline=stage.pipeline, user=stage.owner)
 
     for action in RunAction:
-        with pytest.raises(services.NotAllowed):
+        with pytest.raises(NotAllowed):
             stage.do(action.value, actor=person)
 
     assert stage.state == "queued"

@@ -8,6 +8,7 @@ from django_tasks.backends.dummy import DummyBackend
 
 from accounts.roles import SiteRole
 from auditlog.models import Activity
+from core.errors import NotAllowed
 from pipelines import services
 from pipelines.models import Pipeline, Run, RunLogLine, StepRun
 from pipelines.tests.factories import PipelineFactory, StepFactory
@@ -140,7 +141,7 @@ def test_without_steps_the_worker_is_not_told(owner, queue, django_capture_on_co
 
 
 def test_a_stranger_starts_nothing_and_nothing_changed(stranger, pipeline):
-    with pytest.raises(services.NotAllowed):
+    with pytest.raises(NotAllowed):
         services.start_run(actor=stranger, pipeline=pipeline)
 
     pipeline.refresh_from_db()
@@ -155,7 +156,7 @@ def test_who_only_reads_starts_nothing(member, pipeline, role):
     member.site_role = role
     member.save()
 
-    with pytest.raises(services.NotAllowed):
+    with pytest.raises(NotAllowed):
         services.start_run(actor=member, pipeline=pipeline)
 
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from cryptography.fernet import Fernet
+from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 
 from accounts.roles import SiteRole
@@ -213,5 +214,5 @@ def test_steps_of_a_pipeline_are_not_taken_into_another(owner, stage):
     StepFactory(pipeline=other, position=1)
     taken = services.StepInput(name="X", url=stage.build_server.url, id=stage.pipeline.steps.get().pk)
 
-    with pytest.raises(services.InvalidInput):
+    with pytest.raises(ValidationError):
         services.replace_steps(actor=owner, pipeline=other, steps=[taken])

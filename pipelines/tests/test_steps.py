@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import connection
 
+from core.errors import NotAllowed
 from pipelines import services, step_secrets
 from pipelines.models import Step
 from pipelines.services import StepInput
@@ -167,7 +169,7 @@ def test_a_secret_is_kept_changed_and_removed(owner, step):
     ],
 )
 def test_a_secret_does_not_go_to_another_server(owner, step, url):
-    with pytest.raises(services.InvalidInput):
+    with pytest.raises(ValidationError):
         edit(owner, step, url=url)
 
     step.refresh_from_db()
@@ -176,7 +178,7 @@ def test_a_secret_does_not_go_to_another_server(owner, step, url):
 
 
 def test_a_kept_secret_needs_one_to_keep(owner, pipeline):
-    with pytest.raises(services.InvalidInput, match="has no value yet"):
+    with pytest.raises(ValidationError, match="has no value yet"):
         services.add_step(
             actor=owner, pipeline=pipeline, step=StepInput(name="X", url=URL, secret_headers={"Authorization": None})
         )
@@ -367,7 +369,7 @@ def test_a_step_of_someone_elses_pipeline_is_not_found(client, stranger, step):
     ids=["long body", "NUL in body", "long text", "NUL in text", "break", "secret break", "twice", "many"],
 )
 def test_what_no_door_checked_is_refused_by_the_action(owner, pipeline, field, wrong):
-    with pytest.raises(services.InvalidInput) as refusal:
+    with pytest.raises(ValidationError) as refusal:
         services.add_step(actor=owner, pipeline=pipeline, step=StepInput(**{"name": "Build", "url": URL} | wrong))
 
     assert list(refusal.value.message_dict) == [field]
@@ -385,7 +387,7 @@ def test_a_body_of_64_kib_is_kept_as_it_is(owner, pipeline):
 def test_no_refusal_repeats_a_secret(owner, pipeline):
     for secrets in ({"Bearer very-secret-value": "x"}, {"X-A": "very-secret\nvalue"}, {"X-A": "very-secret-välue€"}):
         new = StepInput(name="Build", url=URL, secret_headers=secrets)
-        with pytest.raises(services.InvalidInput) as refusal:
+        with pytest.raises(ValidationError) as refusal:
             services.add_step(actor=owner, pipeline=pipeline, step=new)
         assert "very-secret" not in str(refusal.value)
 
@@ -398,7 +400,7 @@ def test_steps_of_another_pipeline_are_not_reached_by_way_of_ones_own(owner, pip
         lambda: services.move_step(actor=owner, pipeline=mine, step_id=step.pk, direction="up"),
         lambda: services.remove_step(actor=owner, pipeline=mine, step_id=step.pk),
     ):
-        with pytest.raises(services.NotAllowed):
+        with pytest.raises(NotAllowed):
             action()
     assert names(pipeline) == [(1, "Build")]
 
@@ -406,7 +408,7 @@ def test_steps_of_another_pipeline_are_not_reached_by_way_of_ones_own(owner, pip
 def test_one_id_twice_is_no_two_steps(owner, pipeline, step):
     same = StepInput(name="Build", url=URL, id=step.pk)
 
-    with pytest.raises(services.InvalidInput, match="stand here once"):
+    with pytest.raises(ValidationError, match="stand here once"):
         services.replace_steps(actor=owner, pipeline=pipeline, steps=[same, same])
 
 
@@ -422,5 +424,5 @@ def test_a_hundred_steps_are_turned_around(owner, pipeline):
 def test_a_secret_that_goes_where_a_gate_was_must_be_entered(owner, step):
     edit(owner, step, kind="approval", secret_headers={})
 
-    with pytest.raises(services.InvalidInput, match="has no value yet"):
+    with pytest.raises(ValidationError, match="has no value yet"):
         edit(owner, step)

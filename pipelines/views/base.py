@@ -5,13 +5,13 @@ from typing import Any, ClassVar
 
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.forms import Form
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.views.generic import View
 
+from core.errors import NotAllowed
 from core.pages.addresses import back_to
 from core.pages.views import MemberPageMixin
 from pipelines import services
@@ -27,6 +27,14 @@ class PipelinePage(MemberPageMixin, View):
 
     action: ClassVar[PipelineAction] = PipelineAction.SEE
 
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Answers like ``find`` when the person lost a right between the page and the button."""
+        try:
+            return super().dispatch(request, *args, **kwargs)
+        except NotAllowed:
+            get_object_or_404(Pipeline.objects.visible_to(self.person), pk=kwargs["pk"])
+            raise PermissionDenied(MAY_NOT) from None
+
     def find(self, pk: Any) -> Pipeline:
         seen = Pipeline.objects.visible_to(self.person).select_related("owner")
         pipeline: Pipeline = get_object_or_404(seen, pk=pk)
@@ -37,11 +45,6 @@ class PipelinePage(MemberPageMixin, View):
 
     def sees(self, pipeline: Pipeline) -> bool:
         return Pipeline.objects.visible_to(self.person).filter(pk=pipeline.pk).exists()
-
-    def refused(self, pipeline: Pipeline) -> HttpResponseBase:
-        """A right that was lost between the page and the button."""
-        get_object_or_404(Pipeline.objects.visible_to(self.person), pk=pipeline.pk)
-        raise PermissionDenied(MAY_NOT)
 
     def home(self, pipeline: Pipeline) -> HttpResponseBase:
         """Back to the pipeline; to the list, for someone who does not see it any more."""
@@ -61,10 +64,8 @@ class PipelineChangeView(PipelinePage):
         pipeline = self.find(pk)
         try:
             result = type(self).service(actor=self.person, pipeline=pipeline, request=request, **self.arguments())
-        except services.NotAllowed:
-            return self.refused(pipeline)
         except services.Refused as error:
-            messages.error(request, str(error))
+            messages.error(request, error.message)
             return self.back(pipeline)
         messages.success(request, self.said(pipeline, result))
         return self.done(pipeline, result)
@@ -80,11 +81,3 @@ class PipelineChangeView(PipelinePage):
 
     def back(self, pipeline: Pipeline) -> HttpResponseBase:
         return self.home(pipeline)
-
-
-def add_errors(form: Form, error: services.InvalidInput) -> None:
-    """What a service found wrong, beside the fields that the form has."""
-    by_field = error.message_dict if hasattr(error, "error_dict") else {"__all__": error.messages}
-    for field, texts in by_field.items():
-        for text in texts:
-            form.add_error(field if field in form.fields else None, text)

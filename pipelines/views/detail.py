@@ -3,7 +3,6 @@
 from typing import Any
 
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
@@ -14,6 +13,7 @@ from django_tables2 import RequestConfig
 from accounts.models import User
 from accounts.roles import Ability
 from core.pages.confirm import confirm_page
+from core.pages.forms import refusals_in
 from core.pages.views import MemberPageMixin
 from pipelines import services
 from pipelines.access import PipelineAction, Standing, may_read_rules, standing_of
@@ -23,7 +23,7 @@ from pipelines.models import Pipeline, RunLogLine
 from pipelines.run_states import LOCKED
 from pipelines.services.definitions import may_copy_secrets, name_of_copy
 from pipelines.tables import RunTable
-from pipelines.views.base import PipelineChangeView, PipelinePage, add_errors
+from pipelines.views.base import PipelineChangeView, PipelinePage
 
 LOG_LINES_SHOWN = 50
 WHAT_YOU_ARE = {
@@ -83,14 +83,8 @@ class PipelineCreateView(MemberPageMixin, View):
         return render(self.request, "pipelines/pipeline_form.html", context, status=status)
 
     def _create(self, form: PipelineForm) -> Pipeline | None:
-        try:
+        with refusals_in(form):
             return services.create_pipeline(actor=self.person, request=self.request, **form.cleaned_data)
-        except services.NotAllowed:
-            raise PermissionDenied("Your site role creates no pipelines.") from None
-        except services.NameTaken as error:
-            form.add_error("name", str(error))
-        except services.InvalidInput as error:
-            add_errors(form, error)
         return None
 
 
@@ -107,14 +101,8 @@ class PipelineFormPage(PipelinePage):
         pipeline = self.find(pk)
         form = self.form(pipeline, request.POST)
         if form.is_valid():
-            try:
+            with refusals_in(form):
                 return self.save(pipeline, form)
-            except services.NotAllowed:
-                return self.refused(pipeline)
-            except services.NameTaken as error:
-                form.add_error("name", str(error))
-            except services.InvalidInput as error:
-                add_errors(form, error)
         return self.page(pipeline, form, status=400)
 
     def form(self, pipeline: Pipeline, data: Any) -> Any:

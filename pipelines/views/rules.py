@@ -3,17 +3,19 @@
 from typing import Any
 
 from django.contrib import messages
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 
 from core.pages.confirm import confirm_page
+from core.pages.forms import refusals_in
 from pipelines import services
 from pipelines.access import ItemRole, PipelineAction, may_grant
 from pipelines.forms import AccessRuleForm, RoleForm, roles_to_grant, subjects_to_offer
 from pipelines.models import AccessRule, Pipeline
-from pipelines.views.base import PipelinePage, add_errors
+from pipelines.views.base import PipelinePage
 
 OFFERED = 500
 
@@ -44,15 +46,10 @@ class AccessRuleListView(AccessRulePage):
         form = AccessRuleForm(request.POST, pipeline=pipeline, allowed=self.allowed)
         if form.is_valid():
             subject, role = form.cleaned_data["who"], ItemRole(form.cleaned_data["role"])
-            try:
+            with refusals_in(form):
                 services.set_access_rule(
                     actor=self.person, pipeline=pipeline, subject=subject, role=role, request=request
                 )
-            except services.NotAllowed:
-                return self.refused(pipeline)
-            except services.InvalidInput as error:
-                add_errors(form, error)
-            else:
                 messages.success(request, f"{subject} has the role {role.label} now.")
                 return self.after_change(pipeline)
         return self.page(pipeline, form, status=400)
@@ -87,9 +84,7 @@ class AccessRuleUpdateView(AccessRulePage):
         role, subject = ItemRole(form.cleaned_data["role"]), rule.subject
         try:
             services.set_access_rule(actor=self.person, pipeline=pipeline, subject=subject, role=role, request=request)
-        except services.NotAllowed:
-            return self.refused(pipeline)
-        except services.InvalidInput as error:
+        except ValidationError as error:
             messages.error(request, " ".join(error.messages))
         else:
             messages.success(request, f"{rule.subject_name} has the role {role.label} now.")
@@ -119,9 +114,7 @@ class AccessRuleRemoveView(AccessRulePage):
         rule = self.rule(pipeline, rule_pk)
         try:
             services.remove_access_rule(actor=self.person, pipeline=pipeline, rule=rule, request=request)
-        except services.NotAllowed:
-            return self.refused(pipeline)
-        except services.InvalidInput as error:
+        except ValidationError as error:
             messages.error(request, " ".join(error.messages))
         else:
             messages.success(request, f"{rule.subject_name} has no role on it any more.")

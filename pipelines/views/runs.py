@@ -124,10 +124,8 @@ class GateView(RunPage):
         arguments["position"] = int(position) if position.isdecimal() and len(position) < 6 else 0
         try:
             service(actor=self.person, pipeline=pipeline, run_number=run.number, request=self.request, **arguments)
-        except services.NotAllowed:
-            return self.refused(pipeline)
         except services.Refused as error:
-            messages.error(self.request, str(error))
+            messages.error(self.request, error.message)
         else:
             messages.success(self.request, said)
         return redirect("pipelines:run_detail", pk=pipeline.pk, number=run.number)

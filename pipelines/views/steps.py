@@ -10,12 +10,13 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 
 from core.pages.confirm import confirm_page
+from core.pages.forms import refusals_in
 from pipelines import services
 from pipelines.access import PipelineAction
 from pipelines.forms import StepForm, initial_of, initial_of_template
 from pipelines.models import STEPS_LIMIT, Pipeline, Step
 from pipelines.step_templates import BY_ID, STEP_TEMPLATES
-from pipelines.views.base import PipelinePage, add_errors
+from pipelines.views.base import PipelinePage
 
 
 class StepPage(PipelinePage):
@@ -61,14 +62,12 @@ class StepFormPage(StepPage):
         return render(self.request, "pipelines/step_form.html", context, status=status)
 
     def save(self, pipeline: Pipeline, form: StepForm, service: Any, **arguments: Any) -> Step | None:
-        try:
+        with refusals_in(form):
             step: Step = service(
                 actor=self.person, pipeline=pipeline, step=form.step_input(), request=self.request, **arguments
             )
-        except services.InvalidInput as error:
-            add_errors(form, error)
-            return None
-        return step
+            return step
+        return None
 
 
 class StepCreateView(StepFormPage):
@@ -83,12 +82,9 @@ class StepCreateView(StepFormPage):
     def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         pipeline = self.find(pk)
         form = StepForm(request.POST, kind=kind_of(request.POST))
-        try:
-            if form.is_valid() and (step := self.save(pipeline, form, services.add_step)):
-                messages.success(request, f"“{step.name}” is step {step.position} now.")
-                return redirect("pipelines:step_list", pk=pipeline.pk)
-        except services.NotAllowed:
-            return self.refused(pipeline)
+        if form.is_valid() and (step := self.save(pipeline, form, services.add_step)):
+            messages.success(request, f"“{step.name}” is step {step.position} now.")
+            return redirect("pipelines:step_list", pk=pipeline.pk)
         return self.page(pipeline, form, heading="Add a step", status=400)
 
 
@@ -103,12 +99,9 @@ class StepUpdateView(StepFormPage):
         pipeline = self.find(pk)
         step = self.step(pipeline, step_pk)
         form = StepForm(request.POST, kind=step.kind, has_secrets=step.has_secrets)
-        try:
-            if form.is_valid() and (saved := self.save(pipeline, form, services.edit_step, step_id=step.pk)):
-                messages.success(request, f"“{saved.name}” is saved. Runs on their way are not reached.")
-                return redirect("pipelines:step_list", pk=pipeline.pk)
-        except services.NotAllowed:
-            return self.refused(pipeline)
+        if form.is_valid() and (saved := self.save(pipeline, form, services.edit_step, step_id=step.pk)):
+            messages.success(request, f"“{saved.name}” is saved. Runs on their way are not reached.")
+            return redirect("pipelines:step_list", pk=pipeline.pk)
         return self.page(pipeline, form, heading=f"Edit “{step.name}”", step=step, status=400)
 
 
@@ -121,12 +114,9 @@ class StepMoveView(StepPage):
     def post(self, request: HttpRequest, pk: str, step_pk: UUID) -> HttpResponseBase:
         pipeline = self.find(pk)
         step = self.step(pipeline, step_pk)
-        try:
-            services.move_step(
-                actor=self.person, pipeline=pipeline, step_id=step.pk, direction=self.direction, request=request
-            )
-        except services.NotAllowed:
-            return self.refused(pipeline)
+        services.move_step(
+            actor=self.person, pipeline=pipeline, step_id=step.pk, direction=self.direction, request=request
+        )
         return redirect(f"{self.steps_url(pipeline)}#step-{step.pk}")
 
 
@@ -147,10 +137,7 @@ class StepRemoveView(StepPage):
     def post(self, request: HttpRequest, pk: str, step_pk: str) -> HttpResponseBase:
         pipeline = self.find(pk)
         step = self.step(pipeline, step_pk)
-        try:
-            services.remove_step(actor=self.person, pipeline=pipeline, step_id=step.pk, request=request)
-        except services.NotAllowed:
-            return self.refused(pipeline)
+        services.remove_step(actor=self.person, pipeline=pipeline, step_id=step.pk, request=request)
         messages.success(request, f"“{step.name}” is removed.")
         return redirect("pipelines:step_list", pk=pipeline.pk)
 
