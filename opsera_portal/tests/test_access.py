@@ -8,22 +8,25 @@ The tables are the specification; read them row by row. What is asked for belong
 import json
 import re
 import uuid
+from http.cookies import SimpleCookie
 
 import pytest
 from allauth.usersessions.models import UserSession
 from django.db import connection
+from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import get_resolver
 from django.utils import timezone
 
 from accounts.roles import SiteRole
 from accounts.security.session_store import SessionStore, digest_of
-from accounts.tests.factories import GroupFactory, OperatorFactory, UserFactory
+from accounts.tests.factories import GroupFactory, OperatorFactory, OrganizationFactory, UserFactory
 from accounts.tests.factors import add_passkey
 from auditlog.actions import Action, record
 from auditlog.models import Activity, TokenUse
 from core.api.operations import routes
 from core.api.scopes import PIPELINE
+from opsera_portal.tests.worlds import check_row, created_once
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens import jwt
 from tokens.tests.factories import TokenFactory, bearer
@@ -335,33 +338,59 @@ def cells(table):
             yield method, path, column, value
 
 
-def cases(table, *, without=()):
-    return [pytest.param(*cell, id=f"{cell[2]} {cell[0]} {cell[1]}") for cell in cells(table) if cell[2] not in without]
+def each_row(table, *, without=()):
+    """(method, path, expected) for each row; ``expected`` is a dict of column to word."""
+    rows = {}
+    for method, path, column, value in cells(table):
+        if column not in without:
+            rows.setdefault((method, path), {})[column] = value
+    params = [pytest.param(method, path, row, id=f"{method} {path}") for (method, path), row in rows.items()]
+    return pytest.mark.parametrize(("method", "path", "expected"), params)
 
 
-@pytest.fixture
-def person(organization, owner, stranger):
-    def find(column):
-        if column == "owner":
-            return owner
-        if column == "stranger":
-            return stranger
-        if column == "operator":
-            return OperatorFactory()
-        return UserFactory(organization=organization, site_role=ROLES[column])
+class World:
+    """Acme, Elsewhere, and everybody and everything that a row names. Created once for all tests of this module."""
 
-    return find
+    def __init__(self):
+        acme = OrganizationFactory(name="Acme", slug="acme")
+        owner = UserFactory(organization=acme)
+        elsewhere = OrganizationFactory(name="Elsewhere", slug="elsewhere")
+        self.people = {
+            "owner": owner,
+            "stranger": UserFactory(organization=elsewhere, site_role=SiteRole.ADMINISTRATOR),
+            "operator": OperatorFactory(),
+        } | {column: UserFactory(organization=acme, site_role=role) for column, role in ROLES.items()}
+        pipeline = PipelineFactory(owner=owner, run_count=1)
+        StepFactory(pipeline=pipeline)
+        RunFactory(pipeline=pipeline, number=1)
+        ruled = PipelineFactory(owner=owner)
+        self.things = things_of(owner, pipeline) | {
+            "ruled": ruled,
+            "rule": AccessRuleFactory(pipeline=ruled, user=owner),
+        }
+        self.cookies = {column: signed_in(person) for column, person in self.people.items()}
+
+        # What the scopes open, they open to an Administrator whose own things these are.
+        self.administrator = UserFactory(organization=acme, site_role=SiteRole.ADMINISTRATOR)
+        pipeline = PipelineFactory(owner=self.administrator)
+        StepFactory(pipeline=pipeline)
+        self.administrators_things = things_of(self.administrator, pipeline)
+
+    def sign_in(self, client, column):
+        """The browser as this person, or signed out."""
+        client.cookies = SimpleCookie(self.cookies.get(column, {}))
 
 
-@pytest.fixture
-def things(owner):
-    pipeline = PipelineFactory(owner=owner)
-    StepFactory(pipeline=pipeline)
-    RunFactory(pipeline=pipeline, number=1)
-    pipeline.run_count = 1
-    pipeline.save()
-    ruled = PipelineFactory(owner=owner)
-    return things_of(owner, pipeline) | {"ruled": ruled, "rule": AccessRuleFactory(pipeline=ruled, user=owner)}
+def signed_in(person):
+    """The cookies of someone who signed in a moment ago."""
+    client = Client()
+    client.force_login(person)
+    return {name: morsel.value for name, morsel in client.cookies.items()}
+
+
+@pytest.fixture(scope="module")
+def world(django_db_setup, django_db_blocker):
+    yield from created_once(django_db_blocker, World)
 
 
 def things_of(owner, pipeline):
@@ -439,74 +468,80 @@ def body_for(path, things):
     return bodies.get(path, {})
 
 
-@pytest.mark.parametrize(("method", "path", "who", "expected"), cases(PAGES))
-def test_pages(client, person, things, method, path, who, expected):
-    if who != "signed_out":
-        client.force_login(person(who))
+@pytest.mark.django_db
+@each_row(PAGES)
+def test_pages(client, world, method, path, expected):
+    address = fill(path, world.things)
 
-    answer = client.generic(method, fill(path, things))
-    if answer.status_code == 302 and answer.url.startswith("/admin/login/"):
-        answer = client.get(answer.url)
+    def attempt(column):
+        world.sign_in(client, column)
+        answer = client.generic(method, address)
+        if answer.status_code == 302 and answer.url.startswith("/admin/login/"):
+            answer = client.get(answer.url)
+        return word_for(answer)
 
-    match expected:
-        case "ok" | "no" | "gone" | "post" | "bad":
-            assert answer.status_code == {"ok": 200, "no": 403, "gone": 404, "post": 405, "bad": 400}[expected]
-        case "in":
-            assert answer.status_code == 302
-            assert answer.url.startswith("/login/")
-        case "admin":
-            assert (answer.status_code, answer.url) == (302, "/admin/")
-        case "home":
-            assert (answer.status_code, answer.url) == (302, "/")
-        case "to":
-            assert answer.status_code == 302
-            assert not answer.url.startswith(("/login/", "/admin/"))
-        case _:
-            raise AssertionError(expected)
+    check_row(f"{method} {path}", expected, attempt)
+
+
+def word_for(answer):
+    """What PAGES says of such an answer, or else the status."""
+    if answer.status_code != 302:
+        return {200: "ok", 403: "no", 404: "gone", 405: "post", 400: "bad"}.get(answer.status_code, answer.status_code)
+    if answer.url.startswith("/login/"):
+        return "in"
+    if answer.url.startswith("/admin/"):
+        return "admin" if answer.url == "/admin/" else f"302 {answer.url}"
+    return "home" if answer.url == "/" else "to"
 
 
 STATUSES = {"ok": {200, 201, 202, 204}, "no": {403}, "who?": {401}, "bad": {400}, "conflict": {409}}
+BY_SESSION = STATUSES | {"session": {200, 201, 204}, "token": {403}}
+BY_TOKEN = STATUSES | {"session": {403}, "token": {200}}
 
 
-@pytest.mark.parametrize(("method", "path", "who", "expected"), cases(ROUTES))
-def test_routes_by_session(api, person, things, method, path, who, expected):
-    if who != "signed_out":
-        api.force_login(person(who))
+def check_statuses(name, expected, statuses, request):
+    """``request(column)`` answers with one of the statuses that the column's word means."""
 
-    answer = api.generic(
-        method,
-        "/api/v1" + fill(path, things),
-        data="" if method == "GET" else json.dumps(body_for(path, things)),
-        content_type="application/json",
-    )
+    def attempt(column):
+        status = request(column).status_code
+        return expected[column] if status in statuses[expected[column]] else status
 
-    assert answer.status_code in STATUSES.get(expected, {200, 201, 204} if expected == "session" else {403})
+    check_row(name, expected, attempt)
 
 
-@pytest.mark.parametrize(("method", "path", "who", "expected"), cases(ROUTES, without={"signed_out", "operator"}))
-def test_routes_by_token(api, person, things, method, path, who, expected):
-    headers = bearer(TokenFactory(owner=person(who), scope="api"))
+@pytest.mark.django_db
+@each_row(ROUTES)
+def test_routes_by_session(api, world, method, path, expected):
+    def request(column):
+        world.sign_in(api, column)
+        return send(api, method, path, world.things)
 
-    answer = send(api, method, path, things, headers)
-
-    assert answer.status_code in STATUSES.get(expected, {200} if expected == "token" else {403})
-
-
-@pytest.mark.parametrize(("method", "path", "scope", "expected"), cases(SCOPES))
-def test_scopes(api, administrator, method, path, scope, expected):
-    pipeline = PipelineFactory(owner=administrator)
-    StepFactory(pipeline=pipeline)
-    things = things_of(administrator, pipeline)
-    headers = bearer(TokenFactory(owner=administrator, scope=scope))
-
-    assert send(api, method, path, things, headers).status_code in STATUSES[expected]
+    check_statuses(f"{method} {path} by session", expected, BY_SESSION, request)
 
 
-def send(api, method, path, things, headers):
+@pytest.mark.django_db
+@each_row(ROUTES, without={"signed_out", "operator"})
+def test_routes_by_token(api, world, method, path, expected):
+    def request(column):
+        headers = bearer(TokenFactory(owner=world.people[column], scope="api"))
+        return send(api, method, path, world.things, headers)
+
+    check_statuses(f"{method} {path} by token", expected, BY_TOKEN, request)
+
+
+@pytest.mark.django_db
+@each_row(SCOPES)
+def test_scopes(api, world, method, path, expected):
+    def request(scope):
+        headers = bearer(TokenFactory(owner=world.administrator, scope=scope))
+        return send(api, method, path, world.administrators_things, headers)
+
+    check_statuses(f"{method} {path} by scope", expected, STATUSES, request)
+
+
+def send(api, method, path, things, headers=None):
     address = "/api/v1" + fill(path, things)
-    if method == "GET":
-        return api.get(address, headers=headers)
-    data = json.dumps(body_for(path, things))
+    data = "" if method == "GET" else json.dumps(body_for(path, things))
     return api.generic(method, address, data, content_type="application/json", headers=headers)
 
 
@@ -596,6 +631,7 @@ def with_an_id(path):
     return path.replace("<id:pk>", name)
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -604,16 +640,13 @@ def with_an_id(path):
         if route.operation.only_reads and not route.operation.is_closed_to_tokens
     ],
 )
-def test_what_is_said_to_read_only_reads(api, administrator, method, path):
+def test_what_is_said_to_read_only_reads(api, world, method, path):
     """On this word depends that a change and its entry in the log share a transaction."""
-    pipeline = PipelineFactory(owner=administrator)
-    StepFactory(pipeline=pipeline)
-    RunFactory(pipeline=pipeline, number=1)
-    token = TokenFactory(owner=administrator, last_used_at=timezone.now(), last_used_ip="127.0.0.1")
-    things = things_of(administrator, pipeline)
+    RunFactory(pipeline=world.administrators_things["pipeline"], number=1)
+    token = TokenFactory(owner=world.administrator, last_used_at=timezone.now(), last_used_ip="127.0.0.1")
 
     with CaptureQueriesContext(connection) as captured:
-        assert send(api, method, path, things, bearer(token)).status_code == 200
+        assert send(api, method, path, world.administrators_things, bearer(token)).status_code == 200
 
     # What counts toward a limit is no data, and is counted outside of any transaction.
     writes = [

@@ -1,0 +1,92 @@
+"""A world that many tests share, and tables whose rows are tried in it cell by cell.
+
+To create the people and things that a table needs takes longer than most requests of the table. A fixture of module
+scope creates them once with `created_once`; `check_row` undoes what each cell changed, so that every cell finds the
+world as it was created. Requests see no difference to other tests, which run in a transaction of their own as well.
+"""
+
+from contextlib import contextmanager
+
+from django.db import transaction
+
+from core import rate_limits
+
+
+def created_once(django_db_blocker, create):
+    """For a fixture of module scope: yields what ``create`` returns, and undoes it when the module's tests have ended.
+
+    The fixture must also request `django_db_setup`. Every test of its module that uses the database sees what was
+    created, and none of them may use `django_db(transaction=True)`.
+    """
+    whole = transaction.atomic()
+    # As Django marks the transactions of its own test cases.
+    whole._from_testcase = True
+    with django_db_blocker.unblock():
+        whole.__enter__()
+        try:
+            world = create()
+        except BaseException:
+            _undo(whole)
+            raise
+    yield world
+    with django_db_blocker.unblock():
+        _undo(whole)
+
+
+def _undo(whole):
+    transaction.set_rollback(True)
+    whole.__exit__(None, None, None)
+
+
+@contextmanager
+def undone():
+    """What happens within leaves nothing in the database, and nothing in the memory of the limits."""
+    rate_limits._here.clear()
+    with transaction.atomic():
+        try:
+            yield
+        finally:
+            transaction.set_rollback(True)
+            rate_limits._here.clear()
+
+
+def check_row(name, expected, attempt):
+    """Compares one row of a table as a whole; the message of a failure shows the row.
+
+    ``expected``: column to word. ``attempt(column)`` does what the row says as the column says, and returns the word.
+    """
+    __tracebackhide__ = True
+    got, first_error = {}, None
+    for column in expected:
+        try:
+            with undone():
+                got[column] = attempt(column)
+        except Exception as error:  # noqa: BLE001  (it is shown, and fails the row)
+            got[column] = f"{type(error).__name__}: {error}"
+            first_error = first_error or error
+    if got != expected:
+        raise AssertionError(shown(name, expected, got)) from first_error
+
+
+def shown(name, expected, got):
+    """
+    >>> print(shown("GET /", {"owner": "ok", "guest": "gone"}, {"owner": "ok", "guest": "200"}))
+    GET /
+              owner  guest
+    expected  ok     gone
+    got       ok     200
+    guest: expected gone, got 200
+    """
+    lines = {"": list(expected), "expected": expected.values(), "got": [got[column] for column in expected]}
+    short = [
+        [head, *(str(cell).splitlines()[0][:30] if str(cell) else "" for cell in cells)]
+        for head, cells in lines.items()
+    ]
+    widths = [max(map(len, cells)) for cells in zip(*short, strict=True)]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in short]
+    wrong = [
+        f"{column}: expected {expected[column]}, got {got[column]}"
+        for column in expected
+        if got[column] != expected[column]
+    ]
+    return "\n".join([name, *table, *wrong])
