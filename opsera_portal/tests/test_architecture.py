@@ -86,7 +86,6 @@ def test_imports_run_downwards_only():
     assert upwards == []
 
 
-@pytest.mark.xfail(reason="not moved yet", strict=False)
 def test_no_function_imports():
     inside = [
         f"{module_of(path)}.{function} imports {imported}"

@@ -289,7 +289,7 @@ import django_rq
 from rq import Queue
 from rq.job import Job
 from rq.serializers import DefaultSerializer
-from pipelines.management.commands.worker import redis_worker
+from core.queue import redis_worker
 from pipelines.tasks import execute_pipeline
 
 nobody, path, trap = sys.argv[1], sys.argv[2], base64.b64decode(sys.argv[3])
@@ -328,7 +328,7 @@ redis.xadd("rq:results:" + results, {"type": 1, "return_value": base64.b64encode
 fine["pickled results"] = results
 stopped = []
 for _ in range(3):
-    redis_worker(lambda: stopped.append(1)).work(burst=True, logging_level="WARNING")
+    redis_worker.create(lambda: stopped.append(1)).work(burst=True, logging_level="WARNING")
 states = {name: (redis.hget("rq:job:" + id, "status") or b"").decode() for name, id in names.items()}
 left = redis.llen("rq:queue:default")
 from django_tasks import default_task_backend

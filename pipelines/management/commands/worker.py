@@ -25,6 +25,10 @@ from core.queue.task_queue import DatabaseWorker
 from pipelines import runner
 from pipelines.tasks import execute_pipeline
 
+if settings.REDIS_URL:
+    # django-rq reads its settings when it is imported, and fails without them.
+    from core.queue import redis_worker
+
 logger = logging.getLogger(__name__)
 
 WAIT_FOR_DATABASE_SECONDS = 1
@@ -103,7 +107,7 @@ class Command(BaseCommand):
     def _work_from_redis(self, interval: float, threads: int) -> None:
         # It gives up where Redis holds what no portal has queued. That is removed when it begins again.
         while not self._stopping.is_set():
-            redis_worker(self._stop).work(logging_level="WARNING")
+            redis_worker.create(self._stop).work(logging_level="WARNING")
             self._stopping.wait(interval)
 
     def _stop(self) -> None:
@@ -146,27 +150,6 @@ class Command(BaseCommand):
             execute_pipeline.enqueue(str(pipeline_id))
 
 
-def redis_worker(stop: Callable[[], None]) -> Any:
-    """Takes tasks from Redis, one after the other. Calls ``stop`` when it is asked to stop."""
-    # Only where Redis is used: the library reads its settings when it is imported.
-    from django_rq.workers import get_worker
-    from rq import SimpleWorker
-
-    from core.queue.redis_queue import remove_what_is_no_id
-
-    class StoppingWorker(SimpleWorker):
-        """Executes in this process, so that what is asked to stop here is what stops."""
-
-        def request_stop(self, signum: Any, frame: Any) -> None:
-            stop()
-            super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
-
-    serializer = settings.RQ_QUEUES["default"]["SERIALIZER"]
-    worker = get_worker("default", worker_class=StoppingWorker, serializer=serializer)  # type: ignore[arg-type]
-    remove_what_is_no_id(worker.queues[0])
-    return worker
-
-
 def _worker(interval: float) -> DatabaseWorker:
     return DatabaseWorker(
         queue_names=[DEFAULT_TASK_QUEUE_NAME],
@@ -182,9 +165,7 @@ def _worker(interval: float) -> DatabaseWorker:
 
 def _queue_is_empty() -> bool:
     if settings.REDIS_URL:
-        import django_rq
-
-        return bool(django_rq.get_queue("default").is_empty())
+        return redis_worker.queue_is_empty()
     return not DBTaskResult.objects.ready().exists()
 
 
