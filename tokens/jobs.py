@@ -3,5 +3,5 @@ from tokens.expiry import notices, unused
 from tokens.keys import retirement
 
 periodic_jobs.register("expiry notices", notices.put_due, every=notices.EVERY)
-periodic_jobs.register("signing keys", retirement.look_after, every=retirement.EVERY)
+periodic_jobs.register("signing keys", retirement.retire_unused_job, every=retirement.EVERY)
 periodic_jobs.register("unused tokens", unused.end_unused, every=unused.EVERY)

@@ -19,7 +19,8 @@ from jwt.utils import base64url_decode, base64url_encode
 from rest_framework_simplejwt.exceptions import TokenBackendError
 from rest_framework_simplejwt.tokens import Token as BaseToken
 
-from tokens.keys.signing_keys import KeyRing, SigningKey, key_ring
+from tokens.keys.ring import KeyRing, key_ring
+from tokens.keys.signing_key import SigningKey
 
 if TYPE_CHECKING:
     from tokens.models import Token

@@ -19,7 +19,7 @@ from auditlog.actions import Action, record, record_each
 from core.api import scopes
 from core.http.request_context import without_tokens
 from tokens import jwt
-from tokens.keys import signing_keys
+from tokens.keys.ring import signing_lock
 from tokens.lifetimes import check_expiry, now_in_seconds
 from tokens.mails import EarlyEndMails
 from tokens.models import Token
@@ -136,7 +136,7 @@ def reveal_token(*, actor: User, token: Token, request: HttpRequest | None = Non
     Returns the row and the signed JWT. The JWT exists in this answer only. Raises ``CannotBeRevealed``.
     """
     now = timezone.now()
-    with signing_keys.in_use(), transaction.atomic():
+    with signing_lock(), transaction.atomic():
         signed_jwt, key_id = jwt.encode(token)
         won = Token.objects.filter(
             pk=token.pk,
@@ -159,7 +159,7 @@ def issue_and_reveal_token(
     *, actor: User, name: str, chosen: list[scopes.Scope], expires_at: datetime, request: HttpRequest | None = None
 ) -> tuple[Token, str]:
     """Both in one transaction, for an answer that shows the token at once. Raises what the two raise."""
-    with signing_keys.in_use(), transaction.atomic():
+    with signing_lock(), transaction.atomic():
         token = issue_token(actor=actor, name=name, chosen=chosen, expires_at=expires_at, request=request)
         return reveal_token(actor=actor, token=token, request=request)
 

@@ -1,4 +1,4 @@
-"""How long signing keys are needed, and how they go: by themselves, by hand, and in an emergency."""
+"""Retirement: how long a key is needed, and removing it by schedule, by hand or in an emergency."""
 
 import logging
 import threading
@@ -6,21 +6,23 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from tokens.keys import signing_keys
-from tokens.keys.signing_keys import KeyRing, SigningKey
+from tokens.keys import files
+from tokens.keys.ring import KeyRing, KeysFromEnvironment, are_from_environment, key_ring, retirement_lock
+from tokens.keys.rotation import rotate
+from tokens.keys.signing_key import SigningKey, ids_like
 from tokens.models import Token
 from tokens.querysets import TokenQuerySet
 
 logger = logging.getLogger(__name__)
 
 EVERY = timedelta(hours=1)
-# From the end of its last token on. For clocks that do not agree; and for a day, uses of tokens that ended last still
-# reach their owners' logs.
+# How long a key is kept after its last token has ended. It allows for clocks that differ, and for a day it lets uses of
+# the ended tokens reach their owners' logs.
 GRACE = timedelta(days=1)
 
 
-class KeyIsNeeded(Exception):
-    """Live tokens were signed with this key, ``count`` of them."""
+class KeyNeeded(Exception):
+    """``count`` live tokens were signed with this key."""
 
     def __init__(self, count: int) -> None:
         super().__init__(count)
@@ -28,7 +30,7 @@ class KeyIsNeeded(Exception):
 
 
 class KeySigns(Exception):
-    """This is the key that signs new tokens."""
+    """This key signs new tokens."""
 
 
 def live_tokens_of(key_id: str) -> TokenQuerySet:
@@ -36,12 +38,14 @@ def live_tokens_of(key_id: str) -> TokenQuerySet:
 
 
 def signed_with(key_id: str) -> TokenQuerySet:
-    return Token.objects.filter(signing_key_id__in=signing_keys.ids_like(key_id))
+    return Token.objects.filter(signing_key_id__in=ids_like(key_id))
 
 
 def retires_at(ring: KeyRing, key: SigningKey) -> datetime | None:
-    """When the key goes by itself, if nobody expires its tokens before. ``None``: it stays, because it signs or because
-    whoever sets the environment must take it out there."""
+    """When the worker removes the key, unless its tokens are expired earlier.
+
+    ``None``: the worker does not remove it, because it signs or comes from the environment.
+    """
     superseded_at = ring.superseded_at(key)
     if superseded_at is None:
         return None
@@ -52,42 +56,54 @@ def retires_at(ring: KeyRing, key: SigningKey) -> datetime | None:
     return max(end for end in ends if end is not None) + GRACE
 
 
-def look_after(stopping: threading.Event) -> None:
-    """What each worker does once an hour."""
+def retire_unused_job(stopping: threading.Event) -> None:
     retire_unused()
 
 
 def retire_unused() -> list[str]:
-    """Retires each key that was superseded, and whose last token ended, a day ago or longer; returns their ids."""
+    """Removes each key that no longer signs and whose last token ended at least `GRACE` ago; returns their ids."""
     retired = []
-    with signing_keys.nobody_signs():
-        ring, now = signing_keys.key_ring(), timezone.now()
+    with retirement_lock():
+        ring, now = key_ring(), timezone.now()
         for key in ring.keys:
             end = retires_at(ring, key)
             if end is not None and end <= now:
-                signing_keys.retire(key.id)
+                remove(key.id)
                 retired.append(key.id)
                 logger.info("Retired the signing key %s: its last token has ended", key.id)
     return retired
 
 
 def retire(key_id: str) -> None:
-    """Retires a key that no live token was signed with. Raises ``KeySigns``, ``KeyIsNeeded`` or ``KeysAreGiven``."""
-    with signing_keys.nobody_signs():
-        if key_id in signing_keys.key_ring().current.ids:
+    """Removes a key with which no live token was signed. Raises ``KeySigns``, ``KeyNeeded`` or
+    ``KeysFromEnvironment``."""
+    with retirement_lock():
+        if key_id in key_ring().current.ids:
             raise KeySigns
         if count := live_tokens_of(key_id).count():
-            raise KeyIsNeeded(count)
-        signing_keys.retire(key_id)
+            raise KeyNeeded(count)
+        remove(key_id)
 
 
 def retire_at_once(key_id: str) -> SigningKey | None:
-    """Retires a key that strangers may have, whatever needs it: nothing signed with it is genuine any more.
+    """Removes a key that someone else may have, even if tokens need it: nothing signed with it is genuine any more.
 
-    If it is the one that signs, another one signs at once and is returned: the one that waits, or a new one. Its tokens
-    are the caller's to end; when this has returned, all of them are on record. Raises ``KeysAreGiven``.
+    If the key signs, the key that waits or a new one signs from now on and is returned. The caller expires the key's
+    tokens; all of them are recorded when this returns. Raises ``KeysFromEnvironment``.
     """
-    new = signing_keys.rotate() if key_id in signing_keys.key_ring().current.ids else None
-    with signing_keys.nobody_signs():
-        signing_keys.retire(key_id)
+    new = rotate() if key_id in key_ring().current.ids else None
+    with retirement_lock():
+        remove(key_id)
     return new
+
+
+def remove(key_id: str) -> None:
+    """Removes the key: nothing signed with it is genuine any more, in every process. Raises ``KeysFromEnvironment``.
+
+    The caller holds `retirement_lock` and has checked that the key may go.
+    """
+    if are_from_environment():
+        raise KeysFromEnvironment(
+            "The keys come from TOKEN_SIGNING_KEYS. Remove this key there and restart all processes of all machines."
+        )
+    files.remove(key_id)

@@ -11,7 +11,7 @@ from accounts.tests.factories import UserFactory
 from auditlog.models import Activity
 from opsera_portal.tests.mails import delivered
 from tokens import services
-from tokens.keys import signing_keys
+from tokens.keys.ring import key_ring
 from tokens.management import ending
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory
@@ -165,7 +165,7 @@ def test_a_wrong_word_is_said_to_be_wrong_and_ends_nothing(tokens, arguments, ex
 
 
 def test_the_id_of_the_signing_key_in_use_is_known(tokens):
-    assert run("--signing-key", signing_keys.key_ring().current.id) == "No live token matches. Nothing to do.\n"
+    assert run("--signing-key", key_ring().current.id) == "No live token matches. Nothing to do.\n"
 
 
 def test_others_may_write_between_two_batches(tokens, monkeypatch):

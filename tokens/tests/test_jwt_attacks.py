@@ -27,8 +27,8 @@ from jwt.utils import der_to_raw_signature
 from accounts.tests.factories import OrganizationFactory, UserFactory
 from auditlog.models import Activity, TokenUse
 from tokens import jwt
-from tokens.keys import signing_keys
-from tokens.keys.signing_keys import key_ring
+from tokens.keys import retirement, rotation
+from tokens.keys.ring import key_ring
 from tokens.tests.factories import TokenFactory
 
 ME = "/api/v1/me"
@@ -635,7 +635,7 @@ def keys_directory(settings, tmp_path):
 
 def test_a_key_verifies_under_its_own_id_only(api, keys_directory, attacker, server_log):
     before = attacker.key
-    signing_keys.rotate()
+    rotation.rotate()
     now = Attacker(attacker.token)
     assert before.id != now.key.id
 
@@ -644,11 +644,11 @@ def test_a_key_verifies_under_its_own_id_only(api, keys_directory, attacker, ser
 
 
 def test_a_key_that_was_retired_verifies_nothing(api, keys_directory, attacker, server_log):
-    signing_keys.rotate()
+    rotation.rotate()
     assert api.get(ME, headers={"Authorization": f"Bearer {attacker.genuine}"}).status_code == 200
     TokenUse.objects.all()._raw_delete("default")
 
-    signing_keys.retire(attacker.key.id)
+    retirement.remove(attacker.key.id)
 
     answer = api.get(ME, headers={"Authorization": f"Bearer {attacker.genuine}"})
     assert_refused(answer, attacker.genuine, server_log)

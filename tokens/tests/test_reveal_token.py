@@ -13,7 +13,7 @@ from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
 from auditlog.models import Activity
 from tokens import jwt, services
-from tokens.keys.signing_keys import key_ring
+from tokens.keys.ring import key_ring
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory
 

@@ -22,7 +22,8 @@ from auditlog.models import Activity, TokenUse
 from core import periodic_jobs
 from opsera_portal.tests.mails import delivered
 from tokens import jwt, services
-from tokens.keys import retirement, signing_keys
+from tokens.keys import retirement, ring, rotation, signing_key
+from tokens.keys.ring import key_ring
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 
@@ -48,43 +49,43 @@ def run(*arguments, **options):
 
 
 def test_the_first_key_is_made_for_us_alone(keys_directory):
-    ring = signing_keys.key_ring()
+    ring = key_ring()
 
     assert ring.current.algorithm == "ES256"
     assert stat.S_IMODE(keys_directory.stat().st_mode) == 0o700
     assert [stat.S_IMODE(path.stat().st_mode) for path in keys_directory.iterdir()] == [0o600]
-    assert signing_keys.key_ring().current.id == ring.current.id
+    assert key_ring().current.id == ring.current.id
 
 
 def test_a_key_never_shows_itself():
-    key = signing_keys.key_ring().current
+    key = key_ring().current
 
     assert "private" not in repr(key).lower()
     assert set(key.public_jwk) == {"crv", "kty", "x", "y", "kid", "use", "alg"}
 
 
 def test_rotation_in_a_hurry_signs_anew_at_once_and_verifies_what_was_signed(api, owner):
-    old = signing_keys.key_ring().current
+    old = key_ring().current
     headers = bearer(TokenFactory(owner=owner))
     run("rotate", "--now")
 
-    assert signing_keys.key_ring().current.id != old.id
-    assert jwt.encode(TokenFactory(owner=owner))[1] == signing_keys.key_ring().current.id
+    assert key_ring().current.id != old.id
+    assert jwt.encode(TokenFactory(owner=owner))[1] == key_ring().current.id
     assert api.get("/api/v1/me", headers=headers).status_code == 200
 
 
 def test_rotation_goes_before_a_key_that_a_person_has_named(keys_directory):
-    signing_keys.key_ring()
+    key_ring()
     (file,) = keys_directory.glob("*.pem")
     file.rename(keys_directory / "ours.pem")
 
-    new = signing_keys.rotate()
+    new = rotation.rotate()
 
-    assert signing_keys.key_ring().current.id == new.id
+    assert key_ring().current.id == new.id
 
 
 def test_the_published_keys_verify_our_tokens(client, owner):
-    signing_keys.key_ring()
+    key_ring()
     run("rotate", "--now")
     signed_jwt = bearer(TokenFactory(owner=owner))["Authorization"].removeprefix("Bearer ")
 
@@ -111,7 +112,7 @@ def test_rs256_by_setting(settings, owner):
 def test_keys_from_the_environment_the_first_signs(settings, owner):
     first, second = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     settings.TOKEN_SIGNING_KEYS = pem(first) + pem(second).replace("\n", "\\n")
-    ring = signing_keys.key_ring()
+    ring = key_ring()
 
     assert len(ring.keys) == 2
     assert ring.current.private_key.private_numbers() == first.private_numbers()
@@ -121,18 +122,18 @@ def test_keys_from_the_environment_the_first_signs(settings, owner):
 @pytest.mark.parametrize(
     ("arguments", "by_hand"),
     [
-        (["rotate"], "Put a new key behind the others there and restart every process.*Wait 15 minutes.*put it first"),
-        (["retire"], "Take this key out there and restart all processes of all machines"),
+        (["rotate"], "Add a new key there after the others.*restart every.*Wait 15 minutes.*to the first place"),
+        (["retire"], "Remove this key there and restart all processes of all machines"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
 def test_keys_of_the_environment_are_changed_there_and_the_command_says_how(db, settings, arguments, by_hand):
     settings.TOKEN_SIGNING_KEYS = "".join(pem(ec.generate_private_key(ec.SECP256R1())) for _ in range(2))
-    second = signing_keys.key_ring().keys[1].id
+    second = key_ring().keys[1].id
 
     with pytest.raises(CommandError, match=by_hand):
         run(*arguments, *(["--", second] if arguments == ["retire"] else []))
-    assert signing_keys.key_ring().find(second)
+    assert key_ring().find(second)
     assert "come from TOKEN_SIGNING_KEYS" in run("list")
 
 
@@ -145,12 +146,12 @@ def test_a_wrong_key_stops_with_one_sentence(settings, text):
     settings.TOKEN_SIGNING_KEYS = text
 
     with pytest.raises(ImproperlyConfigured) as error:
-        signing_keys.key_ring()
+        key_ring()
     assert "\n" not in str(error.value)
 
 
 def test_the_list_tells_what_each_key_is_needed_for(owner, keys_directory):
-    old = signing_keys.key_ring().current
+    old = key_ring().current
     TokenFactory(owner=owner, signing_key_id=old.id)
     run("rotate", "--now")
 
@@ -165,7 +166,7 @@ def test_the_list_tells_what_each_key_is_needed_for(owner, keys_directory):
 
 
 def test_a_key_that_live_tokens_need_stays(api, owner):
-    old = signing_keys.key_ring().current
+    old = key_ring().current
     headers = bearer(TokenFactory(owner=owner, signing_key_id=old.id))
     run("rotate", "--now")
 
@@ -175,20 +176,20 @@ def test_a_key_that_live_tokens_need_stays(api, owner):
 
 
 def test_a_key_that_no_live_token_needs_is_retired(api, owner):
-    old = signing_keys.key_ring().current
+    old = key_ring().current
     token = TokenFactory(owner=owner, signing_key_id=old.id)
     headers = bearer(token)
     run("rotate", "--now")
     services.revoke_token(actor=owner, token=token)
 
     assert run("retire", old.id) == f"Retired {old.id}.\n"
-    assert signing_keys.key_ring().find(old.id) is None
+    assert key_ring().find(old.id) is None
     assert api.get("/api/v1/me", headers=headers).status_code == 401
 
 
 def test_the_key_that_signs_is_not_retired(db):
     with pytest.raises(CommandError, match="rotate"):
-        run("retire", signing_keys.key_ring().current.id)
+        run("retire", key_ring().current.id)
 
 
 @pytest.mark.parametrize("key", [None, "unknown"])
@@ -198,30 +199,30 @@ def test_an_unknown_key_is_not_retired(db, key):
 
 
 def test_a_key_that_is_retired_while_the_keys_are_read_is_not_remembered(monkeypatch):
-    retired = signing_keys.key_ring().current
-    signing_keys.rotate()
-    load = signing_keys._load
+    retired = key_ring().current
+    rotation.rotate()
+    load = ring._load
     reads = []
 
     def load_while_another_process_retires():
         ring = load()
         if not reads:
-            signing_keys.retire(retired.id)
+            retirement.remove(retired.id)
         reads.append(ring)
         return ring
 
-    monkeypatch.setattr(signing_keys, "_load", load_while_another_process_retires)
+    monkeypatch.setattr(ring, "_load", load_while_another_process_retires)
 
-    assert signing_keys.key_ring().find(retired.id) is None
+    assert key_ring().find(retired.id) is None
     assert len(reads) == 2
 
 
 def test_two_changes_in_one_tick_of_the_clock_are_told_apart(monkeypatch, keys_directory):
     """A directory's time may stand still for milliseconds; whoever has read the keys in between must read them anew."""
-    first = signing_keys.key_ring().current
-    signing_keys.rotate()
+    first = key_ring().current
+    rotation.rotate()
     before = keys_directory.stat().st_mtime_ns
-    assert signing_keys.key_ring().find(first.id)
+    assert key_ring().find(first.id)
     unlink = type(keys_directory).unlink
 
     def unlink_within_the_tick(path):
@@ -229,27 +230,27 @@ def test_two_changes_in_one_tick_of_the_clock_are_told_apart(monkeypatch, keys_d
         os.utime(keys_directory, ns=(before, before))
 
     monkeypatch.setattr(type(keys_directory), "unlink", unlink_within_the_tick)
-    signing_keys.retire(first.id)
+    retirement.remove(first.id)
 
-    assert signing_keys.key_ring().find(first.id) is None
+    assert key_ring().find(first.id) is None
 
 
 @pytest.fixture(scope="module")
 def key_with_a_dash():
     """Its thumbprint begins with a dash, as that of one key in 64 does."""
     keys = iter(lambda: ec.generate_private_key(ec.SECP256R1()), None)
-    return next(key for key in keys if signing_keys._describe(key).id.startswith("-"))
+    return next(key for key in keys if signing_key.describe(key).thumbprint.startswith("-"))
 
 
 def test_no_key_is_made_whose_id_a_command_takes_for_an_option(monkeypatch, key_with_a_dash):
-    generate, made = signing_keys._generate, iter([key_with_a_dash])
-    monkeypatch.setattr(signing_keys, "_generate", lambda algorithm: next(made, None) or generate(algorithm))
+    generate, made = signing_key._generate, iter([key_with_a_dash])
+    monkeypatch.setattr(signing_key, "_generate", lambda algorithm: next(made, None) or generate(algorithm))
 
-    assert not signing_keys.rotate().id.startswith("-")
+    assert not rotation.rotate().id.startswith("-")
 
 
 def thumbprint_of(key):
-    return signing_keys._describe(key).id
+    return signing_key.describe(key).thumbprint
 
 
 @pytest.fixture(params=["environment", "file"])
@@ -262,7 +263,7 @@ def given_key_with_a_dash(request, settings, keys_directory, key_with_a_dash):
         (keys_directory / f"20260101T000000000000Z_{thumbprint_of(key_with_a_dash)}.pem").write_text(
             pem(key_with_a_dash)
         )
-    return signing_keys.key_ring().current
+    return key_ring().current
 
 
 def test_no_id_of_a_key_begins_with_a_dash(owner, given_key_with_a_dash, key_with_a_dash):
@@ -305,7 +306,7 @@ def test_key_with_a_dash_is_named_by_either_id(owner, keys_directory, given_key_
             run("retire", f"--key={key_id}", "--emergency", f"--reason={REASON}")
     else:
         run("retire", f"--key={key_id}", "--emergency", f"--reason={REASON}")
-        assert signing_keys.key_ring().find(given_key_with_a_dash.id) is None
+        assert key_ring().find(given_key_with_a_dash.id) is None
     assert Token.objects.revoked().count() == 2
 
 
@@ -313,19 +314,19 @@ def test_key_with_a_dash_is_named_by_either_id(owner, keys_directory, given_key_
     "arguments", [["--key={}"], ["--key", "{}"], ["{}"], ["--", "{}"], ["{0}", "--key={0}"]], ids=str
 )
 def test_key_to_retire_is_named_by_option_or_position(db, arguments):
-    old = signing_keys.key_ring().current.id
-    signing_keys.rotate()
+    old = key_ring().current.id
+    rotation.rotate()
 
     assert run("retire", *(argument.format(old) for argument in arguments)) == f"Retired {old}.\n"
 
 
 def test_two_keys_at_once_are_not_retired(db):
-    old = signing_keys.key_ring().current.id
-    signing_keys.rotate()
+    old = key_ring().current.id
+    rotation.rotate()
 
     with pytest.raises(CommandError, match="Name one key"):
         run("retire", old, "--key=another")
-    assert signing_keys.key_ring().find(old)
+    assert key_ring().find(old)
 
 
 # A new key is known before it signs
@@ -338,9 +339,9 @@ def moments_around(key):
 def test_new_key_is_published_before_it_signs(client, owner):
     """A service that keeps the published keys for as long as it may, and asks a cache that does so too, meets no token
     that was signed with a key it does not know, even if its clock is five minutes off."""
-    old = signing_keys.key_ring().current
+    old = key_ring().current
     run("rotate")
-    new = signing_keys.key_ring().waiting
+    new = key_ring().waiting
 
     published = client.get("/.well-known/jwks.json")
     max_age = timedelta(seconds=int(published.headers["Cache-Control"].partition("max-age=")[2]))
@@ -358,7 +359,7 @@ def test_new_key_is_published_before_it_signs(client, owner):
 def test_key_that_waits_verifies_already(api, owner):
     """The clock of another process may be ahead."""
     run("rotate")
-    with time_machine.travel(signing_keys.key_ring().waiting.signs_from, tick=False):
+    with time_machine.travel(key_ring().waiting.signs_from, tick=False):
         signed = bearer(TokenFactory(owner=owner, created_at=timezone.now() - timedelta(days=1)))
 
     assert api.get("/api/v1/me", headers=signed).status_code == 200
@@ -366,7 +367,7 @@ def test_key_that_waits_verifies_already(api, owner):
 
 def test_rotate_says_when_the_new_key_signs(db):
     said = run("rotate")
-    new = signing_keys.key_ring().waiting
+    new = key_ring().waiting
 
     assert f"Published {new.id}" in said
     assert f"from {new.signs_from:%Y-%m-%d %H:%M:%S} UTC on" in said
@@ -374,9 +375,9 @@ def test_rotate_says_when_the_new_key_signs(db):
 
 
 def test_time_of_the_new_key_survives_a_restart_and_a_copy(db, keys_directory, settings, tmp_path):
-    old = signing_keys.key_ring().current
+    old = key_ring().current
     run("rotate")
-    new = signing_keys.key_ring().waiting
+    new = key_ring().waiting
     settings.TOKEN_SIGNING_KEYS_DIR = tmp_path / "copy"
     settings.TOKEN_SIGNING_KEYS_DIR.mkdir(mode=0o700)
     for path in keys_directory.glob("*.pem"):
@@ -384,49 +385,49 @@ def test_time_of_the_new_key_survives_a_restart_and_a_copy(db, keys_directory, s
         copy.write_bytes(path.read_bytes())
         os.utime(copy, (0, 0))
 
-    ring = signing_keys.key_ring()
+    ring = key_ring()
 
     assert (ring.current, ring.waiting) == (old, new)
     assert ring.waiting.signs_from == new.signs_from
 
 
 def test_of_two_rotations_at_once_one_is_refused(keys_directory):
-    signing_keys.key_ring()
+    key_ring()
     together = threading.Barrier(2)
 
     def plan(_):
         together.wait()
         try:
-            return signing_keys.plan_rotation().id
-        except signing_keys.KeyWaits as error:
+            return rotation.plan_rotation().id
+        except rotation.RotationUnfinished as error:
             return error.key.id
 
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(plan, range(2))
 
     assert first == second
-    assert len(signing_keys.key_ring().keys) == 2
+    assert len(key_ring().keys) == 2
 
 
 def test_second_rotation_waits_for_the_first(db):
     run("rotate")
-    new = signing_keys.key_ring().waiting
+    new = key_ring().waiting
 
     with pytest.raises(CommandError, match=f"the last rotation is not finished. {new.id} signs from"):
         run("rotate")
-    assert len(signing_keys.key_ring().keys) == 2
+    assert len(key_ring().keys) == 2
     with time_machine.travel(new.signs_from, tick=False):
         assert "Published" in run("rotate")
-        assert signing_keys.key_ring().current == new
+        assert key_ring().current == new
 
 
 def test_rotation_in_a_hurry_lets_the_key_that_waits_sign(owner):
     run("rotate")
-    new = signing_keys.key_ring().waiting
+    new = key_ring().waiting
 
     said = run("rotate", "--now")
 
-    ring = signing_keys.key_ring()
+    ring = key_ring()
     assert (ring.current.id, ring.waiting, len(ring.keys)) == (new.id, None, 2)
     assert f"signed with {new.id}" in said
     assert jwt.encode(TokenFactory(owner=owner))[1] == new.id
@@ -434,26 +435,26 @@ def test_rotation_in_a_hurry_lets_the_key_that_waits_sign(owner):
 
 def test_emergency_lets_the_key_that_waits_sign(leaked):
     run("rotate")
-    new = signing_keys.key_ring().waiting
+    new = key_ring().waiting
 
     run("retire", f"--key={leaked[0].id}", "--emergency", f"--reason={REASON}")
 
-    assert [key.id for key in signing_keys.key_ring().keys] == [new.id]
-    assert signing_keys.key_ring().current.id == new.id
+    assert [key.id for key in key_ring().keys] == [new.id]
+    assert key_ring().current.id == new.id
 
 
 def test_key_that_waits_can_be_retired(leaked):
     run("rotate")
-    waiting = signing_keys.key_ring().waiting
+    waiting = key_ring().waiting
 
     assert run("retire", f"--key={waiting.id}") == f"Retired {waiting.id}.\n"
-    assert signing_keys.key_ring().keys == (leaked[0],)
+    assert key_ring().keys == (leaked[0],)
 
 
 def test_key_that_waits_does_not_let_the_old_one_retire(db):
-    old = signing_keys.key_ring().current
+    old = key_ring().current
     run("rotate")
-    new = signing_keys.key_ring().waiting
+    new = key_ring().waiting
 
     with time_machine.travel(new.signs_from + retirement.GRACE - timedelta(seconds=1), tick=False):
         assert retirement.retire_unused() == []
@@ -462,11 +463,11 @@ def test_key_that_waits_does_not_let_the_old_one_retire(db):
 
 
 def test_oldest_key_signs_where_the_clock_was_set_back(db):
-    old = signing_keys.key_ring().current
+    old = key_ring().current
     run("rotate")
 
     with time_machine.travel(timezone.now() - timedelta(days=400), tick=False):
-        assert signing_keys.key_ring().current == old
+        assert key_ring().current == old
 
 
 def test_only_rotation_can_be_hurried(db):
@@ -480,16 +481,16 @@ ASK = """
 import sys
 from django.conf import settings
 from pathlib import Path
-from tokens.keys import signing_keys
+from tokens.keys.ring import key_ring
 settings.TOKEN_SIGNING_KEYS_DIR = Path(sys.argv[1])
 for line in sys.stdin:
-    ring = signing_keys.key_ring()
+    ring = key_ring()
     print(ring.current.id, ring.find(line.strip()) is not None, flush=True)
 """
 
 
 def test_a_process_that_runs_already_follows_rotation_and_retirement(keys_directory):
-    old = signing_keys.key_ring().current.id
+    old = key_ring().current.id
     other = subprocess.Popen(
         [sys.executable, "-c", ASK, str(keys_directory)],
         cwd=portal_settings.BASE_DIR,
@@ -506,12 +507,12 @@ def test_a_process_that_runs_already_follows_rotation_and_retirement(keys_direct
 
     try:
         assert ask() == [old, "True"]
-        next_key = signing_keys.plan_rotation().id
+        next_key = rotation.plan_rotation().id
         assert ask() == [old, "True"]
-        new = signing_keys.rotate().id
+        new = rotation.rotate().id
         assert new == next_key
         assert ask() == [new, "True"]
-        signing_keys.retire(old)
+        retirement.remove(old)
         assert ask() == [new, "False"]
     finally:
         other.stdin.close()
@@ -525,8 +526,8 @@ def test_a_process_that_runs_already_follows_rotation_and_retirement(keys_direct
 def superseded(owner):
     """A key that was rotated out a month ago."""
     with time_machine.travel(timezone.now() - timedelta(days=30)):
-        old = signing_keys.key_ring().current
-        signing_keys.rotate()
+        old = key_ring().current
+        rotation.rotate()
     return old
 
 
@@ -553,28 +554,28 @@ def test_an_old_key_stays_until_a_day_after_its_last_token_ended(owner, supersed
     retired = retirement.retire_unused()
 
     assert retired == ([] if stays else [superseded.id])
-    assert (signing_keys.key_ring().find(superseded.id) is not None) == stays
+    assert (key_ring().find(superseded.id) is not None) == stays
 
 
 def test_a_key_that_was_rotated_out_a_moment_ago_stays_although_nobody_needs_it(db):
-    old = signing_keys.key_ring().current
-    signing_keys.rotate()
+    old = key_ring().current
+    rotation.rotate()
 
     assert run("retire-unused") == "No key can be retired: `signing_keys list` tells when each will be.\n"
-    assert signing_keys.key_ring().find(old.id)
+    assert key_ring().find(old.id)
 
 
 def test_the_key_that_signs_never_retires_however_old_it_is(db):
     with time_machine.travel(timezone.now() - timedelta(days=3000), tick=False):
-        old = signing_keys.key_ring().current
+        old = key_ring().current
 
     assert retirement.retire_unused() == []
-    assert signing_keys.key_ring().current.id == old.id
+    assert key_ring().current.id == old.id
 
 
 def test_it_retires_when_the_list_said_that_it_would(owner, superseded):
     TokenFactory(owner=owner, signing_key_id=superseded.id, expires_at=days_ago(-5))
-    said = retirement.retires_at(signing_keys.key_ring(), superseded)
+    said = retirement.retires_at(key_ring(), superseded)
 
     with time_machine.travel(said - timedelta(seconds=1), tick=False):
         assert retirement.retire_unused() == []
@@ -588,14 +589,14 @@ def test_the_worker_retires_keys(superseded):
 
     job.work(threading.Event())
 
-    assert signing_keys.key_ring().find(superseded.id) is None
+    assert key_ring().find(superseded.id) is None
 
 
 def test_keys_of_the_environment_never_retire_by_themselves(db, settings):
     settings.TOKEN_SIGNING_KEYS = "".join(pem(ec.generate_private_key(ec.SECP256R1())) for _ in range(2))
 
     assert retirement.retire_unused() == []
-    assert len(signing_keys.key_ring().keys) == 2
+    assert len(key_ring().keys) == 2
 
 
 @pytest.fixture
@@ -641,13 +642,13 @@ def being_shown(owner, monkeypatch):
 def test_a_key_does_not_retire_under_a_token_that_is_just_being_shown(being_shown):
     """Signed in the very moment of rotation, the token is on record only when it is committed."""
     run_in_thread, finish = being_shown
-    old, outcome = signing_keys.key_ring().current, []
-    signing_keys.rotate()
+    old, outcome = key_ring().current, []
+    rotation.rotate()
 
     def retire():
         try:
             retirement.retire(old.id)
-        except retirement.KeyIsNeeded as error:
+        except retirement.KeyNeeded as error:
             outcome.append(error.count)
 
     retiring = run_in_thread(retire)
@@ -663,7 +664,7 @@ def test_a_key_does_not_retire_under_a_token_that_is_just_being_shown(being_show
 @pytest.mark.django_db(transaction=True)
 def test_an_emergency_ends_a_token_that_is_just_being_shown_too(being_shown):
     run_in_thread, finish = being_shown
-    old = signing_keys.key_ring().current
+    old = key_ring().current
     run_in_thread(lambda: run("retire", old.id, "--emergency", "--reason", REASON))
     token, signed_jwt = finish()
 
@@ -680,7 +681,7 @@ REASON = "backup of the keys was public"
 @pytest.fixture
 def leaked(owner, member):
     """The key that signs, with two live tokens; and what somebody holds who has the key."""
-    key = signing_keys.key_ring().current
+    key = key_ring().current
     tokens = [TokenFactory(owner=person, signing_key_id=key.id) for person in (owner, member)]
     return key, tokens, [bearer(token) for token in tokens]
 
@@ -691,8 +692,8 @@ def test_an_emergency_ends_all_tokens_of_the_key_and_a_new_one_signs(api, owner,
 
     said = run("retire", key.id, "--emergency", "--reason", REASON)
 
-    new = signing_keys.key_ring().current
-    assert (new.id != key.id, signing_keys.key_ring().find(key.id)) == (True, None)
+    new = key_ring().current
+    assert (new.id != key.id, key_ring().find(key.id)) == (True, None)
     assert {api.get("/api/v1/me", headers=header).status_code for header in headers} == {401}
     for token in tokens:
         token.refresh_from_db()
@@ -714,7 +715,7 @@ def test_no_copy_of_the_file_keeps_a_key_alive_in_an_emergency(leaked, keys_dire
 
     run("retire", leaked[0].id, "--emergency", "--reason", REASON)
 
-    assert signing_keys.key_ring().find(leaked[0].id) is None
+    assert key_ring().find(leaked[0].id) is None
 
 
 def test_the_owners_are_told_of_an_emergency(settings, leaked, owner, member, django_capture_on_commit_callbacks):
@@ -729,7 +730,7 @@ def test_an_emergency_needs_a_reason(leaked):
     with pytest.raises(CommandError, match="--reason"):
         run("retire", leaked[0].id, "--emergency")
 
-    assert signing_keys.key_ring().current.id == leaked[0].id
+    assert key_ring().current.id == leaked[0].id
     assert not Token.objects.revoked().exists()
 
 
@@ -775,7 +776,7 @@ def test_a_broken_key_is_named_and_nothing_of_it_is_shown(settings, keys_directo
         (keys_directory / "20260101T000000000000Z_x.pem").write_bytes(text.encode("latin-1"))
 
     with pytest.raises(ImproperlyConfigured) as error:
-        signing_keys.key_ring()
+        key_ring()
 
     assert ("TOKEN_SIGNING_KEYS" if where == "environment" else str(keys_directory)) in str(error.value)
     assert not any(part in str(error.value) for part in good.splitlines()[1:-1])
@@ -788,7 +789,7 @@ def test_one_broken_key_among_good_ones_stops_as_well(settings):
     settings.TOKEN_SIGNING_KEYS = good + good[:120]
 
     with pytest.raises(ImproperlyConfigured, match="each of them whole"):
-        signing_keys.key_ring()
+        key_ring()
 
 
 def test_a_key_that_leads_nowhere_is_named(keys_directory):
@@ -796,11 +797,11 @@ def test_a_key_that_leads_nowhere_is_named(keys_directory):
     (keys_directory / "lost.pem").symlink_to("/nowhere/lost.pem")
 
     with pytest.raises(ImproperlyConfigured, match=r"lost\.pem"):
-        signing_keys.key_ring()
+        key_ring()
 
 
 def test_neither_keys_nor_rings_show_themselves_however_they_are_printed():
-    ring = signing_keys.key_ring()
+    ring = key_ring()
 
     printed = f"{ring} {ring!r} {ring.keys} {ring.current!s} {[ring.current]!r} {ring.jwks()}"
 
@@ -809,13 +810,13 @@ def test_neither_keys_nor_rings_show_themselves_however_they_are_printed():
 
 def test_no_key_is_in_the_database_or_in_a_log_whatever_was_done_with_it(client, owner, caplog):
     """So a backup of the database cannot give one away."""
-    keys = [signing_keys.key_ring().current, signing_keys.rotate()]
+    keys = [key_ring().current, rotation.rotate()]
     with caplog.at_level("DEBUG"):
         services.reveal_token(actor=owner, token=TokenFactory(owner=owner, revealed_at=None))
         run("retire", keys[1].id, "--emergency", "--reason", REASON)
         run("list")
         client.get("/.well-known/jwks.json")
-    keys.append(signing_keys.key_ring().current)
+    keys.append(key_ring().current)
 
     with connection.cursor() as cursor:
         dump = ""
@@ -835,14 +836,14 @@ def test_other_services_learn_of_a_new_key_within_minutes(client):
     answer = client.get("/.well-known/jwks.json")
 
     assert answer.headers["Cache-Control"] == "public, max-age=300"
-    signing_keys.rotate()
+    rotation.rotate()
     assert len(client.get("/.well-known/jwks.json").json()["keys"]) == 2
 
 
 def test_a_key_makes_no_tokens_whose_records_name_another_key(api, owner):
-    token = TokenFactory(owner=owner, signing_key_id=signing_keys.key_ring().current.id)
+    token = TokenFactory(owner=owner, signing_key_id=key_ring().current.id)
     genuine = bearer(token)
-    signing_keys.rotate()
+    rotation.rotate()
     forged = bearer(token)
 
     assert api.get("/api/v1/me", headers=genuine).status_code == 200

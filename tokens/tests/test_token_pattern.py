@@ -18,7 +18,7 @@ from django.conf import settings
 from accounts.models import Organization, User
 from core.api.scopes import SCOPES, as_string
 from tokens import jwt
-from tokens.keys import signing_keys
+from tokens.keys import signing_key
 from tokens.leaks import finding
 from tokens.tests.factories import TokenFactory, now_in_seconds
 
@@ -47,7 +47,7 @@ def keys():
 def key_whose_thumbprint_begins_with(character):
     while True:
         key = ec.generate_private_key(ec.SECP256R1())
-        if signing_keys._describe(key).id.startswith(character):
+        if signing_key.describe(key).thumbprint.startswith(character):
             return pem(key)
 
 

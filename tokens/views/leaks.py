@@ -16,7 +16,7 @@ from core.pages import errors
 from core.pages.tabs import PROFILE_TABS
 from core.pages.views import MemberPageMixin, TabsMixin
 from tokens.forms import ExpireTokenForm, TokenLookupForm
-from tokens.keys.signing_keys import key_ring
+from tokens.keys.ring import key_ring
 from tokens.leaks import finding
 from tokens.models import Token
 from tokens.services import needs_reason

@@ -38,7 +38,8 @@ from tokens.examples import examples_of
 from tokens.expiry import notices
 from tokens.filters import TokenFilter
 from tokens.forms import CUSTOM, ExpireTokenForm, TokenForm
-from tokens.keys.signing_keys import JWKS_MAX_AGE, key_ring
+from tokens.keys.ring import key_ring
+from tokens.keys.rotation import JWKS_MAX_AGE
 from tokens.lifetimes import InvalidExpiry
 from tokens.models import Token
 from tokens.names import name_key

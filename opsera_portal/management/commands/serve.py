@@ -23,7 +23,7 @@ from django.db import DatabaseError, connection
 from accounts.models import Organization
 from opsera_portal.demo import data, echo
 from opsera_portal.management.commands.web import HOST, web_command
-from tokens.keys.signing_keys import key_ring
+from tokens.keys.ring import key_ring
 
 STOP_WITHIN_SECONDS = 15
 

@@ -9,7 +9,8 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Count
 
 from accounts.models import Organization, User
-from tokens.keys import signing_keys
+from tokens.keys.ring import key_ring
+from tokens.keys.signing_key import ids_like
 from tokens.management.ending import expire, in_words
 from tokens.models import Token
 from tokens.querysets import TokenQuerySet
@@ -117,8 +118,8 @@ class Command(BaseCommand):
         """Also of a key that was retired: its tokens may still look alive."""
         if key_id is None:
             return {}
-        of_key = {"signing_key_id__in": signing_keys.ids_like(key_id)}
-        if not key_id or not (signing_keys.key_ring().find(key_id) or Token.objects.filter(**of_key).exists()):
+        of_key = {"signing_key_id__in": ids_like(key_id)}
+        if not key_id or not (key_ring().find(key_id) or Token.objects.filter(**of_key).exists()):
             raise CommandError(f"There is no signing key {key_id!r}: `signing_keys list` shows those that there are.")
         return of_key
 

@@ -8,14 +8,16 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from tokens.keys import retirement, signing_keys
+from tokens.keys import retirement, rotation
+from tokens.keys.ring import KeyRing, KeysFromEnvironment, are_from_environment, key_ring
+from tokens.keys.signing_key import SigningKey
 from tokens.management.ending import expire, in_words
 from tokens.services import REASON_MAX_LENGTH
 
-_MINUTES = signing_keys.PUBLISHED_BEFORE // timedelta(minutes=1)
+_MINUTES = rotation.PUBLISHED_BEFORE // timedelta(minutes=1)
 
 
-def _exact(key: signing_keys.SigningKey) -> str:
+def _exact(key: SigningKey) -> str:
     return f"{key.signs_from:%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -63,8 +65,8 @@ class Command(BaseCommand):
         return by_option or by_position
 
     def _list(self) -> None:
-        ring = signing_keys.key_ring()
-        if signing_keys.are_given():
+        ring = key_ring()
+        if are_from_environment():
             self.stdout.write("The keys come from TOKEN_SIGNING_KEYS, in this order:")
         else:
             self.stdout.write(f"The keys are kept in {settings.TOKEN_SIGNING_KEYS_DIR}:")
@@ -77,7 +79,7 @@ class Command(BaseCommand):
             then = f"; retires after {end:%Y-%m-%d %H:%M} UTC" if end else ""
             self.stdout.write(f"  {key.id}  {key.algorithm}  {role}  {needed}{then}")
 
-    def _role(self, ring: signing_keys.KeyRing, key: signing_keys.SigningKey) -> str:
+    def _role(self, ring: KeyRing, key: SigningKey) -> str:
         if key == ring.current:
             return "signs   "
         if ring.keys.index(key) < ring.keys.index(ring.current):
@@ -86,10 +88,10 @@ class Command(BaseCommand):
 
     def _rotate(self, *, now: bool) -> None:
         try:
-            new = signing_keys.rotate() if now else signing_keys.plan_rotation()
-        except signing_keys.KeysAreGiven as error:
+            new = rotation.rotate() if now else rotation.plan_rotation()
+        except KeysFromEnvironment as error:
             raise CommandError(str(error)) from None
-        except signing_keys.KeyWaits as error:
+        except rotation.RotationUnfinished as error:
             raise CommandError(
                 f"Nothing was changed: the last rotation is not finished. {error.key.id} signs from "
                 f"{_exact(error.key)} on; `rotate --now` lets it sign at once."
@@ -104,7 +106,7 @@ class Command(BaseCommand):
             "keeps the published keys without it any more. Until then the old key signs."
         )
 
-    def _say_signs_now(self, new: signing_keys.SigningKey) -> None:
+    def _say_signs_now(self, new: SigningKey) -> None:
         self.stdout.write(
             f"New tokens are signed with {new.id} ({new.algorithm}) from now on. Services that verify tokens may not "
             f"know it for up to {_MINUTES} minutes."
@@ -121,13 +123,13 @@ class Command(BaseCommand):
         self._check_known(key_id)
         try:
             retirement.retire(key_id)
-        except signing_keys.KeysAreGiven as error:
+        except KeysFromEnvironment as error:
             raise CommandError(str(error)) from None
         except retirement.KeySigns:
             raise CommandError(
                 "This key signs. Run `signing_keys rotate` first, and wait until the new key signs."
             ) from None
-        except retirement.KeyIsNeeded as error:
+        except retirement.KeyNeeded as error:
             raise CommandError(
                 f"{in_words(error.count)} need this key. It retires by itself when they have ended. If someone may "
                 "have the key, retire it with --emergency: they stop working at once."
@@ -158,11 +160,11 @@ class Command(BaseCommand):
 
     def _remove(self, key_id: str) -> str:
         """Returns what is left to be done by hand, if anything is."""
-        if signing_keys.key_ring().find(key_id) is None:
+        if key_ring().find(key_id) is None:
             return ""
         try:
             new = retirement.retire_at_once(key_id)
-        except signing_keys.KeysAreGiven as error:
+        except KeysFromEnvironment as error:
             return str(error)
         if new is not None:
             self._say_signs_now(new)
@@ -170,5 +172,5 @@ class Command(BaseCommand):
         return ""
 
     def _check_known(self, key_id: str) -> None:
-        if signing_keys.key_ring().find(key_id) is None:
+        if key_ring().find(key_id) is None:
             raise CommandError("There is no such key: `signing_keys list` shows those that there are.")
