@@ -1,4 +1,4 @@
-"""Who may do what, as tables for people: made from what the code itself reads, for the page and for `docs/`."""
+"""Tables of who may do what, generated from the data that the code uses. For the page and for `docs/`."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from pipelines.access import ALLOWED, PipelineAction, Standing
 
 @dataclass(frozen=True)
 class PermissionTable:
-    """``columns``: the heads behind the first one; ``rows``: a label, and for each column whether it is allowed."""
+    """``columns``: the column headers after the first; ``rows``: a label, and for each column whether it is allowed."""
 
     corner: str
     columns: list[str]
@@ -18,7 +18,7 @@ class PermissionTable:
 
     @property
     def labeled_rows(self) -> list[tuple[str, list[tuple[str, bool]]]]:
-        """The rows with each cell's column beside it, for narrow screens."""
+        """The rows, with the column header for each cell, for narrow screens."""
         return [(label, list(zip(self.columns, cells, strict=True))) for label, cells in self.rows]
 
     def as_markdown(self) -> str:
@@ -31,7 +31,7 @@ class PermissionTable:
 
 
 def site_roles() -> PermissionTable:
-    """What each site role allows in the whole organization."""
+    """What each site role allows in the organization."""
     return PermissionTable(
         corner="In the organization",
         columns=[role.label for role in ROLES],
@@ -43,11 +43,11 @@ def site_roles() -> PermissionTable:
 
 
 def privileges() -> PermissionTable:
-    """What needs a fresh proof of who does it, and what remains of it for a token."""
+    """What needs a recent proof of identity, and what a token can still do."""
     for_tokens = {route.operation.limited_to for route in routes() if route.operation.limited_to}
     return PermissionTable(
-        corner="Somebody whose site role allows it",
-        columns=["In a browser session", "Asked again who they are", "With a token"],
+        corner="People whose site role allows it",
+        columns=["In a browser session", "Recent proof of identity required", "With a token"],
         rows=[
             *((privilege.value, [True, True, False]) for privilege in Privilege),
             *((label, [True, False, True]) for label in sorted(for_tokens)),
