@@ -1,35 +1,32 @@
-"""Narrowing the organization's people and groups. Pages and API use the same filter sets, by the same names."""
+"""Filters of the organization's people and groups."""
 
-from typing import Any
+from typing import ClassVar
 
 import django_filters
-from django import forms
 from django.db.models import Q, QuerySet
+from django.http import HttpRequest
 
 from accounts.models import Group, User, UserState
 from accounts.querysets import UserQuerySet
 from accounts.roles import SiteRole
+from core.filters import RowFilter, SearchFilter, StrictFilterSet
+from core.http.request_context import person_of
 
 
-def _search_input() -> forms.TextInput:
-    return forms.TextInput(attrs={"type": "search"})
+def groups_offered(request: HttpRequest) -> QuerySet[Group]:
+    groups: QuerySet[Group] = Group.objects.readable_by(person_of(request))
+    return groups
 
 
-class UserFilter(django_filters.FilterSet):
-    """``of``: the person who looks, whose organization's groups are offered."""
+class UserFilter(StrictFilterSet):
+    api_help: ClassVar = {"q": "Part of the name or e-mail address.", "group": "The id of a group."}
 
-    q = django_filters.CharFilter(label="Name or e-mail", method="filter_text", max_length=100, widget=_search_input())
+    q = SearchFilter(label="Name or e-mail", method="filter_text")
     site_role = django_filters.ChoiceFilter(label="Site role", choices=SiteRole.choices, empty_label="Any role")
     state = django_filters.ChoiceFilter(
         label="State", choices=UserState.choices, method="filter_state", empty_label="Any state"
     )
-    group = django_filters.ModelChoiceFilter(
-        label="Group", field_name="member_groups", queryset=Group.objects.none(), empty_label="Any group"
-    )
-
-    def __init__(self, *args: Any, of: User, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.filters["group"].queryset = Group.objects.readable_by(of)
+    group = RowFilter(label="Group", field_name="member_groups", queryset=groups_offered, empty_label="Any group")
 
     def filter_text(self, queryset: QuerySet[User], name: str, value: str) -> QuerySet[User]:
         return queryset.filter(Q(name__icontains=value) | Q(email__icontains=value))
@@ -41,7 +38,7 @@ class UserFilter(django_filters.FilterSet):
         return invited if value == UserState.INVITED else queryset.active().exclude(pk__in=invited.values("pk"))
 
 
-class GroupFilter(django_filters.FilterSet):
-    q = django_filters.CharFilter(
-        label="Name", field_name="name", lookup_expr="icontains", max_length=100, widget=_search_input()
-    )
+class GroupFilter(StrictFilterSet):
+    api_help: ClassVar = {"q": "Part of the name."}
+
+    q = SearchFilter(label="Name", field_name="name", lookup_expr="icontains")

@@ -91,9 +91,6 @@ class UserListView(OrganizationPageMixin, SingleTableMixin, FilterView):
         users: QuerySet[User] = User.objects.of_organization_readable_by(self.person).for_user_table()
         return users
 
-    def get_filterset_kwargs(self, filterset_class: Any) -> dict[str, Any]:
-        return {**super().get_filterset_kwargs(filterset_class), "of": self.person}
-
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(may_change=self.person.may(Ability.MANAGE_ORGANIZATION), **kwargs)
 

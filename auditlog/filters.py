@@ -1,90 +1,28 @@
-"""Narrowing the two logs. Pages, exports and API use the same filter sets, by the same names."""
+"""Filters of the two logs."""
 
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
 import django_filters
 from django import forms
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email, validate_ipv46_address
+from django.core.validators import validate_ipv46_address
 from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Concat
 
 from auditlog.actions_list import Action, ActionType
 from auditlog.models import TokenUse
 from auditlog.querysets import TokenUseQuerySet
-from core import ids
 from core.api import scopes
+from core.filters import AddressFilter, DayFilter, IdFilter, PersonFilter, SearchFilter, StrictFilterSet
 
+_OF_ORGANIZATION = {
+    "date": "Since this day, UTC. Without it: the last 7 days.",
+    "user_email": "Part of the person's address. A complete address finds this person alone.",
+}
 AFTER_END = [("true", "Only uses after it")]
-
-
-class DayFilter(django_filters.DateFilter):
-    """A whole day, UTC. ``since`` takes what came on it or later, otherwise what came on it or before.
-
-    ``of`` is the field that says when it came.
-    """
-
-    def __init__(self, *, since: bool, of: str = "at", **kwargs: Any) -> None:
-        self.since = since
-        self.of = of
-        kwargs.setdefault("widget", forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"))
-        kwargs.setdefault("input_formats", ["%Y-%m-%d"])
-        super().__init__(**kwargs)
-
-    def filter(self, qs: QuerySet[Any], value: date | None) -> QuerySet[Any]:
-        if value is None:
-            return qs
-        start = datetime.combine(value, time(), UTC)
-        if self.since:
-            return qs.filter(**{f"{self.of}__gte": start})
-        return qs.filter(**{f"{self.of}__lt": start + timedelta(days=1)}) if value < date.max else qs
-
-
-class IdField(forms.CharField):
-    """An id in the one form that the API takes (core/ids.py)."""
-
-    default_error_messages: ClassVar = {"invalid": forms.UUIDField.default_error_messages["invalid"]}
-
-    def to_python(self, value: Any) -> UUID | None:  # type: ignore[override]
-        text = super().to_python(value)
-        if not text:
-            return None
-        try:
-            return ids.read(text)
-        except ValueError:
-            raise ValidationError(self.error_messages["invalid"], code="invalid") from None
-
-
-class IdFilter(django_filters.Filter):
-    field_class = IdField
-
-
-class AddressFilter(django_filters.Filter):
-    field_class = forms.GenericIPAddressField
-
-
-def _search_input() -> forms.TextInput:
-    return forms.TextInput(attrs={"type": "search"})
-
-
-class PersonFilter(django_filters.CharFilter):
-    """Part of an e-mail address. A complete one finds its person alone, and nobody whose address ends with it."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"max_length": 254, "widget": _search_input(), **kwargs})
-
-    def filter(self, qs: QuerySet[Any], value: str) -> QuerySet[Any]:
-        if not value:
-            return qs
-        try:
-            validate_email(value)
-        except ValidationError:
-            return qs.filter(**{f"{self.field_name}__icontains": value})
-        return qs.filter(**{f"{self.field_name}__iexact": value})
 
 
 class LogFilterForm(forms.Form):
@@ -95,7 +33,7 @@ class LogFilterForm(forms.Form):
         return self.cleaned_data
 
 
-class LogFilter(django_filters.FilterSet):
+class LogFilter(StrictFilterSet):
     """What both logs are narrowed by.
 
     ``indexed`` names the filters that an index serves, whoever's log it is. All others are a search: whoever walks
@@ -106,7 +44,15 @@ class LogFilter(django_filters.FilterSet):
     searched_texts: ClassVar[tuple[str, ...]]
     searched_ids: ClassVar[tuple[str, ...]]
 
-    q = django_filters.CharFilter(label="Search", method="filter_text", max_length=100, widget=_search_input())
+    api_help: ClassVar = {
+        "date": "Since this day, UTC.",
+        "date_to": "Until this day, UTC, the day included.",
+        "ip": "Address of the caller.",
+        "request_id": "`X-Request-ID` of the answer.",
+        "q": "Part of what the record says, or a whole id or address in it.",
+    }
+
+    q = SearchFilter(label="Search", method="filter_text")
     date = DayFilter(label="Since", since=True)
     date_to = DayFilter(label="Until", since=False)
 
@@ -142,6 +88,9 @@ class TokenUseFilter(LogFilter):
     indexed = LogFilter.indexed | {"token_id"}
     searched_texts = ("target", "token_name", "user_agent", "owner_email")
     searched_ids = ("request_id", "token_id")
+    api_help: ClassVar = {
+        "after_end": "Only uses that were refused because the token had ended: it had expired, or been expired early."
+    }
 
     outcome = django_filters.ChoiceFilter(label="Outcome", choices=TokenUse.Outcome.choices, empty_label="Any outcome")
     reason = django_filters.ChoiceFilter(label="Reason", choices=TokenUse.Reason.choices, empty_label="Any reason")
@@ -157,9 +106,9 @@ class TokenUseFilter(LogFilter):
         method="filter_scope",
         empty_label="Any scope",
     )
-    token_id = IdFilter(label="Token", field_name="token_id", widget=_search_input())
-    ip = AddressFilter(label="Address", widget=_search_input())
-    request_id = IdFilter(label="Request ID", widget=_search_input())
+    token_id = IdFilter(label="Token", field_name="token_id")
+    ip = AddressFilter(label="Address")
+    request_id = IdFilter(label="Request ID")
 
     def filter_after_end(self, queryset: TokenUseQuerySet, name: str, value: str) -> TokenUseQuerySet:
         return queryset.of_ended_tokens()
@@ -170,6 +119,8 @@ class TokenUseFilter(LogFilter):
 
 
 class OrganizationTokenUseFilter(TokenUseFilter):
+    api_help: ClassVar = _OF_ORGANIZATION
+
     user_email = PersonFilter(label="Owner", field_name="owner_email")
 
 
@@ -185,13 +136,16 @@ class ActivityFilter(LogFilter):
 
     searched_texts = ("target_name", "actor_email", "token_name")
     searched_ids = ("public_id", "request_id", "token_id", "target_id")
+    api_help: ClassVar = {"token_id": "The token that it was done with."}
 
     type = django_filters.ChoiceFilter(label="Type", choices=ActionType.choices, empty_label="Any type")
     action = django_filters.ChoiceFilter(label="Action", choices=Action.choices, empty_label="Any action")
-    token_id = IdFilter(label="Token", field_name="token_id", widget=_search_input())
-    ip = AddressFilter(label="Address", widget=_search_input())
-    request_id = IdFilter(label="Request ID", widget=_search_input())
+    token_id = IdFilter(label="Token", field_name="token_id")
+    ip = AddressFilter(label="Address")
+    request_id = IdFilter(label="Request ID")
 
 
 class OrganizationActivityFilter(ActivityFilter):
+    api_help: ClassVar = _OF_ORGANIZATION
+
     user_email = PersonFilter(label="Who", field_name="actor_email")

@@ -1,13 +1,13 @@
-"""Narrowing the list of pipelines. The page and the API use the same filters, by the same names."""
+"""Filters of the list of pipelines."""
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import django_filters
-from django import forms
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
+from core.filters import SearchFilter, StrictFilterSet
 from pipelines.models import TAG_MAX_LENGTH, Pipeline
 from pipelines.run_states import OCCUPYING, PipelineState, RunState
 
@@ -15,12 +15,12 @@ LOCKED = "locked"
 STATE_CHOICES = [*PipelineState.choices, (LOCKED, "Locked")]
 
 
-class PipelineFilter(django_filters.FilterSet):
+class PipelineFilter(StrictFilterSet):
     """Over a queryset `for_pipeline_table`."""
 
-    q = django_filters.CharFilter(
-        label="Search", method="filter_text", max_length=100, widget=forms.TextInput(attrs={"type": "search"})
-    )
+    api_help: ClassVar = {"q": "Part of the name, the description or the owner.", "tag": "One of the tags."}
+
+    q = SearchFilter(label="Search", method="filter_text")
     tag = django_filters.CharFilter(label="Tag", method="filter_tag", max_length=TAG_MAX_LENGTH)
     state = django_filters.ChoiceFilter(
         label="State", choices=STATE_CHOICES, method="filter_state", empty_label="Any state"

@@ -1,30 +1,26 @@
-"""Narrowing lists of tokens. The page and the API use the same filter set."""
+"""Filters of the lists of tokens."""
 
 import uuid
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import django_filters
 from django import forms
 from django.db.models import Q
 from django.utils import timezone
 
-from auditlog.filters import DayFilter
 from core.api import scopes
+from core.filters import DayFilter, SearchFilter, StrictFilterSet, TextFilter
 from tokens.querysets import TokenQuerySet
 from tokens.states import CHOICES as STATE_CHOICES
 from tokens.states import TokenState
 
 
-class TokenFilter(django_filters.FilterSet):
-    q = django_filters.CharFilter(
-        label="Name",
-        max_length=100,
-        field_name="name",
-        lookup_expr="icontains",
-        widget=forms.TextInput(attrs={"type": "search"}),
-    )
+class TokenFilter(StrictFilterSet):
+    api_help: ClassVar = {"q": "Part of the name."}
+
+    q = SearchFilter(label="Name", field_name="name", lookup_expr="icontains")
     state = django_filters.ChoiceFilter(
         label="State", choices=STATE_CHOICES, method="filter_state", empty_label="Any state"
     )
@@ -68,15 +64,17 @@ class OrganizationTokenFilterForm(forms.Form):
 
 
 class OrganizationTokenFilter(TokenFilter):
-    q = django_filters.CharFilter(
-        label="Name, owner or token id",
-        max_length=100,
-        method="filter_text",
-        widget=forms.TextInput(attrs={"type": "search"}),
-    )
-    owner = django_filters.CharFilter(
-        label="Owner", max_length=254, method="filter_owner", widget=forms.TextInput(attrs={"type": "search"})
-    )
+    api_help: ClassVar = {
+        "q": "Part of the token's name, of the owner's name or e-mail; or the token's whole id.",
+        "owner": "Part of the owner's name or e-mail.",
+        "ends_within": "Active tokens only.",
+        "unused_for": "Days since the last use or, where there is none, since creation.",
+        "created_from": "A day, UTC.",
+        "created_to": "A day, UTC, which is included.",
+    }
+
+    q = SearchFilter(label="Name, owner or token id", method="filter_text")
+    owner = TextFilter(label="Owner", max_length=254, method="filter_owner")
     ends_within = django_filters.ChoiceFilter(
         label="Ends within", choices=DAYS_TO_END, method="filter_end", empty_label="Any time"
     )

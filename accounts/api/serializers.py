@@ -7,7 +7,6 @@ from rest_framework import serializers
 
 from accounts.models import Group, User, UserState
 from accounts.roles import SiteRole
-from core.api.paging import PageQuery
 from core.api.serializers import BoundedListField, FlagField, IdField, NameField, StrictSerializer
 from core.mail.kinds import label_of
 from core.models import OutgoingMail
@@ -53,10 +52,6 @@ class OrganizationMailSerializer(UndeliveredMailSerializer):
         fields = ["id", "user_id", "email", *UndeliveredMailSerializer.Meta.fields[1:]]
 
 
-class MailListQuery(PageQuery, StrictSerializer):
-    """Pages only."""
-
-
 class UserSerializer(serializers.ModelSerializer[User]):
     """A person of the organization."""
 
@@ -88,17 +83,6 @@ class UserSerializer(serializers.ModelSerializer[User]):
             "undelivered_mails",
             "created_at",
         ]
-
-
-class UserListQuery(PageQuery, StrictSerializer):
-    """The same filters as on the page."""
-
-    q = serializers.CharField(
-        required=False, allow_blank=True, max_length=100, help_text="Part of the name or e-mail address."
-    )
-    site_role = serializers.ChoiceField(choices=SiteRole.choices, required=False)
-    state = serializers.ChoiceField(choices=UserState.choices, required=False)
-    group = IdField(required=False, help_text="The id of a group.")
 
 
 class InviteUserBody(StrictSerializer):
@@ -169,10 +153,6 @@ class GroupDetailSerializer(serializers.ModelSerializer[Group]):
     class Meta:
         model = Group
         fields = ["id", "name", "members", "created_at"]
-
-
-class GroupListQuery(PageQuery, StrictSerializer):
-    q = serializers.CharField(required=False, allow_blank=True, max_length=100, help_text="Part of the name.")
 
 
 class CreateGroupBody(StrictSerializer):

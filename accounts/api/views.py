@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -23,14 +22,11 @@ from accounts.api.serializers import (
     EndedSerializer,
     EndSessionsBody,
     GroupDetailSerializer,
-    GroupListQuery,
     GroupSerializer,
     InviteUserBody,
-    MailListQuery,
     OrganizationMailSerializer,
     PreferencesSerializer,
     SessionSerializer,
-    UserListQuery,
     UserSerializer,
 )
 from accounts.filters import GroupFilter, UserFilter
@@ -40,7 +36,7 @@ from accounts.querysets import undelivered_mails_readable_by
 from accounts.roles import Ability
 from accounts.security import credentials, sessions
 from core.api.operations import CHANGE_API, READ_API, Operation
-from core.api.paging import page_response
+from core.api.paging import KeysetPagination, WholeList
 from core.api.problems import Conflict, Forbidden
 from core.api.views import ApiViewSet
 from core.db.keyset import Keyset
@@ -99,19 +95,18 @@ class UserViewSet(ApiViewSet):
         "reset_two_factor": Privilege.RESET_TWO_FACTOR.operation(role_allows=may_manage),
     }
     serializer_class = UserSerializer
+    filterset_class = UserFilter
+    pagination_class = KeysetPagination
+    keyset = BY_EMAIL
 
     def get_queryset(self) -> QuerySet[User]:
         users: QuerySet[User] = User.objects.of_organization_readable_by(self.person).for_user_table()
         return users
 
-    @extend_schema(operation_id="user_list", parameters=[UserListQuery])
+    @extend_schema(operation_id="user_list")
     def list(self, request: Request) -> Response:
         """Everyone of the organization, by e-mail address."""
-        query = self.read_query(UserListQuery)
-        filtered = self.narrowed(partial(UserFilter, of=self.person), self.get_queryset())
-        return page_response(
-            request, filtered, UserSerializer, keyset=BY_EMAIL, cursor=query.get("cursor"), size=query["page_size"]
-        )
+        return self.page_of(self.get_queryset())
 
     @extend_schema(operation_id="user_invite", request=InviteUserBody, responses={201: UserSerializer})
     def create(self, request: Request) -> Response:
@@ -166,22 +161,16 @@ class MailViewSet(ApiViewSet):
         "list": Operation("List mails that were not delivered", READ_API, only_reads=True, role_allows=may_manage),
     }
     serializer_class = OrganizationMailSerializer
+    pagination_class = KeysetPagination
+    keyset = NEWEST_MAIL_FIRST
 
     def get_queryset(self) -> QuerySet[OutgoingMail]:
         return undelivered_mails_readable_by(self.person)
 
-    @extend_schema(operation_id="organization_mail_list", parameters=[MailListQuery])
+    @extend_schema(operation_id="organization_mail_list")
     def list(self, request: Request) -> Response:
         """The mails to people of the organization that did not arrive so far, the newest first."""
-        query = self.read_query(MailListQuery)
-        return page_response(
-            request,
-            self.get_queryset(),
-            OrganizationMailSerializer,
-            keyset=NEWEST_MAIL_FIRST,
-            cursor=query.get("cursor"),
-            size=query["page_size"],
-        )
+        return self.page_of(self.get_queryset())
 
 
 class GroupViewSet(ApiViewSet):
@@ -193,18 +182,17 @@ class GroupViewSet(ApiViewSet):
         "destroy": Operation("Delete a group", CHANGE_API, role_allows=may_manage_groups),
     }
     serializer_class = GroupSerializer
+    filterset_class = GroupFilter
+    pagination_class = KeysetPagination
+    keyset = BY_NAME
 
     def get_queryset(self) -> QuerySet[Group]:
         return Group.objects.readable_by(self.person)
 
-    @extend_schema(operation_id="group_list", parameters=[GroupListQuery])
+    @extend_schema(operation_id="group_list")
     def list(self, request: Request) -> Response:
         """The organization's groups, by name."""
-        query = self.read_query(GroupListQuery)
-        filtered = self.narrowed(GroupFilter, Group.objects.readable_by(self.person).for_group_table())
-        return page_response(
-            request, filtered, GroupSerializer, keyset=BY_NAME, cursor=query.get("cursor"), size=query["page_size"]
-        )
+        return self.page_of(Group.objects.readable_by(self.person).for_group_table())
 
     @extend_schema(operation_id="group_create", request=CreateGroupBody, responses={201: GroupDetailSerializer})
     def create(self, request: Request) -> Response:
@@ -251,8 +239,8 @@ class SessionViewSet(ApiViewSet):
         "end": Privilege.END_SESSION.operation(),
         "end_all": Privilege.END_ALL_SESSIONS.operation(),
     }
-    actions_with_query = frozenset()
     serializer_class = SessionSerializer
+    pagination_class = WholeList
 
     def get_queryset(self) -> QuerySet[UserSession]:
         return sessions.live_sessions(self.person)
@@ -260,8 +248,7 @@ class SessionViewSet(ApiViewSet):
     @extend_schema(operation_id="session_list", responses=SessionSerializer(many=True))
     def list(self, request: Request) -> Response:
         """All of them, the last used first."""
-        rows = [sessions.as_row(session, request._request) for session in self.get_queryset()]
-        return Response({"count": len(rows), "data": SessionSerializer(rows, many=True).data, "next": None})
+        return self.page_of([sessions.as_row(session, request._request) for session in self.get_queryset()])
 
     @extend_schema(operation_id="session_end", request=None, responses={204: None})
     def end(self, request: Request, pk: int) -> Response:

@@ -7,42 +7,29 @@ from typing import Any, ClassVar
 from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from django.utils import timezone
+from django.utils.functional import cached_property
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.decorators import action
-from rest_framework.exceptions import Throttled, ValidationError
+from rest_framework.exceptions import Throttled
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import ModelSerializer, Serializer
+from rest_framework.serializers import ModelSerializer
 
-from auditlog import exports, following
-from auditlog.api.serializers import (
-    ActivityExportQuery,
-    ActivityQuery,
-    ActivitySerializer,
-    MyActivityExportQuery,
-    MyActivityQuery,
-    MyTokenUseExportQuery,
-    MyTokenUseQuery,
-    TokenActivityQuery,
-    TokenUseExportQuery,
-    TokenUseQuery,
-    TokenUseSerializer,
-)
+from auditlog import exports
+from auditlog.api.paging import LogPages, PublishedLogPages
+from auditlog.api.serializers import ActivitySerializer, ExportQuery, TokenUseSerializer
 from auditlog.filters import (
     ActivityFilter,
     LogFilter,
-    OneTokenUseFilter,
     OrganizationActivityFilter,
     OrganizationTokenUseFilter,
     TokenUseFilter,
 )
 from auditlog.models import NEWEST_FIRST, Activity, TokenUse
 from core.api.operations import READ_API, READ_LOGS, Operation
-from core.api.paging import next_url, page_response
 from core.api.views import ApiViewSet
-from core.db.keyset import InvalidCursor
 
 DEFAULT_SPAN = timedelta(days=7)
 
@@ -63,75 +50,35 @@ def may_read_logs(user: Any) -> bool:
     return bool(user.may_read_organization_logs)
 
 
-def since_default(queryset: QuerySet[Any], query: dict[str, Any]) -> QuerySet[Any]:
-    """As published: without a date, the last seven days."""
-    return queryset if "date" in query else queryset.filter(at__gte=timezone.now() - DEFAULT_SPAN)
+class LogListViewSet(ApiViewSet):
+    """The entries of a log, page by page."""
+
+    keyset = NEWEST_FIRST
+    pagination_class = LogPages
+    filterset_class: type[LogFilter]
+
+    @cached_property
+    def entries(self) -> QuerySet[Any]:
+        """The entries before they are filtered."""
+        entries: QuerySet[Any] = self.get_queryset()
+        return entries
+
+    def get_searched(self) -> QuerySet[Any] | None:
+        return self.filterset_class.searched(self.request.query_params, self.entries)
 
 
-def log_page(
-    view: ApiViewSet,
-    entries: QuerySet[Any],
-    query: dict[str, Any],
-    *,
-    filter_class: type[LogFilter],
-    serializer_class: type[ModelSerializer[Any]],
-) -> Response:
-    """One page of a log, filtered as the request asks."""
-    narrowed = view.narrowed(filter_class, entries)
-    if "after" in query:
-        return _followed(view.request, narrowed, serializer_class, after=query["after"], size=query["page_size"])
-    return page_response(
-        view.request,
-        narrowed,
-        serializer_class,
-        keyset=NEWEST_FIRST,
-        cursor=query.get("cursor"),
-        size=query["page_size"],
-        searched=filter_class.searched(view.request.query_params, entries),
-    )
-
-
-def _followed(
-    request: Request,
-    entries: QuerySet[Any],
-    serializer_class: type[ModelSerializer[Any]],
-    *,
-    after: str,
-    size: int,
-) -> Response:
-    try:
-        rows, cursor = following.follow(entries, after=after, size=size)
-    except InvalidCursor as error:
-        raise ValidationError({"after": [str(error)]}) from error
-    data = serializer_class(rows, many=True, context={"request": request}).data
-    return Response({"count": len(rows), "data": data, "next": next_url(request, after=cursor)})
-
-
-def token_use_page(view: ApiViewSet, entries: QuerySet[TokenUse]) -> Response:
-    """One page of one token's uses."""
-    query = view.read_query(TokenActivityQuery)
-    return log_page(view, entries, query, filter_class=OneTokenUseFilter, serializer_class=TokenUseSerializer)
-
-
-class LogViewSet(ApiViewSet):
+class LogViewSet(LogListViewSet):
     """A log: its entries page by page, one of them, and all that are filtered as a file."""
 
-    actions_with_query = frozenset({"list", "export"})
+    filtered_actions = frozenset({"list", "export"})
+    queries: ClassVar = {"export": ExportQuery}
     lookup_url_kwarg = "pk"
     serializer_class: type[ModelSerializer[Any]]
-    filter_class: ClassVar[type[LogFilter]]
-    query_class: ClassVar[type[Serializer[Any]]]
-    export_query_class: ClassVar[type[Serializer[Any]]]
     is_own = True
 
     def get_renderers(self) -> list[Any]:
         files = [CsvRenderer(), JsonLinesRenderer()] if self.action == "export" else []
         return [*super().get_renderers(), *files]
-
-    def entries(self, query: dict[str, Any]) -> QuerySet[Any]:
-        """Whose entries, before what the request asks for."""
-        entries: QuerySet[Any] = self.get_queryset()
-        return entries
 
     def list(self, request: Request) -> Response:
         """Records, refused uses and failed sign-ins included, newest first.
@@ -143,10 +90,7 @@ class LogViewSet(ApiViewSet):
         With `after`, records come in the order in which they became final, oldest first. A record that is committed
         late is never skipped, and `next` is never null: keep it and ask again, after a pause where `data` is empty.
         """
-        query = self.read_query(self.query_class)
-        return log_page(
-            self, self.entries(query), query, filter_class=self.filter_class, serializer_class=self.serializer_class
-        )
+        return self.page_of(self.entries)
 
     def retrieve(self, request: Request, pk: str) -> Response:
         """One record, as it stands in the list."""
@@ -163,13 +107,12 @@ class LogViewSet(ApiViewSet):
         JSON, and the connection breaks off. A search that finds nothing for long sends a byte every few seconds: part
         of the line before or, in JSON Lines, a space before the next record.
         """
-        query = self.read_query(self.export_query_class)
-        entries = self.entries(query)
+        query = self.read_query()
         try:
             return exports.response(
                 request._request,
-                self.narrowed(self.filter_class, entries),
-                searched=self.filter_class.searched(request.query_params, entries),
+                self.narrowed(self.entries),
+                searched=self.get_searched(),
                 serializer_class=self.serializer_class,
                 file_format=query["format"],
                 is_own=self.is_own,
@@ -181,11 +124,16 @@ class LogViewSet(ApiViewSet):
 
 class OrganizationLogViewSet(LogViewSet):
     is_own = False
+    pagination_class = PublishedLogPages
 
-    def entries(self, query: dict[str, Any]) -> QuerySet[Any]:
-        entries = super().entries(query)
-        # A follower that was away for longer than that must not miss what came in between.
-        return entries if "after" in query else since_default(entries, query)
+    @cached_property
+    def entries(self) -> QuerySet[Any]:
+        """As published: without a date, the last seven days. A client that follows the log must not miss what came
+        while it was away for longer than that."""
+        entries: QuerySet[Any] = self.get_queryset()
+        if self.request.query_params.keys() & {"date", "after"}:
+            return entries
+        return entries.filter(at__gte=timezone.now() - DEFAULT_SPAN)
 
 
 def described(name: str) -> Callable[[type[LogViewSet]], type[LogViewSet]]:
@@ -194,9 +142,9 @@ def described(name: str) -> Callable[[type[LogViewSet]], type[LogViewSet]]:
     def describe(view: type[LogViewSet]) -> type[LogViewSet]:
         file = {(200, media_type): OpenApiTypes.STR for media_type in ("text/csv", "application/jsonl")}
         return extend_schema_view(
-            list=extend_schema(operation_id=name, parameters=[view.query_class]),
+            list=extend_schema(operation_id=name),
             retrieve=extend_schema(operation_id=f"{name}_retrieve"),
-            export=extend_schema(operation_id=f"{name}_export", parameters=[view.export_query_class], responses=file),
+            export=extend_schema(operation_id=f"{name}_export", filters=True, parameters=[ExportQuery], responses=file),
         )(view)
 
     return describe
@@ -218,9 +166,7 @@ class TokenUseLogViewSet(OrganizationLogViewSet):
         ),
     }
     serializer_class = TokenUseSerializer
-    filter_class = OrganizationTokenUseFilter
-    query_class = TokenUseQuery
-    export_query_class = TokenUseExportQuery
+    filterset_class = OrganizationTokenUseFilter
     lookup_field = "request_id"
 
     def get_queryset(self) -> Any:
@@ -243,9 +189,7 @@ class ActivityLogViewSet(OrganizationLogViewSet):
         ),
     }
     serializer_class = ActivitySerializer
-    filter_class = OrganizationActivityFilter
-    query_class = ActivityQuery
-    export_query_class = ActivityExportQuery
+    filterset_class = OrganizationActivityFilter
     lookup_field = "public_id"
 
     def get_queryset(self) -> Any:
@@ -262,9 +206,7 @@ class MyTokenUseLogViewSet(LogViewSet):
         "export": Operation("Export my authentication log", READ_API, only_reads=True),
     }
     serializer_class = TokenUseSerializer
-    filter_class = TokenUseFilter
-    query_class = MyTokenUseQuery
-    export_query_class = MyTokenUseExportQuery
+    filterset_class = TokenUseFilter
     lookup_field = "request_id"
 
     def get_queryset(self) -> Any:
@@ -281,9 +223,7 @@ class MyActivityLogViewSet(LogViewSet):
         "export": Operation("Export my activity log", READ_API, only_reads=True),
     }
     serializer_class = ActivitySerializer
-    filter_class = ActivityFilter
-    query_class = MyActivityQuery
-    export_query_class = MyActivityExportQuery
+    filterset_class = ActivityFilter
     lookup_field = "public_id"
 
     def get_queryset(self) -> Any:

@@ -6,10 +6,11 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.utils.encoding import escape_uri_path
 from rest_framework import serializers
+from rest_framework.pagination import BasePagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from core.db.keyset import InvalidCursor, Keyset
+from core.db.keyset import InvalidCursor
 
 MAX_PAGE_SIZE = 1000
 
@@ -53,29 +54,65 @@ class PublishedPageQuery(LargePageQuery):
         return checked
 
 
-def page_response(
-    request: Request,
-    queryset: QuerySet[Any],
-    serializer_class: type[serializers.BaseSerializer[Any]],
-    *,
-    keyset: Keyset,
-    cursor: str | None,
-    size: int,
-    searched: QuerySet[Any] | None = None,
-    context: dict[str, Any] | None = None,
-) -> Response:
-    """``{"count": rows in this answer, "data": [...], "next": address of the next page or null}``.
+class WholeList(BasePagination):
+    """For lists that are always short: all rows in one answer. Also the shape that all lists have in common."""
 
-    ``searched``: see ``Keyset.page``; a search may end before the page is full, and ``next`` goes on there.
-    """
-    try:
-        page = keyset.page(queryset, cursor=cursor, size=size, searched=searched)
-    except InvalidCursor as error:
-        raise serializers.ValidationError({"cursor": [str(error)]}) from error
-    serializer = serializer_class(page.rows, many=True, context={"request": request, **(context or {})})
-    return Response(
-        {"count": len(page.rows), "data": serializer.data, "next": next_url(request, cursor=page.next_cursor)}
-    )
+    query_class: type[serializers.Serializer[Any]] = serializers.Serializer
+    _next_url: str | None = None
+
+    @property
+    def query_names(self) -> frozenset[str]:
+        return frozenset(self.query_class().fields)
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
+        return list(queryset)
+
+    def get_paginated_response(self, data: Any) -> Response:
+        """``{"count": rows in this answer, "data": [...], "next": address of the next page or null}``."""
+        return Response({"count": len(data), "data": data, "next": self._next_url})
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "required": ["count", "data", "next"],
+            "properties": {
+                "count": {"type": "integer", "description": "Rows in this answer."},
+                "data": schema,
+                "next": {"type": ["string", "null"], "format": "uri"},
+            },
+        }
+
+
+class KeysetPagination(WholeList):
+    """Pages by position, in the order of the view's ``keyset``."""
+
+    query_class: type[PageQuery] = PageQuery
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
+        return self.page(queryset, self._read(request), request, view)
+
+    def page(self, queryset: QuerySet[Any], query: dict[str, Any], request: Request, view: Any) -> list[Any]:
+        """A search may end before the page is full; ``next`` continues there (``Keyset.page``)."""
+        try:
+            page = view.keyset.page(
+                queryset, cursor=query.get("cursor"), size=query["page_size"], searched=view.get_searched()
+            )
+        except InvalidCursor as error:
+            raise serializers.ValidationError({"cursor": [str(error)]}) from error
+        self._next_url = next_url(request, cursor=page.next_cursor)
+        rows: list[Any] = page.rows
+        return rows
+
+    def _read(self, request: Request) -> dict[str, Any]:
+        given = {name: value for name, value in request.query_params.items() if name in self.query_names}
+        serializer = self.query_class(data=given)
+        serializer.is_valid(raise_exception=True)
+        query: dict[str, Any] = serializer.validated_data
+        return query
+
+
+class LargePages(KeysetPagination):
+    query_class = LargePageQuery
 
 
 def next_url(request: Request, **position: str | None) -> str | None:

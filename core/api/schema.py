@@ -2,16 +2,19 @@
 
 import re
 from functools import cache
+from inspect import cleandoc
 from typing import Any
 
 from django.conf import settings
 from drf_spectacular.extensions import (
     OpenApiAuthenticationExtension,
+    OpenApiFilterExtension,
     OpenApiSerializerExtension,
     OpenApiSerializerFieldExtension,
 )
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.plumbing import get_doc
 from drf_spectacular.utils import OpenApiParameter
 
 from core.api import idempotency, sunset, throttling
@@ -114,6 +117,20 @@ class IPAddressShape(OpenApiSerializerFieldExtension):  # type: ignore[no-untype
         return {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]}
 
 
+class PagingParameters(OpenApiFilterExtension):  # type: ignore[no-untyped-call]
+    """The parameters of a pagination class are the fields of its ``query_class``."""
+
+    target_class = "core.api.paging.WholeList"
+    match_subclasses = True
+
+    def get_schema_operation_parameters(self, auto_schema: Any, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
+        fields = auto_schema._map_serializer(self.target.query_class(), "request").get("properties", {})
+        return [
+            {"in": "query", "name": name, "schema": shape, "description": shape.pop("description")}
+            for name, shape in fields.items()
+        ]
+
+
 class OperationSchema(AutoSchema):
     """Summary, scopes and security of an operation are read from its declaration, and nowhere written again."""
 
@@ -149,10 +166,10 @@ class OperationSchema(AutoSchema):
         return self.operation.label if self.operation else ""
 
     def get_description(self) -> str:  # type: ignore[override]
-        text = super().get_description() or ""
-        if self.operation is None:
-            return text
-        return f"{text}\n\n{self._scope_sentence(self.operation)}".strip()
+        """The docstring of the action or of its viewset. Docstrings of base classes are for us, not for clients."""
+        action = getattr(self.view, getattr(self.view, "action", ""), None)
+        text = get_doc(action) or cleandoc(type(self.view).__doc__ or "")
+        return f"{text}\n\n{self._scope_sentence(self.operation)}".strip() if self.operation else text
 
     def get_auth(self) -> list[dict[str, list[str]]]:
         # Its answer is another, but it puts the schemes above among the schema's components.
@@ -172,32 +189,6 @@ class OperationSchema(AutoSchema):
             # No field is required by itself, but without any the body is not good.
             body["required"] = True
         return body
-
-    def is_list_view(self, *args: Any, **kwargs: Any) -> bool:
-        """Only lists of rows are lists; what they answer is wrapped below."""
-        return getattr(self.view, "action", "") == "list"
-
-    def _get_paginator(self) -> Any:
-        return None
-
-    def _get_response_for_code(
-        self, serializer: Any, status_code: str, media_types: Any = None, direction: Any = "response"
-    ) -> Any:
-        response = super()._get_response_for_code(  # type: ignore[no-untyped-call]
-            serializer, status_code, media_types, direction
-        )
-        for content in response.get("content", {}).values():
-            if content.get("schema", {}).get("type") == "array":
-                content["schema"] = {
-                    "type": "object",
-                    "required": ["count", "data", "next"],
-                    "properties": {
-                        "count": {"type": "integer", "description": "Rows in this answer."},
-                        "data": content["schema"],
-                        "next": {"type": ["string", "null"], "format": "uri"},
-                    },
-                }
-        return response
 
     def _scope_sentence(self, operation: Operation) -> str:
         if operation.is_public:

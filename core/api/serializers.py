@@ -112,12 +112,12 @@ class StrictSerializer(serializers.Serializer[Any]):
         except serializers.ValidationError as error:
             if not unknown or not isinstance(error.detail, dict):
                 raise
-            raise serializers.ValidationError({**error.detail, **_unknown(unknown)}) from error
+            raise serializers.ValidationError({**error.detail, **unknown_fields(unknown)}) from error
         if unknown:
-            raise serializers.ValidationError(_unknown(unknown))
+            raise serializers.ValidationError(unknown_fields(unknown))
         return value
 
 
-def _unknown(names: set[str]) -> dict[str, list[str]]:
-    # A token may be sent where a name belongs. It must not come back in the answer.
+def unknown_fields(names: set[str]) -> dict[str, list[str]]:
+    """An error for each. A token that was sent where a name belongs must not come back in the answer."""
     return {without_tokens(str(name)): ["There is no such field here."] for name in sorted(names, key=str)}

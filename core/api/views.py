@@ -1,6 +1,5 @@
 """The base of every API view: how a row is found and how query parameters are read."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,7 +10,6 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import Resolver404, resolve
 from django.utils.encoding import escape_uri_path, iri_to_uri
-from django_filters import FilterSet
 from rest_framework.exceptions import NotFound, ParseError, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,20 +18,21 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from core.api import idempotency, throttling
+from core.api.filtering import StrictFilterBackend
 from core.api.operations import Operation
+from core.api.paging import WholeList
 from core.api.problems import CONTENT_TYPE, Forbidden, SchemeUnknown, problem_body
-from core.api.serializers import StrictSerializer
+from core.api.serializers import unknown_fields
+from core.db.keyset import Keyset
+from core.filters import StrictFilterSet
 from core.http.public_address import scheme_is_unknown
-from core.http.request_context import person_of, use_of
+from core.http.request_context import person_of, use_of, without_tokens
 
 if TYPE_CHECKING:
     from accounts.models import User
 
+REPEATED = "This parameter stands here twice."
 METHODS = ["get", "post", "put", "patch", "delete", "head", "options"]
-
-
-class NoQuery(StrictSerializer):
-    """Of an operation that has no query parameters: any is unknown."""
 
 
 class AuthenticatedFirst(APIView):
@@ -63,13 +62,20 @@ class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):
     """A view of the API. ``operations`` says, for each action, what opens it; ``queryset`` who sees which rows.
 
     A row outside of the queryset and a row that does not exist are one and the same 403.
-    ``actions_with_query`` read query parameters, by ``read_query``; to all others any parameter is a mistake.
+
+    Query parameters that an action doesn't know are refused. ``filtered_actions`` know those of ``filterset_class``,
+    ``paged_actions`` those of ``pagination_class``, and ``queries`` has serializers of further ones, by action.
     """
 
     operations: ClassVar[dict[str, Operation]]
-    actions_with_query: ClassVar[frozenset[str]] = frozenset({"list"})
+    filtered_actions: ClassVar[frozenset[str]] = frozenset({"list"})
+    paged_actions: ClassVar[frozenset[str]] = frozenset({"list"})
+    queries: ClassVar[dict[str, type[Serializer[Any]]]] = {}
     http_method_names = METHODS
-    pagination_class = None
+    filter_backends = [StrictFilterBackend]
+    filterset_class: type[StrictFilterSet] | None = None
+    pagination_class: type[WholeList] | None = None
+    keyset: ClassVar[Keyset]
     # Of a request that brings an `Idempotency-Key`.
     _claim: idempotency.Claim | None = None
     _own_change: ExitStack
@@ -82,8 +88,8 @@ class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):
         if "HTTP_TRANSFER_ENCODING" in request.META and "CONTENT_LENGTH" not in request.META:
             # WSGI has no body of unknown length: it would be taken for an empty one.
             raise ParseError("Send the body with its Content-Length, not in chunks.")
-        if request.query_params and self.action not in self.actions_with_query:
-            self.read_query(NoQuery)
+        if request.query_params:
+            self._check_query(request)
         operation = self.operations.get(self.action)
         if operation is None or operation.only_reads:
             return
@@ -130,21 +136,43 @@ class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):
         except Http404:
             raise Forbidden from None
 
-    def read_query(self, query_class: type[Serializer[Any]]) -> dict[str, Any]:
-        """The query parameters, checked; an unknown or repeated one is a 400 like an unknown field."""
-        repeated = [name for name, values in self.request.query_params.lists() if len(values) > 1]
-        if repeated:
-            raise ValidationError({name: ["This parameter stands here twice."] for name in repeated})
-        return read(query_class, self.request.query_params.dict())
+    def _check_query(self, request: Request) -> None:
+        """Raises ``ValidationError`` for parameters that are unknown or repeated."""
+        known: set[str] = set(self.queries[self.action]().fields) if self.action in self.queries else set()
+        if self.action in self.filtered_actions and self.filterset_class is not None:
+            known |= self.filterset_class.base_filters.keys()
+        if self.action in self.paged_actions and self.pagination_class is not None:
+            known |= self.pagination_class().query_names
+        repeated = [name for name, values in request.query_params.lists() if len(values) > 1]
+        unknown = request.query_params.keys() - known
+        if repeated or unknown:
+            raise ValidationError({without_tokens(name): [REPEATED] for name in repeated} | unknown_fields(unknown))
 
-    def narrowed(self, filter_class: Callable[..., FilterSet], queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """The rows that the page would show for the same parameters. What the filter cannot read is a 400: left out,
-        it would show rows that were not asked for."""
-        filtered = filter_class(self.request.query_params, queryset)
-        if not filtered.is_valid():
-            raise ValidationError({name: list(messages) for name, messages in filtered.errors.items()})
-        rows: QuerySet[Any] = filtered.qs
-        return rows
+    def read_query(self) -> dict[str, Any]:
+        """The action's parameters of ``queries``."""
+        query_class = self.queries[self.action]
+        names = query_class().fields.keys() & self.request.query_params.keys()
+        return read(query_class, {name: self.request.query_params[name] for name in names})
+
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """DRF calls this also for the row of an address, to which no filters apply."""
+        return queryset
+
+    def narrowed(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """The rows that the page shows for the same parameters. Raises ``ValidationError``."""
+        return super().filter_queryset(queryset)
+
+    def get_searched(self) -> QuerySet[Any] | None:
+        """The list that the filters search, where no index serves them (``Keyset.page``)."""
+        return None
+
+    def page_of(self, rows: Any, serializer_class: type[BaseSerializer[Any]] | None = None, **context: Any) -> Response:
+        """The answer of a list: filtered, one page of it. ``context`` is for the serializer."""
+        page = self.paginate_queryset(self.narrowed(rows))
+        serializer = (serializer_class or self.get_serializer_class())(
+            page, many=True, context={**self.get_serializer_context(), **context}
+        )
+        return self.get_paginated_response(serializer.data)
 
     def read_body(self, body_class: type[Serializer[Any]]) -> dict[str, Any]:
         return read(body_class, self.request.data)

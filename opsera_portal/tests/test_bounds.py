@@ -3,6 +3,7 @@
 import json
 import re
 
+import django_filters
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.validators import MaxLengthValidator
@@ -13,6 +14,7 @@ from auditlog.models import TokenUse
 from core.api.paging import PageQuery
 from core.api.parsers import MAX_DEPTH, MAX_DIGITS, MAX_VALUES
 from core.api.serializers import BoundedListField, StrictSerializer
+from core.filters import AddressFilter, DayFilter, IdFilter, RowFilter, StrictFilterSet
 from opsera_portal.management.commands.web import web_command
 from tokens.tests.factories import TokenFactory, bearer
 
@@ -118,7 +120,8 @@ def read_by_the_api():
     while waiting:
         waiting += (subclasses := waiting.pop().__subclasses__())
         found += subclasses
-    return sorted({one for one in found if one.__module__.endswith("serializers")}, key=lambda one: one.__qualname__)
+    read = {one for one in found if one.__module__.endswith(("serializers", "paging"))}
+    return sorted(read, key=lambda one: one.__qualname__)
 
 
 def fields_of(field, name):
@@ -159,7 +162,25 @@ def test_every_field_that_the_api_reads_has_its_bounds(serializer_class):
 def test_the_serializers_that_are_looked_at_are_those_of_every_app():
     apps = {one.__module__.split(".")[0] for one in read_by_the_api()}
 
-    assert apps == {"accounts", "auditlog", "pipelines", "tokens"}
+    assert apps == {"accounts", "auditlog", "core", "pipelines", "tokens"}
+
+
+def filters_of_the_api():
+    waiting, found = [StrictFilterSet], {}
+    while waiting:
+        waiting += (subclasses := waiting.pop().__subclasses__())
+        found |= {f"{one.__name__}.{name}": field for one in subclasses for name, field in one.base_filters.items()}
+    return found
+
+
+def test_each_filter_accepts_a_bounded_value():
+    closed = django_filters.ChoiceFilter | DayFilter | IdFilter | RowFilter | AddressFilter
+    filters = filters_of_the_api()
+
+    unbounded = [name for name, one in filters.items() if not isinstance(one, closed) and "max_length" not in one.extra]
+
+    assert {"UserFilter.group", "TokenFilter.q", "ActivityFilter.ip", "PipelineFilter.q"} <= set(filters)
+    assert unbounded == []
 
 
 # Queries

@@ -201,7 +201,7 @@ def test_each_parameter_and_each_field_of_a_body_is_described_by_a_type(schema, 
 @pytest.mark.parametrize(("method", "address"), LISTS)
 def test_each_list_is_described_as_count_data_and_next(schema, method, address):
     operation = operations_of(schema)[method, address]
-    answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    answer = resolved(schema, operation["responses"]["200"]["content"]["application/json"]["schema"])
 
     assert answer["required"] == ["count", "data", "next"]
     assert answer["properties"].keys() == {"count", "data", "next"}
@@ -232,8 +232,9 @@ def test_each_list_answers_as_it_is_described(api, schema, owner, method, addres
 
     assert answer.keys() == {"count", "data", "next"}
     assert answer["count"] == len(answer["data"]) == 1
-    items = operations_of(schema)[method, address]["responses"]["200"]["content"]["application/json"]["schema"]
-    described = resolved(schema, items["properties"]["data"]["items"])["properties"]
+    answer_schema = operations_of(schema)[method, address]["responses"]["200"]["content"]["application/json"]["schema"]
+    rows = resolved(schema, answer_schema)["properties"]["data"]["items"]
+    described = resolved(schema, rows)["properties"]
     assert all(row.keys() == described.keys() for row in answer["data"])
 
 

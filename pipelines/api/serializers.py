@@ -6,10 +6,8 @@ from django.core.validators import MaxLengthValidator
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from core.api.paging import LargePageQuery
 from core.api.serializers import BoundedListField, IdField, NameField, StrictSerializer, TextField, WholeNumberField
 from pipelines.access import ItemRole, PipelineAction, allowed_actions
-from pipelines.filters import STATE_CHOICES
 from pipelines.http_step import HEADER_LIMIT_BYTES, HEADERS_LIMIT
 from pipelines.models import (
     BODY_MAX_LENGTH,
@@ -63,20 +61,6 @@ class ApproveBody(PipelineBody):
 
 class RejectBody(ApproveBody):
     message = TextField(max_length=MESSAGE_MAX_LENGTH, help_text="Why; it stands in the run's log.")
-
-
-class PipelineListQuery(LargePageQuery, StrictSerializer):
-    """The same filters as on the page."""
-
-    q = serializers.CharField(
-        required=False, allow_blank=True, max_length=100, help_text="Part of the name, the description or the owner."
-    )
-    tag = serializers.CharField(required=False, max_length=TAG_MAX_LENGTH, help_text="One of the tags.")
-    state = serializers.ChoiceField(required=False, choices=STATE_CHOICES)
-
-
-class RunLogQuery(LargePageQuery, StrictSerializer):
-    """The log goes on at a cursor, as every list does."""
 
 
 class HeadersField(serializers.DictField):

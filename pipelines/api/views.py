@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from accounts.models import User
 from accounts.roles import Ability
 from core.api.operations import DEFINE_PIPELINES, READ_PIPELINES, RUN_PIPELINES, Operation
-from core.api.paging import page_response
+from core.api.paging import LargePages, WholeList
 from core.api.problems import Forbidden
 from core.api.serializers import StrictSerializer
 from core.api.views import ApiViewSet
@@ -31,13 +31,11 @@ from pipelines.api.serializers import (
     DuplicatePipelineBody,
     FenceSerializer,
     PipelineBody,
-    PipelineListQuery,
     PipelineRunBody,
     PipelineSerializer,
     PipelineSummarySerializer,
     RejectBody,
     RunLogLineSerializer,
-    RunLogQuery,
     RunStartedSerializer,
     RunStatusSerializer,
     StepTemplateSerializer,
@@ -79,23 +77,17 @@ class PipelineViewSet(ApiViewSet):
         "unlock": Operation("Unlock a pipeline", DEFINE_PIPELINES, role_allows=may_use_pipelines),
     }
     serializer_class = PipelineSerializer
+    filterset_class = PipelineFilter
+    pagination_class = LargePages
+    keyset = BY_NAME
 
     def get_queryset(self) -> Any:
         return Pipeline.objects.visible_to(self.person)
 
-    @extend_schema(operation_id="pipeline_list", parameters=[PipelineListQuery])
+    @extend_schema(operation_id="pipeline_list")
     def list(self, request: Request) -> Response:
         """The pipelines that the owner of the token may see, by name."""
-        query = self.read_query(PipelineListQuery)
-        filtered = self.narrowed(PipelineFilter, self.get_queryset().for_pipeline_table())
-        return page_response(
-            request,
-            filtered,
-            PipelineSerializer,
-            keyset=BY_NAME,
-            cursor=query.get("cursor"),
-            size=query["page_size"],
-        )
+        return self.page_of(self.get_queryset().for_pipeline_table())
 
     @extend_schema(
         operation_id="pipeline_create", request=CreatePipelineBody, responses={201: PipelineSummarySerializer}
@@ -218,8 +210,10 @@ class RunViewSet(ApiViewSet):
         "summary": Operation("See a whole pipeline", READ_PIPELINES, only_reads=True),
         "logs": Operation("Read a pipeline's log", READ_PIPELINES, only_reads=True),
     }
-    actions_with_query = frozenset({"logs"})
+    paged_actions = frozenset({"logs"})
     serializer_class = PipelineSerializer
+    pagination_class = LargePages
+    keyset = NEWEST_FIRST
 
     def get_queryset(self) -> Any:
         return Pipeline.objects.visible_to(self.person)
@@ -286,7 +280,6 @@ class RunViewSet(ApiViewSet):
 
     @extend_schema(
         operation_id="pipeline_logs",
-        parameters=[RunLogQuery],
         request=PipelineRunBody,
         responses=RunLogLineSerializer(many=True),
     )
@@ -295,7 +288,6 @@ class RunViewSet(ApiViewSet):
 
         `answer` is for those who may edit the pipeline's steps. To go on, send the same body to `next`.
         """
-        query = self.read_query(RunLogQuery)
         body = self.read_body(PipelineRunBody)
         pipeline = self._pipeline(body)
         runs = self._runs(pipeline, body)
@@ -305,15 +297,7 @@ class RunViewSet(ApiViewSet):
         lines = RunLogLine.objects.filter(run__in=runs).select_related("run")
         if not may_read_answers:
             lines = lines.defer("answer")
-        return page_response(
-            request,
-            lines,
-            RunLogLineSerializer,
-            keyset=NEWEST_FIRST,
-            cursor=query.get("cursor"),
-            size=query["page_size"],
-            context={"may_read_answers": may_read_answers},
-        )
+        return self.page_of(lines, RunLogLineSerializer, may_read_answers=may_read_answers)
 
     def _done(self, service: Callable[..., Run], body_class: type[PipelineBody], said: str) -> Response:
         body = self.read_body(body_class)
@@ -345,15 +329,14 @@ class StepTemplateViewSet(ApiViewSet):
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation("List templates of steps", READ_PIPELINES, only_reads=True),
     }
-    actions_with_query = frozenset()
     serializer_class = StepTemplateSerializer
+    pagination_class = WholeList
     queryset = Pipeline.objects.none()
 
     @extend_schema(operation_id="step_template_list", responses=StepTemplateSerializer(many=True))
     def list(self, request: Request) -> Response:
         """For the services that pipelines often start. They only fill in a form: change what you like."""
-        rows = StepTemplateSerializer(STEP_TEMPLATES, many=True).data
-        return Response({"count": len(rows), "data": rows, "next": None})
+        return self.page_of(STEP_TEMPLATES)
 
 
 class HttpStepsViewSet(ApiViewSet):
@@ -362,7 +345,6 @@ class HttpStepsViewSet(ApiViewSet):
     operations: ClassVar[dict[str, Operation]] = {
         "retrieve": Operation("See what HTTP steps may not call", READ_PIPELINES, only_reads=True),
     }
-    actions_with_query = frozenset()
     serializer_class = FenceSerializer
     queryset = Pipeline.objects.none()
 

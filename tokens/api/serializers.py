@@ -9,12 +9,11 @@ from rest_framework import serializers
 
 from accounts.models import User
 from auditlog.api.serializers import TokenUseSerializer
-from core.api.paging import MAX_PAGE_SIZE, PageQuery
+from core.api.paging import MAX_PAGE_SIZE
 from core.api.scopes import BY_ID, SCOPES, Scope
 from core.api.scopes import CHOICES as SCOPE_CHOICES
 from core.api.serializers import BoundedListField, IdField, StrictSerializer, TextField, UtcDateTimeField
 from tokens import jwt
-from tokens.filters import DAYS_TO_END, DAYS_UNUSED
 from tokens.leaks.finding import MAX_PASTED_LENGTH, MAX_REPORTED, MAX_URL_LENGTH
 from tokens.lifetimes import DEFAULT_LIFETIME, InvalidExpiry, Lifetime, chosen_end
 from tokens.models import Token
@@ -215,30 +214,10 @@ class TokenOutcomeSerializer(serializers.Serializer[Any]):
     outcome = serializers.ChoiceField(choices=Outcome.choices)
 
 
-class TokenListQuery(PageQuery, StrictSerializer):
-    """The same filters as on the page."""
-
-    q = serializers.CharField(required=False, allow_blank=True, max_length=100, help_text="Part of the name.")
-    state = serializers.ChoiceField(choices=STATE_CHOICES, required=False)
-    scope = serializers.ChoiceField(choices=SCOPE_CHOICES, required=False)
-
-
-class OrganizationTokenListQuery(TokenListQuery):
-    q = serializers.CharField(
-        required=False,
-        allow_blank=True,
-        max_length=100,
-        help_text="Part of the token's name, of the owner's name or e-mail; or the token's whole id.",
-    )
-    owner = serializers.CharField(required=False, max_length=254, help_text="Part of the owner's name or e-mail.")
-    ends_within = serializers.ChoiceField(choices=DAYS_TO_END, required=False, help_text="Active tokens only.")
-    unused_for = serializers.ChoiceField(
-        choices=DAYS_UNUSED,
-        required=False,
-        help_text="Days since the last use or, where there is none, since creation.",
-    )
-    created_from = serializers.DateField(required=False, help_text="A day, UTC.")
-    created_to = serializers.DateField(required=False, help_text="A day, UTC, which is included.")
+class TokenOutcomesSerializer(serializers.Serializer[Any]):
+    count = serializers.IntegerField(help_text="Rows in this answer.")
+    data = TokenOutcomeSerializer(many=True)  # type: ignore[assignment]
+    next = serializers.URLField(allow_null=True)
 
 
 class DayUsesSerializer(serializers.Serializer[Any]):

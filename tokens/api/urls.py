@@ -7,6 +7,7 @@ from tokens.api.views import (
     MeViewSet,
     OrganizationTokenViewSet,
     OrganizationUsageViewSet,
+    TokenLogViewSet,
     TokenViewSet,
 )
 
@@ -20,7 +21,7 @@ urlpatterns = [
     path("tokens/lookup", TokenLookupViewSet.as_view({"post": "look_up"}), name="token_lookup"),
     path("tokens/report", TokenReportViewSet.as_view({"post": "report"}), name="token_report"),
     path("tokens/<id:pk>", TokenViewSet.as_view({"get": "retrieve"}), name="token_detail"),
-    path("tokens/<id:pk>/activity", TokenViewSet.as_view({"get": "activity"}), name="token_activity"),
+    path("tokens/<id:pk>/activity", TokenLogViewSet.as_view({"get": "list"}), name="token_activity"),
     path("tokens/<id:pk>/usage", TokenViewSet.as_view({"get": "usage"}), name="token_usage"),
     path("tokens/<id:pk>/expire", TokenViewSet.as_view({"post": "expire"}), name="token_expire"),
     path(

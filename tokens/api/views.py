@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from django.utils.decorators import method_decorator
+from django.utils.functional import cached_property
 from django.views.decorators.debug import sensitive_variables
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import ValidationError
@@ -14,11 +15,12 @@ from accounts.models import User
 from accounts.privileges import Privilege
 from accounts.roles import Ability
 from auditlog import usage
-from auditlog.api.serializers import TokenActivityQuery, TokenUseSerializer
-from auditlog.api.views import token_use_page
+from auditlog.api.serializers import TokenUseSerializer
+from auditlog.api.views import LogListViewSet
+from auditlog.filters import OneTokenUseFilter
 from auditlog.models import TokenUse
 from core.api.operations import CHANGE_API, READ_API, Operation
-from core.api.paging import MAX_PAGE_SIZE, page_response
+from core.api.paging import MAX_PAGE_SIZE, KeysetPagination
 from core.api.problems import Conflict, Forbidden
 from core.api.serializers import represent
 from core.api.views import ApiViewSet
@@ -31,11 +33,9 @@ from tokens.api.serializers import (
     IssuedTokenSerializer,
     IssueTokenBody,
     MeSerializer,
-    OrganizationTokenListQuery,
     OrganizationTokenSerializer,
     Outcome,
-    TokenListQuery,
-    TokenOutcomeSerializer,
+    TokenOutcomesSerializer,
     TokenSerializer,
     TokenUsageSerializer,
     UsageSerializer,
@@ -61,45 +61,27 @@ class TokenViewSet(ApiViewSet):
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation("List my tokens", READ_API, only_reads=True),
         "retrieve": Operation("See one of my tokens", READ_API, only_reads=True),
-        "activity": Operation("Read the log of one of my tokens", READ_API, only_reads=True),
         "usage": Operation("See how one of my tokens is used", READ_API, only_reads=True),
         "create": replace(Privilege.CREATE_TOKEN.operation(), shows_secret=True),
         "expire": Operation("Expire a token", CHANGE_API),
     }
-    actions_with_query = frozenset({"list", "activity"})
     serializer_class = TokenSerializer
+    filterset_class = TokenFilter
+    pagination_class = KeysetPagination
+    keyset = NEWEST_FIRST
 
     def get_queryset(self) -> Any:
         if self.action == "expire":
             return Token.objects.revocable_by(self.person).for_token_table()
         return Token.objects.owned_by(self.person).for_token_table()
 
-    @extend_schema(operation_id="token_list", parameters=[TokenListQuery])
+    @extend_schema(operation_id="token_list")
     def list(self, request: Request) -> Response:
-        query = self.read_query(TokenListQuery)
-        filtered = self.narrowed(TokenFilter, self.get_queryset())
-        return page_response(
-            request,
-            filtered,
-            TokenSerializer,
-            keyset=NEWEST_FIRST,
-            cursor=query.get("cursor"),
-            size=query["page_size"],
-        )
+        return self.page_of(self.get_queryset())
 
     @extend_schema(operation_id="token_retrieve", responses=TokenSerializer)
     def retrieve(self, request: Request, pk: str) -> Response:
         return Response(represent(TokenSerializer, self.get_object()))
-
-    @extend_schema(
-        operation_id="token_activity",
-        parameters=[TokenActivityQuery],
-        responses=TokenUseSerializer(many=True),
-    )
-    def activity(self, request: Request, pk: str) -> Response:
-        """Every use of one token, refused uses included, newest first; with `after`, as they become final."""
-        token = self.get_object()
-        return token_use_page(self, TokenUse.objects.of(self.person).filter(token_id=token.pk))
 
     @extend_schema(operation_id="token_usage", responses=TokenUsageSerializer)
     def usage(self, request: Request, pk: str) -> Response:
@@ -172,6 +154,28 @@ class CurrentTokenViewSet(ApiViewSet):
         return Response(_expire(request, _token_in_use(request), body["reason"]))
 
 
+class TokenLogViewSet(LogListViewSet):
+    """The log of one of a person's own tokens."""
+
+    operations: ClassVar[dict[str, Operation]] = {
+        "list": Operation("Read the log of one of my tokens", READ_API, only_reads=True),
+    }
+    serializer_class = TokenUseSerializer
+    filterset_class = OneTokenUseFilter
+
+    def get_queryset(self) -> Any:
+        return Token.objects.owned_by(self.person)
+
+    @cached_property
+    def entries(self) -> Any:
+        return TokenUse.objects.of(self.person).filter(token_id=self.get_object().pk)
+
+    @extend_schema(operation_id="token_activity")
+    def list(self, request: Request, pk: str) -> Response:
+        """Every use of one token, refused uses included, newest first; with `after`, as they become final."""
+        return self.page_of(self.entries)
+
+
 class OrganizationTokenViewSet(ApiViewSet):
     """Every token of the organization: metadata, for those whose role reads it."""
 
@@ -180,27 +184,21 @@ class OrganizationTokenViewSet(ApiViewSet):
         "expire": Operation("Expire several tokens", CHANGE_API, role_allows=may_expire_tokens),
     }
     serializer_class = OrganizationTokenSerializer
+    filterset_class = OrganizationTokenFilter
+    pagination_class = KeysetPagination
+    keyset = NEWEST_FIRST
 
     def get_queryset(self) -> Any:
         return Token.objects.of_organization_readable_by(self.person).for_token_table()
 
-    @extend_schema(operation_id="organization_token_list", parameters=[OrganizationTokenListQuery])
+    @extend_schema(operation_id="organization_token_list")
     def list(self, request: Request) -> Response:
-        query = self.read_query(OrganizationTokenListQuery)
-        filtered = self.narrowed(OrganizationTokenFilter, self.get_queryset())
-        return page_response(
-            request,
-            filtered,
-            OrganizationTokenSerializer,
-            keyset=NEWEST_FIRST,
-            cursor=query.get("cursor"),
-            size=query["page_size"],
-        )
+        return self.page_of(self.get_queryset())
 
     @extend_schema(
         operation_id="organization_token_expire",
         request=ExpireTokensBody,
-        responses=TokenOutcomeSerializer(many=True),
+        responses=TokenOutcomesSerializer,
     )
     def expire(self, request: Request) -> Response:
         """Ends up to 1000 tokens at once, for good, and says for each what became of it.

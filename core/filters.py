@@ -1,0 +1,146 @@
+"""Filters of lists, declared once: the page, the exports and the API operation of a list use the same filter set.
+
+Pages show a wrong value as an error beside its field. The API answers 400, also for values that a form would ignore,
+and its schema describes the parameters from the filter set (core/api/filtering.py).
+"""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, ClassVar
+from uuid import UUID
+
+import django_filters
+from django import forms
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db.models import Model, QuerySet
+from django_filters.fields import ModelChoiceField
+
+from core import ids
+
+EMPTY = "Leave this parameter out, or give it a value."
+
+
+class StrictFilterSet(django_filters.FilterSet):
+    """``api_help``: the descriptions of parameters in the API's schema, by name; subclasses add to it."""
+
+    api_help: ClassVar[dict[str, str]] = {}
+
+    @classmethod
+    def description_of(cls, name: str) -> str:
+        found = (vars(base)["api_help"][name] for base in cls.__mro__ if name in vars(base).get("api_help", {}))
+        return next(found, "")
+
+    @property
+    def strict_errors(self) -> dict[str, list[str]]:
+        """The form's errors by field, and one for each empty value: a form that is sent has empty fields, but a
+        program that sends an empty parameter has probably lost its value."""
+        empty = {
+            name: [EMPTY]
+            for name, filter_ in self.filters.items()
+            if name in self.data and not self.data[name].strip() and not isinstance(filter_, SearchFilter)
+        }
+        return {**{name: list(messages) for name, messages in self.errors.items()}, **empty}
+
+
+class TextFilter(django_filters.CharFilter):
+    """A part of a text."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"widget": search_input(), **kwargs})
+
+
+class SearchFilter(TextFilter):
+    """The search field of a list: at most 100 characters. Empty, it finds everything."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"max_length": 100, **kwargs})
+
+
+class PersonFilter(TextFilter):
+    """A part of an e-mail address. A complete address finds only its person, and nobody whose address ends with it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"max_length": 254, **kwargs})
+
+    def filter(self, qs: QuerySet[Any], value: str) -> QuerySet[Any]:
+        if not value:
+            return qs
+        try:
+            validate_email(value)
+        except ValidationError:
+            return qs.filter(**{f"{self.field_name}__icontains": value})
+        return qs.filter(**{f"{self.field_name}__iexact": value})
+
+
+class DayFilter(django_filters.DateFilter):
+    """A whole day, UTC. ``since`` finds rows from this day on, otherwise rows up to and including this day.
+
+    ``of`` is the field with the row's time.
+    """
+
+    def __init__(self, *, since: bool, of: str = "at", **kwargs: Any) -> None:
+        self.since = since
+        self.of = of
+        kwargs.setdefault("widget", forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"))
+        kwargs.setdefault("input_formats", ["%Y-%m-%d"])
+        super().__init__(**kwargs)
+
+    def filter(self, qs: QuerySet[Any], value: date | None) -> QuerySet[Any]:
+        if value is None:
+            return qs
+        start = datetime.combine(value, time(), UTC)
+        if self.since:
+            return qs.filter(**{f"{self.of}__gte": start})
+        return qs.filter(**{f"{self.of}__lt": start + timedelta(days=1)}) if value < date.max else qs
+
+
+class IdField(forms.CharField):
+    """An id in the only form that the API accepts (core/ids.py)."""
+
+    default_error_messages: ClassVar = {"invalid": forms.UUIDField.default_error_messages["invalid"]}
+
+    def to_python(self, value: Any) -> UUID | None:  # type: ignore[override]
+        text = super().to_python(value)
+        if not text:
+            return None
+        try:
+            return ids.read(text)
+        except ValueError:
+            raise ValidationError(self.error_messages["invalid"], code="invalid") from None
+
+
+class IdFilter(django_filters.Filter):
+    field_class = IdField
+
+
+class RowField(ModelChoiceField):
+    """Django would accept an id in any form that Python reads."""
+
+    def to_python(self, value: Any) -> Model | None:
+        if value in self.empty_values:
+            return None
+        try:
+            ids.read(str(value))
+        except ValueError:
+            raise ValidationError(
+                self.error_messages["invalid_choice"], code="invalid_choice", params={"value": value}
+            ) from None
+        row: Model | None = super().to_python(value)
+        return row
+
+
+class RowFilter(django_filters.ModelChoiceFilter):
+    """One of the rows of ``queryset``, by its id."""
+
+    field_class = RowField
+
+
+class AddressFilter(django_filters.Filter):
+    field_class = forms.GenericIPAddressField
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"widget": search_input(), **kwargs})
+
+
+def search_input() -> forms.TextInput:
+    return forms.TextInput(attrs={"type": "search"})

@@ -1,0 +1,75 @@
+"""Query parameters of lists: what a form would ignore is an error in the API, and the schema describes each filter."""
+
+import uuid
+
+import pytest
+
+from accounts.tests.factories import GroupFactory
+from auditlog.filters import OrganizationTokenUseFilter
+from core.api.filtering import StrictFilterBackend
+from tokens.tests.factories import TokenFactory, bearer
+
+USERS = "/api/v1/users"
+
+
+@pytest.fixture
+def get(api, administrator):
+    api.force_login(administrator)
+    return api.get
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("state=", "state"),
+        ("state=sleeping", "state"),
+        ("group=", "group"),
+        ("group=1", "group"),
+        (f"group={uuid.uuid4()}", "group"),
+        ("sate=active", "sate"),
+        ("state=active&state=active", "state"),
+        ("page_size=0", "page_size"),
+        ("cursor=x", "cursor"),
+    ],
+)
+def test_wrong_parameter_is_an_error_of_its_field(get, query, field):
+    answer = get(f"{USERS}?{query}")
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"].keys() == {field}
+
+
+def test_group_is_found_by_its_id_in_one_spelling(get, administrator):
+    group = GroupFactory(organization=administrator.organization)
+
+    assert get(f"{USERS}?group={group.pk}").status_code == 200
+    assert get(f"{USERS}?group={{{group.pk}}}").status_code == 400
+    assert get(f"{USERS}?group={group.pk.hex}").status_code == 400
+
+
+def test_empty_search_finds_everything(get):
+    assert get(f"{USERS}?q=").json() == get(USERS).json()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_token_in_place_of_a_parameter_is_not_repeated(get, administrator, times):
+    token = bearer(TokenFactory(owner=administrator))["Authorization"].removeprefix("Bearer ")
+
+    answer = get(f"{USERS}?{'&'.join([f'{token}=1'] * times)}")
+
+    assert answer.json()["errors"].keys() == {"[token]"}
+
+
+def test_schema_describes_each_kind_of_filter():
+    class View:
+        filterset_class = OrganizationTokenUseFilter
+
+    described = {one["name"]: one for one in StrictFilterBackend().get_schema_operation_parameters(View())}
+
+    assert described["date"]["schema"] == {"type": "string", "format": "date"}
+    assert described["token_id"]["schema"] == {"type": "string", "format": "uuid"}
+    assert described["outcome"]["schema"]["enum"] == ["allowed", "refused"]
+    assert described["user_email"]["schema"]["maxLength"] == 254
+    assert "minLength" not in described["q"]["schema"]
+    assert described["date"]["description"].endswith("Without it: the last 7 days.")
+    assert described["ip"]["description"] == "Address of the caller."
