@@ -70,23 +70,14 @@ def check_row(name, expected, attempt):
 
 def shown(name, expected, got):
     """
-    >>> print(shown("GET /", {"owner": "ok", "guest": "gone"}, {"owner": "ok", "guest": "200"}))
+    >>> print(shown("GET /", {"owner": "ok", "guest": "gone"}, {"owner": "ok", "guest": 200}))
     GET /
-              owner  guest
-    expected  ok     gone
-    got       ok     200
-    guest: expected gone, got 200
+           expected  got
+    owner  ok        ok
+    guest  gone      200  <-- wrong
     """
-    lines = {"": list(expected), "expected": expected.values(), "got": [got[column] for column in expected]}
-    short = [
-        [head, *(str(cell).splitlines()[0][:30] if str(cell) else "" for cell in cells)]
-        for head, cells in lines.items()
-    ]
-    widths = [max(map(len, cells)) for cells in zip(*short, strict=True)]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in short]
-    wrong = [
-        f"{column}: expected {expected[column]}, got {got[column]}"
-        for column in expected
-        if got[column] != expected[column]
-    ]
-    return "\n".join([name, *table, *wrong])
+    cells = [("", "expected", "got"), *((column, str(expected[column]), str(got[column])) for column in expected)]
+    widths = [max(map(len, texts)) for texts in list(zip(*cells, strict=True))[:2]]
+    lines = [f"{column:{widths[0]}}  {wanted:{widths[1]}}  {found}" for column, wanted, found in cells]
+    marks = ["", *("" if got[column] == expected[column] else "  <-- wrong" for column in expected)]
+    return "\n".join([name, *(line + mark for line, mark in zip(lines, marks, strict=True))])
