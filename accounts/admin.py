@@ -1,12 +1,11 @@
 from typing import Any, ClassVar, cast
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.auth.forms import BaseUserCreationForm
 from django.contrib.auth.password_validation import validate_password
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
-from django.shortcuts import redirect
 from django.utils.html import format_html
 
 from accounts import services
@@ -14,7 +13,6 @@ from accounts.forms import PolicyForm
 from accounts.models import POLICY_FIELDS, Group, Organization, User
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import ask_again, is_recent
-from accounts.services import LastAdministrator
 from core.admin_site import PortalModelAdmin
 from core.http.request_context import person_of
 
@@ -92,25 +90,18 @@ class OrganizationAdmin(RecentSignInAdmin):
         # The slug stands in every token as `account`: it stays what it was.
         return ["slug"] if obj else []
 
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().changeform_view(request, *args, **kwargs)
-        except (services.PolicyChangedMeanwhile, services.TwoFactorFirst) as error:
-            self.message_user(request, str(error), messages.ERROR)
-            return redirect(request.path)
-
     def save_model(self, request: HttpRequest, obj: Organization, form: Any, change: bool) -> None:
-        actor = person_of(request)
-        if not change:
-            services.add_organization(actor=actor, organization=obj, request=request)
-            return
-        services.save_policy(
-            actor=actor,
-            organization=obj,
-            changes={field: form.cleaned_data[field] for field in ("name", *POLICY_FIELDS)},
-            version=form.cleaned_data["version"] or None,
-            request=request,
-        )
+        actor, fields = person_of(request), form.cleaned_data
+        policy = {field: fields[field] for field in POLICY_FIELDS}
+        if change:
+            changes = {"name": fields["name"], **policy}
+            version = fields["version"] or None
+            services.save_policy(actor=actor, organization=obj, changes=changes, version=version, request=request)
+        else:
+            created = services.create_organization(
+                actor=actor, name=fields["name"], slug=fields["slug"], policy=policy, request=request
+            )
+            obj.pk = created.pk
 
 
 class NewUserForm(BaseUserCreationForm[User]):
@@ -150,14 +141,9 @@ class ChangeUserForm(forms.ModelForm[User]):
                 is_active=cleaned.get("is_active", self.instance.is_active),
                 site_role=cleaned.get("site_role", self.instance.site_role),
             )
-        except LastAdministrator as error:
-            raise forms.ValidationError(str(error)) from None
+        except services.LastAdministrator as error:
+            raise forms.ValidationError(error.message) from None
         return cleaned
-
-    def save(self, commit: bool = True) -> User:
-        if password := self.cleaned_data.get("new_password"):
-            self.instance.set_password(password)
-        return super().save(commit)
 
 
 class ChangeOneselfForm(ChangeUserForm):
@@ -166,11 +152,15 @@ class ChangeOneselfForm(ChangeUserForm):
     new_password = None  # type: ignore[assignment]
 
 
+# The fields of a person that fields of the form with another name change.
+CHANGED_BY = {"new_password": "password"}
+
+
 @admin.register(User)
 class UserAdmin(RecentSignInAdmin):
     """People are deactivated and never deleted: their entries and their tokens' metadata stay theirs."""
 
-    privileges = (Privilege.EDIT_PERSON,)
+    privileges = (Privilege.EDIT_PERSON, Privilege.CHANGE_ROLE, Privilege.ACTIVATE)
     may_add = True
     may_change = True
     list_display = ["email", "name", "organization", "site_role", "is_active", "last_login"]
@@ -212,19 +202,14 @@ class UserAdmin(RecentSignInAdmin):
     def organization_name(self, user: User) -> str:
         return str(user.organization or "–")
 
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().changeform_view(request, *args, **kwargs)
-        except LastAdministrator as error:
-            # The form had let it pass; someone else demoted the other Administrator in the same moment.
-            self.message_user(request, str(error), messages.ERROR)
-            return redirect(request.path)
-
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
-        if not change and not person_of(request).is_superuser:
-            obj.organization = person_of(request).own_organization
-        filled_in = {"password" if field == "new_password" else field for field in form.changed_data}
-        services.save_user(actor=person_of(request), user=obj, is_new=not change, filled_in=filled_in, request=request)
+        actor, fields = person_of(request), form.cleaned_data
+        if change:
+            changes = {CHANGED_BY.get(field, field): fields[field] for field in form.changed_data}
+            services.change_user(actor=actor, user=obj, request=request, **changes)
+        else:
+            named = {name: fields[name] for name in ("email", "name", "site_role", "organization") if name in fields}
+            obj.pk = services.create_user(actor=actor, password=fields["password1"], request=request, **named).pk
 
 
 class GroupForm(forms.ModelForm[Group]):
@@ -270,8 +255,14 @@ class GroupAdmin(PortalModelAdmin):
         return format_html("{}", len(group.members.all()))
 
     def save_model(self, request: HttpRequest, obj: Group, form: Any, change: bool) -> None:
-        members = sorted(user.email for user in form.cleaned_data.get("members", []))
-        services.save_group(actor=person_of(request), group=obj, is_new=not change, request=request, members=members)
+        actor, name, members = person_of(request), form.cleaned_data["name"], form.cleaned_data["members"]
+        if change:
+            services.change_group(actor=actor, group=obj, name=name, members=members, request=request)
+        else:
+            obj.pk = services.create_group(actor=actor, name=name, members=members, request=request).pk
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Nothing is left to save: the services have saved the members too."""
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
         services.delete_group(actor=person_of(request), group=obj, request=request)

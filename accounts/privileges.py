@@ -8,6 +8,7 @@ API operations, pages and Django admin name the privilege that they use. The ser
 a person without two-factor proves who they are with their present password in the same form.
 """
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
@@ -58,11 +59,13 @@ def require_proof(privilege: Privilege, request: HttpRequest | None) -> None:
     check_recent(request)
 
 
-def changes_that_need_proof(changes: dict[str, Any]) -> list[Privilege]:
-    """Which privileges a change of a person needs. Deactivation alone needs none: it only takes away."""
+def privileges_for(changes: Mapping[str, Any]) -> list[Privilege]:
+    """The privileges that a change of a person needs, by field. Deactivation needs none: it only takes rights away."""
     needed = []
     if "site_role" in changes:
         needed.append(Privilege.CHANGE_ROLE)
     if changes.get("is_active"):
         needed.append(Privilege.ACTIVATE)
+    if {"email", "name", "password"}.intersection(changes):
+        needed.append(Privilege.EDIT_PERSON)
     return needed

@@ -11,6 +11,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
+from core.errors import DomainError, NotAllowed
+
 # What the filters beside a list, and the dates above it, send.
 FILTER_LOOKUPS = {"exact", "isnull", "gte", "lt", "year", "month", "day"}
 
@@ -83,12 +85,17 @@ class PortalModelAdmin(admin.ModelAdmin[Any]):
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         try:
             return super().changeform_view(request, *args, **kwargs)
+        except NotAllowed:
+            raise
+        except DomainError as error:
+            return self._refused(request, error.message)
         except IntegrityError:
-            # The form had let it pass; someone else took the name or the position in the same moment.
-            self.message_user(
-                request, "Nothing was saved: someone else saved in the same moment. Try again.", messages.ERROR
-            )
-            return redirect(request.path)
+            # The form had accepted it; somebody else took the name or the position at the same time.
+            return self._refused(request, "Nothing was saved: someone else saved in the same moment. Try again.")
+
+    def _refused(self, request: HttpRequest, message: str) -> HttpResponse:
+        self.message_user(request, message, messages.ERROR)
+        return redirect(request.path)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Without the bulk deletion: what may be deleted is deleted one by one, with its entry in the log."""

@@ -1,12 +1,10 @@
 """The API's doors to people and groups of the organization. They mirror the pages."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, ClassVar
 from uuid import UUID
 
 from allauth.usersessions.models import UserSession
-from django.core.exceptions import ValidationError as InvalidValue
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import ValidationError
@@ -37,7 +35,6 @@ from accounts.roles import Ability
 from accounts.security import credentials, sessions
 from core.api.operations import CHANGE_API, READ_API, Operation
 from core.api.paging import KeysetPagination, WholeList
-from core.api.problems import Conflict, Forbidden
 from core.api.views import ApiViewSet
 from core.db.keyset import Keyset
 from core.models import OutgoingMail
@@ -57,29 +54,6 @@ def may_manage(user: User) -> bool:
 
 def may_manage_groups(user: User) -> bool:
     return user.may(Ability.MANAGE_GROUPS)
-
-
-@contextmanager
-def answered() -> Iterator[None]:
-    """What services raise, as the API answers it."""
-    try:
-        yield
-    except services.NotAllowed:
-        raise Forbidden from None
-    except services.NameTaken as error:
-        raise Conflict(str(error), "name_taken") from None
-    except (
-        services.LastAdministrator,
-        services.AlreadyAccepted,
-        services.GroupInUse,
-        services.NothingToReset,
-    ) as error:
-        raise Conflict(str(error)) from None
-    except services.CannotBeInvited as error:
-        raise Conflict(str(error), "email_taken") from None
-    except InvalidValue as error:
-        detail = error.message_dict if hasattr(error, "error_dict") else {"non_field_errors": error.messages}
-        raise ValidationError(detail) from None
 
 
 class UserViewSet(ApiViewSet):
@@ -113,8 +87,7 @@ class UserViewSet(ApiViewSet):
         """Someone new, who gets a mail with a link to choose a password."""
         body = self.read_body(InviteUserBody)
         groups = found_all(Group.objects.readable_by(self.person), body.pop("groups"), "groups")
-        with answered():
-            user = services.invite_user(actor=self.person, groups=groups, request=request._request, **body)
+        user = services.invite_user(actor=self.person, groups=groups, request=request._request, **body)
         return self._user(user, status=201)
 
     @extend_schema(operation_id="user_retrieve", responses=UserSerializer)
@@ -132,22 +105,19 @@ class UserViewSet(ApiViewSet):
         """
         user = self.get_object()
         body = self.read_body(ChangeUserBody)
-        with answered():
-            services.change_user(actor=self.person, user=user, request=request._request, **body)
+        services.change_user(actor=self.person, user=user, request=request._request, **body)
         return self._user(user)
 
     @extend_schema(operation_id="user_invitation", request=None, responses=UserSerializer)
     def invitation(self, request: Request, pk: str) -> Response:
         """For someone who has not chosen a password yet."""
-        with answered():
-            user = services.send_invitation(actor=self.person, user=self.get_object(), request=request._request)
+        user = services.send_invitation(actor=self.person, user=self.get_object(), request=request._request)
         return self._user(user)
 
     @extend_schema(operation_id="user_two_factor_reset", request=None, responses=UserSerializer)
     def reset_two_factor(self, request: Request, pk: str) -> Response:
         """For someone who lost their second factor: removes it, and signs them out everywhere. Not for oneself."""
-        with answered():
-            user = services.reset_two_factor(actor=self.person, user=self.get_object(), request=request._request)
+        user = services.reset_two_factor(actor=self.person, user=self.get_object(), request=request._request)
         return self._user(user)
 
     def _user(self, user: User, status: int = 200) -> Response:
@@ -198,10 +168,7 @@ class GroupViewSet(ApiViewSet):
     def create(self, request: Request) -> Response:
         body = self.read_body(CreateGroupBody)
         members = self._people(body["members"])
-        with answered():
-            group = services.create_group(
-                actor=self.person, name=body["name"], members=members, request=request._request
-            )
+        group = services.create_group(actor=self.person, name=body["name"], members=members, request=request._request)
         return Response(GroupDetailSerializer(group).data, status=201)
 
     @extend_schema(operation_id="group_retrieve", responses=GroupDetailSerializer)
@@ -214,17 +181,15 @@ class GroupViewSet(ApiViewSet):
         group = self.get_object()
         body = self.read_body(ChangeGroupBody)
         members = self._people(body["members"]) if "members" in body else None
-        with answered():
-            changed = services.change_group(
-                actor=self.person, group=group, name=body.get("name"), members=members, request=request._request
-            )
+        changed = services.change_group(
+            actor=self.person, group=group, name=body.get("name"), members=members, request=request._request
+        )
         return Response(GroupDetailSerializer(changed).data)
 
     @extend_schema(operation_id="group_delete", request=None, responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:
         """Refused while access rules name the group: without its last rule a pipeline is open to everyone."""
-        with answered():
-            services.delete_group(actor=self.person, group=self.get_object(), request=request._request)
+        services.delete_group(actor=self.person, group=self.get_object(), request=request._request)
         return Response(status=204)
 
     def _people(self, ids: Sequence[UUID]) -> Sequence[User]:

@@ -460,7 +460,7 @@ def test_of_two_who_invite_the_same_address_at_once_one_does(administrator):
         try:
             barrier.wait()
             ends.append(services.invite_user(actor=administrator, email="new@acme.example", name="New"))
-        except services.CannotBeInvited as error:
+        except services.EmailTaken as error:
             ends.append(error)
         finally:
             connection.close()
@@ -471,7 +471,7 @@ def test_of_two_who_invite_the_same_address_at_once_one_does(administrator):
     for thread in threads:
         thread.join()
 
-    assert sorted(type(end).__name__ for end in ends) == ["CannotBeInvited", "User"]
+    assert sorted(type(end).__name__ for end in ends) == ["EmailTaken", "User"]
 
 
 # The API

@@ -852,7 +852,7 @@ def test_a_change_of_members_is_recorded(sign_in, organization, administrator, o
 
     assert list(group.members.all()) == [owner]
     assert recorded() == [("group.changed", administrator.email, "Builders")]
-    assert Activity.objects.first().details == {"members": [owner.email]}
+    assert Activity.objects.first().details == {"added": [owner.email]}
 
 
 def test_an_operator_changes_a_group(sign_in, organization, operator, owner):

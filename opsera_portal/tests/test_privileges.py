@@ -92,7 +92,10 @@ PAGES_THAT_ASK = {
 # Only there while a provider is named: accounts/tests/test_single_sign_on.py.
 ASKED_ELSEWHERE = {Privilege.DISCONNECT_SINGLE_SIGN_ON}
 # Done in Django admin: the models, by their admin classes.
-IN_ADMIN = {User: {Privilege.EDIT_PERSON}, Organization: {Privilege.CREATE_ORGANIZATION, Privilege.CHANGE_POLICY}}
+IN_ADMIN = {
+    User: {Privilege.EDIT_PERSON, Privilege.CHANGE_ROLE, Privilege.ACTIVATE},
+    Organization: {Privilege.CREATE_ORGANIZATION, Privilege.CHANGE_POLICY},
+}
 
 # What a page is sent so that it would do what it is for. To all others, an empty form.
 FORMS = {
@@ -641,10 +644,13 @@ SERVICES = {
     "change_site_role": {"user": "owner", "site_role": "administrator"},
     "set_active": {"user": "owner", "is_active": True},
     "change_user": {"user": "owner", "is_active": False, "site_role": "guest"},
+    "change_user's name": {"user": "owner", "name": "Olga New"},
+    "change_user's address": {"user": "owner", "email": "olga@acme.example"},
+    "change_user's password": {"user": "owner", "password": "a new long secret"},
     "reset_two_factor": {"user": "owner"},
-    "save_user": {"user": "owner", "is_new": False},
+    "create_user": {"email": "new@acme.example", "name": "New", "password": "a new long secret"},
     "save_policy": {"organization": "organization", "changes": {"max_live_tokens": 1000}},
-    "add_organization": {"organization": "organization"},
+    "create_organization": {"name": "New", "slug": "new", "policy": {}},
 }
 
 
@@ -660,7 +666,7 @@ def test_a_service_refuses_a_token_and_an_old_proof_by_itself(
     for request, refusal in ((by_token, ClosedToTokens), (by_old_session, ReauthenticationRequired)):
         before = snapshot()
         with pytest.raises(refusal):
-            getattr(services, service)(actor=ada, request=request, **arguments)
+            getattr(services, service.partition("'")[0])(actor=ada, request=request, **arguments)
         assert nothing_was_given_since(before)
 
 

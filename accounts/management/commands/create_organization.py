@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import User
-from accounts.services import create_organization
+from accounts.services import set_up_organization
 
 
 class Command(BaseCommand):
@@ -35,7 +35,7 @@ class Command(BaseCommand):
             else:
                 password = options["password"] or self._ask_password(User(email=email, name=name))
             validate_password(password, User(email=email, name=name))
-            made, user = create_organization(
+            made, user = set_up_organization(
                 name=organization, administrator={"email": email, "name": name, "password": password}
             )
         except ValidationError as error:

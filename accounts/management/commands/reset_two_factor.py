@@ -35,7 +35,7 @@ class Command(BaseCommand):
         try:
             reset_two_factor_on_the_machine(user=user)
         except NothingToReset as error:
-            raise CommandError(str(error)) from None
+            raise CommandError(error.message) from None
         self.stdout.write(f"The two-factor of {user.email} is removed, and they are signed out everywhere.")
 
     def _confirmed(self, user: User) -> bool:

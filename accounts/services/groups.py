@@ -1,0 +1,139 @@
+"""Creating, changing and deleting groups."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+from django.db.models import ProtectedError
+from django.http import HttpRequest
+
+from accounts.models import Group, User
+from accounts.roles import Ability
+from accounts.services.guard import allowed, check_same_organization, locked_group
+from auditlog.actions import Action, record
+from core.errors import DomainError, NameTaken
+from core.text import NOT_PRINTABLE, composed, is_printable
+
+# How many access rules the message of `GroupInUse` lists.
+RULES_LISTED = 5
+GROUP_NAME_TAKEN = "A group of this name exists already. Choose another one."
+
+
+class GroupInUse(DomainError):
+    """Access rules name the group; the message lists them."""
+
+    def __init__(self, group: Group, rules: Sequence[object]) -> None:
+        listed = "; ".join(str(rule) for rule in rules[:RULES_LISTED])
+        more = f"; and {len(rules) - RULES_LISTED} more" if len(rules) > RULES_LISTED else ""
+        super().__init__(
+            f"Access rules name “{group.name}”: {listed}{more}. Remove it from these rules first, then delete it."
+        )
+
+
+def create_group(*, actor: User, name: str, members: Iterable[User] = (), request: HttpRequest | None = None) -> Group:
+    """Raises ``NotAllowed``, ``NameTaken``, or ``ValidationError`` by field."""
+    with transaction.atomic():
+        person = allowed(actor, Ability.MANAGE_GROUPS)
+        group = Group(organization=person.own_organization, name=name)
+        chosen = list(members)
+        check_same_organization(group.organization_id, chosen, "members")
+        _save(group)
+        group.members.set(chosen)
+        emails = sorted(member.email for member in chosen)
+        record(actor=actor, action=Action.GROUP_CREATED, target=group, request=request, members=emails)
+    return group
+
+
+def change_group(
+    *,
+    actor: User,
+    group: Group,
+    name: str | None = None,
+    members: Iterable[User] | None = None,
+    request: HttpRequest | None = None,
+) -> Group:
+    """Renames the group, replaces its members, or both. It applies from the next request on.
+
+    Raises ``NotAllowed``, ``NameTaken``, or ``ValidationError`` by field; then nothing is changed.
+    """
+    with transaction.atomic():
+        locked = locked_group(allowed(actor, Ability.MANAGE_GROUPS), group)
+        details = _rename(locked, name) if name is not None else {}
+        if members is not None:
+            details |= _replace_members(locked, list(members))
+        if details:
+            record(actor=actor, action=Action.GROUP_CHANGED, target=locked, request=request, **details)
+    return locked
+
+
+def add_member(*, actor: User, group: Group, user: User, request: HttpRequest | None = None) -> bool:
+    """Whether they were not a member before. Raises ``NotAllowed``, or ``ValidationError`` for a stranger."""
+    with transaction.atomic():
+        locked = locked_group(allowed(actor, Ability.MANAGE_GROUPS), group)
+        check_same_organization(locked.organization_id, [user], "members")
+        if locked.members.filter(pk=user.pk).exists():
+            return False
+        locked.members.add(user)
+        record(actor=actor, action=Action.GROUP_CHANGED, target=locked, request=request, added=[user.email])
+    return True
+
+
+def remove_member(*, actor: User, group: Group, user: User, request: HttpRequest | None = None) -> bool:
+    """Whether they were a member. Raises ``NotAllowed``."""
+    with transaction.atomic():
+        locked = locked_group(allowed(actor, Ability.MANAGE_GROUPS), group)
+        if not locked.members.filter(pk=user.pk).exists():
+            return False
+        locked.members.remove(user)
+        record(actor=actor, action=Action.GROUP_CHANGED, target=locked, request=request, removed=[user.email])
+    return True
+
+
+def delete_group(*, actor: User, group: Group, request: HttpRequest | None = None) -> None:
+    """Raises ``NotAllowed``, or ``GroupInUse`` while access rules name it.
+
+    Its rules are not deleted with it: a pipeline without rules is open to everyone.
+    """
+    with transaction.atomic():
+        locked = locked_group(allowed(actor, Ability.MANAGE_GROUPS), group)
+        record(actor=actor, action=Action.GROUP_DELETED, target=locked, request=request)
+        try:
+            locked.delete()
+        except ProtectedError as error:
+            raise GroupInUse(locked, list(error.protected_objects)) from None
+
+
+def _rename(group: Group, name: str) -> dict[str, Any]:
+    """Returns the details for the log: none if the name stays the same."""
+    before = group.name
+    if name.strip() == before:
+        return {}
+    group.name = name
+    _save(group)
+    return {"from": before, "to": group.name}
+
+
+def _save(group: Group) -> None:
+    group.name = composed(group.name.strip())
+    group.clean_fields()
+    if not is_printable(group.name):
+        raise ValidationError({"name": NOT_PRINTABLE})
+    try:
+        with transaction.atomic():
+            group.save()
+    except IntegrityError:
+        raise NameTaken(GROUP_NAME_TAKEN) from None
+
+
+def _replace_members(group: Group, members: list[User]) -> dict[str, list[str]]:
+    """Returns the details for the log: the e-mail addresses of people who were ``added`` and ``removed``."""
+    check_same_organization(group.organization_id, members, "members")
+    before = {member.pk: member.email for member in group.members.all()}
+    after = {member.pk: member.email for member in members}
+    changes = {
+        "added": sorted(email for pk, email in after.items() if pk not in before),
+        "removed": sorted(email for pk, email in before.items() if pk not in after),
+    }
+    group.members.set(members)
+    return {name: emails for name, emails in changes.items() if emails}

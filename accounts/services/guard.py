@@ -1,0 +1,70 @@
+"""Checks that an actor may make a change, and locks the rows that it is about. Call these in a transaction."""
+
+import uuid
+from collections.abc import Sequence
+
+from django.core.exceptions import ValidationError
+
+from accounts.models import Group, Organization, User
+from accounts.roles import Ability
+from core.db.locks import lock, lock_if_exists
+from core.errors import NotAllowed
+
+
+def allowed(actor: User, ability: Ability) -> User:
+    """The actor as they are now. Raises ``NotAllowed`` if they lost the ability in the meantime.
+
+    Locks the organization of people who manage it: if two Administrators demote each other at once, the second is
+    refused.
+    """
+    if ability is Ability.MANAGE_ORGANIZATION:
+        lock_organization(actor.organization_id)
+    person: User | None = User.objects.filter(pk=actor.pk).first()
+    if person is None or not (_is_active_operator(person) or person.may(ability)):
+        raise NotAllowed
+    return person
+
+
+def locked_user(actor: User, user: User) -> User:
+    """The person as they are now, locked. Raises ``NotAllowed`` for people of another organization."""
+    if actor.is_superuser:
+        lock_organization(user.organization_id)
+    found: User | None = lock_if_exists(User.objects.in_organization(actor), user.pk)
+    if found is None:
+        raise NotAllowed
+    return found
+
+
+def locked_group(actor: User, group: Group) -> Group:
+    """The group as it is now, locked. Raises ``NotAllowed`` for groups of another organization.
+
+    Also waits for access rules that are about to name the group, unlike `lock`.
+    """
+    found = Group.objects.in_organization(actor).select_for_update().filter(pk=group.pk).first()
+    if found is None:
+        raise NotAllowed
+    return found
+
+
+def locked_organization(actor: User, organization: Organization) -> Organization:
+    """The organization as it is now, locked. Raises ``NotAllowed`` if it is not the actor's; operators get any."""
+    found = lock_if_exists(Organization.objects.all(), organization.pk)
+    if found is None or not (actor.is_superuser or actor.organization_id == found.pk):
+        raise NotAllowed
+    return found
+
+
+def lock_organization(organization_id: uuid.UUID | None) -> None:
+    """Always lock the organization before a person, so that two changes at once can't deadlock."""
+    if organization_id is not None:
+        lock(Organization.objects.all(), organization_id)
+
+
+def check_same_organization(organization_id: uuid.UUID, rows: Sequence[User | Group], field: str) -> None:
+    """The same message for rows that don't exist and for rows of another organization, so that ids can't be probed."""
+    if any(row.organization_id != organization_id for row in rows):
+        raise ValidationError({field: "Not all of these exist in your organization."})
+
+
+def _is_active_operator(person: User) -> bool:
+    return person.is_superuser and person.is_active

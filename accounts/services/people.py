@@ -1,0 +1,287 @@
+"""Inviting, creating and changing people."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.http import HttpRequest
+from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
+
+from accounts.mails import email_change_mail, invitation_mail, password_changed_mail
+from accounts.models import Group, Organization, User
+from accounts.privileges import Privilege, privileges_for, require_proof
+from accounts.roles import Ability, SiteRole
+from accounts.security import sessions, two_factor
+from accounts.security.email_change import follow_email, forget_waiting_address
+from accounts.services.guard import allowed, check_same_organization, lock_organization, locked_user
+from auditlog.actions import Action, record
+from auditlog.models import Activity
+from core.db.locks import lock
+from core.errors import DomainError, NotAllowed
+
+# What `change_user` can change in a row.
+CHANGEABLE = ("email", "name", "site_role", "is_active", "password", "joined_at")
+
+
+class LastAdministrator(DomainError):
+    """The organization would be left without an active Administrator."""
+
+    message = "The organization needs an active Administrator. Make someone else one first."
+
+
+class EmailTaken(DomainError):
+    """Somebody has this e-mail address. The message says whose it is only if the actor can see them."""
+
+    code = "email_taken"
+    field = "email"
+
+
+class AlreadyAccepted(DomainError):
+    """The person is deactivated, or has already chosen a password or signed in with the provider."""
+
+
+class NothingToReset(DomainError):
+    message = "This person has no two-factor: there is nothing to remove."
+
+
+def invite_user(
+    *,
+    actor: User,
+    email: str,
+    name: str,
+    site_role: str = SiteRole.GUEST,
+    groups: Iterable[Group] = (),
+    request: HttpRequest | None = None,
+) -> User:
+    """Creates a person without a password in the actor's organization. They get a link by mail to choose one.
+
+    Raises ``NotAllowed``, ``EmailTaken``, or ``ValidationError`` by field. If two people invite the same address at
+    once, the database's constraint refuses one of them.
+    """
+    require_proof(Privilege.INVITE, request)
+    with transaction.atomic():
+        person = allowed(actor, Ability.MANAGE_ORGANIZATION)
+        user = User(email=email, name=name, site_role=site_role, organization=person.own_organization)
+        chosen = list(groups)
+        check_same_organization(person.own_organization.pk, chosen, "groups")
+        _create(person, user, request, groups=chosen)
+        _send_invitation(actor=actor, user=user, request=request)
+    return user
+
+
+@sensitive_variables()
+def create_user(
+    *,
+    actor: User,
+    email: str,
+    name: str,
+    password: str,
+    site_role: str = SiteRole.GUEST,
+    organization: Organization | None = None,
+    request: HttpRequest | None = None,
+) -> User:
+    """Creates a person with a password, in the actor's organization; operators name the ``organization``.
+
+    Raises ``NotAllowed``, ``EmailTaken``, or ``ValidationError`` by field.
+    """
+    require_proof(Privilege.EDIT_PERSON, request)
+    with transaction.atomic():
+        person = allowed(actor, Ability.MANAGE_ORGANIZATION)
+        home = organization if person.is_superuser and organization else person.own_organization
+        user = User(email=email, name=name, site_role=site_role, organization=home)
+        _set_password(user, password)
+        _create(person, user, request)
+    return user
+
+
+def send_invitation(*, actor: User, user: User, request: HttpRequest | None = None) -> User:
+    """Sends the link again. Raises ``NotAllowed`` or ``AlreadyAccepted``."""
+    require_proof(Privilege.INVITE_AGAIN, request)
+    return _send_invitation(actor=actor, user=user, request=request)
+
+
+def change_site_role(*, actor: User, user: User, site_role: str, request: HttpRequest | None = None) -> User:
+    """As `change_user`."""
+    return change_user(actor=actor, user=user, request=request, site_role=SiteRole(site_role))
+
+
+def set_active(*, actor: User, user: User, is_active: bool, request: HttpRequest | None = None) -> User:
+    """Deactivated people can't sign in, and none of their tokens work, from the next request on. As `change_user`."""
+    return change_user(actor=actor, user=user, request=request, is_active=is_active)
+
+
+@sensitive_variables()
+def change_user(*, actor: User, user: User, request: HttpRequest | None = None, **changes: Any) -> User:
+    """Changes all of these fields or none: ``email``, ``name``, ``password``, ``site_role``, ``is_active``.
+
+    It applies from the next request on, for sessions and tokens. Fields that aren't named keep the value that they have
+    now. Raises ``NotAllowed``, ``LastAdministrator``, ``EmailTaken``, or ``ValidationError`` by field.
+    """
+    for privilege in privileges_for(changes):
+        require_proof(privilege, request)
+    with transaction.atomic():
+        before = locked_user(allowed(actor, Ability.MANAGE_ORGANIZATION), user)
+        after = _changed(before, **changes)
+        check_administrator_stays(before, is_active=after.is_active, site_role=after.site_role)
+        entries = _entries(before, after)
+        if entries:
+            changed = [field for field in CHANGEABLE if getattr(before, field) != getattr(after, field)]
+            _save(after, if_taken="This address is already in use.", update_fields=changed)
+            _end_sessions_after(before, after, request)
+        for action, details in entries:
+            _notify(after, record(actor=actor, action=action, target=after, request=request, **details))
+    return after
+
+
+def reset_two_factor(*, actor: User, user: User, request: HttpRequest | None = None) -> User:
+    """Removes all second factors of a person who lost theirs, and signs them out everywhere. They get a mail.
+
+    Raises ``NothingToReset`` or ``NotAllowed``. Actors can't reset their own: they remove it under their profile.
+    """
+    require_proof(Privilege.RESET_TWO_FACTOR, request)
+    with transaction.atomic():
+        person = allowed(actor, Ability.MANAGE_ORGANIZATION)
+        locked = locked_user(person, user)
+        if locked.pk == person.pk:
+            raise NotAllowed
+        if not two_factor.forget_factors(actor=actor, user=locked, request=request):
+            raise NothingToReset
+        sessions.end_sessions(locked)
+    return locked
+
+
+def reset_two_factor_on_the_machine(*, user: User) -> None:
+    """The same from the command line, for anybody: also for an only Administrator, or for an operator.
+
+    Raises ``NothingToReset``. The log entry names the person themselves as its actor, and says "command line".
+    """
+    with transaction.atomic():
+        locked = lock(User.objects.all(), user.pk)
+        if not two_factor.forget_factors(actor=locked, user=locked, request=None, by="command line"):
+            raise NothingToReset
+        sessions.end_sessions(locked)
+
+
+def set_expiry_mails(*, actor: User, wanted: bool, request: HttpRequest | None = None) -> User:
+    """Whether this person gets mails about their tokens that expire. It applies from the next mail on."""
+    with transaction.atomic():
+        rows = User.objects.filter(pk=actor.pk, wants_expiry_mails=not wanted)
+        if rows.update(wants_expiry_mails=wanted):
+            record(actor=actor, action=Action.USER_CHANGED, target=actor, request=request, wants_expiry_mails=wanted)
+    actor.wants_expiry_mails = wanted
+    return actor
+
+
+def check_administrator_stays(before: User, *, is_active: bool, site_role: str) -> None:
+    """Raises ``LastAdministrator`` if the change would leave an organization without an active Administrator.
+
+    Locks the organization, so that of two demotions at once the second sees the first. Call it in a transaction.
+    """
+    was = before.is_active and before.site_role == SiteRole.ADMINISTRATOR
+    stays = is_active and site_role == SiteRole.ADMINISTRATOR
+    if not was or stays or before.organization_id is None:
+        return
+    lock_organization(before.organization_id)
+    # Invited people can't do anything yet: with them alone nobody could manage the organization.
+    administrators = User.objects.active().filter(
+        organization_id=before.organization_id, site_role=SiteRole.ADMINISTRATOR
+    )
+    others = administrators.exclude(pk=before.pk)
+    if not others.exclude(pk__in=User.objects.invited().values("pk")).exists():
+        raise LastAdministrator
+
+
+def _create(actor: User, user: User, request: HttpRequest | None, groups: Sequence[Group] | None = None) -> None:
+    if not user.password:
+        user.set_unusable_password()
+    user.clean_fields(exclude=["password"])
+    user.clean()
+    _save(user, if_taken=_why_taken(actor, user.email), force_insert=True)
+    details: dict[str, Any] = {"site_role": user.site_role}
+    if groups is not None:
+        user.member_groups.set(groups)
+        details["groups"] = sorted(group.name for group in groups)
+    record(actor=actor, action=Action.USER_CREATED, target=user, request=request, **details)
+
+
+def _send_invitation(*, actor: User, user: User, request: HttpRequest | None) -> User:
+    with transaction.atomic():
+        locked = locked_user(allowed(actor, Ability.MANAGE_ORGANIZATION), user)
+        if not locked.is_invited:
+            raise AlreadyAccepted(f"{locked.email} needs no invitation.")
+        record(actor=actor, action=Action.USER_INVITED, target=locked, request=request)
+        invitation_mail.put(locked.pk, str(locked.pk))
+    return locked
+
+
+@sensitive_variables()
+def _changed(before: User, *, password: str = "", **fields: Any) -> User:
+    """The person as they would be: the changed fields are checked, and nothing is saved."""
+    after: User = User.objects.get(pk=before.pk)
+    for field, value in fields.items():
+        setattr(after, field, value)
+    if password:
+        _set_password(after, password)
+    # Rules that came later than the row must not keep anybody from deactivating the person.
+    after.clean_fields(exclude={field.name for field in User._meta.fields}.difference(fields))
+    if {"email", "name"}.intersection(fields):
+        after.clean()
+    return after
+
+
+@sensitive_variables()
+def _set_password(user: User, password: str) -> None:
+    user.set_password(password)
+    user.joined_at = user.joined_at or timezone.now()
+
+
+def _save(user: User, *, if_taken: str, **options: Any) -> None:
+    try:
+        with transaction.atomic():
+            user.save(**options)
+    except IntegrityError:
+        raise EmailTaken(if_taken) from None
+
+
+def _why_taken(actor: User, email: str) -> str:
+    """Doesn't say whether somebody in another organization has the address."""
+    if User.objects.in_organization(actor).filter(email__iexact=email).exists():
+        return f"{email} belongs to your organization already."
+    return "This address cannot be invited."
+
+
+def _entries(before: User, after: User) -> list[tuple[Action, dict[str, Any]]]:
+    """The entries for the log, with their details: one for each thing that is different."""
+    entries: list[tuple[Action, dict[str, Any]]] = []
+    if before.site_role != after.site_role:
+        entries.append((Action.USER_ROLE_CHANGED, {"from": before.site_role, "to": after.site_role}))
+    if before.is_active != after.is_active:
+        entries.append((Action.USER_ACTIVATED if after.is_active else Action.USER_DEACTIVATED, {}))
+    if before.email != after.email:
+        entries.append((Action.EMAIL_CHANGED, {"from": before.email, "to": after.email}))
+    if before.password != after.password:
+        entries.append((Action.PASSWORD_CHANGED, {}))
+    if before.name != after.name:
+        entries.append((Action.USER_CHANGED, {"fields": ["name"]}))
+    return entries
+
+
+def _end_sessions_after(before: User, after: User, request: HttpRequest | None) -> None:
+    """Ends the sessions of people who were deactivated or got another password.
+
+    Keeps the session of this request, so that actors who deactivate themselves get an answer; the next request in it is
+    refused.
+    """
+    if (before.is_active and not after.is_active) or before.password != after.password:
+        forget_waiting_address(after)
+        sessions.end_sessions(after, keep=sessions.key_of(request))
+    if before.email != after.email:
+        follow_email(after)
+
+
+def _notify(user: User, entry: Activity) -> None:
+    """Tells a person by mail that somebody changed their password or their address; the latter at the old address."""
+    mails = {Action.PASSWORD_CHANGED: password_changed_mail, Action.EMAIL_CHANGED: email_change_mail}
+    if mail := mails.get(Action(entry.action)):
+        mail.put(user.pk, entry.pk)

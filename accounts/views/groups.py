@@ -1,0 +1,177 @@
+"""The pages of the organization's groups."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.forms import Form
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.translation import ngettext
+from django.views.generic import View
+from django_filters.views import FilterView
+from django_tables2 import RequestConfig, SingleTableMixin
+
+from accounts import services
+from accounts.filters import GroupFilter
+from accounts.forms import GroupForm, MemberForm
+from accounts.models import Group, User
+from accounts.roles import Ability
+from accounts.tables import GroupTable, MemberTable
+from accounts.views.base import OrganizationPageMixin, find_group, find_user
+from core.pages.addresses import back_to
+from core.pages.confirm import confirm_page
+from core.pages.forms import refusals_in
+
+# How many people the field for a new member suggests. Others can be typed in full.
+SUGGESTED = 500
+
+
+class GroupListView(OrganizationPageMixin, SingleTableMixin, FilterView):
+    """The organization's groups, with the form that makes one above them for those who may."""
+
+    table_class = GroupTable
+    filterset_class = GroupFilter
+    template_name = "accounts/organization_group_list.html"
+    current_tab = "accounts:organization_group_list"
+
+    def get_queryset(self) -> QuerySet[Group]:
+        return Group.objects.readable_by(self.person).for_group_table()
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        form = kwargs.pop("form", None) or GroupForm()
+        return super().get_context_data(form=form, may_change=self.person.may(Ability.MANAGE_GROUPS), **kwargs)
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not self.person.may(Ability.MANAGE_GROUPS):
+            raise PermissionDenied("Your site role does not make groups.")
+        form = GroupForm(request.POST)
+        if form.is_valid() and (group := self._create(form)):
+            messages.success(request, f"“{group.name}” is made. Add its members here.")
+            return redirect("accounts:organization_group_detail", pk=group.pk)
+        self.filterset = self.get_filterset(self.get_filterset_class())
+        self.object_list = self.filterset.qs
+        context = self.get_context_data(form=form, filter=self.filterset, object_list=self.object_list)
+        answer: HttpResponseBase = self.render_to_response(context, status=400)
+        return answer
+
+    def _create(self, form: GroupForm) -> Group | None:
+        with refusals_in(form):
+            return services.create_group(actor=self.person, name=form.cleaned_data["name"], request=self.request)
+        return None
+
+
+class GroupDetailView(OrganizationPageMixin, View):
+    """One group: its members, and its name."""
+
+    current_tab = "accounts:organization_group_list"
+
+    def get(self, request: HttpRequest, pk: str) -> HttpResponse:
+        return self.page(find_group(self.person, pk))
+
+    def page(
+        self, group: Group, *, name_form: GroupForm | None = None, member_form: Form | None = None, status: int = 200
+    ) -> HttpResponse:
+        may_change = self.person.may(Ability.MANAGE_GROUPS)
+        table = MemberTable(group.members.all(), group=group, may_change=may_change)
+        RequestConfig(self.request, paginate={"per_page": 50}).configure(table)
+        context = self.get_context_data(
+            group=group,
+            table=table,
+            may_change=may_change,
+            name_form=name_form or GroupForm(initial={"name": group.name}, prefix=None),
+            member_form=member_form or MemberForm(actor=self.person),
+            people=self._suggestions(group) if may_change else [],
+        )
+        return render(self.request, "accounts/organization_group_detail.html", context, status=status)
+
+    def _suggestions(self, group: Group) -> list[str]:
+        people = User.objects.of_organization_readable_by(self.person).active().exclude(member_groups=group)
+        return list(people.order_by("email").values_list("email", flat=True)[:SUGGESTED])
+
+
+class GroupChangeView(GroupDetailView):
+    """The base of what is done to a group; each is a POST of its own."""
+
+    ability = Ability.MANAGE_GROUPS
+    http_method_names = ["post"]
+
+
+class GroupRenameView(GroupChangeView):
+    def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
+        group = find_group(self.person, pk)
+        form = GroupForm(request.POST)
+        if form.is_valid() and self._rename(group, form):
+            messages.success(request, f"The group is called “{form.cleaned_data['name']}” now.")
+            return redirect("accounts:organization_group_detail", pk=group.pk)
+        return self.page(group, name_form=form, status=400)
+
+    def _rename(self, group: Group, form: GroupForm) -> bool:
+        with refusals_in(form):
+            services.change_group(actor=self.person, group=group, name=form.cleaned_data["name"], request=self.request)
+        return form.is_valid()
+
+
+class GroupMemberAddView(GroupChangeView):
+    def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
+        group = find_group(self.person, pk)
+        form = MemberForm(request.POST, actor=self.person)
+        if not form.is_valid():
+            return self.page(group, member_form=form, status=400)
+        user = form.cleaned_data["email"]
+        is_new = services.add_member(actor=self.person, group=group, user=user, request=request)
+        said = f"{user.name} is in the group now." if is_new else f"{user.name} was in the group already."
+        messages.success(request, said)
+        return redirect("accounts:organization_group_detail", pk=group.pk)
+
+
+class GroupMemberRemoveView(GroupChangeView):
+    http_method_names = ["get", "head", "post"]
+
+    def get(self, request: HttpRequest, pk: str, user_pk: str) -> HttpResponse:  # type: ignore[override]
+        group, user = find_group(self.person, pk), find_user(self.person, user_pk)
+        return confirm_page(
+            request,
+            question=f"Take {user.name} out of “{group.name}”?",
+            consequences=["What access rules give to this group, they lose from the next request on."],
+            button="Take out",
+            cancel_url=reverse("accounts:organization_group_detail", args=[group.pk]),
+        )
+
+    def post(self, request: HttpRequest, pk: str, user_pk: str) -> HttpResponseBase:
+        group, user = find_group(self.person, pk), find_user(self.person, user_pk)
+        services.remove_member(actor=self.person, group=group, user=user, request=request)
+        messages.success(request, f"{user.name} is not in the group any more.")
+        return redirect(back_to(request, reverse("accounts:organization_group_detail", args=[group.pk])))
+
+
+class GroupDeleteView(GroupChangeView):
+    http_method_names = ["get", "head", "post"]
+
+    def get(self, request: HttpRequest, pk: str) -> HttpResponse:
+        group = find_group(self.person, pk)
+        count = group.members.count()
+        members = ngettext("Its %d member stays", "Its %d members stay", count) % count
+        return confirm_page(
+            request,
+            question=f"Delete the group “{group.name}”?",
+            consequences=[
+                f"{members} in the organization. This cannot be undone.",
+                "A group that access rules name cannot be deleted: take it out of them first.",
+            ],
+            button="Delete group",
+            cancel_url=reverse("accounts:organization_group_detail", args=[group.pk]),
+        )
+
+    def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
+        group = find_group(self.person, pk)
+        try:
+            services.delete_group(actor=self.person, group=group, request=request)
+        except services.GroupInUse as error:
+            messages.error(request, error.message)
+            return redirect("accounts:organization_group_detail", pk=group.pk)
+        messages.success(request, f"The group “{group.name}” is deleted.")
+        return redirect("accounts:organization_group_list")

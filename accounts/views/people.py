@@ -1,0 +1,196 @@
+"""The pages of the organization's people."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.translation import ngettext
+from django.views.generic import TemplateView
+from django_filters.views import FilterView
+from django_tables2 import SingleTableMixin
+
+from accounts import services
+from accounts.filters import UserFilter
+from accounts.forms import SiteRoleForm
+from accounts.invitations import DAYS
+from accounts.models import User
+from accounts.privileges import Privilege
+from accounts.roles import Ability
+from accounts.security.reauthentication import RecentSignInMixin
+from accounts.states import USER_LOOKS
+from accounts.tables import UserTable
+from accounts.views.base import OrganizationPageMixin, find_user
+from core.errors import DomainError, NotAllowed
+from core.mail.kinds import label_of
+from core.pages.confirm import confirm_page
+
+# How many undelivered mails a person's page lists; the organization's list of mails has all.
+MAILS_LISTED = 3
+
+
+class UserListView(OrganizationPageMixin, SingleTableMixin, FilterView):
+    """Everyone of the organization."""
+
+    table_class = UserTable
+    filterset_class = UserFilter
+    template_name = "accounts/organization_user_list.html"
+    current_tab = "accounts:organization_user_list"
+
+    def get_queryset(self) -> QuerySet[User]:
+        users: QuerySet[User] = User.objects.of_organization_readable_by(self.person).for_user_table()
+        return users
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return super().get_context_data(may_change=self.person.may(Ability.MANAGE_ORGANIZATION), **kwargs)
+
+
+class UserDetailView(OrganizationPageMixin, TemplateView):
+    """One person of the organization, and what an Administrator may change about them."""
+
+    template_name = "accounts/organization_user_detail.html"
+    current_tab = "accounts:organization_user_list"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        user = kwargs.pop("user_object", None) or find_user(self.person, kwargs["pk"])
+        form = kwargs.pop("form", None) or SiteRoleForm(initial={"site_role": user.site_role})
+        return super().get_context_data(
+            person=user,
+            state=USER_LOOKS[user.state],
+            role_summary=user.role.summary,
+            form=form,
+            may_change=self.person.may(Ability.MANAGE_ORGANIZATION),
+            may_reset_two_factor=user.has_two_factor and user.pk != self.person.pk,
+            undelivered_mails=[
+                {"label": label_of(row), "created_at": row.created_at, "error": row.last_error or "not tried yet"}
+                for row in user.undelivered_mails[:MAILS_LISTED]  # type: ignore[union-attr]
+            ],
+            days=DAYS,
+            **kwargs,
+        )
+
+
+class UserChangeView(OrganizationPageMixin, RecentSignInMixin):
+    """The base of what an Administrator does to a person; each is a POST of its own, from the person's page."""
+
+    ability = Ability.MANAGE_ORGANIZATION
+    http_method_names = ["post"]
+
+    def return_address(self) -> str:
+        return reverse("accounts:organization_user_detail", args=[self.kwargs["pk"]])
+
+    def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
+        user = find_user(self.person, pk)
+        try:
+            said = self.change(user)
+        except NotAllowed:
+            raise
+        except DomainError as error:
+            messages.error(request, error.message)
+        else:
+            messages.success(request, said)
+        if user.pk == self.person.pk and not User.objects.get(pk=user.pk).may(Ability.READ_USERS):
+            # Who took their own role away does not see these pages any more.
+            return redirect("overview")
+        return redirect("accounts:organization_user_detail", pk=user.pk)
+
+    def change(self, user: User) -> str:
+        raise NotImplementedError
+
+
+class UserRoleView(UserChangeView):
+    """Changes the site role."""
+
+    privilege = Privilege.CHANGE_ROLE
+
+    def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
+        form = SiteRoleForm(request.POST)
+        if form.is_valid():
+            self.site_role = form.cleaned_data["site_role"]
+            return super().post(request, pk)
+        page = UserDetailView()
+        page.setup(request, pk=pk)
+        return page.render_to_response(page.get_context_data(pk=pk, form=form), status=400)
+
+    def change(self, user: User) -> str:
+        changed = services.change_site_role(
+            actor=self.person, user=user, site_role=self.site_role, request=self.request
+        )
+        return f"{changed.name} has the site role {changed.get_site_role_display()} from the next request on."
+
+
+class UserActivateView(UserChangeView):
+    privilege = Privilege.ACTIVATE
+
+    def change(self, user: User) -> str:
+        services.set_active(actor=self.person, user=user, is_active=True, request=self.request)
+        return f"{user.name} is active again. Tokens that have not ended work again."
+
+
+class UserDeactivateView(UserChangeView):
+    """Not asked again: it only takes away, and may be urgent."""
+
+    privilege = None
+    http_method_names = ["get", "head", "post"]
+
+    def get(self, request: HttpRequest, pk: str) -> HttpResponse:
+        user = find_user(self.person, pk)
+        count = user.live_token_count  # type: ignore[attr-defined]
+        tokens = ngettext("%d live token", "%d live tokens", count) % count
+        return confirm_page(
+            request,
+            question=f"Deactivate {user.name}?",
+            consequences=[
+                f"{user.email} cannot sign in any more, and is signed out everywhere, from the next request on.",
+                f"{tokens} of theirs stop working: scripts which use them get 401. Nothing is deleted, and the "
+                "tokens work again if you activate the person before they end.",
+            ],
+            button="Deactivate",
+            cancel_url=reverse("accounts:organization_user_detail", args=[user.pk]),
+        )
+
+    def change(self, user: User) -> str:
+        services.set_active(actor=self.person, user=user, is_active=False, request=self.request)
+        return f"{user.name} is deactivated."
+
+
+class UserTwoFactorResetView(UserChangeView):
+    """For someone who lost their second factor."""
+
+    privilege = Privilege.RESET_TWO_FACTOR
+    http_method_names = ["get", "head", "post"]
+
+    def return_address(self) -> str:
+        return self.request.path
+
+    def get(self, request: HttpRequest, pk: str) -> HttpResponse:
+        user = find_user(self.person, pk)
+        return confirm_page(
+            request,
+            question=f"Remove the two-factor of {user.name}?",
+            consequences=[
+                f"Do this only if you know that it is {user.name} who asks: call them, or see them. Whoever knows the "
+                "password signs in with it alone from then on.",
+                "Authenticator app, passkeys and recovery codes are removed, and the person is signed out everywhere. "
+                f"{user.email} gets a mail that says so.",
+            ],
+            button="Remove two-factor",
+            cancel_url=reverse("accounts:organization_user_detail", args=[user.pk]),
+        )
+
+    def change(self, user: User) -> str:
+        services.reset_two_factor(actor=self.person, user=user, request=self.request)
+        return f"The two-factor of {user.name} is removed. They can sign in with their password, and set it up anew."
+
+
+class UserInvitationView(UserChangeView):
+    """Sends the invitation once more."""
+
+    privilege = Privilege.INVITE_AGAIN
+
+    def change(self, user: User) -> str:
+        services.send_invitation(actor=self.person, user=user, request=self.request)
+        return f"{user.email} gets a new mail. The link in it works for {DAYS} days."
