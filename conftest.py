@@ -18,6 +18,9 @@ from accounts.security.reauthentication import SECOND_FACTOR
 from accounts.tests.factories import OrganizationFactory, UserFactory
 from core import rate_limits
 from opsera_portal.tests import databases, ways_in
+from opsera_portal.tests.browser import Chromium
+
+CHROMIUM = Chromium()
 
 
 @pytest.fixture(scope="session")
@@ -115,21 +118,31 @@ def portal(tmp_path_factory):
     started.drop_database(running.database_url)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium():
-    """Debian's Chromium, without what it would look for on the network by itself.
+    return CHROMIUM
 
-    For one module: Playwright keeps an event loop running in this thread, which would be in the way of other tests.
-    """
-    import shutil
 
-    from playwright.sync_api import sync_playwright
+@pytest.fixture
+def browser_of(chromium, portal):
+    """Opens a page for someone of the demo, who is signed in. No script may fail in it."""
+    opened, problems = [], []
 
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield browser
-        browser.close()
+    def open_for(login, **options):
+        context = chromium.signed_in(portal, f"{login}@demo.example", **options)
+        opened.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        return page
+
+    yield open_for
+    for context in opened:
+        context.close()
+    assert problems == []
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem):
+    if nextitem is None or "chromium" not in nextitem.fixturenames:
+        CHROMIUM.stop()

@@ -391,7 +391,7 @@ def sign_in_by_password(page, email):
 @pytest.mark.browser
 @pytest.mark.once
 def test_a_person_adds_a_passkey_signs_in_with_it_and_removes_it(browser):
-    sign_in_by_password(browser, "auditor@demo.example")
+    sign_in_by_password(browser, "admin@other.example")
     browser.goto(ADD)
     browser.get_by_label("Name").fill("This laptop")
     browser.get_by_role("button", name="Add a passkey").click()
@@ -403,7 +403,7 @@ def test_a_person_adds_a_passkey_signs_in_with_it_and_removes_it(browser):
     expect(browser.get_by_role("row", name="This laptop")).to_be_visible()
 
     browser.context.clear_cookies()
-    sign_in_by_password(browser, "auditor@demo.example")
+    sign_in_by_password(browser, "admin@other.example")
     browser.get_by_role("button", name="Use a passkey").click()
     expect(browser.get_by_role("heading", name="Overview")).to_be_visible()
 

@@ -7,42 +7,22 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from opsera_portal.tests.portal import PASSWORD
-
 pytestmark = [pytest.mark.browser, pytest.mark.once]
 
 OUR_USES = "/organization/authentication-log/"
-
-
-@pytest.fixture
-def browser_of(chromium, portal):
-    """Opens a browser in which someone of the demo is signed in."""
-    opened, problems = [], []
-
-    def open_for(login, **options):
-        context = chromium.new_context(base_url=portal.url, **options)
-        opened.append(context)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.goto("/login/")
-        page.get_by_label("E-mail address").fill(f"{login}@demo.example")
-        page.get_by_label("Password").fill(PASSWORD)
-        page.locator("#sign-in").click()
-        page.wait_for_url(lambda url: "/login/" not in url)
-        return page
-
-    yield open_for
-    for context in opened:
-        context.close()
-    assert problems == []
 
 
 def narrow(page, **fields):
     for label, value in fields.items():
         field = page.get_by_role("search").get_by_label(label.replace("_", " "), exact=True)
         (field.select_option if field.evaluate("e => e.tagName") == "SELECT" else field.fill)(value)
-    page.get_by_role("button", name="Filter").click()
+    with page.expect_navigation():
+        page.get_by_role("button", name="Filter").click()
+
+
+def follow(page, link):
+    with page.expect_navigation():
+        page.get_by_role("link", name=link).click()
 
 
 def rows(page):
@@ -64,10 +44,10 @@ def test_filters_are_set_and_removed_one_by_one(browser_of):
 
     expect(page).to_have_url(re.compile("outcome=refused"))
     assert outcomes(page) == {"refused"}
-    page.get_by_role("link", name="Remove the filter Outcome: Refused").click()
+    follow(page, "Remove the filter Outcome: Refused")
     assert outcomes(page) == {"allowed", "refused"}
     expect(page.get_by_role("searchbox", name="Search")).to_have_value("pipeline")
-    page.get_by_role("link", name="Clear all").click()
+    follow(page, "Clear all")
     expect(page.locator(".filter-chip")).to_have_count(0)
 
 
@@ -87,14 +67,14 @@ def test_pages_are_walked_back_and_forth(browser_of):
     assert len(first) == 50
     expect(page.locator("#entry-count")).to_contain_text("entries")
 
-    page.get_by_role("link", name="Older").click()
+    follow(page, "Older")
     second = ids(page)
     assert not set(first) & set(second)
-    page.get_by_role("link", name="Newer").click()
+    follow(page, "Newer")
     assert ids(page) == first
-    page.get_by_role("link", name="Older").click()
+    follow(page, "Older")
     assert ids(page) == second
-    page.get_by_role("link", name="Newest").click()
+    follow(page, "Newest")
     assert ids(page) == first
 
 
@@ -107,7 +87,7 @@ def test_an_entry_is_opened_and_leads_to_all_from_its_address(browser_of):
     expect(page).to_have_url(re.compile(f"{request_id}/$"))
     expect(page.locator("#request-id")).to_have_text(request_id)
     expect(page.get_by_role("heading", level=1)).to_contain_text("Refused")
-    page.get_by_role("link", name="Show all from this address").click()
+    follow(page, "Show all from this address")
     expect(page.locator(".filter-chip")).to_contain_text("Address:")
     assert request_id in ids(page)
 
@@ -146,6 +126,7 @@ def test_what_is_filtered_is_taken_along(browser_of, tmp_path):
 
 def test_what_i_did_stands_in_my_activity_log(browser_of):
     page = browser_of("guest")
+    page.goto("/")
     page.get_by_text("Gil Santos").first.click()
     page.get_by_role("link", name="Profile").click()
     page.get_by_role("link", name="Activity Log").click()
@@ -157,13 +138,20 @@ def test_what_i_did_stands_in_my_activity_log(browser_of):
     expect(page.locator("#entry")).to_contain_text("authentication.signed_in")
 
 
-@pytest.mark.parametrize("width", [1280, 360])
-@pytest.mark.parametrize("color_scheme", ["light", "dark"])
-def test_nothing_scrolls_sideways(browser_of, width, color_scheme):
-    page = browser_of("admin", viewport={"width": width, "height": 900}, color_scheme=color_scheme)
+def test_nothing_scrolls_sideways(browser_of):
+    page = browser_of("admin")
     for address in (f"{OUR_USES}?outcome=refused&q=api", "/organization/activity-log/", "/profile/activity-log/"):
         page.goto(address)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert_nothing_scrolls_sideways(page)
         page.locator("tbody tr a").first.click()
         expect(page.locator("#entry")).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert_nothing_scrolls_sideways(page)
+
+
+def assert_nothing_scrolls_sideways(page):
+    for width in (1280, 360):
+        page.set_viewport_size({"width": width, "height": 900})
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (width, scheme)
+    page.set_viewport_size({"width": 1280, "height": 900})

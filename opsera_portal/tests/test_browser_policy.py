@@ -6,7 +6,7 @@ import pytest
 from django.contrib import admin
 from django.urls import Resolver404, resolve
 
-from opsera_portal.tests.portal import PASSWORD
+from opsera_portal.tests.browser import sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.once]
 
@@ -17,27 +17,19 @@ NOT_PAGES = re.compile(
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def page(chromium, portal):
-    context = chromium.new_context(base_url=portal.url)
-    page = context.new_page()
-    page.refused = []
-    page.add_init_script(
-        "addEventListener('securitypolicyviolation', event => "
-        "console.error(`${event.effectiveDirective} ${event.blockedURI} ${event.sourceFile}`))"
-    )
-    page.on("console", lambda message: page.refused.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: page.refused.append(str(error)))
-    yield page
-    context.close()
-
-
-def sign_in(page):
-    page.goto("/login/")
-    page.locator('input[name="login"]').fill("admin@demo.example")
-    page.locator('input[name="password"]').fill(PASSWORD)
-    page.locator("#sign-in").click()
-    page.wait_for_url(lambda url: "/login/" not in url)
+    """With what the browser refused in ``page.refused``."""
+    with chromium.new_context(base_url=portal.url) as context:
+        page = context.new_page()
+        page.refused = []
+        page.add_init_script(
+            "addEventListener('securitypolicyviolation', event => "
+            "console.error(`${event.effectiveDirective} ${event.blockedURI} ${event.sourceFile}`))"
+        )
+        page.on("console", lambda message: page.refused.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: page.refused.append(str(error)))
+        yield page
 
 
 def kind_of(path):
@@ -73,9 +65,10 @@ def walk(page):
 
 
 def test_no_page_asks_for_what_its_policy_refuses(page):
-    page.goto("/password/reset/")
-    assert page.refused == []
-    sign_in(page)
+    for path in ("/password/reset/", "/login/"):
+        page.goto(path)
+        assert page.refused == []
+    sign_in(page, "admin@demo.example")
 
     refused = walk(page)
 

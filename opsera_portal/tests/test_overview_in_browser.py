@@ -5,22 +5,14 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from opsera_portal.tests.portal import PASSWORD
-
 pytestmark = [pytest.mark.browser, pytest.mark.once]
 
 
 @pytest.fixture(params=[1280, 360])
-def page(request, chromium, portal):
-    context = chromium.new_context(base_url=portal.url, viewport={"width": request.param, "height": 800})
-    page = context.new_page()
-    page.goto("/login/")
-    page.get_by_label("E-mail address").fill("user@demo.example")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in", exact=True).click()
-    page.wait_for_url(lambda url: "/login/" not in url)
-    yield page
-    context.close()
+def page(request, browser_of):
+    page = browser_of("user", viewport={"width": request.param, "height": 800})
+    page.goto("/")
+    return page
 
 
 def test_a_bar_says_its_words_on_hover_and_on_focus(page):

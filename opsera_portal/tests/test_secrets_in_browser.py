@@ -5,8 +5,6 @@ import re
 import pytest
 from django.conf import settings
 
-from opsera_portal.tests.portal import PASSWORD
-
 # What a browser does when a page is left, and when it comes back from the cache of the Back button. Browsers under
 # automation have that cache off.
 LEAVE = 'window.dispatchEvent(new PageTransitionEvent("pagehide", {persisted: true}))'
@@ -24,17 +22,9 @@ def test_everything_that_looks_like_a_secret_is_one_for_the_script():
     assert [name for name, is_marked in found if not is_marked] == []
 
 
-@pytest.fixture(scope="module")
-def page(chromium, portal):
-    context = chromium.new_context(base_url=portal.url)
-    page = context.new_page()
-    page.goto("/login/")
-    page.locator('input[name="login"]').fill("user@demo.example")
-    page.locator('input[name="password"]').fill(PASSWORD)
-    page.locator("#sign-in").click()
-    page.wait_for_url(lambda url: "/login/" not in url)
-    yield page
-    context.close()
+@pytest.fixture
+def page(browser_of):
+    return browser_of("user")
 
 
 def open_token(page):

@@ -6,33 +6,7 @@ import uuid
 import pytest
 from playwright.sync_api import expect
 
-from opsera_portal.tests.portal import PASSWORD
-
 pytestmark = [pytest.mark.browser, pytest.mark.once]
-
-
-@pytest.fixture
-def browser_of(chromium, portal):
-    """Opens a browser in which someone of the demo is signed in."""
-    opened, problems = [], []
-
-    def open_for(login, *, scripts=True):
-        context = chromium.new_context(base_url=portal.url, java_script_enabled=scripts)
-        opened.append(context)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.goto("/login/")
-        page.get_by_label("E-mail address").fill(f"{login}@demo.example")
-        page.get_by_label("Password").fill(PASSWORD)
-        page.locator("#sign-in").click()
-        page.wait_for_url(lambda url: "/login/" not in url)
-        return page
-
-    yield open_for
-    for context in opened:
-        context.close()
-    assert problems == []
 
 
 def name_of(what):
@@ -230,7 +204,7 @@ def test_what_is_for_others_does_not_exist(browser_of, login):
 
 
 def test_steps_are_added_ordered_and_removed_without_scripts(browser_of):
-    user = browser_of("user", scripts=False)
+    user = browser_of("user", java_script_enabled=False)
     name = name_of("Steps by hand")
     create_pipeline(user, name)
     add_gate(user, "First")

@@ -1,0 +1,63 @@
+"""Chromium for the tests of pages: started once, with people of the demo signed in."""
+
+import shutil
+
+import pytest
+
+from opsera_portal.tests.portal import PASSWORD
+
+# The first is smaller and starts faster; what it shows is the same.
+PROGRAMS = ("chromium-headless-shell", "chromium")
+# Without what it would look for on the network by itself.
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
+
+
+class Chromium:
+    """Starts when the first test needs it.
+
+    Playwright keeps an event loop running in the thread of the tests, in which neither asyncio nor Django's database
+    calls work. So conftest.py stops it before the next test that needs no browser.
+    """
+
+    def __init__(self):
+        self._playwright = self._browser = None
+        self._signed_in = {}
+
+    def new_context(self, **options):
+        if self._browser is None:
+            self._start()
+        return self._browser.new_context(**options)
+
+    def signed_in(self, portal, email, **options):
+        """A context in which this person is signed in: with the form the first time, with its cookies after that."""
+        state = self._signed_in.get((portal.url, email))
+        if state is None:
+            with self.new_context(base_url=portal.url) as context:
+                page = context.new_page()
+                page.goto("/login/")
+                sign_in(page, email)
+                state = self._signed_in[portal.url, email] = context.storage_state()
+        return self.new_context(base_url=portal.url, storage_state=state, **options)
+
+    def stop(self):
+        if self._browser is not None:
+            self._browser.close()
+            self._playwright.stop()
+            self._playwright = self._browser = None
+
+    def _start(self):
+        from playwright.sync_api import sync_playwright
+
+        path = next(filter(None, map(shutil.which, PROGRAMS)), None)
+        if path is None:
+            pytest.skip("Chromium is not installed: apt-get install chromium-headless-shell")
+        self._playwright = sync_playwright().start()
+        self._browser = self._playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+
+
+def sign_in(page, email):
+    """With the form, on the page that shows it."""
+    page.get_by_label("E-mail address").fill(email)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    page.wait_for_url(lambda url: "/login/" not in url)
