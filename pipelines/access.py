@@ -35,7 +35,7 @@ class PipelineAction(Enum):
     SEE = "See it, its runs, status and logs"
     RUN = "Run, stop, reset, resume"
     APPROVE = "Approve or reject a gate"
-    EDIT_STEPS = "Edit steps and notifications, read what servers answered"
+    EDIT_STEPS = "Edit steps and notifications, read responses of servers"
     EDIT_ACCESS_RULES = "Edit access rules"
     DUPLICATE = "Duplicate"
     LOCK = "Lock, unlock"

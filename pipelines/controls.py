@@ -49,12 +49,12 @@ def controls_of(pipeline: Pipeline, allowed: frozenset[PipelineAction]) -> Contr
 
 def _why_not(pipeline: Pipeline, state: RunState | None) -> str:
     if pipeline.is_locked:
-        return f"Locked by {pipeline.locked_by_email}: it starts for nobody until it is unlocked."
+        return f"Locked by {pipeline.locked_by_email}: nobody can start it until it is unlocked."
     if state is RunState.PAUSED:
-        return "A gate waits for an approval. Until it is decided, or the run is reset, no other run starts."
+        return "A run waits for an approval. No other run starts until someone approves, rejects or resets it."
     steps = list(pipeline.steps.all())
     if not steps:
-        return "It has no steps yet. A run has nothing to do."
+        return "It has no steps yet. Add a step first."
     if any(step.missing_secrets for step in steps):
-        return "Secrets of its steps have no value yet. Until someone enters them, it does not run."
+        return "Some secrets of its steps have no value yet. Enter them before you run it."
     return ""

@@ -17,7 +17,7 @@ from pipelines.step_templates import StepTemplate
 
 # Placeholder for the value of a secret in the form. It is never shown again.
 UNCHANGED = "(unchanged)"
-KEEPS = f"“{UNCHANGED}” keeps the value that is there; type over it to change it, or delete the line."
+KEEPS = f"“{UNCHANGED}” keeps the current value. Type over it to change it, or delete the line."
 
 
 def _text(**attributes: Any) -> forms.TextInput:
@@ -40,10 +40,10 @@ class PipelineForm(forms.Form):
         max_length=2000,
         required=False,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="What it does, for whoever sees it.",
+        help_text="What it does, for everyone who can see it.",
     )
     tags = forms.CharField(
-        max_length=2000, required=False, widget=_text(), help_text="Words with commas between them: nightly, linux."
+        max_length=2000, required=False, widget=_text(), help_text="Separate tags with commas: nightly, linux."
     )
 
     def clean_tags(self) -> list[str]:
@@ -73,7 +73,7 @@ class TransferForm(forms.Form):
         email = self.cleaned_data["owner"].strip().lower()
         owner = people_of(self.pipeline).filter(email=email).first()
         if owner is None:
-            raise forms.ValidationError("No active person of your organization has this address.")
+            raise forms.ValidationError("Nobody active in your organization has this address.")
         return owner
 
 
@@ -85,7 +85,7 @@ class NotificationsForm(forms.Form):
         required=False,
         max_length=NOTIFIED_LIMIT * 256,
         widget=_lines(6),
-        help_text="One on each line. Only people of your organization who see this pipeline.",
+        help_text="One per line. Only people of your organization who can see this pipeline.",
     )
 
     def __init__(self, *args: Any, pipeline: Pipeline, **kwargs: Any) -> None:
@@ -101,7 +101,7 @@ class NotificationsForm(forms.Form):
         for email in emails:
             person = found.get(email)
             if person is None or PipelineAction.SEE not in allowed_actions(person, self.pipeline):
-                raise forms.ValidationError(f"No active person who sees this pipeline has this address: {email}")
+                raise forms.ValidationError(f"Nobody active who can see this pipeline has this address: {email}")
         return [found[email] for email in emails]
 
 
@@ -120,29 +120,29 @@ class StepForm(forms.Form):
         required=False,
         max_length=64 * 1024,
         widget=_lines(3),
-        help_text="One on each line, as “Accept: text/plain”. Whoever edits steps sees them.",
+        help_text="One per line, such as “Accept: text/plain”. Everyone who can edit steps sees them.",
     )
     secret_headers = _secret_field(
-        "Secret headers", "One on each line, as “Authorization: Bearer ...”. Kept encrypted, and never shown again."
+        "Secret headers", "One per line, such as “Authorization: Bearer ...”. Stored encrypted and never shown again."
     )
     secret_query = _secret_field(
         "Secret parameters of the URL",
-        "One on each line, as “token: ...”. Added to the URL as “?token=...”. Kept encrypted, and never shown again.",
+        "One per line, such as “token: ...”. Added to the URL as “?token=...”. Stored encrypted and never shown again.",
     )
     body = forms.CharField(required=False, max_length=BODY_MAX_LENGTH, strip=False, widget=_lines(6))
     secret_body = _secret_field(
         "Secret fields of the body",
-        "One on each line, as “password: ...”. Added to a body that is a JSON object or a form; “inputs.token” goes "
-        "inside of “inputs”. Kept encrypted, and never shown again.",
+        "One per line, such as “password: ...”. Added to a body that is a JSON object or a form; “inputs.token” goes "
+        "inside “inputs”. Stored encrypted and never shown again.",
     )
     expected_status = forms.IntegerField(
-        label="Expected status", min_value=100, max_value=599, initial=200, help_text="Any other fails the run."
+        label="Expected status", min_value=100, max_value=599, initial=200, help_text="Any other status fails the run."
     )
     instructions = forms.CharField(
         required=False,
         max_length=500,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="For whoever approves: what to look at before.",
+        help_text="What to check before approving.",
     )
 
     def __init__(self, *args: Any, kind: str, has_secrets: bool = False, **kwargs: Any) -> None:
@@ -189,7 +189,7 @@ def parse_headers(text: str, *, any_case: bool = True) -> list[tuple[str, str]]:
             raise forms.ValidationError(f"Line {number} is not like “Name: value”.")
         written = name.strip().lower() if any_case else name.strip()
         if written in {known.lower() if any_case else known for known, _ in pairs}:
-            raise forms.ValidationError(f"The name of line {number} is here twice.")
+            raise forms.ValidationError(f"Line {number} repeats a name.")
         pairs.append((name.strip(), value.strip()))
     return pairs
 
@@ -266,7 +266,7 @@ class RejectForm(forms.Form):
         label="Why",
         max_length=MESSAGE_MAX_LENGTH,
         widget=forms.Textarea(attrs={"rows": 2}),
-        help_text="It stands in the run's log.",
+        help_text="Appears in the run's log.",
         error_messages={"required": "Say why."},
     )
 

@@ -104,7 +104,7 @@ class Pipeline(models.Model):
                 Lower("name"),
                 name="pipeline_name_unique_in_organization",
                 # The same words whether the person sees the other pipeline or not.
-                violation_error_message="This name cannot be used: it is taken. Choose another one.",
+                violation_error_message="This name is already in use. Choose another one.",
             )
         ]
 
@@ -201,9 +201,7 @@ class StepDefinition(models.Model):
     expected_status = models.PositiveSmallIntegerField(
         default=200, validators=[MinValueValidator(100), MaxValueValidator(599)]
     )
-    instructions = models.TextField(
-        max_length=500, blank=True, help_text="For whoever approves: what to look at before."
-    )
+    instructions = models.TextField(max_length=500, blank=True, help_text="What to check before approving.")
 
     DEFINITION_FIELDS: ClassVar[tuple[str, ...]] = (
         "position",

@@ -100,22 +100,22 @@ TRANSITIONS: dict[RunState, dict[RunAction | RunEvent, RunState]] = {
 # Why something cannot be done, and what can: told to people and to scripts.
 REFUSALS: dict[RunAction, dict[RunState, str]] = {
     RunAction.STOP: {
-        RunState.STOPPING: "It is stopping already: the step on its way is finished first.",
+        RunState.STOPPING: "It is already stopping: the current step finishes first.",
         RunState.HALTED: "It is not running.",
         RunState.FINISHED: "It is not running.",
     },
     RunAction.RESUME: {
-        RunState.QUEUED: "It has not stopped: its run waits for its turn.",
-        RunState.CONTINUING: "It goes on already.",
-        RunState.RUNNING: "It has not stopped: its run goes on.",
+        RunState.QUEUED: "It has not stopped: its run is queued.",
+        RunState.CONTINUING: "It is already continuing.",
+        RunState.RUNNING: "It has not stopped: its run continues.",
         RunState.STOPPING: "It is still stopping. Resume it when its step has finished.",
-        RunState.PAUSED: "It waits for an approval. Approve the gate to go on.",
-        RunState.FINISHED: "Its last run has ended and has no step left to go on with. Run it anew.",
+        RunState.PAUSED: "It waits for an approval. Approve it to continue.",
+        RunState.FINISHED: "Its last run has ended and has no steps left. Start a new run.",
     },
     RunAction.RESET: {
         RunState.RUNNING: "It is running. Stop it first.",
         RunState.STOPPING: "It is still stopping. Reset it when its step has finished.",
-        RunState.FINISHED: "Its last run has ended. There is nothing to clear.",
+        RunState.FINISHED: "Its last run has ended. There is nothing to reset.",
     },
     RunAction.APPROVE: dict.fromkeys(set(RunState) - {RunState.PAUSED}, "No gate waits for an approval."),
     RunAction.REJECT: dict.fromkeys(set(RunState) - {RunState.PAUSED}, "No gate waits for an approval."),

@@ -8,7 +8,7 @@ from pipelines.models import Step
 
 @dataclass(frozen=True)
 class StepTemplate:
-    """Words in capitals stand for what is the person's own."""
+    """Replace the words in capitals with your own."""
 
     id: str
     label: str
@@ -25,7 +25,7 @@ STEP_TEMPLATES: tuple[StepTemplate, ...] = (
     StepTemplate(
         id="jenkins",
         label="Jenkins job",
-        description="Starts a build. The secret is Basic and the base64 of USER:API_TOKEN. Jenkins answers 201.",
+        description="Starts a build. Secret: “Basic” and the base64 of USER:API_TOKEN. Jenkins answers 201.",
         url="https://jenkins.example.com/job/JOB/build",
         secret_header_names=("Authorization",),
         expected_status=201,
@@ -33,7 +33,7 @@ STEP_TEMPLATES: tuple[StepTemplate, ...] = (
     StepTemplate(
         id="github",
         label="GitHub Actions workflow",
-        description="Dispatches a workflow that has workflow_dispatch. The secret is Bearer and a token. Answers 204.",
+        description="Starts a workflow that has workflow_dispatch. Secret: “Bearer” and a token. GitHub answers 204.",
         url="https://api.github.com/repos/OWNER/REPOSITORY/actions/workflows/WORKFLOW.yml/dispatches",
         headers={"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"},
         secret_header_names=("Authorization",),
@@ -43,7 +43,7 @@ STEP_TEMPLATES: tuple[StepTemplate, ...] = (
     StepTemplate(
         id="gitlab",
         label="GitLab pipeline",
-        description="Starts a project's pipeline on a branch. The secret is an access token. GitLab answers 201.",
+        description="Starts a project's pipeline on a branch. Secret: an access token. GitLab answers 201.",
         url="https://gitlab.example.com/api/v4/projects/PROJECT_ID/pipeline",
         headers={"Content-Type": "application/json"},
         secret_header_names=("PRIVATE-TOKEN",),
@@ -53,7 +53,7 @@ STEP_TEMPLATES: tuple[StepTemplate, ...] = (
     StepTemplate(
         id="argo",
         label="Argo workflow",
-        description="Submits a workflow from a template. The secret is Bearer and a token of a service account.",
+        description="Submits a workflow from a template. Secret: “Bearer” and a token of a service account.",
         url="https://argo.example.com/api/v1/workflows/NAMESPACE/submit",
         headers={"Content-Type": "application/json"},
         secret_header_names=("Authorization",),

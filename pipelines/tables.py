@@ -20,7 +20,7 @@ class PipelineTable(PortalTable):
     state = BadgeColumn(accessor="pk", orderable=False)
     run_count = Column(verbose_name="Runs", attrs=NUMERIC)
     last_run = BadgeColumn(empty_values=(), orderable=False, verbose_name="Last run")
-    last_run_at = MomentColumn(verbose_name="Asked for", default="Never")
+    last_run_at = MomentColumn(verbose_name="Requested", default="Never")
 
     class Meta:
         attrs = {"id": "pipelines", "aria-label": "Pipelines"}
@@ -49,9 +49,9 @@ class PipelineTable(PortalTable):
 class RunTable(PortalTable):
     number = Column(verbose_name="Run", attrs=NUMERIC)
     badge = BadgeColumn(verbose_name="State", orderable=False)
-    started_by_email = Column(verbose_name="Asked for by", orderable=False)
+    started_by_email = Column(verbose_name="Requested by", orderable=False)
     token_name = Column(verbose_name="With token", default="–", orderable=False)
-    requested_at = MomentColumn(verbose_name="Asked for", orderable=False)
+    requested_at = MomentColumn(verbose_name="Requested", orderable=False)
     finished_at = MomentColumn(verbose_name="Finished", orderable=False)
 
     class Meta:

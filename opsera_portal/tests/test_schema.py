@@ -223,7 +223,7 @@ def test_each_list_answers_as_it_is_described(api, schema, owner, method, addres
     owner.save()
     token = TokenFactory(owner=owner)
     run = RunFactory(pipeline__owner=owner)
-    RunLogLine.objects.create(run=run, action="run", message="Asked for.")
+    RunLogLine.objects.create(run=run, action="run", message="Requested.")
     record(actor=owner, action=Action.TOKEN_ISSUED, target=token)
     api.get("/api/v1/me", headers=bearer(token))
     body = {"pipelineId": str(run.pipeline_id)} if method == "post" else None

@@ -32,7 +32,7 @@ def new_owner_of(caller: User, body: Mapping[str, Any]) -> User:
     matching = people.filter(pk=value) if field == "owner_id" else people.filter(email=_plain(value))
     found: User | None = matching.first()
     if found is None:
-        raise ValidationError({field: "No active person of your organization."})
+        raise ValidationError({field: "Nobody active in your organization."})
     return found
 
 

@@ -61,7 +61,7 @@ def may_create_pipelines(user: User) -> bool:
 
 
 class PipelineViewSet(ApiViewSet):
-    """What a pipeline is."""
+    """Pipelines: create, change, share, lock and delete."""
 
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation("List pipelines", READ_PIPELINES, only_reads=True),
@@ -86,26 +86,26 @@ class PipelineViewSet(ApiViewSet):
 
     @extend_schema(operation_id="pipeline_list")
     def list(self, request: Request) -> Response:
-        """The pipelines that the owner of the token may see, by name."""
+        """The pipelines that the token's owner can see, by name."""
         return self.page_of(self.get_queryset().for_pipeline_table())
 
     @extend_schema(
         operation_id="pipeline_create", request=CreatePipelineBody, responses={201: PipelineSummarySerializer}
     )
     def create(self, request: Request) -> Response:
-        """A pipeline of your own, with its steps."""
+        """Creates a pipeline that you own, with its steps."""
         body = self.read_body(CreatePipelineBody)
         pipeline = services.create_pipeline(actor=self.person, request=request._request, **body)
         return self._summary(pipeline, status=201)
 
     @extend_schema(operation_id="pipeline_retrieve", responses=PipelineSummarySerializer)
     def retrieve(self, request: Request, pk: str) -> Response:
-        """The whole pipeline: what it is, its steps, its latest run, and what you may do to it."""
+        """The pipeline with its steps, its latest run, and what you are allowed to do with it."""
         return self._summary(self.get_object())
 
     @extend_schema(operation_id="pipeline_change", request=ChangePipelineBody, responses=PipelineSummarySerializer)
     def partial_update(self, request: Request, pk: str) -> Response:
-        """Name, description and tags are for those who administer it; steps and notified people for its editors."""
+        """Name, description and tags need an administrator of the pipeline; steps and notified people an editor."""
         pipeline = self.get_object()
         body = self.read_body(ChangePipelineBody)
         steps, emails = body.pop("steps", None), body.pop("notified_people", None)
@@ -121,7 +121,7 @@ class PipelineViewSet(ApiViewSet):
 
     @extend_schema(operation_id="pipeline_delete", request=None, responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:
-        """For good. Runs and log entries stay, under its name. Refused while a run is under way."""
+        """Deletes the pipeline for good. Its runs and log entries stay. Not allowed while a run is in progress."""
         services.delete_pipeline(actor=self.person, pipeline=self.get_object(), request=request._request)
         return Response(status=204)
 
@@ -137,7 +137,7 @@ class PipelineViewSet(ApiViewSet):
         operation_id="pipeline_access_rules_replace", request=AccessRulesBody, responses=AccessRulesSerializer
     )
     def replace_access_rules(self, request: Request, pk: str) -> Response:
-        """All rules at once, in place of those that there are. An empty list opens the pipeline to every User."""
+        """Replaces all access rules. With an empty list every User can see and run the pipeline."""
         pipeline = self.get_object()
         body = self.read_body(AccessRulesBody)
         rules = rules_of(self.person, body["rules"])
@@ -148,10 +148,10 @@ class PipelineViewSet(ApiViewSet):
         operation_id="pipeline_duplicate", request=DuplicatePipelineBody, responses={201: PipelineSummarySerializer}
     )
     def duplicate(self, request: Request, pk: str) -> Response:
-        """A copy of your own, with steps and access rules.
+        """Creates a copy that you own, with the same steps and access rules.
 
-        It has the values of secrets only if you administer the original. Otherwise `missing_secrets` of each step names
-        those to enter again, and until then the copy does not run.
+        Secrets are copied only if you administer the original. Otherwise `missing_secrets` of each step names those to
+        enter; the copy does not run until then.
         """
         body = self.read_body(DuplicatePipelineBody)
         copy = services.duplicate_pipeline(
@@ -161,7 +161,7 @@ class PipelineViewSet(ApiViewSet):
 
     @extend_schema(operation_id="pipeline_transfer", request=TransferPipelineBody, responses=PipelineSummarySerializer)
     def transfer(self, request: Request, pk: str) -> Response:
-        """Makes someone else of your organization the owner. You may lose sight of it: then the answer is 204."""
+        """Makes someone else in your organization the owner. The response is 204 if you can no longer see it."""
         pipeline = self.get_object()
         body = self.read_body(TransferPipelineBody)
         services.transfer_pipeline(
@@ -171,12 +171,12 @@ class PipelineViewSet(ApiViewSet):
 
     @extend_schema(operation_id="pipeline_lock", request=None, responses=PipelineSummarySerializer)
     def lock(self, request: Request, pk: str) -> Response:
-        """From now on it starts for nobody. What is under way goes on."""
+        """Nobody can start the pipeline from now on. Runs in progress continue."""
         return self._changed(services.lock_pipeline, request)
 
     @extend_schema(operation_id="pipeline_unlock", request=None, responses=PipelineSummarySerializer)
     def unlock(self, request: Request, pk: str) -> Response:
-        """It starts again, and runs that waited begin."""
+        """The pipeline can be started again, and queued runs begin."""
         return self._changed(services.unlock_pipeline, request)
 
     def _changed(self, service: Callable[..., Pipeline], request: Request) -> Response:
@@ -197,11 +197,11 @@ class PipelineViewSet(ApiViewSet):
 
 
 class RunViewSet(ApiViewSet):
-    """The published routes: a pipeline is named in the body."""
+    """Runs. The body names the pipeline."""
 
     operations: ClassVar[dict[str, Operation]] = {
         "run": Operation("Run a pipeline", RUN_PIPELINES, role_allows=may_use_pipelines),
-        "status": Operation("Ask for a run's status", READ_PIPELINES, only_reads=True),
+        "status": Operation("Get a run's status", READ_PIPELINES, only_reads=True),
         "stop": Operation("Stop a pipeline", RUN_PIPELINES, role_allows=may_use_pipelines),
         "resume": Operation("Resume a pipeline", RUN_PIPELINES, role_allows=may_use_pipelines),
         "reset": Operation("Reset a pipeline", RUN_PIPELINES, role_allows=may_use_pipelines),
@@ -224,13 +224,13 @@ class RunViewSet(ApiViewSet):
         responses={200: RunStartedSerializer, 409: ActionFailedSerializer},
     )
     def run(self, request: Request) -> Response:
-        """Asks for a run. It is executed after those that were asked for before it."""
+        """Queues a run. The worker executes the runs of a pipeline in order."""
         pipeline = self._pipeline(self.read_body(PipelineBody))
         try:
             run = services.start_run(actor=self.person, pipeline=pipeline, request=request._request)
         except services.Refused as refusal:
             return as_published(refusal)
-        message = f"Run {run.number} of “{run.pipeline_name}” was asked for."
+        message = f"Run {run.number} of “{run.pipeline_name}” is queued."
         return Response({"status": "executed", "message": message, "runCount": run.number})
 
     @extend_schema(operation_id="pipeline_status", request=PipelineRunBody, responses=RunStatusSerializer)
@@ -248,32 +248,32 @@ class RunViewSet(ApiViewSet):
 
     @extend_schema(operation_id="pipeline_stop", request=PipelineBody, responses=DONE)
     def stop(self, request: Request) -> Response:
-        """The step on its way is finished first. Runs that are queued are taken back."""
+        """The current step finishes first. Queued runs are removed from the queue."""
         return self._done(services.stop_pipeline, PipelineBody, "Run {number} of “{name}” is stopped.")
 
     @extend_schema(operation_id="pipeline_resume", request=PipelineBody, responses=DONE)
     def resume(self, request: Request) -> Response:
-        """Goes on with the next step of a run that was stopped or failed. The last step is never repeated."""
-        return self._done(services.resume_pipeline, PipelineBody, "Run {number} of “{name}” goes on.")
+        """Continues a stopped or failed run with its next step. The last step is never repeated."""
+        return self._done(services.resume_pipeline, PipelineBody, "Run {number} of “{name}” continues.")
 
     @extend_schema(operation_id="pipeline_reset", request=PipelineBody, responses=DONE)
     def reset(self, request: Request) -> Response:
-        """Clears the current run: nothing goes on with it."""
-        return self._done(services.reset_pipeline, PipelineBody, "Run {number} of “{name}” is cleared.")
+        """Ends the current run for good, so that a new one can start."""
+        return self._done(services.reset_pipeline, PipelineBody, "Run {number} of “{name}” is reset.")
 
     @extend_schema(operation_id="pipeline_approve", request=ApproveBody, responses=DONE)
     def approve(self, request: Request) -> Response:
-        """The run that waits at a gate goes on."""
+        """Approves the gate at which the run waits. The run continues."""
         return self._done(services.approve_gate, ApproveBody, "The gate of run {number} of “{name}” is approved.")
 
     @extend_schema(operation_id="pipeline_reject", request=RejectBody, responses=DONE)
     def reject(self, request: Request) -> Response:
-        """The run that waits at a gate fails, with your message."""
+        """Rejects the gate at which the run waits. The run fails with your message."""
         return self._done(services.reject_gate, RejectBody, "The gate of run {number} of “{name}” is rejected.")
 
     @extend_schema(operation_id="pipeline_summary", request=PipelineBody, responses=PipelineSummarySerializer)
     def summary(self, request: Request) -> Response:
-        """The whole pipeline: what it is, its steps, its latest run, and what you may do to it."""
+        """The pipeline with its steps, its latest run, and what you are allowed to do with it."""
         body = self.read_body(PipelineBody)
         pipeline = self._pipeline(body, self.get_queryset().for_summary().for_pipeline_table())
         return Response(PipelineSummarySerializer(pipeline, context={"person": self.person}).data)
@@ -335,7 +335,7 @@ class StepTemplateViewSet(ApiViewSet):
 
     @extend_schema(operation_id="step_template_list", responses=StepTemplateSerializer(many=True))
     def list(self, request: Request) -> Response:
-        """For the services that pipelines often start. They only fill in a form: change what you like."""
+        """Templates for services that pipelines often call. They only fill in the form of a step."""
         return self.page_of(STEP_TEMPLATES)
 
 
@@ -343,14 +343,14 @@ class HttpStepsViewSet(ApiViewSet):
     """The rules for calls of steps."""
 
     operations: ClassVar[dict[str, Operation]] = {
-        "retrieve": Operation("See what HTTP steps may not call", READ_PIPELINES, only_reads=True),
+        "retrieve": Operation("See which addresses HTTP steps can't call", READ_PIPELINES, only_reads=True),
     }
     serializer_class = FenceSerializer
     queryset = Pipeline.objects.none()
 
     @extend_schema(operation_id="http_steps", responses=FenceSerializer)
     def retrieve(self, request: Request) -> Response:
-        """The networks that the portal refuses to call, and those that its operator allows all the same."""
+        """The networks that HTTP steps can't call, and the exceptions that the operator allows."""
         return Response(FenceSerializer(rules_of_the_fence()).data)
 
 

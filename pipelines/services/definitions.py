@@ -21,7 +21,7 @@ from pipelines.services.guard import Refused, errors_of, fresh, locked_for
 from pipelines.services.steps import StepInput, replace_steps
 from pipelines.tasks import enqueue
 
-NAME_TAKEN = "This name cannot be used: it is taken. Choose another one."
+NAME_TAKEN = "This name is already in use. Choose another one."
 
 
 def create_pipeline(

@@ -76,7 +76,7 @@ def replace_access_rules(
             raise ValidationError({"rules": f"A pipeline has at most {RULES_LIMIT} rules. Use groups."})
         wanted = {(type(rule.subject).__name__, rule.subject.pk): rule for rule in rules}
         if len(wanted) != len(rules):
-            raise ValidationError({"rules": "A person or a group stands here twice."})
+            raise ValidationError({"rules": "A person or a group appears twice."})
         _check_subjects(locked, [rule.subject for rule in rules])
         had = {_identity(rule): rule for rule in locked.access_rules.select_related("user", "group")}
         changes: list[str] = []

@@ -36,7 +36,7 @@ def start_run(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = 
         _check_can_start(locked)
         steps = list(locked.steps.all())
         if not steps:
-            raise CannotStart(f"“{locked.name}” has no steps yet. Add one, then run it.")
+            raise CannotStart(f"“{locked.name}” has no steps yet. Add a step, then run it.")
         _check_secrets(locked, steps)
         Pipeline.objects.filter(pk=locked.pk).update(run_count=F("run_count") + 1)
         locked.refresh_from_db(fields=["run_count"])
@@ -52,7 +52,7 @@ def start_run(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = 
             token_name=token.name if token else "",
         )
         StepRun.objects.bulk_create([StepRun(run=run, step_public_id=step.pk, **step.definition()) for step in steps])
-        run.log("run", Run.State.QUEUED, f"Asked for by {_who(actor, request)}.")
+        run.log("run", Run.State.QUEUED, f"Requested by {_who(actor, request)}.")
         for halted in locked.runs.filter(state=RunState.HALTED):
             halted.move(RunEvent.SUPERSEDED)
             halted.log("run", halted.outcome, f"Replaced by run {run.number}.")
@@ -185,7 +185,7 @@ def _move(run: Run, action: RunAction, actor: User, request: HttpRequest | None)
     if refusal := REFUSALS[action].get(RunState(before)):
         raise Refused(f"“{run.pipeline_name}”: {refusal}")
     if not run.move(action, **_values(run, action), **_continued(action, actor, request)):
-        raise Refused(f"“{run.pipeline_name}” has moved on in this moment. Look at it again.")
+        raise Refused(f"“{run.pipeline_name}” has just changed. Reload it and try again.")
     if action in {RunAction.STOP, RunAction.RESET} and before == RunState.PAUSED:
         # Whoever resumes the run comes to this gate again: it has not been passed.
         left = StepState.WAITING if run.state == RunState.HALTED else StepState.SKIPPED
@@ -193,7 +193,7 @@ def _move(run: Run, action: RunAction, actor: User, request: HttpRequest | None)
     if action in _SAID:
         said = _SAID[action].format(who=_who(actor, request))
         if run.state == RunState.STOPPING:
-            said += " The step on its way is finished first."
+            said += " The current step finishes first."
         run.log(action.value, run.status, said)
 
 
@@ -229,7 +229,7 @@ def _waiting_gate(
     if gate is None:
         raise Refused(f"“{pipeline.name}”: {REFUSALS[action][RunState.FINISHED]}")
     if run_number not in {None, run.number} or position not in {None, gate.position}:
-        raise Refused(f"“{pipeline.name}” waits at another gate by now: “{gate.name}” of run {run.number}. Look at it.")
+        raise Refused(f"“{pipeline.name}” now waits at another gate: “{gate.name}” of run {run.number}. Look at it.")
     return run, gate
 
 
@@ -263,7 +263,7 @@ def _check_secrets(pipeline: Pipeline, steps: list[Step]) -> None:
 def _check_not_locked(pipeline: Pipeline) -> None:
     if pipeline.is_locked:
         raise CannotStart(
-            f"“{pipeline.name}” is locked by {pipeline.locked_by_email}. It starts for nobody until it is unlocked."
+            f"“{pipeline.name}” is locked by {pipeline.locked_by_email}. Nobody can start it until it is unlocked."
         )
 
 

@@ -119,7 +119,7 @@ def replace_steps(
         had = {step.pk: step for step in locked.steps.all()}
         kept = [step.id for step in steps if step.id is not None]
         if len(set(kept)) != len(kept) or not had.keys() >= set(kept):
-            raise ValidationError({"steps": "Each id must be that of a step of this pipeline, and stand here once."})
+            raise ValidationError({"steps": "Each id must be that of a step of this pipeline, and appear once."})
         locked.steps.exclude(pk__in=kept).delete()
         _make_room(locked)
         for position, new in enumerate(steps, start=1):

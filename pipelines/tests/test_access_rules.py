@@ -228,7 +228,7 @@ def test_who_takes_their_own_right_away_is_led_to_the_list(client, manager, pipe
     answer = client.post(address(pipeline, f"{rule.pk}/remove/"), follow=True)
 
     assert answer.redirect_chain[-1][0] == "/pipelines/"
-    assert "You do not see “Deploy” any more." in answer.content.decode()
+    assert "You can no longer see “Deploy”." in answer.content.decode()
     assert client.get(f"/pipelines/{pipeline.pk}/").status_code == 404
 
 
@@ -285,13 +285,9 @@ def test_a_name_that_an_unseen_pipeline_has_is_refused_in_the_same_words(client,
     def said(name):
         answer = client.post("/api/v1/pipelines", {"name": name}, content_type="application/json")
         page = client.post("/pipelines/new/", {"name": name, "description": "", "tags": ""})
-        return answer.status_code, answer.json()["detail"], "This name cannot be used" in page.content.decode()
+        return answer.status_code, answer.json()["detail"], "This name is already in use" in page.content.decode()
 
-    assert (
-        said("VERY private")
-        == said("seen")
-        == (409, "This name cannot be used: it is taken. Choose another one.", True)
-    )
+    assert said("VERY private") == said("seen") == (409, "This name is already in use. Choose another one.", True)
 
 
 def test_a_group_is_deleted_when_no_rule_names_it_any_more(pipeline, organization, administrator, owner):

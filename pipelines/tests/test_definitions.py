@@ -165,7 +165,7 @@ def test_a_transfer_can_take_it_out_of_ones_own_sight(as_owner, pipeline, member
 
     answer = as_owner.post(f"/pipelines/{pipeline.pk}/transfer/", {"owner": member.email}, follow=True)
 
-    assert "You do not see “Nightly” any more." in text(answer)
+    assert "You can no longer see “Nightly”." in text(answer)
     pipeline.refresh_from_db()
     assert pipeline.owner == member
     assert recorded() == [("pipeline.transferred", "Nightly")]

@@ -231,7 +231,7 @@ def test_run_answers_the_published_words_and_counts(as_owner, pipeline):
     assert (first.status_code, second.status_code) == (200, 200)
     assert first.json() == {
         "status": "executed",
-        "message": "Run 1 of “Nightly build” was asked for.",
+        "message": "Run 1 of “Nightly build” is queued.",
         "runCount": 1,
     }
     assert second.json()["runCount"] == 2
@@ -243,7 +243,7 @@ def test_run_that_cannot_start_answers_failed_with_409_and_changes_nothing(as_ow
     answer = as_owner.post(RUN, empty)
 
     assert answer.status_code == 409
-    assert answer.json() == {"status": "failed", "message": "“Empty” has no steps yet. Add one, then run it."}
+    assert answer.json() == {"status": "failed", "message": "“Empty” has no steps yet. Add a step, then run it."}
     assert Pipeline.objects.get().run_count == 0
     assert not Run.objects.exists()
 
@@ -403,7 +403,7 @@ def test_logs_have_the_published_shape(as_owner, owner, pipeline):
         "runCount": 1,
         "step": "",
         "action": "run",
-        "message": f"Asked for by {owner.email} with the token “{owner.tokens.get().name}”.",
+        "message": f"Requested by {owner.email} with the token “{owner.tokens.get().name}”.",
         "answer": None,
         "status": "queued",
         "level": "info",

@@ -234,7 +234,7 @@ def test_a_pipeline_without_steps_says_why_it_cannot_start(as_owner, owner):
     answer = as_owner.post(run_button(empty), follow=True)
 
     assert answer.redirect_chain == [(detail(empty), 302)]
-    assert "“Empty” has no steps yet. Add one, then run it." in text(answer)
+    assert "“Empty” has no steps yet. Add a step, then run it." in text(answer)
     assert not Run.objects.exists()
 
 
@@ -266,7 +266,7 @@ def test_the_log_of_a_run_reads_from_the_beginning(as_owner, run):
         RunLogLine.objects.create(run=run, action="answer", message=message)
 
     page = text(as_owner.get(run_page(run)))
-    assert page.index("Asked for by") < page.index("first line") < page.index("second line")
+    assert page.index("Requested by") < page.index("first line") < page.index("second line")
 
 
 def test_a_run_that_goes_on_asks_for_its_progress_again(as_owner, run):

@@ -80,7 +80,7 @@ def test_a_user_makes_a_pipeline_with_a_gate_and_an_administrator_approves_it(br
     # It moves by itself: the gate's own buttons appear without a reload.
     expect(user.locator("#run-state")).to_contain_text("Waiting for approval", timeout=20_000)
     expect(user.get_by_role("button", name="Approve")).to_be_visible()
-    expect(user.locator("#asked-for-by")).to_contain_text("user@demo.example")
+    expect(user.locator("#requested-by")).to_contain_text("user@demo.example")
 
     # What someone types while the page looks for news stays.
     admin.goto(user.url)

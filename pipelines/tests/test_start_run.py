@@ -87,7 +87,7 @@ def test_the_log_tells_who_asked(owner, pipeline):
 
     line = run.log_lines.get()
     assert (line.action, line.status, line.level) == ("run", "queued", "info")
-    assert line.message == f"Asked for by {owner.email}."
+    assert line.message == f"Requested by {owner.email}."
 
 
 def test_the_activity_log_tells_who_what_and_which_run(owner, pipeline):

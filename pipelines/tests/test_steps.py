@@ -408,7 +408,7 @@ def test_steps_of_another_pipeline_are_not_reached_by_way_of_ones_own(owner, pip
 def test_one_id_twice_is_no_two_steps(owner, pipeline, step):
     same = StepInput(name="Build", url=URL, id=step.pk)
 
-    with pytest.raises(ValidationError, match="stand here once"):
+    with pytest.raises(ValidationError, match="appear once"):
         services.replace_steps(actor=owner, pipeline=pipeline, steps=[same, same])
 
 

@@ -18,7 +18,7 @@ from pipelines import services
 from pipelines.access import PipelineAction, allowed_actions
 from pipelines.models import Pipeline
 
-MAY_NOT = "You see this pipeline, and your role on it does not allow this."
+MAY_NOT = "You can see this pipeline, but your role on it does not allow this."
 
 
 class PipelinePage(MemberPageMixin, View):
@@ -50,7 +50,7 @@ class PipelinePage(MemberPageMixin, View):
         """Back to the pipeline; to the list, for someone who does not see it any more."""
         if self.sees(pipeline):
             return redirect(back_to(self.request, reverse("pipelines:pipeline_detail", args=[pipeline.pk])))
-        messages.info(self.request, f"You do not see “{pipeline.name}” any more.")
+        messages.info(self.request, f"You can no longer see “{pipeline.name}”.")
         return redirect("pipelines:pipeline_list")
 
 

@@ -74,7 +74,7 @@ class PipelineCreateView(MemberPageMixin, View):
     def post(self, request: HttpRequest) -> HttpResponseBase:
         form = PipelineForm(request.POST)
         if form.is_valid() and (pipeline := self._create(form)):
-            messages.success(request, f"“{pipeline.name}” is made. Give it its steps.")
+            messages.success(request, f"“{pipeline.name}” is created. Add its steps now.")
             return redirect("pipelines:step_list", pk=pipeline.pk)
         return self.page(form, status=400)
 

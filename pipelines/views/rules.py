@@ -50,7 +50,7 @@ class AccessRuleListView(AccessRulePage):
                 services.set_access_rule(
                     actor=self.person, pipeline=pipeline, subject=subject, role=role, request=request
                 )
-                messages.success(request, f"{subject} has the role {role.label} now.")
+                messages.success(request, f"{subject} now has the role {role.label}.")
                 return self.after_change(pipeline)
         return self.page(pipeline, form, status=400)
 
@@ -87,7 +87,7 @@ class AccessRuleUpdateView(AccessRulePage):
         except ValidationError as error:
             messages.error(request, " ".join(error.messages))
         else:
-            messages.success(request, f"{rule.subject_name} has the role {role.label} now.")
+            messages.success(request, f"{rule.subject_name} now has the role {role.label}.")
         return self.after_change(pipeline)
 
 
@@ -95,17 +95,17 @@ class AccessRuleRemoveView(AccessRulePage):
     def get(self, request: HttpRequest, pk: str, rule_pk: str) -> HttpResponse:
         pipeline = self.find(pk)
         rule = self.rule(pipeline, rule_pk)
-        consequences = ["It holds from the next request on, for sessions and tokens."]
+        consequences = ["It takes effect with their next request, in sessions and with tokens."]
         if not pipeline.access_rules.exclude(pk=rule.pk).exists():
             consequences.append(
-                f"This is the last rule. Without rules “{pipeline.name}” is open: every User of your organization sees "
-                "and runs it, and Guests see it."
+                f"This is the last rule. Without rules every User of your organization can see and run "
+                f"“{pipeline.name}”, and Guests can see it."
             )
         return confirm_page(
             request,
-            question=f"Take away the role of {rule.subject_name}?",
+            question=f"Remove the role of {rule.subject_name}?",
             consequences=consequences,
-            button="Take away",
+            button="Remove",
             cancel_url=reverse("pipelines:access_rule_list", args=[pipeline.pk]),
         )
 
@@ -117,5 +117,5 @@ class AccessRuleRemoveView(AccessRulePage):
         except ValidationError as error:
             messages.error(request, " ".join(error.messages))
         else:
-            messages.success(request, f"{rule.subject_name} has no role on it any more.")
+            messages.success(request, f"{rule.subject_name} no longer has a role on this pipeline.")
         return self.after_change(pipeline)

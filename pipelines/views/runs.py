@@ -34,7 +34,7 @@ class PipelineRunView(RunChangeView):
     service = services.start_run
 
     def said(self, pipeline: Pipeline, result: Run) -> str:
-        return f"Run {result.number} was asked for."
+        return f"Run {result.number} is queued."
 
 
 class PipelineStopView(RunChangeView):
@@ -134,7 +134,7 @@ class GateView(RunPage):
 class RunApproveView(GateView):
     def post(self, request: HttpRequest, pk: str, number: int) -> HttpResponseBase:
         pipeline = self.find(pk)
-        return self.decide(pipeline, self.run(pipeline, number), services.approve_gate, "Approved. The run goes on.")
+        return self.decide(pipeline, self.run(pipeline, number), services.approve_gate, "Approved. The run continues.")
 
 
 class RunRejectView(GateView):

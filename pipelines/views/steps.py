@@ -83,7 +83,7 @@ class StepCreateView(StepFormPage):
         pipeline = self.find(pk)
         form = StepForm(request.POST, kind=kind_of(request.POST))
         if form.is_valid() and (step := self.save(pipeline, form, services.add_step)):
-            messages.success(request, f"“{step.name}” is step {step.position} now.")
+            messages.success(request, f"“{step.name}” is now step {step.position}.")
             return redirect("pipelines:step_list", pk=pipeline.pk)
         return self.page(pipeline, form, heading="Add a step", status=400)
 
@@ -100,7 +100,9 @@ class StepUpdateView(StepFormPage):
         step = self.step(pipeline, step_pk)
         form = StepForm(request.POST, kind=step.kind, has_secrets=step.has_secrets)
         if form.is_valid() and (saved := self.save(pipeline, form, services.edit_step, step_id=step.pk)):
-            messages.success(request, f"“{saved.name}” is saved. Runs on their way are not reached.")
+            messages.success(
+                request, f"“{saved.name}” is saved. Runs that are already queued or running keep the old step."
+            )
             return redirect("pipelines:step_list", pk=pipeline.pk)
         return self.page(pipeline, form, heading=f"Edit “{step.name}”", step=step, status=400)
 
@@ -128,7 +130,7 @@ class StepRemoveView(StepPage):
             request,
             question=f"Remove “{step.name}”?",
             consequences=[
-                f"It is step {step.position} of “{pipeline.name}”, and goes with its secrets. This cannot be undone."
+                f"Step {step.position} of “{pipeline.name}” and its secrets are removed. You can't undo this."
             ],
             button="Remove step",
             cancel_url=self.steps_url(pipeline),
