@@ -1,0 +1,65 @@
+"""The pages of Django admin and a row of each model, for the tests of it."""
+
+from django.urls import reverse
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from accounts.models import Group, Organization, User
+from accounts.roles import SiteRole
+from accounts.tests.factories import GroupFactory
+from auditlog.actions import Action, record
+from auditlog.models import Activity, TokenUse
+from core.models import OutgoingMail
+from pipelines.models import Pipeline, Run
+from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
+from tokens.models import Token
+from tokens.tests.factories import TokenFactory, bearer
+
+MODELS = {
+    "organization": Organization,
+    "user": User,
+    "group": Group,
+    "token": Token,
+    "token_use": TokenUse,
+    "activity": Activity,
+    "pipeline": Pipeline,
+    "run": Run,
+    "mail": OutgoingMail,
+}
+OTHERS = [role.value for role in SiteRole if role != SiteRole.ADMINISTRATOR]
+
+
+def address(name, page="list", row=None):
+    options = MODELS[name]._meta
+    suffix = "changelist" if page == "list" else page
+    arguments = [row.pk] if page in {"change", "delete", "history"} else []
+    return reverse(f"admin:{options.app_label}_{options.model_name}_{suffix}", args=arguments)
+
+
+def rows_of(person, name):
+    """One row of each model in a person's organization; all their names begin with ``name``."""
+    token = TokenFactory(owner=person, name=f"{name} token")
+    APIClient().get("/api/v1/me", headers=bearer(token))
+    pipeline = PipelineFactory(owner=person, name=f"{name} pipeline")
+    StepFactory(pipeline=pipeline, name=f"{name} step")
+    group = GroupFactory(organization=person.organization, name=f"{name} group")
+    group.members.add(person)
+    return {
+        "organization": person.organization,
+        "user": person,
+        "group": group,
+        "token": token,
+        "token_use": TokenUse.objects.get(owner=person),
+        "activity": record(actor=person, action=Action.TOKEN_ISSUED, target=token),
+        "pipeline": pipeline,
+        "run": RunFactory(pipeline=pipeline, state="finished", outcome="success"),
+        "mail": OutgoingMail.objects.create(
+            kind=f"{name} mail", person=person, expires_at=timezone.now(), last_error="The mail server is away."
+        ),
+    }
+
+
+def follow_to_sign_in(client, page):
+    """The answer to a request for a page; Django admin's own sign-in address only leads on to the portal's."""
+    answer = client.get(page)
+    return client.get(answer.url) if answer.status_code == 302 and answer.url.startswith("/admin/login/") else answer
