@@ -53,27 +53,29 @@ class OrganizationForm(PolicyForm):
         super().__init__(*args, **kwargs)
         self.initial["version"] = self.instance.policy_version
 
+    def policy(self) -> dict[str, Any]:
+        return {field: self.cleaned_data[field] for field in POLICY_FIELDS}
+
+    def changes(self) -> dict[str, Any]:
+        return {"name": self.cleaned_data["name"], **self.policy()}
+
 
 @admin.register(Organization)
 class OrganizationAdmin(RecentSignInAdmin):
-    """Operators make organizations; Administrators see and change the policy of their own."""
+    """Operators create organizations; Administrators see and change the policy of their own.
+
+    `tokens/policy/admin.py` extends it: it shows what a change of the policy would do to tokens.
+    """
 
     privileges = (Privilege.CREATE_ORGANIZATION, Privilege.CHANGE_POLICY)
     may_change = True
     list_display = ["name", "slug", "max_token_lifetime_days", "log_retention_days", "created_at"]
     search_fields = ["name", "slug"]
     form = OrganizationForm
-    fieldsets = [
-        (None, {"fields": ["name", "slug", "version"]}),
-        (
-            "Policy",
-            {
-                "fields": POLICY_FIELDS,
-                "description": "Saved here, a change holds at once and without a question. The portal's own page, "
-                "Organization, Policy, tells first which tokens it would block.",
-            },
-        ),
-    ]
+    hidden_fields: ClassVar[tuple[str, ...]] = ("version",)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        return [(None, {"fields": ["name", "slug", *self.hidden_fields]}), ("Policy", {"fields": POLICY_FIELDS})]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return person_of(request).is_superuser
@@ -87,21 +89,30 @@ class OrganizationAdmin(RecentSignInAdmin):
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
-        # The slug stands in every token as `account`: it stays what it was.
+        # Every token contains the slug, as `account`, so it never changes.
         return ["slug"] if obj else []
 
     def save_model(self, request: HttpRequest, obj: Organization, form: Any, change: bool) -> None:
-        actor, fields = person_of(request), form.cleaned_data
-        policy = {field: fields[field] for field in POLICY_FIELDS}
         if change:
-            changes = {"name": fields["name"], **policy}
-            version = fields["version"] or None
-            services.save_policy(actor=actor, organization=obj, changes=changes, version=version, request=request)
-        else:
-            created = services.create_organization(
-                actor=actor, name=fields["name"], slug=fields["slug"], policy=policy, request=request
-            )
-            obj.pk = created.pk
+            self.save_changes(request, obj, form)
+            return
+        created = services.create_organization(
+            actor=person_of(request),
+            name=form.cleaned_data["name"],
+            slug=form.cleaned_data["slug"],
+            policy=form.policy(),
+            request=request,
+        )
+        obj.pk = created.pk
+
+    def save_changes(self, request: HttpRequest, obj: Organization, form: Any) -> None:
+        services.save_policy(
+            actor=person_of(request),
+            organization=obj,
+            changes=form.changes(),
+            version=form.cleaned_data["version"] or None,
+            request=request,
+        )
 
 
 class NewUserForm(BaseUserCreationForm[User]):

@@ -6,10 +6,12 @@ from django.contrib.admin.helpers import ActionForm
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from accounts.models import Organization
 from core.admin_site import ReadOnlyAdmin
 from core.http.request_context import person_of
 from tokens import services
 from tokens.models import Token
+from tokens.policy.admin import OrganizationPolicyAdmin
 
 
 class ExpireActionForm(ActionForm):
@@ -61,3 +63,7 @@ class TokenAdmin(ReadOnlyAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.get_readonly_fields(request, obj)
+
+
+admin.site.unregister(Organization)
+admin.site.register(Organization, OrganizationPolicyAdmin)

@@ -531,9 +531,18 @@ def open_policy(client, organization):
     return {name: "" if value is None else value for name, value in form.initial.items()}
 
 
+def review_policy(client, organization, **fields):
+    """Sends the form once: a changed policy is not saved, but what it would do is shown."""
+    return client.post(address("organization", "change", organization), open_policy(client, organization) | fields)
+
+
 def save_policy(client, organization, **fields):
-    opened = open_policy(client, organization)
-    return client.post(address("organization", "change", organization), opened | fields)
+    """Sends the form, and once more with what the page asked to confirm."""
+    answer = review_policy(client, organization, **fields)
+    if answer.status_code != 200:
+        return answer
+    shown = answer.context["adminform"].form.data.get("shown", "")
+    return review_policy(client, organization, **fields, shown=shown)
 
 
 @pytest.mark.parametrize("days", [1, 30, 366])
@@ -550,6 +559,39 @@ def test_the_policy_is_changed_with_an_entry_in_the_organizations_log(sign_in, o
         organization,
         {"max_token_lifetime_days": {"from": 92, "to": days}},
     )
+
+
+def test_admin_shows_what_a_policy_would_do_before_it_is_saved(sign_in, organization, owner):
+    TokenFactory(owner=owner, scope="api")
+    client = sign_in("operator")
+
+    answer = review_policy(client, organization, allowed_scopes=["pipeline"])
+
+    assert "1 token of 1 person will be blocked from their next use on" in errors(answer)
+    organization.refresh_from_db()
+    assert "api" in organization.allowed_scopes.split()
+    assert save_policy(client, organization, allowed_scopes=["pipeline"]).status_code == 302
+    organization.refresh_from_db()
+    assert organization.allowed_scopes == "pipeline"
+
+
+def test_admin_asks_again_if_a_policy_would_do_something_else_than_was_shown(sign_in, organization, owner):
+    client = sign_in("administrator")
+    shown = review_policy(client, organization, allowed_scopes=["pipeline"]).context["adminform"].form.data["shown"]
+    TokenFactory(owner=owner, scope="api")
+
+    answer = review_policy(client, organization, allowed_scopes=["pipeline"], shown=shown)
+
+    assert "1 token of 1 person will be blocked" in errors(answer)
+    organization.refresh_from_db()
+    assert "api" in organization.allowed_scopes.split()
+
+
+def test_admin_renames_an_organization_without_a_question(sign_in, organization):
+    assert review_policy(sign_in("operator"), organization, name="Acme Two").status_code == 302
+
+    organization.refresh_from_db()
+    assert organization.name == "Acme Two"
 
 
 def test_scopes_and_roles_of_the_policy_are_ticked_in_the_admin(sign_in, organization):
@@ -576,7 +618,7 @@ def test_an_administrator_does_not_lock_themselves_out_in_the_admin(sign_in, org
 
     answer = save_policy(client, organization, two_factor_roles=["administrator"])
 
-    assert "Set up two-factor for yourself first" in client.get(answer.url).content.decode()
+    assert "Set up two-factor for yourself first" in errors(answer)
     organization.refresh_from_db()
     assert organization.two_factor_roles == ""
 

@@ -20,6 +20,7 @@ from django.utils import timezone
 from drf_spectacular.generators import SchemaGenerator
 
 from accounts import services
+from accounts.forms import PolicyForm
 from accounts.models import Organization, User
 from accounts.privileges import Privilege, require_proof
 from accounts.roles import SiteRole
@@ -34,6 +35,7 @@ from opsera_portal.tests import test_access
 from opsera_portal.tests.test_access import as_template, body_for, cells, fill, things_of
 from opsera_portal.tests.ways_in import nothing_was_given_since, snapshot
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
+from tokens.policy.preview import review_policy
 from tokens.tests.factories import TokenFactory, bearer
 
 LATER = timedelta(minutes=26)
@@ -528,6 +530,15 @@ def admin_pages():
 ADMIN_MODELS = {model.__name__: model for model in admin.site._registry}
 
 
+def reviewed(ada):
+    """What the page of the policy has shown, and asks to confirm."""
+    organization = Organization.objects.get(pk=ada.organization.pk)
+    changes = PolicyForm(POLICY, instance=organization)
+    assert changes.is_valid()
+    review = review_policy(actor=ada, changes=changes.cleaned_data)
+    return {"version": review.before.policy_version, "shown": review.effect.fingerprint}
+
+
 def admin_form(ada, model, page, user):
     """What would do it, for each form that gives a way in."""
     if model == "User" and page.endswith("_add"):
@@ -541,11 +552,8 @@ def admin_form(ada, model, page, user):
         names = {"email": "new@acme.example", "name": "Nova New", "site_role": "administrator", "is_active": "on"}
         return names | {"new_password": "a new long secret", "is_superuser": "on"}
     if model == "Organization":
-        return POLICY | {
-            "name": "Other",
-            "slug": "other",
-            "version": ada.organization.policy_version if page.endswith("_change") else "",
-        }
+        names = {"name": "Other", "slug": "other"}
+        return POLICY | names | (reviewed(ada) if page.endswith("_change") else {"version": ""})
     return {}
 
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from accounts import services
 from accounts.models import Organization, User
+from core.errors import DomainError
 from tokens.models import Token
 from tokens.policy import rules
 
@@ -22,14 +23,14 @@ SOON = timedelta(days=7)
 OWNERS_NAMED = 100
 
 
-class EffectChanged(Exception):
+class EffectChanged(DomainError):
     """The change would do something else now than the actor was shown."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "Since you reviewed the change, tokens or people have changed: it would do something else now. "
-            "Nothing was saved."
-        )
+    code = "effect_changed"
+    message = (
+        "Since you reviewed the change, tokens or people have changed: it would do something else now. "
+        "Nothing was saved."
+    )
 
 
 @dataclass(frozen=True)
@@ -70,9 +71,15 @@ class Review:
     effect: Effect
 
 
-def review_policy(*, actor: User, changes: Mapping[str, Any], version: str | None = None) -> Review:
-    """Changes nothing. Raises what `accounts.services.planned_policy` raises."""
-    before = Organization.objects.get(pk=actor.own_organization.pk)
+def review_policy(
+    *,
+    actor: User,
+    changes: Mapping[str, Any],
+    organization: Organization | None = None,
+    version: str | None = None,
+) -> Review:
+    """Changes nothing. ``organization``: the actor's own unless given. Raises what `planned_policy` raises."""
+    before = Organization.objects.get(pk=(organization or actor.own_organization).pk)
     after = services.planned_policy(actor=actor, organization=before, changes=changes, version=version)
     return Review(before, after, effect_of(before, after))
 
@@ -81,6 +88,7 @@ def change_policy(
     *,
     actor: User,
     changes: Mapping[str, Any],
+    organization: Organization | None = None,
     version: str | None = None,
     shown: str | None = None,
     request: HttpRequest | None = None,
@@ -91,7 +99,7 @@ def change_policy(
     changed. Tokens are made under the same lock, so that none comes in between.
     """
     with transaction.atomic():
-        before = Organization.objects.select_for_update(no_key=True).get(pk=actor.own_organization.pk)
+        before = Organization.objects.select_for_update(no_key=True).get(pk=(organization or actor.own_organization).pk)
         after = services.save_policy(
             actor=actor, organization=before, changes=changes, version=version, request=request
         )

@@ -1,0 +1,72 @@
+"""The organization's page in Django admin, which shows what a change of the policy would do before it is saved."""
+
+from typing import Any, ClassVar, cast
+
+from django import forms
+from django.db.models import Model
+from django.http import HttpRequest, QueryDict
+
+from accounts.admin import OrganizationAdmin, OrganizationForm
+from accounts.models import Organization, User
+from accounts.services import TwoFactorFirst
+from core.http.request_context import person_of
+from core.pages.forms import add_error
+from tokens.policy.preview import Review, change_policy, review_policy
+from tokens.views.policy import consequences
+
+
+class ReviewedOrganizationForm(OrganizationForm):
+    """``shown``: the fingerprint of the effect that the page has shown. Set ``actor`` in a subclass."""
+
+    actor: ClassVar[User]
+    review: Review
+    shown = forms.CharField(required=False, widget=forms.HiddenInput)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        if self.instance._state.adding or self.errors:
+            return cleaned
+        try:
+            self.review = review_policy(
+                actor=self.actor, organization=self.instance, changes=self.changes(), version=cleaned["version"] or None
+            )
+        except TwoFactorFirst as error:
+            add_error(self, error)
+        else:
+            self._check_shown(cleaned["shown"])
+        return cleaned
+
+    def _check_shown(self, shown: str) -> None:
+        """Refuses a changed policy until the person has seen what it does and sends the form again."""
+        fingerprint = self.review.effect.fingerprint
+        if self.review.before.policy == self.review.after.policy or shown == fingerprint:
+            return
+        data = cast(QueryDict, self.data).copy()
+        data["shown"] = fingerprint
+        self.data = data
+        raise forms.ValidationError(
+            [
+                "Nothing is saved yet. This is what the new policy would do; save again to confirm it.",
+                *consequences(self.review),
+            ]
+        )
+
+
+class OrganizationPolicyAdmin(OrganizationAdmin):
+    form = ReviewedOrganizationForm
+    hidden_fields = ("version", "shown")
+
+    def get_form(self, request: HttpRequest, obj: Model | None = None, change: bool = False, **kwargs: Any) -> Any:
+        form = cast("type[ReviewedOrganizationForm]", super().get_form(request, obj, change, **kwargs))
+        form.actor = person_of(request)
+        return form
+
+    def save_changes(self, request: HttpRequest, obj: Organization, form: ReviewedOrganizationForm) -> None:
+        change_policy(
+            actor=person_of(request),
+            organization=obj,
+            changes=form.changes(),
+            version=form.cleaned_data["version"] or None,
+            shown=form.review.effect.fingerprint,
+            request=request,
+        )
