@@ -1,10 +1,10 @@
-"""Who may do what to a pipeline, as a table, and the functions that read it.
+"""The permission table of pipelines, and the functions that read it.
 
 The rules: docs/product.md#pipelines-and-access-rules.
 
-A person has one standing towards a pipeline, a column of the table. It comes from their site role, from owning the
-pipeline and from its access rules. `standing` is the plain reading of the rules for one person and one pipeline;
-`PipelineQuerySet.allowing` is the same reading as a query. Nothing else decides.
+For each pipeline a person has one standing, which is a column of the table. It follows from their site role, from
+ownership and from the access rules. `standing` computes it for one person and one pipeline;
+`PipelineQuerySet.allowing` computes the same as a query. Nothing else decides.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ItemRole(models.TextChoices):
-    """What an access rule gives on one pipeline, the strongest first."""
+    """The role that an access rule gives on one pipeline, strongest first."""
 
     ADMINISTRATOR = "administrator", "Administrator"
     MANAGER = "manager", "Manager"
@@ -30,7 +30,7 @@ class ItemRole(models.TextChoices):
 
 
 class PipelineAction(Enum):
-    """The rows of the table; the value is what a person reads."""
+    """The rows of the table. The value is the label that people read."""
 
     SEE = "See it, its runs, status and logs"
     RUN = "Run, stop, reset, resume"
@@ -43,7 +43,7 @@ class PipelineAction(Enum):
 
 
 class Standing(Enum):
-    """The columns of the table, the strongest first; the value is what a person reads."""
+    """The columns of the table, strongest first. The value is the label that people read."""
 
     OWNER = "Owner, item Administrator, site Administrator"
     MANAGER = "Item Manager"
@@ -84,11 +84,11 @@ STANDING_BY_ITEM_ROLE: dict[ItemRole, Standing] = {
 
 @dataclass(frozen=True)
 class RolePosition:
-    """What a site role is to pipelines.
+    """What a site role means for pipelines.
 
-    ``always``: the standing that no rule takes away. ``without_rules``: the standing where a pipeline has no rules.
-    ``at_most``: the strongest that owning the pipeline and rules can add; someone whose site role only reads does so
-    as owner too.
+    ``always``: the standing that no rule can take away. ``without_rules``: the standing if a pipeline has no rules.
+    ``at_most``: the strongest standing that ownership and rules can give; a site role that only reads stays read-only
+    even for owners.
     """
 
     without_rules: Standing
@@ -121,7 +121,7 @@ POSITIONS: dict[SiteRole, RolePosition] = {
 
 @dataclass(frozen=True)
 class Rules:
-    """What the access rules of one pipeline say about one person. A direct rule wins over those of groups."""
+    """The access rules of one pipeline that concern one person. A direct rule overrides those of groups."""
 
     exist: bool
     direct: ItemRole | None = None
@@ -137,7 +137,7 @@ def position_of(user: "User") -> RolePosition:
 
 
 def standing(position: RolePosition, *, is_owner: bool, rules: Rules) -> Standing | None:
-    """The strongest of what role, ownership and rules give, within what the role allows; ``None``: not to be seen."""
+    """The strongest standing from role, ownership and rules, limited by the role; ``None`` if not visible."""
     given = [position.always]
     if is_owner:
         given.append(Standing.OWNER)
@@ -150,7 +150,7 @@ def standing(position: RolePosition, *, is_owner: bool, rules: Rules) -> Standin
 
 
 def standing_of(user: "User", pipeline: "Pipeline") -> Standing | None:
-    """What ``user`` is to ``pipeline``, now; ``None``: to them it does not exist. At most one query."""
+    """The current standing of ``user`` for ``pipeline``; ``None`` if not visible to them. At most one query."""
     if not user.is_active or user.organization_id is None or user.organization_id != pipeline.organization_id:
         return None
     position = position_of(user)
@@ -161,7 +161,7 @@ def standing_of(user: "User", pipeline: "Pipeline") -> Standing | None:
 
 
 def rules_about(user: "User", pipeline: "Pipeline") -> Rules:
-    """In one query."""
+    """The rules that concern ``user``, in one query."""
     strongest = {role: number for number, role in enumerate(ItemRole)}
     exist, direct, of_groups = False, None, None
     for rule in pipeline.access_rules.about(user):
@@ -174,12 +174,12 @@ def rules_about(user: "User", pipeline: "Pipeline") -> Rules:
 
 
 def may(user: "User", action: PipelineAction, pipeline: "Pipeline") -> bool:
-    """Whether the person may do this to this pipeline now. At most one query."""
+    """Whether the person is currently allowed to do this to this pipeline. At most one query."""
     return action in allowed_actions(user, pipeline)
 
 
 def allowed_actions(user: "User", pipeline: "Pipeline") -> frozenset[PipelineAction]:
-    """Everything that the person may do to this pipeline now; empty where they may not see it. At most one query."""
+    """All actions that the person is currently allowed; empty if they can't see the pipeline. At most one query."""
     found = standing_of(user, pipeline)
     return ALLOWED[found] if found else frozenset()
 
@@ -189,20 +189,20 @@ def item_roles_allowing(action: PipelineAction) -> list[ItemRole]:
 
 
 def may_read_rules(user: "User", pipeline: "Pipeline") -> bool:
-    """Whoever edits the rules, and whoever reads everything in the organization and sees the pipeline."""
+    """People who can edit the rules, and roles that read everything in the organization."""
     allowed = allowed_actions(user, pipeline)
     reads_everything = user.may(Ability.READ_USERS) and PipelineAction.SEE in allowed
     return reads_everything or PipelineAction.EDIT_ACCESS_RULES in allowed
 
 
 def may_be_owner(user: "User") -> bool:
-    """To whom a pipeline can be transferred: whoever could have created it."""
+    """Whether a pipeline can be transferred to this person: only to people who can create pipelines."""
     return user.may(Ability.CREATE_PIPELINES)
 
 
 def may_grant(actor_may: frozenset[PipelineAction], role: ItemRole) -> bool:
-    """Whether someone who edits access rules gives, changes and takes away rules of this role.
+    """Whether a person with these actions can add, change and remove rules of this role.
 
-    Nobody makes themselves, or a friend, Administrator of a pipeline: only who is one does.
+    Only an Administrator of a pipeline can make someone else Administrator of it.
     """
     return role is not ItemRole.ADMINISTRATOR or PipelineAction.ADMINISTER in actor_may

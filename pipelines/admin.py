@@ -1,6 +1,6 @@
-"""Pipelines and their runs in Django admin: the same querysets and the same services as everywhere else.
+"""Pipelines and runs in Django admin, with the same querysets and services as everywhere else.
 
-Steps and access rules are shown here and changed on the portal's own pages, which know how secrets are kept.
+Steps and access rules are read-only here. The portal's pages change them, because they handle the secrets.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ from pipelines.models import AccessRule, Pipeline, Run, Step, StepRun
 
 
 class JSONField(forms.JSONField):
-    """JSON as it is typed here, whatever is typed: too deep, numbers too long, or half a character."""
+    """A JSON field that reports any invalid input as an error: too deep, numbers too long, or half a character."""
 
     def to_python(self, value: Any) -> Any:
         try:
@@ -38,7 +38,7 @@ class JSONField(forms.JSONField):
 
 
 class PipelineForm(ModelForm[Pipeline]):
-    """The owner decides the organization, which is set before the check, so that a taken name is a message."""
+    """The owner decides the organization. It is set before validation, so that a name in use becomes a form error."""
 
     def _get_validation_exclusions(self) -> set[str]:
         excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
@@ -54,7 +54,7 @@ class PipelineForm(ModelForm[Pipeline]):
 
 
 class ReadOnlyInline(admin.TabularInline[Any, Any]):
-    """What belongs to a row, for reading."""
+    """Related rows, read-only."""
 
     extra = 0
     can_delete = False
@@ -88,7 +88,7 @@ class AccessRuleInline(ReadOnlyInline):
 
 @admin.register(Pipeline)
 class PipelineAdmin(PortalModelAdmin):
-    """Pipelines of the organization, for its Administrators. Operators only look: the rules give them nothing."""
+    """Pipelines of the organization, for its Administrators. Operators can only look."""
 
     list_display = ["name", "organization", "owner", "run_count", "is_locked", "updated_at"]
     search_fields = ["name", "description"]
@@ -129,7 +129,7 @@ class PipelineAdmin(PortalModelAdmin):
             saved = services.create_pipeline(actor=actor, request=request, **fields)
         if data["owner"].pk != saved.owner_id:
             services.transfer_pipeline(actor=actor, pipeline=saved, owner=data["owner"], request=request)
-        # What Django admin writes its own history about, and redirects to.
+        # Django admin writes its history about this object and redirects to it.
         obj.pk = saved.pk
 
     def delete_model(self, request: HttpRequest, obj: Pipeline) -> None:
@@ -143,7 +143,7 @@ class PipelineAdmin(PortalModelAdmin):
         return answer
 
     def _or_message(self, request: HttpRequest, view: Any, *args: Any, **kwargs: Any) -> Any:
-        """What the services refuse although the form had let it pass."""
+        """Shows a refusal of a service as a message."""
         try:
             return view(request, *args, **kwargs)
         except ValidationError as error:
@@ -163,7 +163,7 @@ class StepRunInline(ReadOnlyInline):
 
 @admin.register(Run)
 class RunAdmin(ReadOnlyAdmin):
-    """Runs, those of deleted pipelines too."""
+    """Runs, including those of deleted pipelines."""
 
     list_display = ["pipeline_name", "number", "state", "outcome", "started_by_email", "requested_at", "finished_at"]
     list_filter = ["state", "outcome"]

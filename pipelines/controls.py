@@ -1,4 +1,4 @@
-"""What a page offers to do with a pipeline's runs now: what the person may, and the state machine lets happen."""
+"""The buttons of a pipeline's page: what the person is allowed and the state of the run permits."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from pipelines.run_states import RunAction, RunState, StepState, after
 
 @dataclass(frozen=True)
 class Controls:
-    """``why_not``: why a run cannot be asked for, for those who could otherwise. ``gate``: the step that waits."""
+    """``why_not``: why the person can't start a run now, if their role allows it. ``gate``: the waiting step."""
 
     run: Run | None
     can_run: bool = False

@@ -32,8 +32,8 @@ class PipelineFilter(StrictFilterSet):
         )
 
     def filter_tag(self, queryset: QuerySet[Pipeline], name: str, value: str) -> QuerySet[Pipeline]:
-        """As it stands in the list's JSON, which only PostgreSQL could look into: it keeps letters as they are, SQLite
-        what Django writes."""
+        """Searches the JSON text, because only PostgreSQL could search inside the list. PostgreSQL stores letters
+        unchanged, SQLite as Django escapes them."""
         spellings = {json.dumps(value), json.dumps(value, ensure_ascii=False)}
         found = Q()
         for spelling in spellings:
@@ -51,7 +51,7 @@ class PipelineFilter(StrictFilterSet):
 
 
 class PipelinePageFilter(PipelineFilter):
-    """Offers the tags of the pipelines that the person sees, and no others. One query more."""
+    """Offers only the tags of pipelines that the person can see. Costs one more query."""
 
     tag = django_filters.ChoiceFilter(label="Tag", method="filter_tag", empty_label="Any tag")
 

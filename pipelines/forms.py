@@ -1,4 +1,4 @@
-"""Reading what a person typed about pipelines. The rules themselves are the services', which the API uses too."""
+"""Forms of pipelines. They check the shape; the services, which the API uses too, check the rules."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -78,7 +78,7 @@ class TransferForm(forms.Form):
 
 
 class NotificationsForm(forms.Form):
-    """``notified_people``: people who see the pipeline, by e-mail address, one on each line."""
+    """``notified_people``: people who can see the pipeline, one e-mail address per line."""
 
     notified_people = forms.CharField(
         label="E-mail addresses",
@@ -106,7 +106,7 @@ class NotificationsForm(forms.Form):
 
 
 class StepForm(forms.Form):
-    """``step_input()`` is what was typed, for the services. ``kind`` decides which fields there are."""
+    """``kind`` decides which fields there are. ``step_input()`` returns the input of the services."""
 
     name = forms.CharField(max_length=NAME_MAX_LENGTH, widget=_text(), error_messages={"required": "Enter a name."})
     method = forms.ChoiceField(choices=[(name, name) for name in Step.Method.values], initial=Step.Method.POST)
@@ -195,7 +195,7 @@ def parse_headers(text: str, *, any_case: bool = True) -> list[tuple[str, str]]:
 
 
 def initial_of(step: Step) -> dict[str, Any]:
-    """What the form of a step begins with: everything but the values of its secrets."""
+    """Initial values of a step's form: everything except the values of its secrets."""
     return {
         "name": step.name,
         "method": step.method,
@@ -276,7 +276,7 @@ def roles_to_grant(allowed: frozenset[PipelineAction]) -> list[tuple[str, str]]:
 
 
 def subjects_to_offer(person: User, limit: int) -> Sequence[str]:
-    """While one types: everyone and every group, for those who read them; otherwise one's own groups."""
+    """Suggestions while typing: all people and groups if the person can read them, otherwise their own groups."""
     if person.may(Ability.READ_USERS):
         people = User.objects.of_organization_readable_by(person).active().order_by("email")
         groups: QuerySet[Group] = Group.objects.readable_by(person)

@@ -1,9 +1,9 @@
-"""The fenced caller of HTTP steps (docs/product.md#pipelines-and-access-rules).
+"""Makes the calls of HTTP steps, and refuses addresses that must not be called
+(docs/product.md#pipelines-and-access-rules).
 
-People choose the URL, the portal calls it from inside the operator's network. The fence keeps such
-a call away from loopback, link-local and cloud metadata addresses, and bounds what it may cost:
-time, answer, memory. Private networks stay open, since Jenkins and its kind live there, unless the
-operator closes them. The machine's own addresses are fenced like loopback.
+People choose the URL, and the portal calls it from inside the operator's network. The fence refuses loopback,
+link-local and cloud metadata addresses and the machine's own addresses, and limits time, response and memory. Private
+networks are allowed, because CI servers are there, unless the operator refuses them.
 """
 
 import asyncio
@@ -44,9 +44,9 @@ IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """``body`` is text made of at most 64 KiB of the answer, without secrets; ``is_truncated``: there was more.
+    """``body``: text of at most 64 KiB of the response, without secrets; ``is_truncated``: there was more.
 
-    ``size``: of the answer in bytes as it was sent, at most 64 KiB. ``why_not_kept``: why there is no ``body``.
+    ``size``: bytes of the response as sent, at most 64 KiB. ``why_not_kept``: why there is no ``body``.
     """
 
     status: int
@@ -58,14 +58,13 @@ class HttpAnswer:
 
 
 class HttpStepError(Exception):
-    """There is no answer. The message is for the run's log and carries no secret of the step."""
+    """There is no response. The message is for the run's log and contains no secret of the step."""
 
 
 def call(*, method: str, url: str, headers: Mapping[str, str], body: str, secrets: Secrets = NO_SECRETS) -> HttpAnswer:
-    """Make one call and return the answer, whatever its status. Without one, HttpStepError.
+    """Makes one call and returns the response, whatever its status. Raises ``HttpStepError`` if there is none.
 
-    ``secrets`` are taken out of the answer, which is searched before it is cut.
-    Not for a thread in which an event loop runs already.
+    ``secrets`` are removed from the response before it is cut. Do not call in a thread that runs an event loop.
     """
     try:
         _check_method(method)
@@ -93,20 +92,20 @@ def call(*, method: str, url: str, headers: Mapping[str, str], body: str, secret
     return HttpAnswer(response.status_code, text, is_truncated, duration_ms, size)
 
 
-# What a step may ask for
+# Checks of a step
 
 
 def check_url(url: str, *, limit: int = URL_LIMIT_CHARACTERS) -> None:
-    """Raise ValueError with a sentence for the form unless a call to this URL could be made.
+    """Raises ``ValueError`` with a sentence for the form if this URL cannot be called.
 
-    Where the host leads is judged when the call is made: only the address connected to counts.
+    The host's addresses are checked at the call: only the address that is connected to counts.
     """
     if len(url) > limit:
         raise ValueError(f"The URL must have at most {limit} characters.")
     if not url.isprintable():
         raise ValueError("The URL must not contain control characters or line breaks.")
     try:
-        # The parser that the call uses; a second one could read another host from the same text.
+        # The same parser as for the call: another one could find another host in the same text.
         parts = httpx.URL(url)
     except httpx.InvalidURL:
         raise ValueError("The URL is malformed. Write it like https://jenkins.example.com/job/build.") from None
@@ -122,14 +121,14 @@ def check_url(url: str, *, limit: int = URL_LIMIT_CHARACTERS) -> None:
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
-    """Raise ValueError with a sentence for the form unless these headers can be sent."""
+    """Raises ``ValueError`` with a sentence for the form if these headers cannot be sent."""
     if len(headers) > HEADERS_LIMIT:
         raise ValueError(f"There must be at most {HEADERS_LIMIT} headers.")
     if len({name.lower() for name in headers}) != len(headers):
         raise ValueError("A header stands here twice. Names are the same in upper and lower case.")
     for position, (name, value) in enumerate(headers.items(), start=1):
         if not TOKEN.fullmatch(name):
-            # Not repeated here: people paste "Authorization: Bearer ..." where the name belongs.
+            # The message does not repeat the name: people paste "Authorization: Bearer ..." there.
             raise ValueError(f"The name of header {position} must consist of letters, digits and hyphens.")
         if len(name) + len(value) > HEADER_LIMIT_BYTES:
             raise ValueError(f"Header {position} must have at most {HEADER_LIMIT_BYTES} bytes.")
@@ -141,7 +140,7 @@ def check_headers(headers: Mapping[str, str]) -> None:
             raise ValueError(f"The value of {name} must consist of Latin-1 characters.")
 
 
-# Names whose values are secrets, whatever their owner thinks of them.
+# Headers whose values are always secret.
 _SECRET_NAME = re.compile(r"auth|cookie|token|secret|passw|api[-_]?key|private", re.IGNORECASE)
 
 
@@ -150,7 +149,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def check_plain_headers(headers: object) -> None:
-    """Raise ValueError unless these can be sent, and shown to whoever edits the step."""
+    """Raises ``ValueError`` if these cannot be sent, or hold secrets that every editor of the step would see."""
     if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
         raise ValueError("Give an object of names and texts.")
     check_headers(headers)
@@ -160,7 +159,7 @@ def check_plain_headers(headers: object) -> None:
 
 
 def _check_method(method: str) -> None:
-    # CONNECT would turn the answer into a tunnel.
+    # CONNECT would turn the response into a tunnel.
     if not TOKEN.fullmatch(method) or method.upper() == "CONNECT":
         raise ValueError("The method must be one like GET or POST.")
 
@@ -169,7 +168,7 @@ def _check_method(method: str) -> None:
 
 
 def _request(method: str, url: str, headers: Mapping[str, str], body: str) -> httpx.Request:
-    """The call as the step means it, with the host by its name. httpx adds Host and the length."""
+    """The request with the host's name. httpx adds Host and Content-Length."""
     to_send = httpx.Headers({"User-Agent": "Opsera-Portal", "Accept": "*/*"})
     # Spaces around a value are no part of it (RFC 9110, section 5.5), and h11 refuses to send them.
     to_send.update({name.encode("ascii"): value.strip(" ").encode("latin-1") for name, value in headers.items()})
@@ -192,7 +191,7 @@ async def _call_in_time(request: httpx.Request, limit: int) -> tuple[httpx.Respo
         *others, last = addresses[:ADDRESSES_TRIED_LIMIT]
         patience = DEADLINE_SECONDS / (len(others) + 1)
         for address in others:
-            # Needed where a name also has an IPv6 address that leads nowhere. The call is still
+            # Needed if a name also has an unreachable IPv6 address. The call is still
             # made only once: without a connection nothing was sent.
             with contextlib.suppress(httpx.ConnectError, httpx.ConnectTimeout):
                 return await _exchange(request, address, patience, limit)
@@ -202,7 +201,7 @@ async def _call_in_time(request: httpx.Request, limit: int) -> tuple[httpx.Respo
 async def _resolve(host: str) -> list[IPAddress]:
     """Every address of the host. Odd spellings (http://0x7f.1/) get their meaning here as well."""
     answer: concurrent.futures.Future[list[Any]] = concurrent.futures.Future()
-    # From now on the deadline cannot cancel it: an answer that comes too late still needs its place.
+    # From here on the deadline cannot cancel it: a late response still needs its future.
     answer.set_running_or_notify_cancel()
 
     def look_up() -> None:
@@ -211,7 +210,7 @@ async def _resolve(host: str) -> list[IPAddress]:
         except (OSError, UnicodeError):
             answer.set_exception(HttpStepError(f"The name {host} has no address. Check the host in the step's URL."))
 
-    # A thread of its own, since asyncio.run waits for those of loop.getaddrinfo past any deadline.
+    # In a separate thread, because asyncio.run waits for the threads of loop.getaddrinfo past any deadline.
     threading.Thread(target=look_up, name="http-step-dns", daemon=True).start()
     found = await asyncio.wrap_future(answer)
     texts = dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found)
@@ -219,7 +218,7 @@ async def _resolve(host: str) -> list[IPAddress]:
 
 
 def _proxy_for(url: httpx.URL) -> str | None:
-    """The operator's proxy for this URL. It resolves the name again: what it may reach is the operator's to say."""
+    """The operator's proxy for this URL. It resolves the name itself, so the operator decides what it reaches."""
     proxies = settings.HTTP_STEP_PROXIES
     proxy: str | None = proxies.get(url.scheme)
     return None if proxy and proxy_bypass_environment(url.netloc.decode("ascii"), proxies) else proxy
@@ -232,13 +231,13 @@ async def _exchange(
     opened = contextlib.AsyncExitStack()
 
     async def close_at_the_end(event: str, info: dict[str, Any]) -> None:
-        # httpcore forgets a connection when the deadline falls into its TLS handshake.
+        # httpcore loses a connection if the deadline comes during its TLS handshake.
         if event == "connection.connect_tcp.complete":
             opened.push_async_callback(info["return_value"].aclose)
 
     pinned = httpx.Request(
         request.method,
-        # The judged address in place of the name, or the name could by now lead elsewhere.
+        # Connect to the checked address: the name could lead elsewhere by now.
         request.url.copy_with(host=str(address)) if address else request.url,
         headers=request.headers,
         content=request.content,
@@ -250,7 +249,7 @@ async def _exchange(
             "trace": close_at_the_end,
         },
     )
-    # The transport alone, without a client around it, knows no redirects, cookies, netrc or proxies
+    # The transport alone, without a client, has no redirects, cookies, netrc or proxies
     # of the environment, and writes no URL to the log.
     transport = httpx.AsyncHTTPTransport(
         verify=_tls_context(request.url.scheme),
@@ -267,7 +266,7 @@ async def _exchange(
 
 def _tls_context(scheme: str) -> ssl.SSLContext:
     if scheme == "http":
-        # Trusts nobody and is not used. Reading the authorities would cost 40 ms.
+        # Trusts nobody and is not used. Loading the certificate authorities would cost 40 ms.
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return tls.client_context()
 
@@ -283,7 +282,7 @@ async def _read_start(response: httpx.Response, limit: int) -> bytes:
 
 
 def _decompressed(response: httpx.Response, received: bytes, limit: int) -> bytes:
-    """At most ``limit`` bytes and one more. Raises ``NotSearchable`` for what cannot be decompressed."""
+    """Decompresses at most ``limit`` + 1 bytes. Raises ``NotSearchable`` if that fails."""
     encodings = response.headers.get("Content-Encoding", "").lower().replace(" ", "")
     if encodings in {"", "identity"}:
         return received
@@ -305,7 +304,7 @@ def _text_of(received: bytes) -> str:
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 # The first network that holds an address names its kind. Of IPv6 only 2000::/3 (the internet) and
-# fc00::/7 (private networks) are in use; everything else is fenced.
+# fc00::/7 (private networks) are in use; everything else is refused.
 FENCED = [
     (ipaddress.ip_network(network), kind)
     for kind, networks in {
@@ -347,7 +346,7 @@ CLOSED = "in a network that the operator has closed to steps"
 
 
 def _refuse_fenced(host: str, addresses: list[IPAddress]) -> None:
-    """One fenced address refuses the host: next time it could be the one that is tried."""
+    """Refuses the host if any of its addresses is fenced, because the next call could use that one."""
     for address in addresses:
         if kind := _fenced_kind(address):
             raise HttpStepError(
@@ -357,7 +356,7 @@ def _refuse_fenced(host: str, addresses: list[IPAddress]) -> None:
 
 
 def _fenced_kind(address: IPAddress) -> str | None:
-    """What the address is that it may not be called, "a loopback address"; None if it may be."""
+    """The kind of a refused address, such as "a loopback address"; ``None`` if it is allowed."""
     embedded = _embedded_addresses(address)
     if any(map(_is_closed, [address, *embedded])):
         return CLOSED
@@ -368,15 +367,15 @@ def _fenced_kind(address: IPAddress) -> str | None:
         kind = next((kind for network, kind in FENCED if address in network), None)
     if kind:
         return None if opened else kind
-    # An allowed network often holds the portal as well. Only its own address by itself opens that.
+    # An allowed network often includes the portal. The portal's address needs an entry of its own.
     if getattr(address, "ipv4_mapped", None) or any(network.num_addresses == 1 for network in opened):
         return None
     return OWN if _is_own(address) else None
 
 
 def _is_closed(address: IPAddress) -> bool:
-    """Whether the operator has closed it. Of networks that open and close it, the narrower one decides, as in routing:
-    a private network can be closed but for one host, or open but for one part."""
+    """Whether the operator refuses it. The smallest network that holds the address decides, as in routing: a refused
+    network can have an allowed host, and an allowed network a refused part."""
     closed, opened = (
         max((network.prefixlen for network in networks if address in network), default=-1)
         for networks in (settings.HTTP_STEP_REFUSED_NETWORKS, settings.HTTP_STEP_ALLOWED_NETWORKS)
@@ -385,15 +384,15 @@ def _is_closed(address: IPAddress) -> bool:
 
 
 def _is_own(address: IPAddress) -> bool:
-    """Whether it is an address of this machine, now: services that listen on all addresses trust who comes from there.
+    """Whether this is currently an address of this machine, whose services may trust local callers.
 
-    Only a local address can be bound. The system is asked for each call, so that addresses that come and go, and those
-    that are routed to this machine without an interface, are known.
+    Only a local address can be bound. This is tried for each call, so that changed addresses, and addresses that are
+    routed to this machine without an interface, are found.
     """
     family, nowhere = (socket.AF_INET, "240.0.0.1") if address.version == 4 else (socket.AF_INET6, "100::1")
     if not _can_bind(family, str(address)):
         return False
-    # Load balancers let any address be bound (ip_nonlocal_bind). Then the route tells: it leads to the address itself.
+    # With ip_nonlocal_bind (load balancers) any address can be bound. Then the route decides.
     return not _can_bind(family, nowhere) or _is_its_own_source(family, str(address))
 
 
@@ -407,7 +406,7 @@ def _can_bind(family: socket.AddressFamily, address: str) -> bool:
 
 
 def _is_its_own_source(family: socket.AddressFamily, address: str) -> bool:
-    """Whether packets to the address would come from it. Nothing is sent."""
+    """Whether the route to the address starts at the address itself. Sends nothing."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((address, 9))
@@ -418,7 +417,7 @@ def _is_its_own_source(family: socket.AddressFamily, address: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A kind of address, and its networks as texts; none where the kind is not a matter of networks."""
+    """A kind of refused address, with its networks; no networks if the kind is not defined by networks."""
 
     kind: str
     networks: list[str]
@@ -426,7 +425,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """What steps may not call, for people who write them."""
+    """The addresses that steps can't call, for people who write steps."""
 
     refused: list[Refused]
     allowed: list[str]
@@ -448,7 +447,7 @@ def rules_of_the_fence() -> Fence:
 
 
 def _embedded_addresses(address: IPAddress) -> list[ipaddress.IPv4Address]:
-    """The IPv4 addresses where a packet to this IPv6 address can end up."""
+    """The IPv4 addresses to which this IPv6 address can lead."""
     if isinstance(address, ipaddress.IPv4Address):
         return []
     if address.ipv4_mapped:
@@ -460,7 +459,7 @@ def _embedded_addresses(address: IPAddress) -> list[ipaddress.IPv4Address]:
     return list(address.teredo or ())
 
 
-# What to tell the person who reads the log
+# Messages for the run's log
 
 
 def _sentence_for(error: Exception, *, where: str) -> str:

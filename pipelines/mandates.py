@@ -1,7 +1,7 @@
-"""On whose word a run begins or continues, and whether that word still counts when a worker takes the run.
+"""Checks, when a worker takes a run, that the person and token behind it are still allowed to run it.
 
-A run may wait for hours. Meanwhile its person can lose the right or the account, and its token can be expired early.
-What the token's own end by time means for the run is different: the run was requested in time, and begins.
+A run can wait for hours. Meanwhile the person can lose the right or the account, and the token can be expired early.
+A token that expires at its normal end does not matter: the run was requested in time.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mandate:
-    """The person, and the token where one was used. Names are copies, which stay when the rows are gone."""
+    """The person, and the token if one was used. Names are copies that outlive the rows."""
 
     person: "User | None"
     email: str
@@ -33,7 +33,7 @@ def mandate_of(run: "Run") -> Mandate:
 
 
 def obstacle(run: "Run", pipeline: "Pipeline") -> str:
-    """Why no worker may take this run now, in a sentence for its log; empty if it may."""
+    """Why a worker must not take this run now, as a sentence for its log; empty if it can."""
     mandate = mandate_of(run)
     action = PipelineAction.APPROVE if approved_gate(run) else PipelineAction.RUN
     if mandate.person is None or not may(mandate.person, action, pipeline):
@@ -52,12 +52,12 @@ def _obstacle_of_token(mandate: Mandate) -> str:
         return f"{name} has no record any more."
     if mandate.token.revoked_at is not None:
         return f"{name} was expired early."
-    # Which rule it is concerns the owner, and everyone who sees the pipeline reads this log.
+    # The rule itself is for the owner only, and everyone who can see the pipeline reads this log.
     return f"{name} is blocked by the policy of the organization." if mandate.token.policy_advice else ""
 
 
 def approved_gate(run: "Run") -> "StepRun | None":
-    """The gate whose approval let the run continue, if nothing happened since."""
+    """The gate whose approval continued the run, if no step has run since."""
     last = run.step_runs.exclude(state="waiting").order_by("-position").first()
     if last is None or not last.is_gate or last.state != "success":
         return None

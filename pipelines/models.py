@@ -81,7 +81,7 @@ class Pipeline(models.Model):
     tags = models.JSONField(default=no_tags, blank=True, help_text='A list of words: ["nightly", "linux"].')
     owner = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="pipelines")
     run_count = models.PositiveIntegerField(default=0, editable=False)
-    # Locked while it has a moment. Who locked it is a copy, for the page.
+    # Locked while this is set. The locker's address is a copy, shown on the page.
     locked_at = models.DateTimeField(null=True, editable=False)
     locked_by_email = models.CharField(max_length=254, blank=True, editable=False)
     notified_people = models.ManyToManyField(
@@ -141,7 +141,7 @@ class AccessRule(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="access_rules", db_index=False)
     user = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="+", null=True, blank=True)
-    # Protected: the last rule would go with its group, and open the pipeline to everyone.
+    # Protected: deleting a group must not delete the last rule, which would open the pipeline to everyone.
     group = models.ForeignKey("accounts.Group", on_delete=models.PROTECT, related_name="+", null=True, blank=True)
     role = models.CharField(max_length=13, choices=ItemRole)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -163,7 +163,7 @@ class AccessRule(models.Model):
 
     @property
     def subject(self) -> Any:
-        """A person or a group: one of the two is there, by the database's constraint."""
+        """The person or the group. The database's constraint requires exactly one."""
         return self.user or self.group
 
     @property
@@ -173,7 +173,7 @@ class AccessRule(models.Model):
 
 
 class StepDefinition(models.Model):
-    """What a step does. A run copies it when it is asked for, so that edits do not reach runs on their way."""
+    """What a step does. A run copies its steps when it is requested, so that later edits don't change it."""
 
     class Kind(models.TextChoices):
         HTTP_CALL = "http_call", "HTTP call"
@@ -192,9 +192,9 @@ class StepDefinition(models.Model):
     method = models.CharField(max_length=6, choices=Method, default=Method.POST)
     url = models.CharField("URL", max_length=2048, blank=True)
     headers = models.JSONField(default=no_headers, blank=True, help_text='An object: {"Accept": "text/plain"}.')
-    # Name by name the encrypted value (`step_secrets`). Written by people, read by the worker.
+    # Encrypted values by name (`step_secrets`). People write them, the worker reads them.
     secret_headers = models.JSONField(default=no_headers, blank=True, editable=False)
-    # Parameters of the URL and fields of the body, kept in the same way (`secret_fields`).
+    # Parameters of the URL and fields of the body, stored in the same way (`secret_fields`).
     secret_query = models.JSONField(default=no_headers, blank=True, editable=False)
     secret_body = models.JSONField(default=no_headers, blank=True, editable=False)
     body = models.TextField(max_length=BODY_MAX_LENGTH, blank=True)
@@ -223,7 +223,7 @@ class StepDefinition(models.Model):
 
     @property
     def public_url(self) -> str:
-        """The URL without its query: what everyone sees who sees the pipeline."""
+        """The URL without its query, for everyone who can see the pipeline."""
         address, mark, _ = self.url.partition("?")
         return f"{address}?…" if mark else address
 
@@ -249,7 +249,7 @@ class StepDefinition(models.Model):
 
     @property
     def missing_secrets(self) -> list[str]:
-        """Names of secrets that the step needs and nobody has entered yet."""
+        """Names of required secrets that have no value yet."""
         return [
             name for place in step_secrets.PLACES for name in step_secrets.names_without_value(getattr(self, place))
         ]
@@ -315,7 +315,7 @@ class Run(models.Model):
     # Any token: this app knows tokens by model name only.
     token = models.ForeignKey("tokens.Token", on_delete=models.SET_NULL, null=True, related_name="+")
     token_name = models.CharField(max_length=50, blank=True)
-    # Who resumed it or approved its gate last, and with which token. Empty for a run that never waited for a person.
+    # Who last resumed it or approved its gate, and with which token. Empty if it never waited for a person.
     continued_by = models.ForeignKey(
         "accounts.User", on_delete=models.SET_NULL, null=True, related_name="+", db_index=False
     )
@@ -325,7 +325,7 @@ class Run(models.Model):
     requested_at = models.DateTimeField(default=timezone.now)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
-    # Which worker executes it, and until when it must have given a sign of life (`runner`).
+    # The worker that executes it, and the time until which its lease lasts (`runner`).
     worker = models.CharField(max_length=64, blank=True)
     lease_ends_at = models.DateTimeField(null=True)
 
@@ -351,9 +351,9 @@ class Run(models.Model):
         return f"run {self.number} of {self.pipeline_name}"
 
     def move(self, what: RunAction | RunEvent, **values: Any) -> bool:
-        """Does what the state machine says, if the row is still in the state that it was read in.
+        """Applies an event of the state machine if the row is still in the state in which it was read.
 
-        ``False``: it is not, or this cannot happen from there; nothing was changed.
+        Returns ``False``, and changes nothing, if it is not, or if the state does not allow the event.
         """
         following = after(self.state, what)
         if following is None:
@@ -364,13 +364,13 @@ class Run(models.Model):
         for field, value in {"state": following, **values}.items():
             setattr(self, field, value)
         if following == RunState.FINISHED:
-            # Nothing of it will be called any more: its copies of secrets go.
+            # The run makes no more calls, so its copies of secrets are deleted.
             self.step_runs.filter(HOLDS_SECRETS).update(**{place: {} for place in step_secrets.PLACES})
             self.step_runs.filter(state=StepState.WAITING).update(state=StepState.SKIPPED)
         return True
 
     def log(self, action: str, status: str, message: str, step: "StepRun | None" = None, *, answer: str = "") -> None:
-        """Adds a line to the run's log. ``answer``: what a server answered, without secrets."""
+        """Adds a line to the run's log. ``answer`` is the server's response, without secrets."""
         RunLogLine.objects.create(
             run=self,
             step_name=step.name if step else "",
@@ -383,7 +383,7 @@ class Run(models.Model):
 
     @property
     def moves(self) -> bool:
-        """Whether something may still change by itself or by a person's approval: the page looks again."""
+        """Whether the run can still change, so that its page refreshes."""
         return self.state in UNDER_WAY
 
     @property
@@ -397,16 +397,16 @@ class Run(models.Model):
 
 
 class StepRun(StepDefinition):
-    """A step of one run: the step's copy, and what became of it."""
+    """One step of a run: the copy of the step, and its result."""
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="step_runs", db_index=False)
-    # Of the step that was copied, which may be gone by now. Its secrets are bound to it.
+    # The id of the original step, which may be deleted by now. The secrets are bound to it.
     step_public_id = models.UUIDField(null=True, editable=False)
     state = models.CharField(max_length=10, choices=StepState, default=StepState.WAITING)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     response_status = models.PositiveSmallIntegerField(null=True)
-    # As far as it was read: at most `http_step.BODY_LIMIT_BYTES`.
+    # The part that was read: at most `http_step.BODY_LIMIT_BYTES`.
     response_bytes = models.PositiveIntegerField(null=True)
     message = models.TextField(blank=True)
     # Who approved or rejected a gate.
@@ -435,13 +435,13 @@ class StepRun(StepDefinition):
 
 
 class RunLogLine(models.Model):
-    """One line of what happened in a run."""
+    """One line of a run's log."""
 
     class Level(models.TextChoices):
         INFO = "info", "Info"
         ERROR = "error", "Error"
 
-    # The number orders lines of one microsecond; the public id is what answers carry.
+    # The number orders lines of the same microsecond; the API shows the public id.
     id = models.BigAutoField(primary_key=True)
     public_id = models.UUIDField(default=uuid.uuid4, editable=False)
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="log_lines", db_index=False)
@@ -451,8 +451,8 @@ class RunLogLine(models.Model):
     level = models.CharField(max_length=5, choices=Level, default=Level.INFO)
     status = models.CharField(max_length=20, blank=True)
     message = models.TextField()
-    # What a server answered, only for those who may edit the steps (`PipelineAction.EDIT_STEPS`). Never part of the
-    # message, which everyone reads who sees the pipeline.
+    # The server's response, only for people who can edit the steps (`PipelineAction.EDIT_STEPS`). Never part of the
+    # message, which everyone can read who can see the pipeline.
     answer = models.TextField(blank=True)
 
     class Meta:

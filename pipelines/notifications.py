@@ -1,4 +1,4 @@
-"""Mails to those chosen on a pipeline: when a run fails, and when a gate waits for someone."""
+"""E-mails to the notified people of a pipeline: a run failed, or a gate waits."""
 
 import uuid
 from enum import StrEnum
@@ -22,13 +22,13 @@ class Event(StrEnum):
 
 
 def announce(run: Run, event: Event) -> None:
-    """Has the mails sent by the worker. Call it in the transaction of what they tell."""
+    """Queues the e-mails. Call it in the transaction of the event."""
     run_announcement.put(None, str(run.pk), event.value)
 
 
 @mail_kind("News of a run")
 def run_announcement(run_id: str, event: str) -> None:
-    """One mail to each, so that nobody learns who else gets it. It sends nothing itself: each is a row of its own."""
+    """Queues one e-mail per person, so that nobody sees the other recipients."""
     run = Run.objects.select_related("pipeline").filter(pk=uuid.UUID(run_id)).first()
     if run is None or run.pipeline is None or not _still_so(run, Event(event)):
         return
@@ -44,7 +44,7 @@ def _note_in_run(row: OutgoingMail) -> None:
 
 @mail_kind("News of a run", when_given_up=_note_in_run)
 def run_mail(run_id: str, event: str, person_id: str) -> EmailMessage | None:
-    """People who no longer see the pipeline get none, and nothing that is over is mailed."""
+    """The e-mail to one person; ``None`` if they can no longer see the pipeline or the event is over."""
     run = Run.objects.select_related("pipeline").filter(pk=uuid.UUID(run_id)).first()
     person = User.objects.active().filter(pk=uuid.UUID(person_id)).first()
     if run is None or run.pipeline is None or person is None or not _still_so(run, Event(event)):
@@ -60,14 +60,14 @@ def recipients(pipeline: Pipeline) -> list[User]:
 
 
 def _still_so(run: Run, event: Event) -> bool:
-    """A gate may have been passed, and a failed run resumed, before the worker came to the mail."""
+    """Whether the event still applies: the gate may be approved, or the failed run resumed, by now."""
     if event is Event.GATE_WAITS:
         return run.step_runs.filter(state=StepState.PAUSED).exists()
     return run.outcome == RunOutcome.FAILED
 
 
 def _latest_error(run: Run) -> str:
-    """Why a run failed of which no step did."""
+    """Why a run failed although no step did."""
     line = run.log_lines.filter(level=RunLogLine.Level.ERROR).first()
     return line.message if line else ""
 

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 class PipelineQuerySet(OrganizationRowsQuerySet["Pipeline"]):
     def visible_to(self, user: "User") -> Self:
-        """Pipelines that exist for this person."""
+        """Pipelines that the person can see."""
         return self.allowing(user, PipelineAction.SEE)
 
     def allowing(self, user: "User", action: PipelineAction) -> Self:
-        """Pipelines to which this person may do this: `access.standing` as a query, from the same table.
+        """Pipelines for which the person is allowed this action: `access.standing` as a query.
 
-        Operators of the installation belong to no organization: they see every pipeline in the administration and do
-        nothing to any.
+        Operators of the installation belong to no organization: they see every pipeline in Django admin and can change
+        none.
         """
         if not user.is_active:
             return self.none()
@@ -37,13 +37,13 @@ class PipelineQuerySet(OrganizationRowsQuerySet["Pipeline"]):
         return rows.filter(self._given(user, action))
 
     def _given(self, user: "User", action: PipelineAction) -> Q:
-        """Through owning the pipeline, through the absence of rules, or through a rule. Subqueries and not joins: a
-        row stands once, however many groups lead to it."""
+        """By ownership, by the absence of rules, or by a rule. Subqueries instead of joins, so that each row appears
+        once, however many groups match."""
         rules = pipelines.models.AccessRule.objects.filter(pipeline=OuterRef("pk"))
         roles = item_roles_allowing(action)
         given = Q(owner=user) | Q(Exists(rules.filter(user=user, role__in=roles)))
         of_groups = Q(Exists(rules.filter(group__in=user.member_groups.order_by().values("pk"), role__in=roles)))
-        # Any role lets see, so that which of two rules wins matters to the other actions only.
+        # Every role allows to see, so which of two rules applies only matters for the other actions.
         given |= of_groups if action is PipelineAction.SEE else of_groups & ~Q(Exists(rules.filter(user=user)))
         if action in ALLOWED[position_of(user).without_rules]:
             given |= ~Q(Exists(rules))
@@ -67,7 +67,7 @@ class PipelineQuerySet(OrganizationRowsQuerySet["Pipeline"]):
 
 class AccessRuleQuerySet(models.QuerySet["AccessRule"]):
     def about(self, user: "User") -> "models.QuerySet[Any]":
-        """Rules with ``is_direct`` and ``is_of_group``: whether each names this person, or a group of theirs."""
+        """Rules with ``is_direct`` and ``is_of_group``: whether each names the person or one of their groups."""
         groups = user.member_groups.order_by().values("pk")
         return self.order_by().annotate(
             is_direct=models.ExpressionWrapper(Q(user=user), output_field=models.BooleanField()),
@@ -83,7 +83,7 @@ class AccessRuleQuerySet(models.QuerySet["AccessRule"]):
 
 class RunQuerySet(models.QuerySet["Run"]):
     def visible_to(self, user: "User") -> Self:
-        """Runs of pipelines that the person sees. A deleted pipeline's stay, for those who read everything."""
+        """Runs of pipelines that the person can see. Runs of deleted pipelines are for roles that read everything."""
         seen = Q(pipeline__in=pipelines.models.Pipeline.objects.visible_to(user))
         if user.is_superuser:
             return self.filter(seen | Q(pipeline=None))

@@ -1,4 +1,4 @@
-"""Takes the secrets of a step out of what a server answers, in whatever common encoding it repeats them.
+"""Removes the secrets of a step from a server's response, in all common encodings.
 
 The text is decoded in all ways that are likely (escapes of JSON and JavaScript, percent-encoding, HTML entities,
 quoted-printable, Base64 at each alignment, hexadecimal, and these inside of each other), each decoded text is searched
@@ -19,13 +19,13 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-# A shorter secret would be found in every second word: an answer to a step with one is not kept.
+# Shorter secrets would match ordinary words: a response to a step with such a secret is not kept.
 SHORTEST = 4
-# A word of a secret of several words or lines counts as a secret from here on.
+# Words of at least this length within a longer secret count as secrets too.
 LONG_WORD = 12
-# A character of a secret takes at most so many in an answer: each of the three of %41 as \u0025.
+# The most characters that one character of a secret can take in a response: each of %41 as \u0025.
 LONGEST_ENCODING = 18
-# More decoded texts than that mean an answer of escapes inside of escapes. It is not kept.
+# A response with more nested encodings than this is not kept.
 VIEWS_LIMIT = 150
 DEPTH_LIMIT = 3
 
@@ -35,21 +35,21 @@ Span = tuple[int, int]
 
 
 class NotSearchable(Exception):
-    """The secrets cannot be found in this text, which must not be kept. The message says why."""
+    """Secrets cannot be found reliably in this text, so it must not be kept. The message says why."""
 
 
 @dataclass(frozen=True)
 class Secrets:
-    """The secrets of one step, as they are searched for. Empty: there are none."""
+    """The secrets of one step, prepared for the search. Empty if there are none."""
 
     needles: frozenset[str] = field(default=frozenset(), repr=False)
-    # There is a secret that is too short to search for.
+    # One secret is too short to search for.
     has_short: bool = False
     longest: int = 0
 
     @property
     def margin(self) -> int:
-        """How far behind a cut a text must be known, so that a secret across the cut is found. In bytes."""
+        """How many bytes after a cut are needed to find a secret that crosses the cut."""
         return self.longest * LONGEST_ENCODING
 
 
@@ -57,7 +57,7 @@ NO_SECRETS = Secrets()
 
 
 def secrets_of(headers: Mapping[str, str], others: Iterable[str] = ()) -> Secrets:
-    """``headers``: secret headers; ``others``: all other secret values, which are secret as a whole only."""
+    """``headers``: secret headers, of which parts are secret too; ``others``: values that are secret as a whole."""
     needles: set[str] = set()
     has_short = False
     for value in headers.values():
@@ -87,7 +87,7 @@ def redacted(text: str, secrets: Secrets, *, limit: int | None = None, tokens: r
 
 
 def _with_marks(text: str, marks: Mapping[Span, str], limit: int) -> str:
-    """Spans may overlap; what touches becomes one mark."""
+    """Replaces the spans by marks. Spans that overlap or touch become one mark."""
     written: list[str] = []
     position = 0
     for (start, end), mark in sorted(marks.items()):
@@ -107,7 +107,7 @@ _CREDENTIALS = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+ +(\S.*)")
 
 
 def _parts_of_header(value: str) -> tuple[str, set[str]]:
-    """What is secret in the value, without a word like Bearer before it; and parts that are secret as well."""
+    """The secret part of the value, without a scheme such as Bearer, and parts of it that are secret too."""
     match = _CREDENTIALS.fullmatch(value)
     secret = match[1] if match else value
     parts = set(re.split(r"[\s;,&]+", secret))
@@ -116,14 +116,14 @@ def _parts_of_header(value: str) -> tuple[str, set[str]]:
     decoded = _base64_text(secret)
     parts.add(decoded)
     if value.lower().startswith("basic ") and (decoded or ":" in secret):
-        # Some write user and password as they are, and servers answer with what they make of it.
+        # Some people write user and password unencoded, and servers repeat them in another form.
         name, _, password = (decoded or secret).partition(":")
         return password or name, parts | {secret, name}
     return secret, parts
 
 
 def _base64_text(word: str) -> str:
-    """What the word says in Base64; an empty text where it says nothing that can be read."""
+    """The decoded Base64 of the word; empty if it is not readable text."""
     try:
         raw = _base64(word.rstrip("=")) if _BASE64_WORD.fullmatch(word) else b""
     except (binascii.Error, ValueError):
@@ -133,21 +133,21 @@ def _base64_text(word: str) -> str:
 
 
 def _variants(secret: str) -> set[str]:
-    """As it may be written by who repeats it: another form of Unicode, its UTF-8 read as Latin-1, or the reverse.
+    """Other spellings of the secret: another Unicode form, its UTF-8 read as Latin-1, or the reverse.
 
-    Headers are sent in Latin-1. A server that repeats these bytes is read as UTF-8, with U+FFFD for what is none.
+    Headers are sent in Latin-1. If a server repeats these bytes, they are read as UTF-8, with U+FFFD for invalid bytes.
     """
     written = {secret, secret.upper(), secret.lower()}
     written |= {unicodedata.normalize(form, text) for text in written for form in ("NFC", "NFD")}
     misread = {text.encode("latin-1", "replace").decode(errors="replace") for text in written}
     written |= {text.encode(errors="replace").decode("latin-1") for text in written} | misread
-    # UTF-16, where it is packed in Base64 or hexadecimal.
+    # UTF-16 within Base64 or hexadecimal.
     written |= {"\0".join(text) for text in written}
     return {_folded(text) for text in written}
 
 
 def _folded(text: str) -> str:
-    """Without case, and exactly as long as ``text``."""
+    """Lower case, with exactly the length of ``text``."""
     lower = text.lower()
     if len(lower) == len(text):
         return lower
@@ -159,11 +159,11 @@ def _folded(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A text decoded from the original; ``locate`` tells which part of the original a part of it comes from."""
+    """A decoded text; ``locate`` maps a part of it to the part of the original that it came from."""
 
     text: str
     locate: Callable[[int, int], Span]
-    # Bytes that are no text are searched, and not decoded further.
+    # Bytes that are not text are searched but not decoded further.
     is_readable: bool = True
 
 
@@ -180,7 +180,7 @@ def _spans(text: str, needles: frozenset[str]) -> set[Span]:
 
 
 def _occurrences(text: str, needle: str) -> Iterator[Span]:
-    """Overlapping ones as one. It jumps to the last that overlaps: ten long secrets like aaaa took 25 s otherwise."""
+    """All occurrences; overlapping ones count as one. Skipping to the last overlap avoids quadratic time (aaaa...)."""
     start = text.find(needle)
     while start >= 0:
         last = start
@@ -210,10 +210,10 @@ def _views(text: str) -> Iterator[View]:
 
 
 def _substituting(pattern: re.Pattern[str], decode: Callable[[re.Match[str]], str]) -> Callable[[View], Iterator[View]]:
-    """A decoder that replaces each match and leaves the rest."""
+    """A decoder that replaces each match and keeps the rest."""
 
     def views(view: View) -> Iterator[View]:
-        # Pieces of the decoded text: where each begins there, and begins and ends in the view; literal or decoded.
+        # Pieces of the decoded text: start in it, start and end in the view, and whether it was decoded.
         at, begins, ends, is_literal, texts = [], [], [], [], []
         position = length = 0
         for match in pattern.finditer(view.text):
@@ -249,7 +249,7 @@ def _substituting(pattern: re.Pattern[str], decode: Callable[[re.Match[str]], st
 def _unpacking(
     pattern: re.Pattern[str], separator: re.Pattern[str], bits: int, offsets: int, unpack: Callable[[str], bytes]
 ) -> Callable[[View], Iterator[View]]:
-    """A decoder of runs of characters that hold so many bits each. A run may begin at any of its first characters."""
+    """A decoder of runs of characters with a fixed number of bits each, at every alignment."""
 
     def views(view: View) -> Iterator[View]:
         runs = [_run(view.text, match, separator) for match in pattern.finditer(view.text)]
@@ -264,7 +264,7 @@ def _unpacking(
 
 
 def _run(text: str, match: re.Match[str], separator: re.Pattern[str]) -> tuple[Sequence[int], str]:
-    """A run without its separators: the place of each character in the view, and the characters."""
+    """A run without separators: the position of each character in the view, and the characters."""
     places: Sequence[int] = range(*match.span())
     if not separator.search(match[0]):
         return places, match[0]
@@ -285,7 +285,7 @@ def _unpacked(view: View, pieces: list[tuple[Sequence[int], bytes]], bits: int, 
         begin, stop = run[first * 8 // bits], run[min((last * 8 + 7) // bits, len(run) - 1)] + 1
         return view.locate(begin, stop)
 
-    # A character that no secret holds keeps the pieces apart.
+    # A character that is in no secret separates the pieces.
     return View("\uffff".join(raw.decode("latin-1") for _, raw in pieces), locate, is_readable)
 
 

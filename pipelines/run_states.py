@@ -1,8 +1,8 @@
-"""The states of a run and of its steps, what leads from one to the other, and how they are shown. Written down once.
+"""The state machine of runs and steps, and how each state is shown.
 
-A run goes from Queued through Running to its end. It is Paused while a gate waits for a person, and Halted where it
-was stopped or failed with steps left: from there it can be resumed with the next step, or cleared. Continuing is a run
-that was approved or resumed, or whose worker went away between two steps, until a worker takes it.
+A run goes from Queued through Running to its end. It is Paused while a gate waits for a person. It is Halted if it was
+stopped or failed with steps left: then it can be resumed with the next step, or reset. It is Continuing after an
+approval, a resume, or the loss of its worker between two steps, until a worker takes it.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class StepState(models.TextChoices):
 
 
 class RunAction(Enum):
-    """What people ask for."""
+    """What people can do with a run."""
 
     STOP = "stop"
     RESUME = "resume"
@@ -47,7 +47,7 @@ class RunAction(Enum):
 
 
 class RunEvent(Enum):
-    """What happens while the worker executes."""
+    """What happens while the worker executes a run."""
 
     TAKEN = "taken"
     REFUSED = "not taken: its person lost the right, or its token was ended"
@@ -58,7 +58,7 @@ class RunEvent(Enum):
     SUPERSEDED = "a later run begins, or the pipeline is deleted"
 
 
-# What is not here cannot happen.
+# Every transition. Anything else is refused.
 TRANSITIONS: dict[RunState, dict[RunAction | RunEvent, RunState]] = {
     RunState.QUEUED: {
         RunAction.STOP: RunState.FINISHED,
@@ -97,7 +97,7 @@ TRANSITIONS: dict[RunState, dict[RunAction | RunEvent, RunState]] = {
     RunState.FINISHED: {},
 }
 
-# Why something cannot be done, and what can: told to people and to scripts.
+# Why an action is refused, and what to do instead. Shown to people and scripts.
 REFUSALS: dict[RunAction, dict[RunState, str]] = {
     RunAction.STOP: {
         RunState.STOPPING: "It is already stopping: the current step finishes first.",
@@ -121,19 +121,19 @@ REFUSALS: dict[RunAction, dict[RunState, str]] = {
     RunAction.REJECT: dict.fromkeys(set(RunState) - {RunState.PAUSED}, "No gate waits for an approval."),
 }
 
-# Of one pipeline at most one run is in one of these, by the database's constraint.
+# A pipeline has at most one run in these states; the database's constraint holds that.
 OCCUPYING = (RunState.CONTINUING, RunState.RUNNING, RunState.STOPPING, RunState.PAUSED)
-# These must end, or be ended, before the pipeline can be deleted.
+# Runs in these states must end before the pipeline can be deleted.
 UNDER_WAY = (RunState.QUEUED, *OCCUPYING)
 
 
 def after(state: str, what: RunAction | RunEvent) -> RunState | None:
-    """The state that follows; ``None`` where this cannot happen."""
+    """The next state; ``None`` if the state does not allow this."""
     return TRANSITIONS[RunState(state)].get(what)
 
 
 def states_before(what: RunAction | RunEvent) -> list[RunState]:
-    """Where this can happen: the condition of the update that does it."""
+    """All states that allow this: the condition of the update."""
     return [state for state, following in TRANSITIONS.items() if what in following]
 
 
@@ -165,7 +165,7 @@ STEP_LOOKS: dict[str, RunLook] = {
 
 
 class PipelineState(models.TextChoices):
-    """What a pipeline is doing, in the published words."""
+    """The state of a pipeline, in the published words."""
 
     STOPPED = "stopped", "Stopped"
     RUNNING = "running", "Running"
@@ -181,18 +181,18 @@ LOCKED = RunLook("⊠", "Locked", "neutral")
 
 
 def pipeline_state(states_of_runs: set[str]) -> PipelineState:
-    """From the states that the pipeline's runs are in."""
+    """The pipeline's state, from the states of its runs."""
     if RunState.PAUSED in states_of_runs:
         return PipelineState.PAUSED
     return PipelineState.RUNNING if states_of_runs & set(OCCUPYING) else PipelineState.STOPPED
 
 
 def look_of_run(state: str, outcome: str | None) -> RunLook:
-    """How a run is shown: by its state while it goes on, by its outcome afterwards."""
+    """The look of a run: of its state while it is in progress, then of its outcome."""
     return RUN_LOOKS[outcome or state]
 
 
 def status_of_run(state: str, outcome: str | None) -> str:
-    """The published word: the outcome of a run that has one, otherwise its state in fewer words."""
+    """The published status: the outcome of a finished run, otherwise its state in fewer words."""
     is_running = state in {RunState.CONTINUING, RunState.STOPPING}
     return outcome or (RunState.RUNNING.value if is_running else state)

@@ -1,13 +1,12 @@
-"""What the worker does: takes runs one after the other and executes their steps.
+"""Executes runs: the worker takes one after the other and executes their steps.
 
-Each step's end is a row before the next begins, so that whatever happens to the worker, the database tells how far a
-run has come. A worker that is asked to stop finishes the step on its way, and gives the run back. Where a worker was
-killed in the middle of a step, the step is marked failed with that reason: whether the call went out cannot be known,
-and it is never made twice without someone asking for it.
+The end of each step is committed before the next step begins, so the database always shows how far a run has come. A
+worker that gets a signal to stop finishes its current step and releases the run. If a worker is killed during a step,
+the step is marked failed: nobody can know whether the call went out, and it is never repeated by itself.
 
-A run belongs to the worker that took it, for as long as its lease says; each step renews it. A lease that has run out
-tells that the worker is gone. Every write is an update on the condition that the run is still this worker's, so that
-one that was only asleep changes nothing any more when it wakes.
+A run belongs to the worker that took it until its lease ends; each step renews the lease. When a lease has ended, the
+worker counts as lost. Every write is conditional on the run still belonging to this worker, so a worker that was only
+suspended changes nothing when it continues.
 """
 
 import logging
@@ -42,13 +41,13 @@ _worker = secrets.token_hex(16)
 
 
 def work_as(worker: str) -> None:
-    """Gives this process the name under which it takes runs."""
+    """Sets the name under which this process takes runs."""
     global _worker
     _worker = worker
 
 
 def stop_after_step() -> None:
-    """Asks this process to execute no further step. Safe to call from a signal handler."""
+    """Stops this process after its current step. Safe to call from a signal handler."""
     _stop_requested.set()
 
 
@@ -62,7 +61,7 @@ def execute_queued(pipeline_id: uuid.UUID) -> None:
 
 
 def execute(run: Run) -> None:
-    """The steps of a run that was taken, from the first that was not executed yet, until something ends it."""
+    """Executes the remaining steps of a run that this worker took, until the run ends or waits."""
     for step in run.step_runs.filter(state=StepState.WAITING).order_by("position"):
         if _stop_requested.is_set():
             _release(run)
@@ -80,9 +79,9 @@ def execute(run: Run) -> None:
 
 
 def recover_lost_runs(*, of_worker: str = "") -> int:
-    """Takes up what workers left behind: runs whose lease has run out, and those of ``of_worker``, which is known to
-    be gone. A run that was between two steps goes on. One that was in the middle of a step is marked failed, and can be
-    resumed behind it. Returns how many were marked failed.
+    """Recovers the runs of lost workers: those whose lease has ended, and those of ``of_worker``, which is known to be
+    gone. A run that was between two steps continues. A run that was in a step is marked failed, and can be resumed
+    after that step. Returns how many were marked failed.
     """
     gone = Q(lease_ends_at__isnull=True) | Q(lease_ends_at__lt=timezone.now())
     if of_worker:
@@ -92,7 +91,7 @@ def recover_lost_runs(*, of_worker: str = "") -> int:
 
 
 def pipelines_with_work() -> list[uuid.UUID]:
-    """Those of which a run can be taken now. Whatever became of the message that told of it."""
+    """Pipelines with a run that can be taken now, even if the queue has lost the message about it."""
     takeable = Run.objects.filter(state=RunState.CONTINUING) | Run.objects.filter(
         state=RunState.QUEUED, pipeline__locked_at=None
     ).exclude(pipeline__in=Run.objects.filter(state__in=OCCUPYING).values("pipeline"))
@@ -101,9 +100,9 @@ def pipelines_with_work() -> list[uuid.UUID]:
 
 
 def _take_next(pipeline_id: uuid.UUID) -> Run | None:
-    """The run that goes on, otherwise the oldest queued one, if none is under way.
+    """Takes the run that continues, otherwise the oldest queued one, if no run is in progress.
 
-    The pipeline's row is locked for it, so that a lock, a change of rules or a stop comes before or after.
+    Locks the pipeline's row, so that a lock, a change of rules or a stop takes effect before or after it.
     """
     while True:
         with transaction.atomic():
@@ -130,8 +129,9 @@ def _next_of(pipeline: Pipeline) -> Run | None:
 
 
 def _refuse(run: Run, pipeline: Pipeline, reason: str) -> None:
-    """A queued run ends. One that has begun halts, and someone else can resume it; a gate that was passed last waits
-    again then."""
+    """Ends a queued run. Halts a run that has begun, so that someone else can resume it; a gate that was approved
+    last waits again then.
+    """
     has_begun = run.state == RunState.CONTINUING
     mandate, gate = mandates.mandate_of(run), mandates.approved_gate(run)
     if not run.move(RunEvent.REFUSED, outcome=RunOutcome.FAILED, finished_at=timezone.now()):
@@ -172,7 +172,7 @@ def _take(run: Run, pipeline: Pipeline) -> bool:
 
 
 def _begin(run: Run, step: StepRun) -> bool:
-    """Whether the run is still this worker's and goes on. If so, the step is marked as begun."""
+    """Marks the step as begun if the run still belongs to this worker and continues. Returns whether it does."""
     now = timezone.now()
     with transaction.atomic():
         if not _mine(run).filter(state=RunState.RUNNING).update(lease_ends_at=now + LEASE):
@@ -183,7 +183,7 @@ def _begin(run: Run, step: StepRun) -> bool:
 
 
 def _execute_step(run: Run, step: StepRun) -> bool:
-    """Whether the step succeeded. Its end is committed when this returns."""
+    """Executes the step and commits its end. Returns whether it succeeded."""
     try:
         answer = _call(step)
     except step_secrets.SecretMissing as error:
@@ -202,7 +202,7 @@ def _execute_step(run: Run, step: StepRun) -> bool:
 
 
 def _call(step: StepRun) -> http_step.HttpAnswer:
-    """Makes the call with the step's secrets, which end here: the answer comes back without them."""
+    """Makes the call with the step's secrets. The returned response does not contain them."""
     headers, query, body = (step_secrets.decrypt(step, place) for place in step_secrets.PLACES)
     try:
         url = secret_fields.url_with(step.url, query)
@@ -234,7 +234,7 @@ def _end_step(
             "response_bytes": answer.size if answer else None,
         }
         if not StepRun.objects.filter(pk=step.pk, state=StepState.RUNNING).update(**values):
-            # This worker was taken for lost, and the step was marked failed.
+            # This worker counted as lost, and the step was marked failed.
             return False
         run.log(step.method.lower(), state, message, step)
         if answer and answer.size:
@@ -250,7 +250,7 @@ def _words_about(answer: http_step.HttpAnswer) -> str:
 
 
 def _wait_at(run: Run, gate: StepRun) -> None:
-    """The run waits for a person, and the worker goes on with other things."""
+    """Pauses the run until a person approves it. The worker continues with other runs."""
     with transaction.atomic():
         if _mine(run).filter(state=RunState.RUNNING).exists() and run.move(RunEvent.GATE_REACHED):
             _update(gate, state=StepState.PAUSED, started_at=timezone.now())
@@ -261,7 +261,7 @@ def _wait_at(run: Run, gate: StepRun) -> None:
 
 
 def _release(run: Run) -> None:
-    """The worker stops. Whoever comes next goes on behind the last step."""
+    """Releases the run because this worker stops. The next worker continues after the last step."""
     with transaction.atomic():
         if _mine(run).filter(state=RunState.RUNNING).exists() and run.move(RunEvent.RELEASED):
             run.log("run", RunState.CONTINUING, "The worker was stopped between two steps. The run goes on.")
@@ -274,12 +274,12 @@ def _end_as_stopped(run: Run) -> None:
 
 
 def _end(run: Run, outcome: RunOutcome, message: str) -> None:
-    """Ends the run if it is still this worker's: for good, or halted where steps are left that it can go on with."""
+    """Ends the run if it still belongs to this worker: finished, or halted if steps are left."""
     with transaction.atomic():
         current = _mine(run).select_for_update().filter(state__in=[RunState.RUNNING, RunState.STOPPING]).first()
         if current is None:
             return
-        # Of a step that this process itself could not finish.
+        # A step that this process itself could not finish.
         current.step_runs.filter(state=StepState.RUNNING).update(
             state=StepState.FAILED, finished_at=timezone.now(), message=message
         )
@@ -292,13 +292,13 @@ def _end(run: Run, outcome: RunOutcome, message: str) -> None:
 
 
 def _recover(run_id: uuid.UUID, gone: Q) -> bool:
-    """Whether the run was marked failed."""
+    """Recovers one run. Returns whether it was marked failed."""
     with transaction.atomic():
         lost = Run.objects.select_for_update().filter(gone, state__in=[RunState.RUNNING, RunState.STOPPING])
         run = lost.filter(pk=run_id).first()
         if run is None:
             return False
-        # From here on it is this worker's, if its last one should wake.
+        # From here on the run belongs to this worker, even if its last worker continues.
         Run.objects.filter(pk=run.pk).update(worker=_worker, lease_ends_at=timezone.now() + LEASE)
         reason = "The worker was lost in the middle of this step. Whether the call went out is not known."
         in_the_middle = run.step_runs.filter(state=StepState.RUNNING).update(

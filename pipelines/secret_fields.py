@@ -1,7 +1,7 @@
-"""Secret parameters of a step's URL and secret fields of its body: where they go, and which plain ones are refused.
+"""Secret parameters of a step's URL and secret fields of its body.
 
-The values are added in the moment of the call, encoded for their place, so that no value can change the host, the path
-or the rest of the body.
+The values are added at the call, encoded for their place, so that no value can change the host, the path or the rest
+of the body. Plain values whose names mark them as secret are refused.
 """
 
 import json
@@ -29,11 +29,11 @@ def is_secret_name(name: str) -> bool:
 
 
 def check_names(values: Mapping[str, str | None]) -> None:
-    """Raises ``ValueError`` with a sentence for the form unless these can be names, with these values."""
+    """Raises ``ValueError`` with a sentence for the form if these names and values are not allowed."""
     if len(values) > FIELDS_LIMIT:
         raise ValueError(f"Give at most {FIELDS_LIMIT}.")
     for position, (name, value) in enumerate(values.items(), start=1):
-        # Not repeated: people put the value where the name belongs.
+        # The message does not repeat the name: people put the value there.
         if not name or len(name) > NAME_MAX_LENGTH or not name.isprintable() or ":" in name:
             raise ValueError(
                 f"Name {position} must have 1 to {NAME_MAX_LENGTH} characters, without colons and line breaks."
@@ -46,7 +46,7 @@ def check_names(values: Mapping[str, str | None]) -> None:
 
 
 def url_with(url: str, values: Mapping[str, str]) -> str:
-    """``url`` with further parameters. Raises ``ValueError`` where its query has one of them already."""
+    """Adds parameters to ``url``. Raises ``ValueError`` if its query already has one of them."""
     if not values:
         return url
     address, mark, fragment = url.partition("#")
@@ -58,16 +58,16 @@ def url_with(url: str, values: Mapping[str, str]) -> str:
 
 
 def check_plain_query(url: str) -> None:
-    """Raises ``ValueError`` where the query has a secret that everyone who edits the step would see."""
+    """Raises ``ValueError`` if the query holds a secret that every editor of the step would see."""
     for name, value in _parameters(url.partition("#")[0]):
         if value and is_secret_name(name):
             raise ValueError(f"{name} in the URL carries a secret. Give it among the secret parameters of the URL.")
 
 
 def split_query(url: str) -> tuple[str, dict[str, str]]:
-    """Returns ``url`` without the parameters that carry secrets by their name, and these. All others stay as they are.
+    """Splits the parameters with secret names off ``url``. All others stay unchanged.
 
-    Those also stay that could not be sent as they were: a name that occurs twice, or bytes that are no UTF-8.
+    Parameters that could not be sent unchanged also stay: a name that occurs twice, or bytes that are not UTF-8.
     """
     address, mark, fragment = url.partition("#")
     path, _, query = address.partition("?")
@@ -94,9 +94,9 @@ def _parameters(address: str) -> list[tuple[str, str]]:
 
 
 def body_with(headers: Mapping[str, str], body: str, values: Mapping[str, str]) -> str:
-    """``body`` with further fields. Raises ``ValueError`` with a sentence for the form where they have no place in it.
+    """Adds fields to ``body``. Raises ``ValueError`` with a sentence for the form if they have no place in it.
 
-    A form gets further pairs. A JSON object gets further texts: ``inputs.token`` is ``token`` inside of ``inputs``.
+    A form gets more pairs. A JSON object gets more strings: ``inputs.token`` is ``token`` inside ``inputs``.
     """
     if not values:
         return body
@@ -112,7 +112,7 @@ def body_with(headers: Mapping[str, str], body: str, values: Mapping[str, str]) 
 
 
 def check_plain_body(headers: Mapping[str, str], body: str) -> None:
-    """Raises ``ValueError`` where a field of the body has a secret that everyone who edits the step would see."""
+    """Raises ``ValueError`` if the body holds a secret that every editor of the step would see."""
     for name, value in _plain_fields(headers, body):
         if value and is_secret_name(name.rpartition(".")[2]):
             raise ValueError(f"{name} carries a secret. Give it among the secret fields of the body.")

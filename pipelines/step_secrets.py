@@ -1,7 +1,7 @@
-"""Secret values of steps: encrypted at rest, and decrypted in the moment of the call.
+"""Secret values of steps: encrypted at rest, decrypted only for the call.
 
 Each value is bound to its pipeline, step, server (scheme, host and port of the step's URL), place (the field that holds
-it) and name. A value that someone moved in the database, or whose step's URL they changed there, does not decrypt.
+it) and name. A value that was moved in the database, or whose step's URL was changed there, does not decrypt.
 """
 
 import contextlib
@@ -16,15 +16,14 @@ __all__ = ["BOX", "PLACES", "SecretHolder", "SecretMissing", "SecretUnreadable",
 
 BOX = Box(setting="STEP_SECRETS_KEYS", file_name="step-secrets.key")
 
-# The fields of a step that hold secrets: name by name the encrypted value. An empty text instead of one: the step needs
-# the value, and nobody has entered it yet.
+# The fields of a step that hold encrypted values by name. An empty value is required but not entered yet.
 PLACES = ("secret_headers", "secret_query", "secret_body")
 MISSING = ""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class SecretMissing(Exception):
-    """A secret that the step needs has no value. The message is its name."""
+    """A required secret has no value. The message is its name."""
 
 
 class SecretHolder(Protocol):
@@ -38,7 +37,7 @@ class SecretHolder(Protocol):
 
 
 def encrypt(step: SecretHolder, place: str, values: Mapping[str, str]) -> dict[str, str]:
-    """Returns the same names, each with its encrypted value."""
+    """Returns the encrypted values by name."""
     return {name: BOX.encrypt(value, _context(step, place, name)) for name, value in values.items()}
 
 
@@ -51,7 +50,7 @@ def decrypt(step: SecretHolder, place: str) -> dict[str, str]:
 
 
 def readable(step: SecretHolder, place: str) -> dict[str, str]:
-    """Decrypts those that have a value and can be decrypted."""
+    """Decrypts the values that exist and can be decrypted."""
     found = {}
     for name, value in getattr(step, place).items():
         with contextlib.suppress(SecretUnreadable):
@@ -62,7 +61,7 @@ def readable(step: SecretHolder, place: str) -> dict[str, str]:
 def encrypt_anew(step: SecretHolder, place: str, *, accept_unbound: bool = False) -> dict[str, str]:
     """Encrypts with the first key. Raises ``SecretUnreadable``.
 
-    ``accept_unbound``: also values that an earlier version wrote, which are bound to nothing.
+    ``accept_unbound``: also accepts values of earlier versions, which are not bound.
     """
     values: Mapping[str, str] = getattr(step, place)
     return {
@@ -76,7 +75,7 @@ def names_without_value(values: Mapping[str, str]) -> list[str]:
 
 
 def server_of(url: str) -> str:
-    """``https://ci.example.com:443``; an empty text for what is no URL."""
+    """The server of a URL, such as ``https://ci.example.com:443``; empty if it is not a URL."""
     try:
         parts = httpx.URL(url)
     except (httpx.InvalidURL, TypeError):
@@ -95,6 +94,6 @@ def _encrypt_anew(value: str, context: Context, accept_unbound: bool) -> str:
 
 
 def _context(step: SecretHolder, place: str, name: str) -> Context:
-    # Names of headers are the same in upper and lower case; all others are not.
+    # Names of headers ignore case; all others do not.
     written = name.lower() if place == "secret_headers" else name
     return (*step.identity, server_of(step.url), place, written)

@@ -1,4 +1,4 @@
-"""Values to begin an HTTP step with, for the services that pipelines often start. They only fill in the form."""
+"""Templates of HTTP steps for services that pipelines often call. They only fill in the form."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

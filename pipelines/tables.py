@@ -16,7 +16,7 @@ class PipelineTable(PortalTable):
     name = Column()
     tags = Column(orderable=False, default="–")
     owner = Column(accessor="owner__email", verbose_name="Owner")
-    # Not by way of the row itself, which would ask the database.
+    # Not through the row itself, which would cost a query.
     state = BadgeColumn(accessor="pk", orderable=False)
     run_count = Column(verbose_name="Runs", attrs=NUMERIC)
     last_run = BadgeColumn(empty_values=(), orderable=False, verbose_name="Last run")

@@ -1,4 +1,4 @@
-"""The door to the queue: what web processes hand to the worker."""
+"""Tasks that web processes queue for the worker."""
 
 import uuid
 from typing import TYPE_CHECKING
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 @task()
 def execute_pipeline(pipeline_id: str) -> None:
-    """Runs what is queued for one pipeline, in order, until nothing is."""
+    """Executes the queued runs of one pipeline, in order, until none is left."""
     runner.execute_queued(uuid.UUID(pipeline_id))
 
 
 def enqueue(pipeline: "Pipeline") -> None:
-    """Tells the worker, once what it is to do is committed.
+    """Queues the task after the commit.
 
-    Robust: a queue that is away must not turn a run that exists into an error. The worker looks for itself as well.
+    Robust: an unreachable queue must not turn an existing run into an error. The worker also looks for runs itself.
     """
     pipeline_id = str(pipeline.pk)
     transaction.on_commit(lambda: execute_pipeline.enqueue(pipeline_id), robust=True)

@@ -1,4 +1,4 @@
-"""The published shapes of pipelines, runs and logs (docs/product.md#api), and those of our own routes."""
+"""Serializers of pipelines, runs and logs, including the published shapes (docs/product.md#api)."""
 
 from typing import Any, ClassVar
 
@@ -49,22 +49,22 @@ class ApproveBody(PipelineBody):
         required=False,
         min_value=1,
         max_value=2**31 - 1,
-        help_text="The run that you mean; where another one waits by now, nothing is decided.",
+        help_text="The run that you mean. If another run waits now, nothing is decided.",
     )
     position = WholeNumberField(
         required=False,
         min_value=1,
         max_value=2**15 - 1,
-        help_text="The step that you mean; where another gate waits by now, nothing is decided.",
+        help_text="The step that you mean. If another gate waits now, nothing is decided.",
     )
 
 
 class RejectBody(ApproveBody):
-    message = TextField(max_length=MESSAGE_MAX_LENGTH, help_text="Why; it stands in the run's log.")
+    message = TextField(max_length=MESSAGE_MAX_LENGTH, help_text="The reason. It appears in the run's log.")
 
 
 class HeadersField(serializers.DictField):
-    """An object of texts. Names and values are checked by the rules of the step."""
+    """An object of strings. The step's rules check names and values."""
 
     def __init__(self, *, allow_null: bool = False, **kwargs: Any) -> None:
         value = TextField(allow_blank=True, allow_null=allow_null, trim_whitespace=False, max_length=HEADER_LIMIT_BYTES)
@@ -72,7 +72,7 @@ class HeadersField(serializers.DictField):
 
 
 class StepBody(StrictSerializer):
-    """A step as it is to be. With the `id` of one of the pipeline's steps it is that step, changed."""
+    """The new content of a step. With the `id` of one of the pipeline's steps it replaces that step."""
 
     id = IdField(required=False)
     name = NameField(max_length=NAME_MAX_LENGTH)
@@ -84,21 +84,21 @@ class StepBody(StrictSerializer):
         required=False,
         default=dict,
         allow_null=True,
-        help_text="Kept encrypted and never shown again. null keeps the value that the step has.",
+        help_text="Stored encrypted and never shown again. null keeps the current value.",
     )
     secret_query = HeadersField(
         required=False,
         default=dict,
         allow_null=True,
-        help_text="Further parameters of the URL, kept like secret headers.",
+        help_text="More parameters of the URL, stored like secret headers.",
     )
     body = TextField(max_length=BODY_MAX_LENGTH, required=False, allow_blank=True, default="", trim_whitespace=False)
     secret_body = HeadersField(
         required=False,
         default=dict,
         allow_null=True,
-        help_text="Further fields of a body that is a JSON object or a form, kept like secret headers. "
-        "`inputs.token` goes inside of `inputs`.",
+        help_text="More fields of a body that is a JSON object or a form, stored like secret headers. "
+        "`inputs.token` goes inside `inputs`.",
     )
     expected_status = WholeNumberField(required=False, default=200, min_value=100, max_value=599)
     instructions = TextField(max_length=500, required=False, allow_blank=True, default="")
@@ -108,7 +108,7 @@ class StepBody(StrictSerializer):
 
 
 class TagField(NameField):
-    """A word without commas: forms take several tags with commas between them."""
+    """A tag without commas, because forms separate tags with commas."""
 
     pattern: ClassVar[str] = r"^[^,\p{C}\p{Z}](([^,\p{C}\p{Z}]|[ \u200c\u200d])*[^,\p{C}\p{Z}])?$"
 
@@ -126,7 +126,7 @@ class CreatePipelineBody(StrictSerializer):
 
 
 class ChangePipelineBody(StrictSerializer):
-    """What is not here stays as it is. `steps` takes the place of all steps."""
+    """Missing fields stay unchanged. `steps` replaces all steps."""
 
     together = {"minProperties": 1}
 
@@ -138,7 +138,7 @@ class ChangePipelineBody(StrictSerializer):
         child=TextField(max_length=254),
         max_length=NOTIFIED_LIMIT,
         required=False,
-        help_text="E-mail addresses of those who get a mail when a run fails and when a gate waits.",
+        help_text="E-mail addresses of the people who get an e-mail when a run fails or a gate waits.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -166,9 +166,7 @@ class AccessRuleBody(StrictSerializer):
 
 
 class AccessRulesBody(StrictSerializer):
-    rules = BoundedListField(
-        child=AccessRuleBody(), max_length=RULES_LIMIT, help_text="All rules, in place of those that there are."
-    )
+    rules = BoundedListField(child=AccessRuleBody(), max_length=RULES_LIMIT, help_text="Replaces all rules.")
 
 
 class DuplicatePipelineBody(StrictSerializer):
@@ -198,7 +196,7 @@ class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
     owner_id = serializers.UUIDField(read_only=True)
     owner_email = serializers.CharField(source="owner.email", read_only=True)
     tags = serializers.ListField(child=serializers.CharField(), read_only=True)
-    state = serializers.SerializerMethodField(help_text="What it is doing now.")
+    state = serializers.SerializerMethodField(help_text="The current state.")
     is_locked = serializers.BooleanField(read_only=True)
     runCount = serializers.IntegerField(source="run_count", read_only=True)
     last_run = serializers.SerializerMethodField(help_text="The latest run's number and status, or null.")
@@ -238,9 +236,9 @@ class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
 
 
 class StepSerializer(serializers.ModelSerializer[Step]):
-    """A step. Values of secrets are shown to nobody; whole URL, headers and body to those who may edit it."""
+    """A step. Values of secrets are never shown; the whole URL, headers and body only to people who can edit it."""
 
-    url = serializers.SerializerMethodField(help_text="Without its query, for those who may not edit the step.")
+    url = serializers.SerializerMethodField(help_text="Without its query for people who can't edit the step.")
     header_names = serializers.ListField(child=serializers.CharField(), read_only=True)
     secret_header_names = serializers.SerializerMethodField()
     secret_query_names = serializers.SerializerMethodField(help_text="Secret parameters of the URL.")
@@ -250,8 +248,8 @@ class StepSerializer(serializers.ModelSerializer[Step]):
         read_only=True,
         help_text="Names of secrets without a value, as in a copy. The pipeline does not run until they are entered.",
     )
-    headers = serializers.SerializerMethodField(help_text="null for those who may not edit the step.")
-    body = serializers.SerializerMethodField(help_text="null for those who may not edit the step.")
+    headers = serializers.SerializerMethodField(help_text="null for people who can't edit the step.")
+    body = serializers.SerializerMethodField(help_text="null for people who can't edit the step.")
 
     class Meta:
         model = Step
@@ -340,16 +338,16 @@ class RunSerializer(serializers.ModelSerializer[Run]):
 
 
 class PipelineSummarySerializer(PipelineSerializer):
-    """The whole pipeline: what it is, its steps, its latest run, and what the caller may do to it.
+    """The pipeline with its steps, its latest run, and what the caller is allowed to do.
 
-    Context: `person`, who asks.
+    Context: `person`, the caller.
     """
 
     locked_by_email = serializers.CharField(read_only=True)
     steps = serializers.SerializerMethodField()
-    notified_people = serializers.SerializerMethodField(help_text="null for those who may not edit it.")
+    notified_people = serializers.SerializerMethodField(help_text="null for people who can't edit it.")
     latest_run = serializers.SerializerMethodField()
-    allowed = serializers.SerializerMethodField(help_text="What you may do to this pipeline now.")
+    allowed = serializers.SerializerMethodField(help_text="What you are currently allowed to do with this pipeline.")
 
     class Meta(PipelineSerializer.Meta):
         fields = [
@@ -401,7 +399,7 @@ class AccessRuleSerializer(serializers.ModelSerializer[AccessRule]):
 
 
 class AccessRulesSerializer(serializers.Serializer[Any]):
-    """No rule: every User of the organization sees and uses the pipeline, Guests see it."""
+    """Without rules every User of the organization can see and run the pipeline, and Guests can see it."""
 
     count = serializers.IntegerField()
     data = AccessRuleSerializer(many=True)  # type: ignore[assignment]
@@ -409,7 +407,7 @@ class AccessRulesSerializer(serializers.Serializer[Any]):
 
 
 class StepTemplateSerializer(serializers.Serializer[Any]):
-    """Values to begin a step with. Capital words in them stand for your own."""
+    """A template of a step. Replace the words in capitals with your own."""
 
     id = serializers.CharField()
     label = serializers.CharField()  # type: ignore[assignment]
@@ -425,15 +423,15 @@ class StepTemplateSerializer(serializers.Serializer[Any]):
 class RefusedSerializer(serializers.Serializer[Any]):
     kind = serializers.CharField()
     networks = serializers.ListField(
-        child=serializers.CharField(), help_text="Empty where the kind is not a matter of networks."
+        child=serializers.CharField(), help_text="Empty if the kind is not defined by networks."
     )
 
 
 class FenceSerializer(serializers.Serializer[Any]):
-    """What HTTP steps may not call. Of a closed and an allowed network, the narrower one decides."""
+    """The addresses that HTTP steps can't call. If an allowed and a refused network overlap, the smaller one counts."""
 
     refused = RefusedSerializer(many=True)
-    allowed = serializers.ListField(child=serializers.CharField(), help_text="What the operator allows all the same.")
+    allowed = serializers.ListField(child=serializers.CharField(), help_text="Exceptions that the operator allows.")
     uses_proxy = serializers.BooleanField(help_text="Whether calls go through the operator's proxy, after the check.")
 
 
@@ -458,7 +456,7 @@ class ActionDoneSerializer(serializers.Serializer[Any]):
 
 class ActionFailedSerializer(serializers.Serializer[Any]):
     status = serializers.CharField(help_text="`failed`")
-    message = serializers.CharField(help_text="Why it cannot be done now, and what to do.")
+    message = serializers.CharField(help_text="Why it is refused, and what to do.")
 
 
 class RunLogLineSerializer(serializers.ModelSerializer[RunLogLine]):
@@ -470,7 +468,7 @@ class RunLogLineSerializer(serializers.ModelSerializer[RunLogLine]):
     step = serializers.CharField(source="step_name", read_only=True)
     createdAt = serializers.DateTimeField(source="at", read_only=True)
     answer = serializers.SerializerMethodField(
-        help_text="What a server answered, without secrets. null where there is nothing, and for those who may not "
+        help_text="The server's response, without secrets. null if there is none, and for people who can't "
         "edit the pipeline's steps."
     )
 

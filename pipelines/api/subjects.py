@@ -1,6 +1,6 @@
-"""People and groups as the API names them, by id, address or name, found in the caller's organization only.
+"""Finds people and groups of the caller's organization by id, address or name.
 
-What is not found there is one and the same error, whether it does not exist or is someone else's.
+The error is the same whether a person does not exist or belongs to another organization.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -63,5 +63,5 @@ def _by(rows: QuerySet[Any], field: str, keys: Iterable[Any]) -> dict[Any, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """As addresses are kept and names are compared."""
+    """The form in which addresses are stored and names are compared."""
     return value.strip().lower() if isinstance(value, str) else value

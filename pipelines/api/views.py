@@ -1,4 +1,4 @@
-"""The API's doors to pipelines: the published routes, kept as published, and our own beside them."""
+"""The API of pipelines: the published routes and our own."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -127,7 +127,7 @@ class PipelineViewSet(ApiViewSet):
 
     @extend_schema(operation_id="pipeline_access_rules", responses=AccessRulesSerializer)
     def access_rules(self, request: Request, pk: str) -> Response:
-        """Who has which role. For those who may edit the rules, and those who read everything."""
+        """The access rules, for people who can edit them and roles that read everything."""
         pipeline = self.get_object()
         if not may_read_rules(self.person, pipeline):
             raise Forbidden
@@ -185,7 +185,7 @@ class PipelineViewSet(ApiViewSet):
         return self._summary(pipeline)
 
     def _summary(self, pipeline: Pipeline, status: int = 200) -> Response:
-        """The pipeline as the caller sees it now; nothing, if by their own change they see it no more."""
+        """The pipeline as the caller sees it now; 204 if they can no longer see it."""
         seen = self.get_queryset().for_summary().for_pipeline_table().filter(pk=pipeline.pk).first()
         if seen is None:
             return Response(status=204)
@@ -286,7 +286,7 @@ class RunViewSet(ApiViewSet):
     def logs(self, request: Request) -> Response:
         """What happened in the pipeline's runs, newest first, or in the run that `runCount` names.
 
-        `answer` is for those who may edit the pipeline's steps. To go on, send the same body to `next`.
+        `answer` is for people who can edit the pipeline's steps. For the next page, send the same body to `next`.
         """
         body = self.read_body(PipelineRunBody)
         pipeline = self._pipeline(body)
@@ -324,7 +324,7 @@ class RunViewSet(ApiViewSet):
 
 
 class StepTemplateViewSet(ApiViewSet):
-    """Values to begin a step with."""
+    """Templates of steps."""
 
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation("List templates of steps", READ_PIPELINES, only_reads=True),
@@ -340,7 +340,7 @@ class StepTemplateViewSet(ApiViewSet):
 
 
 class HttpStepsViewSet(ApiViewSet):
-    """The rules for calls of steps."""
+    """Addresses that HTTP steps can't call."""
 
     operations: ClassVar[dict[str, Operation]] = {
         "retrieve": Operation("See which addresses HTTP steps can't call", READ_PIPELINES, only_reads=True),
@@ -355,5 +355,5 @@ class HttpStepsViewSet(ApiViewSet):
 
 
 def as_published(refusal: services.Refused) -> Response:
-    """The published answer to what the present state forbids."""
+    """The published response to a refused action."""
     return Response({"status": "failed", "message": refusal.message}, status=409)

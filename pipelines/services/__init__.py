@@ -1,7 +1,7 @@
-"""What people and scripts can do with pipelines. Every door leads here.
+"""All changes to pipelines. Pages, API, Django admin and commands call these services.
 
-Each action locks the pipeline's row, reads the actor and the access rules anew, and writes its entry in the activity
-log, all in one transaction: a right that was lost in the same second is lost.
+Each service locks the pipeline's row, reads the actor and the access rules again, and writes its entry to the activity
+log, all in one transaction. A right that the actor lost in the meantime no longer counts.
 """
 
 from pipelines.services.definitions import (

@@ -1,4 +1,4 @@
-"""What a pipeline is: made, changed, duplicated, transferred, locked, deleted."""
+"""Creates, changes, duplicates, transfers, locks and deletes pipelines."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -33,7 +33,7 @@ def create_pipeline(
     steps: list[StepInput] | None = None,
     request: HttpRequest | None = None,
 ) -> Pipeline:
-    """A pipeline that ``actor`` owns. Raises ``NotAllowed``, ``NameTaken`` or ``ValidationError``."""
+    """Creates a pipeline that ``actor`` owns. Raises ``NotAllowed``, ``NameTaken`` or ``ValidationError``."""
     with transaction.atomic():
         person = fresh(actor)
         if not person.may(Ability.CREATE_PIPELINES):
@@ -77,9 +77,9 @@ def edit_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | Non
 def notify_people(
     *, actor: User, pipeline: Pipeline, people: Iterable[User], request: HttpRequest | None = None
 ) -> Pipeline:
-    """Chooses who gets a mail when a run fails and when a gate waits, in place of those chosen before.
+    """Replaces the people who get an e-mail when a run fails or a gate waits.
 
-    Raises ``NotAllowed``, or ``ValidationError`` for people who do not see the pipeline.
+    Raises ``NotAllowed``, or ``ValidationError`` for people who can't see the pipeline.
     """
     chosen = {person.pk: person for person in people}
     with transaction.atomic():
@@ -108,12 +108,12 @@ def duplicate_pipeline(
 ) -> Pipeline:
     """Creates a copy that ``actor`` owns: description, tags, steps and access rules.
 
-    With the rules, since a copy without them would be open to everyone. Notified people are not copied. Values of
-    secrets are copied only for those who administer the original: as owner of the copy, anyone else could use the
-    secrets without the original's owner, and after losing the rights on the original. For them the copied steps know
-    the names only (``Step.missing_secrets``), and the copy runs once the values are entered.
+    Access rules are copied because a copy without rules would be open to everyone. Notified people are not copied.
+    Values of secrets are copied only for administrators of the original: as owner of the copy, anyone else could use
+    them without the original's owner, even after losing their rights. For others the copied steps have only the names
+    (``Step.missing_secrets``), and the copy runs once the values are entered.
 
-    Raises ``NotAllowed``, ``NameTaken`` or ``ValidationError``. Without a name it is called a copy of the original.
+    Raises ``NotAllowed``, ``NameTaken`` or ``ValidationError``. Without a name, `name_of_copy` chooses one.
     """
     with transaction.atomic():
         original = locked_for(actor, pipeline, PipelineAction.DUPLICATE)
@@ -150,19 +150,19 @@ def may_copy_secrets(person: User, original: Pipeline) -> bool:
 
 
 def _copy_of(step: Step, pipeline: Pipeline, *, with_secrets: bool) -> Step:
-    """Secrets are bound to their step, so that the copy's are encrypted for the copy."""
+    """Encrypts the secrets again, because each is bound to its step."""
     copy = Step(pipeline=pipeline, **step.definition())
     for place in step_secrets.PLACES:
         values = dict.fromkeys(getattr(step, place), step_secrets.MISSING)
         if with_secrets:
-            # A value that is missing or unreadable in the original is missing in the copy.
+            # A missing or unreadable value of the original is missing in the copy.
             values |= step_secrets.encrypt(copy, place, step_secrets.readable(step, place))
         setattr(copy, place, values)
     return copy
 
 
 def name_of_copy(original: Pipeline) -> str:
-    """“Deploy (copy)”, or the first “Deploy (copy 2)” that is free."""
+    """“Deploy (copy)”, or “Deploy (copy 2)” and so on if that name is in use."""
     limit = Pipeline._meta.get_field("name").max_length or 0
     taken = {
         name.lower()
@@ -200,7 +200,7 @@ def transfer_pipeline(*, actor: User, pipeline: Pipeline, owner: User, request: 
 
 
 def lock_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = None) -> Pipeline:
-    """From now on it starts for nobody; what is under way goes on. Raises ``NotAllowed`` or ``Refused``."""
+    """Locks the pipeline: nobody can start it, runs in progress continue. Raises ``NotAllowed`` or ``Refused``."""
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.LOCK)
         if locked.is_locked:
@@ -212,7 +212,7 @@ def lock_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | Non
 
 
 def unlock_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = None) -> Pipeline:
-    """Raises ``NotAllowed`` or ``Refused``. Runs that waited begin."""
+    """Unlocks the pipeline; queued runs begin. Raises ``NotAllowed`` or ``Refused``."""
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.LOCK)
         if not locked.is_locked:
@@ -225,9 +225,9 @@ def unlock_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | N
 
 
 def delete_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = None) -> None:
-    """For good. Its runs and their log stay, under its name.
+    """Deletes the pipeline for good. Its runs and their log stay, under its name.
 
-    Raises ``NotAllowed``, or ``Refused`` while a run is under way.
+    Raises ``NotAllowed``, or ``Refused`` while a run is in progress.
     """
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.ADMINISTER)
@@ -237,13 +237,13 @@ def delete_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | N
             )
         record(actor=actor, action=Action.PIPELINE_DELETED, target=locked, request=request, runs=locked.run_count)
         for run in locked.runs.filter(state=RunState.HALTED):
-            # Nothing can go on with it any more, and its copies of secrets go.
+            # These runs cannot continue, so their copies of secrets are deleted.
             run.move(RunEvent.SUPERSEDED)
         locked.delete()
 
 
 def _save(pipeline: Pipeline) -> None:
-    """Raises ``NameTaken`` or ``ValidationError``; of two at once the database's constraint lets one through."""
+    """Saves, or raises ``NameTaken`` or ``ValidationError``. The database's constraint decides between two at once."""
     if errors := errors_of(pipeline):
         raise ValidationError(errors)
     try:
@@ -254,5 +254,5 @@ def _save(pipeline: Pipeline) -> None:
 
 
 def _clean_tags(tags: Iterable[str]) -> list[str]:
-    """Trimmed and composed, each once, in the order in which they were given."""
+    """Trims and normalizes the tags and removes duplicates, in the given order."""
     return list(dict.fromkeys(stripped for tag in tags if (stripped := composed(tag).strip())))

@@ -1,4 +1,4 @@
-"""What every action on a pipeline begins with."""
+"""The checks with which every change to a pipeline begins."""
 
 from collections.abc import Iterable
 
@@ -17,10 +17,10 @@ class Refused(DomainError):
 
 
 def locked_for(actor: User, pipeline: Pipeline, *actions: PipelineAction) -> Pipeline:
-    """The pipeline as it is now, locked until the transaction ends, if the actor may do all of this now.
+    """Locks the pipeline until the transaction ends and returns its current state, if the actor is allowed all actions.
 
-    Raises ``NotAllowed``. Call in a transaction. The lock leaves the row's key alone: log lines and runs that refer to
-    it need not wait.
+    Raises ``NotAllowed``. Call in a transaction. The lock does not cover the row's key, so that new log lines and runs
+    that refer to it need not wait.
     """
     locked = Pipeline.objects.select_for_update(no_key=True).filter(pk=pipeline.pk).first()
     person = fresh(actor)
@@ -30,7 +30,7 @@ def locked_for(actor: User, pipeline: Pipeline, *actions: PipelineAction) -> Pip
 
 
 def fresh(actor: User) -> User:
-    """The actor as they are now: roles change while a request is on its way. Raises ``NotAllowed``."""
+    """Reads the actor again, because roles can change during a request. Raises ``NotAllowed``."""
     person: User | None = User.objects.filter(pk=actor.pk).first()
     if person is None:
         raise NotAllowed
@@ -38,7 +38,7 @@ def fresh(actor: User) -> User:
 
 
 def errors_of(row: Pipeline | Step, *, exclude: Iterable[str] = ()) -> dict[str, list[str]]:
-    """By field what is wrong with it: what the model says, and of texts what Django leaves to forms."""
+    """Errors by field: those of the model, and checks of text that Django leaves to forms."""
     row.name = composed(row.name)
     try:
         row.full_clean(exclude=exclude, validate_unique=False, validate_constraints=False)

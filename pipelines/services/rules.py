@@ -29,7 +29,7 @@ class RuleInput:
 def set_access_rule(
     *, actor: User, pipeline: Pipeline, subject: User | Group, role: ItemRole, request: HttpRequest | None = None
 ) -> AccessRule:
-    """Gives ``subject`` the role, in place of one that they had. Raises ``NotAllowed`` or ``ValidationError``."""
+    """Gives ``subject`` the role and replaces an earlier one. Raises ``NotAllowed`` or ``ValidationError``."""
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_ACCESS_RULES)
         actor_may = allowed_actions(fresh(actor), locked)
@@ -52,8 +52,8 @@ def set_access_rule(
 def remove_access_rule(
     *, actor: User, pipeline: Pipeline, rule: AccessRule, request: HttpRequest | None = None
 ) -> None:
-    """Takes a role away. Without its last rule a pipeline is open to everyone. Raises ``NotAllowed`` or
-    ``ValidationError``; a rule that is gone already is no error."""
+    """Removes a rule. Without rules a pipeline is open to everyone. Raises ``NotAllowed`` or ``ValidationError``;
+    a rule that no longer exists is no error."""
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_ACCESS_RULES)
         found = locked.access_rules.filter(pk=rule.pk).first()
@@ -67,10 +67,10 @@ def remove_access_rule(
 def replace_access_rules(
     *, actor: User, pipeline: Pipeline, rules: Sequence[RuleInput], request: HttpRequest | None = None
 ) -> Pipeline:
-    """All rules of the pipeline at once. Raises ``NotAllowed`` or ``ValidationError``; then none is changed."""
+    """Replaces all rules of the pipeline. Raises ``NotAllowed`` or ``ValidationError``; then none is changed."""
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_ACCESS_RULES)
-        # Before anything is changed: nobody gives themselves the right to give.
+        # Check before any change: nobody can give themselves the right to add rules.
         actor_may = allowed_actions(fresh(actor), locked)
         if len(rules) > RULES_LIMIT:
             raise ValidationError({"rules": f"A pipeline has at most {RULES_LIMIT} rules. Use groups."})
@@ -100,7 +100,7 @@ def replace_access_rules(
 
 
 def _check_subjects(pipeline: Pipeline, subjects: Sequence[User | Group]) -> None:
-    """Locks the groups, which could be deleted in the same moment."""
+    """Locks the groups, so that none is deleted meanwhile."""
     groups = sorted(subject.pk for subject in subjects if isinstance(subject, Group))
     people = [subject.pk for subject in subjects if isinstance(subject, User)]
     here = {"organization_id": pipeline.organization_id}

@@ -1,4 +1,4 @@
-"""Runs: asked for, stopped, resumed, cleared; gates approved and rejected."""
+"""Starts, stops, resumes and resets runs; approves and rejects gates."""
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -21,14 +21,14 @@ MESSAGE_MAX_LENGTH = 500
 
 
 class CannotStart(Refused):
-    """The pipeline cannot be run as it is; the message says why and what to do."""
+    """The pipeline cannot be run in its present state. The message says why and what to do."""
 
 
 def start_run(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = None) -> Run:
-    """Asks for a run, which the worker executes after those asked for before it.
+    """Queues a run. The worker executes the runs of a pipeline in order.
 
-    Raises ``NotAllowed`` or ``CannotStart``. The number comes from the pipeline's counter, whose row is locked, so that
-    two requests at once get two numbers.
+    Raises ``NotAllowed`` or ``CannotStart``. The number comes from the pipeline's counter, in a locked row, so that two
+    requests at once get two numbers.
     """
     token = token_in_use(request)
     with transaction.atomic():
@@ -62,15 +62,15 @@ def start_run(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = 
 
 
 def stop_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = None) -> Run:
-    """Ends the run under way behind the step that it is in, and takes back those that are queued.
+    """Stops the run in progress after its current step, and removes queued runs from the queue.
 
-    Raises ``NotAllowed``, or ``Refused`` where nothing runs.
+    Raises ``NotAllowed``, or ``Refused`` if nothing runs.
     """
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.RUN)
         run = current_run(locked)
         queued = [other for other in locked.runs.filter(state=RunState.QUEUED).order_by("number") if other != run]
-        # With runs in the queue there is something to stop, also where the one before them halts already.
+        # Queued runs can be stopped even if the run before them has already halted.
         if not queued or run.state not in {RunState.STOPPING, RunState.HALTED}:
             _move(run, RunAction.STOP, actor, request)
         for other in queued:
@@ -80,7 +80,7 @@ def stop_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | Non
 
 
 def resume_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = None) -> Run:
-    """Goes on behind the last step, which is never repeated. Raises ``NotAllowed`` or ``Refused``."""
+    """Continues after the last step, which is never repeated. Raises ``NotAllowed`` or ``Refused``."""
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.RUN)
         run = current_run(locked)
@@ -93,9 +93,9 @@ def resume_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | N
 
 
 def reset_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = None) -> Run:
-    """Clears the current run: nothing can go on with it. Those queued behind it begin.
+    """Ends the current run for good; queued runs begin.
 
-    Raises ``NotAllowed``, or ``Refused`` while a step is on its way.
+    Raises ``NotAllowed``, or ``Refused`` during a step.
     """
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.RUN)
@@ -114,9 +114,9 @@ def approve_gate(
     position: int | None = None,
     request: HttpRequest | None = None,
 ) -> Run:
-    """The run that waits goes on. Raises ``NotAllowed``, or ``Refused`` where no gate waits.
+    """Approves the waiting gate; the run continues. Raises ``NotAllowed``, or ``Refused`` if no gate waits.
 
-    ``run_number`` and ``position`` say which gate the person saw: another one, that waits by now, is not approved.
+    ``run_number`` and ``position`` name the gate that the person saw. If another gate waits now, it is not approved.
     """
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.APPROVE)
@@ -158,8 +158,7 @@ def reject_gate(
 
 
 def current_run(pipeline: Pipeline) -> Run:
-    """The one under way; otherwise the one that waits for something; otherwise the latest. Raises ``Refused`` where
-    there is none."""
+    """The run in progress, otherwise the waiting one, otherwise the latest. Raises ``Refused`` if there is none."""
     order = [*OCCUPYING, RunState.HALTED, RunState.QUEUED]
     waiting = list(pipeline.runs.filter(state__in=order).order_by("number"))
     if waiting:
@@ -170,7 +169,7 @@ def current_run(pipeline: Pipeline) -> Run:
     return latest
 
 
-# What is left of a run's end when it goes on.
+# A run that continues has no end yet.
 _GOES_ON = {"outcome": "", "finished_at": None, "worker": "", "lease_ends_at": None}
 _SAID = {
     RunAction.STOP: "Stopped by {who}.",
@@ -180,14 +179,14 @@ _SAID = {
 
 
 def _move(run: Run, action: RunAction, actor: User, request: HttpRequest | None) -> None:
-    """Does what the state machine says, or raises ``Refused`` with its reason."""
+    """Applies the action of the state machine, or raises ``Refused`` with its reason."""
     before = run.state
     if refusal := REFUSALS[action].get(RunState(before)):
         raise Refused(f"“{run.pipeline_name}”: {refusal}")
     if not run.move(action, **_values(run, action), **_continued(action, actor, request)):
         raise Refused(f"“{run.pipeline_name}” has just changed. Reload it and try again.")
     if action in {RunAction.STOP, RunAction.RESET} and before == RunState.PAUSED:
-        # Whoever resumes the run comes to this gate again: it has not been passed.
+        # A resumed run waits at this gate again.
         left = StepState.WAITING if run.state == RunState.HALTED else StepState.SKIPPED
         run.step_runs.filter(state=StepState.PAUSED).update(state=left, started_at=None)
     if action in _SAID:
@@ -204,12 +203,12 @@ def _values(run: Run, action: RunAction) -> dict[str, object]:
         return {}
     if action is RunAction.REJECT:
         return {"outcome": RunOutcome.FAILED, "finished_at": timezone.now()}
-    # What a halted run has come to stays so when it is cleared.
+    # A halted run keeps its outcome when it is reset.
     return {} if run.outcome else {"outcome": RunOutcome.STOPPED, "finished_at": timezone.now()}
 
 
 def _continued(action: RunAction, actor: User, request: HttpRequest | None) -> dict[str, object]:
-    """On whose word the run continues: looked at again when a worker takes it."""
+    """Notes who continued the run. The worker checks that person's rights again when it takes the run."""
     if action not in {RunAction.RESUME, RunAction.APPROVE}:
         return {}
     token = token_in_use(request)

@@ -1,4 +1,4 @@
-"""The steps of a pipeline: added, changed, ordered, removed. Runs on their way have copies, and are not reached."""
+"""Adds, changes, moves and removes steps. Runs have copies of the steps, so that changes don't affect them."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ TOO_MANY = f"A pipeline has at most {STEPS_LIMIT} steps."
 
 @dataclass(frozen=True)
 class StepInput:
-    """What a step is to be. A secret without a value (``None``) keeps the one that the step has."""
+    """The new content of a step. A secret with the value ``None`` keeps its current value."""
 
     name: str
     kind: str = Step.Kind.HTTP_CALL
@@ -36,12 +36,12 @@ class StepInput:
     body: str = ""
     expected_status: int = 200
     instructions: str = ""
-    # Of the step that is changed; none: a new one.
+    # The id of the step to change; None for a new step.
     id: uuid.UUID | None = None
 
 
 def add_step(*, actor: User, pipeline: Pipeline, step: StepInput, request: HttpRequest | None = None) -> Step:
-    """As the last one. Raises ``NotAllowed`` or ``ValidationError``."""
+    """Adds a step at the end. Raises ``NotAllowed`` or ``ValidationError``."""
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
         count = locked.steps.count()
@@ -57,7 +57,7 @@ def add_step(*, actor: User, pipeline: Pipeline, step: StepInput, request: HttpR
 def edit_step(
     *, actor: User, pipeline: Pipeline, step_id: uuid.UUID, step: StepInput, request: HttpRequest | None = None
 ) -> Step:
-    """Raises ``NotAllowed``, also for a step that is gone, or ``ValidationError``."""
+    """Changes a step. Raises ``NotAllowed``, also if the step no longer exists, or ``ValidationError``."""
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
         found = _find(locked, step_id)
@@ -75,7 +75,7 @@ def move_step(
     direction: Literal["up", "down"],
     request: HttpRequest | None = None,
 ) -> Step:
-    """By one place. The first does not go up, the last does not go down. Raises ``NotAllowed``."""
+    """Moves a step by one place. At the end of the list nothing changes. Raises ``NotAllowed``."""
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
         found = _find(locked, step_id)
@@ -90,7 +90,7 @@ def move_step(
 
 
 def remove_step(*, actor: User, pipeline: Pipeline, step_id: uuid.UUID, request: HttpRequest | None = None) -> None:
-    """Those behind it move up. Raises ``NotAllowed``, also for a step that is gone."""
+    """Removes a step; later steps move up. Raises ``NotAllowed``, also if the step no longer exists."""
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
         found = _find(locked, step_id)
@@ -110,7 +110,7 @@ def replace_steps(
 ) -> Pipeline:
     """Replaces all steps of the pipeline. Raises ``NotAllowed`` or ``ValidationError``; then none changes.
 
-    A step with an ``id`` is the one that has it, with the secrets that it has; the others are new.
+    A step with an ``id`` replaces the step with that id and keeps its secrets; the others are new.
     """
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
@@ -140,7 +140,7 @@ def _find(pipeline: Pipeline, step_id: uuid.UUID) -> Step:
 
 
 def _fill(step: Step, new: StepInput, label: str = "") -> None:
-    """Raises ``ValidationError``, by field, or under ``steps`` where ``label`` says which step it is."""
+    """Fills in and checks a step. Raises ``ValidationError`` by field, or under ``steps`` with ``label``."""
     old_server = step_secrets.server_of(step.url)
     old_secrets = {place: getattr(step, place) for place in step_secrets.PLACES}
     is_gate = new.kind == Step.Kind.APPROVAL
@@ -154,7 +154,7 @@ def _fill(step: Step, new: StepInput, label: str = "") -> None:
     errors = errors_of(step, exclude=["pipeline", *step_secrets.PLACES])
     is_same_server = step_secrets.server_of(step.url) == old_server
     for place, old in old_secrets.items():
-        # With plain values that cannot be sent, what is wrong with them is told once.
+        # If the plain values cannot be sent, their errors are enough.
         if errors.keys() & {"url", "headers", "body"}:
             break
         try:
@@ -186,14 +186,14 @@ def _secrets(step: Step, place: str, new: StepInput, old: Mapping[str, str], is_
     if missing := [name for name in kept if _comparable(name, is_header) not in known]:
         raise ValueError(f"{missing[0]} has no value yet: enter one.")
     if kept and not is_same_server:
-        # Otherwise whoever may edit the step could have its secrets sent to a server of their own.
+        # Otherwise an editor of the step could send its secrets to a server of their own.
         raise ValueError("The URL leads to another server. Enter the values of its secrets again for it.")
     encrypted = step_secrets.encrypt(step, place, given)
     return {**encrypted, **{name: known[_comparable(name, is_header)] for name in kept}}
 
 
 def _comparable(name: str, is_header: bool) -> str:
-    """Names of headers are the same in upper and lower case."""
+    """The name for comparison: names of headers ignore case."""
     return name.lower() if is_header else name
 
 
@@ -205,7 +205,7 @@ def _check_secret_headers(step: Step, given: Mapping[str, str], kept: Sequence[s
 
 
 def _check_secret_fields(step: Step, place: str, values: Mapping[str, str | None]) -> None:
-    """Whether the values, and those that are kept, have a place in the step's URL or body."""
+    """Checks that the new and the kept values have a place in the step's URL or body."""
     secret_fields.check_names(values)
     as_sent = {name: value or "x" for name, value in values.items()}
     if place == "secret_query":
@@ -215,7 +215,7 @@ def _check_secret_fields(step: Step, place: str, values: Mapping[str, str | None
 
 
 def _number(pipeline: Pipeline, steps: Sequence[Step]) -> None:
-    """Gives the steps the places 1, 2, 3, ..."""
+    """Numbers the steps 1, 2, 3, ..."""
     _make_room(pipeline)
     for position, step in enumerate(steps, start=1):
         step.position = position
@@ -223,7 +223,7 @@ def _number(pipeline: Pipeline, steps: Sequence[Step]) -> None:
 
 
 def _make_room(pipeline: Pipeline) -> None:
-    """Moves all places out of the way, since no two may ever be the same."""
+    """Moves all positions out of the way first, because two steps must never have the same position."""
     pipeline.steps.update(position=F("position") + 10 * STEPS_LIMIT)
 
 

@@ -1,1 +1,1 @@
-"""The pages of pipelines, by what they are about."""
+"""The pages of pipelines, by topic."""

@@ -1,4 +1,4 @@
-"""What the pages of one pipeline share: how it is found, and what becomes of what services raise."""
+"""Base classes of the pages of one pipeline."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -22,8 +22,8 @@ MAY_NOT = "You can see this pipeline, but your role on it does not allow this."
 
 
 class PipelinePage(MemberPageMixin, View):
-    """A page of one pipeline. ``action`` is what opens it: to whom the pipeline does not exist it is 404, to whoever
-    sees it and may not do this 403."""
+    """A page of one pipeline that requires ``action``: 404 for people who can't see the pipeline, 403 for people who
+    can see it but are not allowed the action."""
 
     action: ClassVar[PipelineAction] = PipelineAction.SEE
 
@@ -47,7 +47,7 @@ class PipelinePage(MemberPageMixin, View):
         return Pipeline.objects.visible_to(self.person).filter(pk=pipeline.pk).exists()
 
     def home(self, pipeline: Pipeline) -> HttpResponseBase:
-        """Back to the pipeline; to the list, for someone who does not see it any more."""
+        """Redirects to the pipeline, or to the list if the person can no longer see it."""
         if self.sees(pipeline):
             return redirect(back_to(self.request, reverse("pipelines:pipeline_detail", args=[pipeline.pk])))
         messages.info(self.request, f"You can no longer see “{pipeline.name}”.")
@@ -55,7 +55,7 @@ class PipelinePage(MemberPageMixin, View):
 
 
 class PipelineChangeView(PipelinePage):
-    """The base of what is done to a pipeline by one button; each is a POST of its own."""
+    """Base of the buttons of a pipeline. Each is a POST of its own."""
 
     http_method_names = ["post"]
     service: ClassVar[Callable[..., Any]]

@@ -1,4 +1,4 @@
-"""One pipeline: what it is, and what is done to it as a whole."""
+"""The page of one pipeline, and the forms that change it."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ WHAT_YOU_ARE = {
 
 
 class PipelineDetailView(PipelinePage):
-    """What the pipeline does, its runs and their log, and what this person may do to it."""
+    """The pipeline, its runs and their log, and what the person is allowed to do."""
 
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
         pipeline = self.find(pk)
@@ -63,7 +63,7 @@ class PipelineDetailView(PipelinePage):
 
 
 class PipelineCreateView(MemberPageMixin, View):
-    """Makes a pipeline."""
+    """Creates a pipeline."""
 
     def role_allows(self, user: User) -> bool:
         return user.may(Ability.CREATE_PIPELINES)
@@ -89,7 +89,7 @@ class PipelineCreateView(MemberPageMixin, View):
 
 
 class PipelineFormPage(PipelinePage):
-    """The base of a page with one form about one pipeline. A subclass says which, and what it does."""
+    """Base of a page with one form about a pipeline."""
 
     template_name = "pipelines/pipeline_form.html"
 
@@ -112,7 +112,7 @@ class PipelineFormPage(PipelinePage):
         raise NotImplementedError
 
     def context(self, pipeline: Pipeline) -> dict[str, Any]:
-        """What the template needs besides the form."""
+        """Template context besides the form."""
         return {}
 
     def page(self, pipeline: Pipeline, form: Any, status: int = 200) -> HttpResponse:
@@ -141,7 +141,7 @@ class PipelineUpdateView(PipelineFormPage):
 
 
 class PipelineNotificationsView(PipelineFormPage):
-    """Who gets a mail when a run fails and when a gate waits."""
+    """Who gets an e-mail when a run fails or a gate waits."""
 
     action = PipelineAction.EDIT_STEPS
     template_name = "pipelines/pipeline_notifications.html"
@@ -162,7 +162,7 @@ class PipelineNotificationsView(PipelineFormPage):
 
 
 class PipelineDuplicateView(PipelineFormPage):
-    """A copy of one's own."""
+    """Creates a copy that the person owns."""
 
     action = PipelineAction.DUPLICATE
     template_name = "pipelines/pipeline_duplicate.html"
@@ -242,12 +242,12 @@ class PipelineDeleteView(PipelineChangeView):
 
 
 def flags(allowed: frozenset[PipelineAction]) -> dict[str, bool]:
-    """For templates, which know no permission rules."""
+    """Permissions as booleans for templates."""
     return {f"may_{action.name.lower()}": action in allowed for action in PipelineAction}
 
 
 def log_row(line: RunLogLine, *, with_answer: bool = False) -> dict[str, Any]:
-    """``with_answer``: for those who may edit the steps."""
+    """``with_answer``: for people who can edit the steps."""
     return {
         "answer": line.answer if with_answer else "",
         "at": line.at,

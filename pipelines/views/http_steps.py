@@ -1,4 +1,4 @@
-"""What HTTP steps may not call, for everyone who writes one."""
+"""The page of addresses that HTTP steps can't call."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from pipelines.http_step import rules_of_the_fence
 
 
 class HttpStepsView(TabsMixin, MemberPageMixin, TemplateView):
-    """For every member of the organization: who may create a pipeline needs it, and it is no secret."""
+    """Open to every member of the organization: everyone who creates pipelines needs it, and it is not secret."""
 
     tabs = ORGANIZATION_TABS
     current_tab = "pipelines:http_steps"

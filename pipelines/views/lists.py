@@ -12,7 +12,7 @@ from pipelines.tables import PipelineTable
 
 
 class PipelineListView(MemberPageMixin, SingleTableMixin, FilterView):
-    """The pipelines that this person sees."""
+    """The pipelines that the person can see."""
 
     table_class = PipelineTable
     filterset_class = PipelinePageFilter

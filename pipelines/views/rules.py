@@ -27,7 +27,7 @@ class AccessRulePage(PipelinePage):
         return get_object_or_404(pipeline.access_rules.select_related("user", "group", "pipeline"), pk=rule_pk)
 
     def after_change(self, pipeline: Pipeline) -> HttpResponseBase:
-        """Back to the rules, unless the person's own change took them away."""
+        """Redirects to the rules, unless the person's own change removed their right to see them."""
         seen = Pipeline.objects.allowing(self.person, PipelineAction.EDIT_ACCESS_RULES)
         if seen.filter(pk=pipeline.pk).exists():
             return redirect("pipelines:access_rule_list", pk=pipeline.pk)
@@ -35,7 +35,7 @@ class AccessRulePage(PipelinePage):
 
 
 class AccessRuleListView(AccessRulePage):
-    """Who has which role, and the form that gives one."""
+    """The access rules, and the form that adds one."""
 
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
         pipeline = self.find(pk)
@@ -70,7 +70,7 @@ class AccessRuleListView(AccessRulePage):
 
 
 class AccessRuleUpdateView(AccessRulePage):
-    """Changes the role."""
+    """Changes the role of a rule."""
 
     http_method_names = ["post"]
 

@@ -1,4 +1,4 @@
-"""Runs: asked for, watched, stopped, resumed, cleared; gates approved and rejected."""
+"""Pages and buttons of runs and gates."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ LOG_LINES_SHOWN = 200
 
 
 class RunChangeView(PipelineChangeView):
-    """Leads to the run that was changed."""
+    """Redirects to the run that was changed."""
 
     def done(self, pipeline: Pipeline, result: Run) -> HttpResponseBase:
         if not self.sees(pipeline):
@@ -28,7 +28,7 @@ class RunChangeView(PipelineChangeView):
 
 
 class PipelineRunView(RunChangeView):
-    """Asks for a run."""
+    """Queues a run."""
 
     action = PipelineAction.RUN
     service = services.start_run
@@ -79,7 +79,7 @@ class RunPage(PipelinePage):
             "step_runs": list(run.step_runs.all()),
             "log": [log_row(line, with_answer=may_read_answers) for line in reversed(lines)],
             "version": version_of(run),
-            # What can be done is done to the pipeline's current run.
+            # The buttons act on the pipeline's current run.
             "controls": controls if controls.run == run else None,
             "reject_form": form or RejectForm(),
             **flags(self.allowed),
@@ -88,7 +88,7 @@ class RunPage(PipelinePage):
 
 
 class RunDetailView(RunPage):
-    """One run, moving as it runs."""
+    """The page of one run, which updates while the run is in progress."""
 
     def get(self, request: HttpRequest, pk: str, number: int) -> HttpResponse:
         pipeline = self.find(pk)
@@ -96,10 +96,10 @@ class RunDetailView(RunPage):
 
 
 class RunProgressView(RunPage):
-    """The part of the run's page that moves; asked for again and again until the run has ended.
+    """The part of the run's page that updates. The page requests it repeatedly until the run has ended.
 
-    Answers 204 while nothing has changed since what the page has ``seen``, so that what someone types there stays.
-    Whoever does not see the run any more gets 404, upon which the script loads the page anew and finds it gone.
+    Answers 204 if nothing has changed since ``seen``, so that text that a person is typing stays. People who can no
+    longer see the run get 404, and the script reloads the page.
     """
 
     template_name = "pipelines/includes/run_progress.html"
@@ -113,14 +113,14 @@ class RunProgressView(RunPage):
 
 
 class GateView(RunPage):
-    """The base of the two answers to a gate. ``position`` in the form says which gate the person saw."""
+    """Base of approve and reject. ``position`` in the form names the gate that the person saw."""
 
     action = PipelineAction.APPROVE
     http_method_names = ["post"]
 
     def decide(self, pipeline: Pipeline, run: Run, service: Any, said: str, **arguments: Any) -> HttpResponseBase:
         position = self.request.POST.get("position", "")
-        # A number that is none was not in the form that we made, and names no gate.
+        # An invalid number did not come from our form and names no gate.
         arguments["position"] = int(position) if position.isdecimal() and len(position) < 6 else 0
         try:
             service(actor=self.person, pipeline=pipeline, run_number=run.number, request=self.request, **arguments)
@@ -149,6 +149,6 @@ class RunRejectView(GateView):
 
 
 def version_of(run: Run) -> str:
-    """Changes whenever something on the run's page does: each change writes a line into the log."""
+    """A version that changes with everything on the run's page, because each change writes a log line."""
     latest = run.log_lines.order_by("-id").values_list("id", flat=True).first()
     return f"{run.state}-{latest}"

@@ -1,4 +1,4 @@
-"""The steps of a pipeline: added, changed, ordered and removed, without scripts too."""
+"""Pages of a pipeline's steps. They also work without JavaScript."""
 
 from typing import Any, Literal
 from uuid import UUID
@@ -30,7 +30,7 @@ class StepPage(PipelinePage):
 
 
 class StepListView(StepPage):
-    """All steps in their order, and what can be added."""
+    """All steps in order, and the kinds that can be added."""
 
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
         pipeline = self.find(pk)
@@ -49,8 +49,8 @@ class StepFormPage(StepPage):
     def page(
         self, pipeline: Pipeline, form: StepForm, *, heading: str, step: Step | None = None, status: int = 200
     ) -> HttpResponse:
-        # What was typed into a form with a mistake is shown again, secrets too: to whoever typed them, once, on a page
-        # that no browser keeps.
+        # A form with errors shows what was typed, including secrets: once, to the person who typed them, on a page that
+        # browsers don't store.
         context = {
             "pipeline": pipeline,
             "step": step,
@@ -71,7 +71,7 @@ class StepFormPage(StepPage):
 
 
 class StepCreateView(StepFormPage):
-    """``kind`` and ``template`` in the address say what the form begins with."""
+    """``kind`` and ``template`` in the query choose the initial form."""
 
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
         pipeline = self.find(pk)
@@ -108,7 +108,7 @@ class StepUpdateView(StepFormPage):
 
 
 class StepMoveView(StepPage):
-    """By one place."""
+    """Moves a step by one place."""
 
     http_method_names = ["post"]
     direction: Literal["up", "down"] = "up"
@@ -145,6 +145,6 @@ class StepRemoveView(StepPage):
 
 
 def kind_of(data: Any) -> str:
-    """An HTTP call, unless an approval is asked for."""
+    """The kind of step; an HTTP call if it is missing or unknown."""
     kind = data.get("kind", "")
     return kind if kind in Step.Kind.values else Step.Kind.HTTP_CALL.value

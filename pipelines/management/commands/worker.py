@@ -1,4 +1,4 @@
-"""The process that executes pipeline runs, sends mails and looks after the logs."""
+"""The process that executes pipeline runs, sends e-mails, and seals and prunes the logs."""
 
 import fcntl
 import logging
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 WAIT_FOR_DATABASE_SECONDS = 1
 LOOK_AROUND_SECONDS = 10
-# What the queue's own table says of tasks that have ended: for whoever looks for a reason, not for ever.
+# Rows of finished tasks are kept for a while, for people who look for the reason of a failure.
 KEEP_TASKS = timedelta(days=7)
 
 
@@ -71,11 +71,11 @@ class Command(BaseCommand):
             runner.work_as(name)
             self._stopping = threading.Event()
             work = self._work_from_redis if settings.REDIS_URL else self._work_from_database
-            # Whoever had this data directory's lock before is gone: what it left can be taken up at once.
+            # This process has the lock of the data directory, so the worker before it is gone: recover its runs.
             self._patiently(lambda: self._take_up(of_worker=name))
             caretaker = threading.Thread(target=self._look_around, name="caretaker", daemon=True)
             caretaker.start()
-            # Beside it: a large log may keep it busy for longer than a run may be left alone.
+            # In a thread of its own: pruning a large log can take longer than a lease.
             keeper = threading.Thread(target=periodic_jobs.run, args=[self._stopping], name="upkeep", daemon=True)
             keeper.start()
             work(interval, threads)
@@ -105,7 +105,7 @@ class Command(BaseCommand):
             thread.join()
 
     def _work_from_redis(self, interval: float, threads: int) -> None:
-        # It gives up where Redis holds what no portal has queued. That is removed when it begins again.
+        # The library stops at entries of Redis that no portal queued. They are removed at the next start.
         while not self._stopping.is_set():
             redis_worker.create(self._stop).work(logging_level="WARNING")
             self._stopping.wait(interval)
@@ -115,7 +115,7 @@ class Command(BaseCommand):
         self._stopping.set()
 
     def _patiently(self, work: Callable[[], Any]) -> None:
-        """Works until it is done. A database that is away for a while is waited for."""
+        """Repeats the work until it succeeds, and waits while the database is unreachable."""
         try:
             while not self._stopping.is_set():
                 try:
@@ -129,7 +129,7 @@ class Command(BaseCommand):
             connection.close()
 
     def _look_around(self) -> None:
-        """What no message tells: workers that were lost, messages that were lost, and rows that nobody needs."""
+        """Regular checks: lost workers, lost messages, and old rows."""
         while not self._stopping.wait(LOOK_AROUND_SECONDS):
             try:
                 self._take_up()
@@ -144,7 +144,7 @@ class Command(BaseCommand):
         if failed:
             self.stdout.write(f"Marked {failed} interrupted run{'' if failed == 1 else 's'} as failed.")
         if not of_worker and not _queue_is_empty():
-            # What waits there may be the very messages.
+            # The queued messages may already be about these runs.
             return
         for pipeline_id in runner.pipelines_with_work():
             execute_pipeline.enqueue(str(pipeline_id))
@@ -170,7 +170,7 @@ def _queue_is_empty() -> bool:
 
 
 def _name_of(lock: IO[str]) -> str:
-    """The name under which this data directory's workers take runs: the same after each start."""
+    """The name under which the workers of this data directory take runs. It stays the same after a restart."""
     name = lock.read().strip()
     if not name:
         name = secrets.token_hex(16)
