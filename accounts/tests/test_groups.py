@@ -194,7 +194,7 @@ def test_in_django_admin_neither(client, administrator, group, owner):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_who_take_a_name_at_once_one_gets_it(power):
+def test_one_of_two_requests_at_once_gets_the_name(power):
     barrier = threading.Barrier(2)
     ends = []
 

@@ -8,7 +8,7 @@ from accounts.models import Group
 from accounts.tests.factories import UserFactory
 from core.text import is_printable
 from pipelines.models import Pipeline, check_tags
-from pipelines.services import InvalidInput, create_pipeline
+from pipelines.services import create_pipeline
 
 HINDI, THAI, PERSIAN = "क्\u200dषमा", "สร้างทุกคืน", "می\u200cخواهم"
 READABLE = [
@@ -50,7 +50,7 @@ def test_every_kind_of_name_takes_scripts_that_need_marks_and_joiners(administra
 def test_no_kind_of_name_takes_stacks_of_marks_or_needless_joiners(administrator, name):
     with pytest.raises(ValidationError):
         services.create_group(actor=administrator, name=name)
-    with pytest.raises(InvalidInput):
+    with pytest.raises(ValidationError):
         create_pipeline(actor=administrator, name=name)
     with pytest.raises(ValidationError):
         check_tags([name])

@@ -143,7 +143,7 @@ def standings():
 
 
 @pytest.mark.parametrize(("role", "column", "expected"), list(standings()))
-def test_what_role_owning_and_rules_make_of_a_person(
+def test_standing_follows_from_role_ownership_and_rules(
     owner, organization, role, column, expected, django_assert_max_num_queries
 ):
     person = UserFactory(organization=organization, site_role=role)

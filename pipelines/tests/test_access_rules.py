@@ -122,7 +122,7 @@ def test_all_rules_are_replaced_by_api_and_read_back(as_owner, pipeline, member,
         {"group_name": "Foreign"},
     ],
 )
-def test_nobody_of_another_organization_and_nothing_unknown_gets_a_role(as_owner, pipeline, stranger, rule):
+def test_unknown_people_and_other_organizations_get_no_role(as_owner, pipeline, stranger, rule):
     group = GroupFactory(organization=stranger.organization, name="Foreign")
     known = {"{stranger}": str(stranger.pk), "{foreign_group}": str(group.pk)}
 
@@ -152,7 +152,7 @@ def test_nobody_of_another_organization_and_nothing_unknown_gets_a_role(as_owner
         None,
     ],
 )
-def test_what_is_no_rule_changes_nothing(as_owner, pipeline, owner, organization, rules):
+def test_invalid_rules_change_nothing(as_owner, pipeline, owner, organization, rules):
     GroupFactory(organization=organization, name="Builders")
     AccessRuleFactory(pipeline=pipeline, user=owner, role=ItemRole.GUEST)
 
@@ -184,7 +184,7 @@ def editor(request, manager, organization):
     return UserFactory(organization=organization, site_role=SiteRole.POWER_USER)
 
 
-def test_who_does_not_administer_gives_changes_and_takes_no_administrator(editor, pipeline, organization, member):
+def test_only_administrators_add_change_and_remove_administrators(editor, pipeline, organization, member):
     administrator = AccessRuleFactory(
         pipeline=pipeline, user=UserFactory(organization=organization), role=ItemRole.ADMINISTRATOR
     )
@@ -220,7 +220,7 @@ def test_an_item_administrator_gives_every_role(organization, pipeline, member):
     assert rules_of(pipeline)[member.email] == "administrator"
 
 
-def test_who_takes_their_own_right_away_is_led_to_the_list(client, manager, pipeline, owner):
+def test_person_who_removes_their_own_rule_is_redirected_to_the_list(client, manager, pipeline, owner):
     AccessRuleFactory(pipeline=pipeline, user=owner, role=ItemRole.USER)
     client.force_login(manager)
     rule = AccessRule.objects.get(user=manager)
@@ -360,7 +360,7 @@ def test_an_administrators_rule_that_stays_is_in_nobodys_way(editor, pipeline, o
     }
 
 
-def test_who_gives_their_own_right_away_cannot_take_it_back(manager, pipeline):
+def test_person_who_removes_their_own_right_cannot_restore_it(manager, pipeline):
     give(manager, pipeline, manager, ItemRole.GUEST)
 
     with pytest.raises(NotAllowed):

@@ -245,7 +245,7 @@ def at_gate(stage):
     return stage.work()
 
 
-def test_of_two_approvals_at_once_one_passes_the_gate(stage, owner, together):
+def test_one_of_two_approvals_at_once_counts(stage, owner, together):
     at_gate(stage)
     approver = UserFactory(organization=owner.organization, site_role=SiteRole.POWER_USER)
 
@@ -257,7 +257,7 @@ def test_of_two_approvals_at_once_one_passes_the_gate(stage, owner, together):
     assert (stage.state, stage.build_server.called) == ("finished success", ["/after"])
 
 
-def test_of_an_approval_and_a_rejection_at_once_one_counts(stage, together):
+def test_one_of_an_approval_and_a_rejection_at_once_counts(stage, together):
     at_gate(stage)
 
     results = together(lambda: stage.do("approve"), lambda: stage.do("reject"))
@@ -280,7 +280,7 @@ def test_an_approval_while_the_run_is_being_stopped_passes_nothing(stage, meanwh
 # Runs
 
 
-def test_two_asked_for_at_once_run_one_after_the_other(stage, together):
+def test_two_runs_requested_at_once_run_one_after_the_other(stage, together):
     runs = together(stage_start(stage), stage_start(stage))
 
     together(stage.work, stage.work)
@@ -354,7 +354,7 @@ def test_a_step_that_fails_while_the_run_is_stopped_has_failed(stage, in_thread)
     assert (state_of(run), steps_of(run)) == ("halted failed", "success failed waiting")
 
 
-def test_what_is_asked_for_while_one_runs_waits_and_then_runs(stage, in_thread):
+def test_run_requested_during_another_waits_and_then_runs(stage, in_thread):
     stage.build_server.held_path = "/two"
     stage.ask()
     working = in_thread(stage.work)

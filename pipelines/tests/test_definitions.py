@@ -96,7 +96,7 @@ def test_a_pipeline_whose_step_is_wrong_is_not_created(as_owner):
     ],
     ids=str,
 )
-def test_what_is_wrong_with_an_edit_changes_nothing(as_owner, pipeline, wrong):
+def test_invalid_edit_changes_nothing(as_owner, pipeline, wrong):
     assert patch(as_owner, pipeline, wrong).status_code == 400
 
     pipeline.refresh_from_db()
@@ -118,7 +118,7 @@ def test_an_edit_of_two_kinds_needs_both_rights_and_changes_all_or_nothing(clien
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_who_take_a_name_at_once_one_gets_it(owner):
+def test_one_of_two_requests_at_once_gets_the_name(owner):
     barrier, ends = threading.Barrier(2), []
 
     def create():
@@ -172,7 +172,7 @@ def test_a_transfer_can_take_it_out_of_ones_own_sight(as_owner, pipeline, member
 
 
 @pytest.mark.parametrize("who", ["guest", "auditor", "security_manager", "deactivated", "stranger", "nobody"])
-def test_it_goes_to_nobody_who_could_not_own_it(as_owner, pipeline, organization, stranger, who):
+def test_pipeline_is_transferred_only_to_people_who_can_own_one(as_owner, pipeline, organization, stranger, who):
     if who == "stranger":
         email = stranger.email
     elif who == "nobody":
@@ -213,7 +213,7 @@ def test_a_locked_pipeline_starts_for_nobody(as_owner, pipeline, administrator, 
 # The end
 
 
-def test_what_ran_keeps_its_name_when_the_pipeline_is_deleted(as_owner, owner, pipeline, administrator):
+def test_runs_keep_the_name_of_a_deleted_pipeline(as_owner, owner, pipeline, administrator):
     run = RunFactory(pipeline=pipeline, state="finished", outcome="success")
     run.log("run", "success", "All steps succeeded.")
 
@@ -231,7 +231,7 @@ def test_what_ran_keeps_its_name_when_the_pipeline_is_deleted(as_owner, owner, p
     assert list(Run.objects.visible_to(owner)) == []
 
 
-def test_who_reads_everything_still_finds_the_runs_of_a_deleted_pipeline(client, pipeline, administrator):
+def test_auditor_finds_the_runs_of_a_deleted_pipeline(client, pipeline, administrator):
     RunFactory(pipeline=pipeline, state="finished", outcome="success", started_by=administrator)
     services.delete_pipeline(actor=administrator, pipeline=pipeline)
     client.force_login(administrator)
@@ -276,7 +276,7 @@ def test_people_who_see_it_are_chosen_and_no_others(as_owner, pipeline, owner, m
 
 
 @pytest.mark.parametrize("role", [SiteRole.GUEST, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER])
-def test_who_only_reads_creates_and_copies_nothing(organization, pipeline, role):
+def test_read_only_roles_cannot_create_or_copy(organization, pipeline, role):
     reader = UserFactory(organization=organization, site_role=role)
     AccessRuleFactory(pipeline=pipeline, user=reader, role="administrator")
 
@@ -292,7 +292,7 @@ def test_who_only_reads_creates_and_copies_nothing(organization, pipeline, role)
     [{"description": "x" * 2001}, {"description": "a\0b"}, {"tags": ["a\0b"]}, {"name": "a\u202eb"}],
     ids=["a long description", "NUL in the description", "NUL in a tag", "a turned name"],
 )
-def test_texts_that_no_door_checked_are_refused(owner, pipeline, wrong):
+def test_service_refuses_texts_that_no_form_checked(owner, pipeline, wrong):
     with pytest.raises(ValidationError) as refusal:
         services.edit_pipeline(actor=owner, pipeline=pipeline, **wrong)
 
@@ -324,7 +324,7 @@ def test_a_name_is_free_in_another_organization(stranger, pipeline):
     assert services.create_pipeline(actor=stranger, name="Nightly").organization == stranger.organization
 
 
-def test_what_is_locked_cannot_be_locked_and_what_is_open_not_opened(owner, pipeline):
+def test_locked_pipeline_cannot_be_locked_again_nor_open_one_unlocked(owner, pipeline):
     with pytest.raises(services.Refused, match="is not locked"):
         services.unlock_pipeline(actor=owner, pipeline=pipeline)
     services.lock_pipeline(actor=owner, pipeline=pipeline)

@@ -36,7 +36,7 @@ def test_no_password_is_taken_for_an_option(settings):
     assert all(re.fullmatch(r"[A-Za-z0-9]{16}", data._password()) for _ in range(1000))
 
 
-def test_there_is_a_person_of_every_role(made):
+def test_demo_has_a_person_of_every_role(made):
     people = User.objects.filter(organization__slug="demo")
 
     assert {(person.email, person.site_role) for person in people} == {
@@ -57,7 +57,7 @@ def test_a_second_organization_has_an_administrator(made):
     assert User.objects.get(organization__slug="other").email == "admin@other.example"
 
 
-def test_everyone_signs_in_with_the_password_that_was_made_for_them(made):
+def test_everyone_signs_in_with_their_generated_password(made):
     strangers_to_the_door = {"left@demo.example", "invited@demo.example"}
     assert set(made) == {person.email for person in User.objects.all()} - strangers_to_the_door
     assert not any(User.objects.get(email=email).has_usable_password() for email in strangers_to_the_door)
@@ -105,7 +105,7 @@ def test_a_second_time_makes_nothing(made):
     assert all(before.values())
 
 
-def test_an_organization_that_is_missing_is_made_again_and_the_other_is_left_alone(made):
+def test_missing_organization_is_created_again_and_the_other_stays(made):
     other = Organization.objects.get(slug="other")
     Step.objects.filter(pipeline__organization=other).delete()
     Pipeline.objects.filter(organization=other).delete()
@@ -142,7 +142,7 @@ def test_steps_of_other_people_are_left_as_they_are(made):
     assert step.url == "https://jenkins.example.com:8001/build"
 
 
-def test_there_is_something_to_look_at_from_the_first_moment(made):
+def test_demo_has_content_from_the_start(made):
     assert set(Run.objects.values_list("state", flat=True)) == {"queued"}
     assert {token.state.name for token in Token.objects.all()} == {"ACTIVE", "EXPIRED", "REVOKED"}
     assert set(TokenUse.objects.values_list("reason", flat=True)) == {
@@ -200,7 +200,7 @@ def test_the_overview_has_something_to_warn_of(made):
 
 
 @pytest.mark.parametrize("day", [datetime(2026, 3, 2, 0, 5, tzinfo=UTC), datetime(2026, 3, 8, 23, 50, tzinfo=UTC)])
-def test_the_history_can_be_made_at_any_time(db, day):
+def test_history_can_be_created_at_any_time(db, day):
     """On a Monday just after midnight, and late on a Sunday."""
     with time_machine.travel(day, tick=False):
         data.seed(echo_port=8001)

@@ -47,7 +47,7 @@ def test_a_gate_cannot_be_walked_around_by_stopping_and_resuming(owner, build_se
     assert build_server.called == ["/one", "/two"]
 
 
-def test_a_rejected_run_goes_on_for_nobody(owner, build_server):
+def test_rejected_run_cannot_continue(owner, build_server):
     stage = Stage(owner, build_server, "gate", "/two")
     run = stage.ask()
     stage.work()
@@ -89,7 +89,7 @@ def test_a_run_is_refused_while_a_gate_waits_and_queued_ones_begin_after_it(owne
     assert state(second) == ("paused", "")
 
 
-def test_resume_goes_on_behind_the_step_that_failed_and_never_repeats_it(owner, build_server):
+def test_resume_continues_after_the_failed_step_and_never_repeats_it(owner, build_server):
     build_server.answers["/two"] = (503, "no")
     stage = Stage(owner, build_server, "/one", "/two", "/three")
     run = stage.ask()
@@ -185,7 +185,7 @@ def test_a_run_that_was_lost_in_a_step_halts_and_the_step_is_not_repeated(owner,
     assert build_server.called == ["/one", "/two"]
 
 
-def test_what_waits_is_found_although_no_message_tells_of_it(owner, build_server):
+def test_waiting_runs_are_found_without_a_message(owner, build_server):
     stage, paused, locked = (Stage(owner, build_server, step) for step in ("/one", "gate", "/three"))
     for each in (stage, paused, locked):
         each.ask()
@@ -227,7 +227,7 @@ def test_a_secret_that_no_key_opens_fails_the_step_with_that_reason(owner, build
     assert build_server.called == []
 
 
-def test_two_asked_for_at_once_get_two_numbers_and_one_is_under_way(owner, build_server):
+def test_two_runs_requested_at_once_get_two_numbers_and_one_is_in_progress(owner, build_server):
     stage = Stage(owner, build_server, "gate")
     numbers = [stage.ask().number for _ in range(2)]
     stage.work()

@@ -184,7 +184,7 @@ def test_unfit_method_is_refused(server, method):
     assert server.seen == []
 
 
-def test_uncompressed_answer_is_asked_for_whatever_the_headers_say(server):
+def test_uncompressed_response_is_requested_whatever_the_headers_say(server):
     call(server.url, headers={"accept-encoding": "gzip"})
     assert server.seen[0][2].get_all("Accept-Encoding") == ["identity"]
 
@@ -908,7 +908,7 @@ def test_own_address_is_refused_in_an_allowed_network(names, connections, settin
     assert not connections
 
 
-def test_own_address_is_told_also_where_every_address_can_be_bound(monkeypatch):
+def test_own_address_is_found_even_if_every_address_can_be_bound(monkeypatch):
     monkeypatch.setattr(http_step, "_can_bind", lambda family, address: True)
 
     assert not http_step._is_own(ipaddress.ip_address("8.8.8.8"))

@@ -51,7 +51,7 @@ def delivered_in_the_end():
     return sent
 
 
-def test_a_gate_that_waits_is_told_to_each_in_a_mail_of_their_own(at_the_gate, pipeline, owner, member):
+def test_waiting_gate_sends_each_person_an_own_mail(at_the_gate, pipeline, owner, member):
     send(at_the_gate, Event.GATE_WAITS)
 
     assert sorted(message.to for message in delivered()) == [[member.email], [owner.email]]
@@ -71,7 +71,7 @@ def test_a_gate_that_was_passed_meanwhile_is_not_told(at_the_gate, pipeline, own
     assert delivered() == []
 
 
-def test_a_failed_run_is_told_with_its_reason(at_the_gate, pipeline, owner):
+def test_mail_about_a_failed_run_says_why(at_the_gate, pipeline, owner):
     services.approve_gate(actor=owner, pipeline=pipeline)
     runner.execute_queued(pipeline.pk)
 
@@ -81,7 +81,7 @@ def test_a_failed_run_is_told_with_its_reason(at_the_gate, pipeline, owner):
     assert "which steps may not call" in delivered()[0].body
 
 
-def test_a_rejected_run_is_told(at_the_gate, pipeline, owner, django_capture_on_commit_callbacks):
+def test_rejected_run_sends_mail(at_the_gate, pipeline, owner, django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks(execute=True):
         services.reject_gate(actor=owner, pipeline=pipeline, message="The tests are red")
     send(at_the_gate, Event.FAILED)
@@ -89,7 +89,7 @@ def test_a_rejected_run_is_told(at_the_gate, pipeline, owner, django_capture_on_
     assert "The tests are red" in delivered()[0].body
 
 
-def test_who_does_not_see_it_any_more_or_is_gone_gets_none(at_the_gate, pipeline, owner, member):
+def test_people_who_can_no_longer_see_it_get_no_mail(at_the_gate, pipeline, owner, member):
     AccessRuleFactory(pipeline=pipeline, user=owner, role="administrator")
     send(at_the_gate, Event.GATE_WAITS)
     assert [message.to for message in delivered()] == [[owner.email]]
@@ -145,7 +145,7 @@ def told(pipeline):
     return told
 
 
-def test_the_worker_is_told_of_each_event_once(owner, pipeline, told, django_capture_on_commit_callbacks):
+def test_each_event_is_queued_once(owner, pipeline, told, django_capture_on_commit_callbacks):
     run = services.start_run(actor=owner, pipeline=pipeline)
     callbacks = django_capture_on_commit_callbacks
 
@@ -154,7 +154,7 @@ def test_the_worker_is_told_of_each_event_once(owner, pipeline, told, django_cap
     assert told(lambda: runner.execute_queued(pipeline.pk), callbacks) == [(str(run.pk), "failed")]
 
 
-def test_a_rejection_is_told_and_a_stop_is_not(at_the_gate, owner, pipeline, told, django_capture_on_commit_callbacks):
+def test_rejection_sends_mail_and_stop_does_not(at_the_gate, owner, pipeline, told, django_capture_on_commit_callbacks):
     callbacks = django_capture_on_commit_callbacks
 
     assert told(lambda: services.stop_pipeline(actor=owner, pipeline=pipeline), callbacks) == []
@@ -164,9 +164,7 @@ def test_a_rejection_is_told_and_a_stop_is_not(at_the_gate, owner, pipeline, tol
     assert rejection == [(str(at_the_gate.pk), "failed")]
 
 
-def test_a_run_that_was_not_begun_since_its_asker_left_is_told(
-    member, pipeline, told, django_capture_on_commit_callbacks
-):
+def test_run_refused_because_its_person_left_sends_mail(member, pipeline, told, django_capture_on_commit_callbacks):
     run = services.start_run(actor=member, pipeline=pipeline)
     type(member).objects.filter(pk=member.pk).update(is_active=False)
 
@@ -175,7 +173,7 @@ def test_a_run_that_was_not_begun_since_its_asker_left_is_told(
     assert sent == [(str(run.pk), "failed")]
 
 
-def test_a_failed_run_that_goes_on_again_is_not_told(owner, member, build_server):
+def test_failed_run_that_was_resumed_sends_no_mail(owner, member, build_server):
     build_server.answers["/one"] = (500, "broken")
     stage = Stage(owner, build_server)
     stage.pipeline.notified_people.add(member)
@@ -188,7 +186,7 @@ def test_a_failed_run_that_goes_on_again_is_not_told(owner, member, build_server
     assert delivered() == []
 
 
-def test_of_a_deleted_pipeline_and_of_an_unknown_run_nothing_is_told(owner, pipeline, at_the_gate):
+def test_deleted_pipeline_and_unknown_run_send_no_mail(owner, pipeline, at_the_gate):
     services.reject_gate(actor=owner, pipeline=pipeline, message="No")
     services.delete_pipeline(actor=owner, pipeline=pipeline)
 

@@ -93,7 +93,7 @@ def test_the_list_has_the_published_shape(as_owner, owner, pipeline):
         ("finished", "success", "success"),
     ],
 )
-def test_the_list_tells_how_the_latest_run_stands(as_owner, pipeline, state, outcome, status):
+def test_list_shows_the_latest_run(as_owner, pipeline, state, outcome, status):
     RunFactory(pipeline=pipeline, number=1, state="finished", outcome="success")
     RunFactory(pipeline=pipeline, number=2, state=state, outcome=outcome)
 
@@ -136,7 +136,7 @@ def test_next_keeps_the_search_and_the_page_size(as_owner, owner):
     assert [row["name"] for row in as_owner.get(body["next"]).json()["data"]] == ["build c"]
 
 
-def test_a_page_stays_put_when_pipelines_are_made_before_it(as_owner, owner):
+def test_page_keeps_its_place_when_pipelines_are_created_before_it(as_owner, owner):
     for name in ("b", "c", "d"):
         PipelineFactory(owner=owner, name=name)
     following = as_owner.get(f"{LIST}?page_size=2").json()["next"]
@@ -287,7 +287,7 @@ def test_status_is_the_state_of_the_latest_run_and_then_its_outcome(as_owner, pi
     }
 
 
-def test_status_of_one_run_is_asked_for_by_its_number(as_owner, pipeline):
+def test_status_of_one_run_is_read_by_its_number(as_owner, pipeline):
     RunFactory(pipeline=pipeline, number=1, state="finished", outcome="failed")
     RunFactory(pipeline=pipeline, number=2)
 
@@ -492,7 +492,7 @@ def test_a_run_that_does_not_exist_is_forbidden_like_a_pipeline(as_owner, pipeli
 
 
 @pytest.mark.parametrize("url", [LIST, *POSTS])
-def test_without_credentials_it_is_401_with_a_challenge(db, api, url):
+def test_request_without_credentials_gets_401_with_a_challenge(db, api, url):
     answer = api.get(url) if url == LIST else api.post(url, {"pipelineId": NOWHERE})
 
     assert answer.status_code == 401
@@ -501,7 +501,7 @@ def test_without_credentials_it_is_401_with_a_challenge(db, api, url):
 
 
 @pytest.mark.parametrize("role", [SiteRole.GUEST, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER])
-def test_who_only_reads_may_read_everything(member, pipeline, role):
+def test_read_only_roles_can_read_everything(member, pipeline, role):
     member.site_role = role
     member.save()
     caller = As(member)

@@ -150,7 +150,7 @@ def test_no_page_shows_a_header_value_or_a_body(as_owner, pipeline, run):
         assert "body-secret" not in page
 
 
-def test_what_people_type_is_shown_as_text(as_owner, owner):
+def test_input_is_shown_as_text(as_owner, owner):
     pipeline = PipelineFactory(owner=owner, name="<b>bold</b>", description="<script>1</script>", tags=["<i>"])
     StepFactory(pipeline=pipeline, name="<img src=x>", headers={"X": "1"})
     run = start_run(actor=owner, pipeline=pipeline)
@@ -239,7 +239,7 @@ def test_a_pipeline_without_steps_says_why_it_cannot_start(as_owner, owner):
 
 
 @pytest.mark.parametrize("role", [SiteRole.GUEST, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER])
-def test_who_only_reads_sees_no_button_and_cannot_run(client, member, pipeline, role):
+def test_read_only_roles_see_no_button_and_cannot_run(client, member, pipeline, role):
     member.site_role = role
     member.save()
     client.force_login(member)
@@ -269,7 +269,7 @@ def test_the_log_of_a_run_reads_from_the_beginning(as_owner, run):
     assert page.index("Requested by") < page.index("first line") < page.index("second line")
 
 
-def test_a_run_that_goes_on_asks_for_its_progress_again(as_owner, run):
+def test_page_of_a_run_in_progress_polls(as_owner, run):
     assert f'hx-get="{progress(run)}?seen=' in text(as_owner.get(run_page(run)))
     assert f'hx-get="{progress(run)}?seen=' in text(as_owner.get(progress(run)))
 
@@ -316,7 +316,7 @@ def test_the_page_of_a_run_costs_the_same_with_few_and_with_many_rows(
 
 
 @pytest.mark.parametrize("kind", ["detail", "run_page", "progress"])
-def test_to_a_stranger_it_does_not_exist(client, stranger, pipeline, run, kind):
+def test_stranger_gets_404(client, stranger, pipeline, run, kind):
     client.force_login(stranger)
     url = {"detail": detail(pipeline), "run_page": run_page(run), "progress": progress(run)}[kind]
 
@@ -333,7 +333,7 @@ def test_a_stranger_starts_nothing(client, stranger, pipeline):
 
 
 @pytest.mark.parametrize("kind", ["list", "detail", "run_page", "progress"])
-def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(client, pipeline, run, kind):
+def test_signed_out_person_is_sent_to_sign_in_and_back(client, pipeline, run, kind):
     url = {"list": LIST, "detail": detail(pipeline), "run_page": run_page(run), "progress": progress(run)}[kind]
 
     answer = client.get(url)
@@ -342,12 +342,12 @@ def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(client, pipeline, run,
     assert (answer.status_code, answer.url) == (302, f"/login/?next={quote(back)}")
 
 
-def test_who_is_not_signed_in_starts_nothing(client, pipeline):
+def test_signed_out_person_cannot_start_a_run(client, pipeline):
     assert client.post(run_button(pipeline)).url.startswith("/login/")
     assert not Run.objects.exists()
 
 
-def test_who_was_deactivated_is_signed_out_by_the_next_request(as_owner, owner, pipeline):
+def test_deactivated_person_is_signed_out_by_the_next_request(as_owner, owner, pipeline):
     owner.is_active = False
     owner.save()
 
@@ -424,7 +424,7 @@ def test_a_search_for_what_no_name_can_hold_finds_nothing(as_owner, pipeline, q)
 
 
 @pytest.mark.parametrize("kind", ["list", "detail"])
-def test_nobody_asks_for_all_rows_at_once(as_owner, owner, pipeline, kind):
+def test_page_size_is_limited(as_owner, owner, pipeline, kind):
     if kind == "list":
         PipelineFactory.create_batch(201, owner=owner)
     else:

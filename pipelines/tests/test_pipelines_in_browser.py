@@ -181,7 +181,7 @@ def test_a_power_user_locks_nothing_and_runs_everything(browser_of):
 
 
 @pytest.mark.parametrize("login", ["guest", "auditor", "security"])
-def test_who_only_reads_is_offered_nothing(browser_of, login):
+def test_read_only_roles_are_offered_no_action(browser_of, login):
     page = browser_of(login)
     open_pipeline(page, "Deploy to production")
 
@@ -193,7 +193,7 @@ def test_who_only_reads_is_offered_nothing(browser_of, login):
 
 
 @pytest.mark.parametrize("login", ["user", "guest"])
-def test_what_is_for_others_does_not_exist(browser_of, login):
+def test_pipelines_of_others_are_not_visible(browser_of, login):
     page = browser_of(login)
 
     page.goto("/pipelines/?q=Rotate")

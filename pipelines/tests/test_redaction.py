@@ -139,7 +139,7 @@ def test_secret_across_the_limit_leaves_no_part(begin):
     assert shown == (f"{'x' * begin}{SECRET_MARK}" if begin < 100 else "x" * 100)
 
 
-def test_what_is_replaced_does_not_pull_text_from_behind_the_limit_forward():
+def test_marks_do_not_move_text_from_after_the_limit_into_it():
     text = f"{'very-secret-value ' * 5}{'y' * 10}very-secret-value"
 
     assert redacted(text, secrets_of({"X-Key": "very-secret-value"}), limit=90) == f"{SECRET_MARK} " * 5

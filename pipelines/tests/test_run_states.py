@@ -119,7 +119,7 @@ def test_the_table_names_every_state_every_action_and_every_event():
 
 @pytest.mark.parametrize("action", RunAction)
 @pytest.mark.parametrize("state", RunState)
-def test_each_action_in_each_state_either_moves_or_is_refused_with_a_sentence(state, action):
+def test_each_action_in_each_state_works_or_is_refused_with_a_sentence(state, action):
     moves = after(state, action) is not None
     sentence = REFUSALS[action].get(state)
 
@@ -200,7 +200,7 @@ def test_the_database_lets_others_stand_beside_it(db):
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_each_stage_is_what_its_name_says(stage, mortality, name):
+def test_each_stage_has_the_state_of_its_name(stage, mortality, name):
     STAGES[name](stage, mortality)
 
     assert (stage.state, stage.steps) == {
@@ -259,7 +259,7 @@ def test_everything_else_is_refused_with_its_sentence_and_changes_nothing(
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_who_lacks_the_right_moves_nothing_in_any_state_and_learns_of_none(stage, mortality, name):
+def test_person_without_the_right_changes_and_learns_nothing_in_any_state(stage, mortality, name):
     STAGES[name](stage, mortality)
     user, guest = UserFactory.create_batch(2, organization=stage.owner.organization)
     AccessRuleFactory(pipeline=stage.pipeline, user=user, role=ItemRole.USER)
@@ -287,7 +287,7 @@ def test_a_pipeline_that_was_never_run_says_so(stage, action):
     "who",
     ["stranger", "Guest", "Auditor", "Security Manager", "deactivated", "demoted a moment ago", "without a role"],
 )
-def test_whoever_may_not_learns_nothing_about_the_state(stage, stranger, who):
+def test_person_without_the_right_learns_nothing_about_the_state(stage, stranger, who):
     stage.ask()
     organization = stage.owner.organization
     person = {

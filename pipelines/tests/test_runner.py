@@ -72,7 +72,7 @@ def test_every_step_is_called_and_the_run_succeeds(pipeline, ask, build_server):
     assert build_server.called == ["/build", "/test"]
 
 
-def test_a_call_is_made_as_the_step_says(pipeline, ask, build_server):
+def test_call_matches_the_step(pipeline, ask, build_server):
     ask("/build?branch=main", method="PUT", headers={"X-Api-Key": "k-1"}, body='{"clean": true}')
 
     execute_queued(pipeline.pk)
@@ -125,7 +125,7 @@ def test_an_unexpected_status_halts_the_run_and_the_rest_waits(pipeline, ask, bu
     assert failed.message.endswith("Expected was 200.")
 
 
-def test_a_failure_stands_in_the_log_as_an_error_with_the_step_at_fault(pipeline, ask, build_server):
+def test_failure_is_logged_as_an_error_with_its_step(pipeline, ask, build_server):
     build_server.answers["/test"] = (503, "busy")
     run = ask("/build", "/test")
 

@@ -186,7 +186,7 @@ def test_secrets_do_not_go_to_another_server(stage, place):
         ("body", {"body": '{"a": {"password": "very-secret"}}'}),
     ],
 )
-def test_what_is_wrong_with_a_secret_is_said_beside_it_without_its_value(stage, field, fields):
+def test_error_of_a_secret_is_shown_beside_it_without_its_value(stage, field, fields):
     before = Step.objects.values().get()
 
     with pytest.raises(ValidationError) as refusal:
@@ -271,7 +271,7 @@ READERS = {"item user", "item guest", "auditor", "security_manager"}
 
 
 @pytest.mark.parametrize("who", sorted(EDITORS | READERS))
-def test_only_those_who_edit_the_steps_read_what_servers_answered(client, owner, organization, build_server, who):
+def test_only_editors_of_steps_read_responses(client, owner, organization, build_server, who):
     build_server.answers["/one"] = (200, "the text of the answer")
     stage = Stage(owner, build_server, "/one")
     person = owner

@@ -52,7 +52,7 @@ def serve(tmp_path):
     return serve
 
 
-def test_a_taken_port_is_said_in_one_line_before_anything_is_made(serve, taken_port, tmp_path):
+def test_port_in_use_is_reported_in_one_line_before_any_set_up(serve, taken_port, tmp_path):
     ended = serve(PORTAL_PORT=str(taken_port))
 
     assert ended.returncode == 1

@@ -100,7 +100,7 @@ def test_the_activity_log_tells_who_what_and_which_run(owner, pipeline):
     assert (entry.details, entry.token) == ({"run_number": 1}, None)
 
 
-def test_a_token_that_asked_stands_in_the_run_and_in_the_activity_log(api, owner, pipeline):
+def test_token_that_started_a_run_is_in_run_and_activity_log(api, owner, pipeline):
     token = TokenFactory(owner=owner, name="nightly trigger")
 
     api.post("/api/v1/pipeline/run", {"pipelineId": str(pipeline.pk)}, headers=bearer(token))
@@ -120,7 +120,7 @@ def test_a_run_outlives_the_token_that_asked_for_it(api, owner, pipeline):
     assert (run.token, run.token_name) == (None, "nightly trigger")
 
 
-def test_without_steps_it_cannot_start_and_nothing_changed(owner):
+def test_pipeline_without_steps_cannot_start_and_nothing_changes(owner):
     empty = PipelineFactory(owner=owner, name="Empty")
 
     with pytest.raises(services.CannotStart, match="“Empty” has no steps yet"):
@@ -133,7 +133,7 @@ def test_without_steps_it_cannot_start_and_nothing_changed(owner):
     assert not Activity.objects.exists()
 
 
-def test_without_steps_the_worker_is_not_told(owner, queue, django_capture_on_commit_callbacks):
+def test_pipeline_without_steps_queues_nothing(owner, queue, django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks(execute=True), pytest.raises(services.CannotStart):
         services.start_run(actor=owner, pipeline=PipelineFactory(owner=owner))
 
@@ -152,7 +152,7 @@ def test_a_stranger_starts_nothing_and_nothing_changed(stranger, pipeline):
 
 
 @pytest.mark.parametrize("role", [SiteRole.GUEST, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER])
-def test_who_only_reads_starts_nothing(member, pipeline, role):
+def test_read_only_roles_cannot_start_a_run(member, pipeline, role):
     member.site_role = role
     member.save()
 
@@ -160,7 +160,7 @@ def test_who_only_reads_starts_nothing(member, pipeline, role):
         services.start_run(actor=member, pipeline=pipeline)
 
 
-def test_the_worker_is_told_once_the_run_is_committed(owner, pipeline, queue, django_capture_on_commit_callbacks):
+def test_task_is_queued_after_the_run_is_committed(owner, pipeline, queue, django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks(execute=True):
         services.start_run(actor=owner, pipeline=pipeline)
         assert queue == []

@@ -98,7 +98,7 @@ def test_secret_of_the_format_without_binding_is_not_sent(build_server, stage):
 
 
 @pytest.mark.parametrize("value", [None, 7, [], {}, "x", "v2.", "v2..", "v2.a.b"])
-def test_what_is_no_ciphertext_fails_the_step_and_not_the_worker(build_server, stage, value):
+def test_invalid_ciphertext_fails_the_step_and_not_the_worker(build_server, stage, value):
     stage.pipeline.steps.update(secret_headers={"X-Key": value})
 
     assert run_fails_and_calls_nobody(stage)
@@ -144,7 +144,7 @@ def test_copy_of_its_manager_has_no_values_of_secrets(stage, manager, build_serv
 
 
 @pytest.mark.parametrize("role", ["owner", "item administrator", "administrator", "power_user"])
-def test_only_those_who_administer_the_original_get_its_secrets(stage, owner, organization, build_server, role):
+def test_only_administrators_of_the_original_get_its_secrets(stage, owner, organization, build_server, role):
     actor = owner
     if role == "item administrator":
         actor = UserFactory(organization=organization)
@@ -162,7 +162,7 @@ def test_only_those_who_administer_the_original_get_its_secrets(stage, owner, or
         assert build_server.next_call()[2]["X-Key"] == "very-secret-value"
 
 
-def test_manager_is_told_which_secrets_to_enter_and_the_copy_runs_when_they_are(client, stage, manager, build_server):
+def test_manager_sees_which_secrets_to_enter_and_the_copy_then_runs(client, stage, manager, build_server):
     client.force_login(manager)
     address = f"/pipelines/{stage.pipeline.pk}/duplicate/"
     asked = client.get(address).content.decode()

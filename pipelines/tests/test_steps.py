@@ -273,7 +273,7 @@ def typed_in_a_form(wrong):
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_what_is_wrong_with_a_step_is_said_and_changes_nothing(as_owner, pipeline, wrong):
+def test_invalid_step_is_refused_with_its_error_and_changes_nothing(as_owner, pipeline, wrong):
     answer = patch(as_owner, pipeline, [{"name": "Build", "url": URL} | wrong])
 
     assert answer.status_code == 400
@@ -294,7 +294,7 @@ def test_what_is_wrong_with_a_step_is_said_and_changes_nothing(as_owner, pipelin
     ],
     ids=str,
 )
-def test_what_is_wrong_with_a_step_is_said_beside_the_field_and_what_was_typed_stays(as_owner, pipeline, wrong):
+def test_step_error_is_shown_beside_its_field_and_input_stays(as_owner, pipeline, wrong):
     answer = as_owner.post(f"/pipelines/{pipeline.pk}/steps/new/", form(**wrong))
 
     assert answer.status_code == 400
@@ -311,7 +311,7 @@ def test_a_body_of_a_megabyte_is_refused_before_it_is_read(as_owner, pipeline):
 
 
 @pytest.mark.parametrize("steps", [None, "x", {}, [1], [None], [{}], [[]]])
-def test_what_is_no_list_of_steps_is_said(as_owner, pipeline, steps):
+def test_invalid_list_of_steps_is_refused(as_owner, pipeline, steps):
     assert patch(as_owner, pipeline, steps).status_code == 400
 
 
@@ -368,7 +368,7 @@ def test_a_step_of_someone_elses_pipeline_is_not_found(client, stranger, step):
     ],
     ids=["long body", "NUL in body", "long text", "NUL in text", "break", "secret break", "twice", "many"],
 )
-def test_what_no_door_checked_is_refused_by_the_action(owner, pipeline, field, wrong):
+def test_service_refuses_steps_that_no_form_checked(owner, pipeline, field, wrong):
     with pytest.raises(ValidationError) as refusal:
         services.add_step(actor=owner, pipeline=pipeline, step=StepInput(**{"name": "Build", "url": URL} | wrong))
 

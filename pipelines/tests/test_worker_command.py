@@ -144,7 +144,7 @@ def test_a_second_worker_on_the_same_data_directory_is_refused_in_one_line(pipel
     assert build_server.called == ["/build"]
 
 
-def test_after_kill_9_in_a_step_the_run_is_marked_failed_and_queued_ones_go_on(pipeline, start_worker, build_server):
+def test_kill_9_in_a_step_marks_the_run_failed_and_queued_runs_continue(pipeline, start_worker, build_server):
     build_server.held_path = "/build"
     interrupted, waiting = ask(pipeline), ask(pipeline)
     first = start_worker()
@@ -179,7 +179,7 @@ def kill(worker):
     worker.wait(timeout=PATIENCE)
 
 
-def test_after_kill_9_in_a_step_the_run_is_resumed_behind_it_and_the_step_was_called_once(
+def test_run_killed_in_a_step_resumes_after_it_and_calls_the_step_once(
     pipeline, start_worker, build_server, portals_queue
 ):
     build_server.held_path = "/build"
@@ -204,7 +204,7 @@ def test_after_kill_9_in_a_step_the_run_is_resumed_behind_it_and_the_step_was_ca
     assert build_server.called == ["/build", "/other", "/test"]
 
 
-def test_after_kill_9_between_two_steps_the_run_goes_on_by_itself(pipeline, start_worker, build_server):
+def test_kill_9_between_two_steps_lets_the_run_continue_by_itself(pipeline, start_worker, build_server):
     build_server.held_path = "/build"
     run = ask(pipeline)
     first = start_worker()
@@ -221,7 +221,7 @@ def test_after_kill_9_between_two_steps_the_run_goes_on_by_itself(pipeline, star
     assert build_server.called == ["/build", "/test"]
 
 
-def test_sigterm_gives_the_run_back_between_two_steps_and_the_next_worker_goes_on(pipeline, start_worker, build_server):
+def test_sigterm_releases_the_run_between_two_steps_and_the_next_worker_continues(pipeline, start_worker, build_server):
     build_server.held_path = "/build"
     run = ask(pipeline)
     first = start_worker("--threads", "1")
