@@ -1,4 +1,4 @@
-# `make help` lists what there is.
+# `make help` lists all targets.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -7,19 +7,19 @@ BIN := $(VENV)/bin
 BENCH := .venv-bench
 AUDIT := .venv-audit
 COLLECTION := docs/postman/opsera-portal.postman_collection.json
-# Checks read the code and no data: they get a data directory of their own.
+# Checks need no data, so they use a data directory of their own.
 CHECKED = PORTAL_DATA_DIR=$(CURDIR)/$(VENV)/checks SECRET_KEY=$$(printf 'checks-only-%.0s' 1 2 3 4 5 6) $(BIN)/python manage.py
 DEMO ?= 1
 
 .PHONY: help
-help: ## List what there is
+help: ## List all targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
 
 .PHONY: run
-run: $(VENV)/.runtime ## Set everything up and serve the portal (DEMO=0: start empty)
+run: $(VENV)/.runtime ## Set everything up and start the portal (DEMO=0: without demo data)
 	@exec $(BIN)/python manage.py serve $(if $(filter-out 0,$(DEMO)),--demo)
 
-# Where PostgreSQL answers on its usual local port, or at TEST_DATABASE_URL.
+# PostgreSQL on its default local port, or at TEST_DATABASE_URL.
 POSTGRESQL = DATABASE_URL="$${TEST_DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres}"
 HAS_POSTGRESQL = (exec 3<>/dev/tcp/127.0.0.1/5432) 2>/dev/null
 PYTEST = $(BIN)/pytest -n 2 --dist loadfile
@@ -45,7 +45,7 @@ test-all: lint chromium nginx pgbouncer newman clients ## As `make test`, and ev
 	else echo "== Tests on PostgreSQL: skipped, nothing answers on 127.0.0.1:5432"; fi
 
 .PHONY: lint
-lint: $(VENV)/.development ## Style, types, templates and Django's own checks, without the tests
+lint: $(VENV)/.development ## Check style, types, templates and Django's own checks, without tests
 	@echo "== Style"; $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
 	@echo "== Security"; $(BIN)/bandit --quiet --recursive --configfile pyproject.toml accounts auditlog core opsera_portal pipelines tokens
 	@echo "== Types"; $(BIN)/mypy --no-error-summary .
@@ -60,14 +60,14 @@ lint: $(VENV)/.development ## Style, types, templates and Django's own checks, w
 	@echo "== Postman collection"; $(CHECKED) postman_collection | diff -q - $(COLLECTION) > /dev/null \
 	  || { echo "The collection is not that of the schema: run make postman"; exit 1; }
 
-# Not part of `make test`: it needs the network, and a hole that was published today must not stop a build.
+# Not part of `make test`, because it needs the network, and a vulnerability that was published today must not break a build.
 .PHONY: audit
-audit: $(AUDIT)/.installed ## Look up the pinned versions in databases of known security holes
+audit: $(AUDIT)/.installed ## Look up the pinned versions in databases of known vulnerabilities
 	@$(AUDIT)/bin/python .ci/audit.py $(AUDIT)/bin/pip-audit \
 	  requirements.txt requirements-dev.txt benchmarks/requirements.txt .ci/requirements-audit.txt
 
 $(AUDIT)/.installed: .ci/requirements-audit.txt | $(BIN)/python
-	@echo "Installing what the audit needs ..."
+	@echo "Installing the packages for the audit ..."
 	@$(BIN)/python -m venv $(AUDIT)
 	@$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
@@ -100,7 +100,7 @@ pgbouncer:
 	    apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends pgbouncer > /dev/null; \
 	  else echo "The tests of a connection pooler need PgBouncer and are skipped: apt-get install pgbouncer"; fi; }
 
-# Postman's own runner, where node is there; without it the test that needs it says that it was skipped.
+# Postman's own runner, if node is installed. Otherwise the test that needs it is skipped and says so.
 .PHONY: newman
 newman: $(if $(shell command -v npm),docs/postman/node_modules/.installed)
 
@@ -109,54 +109,55 @@ docs/postman/node_modules/.installed: docs/postman/package-lock.json
 	@cd docs/postman && npm ci --silent --no-audit --no-fund
 	@touch $@
 
-# Redocly, Spectral and a generator of TypeScript clients, where node is there; without it the tests that need them say
-# that they were skipped.
+# Redocly, Spectral and a generator of TypeScript clients, if node is installed. Otherwise the tests that need them are
+# skipped and say so.
 CLIENTS := opsera_portal/tests/clients
 .PHONY: clients
 clients: $(if $(shell command -v npm),$(CLIENTS)/node_modules/.installed)
 
 $(CLIENTS)/node_modules/.installed: $(CLIENTS)/package-lock.json
-	@echo "Installing what reads the API schema ..."
+	@echo "Installing tools for the API schema ..."
 	@cd $(CLIENTS) && npm ci --silent --no-audit --no-fund
 	@touch $@
 
 .PHONY: format
-format: $(VENV)/.development ## Bring code and templates into form
+format: $(VENV)/.development ## Format code and templates
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet . ; $(BIN)/djlint --quiet --reformat templates
 
 .PHONY: crash
-crash: $(VENV)/.runtime ## Kill the portal under load, 25 times on each database: is each answered request in the log?
+crash: $(VENV)/.runtime ## Kill the portal under load on each database, and check that each answered request is in the log
 	@$(BIN)/python -m auditlog.tests.crash $(OPTIONS)
 	@if (exec 3<>/dev/tcp/127.0.0.1/5432) 2>/dev/null; then \
 	  DATABASE_URL="$${TEST_DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres}" $(BIN)/python -m auditlog.tests.crash $(OPTIONS); \
 	else echo "PostgreSQL: skipped, nothing answers on 127.0.0.1:5432"; fi
 
 .PHONY: screenshots
-screenshots: $(VENV)/.development ## Make docs/tokens-page.png anew
+screenshots: $(VENV)/.development ## Update docs/tokens-page.png
 	$(BIN)/python docs/make_screenshots.py
 
 .PHONY: postman
-postman: $(VENV)/.development ## Make the Postman collection anew from the OpenAPI schema
+postman: $(VENV)/.development ## Update the Postman collection from the OpenAPI schema
 	$(BIN)/python manage.py postman_collection --output docs/postman/opsera-portal.postman_collection.json
 
-# On SQLite and, where it answers on its usual local port, on PostgreSQL. OPTIONS="--only sqlite --markdown", and what each says to --help.
+# On SQLite and, if it answers on its default local port, on PostgreSQL. Example: OPTIONS="--only sqlite --markdown". Each
+# benchmark lists its options with --help.
 .PHONY: bench
-bench: bench-tokens bench-memory bench-logs ## Measure what docs/performance.md shows: the next three
+bench: bench-tokens bench-memory bench-logs ## Run the next three benchmarks, which docs/performance.md shows
 
 .PHONY: bench-tokens
-bench-tokens: $(BENCH)/.installed wrk ## Measure: what a checked and logged API call costs, beside five other ways
+bench-tokens: $(BENCH)/.installed wrk ## Measure the cost of a checked and logged API request, compared with five other ways
 	@$(BENCH)/bin/python -m benchmarks.token_path $(OPTIONS)
 
 .PHONY: bench-memory
-bench-memory: $(BENCH)/.installed ## Measure: memory of one web process after 100,000 requests
+bench-memory: $(BENCH)/.installed ## Measure the memory of one web process after 100,000 requests
 	@$(BENCH)/bin/python -m benchmarks.memory $(OPTIONS)
 
 .PHONY: bench-logs
-bench-logs: $(BENCH)/.installed ## Measure: a log of five million entries, its pages, exports and pruning
+bench-logs: $(BENCH)/.installed ## Measure pages, exports and pruning of a log with five million entries
 	@$(BENCH)/bin/python -m benchmarks.logs $(OPTIONS)
 
 .PHONY: bench-rules
-bench-rules: $(VENV)/.runtime ## Measure: what access rules cost
+bench-rules: $(VENV)/.runtime ## Measure the cost of access rules
 	@$(BIN)/python benchmarks/access_rules.py
 	@if (exec 3<>/dev/tcp/127.0.0.1/5432) 2>/dev/null; then \
 	  DATABASE_URL="$${TEST_DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres}" $(BIN)/python benchmarks/access_rules.py; \
@@ -171,7 +172,7 @@ wrk:
 	  else echo "The benchmark needs wrk: apt-get install wrk"; exit 1; fi; }
 
 .PHONY: tables
-tables: $(VENV)/.development ## Update what docs/ has from the code: permissions, settings, commands
+tables: $(VENV)/.development ## Update the generated tables in docs/: permissions, settings, commands
 	@$(CHECKED) permission_tables docs/roles-and-rules.md
 	@$(CHECKED) settings_table docs/settings.md
 	@$(CHECKED) commands_table docs/commands.md
@@ -189,12 +190,12 @@ lock: $(VENV)/.development ## Pin what requirements*.in ask for
 	  --python-version 3.11 .ci/requirements-audit.in -o .ci/requirements-audit.txt
 
 .PHONY: clean
-clean: ## Remove the virtual environment and what was made; the data directory stays
+clean: ## Remove the virtual environments and generated files, but not the data directory
 	rm -rf $(VENV) $(BENCH) $(AUDIT) staticfiles docs/postman/node_modules $(CLIENTS)/node_modules .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "The portal needs Python 3.11 or newer; choose one with PYTHON=..."; exit 1; }
+	  || { echo "The portal needs Python 3.11 or newer. Choose one with PYTHON=..."; exit 1; }
 	@$(PYTHON) -m venv $(VENV) \
 	  || { echo "Python's venv is missing: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
 
@@ -208,9 +209,9 @@ $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
-# A virtual environment of its own: the portal must not come to need what it is compared with.
+# Benchmarks have a virtual environment of their own, so that the portal can't depend on the libraries it is compared with.
 $(BENCH)/.installed: requirements.txt benchmarks/requirements.txt | $(BIN)/python
-	@echo "Installing what the benchmarks need ..."
+	@echo "Installing the packages for the benchmarks ..."
 	@$(BIN)/python -m venv $(BENCH)
 	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 	  -r requirements.txt -r benchmarks/requirements.txt
