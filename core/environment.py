@@ -1,11 +1,10 @@
-"""Typed readers for settings that come from the environment.
+"""Readers of values from the environment: each takes a variable's name and its text, and returns a usable value.
 
-Each reader returns a usable value or raises ``ImproperlyConfigured`` with one sentence that names the variable,
-so that a wrong value stops the start and says what to change.
+For a wrong value they raise ``ImproperlyConfigured`` with one sentence that names the variable and says what to change.
+opsera_portal/environment.py lists the variables.
 """
 
 import ipaddress
-import os
 import re
 import secrets
 import ssl
@@ -52,37 +51,27 @@ _MAILBOX = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@([A-Za-z0-9.-]{1,2
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-_~\[\]:]+")
 
 
-def text(name: str, default: str = "") -> str:
-    """The variable as it stands.
+def data_directory(name: str, raw: str, *, default: Path) -> Path:
+    """The directory for database, keys and secret key, which is created with mode 0700 if it is missing.
 
-    django-environ's reader would take a value that begins with ``$`` for the name of another variable: a password that
-    happens to begin so would silently not be the password.
+    Nobody else may be able to read or change an existing directory.
     """
-    return os.environ.get(name, default)
-
-
-def data_directory(default: Path) -> Path:
-    """The directory for database, keys and secret key; made with mode 0700 where it is missing.
-
-    One that is there already must be nobody else's to read or to change.
-    """
-    raw = text("PORTAL_DATA_DIR") or str(default)
+    raw = raw or str(default)
     try:
         directory = Path(raw).expanduser().resolve()
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise ImproperlyConfigured(f"PORTAL_DATA_DIR: {raw!r} cannot be made ({why}).") from None
-    _check_private("PORTAL_DATA_DIR", directory, 0o700)
+        raise ImproperlyConfigured(f"{name}: {raw!r} cannot be created ({why}).") from None
+    _check_private(name, directory, 0o700)
     return directory
 
 
-def signing_keys_directory(name: str, default: Path) -> Path:
-    """The directory of the keys that sign tokens; what is there already must be nobody else's to read or to change.
+def signing_keys_directory(name: str, raw: str, *, default: Path) -> Path:
+    """The directory of the keys that sign tokens. Nobody else may be able to read or change it or an existing key.
 
-    ``default`` lies in the data directory.
+    ``default`` is in the data directory.
     """
-    raw = text(name)
     directory = Path(raw).expanduser().absolute() if raw else default
     for path, mode in [(directory, 0o700), *((key, 0o600) for key in sorted(directory.glob("*.pem")))]:
         if path.exists():
@@ -110,9 +99,8 @@ def private_file(name: str, path: Path) -> None:
         raise ImproperlyConfigured(f"{name}: {str(path)!r} cannot be written ({error.strerror}).") from None
 
 
-def secret_key(directory: Path) -> str:
-    """SECRET_KEY from the environment, or made once and kept in the data directory."""
-    key = text("SECRET_KEY")
+def secret_key(name: str, key: str, *, directory: Path) -> str:
+    """The given key, or one that is created at the first start and kept in the data directory."""
     if not key:
         try:
             key = read_or_create_private(directory / "secret-key", default=secrets.token_urlsafe(64)).strip()
@@ -121,28 +109,26 @@ def secret_key(directory: Path) -> str:
                 f"PORTAL_DATA_DIR: the secret key cannot be kept in {str(directory)!r} ({error.strerror})."
             ) from None
     if len(key) < 50:
-        raise ImproperlyConfigured("SECRET_KEY must have at least 50 characters.")
+        raise ImproperlyConfigured(f"{name} must have at least 50 characters.")
     return key
 
 
-def long_secret(name: str) -> str:
-    """A secret of at least 32 characters, or nothing where none is given. Never repeated in the error."""
-    secret = text(name)
+def long_secret(name: str, secret: str) -> str:
+    """A secret of at least 32 characters, or "". The error does not repeat it."""
     if secret and len(secret) < 32:
         raise ImproperlyConfigured(f"{name} must have at least 32 characters.")
     return secret
 
 
-def port(name: str, default: int) -> int:
-    raw = text(name, str(default))
+def port(name: str, raw: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", raw) or not 1 <= int(raw) <= 65535:
         raise ImproperlyConfigured(f"{name} must be a port from 1 to 65535, not {raw!r}.")
     return int(raw)
 
 
-def public_url(name: str, default: str) -> str:
+def public_url(name: str, raw: str) -> str:
     """An http or https origin, without a path and without a slash at the end."""
-    raw = text(name, default).rstrip("/")
+    raw = raw.rstrip("/")
     try:
         parts = urlsplit(raw)
         well_formed = bool(_ORIGIN.fullmatch(raw)) and bool(parts.hostname)
@@ -167,12 +153,12 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{host}{port}"
 
 
-def origins(name: str, *, own: str) -> tuple[str, ...]:
+def origins(name: str, raw: str, *, own: str) -> tuple[str, ...]:
     """Comma-separated origins of other sites, as browsers write them: ``https://app.example.com``.
 
     ``own`` is the portal's own origin, whose pages use cookies and must not be listed.
     """
-    listed = tuple(part.strip() for part in text(name).split(",")) if text(name) else ()
+    listed = tuple(part.strip() for part in raw.split(",")) if raw else ()
     for value in listed:
         if not _is_origin(value):
             raise ImproperlyConfigured(
@@ -199,15 +185,14 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def contact(name: str) -> str:
+def contact(name: str, raw: str) -> str:
     """An address of a person or a page, as RFC 9116 writes it: ``mailto:...``, ``https://...`` or ``tel:...``."""
-    raw = text(name)
     if raw and not re.fullmatch(r"(mailto:[^@\s]+@|https://|tel:)[!-~]+", raw):
         raise ImproperlyConfigured(f"{name} must be like mailto:security@example.com or https://example.com/report.")
     return raw
 
 
-def mail_server(name: str) -> dict[str, Any]:
+def mail_server(name: str, raw: str) -> dict[str, Any]:
     """Django's settings for mail, from a URL like ``smtps://user:password@smtp.example.com``.
 
     User and password are percent-decoded. The error never repeats the value, which holds the password.
@@ -216,7 +201,7 @@ def mail_server(name: str) -> dict[str, Any]:
         f"{name} must be like smtps://user:password@smtp.example.com (TLS), smtp+tls://... (STARTTLS), smtp://host:25 "
         "or consolemail://. Percent-encode special characters in the user and the password."
     )
-    raw = text(name) or "consolemail://"
+    raw = raw or "consolemail://"
     try:
         parts = urlsplit(raw)
         port, host = parts.port, parts.hostname
@@ -254,9 +239,9 @@ def mail_server(name: str) -> dict[str, Any]:
     }
 
 
-def mail_sender(name: str, default: str) -> str:
+def mail_sender(name: str, raw: str, *, default: str) -> str:
     """An address with an optional name: ``Opsera Portal <no-reply@example.com>``."""
-    raw = text(name).strip() or default
+    raw = raw.strip() or default
     named = re.fullmatch(r'("?)(?P<name>[^"<>]*)\1\s*<(?P<address>[^<>]*)>', raw)
     shown, address = (named["name"].strip(), named["address"]) if named else ("", raw)
     if not raw.isprintable() or len(raw) > 320 or not _MAILBOX.fullmatch(address):
@@ -266,9 +251,9 @@ def mail_sender(name: str, default: str) -> str:
     return f'"{shown}" <{address}>' if re.search(r"[^\w\s-]", shown) else f"{shown} <{address}>" if shown else address
 
 
-def host_name(name: str, default: str) -> str:
+def host_name(name: str, raw: str, *, default: str) -> str:
     """A name in the DNS, or an address in brackets (RFC 5321 section 4.1.3)."""
-    raw = text(name) or default
+    raw = raw or default
     if not (_HOST_NAME.fullmatch(raw) or _ADDRESS_LITERAL.fullmatch(raw)):
         raise ImproperlyConfigured(f"{name} must be a name like portal.example.com, not {raw!r}.")
     return raw
@@ -283,12 +268,11 @@ def name_in_mail(host: str) -> str:
     return f"[{address}]" if address.version == 4 else f"[IPv6:{address}]"
 
 
-def authorities() -> str:
-    """``SSL_CERT_FILE``, OpenSSL's own variable for further authorities, where it is set and can be used.
+def authorities(name: str, raw: str) -> str:
+    """A file with further certificate authorities, which OpenSSL itself reads.
 
     OpenSSL would ignore a file that is missing or empty, and every connection would fail later.
     """
-    raw = text("SSL_CERT_FILE")
     if not raw:
         return raw
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -300,7 +284,7 @@ def authorities() -> str:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "it cannot be read"
     if why:
-        raise ImproperlyConfigured(f"SSL_CERT_FILE: {raw!r} cannot be used: {why}.")
+        raise ImproperlyConfigured(f"{name}: {raw!r} cannot be used: {why}.")
     return raw
 
 
@@ -318,16 +302,16 @@ class OpenIDProvider:
     trusts_email: bool = False
 
 
-def openid_provider() -> OpenIDProvider | None:
-    """The provider of single sign-on; ``None`` where none is named. All of its variables, or none."""
-    issuer, client_id, client_secret = text("OIDC_ISSUER"), text("OIDC_CLIENT_ID"), text("OIDC_CLIENT_SECRET")
-    name = " ".join(text("OIDC_NAME").split())
-    email_verified = choice("OIDC_EMAIL_VERIFIED", ("required", "trust-provider"), "required")
-    if not (issuer or client_id or client_secret or name or text("OIDC_EMAIL_VERIFIED")):
+def openid_provider(
+    *, issuer: str, client_id: str, client_secret: str, name: str, email_verified: str | None
+) -> OpenIDProvider | None:
+    """The provider of single sign-on; ``None`` if no variable is set. All of its variables, or none."""
+    name = " ".join(name.split())
+    if not (issuer or client_id or client_secret or name or email_verified):
         return None
     for variable, value in (("ISSUER", issuer), ("CLIENT_ID", client_id), ("CLIENT_SECRET", client_secret)):
         if not value:
-            raise ImproperlyConfigured(f"OIDC_{variable} is missing: single sign-on needs it beside the others.")
+            raise ImproperlyConfigured(f"OIDC_{variable} is missing: single sign-on needs it as well as the others.")
     if not _is_issuer(issuer):
         raise ImproperlyConfigured(
             f"OIDC_ISSUER must be an address like https://id.example.com/realm, not {issuer!r}: https, without ? and #."
@@ -353,14 +337,14 @@ def _is_issuer(raw: str) -> bool:
     )
 
 
-def on_off(name: str, *, default: bool) -> bool:
-    return choice(name, ("on", "off"), "on" if default else "off") == "on"
+def on_off(name: str, raw: str) -> bool:
+    return choice(name, raw, ("on", "off")) == "on"
 
 
-def networks(name: str, default: str = "", words: Mapping[str, Sequence[str]] | None = None) -> list[Network]:
-    """Comma-separated addresses and networks: ``127.0.0.1,10.0.0.0/8,::1``. ``words`` stand for several networks."""
+def networks(name: str, raw: str, words: Mapping[str, Sequence[str]] | None = None) -> list[Network]:
+    """Comma-separated addresses and networks: ``127.0.0.1,10.0.0.0/8,::1``. A key of ``words`` means its networks."""
     result: list[Network] = []
-    for part in text(name, default).split(","):
+    for part in raw.split(","):
         if not (network := part.strip()):
             continue
         if words and network in words:
@@ -375,12 +359,12 @@ def networks(name: str, default: str = "", words: Mapping[str, Sequence[str]] | 
     return result
 
 
-def step_proxies(name: str) -> dict[str, str]:
-    """Proxies for HTTP steps by scheme, and under ``no`` the hosts without one; empty where they are off.
+def step_proxies(name: str, *, is_on: bool) -> dict[str, str]:
+    """Proxies for HTTP steps by scheme, and under ``no`` the hosts without one; empty if they are off.
 
-    They come from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, which count only when ``name`` is ``on``.
+    They come from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, which are used only if ``name`` is ``on``.
     """
-    if not on_off(name, default=False):
+    if not is_on:
         return {}
     found = getproxies_environment()
     proxies = {scheme: url for scheme in ("http", "https") if (url := found.get(scheme) or found.get("all", ""))}
@@ -400,11 +384,10 @@ def step_proxies(name: str) -> dict[str, str]:
     return proxies | {"no": found.get("no", "")}
 
 
-def choice(name: str, choices: tuple[str, ...], default: str) -> str:
-    value = text(name, default)
-    if value not in choices:
-        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
-    return value
+def choice(name: str, raw: str, choices: tuple[str, ...]) -> str:
+    if raw not in choices:
+        raise ImproperlyConfigured(f"{name} must be one of {', '.join(choices)}, not {raw!r}.")
+    return raw
 
 
 class Rate(NamedTuple):
@@ -414,9 +397,8 @@ class Rate(NamedTuple):
     seconds: int
 
 
-def rate(name: str, default: str) -> Rate | None:
+def rate(name: str, raw: str) -> Rate | None:
     """How often something may happen: ``20/s``, ``1200/m``, ``5000/h`` or ``50000/d``; ``None`` for ``off``."""
-    raw = text(name, default)
     if raw == "off":
         return None
     match = re.fullmatch(r"([1-9][0-9]{0,8})/([smhd])", raw)
@@ -425,10 +407,10 @@ def rate(name: str, default: str) -> Rate | None:
     return Rate(int(match[1]), _SECONDS[match[2]])
 
 
-def fernet_keys(name: str) -> tuple[str, ...]:
+def fernet_keys(name: str, raw: str) -> tuple[str, ...]:
     """Comma-separated keys, each 32 bytes in base64url, as `python -c "from cryptography.fernet import Fernet; \
-    print(Fernet.generate_key().decode())"` makes them. Never repeated in the error."""
-    keys = tuple(key for part in text(name).split(",") if (key := part.strip()))
+    print(Fernet.generate_key().decode())"` creates them. The error does not repeat them."""
+    keys = tuple(key for part in raw.split(",") if (key := part.strip()))
     for number, key in enumerate(keys, start=1):
         try:
             Fernet(key)

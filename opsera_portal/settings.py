@@ -9,20 +9,21 @@ from urllib.parse import urlsplit
 
 from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
-from environ import Env
 
 from core import environment
 from opsera_portal import __version__
+from opsera_portal.environment import Environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 # Where things are
 
-DATA_DIR = environment.data_directory(BASE_DIR / "var")
-PORTAL_PORT = environment.port("PORTAL_PORT", 8000)
+env = Environment()
+DATA_DIR = env.PORTAL_DATA_DIR
+PORTAL_PORT = env.PORTAL_PORT
 # A name and not an address: browsers make passkeys for names only (WebAuthn, "effective domain").
-PORTAL_URL = environment.public_url("PORTAL_URL", f"http://localhost:{PORTAL_PORT}")
-SECRET_KEY = environment.secret_key(DATA_DIR)
+PORTAL_URL = env.PORTAL_URL or f"http://localhost:{PORTAL_PORT}"
+SECRET_KEY = environment.secret_key("SECRET_KEY", env.SECRET_KEY, directory=DATA_DIR)
 
 _public = urlsplit(PORTAL_URL)
 _https = _public.scheme == "https"
@@ -30,7 +31,7 @@ _loopback = _public.hostname in environment.LOOPBACK_NAMES
 # The portal's name in mails. RFC 5321 section 4.1.3: an address is in brackets.
 _own_name = environment.name_in_mail(str(_public.hostname))
 
-TRUSTED_PROXIES = environment.networks("TRUSTED_PROXIES")
+TRUSTED_PROXIES = env.TRUSTED_PROXIES
 if _https and not TRUSTED_PROXIES:
     raise ImproperlyConfigured(
         "PORTAL_URL is https, so a proxy in front of the portal must speak TLS: name its address in TRUSTED_PROXIES."
@@ -131,28 +132,12 @@ WEB_THREADS = 16
 WEB_WAITING_THREADS = 32
 
 
-def _database_at(variable: str, url: str) -> dict[str, Any]:
-    if not url.startswith(("postgres://", "postgresql://", "sqlite:///")):
-        # Here and not after it was read: django-environ would print the password of a URL that it does not know.
-        raise ImproperlyConfigured(f"{variable} must name a postgres:// or an sqlite:/// database.")
-    try:
-        return dict(Env.db_url_config(url))
-    except (ImproperlyConfigured, ValueError) as error:
-        raise ImproperlyConfigured(
-            f"{variable} must be like postgres://user:password@host:5432/name ({type(error).__name__})."
-        ) from None
-
-
 def _database() -> dict[str, Any]:
-    url = environment.text("DATABASE_URL")
-    if not url:
-        # Not by way of a URL, in which some characters of a path mean something else.
-        config: dict[str, Any] = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(DATA_DIR / "portal.sqlite3")}
-    else:
-        config = _database_at("DATABASE_URL", url)
+    in_data_directory = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(DATA_DIR / "portal.sqlite3")}
+    config: dict[str, Any] = dict(env.DATABASE_URL or in_data_directory)
     if config["ENGINE"] == "django.db.backends.sqlite3":
         # SQLite gives the files beside it the mode of the database.
-        environment.private_file("DATABASE_URL" if url else "PORTAL_DATA_DIR", Path(config["NAME"]))
+        environment.private_file("DATABASE_URL" if env.DATABASE_URL else "PORTAL_DATA_DIR", Path(config["NAME"]))
         config["CONN_MAX_AGE"] = None
         # Each of the web server's 48 threads has a connection of its own: 1.4 MB of cache each, 67 MB together. The
         # system caches the rest.
@@ -182,10 +167,9 @@ def _database() -> dict[str, Any]:
 def _direct_database(default: dict[str, Any]) -> dict[str, Any] | None:
     """For pg_dump and pg_restore where a connection pooler is in front of the database: they leave settings behind in
     its connections, which would break the next client's queries."""
-    url = environment.text("DATABASE_DIRECT_URL")
-    if not url:
+    config = env.DATABASE_DIRECT_URL
+    if config is None:
         return None
-    config = _database_at("DATABASE_DIRECT_URL", url)
     if config["ENGINE"].endswith("sqlite3") or default["ENGINE"].endswith("sqlite3"):
         raise ImproperlyConfigured("DATABASE_DIRECT_URL is for PostgreSQL behind a connection pooler only.")
     return config
@@ -195,7 +179,7 @@ DATABASES = {"default": _database()}
 DATABASE_DIRECT = _direct_database(DATABASES["default"])
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-REDIS_URL = environment.text("REDIS_URL")
+REDIS_URL = env.REDIS_URL
 if REDIS_URL and not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
     raise ImproperlyConfigured("REDIS_URL must start with redis://, rediss:// or unix://.")
 
@@ -298,12 +282,12 @@ MFA_TOTP_TOLERANCE = 1
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_RATE_LIMITS = False
 # The keys of what two-factor keeps; without them, one that is made and kept in the data directory.
-MFA_SECRETS_KEYS = environment.fernet_keys("MFA_SECRETS_KEYS")
+MFA_SECRETS_KEYS = env.MFA_SECRETS_KEYS
 # Operators can do everything: they need two-factor where the portal is on a network.
-OPERATOR_TWO_FACTOR = environment.on_off("OPERATOR_TWO_FACTOR", default=_https)
+OPERATOR_TWO_FACTOR = _https if env.OPERATOR_TWO_FACTOR is None else env.OPERATOR_TWO_FACTOR
 
 # Single sign-on: accounts/signin/single_sign_on.py.
-OPENID_PROVIDER = environment.openid_provider()
+OPENID_PROVIDER = env.openid_provider()
 SOCIALACCOUNT_ADAPTER = "accounts.signin.single_sign_on.SingleSignOnAdapter"
 
 # Keeps a digest of each session's key: a copy of the database signs nobody in.
@@ -351,7 +335,7 @@ CONTENT_SECURITY_POLICY = {
 }
 
 # Whoever finds a hole writes here: /.well-known/security.txt.
-SECURITY_CONTACT = environment.contact("SECURITY_CONTACT")
+SECURITY_CONTACT = env.SECURITY_CONTACT
 
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
@@ -378,15 +362,17 @@ USE_TZ = True
 
 # Mail
 
-vars().update(environment.mail_server("EMAIL_URL"))
+vars().update(env.EMAIL_URL)
 EMAIL_TIMEOUT = 10
-DEFAULT_FROM_EMAIL = environment.mail_sender("EMAIL_FROM", f"Opsera Portal <no-reply@{_own_name}>")
+DEFAULT_FROM_EMAIL = environment.mail_sender(
+    "EMAIL_FROM", env.EMAIL_FROM, default=f"Opsera Portal <no-reply@{_own_name}>"
+)
 # How the portal introduces itself to the mail server (RFC 5321 section 4.1.1.1).
-EMAIL_EHLO_NAME = environment.host_name("EMAIL_EHLO_NAME", _own_name)
+EMAIL_EHLO_NAME = environment.host_name("EMAIL_EHLO_NAME", env.EMAIL_EHLO_NAME, default=_own_name)
 
 # Authorities for every TLS connection that the portal opens (core/http/tls.py). OpenSSL reads the variable itself:
 # this only checks it.
-SSL_CERT_FILE = environment.authorities()
+SSL_CERT_FILE = env.SSL_CERT_FILE
 
 # API
 
@@ -406,11 +392,13 @@ REST_FRAMEWORK = {
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 # Requests of one token, of one person, and of one address that shows nothing genuine: core/api/throttling.py.
-API_LIMIT_TOKEN = environment.rate("API_LIMIT_TOKEN", "1200/m")
-API_LIMIT_USER = environment.rate("API_LIMIT_USER", "3000/m")
-API_LIMIT_ADDRESS = environment.rate("API_LIMIT_ADDRESS", "300/m")
+API_LIMIT_TOKEN = env.API_LIMIT_TOKEN
+API_LIMIT_USER = env.API_LIMIT_USER
+API_LIMIT_ADDRESS = env.API_LIMIT_ADDRESS
 # Other sites whose scripts may call the API, with tokens and never with cookies: core/api/cross_origin.py.
-CORS_ALLOWED_ORIGINS = environment.origins("CORS_ALLOWED_ORIGINS", own=environment.origin(PORTAL_URL))
+CORS_ALLOWED_ORIGINS = environment.origins(
+    "CORS_ALLOWED_ORIGINS", env.CORS_ALLOWED_ORIGINS, own=environment.origin(PORTAL_URL)
+)
 CORS_URLS_REGEX = r"^/api/v1(/|$)"
 CORS_ALLOW_CREDENTIALS = False
 CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key"]
@@ -475,31 +463,30 @@ SPECTACULAR_SETTINGS = {
 
 # Tokens
 
-TOKEN_SIGNING_ALGORITHM = environment.choice("TOKEN_SIGNING_ALGORITHM", ("ES256", "RS256"), "ES256")
-TOKEN_SIGNING_KEYS = environment.text("TOKEN_SIGNING_KEYS")
-TOKEN_SIGNING_KEYS_DIR = environment.signing_keys_directory("TOKEN_SIGNING_KEYS_DIR", DATA_DIR / "signing-keys")
+TOKEN_SIGNING_ALGORITHM = env.TOKEN_SIGNING_ALGORITHM
+TOKEN_SIGNING_KEYS = env.TOKEN_SIGNING_KEYS
+TOKEN_SIGNING_KEYS_DIR = environment.signing_keys_directory(
+    "TOKEN_SIGNING_KEYS_DIR", env.TOKEN_SIGNING_KEYS_DIR, default=DATA_DIR / "signing-keys"
+)
 TOKEN_ISSUER = PORTAL_URL
 TOKEN_AUDIENCE = f"{PORTAL_URL}/api/v1"
 
 # Logs: the key of the seals; without it, one that is made and kept in the data directory.
-LOG_SEAL_KEY = environment.long_secret("LOG_SEAL_KEY")
+LOG_SEAL_KEY = env.LOG_SEAL_KEY
 
 # Pipelines: what HTTP steps may reach although the fence refuses it (loopback, link-local, metadata addresses).
-HTTP_STEP_ALLOWED_NETWORKS = environment.networks("HTTP_STEP_ALLOWED_NETWORKS")
+HTTP_STEP_ALLOWED_NETWORKS = env.HTTP_STEP_ALLOWED_NETWORKS
 # What they may not reach in addition. Where both lists name an address, the narrower network wins.
-HTTP_STEP_REFUSED_NETWORKS = environment.networks(
-    "HTTP_STEP_REFUSED_NETWORKS",
-    words={"private": ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]},
-)
+HTTP_STEP_REFUSED_NETWORKS = env.HTTP_STEP_REFUSED_NETWORKS
 # Whether they go through the proxies that the environment names. Off: these variables do not count for steps.
-HTTP_STEP_PROXIES = environment.step_proxies("HTTP_STEP_PROXY")
+HTTP_STEP_PROXIES = environment.step_proxies("HTTP_STEP_PROXY", is_on=env.HTTP_STEP_PROXY)
 # The keys of secret header values; without them, one that is made and kept in the data directory.
-STEP_SECRETS_KEYS = environment.fernet_keys("STEP_SECRETS_KEYS")
+STEP_SECRETS_KEYS = env.STEP_SECRETS_KEYS
 
 # The demo organization that `serve --demo` makes
 
-DEMO_PASSWORD = environment.text("PORTAL_DEMO_PASSWORD")
-DEMO_ECHO_PORT = environment.port("DEMO_ECHO_PORT", PORTAL_PORT + 1 if PORTAL_PORT < 65535 else 65534)
+DEMO_PASSWORD = env.PORTAL_DEMO_PASSWORD
+DEMO_ECHO_PORT = env.DEMO_ECHO_PORT or (PORTAL_PORT + 1 if PORTAL_PORT < 65535 else 65534)
 
 # Tables
 

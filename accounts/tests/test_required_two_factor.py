@@ -303,8 +303,6 @@ def test_operators_need_it_where_the_portal_is_served_by_https_unless_told_other
 
 
 @pytest.mark.parametrize("raw", ["yes", "1", "ON", "true", ""])
-def test_what_is_neither_on_nor_off_stops_the_start(monkeypatch, raw):
-    monkeypatch.setenv("OPERATOR_TWO_FACTOR", raw)
-
+def test_what_is_neither_on_nor_off_stops_the_start(raw):
     with pytest.raises(ImproperlyConfigured, match="OPERATOR_TWO_FACTOR must be one of on, off"):
-        environment.on_off("OPERATOR_TWO_FACTOR", default=True)
+        environment.on_off("OPERATOR_TWO_FACTOR", raw)

@@ -30,8 +30,8 @@ from accounts.signin.single_sign_on import STARTS
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
 from accounts.tests.factors import add_app, code_of
 from auditlog.models import Activity
-from core import environment
 from core.environment import OpenIDProvider
+from opsera_portal.environment import SigningIn
 from opsera_portal.tests.mails import delivered
 
 pytestmark = pytest.mark.filterwarnings("ignore:get_jwt_config:DeprecationWarning")
@@ -991,13 +991,13 @@ GOOD = {"ISSUER": "https://id.example.com/realms/acme", "CLIENT_ID": "portal", "
 def test_without_its_variables_there_is_no_provider(variables):
     variables()
 
-    assert environment.openid_provider() is None
+    assert SigningIn().openid_provider() is None
 
 
 def test_a_provider_is_read_from_its_variables(variables):
     variables(**GOOD, NAME=" Acme  ID ")
 
-    found = environment.openid_provider()
+    found = SigningIn().openid_provider()
 
     assert found == OpenIDProvider(GOOD["ISSUER"], "portal", GOOD["CLIENT_SECRET"], "Acme ID")
     assert GOOD["CLIENT_SECRET"] not in repr(found)
@@ -1008,7 +1008,7 @@ def test_half_a_provider_stops_the_start(variables, missing):
     variables(**{**GOOD, missing: ""})
 
     with pytest.raises(ImproperlyConfigured, match=f"OIDC_{missing} is missing"):
-        environment.openid_provider()
+        SigningIn().openid_provider()
 
 
 @pytest.mark.parametrize(
@@ -1031,7 +1031,7 @@ def test_a_wrong_issuer_stops_the_start(variables, issuer):
     variables(**{**GOOD, "ISSUER": issuer})
 
     with pytest.raises(ImproperlyConfigured, match="OIDC_ISSUER must be") as error:
-        environment.openid_provider()
+        SigningIn().openid_provider()
     assert "\n" not in str(error.value)
     assert GOOD["CLIENT_SECRET"] not in str(error.value)
 
@@ -1040,14 +1040,14 @@ def test_a_wrong_issuer_stops_the_start(variables, issuer):
 def test_a_right_issuer_is_kept_as_it_is_written(variables, issuer):
     variables(**{**GOOD, "ISSUER": issuer})
 
-    assert environment.openid_provider().issuer == issuer
+    assert SigningIn().openid_provider().issuer == issuer
 
 
 @pytest.mark.parametrize(("raw", "trusts"), [("", False), ("required", False), ("trust-provider", True)])
 def test_addresses_must_be_verified_unless_the_operator_says_otherwise(variables, raw, trusts):
     variables(**GOOD, **({"EMAIL_VERIFIED": raw} if raw else {}))
 
-    assert environment.openid_provider().trusts_email is trusts
+    assert SigningIn().openid_provider().trusts_email is trusts
 
 
 @pytest.mark.parametrize("raw", ["yes", "off", "Required", "trust-provider "])
@@ -1055,4 +1055,4 @@ def test_a_wrong_word_about_verified_addresses_stops_the_start(variables, raw):
     variables(**GOOD, EMAIL_VERIFIED=raw)
 
     with pytest.raises(ImproperlyConfigured, match="OIDC_EMAIL_VERIFIED must be one of required, trust-provider"):
-        environment.openid_provider()
+        SigningIn().openid_provider()

@@ -585,11 +585,9 @@ def test_a_key_can_be_given(chain, settings):
     assert findings() == []
 
 
-def test_a_short_key_stops_the_start_and_is_not_repeated(monkeypatch):
-    monkeypatch.setenv("LOG_SEAL_KEY", "too short")
-
+def test_a_short_key_stops_the_start_and_is_not_repeated():
     with pytest.raises(ImproperlyConfigured) as raised:
-        environment.long_secret("LOG_SEAL_KEY")
+        environment.long_secret("LOG_SEAL_KEY", "too short")
     assert str(raised.value) == "LOG_SEAL_KEY must have at least 32 characters."
 
 

@@ -200,10 +200,8 @@ OWN = "https://portal.example.com"
         ("https://xn--bcher-kva.example", ("https://xn--bcher-kva.example",)),
     ],
 )
-def test_listed_origins_are_read(monkeypatch, raw, origins):
-    monkeypatch.setenv("CORS_ALLOWED_ORIGINS", raw)
-
-    assert environment.origins("CORS_ALLOWED_ORIGINS", own=OWN) == origins
+def test_listed_origins_are_read(raw, origins):
+    assert environment.origins("CORS_ALLOWED_ORIGINS", raw, own=OWN) == origins
 
 
 @pytest.mark.parametrize(
@@ -235,11 +233,9 @@ def test_listed_origins_are_read(monkeypatch, raw, origins):
         OWN,
     ],
 )
-def test_origin_that_is_none_stops_the_start_with_one_line(monkeypatch, raw):
-    monkeypatch.setenv("CORS_ALLOWED_ORIGINS", raw)
-
+def test_origin_that_is_none_stops_the_start_with_one_line(raw):
     with pytest.raises(ImproperlyConfigured) as stopped:
-        environment.origins("CORS_ALLOWED_ORIGINS", own=OWN)
+        environment.origins("CORS_ALLOWED_ORIGINS", raw, own=OWN)
 
     assert str(stopped.value).startswith("CORS_ALLOWED_ORIGINS must ")
     assert "\n" not in str(stopped.value)

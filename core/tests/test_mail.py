@@ -104,9 +104,7 @@ def use(settings, url):
 
 
 def mail_settings(url):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("EMAIL_URL", url)
-        return environment.mail_server("EMAIL_URL")
+    return environment.mail_server("EMAIL_URL", url)
 
 
 @pytest.fixture
@@ -639,10 +637,8 @@ def test_a_wrong_mail_server_stops_the_start_and_is_not_repeated(url):
         ("", "default@example.com"),
     ],
 )
-def test_a_sender_is_an_address_with_an_optional_name(monkeypatch, raw, read):
-    monkeypatch.setenv("EMAIL_FROM", raw)
-
-    sender = environment.mail_sender("EMAIL_FROM", "default@example.com")
+def test_a_sender_is_an_address_with_an_optional_name(raw, read):
+    sender = environment.mail_sender("EMAIL_FROM", raw, default="default@example.com")
 
     assert sender == read
     assert EmailMessage("x", "y", sender, ["a@example.com"]).message()["From"]
@@ -663,27 +659,21 @@ def test_a_sender_is_an_address_with_an_optional_name(monkeypatch, raw, read):
         "x" * 400 + "@a.example",
     ],
 )
-def test_a_wrong_sender_stops_the_start(monkeypatch, raw):
-    monkeypatch.setenv("EMAIL_FROM", raw)
-
+def test_a_wrong_sender_stops_the_start(raw):
     with pytest.raises(ImproperlyConfigured, match="EMAIL_FROM must be") as error:
-        environment.mail_sender("EMAIL_FROM", "default@example.com")
+        environment.mail_sender("EMAIL_FROM", raw, default="default@example.com")
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("raw", ["-portal", "portal..example", "portal example", "x\n", "a" * 64, "[127.0.0.1", "_x"])
-def test_a_wrong_own_name_stops_the_start(monkeypatch, raw):
-    monkeypatch.setenv("EMAIL_EHLO_NAME", raw)
-
+def test_a_wrong_own_name_stops_the_start(raw):
     with pytest.raises(ImproperlyConfigured, match="EMAIL_EHLO_NAME must be"):
-        environment.host_name("EMAIL_EHLO_NAME", "portal.example.com")
+        environment.host_name("EMAIL_EHLO_NAME", raw, default="portal.example.com")
 
 
 @pytest.mark.parametrize(
     ("host", "name"),
     [("portal.example.com", "portal.example.com"), ("192.0.2.7", "[192.0.2.7]"), ("2001:db8::7", "[IPv6:2001:db8::7]")],
 )
-def test_an_own_address_stands_in_brackets(monkeypatch, host, name):
-    monkeypatch.delenv("EMAIL_EHLO_NAME", raising=False)
-
-    assert environment.host_name("EMAIL_EHLO_NAME", environment.name_in_mail(host)) == name
+def test_an_own_address_stands_in_brackets(host, name):
+    assert environment.host_name("EMAIL_EHLO_NAME", "", default=environment.name_in_mail(host)) == name

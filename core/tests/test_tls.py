@@ -63,7 +63,7 @@ def provider(port, settings, db):
 
 
 def step(port, settings):
-    settings.HTTP_STEP_ALLOWED_NETWORKS = environment.networks("", "127.0.0.0/8,::1")
+    settings.HTTP_STEP_ALLOWED_NETWORKS = environment.networks("SETTING", "127.0.0.0/8,::1")
     return http_step.call(method="GET", url=f"https://localhost:{port}/", headers={}, body="")
 
 
@@ -105,25 +105,20 @@ def test_public_authorities_stay_trusted(trusted):
         (b"\xff\x00 nothing", "it is not in PEM format"),
     ],
 )
-def test_an_authority_that_cannot_be_used_stops_the_start(tmp_path, monkeypatch, content, why):
+def test_an_authority_that_cannot_be_used_stops_the_start(tmp_path, content, why):
     file = tmp_path / "authority.pem"
     if content is not None:
         file.write_bytes(content)
-    monkeypatch.setenv("SSL_CERT_FILE", str(file))
 
     with pytest.raises(ImproperlyConfigured, match=rf"^SSL_CERT_FILE: .*({why})\.$") as error:
-        environment.authorities()
+        environment.authorities("SSL_CERT_FILE", str(file))
     assert "\n" not in str(error.value)
 
 
-def test_a_directory_is_no_file_of_authorities(tmp_path, monkeypatch):
-    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path))
-
+def test_a_directory_is_no_file_of_authorities(tmp_path):
     with pytest.raises(ImproperlyConfigured, match="SSL_CERT_FILE"):
-        environment.authorities()
+        environment.authorities("SSL_CERT_FILE", str(tmp_path))
 
 
-def test_a_file_of_authorities_is_used(ca, monkeypatch):
-    monkeypatch.setenv("SSL_CERT_FILE", str(ca.file))
-
-    assert environment.authorities() == str(ca.file)
+def test_a_file_of_authorities_is_used(ca):
+    assert environment.authorities("SSL_CERT_FILE", str(ca.file)) == str(ca.file)

@@ -1,4 +1,4 @@
-"""docs/settings.md against the code: the variables that are read, and what leaving one out means."""
+"""The list of variables: nothing else reads the environment, and each default means the same as no value."""
 
 import os
 import re
@@ -7,36 +7,17 @@ import runpy
 import pytest
 from django.conf import settings
 
-from opsera_portal.settings_reference import VARIABLES
+from opsera_portal.environment import Environment
 
 pytestmark = pytest.mark.once
 
-# For the web server, which reads it itself.
-OF_THE_SERVER = {"GRANIAN_WORKERS"}
-NAMES = {variable.name for variable in VARIABLES}
 # Without these, a variable of single sign-on alone stops the start.
 SINGLE_SIGN_ON = {"OIDC_ISSUER": "https://id.example.com", "OIDC_CLIENT_ID": "portal", "OIDC_CLIENT_SECRET": "secret"}
-WITH_DEFAULT = [variable for variable in VARIABLES if variable.default and variable.name not in OF_THE_SERVER]
-
-
-class Recorder(dict):
-    """An environment that remembers which variables were read."""
-
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.names = set()
-
-    def get(self, name, default=None):
-        self.names.add(name)
-        return super().get(name, default)
-
-    def __getitem__(self, name):
-        self.names.add(name)
-        return super().__getitem__(name)
-
-    def __contains__(self, name):
-        self.names.add(name)
-        return super().__contains__(name)
+NAMES = set(Environment.model_fields)
+DEFAULTS = {name: field.default for name, field in Environment.model_fields.items() if field.default}
+DEFAULTS["OIDC_EMAIL_VERIFIED"] = "required"
+DEFAULTS.pop("GRANIAN_WORKERS")  # for the web server, which reads it itself
+READ = re.compile(r"os\.environ|getenv|getproxies")
 
 
 def settings_from(monkeypatch, environment):
@@ -46,20 +27,24 @@ def settings_from(monkeypatch, environment):
     return {name: repr(value) for name, value in found.items() if name.isupper()}
 
 
-def test_every_variable_that_is_read_is_listed_and_no_other(monkeypatch, tmp_path):
-    recorder = Recorder({"PORTAL_DATA_DIR": str(tmp_path)})
+def test_no_other_module_of_the_settings_reads_the_environment():
+    portal, core = settings.BASE_DIR / "opsera_portal", settings.BASE_DIR / "core"
+    modules = [portal / "settings.py", portal / "environment.py", *core.glob("*.py")]
 
-    settings_from(monkeypatch, recorder)
+    # The proxies of HTTP steps.
+    assert [path for path in modules if READ.search(path.read_text())] == [core / "environment.py"]
 
-    assert recorder.names | OF_THE_SERVER == NAMES
 
-
-@pytest.mark.parametrize("variable", WITH_DEFAULT, ids=lambda variable: variable.name)
-def test_default_means_the_same_as_no_value(monkeypatch, tmp_path, variable):
+@pytest.mark.parametrize(("name", "default"), DEFAULTS.items())
+def test_default_means_the_same_as_no_value(monkeypatch, tmp_path, name, default):
     environment = {"PORTAL_DATA_DIR": str(tmp_path), **SINGLE_SIGN_ON}
     without = settings_from(monkeypatch, environment)
 
-    assert settings_from(monkeypatch, environment | {variable.name: variable.default}) == without
+    assert settings_from(monkeypatch, environment | {name: default}) == without
+
+
+def test_value_of_no_variable_is_shown():
+    assert repr(Environment()) == "Environment()"
 
 
 def test_every_variable_of_the_example_is_listed():
@@ -69,7 +54,3 @@ def test_every_variable_of_the_example_is_listed():
 
     assert "PORTAL_URL" in named
     assert named - NAMES == set()
-
-
-def test_every_variable_is_listed_once():
-    assert len(NAMES) == len(VARIABLES)

@@ -1,8 +1,8 @@
-"""The tables of `docs/settings.md`, made from the list in `opsera_portal/settings_reference.py`."""
+"""The tables of `docs/settings.md`, made from the list in `opsera_portal/environment.py`."""
 
 from collections.abc import Callable, Mapping
 
-from opsera_portal import settings_reference
+from opsera_portal.environment import as_markdown
 from opsera_portal.management.generated import GeneratedPartsCommand
 
 
@@ -11,4 +11,4 @@ class Command(GeneratedPartsCommand):
     example = "docs/settings.md"
 
     def parts(self) -> Mapping[str, Callable[[], str]]:
-        return {"settings": settings_reference.as_markdown}
+        return {"settings": as_markdown}
