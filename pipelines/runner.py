@@ -21,6 +21,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from auditlog.actions import Action, record
+from core.db.locks import lock_if_exists
 from pipelines import http_step, mandates, notifications, redaction, secret_fields, step_secrets
 from pipelines.models import Pipeline, Run, StepRun
 from pipelines.querysets import RunQuerySet
@@ -106,7 +107,7 @@ def _take_next(pipeline_id: uuid.UUID) -> Run | None:
     """
     while True:
         with transaction.atomic():
-            pipeline = Pipeline.objects.select_for_update(no_key=True).filter(pk=pipeline_id).first()
+            pipeline = lock_if_exists(Pipeline.objects.all(), pipeline_id)
             run = _next_of(pipeline) if pipeline else None
             if pipeline is None or run is None:
                 return None

@@ -6,6 +6,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import TextField
 
 from accounts.models import User
+from core.db.locks import lock_if_exists
 from core.errors import DomainError, NotAllowed
 from core.text import NOT_PRINTABLE, composed, is_printable
 from pipelines.access import PipelineAction, allowed_actions
@@ -19,10 +20,9 @@ class Refused(DomainError):
 def locked_for(actor: User, pipeline: Pipeline, *actions: PipelineAction) -> Pipeline:
     """Locks the pipeline until the transaction ends and returns its current state, if the actor is allowed all actions.
 
-    Raises ``NotAllowed``. Call in a transaction. The lock does not cover the row's key, so that new log lines and runs
-    that refer to it need not wait.
+    Raises ``NotAllowed``. Call in a transaction.
     """
-    locked = Pipeline.objects.select_for_update(no_key=True).filter(pk=pipeline.pk).first()
+    locked = lock_if_exists(Pipeline.objects.all(), pipeline.pk)
     person = fresh(actor)
     if locked is None or not allowed_actions(person, locked).issuperset(actions):
         raise NotAllowed

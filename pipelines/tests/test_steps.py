@@ -224,7 +224,7 @@ def test_the_key_can_be_changed(settings, owner, step, capsys):
 
     settings.STEP_SECRETS_KEYS = (new,)
     assert secrets_of(step) == SECRET
-    assert "Secrets of 1 step encrypted anew." in capsys.readouterr().out
+    assert "Secrets of 1 step encrypted again." in capsys.readouterr().out
 
 
 # What is wrong with a step

@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import ngettext
 from django.views.generic import View
 from django_tables2 import RequestConfig
 
@@ -222,7 +223,7 @@ class PipelineDeleteView(PipelineChangeView):
 
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
         pipeline = self.find(pk)
-        runs = f"{pipeline.run_count} run{'' if pipeline.run_count == 1 else 's'}"
+        runs = ngettext("{} run", "{} runs", pipeline.run_count).format(pipeline.run_count)
         return confirm_page(
             request,
             question=f"Delete “{pipeline.name}”?",

@@ -5,7 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
+from django.utils.translation import ngettext
 
+from core.db.locks import lock_if_exists
 from pipelines import step_secrets
 from pipelines.models import HOLDS_SECRETS, Step, StepRun
 
@@ -32,7 +34,7 @@ class Command(BaseCommand):
         for model in models:
             for pk in model.objects.filter(HOLDS_SECRETS).values_list("pk", flat=True):
                 with transaction.atomic():
-                    step = model.objects.select_for_update().filter(pk=pk).first()
+                    step = lock_if_exists(model.objects.all(), pk)
                     if step is None:
                         continue
                     try:
@@ -47,8 +49,8 @@ class Command(BaseCommand):
                     done += 1
                     if not dry_run:
                         model.objects.filter(pk=pk).update(**secrets)
-        said = "would be encrypted" if dry_run else "encrypted"
-        self.stdout.write(f"Secrets of {done} step{'' if done == 1 else 's'} {said} anew.")
+        steps = ngettext("{} step", "{} steps", done).format(done)
+        self.stdout.write(f"Secrets of {steps} {'would be encrypted' if dry_run else 'encrypted'} again.")
         if unreadable:
             raise CommandError(
                 f"{unreadable} could not be read. Is a key missing in STEP_SECRETS_KEYS? Values that were moved in the "

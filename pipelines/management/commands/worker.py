@@ -2,7 +2,6 @@
 
 import fcntl
 import logging
-import os
 import secrets
 import signal
 import threading
@@ -16,11 +15,13 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from django.utils import timezone
+from django.utils.translation import ngettext
 from django_tasks_db.compat import DEFAULT_TASK_BACKEND_ALIAS, DEFAULT_TASK_QUEUE_NAME
 from django_tasks_db.models import DBTaskResult
 
 from core import periodic_jobs
 from core.api.problems import DATABASE_AWAY
+from core.files import private_opener
 from core.queue.task_queue import DatabaseWorker
 from pipelines import runner
 from pipelines.tasks import execute_pipeline
@@ -62,7 +63,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, interval: float, threads: int, **options: Any) -> None:
         path = settings.DATA_DIR / "worker.lock"
-        with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+") as lock:
+        with open(path, "a+", opener=private_opener) as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -142,7 +143,8 @@ class Command(BaseCommand):
     def _take_up(self, *, of_worker: str = "") -> None:
         failed = runner.recover_lost_runs(of_worker=of_worker)
         if failed:
-            self.stdout.write(f"Marked {failed} interrupted run{'' if failed == 1 else 's'} as failed.")
+            runs = ngettext("{} interrupted run", "{} interrupted runs", failed).format(failed)
+            self.stdout.write(f"Marked {runs} as failed.")
         if not of_worker and not _queue_is_empty():
             # The queued messages may already be about these runs.
             return
@@ -171,6 +173,7 @@ def _queue_is_empty() -> bool:
 
 def _name_of(lock: IO[str]) -> str:
     """The name under which the workers of this data directory take runs. It stays the same after a restart."""
+    lock.seek(0)
     name = lock.read().strip()
     if not name:
         name = secrets.token_hex(16)
