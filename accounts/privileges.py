@@ -15,9 +15,9 @@ from typing import Any
 from django.http import HttpRequest
 
 from accounts.security.reauthentication import check_recent
+from auditlog.open_use import token_in_use
 from core.api.operations import Operation, RoleCheck, everyone
 from core.api.problems import ClosedToTokens
-from core.http.request_context import token_in_use
 
 
 class Privilege(Enum):

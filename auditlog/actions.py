@@ -1,17 +1,15 @@
 """The one writer of the activity log. Services call it inside of their own transaction."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from django.http import HttpRequest
 
 from auditlog.actions_list import Action, ActionType
 from auditlog.models import Activity
+from auditlog.open_use import token_in_use
 from core.db.uuid7 import uuid7
-from core.http.request_context import token_in_use
-
-if TYPE_CHECKING:
-    from accounts.models import User
+from core.types import User
 
 __all__ = ["Action", "ActionType", "record", "record_each"]
 
@@ -22,7 +20,7 @@ class Target(Protocol):
 
 def record(
     *,
-    actor: "User",
+    actor: User,
     action: Action,
     target: Target,
     request: HttpRequest | None = None,
@@ -46,7 +44,7 @@ def record_each(
 
 
 def _entry(
-    actor: "User", action: Action, target: Target, request: HttpRequest | None, details: dict[str, Any]
+    actor: User, action: Action, target: Target, request: HttpRequest | None, details: dict[str, Any]
 ) -> Activity:
     if actor is None or actor.pk is None or target is None or target.pk is None:
         raise ValueError("An action is recorded with its actor and its target.")
@@ -61,7 +59,7 @@ def _entry(
         action=action,
         target_id=str(target.pk),
         target_name=str(target)[:254],
-        token=token,
+        token_id=token.pk if token else None,
         token_name=token.name if token else "",
         ip=getattr(request, "client_address", None),
         request_id=getattr(request, "request_id", None) or uuid7(),

@@ -1,6 +1,6 @@
-"""No answer to a request that was made with a token leaves before its entry is committed.
+"""Logs each use of a token before its request is answered.
 
-This is the only place that knows that uses are logged: views and services know nothing of it.
+Views and services do not know that uses are logged.
 """
 
 import contextlib
@@ -14,37 +14,37 @@ from rest_framework.exceptions import APIException
 from rest_framework.views import APIView
 
 from auditlog import journal
-from core.api import fast_path, problems, sunset, throttling
-from core.http.request_context import is_api
+from auditlog.open_use import open_use
+from core.api import problems, sunset, throttling
+from core.api.changes import change_of
+from core.http.request_context import carries_token
 
 logger = logging.getLogger(__name__)
-
-GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
 class TokenUseMiddleware:
     """Opens a use, lets the request be answered, and hands the finished use to the journal.
 
-    A request that only reads is answered first and its entry committed alone. For one that may change something, view
-    and entry share one transaction, which the view's base class begins (`OpenUse.begin_change`): both are committed or
-    neither is. If the entry cannot be written the answer is thrown away, and 503 says that nothing was changed.
-    Whatever the answer is, its head says when the token ends and how many requests are left.
+    Requests that only read are answered first; then their entry is committed alone. For other requests `ApiViewSet`
+    begins a transaction (`core.api.changes`), so that change and entry are both committed or neither is. If the entry
+    cannot be written, the answer is thrown away, and a 503 says that nothing was changed.
+
+    The answer's headers say when the token ends and how many requests are left.
     """
 
-    def __init__(self, get_response: GetResponse) -> None:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if not is_api(request) or "HTTP_AUTHORIZATION" not in request.META:
+        if not carries_token(request):
             return self.get_response(request)
-        use = journal.OpenUse.begin(request)
-        request.token_use = use  # type: ignore[attr-defined]
+        use = open_use(request)
         try:
-            with use.whole, use.view:
-                response = fast_path.answer(request)
-                use.end_change(keep=response.status_code < 400)
+            with change_of(request) as change:
+                response = self.get_response(request)
+                change.end(keep=response.status_code < 400)
                 if not use.was_looked_at:
-                    _look_at_the_token(request)
+                    _check_token(request)
                 if use.token is not None:
                     code = getattr(response, "problem_code", None)
                     journal.commit(use, status=response.status_code, code=code)
@@ -57,8 +57,10 @@ class TokenUseMiddleware:
         return response
 
 
-def _look_at_the_token(request: HttpRequest) -> None:
-    """For a request that was answered before any view saw it (a wrong host, a body that is too large): its use is
-    logged all the same, if the token is genuine."""
+def _check_token(request: HttpRequest) -> None:
+    """Authenticates a request that was answered before any view did, for example because its body is too large.
+
+    If the token is genuine, its use is logged like any other.
+    """
     with contextlib.suppress(APIException):
-        APIView().initialize_request(request).user  # noqa: B018  (looking is what authenticates)
+        APIView().initialize_request(request).user  # noqa: B018  (reading it authenticates)

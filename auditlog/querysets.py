@@ -2,8 +2,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from django.db import models
 
+from core.types import User
+
 if TYPE_CHECKING:
-    from accounts.models import User
     from auditlog.models import Activity, TokenUsage, TokenUse  # noqa: F401  (in the class's base)
 
 Row = TypeVar("Row", bound=models.Model)
@@ -14,11 +15,11 @@ class ReadableQuerySet(models.QuerySet[Row]):
 
     person_field = "owner"
 
-    def of(self, user: "User") -> Self:
+    def of(self, user: User) -> Self:
         """The entries about this person themselves: what "my log" shows, whatever their role."""
         return self.filter(**{self.person_field: user})
 
-    def of_organization_of(self, user: "User") -> Self:
+    def of_organization_of(self, user: User) -> Self:
         """All entries of this person's organization, if their role reads its logs; otherwise none."""
         if user.is_superuser:
             return self.all()
@@ -26,7 +27,7 @@ class ReadableQuerySet(models.QuerySet[Row]):
             return self.none()
         return self.filter(organization_id=user.organization_id)
 
-    def visible_to(self, user: "User") -> Self:
+    def visible_to(self, user: User) -> Self:
         if user.is_superuser or user.may_read_organization_logs:
             return self.of_organization_of(user)
         return self.of(user)

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection
 from django.db.models import Count, GenericIPAddressField, Max, Min, Q, QuerySet, Subquery, Sum, Value
@@ -18,9 +18,7 @@ from django.utils import timezone
 
 from auditlog.models import ENDED_REASONS, Seal, TokenUsage, TokenUse
 from auditlog.querysets import TokenUseQuerySet, UsageQuerySet
-
-if TYPE_CHECKING:
-    from accounts.models import User
+from core.types import User
 
 # Today included.
 DAYS = 30
@@ -123,17 +121,17 @@ class Uses:
     uncounted: TokenUseQuerySet
 
 
-def of(user: "User") -> Uses:
+def of(user: User) -> Uses:
     """Of this person's own tokens."""
     return _uses(TokenUsage.objects.of(user), TokenUse.objects.of(user))
 
 
-def of_organization_of(user: "User") -> Uses:
+def of_organization_of(user: User) -> Uses:
     """Of everyone's tokens, if this person's role reads the organization's logs; otherwise of none."""
     return _uses(TokenUsage.objects.of_organization_of(user), TokenUse.objects.of_organization_of(user))
 
 
-def of_token(token_id: uuid.UUID, *, reader: "User") -> Uses:
+def of_token(token_id: uuid.UUID, *, reader: User) -> Uses:
     """Of one token, if the reader sees its log: all of it or none, since a token has one owner for good.
 
     The newest use is asked for who sees it. With both conditions in each query, SQLite would walk everything of the

@@ -328,14 +328,13 @@ class Writer(threading.Thread):
         from django.db import connection
 
         from auditlog import journal
+        from auditlog.open_use import OpenUse
         from core.db.uuid7 import uuid7
 
         token = self._people["tokens"][0]
         token.last_used_at = now() + timedelta(days=1)
         while not self._is_over.wait(0.005):
-            use = journal.OpenUse(
-                request_id=uuid7(), at=now(), method="GET", target="/", ip=None, user_agent="", token=token
-            )
+            use = OpenUse(request_id=uuid7(), at=now(), method="GET", target="/", ip=None, user_agent="", token=token)
             self.waits.append(clock(partial(journal.commit, use, status=200, code=None)))
         connection.close()
 

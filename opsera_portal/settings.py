@@ -83,8 +83,9 @@ MIDDLEWARE = [
     "core.pages.middleware.ProxyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "core.api.cross_origin.CrossOriginMiddleware",
-    # A request of the API that brings an Authorization header goes no further: core/api/fast_path.py.
     "auditlog.middleware.TokenUseMiddleware",
+    # Answers API requests with an Authorization header; no middleware below sees them.
+    "core.api.fast_path.TokenFastPathMiddleware",
     "csp.middleware.CSPMiddleware",
     "core.pages.middleware.HealthProbeMiddleware",
     "core.pages.middleware.SizeLimitMiddleware",

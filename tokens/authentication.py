@@ -14,9 +14,9 @@ from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework_simplejwt.authentication import JWTAuthentication
 
+from auditlog.open_use import use_of
 from core.api import throttling
 from core.api.problems import TokenRefused, bearer_challenge
-from core.http.request_context import use_of
 from tokens import jwt
 from tokens.models import Token
 from tokens.record_query import find_token

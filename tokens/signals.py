@@ -1,4 +1,4 @@
-"""What accounts ask of access tokens (accounts/access_tokens.py)."""
+"""What accounts and auditlog ask of access tokens (accounts/access_tokens.py, auditlog/signals.py)."""
 
 from typing import Any
 
@@ -10,6 +10,8 @@ from django.http import HttpRequest
 
 from accounts.access_tokens import all_tokens_expired, live_tokens_counted
 from accounts.models import User
+from auditlog.open_use import OpenUse
+from auditlog.signals import token_use_logged
 from tokens import services
 from tokens.models import Token
 
@@ -23,3 +25,12 @@ def count_live_tokens(sender: object, **kwargs: Any) -> Combinable:
 @receiver(all_tokens_expired)
 def expire_all_tokens(sender: object, actor: User, reason: str, request: HttpRequest, **kwargs: Any) -> int:
     return services.revoke_own(actor=actor, reason=reason, request=request)
+
+
+@receiver(token_use_logged)
+def save_last_use(sender: object, use: OpenUse, **kwargs: Any) -> None:
+    """Saves it at most once a minute. A refused use does not count: a token that is blocked because it was not used for
+    too long must not become valid again by being tried."""
+    token = use.token
+    if isinstance(token, Token) and use.was_accepted and token.last_use_is_stale(use.at):
+        token.mark_used(at=use.at, ip=use.ip)

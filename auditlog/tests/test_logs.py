@@ -12,6 +12,7 @@ from accounts.tests.factories import UserFactory
 from auditlog import journal
 from auditlog.actions import Action, record
 from auditlog.models import Activity, TokenUse
+from auditlog.open_use import OpenUse
 from tokens.tests.factories import TokenFactory, bearer
 
 pytestmark = pytest.mark.each_database
@@ -24,7 +25,7 @@ API_ACTIONS = "/api/v1/logs/user/actions"
 
 
 def use(token, at=None, *, target="/api/v1/me", status=200, code=None, ip="192.0.2.1", user_agent="curl/8"):
-    opened = journal.OpenUse(
+    opened = OpenUse(
         request_id=uuid.uuid4(),
         at=at or timezone.now(),
         method="GET",

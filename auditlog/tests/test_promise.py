@@ -170,4 +170,4 @@ def test_a_use_that_is_logged_is_answered_although_the_last_use_cannot_be_noted(
     answer = api.get("/api/v1/me", headers=bearer(TokenFactory(owner=owner)))
 
     assert (answer.status_code, TokenUse.objects.get().status) == (200, 200)
-    assert "could not be noted" in caplog.text
+    assert "could not be saved" in caplog.text

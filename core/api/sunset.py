@@ -6,15 +6,13 @@
 import uuid
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.http import http_date
 
-if TYPE_CHECKING:
-    from tokens.models import Token
+from core.types import AccessToken
 
 HEADERS = {
     "Sunset": "When the token of this request stops working, or when it did. Only with a genuine token.",
@@ -22,7 +20,7 @@ HEADERS = {
 }
 
 
-def announce(response: HttpResponseBase, token: "Token") -> None:
+def announce(response: HttpResponseBase, token: AccessToken) -> None:
     for name, value in _headers(token.pk, token.ends_at).items():
         response.headers[name] = value
 

@@ -18,10 +18,10 @@ from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 
 from core.rate_limits import Limit, network_of
+from core.types import AccessToken
 
 if TYPE_CHECKING:
     from core.environment import Rate
-    from tokens.models import Token
 
 # draft-ietf-httpapi-ratelimit-headers: Structured Fields (RFC 9651), one item for each limit.
 HEADERS = {
@@ -63,7 +63,7 @@ def neighborhood(request: HttpRequest) -> str:
     return network_of(address)
 
 
-def announce(response: HttpResponseBase, token: "Token") -> None:
+def announce(response: HttpResponseBase, token: AccessToken) -> None:
     """Says in the head of an answer what this token may still do. Costs no query: what this process knows is told."""
     policies, states = [], []
     for name, rate, key in (

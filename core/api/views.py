@@ -1,10 +1,8 @@
 """The base of every API view: how a row is found and how query parameters are read."""
 
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
-from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
@@ -18,6 +16,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from core.api import idempotency, throttling
+from core.api.changes import begin_change, change_of
 from core.api.filtering import StrictFilterBackend
 from core.api.operations import Operation
 from core.api.paging import WholeList
@@ -26,10 +25,8 @@ from core.api.serializers import unknown_fields
 from core.db.keyset import Keyset
 from core.filters import StrictFilterSet
 from core.http.public_address import scheme_is_unknown
-from core.http.request_context import person_of, use_of, without_tokens
-
-if TYPE_CHECKING:
-    from accounts.models import User
+from core.http.request_context import carries_token, person_of, without_tokens
+from core.types import User
 
 REPEATED = "This parameter stands here twice."
 METHODS = ["get", "post", "put", "patch", "delete", "head", "options"]
@@ -78,8 +75,6 @@ class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):
     keyset: ClassVar[Keyset]
     # Of a request that brings an `Idempotency-Key`.
     _claim: idempotency.Claim | None = None
-    _own_change: ExitStack
-    _has_own_change = False
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -94,28 +89,20 @@ class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):
         if operation is None or operation.only_reads:
             return
         key = idempotency.key_of(request) if idempotency.takes_key(request.method or "", operation) else None
-        if request.auth is not None:
-            request.data  # noqa: B018  (the body is here, and can be read, before anything waits for this request)
-            use_of(request._request).begin_change()
+        if request.auth is not None or key is not None:
+            request.data  # noqa: B018  (reads the body before the transaction makes others wait)
+            begin_change(request._request)
         if key is not None:
-            self._claim_key(request, key, operation)
+            self._claim = idempotency.claim(request, self.person.pk, key, operation)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if "HTTP_IDEMPOTENCY_KEY" not in request.META:
+        if carries_token(request) or "HTTP_IDEMPOTENCY_KEY" not in request.META:
             return super().dispatch(request, *args, **kwargs)
-        with ExitStack() as self._own_change:
+        # In a browser session: the change is committed together with the answer that is kept for its key.
+        with change_of(request) as change:
             response = super().dispatch(request, *args, **kwargs)
-            if self._has_own_change and response.status_code >= 400:
-                transaction.set_rollback(True)
+            change.end(keep=response.status_code < 400)
         return response
-
-    def _claim_key(self, request: Request, key: str, operation: Operation) -> None:
-        if request.auth is None:
-            # Of a session nothing else binds the change and what is kept of its answer.
-            request.data  # noqa: B018
-            self._own_change.enter_context(transaction.atomic())
-            self._has_own_change = True
-        self._claim = idempotency.claim(request, self.person.pk, key, operation)
 
     def handle_exception(self, exc: Exception) -> Response:
         return exc.response if isinstance(exc, idempotency.Replay) else super().handle_exception(exc)
@@ -127,7 +114,7 @@ class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):
         return response
 
     @property
-    def person(self) -> "User":
+    def person(self) -> User:
         return person_of(self.request)
 
     def get_object(self) -> Any:

@@ -14,13 +14,10 @@ from django.http.response import HttpResponseBase
 from django.utils.encoding import escape_uri_path
 
 from core.db.uuid7 import uuid7
+from core.types import User
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
-
-    from accounts.models import User
-    from auditlog.journal import OpenUse
-    from tokens.models import Token
 
 logger = logging.getLogger(__name__)
 
@@ -59,21 +56,9 @@ class RequestContextMiddleware:
         return response
 
 
-def person_of(request: "HttpRequest | Request") -> "User":
+def person_of(request: "HttpRequest | Request") -> User:
     """The signed-in person of a request that only signed-in people reach."""
-    return cast("User", request.user)
-
-
-def use_of(request: HttpRequest) -> "OpenUse":
-    """The use of a token that the middleware opened for this request. Fails where none was: nothing goes unlogged."""
-    use: OpenUse = request.token_use  # type: ignore[attr-defined]
-    return use
-
-
-def token_in_use(request: HttpRequest | None) -> "Token | None":
-    """The genuine token that this request was made with; none in a browser session and outside of requests."""
-    use: OpenUse | None = getattr(request, "token_use", None)
-    return use.token if use else None
+    return cast(User, request.user)
 
 
 def client_address(request: HttpRequest) -> str | None:
@@ -181,3 +166,8 @@ def is_look_ahead(request: HttpRequest) -> bool:
 def is_api(request: HttpRequest) -> bool:
     """Whether this request is for the API, which answers every error as a problem document."""
     return request.path_info.startswith("/api/v1/") or request.path_info == "/api/v1"
+
+
+def carries_token(request: HttpRequest) -> bool:
+    """Whether this is an API request with an ``Authorization`` header, whatever the header says."""
+    return is_api(request) and "HTTP_AUTHORIZATION" in request.META

@@ -7,9 +7,9 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, UnreadablePostError
 from django.http.response import HttpResponseBase
 
-from core.api.fast_path import body_is_too_large, check_query_length
 from core.http.public_address import scheme_is_unknown, take_host_from_portal_url
 from core.http.request_context import PortalRequest, is_api, target
+from core.http.size_limits import body_is_too_large, check_query_length
 from core.pages import errors
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, cast
 
 from django.contrib.auth.mixins import AccessMixin
 from django.core.exceptions import PermissionDenied
@@ -20,16 +20,14 @@ from django_tables2 import SingleTableMixin
 from core.db.keyset import InvalidCursor, Keyset, KeysetPage
 from core.http.request_context import person_of
 from core.pages.submissions import answered_once
-
-if TYPE_CHECKING:
-    from accounts.models import User
+from core.types import User
 
 
 class MemberPageMixin(AccessMixin, View):
     """A page for signed-in people of an organization. Operators of the installation are sent to Django admin."""
 
     @property
-    def person(self) -> "User":
+    def person(self) -> User:
         return person_of(self.request)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:

@@ -15,6 +15,7 @@ from django.db.utils import ConnectionHandler
 
 from auditlog import journal
 from auditlog.models import TokenUse
+from auditlog.open_use import OpenUse
 from core.db.postgresql.base import DatabaseWrapper
 from opsera_portal import backups
 from opsera_portal.tests.portal import answers, free_port
@@ -142,7 +143,7 @@ def test_token_is_looked_up_and_its_use_logged_through_a_pooler(owner, through):
     token = TokenFactory(owner=owner)
     for _ in range(8):
         found = record_query.find_token(token_id=token.pk, owner_id=owner.pk)
-        use = journal.OpenUse(
+        use = OpenUse(
             request_id=uuid.uuid4(),
             at=token.created_at,
             method="GET",

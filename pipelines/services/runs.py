@@ -8,7 +8,8 @@ from django.utils import timezone
 
 from accounts.models import User
 from auditlog.actions import Action, record
-from core.http.request_context import token_in_use, without_tokens
+from auditlog.open_use import token_in_use
+from core.http.request_context import without_tokens
 from pipelines import notifications
 from pipelines.access import PipelineAction
 from pipelines.models import Pipeline, Run, Step, StepRun
@@ -48,7 +49,7 @@ def start_run(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = 
             number=locked.run_count,
             started_by=actor,
             started_by_email=actor.email,
-            token=token,
+            token_id=token.pk if token else None,
             token_name=token.name if token else "",
         )
         StepRun.objects.bulk_create([StepRun(run=run, step_public_id=step.pk, **step.definition()) for step in steps])

@@ -10,12 +10,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from auditlog.api.serializers import TokenUseSerializer
+from core.api.changes import begin_change
 from core.api.operations import READ_API, Operation
 from core.api.problems import Forbidden
 from core.api.serializers import represent
 from core.api.throttling import neighborhood
 from core.api.views import ApiViewSet
-from core.http.request_context import use_of
 from core.rate_limits import Limit
 from tokens.api.serializers import (
     OrganizationTokenSerializer,
@@ -84,7 +84,7 @@ class TokenReportViewSet(ApiViewSet):
         token_ids = finding.genuine(body["tokens"])
         if token_ids and "HTTP_AUTHORIZATION" in request.META:
             # Whoever sends a token along has its use logged: the change is committed with that entry or not at all.
-            use_of(request._request).begin_change()
+            begin_change(request._request)
         finding.report_tokens(token_ids=token_ids, url=body.get("url", ""), request=request._request)
         return Response({"status": "received"}, status=202)
 

@@ -1,0 +1,33 @@
+"""Types of people and tokens for annotations in `core` and `auditlog`, which import neither `accounts` nor `tokens`."""
+
+import uuid
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+__all__ = ["AccessToken", "User"]
+
+if TYPE_CHECKING:
+    # The class that settings.AUTH_USER_MODEL names: django-stubs resolves it.
+    from django.contrib.auth.models import _User as User
+else:
+    User = Any
+
+
+class AccessToken(Protocol):
+    """The record of the token that a request was made with."""
+
+    name: str
+    scope: str
+
+    @property
+    def pk(self) -> uuid.UUID: ...
+    @property
+    def owner_id(self) -> uuid.UUID: ...
+    @property
+    def owner(self) -> User: ...
+    @property
+    def organization_id(self) -> uuid.UUID: ...
+    @property
+    def organization(self) -> Any: ...
+    @property
+    def ends_at(self) -> datetime: ...
