@@ -151,7 +151,7 @@ def test_the_table_names_every_model_of_the_administration():
     assert {MODELS[row[0]] for row in ROWS} == set(admin.site._registry)
 
 
-@pytest.mark.parametrize(("name", "page", "expected"), each_row())
+@pytest.mark.parametrize(("name", "page", "expected"), list(each_row()))
 def test_who_reaches_which_page(sign_in, ours, name, page, expected):
     check_row(
         f"{name} {page}",
