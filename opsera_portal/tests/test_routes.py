@@ -11,6 +11,7 @@ from auditlog.models import TokenUse
 from core.api.operations import Operation, routes
 from core.api.scopes import SCOPES
 from core.api.views import ApiViewSet, UnknownRouteView
+from opsera_portal.tests.worlds import check_row
 from tokens.tests.factories import TokenFactory, bearer
 
 # What people who have not signed in may open. Nothing else.
@@ -61,10 +62,6 @@ API_VIEWS = [
     for address, pattern in EVERYTHING
     if is_api(address) and pattern.callback.cls is not UnknownRouteView
 ]
-EACH_API_VIEW = pytest.mark.parametrize(
-    ("address", "pattern"), API_VIEWS, ids=[f"{address} {'/'.join(p.callback.actions)}" for address, p in API_VIEWS]
-)
-EACH_ROUTE = pytest.mark.parametrize("route", routes(), ids=lambda route: f"{route.method} {route.path}")
 
 
 # The API
@@ -75,26 +72,24 @@ def test_the_api_is_where_it_is_looked_for():
     assert {"/api/v1/me", "/api/v1/pipeline/run", "/api/v1/logs/user/tokens"} <= {address for address, _ in API_VIEWS}
 
 
-@EACH_API_VIEW
-def test_each_method_of_each_route_is_an_operation(address, pattern):
-    view = pattern.callback.cls
+def test_each_method_of_each_route_is_an_operation():
+    for address, pattern in API_VIEWS:
+        view = pattern.callback.cls
+        assert issubclass(view, ApiViewSet), address
+        for method, action in pattern.callback.actions.items():
+            assert method == "head" or isinstance(view.operations[action], Operation), f"{method} {address}"
 
-    assert issubclass(view, ApiViewSet)
-    for method, action in pattern.callback.actions.items():
-        assert method == "head" or isinstance(view.operations[action], Operation), f"{method} {address}"
 
-
-@EACH_API_VIEW
-def test_no_route_has_a_permission_or_an_authentication_of_its_own(address, pattern):
-    view = pattern.callback.cls
-    is_public = any(operation.is_public for operation in view.operations.values())
-
-    assert [cls.__name__ for cls in view.permission_classes] == ["OperationPermission"]
-    assert [cls.__name__ for cls in view.authentication_classes] == (
-        [] if is_public else ["AccessTokenAuthentication", "SessionAuthentication"]
-    )
-    assert view.get_permissions is ApiViewSet.get_permissions
-    assert view.check_permissions is ApiViewSet.check_permissions
+def test_no_route_has_a_permission_or_an_authentication_of_its_own():
+    for address, pattern in API_VIEWS:
+        view = pattern.callback.cls
+        is_public = any(operation.is_public for operation in view.operations.values())
+        assert [cls.__name__ for cls in view.permission_classes] == ["OperationPermission"], address
+        assert [cls.__name__ for cls in view.authentication_classes] == (
+            [] if is_public else ["AccessTokenAuthentication", "SessionAuthentication"]
+        ), address
+        assert view.get_permissions is ApiViewSet.get_permissions, address
+        assert view.check_permissions is ApiViewSet.check_permissions, address
 
 
 def test_the_list_of_operations_leaves_out_none():
@@ -105,20 +100,22 @@ def test_the_list_of_operations_leaves_out_none():
     } - {("HEAD", address) for address, _ in API_VIEWS}
 
 
-@EACH_ROUTE
-def test_what_changes_data_is_not_opened_by_a_scope_that_only_reads(route):
-    if not route.operation.only_reads:
-        assert not [scope.id for scope in route.operation.scopes if scope.only_reads]
+def named(found):
+    return [f"{route.method} {route.path}" for route in found]
 
 
-@EACH_ROUTE
-def test_what_is_asked_for_by_get_only_reads(route):
-    assert route.method != "GET" or route.operation.only_reads
+def test_what_changes_data_is_not_opened_by_a_scope_that_only_reads():
+    changing = [route for route in routes() if not route.operation.only_reads]
+
+    assert named(route for route in changing if any(scope.only_reads for scope in route.operation.scopes)) == []
 
 
-@EACH_ROUTE
-def test_what_one_token_may_ask_of_itself_needs_no_scope(route):
-    assert not (route.operation.any_token and route.operation.scopes)
+def test_get_only_reads():
+    assert named(route for route in routes() if route.method == "GET" and not route.operation.only_reads) == []
+
+
+def test_operation_that_is_open_to_every_token_needs_no_scope():
+    assert named(route for route in routes() if route.operation.any_token and route.operation.scopes) == []
 
 
 def test_only_a_found_token_is_reported_without_credentials():
@@ -217,18 +214,23 @@ def test_everything_that_is_open_exists():
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("method", ["get", "post"])
-@pytest.mark.parametrize("address", [address for address in addresses() if address not in OPEN])
-def test_signed_out_people_are_sent_to_sign_in(client, address, method):
-    answer = getattr(client, method)(address)
-    for _ in range(3):
-        assert (answer.status_code, answer.content) == (302, b"")
-        destination = answer.headers["Location"].partition("?")[0]
-        if destination == reverse("account_login"):
-            return
-        # Django admin sends people to its own sign-in first, which sends them on.
-        assert destination.startswith("/admin/")
-        answer = client.get(answer.headers["Location"])
-    pytest.fail(f"{address} leads to {destination} and not to the sign-in page.")
+def test_signed_out_people_are_sent_to_sign_in(client, method):
+    def attempt(address):
+        answer = getattr(client, method)(address)
+        for _ in range(3):
+            if (answer.status_code, answer.content) != (302, b""):
+                return answer.status_code
+            destination = answer.headers["Location"].partition("?")[0]
+            if destination == reverse("account_login"):
+                return "sent to sign in"
+            # Django admin sends people to its own sign-in first, which sends them on.
+            if not destination.startswith("/admin/"):
+                break
+            answer = client.get(answer.headers["Location"])
+        return f"sent to {destination}"
+
+    closed = [address for address in addresses() if address not in OPEN]
+    check_row(method, dict.fromkeys(closed, "sent to sign in"), attempt)
 
 
 @pytest.mark.django_db

@@ -40,7 +40,24 @@ def address_in_schema(path):
 
 
 ROUTES = {(route.method.lower(), address_in_schema(route.path)): route.operation for route in routes()}
-EACH_OPERATION = pytest.mark.parametrize(("method", "address"), sorted(ROUTES), ids=lambda part: part)
+
+
+def for_each_operation(check):
+    """One test that checks every operation, and names each that fails."""
+
+    def test(schema):
+        errors = {}
+        for method, address in ROUTES:
+            try:
+                check(schema, method, address)
+            except (AssertionError, LookupError) as error:
+                errors[f"{method} {address}"] = error
+        if errors:
+            wrong = [f"{name}: {error!r}" for name, error in errors.items()]
+            raise AssertionError("\n".join(wrong)) from next(iter(errors.values()))
+
+    test.__name__ = check.__name__
+    return test
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +142,7 @@ def test_every_kind_of_security_is_described(schema):
     assert (session["type"], session["in"], session["name"]) == ("apiKey", "cookie", settings.SESSION_COOKIE_NAME)
 
 
-@EACH_OPERATION
+@for_each_operation
 def test_each_operation_has_its_label_as_summary(schema, method, address):
     operation = operations_of(schema)[method, address]
 
@@ -133,7 +150,7 @@ def test_each_operation_has_its_label_as_summary(schema, method, address):
     assert operation["summary"]
 
 
-@EACH_OPERATION
+@for_each_operation
 def test_each_operation_says_what_opens_it(schema, method, address):
     declared = ROUTES[method, address]
     operation = operations_of(schema)[method, address]
@@ -145,7 +162,7 @@ def test_each_operation_says_what_opens_it(schema, method, address):
     assert ("Open to everyone, without credentials" in operation["description"]) is declared.is_public
 
 
-@EACH_OPERATION
+@for_each_operation
 def test_each_operation_is_secured_as_it_is_declared(schema, method, address):
     declared = ROUTES[method, address]
     session = {"browserSession": []}
@@ -157,7 +174,7 @@ def test_each_operation_is_secured_as_it_is_declared(schema, method, address):
     assert operation.get("x-scopes", []) == [scope.id for scope in declared.scopes]
 
 
-@EACH_OPERATION
+@for_each_operation
 def test_each_operation_has_its_good_answer_and_its_errors(schema, method, address):
     operation = operations_of(schema)[method, address]
     errors = {"400", "401", "403", "406", "429", "503"} - ({"401"} if ROUTES[method, address].is_public else set())
@@ -173,7 +190,7 @@ def test_each_operation_has_its_good_answer_and_its_errors(schema, method, addre
     assert errors <= operation["responses"].keys() <= errors | good | {"409"}
 
 
-@EACH_OPERATION
+@for_each_operation
 def test_each_error_is_a_problem_document(schema, method, address):
     for status, response in operations_of(schema)[method, address]["responses"].items():
         if status.startswith("2") or (address.startswith("/api/v1/pipeline/") and status == "409"):
@@ -185,7 +202,7 @@ def test_each_error_is_a_problem_document(schema, method, address):
         assert content["example"]["status"] == int(status)
 
 
-@EACH_OPERATION
+@for_each_operation
 def test_each_parameter_and_each_field_of_a_body_is_described_by_a_type(schema, method, address):
     operation = operations_of(schema)[method, address]
     described = [parameter["schema"] for parameter in operation.get("parameters", [])]

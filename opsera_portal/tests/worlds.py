@@ -68,16 +68,30 @@ def check_row(name, expected, attempt):
         raise AssertionError(shown(name, expected, got)) from first_error
 
 
+SHORT = 30
+
+
 def shown(name, expected, got):
-    """
+    """The row, one line for each cell; of a long one only what is wrong.
+
     >>> print(shown("GET /", {"owner": "ok", "guest": "gone"}, {"owner": "ok", "guest": 200}))
     GET /
            expected  got
     owner  ok        ok
     guest  gone      200  <-- wrong
     """
-    cells = [("", "expected", "got"), *((column, str(expected[column]), str(got[column])) for column in expected)]
-    widths = [max(map(len, texts)) for texts in list(zip(*cells, strict=True))[:2]]
+    wrong = [column for column in expected if got[column] != expected[column]]
+    columns = list(expected) if len(expected) <= SHORT else wrong
+    cells = [("", "expected", "got")]
+    cells += [tuple(map(one_line, (column, expected[column], got[column]))) for column in columns]
+    widths = [max(len(cell[place]) for cell in cells) for place in (0, 1)]
     lines = [f"{column:{widths[0]}}  {wanted:{widths[1]}}  {found}" for column, wanted, found in cells]
-    marks = ["", *("" if got[column] == expected[column] else "  <-- wrong" for column in expected)]
-    return "\n".join([name, *(line + mark for line, mark in zip(lines, marks, strict=True))])
+    marks = ["", *("  <-- wrong" if column in wrong else "" for column in columns)]
+    left_out = len(expected) - len(columns)
+    more = [f"({left_out} more are as expected)"] if left_out else []
+    return "\n".join([name, *(line + mark for line, mark in zip(lines, marks, strict=True)), *more])
+
+
+def one_line(value):
+    text = str(value).partition("\n")[0][:100]
+    return text if text.isprintable() else ascii(text)[1:-1]
