@@ -1,19 +1,10 @@
 """How a person's state is shown."""
 
-from dataclasses import dataclass
-
 from accounts.models import UserState
+from core.badges import Badge
 
-
-@dataclass(frozen=True)
-class StateLook:
-    sign: str
-    label: str
-    tone: str
-
-
-USER_LOOKS: dict[str, StateLook] = {
-    UserState.ACTIVE: StateLook("●", "Active", "good"),
-    UserState.INVITED: StateLook("◌", "Invited", "waiting"),
-    UserState.DEACTIVATED: StateLook("⊘", "Deactivated", "bad"),
+USER_BADGES: dict[str, Badge] = {
+    UserState.ACTIVE: Badge("●", "Active", "good"),
+    UserState.INVITED: Badge("◌", "Invited", "waiting"),
+    UserState.DEACTIVATED: Badge("⊘", "Deactivated", "bad"),
 }

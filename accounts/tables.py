@@ -6,7 +6,7 @@ from django.utils.safestring import SafeString
 from django_tables2 import Column
 
 from accounts.models import Group, User
-from accounts.states import USER_LOOKS
+from accounts.states import USER_BADGES
 from core.mail.kinds import label_of
 from core.models import OutgoingMail
 from core.pages.tables import BadgeColumn, MomentColumn, PortalTable
@@ -44,7 +44,7 @@ class UserTable(PortalTable):
         return format_html('{} <span class="hint" data-undelivered>⚠ {}</span>', record.email, said)
 
     def render_state(self, record: User, column: BadgeColumn) -> SafeString:
-        return column.render(USER_LOOKS[record.state])
+        return column.render(USER_BADGES[record.state])
 
     def render_has_two_factor(self, value: bool) -> str:
         return "On" if value else "Off"
@@ -129,4 +129,4 @@ class MemberTable(PortalTable):
         return format_html('<a href="{}">{}</a>', url, record.name)
 
     def render_state(self, record: User, column: BadgeColumn) -> SafeString:
-        return column.render(USER_LOOKS[record.state])
+        return column.render(USER_BADGES[record.state])

@@ -1,5 +1,4 @@
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from inspect import signature
 from typing import Any, ClassVar
@@ -13,20 +12,14 @@ from django_tables2 import Column
 from django_tables2.columns import BoundColumn
 
 from auditlog.models import Activity, TokenUse
+from core.badges import Badge
 from core.pages.tables import BadgeColumn, CodeColumn, ExactMomentColumn, PortalTable
 
 
-@dataclass(frozen=True)
-class OutcomeLook:
-    sign: str
-    label: str
-    tone: str
-
-
-def outcome_look(entry: TokenUse) -> OutcomeLook:
+def outcome_badge(entry: TokenUse) -> Badge:
     if entry.outcome == TokenUse.Outcome.ALLOWED:
-        return OutcomeLook("●", entry.get_outcome_display(), "good")
-    return OutcomeLook("⊘", f"Refused: {entry.get_reason_display().lower()}", "bad")
+        return Badge("●", entry.get_outcome_display(), "good")
+    return Badge("⊘", f"Refused: {entry.get_reason_display().lower()}", "bad")
 
 
 class LogTable(PortalTable):
@@ -122,7 +115,7 @@ class OneTokenUseTable(LogTable):
         return format_html("<code>{} {}</code>", record.method, record.target)
 
     def render_outcome(self, record: TokenUse, column: BadgeColumn) -> SafeString:
-        return column.render(outcome_look(record))
+        return column.render(outcome_badge(record))
 
 
 class OrganizationOneTokenUseTable(OneTokenUseTable):

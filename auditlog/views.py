@@ -31,7 +31,7 @@ from auditlog.tables import (
     OrganizationActivityTable,
     OrganizationTokenUseTable,
     TokenUseTable,
-    outcome_look,
+    outcome_badge,
 )
 from core.api import scopes
 from core.pages import errors
@@ -233,7 +233,7 @@ class TokenUseDetailView(TokenUseMixin, LogDetailView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         entry: TokenUse = self.object
         return super().get_context_data(
-            outcome=outcome_look(entry),
+            outcome=outcome_badge(entry),
             explanation=EXPLANATIONS[entry.reason],
             scopes=[scope for scope in scopes.SCOPES if scope in scopes.parse(entry.scope)],
             activity=self.readable(Activity).filter(request_id=entry.request_id)[:MAX_RELATED],

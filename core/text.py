@@ -1,10 +1,12 @@
-"""What names in any script consist of: the rules that names of tokens, groups, pipelines, steps, tags and people share.
+"""Counts with their noun, and which characters names may have: of tokens, groups, pipelines, steps, tags and people.
 
 A letter of Hindi, Thai or Tamil takes combining marks (Unicode categories Mn and Mc), and some words of Hindi or
 Persian are only spelled right with a joiner between two letters (RFC 5892, appendix A).
 """
 
 import unicodedata
+
+from django.utils.translation import ngettext
 
 ZERO_WIDTH_NON_JOINER, ZERO_WIDTH_JOINER = "\u200c", "\u200d"
 JOINERS = frozenset({ZERO_WIDTH_NON_JOINER, ZERO_WIDTH_JOINER})
@@ -27,6 +29,11 @@ _INVISIBLE = frozenset(
         ),
     )
 )
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """`1 token`, `1,200 tokens`."""
+    return f"{number:,} {ngettext(one, many, number)}"
 
 
 def composed(name: str) -> str:

@@ -13,24 +13,24 @@ from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
 
+from core.badges import Badge
 from core.text import is_printable
 from pipelines import http_step, secret_fields, step_secrets
 from pipelines.access import ItemRole
 from pipelines.querysets import AccessRuleQuerySet, PipelineQuerySet, RunQuerySet
 from pipelines.run_states import (
     OCCUPYING,
-    PIPELINE_LOOKS,
-    STEP_LOOKS,
+    PIPELINE_BADGES,
+    STEP_BADGES,
     UNDER_WAY,
     PipelineState,
     RunAction,
     RunEvent,
-    RunLook,
     RunOutcome,
     RunState,
     StepState,
     after,
-    look_of_run,
+    badge_of_run,
     pipeline_state,
     status_of_run,
 )
@@ -121,8 +121,8 @@ class Pipeline(models.Model):
         return pipeline_state(set(self.runs.filter(state__in=OCCUPYING).order_by().values_list("state", flat=True)))
 
     @property
-    def badge(self) -> RunLook:
-        return PIPELINE_LOOKS[self.state]
+    def badge(self) -> Badge:
+        return PIPELINE_BADGES[self.state]
 
     def clean(self) -> None:
         try:
@@ -387,8 +387,8 @@ class Run(models.Model):
         return self.state in UNDER_WAY
 
     @property
-    def badge(self) -> RunLook:
-        return look_of_run(self.state, self.outcome)
+    def badge(self) -> Badge:
+        return badge_of_run(self.state, self.outcome)
 
     @property
     def status(self) -> str:
@@ -424,8 +424,8 @@ class StepRun(StepDefinition):
         return str(self.run.pipeline_public_id), str(self.step_public_id)
 
     @property
-    def badge(self) -> RunLook:
-        return STEP_LOOKS[self.state]
+    def badge(self) -> Badge:
+        return STEP_BADGES[self.state]
 
     @property
     def duration(self) -> timedelta | None:

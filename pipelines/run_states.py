@@ -5,10 +5,11 @@ stopped or failed with steps left: then it can be resumed with the next step, or
 approval, a resume, or the loss of its worker between two steps, until a worker takes it.
 """
 
-from dataclasses import dataclass
 from enum import Enum
 
 from django.db import models
+
+from core.badges import Badge
 
 
 class RunState(models.TextChoices):
@@ -137,30 +138,23 @@ def states_before(what: RunAction | RunEvent) -> list[RunState]:
     return [state for state, following in TRANSITIONS.items() if what in following]
 
 
-@dataclass(frozen=True)
-class RunLook:
-    sign: str
-    label: str
-    tone: str
-
-
-RUN_LOOKS: dict[str, RunLook] = {
-    RunState.QUEUED: RunLook("◌", "Queued", "waiting"),
-    RunState.CONTINUING: RunLook("◌", "Continuing", "waiting"),
-    RunState.RUNNING: RunLook("◐", "Running", "waiting"),
-    RunState.STOPPING: RunLook("◐", "Stopping", "waiting"),
-    RunState.PAUSED: RunLook("◑", "Waiting for approval", "waiting"),
-    RunOutcome.SUCCESS: RunLook("●", "Success", "good"),
-    RunOutcome.FAILED: RunLook("⊘", "Failed", "bad"),
-    RunOutcome.STOPPED: RunLook("○", "Stopped", "neutral"),
+RUN_BADGES: dict[str, Badge] = {
+    RunState.QUEUED: Badge("◌", "Queued", "waiting"),
+    RunState.CONTINUING: Badge("◌", "Continuing", "waiting"),
+    RunState.RUNNING: Badge("◐", "Running", "waiting"),
+    RunState.STOPPING: Badge("◐", "Stopping", "waiting"),
+    RunState.PAUSED: Badge("◑", "Waiting for approval", "waiting"),
+    RunOutcome.SUCCESS: Badge("●", "Success", "good"),
+    RunOutcome.FAILED: Badge("⊘", "Failed", "bad"),
+    RunOutcome.STOPPED: Badge("○", "Stopped", "neutral"),
 }
-STEP_LOOKS: dict[str, RunLook] = {
-    StepState.WAITING: RunLook("◌", "Waiting", "neutral"),
-    StepState.RUNNING: RunLook("◐", "Running", "waiting"),
-    StepState.PAUSED: RunLook("◑", "Waiting for approval", "waiting"),
-    StepState.SUCCESS: RunLook("●", "Success", "good"),
-    StepState.FAILED: RunLook("⊘", "Failed", "bad"),
-    StepState.SKIPPED: RunLook("○", "Not run", "neutral"),
+STEP_BADGES: dict[str, Badge] = {
+    StepState.WAITING: Badge("◌", "Waiting", "neutral"),
+    StepState.RUNNING: Badge("◐", "Running", "waiting"),
+    StepState.PAUSED: Badge("◑", "Waiting for approval", "waiting"),
+    StepState.SUCCESS: Badge("●", "Success", "good"),
+    StepState.FAILED: Badge("⊘", "Failed", "bad"),
+    StepState.SKIPPED: Badge("○", "Not run", "neutral"),
 }
 
 
@@ -172,12 +166,12 @@ class PipelineState(models.TextChoices):
     PAUSED = "paused", "Paused"
 
 
-PIPELINE_LOOKS: dict[str, RunLook] = {
-    PipelineState.STOPPED: RunLook("○", "Stopped", "neutral"),
-    PipelineState.RUNNING: RunLook("◐", "Running", "waiting"),
-    PipelineState.PAUSED: RunLook("◑", "Waiting for approval", "waiting"),
+PIPELINE_BADGES: dict[str, Badge] = {
+    PipelineState.STOPPED: Badge("○", "Stopped", "neutral"),
+    PipelineState.RUNNING: Badge("◐", "Running", "waiting"),
+    PipelineState.PAUSED: Badge("◑", "Waiting for approval", "waiting"),
 }
-LOCKED = RunLook("⊠", "Locked", "neutral")
+LOCKED = Badge("⊠", "Locked", "neutral")
 
 
 def pipeline_state(states_of_runs: set[str]) -> PipelineState:
@@ -187,9 +181,9 @@ def pipeline_state(states_of_runs: set[str]) -> PipelineState:
     return PipelineState.RUNNING if states_of_runs & set(OCCUPYING) else PipelineState.STOPPED
 
 
-def look_of_run(state: str, outcome: str | None) -> RunLook:
+def badge_of_run(state: str, outcome: str | None) -> Badge:
     """The look of a run: of its state while it is in progress, then of its outcome."""
-    return RUN_LOOKS[outcome or state]
+    return RUN_BADGES[outcome or state]
 
 
 def status_of_run(state: str, outcome: str | None) -> str:

@@ -7,7 +7,7 @@ from django_tables2 import Column
 
 from core.pages.tables import BadgeColumn, MomentColumn, PortalTable
 from pipelines.models import Pipeline, Run
-from pipelines.run_states import LOCKED, PIPELINE_LOOKS, look_of_run, pipeline_state
+from pipelines.run_states import LOCKED, PIPELINE_BADGES, badge_of_run, pipeline_state
 
 NUMERIC = {"td": {"class": "numeric"}, "th": {"class": "numeric"}}
 
@@ -37,13 +37,13 @@ class PipelineTable(PortalTable):
 
     def render_state(self, record: Any, column: BadgeColumn) -> SafeString:
         state = pipeline_state({record.state_of_current_run} - {None})
-        looks = [PIPELINE_LOOKS[state], *([LOCKED] if record.is_locked else [])]
+        looks = [PIPELINE_BADGES[state], *([LOCKED] if record.is_locked else [])]
         return format_html_join(" ", "{}", ((column.render(look),) for look in looks))
 
     def render_last_run(self, record: Any, column: BadgeColumn) -> Any:
         if record.last_run_state is None:
             return "–"
-        return column.render(look_of_run(record.last_run_state, record.last_run_outcome))
+        return column.render(badge_of_run(record.last_run_state, record.last_run_outcome))
 
 
 class RunTable(PortalTable):

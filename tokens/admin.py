@@ -43,7 +43,7 @@ class TokenAdmin(ReadOnlyAdmin):
 
     @admin.display(description="State")
     def state_label(self, token: Token) -> str:
-        return f"{token.state.value.sign} {token.state.label}"
+        return f"{token.state.badge.sign} {token.state.label}"
 
     @admin.action(description="Expire the selected tokens")
     def expire(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.translation import ngettext
 
 from accounts.models import User
 from auditlog.actions import Action
@@ -87,7 +88,7 @@ def expired_mail(owner_id: str, token_ids: Sequence[str], count: int) -> EmailMe
     if not tokens:
         return None
     owner = tokens[0].owner
-    what = f"access token “{tokens[0].name}” was" if count == 1 else f"{count:,} access tokens were"
+    what = ngettext(f"access token “{tokens[0].name}” was", f"{count:,} access tokens were", count)
     context = {
         "person": owner,
         "tokens": tokens,
@@ -113,7 +114,7 @@ def unused_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
     if not tokens:
         return None
     owner = tokens[0].owner
-    what = f"access token “{tokens[0].name}” has" if len(tokens) == 1 else f"{len(tokens)} access tokens have"
+    what = ngettext(f"access token “{tokens[0].name}” has", f"{len(tokens)} access tokens have", len(tokens))
     context = {
         "person": owner,
         "organization": tokens[0].organization,

@@ -18,6 +18,7 @@ from accounts.roles import Ability
 from auditlog.actions import Action, record, record_each
 from core.api import scopes
 from core.http.request_context import without_tokens
+from core.text import counted
 from tokens import jwt
 from tokens.keys.ring import signing_lock
 from tokens.lifetimes import check_expiry, now_in_seconds
@@ -50,7 +51,7 @@ class TooManyTokens(Exception):
 
     def __init__(self, limit: int) -> None:
         super().__init__(
-            f"You have {limit} live token{'' if limit == 1 else 's'} or more, as many as your organization allows a "
+            f"You have {counted(limit, 'live token', 'live tokens')} or more, as many as your organization allows a "
             "person. Expire one that you no longer need, then make this one."
         )
 

@@ -5,17 +5,18 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django_tables2 import Column
 
+from core.badges import Badge
 from core.pages.tables import BadgeColumn, MomentColumn, PortalTable
 from core.pages.templatetags.portal import relative
 from tokens.models import Token
-from tokens.states import StateLook, TokenState
+from tokens.states import TokenState
 
 
-def state_look(token: Token) -> StateLook:
+def state_badge(token: Token) -> Badge:
     """The state as shown: an active token that ends soon says when."""
     if token.ends_soon:
-        return StateLook("active", f"Ends {relative(token.expires_at)}", "◐", "warning")
-    return token.state.value
+        return Badge("◐", f"Ends {relative(token.expires_at)}", "warning")
+    return token.state.badge
 
 
 def row_kind(record: Token) -> str:
@@ -52,7 +53,7 @@ class TokenTable(PortalTable):
         return relative(record.expires_at).removeprefix("in ") if record.is_active else "–"
 
     def render_state(self, record: Token, column: BadgeColumn) -> SafeString:
-        return column.render(state_look(record))
+        return column.render(state_badge(record))
 
     def render_expire(self, record: Token) -> Any:
         if record.has_ended:

@@ -26,6 +26,7 @@ from django.utils.crypto import get_random_string, salted_hmac
 from accounts.models import User
 from core.pages.errors import too_many_requests
 from core.rate_limits import Limit, network_of
+from core.text import counted
 
 # From one address, to any account, by known and unknown browsers. Also bounds how much hashing one caller can cause.
 FROM_ADDRESS = Limit("sign-in-address", amount=60, seconds=60)
@@ -128,7 +129,7 @@ def _take(request: HttpRequest, limit: Limit, key: str) -> None:
     wait = limit.take(key)
     if wait is not None:
         minutes = -(-wait // 60)
-        time = f"{wait} seconds" if wait < 60 else f"{minutes} minute{'' if minutes == 1 else 's'}"
+        time = f"{wait} seconds" if wait < 60 else counted(minutes, "minute", "minutes")
         text = f"{TOO_MANY[limit]} Wait {time}, then try again."
         raise ImmediateHttpResponse(too_many_requests(request, text, retry_after=wait))
 

@@ -84,7 +84,7 @@ def test_after_the_key_was_changed_codes_work_with_the_new_one_alone(settings, o
 
     settings.MFA_SECRETS_KEYS = (new,)
     assert accept_code(owner, code_of(secret)) is not None
-    assert "1 secret of two-factor encrypted anew." in capsys.readouterr().out
+    assert "1 secret of two-factor encrypted again." in capsys.readouterr().out
 
 
 def test_a_dry_run_changes_nothing(owner, capsys):
@@ -94,7 +94,7 @@ def test_a_dry_run_changes_nothing(owner, capsys):
     call_command("reencrypt_two_factor", "--dry-run")
 
     assert Authenticator.objects.values().get() == before
-    assert "1 secret of two-factor would be encrypted anew." in capsys.readouterr().out
+    assert "1 secret of two-factor would be encrypted again." in capsys.readouterr().out
 
 
 def test_what_no_key_opens_is_named_and_left(settings, owner, capsys):

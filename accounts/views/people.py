@@ -21,7 +21,7 @@ from accounts.models import User
 from accounts.privileges import Privilege
 from accounts.roles import Ability
 from accounts.security.reauthentication import RecentSignInMixin
-from accounts.states import USER_LOOKS
+from accounts.states import USER_BADGES
 from accounts.tables import UserTable
 from accounts.views.base import OrganizationPageMixin, find_user
 from core.errors import DomainError, NotAllowed
@@ -59,7 +59,7 @@ class UserDetailView(OrganizationPageMixin, TemplateView):
         form = kwargs.pop("form", None) or SiteRoleForm(initial={"site_role": user.site_role})
         return super().get_context_data(
             person=user,
-            state=USER_LOOKS[user.state],
+            state=USER_BADGES[user.state],
             role_summary=user.role.summary,
             form=form,
             may_change=self.person.may(Ability.MANAGE_ORGANIZATION),

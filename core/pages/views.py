@@ -20,6 +20,7 @@ from django_tables2 import SingleTableMixin
 from core.db.keyset import InvalidCursor, Keyset, KeysetPage
 from core.http.request_context import person_of
 from core.pages.submissions import answered_once
+from core.text import counted
 from core.types import User
 
 
@@ -181,7 +182,7 @@ class KeysetTableMixin(SingleTableMixin, FilterView):
             return None
         if number > self.counts_up_to:
             return f"More than {self.counts_up_to:,} entries"
-        return f"{number:,} {'entry' if number == 1 else 'entries'}"
+        return counted(number, "entry", "entries")
 
     def _chips(self) -> list[Chip]:
         form = self.filterset.form

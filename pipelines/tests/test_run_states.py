@@ -21,7 +21,7 @@ from pipelines.run_states import (
     RunOutcome,
     RunState,
     after,
-    look_of_run,
+    badge_of_run,
     pipeline_state,
     states_before,
     status_of_run,
@@ -344,7 +344,7 @@ def rows(stage):
 )
 def test_the_word_for_a_run(state, outcome, word):
     assert status_of_run(state, outcome) == word
-    assert look_of_run(state, outcome).label
+    assert badge_of_run(state, outcome).label
 
 
 @pytest.mark.parametrize(
@@ -365,6 +365,6 @@ def test_the_word_for_a_pipeline(states, expected):
 
 def test_every_outcome_and_every_state_has_its_look():
     for state in UNDER_WAY:
-        assert look_of_run(state, "").label
+        assert badge_of_run(state, "").label
     for outcome in RunOutcome:
-        assert look_of_run(RunState.FINISHED, outcome).label
+        assert badge_of_run(RunState.FINISHED, outcome).label

@@ -3,6 +3,7 @@
 from django.core.management.base import CommandError, OutputWrapper
 
 from auditlog.management.progress import Progress
+from core.text import counted
 from tokens.querysets import TokenQuerySet
 from tokens.services import end_by_operator
 
@@ -28,4 +29,4 @@ def expire(tokens: TokenQuerySet, *, reason: str, stderr: OutputWrapper) -> int:
 
 
 def in_words(count: int) -> str:
-    return f"{count:,} live token{'' if count == 1 else 's'}"
+    return counted(count, "live token", "live tokens")

@@ -18,6 +18,7 @@ from django.db.models.lookups import GreaterThan
 from accounts.models import Organization, User
 from core.api import scopes
 from core.db.expressions import DaysAfter
+from core.text import counted
 
 if TYPE_CHECKING:
     from tokens.models import Token
@@ -137,7 +138,7 @@ def _about_two_factor(token: "Token", policy: Organization) -> str:
 
 def days(number: int | None) -> str:
     """`1 day`, `30 days`."""
-    return f"{number} day{'' if number == 1 else 's'}"
+    return counted(number or 0, "day", "days")
 
 
 LIFETIME = Rule("lifetime", "lives too long", "live too long", _lives_too_long, _living_too_long, _about_lifetime)

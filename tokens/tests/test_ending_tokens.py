@@ -9,7 +9,7 @@ from django.utils import timezone
 from auditlog.tests.test_logs import use
 from tokens.expiry import notices
 from tokens.names import MAX_LENGTH, clean_name, numbered
-from tokens.tables import state_look
+from tokens.tables import state_badge
 from tokens.tests.factories import TokenFactory
 from tokens.tests.test_expiry_mails import ending_in
 
@@ -174,7 +174,7 @@ def test_badge_overview_pages_mails_and_api_agree_on_what_ends_soon(client, owne
     token = ending_in(owner, life=life, days=left / timedelta(days=1))
     client.force_login(owner)
 
-    look = state_look(token)
+    look = state_badge(token)
     row = next(row for row in client.get("/api/v1/tokens").json()["data"] if row["id"] == str(token.pk))
     told = {notice for notice in (1, 7) if notices.due(notice, at=timezone.now()).exists()}
 

@@ -19,7 +19,7 @@ from tokens.models import Token
 from tokens.policy import rules
 from tokens.record_query import find_token
 from tokens.states import TokenState
-from tokens.tables import state_look
+from tokens.tables import state_badge
 from tokens.tests.factories import TokenFactory, bearer, now_in_seconds
 
 pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
@@ -333,7 +333,7 @@ def test_the_look_of_a_blocked_token_says_blocked_although_it_ends_soon(owner):
     token = TokenFactory(owner=owner, created_at=now_in_seconds() - 28 * DAY)
     set_policy(owner.organization, max_token_lifetime_days=1)
 
-    assert state_look(token).label == "Blocked by policy"
+    assert state_badge(token).label == "Blocked by policy"
 
 
 def test_a_new_organization_allows_every_scope(organization):

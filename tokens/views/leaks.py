@@ -11,7 +11,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django.views.generic import FormView, TemplateView
 
 from accounts.roles import Ability
-from auditlog.tables import outcome_look
+from auditlog.tables import outcome_badge
 from core.pages import errors
 from core.pages.tabs import PROFILE_TABS
 from core.pages.views import MemberPageMixin, TabsMixin
@@ -20,7 +20,7 @@ from tokens.keys.ring import key_ring
 from tokens.leaks import finding
 from tokens.models import Token
 from tokens.services import needs_reason
-from tokens.tables import state_look
+from tokens.tables import state_badge
 from tokens.views.own import uses_lately
 
 
@@ -64,9 +64,9 @@ class TokenLookupView(TabsMixin, MemberPageMixin, FormView[TokenLookupForm]):
             # A fresh form: the next token is pasted into an empty field.
             "form": TokenLookupForm(),
             "token": token,
-            "state": state_look(token),
+            "state": state_badge(token),
             "meaning": finding.MEANINGS[token.state],
-            "last_uses": [{"entry": use, "outcome": outcome_look(use)} for use in uses],
+            "last_uses": [{"entry": use, "outcome": outcome_badge(use)} for use in uses],
             "expire_form": None if token.has_ended else self._expire_form(token),
             "uses_lately": uses_lately(token, self.person),
             "cancel_url": reverse("tokens:token_lookup"),

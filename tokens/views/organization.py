@@ -23,6 +23,7 @@ from core.api.paging import MAX_PAGE_SIZE
 from core.pages.addresses import back_to
 from core.pages.tabs import ORGANIZATION_TABS
 from core.pages.views import MemberPageMixin, TabsMixin
+from core.text import counted
 from tokens import services
 from tokens.filters import OrganizationTokenFilter
 from tokens.forms import ExpireManyForm
@@ -192,4 +193,4 @@ def narrowing(request: HttpRequest) -> QueryDict:
 
 
 def in_words(count: int) -> str:
-    return "1 token" if count == 1 else f"{count:,} tokens"
+    return counted(count, "token", "tokens")

@@ -28,6 +28,7 @@ from auditlog.tables import OneTokenUseTable, OrganizationOneTokenUseTable
 from auditlog.views import LogTableMixin
 from core.api import scopes
 from core.api.operations import routes
+from core.badges import Badge
 from core.http.request_context import is_look_ahead, person_of
 from core.pages.addresses import back_to
 from core.pages.tabs import PROFILE_TABS
@@ -44,10 +45,10 @@ from tokens.lifetimes import InvalidExpiry
 from tokens.models import Token
 from tokens.names import name_key
 from tokens.querysets import PENDING_LAPSES_AFTER
-from tokens.states import StateLook, TokenState
-from tokens.tables import TokenTable, state_look
+from tokens.states import TokenState
+from tokens.tables import TokenTable, state_badge
 
-NEW_ADDRESS = StateLook("new", "New address", "◆", "warning")
+NEW_ADDRESS = Badge("◆", "New address", "warning")
 ADDRESSES_SHOWN = 20
 
 
@@ -200,7 +201,7 @@ class TokenDetailView(TabsMixin, MemberPageMixin, LogTableMixin):
             further_addresses=len(self.addresses[ADDRESSES_SHOWN:]),
             new_address=NEW_ADDRESS,
             after_end=next(iter(usage.after_end(self.uses)), None),
-            state=state_look(token),
+            state=state_badge(token),
             scopes=token.scopes,
             is_own=self.is_own,
             can_be_shown_until=token.can_be_revealed_until if self.is_own else None,
@@ -273,7 +274,7 @@ def shown_page(request: HttpRequest, token: Token) -> HttpResponse:
     headline, explanation = _why_not_shown(token, person_of(request))
     context = {
         "token": token,
-        "state": state_look(token),
+        "state": state_badge(token),
         "headline": headline,
         "explanation": explanation,
         "can_expire": not token.has_ended

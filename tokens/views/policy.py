@@ -20,6 +20,7 @@ from accounts.services import NotAllowed, PolicyChangedMeanwhile, TwoFactorFirst
 from core.api.scopes import BY_ID
 from core.pages.tabs import ORGANIZATION_TABS
 from core.pages.views import MemberPageMixin, TabsMixin
+from core.text import counted
 from tokens.models import Token
 from tokens.policy import rules
 from tokens.policy.preview import SOON, Effect, EffectChanged, Review, change_policy, review_policy
@@ -166,17 +167,17 @@ def consequences(review: Review) -> Iterator[str]:
     if effect.by_rule[rules.UNUSED.id]:
         yield "Unused tokens end for good within the hour, and their owners get a mail."
     if effect.unblocked_tokens:
-        yield f"{number_of(effect.unblocked_tokens, 'token')} that the policy blocks now will work again."
+        yield f"{counted(effect.unblocked_tokens, 'token', 'tokens')} that the policy blocks now will work again."
     if effect.unused_soon:
         yield (
-            f"{number_of(effect.unused_soon, 'token')} will end as unused within {SOON.days} days, "
+            f"{counted(effect.unused_soon, 'token', 'tokens')} will end as unused within {SOON.days} days, "
             "unless somebody uses them."
         )
     if effect.people_to_set_up_two_factor:
-        people = number_of(effect.people_to_set_up_two_factor, "person", "people")
+        people = counted(effect.people_to_set_up_two_factor, "person", "people")
         yield f"{people} must set up two-factor, and can do nothing else here until they have."
     if effect.people_above_max_live_tokens:
-        people = number_of(effect.people_above_max_live_tokens, "person", "people")
+        people = counted(effect.people_above_max_live_tokens, "person", "people")
         yield f"{people} with more live tokens than the new maximum: they keep them, and make no further one."
     if review.after.log_retention_days < review.before.log_retention_days:
         kept = rules.days(review.after.log_retention_days)
@@ -187,18 +188,10 @@ def blocked(effect: Effect) -> str:
     """`12 tokens of 4 people will be blocked from their next use on: 7 live too long, 5 have ...`"""
     if not effect.blocked_tokens:
         return "No token that works now will be blocked."
-    parts = [
-        f"{count} {rule.of_one if count == 1 else rule.of_many}"
-        for rule in rules.RULES
-        if (count := effect.by_rule[rule.id])
-    ]
+    parts = [counted(count, rule.of_one, rule.of_many) for rule in rules.RULES if (count := effect.by_rule[rule.id])]
     twice = sum(effect.by_rule.values()) > effect.blocked_tokens
     return (
-        f"{number_of(effect.blocked_tokens, 'token')} of {number_of(effect.blocked_people, 'person', 'people')} "
+        f"{counted(effect.blocked_tokens, 'token', 'tokens')} of {counted(effect.blocked_people, 'person', 'people')} "
         f"will be blocked from their next use on: {', '.join(parts)}."
         f"{' One that breaks several rules is counted with each.' if twice else ''}"
     )
-
-
-def number_of(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"

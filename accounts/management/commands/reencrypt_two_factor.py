@@ -9,6 +9,7 @@ from django.db import transaction
 
 from accounts.security import two_factor_secrets
 from core.encryption import SecretUnreadable
+from core.text import counted
 
 
 class Command(BaseCommand):
@@ -37,7 +38,7 @@ class Command(BaseCommand):
                 unreadable += 1
                 self.stderr.write(f"No key opens authenticator {pk}.")
         said = "would be encrypted" if dry_run else "encrypted"
-        self.stdout.write(f"{done} secret{'' if done == 1 else 's'} of two-factor {said} anew.")
+        self.stdout.write(f"{counted(done, 'secret', 'secrets')} of two-factor {said} again.")
         if unreadable:
             raise CommandError(f"{unreadable} could not be read. Is a key missing in MFA_SECRETS_KEYS?")
 

@@ -14,6 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from core.pages import charts, submissions
+from core.text import counted
 
 register = template.Library()
 
@@ -105,4 +106,4 @@ def _nearest(number: float) -> int:
 
 
 def _count(number: int, unit: str) -> str:
-    return f"{number} {unit}{'' if number == 1 else 's'}"
+    return counted(number, unit, f"{unit}s")

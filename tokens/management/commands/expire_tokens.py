@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Count
 
 from accounts.models import Organization, User
+from core.text import counted
 from tokens.keys.ring import key_ring
 from tokens.keys.signing_key import ids_like
 from tokens.management.ending import expire, in_words
@@ -134,7 +135,7 @@ class Command(BaseCommand):
     def _tell(self, live: TokenQuerySet, count: int) -> None:
         owners = live.order_by().values("owner__email").annotate(count=Count("pk")).order_by("-count", "owner__email")
         people = len(owners)
-        self.stdout.write(f"Would expire {in_words(count)} of {people:,} {'person' if people == 1 else 'people'}:")
+        self.stdout.write(f"Would expire {in_words(count)} of {counted(people, 'person', 'people')}:")
         for owner in owners[:LISTED]:
             self.stdout.write(f"  {owner['owner__email']}: {owner['count']:,}")
         self._further(people)

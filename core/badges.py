@@ -1,0 +1,15 @@
+"""States as pages show them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Tone = Literal["good", "warning", "bad", "neutral", "waiting"]
+
+
+@dataclass(frozen=True)
+class Badge:
+    """A state as sign, word and color, so that the color is never the only difference. ``tone`` selects the color."""
+
+    sign: str
+    label: str
+    tone: Tone
