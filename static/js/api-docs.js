@@ -1,4 +1,4 @@
-/* Starts Swagger UI in #api-docs. Requests of a signed-in browser carry the CSRF token; those to elsewhere do not. */
+/* Starts Swagger UI in #api-docs. Requests to the portal carry the CSRF token; others do not. */
 "use strict";
 
 const reference = document.querySelector("#api-docs");

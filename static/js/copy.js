@@ -1,4 +1,4 @@
-/* A button `data-copy="#id"` copies the text of that element, and says so. Without scripts the button stays hidden. */
+/* A button `data-copy="#id"` copies the text of that element and confirms it. Without scripts it stays hidden. */
 "use strict";
 
 const SAYS_COPIED_FOR_MS = 2500;
@@ -16,7 +16,7 @@ async function copyText(element) {
     await navigator.clipboard.writeText(element.textContent);
     return "Copied";
   } catch {
-    // No clipboard (an address without TLS, or refused): the text is selected, one keystroke is left to do.
+    // No clipboard (page without TLS, or permission denied): select the text, so that one keystroke copies it.
     selectText(element);
     return document.execCommand("copy") ? "Copied" : "Selected: press Ctrl+C";
   }

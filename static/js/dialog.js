@@ -1,7 +1,7 @@
-/* A link `data-dialog` shows the `[data-dialog-content]` of the page it leads to in a dialog on this page.
+/* A link `data-dialog` shows the `[data-dialog-content]` of its target page in a dialog on this page.
 
-   The form inside is the page's own form and is sent as such. Whenever anything is not as expected (signed out,
-   no network, an error), the link is simply followed. */
+   The form inside is that page's form and is submitted as such. If anything unexpected happens (signed out, no network,
+   an error), the browser follows the link. */
 "use strict";
 
 async function contentOf(url) {

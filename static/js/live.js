@@ -1,14 +1,14 @@
-/* Parts of a page that ask for themselves again (htmx).
+/* Parts of a page that refresh themselves (htmx).
 
-   When the answer is not that part (signed out, an error page), the whole page is loaded instead of showing one page
-   inside another. What `data-announce` says is read to screen readers when it changes. */
+   If the response is not that part (signed out, an error page), the whole page is loaded, instead of showing one page
+   inside another. Screen readers announce the text of `data-announce` when it changes. */
 "use strict";
 
 let announced = document.querySelector("[data-announce]")?.dataset.announce;
 
 document.addEventListener("htmx:beforeSwap", (event) => {
   const { xhr, pathInfo } = event.detail;
-  // Nothing has changed: what stands there stays, and what someone types there with it.
+  // Nothing has changed: keep the content, including text that a person is typing.
   if (xhr.status === 204) return;
   const asked = new URL(pathInfo.finalRequestPath, window.location.href).pathname;
   if (xhr.status === 200 && new URL(xhr.responseURL).pathname === asked) return;

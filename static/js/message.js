@@ -1,4 +1,4 @@
-/* A button `data-dismiss` takes away the message it stands in. Without scripts the message stays. */
+/* A button `data-dismiss` removes its message. Without scripts the message stays. */
 "use strict";
 
 for (const button of document.querySelectorAll("[data-dismiss]")) {

@@ -1,15 +1,15 @@
-/* A form `data-passkey` asks the browser for a passkey when it is sent, and sends what comes of it as `credential`.
+/* A form `data-passkey` asks the browser for a passkey on submit and sends the result as `credential`.
 
-   `data-passkey="create"` makes one, `data-passkey="get"` uses one. The options stand in the JSON element that
+   `data-passkey="create"` creates one, `data-passkey="get"` uses one. The options are in the JSON element that
    `data-passkey-options` names, or come from the address in `data-passkey-url`. */
 "use strict";
 
 const EXPLANATIONS = {
-  NotAllowedError: "Nothing was done: it was canceled, or took too long. Try again.",
-  InvalidStateError: "This device has a passkey for your account already.",
-  SecurityError: "Passkeys do not work at this address. They need https and a name: on this machine, use localhost.",
+  NotAllowedError: "The request was canceled or took too long. Try again.",
+  InvalidStateError: "This device already has a passkey for your account.",
+  SecurityError: "Passkeys need https and a host name. On this machine, use localhost.",
 };
-const UNSUPPORTED = "This browser does not know passkeys. Use another one, or another way.";
+const UNSUPPORTED = "This browser does not support passkeys. Use another browser or another way.";
 const FAILED = "The passkey could not be used. Try again, or use another way.";
 
 function bytesOf(base64url) {
@@ -81,7 +81,7 @@ for (const form of document.querySelectorAll("form[data-passkey]")) {
   const button = form.querySelector("button[type=submit]");
   const field = form.elements.credential;
   button.hidden = false;
-  // An answer that the page came back with is used up.
+  // A credential that comes back with the page is already used.
   field.value = "";
   form.addEventListener("submit", async (event) => {
     if (field.value) return;

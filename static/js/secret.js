@@ -1,6 +1,6 @@
 /*
- * What a page shows once (`data-secret`) leaves the page with its reader: browsers keep pages for their Back button, and
- * whoever sits down next could press it. A page that comes back from there is asked for anew, and says that it was shown.
+ * Removes secrets (`data-secret`) when the reader leaves the page: browsers keep pages for their Back button, which the
+ * next person could press. A page from the back/forward cache is loaded again, and says that the secret was shown.
  */
 "use strict";
 
@@ -15,7 +15,7 @@ window.addEventListener("pagehide", () => {
 
 window.addEventListener("pageshow", (event) => {
   if (event.persisted && secrets().length > 0) {
-    // Not `reload`, which would send a form again.
+    // Not `reload`, which would submit a form again.
     window.location.replace(window.location.pathname + window.location.search);
   }
 });

@@ -13,6 +13,6 @@ for (const all of document.querySelectorAll("[data-select-all]")) {
     for (const box of boxes) box.checked = all.checked;
   });
   for (const box of boxes) box.addEventListener("change", show);
-  // The browser ticks again what was ticked before, when one comes back to the page.
+  // Browsers restore ticked boxes when a person comes back to the page.
   window.addEventListener("pageshow", show);
 }
