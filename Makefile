@@ -10,6 +10,8 @@ COLLECTION := docs/postman/opsera-portal.postman_collection.json
 # Checks need no data, so they use a data directory of their own.
 CHECKED = PORTAL_DATA_DIR=$(CURDIR)/$(VENV)/checks SECRET_KEY=$$(printf 'checks-only-%.0s' 1 2 3 4 5 6) $(BIN)/python manage.py
 DEMO ?= 1
+# Compiled code is kept: without it, each of the processes that the checks start compiles all of it again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## List all targets
@@ -22,27 +24,50 @@ run: $(VENV)/.runtime ## Set everything up and start the portal (DEMO=0: without
 # PostgreSQL on its default local port, or at TEST_DATABASE_URL.
 POSTGRESQL = DATABASE_URL="$${TEST_DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres}"
 HAS_POSTGRESQL = (exec 3<>/dev/tcp/127.0.0.1/5432) 2>/dev/null
-PYTEST = $(BIN)/pytest -n 2 --dist loadfile
+# Processes of the tests on SQLite; those on PostgreSQL run in one more, beside them.
+WORKERS ?= 2
 
 .PHONY: quick
 quick: $(VENV)/.development ## Unit tests on SQLite, under a minute: no browser, nothing started
-	@$(PYTEST) -m "not browser and not integration"
+	@$(BIN)/pytest -n $(WORKERS) -m "not browser and not integration"
 
 .PHONY: test
-test: lint chromium nginx pgbouncer newman clients ## Set everything up and run every check (on PostgreSQL: what can differ there)
-	@echo "== Tests on SQLite"
-	@$(PYTEST)
-	@if $(HAS_POSTGRESQL); then \
-	  echo "== Tests on PostgreSQL"; $(POSTGRESQL) $(PYTEST) -m each_database; \
-	else echo "== Tests on PostgreSQL: skipped, nothing answers on 127.0.0.1:5432"; fi
+test: ## Set everything up and run every check (on PostgreSQL: what can differ there)
+	@$(MAKE) --no-print-directory --jobs 4 setup
+	@$(MAKE) --no-print-directory checks
 
 .PHONY: test-all
-test-all: lint chromium nginx pgbouncer newman clients ## As `make test`, and every test on PostgreSQL too
-	@echo "== Tests on SQLite"
-	@$(PYTEST)
+test-all: ## As `make test`, with every test on PostgreSQL too
+	@$(MAKE) --no-print-directory --jobs 4 setup
+	@$(MAKE) --no-print-directory checks ON_POSTGRESQL="not once"
+
+.PHONY: setup
+setup: $(VENV)/.development programs newman clients ## Install what the checks need, and run none
+
+# Lint and the tests on PostgreSQL run beside the tests on SQLite; what they say is shown when these are done.
+.PHONY: checks
+checks:
+	@$(MAKE) --no-print-directory --keep-going lint on-postgresql > $(VENV)/beside.txt 2>&1 & beside=$$!; \
+	trap 'kill $$beside 2> /dev/null' INT TERM; \
+	echo "== Tests on SQLite"; $(BIN)/pytest -n $(WORKERS); on_sqlite=$$?; \
+	wait $$beside; other=$$?; cat $(VENV)/beside.txt; \
+	[ $$on_sqlite = 0 ] && [ $$other = 0 ]
+
+ON_POSTGRESQL = each_database
+.PHONY: on-postgresql
+on-postgresql: $(VENV)/.development
 	@if $(HAS_POSTGRESQL); then \
-	  echo "== Tests on PostgreSQL"; $(POSTGRESQL) $(PYTEST) -m "not once"; \
+	  echo "== Tests on PostgreSQL"; $(POSTGRESQL) $(BIN)/pytest -n 0 -m "$(ON_POSTGRESQL)"; \
 	else echo "== Tests on PostgreSQL: skipped, nothing answers on 127.0.0.1:5432"; fi
+
+.PHONY: coverage
+coverage: ## Run the tests on both databases and measure which branches they take
+	@$(MAKE) --no-print-directory --jobs 4 setup
+	@echo "== Tests on SQLite"; $(BIN)/pytest -n $(WORKERS) --cov --cov-report=
+	@if $(HAS_POSTGRESQL); then \
+	  echo "== Tests on PostgreSQL"; $(POSTGRESQL) $(BIN)/pytest -n $(WORKERS) -m each_database --cov --cov-append --cov-report=; \
+	fi
+	@$(BIN)/coverage report
 
 .PHONY: lint
 lint: $(VENV)/.development ## Check style, types, templates and Django's own checks, without tests
@@ -50,15 +75,7 @@ lint: $(VENV)/.development ## Check style, types, templates and Django's own che
 	@echo "== Security"; $(BIN)/bandit --quiet --recursive --configfile pyproject.toml accounts auditlog core opsera_portal pipelines tokens
 	@echo "== Types"; $(BIN)/mypy --no-error-summary .
 	@echo "== Templates"; $(BIN)/djlint --quiet --check --lint templates
-	@echo "== Migrations"; $(CHECKED) makemigrations --check --dry-run --verbosity 0
-	@echo "== Deployment"; set -a && . deploy/portal.env.example && $(CHECKED) check --deploy --fail-level WARNING
-	@echo "== Tables of docs/"
-	@$(CHECKED) permission_tables docs/roles-and-rules.md --check > /dev/null
-	@$(CHECKED) settings_table docs/settings.md --check > /dev/null
-	@$(CHECKED) commands_table docs/commands.md --check > /dev/null
-	@echo "== API schema"; $(CHECKED) spectacular --validate --fail-on-warn --file /dev/null
-	@echo "== Postman collection"; $(CHECKED) postman_collection | diff -q - $(COLLECTION) > /dev/null \
-	  || { echo "The collection is not that of the schema: run make postman"; exit 1; }
+	@$(BIN)/python .ci/django_checks.py
 
 # Not part of `make test`, because it needs the network, and a vulnerability that was published today must not break a build.
 .PHONY: audit
@@ -69,36 +86,13 @@ audit: $(AUDIT)/.installed ## Look up the pinned versions in databases of known 
 $(AUDIT)/.installed: .ci/requirements-audit.txt | $(BIN)/python
 	@echo "Installing the packages for the audit ..."
 	@$(BIN)/python -m venv $(AUDIT)
-	@$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@.ci/install-packages $(AUDIT) $<
 	@touch $@
 
-# A browser for the tests: Debian's, since the checks download none of their own.
-.PHONY: chromium
-chromium:
-	@command -v chromium > /dev/null || { \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-	    echo "Installing Chromium ..."; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium > /dev/null; \
-	  else echo "The browser tests need Chromium: apt-get install chromium"; exit 1; fi; }
-
-# Debian's nginx, which stands before the portal in the test of docs/operations.md, on ports and in a directory of the
-# test's own. Without root that test says that it was skipped, and what is missing.
-.PHONY: nginx
-nginx:
-	@PATH="$$PATH:/usr/sbin"; command -v nginx > /dev/null || { \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-	    echo "Installing nginx ..."; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nginx > /dev/null; \
-	  else echo "The test of docs/operations.md needs nginx and is skipped: apt-get install nginx"; fi; }
-
-# Debian's PgBouncer, for the tests of a connection pooler before PostgreSQL. RUNLEVEL keeps the package from starting it.
-.PHONY: pgbouncer
-pgbouncer:
-	@PATH="$$PATH:/usr/sbin"; command -v pgbouncer > /dev/null || { \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-	    echo "Installing PgBouncer ..."; \
-	    apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends pgbouncer > /dev/null; \
-	  else echo "The tests of a connection pooler need PgBouncer and are skipped: apt-get install pgbouncer"; fi; }
+# Chromium, nginx and PgBouncer of Debian. Without root, tests that need one of them say that they were skipped, and why.
+.PHONY: programs
+programs:
+	@.ci/install-programs
 
 # Postman's own runner, if node is installed. Otherwise the test that needs it is skipped and says so.
 .PHONY: newman
@@ -179,15 +173,10 @@ tables: $(VENV)/.development ## Update the generated tables in docs/: permission
 
 .PHONY: lock
 lock: $(VENV)/.development ## Pin what requirements*.in ask for
-	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --python-version 3.11 requirements.in -o requirements.txt
-	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --python-version 3.11 requirements-dev.in -o requirements-dev.txt
-	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --python-version 3.11 benchmarks/requirements.in -o benchmarks/requirements.txt
-	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --python-version 3.11 .ci/requirements-audit.in -o .ci/requirements-audit.txt
+	@for file in requirements requirements-dev benchmarks/requirements .ci/requirements-audit .ci/requirements-uv; do \
+	  $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
+	    --python-version 3.11 $$file.in -o $$file.txt || exit 1; \
+	done
 
 .PHONY: clean
 clean: ## Remove the virtual environments and generated files, but not the data directory
@@ -201,18 +190,17 @@ $(BIN)/python:
 
 $(VENV)/.runtime: requirements.txt | $(BIN)/python
 	@echo "Installing what the portal needs ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@.ci/install-packages $(VENV) requirements.txt
 	@touch $@
 
 $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
 	@echo "Installing what the checks need ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@.ci/install-packages $(VENV) requirements-dev.txt
 	@touch $@
 
 # Benchmarks have a virtual environment of their own, so that the portal can't depend on the libraries it is compared with.
 $(BENCH)/.installed: requirements.txt benchmarks/requirements.txt | $(BIN)/python
 	@echo "Installing the packages for the benchmarks ..."
 	@$(BIN)/python -m venv $(BENCH)
-	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
-	  -r requirements.txt -r benchmarks/requirements.txt
+	@.ci/install-packages $(BENCH) requirements.txt benchmarks/requirements.txt
 	@touch $@

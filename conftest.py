@@ -142,6 +142,22 @@ def browser_of(chromium, portal):
     assert problems == []
 
 
+def pytest_collection_modifyitems(items):
+    """Says which tests run in one process, one after the other; all others are handed out one by one.
+
+    Those that share the started portal, so that there is one; and those of a module whose tests share something.
+    The long ones come first, so that no process ends with one while the other is idle.
+    """
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs
+        if {"portal", "chromium"} & set(fixtures) and fixtures["portal"][-1].scope == "session":
+            item.add_marker(pytest.mark.integration)
+            item.add_marker(pytest.mark.xdist_group("portal"))
+        elif any(found[-1].scope == "module" for found in fixtures.values()):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: item.get_closest_marker("integration") is None)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(nextitem):
     if nextitem is None or "chromium" not in nextitem.fixturenames:
