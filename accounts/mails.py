@@ -13,8 +13,9 @@ from django.urls import reverse
 from accounts import invitations
 from accounts.models import User
 from accounts.signin import password_reset
-from auditlog.actions import Action, record
+from auditlog.actions import Action
 from auditlog.models import Activity
+from auditlog.record import record
 from core.mail.kinds import mail_kind
 
 # A link for another password is made when its mail is sent, and works for an hour from then. After this time nobody

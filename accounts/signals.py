@@ -14,7 +14,8 @@ from django.http import HttpRequest
 from accounts.models import User
 from accounts.security import sessions, two_factor
 from accounts.signin import single_sign_on
-from auditlog.actions import Action, record
+from auditlog.actions import Action
+from auditlog.record import record
 from core.http.request_context import client_address
 from core.rate_limits import Limit
 

@@ -1,67 +1,67 @@
-"""The one writer of the activity log. Services call it inside of their own transaction."""
+"""Every action that the activity log knows, once. Named ``noun.past_verb``; the noun is the action's type."""
 
-from collections.abc import Iterable
-from typing import Any, Protocol
-
-from django.http import HttpRequest
-
-from auditlog.actions_list import Action, ActionType
-from auditlog.models import Activity
-from auditlog.open_use import token_in_use
-from core.db.uuid7 import uuid7
-from core.types import User
-
-__all__ = ["Action", "ActionType", "record", "record_each"]
+from django.db import models
 
 
-class Target(Protocol):
-    pk: Any
+class ActionType(models.TextChoices):
+    AUTHENTICATION = "authentication", "Authentication"
+    TOKEN = "token", "Token"
+    USER = "user", "User"
+    GROUP = "group", "Group"
+    POLICY = "policy", "Policy"
+    PIPELINE = "pipeline", "Pipeline"
 
 
-def record(
-    *,
-    actor: User,
-    action: Action,
-    target: Target,
-    request: HttpRequest | None = None,
-    **details: Any,
-) -> Activity:
-    """Adds one entry: who did what to what, with copies of the names, so that it still reads when they are gone.
+class Action(models.TextChoices):
+    SIGNED_IN = "authentication.signed_in", "Signed in"
+    SIGNED_OUT = "authentication.signed_out", "Signed out"
+    SIGN_IN_FAILED = "authentication.failed", "Failed sign-in"
+    SESSION_ENDED = "authentication.session_ended", "Session ended"
+    SIGNED_OUT_EVERYWHERE = "authentication.signed_out_everywhere", "Signed out everywhere"
+    PASSWORD_CHANGED = "authentication.password_changed", "Password changed"
+    PASSWORD_RESET_ASKED = "authentication.password_reset_asked", "Password reset asked for"
+    PASSWORD_RESET = "authentication.password_reset", "Password reset"
+    EMAIL_CHANGE_ASKED = "authentication.email_change_asked", "E-mail change asked for"
+    EMAIL_CHANGED = "authentication.email_changed", "E-mail address changed"
+    TWO_FACTOR_ADDED = "authentication.two_factor_added", "Two-factor added"
+    TWO_FACTOR_REMOVED = "authentication.two_factor_removed", "Two-factor removed"
+    RECOVERY_CODES_MADE = "authentication.recovery_codes_made", "Recovery codes made"
+    RECOVERY_CODE_USED = "authentication.recovery_code_used", "Recovery code used"
+    PROVIDER_CONNECTED = "authentication.provider_connected", "Single sign-on connected"
+    PROVIDER_DISCONNECTED = "authentication.provider_disconnected", "Single sign-on disconnected"
+    TOKEN_ISSUED = "token.issued", "Token created"
+    TOKEN_REVEALED = "token.revealed", "Token shown"
+    TOKEN_REVOKED = "token.revoked", "Token expired early"
+    TOKEN_ENDED_BY_OPERATOR = "token.ended_by_operator", "Token expired by the operator"
+    TOKEN_ENDED_UNUSED = "token.ended_unused", "Token expired unused"
+    TOKEN_REPORTED = "token.reported", "Token reported and expired"
+    TOKEN_LOOKED_UP = "token.looked_up", "Token looked up"
+    USER_CREATED = "user.created", "User created"
+    USER_INVITED = "user.invited", "Invitation sent"
+    USER_CHANGED = "user.changed", "User changed"
+    USER_ROLE_CHANGED = "user.role_changed", "Site role changed"
+    USER_ACTIVATED = "user.activated", "User activated"
+    USER_DEACTIVATED = "user.deactivated", "User deactivated"
+    GROUP_CREATED = "group.created", "Group created"
+    GROUP_CHANGED = "group.changed", "Group changed"
+    GROUP_DELETED = "group.deleted", "Group deleted"
+    POLICY_CHANGED = "policy.changed", "Token policy changed"
+    PIPELINE_CREATED = "pipeline.created", "Pipeline created"
+    PIPELINE_EDITED = "pipeline.edited", "Pipeline edited"
+    PIPELINE_DELETED = "pipeline.deleted", "Pipeline deleted"
+    PIPELINE_DUPLICATED = "pipeline.duplicated", "Pipeline duplicated"
+    PIPELINE_TRANSFERRED = "pipeline.transferred", "Pipeline transferred"
+    PIPELINE_ACCESS_RULES_CHANGED = "pipeline.access_rules_changed", "Access rules changed"
+    PIPELINE_LOCKED = "pipeline.locked", "Pipeline locked"
+    PIPELINE_UNLOCKED = "pipeline.unlocked", "Pipeline unlocked"
+    PIPELINE_STARTED = "pipeline.started", "Pipeline run started"
+    PIPELINE_RUN_REFUSED = "pipeline.run_refused", "Pipeline run refused at its turn"
+    PIPELINE_STOPPED = "pipeline.stopped", "Pipeline stopped"
+    PIPELINE_RESUMED = "pipeline.resumed", "Pipeline resumed"
+    PIPELINE_RESET = "pipeline.reset", "Pipeline reset"
+    PIPELINE_APPROVED = "pipeline.approved", "Gate approved"
+    PIPELINE_REJECTED = "pipeline.rejected", "Gate rejected"
 
-    For a failed sign-in the actor is the person whose account was tried. ``request`` gives address, request id and the
-    token, where one was used; commands and the worker have none. ``details`` must be JSON and must hold no secret.
-    """
-    entry = _entry(actor, action, target, request, details)
-    entry.save()
-    return entry
-
-
-def record_each(
-    done: "Iterable[tuple[User, Target]]", *, action: Action, request: HttpRequest | None = None, **details: Any
-) -> None:
-    """Adds one entry for each pair of actor and target, as `record` does, in a few statements for all of them."""
-    Activity.objects.bulk_create([_entry(actor, action, target, request, details) for actor, target in done])
-
-
-def _entry(
-    actor: User, action: Action, target: Target, request: HttpRequest | None, details: dict[str, Any]
-) -> Activity:
-    if actor is None or actor.pk is None or target is None or target.pk is None:
-        raise ValueError("An action is recorded with its actor and its target.")
-    organization = getattr(target, "organization", None) or actor.organization
-    token = token_in_use(request)
-    return Activity(
-        actor=actor,
-        actor_email=actor.email,
-        organization=organization,
-        account=organization.slug if organization else "",
-        type=action.type,
-        action=action,
-        target_id=str(target.pk),
-        target_name=str(target)[:254],
-        token_id=token.pk if token else None,
-        token_name=token.name if token else "",
-        ip=getattr(request, "client_address", None),
-        request_id=getattr(request, "request_id", None) or uuid7(),
-        details=details,
-    )
+    @property
+    def type(self) -> ActionType:
+        return ActionType(self.value.partition(".")[0])

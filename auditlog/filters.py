@@ -12,7 +12,7 @@ from django.core.validators import validate_ipv46_address
 from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Concat
 
-from auditlog.actions_list import Action, ActionType
+from auditlog.actions import Action, ActionType
 from auditlog.models import TokenUse
 from auditlog.querysets import TokenUseQuerySet
 from core.api import scopes

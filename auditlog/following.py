@@ -2,7 +2,7 @@
 
 The list is ordered by the time at which requests began, so a request that takes long gets its entry below entries that
 a reader has seen already. A follower reads by ``id`` instead, and only up to where no entry can be added any more
-(`writers.py`).
+(`final_entries.py`).
 """
 
 import base64
@@ -14,7 +14,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from auditlog import writers
+from auditlog import final_entries
 from auditlog.models import Seal, TokenUse
 from core.db.keyset import MAX_SEARCHED, InvalidCursor
 
@@ -76,8 +76,8 @@ def _end_of_window(model: Any, position: int, newest: int) -> int:
 def _final_until(model: Any, log: Seal.Log) -> tuple[int, bool]:
     """The id up to which the log is final, and whether a transaction keeps it from being the newest one."""
     try:
-        return writers.finished_until(model, patience=PATIENCE_SECONDS), False
-    except writers.StillWriting as error:
+        return final_entries.final_until(model, patience=PATIENCE_SECONDS), False
+    except final_entries.StillWriting as error:
         _warn(log, error)
         # What is sealed was final when it was sealed.
         return _sealed_until(log), True
@@ -87,7 +87,7 @@ def _sealed_until(log: Seal.Log) -> int:
     return Seal.objects.filter(log=log).order_by("-number").values_list("last_id", flat=True).first() or 0
 
 
-def _warn(log: Seal.Log, error: writers.StillWriting) -> None:
+def _warn(log: Seal.Log, error: final_entries.StillWriting) -> None:
     """Once a minute at most, however many followers wait."""
     global _warned_at
     now = time.monotonic()

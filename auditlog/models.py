@@ -1,6 +1,6 @@
 """The two logs, the seals that prove them, and what is counted of them.
 
-Entries are only ever added: `journal.py` and `actions.py` are their only writers, and only `retention.py` removes them.
+Entries are only ever added: `journal.py` and `record.py` are their only writers, and only `retention.py` removes them.
 """
 
 from typing import Any, ClassVar, NoReturn
@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NoReturn
 from django.db import models
 from django.utils import timezone
 
-from auditlog.actions_list import Action, ActionType
+from auditlog.actions import Action, ActionType
 from auditlog.querysets import ActivityQuerySet, TokenUseQuerySet, UsageQuerySet
 from core.db.keyset import Keyset
 from core.db.uuid7 import uuid7

@@ -19,7 +19,7 @@ class ReadableQuerySet(models.QuerySet[Row]):
         """The entries about this person themselves: what "my log" shows, whatever their role."""
         return self.filter(**{self.person_field: user})
 
-    def of_organization_of(self, user: User) -> Self:
+    def readable_org_entries(self, user: User) -> Self:
         """All entries of this person's organization, if their role reads its logs; otherwise none."""
         if user.is_superuser:
             return self.all()
@@ -29,7 +29,7 @@ class ReadableQuerySet(models.QuerySet[Row]):
 
     def visible_to(self, user: User) -> Self:
         if user.is_superuser or user.may_read_organization_logs:
-            return self.of_organization_of(user)
+            return self.readable_org_entries(user)
         return self.of(user)
 
 

@@ -126,9 +126,9 @@ def of(user: User) -> Uses:
     return _uses(TokenUsage.objects.of(user), TokenUse.objects.of(user))
 
 
-def of_organization_of(user: User) -> Uses:
+def readable_org_entries(user: User) -> Uses:
     """Of everyone's tokens, if this person's role reads the organization's logs; otherwise of none."""
-    return _uses(TokenUsage.objects.of_organization_of(user), TokenUse.objects.of_organization_of(user))
+    return _uses(TokenUsage.objects.readable_org_entries(user), TokenUse.objects.readable_org_entries(user))
 
 
 def of_token(token_id: uuid.UUID, *, reader: User) -> Uses:

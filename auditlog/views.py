@@ -14,8 +14,8 @@ from django.urls import reverse
 from django.views.generic import DetailView, View
 from rest_framework.serializers import ModelSerializer
 
-from auditlog import details, exports, usage
-from auditlog.actions_list import ActionType
+from auditlog import detail_texts, exports, usage
+from auditlog.actions import ActionType
 from auditlog.api.serializers import ActivitySerializer, TokenUseSerializer
 from auditlog.filters import (
     ActivityFilter,
@@ -25,7 +25,7 @@ from auditlog.filters import (
     TokenUseFilter,
 )
 from auditlog.models import NEWEST_FIRST, Activity, LogEntry, TokenUse
-from auditlog.reasons import EXPLANATIONS
+from auditlog.reason_texts import EXPLANATIONS
 from auditlog.tables import (
     ActivityTable,
     OrganizationActivityTable,
@@ -82,7 +82,7 @@ class OrganizationLogMixin(LogPageMixin):
         return bool(user.may_read_organization_logs)
 
     def readable(self, model: type[LogEntry]) -> QuerySet[Any]:
-        entries: QuerySet[Any] = model.objects.of_organization_of(self.person)  # type: ignore[attr-defined]
+        entries: QuerySet[Any] = model.objects.readable_org_entries(self.person)  # type: ignore[attr-defined]
         return entries
 
 
@@ -222,7 +222,7 @@ class OrganizationTokenUseListView(OrganizationLogMixin, TokenUseMixin, LogListV
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         # Beside some of the entries, a chart of all of them would contradict the table.
         shows_all = not self.narrowing() and not self.request.GET.get("cursor")
-        days = usage.days(usage.of_organization_of(self.person)) if shows_all else None
+        days = usage.days(usage.readable_org_entries(self.person)) if shows_all else None
         return super().get_context_data(days=days, **kwargs)
 
 
@@ -296,7 +296,7 @@ class ActivityDetailView(ActivityMixin, LogDetailView):
         entry: Activity = self.object
         use = self.readable(TokenUse).filter(request_id=entry.request_id).first()
         return super().get_context_data(
-            details=details.in_words(entry.details),
+            details=detail_texts.in_words(entry.details),
             use=use,
             use_url=reverse(f"{self.prefix}token_use_detail", args=[use.request_id]) if use else None,
             target_url=self.target_url(),

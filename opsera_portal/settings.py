@@ -450,8 +450,8 @@ SPECTACULAR_SETTINGS = {
         "RunOutcomeEnum": "pipelines.run_states.RunOutcome",
         "StepStateEnum": "pipelines.run_states.StepState",
         "MailStateEnum": "accounts.api.serializers.UNDELIVERED_STATES",
-        "ActionEnum": "auditlog.actions_list.Action",
-        "ActionTypeEnum": "auditlog.actions_list.ActionType",
+        "ActionEnum": "auditlog.actions.Action",
+        "ActionTypeEnum": "auditlog.actions.ActionType",
     },
     "SERVERS": [{"url": PORTAL_URL}],
     "POSTPROCESSING_HOOKS": [

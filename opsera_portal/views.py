@@ -55,7 +55,7 @@ class OverviewView(MemberPageMixin, TemplateView):
     def _ended_in_use_of_others(self) -> list[usage.AfterEnd]:
         if not self.person.may(Ability.READ_TOKENS):
             return []
-        found = usage.after_end(usage.of_organization_of(self.person))
+        found = usage.after_end(usage.readable_org_entries(self.person))
         return [token for token in found if token.last.owner_id != self.person.pk]
 
 

@@ -20,7 +20,8 @@ from django.db.models import Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from auditlog.actions import Action, record
+from auditlog.actions import Action
+from auditlog.record import record
 from core.db.locks import lock_if_exists
 from pipelines import http_step, mandates, notifications, redaction, secret_fields, step_secrets
 from pipelines.models import Pipeline, Run, StepRun

@@ -15,7 +15,8 @@ from django.views.decorators.debug import sensitive_variables
 from accounts.models import Organization, User
 from accounts.privileges import Privilege, require_proof
 from accounts.roles import Ability
-from auditlog.actions import Action, record, record_each
+from auditlog.actions import Action
+from auditlog.record import record, record_each
 from core.api import scopes
 from core.http.request_context import without_tokens
 from core.text import counted

@@ -14,7 +14,8 @@ from accounts.privileges import Privilege, require_proof
 from accounts.security import sessions
 from accounts.security.email_change import forget_waiting_address
 from accounts.signin.password_reset import reset_keys
-from auditlog.actions import Action, record
+from auditlog.actions import Action
+from auditlog.record import record
 from core.http.request_context import client_address
 from core.rate_limits import Limit
 

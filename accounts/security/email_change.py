@@ -14,7 +14,8 @@ from accounts.mails import email_change_link_mail, email_change_mail
 from accounts.models import User
 from accounts.privileges import Privilege, require_proof
 from accounts.security import sessions
-from auditlog.actions import Action, record
+from auditlog.actions import Action
+from auditlog.record import record
 from core.rate_limits import Limit
 
 # Of one person: each sends two mails.

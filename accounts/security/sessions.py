@@ -27,7 +27,8 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.privileges import Privilege, require_proof
 from accounts.security.session_store import digest_of
-from auditlog.actions import Action, record
+from auditlog.actions import Action
+from auditlog.record import record
 from core.http.request_context import client_address, person_of
 
 # However much it is used; and without being used (ASVS 7.3).

@@ -19,7 +19,8 @@ from accounts.models import User
 from accounts.privileges import Privilege, require_proof
 from accounts.querysets import second_factors
 from accounts.security import recovery_codes, two_factor_secrets
-from auditlog.actions import Action, record
+from auditlog.actions import Action
+from auditlog.record import record
 from core.rate_limits import Limit
 
 # As the log and the mails call them.

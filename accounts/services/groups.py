@@ -11,7 +11,8 @@ from django.http import HttpRequest
 from accounts.models import Group, User
 from accounts.roles import Ability
 from accounts.services.guard import allowed, check_same_organization, locked_group
-from auditlog.actions import Action, record
+from auditlog.actions import Action
+from auditlog.record import record
 from core.errors import DomainError, NameTaken
 from core.text import NOT_PRINTABLE, composed, is_printable
 

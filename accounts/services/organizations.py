@@ -12,7 +12,8 @@ from accounts.models import Organization, User
 from accounts.privileges import Privilege, require_proof
 from accounts.roles import Ability, SiteRole
 from accounts.services.guard import allowed, locked_organization
-from auditlog.actions import Action, record
+from auditlog.actions import Action
+from auditlog.record import record
 from core.errors import DomainError, NotAllowed
 
 

@@ -15,8 +15,9 @@ from accounts.roles import Ability, SiteRole
 from accounts.security import sessions, two_factor
 from accounts.security.email_change import follow_email, forget_waiting_address
 from accounts.services.guard import allowed, check_same_organization, lock_organization, locked_user
-from auditlog.actions import Action, record
+from auditlog.actions import Action
 from auditlog.models import Activity
+from auditlog.record import record
 from core.db.locks import lock
 from core.errors import DomainError, NotAllowed
 

@@ -40,7 +40,8 @@ from accounts.signin.single_sign_on_failures import (
     oauth_error,
     quoted,
 )
-from auditlog.actions import Action, record
+from auditlog.actions import Action
+from auditlog.record import record
 from core.environment import OpenIDProvider
 from core.http.tls import TrustingAdapter
 from core.rate_limits import Limit

@@ -14,8 +14,9 @@ from accounts.mails import email_change_mail
 from accounts.models import User
 from accounts.security import email_change
 from accounts.tests.factories import PASSWORD, UserFactory
-from auditlog.actions import Action, record
+from auditlog.actions import Action
 from auditlog.models import Activity
+from auditlog.record import record
 from opsera_portal.tests.mails import delivered
 
 PAGE = "/profile/security/email/"

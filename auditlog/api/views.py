@@ -170,7 +170,7 @@ class TokenUseLogViewSet(OrganizationLogViewSet):
     lookup_field = "request_id"
 
     def get_queryset(self) -> Any:
-        return TokenUse.objects.of_organization_of(self.person)
+        return TokenUse.objects.readable_org_entries(self.person)
 
 
 @described("logs_user_actions")
@@ -193,7 +193,7 @@ class ActivityLogViewSet(OrganizationLogViewSet):
     lookup_field = "public_id"
 
     def get_queryset(self) -> Any:
-        return Activity.objects.of_organization_of(self.person)
+        return Activity.objects.readable_org_entries(self.person)
 
 
 @described("me_authentication_log")

@@ -27,7 +27,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import JSONField, QuerySet
 from django.utils import timezone
 
-from auditlog import usage, writers
+from auditlog import final_entries, usage
 from auditlog.models import Activity, Seal, TokenUse
 from core.db.batches import run_batches
 from core.files import read_or_create_private
@@ -213,7 +213,7 @@ def _rows_due(log: Seal.Log, *, after: int, at_once: bool) -> list[Row]:
         if not has_waited and not waiting[MAX_ENTRIES - 1 : MAX_ENTRIES].exists():
             return []
     # Read after it is known up to where entries are finished, and never before.
-    rows = read_some(log, after + 1, _finished_until(model), limit=MAX_ENTRIES)
+    rows = read_some(log, after + 1, _final_until(model), limit=MAX_ENTRIES)
     return _countable(rows) if log == Seal.Log.AUTHENTICATION else rows
 
 
@@ -229,11 +229,11 @@ def _countable(rows: list[Row]) -> list[Row]:
     return rows
 
 
-def _finished_until(model: type[TokenUse] | type[Activity]) -> int:
-    """See ``writers.finished_until``; 0 when the seal must wait for the next round."""
+def _final_until(model: type[TokenUse] | type[Activity]) -> int:
+    """See ``final_entries.final_until``; 0 when the seal must wait for the next round."""
     try:
-        return writers.finished_until(model, patience=WAIT_FOR_WRITERS_SECONDS)
-    except writers.StillWriting:
+        return final_entries.final_until(model, patience=WAIT_FOR_WRITERS_SECONDS)
+    except final_entries.StillWriting:
         return 0
 
 

@@ -10,9 +10,10 @@ from django.utils import timezone
 from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
 from auditlog import views
-from auditlog.actions import Action, record
+from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
-from auditlog.reasons import EXPLANATIONS
+from auditlog.reason_texts import EXPLANATIONS
+from auditlog.record import record
 from auditlog.tables import LogTable
 from auditlog.tests.entries import action, use
 from core.db import keyset

@@ -10,9 +10,10 @@ from django.utils import timezone
 from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
 from auditlog import journal
-from auditlog.actions import Action, record
+from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
 from auditlog.open_use import OpenUse
+from auditlog.record import record
 from tokens.tests.factories import TokenFactory, bearer
 
 pytestmark = pytest.mark.each_database

@@ -128,7 +128,7 @@ def test_an_organizations_uses_are_for_those_who_read_its_logs(four_uses, organi
     reader = UserFactory(organization=organization, site_role=role)
     expected = (0, 0) if role in {SiteRole.USER, SiteRole.GUEST} else (3, 3)
 
-    assert totals(usage.of_organization_of(reader)) == expected
+    assert totals(usage.readable_org_entries(reader)) == expected
 
 
 def test_a_tokens_uses_are_for_those_who_see_its_log(four_uses, owner, member, stranger, administrator):
@@ -351,7 +351,7 @@ def test_the_answers_are_those_of_counting_the_log(owner, member, administrator,
 
     log = list(TokenUse.objects.order_by("at", "id"))
     assert_same(usage.of(owner), [entry for entry in log if entry.owner_id == owner.pk])
-    assert_same(usage.of_organization_of(administrator), log)
+    assert_same(usage.readable_org_entries(administrator), log)
     for token in tokens:
         of_token = [entry for entry in log if entry.token_id == token.pk]
         assert_same(usage.of_token(token.pk, reader=token.owner), of_token)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, time, timedelta
 from django.utils import timezone
 
 from accounts.models import Organization, User
-from auditlog.actions_list import Action
+from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
 from tokens.models import Token
 from tokens.names import name_key

@@ -7,8 +7,9 @@ from rest_framework.test import APIClient
 from accounts.models import Group, Organization, User
 from accounts.roles import SiteRole
 from accounts.tests.factories import GroupFactory
-from auditlog.actions import Action, record
+from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
+from auditlog.record import record
 from core.models import OutgoingMail
 from pipelines.models import Pipeline, Run
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory

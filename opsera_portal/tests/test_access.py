@@ -22,8 +22,9 @@ from accounts.roles import SiteRole
 from accounts.security.session_store import SessionStore, digest_of
 from accounts.tests.factories import GroupFactory, OperatorFactory, OrganizationFactory, UserFactory
 from accounts.tests.factors import add_passkey
-from auditlog.actions import Action, record
+from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
+from auditlog.record import record
 from core.api.operations import routes
 from core.api.scopes import PIPELINE
 from opsera_portal.tests.worlds import check_row, created_once

@@ -17,7 +17,8 @@ from accounts.models import User
 from accounts.roles import SiteRole
 from accounts.tests.factories import GroupFactory, OrganizationFactory, UserFactory
 from accounts.tests.factors import add_passkey
-from auditlog.actions import Action, record
+from auditlog.actions import Action
+from auditlog.record import record
 from opsera_portal.tests.test_access import log_use, sign_in_elsewhere
 from opsera_portal.tests.test_schema import operations_of
 from pipelines import services

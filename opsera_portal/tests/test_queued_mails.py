@@ -9,7 +9,8 @@ from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
 from accounts.tests.factories import UserFactory
-from auditlog.actions import Action, record
+from auditlog.actions import Action
+from auditlog.record import record
 from core.mail import kinds
 from core.models import OutgoingMail
 from opsera_portal.tests.mails import delivered

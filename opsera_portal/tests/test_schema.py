@@ -13,7 +13,8 @@ from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
 from accounts.roles import SiteRole
-from auditlog.actions import Action, record
+from auditlog.actions import Action
+from auditlog.record import record
 from core.api.idempotency import takes_key
 from core.api.operations import routes
 from core.api.scopes import SCOPES

@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.roles import Ability
-from auditlog.actions import Action, record
+from auditlog.actions import Action
+from auditlog.record import record
 from core.errors import NameTaken, NotAllowed
 from core.text import composed
 from pipelines import step_secrets

@@ -9,7 +9,8 @@ from django.db import transaction
 from django.http import HttpRequest
 
 from accounts.models import Group, User
-from auditlog.actions import Action, record
+from auditlog.actions import Action
+from auditlog.record import record
 from pipelines.access import ItemRole, PipelineAction, allowed_actions, may_grant
 from pipelines.models import RULES_LIMIT, AccessRule, Pipeline
 from pipelines.services.guard import fresh, locked_for

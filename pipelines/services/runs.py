@@ -7,8 +7,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from accounts.models import User
-from auditlog.actions import Action, record
+from auditlog.actions import Action
 from auditlog.open_use import token_in_use
+from auditlog.record import record
 from core.http.request_context import without_tokens
 from pipelines import notifications
 from pipelines.access import PipelineAction

@@ -11,7 +11,8 @@ from django.db.models import F
 from django.http import HttpRequest
 
 from accounts.models import User
-from auditlog.actions import Action, record
+from auditlog.actions import Action
+from auditlog.record import record
 from core.errors import NotAllowed
 from pipelines import http_step, secret_fields, step_secrets
 from pipelines.access import PipelineAction

@@ -190,7 +190,7 @@ def test_the_overview_has_something_to_warn_of(made):
     [mine] = usage.after_end(usage.of(user))
     assert mine.last.token_name == "Old laptop"
     assert len(mine.addresses) == 2
-    assert {found.last.token_name for found in usage.after_end(usage.of_organization_of(security))} == {
+    assert {found.last.token_name for found in usage.after_end(usage.readable_org_entries(security))} == {
         "Old laptop",
         "Staging trigger",
     }

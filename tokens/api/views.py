@@ -235,7 +235,7 @@ class OrganizationUsageViewSet(ApiViewSet):
     @extend_schema(operation_id="organization_usage", responses=UsageSerializer)
     def retrieve(self, request: Request) -> Response:
         """Uses of everyone's tokens per day for 30 days, and the ended tokens that are still sent."""
-        return _usage(usage.of_organization_of(self.person))
+        return _usage(usage.readable_org_entries(self.person))
 
 
 class MeViewSet(ApiViewSet):

@@ -16,9 +16,10 @@ from django.http import HttpRequest
 from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import User
-from auditlog.actions import Action, record
+from auditlog.actions import Action
 from auditlog.models import TokenUse
 from auditlog.querysets import TokenUseQuerySet
+from auditlog.record import record
 from core.http.request_context import printable, without_tokens
 from core.rate_limits import Limit
 from tokens import jwt

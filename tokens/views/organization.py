@@ -52,7 +52,7 @@ class OrganizationTokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, Fi
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(
-            ended_in_use=usage.after_end(usage.of_organization_of(self.person)),
+            ended_in_use=usage.after_end(usage.readable_org_entries(self.person)),
             may_expire=self.person.may(Ability.EXPIRE_TOKENS),
             narrowing=narrowing(self.request),
             # The filters lead back by themselves; sorting and page do not.

@@ -5,13 +5,11 @@ that started earlier may commit later. The seals and followers of a log must not
 """
 
 import time
-from typing import TYPE_CHECKING
 
 from django.db import connection
 from django.db.models import Max
 
-if TYPE_CHECKING:
-    from auditlog.models import Activity, TokenUse
+from auditlog.models import Activity, TokenUse
 
 # Transactions that have written to the table and have not ended. A transaction takes this lock before it gets an id and
 # gives it back after its entry is visible. Its own transaction id would not do: it may get that later than the entry's.
@@ -31,7 +29,7 @@ class StillWriting(Exception):
         self.processes = processes
 
 
-def finished_until(model: "type[TokenUse] | type[Activity]", *, patience: float) -> int:
+def final_until(model: type[TokenUse] | type[Activity], *, patience: float) -> int:
     """The newest id of the log, when every transaction with a lower id has ended.
 
     Waits ``patience`` seconds for those that were writing when the newest id was read, then raises ``StillWriting``.
@@ -50,7 +48,7 @@ def finished_until(model: "type[TokenUse] | type[Activity]", *, patience: float)
     return newest
 
 
-def _writers(model: "type[TokenUse] | type[Activity]") -> set[tuple[str, int]]:
+def _writers(model: type[TokenUse] | type[Activity]) -> set[tuple[str, int]]:
     with connection.cursor() as cursor:
         cursor.execute(_WRITERS, [model._meta.db_table])
         return set(cursor.fetchall())
