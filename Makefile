@@ -24,27 +24,27 @@ run: $(VENV)/.runtime ## Set everything up and start the portal (DEMO=0: without
 # PostgreSQL on its default local port, or at TEST_DATABASE_URL.
 POSTGRESQL = DATABASE_URL="$${TEST_DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres}"
 HAS_POSTGRESQL = (exec 3<>/dev/tcp/127.0.0.1/5432) 2>/dev/null
-# Processes of the tests on SQLite; those on PostgreSQL run in one more, beside them.
+# Number of test processes on SQLite. The tests on PostgreSQL run in one more process at the same time.
 WORKERS ?= 2
 
 .PHONY: quick
-quick: $(VENV)/.development ## Unit tests on SQLite, under a minute: no browser, nothing started
+quick: $(VENV)/.development ## Run the unit tests on SQLite in under a minute, without a browser and other programs
 	@$(BIN)/pytest -n $(WORKERS) -m "not browser and not integration"
 
 .PHONY: test
-test: ## Set everything up and run every check (on PostgreSQL: what can differ there)
+test: ## Set everything up and run every check (on PostgreSQL only tests that can differ there)
 	@$(MAKE) --no-print-directory --jobs 4 setup
 	@$(MAKE) --no-print-directory checks
 
 .PHONY: test-all
-test-all: ## As `make test`, with every test on PostgreSQL too
+test-all: ## Like `make test`, but run every test on PostgreSQL too
 	@$(MAKE) --no-print-directory --jobs 4 setup
 	@$(MAKE) --no-print-directory checks ON_POSTGRESQL="not once"
 
 .PHONY: setup
-setup: $(VENV)/.development programs newman clients ## Install what the checks need, and run none
+setup: $(VENV)/.development programs newman clients ## Install everything for the checks, without running them
 
-# Lint and the tests on PostgreSQL run beside the tests on SQLite; what they say is shown when these are done.
+# Lint and the tests on PostgreSQL run at the same time as the tests on SQLite. Their output is shown at the end.
 .PHONY: checks
 checks:
 	@$(MAKE) --no-print-directory --keep-going lint on-postgresql > $(VENV)/beside.txt 2>&1 & beside=$$!; \
@@ -61,7 +61,7 @@ on-postgresql: $(VENV)/.development
 	else echo "== Tests on PostgreSQL: skipped, nothing answers on 127.0.0.1:5432"; fi
 
 .PHONY: coverage
-coverage: ## Run the tests on both databases and measure which branches they take
+coverage: ## Run the tests on both databases and measure branch coverage
 	@$(MAKE) --no-print-directory --jobs 4 setup
 	@echo "== Tests on SQLite"; $(BIN)/pytest -n $(WORKERS) --cov --cov-report=
 	@if $(HAS_POSTGRESQL); then \
@@ -89,7 +89,8 @@ $(AUDIT)/.installed: .ci/requirements-audit.txt | $(BIN)/python
 	@.ci/install-packages $(AUDIT) $<
 	@touch $@
 
-# Chromium, nginx and PgBouncer of Debian. Without root, tests that need one of them say that they were skipped, and why.
+# Debian's Chromium, nginx and PgBouncer. If they can't be installed without root, the tests that need them are skipped and
+# say why.
 .PHONY: programs
 programs:
 	@.ci/install-programs
@@ -172,7 +173,7 @@ tables: $(VENV)/.development ## Update the generated tables in docs/: permission
 	@$(CHECKED) commands_table docs/commands.md
 
 .PHONY: lock
-lock: $(VENV)/.development ## Pin what requirements*.in ask for
+lock: $(VENV)/.development ## Pin the packages in requirements*.in
 	@for file in requirements requirements-dev benchmarks/requirements .ci/requirements-audit .ci/requirements-uv; do \
 	  $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	    --python-version 3.11 $$file.in -o $$file.txt || exit 1; \
@@ -189,12 +190,12 @@ $(BIN)/python:
 	  || { echo "Python's venv is missing: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
 
 $(VENV)/.runtime: requirements.txt | $(BIN)/python
-	@echo "Installing what the portal needs ..."
+	@echo "Installing the portal's packages ..."
 	@.ci/install-packages $(VENV) requirements.txt
 	@touch $@
 
 $(VENV)/.development: requirements-dev.txt $(VENV)/.runtime
-	@echo "Installing what the checks need ..."
+	@echo "Installing the packages for the checks ..."
 	@.ci/install-packages $(VENV) requirements-dev.txt
 	@touch $@
 

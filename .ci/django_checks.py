@@ -1,6 +1,6 @@
-"""The checks of form that need Django, in one process instead of one start of Django for each.
+"""Runs the checks that need Django in one process, so that Django starts only once.
 
-They run with the settings of deploy/portal.env.example, since `check --deploy` judges those.
+They use the settings of deploy/portal.env.example, because `check --deploy` checks these.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ def main() -> int:
     os.environ.update(environment(ROOT / "deploy/portal.env.example"))
     os.environ.update(
         DJANGO_SETTINGS_MODULE="opsera_portal.settings",
-        # They read the code and no data.
+        # These checks need no data.
         PORTAL_DATA_DIR=os.environ.get("CHECKS_DATA_DIR", str(ROOT / ".venv/checks")),
         SECRET_KEY="checks-only-" * 6,
     )
@@ -44,7 +44,7 @@ def environment(path: Path) -> dict[str, str]:
 
 
 def check(title: str, command: str, *arguments: str, is_good=lambda said: True, **options) -> bool:
-    """Prints what the command says only where it finds something."""
+    """Prints the output of the command only if it finds a problem."""
     from django.core.management import CommandError, call_command
 
     said = io.StringIO()
@@ -65,7 +65,7 @@ def check(title: str, command: str, *arguments: str, is_good=lambda said: True, 
 def is_the_collection(said: str) -> bool:
     if said == COLLECTION.read_text():
         return True
-    print("The collection is not that of the schema: run make postman")
+    print("The Postman collection differs from the schema: run make postman")
     return False
 
 
