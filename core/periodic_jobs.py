@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from django.db import connection
 
-from core.api.problems import DATABASE_AWAY
+from core.db.unavailable import DATABASE_UNAVAILABLE
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def _repeat(job: Job, stopping: threading.Event) -> None:
 def _succeeds(job: Job, stopping: threading.Event) -> bool:
     try:
         job.work(stopping)
-    except DATABASE_AWAY as error:
+    except DATABASE_UNAVAILABLE as error:
         logger.error("%s: the database cannot be used: %s", job.name, str(error).splitlines()[0])
     except JobFailed as error:
         logger.error("%s: %s", job.name, error)

@@ -10,21 +10,17 @@ from typing import Any
 
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation, ValidationError
-from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from core.api.scopes import Scope
+from core.db.unavailable import DATABASE_UNAVAILABLE
 from core.errors import DomainError
 from core.http.public_address import SCHEME_UNKNOWN
 from core.http.request_context import without_tokens
 
 logger = logging.getLogger(__name__)
-
-# What is raised when the database cannot be reached or written. InternalError is what PostgreSQL's driver raises when
-# the server takes no writes, as after a failover.
-DATABASE_AWAY = (OperationalError, InterfaceError, InternalError)
 
 REALM = "Opsera Portal API"
 CONTENT_TYPE = "application/problem+json"
@@ -250,7 +246,7 @@ def _as_api_exception(error: Exception) -> exceptions.APIException | None:
         return Problem(BODY_INCOMPLETE)
     if isinstance(error, SuspiciousOperation):
         return Problem()
-    if isinstance(error, DATABASE_AWAY):
+    if isinstance(error, DATABASE_UNAVAILABLE):
         logger.error("The database cannot be reached or written: %s", error)
         return Unavailable()
     return None

@@ -22,7 +22,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from core.api.problems import DATABASE_AWAY
+from core.db.unavailable import DATABASE_UNAVAILABLE
 from core.mail.kinds import kind_of, label_of
 from core.models import OutgoingMail
 from core.rate_limits import Limit
@@ -119,7 +119,7 @@ def _message_of(row: OutgoingMail) -> EmailMessage | None:
             if message is None:
                 row.delete()
                 return None
-    except DATABASE_AWAY:
+    except DATABASE_UNAVAILABLE:
         raise
     except Exception:
         logger.exception("The mail %s could not be written", row)

@@ -10,6 +10,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 
 from core.api import problems
+from core.db.unavailable import DATABASE_UNAVAILABLE
 from core.http.public_address import SCHEME_UNKNOWN, WRONG_HOST, tell_wrong_host
 from core.http.request_context import PortalRequest, is_api, target
 
@@ -74,7 +75,7 @@ def method_not_allowed(request: HttpRequest, response: HttpResponseBase, page: s
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
     """Without the request's context: what failed may be the database, which the header would ask for the person."""
-    status = 503 if isinstance(sys.exc_info()[1], problems.DATABASE_AWAY) else 500
+    status = 503 if isinstance(sys.exc_info()[1], DATABASE_UNAVAILABLE) else 500
     if is_api(request):
         return problems.problem_response(request, status, DETAILS[status])
     return HttpResponse(render_to_string(f"{status}.html"), status=status)

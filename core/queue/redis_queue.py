@@ -1,7 +1,7 @@
-"""The queue in Redis, with JSON instead of pickle: who can write to Redis must not run code here.
+"""The queue in Redis, with JSON instead of pickle: people who can write to Redis must not be able to run code here.
 
-A job in Redis names functions to call when it has ended, and addresses to tell. What is called here are the library's
-own functions for tasks, whatever the job says.
+A job in Redis can name functions to call and addresses to notify when it has ended. These are ignored: only the
+library's own callbacks for tasks are called.
 """
 
 import re
@@ -15,25 +15,25 @@ from rq import serializers
 from rq.exceptions import NoSuchJobError
 from rq.results import Result
 
-from core.queue import task_queue
+from core.queue import allowed_tasks
 
-# For the library's own code that is told no serializer: it would take pickle.
+# Parts of the library that get no serializer would use pickle.
 serializers.PickleSerializer = serializers.JSONSerializer  # type: ignore[assignment]
 
 JOB_ID = re.compile(rb"[A-Za-z0-9_-]+")
 
 
-def remove_what_is_no_id(queue: Any) -> None:
-    """Call it before a worker begins: the library gives up where a queue holds what is no id."""
+def remove_invalid_entries(queue: Any) -> None:
+    """Call this before a worker starts: the library stops at an entry that is not an id."""
     for key in (queue.key, queue.intermediate_queue.key):
         for entry in queue.connection.lrange(key, 0, -1):
             if not JOB_ID.fullmatch(entry):
-                task_queue.tell(entry, task_queue.TaskRefused("it has no id"))
+                allowed_tasks.log_refusal(entry, allowed_tasks.TaskRefused("it has no id"))
                 queue.connection.lrem(key, 0, entry)
 
 
 class JSONJob(Job):
-    """A job whose content is JSON, whatever serializer it is read with."""
+    """A job whose content is always read as JSON."""
 
     def __init__(self, id: str | None = None, connection: Any = None, serializer: Any = None) -> None:  # noqa: A002
         super().__init__(id, connection, serializer=serializers.JSONSerializer)
@@ -43,23 +43,23 @@ class JSONJob(Job):
         try:
             return super().fetch(id, connection)
         except (ValueError, ResponseError) as error:
-            # What is queued is no id, or Redis holds something else under it.
+            # The queued entry is not an id, or its key has a value of another type.
             if isinstance(error, ResponseError) and "WRONGTYPE" not in str(error):
                 raise
-            task_queue.tell(id, error)
+            allowed_tasks.log_refusal(id, error)
             raise NoSuchJobError("This job cannot be read.") from None
 
     def restore(self, raw_data: Any) -> None:
-        """A job that cannot be read is marked as failed, and treated as one that is not there."""
+        """Marks a job that can't be read as failed, and then treats it like one that does not exist."""
         try:
             super().restore(raw_data)
-            task_queue.check(self.func_name, self.args, self.kwargs)
+            allowed_tasks.check(self.func_name, self.args, self.kwargs)
             if self.instance is not None or not isinstance(self.meta.get("backend_name"), str):
-                raise task_queue.TaskRefused("it is no task")
+                raise allowed_tasks.TaskRefused("it is no task")
         except NoSuchJobError:
             raise
-        except Exception as error:  # noqa: BLE001  (what the library raises for content that it did not write)
-            task_queue.tell(self.id, error)
+        except Exception as error:  # noqa: BLE001  (the library's errors for content that it did not write)
+            allowed_tasks.log_refusal(self.id, error)
             self.connection.hset(self.key, "status", "failed")
             raise NoSuchJobError(f"Job {self.id} cannot be read.") from None
         self.webhooks = []
@@ -70,7 +70,7 @@ class JSONJob(Job):
         except RedisError:
             raise
         except Exception as error:  # noqa: BLE001  (as above)
-            task_queue.tell(self.id, error)
+            allowed_tasks.log_refusal(self.id, error)
             return []
 
     @property
@@ -87,7 +87,7 @@ class JSONJob(Job):
 
 
 class JSONBackend(RQBackend):
-    """Writes jobs with the serializer of RQ_QUEUES, which is JSON, and reads them as such."""
+    """Writes jobs with the serializer of RQ_QUEUES, which is JSON, and reads them as JSON."""
 
     def _get_job(self, result_id: str) -> Job | None:
         try:

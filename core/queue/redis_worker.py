@@ -8,7 +8,7 @@ from django.conf import settings
 from django_rq.workers import get_worker
 from rq import SimpleWorker
 
-from core.queue.redis_queue import remove_what_is_no_id
+from core.queue.redis_queue import remove_invalid_entries
 
 
 def create(stop: Callable[[], None]) -> Any:
@@ -23,7 +23,7 @@ def create(stop: Callable[[], None]) -> Any:
 
     serializer = settings.RQ_QUEUES["default"]["SERIALIZER"]
     worker = get_worker("default", worker_class=StoppingWorker, serializer=serializer)  # type: ignore[arg-type]
-    remove_what_is_no_id(worker.queues[0])
+    remove_invalid_entries(worker.queues[0])
     return worker
 
 

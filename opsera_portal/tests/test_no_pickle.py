@@ -26,7 +26,7 @@ from django_tasks_db.models import DBTaskResult
 from accounts.security.session_store import SessionStore, digest_of
 from core import rate_limits
 from core.checks import check_for_pickle
-from core.queue.task_queue import DatabaseWorker
+from core.queue.database_worker import DatabaseWorker
 from core.rate_limits import Limit
 from opsera_portal.tests.portal import answers
 

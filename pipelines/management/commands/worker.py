@@ -20,9 +20,9 @@ from django_tasks_db.compat import DEFAULT_TASK_BACKEND_ALIAS, DEFAULT_TASK_QUEU
 from django_tasks_db.models import DBTaskResult
 
 from core import periodic_jobs
-from core.api.problems import DATABASE_AWAY
+from core.db.unavailable import DATABASE_UNAVAILABLE
 from core.files import private_opener
-from core.queue.task_queue import DatabaseWorker
+from core.queue.database_worker import DatabaseWorker
 from pipelines import runner
 from pipelines.tasks import execute_pipeline
 
@@ -122,7 +122,7 @@ class Command(BaseCommand):
                 try:
                     work()
                     return
-                except DATABASE_AWAY as error:
+                except DATABASE_UNAVAILABLE as error:
                     logger.error("The database cannot be used, trying again: %s", str(error).splitlines()[0])
                     connection.close()
                     self._stopping.wait(WAIT_FOR_DATABASE_SECONDS)
