@@ -43,8 +43,7 @@ def django_db_setup(django_test_environment, django_db_modify_db_settings, djang
 
 @receiver(user_logged_in)
 def sign_in_as_people_do(request, user, **kwargs):
-    """`force_login` asks for nothing; here it counts as if it had asked for all that the person has to show, so that
-    what asks for it again does not."""
+    """`force_login` counts here as a sign-in with all factors of the person, so that nothing requires a new proof."""
     if not get_authentication_records(request, user):
         has_two_factor = second_factors().filter(user=user).exists()
         record_authentication(request, user, method=SECOND_FACTOR if has_two_factor else "force_login")

@@ -125,7 +125,7 @@ def check_headers(headers: Mapping[str, str]) -> None:
     if len(headers) > HEADERS_LIMIT:
         raise ValueError(f"There must be at most {HEADERS_LIMIT} headers.")
     if len({name.lower() for name in headers}) != len(headers):
-        raise ValueError("A header stands here twice. Names are the same in upper and lower case.")
+        raise ValueError("A header appears twice. Names of headers ignore case.")
     for position, (name, value) in enumerate(headers.items(), start=1):
         if not TOKEN.fullmatch(name):
             # The message does not repeat the name: people paste "Authorization: Bearer ..." there.
@@ -179,7 +179,7 @@ def _request(method: str, url: str, headers: Mapping[str, str], body: str) -> ht
 async def _call_in_time(request: httpx.Request, limit: int) -> tuple[httpx.Response, bytes]:
     """The head of the answer, and of its body what was read up to or just over the limit.
 
-    One deadline around everything: the timeouts of httpx start anew with each read, and a server
+    One deadline around everything: the timeouts of httpx restart with each read, and a server
     that drips a byte every nine seconds would never meet them.
     """
     async with asyncio.timeout(DEADLINE_SECONDS):

@@ -169,7 +169,7 @@ def _take(run: Run, pipeline: Pipeline) -> bool:
         return False
     if taken:
         run.refresh_from_db()
-        run.log("run", RunState.RUNNING, f"Run {run.number} {'goes on' if goes_on else 'started'}.")
+        run.log("run", RunState.RUNNING, f"Run {run.number} {'continues' if goes_on else 'started'}.")
     return taken
 
 
@@ -266,13 +266,13 @@ def _release(run: Run) -> None:
     """Releases the run because this worker stops. The next worker continues after the last step."""
     with transaction.atomic():
         if _mine(run).filter(state=RunState.RUNNING).exists() and run.move(RunEvent.RELEASED):
-            run.log("run", RunState.CONTINUING, "The worker was stopped between two steps. The run goes on.")
+            run.log("run", RunState.CONTINUING, "The worker was stopped between two steps. The run continues.")
             return
     _end_as_stopped(run)
 
 
 def _end_as_stopped(run: Run) -> None:
-    _end(run, RunOutcome.STOPPED, "Stopped. What stands above has been executed, and nothing after it.")
+    _end(run, RunOutcome.STOPPED, "Stopped. The steps above have run; the others have not.")
 
 
 def _end(run: Run, outcome: RunOutcome, message: str) -> None:
@@ -307,11 +307,11 @@ def _recover(run_id: uuid.UUID, gone: Q) -> bool:
             state=StepState.FAILED, finished_at=timezone.now(), message=reason
         )
         if in_the_middle:
-            _end(run, RunOutcome.FAILED, f"{reason} Look there; then resume behind it, or run it anew.")
+            _end(run, RunOutcome.FAILED, f"{reason} Check there, then resume after it or start a new run.")
         elif run.state == RunState.STOPPING:
             _end_as_stopped(run)
         elif run.move(RunEvent.RELEASED):
-            run.log("run", RunState.CONTINUING, "The worker was lost between two steps. The run goes on.")
+            run.log("run", RunState.CONTINUING, "The worker was lost between two steps. The run continues.")
         return bool(in_the_middle)
 
 

@@ -16,7 +16,7 @@ from pipelines.models import RULES_LIMIT, AccessRule, Pipeline
 from pipelines.services.guard import fresh, locked_for
 
 UNKNOWN_SUBJECT = "No such person or group in your organization."
-ADMINISTRATORS_ONLY = "Only who administers the pipeline gives, changes or takes away the role Administrator."
+ADMINISTRATORS_ONLY = "Only an Administrator of the pipeline can add, change or remove the role Administrator."
 
 
 @dataclass(frozen=True)

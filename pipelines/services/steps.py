@@ -202,7 +202,7 @@ def _check_secret_headers(step: Step, given: Mapping[str, str], kept: Sequence[s
     http_step.check_headers({**step.headers, **given, **dict.fromkeys(kept, "")})
     names = [*step.headers, *given, *kept]
     if len({name.lower() for name in names}) != len(names):
-        raise ValueError("A header stands here twice. Names are the same in upper and lower case.")
+        raise ValueError("A header appears twice. Names of headers ignore case.")
 
 
 def _check_secret_fields(step: Step, place: str, values: Mapping[str, str | None]) -> None:

@@ -82,7 +82,7 @@ class Killed(BaseException):
 
 
 class Mortality:
-    """Lets the worker die while it makes a call: the run stays in the database as kill -9 leaves it there."""
+    """Lets the worker die during a call: the run stays in the database as after kill -9."""
 
     def __init__(self, monkeypatch):
         self._connect = asyncio.BaseEventLoop.create_connection

@@ -1,4 +1,4 @@
-"""Access rules: given, changed and taken away, by page, by API and by the action itself."""
+"""Access rules: added, changed and removed, by page, by API and by the service."""
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -203,7 +203,7 @@ def test_only_administrators_add_change_and_remove_administrators(editor, pipeli
             actor=editor, pipeline=pipeline, rules=[services.RuleInput(editor, ItemRole.ADMINISTRATOR)]
         ),
     ):
-        with pytest.raises(ValidationError, match="Only who administers"):
+        with pytest.raises(ValidationError, match="Only an Administrator of"):
             attempt()
 
     assert rules_of(pipeline) == before

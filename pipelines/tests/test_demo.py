@@ -235,6 +235,6 @@ def test_accounts_are_read_again_for_every_later_start(tmp_path):
     assert data.read_accounts(path) == {}
 
     data.write_accounts({"user@demo.example": "two  words", "admin@demo.example": "one"}, path)
-    data.write_accounts({"admin@demo.example": "made anew"}, path)
+    data.write_accounts({"admin@demo.example": "new words"}, path)
 
-    assert data.read_accounts(path) == {"user@demo.example": "two  words", "admin@demo.example": "made anew"}
+    assert data.read_accounts(path) == {"user@demo.example": "two  words", "admin@demo.example": "new words"}

@@ -55,7 +55,7 @@ def test_rejected_run_cannot_continue(owner, build_server):
     stage.do("reject", message="Not now")
 
     assert state(run) == ("finished", "failed")
-    with pytest.raises(services.Refused, match="no step left"):
+    with pytest.raises(services.Refused, match="no steps left"):
         stage.do("resume")
     assert build_server.called == []
 

@@ -34,7 +34,7 @@ lock           Y      Y        -           -     -
 administer     Y      -        -           -     -
 """
 
-# Who stands in which column: site role, and what a rule gives them, by themselves or by a group. "nobody" sees nothing.
+# The people of each column: site role, and the role of a rule for them or their group. "nobody" sees nothing.
 PEOPLE = {
     "owner": ("owner", SiteRole.USER, None, None),
     "site Administrator": ("owner", SiteRole.ADMINISTRATOR, None, None),

@@ -449,9 +449,9 @@ def test_logs_refuse_a_cursor_that_they_did_not_make(as_owner, pipeline):
 @pytest.mark.parametrize(
     ("url", "queries"),
     [
-        # The token, the pipeline, what is asked for; and the entry in the log and the token's last use.
+        # The token, the pipeline, the requested data; the log entry and the token's last use.
         (STATUS, 5),
-        # What is asked for: what the caller may do, the steps, who is told, the latest run, its steps.
+        # The requested data: allowed actions, steps, notified people, the latest run, its steps.
         (SUMMARY, 9),
         # Whether the caller may read what servers answered.
         (LOGS, 6),

@@ -375,7 +375,7 @@ def test_a_run_of_another_pipeline_is_not_found(as_owner, owner, run):
     assert as_owner.get(f"{detail(other)}runs/1/").status_code == 404
 
 
-# Whatever stands in the address
+# Invalid addresses
 
 
 ODD = [

@@ -149,9 +149,9 @@ def test_a_rule_takes_the_pipeline_away_from_someone_who_is_looking_at_it(browse
     guest.goto("/pipelines/")
     expect(guest.locator("#pipelines")).not_to_contain_text(name)
 
-    user.get_by_role("link", name="Take away the role of user@demo.example").click()
+    user.get_by_role("link", name="Remove the role of user@demo.example").click()
     expect(user.get_by_role("dialog")).to_contain_text("This is the last rule")
-    choose(user, "Take away the role of user@demo.example?", "Take away")
+    choose(user, "Remove the role of user@demo.example?", "Remove")
     expect(user.locator("#what-holds")).to_contain_text("No rule")
     guest.reload()
     expect(guest.locator("#pipelines")).to_contain_text(name)

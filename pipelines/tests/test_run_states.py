@@ -56,7 +56,7 @@ HEADS = {
     "released": RunEvent.RELEASED,
     "superseded": RunEvent.SUPERSEDED,
 }
-# What a service makes of the run: its state and outcome, or "-" where it is refused.
+# State and outcome of the run after each service, or "-" if it is refused.
 SERVICES = """
                     stop               resume      reset              approve     reject
 queued              finished stopped   -           finished stopped   -           -
@@ -78,7 +78,7 @@ cleared             -                  -           -                  -         
 
 
 def table(text):
-    """Row by row and column by column what stands there; columns are two spaces apart."""
+    """The cells by row and column; columns are two spaces apart."""
     head, *rows = text.strip("\n").splitlines()
     names = head.split()
     starts = [head.index(f"  {name}") + 2 for name in names]

@@ -188,7 +188,7 @@ def test_run_killed_in_a_step_resumes_after_it_and_calls_the_step_once(
     build_server.next_calls("/build")
     kill(first)
 
-    # Whoever comes next knows by the data directory that the first is gone, and waits for no lease.
+    # The next worker knows from the lock of the data directory that the first is gone, and waits for no lease.
     build_server.held_path = None
     other = StepFactory(pipeline__owner=pipeline.owner, url=f"{build_server.url}/other").pipeline
     ask(other)
@@ -259,24 +259,24 @@ def test_two_pipelines_run_side_by_side(pipeline, start_worker, build_server):
 def test_a_database_that_is_away_is_waited_for(pipeline, start_worker, build_server):
     if connection.vendor == "sqlite":
         pytest.skip("A file is not away.")
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
+    with socket.socket() as relay:
+        relay.bind(("127.0.0.1", 0))
         address = urlsplit(_url_of_test_database())
-        through_door = address._replace(netloc=f"{address.username}@127.0.0.1:{door.getsockname()[1]}")
+        through_relay = address._replace(netloc=f"{address.username}@127.0.0.1:{relay.getsockname()[1]}")
         run = ask(pipeline)
-        worker = start_worker(DATABASE_URL=urlunsplit(through_door))
+        worker = start_worker(DATABASE_URL=urlunsplit(through_relay))
         assert "Connection refused" in worker.stderr.readline()
 
-        door.listen()
-        threading.Thread(target=_let_in, args=[door, (address.hostname, address.port or 5432)], daemon=True).start()
+        relay.listen()
+        threading.Thread(target=_let_in, args=[relay, (address.hostname, address.port or 5432)], daemon=True).start()
         build_server.next_calls("/build", "/test")
         stop(worker)
 
     assert state_of(run) == "finished success"
 
 
-def _let_in(door, database):
-    """Passes on what comes, to the database and back, until the door is closed."""
+def _let_in(relay, database):
+    """Passes on what comes, to the database and back, until the relay is closed."""
 
     def pass_on(source, target):
         with contextlib.suppress(OSError):
@@ -287,7 +287,7 @@ def _let_in(door, database):
 
     with contextlib.suppress(OSError):
         while True:
-            guest, _ = door.accept()
+            guest, _ = relay.accept()
             inside = socket.create_connection(database)
             for pair in ((guest, inside), (inside, guest)):
                 threading.Thread(target=pass_on, args=pair, daemon=True).start()

@@ -205,7 +205,7 @@ class PipelineLockView(PipelineChangeView):
     service = services.lock_pipeline
 
     def said(self, pipeline: Pipeline, result: Any) -> str:
-        return f"“{pipeline.name}” is locked: it starts for nobody. What is under way goes on."
+        return f"“{pipeline.name}” is locked: nobody can start it. Runs in progress continue."
 
 
 class PipelineUnlockView(PipelineChangeView):

@@ -50,7 +50,7 @@ class PipelineResumeView(RunChangeView):
     service = services.resume_pipeline
 
     def said(self, pipeline: Pipeline, result: Run) -> str:
-        return f"Run {result.number} goes on with its next step."
+        return f"Run {result.number} continues with its next step."
 
 
 class PipelineResetView(RunChangeView):
