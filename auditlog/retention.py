@@ -1,8 +1,8 @@
-"""Removes what is older than an organization keeps, from both logs and from what was counted of them.
+"""Removes old entries from both logs, and what was counted of them. `accounts/log_retention.py` says which are old.
 
-The only code that removes entries, and only sealed ones. First the chain says what may be missing (a block of kind
-``pruned``), then rows go in batches that are short enough for nobody to notice: SQLite has one writer at a time, and
-whoever answers a request waits for it.
+This is the only code that removes entries, and it removes only sealed ones. First a block of kind ``pruned`` says in
+the chain which entries may be missing. Then rows are deleted in short batches: SQLite has one writer at a time, and
+requests with a token wait for it.
 """
 
 import threading
@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from django.apps import apps
 from django.db import connection, transaction
 from django.db.models import Max, QuerySet
 from django.utils import timezone
@@ -23,8 +22,8 @@ from auditlog.models import Seal, TokenUsage
 from auditlog.seals import sealing
 from core.db.batches import run_batches
 
-# How long one batch may hold the lock, commit included. Half of it is aimed at, since a batch that meets cold pages is
-# slower than the one before.
+# How long one batch may hold the lock, commit included. Batches aim at half of it, because one that reads uncached
+# pages is slower than the one before.
 LONGEST_BATCH_SECONDS = 0.040
 AIMED_BATCH_SECONDS = 0.020
 FIRST_BATCH = 20
@@ -33,7 +32,7 @@ LARGEST_BATCH = 2_000
 
 @dataclass(frozen=True)
 class Cut:
-    """What one organization no longer keeps of one log. ``organization_id`` is null for entries of nobody's."""
+    """The entries of one log that one organization no longer keeps; ``organization_id`` is null for entries without."""
 
     log: Seal.Log
     organization_id: uuid.UUID | None
@@ -41,7 +40,7 @@ class Cut:
     before: datetime
 
     def entries(self) -> QuerySet[Any]:
-        """The oldest first, by the index of the organization's entries."""
+        """Oldest first, read by the index of the organization's entries."""
         return _of(sealing.MODELS[self.log], self.organization_id).filter(at__lt=self.before).order_by("at", "id")
 
     def usage(self) -> QuerySet[TokenUsage]:
@@ -49,28 +48,34 @@ class Cut:
         return days if self.log == Seal.Log.AUTHENTICATION else days.none()
 
 
-def due(log: Seal.Log, *, days: int | None = None, organization: str | None = None) -> list[Cut]:
-    """What is to be removed now: whole days (UTC), so that entries and what was counted of them go together.
+class Kept(NamedTuple):
+    """An organization's name, and for how many days it keeps its entries."""
 
-    ``days`` stands in for what each organization keeps; ``organization`` is the slug of the only one to look at.
+    name: str
+    days: int
+
+
+def cuts_due(log: Seal.Log, kept: Callable[[uuid.UUID | None], Kept | None]) -> list[Cut]:
+    """What can be removed now: whole days (UTC), so that entries and what was counted of them go together.
+
+    ``kept`` is called with the id of each organization that has entries, and with ``None`` for entries of no
+    organization; where it returns ``None``, nothing is removed.
     """
-    organizations: dict[Any, Any] = {found.pk: found for found in apps.get_model("accounts.Organization").objects.all()}
     cuts = []
     for organization_id in _organizations_in(sealing.MODELS[log]):
-        found = organizations.get(organization_id)
-        if organization is not None and (found is None or found.slug != organization):
+        found = kept(organization_id)
+        if found is None:
             continue
-        name = found.slug if found else f"{organization_id} (gone)" if organization_id else "none"
-        cut = Cut(log, organization_id, name, _start_of_day_before(days or _days_kept_by(found)))
+        cut = Cut(log, organization_id, found.name, _start_of_day_before(found.days))
         if cut.entries().exists():
             cuts.append(cut)
     return cuts
 
 
 def prune(log: Seal.Log, cuts: Sequence[Cut], *, stopping: threading.Event) -> Iterator[tuple[Cut, int]]:
-    """Removes entries batch by batch; after each comes whose they were, and how many.
+    """Removes entries batch by batch; yields after each batch which cut it belonged to and how many were removed.
 
-    Ends between two batches when ``stopping`` is set; what is left is removed the next time. Raises ``ChainBroken`` and
+    Stops between two batches when ``stopping`` is set; the next call removes the rest. Raises ``ChainBroken`` or
     ``KeyMissing`` before anything is removed.
     """
     newest_id = max((cut.entries().aggregate(newest=Max("id"))["newest"] or 0 for cut in cuts), default=0)
@@ -92,7 +97,7 @@ def prune(log: Seal.Log, cuts: Sequence[Cut], *, stopping: threading.Event) -> I
 
 
 def next_size(size: int, seconds: float) -> int:
-    """How many rows the next batch takes after one of ``size`` took so long: slowly more, at once fewer."""
+    """The size of the next batch after one of ``size`` rows took ``seconds``: grows slowly, shrinks at once."""
     if seconds > LONGEST_BATCH_SECONDS:
         return max(1, min(size // 2, int(size * AIMED_BATCH_SECONDS / seconds)))
     if seconds > AIMED_BATCH_SECONDS:
@@ -106,11 +111,11 @@ def _sealed_until(log: Seal.Log) -> int:
 
 
 def _remove(rows: QuerySet[Any], stopping: threading.Event) -> Iterator[int]:
-    """Removes these rows in batches; after each comes how many went: fewer than were found if someone else prunes."""
+    """Removes these rows in batches and yields how many each removed: less than its size if another process prunes."""
     size = FIRST_BATCH
 
     def batches() -> Iterator[Callable[[], tuple[int, float]]]:
-        # Found before the lock is taken.
+        # Reads the ids before the lock is taken.
         while ids := list(rows.values_list("id", flat=True)[:size]):
             yield partial(_delete, rows.model, ids)
 
@@ -120,7 +125,7 @@ def _remove(rows: QuerySet[Any], stopping: threading.Event) -> Iterator[int]:
 
 
 def _delete(model: Any, ids: Sequence[int]) -> tuple[int, float]:
-    """How many went, and for how many seconds the lock was held."""
+    """Returns how many rows were deleted, and for how many seconds the lock was held."""
     with transaction.atomic():
         started_at = time.perf_counter()
         # Not QuerySet.delete, which log entries refuse.
@@ -129,7 +134,7 @@ def _delete(model: Any, ids: Sequence[int]) -> tuple[int, float]:
 
 
 def _drop_lists(log: Seal.Log, stopping: threading.Event) -> None:
-    """Empties blocks of which no entry is left. Their digests stay, so the chain can still be checked."""
+    """Empties the record lists of blocks whose entries are all gone. Digests stay, so the chain can be verified."""
     cutoffs = sealing.Cutoffs()
     for block in sealing.load(Seal.objects.filter(log=log).exclude(entries=None).defer("entries").order_by("-number")):
         if stopping.is_set():
@@ -138,17 +143,17 @@ def _drop_lists(log: Seal.Log, stopping: threading.Event) -> None:
             continue
         if block.kind == Seal.Kind.PRUNED:
             cutoffs.add(block)
-        elif cutoffs.cover_all_of(block) and not _is_there_any_of(block):
+        elif cutoffs.cover_all_of(block) and not _has_entries(block):
             Seal.objects.filter(pk=block.pk).update(entries=None)
 
 
-def _is_there_any_of(block: Seal) -> bool:
+def _has_entries(block: Seal) -> bool:
     model = sealing.MODELS[Seal.Log(block.log)]
     return model.objects.filter(id__range=(block.first_id, block.last_id)).exists()
 
 
 def _organizations_in(model: Any) -> Iterator[uuid.UUID | None]:
-    """Whose entries there are; from one to the next by the index, however many entries each has."""
+    """The organizations that have entries. Skips from one to the next by the index, however many entries each has."""
     yield None
     ids = model.objects.filter(organization__isnull=False).order_by("organization_id")
     found = ids.values_list("organization_id", flat=True).first()
@@ -162,14 +167,6 @@ def _of(model: Any, organization_id: uuid.UUID | None) -> QuerySet[Any]:
     if organization_id is None:
         return found.filter(organization__isnull=True)
     return found.filter(organization_id=organization_id)
-
-
-def _days_kept_by(organization: Any) -> int:
-    """Entries whose organization is gone are kept as long as a new organization would keep them."""
-    if organization is None:
-        organization = apps.get_model("accounts.Organization")()
-    days: int = organization.log_retention_days
-    return days
 
 
 def _start_of_day_before(days: int) -> datetime:

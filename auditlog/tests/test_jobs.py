@@ -9,6 +9,8 @@ import time_machine
 from django.db import OperationalError, connections
 from django.utils import timezone
 
+from accounts import log_retention
+from accounts.jobs import register_pruning
 from auditlog import jobs, retention
 from auditlog.models import Seal, TokenUsage, TokenUse
 from auditlog.seals import sealing
@@ -34,7 +36,8 @@ def start(monkeypatch):
     monkeypatch.setattr(batches, "SHORTEST_PAUSE_SECONDS", 0)
     # The jobs of the other apps have their own tests.
     monkeypatch.setattr(periodic_jobs, "_registered", {})
-    jobs.register(seal_every=timedelta(seconds=0.01))
+    jobs.register(every=timedelta(seconds=0.01))
+    register_pruning()
     stopping = threading.Event()
     threads = []
 
@@ -88,7 +91,7 @@ def test_what_arrives_later_is_sealed_in_a_later_round(organization, start):
 
 def test_old_entries_go_when_the_worker_starts(organization, start, caplog):
     uses(3, organization, at=days_ago(402))
-    with caplog.at_level(logging.INFO, "auditlog.jobs"):
+    with caplog.at_level(logging.INFO, "accounts.log_retention"):
         start()
         wait_until(lambda: not TokenUse.objects.exists() and caplog.messages)
 
@@ -100,9 +103,9 @@ def test_old_entries_go_when_the_worker_starts(organization, start, caplog):
 
 def test_and_once_a_day_after_that(organization, monkeypatch, start):
     rounds = []
-    jobs.register(prune_every=timedelta(seconds=0.05))
+    register_pruning(every=timedelta(seconds=0.05))
     uses(1, organization, at=days_ago(399))
-    monkeypatch.setattr(retention, "due", lambda log: rounds.append(1) or [])
+    monkeypatch.setattr(log_retention, "cuts_due", lambda log: rounds.append(1) or [])
     start()
 
     wait_until(lambda: len(rounds) >= 2)
@@ -110,11 +113,11 @@ def test_and_once_a_day_after_that(organization, monkeypatch, start):
 
 def test_what_becomes_old_is_pruned_a_day_later(organization):
     uses(1, organization, at=days_ago(400))
-    jobs.prune(USES, threading.Event())
+    log_retention.prune(USES, threading.Event())
     assert TokenUse.objects.exists()
 
     with time_machine.travel(timezone.now() + timedelta(days=1)):
-        jobs.prune(USES, threading.Event())
+        log_retention.prune(USES, threading.Event())
 
     assert not TokenUse.objects.exists()
     assert findings() == []

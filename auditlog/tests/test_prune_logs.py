@@ -10,6 +10,7 @@ import pytest
 from django.db import connection, connections
 from django.utils import timezone
 
+from accounts.log_retention import cuts_due
 from accounts.tests.factories import OrganizationFactory
 from auditlog import retention
 from auditlog.models import Activity, Seal, TokenUsage, TokenUse
@@ -56,7 +57,7 @@ def log(organization, elsewhere):
 def prune(**options):
     removed = {}
     for log in Seal.Log:
-        for cut, count in retention.prune(log, retention.due(log, **options), stopping=threading.Event()):
+        for cut, count in retention.prune(log, cuts_due(log, **options), stopping=threading.Event()):
             removed[log, cut.name] = removed.get((log, cut.name), 0) + count
     return removed
 
@@ -93,7 +94,7 @@ def test_entries_of_nobody_and_of_organizations_that_are_gone_are_kept_for_400_d
     uses(2, None, organization_id=gone, at=days_ago(402))
     stays = uses(1, None, at=days_ago(398)) + uses(1, None, organization_id=gone, at=days_ago(398))
 
-    assert prune() == {(USES, "none"): 1, (USES, f"{gone} (gone)"): 2}
+    assert prune() == {(USES, "none"): 1, (USES, f"{gone} (removed)"): 2}
     assert kept() == ids(stays)
     assert findings() == []
 
@@ -132,7 +133,7 @@ def test_many_entries_go_in_several_batches(monkeypatch, organization):
     monkeypatch.setattr(retention, "LARGEST_BATCH", 30)
     uses(100, organization, at=days_ago(402))
 
-    batches = [count for _, count in retention.prune(USES, retention.due(USES), stopping=threading.Event())]
+    batches = [count for _, count in retention.prune(USES, cuts_due(USES), stopping=threading.Event())]
 
     assert sum(batches) == 100
     assert max(batches) <= 30
@@ -143,7 +144,7 @@ def test_pruning_stops_between_two_batches(monkeypatch, organization):
     uses(100, organization, at=days_ago(402))
     stopping = threading.Event()
     removed = 0
-    for _, count in retention.prune(USES, retention.due(USES), stopping=stopping):
+    for _, count in retention.prune(USES, cuts_due(USES), stopping=stopping):
         removed += count
         stopping.set()
 
@@ -157,7 +158,7 @@ def test_nothing_is_begun_when_it_is_to_stop(log):
     stopping = threading.Event()
     stopping.set()
 
-    assert list(retention.prune(USES, retention.due(USES), stopping=stopping)) == []
+    assert list(retention.prune(USES, cuts_due(USES), stopping=stopping)) == []
     assert not Seal.objects.filter(kind="pruned").exists()
 
 
@@ -196,7 +197,7 @@ def test_a_batch_grows_slowly_and_shrinks_at_once(size, seconds, following):
 def test_batches_are_found_by_an_index(log):
     if connection.vendor != "sqlite":
         pytest.skip("PostgreSQL reads so few rows without one.")
-    (cut,) = retention.due(USES)
+    (cut,) = cuts_due(USES)
 
     assert "USING COVERING INDEX tokenuse_org_newest" in cut.entries().values_list("id")[:20].explain()
 
@@ -253,7 +254,7 @@ def test_entries_are_sealed_before_they_are_removed(organization):
 
 
 def test_the_block_says_whose_entries_may_be_missing(log, organization):
-    (cut,) = retention.due(USES)
+    (cut,) = cuts_due(USES)
 
     prune()
 

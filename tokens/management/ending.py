@@ -2,7 +2,7 @@
 
 from django.core.management.base import CommandError, OutputWrapper
 
-from auditlog.management.progress import Progress
+from core.progress import Progress
 from core.text import counted
 from tokens.querysets import TokenQuerySet
 from tokens.services import end_by_operator

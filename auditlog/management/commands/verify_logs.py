@@ -6,11 +6,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from auditlog.management.progress import Progress
 from auditlog.models import Seal
 from auditlog.seals.known_heads import known_head
 from auditlog.seals.sealing import KeyMissing
 from auditlog.seals.verification import Verification
+from core.progress import Progress
 
 
 def head(text: str) -> str:

@@ -6,13 +6,14 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
 from typing import Any
 
-from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 
+from accounts.log_retention import cuts_due
+from accounts.models import Organization
 from auditlog import retention
-from auditlog.management.progress import Progress
 from auditlog.models import Seal
 from auditlog.seals.sealing import ChainBroken, KeyMissing
+from core.progress import Progress
 
 
 def days(text: str) -> int:
@@ -38,9 +39,9 @@ class Command(BaseCommand):
         parser.add_argument("--no-input", action="store_true", help="do not ask")
 
     def handle(self, *args: Any, organization: str | None, **options: Any) -> None:
-        if organization and not apps.get_model("accounts.Organization").objects.filter(slug=organization).exists():
+        if organization and not Organization.objects.filter(slug=organization).exists():
             raise CommandError(f"There is no organization {organization!r}.")
-        cuts = [cut for log in Seal.Log for cut in retention.due(log, days=options["days"], organization=organization)]
+        cuts = [cut for log in Seal.Log for cut in cuts_due(log, days=options["days"], organization=organization)]
         if not cuts:
             self.stdout.write("No entry is older than it is kept.")
         elif options["dry_run"]:
