@@ -567,7 +567,7 @@ def test_admin_shows_what_a_policy_would_do_before_it_is_saved(sign_in, organiza
 
     answer = review_policy(client, organization, allowed_scopes=["pipeline"])
 
-    assert "1 token of 1 person will be blocked from their next use on" in errors(answer)
+    assert "1 token of 1 person will be blocked from their next use" in errors(answer)
     organization.refresh_from_db()
     assert "api" in organization.allowed_scopes.split()
     assert save_policy(client, organization, allowed_scopes=["pipeline"]).status_code == 302

@@ -1,7 +1,5 @@
 """The API's door to the organization's policy. It mirrors the page."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from drf_spectacular.utils import extend_schema
@@ -11,9 +9,7 @@ from rest_framework.response import Response
 from accounts.api.views import may_manage
 from accounts.models import Organization
 from accounts.privileges import Privilege
-from accounts.services import NotAllowed, PolicyChangedMeanwhile, TwoFactorFirst
 from core.api.operations import READ_API, Operation
-from core.api.problems import Conflict, Forbidden
 from core.api.views import ApiViewSet
 from tokens.api.policy_serializers import (
     ChangedPolicySerializer,
@@ -24,19 +20,6 @@ from tokens.api.policy_serializers import (
 )
 from tokens.api.views import may_read_tokens
 from tokens.policy.preview import change_policy, review_policy
-
-
-@contextmanager
-def answered() -> Iterator[None]:
-    """What stands against a change, as the API answers it."""
-    try:
-        yield
-    except NotAllowed:
-        raise Forbidden from None
-    except PolicyChangedMeanwhile as error:
-        raise Conflict(str(error), "policy_changed") from None
-    except TwoFactorFirst as error:
-        raise Conflict(str(error), "two_factor_first") from None
 
 
 class PolicyViewSet(ApiViewSet):
@@ -65,16 +48,14 @@ class PolicyViewSet(ApiViewSet):
     def preview(self, request: Request) -> Response:
         """How many tokens a change would block, and whose. Nothing is changed."""
         body = self.read_body(ChangePolicyBody)
-        with answered():
-            review = review_policy(actor=self.person, **body)
+        review = review_policy(actor=self.person, **body)
         return Response({"version": review.before.policy_version, "effect": EffectSerializer(review.effect).data})
 
     @extend_schema(operation_id="policy_change", request=ChangePolicyBody, responses=ChangedPolicySerializer)
     def partial_update(self, request: Request) -> Response:
         """Holds from the next request on, for existing tokens too. Call `preview` first to see whom it affects."""
         body = self.read_body(ChangePolicyBody)
-        with answered():
-            review = change_policy(actor=self.person, request=request._request, **body)
+        review = change_policy(actor=self.person, request=request._request, **body)
         return Response({**_shown(review.after), "effect": EffectSerializer(review.effect).data})
 
 

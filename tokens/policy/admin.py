@@ -12,7 +12,7 @@ from accounts.services import TwoFactorFirst
 from core.http.request_context import person_of
 from core.pages.forms import add_error
 from tokens.policy.preview import Review, change_policy, review_policy
-from tokens.views.policy import consequences
+from tokens.policy.text import consequences
 
 
 class ReviewedOrganizationForm(OrganizationForm):

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from accounts import services
 from accounts.models import Organization, User
+from core.db.locks import lock
 from core.errors import DomainError
 from tokens.models import Token
 from tokens.policy import rules
@@ -99,7 +100,7 @@ def change_policy(
     changed. Tokens are made under the same lock, so that none comes in between.
     """
     with transaction.atomic():
-        before = Organization.objects.select_for_update(no_key=True).get(pk=(organization or actor.own_organization).pk)
+        before = lock(Organization.objects.all(), (organization or actor.own_organization).pk)
         after = services.save_policy(
             actor=actor, organization=before, changes=changes, version=version, request=request
         )

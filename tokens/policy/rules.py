@@ -64,9 +64,10 @@ def _living_too_long(policy: Organization, at: datetime) -> Q:
 
 
 def _about_lifetime(token: "Token", policy: Organization) -> str:
+    longest = counted(policy.max_token_lifetime_days, "day", "days")
     return (
-        f"The policy of the organization lets tokens live {days(policy.max_token_lifetime_days)} at most, and this one "
-        "was made for longer. Make a new one with a shorter life."
+        f"Your organization's policy allows tokens a lifetime of {longest} at most, and this one was created with a "
+        "longer one. Create a new token with a shorter lifetime."
     )
 
 
@@ -91,7 +92,7 @@ def _having_a_scope_not_allowed(policy: Organization, at: datetime) -> Q:
 
 def _about_scopes(token: "Token", policy: Organization) -> str:
     ids = ", ".join(scope.id for scope in scopes_not_allowed(token.scope, policy))
-    return f"The policy of the organization does not allow tokens with this scope: {ids}. Make a new one without it."
+    return f"Your organization's policy does not allow tokens with this scope: {ids}. Create a new token without it."
 
 
 # It was not used for too long. Only allowed uses count (`auditlog.journal`): else a refused use would revive the token.
@@ -111,8 +112,8 @@ def unused(policy: Organization, at: datetime) -> Q:
 
 
 def _about_disuse(token: "Token", policy: Organization) -> str:
-    limit = days(policy.unused_tokens_end_after_days)
-    return f"The policy of the organization ends tokens that nobody uses for {limit}, as it was. Make a new one."
+    limit = counted(policy.unused_tokens_end_after_days or 0, "day", "days")
+    return f"Your organization's policy blocks tokens that are unused for {limit}. Create a new token."
 
 
 # Its owner has to set up two-factor first
@@ -131,14 +132,9 @@ def _of_owner_without_two_factor(policy: Organization, at: datetime) -> Q:
 
 def _about_two_factor(token: "Token", policy: Organization) -> str:
     return (
-        "The policy of the organization asks the owner of this token to set up two-factor. "
-        "Once that is done, in the portal under Profile, Security, the token works again."
+        "Your organization's policy requires the owner of this token to set up two-factor. "
+        "After that, in the portal under Profile, Security, the token works again."
     )
-
-
-def days(number: int | None) -> str:
-    """`1 day`, `30 days`."""
-    return counted(number or 0, "day", "days")
 
 
 LIFETIME = Rule("lifetime", "lives too long", "live too long", _lives_too_long, _living_too_long, _about_lifetime)

@@ -189,7 +189,7 @@ def test_the_mail_says_so_where_the_token_works_no_more_for_another_reason(owner
 
     sent()
 
-    assert "Does not work now: The policy of the organization lets tokens live 30 days at most" in delivered()[0].body
+    assert "Does not work now: Your organization's policy allows tokens a lifetime of 30 days" in delivered()[0].body
 
 
 def test_no_mail_holds_a_token(owner):

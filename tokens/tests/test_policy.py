@@ -151,7 +151,7 @@ def test_its_policies_are_found_by_what_the_rows_are_filtered_by(owner, administ
 BLOCKING = {
     "lifetime": ({"max_token_lifetime_days": 29}, "29 days at most"),
     "scope": ({"allowed_scopes": "api-readonly pipeline"}, "does not allow tokens with this scope: api."),
-    "unused": ({"unused_tokens_end_after_days": 1}, "nobody uses for 1 day,"),
+    "unused": ({"unused_tokens_end_after_days": 1}, "unused for 1 day."),
     "two_factor": ({"two_factor_roles": "user"}, "set up two-factor"),
 }
 

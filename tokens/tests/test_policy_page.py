@@ -89,27 +89,26 @@ def test_the_review_names_each_change_and_what_it_does(page, owner, member):
         log_retention_days="30",
     )
 
-    assert [tuple(change.values()) for change in answer.context["changes"]] == [
-        ("Longest life of a token", "92 days", "60 days"),
+    assert [(change["before"], change["after"]) for change in answer.context["changes"]] == [
+        ("92 days", "60 days"),
         (
-            "Scopes that tokens may have",
             "API Access, API Access (Read Only), Pipeline Access, Pipeline Access (Read Only), "
             "Security Logs (Read Only)",
             "API Access",
         ),
-        ("Live tokens that a person may have", "50", "1"),
-        ("Unused tokens end", "Never", "After 30 days"),
-        ("Site roles that need two-factor", "None", "User"),
-        ("How long both logs are kept", "400 days", "30 days"),
+        ("50", "1"),
+        ("Never", "After 30 days"),
+        ("None", "User"),
+        ("400 days", "30 days"),
     ]
     assert answer.context["consequences"] == [
-        "3 tokens of 2 people will be blocked from their next use on: 3 live too long, 3 have a scope that is not "
+        "3 tokens of 2 people will be blocked from their next use: 3 live too long, 3 have a scope that is not "
         "allowed, 3 were not used for too long, 3 belong to people without two-factor. "
-        "One that breaks several rules is counted with each.",
-        "Unused tokens end for good within the hour, and their owners get a mail.",
-        "2 people must set up two-factor, and can do nothing else here until they have.",
-        "1 person with more live tokens than the new maximum: they keep them, and make no further one.",
-        "Entries of both logs that are older than 30 days are removed for good within a day.",
+        "A token that breaks several rules is counted for each of them.",
+        "Unused tokens are expired within the hour, and their owners get a mail.",
+        "2 people must set up two-factor before doing anything else in the portal.",
+        "1 person over the new limit keeps their tokens but can't create more.",
+        "Entries older than 30 days are permanently removed from both logs within a day.",
     ]
     text = answer.content.decode()
     assert text.index(owner.email) < text.index(member.email)
@@ -121,7 +120,7 @@ def test_one_token_is_told_in_the_singular(page, owner):
     answer = page.review(max_token_lifetime_days="1")
 
     assert answer.context["consequences"] == [
-        "1 token of 1 person will be blocked from their next use on: 1 lives too long."
+        "1 token of 1 person will be blocked from their next use: 1 lives too long."
     ]
 
 
@@ -194,10 +193,7 @@ def test_a_policy_that_somebody_else_changed_is_shown_and_not_overwritten(page, 
 
     assert answer.status_code == 409
     assert "Somebody else changed the policy" in answer.content.decode()
-    assert {change["label"]: change["before"] for change in answer.context["changes"]} == {
-        "Longest life of a token": "92 days",
-        "Live tokens that a person may have": "7",
-    }
+    assert [change["before"] for change in answer.context["changes"]] == ["92 days", "7"]
 
 
 def test_a_policy_that_somebody_else_changed_after_the_review_is_not_overwritten(page):
