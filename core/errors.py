@@ -1,8 +1,10 @@
 """Errors that services raise and that `core.pages.forms` and `core.api.problems` show."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 
 
 class DomainError(Exception):
@@ -38,3 +40,12 @@ class NameTaken(DomainError):
     code = "name_taken"
     field = "name"
     message = "This name is already in use."
+
+
+@contextmanager
+def errors_of(field: str) -> Iterator[None]:
+    """Adds the name of the field to the ``ValidationError`` of a function that checks one value."""
+    try:
+        yield
+    except ValidationError as error:
+        raise ValidationError({field: error.messages}) from None

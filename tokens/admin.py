@@ -3,6 +3,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ActionForm
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
@@ -53,8 +54,8 @@ class TokenAdmin(ReadOnlyAdmin):
         count = tokens.count()
         try:
             ended = services.revoke_all(actor=person_of(request), tokens=tokens, reason=reason, request=request)
-        except services.ReasonMissing:
-            self.message_user(request, "Nothing was expired: give a reason, the owners are told.", messages.ERROR)
+        except ValidationError as error:
+            self.message_user(request, f"Nothing was expired. {' '.join(error.messages)}", messages.ERROR)
             return
         self.message_user(request, f"Expired {ended} of {count} tokens.", messages.SUCCESS)
 

@@ -7,11 +7,13 @@ from django.utils import timezone
 
 from accounts.models import User
 from core.api.scopes import BY_ID, CHOICES, Scope
+from core.errors import errors_of
+from core.pages.forms import refusals_in
+from core.text import counted
 from tokens.leaks.finding import MAX_PASTED_LENGTH
-from tokens.lifetimes import DEFAULT_LIFETIME, InvalidExpiry, Lifetime, chosen_end, end_of
-from tokens.names import MAX_LENGTH, InvalidName, clean_name
-from tokens.policy.rules import days
-from tokens.services import REASON_MAX_LENGTH, ScopesNotAllowed, check_scopes, longest_lifetime
+from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end, end_of
+from tokens.names import MAX_LENGTH, clean_name
+from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
 
 CUSTOM = "custom"
 CHOICES_OF_LIFETIME = [*Lifetime.choices, (CUSTOM, "On a date of my choice")]
@@ -61,24 +63,18 @@ class TokenForm(forms.Form):
         if DEFAULT_LIFETIME not in offered:
             lifetime.initial = offered[-1]
         if len(offered) < len(Lifetime):
-            lifetime.help_text = f"Your organization allows {days(longest.days)} at most."
+            lifetime.help_text = f"Your organization allows {counted(longest.days, 'day', 'days')} at most."
         self.fields["expires_at"].widget.attrs |= {
             "min": now.date().isoformat(),
             "max": (now + longest).date().isoformat(),
         }
 
     def clean_name(self) -> str:
-        try:
-            return clean_name(self.cleaned_data["name"])
-        except InvalidName as error:
-            raise forms.ValidationError(str(error)) from None
+        return clean_name(self.cleaned_data["name"])
 
     def clean_scopes(self) -> list[Scope]:
         chosen = [BY_ID[scope_id] for scope_id in dict.fromkeys(self.cleaned_data["scopes"])]
-        try:
-            check_scopes(chosen, self.policy)
-        except ScopesNotAllowed as error:
-            raise forms.ValidationError(str(error)) from None
+        check_scopes(chosen, self.policy)
         return chosen
 
     def clean(self) -> dict[str, Any]:
@@ -86,13 +82,17 @@ class TokenForm(forms.Form):
         if lifetime is None or "expires_at" not in self.cleaned_data:
             return self.cleaned_data
         preset = None if lifetime == CUSTOM else Lifetime(lifetime)
-        try:
+        with refusals_in(self), errors_of("expires_at"):
             self.cleaned_data["expires_at"] = chosen_end(
                 preset, self.cleaned_data["expires_at"], longest=longest_lifetime(self.policy)
             )
-        except InvalidExpiry as error:
-            self.add_error("lifetime" if preset else "expires_at", str(error))
         return self.cleaned_data
+
+    def add_error(self, field: str | None, error: Any) -> None:
+        """Shows a wrong end beside the field that it comes from: the date, or the choice of a lifetime."""
+        if field == "expires_at" and self.cleaned_data.get("lifetime") in Lifetime.values:
+            field = "lifetime"
+        super().add_error(field, error)
 
 
 class SecretTextarea(forms.Textarea):

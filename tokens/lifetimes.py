@@ -3,6 +3,7 @@
 from datetime import UTC, date, datetime, time, timedelta
 
 from dateutil.relativedelta import relativedelta
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
 
@@ -26,17 +27,13 @@ _LENGTHS = {
 }
 
 
-class InvalidExpiry(ValueError):
-    """The end breaks a rule; the message says which."""
-
-
 def now_in_seconds() -> datetime:
     """The clock in whole seconds, as a JWT tells time: record and token then agree exactly."""
     return timezone.now().replace(microsecond=0)
 
 
 def chosen_end(preset: Lifetime | None, custom: str, *, longest: timedelta) -> datetime:
-    """The end of a token that is made now: after a preset, or else at a custom end. Raises ``InvalidExpiry``."""
+    """The end of a token that is made now: after a preset, or else at a custom end. Raises ``ValidationError``."""
     start = now_in_seconds()
     end = end_of(preset, start=start) if preset else parse_expiry(custom, start=start, longest=longest)
     check_expiry(end, start=start, longest=longest)
@@ -56,11 +53,11 @@ def end_of_day(day: date) -> datetime:
 def parse_expiry(text: str, *, start: datetime, longest: timedelta) -> datetime:
     """A custom end: an ISO 8601 date (its last second, UTC, or the latest moment allowed) or date and time.
 
-    A time without a zone is UTC. Raises ``InvalidExpiry``.
+    A time without a zone is UTC. Raises ``ValidationError``.
     """
     text = text.strip()
     if not text:
-        raise InvalidExpiry("Choose the date on which the token expires.")
+        raise ValidationError("Choose the date on which the token expires.")
     try:
         if len(text) <= len("2026-12-31"):
             day = date.fromisoformat(text)
@@ -70,15 +67,15 @@ def parse_expiry(text: str, *, start: datetime, longest: timedelta) -> datetime:
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         return moment.replace(microsecond=0)
     except (ValueError, OverflowError):
-        raise InvalidExpiry("Enter a date like 2026-12-31, or a date and time like 2026-12-31T12:00:00Z.") from None
+        raise ValidationError("Enter a date like 2026-12-31, or a date and time like 2026-12-31T12:00:00Z.") from None
 
 
 def check_expiry(expires_at: datetime, *, start: datetime, longest: timedelta) -> None:
-    """Raises ``InvalidExpiry`` for an end in the past or beyond the organization's maximum."""
+    """Raises ``ValidationError`` for an end in the past or beyond the organization's maximum."""
     if expires_at <= start:
-        raise InvalidExpiry("The end must be in the future.")
+        raise ValidationError("The end must be in the future.")
     if expires_at - start > longest:
         latest = start + longest
-        raise InvalidExpiry(
+        raise ValidationError(
             f"Your organization allows tokens to live {longest.days} days at most: choose {latest:%Y-%m-%d} or earlier."
         )

@@ -1,7 +1,8 @@
-"""The mails of this app."""
+"""Mails to the owners of tokens that others ended. `tokens/expiry/notices.py` has those about the end by time."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 from django.conf import settings
 from django.core.mail import EmailMessage
@@ -12,41 +13,55 @@ from django.utils.translation import ngettext
 from accounts.models import User
 from auditlog.actions import Action
 from auditlog.models import Activity
-from core.mail.kinds import mail_kind
+from core.mail.kinds import MailKind, mail_kind
 from core.models import OutgoingMail
 from tokens.models import Token
 
-# Beyond these a mail says how many more there are: whoever has so many looks at the list in the portal.
+# A mail lists at most this many tokens and gives the number of the others; the portal lists all of them.
 LISTED_IN_MAIL = 100
 
 
-class EarlyEndMails:
-    """One mail to each owner about all tokens of theirs that one action ends, which may take many transactions.
+def put_by_owner(kind: MailKind[[str, Sequence[str]]], tokens: Iterable[Token]) -> None:
+    """Puts one mail to each owner about all of their tokens. ``kind`` takes the owner's id and the tokens' ids."""
+    for owner_id, token_ids in _by_owner(tokens).items():
+        kind.put(owner_id, str(owner_id), token_ids)
 
-    The mails are written in the transaction that ends the tokens: whatever interrupts the action, everyone is told.
+
+class EarlyEndMails:
+    """One mail to each owner about all of their tokens that one action ends, over any number of transactions.
+
+    The mails are written in the transactions that end the tokens. So everyone is told, even if the action is
+    interrupted.
     """
 
     def __init__(self) -> None:
-        self._told: dict[uuid.UUID, tuple[OutgoingMail, list[uuid.UUID]]] = {}
+        self._put: dict[uuid.UUID, tuple[OutgoingMail, list[str]]] = {}
 
-    def add(self, ended: Mapping[uuid.UUID, Sequence[uuid.UUID]]) -> None:
-        """``ended``: the tokens by owner. Call it in the transaction that ends them."""
-        new: dict[uuid.UUID, list[uuid.UUID]] = {}
-        for owner_id, token_ids in ended.items():
-            row, earlier = self._told.get(owner_id, (None, []))
+    def add(self, ended: Iterable[Token]) -> None:
+        """Call it in the transaction that ends these tokens."""
+        new: dict[uuid.UUID, list[str]] = {}
+        for owner_id, token_ids in _by_owner(ended).items():
+            row, earlier = self._put.get(owner_id, (None, []))
             together = [*earlier, *token_ids]
-            if row is not None and expired_mail.change(row, *_listed(owner_id, together)):
-                self._told[owner_id] = (row, together)
+            if row is not None and expired_mail.change(row, *_arguments(owner_id, together)):
+                self._put[owner_id] = (row, together)
             else:
-                # The first tokens of this owner, or a worker was faster: then the rest has a mail of its own.
-                new[owner_id] = list(token_ids)
-        rows = expired_mail.put_each((owner_id, _listed(owner_id, token_ids)) for owner_id, token_ids in new.items())
+                # This owner's first tokens, or the worker has taken the mail already: these get a mail of their own.
+                new[owner_id] = token_ids
+        rows = expired_mail.put_each((owner_id, _arguments(owner_id, token_ids)) for owner_id, token_ids in new.items())
         for row, (owner_id, token_ids) in zip(rows, new.items(), strict=True):
-            self._told[owner_id] = (row, token_ids)
+            self._put[owner_id] = (row, token_ids)
 
 
-def _listed(owner_id: uuid.UUID, token_ids: Sequence[uuid.UUID]) -> tuple[str, list[str], int]:
-    return str(owner_id), [str(token_id) for token_id in token_ids[:LISTED_IN_MAIL]], len(token_ids)
+def _by_owner(tokens: Iterable[Token]) -> dict[uuid.UUID, list[str]]:
+    found: dict[uuid.UUID, list[str]] = defaultdict(list)
+    for token in tokens:
+        found[token.owner_id].append(str(token.pk))
+    return found
+
+
+def _arguments(owner_id: uuid.UUID, token_ids: Sequence[str]) -> tuple[str, list[str], int]:
+    return str(owner_id), list(token_ids[:LISTED_IN_MAIL]), len(token_ids)
 
 
 @mail_kind("Token reported")

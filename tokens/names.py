@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Iterator
 from itertools import count
 
+from django.core.exceptions import ValidationError
+
 from core.text import JOINERS, composed, is_invisible, is_mark, joiners_fit, marks_fit
 
 MAX_LENGTH = 50
@@ -16,26 +18,22 @@ _BEGINS, _ENDS = r"\p{L}\p{Nd}\-':_.", r"\p{L}\p{M}\p{Nd}\-':_."
 PATTERN = rf"^[{_BEGINS}]([{_ENDS}\u200c\u200d ]*[{_ENDS}])?$"
 
 
-class InvalidName(ValueError):
-    """The name breaks a rule; the message says which, for the person who typed it."""
-
-
 def clean_name(raw: str) -> str:
-    """The name as it is stored: trimmed, in Unicode's composed form (NFC). Raises ``InvalidName``.
+    """The name as it is stored: trimmed, in Unicode's composed form (NFC). Raises ``ValidationError``.
 
     The length is counted in code points of that form, as the database counts it: a letter with a vowel sign is two.
     """
     name = composed(raw).strip()
     if not name:
-        raise InvalidName("Enter a name.")
+        raise ValidationError("Enter a name.")
     if len(name) > MAX_LENGTH:
-        raise InvalidName(f"Use at most {MAX_LENGTH} characters; this name has {len(name)}.")
+        raise ValidationError(f"Use at most {MAX_LENGTH} characters; this name has {len(name)}.")
     if not all(_is_allowed(character) for character in name):
-        raise InvalidName("Use letters, digits, spaces and - ' : _ . only.")
+        raise ValidationError("Use letters, digits, spaces and - ' : _ . only.")
     if not marks_fit(name):
-        raise InvalidName("Put accents and vowel signs on letters, at most four on one letter.")
+        raise ValidationError("Put accents and vowel signs on letters, at most four on one letter.")
     if not joiners_fit(name):
-        raise InvalidName("Remove the invisible characters between the letters.")
+        raise ValidationError("Remove the invisible characters between the letters.")
     return name
 
 

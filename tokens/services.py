@@ -1,12 +1,12 @@
-"""What can be done with a token: make it, show it once, end it. Every door leads here."""
+"""Creating a token, showing it once and ending it. Pages, API, Django admin and commands call these functions."""
 
-import time
 import uuid
-from collections import defaultdict
-from collections.abc import Collection, Generator, Iterator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils import timezone
@@ -18,6 +18,9 @@ from accounts.roles import Ability
 from auditlog.actions import Action
 from auditlog.record import record, record_each
 from core.api import scopes
+from core.db.batches import batches_of, run_batches
+from core.db.locks import lock
+from core.errors import DomainError, NameTaken, NotAllowed, errors_of
 from core.http.request_context import without_tokens
 from core.text import counted
 from tokens import jwt
@@ -30,54 +33,26 @@ from tokens.policy.rules import scopes_not_allowed
 from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, not_ended
 
 REASON_MAX_LENGTH = Token._meta.get_field("revoke_reason").max_length or 0
-# Tokens that are ended in one transaction. SQLite has one writer at a time, and each answered request is a write.
+# How many tokens end in one transaction. SQLite has one writer at a time, and each answered request is a write.
 BATCH = 500
 
 
-class TokenNameTaken(Exception):
-    """Another live token of this owner has this name, in whatever case or Unicode form."""
+class CannotBeRevealed(DomainError):
+    message = "This token was shown before, has ended, or belongs to someone else."
 
 
-class ScopesNotAllowed(Exception):
-    """The organization's policy does not allow tokens with these scopes; the message names them."""
-
-    def __init__(self, refused: list[scopes.Scope]) -> None:
-        super().__init__(
-            f"Your organization does not allow tokens with this scope: {', '.join(scope.label for scope in refused)}."
-        )
+class AlreadyEnded(DomainError):
+    code = "already_ended"
+    message = "This token has ended already."
 
 
-class TooManyTokens(Exception):
-    """The owner has as many live tokens as the organization's policy allows a person."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(
-            f"You have {counted(limit, 'live token', 'live tokens')} or more, as many as your organization allows a "
-            "person. Expire one that you no longer need, then make this one."
-        )
-
-
-class CannotBeRevealed(Exception):
-    """The token was shown before, has ended, or belongs to someone else."""
-
-
-class AlreadyEnded(Exception):
-    """The token had expired, or was expired early, before."""
-
-
-class NotAllowed(Exception):
-    """The actor may not do this."""
-
-
-class ReasonMissing(Exception):
-    """Whoever ends someone else's token says why: its owner is told."""
-
-
-class CountChanged(Exception):
-    """There are other tokens to end than the actor was shown. ``count``: how many there are now."""
+class CountChanged(DomainError):
+    """The actor was shown another number of tokens to end. ``count``: how many there are now."""
 
     def __init__(self, count: int) -> None:
-        super().__init__(count)
+        super().__init__(
+            f"The list has changed: there are now {counted(count, 'token', 'tokens')}. Check before you confirm."
+        )
         self.count = count
 
 
@@ -89,22 +64,25 @@ def issue_token(
     expires_at: datetime,
     request: HttpRequest | None = None,
 ) -> Token:
-    """Makes the metadata of a token for ``actor``; `reveal_token` makes the token itself.
+    """Creates the metadata of a token for ``actor``; `reveal_token` creates the token itself.
 
-    Raises ``TokenNameTaken``, ``InvalidName``, and what the organization's policy says against it: ``InvalidExpiry``,
-    ``ScopesNotAllowed`` or ``TooManyTokens``. Of two requests at once the second sees what the first has made.
+    Raises ``ValidationError`` by field, ``NameTaken``, or ``DomainError`` (``too_many_tokens``). If two requests come
+    at once, the second one counts the token of the first.
     """
     require_proof(Privilege.CREATE_TOKEN, request)
     if not actor.may(Ability.OWN_TOKENS):
         raise NotAllowed
-    name = clean_name(name)
+    with errors_of("name"):
+        name = clean_name(name)
     key = name_key(name)
     try:
         with transaction.atomic():
             policy = _locked_policy(actor)
             created_at = now_in_seconds()
-            check_expiry(expires_at, start=created_at, longest=longest_lifetime(policy))
-            check_scopes(chosen, policy)
+            with errors_of("expires_at"):
+                check_expiry(expires_at, start=created_at, longest=longest_lifetime(policy))
+            with errors_of("scopes"):
+                check_scopes(chosen, policy)
             _check_number(actor, policy)
             _free_name_of_ended_token(actor, key)
             token = Token.objects.create(
@@ -126,16 +104,16 @@ def issue_token(
             )
     except IntegrityError:
         if Token.objects.owned_by(actor).filter(live_name_key=key).exists():
-            raise TokenNameTaken from None
+            raise NameTaken("One of your live tokens has this name already.") from None
         raise
     return token
 
 
 @sensitive_variables()
 def reveal_token(*, actor: User, token: Token, request: HttpRequest | None = None) -> tuple[Token, str]:
-    """Signs the token and marks it shown, in one conditional update: of any number of requests one succeeds.
+    """Signs the token and marks it as shown. If several requests try it, one succeeds: a conditional update decides.
 
-    Returns the row and the signed JWT. The JWT exists in this answer only. Raises ``CannotBeRevealed``.
+    Returns the row and the signed JWT, which exists only in this answer. Raises ``CannotBeRevealed``.
     """
     now = timezone.now()
     with signing_lock(), transaction.atomic():
@@ -160,17 +138,20 @@ def reveal_token(*, actor: User, token: Token, request: HttpRequest | None = Non
 def issue_and_reveal_token(
     *, actor: User, name: str, chosen: list[scopes.Scope], expires_at: datetime, request: HttpRequest | None = None
 ) -> tuple[Token, str]:
-    """Both in one transaction, for an answer that shows the token at once. Raises what the two raise."""
+    """Creates and reveals a token in one transaction, for an answer that shows it. Raises what the two raise."""
     with signing_lock(), transaction.atomic():
         token = issue_token(actor=actor, name=name, chosen=chosen, expires_at=expires_at, request=request)
-        return reveal_token(actor=actor, token=token, request=request)
+        try:
+            return reveal_token(actor=actor, token=token, request=request)
+        except CannotBeRevealed:
+            raise ValidationError({"expires_at": "The token would end before it can be shown."}) from None
 
 
 def revoke_token(*, actor: User, token: Token, reason: str = "", request: HttpRequest | None = None) -> Token:
-    """Ends a token now, for good. A request that starts after this has returned is refused.
+    """Ends a token permanently. Every request that starts after this has returned is refused.
 
-    Raises what `revoke_tokens` raises, and ``AlreadyEnded`` when there is nothing to end: of two at once one ends it,
-    and the first reason stays.
+    Raises what `revoke_tokens` raises, and ``AlreadyEnded``. If two requests come at once, one ends the token and its
+    reason is kept.
     """
     if not revoke_tokens(actor=actor, token_ids=[token.pk], reason=reason, request=request):
         raise AlreadyEnded
@@ -181,10 +162,10 @@ def revoke_token(*, actor: User, token: Token, reason: str = "", request: HttpRe
 def revoke_tokens(
     *, actor: User, token_ids: Collection[uuid.UUID], reason: str = "", request: HttpRequest | None = None
 ) -> list[Token]:
-    """Ends those of the tokens that have not ended, in one transaction; returns them.
+    """Ends the tokens that have not ended yet, in one transaction, and returns those.
 
-    Raises ``NotAllowed`` when one of them does not exist or is not the actor's to end, ``ReasonMissing`` when one is
-    someone else's and no reason is given; nothing is ended then.
+    Ends none if it raises: ``NotAllowed`` if the actor may not end one of them, or it does not exist;
+    ``ValidationError`` without a ``reason`` if one of them is someone else's.
     """
     with transaction.atomic():
         tokens = Token.objects.revocable_by(actor).filter(pk__in=token_ids)
@@ -192,7 +173,7 @@ def revoke_tokens(
             raise NotAllowed
         _check_reason(actor, tokens, reason)
         ended = end_tokens(token_ids, action=Action.TOKEN_REVOKED, ended_by=actor, reason=reason, request=request)
-        tell_owners(ended, EarlyEndMails(), but=actor)
+        EarlyEndMails().add(token for token in ended if token.owner_id != actor.pk)
     return ended
 
 
@@ -204,11 +185,11 @@ def revoke_all(
     reason: str = "",
     request: HttpRequest | None = None,
 ) -> int:
-    """Ends whichever of ``tokens`` are live and the actor's to end, however many; returns how many these were.
+    """Ends those of ``tokens`` that are live and that the actor may end; returns how many.
 
-    In batches, so that the portal goes on answering: whatever interrupts it leaves the rest alive, and doing it again
-    ends them. Raises ``CountChanged`` when there are not as many as ``expected``, ``ReasonMissing`` as `revoke_tokens`
-    does; nothing is ended then.
+    It works in batches, so that other requests are answered meanwhile. If it is interrupted, the remaining tokens stay
+    live, and calling it again ends them. Ends none if it raises: ``CountChanged`` if the number of tokens is not
+    ``expected``, ``ValidationError`` as `revoke_tokens` does.
     """
     live = tokens.revocable_by(actor).live()
     _check_reason(actor, live, reason)
@@ -216,34 +197,34 @@ def revoke_all(
     if expected is not None and len(ids) != expected:
         raise CountChanged(len(ids))
     count, mails = 0, EarlyEndMails()
-    for batch in _batches(ids):
+    for batch in batches_of(ids, BATCH):
         with transaction.atomic():
-            done = end_tokens(batch, action=Action.TOKEN_REVOKED, ended_by=actor, reason=reason, request=request)
-            tell_owners(done, mails, but=actor)
-        count += len(done)
+            ended = end_tokens(batch, action=Action.TOKEN_REVOKED, ended_by=actor, reason=reason, request=request)
+            mails.add(token for token in ended if token.owner_id != actor.pk)
+        count += len(ended)
     return count
 
 
 def revoke_own(*, actor: User, reason: str, request: HttpRequest | None = None) -> int:
-    """Ends all live tokens of the actor; returns how many these were."""
+    """Ends all live tokens of the actor; returns how many."""
     return revoke_all(actor=actor, tokens=Token.objects.owned_by(actor), reason=reason, request=request)
 
 
 def end_by_operator(tokens: TokenQuerySet, *, reason: str) -> Generator[int]:
-    """Ends whichever of ``tokens`` are live, for whoever operates the installation; those made meanwhile as well.
+    """Ends those of ``tokens`` that are live, also those created meanwhile, on behalf of the operator.
 
-    In batches; after each comes how many it ended.
+    It works in batches and yields how many tokens each batch ended.
     """
     mails = EarlyEndMails()
+
+    def end(batch: Sequence[uuid.UUID]) -> int:
+        with transaction.atomic():
+            ended = end_tokens(batch, action=Action.TOKEN_ENDED_BY_OPERATOR, reason=reason, by="operator")
+            mails.add(ended)
+        return len(ended)
+
     while ids := _ids_by_owner(tokens.live()):
-        for batch in _batches(ids):
-            started_at = time.perf_counter()
-            with transaction.atomic():
-                done = end_tokens(batch, action=Action.TOKEN_ENDED_BY_OPERATOR, reason=reason, by="operator")
-                tell_owners(done, mails)
-            yield len(done)
-            # As long as others had to wait, they may write now.
-            time.sleep(time.perf_counter() - started_at)
+        yield from run_batches(partial(end, batch) for batch in batches_of(ids, BATCH))
 
 
 def end_tokens(
@@ -255,16 +236,16 @@ def end_tokens(
     request: HttpRequest | None = None,
     **details: Any,
 ) -> list[Token]:
-    """Ends those of the tokens that have not ended and records each, in one transaction; returns them as they are now.
+    """Ends the tokens that have not ended yet and records each of them, in one transaction; returns those.
 
-    For a caller that has made sure that this may be done, and that tells the owners. ``ended_by`` is the person who
-    ends them; where it is none, the entry bears the owner's name, as that of a failed sign-in does.
+    The caller has checked that this is allowed, and tells the owners. Without ``ended_by``, the entry in the activity
+    log has the owner as its actor, like that of a failed sign-in.
     """
     now = timezone.now()
     reason = without_tokens(reason.strip())[:REASON_MAX_LENGTH]
     end = {"revoked_at": now, "revoked_by": ended_by, "revoke_reason": reason, "live_name_key": None}
     with transaction.atomic():
-        # Locked in one order: two who end the same tokens wait for each other, and not both.
+        # Everyone locks in the same order, so two actions that end the same tokens cannot block each other forever.
         found = Token.objects.filter(not_ended(now), pk__in=token_ids).select_for_update(of=("self",)).order_by("pk")
         tokens = list(found.select_related("owner", "organization"))
         Token.objects.filter(pk__in=[token.pk for token in tokens]).update(**end)
@@ -286,30 +267,13 @@ def needs_reason(*, actor: User, token: Token) -> bool:
     return token.owner_id != actor.pk
 
 
-def tell_owners(ended: Sequence[Token], mails: EarlyEndMails, *, but: User | None = None) -> None:
-    """Puts one mail to each owner about all tokens of theirs that were ended; ``but`` ended them and knows.
-
-    Call it in the transaction that ended them.
-    """
-    by_owner: dict[uuid.UUID, list[uuid.UUID]] = defaultdict(list)
-    for token in ended:
-        if but is None or token.owner_id != but.pk:
-            by_owner[token.owner_id].append(token.pk)
-    mails.add(by_owner)
-
-
 def _check_reason(actor: User, tokens: TokenQuerySet, reason: str) -> None:
     if not reason.strip() and tokens.exclude(owner=actor).exists():
-        raise ReasonMissing
+        raise ValidationError({"reason": "Give a reason: owners are told why their tokens were expired."})
 
 
 def _ids_by_owner(tokens: TokenQuerySet) -> list[uuid.UUID]:
     return list(tokens.order_by("owner_id", "pk").values_list("pk", flat=True))
-
-
-def _batches(ids: Sequence[uuid.UUID]) -> Iterator[Sequence[uuid.UUID]]:
-    for start in range(0, len(ids), BATCH):
-        yield ids[start : start + BATCH]
 
 
 def longest_lifetime(organization: Organization) -> timedelta:
@@ -317,31 +281,37 @@ def longest_lifetime(organization: Organization) -> timedelta:
 
 
 def check_scopes(chosen: list[scopes.Scope], organization: Organization) -> None:
-    """Raises ``ScopesNotAllowed``."""
+    """Raises ``ValidationError`` for scopes that the organization's policy does not allow."""
     if refused := scopes_not_allowed(scopes.as_string(chosen), organization):
-        raise ScopesNotAllowed(refused)
+        labels = ", ".join(scope.label for scope in refused)
+        raise ValidationError(f"Your organization does not allow tokens with this scope: {labels}.")
 
 
 def _locked_policy(owner: User) -> Organization:
     """The organization as it is now, locked until the transaction ends.
 
-    Tokens of an organization are made one after the other, and not while its policy changes: so many live ones are
-    counted as there are, and whoever changes the policy was shown all that there are (`tokens.policy.preview`).
+    So an organization's tokens are created one after the other, and not while its policy changes. The count of live
+    tokens is right, and the preview of a policy (`tokens.policy.preview`) includes every token.
     """
-    return Organization.objects.select_for_update(no_key=True).get(pk=owner.own_organization.pk)
+    return lock(Organization.objects.all(), owner.own_organization.pk)
 
 
 def _check_number(owner: User, policy: Organization) -> None:
-    if Token.objects.owned_by(owner).live().count() >= policy.max_live_tokens:
-        raise TooManyTokens(policy.max_live_tokens)
+    limit = policy.max_live_tokens
+    if Token.objects.owned_by(owner).live().count() >= limit:
+        raise DomainError(
+            f"Your organization allows each person {counted(limit, 'live token', 'live tokens')}, and you have reached "
+            "that. Expire one that you no longer need, then create the new one.",
+            code="too_many_tokens",
+        )
 
 
 def free_name_like(*, owner: User, name: str) -> str:
-    """The name if no live token of the owner has it, else the same with the next number that is free."""
+    """The name, or if a live token of the owner has it, the name with the next free number."""
     taken = set(Token.objects.owned_by(owner).live().values_list("live_name_key", flat=True))
     return next(candidate for candidate in numbered(name) if name_key(candidate) not in taken)
 
 
 def _free_name_of_ended_token(owner: User, key: str) -> None:
-    """A token that ended by time still holds its name until someone wants it."""
+    """A token that ended by time keeps its name until another token needs it."""
     Token.objects.owned_by(owner).ended().filter(live_name_key=key).update(live_name_key=None)

@@ -1,14 +1,19 @@
 from django.urls import path
 
-from tokens.views import leaks, own, policy
+from tokens.views import leaks, policy
+from tokens.views.detail import TokenDetailView
+from tokens.views.expire import TokenExpireView
+from tokens.views.my_tokens import TokenListView
 from tokens.views.organization import ExpireMatchingView, ExpireSelectedView, OrganizationTokenListView
+from tokens.views.published_keys import jwks
+from tokens.views.reveal import TokenRevealView
 
 app_name = "tokens"
 urlpatterns = [
-    path("profile/tokens/", own.TokenListView.as_view(), name="token_list"),
-    path("profile/tokens/<id:pk>/", own.TokenDetailView.as_view(), name="token_detail"),
-    path("profile/tokens/<id:pk>/reveal/", own.TokenRevealView.as_view(), name="token_reveal"),
-    path("profile/tokens/<id:pk>/expire/", own.TokenExpireView.as_view(), name="token_expire"),
+    path("profile/tokens/", TokenListView.as_view(), name="token_list"),
+    path("profile/tokens/<id:pk>/", TokenDetailView.as_view(), name="token_detail"),
+    path("profile/tokens/<id:pk>/reveal/", TokenRevealView.as_view(), name="token_reveal"),
+    path("profile/tokens/<id:pk>/expire/", TokenExpireView.as_view(), name="token_expire"),
     path("organization/tokens/", OrganizationTokenListView.as_view(), name="organization_token_list"),
     path("organization/tokens/expire/", ExpireSelectedView.as_view(), name="expire_selected"),
     path("organization/tokens/expire-matching/", ExpireMatchingView.as_view(), name="expire_matching"),
@@ -16,5 +21,5 @@ urlpatterns = [
     path("organization/policy/save/", policy.PolicySaveView.as_view(), name="organization_policy_save"),
     path("tokens/lookup/", leaks.TokenLookupView.as_view(), name="token_lookup"),
     path("secret-scanning/", leaks.SecretScanningView.as_view(), name="secret_scanning"),
-    path(".well-known/jwks.json", own.jwks, name="jwks"),
+    path(".well-known/jwks.json", jwks, name="jwks"),
 ]

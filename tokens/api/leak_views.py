@@ -5,14 +5,13 @@ from typing import ClassVar
 from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_variables
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import Throttled, ValidationError
+from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from auditlog.api.serializers import TokenUseSerializer
 from core.api.changes import begin_change
 from core.api.operations import READ_API, Operation
-from core.api.problems import Forbidden
 from core.api.serializers import represent
 from core.api.throttling import neighborhood
 from core.api.views import ApiViewSet
@@ -24,7 +23,7 @@ from tokens.api.serializers import (
     TokenReportBody,
     TokenReportSerializer,
 )
-from tokens.leaks import finding
+from tokens.leaks import finding, reporting
 from tokens.models import Token
 
 
@@ -47,12 +46,7 @@ class TokenLookupViewSet(ApiViewSet):
         """The metadata and the last uses of a token that was found: one's own, or anyone's in the organization for
         Administrators and Security Managers. Every other token is refused alike, whether or not it is genuine."""
         body = self.read_body(TokenLookupBody)
-        try:
-            token = finding.look_up_token(actor=self.person, pasted=body["token"], request=request._request)
-        except finding.SeveralTokens:
-            raise ValidationError({"token": ["There are several tokens in this text. Send one of them."]}) from None
-        except finding.NotYours:
-            raise Forbidden from None
+        token = finding.look_up_token(actor=self.person, pasted=body["token"], request=request._request)
         uses = finding.last_uses(token, reader=self.person)
         return Response(
             represent(OrganizationTokenSerializer, token) | {"last_uses": TokenUseSerializer(uses, many=True).data}
@@ -73,7 +67,7 @@ class TokenReportViewSet(ApiViewSet):
 
     def check_limits(self, request: Request) -> None:
         """By a limit of its own: what an address has used up otherwise must not keep a leaked token alive."""
-        _take(finding.REPORTS, neighborhood(request._request))
+        _take(reporting.REPORTS, neighborhood(request._request))
 
     @extend_schema(operation_id="token_report", request=TokenReportBody, responses={202: TokenReportSerializer})
     @method_decorator(sensitive_variables())
@@ -81,11 +75,11 @@ class TokenReportViewSet(ApiViewSet):
         """Ends each token of this installation among those that were found, at once and for good, and tells its owner.
         The answer is always the same, so that it tells nothing about them."""
         body = self.read_body(TokenReportBody)
-        token_ids = finding.genuine(body["tokens"])
+        token_ids = finding.genuine_token_ids(body["tokens"])
         if token_ids and "HTTP_AUTHORIZATION" in request.META:
             # Whoever sends a token along has its use logged: the change is committed with that entry or not at all.
             begin_change(request._request)
-        finding.report_tokens(token_ids=token_ids, url=body.get("url", ""), request=request._request)
+        reporting.report_tokens(token_ids=token_ids, url=body.get("url", ""), request=request._request)
         return Response({"status": "received"}, status=202)
 
 

@@ -13,12 +13,14 @@ from core.api.paging import MAX_PAGE_SIZE
 from core.api.scopes import BY_ID, SCOPES, Scope
 from core.api.scopes import CHOICES as SCOPE_CHOICES
 from core.api.serializers import BoundedListField, IdField, StrictSerializer, TextField, UtcDateTimeField
+from core.errors import errors_of
 from tokens import jwt
-from tokens.leaks.finding import MAX_PASTED_LENGTH, MAX_REPORTED, MAX_URL_LENGTH
-from tokens.lifetimes import DEFAULT_LIFETIME, InvalidExpiry, Lifetime, chosen_end
+from tokens.leaks.finding import MAX_PASTED_LENGTH
+from tokens.leaks.reporting import MAX_REPORTED, MAX_URL_LENGTH
+from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end
 from tokens.models import Token
-from tokens.names import MAX_LENGTH, PATTERN, InvalidName, clean_name
-from tokens.services import REASON_MAX_LENGTH, ScopesNotAllowed, check_scopes, longest_lifetime
+from tokens.names import MAX_LENGTH, PATTERN, clean_name
+from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
 from tokens.states import CHOICES as STATE_CHOICES
 
 
@@ -122,17 +124,11 @@ class IssueTokenBody(StrictSerializer):
     )
 
     def validate_name(self, value: str) -> str:
-        try:
-            return clean_name(value)
-        except InvalidName as error:
-            raise serializers.ValidationError(str(error)) from None
+        return clean_name(value)
 
     def validate_scopes(self, value: list[str]) -> list[Scope]:
         chosen = [BY_ID[scope_id] for scope_id in value]
-        try:
-            check_scopes(chosen, self.context["owner"].own_organization)
-        except ScopesNotAllowed as error:
-            raise serializers.ValidationError(str(error)) from None
+        check_scopes(chosen, self.context["owner"].own_organization)
         return chosen
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -141,10 +137,8 @@ class IssueTokenBody(StrictSerializer):
         custom = attrs.get("expires_at")
         preset = Lifetime(attrs.get("lifetime", DEFAULT_LIFETIME)) if custom is None else None
         longest = longest_lifetime(self.context["owner"].own_organization)
-        try:
+        with errors_of("lifetime" if preset else "expires_at"):
             attrs["expires_at"] = chosen_end(preset, custom or "", longest=longest)
-        except InvalidExpiry as error:
-            raise serializers.ValidationError({"lifetime" if preset else "expires_at": [str(error)]}) from None
         return attrs
 
 

@@ -7,7 +7,6 @@ from django.utils.decorators import method_decorator
 from django.utils.functional import cached_property
 from django.views.decorators.debug import sensitive_variables
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -21,7 +20,7 @@ from auditlog.filters import OneTokenUseFilter
 from auditlog.models import TokenUse
 from core.api.operations import CHANGE_API, READ_API, Operation
 from core.api.paging import MAX_PAGE_SIZE, KeysetPagination
-from core.api.problems import Conflict, Forbidden
+from core.api.problems import Forbidden
 from core.api.serializers import represent
 from core.api.views import ApiViewSet
 from core.db.keyset import Keyset
@@ -41,7 +40,6 @@ from tokens.api.serializers import (
     UsageSerializer,
 )
 from tokens.filters import OrganizationTokenFilter, TokenFilter
-from tokens.lifetimes import InvalidExpiry
 from tokens.models import Token
 
 NEWEST_FIRST = Keyset(("created_at", "id"))
@@ -102,24 +100,13 @@ class TokenViewSet(ApiViewSet):
         """Creates a token and shows it, this once. Only for a person in a browser session."""
         body = IssueTokenBody(data=request.data, context={"owner": self.person})
         body.is_valid(raise_exception=True)
-        try:
-            token, signed_jwt = services.issue_and_reveal_token(
-                actor=self.person,
-                name=body.validated_data["name"],
-                chosen=body.validated_data["scopes"],
-                expires_at=body.validated_data["expires_at"],
-                request=request._request,
-            )
-        except services.TokenNameTaken:
-            raise Conflict("One of your live tokens has this name already.", "name_taken") from None
-        except services.TooManyTokens as error:
-            raise Conflict(str(error), "too_many_tokens") from None
-        except services.ScopesNotAllowed as error:
-            raise ValidationError({"scopes": [str(error)]}) from None
-        except InvalidExpiry as error:
-            raise ValidationError({"expires_at": [str(error)]}) from None
-        except services.CannotBeRevealed:
-            raise ValidationError({"expires_at": ["The token would end before it can be shown."]}) from None
+        token, signed_jwt = services.issue_and_reveal_token(
+            actor=self.person,
+            name=body.validated_data["name"],
+            chosen=body.validated_data["scopes"],
+            expires_at=body.validated_data["expires_at"],
+            request=request._request,
+        )
         answer = {**represent(TokenSerializer, token), "token": signed_jwt}
         return Response(answer, status=201, headers={"Cache-Control": "no-store"})
 
@@ -207,12 +194,9 @@ class OrganizationTokenViewSet(ApiViewSet):
         gets one mail.
         """
         body = self.read_body(ExpireTokensBody)
-        try:
-            ended = services.revoke_tokens(
-                actor=self.person, token_ids=body["ids"], reason=body["reason"], request=request._request
-            )
-        except services.NotAllowed:
-            raise Forbidden from None
+        ended = services.revoke_tokens(
+            actor=self.person, token_ids=body["ids"], reason=body["reason"], request=request._request
+        )
         ended_now = {token.pk for token in ended}
         rows = [
             {"id": str(token_id), "outcome": Outcome.EXPIRED if token_id in ended_now else Outcome.ALREADY_ENDED}
@@ -283,12 +267,5 @@ def _token_in_use(request: Request) -> Token:
 
 
 def _expire(request: Request, token: Token, reason: str) -> dict[str, Any]:
-    try:
-        ended = services.revoke_token(actor=person_of(request), token=token, reason=reason, request=request._request)
-    except services.ReasonMissing:
-        raise ValidationError({"reason": ["Say why: the token is someone else's, who is told."]}) from None
-    except services.AlreadyEnded:
-        raise Conflict("This token has ended already.", "already_ended") from None
-    except services.NotAllowed:
-        raise Forbidden from None
+    ended = services.revoke_token(actor=person_of(request), token=token, reason=reason, request=request._request)
     return represent(TokenSerializer, ended)

@@ -20,6 +20,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from core.db.expressions import DaysAfter
+from core.db.locks import lock_if_exists
 from core.mail.kinds import mail_kind
 from tokens.models import Token
 from tokens.querysets import ENDS_SOON, TokenQuerySet, ending_soon
@@ -84,7 +85,7 @@ def tell(owner_id: uuid.UUID) -> None:
     """
     with transaction.atomic():
         # The second of two workers waits here, and then finds nothing due.
-        owner = User.objects.select_for_update(no_key=True).filter(pk=owner_id).first()
+        owner = lock_if_exists(User.objects.all(), owner_id)
         told = _due_to(owner) if owner else []
         if not told:
             return

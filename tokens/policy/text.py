@@ -15,14 +15,14 @@ def in_words(organization: Organization) -> dict[str, str]:
     """Each field's label with its value, in the order of the form."""
     unused_days = organization.unused_tokens_end_after_days
     texts = {
-        "max_token_lifetime_days": counted(organization.max_token_lifetime_days, "day", "days"),
+        "max_token_lifetime_days": _days(organization.max_token_lifetime_days),
         "allowed_scopes": ", ".join(BY_ID[scope].label for scope in organization.allowed_scopes.split()),
         "max_live_tokens": str(organization.max_live_tokens),
         "unused_tokens_end_after_days": "Never"
         if unused_days is None
         else f"After {counted(unused_days, 'day', 'days')}",
         "two_factor_roles": ", ".join(SiteRole(role).label for role in organization.two_factor_roles.split()) or "None",
-        "log_retention_days": counted(organization.log_retention_days, "day", "days"),
+        "log_retention_days": _days(organization.log_retention_days),
     }
     return {_label(field): texts[field] for field in POLICY_FIELDS}
 
@@ -60,7 +60,7 @@ def consequences(review: Review) -> Iterator[str]:
         over_the_limit = ("person over the new limit keeps", "people over the new limit keep")
         yield f"{counted(effect.people_above_max_live_tokens, *over_the_limit)} their tokens but can't create more."
     if review.after.log_retention_days < review.before.log_retention_days:
-        kept = counted(review.after.log_retention_days, "day", "days")
+        kept = _days(review.after.log_retention_days)
         yield f"Entries older than {kept} are permanently removed from both logs within a day."
 
 
@@ -81,3 +81,7 @@ def blocked_tokens(effect: Effect) -> str:
     if sum(effect.by_rule.values()) > effect.blocked_tokens:
         sentence += " A token that breaks several rules is counted for each of them."
     return sentence
+
+
+def _days(number: int) -> str:
+    return counted(number, "day", "days")

@@ -17,7 +17,7 @@ from core.models import OutgoingMail
 from core.rate_limits import Limit
 from opsera_portal.tests.mails import delivered
 from tokens import jwt
-from tokens.leaks import finding
+from tokens.leaks import finding, reporting
 from tokens.mails import report_mail
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
@@ -305,7 +305,7 @@ def test_if_the_use_cannot_be_logged_nothing_is_ended(api, owner, token):
 
 def test_beyond_its_limit_an_address_has_to_wait(api, token):
     with time_machine.travel(timezone.now(), tick=False):
-        for _ in range(finding.REPORTS.amount):
+        for _ in range(reporting.REPORTS.amount):
             assert api.post(REPORT, {"tokens": ["x"]}, REMOTE_ADDR="192.0.2.30").status_code == 202
 
         answer = api.post(REPORT, {"tokens": [signed(token)]}, REMOTE_ADDR="192.0.2.30")

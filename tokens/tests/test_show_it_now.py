@@ -75,7 +75,7 @@ def test_lost_answer_loses_no_token(client, owner):
 
     assert again.url == lost.url
     assert other_form.status_code == 400
-    assert "Your token of this name was not shown yet. Press “Show it now” in the list" in other_form.text
+    assert "It was not shown yet: press “Show it now” in the list" in other_form.text
     assert "This is the only time you will see it" in client.get(again.url).text
     assert Token.objects.count() == 1
 

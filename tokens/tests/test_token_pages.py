@@ -18,7 +18,7 @@ from opsera_portal.tests.naughty import NAUGHTY_STRINGS
 from tokens.forms import TokenForm
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
-from tokens.views.own import TokenListView
+from tokens.views.my_tokens import TokenListView
 
 PAGE = "/profile/tokens/"
 FORM = {"name": "nightly build", "scopes": ["pipeline"], "lifetime": "1w", "expires_at": ""}

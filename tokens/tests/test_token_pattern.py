@@ -19,7 +19,7 @@ from accounts.models import Organization, User
 from core.api.scopes import SCOPES, as_string
 from tokens import jwt
 from tokens.keys import signing_key
-from tokens.leaks import finding
+from tokens.leaks import finding, reporting
 from tokens.tests.factories import TokenFactory, now_in_seconds
 
 ROOT = Path(settings.BASE_DIR)
@@ -282,11 +282,11 @@ def test_page_and_guide_name_the_true_beginnings_and_limits(page):
     for text in (page, GUIDE.read_text()):
         assert re.findall(r"`?eyJhbGciOiJ[FS]UzI1NiIsImtpZCI6(?=[`<])", text)
         assert signed()[:28] in text
-        assert f"1 to {finding.MAX_REPORTED} texts" in text
-        assert f"{finding.REPORTS.amount} reports" in text
-    assert finding.REPORTS.seconds == 60
+        assert f"1 to {reporting.MAX_REPORTED} texts" in text
+        assert f"{reporting.REPORTS.amount} reports" in text
+    assert reporting.REPORTS.seconds == 60
     assert f"at most {jwt.MAX_LENGTH} characters" in GUIDE.read_text()
-    assert f"at most {finding.MAX_URL_LENGTH} characters" in GUIDE.read_text()
+    assert f"at most {reporting.MAX_URL_LENGTH} characters" in GUIDE.read_text()
 
 
 def entropy(text):

@@ -12,16 +12,18 @@ from django.views.generic import FormView, TemplateView
 
 from accounts.roles import Ability
 from auditlog.tables import outcome_badge
+from core.errors import NotAllowed
 from core.pages import errors
+from core.pages.forms import refusals_in
 from core.pages.tabs import PROFILE_TABS
 from core.pages.views import MemberPageMixin, TabsMixin
 from tokens.forms import ExpireTokenForm, TokenLookupForm
 from tokens.keys.ring import key_ring
-from tokens.leaks import finding
+from tokens.leaks import finding, reporting
 from tokens.models import Token
 from tokens.services import needs_reason
 from tokens.tables import state_badge
-from tokens.views.own import uses_lately
+from tokens.views.expire import uses_lately
 
 
 @method_decorator(sensitive_post_parameters("token"), name="dispatch")
@@ -43,13 +45,14 @@ class TokenLookupView(TabsMixin, MemberPageMixin, FormView[TokenLookupForm]):
 
     @method_decorator(sensitive_variables())
     def form_valid(self, form: TokenLookupForm) -> HttpResponse:
+        pasted, token = form.cleaned_data["token"], None
         try:
-            token = finding.look_up_token(actor=self.person, pasted=form.cleaned_data["token"], request=self.request)
-        except finding.SeveralTokens:
-            form.add_error("token", "There are several tokens in this text. Paste one of them.")
-            return self.form_invalid(form)
-        except finding.NotYours:
+            with refusals_in(form):
+                token = finding.look_up_token(actor=self.person, pasted=pasted, request=self.request)
+        except NotAllowed:
             return self.render_to_response(self.get_context_data(is_unknown=True), status=404)
+        if token is None:
+            return self.form_invalid(form)
         return self.render_to_response(self.get_context_data(**self._found(token)))
 
     def form_invalid(self, form: TokenLookupForm) -> HttpResponse:
@@ -89,8 +92,8 @@ class SecretScanningView(TemplateView):
             jwks_url=self._absolute("tokens:jwks"),
             report_url=self._absolute("tokens_api:token_report"),
             algorithms=sorted({key.algorithm for key in key_ring().keys}),
-            reports=finding.REPORTS,
-            max_reported=finding.MAX_REPORTED,
+            reports=reporting.REPORTS,
+            max_reported=reporting.MAX_REPORTED,
             **kwargs,
         )
 

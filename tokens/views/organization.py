@@ -21,6 +21,7 @@ from accounts.roles import Ability
 from auditlog import usage
 from core.api.paging import MAX_PAGE_SIZE
 from core.pages.addresses import back_to
+from core.pages.forms import add_error
 from core.pages.tabs import ORGANIZATION_TABS
 from core.pages.views import MemberPageMixin, TabsMixin
 from core.text import counted
@@ -96,11 +97,11 @@ class ExpireManyView(MemberPageMixin, View):
         except services.CountChanged as changed:
             reason = {"reason": form.cleaned_data["reason"], "count": changed.count}
             form = ExpireManyForm(reason, needs_reason=True)
-            form.add_error(
-                None, f"Meanwhile these have become {in_words(changed.count)}. Look again before you confirm."
-            )
+            add_error(form, changed)
             return self._ask(form, changed.count, status=409)
-        messages.success(request, f"Expired {in_words(ended)}. Scripts which use them get 401 from now on.")
+        messages.success(
+            request, f"Expired {counted(ended, 'token', 'tokens')}. Scripts which use them get 401 from now on."
+        )
         return redirect(self._list_url)
 
     @cached_property
@@ -116,7 +117,7 @@ class ExpireManyView(MemberPageMixin, View):
     def _ask(self, form: ExpireManyForm, count: int, status: int = 200) -> HttpResponse:
         context = {
             "form": form,
-            "question": f"Expire {in_words(count)}?",
+            "question": f"Expire {counted(count, 'token', 'tokens')}?",
             "tokens": self._live.for_token_table().order_by("owner__email", "name", "pk")[:LISTED],
             "further": max(count - LISTED, 0),
             "owners": self._live.order_by().values("owner").distinct().count(),
@@ -139,13 +140,10 @@ class ExpireSelectedView(ExpireManyView):
         return found
 
     def expire(self, form: ExpireManyForm) -> int:
+        # Tokens of other people that the person may not see do not exist on pages.
+        self.get_tokens()
         reason = form.cleaned_data["reason"]
-        try:
-            return len(
-                services.revoke_tokens(actor=self.person, token_ids=self._ids, reason=reason, request=self.request)
-            )
-        except services.NotAllowed:
-            raise Http404 from None
+        return len(services.revoke_tokens(actor=self.person, token_ids=self._ids, reason=reason, request=self.request))
 
     @cached_property
     def _ids(self) -> set[uuid.UUID]:
@@ -190,7 +188,3 @@ def narrowing(request: HttpRequest) -> QueryDict:
         if name in names and (value := request.GET[name]):
             query[name] = str(value)
     return query
-
-
-def in_words(count: int) -> str:
-    return counted(count, "token", "tokens")

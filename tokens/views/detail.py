@@ -1,0 +1,129 @@
+"""One token: its metadata, what it can do, and its log."""
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpRequest, QueryDict
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from django.utils.functional import cached_property
+
+from accounts.privileges import Privilege
+from auditlog import usage
+from auditlog.filters import OneTokenUseFilter
+from auditlog.models import TokenUse
+from auditlog.tables import OneTokenUseTable, OrganizationOneTokenUseTable
+from auditlog.views import LogTableMixin
+from core.api import scopes
+from core.api.operations import routes
+from core.badges import Badge
+from core.pages.tabs import PROFILE_TABS
+from core.pages.views import MemberPageMixin, TabsMixin
+from tokens.models import Token
+from tokens.states import TokenState
+from tokens.tables import state_badge
+
+NEW_ADDRESS = Badge("◆", "New address", "warning")
+ADDRESSES_SHOWN = 20
+
+
+class TokenDetailView(TabsMixin, MemberPageMixin, LogTableMixin):
+    """One token: its metadata, what it can do now, and its log."""
+
+    page_size = 20
+    filterset_class = OneTokenUseFilter
+    template_name = "tokens/token_detail.html"
+    tabs = PROFILE_TABS
+    current_tab = "tokens:token_list"
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        self.object = get_object_or_404(Token.objects.visible_to(self.person).for_token_table(), pk=kwargs["pk"])
+        return super().get(request, *args, **kwargs)
+
+    def get_queryset(self) -> QuerySet[TokenUse]:
+        return TokenUse.objects.visible_to(self.person).filter(token_id=self.object.pk)
+
+    @property
+    def is_own(self) -> bool:
+        return bool(self.object.owner_id == self.person.pk)
+
+    def get_table_class(self) -> type[OneTokenUseTable]:
+        return OneTokenUseTable if self.is_own else OrganizationOneTokenUseTable
+
+    def get_export_url(self) -> str:
+        return reverse("auditlog:token_use_export" if self.is_own else "auditlog:organization_token_use_export")
+
+    def get_export_query(self) -> QueryDict:
+        query = super().get_export_query()
+        query["token_id"] = str(self.object.pk)
+        return query
+
+    @cached_property
+    def uses(self) -> usage.Uses:
+        return usage.of_token(self.object.pk, reader=self.person)
+
+    @cached_property
+    def addresses(self) -> list[usage.AddressUses]:
+        return usage.addresses(self.uses)
+
+    def count_rows(self, *, up_to: int) -> int | None:
+        # Counted already, for the table of its addresses.
+        return None if self.narrowing() else sum(address.total for address in self.addresses)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        token: Token = self.object
+        return super().get_context_data(
+            token=token,
+            days=usage.days(self.uses),
+            addresses=self.addresses[:ADDRESSES_SHOWN],
+            further_addresses=len(self.addresses[ADDRESSES_SHOWN:]),
+            new_address=NEW_ADDRESS,
+            after_end=next(iter(usage.after_end(self.uses)), None),
+            state=state_badge(token),
+            scopes=token.scopes,
+            is_own=self.is_own,
+            can_be_shown_until=token.can_be_revealed_until if self.is_own else None,
+            can_expire=not token.has_ended and Token.objects.revocable_by(self.person).filter(pk=token.pk).exists(),
+            operations=what_it_can_do(token),
+            closed_to_tokens=[privilege.value for privilege in Privilege],
+            timeline=timeline(token),
+            **kwargs,
+        )
+
+
+def what_it_can_do(token: Token) -> list[dict[str, Any]]:
+    """Operation by operation: does a scope open it, does the owner's role allow it."""
+    granted = scopes.parse(token.scope)
+    is_active = token.state is TokenState.ACTIVE
+    rows = []
+    for route in routes():
+        operation = route.operation
+        if operation.is_closed_to_tokens:
+            continue
+        opens, allows = operation.is_open_to(granted), operation.is_open_to_token_of(token.owner)
+        rows.append(
+            {
+                "label": operation.limited_to or operation.label,
+                "method": route.method,
+                "path": route.path.replace("<id:pk>", "{id}"),
+                "scope_opens": opens,
+                "role_allows": allows,
+                "verdict": "Yes" if opens and allows and is_active else "No",
+            }
+        )
+    return rows
+
+
+def timeline(token: Token) -> list[dict[str, Any]]:
+    events = [{"label": "Created", "at": token.created_at, "note": ""}]
+    if token.revealed_at:
+        events.append({"label": "Shown to its owner", "at": token.revealed_at, "note": "once"})
+    if token.last_used_at:
+        events.append({"label": "Last used", "at": token.last_used_at, "note": token.last_used_ip or ""})
+    if token.revoked_at:
+        by = f"by {token.revoked_by}" if token.revoked_by else ""
+        note = ": ".join(filter(None, [by, token.revoke_reason]))
+        events.append({"label": "Expired early", "at": token.revoked_at, "note": note})
+    label = "Would have expired" if token.revoked_at else "Expired" if token.is_expired else "Expires"
+    events.append({"label": label, "at": token.expires_at, "note": ""})
+    return events

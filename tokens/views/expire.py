@@ -1,0 +1,75 @@
+"""Confirms and expires one token."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.views.generic import View
+
+from accounts.models import User
+from auditlog import usage
+from core.pages.addresses import back_to
+from core.pages.views import MemberPageMixin
+from tokens import services
+from tokens.forms import ExpireTokenForm
+from tokens.models import Token
+
+
+class TokenExpireView(MemberPageMixin, View):
+    """Asks once more, then ends the token."""
+
+    def get(self, request: HttpRequest, pk: str) -> HttpResponse:
+        token = self._token(pk)
+        if token.has_ended:
+            return self._had_ended(request, token)
+        return self._confirm(request, token, self._form(token))
+
+    def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
+        token = self._token(pk)
+        form = self._form(token, request.POST)
+        if not form.is_valid():
+            return self._confirm(request, token, form, status=400)
+        try:
+            services.revoke_token(actor=self.person, token=token, reason=form.cleaned_data["reason"], request=request)
+        except services.AlreadyEnded:
+            return self._had_ended(request, token)
+        messages.success(request, f"“{token.name}” is expired. Scripts which use it get 401 from now on.")
+        return redirect(self._list_of(token))
+
+    def _had_ended(self, request: HttpRequest, token: Token) -> HttpResponse:
+        messages.info(request, f"“{token.name}” had ended already.")
+        return redirect(self._list_of(token))
+
+    def _list_of(self, token: Token) -> str:
+        """As the person left it."""
+        return back_to(self.request, home_of(token, self.person))
+
+    def _token(self, pk: str) -> Token:
+        token: Token = get_object_or_404(Token.objects.revocable_by(self.person).for_token_table(), pk=pk)
+        return token
+
+    def _form(self, token: Token, data: QueryDict | None = None) -> ExpireTokenForm:
+        return ExpireTokenForm(data, needs_reason=services.needs_reason(actor=self.person, token=token))
+
+    def _confirm(self, request: HttpRequest, token: Token, form: ExpireTokenForm, status: int = 200) -> HttpResponse:
+        context = {
+            "token": token,
+            "form": form,
+            "cancel_url": self._list_of(token),
+            "back_url": self._list_of(token),
+            "uses_lately": uses_lately(token, self.person),
+        }
+        return render(request, "tokens/token_confirm_expire.html", context, status=status)
+
+
+def uses_lately(token: Token, reader: User) -> int:
+    """In the last 7 days, as far as the reader may see them."""
+    last_days = usage.days(usage.of_token(token.pk, reader=reader))[-7:]
+    return sum(day.total for day in last_days)
+
+
+def home_of(token: Token, user: User) -> str:
+    """The list that this person came from: their own tokens, or the organization's."""
+    name = "tokens:token_list" if token.owner_id == user.pk else "tokens:organization_token_list"
+    return reverse(name)

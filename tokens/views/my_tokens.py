@@ -1,0 +1,117 @@
+"""The list of my tokens, and the form that creates one."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.shortcuts import redirect
+from django_filters.views import FilterView
+from django_tables2 import SingleTableMixin
+
+from accounts.models import User
+from accounts.privileges import Privilege
+from accounts.security.reauthentication import ask_again, is_recent
+from auditlog import usage
+from core.api import scopes
+from core.api.operations import routes
+from core.pages.forms import refusals_in
+from core.pages.tabs import PROFILE_TABS
+from core.pages.views import MemberPageMixin, TabsMixin
+from tokens import services
+from tokens.expiry import notices
+from tokens.filters import TokenFilter
+from tokens.forms import TokenForm
+from tokens.models import Token
+from tokens.names import name_key
+from tokens.tables import TokenTable
+
+
+class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
+    """My tokens, below the form that creates one."""
+
+    table_class = TokenTable
+    filterset_class = TokenFilter
+    template_name = "tokens/token_list.html"
+    tabs = PROFILE_TABS
+    current_tab = "tokens:token_list"
+    # Asked only after the form is valid: a mistyped name is no reason to sign in again.
+    privilege = Privilege.CREATE_TOKEN
+
+    def get_queryset(self) -> QuerySet[Token]:
+        return Token.objects.owned_by(self.person).for_token_table()
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        form = kwargs.pop("form", None) or TokenForm(owner=self.person, initial=self._as_replacement())
+        return super().get_context_data(
+            form=form,
+            scope_cards=scope_cards(form, self.person),
+            ending=notices.to_warn_of(self.person),
+            ended_in_use=usage.after_end(usage.of(self.person)),
+            **kwargs,
+        )
+
+    def _as_replacement(self) -> dict[str, Any]:
+        """The scopes and a similar name of the token whose id is in ``?like=``, to replace it."""
+        try:
+            model = self.get_queryset().filter(pk=self.request.GET.get("like", "")).first()
+        except ValidationError:
+            return {}
+        if model is None:
+            return {}
+        name = services.free_name_like(owner=self.person, name=model.name)
+        return {"name": name, "scopes": [scope.id for scope in model.scopes]}
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        form = TokenForm(request.POST, owner=self.person)
+        if form.is_valid() and not is_recent(request):
+            # `accounts/security/kept_forms.py` fills in the form afterwards.
+            return ask_again(request, then=request.path)
+        if form.is_valid() and (token := self._issue(form)):
+            return redirect("tokens:token_reveal", pk=token.pk)
+        self.filterset = self.get_filterset(self.get_filterset_class())
+        self.object_list = self.filterset.qs
+        context = self.get_context_data(form=form, filter=self.filterset, object_list=self.object_list)
+        return self.render_to_response(context, status=400)
+
+    def _issue(self, form: TokenForm) -> Token | None:
+        name = form.cleaned_data["name"]
+        with refusals_in(form):
+            return services.issue_token(
+                actor=self.person,
+                name=name,
+                chosen=form.cleaned_data["scopes"],
+                expires_at=form.cleaned_data["expires_at"],
+                request=self.request,
+            )
+        if form.has_error("name") and self._is_pending(name):
+            form.add_error("name", "It was not shown yet: press “Show it now” in the list, or use another name.")
+        return None
+
+    def _is_pending(self, name: str) -> bool:
+        return Token.objects.owned_by(self.person).pending().filter(live_name_key=name_key(name)).exists()
+
+
+def scope_cards(form: TokenForm, user: User) -> list[dict[str, Any]]:
+    """The scopes as cards, with how many of its operations the person's role allows."""
+    chosen = set(form["scopes"].value() or [])
+    allowed = scopes.parse(user.own_organization.allowed_scopes)
+    operations = [route.operation for route in routes()]
+    cards = []
+    for scope in scopes.SCOPES:
+        opened = [operation for operation in operations if scope in operation.scopes]
+        usable = [operation for operation in opened if operation.is_open_to_token_of(user)]
+        cards.append(
+            {
+                "id": scope.id,
+                "label": scope.label,
+                "description": scope.description,
+                "checked": scope.id in chosen,
+                "is_allowed": scope in allowed,
+                "note": f"Your role: {len(usable)} of {len(opened)} operations"
+                if scope in allowed
+                else "Not allowed by your organization",
+                "input_id": f"id_scopes_{scope.id}",
+            }
+        )
+    return cards

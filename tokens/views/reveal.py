@@ -1,0 +1,76 @@
+"""Shows a new token, once."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import cache_control
+from django.views.decorators.debug import sensitive_variables
+from django.views.generic import View
+
+from accounts.models import User
+from core.http.request_context import is_look_ahead, person_of
+from core.pages.templatetags.portal import exact
+from core.pages.views import MemberPageMixin
+from tokens import services
+from tokens.examples import examples_of
+from tokens.models import Token
+from tokens.querysets import PENDING_LAPSES_AFTER
+from tokens.tables import state_badge
+
+
+@method_decorator(cache_control(no_store=True, private=True), name="dispatch")
+class TokenRevealView(MemberPageMixin, View):
+    """Signs the token in the act of showing it, once. Any other visit finds that it has been shown.
+
+    A look-ahead of the browser and a HEAD request show nothing, so they must not use up the one time.
+    """
+
+    http_method_names = ["get", "head", "options"]
+
+    @method_decorator(sensitive_variables())
+    def get(self, request: HttpRequest, pk: str) -> HttpResponse:
+        token = get_object_or_404(Token.objects.visible_to(self.person).for_token_table(), pk=pk)
+        if is_look_ahead(request):
+            return shown_page(request, token)
+        try:
+            token, signed_jwt = services.reveal_token(actor=self.person, token=token, request=request)
+        except services.CannotBeRevealed:
+            token.refresh_from_db()
+            return shown_page(request, token)
+        context = {"token": token, "signed_jwt": signed_jwt, "examples": examples_of(token, signed_jwt)}
+        return render(request, "tokens/token_reveal.html", context)
+
+
+def shown_page(request: HttpRequest, token: Token) -> HttpResponse:
+    """What every visit of the reveal page but the first finds."""
+    headline, explanation = _why_not_shown(token, person_of(request))
+    context = {
+        "token": token,
+        "state": state_badge(token),
+        "headline": headline,
+        "explanation": explanation,
+        "can_expire": not token.has_ended
+        and Token.objects.revocable_by(person_of(request)).filter(pk=token.pk).exists(),
+    }
+    return render(request, "tokens/token_shown.html", context)
+
+
+def _why_not_shown(token: Token, user: User) -> tuple[str, str]:
+    if token.revealed_at is not None:
+        return (
+            "This token has been shown",
+            f"It was shown once, on {exact(token.revealed_at)}, and is stored nowhere. "
+            "If you have not saved it, or someone else may have seen it, expire it and make a new one.",
+        )
+    if token.owner_id != user.pk:
+        return "This token can only be shown to its owner", "You see its metadata. It has not been shown yet."
+    if token.can_be_revealed:
+        minutes = int(PENDING_LAPSES_AFTER.total_seconds() // 60)
+        return (
+            "This token has not been shown yet",
+            f"Open this page again to see it, at most {minutes} minutes after it was made.",
+        )
+    return (
+        "This token can no longer be shown",
+        "It was not looked at in time, or has ended, and nobody has ever seen it. Make a new one.",
+    )
