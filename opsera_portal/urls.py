@@ -29,7 +29,7 @@ urlpatterns = [
     path("", include("accounts.signin.urls")),
     path("", include("accounts.urls")),
     path("", include("tokens.urls")),
-    path("", include("auditlog.urls")),
+    path("", include("tokens.log_urls")),
     path("", include("pipelines.urls")),
     path("who-may-do-what/", views.WhoMayDoWhatView.as_view(), name="who_may_do_what"),
     path("api/schema/", SpectacularJSONAPIView.as_view(generator_class=OnceGenerator), name="api_schema"),

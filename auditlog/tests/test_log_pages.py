@@ -9,7 +9,6 @@ from django.utils import timezone
 
 from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
-from auditlog import views
 from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
 from auditlog.reason_texts import EXPLANATIONS
@@ -19,6 +18,7 @@ from auditlog.tests.entries import action, use
 from core.db import keyset
 from core.pages.views import KeysetTableMixin
 from tokens.tests.factories import TokenFactory, bearer
+from tokens.views import logs
 
 pytestmark = pytest.mark.each_database
 
@@ -239,7 +239,7 @@ def test_a_token_that_is_not_among_the_choices_can_be_asked_for(reader, auditor)
 
 
 def test_of_very_many_tokens_one_is_named_by_its_id(reader, auditor, monkeypatch):
-    monkeypatch.setattr(views, "MAX_TOKEN_CHOICES", 2)
+    monkeypatch.setattr(logs, "MAX_TOKEN_CHOICES", 2)
     for _ in range(3):
         TokenFactory(owner=auditor)
 
@@ -334,7 +334,7 @@ def test_what_is_found_before_the_search_ends_is_shown(reader, auditor, monkeypa
 
 def test_a_search_for_newer_entries_ends_somewhere_too(reader, auditor, monkeypatch):
     monkeypatch.setattr(keyset, "MAX_SEARCHED", 3)
-    monkeypatch.setattr(views.TokenUseListView, "page_size", 1)
+    monkeypatch.setattr(logs.TokenUseListView, "page_size", 1)
     add_uses(auditor, *({"target": name} for name in "zzwwwwwz"))
     page = reader.get(MY_USES, {"q": "z"})
     while page.context["page"].searched_url or names(page) == "":
@@ -400,7 +400,7 @@ def test_the_api_goes_on_where_a_search_ended(api, auditor, monkeypatch):
     ],
 )
 def test_it_says_how_many_there_are_if_that_is_known(reader, auditor, monkeypatch, query, number, said):
-    monkeypatch.setattr(views.TokenUseListView, "page_size", 2)
+    monkeypatch.setattr(logs.TokenUseListView, "page_size", 2)
     monkeypatch.setattr(KeysetTableMixin, "counts_up_to", 5)
     add_uses(auditor, *({} for _ in range(number)))
 

@@ -15,7 +15,7 @@ from accounts.privileges import Privilege
 from accounts.roles import Ability
 from auditlog import usage
 from auditlog.api.serializers import TokenUseSerializer
-from auditlog.api.views import LogListViewSet
+from auditlog.api.views.base import LogListViewSet
 from auditlog.filters import OneTokenUseFilter
 from auditlog.models import TokenUse
 from core.api.operations import CHANGE_API, READ_API, Operation

@@ -13,7 +13,7 @@ from auditlog import usage
 from auditlog.filters import OneTokenUseFilter
 from auditlog.models import TokenUse
 from auditlog.tables import OneTokenUseTable, OrganizationOneTokenUseTable
-from auditlog.views import LogTableMixin
+from auditlog.views.base import LogTableMixin
 from core.api import scopes
 from core.api.operations import routes
 from core.badges import Badge

@@ -1,4 +1,4 @@
-"""The API's doors to the two logs."""
+"""What the API operations of both logs share: a list, one record, and a file."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,16 +19,9 @@ from rest_framework.serializers import ModelSerializer
 
 from auditlog import exports
 from auditlog.api.paging import LogPages, PublishedLogPages
-from auditlog.api.serializers import ActivitySerializer, ExportQuery, TokenUseSerializer
-from auditlog.filters import (
-    ActivityFilter,
-    LogFilter,
-    OrganizationActivityFilter,
-    OrganizationTokenUseFilter,
-    TokenUseFilter,
-)
-from auditlog.models import NEWEST_FIRST, Activity, TokenUse
-from core.api.operations import READ_API, READ_LOGS, Operation
+from auditlog.api.serializers import ExportQuery
+from auditlog.filters import LogFilter
+from auditlog.models import NEWEST_FIRST
 from core.api.views import ApiViewSet
 
 DEFAULT_SPAN = timedelta(days=7)
@@ -148,83 +141,3 @@ def described(name: str) -> Callable[[type[LogViewSet]], type[LogViewSet]]:
         )(view)
 
     return describe
-
-
-@described("logs_user_tokens")
-class TokenUseLogViewSet(OrganizationLogViewSet):
-    """The organization's authentication log."""
-
-    operations: ClassVar[dict[str, Operation]] = {
-        "list": Operation(
-            "Read the organization's authentication log", READ_LOGS, only_reads=True, role_allows=may_read_logs
-        ),
-        "retrieve": Operation(
-            "See one use of a token in the organization", READ_LOGS, only_reads=True, role_allows=may_read_logs
-        ),
-        "export": Operation(
-            "Export the organization's authentication log", READ_LOGS, only_reads=True, role_allows=may_read_logs
-        ),
-    }
-    serializer_class = TokenUseSerializer
-    filterset_class = OrganizationTokenUseFilter
-    lookup_field = "request_id"
-
-    def get_queryset(self) -> Any:
-        return TokenUse.objects.readable_org_entries(self.person)
-
-
-@described("logs_user_actions")
-class ActivityLogViewSet(OrganizationLogViewSet):
-    """The organization's activity log."""
-
-    operations: ClassVar[dict[str, Operation]] = {
-        "list": Operation(
-            "Read the organization's activity log", READ_LOGS, only_reads=True, role_allows=may_read_logs
-        ),
-        "retrieve": Operation(
-            "See one action in the organization", READ_LOGS, only_reads=True, role_allows=may_read_logs
-        ),
-        "export": Operation(
-            "Export the organization's activity log", READ_LOGS, only_reads=True, role_allows=may_read_logs
-        ),
-    }
-    serializer_class = ActivitySerializer
-    filterset_class = OrganizationActivityFilter
-    lookup_field = "public_id"
-
-    def get_queryset(self) -> Any:
-        return Activity.objects.readable_org_entries(self.person)
-
-
-@described("me_authentication_log")
-class MyTokenUseLogViewSet(LogViewSet):
-    """A person's own authentication log."""
-
-    operations: ClassVar[dict[str, Operation]] = {
-        "list": Operation("Read my authentication log", READ_API, only_reads=True),
-        "retrieve": Operation("See one use of my tokens", READ_API, only_reads=True),
-        "export": Operation("Export my authentication log", READ_API, only_reads=True),
-    }
-    serializer_class = TokenUseSerializer
-    filterset_class = TokenUseFilter
-    lookup_field = "request_id"
-
-    def get_queryset(self) -> Any:
-        return TokenUse.objects.of(self.person)
-
-
-@described("me_activity_log")
-class MyActivityLogViewSet(LogViewSet):
-    """A person's own activity log."""
-
-    operations: ClassVar[dict[str, Operation]] = {
-        "list": Operation("Read my activity log", READ_API, only_reads=True),
-        "retrieve": Operation("See one of my actions", READ_API, only_reads=True),
-        "export": Operation("Export my activity log", READ_API, only_reads=True),
-    }
-    serializer_class = ActivitySerializer
-    filterset_class = ActivityFilter
-    lookup_field = "public_id"
-
-    def get_queryset(self) -> Any:
-        return Activity.objects.of(self.person)

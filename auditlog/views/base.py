@@ -1,0 +1,158 @@
+"""What the pages of both logs share: a list, one entry, and a file; of a person's own log and of the organization's."""
+
+import uuid
+from typing import Any, ClassVar
+
+from django.core.exceptions import BadRequest
+from django.db.models import QuerySet
+from django.http import HttpRequest, QueryDict
+from django.http.response import HttpResponseBase
+from django.urls import reverse
+from django.views.generic import DetailView, View
+from rest_framework.serializers import ModelSerializer
+
+from auditlog import exports
+from auditlog.filters import LogFilter
+from auditlog.models import NEWEST_FIRST, LogEntry
+from core.pages import errors
+from core.pages.tabs import ORGANIZATION_TABS, PROFILE_TABS
+from core.pages.views import KeysetTableMixin, MemberPageMixin, TabsMixin
+
+
+class LogPageMixin(TabsMixin, MemberPageMixin):
+    """A page of a person's own log. ``log`` is what the URL names of its pages begin with."""
+
+    tabs = PROFILE_TABS
+    prefix = "auditlog:"
+    is_own = True
+    log: ClassVar[str]
+    model: ClassVar[type[LogEntry]]
+    filterset_class: ClassVar[type[LogFilter]]
+    serializer_class: ClassVar[type[ModelSerializer[Any]]]
+
+    def readable(self, model: type[LogEntry]) -> QuerySet[Any]:
+        """The entries of either log that this kind of page shows."""
+        entries: QuerySet[Any] = model.objects.of(self.person)  # type: ignore[attr-defined]
+        return entries
+
+    def get_queryset(self) -> QuerySet[Any]:
+        return self.readable(self.model)
+
+    def url(self, page: str, *args: Any) -> str:
+        return reverse(f"{self.prefix}{self.log}_{page}", args=args)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        self.current_tab = f"{self.prefix}{self.log}_list"
+        return super().get_context_data(**kwargs)
+
+
+class OrganizationLogMixin(LogPageMixin):
+    """A page of everyone's log, for those whose role reads it."""
+
+    tabs = ORGANIZATION_TABS
+    prefix = "auditlog:organization_"
+    is_own = False
+
+    def role_allows(self, user: Any) -> bool:
+        return bool(user.may_read_organization_logs)
+
+    def readable(self, model: type[LogEntry]) -> QuerySet[Any]:
+        entries: QuerySet[Any] = model.objects.readable_org_entries(self.person)  # type: ignore[attr-defined]
+        return entries
+
+
+class LogTableMixin(KeysetTableMixin):
+    """A table with entries of a log, and the ways to the same entries as a file."""
+
+    keyset = NEWEST_FIRST
+
+    def get_searched(self) -> QuerySet[Any] | None:
+        searched: QuerySet[Any] | None = self.filterset_class.searched(self.request.GET, self.get_queryset())
+        return searched
+
+    def get_table_kwargs(self) -> dict[str, Any]:
+        return {**super().get_table_kwargs(), "narrowing": self.narrowing().dict()}
+
+    def count_rows(self, *, up_to: int) -> int | None:
+        # The index of a token's entries does not tell whose they are.
+        return None if "token_id" in self.get_export_query() else super().count_rows(up_to=up_to)
+
+    def get_export_url(self) -> str:
+        raise NotImplementedError
+
+    def get_export_query(self) -> QueryDict:
+        """What narrows the file: the same as the table."""
+        return self.narrowing()
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        query, files = self.get_export_query(), []
+        for file_format, label in exports.FORMATS if self.is_readable else []:
+            query["format"] = file_format
+            url = f"{self.get_export_url()}?{query.urlencode()}"
+            files.append({"format": file_format, "label": label, "url": url})
+        return super().get_context_data(files=files, **kwargs)
+
+
+class LogListView(LogPageMixin, LogTableMixin):
+    template_name = "auditlog/log_list.html"
+
+    def get_export_url(self) -> str:
+        return self.url("export")
+
+
+class LogDetailView(LogPageMixin, DetailView[Any]):
+    """One entry: every field in words."""
+
+    context_object_name = "entry"
+    slug_url_kwarg = "public_id"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        list_url = self.url("list")
+        return super().get_context_data(
+            list_url=list_url,
+            token_uses_url=self.token_uses_url(),
+            address_url=f"{list_url}?ip={self.object.ip}",
+            request_url=f"{list_url}?request_id={self.object.request_id}",
+            token_url=self.token_url(self.object.token_id),
+            **kwargs,
+        )
+
+    def token_uses_url(self) -> str:
+        return f"{reverse(f'{self.prefix}token_use_list')}?token_id={self.object.token_id}"
+
+    def token_url(self, token_id: uuid.UUID | None) -> str | None:
+        """The token's own page, if the reader can open it. `tokens/views/logs.py` overrides this."""
+        return None
+
+
+class LogExportView(LogPageMixin, View):
+    """The filtered log as a file. What cannot be read or is unknown is refused: left out, it would export too much."""
+
+    http_method_names = ["get", "head", "options"]
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        filterset = self.filterset_class(request.GET, self.get_queryset())
+        file_format = request.GET.get("format", exports.CSV)
+        # Here people open files in Excel; programs ask the API.
+        has_mark = {"true": True, "false": False}.get(request.GET.get("bom", str(file_format == exports.CSV).lower()))
+        known = {*filterset.filters, "format", "bom"}
+        is_known = all(name in known and len(values) == 1 for name, values in request.GET.lists())
+        is_mark_possible = has_mark is False or (has_mark and file_format == exports.CSV)
+        if not (is_known and filterset.is_valid() and file_format in exports.CONTENT_TYPES and is_mark_possible):
+            raise BadRequest("The filters or the format of this file cannot be read.")
+        try:
+            return exports.response(
+                request,
+                filterset.qs,
+                searched=self.filterset_class.searched(request.GET, self.get_queryset()),
+                serializer_class=self.serializer_class,
+                file_format=file_format,
+                is_own=self.is_own,
+                has_mark=bool(has_mark),
+            )
+        except exports.TooManyExports:
+            return errors.too_many_requests(
+                request,
+                "Several files are being written already. Try again in a moment.",
+                retry_after=exports.TRY_AGAIN_SECONDS,
+            )

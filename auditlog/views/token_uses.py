@@ -1,0 +1,77 @@
+"""The pages of the authentication log. `tokens/views/logs.py` adds names of tokens and links to their pages."""
+
+from typing import Any
+
+from auditlog import usage
+from auditlog.api.serializers import TokenUseSerializer
+from auditlog.filters import OrganizationTokenUseFilter, TokenUseFilter
+from auditlog.models import Activity, TokenUse
+from auditlog.reason_texts import EXPLANATIONS
+from auditlog.tables import OrganizationTokenUseTable, TokenUseTable, outcome_badge
+from auditlog.views.base import LogDetailView, LogExportView, LogListView, LogPageMixin, OrganizationLogMixin
+from core.api import scopes
+
+# Actions that the page of a use shows. No request does more, but the page must stay short whatever happens.
+MAX_RELATED = 50
+
+
+class TokenUseMixin(LogPageMixin):
+    log = "token_use"
+    model = TokenUse
+    filterset_class = TokenUseFilter
+    serializer_class = TokenUseSerializer
+
+
+class TokenUseListView(TokenUseMixin, LogListView):
+    """Every use of all my tokens."""
+
+    table_class = TokenUseTable
+    extra_context = {
+        "heading": "Authentication log",
+        "intro": "Every use of your tokens, refused uses included. Check here that you are the only one who uses them.",
+    }
+
+
+class OrganizationTokenUseListView(OrganizationLogMixin, TokenUseMixin, LogListView):
+    """Every use of every token in the organization."""
+
+    filterset_class = OrganizationTokenUseFilter
+    table_class = OrganizationTokenUseTable
+    extra_context = {
+        "heading": "Authentication log",
+        "intro": "Every use of every token in your organization, refused uses included.",
+    }
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        # Beside some of the entries, a chart of all of them would contradict the table.
+        shows_all = not self.narrowing() and not self.request.GET.get("cursor")
+        days = usage.days(usage.readable_org_entries(self.person)) if shows_all else None
+        return super().get_context_data(days=days, **kwargs)
+
+
+class TokenUseDetailView(TokenUseMixin, LogDetailView):
+    template_name = "auditlog/tokenuse_detail.html"
+    slug_field = "request_id"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        entry: TokenUse = self.object
+        return super().get_context_data(
+            outcome=outcome_badge(entry),
+            explanation=EXPLANATIONS[entry.reason],
+            scopes=[scope for scope in scopes.SCOPES if scope in scopes.parse(entry.scope)],
+            activity=self.readable(Activity).filter(request_id=entry.request_id)[:MAX_RELATED],
+            activity_view=f"{self.prefix}activity_detail",
+            **kwargs,
+        )
+
+
+class OrganizationTokenUseDetailView(OrganizationLogMixin, TokenUseDetailView):
+    pass
+
+
+class TokenUseExportView(TokenUseMixin, LogExportView):
+    pass
+
+
+class OrganizationTokenUseExportView(OrganizationLogMixin, TokenUseExportView):
+    filterset_class = OrganizationTokenUseFilter

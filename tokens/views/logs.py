@@ -1,0 +1,66 @@
+"""The log pages that know tokens: they offer a person's tokens by name, and link to the pages of tokens.
+
+`auditlog/views` has everything else about these pages; auditlog does not know the tokens' table.
+"""
+
+import uuid
+from typing import Any
+
+from django import forms
+from django.urls import reverse
+
+from auditlog.views import activity, token_uses
+from auditlog.views.base import LogDetailView, LogListView
+from tokens.models import Token
+
+# People with more tokens filter by the id of a token.
+MAX_TOKEN_CHOICES = 200
+
+
+class TokenChoicesMixin(LogListView):
+    """A person's own log, filtered by one of their tokens, which they choose by name."""
+
+    def get_filterset(self, filterset_class: Any) -> Any:
+        filterset = super().get_filterset(filterset_class)
+        tokens = Token.objects.owned_by(self.person).order_by("-created_at")
+        found = tokens.values_list("pk", "name", "created_at")[: MAX_TOKEN_CHOICES + 1]
+        if len(found) <= MAX_TOKEN_CHOICES:
+            names = {str(pk): f"{name} ({created_at:%Y-%m-%d})" for pk, name, created_at in found}
+            chosen = filterset.data.get("token_id")
+            if chosen and chosen not in names:
+                names[chosen] = chosen
+            filterset.form.fields["token_id"].widget = forms.Select(choices=[("", "Any token"), *names.items()])
+        return filterset
+
+
+class TokenLinksMixin(LogDetailView):
+    """An entry with links to the pages of the tokens that it names."""
+
+    def token_url(self, token_id: uuid.UUID | None) -> str | None:
+        if token_id is None or not Token.objects.visible_to(self.person).filter(pk=token_id).exists():
+            return None
+        return reverse("tokens:token_detail", args=[token_id])
+
+
+class TokenUseListView(TokenChoicesMixin, token_uses.TokenUseListView):
+    pass
+
+
+class TokenUseDetailView(TokenLinksMixin, token_uses.TokenUseDetailView):
+    pass
+
+
+class OrganizationTokenUseDetailView(TokenLinksMixin, token_uses.OrganizationTokenUseDetailView):
+    pass
+
+
+class ActivityListView(TokenChoicesMixin, activity.ActivityListView):
+    pass
+
+
+class ActivityDetailView(TokenLinksMixin, activity.ActivityDetailView):
+    pass
+
+
+class OrganizationActivityDetailView(TokenLinksMixin, activity.OrganizationActivityDetailView):
+    pass
