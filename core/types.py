@@ -1,4 +1,4 @@
-"""Types of people and tokens for annotations in `core` and `auditlog`, which import neither `accounts` nor `tokens`."""
+"""Types of people and tokens for annotations in apps that do not import `accounts` or `tokens`."""
 
 import uuid
 from datetime import datetime
@@ -18,6 +18,7 @@ class AccessToken(Protocol):
 
     name: str
     scope: str
+    revoked_at: datetime | None
 
     @property
     def pk(self) -> uuid.UUID: ...
@@ -31,3 +32,5 @@ class AccessToken(Protocol):
     def organization(self) -> Any: ...
     @property
     def ends_at(self) -> datetime: ...
+    @property
+    def policy_advice(self) -> str: ...

@@ -7,12 +7,12 @@ A token that expires at its normal end does not matter: the run was requested in
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from core.types import AccessToken
 from pipelines.access import PipelineAction, may
 
 if TYPE_CHECKING:
     from accounts.models import User
     from pipelines.models import Pipeline, Run, StepRun
-    from tokens.models import Token
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Mandate:
 
     person: "User | None"
     email: str
-    token: "Token | None"
+    token: AccessToken | None
     token_name: str
 
 
