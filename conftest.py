@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from allauth.account.authentication import get_authentication_records
-from allauth.account.internal.flows.login import record_authentication
 from django.conf import settings
 from django.contrib.auth.signals import user_logged_in
 from django.db import connection
 from django.dispatch import receiver
 from rest_framework.test import APIClient
 
+from accounts.allauth_internals import record_authentication
 from accounts.querysets import second_factors
 from accounts.roles import SiteRole
 from accounts.security.reauthentication import SECOND_FACTOR

@@ -13,7 +13,7 @@ from django.http import HttpRequest
 
 from accounts.models import User
 from accounts.security import sessions, two_factor
-from accounts.signin import single_sign_on
+from accounts.signin.single_sign_on.provider import METHOD as SINGLE_SIGN_ON
 from auditlog.actions import Action
 from auditlog.record import record
 from core.http.request_context import client_address
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 # As allauth calls a method, or the type of a second factor, and as the log does.
 METHODS = {
-    "socialaccount": single_sign_on.METHOD,
+    "socialaccount": SINGLE_SIGN_ON,
     **two_factor.KINDS,
     Authenticator.Type.RECOVERY_CODES: "recovery code",
 }

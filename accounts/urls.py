@@ -1,6 +1,6 @@
 from django.urls import path
 
-from accounts.security import views as security_views
+from accounts.security.views import overview, sessions
 from accounts.views import groups, invitations, mails, people, profile
 
 app_name = "accounts"
@@ -9,12 +9,12 @@ GROUP = "organization/groups/<id:pk>"
 
 urlpatterns = [
     path("profile/", profile.ProfileView.as_view(), name="profile"),
-    path("profile/security/", security_views.SecurityView.as_view(), name="security"),
-    path("profile/security/expiry-mails/", security_views.ExpiryMailsView.as_view(), name="expiry_mails"),
-    path("profile/security/sessions/<int:pk>/end/", security_views.SessionEndView.as_view(), name="session_end"),
+    path("profile/security/", overview.SecurityView.as_view(), name="security"),
+    path("profile/security/expiry-mails/", overview.ExpiryMailsView.as_view(), name="expiry_mails"),
+    path("profile/security/sessions/<int:pk>/end/", sessions.SessionEndView.as_view(), name="session_end"),
     path(
         "profile/security/sessions/end-all/",
-        security_views.SignOutEverywhereView.as_view(),
+        sessions.SignOutEverywhereView.as_view(),
         name="sign_out_everywhere",
     ),
     path("invitation/<uidb64>/<token>/", invitations.AcceptInvitationView.as_view(), name="invitation"),

@@ -258,17 +258,17 @@ ACCOUNT_RATE_LIMITS = False
 # Making a token and changing how one signs in ask once more who is there, if it was asked longer ago than this.
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 15 * 60
 
-# Two-factor: accounts/security/mfa.py.
-MFA_ADAPTER = "accounts.security.mfa.PortalMFAAdapter"
+# Two-factor: accounts/security/two_factor_adapter.py, codes.py and passkeys.py.
+MFA_ADAPTER = "accounts.security.two_factor_adapter.PortalMFAAdapter"
 MFA_FORMS = {
-    "authenticate": "accounts.security.mfa.SignInCodeForm",
-    "reauthenticate": "accounts.security.mfa.ReauthenticateCodeForm",
-    "activate_totp": "accounts.security.mfa.ActivateAppForm",
-    "authenticate_webauthn": "accounts.security.mfa.SignInSecondPasskeyForm",
-    "reauthenticate_webauthn": "accounts.security.mfa.ReauthenticatePasskeyForm",
-    "login_webauthn": "accounts.security.mfa.SignInPasskeyForm",
-    "add_webauthn": "accounts.security.mfa.AddPasskeyForm",
-    "edit_webauthn": "accounts.security.mfa.RenamePasskeyForm",
+    "authenticate": "accounts.security.codes.SignInCodeForm",
+    "reauthenticate": "accounts.security.codes.ReauthenticateCodeForm",
+    "activate_totp": "accounts.security.codes.ActivateAppForm",
+    "authenticate_webauthn": "accounts.security.passkeys.SignInSecondPasskeyForm",
+    "reauthenticate_webauthn": "accounts.security.passkeys.ReauthenticatePasskeyForm",
+    "login_webauthn": "accounts.security.passkeys.SignInPasskeyForm",
+    "add_webauthn": "accounts.security.passkeys.AddPasskeyForm",
+    "edit_webauthn": "accounts.security.passkeys.RenamePasskeyForm",
 }
 # Recovery codes are the portal's own: allauth's could be read again.
 RECOVERY_CODE_HASHER = "accounts.security.recovery_codes.RecoveryCodeHasher"
@@ -287,9 +287,9 @@ MFA_SECRETS_KEYS = env.MFA_SECRETS_KEYS
 # Operators can do everything: they need two-factor where the portal is on a network.
 OPERATOR_TWO_FACTOR = _https if env.OPERATOR_TWO_FACTOR is None else env.OPERATOR_TWO_FACTOR
 
-# Single sign-on: accounts/signin/single_sign_on.py.
+# Single sign-on: accounts/signin/single_sign_on/.
 OPENID_PROVIDER = env.openid_provider()
-SOCIALACCOUNT_ADAPTER = "accounts.signin.single_sign_on.SingleSignOnAdapter"
+SOCIALACCOUNT_ADAPTER = "accounts.signin.single_sign_on.adapter.SingleSignOnAdapter"
 
 # Keeps a digest of each session's key: a copy of the database signs nobody in.
 SESSION_ENGINE = "accounts.security.session_store"

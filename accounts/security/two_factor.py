@@ -1,19 +1,16 @@
 """What is done with second factors, each with its entry in the activity log and its mail.
 
-The ceremonies themselves, seeds, codes and keys, are allauth's (and `accounts/security/mfa.py`).
+The ceremonies themselves, seeds, codes and keys, are allauth's, with the portal's forms (`codes.py` and `passkeys.py`).
 """
 
 from typing import Any
 
-from allauth.account.internal.flows.login import record_authentication
-from allauth.mfa.base.internal.flows import delete_and_cleanup
 from allauth.mfa.models import Authenticator
-from allauth.mfa.totp.internal import flows as totp_flows
-from allauth.mfa.webauthn.internal import flows as webauthn_flows
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from accounts.allauth_internals import activate_totp, delete_and_cleanup, record_authentication, webauthn_flows
 from accounts.mails import tell_by_mail
 from accounts.models import User
 from accounts.privileges import Privilege, require_proof
@@ -64,7 +61,7 @@ def add_app(*, actor: User, form: Any, request: HttpRequest) -> bool:
     require_proof(Privilege.CHANGE_OWN_TWO_FACTOR, request)
     with transaction.atomic():
         _lock(actor)
-        authenticator, _ = totp_flows.activate_totp(request, form)
+        authenticator, _ = activate_totp(request, form)
         # The code that proved it was used with that.
         authenticator.data = {"secret": two_factor_secrets.seal(form.secret, actor), "last_step": form.step}
         authenticator.save(update_fields=["data"])

@@ -1,10 +1,10 @@
 """Between the first step of signing in and the second: for what and for how long the first one holds."""
 
-from allauth.account.internal.stagekit import clear_login
 from allauth.mfa.stages import AuthenticateStage
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 
+from accounts.allauth_internals import clear_login
 from accounts.models import User
 
 FIRST_STEP = "first_step"

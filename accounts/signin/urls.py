@@ -6,28 +6,29 @@ Each is named here, under the name by which allauth looks for it; what is not na
 from allauth.account import views as account
 from django.urls import path
 
-from accounts.security import two_factor_views, views
-from accounts.signin import single_sign_on_views
+from accounts.security.views import email, passwords, reauthentication, sessions, two_factor
+from accounts.signin import views
+from accounts.signin.single_sign_on import views as single_sign_on
 
 SECURITY = "profile/security"
 
 urlpatterns = [
     path("login/", account.login, name="account_login"),
     path("login/inactive/", account.account_inactive, name="account_inactive"),
-    path("login/again/", views.ReauthenticateView.as_view(), name="account_reauthenticate"),
-    path("login/two-factor/", two_factor_views.sign_in_second_factor, name="mfa_authenticate"),
-    path("login/two-factor/again/", two_factor_views.ReauthenticateCodeView.as_view(), name="mfa_reauthenticate"),
-    path("login/passkey/", two_factor_views.SignInPasskeyView.as_view(), name="mfa_login_webauthn"),
+    path("login/again/", reauthentication.ReauthenticateView.as_view(), name="account_reauthenticate"),
+    path("login/two-factor/", views.sign_in_second_factor, name="mfa_authenticate"),
+    path("login/two-factor/again/", reauthentication.ReauthenticateCodeView.as_view(), name="mfa_reauthenticate"),
+    path("login/passkey/", views.SignInPasskeyView.as_view(), name="mfa_login_webauthn"),
     path(
         "login/passkey/again/",
-        two_factor_views.ReauthenticatePasskeyView.as_view(),
+        reauthentication.ReauthenticatePasskeyView.as_view(),
         name="mfa_reauthenticate_webauthn",
     ),
-    path("login/single-sign-on/", single_sign_on_views.start, name="single_sign_on"),
-    path("login/single-sign-on/callback/", single_sign_on_views.callback, name="single_sign_on_callback"),
+    path("login/single-sign-on/", single_sign_on.start, name="single_sign_on"),
+    path("login/single-sign-on/callback/", single_sign_on.callback, name="single_sign_on_callback"),
     path(
         "login/single-sign-on/cancelled/",
-        single_sign_on_views.CancelledView.as_view(),
+        single_sign_on.CancelledView.as_view(),
         name="socialaccount_login_cancelled",
     ),
     path("logout/", account.logout, name="account_logout"),
@@ -43,32 +44,30 @@ urlpatterns = [
         account.password_reset_from_key_done,
         name="account_reset_password_from_key_done",
     ),
-    path(f"{SECURITY}/password/", views.ChangePasswordView.as_view(), name="account_change_password"),
-    path(f"{SECURITY}/password/set/", views.SetPasswordView.as_view(), name="account_set_password"),
-    path(f"{SECURITY}/email/", views.ChangeEmailView.as_view(), name="account_email"),
-    path("confirm-email/<key>/", views.ConfirmEmailView.as_view(), name="account_confirm_email"),
-    path(f"{SECURITY}/two-factor/", two_factor_views.TwoFactorView.as_view(), name="mfa_index"),
-    path(f"{SECURITY}/two-factor/app/add/", two_factor_views.ActivateAppView.as_view(), name="mfa_activate_totp"),
-    path(f"{SECURITY}/two-factor/app/remove/", two_factor_views.RemoveAppView.as_view(), name="mfa_deactivate_totp"),
-    path(f"{SECURITY}/passkeys/add/", two_factor_views.AddPasskeyView.as_view(), name="mfa_add_webauthn"),
-    path(
-        f"{SECURITY}/passkeys/<int:pk>/rename/", two_factor_views.RenamePasskeyView.as_view(), name="mfa_edit_webauthn"
-    ),
+    path(f"{SECURITY}/password/", passwords.ChangePasswordView.as_view(), name="account_change_password"),
+    path(f"{SECURITY}/password/set/", passwords.SetPasswordView.as_view(), name="account_set_password"),
+    path(f"{SECURITY}/email/", email.ChangeEmailView.as_view(), name="account_email"),
+    path("confirm-email/<key>/", email.ConfirmEmailView.as_view(), name="account_confirm_email"),
+    path(f"{SECURITY}/two-factor/", two_factor.TwoFactorView.as_view(), name="mfa_index"),
+    path(f"{SECURITY}/two-factor/app/add/", two_factor.ActivateAppView.as_view(), name="mfa_activate_totp"),
+    path(f"{SECURITY}/two-factor/app/remove/", two_factor.RemoveAppView.as_view(), name="mfa_deactivate_totp"),
+    path(f"{SECURITY}/passkeys/add/", two_factor.AddPasskeyView.as_view(), name="mfa_add_webauthn"),
+    path(f"{SECURITY}/passkeys/<int:pk>/rename/", two_factor.RenamePasskeyView.as_view(), name="mfa_edit_webauthn"),
     path(
         f"{SECURITY}/passkeys/<int:pk>/remove/",
-        two_factor_views.RemovePasskeyView.as_view(),
+        two_factor.RemovePasskeyView.as_view(),
         name="mfa_remove_webauthn",
     ),
-    path(f"{SECURITY}/recovery-codes/", two_factor_views.RecoveryCodesView.as_view(), name="mfa_view_recovery_codes"),
+    path(f"{SECURITY}/recovery-codes/", two_factor.RecoveryCodesView.as_view(), name="mfa_view_recovery_codes"),
     path(
         f"{SECURITY}/recovery-codes/make/",
-        two_factor_views.MakeRecoveryCodesView.as_view(),
+        two_factor.MakeRecoveryCodesView.as_view(),
         name="mfa_generate_recovery_codes",
     ),
-    path(f"{SECURITY}/sessions/", views.SessionListView.as_view(), name="usersessions_list"),
+    path(f"{SECURITY}/sessions/", sessions.SessionListView.as_view(), name="usersessions_list"),
     path(
         f"{SECURITY}/single-sign-on/",
-        single_sign_on_views.ConnectionView.as_view(),
+        single_sign_on.ConnectionView.as_view(),
         name="socialaccount_connections",
     ),
 ]

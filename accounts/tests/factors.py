@@ -5,7 +5,6 @@ import secrets
 import time
 
 from allauth.mfa.models import Authenticator
-from allauth.mfa.totp.internal.auth import format_hotp_value, generate_totp_secret, hotp_value
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.utils import timezone
@@ -13,6 +12,7 @@ from fido2.cose import ES256
 from fido2.utils import websafe_decode, websafe_encode
 from fido2.webauthn import AttestationObject, AttestedCredentialData, AuthenticatorData, CollectedClientData
 
+from accounts.allauth_internals import format_hotp_value, generate_totp_secret, hotp_value
 from accounts.security import recovery_codes, two_factor_secrets
 
 PERIOD = 30

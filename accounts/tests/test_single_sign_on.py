@@ -26,7 +26,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 from accounts.models import User
-from accounts.signin.single_sign_on import STARTS
+from accounts.signin.single_sign_on.views import STARTS
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
 from accounts.tests.factors import add_app, code_of
 from auditlog.models import Activity

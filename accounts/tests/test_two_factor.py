@@ -20,7 +20,7 @@ from accounts.mails import security_mail
 from accounts.models import User
 from accounts.roles import SiteRole
 from accounts.security import two_factor
-from accounts.security.mfa import PENDING_SECRET, TRIES_OF_PERSON, accept_code
+from accounts.security.codes import PENDING_SECRET, TRIES_OF_PERSON, accept_code
 from accounts.security.session_store import digest_of
 from accounts.security.two_factor_secrets import BOX, open_seed, seal_pending
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory

@@ -9,7 +9,7 @@ from django.apps import apps
 from django.core.management import CommandError, call_command
 
 from accounts.models import User
-from accounts.security.mfa import accept_code
+from accounts.security.codes import accept_code
 from accounts.security.two_factor_secrets import BOX
 from accounts.tests.factories import OperatorFactory
 from accounts.tests.factors import add_app, code_of

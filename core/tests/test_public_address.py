@@ -168,7 +168,7 @@ def test_no_code_builds_an_address_from_the_request():
     """`request.get_host()` is safe behind the middleware; whoever uses it anew has to look at this list."""
     allowed = {
         ("accounts/signin/adapter.py", "get_host"),
-        ("accounts/security/mfa.py", "get_host"),
+        ("accounts/security/passkeys.py", "get_host"),
         ("core/api/fast_path.py", "get_host"),
         ("core/pages/addresses.py", "get_host"),
         ("core/http/public_address.py", "get_host"),

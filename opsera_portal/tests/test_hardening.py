@@ -6,12 +6,12 @@ import logging
 import re
 
 import pytest
-from allauth.mfa.totp.internal.auth import generate_totp_secret
 from django.apps import apps
 from django.conf import settings
 from django.test import Client
 from django.test.utils import override_settings
 
+from accounts.allauth_internals import generate_totp_secret
 from accounts.models import User
 from accounts.security import recovery_codes
 from accounts.security.session_store import SessionStore

@@ -34,7 +34,7 @@ OWN_PROOF = {
     ("accounts.security.credentials", "change_password"),
     ("accounts.security.credentials", "reset_password"),
     ("accounts.security.email_change", "confirm_email_change"),
-    ("accounts.signin.single_sign_on", "connect"),
+    ("accounts.signin.single_sign_on.links", "connect"),
     # Django hashes a password anew when its owner signs in with it.
     ("django.contrib.auth.base_user", "setter"),
 }

@@ -1,6 +1,7 @@
 """Why a sign-in with the provider failed: the cause for the server's log, and what the person can do about it."""
 
 import json
+import logging
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -10,6 +11,9 @@ from typing import Any, cast
 import requests
 from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
+from django.http import HttpRequest
+
+logger = logging.getLogger(__name__)
 
 # Codes of RFC 6749 section 4.1.2.1 and OpenID Connect Core section 3.1.2.6 after which another try may succeed.
 TRY_AGAIN_CODES = {"login_required", "interaction_required", "account_selection_required", "consent_required"}
@@ -59,6 +63,11 @@ def fetch(what: str, method: str, url: str, **options: Any) -> dict[str, Any]:
         kind = answer.headers.get("Content-Type", "no type")
         raise SignInFailure(f"{what} {_without_query(url)} answers no JSON object, but {quoted(kind)}")
     return cast(dict[str, Any], body)
+
+
+def tell_failure(request: HttpRequest, cause: str) -> None:
+    """The one line of the server's log about a sign-in that failed."""
+    logger.warning("Single sign-on failed: %s; request %s", cause, getattr(request, "request_id", None))
 
 
 def oauth_error(said: Any) -> str:

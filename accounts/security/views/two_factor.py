@@ -1,21 +1,10 @@
-"""The pages of two-factor: allauth's ceremonies, each change by way of `accounts/security/two_factor.py`.
-
-Whoever is signed in has them, operators too. Changes ask once more who is there, if that was asked long ago.
-"""
+"""A person's own second factors and recovery codes."""
 
 from typing import Any
 
-from allauth.account.adapter import get_adapter
-from allauth.mfa.base.views import AuthenticateView, ReauthenticateView
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.views import ActivateTOTPView
-from allauth.mfa.webauthn.internal import auth as webauthn
-from allauth.mfa.webauthn.views import (
-    AddWebAuthnView,
-    EditWebAuthnView,
-    LoginWebAuthnView,
-    ReauthenticateWebAuthnView,
-)
+from allauth.mfa.webauthn.views import AddWebAuthnView, EditWebAuthnView
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.mixins import LoginRequiredMixin
@@ -27,39 +16,13 @@ from django.urls import reverse_lazy
 from django.views.generic import TemplateView
 from django.views.generic.edit import FormView
 
+from accounts.allauth_internals import webauthn
 from accounts.privileges import Privilege
 from accounts.security import recovery_codes, sessions, two_factor
-from accounts.security.mfa import PENDING_SECRET
-from accounts.security.reauthentication import CountedAnswersMixin, RecentSignInMixin
-from accounts.signin import limits
+from accounts.security.codes import PENDING_SECRET
+from accounts.security.reauthentication import RecentSignInMixin
 from core.http.request_context import is_look_ahead, person_of
 from core.pages.confirm import confirm_page
-
-sign_in_second_factor = AuthenticateView.as_view()
-
-
-class SignInPasskeyView(LoginWebAuthnView):
-    """Signs in with a passkey alone."""
-
-    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        address = get_adapter().get_client_ip(request)
-        limits.count(request, limits.PASSKEYS_FROM_ADDRESS, address=address)
-        answer: HttpResponse = super().post(request, *args, **kwargs)
-        return answer
-
-
-class ReauthenticateCodeView(CountedAnswersMixin, ReauthenticateView):
-    """Asks again who is there, for a code."""
-
-
-class ReauthenticatePasskeyView(CountedAnswersMixin, ReauthenticateWebAuthnView):
-    def form_invalid(self, form: forms.Form) -> HttpResponse:
-        """The page once more, with what is wrong; allauth's own would forget where the person was going."""
-        page: HttpResponse = self.render_to_response(self.get_context_data(form=form))
-        return page
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return {**super().get_context_data(**kwargs), **kwargs}
 
 
 class TwoFactorView(LoginRequiredMixin, TemplateView):

@@ -22,10 +22,15 @@ from django.views.generic import TemplateView
 
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import RecentSignInMixin
-from accounts.signin import single_sign_on
+from accounts.signin.single_sign_on.links import disconnect, link_of
+from accounts.signin.single_sign_on.openid import CheckedOpenIDConnect
+from accounts.signin.single_sign_on.provider import provider_id, provider_in_use
 from core.http.request_context import client_address, person_of
 from core.pages.errors import too_many_requests
-from core.rate_limits import network_of
+from core.rate_limits import Limit, network_of
+
+# From one address. Each start asks the provider for something, and makes a thread wait for it.
+STARTS = Limit("single-sign-on-starts", amount=60, seconds=60)
 
 View = Callable[..., HttpResponseBase]
 
@@ -33,7 +38,7 @@ View = Callable[..., HttpResponseBase]
 def where_there_is_a_provider(view: View) -> View:
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if single_sign_on.provider_in_use() is None:
+        if provider_in_use() is None:
             raise Http404("There is no single sign-on here.")
         return view(request, *args, **kwargs)
 
@@ -45,11 +50,11 @@ def start(request: HttpRequest) -> HttpResponse:
     """Sends the browser to the provider. By POST only, so that no other site can begin it."""
     if request.method != "POST":
         return redirect("account_login")
-    wait = single_sign_on.STARTS.take(network_of(client_address(request)))
+    wait = STARTS.take(network_of(client_address(request)))
     if wait is not None:
         explanation = "Your network has tried to sign in too often in a short time. Wait a minute, then try again."
         return too_many_requests(request, explanation, retry_after=wait)
-    provider = get_adapter().get_provider(request, single_sign_on.provider_id())
+    provider = get_adapter().get_provider(request, provider_id())
     nonce = secrets.token_urlsafe(24)
     try:
         answer = provider.redirect(
@@ -84,7 +89,7 @@ class _CallbackView(OAuth2CallbackView):
 @require_GET
 def callback(request: HttpRequest) -> HttpResponseBase:
     """Where the provider sends the browser back to."""
-    adapter = single_sign_on.CheckedOpenIDConnect(request, single_sign_on.provider_id())
+    adapter = CheckedOpenIDConnect(request, provider_id())
     answer: HttpResponseBase = _CallbackView.adapter_view(adapter)(request)
     return answer
 
@@ -94,7 +99,7 @@ class CancelledView(TemplateView):
     template_name = "socialaccount/login_cancelled.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(provider=single_sign_on.provider_in_use(), **kwargs)
+        return super().get_context_data(provider=provider_in_use(), **kwargs)
 
 
 @method_decorator([login_required, where_there_is_a_provider], name="dispatch")
@@ -108,8 +113,8 @@ class ConnectionView(RecentSignInMixin, TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         person = person_of(self.request)
         return super().get_context_data(
-            provider=single_sign_on.provider_in_use(),
-            link=single_sign_on.link_of(person),
+            provider=provider_in_use(),
+            link=link_of(person),
             has_password=person.has_usable_password(),
             **kwargs,
         )
@@ -118,6 +123,6 @@ class ConnectionView(RecentSignInMixin, TemplateView):
         person = person_of(request)
         if not person.has_usable_password():
             messages.error(request, "Choose a password first: without it you could not sign in any more.")
-        elif single_sign_on.disconnect(actor=person, request=request):
+        elif disconnect(actor=person, request=request):
             messages.success(request, "Single sign-on is disconnected.")
         return redirect("socialaccount_connections")

@@ -1,0 +1,61 @@
+"""The page Security of a person's profile."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.views.generic import TemplateView, View
+
+from accounts import services
+from accounts.forms import ExpiryMailsForm
+from accounts.models import User
+from accounts.security import email_change, sessions
+from auditlog.actions import Action
+from auditlog.models import Activity
+from core.http.request_context import person_of
+from core.pages.tabs import PROFILE_TABS
+from core.pages.views import TabsMixin
+
+
+class SecurityView(LoginRequiredMixin, TabsMixin, TemplateView):
+    """What keeps my account safe, and the way to change each of it."""
+
+    template_name = "accounts/security.html"
+    tabs = PROFILE_TABS
+    current_tab = "accounts:security"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        person = person_of(self.request)
+        context = super().get_context_data(
+            person=person,
+            password_changed_at=password_changed_at(person) if person.has_usable_password() else None,
+            waiting_address=email_change.waiting_address(person),
+            session_count=sessions.live_sessions(person).count(),
+            expiry_mails_form=ExpiryMailsForm(initial={"wants_expiry_mails": person.wants_expiry_mails}),
+            **kwargs,
+        )
+        # The other pages are those of an organization's people.
+        return context if person.organization_id else {**context, "tabs": []}
+
+
+def password_changed_at(person: User) -> Any:
+    """When the person, or somebody by a link from a mail to them, last chose the password."""
+    changes = Activity.objects.filter(actor=person, action__in=[Action.PASSWORD_CHANGED, Action.PASSWORD_RESET])
+    return changes.order_by("-at").values_list("at", flat=True).first() or person.joined_at
+
+
+class ExpiryMailsView(LoginRequiredMixin, View):
+    """Switches the mails about ending tokens on or off."""
+
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        form = ExpiryMailsForm(request.POST)
+        form.full_clean()
+        wanted = form.cleaned_data["wants_expiry_mails"]
+        services.set_expiry_mails(actor=person_of(request), wanted=wanted, request=request)
+        messages.success(request, f"You get {'' if wanted else 'no '}mails about tokens that end.")
+        return redirect("accounts:security")

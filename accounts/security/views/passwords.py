@@ -1,0 +1,59 @@
+"""Changing one's own password."""
+
+from typing import Any
+
+from allauth.account import views as account
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+
+from accounts.forms import ChangePasswordForm, SetFirstPasswordForm
+from accounts.privileges import Privilege
+from accounts.security import credentials
+from accounts.security.decorators import hides_passwords
+from accounts.security.reauthentication import RecentSignInMixin
+from accounts.signin import limits
+from core.http.request_context import person_of
+
+
+@hides_passwords
+class ChangePasswordView(RecentSignInMixin, account.PasswordChangeView):
+    """The form asks for the present password. Someone with two-factor has to prove that as well."""
+
+    privilege = Privilege.CHANGE_OWN_PASSWORD
+
+    def needs_proof(self) -> bool:
+        return super().needs_proof() and person_of(self.request).has_two_factor
+
+    def get_form_class(self) -> type[ChangePasswordForm]:
+        return ChangePasswordForm
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        return new_password(self.request, form, "Your password is changed.")
+
+
+@hides_passwords
+class SetPasswordView(RecentSignInMixin, account.PasswordSetView):
+    """For someone who signs in without a password."""
+
+    privilege = Privilege.CHANGE_OWN_PASSWORD
+
+    def get_form_class(self) -> type[SetFirstPasswordForm]:
+        return SetFirstPasswordForm
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        return new_password(self.request, form, "Your password is set.")
+
+
+def new_password(request: HttpRequest, form: Any, said: str) -> HttpResponse:
+    person, answer = person_of(request), redirect("accounts:security")
+    credentials.change_password(
+        actor=person,
+        password=form.cleaned_data["password1"],
+        expire_tokens=form.cleaned_data["expire_tokens"],
+        request=request,
+    )
+    tokens = " Your access tokens are expired." if form.cleaned_data["expire_tokens"] else ""
+    messages.success(request, f"{said} You are signed out everywhere else.{tokens}")
+    limits.remember_device(request, answer, person.email)
+    return answer

@@ -1,0 +1,56 @@
+"""Where a person is signed in, and signing out there."""
+
+from typing import Any
+
+from allauth.usersessions.models import UserSession
+from django.contrib import messages
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect
+from django.views.generic import TemplateView
+
+from accounts.forms import SignOutEverywhereForm
+from accounts.privileges import Privilege
+from accounts.security import credentials, sessions
+from accounts.security.reauthentication import RecentSignInMixin
+from core.http.request_context import person_of
+
+
+class SessionListView(LoginRequiredMixin, TemplateView):
+    """Where I am signed in, and the ways to end that."""
+
+    template_name = "usersessions/usersession_list.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        live = sessions.live_sessions(person_of(self.request))
+        rows = [sessions.as_row(session, self.request) for session in live]
+        return super().get_context_data(sessions=rows, form=SignOutEverywhereForm(), **kwargs)
+
+
+class SessionEndView(RecentSignInMixin):
+    privilege = Privilege.END_SESSION
+    return_to = "usersessions_list"
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest, pk: int) -> HttpResponseBase:
+        person = person_of(request)
+        session: UserSession = get_object_or_404(sessions.live_sessions(person), pk=pk)
+        sessions.end_session(actor=person, session=session, request=request)
+        messages.success(request, f"{sessions.browser_in_words(session.user_agent)} at {session.ip} is signed out.")
+        return redirect("usersessions_list")
+
+
+class SignOutEverywhereView(RecentSignInMixin):
+    privilege = Privilege.END_ALL_SESSIONS
+    return_to = "usersessions_list"
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        form = SignOutEverywhereForm(request.POST)
+        form.full_clean()
+        ended = credentials.sign_out_everywhere(actor=person_of(request), request=request, **form.cleaned_data)
+        where = "everywhere" if form.cleaned_data["including_here"] else "everywhere else"
+        tokens = f" Access tokens that are expired with it: {ended['tokens']}." if ended["tokens"] else ""
+        messages.success(request, f"You are signed out {where}.{tokens}")
+        return redirect("account_login" if form.cleaned_data["including_here"] else "usersessions_list")

@@ -1,0 +1,107 @@
+"""allauth's single sign-on with the one provider of the settings."""
+
+import logging
+from typing import Any
+
+from allauth.core.exceptions import ImmediateHttpResponse
+from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
+from allauth.socialaccount.models import SocialApp, SocialLogin
+from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
+from django.contrib import messages
+from django.http import HttpRequest
+from django.shortcuts import redirect
+
+from accounts.signin.single_sign_on.failures import (
+    Advice,
+    SignInFailure,
+    advice_for_code,
+    oauth_error,
+    quoted,
+    tell_failure,
+)
+from accounts.signin.single_sign_on.links import NotLinked, connect
+from accounts.signin.single_sign_on.openid import PortalProvider
+from accounts.signin.single_sign_on.provider import provider_id, provider_in_use
+from core.environment import OpenIDProvider
+from core.http.tls import TrustingAdapter
+
+logger = logging.getLogger(__name__)
+
+
+class SingleSignOnAdapter(DefaultSocialAccountAdapter):
+    """allauth's, with the one provider of the environment, and none that somebody wrote into the database."""
+
+    def list_apps(
+        self, request: HttpRequest, provider: str | None = None, client_id: str | None = None
+    ) -> list[SocialApp]:
+        configured = provider_in_use()
+        if configured is None or provider not in {None, OpenIDConnectProvider.id, provider_id()}:
+            return []
+        return [
+            SocialApp(
+                provider=OpenIDConnectProvider.id,
+                provider_id=provider_id(),
+                name=configured.name,
+                client_id=configured.client_id,
+                secret=configured.client_secret,
+                settings={"server_url": _discovery_url(configured), "oauth_pkce_enabled": True},
+            )
+        ]
+
+    def get_provider(self, request: HttpRequest, provider: str, client_id: str | None = None) -> "PortalProvider":
+        return PortalProvider(request, app=self.get_app(request, provider=provider))
+
+    def is_open_for_signup(self, request: HttpRequest, sociallogin: SocialLogin) -> bool:
+        return False
+
+    def authenticate_by_email(self, sociallogin: SocialLogin) -> None:
+        """Never: allauth would take anything that is not empty for "verified". `connect` says who is found."""
+
+    def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
+        # Has served. It would wait in the session for the second factor.
+        sociallogin.token = None
+        if sociallogin.is_existing:
+            if not sociallogin.user.is_active:
+                tell_failure(request, f"person {sociallogin.user.pk} is deactivated")
+            return
+        try:
+            sociallogin.account = connect(identity=sociallogin.identity, request=request)
+        except NotLinked as error:
+            tell_failure(request, error.cause)
+            messages.error(request, error.said)
+            raise ImmediateHttpResponse(redirect("account_login")) from None
+        sociallogin.user = sociallogin.account.user
+
+    def on_authentication_error(
+        self, request: HttpRequest, provider: Any, error: Any = None, exception: Any = None, extra_context: Any = None
+    ) -> None:
+        code = request.GET.get("error", "")
+        extra_context["advice"] = Advice.OPERATOR
+        if isinstance(exception, SignInFailure):
+            extra_context["advice"] = exception.advice
+            tell_failure(request, exception.cause)
+        elif exception is not None:
+            tell_failure(request, f"{type(exception).__name__}: {quoted(exception)}")
+        elif "state" in extra_context:
+            # Only who began a sign-in here comes so far.
+            extra_context["advice"] = advice_for_code(code)
+            tell_failure(request, f"the provider sends the browser back{oauth_error(request.GET) or ' without a code'}")
+        else:
+            extra_context["advice"] = Advice.AGAIN
+            # In a line of its own: any stranger can cause it, and the server's log bounds lines by their place.
+            logger.warning(
+                "Single sign-on failed: the state is unknown: too old, used, or of another session%s; request %s",
+                oauth_error(request.GET),
+                getattr(request, "request_id", None),
+            )
+
+    def get_requests_session(self) -> Any:
+        session = super().get_requests_session()
+        provider = provider_in_use()
+        if provider is not None and provider.issuer.startswith("https:"):
+            session.mount("https://", TrustingAdapter())
+        return session
+
+
+def _discovery_url(provider: OpenIDProvider) -> str:
+    return f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration"

@@ -1,0 +1,138 @@
+"""Talking to the provider by OpenID Connect: allauth's client, with every check of the standard."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin, SocialToken
+from allauth.socialaccount.providers.oauth2.client import OAuth2Client
+from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
+from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import cached_property
+from requests.auth import HTTPBasicAuth
+
+from accounts.models import User
+from accounts.signin.single_sign_on.failures import SignInFailure, fetch, oauth_error, quoted
+from accounts.signin.single_sign_on.id_token import claims_of
+from accounts.signin.single_sign_on.links import Identity
+from accounts.signin.single_sign_on.provider import provider_id, provider_in_use
+
+# What a provider must tell of itself.
+ADDRESSES = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri")
+
+
+class CheckedClient(OAuth2Client):
+    """The exchange of the code. allauth's would put the whole answer into an error, and lose its code."""
+
+    def get_access_token(
+        self, code: str, pkce_code_verifier: str | None = None, extra_data: dict[str, str] | None = None
+    ) -> dict[str, Any]:
+        data = {"grant_type": "authorization_code", "redirect_uri": self.callback_url, "code": code}
+        if pkce_code_verifier:
+            data["code_verifier"] = pkce_code_verifier
+        auth = None
+        if self.basic_auth:
+            auth = HTTPBasicAuth(self.consumer_key, self.consumer_secret)
+        else:
+            data |= {"client_id": self.consumer_key, "client_secret": self.consumer_secret}
+        body = fetch("the token address", "POST", self.access_token_url, data=data, auth=auth)
+        if not isinstance(body.get("access_token"), str):
+            raise SignInFailure(f"the token address answers no access token{oauth_error(body)}")
+        return body
+
+
+class CheckedOpenIDConnect(OpenIDConnectOAuth2Adapter):
+    """allauth's talk with the provider, with every check that the standard asks for made here."""
+
+    expected_nonce: str | None = None
+    client_class = CheckedClient
+
+    @cached_property
+    def openid_config(self) -> dict[str, Any]:
+        """How the provider introduces itself. Raises ``SignInFailure`` where it does not, or not well."""
+        config = fetch("the discovery document", "GET", self.get_provider().server_url)
+        # OpenID Connect Discovery 1.0 section 4.3.
+        if config.get("issuer") != self._issuer:
+            raise SignInFailure(
+                f"the discovery document is of the issuer {quoted(config.get('issuer'))}, and OIDC_ISSUER is "
+                f"{quoted(self._issuer)}"
+            )
+        # None without TLS, unless the issuer itself has none (on this machine): the client's secret is sent there.
+        schemes = {"https", urlsplit(self._issuer).scheme}
+        for name in ADDRESSES:
+            if not _has_scheme(config.get(name), schemes):
+                raise SignInFailure(f"the discovery document has no usable {name}, but {quoted(config.get(name))}")
+        return config
+
+    @property
+    def basic_auth(self) -> bool:
+        """Discovery section 3: a provider that does not say how clients authenticate means HTTP Basic."""
+        methods = self.openid_config.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
+        return "client_secret_post" not in methods
+
+    def get_callback_url(self, request: HttpRequest, app: SocialApp) -> str:
+        return f"{settings.PORTAL_URL}{reverse('single_sign_on_callback')}"
+
+    def parse_token(self, data: dict[str, Any]) -> SocialToken:
+        """Only what asks for the user info; nothing of it is kept."""
+        return SocialToken(token=data["access_token"])
+
+    def complete_login(self, request: HttpRequest, app: SocialApp, token: Any, **kwargs: Any) -> SocialLogin:
+        claims = claims_of(
+            kwargs["response"].get("id_token"),
+            issuer=self._issuer,
+            client_id=app.client_id,
+            nonce=self.expected_nonce,
+            keys_address=self.openid_config["jwks_uri"],
+        )
+        headers = {"Authorization": f"Bearer {token.token}"}
+        userinfo = fetch("the user info address", "GET", self.profile_url, headers=headers)
+        # OpenID Connect Core 1.0 section 5.3.2: user info of somebody else may have been put in its place.
+        if userinfo.get("sub") != claims["sub"]:
+            raise SignInFailure(
+                f"the user info is of the subject {quoted(userinfo.get('sub'))}, and the ID token of "
+                f"{quoted(claims['sub'])}"
+            )
+        identity = _identity_of(claims, userinfo)
+        login = SocialLogin(
+            provider=self.get_provider(),
+            user=User(),
+            # Nothing else that the provider tells is kept.
+            account=SocialAccount(provider=provider_id(), uid=identity.subject),
+        )
+        login.identity = identity
+        return login
+
+    @property
+    def _issuer(self) -> str:
+        provider = provider_in_use()
+        return provider.issuer if provider else ""
+
+
+class PortalProvider(OpenIDConnectProvider):
+    oauth2_adapter_class = CheckedOpenIDConnect
+
+
+def _identity_of(claims: dict[str, Any], userinfo: dict[str, Any]) -> Identity:
+    """Raises ``SignInFailure`` for a subject that cannot be kept."""
+    subject = claims["sub"]
+    if not isinstance(subject, str) or not 0 < len(subject) <= 191 or "\x00" in subject:
+        raise SignInFailure(f"the ID token's subject cannot be kept: {quoted(subject)}")
+    # Both from one place: what is said to be verified is the address that stands beside it, and no other.
+    source = userinfo if "email" in userinfo else claims
+    email, verified = source.get("email"), source.get("email_verified")
+    if not isinstance(email, str) or "\x00" in email or not email.strip():
+        return Identity(subject, None)
+    # Some providers write the boolean as a word. Any other value is none.
+    provider = provider_in_use()
+    is_verified = verified is True or verified == "true" or (provider is not None and provider.trusts_email)
+    return Identity(subject, email.strip() if is_verified else None, email.strip())
+
+
+def _has_scheme(address: object, schemes: set[str]) -> bool:
+    try:
+        return isinstance(address, str) and urlsplit(address).scheme in schemes
+    except ValueError:
+        return False
