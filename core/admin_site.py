@@ -1,4 +1,4 @@
-"""Django admin behind the portal's own sign-in, and what its pages share."""
+"""Django admin behind the portal's own sign-in, and the base of its pages."""
 
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from core.errors import DomainError, NotAllowed
 
-# What the filters beside a list, and the dates above it, send.
+# The lookups that the filters and dates of a list use.
 FILTER_LOOKUPS = {"exact", "isnull", "gte", "lt", "year", "month", "day"}
 
 
@@ -24,32 +24,32 @@ class PortalAdminSite(admin.AdminSite):
     enable_nav_sidebar = False
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """One sign-in for all: the portal's. Someone who is signed in and may not come here is refused."""
+        """Redirects to the portal's sign-in. Refuses signed-in people who aren't allowed to use the administration."""
         if request.user.is_authenticated and not self.has_permission(request):
-            raise PermissionDenied("Only Administrators and operators use the administration.")
+            raise PermissionDenied("Only Administrators and operators can use the administration.")
         query = urlencode({"next": request.GET.get("next") or reverse("admin:index")})
         return redirect(f"{reverse('account_login')}?{query}")
 
     def password_change(  # type: ignore[override]
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """On the portal's own page, which asks for the present one."""
+        """Redirects to the portal's own page, which asks for the current password."""
         return redirect("account_change_password")
 
     def get_urls(self) -> list[Any]:
-        """Without the redirect to a row's own page, which knows rows by number and fails on our ids."""
+        """Without the redirect to a row's page on the site, which expects numbers and fails on our ids."""
         return [pattern for pattern in super().get_urls() if getattr(pattern, "name", "") != "view_on_site"]
 
     def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
-        """Our own pages only: those that libraries bring along would change sign-ins and sessions without an entry."""
+        """Only registers our own pages: those of libraries would change sign-ins and sessions without a log entry."""
         if admin_class is not None and issubclass(admin_class, PortalModelAdmin):
             super().register(model_or_iterable, admin_class, **options)
 
 
 class PortalModelAdmin(admin.ModelAdmin[Any]):
-    """Operators and Administrators come here (`User.is_staff`); which rows they meet is the querysets' to say.
+    """For operators and Administrators (`User.is_staff`). The querysets decide which rows they see.
 
-    Closed unless a subclass opens it: nothing can be added, changed or deleted.
+    Nothing can be added, changed or deleted unless a subclass allows it.
     """
 
     may_add: ClassVar[bool] = False
@@ -74,9 +74,9 @@ class PortalModelAdmin(admin.ModelAdmin[Any]):
         return self.may_delete and self.has_module_permission(request)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        """Only what the page's own filters ask for.
+        """Only allows the lookups of the page's own filters.
 
-        By any other, such as `password__startswith`, a list would give away letter by letter what it does not show.
+        Others, such as `password__startswith`, would reveal hidden values letter by letter.
         """
         name, _, kind = lookup.partition("__")
         offered = [*self.get_list_filter(request), self.date_hierarchy]
@@ -90,20 +90,20 @@ class PortalModelAdmin(admin.ModelAdmin[Any]):
         except DomainError as error:
             return self._refused(request, error.message)
         except IntegrityError:
-            # The form had accepted it; somebody else took the name or the position at the same time.
-            return self._refused(request, "Nothing was saved: someone else saved in the same moment. Try again.")
+            # The form was valid, but somebody else took the name or the position at the same time.
+            return self._refused(request, "Nothing was saved, because someone else saved at the same time. Try again.")
 
     def _refused(self, request: HttpRequest, message: str) -> HttpResponse:
         self.message_user(request, message, messages.ERROR)
         return redirect(request.path)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Without the bulk deletion: what may be deleted is deleted one by one, with its entry in the log."""
+        """Without bulk deletion: rows are deleted one by one, each with its log entry."""
         return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
 
 
 class ReadOnlyAdmin(PortalModelAdmin):
-    """For history: everything is shown and nothing can be touched."""
+    """For history: shows all fields, and nothing can be changed."""
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
         return [field.name for field in self.opts.fields]

@@ -7,7 +7,7 @@ from core.ids import IdConverter
 
 
 class CoreConfig(AppConfig):
-    """Loads the modules that register something by being imported: each app may have one of each name."""
+    """Imports the modules that register something. Each app can have one of each name."""
 
     name = "core"
     verbose_name = "Shared"

@@ -1,4 +1,4 @@
-"""System checks: no setting brings back pickle, which would let anyone who can write to a store run code here."""
+"""System checks: no setting may enable pickle, with which people who can write to a store could run code here."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
-# Each keeps JSON, or nothing.
+# Each of these stores JSON, or nothing.
 CACHES = {
     "core.cache.json_cache.JSONDatabaseCache",
     "django_redis.cache.RedisCache",
@@ -32,7 +32,7 @@ SINGLE = {
 @register
 def check_for_pickle(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
     return [
-        Error(f"{setting} may read pickle: {value!r}.", hint="core/checks.py lists what may be set.")
+        Error(f"{setting} may read pickle: {value!r}.", hint="core/checks.py lists the allowed values.")
         for setting, value in _wrong_settings()
     ]
 

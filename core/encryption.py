@@ -1,4 +1,4 @@
-"""Secrets that must be read again: encrypted at rest, with keys that are not in the database.
+"""Encrypts secrets that the portal must read again, with keys that are not in the database.
 
 AES-256-GCM. A value is bound to its context (what it belongs to) as associated data: a value that someone moved to
 another row of the database does not decrypt there. The keys come from the environment (the first encrypts, all
@@ -34,9 +34,9 @@ class SecretUnreadable(Exception):
 
 @dataclass(frozen=True)
 class Box:
-    """One purpose and its keys: the name of their setting, and of the file that takes its place.
+    """One purpose with its keys: the name of their setting, and of the file that is used without the setting.
 
-    ``context`` says what a value belongs to, from parts that do not change as long as the value stays valid.
+    ``context`` identifies what a value belongs to, with parts that don't change while the value is valid.
     """
 
     setting: str
@@ -59,14 +59,15 @@ class Box:
                     return _open(cipher, sealed, self._associated_data(context))
         raise SecretUnreadable
 
-    def encrypt_anew(self, encrypted: str, context: Context) -> str:
+    def encrypt_again(self, encrypted: str, context: Context) -> str:
         """Encrypts with the first key. Raises ``SecretUnreadable``."""
         return self.encrypt(self.decrypt(encrypted, context), context)
 
     def decrypt_unbound(self, encrypted: str) -> str:
-        """Reads a value of the format without context (Fernet), which earlier versions wrote.
+        """Reads a value in the format without context (Fernet) of earlier versions.
 
-        Only for converting such values: who writes to the database can move them. Raises ``SecretUnreadable``.
+        Only for converting such values, because people who can write to the database can move them to other rows.
+        Raises ``SecretUnreadable``.
         """
         try:
             return MultiFernet([Fernet(key) for key in self.keys()]).decrypt(str(encrypted)).decode()
@@ -93,8 +94,8 @@ class Box:
 
 @dataclass(frozen=True)
 class ShortLivedBox(Box):
-    """For values that are read for a day at most. All machines share its key, which comes from `SECRET_KEY`: nobody has
-    to store or replace it, and after a change of `SECRET_KEY` the values can't be read."""
+    """For values that are read for at most a day. The key is derived from `SECRET_KEY`, which all machines share. After
+    a change of `SECRET_KEY`, the values can't be read."""
 
     file_name: str = ""
 
@@ -112,7 +113,7 @@ def _open(cipher: AESGCM, sealed: str, associated_data: bytes) -> str:
 
 @lru_cache(maxsize=32)
 def _cipher_of(key: str, purpose: str) -> tuple[str, AESGCM]:
-    """The id of a key, and the cipher with the key that is derived from it for this purpose. Raises ``ValueError``."""
+    """The id of a key, and a cipher with the key derived from it for this purpose. Raises ``ValueError``."""
     Fernet(key)
     derive = HKDF(algorithm=SHA256(), length=32, salt=None, info=f"opsera-portal {VERSION} {purpose}".encode())
     derived = derive.derive(base64.urlsafe_b64decode(key))

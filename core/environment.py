@@ -26,7 +26,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 60 * 60, "d": 24 * 60 * 60}
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "::1")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# How mails leave, by the scheme of EMAIL_URL: whether STARTTLS, whether TLS from the first byte, and the usual port.
+# By the scheme of EMAIL_URL: whether to use STARTTLS, whether TLS begins with the first byte, and the default port.
 # RFC 8314 section 3.3: `smtps` means TLS from the first byte, on port 465.
 _SMTP_SCHEMES = {
     "smtp": (False, False, 25),
@@ -44,10 +44,10 @@ _OTHER_MAIL = {
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,253}}\Z)({_LABEL}\.)*{_LABEL}")
 _ADDRESS_LITERAL = re.compile(r"\[(IPv6:)?[0-9A-Fa-f.:]+\]")
-# RFC 5321 and 5322, without quoted local parts and comments: nothing that two readers could understand in two ways.
+# RFC 5321 and 5322 without quoted local parts and comments, which programs interpret differently.
 _MAILBOX = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@([A-Za-z0-9.-]{1,253}|\[[0-9A-Za-z.:]+\])")
 
-# The characters that an origin is made of (RFC 3986 section 3.2), and nothing that could end a header or a line.
+# The characters of an origin (RFC 3986 section 3.2), none of which can end a header or a line.
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-_~\[\]:]+")
 
 
@@ -80,7 +80,7 @@ def signing_keys_directory(name: str, raw: str, *, default: Path) -> Path:
 
 
 def _check_private(name: str, path: Path, mode: int) -> None:
-    """Raises ``ImproperlyConfigured`` where others have rights on ``path``, which is to have this mode."""
+    """Raises ``ImproperlyConfigured`` if other users have rights on ``path``, which should have this mode."""
     if path.stat().st_mode & 0o077:
         raise ImproperlyConfigured(
             f"{name}: others can read or change {str(path)!r}, which must be for its owner only. Run chmod {mode:o} on "
@@ -146,7 +146,7 @@ _BROWSER_ORIGIN = re.compile(r"https?://([a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a
 
 
 def origin(url: str) -> str:
-    """The origin of an address as browsers write it (RFC 6454): lower case, and without the scheme's own port."""
+    """The origin of an address as browsers write it (RFC 6454): lower case, without the scheme's default port."""
     parts = urlsplit(url)
     host = bracketed(str(parts.hostname))
     port = "" if parts.port in (None, _DEFAULT_PORTS[parts.scheme]) else f":{parts.port}"
@@ -208,7 +208,7 @@ def mail_server(name: str, raw: str) -> dict[str, Any]:
     except ValueError:
         raise wrong from None
     config: dict[str, Any] = {"EMAIL_USE_TLS": False, "EMAIL_USE_SSL": False, "EMAIL_FILE_PATH": None}
-    # urlsplit drops line breaks silently, and what is left would be another value than the one that was given.
+    # urlsplit silently removes line breaks, so the value would change.
     if not raw.isprintable() or " " in raw:
         raise wrong
     if parts.scheme in _OTHER_MAIL:
@@ -290,9 +290,9 @@ def authorities(name: str, raw: str) -> str:
 
 @dataclass(frozen=True)
 class OpenIDProvider:
-    """Whom people may sign in with besides the portal itself. ``name`` is what the button says.
+    """A provider of single sign-on. ``name`` is for the button.
 
-    ``trusts_email``: addresses count that the provider does not call verified.
+    ``trusts_email``: accepts e-mail addresses that the provider does not mark as verified.
     """
 
     issuer: str
@@ -323,7 +323,7 @@ def openid_provider(
 
 
 def _is_issuer(raw: str) -> bool:
-    """OpenID Connect Discovery 1.0 section 3. In clear only on the machine itself, for trying it out."""
+    """OpenID Connect Discovery 1.0 section 3. http only on this machine, for tests."""
     try:
         parts = urlsplit(raw)
         _ = parts.port
@@ -377,7 +377,7 @@ def step_proxies(name: str, *, is_on: bool) -> dict[str, str]:
         except ValueError:
             is_proxy = False
         if not is_proxy:
-            # Not repeated: it may hold a password.
+            # Without the value, which may have a password.
             raise ImproperlyConfigured(
                 f"{name} is on, but a proxy is not an address like http://proxy.example.com:3128."
             )

@@ -17,7 +17,7 @@ class DomainError(Exception):
     status: ClassVar[int] = 409
     code = "conflict"
     field = ""
-    message = "The present state does not allow this."
+    message = "This is not possible in the current state."
 
     def __init__(self, message: str = "", *, code: str = "", field: str = "") -> None:
         self.message = message or self.message
@@ -31,7 +31,7 @@ class NotAllowed(DomainError, PermissionDenied):
 
     status = 403
     code = "forbidden"
-    message = "You may not do this, or what you name does not exist."
+    message = "You aren't allowed to do this, or it doesn't exist."
 
 
 class NameTaken(DomainError):

@@ -1,7 +1,7 @@
-"""How ids (UUIDs) are written in addresses, bodies and queries: one form, in upper or lower case.
+"""How ids (UUIDs) are written in addresses, bodies and queries: in one form, in upper or lower case.
 
-RFC 9562 section 4: written in lower case, read in either. The other forms that Python reads as well (braces,
-``urn:uuid:``, without hyphens) are refused, so that an id has one spelling in logs and rules of proxies.
+RFC 9562 section 4: output in lower case, input in either. Other forms that Python also reads (braces, ``urn:uuid:``,
+without hyphens) are refused, so that an id has one spelling in logs and in the rules of proxies.
 """
 
 import re
@@ -21,7 +21,7 @@ def read(text: str) -> uuid.UUID:
 
 
 class IdConverter:
-    """``<id:...>`` in an address. Django's ``<uuid:...>`` takes lower case only."""
+    """``<id:...>`` in an address. Django's ``<uuid:...>`` accepts only lower case."""
 
     regex = FORM.pattern
 

@@ -1,4 +1,4 @@
-"""What every floor shares and must be the same in every process."""
+"""Tables that all apps share."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from core.db.uuid7 import uuid7
 
-# A mail that leaves within this time is nothing to tell anybody about.
+# A mail that is sent within this time is not reported as late.
 USUAL_DELIVERY = timedelta(minutes=1)
 
 
@@ -29,7 +29,7 @@ class KeptForm(models.Model):
 
 
 class Submission(models.Model):
-    """That a form was sent, and where it led: the memory of `core/pages/submissions.py`."""
+    """A form that was sent, and where its answer redirected to (core/pages/submissions.py)."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     person_id = models.UUIDField()
@@ -47,7 +47,7 @@ class Submission(models.Model):
 
 
 class RateCount(models.Model):
-    """How often something happened within one window of time: the memory of `core/rate_limits.py`."""
+    """How often something happened within one window of time (core/rate_limits.py)."""
 
     key = models.CharField(max_length=120, primary_key=True)
     count = models.PositiveIntegerField()
@@ -60,15 +60,15 @@ class RateCount(models.Model):
 
 
 class KeptAnswer(models.Model):
-    """The answer to a request that came with an `Idempotency-Key`: the memory of `core/api/idempotency.py`.
+    """The answer to a request with an `Idempotency-Key` (core/api/idempotency.py).
 
-    ``status`` is null while the first request is being answered, which nobody sees but its own transaction.
+    ``status`` is null until the first request is answered. Only its own transaction sees that.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    # No foreign key: nothing but the person's own next request asks for it, and it ends by itself.
+    # No foreign key: only the person's next request reads the row, and it is removed after 24 hours anyway.
     owner_id = models.UUIDField()
-    # Digests: a key may be anything, and so may a body.
+    # Digests, because keys and bodies can have any content.
     key_digest = models.CharField(max_length=64)
     fingerprint = models.CharField(max_length=64)
     status = models.PositiveSmallIntegerField(null=True)
@@ -86,22 +86,22 @@ class KeptAnswer(models.Model):
 
 class OutgoingMailQuerySet(models.QuerySet["OutgoingMail"]):
     def due(self, at: datetime) -> Self:
-        """What the worker may try now, the longest due first."""
+        """Mails that the worker can try now, the longest due first."""
         due = self.filter(state=OutgoingMail.State.WAITING, next_attempt_at__lte=at)
         return due.order_by("next_attempt_at", "pk")
 
     def undelivered(self) -> Self:
-        """Mails that were given up, were tried in vain, or wait longer than usual; the newest first."""
+        """Mails that were given up, failed at least once, or wait longer than usual; the newest first."""
         given_up = models.Q(state=OutgoingMail.State.FAILED)
         late = models.Q(created_at__lte=timezone.now() - USUAL_DELIVERY) | ~models.Q(last_error="")
         return self.filter(given_up | late & models.Q(state=OutgoingMail.State.WAITING)).order_by("-created_at", "-pk")
 
 
 class OutgoingMail(models.Model):
-    """A mail to one person, written in the transaction of what it is about, and sent by the worker.
+    """A mail to one person, written in the transaction of its event, and sent by the worker.
 
-    It holds what to say as the ids of what it is about (``arguments``), and no text: the text, and the link in it, is
-    made when the mail is sent. A copy of the table opens no account.
+    It has no text, only the ids of its subject (``arguments``): the text and its link are created when the mail is
+    sent. So nobody can get into an account with a copy of the table.
     """
 
     class State(models.TextChoices):
@@ -109,22 +109,22 @@ class OutgoingMail(models.Model):
         SENT = "sent", "Sent"
         FAILED = "failed", "Not delivered"
 
-    # Also the Message-ID: a mail that is sent again after a crash is known by it as the same one.
+    # Also the Message-ID, so that mail programs recognize a mail that is sent again after a crash.
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     kind = models.CharField(max_length=60)
     arguments = models.JSONField(default=dict)
-    # Whom it is for. Nobody for what is only found out when it is the mail's turn.
+    # The recipient; null if it is only determined when the mail is sent.
     person = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True, related_name="outgoing_mails"
     )
-    email = models.CharField("e-mail", max_length=254, blank=True, help_text="Where it was sent to the last time.")
+    email = models.CharField("e-mail", max_length=254, blank=True, help_text="The address of the last attempt.")
     state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField("given up at")
-    # While a worker sends it, this is when another one may take it for lost.
+    # While a worker sends the mail, this is when another worker can take it over.
     next_attempt_at = models.DateTimeField(default=timezone.now)
     attempts = models.PositiveIntegerField(default=0)
-    refusals = models.PositiveIntegerField(default=0, help_text="How often the server refused it for good.")
+    refusals = models.PositiveIntegerField(default=0, help_text="How often the server refused it permanently.")
     last_error = models.CharField(max_length=300, blank=True)
     ended_at = models.DateTimeField(null=True, db_index=True)
 
@@ -141,5 +141,5 @@ class OutgoingMail(models.Model):
 
     @property
     def address(self) -> str:
-        """Where it goes to, as far as that is known before it was tried."""
+        """The recipient's address, if it is known before the first attempt."""
         return self.email or (self.person.email if self.person else "")

@@ -18,12 +18,12 @@ Work = Callable[[threading.Event], None]
 
 
 class JobFailed(Exception):
-    """The job could not do its work, for a reason that the message tells to the operator; no traceback is logged."""
+    """The job failed for a reason that its message explains to the operator. No traceback is logged."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """``name`` is what the worker's own log calls it."""
+    """``name`` appears in the worker's log."""
 
     name: str
     work: Work
@@ -34,11 +34,11 @@ _registered: dict[str, Job] = {}
 
 
 def register(name: str, work: Work, *, every: timedelta) -> None:
-    """Has every worker do ``work`` when it starts and then at this interval, in a thread of its own.
+    """Makes every worker run ``work`` when it starts and then at this interval, in a separate thread.
 
-    ``work`` gets the event that is set when the worker is to end, and checks it between two batches. Workers of several
-    machines run the same job at the same time: running it twice must be harmless. A failure is logged, and the job is
-    tried again after a minute.
+    ``work`` gets an event that is set when the worker should stop, and checks it between batches. Workers on several
+    machines run the same job at the same time, so running it twice must be harmless. A failure is logged, and the job
+    is tried again after a minute.
     """
     _registered[name] = Job(name, work, every.total_seconds())
 
@@ -69,7 +69,7 @@ def _succeeds(job: Job, stopping: threading.Event) -> bool:
     try:
         job.work(stopping)
     except DATABASE_UNAVAILABLE as error:
-        logger.error("%s: the database cannot be used: %s", job.name, str(error).splitlines()[0])
+        logger.error("%s: the database is unavailable: %s", job.name, str(error).splitlines()[0])
     except JobFailed as error:
         logger.error("%s: %s", job.name, error)
     except Exception:

@@ -1,14 +1,15 @@
-"""How often something may happen: counted in windows of time, shared by all processes.
+"""Limits how often something can happen, with counts in windows of time that all processes share.
 
-The counts lie in Redis where there is one and in the database otherwise, in a table of their own: Django's database
-cache reads, adds and writes, and would lose what others count in between. A window begins at a multiple of its length:
-around the moment between two windows twice the limit can pass.
+The counts are in Redis or, without Redis, in a database table. Django's database cache can't be used: it reads, adds
+and writes in separate steps, and would lose counts of other processes. A window begins at a multiple of its length, so
+up to twice the limit can pass around the end of a window.
 
-Counting costs a write. Where that is too dear for each time, a limit counts in batches: each process tells the others
-only of each full batch. Who asks seldom then costs nothing, and at most one batch less one of each process passes
-beyond the limit. What is over its limit costs nothing until the window ends.
+Each count costs a write. A limit for frequent events counts in batches: each process only stores full batches. Rare
+keys then cost nothing, and each process lets at most one batch minus one pass above the limit. Once a key is over its
+limit, further attempts in that window cost no write.
 
-Count outside of transactions: what is rolled back was not counted, and who counts the same would wait for its end.
+Count outside of transactions: a rollback would undo the count, and others who count the same key would have to wait for
+the end of the transaction.
 """
 
 import hashlib
@@ -33,19 +34,19 @@ from core.models import RateCount
 logger = logging.getLogger(__name__)
 
 REMEMBERED_AT_MOST = 10_000
-REDIS_AWAY = (RedisError, OSError)
-# How Redis refuses to count what is no number: a text, a list, or one beyond 64 bits.
-NO_NUMBER = ("not an integer", "WRONGTYPE", "overflow")
+REDIS_UNAVAILABLE = (RedisError, OSError)
+# Redis's errors for counting a value that is not a number: a text, a list, or more than 64 bits.
+NOT_A_NUMBER = ("not an integer", "WRONGTYPE", "overflow")
 
 
 @dataclass
 class _Here:
-    """What this process knows of one key in one window."""
+    """What this process knows about one key in one window."""
 
     window_ends_at: float
     taken: int = 0
     is_spent: bool = False
-    # What all processes together had taken when this one last wrote a batch down.
+    # The count of all processes when this one last stored a batch.
     counted: int = 0
 
 
@@ -55,7 +56,7 @@ _here: dict[str, _Here] = {}
 
 @dataclass(frozen=True)
 class Limit:
-    """``amount`` times in ``seconds``, for each key. Keys may hold anything; only a digest of them is kept."""
+    """``amount`` times in ``seconds``, for each key. Keys can have any content; only their digest is stored."""
 
     name: str
     amount: int
@@ -63,7 +64,7 @@ class Limit:
     batch: int = 1
 
     def take(self, key: str) -> int | None:
-        """Counts one more. ``None`` if that is within the limit, or else the seconds until it may be tried again."""
+        """Counts one more. Returns ``None`` within the limit, otherwise the seconds until the next try."""
         now = time.time()
         name = self._name_of(key, now)
         with _lock:
@@ -80,9 +81,9 @@ class Limit:
         return self._wait(now)
 
     def left(self, key: str) -> tuple[int, int]:
-        """How many times are left in this window, and the seconds until it ends. Counts nothing and asks nobody.
+        """How many times are left in this window, and the seconds until it ends. Counts nothing and reads nothing.
 
-        As far as this process knows: what others took since it last wrote a batch down is missing.
+        Only as far as this process knows, without what others counted since it last stored a batch.
         """
         now = time.time()
         here = _here.get(self._name_of(key, now))
@@ -92,26 +93,26 @@ class Limit:
         return max(0, self.amount - taken), self._wait(now)
 
     def wait(self, key: str) -> int | None:
-        """The seconds until it may be tried again where the limit is reached, and else ``None``. Counts nothing."""
+        """The seconds until the next try if the limit is reached, otherwise ``None``. Counts nothing."""
         now = time.time()
         return self._wait(now) if _read(self._name_of(key, now)) >= self.amount else None
 
     def forget(self, key: str) -> None:
-        """Begins anew for this key. A process that has found the limit reached keeps to that until the window ends."""
+        """Resets this key. A process that has seen the limit reached refuses it until the window ends."""
         name = self._name_of(key, time.time())
         with _lock:
             _here.pop(name, None)
         _drop(name)
 
     def _is_spent_here(self, here: _Here) -> bool:
-        """What threads of this process let pass while others of them are writing a batch down is in no count yet.
+        """Whether this process alone is over the limit, while other threads are still storing their batches.
 
-        Without batches there is no such thing, and the count alone is asked: another process may have forgotten it.
+        Without batches, only the stored count decides, because another process may have reset it.
         """
         return self.batch > 1 and here.taken > self.amount
 
     def _name_of(self, key: str, now: float) -> str:
-        """What the count of ``key`` in this window is kept as."""
+        """The name of the stored count of ``key`` in this window."""
         return f"{self.name}:{_digest(key)}:{int(now // self.seconds)}"
 
     def _window_ends_at(self, now: float) -> float:
@@ -121,19 +122,19 @@ class Limit:
         return self.seconds - int(now % self.seconds)
 
 
-# Each request of a script counts the same keys, and asks what is left of them.
+# Each request of a script counts the same keys, and reads what is left of them.
 @lru_cache(maxsize=1000)
 def _digest(key: str) -> str:
     return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:40]
 
 
 def forget_past_windows(stopping: threading.Event) -> None:
-    """Removes counts of windows that have ended, in one statement. Redis does so by itself."""
+    """Removes counts of past windows, in one statement. Redis does so itself."""
     RateCount.objects.filter(ends_at__lt=timezone.now()).delete()
 
 
 def _here_of(name: str, now: float, window_ends_at: float) -> _Here:
-    """With the lock held. So many keys as a stranger may have addresses must not fill the memory."""
+    """Called with the lock held. A stranger with many addresses must not be able to fill the memory."""
     here = _here.get(name)
     if here is None:
         if len(_here) >= REMEMBERED_AT_MOST:
@@ -146,11 +147,11 @@ def _here_of(name: str, now: float, window_ends_at: float) -> _Here:
 
 
 def _add(name: str, amount: int, window_ends_at: float) -> int:
-    """The count after ``amount`` were added, atomically."""
+    """Adds ``amount`` atomically and returns the new count."""
     if settings.REDIS_URL:
         try:
             return _add_in_redis(name, amount, lasts=int(max(1, window_ends_at - time.time())) + 60)
-        except REDIS_AWAY as error:
+        except REDIS_UNAVAILABLE as error:
             _warn_of(error)
     table = connection.ops.quote_name(RateCount._meta.db_table)
     ends_at = connection.ops.adapt_datetimefield_value(datetime.fromtimestamp(window_ends_at, UTC))
@@ -164,12 +165,12 @@ def _add(name: str, amount: int, window_ends_at: float) -> int:
 
 
 def _add_in_redis(name: str, amount: int, *, lasts: int) -> int:
-    """Redis counts by itself: what it holds is a number, or is removed. ``lasts`` in seconds."""
+    """Redis does the counting. A stored value that is not a number is removed. ``lasts`` is in seconds."""
     redis, key = get_redis_connection("default"), _key_in_redis(name)
     try:
         return int(redis.pipeline(transaction=False).incrby(key, amount).expire(key, lasts).execute()[0])
     except ResponseError as error:
-        if not any(sign in str(error) for sign in NO_NUMBER):
+        if not any(sign in str(error) for sign in NOT_A_NUMBER):
             raise
     _refuse(redis, key)
     return int(redis.pipeline(transaction=False).incrby(key, amount).expire(key, lasts).execute()[0])
@@ -180,7 +181,7 @@ def _key_in_redis(name: str) -> str:
 
 
 def _refuse(redis: Any, key: str) -> None:
-    logger.warning("Refused what Redis held as a count: it is no number.")
+    logger.warning("Removed a count in Redis that was not a number.")
     redis.delete(key)
 
 
@@ -193,7 +194,7 @@ def _read(name: str) -> int:
             except (ValueError, ResponseError):
                 _refuse(redis, key)
                 return 0
-        except REDIS_AWAY as error:
+        except REDIS_UNAVAILABLE as error:
             _warn_of(error)
     return RateCount.objects.filter(key=name).values_list("count", flat=True).first() or 0
 
@@ -202,18 +203,18 @@ def _drop(name: str) -> None:
     if settings.REDIS_URL:
         try:
             get_redis_connection("default").delete(_key_in_redis(name))
-        except REDIS_AWAY as error:
+        except REDIS_UNAVAILABLE as error:
             _warn_of(error)
     RateCount.objects.filter(key=name).delete()
 
 
 def _warn_of(error: Exception) -> None:
-    """Without Redis the counts go on in the database, which all processes share as well."""
+    """Without Redis, counts continue in the database, which all processes share, too."""
     logger.warning("Redis cannot be reached, limits are counted in the database: %s", type(error).__name__)
 
 
 def network_of(address: str | None) -> str:
-    """What an address is counted as. Of IPv6 its /64: whoever has one address there has all of them."""
+    """The key under which an address is counted. IPv6 addresses count by /64 network, because each customer has one."""
     if address is None or ":" not in address:
         return address or ""
     return str(ipaddress.ip_network((address, 64), strict=False))

@@ -1,7 +1,7 @@
-"""The server's own log: the one place that every line of it goes through.
+"""The server's own log: every line goes through this module.
 
-Strangers can cause lines, so each kind of line is limited, each line has a length, and no text from outside can begin
-a line of its own, put a token there, or a link that signs someone in.
+Strangers can cause lines. So the number of lines of each kind and their length are limited, and no text from outside
+can begin a new line or add a token or a link that signs someone in.
 """
 
 import logging
@@ -14,29 +14,29 @@ from typing import Any
 
 from core.http.request_context import printable, without_tokens
 
-# Lines from one place of the code, in each process. Real trouble is visible with far fewer.
+# At most so many lines from one place in the code, in each process. A real problem is visible with far fewer.
 LINES = 60
 SECONDS = 60
 MESSAGE_MAX_LENGTH = 2_000
 TRACEBACK_MAX_LENGTH = 16_000
 KINDS_AT_MOST = 1_000
 
-# What follows in these addresses signs someone in, or proves whose mailbox it is.
-_DOORS = re.compile(r"/(invitation|password/reset|confirm-email)/(?!sent/|done/)[^\s'\"]+")
+# The rest of these addresses signs someone in, or confirms an e-mail address.
+_SECRET_LINKS = re.compile(r"/(invitation|password/reset|confirm-email)/(?!sent/|done/)[^\s'\"]+")
 
 Exception_ = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 def safe(text: str, max_length: int = MESSAGE_MAX_LENGTH) -> str:
     """``text`` on one line, cut, without tokens and without links that sign someone in."""
-    # Cut before as well: what is far too long is not searched. A token is at most 4 KiB.
-    clean = _DOORS.sub(r"/\1/...", without_tokens(printable(text[: max_length + 5_000])))
+    # Cut before the search, too, so that a very long text is not searched. A token is at most 4 KiB.
+    clean = _SECRET_LINKS.sub(r"/\1/...", without_tokens(printable(text[: max_length + 5_000])))
     return clean if len(clean) <= max_length else f"{clean[:max_length]} [cut]"
 
 
 class SafeFormatter(logging.Formatter):
-    """One line for each record. Of an error of ours the traceback follows, indented: it can hold text from outside,
-    which then looks like no line of the log."""
+    """One line for each record. The traceback of a bug follows indented, so that text from outside in it doesn't look
+    like a line of the log."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  (the library's name)
         return safe(super().formatMessage(record))
@@ -55,9 +55,9 @@ class SafeFormatter(logging.Formatter):
 
 
 class BoundedHandler(logging.StreamHandler[Any]):
-    """Writes at most ``LINES`` records in ``SECONDS`` from each place of the code, then how many it left out.
+    """Writes at most ``LINES`` records in ``SECONDS`` from each place in the code, then how many were left out.
 
-    By place and not by text: the text can be a stranger's.
+    By place instead of by text, because strangers can vary the text.
     """
 
     def __init__(self, stream: Any = None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -90,7 +90,7 @@ class BoundedHandler(logging.StreamHandler[Any]):
 
 
 class _Window:
-    """What one place of the code has logged since the window began."""
+    """The records from one place in the code since the window began."""
 
     def __init__(self, ends_at: float) -> None:
         self.ends_at = ends_at
@@ -99,13 +99,13 @@ class _Window:
 
 
 def _summary(last: logging.LogRecord, left_out: int) -> logging.LogRecord:
-    text = "%d more lines like the last ones were left out within %d seconds, the last of them: %s"
+    text = "%d more lines like the last ones were left out within %d seconds. The last one: %s"
     arguments = (left_out, SECONDS, last.getMessage())
     return logging.LogRecord(last.name, last.levelno, last.pathname, last.lineno, text, arguments, None)
 
 
 class NotToldAlready(logging.Filter):
-    """Drops Django's line for an answer over 499 where the portal has logged the cause itself."""
+    """Drops Django's line for a server error if the portal has logged the cause itself."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not getattr(getattr(record, "request", None), "is_told", False)
@@ -116,9 +116,10 @@ _told: dict[str, float] = {}
 
 
 def told_lately(what: str, seconds: float, *, among: tuple[str, int] | None = None) -> bool:
-    """Whether this process has told ``what`` within the last ``seconds``. If not, it counts as told now.
+    """Whether this process has logged ``what`` within the last ``seconds``. If not, it counts as logged now.
 
-    ``among``: a prefix and a number. A caller that can choose ``what`` gets no more than that many with this prefix.
+    ``among`` is a prefix and a number: at most so many different ``what`` with this prefix are logged. It is for values
+    that strangers can choose.
     """
     now = time.monotonic()
     with _lock:

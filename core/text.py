@@ -17,7 +17,7 @@ NOT_PRINTABLE = "Use no line breaks, no control characters and at most four acce
 
 _VIRAMA = 9
 _SYMBOLS = frozenset({"So", "Sk"})
-# Letters and marks that nobody sees (Unicode's Default_Ignorable_Code_Point): with them two names look alike.
+# Invisible letters and marks (Unicode's Default_Ignorable_Code_Point), with which two names look the same.
 _INVISIBLE = frozenset(
     map(
         chr,
@@ -46,7 +46,7 @@ def is_invisible(character: str) -> bool:
 
 
 def is_mark(character: str) -> bool:
-    """A combining mark, spacing or not. Marks that enclose the letter (Me) belong to no script."""
+    """A combining mark, spacing or not. No script has enclosing marks (Me)."""
     return unicodedata.category(character) in {"Mn", "Mc"}
 
 
@@ -65,14 +65,13 @@ def marks_fit(name: str) -> bool:
 
 def joiners_fit(name: str) -> bool:
     """Whether each joiner is needed: after a virama, or as a non-joiner between two Arabic letters (RFC 5892, A.1 and
-    A.2, which ask for the joining types that Python doesn't have; the letters of right-to-left joining scripts have the
-    bidirectional class AL)."""
+    A.2). The RFC uses joining types, which Python doesn't have, but the letters of right-to-left joining scripts have
+    the bidirectional class AL."""
     return all(_joiner_fits(name, at) for at, character in enumerate(name) if character in JOINERS)
 
 
 def is_printable(name: str) -> bool:
-    """Whether a name that may contain anything readable can be read: no control or formatting characters but joiners
-    that fit, and no stacks of marks."""
+    """Whether a name is readable: no control or formatting characters except needed joiners, and no stacks of marks."""
     if not any(joiner in name for joiner in JOINERS):
         return name.isprintable() and _stacks_fit(name)
     return joiners_fit(name) and _stacks_fit(name) and name.translate(_WITHOUT_JOINERS).isprintable()

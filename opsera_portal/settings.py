@@ -16,25 +16,25 @@ from opsera_portal.environment import Environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
-# Where things are
+# Address and data
 
 env = Environment()
 DATA_DIR = env.PORTAL_DATA_DIR
 PORTAL_PORT = env.PORTAL_PORT
-# A name and not an address: browsers make passkeys for names only (WebAuthn, "effective domain").
+# localhost instead of an IP address, because browsers create passkeys only for names (WebAuthn, "effective domain").
 PORTAL_URL = env.PORTAL_URL or f"http://localhost:{PORTAL_PORT}"
 SECRET_KEY = environment.secret_key("SECRET_KEY", env.SECRET_KEY, directory=DATA_DIR)
 
 _public = urlsplit(PORTAL_URL)
 _https = _public.scheme == "https"
 _loopback = _public.hostname in environment.LOOPBACK_NAMES
-# The portal's name in mails. RFC 5321 section 4.1.3: an address is in brackets.
+# The portal's name in mails. IP addresses are in brackets (RFC 5321 section 4.1.3).
 _own_name = environment.name_in_mail(str(_public.hostname))
 
 TRUSTED_PROXIES = env.TRUSTED_PROXIES
 if _https and not TRUSTED_PROXIES:
     raise ImproperlyConfigured(
-        "PORTAL_URL is https, so a proxy in front of the portal must speak TLS: name its address in TRUSTED_PROXIES."
+        "PORTAL_URL is https, so there must be a proxy that speaks TLS. Set TRUSTED_PROXIES to its address."
     )
 
 DEBUG = False
@@ -43,7 +43,7 @@ ALLOWED_HOSTS = [environment.bracketed(host) for host in _hosts]
 ROOT_URLCONF = "opsera_portal.urls"
 WSGI_APPLICATION = "opsera_portal.wsgi.application"
 
-# What it is made of
+# Apps, middleware and templates
 
 INSTALLED_APPS = [
     "opsera_portal",
@@ -126,10 +126,10 @@ TEMPLATES = [
 
 # Data
 
-# Requests that one web process answers at the same time. More than the cores need, so that entries of the log which
-# wait for the disk wait together; each may also take a connection to PostgreSQL.
+# How many requests one web process answers at the same time. More than the cores need, so that log entries which wait
+# for the disk wait together. Each thread can also take a connection to PostgreSQL.
 WEB_THREADS = 16
-# More threads, which wait for the bodies of requests meanwhile: core/http/request_bodies.py.
+# Further threads that wait for the bodies of requests (core/http/request_bodies.py).
 WEB_WAITING_THREADS = 32
 
 
@@ -137,14 +137,14 @@ def _database() -> dict[str, Any]:
     in_data_directory = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(DATA_DIR / "portal.sqlite3")}
     config: dict[str, Any] = dict(env.DATABASE_URL or in_data_directory)
     if config["ENGINE"] == "django.db.backends.sqlite3":
-        # SQLite gives the files beside it the mode of the database.
+        # SQLite gives its other files the mode of the database.
         environment.private_file("DATABASE_URL" if env.DATABASE_URL else "PORTAL_DATA_DIR", Path(config["NAME"]))
         config["CONN_MAX_AGE"] = None
-        # Each of the web server's 48 threads has a connection of its own: 1.4 MB of cache each, 67 MB together. The
-        # system caches the rest.
-        # synchronous=FULL: an entry of the authentication log that was answered for must survive a power cut.
-        # IMMEDIATE: a transaction that will write takes the lock when it begins, so that it waits (up to `timeout`)
-        # instead of failing in the middle.
+        # cache_size: each of the web server's 48 threads has its own connection with 1.4 MB of cache, 67 MB together.
+        # The operating system caches the rest.
+        # synchronous=FULL: once its request is answered, an entry of the authentication log survives a power failure.
+        # IMMEDIATE: a transaction that will write takes the lock at its beginning, so that it waits (up to `timeout`)
+        # instead of failing later.
         config["OPTIONS"] = {
             "timeout": 20,
             "transaction_mode": "IMMEDIATE",
@@ -154,20 +154,20 @@ def _database() -> dict[str, Any]:
         config["ENGINE"] = "core.db.postgresql"
         config["OPTIONS"] = {
             **config.get("OPTIONS", {}),
-            # Short, so that requests are refused soon while the server is away, and served soon when it is back.
+            # Short, so that requests are refused quickly while the server is down, and answered quickly afterwards.
             "pool": {"min_size": 1, "max_size": WEB_THREADS + 4, "timeout": 5, "reconnect_timeout": 3},
             "connect_timeout": 5,
-            # Only for cursors that ask for it (core/db/prepared_statements.py); Django's own prepare nothing.
+            # Only for prepared cursors (core/db/prepared_statements.py). Django's own don't prepare statements.
             "prepare_threshold": 5,
-            # A machine that vanishes without a good-bye is noticed within 20 s, whatever the network says.
+            # A server that disappears without closing its connections is noticed within 20 s.
             "tcp_user_timeout": 20_000,
         }
     return config
 
 
 def _direct_database(default: dict[str, Any]) -> dict[str, Any] | None:
-    """For pg_dump and pg_restore where a connection pooler is in front of the database: they leave settings behind in
-    its connections, which would break the next client's queries."""
+    """For pg_dump and pg_restore, if there is a connection pooler: they leave settings behind in its connections, which
+    would break the queries of the next client."""
     config = env.DATABASE_DIRECT_URL
     if config is None:
         return None
@@ -184,8 +184,8 @@ REDIS_URL = env.REDIS_URL
 if REDIS_URL and not REDIS_URL.startswith(("redis://", "rediss://", "unix://")):
     raise ImproperlyConfigured("REDIS_URL must start with redis://, rediss:// or unix://.")
 
-# Throttles must be shared by all processes: through the database on one machine, through Redis on several. Whoever can
-# write to either must not run code: nothing here reads pickle, and core/checks.py keeps it so.
+# All processes must share the rate limits: through the database on one machine, through Redis on several. People who
+# can write to either must not be able to run code, so nothing here reads pickle (core/checks.py).
 CACHES: dict[str, dict[str, Any]]
 TASKS: dict[str, dict[str, Any]]
 if REDIS_URL:
@@ -193,7 +193,7 @@ if REDIS_URL:
         "default": {
             "BACKEND": "django_redis.cache.RedisCache",
             "LOCATION": REDIS_URL,
-            # What waits for a Redis that is gone goes on without it: core/rate_limits.py.
+            # Short, because rate limits work without Redis, too (core/rate_limits.py).
             "OPTIONS": {
                 "SOCKET_CONNECT_TIMEOUT": 1,
                 "SOCKET_TIMEOUT": 1,
@@ -203,7 +203,7 @@ if REDIS_URL:
         }
     }
     INSTALLED_APPS += ["django_rq"]
-    # The library would end what takes longer than three minutes, in the middle of a step. Each step has its own limit.
+    # By default, the library would end tasks after three minutes, in the middle of a step. Steps have their own limit.
     RQ_QUEUES = {
         "default": {
             "URL": REDIS_URL,
@@ -247,15 +247,15 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_LOGOUT_REDIRECT_URL = "account_login"
 ACCOUNT_SESSION_REMEMBER = True
-# For links in invitations. Links for a new password end after an hour (accounts/signin/password_reset.py), links that
-# confirm an e-mail address after a day.
+# For links in invitations. Links for a new password expire after an hour (accounts/signin/password_reset.py), links
+# that confirm an e-mail address after a day.
 PASSWORD_RESET_TIMEOUT = 3 * 24 * 60 * 60
 ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "accounts.signin.password_reset.ResetKeyGenerator"  # noqa: S105  (a class)
 ACCOUNT_EMAIL_CONFIRMATION_EXPIRE_DAYS = 1
-# allauth would count in the cache. The portal's own limits are exact, and keep strangers from locking anybody out:
-# accounts/signin/limits.py.
+# allauth would count in the cache. The portal's own limits are exact, and strangers can't lock anybody out with them
+# (accounts/signin/limits.py).
 ACCOUNT_RATE_LIMITS = False
-# Making a token and changing how one signs in ask once more who is there, if it was asked longer ago than this.
+# To create a token or change how they sign in, people must have proved who they are within this time.
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 15 * 60
 
 # Two-factor: accounts/security/two_factor_adapter.py, codes.py and passkeys.py.
@@ -270,28 +270,28 @@ MFA_FORMS = {
     "add_webauthn": "accounts.security.passkeys.AddPasskeyForm",
     "edit_webauthn": "accounts.security.passkeys.RenamePasskeyForm",
 }
-# Recovery codes are the portal's own: allauth's could be read again.
+# The portal has its own recovery codes, because allauth's can be read again.
 RECOVERY_CODE_HASHER = "accounts.security.recovery_codes.RecoveryCodeHasher"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn"]
 MFA_PASSKEY_LOGIN_ENABLED = True
-# The device asks for its PIN, finger or face each time: a passkey that was stolen opens nothing.
+# The device asks for PIN, fingerprint or face each time, so that a stolen device is not enough.
 MFA_WEBAUTHN_USER_VERIFICATION = "required"
 MFA_TOTP_ISSUER = "Opsera Portal"
-# Clocks of phones are a little off, and people type slowly: the code before and the code after are accepted, once each.
+# Clocks of phones are inexact and people type slowly, so the previous and the next code are accepted, too, once each.
 MFA_TOTP_TOLERANCE = 1
-# People come by invitation, which proved their address.
+# The invitation has proved the address.
 MFA_ALLOW_UNVERIFIED_EMAIL = True
 MFA_RATE_LIMITS = False
-# The keys of what two-factor keeps; without them, one that is made and kept in the data directory.
+# Keys for the secrets of two-factor. Without them, one is created and kept in the data directory.
 MFA_SECRETS_KEYS = env.MFA_SECRETS_KEYS
-# Operators can do everything: they need two-factor where the portal is on a network.
+# Operators can do everything, so they need two-factor if the portal is on a network.
 OPERATOR_TWO_FACTOR = _https if env.OPERATOR_TWO_FACTOR is None else env.OPERATOR_TWO_FACTOR
 
 # Single sign-on: accounts/signin/single_sign_on/.
 OPENID_PROVIDER = env.openid_provider()
 SOCIALACCOUNT_ADAPTER = "accounts.signin.single_sign_on.adapter.SingleSignOnAdapter"
 
-# Keeps a digest of each session's key: a copy of the database signs nobody in.
+# Stores only a digest of each session's key, so that nobody can sign in with a copy of the database.
 SESSION_ENGINE = "accounts.security.session_store"
 SESSION_SERIALIZER = "django.contrib.sessions.serializers.JSONSerializer"
 SESSION_COOKIE_AGE = 12 * 60 * 60
@@ -301,7 +301,7 @@ SESSION_COOKIE_NAME = "__Host-sessionid" if _https else "sessionid"
 CSRF_COOKIE_SECURE = _https
 CSRF_COOKIE_NAME = "__Host-csrftoken" if _https else "csrftoken"
 CSRF_COOKIE_HTTPONLY = True
-# What a browser names as the origin of a form. `Host` does not say it where a proxy strips the port.
+# The origin that browsers send with a form. `Host` may differ, because some proxies remove the port.
 _own_port = f":{_public.port}" if _public.port else ""
 CSRF_TRUSTED_ORIGINS = [environment.origin(f"{_public.scheme}://{host}{_own_port}") for host in ALLOWED_HOSTS]
 CSRF_FAILURE_VIEW = "accounts.security.kept_forms.csrf_failure"
@@ -311,7 +311,7 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
 SECURE_SSL_REDIRECT = _https
 SECURE_SSL_HOST = urlsplit(environment.origin(PORTAL_URL)).netloc
-# The API refuses what comes in clear, and the refusal stands in the log.
+# The API refuses requests without encryption itself, so that the refusal is logged.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^api/v1(/|$)"]
 SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60 if _https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = _https
@@ -320,7 +320,7 @@ SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if _https and TRUS
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-# Further headers, and what holds for answers that are no pages: core/http/security_headers.py.
+# Other headers, and those of answers that are not pages: core/http/security_headers.py.
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
@@ -335,7 +335,7 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 
-# Whoever finds a hole writes here: /.well-known/security.txt.
+# Where people report security problems: /.well-known/security.txt.
 SECURITY_CONTACT = env.SECURITY_CONTACT
 
 STATIC_URL = "/static/"
@@ -346,11 +346,11 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 
-# Bodies over 256 KiB are refused, on pages and in the API.
+# Larger bodies are refused, on pages and in the API.
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
 # Fields of a form, and parameters of a query.
 DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
-# No page takes a file, so nothing that is sent ever touches the disk.
+# No page accepts files, so nothing that people send is written to the disk.
 DATA_UPLOAD_MAX_NUMBER_FILES = 0
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 
@@ -368,11 +368,11 @@ EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = environment.mail_sender(
     "EMAIL_FROM", env.EMAIL_FROM, default=f"Opsera Portal <no-reply@{_own_name}>"
 )
-# How the portal introduces itself to the mail server (RFC 5321 section 4.1.1.1).
+# The name that the portal gives itself when it connects to the mail server (RFC 5321 section 4.1.1.1).
 EMAIL_EHLO_NAME = environment.host_name("EMAIL_EHLO_NAME", env.EMAIL_EHLO_NAME, default=_own_name)
 
-# Authorities for every TLS connection that the portal opens (core/http/tls.py). OpenSSL reads the variable itself:
-# this only checks it.
+# Certificate authorities for every TLS connection that the portal opens (core/http/tls.py). OpenSSL reads the variable
+# itself; this is only a check.
 SSL_CERT_FILE = env.SSL_CERT_FILE
 
 # API
@@ -392,11 +392,11 @@ REST_FRAMEWORK = {
     "URL_FORMAT_OVERRIDE": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
-# Requests of one token, of one person, and of one address that shows nothing genuine: core/api/throttling.py.
+# Rate limits for a token, a person, and an address without genuine credentials: core/api/throttling.py.
 API_LIMIT_TOKEN = env.API_LIMIT_TOKEN
 API_LIMIT_USER = env.API_LIMIT_USER
 API_LIMIT_ADDRESS = env.API_LIMIT_ADDRESS
-# Other sites whose scripts may call the API, with tokens and never with cookies: core/api/cross_origin.py.
+# Other sites whose scripts can call the API, with tokens and never with cookies: core/api/cross_origin.py.
 CORS_ALLOWED_ORIGINS = environment.origins(
     "CORS_ALLOWED_ORIGINS", env.CORS_ALLOWED_ORIGINS, own=environment.origin(PORTAL_URL)
 )
@@ -420,8 +420,8 @@ CORS_PREFLIGHT_MAX_AGE = 600
 SPECTACULAR_SETTINGS = {
     "TITLE": "Opsera Portal API",
     "DESCRIPTION": (
-        "Everything that a personal access token can do. Make a token under your name, Access Tokens, and send it as "
-        "`Authorization: Bearer ...`. A token acts as its owner: it can do what its scopes open **and** its owner may "
+        "Everything that a personal access token can do. Create a token under your name, Access tokens, and send it as "
+        "`Authorization: Bearer ...`. A token acts as its owner: it can do what its scopes allow **and** its owner can "
         "do, never more. Every use is logged."
     ),
     "VERSION": __version__,
@@ -436,7 +436,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "displayOperationId": False, "validatorUrl": None},
     "COMPONENT_SPLIT_REQUEST": True,
     "PATH_CONVERTER_OVERRIDES": {"id": {"type": "string", "format": "uuid"}},
-    # What a PATCH may leave out is said by its serializer.
+    # Serializers of PATCH bodies declare their optional fields themselves.
     "COMPONENT_SPLIT_PATCH": False,
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "ENUM_NAME_OVERRIDES": {
@@ -472,19 +472,19 @@ TOKEN_SIGNING_KEYS_DIR = environment.signing_keys_directory(
 TOKEN_ISSUER = PORTAL_URL
 TOKEN_AUDIENCE = f"{PORTAL_URL}/api/v1"
 
-# Logs: the key of the seals; without it, one that is made and kept in the data directory.
+# Logs: the key of the seals. Without it, one is created and kept in the data directory.
 LOG_SEAL_KEY = env.LOG_SEAL_KEY
 
-# Pipelines: what HTTP steps may reach although the fence refuses it (loopback, link-local, metadata addresses).
+# Pipelines: networks that HTTP steps can reach although they are refused by default (loopback, link-local, metadata).
 HTTP_STEP_ALLOWED_NETWORKS = env.HTTP_STEP_ALLOWED_NETWORKS
-# What they may not reach in addition. Where both lists name an address, the narrower network wins.
+# Further networks that they can't reach. If both lists have an address, the smaller network counts.
 HTTP_STEP_REFUSED_NETWORKS = env.HTTP_STEP_REFUSED_NETWORKS
-# Whether they go through the proxies that the environment names. Off: these variables do not count for steps.
+# The proxies of the environment, if HTTP steps should use them.
 HTTP_STEP_PROXIES = environment.step_proxies("HTTP_STEP_PROXY", is_on=env.HTTP_STEP_PROXY)
-# The keys of secret header values; without them, one that is made and kept in the data directory.
+# Keys for the secrets of steps. Without them, one is created and kept in the data directory.
 STEP_SECRETS_KEYS = env.STEP_SECRETS_KEYS
 
-# The demo organization that `serve --demo` makes
+# The demo (`serve --demo`)
 
 DEMO_PASSWORD = env.PORTAL_DEMO_PASSWORD
 DEMO_ECHO_PORT = env.DEMO_ECHO_PORT or (PORTAL_PORT + 1 if PORTAL_PORT < 65535 else 65534)
@@ -493,13 +493,13 @@ DEMO_ECHO_PORT = env.DEMO_ECHO_PORT or (PORTAL_PORT + 1 if PORTAL_PORT < 65535 e
 
 DJANGO_TABLES2_TEMPLATE = "includes/table.html"
 
-# E-mail addresses are unique without regard to case, by a constraint that this check does not know.
+# A constraint makes e-mail addresses unique, ignoring case, but this check doesn't know that.
 SILENCED_SYSTEM_CHECKS = ["auth.W004"]
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    # Django sets the process's own clock to TIME_ZONE, so these moments are UTC.
+    # In UTC: Django sets the time zone of the process to TIME_ZONE.
     "formatters": {
         "line": {
             "()": "core.server_log.SafeFormatter",
@@ -508,24 +508,24 @@ LOGGING = {
         }
     },
     "filters": {"not_told_already": {"()": "core.server_log.NotToldAlready"}},
-    # The only handler: no line goes around it.
+    # The only handler, so that every line goes through it.
     "handlers": {"console": {"class": "core.server_log.BoundedHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "django": {"level": "INFO"},
-        # One line for each answer over 399 adds nothing to the two logs that the portal keeps.
+        # Without a line for each answer over 399: the portal has its own two logs.
         "django.request": {"level": "ERROR", "filters": ["not_told_already"]},
-        # Each would be a traceback, which any stranger can cause. `pages.errors.bad_request` writes a line instead.
+        # Django would log tracebacks, which strangers can cause. `core.pages.errors.bad_request` logs a line instead.
         "django.security": {"level": "CRITICAL"},
         "django.security.csrf": {"level": "WARNING"},
-        # The web server configures these before it loads the portal, with handlers of its own.
+        # The web server has already configured these with its own handlers.
         "_granian": {"handlers": [], "propagate": True, "level": "ERROR"},
         "granian.access": {"handlers": [], "propagate": True},
         "django_tasks": {"level": "WARNING"},
         "django_tasks_db": {"level": "WARNING"},
         "httpx": {"level": "WARNING"},
         "httpcore": {"level": "WARNING"},
-        # It tells of each use of a passkey; so does the activity log, and says whose.
+        # It would log each use of a passkey, which the activity log has with the person.
         "fido2": {"level": "WARNING"},
     },
 }

@@ -12,7 +12,7 @@ import httpx
 
 from core.encryption import Box, Context, SecretUnreadable
 
-__all__ = ["BOX", "PLACES", "SecretHolder", "SecretMissing", "SecretUnreadable", "decrypt", "encrypt", "encrypt_anew"]
+__all__ = ["BOX", "PLACES", "SecretHolder", "SecretMissing", "SecretUnreadable", "decrypt", "encrypt", "encrypt_again"]
 
 BOX = Box(setting="STEP_SECRETS_KEYS", file_name="step-secrets.key")
 
@@ -58,14 +58,14 @@ def readable(step: SecretHolder, place: str) -> dict[str, str]:
     return found
 
 
-def encrypt_anew(step: SecretHolder, place: str, *, accept_unbound: bool = False) -> dict[str, str]:
+def encrypt_again(step: SecretHolder, place: str, *, accept_unbound: bool = False) -> dict[str, str]:
     """Encrypts with the first key. Raises ``SecretUnreadable``.
 
     ``accept_unbound``: also accepts values of earlier versions, which are not bound.
     """
     values: Mapping[str, str] = getattr(step, place)
     return {
-        name: value and _encrypt_anew(value, _context(step, place, name), accept_unbound)
+        name: value and _encrypt_again(value, _context(step, place, name), accept_unbound)
         for name, value in values.items()
     }
 
@@ -84,9 +84,9 @@ def server_of(url: str) -> str:
     return f"{parts.scheme}://{parts.raw_host.decode('ascii')}:{port}" if parts.raw_host else ""
 
 
-def _encrypt_anew(value: str, context: Context, accept_unbound: bool) -> str:
+def _encrypt_again(value: str, context: Context, accept_unbound: bool) -> str:
     try:
-        return BOX.encrypt_anew(value, context)
+        return BOX.encrypt_again(value, context)
     except SecretUnreadable:
         if not accept_unbound:
             raise

@@ -37,7 +37,7 @@ def seal_anew(app: Authenticator, *, accept_unbound: bool = False) -> str:
     """
     context = _context("app", app.user_id)
     try:
-        return BOX.encrypt_anew(app.data["secret"], context)
+        return BOX.encrypt_again(app.data["secret"], context)
     except SecretUnreadable:
         if not accept_unbound:
             raise

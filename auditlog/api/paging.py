@@ -21,7 +21,7 @@ class LogPageQuery(LargePageQuery):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if "after" in attrs and "cursor" in attrs:
-            raise serializers.ValidationError({"after": ["Give either `after` or `cursor`."]})
+            raise serializers.ValidationError({"after": ["Send either `after` or `cursor`, not both."]})
         checked: dict[str, Any] = super().validate(attrs)
         return checked
 

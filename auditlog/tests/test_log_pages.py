@@ -358,11 +358,11 @@ def test_a_page_without_rows_leads_back_to_where_it_was_reached_from(reader, aud
     assert names(found) == "z"
 
     page = reader.get(found.context["page"].searched_url)
-    assert "Nothing matches in this part of the list." in page.content.decode()
+    assert "No matches in this part of the list." in page.content.decode()
     page = reader.get(page.context["page"].searched_url)
 
     said = page.content.decode()
-    assert "Nothing more in this direction." in said
+    assert "No more entries in this direction." in said
     assert "No use of a token matches" not in said
     seen = ""
     while not seen:

@@ -298,4 +298,4 @@ def test_page_size_by_both_names_at_once_is_a_400(api, auditor):
     answer = api.get(API_USES, {"page_size": 2, "count": 2})
 
     assert answer.status_code == 400
-    assert answer.json()["errors"] == {"count": ["Give either `page_size` or `count`, not both."]}
+    assert answer.json()["errors"] == {"count": ["Send either `page_size` or `count`, not both."]}

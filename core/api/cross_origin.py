@@ -1,7 +1,7 @@
-"""Lets scripts of other sites call the API with a token, where an operator lists their origins (CORS).
+"""Lets scripts of other sites call the API with a token, if an operator lists their origins (CORS).
 
-django-cors-headers answers preflight requests and sets the headers. Added here: such a request has no session, because
-its cookies are ignored; and without listed origins the middleware is not used at all.
+django-cors-headers answers preflight requests and sets the headers. This middleware also ignores the cookies of such
+requests, so that they have no session. Without listed origins, it is not used at all.
 """
 
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ from django.http.response import HttpResponseBase
 
 
 class CrossOriginMiddleware(CorsMiddleware):
-    """Wraps the fast path of tokens, so that every answer has the headers, refusals too."""
+    """Is outside of the fast path for tokens, so that every answer has the headers, also refusals."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         if not settings.CORS_ALLOWED_ORIGINS:
@@ -28,5 +28,5 @@ class CrossOriginMiddleware(CorsMiddleware):
         return super().__call__(request)
 
     def origin_found_in_white_lists(self, origin: str, url: SplitResult) -> bool:
-        """The library would also take what only begins with a listed origin."""
+        """The library would also accept an origin that only begins with a listed one."""
         return origin in settings.CORS_ALLOWED_ORIGINS

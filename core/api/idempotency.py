@@ -1,11 +1,11 @@
 """`Idempotency-Key`: a client that retries a POST gets the first answer again, and nothing is done twice.
 
-draft-ietf-httpapi-idempotency-key-header. A key belongs to a person and counts for 24 hours. Its row is written in the
-transaction of the change and of its log entry, before the change: of two requests at once, the database lets the
-second wait until the first has ended. Only answers below 400 are kept, since every other one changed nothing: after it
-the same key can be tried again.
+draft-ietf-httpapi-idempotency-key-header. A key belongs to a person and is valid for 24 hours. Its row is written in
+the transaction of the change and of its log entry, before the change: if two requests arrive at the same time, the
+database makes the second wait until the first has ended. Only answers below 400 are stored. Other requests changed
+nothing, so the client can try the same key again.
 
-Kept answers are encrypted, with a key that is not in the database. An answer that shows a secret is never kept.
+Stored answers are encrypted with a key that is not in the database. An answer that shows a secret is never stored.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ _box = ShortLivedBox("kept answers")
 
 
 class Replay(Exception):
-    """The request was carried out before; ``response`` is what was answered then."""
+    """The request was carried out before; ``response`` is the answer to it."""
 
     def __init__(self, response: Response) -> None:
         self.response = response
@@ -61,7 +61,7 @@ class Claim:
 
 
 def takes_key(method: str, operation: Operation | None) -> bool:
-    """Whether a key counts here: every POST that changes something for a person. All other methods repeat safely."""
+    """Whether a key is used: for every POST that changes something for a person. Other methods are safe to repeat."""
     return method == "POST" and operation is not None and not operation.only_reads and not operation.is_public
 
 
@@ -79,7 +79,7 @@ def key_of(request: Request) -> str | None:
 
 
 def claim(request: Request, owner_id: uuid.UUID, key: str, operation: Operation) -> Claim:
-    """Call in a transaction. Raises ``Replay``, ``IdempotencyKeyReused`` or ``Conflict``."""
+    """Call this in a transaction. Raises ``Replay``, ``IdempotencyKeyReused`` or ``Conflict``."""
     row = KeptAnswer(
         owner_id=owner_id,
         key_digest=hashlib.sha256(key.encode()).hexdigest(),
@@ -90,7 +90,7 @@ def claim(request: Request, owner_id: uuid.UUID, key: str, operation: Operation)
     KeptAnswer.objects.bulk_create([row], ignore_conflicts=True)
     found = of_key.first()
     if found is None or (found.status is None and found.pk != row.pk):
-        raise Conflict("Another request with this key has not ended yet. Try again in a moment.")
+        raise Conflict("Another request with this key is still in progress. Try again in a moment.")
     if found.pk == row.pk:
         return Claim(row, operation.shows_secret)
     if found.fingerprint != row.fingerprint:
@@ -99,7 +99,7 @@ def claim(request: Request, owner_id: uuid.UUID, key: str, operation: Operation)
 
 
 def forget_old(stopping: threading.Event) -> None:
-    """Removes kept answers after their 24 hours, in one statement."""
+    """Removes stored answers after 24 hours, in one statement."""
     KeptAnswer.objects.filter(created_at__lte=timezone.now() - KEPT_FOR).delete()
 
 
@@ -113,7 +113,7 @@ def _answer_again(kept: KeptAnswer, operation: Operation) -> Response:
     try:
         data = json.loads(_box.decrypt(kept.body, _context(kept))) if kept.body else None
     except SecretUnreadable:
-        raise Conflict("This request was carried out before. Its answer can't be read any more.") from None
+        raise Conflict("This request was carried out before. Its answer is no longer available.") from None
     return Response(data, status=kept.status, headers={REPLAYED_HEADER: "true"})
 
 
@@ -122,9 +122,9 @@ def _context(row: KeptAnswer) -> tuple[str, ...]:
 
 
 def _fingerprint(request: Request) -> str:
-    """Keyed digest of the address, whose ids may be written in any case, and of the body as JSON.
+    """A keyed digest of the address and of the body as JSON. Ids in the address can be in upper or lower case.
 
-    Bodies can hold secrets, such as a step's password. Without the key, a reader of the table could guess them.
+    Bodies can have secrets, such as the password of a step. Without the key, a reader of the table could guess them.
     """
     body = json.dumps(request.data, sort_keys=True)
     requested = f"{request.method} {request.path.lower()}\n{body}"

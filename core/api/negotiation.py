@@ -1,4 +1,4 @@
-"""What the API answers with: JSON."""
+"""The API answers in JSON."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +11,7 @@ _CONTENT_WITH_JSON = {"*/*", "application/json"}
 
 
 class JsonNegotiation(DefaultContentNegotiation):
-    """A caller that takes anything, as nearly all do, has no list of wishes to be compared with what there is."""
+    """Skips the comparison of media types for clients that accept anything, as nearly all do."""
 
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None

@@ -1,7 +1,7 @@
-"""What the API can be asked to do, as data.
+"""The operations of the API, as data.
 
-Each API view names, for every method or action it answers, one ``Operation``. Without one, nobody can call it: the
-permission check refuses, and a test walks every route and proves it. An operation without scopes is closed to tokens.
+Each API view declares an ``Operation`` for every method or action. Nobody can call an action without one: the
+permission check refuses it, and a test checks every route. Tokens can't use an operation without scopes.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +17,7 @@ READ_API = (API, API_READONLY)
 CHANGE_API = (API,)
 READ_PIPELINES = (API, API_READONLY, PIPELINE, PIPELINE_READONLY)
 RUN_PIPELINES = (API, PIPELINE)
-# What a pipeline is and who may use it. A script that only runs pipelines must not be able to change them.
+# For pipelines themselves and their access rules. A script that only runs pipelines must not be able to change them.
 DEFINE_PIPELINES = CHANGE_API
 READ_LOGS = (API, API_READONLY, SECURITY_LOGS)
 
@@ -31,16 +31,16 @@ def everyone(user: Any) -> bool:
 
 @dataclass(frozen=True)
 class Operation:
-    """One thing that the API does.
+    """One operation of the API.
 
-    ``scopes``: those that open it, any one is enough; none: closed to tokens, for a signed-in person only.
-    ``any_token``: open to every live token, whatever its scopes (what a token may know of itself).
-    ``is_public``: open to everyone, without credentials; those that are sent along open nothing, and are not asked for.
-    ``shows_secret``: its answer holds something that is shown only once. It is never kept for a retry.
-    ``role_allows``: whether a person's site role lets them do this at all; the object's own rule comes after it.
+    ``scopes``: a token needs one of these. If there are none, only signed-in people can use it.
+    ``any_token``: every live token can use it, whatever its scopes.
+    ``is_public``: everyone can use it without credentials. Credentials are ignored.
+    ``shows_secret``: its answer has a secret that is shown only once, so it is never stored for a retry.
+    ``role_allows``: whether a person's site role allows it at all; the rule of the object is checked later.
     ``prove``: checks that the signed-in person proved recently who they are, and raises ``ReauthenticationRequired``
-    if not. Such an operation is always closed to tokens.
-    ``limited_to``: all that a token can do with it, where a signed-in person can do more: "Deactivate a person".
+    if not. Tokens can never use such an operation.
+    ``limited_to``: the only thing that a token can do with it, if a signed-in person can do more.
     """
 
     label: str
@@ -55,7 +55,7 @@ class Operation:
 
     def __post_init__(self) -> None:
         if self.asks_again and not self.is_closed_to_tokens:
-            raise ValueError(f"“{self.label}” asks again who you are, so no scope may open it.")
+            raise ValueError(f"“{self.label}” asks people to confirm who they are, so it can't have scopes.")
 
     @property
     def asks_again(self) -> bool:
@@ -65,9 +65,9 @@ class Operation:
         return self.any_token or self.is_public or not scopes.isdisjoint(self.scopes)
 
     def is_open_to_token_of(self, owner: Any) -> bool:
-        """Whether the owner's site role lets a token of theirs do this, whatever its scopes.
+        """Whether the owner's site role lets their tokens do this, whatever the scopes.
 
-        Tokens of a Guest only read, although a Guest who is signed in may, for example, expire a token of their own.
+        Tokens of a Guest can only read, although a signed-in Guest can, for example, expire their own tokens.
         """
         if self.is_public:
             return True

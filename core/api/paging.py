@@ -1,4 +1,4 @@
-"""How every list of the API is cut into pages and answered."""
+"""The pages of the API's lists, and the shape of their answers."""
 
 from typing import Any
 
@@ -19,43 +19,43 @@ class PageQuery(serializers.Serializer[Any]):
     """The query parameters of every list."""
 
     cursor = serializers.CharField(
-        required=False, max_length=500, help_text="Where to go on: from `next` of the answer before."
+        required=False, max_length=500, help_text="Where the page begins: from `next` of the previous answer."
     )
     page_size = serializers.IntegerField(
-        required=False, default=100, min_value=1, max_value=MAX_PAGE_SIZE, help_text="Rows in one answer at most."
+        required=False, default=100, min_value=1, max_value=MAX_PAGE_SIZE, help_text="Rows in one answer, at most."
     )
 
 
 class LargePageQuery(PageQuery):
-    """For the published lists and the logs, which answer as many rows as they can unless told otherwise."""
+    """For the published lists and the logs, which have large pages by default."""
 
     page_size = serializers.IntegerField(
         required=False,
         default=MAX_PAGE_SIZE,
         min_value=1,
         max_value=MAX_PAGE_SIZE,
-        help_text="Rows in one answer at most.",
+        help_text="Rows in one answer, at most.",
     )
 
 
 class PublishedPageQuery(LargePageQuery):
-    """For the routes that were published with `count`. Scripts that send it keep working."""
+    """For the routes that were published with `count`, which scripts may still send."""
 
     count = serializers.IntegerField(
-        required=False, min_value=1, max_value=MAX_PAGE_SIZE, help_text="The published name of `page_size`."
+        required=False, min_value=1, max_value=MAX_PAGE_SIZE, help_text="The same as `page_size`, under its first name."
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if "count" in attrs:
             if "page_size" in self.initial_data:
-                raise serializers.ValidationError({"count": ["Give either `page_size` or `count`, not both."]})
+                raise serializers.ValidationError({"count": ["Send either `page_size` or `count`, not both."]})
             attrs["page_size"] = attrs.pop("count")
         checked: dict[str, Any] = super().validate(attrs)
         return checked
 
 
 class WholeList(BasePagination):
-    """For lists that are always short: all rows in one answer. Also the shape that all lists have in common."""
+    """For lists that are always short: all rows in one answer. It has the shape of all lists."""
 
     query_class: type[serializers.Serializer[Any]] = serializers.Serializer
     _next_url: str | None = None

@@ -1,4 +1,4 @@
-"""The one way a body comes in: JSON, bounded, and nothing in it that the database could not keep."""
+"""Reads the bodies of API requests: JSON within limits, with nothing that the database could not store."""
 
 import json
 import math
@@ -12,18 +12,18 @@ from rest_framework.parsers import JSONParser
 from core.api.problems import ContentTooLarge
 
 MAX_DEPTH = 32
-# Names, texts, numbers and the rest together. The largest list that any operation takes has 1000 items.
+# Keys and values together. The longest list that an operation accepts has 1000 items.
 MAX_VALUES = 10_000
-# Beyond this a text of digits is not made a number at all. What is too large for a field, the field says.
+# Longer numbers are not parsed at all. Each field has its own, smaller maximum.
 MAX_DIGITS = 100
 
 
 class StrictJSONParser(JSONParser):
     """RFC 8259 JSON in UTF-8.
 
-    Refused, each with its own sentence: more than 256 KiB (413), duplicate keys, NaN and Infinity, numbers, nesting and
-    counts beyond reason, text that is not Unicode (a lone surrogate would fail only in the database). NUL is refused by
-    the fields, which can say where it stands.
+    Refuses, each with its own message: more than 256 KiB (413), duplicate keys, NaN and Infinity, too long numbers, too
+    deep nesting, too many values, and text that is not Unicode (a lone surrogate would fail only in the database). NUL
+    is refused by the fields, which can say where it is.
     """
 
     def parse(
@@ -47,9 +47,9 @@ class StrictJSONParser(JSONParser):
         except RecursionError:
             raise ParseError(_TOO_DEEP) from None
         except UnicodeError:
-            raise ParseError("The body is not UTF-8 text, or holds half of a surrogate pair.") from None
+            raise ParseError("The body is not UTF-8 text, or has half of a surrogate pair.") from None
         except ValueError as error:
-            raise ParseError(f"The body is not JSON that can be read here: {error}") from None
+            raise ParseError(f"The body is not valid JSON: {error}") from None
         if not isinstance(data, dict):
             raise ParseError("The body must be a JSON object.")
         return data
@@ -59,12 +59,12 @@ _TOO_DEEP = f"The body is nested more than {MAX_DEPTH} deep."
 
 
 def _check_bounds(data: Any) -> None:
-    """Level by level and not by recursion: how deep it goes is what is in question."""
+    """Level by level instead of by recursion, because the depth is not known yet."""
     values, depth, level = 0, 0, [data]
     while level:
         values += len(level)
         if values > MAX_VALUES:
-            raise ValueError(f"it holds more than {MAX_VALUES} values")
+            raise ValueError(f"it has more than {MAX_VALUES} values")
         for value in level:
             if isinstance(value, str):
                 value.encode("utf-8")
@@ -82,7 +82,7 @@ def _within(value: dict[str, Any] | list[Any]) -> list[Any]:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        raise ValueError("a key stands in it twice")
+        raise ValueError("it has a key twice")
     return result
 
 
@@ -92,12 +92,12 @@ def _no_constant(name: str) -> Any:
 
 def _bounded_int(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
-        raise ValueError(f"a number in it has more than {MAX_DIGITS} digits")
+        raise ValueError(f"it has a number with more than {MAX_DIGITS} digits")
     return int(digits)
 
 
 def _finite_float(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
-        raise ValueError("a number in it is beyond reason")
+        raise ValueError("it has a number that is too large")
     return number

@@ -1,7 +1,7 @@
-"""Whether the scopes of a token, and the role of its owner, open an operation.
+"""Checks whether the scopes of a token and the role of its owner allow an operation.
 
-The fourth check of a token (docs/product.md#how-a-token-is-checked). The fifth, the object itself, is the view's
-queryset, the same one that the pages use.
+This is the fourth check of a token (docs/product.md#how-a-token-is-checked). The fifth, for the object, is the queryset
+of the view, which is the same as on the pages.
 """
 
 from typing import Any
@@ -22,13 +22,13 @@ class OperationPermission(BasePermission):
             raise MethodNotAllowed(method)
         operation = operation_of(view, getattr(view, "action_map", None), method)
         if operation is None:
-            raise Forbidden("This operation is not open to anyone.")
+            raise Forbidden("Nobody can use this operation.")
         if operation.is_public:
             return True
         if not request.user.is_authenticated:
             raise NotAuthenticated
         if getattr(request.user, "organization_id", None) is None:
-            raise Forbidden("Operators of the installation belong to no organization and have nothing here.")
+            raise Forbidden("Operators belong to no organization, so the API has nothing for them.")
         token: Any = request.auth
         if token is None:
             allowed = operation.role_allows(request.user)

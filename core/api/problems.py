@@ -1,7 +1,7 @@
-"""The shape of every error that the API answers: RFC 9457 problem documents (docs/product.md#errors).
+"""Every error of the API as a problem document (RFC 9457, docs/product.md#errors).
 
-Nothing else in the portal knows this shape. ``code`` is stable and for programs, ``detail`` is for people. Where an
-error ends the use of a token, its code is also the reason in the authentication log.
+Only this module knows their shape. ``code`` is stable and for programs, ``detail`` is for people. If a request with a
+token is refused, the code is also the reason in the authentication log.
 """
 
 import logging
@@ -59,16 +59,16 @@ CODES = {
     503: "unavailable",
 }
 
-BODY_INCOMPLETE = "The body did not arrive whole, or took too long. Nothing was changed. Send it again."
-FORBIDDEN_DETAIL = "You may not do this, or what you name does not exist."
+BODY_INCOMPLETE = "The body did not arrive completely, or took too long. Nothing was changed. Send it again."
+FORBIDDEN_DETAIL = "You aren't allowed to do this, or it doesn't exist."
 
 
 class Problem(exceptions.APIException):
-    """An error with a code of its own. ``authenticate`` becomes the ``WWW-Authenticate`` header (RFC 6750)."""
+    """An error with its own code. ``authenticate`` becomes the ``WWW-Authenticate`` header (RFC 6750)."""
 
     status_code: int = status.HTTP_400_BAD_REQUEST
     default_code = "invalid_request"
-    default_detail = "The request cannot be understood."
+    default_detail = "The portal could not read this request."
     authenticate: str | None = None
 
 
@@ -81,16 +81,16 @@ class Forbidden(Problem):
 
 
 class ClosedToTokens(Forbidden):
-    default_detail = "No token can do this, whatever its scopes. Sign in to the portal to do it."
+    default_detail = "Tokens can't do this, whatever their scopes. Sign in to the portal to do it."
 
 
 class ReauthenticationRequired(Forbidden):
-    """The signed-in person proved too long ago who they are."""
+    """The signed-in person last proved who they are too long ago."""
 
     default_code = "reauthentication_required"
 
     def __init__(self) -> None:
-        super().__init__(f"Show once more that it is you, at {settings.PORTAL_URL}/login/again/, then try again.")
+        super().__init__(f"Confirm who you are at {settings.PORTAL_URL}/login/again/, then try again.")
 
 
 class InsufficientScope(Problem):
@@ -99,7 +99,7 @@ class InsufficientScope(Problem):
 
     def __init__(self, sufficient: Iterable[Scope]) -> None:
         ids = [scope.id for scope in sufficient]
-        super().__init__(f"This token has none of the scopes that open this operation: {', '.join(ids)}.")
+        super().__init__(f"This operation needs one of these scopes, and the token has none of them: {', '.join(ids)}.")
         self.authenticate = bearer_challenge(
             error="insufficient_scope", description="The token lacks the scope.", scope=" ".join(ids)
         )
@@ -108,11 +108,11 @@ class InsufficientScope(Problem):
 class Conflict(Problem):
     status_code = status.HTTP_409_CONFLICT
     default_code = "conflict"
-    default_detail = "The present state does not allow this."
+    default_detail = "This is not possible in the current state."
 
 
 class DomainProblem(Problem):
-    """What a service refused (`core.errors`)."""
+    """A change that a service refused (core/errors.py)."""
 
     def __init__(self, error: DomainError) -> None:
         super().__init__(error.message, error.code)
@@ -122,7 +122,7 @@ class DomainProblem(Problem):
 class IdempotencyKeyReused(Problem):
     status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
     default_code = "idempotency_key_reused"
-    default_detail = "You sent this Idempotency-Key with another request before. Use a new key for each new request."
+    default_detail = "You already sent this Idempotency-Key with another request. Use a new key for each new request."
 
 
 class ContentTooLarge(Problem):
@@ -134,11 +134,11 @@ class ContentTooLarge(Problem):
 class Unavailable(Problem):
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "unavailable"
-    default_detail = "The database cannot be reached or written. Nothing was changed. Try again in a moment."
+    default_detail = "The database is unavailable. Nothing was changed. Try again in a moment."
 
 
 class SchemeUnknown(Problem):
-    """The proxy does not say whether the caller used https: neither the caller's fault nor safe to go on with."""
+    """The proxy doesn't say whether the client used https. That is not the client's fault, but it isn't safe either."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
     default_code = "unavailable"
@@ -146,10 +146,10 @@ class SchemeUnknown(Problem):
 
 
 class TokenRefused(exceptions.AuthenticationFailed):
-    """A token that does not open the door.
+    """A token that is not accepted.
 
-    ``code`` says why (``expired``, ``revoked``, ...) when the token is genuine, so that its owner learns what is wrong;
-    for any other it is ``invalid_token`` and tells nothing.
+    For a genuine token, ``code`` says why (``expired``, ``revoked``, ...), so that its owner learns what is wrong. For
+    all others it is ``invalid_token`` and reveals nothing.
     """
 
     def __init__(self, code: str, detail: str) -> None:
@@ -166,7 +166,7 @@ def bearer_challenge(*, error: str = "", description: str = "", scope: str = "")
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Every exception that a view may raise, as a problem document; ``None`` for a mistake of ours (500)."""
+    """Turns an exception of a view into a problem document. Returns ``None`` for a bug, which becomes a 500."""
     problem = _as_api_exception(error)
     if problem is None:
         return None
@@ -193,7 +193,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
 
 
 def problem_response(request: HttpRequest, status_code: int, detail: str, code: str = "") -> JsonResponse:
-    """A problem document for what happens outside of any view: middleware and Django's own error handlers."""
+    """A problem document for errors outside of views: in middleware and Django's own error handlers."""
     response = JsonResponse(
         problem_body(request, status_code, detail=detail, code=code),
         status=status_code,
@@ -221,7 +221,7 @@ def problem_body(
         "request_id": str(getattr(request, "request_id", "")),
     }
     if errors is not None:
-        # What was sent comes back in some of these sentences. A token that was sent in the wrong place must not.
+        # Some messages repeat what the client sent. They must not repeat a token that was sent in the wrong place.
         body["errors"] = {
             without_tokens(field): [without_tokens(message) for message in messages]
             for field, messages in errors.items()
@@ -275,7 +275,7 @@ def _challenge(problem: exceptions.APIException) -> str | None:
     if isinstance(problem, Problem | TokenRefused):
         return problem.authenticate
     if isinstance(problem, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
-        # RFC 6750 section 3.1: a request without credentials is told no error code.
+        # RFC 6750 section 3.1: no error code for a request without credentials.
         return bearer_challenge()
     return None
 

@@ -1,4 +1,4 @@
-"""How the OpenAPI schema is written from the views: scopes, paging, and every error."""
+"""Generates the OpenAPI schema from the views: scopes, parameters of pages, and all errors."""
 
 import re
 from functools import cache
@@ -24,13 +24,13 @@ from core.api.problems import CODES, CONTENT_TYPE, TITLES, ReauthenticationRequi
 _BEARER = "accessToken"
 _SESSION = "browserSession"
 
-# By the first part of the address after /api/v1/.
+# Operations get their tag from the first part of the address after /api/v1/.
 TAGS = [
     {"name": "pipelines", "description": "Pipelines, their steps, runs, logs and access rules."},
-    {"name": "tokens", "description": "Personal access tokens. Metadata only: a token is shown once, when created."},
+    {"name": "tokens", "description": "Personal access tokens. Only metadata: a token is shown once, when created."},
     {"name": "logs", "description": "The organization's authentication log and activity log."},
     {"name": "me", "description": "The caller: who they are, their logs, usage, sessions and preferences."},
-    {"name": "organization", "description": "What the organization decides for its people and tokens."},
+    {"name": "organization", "description": "The organization's rules and reports."},
     {"name": "users", "description": "The people of the organization."},
     {"name": "groups", "description": "Groups of people, for access rules."},
 ]
@@ -56,14 +56,14 @@ class AccessTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "JWT",
-            "description": "A personal access token, as the portal showed it when it was made.",
+            "description": "A personal access token, as the portal showed it when it was created.",
         }
 
 
 class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "rest_framework.authentication.SessionAuthentication"
     name = _SESSION
-    # Before the one that drf-spectacular brings along.
+    # Before drf-spectacular's own.
     priority = 1
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class NameShape(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-cal
 
 
 class IPAddressShape(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
-    """drf-spectacular describes an address of either kind as any text."""
+    """drf-spectacular would describe an IP address as any text."""
 
     target_class = "rest_framework.serializers.IPAddressField"
 
@@ -132,7 +132,7 @@ class PagingParameters(OpenApiFilterExtension):  # type: ignore[no-untyped-call]
 
 
 class OperationSchema(AutoSchema):
-    """Summary, scopes and security of an operation are read from its declaration, and nowhere written again."""
+    """Summary, scopes and security come from the declaration of the operation."""
 
     @property
     def operation(self) -> Operation | None:
@@ -146,7 +146,7 @@ class OperationSchema(AutoSchema):
         if operation.asks_again or operation.limited_to:
             described["responses"]["403"] = _may_ask_again()
         if operation.is_public:
-            # drf-spectacular leaves an empty list out. It says that no credentials are needed, and that this is meant.
+            # drf-spectacular leaves out an empty list, but it says that the operation needs no credentials.
             described["security"] = []
         elif operation.scopes:
             described["x-scopes"] = [scope.id for scope in operation.scopes]
@@ -172,7 +172,7 @@ class OperationSchema(AutoSchema):
         return f"{text}\n\n{self._scope_sentence(self.operation)}".strip() if self.operation else text
 
     def get_auth(self) -> list[dict[str, list[str]]]:
-        # Its answer is another, but it puts the schemes above among the schema's components.
+        # Only called to add the schemes above to the components of the schema.
         super().get_auth()
         operation = self.operation
         session: dict[str, list[str]] = {_SESSION: []}
@@ -180,39 +180,39 @@ class OperationSchema(AutoSchema):
             return []
         if operation is None or operation.is_closed_to_tokens:
             return [session]
-        # The list is for roles that are all required (OpenAPI 3.1). Of scopes any one is enough: `x-scopes`.
+        # A list here would require all scopes (OpenAPI 3.1), but one of them is enough: `x-scopes`.
         return [{_BEARER: []}, session]
 
     def _get_request_body(self, direction: Any = "request") -> dict[str, Any] | None:
         body: dict[str, Any] | None = super()._get_request_body(direction)  # type: ignore[no-untyped-call]
         if body is not None and getattr(self.get_request_serializer(), "together", None):
-            # No field is required by itself, but without any the body is not good.
+            # No single field is required, but a body without any is an error.
             body["required"] = True
         return body
 
     def _scope_sentence(self, operation: Operation) -> str:
         if operation.is_public:
-            return "Open to everyone, without credentials."
+            return "Everyone can use it, without credentials."
         if operation.any_token:
-            return "Open to every live token, whatever its scopes."
+            return "Every live token can use it, whatever its scopes."
         if operation.asks_again:
             return (
-                "Closed to tokens: for a signed-in person only. 403 with the code `reauthentication_required` if the "
-                f"person proved who they are longer ago than {settings.ACCOUNT_REAUTHENTICATION_TIMEOUT // 60} minutes."
+                "Tokens can't use it, only signed-in people. 403 with the code `reauthentication_required` if the "
+                f"person proved who they are more than {settings.ACCOUNT_REAUTHENTICATION_TIMEOUT // 60} minutes ago."
             )
         if operation.is_closed_to_tokens:
-            return "Closed to tokens: for a signed-in person only."
-        sentence = f"Scopes that open it: {', '.join(f'`{scope.id}`' for scope in operation.scopes)}."
+            return "Tokens can't use it, only signed-in people."
+        sentence = f"A token needs one of these scopes: {', '.join(f'`{scope.id}`' for scope in operation.scopes)}."
         return (
-            f"{sentence} What a token can do here: {operation.limited_to.lower()}."
+            f"{sentence} A token can do only this: {operation.limited_to.lower()}."
             if operation.limited_to
             else sentence
         )
 
 
 class OnceGenerator(SchemaGenerator):
-    """Writes the document once in each process. It is the same for everyone, and writing it takes longer than any other
-    answer that a stranger can ask for."""
+    """Generates the schema once in each process. It is the same for everyone, and generating it takes longer than any
+    other request of a stranger."""
 
     def get_schema(self, request: Any = None, public: bool = False) -> dict[str, Any]:
         return _written_once()
@@ -225,7 +225,7 @@ def _written_once() -> dict[str, Any]:
 
 
 def describe_problems(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
-    """Adds the problem document, and to each operation every error that it can answer."""
+    """Adds the problem document, and the possible errors of each operation."""
     schemas = result.setdefault("components", {}).setdefault("schemas", {})
     schemas["Problem"] = {
         "type": "object",
@@ -256,7 +256,7 @@ _TOKEN_HEADERS = {**sunset.HEADERS, **throttling.HEADERS}
 
 
 def describe_token_headers(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
-    """Adds to each answer that a token may get the headers: when the token ends, and what it may still do."""
+    """Adds the headers of answers to tokens: when the token ends, and its rate limits."""
     result.setdefault("components", {})["headers"] = {
         name: {"description": text, "schema": {"type": "string"}} for name, text in _TOKEN_HEADERS.items()
     }
@@ -270,7 +270,7 @@ def describe_token_headers(result: dict[str, Any], generator: Any, **kwargs: Any
 
 
 def describe_tags(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
-    """Declares each tag, so that readers and generators learn what it means."""
+    """Declares and describes each tag."""
     result["tags"] = TAGS
     return result
 
@@ -282,10 +282,10 @@ def _possible_problems(path: str, method: str, operation: dict[str, Any]) -> lis
     if any(parameter["name"] == idempotency.HEADER for parameter in operation.get("parameters", [])):
         statuses.append(422)
     if "{" in path:
-        # What stands in the address and is no id leads nowhere.
+        # For text that is not an id.
         statuses.append(404)
     if operation["security"] == []:
-        # Nobody is asked who they are, and there is no state to be in conflict with.
+        # It needs no credentials, and changes nothing that could conflict.
         return sorted({*statuses} - {401})
     if method != "get" and not re.search(r"/(pipeline/(status|summary|logs)|tokens/lookup)$", path):
         statuses.append(409)
@@ -293,9 +293,9 @@ def _possible_problems(path: str, method: str, operation: dict[str, Any]) -> lis
 
 
 def _may_ask_again() -> dict[str, Any]:
-    """The 403 of an operation that asks again who the person is."""
+    """The 403 of an operation for which people must have proved recently who they are."""
     code = ReauthenticationRequired.default_code
-    again = f"The code is `{code}` if the signed-in person has to prove again who they are."
+    again = f"The code is `{code}` if the signed-in person must confirm who they are."
     return _problem_response(403) | {"description": f"{TITLES[403]}. {again}"}
 
 
@@ -318,11 +318,11 @@ def _problem_response(status: int) -> dict[str, Any]:
     return response
 
 
-_WAIT = ("Retry-After", "Seconds until it may be tried again.", {"type": "integer", "minimum": 1})
+_WAIT = ("Retry-After", "Seconds until the next try.", {"type": "integer", "minimum": 1})
 _HEADERS: dict[int, tuple[str, str, dict[str, Any]]] = {
     401: (
         "WWW-Authenticate",
-        "What opens the operation, and what is wrong with the token (RFC 6750).",
+        "How to authenticate, and what is wrong with the token (RFC 6750).",
         {"type": "string"},
     ),
     429: _WAIT,

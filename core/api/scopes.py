@@ -1,7 +1,7 @@
-"""Every scope of an access token, said once (docs/product.md#scopes).
+"""The list of all scopes of access tokens (docs/product.md#scopes).
 
-The form, the API's schema, its error messages and the page "what this token can do" all read this list. A scope never
-adds rights: what a token may do is what a scope opens AND what its owner may do.
+The form, the API's schema, its error messages and the page "what this token can do" read this list. A scope never adds
+rights: a token can do what one of its scopes allows AND its owner is allowed to do.
 """
 
 from collections.abc import Iterable
@@ -23,20 +23,20 @@ class Scope:
 API = Scope(
     "api",
     "API Access",
-    "Everything that is open to tokens, as far as your own role and the access rules allow it.",
+    "Everything that tokens can do, within your own role and access rules.",
     only_reads=False,
 )
 API_READONLY = Scope(
     "api-readonly",
     "API Access (Read Only)",
-    "Everything that the API offers for reading. Nothing can be changed or started.",
+    "Everything that can be read through the API. Nothing can be changed or started.",
     only_reads=True,
 )
 PIPELINE = Scope(
     "pipeline",
     "Pipeline Access",
-    "See pipelines, run, stop, reset and resume them, approve gates, read status and logs. Nothing about a pipeline "
-    "itself can be changed: that needs API Access.",
+    "See pipelines; run, stop, reset and resume them; approve gates; read status and logs. Pipelines themselves "
+    "can't be changed: that needs API Access.",
     only_reads=False,
 )
 PIPELINE_READONLY = Scope(
@@ -57,14 +57,14 @@ CHOICES: list[tuple[str, str]] = [(scope.id, scope.label) for scope in SCOPES]
 BY_ID: dict[str, Scope] = {scope.id: scope for scope in SCOPES}
 
 
-# A request with a token asks this several times of the same few texts.
+# Each request with a token calls this several times, with the same few texts.
 @lru_cache(maxsize=100)
 def parse(scope_string: str) -> frozenset[Scope]:
-    """The known scopes in a space-separated string (RFC 6749 section 3.3); unknown words open nothing."""
+    """The known scopes in a space-separated string (RFC 6749 section 3.3); unknown words are ignored."""
     return frozenset(BY_ID[word] for word in scope_string.split(" ") if word in BY_ID)
 
 
 def as_string(scopes: Iterable[Scope]) -> str:
-    """Space-separated, in the order of the list above, whatever the order they were chosen in."""
+    """Space-separated, always in the order of the list above."""
     chosen = set(scopes)
     return " ".join(scope.id for scope in SCOPES if scope in chosen)

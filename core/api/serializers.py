@@ -1,4 +1,4 @@
-"""Serializer bases that all API doors share."""
+"""Serializer fields and bases of the API."""
 
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -12,7 +12,7 @@ from core.http.request_context import without_tokens
 
 
 class TextField(serializers.CharField):
-    """A text, and nothing that could be turned into one: a number where a name belongs is a mistake of the caller."""
+    """A text. Other types are errors: DRF would turn a number into a text."""
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
@@ -21,14 +21,13 @@ class TextField(serializers.CharField):
 
 
 class NameField(TextField):
-    """One printable line with more in it than spaces. The schema says it as a pattern; services check it."""
+    """One printable line that is not only spaces. The pattern is for the schema; services check the rule."""
 
     pattern: ClassVar[str] = r"^[^\p{C}\p{Z}](([^\p{C}\p{Z}]|[ \u200c\u200d])*[^\p{C}\p{Z}])?$"
 
 
 class IdField(serializers.UUIDField):
-    """A UUID as text (core/ids.py). DRF would take a number for one, and answer 403 for the object that has
-    it, and several other forms."""
+    """A UUID as text (core/ids.py). DRF would also accept numbers and other spellings."""
 
     def to_internal_value(self, data: Any) -> UUID:
         try:
@@ -38,7 +37,7 @@ class IdField(serializers.UUIDField):
 
 
 class FlagField(serializers.BooleanField):
-    """True or false. DRF would take "no" and 0 for one of them."""
+    """True or false. DRF would also accept "no" and 0."""
 
     def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):
@@ -47,7 +46,7 @@ class FlagField(serializers.BooleanField):
 
 
 class WholeNumberField(serializers.IntegerField):
-    """A whole number. DRF would take one in quotes as well."""
+    """A whole number. DRF would also accept one in quotes."""
 
     def to_internal_value(self, data: Any) -> int:
         if not isinstance(data, int | float) or isinstance(data, bool):
@@ -56,12 +55,12 @@ class WholeNumberField(serializers.IntegerField):
 
 
 class BoundedListField(serializers.ListField):
-    """A list whose length is looked at before what is in it: DRF would give each of a hundred thousand wrong items a
-    sentence of its own first. ``is_set``: no item stands in it twice."""
+    """A list whose length is checked before its items: DRF would first write a message for each of a hundred thousand
+    wrong items. ``is_set``: no item can be in it twice."""
 
     default_error_messages = {
-        "max_length": "At most {max_length} may stand here.",
-        "twice": "An item stands here twice.",
+        "max_length": "There can be at most {max_length}.",
+        "twice": "An item is in the list twice.",
     }
 
     def __init__(self, *, max_length: int, is_set: bool = False, **kwargs: Any) -> None:
@@ -79,7 +78,7 @@ class BoundedListField(serializers.ListField):
 
 
 class UtcDateTimeField(serializers.DateTimeField):
-    """A moment as the API shows it: ISO 8601, UTC. DRF's own field asks the settings for a time zone at each value."""
+    """A time in ISO 8601, UTC. DRF's own field reads the time zone from the settings for each value."""
 
     def to_representation(self, value: datetime) -> str:
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -91,16 +90,16 @@ def _shape(serializer_class: type[serializers.Serializer[Any]]) -> serializers.S
 
 
 def represent(serializer_class: type[serializers.Serializer[Any]], row: Any) -> dict[str, Any]:
-    """One row as the API shows it. A serializer that only reads keeps nothing of what it has read, so one serves all;
-    making it, which reads the model's fields anew, costs more than everything else that such an answer needs."""
+    """One row as the API shows it. One instance of a read-only serializer serves all requests, because it keeps no
+    state; creating it, which reads the model's fields, costs more than the rest of such an answer."""
     shown: dict[str, Any] = _shape(serializer_class).to_representation(row)
     return shown
 
 
 class StrictSerializer(serializers.Serializer[Any]):
-    """Refuses fields that it does not know, so that a misspelled one is an error and not silently nothing.
+    """Refuses unknown fields, so that a misspelled field is an error instead of being ignored.
 
-    ``together``: what ``validate`` asks of the fields together, as far as JSON Schema can say it.
+    ``together``: what ``validate`` requires of several fields together, as far as JSON Schema can say it.
     """
 
     together: ClassVar[dict[str, Any]] = {}
@@ -119,5 +118,5 @@ class StrictSerializer(serializers.Serializer[Any]):
 
 
 def unknown_fields(names: set[str]) -> dict[str, list[str]]:
-    """An error for each. A token that was sent where a name belongs must not come back in the answer."""
-    return {without_tokens(str(name)): ["There is no such field here."] for name in sorted(names, key=str)}
+    """An error for each name. A token that was sent in place of a name must not be repeated in the answer."""
+    return {without_tokens(str(name)): ["This field does not exist."] for name in sorted(names, key=str)}

@@ -1,11 +1,12 @@
-"""How many requests a token, a person and an address may make: 429 with ``Retry-After`` for what is beyond.
+"""Limits how many requests a token, a person and an address can make: 429 with ``Retry-After`` above the limit.
 
-Three limits, set by the environment (docs/settings.md). For each token; for each person, all their tokens and session
-together; and for each address that shows nothing genuine: no credentials, or a token that was not made here. A genuine
-token never counts toward its address, live or ended: nobody is locked out by a neighbor's forgotten script.
+There are three limits, set in the environment (docs/settings.md): for each token; for each person, with all of their
+tokens and their session together; and for each address without genuine credentials: none at all, or a token that this
+portal did not issue. A genuine token, live or ended, never counts toward its address, so that nobody is locked out by
+a neighbor's forgotten script.
 
-DRF's own throttles are asked after the permissions. Here they come before, so that what the permissions refuse is
-counted too, and after the caller is known, so that each throttled use of a token stands in its log.
+DRF checks its throttles after the permissions. These limits are checked before, so that requests which the permissions
+refuse count too, but after authentication, so that each throttled use of a token is logged.
 """
 
 from functools import lru_cache
@@ -34,15 +35,15 @@ HEADERS = {
     ),
 }
 
-# Each process writes its count down this many times until a limit is reached, however large the limit is.
+# Each process stores its count this many times until a limit is reached, however large the limit is.
 WRITES_UP_TO_LIMIT = 20
 
 
 def check(request: Request) -> None:
-    """Counts a request whose caller is known. Raises ``Throttled``.
+    """Counts a request after authentication. Raises ``Throttled``.
 
-    An ended token does not come here, its refusal has been raised before: it opens nothing, each use of it is logged
-    with the true reason, and it must not use up what its owner's live tokens may do.
+    Requests with an ended token don't get here, because they were refused before: each is logged with its real reason,
+    and none counts toward the limit of its owner's live tokens.
     """
     if request.auth is not None:
         _take("token", settings.API_LIMIT_TOKEN, str(request.auth.pk), "This token has")
@@ -53,18 +54,18 @@ def check(request: Request) -> None:
 
 
 def check_address(request: HttpRequest) -> None:
-    """Counts a request that shows nothing genuine. Raises ``Throttled``."""
+    """Counts a request without genuine credentials. Raises ``Throttled``."""
     _take("address", settings.API_LIMIT_ADDRESS, neighborhood(request), "Your address has")
 
 
 def neighborhood(request: HttpRequest) -> str:
-    """The caller's address as it is counted; one for all whose address is not known."""
+    """The key under which the client's address is counted; all unknown addresses share one."""
     address: str | None = request.client_address  # type: ignore[attr-defined]
     return network_of(address)
 
 
 def announce(response: HttpResponseBase, token: AccessToken) -> None:
-    """Says in the head of an answer what this token may still do. Costs no query: what this process knows is told."""
+    """Adds headers with the requests that this token has left, from what this process knows, without a query."""
     policies, states = [], []
     for name, rate, key in (
         ("token", settings.API_LIMIT_TOKEN, token.pk),

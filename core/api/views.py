@@ -1,4 +1,4 @@
-"""The base of every API view: how a row is found and how query parameters are read."""
+"""The base of every API view: how a request begins, how query parameters are checked, and how a row is found."""
 
 from typing import Any, ClassVar
 
@@ -28,26 +28,26 @@ from core.http.public_address import scheme_is_unknown
 from core.http.request_context import carries_token, person_of, without_tokens
 from core.types import User
 
-REPEATED = "This parameter stands here twice."
+REPEATED = "This parameter is given twice."
 METHODS = ["get", "post", "put", "patch", "delete", "head", "options"]
 
 
 class AuthenticatedFirst(APIView):
-    """Looks at the token before anything else can refuse the request: each use of a genuine token is logged."""
+    """Checks the token before anything else can refuse the request, so that each use of a genuine token is logged."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         self.perform_authentication(request)
         if settings.SECURE_SSL_REDIRECT and not request.is_secure():
             if scheme_is_unknown(request._request):
                 raise SchemeUnknown
-            # A redirect would hide from the caller that the token has crossed the network in clear.
-            raise Forbidden("Use https. What was sent in clear must be taken for lost: expire the token.")
+            # A redirect would hide that the token was sent over the network without encryption.
+            raise Forbidden("Use https. This token was sent without encryption, so others may have read it: expire it.")
         self.check_limits(request)
         if request.method != "OPTIONS":
             super().initial(request, *args, **kwargs)
 
     def options(self, request: Any, *args: Any, **kwargs: Any) -> Response:
-        """204 with ``Allow``, for anyone: the schema says the same. It looks at no object, so it reveals none."""
+        """204 with ``Allow``, for everyone. It reveals nothing that the schema does not say."""
         return Response(status=204)
 
     def check_limits(self, request: Request) -> None:
@@ -56,9 +56,9 @@ class AuthenticatedFirst(APIView):
 
 
 class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):
-    """A view of the API. ``operations`` says, for each action, what opens it; ``queryset`` who sees which rows.
+    """A view of the API. ``operations`` says who can use each action, and the queryset which rows a person sees.
 
-    A row outside of the queryset and a row that does not exist are one and the same 403.
+    A row outside of the queryset gets the same 403 as a row that does not exist.
 
     Query parameters that an action doesn't know are refused. ``filtered_actions`` know those of ``filterset_class``,
     ``paged_actions`` those of ``pagination_class``, and ``queries`` has serializers of further ones, by action.
@@ -73,7 +73,7 @@ class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):
     filterset_class: type[StrictFilterSet] | None = None
     pagination_class: type[WholeList] | None = None
     keyset: ClassVar[Keyset]
-    # Of a request that brings an `Idempotency-Key`.
+    # Only for a request with an `Idempotency-Key`.
     _claim: idempotency.Claim | None = None
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
@@ -81,7 +81,7 @@ class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):
         if request.method == "OPTIONS":
             return
         if "HTTP_TRANSFER_ENCODING" in request.META and "CONTENT_LENGTH" not in request.META:
-            # WSGI has no body of unknown length: it would be taken for an empty one.
+            # WSGI would treat a body of unknown length as empty.
             raise ParseError("Send the body with its Content-Length, not in chunks.")
         if request.query_params:
             self._check_query(request)
@@ -173,9 +173,9 @@ def read(serializer_class: type[Serializer[Any]], data: Any) -> dict[str, Any]:
 
 
 class UnknownRouteView(AuthenticatedFirst):
-    """What answers under the API's address where no operation is.
+    """Answers addresses below the API's that are not an operation.
 
-    It authenticates like any other view, so that a token's use of a wrong address stands in its log as well.
+    It authenticates like any other view, so that a token's use of a wrong address is logged, too.
     """
 
     http_method_names = METHODS
@@ -185,10 +185,10 @@ class UnknownRouteView(AuthenticatedFirst):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if not _leads_to_operation(request.path_info.rstrip("/")):
-            raise NotFound("There is no such operation. The API reference lists them.")
+            raise NotFound("This operation does not exist. The API reference lists all of them.")
 
     def redirect(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Of an address with a slash too many. 308 keeps method and body; clients that don't follow it are told."""
+        """Redirects an address that ends with a slash. With 308, clients keep method and body."""
         address = escape_uri_path(request.path.rstrip("/"))
         query = request.META.get("QUERY_STRING")
         return Response(

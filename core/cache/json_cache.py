@@ -1,7 +1,8 @@
-"""Django's caches, with JSON instead of pickle: who can write to the database or to Redis must not run code here.
+"""Django's caches with JSON instead of pickle: people who can write to the database or to Redis must not be able to run
+code here.
 
-What cannot be read as JSON counts as missing, with one line in the log. Values must be what JSON has: anything else is
-an error for whoever wants to keep it.
+A value that is not JSON counts as missing, with one line in the log. Storing a value that JSON can't represent is an
+error.
 """
 
 import json
@@ -11,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
-from django.core.cache.backends.db import DatabaseCache  # noqa: TID251  (what reads and writes values is replaced here)
+from django.core.cache.backends.db import DatabaseCache  # noqa: TID251  (reading and writing of values is replaced here)
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
@@ -22,7 +23,7 @@ FOR_EVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class NotJSON(Exception):
-    """What was kept is not JSON."""
+    """The stored value is not JSON."""
 
 
 def loads(kept: str | bytes) -> Any:
@@ -35,8 +36,8 @@ def loads(kept: str | bytes) -> Any:
 
 
 class JSONDatabaseCache(DatabaseCache):
-    """In the table that `createcachetable` makes. Setting and adding are one statement each, so that two at once are
-    no error and only one of them adds."""
+    """Uses the table of `createcachetable`. Setting and adding are one statement each, so that two at the same time are
+    no error, and only one of them adds."""
 
     _table: str
     _cull: Any
@@ -62,7 +63,7 @@ class JSONDatabaseCache(DatabaseCache):
         return found
 
     def _base_set(self, mode: str, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT) -> bool:
-        """``mode`` is "set", "add" or "touch". Whether it was done."""
+        """``mode`` is "set", "add" or "touch". Returns whether it was done."""
         ends_at = self.get_backend_timeout(timeout)
         expires = _adapted(FOR_EVER if ends_at is None else datetime.fromtimestamp(ends_at, UTC))
         now = timezone.now().replace(microsecond=0)
@@ -87,7 +88,7 @@ class JSONDatabaseCache(DatabaseCache):
                 cursor.execute(statement, arguments)
                 return bool(cursor.rowcount)
         except DatabaseError:
-            # A cache that cannot be written to is no error, as with Django's.
+            # As in Django's own backend, a cache that can't be written is not an error.
             return False
 
     @property

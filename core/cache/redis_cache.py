@@ -10,7 +10,7 @@ from core.cache.json_cache import NotJSON, loads
 
 
 class JSONSerializer(BaseSerializer):
-    """The library's own would turn a date into a text without a word."""
+    """The library's own would silently turn a date into a text."""
 
     def dumps(self, value: Any) -> bytes:
         return json.dumps(value).encode()
@@ -20,7 +20,7 @@ class JSONSerializer(BaseSerializer):
 
 
 class JSONClient(DefaultClient):
-    """What cannot be read counts as missing."""
+    """A value that can't be read counts as missing."""
 
     def get(self, key: Any, default: Any = None, *args: Any, **kwargs: Any) -> Any:
         try:

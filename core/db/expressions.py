@@ -1,4 +1,4 @@
-"""What the ORM cannot say to the database, or not well."""
+"""Database expressions that Django's ORM doesn't have, or not with an acceptable plan."""
 
 from datetime import timedelta
 from typing import Any
@@ -8,10 +8,10 @@ from django.db.models.sql.compiler import SQLCompiler
 
 
 class DaysAfter(Func):
-    """So many days after a moment in a column.
+    """The time in a column plus a number of days.
 
-    ``F("created_at") + timedelta(days=30)`` says the same, but SQLite then calls Python for each row: with half a
-    million tokens a count takes ten seconds, and one second like this.
+    ``F("created_at") + timedelta(days=30)`` means the same, but with it SQLite calls Python for each row: counting half
+    a million tokens takes ten seconds instead of one.
     """
 
     arg_joiner = " + "
@@ -22,14 +22,14 @@ class DaysAfter(Func):
         self.days = days
 
     def as_sqlite(self, compiler: SQLCompiler, connection: Any, **context: Any) -> tuple[str, tuple[Any, ...]]:
-        """Moments are texts there. What is less than a second is put back afterwards: SQLite would round it."""
+        """SQLite stores times as text. Fractions of a second are appended afterwards: SQLite would round them."""
         moment, params = compiler.compile(self.source_expressions[0])
         later = f"strftime('%%Y-%%m-%%d %%H:%%M:%%S', substr({moment}, 1, 19), %s)"
         return f"({later} || substr({moment}, 20))", (*params, f"+{self.days} days", *params)
 
 
 class LastQuarterFrom(Func):
-    """When the last quarter of a span begins, between the moments in two columns, to the second."""
+    """When the last quarter of the time between two columns begins, to the second."""
 
     template = "(%(expressions)s)"
 
@@ -48,10 +48,9 @@ class LastQuarterFrom(Func):
 
 
 class Unindexed(Func):
-    """An id in a column which is compared without its index: https://sqlite.org/optoverview.html#disqualifying.
+    """A column of ids, compared without its index: https://sqlite.org/optoverview.html#disqualifying.
 
-    Where a query may take one of several indexes, SQLite, which knows nothing of how many rows each leads to, may take
-    the wrong one. PostgreSQL knows.
+    If several indexes are possible, SQLite may choose the wrong one, because it has no statistics. PostgreSQL has.
     """
 
     template = "%(expressions)s"

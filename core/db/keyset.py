@@ -1,7 +1,7 @@
 """Keyset paging: a page is found by the position of its first row, not by counting the rows before it.
 
-Pages stay put while new rows arrive, and page ten thousand costs what page one costs. Shared by the pages and the
-API, so that both walk a list in the same order.
+Pages don't shift when rows are added, and page ten thousand costs as much as page one. Pages and API share this, so
+that both show a list in the same order.
 """
 
 import base64
@@ -19,21 +19,21 @@ Row = TypeVar("Row", bound=Model)
 # A value for each field of the order.
 Position = Sequence[Any]
 
-# What a cursor begins with: "n" goes on in the order of the list, "p" against it; in capitals with the row at the
-# position itself. Beside each, the way back from a page that has no row.
+# The first letter of a cursor: "n" reads on in the order of the list, "p" in the opposite order. Capital letters
+# include the row at the position itself. The value is the letter of the way back from a page without rows.
 WAYS_BACK = {"n": "P", "N": "p", "p": "N", "P": "n"}
 
-# Rows that one page looks through at most, when no index serves what is looked for.
+# How many rows one page searches at most, if no index helps.
 MAX_SEARCHED = 50_000
 
 
 class InvalidCursor(ValueError):
-    """The cursor was not made by this list."""
+    """The cursor is not from this list."""
 
 
 @dataclass(frozen=True)
 class KeysetPage(Generic[Row]):
-    """``searched_to`` is set where the search ended before the page was full: the first field's value at that place."""
+    """``searched_to`` is set if the search ended before the page was full: the first field's value at that position."""
 
     rows: list[Row]
     next_cursor: str | None
@@ -44,9 +44,9 @@ class KeysetPage(Generic[Row]):
 
 @dataclass(frozen=True)
 class Keyset:
-    """The order of a list: unique together, all fields ascending or all descending.
+    """The order of a list, by two fields, both ascending or both descending.
 
-    ``fields`` are model field names; the last one must make the order unique.
+    ``fields`` are names of model fields; the last one must make the order unique.
     """
 
     fields: tuple[str, str]
@@ -55,10 +55,10 @@ class Keyset:
     def page(
         self, queryset: QuerySet[Row], *, cursor: str | None, size: int, searched: QuerySet[Row] | None = None
     ) -> KeysetPage[Row]:
-        """The ``size`` rows at ``cursor``; the first page without one. Raises ``InvalidCursor``.
+        """The ``size`` rows at ``cursor``, or the first page. Raises ``InvalidCursor``.
 
-        ``searched`` is given where ``queryset`` has conditions that no index serves: the list without them. The page
-        then looks through ``MAX_SEARCHED`` rows of that list and no more; its cursor goes on where the search ended.
+        If ``queryset`` has conditions that no index serves, ``searched`` is the list without these conditions. The page
+        then searches at most ``MAX_SEARCHED`` rows of that list, and its cursor continues where the search ended.
         """
         direction, position = self._read(queryset.model, cursor) if cursor else ("n", None)
         backwards = direction in "pP"
@@ -68,10 +68,10 @@ class Keyset:
         rows = found[:size]
         if len(found) > size:
             end = None
-        # Where this page ends in the direction in which it was read, if there is more behind it.
+        # Where this page ends in the direction of reading, if more rows follow.
         last = self._position_of(rows[-1]) if len(found) > size else end
         further = self._write("p" if backwards else "n", last)
-        # Where it began, if it did not begin with the list.
+        # Where this page began, unless at the beginning of the list.
         if position is None:
             back = None
         elif rows:
@@ -89,29 +89,29 @@ class Keyset:
         )
 
     def count(self, queryset: QuerySet[Row], *, up_to: int) -> int:
-        """How many rows there are, ``up_to`` at most. In the order of the list, so that its index alone is read."""
+        """The number of rows, at most ``up_to``. In the order of the list, so that only its index is read."""
         return queryset.order_by(*self._order(reverse=False)).values(*self.fields)[:up_to].count()
 
     def parts(self, queryset: QuerySet[Row], *, searched: QuerySet[Row], size: int) -> Iterator[QuerySet[Row]]:
-        """The whole list in parts, in order. Each is found by an index and holds what ``queryset`` has among ``size``
-        rows of ``searched``, which is the list without what no index serves."""
+        """The whole list in parts, in order. An index finds each part: the rows of ``queryset`` among ``size`` rows of
+        ``searched``, which is the list without the conditions that no index serves."""
         start = Q()
         while True:
             end = self._end(searched, start, count=size)
             yield self._part(queryset, start, end)
             if end is None:
                 return
-            start = self._beyond(end, reverse=False)
+            start = self._after(end, reverse=False)
 
     def _start(self, direction: str, position: Position) -> Q:
-        """The rows to which a cursor leads."""
+        """The rows from a cursor on."""
         backwards = direction in "pP"
         if direction.isupper():
             return self._up_to(position, reverse=not backwards)
-        return self._beyond(position, reverse=backwards)
+        return self._after(position, reverse=backwards)
 
     def _part(self, queryset: QuerySet[Row], start: Q, end: Position | None, *, reverse: bool = False) -> QuerySet[Row]:
-        """Rows from ``start`` up to ``end``, in the order."""
+        """The rows from ``start`` to ``end``, in order."""
         part = queryset.order_by(*self._order(reverse=reverse)).filter(start)
         if end is not None:
             part = part.filter(self._up_to(end, reverse=reverse))
@@ -127,11 +127,11 @@ class Keyset:
         descending = self.descending != reverse
         return [f"-{field}" if descending else field for field in self.fields]
 
-    def _beyond(self, position: Position, *, reverse: bool) -> Q:
-        """Rows after ``position`` in the order.
+    def _after(self, position: Position, *, reverse: bool) -> Q:
+        """The rows after ``position``.
 
-        The first condition alone bounds the range that the index walks; the second removes the rows at the boundary.
-        Written as ``a < x OR (a = x AND b < y)``, SQLite would read the list from its beginning.
+        The first condition limits the range of the index; the second removes the rows at the boundary. With
+        ``a < x OR (a = x AND b < y)``, SQLite would read the list from its beginning.
         """
         first, second = self.fields
         descending = self.descending != reverse
@@ -142,7 +142,7 @@ class Keyset:
         )
 
     def _up_to(self, position: Position, *, reverse: bool) -> Q:
-        """Rows before ``position`` in the order, and the one at it; written as in ``_beyond``."""
+        """The rows before ``position``, and the row at it; written as in ``_after``."""
         first, second = self.fields
         descending = self.descending != reverse
         at_or_before = "gte" if descending else "lte"
@@ -179,14 +179,14 @@ def _plain(value: Any) -> Any:
 
 
 def _parse(model: type[Model], name: str, value: Any) -> Any:
-    """The field's own Python value, or ``ValueError``; nothing else ever reaches the database."""
+    """The value of the field in Python. Raises ``ValueError``, so that nothing else reaches the database."""
     field = model._meta.get_field(name)
     kind = field.get_internal_type()
     if kind == "DateTimeField":
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is None:
             raise InvalidCursor
-        # Here and not in the database, where a moment before the year 1 would fail.
+        # Converted here, because a time before the year 1 would fail in the database.
         return moment.astimezone(UTC)
     if kind == "UUIDField":
         if not isinstance(value, str):

@@ -1,4 +1,4 @@
-"""What the statements that are executed with each request need, and the ORM would do for others."""
+"""Helpers for the statements in SQL that are executed with each request."""
 
 import uuid
 from collections.abc import Callable
@@ -10,22 +10,22 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 
 def own_connection() -> BaseDatabaseWrapper:
-    """This thread's connection. ``django.db.connection`` looks it up anew at each mention."""
+    """This thread's connection. ``django.db.connection`` looks it up at each access."""
     return connections[DEFAULT_DB_ALIAS]
 
 
 def prepared_cursor(connection: BaseDatabaseWrapper) -> Any:
-    """On PostgreSQL the statement is parsed and planned once for each connection, and its parameters travel beside it.
+    """On PostgreSQL, the statement is parsed and planned once for each connection; its parameters are sent separately.
 
-    Django's own cursor writes them into the statement, which is another one each time. For SQLite it is one and the
-    same: its driver remembers statements by itself.
+    Django's own cursor writes the parameters into the statement, so that each is a new one. SQLite's driver caches
+    statements itself.
     """
     make = getattr(connection, "prepared_cursor", connection.cursor)
     return make()
 
 
 def uuid_as_stored(connection: BaseDatabaseWrapper) -> Callable[[uuid.UUID], Any]:
-    """What makes of a UUID what the database keeps: SQLite has no such type, and Django writes its 32 digits there."""
+    """Converts a UUID for a statement. SQLite has no such type, so Django stores its 32 digits."""
     return attrgetter("hex") if connection.vendor == "sqlite" else _as_it_is
 
 

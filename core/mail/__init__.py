@@ -1,1 +1,1 @@
-"""Mail: what is to be sent (`kinds`), how the worker sends it (`delivery`), and by which connection (`smtp`)."""
+"""Mail: the kinds of mails (`kinds`), how the worker sends them (`delivery`), and the connection (`smtp`)."""

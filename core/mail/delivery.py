@@ -1,11 +1,11 @@
-"""Sending the mails that wait in the outbox. The worker does this, in a thread of its own.
+"""Sends the mails in the outbox. The worker does this in a separate thread.
 
-A mail that the server does not take is tried again: after a minute, then after twice as long each time, up to an hour,
-until it is not worth sending any more. Three kinds of trouble are told apart:
+If the server does not accept a mail, the worker tries again after a minute, then each time after twice as long, up to
+an hour, until the mail expires. There are three kinds of problems:
 
-- The server says "later" (4xx, as greylisting does with every first mail): usual, and no line in the log.
-- The server refuses this mail (5xx, as for a mailbox that does not exist): given up after the third time.
-- There is no server (connection, TLS, sign-in, refused sender): all mails wait a minute, and none is given up for it.
+- The server says "later" (4xx, such as greylisting for every first mail): normal, no line in the log.
+- The server refuses this mail (5xx, such as an unknown mailbox): given up after the third time.
+- The server is unavailable (connection, TLS, sign-in, refused sender): all mails wait a minute, and none is given up.
 """
 
 import logging
@@ -30,18 +30,18 @@ from core.rate_limits import Limit
 logger = logging.getLogger(__name__)
 
 EVERY = timedelta(seconds=2)
-# Longer than one mail can take: each answer of the server is waited for 10 s (EMAIL_TIMEOUT).
+# Longer than one mail can take: the timeout for each answer of the server is 10 s (EMAIL_TIMEOUT).
 LEASE = timedelta(minutes=10)
 FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(hours=1)
 OUTAGE_PAUSE = timedelta(minutes=1)
 LONGEST_OUTAGE_PAUSE = timedelta(minutes=5)
 REFUSALS_LIMIT = 3
-# Many servers end a connection after some mails.
+# Many servers close a connection after some mails.
 MAILS_OF_A_CONNECTION = 50
 KEEP = timedelta(days=30)
 
-# So that an outage is not a line every two seconds.
+# So that an outage is not logged every two seconds.
 OUTAGES_TOLD = Limit("mail-outages-told", amount=1, seconds=5 * 60)
 
 
@@ -52,7 +52,7 @@ class Trouble(Enum):
 
 
 def send_due(stopping: threading.Event) -> None:
-    """One round: tries every mail that is due, once. Ends at the first that finds no server."""
+    """Tries every mail that is due, once. Stops if the server is unavailable."""
     connection = mail.get_connection()
     sent = 0
     try:
@@ -71,7 +71,7 @@ def send_due(stopping: threading.Event) -> None:
 
 
 def forget_old(stopping: threading.Event) -> None:
-    """Removes what was sent or given up long ago."""
+    """Removes mails that were sent or given up more than 30 days ago."""
     OutgoingMail.objects.filter(ended_at__lt=timezone.now() - KEEP).delete()
 
 
@@ -82,9 +82,9 @@ def pause_after(attempts: int) -> timedelta:
 
 
 def _claim_next() -> OutgoingMail | None:
-    """A mail that is due, taken by a conditional update: of two workers one gets it.
+    """Takes a mail that is due, with a conditional update, so that only one of two workers gets it.
 
-    A worker that is killed in the middle keeps it for as long as the lease.
+    If the worker is killed while it sends the mail, another one can take it when the lease ends.
     """
     while True:
         now = timezone.now()
@@ -98,20 +98,20 @@ def _claim_next() -> OutgoingMail | None:
             next_attempt_at=found.next_attempt_at,
         )
         if as_found.update(attempts=F("attempts") + 1, next_attempt_at=now + LEASE):
-            # Read once it is taken: until then its arguments could still change.
+            # Only read now, because its arguments could change before.
             row = OutgoingMail.objects.filter(pk=found.pk).first()
             if row is not None:
                 return row
 
 
 def _message_of(row: OutgoingMail) -> EmailMessage | None:
-    """The mail as it reads now; ``None``, and the row settled, where it is not to be sent."""
+    """Writes the mail. Returns ``None``, after updating or deleting the row, if it can't or need not be sent."""
     kind = kind_of(row)
     if timezone.now() >= row.expires_at:
         _give_up(row, f"Given up: it was not delivered in time. {row.last_error}")
         return None
     if kind is None:
-        _try_again(row, "This version of the portal does not know this kind of mail.", pause_after(row.attempts))
+        _try_again(row, "This version of the portal doesn't know this kind of mail.", pause_after(row.attempts))
         return None
     try:
         with transaction.atomic():
@@ -123,34 +123,34 @@ def _message_of(row: OutgoingMail) -> EmailMessage | None:
         raise
     except Exception:
         logger.exception("The mail %s could not be written", row)
-        _refused(row, "The portal could not write this mail. Its operator finds the reason in the server's log.")
+        _refused(row, "The portal could not write this mail. The reason is in the server's log.")
         return None
     _add_headers(message, row)
     return message
 
 
 def _add_headers(message: EmailMessage, row: OutgoingMail) -> None:
-    # On one line, whatever the names in it hold: Django would refuse to send anything else.
+    # On one line, even if names in it have line breaks: Django would refuse to send it.
     message.subject = _on_one_line(message.subject, 200)
     _, sender = parseaddr(message.from_email)
     message.extra_headers |= {
-        # RFC 3834 section 5: no vacation notice answers it.
+        # RFC 3834 section 5: prevents vacation notices.
         "Auto-Submitted": "auto-generated",
         "Message-ID": f"<{row.pk}@{sender.rpartition('@')[2]}>",
     }
 
 
 def _send(connection: BaseEmailBackend, row: OutgoingMail, message: EmailMessage) -> Trouble | None:
-    """Hands the mail to the server and notes what came of it."""
+    """Sends the mail and stores the result."""
     try:
         connection.open()
-    except Exception as error:  # noqa: BLE001  (told by `_wait_for_server`)
-        # What is wrong here, such as a server without STARTTLS, is wrong for every mail.
+    except Exception as error:  # noqa: BLE001  (reported by `_wait_for_server`)
+        # A problem here, such as a server without STARTTLS, affects every mail.
         trouble, (_, said) = Trouble.NO_SERVER, _reading_of(error)
     else:
         try:
             connection.send_messages([message])
-        except Exception as error:  # noqa: BLE001  (told by what follows)
+        except Exception as error:  # noqa: BLE001  (reported below)
             trouble, said = _reading_of(error)
         else:
             _save(row, message, state=OutgoingMail.State.SENT, ended_at=timezone.now(), last_error="")
@@ -166,7 +166,7 @@ def _send(connection: BaseEmailBackend, row: OutgoingMail, message: EmailMessage
 
 
 def _reading_of(error: Exception) -> tuple[Trouble, str]:
-    """What an error means for the mail, and a sentence about it."""
+    """The kind of problem that an error means, and a sentence about it."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         [(code, answer)] = list(error.recipients.values())[:1]
         return _reading_of_code(code), _answer(code, answer)
@@ -179,18 +179,18 @@ def _reading_of(error: Exception) -> tuple[Trouble, str]:
     if isinstance(error, smtplib.SMTPResponseException):
         return Trouble.NO_SERVER, _answer(error.smtp_code, error.smtp_error)
     if isinstance(error, (smtplib.SMTPNotSupportedError, ValueError)):
-        return Trouble.REFUSED, f"The mail server cannot take this address or this mail: {error}"
+        return Trouble.REFUSED, f"The mail server can't accept this address or this mail: {error}"
     if isinstance(error, OSError):
         return (
             Trouble.NO_SERVER,
             f"The mail server cannot be reached: {error.strerror or error or type(error).__name__}",
         )
     logger.error("A mail could not be sent", exc_info=error)
-    return Trouble.REFUSED, "The portal could not send this mail. Its operator finds the reason in the server's log."
+    return Trouble.REFUSED, "The portal could not send this mail. The reason is in the server's log."
 
 
 def _reading_of_code(code: int) -> Trouble:
-    # RFC 5321 section 3.8: with 421 the server ends the connection.
+    # RFC 5321 section 3.8: with 421, the server closes the connection.
     if code == 421:
         return Trouble.NO_SERVER
     return Trouble.REFUSED if code >= 500 else Trouble.LATER
@@ -232,9 +232,9 @@ def _give_up(row: OutgoingMail, error: str) -> None:
 
 
 def _wait_for_server(row: OutgoingMail, error: str) -> None:
-    """Every mail that is due waits, and this one a little longer: next time another one is tried first.
+    """Makes every due mail wait, and this one a little longer, so that another one is tried first next time.
 
-    If it is this one mail that the server does not bear, the others get through.
+    If only this mail causes the problem, the others are sent.
     """
     _try_again(row, error, min(pause_after(row.attempts), LONGEST_OUTAGE_PAUSE))
     now = timezone.now()
@@ -244,7 +244,7 @@ def _wait_for_server(row: OutgoingMail, error: str) -> None:
         waiting = OutgoingMail.objects.filter(state=OutgoingMail.State.WAITING)
         oldest: datetime = waiting.order_by("created_at").values_list("created_at", flat=True).first() or now
         logger.error(
-            "No mail can be sent. %s Mails that wait: %d, the oldest since %s. Trying again.",
+            "No mail can be sent. %s Waiting mails: %d, the oldest since %s. Trying again.",
             row.last_error,
             waiting.count(),
             oldest.isoformat(timespec="seconds"),
@@ -252,7 +252,7 @@ def _wait_for_server(row: OutgoingMail, error: str) -> None:
 
 
 def _save(row: OutgoingMail, message: EmailMessage | None = None, **values: object) -> None:
-    """Unless it was settled meanwhile."""
+    """Updates the row, unless it was sent or given up meanwhile."""
     if message is not None:
         row.email = values["email"] = message.to[0][:254]
     OutgoingMail.objects.filter(pk=row.pk, state=OutgoingMail.State.WAITING).update(**values)
@@ -262,8 +262,8 @@ def _close(connection: BaseEmailBackend) -> None:
     try:
         connection.close()
     except (OSError, smtplib.SMTPException):
-        # What was to be sent has been answered for; the next round opens another one.
-        logger.debug("The connection to the mail server did not end well", exc_info=True)
+        # The server has accepted the mails before. The next round opens a new connection.
+        logger.debug("Closing the connection to the mail server failed", exc_info=True)
 
 
 def _on_one_line(text: object, length: int) -> str:

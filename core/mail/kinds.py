@@ -5,10 +5,10 @@
 
     invitation_mail.put(user.pk, str(user.pk))
 
-``put`` is called in the transaction of what the mail is about and writes one row: if that is rolled back there is no
-mail, and if it is committed the mail is sent, however long mail server, queue or worker are away. The function is
-called by the worker, again for each attempt, with the same arguments. It returns ``None`` when there is nothing to say
-any more. What it does in the database is committed only together with that answer.
+Call ``put`` in the transaction of the event that the mail is about. It writes one row: after a rollback there is no
+mail, and after a commit the mail is sent, however long mail server, queue or worker are down. The worker calls the
+function for each attempt, with the same arguments. The function returns ``None`` if the mail is no longer needed. Its
+changes to the database are only committed together with its result.
 """
 
 import inspect
@@ -30,7 +30,7 @@ _kinds: dict[str, "MailKind[Any]"] = {}
 
 @dataclass(frozen=True)
 class MailKind(Generic[P]):
-    """``label`` names it to people. ``lasts``: for how long it is worth sending."""
+    """``label`` is its name in the interface. After ``lasts``, the mail is no longer sent."""
 
     name: str
     label: str
@@ -40,9 +40,9 @@ class MailKind(Generic[P]):
     when_given_up: Callable[[OutgoingMail], None] | None
 
     def put(self, person_id: uuid.UUID | None, *args: P.args, **kwargs: P.kwargs) -> OutgoingMail:
-        """Writes the row. ``person_id``: whom the mail is for; ``None`` where that is only found out later."""
+        """Writes the row. ``person_id`` is the recipient; ``None`` if it is determined later."""
         if self.replaces_earlier:
-            # The newest link is the one that people need: no second one follows after an outage.
+            # People need only the newest link: after an outage, older ones must not arrive, too.
             earlier = OutgoingMail.objects.filter(kind=self.name, person_id=person_id)
             earlier.exclude(state=OutgoingMail.State.SENT).delete()
         row = self._row(person_id, self._arguments(*args, **kwargs))
@@ -50,12 +50,12 @@ class MailKind(Generic[P]):
         return row
 
     def put_each(self, mails: Iterable[tuple[uuid.UUID, Sequence[Any]]]) -> list[OutgoingMail]:
-        """The same for many at once: each person with the arguments."""
+        """Writes many rows at once, each with the recipient and the arguments."""
         rows = [self._row(person_id, self._arguments(*arguments)) for person_id, arguments in mails]
         return OutgoingMail.objects.bulk_create(rows, batch_size=500)
 
     def change(self, row: OutgoingMail, *args: P.args, **kwargs: P.kwargs) -> bool:
-        """Gives a mail that was put other arguments, if no worker has taken it so far. Whether that is so."""
+        """Changes the arguments of a mail, unless a worker has taken it already. Returns whether it did."""
         untouched = OutgoingMail.objects.filter(pk=row.pk, state=OutgoingMail.State.WAITING, attempts=0)
         return bool(untouched.update(arguments=self._arguments(*args, **kwargs)))
 
@@ -81,15 +81,15 @@ def mail_kind(
     replaces_earlier: bool = False,
     when_given_up: Callable[[OutgoingMail], None] | None = None,
 ) -> Callable[[Callable[P, EmailMessage | None]], MailKind[P]]:
-    """Makes a kind of mail of the function that writes it. Its name is kept in rows: renaming it loses those that wait.
+    """Turns a function that writes a mail into a kind of mail. Rows store its name, so renaming it loses waiting mails.
 
-    ``replaces_earlier``: a new one to the same person takes the place of those that were not sent.
+    ``replaces_earlier``: a new mail replaces unsent ones of this kind to the same person.
     """
 
     def register(compose: Callable[P, EmailMessage | None]) -> MailKind[P]:
         kind = MailKind(compose.__name__, label, compose, lasts, replaces_earlier, when_given_up)
         if kind.name in _kinds:
-            raise ValueError(f"There are two kinds of mail with the name {kind.name}.")
+            raise ValueError(f"Two kinds of mail have the name {kind.name}.")
         _kinds[kind.name] = kind
         return kind
 
@@ -97,7 +97,7 @@ def mail_kind(
 
 
 def kind_of(row: OutgoingMail) -> MailKind[Any] | None:
-    """``None`` for a kind that only another version of the portal knows."""
+    """``None`` if only another version of the portal knows this kind."""
     return _kinds.get(row.kind)
 
 

@@ -11,10 +11,10 @@ from core.http import tls
 
 
 class SmtpBackend(EmailBackend):
-    """Django's, which introduces itself by ``EMAIL_EHLO_NAME`` and trusts what `tls` says."""
+    """Django's backend, with ``EMAIL_EHLO_NAME`` as its own name and the certificate authorities of `core.http.tls`."""
 
     def open(self) -> bool | None:
-        # Django would look up the machine's own name, which may take seconds, and which may be nobody's else to know.
+        # Django would look up the machine's name, which can take seconds and may be confidential.
         DNS_NAME._fqdn = settings.EMAIL_EHLO_NAME
         return super().open()
 

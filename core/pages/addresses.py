@@ -1,4 +1,4 @@
-"""Addresses of this portal's own pages: which a person may be led to, and where a form that was sent stood."""
+"""Addresses of this portal's own pages: where a redirect can lead, and which page a form was on."""
 
 from urllib.parse import urlsplit
 
@@ -9,7 +9,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from core.http.request_context import printable
 
-# Steps of signing in and out: nobody comes back to one of these.
+# Steps of signing in and out: no redirect leads back to them.
 SIGN_IN_STEPS = frozenset(
     {
         "account_login",
@@ -27,13 +27,13 @@ SIGN_IN_STEPS = frozenset(
         "socialaccount_login_cancelled",
     }
 )
-# These answer GET, too, and are no pages.
+# These answer GET, but are not pages.
 NO_PAGES = SIGN_IN_STEPS | {"admin:jsi18n", "favicon", "healthz", "pipelines:run_progress", "readyz", "robots"}
 MAX_LENGTH = 2048
 
 
 def local_page(request: HttpRequest, address: str) -> str | None:
-    """Path and query of a page of this portal; ``None`` for any other address, and for what doesn't answer GET."""
+    """Path and query of a page of this portal; ``None`` for other addresses and for views that don't answer GET."""
     if not address or len(address) > MAX_LENGTH or printable(address) != address:
         return None
     hosts = {request.get_host(), *(urlsplit(origin).netloc for origin in settings.CSRF_TRUSTED_ORIGINS)}
@@ -46,8 +46,8 @@ def local_page(request: HttpRequest, address: str) -> str | None:
 
 
 def back_to(request: HttpRequest, default: str) -> str:
-    """Where an action leads when it is done: ``next`` of the request, such as a list with its filters, if that is a
-    page of this portal; else ``default``."""
+    """Where to redirect after an action: to ``next`` of the request, such as a list with its filters, if that is a page
+    of this portal, otherwise to ``default``."""
     given = request.POST.get("next") or request.GET.get("next") or ""
     return local_page(request, given) or default
 
@@ -61,7 +61,7 @@ def is_page(path: str) -> bool:
 
 
 def page_above(path: str) -> str:
-    """The nearest page above an address: the pipeline's for its Run button."""
+    """The nearest page above an address, such as the page of the pipeline for its Run button."""
     while path != "/":
         path = path[: path.rstrip("/").rfind("/") + 1]
         if is_page(path):
@@ -70,10 +70,10 @@ def page_above(path: str) -> str:
 
 
 def page_of_form(request: HttpRequest, *, keeps_its_own: bool) -> str:
-    """The page that the form of this POST stood on.
+    """The page that the form of this POST was on.
 
-    A browser says which by ``Referer``. A form may stand in a dialog above another page (static/js/dialog.js); with
-    ``keeps_its_own``, the page that has this form in any case is preferred then.
+    The browser sends it as ``Referer``. A form can be in a dialog above another page (static/js/dialog.js); with
+    ``keeps_its_own``, the form's own page is preferred in that case.
     """
     referer = local_page(request, request.headers.get("Referer", ""))
     if is_page(request.path):
@@ -91,7 +91,7 @@ def match_of(path: str) -> ResolverMatch | None:
 
 
 def is_same_origin(request: HttpRequest) -> bool:
-    """Whether the browser says that a page of this portal sent this request. Without a word from it: no."""
+    """Whether a page of this portal sent this request, according to the browser. False if the browser doesn't say."""
     origin = request.headers.get("Origin")
     if origin is None:
         referer = urlsplit(request.headers.get("Referer", ""))

@@ -1,6 +1,6 @@
-"""The geometry of the bar chart of uses per day. Its words and colors are in `includes/chart.html` and `chart.css`.
+"""The geometry of the bar chart of uses per day. Its texts and colors are in `includes/chart.html` and `chart.css`.
 
-Across, everything is in percent, so that the chart fits any width and its text is never stretched; down, in pixels.
+Horizontal values are in percent, so that the chart fits any width without stretching its text; vertical ones in pixels.
 """
 
 from collections.abc import Sequence
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from datetime import date
 
 HEIGHT = 120
-# Above the bars for the label of the peak, and for the words of the bar that is looked at.
+# Space above the bars for the label of the highest bar, and for the text of the selected bar.
 ABOVE = 20
 BELOW = 22
 BASELINE = ABOVE + HEIGHT
-# What is not nothing can be seen, beside however much.
+# The height of a small value, so that it is visible beside large ones.
 SMALLEST = 3
-# Of the room that a day has, the rest keeps it apart from the next one.
+# The part of a day's width that the bar fills. The rest is the gap to the next bar.
 FILLED = 0.7
 
 Day = tuple[date, int, int]
@@ -47,12 +47,12 @@ class Bar:
 
     @property
     def anchor(self) -> str:
-        """Text near an end of the chart runs towards its middle."""
+        """How to align text: near an end of the chart, it extends towards the middle."""
         return "start" if self.middle < 30 else "end" if self.middle > 70 else "middle"
 
     @property
     def words_x(self) -> int:
-        """Where the words of the bar begin, end or have their middle: with room for them in a narrow chart as well."""
+        """Where the text of the bar begins, ends or is centered, so that it also fits a narrow chart."""
         return {"start": 0, "middle": 50, "end": 100}[self.anchor]
 
     @property
@@ -86,12 +86,12 @@ class Chart:
 
     @property
     def peak(self) -> Bar | None:
-        """The fullest day, the latest of several; none when nothing was used."""
+        """The day with the most uses, the latest of several; ``None`` without uses."""
         return max(reversed(self.bars), key=lambda bar: bar.total) if self.total else None
 
 
 def per_day(days: Sequence[Day]) -> Chart:
-    """A bar for each day, in their order; the last one is today."""
+    """A bar for each day, in order; the last one is today."""
     most = max((allowed + refused for _, allowed, refused in days), default=0)
     return Chart([_bar(day, place, len(days), most) for place, day in enumerate(days)])
 
@@ -117,7 +117,7 @@ def _bar(day: Day, place: int, places: int, most: int) -> Bar:
 
 
 def _heights(allowed: int, refused: int, most: int) -> tuple[int, int]:
-    """Of the two parts of a bar, which together never reach above the chart."""
+    """The heights of the two parts of a bar, which together are never higher than the chart."""
     if not allowed + refused:
         return 0, 0
     whole = max(round(HEIGHT * (allowed + refused) / most), SMALLEST * (bool(allowed) + bool(refused)))

@@ -1,4 +1,4 @@
-"""The question before something that cannot be undone: a page, and a dialog where scripts run."""
+"""Asks before something that can't be undone: on a page, or in a dialog if scripts run."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def confirm_page(
     form: forms.Form | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    """Names the thing and says what will be; its button posts to this same address, and takes ``next`` along."""
+    """Shows the question and the consequences. Its button posts to the same address, with ``next``."""
     back_url = back_to(request, "")
     context = {
         "question": question,

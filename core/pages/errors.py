@@ -1,4 +1,4 @@
-"""Django's own error handlers: a page for people, a problem document under the API's address."""
+"""Django's error handlers: a page for people, or a problem document for addresses of the API."""
 
 import logging
 import sys
@@ -17,17 +17,17 @@ from core.http.request_context import PortalRequest, is_api, target
 logger = logging.getLogger(__name__)
 
 DETAILS = {
-    400: "The request cannot be understood.",
-    403: "You may not do this.",
+    400: "The portal could not read this request.",
+    403: "You aren't allowed to do this.",
     404: "There is nothing at this address.",
     413: problems.ContentTooLarge.default_detail,
-    500: "The portal made a mistake. Nothing of your request is to blame.",
+    500: "Something went wrong in the portal. It was not your request.",
     503: problems.Unavailable.default_detail,
 }
 
 
 def bad_request(request: PortalRequest, exception: Exception | None = None) -> HttpResponseBase:
-    """Writes the one line that there is about it: Django's own would be a traceback, for anyone to cause."""
+    """Logs one line: Django itself would log a traceback, which strangers could cause."""
     if isinstance(exception, DisallowedHost):
         tell_wrong_host(request)
         return _answer(request, 400, WRONG_HOST)
@@ -44,7 +44,7 @@ def bad_request(request: PortalRequest, exception: Exception | None = None) -> H
 
 
 def scheme_unknown(request: HttpRequest) -> HttpResponseBase:
-    """Without the request's context, like all that is answered before there is a session."""
+    """Rendered without the request's context, because there is no session yet."""
     content = render_to_string("proxy.html", {"explanation": SCHEME_UNKNOWN})
     return HttpResponse(content, status=503, headers={"Retry-After": "5"})
 
@@ -65,7 +65,7 @@ def too_many_requests(request: HttpRequest, explanation: str, *, retry_after: in
 
 
 def method_not_allowed(request: HttpRequest, response: HttpResponseBase, page: str) -> HttpResponseBase:
-    """For an address that only a button of a page uses, opened like a page. ``page``: where that button is."""
+    """For the address of a button that someone opened like a page. ``page`` is the page with that button."""
     if request.method == "HEAD":
         return response
     answer = render(request, "405.html", {"page": page}, status=405)
@@ -74,7 +74,7 @@ def method_not_allowed(request: HttpRequest, response: HttpResponseBase, page: s
 
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
-    """Without the request's context: what failed may be the database, which the header would ask for the person."""
+    """Rendered without the request's context, because the header would query the database, which may be down."""
     status = 503 if isinstance(sys.exc_info()[1], DATABASE_UNAVAILABLE) else 500
     if is_api(request):
         return problems.problem_response(request, status, DETAILS[status])
@@ -82,7 +82,7 @@ def server_error(request: HttpRequest) -> HttpResponseBase:
 
 
 def content_too_large(request: HttpRequest) -> HttpResponseBase:
-    """Without the request's context, like the other page that is answered before there is a session."""
+    """Rendered without the request's context, because there is no session yet."""
     if is_api(request):
         return problems.problem_response(request, 413, DETAILS[413])
     return HttpResponse(render_to_string("413.html"), status=413)

@@ -1,7 +1,6 @@
-"""Writes into a form of a page what a person had typed into it before. Works on the page's HTML, so it works for every
-form, whatever made it.
+"""Fills in a form with values that a person typed before. Works on the HTML of the page, and so with every form.
 
-Only what a person sees and types is filled in: no hidden fields, and nothing secret.
+Only visible fields that people type into are filled in: no hidden fields, and no secrets.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ class Edit:
 
 @dataclass
 class Control:
-    """An input, textarea or select, by its place in the page. ``until``: where its content ends."""
+    """An input, textarea or select, with its position in the page. ``until`` is where its content ends."""
 
     tag: str
     attributes: dict[str, str | None]
@@ -65,7 +64,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Filled:
-    """``button``: the words on the form's button. ``html`` is as it was where the page has no such form."""
+    """``button`` is the text of the form's button. ``html`` is unchanged if the page has no such form."""
 
     html: str
     button: str = ""
@@ -73,7 +72,7 @@ class Filled:
 
 
 def fill(html: str, *, path: str, action: str, typed: Typed) -> Filled:
-    """``path`` is the page's own, ``action`` where the form was sent to."""
+    """``path`` is the path of the page, ``action`` the address that the form was sent to."""
     forms = _forms_of(html, path)
     chosen = [form for form in forms if form.action == action and (form.names or not typed)]
     if typed and not chosen:
@@ -87,7 +86,7 @@ def fill(html: str, *, path: str, action: str, typed: Typed) -> Filled:
 
 
 def _like(forms: Sequence[Form], typed: Typed) -> list[Form]:
-    """For a form that stood in the answer to another one, such as the review of a policy: that other one."""
+    """If the form was in the answer to another form, such as the review of a policy: that other form."""
     most = max(forms, key=lambda form: len(form.names & typed.keys()), default=None)
     return [most] if most and 2 * len(most.names & typed.keys()) >= len(typed) else []
 
@@ -100,7 +99,7 @@ def _edits(form: Form, typed: Typed) -> Iterator[Edit]:
 
 
 def _filled(control: Control, values: list[str] | None) -> Iterator[Edit]:
-    """``None``: nothing of this name was sent, as of unticked boxes. Text fields of one name take one value each."""
+    """``values`` is ``None`` if the name was not sent, as for an empty checkbox. Text fields of one name get one."""
     if control.kind in {"checkbox", "radio"}:
         yield _marked(control, "checked", (control.attributes.get("value") or "on") in (values or []))
     elif control.tag == "select":
@@ -110,7 +109,7 @@ def _filled(control: Control, values: list[str] | None) -> Iterator[Edit]:
     elif values:
         value = values.pop(0)
         if control.tag == "textarea":
-            # The first line break after the tag is not part of the text.
+            # A line break directly after the tag is not part of the text.
             yield Edit(control.end, control.until, f"\n{escape(value)}")
         else:
             yield _tag(control, {**control.attributes, "value": value})
@@ -134,7 +133,7 @@ def _forms_of(html: str, path: str) -> list[Form]:
 
 
 class _Reader(HTMLParser):
-    """Finds the forms of a page that are sent by POST, with their controls, also those that name them by ``form``."""
+    """Finds the POST forms of a page with their controls, including controls that refer to a form by ``form``."""
 
     def __init__(self, html: str, path: str) -> None:
         super().__init__()

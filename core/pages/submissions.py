@@ -1,8 +1,8 @@
-"""A form that creates or starts something does it once, however often it is sent: a double click, or a lost answer.
+"""Carries out a form that creates or starts something only once, even if it is sent again after a double click.
 
-Each form carries an id of its own (`{% submission %}`). The database decides between two at once: the id is claimed in
-the transaction of the change, so that the second waits for the first and is led to where that led. An answer that is no
-redirect, such as the form with an error, frees the id. The API has `Idempotency-Key` for the same (api/idempotency.py).
+Each form has an id (`{% submission %}`), which is claimed in the transaction of the change. If the form is sent twice
+at the same time, the second request waits for the first and gets the same redirect. An answer that is not a redirect,
+such as the form with an error, releases the id. The API has `Idempotency-Key` for this (core/api/idempotency.py).
 """
 
 import threading
@@ -21,8 +21,8 @@ from core.models import Submission
 from core.pages.addresses import SIGN_IN_STEPS, match_of
 
 FIELD = "submission"
-# As long as a token can be shown after it was created. Later the same id counts as a new one: a page that a browser
-# kept for hours starts a run when its button is pressed.
+# As long as a token can be shown after it was created. Later the same id counts as new, so that the Run button works
+# on a page that was open for hours.
 HOLDS_FOR = timedelta(minutes=10)
 
 
@@ -55,7 +55,7 @@ def _past() -> QuerySet[Submission]:
 
 
 def _form_id(request: HttpRequest) -> uuid.UUID | None:
-    """``None`` for a form without one. An id that is none was not in a form of ours, and protects nobody."""
+    """``None`` without a valid id."""
     try:
         return uuid.UUID(request.POST.get(FIELD, ""))
     except ValueError:
@@ -63,7 +63,7 @@ def _form_id(request: HttpRequest) -> uuid.UUID | None:
 
 
 def _was_done(response: HttpResponseBase) -> bool:
-    """Whether it leads on, and not to where a person is asked who they are before anything is done."""
+    """Whether it redirects, but not to a page that asks the person to sign in or confirm who they are first."""
     if response.status_code != 302:
         return False
     match = match_of(urlsplit(response["Location"]).path)

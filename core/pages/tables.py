@@ -1,4 +1,4 @@
-"""What all tables share: how they are paged, and how their cells read."""
+"""Bases of tables: paging, and columns for times, states and code."""
 
 from datetime import datetime
 from typing import Any
@@ -17,13 +17,13 @@ MAX_ROWS_PER_PAGE = 200
 
 
 class PortalTable(Table):
-    """A table whose `per_page` in the address cannot ask for nothing, or for everything."""
+    """A table that limits `per_page` of the address."""
 
     def paginate(self, *args: Any, per_page: int | None = None, **kwargs: Any) -> None:
         size = per_page if per_page is not None and 0 < per_page <= MAX_ROWS_PER_PAGE else ROWS_PER_PAGE
         if isinstance(self.data, TableQuerysetData):
-            # Rows that are equal in what they are sorted by would otherwise change places between two pages. In the
-            # direction of the sorting before it, so that an index which ends in the key serves both.
+            # Sorts by the key last, so that rows with equal values don't change places between pages. In the same
+            # direction as the field before it, so that an index which ends with the key can be used.
             rows = self.data.data
             order = rows.query.order_by or rows.model._meta.ordering
             key = "-pk" if str(order[-1]).startswith("-") else "pk"
@@ -31,7 +31,7 @@ class PortalTable(Table):
         super().paginate(*args, per_page=size, **kwargs)
 
     def leading_back(self, url: str) -> str:
-        """The address of an action on a row, which leads back to the table as it is: filtered, sorted, on this page."""
+        """The address of an action on a row that leads back to this table with its filters, order and page."""
         request = getattr(self, "request", None)
         if request is None or not request.META.get("QUERY_STRING"):
             return url
@@ -39,7 +39,7 @@ class PortalTable(Table):
 
 
 class MomentColumn(Column):
-    """A time, in words with the exact time at hand, aligned at the right."""
+    """A time in words, with the exact time as a tooltip, aligned right."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs.setdefault("attrs", {"td": {"class": "numeric"}, "th": {"class": "numeric"}})
@@ -52,7 +52,7 @@ class MomentColumn(Column):
 
 
 class ExactMomentColumn(MomentColumn):
-    """A time (UTC) down to the second, for logs: entries of one minute must be told apart."""
+    """A time (UTC) with seconds, for logs."""
 
     def render(self, value: datetime) -> SafeString:
         return format_html(
@@ -64,14 +64,14 @@ class ExactMomentColumn(MomentColumn):
 
 
 class BadgeColumn(Column):
-    """A state as word, sign and color. The value has ``sign``, ``label`` and ``tone``."""
+    """A state. The value is a `core.badges.Badge`."""
 
     def render(self, value: Any) -> SafeString:
         return render_to_string("includes/badge.html", {"state": value})
 
 
 class CodeColumn(Column):
-    """An id, a path or an address, in the mono face."""
+    """An id, a path or an address, in a monospace font."""
 
     def render(self, value: Any) -> SafeString:
         return format_html("<code>{}</code>", value)

@@ -1,4 +1,4 @@
-"""The rows of tabs under "Profile" and "Organization", by URL name: this floor imports no app."""
+"""The tabs of the Profile and Organization pages. They name views by URL name, because core imports no app."""
 
 from typing import Any
 

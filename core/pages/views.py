@@ -1,4 +1,4 @@
-"""What pages share: who may open them, tabs, and lists paged by keyset."""
+"""Bases of pages: who can open them, tabs, and lists with keyset paging."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from core.types import User
 
 
 class MemberPageMixin(AccessMixin, View):
-    """A page for signed-in people of an organization. Operators of the installation are sent to Django admin."""
+    """A page for signed-in people of an organization. Operators are redirected to Django admin."""
 
     @property
     def person(self) -> User:
@@ -37,12 +37,12 @@ class MemberPageMixin(AccessMixin, View):
         if request.user.organization_id is None:
             return redirect("admin:index")
         if not self.role_allows(request.user):
-            raise PermissionDenied("Your site role does not open this page.")
+            raise PermissionDenied("Your site role can't open this page.")
         answer = partial(super().dispatch, request, *args, **kwargs)
         return answered_once(request, person_id=self.person.pk, answer=answer) if request.method == "POST" else answer()
 
     def role_allows(self, user: Any) -> bool:
-        """Whether the person's site role opens this page at all; rows are decided by the queryset."""
+        """Whether the person's site role can open this page at all. The queryset decides about rows."""
         return True
 
 
@@ -54,7 +54,7 @@ class Tab:
 
 
 class TabsMixin(ContextMixin):
-    """Tabs under the page's title: real links, the current one marked."""
+    """Tabs under the title of the page: links, with the current one marked."""
 
     tabs: ClassVar[list[Tab]] = []
     current_tab = ""
@@ -71,10 +71,10 @@ class TabsMixin(ContextMixin):
 
 @dataclass(frozen=True)
 class PageLinks:
-    """Where the pager of a list leads, and what it says; ``None`` where there is nothing.
+    """The links and texts of a list's pager; ``None`` for a link that does not exist.
 
-    ``searched_to``: where the search for this page ended before the page was full; ``searched_url`` goes on there,
-    further back or, for a page of newer entries, forward.
+    ``searched_to`` is where the search ended before the page was full. ``searched_url`` continues there: further back
+    or, for a page of newer entries, forward.
     """
 
     next_url: str | None
@@ -89,7 +89,7 @@ class PageLinks:
 
 @dataclass(frozen=True)
 class Chip:
-    """One filter that is set, with the address of the list without it."""
+    """One active filter, with the address of the list without it."""
 
     name: str
     label: str
@@ -98,9 +98,9 @@ class Chip:
 
 
 class KeysetTableMixin(SingleTableMixin, FilterView):
-    """A filtered table that is paged by keyset, for lists that grow while one reads them.
+    """A filtered table with keyset paging, for lists that grow while people read them.
 
-    Entries are never counted to the end: a page that costs the same at any depth says "more than 10,000".
+    Entries are only counted up to 10,000, so that every page costs the same.
     """
 
     keyset: ClassVar[Keyset]
@@ -109,30 +109,30 @@ class KeysetTableMixin(SingleTableMixin, FilterView):
     table_pagination = False
 
     def get_searched(self) -> QuerySet[Any] | None:
-        """The list that the filters search, where no index serves them (`Keyset.page`)."""
+        """The list that the filters search if no index serves them (`Keyset.page`)."""
         return None
 
     def count_rows(self, *, up_to: int) -> int | None:
-        """How many rows there are, ``up_to`` or more meaning many; ``None`` where the list's index alone does not tell:
-        to look at each would take too long."""
+        """The number of rows, where ``up_to`` means many. ``None`` if the index alone can't tell, because reading the
+        rows would take too long."""
         return self.keyset.count(self.object_list, up_to=up_to) if self._searched is None else None
 
     @property
     def is_readable(self) -> bool:
-        """Whether each filter that is set can be read. If not, nothing is looked for."""
+        """Whether all active filters are valid. If not, the list is not searched."""
         return not self.filterset.is_bound or self.filterset.is_valid()
 
     def get_table_kwargs(self) -> dict[str, Any]:
         return {**super().get_table_kwargs(), "empty_text": self._empty_text()}
 
     def _empty_text(self) -> str | None:
-        """Why there are no rows; ``None`` where the table's own words say it."""
+        """Why there are no rows; ``None`` for the table's own text."""
         if not self.is_readable:
             return "Correct the marked filter to see entries."
         if self.keyset_page.searched_to is not None:
-            return "Nothing matches in this part of the list."
+            return "No matches in this part of the list."
         if self.request.GET.get("cursor") and not self._cursor_is_invalid:
-            return "Nothing more in this direction."
+            return "No more entries in this direction."
         return None
 
     def get_table_data(self) -> list[Any]:
@@ -171,7 +171,7 @@ class KeysetTableMixin(SingleTableMixin, FilterView):
         return cast(dict[str, Any], super().get_context_data(page=links, chips=self._chips(), **kwargs))
 
     def _count(self, page: KeysetPage[Any]) -> str | None:
-        """How many entries there are, if that can be known quickly."""
+        """The number of entries, if it can be determined quickly."""
         if not self.is_readable:
             return None
         if page.next_cursor is None and page.previous_cursor is None and not self.request.GET.get("cursor"):
@@ -196,7 +196,7 @@ class KeysetTableMixin(SingleTableMixin, FilterView):
         return chips
 
     def narrowing(self) -> QueryDict:
-        """What narrows the table: those parameters of the address that are filters of it, and not empty."""
+        """The parameters of the address that are filters of this table and not empty."""
         query = QueryDict(mutable=True)
         query.update(
             {name: value for name, value in self.request.GET.items() if value and name in self.filterset.filters}

@@ -33,10 +33,10 @@ def errors_of(error):
 @pytest.mark.parametrize(
     ("error", "status", "code", "detail"),
     [
-        (DomainError(), 409, "conflict", "The present state does not allow this."),
+        (DomainError(), 409, "conflict", "This is not possible in the current state."),
         (DomainError("Full.", code="too_many"), 409, "too_many", "Full."),
         (NameTaken(), 409, "name_taken", "This name is already in use."),
-        (NotAllowed(), 403, "forbidden", "You may not do this, or what you name does not exist."),
+        (NotAllowed(), 403, "forbidden", "You aren't allowed to do this, or it doesn't exist."),
     ],
 )
 def test_refusal_becomes_problem_document(error, status, code, detail):

@@ -85,7 +85,7 @@ def test_key_can_be_replaced(settings, key):
     new = Fernet.generate_key().decode()
     settings.STEP_SECRETS_KEYS = (new, key)
 
-    again = BOX.encrypt_anew(encrypted, CONTEXT)
+    again = BOX.encrypt_again(encrypted, CONTEXT)
 
     settings.STEP_SECRETS_KEYS = (new,)
     assert BOX.decrypt(again, CONTEXT) == "secret"

@@ -365,7 +365,7 @@ def test_an_outage_is_one_line_of_the_log_and_names_its_cause(nowhere, row, capl
     lines = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert 1 <= len(lines) <= 2
     assert "Connection refused" in lines[0]
-    assert "Mails that wait: 1" in lines[0]
+    assert "Waiting mails: 1" in lines[0]
 
 
 def test_a_mail_that_the_server_does_not_bear_lets_the_others_through(server, row, organization):

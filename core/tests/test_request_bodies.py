@@ -81,7 +81,7 @@ def test_form_that_did_not_arrive_is_400_without_a_traceback(client, db, caplog,
     answer = client.generic("POST", path, b"x" * 10, content_type, **{"wsgi.input": request_bodies.IncompleteBody()})
 
     assert answer.status_code == 400
-    assert "did not arrive whole" in answer.content.decode()
+    assert "did not arrive completely" in answer.content.decode()
     assert not [record for record in caplog.records if record.exc_info]
 
 

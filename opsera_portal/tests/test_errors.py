@@ -184,14 +184,14 @@ def test_no_error_of_a_stranger_stands_in_any_log(api, db, case):
         (STATUS, {}, {"pipelineId": ["This field is required."]}),
         (STATUS, {"pipelineId": None}, {"pipelineId": ["This field may not be null."]}),
         (STATUS, {"pipelineId": "x"}, {"pipelineId": ["Must be a valid UUID."]}),
-        (STATUS, {"pipelineId": NOBODYS_ID, "a": 1}, {"a": ["There is no such field here."]}),
+        (STATUS, {"pipelineId": NOBODYS_ID, "a": 1}, {"a": ["This field does not exist."]}),
         (
             STATUS,
             {"runCount": 0, "PipelineID": NOBODYS_ID},
             {
                 "pipelineId": ["This field is required."],
                 "runCount": ["Ensure this value is greater than or equal to 1."],
-                "PipelineID": ["There is no such field here."],
+                "PipelineID": ["This field does not exist."],
             },
         ),
     ],

@@ -191,9 +191,7 @@ def test_what_is_no_number_in_redis_is_no_count(in_redis, trap, db, kind, caplog
 
     write()
     assert [limit.take("ada") is None for _ in range(3)] == [True, True, False]
-    assert [record.getMessage() for record in caplog.records] == [
-        "Refused what Redis held as a count: it is no number."
-    ]
+    assert [record.getMessage() for record in caplog.records] == ["Removed a count in Redis that was not a number."]
     in_redis.delete(key)
     if kind != "beyond 64 bits":
         write()

@@ -158,9 +158,9 @@ def test_each_operation_says_what_opens_it(schema, method, address):
 
     named = {scope.id for scope in SCOPES if f"`{scope.id}`" in operation["description"]}
     assert named == {scope.id for scope in declared.scopes}
-    assert ("Open to every live token" in operation["description"]) is declared.any_token
-    assert ("Closed to tokens" in operation["description"]) is declared.is_closed_to_tokens
-    assert ("Open to everyone, without credentials" in operation["description"]) is declared.is_public
+    assert ("Every live token can use it" in operation["description"]) is declared.any_token
+    assert ("Tokens can't use it" in operation["description"]) is declared.is_closed_to_tokens
+    assert ("Everyone can use it, without credentials" in operation["description"]) is declared.is_public
 
 
 @for_each_operation

@@ -33,7 +33,7 @@ def bind(apps, schema_editor):
     accepted any more, and `reencrypt_step_secrets --accept-unbound` converts it once the key is there again."""
     for step in with_secrets(apps):
         try:
-            setattr(step, PLACE, step_secrets.encrypt_anew(step, PLACE, accept_unbound=True))
+            setattr(step, PLACE, step_secrets.encrypt_again(step, PLACE, accept_unbound=True))
         except SecretUnreadable:
             logger.warning("No key decrypts the secret headers of %s %s.", step._meta.object_name, step.pk)
         save(step)

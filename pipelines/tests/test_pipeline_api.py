@@ -545,7 +545,7 @@ def test_token_that_runs_pipelines_cannot_change_them(owner, pipeline):
     assert [answer.status_code for answer in refused] == [403] * 5
     assert {answer.json()["code"] for answer in refused} == {"insufficient_scope"}
     assert {answer.json()["detail"] for answer in refused} == {
-        "This token has none of the scopes that open this operation: api."
+        "This operation needs one of these scopes, and the token has none of them: api."
     }
     assert pipeline.steps.count() == 1
 

@@ -1,5 +1,5 @@
-"""Django's PostgreSQL backend, with what a request in the hot path needs of it: connections that are alive, and
-statements that are planned once. Works behind a connection pooler in transaction mode, such as PgBouncer, as well."""
+"""Django's PostgreSQL backend with two additions for the hot path: dead connections are replaced, and statements can be
+prepared. It also works behind a connection pooler in transaction mode, such as PgBouncer."""
 
 import logging
 import select
@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 class DatabaseOperations(operations.DatabaseOperations):
     def last_executed_query(self, cursor: Any, sql: str, params: Any) -> str:
-        """For who counts and shows queries. The driver keeps none of a statement that it had prepared."""
+        """For tools that show queries. The driver does not keep the text of a prepared statement."""
         return super().last_executed_query(cursor, sql, params) or sql
 
 
@@ -25,8 +25,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def is_pooled_outside(self) -> bool:
         """Whether a connection pooler such as PgBouncer is between the portal and PostgreSQL.
 
-        In its transaction mode, each transaction may meet another server process. So nothing may rely on what an
-        earlier one left there: no prepared statement, and no cursor that outlives its transaction.
+        In transaction mode, each transaction may get another server process. So nothing can rely on an earlier
+        transaction: no prepared statements, and no cursors that live longer than their transaction.
         """
         self.ensure_connection()
         return bool(self.settings_dict.get("IS_POOLED_OUTSIDE"))
@@ -38,19 +38,19 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return self._prepare_cursor(make(self.connection))  # type: ignore[attr-defined]
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
-        """One from the pool on which the server has not hung up.
+        """Returns a connection from the pool that the server has not closed.
 
-        After PostgreSQL was restarted, every connection in the pool is dead, and each would cost a request its answer.
-        Django would ask each with a query of its own, for every request; a server that has gone is seen without asking.
+        After a restart of PostgreSQL, every connection in the pool is dead, and each would make a request fail. Django
+        could check each with a query for every request; a closed connection can be noticed without one.
         """
         connection = super().get_new_connection(conn_params)
-        while self.pool and _has_been_hung_up(connection):
-            # The pool replaces one that comes back closed.
+        while self.pool and _is_closed_by_server(connection):
+            # The pool replaces closed connections.
             connection.close()
             self.pool.putconn(connection)
             connection = super().get_new_connection(conn_params)
         try:
-            self._look_for_a_pooler(connection)
+            self._detect_pooler(connection)
         except BaseException:
             connection.close()
             if self.pool:
@@ -58,8 +58,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             raise
         return connection
 
-    def _look_for_a_pooler(self, connection: Any) -> None:
-        """Once in each process, by its first connection. All threads share ``settings_dict``."""
+    def _detect_pooler(self, connection: Any) -> None:
+        """Checks once in each process, with its first connection. All threads share ``settings_dict``."""
         if "IS_POOLED_OUTSIDE" in self.settings_dict:
             return
         is_pooled = _is_pooled_outside(connection)
@@ -78,22 +78,22 @@ class _PreparingCursor(_ServerBindingCursor):
 
 
 class _UnpreparedCursor(_ServerBindingCursor):
-    """Parameters travel beside the statement, which has no name in the server and lives for this execution only."""
+    """Sends parameters separately, with an unnamed statement that the server forgets after this execution."""
 
     def execute(self, query: Any, params: Any = None) -> Any:
         return super().execute(query, params, prepare=False)
 
 
-def _has_been_hung_up(connection: Any) -> bool:
-    """An idle connection on which there is something to read: the server's good-bye, or its end."""
+def _is_closed_by_server(connection: Any) -> bool:
+    """Whether an idle connection has something to read: the server's last message, or the end of the connection."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return bool(poll.poll(0))
 
 
 def _is_pooled_outside(connection: Any) -> bool:
-    """A pooler answers for many server processes, and tells its clients process ids of its own making."""
+    """A pooler has many server processes, and gives its clients process ids of its own."""
     [process_id] = connection.execute("SELECT pg_backend_pid()").fetchone()
-    # The driver has begun a transaction for it.
+    # Ends the transaction that the driver has begun for the query.
     connection.rollback()
     return bool(process_id != connection.info.backend_pid)

@@ -1,4 +1,4 @@
-"""How times, states and form fields are written on every page."""
+"""Template tags and filters for times, states, form fields and charts."""
 
 import math
 import uuid
@@ -18,13 +18,13 @@ from core.text import counted
 
 register = template.Library()
 
-# Each with its seconds, and those of the next smaller unit.
+# Each unit with its length in seconds, and the length of the next smaller unit.
 _UNITS = (("day", 86400, 3600), ("hour", 3600, 60), ("minute", 60, 1))
 
 
 @register.inclusion_tag("includes/moment.html")
 def moment(value: datetime | None) -> dict[str, Any]:
-    """A point in time: in words, with the exact time and zone at hand."""
+    """A time in words, with the exact time and zone as a tooltip."""
     if value is None:
         return {"value": None}
     return {"value": value, "relative": relative(value), "exact": exact(value)}
@@ -32,7 +32,7 @@ def moment(value: datetime | None) -> dict[str, Any]:
 
 @register.inclusion_tag("includes/badge.html")
 def badge(state: Any) -> dict[str, Any]:
-    """A state as word, sign and color. ``state`` has ``sign``, ``label`` and ``tone``."""
+    """A state, as a `core.badges.Badge`."""
     return {"state": state}
 
 
@@ -44,13 +44,13 @@ def field(bound_field: BoundField) -> dict[str, Any]:
 
 @register.inclusion_tag("includes/chart.html")
 def chart(days: Sequence[charts.Day], label: str) -> dict[str, Any]:
-    """A bar for each day's uses, allowed and refused; the last day is today. ``label`` names the chart."""
+    """A bar chart of the uses of each day, allowed and refused. The last day is today. ``label`` names the chart."""
     return {"chart": charts.per_day(days), "label": label}
 
 
 @register.simple_tag
 def submission() -> SafeString:
-    """The hidden id of a form that creates or starts something (core/pages/submissions.py)."""
+    """The hidden id of a form that must be carried out only once (core/pages/submissions.py)."""
     return format_html('<input type="hidden" name="{}" value="{}">', submissions.FIELD, uuid.uuid4().hex)
 
 
@@ -71,8 +71,8 @@ def exact(value: datetime) -> str:
 def relative(value: datetime) -> str:
     """`3 minutes ago`, rounded down; `in 6 days`, rounded to the nearest.
 
-    Rounded down, a token for a month would expire "in 29 days" a second after it was created. Months and years are
-    those of the calendar, as in the lifetimes of tokens.
+    If rounded down, a new token for a month would expire "in 29 days" a second later. Months and years are calendar
+    months and years, as in the lifetimes of tokens.
     """
     now = timezone.now()
     if value <= now:
@@ -85,13 +85,13 @@ def relative(value: datetime) -> str:
 def _span(start: datetime, end: datetime, *, to_nearest: bool = False) -> str:
     """The time between two moments in its largest unit; empty for less than a minute."""
     half_a_day = timedelta(hours=12) if to_nearest else timedelta()
-    # Both ways, since months differ: 31 January and a month is 28 February, 28 March less a month is 28 February.
+    # In both directions: a month after 31 January is 28 February, and a month before 28 March is 28 February, too.
     months = max(_months(relativedelta(end + half_a_day, start)), -_months(relativedelta(start - half_a_day, end)))
     if months:
         return _count(months // 12, "year") if months >= 12 else _count(months, "month")
     seconds = (end - start).total_seconds()
     for unit, length, smaller in _UNITS:
-        # What rounds to a whole larger unit is one: 59 minutes and 40 seconds are an hour.
+        # A value that rounds up to a larger unit becomes that unit: 59 minutes and 40 seconds are an hour.
         if (_nearest(seconds / smaller) * smaller if to_nearest else seconds) >= length:
             return _count(_nearest(seconds / length) if to_nearest else int(seconds / length), unit)
     return ""

@@ -39,7 +39,7 @@ class Command(BaseCommand):
                         continue
                     try:
                         secrets = {
-                            place: step_secrets.encrypt_anew(step, place, accept_unbound=accept_unbound)
+                            place: step_secrets.encrypt_again(step, place, accept_unbound=accept_unbound)
                             for place in step_secrets.PLACES
                         }
                     except step_secrets.SecretUnreadable:
