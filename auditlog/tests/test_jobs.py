@@ -128,7 +128,7 @@ def test_what_becomes_old_is_pruned_a_day_later(organization):
     [
         (
             OperationalError("the server went away"),
-            "Authentication log, sealing: the database cannot be used: the server went away",
+            "Authentication log, sealing: the database is unavailable: the server went away",
         ),
         (ValueError("a mistake"), "Authentication log, sealing: failed"),
     ],

@@ -170,7 +170,7 @@ def test_more_rules_than_a_pipeline_has_are_refused(as_owner, pipeline, organiza
     answer = put(as_owner, pipeline, *({"user_id": str(person.pk), "role": "user"} for person in people))
 
     assert answer.status_code == 400
-    assert "At most 200 may stand here" in answer.content.decode()
+    assert "There can be at most 200" in answer.content.decode()
     assert rules_of(pipeline) == {}
 
 

@@ -121,7 +121,7 @@ def test_more_steps_than_a_pipeline_has_are_refused(as_owner, pipeline, count):
     answer = patch(as_owner, pipeline, [{"name": f"Step {n}", "url": URL} for n in range(count)])
 
     assert answer.status_code == 400
-    assert "At most 100 may stand here" in answer.content.decode()
+    assert "There can be at most 100" in answer.content.decode()
     assert names(pipeline) == []
 
 

@@ -123,7 +123,7 @@ class Command(BaseCommand):
                     work()
                     return
                 except DATABASE_UNAVAILABLE as error:
-                    logger.error("The database cannot be used, trying again: %s", str(error).splitlines()[0])
+                    logger.error("The database is unavailable, trying again: %s", str(error).splitlines()[0])
                     connection.close()
                     self._stopping.wait(WAIT_FOR_DATABASE_SECONDS)
         finally:
