@@ -13,7 +13,8 @@ from accounts.models import Organization
 from auditlog import retention
 from auditlog.models import Seal
 from auditlog.retention import Cut, Kept
-from auditlog.seals import sealing
+from auditlog.seals.blocks import ChainBroken
+from auditlog.seals.keys import KeyMissing
 from core import periodic_jobs
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def prune(log: Seal.Log, stopping: threading.Event) -> None:
     try:
         for cut, count in retention.prune(log, cuts_due(log), stopping=stopping):
             removed[cut] += count
-    except (sealing.ChainBroken, sealing.KeyMissing) as error:
+    except (ChainBroken, KeyMissing) as error:
         raise periodic_jobs.JobFailed(f"{error} See verify_logs.") from error
     for cut, count in (+removed).items():
         logger.info("%s, organization %s: removed %d older than %s", log.label, cut.name, count, cut.before.date())

@@ -6,6 +6,8 @@ from functools import partial
 
 from auditlog.models import Seal
 from auditlog.seals import known_heads, sealing
+from auditlog.seals.blocks import ChainBroken
+from auditlog.seals.keys import KeyMissing
 from core import periodic_jobs
 
 SEAL_EVERY = timedelta(seconds=10)
@@ -21,7 +23,7 @@ def seal(log: Seal.Log, stopping: threading.Event) -> None:
         blocks = sum(1 for _ in sealing.seal_due(log, stopping))
         if blocks:
             known_heads.keep_head(log)
-    except (sealing.ChainBroken, sealing.KeyMissing) as error:
+    except (ChainBroken, KeyMissing) as error:
         raise periodic_jobs.JobFailed(f"{error} See verify_logs.") from error
 
 

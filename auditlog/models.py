@@ -184,7 +184,7 @@ class TokenUsage(models.Model):
 
 
 class Seal(models.Model):
-    """One block of the chain that proves a log; `seals.py` makes and checks them.
+    """One block of the chain that proves a log; `seals/` adds and verifies them.
 
     A block of entries covers every entry from ``first_id`` to ``last_id``. A block of kind ``pruned`` says which
     entries the retention command removed: for each organization those before a moment.

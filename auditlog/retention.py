@@ -20,6 +20,9 @@ from django.utils import timezone
 
 from auditlog.models import Seal, TokenUsage
 from auditlog.seals import sealing
+from auditlog.seals.blocks import Cutoffs, last_block, load_blocks
+from auditlog.seals.entries import MODELS, organization_key
+from auditlog.seals.macs import is_genuine
 from core.db.batches import run_batches
 
 # How long one batch may hold the lock, commit included. Batches aim at half of it, because one that reads uncached
@@ -41,7 +44,7 @@ class Cut:
 
     def entries(self) -> QuerySet[Any]:
         """Oldest first, read by the index of the organization's entries."""
-        return _of(sealing.MODELS[self.log], self.organization_id).filter(at__lt=self.before).order_by("at", "id")
+        return _of(MODELS[self.log], self.organization_id).filter(at__lt=self.before).order_by("at", "id")
 
     def usage(self) -> QuerySet[TokenUsage]:
         days = _of(TokenUsage, self.organization_id).filter(day__lt=self.before.date()).order_by("day", "id")
@@ -62,7 +65,7 @@ def cuts_due(log: Seal.Log, kept: Callable[[uuid.UUID | None], Kept | None]) -> 
     organization; where it returns ``None``, nothing is removed.
     """
     cuts = []
-    for organization_id in _organizations_in(sealing.MODELS[log]):
+    for organization_id in _organizations_in(MODELS[log]):
         found = kept(organization_id)
         if found is None:
             continue
@@ -87,7 +90,7 @@ def prune(log: Seal.Log, cuts: Sequence[Cut], *, stopping: threading.Event) -> I
     sealed = [cut for cut in cuts if cut.entries().filter(id__lte=last_id).exists()]
     if stopping.is_set() or not sealed:
         return
-    sealing.seal_pruning(log, {sealing.organization_key(cut.organization_id): cut.before for cut in sealed})
+    sealing.seal_pruning(log, {organization_key(cut.organization_id): cut.before for cut in sealed})
     for cut in sealed:
         for _ in _remove(cut.usage(), stopping):
             pass
@@ -106,7 +109,7 @@ def next_size(size: int, seconds: float) -> int:
 
 
 def _sealed_until(log: Seal.Log) -> int:
-    last = sealing.last_block(log)
+    last = last_block(log)
     return last.last_id if last else 0
 
 
@@ -135,11 +138,11 @@ def _delete(model: Any, ids: Sequence[int]) -> tuple[int, float]:
 
 def _drop_lists(log: Seal.Log, stopping: threading.Event) -> None:
     """Empties the record lists of blocks whose entries are all gone. Digests stay, so the chain can be verified."""
-    cutoffs = sealing.Cutoffs()
-    for block in sealing.load(Seal.objects.filter(log=log).exclude(entries=None).defer("entries").order_by("-number")):
+    cutoffs = Cutoffs()
+    for block in load_blocks(Seal.objects.filter(log=log).exclude(entries=None).defer("entries").order_by("-number")):
         if stopping.is_set():
             return
-        if not sealing.is_genuine(block):
+        if not is_genuine(block):
             continue
         if block.kind == Seal.Kind.PRUNED:
             cutoffs.add(block)
@@ -148,7 +151,7 @@ def _drop_lists(log: Seal.Log, stopping: threading.Event) -> None:
 
 
 def _has_entries(block: Seal) -> bool:
-    model = sealing.MODELS[Seal.Log(block.log)]
+    model = MODELS[Seal.Log(block.log)]
     return model.objects.filter(id__range=(block.first_id, block.last_id)).exists()
 
 

@@ -1,4 +1,4 @@
-"""How far a command is, on a terminal, once it takes longer than two seconds."""
+"""Shows the progress of a command on a terminal, once it takes longer than two seconds."""
 
 import time
 
@@ -9,7 +9,7 @@ BETWEEN_SECONDS = 0.5
 
 
 class Progress:
-    """One line that is written over. Where no person looks on, nothing is written."""
+    """One line that is overwritten. Nothing is written if the output is not a terminal."""
 
     def __init__(self, stream: OutputWrapper) -> None:
         self._stream = stream

@@ -1,7 +1,7 @@
-"""Checks a log against its chain of blocks (`seals.py`), from the end to the beginning.
+"""Verifies a log against its chain of blocks, from the end to the beginning.
 
-From the end, because a block of kind ``pruned`` speaks of the blocks before it: so a log of any length is read once and
-in constant memory.
+A ``pruned`` block is about the blocks before it. Starting at the end, a log of any length is read once and in constant
+memory.
 """
 
 import hashlib
@@ -15,17 +15,19 @@ from typing import Any
 from django.utils import timezone
 
 from auditlog.models import Seal
-from auditlog.seals import sealing
+from auditlog.seals.blocks import NO_BLOCK, RECORD, Cutoffs, load_blocks, moment_in
+from auditlog.seals.entries import LARGEST_ID, MODELS, Raw, Row, columns, first_entries, moment_of, read_entries
 from auditlog.seals.known_heads import is_in_chain
+from auditlog.seals.macs import EntryMac, is_genuine
 
 BLOCKS_AT_ONCE = 20
-# Sealing takes minutes, so after this long it stands still.
+# Entries are sealed within minutes. After this long, sealing has stopped.
 LONGEST_UNSEALED = timedelta(hours=1)
 
 
 @dataclass
 class Verification:
-    """One reading of one log. The counts are those of what has been read so far."""
+    """Verifies one log. The counts grow while ``findings`` is read."""
 
     log: Seal.Log
     entries: int = 0
@@ -33,23 +35,23 @@ class Verification:
     blocks: int = 0
     waiting: int = 0
     head: str = ""
-    # Called after each block, for who waits.
+    # Called after each block.
     progress: Callable[[], None] = lambda: None
-    _cutoffs: sealing.Cutoffs = field(default_factory=sealing.Cutoffs)
+    _cutoffs: Cutoffs = field(default_factory=Cutoffs)
     _head_number: int = 0
     _sealed_until: int = 0
 
     def findings(self, *, expected: Iterable[str] = ()) -> Iterator[str]:
-        """What is not as it was sealed, each as one sentence; nothing if all is well.
+        """Yields a sentence for each thing that differs from what was sealed.
 
-        ``expected`` are heads, ``number:mac``, that this log had before. Raises ``KeyMissing``.
+        ``expected`` are earlier heads of this log, ``number:mac``. Raises ``KeyMissing``.
         """
         for head in expected:
             if not is_in_chain(self.log, head):
                 number = head.partition(":")[0]
-                yield f"Block {number} is not the one that was there: the end of the chain was cut off or made anew."
-        # SQLite keeps any text for a number; one that is none is greater than all.
-        if Seal.objects.filter(log=self.log, number__gte=sealing.LARGEST_ID).exists():
+                yield f"Block {number} is not the one it was: the end of the chain was cut off or replaced."
+        # SQLite can store text as a number, and text compares as greater than every number.
+        if Seal.objects.filter(log=self.log, number__gte=LARGEST_ID).exists():
             yield "A block has no number."
         after: Seal | None = None
         for block in self._blocks_from_the_end():
@@ -62,8 +64,8 @@ class Verification:
         yield from self._check_waiting()
 
     def _blocks_from_the_end(self) -> Iterator[Seal]:
-        blocks = Seal.objects.filter(log=self.log, number__lt=sealing.LARGEST_ID).order_by("-number")
-        some = sealing.load(blocks[:BLOCKS_AT_ONCE])
+        blocks = Seal.objects.filter(log=self.log, number__lt=LARGEST_ID).order_by("-number")
+        some = load_blocks(blocks[:BLOCKS_AT_ONCE])
         if some:
             self.head = f"{some[0].number}:{some[0].mac}"
             self._head_number = some[0].number
@@ -71,7 +73,7 @@ class Verification:
         self.waiting = self._model.objects.filter(id__gt=self._sealed_until).count()
         while some:
             yield from some
-            some = sealing.load(blocks.filter(number__lt=some[-1].number)[:BLOCKS_AT_ONCE])
+            some = load_blocks(blocks.filter(number__lt=some[-1].number)[:BLOCKS_AT_ONCE])
 
     # The chain
 
@@ -89,38 +91,38 @@ class Verification:
             return
         if first.number > 1:
             yield f"{_blocks(1, first.number - 1)} missing: nothing proves entries 1 to {first.first_id - 1}."
-        elif (first.previous, first.first_id) != (sealing.NO_BLOCK, 1):
+        elif (first.previous, first.first_id) != (NO_BLOCK, 1):
             yield "Block 1 is not the beginning of a chain."
-        for row in sealing.read(self.log, -(2**63), 0):
-            yield f"{self._name(row)} was inserted: it stands below the first block."
+        for row in read_entries(self.log, -(2**63), 0):
+            yield f"{self._name(row)} was inserted: its number is below the first block."
 
     def _check_waiting(self) -> Iterator[str]:
-        for row in sealing.read_some(self.log, self._sealed_until + 1, sealing.LARGEST_ID, limit=1):
+        for row in first_entries(self.log, self._sealed_until + 1, LARGEST_ID, limit=1):
             # It may have been sealed while the chain was read.
-            if abs(timezone.now() - sealing.moment_of(row)) > LONGEST_UNSEALED and not self._has_grown():
-                yield f"{self._name(row)} waits to be sealed for longer than it should: does the worker run?"
+            if abs(timezone.now() - moment_of(row)) > LONGEST_UNSEALED and not self._has_grown():
+                yield f"{self._name(row)} has waited too long to be sealed: is the worker running?"
 
     def _has_grown(self) -> bool:
-        return Seal.objects.filter(log=self.log, number__gt=self._head_number, number__lt=sealing.LARGEST_ID).exists()
+        return Seal.objects.filter(log=self.log, number__gt=self._head_number, number__lt=LARGEST_ID).exists()
 
     # Blocks
 
     def _check_block(self, block: Seal) -> Iterator[str]:
-        if not sealing.is_genuine(block):
+        if not is_genuine(block):
             yield f"Block {block.number} was changed or forged: nothing proves entries {_range(block)}."
         elif block.entries is None and not self._may_lose(block):
-            yield f"Block {block.number} lost its list without being pruned: nothing proves entries {_range(block)}."
+            yield f"Block {block.number} lost its records without being pruned: nothing proves entries {_range(block)}."
         elif block.entries is not None and hashlib.sha256(block.entries).hexdigest() != block.entries_digest:
-            yield f"Block {block.number} has another list than was sealed: nothing proves entries {_range(block)}."
+            yield f"Block {block.number} has other records than were sealed: nothing proves entries {_range(block)}."
         elif block.kind == Seal.Kind.PRUNED:
             self._cutoffs.add(block)
         else:
             yield from self._check_entries(block)
 
     def _check_entries(self, block: Seal) -> Iterator[str]:
-        records = {record[0]: record for record in sealing.RECORD.iter_unpack(block.entries or b"")}
-        entry_mac = sealing.EntryMac(self.log)
-        for row in sealing.read(self.log, block.first_id, block.last_id):
+        records = {record[0]: record for record in RECORD.iter_unpack(block.entries or b"")}
+        entry_mac = EntryMac(self.log)
+        for row in read_entries(self.log, block.first_id, block.last_id):
             record = records.pop(row[0], None)
             if record is None:
                 yield f"{self._name(row)} was inserted."
@@ -128,13 +130,13 @@ class Verification:
                 yield f"{self._name(row)} was changed."
             else:
                 self.entries += 1
-                if isinstance(row[1], sealing.Raw):
-                    yield f"{self._name(row)} cannot be read; it was so when it was sealed."
+                if isinstance(row[1], Raw):
+                    yield f"{self._name(row)} cannot be read, and could not be read when it was sealed."
         if block.entries is None:
             self.pruned += block.count
         organizations = sorted(block.newest)
         for record in records.values():
-            at, organization = sealing.moment_in(record), organizations[record[2]]
+            at, organization = moment_in(record), organizations[record[2]]
             if self._may_be_missing(organization, at):
                 self.pruned += 1
             else:
@@ -152,10 +154,10 @@ class Verification:
         return self._cutoffs.cover_all_of(block)
 
     def _read_newer_blocks(self) -> None:
-        """Pruning may have gone on since the reading began, and commits its block before it removes entries."""
+        """Entries may have been pruned since the reading began; a ``pruned`` block is committed before that."""
         newer = Seal.objects.filter(log=self.log, number__gt=self._head_number).defer("entries")
-        for block in sealing.load(newer.filter(number__lt=sealing.LARGEST_ID).order_by("number")):
-            if block.kind == Seal.Kind.PRUNED and sealing.is_genuine(block):
+        for block in load_blocks(newer.filter(number__lt=LARGEST_ID).order_by("number")):
+            if block.kind == Seal.Kind.PRUNED and is_genuine(block):
                 self._cutoffs.add(block)
             self._head_number = block.number
 
@@ -163,10 +165,10 @@ class Verification:
 
     @property
     def _model(self) -> Any:
-        return sealing.MODELS[self.log]
+        return MODELS[self.log]
 
-    def _name(self, row: sealing.Row) -> str:
-        entry = dict(zip(sealing.columns(self._model), row, strict=True))
+    def _name(self, row: Row) -> str:
+        entry = dict(zip(columns(self._model), row, strict=True))
         if self.log == Seal.Log.AUTHENTICATION:
             told = f"{_id(entry['request_id'])}, {entry['owner_email']}, {entry['method']} {entry['target']}"
         else:
@@ -175,7 +177,7 @@ class Verification:
 
 
 def _printable(text: str) -> str:
-    """What stands in a forged entry must not draw lines of its own on the operator's terminal."""
+    """Replaces unprintable characters: a forged entry must not add lines or colors on the operator's terminal."""
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
@@ -187,7 +189,7 @@ def _range(block: Seal) -> str:
     return f"{block.first_id} to {block.last_id}"
 
 
-def _moment(at: datetime | sealing.Raw) -> str:
+def _moment(at: datetime | Raw) -> str:
     return f"{at:%Y-%m-%d %H:%M:%S.%f} UTC" if isinstance(at, datetime) else f"{at}"
 
 

@@ -283,7 +283,7 @@ def test_an_end_that_is_sealed_anew_is_found_without_anyone_having_kept_the_head
     jobs.seal(USES, threading.Event())
 
     assert findings() == []
-    assert "block 2 is not in the chain any more" in caplog.messages[0]
+    assert "block 2 is no longer in the chain" in caplog.messages[0]
     assert head_file(settings).read_text() == known
     said, _, code = run("verify_logs")
     assert (code, "Block 2 is not the one that was there" in said) == (1, True)
@@ -299,5 +299,5 @@ def test_one_broken_chain_does_not_hold_up_the_other_log(organization, start, ca
     start()
     wait_until(lambda: Seal.objects.filter(log=ACTIONS).exists())
 
-    assert "Authentication log, sealing: Authentication log, block 1 was not made with this" in caplog.messages[0]
+    assert "Authentication log, sealing: Authentication log, block 1 was not sealed with this" in caplog.messages[0]
     assert Seal.objects.filter(log=USES).count() == 1

@@ -15,6 +15,7 @@ from accounts.tests.factories import OrganizationFactory
 from auditlog import retention
 from auditlog.models import Activity, Seal, TokenUsage, TokenUse
 from auditlog.seals import sealing
+from auditlog.seals.blocks import ChainBroken
 from auditlog.seals.verification import Verification
 from auditlog.tests.entries import (
     ACTIONS,
@@ -172,7 +173,7 @@ def test_where_nothing_is_old_no_block_is_made(organization):
 def test_nothing_is_removed_from_a_log_that_cannot_be_proven(log):
     change(Seal, Seal.objects.get().pk, count=3)
 
-    with pytest.raises(sealing.ChainBroken):
+    with pytest.raises(ChainBroken):
         prune()
     assert len(kept()) == 7
 
@@ -302,7 +303,7 @@ def test_a_list_is_kept_as_long_as_one_of_its_entries(log):
     prune()
     change(Seal, Seal.objects.get(kind="entries").pk, entries=None)
 
-    assert "lost its list without being pruned" in findings()[0]
+    assert "lost its records without being pruned" in findings()[0]
 
 
 def test_pruning_while_the_log_is_read_is_no_finding(monkeypatch, organization):
@@ -446,7 +447,7 @@ def test_without_a_terminal_the_command_does_not_ask(log, monkeypatch):
 
 
 def test_where_nothing_is_old_the_command_says_so(organization):
-    assert run("prune_logs")[0] == "No entry is older than it is kept.\n"
+    assert run("prune_logs")[0] == "There are no entries to remove.\n"
 
 
 @pytest.mark.parametrize("options", [["--days", "0"], ["--days", "x"], ["--organization", "nobody"]], ids=str)
@@ -460,6 +461,6 @@ def test_the_command_removes_nothing_from_a_log_that_cannot_be_proven(log):
 
     _, complaint, code = run("prune_logs", "--no-input")
 
-    assert "cannot be proven" in complaint
+    assert "cannot be verified" in complaint
     assert code == 1
     assert len(kept()) == 7

@@ -1,4 +1,4 @@
-"""Removes what is older than each organization keeps."""
+"""Removes log entries that are older than their organization keeps them."""
 
 import sys
 import threading
@@ -12,13 +12,14 @@ from accounts.log_retention import cuts_due
 from accounts.models import Organization
 from auditlog import retention
 from auditlog.models import Seal
-from auditlog.seals.sealing import ChainBroken, KeyMissing
+from auditlog.seals.blocks import ChainBroken
+from auditlog.seals.keys import KeyMissing
 from core.progress import Progress
 
 
 def days(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 36_600:
-        raise ArgumentTypeError("give a whole number of days from 1")
+        raise ArgumentTypeError("give a whole number of days, at least 1")
     return int(text)
 
 
@@ -43,7 +44,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no organization {organization!r}.")
         cuts = [cut for log in Seal.Log for cut in cuts_due(log, days=options["days"], organization=organization)]
         if not cuts:
-            self.stdout.write("No entry is older than it is kept.")
+            self.stdout.write("There are no entries to remove.")
         elif options["dry_run"]:
             self._tell("Would remove", {cut: cut.entries().count() for cut in cuts})
         elif options["no_input"] or not sys.stdin.isatty() or self._is_meant(cuts):
@@ -66,9 +67,9 @@ class Command(BaseCommand):
                     progress.say(f"{log.label}, {cut.name}: {removed[cut]:,} removed")
         except KeyboardInterrupt:
             progress.clear()
-            self.stdout.write("Interrupted; the rest is removed the next time.")
+            self.stdout.write("Interrupted. The next run removes the rest.")
         except (ChainBroken, KeyMissing) as error:
-            raise CommandError(f"{error} Nothing is removed from a log that cannot be proven.") from None
+            raise CommandError(f"{error} Nothing is removed from a log that cannot be verified.") from None
         progress.clear()
         self._tell("Removed", removed)
 

@@ -1,4 +1,4 @@
-"""Are both logs as they were sealed?"""
+"""Verifies both logs against their seals."""
 
 import re
 from argparse import ArgumentParser, ArgumentTypeError
@@ -7,15 +7,15 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from auditlog.models import Seal
+from auditlog.seals.keys import KeyMissing
 from auditlog.seals.known_heads import known_head
-from auditlog.seals.sealing import KeyMissing
 from auditlog.seals.verification import Verification
 from core.progress import Progress
 
 
 def head(text: str) -> str:
     if not re.fullmatch(r"[1-9][0-9]{0,17}:[0-9a-f]{64}", text):
-        raise ArgumentTypeError("give the head of a chain as this command printed it, NUMBER:MAC")
+        raise ArgumentTypeError("give a head as this command prints it, NUMBER:MAC")
     return text
 
 
@@ -36,17 +36,17 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, log: str | None, expect: str | None, quiet: bool, **options: Any) -> None:
         if expect and not log:
-            raise CommandError("Say with --log whose head --expect is.")
+            raise CommandError("--expect also needs --log, to say which log had this head.")
         logs = [Seal.Log(log)] if log else list(Seal.Log)
         try:
             found = sum(self._verify(one, expect, quiet) for one in logs)
         except KeyMissing as error:
             raise CommandError(str(error)) from None
         if found:
-            raise CommandError("The logs are not as they were sealed.")
+            raise CommandError("The logs are not as they were when they were sealed.")
 
     def _verify(self, log: Seal.Log, expected: str | None, quiet: bool) -> int:
-        """How much was found."""
+        """Returns the number of findings."""
         heads = [head for head in (expected, known_head(log)) if head]
         progress = Progress(self.stderr)
         verification = Verification(log)

@@ -1,0 +1,151 @@
+"""The blocks of a chain: how one is built and read, and which entries a ``pruned`` block allows to be missing."""
+
+import hashlib
+import struct
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from auditlog.models import Seal
+from auditlog.seals.entries import EPOCH, UNREADABLE, Row, moment_of, organization_key
+from auditlog.seals.macs import EntryMac, block_mac, is_genuine
+
+# One entry in a block: its id, its time in microseconds since 1970, the index of its organization in the sorted keys of
+# the block's ``newest``, and the first half of its MAC. This is all that is known about an entry that is gone.
+RECORD = struct.Struct(">qqH16s")
+
+# Stands in the first block for the MAC of the previous block.
+NO_BLOCK = "0" * 64
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class ChainBroken(Exception):
+    """The last block was not sealed with this installation's key, so no block is added to it."""
+
+
+def last_block(log: Seal.Log) -> Seal | None:
+    """The newest block, without its records. Raises ``ChainBroken``."""
+    found = load_blocks(Seal.objects.filter(log=log).defer("entries").order_by("-number")[:1])
+    if not found:
+        return None
+    if not is_genuine(found[0]):
+        raise ChainBroken(f"{found[0]} was not sealed with this installation's key (LOG_SEAL_KEY, or log-seal-key).")
+    return found[0]
+
+
+def block_after(
+    last: Seal | None,
+    log: Seal.Log,
+    kind: Seal.Kind,
+    records: bytes,
+    newest: dict[str, str],
+    *,
+    last_id: int,
+    count: int,
+) -> Seal:
+    block = Seal(
+        log=log,
+        number=last.number + 1 if last else 1,
+        kind=kind,
+        made_at=timezone.now(),
+        # The first block covers all ids from 1, not only from its oldest entry: nothing can be inserted before it.
+        first_id=last.last_id + 1 if last else 1,
+        last_id=last_id,
+        count=count,
+        newest=newest,
+        entries=records,
+        entries_digest=hashlib.sha256(records).hexdigest(),
+        previous=last.mac if last else NO_BLOCK,
+    )
+    block.mac = block_mac(block)
+    return block
+
+
+def pack(log: Seal.Log, rows: Sequence[Row]) -> tuple[bytes, dict[str, str]]:
+    """The records of the entries, and the newest time of each organization."""
+    newest: dict[str, datetime] = {}
+    for row in rows:
+        organization, at = organization_key(row[2]), moment_of(row)
+        newest[organization] = max(at, newest.get(organization, at))
+    places = {organization: place for place, organization in enumerate(sorted(newest))}
+    mac = EntryMac(log)
+    records = b"".join(
+        RECORD.pack(row[0], (moment_of(row) - EPOCH) // _MICROSECOND, places[organization_key(row[2])], mac(row))
+        for row in rows
+    )
+    return records, {organization: moment.isoformat() for organization, moment in newest.items()}
+
+
+def moment_in(record: Row) -> datetime:
+    return EPOCH + int(record[1]) * _MICROSECOND
+
+
+def load_blocks(blocks: QuerySet[Seal]) -> list[Seal]:
+    """Reads the blocks. One with unreadable values is replaced by a block of the same number that is not genuine."""
+    try:
+        found = list(blocks)
+    except UNREADABLE:
+        found = [_load_one(pk) for pk in blocks.values_list("pk", flat=True)]
+    return [block if _can_be_read(block) else _stand_in(block.pk) for block in found]
+
+
+def _load_one(pk: int) -> Seal:
+    try:
+        return Seal.objects.get(pk=pk)
+    except UNREADABLE:
+        return _stand_in(pk)
+
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "number": int,
+    "made_at": datetime,
+    "first_id": int,
+    "last_id": int,
+    "count": int,
+    "newest": dict,
+    "entries": (bytes, memoryview, type(None)),
+    "entries_digest": str,
+    "previous": str,
+    "mac": str,
+}
+
+
+def _can_be_read(block: Seal) -> bool:
+    """SQLite stores values of any type in any column."""
+    read = vars(block)
+    return all(isinstance(read[name], types) for name, types in _TYPES.items() if name in read)
+
+
+def _stand_in(pk: int) -> Seal:
+    names = ("log", "number", "kind", "first_id", "last_id")
+    block = Seal(**Seal.objects.filter(pk=pk).values("pk", *names).get(), newest={})
+    for name in ("number", "first_id", "last_id"):
+        value = getattr(block, name)
+        setattr(block, name, int(value) if isinstance(value, int | float) else 0)
+    return block
+
+
+class Cutoffs:
+    """For each organization, the time before which entries may be missing: the sum of all ``pruned`` blocks.
+
+    A ``pruned`` block is about the blocks before it, so read the chain from its end.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[str, datetime] = {}
+
+    def add(self, block: Seal) -> None:
+        for organization, text in block.newest.items():
+            moment = datetime.fromisoformat(text)
+            self._before[organization] = max(moment, self._before.get(organization, moment))
+
+    def cover(self, organization: str, at: datetime) -> bool:
+        return organization in self._before and at < self._before[organization]
+
+    def cover_all_of(self, block: Seal) -> bool:
+        return all(
+            self.cover(organization, datetime.fromisoformat(text)) for organization, text in block.newest.items()
+        )
