@@ -16,6 +16,7 @@ from accounts.security.email_change import forget_waiting_address
 from accounts.signin.password_reset import reset_keys
 from auditlog.actions import Action
 from auditlog.record import record
+from core.db.locks import lock
 from core.http.request_context import client_address
 from core.rate_limits import Limit
 
@@ -31,7 +32,7 @@ class LinkUsed(Exception):
 def change_password(*, actor: User, password: str, expire_tokens: bool, request: HttpRequest) -> None:
     """For who has shown that they know the one before, or has none. This session stays, with another key."""
     with transaction.atomic():
-        person = _lock(actor)
+        person = lock(User.objects.all(), actor.pk)
         _set_password(person, password)
         ended = _end_access(
             person,
@@ -65,7 +66,7 @@ def reset_password(*, user: User, key: str, password: str, expire_tokens: bool, 
     Raises ``LinkUsed``: of two at once one sets the password.
     """
     with transaction.atomic():
-        person = _lock(user)
+        person = lock(User.objects.all(), user.pk)
         if not reset_keys.check_token(person, key):
             raise LinkUsed
         _set_password(person, password)
@@ -83,7 +84,7 @@ def accept_invitation(*, user: User, key: str, password: str, request: HttpReque
     Nothing else of the person is saved: an Administrator may change or deactivate them in the same moment.
     """
     with transaction.atomic():
-        person = _lock(user)
+        person = lock(User.objects.all(), user.pk)
         if not invitation_tokens.check_token(person, key):
             raise LinkUsed
         _set_password(person, password)
@@ -97,7 +98,7 @@ def sign_out_everywhere(
     require_proof(Privilege.END_ALL_SESSIONS, request)
     with transaction.atomic():
         ended = _end_access(
-            _lock(actor),
+            lock(User.objects.all(), actor.pk),
             keep=None if including_here else sessions.key_of(request),
             expire_tokens=expire_tokens,
             reason="signed out everywhere",
@@ -123,9 +124,3 @@ def _set_password(person: User, password: str) -> None:
     person.set_password(password)
     person.joined_at = person.joined_at or timezone.now()
     person.save(update_fields=["password", "joined_at"])
-
-
-def _lock(user: User) -> User:
-    """Without its key: entries of the logs, which refer to the person, need not wait."""
-    locked: User = User.objects.select_for_update(no_key=True).get(pk=user.pk)
-    return locked

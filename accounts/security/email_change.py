@@ -16,6 +16,7 @@ from accounts.privileges import Privilege, require_proof
 from accounts.security import sessions
 from auditlog.actions import Action
 from auditlog.record import record
+from core.db.locks import lock
 from core.rate_limits import Limit
 
 # Of one person: each sends two mails.
@@ -44,7 +45,7 @@ def ask_email_change(*, actor: User, email: str, request: HttpRequest) -> None:
     require_proof(Privilege.CHANGE_OWN_EMAIL, request)
     email = email.strip().lower()
     with transaction.atomic():
-        person = _lock(actor)
+        person = lock(User.objects.all(), actor.pk)
         EmailAddress.objects.filter(user=person).delete()
         waiting = EmailAddress.objects.create(user=person, email=email)
         entry = record(actor=person, action=Action.EMAIL_CHANGE_ASKED, target=person, request=request, to=email)
@@ -66,7 +67,7 @@ def confirm_email_change(*, actor: User, key: str, request: HttpRequest) -> User
     Raises ``LinkEnded`` or ``AddressTaken``: of two people at once the database lets one have it.
     """
     with transaction.atomic():
-        person = _lock(actor)
+        person: User = lock(User.objects.all(), actor.pk)
         address = address_of_link(person, key)
         before, person.email = person.email, address.email
         try:
@@ -92,8 +93,3 @@ def follow_email(user: User) -> None:
     # A verified address of somebody else that is not theirs any more would be in the way.
     EmailAddress.objects.filter(Q(user=user) | Q(email=user.email, verified=True)).delete()
     EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)
-
-
-def _lock(user: User) -> User:
-    locked: User = User.objects.select_for_update(no_key=True).get(pk=user.pk)
-    return locked

@@ -5,7 +5,6 @@ outside. The session's key opens the account: it is shown nowhere, and both tabl
 (accounts/security/session_store.py).
 """
 
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.privileges import Privilege, require_proof
 from accounts.security.session_store import digest_of
+from accounts.security.user_agents import browser_in_words
 from auditlog.actions import Action
 from auditlog.record import record
 from core.http.request_context import client_address, person_of
@@ -167,40 +167,6 @@ def forget_past_sessions(stopping: threading.Event) -> None:
     session = Session.objects.filter(session_key=OuterRef("session_key"))
     # A row is made a moment after its session; one that has none for so long has lost it.
     UserSession.objects.filter(~Exists(session), last_seen_at__lt=timezone.now() - IDLE).delete()
-
-
-def browser_in_words(user_agent: str) -> str:
-    """`Firefox on Linux`; what a browser says of itself, and no proof of anything."""
-    browser = next((name for sign, name in _BROWSERS if sign in user_agent), "")
-    system = next((name for sign, name in _SYSTEMS if re.search(sign, user_agent)), "")
-    if browser and system:
-        return f"{browser} on {system}"
-    return browser or system or user_agent[:60] or "Unknown browser"
-
-
-# Most browsers name those that they descend from, too: the first that fits decides.
-_BROWSERS = (
-    ("Edg", "Edge"),
-    ("OPR/", "Opera"),
-    ("SamsungBrowser", "Samsung Internet"),
-    ("Firefox", "Firefox"),
-    ("FxiOS", "Firefox"),
-    ("HeadlessChrome", "Headless Chrome"),
-    ("CriOS", "Chrome"),
-    ("Chrome", "Chrome"),
-    ("Chromium", "Chromium"),
-    ("Safari", "Safari"),
-    ("curl", "curl"),
-    ("python", "Python"),
-)
-_SYSTEMS = (
-    ("Windows", "Windows"),
-    ("Android", "Android"),
-    ("iPhone|iPad", "iOS"),
-    ("CrOS", "ChromeOS"),
-    ("Mac OS X|Macintosh", "macOS"),
-    ("Linux|X11", "Linux"),
-)
 
 
 def _delete(rows: QuerySet[UserSession]) -> None:

@@ -18,6 +18,7 @@ from accounts.querysets import second_factors
 from accounts.security import recovery_codes, two_factor_secrets
 from auditlog.actions import Action
 from auditlog.record import record
+from core.db.locks import lock, lock_if_exists
 from core.rate_limits import Limit
 
 # As the log and the mails call them.
@@ -139,7 +140,7 @@ def use_recovery_code(*, user: User, code: str, request: HttpRequest) -> Authent
     if compared is None or not recovery_codes.fits(code, compared.data.get("hashes", {})):
         return None
     with transaction.atomic():
-        row = _codes_of(user).select_for_update().filter(pk=compared.pk).first()
+        row = lock_if_exists(_codes_of(user), compared.pk)
         # Another request may have used it since; codes that were made anew are another row.
         if row is None or row.data["hashes"].pop(code[0], None) is None:
             return None
@@ -163,7 +164,7 @@ def note_wrong_code(*, user: User, request: HttpRequest) -> None:
 
 def rename_passkey(*, actor: User, passkey: Authenticator, name: str, request: HttpRequest) -> None:
     with transaction.atomic():
-        row = Authenticator.objects.select_for_update().get(pk=passkey.pk)
+        row = lock(Authenticator.objects.all(), passkey.pk)
         names = {"from": row.data["name"], "to": name}
         row.data["name"] = name
         row.save(update_fields=["data"])
@@ -176,7 +177,7 @@ def accept_sign_count(passkey: Authenticator, count: int, *, request: HttpReques
     One that has not may be a copy of it: that is in the person's activity log. Most passkeys do not count, and send 0.
     """
     with transaction.atomic():
-        row = Authenticator.objects.select_for_update().get(pk=passkey.pk)
+        row = lock(Authenticator.objects.all(), passkey.pk)
         last = row.data.get("sign_count", row.wrap().authenticator_data.counter)
         if count > last:
             row.data["sign_count"] = count
@@ -231,6 +232,5 @@ def _details(authenticator: Authenticator) -> dict[str, str]:
 
 
 def _lock(user: User) -> User:
-    rows = User.objects.select_related("organization").select_for_update(of=("self",), no_key=True)
-    locked: User = rows.get(pk=user.pk)
+    locked: User = lock(User.objects.select_related("organization"), user.pk)
     return locked

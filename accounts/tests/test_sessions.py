@@ -15,6 +15,7 @@ from django.utils import timezone
 from accounts import services
 from accounts.security import sessions
 from accounts.security.session_store import SessionStore, digest_of
+from accounts.security.user_agents import browser_in_words
 from accounts.tests.factories import PASSWORD, OperatorFactory
 from auditlog.models import Activity
 from tokens.tests.factories import TokenFactory, bearer
@@ -27,6 +28,7 @@ API = "/api/v1/me/sessions"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 CHROME = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0 Safari/537.36"
 EDGE = f"{CHROME} Edg/126.0"
+MAC = "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 Version/17.5 Safari/605.1.15"
 SAFARI = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605 Version/17.5 Mobile Safari/604.1"
 
 
@@ -192,12 +194,13 @@ def test_the_list_asks_the_database_as_much_for_twenty_as_for_two(owner):
         (EDGE, "Edge on Windows"),
         (SAFARI, "Safari on iOS"),
         ("curl/8.5.0", "curl"),
+        (MAC, "Safari on macOS"),
         ("", "Unknown browser"),
         ("x" * 200, "x" * 60),
     ],
 )
-def test_a_browser_is_named_in_words(user_agent, words):
-    assert sessions.browser_in_words(user_agent) == words
+def test_browser_is_named_by_its_user_agent(user_agent, words):
+    assert browser_in_words(user_agent) == words
 
 
 def test_what_a_browser_says_of_itself_is_shown_as_text(owner):

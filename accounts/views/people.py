@@ -8,7 +8,6 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils.translation import ngettext
 from django.views.generic import TemplateView
 from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
@@ -27,6 +26,7 @@ from accounts.views.base import OrganizationPageMixin, find_user
 from core.errors import DomainError, NotAllowed
 from core.mail.kinds import label_of
 from core.pages.confirm import confirm_page
+from core.text import counted
 
 # How many undelivered mails a person's page lists; the organization's list of mails has all.
 MAILS_LISTED = 3
@@ -139,7 +139,7 @@ class UserDeactivateView(UserChangeView):
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
         user = find_user(self.person, pk)
         count = user.live_token_count  # type: ignore[attr-defined]
-        tokens = ngettext("%d live token", "%d live tokens", count) % count
+        tokens = counted(count, "live token", "live tokens")
         return confirm_page(
             request,
             question=f"Deactivate {user.name}?",

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from accounts.security import two_factor_secrets
+from core.db.locks import lock_if_exists
 from core.encryption import SecretUnreadable
 from core.text import counted
 
@@ -45,7 +46,7 @@ class Command(BaseCommand):
     @transaction.atomic
     def _encrypt(self, pk: int, *, dry_run: bool, accept_unbound: bool) -> bool:
         """Locked: a code that is entered in the same moment notes in the row that it was used."""
-        row = Authenticator.objects.select_for_update().filter(pk=pk).first()
+        row = lock_if_exists(Authenticator.objects.all(), pk)
         if row is None:
             return False
         row.data["secret"] = two_factor_secrets.seal_anew(row, accept_unbound=accept_unbound)

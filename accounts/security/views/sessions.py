@@ -14,6 +14,7 @@ from accounts.forms import SignOutEverywhereForm
 from accounts.privileges import Privilege
 from accounts.security import credentials, sessions
 from accounts.security.reauthentication import RecentSignInMixin
+from accounts.security.user_agents import browser_in_words
 from core.http.request_context import person_of
 
 
@@ -37,7 +38,7 @@ class SessionEndView(RecentSignInMixin):
         person = person_of(request)
         session: UserSession = get_object_or_404(sessions.live_sessions(person), pk=pk)
         sessions.end_session(actor=person, session=session, request=request)
-        messages.success(request, f"{sessions.browser_in_words(session.user_agent)} at {session.ip} is signed out.")
+        messages.success(request, f"{browser_in_words(session.user_agent)} at {session.ip} is signed out.")
         return redirect("usersessions_list")
 
 
