@@ -286,7 +286,7 @@ def test_an_end_that_is_sealed_anew_is_found_without_anyone_having_kept_the_head
     assert "block 2 is no longer in the chain" in caplog.messages[0]
     assert head_file(settings).read_text() == known
     said, _, code = run("verify_logs")
-    assert (code, "Block 2 is not the one that was there" in said) == (1, True)
+    assert (code, "Block 2 is not the one it was" in said) == (1, True)
 
 
 def test_one_broken_chain_does_not_hold_up_the_other_log(organization, start, caplog):

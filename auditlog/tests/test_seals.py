@@ -598,7 +598,7 @@ def test_a_file_without_a_key_is_refused(settings, tmp_path):
     (tmp_path / "log-seal-key").write_text("")
     uses(1)
 
-    with pytest.raises(ImproperlyConfigured, match="holds no key"):
+    with pytest.raises(ImproperlyConfigured, match="has no key"):
         sealing.seal_next(USES, at_once=True)
 
 
