@@ -21,7 +21,7 @@ class ExpireActionForm(ActionForm):
 
 @admin.register(Token)
 class TokenAdmin(ReadOnlyAdmin):
-    """Metadata of tokens. They are made by their owners, in the portal, and can be ended here."""
+    """The metadata of tokens. Owners create their tokens in the portal; here they can be expired."""
 
     list_display = [
         "name",
@@ -48,7 +48,7 @@ class TokenAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Expire the selected tokens")
     def expire(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
-        """By the same service as on the page; those that had ended are counted and left alone."""
+        """Calls the service of the page. Tokens that ended before stay as they are."""
         reason = request.POST.get("reason", "")[: services.REASON_MAX_LENGTH]
         tokens = Token.objects.filter(pk__in=queryset.order_by().values("pk"))
         count = tokens.count()

@@ -1,7 +1,7 @@
 """The checks of a token that come before its scopes (docs/product.md#how-a-token-is-checked, 1 to 3).
 
-Read `AccessTokenAuthentication.authenticate` as the list. The first failure answers. From the moment the token is known
-to be genuine its use is written into its owner's log, whatever becomes of it.
+`AccessTokenAuthentication.authenticate` lists them in order. The first check that fails decides the answer. Once the
+token is known to be genuine, this use is written to its owner's log, whatever the answer is.
 """
 
 import logging
@@ -34,7 +34,7 @@ class AccessTokenAuthentication(JWTAuthentication):
     """DRF authentication with a personal access token. ``request.auth`` becomes the token's record."""
 
     def __init__(self) -> None:
-        """simplejwt looks the user up by itself; here one query brings token, owner and organization."""
+        """Skips simplejwt's own, which sets up a query for the user: `_known` loads token, owner and organization."""
 
     def authenticate(self, request: Request) -> "tuple[User, Token] | None":
         header = request.META.get("HTTP_AUTHORIZATION")
@@ -59,10 +59,10 @@ class AccessTokenAuthentication(JWTAuthentication):
 
 
 def _bearer(request: HttpRequest, header: str) -> str:
-    """The credentials of exactly one ``Authorization: Bearer`` header, the scheme in any case (RFC 9110).
+    """The credentials of exactly one ``Authorization: Bearer`` header, with the scheme in any case (RFC 9110).
 
-    The server joins repeated headers with a comma, which is no character of a token. Tokens in a query, a form or a
-    cookie are not looked for.
+    The server joins repeated headers with a comma, which no token contains. Tokens in a query string, a form or a
+    cookie are ignored.
     """
     match = _CREDENTIALS.fullmatch(header.strip())
     if match is None:
@@ -78,11 +78,11 @@ def _genuine(request: HttpRequest, encoded: str) -> jwt.VerifiedClaims:
 
 
 def _known(request: HttpRequest, claims: jwt.VerifiedClaims) -> Token:
-    """The token's record with its owner and organization, in one query."""
+    """The token's record with its owner and organization."""
     token = find_token(token_id=claims.token_id, owner_id=claims.owner_id)
     if token is None:
         raise _not_genuine(request, "no record of this token")
-    # Whoever has got hold of one of several keys can make tokens of that key only, and retiring it ends them all.
+    # Somebody who has stolen one of several keys can sign tokens of that key only, and retiring it ends all of them.
     if token.signing_key_id not in ("", claims.key_id):
         raise _not_genuine(request, "signed with another key than its record says")
     return token
@@ -99,7 +99,7 @@ def _check_in_time(token: Token, claims: jwt.VerifiedClaims) -> None:
 def _check_owner(token: Token) -> None:
     if not token.owner.is_active or token.owner.organization_id != token.organization_id:
         raise TokenRefused("owner_deactivated", "The owner of the token is deactivated.")
-    # The same row, as was just made sure; without this the first look at it would be a query of its own.
+    # The same row, as the line above has checked; reading ``owner.organization`` would make a query otherwise.
     token.owner.organization = token.organization
 
 
@@ -119,9 +119,10 @@ def _check_policy(token: Token) -> None:
 
 
 def _not_genuine(request: HttpRequest, why: str) -> TokenRefused:
-    """Counted and told in the server's own log, without the token: no stranger can fill a person's log.
+    """Counts the refusal and writes it to the server's own log, without the token.
 
-    Nor the server's: what an address sends beyond its limit raises ``Throttled`` here, and only the number grows.
+    It is not written to a person's log, so that strangers can't fill that. They can't fill the server's log either:
+    above the limit of their address, this raises ``Throttled`` and writes nothing.
     """
     number = next(_not_genuine_since_start)
     throttling.check_address(request)

@@ -1,4 +1,4 @@
-"""First calls with a new token, which work as pasted."""
+"""Example requests with a new token, which work as pasted."""
 
 from django.conf import settings
 
@@ -7,7 +7,7 @@ from tokens.models import Token
 
 
 def examples_of(token: Token, signed_jwt: str) -> list[dict[str, str]]:
-    """Each with ``id``, ``label`` and ``text``. They call what this token's scopes open."""
+    """Each with ``id``, ``label`` and ``text``. They call an operation that the token's scopes allow."""
     pipelines = bool({PIPELINE, PIPELINE_READONLY} & set(token.scopes))
     url = f"{settings.PORTAL_URL}/api/v1/{'pipelines' if pipelines else 'me'}"
     return [

@@ -59,24 +59,24 @@ class OrganizationTokenFilterForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         first, last = self.cleaned_data.get("created_from"), self.cleaned_data.get("created_to")
         if first and last and last < first:
-            self.add_error("created_to", "This day is before the one from which on tokens are shown.")
+            self.add_error("created_to", "Choose the same day as “Created from”, or a later one.")
         return self.cleaned_data
 
 
 class OrganizationTokenFilter(TokenFilter):
     api_help: ClassVar = {
-        "q": "Part of the token's name, of the owner's name or e-mail; or the token's whole id.",
+        "q": "Part of the token's name or of the owner's name or e-mail, or the token's whole id.",
         "owner": "Part of the owner's name or e-mail.",
-        "ends_within": "Active tokens only.",
-        "unused_for": "Days since the last use or, where there is none, since creation.",
-        "created_from": "A day, UTC.",
-        "created_to": "A day, UTC, which is included.",
+        "ends_within": "Days. Finds active tokens only.",
+        "unused_for": "Days since the last use, or since creation if the token was never used.",
+        "created_from": "Created on this day (UTC) or later.",
+        "created_to": "Created on this day (UTC) or earlier.",
     }
 
     q = SearchFilter(label="Name, owner or token id", method="filter_text")
     owner = TextFilter(label="Owner", max_length=254, method="filter_owner")
     ends_within = django_filters.ChoiceFilter(
-        label="Ends within", choices=DAYS_TO_END, method="filter_end", empty_label="Any time"
+        label="Expires within", choices=DAYS_TO_END, method="filter_end", empty_label="Any time"
     )
     unused_for = django_filters.ChoiceFilter(
         label="Not used for", choices=DAYS_UNUSED, method="filter_unused", empty_label="Used or not"
@@ -88,7 +88,7 @@ class OrganizationTokenFilter(TokenFilter):
         form = OrganizationTokenFilterForm
 
     def filter_text(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
-        """Part of a name; or a whole id, as it was copied from a log or a mail."""
+        """Part of a name, or a whole id copied from a log or a mail."""
         found = Q(name__icontains=value) | _owner_has(value)
         with suppress(ValueError):
             found |= Q(pk=uuid.UUID(value.strip()))

@@ -1,4 +1,4 @@
-"""Reading what a person typed. The rules themselves are those that the API uses too."""
+"""Forms of the pages of tokens. Pages and API check the same rules."""
 
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from tokens.names import MAX_LENGTH, clean_name
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
 
 CUSTOM = "custom"
-CHOICES_OF_LIFETIME = [*Lifetime.choices, (CUSTOM, "On a date of my choice")]
+CHOICES_OF_LIFETIME = [*Lifetime.choices, (CUSTOM, "On a date")]
 
 
 class TokenForm(forms.Form):
@@ -25,8 +25,8 @@ class TokenForm(forms.Form):
     name = forms.CharField(
         max_length=MAX_LENGTH * 4,
         strip=False,
-        help_text="What it is for, for example “nightly build”. At most 50 letters, digits, spaces and - ' : _ .",
-        # The browser counts UTF-16 units and in the form typed: cut at 50, it would shorten a name that is allowed.
+        help_text="What you use it for, such as “nightly build”. At most 50 letters, digits, spaces and - ' : _ .",
+        # Browsers count the UTF-16 units that were typed, so a limit of 50 would shorten names that are allowed.
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
         error_messages={"required": "Enter a name."},
     )
@@ -46,7 +46,7 @@ class TokenForm(forms.Form):
         required=False,
         max_length=40,
         widget=forms.DateInput(attrs={"type": "date"}),
-        help_text="For “On a date of my choice”: the token works through that day (UTC).",
+        help_text="For “On a date”: the token works until the end of that day (UTC).",
     )
 
     def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
@@ -55,7 +55,7 @@ class TokenForm(forms.Form):
         self._offer_what_the_policy_allows()
 
     def _offer_what_the_policy_allows(self) -> None:
-        """Only offers less: what was sent all the same is refused further down, with the reason."""
+        """Only limits the choices. `chosen_end` and `check_scopes` refuse other values, with the reason."""
         now, longest = timezone.now(), longest_lifetime(self.policy)
         offered = [preset for preset in Lifetime if end_of(preset, start=now) <= now + longest]
         lifetime = cast("forms.ChoiceField", self.fields["lifetime"])
@@ -96,7 +96,7 @@ class TokenForm(forms.Form):
 
 
 class SecretTextarea(forms.Textarea):
-    """Never writes what was typed back into the page, and asks the browser to keep none of it."""
+    """Never writes its value into the page, and asks the browser not to keep it."""
 
     def __init__(self) -> None:
         super().__init__(attrs={"rows": 5, "autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"})
@@ -109,7 +109,7 @@ class TokenLookupForm(forms.Form):
     token = forms.CharField(
         max_length=MAX_PASTED_LENGTH,
         widget=SecretTextarea,
-        help_text="The whole token. Text around it does no harm: quotes, “Bearer”, a line of a log.",
+        help_text="The whole token. It may have text around it: quotes, “Bearer”, a line of a log.",
         error_messages={"required": "Paste the token.", "max_length": "Paste the token with less text around it."},
     )
 
@@ -119,9 +119,9 @@ class ExpireTokenForm(forms.Form):
         label="Reason (optional)",
         required=False,
         max_length=REASON_MAX_LENGTH,
-        help_text="For the log, for example “lost laptop”.",
+        help_text="For the log, such as “lost laptop”.",
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
-        error_messages={"required": "Say why."},
+        error_messages={"required": "Give a reason."},
     )
 
     def __init__(self, *args: Any, needs_reason: bool = False, **kwargs: Any) -> None:
@@ -131,7 +131,7 @@ class ExpireTokenForm(forms.Form):
             self.fields["reason"].required = True
             self.fields[
                 "reason"
-            ].help_text = "For the owner, who gets a mail, and the log: “found in a public repository”."
+            ].help_text = "For the mail to the owner and for the log, such as “found in a public repository”."
 
 
 class ExpireManyForm(ExpireTokenForm):

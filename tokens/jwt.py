@@ -1,4 +1,4 @@
-"""Claims to JWT and back. Nothing else in the portal knows the format of a token.
+"""Encodes and decodes tokens. No other module knows their format.
 
 Header: ``alg``, ``kid``, ``typ: at+jwt`` (RFC 9068). Claims: ``iss``, ``aud``, ``sub`` (owner), ``jti`` (token),
 ``iat``, ``nbf``, ``exp`` (whole seconds), ``scope`` (RFC 6749), ``account`` (organization), ``token_type``.
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 TYPE = "at+jwt"
 TOKEN_TYPE = "personal_access"  # noqa: S105
 MAX_LENGTH = 4096
-# The clocks of two machines differ by some seconds: one may check a token that the other has just made (RFC 7519
-# section 4.1.5). For ``exp`` there is no leeway: a token that has expired is refused.
+# The clocks of two machines differ by some seconds, and one may check a token that the other has just signed (RFC 7519
+# section 4.1.5). There is no leeway for ``exp``: an expired token is refused.
 NOT_BEFORE_LEEWAY = timedelta(seconds=10)
-REMEMBERED_AT_MOST = 10_000
+MAX_REMEMBERED = 10_000
 
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _REQUIRED = ["iss", "aud", "sub", "jti", "iat", "nbf", "exp", "scope", "account", "token_type"]
 
 
 class NotGenuine(TokenBackendError):
-    """This was not made by this installation, or was changed since. The message is for the server's own log."""
+    """This installation did not sign it, or it was changed. The message is for the server's own log."""
 
 
 @dataclass(frozen=True)
 class VerifiedClaims:
-    """What a genuine token says of itself. That it has ended, and how, its record tells."""
+    """The claims of a genuine token. Its record says whether it is still valid."""
 
     key_id: str
     token_id: uuid.UUID
@@ -53,7 +53,7 @@ class VerifiedClaims:
 
 
 class KeyRingBackend:
-    """What simplejwt's token class signs and verifies with: the key ring instead of a single configured key."""
+    """Lets simplejwt's token class sign and verify with the key ring instead of a single configured key."""
 
     def encode(self, payload: dict[str, Any], key: SigningKey | None = None) -> str:
         key = key or key_ring().current
@@ -61,22 +61,22 @@ class KeyRingBackend:
         return pyjwt.encode(claims, key.private_key, algorithm=key.algorithm, headers={"typ": TYPE, "kid": key.id})
 
     def decode(self, token: str, verify: bool = True) -> dict[str, Any]:
-        """The claims of a genuine token, ended ones included. Raises ``NotGenuine``.
+        """The claims of a genuine token, even if it has ended. Raises ``NotGenuine``.
 
-        ``verify=False``, which simplejwt offers for reading foreign tokens, is not offered here.
+        Ignores ``verify=False``, with which simplejwt reads tokens without checking them.
         """
         return _verify(token)
 
 
 class AccessToken(BaseToken):
-    """simplejwt's token class over the key ring, for whatever of simplejwt is used beside this module."""
+    """simplejwt's token class with the key ring."""
 
     token_type = TOKEN_TYPE
     lifetime = timedelta(days=31)
     _token_backend = KeyRingBackend()
 
     def verify(self) -> None:
-        """Nothing of simplejwt's own: its check of ``exp`` would hide genuine tokens that have ended from their log."""
+        """Skips simplejwt's check of ``exp``: uses of genuine tokens that have expired belong in their owners' logs."""
 
 
 @sensitive_variables()
@@ -97,10 +97,10 @@ def encode(token: "Token") -> tuple[str, str]:
 
 
 def decode(encoded: str) -> VerifiedClaims:
-    """The claims of a genuine token, whether or not it has ended. Raises ``NotGenuine``.
+    """The claims of a genuine token, even if it has ended. Raises ``NotGenuine``.
 
-    That a signature is good stays true for as long as the keys are the same, so it is remembered: by a digest, since
-    the token itself is kept nowhere. Whether the token is alive is asked each time, and not here.
+    Remembers which tokens have a good signature, which stays true until the keys change. It remembers a digest, because
+    the token itself is stored nowhere. Whether the token is live is checked each time, by the caller.
     """
     remembered = _remembered.of(key_ring())
     digest = hashlib.sha256(encoded.encode(errors="surrogatepass")).digest()
@@ -111,16 +111,16 @@ def decode(encoded: str) -> VerifiedClaims:
 
 
 class _Remembered:
-    """Claims of tokens that were found genuine, for one state of the key ring and the settings."""
+    """The claims of genuine tokens, until the key ring or the settings change."""
 
     def __init__(self) -> None:
-        self._made_for: object = None
+        self._valid_for: object = None
         self._claims: dict[bytes, VerifiedClaims] = {}
 
     def of(self, ring: KeyRing) -> dict[bytes, VerifiedClaims]:
-        made_for = (ring, settings.TOKEN_ISSUER, settings.TOKEN_AUDIENCE)
-        if self._made_for != made_for or len(self._claims) >= REMEMBERED_AT_MOST:
-            self._made_for, self._claims = made_for, {}
+        valid_for = (ring, settings.TOKEN_ISSUER, settings.TOKEN_AUDIENCE)
+        if self._valid_for != valid_for or len(self._claims) >= MAX_REMEMBERED:
+            self._valid_for, self._claims = valid_for, {}
         return self._claims
 
 
@@ -139,15 +139,15 @@ def _decode(encoded: str) -> VerifiedClaims:
 
 
 def _verify(encoded: str) -> dict[str, Any]:
-    """Checks from cheap to dear. RFC 8725: the key decides the algorithm, and never the token."""
+    """Cheap checks first. The key decides the algorithm, never the token (RFC 8725)."""
     if len(encoded) > MAX_LENGTH or not _FORM.fullmatch(encoded):
-        raise NotGenuine("not of the form of a JWT")
+        raise NotGenuine("not in the form of a JWT")
     if not all(_is_canonical(segment) for segment in encoded.split(".")):
-        raise NotGenuine("base64url that is spelled in a second way")
+        raise NotGenuine("base64url that is not canonical")
     header = _header(encoded)
     key = key_ring().find(header.get("kid"))
     if key is None:
-        raise NotGenuine("no key of this id")
+        raise NotGenuine("no key with this id")
     if header != {"alg": key.algorithm, "kid": header["kid"], "typ": TYPE}:
         raise NotGenuine("a header that is not ours")
     try:
@@ -166,7 +166,7 @@ def _verify(encoded: str) -> dict[str, Any]:
 
 
 def _is_canonical(segment: str) -> bool:
-    """Whether the segment is the one spelling of its bytes: trailing bits could otherwise be set at will."""
+    """Whether this is the only encoding of its bytes: others differ in unused trailing bits."""
     try:
         return base64url_encode(base64url_decode(segment)).decode() == segment
     except ValueError:
@@ -184,13 +184,13 @@ def _header(encoded: str) -> dict[str, Any]:
 
 
 def _check_claims(claims: dict[str, Any]) -> None:
-    """Our own signature vouches for them; this guards against our own other uses of the same keys."""
+    """The signature is ours, so these checks protect against other uses of the same keys."""
     if claims["token_type"] != TOKEN_TYPE:
         raise NotGenuine("not a personal access token")
     if not all(type(claims[name]) is int for name in ("iat", "nbf", "exp")):
         raise NotGenuine("times that are not whole seconds")
     if not all(isinstance(claims[name], str) for name in ("sub", "jti", "scope", "account", "aud")):
-        raise NotGenuine("claims of the wrong kind")
+        raise NotGenuine("claims of the wrong type")
     if not -(2**33) < claims["iat"] <= claims["nbf"] < claims["exp"] < 2**37:
         raise NotGenuine("times out of range or out of order")
 
@@ -201,5 +201,5 @@ def _uuid(text: str) -> uuid.UUID:
     except ValueError:
         raise NotGenuine("an id that is not a UUID") from None
     if str(found) != text:
-        raise NotGenuine("an id that is spelled in a second way")
+        raise NotGenuine("an id that is not canonical")
     return found

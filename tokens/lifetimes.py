@@ -1,4 +1,4 @@
-"""How long a token may live: the presets, and the reading of a custom end (docs/product.md#tokens)."""
+"""The lifetimes of tokens: the presets, and reading a custom end (docs/product.md#tokens)."""
 
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -6,6 +6,8 @@ from dateutil.relativedelta import relativedelta
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
+
+from core.text import counted
 
 
 class Lifetime(models.TextChoices):
@@ -28,12 +30,12 @@ _LENGTHS = {
 
 
 def now_in_seconds() -> datetime:
-    """The clock in whole seconds, as a JWT tells time: record and token then agree exactly."""
+    """The time in whole seconds, as in a JWT, so that the record and the token have exactly the same times."""
     return timezone.now().replace(microsecond=0)
 
 
 def chosen_end(preset: Lifetime | None, custom: str, *, longest: timedelta) -> datetime:
-    """The end of a token that is made now: after a preset, or else at a custom end. Raises ``ValidationError``."""
+    """The end of a token that is created now, by the preset or else the custom end. Raises ``ValidationError``."""
     start = now_in_seconds()
     end = end_of(preset, start=start) if preset else parse_expiry(custom, start=start, longest=longest)
     check_expiry(end, start=start, longest=longest)
@@ -41,17 +43,17 @@ def chosen_end(preset: Lifetime | None, custom: str, *, longest: timedelta) -> d
 
 
 def end_of(lifetime: Lifetime, *, start: datetime) -> datetime:
-    """The same time of day, days, weeks or calendar months later (31 January and a month is 28 February)."""
+    """The same time of day, days, weeks or calendar months later (a month after 31 January is 28 February)."""
     return start + _LENGTHS[lifetime]
 
 
 def end_of_day(day: date) -> datetime:
-    """The last second of a day, UTC: a token "until 3 May" works on 3 May."""
+    """The last second of the day, UTC: a token "until 3 May" works on 3 May."""
     return datetime.combine(day, time(23, 59, 59), UTC)
 
 
 def parse_expiry(text: str, *, start: datetime, longest: timedelta) -> datetime:
-    """A custom end: an ISO 8601 date (its last second, UTC, or the latest moment allowed) or date and time.
+    """A custom end: an ISO 8601 date (its last second, UTC, or the latest allowed moment of that day) or date and time.
 
     A time without a zone is UTC. Raises ``ValidationError``.
     """
@@ -71,11 +73,12 @@ def parse_expiry(text: str, *, start: datetime, longest: timedelta) -> datetime:
 
 
 def check_expiry(expires_at: datetime, *, start: datetime, longest: timedelta) -> None:
-    """Raises ``ValidationError`` for an end in the past or beyond the organization's maximum."""
+    """Raises ``ValidationError`` for an end in the past or after the organization's maximum."""
     if expires_at <= start:
-        raise ValidationError("The end must be in the future.")
+        raise ValidationError("Choose a time in the future.")
     if expires_at - start > longest:
         latest = start + longest
         raise ValidationError(
-            f"Your organization allows tokens to live {longest.days} days at most: choose {latest:%Y-%m-%d} or earlier."
+            f"Your organization allows tokens a lifetime of {counted(longest.days, 'day', 'days')} at most: choose "
+            f"{latest:%Y-%m-%d} or earlier."
         )

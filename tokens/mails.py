@@ -66,7 +66,7 @@ def _arguments(owner_id: uuid.UUID, token_ids: Sequence[str]) -> tuple[str, list
 
 @mail_kind("Token reported")
 def report_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
-    """Tells an owner that these tokens of theirs were reported as leaked. What was said of it stands in the log."""
+    """Tells an owner that these tokens were reported as leaked. The activity log contains what the reporter said."""
     owner = User.objects.active().select_related("organization").filter(pk=uuid.UUID(owner_id)).first()
     if owner is None:
         return None
@@ -97,7 +97,7 @@ def report_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
 
 @mail_kind("Token expired early")
 def expired_mail(owner_id: str, token_ids: Sequence[str], count: int) -> EmailMessage | None:
-    """Tells an owner that others ended tokens of theirs: the ``token_ids``, of ``count`` in all, at one stroke."""
+    """Tells an owner that someone else ended ``count`` of their tokens in one action. ``token_ids`` are the first."""
     listed = Token.objects.revoked().filter(pk__in=token_ids, owner=uuid.UUID(owner_id), owner__is_active=True)
     tokens = list(listed.select_related("owner", "revoked_by").order_by("name", "pk"))
     if not tokens:
@@ -110,7 +110,7 @@ def expired_mail(owner_id: str, token_ids: Sequence[str], count: int) -> EmailMe
         "count": count,
         "further": count - len(token_ids),
         "end": tokens[0],
-        # On one line, so that a reason cannot pass for a part of the mail.
+        # On one line, so that a reason can't look like a part of the mail.
         "reason": " ".join(tokens[0].revoke_reason.split()),
         "url": _address("tokens:token_list"),
     }
@@ -121,9 +121,9 @@ def expired_mail(owner_id: str, token_ids: Sequence[str], count: int) -> EmailMe
     )
 
 
-@mail_kind("Token ended unused")
+@mail_kind("Token expired unused")
 def unused_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
-    """Tells an owner which tokens of theirs the policy ended because nobody used them."""
+    """Tells an owner which of their tokens the policy expired because they were unused."""
     ended = Token.objects.revoked().filter(pk__in=token_ids, owner=uuid.UUID(owner_id), owner__is_active=True)
     tokens = list(ended.select_related("owner", "organization").order_by("name", "pk"))
     if not tokens:
@@ -137,7 +137,7 @@ def unused_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
         "url": _address("tokens:token_list"),
     }
     return EmailMessage(
-        subject=f"Your {what} ended unused",
+        subject=f"Your {what} expired unused",
         body=render_to_string("tokens/mail/ended_unused.txt", context),
         to=[owner.email],
     )
@@ -145,8 +145,8 @@ def unused_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
 
 def _report_subject(names: list[str]) -> str:
     if len(names) > 1:
-        return f"{len(names)} of your access tokens were reported as leaked and are expired"
-    return f"Your access token “{names[0]}” was reported as leaked and is expired"
+        return f"{len(names)} of your access tokens were reported as leaked and have been expired"
+    return f"Your access token “{names[0]}” was reported as leaked and has been expired"
 
 
 def _address(view_name: str, *args: object) -> str:

@@ -1,4 +1,4 @@
-"""The metadata of personal access tokens. Of a token itself nothing is stored: not a part of it, not a hash."""
+"""The metadata of personal access tokens. The token itself is not stored, nor a part or a hash of it."""
 
 import uuid
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ LAST_USED_RESOLUTION = timedelta(minutes=1)
 
 
 class Token(models.Model):
-    """One token's metadata. ``id`` is the ``jti`` claim: public, and useless for signing in."""
+    """One token's metadata. ``id`` is the ``jti`` claim; it is public and opens nothing."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     owner = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="tokens", db_index=False)
@@ -26,8 +26,8 @@ class Token(models.Model):
         "accounts.Organization", on_delete=models.PROTECT, related_name="tokens", db_index=False
     )
     name = models.CharField(max_length=MAX_LENGTH)
-    # The name's key while the token holds the name, and null from the moment it ended: the database then keeps names
-    # unique among live tokens, which no constraint on the clock could.
+    # `name_key` while the name is in use, null after the token has ended. So a constraint can keep names unique among
+    # live tokens; a constraint cannot look at the clock.
     live_name_key = models.TextField(null=True, editable=False)
     scope = models.CharField("scopes", max_length=200)
     created_at = models.DateTimeField(default=timezone.now)
@@ -41,7 +41,7 @@ class Token(models.Model):
     revoke_reason = models.CharField(max_length=200, blank=True)
     last_used_at = models.DateTimeField(null=True)
     last_used_ip = models.GenericIPAddressField(null=True)
-    # Days before the end that the last mail about it was for, 0 that it had ended: each is sent once.
+    # The last notice about the end that was sent, by its number of days before the end; 0 says that it has ended.
     expiry_notice_days = models.PositiveSmallIntegerField(null=True, editable=False)
 
     objects: ClassVar[TokenQuerySet] = TokenQuerySet.as_manager()  # type: ignore[assignment]
@@ -80,7 +80,7 @@ class Token(models.Model):
 
     @property
     def is_expired(self) -> bool:
-        """By time: past its end, or never shown while it could be."""
+        """Past its end, or not shown while that was possible."""
         return timezone.now() >= self.expires_at or (self.revealed_at is None and not self.can_be_revealed)
 
     @property
@@ -89,8 +89,8 @@ class Token(models.Model):
 
     @property
     def can_be_revealed_until(self) -> datetime | None:
-        """``None`` unless it waits to be shown to its owner, who can have that until then."""
-        # Most tokens have been shown: their state need not be computed.
+        """Until when the owner can have it shown; ``None`` if that is not possible any more."""
+        # Most tokens were shown, and computing their state would take time.
         return self._reveal_ends_at if self.revealed_at is None and self.state is TokenState.PENDING else None
 
     @property
@@ -99,18 +99,18 @@ class Token(models.Model):
 
     @property
     def policy_obstacle(self) -> rules.Rule | None:
-        """The rule of the organization's policy that blocks the token now, whatever else it is."""
+        """The rule of the organization's policy that blocks the token now, even if it has ended."""
         return rules.obstacle(self, self.organization, timezone.now())
 
     @property
     def policy_advice(self) -> str:
-        """Which rule blocks it and what to do, in sentences; empty where none does."""
+        """Says which rule blocks the token and what to do; empty if none does."""
         rule = self.policy_obstacle
         return rule.advice(self, self.organization) if rule else ""
 
     @property
     def blocked_because(self) -> str:
-        """The advice where the policy is what blocks it; empty for one that works or has ended anyway."""
+        """`policy_advice` for a token in the state "blocked by policy", else empty."""
         return self.policy_advice if self.state is TokenState.BLOCKED_BY_POLICY else ""
 
     @property
@@ -123,7 +123,7 @@ class Token(models.Model):
 
     @property
     def ends_at(self) -> datetime:
-        """When it stops working, or stopped: by time, or early."""
+        """When it stops or stopped working: by time, or early."""
         return self.expires_at if self.revoked_at is None else min(self.revoked_at, self.expires_at)
 
     @property
@@ -132,7 +132,7 @@ class Token(models.Model):
 
     @property
     def ends_soon(self) -> bool:
-        """Active, and in its last 7 days or the last quarter of its life (`TokenQuerySet.ending_soon`)."""
+        """Active, and in its last 7 days or the last quarter of its lifetime (`TokenQuerySet.ending_soon`)."""
         return timezone.now() >= ends_soon_from(self.created_at, self.expires_at) and self.is_active
 
     @property
@@ -148,10 +148,10 @@ class Token(models.Model):
         return TokenState.ACTIVE if self.fits_policy else TokenState.BLOCKED_BY_POLICY
 
     def last_use_is_stale(self, at: datetime) -> bool:
-        """Whether a use at this moment is to be noted; it is at most once a minute."""
+        """Whether a use at this moment should be saved: at most one a minute is."""
         return self.last_used_at is None or at - self.last_used_at >= LAST_USED_RESOLUTION
 
     def mark_used(self, *, at: datetime, ip: str | None) -> None:
-        """Notes the use; of several requests at once one writes."""
+        """Saves the use. If several requests come at once, one of them writes."""
         stale = Q(last_used_at__isnull=True) | Q(last_used_at__lte=at - LAST_USED_RESOLUTION)
         Token.objects.filter(stale, pk=self.pk).update(last_used_at=at, last_used_ip=ip)

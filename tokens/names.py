@@ -1,4 +1,4 @@
-"""What a token may be called, and when two names are the same."""
+"""Which names a token may have, and which names count as the same."""
 
 import re
 import unicodedata
@@ -10,7 +10,7 @@ from django.core.exceptions import ValidationError
 from core.text import JOINERS, composed, is_invisible, is_mark, joiners_fit, marks_fit
 
 MAX_LENGTH = 50
-# Two digits at most: with more it is a year, or a build.
+# At most two digits: longer numbers are a year or a build.
 _NUMBERED = re.compile(r"(.+) ([1-9]\d?)")
 _PUNCTUATION = frozenset(" -':_.")
 # What `clean_name` returns, for JSON Schema (ECMA-262, with the u flag).
@@ -21,7 +21,7 @@ PATTERN = rf"^[{_BEGINS}]([{_ENDS}\u200c\u200d ]*[{_ENDS}])?$"
 def clean_name(raw: str) -> str:
     """The name as it is stored: trimmed, in Unicode's composed form (NFC). Raises ``ValidationError``.
 
-    The length is counted in code points of that form, as the database counts it: a letter with a vowel sign is two.
+    The length is counted in code points of that form, as in the database. A letter with a vowel sign is two.
     """
     name = composed(raw).strip()
     if not name:
@@ -38,8 +38,8 @@ def clean_name(raw: str) -> str:
 
 
 def name_key(name: str) -> str:
-    """What two names share when they differ only in case, form or joiners, which nobody sees (Unicode 3.13, D146:
-    compatibility caseless)."""
+    """The same for names that differ only in case, in Unicode form, or in joiners, which are invisible (Unicode 3.13,
+    D146: compatibility caseless match)."""
     key = unicodedata.normalize("NFD", "".join(character for character in name if character not in JOINERS))
     for _ in range(2):
         key = unicodedata.normalize("NFKD", key.casefold())
@@ -47,7 +47,7 @@ def name_key(name: str) -> str:
 
 
 def numbered(name: str) -> Iterator[str]:
-    """The name and those that may follow it: `build`, `build 2`, `build 3` and so on; `build 2`, `build 3` likewise."""
+    """The name, then the names with the next numbers: `build`, `build 2`, `build 3`; or `build 2`, `build 3`."""
     yield name
     numbered_before = _NUMBERED.fullmatch(name)
     base, first = (numbered_before[1], int(numbered_before[2]) + 1) if numbered_before else (name, 2)
@@ -57,7 +57,7 @@ def numbered(name: str) -> Iterator[str]:
 
 
 def _shortened(name: str, length: int) -> str:
-    """At most so long, without half a letter at the end."""
+    """Cut to this length, and never between a letter and its marks."""
     if len(name) <= length:
         return name
     while length and (is_mark(name[length]) or name[length] in JOINERS or name[length - 1] in JOINERS):

@@ -18,27 +18,27 @@ from tokens.policy import rules
 if TYPE_CHECKING:
     from tokens.models import Token  # noqa: F401  (in the class's base)
 
-# A token that was made but not shown cannot be shown any more after this long.
+# A new token can be shown for this long.
 PENDING_LAPSES_AFTER = timedelta(minutes=10)
 
-# An active token ends soon in its last 7 days, or in the last quarter of its life if that is shorter: a token for a day
-# is not born with a warning.
+# An active token ends soon in its last 7 days, or in the last quarter of its lifetime if that is shorter. So a token
+# for one day does not have a warning from the start.
 ENDS_SOON = timedelta(days=7)
 ENDS_SOON_PART = 4
 
 
 def ends_soon_from(created_at: datetime, expires_at: datetime) -> datetime:
-    """From when on a token ends soon; `ending_soon` says the same to the database, to the second."""
+    """The time from which a token ends soon; `ending_soon` is the same condition for the database."""
     return expires_at - min(ENDS_SOON, (expires_at - created_at) / ENDS_SOON_PART)
 
 
 def ending_soon(at: datetime) -> Q:
-    """That a token ends soon, or has ended: whether it is active is asked beside it."""
+    """Tokens that end soon or have ended. Add a condition for the active ones."""
     return Q(expires_at__lte=at + ENDS_SOON) & Q(LessThanOrEqual(LastQuarterFrom("created_at", "expires_at"), at))
 
 
 def not_ended(at: datetime) -> Q:
-    """Neither expired, nor expired early, nor lapsed before it was shown."""
+    """Not past their end, not expired early, and either shown or still able to be."""
     return Q(expires_at__gt=at, revoked_at__isnull=True) & (
         Q(revealed_at__isnull=False) | Q(created_at__gt=at - PENDING_LAPSES_AFTER)
     )
@@ -49,7 +49,7 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         return self.filter(owner=user)
 
     def visible_to(self, user: User) -> Self:
-        """Whose metadata this person may see: their own, and everyone's in the organization if their role says so."""
+        """The tokens whose metadata the person may see: their own, or with some roles the whole organization's."""
         if user.is_superuser or user.may(Ability.READ_TOKENS):
             return self.in_organization(user)
         return self.owned_by(user)
@@ -60,20 +60,20 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         return self.owned_by(user)
 
     def of_organization_readable_by(self, user: User) -> Self:
-        """Every token of the organization, for those who may read them all; nothing for everyone else."""
+        """All tokens of the organization for people whose role reads them all; none for others."""
         if not (user.is_superuser or user.may(Ability.READ_TOKENS)):
             return self.none()
         return self.in_organization(user)
 
     def live(self) -> Self:
-        """Not ended: these hold their names."""
+        """Tokens that have not ended. Their names are in use."""
         return self.filter(not_ended(timezone.now()))
 
     def ended(self) -> Self:
         return self.exclude(not_ended(timezone.now()))
 
     def active(self) -> Self:
-        """Shown, in time, not expired early, owner active, within the organization's policy: would be accepted."""
+        """Tokens that a request would be accepted with."""
         return self.within_policy().filter(
             revealed_at__isnull=False,
             revoked_at__isnull=True,
@@ -91,22 +91,22 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         return self.ended().filter(revoked_at__isnull=True)
 
     def within_policy(self) -> Self:
-        """Those that no rule of their organization's policy blocks now (`Token.policy_obstacle` is ``None``)."""
+        """Tokens that no rule of the policy blocks now (`Token.policy_obstacle` is ``None``)."""
         return self.filter(_any(of_policy & ~blocked for of_policy, blocked in self._by_policy()))
 
     def outside_policy(self) -> Self:
-        """The others."""
+        """Tokens that a rule of the policy blocks now."""
         return self.filter(_any(of_policy & blocked for of_policy, blocked in self._by_policy()))
 
     def _by_policy(self) -> Iterator[tuple[Q, Q]]:
-        """For each policy that the organizations of these rows have: their tokens, and what it blocks now.
+        """For each policy of these rows' organizations, the conditions for its tokens and for those it blocks.
 
-        Written out, which is one policy as good as always: no database that we use multiplies a column by a span of
-        time in the same words as another.
+        The values are written into the query, because SQLite and PostgreSQL multiply a column by a time span in
+        different ways. Usually there is one policy.
         """
         now = timezone.now()
-        # The rows are found by what they are filtered by already: by the index of their organizations, SQLite would
-        # read half a million tokens for somebody who has none.
+        # Without `Unindexed`, SQLite would use the index of the organization instead of the one for the filters that
+        # the rows already have, and read half a million tokens for somebody who has none.
         rows = self.order_by().alias(_organization=Unindexed("organization_id")).filter(_organization=OuterRef("pk"))
         organizations = Organization.objects.filter(Exists(rows))
         for values in organizations.order_by().values(*rules.RULE_FIELDS).distinct():
@@ -117,11 +117,11 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         return self.active().filter(expires_at__lte=moment)
 
     def ending_soon(self) -> Self:
-        """Active, and in their last 7 days or the last quarter of their life (`Token.ends_soon`)."""
+        """Active tokens in their last 7 days or the last quarter of their lifetime (`Token.ends_soon`)."""
         return self.active().filter(ending_soon(timezone.now()))
 
     def unused_since(self, moment: datetime) -> Self:
-        """Made before then, and not used from then on."""
+        """Tokens created before that moment and not used since then."""
         return self.filter(Q(last_used_at__isnull=True) | Q(last_used_at__lt=moment), created_at__lt=moment)
 
     def with_scope(self, scope_id: str) -> Self:
@@ -130,8 +130,8 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         )
 
     def for_token_table(self) -> Self:
-        """With the people and the organization. By queries of their own: joined, they would be looked up for every row
-        that comes before a page as well."""
+        """With owner, revoker and organization, by queries of their own: a join would also look them up for all the
+        rows before the page."""
         return self.prefetch_related(
             Prefetch("owner", User.objects.with_second_factors()), "organization", "revoked_by"
         )

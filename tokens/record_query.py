@@ -1,8 +1,8 @@
-"""The one query of a request that comes with a token: its record, its owner and its organization, and whether the
-owner has two-factor where the organization asks for it.
+"""The one query that checks a request with a token: the token's record, owner and organization, and whether the owner
+has two-factor if the organization requires it.
 
-The ORM could ask the same, and needs longer to write the statement and to read the answer than the database to give it.
-Here the statement is written once, from the models' own fields; a test compares the two.
+With the ORM, building the statement and reading the row takes longer than the database needs to answer. This module
+builds the statement once, from the models' own fields; a test compares its result with the ORM's.
 """
 
 import uuid
@@ -22,7 +22,7 @@ from tokens.models import Token
 
 Reader = Callable[[Any], Any]
 
-# What no request with a token looks at; asked for all the same, each costs a query of its own.
+# No request with a token reads these. They are deferred: reading one makes a query.
 _LEFT_OUT = {"password", "last_login"}
 _TOKEN_FIELDS, _USER_FIELDS, _ORGANIZATION_FIELDS = (
     [field for field in model._meta.concrete_fields if field.attname not in _LEFT_OUT]
@@ -31,7 +31,7 @@ _TOKEN_FIELDS, _USER_FIELDS, _ORGANIZATION_FIELDS = (
 
 
 def find_token(*, token_id: uuid.UUID, owner_id: uuid.UUID) -> Token | None:
-    """The token of this id and owner, with ``owner`` and ``organization`` at hand; ``None`` where there is none."""
+    """The token with this id and owner, with ``owner`` and ``organization`` loaded; ``None`` if there is none."""
     connection = own_connection()
     as_stored = uuid_as_stored(connection)
     with prepared_cursor(connection) as cursor:
@@ -46,7 +46,7 @@ def find_token(*, token_id: uuid.UUID, owner_id: uuid.UUID) -> Token | None:
     token.owner = _instance(User, _USER_FIELDS, values[users:organizations])
     token.organization = _instance(Organization, _ORGANIZATION_FIELDS, values[organizations:-1])
     if values[-1] is not None:
-        # The policy asks for it (`tokens.policy`); the first look at it would be a query of its own.
+        # `tokens.policy` reads it; the property would make a query.
         token.owner.has_two_factor = values[-1]
     return token
 
@@ -60,7 +60,7 @@ def _statement() -> str:
     )
     token, user, organization, factor = (model._meta.db_table for model in (Token, User, Organization, Authenticator))
     types = ", ".join(f"'{kind.value}'" for kind in SECOND_FACTOR_TYPES)
-    # Null where the policy does not ask for it: looking costs a tenth of the whole query.
+    # Null if the policy does not require it: the subquery takes a tenth of the whole query's time.
     has_two_factor = (
         f'CASE WHEN o."two_factor_roles" <> \'\' THEN EXISTS (SELECT 1 FROM "{factor}" f '  # noqa: S608
         f'WHERE f."user_id" = u."id" AND f."type" IN ({types})) END'
@@ -73,8 +73,8 @@ def _statement() -> str:
 
 @lru_cache
 def _readers(vendor: str) -> list[Reader | None]:
-    """For each column how its value is read. PostgreSQL's driver gives Python's own types; SQLite knows no UUIDs and no
-    time zones, and computes no booleans."""
+    """For each column, the function that converts its value. PostgreSQL's driver returns Python's own types; SQLite has
+    no UUIDs, no time zones and no booleans."""
     fields = [*_TOKEN_FIELDS, *_USER_FIELDS, *_ORGANIZATION_FIELDS]
     if vendor != "sqlite":
         return [None] * (len(fields) + 1)

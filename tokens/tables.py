@@ -15,7 +15,7 @@ from tokens.states import TokenState
 def state_badge(token: Token) -> Badge:
     """The state as shown: an active token that ends soon says when."""
     if token.ends_soon:
-        return Badge("◐", f"Ends {relative(token.expires_at)}", "warning")
+        return Badge("◐", f"Expires {relative(token.expires_at)}", "warning")
     return token.state.badge
 
 
@@ -39,7 +39,7 @@ class TokenTable(PortalTable):
         attrs = {"id": "tokens", "aria-label": "Access tokens"}
         row_attrs = {"data-token": lambda record: str(record.pk), "data-row": row_kind, "class": row_kind}
         order_by = ("-created_at",)
-        empty_text = "No token here. Make one with the form above: it is shown once, and used as a bearer token."
+        empty_text = "No tokens here. Create one with the form above. It is shown once; send it as a bearer token."
 
     def render_name(self, record: Token) -> SafeString:
         return format_html('<a href="{}">{}</a>', reverse("tokens:token_detail", args=[record.pk]), record.name)
@@ -90,7 +90,7 @@ class OrganizationTokenTable(TokenTable):
         empty_text = "No token matches."
 
     def __init__(self, *args: Any, may_expire: bool, **kwargs: Any) -> None:
-        # The end is told in words already, and there is little room beside the owner.
+        # "Expires" already says it in words, and the owner needs the space.
         exclude = ["time_left"] if may_expire else ["time_left", "select", "expire"]
         super().__init__(*args, exclude=exclude, **kwargs)
 

@@ -55,7 +55,7 @@ def test_ended_tokens_still_in_use_are_told_with_where_and_how_often(client, api
     [found] = answer.context["ended_in_use"]
     assert (found.last.token_id, found.count, found.last.ip) == (token.pk, 3, "127.0.0.1")
     page = answer.content.decode()
-    assert "Ended tokens are still in use" in page
+    assert "Expired tokens are still in use" in page
     for words in ("old laptop", "Sent 3 times", "GET /api/v1/me", f"?token_id={token.pk}&amp;after_end=true"):
         assert words in page
     assert f'href="/profile/tokens/{token.pk}/"' in page
@@ -84,7 +84,7 @@ def test_everyone_elses_are_told_to_those_who_read_everyones_tokens(client, orga
     assert names(answer.context["ended_in_use"]) == ["my own"]
     assert names(answer.context["ended_in_use_of_others"]) == (["a colleague's", "mine"] if reads else [])
     page = answer.content.decode()
-    assert ("Ended tokens of others are still in use" in page) == reads
+    assert ("Other people's expired tokens are still in use" in page) == reads
     if reads:
         assert page.index('id="ended-in-use"') < page.index('id="ended-in-use-of-others"') < page.index("Live tokens")
 

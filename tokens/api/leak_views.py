@@ -1,4 +1,4 @@
-"""The API's doors for tokens that were found where they should not be."""
+"""API operations for found tokens."""
 
 from typing import ClassVar
 
@@ -28,7 +28,7 @@ from tokens.models import Token
 
 
 class TokenLookupViewSet(ApiViewSet):
-    """What a found token is. POST, since what is asked about must stand in no address; it changes nothing."""
+    """Looks up a found token. POST, because a token must not be in a URL; it changes nothing."""
 
     operations: ClassVar[dict[str, Operation]] = {
         "look_up": Operation("Look up a found token", READ_API, only_reads=True),
@@ -43,8 +43,8 @@ class TokenLookupViewSet(ApiViewSet):
     @extend_schema(operation_id="token_lookup", request=TokenLookupBody, responses=TokenLookupSerializer)
     @method_decorator(sensitive_variables())
     def look_up(self, request: Request) -> Response:
-        """The metadata and the last uses of a token that was found: one's own, or anyone's in the organization for
-        Administrators and Security Managers. Every other token is refused alike, whether or not it is genuine."""
+        """The metadata and the last uses of a found token, if it is yours. Administrators and Security Managers can
+        look up every token of their organization. The answer for all other tokens is the same, genuine or not."""
         body = self.read_body(TokenLookupBody)
         token = finding.look_up_token(actor=self.person, pasted=body["token"], request=request._request)
         uses = finding.last_uses(token, reader=self.person)
@@ -54,30 +54,30 @@ class TokenLookupViewSet(ApiViewSet):
 
 
 class TokenReportViewSet(ApiViewSet):
-    """Whoever presents a token ends it. Open to everyone: the tokens themselves are all the right it takes."""
+    """Expires reported tokens. No account is needed: anyone who has a token may end it."""
 
     operations: ClassVar[dict[str, Operation]] = {
         "report": Operation("Report found tokens", is_public=True),
     }
-    # Credentials are not asked for and open nothing here: a browser that is signed in needs no CSRF token, and one's
-    # own ended token stands in nobody's way. The use of a genuine token is logged all the same.
+    # Credentials are ignored. So a signed-in browser needs no CSRF token, and a client may send a token that has ended.
+    # The use of a genuine token is logged.
     authentication_classes = []
     serializer_class = TokenReportSerializer
     queryset = Token.objects.none()
 
     def check_limits(self, request: Request) -> None:
-        """By a limit of its own: what an address has used up otherwise must not keep a leaked token alive."""
+        """Has a limit of its own: an address that has reached another limit must be able to report a leaked token."""
         _take(reporting.REPORTS, neighborhood(request._request))
 
     @extend_schema(operation_id="token_report", request=TokenReportBody, responses={202: TokenReportSerializer})
     @method_decorator(sensitive_variables())
     def report(self, request: Request) -> Response:
-        """Ends each token of this installation among those that were found, at once and for good, and tells its owner.
-        The answer is always the same, so that it tells nothing about them."""
+        """Permanently expires every token of this installation among the found ones, and tells its owner. The answer is
+        always the same, so that it reveals nothing about them."""
         body = self.read_body(TokenReportBody)
         token_ids = finding.genuine_token_ids(body["tokens"])
         if token_ids and "HTTP_AUTHORIZATION" in request.META:
-            # Whoever sends a token along has its use logged: the change is committed with that entry or not at all.
+            # The use of the sent token is logged, and the change must be committed together with that entry.
             begin_change(request._request)
         reporting.report_tokens(token_ids=token_ids, url=body.get("url", ""), request=request._request)
         return Response({"status": "received"}, status=202)

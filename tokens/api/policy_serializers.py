@@ -1,4 +1,4 @@
-"""The shapes of the organization's policy in the API. The fields bear the same names as on the page."""
+"""Serializers of the organization's policy. The fields have the same names as on the page."""
 
 from typing import Any
 
@@ -14,17 +14,17 @@ LISTS = ("allowed_scopes", "two_factor_roles")
 
 
 class PolicySerializer(serializers.Serializer[Any]):
-    max_token_lifetime_days = serializers.IntegerField(help_text="The longest life of a token.")
+    max_token_lifetime_days = serializers.IntegerField(help_text="The maximum lifetime of a token.")
     allowed_scopes = serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES))
-    max_live_tokens = serializers.IntegerField(help_text="How many live tokens a person may have.")
+    max_live_tokens = serializers.IntegerField(help_text="The maximum number of live tokens of a person.")
     unused_tokens_end_after_days = serializers.IntegerField(
-        allow_null=True, help_text="Null: tokens that nobody uses live to their end."
+        allow_null=True, help_text="Null: unused tokens work until they expire."
     )
     two_factor_roles = serializers.ListField(
         child=serializers.ChoiceField(choices=SiteRole.choices), help_text="Site roles that need two-factor."
     )
     log_retention_days = serializers.IntegerField(help_text="How long both logs are kept.")
-    version = serializers.CharField(help_text="Another one for another policy. Send it with a change of this one.")
+    version = serializers.CharField(help_text="Changes with every change of the policy. Send it with your change.")
 
 
 class OwnerEffectSerializer(serializers.Serializer[Any]):
@@ -40,39 +40,39 @@ class BlockedByRuleSerializer(serializers.Serializer[Any]):
 
 
 class EffectSerializer(serializers.Serializer[Any]):
-    """What becomes different by the change. What was so before, and stays so, is not counted."""
+    """What the change does. Tokens and people that it does not affect are not counted."""
 
-    blocked_tokens = serializers.IntegerField(help_text="Tokens that work now and will be blocked at their next use.")
-    blocked_people = serializers.IntegerField(help_text="Whose tokens these are.")
-    by_rule = BlockedByRuleSerializer(help_text="The blocked tokens, each with every rule that blocks it.")
-    owners = OwnerEffectSerializer(many=True, help_text="Whose tokens are blocked, the most first; at most 100.")
+    blocked_tokens = serializers.IntegerField(help_text="Tokens that work now and will be blocked from their next use.")
+    blocked_people = serializers.IntegerField(help_text="How many people own these tokens.")
+    by_rule = BlockedByRuleSerializer(
+        help_text="Blocked tokens by rule. A token that breaks several is counted for each."
+    )
+    owners = OwnerEffectSerializer(many=True, help_text="Owners of blocked tokens, at most 100. Most tokens first.")
     unblocked_tokens = serializers.IntegerField(help_text="Tokens that are blocked now and will work again.")
     unused_soon = serializers.IntegerField(
-        help_text=f"Tokens that will end as unused within {SOON.days} days, unless somebody uses them."
+        help_text=f"Tokens that will expire as unused within {SOON.days} days unless they are used."
     )
     people_to_set_up_two_factor = serializers.IntegerField()
-    people_above_max_live_tokens = serializers.IntegerField(
-        help_text="They keep their tokens, and make no further one."
-    )
+    people_above_max_live_tokens = serializers.IntegerField(help_text="They keep their tokens but can't create more.")
 
 
 class ChangedPolicySerializer(PolicySerializer):
-    """The policy as it is now, and what the change did."""
+    """The policy as it is now, and what the change has done."""
 
     effect = EffectSerializer()
 
 
 class PolicyPreviewSerializer(serializers.Serializer[Any]):
-    """What a change would do. ``version`` is that of the policy as it is."""
+    """What a change would do. ``version`` is that of the current policy."""
 
     version = serializers.CharField()
     effect = EffectSerializer()
 
 
 class ChangePolicyBody(StrictSerializer):
-    """What is not here stays as it is."""
+    """Fields that are left out stay as they are."""
 
-    # `version` alone changes nothing. Said without `anyOf`, from which generators would make several bodies.
+    # `version` alone changes nothing. Without `anyOf`, from which generators would create several bodies.
     together = {
         "minProperties": 1,
         "not": {"properties": {"version": {}}, "required": ["version"], "maxProperties": 1},
@@ -95,7 +95,7 @@ class ChangePolicyBody(StrictSerializer):
     version = TextField(
         required=False,
         max_length=64,
-        help_text="Of the policy that you looked at. If it is another one by now, nothing is changed (409).",
+        help_text="The version of the policy that you looked at. If the policy has changed since, the answer is 409.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

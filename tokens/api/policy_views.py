@@ -1,4 +1,4 @@
-"""The API's door to the organization's policy. It mirrors the page."""
+"""API operations for the organization's policy, like those of the page."""
 
 from typing import Any, ClassVar
 
@@ -25,8 +25,7 @@ from tokens.policy.preview import change_policy, review_policy
 class PolicyViewSet(ApiViewSet):
     """The policy of one's organization.
 
-    No token changes it: a looser policy gives life to tokens that the present one blocks, and a token never extends or
-    widens a token.
+    Tokens can't change it: tokens that the policy blocks would work again, and no token may extend or widen a token.
     """
 
     operations: ClassVar[dict[str, Operation]] = {
@@ -41,19 +40,19 @@ class PolicyViewSet(ApiViewSet):
 
     @extend_schema(operation_id="policy", responses=PolicySerializer)
     def retrieve(self, request: Request) -> Response:
-        """What tokens may be made and used, who needs two-factor, and how long the logs are kept."""
+        """Which tokens can be created and used, who needs two-factor, and how long the logs are kept."""
         return Response(_shown(self.person.own_organization))
 
     @extend_schema(operation_id="policy_preview", request=ChangePolicyBody, responses=PolicyPreviewSerializer)
     def preview(self, request: Request) -> Response:
-        """How many tokens a change would block, and whose. Nothing is changed."""
+        """How many tokens a change would block, and whose. It changes nothing."""
         body = self.read_body(ChangePolicyBody)
         review = review_policy(actor=self.person, **body)
         return Response({"version": review.before.policy_version, "effect": EffectSerializer(review.effect).data})
 
     @extend_schema(operation_id="policy_change", request=ChangePolicyBody, responses=ChangedPolicySerializer)
     def partial_update(self, request: Request) -> Response:
-        """Holds from the next request on, for existing tokens too. Call `preview` first to see whom it affects."""
+        """Applies from the next request on, to existing tokens too. Call `preview` first to see whom it affects."""
         body = self.read_body(ChangePolicyBody)
         review = change_policy(actor=self.person, request=request._request, **body)
         return Response({**_shown(review.after), "effect": EffectSerializer(review.effect).data})

@@ -1,4 +1,4 @@
-"""The shapes of tokens at the API's doors. Metadata only, except for the one answer that shows a new token."""
+"""Serializers of tokens: metadata only, except for the one answer that shows a new token."""
 
 from typing import Any
 
@@ -30,17 +30,18 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     scopes = serializers.SerializerMethodField()
     state = serializers.SerializerMethodField()
     blocked_because = serializers.CharField(
-        read_only=True, help_text="With the state `blocked_by_policy`: which rule blocks it and what to do. Else empty."
+        read_only=True,
+        help_text="For the state `blocked_by_policy`: which rule blocks it and what to do. Otherwise empty.",
     )
     can_be_revealed_until = UtcDateTimeField(
         read_only=True,
         allow_null=True,
-        help_text="With the state `pending`: until when its owner can have it shown, once, on the portal's pages. "
-        "Else null.",
+        help_text="For the state `pending`: until when its owner can have it shown, once, on the portal's pages. "
+        "Otherwise null.",
     )
     ends_soon = serializers.BooleanField(
         read_only=True,
-        help_text="Active, and in its last 7 days, or in the last quarter of its life if that is shorter.",
+        help_text="Active, and in its last 7 days, or in the last quarter of its lifetime if that is shorter.",
     )
     revoked_by = serializers.SlugRelatedField[User](slug_field="email", read_only=True, allow_null=True)
     serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, DateTimeField: UtcDateTimeField}
@@ -75,7 +76,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
 
 
 class OrganizationTokenSerializer(TokenSerializer):
-    """The metadata of anyone's token, with whose it is."""
+    """A token's metadata with its owner."""
 
     owner_id = serializers.UUIDField(read_only=True)
     owner_email = serializers.EmailField(source="owner.email", read_only=True)
@@ -85,9 +86,9 @@ class OrganizationTokenSerializer(TokenSerializer):
 
 
 class IssuedTokenSerializer(TokenSerializer):
-    """The answer that shows a new token: this once, and never again."""
+    """The one answer that shows a new token."""
 
-    token = serializers.CharField(read_only=True, help_text="The token itself. It is shown this once and not stored.")
+    token = serializers.CharField(read_only=True, help_text="The token itself. It is shown only once and not stored.")
 
     class Meta(TokenSerializer.Meta):
         fields = [*TokenSerializer.Meta.fields, "token"]
@@ -95,14 +96,14 @@ class IssuedTokenSerializer(TokenSerializer):
 
 @extend_schema_field({"type": "string", "minLength": 1, "maxLength": MAX_LENGTH, "pattern": PATTERN})
 class TokenNameField(TextField):
-    """As it was typed: spaces around it are removed, and only then its length counts."""
+    """Spaces around the name are removed before its length is checked."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=MAX_LENGTH * 4, trim_whitespace=False, **kwargs)
 
 
 class IssueTokenBody(StrictSerializer):
-    """`name`, `scopes` and either `lifetime` or `expires_at`; with neither, one month."""
+    """`name`, `scopes` and either `lifetime` or `expires_at`; without both, one month."""
 
     together = {
         "not": {"properties": {"lifetime": {}, "expires_at": {}}, "required": ["lifetime", "expires_at"]},
@@ -154,12 +155,12 @@ class TokenLookupBody(StrictSerializer):
     token = TextField(
         max_length=MAX_PASTED_LENGTH,
         trim_whitespace=False,
-        help_text="The found token. Text around it does no harm. It is neither stored nor logged.",
+        help_text="The found token. It may have text around it. It is neither stored nor logged.",
     )
 
 
 class TokenLookupSerializer(OrganizationTokenSerializer):
-    """The metadata of a found token, with its last uses as far as the caller may see them."""
+    """The metadata of a found token, with those of its last uses that the caller may see."""
 
     last_uses = TokenUseSerializer(many=True, read_only=True)
 
@@ -168,41 +169,41 @@ class TokenLookupSerializer(OrganizationTokenSerializer):
 
 
 class TokenReportBody(StrictSerializer):
-    """Texts with tokens in them, and where they were found."""
+    """Found tokens, and where they were found."""
 
     tokens = BoundedListField(
         child=TextField(max_length=jwt.MAX_LENGTH, trim_whitespace=False),
         allow_empty=False,
         max_length=MAX_REPORTED,
-        help_text="What was found, one token each. Anything else does no harm.",
+        help_text="Texts with one token each. Text without a token is ignored.",
     )
     url = TextField(
         required=False,
         max_length=MAX_URL_LENGTH,
         trim_whitespace=False,
-        validators=[RegexValidator(r"^https?://\S+\Z", "Give an address that begins with http:// or https://.")],
-        help_text="Where they were found. It is shown to the tokens' owners.",
+        validators=[RegexValidator(r"^https?://\S+\Z", "Give an address that starts with http:// or https://.")],
+        help_text="Where they were found. The tokens' owners see it.",
     )
 
 
 class TokenReportSerializer(serializers.Serializer[Any]):
-    """The one answer, whatever was reported."""
+    """The same answer to every report."""
 
     status = serializers.ChoiceField(choices=["received"])
 
 
 class ExpireTokensBody(StrictSerializer):
     ids = BoundedListField(child=IdField(), allow_empty=False, max_length=MAX_PAGE_SIZE, is_set=True)
-    reason = TextField(max_length=REASON_MAX_LENGTH, help_text="For the owners, who get a mail, and for the log.")
+    reason = TextField(max_length=REASON_MAX_LENGTH, help_text="For the mail to the owners, and for the log.")
 
 
 class Outcome(TextChoices):
     EXPIRED = "expired", "Expired now"
-    ALREADY_ENDED = "already_ended", "Had ended before"
+    ALREADY_ENDED = "already_ended", "Ended before"
 
 
 class TokenOutcomeSerializer(serializers.Serializer[Any]):
-    """What became of one token."""
+    """The result for one token."""
 
     id = serializers.UUIDField()
     outcome = serializers.ChoiceField(choices=Outcome.choices)
@@ -223,12 +224,12 @@ class DayUsesSerializer(serializers.Serializer[Any]):
 
 
 class AddressUsesSerializer(serializers.Serializer[Any]):
-    """Uses of a token from one address, as long as the log is kept."""
+    """Uses of a token from one address, as far back as the log goes."""
 
     ip = serializers.IPAddressField(allow_null=True)
     first_at = serializers.DateTimeField()
     last_at = serializers.DateTimeField()
-    uses = serializers.IntegerField(source="total", help_text="Refused ones included.")
+    uses = serializers.IntegerField(source="total", help_text="Including refused ones.")
     refused = serializers.IntegerField()
     is_new = serializers.BooleanField(
         help_text="First used within the last 7 days, and more than a day after the token's very first use."
@@ -243,7 +244,7 @@ class AfterEndAddressSerializer(serializers.Serializer[Any]):
 
 
 class AfterEndSerializer(serializers.Serializer[Any]):
-    """How a token was sent after its end, in the last 30 days."""
+    """Uses of a token after its end, in the last 30 days."""
 
     uses = serializers.IntegerField(source="count")
     first_at = serializers.DateTimeField(source="since")
@@ -256,7 +257,7 @@ class AfterEndSerializer(serializers.Serializer[Any]):
 
 
 class EndedTokenInUseSerializer(AfterEndSerializer):
-    """An ended token that is still sent."""
+    """An ended token that is still used."""
 
     id = serializers.UUIDField(source="last.token_id")
     name = serializers.CharField(source="last.token_name")
@@ -265,19 +266,19 @@ class EndedTokenInUseSerializer(AfterEndSerializer):
 
 
 class TokenUsageSerializer(serializers.Serializer[Any]):
-    """How a token was used: per day for 30 days, by address, and after its end."""
+    """Uses of a token: per day for 30 days, by address, and after its end."""
 
     id = serializers.UUIDField()
     days = DayUsesSerializer(many=True)
-    addresses = AddressUsesSerializer(many=True, help_text="The last used first, at most 1000.")
+    addresses = AddressUsesSerializer(many=True, help_text="The most recently used first, at most 1000.")
     after_end = AfterEndSerializer(allow_null=True)
 
 
 class UsageSerializer(serializers.Serializer[Any]):
-    """How several tokens were used: per day for 30 days, and which are still sent after their end."""
+    """Uses of several tokens per day for 30 days, and those of them that are still used after their end."""
 
     days = DayUsesSerializer(many=True)
-    ended_in_use = EndedTokenInUseSerializer(many=True, help_text="The last sent first.")
+    ended_in_use = EndedTokenInUseSerializer(many=True, help_text="The most recently used first.")
 
 
 class MeUserSerializer(serializers.ModelSerializer[User]):
@@ -287,7 +288,7 @@ class MeUserSerializer(serializers.ModelSerializer[User]):
 
 
 class MeSerializer(serializers.Serializer[Any]):
-    """Who is calling, and with what."""
+    """The caller, and the token in use."""
 
     user = MeUserSerializer()
     site_role = serializers.CharField()

@@ -1,4 +1,4 @@
-"""The API's doors to tokens and to "who am I". Rules and queries are those of the pages."""
+"""API operations for tokens and for "who am I". They use the querysets and services of the pages."""
 
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -97,7 +97,7 @@ class TokenViewSet(ApiViewSet):
     @extend_schema(operation_id="token_create", request=IssueTokenBody, responses={201: IssuedTokenSerializer})
     @method_decorator(sensitive_variables())
     def create(self, request: Request) -> Response:
-        """Creates a token and shows it, this once. Only for a person in a browser session."""
+        """Creates a token and shows it, only this once. For people in a browser session, not for tokens."""
         body = IssueTokenBody(data=request.data, context={"owner": self.person})
         body.is_valid(raise_exception=True)
         token, signed_jwt = services.issue_and_reveal_token(
@@ -112,9 +112,9 @@ class TokenViewSet(ApiViewSet):
 
     @extend_schema(operation_id="token_expire", request=ExpireTokenBody, responses=TokenSerializer)
     def expire(self, request: Request, pk: str) -> Response:
-        """Ends a token at once, for good: one's own, or anyone's for Administrators and Security Managers.
+        """Permanently expires one of your tokens. Administrators and Security Managers can expire everyone's.
 
-        Someone else's needs a `reason`. Its owner gets a mail.
+        Someone else's token needs a `reason`. Its owner gets a mail.
         """
         body = self.read_body(ExpireTokenBody)
         return Response(_expire(request, self.get_object(), body["reason"]))
@@ -136,7 +136,7 @@ class CurrentTokenViewSet(ApiViewSet):
 
     @extend_schema(operation_id="token_current_expire", request=ExpireTokenBody, responses=TokenSerializer)
     def expire(self, request: Request) -> Response:
-        """Whoever holds a token may end it."""
+        """Permanently expires the token that makes this request."""
         body = self.read_body(ExpireTokenBody)
         return Response(_expire(request, _token_in_use(request), body["reason"]))
 
@@ -159,12 +159,12 @@ class TokenLogViewSet(LogListViewSet):
 
     @extend_schema(operation_id="token_activity")
     def list(self, request: Request, pk: str) -> Response:
-        """Every use of one token, refused uses included, newest first; with `after`, as they become final."""
+        """All uses of one token, including refused ones, newest first. With `after`, in the order they become final."""
         return self.page_of(self.entries)
 
 
 class OrganizationTokenViewSet(ApiViewSet):
-    """Every token of the organization: metadata, for those whose role reads it."""
+    """The metadata of all tokens of the organization, for roles that read it."""
 
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation("List the organization's tokens", READ_API, only_reads=True, role_allows=may_read_tokens),
@@ -188,10 +188,10 @@ class OrganizationTokenViewSet(ApiViewSet):
         responses=TokenOutcomesSerializer,
     )
     def expire(self, request: Request) -> Response:
-        """Ends up to 1000 tokens at once, for good, and says for each what became of it.
+        """Permanently expires up to 1000 tokens, and gives the result for each.
 
-        All or nothing: if one of them does not exist, or is of another organization, nothing is changed. Each owner
-        gets one mail.
+        All or nothing: if one of them does not exist, or belongs to another organization, nothing is changed. Each
+        owner gets one mail.
         """
         body = self.read_body(ExpireTokensBody)
         ended = services.revoke_tokens(
@@ -206,7 +206,7 @@ class OrganizationTokenViewSet(ApiViewSet):
 
 
 class OrganizationUsageViewSet(ApiViewSet):
-    """How the organization's tokens are used, for those whose role reads them."""
+    """How the organization's tokens are used, for roles that read them."""
 
     operations: ClassVar[dict[str, Operation]] = {
         "retrieve": Operation(
@@ -218,7 +218,7 @@ class OrganizationUsageViewSet(ApiViewSet):
 
     @extend_schema(operation_id="organization_usage", responses=UsageSerializer)
     def retrieve(self, request: Request) -> Response:
-        """Uses of everyone's tokens per day for 30 days, and the ended tokens that are still sent."""
+        """Uses of everyone's tokens per day for 30 days, and the ended tokens that are still used."""
         return _usage(usage.readable_org_entries(self.person))
 
 
@@ -251,7 +251,7 @@ class MeViewSet(ApiViewSet):
 
     @extend_schema(operation_id="me_usage", responses=UsageSerializer)
     def usage(self, request: Request) -> Response:
-        """Uses of my tokens per day for 30 days, and those that are still sent after their end."""
+        """Uses of your tokens per day for 30 days, and those that are still used after their end."""
         return _usage(usage.of(self.person))
 
 
@@ -262,7 +262,7 @@ def _usage(uses: usage.Uses) -> Response:
 
 def _token_in_use(request: Request) -> Token:
     if not isinstance(request.auth, Token):
-        raise Forbidden("This is about the token in use, and a browser session uses none.")
+        raise Forbidden("This is for the token in use, and a browser session uses none.")
     return request.auth
 
 

@@ -1,7 +1,8 @@
-"""Telling people in time that tokens of theirs end: which notices are due, and the mails that bring them.
+"""Mails that tell people that their tokens expire soon or have expired.
 
-A notice goes out 30, 7 and 1 days before the end and when the token has ended. Each is sent once, and only the tightest
-that applies: after an outage nobody gets three at once. None is longer than the whole life of the token.
+A notice is due 30, 7 and 1 days before the end, and when the token has ended. Each is sent once, and only the latest
+one that applies, so that nobody gets three of them after an outage. A token does not get a notice for a time before it
+was created.
 """
 
 import threading
@@ -27,22 +28,23 @@ from tokens.querysets import ENDS_SOON, TokenQuerySet, ending_soon
 
 EVERY = timedelta(hours=1)
 
-# A notice is named by its days before the end; this is the one of a token that has ended.
+# A notice is identified by its number of days before the end. This one is for a token that has ended.
 ENDED = 0
-# Between how many days before the end each notice is the tightest that applies. A week after it the end is no news.
+# For each notice, between how many days before the end it is the latest one that applies. A week after the end, no
+# notice applies.
 _APPLIES = {ENDED: (-7, 0), 1: (0, 1), 7: (1, 7), 30: (7, 30)}
 
 
-class Told(NamedTuple):
+class Notice(NamedTuple):
     token: Token
-    notice: int
+    days: int
 
 
 def applies(notice: int, *, at: datetime) -> Q:
-    """That this notice is the tightest that applies to a token, whether or not it was sent.
+    """The tokens for which this notice is the latest one that applies, sent or not.
 
-    Notices of the last week wait until the token ends soon, as pages call it: one for 8 days is not told of on its
-    second day.
+    Notices of the last week are sent only when pages say that the token ends soon: a token for 8 days gets no notice on
+    its second day.
     """
     after, until = (at + timedelta(days=days) for days in _APPLIES[notice])
     is_longer_lived = Q(expires_at__gt=DaysAfter("created_at", notice))
@@ -52,9 +54,10 @@ def applies(notice: int, *, at: datetime) -> Q:
 
 
 def due(notice: int, *, at: datetime) -> TokenQuerySet:
-    """The tokens whose owner, who can use one and wants to know, was told neither this nor anything tighter of them.
+    """The tokens for which this notice applies and neither it nor a later one was sent. Their owner is active and wants
+    these mails.
 
-    The index of ends gives the tokens of these few days, however many there are.
+    The index on ``expires_at`` finds the tokens of these few days.
     """
     return Token.objects.filter(
         applies(notice, at=at),
@@ -66,12 +69,12 @@ def due(notice: int, *, at: datetime) -> TokenQuerySet:
 
 
 def to_warn_of(owner: User) -> TokenQuerySet:
-    """What pages warn of: this person's tokens that would be accepted and end soon, told by mail or not."""
+    """The tokens that pages warn about: this person's active tokens that end soon, with a mail or without."""
     return Token.objects.owned_by(owner).ending_soon().order_by("expires_at", "id")
 
 
 def put_due(stopping: threading.Event) -> None:
-    """One round: a mail into the outbox for everyone for whom one is due."""
+    """Puts a mail into the outbox for each person for whom a notice is due."""
     for owner_id in _owners_to_tell():
         if stopping.is_set():
             return
@@ -79,12 +82,12 @@ def put_due(stopping: threading.Event) -> None:
 
 
 def tell(owner_id: uuid.UUID) -> None:
-    """One mail about all tokens of this person for which a notice is due; none where none is.
+    """Puts one mail about all tokens of this person for which a notice is due, if there are any.
 
-    The notices are noted in the transaction that puts the mail into the outbox.
+    The transaction that puts the mail also saves which notices were sent.
     """
     with transaction.atomic():
-        # The second of two workers waits here, and then finds nothing due.
+        # If two workers run at once, the second one waits here and then finds nothing due.
         owner = lock_if_exists(User.objects.all(), owner_id)
         told = _due_to(owner) if owner else []
         if not told:
@@ -94,9 +97,9 @@ def tell(owner_id: uuid.UUID) -> None:
         expiry_mail.put(owner_id, str(owner_id), [(str(token.pk), notice) for token, notice in told])
 
 
-@mail_kind("Tokens end soon")
+@mail_kind("Tokens expire soon")
 def expiry_mail(owner_id: str, told: Sequence[tuple[str, int]]) -> EmailMessage | None:
-    """Only what is still so: a token may have been ended since, and a notice says nothing once the next one is due."""
+    """Leaves out tokens that have ended since, and notices whose token has reached its end since."""
     owner = User.objects.active().select_related("organization").filter(pk=uuid.UUID(owner_id)).first()
     if owner is None or not owner.wants_expiry_mails:
         return None
@@ -104,7 +107,7 @@ def expiry_mail(owner_id: str, told: Sequence[tuple[str, int]]) -> EmailMessage 
     at = timezone.now()
     tokens = Token.objects.owned_by(owner).filter(pk__in=notices).for_token_table().order_by("expires_at", "id")
     still = [
-        Told(token, notices[token.pk])
+        Notice(token, notices[token.pk])
         for token in tokens
         if token.revoked_at is None and (notices[token.pk] == ENDED or token.expires_at > at)
     ]
@@ -120,16 +123,16 @@ def _owners_to_tell() -> set[uuid.UUID]:
     }
 
 
-def _due_to(owner: User) -> list[Told]:
+def _due_to(owner: User) -> list[Notice]:
     at = timezone.now()
     return [
-        Told(token, notice)
+        Notice(token, notice)
         for notice in _APPLIES
         for token in due(notice, at=at).owned_by(owner).for_token_table().order_by("expires_at", "id")
     ]
 
 
-def _mail(owner: User, told: list[Told]) -> EmailMessage:
+def _mail(owner: User, told: list[Notice]) -> EmailMessage:
     context = {
         "person": owner,
         "organization": owner.organization,
@@ -145,10 +148,10 @@ def _mail(owner: User, told: list[Told]) -> EmailMessage:
     )
 
 
-def _subject(told: list[Told]) -> str:
+def _subject(told: list[Notice]) -> str:
     if len(told) > 1:
-        return f"{len(told)} of your access tokens end soon or have ended"
+        return f"{len(told)} of your access tokens expire soon or have expired"
     token, notice = told[0]
     if notice == ENDED:
-        return f"Your access token “{token.name}” has ended"
-    return f"Your access token “{token.name}” ends on {token.expires_at.day} {token.expires_at:%B %Y}"
+        return f"Your access token “{token.name}” has expired"
+    return f"Your access token “{token.name}” expires on {token.expires_at.day} {token.expires_at:%B %Y}"

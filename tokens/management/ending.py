@@ -1,4 +1,4 @@
-"""How commands end many tokens: with progress, and in a way that Ctrl-C may interrupt."""
+"""Expires many tokens for a command: shows progress, and Ctrl-C may interrupt it."""
 
 from django.core.management.base import CommandError, OutputWrapper
 
@@ -11,7 +11,7 @@ INTERRUPTED = 130
 
 
 def expire(tokens: TokenQuerySet, *, reason: str, stderr: OutputWrapper) -> int:
-    """Ends whichever of ``tokens`` are live; returns how many. Raises ``CommandError`` when it is interrupted."""
+    """Ends those of ``tokens`` that are live; returns how many. Raises ``CommandError`` if it is interrupted."""
     progress, ended, count = Progress(stderr), 0, tokens.live().count()
     batches = end_by_operator(tokens, reason=reason)
     try:
@@ -21,7 +21,8 @@ def expire(tokens: TokenQuerySet, *, reason: str, stderr: OutputWrapper) -> int:
     except KeyboardInterrupt:
         batches.close()
         raise CommandError(
-            f"Interrupted: {in_words(ended)} expired. The same command goes on with the rest.", returncode=INTERRUPTED
+            f"Interrupted: {in_words(ended)} expired. Run the same command again to expire the rest.",
+            returncode=INTERRUPTED,
         ) from None
     finally:
         progress.clear()

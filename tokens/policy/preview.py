@@ -1,4 +1,4 @@
-"""What a change of an organization's policy does to tokens and people, told before it is made and when it is made."""
+"""What a change of an organization's policy does to tokens and people, before and when it is saved."""
 
 import hashlib
 import json
@@ -20,16 +20,16 @@ from tokens.models import Token
 from tokens.policy import rules
 
 SOON = timedelta(days=7)
-# Of those whose tokens are blocked so many are named, those with the most tokens first.
+# At most so many owners of blocked tokens are named, those with the most tokens first.
 OWNERS_NAMED = 100
 
 
 class EffectChanged(DomainError):
-    """The change would do something else now than the actor was shown."""
+    """The effect of the change is not the one that the actor was shown."""
 
     code = "effect_changed"
     message = (
-        "Since you reviewed the change, tokens or people have changed: it would do something else now. "
+        "Tokens or people have changed since you reviewed this change, so its effect is different now. "
         "Nothing was saved."
     )
 
@@ -42,10 +42,10 @@ class OwnerEffect:
 
 @dataclass(frozen=True)
 class Effect:
-    """What becomes different by the change. What was so before, and stays so, is not counted.
+    """What the change does. Tokens and people that it does not affect are not counted.
 
-    Tokens are live ones of active people. ``by_rule`` counts a token under each rule that blocks it. ``unused_soon``:
-    not blocked yet, and ended as unused within `SOON` if nobody uses them.
+    Only live tokens of active people are counted. ``by_rule`` counts a token for each rule that blocks it.
+    ``unused_soon``: tokens that are not blocked, and expire as unused within `SOON` unless they are used.
     """
 
     blocked_tokens: int
@@ -59,13 +59,13 @@ class Effect:
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same numbers: what someone was shown can be compared with what would be now."""
+        """The same for the same effect, to compare the one that was shown with the current one."""
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
 class Review:
-    """A change that was thought about: the policy before and after it, and what it does."""
+    """A change of the policy: before, after, and its effect."""
 
     before: Organization
     after: Organization
@@ -94,10 +94,10 @@ def change_policy(
     shown: str | None = None,
     request: HttpRequest | None = None,
 ) -> Review:
-    """Saves the change. ``shown``: the fingerprint of the effect that the actor was shown and agreed to.
+    """Saves the change. ``shown``: the fingerprint of the effect that the actor was shown and confirmed.
 
-    Raises ``EffectChanged`` when it is another now, and what `accounts.services.save_policy` raises; then nothing is
-    changed. Tokens are made under the same lock, so that none comes in between.
+    Nothing is changed if it raises: ``EffectChanged`` if the effect is not the confirmed one, and what
+    `accounts.services.save_policy` raises. Creating a token takes the same lock, so no token is created meanwhile.
     """
     with transaction.atomic():
         before = lock(Organization.objects.all(), (organization or actor.own_organization).pk)
@@ -132,10 +132,10 @@ def effect_of(before: Organization, after: Organization) -> Effect:
 
 
 def _effect_by_owner(before: Organization, after: Organization) -> list[dict[str, Any]]:
-    """For each owner of live tokens their ``email`` and how many tokens are ``live``, ``blocked``, and so on.
+    """For each owner of live tokens, the ``email`` and how many tokens are ``live``, ``blocked``, and so on.
 
-    In one query, and none where nothing changes that is asked of tokens: it reads them all, and while a change is saved
-    nobody else can write on SQLite, or make a token on PostgreSQL.
+    It makes one query, or none if the change has no rules about tokens. The query reads all tokens, and while a change
+    is saved nobody else can write on SQLite or create a token on PostgreSQL.
     """
     if all(getattr(before, field) == getattr(after, field) for field in (*rules.RULE_FIELDS, "max_live_tokens")):
         return []

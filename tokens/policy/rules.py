@@ -1,7 +1,7 @@
-"""What an organization's policy asks of a token at each use. The rules, once.
+"""The rules of an organization's policy that a token must meet at each use.
 
-Each rule is said of one token and, beside it, as a query: a request asks the one, lists and counts ask the other, and a
-test compares the two. ``policy`` is an organization, as it is or as a change would leave it.
+Each rule is written twice, side by side: as a check of one token for requests, and as a query for lists and counts. A
+test compares the two. ``policy`` is an organization, as it is or as it would be after a change.
 """
 
 from collections.abc import Callable
@@ -28,10 +28,10 @@ NOTHING = Q(pk__in=[])
 
 @dataclass(frozen=True)
 class Rule:
-    """``blocks``: whether the policy refuses this token at this moment. ``query``: the tokens of which that is true.
+    """``blocks``: whether the policy refuses this token at this moment. ``query``: the tokens that it refuses.
 
-    ``advice`` tells which rule it is and what to do. It goes into a header too: ASCII, without quotation marks (RFC
-    6750 section 3). ``of_one`` and ``of_many`` go on after a number of tokens: "7 live too long".
+    ``advice`` says why, and what to do. It must be ASCII without quotation marks, because it is sent in a header too
+    (RFC 6750 section 3). ``of_one`` and ``of_many`` follow a number of tokens: "7 live too long".
     """
 
     id: str
@@ -43,16 +43,16 @@ class Rule:
 
 
 def obstacle(token: "Token", policy: Organization, at: datetime) -> Rule | None:
-    """The first rule that blocks the token; ``None`` where none does."""
+    """The first rule that blocks the token; ``None`` if none does."""
     return next((rule for rule in RULES if rule.blocks(token, policy, at)), None)
 
 
 def blocked(policy: Organization, at: datetime) -> Q:
-    """Of the organization's tokens those that some rule blocks."""
+    """The organization's tokens that a rule blocks."""
     return reduce(or_, (rule.query(policy, at) for rule in RULES))
 
 
-# It lives too long
+# The lifetime is too long
 
 
 def _lives_too_long(token: "Token", policy: Organization, at: datetime) -> bool:
@@ -71,7 +71,7 @@ def _about_lifetime(token: "Token", policy: Organization) -> str:
     )
 
 
-# It has a scope that is not allowed
+# A scope is not allowed
 
 
 def scopes_not_allowed(scope: str, policy: Organization) -> list[scopes.Scope]:
@@ -84,7 +84,7 @@ def _has_a_scope_not_allowed(token: "Token", policy: Organization, at: datetime)
 
 
 def _having_a_scope_not_allowed(policy: Organization, at: datetime) -> Q:
-    # Neither LIKE, which takes no notice of case on SQLite, nor a regular expression, for which SQLite calls Python.
+    # LIKE ignores case on SQLite, and SQLite calls Python for regular expressions.
     scope = Concat(Value(" "), F("scope"), Value(" "))
     refused = scopes_not_allowed(scopes.as_string(scopes.SCOPES), policy)
     return reduce(or_, (Q(GreaterThan(StrIndex(scope, Value(f" {word.id} ")), 0)) for word in refused), NOTHING)
@@ -95,7 +95,8 @@ def _about_scopes(token: "Token", policy: Organization) -> str:
     return f"Your organization's policy does not allow tokens with this scope: {ids}. Create a new token without it."
 
 
-# It was not used for too long. Only allowed uses count (`auditlog.journal`): else a refused use would revive the token.
+# It was unused for too long. Refused uses don't count (`tokens.signals`). Otherwise, trying a blocked token would make
+# it work again.
 
 
 def _is_unused(token: "Token", policy: Organization, at: datetime) -> bool:
@@ -116,7 +117,7 @@ def _about_disuse(token: "Token", policy: Organization) -> str:
     return f"Your organization's policy blocks tokens that are unused for {limit}. Create a new token."
 
 
-# Its owner has to set up two-factor first
+# The owner must set up two-factor first
 
 
 def _owner_lacks_two_factor(token: "Token", policy: Organization, at: datetime) -> bool:
@@ -155,7 +156,7 @@ TWO_FACTOR = Rule(
     _of_owner_without_two_factor,
     _about_two_factor,
 )
-# What cannot be mended comes first: whoever sets up two-factor should not then learn that it was in vain.
+# In this order, because only the last one can be fixed: nobody should set up two-factor for a token that stays blocked.
 RULES = (LIFETIME, SCOPE, UNUSED, TWO_FACTOR)
-# The fields of an organization that the rules read.
+# The organization's fields that the rules read.
 RULE_FIELDS = ("max_token_lifetime_days", "allowed_scopes", "unused_tokens_end_after_days", "two_factor_roles")

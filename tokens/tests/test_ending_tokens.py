@@ -30,7 +30,7 @@ def test_tokens_that_end_within_a_week_are_warned_of_the_next_to_end_first(clien
     assert warned_of(client, page) == ["in 0.5", "in 5"]
     html = client.get(page).content.decode()
     assert 'id="ending-tokens"' in html
-    assert "Tokens end soon" in html
+    assert "Tokens expire soon" in html
 
 
 @PAGES
@@ -72,7 +72,7 @@ def test_of_many_five_are_listed_and_the_rest_is_counted(client, owner, page):
 
     html = client.get(page).content.decode()
 
-    assert html.count("Make one in its place") == 5
+    assert html.count("Replace<span") == 5
     assert "And 2 more" in html
 
 
@@ -179,7 +179,7 @@ def test_badge_overview_pages_mails_and_api_agree_on_what_ends_soon(client, owne
     told = {notice for notice in (1, 7) if notices.due(notice, at=timezone.now()).exists()}
 
     assert token.ends_soon is ends_soon
-    assert look.label.startswith("Ends in") is ends_soon
+    assert look.label.startswith("Expires in") is ends_soon
     assert row["ends_soon"] is ends_soon
     assert client.get("/").context["ending_soon_count"] == int(ends_soon)
     assert warned_of(client, TOKENS) == ([token.name] if ends_soon else [])

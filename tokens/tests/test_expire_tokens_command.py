@@ -116,7 +116,7 @@ def test_the_entry_says_that_it_was_the_operator_and_why(owner, tokens):
 
 
 def test_it_says_what_it_did(tokens):
-    assert execute("--owner", "owner@acme.example") == "Expired 2 live tokens. The owners are told by mail.\n"
+    assert execute("--owner", "owner@acme.example") == "Expired 2 live tokens. Their owners get a mail.\n"
 
 
 def test_each_owner_gets_one_mail(settings, tokens, monkeypatch, django_capture_on_commit_callbacks):
@@ -128,7 +128,9 @@ def test_each_owner_gets_one_mail(settings, tokens, monkeypatch, django_capture_
         ("member@acme.example", "Your access token “members” was expired early"),
         ("owner@acme.example", "Your 2 access tokens were expired early"),
     ]
-    assert all("by the operator of the portal" in message.body and REASON in message.body for message in delivered())
+    assert all(
+        "the operator of the portal expired" in message.body and REASON in message.body for message in delivered()
+    )
 
 
 @pytest.mark.parametrize("selectors", [["--owner", "member@acme.example", "--signing-key", KEY]])
@@ -139,13 +141,13 @@ def test_selectors_that_match_nothing_say_so(tokens, selectors):
 @pytest.mark.parametrize(
     ("arguments", "explanation"),
     [
-        ([], "Say which tokens"),
-        (["--execute", "--reason", REASON], "Say which tokens"),
+        ([], "Select the tokens"),
+        (["--execute", "--reason", REASON], "Select the tokens"),
         (["--all", "--execute"], "--reason"),
         (["--all", "--execute", "--reason", "  "], "--reason"),
         (["--all", "--execute", "--reason", "x" * 201], "at most 200"),
-        (["--owner", "nobody@acme.example"], "nobody with the e-mail address 'nobody@acme.example'"),
-        (["--owner", ""], "nobody with the e-mail address"),
+        (["--owner", "nobody@acme.example"], "Nobody has the e-mail address 'nobody@acme.example'"),
+        (["--owner", ""], "Nobody has the e-mail address"),
         (["--organization", "acmee"], "no organization 'acmee'"),
         (["--organization", ""], "no organization"),
         (["--signing-key", "x"], "no signing key 'x'"),

@@ -157,19 +157,19 @@ def test_the_mail_says_what_ends_when_and_what_to_do(owner):
         [subject] = sent()
 
     body = delivered()[0].body
-    assert subject == "Your access token “nightly build” ends on 3 May 2031"
+    assert subject == "Your access token “nightly build” expires on 3 May 2031"
     assert delivered()[0].to == [owner.email]
     for words in (
         "Hello Olga Owner",
         "Opsera Portal of Acme",
         "nightly build",
-        "Ends: 3 May 2031, 14:05 UTC",
+        "Expires: 3 May 2031, 14:05 UTC",
         "Scopes: Pipeline Access, Security Logs (Read Only)",
         "Last used: 27 April 2031, from 192.0.2.7",
         f"Id: {token.pk}",
         "http://127.0.0.1:8000/profile/tokens/",
         f"http://127.0.0.1:8000/profile/tokens/?like={token.pk}",
-        "Switch them off: http://127.0.0.1:8000/profile/security/",
+        "Turn them off: http://127.0.0.1:8000/profile/security/",
     ):
         assert words in body, words
 
@@ -177,8 +177,8 @@ def test_the_mail_says_what_ends_when_and_what_to_do(owner):
 def test_the_mail_about_an_ended_token_says_so(owner):
     token = ending_in(owner, hours=-1)
 
-    assert sent() == [f"Your access token “{token.name}” has ended"]
-    assert "This token has ended. Scripts which still use it get 401." in delivered()[0].body
+    assert sent() == [f"Your access token “{token.name}” has expired"]
+    assert "This token has expired. Scripts that still use it get 401." in delivered()[0].body
     assert "Last used: never" in delivered()[0].body
 
 
@@ -297,7 +297,7 @@ def test_a_notice_that_waited_past_the_end_of_the_token_is_not_sent_but_that_of_
 
     with time_machine.travel(timezone.now() + timedelta(hours=3)):
         assert delivered() == []
-        assert [subject.endswith("has ended") for subject in sent()] == [True]
+        assert [subject.endswith("has expired") for subject in sent()] == [True]
 
 
 def test_a_worker_that_is_to_end_sends_nothing_more(owner):

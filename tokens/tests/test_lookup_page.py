@@ -182,7 +182,7 @@ def test_an_administrator_is_told_that_it_is_not_of_the_organization(signed_in, 
 
     assert answer.status_code == 404
     assert "This is not a token of your organization" in text(answer)
-    assert "key that was retired" in text(answer)
+    assert "whose signing key was retired" in text(answer)
     assert not Activity.objects.filter(action="token.looked_up").exists()
 
 
@@ -245,7 +245,7 @@ def test_the_last_uses_are_shown_newest_first(signed_in, session, api, owner, to
 def test_uses_of_other_tokens_are_not_shown(signed_in, api, owner, token):
     api.get("/api/v1/me", headers=bearer(TokenFactory(owner=owner)))
 
-    assert "It was never used" in text(signed_in(owner).post(PAGE, {"token": signed(token)}))
+    assert "The log contains no uses of this token" in text(signed_in(owner).post(PAGE, {"token": signed(token)}))
 
 
 def test_the_api_answers_the_metadata_that_lists_show(session, administrator, owner, token):

@@ -259,7 +259,7 @@ def test_without_a_reason_the_page_asks_for_it_and_nothing_ends(client, administ
 
     answer = client.post(selected(some["nightly"]), {"reason": " ", "count": 1})
 
-    assert (answer.status_code, "Say why." in answer.content.decode()) == (400, True)
+    assert (answer.status_code, "Give a reason." in answer.content.decode()) == (400, True)
     assert ended(*some.values()) == []
 
 

@@ -177,7 +177,7 @@ def test_tokens_made_after_the_review_are_shown_before_anything_is_saved(page, o
     again = page.save(reviewed)
 
     assert again.status_code == 409
-    assert "it would do something else now" in again.content.decode()
+    assert "its effect is different now" in again.content.decode()
     assert "2 tokens of 1 person" in again.content.decode()
     assert policy() == organization.policy
 

@@ -221,12 +221,12 @@ def test_each_owner_gets_one_mail_that_names_their_tokens(owner, member, mails):
 
     to_owner, to_member = sorted(mails(), key=lambda sent: sent.to, reverse=True)
 
-    assert (to_owner.to, to_owner.subject) == ([owner.email], "Your 2 access tokens have ended unused")
+    assert (to_owner.to, to_owner.subject) == ([owner.email], "Your 2 access tokens have expired unused")
     assert "nightly" in to_owner.body
     assert "weekly" in to_owner.body
     assert "Not used for 7 days." in to_owner.body
     assert "http" in to_owner.body
-    assert (to_member.to, to_member.subject) == ([member.email], "Your access token “hourly” has ended unused")
+    assert (to_member.to, to_member.subject) == ([member.email], "Your access token “hourly” has expired unused")
     assert "nightly" not in to_member.body
 
 
@@ -236,7 +236,7 @@ def test_the_tokens_of_one_owner_follow_each_other_so_that_they_come_in_one_mail
         idle(owner)
         idle(member)
 
-    assert [sent.subject for sent in mails()] == ["Your 4 access tokens have ended unused"] * 2
+    assert [sent.subject for sent in mails()] == ["Your 4 access tokens have expired unused"] * 2
 
 
 def test_someone_deactivated_gets_no_mail(organization, mails):

@@ -176,7 +176,7 @@ def test_the_owner_gets_one_mail_for_all_their_tokens(api, owner, stranger, toke
     to_owner, to_stranger = sorted(delivered(), key=lambda message: message.to != [owner.email])
 
     assert (to_owner.to, to_stranger.to) == ([owner.email], [stranger.email])
-    assert to_owner.subject == "2 of your access tokens were reported as leaked and are expired"
+    assert to_owner.subject == "2 of your access tokens were reported as leaked and have been expired"
     for told in ("nightly build", "weekly build", str(token.pk), f"/profile/tokens/{token.pk}/", WHERE, "127.0.0.1"):
         assert told in to_owner.body
     assert "weekly build" not in to_stranger.body
@@ -187,8 +187,8 @@ def test_the_mail_about_one_token_names_it(api, token, django_capture_on_commit_
         report(api, signed(token))
 
     [message] = delivered()
-    assert message.subject == "Your access token “nightly build” was reported as leaked and is expired"
-    assert "Found, as the reporter says" not in message.body
+    assert message.subject == "Your access token “nightly build” was reported as leaked and has been expired"
+    assert "Found at (according to the reporter)" not in message.body
     assert "/profile/tokens/\n" in message.body
 
 

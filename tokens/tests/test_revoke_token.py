@@ -86,7 +86,7 @@ def test_the_question_about_a_token_that_has_ended_leads_back_to_the_list(client
     answer = client.get(reverse("tokens:token_expire", args=[token.pk]), follow=True)
 
     assert answer.redirect_chain == [("/profile/tokens/", 302)]
-    assert "had ended already" in answer.content.decode()
+    assert "had already ended" in answer.content.decode()
 
 
 def test_a_stranger_ends_nothing(api, client, stranger, token):

@@ -170,7 +170,7 @@ def test_a_key_that_live_tokens_need_stays(api, owner):
     headers = bearer(TokenFactory(owner=owner, signing_key_id=old.id))
     run("rotate", "--now")
 
-    with pytest.raises(CommandError, match="1 live token need this key"):
+    with pytest.raises(CommandError, match="1 live token needs this key"):
         run("retire", old.id)
     assert api.get("/api/v1/me", headers=headers).status_code == 200
 
@@ -324,7 +324,7 @@ def test_two_keys_at_once_are_not_retired(db):
     old = key_ring().current.id
     rotation.rotate()
 
-    with pytest.raises(CommandError, match="Name one key"):
+    with pytest.raises(CommandError, match="Give only one key"):
         run("retire", old, "--key=another")
     assert key_ring().find(old)
 
@@ -561,7 +561,7 @@ def test_a_key_that_was_rotated_out_a_moment_ago_stays_although_nobody_needs_it(
     old = key_ring().current
     rotation.rotate()
 
-    assert run("retire-unused") == "No key can be retired: `signing_keys list` tells when each will be.\n"
+    assert run("retire-unused") == "No key can be retired yet. `signing_keys list` shows when each key retires.\n"
     assert key_ring().find(old.id)
 
 

@@ -126,7 +126,7 @@ def test_the_table_tells_each_tokens_state_in_words(signed_in, owner):
 
     page = text(signed_in.get(PAGE))
 
-    for words in ("Active", "Ends in", "Expired", "Expired early", "Not revealed", "Blocked by policy"):
+    for words in ("Active", "Expires in", "Expired", "Expired early", "Not revealed", "Blocked by policy"):
         assert words in page
     assert 'data-row="ends-soon"' in page
     assert 'data-row="ended"' in page
@@ -255,7 +255,7 @@ def test_the_page_of_a_token_shows_its_uses_per_day_and_from_where(signed_in, ow
         ("192.0.2.1", 2, 0, False),
     ]
     assert text(answer).count("New address") == 1
-    assert "If you do not know a new address, expire the token." in text(answer)
+    assert "If you don't recognize a new address, expire the token." in text(answer)
     assert "203.0.113.9" not in text(answer)
     assert "still in use" not in text(answer)
 
@@ -281,7 +281,7 @@ def test_the_page_of_an_ended_token_warns_when_it_is_still_sent(client, signed_i
         client.force_login(reader)
         answer = client.get(f"{PAGE}{token.pk}/")
         assert (answer.context["after_end"].count, answer.context["after_end"].last.ip) == (1, "192.0.2.99")
-        assert "This token has ended and is still in use" in text(answer)
+        assert "This token has expired and is still in use" in text(answer)
         link = re.search(rf'href="({log}\?token_id={token.pk}&amp;after_end=true[^"]*)"', text(answer))[1]
         assert len(client.get(unescape(link)).context["table"].rows) == answer.context["after_end"].count
         assert "expire the token" not in text(answer)
@@ -338,5 +338,5 @@ def test_an_end_that_comes_before_the_token_is_made_is_an_error_beside_its_field
 
         assert view._issue(form) is None
 
-    assert form.errors["expires_at"] == ["The end must be in the future."]
+    assert form.errors["expires_at"] == ["Choose a time in the future."]
     assert not Token.objects.exists()

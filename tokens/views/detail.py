@@ -28,7 +28,7 @@ ADDRESSES_SHOWN = 20
 
 
 class TokenDetailView(TabsMixin, MemberPageMixin, LogTableMixin):
-    """One token: its metadata, what it can do now, and its log."""
+    """Metadata, what the token can do now, and its log."""
 
     page_size = 20
     filterset_class = OneTokenUseFilter
@@ -67,7 +67,7 @@ class TokenDetailView(TabsMixin, MemberPageMixin, LogTableMixin):
         return usage.addresses(self.uses)
 
     def count_rows(self, *, up_to: int) -> int | None:
-        # Counted already, for the table of its addresses.
+        # Already counted for the table of addresses.
         return None if self.narrowing() else sum(address.total for address in self.addresses)
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class TokenDetailView(TabsMixin, MemberPageMixin, LogTableMixin):
 
 
 def what_it_can_do(token: Token) -> list[dict[str, Any]]:
-    """Operation by operation: does a scope open it, does the owner's role allow it."""
+    """For each operation, whether a scope of the token and the owner's role allow it."""
     granted = scopes.parse(token.scope)
     is_active = token.state is TokenState.ACTIVE
     rows = []

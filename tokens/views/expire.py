@@ -17,7 +17,7 @@ from tokens.models import Token
 
 
 class TokenExpireView(MemberPageMixin, View):
-    """Asks once more, then ends the token."""
+    """Asks for confirmation, then ends the token."""
 
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
         token = self._token(pk)
@@ -34,15 +34,15 @@ class TokenExpireView(MemberPageMixin, View):
             services.revoke_token(actor=self.person, token=token, reason=form.cleaned_data["reason"], request=request)
         except services.AlreadyEnded:
             return self._had_ended(request, token)
-        messages.success(request, f"“{token.name}” is expired. Scripts which use it get 401 from now on.")
+        messages.success(request, f"“{token.name}” is expired. Scripts that use it get 401 from now on.")
         return redirect(self._list_of(token))
 
     def _had_ended(self, request: HttpRequest, token: Token) -> HttpResponse:
-        messages.info(request, f"“{token.name}” had ended already.")
+        messages.info(request, f"“{token.name}” had already ended.")
         return redirect(self._list_of(token))
 
     def _list_of(self, token: Token) -> str:
-        """As the person left it."""
+        """The list as the person left it."""
         return back_to(self.request, home_of(token, self.person))
 
     def _token(self, pk: str) -> Token:
@@ -64,12 +64,12 @@ class TokenExpireView(MemberPageMixin, View):
 
 
 def uses_lately(token: Token, reader: User) -> int:
-    """In the last 7 days, as far as the reader may see them."""
+    """The number of uses in the last 7 days that the reader may see."""
     last_days = usage.days(usage.of_token(token.pk, reader=reader))[-7:]
     return sum(day.total for day in last_days)
 
 
 def home_of(token: Token, user: User) -> str:
-    """The list that this person came from: their own tokens, or the organization's."""
+    """The list that contains the token: the person's own tokens, or the organization's."""
     name = "tokens:token_list" if token.owner_id == user.pk else "tokens:organization_token_list"
     return reverse(name)

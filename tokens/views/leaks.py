@@ -1,4 +1,4 @@
-"""The pages about tokens that were found where they should not be."""
+"""Pages about found tokens."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ from tokens.views.expire import uses_lately
 
 @method_decorator(sensitive_post_parameters("token"), name="dispatch")
 class TokenLookupView(TabsMixin, MemberPageMixin, FormView[TokenLookupForm]):
-    """Whose is the token that I have found, does it work, and who uses it? What is pasted stays in this one request."""
+    """Shows whose token was found, whether it works and who uses it. The token itself is kept only in this request."""
 
     form_class = TokenLookupForm
     template_name = "tokens/token_lookup.html"
@@ -64,7 +64,7 @@ class TokenLookupView(TabsMixin, MemberPageMixin, FormView[TokenLookupForm]):
     def _found(self, token: Token) -> dict[str, Any]:
         uses = finding.last_uses(token, reader=self.person)
         return {
-            # A fresh form: the next token is pasted into an empty field.
+            # An empty field for the next token.
             "form": TokenLookupForm(),
             "token": token,
             "state": state_badge(token),
@@ -80,7 +80,7 @@ class TokenLookupView(TabsMixin, MemberPageMixin, FormView[TokenLookupForm]):
 
 
 class SecretScanningView(TemplateView):
-    """For those who search for leaked secrets: how to find our tokens, how to verify and how to report them."""
+    """For people who scan for leaked secrets: how to recognize, verify and report the portal's tokens."""
 
     template_name = "secret_scanners.html"
 

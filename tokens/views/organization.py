@@ -1,4 +1,4 @@
-"""The tokens of the whole organization: who has which, and ending those that must not live on."""
+"""The tokens of the whole organization: the list, and expiring several of them."""
 
 import uuid
 from datetime import timedelta
@@ -37,7 +37,7 @@ LATELY = timedelta(days=7)
 
 
 class OrganizationTokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
-    """Every token's metadata, for those whose role reads it."""
+    """The metadata of all tokens, for roles that read it."""
 
     table_class = OrganizationTokenTable
     filterset_class = OrganizationTokenFilter
@@ -56,7 +56,7 @@ class OrganizationTokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, Fi
             ended_in_use=usage.after_end(usage.readable_org_entries(self.person)),
             may_expire=self.person.may(Ability.EXPIRE_TOKENS),
             narrowing=narrowing(self.request),
-            # The filters lead back by themselves; sorting and page do not.
+            # The links to expire tokens contain the filters already, but not the sorting and the page.
             back_url=self.request.get_full_path() if self.request.GET.keys() - narrowing(self.request).keys() else "",
             **kwargs,
         )
@@ -66,7 +66,7 @@ class OrganizationTokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, Fi
 
 
 class ExpireManyView(MemberPageMixin, View):
-    """Names the tokens, asks why, and ends them. Which tokens these are stands in the address."""
+    """Lists the tokens, asks for a reason, and expires them. The URL says which tokens."""
 
     nothing_to_end: str
 
@@ -74,11 +74,11 @@ class ExpireManyView(MemberPageMixin, View):
         return user.may(Ability.EXPIRE_TOKENS)
 
     def get_tokens(self) -> TokenQuerySet:
-        """Those that the address names, ended ones included."""
+        """The tokens that the URL names, including ended ones."""
         raise NotImplementedError
 
     def expire(self, form: ExpireManyForm) -> int:
-        """Ends them; returns how many had not ended before. Raises ``CountChanged``."""
+        """Ends them; returns how many were live. Raises ``CountChanged``."""
         raise NotImplementedError
 
     def get(self, request: HttpRequest) -> HttpResponse:
@@ -100,7 +100,7 @@ class ExpireManyView(MemberPageMixin, View):
             add_error(form, changed)
             return self._ask(form, changed.count, status=409)
         messages.success(
-            request, f"Expired {counted(ended, 'token', 'tokens')}. Scripts which use them get 401 from now on."
+            request, f"Expired {counted(ended, 'token', 'tokens')}. Scripts that use them get 401 from now on."
         )
         return redirect(self._list_url)
 
@@ -110,7 +110,7 @@ class ExpireManyView(MemberPageMixin, View):
 
     @property
     def _list_url(self) -> str:
-        """The list as the person left it; without word of that, as it was narrowed."""
+        """The list as the person left it, or if that is not known, with the filters."""
         url, query = reverse("tokens:organization_token_list"), narrowing(self.request)
         return back_to(self.request, f"{url}?{query.urlencode()}" if query else url)
 
@@ -129,9 +129,9 @@ class ExpireManyView(MemberPageMixin, View):
 
 
 class ExpireSelectedView(ExpireManyView):
-    """Those that were ticked in the list: ``id`` in the address, once for each."""
+    """The tokens that were selected in the list: an ``id`` in the URL for each."""
 
-    nothing_to_end = "Nothing to expire: tick tokens that have not ended."
+    nothing_to_end = "Nothing to expire. Select tokens that have not ended."
 
     def get_tokens(self) -> TokenQuerySet:
         found = Token.objects.revocable_by(self.person).filter(pk__in=self._ids)
@@ -149,7 +149,7 @@ class ExpireSelectedView(ExpireManyView):
     def _ids(self) -> set[uuid.UUID]:
         texts = self.request.GET.getlist("id")
         if len(texts) > MAX_PAGE_SIZE:
-            raise BadRequest("So many tokens cannot be named in an address.")
+            raise BadRequest("An address can't name so many tokens.")
         try:
             return {uuid.UUID(text) for text in texts}
         except ValueError:
@@ -157,16 +157,16 @@ class ExpireSelectedView(ExpireManyView):
 
 
 class ExpireMatchingView(ExpireManyView):
-    """All that match the filters in the address, which are those of the list; without a filter, all there are."""
+    """All tokens that match the filters in the URL, which are those of the list; without filters, all tokens."""
 
-    nothing_to_end = "Nothing to expire: no live token matches."
+    nothing_to_end = "Nothing to expire. No live token matches."
 
     def get_tokens(self) -> TokenQuerySet:
         query = narrowing(self.request)
         filtered = OrganizationTokenFilter(query, Token.objects.revocable_by(self.person))
-        # What cannot be read would be left out, and tokens end that nobody meant.
+        # A filter that is unknown or wrong would be ignored, and more tokens would be expired than intended.
         if query.keys() != self.request.GET.keys() - {"next"} or not filtered.is_valid():
-            raise BadRequest("A filter in this address cannot be read.")
+            raise BadRequest("A filter in this address is not valid.")
         tokens: TokenQuerySet = filtered.qs
         return tokens
 
@@ -181,7 +181,7 @@ class ExpireMatchingView(ExpireManyView):
 
 
 def narrowing(request: HttpRequest) -> QueryDict:
-    """What narrows the list: those parameters of the address that are filters of it, and not empty."""
+    """The parameters of the URL that are filters of the list and not empty."""
     query = QueryDict(mutable=True)
     names = OrganizationTokenFilter.base_filters
     for name in request.GET:

@@ -1,4 +1,4 @@
-"""The page of the organization's policy: read it, review a change of it, save the change."""
+"""The page of the organization's policy: reading it, reviewing a change, saving the change."""
 
 from typing import Any
 
@@ -116,6 +116,6 @@ class PolicySaveView(PolicyView):
             return self.review(form)
         messages.success(
             self.request,
-            f"The policy is saved and holds from the next request on. {text.blocked_tokens(review.effect)}",
+            f"The policy is saved. It applies from the next request on. {text.blocked_tokens(review.effect)}",
         )
         return redirect("tokens:organization_policy")

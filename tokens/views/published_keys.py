@@ -9,9 +9,9 @@ from tokens.keys.rotation import JWKS_MAX_AGE
 
 
 def jwks(request: HttpRequest) -> JsonResponse:
-    """The public keys, with which other services verify tokens and cannot make any (RFC 7517)."""
+    """The public keys as a JWK set (RFC 7517). Services can verify tokens with them, but not create any."""
     response = JsonResponse(key_ring().jwks(), content_type="application/jwk-set+json")
-    # The same for everyone: scripts of every site may verify tokens with them.
+    # Scripts of all sites may verify tokens with them.
     response["Access-Control-Allow-Origin"] = "*"
     response["Cache-Control"] = f"public, max-age={JWKS_MAX_AGE // timedelta(seconds=1)}"
     return response

@@ -20,9 +20,9 @@ from tokens.tables import state_badge
 
 @method_decorator(cache_control(no_store=True, private=True), name="dispatch")
 class TokenRevealView(MemberPageMixin, View):
-    """Signs the token in the act of showing it, once. Any other visit finds that it has been shown.
+    """Signs the token and shows it, once. Every other visit is told that it was shown.
 
-    A look-ahead of the browser and a HEAD request show nothing, so they must not use up the one time.
+    A preload by the browser and a HEAD request show nothing, so they don't count as the one time.
     """
 
     http_method_names = ["get", "head", "options"]
@@ -42,7 +42,7 @@ class TokenRevealView(MemberPageMixin, View):
 
 
 def shown_page(request: HttpRequest, token: Token) -> HttpResponse:
-    """What every visit of the reveal page but the first finds."""
+    """The reveal page of a token that can't be shown, or not by this request."""
     headline, explanation = _why_not_shown(token, person_of(request))
     context = {
         "token": token,
@@ -58,19 +58,19 @@ def shown_page(request: HttpRequest, token: Token) -> HttpResponse:
 def _why_not_shown(token: Token, user: User) -> tuple[str, str]:
     if token.revealed_at is not None:
         return (
-            "This token has been shown",
-            f"It was shown once, on {exact(token.revealed_at)}, and is stored nowhere. "
-            "If you have not saved it, or someone else may have seen it, expire it and make a new one.",
+            "This token was shown already",
+            f"It was shown once, on {exact(token.revealed_at)}, and is not stored. "
+            "If you did not save it, or someone else may have seen it, expire it and create a new one.",
         )
     if token.owner_id != user.pk:
-        return "This token can only be shown to its owner", "You see its metadata. It has not been shown yet."
+        return "This token can only be shown to its owner", "It was not shown yet. You can see its metadata."
     if token.can_be_revealed:
         minutes = int(PENDING_LAPSES_AFTER.total_seconds() // 60)
         return (
             "This token has not been shown yet",
-            f"Open this page again to see it, at most {minutes} minutes after it was made.",
+            f"Open this page again to see it, within {minutes} minutes of creating it.",
         )
     return (
         "This token can no longer be shown",
-        "It was not looked at in time, or has ended, and nobody has ever seen it. Make a new one.",
+        "It was not opened in time, or has ended. Nobody has seen it. Create a new one.",
     )

@@ -1,4 +1,4 @@
-"""Ends tokens in an incident, for whoever operates the installation."""
+"""Expires live tokens in an incident."""
 
 import uuid
 from argparse import ArgumentParser, ArgumentTypeError
@@ -21,7 +21,7 @@ LISTED = 10
 
 
 def moment(text: str) -> datetime:
-    """An ISO 8601 day (its first moment) or moment; UTC unless it says otherwise."""
+    """An ISO 8601 day (its first moment) or time, in UTC unless it has another offset."""
     try:
         value = datetime.fromisoformat(text)
     except ValueError:
@@ -71,7 +71,7 @@ class Command(BaseCommand):
         tokens = self._selected(options)
         reason = reason.strip()
         if execute and not reason:
-            raise CommandError("Say why with --reason: the owners are told.")
+            raise CommandError("Give a --reason: the owners are told why.")
         if len(reason) > REASON_MAX_LENGTH:
             raise CommandError(f"The reason may have at most {REASON_MAX_LENGTH} characters.")
         count = tokens.live().count()
@@ -79,7 +79,7 @@ class Command(BaseCommand):
             self.stdout.write("No live token matches. Nothing to do.")
         elif execute:
             ended = expire(tokens, reason=reason, stderr=self.stderr)
-            self.stdout.write(f"Expired {in_words(ended)}. The owners are told by mail.")
+            self.stdout.write(f"Expired {in_words(ended)}. Their owners get a mail.")
         else:
             self._tell(tokens.live(), count)
 
@@ -93,7 +93,7 @@ class Command(BaseCommand):
             self._by_ids(options["id"]),
         ]
         if not any(narrowed) and not options["all"]:
-            raise CommandError("Say which tokens, for example with --owner EMAIL, or --all.")
+            raise CommandError("Select the tokens, for example with --owner EMAIL, or all of them with --all.")
         tokens = Token.objects.all()
         for conditions in narrowed:
             tokens = tokens.filter(**conditions)
@@ -104,7 +104,7 @@ class Command(BaseCommand):
             return {}
         owner = User.objects.filter(email__iexact=email.strip()).first()
         if owner is None:
-            raise CommandError(f"There is nobody with the e-mail address {email!r}.")
+            raise CommandError(f"Nobody has the e-mail address {email!r}.")
         return {"owner": owner}
 
     def _by_organization(self, slug: str | None) -> dict[str, Any]:
@@ -116,12 +116,12 @@ class Command(BaseCommand):
         return {"organization": organization}
 
     def _by_signing_key(self, key_id: str | None) -> dict[str, Any]:
-        """Also of a key that was retired: its tokens may still look alive."""
+        """Accepts a retired key too: its tokens may not have been expired."""
         if key_id is None:
             return {}
         of_key = {"signing_key_id__in": ids_like(key_id)}
         if not key_id or not (key_ring().find(key_id) or Token.objects.filter(**of_key).exists()):
-            raise CommandError(f"There is no signing key {key_id!r}: `signing_keys list` shows those that there are.")
+            raise CommandError(f"There is no signing key {key_id!r}: `signing_keys list` shows all keys.")
         return of_key
 
     def _by_ids(self, ids: list[uuid.UUID] | None) -> dict[str, Any]:

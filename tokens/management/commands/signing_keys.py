@@ -1,4 +1,4 @@
-"""The installation's signing keys: list them, rotate, retire."""
+"""Lists, rotates and retires signing keys."""
 
 import sys
 from argparse import ArgumentParser
@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from core.text import counted
 from tokens.keys import retirement, rotation
 from tokens.keys.ring import KeyRing, KeysFromEnvironment, are_from_environment, key_ring
 from tokens.keys.signing_key import SigningKey
@@ -53,7 +54,7 @@ class Command(BaseCommand):
         elif action == "list":
             self._list()
         elif not key:
-            raise CommandError("Name the key to retire: --key=ID, as `signing_keys list` shows it.")
+            raise CommandError("Give the key to retire with --key=ID; `signing_keys list` shows the ids.")
         elif emergency:
             self._retire_at_once(key, options["reason"].strip(), ask=not options["no_input"] and sys.stdin.isatty())
         else:
@@ -61,7 +62,7 @@ class Command(BaseCommand):
 
     def _key(self, by_option: str | None, by_position: str | None) -> str | None:
         if by_option and by_position and by_option != by_position:
-            raise CommandError("Name one key.")
+            raise CommandError("Give only one key.")
         return by_option or by_position
 
     def _list(self) -> None:
@@ -93,17 +94,19 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         except rotation.RotationUnfinished as error:
             raise CommandError(
-                f"Nothing was changed: the last rotation is not finished. {error.key.id} signs from "
-                f"{_exact(error.key)} on; `rotate --now` lets it sign at once."
+                f"Nothing was changed, because the last rotation is not finished. {error.key.id} signs from "
+                f"{_exact(error.key)} on; with `rotate --now` it signs at once."
             ) from None
         except OSError as error:
-            raise CommandError(f"No key can be kept in {settings.TOKEN_SIGNING_KEYS_DIR}: {error.strerror}.") from None
+            raise CommandError(
+                f"A key cannot be written to {settings.TOKEN_SIGNING_KEYS_DIR}: {error.strerror}."
+            ) from None
         if now:
             self._say_signs_now(new)
             return
         self.stdout.write(
-            f"Published {new.id} ({new.algorithm}). New tokens are signed with it from {_exact(new)} on, when nobody "
-            "keeps the published keys without it any more. Until then the old key signs."
+            f"Published {new.id} ({new.algorithm}). It signs new tokens from {_exact(new)} on, when every service that "
+            "verifies tokens can know it. Until then the old key signs."
         )
 
     def _say_signs_now(self, new: SigningKey) -> None:
@@ -117,7 +120,7 @@ class Command(BaseCommand):
         for key_id in retired:
             self.stdout.write(f"Retired {key_id}.")
         if not retired:
-            self.stdout.write("No key can be retired: `signing_keys list` tells when each will be.")
+            self.stdout.write("No key can be retired yet. `signing_keys list` shows when each key retires.")
 
     def _retire(self, key_id: str) -> None:
         self._check_known(key_id)
@@ -127,22 +130,22 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         except retirement.KeySigns:
             raise CommandError(
-                "This key signs. Run `signing_keys rotate` first, and wait until the new key signs."
+                "This key signs new tokens. Run `signing_keys rotate` first, and wait until the new key signs."
             ) from None
         except retirement.KeyNeeded as error:
             raise CommandError(
-                f"{in_words(error.count)} need this key. It retires by itself when they have ended. If someone may "
-                "have the key, retire it with --emergency: they stop working at once."
+                f"{counted(error.count, 'live token needs', 'live tokens need')} this key. The worker retires it after "
+                "they have expired. If the key may have leaked, use --emergency: then they stop working at once."
             ) from None
         self.stdout.write(f"Retired {key_id}.")
 
     def _retire_at_once(self, key_id: str, reason: str, *, ask: bool) -> None:
         tokens = retirement.live_tokens_of(key_id)
-        # A key that is gone, but whose tokens are not: this was interrupted.
+        # If the command was interrupted, the key may be gone while its tokens are still live.
         if not tokens.exists():
             self._check_known(key_id)
         if not reason:
-            raise CommandError("Say why with --reason: the owners of its tokens are told.")
+            raise CommandError("Give a --reason: the owners of its tokens are told why.")
         if len(reason) > REASON_MAX_LENGTH:
             raise CommandError(f"The reason may have at most {REASON_MAX_LENGTH} characters.")
         if ask and not self._is_meant(tokens.count()):
@@ -150,16 +153,16 @@ class Command(BaseCommand):
             return
         by_hand = self._remove(key_id)
         ended = expire(tokens, reason=reason, stderr=self.stderr)
-        self.stdout.write(f"Expired {in_words(ended)}. The owners are told by mail.")
+        self.stdout.write(f"Expired {in_words(ended)}. Their owners get a mail.")
         if by_hand:
             raise CommandError(f"The key itself is still in use. {by_hand}")
 
     def _is_meant(self, count: int) -> bool:
-        question = f"Retire this key and expire {in_words(count)}, at once and for good? [y/N] "
+        question = f"Retire this key and permanently expire {in_words(count)}? [y/N] "
         return input(question).strip().lower() in {"y", "yes"}
 
     def _remove(self, key_id: str) -> str:
-        """Returns what is left to be done by hand, if anything is."""
+        """Returns what the operator still has to do, if anything."""
         if key_ring().find(key_id) is None:
             return ""
         try:
@@ -168,9 +171,9 @@ class Command(BaseCommand):
             return str(error)
         if new is not None:
             self._say_signs_now(new)
-        self.stdout.write(f"Retired {key_id}: nothing signed with it is accepted any more.")
+        self.stdout.write(f"Retired {key_id}: tokens signed with it are not accepted any more.")
         return ""
 
     def _check_known(self, key_id: str) -> None:
         if key_ring().find(key_id) is None:
-            raise CommandError("There is no such key: `signing_keys list` shows those that there are.")
+            raise CommandError("There is no such key: `signing_keys list` shows all keys.")
