@@ -110,6 +110,7 @@ class PortalOf:
         self.person = person
         self.is_kept = is_kept
         self.connection = connections[DEFAULT_DB_ALIAS]
+        self.bearer = bearer(TokenFactory(owner=person))["Authorization"]
         browser = Client()
         browser.force_login(person)
         self.session = browser.cookies[settings.SESSION_COOKIE_NAME].value
@@ -119,7 +120,10 @@ class PortalOf:
         connections[DEFAULT_DB_ALIAS] = self.connection
         with transaction.atomic():
             if environ.get("HTTP_AUTHORIZATION") == f"Bearer {TOKEN}":
-                environ["HTTP_AUTHORIZATION"] = bearer(TokenFactory(owner=self.person))["Authorization"]
+                if self.is_kept:
+                    # An earlier request may have expired the last one.
+                    self.bearer = bearer(TokenFactory(owner=self.person))["Authorization"]
+                environ["HTTP_AUTHORIZATION"] = self.bearer
             if f"{settings.SESSION_COOKIE_NAME}={SESSION}" in environ.get("HTTP_COOKIE", ""):
                 csrf_token = "c" * 32
                 environ["HTTP_X_CSRFTOKEN"] = csrf_token

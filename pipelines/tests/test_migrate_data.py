@@ -1,4 +1,7 @@
-"""What the migrations make of pipelines, steps and runs that are there already, forward and back."""
+"""What the migrations make of existing pipelines, steps and runs, back to the first version and forward again.
+
+One journey for all of it, because each direction takes seconds.
+"""
 
 import pytest
 from django.db import connection
@@ -27,44 +30,82 @@ def migrate_to_the_end():
 
 
 @pytest.fixture
-def at_first():
-    owner = UserFactory()
-    apps = migrate(FIRST)
-    yield apps, owner
+def latest():
+    yield
     migrate_to_the_end()
 
 
-def test_runs_get_their_copies_and_secrets_are_encrypted(at_first):
-    apps, owner = at_first
+def test_existing_data_is_migrated_back_and_forward(latest):
+    owner = UserFactory()
+    of_latest = create_with_latest_models()
+
+    apps = migrate("0010_step_run_names_its_step")
+    check_that_unreadable_headers_are_kept(apps)
+    apps = migrate(FIRST)
+    check_that_headers_are_in_the_clear_again(apps, of_latest)
+
+    apps.get_model("pipelines", "Pipeline").objects.all().delete()
+    of_first = create_with_first_models(apps, owner)
+    migrate_to_the_end()
+    check_that_runs_have_copies(of_first, owner)
+    check_that_secrets_are_encrypted()
+
+
+def create_with_latest_models():
+    pipeline = PipelineFactory()
+    RunFactory(pipeline=pipeline, state="finished", outcome="success")
+    where = {"pipeline": pipeline, "url": "https://ci.example.com/"}
+    step = Step.objects.create(position=1, name="Build", headers={"Accept": "text/plain"}, **where)
+    give_secrets(step, {"Authorization": "Bearer very-secret-value"})
+    unreadable = Step.objects.create(position=2, name="Unreadable", **where)
+    give_secrets(unreadable, {"Authorization": "Bearer very-secret-value"})
+    unreadable.secret_headers |= {"X-Missing": "", "X-Unreadable": "v2.nokey.nothing"}
+    unreadable.save(update_fields=["secret_headers"])
+    return pipeline
+
+
+def check_that_unreadable_headers_are_kept(apps):
+    values = apps.get_model("pipelines", "Step").objects.get(name="Unreadable").secret_headers
+    assert step_secrets.BOX.decrypt_unbound(values.pop("Authorization")) == "Bearer very-secret-value"
+    assert values == {"X-Missing": "", "X-Unreadable": "v2.nokey.nothing"}
+
+
+def check_that_headers_are_in_the_clear_again(apps, pipeline):
+    steps = apps.get_model("pipelines", "Step").objects
+    assert steps.get(name="Build").headers == HEADERS
+    assert steps.get(name="Unreadable").headers == {"Authorization": "Bearer very-secret-value"}
+    assert apps.get_model("pipelines", "Run").objects.get().pipeline_id == pipeline.pk
+
+
+def create_with_first_models(apps, owner):
     pipeline = apps.get_model("pipelines", "Pipeline").objects.create(
         name="Nightly", owner_id=owner.pk, organization_id=owner.organization_id
     )
+    url = "https://ci.example.com/?job=1&token=in-the-url"
     apps.get_model("pipelines", "Step").objects.create(
-        pipeline=pipeline,
-        position=1,
-        name="Build",
-        url="https://ci.example.com/?job=1&token=in-the-url",
-        headers=HEADERS,
+        pipeline=pipeline, position=1, name="Build", url=url, headers=HEADERS
     )
     run = apps.get_model("pipelines", "Run").objects.create(
         pipeline=pipeline, number=1, state="running", started_by_email=owner.email
     )
-    apps.get_model("pipelines", "StepRun").objects.create(
-        run=run, position=1, name="Build", url="https://ci.example.com/?job=1&token=in-the-url", headers=HEADERS
-    )
+    apps.get_model("pipelines", "StepRun").objects.create(run=run, position=1, name="Build", url=url, headers=HEADERS)
     lines = apps.get_model("pipelines", "RunLogLine").objects
     lines.create(run=run, action="answer", message="An answer with very-secret-value")
     lines.create(run=run, action="post", message="Answered 200 in 4 ms.")
+    return pipeline
 
-    migrate_to_the_end()
 
-    after = Run.objects.get()
-    assert (after.pipeline_public_id, after.pipeline_name, after.organization_id, after.state) == (
+def check_that_runs_have_copies(pipeline, owner):
+    run = Run.objects.get()
+    assert (run.pipeline_public_id, run.pipeline_name, run.organization_id, run.state) == (
         pipeline.pk,
         "Nightly",
         owner.organization_id,
         "running",
     )
+
+
+def check_that_secrets_are_encrypted():
     for step in (Step.objects.get(), StepRun.objects.get()):
         assert step.headers == {"Accept": "text/plain"}
         assert list(step.secret_headers) == ["Authorization"]
@@ -76,39 +117,3 @@ def test_runs_get_their_copies_and_secrets_are_encrypted(at_first):
         "The answer was removed by an update: it was kept without a search for secrets in all encodings.",
         "Answered 200 in 4 ms.",
     ]
-
-
-def test_the_way_back_gives_the_headers_back():
-    pipeline = PipelineFactory()
-    RunFactory(pipeline=pipeline, state="finished", outcome="success")
-    step = Step.objects.create(
-        pipeline=pipeline,
-        position=1,
-        name="Build",
-        url="https://ci.example.com/",
-        headers={"Accept": "text/plain"},
-    )
-    give_secrets(step, {"Authorization": "Bearer very-secret-value"})
-
-    try:
-        before = migrate(FIRST)
-        assert before.get_model("pipelines", "Step").objects.get().headers == HEADERS
-        assert before.get_model("pipelines", "Run").objects.get().pipeline_id == pipeline.pk
-    finally:
-        migrate_to_the_end()
-
-
-def test_header_without_a_readable_value_is_kept_on_the_way_back():
-    step = Step.objects.create(pipeline=PipelineFactory(), position=1, name="Build", url="https://ci.example.com/")
-    give_secrets(step, {"Authorization": "Bearer very-secret-value"})
-    step.secret_headers |= {"X-Missing": "", "X-Unreadable": "v2.nokey.nothing"}
-    step.save(update_fields=["secret_headers"])
-
-    try:
-        values = migrate("0010_step_run_names_its_step").get_model("pipelines", "Step").objects.get().secret_headers
-        assert step_secrets.BOX.decrypt_unbound(values.pop("Authorization")) == "Bearer very-secret-value"
-        assert values == {"X-Missing": "", "X-Unreadable": "v2.nokey.nothing"}
-        headers = migrate(FIRST).get_model("pipelines", "Step").objects.get().headers
-        assert headers == {"Authorization": "Bearer very-secret-value"}
-    finally:
-        migrate_to_the_end()
