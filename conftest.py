@@ -9,6 +9,7 @@ from django.conf import settings
 from django.contrib.auth.signals import user_logged_in
 from django.db import connection
 from django.dispatch import receiver
+from django.test import TransactionTestCase
 from rest_framework.test import APIClient
 
 from accounts.allauth_internals import record_authentication
@@ -39,6 +40,13 @@ def django_db_setup(django_test_environment, django_db_modify_db_settings, djang
     if url:
         connection.close()
         databases.drop_from_postgresql(url)
+
+
+def _empty_tables(test_case):
+    databases.empty(connection)
+
+
+TransactionTestCase._fixture_teardown = _empty_tables
 
 
 @receiver(user_logged_in)

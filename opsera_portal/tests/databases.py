@@ -19,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from django.apps import apps
 from django.conf import settings
+from django.db import transaction
 
 TEMPLATES = settings.BASE_DIR / ".pytest_cache" / "databases"
 PREFIX = "portal_template_"
@@ -111,6 +112,25 @@ def migrate(data: Path, **where: str) -> None:
     subprocess.run(
         [sys.executable, "-c", MIGRATE], env={**environment, **own, **where}, cwd=settings.BASE_DIR, check=True
     )
+
+
+# What `migrate` fills. No test changes it.
+KEPT_TABLES = {"django_migrations", "django_content_type", "auth_permission"}
+
+
+def empty(connection) -> None:
+    """Deletes the rows that a test has committed.
+
+    Django truncates all 50 tables and creates content types and permissions again, which takes a third of a second.
+    """
+    quote = connection.ops.quote_name
+    tables = set(connection.introspection.django_table_names(only_existing=True)) - KEPT_TABLES
+    has_rows = " UNION ALL ".join(f"SELECT '{table}' WHERE EXISTS (SELECT 1 FROM {quote(table)})" for table in tables)
+    # Constraints between the tables are checked when the transaction ends.
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(has_rows)
+        for (table,) in cursor.fetchall():
+            cursor.execute(f"DELETE FROM {quote(table)}")
 
 
 def drop_from_postgresql(database_url: str) -> None:
