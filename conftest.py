@@ -150,12 +150,16 @@ def browser_of(chromium, portal):
 
 
 def pytest_collection_modifyitems(items):
-    """Says which tests run in one process, one after the other; all others are handed out one by one.
+    """Marks tests that commit, and says which tests run in one process, one after the other.
 
-    Those that share the started portal, so that there is one; and those of a module whose tests share something.
-    The long ones come first, so that no process ends with one while the other is idle.
+    These share the started portal, so that there is one, or something of their module; all others are handed out one by
+    one. The long ones come first, so that no process ends with one while the other is idle.
     """
     for item in items:
+        database = item.get_closest_marker("django_db")
+        if database and database.kwargs.get("transaction") and not item.get_closest_marker("integration"):
+            # Commits, locks and other connections differ most. Tests of started programs are marked one by one.
+            item.add_marker(pytest.mark.each_database)
         fixtures = item._fixtureinfo.name2fixturedefs
         if {"portal", "chromium"} & set(fixtures) and fixtures["portal"][-1].scope == "session":
             item.add_marker(pytest.mark.integration)

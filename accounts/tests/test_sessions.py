@@ -20,8 +20,6 @@ from accounts.tests.factories import PASSWORD, OperatorFactory
 from auditlog.models import Activity
 from tokens.tests.factories import TokenFactory, bearer
 
-pytestmark = pytest.mark.each_database
-
 LIST = "/profile/security/sessions/"
 EVERYWHERE = f"{LIST}end-all/"
 API = "/api/v1/me/sessions"

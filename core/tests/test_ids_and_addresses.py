@@ -14,7 +14,7 @@ from tokens import jwt
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 
-pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
+pytestmark = pytest.mark.django_db
 ME = "/api/v1/me"
 
 

@@ -11,7 +11,7 @@ from django.conf import settings
 
 from opsera_portal.tests.test_postman import Session
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.once]
 
 if settings.DATABASES["default"]["ENGINE"].endswith("postgresql"):
     pytest.skip("about SQLite's one write lock", allow_module_level=True)

@@ -30,8 +30,6 @@ from core.queue.database_worker import DatabaseWorker
 from core.rate_limits import Limit
 from opsera_portal.tests.portal import answers
 
-pytestmark = pytest.mark.each_database
-
 REDIS_URL = "redis://127.0.0.1:6379/8"
 CACHE_IN_REDIS = {
     "BACKEND": "django_redis.cache.RedisCache",
@@ -93,6 +91,7 @@ def write_row(key, value):
         )
 
 
+@pytest.mark.each_database
 def test_a_pickle_in_the_table_of_the_cache_counts_as_missing(db, trap, caplog):
     write_row("there", in_base64(trap))
 
@@ -103,6 +102,7 @@ def test_a_pickle_in_the_table_of_the_cache_counts_as_missing(db, trap, caplog):
     assert cache.get("there") == 1
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize("value", ["", "{", "[" * 100_000, "'x'", "\ud7ff"], ids=lambda value: value[:3])
 def test_what_is_no_json_in_the_table_of_the_cache_counts_as_missing(db, value):
     write_row("there", value)
@@ -164,6 +164,7 @@ def test_the_cache_sets_adds_touches_and_deletes():
     assert cache.get_many(["a", "b", "c"]) == {"a": 1, "b": 2}
 
 
+@pytest.mark.each_database
 def test_a_full_cache_forgets(db):
     with override_settings(CACHES={"default": {**settings.CACHES["default"], "OPTIONS": {"MAX_ENTRIES": 10}}}):
         for number in range(30):
@@ -204,6 +205,7 @@ def test_what_is_no_number_in_redis_is_no_count(in_redis, trap, db, kind, caplog
 # Sessions
 
 
+@pytest.mark.each_database
 def test_a_pickle_in_the_row_of_a_session_signs_nobody_in(client, owner, trap):
     client.force_login(owner)
     session = Session.objects.filter(session_key=digest_of(client.session.session_key))
@@ -220,6 +222,7 @@ def test_a_pickle_in_the_row_of_a_session_signs_nobody_in(client, owner, trap):
 # The queue as a table
 
 
+@pytest.mark.each_database
 @pytest.mark.django_db(transaction=True)
 def test_what_is_no_task_in_the_table_fails_and_the_worker_goes_on(trap, tmp_path, caplog):
     good = {"args": [str(uuid.uuid4())], "kwargs": {}}

@@ -16,8 +16,6 @@ from tokens.models import Token
 from tokens.services import revoke_token
 from tokens.tests.factories import TokenFactory, bearer
 
-pytestmark = pytest.mark.each_database
-
 
 @pytest.fixture
 def token(member):

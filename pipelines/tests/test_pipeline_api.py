@@ -10,8 +10,6 @@ from pipelines.services import start_run
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory, give_secrets
 from tokens.tests.factories import TokenFactory, bearer
 
-pytestmark = pytest.mark.each_database
-
 LIST = "/api/v1/pipelines"
 RUN, STATUS, SUMMARY, LOGS = (f"/api/v1/pipeline/{name}" for name in ("run", "status", "summary", "logs"))
 POSTS = [RUN, STATUS, SUMMARY, LOGS]
@@ -84,6 +82,7 @@ def test_the_list_has_the_published_shape(as_owner, owner, pipeline):
     }
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize(
     ("state", "outcome", "status"),
     [
@@ -101,6 +100,7 @@ def test_list_shows_the_latest_run(as_owner, pipeline, state, outcome, status):
     assert row["last_run"] == {"runCount": 2, "status": status}
 
 
+@pytest.mark.each_database
 def test_the_list_is_in_the_order_of_names(as_owner, owner):
     for name in ("beta", "alpha", "gamma"):
         PipelineFactory(owner=owner, name=name)
@@ -114,6 +114,7 @@ def test_the_list_holds_no_pipeline_of_another_organization(as_owner, stranger, 
     assert [row["id"] for row in as_owner.get(LIST).json()["data"]] == [str(pipeline.pk)]
 
 
+@pytest.mark.each_database
 def test_following_next_walks_through_every_pipeline_once(as_owner, owner):
     made = {str(PipelineFactory(owner=owner).pk) for _ in range(5)}
     url, seen, sizes = f"{LIST}?page_size=2", [], []
@@ -128,6 +129,7 @@ def test_following_next_walks_through_every_pipeline_once(as_owner, owner):
     assert (len(seen), set(seen)) == (5, made)
 
 
+@pytest.mark.each_database
 def test_next_keeps_the_search_and_the_page_size(as_owner, owner):
     for name in ("build a", "build b", "build c", "deploy"):
         PipelineFactory(owner=owner, name=name)
@@ -136,6 +138,7 @@ def test_next_keeps_the_search_and_the_page_size(as_owner, owner):
     assert [row["name"] for row in as_owner.get(body["next"]).json()["data"]] == ["build c"]
 
 
+@pytest.mark.each_database
 def test_page_keeps_its_place_when_pipelines_are_created_before_it(as_owner, owner):
     for name in ("b", "c", "d"):
         PipelineFactory(owner=owner, name=name)
@@ -154,6 +157,7 @@ def test_a_cursor_of_one_person_shows_another_nothing_of_theirs(as_owner, owner,
     assert [row["id"] for row in As(stranger).get(following).json()["data"]] == [str(foreign.pk)]
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize(
     ("q", "found"),
     [
@@ -211,6 +215,7 @@ def test_largest_page_has_1000_rows(owner):
     assert caller.get(f"{LIST}?page_size=1001").json()["errors"].keys() == {"page_size"}
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize("rows", [2, 20])
 def test_the_list_costs_one_query_however_many_rows(owner, rows, django_assert_num_queries):
     for pipeline in PipelineFactory.create_batch(rows, owner=owner):
@@ -225,6 +230,7 @@ def test_the_list_costs_one_query_however_many_rows(owner, rows, django_assert_n
 # Run
 
 
+@pytest.mark.each_database
 def test_run_answers_the_published_words_and_counts(as_owner, pipeline):
     first, second = as_owner.post(RUN, pipeline), as_owner.post(RUN, pipeline)
 
@@ -298,6 +304,7 @@ def test_status_of_one_run_is_read_by_its_number(as_owner, pipeline):
 # Summary
 
 
+@pytest.mark.each_database
 def test_summary_is_the_whole_pipeline(as_owner, owner, pipeline):
     StepFactory(pipeline=pipeline, position=2, name="Test", method="GET", expected_status=204)
 
@@ -410,6 +417,7 @@ def test_logs_have_the_published_shape(as_owner, owner, pipeline):
     }
 
 
+@pytest.mark.each_database
 def test_logs_of_all_runs_come_newest_first(as_owner, pipeline):
     as_owner.post(RUN, pipeline)
     as_owner.post(RUN, pipeline)
@@ -430,6 +438,7 @@ def test_logs_hold_no_line_of_another_pipeline(as_owner, owner, pipeline):
     assert as_owner.post(LOGS, pipeline).json()["data"] == []
 
 
+@pytest.mark.each_database
 def test_logs_go_on_at_next_after_1000_lines(as_owner, pipeline):
     run = RunFactory(pipeline=pipeline)
     RunLogLine.objects.bulk_create([RunLogLine(run=run, action="run", message=str(n)) for n in range(1001)])

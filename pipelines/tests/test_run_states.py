@@ -29,8 +29,6 @@ from pipelines.run_states import (
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory
 from pipelines.tests.stages import STAGES, Stage, state_of, steps_of
 
-pytestmark = pytest.mark.each_database
-
 # What people ask for, then what happens while the worker executes.
 MACHINE = """
             stop      resume      reset     approve     reject    taken    refused   gate    left    ended     released    superseded
@@ -153,6 +151,7 @@ def test_the_states_before_are_those_of_the_table(what):
 # One row of the database
 
 
+@pytest.mark.each_database
 @pytest.mark.parametrize("what", [*RunAction, *RunEvent])
 def test_a_row_moves_as_the_table_says_or_not_at_all(db, what):
     for state in RunState:
@@ -167,6 +166,7 @@ def test_a_row_moves_as_the_table_says_or_not_at_all(db, what):
         assert run.outcome == stored.outcome == ("stopped" if following else "")
 
 
+@pytest.mark.each_database
 def test_a_row_that_moved_on_meanwhile_is_not_moved(db):
     run = RunFactory(state=RunState.HALTED, outcome="failed")
     Run.objects.update(state=RunState.CONTINUING, outcome="")
@@ -177,6 +177,7 @@ def test_a_row_that_moved_on_meanwhile_is_not_moved(db):
     assert state_of(run) == "continuing"
 
 
+@pytest.mark.each_database
 def test_the_database_lets_one_run_of_a_pipeline_be_under_way(db):
     for first in OCCUPYING:
         pipeline = PipelineFactory()
@@ -186,6 +187,7 @@ def test_the_database_lets_one_run_of_a_pipeline_be_under_way(db):
                 RunFactory(pipeline=pipeline, number=2, state=second)
 
 
+@pytest.mark.each_database
 def test_the_database_lets_others_stand_beside_it(db):
     pipeline = PipelineFactory()
     RunFactory(pipeline=pipeline, number=1, state=RunState.RUNNING)

@@ -16,8 +16,6 @@ from pipelines.services import StepInput
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, give_secrets
 from pipelines.tests.stages import Stage
 
-pytestmark = pytest.mark.each_database
-
 SECRETS = {"secret_query": {"job token": "query&secret=1#é"}, "secret_body": {"inputs.key": 'body"secret\\'}}
 LOGS = "/api/v1/pipeline/logs"
 

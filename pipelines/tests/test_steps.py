@@ -12,8 +12,6 @@ from pipelines.models import Step
 from pipelines.services import StepInput
 from pipelines.tests.factories import PipelineFactory, StepFactory
 
-pytestmark = pytest.mark.each_database
-
 URL = "https://ci.example.com/build"
 SECRET = {"Authorization": "Bearer very-secret-value"}
 
@@ -69,6 +67,7 @@ def patch(client, pipeline, steps):
 # Order
 
 
+@pytest.mark.each_database
 def test_steps_are_added_at_the_end_moved_and_removed(owner, pipeline):
     steps = [services.add_step(actor=owner, pipeline=pipeline, step=StepInput(name=name, url=URL)) for name in "ABC"]
 
@@ -81,6 +80,7 @@ def test_steps_are_added_at_the_end_moved_and_removed(owner, pipeline):
     assert names(pipeline) == [(1, "C"), (2, "B")]
 
 
+@pytest.mark.each_database
 def test_steps_are_replaced_by_api_and_keep_their_ids_and_secrets(as_owner, pipeline, step):
     answer = patch(
         as_owner,
@@ -97,6 +97,7 @@ def test_steps_are_replaced_by_api_and_keep_their_ids_and_secrets(as_owner, pipe
     assert secrets_of(step) == {"authorization": SECRET["Authorization"]}
 
 
+@pytest.mark.each_database
 def test_a_replacement_with_one_mistake_changes_nothing(as_owner, pipeline, step):
     answer = patch(as_owner, pipeline, [{"name": "Good", "url": URL}, {"name": "Bad", "url": "ftp://example.com"}])
 
@@ -137,6 +138,7 @@ def test_the_hundred_and_first_step_is_refused_on_the_page(as_owner, pipeline):
 # Secrets
 
 
+@pytest.mark.each_database
 def test_a_secret_is_nowhere_in_the_database_as_it_was_typed(owner, pipeline, step):
     services.start_run(actor=owner, pipeline=pipeline)
 
@@ -376,6 +378,7 @@ def test_service_refuses_steps_that_no_form_checked(owner, pipeline, field, wron
     assert names(pipeline) == []
 
 
+@pytest.mark.each_database
 def test_a_body_of_64_kib_is_kept_as_it_is(owner, pipeline):
     body = "ä" * (64 * 1024 - 2) + "\r\n"
 
@@ -412,6 +415,7 @@ def test_one_id_twice_is_no_two_steps(owner, pipeline, step):
         services.replace_steps(actor=owner, pipeline=pipeline, steps=[same, same])
 
 
+@pytest.mark.each_database
 def test_a_hundred_steps_are_turned_around(owner, pipeline):
     Step.objects.bulk_create([Step(pipeline=pipeline, position=n, name=str(n), url=URL) for n in range(1, 101)])
     steps = [StepInput(name=step.name, url=URL, id=step.pk) for step in pipeline.steps.order_by("-position")]

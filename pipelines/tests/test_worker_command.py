@@ -28,7 +28,7 @@ from pipelines.tests.conftest import PATIENCE
 from pipelines.tests.factories import PipelineFactory, StepFactory
 from pipelines.tests.stages import state_of, steps_of
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.each_database, pytest.mark.integration]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration]
 
 
 @pytest.fixture
@@ -144,6 +144,7 @@ def test_a_second_worker_on_the_same_data_directory_is_refused_in_one_line(pipel
     assert build_server.called == ["/build"]
 
 
+@pytest.mark.each_database
 def test_kill_9_in_a_step_marks_the_run_failed_and_queued_runs_continue(pipeline, start_worker, build_server):
     build_server.held_path = "/build"
     interrupted, waiting = ask(pipeline), ask(pipeline)
@@ -179,6 +180,7 @@ def kill(worker):
     worker.wait(timeout=PATIENCE)
 
 
+@pytest.mark.each_database
 def test_run_killed_in_a_step_resumes_after_it_and_calls_the_step_once(
     pipeline, start_worker, build_server, portals_queue
 ):
@@ -204,6 +206,7 @@ def test_run_killed_in_a_step_resumes_after_it_and_calls_the_step_once(
     assert build_server.called == ["/build", "/other", "/test"]
 
 
+@pytest.mark.each_database
 def test_kill_9_between_two_steps_lets_the_run_continue_by_itself(pipeline, start_worker, build_server):
     build_server.held_path = "/build"
     run = ask(pipeline)
@@ -240,6 +243,7 @@ def test_sigterm_releases_the_run_between_two_steps_and_the_next_worker_continue
     assert build_server.called == ["/build", "/test"]
 
 
+@pytest.mark.each_database
 def test_two_pipelines_run_side_by_side(pipeline, start_worker, build_server):
     other = PipelineFactory(owner=pipeline.owner)
     StepFactory(pipeline=other, position=1, url=f"{build_server.url}/build")
@@ -256,6 +260,7 @@ def test_two_pipelines_run_side_by_side(pipeline, start_worker, build_server):
     assert [state_of(run) for run in runs] == ["finished success"] * 2
 
 
+@pytest.mark.each_database
 def test_a_database_that_is_away_is_waited_for(pipeline, start_worker, build_server):
     if connection.vendor == "sqlite":
         pytest.skip("A file is not away.")
@@ -314,6 +319,7 @@ def took_up():
     return look
 
 
+@pytest.mark.each_database
 def test_a_run_whose_message_was_lost_is_found(pipeline, took_up):
     ask(pipeline)
 
@@ -327,6 +333,7 @@ def test_while_messages_wait_the_worker_adds_none_of_its_own(pipeline, took_up, 
     assert took_up() == []
 
 
+@pytest.mark.each_database
 def test_a_run_whose_worker_is_gone_on_another_machine_is_found_when_its_lease_has_run_out(pipeline, took_up):
     run = ask(pipeline)
     run.move(RunEvent.TAKEN, worker="elsewhere", lease_ends_at=timezone.now() + timedelta(seconds=30))
