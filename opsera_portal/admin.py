@@ -1,4 +1,4 @@
-"""What belongs to no app, in Django admin."""
+"""Django admin for models that belong to no single app."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from core.models import OutgoingMail
 
 @admin.register(OutgoingMail)
 class OutgoingMailAdmin(ReadOnlyAdmin):
-    """Operators see every mail of the last 30 days, Administrators what their organization's page shows."""
+    """Operators see every mail of the last 30 days, Administrators those on their organization's page."""
 
     list_display = ["created_at", "kind", "address", "state", "attempts", "next_attempt_at", "last_error"]
     list_filter = ["state"]

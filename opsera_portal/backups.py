@@ -1,6 +1,7 @@
-"""Writes the database to a file and restores it from one. A copy opens nothing.
+"""Writes the database to a file and restores it from one.
 
-It has no key, since those are in files of their own, and no row of the tables in `LEFT_OUT`.
+Nobody can sign in or decrypt anything with a copy: it has no keys, which are files of their own, and no rows of the
+tables in `LEFT_OUT`.
 """
 
 import os
@@ -18,28 +19,28 @@ from core.files import private_draft
 
 WAIT_FOR_OTHERS_SECONDS = 5
 
-# Tables whose rows open something by themselves, or must not come back, and why. Copies hold them empty, and a restore
-# leaves them empty. A new table goes in here or into the list in tests/test_database_copies.py.
+# Tables whose rows give access by themselves, or must not be restored, and why. They are empty in copies and after a
+# restore. Add each new table either here or to the list in opsera_portal/tests/test_backups.py.
 LEFT_OUT = {
-    "django_session": "session data: the links that people are about to use, and states of signing in",
-    "usersessions_usersession": "which sessions there are",
-    "core_keptform": "what people typed into forms that came too late, for an hour",
-    "portal_cache": "whatever a library remembers there",
-    "account_emailconfirmation": "keys of links that confirm an address",
-    "core_keptanswer": "answers that were kept for clients that retry",
+    "django_session": "session data, for example links that people are about to use, and unfinished sign-ins",
+    "usersessions_usersession": "the list of sessions",
+    "core_keptform": "forms that were sent after a session ended, kept for an hour",
+    "portal_cache": "anything that a library caches",
+    "account_emailconfirmation": "keys of links that confirm an e-mail address",
+    "core_keptanswer": "answers that are kept for clients that retry",
     "socialaccount_socialtoken": "tokens of single sign-on providers",
-    "core_outgoingmail": "mails on their way, which a restore would send again",
+    "core_outgoingmail": "queued mails, which would be sent again",
 }
 
 
 class CopyFailed(Exception):
-    """Nothing was written, or nothing restored; the message says why."""
+    """Nothing was written or restored. The message says why."""
 
 
 def back_up(file: Path) -> None:
-    """Writes the database, as it is at one moment, to a new file that only we may read. Raises ``CopyFailed``.
+    """Writes the database, as it is at one moment, to a new file with mode 0600. Raises ``CopyFailed``.
 
-    On SQLite the file is a database itself; on PostgreSQL it is what pg_restore reads.
+    The format is a SQLite database, or for PostgreSQL an archive for pg_restore.
     """
     try:
         with private_draft(file) as draft:
@@ -55,9 +56,9 @@ def back_up(file: Path) -> None:
 
 
 def restore(file: Path) -> None:
-    """Puts what ``back_up`` wrote in place of the database: all of it or, with ``CopyFailed``, nothing.
+    """Replaces the whole database with a file from ``back_up``. If it raises ``CopyFailed``, nothing has changed.
 
-    Then nobody is signed in, even if an older version of the portal wrote the copy, with its sessions.
+    Afterwards nobody is signed in, even if an older version of the portal wrote the file with its sessions.
     """
     if not file.is_file():
         raise CopyFailed(f"{file} cannot be read.")
@@ -73,14 +74,14 @@ def restore(file: Path) -> None:
 
 
 def _back_up_sqlite(draft: Path) -> None:
-    """Sees what the write-ahead log holds, and waits for nobody.
+    """Includes what is still in the write-ahead log, and does not wait for writers.
 
-    Row by row and not page by page: pages still hold what was deleted from them.
+    Copies rows and not pages, because pages still contain deleted rows.
     """
     with closing(_open(_database(), "ro")) as ours:
         ours.execute("VACUUM INTO ?", [str(draft)])
     with closing(_open(draft, "rw")) as copy, copy:
-        # Overwrites what it deletes.
+        # Deleted rows are overwritten.
         copy.execute("PRAGMA secure_delete=ON")
         tables = {name for (name,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         for table in LEFT_OUT.keys() & tables:
@@ -94,18 +95,18 @@ def _restore_sqlite(file: Path) -> None:
                 raise CopyFailed(f"{file} is damaged.")
             _copy(copy, ours)
         except sqlite3.DatabaseError as error:
-            raise CopyFailed(f"{file} is no database ({error}).") from None
+            raise CopyFailed(f"{file} is not a database ({error}).") from None
 
 
 def _copy(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
-    """All of it in one step. Python would try for ever again while somebody writes."""
+    """In one step. Without the deadline, Python would retry forever while another process writes."""
     deadline = time.monotonic() + WAIT_FOR_OTHERS_SECONDS
 
-    def look_at_the_clock(status: int, remaining: int, total: int) -> None:
+    def check_deadline(status: int, remaining: int, total: int) -> None:
         if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED} and time.monotonic() > deadline:
-            raise CopyFailed("Something else writes to the database: stop web and worker.")
+            raise CopyFailed("Another process is writing to the database: stop the web server and the worker.")
 
-    source.backup(target, progress=look_at_the_clock)
+    source.backup(target, progress=check_deadline)
 
 
 def _database() -> Path:
@@ -117,19 +118,19 @@ def _open(file: Path, mode: str) -> sqlite3.Connection:
 
 
 def _direct_settings() -> dict[str, Any]:
-    """Where the database itself is, and not a connection pooler before it (see ``DATABASE_DIRECT``)."""
+    """The address of the database itself, without a connection pooler (see ``DATABASE_DIRECT``)."""
     if settings.DATABASE_DIRECT:
         return {**connection.settings_dict, **settings.DATABASE_DIRECT}
     if getattr(connection, "is_pooled_outside", False):
         raise CopyFailed(
-            "The database is reached through a connection pooler, which pg_dump and pg_restore must not use: set "
+            "DATABASE_URL leads to a connection pooler, which pg_dump and pg_restore must not use: set "
             "DATABASE_DIRECT_URL to the address of the database itself."
         )
     return connection.settings_dict
 
 
 def _run(command: str, *arguments: str) -> None:
-    """With the password in the environment: the command line is for everyone on the machine to read."""
+    """Passes the password in the environment, because everyone on the machine can read command lines."""
     (_, *where, name), environment = connection.client.settings_to_cmd_args_env(_direct_settings(), [])
     try:
         done = subprocess.run(

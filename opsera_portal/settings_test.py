@@ -1,4 +1,4 @@
-"""Settings of the test suite: those of the portal, on throw-away data, with what is slow on purpose made fast."""
+"""Settings of the tests: those of the portal, with temporary data and with fast password hashing."""
 
 import os
 import tempfile
@@ -29,7 +29,7 @@ for _name in (
     "CORS_ALLOWED_ORIGINS",
 ):
     os.environ.pop(_name, None)
-# What addresses in expectations begin with, whatever the default is.
+# Tests expect addresses with this beginning.
 os.environ["PORTAL_URL"] = "http://127.0.0.1:8000"
 for _name in ("HTTP_STEP_ALLOWED_NETWORKS", "HTTP_STEP_REFUSED_NETWORKS", "HTTP_STEP_PROXY"):
     os.environ.pop(_name, None)
@@ -41,19 +41,18 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 RECOVERY_CODE_HASHER = PASSWORD_HASHERS[0]
 TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
 STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
-# Empty, so that no test waits for, or trips over, the files of a portal that runs beside it.
+# Empty, so that no test depends on the files of a portal that runs at the same time.
 STATIC_ROOT = DATA_DIR / "static"
 STATIC_ROOT.mkdir()
-# Files that a test asks for and does not read keep their places until Python collects them.
+# Files that a test requests without reading them keep their threads until Python collects them.
 WEB_THREADS = 4000
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 API_LIMIT_TOKEN = API_LIMIT_USER = API_LIMIT_ADDRESS = None
 
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    # A file and not memory, so that several threads meet as they do in the portal. Nothing here must survive a power
-    # cut; everything else is as it is there.
+    # A file and not memory, so that threads share it as in the portal. It need not survive a power failure.
     DATABASES["default"]["TEST"] = {"NAME": str(DATA_DIR / "test.sqlite3")}
     DATABASES["default"]["OPTIONS"]["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF;"
 else:
-    # Tests open and close many connections; the pool would keep them.
+    # Tests open and close many connections, which the pool would keep.
     DATABASES["default"]["OPTIONS"].pop("pool")

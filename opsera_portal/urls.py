@@ -14,7 +14,7 @@ handler404 = "core.pages.errors.not_found"
 handler500 = "core.pages.errors.server_error"
 
 api_patterns: list[URLPattern | URLResolver] = [
-    # What scripts ask for most comes first: addresses are tried in order.
+    # Addresses are tried in this order, so the most frequent ones come first.
     path("", include("tokens.api.urls")),
     path("", include("pipelines.api.urls")),
     path("", include("auditlog.api.urls")),

@@ -1,4 +1,4 @@
-"""The pages and doors that belong to no single app."""
+"""Pages and endpoints that belong to no single app."""
 
 from datetime import timedelta
 from typing import Any
@@ -21,13 +21,13 @@ from tokens.expiry import notices
 from tokens.models import Token
 
 SHOWN = 5
-# RFC 9116 wants an end, so that nobody believes what is not looked after any more; while it answers, ours is.
+# RFC 9116 requires an expiry date, so that nobody trusts an abandoned file. This one is current while it is served.
 SECURITY_TXT_HOLDS = timedelta(days=90)
 PLAIN_TEXT = "text/plain; charset=utf-8"
 
 
 class OverviewView(MemberPageMixin, TemplateView):
-    """What a person wants to know first: do my tokens live, who uses them, what ran."""
+    """What a person wants to know first: which tokens work, who uses them, what ran."""
 
     template_name = "overview.html"
 
@@ -60,7 +60,7 @@ class OverviewView(MemberPageMixin, TemplateView):
 
 
 class WhoMayDoWhatView(MemberPageMixin, TemplateView):
-    """What each site role allows, and who may do what to a pipeline: the tables that the code itself reads."""
+    """What each site role allows and who can do what to a pipeline, from the tables that the code itself reads."""
 
     template_name = "who_may_do_what.html"
 
@@ -76,7 +76,7 @@ class WhoMayDoWhatView(MemberPageMixin, TemplateView):
 
 @method_decorator(csp_update({"img-src": ["data:"]}), name="dispatch")
 class ApiDocsView(TemplateView):
-    """The interactive reference, served from this installation. The style sheet of Swagger UI brings its own icons."""
+    """The interactive reference, served from here. The style sheet of Swagger UI contains icons as data: URLs."""
 
     template_name = "api_docs.html"
 
@@ -107,7 +107,7 @@ def robots(request: HttpRequest) -> HttpResponse:
 
 
 def security_txt(request: HttpRequest) -> HttpResponse:
-    """Whom to tell about a hole (RFC 9116). Not there until an operator has named someone."""
+    """Where to report a vulnerability (RFC 9116). Not found until ``SECURITY_CONTACT`` is set."""
     if not settings.SECURITY_CONTACT:
         raise Http404
     expires = (timezone.now() + SECURITY_TXT_HOLDS).replace(microsecond=0)

@@ -1,4 +1,4 @@
-"""The door for the web server: granian loads `opsera_portal.wsgi:application`."""
+"""The WSGI application that the web server loads: `opsera_portal.wsgi:application`."""
 
 import os
 from collections.abc import Iterable
@@ -14,14 +14,14 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsera_portal.settings")
 from core.http import request_bodies
 
 _portal = get_wsgi_application()
-# Django would leave the views to the first requests. These come several at once, and threads that import the same
-# modules from different ends can be handed one that is not complete yet.
+# Django would import the views with the first requests. If several arrive at the same time, a thread can get a module
+# that another thread has not finished importing.
 import_module(settings.ROOT_URLCONF)
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """The portal. A `Content-Type` that cannot be read becomes none: Django would fail on it before it has a request,
-    with nothing left that could answer."""
+    """The portal. Removes a malformed `Content-Type`: Django would fail before it has a request, and nothing could
+    answer."""
     try:
         parse_header_parameters(environ.get("CONTENT_TYPE", ""))
     except ValueError:

@@ -12,7 +12,7 @@ from accounts.models import Group, Organization, User
 from accounts.roles import SiteRole
 from core.files import private_opener
 from opsera_portal.demo import echo
-from opsera_portal.demo.history import make_history
+from opsera_portal.demo.history import create_history
 from pipelines import step_secrets
 from pipelines.access import ItemRole
 from pipelines.models import Pipeline, Step
@@ -32,7 +32,7 @@ PEOPLE = {
 
 @dataclass(frozen=True)
 class DemoPipeline:
-    """``steps``: name, path at the echo endpoint and expected status, or the name of a gate. ``rules``: a login of
+    """``steps``: name, path at the echo endpoint and expected status, or the name of an approval. ``rules``: a login of
     `PEOPLE` or the name of a group, and the role."""
 
     name: str
@@ -43,66 +43,66 @@ class DemoPipeline:
     rules: tuple[tuple[str, ItemRole], ...] = ()
     notified: tuple[str, ...] = ()
     is_locked: bool = False
-    asked_for_by: tuple[str, ...] = ()
+    requested_by: tuple[str, ...] = ()
 
 
 PIPELINES = (
-    # The first of every list, by its name: README runs it, and it succeeds.
+    # First in every list because of its name. README runs it, and it succeeds.
     DemoPipeline(
         "Build and test",
         "Builds a branch and tests it. Run this one first: it takes a second and succeeds.",
         "user",
         (("Check out", "/checkout", 200), ("Build", "/build", 200), ("Test", "/test", 200)),
         tags=("build",),
-        asked_for_by=("user",),
+        requested_by=("user",),
     ),
     DemoPipeline(
         "Nightly build",
-        "Builds the main branch and runs the quick checks. Without access rules: every User sees and runs it.",
+        "Builds the main branch and runs the quick checks. It has no access rules, so every User can see and run it.",
         "user",
         (("Check out", "/checkout", 200), ("Build", "/slow/1", 200), ("Quick checks", "/test", 200)),
         tags=("nightly", "build"),
-        asked_for_by=("admin", "user"),
+        requested_by=("admin", "user"),
     ),
     DemoPipeline(
         "Deploy to staging",
-        "Puts the last good build on the staging servers. Builders manage it; Watchers only look.",
+        "Puts the last good build on the staging servers. Builders manage it, Watchers can only see it.",
         "power",
         (("Fetch the build", "/artifact", 200), ("Roll out", "/slow/2", 200), ("Smoke test", "/smoke", 200)),
         tags=("deploy",),
         rules=(("Builders", ItemRole.MANAGER), ("Watchers", ItemRole.GUEST)),
-        asked_for_by=("admin",),
+        requested_by=("admin",),
     ),
     DemoPipeline(
         "Deploy to production",
-        "Waits at its gate for an approval before anything is rolled out.",
+        "Waits for an approval before anything is rolled out.",
         "power",
         (("Fetch the build", "/artifact", 200), "Release manager says go", ("Roll out", "/slow/2", 200)),
         tags=("deploy", "production"),
         rules=(("Builders", ItemRole.USER), ("Watchers", ItemRole.GUEST)),
         notified=("power", "admin"),
-        asked_for_by=("user",),
+        requested_by=("user",),
     ),
     DemoPipeline(
         "Dependency scan",
-        "Looks for known weaknesses. Its second step fails: resume goes on behind it, reset clears the run.",
+        "Looks for known vulnerabilities. Its second step fails. Resume continues after it, Reset clears the run.",
         "security",
         (("Collect", "/collect", 200), ("Compare", "/status/503", 200), ("Report", "/report", 200)),
         tags=("security", "weekly"),
         notified=("security",),
-        asked_for_by=("admin",),
+        requested_by=("admin",),
     ),
     DemoPipeline(
         "Rotate certificates",
-        "Only for those named here: to the ordinary User and the Guest of the demo it does not exist.",
+        "Only for the people in its access rules. For the User and the Guest of the demo it does not exist.",
         "admin",
-        (("Ask for new ones", "/acme", 200), ("Install", "/install", 200)),
+        (("Request new ones", "/acme", 200), ("Install", "/install", 200)),
         tags=("security",),
         rules=(("power", ItemRole.USER),),
     ),
     DemoPipeline(
         "Rebuild the index",
-        "A direct rule wins over a stronger one of a group: Uma only looks, although the Builders manage it.",
+        "A rule for a person wins over a stronger one for a group: Uma can only see it, but Builders manage it.",
         "power",
         (("Rebuild", "/slow/1", 200),),
         tags=("nightly",),
@@ -110,7 +110,7 @@ PIPELINES = (
     ),
     DemoPipeline(
         "Migrate the database",
-        "Locked: it starts for nobody until someone unlocks it.",
+        "Locked: nobody can start it until someone unlocks it.",
         "power",
         (("Back up", "/backup", 200), "Backup was restored on the test server", ("Migrate", "/migrate", 200)),
         tags=("deploy", "database"),
@@ -118,7 +118,7 @@ PIPELINES = (
     ),
     DemoPipeline(
         "Guest's own idea",
-        "Its owner has the role Guest now, and only reads, also here.",
+        "Its owner is a Guest now and can only see it, although it is their own.",
         "guest",
         (),
     ),
@@ -126,37 +126,37 @@ PIPELINES = (
 
 
 def seed(*, echo_port: int) -> dict[str, str]:
-    """Makes the two demo organizations where they are missing.
+    """Creates the two demo organizations if they are missing.
 
-    Returns the passwords of the people that it made, by e-mail address; empty when all were there before. Steps are
-    pointed at the echo endpoint's present port each time.
+    Returns the passwords of the people that it created, by e-mail address. Each time, it also changes the steps to the
+    current port of the echo endpoint.
     """
-    made: dict[str, str] = {}
+    created: dict[str, str] = {}
     with transaction.atomic():
         if not Organization.objects.filter(slug="demo").exists():
-            made |= _make_demo(echo_port)
+            created |= _create_demo(echo_port)
         if not Organization.objects.filter(slug="other").exists():
-            made |= _make_other(echo_port)
-        _point_steps_at(echo_port)
-    return made
+            created |= _create_other(echo_port)
+        _set_port_of_steps(echo_port)
+    return created
 
 
-def write_accounts(made: dict[str, str], path: Path) -> None:
-    """Keeps the passwords where only the person who runs the demo can read them."""
+def write_accounts(created: dict[str, str], path: Path) -> None:
+    """Saves the passwords in a file that only the person who runs the demo can read."""
     with open(path, "a", opener=private_opener) as file:
         path.chmod(0o600)
-        file.writelines(f"{email}  {password}\n" for email, password in made.items())
+        file.writelines(f"{email}  {password}\n" for email, password in created.items())
 
 
 def read_accounts(path: Path) -> dict[str, str]:
-    """The passwords by e-mail address, as they were made; empty where there is no such file."""
+    """The passwords by e-mail address, in the order of their creation. Empty if there is no such file."""
     if not path.exists():
         return {}
     lines = (line.partition("  ") for line in path.read_text().splitlines())
     return {email: password for email, _, password in lines if password}
 
 
-def _make_demo(echo_port: int) -> dict[str, str]:
+def _create_demo(echo_port: int) -> dict[str, str]:
     organization = Organization.objects.create(name="Demo Organization", slug="demo")
     passwords = {f"{login}@demo.example": _password() for login in PEOPLE}
     people = {
@@ -173,7 +173,7 @@ def _make_demo(echo_port: int) -> dict[str, str]:
     builders.members.set([people["user"], people["power"]])
     watchers = Group.objects.create(organization=organization, name="Watchers")
     watchers.members.set([people["guest"], people["auditor"]])
-    # Someone who left, and someone who has not come yet.
+    # Someone who left, and someone who has not accepted the invitation yet.
     User.objects.create_user(
         "left@demo.example", None, name="Lee Marsh", site_role=SiteRole.USER, organization=organization, is_active=False
     )
@@ -181,20 +181,20 @@ def _make_demo(echo_port: int) -> dict[str, str]:
         "invited@demo.example", None, name="Ines Vogel", site_role=SiteRole.USER, organization=organization
     )
     subjects: dict[str, User | Group] = {**people, builders.name: builders, watchers.name: watchers}
-    make_history(people)
+    create_history(people)
     for described in PIPELINES:
-        pipeline = _make_pipeline(organization, people[described.owner], described, echo_port)
+        pipeline = _create_pipeline(organization, people[described.owner], described, echo_port)
         for subject, role in described.rules:
             set_access_rule(actor=people["admin"], pipeline=pipeline, subject=subjects[subject], role=role)
         pipeline.notified_people.set([people[login] for login in described.notified])
-        for login in described.asked_for_by:
+        for login in described.requested_by:
             start_run(actor=people[login], pipeline=pipeline)
         if described.is_locked:
             lock_pipeline(actor=people["power"], pipeline=pipeline)
     return passwords
 
 
-def _make_other(echo_port: int) -> dict[str, str]:
+def _create_other(echo_port: int) -> dict[str, str]:
     organization = Organization.objects.create(name="Other Organization", slug="other")
     password = _password()
     user = User.objects.create_user(
@@ -205,13 +205,13 @@ def _make_other(echo_port: int) -> dict[str, str]:
         organization=organization,
     )
     described = DemoPipeline(
-        "Other pipeline", "Nobody of another organization sees this.", "", (("Call", "/call", 200),)
+        "Other pipeline", "Nobody in another organization can see this.", "", (("Call", "/call", 200),)
     )
-    _make_pipeline(organization, user, described, echo_port)
+    _create_pipeline(organization, user, described, echo_port)
     return {user.email: password}
 
 
-def _make_pipeline(organization: Organization, owner: User, described: DemoPipeline, echo_port: int) -> Pipeline:
+def _create_pipeline(organization: Organization, owner: User, described: DemoPipeline, echo_port: int) -> Pipeline:
     pipeline = Pipeline.objects.create(
         organization=organization,
         owner=owner,
@@ -221,7 +221,7 @@ def _make_pipeline(organization: Organization, owner: User, described: DemoPipel
     )
     for position, step in enumerate(described.steps, start=1):
         if isinstance(step, str):
-            instructions = "Look at what the steps before it answered."
+            instructions = "Check the answers of the previous steps."
             Step.objects.create(
                 pipeline=pipeline, position=position, name=step, kind=Step.Kind.APPROVAL, instructions=instructions
             )
@@ -241,14 +241,14 @@ def _make_pipeline(organization: Organization, owner: User, described: DemoPipel
     return pipeline
 
 
-def _point_steps_at(echo_port: int) -> None:
+def _set_port_of_steps(echo_port: int) -> None:
     prefix = f"http://{echo.ADDRESS}:"
     for step in Step.objects.filter(url__startswith=prefix):
         path = step.url.removeprefix(prefix).partition("/")[2]
         url = f"{prefix}{echo_port}/{path}"
         if url != step.url:
             step.url = url
-            # Secrets are bound to the server, port included.
+            # Secrets are bound to the server, including its port.
             _give_secret(step)
             step.save(update_fields=["url", "secret_headers"])
 
@@ -259,5 +259,5 @@ def _give_secret(step: Step) -> None:
 
 
 def _password() -> str:
-    """Of letters and digits only: a double click selects all of it, and no command takes it for an option."""
+    """Only letters and digits, so that a double click selects all of it and no command takes it for an option."""
     return str(settings.DEMO_PASSWORD) or "".join(secrets.choice(_SIGNS) for _ in range(16))

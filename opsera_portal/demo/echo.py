@@ -1,7 +1,7 @@
-"""The small endpoint that the demo's pipelines call: it answers what it was sent.
+"""The small endpoint that the demo's pipelines call. It answers with the request that it got.
 
-It listens on an address of the loopback network of its own, so that only this address has to be opened in the fence.
-`/status/503` answers with that status, `/slow/2` after two seconds.
+It has its own loopback address, so that HTTP steps need to be allowed to reach only this one. `/status/503` answers
+with that status, `/slow/2` after two seconds.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ class EchoHandler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
 
     def log_message(self, *args: object) -> None:
-        """Silent: the pipelines' own log tells of each call."""
+        """Silent, because the logs of the runs show each call."""
 
 
 def main() -> None:

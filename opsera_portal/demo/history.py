@@ -1,8 +1,8 @@
-"""What the people of the demo did with tokens before it began: 60 days to look at, the same for each demo.
+"""60 days of invented history for the demo, the same in each demo.
 
-The tokens are metadata: no such token was ever signed. Their uses never were requests, so the journal, which commits
-one use at the end of its request, has nothing to do with them: they are added at once, in the order of their moments,
-before there is any other entry. The worker seals and counts them like all others.
+The tokens are only metadata: they were never signed. Their uses were never requests, so they don't pass through the
+journal. They are added in the order of their times, before any other entry. The worker seals and counts them like all
+others.
 """
 
 import random
@@ -27,9 +27,9 @@ OK: Answer = (200, TokenUse.Reason.OK)
 
 @dataclass(frozen=True)
 class Habit:
-    """Something that is done with a token again and again, on each day from ``since`` to ``until`` days ago.
+    """A regular use of a token, on each day from ``since`` to ``until`` days ago.
 
-    ``on_weekdays`` and ``at_weekends``: how often on a day, at most; the day decides. Within ``hours``, UTC.
+    ``on_weekdays`` and ``at_weekends``: the maximum number of uses on such a day, within ``hours`` (UTC).
     """
 
     call: str
@@ -45,12 +45,12 @@ class Habit:
 
 @dataclass(frozen=True)
 class PastToken:
-    """``made``, ``revoked``: how many days ago."""
+    """``created`` and ``revoked``: how many days ago."""
 
     owner: str
     name: str
     scope: str
-    made: int
+    created: int
     lifetime: int
     habits: tuple[Habit, ...] = ()
     revoked: int | None = None
@@ -58,7 +58,7 @@ class PastToken:
     reason: str = ""
 
 
-# From where people sign in.
+# The addresses from which people sign in.
 PLACES = {
     "admin": "198.51.100.31",
     "power": "198.51.100.42",
@@ -79,12 +79,12 @@ TOKENS = (
         "user",
         "Nightly trigger",
         "pipeline",
-        made=58,
+        created=58,
         lifetime=62,
         habits=(
             Habit(RUN, "203.0.113.17", "curl/8.5.0", 1, 1, hours=(2, 3)),
             Habit(STATUS, "203.0.113.17", "curl/8.5.0", 7, 7, hours=(2, 4)),
-            # A script that asked in a loop.
+            # A script that polled in a loop.
             Habit(STATUS, "203.0.113.17", "curl/8.5.0", 70, 70, hours=(13, 14), since=12, until=12),
         ),
     ),
@@ -92,7 +92,7 @@ TOKENS = (
         "user",
         "Status dashboard",
         "api-readonly",
-        made=40,
+        created=40,
         lifetime=62,
         habits=(
             Habit(LIST_PIPELINES, "198.51.100.4", "python-httpx/0.28", 16, 1, hours=(7, 19)),
@@ -107,7 +107,7 @@ TOKENS = (
                 until=17,
                 answer=(403, TokenUse.Reason.INSUFFICIENT_SCOPE),
             ),
-            # From a place that it was never used from before.
+            # From a new address.
             Habit(LIST_PIPELINES, "192.0.2.200", "Go-http-client/2.0", 4, 4, hours=(1, 5), since=2, until=1),
         ),
     ),
@@ -115,7 +115,7 @@ TOKENS = (
         "user",
         "Old laptop",
         "api",
-        made=55,
+        created=55,
         lifetime=31,
         habits=(
             Habit(LIST_PIPELINES, "198.51.100.23", "curl/7.88.1", 3, 1),
@@ -126,7 +126,7 @@ TOKENS = (
         "user",
         "Lost on the train",
         "pipeline",
-        made=9,
+        created=9,
         lifetime=31,
         habits=(Habit(STATUS, "198.51.100.23", "curl/7.88.1", 3, 3, until=8),),
         revoked=7,
@@ -137,7 +137,7 @@ TOKENS = (
         "admin",
         "Copy of the logs",
         "security-logs",
-        made=52,
+        created=52,
         lifetime=92,
         habits=(
             Habit(TOKEN_LOG, "203.0.113.40", "rsyslog-http/1.2", 2, 2, hours=(3, 4)),
@@ -148,7 +148,7 @@ TOKENS = (
         "admin",
         "Quarterly report",
         "api-readonly",
-        made=45,
+        created=45,
         lifetime=31,
         habits=(
             Habit("GET /api/v1/organization/tokens", "198.51.100.31", "python-requests/2.32", 4, since=45, until=15),
@@ -158,14 +158,14 @@ TOKENS = (
         "power",
         "Release automation",
         "pipeline",
-        made=50,
+        created=50,
         lifetime=62,
         habits=(
             Habit(RUN, "203.0.113.80", "GitHub-Hookshot/44", 6, 0, hours=(7, 17)),
             Habit(STATUS, "203.0.113.80", "GitHub-Hookshot/44", 24, 2, hours=(7, 18)),
             # The day of the release.
             Habit(STATUS, "203.0.113.80", "GitHub-Hookshot/44", 90, 90, hours=(6, 20), since=9, until=9),
-            # Someone had taken the rights away that it needs, and one call was wrong.
+            # Someone had removed the permission that it needs, and one call was wrong.
             Habit(
                 RUN,
                 "203.0.113.80",
@@ -192,7 +192,7 @@ TOKENS = (
         "power",
         "Staging trigger",
         "pipeline",
-        made=48,
+        created=48,
         lifetime=62,
         habits=(
             Habit(RUN, "203.0.113.81", "Jenkins/2.479", 4, 1, hours=(6, 20)),
@@ -206,14 +206,14 @@ TOKENS = (
         "security",
         "Audit export",
         "security-logs",
-        made=57,
+        created=57,
         lifetime=92,
         habits=(Habit(TOKEN_LOG, "203.0.113.60", "vector/0.43", 12, 12, hours=(0, 24)),),
     ),
 )
 
 
-def make_history(people: Mapping[str, User]) -> None:
+def create_history(people: Mapping[str, User]) -> None:
     rng = random.Random("the demo")
     now = timezone.now().replace(microsecond=0)
     tokens = [(past, _token(past, people, now, rng)) for past in TOKENS]
@@ -225,13 +225,13 @@ def make_history(people: Mapping[str, User]) -> None:
             token.last_used_at, token.last_used_ip = last[token.pk].at, last[token.pk].ip
     Token.objects.bulk_create([token for _, token in tokens])
     TokenUse.objects.bulk_create(uses)
-    activity = [*_lives_of(tokens, people), *_policy(people["admin"], now), *_sign_ins(people, now, rng)]
+    activity = [*_activity_of(tokens, people), *_policy(people["admin"], now), *_sign_ins(people, now, rng)]
     Activity.objects.bulk_create(sorted((entry for entry in activity if entry.at < now), key=lambda entry: entry.at))
 
 
 def _token(past: PastToken, people: Mapping[str, User], now: datetime, rng: random.Random) -> Token:
     owner = people[past.owner]
-    made_at = _moment(now, past.made, rng, (8, 9))
+    made_at = _moment(now, past.created, rng, (8, 9))
     revoked_at = None if past.revoked is None else _moment(now, past.revoked, rng, (15, 17))
     expires_at = made_at + timedelta(days=past.lifetime)
     return Token(
@@ -252,7 +252,7 @@ def _token(past: PastToken, people: Mapping[str, User], now: datetime, rng: rand
 
 def _uses(past: PastToken, token: Token, now: datetime, rng: random.Random) -> Iterator[TokenUse]:
     for habit in past.habits:
-        for days_ago in range(min(habit.since, past.made - 1), habit.until - 1, -1):
+        for days_ago in range(min(habit.since, past.created - 1), habit.until - 1, -1):
             is_weekend = (now - timedelta(days=days_ago)).weekday() >= 5
             most = habit.at_weekends if is_weekend else habit.on_weekdays
             for _ in range(rng.randint((most + 1) // 2, most)):
@@ -289,7 +289,7 @@ def _use(token: Token, at: datetime, habit: Habit, rng: random.Random) -> TokenU
     )
 
 
-def _lives_of(tokens: list[tuple[PastToken, Token]], people: Mapping[str, User]) -> Iterator[Activity]:
+def _activity_of(tokens: list[tuple[PastToken, Token]], people: Mapping[str, User]) -> Iterator[Activity]:
     for past, token in tokens:
         details = {"scope": token.scope, "expires_at": token.expires_at.isoformat()}
         yield _activity(token.owner, Action.TOKEN_ISSUED, token, token.created_at, details)
@@ -342,7 +342,7 @@ def _activity(
 
 
 def _moment(now: datetime, days_ago: int, rng: random.Random, hours: tuple[int, int]) -> datetime:
-    """A moment of that day, within the hours."""
+    """A random time on that day, within the hours."""
     start, end = hours
     day = (now - timedelta(days=days_ago)).astimezone(UTC).date()
     return datetime.combine(day, time(), UTC) + timedelta(seconds=rng.randrange(start * 3600, end * 3600))

@@ -88,7 +88,7 @@ def test_it_does_not_restore_while_something_writes(organization, tmp_path, monk
     monkeypatch.setattr(backups, "WAIT_FOR_OTHERS_SECONDS", 0)
     backups.back_up(tmp_path / "now.database")
 
-    with transaction.atomic(), pytest.raises(backups.CopyFailed, match="stop web and worker"):
+    with transaction.atomic(), pytest.raises(backups.CopyFailed, match="stop the web server and the worker"):
         backups.restore(tmp_path / "now.database")
 
     assert Organization.objects.get() == organization

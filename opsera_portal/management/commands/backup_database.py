@@ -1,4 +1,4 @@
-"""A copy of the database from which it can be made anew."""
+"""Backs the database up to a file."""
 
 from argparse import ArgumentParser
 from pathlib import Path

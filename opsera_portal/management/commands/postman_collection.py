@@ -1,4 +1,4 @@
-"""A Postman collection, made from the OpenAPI schema."""
+"""A Postman collection, generated from the OpenAPI schema."""
 
 import json
 import re
@@ -15,15 +15,14 @@ from core.api.operations import Operation, routes
 
 SCHEMA_URL = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
 
-# Operations that end a token come last, and are left out of a run of the whole collection until someone says in a
-# variable that they are meant.
+# Operations that expire a token come last. A run of the whole collection skips them unless a variable asks for them.
 GUARDED = {"token_expire": "tokenToExpire", "token_current_expire": "expireTokenInUse"}
 
-# Everything else that changes something is left out of a run as well. Running a pipeline is what people come for.
+# A run also skips everything else that changes something, except running a pipeline, which is what people try first.
 CHANGE_GUARD = "changeThings"
 RUN_ANYWAY = {"pipeline_run", "pipeline_status", "pipeline_summary", "pipeline_logs", "token_lookup"}
 
-# What the access rules decide and not the operation: the roles that may do this to anyone's pipeline.
+# Operations that access rules decide about: the roles that can do this to anyone's pipeline.
 ROLES_BY_RULES = {
     "pipeline_access_rules": roles_with(Ability.SEE_ALL_PIPELINES),
     "pipeline_run": roles_with(Ability.USE_PIPELINES),
@@ -36,7 +35,7 @@ ADMINISTRATION = {
     ),
 }
 
-# Where a value comes from when the collection is run: the first row of these lists.
+# In a run, values come from the first row of these lists.
 REMEMBERS = {
     "pipeline_list": "pipelineId",
     "token_list": "tokenId",
@@ -47,10 +46,10 @@ REMEMBERS = {
     "me_authentication_log": "myUseId",
     "me_activity_log": "myActionId",
 }
-# What a token may send, where a person may send more.
+# Bodies that a token may send, if a person may send more.
 BODIES = {"user_change": {"is_active": False}}
 VALUES = {"pipelineId": "{{pipelineId}}", "runCount": "{{runCount}}", "reason": "Postman", "token": "{{token}}"}
-# By what stands before an id in the address.
+# By the part of the address before an id.
 IDS = {
     "users": "{{userId}}",
     "groups": "{{groupId}}",
@@ -121,28 +120,28 @@ def collection(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _items(schema: dict[str, Any], operations: list[tuple[str, str, dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Those that a User may send, with the others in a folder of their own before the ones that end a token."""
+    """First what a User can do, then a folder with the rest, then the operations that expire a token."""
     declared = {(route.method.lower(), re.sub(r"<[^>]+>", "{id}", route.path)): route.operation for route in routes()}
-    items: dict[str, list[dict[str, Any]]] = {"everyone": [], "administration": [], "ends a token": []}
+    items: dict[str, list[dict[str, Any]]] = {"everyone": [], "administration": [], "expires a token": []}
     for path, method, operation in operations:
         roles = _roles(operation["operationId"], declared[method, path])
         if operation["operationId"] in GUARDED:
-            place = "ends a token"
+            place = "expires a token"
         else:
             place = "everyone" if SiteRole.USER in roles else "administration"
         items[place].append(_item(schema, path, method, operation, roles))
-    return [*items["everyone"], {**ADMINISTRATION, "item": items["administration"]}, *items["ends a token"]]
+    return [*items["everyone"], {**ADMINISTRATION, "item": items["administration"]}, *items["expires a token"]]
 
 
 def _roles(operation_id: str, operation: Operation) -> list[SiteRole]:
-    """Whose tokens may do it."""
+    """The roles whose tokens can do it."""
     decided_by_rules = ROLES_BY_RULES.get(operation_id, list(SiteRole))
     members = [User(site_role=role, organization=Organization()) for role in decided_by_rules]
     return [SiteRole(member.site_role) for member in members if operation.is_open_to_token_of(member)]
 
 
 def _order(operation_id: str) -> tuple[int, str]:
-    """Lists first, since they fill the variables that the others need; then a run, whose number the others ask for."""
+    """Lists first, because they set the variables that others need; then the run, whose number others need."""
     if operation_id == "pipeline_run":
         return 2, ""
     if operation_id in GUARDED:

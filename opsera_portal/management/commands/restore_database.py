@@ -1,4 +1,4 @@
-"""The database made anew from a copy."""
+"""Restores the database from a file."""
 
 from argparse import ArgumentParser
 from pathlib import Path
@@ -9,9 +9,9 @@ from django.core.management.base import BaseCommand, CommandError
 from opsera_portal import backups
 
 CONSEQUENCES = (
-    "Everything in the database is replaced by what stands in {file}. Web and worker must be stopped. What was done "
-    "since then is gone: tokens that were expired early since then live again, and old passwords work again. Everyone "
-    "has to sign in again."
+    "This replaces the whole database with {file}. Stop the web server and the worker first. All changes since the "
+    "backup are lost: tokens that were expired early since then work again, and so do old passwords. Everyone has to "
+    "sign in again."
 )
 
 
@@ -28,10 +28,10 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, file: Path, no_input: bool, **options: Any) -> None:
         self.stdout.write(CONSEQUENCES.format(file=file))
-        if not no_input and input("Type “restore” to go on: ").strip() != "restore":
+        if not no_input and input("Type “restore” to continue: ").strip() != "restore":
             raise CommandError("Nothing was changed.")
         try:
             backups.restore(file)
         except backups.CopyFailed as error:
             raise CommandError(f"Nothing was changed. {error}") from None
-        self.stdout.write(f"Restored {file}. Now run migrate, and start web and worker.")
+        self.stdout.write(f"Restored {file}. Now run migrate, then start the web server and the worker.")

@@ -1,4 +1,4 @@
-"""Sets the portal up and runs it: web server, worker and, for the demo, its echo endpoint."""
+"""Sets the portal up and runs it: web server, worker and, for the demo, an echo endpoint."""
 
 import hashlib
 import os
@@ -44,15 +44,15 @@ class Command(BaseCommand):
         if is_demo:
             _claim(echo.ADDRESS, settings.DEMO_ECHO_PORT, "DEMO_ECHO_PORT")
         self._prepare()
-        made = data.seed(echo_port=settings.DEMO_ECHO_PORT) if is_demo else {}
+        created = data.seed(echo_port=settings.DEMO_ECHO_PORT) if is_demo else {}
         accounts = settings.DATA_DIR / "demo-accounts.txt"
-        if made:
-            data.write_accounts(made, accounts)
+        if created:
+            data.write_accounts(created, accounts)
         if not is_demo and not Organization.objects.exists():
             self._first_administrator()
         connection.close()
         children: list[subprocess.Popen[bytes]] = []
-        # Before the first child: from here on a signal ends all of them, in whatever moment it comes.
+        # Before the first child starts, so that a signal always stops all of them.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _interrupt)
         try:
@@ -77,9 +77,9 @@ class Command(BaseCommand):
 
     def _first_administrator(self) -> None:
         if not sys.stdin.isatty():
-            self.stdout.write("No organization yet. Make one: manage.py create_organization")
+            self.stdout.write("There is no organization yet. Create one with: manage.py create_organization")
             return
-        self.stdout.write("No organization yet. Make the first one, and its Administrator.")
+        self.stdout.write("There is no organization yet. Create the first one, with its Administrator.")
         call_command("create_organization")
 
     def _start(self, children: list[subprocess.Popen[bytes]], is_demo: bool) -> None:
@@ -88,13 +88,13 @@ class Command(BaseCommand):
         manage = str(settings.BASE_DIR / "manage.py")
         commands = [web_command(), [python, manage, "worker"]]
         if is_demo:
-            # The fence of HTTP steps is opened for the demo's own address, and nothing else on the loopback network.
+            # HTTP steps can reach the demo's own address, and nothing else on the loopback network.
             allowed = [*filter(None, [environment.get("HTTP_STEP_ALLOWED_NETWORKS")]), echo.ADDRESS]
             environment["HTTP_STEP_ALLOWED_NETWORKS"] = ",".join(allowed)
             commands.append([python, "-m", "opsera_portal.demo.echo", str(settings.DEMO_ECHO_PORT)])
             if not environment.get("EMAIL_URL"):
                 environment["EMAIL_URL"] = _mails_into(_demo_mails())
-        # In sessions of their own: Ctrl-C reaches this process only, which then ends them in order.
+        # Each has its own session, so that Ctrl-C reaches only this process, which then stops them in order.
         for command in commands:
             child = subprocess.Popen(command, env=environment, cwd=settings.BASE_DIR, start_new_session=True)
             children.append(child)
@@ -105,12 +105,12 @@ class Command(BaseCommand):
                 if probe.connect_ex((HOST, settings.PORTAL_PORT)) == 0:
                     return
             if any(child.poll() is not None for child in children):
-                raise CommandError("A part of the portal could not be started; what it said stands above.")
+                raise CommandError("A part of the portal could not be started. Its messages are above.")
             time.sleep(0.1)
         raise CommandError("The web server did not answer within 30 seconds.")
 
     def _greet(self, accounts: Path | None) -> None:
-        """The last that a person sees of a start in which nothing went wrong."""
+        """Prints the addresses and accounts, as the last lines of a successful start."""
         lines = ["", f"The portal is ready: {settings.PORTAL_URL}/"]
         if accounts is not None:
             lines += [f"  {email:<24} {password}" for email, password in data.read_accounts(accounts).items()]
@@ -123,11 +123,11 @@ class Command(BaseCommand):
     def _watch(self, children: list[subprocess.Popen[bytes]]) -> None:
         while all(child.poll() is None for child in children):
             time.sleep(0.2)
-        raise CommandError("A part of the portal has ended; what it said stands above.")
+        raise CommandError("A part of the portal has stopped. Its messages are above.")
 
 
 def _collect_static_files() -> None:
-    """Collects and compresses the static files, which takes seconds, unless none has changed since the last start."""
+    """Collects and compresses the static files, unless none has changed since the last start: this takes seconds."""
     digest = hashlib.sha256()
     for finder in get_finders():
         for name, storage in finder.list([]):
@@ -146,7 +146,7 @@ def _demo_mails() -> Path:
 
 
 def _mails_into(folder: Path) -> str:
-    """The ``EMAIL_URL`` that writes each mail into a file of this directory. Mails hold links that open accounts."""
+    """The ``EMAIL_URL`` that writes mails to this directory, which is private: mails contain links that give access."""
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
     return f"filemail:///{quote(str(folder.absolute()))}"
@@ -157,7 +157,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _claim(host: str, port: int, variable: str) -> None:
-    """Says in one line that a port is taken, before anything is started."""
+    """Checks before anything starts that the port is free. Raises ``CommandError`` with one line."""
     with closing(socket.socket()) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -169,7 +169,7 @@ def _claim(host: str, port: int, variable: str) -> None:
 
 
 def _stop(children: list[subprocess.Popen[bytes]]) -> None:
-    """Web first, so that nothing new is asked for; then the worker, which finishes the step on its way."""
+    """Stops the web server first, so that no new work arrives, then the worker, which finishes the current step."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     for child in children:

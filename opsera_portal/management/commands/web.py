@@ -1,4 +1,4 @@
-"""The web server alone, as a service manager starts it."""
+"""Runs only the web server, for a service manager."""
 
 import os
 import sys
@@ -21,17 +21,17 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         command = web_command()
         os.chdir(settings.BASE_DIR)
-        # In place of this process, so that a service manager watches, and ends, the server itself.
+        # Replaces this process, so that the service manager watches and stops the server itself.
         os.execv(command[0], command)  # noqa: S606
 
 
 def web_command() -> list[str]:
-    """How the web server is started: one process, whose threads answer requests side by side."""
+    """The command line of the web server: one process with several threads."""
     return [
         *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", HOST, "--port", str(settings.PORTAL_PORT)),
         *("--blocking-threads", str(settings.WEB_THREADS + settings.WEB_WAITING_THREADS)),
         *("--no-ws", "--log-level", "error", "--http1-header-read-timeout", "10000"),
-        # The head of a request must fit into 64 KiB. Old HTTP only: a proxy speaks it as well, and it has fewer ways.
+        # The headers of a request must fit into 64 KiB. Only HTTP/1: proxies use it too, and it offers fewer attacks.
         *("--http", "1", "--http1-buffer-size", str(64 * 1024)),
         *("--workers-kill-timeout", "10", "opsera_portal.wsgi:application"),
     ]
