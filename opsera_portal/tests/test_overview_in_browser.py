@@ -39,7 +39,7 @@ def test_the_chart_can_be_read_as_a_table(page):
 
 
 def test_the_warning_leads_to_the_token_and_to_the_uses_that_it_tells_of(page):
-    warning = page.get_by_role("region", name="Expired tokens are still in use")
+    warning = page.get_by_role("region", name="Expired tokens are still in use", exact=True)
     expect(warning).to_contain_text("Old laptop")
     expect(warning.get_by_role("list", name="Used from").get_by_role("listitem")).to_have_count(2)
 

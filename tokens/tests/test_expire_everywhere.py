@@ -80,7 +80,7 @@ def call(port, token, method="GET", path="/api/v1/me"):
         caller.close()
 
 
-def test_no_process_accepts_a_token_after_expire_was_answered(processes):
+def test_no_process_accepts_a_token_after_expire_has_answered(processes):
     ports, tokens = processes
     for number, token in enumerate(tokens):
         seen, stop = [], threading.Event()

@@ -68,19 +68,19 @@ def day(days_ago):
     ],
     ids=lambda value: " ".join(value),
 )
-def test_the_selectors_choose_together(tokens, selectors, expected):
+def test_options_are_combined(tokens, selectors, expected):
     execute(*selectors)
 
     assert ended() == expected
 
 
-def test_by_id_and_again_by_id(tokens):
+def test_option_id_can_be_repeated(tokens):
     execute("--id", str(tokens["old"].pk), "--id", str(tokens["theirs"].pk))
 
     assert ended() == ["old", "theirs"]
 
 
-def test_without_execute_it_only_says_which(tokens):
+def test_command_only_lists_tokens_without_execute(tokens):
     said = run("--organization", "acme")
 
     for words in (
@@ -94,7 +94,7 @@ def test_without_execute_it_only_says_which(tokens):
     assert ended() == []
 
 
-def test_of_many_the_first_ten_are_named(organization):
+def test_command_lists_at_most_ten_tokens(organization):
     for _ in range(12):
         TokenFactory(owner=UserFactory(organization=organization))
 
@@ -105,7 +105,7 @@ def test_of_many_the_first_ten_are_named(organization):
     assert said.count("and 2 more") == 2
 
 
-def test_the_entry_says_that_it_was_the_operator_and_why(owner, tokens):
+def test_log_entry_names_the_operator_and_the_reason(owner, tokens):
     execute("--id", str(tokens["old"].pk))
 
     entry = Activity.objects.get()
@@ -115,7 +115,7 @@ def test_the_entry_says_that_it_was_the_operator_and_why(owner, tokens):
     assert (tokens["old"].revoked_by, tokens["old"].revoke_reason) == (None, REASON)
 
 
-def test_it_says_what_it_did(tokens):
+def test_command_says_how_many_tokens_it_expired(tokens):
     assert execute("--owner", "owner@acme.example") == "Expired 2 live tokens. Their owners get a mail.\n"
 
 
@@ -134,7 +134,7 @@ def test_each_owner_gets_one_mail(settings, tokens, monkeypatch, django_capture_
 
 
 @pytest.mark.parametrize("selectors", [["--owner", "member@acme.example", "--signing-key", KEY]])
-def test_selectors_that_match_nothing_say_so(tokens, selectors):
+def test_command_says_that_nothing_matches(tokens, selectors):
     assert run(*selectors) == execute(*selectors) == "No live token matches. Nothing to do.\n"
 
 
@@ -159,14 +159,14 @@ def test_selectors_that_match_nothing_say_so(tokens, selectors):
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
-def test_a_wrong_word_is_said_to_be_wrong_and_ends_nothing(tokens, arguments, explanation):
+def test_wrong_argument_is_named_and_expires_nothing(tokens, arguments, explanation):
     with pytest.raises(CommandError, match=explanation):
         run(*arguments)
 
     assert ended() == []
 
 
-def test_the_id_of_the_signing_key_in_use_is_known(tokens):
+def test_current_signing_key_can_be_given(tokens):
     assert run("--signing-key", key_ring().current.id) == "No live token matches. Nothing to do.\n"
 
 
@@ -179,7 +179,7 @@ def test_tokens_end_batch_by_batch(tokens, monkeypatch):
     assert ended_so_far == [1, 2, 3, 4]
 
 
-def test_ctrl_c_keeps_what_was_done_and_tells_its_owners(
+def test_ctrl_c_keeps_expired_tokens_expired_and_their_owners_get_mails(
     settings, tokens, monkeypatch, django_capture_on_commit_callbacks
 ):
     monkeypatch.setattr(services, "BATCH", 2)
@@ -199,7 +199,7 @@ def test_ctrl_c_keeps_what_was_done_and_tells_its_owners(
     assert delivered()
 
 
-def test_a_token_that_is_made_meanwhile_ends_too(owner, tokens):
+def test_token_created_meanwhile_expires_too(owner, tokens):
     batches = services.end_by_operator(Token.objects.owned_by(owner), reason=REASON)
     next(batches)
     TokenFactory(owner=owner, name="late")

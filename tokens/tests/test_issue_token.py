@@ -22,7 +22,7 @@ def issue(owner, name="nightly build", **changes):
     return services.issue_token(**(values | changes))
 
 
-def test_the_metadata_is_written_and_the_activity_recorded(owner):
+def test_metadata_is_saved_and_the_activity_recorded(owner):
     token = issue(owner, chosen=[PIPELINE, API])
 
     assert (token.owner, token.organization, token.name) == (owner, owner.organization, "nightly build")
@@ -53,14 +53,14 @@ def test_the_metadata_is_written_and_the_activity_recorded(owner):
         ("x\u0302\u0303\u0304\u0305", "x\u0302\u0303\u0304\u0305"),
     ],
 )
-def test_good_names_are_kept_trimmed_and_composed(owner, raw, kept):
+def test_good_names_are_stored_trimmed_and_composed(owner, raw, kept):
     assert issue(owner, raw).name == kept
 
 
 @pytest.mark.parametrize(
     "raw", ["", "   ", "x" * 51, "a/b", "a\x00b", "a\nb", "a\tb", "<b>", "a@b", "🎉", "a\u200bb", "a\u00a0b", "ﷺ" * 51]
 )
-def test_bad_names_are_refused_and_nothing_is_made(owner, raw):
+def test_bad_names_are_refused_and_nothing_is_created(owner, raw):
     with pytest.raises(ValidationError):
         issue(owner, raw)
     assert not Token.objects.exists()
@@ -111,7 +111,7 @@ def test_names_that_differ_only_in_case_or_form_are_the_same(owner, first, secon
         issue(owner, second)
 
 
-def test_two_people_may_use_one_name(owner, member):
+def test_two_people_can_use_the_same_name(owner, member):
     issue(owner)
     issue(member)
 
@@ -125,21 +125,21 @@ def test_two_people_may_use_one_name(owner, member):
     ],
     ids=["expired early", "expired", "never shown in time"],
 )
-def test_the_name_is_free_again_when_the_token_has_ended(owner, ended):
+def test_name_is_free_after_the_token_has_ended(owner, ended):
     TokenFactory(owner=owner, name="nightly build", **ended)
 
     assert issue(owner).name == "nightly build"
 
 
 @pytest.mark.parametrize("live", [{}, {"revealed_at": None}], ids=["active", "pending"])
-def test_a_live_token_holds_its_name(owner, live):
+def test_name_of_a_live_token_is_in_use(owner, live):
     TokenFactory(owner=owner, name="nightly build", **live)
 
     with pytest.raises(NameTaken):
         issue(owner)
 
 
-def test_the_database_itself_keeps_names_unique(owner):
+def test_database_constraint_keeps_names_unique(owner):
     TokenFactory(owner=owner, name="nightly")
 
     with pytest.raises(IntegrityError):
@@ -147,7 +147,7 @@ def test_the_database_itself_keeps_names_unique(owner):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_requests_at_once_one_gets_the_name(owner):
+def test_one_of_many_simultaneous_requests_gets_the_name(owner):
     results = []
     barrier = threading.Barrier(6)
 
@@ -181,7 +181,7 @@ def test_of_many_requests_at_once_one_gets_the_name(owner):
         (timedelta(days=-1), False),
     ],
 )
-def test_the_end_must_lie_ahead_and_within_the_organizations_maximum(owner, span, is_allowed):
+def test_end_must_be_in_the_future_and_within_the_maximum_lifetime(owner, span, is_allowed):
     now = datetime(2026, 11, 23, 12, tzinfo=UTC)
     with time_machine.travel(now, tick=False):
         if is_allowed:
@@ -191,7 +191,7 @@ def test_the_end_must_lie_ahead_and_within_the_organizations_maximum(owner, span
                 issue(owner, expires_at=now + span)
 
 
-def test_someone_deactivated_makes_no_token(owner):
+def test_deactivated_person_cannot_create_a_token(owner):
     owner.is_active = False
 
     with pytest.raises(NotAllowed):

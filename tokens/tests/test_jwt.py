@@ -19,7 +19,7 @@ def genuine(token):
     return jwt.encode(token)[0]
 
 
-def test_our_own_is_genuine(token, genuine):
+def test_portals_own_token_is_genuine(token, genuine):
     verified = jwt.decode(genuine)
 
     assert (verified.token_id, verified.owner_id) == (token.pk, token.owner_id)
@@ -28,17 +28,17 @@ def test_our_own_is_genuine(token, genuine):
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR", "Bearer  ", "  bearer"])
-def test_the_scheme_in_any_case(api, genuine, scheme):
+def test_scheme_is_accepted_in_any_case(api, genuine, scheme):
     assert api.get("/api/v1/me", headers={"Authorization": f"{scheme} {genuine}"}).status_code == 200
 
 
-def test_a_token_opens_no_page(client, genuine):
+def test_token_does_not_open_pages(client, genuine):
     answer = client.get("/profile/tokens/", headers={"Authorization": f"Bearer {genuine}"})
 
     assert answer.status_code == 302
 
 
-def test_a_token_that_has_ended_is_still_genuine(owner):
+def test_expired_token_is_still_genuine(owner):
     """Otherwise its owner would never learn that it is still in use."""
     token = TokenFactory(owner=owner, created_at=timezone.now().replace(microsecond=0) - timedelta(days=40))
 

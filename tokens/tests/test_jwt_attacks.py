@@ -521,7 +521,7 @@ def assert_refused(answer, sent, log, *, code="invalid_token"):
 
 
 @pytest.mark.parametrize("kind", ATTACKS)
-def test_a_forged_token_opens_nothing_and_is_in_nobodys_log(api, attacker, server_log, kind):
+def test_forged_token_is_refused_and_is_in_nobodys_log(api, attacker, server_log, kind):
     def attempt(attack):
         server_log.clear()
         forged = ATTACKS[kind][attack](attacker)
@@ -570,7 +570,7 @@ CREDENTIALS = [
 ]
 
 
-def test_exactly_one_bearer_header_is_taken(api, attacker, server_log):
+def test_exactly_one_bearer_header_is_accepted(api, attacker, server_log):
     def attempt(credentials):
         server_log.clear()
         answer = api.get(ME, headers={"Authorization": credentials.format(attacker.genuine, attacker.genuine)})
@@ -581,7 +581,7 @@ def test_exactly_one_bearer_header_is_taken(api, attacker, server_log):
 
 
 @pytest.mark.parametrize("place", ["user:{}", "{}:", "{}:x"])
-def test_a_token_is_no_password_of_basic(api, attacker, server_log, place):
+def test_token_is_not_accepted_as_password_of_basic(api, attacker, server_log, place):
     credentials = base64.b64encode(place.format(attacker.genuine).encode()).decode()
 
     assert_refused(api.get(ME, headers={"Authorization": f"Basic {credentials}"}), attacker.genuine, server_log)
@@ -603,7 +603,7 @@ OTHER_HEADERS = [
 
 
 @pytest.mark.parametrize("name", OTHER_HEADERS)
-def test_a_token_in_another_header_is_not_looked_for(api, attacker, server_log, name):
+def test_token_in_another_header_is_ignored(api, attacker, server_log, name):
     answer = api.get(ME, headers={name: f"Bearer {attacker.genuine}"})
 
     assert_refused(answer, attacker.genuine, server_log, code="not_authenticated")
@@ -613,20 +613,20 @@ NAMES = ["access_token", "token", "jwt", "authorization", "api_key"]
 
 
 @pytest.mark.parametrize("name", [*NAMES, "Authorization", "sessionid"])
-def test_a_token_in_a_cookie_is_not_looked_for(client, attacker, server_log, name):
+def test_token_in_a_cookie_is_ignored(client, attacker, server_log, name):
     client.cookies[name] = attacker.genuine
 
     assert_refused(client.get(ME), attacker.genuine, server_log, code="not_authenticated")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_token_in_the_query_is_not_looked_for(api, attacker, server_log, name):
+def test_token_in_the_query_string_is_ignored(api, attacker, server_log, name):
     assert_refused(api.get(f"{ME}?{name}={attacker.genuine}"), attacker.genuine, server_log, code="not_authenticated")
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "application/json"])
-def test_a_token_in_the_body_is_not_looked_for(api, attacker, server_log, kind, name):
+def test_token_in_the_body_is_ignored(api, attacker, server_log, kind, name):
     """RFC 6750 section 2.2 would allow it in a form; RFC 9700 section 4.3.2 and we do not."""
     body = json.dumps({name: attacker.genuine}) if kind.endswith("json") else f"{name}={attacker.genuine}"
 
@@ -640,7 +640,7 @@ def keys_directory(settings, tmp_path):
     settings.TOKEN_SIGNING_KEYS_DIR = tmp_path / "signing-keys"
 
 
-def test_a_key_verifies_under_its_own_id_only(api, keys_directory, attacker, server_log):
+def test_key_verifies_only_under_its_own_id(api, keys_directory, attacker, server_log):
     before = attacker.key
     rotation.rotate()
     now = Attacker(attacker.token)
@@ -650,7 +650,7 @@ def test_a_key_verifies_under_its_own_id_only(api, keys_directory, attacker, ser
         assert_refused(api.get(ME, headers={"Authorization": f"Bearer {forged}"}), forged, server_log)
 
 
-def test_a_key_that_was_retired_verifies_nothing(api, keys_directory, attacker, server_log):
+def test_retired_key_verifies_nothing(api, keys_directory, attacker, server_log):
     rotation.rotate()
     assert api.get(ME, headers={"Authorization": f"Bearer {attacker.genuine}"}).status_code == 200
     TokenUse.objects.all()._raw_delete("default")
@@ -661,7 +661,7 @@ def test_a_key_that_was_retired_verifies_nothing(api, keys_directory, attacker, 
     assert_refused(answer, attacker.genuine, server_log)
 
 
-def test_the_second_signature_that_ecdsa_knows_makes_no_second_token(api, attacker):
+def test_second_valid_ecdsa_signature_is_the_same_token(api, attacker):
     """Whoever has (r, s) also has (r, n - s), which is as good (docs/tokens.md). It is the same token: one record, one
     log, one end."""
     r, s = attacker.signature_numbers()
@@ -719,7 +719,7 @@ def mutated(text, changes):
 @example([("turn", 0, 0)])
 @example([("remove", 0, 40)])
 @hypothesis_settings(max_examples=100, deadline=None)
-def test_whatever_is_changed_of_a_token_it_is_none_any_more(changes):
+def test_changed_token_is_not_genuine(changes):
     genuine = genuine_token()
     changed = mutated(genuine, changes)
 
@@ -732,7 +732,7 @@ def test_whatever_is_changed_of_a_token_it_is_none_any_more(changes):
 
 @given(st.text(max_size=300))
 @hypothesis_settings(max_examples=100, deadline=None)
-def test_no_text_breaks_the_check(text):
+def test_random_text_does_not_break_the_check(text):
     with pytest.raises(jwt.NotGenuine):
         jwt.decode(text)
 
@@ -745,7 +745,7 @@ def weak_secrets():
         yield from path.read_bytes().splitlines()[::20]
 
 
-def test_no_secret_that_is_known_makes_a_token():
+def test_token_signed_with_a_known_secret_is_refused():
     header, payload, _ = genuine_token().split(".")
     head = segment(json.loads(bytes_of(header)) | {"alg": "HS256"})
     for secret in weak_secrets():
@@ -761,7 +761,7 @@ def wycheproof():
 
 
 @pytest.mark.parametrize(("jwk", "case"), list(wycheproof()))
-def test_the_library_that_checks_signatures_passes_wycheproof(jwk, case):
+def test_signature_library_passes_wycheproof(jwk, case):
     """Called as `tokens.jwt` calls it, with the one algorithm of the key."""
     key = pyjwt.PyJWK(jwk).key
     try:
@@ -774,7 +774,7 @@ def test_the_library_that_checks_signatures_passes_wycheproof(jwk, case):
     assert result == case["result"]
 
 
-def test_no_signature_of_wycheproof_is_one_of_ours():
+def test_no_wycheproof_signature_is_accepted():
     for group in json.loads((DATA / "wycheproof_es256.json").read_text())["testGroups"]:
         for case in group["tests"]:
             with pytest.raises(jwt.NotGenuine):

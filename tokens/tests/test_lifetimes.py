@@ -41,7 +41,7 @@ def test_three_months_never_exceed_the_default_maximum(month, day):
         ("2026-05-03", "2026-05-03T14:05:00+00:00"),
     ],
 )
-def test_a_custom_end_is_a_day_or_a_moment(text, end):
+def test_custom_end_is_a_day_or_a_time(text, end):
     assert parse_expiry(text, start=START, longest=timedelta(days=92)) == datetime.fromisoformat(end)
 
 
@@ -58,6 +58,6 @@ def test_a_custom_end_is_a_day_or_a_moment(text, end):
         "0001-01-01T00:00:00+14:00",
     ],
 )
-def test_what_is_no_date_is_refused(text):
+def test_text_that_is_no_date_is_refused(text):
     with pytest.raises(ValidationError):
         parse_expiry(text, start=START, longest=timedelta(days=92))

@@ -91,7 +91,7 @@ def narrowed(**day):
     ],
     ids=str,
 )
-def test_page_and_api_find_the_same(api, client, administrator, some, query, found):
+def test_page_and_api_find_the_same_tokens(api, client, administrator, some, query, found):
     client.force_login(administrator)
     by_page = [row.record.name for row in client.get(PAGE, query).context["table"].page.object_list]
     api.force_login(administrator)
@@ -102,7 +102,7 @@ def test_page_and_api_find_the_same(api, client, administrator, some, query, fou
 
 
 @pytest.mark.parametrize("spelled", [str, lambda pk: pk.hex, lambda pk: f" {str(pk).upper()} "])
-def test_a_pasted_id_finds_its_token(client, administrator, some, spelled):
+def test_pasted_id_finds_its_token(client, administrator, some, spelled):
     client.force_login(administrator)
 
     table = client.get(PAGE, {"q": spelled(some["idle"].pk)}).context["table"]
@@ -114,7 +114,7 @@ def test_a_pasted_id_finds_its_token(client, administrator, some, spelled):
     "wrong",
     [{"created_from": "yesterday"}, {"created_from": "2026-05-02", "created_to": "2026-05-01"}, {"unused_for": "7"}],
 )
-def test_a_filter_that_cannot_be_read_is_said_to_be_wrong(api, client, administrator, wrong):
+def test_wrong_filter_is_named(api, client, administrator, wrong):
     client.force_login(administrator)
     api.force_login(administrator)
 
@@ -122,7 +122,7 @@ def test_a_filter_that_cannot_be_read_is_said_to_be_wrong(api, client, administr
     assert api.get(API, wrong).status_code == 400
 
 
-def test_the_list_costs_as_many_queries_for_20_tokens_as_for_2(client, administrator):
+def test_list_makes_the_same_number_of_queries_for_2_and_20_tokens(client, administrator):
     client.force_login(administrator)
     counts = []
     for number in (2, 18):
@@ -135,7 +135,7 @@ def test_the_list_costs_as_many_queries_for_20_tokens_as_for_2(client, administr
     assert counts[0] == counts[1]
 
 
-def test_tokens_of_one_moment_stand_on_the_page_in_the_order_of_the_api(client, api, administrator):
+def test_page_and_api_order_tokens_of_the_same_time_alike(client, api, administrator):
     """The order of the index: with another one for the last term, each page would read all tokens before it."""
     for person in (client, api):
         person.force_login(administrator)
@@ -148,7 +148,7 @@ def test_tokens_of_one_moment_stand_on_the_page_in_the_order_of_the_api(client, 
     assert page == [row["id"] for row in api.get(API).json()["data"]]
 
 
-def test_only_who_may_expire_meets_the_boxes(client, organization, some, security_manager):
+def test_only_people_who_may_expire_tokens_see_checkboxes(client, organization, some, security_manager):
     for person, may in [(security_manager, True), (UserFactory(organization=organization, site_role="auditor"), False)]:
         client.force_login(person)
         page = client.get(PAGE).content.decode()
@@ -156,7 +156,7 @@ def test_only_who_may_expire_meets_the_boxes(client, organization, some, securit
         assert ("Expire selected" in page) == may
 
 
-def test_an_ended_token_has_no_box(client, administrator, some):
+def test_ended_token_has_no_checkbox(client, administrator, some):
     client.force_login(administrator)
 
     assert some["gone"].pk.hex not in client.get(PAGE).content.decode()
@@ -165,7 +165,7 @@ def test_an_ended_token_has_no_box(client, administrator, some):
 # The service
 
 
-def test_each_token_has_its_entry(administrator, some):
+def test_each_expired_token_has_a_log_entry(administrator, some):
     services.revoke_tokens(actor=administrator, token_ids=[some["idle"].pk, some["deploy"].pk], reason=REASON)
 
     entries = Activity.objects.filter(action="token.revoked").values_list("actor_email", "target_name", "details")
@@ -175,7 +175,7 @@ def test_each_token_has_its_entry(administrator, some):
     ]
 
 
-def test_one_that_had_ended_keeps_its_own_end(administrator, owner, some):
+def test_token_that_ended_before_is_not_changed(administrator, owner, some):
     services.revoke_token(actor=owner, token=some["nightly"], reason="first")
 
     now_ended = services.revoke_tokens(
@@ -188,7 +188,7 @@ def test_one_that_had_ended_keeps_its_own_end(administrator, owner, some):
 
 
 @pytest.mark.parametrize("reason", ["", "  \n"])
-def test_someone_elses_token_is_not_ended_without_a_reason(administrator, some, reason):
+def test_another_persons_token_is_not_expired_without_a_reason(administrator, some, reason):
     with pytest.raises(ValidationError):
         services.revoke_tokens(actor=administrator, token_ids=[some["idle"].pk], reason=reason)
     with pytest.raises(ValidationError):
@@ -197,12 +197,12 @@ def test_someone_elses_token_is_not_ended_without_a_reason(administrator, some, 
     assert not Token.objects.revoked().exists()
 
 
-def test_ones_own_tokens_need_no_reason(owner, some):
+def test_own_tokens_need_no_reason(owner, some):
     assert services.revoke_all(actor=owner, tokens=Token.objects.all()) == 1
     assert ended(*some.values()) == ["nightly"]
 
 
-def test_all_that_match_end_in_batches(administrator, member, monkeypatch):
+def test_matching_tokens_expire_in_batches(administrator, member, monkeypatch):
     monkeypatch.setattr(services, "BATCH", 2)
     tokens = [TokenFactory(owner=member) for _ in range(5)]
 
@@ -210,7 +210,7 @@ def test_all_that_match_end_in_batches(administrator, member, monkeypatch):
     assert len(ended(*tokens)) == Activity.objects.filter(action="token.revoked").count() == 5
 
 
-def test_nothing_ends_when_there_are_others_than_were_shown(administrator, some):
+def test_nothing_expires_if_the_number_of_tokens_has_changed(administrator, some):
     with pytest.raises(services.CountChanged) as changed:
         services.revoke_all(actor=administrator, tokens=Token.objects.all(), expected=2, reason=REASON)
 
@@ -218,7 +218,7 @@ def test_nothing_ends_when_there_are_others_than_were_shown(administrator, some)
     assert not Token.objects.revoked().exists()
 
 
-def test_tokens_of_another_organization_do_not_end(administrator, stranger, some):
+def test_tokens_of_another_organization_do_not_expire(administrator, stranger, some):
     theirs = TokenFactory(owner=stranger)
 
     services.revoke_all(actor=administrator, tokens=Token.objects.all(), reason=REASON)
@@ -231,7 +231,7 @@ def test_tokens_of_another_organization_do_not_end(administrator, stranger, some
 # The pages
 
 
-def test_the_question_names_tokens_and_owners_and_what_stops(client, administrator, some):
+def test_confirmation_lists_tokens_and_owners_and_warns_about_scripts(client, administrator, some):
     client.force_login(administrator)
 
     page = client.get(selected(some["nightly"], some["deploy"])).content.decode()
@@ -243,7 +243,7 @@ def test_the_question_names_tokens_and_owners_and_what_stops(client, administrat
     assert ended(*some.values()) == []
 
 
-def test_the_selected_end_with_the_reason(client, administrator, some):
+def test_selected_tokens_expire_with_the_reason(client, administrator, some):
     client.force_login(administrator)
 
     answer = client.post(selected(some["nightly"], some["deploy"]), {"reason": REASON, "count": 2}, follow=True)
@@ -254,7 +254,7 @@ def test_the_selected_end_with_the_reason(client, administrator, some):
     assert set(Token.objects.revoked().values_list("revoke_reason", "revoked_by")) == {(REASON, administrator.pk)}
 
 
-def test_without_a_reason_the_page_asks_for_it_and_nothing_ends(client, administrator, some):
+def test_page_asks_for_a_missing_reason_and_expires_nothing(client, administrator, some):
     client.force_login(administrator)
 
     answer = client.post(selected(some["nightly"]), {"reason": " ", "count": 1})
@@ -263,7 +263,7 @@ def test_without_a_reason_the_page_asks_for_it_and_nothing_ends(client, administ
     assert ended(*some.values()) == []
 
 
-def test_of_selected_tokens_those_that_ended_meanwhile_stay_as_they_are(client, administrator, owner, some):
+def test_selected_token_that_ended_meanwhile_is_not_changed(client, administrator, owner, some):
     client.force_login(administrator)
     services.revoke_token(actor=owner, token=some["nightly"], reason="mine")
 
@@ -275,14 +275,14 @@ def test_of_selected_tokens_those_that_ended_meanwhile_stay_as_they_are(client, 
 
 
 @pytest.mark.parametrize("address", [SELECTED, MATCHING + "?q=nothing+of+this+name"])
-def test_where_there_is_nothing_to_end_the_list_says_so(client, administrator, address):
+def test_list_says_that_there_is_nothing_to_expire(client, administrator, address):
     client.force_login(administrator)
 
     assert "Nothing to expire" in client.get(address, follow=True).content.decode()
 
 
 @pytest.mark.parametrize("unknown", ["theirs", "none", "no id"])
-def test_one_unknown_id_and_nothing_is_found(client, administrator, stranger, some, unknown):
+def test_unknown_id_makes_the_whole_selection_not_found(client, administrator, stranger, some, unknown):
     client.force_login(administrator)
     wrong = {"theirs": TokenFactory(owner=stranger).pk.hex, "none": uuid.uuid4().hex, "no id": "x"}[unknown]
     address = f"{selected(some['idle'])}&id={wrong}"
@@ -292,7 +292,7 @@ def test_one_unknown_id_and_nothing_is_found(client, administrator, stranger, so
     assert not Token.objects.revoked().exists()
 
 
-def test_all_that_match_the_filters_end(client, administrator, some):
+def test_tokens_that_match_the_filters_expire(client, administrator, some):
     client.force_login(administrator)
     address = MATCHING + "?owner=member&scope="
 
@@ -305,7 +305,7 @@ def test_all_that_match_the_filters_end(client, administrator, some):
     assert ended(*some.values()) == ["deploy", "idle"]
 
 
-def test_without_a_filter_all_of_the_organization_end_and_nobody_elses(client, administrator, stranger, some):
+def test_all_tokens_of_the_organization_expire_without_filters(client, administrator, stranger, some):
     client.force_login(administrator)
     theirs = TokenFactory(owner=stranger)
 
@@ -314,7 +314,7 @@ def test_without_a_filter_all_of_the_organization_end_and_nobody_elses(client, a
     assert ended(theirs, *some.values()) == ["deploy", "idle", "nightly"]
 
 
-def test_if_others_match_meanwhile_it_is_asked_again(client, administrator, member, some):
+def test_page_asks_again_if_the_number_of_tokens_has_changed(client, administrator, member, some):
     client.force_login(administrator)
     TokenFactory(owner=member, name="new")
 
@@ -328,7 +328,7 @@ def test_if_others_match_meanwhile_it_is_asked_again(client, administrator, memb
 
 
 @pytest.mark.parametrize("query", ["state=nonsense", "owmer=member", "created_from=yesterday", "unused_for="])
-def test_a_filter_that_cannot_be_read_ends_nothing(client, administrator, some, query):
+def test_wrong_filter_expires_nothing(client, administrator, some, query):
     """Left out, it would let tokens end that nobody meant."""
     client.force_login(administrator)
 
@@ -337,7 +337,7 @@ def test_a_filter_that_cannot_be_read_ends_nothing(client, administrator, some, 
     assert ended(*some.values()) == []
 
 
-def test_so_many_as_fit_a_page_are_listed_and_the_rest_is_counted(client, administrator, member):
+def test_confirmation_lists_one_page_of_tokens_and_counts_the_others(client, administrator, member):
     client.force_login(administrator)
     Token.objects.bulk_create(TokenFactory.build(owner=member, organization=member.organization) for _ in range(53))
 
@@ -348,7 +348,7 @@ def test_so_many_as_fit_a_page_are_listed_and_the_rest_is_counted(client, admini
     assert "And 3 more." in page
 
 
-def test_the_single_page_asks_for_a_reason_only_where_it_is_needed(client, administrator, owner, some):
+def test_page_of_one_token_asks_for_a_reason_only_if_it_is_needed(client, administrator, owner, some):
     client.force_login(administrator)
     address = f"/profile/tokens/{some['idle'].pk}/expire/"
     assert "Reason (optional)" not in client.get(address).content.decode()
@@ -370,7 +370,7 @@ def expire(api, actor, token_ids, **body):
     return api.post(f"{API}/expire", body, headers=bearer(TokenFactory(owner=actor)))
 
 
-def test_the_api_says_for_each_what_became_of_it(api, administrator, some):
+def test_api_gives_the_result_for_each_token(api, administrator, some):
     answer = expire(api, administrator, [some["gone"].pk, some["idle"].pk])
 
     assert answer.status_code == 200
@@ -385,7 +385,7 @@ def test_the_api_says_for_each_what_became_of_it(api, administrator, some):
     assert ended(*some.values()) == ["idle"]
 
 
-def test_a_foreign_and_an_unknown_id_are_one_and_the_same_refusal(api, administrator, stranger, some):
+def test_foreign_and_unknown_ids_get_the_same_refusal(api, administrator, stranger, some):
     theirs = TokenFactory(owner=stranger)
 
     foreign = expire(api, administrator, [some["idle"].pk, theirs.pk])
@@ -412,14 +412,14 @@ def test_a_foreign_and_an_unknown_id_are_one_and_the_same_refusal(api, administr
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_wrong_body_is_a_400_that_names_the_field(api, administrator, some, wrong, field):
+def test_wrong_body_is_a_400_that_names_the_field(api, administrator, some, wrong, field):
     answer = expire(api, administrator, [some["idle"].pk], **wrong)
 
     assert (answer.status_code, list(answer.json()["errors"])) == (400, [field])
     assert not Token.objects.revoked().exists()
 
 
-def test_a_thousand_at_once(api, administrator, member):
+def test_api_expires_a_thousand_tokens_in_one_request(api, administrator, member):
     build = TokenFactory.build
     tokens = Token.objects.bulk_create(build(owner=member, organization=member.organization) for _ in range(1000))
 
@@ -430,7 +430,7 @@ def test_a_thousand_at_once(api, administrator, member):
     assert len(captured) < 60
 
 
-def test_by_the_api_too_someone_elses_token_needs_a_reason(api, administrator, some):
+def test_api_needs_a_reason_for_another_persons_token(api, administrator, some):
     headers = bearer(TokenFactory(owner=administrator))
 
     answer = api.post(f"/api/v1/tokens/{some['idle'].pk}/expire", {}, headers=headers)
@@ -454,7 +454,7 @@ def acting(client, api, administrator, django_capture_on_commit_callbacks, tasks
     return act
 
 
-def test_each_owner_gets_one_mail_about_all_of_theirs(acting, client, some, member):
+def test_each_owner_gets_one_mail_about_all_of_their_tokens(acting, client, some, member):
     second = TokenFactory(owner=member, name="second")
     acting(lambda: client.post(selected(some["nightly"], some["idle"], second), {"reason": REASON, "count": 3}))
 
@@ -469,7 +469,7 @@ def test_each_owner_gets_one_mail_about_all_of_theirs(acting, client, some, memb
 
 
 @pytest.mark.parametrize("door", ["page", "matching", "single page", "api", "single api", "admin"])
-def test_through_every_door_the_owner_is_told(acting, client, api, administrator, some, door):
+def test_owner_gets_a_mail_from_page_api_and_admin(acting, client, api, administrator, some, door):
     token, reason = some["idle"], {"reason": REASON}
     acting(
         {
@@ -490,7 +490,7 @@ def test_through_every_door_the_owner_is_told(acting, client, api, administrator
     assert ended(*some.values()) == ["idle"]
 
 
-def test_nobody_is_told_of_what_they_did_themselves(acting, client, administrator):
+def test_person_gets_no_mail_about_their_own_action(acting, client, administrator):
     token = TokenFactory(owner=administrator)
     acting(lambda: client.post(selected(token), {"reason": REASON, "count": 1}))
 
@@ -498,7 +498,7 @@ def test_nobody_is_told_of_what_they_did_themselves(acting, client, administrato
     assert delivered() == []
 
 
-def test_a_deactivated_owner_gets_no_mail(some, member):
+def test_deactivated_owner_gets_no_mail(some, member):
     services.end_tokens([some["idle"].pk], action=Action.TOKEN_REVOKED)
     member.is_active = False
     member.save()
@@ -508,7 +508,7 @@ def test_a_deactivated_owner_gets_no_mail(some, member):
     assert delivered() == []
 
 
-def test_a_mail_about_very_many_lists_some_and_counts_the_rest(acting, administrator, member):
+def test_mail_about_many_tokens_lists_some_and_counts_the_others(acting, administrator, member):
     count = LISTED_IN_MAIL + 20
     build = TokenFactory.build
     Token.objects.bulk_create(build(owner=member, organization=member.organization) for _ in range(count))
@@ -520,7 +520,7 @@ def test_a_mail_about_very_many_lists_some_and_counts_the_rest(acting, administr
     assert "and 20 more" in message.body
 
 
-def test_a_reason_stays_on_its_line_of_the_mail_and_holds_no_token(acting, administrator, some):
+def test_reason_stays_on_one_line_of_the_mail_and_contains_no_token(acting, administrator, some):
     token_text = bearer(some["nightly"])["Authorization"].removeprefix("Bearer ")
     reason = f"leak\n\nTo: someone\n{token_text[:90]}"
     acting(lambda: services.revoke_token(actor=administrator, token=some["idle"], reason=reason))
@@ -530,7 +530,7 @@ def test_a_reason_stays_on_its_line_of_the_mail_and_holds_no_token(acting, admin
     assert token_text[:40] not in message.body
 
 
-def test_without_its_entry_no_token_ends(administrator, some, monkeypatch):
+def test_token_is_not_expired_if_the_log_entry_fails(administrator, some, monkeypatch):
     """The entries are written last: what cannot be recorded is undone."""
 
     def fail(*args, **kwargs):
@@ -543,7 +543,7 @@ def test_without_its_entry_no_token_ends(administrator, some, monkeypatch):
     assert ended(*some.values()) == []
 
 
-def test_an_organization_of_the_same_names_is_untouched(client, administrator, some):
+def test_organization_with_the_same_names_is_not_changed(client, administrator, some):
     other = UserFactory(organization=OrganizationFactory(), name="Mo Member", email="member@acme.example.org")
     theirs = TokenFactory(owner=other, name="idle")
     client.force_login(administrator)

@@ -39,11 +39,11 @@ def policy():
     return Organization.objects.get(slug="acme").policy
 
 
-def test_the_policy_is_read_with_its_version(session, organization):
+def test_policy_is_read_with_its_version(session, organization):
     assert session.get(ROUTE).json() == NEW | {"version": organization.policy_version}
 
 
-def test_nothing_is_changed_by_whoever_signed_in_long_ago(session):
+def test_old_sign_in_cannot_change_the_policy(session):
     with_past = session.session
     with_past["account_authentication_methods"] = [{"method": "password", "at": 0}]
     with_past.save()
@@ -54,7 +54,7 @@ def test_nothing_is_changed_by_whoever_signed_in_long_ago(session):
     assert policy() == NEW
 
 
-def test_a_change_answers_the_policy_and_what_it_does(session, owner):
+def test_change_answers_with_the_policy_and_the_effect(session, owner):
     TokenFactory(owner=owner, scope="pipeline")
 
     answer = session.patch(ROUTE, {"allowed_scopes": ["pipeline-readonly", "api"], "unused_tokens_end_after_days": 30})
@@ -73,7 +73,7 @@ def test_a_change_answers_the_policy_and_what_it_does(session, owner):
     }
 
 
-def test_a_preview_says_what_the_change_would_do_and_changes_nothing(session, owner, organization):
+def test_preview_says_what_a_change_would_do_and_changes_nothing(session, owner, organization):
     TokenFactory(owner=owner)
     change = {"max_token_lifetime_days": 7, "two_factor_roles": ["user"]}
 
@@ -86,14 +86,14 @@ def test_a_preview_says_what_the_change_would_do_and_changes_nothing(session, ow
     assert session.patch(ROUTE, change).json()["effect"] == preview["effect"]
 
 
-def test_what_is_left_out_stays_as_it_is(session):
+def test_omitted_fields_stay_as_they_are(session):
     session.patch(ROUTE, {"max_live_tokens": 7})
     session.patch(ROUTE, {"max_token_lifetime_days": 30})
 
     assert policy() == NEW | {"max_live_tokens": 7, "max_token_lifetime_days": 30}
 
 
-def test_null_lets_unused_tokens_live(session):
+def test_null_lets_unused_tokens_work(session):
     session.patch(ROUTE, {"unused_tokens_end_after_days": 30})
 
     assert session.patch(ROUTE, {"unused_tokens_end_after_days": None}).status_code == 200
@@ -123,7 +123,7 @@ def test_null_lets_unused_tokens_live(session):
     ],
 )
 @pytest.mark.parametrize(("method", "route"), [("patch", ROUTE), ("post", PREVIEW)])
-def test_a_wrong_field_is_named_and_nothing_is_changed(session, method, route, body, field):
+def test_wrong_field_is_named_and_nothing_is_changed(session, method, route, body, field):
     answer = getattr(session, method)(route, body)
 
     assert answer.status_code == 400
@@ -132,7 +132,7 @@ def test_a_wrong_field_is_named_and_nothing_is_changed(session, method, route, b
 
 
 @pytest.mark.parametrize(("method", "route"), [("patch", ROUTE), ("post", PREVIEW)])
-def test_a_change_of_a_policy_that_is_another_by_now_is_a_conflict(session, method, route):
+def test_change_of_an_outdated_version_is_a_conflict(session, method, route):
     version = session.get(ROUTE).json()["version"]
     session.patch(ROUTE, {"max_live_tokens": 7, "version": version})
 
@@ -143,14 +143,14 @@ def test_a_change_of_a_policy_that_is_another_by_now_is_a_conflict(session, meth
 
 
 @pytest.mark.parametrize(("method", "route"), [("patch", ROUTE), ("post", PREVIEW)])
-def test_whoever_asks_their_own_role_for_two_factor_sets_it_up_first(session, method, route):
+def test_requiring_two_factor_of_ones_own_role_needs_two_factor(session, method, route):
     answer = getattr(session, method)(route, {"two_factor_roles": ["administrator"]})
 
     assert (answer.status_code, answer.json()["code"]) == (409, "two_factor_first")
     assert policy() == NEW
 
 
-def test_no_token_changes_the_policy(api, administrator):
+def test_token_cannot_change_the_policy(api, administrator):
     headers = bearer(TokenFactory(owner=administrator, scope="api"))
 
     answer = api.patch(ROUTE, {"max_token_lifetime_days": 366}, headers=headers)
@@ -161,7 +161,7 @@ def test_no_token_changes_the_policy(api, administrator):
     assert TokenUse.objects.get().outcome == "refused"
 
 
-def test_a_token_that_only_reads_sees_what_a_change_would_do(api, administrator):
+def test_read_only_token_can_preview_a_change(api, administrator):
     headers = bearer(TokenFactory(owner=administrator, scope="api-readonly"))
 
     answer = api.post(PREVIEW, {"allowed_scopes": ["api"]}, headers=headers)

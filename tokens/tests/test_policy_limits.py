@@ -43,7 +43,7 @@ def set_policy(owner, **fields):
 # How many
 
 
-def test_one_more_than_the_maximum_is_refused(owner):
+def test_token_over_the_limit_is_refused(owner):
     set_policy(owner, max_live_tokens=2)
     issue(owner, "one")
     issue(owner, "two")
@@ -62,14 +62,14 @@ def test_one_more_than_the_maximum_is_refused(owner):
     ],
     ids=["expired early", "expired", "never shown in time"],
 )
-def test_tokens_that_have_ended_do_not_count(owner, ended):
+def test_ended_tokens_do_not_count(owner, ended):
     set_policy(owner, max_live_tokens=1)
     TokenFactory(owner=owner, **ended)
 
     issue(owner)
 
 
-def test_a_token_that_was_not_shown_yet_counts(owner):
+def test_pending_token_counts(owner):
     set_policy(owner, max_live_tokens=1)
     TokenFactory(owner=owner, revealed_at=None)
 
@@ -85,7 +85,7 @@ def test_tokens_of_others_do_not_count(owner, member):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_made_at_once_not_one_is_too_many(owner):
+def test_simultaneous_requests_do_not_exceed_the_limit(owner):
     set_policy(owner, max_live_tokens=3)
     results = []
     barrier = threading.Barrier(6)
@@ -110,7 +110,7 @@ def test_of_many_made_at_once_not_one_is_too_many(owner):
     assert Token.objects.live().count() == 3
 
 
-def test_the_page_says_what_to_do_when_there_are_too_many(signed_in, owner):
+def test_page_says_what_to_do_at_the_limit(signed_in, owner):
     set_policy(owner, max_live_tokens=1)
     TokenFactory(owner=owner)
 
@@ -121,7 +121,7 @@ def test_the_page_says_what_to_do_when_there_are_too_many(signed_in, owner):
     assert 'value="nightly build"' in answer.content.decode()
 
 
-def test_the_api_answers_a_conflict_when_there_are_too_many(signed_in, owner):
+def test_api_answers_with_a_conflict_at_the_limit(signed_in, owner):
     set_policy(owner, max_live_tokens=1)
     TokenFactory(owner=owner)
 
@@ -133,7 +133,7 @@ def test_the_api_answers_a_conflict_when_there_are_too_many(signed_in, owner):
 # Which scopes
 
 
-def test_a_scope_that_is_not_allowed_is_refused_by_name(owner):
+def test_scope_that_is_not_allowed_is_refused_and_named(owner):
     set_policy(owner, allowed_scopes="api-readonly pipeline")
 
     with pytest.raises(ValidationError, match="API Access"):
@@ -141,7 +141,7 @@ def test_a_scope_that_is_not_allowed_is_refused_by_name(owner):
     assert not Token.objects.exists()
 
 
-def test_the_policy_in_force_counts_and_not_the_one_that_the_request_began_with(owner, administrator):
+def test_current_policy_decides_not_that_of_the_start_of_the_request(owner, administrator):
     assert owner.organization.allowed_scopes
     change_policy(actor=administrator, changes={"allowed_scopes": "api-readonly"})
 
@@ -149,7 +149,7 @@ def test_the_policy_in_force_counts_and_not_the_one_that_the_request_began_with(
         issue(owner)
 
 
-def test_the_page_does_not_offer_a_scope_that_is_not_allowed_and_says_why(signed_in, owner):
+def test_page_disables_scopes_that_are_not_allowed_and_says_why(signed_in, owner):
     set_policy(owner, allowed_scopes="pipeline")
 
     cards = {card["id"]: card for card in signed_in.get(PAGE).context["scope_cards"]}
@@ -158,7 +158,7 @@ def test_the_page_does_not_offer_a_scope_that_is_not_allowed_and_says_why(signed
     assert cards["api"]["note"] == "Not allowed by your organization"
 
 
-def test_a_scope_that_is_not_allowed_is_an_error_beside_the_scopes(signed_in, owner):
+def test_scope_that_is_not_allowed_is_an_error_beside_the_scopes(signed_in, owner):
     set_policy(owner, allowed_scopes="api")
 
     answer = signed_in.post(PAGE, FORM)
@@ -168,7 +168,7 @@ def test_a_scope_that_is_not_allowed_is_an_error_beside_the_scopes(signed_in, ow
     assert not Token.objects.exists()
 
 
-def test_a_scope_that_is_not_allowed_is_a_field_error_of_the_api(signed_in, owner):
+def test_scope_that_is_not_allowed_is_a_field_error_of_the_api(signed_in, owner):
     set_policy(owner, allowed_scopes="api")
 
     answer = signed_in.post(ROUTE, {"name": "n", "scopes": ["api", "pipeline"]}, content_type="application/json")
@@ -189,7 +189,7 @@ def test_a_scope_that_is_not_allowed_is_a_field_error_of_the_api(signed_in, owne
         (1, ["1d", "custom"], "1d"),
     ],
 )
-def test_lifetimes_beyond_the_maximum_are_not_offered(signed_in, owner, days, offered, chosen):
+def test_lifetimes_over_the_maximum_are_not_offered(signed_in, owner, days, offered, chosen):
     set_policy(owner, max_token_lifetime_days=days)
 
     lifetime = signed_in.get(PAGE).context["form"]["lifetime"]

@@ -60,7 +60,7 @@ def policy():
     return Organization.objects.get(slug="acme").policy
 
 
-def test_a_change_is_reviewed_first_and_then_saved(page, organization):
+def test_change_is_reviewed_before_it_is_saved(page, organization):
     reviewed = page.review(max_token_lifetime_days="30", allowed_scopes=["api", "pipeline"], two_factor_roles=["user"])
     assert policy() == organization.policy
 
@@ -75,7 +75,7 @@ def test_a_change_is_reviewed_first_and_then_saved(page, organization):
     }
 
 
-def test_the_review_names_each_change_and_what_it_does(page, owner, member):
+def test_review_lists_each_change_and_its_effect(page, owner, member):
     for person in (owner, owner, member):
         created_at = now_in_seconds() - timedelta(days=40)
         TokenFactory(owner=person, created_at=created_at, expires_at=created_at + timedelta(days=90), scope="pipeline")
@@ -114,7 +114,7 @@ def test_the_review_names_each_change_and_what_it_does(page, owner, member):
     assert text.index(owner.email) < text.index(member.email)
 
 
-def test_one_token_is_told_in_the_singular(page, owner):
+def test_review_uses_the_singular_for_one_token(page, owner):
     TokenFactory(owner=owner)
 
     answer = page.review(max_token_lifetime_days="1")
@@ -124,14 +124,14 @@ def test_one_token_is_told_in_the_singular(page, owner):
     ]
 
 
-def test_values_that_it_has_already_change_nothing_and_cannot_be_saved(page):
+def test_unchanged_values_cannot_be_saved(page):
     answer = page.review()
 
     assert "Nothing would change" in answer.content.decode()
     assert SAVE not in answer.content.decode()
 
 
-def test_an_empty_number_of_days_lets_unused_tokens_live(page):
+def test_empty_number_of_days_lets_unused_tokens_work(page):
     Organization.objects.update(unused_tokens_end_after_days=30)
 
     page.save(page.review(unused_tokens_end_after_days=""))
@@ -153,7 +153,7 @@ def test_an_empty_number_of_days_lets_unused_tokens_live(page):
     ],
 )
 @pytest.mark.parametrize("address", [PAGE, SAVE])
-def test_a_wrong_value_is_an_error_beside_its_field_and_nothing_typed_is_lost(
+def test_wrong_value_is_an_error_beside_its_field_and_the_form_keeps_its_values(
     client, page, organization, address, typed, says
 ):
     answer = client.post(address, page.open() | {"max_live_tokens": "7"} | typed)
@@ -169,7 +169,7 @@ def test_a_wrong_value_is_an_error_beside_its_field_and_nothing_typed_is_lost(
 # What changed between opening, reviewing and saving
 
 
-def test_tokens_made_after_the_review_are_shown_before_anything_is_saved(page, owner, organization):
+def test_tokens_created_after_the_review_are_shown_before_saving(page, owner, organization):
     TokenFactory(owner=owner)
     reviewed = page.review(max_token_lifetime_days="1")
     TokenFactory(owner=owner)
@@ -185,7 +185,7 @@ def test_tokens_made_after_the_review_are_shown_before_anything_is_saved(page, o
     assert policy()["max_token_lifetime_days"] == 1
 
 
-def test_a_policy_that_somebody_else_changed_is_shown_and_not_overwritten(page, administrator):
+def test_change_by_somebody_else_is_shown_and_not_overwritten(page, administrator):
     opened = page.open()
     Organization.objects.update(max_live_tokens=7)
 
@@ -196,7 +196,7 @@ def test_a_policy_that_somebody_else_changed_is_shown_and_not_overwritten(page, 
     assert [change["before"] for change in answer.context["changes"]] == ["92 days", "7"]
 
 
-def test_a_policy_that_somebody_else_changed_after_the_review_is_not_overwritten(page):
+def test_change_by_somebody_else_after_the_review_is_not_overwritten(page):
     reviewed = page.review(max_token_lifetime_days="30")
     Organization.objects.update(max_live_tokens=7)
 
@@ -207,7 +207,7 @@ def test_a_policy_that_somebody_else_changed_after_the_review_is_not_overwritten
     assert (policy()["max_live_tokens"], policy()["max_token_lifetime_days"]) == (7, 92)
 
 
-def test_what_was_never_reviewed_is_not_saved(client, page, organization):
+def test_change_without_a_review_is_not_saved(client, page, organization):
     answer = client.post(SAVE, page.open() | {"max_token_lifetime_days": "1"})
 
     assert answer.status_code == 409
@@ -229,7 +229,7 @@ def test_readers_see_the_rules_in_words_and_no_form(client, organization, role):
 
 @pytest.mark.parametrize("address", [PAGE, SAVE])
 @pytest.mark.parametrize("role", [role for role in SiteRole if role != SiteRole.ADMINISTRATOR])
-def test_everybody_else_changes_nothing(client, organization, administrator, role, address):
+def test_other_roles_cannot_change_the_policy(client, organization, administrator, role, address):
     client.force_login(administrator)
     sent = Fields(client.get(PAGE), PAGE).sent
     client.force_login(UserFactory(organization=organization, site_role=role))
@@ -238,7 +238,7 @@ def test_everybody_else_changes_nothing(client, organization, administrator, rol
     assert policy() == organization.policy
 
 
-def test_whoever_signed_in_long_ago_is_asked_again_and_finds_what_they_typed(client, page):
+def test_old_sign_in_is_asked_again_and_the_form_keeps_its_values(client, page):
     opened = page.open()
     session = client.session
     session["account_authentication_methods"] = [{"method": "password", "at": 0}]
@@ -253,7 +253,7 @@ def test_whoever_signed_in_long_ago_is_asked_again_and_finds_what_they_typed(cli
     assert (found["max_token_lifetime_days"], found["allowed_scopes"]) == (["30"], ["api", "pipeline"])
 
 
-def test_nothing_is_saved_by_whoever_signed_in_long_ago(client, page, organization):
+def test_old_sign_in_cannot_save_the_policy(client, page, organization):
     reviewed = page.review(max_token_lifetime_days="30")
     session = client.session
     session["account_authentication_methods"] = []
@@ -263,14 +263,14 @@ def test_nothing_is_saved_by_whoever_signed_in_long_ago(client, page, organizati
     assert policy() == organization.policy
 
 
-def test_an_administrator_without_two_factor_is_told_to_set_it_up_first(page):
+def test_administrator_without_two_factor_must_set_it_up_first(page):
     answer = page.review(two_factor_roles=["administrator"])
 
     assert answer.status_code == 400
     assert "Set up two-factor for yourself first" in answer.context["form"].errors["two_factor_roles"][0]
 
 
-def test_an_administrator_with_two_factor_asks_it_of_everyone(page, client, administrator):
+def test_administrator_with_two_factor_can_require_it_of_everyone(page, client, administrator):
     Authenticator.objects.create(user=administrator, type=Authenticator.Type.TOTP, data={})
     make_recent(client)
 
@@ -279,7 +279,7 @@ def test_an_administrator_with_two_factor_asks_it_of_everyone(page, client, admi
     assert policy()["two_factor_roles"] == SiteRole.values
 
 
-def test_tokens_that_are_blocked_now_are_counted_with_a_link_to_them(client, page, owner):
+def test_page_counts_blocked_tokens_and_links_to_them(client, page, owner):
     blocked = TokenFactory(owner=owner)
     TokenFactory(owner=owner, scope="pipeline")
     Organization.objects.update(allowed_scopes="pipeline")
@@ -291,14 +291,14 @@ def test_tokens_that_are_blocked_now_are_counted_with_a_link_to_them(client, pag
     assert [row.record for row in listed.context["table"].rows] == [blocked]
 
 
-def test_one_entry_is_written_for_one_change(page):
+def test_each_change_writes_one_log_entry(page):
     page.save(page.review(max_token_lifetime_days="30"))
 
     actions = Activity.objects.exclude(action__startswith="authentication").values_list("action", flat=True)
     assert list(actions) == ["policy.changed"]
 
 
-def test_a_review_costs_the_same_however_many_tokens_and_people_there_are(page, owner):
+def test_queries_of_a_review_do_not_grow_with_tokens_and_people(page, owner):
     def queries():
         with CaptureQueriesContext(connection) as captured:
             page.review(opened, max_token_lifetime_days="1", unused_tokens_end_after_days="30", two_factor_roles="user")

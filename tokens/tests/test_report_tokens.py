@@ -21,7 +21,7 @@ from tokens.leaks import finding, reporting
 from tokens.mails import report_mail
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
-from tokens.tests.test_lookup_page import everything_in_the_database, signed
+from tokens.tests.test_look_up_token import everything_in_the_database, signed
 
 pytestmark = pytest.mark.each_database
 
@@ -38,7 +38,7 @@ def report(api, *tokens, **extra):
     return api.post(REPORT, {"tokens": list(tokens), **extra})
 
 
-def test_a_reported_token_is_ended_for_good(api, token):
+def test_reported_token_is_expired_permanently(api, token):
     answer = report(api, signed(token), url=WHERE)
 
     assert (answer.status_code, answer.json()) == (202, {"status": "received"})
@@ -49,14 +49,14 @@ def test_a_reported_token_is_ended_for_good(api, token):
     assert api.get("/api/v1/me", headers=bearer(token)).status_code == 401
 
 
-def test_without_a_place_the_reason_says_less(api, token):
+def test_reason_without_a_url_is_shorter(api, token):
     report(api, signed(token))
 
     token.refresh_from_db()
     assert token.revoke_reason == "Reported as leaked."
 
 
-def test_a_token_that_was_never_shown_is_ended_as_well(api, owner):
+def test_pending_token_is_expired_too(api, owner):
     pending = TokenFactory(owner=owner, revealed_at=None)
 
     report(api, signed(pending))
@@ -65,7 +65,7 @@ def test_a_token_that_was_never_shown_is_ended_as_well(api, owner):
     assert pending.revoked_at is not None
 
 
-def test_text_around_a_token_keeps_it_from_nothing(api, owner, token):
+def test_text_around_a_token_is_ignored(api, owner, token):
     second = TokenFactory(owner=owner)
 
     report(api, f"TOKEN={signed(token)}; OTHER='{signed(second)}'", "nonsense", "eyJ.eyJ.x")
@@ -73,7 +73,7 @@ def test_text_around_a_token_keeps_it_from_nothing(api, owner, token):
     assert not Token.objects.live().exists()
 
 
-def test_tokens_of_several_organizations_end_at_once(api, owner, stranger):
+def test_tokens_of_several_organizations_expire_in_one_report(api, owner, stranger):
     tokens = [*TokenFactory.create_batch(3, owner=owner), TokenFactory(owner=stranger)]
 
     report(api, *map(signed, tokens))
@@ -83,7 +83,7 @@ def test_tokens_of_several_organizations_end_at_once(api, owner, stranger):
     assert Activity.objects.filter(organization=stranger.organization).count() == 1
 
 
-def test_the_activity_log_tells_who_where_and_from_where(api, owner, token):
+def test_activity_log_names_the_owner_the_url_and_the_reporters_address(api, owner, token):
     api.post(REPORT, {"tokens": [signed(token)], "url": WHERE}, REMOTE_ADDR="192.0.2.9")
 
     entry = Activity.objects.get()
@@ -96,7 +96,7 @@ def test_the_activity_log_tells_who_where_and_from_where(api, owner, token):
 # Always the same answer
 
 
-def test_nothing_tells_whether_a_token_was_genuine(api, owner, stranger, token):
+def test_answer_does_not_reveal_whether_a_token_is_genuine(api, owner, stranger, token):
     ended = TokenFactory(owner=owner, revoked_at=timezone.now())
     answers = [
         report(api, pasted)
@@ -141,21 +141,21 @@ def test_nothing_tells_whether_a_token_was_genuine(api, owner, stranger, token):
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_a_wrong_shape_is_named(api, db, body, field):
+def test_wrong_body_is_a_400_that_names_the_field(api, db, body, field):
     answer = api.post(REPORT, body)
 
     assert answer.status_code == 400
     assert list(answer.json()["errors"]) == [field]
 
 
-def test_a_wrong_shape_ends_nothing(api, token):
+def test_wrong_body_expires_nothing(api, token):
     report(api, signed(token), url="nowhere")
 
     token.refresh_from_db()
     assert token.revoked_at is None
 
 
-def test_the_answer_to_a_wrong_shape_repeats_no_token(api, token):
+def test_answer_to_a_wrong_body_contains_no_token(api, token):
     encoded = signed(token)
 
     for body in ({"tokens": [f"{encoded}{'x' * 5000}"]}, {encoded: 1}, {"tokens": ["x"], "url": encoded}):
@@ -168,7 +168,7 @@ def test_the_answer_to_a_wrong_shape_repeats_no_token(api, token):
 # Telling the owner
 
 
-def test_the_owner_gets_one_mail_for_all_their_tokens(api, owner, stranger, token, django_capture_on_commit_callbacks):
+def test_owner_gets_one_mail_about_all_of_their_tokens(api, owner, stranger, token, django_capture_on_commit_callbacks):
     second = TokenFactory(owner=owner, name="weekly build")
     with django_capture_on_commit_callbacks(execute=True):
         report(api, signed(token), signed(second), signed(TokenFactory(owner=stranger)), url=WHERE)
@@ -182,7 +182,7 @@ def test_the_owner_gets_one_mail_for_all_their_tokens(api, owner, stranger, toke
     assert "weekly build" not in to_stranger.body
 
 
-def test_the_mail_about_one_token_names_it(api, token, django_capture_on_commit_callbacks):
+def test_mail_about_one_token_names_it(api, token, django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks(execute=True):
         report(api, signed(token))
 
@@ -192,7 +192,7 @@ def test_the_mail_about_one_token_names_it(api, token, django_capture_on_commit_
     assert "/profile/tokens/\n" in message.body
 
 
-def test_links_in_the_mail_lead_to_pages_of_the_owner(
+def test_links_in_the_mail_open_pages_of_the_owner(
     api, client, owner, token, settings, django_capture_on_commit_callbacks
 ):
     with django_capture_on_commit_callbacks(execute=True):
@@ -206,7 +206,7 @@ def test_links_in_the_mail_lead_to_pages_of_the_owner(
     assert [client.get(path).status_code for path in paths] == [200, 200, 200]
 
 
-def test_nobody_is_told_of_a_token_that_had_ended(api, owner, django_capture_on_commit_callbacks):
+def test_report_of_an_ended_token_sends_no_mail(api, owner, django_capture_on_commit_callbacks):
     ended = TokenFactory(owner=owner, revoked_at=timezone.now(), revoke_reason="lost laptop")
     with django_capture_on_commit_callbacks(execute=True):
         report(api, signed(ended))
@@ -217,7 +217,7 @@ def test_nobody_is_told_of_a_token_that_had_ended(api, owner, django_capture_on_
     assert not delivered()
 
 
-def test_a_deactivated_owner_gets_no_mail(api, owner, token, django_capture_on_commit_callbacks):
+def test_deactivated_owner_gets_no_mail(api, owner, token, django_capture_on_commit_callbacks):
     owner.is_active = False
     owner.save()
     with django_capture_on_commit_callbacks(execute=True):
@@ -228,7 +228,7 @@ def test_a_deactivated_owner_gets_no_mail(api, owner, token, django_capture_on_c
     assert not delivered()
 
 
-def test_the_reported_text_is_kept_nowhere(api, token, caplog, django_capture_on_commit_callbacks):
+def test_reported_text_is_not_stored(api, token, caplog, django_capture_on_commit_callbacks):
     caplog.set_level("DEBUG")
     encoded = signed(token)
     with django_capture_on_commit_callbacks(execute=True):
@@ -243,7 +243,7 @@ def test_the_reported_text_is_kept_nowhere(api, token, caplog, django_capture_on
 # Open to everyone, with or without credentials
 
 
-def test_a_browser_that_is_signed_in_needs_no_csrf_token(member, token):
+def test_signed_in_browser_needs_no_csrf_token(member, token):
     client = APIClient(enforce_csrf_checks=True)
     client.force_login(member)
 
@@ -254,7 +254,7 @@ def test_a_browser_that_is_signed_in_needs_no_csrf_token(member, token):
 
 
 @pytest.mark.parametrize("header", ["Bearer nonsense", "Basic eDp5", "", "Bearer"])
-def test_credentials_that_are_none_stand_in_nobodys_way(api, token, header):
+def test_invalid_credentials_do_not_prevent_a_report(api, token, header):
     answer = api.post(REPORT, {"tokens": [signed(token)]}, headers={"Authorization": header})
 
     assert answer.status_code == 202
@@ -264,7 +264,7 @@ def test_credentials_that_are_none_stand_in_nobodys_way(api, token, header):
 
 
 @pytest.mark.parametrize("reports", ["itself", "another one", "nothing"])
-def test_the_use_of_a_genuine_token_beside_it_is_logged(api, owner, token, reports):
+def test_use_of_a_genuine_token_in_the_header_is_logged(api, owner, token, reports):
     other = TokenFactory(owner=owner)
     found = {"itself": signed(token), "another one": signed(other), "nothing": "nothing"}[reports]
 
@@ -276,7 +276,7 @@ def test_the_use_of_a_genuine_token_beside_it_is_logged(api, owner, token, repor
     assert Token.objects.live().count() == (2 if reports == "nothing" else 1)
 
 
-def test_an_ended_token_in_the_header_is_no_obstacle(api, owner, token):
+def test_ended_token_in_the_header_does_not_prevent_a_report(api, owner, token):
     ended = TokenFactory(owner=owner, revoked_at=timezone.now())
 
     assert api.post(REPORT, {"tokens": [signed(token)]}, headers=bearer(ended)).status_code == 202
@@ -285,7 +285,7 @@ def test_an_ended_token_in_the_header_is_no_obstacle(api, owner, token):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_if_the_use_cannot_be_logged_nothing_is_ended(api, owner, token):
+def test_nothing_is_expired_if_the_use_cannot_be_logged(api, owner, token):
     other = TokenFactory(owner=owner)
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE auditlog_tokenuse RENAME TO away")
@@ -303,7 +303,7 @@ def test_if_the_use_cannot_be_logged_nothing_is_ended(api, owner, token):
 # Bounds
 
 
-def test_beyond_its_limit_an_address_has_to_wait(api, token):
+def test_address_above_the_limit_has_to_wait(api, token):
     with time_machine.travel(timezone.now(), tick=False):
         for _ in range(reporting.REPORTS.amount):
             assert api.post(REPORT, {"tokens": ["x"]}, REMOTE_ADDR="192.0.2.30").status_code == 202
@@ -316,7 +316,7 @@ def test_beyond_its_limit_an_address_has_to_wait(api, token):
         assert api.post(REPORT, {"tokens": [signed(token)]}, REMOTE_ADDR="192.0.2.31").status_code == 202
 
 
-def test_what_an_address_has_used_up_otherwise_keeps_no_token_alive(api, settings, token):
+def test_other_limits_of_an_address_do_not_prevent_a_report(api, settings, token):
     settings.API_LIMIT_ADDRESS = one_a_minute()
     with time_machine.travel(timezone.now(), tick=False):
         statuses = [api.get("/api/v1/me", REMOTE_ADDR="192.0.2.32").status_code for _ in range(3)]
@@ -330,13 +330,13 @@ def one_a_minute():
     return Limit("any", amount=1, seconds=60)
 
 
-def test_a_body_that_is_too_large_is_refused(api, db):
+def test_too_large_body_is_refused(api, db):
     body = json.dumps({"tokens": ["x" * 4000] * 70})
 
     assert api.post(REPORT, body, content_type="application/json").status_code == 413
 
 
-def test_a_report_costs_as_many_queries_for_many_tokens_as_for_two(api, owner):
+def test_queries_of_a_report_do_not_grow_with_its_tokens(api, owner):
     def queries(number):
         tokens = TokenFactory.create_batch(number, owner=owner)
         with CaptureQueriesContext(connection) as captured:
@@ -346,7 +346,7 @@ def test_a_report_costs_as_many_queries_for_many_tokens_as_for_two(api, owner):
     assert queries(2) == queries(20)
 
 
-def test_a_report_of_nothing_genuine_asks_for_no_token(api, db):
+def test_report_without_a_genuine_token_makes_no_query_for_tokens(api, db):
     with CaptureQueriesContext(connection) as captured:
         report(api, finding.example(), "x")
 
@@ -357,7 +357,7 @@ def test_a_report_of_nothing_genuine_asks_for_no_token(api, db):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_reports_at_once_one_ends_the_tokens_and_one_mail_is_sent():
+def test_one_of_many_simultaneous_reports_expires_the_tokens_and_sends_the_mail():
     owner = UserFactory()
     tokens = TokenFactory.create_batch(5, owner=owner)
     encoded = [signed(token) for token in tokens]
@@ -374,7 +374,7 @@ def test_of_many_reports_at_once_one_ends_the_tokens_and_one_mail_is_sent():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_report_and_uses_at_once_end_in_refused_uses():
+def test_uses_during_a_report_are_refused_in_the_end():
     token = TokenFactory()
     encoded, headers = signed(token), bearer(token)
     statuses = at_once(
@@ -406,7 +406,7 @@ def at_once(request, number):
     return statuses
 
 
-def test_a_mail_about_nothing_is_not_sent(owner):
+def test_mail_without_tokens_is_not_sent(owner):
     report_mail.put(owner.pk, str(owner.pk), [str(uuid.uuid4())])
 
     assert not delivered()

@@ -33,7 +33,7 @@ def shows_a_token(answer):
     return 'id="signed-jwt"' in answer.content.decode()
 
 
-def test_the_token_is_signed_marked_and_recorded(owner, pending):
+def test_token_is_signed_marked_and_recorded(owner, pending):
     token, signed_jwt = services.reveal_token(actor=owner, token=pending)
 
     assert jwt.decode(signed_jwt).token_id == pending.pk
@@ -43,7 +43,7 @@ def test_the_token_is_signed_marked_and_recorded(owner, pending):
     assert Activity.objects.get().action == "token.revealed"
 
 
-def test_the_claims_are_those_of_the_metadata(owner, pending):
+def test_claims_equal_the_metadata(owner, pending):
     _, signed_jwt = services.reveal_token(actor=owner, token=pending)
     import jwt as pyjwt
 
@@ -74,14 +74,14 @@ def test_the_claims_are_those_of_the_metadata(owner, pending):
     ],
     ids=["shown before", "expired early", "lapsed"],
 )
-def test_a_token_that_cannot_be_shown_is_not(owner, pending, change):
+def test_token_that_cannot_be_shown_is_refused(owner, pending, change):
     Token.objects.filter(pk=pending.pk).update(**change)
 
     with pytest.raises(services.CannotBeRevealed):
         services.reveal_token(actor=owner, token=pending)
 
 
-def test_nobody_but_the_owner_sees_it(administrator, pending):
+def test_only_the_owner_can_reveal_a_token(administrator, pending):
     with pytest.raises(services.CannotBeRevealed):
         services.reveal_token(actor=administrator, token=pending)
     pending.refresh_from_db()
@@ -89,7 +89,7 @@ def test_nobody_but_the_owner_sees_it(administrator, pending):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_requests_at_once_one_shows_it(owner):
+def test_one_of_many_simultaneous_requests_shows_the_token(owner):
     token = TokenFactory(owner=owner, revealed_at=None)
     shown = []
     barrier = threading.Barrier(6)
@@ -117,7 +117,7 @@ def test_of_many_requests_at_once_one_shows_it(owner):
     assert Activity.objects.filter(action="token.revealed").count() == 1
 
 
-def test_the_page_shows_it_once(client, owner, pending):
+def test_page_shows_the_token_once(client, owner, pending):
     client.force_login(owner)
 
     first, second = client.get(page_of(pending)), client.get(page_of(pending))
@@ -139,21 +139,21 @@ def test_the_page_shows_it_once(client, owner, pending):
         {"headers": {"X-Moz": "prefetch"}},
     ],
 )
-def test_a_look_ahead_shows_nothing_and_uses_nothing_up(client, owner, pending, look_ahead):
+def test_preload_shows_nothing_and_does_not_count(client, owner, pending, look_ahead):
     client.force_login(owner)
 
     assert not shows_a_token(client.get(page_of(pending), **look_ahead))
     assert shows_a_token(client.get(page_of(pending)))
 
 
-def test_a_head_request_uses_nothing_up(client, owner, pending):
+def test_head_request_does_not_count(client, owner, pending):
     client.force_login(owner)
     client.head(page_of(pending))
 
     assert shows_a_token(client.get(page_of(pending)))
 
 
-def test_a_post_is_not_a_way_in(client, owner, pending):
+def test_post_is_not_allowed(client, owner, pending):
     client.force_login(owner)
 
     assert client.post(page_of(pending)).status_code == 405
@@ -170,7 +170,7 @@ def test_a_post_is_not_a_way_in(client, owner, pending):
         (SiteRole.GUEST, 404, False),
     ],
 )
-def test_another_person_never_sees_it(client, organization, pending, role, status, may_expire):
+def test_another_person_never_sees_the_token(client, organization, pending, role, status, may_expire):
     client.force_login(UserFactory(organization=organization, site_role=role))
 
     answer = client.get(page_of(pending))
@@ -182,13 +182,13 @@ def test_another_person_never_sees_it(client, organization, pending, role, statu
     assert pending.revealed_at is None
 
 
-def test_a_stranger_finds_nothing_there(client, stranger, pending):
+def test_stranger_gets_404(client, stranger, pending):
     client.force_login(stranger)
 
     assert client.get(page_of(pending)).status_code == 404
 
 
-def test_signed_out_one_is_sent_to_sign_in_and_nothing_is_used_up(client, pending):
+def test_signed_out_visitor_is_sent_to_sign_in_and_does_not_count(client, pending):
     answer = client.get(page_of(pending))
 
     assert answer.status_code == 302
@@ -197,7 +197,7 @@ def test_signed_out_one_is_sent_to_sign_in_and_nothing_is_used_up(client, pendin
     assert pending.revealed_at is None
 
 
-def test_a_token_that_lapsed_says_so(client, owner, pending):
+def test_page_says_that_the_time_to_show_it_is_over(client, owner, pending):
     client.force_login(owner)
     with time_machine.travel(timezone.now() + timedelta(minutes=11)):
         answer = client.get(page_of(pending))

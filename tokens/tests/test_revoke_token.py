@@ -21,7 +21,7 @@ def token(owner):
     return TokenFactory(owner=owner, name="nightly")
 
 
-def test_the_end_is_written_and_recorded(owner, token):
+def test_end_is_saved_and_recorded(owner, token):
     ended = services.revoke_token(actor=owner, token=token, reason="  lost laptop ")
 
     assert ended.revoked_at is not None
@@ -30,7 +30,7 @@ def test_the_end_is_written_and_recorded(owner, token):
     assert (entry.action, entry.target_name, entry.details["reason"]) == ("token.revoked", "nightly", "lost laptop")
 
 
-def test_the_next_request_is_refused(api, owner, token):
+def test_next_request_is_refused(api, owner, token):
     headers = bearer(token)
     assert api.get("/api/v1/me", headers=headers).status_code == 200
     services.revoke_token(actor=owner, token=token)
@@ -39,7 +39,7 @@ def test_the_next_request_is_refused(api, owner, token):
     assert [use.reason for use in TokenUse.objects.all()] == ["revoked", "ok"]
 
 
-def test_it_cannot_be_undone_or_done_twice(owner, administrator, token):
+def test_token_cannot_be_expired_twice(owner, administrator, token):
     services.revoke_token(actor=owner, token=token, reason="first")
 
     with pytest.raises(services.AlreadyEnded):
@@ -48,7 +48,7 @@ def test_it_cannot_be_undone_or_done_twice(owner, administrator, token):
     assert (token.revoked_by, token.revoke_reason) == (owner, "first")
 
 
-def test_a_token_that_expired_by_time_is_left_as_it_is(owner):
+def test_token_past_its_end_is_not_changed(owner):
     token = TokenFactory(owner=owner, created_at=timezone.now().replace(microsecond=0) - timedelta(days=40))
 
     with pytest.raises(services.AlreadyEnded):
@@ -66,7 +66,7 @@ def test_a_token_that_expired_by_time_is_left_as_it_is(owner):
         (SiteRole.AUDITOR, False),
     ],
 )
-def test_who_may_end_anothers_token(api, client, organization, token, role, may):
+def test_some_roles_can_expire_another_persons_token(api, client, organization, token, role, may):
     actor = UserFactory(organization=organization, site_role=role)
     client.force_login(actor)
     page = client.get(reverse("tokens:token_expire", args=[token.pk]))
@@ -79,7 +79,7 @@ def test_who_may_end_anothers_token(api, client, organization, token, role, may)
     assert (token.revoked_at is not None) == may
 
 
-def test_the_question_about_a_token_that_has_ended_leads_back_to_the_list(client, owner, token):
+def test_confirmation_for_an_ended_token_redirects_to_the_list(client, owner, token):
     services.revoke_token(actor=owner, token=token)
     client.force_login(owner)
 
@@ -89,7 +89,7 @@ def test_the_question_about_a_token_that_has_ended_leads_back_to_the_list(client
     assert "had already ended" in answer.content.decode()
 
 
-def test_a_stranger_ends_nothing(api, client, stranger, token):
+def test_stranger_cannot_expire_a_token(api, client, stranger, token):
     answer = api.post(f"/api/v1/tokens/{token.pk}/expire", {}, headers=bearer(TokenFactory(owner=stranger)))
     client.force_login(stranger)
 
@@ -99,7 +99,7 @@ def test_a_stranger_ends_nothing(api, client, stranger, token):
     assert token.revoked_at is None
 
 
-def test_the_holder_of_a_token_may_end_it_whatever_its_scopes(api, owner):
+def test_token_with_any_scope_can_expire_itself(api, owner):
     token = TokenFactory(owner=owner, scope="security-logs")
     headers = bearer(token)
 
@@ -109,7 +109,7 @@ def test_the_holder_of_a_token_may_end_it_whatever_its_scopes(api, owner):
     assert api.get("/api/v1/me", headers=headers).status_code == 401
 
 
-def test_a_page_asks_before_and_says_so_after(client, owner, token):
+def test_page_asks_for_confirmation_and_reports_success(client, owner, token):
     client.force_login(owner)
     address = reverse("tokens:token_expire", args=[token.pk])
 
@@ -125,7 +125,7 @@ def test_a_page_asks_before_and_says_so_after(client, owner, token):
     assert token.revoke_reason == "lost"
 
 
-def test_a_reason_that_is_too_long_or_holds_nul_ends_nothing(client, owner, token):
+def test_too_long_reason_or_nul_expires_nothing(client, owner, token):
     client.force_login(owner)
     for reason in ("x" * 201, "a\x00b"):
         answer = client.post(reverse("tokens:token_expire", args=[token.pk]), {"reason": reason})
@@ -135,7 +135,7 @@ def test_a_reason_that_is_too_long_or_holds_nul_ends_nothing(client, owner, toke
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_at_once_one_ends_it(owner):
+def test_one_of_many_simultaneous_requests_expires_the_token(owner):
     token = TokenFactory(owner=owner)
     results = []
     barrier = threading.Barrier(5)

@@ -48,7 +48,7 @@ def run(*arguments, **options):
     return out.getvalue()
 
 
-def test_the_first_key_is_made_for_us_alone(keys_directory):
+def test_first_key_is_created_with_private_permissions(keys_directory):
     ring = key_ring()
 
     assert ring.current.algorithm == "ES256"
@@ -57,14 +57,14 @@ def test_the_first_key_is_made_for_us_alone(keys_directory):
     assert key_ring().current.id == ring.current.id
 
 
-def test_a_key_never_shows_itself():
+def test_key_is_not_in_its_repr_or_public_half():
     key = key_ring().current
 
     assert "private" not in repr(key).lower()
     assert set(key.public_jwk) == {"crv", "kty", "x", "y", "kid", "use", "alg"}
 
 
-def test_rotation_in_a_hurry_signs_anew_at_once_and_verifies_what_was_signed(api, owner):
+def test_new_key_signs_at_once_with_now_and_older_tokens_still_verify(api, owner):
     old = key_ring().current
     headers = bearer(TokenFactory(owner=owner))
     run("rotate", "--now")
@@ -74,7 +74,7 @@ def test_rotation_in_a_hurry_signs_anew_at_once_and_verifies_what_was_signed(api
     assert api.get("/api/v1/me", headers=headers).status_code == 200
 
 
-def test_rotation_goes_before_a_key_that_a_person_has_named(keys_directory):
+def test_new_key_signs_in_place_of_a_key_with_another_file_name(keys_directory):
     key_ring()
     (file,) = keys_directory.glob("*.pem")
     file.rename(keys_directory / "ours.pem")
@@ -84,7 +84,7 @@ def test_rotation_goes_before_a_key_that_a_person_has_named(keys_directory):
     assert key_ring().current.id == new.id
 
 
-def test_the_published_keys_verify_our_tokens(client, owner):
+def test_published_keys_verify_the_portals_tokens(client, owner):
     key_ring()
     run("rotate", "--now")
     signed_jwt = bearer(TokenFactory(owner=owner))["Authorization"].removeprefix("Bearer ")
@@ -100,7 +100,7 @@ def test_the_published_keys_verify_our_tokens(client, owner):
     assert all("d" not in public for public in answer.json()["keys"])
 
 
-def test_rs256_by_setting(settings, owner):
+def test_setting_selects_rs256(settings, owner):
     settings.TOKEN_SIGNING_ALGORITHM = "RS256"
     token = TokenFactory(owner=owner)
     signed_jwt, _ = jwt.encode(token)
@@ -109,7 +109,7 @@ def test_rs256_by_setting(settings, owner):
     assert jwt.decode(signed_jwt).token_id == token.pk
 
 
-def test_keys_from_the_environment_the_first_signs(settings, owner):
+def test_first_key_of_the_environment_signs(settings, owner):
     first, second = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     settings.TOKEN_SIGNING_KEYS = pem(first) + pem(second).replace("\n", "\\n")
     ring = key_ring()
@@ -127,7 +127,7 @@ def test_keys_from_the_environment_the_first_signs(settings, owner):
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_keys_of_the_environment_are_changed_there_and_the_command_says_how(db, settings, arguments, by_hand):
+def test_command_says_how_to_change_keys_of_the_environment(db, settings, arguments, by_hand):
     settings.TOKEN_SIGNING_KEYS = "".join(pem(ec.generate_private_key(ec.SECP256R1())) for _ in range(2))
     second = key_ring().keys[1].id
 
@@ -142,7 +142,7 @@ def test_keys_of_the_environment_are_changed_there_and_the_command_says_how(db, 
     ["nonsense", pem(ec.generate_private_key(ec.SECP384R1())), pem(rsa.generate_private_key(65537, 1024))],
     ids=["no key", "another curve", "a short key"],
 )
-def test_a_wrong_key_stops_with_one_sentence(settings, text):
+def test_wrong_key_is_an_error_of_one_line(settings, text):
     settings.TOKEN_SIGNING_KEYS = text
 
     with pytest.raises(ImproperlyConfigured) as error:
@@ -150,7 +150,7 @@ def test_a_wrong_key_stops_with_one_sentence(settings, text):
     assert "\n" not in str(error.value)
 
 
-def test_the_list_tells_what_each_key_is_needed_for(owner, keys_directory):
+def test_list_says_how_many_tokens_need_each_key(owner, keys_directory):
     old = key_ring().current
     TokenFactory(owner=owner, signing_key_id=old.id)
     run("rotate", "--now")
@@ -165,7 +165,7 @@ def test_the_list_tells_what_each_key_is_needed_for(owner, keys_directory):
     assert "retires after" in second
 
 
-def test_a_key_that_live_tokens_need_stays(api, owner):
+def test_key_needed_by_live_tokens_is_not_retired(api, owner):
     old = key_ring().current
     headers = bearer(TokenFactory(owner=owner, signing_key_id=old.id))
     run("rotate", "--now")
@@ -175,7 +175,7 @@ def test_a_key_that_live_tokens_need_stays(api, owner):
     assert api.get("/api/v1/me", headers=headers).status_code == 200
 
 
-def test_a_key_that_no_live_token_needs_is_retired(api, owner):
+def test_key_that_no_live_token_needs_is_retired(api, owner):
     old = key_ring().current
     token = TokenFactory(owner=owner, signing_key_id=old.id)
     headers = bearer(token)
@@ -187,18 +187,18 @@ def test_a_key_that_no_live_token_needs_is_retired(api, owner):
     assert api.get("/api/v1/me", headers=headers).status_code == 401
 
 
-def test_the_key_that_signs_is_not_retired(db):
+def test_key_that_signs_is_not_retired(db):
     with pytest.raises(CommandError, match="rotate"):
         run("retire", key_ring().current.id)
 
 
 @pytest.mark.parametrize("key", [None, "unknown"])
-def test_an_unknown_key_is_not_retired(db, key):
+def test_unknown_key_is_an_error(db, key):
     with pytest.raises(CommandError):
         run("retire", *([key] if key else []))
 
 
-def test_a_key_that_is_retired_while_the_keys_are_read_is_not_remembered(monkeypatch):
+def test_key_retired_while_keys_are_read_is_not_cached(monkeypatch):
     retired = key_ring().current
     rotation.rotate()
     load = ring._load
@@ -217,7 +217,7 @@ def test_a_key_that_is_retired_while_the_keys_are_read_is_not_remembered(monkeyp
     assert len(reads) == 2
 
 
-def test_two_changes_in_one_tick_of_the_clock_are_told_apart(monkeypatch, keys_directory):
+def test_second_change_in_one_tick_of_the_clock_is_noticed(monkeypatch, keys_directory):
     """A directory's time may stand still for milliseconds; whoever has read the keys in between must read them anew."""
     first = key_ring().current
     rotation.rotate()
@@ -242,7 +242,7 @@ def key_with_a_dash():
     return next(key for key in keys if signing_key.describe(key).thumbprint.startswith("-"))
 
 
-def test_no_key_is_made_whose_id_a_command_takes_for_an_option(monkeypatch, key_with_a_dash):
+def test_new_key_never_has_a_thumbprint_that_starts_with_a_dash(monkeypatch, key_with_a_dash):
     generate, made = signing_key._generate, iter([key_with_a_dash])
     monkeypatch.setattr(signing_key, "_generate", lambda algorithm: next(made, None) or generate(algorithm))
 
@@ -266,7 +266,7 @@ def given_key_with_a_dash(request, settings, keys_directory, key_with_a_dash):
     return key_ring().current
 
 
-def test_no_id_of_a_key_begins_with_a_dash(owner, given_key_with_a_dash, key_with_a_dash):
+def test_key_id_never_starts_with_a_dash(owner, given_key_with_a_dash, key_with_a_dash):
     signed_jwt, key_id = jwt.encode(TokenFactory(owner=owner))
 
     assert given_key_with_a_dash.id == key_id == f"k{thumbprint_of(key_with_a_dash)}"
@@ -274,7 +274,7 @@ def test_no_id_of_a_key_begins_with_a_dash(owner, given_key_with_a_dash, key_wit
     assert jwt.decode(signed_jwt).key_id == key_id
 
 
-def test_tokens_that_name_a_key_by_its_id_with_a_dash_still_verify(api, client, owner, given_key_with_a_dash):
+def test_tokens_with_an_old_key_id_that_starts_with_a_dash_still_verify(api, client, owner, given_key_with_a_dash):
     """They were signed by an older version."""
     former = given_key_with_a_dash.former_id
     token = TokenFactory(owner=owner, signing_key_id=former)
@@ -291,7 +291,7 @@ def test_tokens_that_name_a_key_by_its_id_with_a_dash_still_verify(api, client, 
 
 
 @pytest.mark.parametrize("name", ["id", "former_id"])
-def test_key_with_a_dash_is_named_by_either_id(owner, keys_directory, given_key_with_a_dash, name):
+def test_key_with_a_dash_can_be_given_by_either_id(owner, keys_directory, given_key_with_a_dash, name):
     key_id = getattr(given_key_with_a_dash, name)
     TokenFactory(owner=owner, signing_key_id=given_key_with_a_dash.id)
     TokenFactory(owner=owner, signing_key_id=given_key_with_a_dash.former_id)
@@ -313,14 +313,14 @@ def test_key_with_a_dash_is_named_by_either_id(owner, keys_directory, given_key_
 @pytest.mark.parametrize(
     "arguments", [["--key={}"], ["--key", "{}"], ["{}"], ["--", "{}"], ["{0}", "--key={0}"]], ids=str
 )
-def test_key_to_retire_is_named_by_option_or_position(db, arguments):
+def test_key_to_retire_is_given_by_option_or_position(db, arguments):
     old = key_ring().current.id
     rotation.rotate()
 
     assert run("retire", *(argument.format(old) for argument in arguments)) == f"Retired {old}.\n"
 
 
-def test_two_keys_at_once_are_not_retired(db):
+def test_two_different_keys_are_refused(db):
     old = key_ring().current.id
     rotation.rotate()
 
@@ -356,7 +356,7 @@ def test_new_key_is_published_before_it_signs(client, owner):
         assert [key["kid"] for key in client.get("/.well-known/jwks.json").json()["keys"]] == [new.id, old.id]
 
 
-def test_key_that_waits_verifies_already(api, owner):
+def test_waiting_key_already_verifies(api, owner):
     """The clock of another process may be ahead."""
     run("rotate")
     with time_machine.travel(key_ring().waiting.signs_from, tick=False):
@@ -391,7 +391,7 @@ def test_time_of_the_new_key_survives_a_restart_and_a_copy(db, keys_directory, s
     assert ring.waiting.signs_from == new.signs_from
 
 
-def test_of_two_rotations_at_once_one_is_refused(keys_directory):
+def test_one_of_two_simultaneous_rotations_is_refused(keys_directory):
     key_ring()
     together = threading.Barrier(2)
 
@@ -409,7 +409,7 @@ def test_of_two_rotations_at_once_one_is_refused(keys_directory):
     assert len(key_ring().keys) == 2
 
 
-def test_second_rotation_waits_for_the_first(db):
+def test_second_rotation_is_refused_until_the_first_is_finished(db):
     run("rotate")
     new = key_ring().waiting
 
@@ -421,7 +421,7 @@ def test_second_rotation_waits_for_the_first(db):
         assert key_ring().current == new
 
 
-def test_rotation_in_a_hurry_lets_the_key_that_waits_sign(owner):
+def test_waiting_key_signs_at_once_with_now(owner):
     run("rotate")
     new = key_ring().waiting
 
@@ -433,7 +433,7 @@ def test_rotation_in_a_hurry_lets_the_key_that_waits_sign(owner):
     assert jwt.encode(TokenFactory(owner=owner))[1] == new.id
 
 
-def test_emergency_lets_the_key_that_waits_sign(leaked):
+def test_waiting_key_signs_in_an_emergency(leaked):
     run("rotate")
     new = key_ring().waiting
 
@@ -443,7 +443,7 @@ def test_emergency_lets_the_key_that_waits_sign(leaked):
     assert key_ring().current.id == new.id
 
 
-def test_key_that_waits_can_be_retired(leaked):
+def test_waiting_key_can_be_retired(leaked):
     run("rotate")
     waiting = key_ring().waiting
 
@@ -451,7 +451,7 @@ def test_key_that_waits_can_be_retired(leaked):
     assert key_ring().keys == (leaked[0],)
 
 
-def test_key_that_waits_does_not_let_the_old_one_retire(db):
+def test_old_key_is_not_retired_while_the_new_one_waits(db):
     old = key_ring().current
     run("rotate")
     new = key_ring().waiting
@@ -462,7 +462,7 @@ def test_key_that_waits_does_not_let_the_old_one_retire(db):
         assert retirement.retire_unused() == [old.id]
 
 
-def test_oldest_key_signs_where_the_clock_was_set_back(db):
+def test_oldest_key_signs_after_the_clock_was_set_back(db):
     old = key_ring().current
     run("rotate")
 
@@ -470,7 +470,7 @@ def test_oldest_key_signs_where_the_clock_was_set_back(db):
         assert key_ring().current == old
 
 
-def test_only_rotation_can_be_hurried(db):
+def test_option_now_is_only_for_rotate(db):
     with pytest.raises(CommandError, match="--now"):
         run("list", "--now")
 
@@ -489,7 +489,7 @@ for line in sys.stdin:
 """
 
 
-def test_a_process_that_runs_already_follows_rotation_and_retirement(keys_directory):
+def test_running_process_follows_rotation_and_retirement(keys_directory):
     old = key_ring().current.id
     other = subprocess.Popen(
         [sys.executable, "-c", ASK, str(keys_directory)],
@@ -547,7 +547,7 @@ def days_ago(days):
     ],
     ids=["no token", "expired long ago", "expired just now", "live", "ended early just now", "ended early before"],
 )
-def test_an_old_key_stays_until_a_day_after_its_last_token_ended(owner, superseded, metadata, stays):
+def test_old_key_is_kept_until_a_day_after_its_last_token_ended(owner, superseded, metadata, stays):
     if metadata:
         TokenFactory(owner=owner, signing_key_id=superseded.id, **metadata)
 
@@ -557,7 +557,7 @@ def test_an_old_key_stays_until_a_day_after_its_last_token_ended(owner, supersed
     assert (key_ring().find(superseded.id) is not None) == stays
 
 
-def test_a_key_that_was_rotated_out_a_moment_ago_stays_although_nobody_needs_it(db):
+def test_recently_replaced_key_is_kept_even_without_tokens(db):
     old = key_ring().current
     rotation.rotate()
 
@@ -565,7 +565,7 @@ def test_a_key_that_was_rotated_out_a_moment_ago_stays_although_nobody_needs_it(
     assert key_ring().find(old.id)
 
 
-def test_the_key_that_signs_never_retires_however_old_it_is(db):
+def test_key_that_signs_never_retires_at_any_age(db):
     with time_machine.travel(timezone.now() - timedelta(days=3000), tick=False):
         old = key_ring().current
 
@@ -573,7 +573,7 @@ def test_the_key_that_signs_never_retires_however_old_it_is(db):
     assert key_ring().current.id == old.id
 
 
-def test_it_retires_when_the_list_said_that_it_would(owner, superseded):
+def test_key_retires_at_the_time_that_the_list_shows(owner, superseded):
     TokenFactory(owner=owner, signing_key_id=superseded.id, expires_at=days_ago(-5))
     said = retirement.retires_at(key_ring(), superseded)
 
@@ -583,7 +583,7 @@ def test_it_retires_when_the_list_said_that_it_would(owner, superseded):
         assert retirement.retire_unused() == [superseded.id]
 
 
-def test_the_worker_retires_keys(superseded):
+def test_worker_retires_keys(superseded):
     job = periodic_jobs._registered["signing keys"]
     assert job.every_seconds <= 3600
 
@@ -592,7 +592,7 @@ def test_the_worker_retires_keys(superseded):
     assert key_ring().find(superseded.id) is None
 
 
-def test_keys_of_the_environment_never_retire_by_themselves(db, settings):
+def test_worker_never_retires_keys_of_the_environment(db, settings):
     settings.TOKEN_SIGNING_KEYS = "".join(pem(ec.generate_private_key(ec.SECP256R1())) for _ in range(2))
 
     assert retirement.retire_unused() == []
@@ -639,7 +639,7 @@ def being_shown(owner, monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_key_does_not_retire_under_a_token_that_is_just_being_shown(being_shown):
+def test_key_is_not_retired_while_a_token_is_being_shown(being_shown):
     """Signed in the very moment of rotation, the token is on record only when it is committed."""
     run_in_thread, finish = being_shown
     old, outcome = key_ring().current, []
@@ -662,7 +662,7 @@ def test_a_key_does_not_retire_under_a_token_that_is_just_being_shown(being_show
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_emergency_ends_a_token_that_is_just_being_shown_too(being_shown):
+def test_emergency_also_ends_a_token_that_is_being_shown(being_shown):
     run_in_thread, finish = being_shown
     old = key_ring().current
     run_in_thread(lambda: run("retire", old.id, "--emergency", "--reason", REASON))
@@ -686,7 +686,7 @@ def leaked(owner, member):
     return key, tokens, [bearer(token) for token in tokens]
 
 
-def test_an_emergency_ends_all_tokens_of_the_key_and_a_new_one_signs(api, owner, leaked):
+def test_emergency_expires_all_tokens_of_the_key_and_a_new_key_signs(api, owner, leaked):
     key, tokens, headers = leaked
     other = TokenFactory(owner=owner, signing_key_id="another key")
 
@@ -707,7 +707,7 @@ def test_an_emergency_ends_all_tokens_of_the_key_and_a_new_one_signs(api, owner,
     ] * 2
 
 
-def test_no_copy_of_the_file_keeps_a_key_alive_in_an_emergency(leaked, keys_directory):
+def test_emergency_removes_copies_of_the_key_file_too(leaked, keys_directory):
     (file,) = keys_directory.glob("*.pem")
     copy = keys_directory / "copy.pem"
     copy.write_bytes(file.read_bytes())
@@ -718,7 +718,7 @@ def test_no_copy_of_the_file_keeps_a_key_alive_in_an_emergency(leaked, keys_dire
     assert key_ring().find(leaked[0].id) is None
 
 
-def test_the_owners_are_told_of_an_emergency(settings, leaked, owner, member, django_capture_on_commit_callbacks):
+def test_owners_get_mails_in_an_emergency(settings, leaked, owner, member, django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks(execute=True):
         run("retire", leaked[0].id, "--emergency", "--reason", REASON)
 
@@ -726,7 +726,7 @@ def test_the_owners_are_told_of_an_emergency(settings, leaked, owner, member, dj
     assert all(REASON in message.body for message in delivered())
 
 
-def test_an_emergency_needs_a_reason(leaked):
+def test_emergency_needs_a_reason(leaked):
     with pytest.raises(CommandError, match="--reason"):
         run("retire", leaked[0].id, "--emergency")
 
@@ -734,7 +734,7 @@ def test_an_emergency_needs_a_reason(leaked):
     assert not Token.objects.revoked().exists()
 
 
-def test_an_emergency_that_was_interrupted_goes_on(leaked):
+def test_interrupted_emergency_can_be_continued(leaked):
     retirement.retire_at_once(leaked[0].id)
 
     said = run("retire", leaked[0].id, "--emergency", "--reason", REASON)
@@ -744,7 +744,7 @@ def test_an_emergency_that_was_interrupted_goes_on(leaked):
         run("retire", leaked[0].id, "--emergency", "--reason", REASON)
 
 
-def test_an_emergency_with_a_key_of_the_environment_ends_its_tokens_and_says_what_is_left(settings, leaked, owner):
+def test_emergency_with_a_key_of_the_environment_expires_its_tokens_and_says_what_to_do(settings, leaked, owner):
     settings.TOKEN_SIGNING_KEYS = pem(leaked[0].private_key)
 
     with pytest.raises(CommandError, match=r"The key itself is still in use\. .*TOKEN_SIGNING_KEYS"):
@@ -763,7 +763,7 @@ def secrets_of(key):
 
 @pytest.mark.parametrize("where", ["environment", "file"])
 @pytest.mark.parametrize("broken", ["cut", "changed", "no text"])
-def test_a_broken_key_is_named_and_nothing_of_it_is_shown(settings, keys_directory, where, broken):
+def test_broken_key_is_named_and_its_content_is_not_shown(settings, keys_directory, where, broken):
     good = pem(ec.generate_private_key(ec.SECP256R1()))
     line = good.splitlines()[2]
     text = {"cut": good[:120], "changed": good.replace(line, line[::-1]), "no text": good + "\x00\xff"}[broken]
@@ -784,7 +784,7 @@ def test_a_broken_key_is_named_and_nothing_of_it_is_shown(settings, keys_directo
     assert error.value.__context__ is None or error.value.__suppress_context__
 
 
-def test_one_broken_key_among_good_ones_stops_as_well(settings):
+def test_one_broken_key_among_good_ones_is_an_error(settings):
     good = pem(ec.generate_private_key(ec.SECP256R1()))
     settings.TOKEN_SIGNING_KEYS = good + good[:120]
 
@@ -792,7 +792,7 @@ def test_one_broken_key_among_good_ones_stops_as_well(settings):
         key_ring()
 
 
-def test_a_key_that_leads_nowhere_is_named(keys_directory):
+def test_broken_link_in_the_key_directory_is_named(keys_directory):
     keys_directory.mkdir(mode=0o700)
     (keys_directory / "lost.pem").symlink_to("/nowhere/lost.pem")
 
@@ -800,7 +800,7 @@ def test_a_key_that_leads_nowhere_is_named(keys_directory):
         key_ring()
 
 
-def test_neither_keys_nor_rings_show_themselves_however_they_are_printed():
+def test_printed_keys_and_rings_contain_no_secret():
     ring = key_ring()
 
     printed = f"{ring} {ring!r} {ring.keys} {ring.current!s} {[ring.current]!r} {ring.jwks()}"
@@ -808,7 +808,7 @@ def test_neither_keys_nor_rings_show_themselves_however_they_are_printed():
     assert not any(part in printed for part in secrets_of(ring.current))
 
 
-def test_no_key_is_in_the_database_or_in_a_log_whatever_was_done_with_it(client, owner, caplog):
+def test_database_and_logs_contain_no_key(client, owner, caplog):
     """So a backup of the database cannot give one away."""
     keys = [key_ring().current, rotation.rotate()]
     with caplog.at_level("DEBUG"):
@@ -832,7 +832,7 @@ def test_no_key_is_in_the_database_or_in_a_log_whatever_was_done_with_it(client,
 # For other services
 
 
-def test_other_services_learn_of_a_new_key_within_minutes(client):
+def test_published_keys_may_be_cached_for_five_minutes(client):
     answer = client.get("/.well-known/jwks.json")
 
     assert answer.headers["Cache-Control"] == "public, max-age=300"
@@ -840,7 +840,7 @@ def test_other_services_learn_of_a_new_key_within_minutes(client):
     assert len(client.get("/.well-known/jwks.json").json()["keys"]) == 2
 
 
-def test_a_key_makes_no_tokens_whose_records_name_another_key(api, owner):
+def test_token_signed_with_another_key_than_its_record_says_is_refused(api, owner):
     token = TokenFactory(owner=owner, signing_key_id=key_ring().current.id)
     genuine = bearer(token)
     rotation.rotate()

@@ -24,7 +24,7 @@ def session(owner):
     return client
 
 
-def test_a_session_makes_a_token_and_sees_it_this_once(session, api):
+def test_session_creates_a_token_and_sees_it_once(session, api):
     answer = session.post(TOKENS, BODY)
 
     assert answer.status_code == 201
@@ -71,7 +71,7 @@ def test_a_session_makes_a_token_and_sees_it_this_once(session, api):
     ],
     ids=str,
 )
-def test_a_wrong_field_is_named_and_nothing_is_made(session, change, field):
+def test_wrong_field_is_named_and_nothing_is_created(session, change, field):
     body = {name: value for name, value in (BODY | change).items() if value is not ...}
 
     answer = session.post(TOKENS, body)
@@ -81,24 +81,24 @@ def test_a_wrong_field_is_named_and_nothing_is_made(session, change, field):
     assert not Token.objects.exists()
 
 
-def test_a_missing_field_is_named(session):
+def test_missing_field_is_named(session):
     assert set(session.post(TOKENS, {}).json()["errors"]) == {"name", "scopes"}
 
 
-def test_without_an_end_a_token_lives_a_month(session):
+def test_default_lifetime_is_a_month(session):
     session.post(TOKENS, {"name": "n", "scopes": ["api"]})
 
     assert 28 <= Token.objects.get().lifetime.days <= 31
 
 
-def test_a_taken_name_is_a_conflict(session):
+def test_name_in_use_is_a_conflict(session):
     session.post(TOKENS, BODY)
     answer = session.post(TOKENS, BODY | {"name": "NIGHTLY BUILD"})
 
     assert (answer.status_code, answer.json()["code"]) == (409, "name_taken")
 
 
-def test_a_session_needs_its_csrf_token(owner):
+def test_session_needs_its_csrf_token(owner):
     client = APIClient(enforce_csrf_checks=True)
     client.force_login(owner)
 
@@ -106,7 +106,7 @@ def test_a_session_needs_its_csrf_token(owner):
     assert not Token.objects.exists()
 
 
-def test_no_token_makes_a_token(api, owner):
+def test_token_cannot_create_a_token(api, owner):
     answer = api.post(TOKENS, BODY, headers=bearer(TokenFactory(owner=owner, scope="api")))
 
     assert answer.status_code == 403
@@ -114,12 +114,12 @@ def test_no_token_makes_a_token(api, owner):
     assert Token.objects.count() == 1
 
 
-def test_a_bad_token_beside_a_good_session_is_refused(session, owner):
+def test_bad_token_with_a_good_session_is_refused(session, owner):
     """What the caller sends on purpose decides; a cookie is no way around it."""
     assert session.get("/api/v1/me", headers={"Authorization": "Bearer nonsense"}).status_code == 401
 
 
-def test_the_list_is_paged_newest_first(api, owner):
+def test_list_is_paged_newest_first(api, owner):
     made = TokenFactory.create_batch(5, owner=owner)
     headers = bearer(made[0])
     address, names = f"{TOKENS}?page_size=2", []
@@ -133,7 +133,7 @@ def test_the_list_is_paged_newest_first(api, owner):
     assert set(names) == {token.name for token in made}
 
 
-def test_me_tells_person_role_organization_and_token(api, owner):
+def test_me_returns_person_role_organization_and_token(api, owner):
     token = TokenFactory(owner=owner, name="nightly", scope="pipeline")
 
     body = api.get("/api/v1/me", headers=bearer(token)).json()
@@ -144,7 +144,7 @@ def test_me_tells_person_role_organization_and_token(api, owner):
     assert (body["token"]["id"], body["token"]["scopes"]) == (str(token.pk), ["pipeline"])
 
 
-def test_activity_of_a_token_is_its_own(api, owner):
+def test_activity_contains_only_uses_of_the_token(api, owner):
     token, other = TokenFactory(owner=owner), TokenFactory(owner=owner)
     api.get("/api/v1/nothing", headers=bearer(other))
     api.get("/api/v1/me", headers=bearer(other))
@@ -154,7 +154,7 @@ def test_activity_of_a_token_is_its_own(api, owner):
     assert [row["target"] for row in rows] == ["/api/v1/nothing"]
 
 
-def test_an_ended_token_cannot_be_ended_again(api, owner):
+def test_ended_token_cannot_be_expired_again(api, owner):
     token, other = TokenFactory(owner=owner), TokenFactory(owner=owner)
     headers = bearer(token)
     assert api.post(f"{TOKENS}/{other.pk}/expire", headers=headers).status_code == 200
@@ -165,7 +165,7 @@ def test_an_ended_token_cannot_be_ended_again(api, owner):
 
 
 @pytest.mark.parametrize("reason", ["x" * 201, "a\x00b", 5.5, None, ["x"]])
-def test_a_wrong_reason_ends_nothing(api, owner, reason):
+def test_wrong_reason_expires_nothing(api, owner, reason):
     token = TokenFactory(owner=owner)
     if reason == 5.5:
         reason = {"a": 1}
@@ -177,7 +177,7 @@ def test_a_wrong_reason_ends_nothing(api, owner, reason):
     assert token.revoked_at is None
 
 
-def test_a_token_that_would_end_before_it_is_shown_is_not_made(session):
+def test_token_that_would_end_before_it_is_shown_is_not_created(session):
     start = datetime(2026, 11, 23, 12, 0, 0, 900_000, tzinfo=UTC)
     with time_machine.travel(start, tick=False) as clock:
         # The clock goes on between the check of the form and the signing, as it may on a slow machine.
@@ -195,7 +195,7 @@ def test_a_token_that_would_end_before_it_is_shown_is_not_made(session):
     assert not Token.objects.exists()
 
 
-def test_tokens_of_a_guest_only_read(api, client, owner):
+def test_tokens_of_a_guest_can_only_read(api, client, owner):
     owner.site_role = SiteRole.GUEST
     owner.save()
     token, other = TokenFactory(owner=owner, scope="api"), TokenFactory(owner=owner)

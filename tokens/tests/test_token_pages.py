@@ -34,7 +34,7 @@ def text(answer):
     return answer.content.decode()
 
 
-def test_the_form_makes_a_token_and_leads_to_its_one_showing(signed_in, owner):
+def test_form_creates_a_token_and_redirects_to_the_reveal_page(signed_in, owner):
     answer = signed_in.post(PAGE, FORM)
 
     token = Token.objects.get()
@@ -65,7 +65,7 @@ def test_the_form_makes_a_token_and_leads_to_its_one_showing(signed_in, owner):
         ({"lifetime": "custom", "expires_at": "2999-01-01"}, "92 days at most"),
     ],
 )
-def test_a_wrong_field_says_what_to_do_and_keeps_what_was_typed(signed_in, change, says):
+def test_wrong_field_says_what_to_do_and_the_form_keeps_its_values(signed_in, change, says):
     answer = signed_in.post(PAGE, FORM | change)
 
     assert answer.status_code == 400
@@ -75,7 +75,7 @@ def test_a_wrong_field_says_what_to_do_and_keeps_what_was_typed(signed_in, chang
         assert 'value="nightly build"' in text(answer)
 
 
-def test_a_taken_name_is_an_error_beside_the_name(signed_in, owner):
+def test_name_in_use_is_an_error_beside_the_name(signed_in, owner):
     TokenFactory(owner=owner, name="Nightly Build")
 
     answer = signed_in.post(PAGE, FORM)
@@ -84,21 +84,21 @@ def test_a_taken_name_is_an_error_beside_the_name(signed_in, owner):
     assert "has this name already" in text(answer)
 
 
-def test_a_preset_beyond_the_policy_is_refused_with_the_limit(signed_in, owner):
+def test_preset_over_the_maximum_is_refused_with_the_limit(signed_in, owner):
     owner.organization.max_token_lifetime_days = 20
     owner.organization.save()
 
     assert "20 days at most" in text(signed_in.post(PAGE, FORM | {"lifetime": "1mo"}))
 
 
-def test_a_custom_date_lasts_through_that_day(signed_in):
+def test_custom_date_lasts_until_the_end_of_that_day(signed_in):
     day = (timezone.now() + timedelta(days=10)).date()
     signed_in.post(PAGE, FORM | {"lifetime": "custom", "expires_at": day.isoformat()})
 
     assert Token.objects.get().expires_at.isoformat() == f"{day}T23:59:59+00:00"
 
 
-def test_no_naughty_string_is_taken_for_a_name_that_it_is_not(owner):
+def test_naughty_strings_are_refused_or_stored_as_they_are(owner):
     for name in NAUGHTY_STRINGS:
         form = TokenForm(FORM | {"name": name}, owner=owner)
         if form.is_valid():
@@ -107,7 +107,7 @@ def test_no_naughty_string_is_taken_for_a_name_that_it_is_not(owner):
             assert form.errors["name"], name
 
 
-def test_no_naughty_string_breaks_the_page(signed_in):
+def test_naughty_strings_do_not_break_the_page(signed_in):
     for name in NAUGHTY_STRINGS[::25]:
         answer = signed_in.post(PAGE, FORM | {"name": name})
         assert answer.status_code in {302, 400}, name
@@ -115,7 +115,7 @@ def test_no_naughty_string_breaks_the_page(signed_in):
         assert signed_in.get(PAGE, {"q": name}).status_code == 200, name
 
 
-def test_the_table_tells_each_tokens_state_in_words(signed_in, owner):
+def test_table_shows_each_tokens_state_in_words(signed_in, owner):
     now = timezone.now().replace(microsecond=0)
     TokenFactory(owner=owner, name="alive")
     TokenFactory(owner=owner, name="ending", created_at=now - timedelta(days=28))
@@ -145,7 +145,7 @@ def test_the_table_tells_each_tokens_state_in_words(signed_in, owner):
     ],
     ids=str,
 )
-def test_search_and_filters(signed_in, api, owner, query, found):
+def test_search_and_filters_find_the_right_tokens(signed_in, api, owner, query, found):
     """The page and the API find the same rows."""
     TokenFactory(owner=owner, name="build", scope="api")
     TokenFactory(owner=owner, name="deploy", scope="pipeline pipeline-readonly")
@@ -177,16 +177,14 @@ def test_search_and_filters(signed_in, api, owner, query, found):
         "scope=%F0%9F%8E%89",
     ],
 )
-def test_strange_parameters_never_break_the_page(signed_in, owner, query):
+def test_strange_parameters_do_not_break_the_page(signed_in, owner, query):
     TokenFactory.create_batch(3, owner=owner)
 
     assert signed_in.get(f"{PAGE}?{query}").status_code == 200
 
 
 @pytest.mark.parametrize("path", [PAGE, "/organization/tokens/"])
-def test_the_number_of_queries_does_not_grow_with_the_rows(
-    client, administrator, organization, django_assert_max_num_queries, path
-):
+def test_queries_do_not_grow_with_the_rows(client, administrator, organization, django_assert_max_num_queries, path):
     client.force_login(administrator)
     counts = []
     for number in (2, 18):
@@ -198,7 +196,7 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(
     assert counts[0] == counts[1]
 
 
-def test_the_organizations_table_shows_everyones_tokens_and_nobody_elses(client, administrator, owner, stranger):
+def test_organizations_table_shows_all_of_its_tokens_and_no_others(client, administrator, owner, stranger):
     TokenFactory(owner=owner, name="ours")
     TokenFactory(owner=stranger, name="theirs")
     client.force_login(administrator)
@@ -210,14 +208,14 @@ def test_the_organizations_table_shows_everyones_tokens_and_nobody_elses(client,
     assert "theirs" not in page
 
 
-def test_an_auditor_sees_no_expire_in_the_organizations_table(client, organization, owner):
+def test_auditor_sees_no_expire_button(client, organization, owner):
     token = TokenFactory(owner=owner)
     client.force_login(UserFactory(organization=organization, site_role=SiteRole.AUDITOR))
 
     assert f'data-expire="{token.pk}"' not in text(client.get("/organization/tokens/"))
 
 
-def test_the_page_of_a_token_tells_what_it_can_do_now(signed_in, owner):
+def test_token_page_shows_what_the_token_can_do_now(signed_in, owner):
     token = TokenFactory(owner=owner, scope="pipeline-readonly")
 
     rows = signed_in.get(f"{PAGE}{token.pk}/").context["operations"]
@@ -229,7 +227,7 @@ def test_the_page_of_a_token_tells_what_it_can_do_now(signed_in, owner):
     assert "Make a token" not in verdicts
 
 
-def test_the_page_of_a_token_shows_its_log_and_no_other(signed_in, api, owner):
+def test_token_page_shows_only_the_tokens_log(signed_in, api, owner):
     token, other = TokenFactory(owner=owner), TokenFactory(owner=owner)
     api.get("/api/v1/me", headers=bearer(token))
     api.get("/api/v1/nothing", headers=bearer(other))
@@ -239,7 +237,7 @@ def test_the_page_of_a_token_shows_its_log_and_no_other(signed_in, api, owner):
     assert [row.record.target for row in page.context["table"].rows] == ["/api/v1/me"]
 
 
-def test_the_page_of_a_token_shows_its_uses_per_day_and_from_where(signed_in, owner):
+def test_token_page_shows_uses_per_day_and_addresses(signed_in, owner):
     now = timezone.now()
     token = TokenFactory(owner=owner, created_at=now.replace(microsecond=0) - timedelta(days=20))
     use(token, now - timedelta(days=15), ip="192.0.2.1")
@@ -260,7 +258,7 @@ def test_the_page_of_a_token_shows_its_uses_per_day_and_from_where(signed_in, ow
     assert "still in use" not in text(answer)
 
 
-def test_the_page_of_a_token_shows_the_addresses_used_last(signed_in, owner):
+def test_token_page_lists_the_most_recent_addresses(signed_in, owner):
     token = TokenFactory(owner=owner)
     for number in range(25):
         use(token, timezone.now() - timedelta(minutes=number), ip=f"192.0.2.{number}")
@@ -271,7 +269,7 @@ def test_the_page_of_a_token_shows_the_addresses_used_last(signed_in, owner):
     assert "And 5 more" in text(answer)
 
 
-def test_the_page_of_an_ended_token_warns_when_it_is_still_sent(client, signed_in, owner, administrator, member):
+def test_token_page_warns_if_an_expired_token_is_still_used(client, signed_in, owner, administrator, member):
     token = TokenFactory(owner=owner, revoked_at=timezone.now() - timedelta(days=1))
     use(token, timezone.now() - timedelta(days=31), status=401, code="revoked")
     use(token, timezone.now() - timedelta(days=1), status=403, code="forbidden")
@@ -289,7 +287,7 @@ def test_the_page_of_an_ended_token_warns_when_it_is_still_sent(client, signed_i
     assert client.get(f"{PAGE}{token.pk}/").status_code == 404
 
 
-def test_before_it_is_expired_a_token_tells_how_often_it_was_used_lately(signed_in, owner):
+def test_confirmation_says_how_often_the_token_was_used_recently(signed_in, owner):
     token = TokenFactory(owner=owner)
     for days in (0, 3, 6, 8):
         use(token, timezone.now() - timedelta(days=days))
@@ -297,7 +295,7 @@ def test_before_it_is_expired_a_token_tells_how_often_it_was_used_lately(signed_
     assert signed_in.get(f"{PAGE}{token.pk}/expire/").context["uses_lately"] == 3
 
 
-def test_the_organizations_tokens_begin_with_those_still_in_use_after_their_end(client, administrator, owner, stranger):
+def test_organizations_list_starts_with_expired_tokens_that_are_still_used(client, administrator, owner, stranger):
     token = TokenFactory(owner=owner, name="left behind", revoked_at=timezone.now())
     for its in (token, TokenFactory(owner=stranger, name="elsewhere", revoked_at=timezone.now())):
         use(its, status=401, code="revoked")
@@ -311,7 +309,7 @@ def test_the_organizations_tokens_begin_with_those_still_in_use_after_their_end(
 
 
 @pytest.mark.parametrize("path", ["/organization/tokens/", "{page}"])
-def test_the_number_of_queries_does_not_grow_with_the_uses(client, administrator, django_assert_max_num_queries, path):
+def test_queries_do_not_grow_with_the_uses(client, administrator, django_assert_max_num_queries, path):
     tokens = TokenFactory.create_batch(6, owner=administrator, revoked_at=timezone.now())
     client.force_login(administrator)
     counts = []
@@ -325,7 +323,7 @@ def test_the_number_of_queries_does_not_grow_with_the_uses(client, administrator
     assert counts[0] == counts[1]
 
 
-def test_an_end_that_comes_before_the_token_is_made_is_an_error_beside_its_field(owner):
+def test_end_that_passes_before_creation_is_an_error_beside_its_field(owner):
     """Between the form's check and the service's the clock goes on."""
     start = datetime(2026, 11, 23, 12, 0, 0, 900_000, tzinfo=UTC)
     with time_machine.travel(start, tick=False) as clock:

@@ -102,20 +102,20 @@ def test_tokens_with_any_scope_are_found(scope):
         "密钥{}。",
     ],
 )
-def test_what_stands_around_a_token_is_left_alone(around):
+def test_text_around_a_token_is_not_matched(around):
     encoded = signed()
 
     assert finding.tokens_in(around.format(encoded)) == [encoded]
 
 
-def test_each_of_several_is_found_once():
+def test_each_of_several_tokens_is_found_once():
     first, second = signed(slug="one"), signed(slug="two")
 
     assert finding.tokens_in(f"{first} {second}\n{first},{second}") == [first, second]
 
 
 @pytest.mark.parametrize("cut", ["header", "payload", "signature", "one character"])
-def test_half_a_token_is_no_token(cut):
+def test_incomplete_token_is_not_found(cut):
     header, payload, signature = signed().split(".")
     halves = {
         "header": f"{header[1:]}.{payload}.{signature}",
@@ -156,7 +156,7 @@ CLAIMS = {"iss": "https://portal.example.com", "sub": "s" * 300, "token_type": "
     ],
     ids=str,
 )
-def test_other_jwts_are_left_alone(header, claims):
+def test_other_jwts_are_not_found(header, claims):
     signature = "A" * 86
     assert finding.tokens_in(f"{segment(OURS)}.{segment(CLAIMS)}.{signature}")
 
@@ -192,12 +192,12 @@ SAMPLES = [
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=["RFC 7515", "RFC 7519", "RFC 9068"])
-def test_samples_of_the_standards_are_left_alone(sample):
+def test_samples_of_the_standards_are_not_found(sample):
     assert finding.tokens_in(sample) == []
 
 
 @pytest.mark.parametrize("name", ["json_web_signature_test.json", "blns.json", "jwt.secrets.list"])
-def test_public_test_data_holds_no_token(name):
+def test_public_test_data_contains_no_token(name):
     path = SHARED_DATA / name
     if not path.exists():
         pytest.skip(f"{path} is not here")
@@ -215,7 +215,7 @@ def files_of_the_repository():
                 yield path
 
 
-def test_no_token_lies_in_the_repository():
+def test_repository_contains_no_token():
     texts = {path: path.read_bytes().decode(errors="replace") for path in files_of_the_repository()}
 
     assert GUIDE in texts
@@ -238,7 +238,7 @@ JUNK = {
 
 
 @pytest.mark.parametrize("junk", JUNK)
-def test_the_time_of_a_search_is_in_proportion_to_the_text(junk):
+def test_search_takes_linear_time(junk):
     text = f"{HEADER}.{PAYLOAD[:16]}" + JUNK[junk] * (LENGTH // len(JUNK[junk]))
     start = time.process_time()
 
@@ -247,7 +247,7 @@ def test_the_time_of_a_search_is_in_proportion_to_the_text(junk):
     assert time.process_time() - start < 10
 
 
-def test_it_uses_nothing_that_other_engines_lack():
+def test_pattern_uses_only_what_other_engines_support():
     """No look-around, no back references, no classes that mean something else elsewhere, no repetition over 1000."""
     assert not re.search(r"\(\?[^:]|\\[1-9wdsbB]", finding.PATTERN)
     assert all(int(number) <= 1000 for number in re.findall(r"\{(\d+)", finding.PATTERN))
@@ -258,7 +258,7 @@ def test_it_uses_nothing_that_other_engines_lack():
 # What is published
 
 
-def test_the_example_is_found_and_is_not_genuine():
+def test_example_is_found_and_is_not_genuine():
     assert finding.tokens_in(finding.example()) == [finding.example()]
     with pytest.raises(jwt.NotGenuine):
         jwt.decode(finding.example())
@@ -278,7 +278,7 @@ def test_page_and_guide_publish_the_pattern_that_the_portal_uses(page):
     assert f"```\n{finding.PATTERN}\n```" in GUIDE.read_text()
 
 
-def test_page_and_guide_name_the_true_beginnings_and_limits(page):
+def test_page_and_guide_give_the_real_prefixes_and_limits(page):
     for text in (page, GUIDE.read_text()):
         assert re.findall(r"`?eyJhbGciOiJ[FS]UzI1NiIsImtpZCI6(?=[`<])", text)
         assert signed()[:28] in text
@@ -294,7 +294,7 @@ def entropy(text):
     return -sum(n / len(text) * math.log2(n / len(text)) for n in Counter(text).values())
 
 
-def test_what_is_said_of_length_and_entropy_is_true(settings, keys):
+def test_published_length_and_entropy_are_true(settings, keys):
     found = [finding.example(), signed(slug="a")]
     settings.TOKEN_SIGNING_KEYS = keys["RS256"][0]
     found.append(signed(slug="x" * 50, scope=as_string(list(SCOPES))))
@@ -303,7 +303,7 @@ def test_what_is_said_of_length_and_entropy_is_true(settings, keys):
     assert all(entropy(encoded) > 5 for encoded in found)
 
 
-def test_the_gitleaks_rule_finds_tokens():
+def test_gitleaks_rule_finds_tokens():
     [text] = re.findall(r"```toml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     [rule] = tomllib.loads(text)["rules"]
 
@@ -314,13 +314,13 @@ def test_the_gitleaks_rule_finds_tokens():
     assert {keyword[12] for keyword in rule["keywords"]} == {"u"}
 
 
-def test_the_page_is_open_and_shows_where_to_verify_and_report(client, page):
+def test_page_is_public_and_shows_where_to_verify_and_report(client, page):
     assert 'href="http://127.0.0.1:8000/.well-known/jwks.json"' in page
     assert "http://127.0.0.1:8000/api/v1/tokens/report" in page
     assert client.get("/.well-known/jwks.json").json()["keys"]
 
 
-def test_the_curl_example_works_as_pasted(client, page):
+def test_curl_example_works_as_pasted(client, page):
     command = code(page, "report")
     url = re.match(r"curl (\S+)", command)[1]
     body = re.search(r"-d '(.*)'$", command)[1]

@@ -25,7 +25,7 @@ def as_text(moment):
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def test_the_usage_of_a_token(session, owner):
+def test_usage_of_a_token_has_days_and_addresses(session, owner):
     first_at, last_at = timezone.now() - timedelta(days=3), timezone.now()
     token = TokenFactory(owner=owner)
     use(token, first_at, ip="192.0.2.1")
@@ -52,14 +52,14 @@ def test_the_usage_of_a_token(session, owner):
     assert body["after_end"] is None
 
 
-def test_a_token_that_was_never_used(session, owner):
+def test_unused_token_has_empty_usage(session, owner):
     body = session.get(f"/api/v1/tokens/{TokenFactory(owner=owner).pk}/usage").json()
 
     assert (body["addresses"], body["after_end"]) == ([], None)
     assert {(day["allowed"], day["refused"]) for day in body["days"]} == {(0, 0)}
 
 
-def test_uses_after_the_end_of_a_token(session, owner):
+def test_usage_contains_uses_after_the_end(session, owner):
     at = timezone.now() - timedelta(hours=1)
     token = TokenFactory(owner=owner, name="old laptop", revoked_at=at)
     use(token, at, ip="192.0.2.9", user_agent="Postman", **REVOKED)
@@ -79,7 +79,7 @@ def test_uses_after_the_end_of_a_token(session, owner):
     assert session.get("/api/v1/me/usage").json()["ended_in_use"] == [after_end | whose]
 
 
-def test_my_usage_is_mine_and_the_organizations_is_everyones_here(api, organization, owner, stranger):
+def test_own_usage_is_ones_own_and_the_organizations_is_everyones(api, organization, owner, stranger):
     auditor = UserFactory(organization=organization, site_role=SiteRole.AUDITOR)
     for person in (auditor, owner, stranger):
         use(TokenFactory(owner=person, revoked_at=timezone.now()), **REVOKED)
@@ -94,7 +94,7 @@ def test_my_usage_is_mine_and_the_organizations_is_everyones_here(api, organizat
     assert answered("/api/v1/organization/usage") == (2, {auditor.email, owner.email})
 
 
-def test_someone_elses_token_is_as_one_that_does_not_exist(api, owner, administrator):
+def test_another_persons_token_and_a_missing_one_get_the_same_answer(api, owner, administrator):
     api.force_login(administrator)
     theirs = api.get(f"/api/v1/tokens/{TokenFactory(owner=owner).pk}/usage")
     nobodys = api.get(f"/api/v1/tokens/{owner.pk}/usage")
@@ -103,7 +103,7 @@ def test_someone_elses_token_is_as_one_that_does_not_exist(api, owner, administr
     assert theirs.json() | {"request_id": ""} == nobodys.json() | {"request_id": ""}
 
 
-def test_the_use_that_asks_is_counted_the_next_time(api, owner):
+def test_asking_request_is_counted_the_next_time(api, owner):
     headers = bearer(TokenFactory(owner=owner, scope="api-readonly"))
 
     counts = [api.get("/api/v1/me/usage", headers=headers).json()["days"][-1]["allowed"] for _ in range(3)]
@@ -112,7 +112,7 @@ def test_the_use_that_asks_is_counted_the_next_time(api, owner):
 
 
 @pytest.mark.parametrize("path", ["/api/v1/me/usage", "/api/v1/organization/usage"])
-def test_there_are_no_parameters(api, administrator, path):
+def test_parameters_are_refused(api, administrator, path):
     api.force_login(administrator)
 
     assert api.get(path, {"days": 90}).status_code == 400

@@ -41,7 +41,7 @@ def end_unused(stopping=None):
     unused.end_unused(stopping or threading.Event())
 
 
-def test_an_unused_token_is_ended_for_good_with_the_reason(organization, owner):
+def test_unused_token_is_ended_permanently_with_the_reason(organization, owner):
     token = idle(owner, name="nightly")
 
     end_unused()
@@ -51,7 +51,7 @@ def test_an_unused_token_is_ended_for_good_with_the_reason(organization, owner):
     assert token.live_name_key is None
 
 
-def test_its_end_is_recorded_as_its_owners(organization, owner):
+def test_log_entry_has_the_owner_as_actor(organization, owner):
     token = idle(owner)
 
     end_unused()
@@ -61,7 +61,7 @@ def test_its_end_is_recorded_as_its_owners(organization, owner):
     assert entry.details == {"reason": "Not used for 7 days."}
 
 
-def test_only_live_tokens_that_were_not_used_for_too_long_end(organization, owner, stranger):
+def test_only_live_tokens_unused_for_too_long_end(organization, owner, stranger):
     with time_machine.travel(now_in_seconds(), tick=False):
         now = timezone.now()
         due = {idle(owner), idle(owner, last_used_at=now - 8 * DAY), idle(owner, last_used_at=now - 7 * DAY - SECOND)}
@@ -77,7 +77,7 @@ def test_only_live_tokens_that_were_not_used_for_too_long_end(organization, owne
     assert set(Token.objects.revoked()) == due
 
 
-def test_a_token_that_was_expired_early_keeps_its_own_reason(organization, owner):
+def test_token_expired_early_keeps_its_reason(organization, owner):
     token = idle(owner, revoked_at=timezone.now(), revoke_reason="lost")
 
     end_unused()
@@ -86,7 +86,7 @@ def test_a_token_that_was_expired_early_keeps_its_own_reason(organization, owner
     assert token.revoke_reason == "lost"
 
 
-def test_all_end_however_many_there_are(organization, owner, monkeypatch):
+def test_all_unused_tokens_end_over_several_batches(organization, owner, monkeypatch):
     monkeypatch.setattr(unused, "BATCH", 2)
     for _ in range(5):
         idle(owner)
@@ -96,7 +96,7 @@ def test_all_end_however_many_there_are(organization, owner, monkeypatch):
     assert Token.objects.revoked().count() == 5
 
 
-def test_what_is_due_is_looked_for_once_and_in_no_transaction(organization, owner, monkeypatch):
+def test_unused_tokens_are_searched_once_outside_of_transactions(organization, owner, monkeypatch):
     """Where it is looked for anew for each batch, half a million tokens keep everyone from writing for an hour."""
     monkeypatch.setattr(unused, "BATCH", 2)
     for _ in range(6):
@@ -114,7 +114,7 @@ def test_what_is_due_is_looked_for_once_and_in_no_transaction(organization, owne
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL knows how many rows an index leads to")
-def test_the_tokens_of_a_batch_are_found_by_their_ids(organization, owner):
+def test_tokens_of_a_batch_are_found_by_id(organization, owner):
     token_ids = [idle(owner).pk for _ in range(5)]
 
     with CaptureQueriesContext(connection) as captured:
@@ -126,7 +126,7 @@ def test_the_tokens_of_a_batch_are_found_by_their_ids(organization, owner):
         assert "(id=?)" in str(cursor.fetchall())
 
 
-def test_it_stops_between_two_batches_when_the_worker_is_to_end(organization, owner):
+def test_stopping_worker_stops_between_two_batches(organization, owner):
     idle(owner)
     stopping = threading.Event()
     stopping.set()
@@ -136,7 +136,7 @@ def test_it_stops_between_two_batches_when_the_worker_is_to_end(organization, ow
     assert not Token.objects.revoked().exists()
 
 
-def test_a_token_that_ended_unused_stays_ended_when_the_policy_changes(organization, owner, api):
+def test_token_ended_as_unused_stays_ended_when_the_policy_changes(organization, owner, api):
     token = idle(owner)
     headers = bearer(token)
     end_unused()
@@ -147,14 +147,14 @@ def test_a_token_that_ended_unused_stays_ended_when_the_policy_changes(organizat
     assert (answer.status_code, answer.json()["code"]) == (401, "revoked")
 
 
-def test_the_worker_does_it_every_hour():
+def test_worker_ends_unused_tokens_every_hour():
     job = periodic_jobs._registered["unused tokens"]
 
     assert (job.work, job.every_seconds) == (unused.end_unused, 3600)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_token_that_is_used_in_the_same_moment_is_not_ended(organization, owner):
+def test_token_used_at_the_same_time_is_not_ended(organization, owner):
     token = idle(owner)
     token_ids, results = [token.pk], []
 
@@ -178,7 +178,7 @@ def test_a_token_that_is_used_in_the_same_moment_is_not_ended(organization, owne
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_workers_at_once_one_ends_a_token(organization, owner):
+def test_one_of_two_workers_ends_a_token(organization, owner):
     token_ids, results = [idle(owner).pk for _ in range(3)], []
     barrier = threading.Barrier(2)
 
@@ -230,7 +230,7 @@ def test_each_owner_gets_one_mail_that_names_their_tokens(owner, member, mails):
     assert "nightly" not in to_member.body
 
 
-def test_the_tokens_of_one_owner_follow_each_other_so_that_they_come_in_one_mail(owner, member, mails, monkeypatch):
+def test_tokens_of_one_owner_end_together_and_are_in_one_mail(owner, member, mails, monkeypatch):
     monkeypatch.setattr(unused, "BATCH", 4)
     for _ in range(4):
         idle(owner)
@@ -239,13 +239,13 @@ def test_the_tokens_of_one_owner_follow_each_other_so_that_they_come_in_one_mail
     assert [sent.subject for sent in mails()] == ["Your 4 access tokens have expired unused"] * 2
 
 
-def test_someone_deactivated_gets_no_mail(organization, mails):
+def test_deactivated_owner_gets_no_mail(organization, mails):
     idle(UserFactory(organization=organization, is_active=False))
 
     assert mails() == []
 
 
-def test_the_outbox_holds_ids_only(owner):
+def test_outbox_contains_only_ids(owner):
     token = idle(owner, name="nightly")
     end_unused()
 

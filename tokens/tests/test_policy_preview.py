@@ -46,7 +46,7 @@ def lived(owner, *, days, **fields):
 # What it does
 
 
-def test_tokens_that_will_be_blocked_are_counted_by_rule_and_by_owner(owner, member, effect):
+def test_newly_blocked_tokens_are_counted_by_rule_and_owner(owner, member, effect):
     lived(owner, days=1)
     lived(owner, days=1, scope="pipeline")
     TokenFactory(owner=member, scope="api-readonly pipeline")
@@ -59,7 +59,7 @@ def test_tokens_that_will_be_blocked_are_counted_by_rule_and_by_owner(owner, mem
     assert found.owners == [OwnerEffect(owner.email, 2), OwnerEffect(member.email, 1)]
 
 
-def test_only_tokens_that_work_now_are_counted(owner, member, effect):
+def test_only_working_tokens_are_counted(owner, member, effect):
     TokenFactory(owner=owner, revoked_at=now_in_seconds())
     TokenFactory(owner=owner, created_at=now_in_seconds() - 40 * DAY)
     member.is_active = False
@@ -69,7 +69,7 @@ def test_only_tokens_that_work_now_are_counted(owner, member, effect):
     assert effect(max_token_lifetime_days=1).blocked_tokens == 0
 
 
-def test_tokens_that_are_blocked_already_are_not_counted_again(owner, organization, effect):
+def test_already_blocked_tokens_are_not_counted(owner, organization, effect):
     lived(owner, days=1)
     TokenFactory(owner=owner)
     Organization.objects.update(max_token_lifetime_days=60)
@@ -94,7 +94,7 @@ def test_tokens_that_will_work_again_are_counted(owner, effect):
     assert (found.unblocked_tokens, found.blocked_tokens) == (1, 0)
 
 
-def test_tokens_that_end_soon_if_nobody_uses_them_are_counted_beside_those_that_are_blocked(owner, effect):
+def test_tokens_that_expire_soon_as_unused_are_counted_separately(owner, effect):
     for days in (31, 30, 29, 24, 22):
         lived(owner, days=days)
     lived(owner, days=60, last_used_at=now_in_seconds() - DAY)
@@ -114,7 +114,7 @@ def test_tokens_that_end_soon_if_nobody_uses_them_are_counted_beside_those_that_
     ],
     ids=lambda value: str(value),
 )
-def test_all_tokens_are_read_once_at_most_however_much_is_counted(owner, effect, changes, looks):
+def test_tokens_are_read_at_most_once(owner, effect, changes, looks):
     lived(owner, days=40)
 
     with CaptureQueriesContext(connection) as captured:
@@ -123,7 +123,7 @@ def test_all_tokens_are_read_once_at_most_however_much_is_counted(owner, effect,
     assert sum('FROM "tokens_token"' in query["sql"] for query in captured) == looks
 
 
-def test_people_who_have_to_set_up_two_factor_are_counted(owner, member, effect):
+def test_people_who_must_set_up_two_factor_are_counted(owner, member, effect):
     Authenticator.objects.create(user=member, type=Authenticator.Type.TOTP, data={})
     UserFactory(organization=owner.organization, is_active=False)
     TokenFactory(owner=owner)
@@ -135,13 +135,13 @@ def test_people_who_have_to_set_up_two_factor_are_counted(owner, member, effect)
     assert (found.blocked_tokens, found.by_rule["two_factor"]) == (1, 1)
 
 
-def test_people_of_roles_that_need_two_factor_already_are_not_counted_again(owner, effect):
+def test_people_who_already_had_to_set_up_two_factor_are_not_counted(owner, effect):
     Organization.objects.update(two_factor_roles="user")
 
     assert effect(two_factor_roles="guest user").people_to_set_up_two_factor == 0
 
 
-def test_people_above_the_new_maximum_are_counted_and_keep_their_tokens(owner, member, change, effect):
+def test_people_over_the_new_limit_are_counted_and_keep_their_tokens(owner, member, change, effect):
     for _ in range(3):
         TokenFactory(owner=owner)
     TokenFactory(owner=member)
@@ -153,7 +153,7 @@ def test_people_above_the_new_maximum_are_counted_and_keep_their_tokens(owner, m
     assert Token.objects.active().count() == 4
 
 
-def test_who_was_above_the_maximum_before_is_not_counted_again(owner, member, effect):
+def test_people_who_were_already_over_the_limit_are_not_counted(owner, member, effect):
     TokenFactory.create_batch(4, owner=owner)
     TokenFactory.create_batch(3, owner=member)
     Organization.objects.update(max_live_tokens=3)
@@ -161,7 +161,7 @@ def test_who_was_above_the_maximum_before_is_not_counted_again(owner, member, ef
     assert effect(max_live_tokens=2).people_above_max_live_tokens == 1
 
 
-def test_a_review_changes_nothing(owner, effect):
+def test_review_changes_nothing(owner, effect):
     before = Organization.objects.get(pk=owner.organization.pk).policy
 
     effect(max_token_lifetime_days=1)
@@ -173,7 +173,7 @@ def test_a_review_changes_nothing(owner, effect):
 # Saving it
 
 
-def test_what_the_review_said_is_what_the_change_does(owner, change, effect):
+def test_change_has_the_effect_that_the_review_showed(owner, change, effect):
     token = lived(owner, days=1)
     said = effect(max_token_lifetime_days=30)
 
@@ -183,7 +183,7 @@ def test_what_the_review_said_is_what_the_change_does(owner, change, effect):
     assert not Token.objects.get(pk=token.pk).fits_policy
 
 
-def test_the_entry_names_each_changed_field_with_its_old_and_its_new_value(organization, change):
+def test_log_entry_has_old_and_new_value_of_each_changed_field(organization, change):
     change(max_token_lifetime_days=30, allowed_scopes="pipeline api", max_live_tokens=50)
 
     entry = Activity.objects.get()
@@ -195,19 +195,19 @@ def test_the_entry_names_each_changed_field_with_its_old_and_its_new_value(organ
     }
 
 
-def test_a_change_that_changes_nothing_leaves_no_entry(change):
+def test_change_without_a_difference_writes_no_log_entry(change):
     change(max_token_lifetime_days=92)
 
     assert not Activity.objects.exists()
 
 
 @pytest.mark.parametrize("role", [role for role in SiteRole if role != SiteRole.ADMINISTRATOR])
-def test_only_administrators_change_the_policy(organization, change, role):
+def test_only_administrators_can_change_the_policy(organization, change, role):
     with pytest.raises(NotAllowed):
         change(actor=UserFactory(organization=organization, site_role=role), max_live_tokens=1)
 
 
-def test_someone_who_was_demoted_in_the_same_moment_changes_nothing(administrator, change):
+def test_person_demoted_meanwhile_cannot_change_the_policy(administrator, change):
     type(administrator).objects.filter(pk=administrator.pk).update(site_role=SiteRole.USER)
 
     with pytest.raises(NotAllowed):
@@ -230,7 +230,7 @@ def test_someone_who_was_demoted_in_the_same_moment_changes_nothing(administrato
         ("log_retention_days", 3661),
     ],
 )
-def test_a_value_that_cannot_be_is_an_error_of_its_field_and_nothing_is_saved(organization, change, field, value):
+def test_invalid_value_is_an_error_of_its_field_and_nothing_is_saved(organization, change, field, value):
     with pytest.raises(ValidationError) as caught:
         change(**{"max_live_tokens": 7} | {field: value})
 
@@ -242,7 +242,7 @@ def test_a_value_that_cannot_be_is_an_error_of_its_field_and_nothing_is_saved(or
 # What changed in between
 
 
-def test_a_policy_that_somebody_else_changed_meanwhile_is_not_overwritten(organization, change):
+def test_change_by_somebody_else_is_not_overwritten(organization, change):
     opened = organization.policy_version
     change(max_live_tokens=7, version=opened)
 
@@ -253,7 +253,7 @@ def test_a_policy_that_somebody_else_changed_meanwhile_is_not_overwritten(organi
     assert (saved.max_live_tokens, saved.max_token_lifetime_days) == (7, 92)
 
 
-def test_changes_of_different_fields_without_a_version_both_stay(organization, change):
+def test_simultaneous_changes_of_different_fields_are_both_kept(organization, change):
     change(max_live_tokens=7)
     change(max_token_lifetime_days=30)
 
@@ -261,7 +261,7 @@ def test_changes_of_different_fields_without_a_version_both_stay(organization, c
     assert (saved.max_live_tokens, saved.max_token_lifetime_days) == (7, 30)
 
 
-def test_more_tokens_than_were_shown_are_not_blocked(owner, organization, change, effect):
+def test_change_is_refused_if_it_would_block_more_tokens_than_shown(owner, organization, change, effect):
     lived(owner, days=1)
     shown = effect(max_token_lifetime_days=30).fingerprint
     lived(owner, days=1)
@@ -274,7 +274,7 @@ def test_more_tokens_than_were_shown_are_not_blocked(owner, organization, change
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_changes_of_what_both_had_open_one_is_saved(organization, administrator):
+def test_one_of_two_changes_of_the_same_version_is_saved(organization, administrator):
     opened = organization.policy_version
     second = UserFactory(organization=organization, site_role=SiteRole.ADMINISTRATOR)
     barrier = threading.Barrier(2)
@@ -301,7 +301,7 @@ def test_of_two_changes_of_what_both_had_open_one_is_saved(organization, adminis
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_token_is_made_while_the_policy_changes(administrator, owner):
+def test_no_token_is_created_while_the_policy_changes(administrator, owner):
     """It waits, and then fits the policy that holds: nobody was shown a number that was no longer true."""
     issued = []
 
@@ -327,14 +327,14 @@ def test_no_token_is_made_while_the_policy_changes(administrator, owner):
 # Not locking oneself out
 
 
-def test_whoever_asks_their_own_role_for_two_factor_has_it(organization, change):
+def test_two_factor_is_needed_to_require_it_of_ones_own_role(organization, change):
     with pytest.raises(TwoFactorFirst):
         change(two_factor_roles="administrator")
 
     assert Organization.objects.get(pk=organization.pk).two_factor_roles == ""
 
 
-def test_with_two_factor_it_can_be_asked_of_ones_own_role(administrator, organization, change):
+def test_person_with_two_factor_can_require_it_of_their_own_role(administrator, organization, change):
     Authenticator.objects.create(user=administrator, type=Authenticator.Type.TOTP, data={})
 
     change(two_factor_roles="administrator")
@@ -342,13 +342,13 @@ def test_with_two_factor_it_can_be_asked_of_ones_own_role(administrator, organiz
     assert Organization.objects.get(pk=organization.pk).requires_two_factor_of(SiteRole.ADMINISTRATOR)
 
 
-def test_two_factor_can_be_asked_of_other_roles_by_someone_without_it(organization, change):
+def test_person_without_two_factor_can_require_it_of_other_roles(organization, change):
     change(two_factor_roles="user")
 
     assert Organization.objects.get(pk=organization.pk).requires_two_factor_of(SiteRole.USER)
 
 
-def test_a_requirement_that_one_does_not_meet_cannot_be_taken_away(organization, change):
+def test_requirement_that_the_actor_does_not_meet_cannot_be_removed(organization, change):
     Organization.objects.update(two_factor_roles="administrator")
 
     with pytest.raises(TwoFactorFirst):

@@ -82,7 +82,7 @@ def world():
         yield
 
 
-def test_the_query_finds_exactly_the_tokens_that_a_request_would_let_pass(world):
+def test_query_finds_exactly_the_tokens_that_a_request_would_accept(world):
     tokens = Token.objects.for_token_table()
 
     found = set(Token.objects.within_policy().values_list("pk", flat=True))
@@ -93,7 +93,7 @@ def test_the_query_finds_exactly_the_tokens_that_a_request_would_let_pass(world)
 
 
 @pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.id)
-def test_each_rule_says_the_same_of_a_token_and_as_a_query(world, rule):
+def test_rule_as_check_and_as_query_agree(world, rule):
     now = timezone.now()
     for organization in {token.organization for token in Token.objects.for_token_table()}:
         tokens = Token.objects.filter(organization=organization)
@@ -104,7 +104,7 @@ def test_each_rule_says_the_same_of_a_token_and_as_a_query(world, rule):
         assert found == blocks
 
 
-def test_the_table_of_a_policy_that_asks_for_two_factor_costs_no_query_a_row(owner, django_assert_num_queries):
+def test_two_factor_rule_makes_no_query_for_each_row_of_the_table(owner, django_assert_num_queries):
     set_policy(owner.organization, two_factor_roles="user")
     for _ in range(20):
         TokenFactory(owner=owner)
@@ -116,7 +116,7 @@ def test_the_table_of_a_policy_that_asks_for_two_factor_costs_no_query_a_row(own
     assert states == [TokenState.BLOCKED_BY_POLICY] * 20
 
 
-def test_the_query_is_written_out_only_for_the_policies_of_its_rows(owner, django_assert_num_queries):
+def test_query_contains_only_the_policies_of_its_rows(owner, django_assert_num_queries):
     for days in range(1, 100):
         OrganizationFactory(max_token_lifetime_days=days)
     TokenFactory(owner=owner)
@@ -129,7 +129,7 @@ def test_the_query_is_written_out_only_for_the_policies_of_its_rows(owner, djang
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL knows how many rows an index leads to")
 @pytest.mark.parametrize("index", ["token_owner_newest", "token_org_newest"])
-def test_its_policies_are_found_by_what_the_rows_are_filtered_by(owner, administrator, index):
+def test_policies_are_found_with_the_index_of_the_rows_filters(owner, administrator, index):
     """Else half a million tokens are read for a page of somebody who has none."""
     rows = {
         "token_owner_newest": Token.objects.owned_by(owner),
@@ -165,7 +165,7 @@ def blocking(request, owner):
     return token, says
 
 
-def test_a_blocked_token_is_refused_at_its_next_use_and_told_why(api, blocking):
+def test_blocked_token_is_refused_at_its_next_use_with_the_reason(api, blocking):
     token, says = blocking
 
     answer = api.get(ME, headers=bearer(token))
@@ -176,7 +176,7 @@ def test_a_blocked_token_is_refused_at_its_next_use_and_told_why(api, blocking):
     assert TokenUse.objects.get().reason == "blocked_by_policy"
 
 
-def test_what_goes_into_a_header_is_what_rfc_6750_allows_there(blocking):
+def test_advice_has_only_characters_that_rfc_6750_allows(blocking):
     token, _ = blocking
 
     assert token.policy_advice.isascii()
@@ -184,7 +184,7 @@ def test_what_goes_into_a_header_is_what_rfc_6750_allows_there(blocking):
     assert not set(token.policy_advice) & set('"\\')
 
 
-def test_a_blocked_token_is_shown_as_blocked_with_the_reason_in_words(client, administrator, blocking):
+def test_pages_show_a_blocked_token_with_the_reason(client, administrator, blocking):
     token, says = blocking
     client.force_login(administrator)
 
@@ -194,7 +194,7 @@ def test_a_blocked_token_is_shown_as_blocked_with_the_reason_in_words(client, ad
     assert says in client.get(f"/profile/tokens/{token.pk}/").content.decode()
 
 
-def test_the_api_tells_the_state_and_the_reason_of_a_blocked_token(client, administrator, blocking):
+def test_api_gives_state_and_reason_of_a_blocked_token(client, administrator, blocking):
     token, says = blocking
     client.force_login(administrator)
 
@@ -204,14 +204,14 @@ def test_the_api_tells_the_state_and_the_reason_of_a_blocked_token(client, admin
     assert says in row["blocked_because"]
 
 
-def test_of_a_token_that_has_ended_no_rule_is_told(owner):
+def test_ended_token_has_no_reason_of_the_policy(owner):
     token = TokenFactory(owner=owner, revoked_at=timezone.now())
     set_policy(owner.organization, max_token_lifetime_days=1)
 
     assert token.blocked_because == ""
 
 
-def test_a_token_works_again_when_the_rule_is_taken_back(api, owner):
+def test_token_works_again_after_the_rule_is_reverted(api, owner):
     headers = bearer(TokenFactory(owner=owner))
     set_policy(owner.organization, allowed_scopes="pipeline")
     assert api.get(ME, headers=headers).status_code == 401
@@ -225,7 +225,7 @@ def test_a_token_works_again_when_the_rule_is_taken_back(api, owner):
     ("kind", "works"),
     [(Authenticator.Type.TOTP, True), (Authenticator.Type.WEBAUTHN, True), (Authenticator.Type.RECOVERY_CODES, False)],
 )
-def test_a_token_of_someone_who_needs_two_factor_works_once_it_is_set_up(api, owner, kind, works):
+def test_token_works_after_its_owner_has_set_up_required_two_factor(api, owner, kind, works):
     set_policy(owner.organization, two_factor_roles="user")
     headers = bearer(TokenFactory(owner=owner))
     assert api.get(ME, headers=headers).status_code == 401
@@ -235,20 +235,20 @@ def test_a_token_of_someone_who_needs_two_factor_works_once_it_is_set_up(api, ow
     assert (api.get(ME, headers=headers).status_code == 200) is works
 
 
-def test_someone_of_a_role_that_needs_no_two_factor_is_not_asked_for_it(api, owner):
+def test_two_factor_is_not_required_of_other_roles(api, owner):
     set_policy(owner.organization, two_factor_roles=SiteRole.ADMINISTRATOR)
 
     assert api.get(ME, headers=bearer(TokenFactory(owner=owner))).status_code == 200
 
 
-def test_another_organizations_policy_blocks_nothing_here(api, owner, stranger):
+def test_another_organizations_policy_blocks_nothing(api, owner, stranger):
     set_policy(stranger.organization, max_token_lifetime_days=1, allowed_scopes="pipeline")
 
     assert api.get(ME, headers=bearer(TokenFactory(owner=owner))).status_code == 200
 
 
 @pytest.mark.parametrize("has_two_factor", [True, False])
-def test_the_policy_costs_no_query(api, owner, has_two_factor, django_assert_num_queries):
+def test_policy_makes_no_query(api, owner, has_two_factor, django_assert_num_queries):
     set_policy(owner.organization, unused_tokens_end_after_days=1, two_factor_roles="user")
     if has_two_factor:
         set_up_two_factor(owner)
@@ -260,7 +260,7 @@ def test_the_policy_costs_no_query(api, owner, has_two_factor, django_assert_num
 
 
 @pytest.mark.parametrize("kind", [None, *Authenticator.Type])
-def test_the_one_query_brings_whether_the_owner_has_two_factor(owner, kind, django_assert_num_queries):
+def test_record_query_says_whether_the_owner_has_two_factor(owner, kind, django_assert_num_queries):
     made = TokenFactory(owner=owner)
     set_policy(owner.organization, two_factor_roles="guest")
     set_up_two_factor(UserFactory(organization=owner.organization))
@@ -273,7 +273,7 @@ def test_the_one_query_brings_whether_the_owner_has_two_factor(owner, kind, djan
         assert found.owner.has_two_factor is expected
 
 
-def test_where_the_policy_does_not_ask_for_two_factor_it_is_looked_up_only_if_needed(owner, django_assert_num_queries):
+def test_two_factor_is_queried_only_if_needed_without_the_rule(owner, django_assert_num_queries):
     made = TokenFactory(owner=owner)
     set_up_two_factor(owner)
     found = find_token(token_id=made.pk, owner_id=owner.pk)
@@ -285,7 +285,7 @@ def test_where_the_policy_does_not_ask_for_two_factor_it_is_looked_up_only_if_ne
 # Unused
 
 
-def test_an_unused_token_does_not_come_alive_by_being_tried(api, owner):
+def test_unused_token_does_not_work_again_after_a_refused_use(api, owner):
     token = TokenFactory(owner=owner, created_at=now_in_seconds() - 9 * DAY)
     set_policy(owner.organization, unused_tokens_end_after_days=7)
     headers = bearer(token)
@@ -304,7 +304,7 @@ def test_an_unused_token_does_not_come_alive_by_being_tried(api, owner):
     assert token.last_used_at is None
 
 
-def test_a_token_that_is_used_in_time_lives_on(api, owner):
+def test_token_that_is_used_in_time_keeps_working(api, owner):
     token = TokenFactory(owner=owner)
     set_policy(owner.organization, unused_tokens_end_after_days=7)
     headers = bearer(token)
@@ -317,7 +317,7 @@ def test_a_token_that_is_used_in_time_lives_on(api, owner):
 
 
 @pytest.mark.parametrize("path", ["/api/v1/organization/tokens", "/api/v1/nowhere"], ids=["forbidden", "not found"])
-def test_a_use_of_a_live_token_counts_although_what_it_asked_for_was_refused(api, owner, path):
+def test_use_counts_even_if_its_operation_is_refused(api, owner, path):
     token = TokenFactory(owner=owner)
 
     assert api.get(path, headers=bearer(token)).status_code in {403, 404}
@@ -329,12 +329,12 @@ def test_a_use_of_a_live_token_counts_although_what_it_asked_for_was_refused(api
 # What can be seen and offered
 
 
-def test_the_look_of_a_blocked_token_says_blocked_although_it_ends_soon(owner):
+def test_blocked_token_has_the_blocked_badge_even_if_it_expires_soon(owner):
     token = TokenFactory(owner=owner, created_at=now_in_seconds() - 28 * DAY)
     set_policy(owner.organization, max_token_lifetime_days=1)
 
     assert state_badge(token).label == "Blocked by policy"
 
 
-def test_a_new_organization_allows_every_scope(organization):
+def test_new_organization_allows_every_scope(organization):
     assert organization.policy["allowed_scopes"] == [scope.id for scope in SCOPES]

@@ -11,7 +11,7 @@ from tokens.expiry import notices
 from tokens.names import MAX_LENGTH, clean_name, numbered
 from tokens.tables import state_badge
 from tokens.tests.factories import TokenFactory
-from tokens.tests.test_expiry_mails import ending_in
+from tokens.tests.test_expiry_notices import ending_in
 
 TOKENS = "/profile/tokens/"
 PAGES = pytest.mark.parametrize("page", ["/", TOKENS])
@@ -22,7 +22,7 @@ def warned_of(client, page):
 
 
 @PAGES
-def test_tokens_that_end_within_a_week_are_warned_of_the_next_to_end_first(client, owner, page):
+def test_pages_warn_about_tokens_that_expire_within_a_week_in_that_order(client, owner, page):
     for days in (5, 0.5, 20, -1):
         ending_in(owner, days=days, name=f"in {days}")
     client.force_login(owner)
@@ -34,7 +34,7 @@ def test_tokens_that_end_within_a_week_are_warned_of_the_next_to_end_first(clien
 
 
 @PAGES
-def test_nobody_is_warned_of_a_token_that_was_made_for_a_week_from_its_first_day_on(client, owner, page):
+def test_token_for_a_week_has_no_warning_on_its_first_day(client, owner, page):
     ending_in(owner, life=timedelta(days=7), days=6)
     ending_in(owner, life=timedelta(days=1), hours=20)
     client.force_login(owner)
@@ -44,7 +44,7 @@ def test_nobody_is_warned_of_a_token_that_was_made_for_a_week_from_its_first_day
 
 
 @PAGES
-def test_nobody_is_warned_of_what_is_not_theirs_or_has_ended(client, owner, member, stranger, page):
+def test_warning_omits_tokens_of_others_and_ended_tokens(client, owner, member, stranger, page):
     ending_in(member, days=5)
     ending_in(stranger, days=5)
     ending_in(owner, days=5, revoked_at=timezone.now())
@@ -55,7 +55,7 @@ def test_nobody_is_warned_of_what_is_not_theirs_or_has_ended(client, owner, memb
 
 
 @PAGES
-def test_who_wants_no_mails_is_warned_all_the_same(client, owner, page):
+def test_person_without_expiry_mails_is_warned_on_pages(client, owner, page):
     owner.wants_expiry_mails = False
     owner.save()
     ending_in(owner, days=5)
@@ -65,7 +65,7 @@ def test_who_wants_no_mails_is_warned_all_the_same(client, owner, page):
 
 
 @PAGES
-def test_of_many_five_are_listed_and_the_rest_is_counted(client, owner, page):
+def test_warning_lists_five_tokens_and_counts_the_others(client, owner, page):
     for _ in range(7):
         ending_in(owner, days=5)
     client.force_login(owner)
@@ -77,7 +77,7 @@ def test_of_many_five_are_listed_and_the_rest_is_counted(client, owner, page):
 
 
 @PAGES
-def test_ended_tokens_that_are_still_sent_are_told(client, owner, page):
+def test_pages_name_expired_tokens_that_are_still_used(client, owner, page):
     use(TokenFactory(owner=owner, name="old laptop", revoked_at=timezone.now()), status=401, code="revoked")
     client.force_login(owner)
 
@@ -86,7 +86,7 @@ def test_ended_tokens_that_are_still_sent_are_told(client, owner, page):
     assert found.last.token_name == "old laptop"
 
 
-def test_the_warning_leads_to_a_form_with_the_same_scopes_and_a_free_name(client, owner):
+def test_warning_links_to_a_form_with_the_same_scopes_and_a_free_name(client, owner):
     token = ending_in(owner, days=5, name="nightly build", scope="pipeline security-logs")
     client.force_login(owner)
     address = f"{TOKENS}?like={token.pk}"
@@ -102,14 +102,14 @@ def test_the_warning_leads_to_a_form_with_the_same_scopes_and_a_free_name(client
     assert (successor.name, successor.scope) == ("nightly build 2", "pipeline security-logs")
 
 
-def test_the_name_of_a_token_that_has_ended_is_free(client, owner):
+def test_replacement_keeps_the_name_of_an_ended_token(client, owner):
     token = TokenFactory(owner=owner, name="nightly", revoked_at=timezone.now())
     client.force_login(owner)
 
     assert client.get(f"{TOKENS}?like={token.pk}").context["form"]["name"].value() == "nightly"
 
 
-def test_numbers_that_are_taken_are_left_out_ignoring_case(client, owner):
+def test_replacement_skips_numbers_in_use_ignoring_case(client, owner):
     token = TokenFactory(owner=owner, name="nightly")
     for name in ("Nightly 2", "NIGHTLY 3"):
         TokenFactory(owner=owner, name=name)
@@ -119,7 +119,7 @@ def test_numbers_that_are_taken_are_left_out_ignoring_case(client, owner):
 
 
 @pytest.mark.parametrize("like", ["", "x", uuid.uuid4(), "\x00", "' OR 1=1 --"])
-def test_what_is_no_token_of_mine_leaves_the_form_empty(client, owner, member, like):
+def test_form_stays_empty_without_a_token_of_mine(client, owner, member, like):
     TokenFactory(owner=member)
     client.force_login(owner)
 
@@ -129,7 +129,7 @@ def test_what_is_no_token_of_mine_leaves_the_form_empty(client, owner, member, l
     assert not answer.context["form"]["name"].value()
 
 
-def test_a_colleagues_token_tells_nothing_by_the_form(client, owner, administrator):
+def test_form_reveals_nothing_about_another_persons_token(client, owner, administrator):
     token = TokenFactory(owner=owner, name="secret plan")
     client.force_login(administrator)
 
@@ -148,7 +148,7 @@ def test_a_colleagues_token_tells_nothing_by_the_form(client, owner, administrat
         ("n" * 47 + " nn", ["n" * 47 + " 2", "n" * 47 + " 3"]),
     ],
 )
-def test_the_names_that_follow_a_name_are_numbered_and_valid(name, next_names):
+def test_next_names_are_numbered_and_valid(name, next_names):
     names = numbered(name)
 
     assert next(names) == name
@@ -170,7 +170,7 @@ def test_the_names_that_follow_a_name_are_numbered_and_valid(name, next_names):
     ],
     ids=str,
 )
-def test_badge_overview_pages_mails_and_api_agree_on_what_ends_soon(client, owner, life, left, ends_soon):
+def test_badge_overview_pages_mails_and_api_agree_on_what_expires_soon(client, owner, life, left, ends_soon):
     token = ending_in(owner, life=life, days=left / timedelta(days=1))
     client.force_login(owner)
 

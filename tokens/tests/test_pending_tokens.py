@@ -22,7 +22,7 @@ def page_of(token):
     return f"{LIST}{token.pk}/"
 
 
-def test_row_and_page_of_a_pending_token_offer_to_show_it_and_say_for_how_long(client, owner, pending):
+def test_row_and_page_of_a_pending_token_offer_to_show_it_and_say_until_when(client, owner, pending):
     client.force_login(owner)
     row, page = client.get(LIST).text, client.get(page_of(pending)).text
 
@@ -33,7 +33,7 @@ def test_row_and_page_of_a_pending_token_offer_to_show_it_and_say_for_how_long(c
     assert "in 10 minutes" in page
 
 
-def test_token_is_shown_once_by_that_link(client, owner, pending):
+def test_link_shows_the_token_once(client, owner, pending):
     client.force_login(owner)
 
     assert "This is the only time you will see it" in client.get(f"{page_of(pending)}reveal/").text
@@ -50,7 +50,7 @@ def test_token_is_shown_once_by_that_link(client, owner, pending):
     ],
     ids=["shown", "expired early", "too late"],
 )
-def test_token_that_cannot_be_shown_is_not_offered(client, owner, fields):
+def test_link_is_missing_if_the_token_cannot_be_shown(client, owner, fields):
     token = TokenFactory(owner=owner, **({"revealed_at": None} | fields))
     client.force_login(owner)
 
@@ -58,14 +58,14 @@ def test_token_that_cannot_be_shown_is_not_offered(client, owner, fields):
     assert SHOW not in client.get(page_of(token)).text
 
 
-def test_nobody_but_the_owner_is_offered_it(client, administrator, pending):
+def test_only_the_owner_gets_the_link(client, administrator, pending):
     client.force_login(administrator)
 
     assert SHOW not in client.get(ORGANIZATION).text
     assert SHOW not in client.get(page_of(pending)).text
 
 
-def test_lost_answer_loses_no_token(client, owner):
+def test_token_can_be_shown_after_a_lost_answer(client, owner):
     client.force_login(owner)
     sent = {"name": "nightly", "scopes": "api", "lifetime": "1w", "submission": "a" * 32}
     lost = client.post(LIST, sent)
@@ -109,7 +109,7 @@ def test_list_keeps_filters_order_and_page_after_a_token_is_expired(client, admi
     assert f'href="{where.replace("&", "&amp;")}"' in page.text  # Cancel
 
 
-def test_list_keeps_order_and_page_after_many_are_expired(client, administrator, owner):
+def test_list_keeps_order_and_page_after_many_tokens_are_expired(client, administrator, owner):
     where = "/organization/tokens/?q=nightly&sort=name"
     TokenFactory(owner=owner, name="nightly")
     client.force_login(administrator)
@@ -122,7 +122,7 @@ def test_list_keeps_order_and_page_after_many_are_expired(client, administrator,
 
 
 @pytest.mark.parametrize("address", ["https://evil.example/", "//evil.example/", "/logout/", "/api/v1/tokens", "x"])
-def test_no_action_leads_away_from_the_portal(client, owner, address):
+def test_no_action_redirects_to_another_site(client, owner, address):
     token = TokenFactory(owner=owner)
     client.force_login(owner)
 

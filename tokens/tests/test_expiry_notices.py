@@ -63,7 +63,7 @@ def notices_over_its_life(token, *, every=timedelta(hours=1)):
     ],
     ids=str,
 )
-def test_each_notice_is_sent_once_and_none_is_longer_than_the_life_of_the_token(owner, life, notices):
+def test_each_notice_is_sent_once_and_none_is_for_a_time_before_the_token(owner, life, notices):
     token = ending_in(owner, life=life, seconds=life.total_seconds())
 
     assert notices_over_its_life(token, every=timedelta(hours=12)) == notices
@@ -85,7 +85,7 @@ def test_each_notice_is_sent_once_and_none_is_longer_than_the_life_of_the_token(
     ],
     ids=str,
 )
-def test_after_an_outage_only_the_tightest_notice_that_applies_is_sent(owner, until, notice):
+def test_only_the_latest_notice_is_sent_after_an_outage(owner, until, notice):
     with time_machine.travel(now_in_seconds(), tick=False):
         token = ending_in(owner, seconds=until.total_seconds())
 
@@ -96,7 +96,7 @@ def test_after_an_outage_only_the_tightest_notice_that_applies_is_sent(owner, un
     assert token.expiry_notice_days == notice
 
 
-def test_a_token_that_was_expired_early_or_never_shown_sends_nothing(owner):
+def test_token_expired_early_or_never_shown_causes_no_mail(owner):
     early, unseen = ending_in(owner, days=5), ending_in(owner, days=5)
     early.revoked_at, early.live_name_key = timezone.now(), None
     early.save()
@@ -109,13 +109,13 @@ def test_a_token_that_was_expired_early_or_never_shown_sends_nothing(owner):
 @pytest.mark.parametrize(
     "change", [{"is_active": False}, {"joined_at": None}, {"wants_expiry_mails": False}], ids=lambda c: next(iter(c))
 )
-def test_who_is_deactivated_or_only_invited_or_wants_none_gets_none(organization, change):
+def test_deactivated_invited_and_unwilling_people_get_no_mail(organization, change):
     ending_in(UserFactory(organization=organization, **change), days=5)
 
     assert sent() == []
 
 
-def test_who_wants_mails_again_gets_the_tightest_that_applies_then(owner):
+def test_person_who_turns_mails_on_again_gets_the_latest_notice(owner):
     owner.wants_expiry_mails = False
     owner.save()
     token = ending_in(owner, days=5)
@@ -128,7 +128,7 @@ def test_who_wants_mails_again_gets_the_tightest_that_applies_then(owner):
     assert token.expiry_notice_days == 7
 
 
-def test_several_tokens_of_one_person_come_in_one_mail(owner, member):
+def test_several_tokens_of_one_person_are_in_one_mail(owner, member):
     tokens = [ending_in(owner, days=days) for days in (-1, 0.5, 5, 20)]
     ending_in(member, days=5)
     ending_in(owner, days=60)
@@ -142,7 +142,7 @@ def test_several_tokens_of_one_person_come_in_one_mail(owner, member):
     assert bodies[member.email].count("Id: ") == 1
 
 
-def test_the_mail_says_what_ends_when_and_what_to_do(owner):
+def test_mail_says_what_expires_when_and_what_to_do(owner):
     end = datetime(2031, 5, 3, 14, 5, tzinfo=UTC)
     with time_machine.travel(end - timedelta(days=5), tick=False):
         token = TokenFactory(
@@ -174,7 +174,7 @@ def test_the_mail_says_what_ends_when_and_what_to_do(owner):
         assert words in body, words
 
 
-def test_the_mail_about_an_ended_token_says_so(owner):
+def test_mail_says_that_the_token_has_expired(owner):
     token = ending_in(owner, hours=-1)
 
     assert sent() == [f"Your access token “{token.name}” has expired"]
@@ -182,7 +182,7 @@ def test_the_mail_about_an_ended_token_says_so(owner):
     assert "Last used: never" in delivered()[0].body
 
 
-def test_the_mail_says_so_where_the_token_works_no_more_for_another_reason(owner):
+def test_mail_says_why_the_token_does_not_work_now(owner):
     owner.organization.max_token_lifetime_days = 30
     owner.organization.save()
     ending_in(owner, days=5)
@@ -192,7 +192,7 @@ def test_the_mail_says_so_where_the_token_works_no_more_for_another_reason(owner
     assert "Does not work now: Your organization's policy allows tokens a lifetime of 30 days" in delivered()[0].body
 
 
-def test_no_mail_holds_a_token(owner):
+def test_no_mail_contains_a_token(owner):
     tokens = [ending_in(owner, days=5), ending_in(owner, hours=-1)]
     notices.put_due(threading.Event())
 
@@ -203,7 +203,7 @@ def test_no_mail_holds_a_token(owner):
 
 
 @pytest.mark.parametrize("name", ["line\nBcc: everyone@example.com", "line\r\nBcc: everyone@example.com"])
-def test_a_name_adds_no_header_to_the_mail(owner, name):
+def test_name_adds_no_header_to_the_mail(owner, name):
     """No door lets such a name in; a row that was written past them all must do no harm either."""
     token = ending_in(owner, days=5)
     token.name = name
@@ -249,7 +249,7 @@ def failing(monkeypatch):
     ],
     ids=repr,
 )
-def test_without_a_mail_server_notices_wait_and_nobody_else_is_tried(owner, member, failing, error):
+def test_notices_wait_while_the_mail_server_is_away(owner, member, failing, error):
     for person in (owner, member):
         ending_in(person, days=5, expiry_notice_days=30)
 
@@ -271,7 +271,7 @@ def test_without_a_mail_server_notices_wait_and_nobody_else_is_tried(owner, memb
     ],
     ids=repr,
 )
-def test_a_mail_that_cannot_be_sent_keeps_no_one_else_from_being_told(owner, member, failing, error):
+def test_failed_mail_does_not_stop_other_mails(owner, member, failing, error):
     ending_in(owner, days=5)
     ending_in(member, days=5)
 
@@ -283,7 +283,7 @@ def test_a_mail_that_cannot_be_sent_keeps_no_one_else_from_being_told(owner, mem
         assert len(sent()) == 1
 
 
-def test_a_notice_that_waited_is_not_sent_about_a_token_that_was_expired_since(owner):
+def test_waiting_notice_is_not_sent_after_the_token_was_expired(owner):
     token = ending_in(owner, days=5)
     notices.put_due(threading.Event())
     revoke_token(actor=owner, token=token)
@@ -291,7 +291,7 @@ def test_a_notice_that_waited_is_not_sent_about_a_token_that_was_expired_since(o
     assert delivered() == []
 
 
-def test_a_notice_that_waited_past_the_end_of_the_token_is_not_sent_but_that_of_the_end_is(owner):
+def test_waiting_notice_is_replaced_by_the_one_about_the_end(owner):
     ending_in(owner, hours=2)
     notices.put_due(threading.Event())
 
@@ -300,7 +300,7 @@ def test_a_notice_that_waited_past_the_end_of_the_token_is_not_sent_but_that_of_
         assert [subject.endswith("has expired") for subject in sent()] == [True]
 
 
-def test_a_worker_that_is_to_end_sends_nothing_more(owner):
+def test_stopping_worker_sends_nothing_more(owner):
     ending_in(owner, days=5)
     stopping = threading.Event()
     stopping.set()
@@ -311,7 +311,7 @@ def test_a_worker_that_is_to_end_sends_nothing_more(owner):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_several_workers_at_once_one_sends(owner):
+def test_one_of_several_workers_sends_the_mail(owner):
     for _ in range(3):
         ending_in(owner, days=5)
     start = threading.Barrier(4)
@@ -334,7 +334,7 @@ def test_of_several_workers_at_once_one_sends(owner):
 
 
 @pytest.mark.parametrize("notice", [30, 7, 1, 0])
-def test_what_is_due_is_found_by_the_index_of_ends(notice):
+def test_due_notices_are_found_with_the_index_on_expires_at(notice):
     """However many tokens have ended long ago: PostgreSQL would rather walk a table as small as a test's."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
@@ -344,7 +344,7 @@ def test_what_is_due_is_found_by_the_index_of_ends(notice):
     assert "token_end" in plan
 
 
-def test_the_number_of_queries_of_a_round_does_not_grow_with_the_tokens_that_were_told(owner):
+def test_queries_of_a_round_do_not_grow_with_notices_sent_before(owner):
     for _ in range(3):
         ending_in(owner, days=5)
     sent()
@@ -355,7 +355,7 @@ def test_the_number_of_queries_of_a_round_does_not_grow_with_the_tokens_that_wer
     assert len(captured) == 4
 
 
-def test_the_worker_sends_them_every_hour(owner):
+def test_worker_sends_notices_every_hour(owner):
     job = periodic_jobs._registered["expiry notices"]
     ending_in(owner, days=5)
     job.work(threading.Event())

@@ -58,7 +58,7 @@ def text(answer):
     return answer.content.decode()
 
 
-def test_the_owner_sees_what_it_is(signed_in, owner, token):
+def test_owner_sees_which_token_it_is(signed_in, owner, token):
     answer = signed_in(owner).post(PAGE, {"token": signed(token)})
 
     assert answer.status_code == 200
@@ -77,7 +77,7 @@ def test_the_owner_sees_what_it_is(signed_in, owner, token):
         "Bearer {}.",
     ],
 )
-def test_what_stands_around_the_token_does_no_harm(signed_in, session, owner, token, pasted):
+def test_text_around_the_token_is_ignored(signed_in, session, owner, token, pasted):
     pasted = pasted.format(signed(token))
 
     assert signed_in(owner).post(PAGE, {"token": pasted}).context["token"] == token
@@ -87,7 +87,7 @@ def test_what_stands_around_the_token_does_no_harm(signed_in, session, owner, to
 @pytest.mark.parametrize(
     "key", [ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)], ids=["ES256", "RS256"]
 )
-def test_a_token_that_was_wrapped_is_put_together(settings, signed_in, owner, token, key):
+def test_wrapped_token_is_joined(settings, signed_in, owner, token, key):
     settings.TOKEN_SIGNING_KEYS = pem(key)
     encoded = signed(token)
     wrapped = "\r\n  ".join(encoded[start : start + 76] for start in range(0, len(encoded), 76))
@@ -95,7 +95,7 @@ def test_a_token_that_was_wrapped_is_put_together(settings, signed_in, owner, to
     assert signed_in(owner).post(PAGE, {"token": wrapped}).context["token"] == token
 
 
-def test_of_several_tokens_none_is_looked_up(signed_in, session, owner, token):
+def test_text_with_several_tokens_is_refused(signed_in, session, owner, token):
     pasted = f"{signed(token)}\n{signed(TokenFactory(owner=owner))}"
 
     page, answer = signed_in(owner).post(PAGE, {"token": pasted}), session(owner).post(API, {"token": pasted})
@@ -119,7 +119,7 @@ def test_of_several_tokens_none_is_looked_up(signed_in, session, owner, token):
         (SiteRole.GUEST, False),
     ],
 )
-def test_who_may_look_up_anothers_token(signed_in, session, api, organization, token, role, may):
+def test_some_roles_can_look_up_another_persons_token(signed_in, session, api, organization, token, role, may):
     person = UserFactory(organization=organization, site_role=role)
     own = TokenFactory(owner=person, scope="api-readonly")
 
@@ -146,7 +146,7 @@ NOT_FOUND = {
 
 
 @pytest.mark.parametrize("what", NOT_FOUND)
-def test_what_is_not_ones_own_is_all_the_same(signed_in, session, owner, member, stranger, what):
+def test_answer_is_the_same_for_everything_that_is_not_ones_own(signed_in, session, owner, member, stranger, what):
     """Word for word, status for status, query for query."""
     client, api = signed_in(owner), session(owner)
     pasted = NOT_FOUND[what](member, stranger)
@@ -177,7 +177,7 @@ def without_csrf(page):
     return before + middle[64:] + rest[64:]
 
 
-def test_an_administrator_is_told_that_it_is_not_of_the_organization(signed_in, administrator, stranger):
+def test_administrator_learns_that_it_is_not_a_token_of_the_organization(signed_in, administrator, stranger):
     answer = signed_in(administrator).post(PAGE, {"token": signed(TokenFactory(owner=stranger))})
 
     assert answer.status_code == 404
@@ -200,7 +200,7 @@ LIFE = {
 
 
 @pytest.mark.parametrize("state", TokenState, ids=lambda state: state.id)
-def test_a_token_in_each_state_is_found_with_what_that_means(signed_in, session, administrator, owner, state):
+def test_token_in_each_state_is_found_and_explained(signed_in, session, administrator, owner, state):
     token = TokenFactory(owner=owner, **LIFE[state])
     owner.is_active = state is not TokenState.OWNER_DEACTIVATED
     owner.save()
@@ -214,7 +214,7 @@ def test_a_token_in_each_state_is_found_with_what_that_means(signed_in, session,
     assert session(administrator).post(API, {"token": signed(token)}).json()["state"] == state.id
 
 
-def test_how_it_was_ended_is_shown(signed_in, owner, administrator):
+def test_page_shows_how_the_token_was_ended(signed_in, owner, administrator):
     ended = TokenFactory(
         owner=owner, revoked_at=timezone.now(), revoked_by=administrator, revoke_reason="found in <b>a log</b>"
     )
@@ -228,7 +228,7 @@ def test_how_it_was_ended_is_shown(signed_in, owner, administrator):
 # Its uses
 
 
-def test_the_last_uses_are_shown_newest_first(signed_in, session, api, owner, token):
+def test_last_uses_are_shown_newest_first(signed_in, session, api, owner, token):
     for number in range(finding.LAST_USES + 2):
         api.get(f"/api/v1/nothing/{number}", headers=bearer(token) | {"User-Agent": "curl/8"}, REMOTE_ADDR="192.0.2.7")
 
@@ -248,7 +248,7 @@ def test_uses_of_other_tokens_are_not_shown(signed_in, api, owner, token):
     assert "The log contains no uses of this token" in text(signed_in(owner).post(PAGE, {"token": signed(token)}))
 
 
-def test_the_api_answers_the_metadata_that_lists_show(session, administrator, owner, token):
+def test_api_answers_with_the_metadata_of_lists(session, administrator, owner, token):
     listed = session(administrator).get("/api/v1/organization/tokens").json()["data"]
 
     answer = session(administrator).post(API, {"token": signed(token)})
@@ -261,7 +261,7 @@ def test_the_api_answers_the_metadata_that_lists_show(session, administrator, ow
 # Ending it
 
 
-def test_the_owner_expires_it_by_its_id(signed_in, owner, token):
+def test_owner_can_expire_the_found_token(signed_in, owner, token):
     client = signed_in(owner)
     page = text(client.post(PAGE, {"token": signed(token)}))
     assert f'action="/profile/tokens/{token.pk}/expire/"' in page
@@ -272,7 +272,7 @@ def test_the_owner_expires_it_by_its_id(signed_in, owner, token):
     assert (token.revoked_by, token.revoke_reason) == (owner, "found in a log")
 
 
-def test_whoever_ends_anothers_token_is_asked_why(signed_in, owner, administrator, token):
+def test_expiring_another_persons_token_needs_a_reason(signed_in, owner, administrator, token):
     own = signed_in(owner).post(PAGE, {"token": signed(token)}).context["expire_form"]
     anothers = signed_in(administrator).post(PAGE, {"token": signed(token)}).context["expire_form"]
 
@@ -284,7 +284,7 @@ def test_whoever_ends_anothers_token_is_asked_why(signed_in, owner, administrato
 
 
 @pytest.mark.parametrize("door", ["page", "api"])
-def test_a_look_up_of_anothers_token_is_recorded(signed_in, session, administrator, owner, token, door):
+def test_looking_up_another_persons_token_is_recorded(signed_in, session, administrator, owner, token, door):
     if door == "page":
         signed_in(administrator).post(PAGE, {"token": signed(token)})
     else:
@@ -295,7 +295,7 @@ def test_a_look_up_of_anothers_token_is_recorded(signed_in, session, administrat
     assert entry.organization == owner.organization
 
 
-def test_a_look_up_of_ones_own_token_is_not(signed_in, session, owner, token):
+def test_looking_up_ones_own_token_is_not_recorded(signed_in, session, owner, token):
     signed_in(owner).post(PAGE, {"token": signed(token)})
     session(owner).post(API, {"token": signed(token)})
 
@@ -322,7 +322,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("whose", ["own", "anothers"])
-def test_what_was_pasted_is_kept_nowhere(signed_in, session, administrator, stranger, token, caplog, way, whose):
+def test_pasted_text_is_not_stored(signed_in, session, administrator, stranger, token, caplog, way, whose):
     caplog.set_level("DEBUG")
     encoded = signed(token if whose == "own" else TokenFactory(owner=stranger))
     signature = encoded.rpartition(".")[2]
@@ -345,7 +345,7 @@ def test_what_was_pasted_is_kept_nowhere(signed_in, session, administrator, stra
         assert encoded[:200] not in kept
 
 
-def test_the_page_asks_the_browser_to_keep_nothing(signed_in, owner, token):
+def test_page_tells_the_browser_to_store_nothing(signed_in, owner, token):
     for answer in (signed_in(owner).get(PAGE), signed_in(owner).post(PAGE, {"token": signed(token)})):
         assert "no-store" in answer.headers["Cache-Control"]
         [field] = [part for part in text(answer).split("<") if part.startswith("textarea")]
@@ -354,7 +354,7 @@ def test_the_page_asks_the_browser_to_keep_nothing(signed_in, owner, token):
         assert field.partition(">")[2].strip() == ""
 
 
-def test_an_error_report_holds_no_token(rf, owner, token):
+def test_error_report_contains_no_token(rf, owner, token):
     """What Django itself writes of a request in which something breaks."""
     from django.views.debug import SafeExceptionReporterFilter
 
@@ -371,7 +371,7 @@ def test_an_error_report_holds_no_token(rf, owner, token):
 # Limits, and who does not come in
 
 
-def test_beyond_its_limit_a_person_has_to_wait(signed_in, session, owner, member):
+def test_person_above_the_limit_has_to_wait(signed_in, session, owner, member):
     client, api = signed_in(owner), session(owner)
     with time_machine.travel(timezone.now(), tick=False):
         for _ in range(finding.LOOK_UPS.amount - 1):
@@ -386,7 +386,7 @@ def test_beyond_its_limit_a_person_has_to_wait(signed_in, session, owner, member
         assert signed_in(member).post(PAGE, {"token": "x"}).status_code == 404
 
 
-def test_the_found_token_is_no_credential(api, client, owner, token):
+def test_found_token_is_not_used_as_a_credential(api, client, owner, token):
     answer = api.post(API, {"token": signed(token)})
 
     assert answer.status_code == 401
@@ -394,7 +394,7 @@ def test_the_found_token_is_no_credential(api, client, owner, token):
     assert not TokenUse.objects.exists()
 
 
-def test_a_look_up_with_a_token_is_a_use_of_that_one_alone(api, owner, token):
+def test_look_up_is_a_use_of_the_sent_token_only(api, owner, token):
     other = TokenFactory(owner=owner)
 
     assert api.post(API, {"token": signed(other)}, headers=bearer(token)).status_code == 200
@@ -402,7 +402,7 @@ def test_a_look_up_with_a_token_is_a_use_of_that_one_alone(api, owner, token):
     assert Token.objects.get(pk=other.pk).last_used_at is None
 
 
-def test_the_form_needs_its_csrf_token(owner, token):
+def test_form_needs_its_csrf_token(owner, token):
     client = APIClient(enforce_csrf_checks=True)
     client.force_login(owner)
 
@@ -411,5 +411,5 @@ def test_the_form_needs_its_csrf_token(owner, token):
 
 
 @pytest.mark.parametrize("page", ["/profile/tokens/", "/organization/tokens/"])
-def test_the_lists_of_tokens_lead_here(signed_in, administrator, page):
+def test_lists_of_tokens_link_to_the_page(signed_in, administrator, page):
     assert f'href="{PAGE}"' in text(signed_in(administrator).get(page))

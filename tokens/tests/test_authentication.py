@@ -22,7 +22,7 @@ def refusal(answer):
     return answer.status_code, answer.json()["code"]
 
 
-def test_a_good_token_is_answered_and_logged(api, owner):
+def test_valid_token_is_accepted_and_logged(api, owner):
     token = TokenFactory(owner=owner, name="nightly", scope="api")
 
     answer = api.get(ME, headers=bearer(token) | {"User-Agent": "curl/8"})
@@ -37,13 +37,13 @@ def test_a_good_token_is_answered_and_logged(api, owner):
     assert str(entry.request_id) == answer.headers["X-Request-ID"]
 
 
-def test_the_query_string_is_not_logged(api, owner):
+def test_query_string_is_not_logged(api, owner):
     api.get("/api/v1/pipelines?q=secret", headers=bearer(TokenFactory(owner=owner)))
 
     assert only_entry().target == "/api/v1/pipelines"
 
 
-def test_link_1_a_token_that_is_not_genuine_is_in_nobodys_log(api, owner, caplog):
+def test_check_1_token_that_is_not_genuine_is_in_nobodys_log(api, owner, caplog):
     headers = bearer(TokenFactory(owner=owner))
     headers["Authorization"] = headers["Authorization"][:-4] + "AAAA"
 
@@ -56,7 +56,7 @@ def test_link_1_a_token_that_is_not_genuine_is_in_nobodys_log(api, owner, caplog
     assert headers["Authorization"].removeprefix("Bearer ") not in caplog.text
 
 
-def test_link_1_a_token_past_its_end_is_refused_and_logged(api, owner):
+def test_check_1_expired_token_is_refused_and_logged(api, owner):
     token = TokenFactory(owner=owner)
     headers = bearer(token)
 
@@ -68,7 +68,7 @@ def test_link_1_a_token_past_its_end_is_refused_and_logged(api, owner):
     assert only_entry().reason == "expired"
 
 
-def test_link_1_a_token_is_good_until_its_last_second(api, owner):
+def test_check_1_token_is_accepted_until_its_last_second(api, owner):
     token = TokenFactory(owner=owner)
     headers = bearer(token)
 
@@ -76,7 +76,7 @@ def test_link_1_a_token_is_good_until_its_last_second(api, owner):
         assert api.get(ME, headers=headers).status_code == 200
 
 
-def test_link_1_a_token_before_its_beginning_is_refused_and_logged(api, owner):
+def test_check_1_token_before_its_start_is_refused_and_logged(api, owner):
     later = timezone.now().replace(microsecond=0) + timedelta(hours=1)
     token = TokenFactory(owner=owner, created_at=later)
 
@@ -84,7 +84,7 @@ def test_link_1_a_token_before_its_beginning_is_refused_and_logged(api, owner):
     assert only_entry().reason == "invalid_request"
 
 
-def test_link_1_a_token_without_a_record_is_not_genuine(api, owner):
+def test_check_1_token_without_a_record_is_not_genuine(api, owner):
     token = TokenFactory(owner=owner)
     headers = bearer(token)
     token.delete()
@@ -93,7 +93,7 @@ def test_link_1_a_token_without_a_record_is_not_genuine(api, owner):
     assert not TokenUse.objects.exists()
 
 
-def test_link_1_a_record_of_another_owner_is_not_genuine(api, owner, member):
+def test_check_1_token_with_another_owner_than_its_record_is_not_genuine(api, owner, member):
     token = TokenFactory(owner=owner)
     headers = bearer(token)
     token.owner = member
@@ -102,7 +102,7 @@ def test_link_1_a_record_of_another_owner_is_not_genuine(api, owner, member):
     assert refusal(api.get(ME, headers=headers)) == (401, "invalid_token")
 
 
-def test_link_2_a_deactivated_owner_ends_every_token_from_the_next_request(api, owner):
+def test_check_2_tokens_of_a_deactivated_owner_are_refused_from_the_next_request(api, owner):
     headers = bearer(TokenFactory(owner=owner))
     assert api.get(ME, headers=headers).status_code == 200
     owner.is_active = False
@@ -112,7 +112,7 @@ def test_link_2_a_deactivated_owner_ends_every_token_from_the_next_request(api, 
     assert TokenUse.objects.first().reason == "owner_deactivated"
 
 
-def test_link_2_an_owner_who_moved_to_another_organization_is_refused(api, owner, stranger):
+def test_check_2_token_of_an_owner_in_another_organization_is_refused(api, owner, stranger):
     headers = bearer(TokenFactory(owner=owner))
     owner.organization = stranger.organization
     owner.save()
@@ -120,21 +120,21 @@ def test_link_2_an_owner_who_moved_to_another_organization_is_refused(api, owner
     assert refusal(api.get(ME, headers=headers)) == (401, "owner_deactivated")
 
 
-def test_link_3_a_token_that_was_never_shown_is_refused_and_logged(api, owner):
+def test_check_3_token_that_was_never_shown_is_refused_and_logged(api, owner):
     token = TokenFactory(owner=owner, revealed_at=None)
 
     assert refusal(api.get(ME, headers=bearer(token))) == (401, "not_revealed")
     assert only_entry().reason == "not_revealed"
 
 
-def test_link_3_a_token_that_was_expired_early_is_refused_and_logged(api, owner):
+def test_check_3_token_expired_early_is_refused_and_logged(api, owner):
     token = TokenFactory(owner=owner, revoked_at=timezone.now(), revoked_by=owner)
 
     assert refusal(api.get(ME, headers=bearer(token))) == (401, "revoked")
     assert only_entry().reason == "revoked"
 
 
-def test_link_3_a_shortened_policy_blocks_longer_tokens(api, owner):
+def test_check_3_shorter_maximum_lifetime_blocks_longer_tokens(api, owner):
     token = TokenFactory(owner=owner)
     owner.organization.max_token_lifetime_days = 29
     owner.organization.save()
@@ -143,7 +143,7 @@ def test_link_3_a_shortened_policy_blocks_longer_tokens(api, owner):
     assert only_entry().reason == "blocked_by_policy"
 
 
-def test_link_4_a_scope_that_does_not_open_the_operation_is_refused_and_named(api, owner):
+def test_check_4_missing_scope_is_refused_and_sufficient_scopes_are_named(api, owner):
     pipeline = PipelineFactory(owner=owner)
     token = TokenFactory(owner=owner, scope="pipeline-readonly")
 
@@ -157,13 +157,13 @@ def test_link_4_a_scope_that_does_not_open_the_operation_is_refused_and_named(ap
 
 
 @pytest.mark.parametrize("scope", ["registry", "API", "api,pipeline", "apipipeline"])
-def test_link_4_an_unknown_scope_opens_nothing(api, owner, scope):
+def test_check_4_unknown_scope_allows_nothing(api, owner, scope):
     token = TokenFactory(owner=owner, scope=scope)
 
     assert refusal(api.get("/api/v1/pipelines", headers=bearer(token))) == (403, "insufficient_scope")
 
 
-def test_link_5_the_owners_role_decides_as_on_the_page(api, owner):
+def test_check_5_owners_role_decides_as_on_the_page(api, owner):
     owner.site_role = SiteRole.GUEST
     owner.save()
     pipeline = PipelineFactory(owner=owner)
@@ -176,7 +176,7 @@ def test_link_5_the_owners_role_decides_as_on_the_page(api, owner):
     assert only_entry().reason == "forbidden"
 
 
-def test_link_5_anothers_object_and_one_that_does_not_exist_are_the_same_answer(api, owner, stranger):
+def test_check_5_foreign_and_missing_objects_get_the_same_answer(api, owner, stranger):
     foreign = PipelineFactory(owner=stranger)
     headers = bearer(TokenFactory(owner=owner))
     answers = []
@@ -190,7 +190,7 @@ def test_link_5_anothers_object_and_one_that_does_not_exist_are_the_same_answer(
     assert answers[0][0] == 403
 
 
-def test_a_role_change_holds_for_the_token_from_the_next_request(api, owner):
+def test_role_change_applies_to_the_token_from_the_next_request(api, owner):
     headers = bearer(TokenFactory(owner=owner))
     assert api.get("/api/v1/logs/user/tokens", headers=headers).status_code == 403
     owner.site_role = SiteRole.AUDITOR

@@ -22,7 +22,7 @@ def columns(row, *, without=()):
 
 
 @pytest.mark.parametrize("is_full", [True, False], ids=["every column has a value", "what may be null is null"])
-def test_it_finds_what_the_orm_finds(owner, administrator, is_full, django_assert_num_queries):
+def test_query_finds_what_the_orm_finds(owner, administrator, is_full, django_assert_num_queries):
     now = timezone.now()
     filled = {
         "revealed_at": now,
@@ -47,7 +47,7 @@ def test_it_finds_what_the_orm_finds(owner, administrator, is_full, django_asser
     assert not found._state.adding
 
 
-def test_the_password_is_not_read(owner, django_assert_num_queries):
+def test_password_is_not_read(owner, django_assert_num_queries):
     made = TokenFactory(owner=owner)
     found = find_token(token_id=made.pk, owner_id=owner.pk)
 
@@ -56,7 +56,7 @@ def test_the_password_is_not_read(owner, django_assert_num_queries):
         assert found.owner.password == owner.password
 
 
-def test_an_id_of_nobody_and_a_token_of_someone_else_are_not_found(owner, member):
+def test_unknown_id_and_token_of_another_owner_are_not_found(owner, member):
     made = TokenFactory(owner=owner)
 
     assert find_token(token_id=uuid.uuid4(), owner_id=owner.pk) is None

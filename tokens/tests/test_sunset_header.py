@@ -21,7 +21,7 @@ def end_told_by(answer):
     return parsedate_to_datetime(answer.headers["Sunset"])
 
 
-def test_an_answer_says_when_the_token_ends_and_where_to_read_about_it(api, owner):
+def test_answer_says_when_the_token_expires_and_links_to_it(api, owner):
     token = TokenFactory(owner=owner)
 
     answer = api.get(ME, headers=bearer(token))
@@ -46,7 +46,7 @@ def test_an_answer_says_when_the_token_ends_and_where_to_read_about_it(api, owne
         ("GET", "/api/v1/me/authentication-log/export", "api", 200),
     ],
 )
-def test_so_does_a_refusal(api, owner, method, path, scope, status):
+def test_refusal_says_it_too(api, owner, method, path, scope, status):
     token = TokenFactory(owner=owner, scope=scope)
 
     answer = api.generic(method, path, headers=bearer(token))
@@ -55,7 +55,7 @@ def test_so_does_a_refusal(api, owner, method, path, scope, status):
     assert end_told_by(answer) == token.expires_at
 
 
-def test_so_does_an_answer_that_no_view_gave(api, owner):
+def test_answer_without_a_view_says_it_too(api, owner):
     token = TokenFactory(owner=owner)
 
     answer = api.get(ME, headers=bearer(token) | {"Host": "evil.example"})
@@ -64,7 +64,7 @@ def test_so_does_an_answer_that_no_view_gave(api, owner):
     assert end_told_by(answer) == token.expires_at
 
 
-def test_so_does_an_answer_whose_entry_could_not_be_written(api, owner, monkeypatch):
+def test_answer_without_a_log_entry_says_it_too(api, owner, monkeypatch):
     def no_disk(*args, **kwargs):
         raise OperationalError("disk full")
 
@@ -78,7 +78,7 @@ def test_so_does_an_answer_whose_entry_could_not_be_written(api, owner, monkeypa
     assert end_told_by(answer) == token.expires_at
 
 
-def test_a_token_that_has_ended_is_told_when(api, owner):
+def test_expired_token_gets_the_time_of_its_expiry(api, owner):
     token = TokenFactory(owner=owner)
     headers = bearer(token)
 
@@ -89,14 +89,14 @@ def test_a_token_that_has_ended_is_told_when(api, owner):
     assert end_told_by(answer) == token.expires_at
 
 
-def test_a_token_that_was_expired_early_ended_then(api, owner):
+def test_token_expired_early_gets_the_time_of_its_early_end(api, owner):
     revoked_at = timezone.now().replace(microsecond=0)
     token = TokenFactory(owner=owner, revoked_at=revoked_at)
 
     assert end_told_by(api.get(ME, headers=bearer(token))) == revoked_at
 
 
-def test_the_answer_to_a_token_that_ends_itself_says_now(api, owner):
+def test_token_that_expires_itself_gets_the_current_time(api, owner):
     token = TokenFactory(owner=owner)
     headers = bearer(token)
 
@@ -107,7 +107,7 @@ def test_the_answer_to_a_token_that_ends_itself_says_now(api, owner):
     assert end_told_by(answer) == token.revoked_at.replace(microsecond=0)
 
 
-def test_a_token_that_is_not_genuine_and_a_session_are_told_of_no_end(api, owner):
+def test_token_that_is_not_genuine_and_session_get_no_such_header(api, owner):
     headers = bearer(TokenFactory(owner=owner))
     headers["Authorization"] = headers["Authorization"][:-4] + "AAAA"
     signed_in = APIClient()
@@ -117,7 +117,7 @@ def test_a_token_that_is_not_genuine_and_a_session_are_told_of_no_end(api, owner
         assert not {"Sunset", "Link"} & set(answer.headers)
 
 
-def test_the_api_reference_tells_of_them(client):
+def test_api_reference_describes_the_headers(client):
     schema = client.get("/api/schema/").json()
 
     operation = schema["paths"]["/api/v1/me"]["get"]
