@@ -19,8 +19,8 @@ from core.api import scopes
 from core.filters import AddressFilter, DayFilter, IdFilter, PersonFilter, SearchFilter, StrictFilterSet
 
 _OF_ORGANIZATION = {
-    "date": "Since this day, UTC. Without it: the last 7 days.",
-    "user_email": "Part of the person's address. A complete address finds this person alone.",
+    "date": "From this day on (UTC). Default: the last 7 days.",
+    "user_email": "Part of the person's address. A complete address finds only this person.",
 }
 AFTER_END = [("true", "Only uses after it")]
 
@@ -45,11 +45,11 @@ class LogFilter(StrictFilterSet):
     searched_ids: ClassVar[tuple[str, ...]]
 
     api_help: ClassVar = {
-        "date": "Since this day, UTC.",
-        "date_to": "Until this day, UTC, the day included.",
+        "date": "From this day on (UTC).",
+        "date_to": "Up to and including this day (UTC).",
         "ip": "Address of the caller.",
         "request_id": "`X-Request-ID` of the answer.",
-        "q": "Part of what the record says, or a whole id or address in it.",
+        "q": "Part of a text in the entry, or a complete id or address in it.",
     }
 
     q = SearchFilter(label="Search", method="filter_text")
@@ -136,7 +136,7 @@ class ActivityFilter(LogFilter):
 
     searched_texts = ("target_name", "actor_email", "token_name")
     searched_ids = ("public_id", "request_id", "token_id", "target_id")
-    api_help: ClassVar = {"token_id": "The token that it was done with."}
+    api_help: ClassVar = {"token_id": "The token that was used."}
 
     type = django_filters.ChoiceFilter(label="Type", choices=ActionType.choices, empty_label="Any type")
     action = django_filters.ChoiceFilter(label="Action", choices=Action.choices, empty_label="Any action")

@@ -7,35 +7,33 @@ Reason = TokenUse.Reason
 EXPLANATIONS: dict[str, str] = {
     Reason.OK: "The token was valid, its scopes opened the operation, and its owner was allowed to do it.",
     Reason.INSUFFICIENT_SCOPE: (
-        "None of the token's scopes opens this operation. Scopes cannot be added to a token: make a new one with a "
-        "scope that does, and expire this one."
+        "None of the token's scopes opens this operation. You can't add scopes to a token: create a new one with a "
+        "scope that opens it, and expire this one."
     ),
     Reason.FORBIDDEN: (
-        "The token opens the operation, but its owner may not do this, or the thing asked for does not exist. "
+        "Its scopes open the operation, but the token's owner may not do this, or the object does not exist. "
         "A token can never do more than its owner."
     ),
-    Reason.EXPIRED: (
-        "The token had reached its end. Some script still uses it: give the script a new token, or stop it."
-    ),
+    Reason.EXPIRED: "The token had expired. A script still uses it: give the script a new token, or stop it.",
     Reason.REVOKED: (
-        "The token had been expired early, and someone or some script still has it. If you do not know this address "
-        "or program, take the token for stolen; it opens nothing any more."
+        "The token had been expired early, but someone or some script still uses it. If you do not know this address "
+        "or program, assume that the token was stolen. It can't be used any more."
     ),
     Reason.NOT_REVEALED: (
-        "The token was used although it was never shown to its owner. Nobody should have it: tell your administrator."
+        "The token was used although it was never shown to its owner. Nobody should have it: tell an Administrator."
     ),
     Reason.OWNER_DEACTIVATED: (
-        "The token's owner is deactivated, so none of their tokens works. Give the script a token of someone active."
+        "The token's owner is deactivated, so none of their tokens work. Give the script a token of an active person."
     ),
     Reason.BLOCKED_BY_POLICY: (
-        "A rule of the organization's policy stood against the token: it lives longer than is allowed, has a scope "
-        "that is not, was not used for too long, or its owner has to set up two-factor first. The token's page says "
-        "which, and what to do."
+        "The organization's policy blocked the token: its lifetime is too long, it has a scope that is not allowed, it "
+        "was not used for too long, or its owner must set up two-factor first. The token's page says which rule blocks "
+        "it and what to do."
     ),
-    Reason.THROTTLED: "Too many requests in a short time. Wait as long as `Retry-After` in the answer says.",
+    Reason.THROTTLED: "Too many requests in a short time. Wait for the time that `Retry-After` in the answer gives.",
     Reason.INVALID_REQUEST: (
         "The request itself was wrong: its body, a field or a parameter. The answer said which; nothing was changed."
     ),
-    Reason.NOT_FOUND: "There is no operation at this address. The API reference lists those that there are.",
-    Reason.ERROR: "The portal failed, and nothing was changed. Try again, and report the request ID if it goes on.",
+    Reason.NOT_FOUND: "There is no operation at this address. The API reference lists all operations.",
+    Reason.ERROR: "The portal failed, and nothing was changed. Try again. If it fails again, report the request ID.",
 }

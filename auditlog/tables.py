@@ -99,9 +99,7 @@ class OneTokenUseTable(LogTable):
 
     class Meta(LogTable.Meta):
         attrs = {"id": "authentication-log", "aria-label": "Authentication log"}
-        empty_text = (
-            "No use of a token matches. Each call made with a token stands here from the moment it is answered."
-        )
+        empty_text = "No use of a token matches. Each request with a token is listed here as soon as it is answered."
 
     def row_attributes(self, record: TokenUse) -> dict[str, Any]:
         return {

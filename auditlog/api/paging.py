@@ -1,4 +1,4 @@
-"""How logs are cut into pages: by position, or followed in the order in which records become final."""
+"""Pages of a log: from a position in the list, or followed in the order in which entries become final."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ class LogPageQuery(LargePageQuery):
     after = serializers.CharField(
         required=False,
         max_length=500,
-        help_text="Follows the log: records in the order in which they became final, oldest first. `start` begins with "
-        "the oldest record, `now` with the next one to come; then go on with `next`, which is always there.",
+        help_text="Follows the log: entries in the order in which they became final, oldest first. `start` begins with "
+        "the oldest entry, `now` with the next new one. Then continue with `next`, which is never null.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

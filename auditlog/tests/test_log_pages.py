@@ -448,7 +448,7 @@ def test_the_page_of_a_use_says_everything(reader, auditor):
             "GET /api/v1/&lt;me&gt;",
             "Status 401, after 17 ms",
             "Token had been expired early",
-            "take the token for stolen",
+            "assume that the token was stolen",
             f'href="/profile/tokens/{token.pk}/"',
             str(token.pk),
             "API Access",

@@ -1,4 +1,4 @@
-"""What the API operations of both logs share: a list, one record, and a file."""
+"""What the API operations of both logs share: a list, one entry, and an export."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -74,31 +74,32 @@ class LogViewSet(LogListViewSet):
         return [*super().get_renderers(), *files]
 
     def list(self, request: Request) -> Response:
-        """Records, refused uses and failed sign-ins included, newest first.
+        """Entries, newest first. Refused uses and failed sign-ins are included.
 
-        Other filters than `date`, `date_to`, `token_id` of a use, and `request_id` search: one answer looks through
-        50,000 records at most. Where that ends first, `data` has fewer records than `page_size` allows, or none, and
-        `next` goes on from there. Only where `next` is null is the end.
+        An index supports the filters `date`, `date_to`, `request_id` and, in the authentication log, `token_id`. All
+        other filters search: one request looks through at most 50,000 entries. If it finds fewer than `page_size`,
+        `data` is shorter or empty, and `next` continues from there. The list has ended only when `next` is null.
 
-        With `after`, records come in the order in which they became final, oldest first. A record that is committed
-        late is never skipped, and `next` is never null: keep it and ask again, after a pause where `data` is empty.
+        With `after`, entries come in the order in which they became final, oldest first. An entry that is committed
+        late is never skipped, and `next` is never null: store it and request it again, after a pause if `data` is
+        empty.
         """
         return self.page_of(self.entries)
 
     def retrieve(self, request: Request, pk: str) -> Response:
-        """One record, as it stands in the list."""
+        """One entry, as in the list."""
         return Response(self.serializer_class(self.get_object()).data)
 
     @action(detail=False)
     def export(self, request: Request) -> StreamingHttpResponse:
-        """All records that the filters find, newest first, in one answer of any length.
+        """All entries that match the filters, newest first, in one answer.
 
-        One line for each, with the record's fields as columns: CSV (RFC 4180, UTF-8, with a header) or JSON Lines.
-        In CSV, a text that a spreadsheet would take for a formula has an apostrophe before it.
+        Each entry is a line of CSV (RFC 4180, UTF-8, with a header line) or of JSON Lines. In CSV, a text that a
+        spreadsheet would read as a formula has an apostrophe before it.
 
-        Where the portal fails in the middle, the last line says that the file is not complete; it is neither CSV nor
-        JSON, and the connection breaks off. A search that finds nothing for long sends a byte every few seconds: part
-        of the line before or, in JSON Lines, a space before the next record.
+        If the portal fails halfway, the last line says that the file is not complete. This line is neither valid CSV
+        nor valid JSON, and the connection is closed with an error. During a long search without results, the portal
+        sends one byte every few seconds: part of the previous line or, in JSON Lines, a space before the next entry.
         """
         query = self.read_query()
         try:
