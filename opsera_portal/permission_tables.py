@@ -1,4 +1,4 @@
-"""Tables of who may do what, generated from the data that the code uses. For the page and for `docs/`."""
+"""Tables of who can do what, generated from the data that the code uses, for the page and for docs/."""
 
 from dataclasses import dataclass
 
@@ -56,9 +56,9 @@ def privileges() -> PermissionTable:
 
 
 def pipeline_actions() -> PermissionTable:
-    """Who may do what to one pipeline."""
+    """Who can do what with one pipeline."""
     return PermissionTable(
-        corner="To a pipeline",
+        corner="With a pipeline",
         columns=[standing.value for standing in Standing],
         rows=[(action.value, [action in ALLOWED[standing] for standing in Standing]) for action in PipelineAction],
     )

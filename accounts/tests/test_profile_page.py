@@ -177,8 +177,8 @@ def test_the_menu_under_my_name_leads_to_my_pages(client, organization, role):
     menu = links(header_of(client, UserFactory(organization=organization, site_role=role)))
 
     assert menu["Profile"] == "/profile/"
-    assert menu["Access Tokens"] == "/profile/tokens/"
-    assert menu["Authentication Log"] == "/profile/authentication-log/"
+    assert menu["Access tokens"] == "/profile/tokens/"
+    assert menu["Authentication log"] == "/profile/authentication-log/"
     assert menu["API reference"] == "/api/docs/"
     assert menu["Pipelines"] == "/pipelines/"
 

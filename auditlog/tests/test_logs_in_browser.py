@@ -129,7 +129,7 @@ def test_what_i_did_stands_in_my_activity_log(browser_of):
     page.goto("/")
     page.get_by_text("Gil Santos").first.click()
     page.get_by_role("link", name="Profile").click()
-    page.get_by_role("link", name="Activity Log").click()
+    page.get_by_role("link", name="Activity log").click()
 
     row = page.locator("#activity-log tbody tr").first
     expect(row).to_contain_text("Signed in")

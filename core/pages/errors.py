@@ -59,7 +59,7 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def too_many_requests(request: HttpRequest, explanation: str, *, retry_after: int) -> HttpResponse:
     """``retry_after`` in seconds."""
-    response = render(request, "429.html", {"headline": "Too much at once", "explanation": explanation}, status=429)
+    response = render(request, "429.html", {"headline": "Too many requests", "explanation": explanation}, status=429)
     response["Retry-After"] = str(retry_after)
     return response
 

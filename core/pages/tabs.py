@@ -24,18 +24,18 @@ def _reads_logs(user: Any) -> bool:
 PROFILE_TABS = [
     Tab("Profile", "accounts:profile"),
     Tab("Security", "accounts:security"),
-    Tab("Access Tokens", "tokens:token_list"),
-    Tab("Authentication Log", "auditlog:token_use_list"),
-    Tab("Activity Log", "auditlog:activity_list"),
+    Tab("Access tokens", "tokens:token_list"),
+    Tab("Authentication log", "auditlog:token_use_list"),
+    Tab("Activity log", "auditlog:activity_list"),
 ]
 
 ORGANIZATION_TABS = [
     Tab("Users", "accounts:organization_user_list", _reads_users),
     Tab("Groups", "accounts:organization_group_list", _reads_users),
-    Tab("Access Tokens", "tokens:organization_token_list", _reads_tokens),
-    Tab("Authentication Log", "auditlog:organization_token_use_list", _reads_logs),
-    Tab("Activity Log", "auditlog:organization_activity_list", _reads_logs),
+    Tab("Access tokens", "tokens:organization_token_list", _reads_tokens),
+    Tab("Authentication log", "auditlog:organization_token_use_list", _reads_logs),
+    Tab("Activity log", "auditlog:organization_activity_list", _reads_logs),
     Tab("Policy", "tokens:organization_policy", _reads_tokens),
-    Tab("HTTP Steps", "pipelines:http_steps", _reads_users),
+    Tab("HTTP steps", "pipelines:http_steps", _reads_users),
     Tab("Mail", "accounts:organization_mail_list", _manages),
 ]

@@ -57,10 +57,10 @@ def sign_in(page, email=PERSON):
 
 
 def open_tokens_page(page):
-    """The way the reference page describes: the name at the top right, Profile, Access Tokens."""
+    """The way the reference page describes: the name at the top right, Profile, Access tokens."""
     page.locator("summary", has_text="Uma Patel").first.click()
     page.get_by_role("link", name="Profile", exact=True).click()
-    page.get_by_role("navigation").get_by_role("link", name="Access Tokens").last.click()
+    page.get_by_role("navigation").get_by_role("link", name="Access tokens").last.click()
     page.wait_for_url("**/profile/tokens/")
 
 
