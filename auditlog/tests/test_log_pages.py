@@ -276,7 +276,7 @@ def test_a_filter_that_cannot_be_read_finds_nothing_and_says_why(reader, auditor
     said = answer.content.decode()
     assert "Correct the marked filter to see entries." in said
     assert answer.context["filter"].form["ip"].errors
-    for absent in ("matches", "Looked back", "Download these entries", "entry-count"):
+    for absent in ("matches", "Searched back", "Download these entries", "entry-count"):
         assert absent not in said
 
 
@@ -315,7 +315,7 @@ def test_a_search_ends_somewhere_and_goes_on_from_there(reader, auditor, monkeyp
     assert (page.context["page"].next_url, page.context["page"].count) == (None, None)
     seen, steps = "", 0
     while page.context["page"].searched_url:
-        assert "Look further back" in page.content.decode()
+        assert "Search further back" in page.content.decode()
         page = reader.get(page.context["page"].searched_url)
         seen, steps = seen + names(page), steps + 1
     assert (seen, steps) == ("z", 2)
@@ -345,7 +345,7 @@ def test_a_search_for_newer_entries_ends_somewhere_too(reader, auditor, monkeypa
     page = reader.get(page.context["page"].previous_url)
     seen = names(page)
     while page.context["page"].searched_url:
-        assert "Look further forward" in page.content.decode()
+        assert "Search further forward" in page.content.decode()
         page = reader.get(page.context["page"].searched_url)
         seen = names(page) + seen
     assert seen == "zz"

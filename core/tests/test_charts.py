@@ -130,4 +130,4 @@ def test_where_nothing_was_used_a_sentence_says_so():
     html = drawn(*[(0, 0)] * 30)
 
     assert "<svg" not in html
-    assert "No use in the last 30 days." in html
+    assert "No uses in the last 30 days." in html

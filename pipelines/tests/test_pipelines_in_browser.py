@@ -145,7 +145,7 @@ def test_a_rule_takes_the_pipeline_away_from_someone_who_is_looking_at_it(browse
     expect(user.locator("#what-holds")).to_contain_text("Only those named here")
 
     # The page that looks for news finds the pipeline gone.
-    expect(guest.get_by_role("heading", level=1)).to_contain_text("There is no such page")
+    expect(guest.get_by_role("heading", level=1)).to_contain_text("This page does not exist")
     guest.goto("/pipelines/")
     expect(guest.locator("#pipelines")).not_to_contain_text(name)
 
@@ -199,7 +199,7 @@ def test_pipelines_of_others_are_not_visible(browser_of, login):
     page.goto("/pipelines/?q=Rotate")
     expect(page.locator("#pipelines")).to_contain_text("No pipeline here.")
     page.goto("/organization/users/")
-    expect(page.get_by_role("heading", level=1)).to_contain_text("You may not do this")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("You aren't allowed to do this")
     expect(page.get_by_role("link", name="Organization")).to_have_count(0)
 
 

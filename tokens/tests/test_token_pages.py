@@ -224,7 +224,7 @@ def test_token_page_shows_what_the_token_can_do_now(signed_in, owner):
     assert verdicts["List pipelines"] == (True, True, "Yes")
     assert verdicts["Run a pipeline"] == (False, True, "No")
     assert verdicts["List the organization's tokens"] == (False, False, "No")
-    assert "Make a token" not in verdicts
+    assert "Create a token" not in verdicts
 
 
 def test_token_page_shows_only_the_tokens_log(signed_in, api, owner):
