@@ -55,7 +55,7 @@ def test_ended_tokens_still_in_use_are_told_with_where_and_how_often(client, api
     [found] = answer.context["ended_in_use"]
     assert (found.last.token_id, found.count, found.last.ip) == (token.pk, 3, "127.0.0.1")
     page = answer.content.decode()
-    assert "Ended tokens are still in use" in page
+    assert "Expired tokens are still in use" in page
     for words in ("old laptop", "Used 3 times", "GET /api/v1/me", f"?token_id={token.pk}&amp;after_end=true"):
         assert words in page
     assert f'href="/profile/tokens/{token.pk}/"' in page
@@ -101,7 +101,7 @@ def test_where_nothing_is_in_use_after_its_end_nothing_warns(client, administrat
     page = client.get("/").content.decode()
 
     assert "still in use" not in page
-    assert "nobody used a token of somebody else after its end" in page
+    assert "No expired token of other people was used" in page
 
 
 def test_without_a_token_there_are_first_steps_and_no_chart(client, owner):
