@@ -149,6 +149,7 @@ def browser_of(chromium, portal):
     assert problems == []
 
 
+@pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items):
     """Marks tests that commit, and says which tests run in one process, one after the other.
 
@@ -166,6 +167,7 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group("portal"))
         elif any(found[-1].scope == "module" for found in fixtures.values()):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    yield
     items.sort(key=lambda item: item.get_closest_marker("integration") is None)
 
 
