@@ -150,7 +150,7 @@ class PipelineViewSet(ApiViewSet):
     def duplicate(self, request: Request, pk: str) -> Response:
         """Creates a copy that you own, with the same steps and access rules.
 
-        Secrets are copied only if you administer the original. Otherwise `missing_secrets` of each step names those to
+        Secrets are copied only if you administer the original. Otherwise `missing_secrets` of each step lists those to
         enter; the copy does not run until then.
         """
         body = self.read_body(DuplicatePipelineBody)
@@ -161,7 +161,7 @@ class PipelineViewSet(ApiViewSet):
 
     @extend_schema(operation_id="pipeline_transfer", request=TransferPipelineBody, responses=PipelineSummarySerializer)
     def transfer(self, request: Request, pk: str) -> Response:
-        """Makes someone else in your organization the owner. The response is 204 if you can no longer see it."""
+        """Transfers the pipeline to someone else in your organization. If you can no longer see it, you get 204."""
         pipeline = self.get_object()
         body = self.read_body(TransferPipelineBody)
         services.transfer_pipeline(

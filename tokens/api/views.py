@@ -83,7 +83,7 @@ class TokenViewSet(ApiViewSet):
 
     @extend_schema(operation_id="token_usage", responses=TokenUsageSerializer)
     def usage(self, request: Request, pk: str) -> Response:
-        """Uses of one token per day for 30 days, the addresses it was used from, and its uses after its end."""
+        """Uses of one token per day for 30 days, by address, and since the token ended."""
         token = self.get_object()
         uses = usage.of_token(token.pk, reader=self.person)
         answer = {
@@ -218,7 +218,7 @@ class OrganizationUsageViewSet(ApiViewSet):
 
     @extend_schema(operation_id="organization_usage", responses=UsageSerializer)
     def retrieve(self, request: Request) -> Response:
-        """Uses of everyone's tokens per day for 30 days, and the ended tokens that are still used."""
+        """Uses of everyone's tokens per day for 30 days, and tokens that have ended but are still in use."""
         return _usage(usage.readable_org_entries(self.person))
 
 
@@ -251,7 +251,7 @@ class MeViewSet(ApiViewSet):
 
     @extend_schema(operation_id="me_usage", responses=UsageSerializer)
     def usage(self, request: Request) -> Response:
-        """Uses of your tokens per day for 30 days, and those that are still used after their end."""
+        """Uses of your tokens per day for 30 days, and tokens that have ended but are still in use."""
         return _usage(usage.of(self.person))
 
 
