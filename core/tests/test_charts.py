@@ -29,7 +29,7 @@ counts = st.lists(st.tuples(st.integers(0, 10**12), st.integers(0, 10**12)), min
 
 
 @given(counts)
-def test_every_bar_stands_within_the_chart(counts):
+def test_bar_is_within_the_chart(counts):
     chart = per_day(days(*counts))
 
     right = 0.0
@@ -44,7 +44,7 @@ def test_every_bar_stands_within_the_chart(counts):
 
 
 @given(counts)
-def test_what_is_not_nothing_can_be_seen_and_nothing_cannot(counts):
+def test_small_value_is_visible_and_zero_is_not(counts):
     for bar in per_day(days(*counts)).bars:
         assert (bar.allowed_height >= SMALLEST) == (bar.allowed > 0)
         assert (bar.refused_height >= SMALLEST) == (bar.refused > 0)
@@ -53,7 +53,7 @@ def test_what_is_not_nothing_can_be_seen_and_nothing_cannot(counts):
 
 
 @given(counts)
-def test_a_day_with_more_uses_has_no_lower_bar(counts):
+def test_day_with_more_uses_never_has_a_lower_bar(counts):
     """But for the lowest ones, whose parts are raised to where they can be seen."""
     bars = sorted(per_day(days(*counts)).bars, key=lambda bar: bar.total)
     heights = [bar.allowed_height + bar.refused_height for bar in bars]
@@ -64,7 +64,7 @@ def test_a_day_with_more_uses_has_no_lower_bar(counts):
         assert max(heights) == HEIGHT
 
 
-def test_the_parts_of_a_bar_are_as_the_counts():
+def test_parts_of_a_bar_are_proportional_to_the_counts():
     chart = per_day(days((30, 10), (10, 10), (0, 0)))
 
     assert [(bar.allowed_height, bar.refused_height) for bar in chart.bars] == [(90, 30), (30, 30), (0, 0)]
@@ -80,7 +80,7 @@ def test_the_parts_of_a_bar_are_as_the_counts():
         ([(1, 0)], 0, "middle"),
     ],
 )
-def test_the_label_of_the_peak_stays_within_the_chart(counts, peak, anchor):
+def test_label_of_the_highest_bar_is_within_the_chart(counts, peak, anchor):
     chart = per_day(days(*counts))
 
     assert chart.peak is chart.bars[peak]
@@ -88,18 +88,18 @@ def test_the_label_of_the_peak_stays_within_the_chart(counts, peak, anchor):
 
 
 @pytest.mark.parametrize("counts", [[], [(0, 0)], [(0, 0)] * 30])
-def test_without_any_use_there_is_no_peak(counts):
+def test_chart_without_uses_has_no_highest_bar(counts):
     assert per_day(days(*counts)).peak is None
 
 
-def test_the_sums_are_those_of_the_days():
+def test_totals_are_the_sums_of_the_days():
     chart = per_day(days((1, 2), (3, 4)))
 
     assert (chart.allowed, chart.refused, chart.total) == (4, 6, 10)
     assert chart.today.day == TODAY
 
 
-def test_the_chart_says_in_words_what_it_shows():
+def test_chart_has_a_description():
     html = drawn((1500, 0), (0, 12), (0, 0))
 
     assert 'role="img"' in html
@@ -110,7 +110,7 @@ def test_the_chart_says_in_words_what_it_shows():
     assert html.count('class="chart-allowed"') == html.count('class="chart-refused"') == 1
 
 
-def test_the_same_stands_in_the_table_the_newest_first():
+def test_table_has_the_same_values_newest_first():
     html = drawn((1500, 0), (0, 12), (0, 0))
 
     table = html[html.index("<tbody>") :]
@@ -118,7 +118,7 @@ def test_the_same_stands_in_the_table_the_newest_first():
     assert table.count("<tr>") == 3
 
 
-def test_nothing_inline_is_in_the_way_of_the_content_security_policy():
+def test_chart_has_no_inline_styles_or_scripts():
     html = drawn((1, 1), (2, 0))
 
     assert "style=" not in html
@@ -126,7 +126,7 @@ def test_nothing_inline_is_in_the_way_of_the_content_security_policy():
     assert "<script" not in html
 
 
-def test_where_nothing_was_used_a_sentence_says_so():
+def test_chart_without_uses_is_a_sentence():
     html = drawn(*[(0, 0)] * 30)
 
     assert "<svg" not in html

@@ -114,7 +114,7 @@ def test_refusals_can_be_read_by_the_script_too(api, owner, method, path, header
         "https://[",
     ],
 )
-def test_every_other_origin_is_allowed_nothing(api, owner, origin):
+def test_other_origin_is_not_allowed(api, owner, origin):
     headers = bearer(TokenFactory(owner=owner)) | {"Origin": origin}
 
     answers = [api.get(ME, headers=headers), api.options(ME, headers=PREFLIGHT | {"Origin": origin})]
@@ -126,7 +126,7 @@ def test_every_other_origin_is_allowed_nothing(api, owner, origin):
 
 
 @pytest.mark.usefixtures("listed")
-def test_cookies_of_a_listed_origin_open_nothing(owner):
+def test_cookies_from_a_listed_origin_are_ignored(owner):
     browser = APIClient(enforce_csrf_checks=True)
     browser.force_login(owner)
     assert browser.get(ME).status_code == 200
@@ -138,7 +138,7 @@ def test_cookies_of_a_listed_origin_open_nothing(owner):
 
 
 @pytest.mark.usefixtures("listed")
-def test_session_of_a_listed_origin_changes_nothing_even_with_its_csrf_token(owner):
+def test_session_from_a_listed_origin_changes_nothing_even_with_a_csrf_token(owner):
     request = RequestFactory().get("/")
     secret = get_token(request)
     browser = APIClient(enforce_csrf_checks=True)
@@ -154,7 +154,7 @@ def test_session_of_a_listed_origin_changes_nothing_even_with_its_csrf_token(own
 
 
 @pytest.mark.usefixtures("listed")
-def test_token_beside_a_cookie_counts_as_the_token_alone(owner, member):
+def test_token_with_a_cookie_counts_as_the_token_alone(owner, member):
     browser = APIClient()
     browser.force_login(member)
 
@@ -166,19 +166,19 @@ def test_token_beside_a_cookie_counts_as_the_token_alone(owner, member):
 
 @pytest.mark.usefixtures("listed")
 @pytest.mark.parametrize("path", ["/", "/login/", "/healthz", "/api/schema/", "/api/docs/", "/api/v10"])
-def test_pages_are_open_to_no_other_site(client, path):
+def test_pages_are_not_shared_with_other_sites(client, path):
     assert cors_headers(client.get(path, headers={"Origin": SITE})) == {}
 
 
 @pytest.mark.usefixtures("listed")
-def test_own_pages_keep_their_session(owner):
+def test_own_pages_still_use_their_session(owner):
     browser = APIClient()
     browser.force_login(owner)
 
     assert browser.get(ME, headers={"Origin": "http://127.0.0.1:8000"}).status_code == 200
 
 
-def test_public_keys_are_open_to_every_site():
+def test_public_keys_are_shared_with_every_site():
     answer = Client().get("/.well-known/jwks.json", headers={"Origin": "https://anywhere.example"})
 
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
@@ -233,7 +233,7 @@ def test_listed_origins_are_read(raw, origins):
         OWN,
     ],
 )
-def test_origin_that_is_none_stops_the_start_with_one_line(raw):
+def test_invalid_origin_stops_the_start_with_one_line(raw):
     with pytest.raises(ImproperlyConfigured) as stopped:
         environment.origins("CORS_ALLOWED_ORIGINS", raw, own=OWN)
 

@@ -205,7 +205,7 @@ def test_secret_key_that_is_too_short_is_refused_and_not_shown(tmp_path):
         ("DEMO_ECHO_PORT", "0"),
     ],
 )
-def test_a_wrong_value_stops_the_start_with_one_line(tmp_path, variable, raw):
+def test_wrong_value_stops_the_start_with_one_line(tmp_path, variable, raw):
     outcome = start(tmp_path, **{variable: raw})
 
     assert outcome.returncode != 0
@@ -214,7 +214,7 @@ def test_a_wrong_value_stops_the_start_with_one_line(tmp_path, variable, raw):
     assert "hunter2" not in outcome.stderr
 
 
-def test_what_the_first_start_makes_is_for_its_owner_only(tmp_path):
+def test_files_of_the_first_start_are_private(tmp_path):
     data = tmp_path / "data"
 
     outcome = start(data)
@@ -248,7 +248,7 @@ def test_signing_key_that_others_can_reach_stops_the_start(tmp_path, opened, mod
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_a_start_with_a_signing_key_that_others_can_read_fails_with_one_line(tmp_path):
+def test_readable_signing_key_stops_the_start_with_one_line(tmp_path):
     keys = tmp_path / "signing-keys"
     keys.mkdir(mode=0o755)
 
@@ -259,7 +259,7 @@ def test_a_start_with_a_signing_key_that_others_can_read_fails_with_one_line(tmp
     assert len(outcome.stderr.splitlines()) == 1
 
 
-def test_the_database_lies_in_the_data_directory_whatever_its_name(tmp_path):
+def test_database_is_in_the_data_directory_whatever_its_name(tmp_path):
     data = tmp_path / "a+b%20c?d#e"
 
     assert setting_of(data, 'settings.DATABASES["default"]["NAME"]') == str(data / "portal.sqlite3")
@@ -273,13 +273,13 @@ def test_the_database_lies_in_the_data_directory_whatever_its_name(tmp_path):
         ("TOKEN_SIGNING_KEYS", "TOKEN_SIGNING_KEYS"),
     ],
 )
-def test_a_secret_that_begins_with_a_dollar_sign_is_no_reference(tmp_path, variable, setting):
+def test_secret_that_begins_with_a_dollar_sign_is_not_a_reference(tmp_path, variable, setting):
     secret = "$PATH" + "x" * 50
 
     assert setting_of(tmp_path, f"settings.{setting}", **{variable: secret}) == secret
 
 
-def test_processes_that_start_at_once_agree_on_the_secret_key(tmp_path):
+def test_processes_that_start_at_the_same_time_agree_on_the_secret_key(tmp_path):
     code = (
         "import sys; from pathlib import Path; from core import environment;"
         "print('ready', flush=True); sys.stdin.readline();"
@@ -343,7 +343,7 @@ def test_wrong_proxy_is_not_repeated(monkeypatch, url):
     assert "hunter2" not in str(error.value)
 
 
-def test_proxies_count_only_when_the_operator_says_so(monkeypatch):
+def test_proxies_are_used_only_if_they_are_switched_on(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://proxy.example.com:3128")
     monkeypatch.setenv("no_proxy", "10.0.0.5")
     monkeypatch.delenv("http_proxy", raising=False)

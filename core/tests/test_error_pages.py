@@ -26,7 +26,7 @@ def without_the_table(table):
     return Away()
 
 
-def test_a_page_without_its_database_is_a_page_all_the_same(client, owner):
+def test_error_page_works_without_the_database(client, owner):
     client.force_login(owner)
     with without_the_table("django_session"):
         answer = client.get("/profile/tokens/")
@@ -37,7 +37,7 @@ def test_a_page_without_its_database_is_a_page_all_the_same(client, owner):
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL calls a missing table another kind of error")
-def test_a_database_that_cannot_be_used_is_503(client, owner):
+def test_unavailable_database_is_503(client, owner):
     client.force_login(owner)
     with without_the_table("tokens_token"):
         page, api = client.get("/profile/tokens/"), client.get("/api/v1/tokens")

@@ -75,7 +75,7 @@ def test_same_request_with_the_same_key_starts_one_run_and_gets_the_same_answer(
     assert Activity.objects.filter(action="pipeline.started").count() == 1
 
 
-def test_requests_with_other_keys_and_without_keys_are_done_each(run, api, token, pipeline):
+def test_requests_with_different_keys_or_without_keys_are_all_carried_out(run, api, token, pipeline):
     answers = [run("one"), run("two")]
     answers += [api.post(RUN, {"pipelineId": str(pipeline.pk)}, headers=bearer(token)) for _ in range(2)]
 
@@ -89,7 +89,7 @@ def test_requests_with_other_keys_and_without_keys_are_done_each(run, api, token
         ("/api/v1/groups", {"name": "Made once"}, Group),
     ],
 )
-def test_what_is_created_is_created_once(api, administrator, path, body, model):
+def test_object_is_created_once(api, administrator, path, body, model):
     headers = bearer(TokenFactory(owner=administrator)) | {"Idempotency-Key": KEY}
 
     first, again = (api.post(path, body, headers=headers) for _ in range(2))
@@ -153,7 +153,7 @@ def test_same_body_with_other_white_space_is_the_same_request(api, token, pipeli
 @pytest.mark.parametrize(
     "key", ["", '""', '"', " ", "a b", "a,b", "ä", "a\tb", "back\\slash", 'a"b', "x" * 256, "\x00", "💥"], ids=repr
 )
-def test_key_that_is_none_is_400_and_nothing_is_done(api, token, pipeline, key):
+def test_invalid_key_is_400_and_changes_nothing(api, token, pipeline, key):
     answer = api.generic(
         "POST",
         RUN,
@@ -173,7 +173,7 @@ def test_longest_key_is_accepted(run):
     assert run("x" * 255).status_code == 200
 
 
-def test_key_belongs_to_its_owner_and_counts_for_all_of_their_tokens_and_their_session(run, owner, member, pipeline):
+def test_key_is_shared_by_all_tokens_and_the_session_of_its_owner(run, owner, member, pipeline):
     first = run()
 
     assert_replay(run(token=TokenFactory(owner=owner)), first)
@@ -192,7 +192,7 @@ def test_key_is_free_again_after_24_hours(run):
         assert run().json()["runCount"] == 2
 
 
-def test_upkeep_removes_answers_after_24_hours(run):
+def test_answers_are_removed_after_24_hours(run):
     run("old")
     KeptAnswer.objects.update(created_at=timezone.now() - timedelta(hours=24, seconds=1))
     run("new")
@@ -225,7 +225,7 @@ def test_request_whose_entry_could_not_be_written_can_be_tried_again(run, monkey
     assert (answer.status_code, answer.json()["runCount"], Run.objects.count()) == (200, 1, 1)
 
 
-def test_each_retry_stands_in_the_authentication_log(run):
+def test_each_retry_is_in_the_authentication_log(run):
     answers = [run() for _ in range(3)]
 
     uses = TokenUse.objects.order_by("id")
@@ -233,7 +233,7 @@ def test_each_retry_stands_in_the_authentication_log(run):
     assert {(use.status, use.outcome) for use in uses} == {(200, "allowed")}
 
 
-def test_retry_passes_the_whole_chain_again(run, owner, token, api, pipeline):
+def test_retry_passes_all_checks_again(run, owner, token, api, pipeline):
     run()
     assert run(token=TokenFactory(owner=owner, scope="pipeline-readonly")).status_code == 403
     User.objects.filter(pk=owner.pk).update(site_role="guest")
@@ -242,7 +242,7 @@ def test_retry_passes_the_whole_chain_again(run, owner, token, api, pipeline):
     assert run().status_code == 401
 
 
-def test_token_is_made_once_and_no_copy_of_it_is_kept(owner):
+def test_token_is_created_once_and_not_stored(owner):
     browser = APIClient()
     browser.force_login(owner)
     body = {"name": "nightly build", "scopes": ["api"], "lifetime": "1d"}
@@ -258,7 +258,7 @@ def test_token_is_made_once_and_no_copy_of_it_is_kept(owner):
     assert (kept.status, kept.body) == (201, "")
 
 
-def test_session_whose_request_is_refused_leaves_no_key(owner):
+def test_refused_request_of_a_session_leaves_no_key(owner):
     browser = APIClient()
     browser.force_login(owner)
 
@@ -298,7 +298,7 @@ def test_answer_moved_to_another_row_by_hand_does_not_decrypt(run):
     assert run("two").status_code == 409
 
 
-def test_reading_takes_no_key(api, token, post, pipeline):
+def test_reading_accepts_no_key(api, token, post, pipeline):
     body = {"pipelineId": str(pipeline.pk)}
     for _ in range(2):
         assert "Idempotency-Replayed" not in post("/api/v1/pipeline/status", body).headers
@@ -326,7 +326,7 @@ def test_every_post_that_changes_something_takes_a_key_and_says_so_in_the_schema
     assert "422" in schema["paths"][RUN]["post"]["responses"]
 
 
-def test_request_without_a_key_costs_no_further_query(api, token, pipeline, django_assert_num_queries):
+def test_request_without_a_key_costs_no_extra_query(api, token, pipeline, django_assert_num_queries):
     from django.test.utils import CaptureQueriesContext
 
     with CaptureQueriesContext(connection) as captured:
@@ -336,7 +336,7 @@ def test_request_without_a_key_costs_no_further_query(api, token, pipeline, djan
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_at_once_start_one_run(owner):
+def test_two_requests_at_the_same_time_start_one_run(owner):
     pipeline = StepFactory(pipeline=PipelineFactory(owner=owner)).pipeline
     headers = [bearer(TokenFactory(owner=owner)) | {"Idempotency-Key": KEY} for _ in range(6)]
     barrier = threading.Barrier(len(headers))
@@ -359,7 +359,7 @@ def test_two_at_once_start_one_run(owner):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_second_request_is_done_when_the_first_fails_meanwhile(owner, monkeypatch):
+def test_second_request_is_carried_out_if_the_first_fails(owner, monkeypatch):
     """The first fails after it took the key, so the second, which waited for it, does the work."""
     pipeline = StepFactory(pipeline=PipelineFactory(owner=owner)).pipeline
     headers = bearer(TokenFactory(owner=owner)) | {"Idempotency-Key": KEY}

@@ -38,7 +38,7 @@ def patterns(resolver=None):
 # Ids
 
 
-def test_no_address_reads_ids_in_lower_case_only():
+def test_every_address_accepts_ids_in_upper_case():
     used = {type(one) for entry in patterns() for one in getattr(entry.pattern, "converters", {}).values()}
 
     assert ids.IdConverter in used
@@ -109,7 +109,7 @@ def test_slash_at_the_end_redirects_and_keeps_the_method(api, headers, method):
     assert TokenUse.objects.get().status == 308
 
 
-def test_redirected_answer_says_the_right_address(api, headers):
+def test_redirect_names_the_right_address(api, headers):
     assert "Use /api/v1/me" in api.get(f"{ME}/", headers=headers).json()["detail"]
 
 
@@ -143,7 +143,7 @@ def test_only_addresses_of_operations_are_redirected_to(api, token, headers, pat
     assert answer.status_code == (308 if leads_to else 404)
 
 
-def test_stranger_and_refused_token_learn_nothing_new_by_a_slash(api, owner):
+def test_slash_reveals_nothing_to_strangers_and_refused_tokens(api, owner):
     refused = bearer(TokenFactory(owner=owner, revoked_at=timezone.now()))
 
     assert api.get(f"{ME}/").status_code == 308
@@ -172,7 +172,7 @@ def test_options_answers_204_with_the_methods(api, path, methods):
     assert methods <= set(answer.headers["Allow"].split(", "))
 
 
-def test_options_looks_at_no_query_body_or_object(api, headers):
+def test_options_ignores_query_body_and_object(api, headers):
     answer = api.generic(
         "OPTIONS", "/api/v1/tokens/00000000-0000-4000-8000-000000000001?x=1", b"{", "application/json", headers=headers
     )
@@ -180,7 +180,7 @@ def test_options_looks_at_no_query_body_or_object(api, headers):
     assert answer.status_code == 204
 
 
-def test_options_with_a_token_stands_in_its_log(api, owner, headers):
+def test_options_with_a_token_is_logged(api, owner, headers):
     refused = bearer(TokenFactory(owner=owner, revoked_at=timezone.now()))
 
     assert api.options(ME, headers=headers).status_code == 204
@@ -196,7 +196,7 @@ def test_options_counts_toward_the_limit_of_the_address(api, settings):
     assert [api.options(ME).status_code for _ in range(3)] == [204, 204, 429]
 
 
-def test_options_of_a_page_for_people_asks_who_is_there(client):
+def test_options_of_a_page_requires_sign_in(client):
     assert client.options("/profile/tokens/").status_code == 302
 
 

@@ -86,7 +86,7 @@ def uses(db):
 @pytest.mark.parametrize(
     ("keyset", "order"), [(NEWEST_FIRST, ("-at", "-id")), (OLDEST_FIRST, ("at", "id"))], ids=["newest", "oldest"]
 )
-def test_forward_every_row_comes_once_and_in_order(uses, keyset, order, size):
+def test_reading_forward_finds_each_row_once_in_order(uses, keyset, order, size):
     pages = list(forward(keyset, uses, size))
 
     assert flat(pages) == [use.pk for use in uses.order_by(*order)]
@@ -94,7 +94,7 @@ def test_forward_every_row_comes_once_and_in_order(uses, keyset, order, size):
 
 
 @pytest.mark.parametrize("size", [1, 2, 6, 7, 24])
-def test_backward_the_same_rows_come_in_the_same_order(uses, size):
+def test_reading_backward_finds_the_same_rows_in_the_same_order(uses, size):
     pages = list(forward(NEWEST_FIRST, uses, size))
 
     back = list(backward(NEWEST_FIRST, uses, size, pages[-1]))
@@ -102,7 +102,7 @@ def test_backward_the_same_rows_come_in_the_same_order(uses, size):
     assert flat(reversed(back)) == flat(pages[:-1])
 
 
-def test_rows_of_equal_text_are_told_apart_by_their_id(owner, stranger):
+def test_rows_with_equal_text_are_ordered_by_id(owner, stranger):
     for person in (owner, stranger):
         for name in ("alpha", "Beta", "zeta"):
             PipelineFactory(owner=person, name=name)
@@ -111,23 +111,23 @@ def test_rows_of_equal_text_are_told_apart_by_their_id(owner, stranger):
     assert flat(forward(BY_NAME, rows, 1)) == [row.pk for row in rows.order_by("name", "id")]
 
 
-def test_the_first_page_has_no_page_before_it(uses):
+def test_first_page_has_no_previous_page(uses):
     assert NEWEST_FIRST.page(uses, cursor=None, size=10).previous_cursor is None
 
 
 @pytest.mark.parametrize("size", [25, 26])
-def test_a_page_that_holds_all_rows_has_no_page_after_it(uses, size):
+def test_page_with_all_rows_has_no_next_page(uses, size):
     assert NEWEST_FIRST.page(uses, cursor=None, size=size).next_cursor is None
 
 
 @pytest.mark.django_db
-def test_an_empty_list_is_one_empty_page():
+def test_empty_list_is_one_empty_page():
     page = NEWEST_FIRST.page(TokenUse.objects.all(), cursor=None, size=10)
 
     assert (page.rows, page.next_cursor, page.previous_cursor) == ([], None, None)
 
 
-def test_rows_that_are_added_while_walking_move_nothing(uses):
+def test_rows_added_while_reading_shift_nothing(uses):
     before = flat(forward(NEWEST_FIRST, uses, 1000))
     seen = []
     for page in forward(NEWEST_FIRST, uses, 4):
@@ -139,7 +139,7 @@ def test_rows_that_are_added_while_walking_move_nothing(uses):
     assert len(set(flat(seen))) == len(flat(seen))
 
 
-def test_a_row_that_is_added_further_on_is_met(uses):
+def test_row_added_after_the_position_is_found(uses):
     pages = forward(NEWEST_FIRST, uses, 4)
     seen = [next(pages)]
     [late] = add_uses([-1])
@@ -148,7 +148,7 @@ def test_a_row_that_is_added_further_on_is_met(uses):
     assert flat(seen)[-1] == late.pk
 
 
-def test_the_page_before_shows_what_was_added_before_the_position(uses):
+def test_previous_page_has_rows_added_before_the_position(uses):
     first = NEWEST_FIRST.page(uses, cursor=None, size=4)
     second = NEWEST_FIRST.page(uses, cursor=first.next_cursor, size=4)
     [new] = add_uses([100])
@@ -160,7 +160,7 @@ def test_the_page_before_shows_what_was_added_before_the_position(uses):
     assert flat([newest]) == [new.pk]
 
 
-def test_the_row_at_the_position_may_be_gone(owner):
+def test_row_at_the_position_may_be_deleted(owner):
     rows = [PipelineFactory(owner=owner, name=name) for name in "abcd"]
     page = BY_NAME.page(Pipeline.objects.all(), cursor=None, size=2)
     rows[1].delete()
@@ -169,13 +169,13 @@ def test_the_row_at_the_position_may_be_gone(owner):
     assert flat([BY_NAME.page(Pipeline.objects.all(), cursor=page.next_cursor, size=2)]) == [rows[2].pk, rows[3].pk]
 
 
-def test_a_position_shows_only_rows_of_the_list_it_is_used_on(uses):
+def test_cursor_finds_only_rows_of_the_list_it_is_used_on(uses):
     cursor = NEWEST_FIRST.page(uses, cursor=None, size=4).next_cursor
 
     assert NEWEST_FIRST.page(uses.filter(status=500), cursor=cursor, size=4).rows == []
 
 
-def test_a_page_costs_one_query_at_any_depth(uses, django_assert_num_queries):
+def test_page_costs_one_query_at_any_depth(uses, django_assert_num_queries):
     last = list(forward(NEWEST_FIRST, uses, 4))[-2].next_cursor
 
     with django_assert_num_queries(1):
@@ -234,14 +234,14 @@ MALFORMED_NAMES = {
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("cursor", MALFORMED.values(), ids=MALFORMED)
-def test_a_cursor_that_no_list_made_is_refused(cursor):
+def test_forged_cursor_is_refused(cursor):
     with pytest.raises(InvalidCursor):
         NEWEST_FIRST.page(TokenUse.objects.all(), cursor=cursor, size=10)
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("cursor", MALFORMED_NAMES.values(), ids=MALFORMED_NAMES)
-def test_a_cursor_that_no_list_of_names_made_is_refused(cursor):
+def test_forged_cursor_of_a_list_by_name_is_refused(cursor):
     with pytest.raises(InvalidCursor):
         BY_NAME.page(Pipeline.objects.all(), cursor=cursor, size=10)
 
@@ -249,7 +249,7 @@ def test_a_cursor_that_no_list_of_names_made_is_refused(cursor):
 @pytest.mark.django_db
 @with_database
 @given(st.text(min_size=1) | st.binary(min_size=1).map(encoded))
-def test_no_text_whatsoever_breaks_a_list(cursor):
+def test_no_text_as_a_cursor_breaks_a_list(cursor):
     with pytest.raises(InvalidCursor):
         NEWEST_FIRST.page(TokenUse.objects.all(), cursor=cursor, size=1)
 
@@ -269,7 +269,7 @@ ANYTHING = st.recursive(
 @pytest.mark.django_db
 @with_database
 @given(st.lists(ANYTHING, max_size=4).map(lambda values: ["n", *values]))
-def test_whatever_json_a_cursor_holds_is_a_position_or_refused(values):
+def test_any_json_in_a_cursor_is_a_position_or_refused(values):
     cursor = cursor_of(values)
     for keyset, rows in ((NEWEST_FIRST, TokenUse.objects.all()), (BY_NAME, Pipeline.objects.all())):
         with suppress(InvalidCursor):
@@ -283,7 +283,7 @@ def test_whatever_json_a_cursor_holds_is_a_position_or_refused(values):
     sizes=st.lists(st.integers(1, 8), min_size=1),
     descending=st.booleans(),
 )
-def test_pages_of_any_size_make_up_the_whole_list(seconds, sizes, descending):
+def test_pages_of_any_size_add_up_to_the_whole_list(seconds, sizes, descending):
     keyset = Keyset(("at", "id"), descending=descending)
     with transaction.atomic():
         add_uses(seconds)
@@ -321,7 +321,7 @@ def search(rows, size, cursor=None):
     size=st.integers(1, 6),
     limit=st.integers(1, 12),
 )
-def test_a_search_finds_everything_once_whatever_it_may_look_through(seconds, size, limit):
+def test_search_finds_each_row_once_with_any_limit(seconds, size, limit):
     with transaction.atomic(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("core.db.keyset.MAX_SEARCHED", limit)
         for is_found in (True, False):
@@ -349,7 +349,7 @@ def test_a_search_finds_everything_once_whatever_it_may_look_through(seconds, si
 
 
 @pytest.mark.parametrize("at_position", [True, False])
-def test_a_page_without_rows_leads_back_to_all_that_was_left(uses, at_position):
+def test_page_without_rows_leads_back_to_all_rows_before(uses, at_position):
     page = NEWEST_FIRST.page(uses, cursor=None, size=4)
     kept = page.rows[: 4 if at_position else 3]
     rows = TokenUse.objects.filter(pk__in=[use.pk for use in kept])
@@ -364,7 +364,7 @@ def test_a_page_without_rows_leads_back_to_all_that_was_left(uses, at_position):
     assert flat([NEWEST_FIRST.page(rows, cursor=newer.previous_cursor, size=4)]) == flat([before])
 
 
-def test_a_page_of_a_search_costs_two_queries(uses, django_assert_num_queries):
+def test_page_of_a_search_costs_two_queries(uses, django_assert_num_queries):
     with django_assert_num_queries(2):
         search(uses, 4)
 

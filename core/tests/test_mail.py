@@ -145,7 +145,7 @@ def read(row):
 # What a mail looks like
 
 
-def test_a_mail_reaches_the_server_with_its_headers(server, row, invited):
+def test_mail_reaches_the_server_with_its_headers(server, row, invited):
     work()
 
     [message] = server.messages
@@ -158,7 +158,7 @@ def test_a_mail_reaches_the_server_with_its_headers(server, row, invited):
     assert (row.attempts, row.email, row.last_error) == (1, invited.email, "")
 
 
-def test_sender_and_own_name_are_those_of_the_settings(server, row, settings):
+def test_sender_and_own_name_come_from_the_settings(server, row, settings):
     settings.DEFAULT_FROM_EMAIL = "Työkalut <tools@portal.example.com>"
     settings.EMAIL_EHLO_NAME = "portal.example.com"
 
@@ -171,7 +171,7 @@ def test_sender_and_own_name_are_those_of_the_settings(server, row, settings):
 
 
 @pytest.mark.parametrize("name", ["Acme\nBcc: everyone@example.com", "Acme\r\n\r\nBuy", "Acme\x00\u2028x", "ä" * 300])
-def test_a_name_adds_no_header_and_no_line_to_the_mail(server, row, organization, name):
+def test_name_of_a_person_cannot_add_headers(server, row, organization, name):
     type(organization).objects.filter(pk=organization.pk).update(name=name.replace("\x00", "\x01")[:100])
 
     work()
@@ -182,7 +182,7 @@ def test_a_name_adds_no_header_and_no_line_to_the_mail(server, row, organization
     assert message["Subject"].strip().startswith("You are invited to the Opsera Portal of ")
 
 
-def test_only_the_outbox_sends_mail():
+def test_mail_is_only_sent_from_the_outbox():
     """Anything else would be lost with the next outage of the mail server."""
     root = Path(portal_settings.BASE_DIR)
     sends = re.compile(
@@ -200,7 +200,7 @@ def test_only_the_outbox_sends_mail():
 # Written with what it is about
 
 
-def test_a_mail_is_written_in_the_transaction_of_what_it_is_about(administrator, organization):
+def test_mail_is_written_in_the_transaction_of_its_event(administrator, organization):
     with transaction.atomic():
         services.invite_user(actor=administrator, email="new@acme.example", name="New")
         assert OutgoingMail.objects.count() == 1
@@ -210,7 +210,7 @@ def test_a_mail_is_written_in_the_transaction_of_what_it_is_about(administrator,
 
 
 @pytest.mark.django_db(transaction=True)
-def test_no_queue_is_needed_for_a_mail_to_be_sent(organization, settings):
+def test_mail_is_sent_without_a_queue(organization, settings):
     settings.TASKS = {"default": {"BACKEND": "a.queue.that.is.Away"}}
     administrator = UserFactory(organization=organization, site_role="administrator")
 
@@ -219,11 +219,11 @@ def test_no_queue_is_needed_for_a_mail_to_be_sent(organization, settings):
     assert [message.to for message in delivered()] == [["new@acme.example"]]
 
 
-def test_the_row_holds_no_link_and_no_text(row, invited):
+def test_row_of_a_mail_has_no_link_and_no_text(row, invited):
     assert row.arguments == {"user_id": str(invited.pk)}
 
 
-def test_the_worker_sends_mails_every_two_seconds_and_forgets_old_ones(row):
+def test_worker_sends_mails_every_two_seconds_and_removes_old_ones(row):
     jobs = periodic_jobs._registered
     jobs["mail"].work(threading.Event())
     with time_machine.travel(timezone.now() + delivery.KEEP + timedelta(days=1)):
@@ -233,7 +233,7 @@ def test_the_worker_sends_mails_every_two_seconds_and_forgets_old_ones(row):
     assert not OutgoingMail.objects.exists()
 
 
-def test_what_was_sent_lately_or_waits_is_not_forgotten(server, row, invited):
+def test_recent_and_waiting_mails_are_not_removed(server, row, invited):
     work()
     waiting = password_reset_mail.put(invited.pk, str(invited.pk), None)
     with time_machine.travel(timezone.now() + delivery.KEEP - timedelta(days=1)):
@@ -245,7 +245,7 @@ def test_what_was_sent_lately_or_waits_is_not_forgotten(server, row, invited):
 # Trouble
 
 
-def test_greylisting_is_tried_again_after_a_minute_and_is_no_error(server, row, caplog):
+def test_greylisted_mail_is_tried_again_after_a_minute_without_an_error(server, row, caplog):
     server.replies["RCPT"] = ["451 4.7.1 Greylisted, try again later"]
 
     work()
@@ -259,7 +259,7 @@ def test_greylisting_is_tried_again_after_a_minute_and_is_no_error(server, row, 
     assert not [record for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
 
 
-def test_a_greylisted_mail_keeps_no_other_one_waiting(server, row, organization):
+def test_greylisted_mail_does_not_delay_others(server, row, organization):
     other = UserFactory(organization=organization, joined_at=None, password="!")
     invitation_mail.put(other.pk, str(other.pk))
     server.replies["RCPT"] = ["450 later"]
@@ -269,7 +269,7 @@ def test_a_greylisted_mail_keeps_no_other_one_waiting(server, row, organization)
     assert [message["To"] for message in server.messages] == [other.email]
 
 
-def test_an_address_that_does_not_exist_is_given_up_after_three_attempts(server, row, caplog):
+def test_mail_to_an_unknown_address_is_given_up_after_three_attempts(server, row, caplog):
     server.replies["RCPT"] = ["550 5.1.1 No such user"] * 5
 
     for hours in range(5):
@@ -281,7 +281,7 @@ def test_an_address_that_does_not_exist_is_given_up_after_three_attempts(server,
     assert row.email not in caplog.text
 
 
-def test_a_mail_that_the_server_refuses_after_reading_it_is_given_up(server, row):
+def test_mail_that_the_server_refuses_after_the_data_is_given_up(server, row):
     server.replies["message"] = ["554 5.7.1 Looks like spam"] * 3
 
     for hours in range(3):
@@ -291,7 +291,7 @@ def test_a_mail_that_the_server_refuses_after_reading_it_is_given_up(server, row
 
 
 @pytest.mark.parametrize("where", ["EHLO", "MAIL", "RCPT", "message"])
-def test_a_server_that_drops_the_connection_gets_the_mail_later(server, row, where):
+def test_mail_is_sent_later_if_the_server_closes_the_connection(server, row, where):
     server.replies[where] = ["drop"]
 
     work()
@@ -310,7 +310,7 @@ def test_a_server_that_drops_the_connection_gets_the_mail_later(server, row, whe
         ("RCPT", "421 4.7.0 Too many connections", "421"),
     ],
 )
-def test_what_is_wrong_for_every_mail_stops_the_round_and_refuses_none(server, row, organization, verb, reply, said):
+def test_problem_of_the_server_stops_the_round_and_gives_up_no_mail(server, row, organization, verb, reply, said):
     other = UserFactory(organization=organization, joined_at=None, password="!")
     second = invitation_mail.put(other.pk, str(other.pk))
     server.replies[verb] = [reply] * 4
@@ -324,7 +324,7 @@ def test_what_is_wrong_for_every_mail_stops_the_round_and_refuses_none(server, r
     assert (row.refusals, second.refusals) == (0, 0)
 
 
-def test_a_wrong_password_is_told_as_such_and_loses_no_mail(server, row, settings, caplog):
+def test_wrong_password_is_reported_and_loses_no_mail(server, row, settings, caplog):
     use(settings, f"smtp://user:s3cret@127.0.0.1:{server.port}")
     server.replies["AUTH"] = ["535 5.7.8 Bad credentials"] * 9
 
@@ -335,7 +335,7 @@ def test_a_wrong_password_is_told_as_such_and_loses_no_mail(server, row, setting
     assert "s3cret" not in caplog.text
 
 
-def test_an_outage_of_an_hour_loses_no_mail(nowhere, organization, settings):
+def test_outage_of_an_hour_loses_no_mail(nowhere, organization, settings):
     people = UserFactory.create_batch(5, organization=organization, joined_at=None, password="!")
     start = timezone.now()
     for number, person in enumerate(people):
@@ -358,7 +358,7 @@ def test_an_outage_of_an_hour_loses_no_mail(nowhere, organization, settings):
     assert not OutgoingMail.objects.exclude(state=State.SENT).exists()
 
 
-def test_an_outage_is_one_line_of_the_log_and_names_its_cause(nowhere, row, caplog):
+def test_outage_is_logged_once_with_its_cause(nowhere, row, caplog):
     for seconds in range(0, 240, 60):
         work(after=timedelta(seconds=seconds))
 
@@ -368,7 +368,7 @@ def test_an_outage_is_one_line_of_the_log_and_names_its_cause(nowhere, row, capl
     assert "Waiting mails: 1" in lines[0]
 
 
-def test_a_mail_that_the_server_does_not_bear_lets_the_others_through(server, row, organization):
+def test_mail_that_breaks_the_connection_does_not_block_others(server, row, organization):
     other = UserFactory(organization=organization, joined_at=None, password="!")
     server.replies["RCPT"] = ["421 not you"]
     work()
@@ -387,7 +387,7 @@ def test_mails_wait_longer_each_time_up_to_an_hour():
     assert minutes == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
-def test_a_mail_that_is_too_late_is_given_up_and_says_why(nowhere, row, settings):
+def test_expired_mail_is_given_up_with_the_reason(nowhere, row, settings):
     work()
     work(after=timedelta(days=3, minutes=1))
 
@@ -395,7 +395,7 @@ def test_a_mail_that_is_too_late_is_given_up_and_says_why(nowhere, row, settings
     assert row.last_error.startswith("Given up: it was not delivered in time. The mail server cannot be reached")
 
 
-def test_a_link_for_a_new_password_that_nobody_waits_for_any_more_is_not_sent(server, member):
+def test_outdated_password_link_is_not_sent(server, member):
     row = password_reset_mail.put(member.pk, str(member.pk), None)
 
     work(after=timedelta(hours=4, seconds=1))
@@ -404,7 +404,7 @@ def test_a_link_for_a_new_password_that_nobody_waits_for_any_more_is_not_sent(se
     assert read(row).state == State.FAILED
 
 
-def test_a_link_is_made_when_its_mail_is_sent_so_that_it_is_never_late(server, member, client):
+def test_link_is_created_when_its_mail_is_sent(server, member, client):
     password_reset_mail.put(member.pk, str(member.pk), None)
     moment = timezone.now() + timedelta(hours=3)
 
@@ -416,7 +416,7 @@ def test_a_link_is_made_when_its_mail_is_sent_so_that_it_is_never_late(server, m
         assert client.get(link, follow=True).context["form"]
 
 
-def test_what_is_over_is_not_sent_and_leaves_no_row(server, row, invited):
+def test_mail_that_is_no_longer_needed_is_removed(server, row, invited):
     type(invited).objects.filter(pk=invited.pk).update(joined_at=timezone.now())
 
     work()
@@ -425,7 +425,7 @@ def test_what_is_over_is_not_sent_and_leaves_no_row(server, row, invited):
     assert not OutgoingMail.objects.exists()
 
 
-def test_a_mail_that_cannot_be_written_is_given_up_and_keeps_no_other_waiting(server, row, organization, monkeypatch):
+def test_mail_that_fails_to_render_is_given_up_and_delays_no_other(server, row, organization, monkeypatch):
     def fails(user_id):
         raise LookupError("template")
 
@@ -440,7 +440,7 @@ def test_a_mail_that_cannot_be_written_is_given_up_and_keeps_no_other_waiting(se
     assert read(row).state == State.SENT
 
 
-def test_a_kind_of_mail_that_only_a_newer_version_knows_waits_for_it(server, db):
+def test_unknown_kind_of_mail_waits_for_a_newer_version(server, db):
     row = OutgoingMail.objects.create(kind="of_tomorrow", expires_at=timezone.now() + timedelta(days=1))
 
     work()
@@ -448,7 +448,7 @@ def test_a_kind_of_mail_that_only_a_newer_version_knows_waits_for_it(server, db)
     assert (read(row).state, row.attempts) == (State.WAITING, 1)
 
 
-def test_what_writing_a_mail_does_to_the_database_is_done_once(server, db, monkeypatch):
+def test_database_changes_of_writing_a_mail_happen_once(server, db, monkeypatch):
     """A mail that makes others of itself, and fails in the middle, has made none."""
     person = UserFactory(joined_at=None, password="!")
 
@@ -471,7 +471,7 @@ def test_what_writing_a_mail_does_to_the_database_is_done_once(server, db, monke
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_workers_send_no_mail_twice(settings, organization):
+def test_two_workers_never_send_the_same_mail(settings, organization):
     server = MailServer()
     use(settings, f"smtp://127.0.0.1:{server.port}")
     people = UserFactory.create_batch(12, organization=organization, joined_at=None, password="!")
@@ -496,7 +496,7 @@ def test_two_workers_send_no_mail_twice(settings, organization):
     assert sorted(message["To"] for message in server.messages) == sorted(person.email for person in people)
 
 
-def test_a_mail_that_a_killed_worker_had_taken_is_sent_after_its_lease(server, row):
+def test_mail_of_a_killed_worker_is_sent_after_its_lease(server, row):
     assert delivery._claim_next() == row
 
     work(after=timedelta(minutes=9))
@@ -506,7 +506,7 @@ def test_a_mail_that_a_killed_worker_had_taken_is_sent_after_its_lease(server, r
     assert len(server.messages) == 1
 
 
-def test_a_worker_that_is_to_end_sends_nothing_more(server, row):
+def test_stopping_worker_sends_no_more_mails(server, row):
     stopping = threading.Event()
     stopping.set()
 
@@ -515,7 +515,7 @@ def test_a_worker_that_is_to_end_sends_nothing_more(server, row):
     assert server.messages == []
 
 
-def test_a_newer_link_takes_the_place_of_one_that_waits(server, invited):
+def test_newer_link_replaces_a_waiting_one(server, invited):
     for _ in range(3):
         invitation_mail.put(invited.pk, str(invited.pk))
 
@@ -548,7 +548,7 @@ def test_smtps_speaks_tls_from_the_first_byte_with_a_company_authority(tls_serve
     assert len(tls_server.messages) == 1
 
 
-def test_a_server_whose_authority_is_not_trusted_gets_nothing(tls_server, row, settings):
+def test_untrusted_server_gets_no_mail(tls_server, row, settings):
     use(settings, f"smtps://localhost:{tls_server.port}")
 
     work()
@@ -558,7 +558,7 @@ def test_a_server_whose_authority_is_not_trusted_gets_nothing(tls_server, row, s
     assert "certificate verify failed" in row.last_error
 
 
-def test_a_server_without_starttls_gets_no_mail_and_no_password_in_clear(server, row, settings):
+def test_server_without_starttls_gets_no_mail_and_no_password(server, row, settings):
     use(settings, f"smtp+tls://user:s3cret@127.0.0.1:{server.port}")
 
     for hours in range(4):
@@ -583,7 +583,7 @@ def test_a_server_without_starttls_gets_no_mail_and_no_password_in_clear(server,
         ("SMTPS://MX.example.com/", "mx.example.com", 465, False, True),
     ],
 )
-def test_the_scheme_says_how_the_mail_server_speaks_tls(url, host, port, starttls, implicit):
+def test_scheme_selects_how_the_mail_server_uses_tls(url, host, port, starttls, implicit):
     found = mail_settings(url)
 
     assert (found["EMAIL_HOST"], found["EMAIL_PORT"]) == (host, port)
@@ -618,7 +618,7 @@ def test_user_and_password_are_percent_decoded():
         "consolemail://hunter2",
     ],
 )
-def test_a_wrong_mail_server_stops_the_start_and_is_not_repeated(url):
+def test_wrong_mail_server_stops_the_start_and_is_not_repeated(url):
     with pytest.raises(ImproperlyConfigured, match=r"^EMAIL_URL must be like") as error:
         mail_settings(url)
 
@@ -637,7 +637,7 @@ def test_a_wrong_mail_server_stops_the_start_and_is_not_repeated(url):
         ("", "default@example.com"),
     ],
 )
-def test_a_sender_is_an_address_with_an_optional_name(raw, read):
+def test_sender_is_an_address_with_an_optional_name(raw, read):
     sender = environment.mail_sender("EMAIL_FROM", raw, default="default@example.com")
 
     assert sender == read
@@ -659,14 +659,14 @@ def test_a_sender_is_an_address_with_an_optional_name(raw, read):
         "x" * 400 + "@a.example",
     ],
 )
-def test_a_wrong_sender_stops_the_start(raw):
+def test_wrong_sender_stops_the_start(raw):
     with pytest.raises(ImproperlyConfigured, match="EMAIL_FROM must be") as error:
         environment.mail_sender("EMAIL_FROM", raw, default="default@example.com")
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("raw", ["-portal", "portal..example", "portal example", "x\n", "a" * 64, "[127.0.0.1", "_x"])
-def test_a_wrong_own_name_stops_the_start(raw):
+def test_wrong_own_name_stops_the_start(raw):
     with pytest.raises(ImproperlyConfigured, match="EMAIL_EHLO_NAME must be"):
         environment.host_name("EMAIL_EHLO_NAME", raw, default="portal.example.com")
 
@@ -675,5 +675,5 @@ def test_a_wrong_own_name_stops_the_start(raw):
     ("host", "name"),
     [("portal.example.com", "portal.example.com"), ("192.0.2.7", "[192.0.2.7]"), ("2001:db8::7", "[IPv6:2001:db8::7]")],
 )
-def test_an_own_address_stands_in_brackets(host, name):
+def test_ip_address_as_own_name_is_in_brackets(host, name):
     assert environment.host_name("EMAIL_EHLO_NAME", "", default=environment.name_in_mail(host)) == name

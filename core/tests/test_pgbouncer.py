@@ -91,7 +91,7 @@ def through(behind, monkeypatch):
     connections["default"] = direct
 
 
-def test_pooler_is_noticed_and_said_in_one_line(behind, caplog):
+def test_pooler_is_detected_and_logged_once(behind, caplog):
     with caplog.at_level(logging.INFO):
         assert behind().is_pooled_outside
         assert behind().is_pooled_outside
@@ -123,7 +123,7 @@ def test_statements_are_prepared_without_a_pooler():
 
 
 @committed
-def test_every_transaction_reads_moments_in_utc_whatever_the_server_thinks(behind):
+def test_every_transaction_reads_times_in_utc_whatever_the_server_uses(behind):
     database = connection.ops.quote_name(connection.settings_dict["NAME"])
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER DATABASE {database} SET TimeZone = 'Asia/Tokyo'")
@@ -170,7 +170,7 @@ def test_logs_are_read_through_a_pooler(client, owner, through, address):
     assert (answer.status_code, bool(answer.getvalue())) == (200, True)
 
 
-def test_copy_is_not_made_through_a_pooler(through, tmp_path, monkeypatch):
+def test_backup_through_a_pooler_is_refused(through, tmp_path, monkeypatch):
     with pytest.raises(CommandError, match="DATABASE_DIRECT_URL"):
         call_command("backup_database", str(tmp_path / "copy.database"))
     assert list(tmp_path.glob("*.database")) == []
@@ -182,7 +182,7 @@ def test_copy_is_not_made_through_a_pooler(through, tmp_path, monkeypatch):
         assert (tmp_path / "copy.database").stat().st_size > 0
 
 
-def test_connection_is_given_back_when_the_look_for_a_pooler_fails(monkeypatch):
+def test_connection_is_returned_if_detecting_a_pooler_fails(monkeypatch):
     """Otherwise the pool would have one less each time."""
     if connection.vendor != "postgresql":
         pytest.skip("only PostgreSQL has a pool of connections")

@@ -30,7 +30,7 @@ def backend_of(wrapper):
         return cursor.fetchone()[0]
 
 
-def test_after_the_server_hung_up_the_next_request_gets_another(pooled):
+def test_request_gets_a_new_connection_after_the_server_closed_the_old_one(pooled):
     first = backend_of(pooled)
     pooled.close()
     with connection.cursor() as cursor:
@@ -45,7 +45,7 @@ def test_after_the_server_hung_up_the_next_request_gets_another(pooled):
         pooled.close()
 
 
-def test_a_connection_that_is_well_is_used_again(pooled):
+def test_healthy_connection_is_used_again(pooled):
     pooled.pool.open()
     pooled.pool.wait(timeout=5)
     seen = set()
@@ -56,7 +56,7 @@ def test_a_connection_that_is_well_is_used_again(pooled):
     assert len(seen) <= 2
 
 
-def test_a_statement_is_prepared_once(pooled):
+def test_statement_is_prepared_once(pooled):
     for _ in range(3):
         with pooled.prepared_cursor() as cursor:
             cursor.execute("SELECT %s::int + 41", [1])

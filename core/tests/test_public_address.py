@@ -96,7 +96,7 @@ def test_next_link_comes_from_portal_url_and_not_from_host(behind_proxy, api, ow
 
 
 @pytest.mark.django_db
-def test_next_after_sign_in_may_name_portal_url_only(behind_proxy, owner):
+def test_next_after_sign_in_can_only_lead_to_portal_url(behind_proxy, owner):
     def leads_to(address):
         form = {"login": owner.email, "password": PASSWORD, "next": address}
         return Client(headers=THROUGH_PROXY).post("/login/", form).url
@@ -189,7 +189,7 @@ def test_no_code_builds_an_address_from_the_request():
 
 
 @pytest.mark.parametrize("sent", [{}, {"X-Forwarded-Proto": ""}, {"X-Forwarded-Proto": "HTTPS"}])
-def test_proxy_without_a_scheme_is_told_once_and_causes_no_redirect_loop(behind_proxy, client, db, caplog, sent):
+def test_proxy_without_a_scheme_is_logged_once_and_causes_no_redirect_loop(behind_proxy, client, db, caplog, sent):
     for _ in range(3):
         answer = client.get("/login/", headers={"Host": STRIPPED, **sent})
         assert (answer.status_code, answer["Retry-After"]) == (503, "5")
@@ -200,7 +200,7 @@ def test_proxy_without_a_scheme_is_told_once_and_causes_no_redirect_loop(behind_
     assert URL in line
 
 
-def test_api_does_not_accuse_the_caller_where_the_proxy_says_no_scheme(behind_proxy, api, headers, caplog):
+def test_api_answers_503_if_the_proxy_sends_no_scheme(behind_proxy, api, headers, caplog):
     answer = api.get("/api/v1/me", headers={**headers, "Host": STRIPPED})
 
     assert (answer.status_code, answer.json()["code"], answer["Retry-After"]) == (503, "unavailable", "5")
@@ -210,7 +210,7 @@ def test_api_does_not_accuse_the_caller_where_the_proxy_says_no_scheme(behind_pr
     assert len(caplog.messages) == 1
 
 
-def test_caller_in_clear_is_still_refused_and_pages_are_redirected(behind_proxy, client, api, headers, caplog):
+def test_request_without_https_is_refused_and_page_is_redirected(behind_proxy, client, api, headers, caplog):
     in_clear = {"Host": STRIPPED, "X-Forwarded-Proto": "http"}
 
     assert client.get("/login/?next=/", headers=in_clear).url == f"{URL}/login/?next=/"
@@ -218,7 +218,7 @@ def test_caller_in_clear_is_still_refused_and_pages_are_redirected(behind_proxy,
     assert caplog.messages == []
 
 
-def test_request_around_the_proxy_is_redirected_to_portal_url(behind_proxy, client):
+def test_request_that_bypasses_the_proxy_is_redirected_to_portal_url(behind_proxy, client):
     answer = client.get("/login/", headers={"Host": "127.0.0.1:8000"}, REMOTE_ADDR="192.0.2.1")
 
     assert (answer.status_code, answer.url) == (301, f"{URL}/login/")
@@ -232,7 +232,7 @@ def test_health_probes_need_no_scheme(behind_proxy, client, db, path):
 # The name
 
 
-def test_wrong_host_is_told_in_one_line_that_names_both(behind_proxy, client, api, headers, db, caplog):
+def test_wrong_host_is_logged_in_one_line_with_both_names(behind_proxy, client, api, headers, db, caplog):
     sent = {"Host": "wrong.example:8443", "X-Forwarded-Proto": "https"}
     for _ in range(3):
         page = client.get("/login/", headers=sent)
@@ -246,7 +246,7 @@ def test_wrong_host_is_told_in_one_line_that_names_both(behind_proxy, client, ap
     assert "'portal.example.com:8443'" in line
 
 
-def test_stranger_with_many_wrong_hosts_gets_ten_lines(client, db, caplog):
+def test_many_wrong_hosts_are_logged_in_ten_lines(client, db, caplog):
     for number in range(30):
         assert client.get("/login/", headers={"Host": f"wrong-{number}.example"}).status_code == 400
 

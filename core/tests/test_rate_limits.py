@@ -55,14 +55,14 @@ def another_process(monkeypatch):
 
 @pytest.mark.usefixtures("store")
 @time_machine.travel(BEGIN + 10, tick=False)
-def test_what_is_within_the_limit_passes_and_what_is_beyond_waits_for_the_windows_end():
+def test_attempts_above_the_limit_wait_for_the_end_of_the_window():
     limit = Limit("tries", 3, 60)
 
     assert [limit.take("ada") for _ in range(5)] == [None, None, None, 50, 50]
 
 
 @pytest.mark.usefixtures("store")
-def test_the_next_window_begins_at_nothing():
+def test_next_window_begins_at_zero():
     limit = Limit("tries", 1, 60)
 
     with time_machine.travel(BEGIN + 59.9, tick=False):
@@ -73,7 +73,7 @@ def test_the_next_window_begins_at_nothing():
 
 @pytest.mark.usefixtures("store")
 @time_machine.travel(BEGIN, tick=False)
-def test_neither_another_key_nor_another_limit_is_counted_along():
+def test_keys_and_limits_are_counted_separately():
     Limit("tries", 1, 60).take("ada")
 
     assert Limit("tries", 1, 60).take("bob") is None
@@ -82,7 +82,7 @@ def test_neither_another_key_nor_another_limit_is_counted_along():
 
 @pytest.mark.usefixtures("store")
 @time_machine.travel(BEGIN, tick=False)
-def test_another_process_goes_on_counting_where_this_one_stands(monkeypatch):
+def test_another_process_continues_the_count(monkeypatch):
     limit = Limit("tries", 2, 60)
     limit.take("ada")
 
@@ -93,7 +93,7 @@ def test_another_process_goes_on_counting_where_this_one_stands(monkeypatch):
 
 @pytest.mark.usefixtures("store")
 @time_machine.travel(BEGIN, tick=False)
-def test_asking_for_the_wait_counts_nothing(monkeypatch):
+def test_reading_the_wait_counts_nothing(monkeypatch):
     limit = Limit("tries", 1, 60)
 
     assert [limit.wait("ada"), limit.wait("ada"), limit.take("ada"), limit.wait("ada")] == [None, None, None, 60]
@@ -103,7 +103,7 @@ def test_asking_for_the_wait_counts_nothing(monkeypatch):
 
 @pytest.mark.usefixtures("store")
 @time_machine.travel(BEGIN, tick=False)
-def test_what_is_forgotten_begins_anew():
+def test_reset_key_begins_at_zero():
     limit = Limit("tries", 1, 60)
     limit.take("ada")
 
@@ -114,7 +114,7 @@ def test_what_is_forgotten_begins_anew():
 
 @pytest.mark.usefixtures("store")
 @time_machine.travel(BEGIN, tick=False)
-def test_what_another_process_forgets_begins_anew_here_as_well(monkeypatch):
+def test_key_reset_by_another_process_begins_at_zero(monkeypatch):
     limit = Limit("tries", 3, 60)
     here = rate_limits._here
     assert [limit.take("ada"), limit.take("ada")] == [None, None]
@@ -128,7 +128,7 @@ def test_what_another_process_forgets_begins_anew_here_as_well(monkeypatch):
 
 @pytest.mark.parametrize("key", ["", "x" * 10_000, "\x00", "\ud800", "ada\n", "' OR 1=1 --"], ids=repr)
 @pytest.mark.usefixtures("store")
-def test_a_key_may_hold_anything_and_is_kept_as_a_digest(key):
+def test_key_can_have_any_content_and_is_stored_as_a_digest(key):
     limit = Limit("tries", 1, 60)
 
     with time_machine.travel(BEGIN, tick=False):
@@ -160,7 +160,7 @@ def test_one_process_alone_reaches_the_limit_exactly(db):
 
 
 @time_machine.travel(BEGIN, tick=False)
-def test_what_is_over_its_limit_costs_no_query(db, django_assert_num_queries):
+def test_key_over_its_limit_costs_no_query(db, django_assert_num_queries):
     limit = Limit("calls", 10, 60, batch=10)
     assert [limit.take("ada") for _ in range(10)] == [None] * 10
 
@@ -169,7 +169,7 @@ def test_what_is_over_its_limit_costs_no_query(db, django_assert_num_queries):
 
 
 @time_machine.travel(BEGIN, tick=False)
-def test_what_several_processes_let_pass_is_bounded_by_their_batches(db, monkeypatch):
+def test_processes_exceed_the_limit_by_at_most_their_batches(db, monkeypatch):
     limit = Limit("calls", 30, 60, batch=10)
     passed = 0
     processes = [{} for _ in range(3)]
@@ -182,7 +182,7 @@ def test_what_several_processes_let_pass_is_bounded_by_their_batches(db, monkeyp
 
 
 @time_machine.travel(BEGIN, tick=False)
-def test_more_keys_than_can_be_remembered_do_not_fill_the_memory(db, monkeypatch):
+def test_many_keys_do_not_fill_the_memory(db, monkeypatch):
     monkeypatch.setattr(rate_limits, "REMEMBERED_AT_MOST", 100)
     limit = Limit("calls", 10, 60, batch=10)
 
@@ -192,7 +192,7 @@ def test_more_keys_than_can_be_remembered_do_not_fill_the_memory(db, monkeypatch
     assert len(rate_limits._here) <= 100
 
 
-def test_past_windows_are_forgotten_before_this_one(db, monkeypatch):
+def test_past_windows_are_removed_from_memory_first(db, monkeypatch):
     monkeypatch.setattr(rate_limits, "REMEMBERED_AT_MOST", 10)
     limit = Limit("calls", 2, 60, batch=2)
     with time_machine.travel(BEGIN, tick=False):
@@ -213,7 +213,7 @@ def test_past_windows_are_forgotten_before_this_one(db, monkeypatch):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("store", ["database", "Redis"])
 @pytest.mark.parametrize("batch", [1, 5])
-def test_of_many_threads_at_once_exactly_as_many_pass_as_may(settings, store, batch):
+def test_exactly_the_limit_passes_with_many_threads(settings, store, batch):
     if store == "Redis":
         use_redis(settings)
     limit = Limit("calls", 20, 3600, batch=batch)
@@ -249,7 +249,7 @@ for settings.REDIS_URL in stores:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_processes_at_once_exactly_as_many_pass_as_may(settings):
+def test_exactly_the_limit_passes_with_two_processes(settings):
     stores = ["", REDIS_URL] if answers(6379) else [""]
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "opsera_portal.settings",
@@ -284,7 +284,7 @@ def url_of_the_database():
 
 
 @time_machine.travel(BEGIN, tick=False)
-def test_without_redis_the_database_counts(db, settings, caplog):
+def test_counts_continue_in_the_database_without_redis(db, settings, caplog):
     settings.REDIS_URL = "redis://127.0.0.1:1/0"
     settings.CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": settings.REDIS_URL}}
     limit = Limit("tries", 1, 60)
@@ -296,7 +296,7 @@ def test_without_redis_the_database_counts(db, settings, caplog):
 
 
 @time_machine.travel(BEGIN, tick=False)
-def test_the_worker_removes_counts_of_windows_that_are_over(db):
+def test_worker_removes_counts_of_past_windows(db):
     Limit("short", 10, 60).take("ada")
     Limit("long", 10, 3600).take("ada")
 
@@ -316,5 +316,5 @@ def test_the_worker_removes_counts_of_windows_that_are_over(db):
         (None, ""),
     ],
 )
-def test_of_ipv6_a_whole_network_is_counted_as_one(address, network):
+def test_ipv6_addresses_count_by_network(address, network):
     assert network_of(address) == network

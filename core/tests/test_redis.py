@@ -21,7 +21,7 @@ def portal(tmp_path):
     started.drop_database(running.database_url)
 
 
-def test_runs_are_executed_by_a_worker_that_is_told_through_redis(portal):
+def test_worker_executes_runs_that_are_queued_in_redis(portal):
     deadline = time.monotonic() + 30
     while (states := run_states(portal)) != {"finished"}:
         assert time.monotonic() < deadline, states

@@ -21,7 +21,7 @@ def strangers_pipeline(stranger):
     return PipelineFactory(owner=stranger)
 
 
-def test_a_page_that_the_role_does_not_open_is_told_with_person_address_and_request(client, owner, caplog):
+def test_page_refused_to_a_role_is_logged_with_person_address_and_request(client, owner, caplog):
     client.force_login(owner)
 
     answer = client.get("/organization/users/", REMOTE_ADDR="192.0.2.7")
@@ -32,7 +32,7 @@ def test_a_page_that_the_role_does_not_open_is_told_with_person_address_and_requ
     assert caplog.records[-1].levelno == logging.WARNING
 
 
-def test_a_page_of_what_one_may_not_see_is_told(client, owner, caplog, strangers_pipeline):
+def test_page_of_an_invisible_object_is_logged(client, owner, caplog, strangers_pipeline):
     client.force_login(owner)
 
     client.get(f"/pipelines/{strangers_pipeline.pk}/")
@@ -41,7 +41,7 @@ def test_a_page_of_what_one_may_not_see_is_told(client, owner, caplog, strangers
     assert line.startswith(f"404 for person {owner.pk} ")
 
 
-def test_an_operation_that_a_session_may_not_do_is_told(client, owner, caplog, strangers_pipeline):
+def test_operation_refused_to_a_session_is_logged(client, owner, caplog, strangers_pipeline):
     client.force_login(owner)
 
     client.get(f"/api/v1/pipelines/{strangers_pipeline.pk}")
@@ -50,7 +50,7 @@ def test_an_operation_that_a_session_may_not_do_is_told(client, owner, caplog, s
     assert line.startswith(f"403 for person {owner.pk} ")
 
 
-def test_a_forged_form_is_told(owner, caplog):
+def test_forged_form_is_logged(owner, caplog):
     client = Client(enforce_csrf_checks=True)
     client.force_login(owner)
 
@@ -60,7 +60,7 @@ def test_a_forged_form_is_told(owner, caplog):
     assert "POST /profile/security/expiry-mails/" in line
 
 
-def test_what_is_allowed_is_not_told(client, owner, caplog):
+def test_allowed_request_is_not_logged(client, owner, caplog):
     client.force_login(owner)
 
     client.get("/profile/")
@@ -69,19 +69,19 @@ def test_what_is_allowed_is_not_told(client, owner, caplog):
 
 
 @pytest.mark.parametrize("address", ["/nothing-here/", "/organization/users/", "/api/v1/users"])
-def test_no_stranger_fills_the_log(client, db, caplog, address):
+def test_stranger_cannot_fill_the_log(client, db, caplog, address):
     client.get(address)
 
     assert lines(caplog) == []
 
 
-def test_what_is_refused_to_a_token_stands_in_its_own_log_only(api, owner, caplog):
+def test_refusal_of_a_token_is_only_in_its_own_log(api, owner, caplog):
     api.get("/api/v1/users", headers=bearer(TokenFactory(owner=owner)))
 
     assert lines(caplog) == []
 
 
-def test_a_line_is_one_line_without_query_and_token(client, owner, caplog):
+def test_refusal_is_one_line_without_query_and_token(client, owner, caplog):
     client.force_login(owner)
 
     looks_like_a_token = ".".join(["eyJhbGciOiJFUzI1NiJ9", "eyJzdWIiOiIxIn0", "c2lnbmF0dXJl"])

@@ -36,7 +36,7 @@ def collected(length, server):
     return environ["wsgi.input"]
 
 
-def test_body_is_read_whole_before_the_request_is_looked_at():
+def test_body_is_read_completely_before_the_request_is_handled():
     assert collected("6", Server(b"ab", b"c", b"def")).read() == b"abcdef"
 
 
@@ -52,7 +52,7 @@ def test_leading_zeros_of_the_length_change_nothing(zeros):
 
 
 @pytest.mark.parametrize("parts", [[], [b"ab"], [b"ab", OSError()], [ConnectionResetError()]])
-def test_body_that_does_not_arrive_whole_cannot_be_read(parts):
+def test_incomplete_body_cannot_be_read(parts):
     body = collected("6", Server(*parts))
 
     with pytest.raises(OSError):
@@ -62,7 +62,7 @@ def test_body_that_does_not_arrive_whole_cannot_be_read(parts):
 
 
 @pytest.mark.parametrize("length", ["", "0", "-1", "x", "²", "262145", "9" * 5000, "0" * 5000, "0" * 20 + "262145"])
-def test_body_of_no_length_or_too_large_is_not_waited_for(length):
+def test_body_without_a_length_or_too_large_is_not_awaited(length):
     server = Server(b"abc")
 
     assert collected(length, server) is server
@@ -77,7 +77,7 @@ def test_body_of_no_length_or_too_large_is_not_waited_for(length):
         ("/password/reset/", "application/x-www-form-urlencoded"),
     ],
 )
-def test_form_that_did_not_arrive_is_400_without_a_traceback(client, db, caplog, path, content_type):
+def test_incomplete_form_is_400_without_a_traceback(client, db, caplog, path, content_type):
     answer = client.generic("POST", path, b"x" * 10, content_type, **{"wsgi.input": request_bodies.IncompleteBody()})
 
     assert answer.status_code == 400
@@ -85,7 +85,7 @@ def test_form_that_did_not_arrive_is_400_without_a_traceback(client, db, caplog,
     assert not [record for record in caplog.records if record.exc_info]
 
 
-def test_api_body_that_did_not_arrive_is_a_problem_and_stands_in_the_tokens_log(api, owner):
+def test_incomplete_api_body_is_a_problem_and_is_logged_for_the_token(api, owner):
     answer = api.generic(
         "POST",
         "/api/v1/pipeline/run",
@@ -99,7 +99,7 @@ def test_api_body_that_did_not_arrive_is_a_problem_and_stands_in_the_tokens_log(
     assert TokenUse.objects.get().status == 400
 
 
-def test_threads_that_wait_for_bodies_are_more_than_those_that_answer(settings):
+def test_there_are_more_threads_for_waiting_than_for_answering(settings):
     settings.WEB_THREADS, settings.WEB_WAITING_THREADS = 16, 32
     command = " ".join(web_command())
 
@@ -143,7 +143,7 @@ def is_ended(caller):
         ({}, False),
     ],
 )
-def test_connection_that_sends_and_is_not_answered_is_ended_at_the_limit(sent, is_slow):
+def test_slow_connection_is_closed_at_the_limit(sent, is_slow):
     with connection(**sent) as (port, caller):
         seen = request_bodies.end_slow_connections(port, {}, limit=20, now=100)
         seen = request_bodies.end_slow_connections(port, seen, limit=20, now=119)
@@ -168,7 +168,7 @@ def test_connections_to_other_ports_are_left_alone():
         assert not is_ended(caller)
 
 
-def test_watch_runs_only_while_a_body_is_waited_for(monkeypatch):
+def test_watch_runs_only_while_a_body_is_awaited(monkeypatch):
     monkeypatch.setattr(request_bodies, "LOOK_EVERY", 0.01)
     looked = threading.Event()
     monkeypatch.setattr(request_bodies, "end_slow_connections", lambda *_, **__: looked.set() or {})
@@ -182,5 +182,5 @@ def test_watch_runs_only_while_a_body_is_waited_for(monkeypatch):
         time.sleep(0.01)
 
 
-def test_bodies_come_together_in_one_stream():
+def test_all_parts_of_a_body_come_in_one_stream():
     assert isinstance(collected("3", Server(b"abc")), io.BytesIO)

@@ -87,7 +87,7 @@ def address(rf, peer, forwarded=None):
         ("unix:", CALLER, None),
     ],
 )
-def test_the_address_of_the_caller(rf, trusted_proxies, peer, forwarded, expected):
+def test_client_address_is_determined(rf, trusted_proxies, peer, forwarded, expected):
     assert address(rf, peer, forwarded) == expected
 
 
@@ -96,7 +96,7 @@ def nothing_told_yet(monkeypatch):
     monkeypatch.setattr(request_context, "_told_of", set())
 
 
-def test_entry_that_is_no_address_is_logged_once_for_each_proxy(rf, trusted_proxies, nothing_told_yet, caplog):
+def test_invalid_entry_is_logged_once_for_each_proxy(rf, trusted_proxies, nothing_told_yet, caplog):
     for _ in range(3):
         for proxy in ("10.0.0.1", "10.0.0.2"):
             address(rf, proxy, f"{CALLER}, unknown\r\nforged")
@@ -108,7 +108,7 @@ def test_entry_that_is_no_address_is_logged_once_for_each_proxy(rf, trusted_prox
 
 
 @pytest.mark.parametrize("forwarded", [f"garbage, {CALLER}", f"unknown, {CALLER}:80", CALLER, "", None])
-def test_what_a_stranger_writes_into_the_header_is_not_logged(rf, trusted_proxies, nothing_told_yet, caplog, forwarded):
+def test_header_of_a_stranger_is_not_logged(rf, trusted_proxies, nothing_told_yet, caplog, forwarded):
     address(rf, "10.0.0.1", forwarded)
     address(rf, STRANGER, "garbage")
 
@@ -120,7 +120,7 @@ def test_several_headers_are_one_list(rf, trusted_proxies):
     assert address(rf, "10.0.0.1", f"192.0.2.66,{CALLER}:80,10.0.0.2") == CALLER
 
 
-def test_without_trusted_proxies_nobody_is_believed(rf):
+def test_forwarded_addresses_are_ignored_without_trusted_proxies(rf):
     assert address(rf, "127.0.0.1", CALLER) == "127.0.0.1"
 
 
@@ -142,11 +142,11 @@ def test_only_x_forwarded_for_is_read(rf, trusted_proxies):
         ("half a pair \ud800", "half a pair ?"),
     ],
 )
-def test_the_user_agent_is_one_short_line(rf, sent, kept):
+def test_user_agent_is_one_short_line(rf, sent, kept):
     assert request_context.user_agent(rf.get("/", headers={"User-Agent": sent})) == kept
 
 
-def test_no_control_character_is_left_in_what_is_printable():
+def test_printable_text_has_no_control_characters():
     everything = "".join(map(chr, range(0x3000)))
 
     left = {character for character in request_context.printable(everything) if unicodedata.category(character) == "Cc"}
@@ -154,7 +154,7 @@ def test_no_control_character_is_left_in_what_is_printable():
     assert left == set()
 
 
-def test_a_request_without_a_user_agent_has_an_empty_one(rf):
+def test_missing_user_agent_is_empty(rf):
     request = rf.get("/")
     request.META.pop("HTTP_USER_AGENT", None)
 
@@ -177,7 +177,7 @@ def test_a_request_without_a_user_agent_has_an_empty_one(rf):
         ("/" + "a" * 600, "/" + "a" * 511),
     ],
 )
-def test_the_target_is_the_path_percent_encoded(rf, path, kept):
+def test_target_is_the_percent_encoded_path(rf, path, kept):
     assert request_context.target(rf.get(path)) == kept
 
 
@@ -193,22 +193,22 @@ def test_the_target_is_the_path_percent_encoded(rf, path, kept):
         ("/", False),
     ],
 )
-def test_the_api_is_what_lies_under_its_address(rf, path, is_api):
+def test_api_is_recognized_by_its_address(rf, path, is_api):
     assert request_context.is_api(rf.get(path)) is is_api
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/robots.txt", "/api/v1/me", "/api/v1/nothing", "/profile/"])
-def test_every_answer_names_its_request(client, path):
+def test_every_answer_has_the_id_of_its_request(client, path):
     answer = client.get(path)
 
     assert uuid.UUID(answer.headers["X-Request-ID"]).version == 7
 
 
-def test_no_two_requests_have_one_id(client):
+def test_requests_have_different_ids(client):
     assert client.get("/healthz").headers["X-Request-ID"] != client.get("/healthz").headers["X-Request-ID"]
 
 
-def test_an_id_that_the_caller_sends_is_not_used(client):
+def test_id_sent_by_the_client_is_not_used(client):
     chosen = "11111111-1111-4111-8111-111111111111"
 
     answer = client.get("/api/v1/me", headers={"X-Request-ID": chosen, "X-Correlation-ID": chosen})

@@ -38,21 +38,21 @@ def log():
 # How many
 
 
-def test_one_place_of_the_code_writes_only_so_many_lines_a_minute(log):
+def test_lines_from_one_place_are_limited_per_minute(log):
     for number in range(500):
         log.logger.warning("Refused %s", number)
 
     assert len(log.lines) == server_log.LINES
 
 
-def test_text_of_a_stranger_makes_no_kind_of_its_own(log):
+def test_text_of_a_stranger_does_not_get_around_the_limit(log):
     for number in range(500):
         log.logger.warning(f"Refused {number}")
 
     assert len(log.lines) == server_log.LINES
 
 
-def test_number_of_lines_left_out_is_told_when_the_minute_ends(log):
+def test_number_of_omitted_lines_is_logged_after_a_minute(log):
     def refuse(number):
         log.logger.warning("Refused %s", number)
 
@@ -68,7 +68,7 @@ def test_number_of_lines_left_out_is_told_when_the_minute_ends(log):
     assert log.lines[-1].endswith("Refused 100")
 
 
-def test_number_of_lines_left_out_is_told_when_the_process_ends(log):
+def test_number_of_omitted_lines_is_logged_at_the_end_of_the_process(log):
     for number in range(61):
         log.logger.warning("Refused %s", number)
     log.handler.close()
@@ -76,7 +76,7 @@ def test_number_of_lines_left_out_is_told_when_the_process_ends(log):
     assert "1 more lines" in log.lines[-1]
 
 
-def test_many_lines_of_one_kind_leave_others_alone(log):
+def test_many_lines_of_one_kind_do_not_limit_others(log):
     for number in range(500):
         log.logger.warning("Refused %s", number)
     log.logger.error("The database cannot be reached")
@@ -103,7 +103,7 @@ def test_line_is_cut(log):
 
 
 @pytest.mark.parametrize("filler", ["", "x" * (server_log.MESSAGE_MAX_LENGTH - 60)])
-def test_line_holds_no_token(log, filler):
+def test_line_has_no_token(log, filler):
     log.logger.warning("Forbidden: %s/%s", filler, JWT_LIKE + "x" * 4000)
 
     assert "eyJ" not in log.stream.getvalue()
@@ -112,13 +112,13 @@ def test_line_holds_no_token(log, filler):
 @pytest.mark.parametrize(
     "path", ["/invitation/MQ/abc-secret/", "/password/reset/key/MQ-secret/", "/confirm-email/MQ:secret:x/"]
 )
-def test_line_holds_no_link_that_signs_someone_in(log, path):
+def test_line_has_no_link_that_signs_someone_in(log, path):
     log.logger.warning("Forbidden (CSRF cookie not set.): %s", path)
 
     assert "secret" not in log.stream.getvalue()
 
 
-def test_traceback_of_an_error_of_ours_is_indented_and_cut(log):
+def test_traceback_is_indented_and_cut(log):
     forged = "bad\n2026-01-01T00:00:00.000Z INFO forged: line " + JWT_LIKE
 
     try:
@@ -193,7 +193,7 @@ FILE = '--b\r\nContent-Disposition: form-data; name="a"; filename="x"\r\n\r\nx\r
     ],
 )
 @pytest.mark.parametrize("authorization", [None, "Bearer junk", "token"])
-def test_nothing_that_a_stranger_sends_writes_a_traceback(client, db, owner, caplog, send, authorization):
+def test_request_of_a_stranger_never_logs_a_traceback(client, db, owner, caplog, send, authorization):
     headers = {} if authorization is None else {"Authorization": authorization}
     if authorization == "token":
         headers = bearer(TokenFactory(owner=owner))
@@ -205,7 +205,7 @@ def test_nothing_that_a_stranger_sends_writes_a_traceback(client, db, owner, cap
     assert sum(len(message) for message in caplog.messages) < 500
 
 
-def test_form_with_too_many_fields_is_told_in_one_line_with_address_and_request(client, db, caplog):
+def test_form_with_too_many_fields_is_logged_in_one_line_with_address_and_request(client, db, caplog):
     answer = client.post("/login/", many(3000), content_type=FORM, REMOTE_ADDR="192.0.2.7")
 
     (line,) = caplog.messages

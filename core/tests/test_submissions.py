@@ -64,7 +64,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("kind", FORMS)
-def test_form_sent_twice_creates_one_and_leads_to_it(signed_in, pipeline, kind):
+def test_form_sent_twice_creates_one_object_and_redirects_to_it(signed_in, pipeline, kind):
     page, action, typed, model = FORMS[kind]
     page, action = page.format(pk=pipeline.pk), action.format(pk=pipeline.pk)
     sent = typed | {"submission": id_on(signed_in, page)}
@@ -101,7 +101,7 @@ def test_refused_form_can_be_sent_again(client, owner, pipeline):
     assert not Submission.objects.exists()
 
 
-def test_form_sent_before_the_person_was_asked_again_creates_a_token_afterwards(signed_in, administrator):
+def test_form_can_be_sent_again_after_reauthentication(signed_in, administrator):
     sent = TOKEN | {"submission": uuid.uuid4().hex}
     with time_machine.travel(timezone.now() + timedelta(minutes=20)):
         assert signed_in.post(TOKENS, sent).url.startswith("/login/again/")
@@ -130,12 +130,12 @@ def test_same_id_after_ten_minutes_is_a_new_form(signed_in, pipeline):
 
 
 @pytest.mark.parametrize("form_id", ["", "x", "\x00", "0" * 33, "é" * 32, "1" * 5000])
-def test_forged_id_of_a_form_protects_nothing_and_breaks_nothing(signed_in, form_id):
+def test_forged_form_id_is_ignored(signed_in, form_id):
     assert "/reveal/" in signed_in.post(TOKENS, TOKEN | {"submission": form_id}).url
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_at_once_create_one_token_and_lead_to_it(administrator):
+def test_two_forms_at_the_same_time_create_one_token(administrator):
     sent, answers = TOKEN | {"submission": uuid.uuid4().hex}, []
     clients = [Client(), Client()]
     for client in clients:

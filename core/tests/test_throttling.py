@@ -36,7 +36,7 @@ def statuses(ask, times):
     return [ask().status_code for _ in range(times)]
 
 
-def test_a_token_beyond_its_limit_gets_429_and_is_told_when_to_come_back(api, owner, settings):
+def test_token_over_its_limit_gets_429_with_retry_after(api, owner, settings):
     settings.API_LIMIT_TOKEN = Rate(2, 60)
     headers = bearer(TokenFactory(owner=owner))
     assert statuses(lambda: api.get(ME, headers=headers), 2) == [200, 200]
@@ -50,7 +50,7 @@ def test_a_token_beyond_its_limit_gets_429_and_is_told_when_to_come_back(api, ow
     assert document["detail"].startswith("This token has made more than 2 requests within 60 seconds.")
 
 
-def test_a_throttled_use_stands_in_the_tokens_log(api, owner, settings):
+def test_throttled_use_is_logged(api, owner, settings):
     settings.API_LIMIT_TOKEN = Rate(1, 60)
     token = TokenFactory(owner=owner)
 
@@ -61,7 +61,7 @@ def test_a_throttled_use_stands_in_the_tokens_log(api, owner, settings):
     assert (entry.status, entry.outcome, entry.reason) == (429, "refused", "throttled")
 
 
-def test_who_has_waited_is_answered_again(api, owner, settings):
+def test_request_after_the_wait_is_answered(api, owner, settings):
     settings.API_LIMIT_TOKEN = Rate(1, 60)
     headers = bearer(TokenFactory(owner=owner))
     assert statuses(lambda: api.get(ME, headers=headers), 2) == [200, 429]
@@ -70,7 +70,7 @@ def test_who_has_waited_is_answered_again(api, owner, settings):
         assert api.get(ME, headers=headers).status_code == 200
 
 
-def test_a_token_beyond_its_limit_stops_no_other_token_of_its_owner(api, owner, settings):
+def test_token_over_its_limit_does_not_stop_other_tokens_of_its_owner(api, owner, settings):
     settings.API_LIMIT_TOKEN = Rate(1, 60)
     first, second = bearer(TokenFactory(owner=owner)), bearer(TokenFactory(owner=owner))
 
@@ -78,7 +78,7 @@ def test_a_token_beyond_its_limit_stops_no_other_token_of_its_owner(api, owner, 
     assert api.get(ME, headers=second).status_code == 200
 
 
-def test_tokens_and_session_of_a_person_are_counted_together(api, owner, settings):
+def test_tokens_and_session_of_a_person_count_together(api, owner, settings):
     settings.API_LIMIT_USER = Rate(3, 60)
     for _ in range(2):
         assert api.get(ME, headers=bearer(TokenFactory(owner=owner))).status_code == 200
@@ -88,7 +88,7 @@ def test_tokens_and_session_of_a_person_are_counted_together(api, owner, setting
     assert api.get(ME, headers=bearer(TokenFactory(owner=owner))).status_code == 429
 
 
-def test_a_person_beyond_their_limit_stops_nobody_else(api, owner, member, settings):
+def test_person_over_their_limit_does_not_stop_others(api, owner, member, settings):
     settings.API_LIMIT_USER = Rate(1, 60)
     headers = bearer(TokenFactory(owner=owner))
 
@@ -97,7 +97,7 @@ def test_a_person_beyond_their_limit_stops_nobody_else(api, owner, member, setti
 
 
 @pytest.mark.parametrize("headers", [{}, JUNK, {"Authorization": "Basic YTpi"}], ids=["nothing", "junk", "Basic"])
-def test_an_address_that_shows_nothing_genuine_is_stopped(api, headers, settings):
+def test_address_without_genuine_credentials_is_throttled(api, headers, settings):
     settings.API_LIMIT_ADDRESS = Rate(2, 60)
 
     answers = [api.get(ME, headers=headers) for _ in range(3)]
@@ -106,7 +106,7 @@ def test_an_address_that_shows_nothing_genuine_is_stopped(api, headers, settings
     assert (answers[2].headers["Retry-After"], answers[2].json()["code"]) == ("18", "throttled")
 
 
-def test_a_token_whose_record_is_gone_counts_toward_the_address(api, owner, settings):
+def test_token_without_a_record_counts_toward_the_address(api, owner, settings):
     settings.API_LIMIT_ADDRESS = Rate(1, 60)
     token = TokenFactory(owner=owner)
     headers = bearer(token)
@@ -123,7 +123,7 @@ ENDED = {
 
 
 @pytest.mark.parametrize(("reason", "metadata"), ENDED.items(), ids=ENDED)
-def test_a_genuine_token_that_has_ended_never_counts_toward_its_address(api, owner, settings, reason, metadata):
+def test_ended_token_does_not_count_toward_the_address(api, owner, settings, reason, metadata):
     settings.API_LIMIT_ADDRESS = Rate(1, 60)
     headers = bearer(TokenFactory(owner=owner, **metadata))
 
@@ -133,7 +133,7 @@ def test_a_genuine_token_that_has_ended_never_counts_toward_its_address(api, own
     assert api.get(ME).status_code == 401
 
 
-def test_an_ended_token_uses_up_nothing_of_what_its_owner_may_do(api, owner, settings):
+def test_ended_token_does_not_count_toward_its_owner(api, owner, settings):
     settings.API_LIMIT_USER = Rate(1, 60)
     headers = bearer(TokenFactory(owner=owner, revoked_at=timezone.now()))
 
@@ -141,14 +141,14 @@ def test_an_ended_token_uses_up_nothing_of_what_its_owner_may_do(api, owner, set
     assert api.get(ME, headers=bearer(TokenFactory(owner=owner))).status_code == 200
 
 
-def test_an_address_that_is_stopped_stops_no_genuine_token(api, owner, settings):
+def test_throttled_address_does_not_stop_genuine_tokens(api, owner, settings):
     settings.API_LIMIT_ADDRESS = Rate(1, 60)
     assert statuses(lambda: api.get(ME, headers=JUNK), 2) == [401, 429]
 
     assert api.get(ME, headers=bearer(TokenFactory(owner=owner))).status_code == 200
 
 
-def test_an_address_that_is_stopped_stops_no_session(api, owner, settings):
+def test_throttled_address_does_not_stop_sessions(api, owner, settings):
     settings.API_LIMIT_ADDRESS = Rate(1, 60)
     assert statuses(lambda: api.get(ME), 2) == [401, 429]
     api.force_login(owner)
@@ -156,7 +156,7 @@ def test_an_address_that_is_stopped_stops_no_session(api, owner, settings):
     assert api.get(ME).status_code == 200
 
 
-def test_genuine_tokens_never_count_toward_their_address(api, owner, settings):
+def test_genuine_token_does_not_count_toward_the_address(api, owner, settings):
     settings.API_LIMIT_ADDRESS = Rate(1, 60)
     headers = bearer(TokenFactory(owner=owner))
 
@@ -174,14 +174,14 @@ def test_genuine_tokens_never_count_toward_their_address(api, owner, settings):
         ("", "", True),
     ],
 )
-def test_an_address_is_an_ipv4_address_or_an_ipv6_network(api, settings, address, neighbor, is_counted_together):
+def test_address_counts_as_an_ipv4_address_or_an_ipv6_network(api, settings, address, neighbor, is_counted_together):
     settings.API_LIMIT_ADDRESS = Rate(1, 60)
     assert api.get(ME, REMOTE_ADDR=address).status_code == 401
 
     assert api.get(ME, REMOTE_ADDR=neighbor).status_code == (429 if is_counted_together else 401)
 
 
-def test_an_address_that_is_stopped_fills_no_log(api, settings, caplog):
+def test_throttled_address_does_not_fill_the_log(api, settings, caplog):
     settings.API_LIMIT_ADDRESS = Rate(1, 60)
 
     assert statuses(lambda: api.get(ME, headers=JUNK), 20) == [401] + [429] * 19
@@ -190,7 +190,7 @@ def test_an_address_that_is_stopped_fills_no_log(api, settings, caplog):
     assert not TokenUse.objects.exists()
 
 
-def test_junk_costs_a_write_for_each_batch_and_none_when_stopped(api, settings, django_assert_num_queries):
+def test_invalid_tokens_cost_a_write_per_batch_and_none_when_throttled(api, settings, django_assert_num_queries):
     settings.API_LIMIT_ADDRESS = Rate(40, 60)
 
     with django_assert_num_queries(20):
@@ -198,7 +198,7 @@ def test_junk_costs_a_write_for_each_batch_and_none_when_stopped(api, settings, 
     assert RateCount.objects.get().count == 40
 
 
-def test_the_limits_cost_a_token_no_query_between_two_batches(api, owner, settings, django_assert_num_queries):
+def test_limits_cost_no_query_between_two_batches(api, owner, settings, django_assert_num_queries):
     settings.API_LIMIT_TOKEN = settings.API_LIMIT_USER = Rate(1200, 60)
     token = TokenFactory(owner=owner, last_used_at=timezone.now())
     headers = bearer(token)
@@ -207,7 +207,7 @@ def test_the_limits_cost_a_token_no_query_between_two_batches(api, owner, settin
         assert statuses(lambda: api.get(ME, headers=headers), 59) == [200] * 59
 
 
-def test_a_throttled_request_changes_nothing_and_holds_no_lock(api, owner, settings, django_assert_num_queries):
+def test_throttled_request_changes_nothing_and_holds_no_lock(api, owner, settings, django_assert_num_queries):
     settings.API_LIMIT_TOKEN = Rate(1, 60)
     pipeline = PipelineFactory(owner=owner)
     headers = bearer(TokenFactory(owner=owner, last_used_at=timezone.now()))
@@ -221,7 +221,7 @@ def test_a_throttled_request_changes_nothing_and_holds_no_lock(api, owner, setti
 
 
 @pytest.mark.parametrize("path", ["/api/v1/nothing", "/api/v1/logs/user/tokens", "/api/v1/pipelines?colour=red"])
-def test_refused_requests_are_counted_too(api, owner, settings, path):
+def test_refused_request_counts(api, owner, settings, path):
     settings.API_LIMIT_TOKEN = Rate(2, 60)
     headers = bearer(TokenFactory(owner=owner))
 
@@ -231,7 +231,7 @@ def test_refused_requests_are_counted_too(api, owner, settings, path):
     assert api.get(ME, headers=headers).status_code == 429
 
 
-def test_limits_that_are_off_limit_nothing(api, owner, settings):
+def test_limit_that_is_off_limits_nothing(api, owner, settings):
     settings.API_LIMIT_TOKEN = settings.API_LIMIT_USER = settings.API_LIMIT_ADDRESS = None
     headers = bearer(TokenFactory(owner=owner))
 
@@ -246,7 +246,7 @@ def told(answer):
     return answer.headers["RateLimit-Policy"], answer.headers["RateLimit"]
 
 
-def test_every_answer_to_a_token_says_what_is_left(api, owner, settings):
+def test_answer_to_a_token_says_what_is_left(api, owner, settings):
     settings.API_LIMIT_TOKEN, settings.API_LIMIT_USER = Rate(3, 60), Rate(1000, 3600)
     first, second = bearer(TokenFactory(owner=owner)), bearer(TokenFactory(owner=owner))
     until_hour = 3600 - int(timezone.now().timestamp()) % 3600
@@ -263,7 +263,7 @@ def test_every_answer_to_a_token_says_what_is_left(api, owner, settings):
     assert answers[-1].headers["Retry-After"] == "18"
 
 
-def test_window_that_ends_gives_everything_back(api, owner, settings):
+def test_whole_limit_is_left_in_a_new_window(api, owner, settings):
     settings.API_LIMIT_TOKEN = Rate(2, 60)
     headers = bearer(TokenFactory(owner=owner))
     for _ in range(3):
@@ -273,7 +273,7 @@ def test_window_that_ends_gives_everything_back(api, owner, settings):
         assert told(api.get(ME, headers=headers)) == ('"token";q=2;w=60', '"token";r=1;t=60')
 
 
-def test_what_other_processes_took_is_known_after_each_batch_and_never_negative(api, owner, settings, monkeypatch):
+def test_requests_left_include_other_processes_and_are_never_negative(api, owner, settings, monkeypatch):
     settings.API_LIMIT_TOKEN = Rate(40, 60)
     headers = bearer(TokenFactory(owner=owner))
     for _ in range(30):
@@ -290,7 +290,7 @@ def test_what_other_processes_took_is_known_after_each_batch_and_never_negative(
     ("method", "path", "status"),
     [("GET", "/api/v1/nothing", 404), ("GET", "/api/v1/organization/tokens", 403), ("PUT", ME, 405)],
 )
-def test_refusals_say_what_is_left_too(api, owner, settings, method, path, status):
+def test_refusal_says_what_is_left(api, owner, settings, method, path, status):
     settings.API_LIMIT_TOKEN = Rate(10, 60)
 
     answer = api.generic(method, path, headers=bearer(TokenFactory(owner=owner)))
@@ -299,7 +299,7 @@ def test_refusals_say_what_is_left_too(api, owner, settings, method, path, statu
     assert told(answer) == ('"token";q=10;w=60', '"token";r=9;t=18')
 
 
-def test_ended_token_is_told_its_limits_although_its_uses_do_not_count(api, owner, settings):
+def test_answer_to_an_ended_token_has_its_limits(api, owner, settings):
     settings.API_LIMIT_TOKEN = Rate(10, 60)
     token = TokenFactory(owner=owner, revoked_at=timezone.now())
 
@@ -309,7 +309,7 @@ def test_ended_token_is_told_its_limits_although_its_uses_do_not_count(api, owne
     assert told(answers[1]) == ('"token";q=10;w=60', '"token";r=10;t=18')
 
 
-def test_limit_that_is_off_and_callers_without_a_genuine_token_are_told_nothing(api, owner, settings):
+def test_no_limits_are_sent_without_a_genuine_token_or_with_limits_off(api, owner, settings):
     assert "RateLimit" not in api.get(ME, headers=bearer(TokenFactory(owner=owner))).headers
     settings.API_LIMIT_TOKEN = settings.API_LIMIT_USER = settings.API_LIMIT_ADDRESS = Rate(10, 60)
 

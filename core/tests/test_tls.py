@@ -67,13 +67,13 @@ def step(port, settings):
     return http_step.call(method="GET", url=f"https://localhost:{port}/", headers={}, body="")
 
 
-def test_the_provider_may_have_a_certificate_of_the_company(client, provider, trusted, port):
+def test_provider_can_have_a_certificate_of_the_company(client, provider, trusted, port):
     page = client.post("/login/single-sign-on/").content.decode()
 
     assert f"https://localhost:{port}/authorization_endpoint" in page
 
 
-def test_a_provider_that_is_not_trusted_is_told_with_the_reason(client, provider, caplog):
+def test_untrusted_provider_is_logged_with_the_reason(client, provider, caplog):
     page = client.post("/login/single-sign-on/").content.decode()
 
     assert "TLS: unable to get local issuer certificate" in caplog.text
@@ -81,11 +81,11 @@ def test_a_provider_that_is_not_trusted_is_told_with_the_reason(client, provider
     assert "Trying again does not help" in page
 
 
-def test_a_step_may_call_a_server_of_the_company(port, settings, trusted):
+def test_step_can_call_a_server_of_the_company(port, settings, trusted):
     assert step(port, settings).status == 200
 
 
-def test_a_step_calls_no_server_that_is_not_trusted(port, settings):
+def test_step_does_not_call_an_untrusted_server(port, settings):
     with pytest.raises(http_step.HttpStepError, match="certificate"):
         step(port, settings)
 
@@ -105,7 +105,7 @@ def test_public_authorities_stay_trusted(trusted):
         (b"\xff\x00 nothing", "it is not in PEM format"),
     ],
 )
-def test_an_authority_that_cannot_be_used_stops_the_start(tmp_path, content, why):
+def test_unusable_authority_stops_the_start(tmp_path, content, why):
     file = tmp_path / "authority.pem"
     if content is not None:
         file.write_bytes(content)
@@ -115,10 +115,10 @@ def test_an_authority_that_cannot_be_used_stops_the_start(tmp_path, content, why
     assert "\n" not in str(error.value)
 
 
-def test_a_directory_is_no_file_of_authorities(tmp_path):
+def test_directory_is_not_a_file_of_authorities(tmp_path):
     with pytest.raises(ImproperlyConfigured, match="SSL_CERT_FILE"):
         environment.authorities("SSL_CERT_FILE", str(tmp_path))
 
 
-def test_a_file_of_authorities_is_used(ca):
+def test_file_of_authorities_is_used(ca):
     assert environment.authorities("SSL_CERT_FILE", str(ca.file)) == str(ca.file)
