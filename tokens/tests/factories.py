@@ -1,4 +1,4 @@
-"""Tokens as their metadata stand in the database, and the JWT of one where a test must hold it."""
+"""Tokens' metadata, and the JWT of a token for tests that need it."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ def now_in_seconds():
 
 
 class TokenFactory(DjangoModelFactory):
-    """A live token that was shown a moment ago."""
+    """A live token that was just shown."""
 
     class Meta:
         model = Token
@@ -34,6 +34,6 @@ class TokenFactory(DjangoModelFactory):
 
 
 def bearer(token: Token) -> dict[str, str]:
-    """The headers of a request that is made with this token."""
+    """The headers of a request with this token."""
     signed_jwt, _ = jwt.encode(token)
     return {"Authorization": f"Bearer {signed_jwt}"}

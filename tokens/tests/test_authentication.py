@@ -203,6 +203,6 @@ def test_one_query_loads_token_owner_and_organization(api, owner, django_assert_
     token = TokenFactory(owner=owner, last_used_at=timezone.now(), last_used_ip="127.0.0.1")
     headers = bearer(token)
 
-    # The token with its owner and organization; its entry in the log.
+    # The token with owner and organization, and the log entry.
     with django_assert_num_queries(2):
         assert api.get(ME, headers=headers).status_code == 200

@@ -1,4 +1,4 @@
-"""A token that was expired is refused by every process from the moment the answer to Expire has arrived."""
+"""Every process refuses an expired token from the moment the answer to Expire has arrived."""
 
 import http.client
 import json
@@ -31,17 +31,17 @@ print(json.dumps([issue_and_reveal_token(name=f"token {{n}}", **what)[1] for n i
 
 @pytest.fixture
 def processes(tmp_path):
-    """Two web servers on one database, and tokens."""
+    """Two web servers with one database, and tokens."""
     database_url = portal.make_database(f"expire{tmp_path.parent.name}")
     ports = [portal.free_port(), portal.free_port()]
-    # One address for both, as behind a load balancer.
+    # Both have the same address, as behind a load balancer.
     shared = environment_of(tmp_path, ports[0], database_url) | {"PORTAL_URL": f"http://127.0.0.1:{ports[0]}"}
     started = []
     try:
         prepare_in(shared)
         for port in ports:
             environment = shared | {"PORTAL_PORT": str(port)}
-            # Not while another portal collects the static files, which this one lists when it starts.
+            # Wait until no other portal collects static files: this one lists them when it starts.
             with databases.one_at_a_time("static-files"):
                 started.append(start_web(web_command_for(environment), environment))
                 wait_until_it_answers(port)

@@ -1,4 +1,4 @@
-"""`manage.py expire_tokens`, and what incidents ask of it."""
+"""`manage.py expire_tokens`, the command for incidents."""
 
 from datetime import timedelta
 from io import StringIO

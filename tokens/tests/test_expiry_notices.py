@@ -1,4 +1,4 @@
-"""Mails before and at the end of a token: when, about which, to whom, and what they say."""
+"""Mails before and at the end of a token: when they are sent, to whom, and what they say."""
 
 import smtplib
 import threading
@@ -24,20 +24,20 @@ pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 
 
 def ending_in(owner, *, life=timedelta(days=90), days=0, hours=0, seconds=0, **fields):
-    """A token of such a life that ends in this time."""
+    """A token with this lifetime that ends in this time."""
     expires_at = now_in_seconds() + timedelta(days=days, hours=hours, seconds=seconds)
     return TokenFactory(owner=owner, created_at=expires_at - life, expires_at=expires_at, **fields)
 
 
 def sent():
-    """The subjects of the mails that one round sends."""
+    """The subjects of the mails of one round."""
     mail.outbox.clear()
     notices.put_due(threading.Event())
     return [message.subject for message in delivered()]
 
 
 def notices_over_its_life(token, *, every=timedelta(hours=1)):
-    """The notices that a worker sends about this token, from its beginning to long after its end, in order."""
+    """The notices that a worker sends about this token from its creation to long after its end, in order."""
     noted = []
     moment = token.created_at
     while moment < token.expires_at + timedelta(days=10):
@@ -204,7 +204,7 @@ def test_no_mail_contains_a_token(owner):
 
 @pytest.mark.parametrize("name", ["line\nBcc: everyone@example.com", "line\r\nBcc: everyone@example.com"])
 def test_name_adds_no_header_to_the_mail(owner, name):
-    """No door lets such a name in; a row that was written past them all must do no harm either."""
+    """Forms and API refuse such names. A row that was written in another way must not cause harm."""
     token = ending_in(owner, days=5)
     token.name = name
     token.save()
@@ -215,7 +215,7 @@ def test_name_adds_no_header_to_the_mail(owner, name):
 
 
 class Failing(EmailBackend):
-    """Fails with ``error``, for everyone or for one ``address``."""
+    """Fails with ``error`` for everyone, or for one ``address``."""
 
     error, address, tries = ConnectionRefusedError(), None, 0
 
@@ -228,7 +228,7 @@ class Failing(EmailBackend):
 
 @pytest.fixture
 def failing(monkeypatch):
-    """From here on mails fail like this."""
+    """Makes mails fail with an error."""
 
     def failing(error, *, address=None):
         for name, value in (("error", error), ("address", address), ("tries", 0)):
@@ -335,7 +335,7 @@ def test_one_of_several_workers_sends_the_mail(owner):
 
 @pytest.mark.parametrize("notice", [30, 7, 1, 0])
 def test_due_notices_are_found_with_the_index_on_expires_at(notice):
-    """However many tokens have ended long ago: PostgreSQL would rather walk a table as small as a test's."""
+    """Otherwise, the query would read all tokens that have ever ended. PostgreSQL ignores indexes of small tables."""
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             cursor.execute("SET LOCAL enable_seqscan = off")

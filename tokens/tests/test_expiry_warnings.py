@@ -1,4 +1,4 @@
-"""What pages say of tokens that end soon, and the form that makes one in the place of another."""
+"""Warnings on pages about tokens that expire soon, and the form that creates a replacement."""
 
 import uuid
 from datetime import timedelta

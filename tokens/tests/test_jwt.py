@@ -1,4 +1,4 @@
-"""What is made with our keys, exactly as we make it, is genuine. What is not: test_jwt_attacks.py."""
+"""Tokens that the portal signs are genuine. Tokens that are not: test_jwt_attacks.py."""
 
 from datetime import timedelta
 
@@ -39,7 +39,7 @@ def test_token_does_not_open_pages(client, genuine):
 
 
 def test_expired_token_is_still_genuine(owner):
-    """Otherwise its owner would never learn that it is still in use."""
+    """So its owner learns that it is still used."""
     token = TokenFactory(owner=owner, created_at=timezone.now().replace(microsecond=0) - timedelta(days=40))
 
     assert jwt.decode(jwt.encode(token)[0]).token_id == token.pk

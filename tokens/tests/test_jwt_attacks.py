@@ -1,8 +1,8 @@
-"""Attacks on a JWT, one a row: each is 401, never a 500, in nobody's log, and leaves no token in the server's own.
+"""Attacks on a JWT. Each is answered with 401, never 500, is in nobody's log, and leaves no token in the server's log.
 
-Who attacks has a genuine token of their own, the published keys and keys of their own. Rows that are signed with *our*
-key ask for more than an attacker can do: they guard what our keys sign against being taken for a token.
-References: RFC 8725 (best practices), RFC 7515 (JWS), RFC 6750 (bearer tokens), and the CVEs that stand beside rows.
+The attacker has a genuine token, the published keys and keys of their own. Rows that are signed with the portal's own
+key go further than an attacker can: they check that other data signed with this key is not accepted as a token.
+References: RFC 8725 (best practices), RFC 7515 (JWS), RFC 6750 (bearer tokens), and the CVEs beside the rows.
 """
 
 import base64
@@ -33,7 +33,7 @@ from tokens.keys.ring import key_ring
 from tokens.tests.factories import TokenFactory
 
 ME = "/api/v1/me"
-# The order of the group that P-256 signatures are numbers of (FIPS 186-4, D.1.2.3), and the prime of its field.
+# The order of the group of P-256 signatures (FIPS 186-4, D.1.2.3), and the prime of its field.
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -42,7 +42,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 
 def segment(value):
-    """Base64url of bytes, of a text, or of anything else as JSON."""
+    """Base64url of bytes, of a text, or of any other value as JSON."""
     text = value if isinstance(value, str | bytes) else json.dumps(value, separators=(",", ":"))
     return base64.urlsafe_b64encode(text.encode() if isinstance(text, str) else text).rstrip(b"=").decode()
 
@@ -53,7 +53,7 @@ def bytes_of(part):
 
 @cache
 def foreign_key(kind):
-    """The attacker's own; made once, since RSA keys take their time."""
+    """The attacker's own keys, created once, because creating RSA keys is slow."""
     match kind:
         case "RS256" | "PS256":
             return rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -63,7 +63,7 @@ def foreign_key(kind):
 
 
 class Attacker:
-    """Makes what the rows send, out of one genuine token."""
+    """Creates the forged tokens of the table from one genuine token."""
 
     def __init__(self, token):
         self.token = token
@@ -75,7 +75,7 @@ class Attacker:
         self.head = json.loads(bytes_of(self.header))
 
     def with_header(self, header):
-        """The genuine token with another header, and its own signature."""
+        """The genuine token with another header and the original signature."""
         return f"{segment(header)}.{self.payload}.{self.signature}"
 
     def with_payload(self, payload):
@@ -89,7 +89,7 @@ class Attacker:
         return int.from_bytes(raw[:32]), int.from_bytes(raw[32:])
 
     def signed_by_us(self, payload=None, *, head=None, **header):
-        """With our own key, as no attacker can; a parameter of the header that is ``None`` is left out."""
+        """Signed with the portal's own key, which no attacker can do. Leaves out parameters that are ``None``."""
         if head is None:
             head = {name: value for name, value in (self.head | header).items() if value is not None}
         signing_input = f"{segment(head)}.{segment(self.claims if payload is None else payload)}"
@@ -134,7 +134,7 @@ ALGORITHM_NONE = {
     "no signature": lambda a: f"{a.header}.{a.payload}.",
 }
 
-# CVE-2015-9235, CVE-2016-5431: the public key taken for a shared secret.
+# CVE-2015-9235, CVE-2016-5431: the public key used as a shared secret.
 KEY_CONFUSION = {
     f"{algorithm} with our public key as {name}": (
         lambda a, secret=secret, algorithm=algorithm, digest=digest: a.signed_by_hmac(secret(a), digest, alg=algorithm)
@@ -170,7 +170,7 @@ FOREIGN_KEYS = {
     for algorithm in ["ES256", "ES384", "RS256", "PS256", "EdDSA"]
 } | {
     "a foreign key under its own kid": lambda a: a.signed_by_foreign(kid="theirs"),
-    # CVE-2018-0114: the key that comes along in the header.
+    # CVE-2018-0114: a key in the header.
     "jwk": lambda a: a.signed_by_foreign(jwk=a.foreign_jwk()),
     "jwk with our kid in it": lambda a: a.signed_by_foreign(jwk=a.foreign_jwk() | {"kid": a.key.id}),
     "jku to this machine": lambda a: a.signed_by_foreign(jku=LOOPBACK),
@@ -267,7 +267,7 @@ HEADERS = {
     ]
 }
 
-# Signed with our own key. What a token says of its scope and its account opens nothing: its record does.
+# Signed with the portal's own key. The token's record decides on scope and account, not these claims.
 CLAIMS = {
     f"{claim} {name}": lambda a, claim=claim, value=value: a.signed_by_us(json_with(a.claims, claim, value))
     for claim, values in {
@@ -382,7 +382,7 @@ RESPELLINGS = {
     "no base64 length": lambda a: f"{a.header}.A.{a.signature}",
 } | {
     f"trailing bits {bits}": lambda a, bits=bits: a.genuine[:-1] + ALPHABET[ALPHABET.index(a.genuine[-1]) ^ bits]
-    # The last letter of 64 bytes carries four bits that mean nothing.
+    # The last character of 64 bytes contains four unused bits.
     for bits in range(1, 16)
 }
 
@@ -463,7 +463,7 @@ ATTACKS = {
 
 
 def json_with(claims, claim, value):
-    """The claims as JSON, one of them as this text (``None``: left out), which need not be JSON that Python writes."""
+    """The claims as JSON with this text for one of them (``None``: left out). The text need not be valid JSON."""
     others = {name: kept for name, kept in claims.items() if name != claim}
     text = json.dumps(others, separators=(",", ":"))
     return text if value is None else f'{text[:-1]},"{claim}":{value}}}'
@@ -474,7 +474,7 @@ def colleague_of(attacker):
 
 
 def other_alphabet(attacker):
-    """The genuine signature in base64 instead of base64url; one that has a letter in which they differ."""
+    """The genuine signature in base64 instead of base64url, with a character in which they differ."""
     signature = attacker.signature
     while not set("-_") & set(signature):
         signature = attacker.signed_by_us().split(".")[2]
@@ -482,12 +482,12 @@ def other_alphabet(attacker):
 
 
 def as_sent(text):
-    """A text as WSGI gets the UTF-8 of it."""
+    """A text as WSGI passes on its UTF-8 bytes."""
     return text.encode().decode("latin-1")
 
 
 def signature_over(attacker, text, digest=None):
-    """By our own key, over something else than a token's signature is over."""
+    """A signature by the portal's own key for other data than a token's."""
     key = attacker.key.private_key
     return segment(der_to_raw_signature(key.sign(text.encode(), ec.ECDSA(digest or hashes.SHA256())), key.curve))
 
@@ -504,12 +504,12 @@ def server_log(caplog):
 
 
 def parts_of(text):
-    """What of a token must not be found anywhere: its whole, and each part that is long enough to be told."""
+    """The texts that must not be found anywhere: the whole token, and each part that is long enough to recognize."""
     return [part for part in [text, *text.split(".")] if len(part) > 30]
 
 
 def assert_refused(answer, sent, log, *, code="invalid_token"):
-    """401 with a challenge, nothing told, and nothing kept."""
+    """401 with a challenge that reveals nothing, and nothing is stored."""
     assert answer.status_code == 401
     assert answer.json()["code"] == code
     assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
@@ -533,7 +533,7 @@ def test_forged_token_is_refused_and_is_in_nobodys_log(api, attacker, server_log
     check_row(kind, dict.fromkeys(ATTACKS[kind], "refused"), attempt)
 
 
-# What stands in the header in place of "Bearer" and a token: {} is a genuine one.
+# Values of the header instead of "Bearer" and a token; {} is a genuine token.
 CREDENTIALS = [
     "",
     " ",
@@ -662,8 +662,8 @@ def test_retired_key_verifies_nothing(api, keys_directory, attacker, server_log)
 
 
 def test_second_valid_ecdsa_signature_is_the_same_token(api, attacker):
-    """Whoever has (r, s) also has (r, n - s), which is as good (docs/tokens.md). It is the same token: one record, one
-    log, one end."""
+    """If (r, s) is a valid signature, so is (r, n - s) (docs/tokens.md). It is the same token, with the same record and
+    the same log."""
     r, s = attacker.signature_numbers()
     twin = attacker.with_signature(r, N - s)
     assert twin != attacker.genuine
@@ -675,7 +675,7 @@ def test_second_valid_ecdsa_signature_is_the_same_token(api, attacker):
     assert api.get(ME, headers=headers).json()["code"] == "revoked"
 
 
-# Without a database: the signature and the form alone.
+# Signature and form, without a database.
 
 
 @cache
@@ -685,7 +685,7 @@ def genuine_token():
 
 
 def mutations():
-    """Changes at places of the token: a bit turned, something put in, something taken out, two places exchanged."""
+    """Changes of the token: a flipped bit, inserted text, removed text, two swapped parts."""
     place = st.integers(0, 600)
     return st.lists(
         st.one_of(
@@ -738,7 +738,7 @@ def test_random_text_does_not_break_the_check(text):
 
 
 def weak_secrets():
-    """Well-known ones, and every twentieth of a public list where it is at hand."""
+    """Well-known secrets, and every twentieth of a public list if it is available."""
     yield from [b"", b"secret", b"your-256-bit-secret", b"password", b"changeme", b"jwt", b"key", b"\x00" * 32]
     path = SHARED_DATA / "jwt.secrets.list"
     if path.exists():
@@ -762,7 +762,7 @@ def wycheproof():
 
 @pytest.mark.parametrize(("jwk", "case"), list(wycheproof()))
 def test_signature_library_passes_wycheproof(jwk, case):
-    """Called as `tokens.jwt` calls it, with the one algorithm of the key."""
+    """Called as in `tokens.jwt`, with the key's only algorithm."""
     key = pyjwt.PyJWK(jwk).key
     try:
         pyjwt.PyJWS().decode(case["jws"], key, algorithms=["ES256"])

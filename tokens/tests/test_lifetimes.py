@@ -37,7 +37,7 @@ def test_three_months_never_exceed_the_default_maximum(month, day):
         ("2026-02-03T10:00:00Z", "2026-02-03T10:00:00+00:00"),
         ("2026-02-03T10:00:00", "2026-02-03T10:00:00+00:00"),
         ("2026-02-03T10:00:00.9+02:00", "2026-02-03T08:00:00+00:00"),
-        # The last day that the organization allows ends when the longest life does.
+        # The last allowed day ends when the maximum lifetime ends.
         ("2026-05-03", "2026-05-03T14:05:00+00:00"),
     ],
 )

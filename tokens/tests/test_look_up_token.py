@@ -1,4 +1,4 @@
-"""A found token is looked up: on the page and in the API, by the same rules."""
+"""Looking up a found token, on the page and in the API."""
 
 from datetime import timedelta
 
@@ -147,7 +147,7 @@ NOT_FOUND = {
 
 @pytest.mark.parametrize("what", NOT_FOUND)
 def test_answer_is_the_same_for_everything_that_is_not_ones_own(signed_in, session, owner, member, stranger, what):
-    """Word for word, status for status, query for query."""
+    """The same words, the same status and the same queries."""
     client, api = signed_in(owner), session(owner)
     pasted = NOT_FOUND[what](member, stranger)
 
@@ -186,7 +186,7 @@ def test_administrator_learns_that_it_is_not_a_token_of_the_organization(signed_
     assert not Activity.objects.filter(action="token.looked_up").exists()
 
 
-# Every state
+# States
 
 
 LIFE = {
@@ -225,7 +225,7 @@ def test_page_shows_how_the_token_was_ended(signed_in, owner, administrator):
     assert "found in &lt;b&gt;a log&lt;/b&gt;" in answer
 
 
-# Its uses
+# Uses
 
 
 def test_last_uses_are_shown_newest_first(signed_in, session, api, owner, token):
@@ -258,7 +258,7 @@ def test_api_answers_with_the_metadata_of_lists(session, administrator, owner, t
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-# Ending it
+# Expiring it
 
 
 def test_owner_can_expire_the_found_token(signed_in, owner, token):
@@ -280,7 +280,7 @@ def test_expiring_another_persons_token_needs_a_reason(signed_in, owner, adminis
     assert anothers.fields["reason"].required
 
 
-# What is written down
+# What is recorded and stored
 
 
 @pytest.mark.parametrize("door", ["page", "api"])
@@ -355,7 +355,7 @@ def test_page_tells_the_browser_to_store_nothing(signed_in, owner, token):
 
 
 def test_error_report_contains_no_token(rf, owner, token):
-    """What Django itself writes of a request in which something breaks."""
+    """Django's own report about a request that fails."""
     from django.views.debug import SafeExceptionReporterFilter
 
     from tokens.views.leaks import TokenLookupView
@@ -368,7 +368,7 @@ def test_error_report_contains_no_token(rf, owner, token):
     assert SafeExceptionReporterFilter().get_post_parameters(request)["token"] == "********************"
 
 
-# Limits, and who does not come in
+# Limits and access
 
 
 def test_person_above_the_limit_has_to_wait(signed_in, session, owner, member):

@@ -1,4 +1,4 @@
-"""The organization's tokens: finding them, and ending one, some or all of them with a reason."""
+"""The organization's tokens: finding them, and expiring one, several or all of them."""
 
 import uuid
 from datetime import timedelta
@@ -32,7 +32,7 @@ REASON = "found in a public repository"
 
 @pytest.fixture
 def tasks_at_once(settings):
-    """What is handed to the worker is done at once: mails arrive."""
+    """Tasks for the worker run at once, so mails arrive."""
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_list_makes_the_same_number_of_queries_for_2_and_20_tokens(client, admin
 
 
 def test_page_and_api_order_tokens_of_the_same_time_alike(client, api, administrator):
-    """The order of the index: with another one for the last term, each page would read all tokens before it."""
+    """The order of the index. With another order of the last field, each page would read all tokens before it."""
     for person in (client, api):
         person.force_login(administrator)
     moment = timezone.now()
@@ -329,7 +329,7 @@ def test_page_asks_again_if_the_number_of_tokens_has_changed(client, administrat
 
 @pytest.mark.parametrize("query", ["state=nonsense", "owmer=member", "created_from=yesterday", "unused_for="])
 def test_wrong_filter_expires_nothing(client, administrator, some, query):
-    """Left out, it would let tokens end that nobody meant."""
+    """If the filter were ignored, more tokens would expire than intended."""
     client.force_login(administrator)
 
     assert client.get(f"{MATCHING}?{query}").status_code == 400
@@ -444,7 +444,7 @@ def test_api_needs_a_reason_for_another_persons_token(api, administrator, some):
 
 @pytest.fixture
 def acting(client, api, administrator, django_capture_on_commit_callbacks, tasks_at_once):
-    """Does something, and whatever waits for its transaction."""
+    """Runs something, and what waits for its transaction to commit."""
 
     def act(what):
         with django_capture_on_commit_callbacks(execute=True):
@@ -531,7 +531,7 @@ def test_reason_stays_on_one_line_of_the_mail_and_contains_no_token(acting, admi
 
 
 def test_token_is_not_expired_if_the_log_entry_fails(administrator, some, monkeypatch):
-    """The entries are written last: what cannot be recorded is undone."""
+    """Log entries are written last; if that fails, the change is undone."""
 
     def fail(*args, **kwargs):
         raise RuntimeError("the log cannot be written")

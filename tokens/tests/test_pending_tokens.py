@@ -1,4 +1,4 @@
-"""A token that was created and not shown: its row and its page offer to show it while that is possible."""
+"""Tokens that were created and not shown: row and page offer to show them while that is possible."""
 
 from datetime import timedelta
 
@@ -91,7 +91,7 @@ def test_api_says_until_when_a_pending_token_can_be_shown(client, owner, pending
         assert (answer["state"], answer["can_be_revealed_until"]) == ("expired", None)
 
 
-# Lists as they were left
+# Returning to a list
 
 
 @pytest.mark.parametrize("where", ["/profile/tokens/?state=active&sort=name", "/organization/tokens/?q=a&page=1"])

@@ -1,4 +1,4 @@
-"""The policy in the API, by the same rules as on the page."""
+"""The policy in the API."""
 
 import pytest
 
@@ -156,7 +156,7 @@ def test_token_cannot_change_the_policy(api, administrator):
     answer = api.patch(ROUTE, {"max_token_lifetime_days": 366}, headers=headers)
 
     assert answer.status_code == 403
-    assert "No token can do this" in answer.json()["detail"]
+    assert "Tokens can't do this" in answer.json()["detail"]
     assert policy() == NEW
     assert TokenUse.objects.get().outcome == "refused"
 

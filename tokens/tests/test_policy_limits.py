@@ -1,4 +1,4 @@
-"""What the policy says when a token is made: its scopes, its end, and how many there may be."""
+"""The policy's rules for creating a token: number of tokens, scopes, lifetime."""
 
 import threading
 from datetime import timedelta
@@ -40,7 +40,7 @@ def set_policy(owner, **fields):
     owner.organization.save()
 
 
-# How many
+# Number of tokens
 
 
 def test_token_over_the_limit_is_refused(owner):
@@ -130,7 +130,7 @@ def test_api_answers_with_a_conflict_at_the_limit(signed_in, owner):
     assert (answer.status_code, answer.json()["code"]) == (409, "too_many_tokens")
 
 
-# Which scopes
+# Scopes
 
 
 def test_scope_that_is_not_allowed_is_refused_and_named(owner):
@@ -178,7 +178,7 @@ def test_scope_that_is_not_allowed_is_a_field_error_of_the_api(signed_in, owner)
     assert not Token.objects.exists()
 
 
-# How long
+# Lifetime
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The page of the policy: who reads it, that a change is reviewed before it is saved, and what happens in between."""
+"""The page of the policy: who can read it, and how a change is reviewed and saved."""
 
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -22,7 +22,7 @@ READERS = [SiteRole.SECURITY_MANAGER, SiteRole.AUDITOR]
 
 
 class Fields(HTMLParser):
-    """What a browser would send with the form that goes to ``action``."""
+    """The fields that a browser would send with the form of this ``action``."""
 
     def __init__(self, answer, action):
         super().__init__()
@@ -40,7 +40,7 @@ class Fields(HTMLParser):
 
 @pytest.fixture
 def page(client, administrator):
-    """The page as an Administrator meets it: open, review, save."""
+    """The page as an Administrator uses it: open, review, save."""
     client.force_login(administrator)
 
     class Page:
@@ -166,7 +166,7 @@ def test_wrong_value_is_an_error_beside_its_field_and_the_form_keeps_its_values(
     assert policy() == organization.policy
 
 
-# What changed between opening, reviewing and saving
+# Changes between opening, reviewing and saving
 
 
 def test_tokens_created_after_the_review_are_shown_before_saving(page, owner, organization):
@@ -214,7 +214,7 @@ def test_change_without_a_review_is_not_saved(client, page, organization):
     assert policy() == organization.policy
 
 
-# Who
+# Access
 
 
 @pytest.mark.parametrize("role", READERS)

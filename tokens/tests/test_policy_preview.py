@@ -1,4 +1,4 @@
-"""A change of the policy: what it does is told before and when it is made, and whole or not at all."""
+"""The effect of a policy change, before and when it is saved."""
 
 import threading
 from datetime import timedelta
@@ -38,12 +38,12 @@ def effect(administrator):
 
 
 def lived(owner, *, days, **fields):
-    """A live token that was made so many days ago."""
+    """A live token that was created so many days ago."""
     created_at = now_in_seconds() - days * DAY
     return TokenFactory(owner=owner, created_at=created_at, expires_at=created_at + 90 * DAY, **fields)
 
 
-# What it does
+# The effect
 
 
 def test_newly_blocked_tokens_are_counted_by_rule_and_owner(owner, member, effect):
@@ -101,7 +101,7 @@ def test_tokens_that_expire_soon_as_unused_are_counted_separately(owner, effect)
 
     found = effect(unused_tokens_end_after_days=30)
 
-    # Of 30 days and some moments; within 7 days the next two.
+    # Two cross the limit of 30 days within moments, two more within 7 days.
     assert (found.by_rule["unused"], found.unused_soon) == (2, 2)
 
 
@@ -239,7 +239,7 @@ def test_invalid_value_is_an_error_of_its_field_and_nothing_is_saved(organizatio
     assert not Activity.objects.exists()
 
 
-# What changed in between
+# Changes in between
 
 
 def test_change_by_somebody_else_is_not_overwritten(organization, change):
@@ -302,7 +302,7 @@ def test_one_of_two_changes_of_the_same_version_is_saved(organization, administr
 
 @pytest.mark.django_db(transaction=True)
 def test_no_token_is_created_while_the_policy_changes(administrator, owner):
-    """It waits, and then fits the policy that holds: nobody was shown a number that was no longer true."""
+    """Creating a token waits for the change, so the numbers that were shown stay true."""
     issued = []
 
     def issue():
@@ -324,7 +324,7 @@ def test_no_token_is_created_while_the_policy_changes(administrator, owner):
     assert "30 days at most" in issued[0]
 
 
-# Not locking oneself out
+# People can't lock themselves out
 
 
 def test_two_factor_is_needed_to_require_it_of_ones_own_role(organization, change):

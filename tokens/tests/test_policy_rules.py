@@ -1,4 +1,4 @@
-"""What an organization's policy asks of a token at each use: as a rule, as a query, and at the door."""
+"""The policy's rules for each use of a token: as a check, as a query, and in requests."""
 
 import itertools
 from datetime import timedelta
@@ -37,7 +37,7 @@ def set_policy(organization, **fields):
     organization.save()
 
 
-# The rules, as rules and as queries
+# The rules as checks and as queries
 
 
 POLICIES = [
@@ -51,7 +51,7 @@ DAY = timedelta(days=1)
 def every_kind_of_token(owners, now):
     lifetimes = (30 * DAY, 30 * DAY + SECOND)
     scopes = ("api", "api pipeline", "API")
-    # Ago; for a token that was never used the time since it was shown counts.
+    # Time since then. For a token that was never used, the time since it was shown counts.
     last_uses = (None, 7 * DAY, 7 * DAY + SECOND)
     shown = (None, 7 * DAY, 7 * DAY + SECOND)
     for owner, lifetime, scope, used, revealed in itertools.product(owners, lifetimes, scopes, last_uses, shown):
@@ -69,7 +69,7 @@ def every_kind_of_token(owners, now):
 
 @pytest.fixture
 def world():
-    """Organizations with every combination of rules, and in each every kind of token, at the edges of the rules."""
+    """Organizations with every combination of rules, each with tokens just inside and outside of every rule."""
     now = now_in_seconds()
     with time_machine.travel(now, tick=False):
         owners = []
@@ -109,7 +109,7 @@ def test_two_factor_rule_makes_no_query_for_each_row_of_the_table(owner, django_
     for _ in range(20):
         TokenFactory(owner=owner)
 
-    # The tokens, their owners, the organization.
+    # Tokens, owners, organization.
     with django_assert_num_queries(3):
         states = [token.state for token in Token.objects.for_token_table()]
 
@@ -130,7 +130,7 @@ def test_query_contains_only_the_policies_of_its_rows(owner, django_assert_num_q
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL knows how many rows an index leads to")
 @pytest.mark.parametrize("index", ["token_owner_newest", "token_org_newest"])
 def test_policies_are_found_with_the_index_of_the_rows_filters(owner, administrator, index):
-    """Else half a million tokens are read for a page of somebody who has none."""
+    """With another index, half a million tokens are read for a page of somebody who has none."""
     rows = {
         "token_owner_newest": Token.objects.owned_by(owner),
         "token_org_newest": Token.objects.of_organization_readable_by(administrator),
@@ -145,7 +145,7 @@ def test_policies_are_found_with_the_index_of_the_rows_filters(owner, administra
     assert index in plan
 
 
-# At the door
+# In requests
 
 
 BLOCKING = {
@@ -254,7 +254,7 @@ def test_policy_makes_no_query(api, owner, has_two_factor, django_assert_num_que
         set_up_two_factor(owner)
     headers = bearer(TokenFactory(owner=owner, last_used_at=timezone.now(), last_used_ip="127.0.0.1"))
 
-    # The token with all that the policy looks at; its entry in the log.
+    # The token with everything that the policy reads, and the log entry.
     with django_assert_num_queries(2):
         assert api.get(ME, headers=headers).status_code == (200 if has_two_factor else 401)
 
@@ -291,11 +291,11 @@ def test_unused_token_does_not_work_again_after_a_refused_use(api, owner):
     headers = bearer(token)
 
     answers = [api.get(ME, headers=headers).status_code for _ in range(2)]
-    # Refused by the host, the length of the body or the route, after or before the token was looked at.
+    # Refused because of the host, the body's length or the route, before or after the token is checked.
     api.get(ME, headers=headers | {"Host": "elsewhere.example"})
     api.post(ME, data=b"x" * (257 * 1024), content_type="application/json", headers=headers)
     api.get("/api/v1/nowhere", headers=headers)
-    # Answered to everybody, whatever they send along.
+    # Answers everyone, with any credentials.
     api.post("/api/v1/tokens/report", {"tokens": ["text"]}, headers=headers)
 
     assert answers == [401, 401]
@@ -326,7 +326,7 @@ def test_use_counts_even_if_its_operation_is_refused(api, owner, path):
     assert token.last_used_at is not None
 
 
-# What can be seen and offered
+# Pages
 
 
 def test_blocked_token_has_the_blocked_badge_even_if_it_expires_soon(owner):

@@ -1,4 +1,4 @@
-"""The statement that is written by hand gives what the ORM gives."""
+"""The hand-written statement returns what the ORM returns."""
 
 import uuid
 from datetime import timedelta

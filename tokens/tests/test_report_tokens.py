@@ -1,4 +1,4 @@
-"""Whoever presents a token ends it."""
+"""Reporting leaked tokens expires them."""
 
 import json
 import threading
@@ -93,7 +93,7 @@ def test_activity_log_names_the_owner_the_url_and_the_reporters_address(api, own
     assert (entry.organization, entry.token) == (owner.organization, None)
 
 
-# Always the same answer
+# The answer is always the same
 
 
 def test_answer_does_not_reveal_whether_a_token_is_genuine(api, owner, stranger, token):
@@ -165,7 +165,7 @@ def test_answer_to_a_wrong_body_contains_no_token(api, token):
         assert encoded[-40:] not in answer.content.decode()
 
 
-# Telling the owner
+# The mail
 
 
 def test_owner_gets_one_mail_about_all_of_their_tokens(api, owner, stranger, token, django_capture_on_commit_callbacks):
@@ -300,7 +300,7 @@ def test_nothing_is_expired_if_the_use_cannot_be_logged(api, owner, token):
     assert not Activity.objects.exists()
 
 
-# Bounds
+# Limits
 
 
 def test_address_above_the_limit_has_to_wait(api, token):
@@ -353,7 +353,7 @@ def test_report_without_a_genuine_token_makes_no_query_for_tokens(api, db):
     assert not [query for query in captured if "tokens_token" in query["sql"]]
 
 
-# At once
+# Simultaneous requests
 
 
 @pytest.mark.django_db(transaction=True)
@@ -388,7 +388,7 @@ def test_uses_during_a_report_are_refused_in_the_end():
 
 
 def at_once(request, number):
-    """The statuses of requests that start in the same moment, in the order of their numbers."""
+    """The statuses of requests that start at the same time, in the order of their numbers."""
     statuses, start = [None] * number, threading.Barrier(number)
 
     def run(index):

@@ -1,4 +1,4 @@
-"""The one-time reveal: the service, its race, and the page."""
+"""Showing a new token once: the service, simultaneous requests, the page."""
 
 import threading
 from datetime import timedelta

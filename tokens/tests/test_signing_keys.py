@@ -218,7 +218,7 @@ def test_key_retired_while_keys_are_read_is_not_cached(monkeypatch):
 
 
 def test_second_change_in_one_tick_of_the_clock_is_noticed(monkeypatch, keys_directory):
-    """A directory's time may stand still for milliseconds; whoever has read the keys in between must read them anew."""
+    """A directory's time can stay the same for milliseconds, so a process may have read the keys in between."""
     first = key_ring().current
     rotation.rotate()
     before = keys_directory.stat().st_mtime_ns
@@ -237,7 +237,7 @@ def test_second_change_in_one_tick_of_the_clock_is_noticed(monkeypatch, keys_dir
 
 @pytest.fixture(scope="module")
 def key_with_a_dash():
-    """Its thumbprint begins with a dash, as that of one key in 64 does."""
+    """Its thumbprint starts with a dash, like that of one key in 64."""
     keys = iter(lambda: ec.generate_private_key(ec.SECP256R1()), None)
     return next(key for key in keys if signing_key.describe(key).thumbprint.startswith("-"))
 
@@ -255,7 +255,7 @@ def thumbprint_of(key):
 
 @pytest.fixture(params=["environment", "file"])
 def given_key_with_a_dash(request, settings, keys_directory, key_with_a_dash):
-    """One that came from elsewhere, or that an older version made."""
+    """A key from elsewhere or from an older version."""
     if request.param == "environment":
         settings.TOKEN_SIGNING_KEYS = pem(key_with_a_dash)
     else:
@@ -275,7 +275,7 @@ def test_key_id_never_starts_with_a_dash(owner, given_key_with_a_dash, key_with_
 
 
 def test_tokens_with_an_old_key_id_that_starts_with_a_dash_still_verify(api, client, owner, given_key_with_a_dash):
-    """They were signed by an older version."""
+    """An older version signed them."""
     former = given_key_with_a_dash.former_id
     token = TokenFactory(owner=owner, signing_key_id=former)
     claims = pyjwt.decode(jwt.encode(token)[0], options={"verify_signature": False})
@@ -329,7 +329,7 @@ def test_two_different_keys_are_refused(db):
     assert key_ring().find(old)
 
 
-# A new key is known before it signs
+# A new key is published before it signs
 
 
 def moments_around(key):
@@ -337,8 +337,8 @@ def moments_around(key):
 
 
 def test_new_key_is_published_before_it_signs(client, owner):
-    """A service that keeps the published keys for as long as it may, and asks a cache that does so too, meets no token
-    that was signed with a key it does not know, even if its clock is five minutes off."""
+    """A service that caches the published keys for the full time, behind a cache that does so too, knows the key of
+    every token, even if its clock is five minutes off."""
     old = key_ring().current
     run("rotate")
     new = key_ring().waiting
@@ -475,7 +475,7 @@ def test_option_now_is_only_for_rotate(db):
         run("list", "--now")
 
 
-# In every process at once
+# Several processes
 
 ASK = """
 import sys
@@ -519,12 +519,12 @@ def test_running_process_follows_rotation_and_retirement(keys_directory):
         other.wait(timeout=10)
 
 
-# Retiring by themselves
+# Retirement by the worker
 
 
 @pytest.fixture
 def superseded(owner):
-    """A key that was rotated out a month ago."""
+    """A key that was replaced a month ago."""
     with time_machine.travel(timezone.now() - timedelta(days=30)):
         old = key_ring().current
         rotation.rotate()
@@ -601,7 +601,7 @@ def test_worker_never_retires_keys_of_the_environment(db, settings):
 
 @pytest.fixture
 def being_shown(owner, monkeypatch):
-    """Shows a token in a thread that stops when it has signed: with the key of this moment, and not on record so far.
+    """Shows a token in a thread that stops after signing, before the token is recorded.
 
     ``finish()`` lets it commit, waits for all threads, and returns the token and what was shown.
     """
@@ -640,7 +640,7 @@ def being_shown(owner, monkeypatch):
 
 @pytest.mark.django_db(transaction=True)
 def test_key_is_not_retired_while_a_token_is_being_shown(being_shown):
-    """Signed in the very moment of rotation, the token is on record only when it is committed."""
+    """The token is signed during the rotation, and its record is visible only after the commit."""
     run_in_thread, finish = being_shown
     old, outcome = key_ring().current, []
     rotation.rotate()
@@ -673,14 +673,14 @@ def test_emergency_also_ends_a_token_that_is_being_shown(being_shown):
         jwt.decode(signed_jwt)
 
 
-# In an emergency
+# Emergencies
 
 REASON = "backup of the keys was public"
 
 
 @pytest.fixture
 def leaked(owner, member):
-    """The key that signs, with two live tokens; and what somebody holds who has the key."""
+    """The key that signs, two live tokens, and the headers of requests with them."""
     key = key_ring().current
     tokens = [TokenFactory(owner=person, signing_key_id=key.id) for person in (owner, member)]
     return key, tokens, [bearer(token) for token in tokens]
@@ -753,11 +753,11 @@ def test_emergency_with_a_key_of_the_environment_expires_its_tokens_and_says_wha
     assert Token.objects.revoked().count() == 2
 
 
-# Kept secret
+# Secrecy
 
 
 def secrets_of(key):
-    """What must stand nowhere: the private number, and the PEM, line by line."""
+    """Texts that must not be anywhere: the private number, and each line of the PEM."""
     return [str(key.private_key.private_numbers().private_value), *pem(key.private_key).splitlines()[1:-1]]
 
 
@@ -809,7 +809,7 @@ def test_printed_keys_and_rings_contain_no_secret():
 
 
 def test_database_and_logs_contain_no_key(client, owner, caplog):
-    """So a backup of the database cannot give one away."""
+    """So a backup of the database contains no key."""
     keys = [key_ring().current, rotation.rotate()]
     with caplog.at_level("DEBUG"):
         services.reveal_token(actor=owner, token=TokenFactory(owner=owner, revealed_at=None))
@@ -829,7 +829,7 @@ def test_database_and_logs_contain_no_key(client, owner, caplog):
         assert not any(part in dump + caplog.text for part in secrets_of(key))
 
 
-# For other services
+# Other services
 
 
 def test_published_keys_may_be_cached_for_five_minutes(client):

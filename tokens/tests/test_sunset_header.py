@@ -1,4 +1,4 @@
-"""Every answer to a genuine token says in its head when the token ends (RFC 8594)."""
+"""Every answer to a genuine token says in a header when the token expires (RFC 8594)."""
 
 from datetime import timedelta
 from email.utils import parsedate_to_datetime

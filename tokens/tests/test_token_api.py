@@ -1,4 +1,4 @@
-"""The API's doors to tokens: what the access tables do not say."""
+"""The API operations for tokens. `opsera_portal/tests/test_access.py` tests who may use them."""
 
 from datetime import UTC, datetime
 
@@ -110,12 +110,12 @@ def test_token_cannot_create_a_token(api, owner):
     answer = api.post(TOKENS, BODY, headers=bearer(TokenFactory(owner=owner, scope="api")))
 
     assert answer.status_code == 403
-    assert "No token can do this" in answer.json()["detail"]
+    assert "Tokens can't do this" in answer.json()["detail"]
     assert Token.objects.count() == 1
 
 
 def test_bad_token_with_a_good_session_is_refused(session, owner):
-    """What the caller sends on purpose decides; a cookie is no way around it."""
+    """The token that the caller sends decides, not the cookie."""
     assert session.get("/api/v1/me", headers={"Authorization": "Bearer nonsense"}).status_code == 401
 
 
@@ -180,7 +180,7 @@ def test_wrong_reason_expires_nothing(api, owner, reason):
 def test_token_that_would_end_before_it_is_shown_is_not_created(session):
     start = datetime(2026, 11, 23, 12, 0, 0, 900_000, tzinfo=UTC)
     with time_machine.travel(start, tick=False) as clock:
-        # The clock goes on between the check of the form and the signing, as it may on a slow machine.
+        # Time passes between the check of the body and the signing, as on a slow machine.
         def later(sender, **kwargs):
             clock.shift(1)
 

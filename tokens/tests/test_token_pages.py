@@ -324,7 +324,7 @@ def test_queries_do_not_grow_with_the_uses(client, administrator, django_assert_
 
 
 def test_end_that_passes_before_creation_is_an_error_beside_its_field(owner):
-    """Between the form's check and the service's the clock goes on."""
+    """Time passes between the form's check and the service's."""
     start = datetime(2026, 11, 23, 12, 0, 0, 900_000, tzinfo=UTC)
     with time_machine.travel(start, tick=False) as clock:
         form = TokenForm(FORM | {"lifetime": "custom", "expires_at": "2026-11-23T12:00:01Z"}, owner=owner)

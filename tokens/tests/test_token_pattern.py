@@ -1,4 +1,4 @@
-"""The regular expression that finds our tokens in any text, and what is published about it."""
+"""The regular expression that finds tokens in a text, and what is published about it."""
 
 import base64
 import json
@@ -32,7 +32,7 @@ def pem(key):
     return key.private_bytes(encoding, form, serialization.NoEncryption()).decode()
 
 
-# A thumbprint's first character decides how base64 writes the header. "-" gets an id of 44 characters in place of 43.
+# The first character of a thumbprint changes the base64 of the header. With "-", the id has 44 characters, not 43.
 FIRST_CHARACTERS = "-0AQ_ap"
 
 
@@ -52,7 +52,7 @@ def key_whose_thumbprint_begins_with(character):
 
 
 def signed(*, slug="acme", scope="api"):
-    """A genuine token of some installation; of its record nothing is in the database."""
+    """A genuine token of some installation. It has no record in the database."""
     token = TokenFactory.build(
         owner=User(),
         organization=Organization(slug=slug),
@@ -163,8 +163,8 @@ def test_other_jwts_are_not_found(header, claims):
     assert finding.tokens_in(f"{segment(header)}.{segment(claims)}.{signature}") == []
 
 
-# Of RFC 7515 appendix A.3, RFC 7519 section 3.1 and RFC 9068 section 2.2 (its header and claims). Put together here, so
-# that scanners find none of them in the repository.
+# From RFC 7515 appendix A.3, RFC 7519 section 3.1 and RFC 9068 section 2.2 (its header and claims). Assembled here, so
+# that scanners don't find them in the repository.
 CLAIMS_OF_JOE = b'{"iss":"joe",\r\n "exp":1300819380,\r\n "http://example.com/is_root":true}'
 SAMPLES = [
     ".".join(
@@ -243,12 +243,12 @@ def test_search_takes_linear_time(junk):
     start = time.process_time()
 
     assert finding.tokens_in(text) == []
-    # It takes a tenth of a second, or two. In proportion to the square it would be days.
+    # It takes up to 0.2 seconds. In quadratic time it would take days.
     assert time.process_time() - start < 10
 
 
 def test_pattern_uses_only_what_other_engines_support():
-    """No look-around, no back references, no classes that mean something else elsewhere, no repetition over 1000."""
+    """No look-around, no back references, no classes that differ between engines, no repetition over 1000."""
     assert not re.search(r"\(\?[^:]|\\[1-9wdsbB]", finding.PATTERN)
     assert all(int(number) <= 1000 for number in re.findall(r"\{(\d+)", finding.PATTERN))
     assert all(int(number) <= 1000 for number in re.findall(r",(\d+)\}", finding.PATTERN))
@@ -290,7 +290,7 @@ def test_page_and_guide_give_the_real_prefixes_and_limits(page):
 
 
 def entropy(text):
-    """Shannon's, in bits a character, as gitleaks computes it."""
+    """Shannon entropy in bits per character, as in gitleaks."""
     return -sum(n / len(text) * math.log2(n / len(text)) for n in Counter(text).values())
 
 
@@ -309,7 +309,7 @@ def test_gitleaks_rule_finds_tokens():
 
     assert rule["regex"] == finding.PATTERN
     assert entropy(finding.example()) > rule["entropy"]
-    # gitleaks looks at a text only when it holds one of these, whatever its case.
+    # gitleaks checks only texts that contain one of these, in any case.
     assert [keyword for keyword in rule["keywords"] if keyword in finding.example().lower()]
     assert {keyword[12] for keyword in rule["keywords"]} == {"u"}
 

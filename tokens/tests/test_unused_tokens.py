@@ -1,4 +1,4 @@
-"""Tokens that nobody uses end, where the policy asks for it: by the worker, once, and cleanly beside a use."""
+"""The worker ends unused tokens if the policy says so."""
 
 import threading
 from datetime import timedelta
@@ -69,7 +69,7 @@ def test_only_live_tokens_unused_for_too_long_end(organization, owner, stranger)
         idle(owner, revealed_at=now - 7 * DAY)
         idle(owner, revealed_at=None)
         idle(owner, expires_at=now - DAY)
-        # Their organization does not ask for it.
+        # The organization's policy does not say so.
         idle(stranger)
 
         end_unused()
@@ -97,7 +97,7 @@ def test_all_unused_tokens_end_over_several_batches(organization, owner, monkeyp
 
 
 def test_unused_tokens_are_searched_once_outside_of_transactions(organization, owner, monkeypatch):
-    """Where it is looked for anew for each batch, half a million tokens keep everyone from writing for an hour."""
+    """With a search for each batch, half a million tokens would block all writers for an hour."""
     monkeypatch.setattr(unused, "BATCH", 2)
     for _ in range(6):
         idle(owner)
@@ -168,7 +168,7 @@ def test_token_used_at_the_same_time_is_not_ended(organization, owner):
     with transaction.atomic():
         token.mark_used(at=timezone.now(), ip="192.0.2.1")
         thread.start()
-        # It finds the token unused, and waits for the row.
+        # It finds the token unused and waits for the row's lock.
         thread.join(0.2)
     thread.join()
 
@@ -204,7 +204,7 @@ def test_one_of_two_workers_ends_a_token(organization, owner):
 
 @pytest.fixture
 def mails(organization, django_capture_on_commit_callbacks):
-    """What owners get when unused tokens end."""
+    """The mails that owners get when unused tokens end."""
 
     def send():
         with django_capture_on_commit_callbacks(execute=True):

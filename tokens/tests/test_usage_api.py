@@ -1,4 +1,4 @@
-"""How tokens are used, by the API: the same as on the pages."""
+"""How tokens are used, in the API."""
 
 from datetime import timedelta
 
