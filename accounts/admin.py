@@ -18,9 +18,9 @@ from core.http.request_context import person_of
 
 
 class RecentSignInAdmin(PortalModelAdmin):
-    """Asks again who is there before a form opens, or a bulk action runs, that changes people or organizations.
+    """Asks again who is there before a form opens or a bulk action runs that changes people or organizations.
 
-    ``privileges``: what is done here. `accounts/security/kept_forms.py` fills in the form afterwards.
+    ``privileges``: those that its forms use. `accounts/security/kept_forms.py` fills in the form afterwards.
     """
 
     privileges: ClassVar[tuple[Privilege, ...]]
@@ -42,7 +42,7 @@ class RecentSignInAdmin(PortalModelAdmin):
 
 
 class OrganizationForm(PolicyForm):
-    """``version``: of the policy that this page was opened with."""
+    """``version``: the version of the policy that the page was opened with."""
 
     version = forms.CharField(required=False, widget=forms.HiddenInput)
 
@@ -131,7 +131,7 @@ class ChangeUserForm(forms.ModelForm[User]):
         required=False,
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text="For someone who lost theirs; empty, it stays as it is. A new one ends all their sessions.",
+        help_text="Only if the person lost theirs. Empty: the password stays. A new one ends all their sessions.",
     )
 
     class Meta:
@@ -158,7 +158,7 @@ class ChangeUserForm(forms.ModelForm[User]):
 
 
 class ChangeOneselfForm(ChangeUserForm):
-    """Without what the portal's own pages change: they ask for the present password, and send a link to an address."""
+    """Without password and e-mail address: the portal's own pages change these after a check."""
 
     new_password = None  # type: ignore[assignment]
 
@@ -169,7 +169,7 @@ CHANGED_BY = {"new_password": "password"}
 
 @admin.register(User)
 class UserAdmin(RecentSignInAdmin):
-    """People are deactivated and never deleted: their entries and their tokens' metadata stay theirs."""
+    """People are deactivated, never deleted, because log entries and tokens refer to them."""
 
     privileges = (Privilege.EDIT_PERSON, Privilege.CHANGE_ROLE, Privilege.ACTIVATE)
     may_add = True
@@ -224,7 +224,7 @@ class UserAdmin(RecentSignInAdmin):
 
 
 class GroupForm(forms.ModelForm[Group]):
-    """Knows the organization before the check, so that a taken name is a message, and offers its people only."""
+    """Checks that the name is free in the organization, and offers only its people as members."""
 
     organization: Organization
 

@@ -8,9 +8,9 @@ class AccountsConfig(AppConfig):
 
 
 class PortalUserSessionsConfig(UserSessionsConfig):
-    """allauth's table of sessions without its receivers, which would store the session keys themselves.
+    """allauth's table of sessions without its receivers, which store the session keys themselves.
 
-    `accounts/security/sessions.py` writes and removes the rows.
+    `accounts/security/sessions.py` writes and removes the rows instead.
     """
 
     def ready(self) -> None:

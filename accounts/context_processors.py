@@ -10,7 +10,7 @@ from accounts.signin.last_person import session_has_ended
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:
-    """What the header offers to this person. Read by templates/base.html."""
+    """What the header shows this person, for templates/base.html."""
     user = getattr(request, "user", None)
     match = request.resolver_match
     return {
@@ -26,7 +26,7 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
 
 
 def organization_url(user: User) -> str | None:
-    """The first of the organization's pages that this person may open."""
+    """The first of the organization's pages that this person can open."""
     if user.may(Ability.READ_USERS):
         return reverse("accounts:organization_user_list")
     if user.may(Ability.READ_TOKENS):

@@ -15,7 +15,7 @@ HELP_WITH_CHOOSING = "At least 12 characters. A sentence is easy to remember."
 
 
 def without_placeholders(form: forms.BaseForm) -> None:
-    """The label says it; a placeholder would only say it again, and disappear."""
+    """Removes placeholders: they repeat the label, and disappear when somebody types."""
     for field in form.fields.values():
         field.widget.attrs.pop("placeholder", None)
 
@@ -43,9 +43,9 @@ class SignInAgainForm(ReauthenticateForm):
 class ExpireTokensField(forms.BooleanField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
-            label="Expire my access tokens, too",
+            label="Also expire my access tokens",
             required=False,
-            help_text="For when somebody else may have got in: scripts which use them get 401 from then on, and this "
+            help_text="If somebody else may have had access to your account. Scripts that use the tokens get 401. This "
             "cannot be undone.",
             **kwargs,
         )
@@ -60,13 +60,13 @@ class NewPasswordMixin(forms.Form):
         super().__init__(*args, **kwargs)
         self.fields["password1"].label = "New password"
         self.fields["password1"].help_text = HELP_WITH_CHOOSING
-        self.fields["password2"].label = "The same password again"
+        self.fields["password2"].label = "Repeat the password"
         without_placeholders(self)
         self.order_fields(["oldpassword", "password1", "password2", "expire_tokens"])
 
 
 class ChangePasswordForm(NewPasswordMixin, allauth_forms.ChangePasswordForm):
-    """Also ``oldpassword``, which is tried like one at sign-in: counted, and recorded when it is wrong."""
+    """Also ``oldpassword``, which is checked as when signing in: attempts are counted, and wrong ones recorded."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -81,15 +81,15 @@ class ChangePasswordForm(NewPasswordMixin, allauth_forms.ChangePasswordForm):
 
 
 class SetFirstPasswordForm(NewPasswordMixin, allauth_forms.SetPasswordForm):
-    """For someone who signs in without a password."""
+    """For people who sign in without a password."""
 
 
 class ResetPasswordForm(NewPasswordMixin, allauth_forms.ResetPasswordKeyForm):
-    """For who has opened the link of a mail. Saved by the view: the link may have been used meanwhile."""
+    """For people who opened the link in a mail. The view saves it, because the link may have been used since."""
 
 
 class AskPasswordResetForm(forms.Form):
-    """Asks nothing of the database: whether somebody has the address is not the form's to know."""
+    """Does not look in the database: the form must not reveal whether somebody has the address."""
 
     email = forms.EmailField(
         label="E-mail address",
@@ -103,7 +103,7 @@ class ChangeEmailForm(forms.Form):
     email = forms.EmailField(
         label="New e-mail address",
         max_length=254,
-        help_text="A link goes there. Until you open it, you sign in with the address that you have.",
+        help_text="We send a link to it. Until you open it, you sign in with your current address.",
         widget=forms.EmailInput(attrs={"autocomplete": "email"}),
         error_messages={"required": "Enter an e-mail address."},
     )
@@ -115,20 +115,20 @@ class ChangeEmailForm(forms.Form):
     def clean_email(self) -> str:
         email: str = self.cleaned_data["email"].strip().lower()
         if email == self.person.email:
-            raise forms.ValidationError("This is the address that you have.")
+            raise forms.ValidationError("This is your current address.")
         return email
 
 
 class SignOutEverywhereForm(forms.Form):
-    including_here = forms.BooleanField(label="In this browser, too", required=False)
+    including_here = forms.BooleanField(label="Also sign out in this browser", required=False)
     expire_tokens = ExpireTokensField()
 
 
 class ExpiryMailsForm(forms.Form):
     wants_expiry_mails = forms.BooleanField(
-        label="Tell me by mail when a token of mine ends",
+        label="Send me a mail when one of my tokens expires",
         required=False,
-        help_text="30, 7 and 1 days before, and when it has ended.",
+        help_text="30, 7 and 1 days before, and after it has expired.",
     )
 
 
@@ -136,7 +136,7 @@ class InviteForm(forms.Form):
     email = forms.EmailField(
         label="E-mail address",
         max_length=254,
-        help_text="A link to choose a password goes there.",
+        help_text="We send a link to it, which sets a password.",
         widget=forms.EmailInput(attrs={"autocomplete": "off"}),
         error_messages={"required": "Enter an e-mail address."},
     )
@@ -175,7 +175,7 @@ class GroupForm(forms.Form):
 
 
 class MemberForm(forms.Form):
-    """``user``: someone of the actor's organization, by e-mail address."""
+    """``email``: of a person in the actor's organization; `cleaned_data` has the person."""
 
     email = forms.CharField(
         label="E-mail address",
@@ -192,18 +192,18 @@ class MemberForm(forms.Form):
         email = self.cleaned_data["email"].strip().lower()
         user: User | None = User.objects.of_organization_readable_by(self.actor).filter(email=email).first()
         if user is None:
-            raise forms.ValidationError("Nobody of your organization has this address.")
+            raise forms.ValidationError("Nobody in your organization has this address.")
         return user
 
 
 class ChoosePasswordForm(SetPasswordForm):  # type: ignore[type-arg]
-    """For whoever was invited. Fields: ``new_password1`` and ``new_password2``."""
+    """For invited people. Fields: ``new_password1`` and ``new_password2``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["new_password1"].label = "Password"
         self.fields["new_password1"].help_text = HELP_WITH_CHOOSING
-        self.fields["new_password2"].label = "The same password again"
+        self.fields["new_password2"].label = "Repeat the password"
         self.fields["new_password2"].help_text = ""
 
 
@@ -218,11 +218,11 @@ class PolicyForm(forms.ModelForm[Organization]):
         error_messages={"required": "Allow at least one scope."},
     )
     two_factor_roles = forms.MultipleChoiceField(
-        label="Site roles that need two-factor",
+        label="Site roles that require two-factor",
         choices=SiteRole.choices,
         widget=forms.CheckboxSelectMultiple,
         required=False,
-        help_text="Whoever has not set it up can do nothing else here, and their tokens are blocked until they have.",
+        help_text="Until they set it up, people with these roles can do nothing else, and their tokens are blocked.",
     )
 
     class Meta:
@@ -236,7 +236,7 @@ class PolicyForm(forms.ModelForm[Organization]):
         self._tell_limits()
 
     def _tell_limits(self) -> None:
-        """The browser refuses what the model's own validators would."""
+        """Gives the browser the limits of the model's validators."""
         for column in Organization._meta.fields:
             for validator in column.validators if column.name in POLICY_FIELDS else ():
                 if isinstance(validator, MinValueValidator):

@@ -1,4 +1,4 @@
-"""The link in an invitation: good for three days and one password. Nothing of it is stored."""
+"""The link in an invitation. It works once, for three days. Nothing of it is stored."""
 
 from django.conf import settings
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
@@ -12,7 +12,7 @@ DAYS = settings.PASSWORD_RESET_TIMEOUT // (24 * 60 * 60)
 
 
 class InvitationTokenGenerator(PasswordResetTokenGenerator):
-    """Signed over what the person is now: it ends with the first password, a new address and a deactivation."""
+    """Signs the person's state: the first password, a new address or a deactivation invalidates the link."""
 
     key_salt = "accounts.invitations"
 

@@ -1,4 +1,4 @@
-"""The mails of this app, and when each is sent."""
+"""The mails of this app."""
 
 import uuid
 from datetime import timedelta
@@ -18,14 +18,14 @@ from auditlog.models import Activity
 from auditlog.record import record
 from core.mail.kinds import mail_kind
 
-# A link for another password is made when its mail is sent, and works for an hour from then. After this time nobody
-# waits for it any more: they have asked again, or went without.
+# A link for a new password is created when its mail is sent, and works for an hour from then. A mail that can't be sent
+# for this long is no longer useful: the person has requested another one, or given up.
 RESET_MAIL_LASTS = timedelta(hours=4)
 
 
 @mail_kind("Invitation", lasts=timedelta(days=invitations.DAYS), replaces_earlier=True)
 def invitation_mail(user_id: str) -> EmailMessage | None:
-    """The link is made here, in the moment of sending: the outbox holds the person's id only."""
+    """Creates the link when the mail is sent: the outbox only stores the person's id."""
     user = User.objects.select_related("organization").filter(pk=uuid.UUID(user_id)).first()
     if user is None or not user.is_invited or user.organization is None:
         return None
@@ -39,7 +39,7 @@ def invitation_mail(user_id: str) -> EmailMessage | None:
 
 @mail_kind("Security notice")
 def security_mail(entry_id: int) -> EmailMessage | None:
-    """Tells the person what was done with what they sign in with, and from where, as an entry of the log says it."""
+    """Tells a person about a change to how they sign in. ``entry_id``: its entry in the activity log."""
     if (found := _entry_and_person(entry_id)) is None:
         return None
     entry, person, by = found
@@ -48,7 +48,7 @@ def security_mail(entry_id: int) -> EmailMessage | None:
 
 
 def tell_by_mail(entry: Activity) -> None:
-    """Whose account the entry is about. Call it in the transaction of the entry."""
+    """Sends the person of the entry a security notice. Call it in the transaction of the entry."""
     security_mail.put(uuid.UUID(entry.target_id), entry.pk)
 
 
@@ -57,20 +57,20 @@ def _said_of(entry: Activity) -> str:
     return {
         Action.TWO_FACTOR_ADDED: f"A second factor was added to your account: {kinds[0]}",
         Action.TWO_FACTOR_REMOVED: f"A second factor was removed from your account: {', '.join(kinds)}",
-        Action.RECOVERY_CODES_MADE: "New recovery codes were made for your account",
+        Action.RECOVERY_CODES_MADE: "New recovery codes were created for your account",
         Action.RECOVERY_CODE_USED: "A recovery code of your account was used",
-        Action.PROVIDER_CONNECTED: "Single sign-on was connected with your account",
+        Action.PROVIDER_CONNECTED: "Single sign-on was connected to your account",
         Action.PROVIDER_DISCONNECTED: "Single sign-on was disconnected from your account",
-        Action.SIGN_IN_FAILED: "Somebody tries to guess the second factor of your account",
+        Action.SIGN_IN_FAILED: "Somebody is trying to guess the second factor of your account",
     }[Action(entry.action)]
 
 
 @mail_kind("Answer to a lost password", lasts=RESET_MAIL_LASTS)
 def password_reset_answer(user_id: str | None, address: str | None) -> None:
-    """Finds out what fits someone who says that they lost their password; of an account that does not exist, nothing.
+    """Queues the mail that fits a request for a new password; none if the account does not exist.
 
-    Here and not in the request, so that its time tells nothing: a known and an unknown address each write one row.
-    ``address`` is where the request came from. It sends nothing itself: the mail is a row of its own.
+    The worker does this, so that the request takes the same time for known and unknown addresses: both write one row.
+    ``address`` is where the request came from.
     """
     user = User.objects.filter(pk=uuid.UUID(user_id)).first() if user_id else None
     if user is None or not user.is_active:
@@ -84,7 +84,7 @@ def password_reset_answer(user_id: str | None, address: str | None) -> None:
 
 @mail_kind("Link for a new password", lasts=RESET_MAIL_LASTS, replaces_earlier=True)
 def password_reset_mail(user_id: str, address: str | None) -> EmailMessage | None:
-    """The link is made here, in the moment of sending."""
+    """Creates the link when the mail is sent."""
     user = User.objects.active().filter(pk=uuid.UUID(user_id)).first()
     if user is None:
         return None
@@ -96,7 +96,7 @@ def password_reset_mail(user_id: str, address: str | None) -> EmailMessage | Non
 
 @mail_kind("Password changed")
 def password_changed_mail(entry_id: int) -> EmailMessage | None:
-    """Tells the person that their password is another one, and who did that from where: an entry of the log says it."""
+    """Tells a person that their password was changed, by whom and from where."""
     if (found := _entry_and_person(entry_id)) is None:
         return None
     entry, person, by = found
@@ -105,7 +105,7 @@ def password_changed_mail(entry_id: int) -> EmailMessage | None:
 
 @mail_kind("Link for a new e-mail address", lasts=timedelta(days=1), replaces_earlier=True)
 def email_change_link_mail(address_id: int) -> EmailMessage | None:
-    """To an address that is to become a person's; not where it is someone else's already."""
+    """Sends the link to a requested address. If somebody else already has the address, nothing is sent."""
     address = EmailAddress.objects.select_related("user").filter(pk=address_id, verified=False).first()
     if address is None or User.objects.filter(email=address.email).exists():
         return None
@@ -115,7 +115,7 @@ def email_change_link_mail(address_id: int) -> EmailMessage | None:
 
 @mail_kind("E-mail address changed")
 def email_change_mail(entry_id: int) -> EmailMessage | None:
-    """Tells a person's previous address that another one was requested or has replaced it."""
+    """Tells the previous address that another one was requested or has replaced it."""
     found = _entry_and_person(entry_id)
     if found is None:
         return None
@@ -124,11 +124,13 @@ def email_change_mail(entry_id: int) -> EmailMessage | None:
         old = entry.details["from"]
         return _mail("Your e-mail address was changed", "email_changed", person, to=old, entry=entry, by=by)
     asked_at = entry.actor_email
-    return _mail("Your e-mail address is to be changed", "email_change_asked", person, to=asked_at, entry=entry)
+    return _mail(
+        "A change of your e-mail address was requested", "email_change_asked", person, to=asked_at, entry=entry
+    )
 
 
 def _entry_and_person(entry_id: int) -> tuple[Activity, User, User | None] | None:
-    """An entry of the activity log, whom it is about, and who did it if that was somebody else."""
+    """An entry of the activity log, the person it is about, and the actor if that was somebody else."""
     entry = Activity.objects.select_related("actor").filter(pk=entry_id).first()
     person = User.objects.filter(pk=uuid.UUID(entry.target_id)).first() if entry else None
     if entry is None or person is None:

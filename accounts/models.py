@@ -51,10 +51,10 @@ class Organization(models.Model):
         help_text="Short name in tokens and in the API, where it is called account.",
     )
     max_token_lifetime_days = models.PositiveSmallIntegerField(
-        "longest life of a token, in days",
+        "longest lifetime of a token, in days",
         default=DEFAULT_MAX_TOKEN_LIFETIME_DAYS,
         validators=[MinValueValidator(1), MaxValueValidator(366)],
-        help_text="1 to 366. Tokens that were made for longer are blocked from their next use on.",
+        help_text="1 to 366. Tokens with a longer lifetime are blocked from their next use on.",
     )
     allowed_scopes = models.CharField(
         "scopes that tokens may have",
@@ -66,27 +66,27 @@ class Organization(models.Model):
         "live tokens that a person may have",
         default=DEFAULT_MAX_LIVE_TOKENS,
         validators=[MinValueValidator(1), MaxValueValidator(1000)],
-        help_text="1 to 1000. Whoever has more keeps them, and makes no further one.",
+        help_text="1 to 1000. People over the limit keep their tokens but can't create more.",
     )
     unused_tokens_end_after_days = models.PositiveSmallIntegerField(
-        "days after which an unused token ends",
+        "days after which an unused token expires",
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(366)],
-        help_text="1 to 366, or nothing: unused tokens then live to their end.",
+        help_text="1 to 366, or empty: unused tokens then live until they expire.",
     )
     two_factor_roles = models.CharField(
-        "site roles that need two-factor",
+        "site roles that require two-factor",
         max_length=200,
         blank=True,
         default="",
-        help_text="Separated by spaces. Without it, people of these roles, and their tokens, can do nothing else.",
+        help_text="Separated by spaces. Without two-factor, people with these roles and their tokens can do nothing.",
     )
     log_retention_days = models.PositiveSmallIntegerField(
         "how long both logs are kept, in days",
         default=DEFAULT_LOG_RETENTION_DAYS,
         validators=[MinValueValidator(30), MaxValueValidator(3660)],
-        help_text="30 to 3660. Older entries are removed for good, once a day.",
+        help_text="30 to 3660. Once a day, older entries are permanently removed.",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -128,12 +128,12 @@ class Organization(models.Model):
 
     @property
     def policy_version(self) -> str:
-        """Another one for another policy: whoever changes it says which one they looked at."""
+        """A digest of the policy. People who change it name the version that they looked at."""
         return hashlib.sha256(json.dumps(self.policy).encode()).hexdigest()[:16]
 
     @property
     def organization(self) -> "Organization":
-        """Itself: what is done to an organization, by an operator too, is in its own activity log."""
+        """Itself, so that changes to an organization, also by operators, are in its own activity log."""
         return self
 
     def requires_two_factor_of(self, site_role: str) -> bool:
@@ -170,7 +170,7 @@ class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type:
 
 
 class UserState(models.TextChoices):
-    """Computed, and never stored."""
+    """Computed, never stored."""
 
     ACTIVE = "active", "Active"
     INVITED = "invited", "Invited"
@@ -190,7 +190,7 @@ class User(AbstractBaseUser):
     is_active = models.BooleanField(
         "active",
         default=True,
-        help_text="Someone who is not active cannot sign in, and none of their tokens work.",
+        help_text="People who are not active can't sign in, and none of their tokens work.",
     )
     is_superuser = models.BooleanField(
         "operator", default=False, help_text="Operates the installation; belongs to no organization."
@@ -199,7 +199,7 @@ class User(AbstractBaseUser):
         "joined", null=True, blank=True, editable=False, help_text="When the person chose how to sign in."
     )
     wants_expiry_mails = models.BooleanField(
-        "mails before a token ends", default=True, help_text="30, 7 and 1 days before, and when it has ended."
+        "mails before a token expires", default=True, help_text="30, 7 and 1 days before, and after it has expired."
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -238,7 +238,7 @@ class User(AbstractBaseUser):
 
     @property
     def is_invited(self) -> bool:
-        """Has not chosen so far how to sign in: an invitation was sent, and waits."""
+        """Has not chosen yet how to sign in: an invitation was sent."""
         return self.is_active and self.joined_at is None
 
     @property
@@ -257,7 +257,7 @@ class User(AbstractBaseUser):
 
     @property
     def own_organization(self) -> Organization:
-        """The organization of a member. Operators have none, and nothing that asks for it is theirs to do."""
+        """The organization of a member. Raises ``PermissionDenied`` for operators, who have none."""
         if self.organization is None:
             raise PermissionDenied("Operators of the installation belong to no organization.")
         return self.organization
@@ -268,7 +268,7 @@ class User(AbstractBaseUser):
 
     @property
     def may_read_organization_logs(self) -> bool:
-        """For the floors below this app, which know people by their properties only."""
+        """For apps below this one, which must not import `Ability`."""
         return self.may(Ability.READ_LOGS)
 
     @property
@@ -285,22 +285,22 @@ class User(AbstractBaseUser):
 
     @cached_property
     def has_two_factor(self) -> bool:
-        """Whether a second factor, an authenticator app or a passkey, is set up. Recovery codes alone are none."""
+        """Whether an authenticator app or a passkey is set up. Recovery codes alone don't count."""
         return bool(User.objects.with_two_factor().filter(pk=self.pk).exists())
 
     @property
     def needs_two_factor(self) -> bool:
-        """Whether a second factor is asked of this person: by the organization's policy, or as an operator."""
+        """Whether this person must use two-factor: by the organization's policy, or as an operator."""
         if self.organization is None:
             return bool(settings.OPERATOR_TWO_FACTOR)
         return self.organization.requires_two_factor_of(self.site_role)
 
     @property
     def lacks_required_two_factor(self) -> bool:
-        """Whether a second factor is asked for that this person has not set up."""
+        """Whether this person must use two-factor and has not set it up."""
         return self.needs_two_factor and not self.has_two_factor
 
-    # Django admin asks for these. Which rows an Administrator meets there is decided by the querysets.
+    # Django admin calls these. The querysets decide which rows an Administrator sees there.
 
     @property
     def is_staff(self) -> bool:

@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 Row = TypeVar("Row", bound=models.Model)
 
 
-# Recovery codes stand in for a second factor, and are none by themselves.
+# Recovery codes can replace a second factor, but are none themselves.
 SECOND_FACTOR_TYPES = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
 
 
 def second_factors() -> "models.QuerySet[Authenticator]":
-    """What counts as a second factor."""
+    """Everything that counts as a second factor."""
     factors: models.QuerySet[Authenticator] = Authenticator.objects.filter(type__in=SECOND_FACTOR_TYPES)
     return factors
 
 
 def undelivered_mails_readable_by(user: "User") -> OutgoingMailQuerySet:
-    """The mails to people of the organization that did not arrive so far, for those who manage it."""
+    """Mails to people of the organization that have not been delivered yet, for people who manage it."""
     if not user.may(Ability.MANAGE_ORGANIZATION):
         return OutgoingMail.objects.none()
     mails = OutgoingMail.objects.undelivered().filter(person__organization=user.own_organization)
@@ -36,7 +36,7 @@ class OrganizationRowsQuerySet(models.QuerySet[Row]):
     """Rows that belong to one organization through a field of that name."""
 
     def in_organization(self, user: "User") -> Self:
-        """All rows for the installation's operators, one organization's for everyone else."""
+        """All rows for operators of the installation, the rows of one's own organization for everyone else."""
         if user.is_superuser:
             return self.all()
         return self.filter(organization_id=user.organization_id) if user.organization_id else self.none()
@@ -49,7 +49,7 @@ class UserQuerySet(OrganizationRowsQuerySet["User"]):
         return self.filter(pk=user.pk)
 
     def of_organization_readable_by(self, user: "User") -> Self:
-        """Everyone of the organization, for those whose role reads them; nobody for everyone else."""
+        """Everyone in the organization, for people whose role can see them; nobody for everyone else."""
         if not (user.is_superuser or user.may(Ability.READ_USERS)):
             return self.none()
         return self.in_organization(user)
@@ -61,15 +61,15 @@ class UserQuerySet(OrganizationRowsQuerySet["User"]):
         return self.filter(is_active=False)
 
     def invited(self) -> Self:
-        """Active, and have not chosen so far how to sign in."""
+        """Active people who have not chosen yet how to sign in."""
         return self.active().filter(joined_at__isnull=True)
 
     def with_two_factor(self) -> Self:
-        """Who has set up an authenticator app or a passkey."""
+        """People who have set up an authenticator app or a passkey."""
         return self.filter(Exists(second_factors().filter(user=OuterRef("pk"))))
 
     def with_second_factors(self) -> Self:
-        """``has_two_factor`` of all rows, which each row would otherwise ask for by itself."""
+        """Reads ``has_two_factor`` of all rows in the same query."""
         return self.annotate(has_two_factor=Exists(second_factors().filter(user=OuterRef("pk"))))
 
     def for_user_table(self) -> Self:
@@ -81,7 +81,7 @@ class UserQuerySet(OrganizationRowsQuerySet["User"]):
 
 class GroupQuerySet(OrganizationRowsQuerySet["Group"]):
     def readable_by(self, user: "User") -> Self:
-        """The organization's groups, for those whose role reads them; none for everyone else."""
+        """The organization's groups, for people whose role can see them; none for everyone else."""
         if not (user.is_superuser or user.may(Ability.READ_USERS)):
             return self.none()
         return self.in_organization(user)

@@ -1,6 +1,6 @@
 """The site roles and what each allows in the whole organization, as data (docs/product.md#people-and-roles).
 
-Everything that asks "may this person ...?" for something other than one pipeline asks here.
+Every check of a person's rights starts here, except for rights on one pipeline (pipelines/access.py).
 """
 
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ class SiteRole(models.TextChoices):
 
 
 class Ability(Enum):
-    """What a site role may allow; the value is the sentence that the profile page shows."""
+    """What a site role can allow. The value is the sentence on the profile page."""
 
     MANAGE_ORGANIZATION = "Manage users, their site roles and the organization's token policy."
-    MANAGE_GROUPS = "Make and change groups."
+    MANAGE_GROUPS = "Create and change groups."
     READ_USERS = "See the organization's users and groups."
     READ_LOGS = "Read the organization's authentication log and activity log."
     READ_TOKENS = "See the metadata of everyone's tokens."
     EXPIRE_TOKENS = "Expire anyone's token."
     SEE_ALL_PIPELINES = "See every pipeline, whatever its access rules."
     CREATE_PIPELINES = "Create pipelines."
-    USE_PIPELINES = "Run pipelines, as far as their access rules allow."
+    USE_PIPELINES = "Run pipelines, if their access rules allow it."
     EDIT_ALL_PIPELINES = "Edit steps and access rules of every pipeline."
-    OWN_TOKENS = "Make access tokens and read their log."
-    CHANGE_BY_TOKEN = "Change things with a token, as far as its scopes allow."  # noqa: S105
+    OWN_TOKENS = "Create access tokens and read their log."
+    CHANGE_BY_TOKEN = "Change things with a token, if its scopes allow it."  # noqa: S105
 
 
 @dataclass(frozen=True)

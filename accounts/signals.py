@@ -1,4 +1,4 @@
-"""Signing in and out, as Django and allauth tell of it: what the activity log and the session note of it."""
+"""Receivers for Django's and allauth's signals of signing in and out: they write log entries and update sessions."""
 
 import logging
 from typing import Any
@@ -21,15 +21,15 @@ from core.rate_limits import Limit
 
 logger = logging.getLogger(__name__)
 
-# As allauth calls a method, or the type of a second factor, and as the log does.
+# allauth's names of methods and types of second factors, and the names in the log.
 METHODS = {
     "socialaccount": SINGLE_SIGN_ON,
     **two_factor.KINDS,
     Authenticator.Type.RECOVERY_CODES: "recovery code",
 }
 
-# So that no stranger fills the server's own log. Counting is a write, as the entry is that tells of a known account:
-# the time of the answer does not give away which of them it was.
+# Keeps strangers from filling the server's log. Counting writes to the database, like the entry for a known account, so
+# the time of the answer doesn't reveal whether the account exists.
 UNKNOWN_TOLD = Limit("unknown-sign-in-told", amount=30, seconds=60)
 
 
@@ -45,14 +45,14 @@ def list_session(sender: object, request: HttpRequest, user: User, **kwargs: Any
 
 
 def methods_of(request: HttpRequest, user: User) -> list[str]:
-    """How the person proved who they are, in their order: `["password", "authenticator app"]`."""
+    """How the person proved who they are, in order: `["password", "authenticator app"]`."""
     records = get_authentication_records(request, user)
     return [METHODS.get(record.get("type", record["method"]), record["method"]) for record in records]
 
 
 @receiver(authentication_step_completed)
 def renew_session(sender: object, request: HttpRequest, reauthenticated: bool = False, **kwargs: Any) -> None:
-    """Gives the session of someone who proved again who they are another key; signing in gives one anyway."""
+    """Gives the session a new key after the person proved again who they are. Signing in does so anyway."""
     if reauthenticated:
         sessions.renew(request)
 
@@ -67,10 +67,10 @@ def record_sign_out(sender: object, request: HttpRequest, user: User | None, **k
 def record_failed_sign_in(
     sender: object, credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any
 ) -> None:
-    """A failed sign-in belongs to the person whose account was tried.
+    """Records a failed sign-in in the log of the person whose account was tried.
 
-    Where there is no such account only the server's own log gets a line, without what was typed: it may be a password
-    in the wrong field, and no stranger can fill anyone's log.
+    If there is no such account, only the server's log gets a line. It does not contain what was typed, which may be a
+    password in the wrong field.
     """
     email = str(credentials.get("email") or credentials.get("username") or "")
     user = User.objects.filter(email=email.strip().lower()).first() if "\x00" not in email else None

@@ -1,4 +1,4 @@
-"""How a person's state is shown."""
+"""The states of a person as pages show them."""
 
 from accounts.models import UserState
 from core.badges import Badge

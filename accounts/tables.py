@@ -29,7 +29,7 @@ class UserTable(PortalTable):
         attrs = {"id": "users", "aria-label": "Users"}
         row_attrs = {"data-user": lambda record: str(record.pk)}
         order_by = ("name",)
-        empty_text = "Nobody here matches."
+        empty_text = "No user matches."
 
     def render_name(self, record: User) -> SafeString:
         url = reverse("accounts:organization_user_detail", args=[record.pk])
@@ -85,13 +85,13 @@ class MailTable(PortalTable):
 class GroupTable(PortalTable):
     name = Column()
     member_count = Column(verbose_name="Members", attrs=NUMERIC)
-    created_at = MomentColumn(verbose_name="Made")
+    created_at = MomentColumn(verbose_name="Created")
 
     class Meta:
         attrs = {"id": "groups", "aria-label": "Groups"}
         row_attrs = {"data-group": lambda record: str(record.pk)}
         order_by = ("name",)
-        empty_text = "No group here. Groups appear in the access rules of pipelines."
+        empty_text = "No groups yet. Access rules of pipelines can name groups."
 
     def render_name(self, record: Group) -> SafeString:
         url = reverse("accounts:organization_group_detail", args=[record.pk])
@@ -99,7 +99,7 @@ class GroupTable(PortalTable):
 
 
 class MemberTable(PortalTable):
-    """``group`` is whose members these are; ``may_change``: whether they can be taken out."""
+    """The members of ``group``. ``may_change``: whether the person can remove them."""
 
     name = Column()
     email = Column(verbose_name="E-mail")
@@ -111,7 +111,7 @@ class MemberTable(PortalTable):
         attrs = {"id": "members", "aria-label": "Members"}
         row_attrs = {"data-user": lambda record: str(record.pk)}
         order_by = ("name",)
-        empty_text = "Nobody is in this group."
+        empty_text = "This group has no members."
 
     def __init__(self, *args: Any, group: Group, may_change: bool, **kwargs: Any) -> None:
         self.group = group
@@ -119,7 +119,7 @@ class MemberTable(PortalTable):
 
     def render_remove(self, record: User) -> SafeString:
         return format_html(
-            '<a class="button small" href="{}" data-dialog aria-label="Take {} out of the group">Take out</a>',
+            '<a class="button small" href="{}" data-dialog aria-label="Remove {} from the group">Remove</a>',
             self.leading_back(reverse("accounts:organization_group_member_remove", args=[self.group.pk, record.pk])),
             record.name,
         )

@@ -23,12 +23,12 @@ class GroupRefSerializer(serializers.ModelSerializer[Group]):
 
 
 class UndeliveredMailSerializer(serializers.ModelSerializer[OutgoingMail]):
-    """A mail to a person that did not arrive so far."""
+    """A mail to a person that has not been delivered yet."""
 
     mail = serializers.SerializerMethodField(help_text="What kind of mail it is, in words.")
     state = serializers.ChoiceField(choices=UNDELIVERED_STATES, read_only=True)
-    next_attempt_at = serializers.SerializerMethodField(help_text="`null` if it was given up.")
-    last_error = serializers.CharField(read_only=True, help_text="Empty if it was not tried so far.")
+    next_attempt_at = serializers.SerializerMethodField(help_text="`null` if the portal has given up.")
+    last_error = serializers.CharField(read_only=True, help_text="Empty if it has not been tried yet.")
 
     class Meta:
         model = OutgoingMail
@@ -53,7 +53,7 @@ class OrganizationMailSerializer(UndeliveredMailSerializer):
 
 
 class UserSerializer(serializers.ModelSerializer[User]):
-    """A person of the organization."""
+    """A person in the organization."""
 
     site_role = serializers.ChoiceField(choices=SiteRole.choices, read_only=True)
     state = serializers.ChoiceField(choices=UserState.choices, read_only=True)
@@ -64,7 +64,7 @@ class UserSerializer(serializers.ModelSerializer[User]):
         read_only=True, help_text="Whether an authenticator app or a passkey is set up."
     )
     undelivered_mails = UndeliveredMailSerializer(
-        many=True, read_only=True, help_text="Mails to this person that did not arrive so far, the newest first."
+        many=True, read_only=True, help_text="Mails to this person that have not been delivered yet, newest first."
     )
 
     class Meta:
@@ -95,7 +95,7 @@ class InviteUserBody(StrictSerializer):
 
 
 class ChangeUserBody(StrictSerializer):
-    """What is not here stays as it is."""
+    """Fields that are left out stay as they are."""
 
     together = {"minProperties": 1}
 
@@ -109,23 +109,25 @@ class ChangeUserBody(StrictSerializer):
 
 
 class SessionSerializer(serializers.Serializer[Any]):
-    """Where a person is signed in."""
+    """A session in which a person is signed in."""
 
     id = serializers.IntegerField()
-    browser = serializers.CharField(help_text="In words, as far as the browser tells.")
+    browser = serializers.CharField(help_text="In words, from the browser's User-Agent.")
     address = serializers.IPAddressField()
     signed_in_at = serializers.DateTimeField()
     last_seen_at = serializers.DateTimeField(help_text="Exact to the minute.")
-    is_current = serializers.BooleanField(help_text="Whether this request is made in it.")
+    is_current = serializers.BooleanField(help_text="Whether it is the session of this request.")
 
 
 class EndSessionsBody(StrictSerializer):
-    including_here = FlagField(required=False, default=False, help_text="End the session of this request, too.")
-    expire_tokens = FlagField(required=False, default=False, help_text="Expire all my live tokens, too, for good.")
+    including_here = FlagField(required=False, default=False, help_text="Also end the session of this request.")
+    expire_tokens = FlagField(
+        required=False, default=False, help_text="Also expire all my live tokens. This cannot be undone."
+    )
 
 
 class EndedSerializer(serializers.Serializer[Any]):
-    """How many were live, and have ended."""
+    """How many live sessions and tokens have ended."""
 
     sessions = serializers.IntegerField()
     tokens = serializers.IntegerField()
@@ -163,7 +165,7 @@ class CreateGroupBody(StrictSerializer):
 
 
 class ChangeGroupBody(StrictSerializer):
-    """What is not here stays as it is. `members` takes the place of all members."""
+    """Fields that are left out stay as they are. `members` replaces all members."""
 
     together = {"minProperties": 1}
 
@@ -177,7 +179,7 @@ class ChangeGroupBody(StrictSerializer):
 
 
 class PreferencesSerializer(serializers.ModelSerializer[User]):
-    """What a person has chosen for themselves."""
+    """A person's own preferences."""
 
     class Meta:
         model = User
@@ -186,4 +188,4 @@ class PreferencesSerializer(serializers.ModelSerializer[User]):
 
 
 class ChangePreferencesBody(StrictSerializer):
-    wants_expiry_mails = FlagField(help_text="Mails 30, 7 and 1 days before a token ends, and when it has ended.")
+    wants_expiry_mails = FlagField(help_text="Mails 30, 7 and 1 days before a token expires, and after it has expired.")

@@ -1,4 +1,4 @@
-"""The API's doors to people and groups of the organization. They mirror the pages."""
+"""The API for people and groups of the organization, with the same querysets, filters and services as the pages."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -61,7 +61,7 @@ class UserViewSet(ApiViewSet):
         "list": Operation("List people", READ_API, only_reads=True, role_allows=may_read),
         "create": Privilege.INVITE.operation(role_allows=may_manage),
         "retrieve": Operation("See a person", READ_API, only_reads=True, role_allows=may_read),
-        # The service looks at the body: a role and an activation need proof, from a token they are refused.
+        # A token can only deactivate. The service requires proof for a role and an activation.
         "partial_update": Operation(
             "Change a person's role or state", CHANGE_API, role_allows=may_manage, limited_to="Deactivate a person"
         ),
@@ -79,12 +79,12 @@ class UserViewSet(ApiViewSet):
 
     @extend_schema(operation_id="user_list")
     def list(self, request: Request) -> Response:
-        """Everyone of the organization, by e-mail address."""
+        """Everyone in the organization, by e-mail address."""
         return self.page_of(self.get_queryset())
 
     @extend_schema(operation_id="user_invite", request=InviteUserBody, responses={201: UserSerializer})
     def create(self, request: Request) -> Response:
-        """Someone new, who gets a mail with a link to choose a password."""
+        """Invites a person. They get a mail with a link to choose a password."""
         body = self.read_body(InviteUserBody)
         groups = found_all(Group.objects.readable_by(self.person), body.pop("groups"), "groups")
         user = services.invite_user(actor=self.person, groups=groups, request=request._request, **body)
@@ -96,12 +96,11 @@ class UserViewSet(ApiViewSet):
 
     @extend_schema(operation_id="user_change", request=ChangeUserBody, responses=UserSerializer)
     def partial_update(self, request: Request, pk: str) -> Response:
-        """Changes a person's site role, activates or deactivates them, from the next request on.
+        """Changes a person's site role, activates or deactivates them. It applies from the next request on.
 
-        A token can send `{"is_active": false}` and nothing else. A signed-in person who changes the role or activates
-        someone is asked again who they are: 403 with the code `reauthentication_required` if they proved it longer ago
-        than 15 minutes. If any part of the body is refused, nothing is changed. The last active Administrator stays
-        one: 409.
+        A token can only send `{"is_active": false}`. For a role or an activation you must have proved who you are
+        within the last 15 minutes; otherwise the answer is 403 with the code `reauthentication_required`. If any part
+        of the body is refused, nothing is changed. You can't remove the last active Administrator: 409.
         """
         user = self.get_object()
         body = self.read_body(ChangeUserBody)
@@ -110,18 +109,18 @@ class UserViewSet(ApiViewSet):
 
     @extend_schema(operation_id="user_invitation", request=None, responses=UserSerializer)
     def invitation(self, request: Request, pk: str) -> Response:
-        """For someone who has not chosen a password yet."""
+        """Sends the invitation again to a person who has not chosen a password yet."""
         user = services.send_invitation(actor=self.person, user=self.get_object(), request=request._request)
         return self._user(user)
 
     @extend_schema(operation_id="user_two_factor_reset", request=None, responses=UserSerializer)
     def reset_two_factor(self, request: Request, pk: str) -> Response:
-        """For someone who lost their second factor: removes it, and signs them out everywhere. Not for oneself."""
+        """Removes the second factors of a person who lost theirs, and signs them out everywhere. Not for yourself."""
         user = services.reset_two_factor(actor=self.person, user=self.get_object(), request=request._request)
         return self._user(user)
 
     def _user(self, user: User, status: int = 200) -> Response:
-        """As it is now. Whoever took their own role away sees nobody any more, and gets what they changed."""
+        """The person as they are now, also for actors who gave up their own role and can no longer see anybody."""
         row = User.objects.for_user_table().get(pk=user.pk)
         return Response(UserSerializer(row).data, status=status)
 
@@ -139,7 +138,7 @@ class MailViewSet(ApiViewSet):
 
     @extend_schema(operation_id="organization_mail_list")
     def list(self, request: Request) -> Response:
-        """The mails to people of the organization that did not arrive so far, the newest first."""
+        """Mails to people in the organization that have not been delivered yet, newest first."""
         return self.page_of(self.get_queryset())
 
 
@@ -177,7 +176,7 @@ class GroupViewSet(ApiViewSet):
 
     @extend_schema(operation_id="group_change", request=ChangeGroupBody, responses=GroupDetailSerializer)
     def partial_update(self, request: Request, pk: str) -> Response:
-        """Holds from the next request on."""
+        """Renames the group, replaces its members, or both. It applies from the next request on."""
         group = self.get_object()
         body = self.read_body(ChangeGroupBody)
         members = self._people(body["members"]) if "members" in body else None
@@ -188,7 +187,7 @@ class GroupViewSet(ApiViewSet):
 
     @extend_schema(operation_id="group_delete", request=None, responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:
-        """Refused while access rules name the group: without its last rule a pipeline is open to everyone."""
+        """Refused while access rules name the group, because a pipeline without rules is open to everyone."""
         services.delete_group(actor=self.person, group=self.get_object(), request=request._request)
         return Response(status=204)
 
@@ -197,7 +196,7 @@ class GroupViewSet(ApiViewSet):
 
 
 class SessionViewSet(ApiViewSet):
-    """Where I am signed in. For a person in a browser session: a token tells nothing of them, and ends none."""
+    """My sessions. Closed to tokens: they can neither list nor end sessions."""
 
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation("List my sessions", only_reads=True),
@@ -212,29 +211,29 @@ class SessionViewSet(ApiViewSet):
 
     @extend_schema(operation_id="session_list", responses=SessionSerializer(many=True))
     def list(self, request: Request) -> Response:
-        """All of them, the last used first."""
+        """My live sessions, the last used first."""
         return self.page_of([sessions.as_row(session, request._request) for session in self.get_queryset()])
 
     @extend_schema(operation_id="session_end", request=None, responses={204: None})
     def end(self, request: Request, pk: int) -> Response:
-        """Signs out there at once."""
+        """Ends one of my sessions at once."""
         sessions.end_session(actor=self.person, session=self.get_object(), request=request._request)
         return Response(status=204)
 
     @extend_schema(operation_id="session_end_all", request=EndSessionsBody, responses=EndedSerializer)
     def end_all(self, request: Request) -> Response:
-        """Signs out everywhere else at once, or everywhere; expires my tokens, if I say so."""
+        """Ends all my other sessions at once; optionally also this one, and all my tokens."""
         body = self.read_body(EndSessionsBody)
         ended = credentials.sign_out_everywhere(actor=self.person, request=request._request, **body)
         return Response(EndedSerializer(ended).data)
 
 
 class PreferencesViewSet(ApiViewSet):
-    """What a person has chosen for themselves."""
+    """My own preferences."""
 
     operations: ClassVar[dict[str, Operation]] = {
         "retrieve": Operation("See my preferences", READ_API, only_reads=True),
-        # Closed to tokens: whoever holds one that they should not could keep its owner from being told.
+        # Closed to tokens: a thief could switch off the mails that warn the owner.
         "partial_update": Operation("Change my preferences"),
     }
     serializer_class = PreferencesSerializer
@@ -247,7 +246,7 @@ class PreferencesViewSet(ApiViewSet):
 
     @extend_schema(operation_id="preferences_change", request=ChangePreferencesBody, responses=PreferencesSerializer)
     def partial_update(self, request: Request) -> Response:
-        """Holds from the next mail on."""
+        """Changes which mails I get, from the next mail on."""
         body = self.read_body(ChangePreferencesBody)
         person = services.set_expiry_mails(
             actor=self.person, wanted=body["wants_expiry_mails"], request=request._request
@@ -256,7 +255,7 @@ class PreferencesViewSet(ApiViewSet):
 
 
 def found_all(rows: QuerySet[Any], ids: Sequence[UUID], field: str) -> Sequence[Any]:
-    """The rows with these ids; one and the same error for what is unknown and what is another organization's."""
+    """The rows with these ids. The same error for ids that don't exist and for those of another organization."""
     found = list(rows.filter(pk__in=ids))
     if len(found) != len(set(ids)):
         raise ValidationError({field: ["Not all of these exist in your organization."]})

@@ -26,9 +26,9 @@ from core.rate_limits import Limit, network_of
 
 logger = logging.getLogger(__name__)
 
-# Wrong codes. Only who has passed the first step, the password, comes so far and can use these up: for one address
-# soon, for all addresses of the world together late, since the person could not enter a code either. With 3 codes of a
-# million that are right at a time, it takes years to guess one. A passkey is not bound by this.
+# Limits for wrong codes. Only people who passed the first step, the password, get this far. The limit per address is
+# low. The limit per person is higher, because it locks out the person too. With 3 valid codes of a million at a time,
+# guessing one takes years. Passkeys have no such limit.
 TRIES_OF_ADDRESS = Limit("second-factor-of-address", amount=5, seconds=5 * 60)
 TRIES_OF_PERSON = Limit("second-factor-of-person", amount=20, seconds=60 * 60)
 
@@ -36,7 +36,7 @@ PENDING_SECRET = "two_factor_pending_secret"  # noqa: S105  (the name of a place
 
 
 def step_of(secret: str, code: str, *, after: int = -1) -> int | None:
-    """The step of time (RFC 6238) whose code this is: the present or a neighbor, and only one after ``after``."""
+    """The time step (RFC 6238) that this code belongs to: the current one or a neighbor, and later than ``after``."""
     for step in yield_hotp_counters_from_time():
         right = compare_user_code(actual=code, expected=format_hotp_value(hotp_value(secret, step)))
         if right and step > after:
@@ -45,7 +45,7 @@ def step_of(secret: str, code: str, *, after: int = -1) -> int | None:
 
 
 def accept_code(user: User, typed: str) -> Authenticator | None:
-    """Uses up a code of an authenticator app, or a recovery code; ``None`` if it is neither, or was used before."""
+    """Uses up a code of an authenticator app, or a recovery code. ``None`` if it is wrong or already used."""
     recovery_code = recovery_codes.read(typed)
     if recovery_code is not None:
         return two_factor.use_recovery_code(user=user, code=recovery_code, request=context.request)
@@ -58,8 +58,8 @@ def accept_code(user: User, typed: str) -> Authenticator | None:
 
 @transaction.atomic
 def _accept_code_of_app(user: User, code: str) -> Authenticator | None:
-    """The last step of time that was accepted stands in the row, which is locked: allauth's own memory of used codes is
-    the cache, from which others could push it out."""
+    """Stores the last accepted time step in the row, which is locked. allauth remembers used codes in the cache, where
+    other entries could displace them."""
     app: Authenticator | None = (
         Authenticator.objects.select_for_update().filter(user=user, type=Authenticator.Type.TOTP).first()
     )
@@ -104,15 +104,15 @@ class SignInCodeForm(CodeFormMixin, AuthenticateForm):
 
 
 class ReauthenticateCodeForm(CodeFormMixin, ReauthenticateForm):
-    """Asks once more who is there. Field: ``code``."""
+    """Asks signed-in people again who they are. Field: ``code``."""
 
 
 class ActivateAppForm(forms.Form):
-    """Proves that the app was set up. Field: ``code``. Until then the secret waits, encrypted, in the session."""
+    """Proves that the app was set up. Field: ``code``. Until then the seed is in the session, encrypted."""
 
     code = forms.CharField(
         max_length=32,
-        label="Code that the app shows",
+        label="Code from the app",
         widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "spellcheck": "false"}),
         error_messages={"required": "Enter the code that the app shows."},
     )
@@ -128,7 +128,7 @@ class ActivateAppForm(forms.Form):
         self.secret = pending
 
     def _pending_secret(self) -> str | None:
-        """The one that the page showed; ``None`` where the session has none, or none that can be read."""
+        """The seed that the page showed; ``None`` if the session has none, or none that can be decrypted."""
         sealed = context.request.session.get(PENDING_SECRET)
         try:
             return open_pending(sealed, self.user) if sealed else None
@@ -139,6 +139,6 @@ class ActivateAppForm(forms.Form):
         code: str = self.cleaned_data["code"]
         step = step_of(self.secret, code)
         if step is None:
-            raise ValidationError("This code is wrong. Is the clock of your phone right? Enter the next one.")
+            raise ValidationError("This code is wrong. Check the clock of your phone, then enter the next code.")
         self.step = step
         return code

@@ -20,17 +20,17 @@ from core.db.locks import lock
 from core.http.request_context import client_address
 from core.rate_limits import Limit
 
-# So that nobody's mailbox is filled. Reached in silence.
+# Mails to one address. Further requests send none, and get the same answer.
 RESET_MAILS = Limit("password-reset-mails", amount=3, seconds=60 * 60)
 
 
 class LinkUsed(Exception):
-    """The link was used, or has ended, in the same moment."""
+    """The link was used or has ended since the page was opened."""
 
 
 @sensitive_variables()
 def change_password(*, actor: User, password: str, expire_tokens: bool, request: HttpRequest) -> None:
-    """For who has shown that they know the one before, or has none. This session stays, with another key."""
+    """For people who have proved their current password, or have none. This session continues under a new key."""
     with transaction.atomic():
         person = lock(User.objects.all(), actor.pk)
         _set_password(person, password)
@@ -43,15 +43,15 @@ def change_password(*, actor: User, password: str, expire_tokens: bool, request:
         )
         entry = record(actor=person, action=Action.PASSWORD_CHANGED, target=person, request=request, **ended)
         password_changed_mail.put(person.pk, entry.pk)
-    # A session holds a digest of the password, and ends when that is another one.
+    # Django ends sessions whose digest of the password no longer matches.
     request.session[HASH_SESSION_KEY] = person.get_session_auth_hash()
     sessions.renew(request)
 
 
 def ask_password_reset(*, email: str, request: HttpRequest) -> None:
-    """Has the worker do what fits this address; it alone finds out what that is.
+    """Queues a mail to this address. The worker finds out which mail to send, if any.
 
-    Whether or not there is such an account, the caller gets the same answer after the same work.
+    The caller does the same work and gets the same answer whether or not there is such an account.
     """
     email = email.strip().lower()
     user = User.objects.filter(email=email).only("pk").first()
@@ -61,9 +61,9 @@ def ask_password_reset(*, email: str, request: HttpRequest) -> None:
 
 @sensitive_variables()
 def reset_password(*, user: User, key: str, password: str, expire_tokens: bool, request: HttpRequest) -> None:
-    """By the link from a mail, whose ``key`` is good for one password. Nobody is signed in by it.
+    """Sets a new password by the link from a mail. Its ``key`` works once and signs nobody in.
 
-    Raises ``LinkUsed``: of two at once one sets the password.
+    Raises ``LinkUsed``: if it is used twice at once, one request sets the password.
     """
     with transaction.atomic():
         person = lock(User.objects.all(), user.pk)
@@ -79,9 +79,9 @@ def reset_password(*, user: User, key: str, password: str, expire_tokens: bool, 
 
 @sensitive_variables()
 def accept_invitation(*, user: User, key: str, password: str, request: HttpRequest) -> None:
-    """By the link of an invitation, whose ``key`` is good for one password. Raises ``LinkUsed``.
+    """Sets the first password by the link of an invitation, whose ``key`` works once. Raises ``LinkUsed``.
 
-    Nothing else of the person is saved: an Administrator may change or deactivate them in the same moment.
+    Saves no other field: an Administrator may change or deactivate the person at the same time.
     """
     with transaction.atomic():
         person = lock(User.objects.all(), user.pk)
@@ -94,7 +94,8 @@ def accept_invitation(*, user: User, key: str, password: str, request: HttpReque
 def sign_out_everywhere(
     *, actor: User, including_here: bool, expire_tokens: bool, request: HttpRequest
 ) -> dict[str, int]:
-    """Ends the actor's sessions, but for this one unless it is included. How many ``sessions`` and ``tokens`` ended."""
+    """Ends the actor's other sessions, and this one if ``including_here``. Returns the number of ``sessions`` and of
+    ``tokens`` that ended."""
     require_proof(Privilege.END_ALL_SESSIONS, request)
     with transaction.atomic():
         ended = _end_access(

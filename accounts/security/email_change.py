@@ -1,8 +1,8 @@
-"""Another e-mail address, which holds when its owner has opened the link that goes there.
+"""Changing one's own e-mail address: it takes effect when the person opens the link that is sent to it.
 
-``User.email`` is the truth: it signs in, and its uniqueness, whatever the case, is the database's to keep. allauth's
-table of addresses follows it: an address of it that is not verified is one that somebody asked for and that waits for
-its link, and no other verified one stands there than the person's present one.
+``User.email`` is what people sign in with; a constraint of the database keeps it unique, ignoring case. allauth's table
+of addresses follows it: the verified row of a person is their current address, and an unverified row is an address that
+was requested and waits for its link.
 """
 
 from allauth.account.models import EmailAddress, EmailConfirmationHMAC
@@ -19,16 +19,16 @@ from auditlog.record import record
 from core.db.locks import lock
 from core.rate_limits import Limit
 
-# Of one person: each sends two mails.
+# Requests of one person; each sends two mails.
 ASKED = Limit("email-changes-asked", amount=5, seconds=60 * 60)
 
 
 class AddressTaken(Exception):
-    """Somebody else signs in with this address."""
+    """Somebody else signs in with this address; the message says no more than that it can't be used."""
 
 
 class LinkEnded(Exception):
-    """The link was used, is too old, is another person's, or another address was asked for after it."""
+    """The link was used, is too old, belongs to another person, or another address was requested after it."""
 
 
 def waiting_address(user: User) -> str | None:
@@ -38,9 +38,10 @@ def waiting_address(user: User) -> str | None:
 
 
 def ask_email_change(*, actor: User, email: str, request: HttpRequest) -> None:
-    """Sends a link to the new address and tells the old one. Until the link is opened nothing changes.
+    """Sends a link to the new address and a notice to the old one. Nothing changes until the link is opened.
 
-    An address that somebody else has is treated like any other, but that no link goes there: nobody learns that.
+    If somebody else has the address, no link is sent there, but everything looks the same, so that the actor can't find
+    out who has an account.
     """
     require_proof(Privilege.CHANGE_OWN_EMAIL, request)
     email = email.strip().lower()
@@ -54,7 +55,7 @@ def ask_email_change(*, actor: User, email: str, request: HttpRequest) -> None:
 
 
 def address_of_link(user: User, key: str) -> EmailAddress:
-    """The address that the link would make ``user``'s. Raises ``LinkEnded``."""
+    """The address that the link confirms. Raises ``LinkEnded``."""
     confirmation = EmailConfirmationHMAC.from_key(key)
     if confirmation is None or confirmation.email_address.user_id != user.pk:
         raise LinkEnded
@@ -62,9 +63,9 @@ def address_of_link(user: User, key: str) -> EmailAddress:
 
 
 def confirm_email_change(*, actor: User, key: str, request: HttpRequest) -> User:
-    """Makes the address of the link the actor's. Ends their other sessions, and tells the old address.
+    """Changes the actor's address to that of the link, ends their other sessions, and sends the old address a notice.
 
-    Raises ``LinkEnded`` or ``AddressTaken``: of two people at once the database lets one have it.
+    Raises ``LinkEnded`` or ``AddressTaken``: if two people confirm at once, the database's constraint refuses one.
     """
     with transaction.atomic():
         person: User = lock(User.objects.all(), actor.pk)
@@ -84,12 +85,12 @@ def confirm_email_change(*, actor: User, key: str, request: HttpRequest) -> User
 
 
 def forget_waiting_address(user: User) -> None:
-    """Call where sessions end since somebody else may sit at one: what they asked for must not become the person's."""
+    """Call it when sessions end because a stranger may be using one: they may have requested the waiting address."""
     EmailAddress.objects.filter(user=user, verified=False).delete()
 
 
 def follow_email(user: User) -> None:
-    """Brings allauth's table in step with a changed ``User.email``. What waited for its link does not any more."""
-    # A verified address of somebody else that is not theirs any more would be in the way.
+    """Updates allauth's table after ``User.email`` has changed. Addresses that wait for their link are removed."""
+    # Also removes a former address of somebody else: the table allows only one verified row per address.
     EmailAddress.objects.filter(Q(user=user) | Q(email=user.email, verified=True)).delete()
     EmailAddress.objects.create(user=user, email=user.email, verified=True, primary=True)

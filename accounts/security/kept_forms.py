@@ -1,8 +1,8 @@
-"""A form that was sent when nothing could be done with it comes back filled in: nothing typed is lost, nothing is done.
+"""Keeps what a person typed into a form that could not be processed, and fills it in when they come back.
 
-That happens when the session ended before (or the person signed in again in another tab, which changes the CSRF token),
-and when the portal first asks again who is there. What was typed is kept for one person for an hour, encrypted, and
-filled into the page that the person comes back to (``?kept=`` and an id). Secrets are never kept.
+This happens if the session had ended, if the person signed in again in another tab, which changes the CSRF token, or if
+the portal first asks again who is there. The typed values are stored for one person for an hour, encrypted, and filled
+into the page that the person returns to (``?kept=`` and an id). Secrets are never kept.
 """
 
 import json
@@ -32,18 +32,18 @@ from core.pages.addresses import SIGN_IN_STEPS, is_page, is_same_origin, local_p
 from core.pages.form_filling import fill
 
 KEPT_FOR = timedelta(hours=1)
-# Of one person at once: one for each tab, more or less. The oldest gives way.
+# For one person: about one for each tab. More replace the oldest.
 KEPT_AT_MOST = 10
 MAX_BYTES = 128 * 1024
 PARAMETER = "kept"
 
-# Fields that are never kept, and so never come back: by their name, and whatever else is named like a secret.
+# Fields that are never kept: these, and all whose name sounds like a secret.
 SECRET_FIELDS = frozenset({"token", "tokens", "code", "key"})
 _SECRET_NAME = re.compile(r"passw|secret|credential", re.IGNORECASE)
-# Belong to the page of the form and are created again with it.
+# Fields that the page of the form creates again.
 _OF_THE_PAGE = frozenset({"csrfmiddlewaretoken", REDIRECT_FIELD_NAME, "submission"})
 
-# Where people are asked who they are.
+# Pages that ask people who they are.
 ASKS_TO_SIGN_IN = frozenset({"account_login", "admin:login"})
 ASKS_AGAIN = frozenset({"account_reauthenticate", "mfa_reauthenticate", "mfa_reauthenticate_webauthn"})
 
@@ -52,7 +52,7 @@ OPEN_FORMS = frozenset(
     {"account_login", "account_reset_password", "account_reset_password_from_key", "accounts:invitation"}
 )
 
-# Where the page shows the words of the form's button, which are known only when the page is.
+# Placeholder for the label of the form's button, which is known only after the page is rendered.
 _BUTTON = "\ue000button\ue000"
 ENDED = f"Your session ended before this was saved. Check it and press {_BUTTON} again."
 ENDED_NOTHING_TYPED = f"Your session ended, so nothing was done. Press {_BUTTON} again if you still want it."
@@ -68,9 +68,9 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
 class KeptFormsMiddleware:
-    """Keeps what was typed when a POST is answered by asking who is there, and fills it in when the person is back.
+    """Keeps what was typed if a POST is answered by asking who is there, and fills it in when the person is back.
 
-    Also leads back to a page, and not to an address that answers POST only or to a part of a page.
+    Also makes sure that people return to a whole page, not to an address that only answers POST or to a part of a page.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -93,10 +93,10 @@ class KeptFormsMiddleware:
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
-    """A form of the portal's own with an old CSRF token comes back filled in. Nothing is done in any case.
+    """Brings a form of the portal with an old CSRF token back, filled in. It is not processed.
 
-    From other sites, and where the browser does not say from where, the plain answer: no stranger's page may have what
-    it sends shown in a form of ours.
+    Requests from other sites, or from an unknown origin, get the plain error: what another site sends must never appear
+    in a form of the portal.
     """
     if is_api(request) or not is_same_origin(request):
         return errors.csrf_failure(request, reason)
@@ -122,8 +122,8 @@ def forget_old(stopping: threading.Event) -> None:
 
 @dataclass(frozen=True)
 class Kept:
-    """``action``: the path that the form was sent to. ``is_ended``: the session had ended; else the person was asked
-    again who they are."""
+    """``action``: the path that the form was sent to. ``is_ended``: the session had ended; otherwise the person was
+    asked again who they are."""
 
     action: str
     typed: dict[str, list[str]]
@@ -143,7 +143,7 @@ def _typed(request: HttpRequest) -> dict[str, list[str]]:
 
 
 def _page_with_kept(request: HttpRequest, *, is_ended: bool) -> str:
-    """Where the person comes back to: the page of the form, with the id of what is kept for them."""
+    """The address of the form's page, with the id of what is kept."""
     typed = _typed(request)
     page = page_of_form(request, keeps_its_own=bool(typed))
     known = last_person(request)
@@ -167,7 +167,7 @@ def _keep(person_id: str, kept: Kept) -> str | None:
 
 
 def _take_out_of_the_address(request: HttpRequest) -> str:
-    """The views, and the links of the page, know nothing of it."""
+    """Removes the parameter from the request, so that views and links on the page don't see it."""
     query = request.GET.copy()
     kept_id = str(query.pop(PARAMETER)[-1])
     request.GET = query  # type: ignore[assignment]
@@ -193,7 +193,7 @@ def _kept_for(request: HttpRequest, kept_id: str) -> Kept | None:
 
 
 def _context(row: KeptForm) -> tuple[str, ...]:
-    """A row that was changed by hand shows nobody what somebody else typed."""
+    """Binds the encrypted values to the row and the person: moved to another row, they don't decrypt."""
     return row.pk.hex, str(row.person_id)
 
 
@@ -201,7 +201,8 @@ def _context(row: KeptForm) -> tuple[str, ...]:
 
 
 def _asks_who_is_there(response: HttpResponseBase) -> str:
-    """The view that a redirect leads to, if that asks who is there; none where a person is only signed out by it."""
+    """The name of the view that a redirect leads to, if it asks who is there; "" otherwise, for example after signing
+    out."""
     if response.status_code != 302:
         return ""
     url = urlsplit(response["Location"])
@@ -219,11 +220,11 @@ def _come_back(request: HttpRequest, response: HttpResponseBase, asks: str) -> H
     if match is None:
         return response
     if match.view_name in SIGN_IN_STEPS:
-        # Where the person was going, and not to the step itself.
+        # Return to where the person was going, not to the step itself.
         page = local_page(request, (request.POST or request.GET).get(REDIRECT_FIELD_NAME, ""))
     elif "HX-Request" in request.headers:
         page = local_page(request, request.headers.get("HX-Current-URL", "")) or page_above(request.path)
-        # A form to sign in has no place in the middle of a page.
+        # A part of a page would show the sign-in form inside the page.
         return HttpResponseClientRedirect(_with_next(response["Location"], page))
     elif request.method == "POST":
         page = _page_with_kept(request, is_ended=asks in ASKS_TO_SIGN_IN)
@@ -254,7 +255,7 @@ def _filled(request: HttpRequest, response: HttpResponseBase, kept: Kept) -> Htt
 
 
 def _again(request: HttpRequest, match: ResolverMatch) -> HttpResponseBase:
-    """A page that is open to everyone, as a first visit finds it, with what was typed into it."""
+    """Shows a page that is open to everyone as on a first visit, with what was typed filled in."""
     kept = Kept(request.path, _typed(request), is_ended=True)
     request.method = "GET"
     request.kept_form_says = OPEN_TOO_LONG  # type: ignore[attr-defined]
@@ -267,7 +268,7 @@ def _again(request: HttpRequest, match: ResolverMatch) -> HttpResponseBase:
 
 
 def _sign_in_again(request: HttpRequest, view_name: str) -> HttpResponseBase:
-    """A person who signed in in another tab goes where they were going; the other steps start again."""
+    """If the person has signed in in another tab, goes where they were going. Otherwise the step starts again."""
     going = local_page(request, request.POST.get(REDIRECT_FIELD_NAME, ""))
     if request.user.is_authenticated and view_name not in ASKS_AGAIN:
         return _see_other(going or reverse("overview"))

@@ -23,12 +23,12 @@ from core.environment import origin
 
 NAME_LENGTH = 50
 
-# What the library raises for an answer of a passkey that is none: all of it was sent by the browser.
+# What the library raises for a malformed answer of a browser.
 MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError, struct.error)
 
 
 class CredentialField(forms.JSONField):
-    """What the browser's script sends of a passkey (static/js/passkey.js)."""
+    """The answer of a passkey, as static/js/passkey.js sends it."""
 
     def __init__(self) -> None:
         super().__init__(label="Passkey", widget=forms.HiddenInput)
@@ -46,15 +46,15 @@ def not_accepted() -> ValidationError:
 
 
 def is_of_this_page(client_data: CollectedClientData) -> bool:
-    """Whether the browser was asked by a page of the portal, and not in a frame. The library lets any site below the
-    portal's name ask for its passkeys."""
+    """Whether a page of the portal asked for the passkey, and not in a frame. The library alone would accept any
+    subdomain of the portal's."""
     request = context.request
     is_ours: bool = client_data.origin == origin(f"{request.scheme}://{request.get_host()}")
     return is_ours and not client_data.cross_origin
 
 
 class PasskeyFormMixin(forms.Form):
-    """Whatever a browser sends for a passkey is an error of the form and not of the portal."""
+    """Makes every malformed answer of a browser an error of the form, not a server error."""
 
     credential = CredentialField()
 
@@ -82,7 +82,7 @@ class SignInSecondPasskeyForm(PasskeyFormMixin, AuthenticateWebAuthnForm):
 
 
 class ReauthenticatePasskeyForm(PasskeyFormMixin, ReauthenticateWebAuthnForm):
-    """Asks once more who is there. Field: ``credential`` (JSON)."""
+    """Asks signed-in people again who they are. Field: ``credential`` (JSON)."""
 
 
 def name_field(**kwargs: Any) -> forms.CharField:
@@ -103,19 +103,19 @@ class AddPasskeyForm(AddWebAuthnForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Each passkey can sign in by itself; there is nothing to choose.
+        # Every passkey can sign in without a password; there is nothing to choose.
         self.fields.pop("passwordless", None)
 
     def clean(self) -> dict[str, Any]:
-        """As allauth does, with what it lets fall through, and for every passkey: the device knew its owner."""
+        """As allauth, but also catches malformed answers, and requires user verification of every passkey."""
         cleaned = forms.Form.clean(self) or {}
         credential = cleaned.get("credential")
         if credential is None:
             return cleaned
         try:
             answer = webauthn.parse_registration_response(credential).response
-            knew_its_owner = webauthn.complete_registration(credential).is_user_verified()
-            is_accepted = knew_its_owner and is_of_this_page(answer.client_data)
+            is_verified = webauthn.complete_registration(credential).is_user_verified()
+            is_accepted = is_verified and is_of_this_page(answer.client_data)
         except (*MALFORMED, ValidationError):
             is_accepted = False
         if not is_accepted:

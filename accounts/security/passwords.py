@@ -1,6 +1,6 @@
-"""What a password must be, beside long enough and not common: the rules that Django does not bring along.
+"""Password rules in addition to Django's, which check the length and common passwords.
 
-No rule asks for digits or signs, and none for a change now and then: both make people choose worse passwords.
+No rule requires digits or signs, or a new password from time to time: both lead to worse passwords.
 """
 
 import gzip
@@ -18,7 +18,7 @@ COMMON_LONG_PASSWORDS = Path(__file__).parent / "data" / "common-long-passwords.
 
 PRODUCT_WORDS = ("opsera", "portal", "pipeline", "password", "token")
 SHORTEST_WORD = 3
-# What stands beside the words that anybody would guess must be a secret of its own.
+# What remains of a password without easily guessed words must be at least this long.
 SHORTEST_REST = 8
 FEWEST_CHARACTERS = 5
 
@@ -26,7 +26,7 @@ _LOOK_ALIKES = str.maketrans("0134578@$!|€", "oleastbasiie")
 
 
 class MaximumLengthValidator:
-    """Longer ones add nothing, and each sign-in reads all of it."""
+    """Longer passwords add no security, and each sign-in has to hash all of it."""
 
     def __init__(self, max_length: int = 128) -> None:
         self.max_length = max_length
@@ -40,7 +40,7 @@ class MaximumLengthValidator:
 
 
 class VarietyValidator:
-    """`abcabcabcabc` is long, and no secret."""
+    """Refuses passwords such as `abcabcabcabc`."""
 
     def validate(self, password: str, user: User | None = None) -> None:
         if len(set(password)) < FEWEST_CHARACTERS:
@@ -51,11 +51,11 @@ class VarietyValidator:
 
 
 class DecoratedCommonPasswordValidator(CommonPasswordValidator):
-    """Common passwords, also with digits and signs before or behind them, and with signs that look like letters.
+    """Refuses common passwords, also with digits and signs before or after them, or in place of letters.
 
-    Of Django's 20,000 few are as long as one must be here, so the 10,000 most common ones of that length come beside
-    them (ASVS 6.2.4, 6.2.12). They are from Mark Burnett's ten million passwords, which leaks had made public and which
-    he gave to the public domain in 2015.
+    Few of Django's 20,000 common passwords are long enough to be allowed here, so this adds the 10,000 most common ones
+    that are (ASVS 6.2.4, 6.2.12). They come from Mark Burnett's list of ten million leaked passwords, which he released
+    into the public domain in 2015.
     """
 
     def __init__(self) -> None:
@@ -71,8 +71,8 @@ class DecoratedCommonPasswordValidator(CommonPasswordValidator):
 
 
 class ContextValidator:
-    """Refuses what somebody who knows the person would try first: the product, the organization, the person's name and
-    address, also backwards, with other signs in place of letters, and with a year behind it.
+    """Refuses what somebody who knows the person would try first: names of the product, the organization and the
+    person, and the address; also backwards, with signs in place of letters, or followed by a year.
 
     Such a word may be part of a password, if enough is left without it.
     """
@@ -97,7 +97,7 @@ class ContextValidator:
 def _words_about(user: User | None) -> set[str]:
     texts: list[str] = [*PRODUCT_WORDS]
     if user is not None:
-        # Without the last part of the address: ".com" is nobody's name.
+        # Without the top-level domain: ".com" names nobody.
         texts += [user.name, user.email.rpartition(".")[0]]
         if user.organization is not None:
             texts += [user.organization.name, user.organization.slug]
@@ -108,7 +108,7 @@ def _words_about(user: User | None) -> set[str]:
 
 
 def _spellings(password: str) -> Iterator[str]:
-    """Letters and digits only, in small letters: as it stands, and with the letters that signs stand for."""
+    """Only letters and digits, in lower case: as typed, and with look-alike signs replaced by letters."""
     folded = unicodedata.normalize("NFKC", password).casefold()
     yield _plain(folded)
     yield _plain(folded.translate(_LOOK_ALIKES))

@@ -1,7 +1,7 @@
 """Asks signed-in people again who they are before they do what `accounts/privileges.py` lists.
 
-allauth notes in the session each time that somebody proves who they are, and has the pages that ask. Signing in counts
-like being asked again.
+allauth stores in the session each time that a person proves who they are, and has the pages that ask. Signing in counts
+too.
 """
 
 import time
@@ -25,14 +25,17 @@ from core.http.request_context import is_api, person_of
 if TYPE_CHECKING:
     from accounts.privileges import Privilege
 
-# As allauth calls a code of an app, a recovery code and a passkey alike.
+# allauth's name for codes of an app, recovery codes and passkeys alike.
 SECOND_FACTOR = "mfa"
 _SAFE_METHODS = ("GET", "HEAD")
 
 
 def is_recent(request: HttpRequest) -> bool:
-    """Whoever has two-factor has shown that: whoever sits at a session that was left open, or stole it, may know the
-    password, and would take the second factor away with it (ASVS 7.5.1)."""
+    """Whether this session has proved recently who the person is.
+
+    People with two-factor must have proved that: a stranger at an open session may know the password, and could then
+    remove the second factor (ASVS 7.5.1).
+    """
     since = time.time() - settings.ACCOUNT_REAUTHENTICATION_TIMEOUT
     methods = {record["method"] for record in get_authentication_records(request, request.user) if record["at"] > since}
     return bool(methods) and (SECOND_FACTOR in methods or not person_of(request).has_two_factor)
@@ -45,10 +48,10 @@ def check_recent(request: HttpRequest) -> None:
 
 
 def ask_again(request: HttpRequest, *, then: str) -> HttpResponseRedirect:
-    """To the page that asks, and from there to ``then``, an address of the portal.
+    """Redirects to the page that asks, and from there to ``then``, an address of the portal.
 
-    Whoever has neither a password nor a second factor finds there the way to their provider. A form that was sent comes
-    back filled in, with a sentence that says that nothing was done yet: accounts/security/kept_forms.py.
+    People without a password and a second factor sign in again with their provider. A form that was sent comes back
+    filled in, and says that nothing has been done yet (accounts/security/kept_forms.py).
     """
     methods = get_adapter(request).get_reauthentication_methods(request.user)
     page = methods[0]["url"] if methods else reverse("account_reauthenticate")
@@ -56,7 +59,7 @@ def ask_again(request: HttpRequest, *, then: str) -> HttpResponseRedirect:
 
 
 class CountedAnswersMixin(View):
-    """A page of allauth that asks again who is there, with the portal's limit in place of allauth's."""
+    """A page of allauth that asks again who is there, with the portal's limit instead of allauth's."""
 
     def _check_ratelimit(self, request: HttpRequest) -> None:
         if request.method == "POST":
@@ -86,12 +89,12 @@ class RecentSignInMixin(View):
         return self.privilege is not None and method in self.asks_before and method.lower() in self.http_method_names
 
     def return_address(self) -> str:
-        """The page that the form is on: a person who was asked goes on from there."""
+        """The page that the form is on, where the person continues afterwards."""
         return reverse(self.return_to) if self.return_to else self.request.path
 
 
 class ReauthenticationMiddleware:
-    """Asks again who is there when a service refuses an old proof that the page itself had not looked at."""
+    """Asks again who is there if a service refuses an old proof that the page itself did not check."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response

@@ -1,8 +1,8 @@
-"""Recovery codes: each signs in once, in place of a second factor that was lost.
+"""Recovery codes: each can be used once in place of a lost second factor.
 
-They are made in the act of showing them, and only their hashes are kept, slow and salted like those of passwords: what
-has fewer than 112 bits could be guessed from any other (ASVS 6.5.2). The row that keeps them is allauth's. Its ``data``
-holds ``hashes``, by first digit of the code, of those that are not used so far, and nothing before they were shown.
+They are created when they are shown. Only slow, salted hashes are stored, like those of passwords: with fewer than 112
+bits, codes could be guessed from a fast hash (ASVS 6.5.2). They are in allauth's table. ``data`` is empty until the
+codes are shown; then it has ``hashes`` of the unused codes, by their first digit.
 """
 
 import re
@@ -13,16 +13,16 @@ from django.conf import settings
 from django.contrib.auth.hashers import Argon2PasswordHasher, BasePasswordHasher
 from django.utils.module_loading import import_string
 
-# One digit tells them apart, so that each try costs one hash and not ten.
+# The first digit of a code selects its hash, so that each attempt costs one hash and not ten.
 COUNT = 10
-# Digits can be typed on any phone, and none is taken for another. 15 of them are 49 bits.
+# Digits are easy to type on any phone and hard to confuse. 15 of them are 49 bits.
 RANDOM_DIGITS = 15
 
 CODE = re.compile(rf"[0-9]{{{1 + RANDOM_DIGITS}}}")
 
 
 class RecoveryCodeHasher(Argon2PasswordHasher):
-    """The least that ASVS 5.0, appendix C.4, allows for passwords: nobody chose these, and ten are hashed at once."""
+    """The least that ASVS 5.0, appendix C.4, allows: the codes are random, and ten are hashed at once."""
 
     memory_cost = 19 * 1024
     time_cost = 2
@@ -39,19 +39,19 @@ def as_shown(code: str) -> str:
 
 
 def read(typed: str) -> str | None:
-    """The code that somebody typed, with or without dashes and spaces; ``None`` if it has another shape."""
+    """The typed code without dashes and spaces; ``None`` if it does not look like a recovery code."""
     code = re.sub(r"[\s-]", "", typed)
     return code if CODE.fullmatch(code) else None
 
 
 def hashes_of(codes: Iterable[str]) -> dict[str, str]:
-    """Takes a moment, on purpose: not for while a row is locked."""
+    """Slow on purpose: don't call it while a row is locked."""
     hasher = _hasher()
     return {code[0]: hasher.encode(code, hasher.salt()) for code in codes}
 
 
 def fits(code: str, hashes: Mapping[str, str]) -> bool:
-    """Whether it is one of those that are not used so far. Takes a moment, too."""
+    """Whether it is one of the unused codes. Slow on purpose, too."""
     kept = hashes.get(code[0])
     return kept is not None and _hasher().verify(code, kept)
 

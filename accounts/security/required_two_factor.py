@@ -1,4 +1,4 @@
-"""Nobody of whom two-factor is asked goes on without it."""
+"""Requires two-factor of people whose role or organization needs it."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -14,18 +14,18 @@ from django.urls import reverse
 from core.api.problems import problem_response
 from core.http.request_context import is_api
 
-REQUIRED = "Two-factor is required of you. Set it up on the portal, under your profile, Security; then come back."
-NOT_SHOWN = "Two-factor is required of you, and this session has not shown it. Sign out, and sign in with it."
+REQUIRED = "You must use two-factor. Set it up on the portal, under your profile, Security; then try again."
+NOT_SHOWN = "You must use two-factor, and you signed in without it. Sign out, then sign in with it."
 
 
 class RequiredTwoFactorMiddleware:
-    """Leads signed-in people who lack the two-factor that is required of them to where it is set up.
+    """Sends signed-in people without the required two-factor to the page that sets it up.
 
-    Also those who have it, in a session that has not shown it: one that began before it was set up, elsewhere. Requests
-    with a token do not come by here; the check of the token asks the same of its owner.
+    People who have it are asked for it if their session began without it, for example before they set it up in another
+    browser. For requests with a token, `tokens/authentication.py` makes the same check of the token's owner.
     """
 
-    # Signing out, and showing it; what is open to everybody says nothing that two-factor guards.
+    # Signing out, proving two-factor, and what is open to everybody anyway.
     OPEN: ClassVar[set[str]] = {
         "mfa_reauthenticate",
         "mfa_reauthenticate_webauthn",
@@ -37,7 +37,7 @@ class RequiredTwoFactorMiddleware:
         "security_txt",
         "tokens:jwks",
     }
-    # Only for who has none: else somebody who has the password alone would add a factor of their own.
+    # Only for people without two-factor: otherwise a stranger who knows the password could add a factor.
     OPEN_TO_SET_UP: ClassVar[set[str]] = {
         "mfa_index",
         "mfa_activate_totp",
@@ -79,7 +79,7 @@ def has_shown_second_factor(request: HttpRequest) -> bool:
 
 
 def _where_to_show_it(request: HttpRequest) -> str:
-    # A page that was asked for by its address comes back afterwards; a form that was sent is not sent again.
+    # Afterwards the person returns to the page that they opened; a form is not sent again.
     query = urlencode({REDIRECT_FIELD_NAME: request.get_full_path()}, safe="/") if request.method == "GET" else ""
     return f"{reverse('mfa_reauthenticate')}?{query}"
 

@@ -1,7 +1,7 @@
-"""Sessions in the database under a digest of their key, so that a copy of the database opens none.
+"""Stores sessions under a digest of their key, so that nobody can use a session from a copy of the database.
 
-The key is in the browser's cookie only. It has 32 random characters, so that its digest needs neither salt nor
-stretching. A reader of the table gets digests, and a digest that is sent as a cookie is hashed again.
+Only the browser's cookie has the key. It has 32 random characters, so that its digest needs neither salt nor
+stretching. A digest that is sent as a cookie is hashed again and matches nothing.
 """
 
 import hashlib
@@ -12,17 +12,17 @@ from django.contrib.sessions.backends import db
 from django.contrib.sessions.base_session import AbstractBaseSession
 from django.utils import timezone
 
-# What the column of Django and that of allauth hold: 160 of SHA-256's 256 bits.
+# Fits the columns of Django and allauth: 160 of SHA-256's 256 bits.
 DIGEST_LENGTH = 40
 
 
 def digest_of(session_key: str) -> str:
-    """The name under which the tables know the session with this key."""
+    """The digest under which the tables store the session with this key."""
     return hashlib.sha256(session_key.encode(errors="surrogatepass")).hexdigest()[:DIGEST_LENGTH]
 
 
 class SessionStore(db.SessionStore):
-    """Django's. What reaches the database goes through these four; those for asynchronous code lead here as well."""
+    """Django's store, with digests in the four methods that reach the database, and in their asynchronous versions."""
 
     def _get_session_from_db(self) -> AbstractBaseSession | None:
         digest = digest_of(str(self.session_key))

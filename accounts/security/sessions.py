@@ -1,8 +1,8 @@
-"""Where a person is signed in: which of their sessions live, in which browser, and how sessions end.
+"""A person's sessions: listing the live ones, and ending them.
 
-Beside each of Django's sessions there is a row of allauth's, with address and browser. Its id names a session to the
-outside. The session's key opens the account: it is shown nowhere, and both tables hold a digest of it only
-(accounts/security/session_store.py).
+Each session has a row in Django's table and one in allauth's, with address and browser. Pages and API name a session by
+the id of allauth's row. They never show the session's key, which opens the account; both tables store only a digest of
+it (accounts/security/session_store.py).
 """
 
 import threading
@@ -31,10 +31,10 @@ from auditlog.actions import Action
 from auditlog.record import record
 from core.http.request_context import client_address, person_of
 
-# However much it is used; and without being used (ASVS 7.3).
+# A session ends after LONGEST even if it is in use, and after IDLE if it is not (ASVS 7.3).
 LONGEST = timedelta(seconds=settings.SESSION_COOKIE_AGE)
 IDLE = timedelta(hours=2)
-# A session that is in use is noted so often, and not at each request: that costs two writes.
+# How often the use of a session is stored: it costs two writes, too many for each request.
 NOTED_EVERY = timedelta(minutes=1)
 
 SIGNED_IN_AT = "signed_in_at"
@@ -42,10 +42,10 @@ SEEN_AT = "seen_at"
 
 
 class SessionLifetimeMiddleware:
-    """Ends a session that is too old or was not used for too long, and notes when it was used. What a browser keeps of
-    one that somebody signs out of is cleared.
+    """Ends sessions that are too old or unused for too long, and stores when a session was used.
 
-    Django's own limit begins anew whenever something is kept in the session, such as a message.
+    Django's own limit starts again whenever something is stored in the session, such as a message. Signing out also
+    clears what the browser has stored.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -60,19 +60,19 @@ class SessionLifetimeMiddleware:
         was_signed_in = request.user.is_authenticated
         response = self.get_response(request)
         if was_signed_in and not request.user.is_authenticated:
-            # Cookies stay: one of them tells that this browser is no stranger. Without "cache", which makes Chromium
-            # wait for minutes: pages are `no-store`, and secrets leave theirs (static/js/secret.js).
+            # Not "cookies": one of them marks a known browser (accounts/signin/limits.py). Not "cache", which takes
+            # Chromium minutes: pages are `no-store`, and secrets are removed from theirs (static/js/secret.js).
             response["Clear-Site-Data"] = '"storage"'
         return response
 
 
 def begin(request: HttpRequest) -> None:
-    """Notes in the session that somebody signed in now."""
+    """Stores in the session that somebody signs in now."""
     request.session[SIGNED_IN_AT] = request.session[SEEN_AT] = int(time.time())
 
 
 def add_row(request: HttpRequest, user: User) -> None:
-    """Lists the session in which somebody has signed in. allauth's own receiver would keep the key itself."""
+    """Adds the session to allauth's table. allauth's own receiver would store the key itself."""
     session_key = key_of(request)
     if session_key is None:
         request.session.save()
@@ -90,10 +90,7 @@ def add_row(request: HttpRequest, user: User) -> None:
 
 
 def key_of(request: HttpRequest | None) -> str | None:
-    """What the tables call the session that a request is made in: a digest of its key.
-
-    Requests made with a token, and commands, are in none.
-    """
+    """The digest by which the tables know the session of a request; ``None`` for tokens and commands."""
     session = getattr(request, "session", None)
     return digest_of(session.session_key) if session is not None and session.session_key else None
 
@@ -105,14 +102,14 @@ def has_lapsed(request: HttpRequest) -> bool:
 
 
 def renew(request: HttpRequest) -> None:
-    """Gives the session another key, so that one which was seen before is worth nothing (ASVS 7.2.4)."""
+    """Gives the session a new key, so that a key that somebody has seen before is useless (ASVS 7.2.4)."""
     rows = UserSession.objects.filter(session_key=key_of(request))
     request.session.cycle_key()
     rows.update(session_key=key_of(request))
 
 
 def live_sessions(user: User) -> QuerySet[UserSession]:
-    """Those that would be accepted now, the last used first."""
+    """The sessions that would be accepted now, the last used first."""
     now = timezone.now()
     session = Session.objects.filter(session_key=OuterRef("session_key"), expire_date__gt=now)
     rows: QuerySet[UserSession] = UserSession.objects.filter(
@@ -122,7 +119,7 @@ def live_sessions(user: User) -> QuerySet[UserSession]:
 
 
 def as_row(session: UserSession, request: HttpRequest) -> dict[str, Any]:
-    """A session as people see it, on the page and in the API."""
+    """A session for the page and the API."""
     return {
         "id": session.pk,
         "browser": browser_in_words(session.user_agent),
@@ -134,7 +131,7 @@ def as_row(session: UserSession, request: HttpRequest) -> dict[str, Any]:
 
 
 def end_session(*, actor: User, session: UserSession, request: HttpRequest) -> None:
-    """Signs the actor out where ``session`` is, which is one of their own."""
+    """Ends one of the actor's own sessions."""
     require_proof(Privilege.END_SESSION, request)
     with transaction.atomic():
         _delete(UserSession.objects.filter(pk=session.pk, user=actor))
@@ -151,9 +148,9 @@ def end_session(*, actor: User, session: UserSession, request: HttpRequest) -> N
 
 
 def end_sessions(user: User, *, keep: str | None = None) -> int:
-    """Ends all of a person's sessions at once, but for the one with the key ``keep``. Returns how many were live.
+    """Ends all of a person's sessions except the one with the key ``keep``. Returns how many were live.
 
-    Without an entry in the log: that is the one of what is done with it.
+    The caller writes the entry in the activity log.
     """
     with transaction.atomic():
         count = live_sessions(user).exclude(session_key=keep).count()
@@ -162,10 +159,10 @@ def end_sessions(user: User, *, keep: str | None = None) -> int:
 
 
 def forget_past_sessions(stopping: threading.Event) -> None:
-    """Removes what is left of sessions that nobody can use any more."""
+    """Removes the rows of sessions that have ended."""
     Session.objects.filter(expire_date__lt=timezone.now()).delete()
     session = Session.objects.filter(session_key=OuterRef("session_key"))
-    # A row is made a moment after its session; one that has none for so long has lost it.
+    # A row is created a moment after its session, so a row without one is kept for a while.
     UserSession.objects.filter(~Exists(session), last_seen_at__lt=timezone.now() - IDLE).delete()
 
 
@@ -186,7 +183,7 @@ def _end_lapsed(request: HttpRequest) -> None:
 
 
 def _note_use(request: HttpRequest) -> None:
-    """A page that asks by itself whether a run has moved is no sign of a person in front of it."""
+    """Ignores requests that pages send by themselves, for example to update a run: nobody may be in front of them."""
     now = time.time()
     if "HX-Request" in request.headers or now - request.session[SEEN_AT] < NOTED_EVERY.total_seconds():
         return

@@ -1,6 +1,6 @@
-"""What is done with second factors, each with its entry in the activity log and its mail.
+"""Adding, using and removing second factors, each with its entry in the activity log and its mail.
 
-The ceremonies themselves, seeds, codes and keys, are allauth's, with the portal's forms (`codes.py` and `passkeys.py`).
+allauth implements the protocols; `codes.py` and `passkeys.py` have the portal's forms for them.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ from auditlog.record import record
 from core.db.locks import lock, lock_if_exists
 from core.rate_limits import Limit
 
-# As the log and the mails call them.
+# Their names in the log and in mails.
 KINDS = {
     Authenticator.Type.TOTP: "authenticator app",
     Authenticator.Type.WEBAUTHN: "passkey",
@@ -29,7 +29,7 @@ KINDS = {
 }
 
 
-# How many wrong codes a day are no mistake any more.
+# More wrong codes than this in a day are no mistake.
 WRONG_CODES = Limit("second-factor-wrong-codes", amount=10, seconds=24 * 60 * 60)
 
 
@@ -51,19 +51,19 @@ class TooManyPasskeys(Exception):
 
 
 class NoSecondFactor(Exception):
-    """There is nothing that recovery codes could stand in for."""
+    """Recovery codes replace a second factor, and the person has none."""
 
     def __init__(self) -> None:
         super().__init__("Recovery codes stand in for a second factor. Set one up first.")
 
 
 def add_app(*, actor: User, form: Any, request: HttpRequest) -> bool:
-    """Sets up the authenticator app of a valid ``ActivateAppForm``. Whether recovery codes are to be shown now."""
+    """Adds the authenticator app of a valid ``ActivateAppForm``. Returns whether to show new recovery codes now."""
     require_proof(Privilege.CHANGE_OWN_TWO_FACTOR, request)
     with transaction.atomic():
         _lock(actor)
         authenticator, _ = activate_totp(request, form)
-        # The code that proved it was used with that.
+        # The code in the form counts as used.
         authenticator.data = {"secret": two_factor_secrets.seal(form.secret, actor), "last_step": form.step}
         authenticator.save(update_fields=["data"])
         return _note_added(actor, authenticator, request)
@@ -101,7 +101,7 @@ def remove_factor(*, actor: User, authenticator: Authenticator, request: HttpReq
 
 
 def make_recovery_codes(*, actor: User, request: HttpRequest) -> None:
-    """The old ones stop working; `show_recovery_codes` gives the new ones. Raises ``NoSecondFactor``."""
+    """Invalidates the old codes; `show_recovery_codes` creates and returns the new ones. Raises ``NoSecondFactor``."""
     require_proof(Privilege.CHANGE_OWN_TWO_FACTOR, request)
     with transaction.atomic():
         if not second_factors().filter(user=_lock(actor)).exists():
@@ -113,9 +113,9 @@ def make_recovery_codes(*, actor: User, request: HttpRequest) -> None:
 
 
 def show_recovery_codes(*, user: User) -> list[str] | None:
-    """The codes, once; of any number of simultaneous requests one gets them, and all others and later ones nothing.
+    """The codes, once: a list for the first request, an empty list for all later ones and for those at the same time.
 
-    ``None`` where there are no codes.
+    ``None`` if the person has no recovery codes.
     """
     row = _codes_of(user).first()
     if row is None:
@@ -129,19 +129,19 @@ def show_recovery_codes(*, user: User) -> list[str] | None:
 
 
 def recovery_codes_left(codes: Authenticator) -> int | None:
-    """How many have not been used; ``None`` where they were not shown so far."""
+    """How many have not been used; ``None`` if they have not been shown yet."""
     return len(codes.data["hashes"]) if "hashes" in codes.data else None
 
 
 def use_recovery_code(*, user: User, code: str, request: HttpRequest) -> Authenticator | None:
-    """Uses up a code; returns the row that keeps them, or ``None`` if it is none, or was used before."""
+    """Uses up a code and returns the row of the codes; ``None`` if the code is wrong or already used."""
     compared = _codes_of(user).first()
-    # Before the row is locked: it takes a moment.
+    # Compare before the row is locked: it is slow.
     if compared is None or not recovery_codes.fits(code, compared.data.get("hashes", {})):
         return None
     with transaction.atomic():
         row = lock_if_exists(_codes_of(user), compared.pk)
-        # Another request may have used it since; codes that were made anew are another row.
+        # Another request may have used it since. New codes are another row.
         if row is None or row.data["hashes"].pop(code[0], None) is None:
             return None
         row.save(update_fields=["data"])
@@ -151,9 +151,9 @@ def use_recovery_code(*, user: User, code: str, request: HttpRequest) -> Authent
 
 
 def note_wrong_code(*, user: User, request: HttpRequest) -> None:
-    """Somebody who knows the password, or sits at the person's browser, entered a wrong code.
+    """Records that somebody who knows the password, or uses the person's browser, entered a wrong code.
 
-    Once a day the person is told, when it is too often to be a mistake (ASVS 6.3.5).
+    If it is too often to be a mistake, the person gets one mail a day (ASVS 6.3.5).
     """
     is_suspicious = WRONG_CODES.take(str(user.pk)) is None and WRONG_CODES.wait(str(user.pk)) is not None
     with transaction.atomic():
@@ -172,9 +172,9 @@ def rename_passkey(*, actor: User, passkey: Authenticator, name: str, request: H
 
 
 def accept_sign_count(passkey: Authenticator, count: int, *, request: HttpRequest) -> bool:
-    """Whether the device has counted on since its last use (Web Authentication, section 7.2, step 22).
+    """Whether the device's counter has increased since its last use (Web Authentication, section 7.2, step 22).
 
-    One that has not may be a copy of it: that is in the person's activity log. Most passkeys do not count, and send 0.
+    If it has not, the device may be a copy, and the activity log gets an entry. Most passkeys don't count and send 0.
     """
     with transaction.atomic():
         row = lock(Authenticator.objects.all(), passkey.pk)
@@ -189,9 +189,9 @@ def accept_sign_count(passkey: Authenticator, count: int, *, request: HttpReques
 
 
 def forget_factors(*, actor: User, user: User, request: HttpRequest | None, **details: str) -> bool:
-    """Removes every factor of someone, and their recovery codes. Whether there was any factor.
+    """Removes all of a person's second factors and recovery codes. Returns whether there was any factor.
 
-    Call in a transaction, with the person locked, after it was checked that the actor may.
+    Call it in a transaction, with the person locked and the actor checked.
     """
     kinds = sorted({KINDS[Authenticator.Type(row.type)] for row in second_factors().filter(user=user)})
     Authenticator.objects.filter(user=user).delete()
@@ -208,13 +208,13 @@ def _codes_of(user: User) -> "QuerySet[Authenticator]":
 
 
 def _begin_recovery_codes(user: User) -> None:
-    """The row without codes: they are made when they are shown."""
+    """Creates the row without codes: they are created when they are shown."""
     Authenticator.objects.create(user=user, type=Authenticator.Type.RECOVERY_CODES, data={})
 
 
 def _note_added(actor: User, authenticator: Authenticator, request: HttpRequest) -> bool:
-    """Begins recovery codes with the first factor. Whether it did. Call with the actor locked."""
-    # This session has shown the second factor: it need not be asked for it once more.
+    """Creates recovery codes with the first factor. Returns whether it did. Call it with the actor locked."""
+    # This counts as proving the second factor in this session.
     record_authentication(request, actor, "mfa", id=authenticator.pk, type=authenticator.type)
     details = _details(authenticator)
     entry = record(actor=actor, action=Action.TWO_FACTOR_ADDED, target=actor, request=request, **details)

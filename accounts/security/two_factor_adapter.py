@@ -17,13 +17,13 @@ class PortalMFAAdapter(DefaultMFAAdapter):
 
     error_messages = {
         **DefaultMFAAdapter.error_messages,
-        "incorrect_code": "This code is wrong, or was used before. Wait for the next one and enter that.",
-        "incorrect_passkey": "This passkey was not accepted. Try again, or use another way.",
+        "incorrect_code": "This code is wrong or already used. Wait for the next code and enter it.",
+        "incorrect_passkey": "This passkey was not accepted. Try again, or sign in another way.",
         "too_many_codes": "Too many wrong codes. Wait five minutes, or use a passkey.",
     }
 
     def encrypt(self, text: str) -> str:
-        """Encrypts for nobody: allauth does not say whose seed it is. `two_factor.add_app` keeps the real one."""
+        """allauth does not say whose seed it is, so this value is never used: `two_factor.add_app` stores its own."""
         return BOX.encrypt(text, ("nobody",))
 
     def decrypt(self, encrypted_text: str) -> str:
@@ -31,7 +31,7 @@ class PortalMFAAdapter(DefaultMFAAdapter):
         raise SecretUnreadable
 
     def build_totp_svg(self, url: str) -> str:
-        """To stand in the page itself: no policy has to allow images that stand in addresses."""
+        """SVG for the page itself, so that the content security policy need not allow `data:` images."""
         svg: str = qrcode.make(url, image_factory=SvgPathImage).to_string(encoding="unicode")
         return svg
 

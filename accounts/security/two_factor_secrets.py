@@ -21,7 +21,7 @@ def open_seed(app: Authenticator) -> str:
 
 
 def seal_pending(seed: str, owner: User) -> str:
-    """For the session, while the person sets up the app."""
+    """Encrypts a seed for the session, while the person sets up the app."""
     return BOX.encrypt(seed, _context("app being set up", owner.pk))
 
 
@@ -33,7 +33,7 @@ def open_pending(sealed: str, owner: User) -> str:
 def seal_anew(app: Authenticator, *, accept_unbound: bool = False) -> str:
     """Encrypts with the first key. Raises ``SecretUnreadable``.
 
-    ``accept_unbound``: also a seed that an earlier version wrote, which is bound to nobody.
+    ``accept_unbound``: also accepts a seed of an earlier version, which is not bound to its owner.
     """
     context = _context("app", app.user_id)
     try:

@@ -17,7 +17,7 @@ from core.http.request_context import client_address
 
 
 class PortalAccountAdapter(DefaultAccountAdapter):
-    """allauth with this portal's rules: nobody signs themselves up, and addresses come from trusted proxies only."""
+    """allauth with this portal's rules: nobody can sign up, and client addresses come from trusted proxies only."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
@@ -34,16 +34,16 @@ class PortalAccountAdapter(DefaultAccountAdapter):
         return reverse("overview")
 
     def is_safe_url(self, url: str) -> bool:
-        """Of this portal, as `PORTAL_URL` names it (core/http/public_address.py), and never http from https."""
+        """Only addresses of this portal (`PORTAL_URL`, core/http/public_address.py), and never http from https."""
         return url_has_allowed_host_and_scheme(
             url, allowed_hosts={self.request.get_host()}, require_https=self.request.is_secure()
         )
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        """allauth's own limit, which lets a stranger lock an account: `authenticate` has the portal's."""
+        """Disables allauth's own limit, by which a stranger can lock an account. `authenticate` has the portal's."""
 
     def authenticate(self, request: HttpRequest, **credentials: Any) -> User | None:
-        """Whose password this is. Raises what answers 429 where it was tried too often (accounts/signin/limits.py)."""
+        """The person with this password. After too many attempts, raises an answer 429 (accounts/signin/limits.py)."""
         account, address = str(credentials.get("email", "")), self.get_client_ip(request)
         counted = limits.count_attempt(request, account, address=address)
         user: User | None = super().authenticate(request, **credentials)
@@ -52,14 +52,14 @@ class PortalAccountAdapter(DefaultAccountAdapter):
         return user
 
     def reauthenticate(self, user: User, password: str) -> bool:
-        """Counted and recorded like a sign-in."""
+        """Counts and records the attempt like a sign-in."""
         return self.authenticate(self.request, email=user.email, password=password) == user
 
     def is_reauthentication_required(self, *, app: str) -> bool:
         return not reauthentication.is_recent(self.request)
 
     def get_reauthentication_methods(self, user: User | AnonymousUser) -> list[dict[str, Any]]:
-        """People with two-factor prove that one; the password alone is not enough (`reauthentication.py`)."""
+        """People with two-factor must prove it; the password is not enough (accounts/security/reauthentication.py)."""
         methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
         if isinstance(user, AnonymousUser) or not user.has_two_factor:
             return methods
@@ -70,17 +70,17 @@ class PortalAccountAdapter(DefaultAccountAdapter):
         return [own.get(stage, stage) for stage in super().get_login_stages()]
 
     def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
-        """After the first step, whichever that is: a password, a passkey, or the provider's word."""
+        """Runs after the first step: a password, a passkey or single sign-on."""
         refusal: HttpResponse | None = super().pre_login(request, user, **kwargs)
         if refusal is None:
             steps.note_first_step(request, user)
         return refusal
 
     def login(self, request: HttpRequest, user: User) -> None:
-        """After the last step. Raises what leads back to the first one where that does not hold any more."""
+        """Runs after the last step. If the first step is no longer valid, redirects to it."""
         if not steps.first_step_holds(request, user):
             steps.forget_first_step(request)
-            messages.error(request, "Your password or your account was changed meanwhile. Sign in again.")
+            messages.error(request, "Your password or your account has changed in the meantime. Sign in again.")
             raise ImmediateHttpResponse(redirect("account_login"))
         del request.session[steps.FIRST_STEP]
         super().login(request, user)

@@ -1,7 +1,7 @@
-"""Who was signed in in this browser last: a cookie that says so after the session has ended.
+"""A cookie that remembers who was last signed in in this browser.
 
-It opens nothing. The sign-in page says by it that a session ended, and a form that was sent too late comes back filled
-in for this person only (accounts/security/kept_forms.py).
+It gives no access. With it, the sign-in page can say that a session has ended, and a form that was sent too late comes
+back filled in for this person only (accounts/security/kept_forms.py).
 """
 
 from collections.abc import Callable
@@ -19,14 +19,14 @@ _SALT = "accounts.signin.last_person"
 
 @dataclass(frozen=True)
 class LastPerson:
-    """``id``: empty where only an ended session is known. ``signed_out``: by the person, so nothing ended by itself."""
+    """``id``: empty if it is only known that a session ended. ``signed_out``: the person signed out themselves."""
 
     id: str = ""
     signed_out: bool = False
 
 
 class LastPersonMiddleware:
-    """Reads the cookie into ``request.last_person`` and keeps it true."""
+    """Reads the cookie into ``request.last_person``, and updates it."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -56,7 +56,7 @@ def last_person(request: HttpRequest) -> LastPerson | None:
 
 
 def session_has_ended(request: HttpRequest) -> bool:
-    """Whether a session ended here by itself, and nobody has signed in since."""
+    """Whether a session has expired in this browser, and nobody has signed in since."""
     known = last_person(request)
     return known is not None and not known.signed_out and not request.user.is_authenticated
 

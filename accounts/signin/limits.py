@@ -1,16 +1,16 @@
-"""Limits how often passwords are tried, without letting a stranger lock anybody out.
+"""Limits how often passwords can be tried, without letting a stranger lock anybody out.
 
-Attempts are counted, and not failures: of many at once none slips through between the question and the count. A
-success forgets the attempts at its own account from its own place. Where a limit is reached the right password is
-refused as well, and an account that does not exist is limited like one that does, so that nobody learns anything.
+Every attempt counts, not only failures, so that simultaneous attempts can't get past the limit. A successful sign-in
+resets the count for its account and its address. At the limit, the correct password is refused too, and accounts that
+don't exist have the same limits, so that a guesser learns nothing.
 
-A browser in which somebody has signed in to an account holds a signed cookie ("device cookie" in OWASP's words). Such
-browsers have limits of their own: however many guesses come from elsewhere, their owner can still sign in. The cookie
-holds a digest over the account and its password hash. A new password makes every cookie worthless that was collected
-with the old one. All known browsers of an account share one more limit, so that many cookies give no more guesses.
+A browser that has signed in to an account has a signed cookie ("device cookie" in OWASP's terms), and limits of its
+own: however many guesses come from elsewhere, the owner can still sign in there. The cookie contains a digest of the
+account and its password hash, so a new password invalidates all cookies. All known browsers of an account share another
+limit, so that collecting cookies gives no more guesses.
 
-A browser becomes known as well when somebody sets a password in it by a link from a mail: who has the mailbox is no
-stranger. That is the way in for somebody with a new browser whose account is being tried without end.
+Setting a password by a link from a mail also makes the browser known, because only the owner reads the mailbox. This
+lets owners in with a new browser while somebody keeps guessing at their account.
 """
 
 from dataclasses import dataclass
@@ -32,19 +32,19 @@ from core.text import counted
 FROM_ADDRESS = Limit("sign-in-address", amount=60, seconds=60)
 # From one address to one account.
 FROM_ADDRESS_TO_ACCOUNT = Limit("sign-in-address-account", amount=5, seconds=5 * 60)
-# To one account, from all browsers that it does not know: holds against guesses from many addresses, and is short,
-# since it also meets the account's owner in a new browser.
+# To one account, from all unknown browsers: protects against guesses from many addresses. The time is short, because it
+# also affects the account's owner in a new browser.
 FROM_STRANGERS = Limit("sign-in-strangers", amount=10, seconds=2 * 60)
-# To one account, from one browser that it knows; and from all of them together.
+# To one account, from one known browser; and from all known browsers together.
 FROM_DEVICE = Limit("sign-in-device", amount=10, seconds=5 * 60)
 FROM_DEVICES = Limit("sign-in-devices", amount=20, seconds=5 * 60)
 
 # Requests for links to a new password, from one address, for any account; and passwords set by such links.
 RESETS_FROM_ADDRESS = Limit("password-resets-address", amount=20, seconds=60)
 LINKS_FROM_ADDRESS = Limit("password-links-address", amount=20, seconds=60)
-# Passkeys cannot be guessed: this only bounds the work.
+# Passkeys can't be guessed: this only limits the work.
 PASSKEYS_FROM_ADDRESS = Limit("passkey-sign-ins-address", amount=60, seconds=60)
-# Answers to "is it still you?", right or wrong, of one person.
+# Answers of one person to "is it still you?", right or wrong.
 AGAIN_OF_PERSON = Limit("sign-in-again-person", amount=10, seconds=60)
 
 DEVICE_COOKIE = "__Host-device" if settings.SESSION_COOKIE_SECURE else "device"
@@ -56,35 +56,35 @@ TOO_MANY = {
     FROM_ADDRESS: "Your network has tried to sign in too often in a short time.",
     FROM_ADDRESS_TO_ACCOUNT: "Your network has tried to sign in to this account too often in a short time.",
     FROM_STRANGERS: (
-        "This account is being tried too often in a short time. Browsers that have signed in to it before can still "
+        "There are too many attempts to sign in to this account. Browsers that have signed in to it before can still "
         "do so; this one has to wait."
     ),
     FROM_DEVICE: "This browser has tried to sign in to this account too often in a short time.",
     FROM_DEVICES: "Browsers that know this account have tried to sign in to it too often in a short time.",
-    RESETS_FROM_ADDRESS: "Your network has asked for too many links in a short time.",
+    RESETS_FROM_ADDRESS: "Your network has requested too many links in a short time.",
     LINKS_FROM_ADDRESS: "Your network has set too many passwords in a short time.",
     PASSKEYS_FROM_ADDRESS: "Your network has tried to sign in with passkeys too often in a short time.",
     AGAIN_OF_PERSON: "You have answered this too often in a short time.",
 }
 
 
-# Limits, and what an attempt is counted under in each.
+# Limits, each with the key that an attempt is counted under.
 Counted = list[tuple[Limit, str]]
 
 
 @dataclass(frozen=True)
 class Device:
-    """A browser, and digests of the accounts that it has signed in to, the last one first."""
+    """A browser, and digests of the accounts that it has signed in to, the latest first."""
 
     id: str
     accounts: tuple[str, ...] = ()
 
 
 def count_attempt(request: HttpRequest, account: str, *, address: str) -> Counted:
-    """Counts one attempt; what it returns is for `forget_attempts`.
+    """Counts one attempt. Pass the returned value to `forget_attempts`.
 
-    Raises allauth's ``ImmediateHttpResponse``, with status 429, where a limit is reached. ``account`` is the e-mail
-    address that was typed. The first limit that is reached answers: what it stops does not count toward the others.
+    Raises allauth's ``ImmediateHttpResponse`` with status 429 if a limit is reached. ``account`` is the e-mail address
+    that was typed. An attempt that one limit refuses does not count toward the limits after it.
     """
     counted = _limits(request, account, address)
     for limit, key in counted:
@@ -98,20 +98,23 @@ def count(request: HttpRequest, limit: Limit, *, address: str) -> None:
 
 
 def count_again(request: HttpRequest, person: User) -> None:
-    """Counts an answer of somebody who is signed in. Raises like `count_attempt`."""
+    """Counts an answer of a signed-in person. Raises like `count_attempt`."""
     _take(request, AGAIN_OF_PERSON, str(person.pk))
 
 
 def forget_attempts(counted: Counted) -> None:
-    """After a success, which whoever guesses at the account does not have. What comes from one address to all accounts
-    stays counted: else a guesser would sign in to an account of their own in between."""
+    """Resets the counts after a successful sign-in.
+
+    The count for one address and all accounts stays: otherwise guessers could reset it by signing in to their own
+    account.
+    """
     for limit, key in counted:
         if limit is not FROM_ADDRESS:
             limit.forget(key)
 
 
 def remember_device(request: HttpRequest, response: HttpResponseBase, account: str) -> None:
-    """Makes this browser one that ``account``, the e-mail address of a person, knows as long as the password stays."""
+    """Makes this browser a known one of ``account``, an e-mail address, until the password changes."""
     device = _device(request) or Device(get_random_string(22))
     digest = _digest_of(account)
     accounts = (digest, *(other for other in device.accounts if other != digest))[:ACCOUNTS_OF_A_DEVICE]
@@ -156,9 +159,9 @@ def _device(request: HttpRequest) -> Device | None:
 
 
 def _digest_of(account: str) -> str:
-    """What a cookie says of an account: nothing to its reader, and something else after each change of the password.
+    """A digest for cookies that reveals nothing about the account, and changes with its password.
 
-    An account that does not exist costs the same query and has a digest as well, which is in no cookie.
+    For an account that does not exist it does the same work; its digest is in no cookie.
     """
     account = account.strip().lower()
     password_hash = User.objects.filter(email=account).values_list("password", flat=True).first()

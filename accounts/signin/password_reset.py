@@ -1,7 +1,4 @@
-"""The link by which somebody who lost their password sets another one: good for one hour and one password.
-
-Nothing of it is stored.
-"""
+"""The link that sets a new password. It works once, for an hour. Nothing of it is stored."""
 
 from django.conf import settings
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
@@ -14,7 +11,7 @@ SECONDS = 60 * 60
 
 
 class ResetKeyGenerator(PasswordResetTokenGenerator):
-    """Signed over what the person is now: it ends with another password or address, a sign-in, and a deactivation."""
+    """Signs the person's state: a new password or address, a sign-in or a deactivation invalidates the link."""
 
     key_salt = "accounts.signin.password_reset"
 
@@ -22,7 +19,7 @@ class ResetKeyGenerator(PasswordResetTokenGenerator):
         return f"{super()._make_hash_value(user, timestamp)}{user.is_active}"
 
     def check_token(self, user: User | None, token: str | None) -> bool:
-        """Django's own limit is that of invitations, which live longer."""
+        """Checks the hour here: Django's own setting is used for invitations, which are valid for longer."""
         if user is None or not token or not can_reset(user) or not super().check_token(user, token):
             return False
         made_at = base36_to_int(token.partition("-")[0])
@@ -33,7 +30,7 @@ reset_keys = ResetKeyGenerator()
 
 
 def can_reset(user: User) -> bool:
-    """Who has a password. Those who were invited, or sign in with their provider, have none to lose."""
+    """Only people with a password: invited people, and people who sign in with their provider, have none."""
     return user.is_active and user.has_usable_password()
 
 

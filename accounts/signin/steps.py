@@ -1,4 +1,4 @@
-"""Between the first step of signing in and the second: for what and for how long the first one holds."""
+"""Between the first and the second step of signing in: whether the first step is still valid."""
 
 from allauth.mfa.stages import AuthenticateStage
 from django.http import HttpRequest
@@ -11,13 +11,12 @@ FIRST_STEP = "first_step"
 
 
 def note_first_step(request: HttpRequest, user: User) -> None:
-    """Keeps a digest of the password that there was, as a session does of somebody who is signed in."""
+    """Stores a digest of the current password in the session, as Django does for signed-in people."""
     request.session[FIRST_STEP] = user.get_session_auth_hash()
 
 
 def first_step_holds(request: HttpRequest, user: User) -> bool:
-    """Not for who was deactivated since, and not when the password is another one: it may have been changed because
-    somebody else knew it."""
+    """False if the person was deactivated or the password was changed since: perhaps because a stranger knew it."""
     return user.is_active and constant_time_compare(request.session.get(FIRST_STEP, ""), user.get_session_auth_hash())
 
 
@@ -27,8 +26,8 @@ def forget_first_step(request: HttpRequest) -> None:
 
 
 class SecondStep(AuthenticateStage):
-    """allauth's, which would send the browser in a circle where the second factor was removed meanwhile."""
+    """allauth's step, which redirects in a loop if the second factor was removed in the meantime."""
 
     def is_resumable(self, request: HttpRequest) -> bool:
-        """Whether the sign-in page leads on to the second step, and does not begin anew."""
+        """Whether the sign-in page continues with the second step instead of starting again."""
         return self._should_handle(request) and first_step_holds(request, self.login.user)

@@ -1,6 +1,6 @@
-"""Signing in, and everything that makes signing in safe: allauth's views at the portal's addresses.
+"""Signing in and account security: allauth's views and the portal's, at the portal's addresses.
 
-Each is named here, under the name by which allauth looks for it; what is not named does not exist. Nobody signs up.
+The URL names are those that allauth uses. Views of allauth that aren't listed don't exist here, such as signing up.
 """
 
 from allauth.account import views as account

@@ -32,7 +32,7 @@ class SignInPasskeyView(LoginWebAuthnView):
 
 @never_cached
 class AskPasswordResetView(FormView[AskPasswordResetForm]):
-    """Says the same, after the same work, whether or not somebody has the address."""
+    """Gives the same answer, after the same work, whether or not somebody has the address."""
 
     template_name = "account/password_reset.html"
     form_class = AskPasswordResetForm
@@ -48,13 +48,13 @@ class AskPasswordResetView(FormView[AskPasswordResetForm]):
 @never_cached
 @hides_passwords
 class ResetPasswordView(account.PasswordResetFromKeyView):
-    """Where the link in the mail leads. allauth takes the link's secret out of the address before it shows a form."""
+    """The page that the link in the mail opens. allauth removes the link's secret from the address before the form."""
 
     def get_form_class(self) -> type[ResetPasswordForm]:
         return ResetPasswordForm
 
     def logout(self) -> None:
-        """Opening a link signs nobody out, whoever is signed in here."""
+        """Does nothing: opening a link does not sign out the person in this browser."""
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         address = get_adapter().get_client_ip(request)

@@ -31,7 +31,7 @@ def test_it_makes_an_organization_whose_administrator_can_sign_in(client):
     user = User.objects.get()
     assert (user.email, user.name, user.site_role) == ("ada@acme.example", "Ada Admin", SiteRole.ADMINISTRATOR)
     assert (user.organization.name, user.organization.slug) == ("Acme", "acme")
-    assert said == "Made “Acme” with ada@acme.example as its Administrator.\n"
+    assert said == "Created “Acme” with ada@acme.example as its Administrator.\n"
     client.post("/login/", {"login": "ada@acme.example", "password": PASSWORD})
     assert client.session["_auth_user_id"] == str(user.pk)
 
@@ -98,7 +98,7 @@ def test_a_password_can_come_by_standard_input_and_so_stand_on_no_command_line(m
 def test_an_end_of_the_answers_makes_nothing(monkeypatch, typed):
     monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
 
-    with pytest.raises(CommandError, match="Nothing was made"):
+    with pytest.raises(CommandError, match="Nothing was created"):
         create(organization=None, email=None, name=None)
 
     assert not Organization.objects.exists()
@@ -122,4 +122,4 @@ def test_without_a_terminal_one_line_says_that_nothing_was_made(tmp_path, given)
 
     assert process.returncode == 1
     assert process.stderr.count("\n") == 1, process.stderr
-    assert "Nothing was made" in process.stderr
+    assert "Nothing was created" in process.stderr

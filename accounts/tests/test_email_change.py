@@ -102,7 +102,7 @@ def test_the_old_address_is_told_when_it_is_asked_for_and_when_it_is_done(owner,
 
     told = mails_to("owner@acme.example")
     assert [message.subject for message in told] == [
-        "Your e-mail address is to be changed",
+        "A change of your e-mail address was requested",
         "Your e-mail address was changed",
     ]
     assert all(NEW in message.body and "/confirm-email/" not in message.body for message in told)
@@ -199,7 +199,7 @@ def test_that_an_address_is_taken_is_told_to_nobody(owner, member, ask, taken):
     answer = ask(client, taken)
 
     assert answer.url == "/profile/security/"
-    assert "member@acme.example waits to be opened" in client.get("/profile/security/").content.decode()
+    assert "We sent a link to member@acme.example" in client.get("/profile/security/").content.decode()
     assert not mails_to("member@acme.example")
 
 

@@ -63,7 +63,7 @@ def test_a_group_is_made_filled_and_emptied_on_its_pages(as_power, member):
 
     as_power.post(page_of(group, "rename/"), {"name": "Makers"})
     question = text(as_power.get(page_of(group, f"members/{member.pk}/remove/")))
-    assert f"Take {member.name} out of “Makers”?" in question
+    assert f"Remove {member.name} from “Makers”?" in question
     as_power.post(page_of(group, f"members/{member.pk}/remove/"))
     assert not group.members.exists()
     as_power.post(page_of(group, "delete/"))
@@ -137,7 +137,7 @@ def test_someone_of_another_organization_is_no_member(as_power, power, group, st
     unknown = send(as_power, "patch", f"{API}/{group.pk}", {"members": ["6f1e4ad0-0000-4000-8000-000000000000"]})
 
     assert page.status_code == 400
-    assert "Nobody of your organization has this address." in text(page)
+    assert "Nobody in your organization has this address." in text(page)
     assert answer.status_code == 400
     assert answer.json()["errors"] == unknown.json()["errors"]
     assert not group.members.exists()
@@ -148,7 +148,7 @@ def test_who_is_in_it_already_is_told_so_and_stands_there_once(as_power, group, 
 
     answer = as_power.post(page_of(group, "members/"), {"email": member.email}, follow=True)
 
-    assert "was in the group already" in text(answer)
+    assert "was already in the group" in text(answer)
     assert group.members.count() == 1
     assert recorded() == []
 

@@ -410,7 +410,7 @@ def test_a_person_adds_a_passkey_signs_in_with_it_and_removes_it(browser):
     browser.goto("/profile/security/two-factor/")
     browser.get_by_role("link", name="Remove This laptop").click()
     browser.get_by_role("button", name="Remove").click()
-    expect(browser.get_by_text("It is removed.")).to_be_visible()
+    expect(browser.get_by_text("The second factor is removed.")).to_be_visible()
     expect(browser.get_by_role("row", name="This laptop")).to_have_count(0)
 
 
@@ -420,5 +420,5 @@ def test_a_device_that_knows_no_passkey_leaves_the_person_on_the_page_with_words
     browser.goto("/login/")
     browser.get_by_role("button", name="Sign in with a passkey").click()
 
-    expect(browser.get_by_role("alert")).to_contain_text("Nothing was done")
+    expect(browser.get_by_role("alert")).to_contain_text("canceled or took too long")
     assert browser.url.endswith("/login/")

@@ -76,7 +76,7 @@ def test_what_is_needed_to_set_it_up_or_to_leave_stays_open(client, owner, requi
 def test_the_page_says_that_it_is_required(client, owner, required):
     sign_in(client, owner)
 
-    assert "Set up two-factor to go on." in client.get(INDEX).content.decode()
+    assert "Set up two-factor to continue." in client.get(INDEX).content.decode()
 
 
 def test_once_it_is_set_up_everything_opens(client, owner, required):

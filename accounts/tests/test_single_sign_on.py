@@ -349,7 +349,7 @@ def test_who_has_no_account_and_who_is_deactivated_read_the_same(client, provide
         provider.knows(email=email, email_verified=True)
         browser = Client()
         text = browser.get(sign_in(browser).url).content.decode()
-        pages.append(re.search(r"Nobody who may sign in here.*?</", text, re.S)[0].replace(email, "x"))
+        pages.append(re.search(r"No account here uses this address.*?</", text, re.S)[0].replace(email, "x"))
 
     assert pages[0] == pages[1]
 
@@ -385,9 +385,9 @@ def test_who_is_no_member_is_told_so_and_nobody_is_made(client, provider, owner,
     assert User.objects.count() == 1
     page = client.get(answer.url).content.decode()
     if claims.get("email") == "nobody@acme.example":
-        assert "Nobody who may sign in here has this account" in page
+        assert "No account here uses this address" in page
     else:
-        assert "Acme ID does not tell this portal your e-mail address. Trying again does not help" in page
+        assert "Acme ID does not send this portal your e-mail address. Trying again does not help" in page
 
 
 def test_a_letter_that_becomes_another_in_small_letters_is_not_that_other(client, provider, organization):
@@ -945,9 +945,9 @@ def test_a_person_is_told_that_it_is_connected_and_disconnected(
         sign_in(Client())
 
     assert [(sent.to, sent.subject) for sent in delivered()] == [
-        ([owner.email], "Single sign-on was connected with your account"),
+        ([owner.email], "Single sign-on was connected to your account"),
         ([owner.email], "Single sign-on was disconnected from your account"),
-        ([owner.email], "Single sign-on was connected with your account"),
+        ([owner.email], "Single sign-on was connected to your account"),
     ]
 
 
@@ -959,7 +959,7 @@ def test_a_person_without_a_password_stays_connected(client, owner, linked):
 
     answer = again.post(CONNECTION, follow=True)
 
-    assert "Choose a password first" in answer.content.decode()
+    assert "Set a password first" in answer.content.decode()
     assert SocialAccount.objects.exists()
 
 

@@ -107,7 +107,7 @@ def test_a_code_of_another_time_does_not_sign_in(client, owner, steps):
     answer = enter(client, code_of(secret, steps=steps))
 
     assert answer.status_code == 200
-    assert "wrong, or was used before" in answer.content.decode()
+    assert "wrong or already used" in answer.content.decode()
     assert signed_in_as(client) is None
 
 
@@ -555,7 +555,7 @@ def test_whoever_set_it_up_is_offered_to_end_the_sessions_from_before(client, ow
         sign_in(browser, owner)
     client.post(ADD_APP, {"code": code_of(secret_on(client.get(ADD_APP)))})
 
-    assert "You are signed in at 1 other place," in client.get(INDEX).content.decode()
+    assert "You are signed in in 1 other browser," in client.get(INDEX).content.decode()
     client.post("/profile/security/sessions/end-all/")
 
     assert older.get("/profile/").url.startswith("/login/")
@@ -620,7 +620,7 @@ def test_recovery_codes_are_shown_once_and_by_no_cache_again(with_new_codes):
     assert len(set(codes_on(first))) == 10
     assert first["Cache-Control"] == "no-store"
     assert codes_on(second) == []
-    assert "were shown" in second.content.decode()
+    assert "have been shown" in second.content.decode()
 
 
 def test_a_recovery_code_that_was_shown_signs_in(with_new_codes, owner):
@@ -770,7 +770,7 @@ def test_a_person_is_told_once_a_day_that_somebody_guesses_their_codes(owner, dj
             enter(client, "000000", REMOTE_ADDR=f"192.0.2.{number}")
 
     (sent,) = delivered()
-    assert (sent.to, sent.subject) == ([owner.email], "Somebody tries to guess the second factor of your account")
+    assert (sent.to, sent.subject) == ([owner.email], "Somebody is trying to guess the second factor of your account")
     assert "192.0.2.9" in sent.body
 
 

@@ -31,7 +31,7 @@ SUGGESTED = 500
 
 
 class GroupListView(OrganizationPageMixin, SingleTableMixin, FilterView):
-    """The organization's groups, with the form that makes one above them for those who may."""
+    """The organization's groups, with a form that creates one for people who may."""
 
     table_class = GroupTable
     filterset_class = GroupFilter
@@ -47,10 +47,10 @@ class GroupListView(OrganizationPageMixin, SingleTableMixin, FilterView):
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not self.person.may(Ability.MANAGE_GROUPS):
-            raise PermissionDenied("Your site role does not make groups.")
+            raise PermissionDenied("Your site role can't create groups.")
         form = GroupForm(request.POST)
         if form.is_valid() and (group := self._create(form)):
-            messages.success(request, f"“{group.name}” is made. Add its members here.")
+            messages.success(request, f"“{group.name}” is created. Add its members here.")
             return redirect("accounts:organization_group_detail", pk=group.pk)
         self.filterset = self.get_filterset(self.get_filterset_class())
         self.object_list = self.filterset.qs
@@ -94,7 +94,7 @@ class GroupDetailView(OrganizationPageMixin, View):
 
 
 class GroupChangeView(GroupDetailView):
-    """The base of what is done to a group; each is a POST of its own."""
+    """Base of the views that change a group: each change is a POST to its own address."""
 
     ability = Ability.MANAGE_GROUPS
     http_method_names = ["post"]
@@ -105,7 +105,7 @@ class GroupRenameView(GroupChangeView):
         group = find_group(self.person, pk)
         form = GroupForm(request.POST)
         if form.is_valid() and self._rename(group, form):
-            messages.success(request, f"The group is called “{form.cleaned_data['name']}” now.")
+            messages.success(request, f"The group is now called “{form.cleaned_data['name']}”.")
             return redirect("accounts:organization_group_detail", pk=group.pk)
         return self.page(group, name_form=form, status=400)
 
@@ -123,7 +123,7 @@ class GroupMemberAddView(GroupChangeView):
             return self.page(group, member_form=form, status=400)
         user = form.cleaned_data["email"]
         is_new = services.add_member(actor=self.person, group=group, user=user, request=request)
-        said = f"{user.name} is in the group now." if is_new else f"{user.name} was in the group already."
+        said = f"{user.name} is now in the group." if is_new else f"{user.name} was already in the group."
         messages.success(request, said)
         return redirect("accounts:organization_group_detail", pk=group.pk)
 
@@ -135,16 +135,16 @@ class GroupMemberRemoveView(GroupChangeView):
         group, user = find_group(self.person, pk), find_user(self.person, user_pk)
         return confirm_page(
             request,
-            question=f"Take {user.name} out of “{group.name}”?",
-            consequences=["What access rules give to this group, they lose from the next request on."],
-            button="Take out",
+            question=f"Remove {user.name} from “{group.name}”?",
+            consequences=["They lose what access rules give to this group, from the next request on."],
+            button="Remove",
             cancel_url=reverse("accounts:organization_group_detail", args=[group.pk]),
         )
 
     def post(self, request: HttpRequest, pk: str, user_pk: str) -> HttpResponseBase:
         group, user = find_group(self.person, pk), find_user(self.person, user_pk)
         services.remove_member(actor=self.person, group=group, user=user, request=request)
-        messages.success(request, f"{user.name} is not in the group any more.")
+        messages.success(request, f"{user.name} is no longer in the group.")
         return redirect(back_to(request, reverse("accounts:organization_group_detail", args=[group.pk])))
 
 
@@ -160,7 +160,7 @@ class GroupDeleteView(GroupChangeView):
             question=f"Delete the group “{group.name}”?",
             consequences=[
                 f"{members} in the organization. This cannot be undone.",
-                "A group that access rules name cannot be deleted: take it out of them first.",
+                "You can't delete a group that access rules name: remove it from these rules first.",
             ],
             button="Delete group",
             cancel_url=reverse("accounts:organization_group_detail", args=[group.pk]),

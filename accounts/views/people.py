@@ -33,7 +33,7 @@ MAILS_LISTED = 3
 
 
 class UserListView(OrganizationPageMixin, SingleTableMixin, FilterView):
-    """Everyone of the organization."""
+    """Everyone in the organization."""
 
     table_class = UserTable
     filterset_class = UserFilter
@@ -49,7 +49,7 @@ class UserListView(OrganizationPageMixin, SingleTableMixin, FilterView):
 
 
 class UserDetailView(OrganizationPageMixin, TemplateView):
-    """One person of the organization, and what an Administrator may change about them."""
+    """One person of the organization, with forms for what an Administrator can change."""
 
     template_name = "accounts/organization_user_detail.html"
     current_tab = "accounts:organization_user_list"
@@ -74,7 +74,7 @@ class UserDetailView(OrganizationPageMixin, TemplateView):
 
 
 class UserChangeView(OrganizationPageMixin, RecentSignInMixin):
-    """The base of what an Administrator does to a person; each is a POST of its own, from the person's page."""
+    """Base of the views that change a person: each change is a POST to its own address, from the person's page."""
 
     ability = Ability.MANAGE_ORGANIZATION
     http_method_names = ["post"]
@@ -93,7 +93,7 @@ class UserChangeView(OrganizationPageMixin, RecentSignInMixin):
         else:
             messages.success(request, said)
         if user.pk == self.person.pk and not User.objects.get(pk=user.pk).may(Ability.READ_USERS):
-            # Who took their own role away does not see these pages any more.
+            # The actor gave up their own role, and can no longer see these pages.
             return redirect("overview")
         return redirect("accounts:organization_user_detail", pk=user.pk)
 
@@ -119,7 +119,7 @@ class UserRoleView(UserChangeView):
         changed = services.change_site_role(
             actor=self.person, user=user, site_role=self.site_role, request=self.request
         )
-        return f"{changed.name} has the site role {changed.get_site_role_display()} from the next request on."
+        return f"{changed.name} now has the site role {changed.get_site_role_display()}."
 
 
 class UserActivateView(UserChangeView):
@@ -127,11 +127,11 @@ class UserActivateView(UserChangeView):
 
     def change(self, user: User) -> str:
         services.set_active(actor=self.person, user=user, is_active=True, request=self.request)
-        return f"{user.name} is active again. Tokens that have not ended work again."
+        return f"{user.name} is active again, and so are their tokens that have not expired."
 
 
 class UserDeactivateView(UserChangeView):
-    """Not asked again: it only takes away, and may be urgent."""
+    """Needs no proof: it only removes access, and may be urgent."""
 
     privilege = None
     http_method_names = ["get", "head", "post"]
@@ -144,9 +144,9 @@ class UserDeactivateView(UserChangeView):
             request,
             question=f"Deactivate {user.name}?",
             consequences=[
-                f"{user.email} cannot sign in any more, and is signed out everywhere, from the next request on.",
-                f"{tokens} of theirs stop working: scripts which use them get 401. Nothing is deleted, and the "
-                "tokens work again if you activate the person before they end.",
+                f"{user.email} can no longer sign in, and is signed out everywhere.",
+                f"Tokens that stop working: {tokens}. Scripts that use them get 401. Nothing is deleted: if you "
+                "activate the person again, tokens that have not expired work again.",
             ],
             button="Deactivate",
             cancel_url=reverse("accounts:organization_user_detail", args=[user.pk]),
@@ -158,7 +158,7 @@ class UserDeactivateView(UserChangeView):
 
 
 class UserTwoFactorResetView(UserChangeView):
-    """For someone who lost their second factor."""
+    """For a person who lost their second factor."""
 
     privilege = Privilege.RESET_TWO_FACTOR
     http_method_names = ["get", "head", "post"]
@@ -172,8 +172,8 @@ class UserTwoFactorResetView(UserChangeView):
             request,
             question=f"Remove the two-factor of {user.name}?",
             consequences=[
-                f"Do this only if you know that it is {user.name} who asks: call them, or see them. Whoever knows the "
-                "password signs in with it alone from then on.",
+                f"Do this only if you are sure that {user.name} requests it: call or meet them. Afterwards, the "
+                "password alone is enough to sign in.",
                 "Authenticator app, passkeys and recovery codes are removed, and the person is signed out everywhere. "
                 f"{user.email} gets a mail that says so.",
             ],
@@ -183,11 +183,11 @@ class UserTwoFactorResetView(UserChangeView):
 
     def change(self, user: User) -> str:
         services.reset_two_factor(actor=self.person, user=user, request=self.request)
-        return f"The two-factor of {user.name} is removed. They can sign in with their password, and set it up anew."
+        return f"The two-factor of {user.name} is removed. They can sign in with their password, and set it up again."
 
 
 class UserInvitationView(UserChangeView):
-    """Sends the invitation once more."""
+    """Sends the invitation again."""
 
     privilege = Privilege.INVITE_AGAIN
 

@@ -35,17 +35,17 @@ class Command(BaseCommand):
             else:
                 password = options["password"] or self._ask_password(User(email=email, name=name))
             validate_password(password, User(email=email, name=name))
-            made, user = set_up_organization(
+            created, user = set_up_organization(
                 name=organization, administrator={"email": email, "name": name, "password": password}
             )
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from None
         except (EOFError, KeyboardInterrupt, GetPassWarning):
             raise CommandError(
-                "Nothing was made: not everything was answered. "
+                "Nothing was created: some values are missing. "
                 "Without a terminal give --organization, --email, --name and --password-stdin."
             ) from None
-        self.stdout.write(f"Made “{made}” with {user.email} as its Administrator.")
+        self.stdout.write(f"Created “{created}” with {user.email} as its Administrator.")
 
     def _ask_password(self, user: User) -> str:
         while True:
@@ -61,7 +61,7 @@ class Command(BaseCommand):
 
 
 def _read_unseen(prompt: str) -> str:
-    """Raises ``GetPassWarning`` where there is no terminal, instead of showing what is typed."""
+    """Raises ``GetPassWarning`` if there is no terminal that can hide what is typed."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", GetPassWarning)
         return getpass(prompt)

@@ -1,4 +1,4 @@
-"""For somebody who lost every second factor, and whom no Administrator can help."""
+"""Removes the second factors of a person whom no Administrator can help."""
 
 from argparse import ArgumentParser
 from typing import Any

@@ -37,17 +37,17 @@ class ChangeEmailView(RecentSignInMixin, FormView[ChangeEmailForm]):
         person, email = person_of(self.request), form.cleaned_data["email"]
         wait = email_change.ASKED.take(str(person.pk))
         if wait is not None:
-            explanation = "You have asked for too many links in a short time. Try again later."
+            explanation = "You have requested too many links in a short time. Try again later."
             return too_many_requests(self.request, explanation, retry_after=wait)
         email_change.ask_email_change(actor=person, email=email, request=self.request)
         messages.success(
-            self.request, f"A link was sent to {email}. Open it within a day, in a browser in which you are signed in."
+            self.request, f"We sent a link to {email}. Open it within a day, in a browser in which you are signed in."
         )
         return super().form_valid(form)
 
 
 class ConfirmEmailView(LoginRequiredMixin, TemplateView):
-    """Where the link in the mail leads. Opening it changes nothing; its button does."""
+    """The page that the link in the mail opens. The address changes when the person presses the button."""
 
     template_name = "account/email_confirm.html"
 
@@ -67,7 +67,7 @@ class ConfirmEmailView(LoginRequiredMixin, TemplateView):
         except email_change.AddressTaken:
             messages.error(request, "This address cannot be used: somebody else signs in with it.")
         else:
-            said = f"You sign in with {person.email} from now on. You are signed out everywhere else."
+            said = f"From now on you sign in with {person.email}. You are signed out everywhere else."
             messages.success(request, said)
             limits.remember_device(request, answer, person.email)
         return answer

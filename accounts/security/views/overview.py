@@ -21,7 +21,7 @@ from core.pages.views import TabsMixin
 
 
 class SecurityView(LoginRequiredMixin, TabsMixin, TemplateView):
-    """What keeps my account safe, and the way to change each of it."""
+    """Password, address, two-factor, sessions and mails, with links to change each."""
 
     template_name = "accounts/security.html"
     tabs = PROFILE_TABS
@@ -37,18 +37,18 @@ class SecurityView(LoginRequiredMixin, TabsMixin, TemplateView):
             expiry_mails_form=ExpiryMailsForm(initial={"wants_expiry_mails": person.wants_expiry_mails}),
             **kwargs,
         )
-        # The other pages are those of an organization's people.
+        # Operators have no other profile pages.
         return context if person.organization_id else {**context, "tabs": []}
 
 
 def password_changed_at(person: User) -> Any:
-    """When the person, or somebody by a link from a mail to them, last chose the password."""
+    """When the password was last changed, by the person or by a link from a mail to them."""
     changes = Activity.objects.filter(actor=person, action__in=[Action.PASSWORD_CHANGED, Action.PASSWORD_RESET])
     return changes.order_by("-at").values_list("at", flat=True).first() or person.joined_at
 
 
 class ExpiryMailsView(LoginRequiredMixin, View):
-    """Switches the mails about ending tokens on or off."""
+    """Switches the mails about expiring tokens on or off."""
 
     http_method_names = ["post"]
 
@@ -57,5 +57,5 @@ class ExpiryMailsView(LoginRequiredMixin, View):
         form.full_clean()
         wanted = form.cleaned_data["wants_expiry_mails"]
         services.set_expiry_mails(actor=person_of(request), wanted=wanted, request=request)
-        messages.success(request, f"You get {'' if wanted else 'no '}mails about tokens that end.")
+        messages.success(request, f"You get {'' if wanted else 'no '}mails about tokens that expire.")
         return redirect("accounts:security")

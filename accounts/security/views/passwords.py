@@ -18,7 +18,7 @@ from core.http.request_context import person_of
 
 @hides_passwords
 class ChangePasswordView(RecentSignInMixin, account.PasswordChangeView):
-    """The form asks for the present password. Someone with two-factor has to prove that as well."""
+    """The form asks for the current password. People with two-factor also have to prove that."""
 
     privilege = Privilege.CHANGE_OWN_PASSWORD
 
@@ -34,7 +34,7 @@ class ChangePasswordView(RecentSignInMixin, account.PasswordChangeView):
 
 @hides_passwords
 class SetPasswordView(RecentSignInMixin, account.PasswordSetView):
-    """For someone who signs in without a password."""
+    """For people who sign in without a password."""
 
     privilege = Privilege.CHANGE_OWN_PASSWORD
 

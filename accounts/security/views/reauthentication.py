@@ -16,7 +16,7 @@ from accounts.security.reauthentication import CountedAnswersMixin
 
 @never_cached
 class ReauthenticateView(CountedAnswersMixin, account.ReauthenticateView):
-    """Asks once more who is there. Who has no password and no second factor signs in with their provider again."""
+    """Asks for the password. People without a password and a second factor sign in with their provider again."""
 
     def _check_reauthentication_method_available(self, request: HttpRequest) -> HttpResponseBase | None:
         answer: HttpResponseBase | None
@@ -28,12 +28,12 @@ class ReauthenticateView(CountedAnswersMixin, account.ReauthenticateView):
 
 
 class ReauthenticateCodeView(CountedAnswersMixin, mfa.ReauthenticateView):
-    """Asks again who is there, for a code."""
+    """Asks for a code."""
 
 
 class ReauthenticatePasskeyView(CountedAnswersMixin, ReauthenticateWebAuthnView):
     def form_invalid(self, form: forms.Form) -> HttpResponse:
-        """The page once more, with what is wrong; allauth's own would forget where the person was going."""
+        """Shows the page again with the error; allauth's own answer forgets where the person was going."""
         page: HttpResponse = self.render_to_response(self.get_context_data(form=form))
         return page
 

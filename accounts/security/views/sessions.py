@@ -19,7 +19,7 @@ from core.http.request_context import person_of
 
 
 class SessionListView(LoginRequiredMixin, TemplateView):
-    """Where I am signed in, and the ways to end that."""
+    """Where I am signed in, and buttons to sign out there."""
 
     template_name = "usersessions/usersession_list.html"
 
@@ -52,6 +52,6 @@ class SignOutEverywhereView(RecentSignInMixin):
         form.full_clean()
         ended = credentials.sign_out_everywhere(actor=person_of(request), request=request, **form.cleaned_data)
         where = "everywhere" if form.cleaned_data["including_here"] else "everywhere else"
-        tokens = f" Access tokens that are expired with it: {ended['tokens']}." if ended["tokens"] else ""
+        tokens = f" Access tokens expired: {ended['tokens']}." if ended["tokens"] else ""
         messages.success(request, f"You are signed out {where}.{tokens}")
         return redirect("account_login" if form.cleaned_data["including_here"] else "usersessions_list")

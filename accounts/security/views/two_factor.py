@@ -26,7 +26,7 @@ from core.pages.confirm import confirm_page
 
 
 class TwoFactorView(LoginRequiredMixin, TemplateView):
-    """What second factors I have, and the ways to set up, change and remove them."""
+    """My second factors, and links to set up, change and remove them."""
 
     template_name = "mfa/index.html"
 
@@ -43,7 +43,7 @@ class TwoFactorView(LoginRequiredMixin, TemplateView):
             codes_made=recovery_codes.COUNT,
             is_required=person.needs_two_factor,
             is_missing=person.lacks_required_two_factor,
-            # Whoever changes this can end what began without it (ASVS 7.4.3).
+            # The page offers to end sessions that began without this factor (ASVS 7.4.3).
             other_sessions=sessions.live_sessions(person).exclude(session_key=sessions.key_of(self.request)).count(),
             **kwargs,
         )
@@ -57,20 +57,20 @@ class TwoFactorChangeMixin(RecentSignInMixin):
 
 
 class ActivateAppView(TwoFactorChangeMixin, ActivateTOTPView):
-    """Shows the secret to scan, and takes the code that proves that the app has it."""
+    """Shows the QR code, and accepts the code that proves that the app was set up."""
 
     def form_valid(self, form: Any) -> HttpResponse:
         try:
             made_codes = two_factor.add_app(actor=person_of(self.request), form=form, request=self.request)
         except IntegrityError:
-            # An app was set up in the same moment, in another window.
+            # An app was set up at the same time in another window.
             return redirect("mfa_index")
         self.request.session.pop(PENDING_SECRET, None)
         return redirect("mfa_view_recovery_codes" if made_codes else "mfa_index")
 
 
 class RemoveFactorView(TwoFactorChangeMixin):
-    """The base of what removes a second factor; the question is a page of its own."""
+    """Base of the views that remove a second factor: GET asks, POST removes."""
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         factor = self.find(**kwargs)
@@ -78,8 +78,8 @@ class RemoveFactorView(TwoFactorChangeMixin):
             request,
             question=f"Remove {self.name_of(factor)}?",
             consequences=[
-                "It cannot be used to sign in any more. If it is your last second factor, your password alone signs in "
-                "from now on, and your recovery codes stop working."
+                "You can no longer sign in with it. If it is your last second factor, your password alone will be "
+                "enough to sign in, and your recovery codes stop working."
             ],
             button="Remove",
             cancel_url=str(reverse_lazy("mfa_index")),
@@ -92,7 +92,7 @@ class RemoveFactorView(TwoFactorChangeMixin):
         except two_factor.LastSecondFactor as error:
             messages.error(request, str(error))
         else:
-            messages.success(request, "It is removed.")
+            messages.success(request, "The second factor is removed.")
         return redirect("mfa_index")
 
     def find(self, **kwargs: Any) -> Authenticator:
@@ -115,7 +115,7 @@ class RemoveAppView(RemoveFactorView):
 
 class AddPasskeyView(TwoFactorChangeMixin, AddWebAuthnView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """Each passkey is one that signs in by itself: it knows the account, and asks who is there."""
+        """Creates passkeys that can sign in without a password: they know the account, and verify the person."""
         context = FormView.get_context_data(self, **kwargs)
         options = webauthn.begin_registration(person_of(self.request), passwordless=True)
         return {**context, "js_data": {"creation_options": options}}
@@ -154,13 +154,13 @@ class RemovePasskeyView(RemoveFactorView):
 
 
 class RecoveryCodesView(TwoFactorChangeMixin):
-    """Shows the codes on the first visit, and says on every other that they were shown."""
+    """Shows the codes on the first visit only."""
 
     http_method_names = ["get"]
 
     def get(self, request: HttpRequest) -> HttpResponse:
         if is_look_ahead(request):
-            # Else the one time that they are shown would be over before the person comes. No browser keeps this answer.
+            # A browser that loads pages ahead would use up the one time that the codes are shown.
             return HttpResponse(status=503)
         codes = two_factor.show_recovery_codes(user=person_of(request))
         if codes is None:
@@ -170,14 +170,14 @@ class RecoveryCodesView(TwoFactorChangeMixin):
 
 
 class MakeRecoveryCodesView(TwoFactorChangeMixin):
-    """New codes in place of the old ones."""
+    """Replaces the recovery codes."""
 
     def get(self, request: HttpRequest) -> HttpResponse:
         return confirm_page(
             request,
-            question="Make new recovery codes?",
-            consequences=["The codes that you have now stop working. The new ones are shown once, on the next page."],
-            button="Make new codes",
+            question="Create new recovery codes?",
+            consequences=["Your present codes stop working. The new ones are shown once, on the next page."],
+            button="Create new codes",
             cancel_url=str(reverse_lazy("mfa_index")),
         )
 

@@ -1,6 +1,6 @@
-"""Single sign-on by OpenID Connect, where the environment names a provider (docs/single-sign-on.md).
+"""Single sign-on by OpenID Connect, if the settings name a provider (docs/single-sign-on.md).
 
-The dance is allauth's: state, PKCE, the exchange of the code. Stricter here: the signature, issuer, audience and nonce
-of each ID token are checked, the user info must be of the same person, and nobody signs up. Who comes for the first
-time is found by an address that the provider has verified; from then on by the provider's own id of them, only.
+allauth handles state, PKCE and the exchange of the code. The portal adds checks: signature, issuer, audience and nonce
+of each ID token, and user info of the same person. Nobody can sign up. On the first sign-in, a person is found by an
+address that the provider has verified; after that only by the provider's id of them.
 """

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class SingleSignOnAdapter(DefaultSocialAccountAdapter):
-    """allauth's, with the one provider of the environment, and none that somebody wrote into the database."""
+    """allauth's adapter, with the one provider of the settings. Providers in the database are ignored."""
 
     def list_apps(
         self, request: HttpRequest, provider: str | None = None, client_id: str | None = None
@@ -55,10 +55,10 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
         return False
 
     def authenticate_by_email(self, sociallogin: SocialLogin) -> None:
-        """Never: allauth would take anything that is not empty for "verified". `connect` says who is found."""
+        """Does nothing: allauth takes any value that is not empty for "verified". `connect` finds the person."""
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
-        # Has served. It would wait in the session for the second factor.
+        # No longer needed. Otherwise it would stay in the session until the second step.
         sociallogin.token = None
         if sociallogin.is_existing:
             if not sociallogin.user.is_active:
@@ -83,12 +83,12 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
         elif exception is not None:
             tell_failure(request, f"{type(exception).__name__}: {quoted(exception)}")
         elif "state" in extra_context:
-            # Only who began a sign-in here comes so far.
+            # The state is known, so the sign-in began in this browser.
             extra_context["advice"] = advice_for_code(code)
             tell_failure(request, f"the provider sends the browser back{oauth_error(request.GET) or ' without a code'}")
         else:
             extra_context["advice"] = Advice.AGAIN
-            # In a line of its own: any stranger can cause it, and the server's log bounds lines by their place.
+            # A statement of its own: anybody can cause this line, and the server's log limits lines per statement.
             logger.warning(
                 "Single sign-on failed: the state is unknown: too old, used, or of another session%s; request %s",
                 oauth_error(request.GET),

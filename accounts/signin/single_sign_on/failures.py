@@ -1,4 +1,4 @@
-"""Why a sign-in with the provider failed: the cause for the server's log, and what the person can do about it."""
+"""Failed sign-ins with the provider: the cause for the server's log, and advice for the person."""
 
 import json
 import logging
@@ -21,24 +21,24 @@ AWAY_CODES = {"server_error", "temporarily_unavailable"}
 
 
 class Advice(StrEnum):
-    """What the person reads. Each says whether to try again, and whom to ask."""
+    """Texts for the person. Each says whether to try again, and whom to ask."""
 
     AGAIN = (
-        "The sign-in took longer than 10 minutes, was started in another browser or window, or its answer was used "
-        "already. Sign in again."
+        "The sign-in took longer than 10 minutes, was started in another browser or window, or was already completed. "
+        "Sign in again."
     )
     AWAY = (
-        "The sign-in provider does not answer as it should at the moment. Try again in a few minutes. If it fails "
-        "again, tell the operator of this portal."
+        "The sign-in provider does not answer correctly at the moment. Try again in a few minutes. If it fails again, "
+        "tell the operator of this portal."
     )
     OPERATOR = (
-        "The settings of this portal and of the sign-in provider do not fit together. Trying again does not help: tell "
-        "the operator of this portal."
+        "The settings of this portal and of the sign-in provider do not match. Trying again does not help: tell the "
+        "operator of this portal."
     )
 
 
 class SignInFailure(OAuth2Error):
-    """``cause`` is for the operator. It holds no secret, and what the provider said is quoted."""
+    """``cause`` is for the operator. It contains no secret, and quotes what the provider sent."""
 
     def __init__(self, cause: str, advice: Advice = Advice.OPERATOR) -> None:
         super().__init__(cause)
@@ -47,7 +47,7 @@ class SignInFailure(OAuth2Error):
 
 
 def fetch(what: str, method: str, url: str, **options: Any) -> dict[str, Any]:
-    """The JSON object that the provider answers. Raises ``SignInFailure``. ``what`` names the address."""
+    """The JSON object in the provider's answer. Raises ``SignInFailure``. ``what`` names the address in errors."""
     try:
         with get_adapter().get_requests_session() as session:
             answer = session.request(method, url, **options)
@@ -66,12 +66,12 @@ def fetch(what: str, method: str, url: str, **options: Any) -> dict[str, Any]:
 
 
 def tell_failure(request: HttpRequest, cause: str) -> None:
-    """The one line of the server's log about a sign-in that failed."""
+    """Writes the line about a failed sign-in to the server's log."""
     logger.warning("Single sign-on failed: %s; request %s", cause, getattr(request, "request_id", None))
 
 
 def oauth_error(said: Any) -> str:
-    """The code and the description of an OAuth error, as the provider wrote them."""
+    """The code and the description of an OAuth error, quoted from the provider."""
     parts = [f"{name} {quoted(said[name])}" for name in ("error", "error_description") if said.get(name)]
     return f": {', '.join(parts)}" if parts else ""
 
@@ -83,12 +83,12 @@ def advice_for_code(code: str) -> Advice:
 
 
 def quoted(text: object) -> str:
-    """What others said, so that it ends where it ends. At most 200 characters."""
+    """Text from outside in quotes, so that it can't be mistaken for ours. At most 200 characters."""
     return json.dumps(str(text)[:200], ensure_ascii=True)
 
 
 def moment(seconds: object) -> str:
-    """A time of a token, if it is one."""
+    """A time from a token as ISO 8601; quoted if it is not a time."""
     try:
         return datetime.fromtimestamp(float(cast(Any, seconds)), UTC).isoformat(timespec="seconds")
     except (ValueError, TypeError, OverflowError, OSError):

@@ -7,9 +7,9 @@ from django.utils import timezone
 
 from accounts.signin.single_sign_on.failures import SignInFailure, fetch, moment, quoted
 
-# Signatures that the provider's public keys verify. None that a shared secret makes, and not "none".
+# Algorithms with public keys only: no shared secrets, and not "none".
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
-# Clocks of two machines.
+# Allows for clocks that differ.
 LEEWAY_SECONDS = 60
 MALFORMED = (AttributeError, KeyError, TypeError, ValueError, jwt.PyJWTError)
 
@@ -66,7 +66,7 @@ def _key_of(id_token: str, keys_address: str) -> jwt.PyJWK:
 
 
 def _why(error: Exception, id_token: str, client_id: str, issuer: str) -> str:
-    """What is wrong with an ID token: what it says, beside what was expected. Its signature was checked first."""
+    """Why an ID token is refused, with its value beside the expected one. Its signature has been checked before."""
     try:
         claims = jwt.decode(id_token, options={"verify_signature": False})
     except MALFORMED:

@@ -17,7 +17,7 @@ from auditlog.record import record
 
 
 class NotLinked(Exception):
-    """Nobody may be signed in by this identity. ``cause`` is for the log, ``said`` for the person."""
+    """This identity can't sign in. ``cause`` is for the server's log, ``said`` for the person."""
 
     def __init__(self, cause: str, said: str) -> None:
         super().__init__(cause)
@@ -27,9 +27,9 @@ class NotLinked(Exception):
 
 @dataclass(frozen=True)
 class Identity:
-    """Who the provider says that it is: its own id of the person, and their address.
+    """What the provider says about the person: its own id of them, and their address.
 
-    ``verified_email``: the address where the provider has verified it, or where the operator says that it need not.
+    ``verified_email``: the address, if the provider has verified it or the operator trusts unverified ones.
     """
 
     subject: str
@@ -38,15 +38,15 @@ class Identity:
 
 
 def link_of(user: User) -> SocialAccount | None:
-    """The person's link with the provider in use."""
+    """The person's link to the provider in use."""
     found: SocialAccount | None = SocialAccount.objects.filter(user=user, provider=provider_id()).first()
     return found
 
 
 def disconnect(*, actor: User, request: HttpRequest) -> bool:
-    """Whether there was a link. From the next sign-in on, the person needs their password.
+    """Removes the link, and returns whether there was one. The person then needs their password to sign in.
 
-    Whoever comes by single sign-on again is linked again: the provider still vouches for the address.
+    If they use single sign-on again, they are linked again: the provider still verifies the address.
     """
     require_proof(Privilege.DISCONNECT_SINGLE_SIGN_ON, request)
     with transaction.atomic():
@@ -57,11 +57,11 @@ def disconnect(*, actor: User, request: HttpRequest) -> bool:
 
 
 def connect(*, identity: Identity, request: HttpRequest) -> SocialAccount:
-    """Links the identity with the person who has its address, on their first sign-in by it.
+    """On the first sign-in, links the identity to the person with its address.
 
-    Raises ``NotLinked``: where the provider has not verified the address; where no active member has it; for operators,
-    whose rights no mailbox may open; and where the person is linked with another identity, since then this one has been
-    given an address that is, or was, theirs. What was tried with somebody's address is in their activity log.
+    Raises ``NotLinked`` if the provider has not verified the address; if no active member has it; for operators, so
+    that a mailbox is never enough to get their rights; and if the person is linked to another identity, because then
+    this one got an address that is or was theirs. Attempts with somebody's address appear in their activity log.
     """
     with transaction.atomic():
         user = _member_with(identity.verified_email)
@@ -73,11 +73,11 @@ def connect(*, identity: Identity, request: HttpRequest) -> SocialAccount:
 
 
 def _not_linked(identity: Identity, user: User | None) -> NotLinked:
-    """Why, in words for the operator and for the person. Who has an account here is not told to the person."""
+    """The reason, for the operator and for the person. The person doesn't learn who has an account here."""
     name = getattr(provider_in_use(), "name", "")
     if identity.email is None:
-        cause = "the provider tells no e-mail address"
-        said = f"{name} does not tell this portal your e-mail address. Trying again does not help: tell the operator."
+        cause = "the provider sends no e-mail address"
+        said = f"{name} does not send this portal your e-mail address. Trying again does not help: tell the operator."
     elif identity.verified_email is None:
         cause = f"email_verified is missing or false for {quoted(identity.email)} (see OIDC_EMAIL_VERIFIED)"
         said = (
@@ -89,14 +89,14 @@ def _not_linked(identity: Identity, user: User | None) -> NotLinked:
         if user is not None:
             cause = f"person {user.pk} is connected with another account of the provider"
         said = (
-            f"Nobody who may sign in here has this account: at {name} you are signed in as {identity.email}. Sign in "
-            "there with another account, or ask an Administrator of your organization to invite this address."
+            f"No account here uses this address: at {name} you are signed in as {identity.email}. Sign in there with "
+            "another account, or ask an Administrator of your organization to invite this address."
         )
     return NotLinked(cause, said)
 
 
 def _member_with(email: str | None) -> User | None:
-    """The active member with this address, locked: of two first sign-ins at once, one links."""
+    """The active member with this address, locked, so that of two first sign-ins at once only one is linked."""
     if email is None:
         return None
     members = User.objects.active().filter(is_superuser=False, organization__isnull=False)
@@ -105,7 +105,8 @@ def _member_with(email: str | None) -> User | None:
 
 
 def _spelled(email: str) -> str:
-    """As addresses are kept. Only ASCII is folded: other letters become ASCII ones when folded (U+212A becomes k)."""
+    """The address as the database stores it. Only ASCII is lowercased: some other letters would turn into ASCII ones
+    (U+212A becomes k)."""
     return email.lower() if email.isascii() else email
 
 

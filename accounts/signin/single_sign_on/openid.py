@@ -19,12 +19,12 @@ from accounts.signin.single_sign_on.id_token import claims_of
 from accounts.signin.single_sign_on.links import Identity
 from accounts.signin.single_sign_on.provider import provider_id, provider_in_use
 
-# What a provider must tell of itself.
+# What the discovery document must contain.
 ADDRESSES = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri")
 
 
 class CheckedClient(OAuth2Client):
-    """The exchange of the code. allauth's would put the whole answer into an error, and lose its code."""
+    """Exchanges the code for tokens. allauth's own client puts the whole answer into its error, without the code."""
 
     def get_access_token(
         self, code: str, pkce_code_verifier: str | None = None, extra_data: dict[str, str] | None = None
@@ -44,14 +44,14 @@ class CheckedClient(OAuth2Client):
 
 
 class CheckedOpenIDConnect(OpenIDConnectOAuth2Adapter):
-    """allauth's talk with the provider, with every check that the standard asks for made here."""
+    """allauth's client for the provider, with every check that the standard requires."""
 
     expected_nonce: str | None = None
     client_class = CheckedClient
 
     @cached_property
     def openid_config(self) -> dict[str, Any]:
-        """How the provider introduces itself. Raises ``SignInFailure`` where it does not, or not well."""
+        """The provider's discovery document. Raises ``SignInFailure`` if it is missing or wrong."""
         config = fetch("the discovery document", "GET", self.get_provider().server_url)
         # OpenID Connect Discovery 1.0 section 4.3.
         if config.get("issuer") != self._issuer:
@@ -59,7 +59,7 @@ class CheckedOpenIDConnect(OpenIDConnectOAuth2Adapter):
                 f"the discovery document is of the issuer {quoted(config.get('issuer'))}, and OIDC_ISSUER is "
                 f"{quoted(self._issuer)}"
             )
-        # None without TLS, unless the issuer itself has none (on this machine): the client's secret is sent there.
+        # TLS is required, except for an issuer without TLS on this machine: the client's secret is sent there.
         schemes = {"https", urlsplit(self._issuer).scheme}
         for name in ADDRESSES:
             if not _has_scheme(config.get(name), schemes):
@@ -68,7 +68,7 @@ class CheckedOpenIDConnect(OpenIDConnectOAuth2Adapter):
 
     @property
     def basic_auth(self) -> bool:
-        """Discovery section 3: a provider that does not say how clients authenticate means HTTP Basic."""
+        """HTTP Basic is the default if the provider does not say how clients authenticate (Discovery section 3)."""
         methods = self.openid_config.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
         return "client_secret_post" not in methods
 
@@ -76,7 +76,7 @@ class CheckedOpenIDConnect(OpenIDConnectOAuth2Adapter):
         return f"{settings.PORTAL_URL}{reverse('single_sign_on_callback')}"
 
     def parse_token(self, data: dict[str, Any]) -> SocialToken:
-        """Only what asks for the user info; nothing of it is kept."""
+        """Keeps only the access token, to request the user info. Nothing is stored."""
         return SocialToken(token=data["access_token"])
 
     def complete_login(self, request: HttpRequest, app: SocialApp, token: Any, **kwargs: Any) -> SocialLogin:
@@ -89,7 +89,7 @@ class CheckedOpenIDConnect(OpenIDConnectOAuth2Adapter):
         )
         headers = {"Authorization": f"Bearer {token.token}"}
         userinfo = fetch("the user info address", "GET", self.profile_url, headers=headers)
-        # OpenID Connect Core 1.0 section 5.3.2: user info of somebody else may have been put in its place.
+        # OpenID Connect Core 1.0 section 5.3.2: the answer could have been replaced by that of another person.
         if userinfo.get("sub") != claims["sub"]:
             raise SignInFailure(
                 f"the user info is of the subject {quoted(userinfo.get('sub'))}, and the ID token of "
@@ -99,7 +99,7 @@ class CheckedOpenIDConnect(OpenIDConnectOAuth2Adapter):
         login = SocialLogin(
             provider=self.get_provider(),
             user=User(),
-            # Nothing else that the provider tells is kept.
+            # Nothing else from the provider is stored.
             account=SocialAccount(provider=provider_id(), uid=identity.subject),
         )
         login.identity = identity
@@ -116,16 +116,16 @@ class PortalProvider(OpenIDConnectProvider):
 
 
 def _identity_of(claims: dict[str, Any], userinfo: dict[str, Any]) -> Identity:
-    """Raises ``SignInFailure`` for a subject that cannot be kept."""
+    """Raises ``SignInFailure`` for a subject that cannot be stored."""
     subject = claims["sub"]
     if not isinstance(subject, str) or not 0 < len(subject) <= 191 or "\x00" in subject:
         raise SignInFailure(f"the ID token's subject cannot be kept: {quoted(subject)}")
-    # Both from one place: what is said to be verified is the address that stands beside it, and no other.
+    # Both from the same document: `email_verified` is about the address beside it.
     source = userinfo if "email" in userinfo else claims
     email, verified = source.get("email"), source.get("email_verified")
     if not isinstance(email, str) or "\x00" in email or not email.strip():
         return Identity(subject, None)
-    # Some providers write the boolean as a word. Any other value is none.
+    # Some providers send the boolean as a string. Any other value counts as false.
     provider = provider_in_use()
     is_verified = verified is True or verified == "true" or (provider is not None and provider.trusts_email)
     return Identity(subject, email.strip() if is_verified else None, email.strip())

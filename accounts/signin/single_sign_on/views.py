@@ -29,7 +29,7 @@ from core.http.request_context import client_address, person_of
 from core.pages.errors import too_many_requests
 from core.rate_limits import Limit, network_of
 
-# From one address. Each start asks the provider for something, and makes a thread wait for it.
+# From one address. Each start sends a request to the provider, and a thread waits for the answer.
 STARTS = Limit("single-sign-on-starts", amount=60, seconds=60)
 
 View = Callable[..., HttpResponseBase]
@@ -47,7 +47,7 @@ def where_there_is_a_provider(view: View) -> View:
 
 @where_there_is_a_provider
 def start(request: HttpRequest) -> HttpResponse:
-    """Sends the browser to the provider. By POST only, so that no other site can begin it."""
+    """Sends the browser to the provider. Only by POST, so that no other site can start it."""
     if request.method != "POST":
         return redirect("account_login")
     wait = STARTS.take(network_of(client_address(request)))
@@ -67,8 +67,8 @@ def start(request: HttpRequest) -> HttpResponse:
     except OAuth2Error as error:
         failed: HttpResponse = render_authentication_error(request, provider, exception=error)
         return failed
-    # A page that leads on, and no redirect: `form-action 'self'` would forbid that, and to name each address that a
-    # provider may lead to in turn is more than anybody knows.
+    # A page that forwards, not a redirect: `form-action 'self'` forbids redirects to other sites, and the addresses to
+    # which a provider may redirect in turn are unknown.
     return render(request, "socialaccount/leaving.html", {"provider": provider, "address": answer["Location"]})
 
 
@@ -78,7 +78,7 @@ class _CallbackView(OAuth2CallbackView):
         if answer is None:
             self.adapter.expected_nonce = state["nonce"]
             try:
-                # Asked for here: allauth would ask where an error is one of the portal's.
+                # Fetch it here: in allauth's code, an error would become a server error.
                 _ = self.adapter.openid_config
             except OAuth2Error as error:
                 answer = render_authentication_error(request, provider, exception=error)
@@ -88,7 +88,7 @@ class _CallbackView(OAuth2CallbackView):
 @where_there_is_a_provider
 @require_GET
 def callback(request: HttpRequest) -> HttpResponseBase:
-    """Where the provider sends the browser back to."""
+    """The page to which the provider sends the browser back."""
     adapter = CheckedOpenIDConnect(request, provider_id())
     answer: HttpResponseBase = _CallbackView.adapter_view(adapter)(request)
     return answer
@@ -104,7 +104,7 @@ class CancelledView(TemplateView):
 
 @method_decorator([login_required, where_there_is_a_provider], name="dispatch")
 class ConnectionView(RecentSignInMixin, TemplateView):
-    """Whether single sign-on is connected, and the way to end that for those who have a password."""
+    """Shows whether single sign-on is connected. People with a password can disconnect it."""
 
     privilege = Privilege.DISCONNECT_SINGLE_SIGN_ON
     asks_before = frozenset({"POST"})
@@ -122,7 +122,7 @@ class ConnectionView(RecentSignInMixin, TemplateView):
     def post(self, request: HttpRequest) -> HttpResponse:
         person = person_of(request)
         if not person.has_usable_password():
-            messages.error(request, "Choose a password first: without it you could not sign in any more.")
+            messages.error(request, "Set a password first: without it you could no longer sign in.")
         elif disconnect(actor=person, request=request):
             messages.success(request, "Single sign-on is disconnected.")
         return redirect("socialaccount_connections")
