@@ -31,7 +31,7 @@ class Rule:
     """``blocks``: whether the policy refuses this token at this moment. ``query``: the tokens that it refuses.
 
     ``advice`` says why, and what to do. It must be ASCII without quotation marks, because it is sent in a header too
-    (RFC 6750 section 3). ``of_one`` and ``of_many`` follow a number of tokens: "7 live too long".
+    (RFC 6750 section 3). ``of_one`` and ``of_many`` follow a number of tokens: "7 have a scope that is not allowed".
     """
 
     id: str
@@ -138,7 +138,14 @@ def _about_two_factor(token: "Token", policy: Organization) -> str:
     )
 
 
-LIFETIME = Rule("lifetime", "lives too long", "live too long", _lives_too_long, _living_too_long, _about_lifetime)
+LIFETIME = Rule(
+    "lifetime",
+    "has a lifetime that is too long",
+    "have a lifetime that is too long",
+    _lives_too_long,
+    _living_too_long,
+    _about_lifetime,
+)
 SCOPE = Rule(
     "scope",
     "has a scope that is not allowed",
@@ -147,10 +154,10 @@ SCOPE = Rule(
     _having_a_scope_not_allowed,
     _about_scopes,
 )
-UNUSED = Rule("unused", "was not used for too long", "were not used for too long", _is_unused, unused, _about_disuse)
+UNUSED = Rule("unused", "was unused for too long", "were unused for too long", _is_unused, unused, _about_disuse)
 TWO_FACTOR = Rule(
     "two_factor",
-    "belongs to someone without two-factor",
+    "belongs to a person without two-factor",
     "belong to people without two-factor",
     _owner_lacks_two_factor,
     _of_owner_without_two_factor,

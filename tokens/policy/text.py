@@ -65,7 +65,7 @@ def consequences(review: Review) -> Iterator[str]:
 
 
 def blocked_tokens(effect: Effect) -> str:
-    """`12 tokens of 4 people will be blocked from their next use: 7 live too long, 5 have ...`"""
+    """`12 tokens of 4 people will be blocked from their next use: 7 have a scope that is ...`"""
     if not effect.blocked_tokens:
         return "No token that works now will be blocked."
     parts = [

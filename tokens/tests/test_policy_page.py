@@ -102,8 +102,8 @@ def test_review_lists_each_change_and_its_effect(page, owner, member):
         ("400 days", "30 days"),
     ]
     assert answer.context["consequences"] == [
-        "3 tokens of 2 people will be blocked from their next use: 3 live too long, 3 have a scope that is not "
-        "allowed, 3 were not used for too long, 3 belong to people without two-factor. "
+        "3 tokens of 2 people will be blocked from their next use: 3 have a lifetime that is too long, "
+        "3 have a scope that is not allowed, 3 were unused for too long, 3 belong to people without two-factor. "
         "A token that breaks several rules is counted for each of them.",
         "Unused tokens are expired within the hour, and their owners get a mail.",
         "2 people must set up two-factor before doing anything else in the portal.",
@@ -120,7 +120,7 @@ def test_review_uses_the_singular_for_one_token(page, owner):
     answer = page.review(max_token_lifetime_days="1")
 
     assert answer.context["consequences"] == [
-        "1 token of 1 person will be blocked from their next use: 1 lives too long."
+        "1 token of 1 person will be blocked from their next use: 1 has a lifetime that is too long."
     ]
 
 
