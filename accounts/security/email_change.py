@@ -17,14 +17,15 @@ from accounts.security import sessions
 from auditlog.actions import Action
 from auditlog.record import record
 from core.db.locks import lock
+from core.errors import DomainError
 from core.rate_limits import Limit
 
 # Requests of one person; each sends two mails.
 ASKED = Limit("email-changes-asked", amount=5, seconds=60 * 60)
 
 
-class AddressTaken(Exception):
-    """Somebody else signs in with this address; the message says no more than that it can't be used."""
+class AddressTaken(DomainError):
+    message = "You can't use this address: somebody else signs in with it."
 
 
 class LinkEnded(Exception):

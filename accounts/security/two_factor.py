@@ -19,6 +19,7 @@ from accounts.security import recovery_codes, two_factor_secrets
 from auditlog.actions import Action
 from auditlog.record import record
 from core.db.locks import lock, lock_if_exists
+from core.errors import DomainError
 from core.rate_limits import Limit
 
 # Their names in the log and in mails.
@@ -36,25 +37,22 @@ WRONG_CODES = Limit("second-factor-wrong-codes", amount=10, seconds=24 * 60 * 60
 PASSKEYS_AT_MOST = 20
 
 
-class LastSecondFactor(Exception):
-    """Two-factor is required of the person, and this is their last factor."""
+class LastSecondFactor(DomainError):
+    """The person must use two-factor, and this is their last factor."""
 
-    def __init__(self) -> None:
-        super().__init__("Two-factor is required of you. Set up another second factor first, then remove this one.")
-
-
-class TooManyPasskeys(Exception):
-    """Each is read at each sign-in."""
-
-    def __init__(self) -> None:
-        super().__init__(f"You have {PASSKEYS_AT_MOST} passkeys. Remove one first.")
+    message = "You must use two-factor. Set up another second factor first, then remove this one."
 
 
-class NoSecondFactor(Exception):
+class TooManyPasskeys(DomainError):
+    """Each sign-in reads all passkeys of the person."""
+
+    message = f"You have {PASSKEYS_AT_MOST} passkeys. Remove one first."
+
+
+class NoSecondFactor(DomainError):
     """Recovery codes replace a second factor, and the person has none."""
 
-    def __init__(self) -> None:
-        super().__init__("Recovery codes stand in for a second factor. Set one up first.")
+    message = "Recovery codes replace a second factor. Set one up first."
 
 
 def add_app(*, actor: User, form: Any, request: HttpRequest) -> bool:

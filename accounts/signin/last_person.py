@@ -14,7 +14,8 @@ from django.http.response import HttpResponseBase
 
 COOKIE = "__Host-last_person" if settings.SESSION_COOKIE_SECURE else "last_person"
 REMEMBERED_FOR_S = 7 * 24 * 60 * 60
-_SALT = "accounts.signin.last_person"
+# Never change the salt: browsers would no longer remember who was signed in.
+_SALT = "accounts.last_person"
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ AGAIN_OF_PERSON = Limit("sign-in-again-person", amount=10, seconds=60)
 DEVICE_COOKIE = "__Host-device" if settings.SESSION_COOKIE_SECURE else "device"
 DEVICE_AGE = 180 * 24 * 60 * 60
 ACCOUNTS_OF_A_DEVICE = 5
-_SALT = "accounts.signin.limits"
+# Never change the salt: browsers would no longer be known.
+_SALT = "accounts.sign_in_limits"
 
 TOO_MANY = {
     FROM_ADDRESS: "Your network has tried to sign in too often in a short time.",

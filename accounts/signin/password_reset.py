@@ -13,7 +13,8 @@ SECONDS = 60 * 60
 class ResetKeyGenerator(PasswordResetTokenGenerator):
     """Signs the person's state: a new password or address, a sign-in or a deactivation invalidates the link."""
 
-    key_salt = "accounts.signin.password_reset"
+    # Never change the salt: links in mails that were sent would stop working.
+    key_salt = "accounts.password_reset"
 
     def _make_hash_value(self, user: User, timestamp: int) -> str:
         return f"{super()._make_hash_value(user, timestamp)}{user.is_active}"

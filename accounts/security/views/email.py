@@ -64,8 +64,8 @@ class ConfirmEmailView(LoginRequiredMixin, TemplateView):
             person = email_change.confirm_email_change(actor=person_of(request), key=key, request=request)
         except email_change.LinkEnded:
             return self.render_to_response(self.get_context_data(address=None), status=404)
-        except email_change.AddressTaken:
-            messages.error(request, "This address cannot be used: somebody else signs in with it.")
+        except email_change.AddressTaken as error:
+            messages.error(request, error.message)
         else:
             said = f"From now on you sign in with {person.email}. You are signed out everywhere else."
             messages.success(request, said)

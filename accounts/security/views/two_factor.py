@@ -90,7 +90,7 @@ class RemoveFactorView(TwoFactorChangeMixin):
         try:
             two_factor.remove_factor(actor=person_of(request), authenticator=factor, request=request)
         except two_factor.LastSecondFactor as error:
-            messages.error(request, str(error))
+            messages.error(request, error.message)
         else:
             messages.success(request, "The second factor is removed.")
         return redirect("mfa_index")
@@ -125,7 +125,7 @@ class AddPasskeyView(TwoFactorChangeMixin, AddWebAuthnView):
         try:
             made_codes = two_factor.add_passkey(actor=actor, request=self.request, **form.cleaned_data)
         except two_factor.TooManyPasskeys as error:
-            messages.error(self.request, str(error))
+            messages.error(self.request, error.message)
             return redirect("mfa_index")
         return redirect("mfa_view_recovery_codes" if made_codes else "mfa_index")
 
@@ -185,6 +185,6 @@ class MakeRecoveryCodesView(TwoFactorChangeMixin):
         try:
             two_factor.make_recovery_codes(actor=person_of(request), request=request)
         except two_factor.NoSecondFactor as error:
-            messages.error(request, str(error))
+            messages.error(request, error.message)
             return redirect("mfa_index")
         return redirect("mfa_view_recovery_codes")
