@@ -85,8 +85,8 @@ def test_requests_with_different_keys_or_without_keys_are_all_carried_out(run, a
 @pytest.mark.parametrize(
     ("path", "body", "model"),
     [
-        (PIPELINES, {"name": "Made once"}, Pipeline),
-        ("/api/v1/groups", {"name": "Made once"}, Group),
+        (PIPELINES, {"name": "Created once"}, Pipeline),
+        ("/api/v1/groups", {"name": "Created once"}, Group),
     ],
 )
 def test_object_is_created_once(api, administrator, path, body, model):
@@ -96,7 +96,7 @@ def test_object_is_created_once(api, administrator, path, body, model):
 
     assert first.status_code == 201
     assert_replay(again, first)
-    assert model.objects.filter(name="Made once").count() == 1
+    assert model.objects.filter(name="Created once").count() == 1
 
 
 def test_answer_without_a_body_is_given_again(api, owner, member, pipeline):
@@ -265,7 +265,7 @@ def test_refused_request_of_a_session_leaves_no_key(owner):
     for _ in range(2):
         assert browser.post(PIPELINES, {"name": ""}, headers={"Idempotency-Key": KEY}).status_code == 400
     assert not KeptAnswer.objects.exists()
-    answer = browser.post(PIPELINES, {"name": "Made"}, headers={"Idempotency-Key": KEY})
+    answer = browser.post(PIPELINES, {"name": "Created"}, headers={"Idempotency-Key": KEY})
     assert (answer.status_code, "Idempotency-Replayed" in answer.headers) == (201, False)
 
 

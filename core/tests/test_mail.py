@@ -449,7 +449,7 @@ def test_unknown_kind_of_mail_waits_for_a_newer_version(server, db):
 
 
 def test_database_changes_of_writing_a_mail_happen_once(server, db, monkeypatch):
-    """A mail that makes others of itself, and fails in the middle, has made none."""
+    """A mail that queues further mails and then fails has queued none."""
     person = UserFactory(joined_at=None, password="!")
 
     def makes_another(fails):

@@ -116,7 +116,7 @@ def test_next_after_sign_in_can_only_lead_to_portal_url(behind_proxy, owner):
         # On loopback both names are used, and passkeys belong to "localhost".
         ("http://127.0.0.1:8000", "localhost:8000", "localhost:8000"),
         ("http://localhost:8000", "127.0.0.1:8000", "127.0.0.1:8000"),
-        # Refused where it is asked for.
+        # Refused as soon as the code asks for the host.
         (URL, "evil.example", "evil.example"),
     ],
 )
@@ -165,7 +165,7 @@ def test_hosts_and_origins_follow_from_portal_url(tmp_path, url, hosts, origins)
 
 
 def test_no_code_builds_an_address_from_the_request():
-    """`request.get_host()` is safe behind the middleware; whoever uses it anew has to look at this list."""
+    """`request.get_host()` is safe behind the middleware; add new uses to this list after a review."""
     allowed = {
         ("accounts/signin/adapter.py", "get_host"),
         ("accounts/security/passkeys.py", "get_host"),

@@ -1,4 +1,4 @@
-"""Whoever asks too often waits: 429 with ``Retry-After``, for each token, each person and each address by itself."""
+"""Rate limits of the API: 429 with ``Retry-After``, separately for each token, each person and each address."""
 
 import re
 from datetime import timedelta
