@@ -25,7 +25,7 @@ def create(**options):
 
 
 @pytest.mark.django_db
-def test_it_makes_an_organization_whose_administrator_can_sign_in(client):
+def test_create_organization_creates_an_administrator_who_can_sign_in(client):
     said = create()
 
     user = User.objects.get()
@@ -37,14 +37,14 @@ def test_it_makes_an_organization_whose_administrator_can_sign_in(client):
 
 
 @pytest.mark.django_db
-def test_it_is_in_the_activity_log():
+def test_created_organization_is_in_the_activity_log():
     create()
 
     assert [entry.action for entry in Activity.objects.all()] == ["user.created"]
 
 
 @pytest.mark.django_db
-def test_it_never_says_the_password():
+def test_password_is_never_printed():
     assert PASSWORD not in create()
 
 
@@ -63,7 +63,7 @@ def test_it_never_says_the_password():
     ids=str,
 )
 @pytest.mark.django_db
-def test_what_is_wrong_is_said_in_one_line_and_nothing_is_made(wrong, explanation):
+def test_errors_are_one_line_and_nothing_is_created(wrong, explanation):
     UserFactory(email="sam@acme.example", organization__name="Taken")
 
     with pytest.raises(CommandError, match=explanation) as refusal:
@@ -74,7 +74,7 @@ def test_what_is_wrong_is_said_in_one_line_and_nothing_is_made(wrong, explanatio
 
 
 @pytest.mark.django_db
-def test_it_asks_for_what_is_not_given(monkeypatch, capsys):
+def test_missing_values_are_asked_for(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.StringIO("Acme\nada@acme.example\nAda Admin\n"))
 
     create(organization=None, email=None, name=None)
@@ -85,7 +85,7 @@ def test_it_asks_for_what_is_not_given(monkeypatch, capsys):
 
 
 @pytest.mark.django_db
-def test_a_password_can_come_by_standard_input_and_so_stand_on_no_command_line(monkeypatch):
+def test_password_can_be_read_from_standard_input(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{PASSWORD}\n"))
 
     create(password=None, password_stdin=True)
@@ -95,7 +95,7 @@ def test_a_password_can_come_by_standard_input_and_so_stand_on_no_command_line(m
 
 @pytest.mark.parametrize("typed", ["", "Acme\n", "Acme\nada@acme.example\n"])
 @pytest.mark.django_db
-def test_an_end_of_the_answers_makes_nothing(monkeypatch, typed):
+def test_incomplete_answers_create_nothing(monkeypatch, typed):
     monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
 
     with pytest.raises(CommandError, match="Nothing was created"):
@@ -105,7 +105,7 @@ def test_an_end_of_the_answers_makes_nothing(monkeypatch, typed):
 
 
 @pytest.mark.parametrize("given", [[], ["--organization=Acme", "--email=ada@acme.example", "--name=Ada"]], ids=len)
-def test_without_a_terminal_one_line_says_that_nothing_was_made(tmp_path, given):
+def test_missing_terminal_is_reported_in_one_line(tmp_path, given):
     """As a script or a container starts it: in a session of its own, so that no terminal can be asked."""
     command = [sys.executable, "manage.py", "create_organization", *given]
 

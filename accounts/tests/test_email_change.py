@@ -67,7 +67,7 @@ def address_of(user):
     return user.email
 
 
-def test_the_new_address_holds_after_its_link_was_confirmed(owner, ask, confirm):
+def test_new_address_signs_in_after_its_link_was_confirmed(owner, ask, confirm):
     client = sign_in(owner)
     assert ask(client).url == "/profile/security/"
 
@@ -78,7 +78,7 @@ def test_the_new_address_holds_after_its_link_was_confirmed(owner, ask, confirm)
     assert not is_signed_in(sign_in(owner, "owner@acme.example"))
 
 
-def test_until_then_the_old_one_holds(owner, ask):
+def test_old_address_signs_in_until_the_link_is_confirmed(owner, ask):
     ask(sign_in(owner))
 
     assert address_of(owner) == "owner@acme.example"
@@ -96,7 +96,7 @@ def test_opening_the_link_changes_nothing(owner, ask):
     assert address_of(owner) == "owner@acme.example"
 
 
-def test_the_old_address_is_told_when_it_is_asked_for_and_when_it_is_done(owner, ask, confirm):
+def test_old_address_gets_a_mail_about_the_request_and_the_change(owner, ask, confirm):
     client = sign_in(owner)
     ask(client)
     confirm(client, link())
@@ -109,7 +109,7 @@ def test_the_old_address_is_told_when_it_is_asked_for_and_when_it_is_done(owner,
     assert all(NEW in message.body and "/confirm-email/" not in message.body for message in told)
 
 
-def test_the_old_address_is_told_that_it_was_asked_for_also_when_it_is_done_before_the_mail_goes_out(owner):
+def test_old_address_gets_the_mail_about_the_request_even_if_the_change_came_first(owner):
     entry = record(actor=owner, action=Action.EMAIL_CHANGE_ASKED, target=owner, to=NEW)
     owner.email = NEW
     owner.save()
@@ -119,7 +119,7 @@ def test_the_old_address_is_told_that_it_was_asked_for_also_when_it_is_done_befo
     assert [message.to for message in delivered()] == [["owner@acme.example"]]
 
 
-def test_it_is_in_the_activity_log(owner, ask, confirm):
+def test_email_change_is_in_the_activity_log(owner, ask, confirm):
     client = sign_in(owner)
     ask(client)
     confirm(client, link())
@@ -130,7 +130,7 @@ def test_it_is_in_the_activity_log(owner, ask, confirm):
     assert changed.details == {"from": "owner@acme.example", "to": NEW}
 
 
-def test_a_link_that_is_opened_by_who_is_signed_out_leads_there_by_signing_in(owner, ask):
+def test_signed_out_person_reaches_the_link_by_signing_in(owner, ask):
     ask(sign_in(owner))
 
     answer = Client().get(link())
@@ -138,7 +138,7 @@ def test_a_link_that_is_opened_by_who_is_signed_out_leads_there_by_signing_in(ow
     assert answer.url.startswith("/login/?next=/confirm-email/")
 
 
-def test_a_link_changes_nobody_elses_address(owner, member, ask, confirm):
+def test_link_changes_only_the_address_of_its_person(owner, member, ask, confirm):
     ask(sign_in(owner))
     other = sign_in(member)
 
@@ -149,7 +149,7 @@ def test_a_link_changes_nobody_elses_address(owner, member, ask, confirm):
     assert is_signed_in(other)
 
 
-def test_a_link_is_good_once(owner, ask, confirm):
+def test_link_works_once(owner, ask, confirm):
     client = sign_in(owner)
     ask(client)
     confirm(client, link())
@@ -157,7 +157,7 @@ def test_a_link_is_good_once(owner, ask, confirm):
     assert confirm(client, link()).status_code == 404
 
 
-def test_a_link_is_good_for_a_day(owner, ask, confirm):
+def test_link_works_for_a_day(owner, ask, confirm):
     ask(sign_in(owner))
 
     with time_machine.travel(timezone.now() + timedelta(days=1, minutes=1)):
@@ -165,7 +165,7 @@ def test_a_link_is_good_for_a_day(owner, ask, confirm):
     assert address_of(owner) == "owner@acme.example"
 
 
-def test_another_address_takes_the_place_of_the_one_that_was_asked_for(owner, ask, confirm):
+def test_second_request_replaces_the_first(owner, ask, confirm):
     client = sign_in(owner)
     ask(client)
     ask(client, "second@new.example")
@@ -175,7 +175,7 @@ def test_another_address_takes_the_place_of_the_one_that_was_asked_for(owner, as
     assert address_of(owner) == "second@new.example"
 
 
-def test_another_password_takes_back_what_was_asked_for(owner, ask, confirm):
+def test_password_change_cancels_the_requested_address(owner, ask, confirm):
     client = sign_in(owner)
     ask(client)
     form = {"oldpassword": PASSWORD, "password1": "a wholly new secret", "password2": "a wholly new secret"}
@@ -185,7 +185,7 @@ def test_another_password_takes_back_what_was_asked_for(owner, ask, confirm):
 
 
 @pytest.mark.parametrize("change", [{"password": "another long secret"}, {"is_active": False}], ids=str)
-def test_what_an_administrator_does_to_keep_somebody_out_takes_it_back_too(owner, administrator, ask, change):
+def test_deactivation_or_new_password_cancels_the_requested_address(owner, administrator, ask, change):
     ask(sign_in(owner))
 
     services.change_user(actor=administrator, user=owner, **change)
@@ -194,7 +194,7 @@ def test_what_an_administrator_does_to_keep_somebody_out_takes_it_back_too(owner
 
 
 @pytest.mark.parametrize("taken", ["member@acme.example", "MEMBER@Acme.Example"])
-def test_that_an_address_is_taken_is_told_to_nobody(owner, member, ask, taken):
+def test_request_does_not_reveal_that_an_address_is_taken(owner, member, ask, taken):
     client = sign_in(owner)
 
     answer = ask(client, taken)
@@ -204,7 +204,7 @@ def test_that_an_address_is_taken_is_told_to_nobody(owner, member, ask, taken):
     assert not mails_to("member@acme.example")
 
 
-def test_an_address_that_was_taken_meanwhile_stays_with_who_has_it(owner, ask, confirm):
+def test_address_taken_after_the_request_stays_with_its_person(owner, ask, confirm):
     client = sign_in(owner)
     ask(client)
     UserFactory(email=NEW)
@@ -215,7 +215,7 @@ def test_an_address_that_was_taken_meanwhile_stays_with_who_has_it(owner, ask, c
     assert address_of(owner) == "owner@acme.example"
 
 
-def test_of_two_who_were_sent_a_link_one_gets_the_address(owner, member, ask, confirm):
+def test_one_of_two_people_with_a_link_gets_the_address(owner, member, ask, confirm):
     first, second = sign_in(owner), sign_in(member)
     ask(first)
     of_first = link()
@@ -232,13 +232,13 @@ def test_of_two_who_were_sent_a_link_one_gets_the_address(owner, member, ask, co
 @pytest.mark.parametrize(
     "email", ["", "olga", "owner@acme.example", "OWNER@acme.example", "a@b.c\r\nBcc: x@y.z", "a\x00@b.example"]
 )
-def test_what_is_no_new_address_is_refused(owner, ask, email):
+def test_invalid_or_unchanged_address_is_refused(owner, ask, email):
     assert ask(sign_in(owner), email).status_code == 200
     assert not EmailAddress.objects.exists()
     assert not delivered()
 
 
-def test_a_change_ends_all_other_sessions(owner, ask, confirm):
+def test_email_change_ends_all_other_sessions(owner, ask, confirm):
     here, there = sign_in(owner), sign_in(owner)
     ask(here)
 
@@ -272,7 +272,7 @@ def test_allauths_table_follows_a_confirmed_change(owner, ask, confirm):
     assert addresses(owner) == [(NEW, True, True)]
 
 
-def test_allauths_table_follows_an_administrator(owner, administrator, ask):
+def test_allauths_table_follows_a_change_by_an_administrator(owner, administrator, ask):
     ask(sign_in(owner))
 
     services.change_user(actor=administrator, user=owner, email="changed@acme.example")
@@ -280,14 +280,14 @@ def test_allauths_table_follows_an_administrator(owner, administrator, ask):
     assert addresses(owner) == [("changed@acme.example", True, True)]
 
 
-def test_a_former_address_in_allauths_table_signs_nobody_in(owner):
+def test_former_address_in_allauths_table_signs_nobody_in(owner):
     EmailAddress.objects.create(user=owner, email="former@acme.example", verified=True, primary=True)
 
     assert not is_signed_in(sign_in(owner, "former@acme.example"))
     assert is_signed_in(sign_in(owner))
 
 
-def test_a_former_address_of_somebody_else_is_not_in_the_way(owner, member, rf):
+def test_former_address_of_another_person_can_be_used(owner, member, rf):
     EmailAddress.objects.create(user=member, email=NEW, verified=True, primary=True)
     owner.email = NEW
     owner.save()

@@ -52,7 +52,7 @@ def send(client, method, address, body):
     return getattr(client, method)(address, body, content_type="application/json")
 
 
-def test_a_group_is_made_filled_and_emptied_on_its_pages(as_power, member):
+def test_group_is_created_filled_and_emptied_on_its_pages(as_power, member):
     made = as_power.post(GROUPS, {"name": "  Builders "})
     group = Group.objects.get()
     assert (made.url, group.name) == (page_of(group), "Builders")
@@ -78,7 +78,7 @@ def test_a_group_is_made_filled_and_emptied_on_its_pages(as_power, member):
     ]
 
 
-def test_a_group_is_made_changed_and_deleted_by_api(as_power, member, owner):
+def test_group_is_created_changed_and_deleted_by_api(as_power, member, owner):
     made = send(as_power, "post", API, {"name": "Builders", "members": [str(member.pk)]})
     assert made.status_code == 201
     address = f"{API}/{made.json()['id']}"
@@ -114,7 +114,7 @@ def test_only_administrators_and_power_users_change_groups(organization, group, 
     assert recorded() == []
 
 
-def test_an_auditor_is_offered_no_change(client, organization, group):
+def test_auditor_sees_no_forms_to_change_groups(client, organization, group):
     client.force_login(UserFactory(organization=organization, site_role=SiteRole.AUDITOR))
 
     for page in (text(client.get(GROUPS)), text(client.get(page_of(group)))):
@@ -131,7 +131,7 @@ def test_nobody_reaches_a_group_of_another_organization(as_power, power, strange
     assert send(as_power, "patch", f"{API}/{foreign.pk}", {"name": "Mine"}).status_code == 403
 
 
-def test_someone_of_another_organization_is_no_member(as_power, power, group, stranger):
+def test_person_of_another_organization_cannot_become_a_member(as_power, power, group, stranger):
     page = as_power.post(page_of(group, "members/"), {"email": stranger.email})
     answer = send(as_power, "patch", f"{API}/{group.pk}", {"members": [str(stranger.pk)]})
     unknown = send(as_power, "patch", f"{API}/{group.pk}", {"members": ["6f1e4ad0-0000-4000-8000-000000000000"]})
@@ -143,7 +143,7 @@ def test_someone_of_another_organization_is_no_member(as_power, power, group, st
     assert not group.members.exists()
 
 
-def test_who_is_in_it_already_is_told_so_and_stands_there_once(as_power, group, member):
+def test_existing_member_is_not_added_twice(as_power, group, member):
     group.members.add(member)
 
     answer = as_power.post(page_of(group, "members/"), {"email": member.email}, follow=True)
@@ -154,7 +154,7 @@ def test_who_is_in_it_already_is_told_so_and_stands_there_once(as_power, group, 
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 51, "a\x00b", "a\nb", "BUILDERS"])
-def test_a_name_that_cannot_be_is_said_beside_the_field(as_power, group, name):
+def test_wrong_name_is_an_error_beside_the_field(as_power, group, name):
     other = GroupFactory(organization=group.organization, name="Others")
 
     pages = [as_power.post(GROUPS, {"name": name}), as_power.post(page_of(other, "rename/"), {"name": name})]
@@ -170,7 +170,7 @@ def test_a_name_that_cannot_be_is_said_beside_the_field(as_power, group, name):
     assert recorded() == []
 
 
-def test_a_group_that_a_rule_names_is_not_deleted(as_power, group, owner):
+def test_group_in_an_access_rule_is_not_deleted(as_power, group, owner):
     AccessRuleFactory(pipeline=PipelineFactory(owner=owner, name="Deploy"), group=group, role=ItemRole.MANAGER)
 
     page = as_power.post(page_of(group, "delete/"), follow=True)
@@ -183,7 +183,7 @@ def test_a_group_that_a_rule_names_is_not_deleted(as_power, group, owner):
     assert recorded() == []
 
 
-def test_in_django_admin_neither(client, administrator, group, owner):
+def test_django_admin_does_not_delete_a_group_in_an_access_rule(client, administrator, group, owner):
     AccessRuleFactory(pipeline=PipelineFactory(owner=owner, name="Deploy"), group=group)
     client.force_login(administrator)
 
@@ -194,7 +194,7 @@ def test_in_django_admin_neither(client, administrator, group, owner):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_of_two_requests_at_once_gets_the_name(power):
+def test_one_of_two_simultaneous_requests_gets_the_name(power):
     barrier = threading.Barrier(2)
     ends = []
 
@@ -217,7 +217,7 @@ def test_one_of_two_requests_at_once_gets_the_name(power):
 
 
 @pytest.mark.parametrize("number", [2, 20])
-def test_the_pages_cost_the_same_with_few_and_with_many(as_power, group, number, django_assert_num_queries):
+def test_group_pages_need_the_same_queries_for_few_and_many(as_power, group, number, django_assert_num_queries):
     group.members.set(UserFactory.create_batch(number, organization=group.organization))
     GroupFactory.create_batch(number, organization=group.organization)
 

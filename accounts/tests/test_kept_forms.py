@@ -208,7 +208,7 @@ BUTTONS_OF_ANOTHER_STATE = (
 
 
 @pytest.mark.parametrize("referer", ["page", "none", "foreign"])
-def test_every_post_that_meets_no_session_leads_back_to_a_page(client, administrator, things, referer):
+def test_every_post_without_a_session_returns_to_a_page(client, administrator, things, referer):
     page = "/organization/users/?q=x&page=2"
     headers = {
         "page": {"HTTP_REFERER": f"http://testserver{page}"},
@@ -253,7 +253,7 @@ def test_every_post_that_meets_no_session_leads_back_to_a_page(client, administr
         "http://[::1",
     ],
 )
-def test_only_own_pages_are_come_back_to(client, things, referer):
+def test_person_returns_only_to_pages_of_the_portal(client, things, referer):
     pipeline = things["pipeline"].pk
 
     answer = client.post(f"/pipelines/{pipeline}/run/", HTTP_REFERER=referer)
@@ -282,7 +282,7 @@ def test_form_with_an_old_token_comes_back_and_its_new_token_works(browser):
     [{}, {"HTTP_ORIGIN": "null"}, {"HTTP_ORIGIN": "https://evil.example"}, {"HTTP_REFERER": "https://evil.example/x"}],
     ids=["nothing", "null", "origin", "referer"],
 )
-def test_what_another_site_sends_is_shown_in_no_form(browser, headers):
+def test_values_from_another_site_are_not_filled_in(browser, headers):
     answer = old_csrf(browser, **headers)
 
     assert answer.status_code == 403
@@ -299,7 +299,7 @@ def after_the_session(client, person, typed=TYPED, path=NEW_PIPELINE):
     return parse_qs(urlsplit(answer.url).query)["next"][0]
 
 
-def test_what_somebody_typed_is_shown_to_nobody_else(client, owner, member):
+def test_typed_values_are_shown_to_their_person_only(client, owner, member):
     back = after_the_session(client, owner)
     client.force_login(member)
     page = client.get(back).text
@@ -325,7 +325,7 @@ def test_kept_form_is_gone_after_an_hour(client, owner):
     assert not KeptForm.objects.exists()
 
 
-def test_database_holds_nothing_that_can_be_read(client, owner):
+def test_kept_values_are_encrypted_in_the_database(client, owner):
     after_the_session(client, owner)
 
     assert "Nightly" not in KeptForm.objects.get().sealed
@@ -339,7 +339,7 @@ def test_row_given_to_another_person_by_hand_shows_nothing(client, owner, member
     assert "data-kept-form" not in client.get(back).text
 
 
-def test_strangers_and_lists_of_one_person_fill_no_table(client, owner):
+def test_kept_forms_cannot_fill_the_table(client, owner):
     assert client.post(NEW_PIPELINE, TYPED).status_code == 302
     client.cookies[COOKIE] = "forged:cookie:value"
     assert client.post(NEW_PIPELINE, TYPED).status_code == 302
@@ -451,7 +451,7 @@ SAYS_ENDED = 'id="session-ended"'
 
 
 @pytest.mark.django_db
-def test_first_visit_is_not_told_that_a_session_ended(client):
+def test_first_visit_shows_no_message_about_a_session(client):
     assert SAYS_ENDED not in client.get("/profile/", follow=True).text
 
 
@@ -472,7 +472,7 @@ def test_sign_in_page_says_that_the_session_lapsed(client, owner):
         assert SAYS_ENDED in client.get("/profile/", follow=True).text
 
 
-def test_someone_who_signed_out_is_not_told_that_a_session_ended(client, owner):
+def test_person_who_signed_out_sees_no_message_about_a_session(client, owner):
     client.force_login(owner)
     client.get("/profile/")
     client.post("/logout/")
@@ -507,7 +507,7 @@ def test_part_of_a_page_without_a_session_sends_the_whole_page_to_sign_in(client
 
 
 @pytest.mark.parametrize("path", sorted({path for _, path, _, value in cells(PAGES) if value == "post"}))
-def test_address_of_a_button_says_so_when_opened(browser, things, path):
+def test_address_that_only_takes_posts_explains_itself(browser, things, path):
     answer = browser.get(fill(path, things))
 
     assert answer.status_code == 405

@@ -75,7 +75,7 @@ def actions(name):
 # Adding
 
 
-def test_a_passkey_is_added_and_counts_as_two_factor(client, owner):
+def test_passkey_is_added_and_counts_as_two_factor(client, owner):
     sign_in(client, owner)
 
     answer = send(client, ADD, Passkey().create(asked_at(client, ADD)), name="Laptop")
@@ -88,7 +88,7 @@ def test_a_passkey_is_added_and_counts_as_two_factor(client, owner):
     assert actions("two_factor_added")[0].details == {"kind": "passkey", "name": "Laptop"}
 
 
-def test_the_device_is_asked_to_know_the_account_and_who_is_there(client, owner):
+def test_new_passkey_must_be_discoverable_and_verify_the_person(client, owner):
     sign_in(client, owner)
 
     asked = asked_at(client, ADD)["creation_options"]["publicKey"]
@@ -98,7 +98,7 @@ def test_the_device_is_asked_to_know_the_account_and_who_is_there(client, owner)
     assert (asked["rp"], asked["user"]["name"]) == ({"id": HOST, "name": "Opsera Portal"}, owner.email)
 
 
-def test_a_second_passkey_of_one_device_is_not_asked_for(client, owner, passkey):
+def test_device_with_a_passkey_is_excluded_from_another(client, owner, passkey):
     sign_in_with(client, passkey)
 
     excluded = asked_at(client, ADD)["creation_options"]["publicKey"]["excludeCredentials"]
@@ -117,7 +117,7 @@ def test_a_second_passkey_of_one_device_is_not_asked_for(client, owner, passkey)
     ],
     ids=["another site", "a site with a similar name", "a site below ours", "another port", "nobody was asked"],
 )
-def test_a_passkey_that_was_not_made_as_asked_is_not_added(client, owner, lie):
+def test_passkey_with_a_wrong_answer_is_not_added(client, owner, lie):
     sign_in(client, owner)
 
     answer = send(client, ADD, Passkey().create(asked_at(client, ADD), **lie), name="x")
@@ -127,7 +127,7 @@ def test_a_passkey_that_was_not_made_as_asked_is_not_added(client, owner, lie):
     assert not Authenticator.objects.exists()
 
 
-def test_an_answer_is_good_for_one_question(client, owner):
+def test_answer_of_a_device_works_for_one_challenge(client, owner):
     sign_in(client, owner)
     credential = Passkey().create(asked_at(client, ADD))
     client.get(ADD)
@@ -136,7 +136,7 @@ def test_an_answer_is_good_for_one_question(client, owner):
     assert not Authenticator.objects.exists()
 
 
-def test_a_person_has_twenty_passkeys_at_most(client, owner):
+def test_person_can_have_at_most_twenty_passkeys(client, owner):
     sign_in(client, owner)
     for _ in range(20):
         add_passkey(owner)
@@ -151,7 +151,7 @@ def test_a_person_has_twenty_passkeys_at_most(client, owner):
 # Signing in without a password
 
 
-def test_a_passkey_signs_in_by_itself(client, owner, passkey):
+def test_passkey_signs_in_without_a_password(client, owner, passkey):
     answer = sign_in_with(client, passkey)
 
     assert (answer.status_code, answer.url) == (302, "/")
@@ -159,13 +159,13 @@ def test_a_passkey_signs_in_by_itself(client, owner, passkey):
     assert actions("signed_in")[-1].details == {"methods": ["passkey"]}
 
 
-def test_the_page_that_was_asked_for_is_reached(client, passkey):
+def test_requested_page_opens_after_sign_in_with_a_passkey(client, passkey):
     credential = passkey.get(options_of_sign_in(client))
 
     assert send(client, SIGN_IN, credential, next="/profile/tokens/").url == "/profile/tokens/"
 
 
-def test_the_sign_in_page_tells_nobody_which_passkeys_there_are(client, passkey):
+def test_sign_in_page_does_not_reveal_existing_passkeys(client, passkey):
     asked = options_of_sign_in(client)["request_options"]["publicKey"]
 
     assert not asked.get("allowCredentials")
@@ -188,14 +188,14 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-def test_a_passkey_that_lies_does_not_sign_in(client, passkey, lie):
+def test_passkey_with_a_wrong_answer_does_not_sign_in(client, passkey, lie):
     answer = sign_in_with(client, passkey, **lie)
 
     assert (answer.status_code, answer.url) == (302, "/login/")
     assert signed_in_as(client) is None
 
 
-def test_a_passkey_does_not_sign_in_as_somebody_else(client, member, passkey):
+def test_passkey_does_not_sign_in_as_another_person(client, member, passkey):
     handle = websafe_encode(member.pk.hex.encode())
 
     sign_in_with(client, passkey, user_handle=handle)
@@ -203,7 +203,7 @@ def test_a_passkey_does_not_sign_in_as_somebody_else(client, member, passkey):
     assert signed_in_as(client) is None
 
 
-def test_an_answer_signs_in_once(client, passkey):
+def test_answer_of_a_device_signs_in_once(client, passkey):
     credential = passkey.get(options_of_sign_in(client))
     send(client, SIGN_IN, credential)
     client.post("/logout/")
@@ -224,7 +224,7 @@ def counting(owner):
 
 
 @pytest.mark.parametrize("counted", [[6], [6, 7], [100]])
-def test_a_passkey_that_counts_on_signs_in(client, owner, counting, counted):
+def test_passkey_with_an_increased_counter_signs_in(client, owner, counting, counted):
     for counting.sign_count in counted:
         sign_in_with(client, counting)
         assert signed_in_as(client) == str(owner.pk)
@@ -232,7 +232,7 @@ def test_a_passkey_that_counts_on_signs_in(client, owner, counting, counted):
 
 
 @pytest.mark.parametrize("counted", [[5], [4], [0], [7, 7], [7, 6], [7, 0]])
-def test_a_passkey_that_does_not_count_on_may_be_a_copy_and_does_not_sign_in(client, owner, counting, counted):
+def test_passkey_whose_counter_did_not_increase_does_not_sign_in(client, owner, counting, counted):
     for counting.sign_count in counted:
         client.post("/logout/")
         sign_in_with(client, counting)
@@ -242,14 +242,14 @@ def test_a_passkey_that_does_not_count_on_may_be_a_copy_and_does_not_sign_in(cli
     assert (entry.actor, entry.details) == (owner, {"step": "sign count"})
 
 
-def test_a_deactivated_person_stays_out(client, owner, passkey):
+def test_deactivated_person_cannot_sign_in_with_a_passkey(client, owner, passkey):
     User.objects.filter(pk=owner.pk).update(is_active=False)
 
     assert sign_in_with(client, passkey).url == "/login/inactive/"
     assert signed_in_as(client) is None
 
 
-def test_a_passkey_that_was_removed_does_not_sign_in(client, passkey):
+def test_removed_passkey_does_not_sign_in(client, passkey):
     Authenticator.objects.all().delete()
 
     sign_in_with(client, passkey)
@@ -257,20 +257,20 @@ def test_a_passkey_that_was_removed_does_not_sign_in(client, passkey):
     assert signed_in_as(client) is None
 
 
-def test_signing_in_with_a_passkey_is_protected_against_other_sites(passkey):
+def test_other_sites_cannot_sign_in_with_a_passkey(passkey):
     client = Client(HTTP_HOST=HOST, enforce_csrf_checks=True)
 
     assert sign_in_with(client, passkey).status_code == 403
 
 
-def test_without_scripts_the_address_leads_to_the_sign_in_page(client):
+def test_passkey_address_redirects_to_the_sign_in_page(client):
     assert client.get(SIGN_IN).url == "/login/"
 
 
 # As the second step, and to prove who is there
 
 
-def test_a_passkey_is_the_second_step_after_the_password(client, owner, passkey):
+def test_passkey_works_as_second_step(client, owner, passkey):
     assert sign_in(client, owner).url == SECOND_STEP
 
     answer = send(client, SECOND_STEP, passkey.get(asked_at(client, SECOND_STEP)))
@@ -282,7 +282,7 @@ def test_a_passkey_is_the_second_step_after_the_password(client, owner, passkey)
 @pytest.mark.parametrize(
     "lie", [{"origin": "https://evil.example"}, {"flags": PRESENT}, {"key": LIES["another key"]["key"]}]
 )
-def test_a_passkey_that_lies_is_no_second_step(client, owner, passkey, lie):
+def test_passkey_with_a_wrong_answer_is_no_second_step(client, owner, passkey, lie):
     sign_in(client, owner)
 
     answer = send(client, SECOND_STEP, passkey.get(asked_at(client, SECOND_STEP), **lie))
@@ -291,7 +291,7 @@ def test_a_passkey_that_lies_is_no_second_step(client, owner, passkey, lie):
     assert signed_in_as(client) is None
 
 
-def test_the_passkey_of_somebody_else_is_no_second_step(client, member, passkey):
+def test_passkey_of_another_person_is_no_second_step(client, member, passkey):
     browser = another_browser()
     sign_in(browser, member)
     send(browser, ADD, Passkey().create(asked_at(browser, ADD)), name="Theirs")
@@ -302,7 +302,7 @@ def test_the_passkey_of_somebody_else_is_no_second_step(client, member, passkey)
     assert signed_in_as(client) is None
 
 
-def test_a_passkey_proves_again_who_is_there(client, owner, passkey):
+def test_passkey_proves_again_who_is_there(client, owner, passkey):
     sign_in_with(client, passkey)
 
     with time_machine.travel(timezone.now() + timedelta(minutes=16)):
@@ -312,7 +312,7 @@ def test_a_passkey_proves_again_who_is_there(client, owner, passkey):
         assert client.get(ADD).status_code == 200
 
 
-def test_a_passkey_that_lies_proves_nothing_and_the_page_says_so(client, owner, passkey):
+def test_passkey_with_a_wrong_answer_proves_nothing(client, owner, passkey):
     sign_in_with(client, passkey)
 
     answer = send(client, f"{AGAIN}?next={ADD}", passkey.get(asked_at(client, AGAIN), flags=PRESENT))
@@ -344,7 +344,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("credential", ODD, ids=range(len(ODD)))
-def test_no_answer_of_a_device_is_an_error_of_the_portal(client, owner, passkey, credential):
+def test_no_answer_of_a_device_causes_a_server_error(client, owner, passkey, credential):
     signed_out, half_in = another_browser(), another_browser()
     options_of_sign_in(signed_out)
     assert signed_out.post(SIGN_IN, {"credential": credential}).url == "/login/"
@@ -390,7 +390,7 @@ def sign_in_by_password(page, email):
 
 @pytest.mark.browser
 @pytest.mark.once
-def test_a_person_adds_a_passkey_signs_in_with_it_and_removes_it(browser):
+def test_person_adds_a_passkey_signs_in_with_it_and_removes_it(browser):
     sign_in_by_password(browser, "admin@other.example")
     browser.goto(ADD)
     browser.get_by_label("Name").fill("This laptop")
@@ -416,7 +416,7 @@ def test_a_person_adds_a_passkey_signs_in_with_it_and_removes_it(browser):
 
 @pytest.mark.browser
 @pytest.mark.once
-def test_a_device_that_knows_no_passkey_leaves_the_person_on_the_page_with_words(browser):
+def test_device_without_a_passkey_shows_an_error_on_the_page(browser):
     browser.goto("/login/")
     browser.get_by_role("button", name="Sign in with a passkey").click()
 

@@ -74,7 +74,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("password", REFUSED.values(), ids=REFUSED)
-def test_a_password_that_is_easy_to_guess_is_refused(owner, password):
+def test_password_that_is_easy_to_guess_is_refused(owner, password):
     with pytest.raises(ValidationError):
         validate_password(password, owner)
 
@@ -96,17 +96,17 @@ def test_any_other_password_is_accepted(owner, password):
     validate_password(password, owner)
 
 
-def test_an_operator_without_an_organization_may_have_a_password(db):
+def test_rules_work_for_operators_without_an_organization(db):
     validate_password(NEW, OperatorFactory())
 
 
-def test_passwords_are_kept_as_argon2id():
+def test_passwords_are_stored_as_argon2id():
     assert portal_settings.PASSWORD_HASHERS[0] == "django.contrib.auth.hashers.Argon2PasswordHasher"
     assert hashers.Argon2PasswordHasher().encode(NEW, "some salt").startswith("argon2$argon2id$")
 
 
 @pytest.mark.parametrize("page", [CHANGE, "/login/", "/login/again/", ASK])
-def test_password_managers_know_the_fields_and_pasting_is_not_hindered(owner, client, page):
+def test_password_fields_work_with_password_managers_and_pasting(owner, client, page):
     if page in {CHANGE, "/login/again/"}:
         client = sign_in(owner)
 
@@ -121,7 +121,7 @@ def test_password_managers_know_the_fields_and_pasting_is_not_hindered(owner, cl
 # Changing it
 
 
-def test_a_changed_password_is_the_one_that_signs_in(owner):
+def test_changed_password_signs_in(owner):
     answer = change(sign_in(owner))
 
     assert (answer.status_code, answer.url) == (302, "/profile/security/")
@@ -129,7 +129,7 @@ def test_a_changed_password_is_the_one_that_signs_in(owner):
     assert not is_signed_in(sign_in(owner))
 
 
-def test_a_change_ends_all_other_sessions_at_once_and_not_this_one(owner):
+def test_password_change_ends_all_other_sessions(owner):
     here, elsewhere = sign_in(owner), sign_in(owner)
     key = elsewhere.session.session_key
 
@@ -140,7 +140,7 @@ def test_a_change_ends_all_other_sessions_at_once_and_not_this_one(owner):
     assert not elsewhere.session.exists(key)
 
 
-def test_a_change_gives_this_session_another_key(owner):
+def test_password_change_renews_the_key_of_this_session(owner):
     client = sign_in(owner)
     before = client.session.session_key
 
@@ -151,7 +151,7 @@ def test_a_change_gives_this_session_another_key(owner):
 
 
 @pytest.mark.parametrize(("fields", "left"), [({}, 1), ({"expire_tokens": "on"}, 0)])
-def test_tokens_end_with_the_password_if_the_person_says_so(owner, member, fields, left):
+def test_password_change_expires_tokens_if_requested(owner, member, fields, left):
     token, others = TokenFactory(owner=owner), TokenFactory(owner=member)
 
     change(sign_in(owner), **fields)
@@ -173,7 +173,7 @@ def test_tokens_end_with_the_password_if_the_person_says_so(owner, member, field
     ],
     ids=["wrong current one", "no current one", "too short", "easy to guess", "typed differently"],
 )
-def test_a_wrong_form_changes_nothing(owner, form):
+def test_wrong_form_changes_nothing(owner, form):
     here, elsewhere = sign_in(owner), sign_in(owner)
 
     answer = change(here, **form)
@@ -184,7 +184,7 @@ def test_a_wrong_form_changes_nothing(owner, form):
     assert "authentication.password_changed" not in actions(owner)
 
 
-def test_a_change_is_in_the_activity_log_and_the_person_gets_a_mail(owner, django_capture_on_commit_callbacks):
+def test_password_change_is_logged_and_mailed(owner, django_capture_on_commit_callbacks):
     with django_capture_on_commit_callbacks(execute=True):
         change(sign_in(owner))
 
@@ -196,7 +196,7 @@ def test_a_change_is_in_the_activity_log_and_the_person_gets_a_mail(owner, djang
     assert NEW not in message.body
 
 
-def test_someone_without_a_password_sets_one_and_keeps_the_session(owner):
+def test_person_without_a_password_sets_one_and_keeps_the_session(owner):
     client = sign_in(owner)
     owner.set_unusable_password()
     owner.save()
@@ -241,7 +241,7 @@ def works(link):
     return open_link(link)[1] != link
 
 
-def test_a_lost_password_is_set_anew_by_the_link_in_the_mail(owner):
+def test_lost_password_is_replaced_with_the_link_in_the_mail(owner):
     ask(owner.email.upper())
 
     answer = set_by(link_in(delivered()[0]))
@@ -250,7 +250,7 @@ def test_a_lost_password_is_set_anew_by_the_link_in_the_mail(owner):
     assert is_signed_in(sign_in(owner, NEW))
 
 
-def test_it_signs_nobody_in_and_ends_every_session(owner):
+def test_password_reset_signs_nobody_in_and_ends_all_sessions(owner):
     elsewhere, here = sign_in(owner), Client()
 
     set_by(link_for(owner), client=here)
@@ -259,14 +259,14 @@ def test_it_signs_nobody_in_and_ends_every_session(owner):
     assert not is_signed_in(elsewhere)
 
 
-def test_it_ends_the_session_of_the_browser_in_which_it_is_done(owner):
+def test_password_reset_ends_the_session_of_its_browser(owner):
     here = sign_in(owner)
 
     assert set_by(link_for(owner), client=here).status_code == 302
     assert not is_signed_in(here)
 
 
-def test_opening_a_link_changes_nothing_for_whoever_is_signed_in(owner, member):
+def test_opening_a_link_keeps_the_session(owner, member):
     client = sign_in(member)
 
     open_link(link_for(owner), client)
@@ -275,7 +275,7 @@ def test_opening_a_link_changes_nothing_for_whoever_is_signed_in(owner, member):
     assert is_signed_in(sign_in(owner))
 
 
-def test_it_does_not_skip_two_factor(owner):
+def test_password_reset_does_not_skip_two_factor(owner):
     Authenticator.objects.create(user=owner, type=Authenticator.Type.TOTP, data={"secret": "x"})
 
     set_by(link_for(owner))
@@ -284,14 +284,14 @@ def test_it_does_not_skip_two_factor(owner):
     assert answer.url == reverse("mfa_authenticate")
 
 
-def test_a_link_is_good_once(owner):
+def test_link_works_once(owner):
     link = link_for(owner)
     set_by(link)
 
     assert not works(link)
 
 
-def test_a_form_that_was_opened_before_the_link_was_used_sets_nothing(owner):
+def test_form_opened_before_the_link_was_used_sets_nothing(owner):
     link = link_for(owner)
     slow, address = open_link(link)
     set_by(link)
@@ -302,7 +302,7 @@ def test_a_form_that_was_opened_before_the_link_was_used_sets_nothing(owner):
     assert is_signed_in(sign_in(owner, NEW))
 
 
-def test_a_link_is_good_for_an_hour(owner):
+def test_link_works_for_an_hour(owner):
     link, now = link_for(owner), timezone.now()
 
     with time_machine.travel(now + timedelta(minutes=59)):
@@ -320,7 +320,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("happens", ENDS.values(), ids=ENDS)
-def test_a_link_ends_with(owner, happens):
+def test_link_stops_working_after(owner, happens):
     link = link_for(owner)
     happens(owner)
     owner.save()
@@ -328,14 +328,14 @@ def test_a_link_ends_with(owner, happens):
     assert not works(link)
 
 
-def test_an_activation_does_not_bring_a_link_back_to_life_while_someone_is_deactivated(owner):
+def test_link_does_not_work_for_deactivated_people(owner):
     owner.is_active = False
     owner.save()
 
     assert not works(link_for(owner))
 
 
-def test_a_link_is_good_for_one_person(owner, member):
+def test_link_works_for_one_person(owner, member):
     key = link_for(owner).rstrip("/").rpartition("/")[2]
 
     assert not works(f"/password/reset/{member.pk.hex}/{key}/")
@@ -345,14 +345,14 @@ def test_a_link_is_good_for_one_person(owner, member):
     "link", ["/password/reset/x/y/", "/password/reset/0/set-password/", "/password/reset/%00/%00/"]
 )
 @pytest.mark.django_db
-def test_a_link_that_was_never_made_does_not_work(client, link):
+def test_forged_link_does_not_work(client, link):
     answer = client.get(link)
 
     assert answer.status_code == 200
     assert "This link no longer works" in answer.content.decode()
 
 
-def test_an_invitation_is_no_link_for_another_password(owner):
+def test_invitation_link_does_not_reset_a_password(owner):
     owner.set_unusable_password()
     owner.joined_at = None
     owner.save()
@@ -361,7 +361,7 @@ def test_an_invitation_is_no_link_for_another_password(owner):
 
 
 @pytest.mark.parametrize(("fields", "left"), [({}, 1), ({"expire_tokens": "on"}, 0)])
-def test_tokens_end_with_a_lost_password_if_the_person_says_so(owner, fields, left):
+def test_password_reset_expires_tokens_if_requested(owner, fields, left):
     token = TokenFactory(owner=owner)
 
     set_by(link_for(owner), **fields)
@@ -369,18 +369,18 @@ def test_tokens_end_with_a_lost_password_if_the_person_says_so(owner, fields, le
     assert type(token).objects.owned_by(owner).live().count() == left
 
 
-def test_the_rules_for_passwords_hold_here_too(owner):
+def test_password_reset_applies_the_password_rules(owner):
     assert set_by(link_for(owner), new="OlgaOwner2026!").status_code == 200
     assert is_signed_in(sign_in(owner))
 
 
-def test_the_mail_names_the_portal_whatever_host_was_asked(owner):
+def test_link_in_the_mail_ignores_the_host_of_the_request(owner):
     ask(owner.email, SERVER_NAME="localhost")
 
     assert f"{settings.PORTAL_URL}/password/reset/" in delivered()[0].body
 
 
-def test_who_was_invited_gets_the_invitation_again(organization):
+def test_invited_person_gets_the_invitation_again(organization):
     user = UserFactory(organization=organization, joined_at=None, password="!unusable")
 
     ask(user.email)
@@ -388,7 +388,7 @@ def test_who_was_invited_gets_the_invitation_again(organization):
     assert "/invitation/" in delivered()[0].body
 
 
-def test_who_has_no_password_is_told_so(owner):
+def test_person_without_a_password_gets_a_mail_that_says_so(owner):
     owner.set_unusable_password()
     owner.save()
 
@@ -399,7 +399,7 @@ def test_who_has_no_password_is_told_so(owner):
 
 
 @pytest.mark.parametrize("email", ["nobody@acme.example", "OWNER@ACME.EXAMPLE"])
-def test_who_is_unknown_or_deactivated_gets_nothing(owner, email):
+def test_unknown_or_deactivated_person_gets_no_mail(owner, email):
     owner.is_active = False
     owner.save()
 
@@ -408,7 +408,7 @@ def test_who_is_unknown_or_deactivated_gets_nothing(owner, email):
     assert not delivered()
 
 
-def test_at_most_three_mails_an_hour_go_to_one_address(owner):
+def test_one_address_gets_at_most_three_mails_an_hour(owner):
     for _ in range(5):
         assert ask(owner.email).status_code == 302
         sent = delivered()
@@ -416,14 +416,14 @@ def test_at_most_three_mails_an_hour_go_to_one_address(owner):
     assert len(sent) == 3
 
 
-def test_who_asks_again_before_the_mail_has_left_gets_one_mail(owner):
+def test_repeated_request_sends_one_mail(owner):
     for _ in range(3):
         ask(owner.email)
 
     assert len(delivered()) == 1
 
 
-def test_at_most_twenty_links_a_minute_are_asked_for_from_one_address(db):
+def test_one_network_can_request_twenty_links_a_minute(db):
     with time_machine.travel(timezone.now().replace(second=1), tick=False):
         answers = [ask(f"nobody{number}@acme.example") for number in range(21)]
 
@@ -431,7 +431,7 @@ def test_at_most_twenty_links_a_minute_are_asked_for_from_one_address(db):
     assert int(answers[-1].headers["Retry-After"]) == 59
 
 
-def test_that_it_was_asked_for_and_done_is_in_the_activity_log(owner):
+def test_password_reset_is_in_the_activity_log(owner):
     ask(owner.email, REMOTE_ADDR="192.0.2.7")
     set_by(link_in(delivered()[0]))
 
@@ -440,7 +440,7 @@ def test_that_it_was_asked_for_and_done_is_in_the_activity_log(owner):
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_the_outbox_holds_no_mailbox_of_who_asked(owner, is_known):
+def test_outbox_does_not_store_the_typed_address(owner, is_known):
     ask(owner.email if is_known else "nobody@acme.example", REMOTE_ADDR="192.0.2.7")
 
     row = OutgoingMail.objects.get()
@@ -476,7 +476,7 @@ def kinds(owner, organization):
 
 
 @pytest.mark.parametrize("kind", ["unknown", "gone", "invited"])
-def test_asking_for_a_link_takes_the_same_work_and_answers_the_same_for(kinds, kind):
+def test_request_for_a_link_does_the_same_work_for(kinds, kind):
     known = work_of(lambda: ask(kinds["known"]))
     other = work_of(lambda: ask(kinds[kind]))
 
@@ -486,7 +486,7 @@ def test_asking_for_a_link_takes_the_same_work_and_answers_the_same_for(kinds, k
 
 
 @pytest.mark.parametrize("kind", ["unknown", "gone", "invited"])
-def test_a_wrong_password_takes_one_hash_and_as_many_writes_for(kinds, kind):
+def test_wrong_password_takes_one_hash_and_the_same_writes_for(kinds, kind):
     def attempt(email):
         return Client().post("/login/", {"login": email, "password": "wrong"})
 
@@ -500,5 +500,5 @@ def test_a_wrong_password_takes_one_hash_and_as_many_writes_for(kinds, kind):
 
 @pytest.mark.parametrize("page", ["/password/reset/", "/password/reset/sent/", "/password/reset/x/y/", "/login/"])
 @pytest.mark.django_db
-def test_no_cache_keeps_a_page_of_signing_in(client, page):
+def test_pages_of_signing_in_are_not_cached(client, page):
     assert "no-store" in client.get(page).headers.get("Cache-Control", "")

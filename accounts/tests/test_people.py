@@ -56,7 +56,7 @@ def text(answer):
 # The table
 
 
-def test_the_table_names_everyone_of_the_organization_and_nobody_else(as_administrator, owner, member, stranger):
+def test_table_lists_exactly_the_people_of_the_organization(as_administrator, owner, member, stranger):
     group = GroupFactory(organization=owner.organization, name="Builders")
     group.members.add(owner)
     TokenFactory(owner=owner)
@@ -83,7 +83,7 @@ def test_the_table_names_everyone_of_the_organization_and_nobody_else(as_adminis
         ("q=nobody", set()),
     ],
 )
-def test_the_table_and_the_api_are_narrowed_alike(as_administrator, owner, administrator, query, expected):
+def test_table_and_api_filter_alike(as_administrator, owner, administrator, query, expected):
     people = {
         "owner": owner,
         "administrator": administrator,
@@ -102,7 +102,7 @@ def test_the_table_and_the_api_are_narrowed_alike(as_administrator, owner, admin
     assert {row["id"] for row in rows} == wanted
 
 
-def test_groups_of_other_organizations_are_no_choice(as_administrator, stranger):
+def test_filter_offers_only_groups_of_the_organization(as_administrator, stranger):
     group = GroupFactory(organization=stranger.organization, name="Foreign group")
 
     assert "Foreign group" not in text(as_administrator.get(USERS))
@@ -110,7 +110,7 @@ def test_groups_of_other_organizations_are_no_choice(as_administrator, stranger)
 
 
 @pytest.mark.parametrize("number", [2, 20])
-def test_the_table_costs_the_same_with_few_and_with_many(as_administrator, owner, number, django_assert_num_queries):
+def test_table_needs_the_same_queries_for_few_and_many(as_administrator, owner, number, django_assert_num_queries):
     group = GroupFactory(organization=owner.organization)
     group.members.set(UserFactory.create_batch(number, organization=owner.organization))
 
@@ -123,7 +123,7 @@ def test_the_table_costs_the_same_with_few_and_with_many(as_administrator, owner
 
 
 @pytest.mark.parametrize("role", [role for role in SiteRole if role != SiteRole.ADMINISTRATOR])
-def test_nobody_but_an_administrator_changes_anyone(organization, member, role):
+def test_only_administrators_change_people(organization, member, role):
     actor = UserFactory(organization=organization, site_role=role)
 
     for change in (
@@ -138,7 +138,7 @@ def test_nobody_but_an_administrator_changes_anyone(organization, member, role):
     assert recorded() == []
 
 
-def test_an_administrator_changes_nobody_of_another_organization(administrator, stranger):
+def test_administrator_cannot_change_people_of_another_organization(administrator, stranger):
     with pytest.raises(services.NotAllowed):
         services.set_active(actor=administrator, user=stranger, is_active=False)
 
@@ -146,7 +146,7 @@ def test_an_administrator_changes_nobody_of_another_organization(administrator, 
     assert stranger.is_active
 
 
-def test_an_administrator_who_was_demoted_in_the_same_moment_changes_nothing(administrator, member):
+def test_administrator_demoted_at_the_same_time_changes_nothing(administrator, member):
     User.objects.filter(pk=administrator.pk).update(site_role=SiteRole.USER)
 
     with pytest.raises(services.NotAllowed):
@@ -156,7 +156,7 @@ def test_an_administrator_who_was_demoted_in_the_same_moment_changes_nothing(adm
 # Roles and states
 
 
-def test_a_role_that_was_changed_holds_from_the_next_request(api, client, administrator, member):
+def test_changed_role_applies_from_the_next_request(api, client, administrator, member):
     headers = bearer(TokenFactory(owner=member, scope="api"))
     client.force_login(member)
     assert client.get(USERS).status_code == 403
@@ -169,7 +169,7 @@ def test_a_role_that_was_changed_holds_from_the_next_request(api, client, admini
     assert ("user.role_changed", member.email) in recorded()
 
 
-def test_someone_who_was_deactivated_is_out_from_the_next_request(api, client, as_administrator, member):
+def test_deactivated_person_has_no_access_from_the_next_request(api, client, as_administrator, member):
     headers = bearer(TokenFactory(owner=member, scope="api"))
     theirs = type(client)()
     theirs.force_login(member)
@@ -187,14 +187,14 @@ def test_someone_who_was_deactivated_is_out_from_the_next_request(api, client, a
     assert [action for action, _ in recorded()] == ["user.deactivated", "user.activated"]
 
 
-def test_what_changes_nothing_leaves_no_entry(administrator, member):
+def test_unchanged_values_leave_no_entry(administrator, member):
     services.change_user(actor=administrator, user=member, site_role=member.site_role, is_active=True)
 
     assert recorded() == []
 
 
 @pytest.mark.parametrize("change", [{"site_role": "user"}, {"is_active": False}])
-def test_the_last_active_administrator_stays_one(as_administrator, administrator, change):
+def test_last_active_administrator_cannot_be_removed(as_administrator, administrator, change):
     path, data = ("role/", change) if "site_role" in change else ("deactivate/", {})
     page = as_administrator.post(page_of(administrator, path), data, follow=True)
     answer = as_administrator.patch(f"{API}/{administrator.pk}", change, content_type="application/json")
@@ -206,7 +206,7 @@ def test_the_last_active_administrator_stays_one(as_administrator, administrator
     assert recorded() == []
 
 
-def test_someone_who_was_only_invited_is_not_enough_as_administrator(administrator, organization):
+def test_invited_administrator_does_not_count_as_active(administrator, organization):
     invited_to(organization, site_role=SiteRole.ADMINISTRATOR)
 
     with pytest.raises(services.LastAdministrator):
@@ -214,7 +214,7 @@ def test_someone_who_was_only_invited_is_not_enough_as_administrator(administrat
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_administrators_who_demote_each_other_one_stays(organization, administrator):
+def test_one_administrator_remains_if_two_demote_each_other(organization, administrator):
     other = UserFactory(organization=organization, site_role=SiteRole.ADMINISTRATOR)
     barrier = threading.Barrier(2)
     refused = []
@@ -249,7 +249,7 @@ def test_of_two_administrators_who_demote_each_other_one_stays(organization, adm
         ({"email": "other@acme.example"}, "email"),
     ],
 )
-def test_what_is_wrong_with_a_change_is_said_by_field(as_administrator, member, body, field):
+def test_errors_of_a_change_name_the_field(as_administrator, member, body, field):
     answer = as_administrator.patch(f"{API}/{member.pk}", body, content_type="application/json")
 
     assert answer.status_code == 400
@@ -257,14 +257,14 @@ def test_what_is_wrong_with_a_change_is_said_by_field(as_administrator, member, 
     assert recorded() == []
 
 
-def test_a_role_that_is_none_is_said_beside_the_field(as_administrator, member):
+def test_unknown_role_is_an_error_beside_the_field(as_administrator, member):
     answer = as_administrator.post(page_of(member, "role/"), {"site_role": "king"})
 
     assert answer.status_code == 400
     assert "king is not one of the available choices" in text(answer)
 
 
-def test_who_took_their_own_role_away_is_led_to_a_page_that_they_see(as_administrator, administrator, organization):
+def test_person_who_gave_up_their_role_is_redirected_to_the_overview(as_administrator, administrator, organization):
     UserFactory(organization=organization, site_role=SiteRole.ADMINISTRATOR)
 
     answer = as_administrator.post(page_of(administrator, "role/"), {"site_role": "user"})
@@ -280,7 +280,7 @@ def invite(client, **fields):
     return client.post(INVITE, data)
 
 
-def test_an_invitation_from_the_form_to_the_first_sign_in(
+def test_invitation_works_from_the_form_to_the_first_sign_in(
     as_administrator, client, organization, django_capture_on_commit_callbacks
 ):
     group = GroupFactory(organization=organization)
@@ -321,7 +321,7 @@ def test_an_invitation_from_the_form_to_the_first_sign_in(
     ],
     ids=["deactivated", "has a password"],
 )
-def test_a_link_ends_with_what_it_was_for(client, organization, spoil):
+def test_link_works_once(client, organization, spoil):
     user = invited_to(organization)
     link = invitations.link_for(user).partition("127.0.0.1:8000")[2]
     spoil(user)
@@ -329,7 +329,7 @@ def test_a_link_ends_with_what_it_was_for(client, organization, spoil):
     assert "This link no longer works" in text(client.get(link, follow=True))
 
 
-def test_a_link_ends_after_three_days(client, organization, time_machine):
+def test_link_works_for_three_days(client, organization, time_machine):
     user = invited_to(organization)
     link = invitations.link_for(user).partition("127.0.0.1:8000")[2]
     time_machine.move_to(timezone.now() + timedelta(days=3, minutes=1))
@@ -342,7 +342,7 @@ def form_of(link, client):
     return client.get(link.partition("127.0.0.1:8000")[2]).url
 
 
-def test_a_form_that_was_opened_before_the_link_was_used_sets_nothing(client, organization):
+def test_form_opened_before_the_link_was_used_sets_nothing(client, organization):
     user = invited_to(organization)
     slow = type(client)()
     address = form_of(invitations.link_for(user), slow)
@@ -353,7 +353,7 @@ def test_a_form_that_was_opened_before_the_link_was_used_sets_nothing(client, or
     assert User.objects.get(pk=user.pk).check_password(PASSWORD)
 
 
-def test_of_two_who_use_a_link_at_once_one_chooses_the_password(rf, organization):
+def test_one_of_two_simultaneous_uses_of_a_link_sets_the_password(rf, organization):
     user = invited_to(organization)
     key = invitations.invitation_tokens.make_token(user)
     seen_by_both = {"user": user, "key": key, "request": rf.post("/")}
@@ -364,7 +364,7 @@ def test_of_two_who_use_a_link_at_once_one_chooses_the_password(rf, organization
     assert User.objects.get(pk=user.pk).check_password(PASSWORD)
 
 
-def test_accepting_an_invitation_takes_back_nothing_that_was_changed_meanwhile(rf, organization):
+def test_accepting_an_invitation_keeps_changes_made_since(rf, organization):
     user = invited_to(organization)
     key = invitations.invitation_tokens.make_token(user)
     User.objects.filter(pk=user.pk).update(site_role="guest", name="Changed")
@@ -375,7 +375,7 @@ def test_accepting_an_invitation_takes_back_nothing_that_was_changed_meanwhile(r
     assert (saved.site_role, saved.name) == ("guest", "Changed")
 
 
-def test_another_persons_link_opens_nothing(client, organization):
+def test_link_of_another_person_does_not_work(client, organization):
     first, second = invited_to(organization), invited_to(organization)
     mixed = invitations.link_for(first).partition("127.0.0.1:8000")[2].split("/")
     mixed[2] = invitations.link_for(second).partition("127.0.0.1:8000")[2].split("/")[2]
@@ -383,13 +383,13 @@ def test_another_persons_link_opens_nothing(client, organization):
     assert "This link no longer works" in text(client.get("/".join(mixed), follow=True))
 
 
-def test_no_mail_goes_to_someone_who_needs_none(member):
+def test_person_who_needs_no_invitation_gets_no_mail(member):
     invitation_mail.put(member.pk, str(member.pk))
 
     assert delivered() == []
 
 
-def test_someone_who_has_a_password_is_not_invited_again(as_administrator, member):
+def test_person_with_a_password_is_not_invited_again(as_administrator, member):
     page = as_administrator.post(page_of(member, "invitation/"), follow=True)
     answer = as_administrator.post(f"{API}/{member.pk}/invitation")
 
@@ -397,7 +397,7 @@ def test_someone_who_has_a_password_is_not_invited_again(as_administrator, membe
     assert answer.status_code == 409
 
 
-def test_an_address_of_the_own_organization_is_named_and_one_of_another_is_not(as_administrator, member, stranger):
+def test_taken_address_is_explained_only_within_the_organization(as_administrator, member, stranger):
     own = invite(as_administrator, email=member.email.upper())
     foreign = invite(as_administrator, email=stranger.email)
     by_api = as_administrator.post(API, {"email": stranger.email, "name": "X"}, content_type="application/json")
@@ -425,7 +425,7 @@ def test_an_address_of_the_own_organization_is_named_and_one_of_another_is_not(a
         {"groups": ["x"]},
     ],
 )
-def test_what_is_wrong_with_an_invitation_invites_nobody(as_administrator, organization, wrong):
+def test_wrong_invitation_invites_nobody(as_administrator, organization, wrong):
     GroupFactory(organization=organization)
 
     page = invite(as_administrator, **wrong)
@@ -439,7 +439,7 @@ def test_what_is_wrong_with_an_invitation_invites_nobody(as_administrator, organ
     assert not User.objects.filter(name__startswith="Nova").exists()
 
 
-def test_groups_of_another_organization_are_not_given(as_administrator, stranger):
+def test_invitation_gives_no_group_of_another_organization(as_administrator, stranger):
     group = GroupFactory(organization=stranger.organization)
 
     answer = as_administrator.post(
@@ -452,7 +452,7 @@ def test_groups_of_another_organization_are_not_given(as_administrator, stranger
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_who_invite_the_same_address_at_once_one_does(administrator):
+def test_one_of_two_simultaneous_invitations_succeeds(administrator):
     barrier = threading.Barrier(2)
     ends = []
 
@@ -477,7 +477,7 @@ def test_of_two_who_invite_the_same_address_at_once_one_does(administrator):
 # The API
 
 
-def test_the_shape_of_a_person(as_administrator, owner):
+def test_api_shows_a_person_with_these_fields(as_administrator, owner):
     group = GroupFactory(organization=owner.organization, name="Builders")
     group.members.add(owner)
 
@@ -499,7 +499,7 @@ def test_the_shape_of_a_person(as_administrator, owner):
     }
 
 
-def test_the_list_goes_on_at_its_cursor(as_administrator, organization):
+def test_list_continues_at_its_cursor(as_administrator, organization):
     UserFactory.create_batch(4, organization=organization)
 
     first = as_administrator.get(f"{API}?page_size=3").json()

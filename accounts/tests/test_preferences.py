@@ -24,14 +24,14 @@ def test_people_get_mails_until_they_switch_them_off(api, owner):
     assert not wants_mails(owner)
 
 
-def test_only_ones_own_preference_changes(api, owner, member):
+def test_person_changes_only_their_own_preference(api, owner, member):
     api.force_login(owner)
     api.patch(PREFERENCES, {"wants_expiry_mails": False})
 
     assert wants_mails(member)
 
 
-def test_a_token_reads_and_does_not_change_them(api, owner):
+def test_token_can_read_but_not_change_preferences(api, owner):
     headers = bearer(TokenFactory(owner=owner))
 
     assert api.get(PREFERENCES, headers=headers).status_code == 200
@@ -42,14 +42,14 @@ def test_a_token_reads_and_does_not_change_them(api, owner):
 @pytest.mark.parametrize(
     "body", [{}, {"wants_expiry_mails": None}, {"wants_expiry_mails": "no"}, {"wants_expiry_mails": 0}, {"x": True}, []]
 )
-def test_anything_but_true_and_false_is_refused(api, owner, body):
+def test_values_other_than_true_and_false_are_refused(api, owner, body):
     api.force_login(owner)
 
     assert api.patch(PREFERENCES, body).status_code == 400
     assert wants_mails(owner)
 
 
-def test_a_change_is_in_the_activity_log_once(owner):
+def test_changed_preference_is_logged_once(owner):
     for _ in range(2):
         services.set_expiry_mails(actor=owner, wanted=False)
 

@@ -48,20 +48,20 @@ def header_of(client, user, page=PAGE):
 
 
 @pytest.mark.django_db
-def test_someone_who_is_signed_out_is_sent_to_sign_in_and_back(client):
+def test_signed_out_person_is_sent_to_sign_in_and_back(client):
     answer = client.get(PAGE)
 
     assert (answer.status_code, answer.url) == (302, "/login/?next=/profile/")
 
 
 @pytest.mark.django_db
-def test_an_operator_has_no_profile_and_is_sent_to_django_admin(client):
+def test_operator_is_sent_to_django_admin(client):
     client.force_login(OperatorFactory())
 
     assert client.get(PAGE).url == "/admin/"
 
 
-def test_a_token_does_not_open_it(client, owner):
+def test_token_does_not_open_the_profile(client, owner):
     answer = client.get(PAGE, headers=bearer(TokenFactory(owner=owner)))
 
     assert (answer.status_code, answer.url) == (302, "/login/?next=/profile/")
@@ -70,7 +70,7 @@ def test_a_token_does_not_open_it(client, owner):
 # What it says
 
 
-def test_it_shows_who_i_am(client, owner):
+def test_profile_shows_my_account(client, owner):
     client.force_login(owner)
 
     said = words(between(client.get(PAGE), '<dl class="summary">', "</dl>"))
@@ -78,7 +78,7 @@ def test_it_shows_who_i_am(client, owner):
     assert said[1:8:2] == ["Olga Owner", "owner@acme.example", "Acme", "User"]
 
 
-def test_it_shows_my_groups_and_nobody_elses(client, owner, member, organization):
+def test_profile_shows_only_my_groups(client, owner, member, organization):
     for name in ("Builders", "Testers"):
         GroupFactory(organization=organization, name=name).members.add(owner)
     GroupFactory(organization=organization, name="Strangers").members.add(member)
@@ -89,7 +89,7 @@ def test_it_shows_my_groups_and_nobody_elses(client, owner, member, organization
     assert said[said.index("Groups") :] == ["Groups", "Builders", "Testers"]
 
 
-def test_it_says_that_i_am_in_no_group(client, owner):
+def test_profile_says_if_i_am_in_no_group(client, owner):
     client.force_login(owner)
 
     said = words(between(client.get(PAGE), '<dl class="summary">', "</dl>"))
@@ -98,7 +98,7 @@ def test_it_says_that_i_am_in_no_group(client, owner):
 
 
 @pytest.mark.parametrize("role", SiteRole)
-def test_it_shows_what_my_site_role_allows_and_what_it_does_not(client, organization, role):
+def test_profile_shows_what_my_site_role_allows(client, organization, role):
     client.force_login(UserFactory(organization=organization, site_role=role))
 
     page = client.get(PAGE)
@@ -138,28 +138,28 @@ def session_rows(client):
     return sorted((row[0], row[1]) for row in cells)
 
 
-def test_it_lists_where_i_am_signed_in_and_marks_this_browser(owner):
+def test_profile_lists_my_sessions_and_marks_this_browser(owner):
     here = sign_in(owner, "Firefox", "192.0.2.1")
     sign_in(owner, "Chromium", "2001:db8::2")
 
     assert session_rows(here) == [("Chromium", "2001:db8::2"), ("Firefox (this one)", "192.0.2.1")]
 
 
-def test_a_session_that_was_ended_is_not_listed(owner):
+def test_ended_session_is_not_listed(owner):
     here = sign_in(owner, "Firefox", "192.0.2.1")
     sign_in(owner, "Chromium", "192.0.2.2").post("/logout/")
 
     assert session_rows(here) == [("Firefox (this one)", "192.0.2.1")]
 
 
-def test_nobody_elses_session_is_listed(owner, member):
+def test_sessions_of_other_people_are_not_listed(owner, member):
     here = sign_in(owner, "Firefox", "192.0.2.1")
     sign_in(member, "Chromium", "192.0.2.2")
 
     assert session_rows(here) == [("Firefox (this one)", "192.0.2.1")]
 
 
-def test_no_session_key_stands_on_the_page(owner):
+def test_session_keys_are_not_on_the_page(owner):
     here = sign_in(owner, "Firefox", "192.0.2.1")
     elsewhere = sign_in(owner, "Chromium", "192.0.2.2")
 
@@ -173,7 +173,7 @@ def test_no_session_key_stands_on_the_page(owner):
 
 
 @pytest.mark.parametrize("role", SiteRole)
-def test_the_menu_under_my_name_leads_to_my_pages(client, organization, role):
+def test_menu_under_my_name_links_to_my_pages(client, organization, role):
     menu = links(header_of(client, UserFactory(organization=organization, site_role=role)))
 
     assert menu["Profile"] == "/profile/"
@@ -183,13 +183,13 @@ def test_the_menu_under_my_name_leads_to_my_pages(client, organization, role):
     assert menu["Pipelines"] == "/pipelines/"
 
 
-def test_the_menu_bears_my_name(client, owner):
+def test_menu_shows_my_name(client, owner):
     header = header_of(client, owner)
 
     assert "Olga Owner" in words(header.partition("</summary>")[0])
 
 
-def test_signing_out_is_a_button_that_posts(client, owner):
+def test_sign_out_is_a_button_that_posts(client, owner):
     header = header_of(client, owner)
 
     form = re.search(r'<form\b[^>]*method="post"[^>]*action="/logout/"[^>]*>(.*?)</form>', header, re.DOTALL)
@@ -198,7 +198,7 @@ def test_signing_out_is_a_button_that_posts(client, owner):
 
 
 @pytest.mark.parametrize(("role", "address"), ORGANIZATION_PAGES.items())
-def test_organization_is_shown_to_those_who_may_and_leads_to_what_they_may_open(client, organization, role, address):
+def test_organization_link_opens_the_first_permitted_page(client, organization, role, address):
     menu = links(header_of(client, UserFactory(organization=organization, site_role=role)))
 
     assert menu.get("Organization") == address
@@ -206,14 +206,14 @@ def test_organization_is_shown_to_those_who_may_and_leads_to_what_they_may_open(
 
 
 @pytest.mark.parametrize("role", SiteRole)
-def test_administration_is_shown_to_administrators_only(client, organization, role):
+def test_administration_link_is_for_administrators_only(client, organization, role):
     menu = links(header_of(client, UserFactory(organization=organization, site_role=role)))
 
     assert menu.get("Administration") == ("/admin/" if role == SiteRole.ADMINISTRATOR else None)
 
 
 @pytest.mark.django_db
-def test_the_header_offers_nothing_to_someone_who_is_signed_out(client):
+def test_header_has_no_links_for_signed_out_people(client):
     header = between(client.get("/login/"), '<header class="top-bar">', "</header>")
 
     assert links(header) == {"Opsera Portal": "/"}
@@ -221,7 +221,7 @@ def test_the_header_offers_nothing_to_someone_who_is_signed_out(client):
 
 
 @pytest.mark.django_db
-def test_the_header_offers_an_operator_the_administration_and_no_pages_of_an_organization(client):
+def test_header_of_operators_links_only_to_the_administration(client):
     menu = links(header_of(client, OperatorFactory(), page="/logout/"))
 
     assert menu == {
@@ -235,13 +235,13 @@ def test_the_header_offers_an_operator_the_administration_and_no_pages_of_an_org
 @pytest.mark.parametrize(
     "page", [PAGE, "/", "/pipelines/", "/profile/tokens/", "/no-such-page/", "/api/docs/", "/logout/"]
 )
-def test_no_cache_keeps_a_page_of_someone_who_is_signed_in(client, owner, page):
+def test_pages_of_signed_in_people_are_not_cached(client, owner, page):
     client.force_login(owner)
 
     assert client.get(page).headers["Cache-Control"] == "no-store"
 
 
-def test_no_cache_keeps_a_page_of_django_admin(client, administrator):
+def test_pages_of_django_admin_are_not_cached(client, administrator):
     client.force_login(administrator)
 
     assert client.get("/admin/").headers["Cache-Control"] == "no-store"

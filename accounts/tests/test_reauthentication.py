@@ -43,14 +43,14 @@ ASKED = ["/profile/security/email/", "/profile/security/password/set/"]
 
 
 @pytest.mark.parametrize("page", ASKED)
-def test_who_signed_in_a_moment_ago_is_not_asked(signed_in, clock, page):
+def test_recent_sign_in_is_not_asked_again(signed_in, clock, page):
     clock.shift(LATER - timedelta(seconds=2))
 
     assert not signed_in.get(page).headers.get("Location", "").startswith(AGAIN)
 
 
 @pytest.mark.parametrize("page", ASKED)
-def test_who_signed_in_a_while_ago_is_asked_and_led_back(signed_in, clock, page):
+def test_old_sign_in_is_asked_again_and_returns_to_the_page(signed_in, clock, page):
     clock.shift(LATER)
 
     answer = signed_in.get(page)
@@ -59,7 +59,7 @@ def test_who_signed_in_a_while_ago_is_asked_and_led_back(signed_in, clock, page)
     assert not signed_in.get(page).headers.get("Location", "").startswith(AGAIN)
 
 
-def test_nothing_is_changed_before_it_is_answered(signed_in, clock, owner):
+def test_nothing_changes_before_the_proof(signed_in, clock, owner):
     clock.shift(LATER)
     other = Client()
     other.post("/login/", {"login": owner.email, "password": PASSWORD})
@@ -72,11 +72,11 @@ def test_nothing_is_changed_before_it_is_answered(signed_in, clock, owner):
     assert other.get("/profile/").status_code == 200
 
 
-def test_a_token_is_made_at_once_by_who_signed_in_a_moment_ago(signed_in):
+def test_recent_sign_in_creates_a_token_at_once(signed_in):
     assert "/reveal/" in signed_in.post(TOKENS, TOKEN).url
 
 
-def test_a_token_is_made_after_who_is_there_was_asked_and_what_was_typed_is_not_lost(signed_in, clock):
+def test_typed_values_survive_the_proof_when_a_token_is_created(signed_in, clock):
     clock.shift(LATER)
 
     asked = signed_in.post(TOKENS, TOKEN)
@@ -97,13 +97,13 @@ def test_kept_form_is_shown_where_it_was_sent_from_and_on_no_other_visit(signed_
     assert 'value="nightly build"' not in signed_in.get(TOKENS).content.decode()
 
 
-def test_a_wrong_form_is_told_so_before_anything_is_asked(signed_in, clock):
+def test_wrong_form_shows_its_errors_before_the_proof(signed_in, clock):
     clock.shift(LATER)
 
     assert signed_in.post(TOKENS, TOKEN | {"name": ""}).status_code == 400
 
 
-def test_the_api_says_where_it_is_asked(signed_in, clock, settings):
+def test_api_names_the_page_for_the_proof(signed_in, clock, settings):
     clock.shift(LATER)
     body = {"name": "nightly build", "scopes": ["api"]}
 
@@ -117,7 +117,7 @@ def test_the_api_says_where_it_is_asked(signed_in, clock, settings):
     assert signed_in.post("/api/v1/tokens", body, content_type="application/json").status_code == 201
 
 
-def test_a_wrong_password_opens_nothing(signed_in, clock):
+def test_wrong_password_proves_nothing(signed_in, clock):
     clock.shift(LATER)
 
     answer = answer_again(signed_in, f"{AGAIN}?next=/profile/security/email/", "wrong")
@@ -126,7 +126,7 @@ def test_a_wrong_password_opens_nothing(signed_in, clock):
     assert signed_in.get("/profile/security/email/").status_code == 302
 
 
-def test_the_password_of_somebody_else_opens_nothing(signed_in, clock, member):
+def test_password_of_another_person_proves_nothing(signed_in, clock, member):
     member.set_password("the password of Mo")
     member.save()
     clock.shift(LATER)
@@ -134,7 +134,7 @@ def test_the_password_of_somebody_else_opens_nothing(signed_in, clock, member):
     assert answer_again(signed_in, f"{AGAIN}?next=/", "the password of Mo").status_code == 200
 
 
-def test_the_session_gets_another_key(signed_in, clock):
+def test_proof_renews_the_session_key(signed_in, clock):
     before = signed_in.session.session_key
 
     signed_in.post(AGAIN, {"password": PASSWORD})
@@ -144,7 +144,7 @@ def test_the_session_gets_another_key(signed_in, clock):
     assert [row["is_current"] for row in signed_in.get("/api/v1/me/sessions").json()["data"]] == [True]
 
 
-def test_it_holds_for_one_session_only(signed_in, clock, owner):
+def test_proof_counts_for_one_session_only(signed_in, clock, owner):
     other = Client()
     other.post("/login/", {"login": owner.email, "password": PASSWORD})
     clock.shift(LATER)
@@ -153,7 +153,7 @@ def test_it_holds_for_one_session_only(signed_in, clock, owner):
     assert other.get("/profile/security/email/").url.startswith(AGAIN)
 
 
-def test_who_has_no_password_is_shown_the_way_to_their_provider_and_no_circle(signed_in, clock, owner):
+def test_person_without_a_password_proves_with_their_provider(signed_in, clock, owner):
     owner.set_unusable_password()
     owner.save()
     signed_in.force_login(owner)
@@ -227,7 +227,7 @@ def left_open(signed_in, owner, clock):
 WITH_CODE = "/login/two-factor/again/"
 
 
-def test_the_password_alone_is_not_enough_for_who_has_two_factor(left_open):
+def test_password_alone_is_not_enough_with_two_factor(left_open):
     client, _ = left_open
 
     answer = client.post(AGAIN, {"password": PASSWORD, "next": "/profile/security/email/"})
@@ -237,7 +237,7 @@ def test_the_password_alone_is_not_enough_for_who_has_two_factor(left_open):
     assert AGAIN not in client.get(WITH_CODE).content.decode()
 
 
-def test_a_session_that_has_shown_the_password_only_changes_nothing_once_two_factor_is_set_up(signed_in, owner):
+def test_session_without_the_second_factor_changes_nothing_after_setup(signed_in, owner):
     add_app(owner)
 
     assert signed_in.get("/profile/security/passkeys/add/").url.startswith(WITH_CODE)

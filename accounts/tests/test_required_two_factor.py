@@ -37,7 +37,7 @@ def sign_in(client, user, code=None):
 @pytest.mark.parametrize(
     "path", ["/", "/profile/", "/profile/tokens/", "/pipelines/", "/who-may-do-what/", "/api/docs/"]
 )
-def test_whoever_lacks_it_is_led_to_where_it_is_set_up(client, owner, required, path):
+def test_person_without_two_factor_is_redirected_to_the_setup(client, owner, required, path):
     sign_in(client, owner)
 
     answer = client.get(path)
@@ -45,7 +45,7 @@ def test_whoever_lacks_it_is_led_to_where_it_is_set_up(client, owner, required, 
     assert (answer.status_code, answer.url) == (302, INDEX)
 
 
-def test_whoever_lacks_it_changes_nothing(client, owner, required):
+def test_person_without_two_factor_changes_nothing(client, owner, required):
     sign_in(client, owner)
 
     answer = client.post("/profile/tokens/", {"name": "sneaky", "scopes": "api", "lifetime": "1d"})
@@ -57,7 +57,7 @@ def test_whoever_lacks_it_changes_nothing(client, owner, required):
 @pytest.mark.parametrize(
     ("method", "path"), [("get", "/api/v1/me"), ("get", "/api/v1/pipelines"), ("post", "/api/v1/tokens")]
 )
-def test_the_api_refuses_a_session_that_lacks_it_and_says_why(client, owner, required, method, path):
+def test_api_refuses_a_session_without_two_factor(client, owner, required, method, path):
     sign_in(client, owner)
 
     answer = getattr(client, method)(path)
@@ -67,19 +67,19 @@ def test_the_api_refuses_a_session_that_lacks_it_and_says_why(client, owner, req
 
 
 @pytest.mark.parametrize("path", [INDEX, ADD_APP, "/profile/security/passkeys/add/", "/logout/", "/healthz"])
-def test_what_is_needed_to_set_it_up_or_to_leave_stays_open(client, owner, required, path):
+def test_pages_for_setup_and_sign_out_stay_open(client, owner, required, path):
     sign_in(client, owner)
 
     assert client.get(path).status_code == 200
 
 
-def test_the_page_says_that_it_is_required(client, owner, required):
+def test_page_says_that_two_factor_is_required(client, owner, required):
     sign_in(client, owner)
 
     assert "Set up two-factor to continue." in client.get(INDEX).content.decode()
 
 
-def test_once_it_is_set_up_everything_opens(client, owner, required):
+def test_everything_opens_after_the_setup(client, owner, required):
     sign_in(client, owner)
     secret = client.get(ADD_APP).context["form"].secret
 
@@ -89,14 +89,14 @@ def test_once_it_is_set_up_everything_opens(client, owner, required):
     assert client.get("/api/v1/me").status_code == 200
 
 
-def test_whoever_signs_in_with_it_goes_on(client, owner, required):
+def test_person_who_signs_in_with_two_factor_continues(client, owner, required):
     secret = add_app(owner)
     sign_in(client, owner, code_of(secret))
 
     assert client.get("/").status_code == 200
 
 
-def test_a_session_from_before_it_was_set_up_shows_it_first(owner, required):
+def test_session_from_before_the_setup_must_prove_two_factor(owner, required):
     older = Client()
     sign_in(older, owner)
     secret = add_app(owner)
@@ -119,7 +119,7 @@ def test_a_session_from_before_it_was_set_up_shows_it_first(owner, required):
         "/profile/security/password/",
     ],
 )
-def test_a_session_that_has_not_shown_it_adds_no_factor_of_its_own(owner, required, path):
+def test_session_without_proof_cannot_add_a_factor(owner, required, path):
     older = Client()
     sign_in(older, owner)
     add_app(owner)
@@ -129,7 +129,7 @@ def test_a_session_that_has_not_shown_it_adds_no_factor_of_its_own(owner, requir
 
 
 @pytest.mark.parametrize("method", ["head", "options", "put", "delete", "patch"])
-def test_no_method_leads_around_it(client, owner, required, method):
+def test_requirement_applies_to_every_method(client, owner, required, method):
     sign_in(client, owner)
 
     assert getattr(client, method)("/profile/").url == INDEX
@@ -148,7 +148,7 @@ def test_no_method_leads_around_it(client, owner, required, method):
     ],
     ids=lambda headers: next(iter(headers)),
 )
-def test_no_header_leads_around_it(client, owner, required, headers):
+def test_no_header_avoids_the_requirement(client, owner, required, headers):
     sign_in(client, owner)
 
     assert client.get("/profile/tokens/", headers=headers).url == INDEX
@@ -156,13 +156,13 @@ def test_no_header_leads_around_it(client, owner, required, headers):
 
 
 @pytest.mark.parametrize("authorization", ["", "Basic b3duZXI6eA==", "Bearer", "Session x"])
-def test_a_header_beside_the_session_does_not_lead_around_it(client, owner, required, authorization):
+def test_token_header_beside_the_session_does_not_avoid_the_requirement(client, owner, required, authorization):
     sign_in(client, owner)
 
     assert client.get("/api/v1/me", headers={"Authorization": authorization}).status_code in {401, 403}
 
 
-def test_recovery_codes_alone_do_not_fulfill_it(client, owner, required):
+def test_recovery_codes_alone_do_not_satisfy_the_requirement(client, owner, required):
     add_recovery_codes(owner)
     sign_in(client, owner)
 
@@ -170,20 +170,20 @@ def test_recovery_codes_alone_do_not_fulfill_it(client, owner, required):
 
 
 @pytest.mark.parametrize("role", [SiteRole.GUEST, SiteRole.AUDITOR])
-def test_other_roles_are_not_asked(client, organization, required, role):
+def test_other_roles_need_no_two_factor(client, organization, required, role):
     person = UserFactory(organization=organization, site_role=role)
     sign_in(client, person)
 
     assert client.get("/").status_code == 200
 
 
-def test_other_organizations_are_not_asked(client, stranger, required):
+def test_other_organizations_need_no_two_factor(client, stranger, required):
     sign_in(client, stranger)
 
     assert client.get("/").status_code == 200
 
 
-def test_a_policy_that_begins_to_require_it_holds_from_the_next_request(client, owner, organization):
+def test_new_requirement_applies_from_the_next_request(client, owner, organization):
     sign_in(client, owner)
     assert client.get("/").status_code == 200
     organization.two_factor_roles = SiteRole.USER
@@ -192,13 +192,13 @@ def test_a_policy_that_begins_to_require_it_holds_from_the_next_request(client, 
     assert client.get("/").url == INDEX
 
 
-def test_an_administrator_who_lacks_it_does_not_reach_django_admin(client, administrator, required):
+def test_administrator_without_two_factor_cannot_open_django_admin(client, administrator, required):
     sign_in(client, administrator)
 
     assert client.get("/admin/").url == INDEX
 
 
-def test_organizations_that_require_nothing_pay_no_query(client, owner, django_assert_num_queries):
+def test_requirement_costs_no_query_if_it_is_off(client, owner, django_assert_num_queries):
     client.force_login(owner)
     client.get("/logout/")
 
@@ -208,7 +208,7 @@ def test_organizations_that_require_nothing_pay_no_query(client, owner, django_a
     assert not any("mfa_authenticator" in query["sql"] for query in asked)
 
 
-def test_someone_signed_out_is_not_asked(client, owner, required):
+def test_signed_out_person_is_not_asked(client, owner, required):
     assert client.get("/login/").status_code == 200
     assert client.get("/profile/").url.startswith("/login/")
 
@@ -221,7 +221,7 @@ def operator(db):
     return OperatorFactory()
 
 
-def test_an_operator_who_needs_it_does_not_reach_django_admin_without(client, operator, settings):
+def test_operator_without_two_factor_cannot_open_django_admin(client, operator, settings):
     settings.OPERATOR_TWO_FACTOR = True
     sign_in(client, operator)
 
@@ -230,14 +230,14 @@ def test_an_operator_who_needs_it_does_not_reach_django_admin_without(client, op
     assert client.get(INDEX).status_code == 200
 
 
-def test_an_operator_reaches_django_admin_with_it(client, operator, settings):
+def test_operator_with_two_factor_opens_django_admin(client, operator, settings):
     settings.OPERATOR_TWO_FACTOR = True
     sign_in(client, operator, code_of(add_app(operator)))
 
     assert client.get("/admin/").status_code == 200
 
 
-def test_an_operator_whose_session_has_not_shown_it_shows_it_first(client, operator, settings):
+def test_operator_whose_session_lacks_the_proof_is_asked(client, operator, settings):
     settings.OPERATOR_TWO_FACTOR = True
     sign_in(client, operator)
     add_passkey(operator)
@@ -245,7 +245,7 @@ def test_an_operator_whose_session_has_not_shown_it_shows_it_first(client, opera
     assert client.get("/admin/").url == f"{SHOW}?next=/admin/"
 
 
-def test_members_are_not_bound_by_what_operators_need(client, administrator, settings):
+def test_requirement_for_operators_does_not_apply_to_members(client, administrator, settings):
     settings.OPERATOR_TWO_FACTOR = True
     sign_in(client, administrator)
 
@@ -272,7 +272,7 @@ def test_django_admin_asks_again_who_is_there_before_people_and_organizations_ch
     assert not User.objects.filter(name="Changed").exists()
 
 
-def test_what_is_only_looked_at_in_django_admin_asks_nothing(client, administrator):
+def test_reading_in_django_admin_needs_no_proof(client, administrator):
     sign_in(client, administrator)
 
     with time_machine.travel(timezone.now() + timedelta(minutes=16), tick=False):
@@ -298,11 +298,11 @@ def test_what_is_only_looked_at_in_django_admin_asks_nothing(client, administrat
         ({"OPERATOR_TWO_FACTOR": "on"}, "True"),
     ],
 )
-def test_operators_need_it_where_the_portal_is_served_by_https_unless_told_otherwise(tmp_path, variables, needed):
+def test_operators_need_two_factor_with_https_by_default(tmp_path, variables, needed):
     assert setting_of(tmp_path, "settings.OPERATOR_TWO_FACTOR", **variables) == needed
 
 
 @pytest.mark.parametrize("raw", ["yes", "1", "ON", "true", ""])
-def test_what_is_neither_on_nor_off_stops_the_start(raw):
+def test_value_other_than_on_and_off_stops_the_start(raw):
     with pytest.raises(ImproperlyConfigured, match="OPERATOR_TWO_FACTOR must be one of on, off"):
         environment.on_off("OPERATOR_TWO_FACTOR", raw)

@@ -29,19 +29,19 @@ CELLS = [
 ]
 
 
-def test_the_table_names_every_role_and_every_ability():
+def test_table_names_every_role_and_ability():
     assert set(HEAD[1:]) == set(SiteRole.values)
     assert [row[0] for row in ROWS] == [ability.name for ability in Ability]
 
 
 @pytest.mark.parametrize(("role", "ability", "may"), CELLS)
-def test_what_a_role_may(role, ability, may):
+def test_role_has_these_abilities(role, ability, may):
     assert UserFactory.build(site_role=role).may(ability) == may
     assert (role in roles_with(ability)) == may
 
 
 @pytest.mark.parametrize("role", SiteRole)
-def test_a_deactivated_person_may_nothing(role):
+def test_deactivated_person_has_no_abilities(role):
     person = UserFactory.build(site_role=role, is_active=False)
 
     assert not any(person.may(ability) for ability in Ability)
@@ -49,21 +49,21 @@ def test_a_deactivated_person_may_nothing(role):
 
 
 @pytest.mark.parametrize("role", SiteRole)
-def test_an_operator_may_nothing_in_an_organization_whatever_role_stands_in_the_row(role):
+def test_operator_has_no_abilities_in_an_organization(role):
     operator = OperatorFactory.build(site_role=role)
 
     assert not any(operator.may(ability) for ability in Ability)
 
 
 @pytest.mark.parametrize("role", SiteRole)
-def test_of_the_roles_only_administrators_come_to_django_admin(role):
+def test_only_administrators_can_open_django_admin(role):
     assert UserFactory.build(site_role=role).is_staff == (role == SiteRole.ADMINISTRATOR)
 
 
-def test_operators_come_to_django_admin_while_they_are_active():
+def test_active_operators_can_open_django_admin():
     assert OperatorFactory.build().is_staff
     assert not OperatorFactory.build(is_active=False).is_staff
 
 
-def test_a_new_person_is_a_guest():
+def test_new_person_is_a_guest():
     assert User().site_role == SiteRole.GUEST

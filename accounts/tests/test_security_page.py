@@ -17,7 +17,7 @@ def text(client):
     return " ".join(client.get(PAGE).content.decode().split())
 
 
-def test_it_leads_to_everything_that_can_be_changed(client, owner):
+def test_page_links_to_everything_that_can_be_changed(client, owner):
     client.force_login(owner)
 
     page = text(client)
@@ -27,7 +27,7 @@ def test_it_leads_to_everything_that_can_be_changed(client, owner):
     assert owner.email in page
 
 
-def test_it_says_when_the_password_was_chosen(client, owner):
+def test_page_says_when_the_password_was_set(client, owner):
     owner.joined_at = timezone.now() - timedelta(days=70)
     owner.save()
     client.post("/login/", {"login": owner.email, "password": PASSWORD})
@@ -39,7 +39,7 @@ def test_it_says_when_the_password_was_chosen(client, owner):
         assert "1 hour ago" in text(client)
 
 
-def test_it_offers_a_first_password_to_who_has_none(client, owner):
+def test_page_offers_a_first_password(client, owner):
     owner.set_unusable_password()
     owner.save()
     client.force_login(owner)
@@ -47,7 +47,7 @@ def test_it_offers_a_first_password_to_who_has_none(client, owner):
     assert f'"{PAGE}password/set/"' in text(client)
 
 
-def test_it_says_in_how_many_browsers_i_am_signed_in(client, owner):
+def test_page_counts_my_sessions(client, owner):
     client.post("/login/", {"login": owner.email, "password": PASSWORD})
     assert "You are signed in here, and nowhere else." in text(client)
 
@@ -56,7 +56,7 @@ def test_it_says_in_how_many_browsers_i_am_signed_in(client, owner):
 
 
 @pytest.mark.parametrize(("form", "wanted"), [({}, False), ({"wants_expiry_mails": "on"}, True)])
-def test_mails_about_tokens_that_end_are_switched(client, owner, form, wanted):
+def test_mails_about_expiring_tokens_are_switched(client, owner, form, wanted):
     owner.wants_expiry_mails = not wanted
     owner.save()
     client.force_login(owner)
@@ -69,7 +69,7 @@ def test_mails_about_tokens_that_end_are_switched(client, owner, form, wanted):
 
 
 @pytest.mark.django_db
-def test_an_operator_has_it_without_the_tabs_and_settings_of_people_with_tokens(client):
+def test_operator_sees_no_tabs_and_settings_of_members(client):
     client.force_login(OperatorFactory())
 
     page = text(client)
@@ -79,7 +79,7 @@ def test_an_operator_has_it_without_the_tabs_and_settings_of_people_with_tokens(
 
 
 @pytest.mark.parametrize("address", ["", "password/", "email/", "sessions/"])
-def test_no_cache_keeps_these_pages(client, owner, address):
+def test_security_pages_are_not_cached(client, owner, address):
     client.force_login(owner)
 
     assert client.get(PAGE + address).headers["Cache-Control"] == "no-store"

@@ -42,7 +42,7 @@ def save(actor, user, **changes):
 
 
 @pytest.mark.django_db
-def test_an_organization_is_made_with_an_administrator_who_can_sign_in():
+def test_organization_is_created_with_an_administrator_who_can_sign_in():
     organization, user = new_organization(name="  Acme Ltd ")
 
     assert (organization.name, organization.slug, organization.max_token_lifetime_days) == ("Acme Ltd", "acme-ltd", 92)
@@ -52,7 +52,7 @@ def test_an_organization_is_made_with_an_administrator_who_can_sign_in():
 
 
 @pytest.mark.django_db
-def test_the_first_administrator_is_in_the_log_of_the_new_organization():
+def test_first_administrator_is_in_the_log_of_the_new_organization():
     organization, _ = new_organization()
 
     assert entries() == [("user.created", "ada@acme.example", "ada@acme.example", {"site_role": "administrator"})]
@@ -60,7 +60,7 @@ def test_the_first_administrator_is_in_the_log_of_the_new_organization():
 
 
 @pytest.mark.django_db
-def test_an_email_address_is_kept_in_lower_case():
+def test_email_address_is_stored_in_lower_case():
     _, user = new_organization(email="Ada@ACME.example")
 
     assert user.email == "ada@acme.example"
@@ -78,7 +78,7 @@ def test_an_email_address_is_kept_in_lower_case():
     ],
 )
 @pytest.mark.django_db
-def test_the_slug_comes_from_the_name_and_is_free(taken, name, slug):
+def test_slug_comes_from_the_name_and_is_unique(taken, name, slug):
     for each in taken:
         OrganizationFactory(slug=each)
 
@@ -98,7 +98,7 @@ def test_the_slug_comes_from_the_name_and_is_free(taken, name, slug):
     ids=str,
 )
 @pytest.mark.django_db
-def test_what_is_wrong_or_taken_makes_nothing(wrong):
+def test_wrong_or_taken_values_create_nothing(wrong):
     UserFactory(email="sam@elsewhere.example", organization=OrganizationFactory(name="Elsewhere", slug="elsewhere"))
     fields = {"name": "Acme", "email": "ada@acme.example", "administrator_name": "Ada"} | wrong
 
@@ -141,7 +141,7 @@ def test_what_is_wrong_or_taken_makes_nothing(wrong):
     ],
     ids=str,
 )
-def test_a_change_is_saved_with_one_entry_for_each_thing_that_changed(administrator, owner, change, recorded):
+def test_change_has_one_entry_for_each_changed_field(administrator, owner, change, recorded):
     save(administrator, owner, **change)
 
     saved = User.objects.get(pk=owner.pk)
@@ -150,7 +150,7 @@ def test_a_change_is_saved_with_one_entry_for_each_thing_that_changed(administra
     assert [(action, details) for action, _, _, details in entries()] == recorded
 
 
-def test_what_was_changed_since_the_form_was_read_stays(administrator, owner):
+def test_change_keeps_fields_that_were_changed_since(administrator, owner):
     form = User.objects.get(pk=owner.pk)
     owner.set_password("chosen meanwhile by Olga")
     owner.site_role = SiteRole.GUEST
@@ -164,7 +164,7 @@ def test_what_was_changed_since_the_form_was_read_stays(administrator, owner):
     assert [action for action, *_ in entries()] == ["user.changed"]
 
 
-def test_an_entry_about_a_person_names_actor_and_target_and_their_organization(administrator, owner):
+def test_entry_about_a_person_names_actor_target_and_organization(administrator, owner):
     save(administrator, owner, site_role=SiteRole.AUDITOR)
 
     entry = Activity.objects.get()
@@ -173,14 +173,14 @@ def test_an_entry_about_a_person_names_actor_and_target_and_their_organization(a
     assert (entry.organization, entry.account) == (owner.organization, "acme")
 
 
-def test_no_entry_about_a_new_password_holds_anything_of_it(administrator, owner):
+def test_entry_about_a_new_password_contains_nothing_of_it(administrator, owner):
     save(administrator, owner, password="a wholly new password")
 
     entry = Activity.objects.get()
     assert (entry.action, entry.details) == ("authentication.password_changed", {})
 
 
-def test_a_person_is_activated_again_with_an_entry(administrator, organization):
+def test_activation_has_an_entry(administrator, organization):
     person = UserFactory(organization=organization, is_active=False)
 
     save(administrator, person, is_active=True)
@@ -189,7 +189,7 @@ def test_a_person_is_activated_again_with_an_entry(administrator, organization):
     assert entries() == [("user.activated", administrator.email, person.email, {})]
 
 
-def test_a_new_person_is_saved_with_an_entry(administrator, organization):
+def test_new_person_has_an_entry(administrator, organization):
     person = services.create_user(actor=administrator, email="new@acme.example", name="New", password=PASSWORD)
 
     assert person.organization == organization
@@ -197,7 +197,7 @@ def test_a_new_person_is_saved_with_an_entry(administrator, organization):
     assert entries() == [("user.created", administrator.email, "new@acme.example", {"site_role": "guest"})]
 
 
-def test_what_an_operator_does_to_a_person_is_in_the_log_of_their_organization(owner):
+def test_change_by_an_operator_is_in_the_log_of_the_organization(owner):
     operator = OperatorFactory()
 
     save(operator, owner, site_role=SiteRole.POWER_USER)
@@ -206,7 +206,7 @@ def test_what_an_operator_does_to_a_person_is_in_the_log_of_their_organization(o
     assert (entry.actor, entry.organization, entry.account) == (operator, owner.organization, "acme")
 
 
-def test_a_change_that_cannot_be_recorded_is_not_made(administrator, owner, monkeypatch):
+def test_change_that_cannot_be_logged_is_not_saved(administrator, owner, monkeypatch):
     def fails(**entry):
         raise OSError("disk full")
 
@@ -218,7 +218,7 @@ def test_a_change_that_cannot_be_recorded_is_not_made(administrator, owner, monk
     assert User.objects.get(pk=owner.pk).site_role == SiteRole.USER
 
 
-def test_a_change_by_nobody_is_refused(owner):
+def test_change_by_an_unknown_actor_is_refused(owner):
     with pytest.raises(services.NotAllowed):
         save(User(email="nobody@acme.example"), owner, site_role=SiteRole.ADMINISTRATOR)
 
@@ -231,7 +231,7 @@ LOSSES = [{"site_role": SiteRole.USER}, {"is_active": False}, {"site_role": Site
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
-def test_the_last_administrator_stays(administrator, stranger, loss):
+def test_last_administrator_cannot_be_removed(administrator, stranger, loss):
     with pytest.raises(services.LastAdministrator, match="needs an active Administrator"):
         save(administrator, administrator, **loss)
 
@@ -241,34 +241,34 @@ def test_the_last_administrator_stays(administrator, stranger, loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
-def test_an_operator_cannot_take_the_last_administrator_away_either(administrator, loss):
+def test_operator_cannot_remove_the_last_administrator(administrator, loss):
     with pytest.raises(services.LastAdministrator):
         save(OperatorFactory(), administrator, **loss)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
-def test_one_of_two_administrators_may_go_and_the_other_stays(administrator, second_administrator, loss):
+def test_one_of_two_administrators_can_be_removed(administrator, second_administrator, loss):
     save(administrator, second_administrator, **loss)
 
     with pytest.raises(services.LastAdministrator):
         save(administrator, administrator, **loss)
 
 
-def test_a_deactivated_administrator_does_not_count(administrator, organization):
+def test_deactivated_administrator_does_not_count(administrator, organization):
     UserFactory(organization=organization, site_role=SiteRole.ADMINISTRATOR, is_active=False)
 
     with pytest.raises(services.LastAdministrator):
         save(administrator, administrator, is_active=False)
 
 
-def test_the_last_administrator_may_change_their_name(administrator):
+def test_last_administrator_can_be_renamed(administrator):
     save(administrator, administrator, name="Ada New")
 
     assert User.objects.get(pk=administrator.pk).name == "Ada New"
 
 
 @pytest.mark.django_db
-def test_an_operator_is_nobodys_last_administrator():
+def test_operator_is_no_last_administrator():
     operator = OperatorFactory(site_role=SiteRole.ADMINISTRATOR)
 
     save(operator, operator, is_active=False)
@@ -311,14 +311,14 @@ def test_one_administrator_remains_if_two_are_removed_at_once(administrator, sec
 # Groups
 
 
-def test_a_new_group_is_saved_with_an_entry(administrator, owner):
+def test_new_group_has_an_entry(administrator, owner):
     group = services.create_group(actor=administrator, name="Builders", members=[owner])
 
     assert Group.objects.get() == group
     assert entries() == [("group.created", administrator.email, "Builders", {"members": [owner.email]})]
 
 
-def test_a_changed_group_is_saved_with_an_entry(administrator, organization):
+def test_changed_group_has_an_entry(administrator, organization):
     group = GroupFactory(organization=organization, name="Builders")
 
     services.change_group(actor=administrator, group=group, name="Testers")
@@ -327,7 +327,7 @@ def test_a_changed_group_is_saved_with_an_entry(administrator, organization):
     assert entries() == [("group.changed", administrator.email, "Testers", {"from": "Builders", "to": "Testers"})]
 
 
-def test_a_deleted_group_leaves_its_name_in_the_log(administrator, organization):
+def test_deleted_group_keeps_its_name_in_the_log(administrator, organization):
     group = GroupFactory(organization=organization, name="Builders")
     group_id = str(group.pk)
 
@@ -338,7 +338,7 @@ def test_a_deleted_group_leaves_its_name_in_the_log(administrator, organization)
     assert Activity.objects.get().target_id == group_id
 
 
-def test_nobody_who_is_nobody_deletes_a_group(organization):
+def test_signed_out_person_cannot_delete_a_group(organization):
     group = GroupFactory(organization=organization)
 
     with pytest.raises(services.NotAllowed):
@@ -347,7 +347,7 @@ def test_nobody_who_is_nobody_deletes_a_group(organization):
     assert Group.objects.filter(pk=group.pk).exists()
 
 
-def test_a_group_name_is_unique_in_its_organization_in_whatever_case(administrator, organization, stranger):
+def test_group_name_is_unique_in_its_organization_ignoring_case(administrator, organization, stranger):
     GroupFactory(organization=organization, name="Builders")
     GroupFactory(organization=stranger.organization, name="Builders")
 
@@ -359,7 +359,7 @@ def test_a_group_name_is_unique_in_its_organization_in_whatever_case(administrat
 # The token policy
 
 
-def test_a_policy_is_saved_with_an_entry(administrator, organization):
+def test_changed_policy_has_an_entry(administrator, organization):
     services.save_policy(
         actor=administrator,
         organization=organization,
@@ -372,19 +372,19 @@ def test_a_policy_is_saved_with_an_entry(administrator, organization):
     ]
 
 
-def test_a_policy_that_an_operator_changed_is_in_the_log_of_the_organization(organization):
+def test_policy_change_by_an_operator_is_in_the_log_of_the_organization(organization):
     services.save_policy(actor=OperatorFactory(), organization=organization, changes={"max_live_tokens": 7})
 
     entry = Activity.objects.get()
     assert (entry.organization, entry.account) == (organization, "acme")
 
 
-def test_the_policy_of_another_organization_is_not_changed(administrator, stranger):
+def test_administrator_cannot_change_the_policy_of_another_organization(administrator, stranger):
     with pytest.raises(services.NotAllowed):
         services.save_policy(actor=administrator, organization=stranger.organization, changes={"max_live_tokens": 7})
 
 
-def test_an_organization_that_an_operator_adds_begins_its_log_with_its_policy(db):
+def test_log_of_a_new_organization_starts_with_its_policy(db):
     operator = OperatorFactory()
     added = services.create_organization(actor=operator, name="New", slug="new", policy={"max_live_tokens": 7})
 
@@ -412,7 +412,7 @@ def test_only_operators_add_organizations(administrator):
         ("allowed_scopes", "", False),
     ],
 )
-def test_the_database_itself_keeps_the_policy_within_its_limits(organization, field, value, fits):
+def test_database_enforces_the_limits_of_the_policy(organization, field, value, fits):
     refused = False
     try:
         with transaction.atomic():

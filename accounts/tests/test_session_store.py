@@ -34,7 +34,7 @@ def is_signed_in(client):
     return client.get("/profile/security/").status_code == 200
 
 
-def test_both_tables_hold_a_digest_and_not_the_key(owner):
+def test_both_tables_store_a_digest_of_the_key(owner):
     client = sign_in(owner)
     key = client.cookies[settings.SESSION_COOKIE_NAME].value
 
@@ -45,7 +45,7 @@ def test_both_tables_hold_a_digest_and_not_the_key(owner):
     assert key not in str([*Session.objects.values(), *UserSession.objects.values()])
 
 
-def test_the_key_in_the_cookie_signs_in_and_its_digest_does_not(owner):
+def test_digest_in_a_cookie_does_not_sign_in(owner):
     key = sign_in(owner).cookies[settings.SESSION_COOKIE_NAME].value
 
     assert is_signed_in(with_cookie(key))
@@ -54,13 +54,13 @@ def test_the_key_in_the_cookie_signs_in_and_its_digest_does_not(owner):
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "a" * 32, "a" * 40, "a" * 5000, "ü" * 32, "\x00" * 32, "%00" * 20])
-def test_a_cookie_that_is_no_session_key_signs_nobody_in(owner, cookie):
+def test_malformed_session_cookie_signs_nobody_in(owner, cookie):
     sign_in(owner)
 
     assert not is_signed_in(with_cookie(cookie))
 
 
-def test_a_renewed_session_keeps_its_row_and_the_old_key_opens_nothing(owner, rf):
+def test_renewed_session_keeps_its_row_and_the_old_key_stops_working(owner, rf):
     client = sign_in(owner)
     old, row = client.session.session_key, UserSession.objects.get()
     request = rf.get("/")
@@ -90,7 +90,7 @@ def test_signing_in_twice_in_one_browser_lists_one_session(owner):
 
 
 @pytest.mark.django_db
-def test_asynchronous_code_meets_digests_as_well():
+def test_asynchronous_methods_use_digests_too():
     async def story():
         store = SessionStore()
         await store.aset("name", "Ada")
@@ -109,7 +109,7 @@ def test_asynchronous_code_meets_digests_as_well():
     async_to_sync(story)()
 
 
-def test_people_stay_signed_in_while_their_keys_become_digests(owner):
+def test_migration_to_digests_keeps_people_signed_in(owner):
     client = sign_in(owner)
     # As both tables were before.
     Session.objects.update(session_key=client.session.session_key)

@@ -53,14 +53,14 @@ def row_of(client, here):
 
 
 @pytest.mark.parametrize(("span", "lives"), [(timedelta(minutes=119), True), (timedelta(hours=2, seconds=1), False)])
-def test_a_session_that_is_not_used_for_two_hours_ends(owner, span, lives):
+def test_unused_session_ends_after_two_hours(owner, span, lives):
     client, now = sign_in(owner), timezone.now()
 
     with time_machine.travel(now + span):
         assert is_signed_in(client) == lives
 
 
-def test_a_session_ends_after_twelve_hours_however_much_it_is_used(owner):
+def test_session_ends_after_twelve_hours(owner):
     now = timezone.now()
     with time_machine.travel(now, tick=False) as clock:
         client = sign_in(owner)
@@ -73,7 +73,7 @@ def test_a_session_ends_after_twelve_hours_however_much_it_is_used(owner):
         assert not is_signed_in(client)
 
 
-def test_a_session_that_has_lapsed_is_gone_and_that_is_in_the_activity_log(owner):
+def test_lapsed_session_is_removed_and_logged(owner):
     client = sign_in(owner)
     key = client.session.session_key
 
@@ -86,7 +86,7 @@ def test_a_session_that_has_lapsed_is_gone_and_that_is_in_the_activity_log(owner
     assert (entry.action, entry.actor, entry.details) == ("authentication.session_ended", owner, {"reason": "lapsed"})
 
 
-def test_a_page_that_asks_by_itself_keeps_no_session_alive(owner):
+def test_automatic_requests_do_not_extend_a_session(owner):
     now = timezone.now()
     with time_machine.travel(now, tick=False) as clock:
         client = sign_in(owner)
@@ -96,7 +96,7 @@ def test_a_page_that_asks_by_itself_keeps_no_session_alive(owner):
         assert not is_signed_in(client)
 
 
-def test_when_it_was_last_used_is_noted_once_a_minute(owner):
+def test_last_use_is_stored_once_a_minute(owner):
     now = timezone.now()
     with time_machine.travel(now, tick=False) as clock:
         client = sign_in(owner)
@@ -113,7 +113,7 @@ def test_when_it_was_last_used_is_noted_once_a_minute(owner):
 # The list
 
 
-def test_it_shows_browser_address_and_times_of_mine_and_marks_this_one(owner, member):
+def test_list_shows_my_sessions_and_marks_this_one(owner, member):
     here = sign_in(owner)
     sign_in(owner, EDGE, "2001:db8::2")
     sign_in(member)
@@ -125,7 +125,7 @@ def test_it_shows_browser_address_and_times_of_mine_and_marks_this_one(owner, me
     assert all(text in page for text in ("Firefox on Linux", "(this one)", "Edge on Windows", "2001:db8::2"))
 
 
-def test_page_and_api_list_the_same_without_any_key(owner):
+def test_page_and_api_list_the_same_sessions_without_keys(owner):
     here, elsewhere = sign_in(owner), sign_in(owner, CHROME)
 
     answers = [here.get(LIST).content.decode(), here.get(API).content.decode()]
@@ -139,7 +139,7 @@ def test_page_and_api_list_the_same_without_any_key(owner):
     ]
 
 
-def test_what_would_not_be_accepted_is_not_listed(owner):
+def test_expired_sessions_are_not_listed(owner):
     here = sign_in(owner)
     sign_in(owner).post("/logout/")
     UserSession.objects.create(user=owner, ip="192.0.2.1", session_key="gone", user_agent=CHROME)
@@ -148,7 +148,7 @@ def test_what_would_not_be_accepted_is_not_listed(owner):
     assert [row["is_current"] for row in listed(here)] == [True]
 
 
-def test_what_is_left_of_past_sessions_is_removed_and_nothing_else(owner):
+def test_only_past_sessions_are_removed(owner):
     client = sign_in(owner)
     sign_in(owner)
 
@@ -164,7 +164,7 @@ def test_what_is_left_of_past_sessions_is_removed_and_nothing_else(owner):
     assert UserSession.objects.count() == 2
 
 
-def test_the_list_asks_the_database_as_much_for_twenty_as_for_two(owner):
+def test_list_needs_the_same_queries_for_two_and_twenty(owner):
     here = sign_in(owner)
 
     def queries():
@@ -201,7 +201,7 @@ def test_browser_is_named_by_its_user_agent(user_agent, words):
     assert browser_in_words(user_agent) == words
 
 
-def test_what_a_browser_says_of_itself_is_shown_as_text(owner):
+def test_user_agent_is_escaped(owner):
     page = sign_in(owner, "<script>alert(1)</script>").get(LIST).content.decode()
 
     assert "<script>alert" not in page
@@ -222,7 +222,7 @@ DOORS = {"page": (end_on_page, 302, 404), "api": (end_by_api, 204, 403)}
 
 
 @pytest.mark.parametrize(("end", "done", "refused"), DOORS.values(), ids=DOORS)
-def test_signing_out_there_ends_that_session_and_no_other(owner, end, done, refused):
+def test_ending_a_session_ends_no_other(owner, end, done, refused):
     here, there, third = sign_in(owner), sign_in(owner, CHROME, "192.0.2.5"), sign_in(owner)
 
     assert end(here, row_of(there, here)) == done
@@ -234,7 +234,7 @@ def test_signing_out_there_ends_that_session_and_no_other(owner, end, done, refu
 
 
 @pytest.mark.parametrize(("end", "done", "refused"), DOORS.values(), ids=DOORS)
-def test_nobody_ends_the_session_of_another(owner, member, administrator, stranger, end, done, refused):
+def test_person_cannot_end_sessions_of_others(owner, member, administrator, stranger, end, done, refused):
     theirs = sign_in(owner)
     pk = row_of(theirs, theirs)
 
@@ -251,7 +251,7 @@ def test_ending_this_session_signs_out_here(owner, end, done, refused):
     assert not is_signed_in(here)
 
 
-def test_opening_an_address_ends_nothing(owner):
+def test_get_request_ends_no_session(owner):
     here, there = sign_in(owner), sign_in(owner)
 
     assert here.get(f"{LIST}{row_of(there, here)}/end/").status_code == 405
@@ -261,7 +261,7 @@ def test_opening_an_address_ends_nothing(owner):
 
 @pytest.mark.parametrize("path", ["1/end/", "end-all/"])
 @pytest.mark.django_db
-def test_who_is_signed_out_meanwhile_comes_back_to_a_page_that_opens(client, path):
+def test_person_signed_out_elsewhere_returns_to_a_page(client, path):
     assert client.post(LIST + path).url == f"/login/?next={LIST}"
 
 
@@ -299,7 +299,7 @@ def test_signing_out_everywhere_can_include_this_session(owner, end_all):
 
 @pytest.mark.parametrize("end_all", [all_on_page, all_by_api])
 @pytest.mark.parametrize("expire", [False, True])
-def test_tokens_end_with_the_sessions_if_the_person_says_so(api, owner, member, end_all, expire):
+def test_signing_out_everywhere_expires_tokens_if_requested(api, owner, member, end_all, expire):
     mine, others = TokenFactory(owner=owner), TokenFactory(owner=member)
 
     end_all(sign_in(owner), expire_tokens=expire)
@@ -308,7 +308,7 @@ def test_tokens_end_with_the_sessions_if_the_person_says_so(api, owner, member, 
     assert api.get("/api/v1/me", headers=bearer(others)).status_code == 200
 
 
-def test_the_api_says_how_many_ended(owner):
+def test_api_says_how_many_sessions_ended(owner):
     TokenFactory(owner=owner)
     sign_in(owner)
 
@@ -316,7 +316,7 @@ def test_the_api_says_how_many_ended(owner):
 
 
 @pytest.mark.parametrize("body", [{"x": 1}, {"expire_tokens": "yes"}, {"including_here": 1}, []])
-def test_a_body_that_is_not_understood_ends_nothing(owner, body):
+def test_wrong_body_ends_nothing(owner, body):
     here, there = sign_in(owner), sign_in(owner)
 
     assert here.post(f"{API}/end-all", body, content_type="application/json").status_code == 400
@@ -326,7 +326,7 @@ def test_a_body_that_is_not_understood_ends_nothing(owner, body):
 # What others do that ends sessions
 
 
-def test_a_deactivation_ends_sessions_for_good(owner, administrator):
+def test_deactivation_ends_sessions_permanently(owner, administrator):
     client = sign_in(owner)
 
     services.set_active(actor=administrator, user=owner, is_active=False)
@@ -336,7 +336,7 @@ def test_a_deactivation_ends_sessions_for_good(owner, administrator):
     assert not UserSession.objects.exists()
 
 
-def test_a_new_password_from_an_administrator_ends_sessions_and_lets_an_invited_person_in(owner, administrator):
+def test_new_password_by_an_administrator_ends_sessions_and_completes_an_invitation(owner, administrator):
     owner.joined_at = None
     owner.save()
     client, admin = sign_in(owner), sign_in(administrator)
@@ -351,7 +351,7 @@ def test_a_new_password_from_an_administrator_ends_sessions_and_lets_an_invited_
     assert list(UserSession.objects.values_list("user", flat=True)) == [administrator.pk]
 
 
-def test_another_role_ends_no_session(owner, administrator):
+def test_changed_role_ends_no_session(owner, administrator):
     client = sign_in(owner)
 
     services.change_site_role(actor=administrator, user=owner, site_role="auditor")
@@ -359,7 +359,7 @@ def test_another_role_ends_no_session(owner, administrator):
     assert is_signed_in(client)
 
 
-def test_an_administrator_who_deactivates_themselves_gets_an_answer(owner, administrator, organization):
+def test_administrator_who_deactivates_themselves_gets_an_answer(owner, administrator, organization):
     services.change_site_role(actor=administrator, user=owner, site_role="administrator")
     client = sign_in(administrator)
 
@@ -367,7 +367,7 @@ def test_an_administrator_who_deactivates_themselves_gets_an_answer(owner, admin
     assert not is_signed_in(client)
 
 
-def test_an_operator_sees_and_ends_their_sessions(db):
+def test_operator_sees_and_ends_their_sessions(db):
     operator = OperatorFactory()
     here, there = sign_in(operator), sign_in(operator)
 
@@ -376,7 +376,7 @@ def test_an_operator_sees_and_ends_their_sessions(db):
     assert [is_signed_in(client) for client in (here, there)] == [True, False]
 
 
-def test_what_the_browser_keeps_is_cleared_at_sign_out(owner):
+def test_sign_out_clears_the_storage_of_the_browser(owner):
     client = sign_in(owner)
 
     assert "Clear-Site-Data" not in client.get("/profile/security/").headers

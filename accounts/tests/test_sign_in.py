@@ -38,28 +38,28 @@ def text_of(answer):
 # Who gets in
 
 
-def test_the_right_password_signs_in(client, owner):
+def test_correct_password_signs_in(client, owner):
     answer = sign_in(client, owner.email)
 
     assert (answer.status_code, answer.url) == (302, reverse("overview"))
     assert signed_in_as(client) == str(owner.pk)
 
 
-def test_an_email_address_in_any_case_and_with_spaces_around_it_signs_in(client, owner):
+def test_email_address_ignores_case_and_surrounding_spaces(client, owner):
     sign_in(client, f"  {owner.email.upper()} ")
 
     assert signed_in_as(client) == str(owner.pk)
 
 
 @pytest.mark.parametrize("password", ["wrong", PASSWORD.upper(), f" {PASSWORD}", f"{PASSWORD} ", PASSWORD[:-1]])
-def test_a_wrong_password_does_not_sign_in(client, owner, password):
+def test_wrong_password_does_not_sign_in(client, owner, password):
     answer = sign_in(client, owner.email, password)
 
     assert answer.status_code == 200
     assert signed_in_as(client) is None
 
 
-def test_an_empty_password_does_not_sign_in(client, owner):
+def test_empty_password_does_not_sign_in(client, owner):
     owner.set_password("")
     owner.save()
 
@@ -76,14 +76,14 @@ def test_every_role_lands_on_the_overview(client, organization, role):
 
 
 @pytest.mark.django_db
-def test_an_operator_lands_in_django_admin(client):
+def test_operator_lands_in_django_admin(client):
     answer = sign_in(client, OperatorFactory().email)
 
     assert answer.url == "/admin/"
     assert client.get(answer.url).status_code == 200
 
 
-def test_a_deactivated_person_is_told_so_and_stays_out(client, owner):
+def test_deactivated_person_cannot_sign_in(client, owner):
     owner.is_active = False
     owner.save()
 
@@ -94,7 +94,7 @@ def test_a_deactivated_person_is_told_so_and_stays_out(client, owner):
     assert signed_in_as(client) is None
 
 
-def test_a_former_email_address_does_not_sign_in(client, owner):
+def test_former_email_address_does_not_sign_in(client, owner):
     former = owner.email
     sign_in(client, former)
     client.post(SIGN_OUT)
@@ -107,7 +107,7 @@ def test_a_former_email_address_does_not_sign_in(client, owner):
     assert signed_in_as(client) == str(owner.pk)
 
 
-def test_someone_who_is_signed_in_is_sent_on_from_the_sign_in_page(client, owner):
+def test_signed_in_person_is_redirected_from_the_sign_in_page(client, owner):
     client.force_login(owner)
 
     answer = client.get(SIGN_IN)
@@ -118,7 +118,7 @@ def test_someone_who_is_signed_in_is_sent_on_from_the_sign_in_page(client, owner
 # What a stranger can learn and break
 
 
-def test_an_unknown_address_and_a_wrong_password_are_the_same_answer(client, owner):
+def test_unknown_address_and_wrong_password_get_the_same_answer(client, owner):
     known = sign_in(client, owner.email, "wrong")
     unknown = sign_in(client, NOBODY, "wrong")
 
@@ -127,7 +127,7 @@ def test_an_unknown_address_and_a_wrong_password_are_the_same_answer(client, own
     assert known.cookies.keys() == unknown.cookies.keys()
 
 
-def test_a_deactivated_person_with_a_wrong_password_gets_that_answer_too(client, owner):
+def test_deactivated_person_with_a_wrong_password_gets_the_same_answer(client, owner):
     active = sign_in(client, owner.email, "wrong")
     owner.is_active = False
     owner.save()
@@ -151,7 +151,7 @@ ODD_TEXTS = {
 
 
 @pytest.mark.parametrize("login", ODD_TEXTS.values(), ids=ODD_TEXTS)
-def test_no_login_is_an_error_of_the_portal(client, owner, login):
+def test_no_login_causes_a_server_error(client, owner, login):
     answer = sign_in(client, login)
 
     assert answer.status_code == 200
@@ -160,7 +160,7 @@ def test_no_login_is_an_error_of_the_portal(client, owner, login):
 
 
 @pytest.mark.parametrize("password", ODD_TEXTS.values(), ids=ODD_TEXTS)
-def test_no_password_is_an_error_of_the_portal(client, owner, password):
+def test_no_password_causes_a_server_error(client, owner, password):
     answer = sign_in(client, owner.email, password)
 
     assert answer.status_code == 200
@@ -169,13 +169,13 @@ def test_no_password_is_an_error_of_the_portal(client, owner, password):
 
 @pytest.mark.parametrize("body", ["login=%ff%fe&password=%ed%a0%80", "login=a%00b%40c.d&password=x", "%", "=&=", ""])
 @pytest.mark.django_db
-def test_no_body_is_an_error_of_the_portal(client, body):
+def test_no_body_causes_a_server_error(client, body):
     answer = client.post(SIGN_IN, body, content_type="application/x-www-form-urlencoded")
 
     assert answer.status_code == 200
 
 
-def test_the_sign_in_form_is_protected_against_other_sites(owner):
+def test_other_sites_cannot_send_the_sign_in_form(owner):
     client = Client(enforce_csrf_checks=True)
 
     assert sign_in(client, owner.email).status_code == 403
@@ -220,7 +220,7 @@ def test_next_leads_to_a_page_of_the_portal(client, owner):
     assert sign_in(client, owner.email, next="/profile/tokens/?q=a%20b").url == "/profile/tokens/?q=a%20b"
 
 
-def test_a_page_that_was_asked_for_is_reached_by_signing_in(client, owner):
+def test_requested_page_opens_after_sign_in(client, owner):
     to_sign_in = client.get("/profile/tokens/?state=active").url
     form = client.get(to_sign_in).context
 
@@ -234,13 +234,13 @@ def test_a_page_that_was_asked_for_is_reached_by_signing_in(client, owner):
     ["signup/", "accounts/signup/", "accounts/login/", "email/", "login/code/", "profile/security/email/sent/"],
 )
 @pytest.mark.django_db
-def test_nobody_can_sign_themselves_up_or_use_another_door_of_allauth(client, address):
+def test_nobody_can_sign_up_or_use_other_pages_of_allauth(client, address):
     assert client.get(f"/{address}").status_code == 404
     with pytest.raises(Resolver404):
         resolve(f"/{address}")
 
 
-def test_signing_up_is_closed_wherever_allauth_asks(rf):
+def test_signing_up_is_closed_for_every_check_of_allauth(rf):
     with pytest.raises(NoReverseMatch):
         reverse("account_signup")
     assert not get_adapter().is_open_for_signup(rf.get("/"))
@@ -249,7 +249,7 @@ def test_signing_up_is_closed_wherever_allauth_asks(rf):
 # The session
 
 
-def test_the_session_key_changes_at_sign_in(client, owner):
+def test_session_key_changes_at_sign_in(client, owner):
     session = client.session
     session["planted"] = "by someone else"
     session.save()
@@ -261,14 +261,14 @@ def test_the_session_key_changes_at_sign_in(client, owner):
     assert not Session.objects.filter(session_key=digest_of(before)).exists()
 
 
-def test_the_session_cookie_is_out_of_reach_of_scripts_and_other_sites(client, owner):
+def test_session_cookie_is_hidden_from_scripts_and_other_sites(client, owner):
     cookie = sign_in(client, owner.email).cookies[settings.SESSION_COOKIE_NAME]
 
     assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Lax", "/")
     assert cookie["max-age"] == 12 * 60 * 60
 
 
-def test_a_deactivation_ends_the_session_at_the_next_request(client, owner):
+def test_deactivation_ends_the_session_at_the_next_request(client, owner):
     sign_in(client, owner.email)
     assert client.get("/profile/").status_code == 200
     owner.is_active = False
@@ -277,7 +277,7 @@ def test_a_deactivation_ends_the_session_at_the_next_request(client, owner):
     assert client.get("/profile/").url.startswith(SIGN_IN)
 
 
-def test_a_new_password_ends_the_session_at_the_next_request(client, owner):
+def test_new_password_ends_the_session_at_the_next_request(client, owner):
     sign_in(client, owner.email)
     owner.set_password("another long password")
     owner.save()
@@ -285,7 +285,7 @@ def test_a_new_password_ends_the_session_at_the_next_request(client, owner):
     assert client.get("/profile/").url.startswith(SIGN_IN)
 
 
-def test_a_change_of_role_holds_for_the_session_from_the_next_request(client, owner):
+def test_changed_role_applies_to_the_session_from_the_next_request(client, owner):
     sign_in(client, owner.email)
     assert client.get("/organization/activity-log/").status_code == 403
     owner.site_role = SiteRole.AUDITOR
@@ -305,7 +305,7 @@ def test_opening_the_sign_out_page_does_not_sign_out(client, owner):
     assert not Activity.objects.filter(action="authentication.signed_out").exists()
 
 
-def test_signing_out_ends_the_session_for_good(client, owner):
+def test_signing_out_ends_the_session_permanently(client, owner):
     sign_in(client, owner.email)
     key = client.session.session_key
 
@@ -317,7 +317,7 @@ def test_signing_out_ends_the_session_for_good(client, owner):
     assert client.get("/profile/").url.startswith(SIGN_IN)
 
 
-def test_signing_out_is_protected_against_other_sites(owner):
+def test_other_sites_cannot_sign_a_person_out(owner):
     client = Client(enforce_csrf_checks=True)
     client.force_login(owner)
 
@@ -326,7 +326,7 @@ def test_signing_out_is_protected_against_other_sites(owner):
 
 
 @pytest.mark.django_db
-def test_someone_who_is_signed_out_cannot_sign_out_again(client):
+def test_signed_out_person_is_redirected_from_sign_out(client):
     assert client.get(SIGN_OUT).url == SIGN_IN
     assert client.post(SIGN_OUT).url == SIGN_IN
     assert not Activity.objects.exists()
@@ -355,7 +355,7 @@ def test_signing_out_is_recorded_with_address_and_request(client, owner):
 
 
 @pytest.mark.parametrize("login", ["owner@acme.example", "OWNER@Acme.Example", " owner@acme.example "])
-def test_a_failed_sign_in_is_recorded_for_the_person_whose_account_was_tried(client, owner, login):
+def test_failed_sign_in_is_recorded_for_the_person(client, owner, login):
     answer = client.post(SIGN_IN, {"login": login, "password": "a wrong guess"}, REMOTE_ADDR="192.0.2.7")
 
     entry = Activity.objects.get()
@@ -364,7 +364,7 @@ def test_a_failed_sign_in_is_recorded_for_the_person_whose_account_was_tried(cli
     assert "guess" not in f"{entry.details} {entry.target_name}"
 
 
-def test_a_deactivated_person_who_tries_is_recorded_as_failed(client, owner):
+def test_sign_in_of_a_deactivated_person_is_recorded_as_failed(client, owner):
     owner.is_active = False
     owner.save()
 
@@ -373,14 +373,14 @@ def test_a_deactivated_person_who_tries_is_recorded_as_failed(client, owner):
     assert [entry.action for entry in Activity.objects.all()] == ["authentication.failed"]
 
 
-def test_a_failed_sign_in_for_an_unknown_address_is_in_nobodys_log(client, owner):
+def test_failed_sign_in_for_an_unknown_address_is_in_no_activity_log(client, owner):
     sign_in(client, NOBODY, "wrong")
 
     assert not Activity.objects.exists()
 
 
 @pytest.mark.django_db
-def test_the_servers_log_has_a_line_about_an_unknown_address_without_what_was_typed(client, caplog):
+def test_servers_log_has_a_line_about_an_unknown_address_without_typed_text(client, caplog):
     with caplog.at_level(logging.DEBUG):
         client.post(SIGN_IN, {"login": NOBODY, "password": "my secret guess"}, REMOTE_ADDR="192.0.2.7")
 
@@ -391,7 +391,7 @@ def test_the_servers_log_has_a_line_about_an_unknown_address_without_what_was_ty
     assert "secret guess" not in caplog.text
 
 
-def test_a_forged_forwarded_for_header_changes_no_address_in_the_log(client, owner):
+def test_forged_forwarded_for_header_changes_no_address_in_the_log(client, owner):
     client.post(SIGN_IN, {"login": owner.email, "password": PASSWORD}, headers={"X-Forwarded-For": "203.0.113.9"})
 
     assert Activity.objects.get().ip == "127.0.0.1"

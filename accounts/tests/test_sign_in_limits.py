@@ -51,7 +51,7 @@ def known_browser(user):
 MANY = [f"198.51.100.{number}" for number in range(1, 60)]
 
 
-def test_five_failures_stop_an_address_at_an_account_for_five_minutes(client, owner, clock):
+def test_five_failures_block_an_address_for_an_account_for_five_minutes(client, owner, clock):
     fail(owner.email, 5)
 
     assert not signs_in(client, owner, ip=GUESSER)
@@ -59,7 +59,7 @@ def test_five_failures_stop_an_address_at_an_account_for_five_minutes(client, ow
     assert signs_in(client, owner, ip=GUESSER)
 
 
-def test_four_failures_stop_nothing_and_a_success_forgets_them(client, owner):
+def test_success_resets_earlier_failures(client, owner):
     for _ in range(2):
         fail(owner.email, 4, client=client)
         assert signs_in(client, owner, ip=GUESSER)
@@ -67,7 +67,7 @@ def test_four_failures_stop_nothing_and_a_success_forgets_them(client, owner):
         client.cookies.clear()
 
 
-def test_what_is_stopped_answers_429_with_the_time_to_wait(client, owner, clock):
+def test_blocked_attempt_gets_429_with_the_time_to_wait(client, owner, clock):
     clock.shift(timedelta(seconds=100))
     answer = fail(owner.email, 6)
 
@@ -75,7 +75,7 @@ def test_what_is_stopped_answers_429_with_the_time_to_wait(client, owner, clock)
     assert "Wait 4 minutes" in answer.content.decode()
 
 
-def test_the_right_password_is_not_told_from_a_wrong_one_where_it_is_stopped(client, owner):
+def test_blocked_attempt_does_not_reveal_the_correct_password(client, owner):
     fail(owner.email, 5)
 
     right = attempt(client, owner.email, PASSWORD, GUESSER)
@@ -85,34 +85,34 @@ def test_the_right_password_is_not_told_from_a_wrong_one_where_it_is_stopped(cli
     assert right.content == wrong.content
 
 
-def test_neither_another_case_nor_spaces_give_more_tries(client, owner):
+def test_case_and_spaces_give_no_more_attempts(client, owner):
     for login in (owner.email, owner.email.upper(), f" {owner.email} ", owner.email.title(), owner.email):
         fail(login, 1)
 
     assert not signs_in(client, owner, ip=GUESSER)
 
 
-def test_an_account_that_does_not_exist_is_stopped_with_the_same_words(owner):
+def test_unknown_account_is_blocked_with_the_same_message(owner):
     known, unknown = fail(owner.email, 6), fail("nobody@acme.example", 6, addresses=["192.0.2.67"])
 
     assert known.content == unknown.content
     assert known.status_code == unknown.status_code == 429
 
 
-def test_addresses_of_one_ipv6_subscriber_are_one(client, owner):
+def test_ipv6_addresses_of_one_subscriber_count_as_one(client, owner):
     fail(owner.email, 5, addresses=["2001:db8::1", "2001:db8::2", "2001:db8:0:0:ffff::3"])
 
     assert not signs_in(client, owner, ip="2001:db8::4")
     assert signs_in(client, owner, ip="2001:db8:0:1::4")
 
 
-def test_one_stopped_account_stops_no_other(client, owner, member):
+def test_blocked_account_blocks_no_other(client, owner, member):
     fail(owner.email, 6)
 
     assert signs_in(client, member, ip=GUESSER)
 
 
-def test_guesses_from_many_addresses_stop_unknown_browsers_for_two_minutes(client, owner, clock):
+def test_guesses_from_many_addresses_block_unknown_browsers_for_two_minutes(client, owner, clock):
     fail(owner.email, 10, addresses=MANY)
 
     answer = attempt(client, owner.email, PASSWORD)
@@ -123,13 +123,13 @@ def test_guesses_from_many_addresses_stop_unknown_browsers_for_two_minutes(clien
     assert signs_in(client, owner)
 
 
-def test_what_one_address_is_stopped_from_does_not_stop_the_account_elsewhere(client, owner):
+def test_blocked_address_does_not_block_the_account_elsewhere(client, owner):
     fail(owner.email, 40)
 
     assert signs_in(client, owner)
 
 
-def test_no_number_of_guesses_elsewhere_stops_a_browser_that_the_account_knows(owner):
+def test_guesses_elsewhere_never_block_a_known_browser(owner):
     browser = known_browser(owner)
 
     fail(owner.email, 50, addresses=MANY)
@@ -137,7 +137,7 @@ def test_no_number_of_guesses_elsewhere_stops_a_browser_that_the_account_knows(o
     assert signs_in(browser, owner)
 
 
-def test_guesses_at_the_same_address_stop_a_browser_that_the_account_knows_for_a_minute_at_most(owner, clock):
+def test_guesses_from_the_same_address_block_a_known_browser_for_at_most_a_minute(owner, clock):
     browser = known_browser(owner)
 
     fail(owner.email, 50)
@@ -150,7 +150,7 @@ def test_guesses_at_the_same_address_stop_a_browser_that_the_account_knows_for_a
     assert signs_in(browser, owner, ip=GUESSER)
 
 
-def test_a_browser_that_the_account_knows_has_ten_tries_of_its_own(owner):
+def test_known_browser_has_ten_attempts_of_its_own(owner):
     browser = known_browser(owner)
 
     assert fail(owner.email, 10, client=browser).status_code == 200
@@ -167,7 +167,7 @@ def answered(browsers, user, *, addresses):
     return answers.count(200)
 
 
-def test_all_browsers_that_an_account_knows_have_twenty_tries_together(owner, clock):
+def test_known_browsers_have_twenty_attempts_together(owner, clock):
     browsers = [known_browser(owner) for _ in range(12)]
     clock.shift(timedelta(minutes=5))
 
@@ -177,7 +177,7 @@ def test_all_browsers_that_an_account_knows_have_twenty_tries_together(owner, cl
     assert signs_in(browsers[0], owner)
 
 
-def test_one_known_browser_cannot_stop_the_others(owner):
+def test_one_known_browser_cannot_block_the_others(owner):
     browser, other = known_browser(owner), known_browser(owner)
 
     fail(owner.email, 30, client=browser, addresses=MANY)
@@ -185,7 +185,7 @@ def test_one_known_browser_cannot_stop_the_others(owner):
     assert signs_in(other, owner)
 
 
-def test_an_address_has_sixty_tries_however_many_browsers_it_brings(owner, member, clock):
+def test_address_has_sixty_attempts_with_any_number_of_browsers(owner, member, clock):
     people = [owner, member, *(UserFactory(organization=owner.organization) for _ in range(4))]
     browsers = [(known_browser(person), person) for person in people for _ in range(2)]
     clock.shift(timedelta(minutes=5))
@@ -210,21 +210,21 @@ def changed_by_an_administrator(client, user):
 
 
 @pytest.mark.parametrize("change", [changed_on_the_page, changed_by_an_administrator])
-def test_a_cookie_that_was_collected_with_an_old_password_makes_no_browser_known(owner, change):
+def test_device_cookie_of_an_old_password_is_ignored(owner, change):
     collected = [known_browser(owner) for _ in range(12)]
     change(Client(), owner)
 
     assert answered(collected, owner, addresses=MANY) == 10, "as many as all strangers have together"
 
 
-def test_the_browser_in_which_a_password_was_changed_stays_known(client, owner):
+def test_browser_that_changed_the_password_stays_known(client, owner):
     changed_on_the_page(client, owner)
     fail(owner.email, 10, addresses=MANY)
 
     assert attempt(client, owner.email, "a wholly new secret").status_code == 302
 
 
-def test_a_browser_of_somebody_without_a_password_is_known_once_they_have_set_one(client, owner):
+def test_browser_that_set_the_first_password_is_known(client, owner):
     owner.set_unusable_password()
     owner.save()
     client.force_login(owner, "accounts.backends.PortalAuthenticationBackend")
@@ -236,7 +236,7 @@ def test_a_browser_of_somebody_without_a_password_is_known_once_they_have_set_on
     assert signs_in(client, owner)
 
 
-def test_an_unknown_account_costs_as_many_queries_as_a_known_one_with_any_cookie(owner, member):
+def test_unknown_account_costs_the_same_queries_with_any_cookie(owner, member):
     browser, costs = known_browser(member), []
     for login in (owner.email, "nobody@acme.example"):
         for client in (Client(), browser):
@@ -249,14 +249,14 @@ def test_an_unknown_account_costs_as_many_queries_as_a_known_one_with_any_cookie
     assert costs[:2] == costs[2:]
 
 
-def test_a_browser_that_one_account_knows_is_a_stranger_to_another(owner, member):
+def test_known_browser_is_unknown_to_other_accounts(owner, member):
     browser = known_browser(owner)
     fail(member.email, 10, addresses=MANY)
 
     assert not signs_in(browser, member)
 
 
-def test_a_browser_can_be_known_to_several_accounts(owner, member):
+def test_browser_can_be_known_to_several_accounts(owner, member):
     browser = known_browser(owner)
     assert signs_in(browser, member)
     browser.post("/logout/")
@@ -266,14 +266,14 @@ def test_a_browser_can_be_known_to_several_accounts(owner, member):
 
 
 @pytest.mark.parametrize("forged", ["x", "WyJ4Il0:1abc:def", "", "\x00", "a" * 5000])
-def test_a_forged_device_cookie_makes_no_browser_known(client, owner, forged):
+def test_forged_device_cookie_is_ignored(client, owner, forged):
     fail(owner.email, 10, addresses=MANY)
     client.cookies[limits.DEVICE_COOKIE] = forged
 
     assert not signs_in(client, owner)
 
 
-def test_the_device_cookie_ends(owner, clock):
+def test_device_cookie_expires(owner, clock):
     browser = known_browser(owner)
     cookie = browser.cookies[limits.DEVICE_COOKIE].value
     clock.shift(timedelta(days=181))
@@ -283,18 +283,18 @@ def test_the_device_cookie_ends(owner, clock):
     assert not signs_in(browser, owner)
 
 
-def test_the_device_cookie_is_out_of_reach_of_scripts_and_names_nobody(client, owner):
+def test_device_cookie_is_hidden_from_scripts_and_names_nobody(client, owner):
     cookie = attempt(client, owner.email, PASSWORD).cookies[limits.DEVICE_COOKIE]
 
     assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["domain"]) == (True, "Lax", "/", "")
     assert owner.email not in cookie.value
 
 
-def test_a_failure_makes_no_browser_known(client, owner):
+def test_failed_sign_in_makes_no_browser_known(client, owner):
     assert limits.DEVICE_COOKIE not in attempt(client, owner.email).cookies
 
 
-def test_sixty_attempts_for_whomever_stop_an_address_for_a_minute(client, owner, clock):
+def test_sixty_attempts_block_an_address_for_a_minute(client, owner, clock):
     for number in range(60):
         fail(f"nobody{number}@acme.example", 1)
 
@@ -303,7 +303,7 @@ def test_sixty_attempts_for_whomever_stop_an_address_for_a_minute(client, owner,
     assert signs_in(client, owner, ip=GUESSER)
 
 
-def test_a_forged_forwarded_for_header_gives_no_more_tries(client, owner):
+def test_forged_forwarded_for_header_gives_no_more_attempts(client, owner):
     fail(owner.email, 5)
 
     form = {"login": owner.email, "password": PASSWORD}
@@ -311,24 +311,24 @@ def test_a_forged_forwarded_for_header_gives_no_more_tries(client, owner):
     assert answer.status_code == 429
 
 
-def test_what_is_stopped_fills_no_log(owner):
+def test_blocked_attempts_fill_no_log(owner):
     fail(owner.email, 9)
 
     assert Activity.objects.count() == 5
 
 
-def test_a_caller_without_an_address_is_refused(client, owner):
+def test_caller_without_an_address_is_refused(client, owner):
     assert attempt(client, owner.email, PASSWORD, ip="").status_code == 403
 
 
-def test_the_servers_log_is_not_filled_by_strangers(client, db, caplog):
+def test_strangers_cannot_fill_the_servers_log(client, db, caplog):
     for number in range(40):
         fail(f"nobody{number}@acme.example", 1)
 
     assert len([record for record in caplog.records if record.name == "accounts.signals"]) == 30
 
 
-def test_wrong_passwords_of_someone_who_is_signed_in_count_too(client, owner):
+def test_wrong_passwords_of_signed_in_people_count_too(client, owner):
     assert signs_in(client, owner)
 
     for _ in range(10):
@@ -339,7 +339,7 @@ def test_wrong_passwords_of_someone_who_is_signed_in_count_too(client, owner):
     assert Activity.objects.filter(action="authentication.failed").count() == 10
 
 
-def test_wrong_current_passwords_at_a_change_count_too(client, owner):
+def test_wrong_current_passwords_count_too(client, owner):
     assert signs_in(client, owner)
     form = {"oldpassword": "wrong", "password1": "a wholly new secret", "password2": "a wholly new secret"}
 
@@ -363,7 +363,7 @@ def invitation_accepted_by(client, user):
 
 
 @pytest.mark.parametrize("chosen_by", [lost_password_set_by, invitation_accepted_by])
-def test_whoever_set_a_password_by_a_link_signs_in_whatever_others_try(client, owner, chosen_by):
+def test_person_who_set_a_password_by_a_link_can_always_sign_in(client, owner, chosen_by):
     chosen_by(client, owner)
     fail(owner.email, 10, addresses=MANY)
 
@@ -374,14 +374,14 @@ def test_whoever_set_a_password_by_a_link_signs_in_whatever_others_try(client, o
 # What allauth would count in the cache
 
 
-def test_sixty_passkeys_that_are_none_stop_an_address_for_a_minute(client, db):
+def test_sixty_wrong_passkeys_block_an_address_for_a_minute(client, db):
     answers = [client.post("/login/passkey/", {"credential": "{}"}, REMOTE_ADDR=GUESSER) for _ in range(61)]
 
     assert [answer.status_code for answer in answers] == [302] * 60 + [429]
     assert answers[-1].headers["Retry-After"] == "60"
 
 
-def test_twenty_passwords_by_links_stop_an_address_for_a_minute(client, owner):
+def test_twenty_passwords_by_links_block_an_address_for_a_minute(client, owner):
     address = client.get(password_reset.link_for(owner).removeprefix(settings.PORTAL_URL)).url
     form = {"password1": "short", "password2": "short"}
 
@@ -391,7 +391,7 @@ def test_twenty_passwords_by_links_stop_an_address_for_a_minute(client, owner):
 
 
 @pytest.mark.parametrize("page", ["/login/two-factor/again/", "/login/passkey/again/"])
-def test_ten_answers_to_who_is_there_stop_a_person_for_a_minute(client, owner, page):
+def test_ten_proofs_block_a_person_for_a_minute(client, owner, page):
     add_app(owner)
     add_passkey(owner)
     client.force_login(owner)
@@ -413,7 +413,7 @@ class NoCache(BaseCache):
     get = set = touch = delete = has_key = incr = add
 
 
-def test_no_page_of_signing_in_uses_the_cache(client, owner, settings):
+def test_signing_in_does_not_use_the_cache(client, owner, settings):
     settings.CACHES = {"default": {"BACKEND": "accounts.tests.test_sign_in_limits.NoCache"}}
     secret = add_app(owner)
 

@@ -37,7 +37,7 @@ HAPPENINGS = {"another password": change_password, "a deactivation": deactivate}
 
 
 @pytest.mark.parametrize("happens", HAPPENINGS.values(), ids=HAPPENINGS)
-def test_the_first_step_ends_with(owner, administrator, happens):
+def test_first_step_becomes_invalid_after(owner, administrator, happens):
     secret = add_app(owner)
     client = first_step(owner)
     happens(owner, administrator)
@@ -50,7 +50,7 @@ def test_the_first_step_ends_with(owner, administrator, happens):
 
 
 @pytest.mark.parametrize("happens", HAPPENINGS.values(), ids=HAPPENINGS)
-def test_the_sign_in_page_begins_anew_after(owner, administrator, happens):
+def test_sign_in_page_starts_again_after(owner, administrator, happens):
     add_app(owner)
     client = first_step(owner)
     happens(owner, administrator)
@@ -58,7 +58,7 @@ def test_the_sign_in_page_begins_anew_after(owner, administrator, happens):
     assert client.get(SIGN_IN).status_code == 200
 
 
-def test_nothing_of_a_first_step_that_ended_counts_later(owner, administrator):
+def test_invalid_first_step_does_not_count_later(owner, administrator):
     secret = add_app(owner)
     client = first_step(owner)
     change_password(owner, administrator)
@@ -67,7 +67,7 @@ def test_nothing_of_a_first_step_that_ended_counts_later(owner, administrator):
     assert client.session.keys() & {"first_step", "account_login", "account_authentication_methods"} == set()
 
 
-def test_the_page_of_the_second_step_leads_back_to_signing_in_once_two_factor_was_removed(owner, administrator):
+def test_second_step_returns_to_sign_in_if_two_factor_was_removed(owner, administrator):
     add_app(owner)
     client = first_step(owner)
     services.reset_two_factor(actor=administrator, user=owner)

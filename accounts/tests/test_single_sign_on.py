@@ -142,24 +142,24 @@ def assert_nobody_came_in(client, answer):
 
 @pytest.mark.parametrize("path", [START, CALLBACK, CANCELLED, CONNECTION])
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_without_a_provider_there_is_nothing_at_its_addresses(client, owner, method, path):
+def test_addresses_do_not_exist_without_a_provider(client, owner, method, path):
     client.force_login(owner)
 
     assert getattr(client, method)(path).status_code == 404
 
 
-def test_without_a_provider_there_is_no_button(client, db):
+def test_button_is_hidden_without_a_provider(client, db):
     assert "sign-in-single-sign-on" not in client.get("/login/").content.decode()
 
 
 # On the way there
 
 
-def test_the_button_names_the_provider(client, provider):
+def test_button_names_the_provider(client, provider):
     assert "Sign in with Acme ID" in client.get("/login/").content.decode()
 
 
-def test_the_provider_is_asked_with_state_nonce_and_proof_of_possession(client, provider, settings):
+def test_request_to_the_provider_has_state_nonce_and_pkce(client, provider, settings):
     query = parse_qs(urlsplit(authorization_address(client)).query)
 
     assert query["response_type"] == ["code"]
@@ -178,7 +178,7 @@ def test_state_nonce_and_challenge_are_new_each_time(client, provider):
         assert first[name] != second[name]
 
 
-def test_the_code_is_exchanged_with_the_verifier_of_the_challenge(client, provider, owner):
+def test_code_is_exchanged_with_the_pkce_verifier(client, provider, owner):
     provider.knows(email=owner.email, email_verified=True)
     address = authorization_address(client)
     client.get(consent(address))
@@ -188,21 +188,21 @@ def test_the_code_is_exchanged_with_the_verifier_of_the_challenge(client, provid
     assert base64.urlsafe_b64encode(digest).decode().rstrip("=") == dict(parse_qsl(address))["code_challenge"]
 
 
-def test_no_other_site_and_no_link_begins_it(provider):
+def test_other_sites_and_links_cannot_start_it(provider):
     client = Client(enforce_csrf_checks=True)
 
     assert client.post(START).status_code == 403
     assert client.get(START).url == "/login/"
 
 
-def test_what_the_caller_adds_to_the_address_does_not_reach_the_provider(client, provider):
+def test_parameters_of_the_caller_do_not_reach_the_provider(client, provider):
     page = client.post(f"{START}?auth_params=redirect_uri%3Dhttps://evil.example&scope=admin").content.decode()
 
     assert "evil.example" not in page
     assert "admin" not in page
 
 
-def test_a_provider_that_is_away_is_a_page_and_no_error_of_the_portal(client, provider, settings):
+def test_unreachable_provider_is_a_page_and_no_server_error(client, provider, settings):
     settings.OPENID_PROVIDER = replace(settings.OPENID_PROVIDER, issuer="http://localhost:9")
 
     answer = client.post(START)
@@ -211,7 +211,7 @@ def test_a_provider_that_is_away_is_a_page_and_no_error_of_the_portal(client, pr
     assert "You are not signed in" in answer.content.decode()
 
 
-def test_one_address_does_not_make_the_portal_ask_the_provider_without_end(client, provider):
+def test_requests_to_the_provider_are_limited_per_address(client, provider):
     with time_machine.travel(timezone.now(), tick=False):
         for _ in range(60):
             STARTS.take("127.0.0.1")
@@ -222,7 +222,7 @@ def test_one_address_does_not_make_the_portal_ask_the_provider_without_end(clien
     assert client.post(START, REMOTE_ADDR="192.0.2.7").status_code == 200
 
 
-def test_no_stranger_fills_the_log_of_the_server_or_hides_a_real_failure(client, provider, caplog):
+def test_strangers_cannot_fill_the_servers_log_or_hide_failures(client, provider, caplog):
     """The server's log bounds the lines of each place of the code (core/server_log.py)."""
     client.get(CALLBACK, {"error": "x" * 300 + "\nfake line", "error_description": "a\nb" * 300})
     provider.lies[DISCOVERY] = broken(status=503)
@@ -249,7 +249,7 @@ def the_failure(caplog):
 # Who comes in
 
 
-def test_a_member_with_the_verified_address_signs_in_and_is_linked(client, provider, owner):
+def test_member_with_the_verified_address_signs_in_and_is_linked(client, provider, owner):
     provider.knows(email=owner.email, email_verified=True, name="Somebody else")
 
     answer = sign_in(client)
@@ -262,7 +262,7 @@ def test_a_member_with_the_verified_address_signs_in_and_is_linked(client, provi
     assert actions("signed_in")[0].details == {"methods": ["single sign-on"]}
 
 
-def test_nothing_of_the_person_is_changed_and_no_token_of_the_provider_is_kept(client, provider, owner):
+def test_sign_in_changes_nothing_and_stores_no_token_of_the_provider(client, provider, owner):
     before = User.objects.values().get(pk=owner.pk)
     provider.knows(email=owner.email, email_verified=True, name="Somebody else")
 
@@ -273,7 +273,7 @@ def test_nothing_of_the_person_is_changed_and_no_token_of_the_provider_is_kept(c
 
 
 @pytest.mark.parametrize("verified", [True, "true"])
-def test_an_address_in_any_case_is_that_of_the_member(client, provider, owner, verified):
+def test_address_of_a_member_ignores_case(client, provider, owner, verified):
     provider.knows(email=owner.email.upper(), email_verified=verified)
 
     sign_in(client)
@@ -282,7 +282,7 @@ def test_an_address_in_any_case_is_that_of_the_member(client, provider, owner, v
 
 
 @pytest.mark.parametrize("verified", [False, None, "false", "yes", 1, 1.0, "", "True", [True], {"a": 1}])
-def test_an_address_that_is_not_verified_opens_nothing(client, provider, owner, verified):
+def test_unverified_address_does_not_sign_in(client, provider, owner, verified):
     provider.knows(email=owner.email, email_verified=verified)
 
     answer = sign_in(client)
@@ -292,9 +292,7 @@ def test_an_address_that_is_not_verified_opens_nothing(client, provider, owner, 
 
 
 @pytest.mark.parametrize("verified", [False, None, "false", "missing"])
-def test_an_operator_can_accept_addresses_that_the_provider_does_not_call_verified(
-    client, provider, owner, settings, verified
-):
+def test_operator_can_accept_unverified_addresses(client, provider, owner, settings, verified):
     settings.OPENID_PROVIDER = replace(settings.OPENID_PROVIDER, trusts_email=True)
     provider.knows(email=owner.email, **({} if verified == "missing" else {"email_verified": verified}))
 
@@ -303,9 +301,7 @@ def test_an_operator_can_accept_addresses_that_the_provider_does_not_call_verifi
     assert signed_in_as(client) == str(owner.pk)
 
 
-def test_accepted_addresses_open_no_operator_and_no_account_that_is_connected_with_another_identity(
-    client, provider, owner, settings
-):
+def test_accepted_addresses_do_not_sign_in_operators_or_linked_people(client, provider, owner, settings):
     settings.OPENID_PROVIDER = replace(settings.OPENID_PROVIDER, trusts_email=True)
     operator = OperatorFactory()
     provider.knows(email=operator.email)
@@ -320,9 +316,7 @@ def test_accepted_addresses_open_no_operator_and_no_account_that_is_connected_wi
     assert signed_in_as(successor) is None
 
 
-def test_an_address_that_is_not_verified_is_a_line_of_the_log_and_a_message_that_is_true(
-    client, provider, owner, caplog
-):
+def test_unverified_address_is_logged_and_explained(client, provider, owner, caplog):
     provider.knows(email=owner.email, email_verified=False)
 
     answer = sign_in(client)
@@ -333,7 +327,7 @@ def test_an_address_that_is_not_verified_is_a_line_of_the_log_and_a_message_that
     assert f"Acme ID does not confirm that the address {owner.email} is yours. Trying again does not help" in page
 
 
-def test_a_person_is_told_which_account_they_came_with(client, provider, owner, caplog):
+def test_message_names_the_account_of_the_provider(client, provider, owner, caplog):
     provider.knows(email="nobody@acme.example", email_verified=True)
 
     page = client.get(sign_in(client).url).content.decode()
@@ -342,7 +336,7 @@ def test_a_person_is_told_which_account_they_came_with(client, provider, owner, 
     assert 'no active member has the address "nobody@acme.example"' in the_failure(caplog)
 
 
-def test_who_has_no_account_and_who_is_deactivated_read_the_same(client, provider, owner):
+def test_unknown_and_deactivated_people_see_the_same_message(client, provider, owner):
     User.objects.update(is_active=False)
     pages = []
     for email in (owner.email, "nobody@acme.example"):
@@ -354,7 +348,7 @@ def test_who_has_no_account_and_who_is_deactivated_read_the_same(client, provide
     assert pages[0] == pages[1]
 
 
-def test_a_deactivated_person_who_was_connected_is_a_line_of_the_log(client, provider, owner, caplog):
+def test_sign_in_of_a_deactivated_linked_person_is_logged(client, provider, owner, caplog):
     provider.knows(email=owner.email, email_verified=True)
     sign_in(client)
     User.objects.update(is_active=False)
@@ -376,7 +370,7 @@ def test_a_deactivated_person_who_was_connected_is_a_line_of_the_log(client, pro
         {"email": "", "email_verified": True},
     ],
 )
-def test_who_is_no_member_is_told_so_and_nobody_is_made(client, provider, owner, claims):
+def test_non_member_cannot_sign_in_and_no_account_is_created(client, provider, owner, claims):
     provider.knows(**claims)
 
     answer = sign_in(client)
@@ -390,14 +384,14 @@ def test_who_is_no_member_is_told_so_and_nobody_is_made(client, provider, owner,
         assert "Acme ID does not send this portal your e-mail address. Trying again does not help" in page
 
 
-def test_a_letter_that_becomes_another_in_small_letters_is_not_that_other(client, provider, organization):
+def test_non_ascii_letters_are_not_folded_to_ascii(client, provider, organization):
     UserFactory(organization=organization, email="kay@acme.example")
     provider.knows(email="\u212aay@acme.example", email_verified=True)
 
     assert_nobody_came_in(client, sign_in(client))
 
 
-def test_an_invited_person_joins_by_it(client, provider, organization):
+def test_invited_person_joins_by_single_sign_on(client, provider, organization):
     invited = UserFactory(organization=organization, password="!", joined_at=None)
     provider.knows(email=invited.email, email_verified=True)
 
@@ -407,14 +401,14 @@ def test_an_invited_person_joins_by_it(client, provider, organization):
     assert not User.objects.get(pk=invited.pk).is_invited
 
 
-def test_a_deactivated_person_stays_out(client, provider, owner):
+def test_deactivated_person_cannot_sign_in(client, provider, owner):
     User.objects.update(is_active=False)
     provider.knows(email=owner.email, email_verified=True)
 
     assert_nobody_came_in(client, sign_in(client))
 
 
-def test_a_person_who_was_linked_and_is_deactivated_stays_out(client, provider, owner):
+def test_deactivated_linked_person_cannot_sign_in(client, provider, owner):
     provider.knows(email=owner.email, email_verified=True)
     sign_in(client)
     User.objects.update(is_active=False)
@@ -424,14 +418,14 @@ def test_a_person_who_was_linked_and_is_deactivated_stays_out(client, provider, 
     assert signed_in_as(again) is None
 
 
-def test_no_mailbox_makes_an_operator(client, provider):
+def test_operator_cannot_sign_in_by_single_sign_on(client, provider):
     operator = OperatorFactory()
     provider.knows(email=operator.email, email_verified=True)
 
     assert_nobody_came_in(client, sign_in(client))
 
 
-def test_once_linked_the_person_is_known_by_the_providers_id_whatever_their_address(client, provider, owner, member):
+def test_linked_person_is_found_by_the_providers_id(client, provider, owner, member):
     provider.knows(email=owner.email, email_verified=True)
     sign_in(client)
     provider.knows(email=member.email, email_verified=True)
@@ -443,7 +437,7 @@ def test_once_linked_the_person_is_known_by_the_providers_id_whatever_their_addr
     assert SocialAccount.objects.count() == 1
 
 
-def test_an_address_that_was_given_to_somebody_else_does_not_open_the_account(client, provider, owner):
+def test_reassigned_address_does_not_sign_in(client, provider, owner):
     provider.knows(email=owner.email, email_verified=True)
     sign_in(client)
     provider.knows("subject-2", email=owner.email, email_verified=True)
@@ -458,7 +452,7 @@ def test_an_address_that_was_given_to_somebody_else_does_not_open_the_account(cl
     assert (tried.actor, tried.details) == (owner, {"method": "single sign-on"})
 
 
-def test_the_same_id_at_another_provider_is_somebody_else(client, provider, owner):
+def test_same_id_at_another_provider_is_another_person(client, provider, owner):
     SocialAccount.objects.create(user=owner, provider="oidc-of-another-issuer", uid=SUBJECT)
     provider.knows(email="nobody@acme.example", email_verified=True)
 
@@ -467,7 +461,7 @@ def test_the_same_id_at_another_provider_is_somebody_else(client, provider, owne
     assert signed_in_as(client) is None
 
 
-def test_two_factor_is_asked_for_after_it(client, provider, owner):
+def test_two_factor_is_required_after_single_sign_on(client, provider, owner):
     secret = add_app(owner)
     provider.knows(email=owner.email, email_verified=True)
 
@@ -480,7 +474,7 @@ def test_two_factor_is_asked_for_after_it(client, provider, owner):
     assert actions("signed_in")[0].details == {"methods": ["single sign-on", "authenticator app"]}
 
 
-def test_the_page_that_was_asked_for_is_reached(client, provider, owner):
+def test_requested_page_opens_after_single_sign_on(client, provider, owner):
     provider.knows(email=owner.email, email_verified=True)
 
     assert sign_in(client, next="/profile/tokens/").url == "/profile/tokens/"
@@ -493,7 +487,7 @@ def test_next_leads_nowhere_else(client, provider, owner, address):
     assert sign_in(client, next=address).url == "/"
 
 
-def test_who_comes_as_somebody_else_is_not_mixed_with_who_was_there(client, provider, owner, member):
+def test_sign_in_as_another_person_starts_a_new_session(client, provider, owner, member):
     client.force_login(member)
     provider.knows(email=owner.email, email_verified=True)
 
@@ -505,7 +499,7 @@ def test_who_comes_as_somebody_else_is_not_mixed_with_who_was_there(client, prov
 # Answers that are not accepted
 
 
-def test_a_refusal_at_the_provider_is_a_page(client, provider, owner):
+def test_refusal_at_the_provider_is_a_page(client, provider, owner):
     state = parse_qs(urlsplit(authorization_address(client)).query)["state"][0]
 
     answer = client.get(CALLBACK, {"error": "access_denied", "state": state}, follow=True)
@@ -515,7 +509,7 @@ def test_a_refusal_at_the_provider_is_a_page(client, provider, owner):
 
 
 @pytest.mark.parametrize("change", [{"state": "another"}, {"state": ""}, {"code": "another"}, {"code": "\x00"}])
-def test_a_callback_with_another_state_or_code_is_refused(client, provider, owner, change):
+def test_callback_with_another_state_or_code_is_refused(client, provider, owner, change):
     provider.knows(email=owner.email, email_verified=True)
     query = dict(parse_qsl(urlsplit(consent(authorization_address(client))).query))
 
@@ -526,11 +520,11 @@ def test_a_callback_with_another_state_or_code_is_refused(client, provider, owne
 
 
 @pytest.mark.parametrize("query", [{}, {"code": "x"}, {"state": "x"}, {"error": "x"}])
-def test_a_callback_that_nobody_asked_for_is_refused(client, provider, query):
+def test_unexpected_callback_is_refused(client, provider, query):
     assert client.get(CALLBACK, query).status_code == 401
 
 
-def test_a_callback_in_another_browser_is_refused(client, provider, owner):
+def test_callback_in_another_browser_is_refused(client, provider, owner):
     """Or somebody could send a link that signs its reader in to an account of theirs."""
     provider.knows(email=owner.email, email_verified=True)
     address = consent(authorization_address(client))
@@ -540,7 +534,7 @@ def test_a_callback_in_another_browser_is_refused(client, provider, owner):
     assert_nobody_came_in(victim, victim.get(address))
 
 
-def test_a_callback_is_good_once(client, provider, owner):
+def test_callback_works_once(client, provider, owner):
     provider.knows(email=owner.email, email_verified=True)
     address = consent(authorization_address(client))
     client.get(address)
@@ -622,7 +616,7 @@ LIES = {
 
 @pytest.mark.once
 @pytest.mark.parametrize(("path", "lie"), LIES.values(), ids=LIES)
-def test_an_answer_of_the_provider_that_is_not_right_lets_nobody_in(client, provider, owner, path, lie):
+def test_wrong_answer_of_the_provider_signs_nobody_in(client, provider, owner, path, lie):
     provider.knows(email=owner.email, email_verified=True)
     address = consent(authorization_address(client))
     provider.lies[path] = lie
@@ -661,9 +655,7 @@ CAUSES = {
 
 
 @pytest.mark.parametrize(("path", "lie", "words", "advice"), CAUSES.values(), ids=CAUSES)
-def test_a_failure_has_one_line_with_its_cause_and_a_page_that_is_true(
-    client, provider, owner, caplog, path, lie, words, advice
-):
+def test_failure_is_logged_in_one_line_and_explained(client, provider, owner, caplog, path, lie, words, advice):
     provider.knows(email=owner.email, email_verified=True)
     address = consent(authorization_address(client))
     provider.lies[path] = lie
@@ -693,7 +685,7 @@ CLAIM_CAUSES = {
 
 
 @pytest.mark.parametrize(("claims", "words"), CLAIM_CAUSES.values(), ids=CLAIM_CAUSES)
-def test_a_claim_that_is_refused_is_told_with_what_was_expected(client, provider, owner, caplog, claims, words):
+def test_refused_claim_is_logged_with_the_expected_value(client, provider, owner, caplog, claims, words):
     provider.knows(email=owner.email, email_verified=True)
     address = consent(authorization_address(client))
     sign_with_own_key(provider, **claims)
@@ -704,7 +696,7 @@ def test_a_claim_that_is_refused_is_told_with_what_was_expected(client, provider
 
 
 @pytest.mark.parametrize("claims", [{"iat": 50}, {"nbf": 50}, {"exp": -50}])
-def test_clocks_that_differ_by_less_than_a_minute_let_people_in(client, provider, owner, claims):
+def test_clocks_may_differ_by_less_than_a_minute(client, provider, owner, claims):
     provider.knows(email=owner.email, email_verified=True)
     address = consent(authorization_address(client))
     sign_with_own_key(provider, **{name: int(time.time()) + seconds for name, seconds in claims.items()})
@@ -723,9 +715,7 @@ def test_clocks_that_differ_by_less_than_a_minute_let_people_in(client, provider
         ("unauthorized_client", OPERATOR),
     ],
 )
-def test_an_error_that_the_browser_brings_back_is_told_with_code_and_description(
-    client, provider, caplog, code, advice
-):
+def test_error_in_the_callback_is_logged_with_code_and_description(client, provider, caplog, code, advice):
     state = parse_qs(urlsplit(authorization_address(client)).query)["state"][0]
 
     answer = client.get(CALLBACK, {"error": code, "error_description": "AADSTS50105: not\nassigned", "state": state})
@@ -734,7 +724,7 @@ def test_an_error_that_the_browser_brings_back_is_told_with_code_and_description
     assert advice in answer.content.decode()
 
 
-def test_a_refusal_at_the_provider_is_one_line_of_the_log(client, provider, caplog):
+def test_refusal_at_the_provider_is_one_line_in_the_log(client, provider, caplog):
     state = parse_qs(urlsplit(authorization_address(client)).query)["state"][0]
 
     client.get(CALLBACK, {"error": "access_denied", "state": state}, follow=True)
@@ -742,7 +732,7 @@ def test_a_refusal_at_the_provider_is_one_line_of_the_log(client, provider, capl
     assert 'error "access_denied"' in the_failure(caplog)
 
 
-def test_a_sign_in_that_took_too_long_is_told_so(client, provider, owner, caplog):
+def test_sign_in_that_took_too_long_is_explained(client, provider, owner, caplog):
     address = consent(authorization_address(client))
     with time_machine.travel(timezone.now() + timedelta(minutes=11)):
         page = client.get(address).content.decode()
@@ -762,7 +752,7 @@ def test_a_sign_in_that_took_too_long_is_told_so(client, provider, owner, caplog
         (broken(status=404), ["the discovery document", "openid-configuration", "answers 404"]),
     ],
 )
-def test_a_discovery_document_that_is_not_right_is_told_with_what_was_expected(client, provider, caplog, lie, words):
+def test_wrong_discovery_document_is_logged_with_the_expected_value(client, provider, caplog, lie, words):
     provider.lies["/.well-known/openid-configuration"] = lie
 
     client.post(START)
@@ -770,7 +760,7 @@ def test_a_discovery_document_that_is_not_right_is_told_with_what_was_expected(c
     assert all(word in the_failure(caplog) for word in words), the_failure(caplog)
 
 
-def test_a_provider_that_is_away_is_one_line_with_the_reason(client, provider, settings, caplog):
+def test_unreachable_provider_is_one_line_with_the_reason(client, provider, settings, caplog):
     settings.OPENID_PROVIDER = replace(settings.OPENID_PROVIDER, issuer="http://localhost:9")
 
     page = client.post(START).content.decode()
@@ -801,7 +791,7 @@ CLAIMS = {
 
 @pytest.mark.once
 @pytest.mark.parametrize("claims", CLAIMS.values(), ids=CLAIMS)
-def test_a_well_signed_id_token_with_wrong_claims_lets_nobody_in(client, provider, owner, claims):
+def test_id_token_with_wrong_claims_signs_nobody_in(client, provider, owner, claims):
     provider.knows(email=owner.email, email_verified=True)
     address = consent(authorization_address(client))
     sign_with_own_key(provider, **claims)
@@ -812,7 +802,7 @@ def test_a_well_signed_id_token_with_wrong_claims_lets_nobody_in(client, provide
     assert_nobody_came_in(client, answer)
 
 
-def test_an_id_token_that_is_signed_by_the_keys_of_the_provider_is_accepted(client, provider, owner):
+def test_id_token_signed_by_the_provider_is_accepted(client, provider, owner):
     """That the claims alone are what the table above refuses."""
     provider.knows(email=owner.email, email_verified=True)
     address = consent(authorization_address(client))
@@ -832,7 +822,7 @@ def test_an_id_token_that_is_signed_by_the_keys_of_the_provider_is_accepted(clie
         ({"email": "owner@acme.example", "email_verified": True}, {"email": "somebody@acme.example"}),
     ],
 )
-def test_an_address_is_verified_only_by_what_stands_beside_it(client, provider, owner, in_id_token, in_user_info):
+def test_email_verified_counts_only_for_the_address_beside_it(client, provider, owner, in_id_token, in_user_info):
     provider.knows()
     address = consent(authorization_address(client))
     sign_with_own_key(provider, **in_id_token)
@@ -841,7 +831,7 @@ def test_an_address_is_verified_only_by_what_stands_beside_it(client, provider, 
     assert_nobody_came_in(client, client.get(address))
 
 
-def test_an_address_that_only_the_id_token_tells_is_enough(client, provider, owner):
+def test_address_in_the_id_token_is_enough(client, provider, owner):
     provider.knows()
     address = consent(authorization_address(client))
     sign_with_own_key(provider, email=owner.email, email_verified=True)
@@ -875,7 +865,7 @@ DISCOVERED = {
 
 @pytest.mark.once
 @pytest.mark.parametrize("lie", DISCOVERED.values(), ids=DISCOVERED)
-def test_a_provider_that_does_not_introduce_itself_is_not_gone_to(client, provider, lie):
+def test_provider_with_a_wrong_discovery_document_is_not_visited(client, provider, lie):
     provider.lies[DISCOVERY] = lie
 
     answer = client.post(START)
@@ -894,7 +884,7 @@ def test_a_provider_that_does_not_introduce_itself_is_not_gone_to(client, provid
     ],
     ids=[*DISCOVERED, "no token address", "no address of keys"],
 )
-def test_a_provider_that_does_not_introduce_itself_on_the_way_back_lets_nobody_in(client, provider, owner, lie):
+def test_wrong_discovery_document_at_the_callback_signs_nobody_in(client, provider, owner, lie):
     provider.knows(email=owner.email, email_verified=True)
     address = consent(authorization_address(client))
     provider.lies[DISCOVERY] = lie
@@ -916,7 +906,7 @@ def linked(provider, owner, client):
     return SocialAccount.objects.get()
 
 
-def test_a_person_with_a_password_disconnects(client, owner, linked):
+def test_person_with_a_password_disconnects(client, owner, linked):
     assert 'id="disconnect"' in client.get(CONNECTION).content.decode()
 
     client.post(CONNECTION)
@@ -925,7 +915,7 @@ def test_a_person_with_a_password_disconnects(client, owner, linked):
     assert [entry.actor for entry in actions("provider_disconnected")] == [owner]
 
 
-def test_disconnecting_needs_a_fresh_proof_of_who_it_is(client, owner, linked):
+def test_disconnecting_needs_a_recent_proof(client, owner, linked):
     with time_machine.travel(timezone.now() + timedelta(minutes=26), tick=False):
         assert client.get(CONNECTION).status_code == 200
         answer = client.post(CONNECTION)
@@ -934,7 +924,7 @@ def test_disconnecting_needs_a_fresh_proof_of_who_it_is(client, owner, linked):
     assert SocialAccount.objects.get() == linked
 
 
-def test_a_person_is_told_that_it_is_connected_and_disconnected(
+def test_person_gets_mails_about_connecting_and_disconnecting(
     client, provider, owner, settings, django_capture_on_commit_callbacks
 ):
     provider.knows(email=owner.email, email_verified=True)
@@ -951,7 +941,7 @@ def test_a_person_is_told_that_it_is_connected_and_disconnected(
     ]
 
 
-def test_a_person_without_a_password_stays_connected(client, owner, linked):
+def test_person_without_a_password_cannot_disconnect(client, owner, linked):
     owner.set_unusable_password()
     User.objects.filter(pk=owner.pk).update(password=owner.password)
     again = Client()
@@ -988,13 +978,13 @@ def variables(monkeypatch):
 GOOD = {"ISSUER": "https://id.example.com/realms/acme", "CLIENT_ID": "portal", "CLIENT_SECRET": "s3cret-of-the-client"}
 
 
-def test_without_its_variables_there_is_no_provider(variables):
+def test_provider_needs_its_variables(variables):
     variables()
 
     assert SigningIn().openid_provider() is None
 
 
-def test_a_provider_is_read_from_its_variables(variables):
+def test_provider_is_read_from_its_variables(variables):
     variables(**GOOD, NAME=" Acme  ID ")
 
     found = SigningIn().openid_provider()
@@ -1004,7 +994,7 @@ def test_a_provider_is_read_from_its_variables(variables):
 
 
 @pytest.mark.parametrize("missing", GOOD)
-def test_half_a_provider_stops_the_start(variables, missing):
+def test_incomplete_provider_stops_the_start(variables, missing):
     variables(**{**GOOD, missing: ""})
 
     with pytest.raises(ImproperlyConfigured, match=f"OIDC_{missing} is missing"):
@@ -1027,7 +1017,7 @@ def test_half_a_provider_stops_the_start(variables, missing):
         "https://id example.com",
     ],
 )
-def test_a_wrong_issuer_stops_the_start(variables, issuer):
+def test_wrong_issuer_stops_the_start(variables, issuer):
     variables(**{**GOOD, "ISSUER": issuer})
 
     with pytest.raises(ImproperlyConfigured, match="OIDC_ISSUER must be") as error:
@@ -1037,21 +1027,21 @@ def test_a_wrong_issuer_stops_the_start(variables, issuer):
 
 
 @pytest.mark.parametrize("issuer", ["https://id.example.com", "https://id.example.com/", "http://localhost:9000"])
-def test_a_right_issuer_is_kept_as_it_is_written(variables, issuer):
+def test_valid_issuer_is_kept_as_written(variables, issuer):
     variables(**{**GOOD, "ISSUER": issuer})
 
     assert SigningIn().openid_provider().issuer == issuer
 
 
 @pytest.mark.parametrize(("raw", "trusts"), [("", False), ("required", False), ("trust-provider", True)])
-def test_addresses_must_be_verified_unless_the_operator_says_otherwise(variables, raw, trusts):
+def test_addresses_must_be_verified_by_default(variables, raw, trusts):
     variables(**GOOD, **({"EMAIL_VERIFIED": raw} if raw else {}))
 
     assert SigningIn().openid_provider().trusts_email is trusts
 
 
 @pytest.mark.parametrize("raw", ["yes", "off", "Required", "trust-provider "])
-def test_a_wrong_word_about_verified_addresses_stops_the_start(variables, raw):
+def test_wrong_value_for_verified_addresses_stops_the_start(variables, raw):
     variables(**GOOD, EMAIL_VERIFIED=raw)
 
     with pytest.raises(ImproperlyConfigured, match="OIDC_EMAIL_VERIFIED must be one of required, trust-provider"):

@@ -60,7 +60,7 @@ def actions(*names):
 # Signing in
 
 
-def test_the_password_alone_does_not_sign_in(client, owner):
+def test_password_alone_does_not_sign_in(client, owner):
     add_app(owner)
 
     answer = sign_in(client, owner)
@@ -82,7 +82,7 @@ def test_password_and_code_sign_in(client, owner):
     assert actions("signed_in")[0].details == {"methods": ["password", "authenticator app"]}
 
 
-def test_the_page_that_was_asked_for_is_reached_after_the_second_step(client, owner):
+def test_requested_page_opens_after_the_second_step(client, owner):
     secret = add_app(owner)
     client.post("/login/", {"login": owner.email, "password": PASSWORD, "next": "/profile/tokens/"})
 
@@ -90,7 +90,7 @@ def test_the_page_that_was_asked_for_is_reached_after_the_second_step(client, ow
 
 
 @pytest.mark.parametrize("steps", [-1, 1], ids=["the one before", "the one after"])
-def test_a_code_of_a_clock_that_is_a_little_off_signs_in(client, owner, steps):
+def test_code_of_a_slightly_wrong_clock_signs_in(client, owner, steps):
     secret = add_app(owner)
     sign_in(client, owner)
 
@@ -100,7 +100,7 @@ def test_a_code_of_a_clock_that_is_a_little_off_signs_in(client, owner, steps):
 
 
 @pytest.mark.parametrize("steps", [-2, 2, 100])
-def test_a_code_of_another_time_does_not_sign_in(client, owner, steps):
+def test_code_of_another_time_does_not_sign_in(client, owner, steps):
     secret = add_app(owner)
     sign_in(client, owner)
 
@@ -112,7 +112,7 @@ def test_a_code_of_another_time_does_not_sign_in(client, owner, steps):
 
 
 @pytest.mark.parametrize("code", ["", "abcdef", "000000" * 9, "\x00", "١٢٣٤٥٦", "-1", "1e5", "[]"])
-def test_no_code_is_an_error_of_the_portal(client, owner, code):
+def test_no_code_causes_a_server_error(client, owner, code):
     add_app(owner)
     sign_in(client, owner)
 
@@ -120,7 +120,7 @@ def test_no_code_is_an_error_of_the_portal(client, owner, code):
     assert signed_in_as(client) is None
 
 
-def test_a_code_is_good_once(owner):
+def test_code_works_once(owner):
     secret = add_app(owner)
     first, second = Client(), Client()
     for client in (first, second):
@@ -134,7 +134,7 @@ def test_a_code_is_good_once(owner):
     assert signed_in_as(second) is None
 
 
-def test_a_code_is_good_once_also_if_the_cache_forgets(owner, rf):
+def test_code_works_once_even_if_the_cache_is_cleared(owner, rf):
     secret = add_app(owner)
     code = code_of(secret)
 
@@ -143,7 +143,7 @@ def test_a_code_is_good_once_also_if_the_cache_forgets(owner, rf):
     assert accept_code(owner, code) is None
 
 
-def test_after_a_later_code_an_earlier_one_is_not_accepted(owner):
+def test_earlier_code_is_refused_after_a_later_one(owner):
     secret = add_app(owner)
 
     assert accept_code(owner, code_of(secret, steps=1)) is not None
@@ -151,7 +151,7 @@ def test_after_a_later_code_an_earlier_one_is_not_accepted(owner):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_requests_at_once_one_code_signs_in_one(owner):
+def test_code_signs_in_one_of_many_simultaneous_requests(owner):
     secret = add_app(owner)
     code = code_of(secret)
 
@@ -160,7 +160,7 @@ def test_of_many_requests_at_once_one_code_signs_in_one(owner):
     assert sum(one is not None for one in accepted) == 1
 
 
-def test_the_code_that_set_up_the_app_does_not_sign_in(client, owner):
+def test_code_that_set_up_the_app_does_not_sign_in(client, owner):
     client.force_login(owner)
     with time_machine.travel(timezone.now(), tick=False):
         sign_in(client := Client(), owner)
@@ -173,14 +173,14 @@ def test_the_code_that_set_up_the_app_does_not_sign_in(client, owner):
     assert signed_in_as(other) is None
 
 
-def test_the_second_step_is_closed_without_the_first(client, owner):
+def test_second_step_needs_the_first(client, owner):
     add_app(owner)
 
     assert client.get(SECOND_STEP).url == "/login/"
     assert enter(client, "123456").url == "/login/"
 
 
-def test_the_second_step_ends_with_a_deactivation(client, owner):
+def test_deactivation_ends_the_second_step(client, owner):
     secret = add_app(owner)
     sign_in(client, owner)
     User.objects.filter(pk=owner.pk).update(is_active=False)
@@ -190,7 +190,7 @@ def test_the_second_step_ends_with_a_deactivation(client, owner):
     assert client.get("/profile/").url.startswith("/login/")
 
 
-def test_the_second_step_is_open_for_a_quarter_of_an_hour(client, owner):
+def test_second_step_is_open_for_15_minutes(client, owner):
     secret = add_app(owner)
     sign_in(client, owner)
 
@@ -201,7 +201,7 @@ def test_the_second_step_is_open_for_a_quarter_of_an_hour(client, owner):
     assert signed_in_as(client) is None
 
 
-def test_the_second_step_of_one_person_is_not_taken_with_the_code_of_another(client, owner, member):
+def test_code_of_another_person_does_not_sign_in(client, owner, member):
     add_app(owner)
     secret_of_member = add_app(member)
     sign_in(client, owner)
@@ -211,7 +211,7 @@ def test_the_second_step_of_one_person_is_not_taken_with_the_code_of_another(cli
     assert signed_in_as(client) is None
 
 
-def test_the_session_before_the_second_step_is_worth_nothing_after_it(client, owner):
+def test_session_key_changes_at_the_second_step(client, owner):
     secret = add_app(owner)
     sign_in(client, owner)
     before = client.session.session_key
@@ -222,7 +222,7 @@ def test_the_session_before_the_second_step_is_worth_nothing_after_it(client, ow
     assert not Session.objects.filter(session_key=digest_of(before)).exists()
 
 
-def test_a_wrong_code_is_recorded_for_the_person(client, owner):
+def test_wrong_code_is_recorded_for_the_person(client, owner):
     add_app(owner)
     sign_in(client, owner)
 
@@ -232,7 +232,7 @@ def test_a_wrong_code_is_recorded_for_the_person(client, owner):
     assert (entry.actor, entry.ip, entry.details) == (owner, "192.0.2.7", {"step": "second factor"})
 
 
-def test_wrong_codes_of_one_address_are_limited_soon(client, owner):
+def test_wrong_codes_of_one_address_are_limited(client, owner):
     secret = add_app(owner)
     sign_in(client, owner)
     for _ in range(5):
@@ -244,7 +244,7 @@ def test_wrong_codes_of_one_address_are_limited_soon(client, owner):
     assert signed_in_as(client) is None
 
 
-def test_wrong_codes_of_one_address_do_not_lock_the_person_out_elsewhere(owner):
+def test_wrong_codes_of_one_address_do_not_block_the_person_elsewhere(owner):
     secret = add_app(owner)
     stranger, person = Client(), Client()
     sign_in(stranger, owner)
@@ -257,7 +257,7 @@ def test_wrong_codes_of_one_address_do_not_lock_the_person_out_elsewhere(owner):
     assert signed_in_as(person) == str(owner.pk)
 
 
-def test_wrong_codes_of_all_addresses_together_are_limited_as_well(client, owner):
+def test_wrong_codes_of_all_addresses_are_limited_together(client, owner):
     secret = add_app(owner)
     sign_in(client, owner)
     # As many as there were without this one, from wherever.
@@ -270,7 +270,7 @@ def test_wrong_codes_of_all_addresses_together_are_limited_as_well(client, owner
     assert signed_in_as(client) is None
 
 
-def test_a_right_code_forgets_the_wrong_ones(owner):
+def test_correct_code_resets_wrong_ones(owner):
     secret = add_app(owner)
     client = Client()
     sign_in(client, owner)
@@ -291,7 +291,7 @@ def test_a_right_code_forgets_the_wrong_ones(owner):
 # Setting up and removing
 
 
-def test_an_app_is_set_up_by_the_code_that_it_shows(client, owner):
+def test_app_is_set_up_with_its_code(client, owner):
     sign_in(client, owner)
     secret = secret_on(client.get(ADD_APP))
 
@@ -304,7 +304,7 @@ def test_an_app_is_set_up_by_the_code_that_it_shows(client, owner):
     assert made.action == "authentication.recovery_codes_made"
 
 
-def test_a_wrong_code_sets_up_nothing_and_keeps_the_secret(client, owner):
+def test_wrong_code_sets_up_nothing_and_keeps_the_seed(client, owner):
     sign_in(client, owner)
     secret = secret_on(client.get(ADD_APP))
 
@@ -314,7 +314,7 @@ def test_a_wrong_code_sets_up_nothing_and_keeps_the_secret(client, owner):
     assert not Authenticator.objects.exists()
 
 
-def test_the_qr_code_stands_in_the_page_and_needs_no_other_address(client, owner):
+def test_qr_code_is_inline(client, owner):
     sign_in(client, owner)
 
     page = client.get(ADD_APP).content.decode()
@@ -323,7 +323,7 @@ def test_the_qr_code_stands_in_the_page_and_needs_no_other_address(client, owner
     assert "data:" not in page
 
 
-def test_the_secret_of_the_app_is_in_clear_nowhere(client, owner):
+def test_seed_is_stored_only_encrypted(client, owner):
     sign_in(client, owner)
     secret = secret_on(client.get(ADD_APP))
     assert secret not in str(dict(client.session))
@@ -338,7 +338,7 @@ def test_the_secret_of_the_app_is_in_clear_nowhere(client, owner):
     )
 
 
-def test_of_recovery_codes_only_slow_salted_hashes_are_kept(owner, settings):
+def test_recovery_codes_are_stored_as_slow_salted_hashes(owner, settings):
     settings.RECOVERY_CODE_HASHER = settings_of_the_portal.RECOVERY_CODE_HASHER
     add_app(owner)
     two_factor.make_recovery_codes(actor=owner, request=None)
@@ -353,14 +353,14 @@ def test_of_recovery_codes_only_slow_salted_hashes_are_kept(owner, settings):
     assert accept_code(owner, codes[3]) is not None
 
 
-def test_the_key_is_not_in_the_database_and_only_we_can_read_it(settings, owner):
+def test_key_is_in_a_private_file_outside_the_database(settings, owner):
     add_app(owner)
 
     file = settings.DATA_DIR / "mfa-secrets.key"
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_key_can_be_changed(settings, client, owner):
+def test_key_can_be_replaced(settings, client, owner):
     secret = add_app(owner)
     settings.MFA_SECRETS_KEYS = (Fernet.generate_key().decode(), BOX.key_of_the_file())
     sign_in(client, owner)
@@ -393,7 +393,7 @@ def test_pending_seed_of_a_session_works_only_for_its_person(client, owner, memb
     assert not Authenticator.objects.exists()
 
 
-def test_without_the_key_no_code_is_accepted_and_nothing_breaks(settings, client, owner):
+def test_missing_key_refuses_codes_without_a_server_error(settings, client, owner):
     secret = add_app(owner)
     settings.MFA_SECRETS_KEYS = (Fernet.generate_key().decode(),)
     sign_in(client, owner)
@@ -402,7 +402,7 @@ def test_without_the_key_no_code_is_accepted_and_nothing_breaks(settings, client
     assert signed_in_as(client) is None
 
 
-def test_without_the_key_recovery_codes_sign_in(settings, client, owner):
+def test_recovery_codes_work_without_the_key(settings, client, owner):
     add_app(owner)
     code, *_ = add_recovery_codes(owner)
     settings.MFA_SECRETS_KEYS = (Fernet.generate_key().decode(),)
@@ -437,7 +437,7 @@ def test_removing_one_of_two_factors_keeps_the_recovery_codes(client, owner):
     assert {row.type for row in Authenticator.objects.filter(user=owner)} == {"webauthn", "recovery_codes"}
 
 
-def test_the_last_factor_cannot_be_removed_where_it_is_required(client, owner):
+def test_required_last_factor_cannot_be_removed(client, owner):
     require_of(owner)
     factor = add_passkey(owner)
     client.force_login(owner)
@@ -451,7 +451,7 @@ def test_the_last_factor_cannot_be_removed_where_it_is_required(client, owner):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_the_last_two_factors_removed_at_once_one_stays(owner, rf):
+def test_one_factor_remains_if_the_last_two_are_removed_at_once(owner, rf):
     require_of(owner)
     factors = [add_passkey(owner, "one"), add_passkey(owner, "two")]
     barrier = threading.Barrier(2)
@@ -477,7 +477,7 @@ def test_of_the_last_two_factors_removed_at_once_one_stays(owner, rf):
     assert Authenticator.objects.filter(user=owner).count() == 1
 
 
-def test_a_passkey_of_somebody_else_can_neither_be_renamed_nor_removed(client, owner, member):
+def test_passkey_of_another_person_cannot_be_renamed_or_removed(client, owner, member):
     factor = add_passkey(member)
     client.force_login(owner)
     make_recent(client)
@@ -487,7 +487,7 @@ def test_a_passkey_of_somebody_else_can_neither_be_renamed_nor_removed(client, o
     assert Authenticator.objects.get(pk=factor.pk).data["name"] == "Laptop"
 
 
-def test_a_passkey_can_be_renamed(client, owner):
+def test_passkey_can_be_renamed(client, owner):
     factor = add_passkey(owner)
     client.force_login(owner)
     make_recent(client)
@@ -513,7 +513,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("method", "path"), CHANGES)
-def test_every_change_asks_again_who_is_there_after_a_while(client, owner, method, path):
+def test_changes_need_a_recent_proof(client, owner, method, path):
     factor = add_passkey(owner)
     add_app(owner)
     add_recovery_codes(owner)
@@ -529,7 +529,7 @@ def test_every_change_asks_again_who_is_there_after_a_while(client, owner, metho
     assert list(Authenticator.objects.order_by("pk").values()) == before
 
 
-def test_a_code_proves_again_who_is_there(client, owner):
+def test_code_proves_again_who_is_there(client, owner):
     secret = add_app(owner)
     client.force_login(owner)
 
@@ -539,7 +539,7 @@ def test_a_code_proves_again_who_is_there(client, owner):
     assert client.get(REMOVE_APP).status_code == 200
 
 
-def test_a_wrong_code_does_not_prove_who_is_there(client, owner):
+def test_wrong_code_does_not_prove_who_is_there(client, owner):
     add_app(owner)
     client.force_login(owner)
 
@@ -549,7 +549,7 @@ def test_a_wrong_code_does_not_prove_who_is_there(client, owner):
     assert len(actions("failed")) == 1
 
 
-def test_whoever_set_it_up_is_offered_to_end_the_sessions_from_before(client, owner):
+def test_setup_offers_to_end_earlier_sessions(client, owner):
     older = Client()
     for browser in (older, client):
         sign_in(browser, owner)
@@ -562,7 +562,7 @@ def test_whoever_set_it_up_is_offered_to_end_the_sessions_from_before(client, ow
     assert 'id="sign-out-elsewhere"' not in client.get(INDEX).content.decode()
 
 
-def test_an_operator_sets_up_two_factor_too(client, db):
+def test_operator_sets_up_two_factor(client, db):
     operator = OperatorFactory()
     sign_in(client, operator)
     secret = secret_on(client.get(ADD_APP))
@@ -576,7 +576,7 @@ def test_an_operator_sets_up_two_factor_too(client, db):
 # Recovery codes
 
 
-def test_a_recovery_code_signs_in_once(owner):
+def test_recovery_code_signs_in_once(owner):
     add_app(owner)
     code, *_ = add_recovery_codes(owner)
     for expected in (str(owner.pk), None):
@@ -590,7 +590,7 @@ def test_a_recovery_code_signs_in_once(owner):
     assert actions("signed_in")[-1].details == {"methods": ["password", "recovery code"]}
 
 
-def test_a_recovery_code_may_be_typed_as_it_is_shown(client, owner):
+def test_recovery_code_can_be_typed_as_shown(client, owner):
     add_app(owner)
     code, *_ = add_recovery_codes(owner)
     sign_in(client, owner)
@@ -614,7 +614,7 @@ def with_new_codes(client, owner):
     return client
 
 
-def test_recovery_codes_are_shown_once_and_by_no_cache_again(with_new_codes):
+def test_recovery_codes_are_shown_once_and_not_cached(with_new_codes):
     first, second = with_new_codes.get(CODES), with_new_codes.get(CODES)
 
     assert len(set(codes_on(first))) == 10
@@ -623,7 +623,7 @@ def test_recovery_codes_are_shown_once_and_by_no_cache_again(with_new_codes):
     assert "have been shown" in second.content.decode()
 
 
-def test_a_recovery_code_that_was_shown_signs_in(with_new_codes, owner):
+def test_shown_recovery_code_signs_in(with_new_codes, owner):
     code = codes_on(with_new_codes.get(CODES))[-1]
     sign_in(client := Client(), owner)
 
@@ -633,18 +633,18 @@ def test_a_recovery_code_that_was_shown_signs_in(with_new_codes, owner):
 
 
 @pytest.mark.parametrize("purpose", ["prefetch", "prefetch;prerender"])
-def test_a_browser_that_only_looks_ahead_is_shown_no_codes(with_new_codes, purpose):
+def test_browser_that_loads_ahead_gets_no_codes(with_new_codes, purpose):
     ahead = with_new_codes.get(CODES, headers={"Sec-Purpose": purpose})
 
     assert codes_on(ahead) == []
     assert len(codes_on(with_new_codes.get(CODES))) == 10
 
 
-def test_the_page_says_that_codes_were_not_shown_so_far(with_new_codes):
+def test_page_says_that_codes_have_not_been_shown_yet(with_new_codes):
     assert 'id="show-codes"' in with_new_codes.get(INDEX).content.decode()
 
 
-def test_before_they_are_shown_no_recovery_code_is_right(owner):
+def test_no_recovery_code_works_before_they_are_shown(owner):
     add_app(owner)
     two_factor.make_recovery_codes(actor=owner, request=None)
 
@@ -652,7 +652,7 @@ def test_before_they_are_shown_no_recovery_code_is_right(owner):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_visits_at_once_one_is_shown_the_codes(owner):
+def test_one_of_many_simultaneous_visits_shows_the_codes(owner):
     add_app(owner)
     two_factor.make_recovery_codes(actor=owner, request=None)
 
@@ -672,7 +672,7 @@ class MeetingHasher(MD5PasswordHasher):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_requests_at_once_one_recovery_code_signs_in_one(owner, settings):
+def test_recovery_code_signs_in_one_of_many_simultaneous_requests(owner, settings):
     add_app(owner)
     code, *_ = add_recovery_codes(owner)
     settings.RECOVERY_CODE_HASHER = f"{__name__}.MeetingHasher"
@@ -701,7 +701,7 @@ def at_once(count, act):
     return answers
 
 
-def test_new_recovery_codes_take_the_place_of_the_old_ones(client, owner):
+def test_new_recovery_codes_replace_the_old_ones(client, owner):
     add_app(owner)
     old = add_recovery_codes(owner)
     client.force_login(owner)
@@ -715,7 +715,7 @@ def test_new_recovery_codes_take_the_place_of_the_old_ones(client, owner):
     assert len(actions("recovery_codes_made")) == 1
 
 
-def test_there_are_no_recovery_codes_without_a_factor(client, owner):
+def test_recovery_codes_need_a_factor(client, owner):
     client.force_login(owner)
     make_recent(client)
 
@@ -725,7 +725,7 @@ def test_there_are_no_recovery_codes_without_a_factor(client, owner):
     assert client.get(CODES).status_code == 404
 
 
-def test_the_page_counts_the_codes_that_are_left(client, owner):
+def test_page_counts_the_remaining_codes(client, owner):
     add_app(owner)
     code, *_ = add_recovery_codes(owner)
     accept_code_in_request(client, owner, code)
@@ -736,7 +736,7 @@ def test_the_page_counts_the_codes_that_are_left(client, owner):
 # Mails
 
 
-def test_the_person_is_told_what_was_done_and_from_where(client, owner, django_capture_on_commit_callbacks):
+def test_person_gets_a_mail_about_each_change(client, owner, django_capture_on_commit_callbacks):
     sign_in(client, owner)
     secret = secret_on(client.get(ADD_APP))
     with django_capture_on_commit_callbacks(execute=True):
@@ -749,7 +749,7 @@ def test_the_person_is_told_what_was_done_and_from_where(client, owner, django_c
     assert secret not in sent.body
 
 
-def test_a_mail_names_the_administrator_who_did_it(administrator, owner, django_capture_on_commit_callbacks):
+def test_mail_names_the_administrator_who_did_it(administrator, owner, django_capture_on_commit_callbacks):
     add_app(owner)
     with django_capture_on_commit_callbacks(execute=True):
         services.reset_two_factor(actor=administrator, user=owner)
@@ -759,7 +759,7 @@ def test_a_mail_names_the_administrator_who_did_it(administrator, owner, django_
     assert f"by {administrator.name} ({administrator.email})" in sent.body
 
 
-def test_a_person_is_told_once_a_day_that_somebody_guesses_their_codes(owner, django_capture_on_commit_callbacks):
+def test_person_gets_one_mail_a_day_about_guessed_codes(owner, django_capture_on_commit_callbacks):
     add_app(owner)
     sign_in(client := Client(), owner)
     with django_capture_on_commit_callbacks(execute=True):
@@ -774,7 +774,7 @@ def test_a_person_is_told_once_a_day_that_somebody_guesses_their_codes(owner, dj
     assert "192.0.2.9" in sent.body
 
 
-def test_a_mail_about_an_entry_that_is_gone_is_not_sent(db):
+def test_mail_about_a_removed_entry_is_not_sent(db):
     security_mail.put(None, 0)
 
     assert delivered() == []
@@ -783,7 +783,7 @@ def test_a_mail_about_an_entry_that_is_gone_is_not_sent(db):
 # Somebody who lost everything
 
 
-def test_an_administrator_removes_the_two_factor_of_someone_and_ends_their_sessions(client, administrator, owner):
+def test_administrator_removes_two_factor_and_ends_sessions(client, administrator, owner):
     secret = add_app(owner)
     add_recovery_codes(owner)
     session = Client()
@@ -804,7 +804,7 @@ def test_an_administrator_removes_the_two_factor_of_someone_and_ends_their_sessi
     )
 
 
-def test_the_api_removes_it_as_the_page_does(api, administrator, owner):
+def test_api_removes_two_factor_like_the_page(api, administrator, owner):
     add_passkey(owner)
     api.force_login(administrator)
 
@@ -814,7 +814,7 @@ def test_the_api_removes_it_as_the_page_does(api, administrator, owner):
     assert actions("two_factor_removed")[0].details == {"kinds": ["passkey"]}
 
 
-def test_an_administrator_shows_again_who_they_are_before_they_remove_it(client, api, administrator, owner):
+def test_removing_two_factor_of_others_needs_a_recent_proof(client, api, administrator, owner):
     add_app(owner)
     for browser in (client, api):
         browser.force_login(administrator)
@@ -835,7 +835,7 @@ def test_without_two_factor_there_is_nothing_to_remove(api, administrator, owner
     assert api.post(f"/api/v1/users/{owner.pk}/two-factor/reset").status_code == 409
 
 
-def test_an_administrator_does_not_remove_their_own_that_way(api, administrator):
+def test_administrator_cannot_reset_their_own_two_factor(api, administrator):
     add_app(administrator)
     api.force_login(administrator)
 
@@ -843,7 +843,7 @@ def test_an_administrator_does_not_remove_their_own_that_way(api, administrator)
     assert administrator.has_two_factor
 
 
-def test_nobody_removes_it_in_another_organization(api, stranger, owner):
+def test_two_factor_of_another_organization_cannot_be_removed(api, stranger, owner):
     add_app(owner)
     api.force_login(stranger)
 
@@ -852,7 +852,7 @@ def test_nobody_removes_it_in_another_organization(api, stranger, owner):
 
 
 @pytest.mark.parametrize("count", [2, 20])
-def test_the_list_of_people_says_who_has_two_factor_with_as_many_queries_as_ever(
+def test_list_of_people_shows_two_factor_without_more_queries(
     api, administrator, organization, django_assert_num_queries, count
 ):
     for person in UserFactory.create_batch(count, organization=organization):
@@ -866,7 +866,7 @@ def test_the_list_of_people_says_who_has_two_factor_with_as_many_queries_as_ever
     assert sum(row["has_two_factor"] for row in rows) == count
 
 
-def test_recovery_codes_alone_are_no_two_factor(owner):
+def test_recovery_codes_alone_do_not_count_as_two_factor(owner):
     add_recovery_codes(owner)
 
     assert not owner.has_two_factor

@@ -30,7 +30,7 @@ def answer(monkeypatch, text):
 
 
 @pytest.mark.parametrize("said", ["y", " YES "])
-def test_an_operator_who_lost_it_gets_in_again(operator, monkeypatch, capsys, said):
+def test_operator_who_lost_two_factor_signs_in_again(operator, monkeypatch, capsys, said):
     answer(monkeypatch, said)
 
     call_command("reset_two_factor", " Operator@Portal.Example ")
@@ -50,13 +50,13 @@ def test_address_that_begins_with_a_dash_can_be_given(operator):
 
 
 @pytest.mark.parametrize("arguments", [[], ["a@b.example", "--email=a@b.example"]], ids=["none", "two"])
-def test_one_address_has_to_be_given(arguments):
+def test_one_address_is_required(arguments):
     with pytest.raises(CommandError):
         call_command("reset_two_factor", "--yes", *arguments)
 
 
 @pytest.mark.parametrize("said", ["", "n", "no", "maybe"])
-def test_nothing_is_removed_without_a_yes(operator, monkeypatch, said):
+def test_nothing_is_removed_without_confirmation(operator, monkeypatch, said):
     answer(monkeypatch, said)
 
     with pytest.raises(CommandError, match="Nothing was done"):
@@ -65,17 +65,17 @@ def test_nothing_is_removed_without_a_yes(operator, monkeypatch, said):
     assert Authenticator.objects.exists()
 
 
-def test_an_unknown_address_is_said(db):
+def test_unknown_address_is_reported(db):
     with pytest.raises(CommandError, match="Nobody has the address"):
         call_command("reset_two_factor", "nobody@acme.example", "--yes")
 
 
-def test_who_has_no_two_factor_is_said(owner):
+def test_person_without_two_factor_is_reported(owner):
     with pytest.raises(CommandError, match="no two-factor"):
         call_command("reset_two_factor", owner.email, "--yes")
 
 
-def test_after_the_key_was_changed_codes_work_with_the_new_one_alone(settings, owner, capsys):
+def test_codes_work_with_the_new_key_after_reencryption(settings, owner, capsys):
     secret = add_app(owner)
     new = Fernet.generate_key().decode()
     settings.MFA_SECRETS_KEYS = (new, BOX.key_of_the_file())
@@ -87,7 +87,7 @@ def test_after_the_key_was_changed_codes_work_with_the_new_one_alone(settings, o
     assert "1 secret of two-factor encrypted again." in capsys.readouterr().out
 
 
-def test_a_dry_run_changes_nothing(owner, capsys):
+def test_dry_run_changes_nothing(owner, capsys):
     add_app(owner)
     before = Authenticator.objects.values().get()
 
@@ -97,7 +97,7 @@ def test_a_dry_run_changes_nothing(owner, capsys):
     assert "1 secret of two-factor would be encrypted again." in capsys.readouterr().out
 
 
-def test_what_no_key_opens_is_named_and_left(settings, owner, capsys):
+def test_unreadable_seed_is_named_and_kept(settings, owner, capsys):
     add_app(owner)
     before = Authenticator.objects.values().get()
     settings.MFA_SECRETS_KEYS = (Fernet.generate_key().decode(),)

@@ -39,7 +39,7 @@ def api_of(api, person):
     return api.get(API, headers=bearer(token)).json()["data"]
 
 
-def test_the_page_says_to_whom_what_since_when_and_why(client, administrator, invited):
+def test_page_shows_recipient_kind_time_and_error(client, administrator, invited):
     undelivered(invited)
 
     page = page_of(client, administrator).content.decode()
@@ -48,7 +48,7 @@ def test_the_page_says_to_whom_what_since_when_and_why(client, administrator, in
         assert words in page
 
 
-def test_the_api_says_the_same(api, administrator, invited):
+def test_api_shows_the_same(api, administrator, invited):
     row = undelivered(invited)
 
     [shown] = api_of(api, administrator)
@@ -59,13 +59,13 @@ def test_the_api_says_the_same(api, administrator, invited):
     assert (shown["next_attempt_at"], shown["last_error"]) == (None, ERROR)
 
 
-def test_a_mail_that_waits_shows_its_next_attempt(api, administrator, invited):
+def test_waiting_mail_shows_its_next_attempt(api, administrator, invited):
     undelivered(invited, state="waiting")
 
     assert api_of(api, administrator)[0]["next_attempt_at"] is not None
 
 
-def test_a_mail_that_was_never_tried_is_shown_after_a_minute(client, administrator, invited):
+def test_untried_mail_is_shown_after_a_minute(client, administrator, invited):
     undelivered(invited, state="waiting", error="", age=timedelta(seconds=30))
     assert "No undelivered mail" in page_of(client, administrator).content.decode()
     OutgoingMail.objects.update(created_at=timezone.now() - timedelta(seconds=90))
@@ -73,14 +73,14 @@ def test_a_mail_that_was_never_tried_is_shown_after_a_minute(client, administrat
     assert "Is the worker running?" in page_of(client, administrator).content.decode()
 
 
-def test_a_mail_that_was_sent_is_not_shown(client, api, administrator, invited):
+def test_sent_mail_is_not_shown(client, api, administrator, invited):
     undelivered(invited, state="sent", error="")
 
     assert "No undelivered mail" in page_of(client, administrator).content.decode()
     assert api_of(api, administrator) == []
 
 
-def test_mails_of_another_organization_and_of_nobody_are_not_shown(client, api, administrator, stranger):
+def test_mails_of_other_organizations_are_not_shown(client, api, administrator, stranger):
     undelivered(stranger)
     password_reset_answer.put(None, None, "192.0.2.7")
     OutgoingMail.objects.update(last_error="away")
@@ -89,7 +89,7 @@ def test_mails_of_another_organization_and_of_nobody_are_not_shown(client, api, 
     assert api_of(api, administrator) == []
 
 
-def test_the_persons_row_and_page_and_the_api_say_what_was_not_delivered(client, api, administrator, invited):
+def test_person_shows_their_undelivered_mails(client, api, administrator, invited):
     undelivered(invited)
 
     rows = page_of(client, administrator, "/organization/users/").content.decode()
@@ -103,7 +103,7 @@ def test_the_persons_row_and_page_and_the_api_say_what_was_not_delivered(client,
     assert [mail["last_error"] for mail in shown["undelivered_mails"]] == [ERROR]
 
 
-def test_inviting_again_takes_the_old_mail_out_of_the_list(client, administrator, invited):
+def test_second_invitation_replaces_the_old_mail(client, administrator, invited):
     undelivered(invited)
     client.force_login(administrator)
     invitation_mail.put(invited.pk, str(invited.pk))
@@ -111,7 +111,7 @@ def test_inviting_again_takes_the_old_mail_out_of_the_list(client, administrator
     assert "No undelivered mail" in client.get(PAGE).content.decode()
 
 
-def test_lists_ask_the_database_as_often_for_many_as_for_few(client, administrator, organization):
+def test_lists_need_the_same_queries_for_few_and_many(client, administrator, organization):
     def queries(path):
         with CaptureQueriesContext(connection) as captured:
             assert client.get(path).status_code == 200
@@ -139,7 +139,7 @@ def test_django_admin_shows_mails_for_reading_only(client, administrator, invite
     assert client.post(f"{base}{mine.pk}/delete/", {"post": "yes"}).status_code == 403
 
 
-def test_an_operator_sees_every_mail(client, settings, invited, stranger):
+def test_operator_sees_every_mail(client, settings, invited, stranger):
     settings.OPERATOR_TWO_FACTOR = False
     rows = [undelivered(invited), undelivered(stranger)]
 
