@@ -1,4 +1,4 @@
-"""The least that is a valid organization, person or group."""
+"""Factories for organizations, people and groups."""
 
 import factory
 from django.utils import timezone

@@ -1,4 +1,4 @@
-"""Second factors for tests: an authenticator app as it is on a phone, and a passkey as it is in a device."""
+"""Second factors for tests: an authenticator app and a device with a passkey."""
 
 import hashlib
 import secrets
@@ -16,29 +16,29 @@ from accounts.allauth_internals import format_hotp_value, generate_totp_secret, 
 from accounts.security import recovery_codes, two_factor_secrets
 
 PERIOD = 30
-# Where browsers allow passkeys without TLS.
+# The only origin where browsers allow passkeys without TLS.
 HOST, ORIGIN = "localhost", "http://localhost"
 PRESENT, VERIFIED, ATTESTED = (AuthenticatorData.FLAG[name] for name in ("UP", "UV", "AT"))
 
 
 def code_of(secret, *, steps=0):
-    """The code that the app shows now, or so many steps of 30 seconds later."""
+    """The code that the app shows now, or ``steps`` of 30 seconds later."""
     return format_hotp_value(hotp_value(secret, int(time.time()) // PERIOD + steps))
 
 
 def add_app(user):
-    """The secret that is in the app."""
+    """Sets up an app and returns its seed."""
     secret = generate_totp_secret()
     Authenticator.objects.create(
         user=user, type=Authenticator.Type.TOTP, data={"secret": two_factor_secrets.seal(secret, user)}
     )
-    # `has_two_factor` is asked once a request; a test asks again.
+    # `has_two_factor` is cached for one request.
     user.__dict__.pop("has_two_factor", None)
     return secret
 
 
 def add_passkey(user, name="Laptop", *, device=None):
-    """The row; without a ``device`` nobody has it."""
+    """Adds a passkey and returns its row. Without a ``device`` nobody can use it."""
     asked = {"challenge": "", "rp": {"id": HOST}, "user": {"id": websafe_encode(user.pk.hex.encode())}}
     credential = (device or Passkey()).create({"creation_options": {"publicKey": asked}})
     user.__dict__.pop("has_two_factor", None)
@@ -47,7 +47,7 @@ def add_passkey(user, name="Laptop", *, device=None):
 
 
 def add_recovery_codes(user):
-    """The codes, as if they had been shown."""
+    """Creates recovery codes and returns them, as if they had been shown."""
     codes = recovery_codes.make()
     data = {"hashes": recovery_codes.hashes_of(codes)}
     Authenticator.objects.create(user=user, type=Authenticator.Type.RECOVERY_CODES, data=data)
@@ -55,7 +55,7 @@ def add_recovery_codes(user):
 
 
 def make_recent(client):
-    """As after signing in with two-factor just now; `force_login` shows nothing."""
+    """Makes the session one that just signed in with two-factor, which `force_login` does not."""
     session = client.session
     record = {"method": "mfa", "type": "totp", "at": timezone.now().timestamp()}
     session["account_authentication_methods"] = [record]
@@ -64,7 +64,7 @@ def make_recent(client):
 
 
 def signed_in_just_now(request, user):
-    """A request of the factory, as it is in the session of somebody who has just proved who they are."""
+    """A request of the factory in the session of a person who has just proved who they are."""
     request.user = user
     request.session = {
         "account_authentication_methods": [{"method": "mfa", "at": time.time()}],
@@ -74,9 +74,9 @@ def signed_in_just_now(request, user):
 
 
 class Passkey:
-    """Answers as a device does, and lies where a test says so: ``flags`` say whether it has asked who is there.
+    """A device with a passkey. ``flags`` say whether it has verified the person; tests change them.
 
-    ``sign_count`` is what it has counted so far; a device that does not count says 0.
+    ``sign_count``: the device's counter; 0 if it does not count.
     """
 
     def __init__(self, *, sign_count=0):

@@ -1,4 +1,4 @@
-"""`manage.py create_organization`: the first thing on an empty installation."""
+"""The command `manage.py create_organization`."""
 
 import io
 import os
@@ -106,7 +106,7 @@ def test_incomplete_answers_create_nothing(monkeypatch, typed):
 
 @pytest.mark.parametrize("given", [[], ["--organization=Acme", "--email=ada@acme.example", "--name=Ada"]], ids=len)
 def test_missing_terminal_is_reported_in_one_line(tmp_path, given):
-    """As a script or a container starts it: in a session of its own, so that no terminal can be asked."""
+    """Runs the command like a script or a container: in a session of its own, without a terminal."""
     command = [sys.executable, "manage.py", "create_organization", *given]
 
     process = subprocess.run(

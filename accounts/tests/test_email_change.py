@@ -1,4 +1,4 @@
-"""Another e-mail address: it holds when its owner has opened the link that goes there, and not before."""
+"""Changing one's own e-mail address by a link that is sent to it."""
 
 import re
 from datetime import timedelta

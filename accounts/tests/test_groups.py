@@ -1,4 +1,4 @@
-"""Groups: made, renamed, filled and deleted, by page and by API."""
+"""Creating, renaming, filling and deleting groups, by page and by API."""
 
 import threading
 
@@ -221,9 +221,9 @@ def test_group_pages_need_the_same_queries_for_few_and_many(as_power, group, num
     group.members.set(UserFactory.create_batch(number, organization=group.organization))
     GroupFactory.create_batch(number, organization=group.organization)
 
-    # The session, the person; how many, the rows.
+    # Session, person, count, rows.
     with django_assert_num_queries(4):
         as_power.get(GROUPS)
-    # And the group, the people to offer.
+    # Also the group and the suggested people.
     with django_assert_num_queries(6):
         as_power.get(page_of(group))

@@ -1,6 +1,6 @@
-"""A form sent too late comes back filled in, and nothing is done: every form of the portal, found by walking its pages.
+"""Forms that are sent too late come back filled in: every form of the portal, found by crawling its pages.
 
-Too late: the session had ended, or the CSRF token is of an earlier sign-in, or the portal asks again who is there.
+Too late: the session has ended, the CSRF token is from an earlier sign-in, or the portal asks again who is there.
 """
 
 import re
@@ -30,7 +30,7 @@ ORIGIN = {"HTTP_ORIGIN": "http://testserver"}
 NEW_PIPELINE = "/pipelines/new/"
 TYPED = {"name": 'Nightly "<b>é', "description": "first\n\nlast & <i>", "tags": "a, b"}
 
-# Forms whose fields do not come back, or that stand on no page that can be opened by its address alone.
+# Forms whose fields do not come back, or whose page can't be opened by its address alone.
 NOT_WALKED = {
     "/login/two-factor/": "a step of signing in",
     "/login/two-factor/again/": "a step of signing in",
@@ -50,7 +50,7 @@ NOT_WALKED = {
 
 @pytest.fixture
 def browser(administrator, things):
-    """Of an Administrator, who meets nearly every form; as strict about CSRF as the portal is."""
+    """The browser of an Administrator, who has nearly every form. It checks CSRF tokens."""
     client = Client(enforce_csrf_checks=True)
     client.force_login(administrator)
     return client
@@ -80,7 +80,7 @@ def forms_on(client, page):
 
 
 def typed_into(form):
-    """What a person changes in it: every field that they see."""
+    """New values for every visible field of the form."""
     typed = {}
     for control in form.controls:
         if control.name and control.kind not in {"hidden", "submit", "button"} and "disabled" not in control.attributes:
@@ -98,7 +98,7 @@ def typed_into(form):
 
 
 def values_in(html, form):
-    """What a form of this action contains, in the shape of ``typed_into``."""
+    """The values in the form with this action, in the shape of ``typed_into``."""
     values = {}
     for found in _forms_of(html, "/"):
         if found.action != form.action and found.names != form.names:
@@ -183,13 +183,13 @@ def test_every_form_of_the_portal_comes_back_filled_in_and_nothing_is_done(brows
             assert state_of_everything() == before, form.action
     missing = posts(things) - walked - {fill(path, things) for path in NOT_WALKED}
     if send is send_without_a_session:
-        # There is no other session any more whose button could be pressed.
+        # The only other session has ended, and with it the button.
         missing.discard(fill("/profile/security/sessions/{session}/end/", things))
     assert not missing, missing
 
 
 def posts(things):
-    """Every address that takes a POST, but for buttons without fields that are offered in another state only."""
+    """Every address that accepts POST, except for buttons that only appear in another state."""
     paths = {path for method, path, _, _ in cells(PAGES) if method == "POST"}
     return {fill(path, things) for path in paths if not path.startswith(BUTTONS_OF_ANOTHER_STATE)}
 
@@ -291,7 +291,7 @@ def test_values_from_another_site_are_not_filled_in(browser, headers):
 
 
 def after_the_session(client, person, typed=TYPED, path=NEW_PIPELINE):
-    """Where the form leads that ``person`` sends after their session has ended, signed in again or not."""
+    """The page after ``person`` has sent the form in an ended session, with or without signing in again."""
     client.force_login(person)
     client.get("/profile/")
     end_session(client)
@@ -503,7 +503,7 @@ def test_part_of_a_page_without_a_session_sends_the_whole_page_to_sign_in(client
     assert by_hand.url == f"/login/?next={run}"
 
 
-# An address that only a button uses
+# Addresses that only buttons use
 
 
 @pytest.mark.parametrize("path", sorted({path for _, path, _, value in cells(PAGES) if value == "post"}))

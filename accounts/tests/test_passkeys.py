@@ -1,4 +1,4 @@
-"""Passkeys: as second factor, and to sign in with; what a device may send, and the whole of it in a browser."""
+"""Passkeys as second factor and for signing in, with malformed answers, and in a real browser."""
 
 import json
 import secrets
@@ -28,7 +28,7 @@ JSON = {"headers": {"accept": "application/json"}}
 
 @pytest.fixture
 def client(db):
-    """A browser at an address at which there can be passkeys."""
+    """A client at an address where passkeys are allowed."""
     return Client(HTTP_HOST=HOST)
 
 
@@ -62,7 +62,7 @@ def sign_in_with(client, passkey, **lies):
 
 @pytest.fixture
 def passkey(owner):
-    """The owner's."""
+    """The owner's device."""
     device = Passkey()
     add_passkey(owner, device=device)
     return device
@@ -217,7 +217,7 @@ def test_answer_of_a_device_signs_in_once(client, passkey):
 
 @pytest.fixture
 def counting(owner):
-    """A passkey of the owner that counts how often it was used."""
+    """A passkey of the owner with a counter."""
     device = Passkey(sign_count=5)
     add_passkey(owner, device=device)
     return device
@@ -321,7 +321,7 @@ def test_passkey_with_a_wrong_answer_proves_nothing(client, owner, passkey):
     assert "was not accepted" in answer.content.decode()
 
 
-# Whatever is sent
+# Malformed answers
 
 ODD = [
     "",
@@ -363,7 +363,7 @@ def test_no_answer_of_a_device_causes_a_server_error(client, owner, passkey, cre
 
 @pytest.fixture
 def browser(chromium, portal):
-    """A browser with a device that says yes, at the one address without TLS at which browsers allow passkeys."""
+    """A browser with a virtual device that always agrees, at the address where passkeys are allowed without TLS."""
     context = chromium.new_context(base_url=portal.url.replace("127.0.0.1", "localhost"))
     page = context.new_page()
     device = context.new_cdp_session(page)

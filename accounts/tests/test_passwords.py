@@ -1,4 +1,4 @@
-"""What a password must be, how it is changed, and how a lost one is set anew."""
+"""The password rules, changing a password, and replacing a lost one."""
 
 import re
 from datetime import timedelta
@@ -48,7 +48,7 @@ def actions(user):
     return list(Activity.objects.filter(actor=user).order_by("pk").values_list("action", flat=True))
 
 
-# What a password must be
+# The rules
 
 
 REFUSED = {
@@ -118,7 +118,7 @@ def test_password_fields_work_with_password_managers_and_pasting(owner, client, 
     assert not any("onpaste" in field or "maxlength" in field for field in passwords)
 
 
-# Changing it
+# Changing a password
 
 
 def test_changed_password_signs_in(owner):
@@ -209,7 +209,7 @@ def test_person_without_a_password_sets_one_and_keeps_the_session(owner):
     assert is_signed_in(sign_in(owner, NEW))
 
 
-# A lost one
+# Replacing a lost password
 
 
 def ask(email, client=None, **extra):
@@ -226,7 +226,7 @@ def link_for(user):
 
 
 def open_link(link, client=None):
-    """The client, and the address to which the link leads; the link itself where it does not work."""
+    """The client, and the address of the form behind the link; the link itself if it does not work."""
     client = client or Client()
     answer = client.get(link)
     return client, answer.headers.get("Location", link)
@@ -448,11 +448,11 @@ def test_outbox_does_not_store_the_typed_address(owner, is_known):
     assert (row.person, row.email) == (None, "")
 
 
-# What a stranger learns: nothing
+# Nothing is revealed to strangers
 
 
 def work_of(act):
-    """What was asked of the database, and how often a password was hashed."""
+    """Counts the queries, and how often a password was hashed."""
     hashed = []
 
     class Counting(hashers.MD5PasswordHasher):
@@ -469,7 +469,7 @@ def work_of(act):
 
 @pytest.fixture
 def kinds(owner, organization):
-    """An address of each kind of account."""
+    """An address for each kind of account."""
     gone = UserFactory(organization=organization, is_active=False)
     invited = UserFactory(organization=organization, joined_at=None, password="!unusable")
     return {"known": owner.email, "unknown": "nobody@acme.example", "gone": gone.email, "invited": invited.email}

@@ -1,4 +1,4 @@
-"""What is done to people of an organization: the actions, the pages, the API, and the invitation from end to end."""
+"""The organization's people: services, pages and API, and the invitation from end to end."""
 
 import re
 import threading
@@ -114,12 +114,12 @@ def test_table_needs_the_same_queries_for_few_and_many(as_administrator, owner, 
     group = GroupFactory(organization=owner.organization)
     group.members.set(UserFactory.create_batch(number, organization=owner.organization))
 
-    # The session, the person; the groups to choose from, how many rows, the rows, their groups, their mails.
+    # Session, person, groups for the filter, count, rows, their groups, their mails.
     with django_assert_num_queries(7):
         as_administrator.get(USERS)
 
 
-# Who may
+# Rights
 
 
 @pytest.mark.parametrize("role", [role for role in SiteRole if role != SiteRole.ADMINISTRATOR])
@@ -338,7 +338,7 @@ def test_link_works_for_three_days(client, organization, time_machine):
 
 
 def form_of(link, client):
-    """Where the link leads to. It is open; the link may end meanwhile."""
+    """The address of the form behind the link, which is open; the link can still become invalid."""
     return client.get(link.partition("127.0.0.1:8000")[2]).url
 
 

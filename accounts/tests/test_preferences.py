@@ -1,4 +1,4 @@
-"""What people choose for themselves: whether mails tell them that tokens of theirs end."""
+"""A person's own preferences: mails about their expiring tokens."""
 
 import pytest
 

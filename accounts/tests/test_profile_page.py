@@ -1,4 +1,4 @@
-"""The profile page, and the header with its menu, which stands on every page."""
+"""The profile page, and the header with its menu on every page."""
 
 import re
 from html import unescape
@@ -22,7 +22,7 @@ ORGANIZATION_PAGES = {
 
 
 def words(html):
-    """What the page says, piece by piece, without its elements."""
+    """The texts of the page, without markup."""
     pieces = re.split(r"<[^>]+>", html)
     return [" ".join(unescape(piece).split()) for piece in pieces if piece.strip()]
 
@@ -34,7 +34,7 @@ def between(answer, start, end):
 
 
 def links(html):
-    """Where the links of this part lead, by what they say."""
+    """The addresses of the links in this part, by their text."""
     found = re.findall(r'<a\b[^>]*?href="([^"]*)"[^>]*>(.*?)</a>', html, re.DOTALL)
     return {" ".join(words(inside)): unescape(address) for address, inside in found}
 
@@ -67,7 +67,7 @@ def test_token_does_not_open_the_profile(client, owner):
     assert (answer.status_code, answer.url) == (302, "/login/?next=/profile/")
 
 
-# What it says
+# Its content
 
 
 def test_profile_shows_my_account(client, owner):

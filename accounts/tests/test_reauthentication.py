@@ -1,4 +1,4 @@
-"""Who is signed in shows once more that it is them before a token is made and before security settings change."""
+"""Signed-in people prove again who they are before they create a token or change security settings."""
 
 from datetime import timedelta
 
@@ -33,7 +33,7 @@ def signed_in(client, owner, clock):
 
 
 def answer_again(client, location, password=PASSWORD):
-    """Opens the page that asks, and answers what it asks."""
+    """Opens the page that asks who is there, and sends the password."""
     page = client.get(location)
     field = page.context["redirect_field_value"]
     return client.post(AGAIN, {"password": password, "next": field})
@@ -213,12 +213,12 @@ def test_next_does_not_lead_back_from_https_to_http(rf, settings, signed_in):
     assert answer.url == "/"
 
 
-# Whoever has two-factor
+# With two-factor
 
 
 @pytest.fixture
 def left_open(signed_in, owner, clock):
-    """A session that somebody else may sit at, with the secret that is in the person's app."""
+    """An open session that a stranger could use, and the seed of the person's app."""
     secret = add_app(owner)
     clock.shift(LATER)
     return signed_in, secret

@@ -1,4 +1,4 @@
-"""Two-factor where it is required: by an organization of some site roles, and of operators by the installation."""
+"""Required two-factor: by an organization for site roles, and by the installation for operators."""
 
 from datetime import timedelta
 from urllib.parse import unquote
@@ -23,7 +23,7 @@ SHOW = "/login/two-factor/again/"
 
 @pytest.fixture
 def required(organization):
-    """Of Users and Administrators, and of nobody else."""
+    """Requires two-factor of Users and Administrators only."""
     organization.two_factor_roles = f"{SiteRole.USER} {SiteRole.ADMINISTRATOR}"
     organization.save()
 
@@ -252,7 +252,7 @@ def test_requirement_for_operators_does_not_apply_to_members(client, administrat
     assert client.get("/admin/").status_code == 200
 
 
-# Who is there, in Django admin
+# Proofs in Django admin
 
 
 @pytest.mark.parametrize("path", ["user/{user}/change/", "user/add/", "organization/{organization}/change/"])
@@ -279,7 +279,7 @@ def test_reading_in_django_admin_needs_no_proof(client, administrator):
         assert client.get("/admin/accounts/user/").status_code == 200
 
 
-# From the environment
+# The setting
 
 
 @pytest.mark.parametrize(

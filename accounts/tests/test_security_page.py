@@ -1,4 +1,4 @@
-"""The page on which a person sees how they sign in, and from which they change it."""
+"""The page Security under a person's profile."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Organizations, people and groups are changed by services, each change with its entry in the activity log."""
+"""Services for organizations, people and groups, with their entries in the activity log."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""The database knows sessions by a digest of their key: what it holds signs nobody in."""
+"""The database stores sessions under a digest of their key, which signs nobody in."""
 
 import re
 from importlib import import_module
@@ -105,13 +105,13 @@ def test_asynchronous_methods_use_digests_too():
         await SessionStore().adelete(key)
         assert not await store.aexists(key)
 
-    # In this thread, and so on its connection.
+    # In this thread, so that it uses the test's connection.
     async_to_sync(story)()
 
 
 def test_migration_to_digests_keeps_people_signed_in(owner):
     client = sign_in(owner)
-    # As both tables were before.
+    # The state of both tables before the migration.
     Session.objects.update(session_key=client.session.session_key)
     UserSession.objects.update(session_key=client.cookies[settings.SESSION_COOKIE_NAME].value)
 
@@ -122,7 +122,7 @@ def test_migration_to_digests_keeps_people_signed_in(owner):
 
 
 def test_undoing_the_migration_ends_all_sessions(owner):
-    """To the code of before, a digest in the table would be a key that signs in."""
+    """The earlier code would accept a digest in the table as a session key."""
     sign_in(owner)
 
     MIGRATION.end_sessions(apps, None)

@@ -1,4 +1,4 @@
-"""Where a person is signed in, how long, and how it ends."""
+"""A person's sessions: their lifetime, listing and ending them."""
 
 import threading
 from datetime import timedelta
@@ -45,11 +45,11 @@ def listed(client):
 
 
 def row_of(client, here):
-    """The id of the session of ``client``, as ``here`` sees it."""
+    """The id of the session of ``client`` in the list of ``here``."""
     return UserSession.objects.get(session_key=digest_of(client.session.session_key)).pk
 
 
-# How long
+# Lifetime
 
 
 @pytest.mark.parametrize(("span", "lives"), [(timedelta(minutes=119), True), (timedelta(hours=2, seconds=1), False)])
@@ -66,7 +66,7 @@ def test_session_ends_after_twelve_hours(owner):
         client = sign_in(owner)
         for _ in range(11):
             clock.shift(timedelta(hours=1))
-            # Something is kept in the session, which would have Django begin its time anew.
+            # Storing something in the session makes Django's own limit start again.
             client.post("/profile/security/expiry-mails/", {})
             assert is_signed_in(client)
         clock.shift(timedelta(hours=1, seconds=1))
@@ -323,7 +323,7 @@ def test_wrong_body_ends_nothing(owner, body):
     assert is_signed_in(there)
 
 
-# What others do that ends sessions
+# Changes by others that end sessions
 
 
 def test_deactivation_ends_sessions_permanently(owner, administrator):

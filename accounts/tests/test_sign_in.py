@@ -1,4 +1,4 @@
-"""Signing in and out, by django-allauth with this portal's rules, and what the activity log says of it."""
+"""Signing in and out with django-allauth and this portal's rules, and the entries in the activity log."""
 
 import logging
 import re
@@ -30,12 +30,12 @@ def signed_in_as(client):
 
 
 def text_of(answer):
-    """The page without what differs from request to request, or repeats what was typed."""
+    """The page without parts that differ for each request or repeat what was typed."""
     page = re.sub(r'name="csrfmiddlewaretoken" value="\w+"', "", answer.content.decode())
     return re.sub(r"[\w.]+@acme\.example", "", page)
 
 
-# Who gets in
+# Who can sign in
 
 
 def test_correct_password_signs_in(client, owner):
@@ -115,7 +115,7 @@ def test_signed_in_person_is_redirected_from_the_sign_in_page(client, owner):
     assert (answer.status_code, answer.url) == (302, "/")
 
 
-# What a stranger can learn and break
+# What strangers can find out or break
 
 
 def test_unknown_address_and_wrong_password_get_the_same_answer(client, owner):
@@ -332,7 +332,7 @@ def test_signed_out_person_is_redirected_from_sign_out(client):
     assert not Activity.objects.exists()
 
 
-# What the activity log says
+# The activity log
 
 
 def test_signing_in_is_recorded_with_address_and_request(client, owner):

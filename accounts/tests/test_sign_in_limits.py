@@ -1,4 +1,4 @@
-"""How often a password may be tried: guesses are stopped, and no stranger locks anybody out of their own browser."""
+"""Limits for signing in: guessing is blocked, and strangers can't lock anybody out of their own browser."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,7 +22,7 @@ GUESSER = "192.0.2.66"
 
 @pytest.fixture(autouse=True)
 def clock():
-    """Windows of time begin with the test."""
+    """Starts the time windows of the limits with the test."""
     with time_machine.travel(datetime(2026, 3, 2, 9, tzinfo=UTC), tick=False) as traveller:
         yield traveller
 
@@ -158,7 +158,7 @@ def test_known_browser_has_ten_attempts_of_its_own(owner):
 
 
 def answered(browsers, user, *, addresses):
-    """How many of ten guesses in each browser are answered."""
+    """How many of ten guesses in each browser are not blocked."""
     answers = [
         attempt(browser, user.email, ip=addresses[number % len(addresses)]).status_code
         for number, browser in enumerate(browsers * 10)
@@ -371,7 +371,7 @@ def test_person_who_set_a_password_by_a_link_can_always_sign_in(client, owner, c
     assert signs_in(client, owner)
 
 
-# What allauth would count in the cache
+# allauth's own counts in the cache are not used
 
 
 def test_sixty_wrong_passkeys_block_an_address_for_a_minute(client, db):
@@ -402,7 +402,7 @@ def test_ten_proofs_block_a_person_for_a_minute(client, owner, page):
 
 
 class NoCache(BaseCache):
-    """Fails whatever is asked of it."""
+    """A cache that fails on every use."""
 
     def __init__(self, *args):
         super().__init__({})

@@ -1,4 +1,4 @@
-"""What may happen between the first step of signing in and the second, and what the first step is then worth."""
+"""What can happen between the first and the second step of signing in."""
 
 import pytest
 from django.test import Client

@@ -1,4 +1,4 @@
-"""Single sign-on against a real provider, which runs beside the tests, and against one that lies."""
+"""Single sign-on with a real provider that runs beside the tests, and with one that gives wrong answers."""
 
 import base64
 import hashlib
@@ -51,7 +51,7 @@ class Silent(WSGIRequestHandler):
 
 
 class Provider:
-    """`oidc_provider_mock`, with a hand on what it answers: ``lies`` maps a path to what makes another answer of it."""
+    """`oidc_provider_mock` with changed answers: ``lies`` maps a path to a function that changes its answer."""
 
     def __init__(self):
         self.app = oidc_provider_mock.app()
@@ -99,7 +99,7 @@ def running():
 
 @pytest.fixture
 def provider(running, settings, db):
-    """In use by the portal; it tells the truth until a test says otherwise."""
+    """The provider that the portal uses. Its answers are correct unless a test changes them."""
     running.lies.clear()
     running.asked.clear()
     settings.OPENID_PROVIDER = OpenIDProvider(running.issuer, CLIENT_ID, "a secret", "Acme ID")
@@ -112,7 +112,7 @@ def authorization_address(client, **fields):
 
 
 def consent(address, subject=SUBJECT):
-    """What the person does at the provider; returns where it sends the browser back to."""
+    """Signs in at the provider, and returns the address to which it sends the browser back."""
     answer = requests.post(address, data={"sub": subject}, allow_redirects=False, timeout=5)
     parts = urlsplit(answer.headers["Location"])
     return f"{parts.path}?{parts.query}"
@@ -152,7 +152,7 @@ def test_button_is_hidden_without_a_provider(client, db):
     assert "sign-in-single-sign-on" not in client.get("/login/").content.decode()
 
 
-# On the way there
+# Starting the sign-in
 
 
 def test_button_names_the_provider(client, provider):
@@ -223,7 +223,7 @@ def test_requests_to_the_provider_are_limited_per_address(client, provider):
 
 
 def test_strangers_cannot_fill_the_servers_log_or_hide_failures(client, provider, caplog):
-    """The server's log bounds the lines of each place of the code (core/server_log.py)."""
+    """Resets the limits of the server's log, which apply to each logging statement (core/server_log.py)."""
     client.get(CALLBACK, {"error": "x" * 300 + "\nfake line", "error_description": "a\nb" * 300})
     provider.lies[DISCOVERY] = broken(status=503)
     client.post(START, REMOTE_ADDR="192.0.2.9")
@@ -235,7 +235,7 @@ def test_strangers_cannot_fill_the_servers_log_or_hide_failures(client, provider
 
 
 def failures(caplog):
-    """What the server's log has of sign-ins that failed. Nothing else of it is worth a warning."""
+    """The lines about failed sign-ins in the server's log, which must have no other warnings."""
     found = [record for record in caplog.records if record.levelname in {"WARNING", "ERROR", "CRITICAL"}]
     assert all(record.getMessage().startswith("Single sign-on failed: ") for record in found)
     return found
@@ -246,7 +246,7 @@ def the_failure(caplog):
     return record.getMessage()
 
 
-# Who comes in
+# Who can sign in
 
 
 def test_member_with_the_verified_address_signs_in_and_is_linked(client, provider, owner):
@@ -496,7 +496,7 @@ def test_sign_in_as_another_person_starts_a_new_session(client, provider, owner,
     assert signed_in_as(client) == str(owner.pk)
 
 
-# Answers that are not accepted
+# Wrong answers
 
 
 def test_refusal_at_the_provider_is_a_page(client, provider, owner):
@@ -525,7 +525,7 @@ def test_unexpected_callback_is_refused(client, provider, query):
 
 
 def test_callback_in_another_browser_is_refused(client, provider, owner):
-    """Or somebody could send a link that signs its reader in to an account of theirs."""
+    """Otherwise a link could sign its reader in to an attacker's account."""
     provider.knows(email=owner.email, email_verified=True)
     address = consent(authorization_address(client))
     victim = Client()
@@ -545,7 +545,7 @@ def test_callback_works_once(client, provider, owner):
 
 
 def changed(edit):
-    """A lie about one answer: its JSON, edited."""
+    """Changes the JSON of one answer."""
 
     def lie(answer):
         body = answer.get_json()
@@ -556,7 +556,7 @@ def changed(edit):
 
 
 def signed(key=None, algorithm="RS256", header=(), without=(), **claims):
-    """A lie about the ID token: other claims, in a signature of another key."""
+    """Changes the claims of the ID token, and signs it with another key."""
 
     def edit(body):
         before = body["id_token"]
@@ -803,7 +803,7 @@ def test_id_token_with_wrong_claims_signs_nobody_in(client, provider, owner, cla
 
 
 def test_id_token_signed_by_the_provider_is_accepted(client, provider, owner):
-    """That the claims alone are what the table above refuses."""
+    """Proves that the table above tests the claims and not the signature."""
     provider.knows(email=owner.email, email_verified=True)
     address = consent(authorization_address(client))
     sign_with_own_key(provider)
@@ -842,7 +842,7 @@ def test_address_in_the_id_token_is_enough(client, provider, owner):
 
 
 def sign_with_own_key(provider, **claims):
-    """As if the key that signs here were the provider's."""
+    """Makes the key that signs here one of the provider's."""
     jwk = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(FOREIGN_KEY.public_key()))
     provider.lies[JWKS] = broken(content=json.dumps({"keys": [{**jwk, "kid": "own", "use": "sig"}]}).encode())
     provider.lies[TOKEN] = signed(header={"kid": "own"}, **claims)
@@ -895,7 +895,7 @@ def test_wrong_discovery_document_at_the_callback_signs_nobody_in(client, provid
     assert_nobody_came_in(client, answer)
 
 
-# Ending it
+# Disconnecting
 
 
 @pytest.fixture
@@ -961,7 +961,7 @@ def test_disconnecting_without_a_connection_says_nothing(client, provider, owner
     assert not actions("provider_disconnected")
 
 
-# From the environment
+# The settings
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Two-factor: signing in with it, setting it up, recovery codes, and what is kept and told of it."""
+"""Two-factor: signing in, setting it up, recovery codes, storage and mails."""
 
 import re
 import threading
@@ -260,7 +260,7 @@ def test_wrong_codes_of_one_address_do_not_block_the_person_elsewhere(owner):
 def test_wrong_codes_of_all_addresses_are_limited_together(client, owner):
     secret = add_app(owner)
     sign_in(client, owner)
-    # As many as there were without this one, from wherever.
+    # Earlier wrong codes from other addresses.
     for _ in range(19):
         TRIES_OF_PERSON.take(str(owner.pk))
     enter(client, "000000", REMOTE_ADDR="192.0.2.7")
@@ -606,7 +606,7 @@ def codes_on(answer):
 
 @pytest.fixture
 def with_new_codes(client, owner):
-    """A client whose owner has an app, and codes that were not shown so far."""
+    """A client whose owner has an app, and recovery codes that have not been shown yet."""
     add_app(owner)
     client.force_login(owner)
     make_recent(client)
@@ -662,7 +662,7 @@ def test_one_of_many_simultaneous_visits_shows_the_codes(owner):
 
 
 class MeetingHasher(MD5PasswordHasher):
-    """Four requests have all compared before one of them goes on."""
+    """All four requests have compared the code before one of them continues."""
 
     meeting = threading.Barrier(4, timeout=10)
 
@@ -683,7 +683,7 @@ def test_recovery_code_signs_in_one_of_many_simultaneous_requests(owner, setting
 
 
 def at_once(count, act):
-    """What each of so many threads got."""
+    """The result of each thread."""
     answers = []
 
     def run():
@@ -780,7 +780,7 @@ def test_mail_about_a_removed_entry_is_not_sent(db):
     assert delivered() == []
 
 
-# Somebody who lost everything
+# People who lost all factors
 
 
 def test_administrator_removes_two_factor_and_ends_sessions(client, administrator, owner):

@@ -1,4 +1,4 @@
-"""The commands for two-factor: for somebody who lost it all, and for another key."""
+"""The commands that remove a person's two-factor and encrypt seeds with a new key."""
 
 from importlib import import_module
 

@@ -1,4 +1,4 @@
-"""What Administrators see of mails that did not arrive: the page, the API, the person's row and page, Django admin."""
+"""Undelivered mails as Administrators see them: the page, the API, the person's row and page, Django admin."""
 
 from datetime import timedelta
 
