@@ -18,9 +18,7 @@ def in_words(organization: Organization) -> dict[str, str]:
         "max_token_lifetime_days": _days(organization.max_token_lifetime_days),
         "allowed_scopes": ", ".join(BY_ID[scope].label for scope in organization.allowed_scopes.split()),
         "max_live_tokens": str(organization.max_live_tokens),
-        "unused_tokens_end_after_days": "Never"
-        if unused_days is None
-        else f"After {counted(unused_days, 'day', 'days')}",
+        "unused_tokens_end_after_days": "Never" if unused_days is None else _days(unused_days),
         "two_factor_roles": ", ".join(SiteRole(role).label for role in organization.two_factor_roles.split()) or "None",
         "log_retention_days": _days(organization.log_retention_days),
     }

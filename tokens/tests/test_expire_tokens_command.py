@@ -12,7 +12,7 @@ from auditlog.models import Activity
 from opsera_portal.tests.mails import delivered
 from tokens import services
 from tokens.keys.ring import key_ring
-from tokens.management import ending
+from tokens.management import bulk_expiry
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory
 
@@ -187,7 +187,7 @@ def test_ctrl_c_keeps_expired_tokens_expired_and_their_owners_get_mails(
     def interrupt(self, text):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ending.Progress, "say", interrupt)
+    monkeypatch.setattr(bulk_expiry.Progress, "say", interrupt)
     with (
         django_capture_on_commit_callbacks(execute=True),
         pytest.raises(CommandError, match="Interrupted: 2 live tokens expired") as error,

@@ -283,9 +283,9 @@ def test_expiring_another_persons_token_needs_a_reason(signed_in, owner, adminis
 # What is recorded and stored
 
 
-@pytest.mark.parametrize("door", ["page", "api"])
-def test_looking_up_another_persons_token_is_recorded(signed_in, session, administrator, owner, token, door):
-    if door == "page":
+@pytest.mark.parametrize("way", ["page", "api"])
+def test_looking_up_another_persons_token_is_recorded(signed_in, session, administrator, owner, token, way):
+    if way == "page":
         signed_in(administrator).post(PAGE, {"token": signed(token)})
     else:
         session(administrator).post(API, {"token": signed(token)})

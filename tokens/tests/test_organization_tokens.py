@@ -468,8 +468,8 @@ def test_each_owner_gets_one_mail_about_all_of_their_tokens(acting, client, some
     assert "nightly" not in message.body
 
 
-@pytest.mark.parametrize("door", ["page", "matching", "single page", "api", "single api", "admin"])
-def test_owner_gets_a_mail_from_page_api_and_admin(acting, client, api, administrator, some, door):
+@pytest.mark.parametrize("way", ["page", "matching", "single page", "api", "single api", "admin"])
+def test_owner_gets_a_mail_from_page_api_and_admin(acting, client, api, administrator, some, way):
     token, reason = some["idle"], {"reason": REASON}
     acting(
         {
@@ -483,7 +483,7 @@ def test_owner_gets_a_mail_from_page_api_and_admin(acting, client, api, administ
             "admin": lambda: client.post(
                 "/admin/tokens/token/", reason | {"action": "expire", "_selected_action": [token.pk]}
             ),
-        }[door]
+        }[way]
     )
 
     assert [(message.to, "idle" in message.subject) for message in delivered()] == [(["member@acme.example"], True)]

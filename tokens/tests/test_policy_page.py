@@ -97,7 +97,7 @@ def test_review_lists_each_change_and_its_effect(page, owner, member):
             "API Access",
         ),
         ("50", "1"),
-        ("Never", "After 30 days"),
+        ("Never", "30 days"),
         ("None", "User"),
         ("400 days", "30 days"),
     ]

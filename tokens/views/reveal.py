@@ -20,7 +20,7 @@ from tokens.tables import state_badge
 
 @method_decorator(cache_control(no_store=True, private=True), name="dispatch")
 class TokenRevealView(MemberPageMixin, View):
-    """Signs the token and shows it, once. Every other visit is told that it was shown.
+    """Signs the token and shows it, once. Every other visit shows that this has happened.
 
     A preload by the browser and a HEAD request show nothing, so they don't count as the one time.
     """

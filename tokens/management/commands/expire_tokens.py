@@ -12,7 +12,7 @@ from accounts.models import Organization, User
 from core.text import counted
 from tokens.keys.ring import key_ring
 from tokens.keys.signing_key import ids_like
-from tokens.management.ending import expire, in_words
+from tokens.management.bulk_expiry import expire, in_words
 from tokens.models import Token
 from tokens.querysets import TokenQuerySet
 from tokens.services import REASON_MAX_LENGTH

@@ -12,7 +12,7 @@ from core.text import counted
 from tokens.keys import retirement, rotation
 from tokens.keys.ring import KeyRing, KeysFromEnvironment, are_from_environment, key_ring
 from tokens.keys.signing_key import SigningKey
-from tokens.management.ending import expire, in_words
+from tokens.management.bulk_expiry import expire, in_words
 from tokens.services import REASON_MAX_LENGTH
 
 _MINUTES = rotation.PUBLISHED_BEFORE // timedelta(minutes=1)
