@@ -58,7 +58,7 @@ def sign_in_as_people_do(request, user, **kwargs):
 
 
 @pytest.fixture(autouse=True)
-def _limits_begin_anew():
+def _limits_begin_at_zero():
     """What a process remembers of them would outlive the counts, which go with the test's transaction."""
     rate_limits._here.clear()
 

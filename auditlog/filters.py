@@ -36,8 +36,8 @@ class LogFilterForm(forms.Form):
 class LogFilter(StrictFilterSet):
     """What both logs are narrowed by.
 
-    ``indexed`` names the filters that an index serves, whoever's log it is. All others are a search: whoever walks
-    the list bounds how much of it is looked through (`core/db/keyset.py`).
+    ``indexed`` names the filters that an index serves, for every log. All others are a search; the
+    pager limits how many entries are searched (`core/db/keyset.py`).
     """
 
     indexed: ClassVar[frozenset[str]] = frozenset({"date", "date_to", "request_id"})

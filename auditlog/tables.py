@@ -42,7 +42,7 @@ class LogTable(PortalTable):
 
     def body(self) -> SafeString:
         """The rows. Written here and not by django-tables2, which for 450 cells takes longer than all else together:
-        it looks anew, for each cell, at what arguments its column's function takes."""
+        it inspects the arguments of its column's function for each cell again."""
         cells = [self._cell(column) for column in self.columns]
         rows = (
             (flatatt(self.row_attributes(record)), format_html_join("", "{}", ((cell(record),) for cell in cells)))

@@ -134,8 +134,8 @@ def readable_org_entries(user: User) -> Uses:
 def of_token(token_id: uuid.UUID, *, reader: User) -> Uses:
     """Of one token, if the reader sees its log: all of it or none, since a token has one owner for good.
 
-    The newest use is asked for who sees it. With both conditions in each query, SQLite would walk everything of the
-    organization to find what is the token's.
+    Only the newest use is checked for visibility. With both conditions in each query, SQLite would read all entries of
+    the organization to find those of the token.
     """
     counted, log = TokenUsage.objects.filter(token_id=token_id), TokenUse.objects.filter(token_id=token_id)
     newest = log.first()

@@ -86,7 +86,7 @@ STANDING_BY_ITEM_ROLE: dict[ItemRole, Standing] = {
 class RolePosition:
     """What a site role means for pipelines.
 
-    ``always``: the standing that no rule can take away. ``without_rules``: the standing if a pipeline has no rules.
+    ``always``: the standing that no rule can reduce. ``without_rules``: the standing if a pipeline has no rules.
     ``at_most``: the strongest standing that ownership and rules can give; a site role that only reads stays read-only
     even for owners.
     """

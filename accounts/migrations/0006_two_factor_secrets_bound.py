@@ -14,7 +14,7 @@ def bind(apps, schema_editor):
     `reencrypt_two_factor --accept-unbound` converts it once the key is there again."""
     for app in apps.get_model("mfa", "Authenticator").objects.filter(type="totp").iterator():
         try:
-            app.data["secret"] = two_factor_secrets.seal_anew(app, accept_unbound=True)
+            app.data["secret"] = two_factor_secrets.seal_again(app, accept_unbound=True)
         except SecretUnreadable:
             logger.warning("No key decrypts the two-factor of user %s.", app.user_id)
             continue

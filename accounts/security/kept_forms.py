@@ -79,7 +79,7 @@ class KeptFormsMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if is_api(request):
             return self.get_response(request)
-        kept_id = _take_out_of_the_address(request) if request.method == "GET" and PARAMETER in request.GET else ""
+        kept_id = _remove_from_the_address(request) if request.method == "GET" and PARAMETER in request.GET else ""
         kept = _kept_for(request, kept_id) if kept_id else None
         if kept:
             # Shown by templates/includes/messages.html.
@@ -166,7 +166,7 @@ def _keep(person_id: str, kept: Kept) -> str | None:
     return row.pk.hex
 
 
-def _take_out_of_the_address(request: HttpRequest) -> str:
+def _remove_from_the_address(request: HttpRequest) -> str:
     """Removes the parameter from the request, so that views and links on the page don't see it."""
     query = request.GET.copy()
     kept_id = str(query.pop(PARAMETER)[-1])

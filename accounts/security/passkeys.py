@@ -46,7 +46,7 @@ def not_accepted() -> ValidationError:
 
 
 def is_of_this_page(client_data: CollectedClientData) -> bool:
-    """Whether a page of the portal asked for the passkey, and not in a frame. The library alone would accept any
+    """Whether a page of the portal requested the passkey, and not in a frame. The library alone would accept any
     subdomain of the portal's."""
     request = context.request
     is_ours: bool = client_data.origin == origin(f"{request.scheme}://{request.get_host()}")

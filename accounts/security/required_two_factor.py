@@ -21,7 +21,7 @@ NOT_SHOWN = "You must use two-factor, and you signed in without it. Sign out, th
 class RequiredTwoFactorMiddleware:
     """Sends signed-in people without the required two-factor to the page that sets it up.
 
-    People who have it are asked for it if their session began without it, for example before they set it up in another
+    People who have it must prove it if their session began without it, for example before they set it up in another
     browser. For requests with a token, `tokens/authentication.py` makes the same check of the token's owner.
     """
 

@@ -30,7 +30,7 @@ def open_pending(sealed: str, owner: User) -> str:
     return BOX.decrypt(sealed, _context("app being set up", owner.pk))
 
 
-def seal_anew(app: Authenticator, *, accept_unbound: bool = False) -> str:
+def seal_again(app: Authenticator, *, accept_unbound: bool = False) -> str:
     """Encrypts with the first key. Raises ``SecretUnreadable``.
 
     ``accept_unbound``: also accepts a seed of an earlier version, which is not bound to its owner.

@@ -38,7 +38,7 @@ NOT_WALKED = {
     "/login/passkey/again/": "a step of signing in",
     "/login/single-sign-on/": "a step of signing in",
     "/login/again/": "a step of signing in",
-    "/organization/policy/save/": "stands in the answer to another form; tested below",
+    "/organization/policy/save/": "part of the response to another form; tested below",
     "/profile/security/password/set/": "for people without a password",
     "/profile/security/single-sign-on/": "only where single sign-on is set up",
     "/profile/security/two-factor/app/remove/": "only with an authenticator app",

@@ -16,7 +16,7 @@ from auditlog.seals.macs import EntryMac, block_mac, is_genuine
 # the block's ``newest``, and the first half of its MAC. This is all that is known about an entry that is gone.
 RECORD = struct.Struct(">qqH16s")
 
-# Stands in the first block for the MAC of the previous block.
+# Used in the first block as the MAC of the previous block.
 NO_BLOCK = "0" * 64
 
 _MICROSECOND = timedelta(microseconds=1)

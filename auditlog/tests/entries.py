@@ -92,7 +92,7 @@ def sql(statement, *values):
 
 
 def remove(rows):
-    """As whoever can write to the database would do it."""
+    """As a person with write access to the database would do it."""
     rows._raw_delete(connection.alias)
 
 

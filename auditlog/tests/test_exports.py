@@ -1,4 +1,4 @@
-"""The logs as files: what the API's records say, field by field, whatever stands in them."""
+"""The logs as files: the same fields as the API's records, whatever their content."""
 
 import csv
 import io
@@ -81,7 +81,7 @@ HARMLESS += [
     "ａ＝1",
     "ｚ",
 ]
-# A misspelled filter, one of another log, and one that stands there twice.
+# A misspelled filter, one of another log, and one that appears twice.
 UNKNOWN = ["outcom=refused", "cursor=x", "date=2026-01-01&date=2026-01-02", "format=csv&format=csv"]
 
 
@@ -90,7 +90,7 @@ def texts():
 
 
 def add_uses(owner, strings):
-    """A use for each string, which stands in every text of it; moments with and without microseconds."""
+    """A use for each string, which is in every text field; moments with and without microseconds."""
     now = timezone.now().replace(microsecond=0)
     TokenUse.objects.bulk_create(
         use(
@@ -295,7 +295,7 @@ def test_the_answer_says_what_it_is(api, auditor):
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/json", "text/csv", "application/jsonl"])
-def test_it_can_be_asked_for_by_its_own_type(api, auditor, accept):
+def test_export_can_be_requested_by_its_media_type(api, auditor, accept):
     api.force_login(auditor)
     address = "/api/v1/logs/user/tokens/export"
 
@@ -317,7 +317,7 @@ def test_a_head_request_reads_no_entry(api, auditor, django_assert_max_num_queri
 @pytest.mark.parametrize(
     "query", ["format=xml", "date=x", "ip=300.1.1.1", "q=%00", "token_id=7", "format=%00", *UNKNOWN]
 )
-def test_a_page_exports_nothing_that_was_not_asked_for(client, auditor, address, query):
+def test_page_exports_only_requested_entries(client, auditor, address, query):
     client.force_login(auditor)
 
     assert client.get(f"{address}?{query}").status_code == 400

@@ -272,7 +272,7 @@ def test_the_worker_keeps_the_head_outside_of_the_database(organization, setting
     assert run("verify_logs")[2] == 0
 
 
-def test_an_end_that_is_sealed_anew_is_found_without_anyone_having_kept_the_head(organization, settings, caplog):
+def test_end_that_is_sealed_again_is_found_without_a_kept_head(organization, settings, caplog):
     for _ in range(2):
         uses(1, organization, at=days_ago(1))
         jobs.seal(USES, threading.Event())

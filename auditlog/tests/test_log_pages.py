@@ -71,7 +71,7 @@ def add_actions(actor, *entries):
 
 
 def names(answer):
-    """What tells the entries of these tests apart; that the reader signed in stands in the log as well."""
+    """The entries of these tests, without the reader's own sign-in."""
     rows = [row.record for row in answer.context["table"].rows]
     return "".join(getattr(row, "target", None) or row.target_name for row in rows if not is_sign_in(row))
 
@@ -229,7 +229,7 @@ def test_my_tokens_are_chosen_by_name(reader, auditor, owner):
     assert "another" not in page.content.decode()
 
 
-def test_a_token_that_is_not_among_the_choices_can_be_asked_for(reader, auditor):
+def test_token_that_is_not_among_the_choices_can_be_filtered(reader, auditor):
     add_uses(auditor, {"target": "a", "token_id": TOKEN})
 
     page = reader.get(MY_USES, {"token_id": str(TOKEN)})

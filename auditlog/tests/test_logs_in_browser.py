@@ -124,7 +124,7 @@ def test_what_is_filtered_is_taken_along(browser_of, tmp_path):
     assert {row["outcome"] for row in in_csv} == {"refused"}
 
 
-def test_what_i_did_stands_in_my_activity_log(browser_of):
+def test_own_actions_are_in_ones_activity_log(browser_of):
     page = browser_of("guest")
     page.goto("/")
     page.get_by_text("Gil Santos").first.click()

@@ -496,7 +496,7 @@ def test_a_list_that_is_emptied_without_pruning_is_found(chain):
 
 
 def test_a_chain_made_with_another_key_is_forged(chain, settings):
-    """Who can write to the database, but has not the key, makes the whole chain anew after a change."""
+    """A person with write access but without the key rebuilds the whole chain after a change."""
     remove(TokenUse.objects.filter(pk=chain[0].pk))
     remove(Seal.objects.all())
     settings.LOG_SEAL_KEY = "a guess that is long enough to be one"
@@ -539,7 +539,7 @@ def test_an_end_that_was_cut_off_is_found_by_the_head_it_had(chain):
     assert findings(expected=[head]) == ["Block 3 is not the one it was: the end of the chain was cut off or replaced."]
 
 
-def test_an_end_that_the_worker_made_anew_is_found_by_the_head_it_had(chain):
+def test_end_that_the_worker_sealed_again_is_found_by_the_earlier_head(chain):
     head = f"3:{blocks()[-1].mac}"
     remove(Seal.objects.filter(number=3))
     change(TokenUse, chain[8].pk, target="/api/v1/else")

@@ -94,7 +94,7 @@ def user_agent(request: HttpRequest) -> str:
 
 
 def target(request: HttpRequest) -> str:
-    """The path that was asked for, percent-encoded, without the query string."""
+    """The requested path, percent-encoded, without the query string."""
     return without_tokens(escape_uri_path(request.path))[:TARGET_MAX_LENGTH]
 
 

@@ -1,4 +1,4 @@
-"""What holds for every page: who may ask by which name, how much may be sent, what is refused, what no cache keeps."""
+"""Middleware of all pages: host names, size limits, refusals, and caching."""
 
 import logging
 from collections.abc import Callable
@@ -67,7 +67,7 @@ class SizeLimitMiddleware:
 class RefusalLogMiddleware:
     """A line in the server's own log for what someone signed in may not do, or does not find.
 
-    What is refused to a token stands in the token's log. Whoever is not signed in fills nothing.
+    Refusals of tokens are in the token's log. Requests without sign-in log nothing.
     """
 
     def __init__(self, get_response: GetResponse) -> None:

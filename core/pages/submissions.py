@@ -23,7 +23,7 @@ from core.pages.addresses import SIGN_IN_STEPS, match_of
 FIELD = "submission"
 # As long as a token can be shown after it was created. Later the same id counts as new, so that the Run button works
 # on a page that was open for hours.
-HOLDS_FOR = timedelta(minutes=10)
+REMEMBERED_FOR = timedelta(minutes=10)
 
 
 def answered_once(
@@ -51,7 +51,7 @@ def forget_past(stopping: threading.Event) -> None:
 
 
 def _past() -> QuerySet[Submission]:
-    return Submission.objects.filter(sent_at__lt=timezone.now() - HOLDS_FOR)
+    return Submission.objects.filter(sent_at__lt=timezone.now() - REMEMBERED_FOR)
 
 
 def _form_id(request: HttpRequest) -> uuid.UUID | None:

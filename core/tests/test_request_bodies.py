@@ -152,7 +152,7 @@ def test_slow_connection_is_closed_at_the_limit(sent, is_slow):
         assert is_ended(caller) is is_slow
 
 
-def test_time_of_a_connection_starts_anew_with_each_answer():
+def test_time_of_a_connection_restarts_with_each_answer():
     with connection(received=b"POST") as (port, caller):
         (peer,) = request_bodies.end_slow_connections(port, {}, limit=20, now=100)
 

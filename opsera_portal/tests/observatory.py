@@ -10,7 +10,7 @@ from http.cookiejar import Cookie
 from urllib.parse import urlsplit
 
 START = 100
-# A bonus counts only for whoever has lost at most this much.
+# A bonus counts only for sites that lost at most this much.
 EXTRA_CREDIT_FROM = 90
 GRADES = [(100, "A+"), (90, "A"), (85, "A-"), (80, "B+"), (70, "B"), (65, "B-"), (60, "C+"), (50, "C"), (0, "D or F")]
 
@@ -74,7 +74,7 @@ SIX_MONTHS = 15_552_000
 
 @dataclass
 class Answer:
-    """What a server said over TLS, and what it says to whoever comes in clear."""
+    """A server's response over TLS, and its response without TLS."""
 
     url: str
     headers: dict[str, str]

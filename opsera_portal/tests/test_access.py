@@ -1,6 +1,6 @@
 """Who meets what: every page and every route of the API, for each role, a stranger, someone signed out, and tokens.
 
-The tables are the specification; read them row by row. What is asked for belongs to an ordinary User of Acme
+The tables are the specification; read them row by row. The requested objects belong to an ordinary User of Acme
 ("owner"): a token, a pipeline with a step and a run. `user` to `auditor` are other people of Acme, one of each role.
 `stranger` is the Administrator of another organization, `operator` a superuser.
 """
@@ -33,8 +33,8 @@ from tokens import jwt
 from tokens.tests.factories import TokenFactory, bearer
 
 # ok: 200. gone: 404, as if it did not exist. no: 403. in: sent to sign in. admin: sent to Django admin. to: redirected
-# after the thing was done. post: the address answers POST only. bad: 400, since the form is sent empty: whoever gets so
-# far may do it. `ruled` is a second pipeline of the owner's, with a rule that names nobody else.
+# after the thing was done. post: the address answers POST only. bad: 400, because the form is empty: such people
+# are allowed. `ruled` is a second pipeline of the owner's, with a rule that names nobody else.
 PAGES = """
 page                                 owner  user   guest  power  admin  security auditor stranger operator signed_out
 GET  /                               ok     ok     ok     ok     ok     ok       ok      ok       admin    in

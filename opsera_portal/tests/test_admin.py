@@ -340,7 +340,7 @@ def test_what_is_wrong_with_a_change_of_a_person_is_a_message(sign_in, owner, me
     assert recorded() == []
 
 
-def test_nothing_of_a_password_stands_on_a_persons_page(sign_in, owner):
+def test_no_part_of_a_password_is_on_a_persons_page(sign_in, owner):
     page = sign_in("administrator").get(address("user", "change", owner)).content.decode()
 
     algorithm, salt, digest = owner.password.split("$")
@@ -623,7 +623,7 @@ def test_an_administrator_does_not_lock_themselves_out_in_the_admin(sign_in, org
     assert organization.two_factor_roles == ""
 
 
-def test_whoever_signed_in_long_ago_is_asked_again_before_the_policy_changes(sign_in, organization):
+def test_person_who_signed_in_long_ago_proves_identity_before_the_policy_changes(sign_in, organization):
     client = sign_in("administrator")
     opened = open_policy(client, organization)
     session = client.session

@@ -291,7 +291,7 @@ HIDDEN = [
 
 @pytest.mark.parametrize("who", ["administrator", "operator"])
 def test_no_list_can_be_narrowed_by_what_it_does_not_show(sign_in, who):
-    """Letter by letter, a list that can be narrowed by a column tells what stands in it."""
+    """A list that can be filtered by a column would reveal the column letter by letter."""
     client = sign_in(who)
 
     def attempt(column):

@@ -105,7 +105,7 @@ def test_a_list_that_is_too_long_is_refused_before_its_items_are_looked_at(api, 
     assert answer.json()["errors"] == {"members": ["There can be at most 1000."]}
 
 
-def test_a_refused_body_stands_in_the_log(api, owner, headers):
+def test_refused_body_is_in_the_log(api, owner, headers):
     answer = send(api, nested(MAX_DEPTH + 1), headers)
 
     entry = TokenUse.objects.get(request_id=answer.headers["X-Request-ID"])
@@ -205,7 +205,7 @@ def test_what_any_stranger_can_send_fills_no_log_with_tracebacks(client, db, cap
     assert not [record for record in caplog.records if record.exc_info]
 
 
-def test_a_query_that_is_too_long_stands_in_the_tokens_log(api, owner, headers):
+def test_too_long_query_is_in_the_tokens_log(api, owner, headers):
     answer = api.get(f"{PIPELINES}?q={'x' * 9000}", headers=headers)
 
     assert answer.headers["Content-Type"] == "application/problem+json"

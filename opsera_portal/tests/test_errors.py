@@ -1,4 +1,4 @@
-"""What the API answers when something is wrong (docs/product.md#errors), and what of it stands in the owner's log."""
+"""The API's errors (docs/product.md#errors), and their entries in the owner's log."""
 
 import base64
 import json
@@ -157,7 +157,7 @@ def test_each_error_is_a_problem_document(api, headers, case):
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_each_error_stands_in_the_owners_log(api, owner, headers, case):
+def test_each_error_is_in_the_owners_log(api, owner, headers, case):
     request, status, _, reason = case
     api.credentials(HTTP_AUTHORIZATION=headers["Authorization"])
 
@@ -168,7 +168,7 @@ def test_each_error_stands_in_the_owners_log(api, owner, headers, case):
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_no_error_of_a_stranger_stands_in_any_log(api, db, case):
+def test_no_error_of_a_stranger_is_in_any_log(api, db, case):
     answer = send(api, *case[0])
 
     assert_problem(answer, answer.status_code, answer.json()["code"])
@@ -523,7 +523,7 @@ def test_a_load_balancer_asks_by_the_machines_address(client, db, path):
     assert client.get("/login/", headers={"Host": "10.1.2.3:8000"}).status_code == 400
 
 
-def test_a_token_in_clear_is_refused_and_logged_where_https_is_asked_for(api, headers, settings):
+def test_token_without_tls_is_refused_and_logged_if_https_is_required(api, headers, settings):
     settings.SECURE_SSL_REDIRECT = True
 
     assert_problem(api.get(ME, headers=headers), 403, "forbidden")
@@ -584,7 +584,7 @@ def test_no_form_is_read_in_a_session(owner, content_type, body):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_media_type_in_an_encoding_that_does_not_exist_is_answered(rf, headers):
-    """At the server's own door: Django fails on it before there is a request."""
+    """Invalid for Django before there is a request."""
     environ = rf.post(STATUS, about_nobody, content_type="application/json", headers=headers).environ
     environ["CONTENT_TYPE"] = "application/json; a*=none'x'y"
     answers = []
@@ -595,7 +595,7 @@ def test_a_media_type_in_an_encoding_that_does_not_exist_is_answered(rf, headers
     assert json.loads(body)["code"] == "unsupported_media_type"
 
 
-# 429: no throttle of the API exists yet, so its answer is asked for directly.
+# 429: no throttle of the API exists yet, so the test raises it directly.
 
 
 @pytest.mark.parametrize(("wait", "seconds"), [(12.3, "13"), (0.2, "1"), (None, None)])

@@ -129,7 +129,7 @@ class World:
         return {"Cookie": "; ".join(f"{k}={v}" for k, v in cookies.items()), "X-CSRFToken": csrf_token}
 
 
-# What the id in an address names, by what stands before it; where the state of the thing matters, by operation.
+# The object that an id in an address names, by the part before it, or by operation if its state matters.
 IDS = {
     "users": World.person,
     "groups": World.group,

@@ -34,7 +34,7 @@ ALWAYS = {
 
 
 def kinds_of_answer(client, api, administrator):
-    """One of each door through which an answer can leave."""
+    """One of each kind of response."""
     token = bearer(TokenFactory(owner=administrator))
     yield "signed out", client.get("/login/")
     yield "redirection", client.get("/profile/")

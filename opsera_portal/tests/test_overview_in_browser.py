@@ -38,7 +38,7 @@ def test_the_chart_can_be_read_as_a_table(page):
     expect(table.locator("tbody tr")).to_have_count(30)
 
 
-def test_the_warning_leads_to_the_token_and_to_the_uses_that_it_tells_of(page):
+def test_warning_links_to_the_token_and_its_uses(page):
     warning = page.get_by_role("region", name="Expired tokens are still in use", exact=True)
     expect(warning).to_contain_text("Old laptop")
     expect(warning.get_by_role("list", name="Used from").get_by_role("listitem")).to_have_count(2)

@@ -189,7 +189,7 @@ def filled(pattern, address):
 
 
 def addresses():
-    """Every address outside of the API, ready to be asked for.
+    """Every address outside the API, with values for its parameters.
 
     For the regular expressions with which Django admin catches the rest stands one address that only they match.
     """

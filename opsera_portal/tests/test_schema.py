@@ -1,4 +1,4 @@
-"""The OpenAPI document is true: every operation stands in it, with its scopes and with what it can answer."""
+"""The OpenAPI document is correct: it has every operation, with its scopes and its responses."""
 
 import json
 import re
@@ -104,7 +104,7 @@ def test_it_is_open_to_everyone_as_json(client):
     assert "json" in answer.headers["Content-Type"]
 
 
-def test_it_is_written_once_and_costs_whoever_asks_again_nothing(client, monkeypatch):
+def test_schema_is_generated_once(client, monkeypatch):
     first = client.get("/api/schema/")
     monkeypatch.delattr(SchemaGenerator, "parse")
 

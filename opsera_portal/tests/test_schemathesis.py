@@ -89,7 +89,7 @@ def configuration(*phases):
                 "deterministic": True,
                 "database": "none",
                 "no-shrink": True,
-                # Credentials are those of the portal below; the checks take them away by themselves.
+                # Credentials are those of the portal below; the checks remove them themselves.
                 "with-security-parameters": False,
             },
             "phases": {

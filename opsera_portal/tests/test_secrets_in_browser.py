@@ -42,7 +42,7 @@ def open_app_key(page):
 @pytest.mark.browser
 @pytest.mark.once
 @pytest.mark.parametrize("opens", [open_token, open_app_key])
-def test_secret_leaves_its_page_and_the_page_is_asked_for_anew(page, opens):
+def test_secret_leaves_its_page_and_the_page_is_loaded_again(page, opens):
     opens(page)
     page.locator("[data-secret]").first.wait_for()
     secret = page.locator("code.secret").text_content()

@@ -35,7 +35,7 @@ OWN_PROOF = {
     ("accounts.security.credentials", "reset_password"),
     ("accounts.security.email_change", "confirm_email_change"),
     ("accounts.signin.single_sign_on.links", "connect"),
-    # Django hashes a password anew when its owner signs in with it.
+    # Django hashes a password again when its owner signs in with it.
     ("django.contrib.auth.base_user", "setter"),
 }
 HANDLERS = ("django/core/handlers/base.py", "core/api/fast_path.py")
@@ -54,7 +54,7 @@ def gives_a_way_in(sql, params):
         return table in DELETES
     written = set(re.findall(r'"(\w+)" = ', sql.partition(" SET ")[2].partition(" WHERE ")[0]))
     if table == "accounts_user" and written == {"is_active"} and not params[0]:
-        # Deactivation only takes away.
+        # Deactivation only removes rights.
         return False
     return bool(written & COLUMNS.get(table, set()))
 

@@ -60,7 +60,7 @@ def changes():
     )
 
 
-def test_a_role_is_given_changed_and_taken_away_on_the_page(as_owner, pipeline, member):
+def test_rule_is_added_changed_and_removed_on_the_page(as_owner, pipeline, member):
     as_owner.post(address(pipeline), {"who": member.email.upper(), "role": "user"})
     rule = pipeline.access_rules.get()
     assert (rule.user, rule.role) == (member, "user")
@@ -387,7 +387,7 @@ def test_the_two_hundred_and_first_rule_is_refused_and_a_change_is_not(owner, pi
     assert pipeline.access_rules.count() == 200
 
 
-def test_a_rule_of_another_pipeline_is_not_taken_away_by_way_of_ones_own(owner, pipeline, stranger):
+def test_rule_of_another_pipeline_is_not_removed_through_ones_own(owner, pipeline, stranger):
     theirs = AccessRuleFactory(pipeline=PipelineFactory(owner=stranger), user=stranger)
 
     services.remove_access_rule(actor=owner, pipeline=pipeline, rule=theirs)

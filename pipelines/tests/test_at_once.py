@@ -90,7 +90,7 @@ def kinds(results):
 # A right that is lost
 
 
-def test_a_right_that_is_being_taken_away_starts_nothing(stage, owner, member, meanwhile):
+def test_right_that_is_being_removed_starts_no_run(stage, owner, member, meanwhile):
     result = meanwhile(
         lambda: services.set_access_rule(actor=owner, pipeline=stage.pipeline, subject=owner, role=ItemRole.USER),
         lambda: services.start_run(actor=member, pipeline=stage.pipeline),
@@ -100,7 +100,7 @@ def test_a_right_that_is_being_taken_away_starts_nothing(stage, owner, member, m
     assert not Run.objects.exists()
 
 
-def test_a_queued_run_of_someone_whose_right_is_being_taken_away_is_not_begun(stage, owner, member, meanwhile):
+def test_queued_run_does_not_begin_while_its_persons_right_is_removed(stage, owner, member, meanwhile):
     run = stage.ask(actor=member)
 
     meanwhile(

@@ -160,7 +160,7 @@ def test_a_copy_is_as_closed_as_the_original(as_owner, owner, pipeline, member, 
 # Another owner
 
 
-def test_a_transfer_can_take_it_out_of_ones_own_sight(as_owner, pipeline, member, organization):
+def test_transfer_can_hide_the_pipeline_from_its_former_owner(as_owner, pipeline, member, organization):
     AccessRuleFactory(pipeline=pipeline, user=member)
 
     answer = as_owner.post(f"/pipelines/{pipeline.pk}/transfer/", {"owner": member.email}, follow=True)

@@ -63,9 +63,9 @@ def test_a_second_organization_has_an_administrator(made):
 
 
 def test_everyone_signs_in_with_their_generated_password(made):
-    strangers_to_the_door = {"left@demo.example", "invited@demo.example"}
-    assert set(made) == {person.email for person in User.objects.all()} - strangers_to_the_door
-    assert not any(User.objects.get(email=email).has_usable_password() for email in strangers_to_the_door)
+    people_without_password = {"left@demo.example", "invited@demo.example"}
+    assert set(made) == {person.email for person in User.objects.all()} - people_without_password
+    assert not any(User.objects.get(email=email).has_usable_password() for email in people_without_password)
     assert len(set(made.values())) == len(made)
     for email, password in made.items():
         assert User.objects.get(email=email).check_password(password)

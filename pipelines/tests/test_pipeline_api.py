@@ -425,7 +425,7 @@ def test_logs_of_all_runs_come_newest_first(as_owner, pipeline):
     assert [row["runCount"] for row in as_owner.post(LOGS, pipeline).json()["data"]] == [2, 1]
 
 
-def test_logs_of_one_run_are_asked_for_by_its_number(as_owner, pipeline):
+def test_logs_of_one_run_are_read_by_its_number(as_owner, pipeline):
     as_owner.post(RUN, pipeline)
     as_owner.post(RUN, pipeline)
 

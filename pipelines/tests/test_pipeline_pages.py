@@ -108,7 +108,7 @@ def test_the_search_narrows_the_list(as_owner, owner, pipeline):
 @pytest.mark.parametrize(
     ("sort", "names"), [("name", ["alpha", "beta"]), ("-name", ["beta", "alpha"]), ("run_count", ["beta", "alpha"])]
 )
-def test_the_list_is_sorted_by_the_column_that_was_asked_for(as_owner, owner, sort, names):
+def test_list_is_sorted_by_the_requested_column(as_owner, owner, sort, names):
     RunFactory(pipeline=PipelineFactory(owner=owner, name="alpha", run_count=1))
     PipelineFactory(owner=owner, name="beta")
 

@@ -193,7 +193,7 @@ def test_no_query_string_and_no_header_value_is_logged(
 # Order
 
 
-def test_runs_of_one_pipeline_are_executed_in_the_order_they_were_asked_for(pipeline, ask, build_server):
+def test_runs_of_one_pipeline_are_executed_in_the_order_of_requests(pipeline, ask, build_server):
     runs = [ask(f"/first/{n}", f"/second/{n}") for n in (1, 2, 3)]
 
     execute_queued(pipeline.pk)

@@ -75,7 +75,7 @@ def test_the_steps_are_copied_in_order(owner, pipeline):
     ]
 
 
-def test_an_edit_does_not_reach_a_run_that_was_asked_for(owner, pipeline):
+def test_edit_does_not_change_a_queued_run(owner, pipeline):
     run = services.start_run(actor=owner, pipeline=pipeline)
 
     pipeline.steps.update(url="https://elsewhere.example.com/")
@@ -110,7 +110,7 @@ def test_token_that_started_a_run_is_in_run_and_activity_log(api, owner, pipelin
     assert (entry.token, entry.token_name, entry.actor) == (token, "nightly trigger", owner)
 
 
-def test_a_run_outlives_the_token_that_asked_for_it(api, owner, pipeline):
+def test_run_outlives_the_token_that_started_it(api, owner, pipeline):
     token = TokenFactory(owner=owner, name="nightly trigger")
     api.post("/api/v1/pipeline/run", {"pipelineId": str(pipeline.pk)}, headers=bearer(token))
 
@@ -168,7 +168,9 @@ def test_task_is_queued_after_the_run_is_committed(owner, pipeline, queue, djang
     assert [result.args for result in queue] == [[str(pipeline.pk)]]
 
 
-def test_a_run_stays_asked_for_when_the_queue_is_away(owner, pipeline, monkeypatch, django_capture_on_commit_callbacks):
+def test_run_stays_queued_when_the_queue_is_unreachable(
+    owner, pipeline, monkeypatch, django_capture_on_commit_callbacks
+):
     def away(*args, **kwargs):
         raise DatabaseError
 

@@ -115,7 +115,7 @@ def test_sigterm_lets_the_step_on_its_way_end_and_ends_cleanly(pipeline, start_w
     assert status(run) == "success"
 
 
-def test_a_run_that_is_asked_for_while_the_worker_waits_is_executed(pipeline, start_worker, build_server, settings):
+def test_run_requested_while_the_worker_waits_is_executed(pipeline, start_worker, build_server, settings):
     # The queue of the portal, in place of the one that the other tests do without.
     settings.TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": ["default"]}}
     other = StepFactory(pipeline__owner=pipeline.owner, url=f"{build_server.url}/other").pipeline

@@ -49,7 +49,7 @@ class Command(BaseCommand):
         row = lock_if_exists(Authenticator.objects.all(), pk)
         if row is None:
             return False
-        row.data["secret"] = two_factor_secrets.seal_anew(row, accept_unbound=accept_unbound)
+        row.data["secret"] = two_factor_secrets.seal_again(row, accept_unbound=accept_unbound)
         if not dry_run:
             row.save(update_fields=["data"])
         return True
