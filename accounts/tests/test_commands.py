@@ -74,7 +74,7 @@ def test_errors_are_one_line_and_nothing_is_created(wrong, explanation):
 
 
 @pytest.mark.django_db
-def test_missing_values_are_asked_for(monkeypatch, capsys):
+def test_missing_values_are_prompted(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.StringIO("Acme\nada@acme.example\nAda Admin\n"))
 
     create(organization=None, email=None, name=None)

@@ -218,10 +218,10 @@ def end_by_api(client, pk):
     return client.post(f"{API}/{pk}/end").status_code
 
 
-DOORS = {"page": (end_on_page, 302, 404), "api": (end_by_api, 204, 403)}
+WAYS = {"page": (end_on_page, 302, 404), "api": (end_by_api, 204, 403)}
 
 
-@pytest.mark.parametrize(("end", "done", "refused"), DOORS.values(), ids=DOORS)
+@pytest.mark.parametrize(("end", "done", "refused"), WAYS.values(), ids=WAYS)
 def test_ending_a_session_ends_no_other(owner, end, done, refused):
     here, there, third = sign_in(owner), sign_in(owner, CHROME, "192.0.2.5"), sign_in(owner)
 
@@ -233,7 +233,7 @@ def test_ending_a_session_ends_no_other(owner, end, done, refused):
     assert entry.details == {"address": "192.0.2.5", "browser": "Chrome on Windows"}
 
 
-@pytest.mark.parametrize(("end", "done", "refused"), DOORS.values(), ids=DOORS)
+@pytest.mark.parametrize(("end", "done", "refused"), WAYS.values(), ids=WAYS)
 def test_person_cannot_end_sessions_of_others(owner, member, administrator, stranger, end, done, refused):
     theirs = sign_in(owner)
     pk = row_of(theirs, theirs)
@@ -243,7 +243,7 @@ def test_person_cannot_end_sessions_of_others(owner, member, administrator, stra
     assert is_signed_in(theirs)
 
 
-@pytest.mark.parametrize(("end", "done", "refused"), DOORS.values(), ids=DOORS)
+@pytest.mark.parametrize(("end", "done", "refused"), WAYS.values(), ids=WAYS)
 def test_ending_this_session_signs_out_here(owner, end, done, refused):
     here = sign_in(owner)
 
