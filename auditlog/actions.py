@@ -1,4 +1,4 @@
-"""Every action that the activity log knows, once. Named ``noun.past_verb``; the noun is the action's type."""
+"""All actions of the activity log. Names are ``noun.past_verb``; the noun is the action's type."""
 
 from django.db import models
 
@@ -25,7 +25,7 @@ class Action(models.TextChoices):
     EMAIL_CHANGED = "authentication.email_changed", "E-mail address changed"
     TWO_FACTOR_ADDED = "authentication.two_factor_added", "Two-factor added"
     TWO_FACTOR_REMOVED = "authentication.two_factor_removed", "Two-factor removed"
-    RECOVERY_CODES_MADE = "authentication.recovery_codes_made", "Recovery codes made"
+    RECOVERY_CODES_MADE = "authentication.recovery_codes_made", "Recovery codes created"
     RECOVERY_CODE_USED = "authentication.recovery_code_used", "Recovery code used"
     PROVIDER_CONNECTED = "authentication.provider_connected", "Single sign-on connected"
     PROVIDER_DISCONNECTED = "authentication.provider_disconnected", "Single sign-on disconnected"
@@ -55,7 +55,7 @@ class Action(models.TextChoices):
     PIPELINE_LOCKED = "pipeline.locked", "Pipeline locked"
     PIPELINE_UNLOCKED = "pipeline.unlocked", "Pipeline unlocked"
     PIPELINE_STARTED = "pipeline.started", "Pipeline run started"
-    PIPELINE_RUN_REFUSED = "pipeline.run_refused", "Pipeline run refused at its turn"
+    PIPELINE_RUN_REFUSED = "pipeline.run_refused", "Queued pipeline run refused"
     PIPELINE_STOPPED = "pipeline.stopped", "Pipeline stopped"
     PIPELINE_RESUMED = "pipeline.resumed", "Pipeline resumed"
     PIPELINE_RESET = "pipeline.reset", "Pipeline reset"

@@ -14,7 +14,7 @@ MAX_COUNTED = 10_000
 
 
 class CappedPaginator(Paginator[Any]):
-    """Counts no further than one reads. What lies behind is found by a filter, not by turning pages."""
+    """Counts up to a limit. People find older entries with filters, not by paging."""
 
     @cached_property
     def count(self) -> int:
@@ -22,14 +22,14 @@ class CappedPaginator(Paginator[Any]):
 
 
 class LogAdmin(ReadOnlyAdmin):
-    """Entries of a log, for reading. Large logs are not counted to their end."""
+    """Entries of a log, read-only. Large logs are not counted completely."""
 
     show_full_result_count = False
     list_per_page = 50
     paginator = CappedPaginator
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
-        # The operators see all organizations at once: no index has those by time, but they arrived in this order.
+        # Operators see all organizations together. No index orders those by time, but ids are in order of arrival.
         return ["-id"] if person_of(request).is_superuser else ["-at", "-id"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:

@@ -1,4 +1,4 @@
-"""What an action noted about itself, in words: its details are JSON, of a shape that each action chooses."""
+"""Formats the details of an activity entry as text. They are JSON, and each action has its own structure."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ CHANGE = ("from", "to")
 
 
 class Detail(NamedTuple):
-    """``text`` is one line; where that does not hold it, ``lines`` has several."""
+    """The value is ``text``, or ``lines`` if it needs several."""
 
     label: str
     text: str
@@ -14,13 +14,13 @@ class Detail(NamedTuple):
 
 
 def in_words(details: dict[str, Any]) -> list[Detail]:
-    """All that are not empty, in their order."""
+    """All details that are not empty, in their order."""
     return [_detail(name, value) for name, value in details.items() if not _is_empty(value)]
 
 
 def _detail(name: str, value: Any) -> Detail:
     if isinstance(value, dict):
-        # Of a change both sides are told, in this order, also where one of them is nothing.
+        # A change shows both values, the old one first, even if one of them is empty.
         parts = [(side, value[side]) for side in CHANGE] if value.keys() == set(CHANGE) else _filled(value)
         lines = [f"{_label(key)}: {'nothing' if _is_empty(part) else _text(part)}" for key, part in parts]
         return Detail(_label(name), "", lines)

@@ -1,8 +1,7 @@
-"""Both logs as files: CSV and JSON Lines, of exactly what is filtered, of any size.
+"""Exports the filtered entries of a log as CSV or JSON Lines, of any size.
 
-The database writes the lines. Model instances and serializers would make 20,000 rows a second; this makes some hundred
-thousand. The columns are the fields of the API's records, by the same names and in the same order; how a field is
-written is decided by its kind alone.
+The database writes the lines. Model instances and serializers would write 20,000 rows a second; this writes several
+hundred thousand. Columns have the names and the order of the fields in the API. The type of a field decides its format.
 """
 
 import threading
@@ -21,43 +20,43 @@ from rest_framework.serializers import ModelSerializer
 from auditlog.models import NEWEST_FIRST
 from core.http.request_context import person_of
 
-# Entries that one query looks at. Each part is read by a query of its own, so that a slow reader holds no transaction.
+# Entries that one query reads. Each part has a query of its own, so that a slow client keeps no transaction open.
 PART_SIZE = 10_000
 
 CSV = "csv"
 JSON_LINES = "jsonl"
 CONTENT_TYPES = {CSV: "text/csv; charset=utf-8; header=present", JSON_LINES: "application/jsonl"}
-# Without it, Excel reads a file as Windows-1252 and breaks every letter beyond ASCII.
+# Without it, Excel reads a file as Windows-1252 and shows other letters than ASCII wrongly.
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# While a search finds nothing, something is sent in this interval. Callers and proxies hang up on a silent connection:
-# nginx after 60 seconds.
+# While a search finds nothing, something is sent at this interval. Clients and proxies close a silent connection, nginx
+# after 60 seconds.
 KEEP_ALIVE_SECONDS = 8.0
-# CSV has no empty characters to send. So the last bytes of what was found are held back, and sent one by one.
+# CSV has no padding. So the last bytes of the data are held back, and sent one by one.
 HELD_BACK = 100
-# Whatever the application raises, Granian ends an answer in chunks like a whole one. So nothing is sent for longer than
-# proxies wait, and they break the connection off: proxy_read_timeout in deploy/nginx is 60 seconds.
+# Granian ends a chunked response normally even if the application raises. So nothing is sent for longer than proxies
+# wait, and they break off the connection: proxy_read_timeout in deploy/nginx is 60 seconds.
 STALL_SECONDS = 65.0
-# White space before a JSON value is no part of it.
+# JSON allows whitespace before a value.
 _NOTHING = {CSV: b"", JSON_LINES: b" "}
-# A quote that never ends, and no JSON.
+# An unclosed quote in CSV, and invalid JSON.
 INCOMPLETE = b'"This file is not complete: the portal failed while it was written. Export it again.'
-# What may hold a comma, a quote or a new line.
+# Fields that can contain commas, quotes or line breaks.
 QUOTED = frozenset({"CharField", "JSONField"})
 FORMATS = [(CSV, "CSV"), (JSON_LINES, "JSON Lines")]
 
 
-# An export holds a thread of the web process until its reader has taken all of it: most are left for everyone else.
+# An export occupies a thread of the web process until the client has received all of it. Most threads stay free.
 AT_ONCE = max(1, settings.WEB_THREADS // 4)
 TRY_AGAIN_SECONDS = 30
 _places = threading.BoundedSemaphore(AT_ONCE)
 
 
 class TooManyExports(Exception):
-    """As many exports as this web process makes at once are on their way."""
+    """This web process is writing as many exports as it may at the same time."""
 
 
 class _Held:
-    """The content of an export. Gives its place back when the server is done with it, whether it was sent or not."""
+    """The content of an export. Frees its place when the server closes it, whether it was sent or not."""
 
     def __init__(self, content: Iterator[bytes]) -> None:
         self._places = _places
@@ -92,7 +91,7 @@ class IdText(Func):
 
 
 class MomentText(Func):
-    """A moment as the API writes it: ISO 8601, UTC, with microseconds if there are any."""
+    """A time as the API writes it: ISO 8601, UTC, with microseconds if they are not 0."""
 
     output_field = TextField()
 
@@ -107,7 +106,7 @@ class MomentText(Func):
 
 
 class AddressText(Func):
-    """An IP address without the length of its network, which PostgreSQL would add."""
+    """An IP address without the prefix length that PostgreSQL would add."""
 
     output_field = TextField()
     function = "host"
@@ -117,11 +116,11 @@ class AddressText(Func):
 
 
 class HarmlessText(Func):
-    """A text that no spreadsheet takes for a formula: one that could begin one gets an apostrophe before it.
+    """A text that no spreadsheet interprets as a formula: an apostrophe is added before one that could be.
 
-    Spaces and quotes before the sign do not help against Excel, and full-width signs count as well (OWASP, "CSV
-    Injection"). The comparisons before the closer look spare it most texts: no such sign lies between the slash and the
-    equals sign, or between "A" and the full-width plus.
+    Excel ignores spaces and quotes before the sign, and accepts full-width signs (OWASP, "CSV Injection"). The first
+    comparisons are a shortcut for most texts: no such sign lies between the slash and the equals sign, or between "A"
+    and the full-width plus.
     """
 
     output_field = TextField()
@@ -150,12 +149,14 @@ def response(
     is_own: bool,
     has_mark: bool = False,
 ) -> StreamingHttpResponse:
-    """``entries`` as a file, newest first. ``searched``: see ``Keyset.page``; ``is_own``: a person's, by its name;
-    ``has_mark``: CSV begins with a byte order mark, for Excel.
+    """``entries`` as a file, newest first.
 
-    An answer that fails in the middle must not look whole. The file itself says so, in a last line that no reader takes
-    for data. Then the error is raised, for servers that break the connection off; ours does not (`STALL_SECONDS`).
-    Raises ``TooManyExports``.
+    ``searched``: see ``Keyset.page``. ``is_own``: the file name says that it is the person's own log. ``has_mark``: CSV
+    starts with a byte order mark, for Excel.
+
+    If an error occurs in the middle, the file must not look complete. It ends with a line that no program reads as
+    data. Then the error is raised, for servers that break off the connection; ours does not (`STALL_SECONDS`). Raises
+    ``TooManyExports``.
     """
     log = slugify(entries.model._meta.verbose_name_plural)
     account = person_of(request).organization.slug  # type: ignore[union-attr]
@@ -170,7 +171,7 @@ def response(
             "Content-Disposition": f'attachment; filename="{name}"',
             "Cache-Control": "no-store",
             "X-Content-Type-Options": "nosniff",
-            # nginx would keep the first bytes until it has a buffer full.
+            # nginx would otherwise wait until its buffer is full.
             "X-Accel-Buffering": "no",
         },
     )
@@ -213,8 +214,8 @@ def _content(
 
 
 def _lines(part: QuerySet[Any], sources: dict[str, str], file_format: str) -> bytes:
-    # Each field is written once, however many names it has. The limit keeps the databases from writing it again for
-    # each name, and from losing the order.
+    # Each field is formatted once, even if several columns contain it. The limit keeps databases from formatting it
+    # again for each column, and from losing the order.
     cells = {f"cell_{source}": _cell(part, source, file_format) for source in sources.values()}
     select, params = part.annotate(**cells).values_list(*cells)[:PART_SIZE].query.sql_with_params()
     copies = connection.vendor == "postgresql" and file_format == CSV
@@ -223,7 +224,7 @@ def _lines(part: QuerySet[Any], sources: dict[str, str], file_format: str) -> by
     with connection.cursor() as cursor:
         if copies:
             with cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT csv)", params) as lines:
-                # The database ends lines as Unix does, RFC 4180 in its own way.
+                # PostgreSQL ends lines with LF, RFC 4180 requires CRLF.
                 return b"\r\n".join([*(bytes(line[:-1]) for line in lines), b""])
         cursor.execute(query, params)
         end = "\r\n" if file_format == CSV else "\n"
@@ -231,10 +232,10 @@ def _lines(part: QuerySet[Any], sources: dict[str, str], file_format: str) -> by
 
 
 def _line(part: QuerySet[Any], sources: dict[str, str], file_format: str) -> str:
-    """What makes one text of the cells of a row. For CSV on PostgreSQL there is COPY."""
+    """The SQL that joins the cells of a row to one text. CSV on PostgreSQL uses COPY instead."""
     kinds = {source: _kind(part, source) for source in sources.values()}
     if file_format == CSV:
-        # %w doubles the quotes in a text; %s writes nothing for null.
+        # %w doubles the quotes in a text; %s writes an empty string for null.
         formats = ",".join('"%%w"' if kinds[source] in QUOTED else "%%s" for source in sources.values())
         return f"printf('{formats}', {', '.join(f'cell_{source}' for source in sources.values())})"
     if connection.vendor == "postgresql":

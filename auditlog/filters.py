@@ -22,22 +22,22 @@ _OF_ORGANIZATION = {
     "date": "From this day on (UTC). Default: the last 7 days.",
     "user_email": "Part of the person's address. A complete address finds only this person.",
 }
-AFTER_END = [("true", "Only uses after it")]
+AFTER_END = [("true", "After the token expired")]
 
 
 class LogFilterForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         since, until = self.cleaned_data.get("date"), self.cleaned_data.get("date_to")
         if since and until and until < since:
-            self.add_error("date_to", "This day is before the one since which entries are shown.")
+            self.add_error("date_to", "This day is before “Since”.")
         return self.cleaned_data
 
 
 class LogFilter(StrictFilterSet):
-    """What both logs are narrowed by.
+    """Filters of both logs.
 
-    ``indexed`` names the filters that an index serves, for every log. All others are a search; the
-    pager limits how many entries are searched (`core/db/keyset.py`).
+    ``indexed`` are the filters that an index serves. All others are a search, which reads a limited number of entries
+    at a time (`core/db/keyset.py`).
     """
 
     indexed: ClassVar[frozenset[str]] = frozenset({"date", "date_to", "request_id"})
@@ -61,14 +61,14 @@ class LogFilter(StrictFilterSet):
 
     @classmethod
     def searched(cls, data: Mapping[str, Any], queryset: QuerySet[Any]) -> QuerySet[Any] | None:
-        """The list that these filters search, which is the one that an index serves; ``None`` if they search none."""
+        """The entries that the other filters search, found by index; ``None`` if there are no other filters."""
         if not any(data.get(name) for name in cls.base_filters.keys() - cls.indexed):
             return None
         rows: QuerySet[Any] = cls({name: data[name] for name in cls.indexed & data.keys()}, queryset).qs
         return rows
 
     def filter_text(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
-        """Part of a text; or a whole id or address, as it was copied from somewhere."""
+        """Finds a part of a text, or a complete id or address."""
         found = Q()
         for field in self.searched_texts:
             found |= Q(**{f"{field}__icontains": value})
@@ -88,17 +88,15 @@ class TokenUseFilter(LogFilter):
     indexed = LogFilter.indexed | {"token_id"}
     searched_texts = ("target", "token_name", "user_agent", "owner_email")
     searched_ids = ("request_id", "token_id")
-    api_help: ClassVar = {
-        "after_end": "Only uses that were refused because the token had ended: it had expired, or been expired early."
-    }
+    api_help: ClassVar = {"after_end": "Only uses that were refused because the token had expired, in time or early."}
 
     outcome = django_filters.ChoiceFilter(label="Outcome", choices=TokenUse.Outcome.choices, empty_label="Any outcome")
     reason = django_filters.ChoiceFilter(label="Reason", choices=TokenUse.Reason.choices, empty_label="Any reason")
     after_end = django_filters.ChoiceFilter(
-        label="Token's end",
+        label="When used",
         choices=AFTER_END,
         method="filter_after_end",
-        empty_label="Before and after",
+        empty_label="Any time",
     )
     scope = django_filters.ChoiceFilter(
         label="Scope",
@@ -125,7 +123,7 @@ class OrganizationTokenUseFilter(TokenUseFilter):
 
 
 class OneTokenUseFilter(TokenUseFilter):
-    """For the log of one token, all of whose entries have its id and its scopes."""
+    """Filters for the log of one token: all of its entries have the same id and scopes."""
 
     scope = None
     token_id = None  # type: ignore[assignment]

@@ -1,7 +1,7 @@
-"""Up to which id a log is complete: no entry with a lower id can be committed later.
+"""Says up to which id a log is final: no entry with a lower id can be committed later.
 
-SQLite has one writer, so it commits ids in order. On PostgreSQL a transaction takes its id before it commits, and one
-that started earlier may commit later. The seals and followers of a log must not pass such an entry.
+SQLite has one writer, so it commits ids in order. On PostgreSQL an entry gets its id before its transaction commits,
+and a transaction that started earlier may commit later. Sealing and followers must not skip such an entry.
 """
 
 import time
@@ -11,8 +11,8 @@ from django.db.models import Max
 
 from auditlog.models import Activity, TokenUse
 
-# Transactions that have written to the table and have not ended. A transaction takes this lock before it gets an id and
-# gives it back after its entry is visible. Its own transaction id would not do: it may get that later than the entry's.
+# Open transactions that have written to the table. A transaction takes this lock before its entry gets an id, and
+# releases it after the entry is visible. Transaction ids would not work: an entry can get its id before them.
 _WRITERS = """
     SELECT virtualtransaction, pid FROM pg_locks
     WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted AND relation = %s::regclass
@@ -30,10 +30,10 @@ class StillWriting(Exception):
 
 
 def final_until(model: type[TokenUse] | type[Activity], *, patience: float) -> int:
-    """The newest id of the log, when every transaction with a lower id has ended.
+    """Returns the newest id of the log, once every transaction that may hold a lower id has ended.
 
-    Waits ``patience`` seconds for those that were writing when the newest id was read, then raises ``StillWriting``.
-    Transactions that start to write later get higher ids, so they delay nobody.
+    Waits up to ``patience`` seconds for transactions that were open when the newest id was read, then raises
+    ``StillWriting``. Transactions that start to write later get higher ids, so they are not waited for.
     """
     newest: int = model.objects.aggregate(newest=Max("id"))["newest"] or 0
     if connection.vendor != "postgresql":

@@ -1,8 +1,7 @@
-"""Following a log: its entries in the order in which they became final, oldest first and without a gap.
+"""Follows a log: reads its entries in the order in which they became final, oldest first, without gaps.
 
-The list is ordered by the time at which requests began, so a request that takes long gets its entry below entries that
-a reader has seen already. A follower reads by ``id`` instead, and only up to where no entry can be added any more
-(`final_entries.py`).
+The pages order entries by the time at which the request began. The entry of a slow request then appears below entries
+that a reader has seen already. A follower reads by ``id`` instead, and only final entries (`final_entries.py`).
 """
 
 import base64
@@ -20,23 +19,21 @@ from core.db.keyset import MAX_SEARCHED, InvalidCursor
 
 logger = logging.getLogger(__name__)
 
-# Where to begin without a cursor: with the oldest entry that is kept, or with the next one to come.
+# Where to begin without a cursor: at the oldest entry, or at the next one that is added.
 START = "start"
 NOW = "now"
 
 # Transactions that write entries end within milliseconds. A follower that must wait longer gets an answer without new
-# entries, so that it does not occupy a thread.
+# entries instead of occupying a thread.
 PATIENCE_SECONDS = 1.0
 WARN_EVERY_SECONDS = 60.0
 _warned_at = -WARN_EVERY_SECONDS
-
-
-# An answer without entries tells the follower to wait. So a search goes on until it finds one, but not for longer.
+# An answer without entries makes the follower wait. So a search continues until it finds one, for at most this long.
 SEARCH_SECONDS = 2.0
 
 
 def follow(entries: QuerySet[Any], *, after: str, size: int) -> tuple[list[Any], str]:
-    """The next ``size`` entries behind ``after`` (a cursor, ``START`` or ``NOW``), and the cursor to go on with.
+    """The next ``size`` entries after ``after`` (a cursor, ``START`` or ``NOW``), and the cursor for the next call.
 
     Raises ``InvalidCursor``.
     """
@@ -46,7 +43,7 @@ def follow(entries: QuerySet[Any], *, after: str, size: int) -> tuple[list[Any],
     if after == NOW:
         return [], _write(log, newest)
     if position > newest:
-        newest = _end_behind(position, log, newest, is_delayed=is_delayed)
+        newest = _end_for(position, log, newest, is_delayed=is_delayed)
     give_up_at = time.monotonic() + SEARCH_SECONDS
     while True:
         end = _end_of_window(entries.model, position, newest)
@@ -58,28 +55,33 @@ def follow(entries: QuerySet[Any], *, after: str, size: int) -> tuple[list[Any],
         position = end
 
 
-def _end_behind(position: int, log: Seal.Log, newest: int, *, is_delayed: bool) -> int:
-    """For a follower that has read more than there is: the newest entries may have been removed by age, and then a seal
-    knows their ids. Otherwise the database was restored from a backup, and ids are given out again."""
+def _end_for(position: int, log: Seal.Log, newest: int, *, is_delayed: bool) -> int:
+    """The end for a follower whose position is beyond the newest entry.
+
+    If the newest entries were removed because of their age, a seal knows their ids. Otherwise the database was restored
+    from a backup and will use these ids again: raises ``InvalidCursor``.
+    """
     if not is_delayed and position > max(newest, _sealed_until(log)):
-        raise InvalidCursor("This cursor is ahead of the log, which was restored from a backup. Begin again.")
+        raise InvalidCursor(
+            "This cursor is ahead of the log, which was restored from a backup. Start again with `start` or `now`."
+        )
     return position
 
 
 def _end_of_window(model: Any, position: int, newest: int) -> int:
-    """The id of the last entry that one query looks at. Reads only the primary key."""
+    """The id of the last entry that one query reads. Uses only the primary key."""
     ids = model.objects.order_by("id").filter(id__gt=position, id__lte=newest).values_list("id", flat=True)
     last: int = ids[MAX_SEARCHED - 1 : MAX_SEARCHED].first() or newest
     return last
 
 
 def _final_until(model: Any, log: Seal.Log) -> tuple[int, bool]:
-    """The id up to which the log is final, and whether a transaction keeps it from being the newest one."""
+    """The id up to which the log is final, and whether an open transaction delays newer entries."""
     try:
         return final_entries.final_until(model, patience=PATIENCE_SECONDS), False
     except final_entries.StillWriting as error:
         _warn(log, error)
-        # What is sealed was final when it was sealed.
+        # Sealed entries were final when they were sealed.
         return _sealed_until(log), True
 
 
@@ -88,7 +90,7 @@ def _sealed_until(log: Seal.Log) -> int:
 
 
 def _warn(log: Seal.Log, error: final_entries.StillWriting) -> None:
-    """Once a minute at most, however many followers wait."""
+    """Logs a warning, at most once a minute."""
     global _warned_at
     now = time.monotonic()
     if now - _warned_at < WARN_EVERY_SECONDS:

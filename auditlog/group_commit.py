@@ -1,8 +1,8 @@
-"""Committing in groups: what several requests have to write at the same moment is one statement and one commit.
+"""Group commit: rows that several requests write at the same time share one statement and one commit.
 
-A commit waits for the disk. While one group waits, the entries that arrive meanwhile gather in the next, so a busy
-portal waits once for many entries and an idle one commits each at once: there is no timer and no thread of its own.
-Each request waits until its own group is committed, so the promise of the log is that of a single commit.
+A commit waits for the disk. While one group waits, rows that arrive gather in the next group. A busy portal waits once
+for many rows, and an idle one commits each row at once; there is no timer and no extra thread. No request is answered
+until its group has been committed.
 """
 
 import threading
@@ -23,7 +23,7 @@ class _Group:
 
 
 class GroupCommit:
-    """Writes rows with ``write``, which commits all that it is given or raises and leaves none of them."""
+    """Writes rows with ``write``, which commits all rows that it gets, or raises and commits none."""
 
     def __init__(self, write: Callable[[list[Row]], None]) -> None:
         self._write = write
@@ -32,9 +32,9 @@ class GroupCommit:
         self._open = _Group()
 
     def commit(self, row: Row) -> None:
-        """Returns when ``row`` is committed, and raises what the database raised if it is not.
+        """Returns when ``row`` is committed; otherwise raises the error of the database.
 
-        The first of a group writes it, with its own connection, as soon as the group before is decided.
+        The thread of a group's first row writes the group with its own connection, when the previous group is done.
         """
         with self._mutex:
             group = self._open
@@ -58,17 +58,17 @@ class GroupCommit:
             self._write(group.rows)
         except (DataError, IntegrityError) as error:
             group.errors = self._write_each(group.rows) if len(group.rows) > 1 else {0: error}
-        except BaseException as error:  # noqa: BLE001  (whatever it is, nobody of the group is committed)
+        except BaseException as error:  # noqa: BLE001  (whatever it is, no row of the group is committed)
             group.errors = dict.fromkeys(range(len(group.rows)), error)
         finally:
             group.is_decided.set()
 
     def _write_each(self, rows: list[Row]) -> dict[int, BaseException]:
-        """A row that the database cannot keep must not take the others of its group with it."""
+        """Writes the rows one by one: a row that the database refuses must not affect the others of its group."""
         errors: dict[int, BaseException] = {}
         for place, row in enumerate(rows):
             try:
                 self._write([row])
-            except BaseException as error:  # noqa: BLE001  (the request of this row raises it)
+            except BaseException as error:  # noqa: BLE001  (raised in the request of this row)
                 errors[place] = error
         return errors

@@ -1,6 +1,6 @@
-"""The two logs, the seals that prove them, and what is counted of them.
+"""The two logs, the seals that prove them, and the usage counts.
 
-Entries are only ever added: `journal.py` and `record.py` are their only writers, and only `retention.py` removes them.
+Entries are never changed. Only `journal.py` and `record.py` add them, and only `retention.py` removes them.
 """
 
 from typing import Any, ClassVar, NoReturn
@@ -13,24 +13,24 @@ from auditlog.querysets import ActivityQuerySet, TokenUseQuerySet, UsageQuerySet
 from core.db.keyset import Keyset
 from core.db.uuid7 import uuid7
 
-# The order in which both logs are read, on pages and by the API.
+# The order of both logs on pages and in the API.
 NEWEST_FIRST = Keyset(("at", "id"))
 
 
 def link(to: str, **options: Any) -> models.ForeignKey[Any, Any]:
-    """What an entry points at. The id in it stays for good, whether or not the row is still there.
+    """A foreign key whose id stays in the entry even if the row is deleted.
 
-    A constraint, or setting the id to null when the row goes, would change entries that are sealed; and on PostgreSQL
-    each new entry would lock the rows of its token, owner and organization.
+    Setting it to null would change sealed entries. With a constraint, each new entry would lock the rows of its token,
+    owner and organization on PostgreSQL.
     """
     fixed = {"on_delete": models.DO_NOTHING, "db_constraint": False, "db_index": False}
     return models.ForeignKey(to, **{"related_name": "+", **options, **fixed})
 
 
 class LogEntry(models.Model):
-    """What both logs have in common: an entry that exists is never changed and never deleted.
+    """The base of both logs. Entries are never changed, and deleted only by `retention.py`.
 
-    ``id`` counts entries as they arrive and is what seals go by; people and programs name an entry by a UUID.
+    ``id`` numbers entries in order of arrival, and seals refer to it. People and programs use a UUID.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -53,9 +53,9 @@ class LogEntry(models.Model):
 
 
 class TokenUse(LogEntry):
-    """One use of a genuine token, refused uses included (docs/product.md#logs).
+    """One use of a genuine token, including refused ones (docs/product.md#logs).
 
-    Links to token, owner and organization may be lost; the copies beside them stay.
+    Token, owner and organization may be deleted later; the copies of their names stay.
     """
 
     class Outcome(models.TextChoices):
@@ -64,19 +64,19 @@ class TokenUse(LogEntry):
 
     class Reason(models.TextChoices):
         OK = "ok", "OK"
-        INSUFFICIENT_SCOPE = "insufficient_scope", "Scope does not open this"
+        INSUFFICIENT_SCOPE = "insufficient_scope", "Scope not sufficient"
         FORBIDDEN = "forbidden", "Forbidden"
-        EXPIRED = "expired", "Token had expired"
-        REVOKED = "revoked", "Token had been expired early"
-        NOT_REVEALED = "not_revealed", "Token was never shown"
+        EXPIRED = "expired", "Token expired"
+        REVOKED = "revoked", "Token expired early"
+        NOT_REVEALED = "not_revealed", "Token never shown"
         OWNER_DEACTIVATED = "owner_deactivated", "Owner deactivated"
         BLOCKED_BY_POLICY = "blocked_by_policy", "Blocked by policy"
         THROTTLED = "throttled", "Too many requests"
-        INVALID_REQUEST = "invalid_request", "Request was wrong"
-        NOT_FOUND = "not_found", "No such address"
+        INVALID_REQUEST = "invalid_request", "Invalid request"
+        NOT_FOUND = "not_found", "No such operation"
         ERROR = "error", "Error in the portal"
 
-    # The public handle. Made by the portal, and ordered by time, as entries are.
+    # The public id. The portal creates it (UUIDv7), so it is ordered by time like the entries.
     request_id = models.UUIDField(unique=True)
     token = link("tokens.Token", related_name="uses")
     token_name = models.CharField(max_length=50)
@@ -110,12 +110,12 @@ class TokenUse(LogEntry):
         return self.reason in ENDED_REASONS
 
 
-# Refused because the token had ended: someone, or some script, still has it.
+# The token had already expired: someone or some script still uses it.
 ENDED_REASONS = frozenset({TokenUse.Reason.EXPIRED, TokenUse.Reason.REVOKED})
 
 
 class Activity(LogEntry):
-    """Something that a person did, or a script in their name (docs/product.md#logs)."""
+    """An action of a person, or of a script with their token (docs/product.md#logs)."""
 
     public_id = models.UUIDField(unique=True, default=uuid7, editable=False)
     actor = link("accounts.User", related_name="activity")
@@ -147,9 +147,9 @@ _AFTER_END = models.Q(after_end__gt=0)
 
 
 class TokenUsage(models.Model):
-    """Uses of one token from one address on one day (UTC), counted when the entries are sealed.
+    """How often one token was used from one address on one day (UTC). Counted when entries are sealed.
 
-    Derived: `usage.py` adds what is not sealed yet when it reads. So a chart costs the same however long the log is.
+    `usage.py` adds the entries that are not sealed yet when it reads. The cost of a chart does not grow with the log.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -157,11 +157,11 @@ class TokenUsage(models.Model):
     owner = link("accounts.User", null=True)
     organization = link("accounts.Organization", null=True)
     day = models.DateField()
-    # Text and not an address: empty where none is known, so that the constraint holds.
+    # Text instead of an address, so that it can be empty: the unique constraint ignores nulls.
     ip = models.CharField(max_length=39, blank=True)
     allowed = models.PositiveIntegerField(default=0)
     refused = models.PositiveIntegerField(default=0)
-    after_end = models.PositiveIntegerField("refused because the token had ended", default=0)
+    after_end = models.PositiveIntegerField("refused because the token had expired", default=0)
     first_at = models.DateTimeField()
     last_at = models.DateTimeField()
     first_after_end_at = models.DateTimeField(null=True)
@@ -171,7 +171,7 @@ class TokenUsage(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["token", "day", "ip"], name="tokenusage_once")]
-        # A chart is read from the index alone; so are the few rows about tokens that had ended.
+        # Charts are read from the index alone, and so are the few rows about expired tokens.
         indexes = [
             models.Index(fields=["owner", "day", "allowed", "refused"], name="tokenusage_owner_day"),
             models.Index(fields=["organization", "day", "allowed", "refused"], name="tokenusage_org_day"),
@@ -184,10 +184,10 @@ class TokenUsage(models.Model):
 
 
 class Seal(models.Model):
-    """One block of the chain that proves a log; `seals/` adds and verifies them.
+    """One block of the chain that proves a log; `seals/` adds and verifies blocks.
 
-    A block of entries covers every entry from ``first_id`` to ``last_id``. A block of kind ``pruned`` says which
-    entries the retention command removed: for each organization those before a moment.
+    A block of kind ``entries`` covers all entries from ``first_id`` to ``last_id``. A block of kind ``pruned`` says
+    which entries retention removed: for each organization, those before a time.
     """
 
     class Log(models.TextChoices):
@@ -206,10 +206,10 @@ class Seal(models.Model):
     first_id = models.BigIntegerField()
     last_id = models.BigIntegerField()
     count = models.PositiveIntegerField()
-    # By organization id in hexadecimal ("" for none): the newest moment of the entries in it; of a pruned block, the
-    # moment before which entries were removed.
+    # By organization id in hexadecimal ("" for none): the time of its newest entry in the block; in a pruned block, the
+    # time before which entries were removed.
     newest = models.JSONField()
-    # One record for each entry; null from when all of them are pruned. The digest of it stays.
+    # One record for each entry; null once all entries are pruned. Their digest stays.
     entries = models.BinaryField(null=True)
     entries_digest = models.CharField(max_length=64)
     previous = models.CharField(max_length=64)

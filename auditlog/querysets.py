@@ -11,16 +11,16 @@ Row = TypeVar("Row", bound=models.Model)
 
 
 class ReadableQuerySet(models.QuerySet[Row]):
-    """Who may read which rows. ``person_field`` names the person whom a row is about."""
+    """Says who can read which rows. ``person_field`` is the field of the person that a row is about."""
 
     person_field = "owner"
 
     def of(self, user: User) -> Self:
-        """The entries about this person themselves: what "my log" shows, whatever their role."""
+        """The entries about this person, whatever their role: their own log."""
         return self.filter(**{self.person_field: user})
 
     def readable_org_entries(self, user: User) -> Self:
-        """All entries of this person's organization, if their role reads its logs; otherwise none."""
+        """All entries of this person's organization if their role can read its logs, otherwise none."""
         if user.is_superuser:
             return self.all()
         if not user.may_read_organization_logs:
@@ -34,7 +34,7 @@ class ReadableQuerySet(models.QuerySet[Row]):
 
 
 class LogQuerySet(ReadableQuerySet[Row]):
-    """Entries of a log: readable, and nothing else."""
+    """Log entries can be read, but not changed."""
 
     def update(self, **values: Any) -> int:
         raise TypeError("Log entries are never changed.")
@@ -50,7 +50,7 @@ class TokenUseQuerySet(LogQuerySet["TokenUse"]):
         return self.filter(outcome=self.model.Outcome.REFUSED)
 
     def of_ended_tokens(self) -> Self:
-        """Uses of genuine tokens that had ended already: someone still has them."""
+        """Uses of tokens that had already expired, in time or early: someone still has them."""
         return self.filter(reason__in=[self.model.Reason.EXPIRED, self.model.Reason.REVOKED])
 
 
@@ -59,4 +59,4 @@ class ActivityQuerySet(LogQuerySet["Activity"]):
 
 
 class UsageQuerySet(ReadableQuerySet["TokenUsage"]):
-    """What was counted of the authentication log: readable by those who may read what was counted."""
+    """Usage counts can be read by the same people as the entries that they count."""

@@ -24,10 +24,10 @@ def record(
     request: HttpRequest | None = None,
     **details: Any,
 ) -> Activity:
-    """Adds one entry: who did what to what, with copies of the names, so that it still reads when they are gone.
+    """Adds one entry: who did what to what. Names are copied, so that the entry can be read after the rows are gone.
 
-    For a failed sign-in the actor is the person whose account was tried. ``request`` gives address, request id and the
-    token, where one was used; commands and the worker have none. ``details`` must be JSON and must hold no secret.
+    For a failed sign-in, the actor is the person whose account was tried. ``request`` gives address, request id and
+    token; commands and the worker have no request. ``details`` must be JSON and must not contain secrets.
     """
     entry = _entry(actor, action, target, request, details)
     entry.save()
@@ -37,7 +37,7 @@ def record(
 def record_each(
     done: "Iterable[tuple[User, Target]]", *, action: Action, request: HttpRequest | None = None, **details: Any
 ) -> None:
-    """Adds one entry for each pair of actor and target, as `record` does, in a few statements for all of them."""
+    """Adds one entry for each pair of actor and target, in a few statements."""
     Activity.objects.bulk_create([_entry(actor, action, target, request, details) for actor, target in done])
 
 

@@ -23,10 +23,10 @@ def outcome_badge(entry: TokenUse) -> Badge:
 
 
 class LogTable(PortalTable):
-    """Entries of a log, each with its time as the way to its own page.
+    """Entries of a log; the time of each links to its page.
 
-    ``detail_view`` is the URL name of that page, ``public_id`` the field by which it is found, and ``narrowing`` what
-    the list is narrowed by already.
+    ``detail_view`` is the URL name of that page, ``public_id`` the field in its URL, and ``narrowing`` are the filters
+    of the list.
     """
 
     detail_view: ClassVar[str]
@@ -41,8 +41,11 @@ class LogTable(PortalTable):
         super().__init__(*args, **kwargs)
 
     def body(self) -> SafeString:
-        """The rows. Written here and not by django-tables2, which for 450 cells takes longer than all else together:
-        it inspects the arguments of its column's function for each cell again."""
+        """Renders the rows.
+
+        django-tables2 inspects the arguments of a column's function for each cell. For 450 cells, this takes longer
+        than everything else on the page.
+        """
         cells = [self._cell(column) for column in self.columns]
         rows = (
             (flatatt(self.row_attributes(record)), format_html_join("", "{}", ((cell(record),) for cell in cells)))
@@ -51,7 +54,7 @@ class LogTable(PortalTable):
         return format_html_join("\n", "<tr{}>{}</tr>", rows)
 
     def _cell(self, column: BoundColumn) -> Callable[[Any], SafeString]:
-        """What writes the cells of a column; the column's own function gets those arguments that it takes."""
+        """Returns a function that renders the cells of a column, and inspects the column's arguments once."""
         start = format_html(
             '<td {} data-label="{}" data-column="{}">', column.attrs["td"].as_html(), column.header, column.name
         )
@@ -68,7 +71,7 @@ class LogTable(PortalTable):
         return cell
 
     def row_attributes(self, record: Any) -> dict[str, Any]:
-        """What scripts and tests find a row by."""
+        """Attributes by which scripts and tests find a row."""
         raise NotImplementedError
 
     def render_at(self, record: Any, value: datetime, column: ExactMomentColumn) -> SafeString:
@@ -79,7 +82,7 @@ class LogTable(PortalTable):
         return format_html("<code>{}</code>", self.narrowed_link(value, ip=value))
 
     def narrowed_link(self, text: str, **query: str) -> SafeString:
-        """A link to the same list from its beginning, narrowed further to what has this value."""
+        """A link to the first page of the same list, also filtered by this value."""
         return format_html('<a href="?{}">{}</a>', urlencode({**self.narrowing, **query}), text)
 
 
@@ -117,12 +120,12 @@ class OneTokenUseTable(LogTable):
 
 
 class OrganizationOneTokenUseTable(OneTokenUseTable):
-    """The log of one token, for those who read everyone's."""
+    """The log of one token, for people who can read the organization's log."""
 
     detail_view = "auditlog:organization_token_use_detail"
 
     class Meta(OneTokenUseTable.Meta):
-        # django-tables2 takes options from a table's own Meta alone.
+        # django-tables2 does not inherit options from the Meta of a base class.
         pass
 
 
@@ -140,7 +143,7 @@ class TokenUseTable(OneTokenUseTable):
 
 
 class OrganizationTokenUseTable(TokenUseTable):
-    """The log of everyone's tokens. Not each reader may open a token's page, so the token leads to its entries."""
+    """The log of all tokens in the organization. A token links to its entries: not every reader can open its page."""
 
     detail_view = "auditlog:organization_token_use_detail"
 
@@ -154,7 +157,7 @@ class OrganizationTokenUseTable(TokenUseTable):
         return self.narrowed_link(value, user_email=value)
 
     def render_token_name(self, record: TokenUse) -> SafeString:
-        # One column more than the owner's own log has, so the scopes stand below the name.
+        # The scopes are below the name, because this log has one column more than a person's own.
         link = self.narrowed_link(record.token_name, token_id=str(record.token_id))
         return format_html('{}<br><span class="hint">{}</span>', link, record.scope)
 

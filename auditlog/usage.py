@@ -1,7 +1,7 @@
-"""How often tokens were used, from where, and whether after their end: counted when entries are sealed, read here.
+"""Counts how often tokens were used, from which addresses, and whether after they had expired.
 
-Reading costs the same however long the log is: what is sealed stands counted in ``TokenUsage``, and what is not sealed
-yet lies at the end of the log. The answer is that of counting the whole log.
+Sealing adds each entry to ``TokenUsage``. Reading adds the entries at the end of the log that are not sealed yet, so
+its cost does not grow with the log. The result is the same as counting the whole log.
 """
 
 import uuid
@@ -20,18 +20,18 @@ from auditlog.models import ENDED_REASONS, Seal, TokenUsage, TokenUse
 from auditlog.querysets import TokenUseQuerySet, UsageQuerySet
 from core.types import User
 
-# Today included.
+# Including today.
 DAYS = 30
-# How long an address counts as new.
+# How long an address is shown as new.
 NEW_FOR = timedelta(days=7)
-# While a token is being set up, where it is used from says nothing.
+# Addresses in the first day of a token are not shown as new: it is still being set up.
 SETTLES_WITHIN = timedelta(days=1)
-# Entries are numbered as they commit and dated when their request began: no request takes as long as this.
+# Entries are numbered when they commit, and their time is when the request began. No request takes as long as this.
 OUT_OF_ORDER_BY = timedelta(hours=1)
 
 _ALLOWED = Count("id", filter=Q(outcome=TokenUse.Outcome.ALLOWED))
 _REFUSED = Count("id", filter=Q(outcome=TokenUse.Outcome.REFUSED))
-# As the log has it: an address, or null.
+# As in the log: an address, or null.
 _COUNTED_IP = Cast(NullIf("ip", Value("")), GenericIPAddressField())
 
 Key = tuple[uuid.UUID, date, str]
@@ -41,7 +41,7 @@ _MOMENTS = ["first_at", "last_at", "first_after_end_at", "last_after_end_at"]
 
 
 def summed(entries: Sequence[TokenUse]) -> list[TokenUsage]:
-    """What these entries add: one for each token, day and address, not saved."""
+    """The counts of these entries: one unsaved row for each token, day and address."""
     counted: dict[Key, TokenUsage] = {}
     for entry in entries:
         _add(counted, _usage_of(entry))
@@ -49,7 +49,7 @@ def summed(entries: Sequence[TokenUse]) -> list[TokenUsage]:
 
 
 def add(counted: Sequence[TokenUsage]) -> None:
-    """Adds to what was counted before, without reading it. Called in the transaction that seals the entries."""
+    """Adds to the stored counts without reading them. Call it in the transaction that seals the entries."""
     if not counted:
         return
     fields = [field for field in TokenUsage._meta.concrete_fields if not field.primary_key]
@@ -61,7 +61,7 @@ def add(counted: Sequence[TokenUsage]) -> None:
 def _upsert(columns: Sequence[str]) -> str:
     least, greatest = ("LEAST", "GREATEST") if connection.vendor == "postgresql" else ("MIN", "MAX")
     added = [f"{name} = {{before}}.{name} + excluded.{name}" for name in _COUNTS]
-    # The least of a moment and null is null on SQLite.
+    # On SQLite, the minimum of a time and null is null.
     moved = [
         f"{name} = {least if name.startswith('first') else greatest}"
         f"(COALESCE({{before}}.{name}, excluded.{name}), COALESCE(excluded.{name}, {{before}}.{name}))"
@@ -114,7 +114,7 @@ def _add(counted: dict[Key, TokenUsage], usage: TokenUsage) -> None:
 
 @dataclass(frozen=True)
 class Uses:
-    """Some uses of tokens: as they were counted, as they stand in the log, and those of the log not counted yet."""
+    """A set of uses: their counts, their log entries, and those log entries that are not counted yet."""
 
     counted: UsageQuerySet
     log: TokenUseQuerySet
@@ -122,20 +122,20 @@ class Uses:
 
 
 def of(user: User) -> Uses:
-    """Of this person's own tokens."""
+    """Uses of this person's own tokens."""
     return _uses(TokenUsage.objects.of(user), TokenUse.objects.of(user))
 
 
 def readable_org_entries(user: User) -> Uses:
-    """Of everyone's tokens, if this person's role reads the organization's logs; otherwise of none."""
+    """Uses of all tokens in the organization, if this person's role can read its logs; otherwise none."""
     return _uses(TokenUsage.objects.readable_org_entries(user), TokenUse.objects.readable_org_entries(user))
 
 
 def of_token(token_id: uuid.UUID, *, reader: User) -> Uses:
-    """Of one token, if the reader sees its log: all of it or none, since a token has one owner for good.
+    """Uses of one token, if the reader can see its log.
 
-    Only the newest use is checked for visibility. With both conditions in each query, SQLite would read all entries of
-    the organization to find those of the token.
+    The owner of a token never changes, so a reader sees all of its entries or none: only the newest is checked. With
+    both conditions in each query, SQLite would read all entries of the organization to find those of the token.
     """
     counted, log = TokenUsage.objects.filter(token_id=token_id), TokenUse.objects.filter(token_id=token_id)
     newest = log.first()
@@ -155,7 +155,7 @@ class DayUses(NamedTuple):
 
 
 def days(uses: Uses) -> list[DayUses]:
-    """Uses on each of the last 30 days (UTC), the oldest first and today last; a day without any is there too."""
+    """Uses on each of the last 30 days (UTC), today last. Days without uses are included."""
     first = _first_day()
     by_day = _read(
         uses.counted.filter(day__gte=first).values_list("day").annotate(Sum("allowed"), Sum("refused")),
@@ -169,7 +169,7 @@ def days(uses: Uses) -> list[DayUses]:
 
 @dataclass(frozen=True)
 class AddressUses:
-    """Uses of one token from one address; ``ip`` is ``None`` for those whose address is not known."""
+    """Uses of one token from one address; ``ip`` is ``None`` if the address is not known."""
 
     ip: str | None
     first_at: datetime
@@ -184,10 +184,9 @@ class AddressUses:
 
 
 def addresses(uses: Uses) -> list[AddressUses]:
-    """From where one token was ever used, the last used address first.
+    """All addresses from which a token was used; the most recently used first.
 
-    An address is new if the token came from there for the first time within the last 7 days, and more than a day after
-    its very first use.
+    An address is new if its first use was within the last 7 days, and more than a day after the token's first use.
     """
     by_ip = _read(
         uses.counted.values_list(_COUNTED_IP).annotate(Sum("allowed"), Sum("refused"), Min("first_at"), Max("last_at")),
@@ -217,7 +216,7 @@ class AfterEndAddress:
 
 @dataclass(frozen=True)
 class AfterEnd:
-    """A token that had ended and is still sent: someone, or some script, has it."""
+    """An expired token that is still sent: someone or some script still has it."""
 
     last: TokenUse
     addresses: list[AfterEndAddress]
@@ -232,9 +231,9 @@ class AfterEnd:
 
 
 def after_end(uses: Uses) -> list[AfterEnd]:
-    """The ended tokens that were still sent within the last 30 days, and only what was after their end.
+    """Expired tokens that were sent within the last 30 days, with their uses after they expired.
 
-    The last sent stands first, and of its addresses the last used.
+    The most recently sent token is first, and in each token the most recently used address.
     """
     first = _first_day()
     by_token_and_ip = _read(
@@ -259,15 +258,18 @@ def after_end(uses: Uses) -> list[AfterEnd]:
 
 
 def _uses_at(log: TokenUseQuerySet, moments: dict[uuid.UUID, datetime]) -> list[TokenUse]:
-    """The use of each token at its moment, the newest first; by the index of tokens and moments."""
+    """The use of each token at the given time, newest first. Read by the index of token and time."""
     found = log.filter(token_id__in=moments, at__in=moments.values())
     by_token = {use.token_id: use for use in found.order_by("id") if moments[use.token_id] == use.at}
     return sorted(by_token.values(), key=lambda use: use.at, reverse=True)
 
 
 def _uses(counted: UsageQuerySet, log: TokenUseQuerySet) -> Uses:
-    """What is not counted yet is asked in the statement that reads what is (`_read`). The newest sealed moment is read
-    before it, and only bounds how far back the database looks: it never moves beyond what is not sealed."""
+    """Prepares the queries. Counts and uncounted entries are selected in one statement (`_read`).
+
+    The newest sealed time is read before that. It only limits how far back the database searches, and never excludes an
+    unsealed entry.
+    """
     seals = Seal.objects.filter(log=Seal.Log.AUTHENTICATION, kind=Seal.Kind.ENTRIES).order_by("-last_id")
     uncounted = log.order_by().filter(id__gt=Coalesce(Subquery(seals.values("last_id")[:1]), 0))
     newest = seals.values_list("newest", flat=True).first()
@@ -280,9 +282,9 @@ def _uses(counted: UsageQuerySet, log: TokenUseQuerySet) -> Uses:
 def _read(
     counted: QuerySet[Any, Any], uncounted: QuerySet[Any, Any], *, merge: Sequence[Callable[..., Any]]
 ) -> dict[tuple[Any, ...], list[Any]]:
-    """The last columns of both, merged where the columns before them are equal.
+    """Reads both querysets, and merges their last columns for rows whose other columns are equal.
 
-    One statement reads both, so that no use is missed or counted twice when entries are sealed meanwhile.
+    One statement reads both, so that no use is missed or counted twice while entries are being sealed.
     """
     found: defaultdict[tuple[Any, ...], list[tuple[Any, ...]]] = defaultdict(list)
     for row in counted.union(uncounted, all=True):

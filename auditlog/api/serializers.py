@@ -1,4 +1,4 @@
-"""The published shape of log records, with our further fields behind the published ones (docs/product.md#api)."""
+"""The published format of log records; our own fields follow the published ones (docs/product.md#api)."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ class TokenUseSerializer(serializers.ModelSerializer[TokenUse]):
 
 
 class ActivitySerializer(serializers.ModelSerializer[Activity]):
-    """One action of a person, or of a script in their name."""
+    """One action of a person, or of a script with their token."""
 
     _id = serializers.UUIDField(source="public_id", read_only=True)
     id = serializers.UUIDField(source="public_id", read_only=True)
@@ -78,15 +78,15 @@ class ActivitySerializer(serializers.ModelSerializer[Activity]):
 
 
 class ExportQuery(StrictSerializer):
-    """How a file is written."""
+    """The format of an exported file."""
 
     format = serializers.ChoiceField(choices=exports.FORMATS, required=False, default=exports.CSV)
     bom = serializers.BooleanField(
-        required=False, default=False, help_text="Begin CSV with a byte order mark, so that Excel reads it as UTF-8."
+        required=False, default=False, help_text="Start CSV with a byte order mark, so that Excel reads it as UTF-8."
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs["bom"] and attrs["format"] != exports.CSV:
-            raise serializers.ValidationError({"bom": ["Only CSV may begin with a byte order mark."]})
+            raise serializers.ValidationError({"bom": ["Only CSV can start with a byte order mark."]})
         checked: dict[str, Any] = super().validate(attrs)
         return checked

@@ -447,7 +447,7 @@ def test_the_page_of_a_use_says_everything(reader, auditor):
             "2026-05-03T14:05:06.000789+00:00",
             "GET /api/v1/&lt;me&gt;",
             "Status 401, after 17 ms",
-            "Token had been expired early",
+            "Token expired early",
             "assume that the token was stolen",
             f'href="/profile/tokens/{token.pk}/"',
             str(token.pk),

@@ -23,7 +23,7 @@ class ActivityMixin(LogPageMixin):
 
 
 class ActivityListView(ActivityMixin, LogListView):
-    """What I did, and what my scripts did in my name."""
+    """Actions of the person, and of scripts with their tokens."""
 
     table_class = ActivityTable
     extra_context = {
@@ -33,7 +33,7 @@ class ActivityListView(ActivityMixin, LogListView):
 
 
 class OrganizationActivityListView(OrganizationLogMixin, ActivityMixin, LogListView):
-    """What everyone did, and scripts in their name."""
+    """Actions of everyone in the organization, and of scripts with their tokens."""
 
     filterset_class = OrganizationActivityFilter
     table_class = OrganizationActivityTable
@@ -59,7 +59,7 @@ class ActivityDetailView(ActivityMixin, LogDetailView):
         )
 
     def target_url(self) -> str | None:
-        """The page of the token that this was done to, where it was a token."""
+        """The page of the token, if the target of the action is a token."""
         if self.object.type == ActionType.TOKEN:
             with suppress(ValueError):
                 return self.token_url(uuid.UUID(self.object.target_id))

@@ -20,7 +20,7 @@ from core.pages.views import KeysetTableMixin, MemberPageMixin, TabsMixin
 
 
 class LogPageMixin(TabsMixin, MemberPageMixin):
-    """A page of a person's own log. ``log`` is what the URL names of its pages begin with."""
+    """A page of a person's own log. ``log`` is the beginning of the URL names of its pages."""
 
     tabs = PROFILE_TABS
     prefix = "auditlog:"
@@ -31,7 +31,7 @@ class LogPageMixin(TabsMixin, MemberPageMixin):
     serializer_class: ClassVar[type[ModelSerializer[Any]]]
 
     def readable(self, model: type[LogEntry]) -> QuerySet[Any]:
-        """The entries of either log that this kind of page shows."""
+        """The entries of ``model`` that the person can see on this page."""
         entries: QuerySet[Any] = model.objects.of(self.person)  # type: ignore[attr-defined]
         return entries
 
@@ -47,7 +47,7 @@ class LogPageMixin(TabsMixin, MemberPageMixin):
 
 
 class OrganizationLogMixin(LogPageMixin):
-    """A page of everyone's log, for those whose role reads it."""
+    """A page of the organization's log, for people whose role can read it."""
 
     tabs = ORGANIZATION_TABS
     prefix = "auditlog:organization_"
@@ -62,7 +62,7 @@ class OrganizationLogMixin(LogPageMixin):
 
 
 class LogTableMixin(KeysetTableMixin):
-    """A table with entries of a log, and the ways to the same entries as a file."""
+    """A table with entries of a log, and links to export the same entries."""
 
     keyset = NEWEST_FIRST
 
@@ -74,14 +74,14 @@ class LogTableMixin(KeysetTableMixin):
         return {**super().get_table_kwargs(), "narrowing": self.narrowing().dict()}
 
     def count_rows(self, *, up_to: int) -> int | None:
-        # The index of a token's entries does not tell whose they are.
+        # Counting by the index of the token would not check who can see its entries.
         return None if "token_id" in self.get_export_query() else super().count_rows(up_to=up_to)
 
     def get_export_url(self) -> str:
         raise NotImplementedError
 
     def get_export_query(self) -> QueryDict:
-        """What narrows the file: the same as the table."""
+        """The filters of the file: those of the table."""
         return self.narrowing()
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class LogListView(LogPageMixin, LogTableMixin):
 
 
 class LogDetailView(LogPageMixin, DetailView[Any]):
-    """One entry: every field in words."""
+    """One entry with all of its fields."""
 
     context_object_name = "entry"
     slug_url_kwarg = "public_id"
@@ -126,14 +126,14 @@ class LogDetailView(LogPageMixin, DetailView[Any]):
 
 
 class LogExportView(LogPageMixin, View):
-    """The filtered log as a file. What cannot be read or is unknown is refused: left out, it would export too much."""
+    """The filtered log as a file. Unknown and invalid filters are refused: without them, it would export too much."""
 
     http_method_names = ["get", "head", "options"]
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         filterset = self.filterset_class(request.GET, self.get_queryset())
         file_format = request.GET.get("format", exports.CSV)
-        # Here people open files in Excel; programs ask the API.
+        # People open these files in Excel; programs use the API.
         has_mark = {"true": True, "false": False}.get(request.GET.get("bom", str(file_format == exports.CSV).lower()))
         known = {*filterset.filters, "format", "bom"}
         is_known = all(name in known and len(values) == 1 for name, values in request.GET.lists())
@@ -153,6 +153,6 @@ class LogExportView(LogPageMixin, View):
         except exports.TooManyExports:
             return errors.too_many_requests(
                 request,
-                "Several files are being written already. Try again in a moment.",
+                "The portal is writing as many files as it can at the same time. Try again in a moment.",
                 retry_after=exports.TRY_AGAIN_SECONDS,
             )

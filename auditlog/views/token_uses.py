@@ -23,27 +23,27 @@ class TokenUseMixin(LogPageMixin):
 
 
 class TokenUseListView(TokenUseMixin, LogListView):
-    """Every use of all my tokens."""
+    """All uses of the person's own tokens."""
 
     table_class = TokenUseTable
     extra_context = {
         "heading": "Authentication log",
-        "intro": "Every use of your tokens, refused uses included. Check here that you are the only one who uses them.",
+        "intro": "Every use of your tokens, including refused ones. Check that nobody else uses them.",
     }
 
 
 class OrganizationTokenUseListView(OrganizationLogMixin, TokenUseMixin, LogListView):
-    """Every use of every token in the organization."""
+    """All uses of all tokens in the organization."""
 
     filterset_class = OrganizationTokenUseFilter
     table_class = OrganizationTokenUseTable
     extra_context = {
         "heading": "Authentication log",
-        "intro": "Every use of every token in your organization, refused uses included.",
+        "intro": "Every use of every token in your organization, including refused ones.",
     }
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        # Beside some of the entries, a chart of all of them would contradict the table.
+        # A chart of all entries would contradict a table that shows only some.
         shows_all = not self.narrowing() and not self.request.GET.get("cursor")
         days = usage.days(usage.readable_org_entries(self.person)) if shows_all else None
         return super().get_context_data(days=days, **kwargs)

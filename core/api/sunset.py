@@ -1,6 +1,6 @@
-"""When the token of a request stops working: said in the head of every answer to it (RFC 8594).
+"""Tells in the headers of each API answer when the token of the request expires (RFC 8594).
 
-`docs/tokens.md` says why ``Sunset`` is the header for it.
+`docs/tokens.md` says why ``Sunset`` is the header for this.
 """
 
 import uuid
@@ -15,7 +15,7 @@ from django.utils.http import http_date
 from core.types import AccessToken
 
 HEADERS = {
-    "Sunset": "When the token of this request stops working, or when it did. Only with a genuine token.",
+    "Sunset": "When the token of this request expires, or when it expired. Only with a genuine token.",
     "Link": 'The page of the token in the portal, for its owner: `rel="sunset"`. Only with a genuine token.',
 }
 
@@ -25,7 +25,7 @@ def announce(response: HttpResponseBase, token: AccessToken) -> None:
         response.headers[name] = value
 
 
-# A script sends the same token again and again.
+# Scripts send the same token again and again.
 @lru_cache(maxsize=1000)
 def _headers(token_id: uuid.UUID, ends_at: datetime) -> dict[str, str]:
     page = settings.PORTAL_URL + reverse("tokens:token_detail", args=[token_id])

@@ -1,7 +1,7 @@
-"""The portal's public address is what `PORTAL_URL` says, whatever a proxy in front of it passes on.
+"""The portal's public address is always `PORTAL_URL`, whatever a proxy passes on.
 
-A proxy may strip the port from `Host`, or forget to say that the caller used https. Both are dealt with here, once, so
-that nothing behind this module can build an address, compare an origin or redirect by what a request claims.
+A proxy can strip the port from `Host`, or not say that the client used https. Both cases are handled here, so that no
+other code builds a URL, compares an origin or redirects by what a request claims.
 """
 
 import logging
@@ -28,10 +28,10 @@ WRONG_HOST = "The Host header of this request is not the name of this portal. Us
 
 
 def take_host_from_portal_url(request: HttpRequest) -> None:
-    """Makes `request.get_host()` and all that is built from it (absolute addresses, origins, the name that passkeys
-    belong to) say what `PORTAL_URL` says. A host that is not ours stays, and is refused.
+    """Makes `request.get_host()` return the host of `PORTAL_URL`, and so everything that is built from it: absolute
+    URLs, origins, the domain of passkeys. A host that is not allowed stays as it is, and is refused later.
 
-    On loopback the caller's name stays: `127.0.0.1` and `localhost` are both used.
+    On loopback the client's host stays: people use both `127.0.0.1` and `localhost`.
     """
     host = _host(settings.PORTAL_URL)
     if host is None or request.META.get("HTTP_HOST") == host:
@@ -44,7 +44,7 @@ def take_host_from_portal_url(request: HttpRequest) -> None:
 
 
 def scheme_is_unknown(request: HttpRequest) -> bool:
-    """Whether a trusted proxy passed this request on without saying which scheme the caller used. Logs that."""
+    """Whether a trusted proxy passed this request on without saying which scheme the client used. Logs it if so."""
     if not settings.SECURE_PROXY_SSL_HEADER or not comes_from_proxy(request):
         return False
     sent = request.META.get(settings.SECURE_PROXY_SSL_HEADER[0], "")
@@ -53,7 +53,7 @@ def scheme_is_unknown(request: HttpRequest) -> bool:
     if not told_lately("scheme", MINUTE):
         logger.error(
             "The proxy %s sends no X-Forwarded-Proto with http or https in it (it sent %r). PORTAL_URL is %s, so the "
-            "portal refuses what may have come in clear. Let the proxy send it: docs/operations.md.",
+            "portal refuses what may have come without TLS. Configure the proxy to send it: docs/operations.md.",
             request.META.get("REMOTE_ADDR"),
             printable(sent)[:100],
             settings.PORTAL_URL,
@@ -63,7 +63,7 @@ def scheme_is_unknown(request: HttpRequest) -> bool:
 
 
 def tell_wrong_host(request: HttpRequest) -> None:
-    """Once a minute for each wrong name, and for at most ten of them: anyone can send any."""
+    """Logs the wrong host: once a minute for each name, and at most ten names, because anyone can send any name."""
     asked = printable(request.META.get("HTTP_HOST", ""))[:100]
     if told_lately(f"host {asked.lower()}", MINUTE, among=("host", 10)):
         return
@@ -77,6 +77,6 @@ def tell_wrong_host(request: HttpRequest) -> None:
 
 @lru_cache(maxsize=10)
 def _host(portal_url: str) -> str | None:
-    """Name and port as browsers send them; none for an address on loopback."""
+    """Host and port as browsers send them; ``None`` for a loopback address."""
     parts = urlsplit(origin(portal_url))
     return None if parts.hostname in LOOPBACK_NAMES else parts.netloc

@@ -1,11 +1,11 @@
-"""Waits for the bodies of requests, within a time limit and beside the requests that are being answered.
+"""Reads request bodies with a time limit, so that slow clients do not block the threads that answer requests.
 
-The web server (granian) hands a request to a thread when its head has arrived. Reading the body then blocks that thread
-for as long as the caller likes, and the server has no limit for that: as many slow callers as there are threads would
-stop the portal. nginx reads bodies before it asks the portal (deploy/nginx), so this matters for a portal without it.
+The web server (granian) gives a request to a thread when its headers have arrived. Reading the body then blocks the
+thread, and the server has no time limit: as many slow clients as there are threads would stop the portal. nginx reads
+bodies before it calls the portal (deploy/nginx), so this matters for a portal without nginx.
 
-So there are more threads than may answer requests at a time, the others only wait for bodies; and the connection of a
-body that takes too long is ended, which ends the wait.
+There are therefore more threads than may answer requests at the same time; the others can wait for bodies. The
+connection of a body that takes too long is closed, which ends the wait.
 """
 
 import os
@@ -22,7 +22,7 @@ from django.conf import settings
 
 # 256 KiB over a bad mobile connection take a few seconds.
 LONGEST_WAIT = 20.0
-# While many bodies are being waited for: what others have long sent.
+# The limit while many threads wait for bodies.
 LONGEST_WAIT_IN_A_CROWD = 1.5
 CROWD = settings.WEB_THREADS // 2
 LOOK_EVERY = 0.25
@@ -31,11 +31,11 @@ _may_work = threading.BoundedSemaphore(settings.WEB_THREADS)
 
 
 class BodyIncomplete(OSError):
-    """The caller hung up, or took too long. Django makes `UnreadablePostError` of it."""
+    """The client closed the connection or took too long. Django raises `UnreadablePostError` for it."""
 
 
 class IncompleteBody:
-    """What is read in place of a body that did not arrive."""
+    """Takes the place of a body that did not arrive; reading it raises ``BodyIncomplete``."""
 
     def read(self, size: int = -1) -> NoReturn:
         raise BodyIncomplete
@@ -44,9 +44,9 @@ class IncompleteBody:
 
 
 def collect_body(environ: dict[str, Any]) -> None:
-    """Reads the whole body before anything looks at the request: no database connection and no lock is held meanwhile.
+    """Reads the whole body before the request is handled, so that no database connection or lock is held meanwhile.
 
-    One that is too large stays unread; the portal refuses it by its head.
+    A body that is too large is not read; the portal refuses it by its `Content-Length`.
     """
     length = declared_length(environ)
     if length is not None and "CONTENT_LENGTH" in environ:
@@ -73,7 +73,7 @@ def declared_length(environ: dict[str, Any]) -> int | None:
 
 @contextmanager
 def turn_to_work() -> Iterator[None]:
-    """While this thread answers a request. As many may as `WEB_THREADS` says."""
+    """Waits until this thread may answer its request. `WEB_THREADS` threads may at the same time."""
     with _may_work:
         yield
 
@@ -93,10 +93,10 @@ def _read(raw: Any, length: int) -> bytes | None:
 
 
 class Watch:
-    """Ends connections whose request has been arriving for too long.
+    """Closes connections whose request has been arriving for too long.
 
-    The server does not say which connection a request came on, and offers no way to end it. The system knows which
-    connections have received something and answered nothing since. Without Linux's `/proc` nothing is ended.
+    The server neither says on which connection a request came nor offers a way to close it. But Linux knows which
+    connections have received data that has not been answered. Without `/proc`, no connection is closed.
     """
 
     def __init__(self, port: int) -> None:
@@ -120,7 +120,7 @@ class Watch:
                 self._waiting -= 1
 
     def _run(self) -> None:
-        """Until no body is being waited for. Most bodies are here before the first look."""
+        """Runs until no thread waits for a body. Most bodies arrive before the first check."""
         seen: dict[tuple[Any, ...], tuple[int, float]] = {}
         while True:
             time.sleep(LOOK_EVERY)
@@ -139,9 +139,10 @@ WATCH = Watch(settings.PORTAL_PORT)
 def end_slow_connections(
     port: int, seen: dict[tuple[Any, ...], tuple[int, float]], *, limit: float, now: float
 ) -> dict[tuple[Any, ...], tuple[int, float]]:
-    """``seen``: for each caller, how much it had been answered, and since when it has been sending.
+    """``seen`` has for each client how many bytes it had been answered, and since when it has been sending.
 
-    Returns the same for the connections that are still sending."""
+    Returns the same for the connections that are still sending.
+    """
     sending = {}
     for connection, answered in _sending_connections(port):
         with connection:
@@ -158,7 +159,7 @@ def end_slow_connections(
 
 
 def _sending_connections(port: int) -> Iterable[tuple[socket.socket, int]]:
-    """Connections to ``port`` that sent something after our last answer, and how many bytes these were answered."""
+    """Yields the connections to ``port`` that sent data after our last answer, and how much they were answered."""
     for name in os.listdir("/proc/self/fd"):
         with suppress(OSError):
             if not os.readlink(f"/proc/self/fd/{name}").startswith("socket:"):
@@ -189,7 +190,7 @@ _BYTES = struct.Struct("120xQQ")
 
 
 def _answered_bytes(connection: socket.socket) -> int | None:
-    """``None`` where nothing is being sent to us: no connection, nothing received, or answered since."""
+    """``None`` if the client is not sending: not connected, nothing received, or answered since."""
     with suppress(OSError, struct.error):
         info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256)
         sent_ago, received_ago = _TIMES.unpack_from(info)

@@ -1,4 +1,4 @@
-"""What every request carries from the first moment: an id of its own and the address it comes from."""
+"""Gives every request an id and the client's address, and reads what requests say about themselves."""
 
 import ipaddress
 import logging
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 USER_AGENT_MAX_LENGTH = 256
 TARGET_MAX_LENGTH = 512
 
-# A JWT, or what is left of one that was cut: its header and its payload are JSON objects in base64url.
+# A JWT, or the beginning of one: its header and payload are JSON objects in base64url.
 JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,2}")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # An address with a port, and IPv6 in brackets, as RFC 7239 section 6 writes them. A port may be obfuscated ("_web").
@@ -33,16 +33,16 @@ _DOTTED_WITH_PORT = re.compile(r"(.*\.[0-9]+):(?:[0-9]{1,5}|_[A-Za-z0-9._-]+)")
 
 
 class PortalRequest(HttpRequest):
-    """The type of a request behind ``RequestContextMiddleware``; for annotations only."""
+    """The type of a request that has passed ``RequestContextMiddleware``; for annotations only."""
 
     request_id: uuid.UUID
     client_address: str | None
 
 
 class RequestContextMiddleware:
-    """Gives each request its id, echoed as ``X-Request-ID``, and the address of its peer.
+    """Sets ``request_id``, which the response repeats as ``X-Request-ID``, and ``client_address``.
 
-    The id is always ours: one sent by the caller could be chosen to collide with another entry in the logs.
+    The portal always creates the id: a client could choose one that is already in the logs.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
@@ -57,15 +57,15 @@ class RequestContextMiddleware:
 
 
 def person_of(request: "HttpRequest | Request") -> User:
-    """The signed-in person of a request that only signed-in people reach."""
+    """The signed-in person, for views that only signed-in people can open."""
     return cast(User, request.user)
 
 
 def client_address(request: HttpRequest) -> str | None:
-    """The address of the caller: the peer's, unless the peer is one of our proxies.
+    """The client's address: the peer's, unless the peer is one of our proxies.
 
-    ``X-Forwarded-For`` is read from right to left, and each hop is believed only while the one that reported it is a
-    trusted proxy: everything to the left of the first stranger was written by a stranger.
+    ``X-Forwarded-For`` is read from right to left. An entry is believed only if a trusted proxy reported it: everything
+    to the left of the first untrusted address could be forged.
     """
     address = _peer(request.META.get("REMOTE_ADDR", ""))
     hops = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
@@ -89,23 +89,23 @@ def comes_from_proxy(request: HttpRequest) -> bool:
 
 
 def user_agent(request: HttpRequest) -> str:
-    """The caller's name for itself, cut, and on one line whatever was sent."""
+    """The ``User-Agent`` header, shortened, on one line, and without tokens."""
     return without_tokens(printable(request.META.get("HTTP_USER_AGENT", "")))[:USER_AGENT_MAX_LENGTH]
 
 
 def target(request: HttpRequest) -> str:
-    """The requested path, percent-encoded, without the query string."""
+    """The requested path, percent-encoded, without the query string and without tokens."""
     return without_tokens(escape_uri_path(request.path))[:TARGET_MAX_LENGTH]
 
 
 def printable(text: str) -> str:
-    """``text`` without anything that could start a new line or hide in a terminal, a CSV or a page."""
+    """Replaces characters that could start a new line or be invisible in a terminal, a CSV file or a page."""
     clean = _CONTROL_CHARACTERS.sub(" ", text)
     return clean.encode("utf-8", "replace").decode()
 
 
 def without_tokens(text: str) -> str:
-    """``text`` with "[token]" for each token in it: a token pasted into the wrong place must not be kept there."""
+    """Replaces each token in the text by "[token]": a token that was pasted into the wrong place must not be stored."""
     return JWT.sub("[token]", text)
 
 
@@ -128,12 +128,12 @@ def _reported(hop: str) -> Address | None:
 
 
 def _tell_unreadable(hop: str, proxy: str) -> None:
-    """Once for each proxy: a proxy that is set up wrongly does this with every request."""
+    """Logs once for each proxy: a misconfigured proxy sends this with every request."""
     if proxy not in _told_of and len(_told_of) < 100:
         _told_of.add(proxy)
         logger.warning(
-            "The proxy %s sends X-Forwarded-For with an entry that is no address, %r. The portal takes the proxy for "
-            "the caller of such requests. This is logged once for each proxy.",
+            "The proxy %s sends X-Forwarded-For with an entry that is no address, %r. The portal logs the proxy's "
+            "own address for such requests. This is logged once for each proxy.",
             proxy,
             printable(hop)[:100],
         )
@@ -148,23 +148,23 @@ def _parse(text: str) -> Address | None:
     except ValueError:
         return None
     if isinstance(address, ipaddress.IPv6Address):
-        # Without the zone (`fe80::1%eth0`), which is free text and which no database takes for an address.
+        # Without the zone (`fe80::1%eth0`): it is free text, and databases refuse it in an address.
         return address.ipv4_mapped or ipaddress.IPv6Address(int(address))
     return address
 
 
-# Of the peer only, whose address comes from the connection: what a caller writes is not remembered.
+# Cached for peers only, whose address comes from the connection, and not for what clients write.
 _peer = lru_cache(maxsize=1000)(_parse)
 
 
 def is_look_ahead(request: HttpRequest) -> bool:
-    """Whether the browser only looks ahead (`Sec-Purpose`, and what older browsers send), or asks for headers."""
+    """Whether the browser only prefetches (`Sec-Purpose` and its predecessors), or sends HEAD."""
     purposes = (request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"))
     return request.method == "HEAD" or any("prefetch" in purpose.lower() for purpose in purposes)
 
 
 def is_api(request: HttpRequest) -> bool:
-    """Whether this request is for the API, which answers every error as a problem document."""
+    """Whether this request is for the API, which answers every error with a problem document."""
     return request.path_info.startswith("/api/v1/") or request.path_info == "/api/v1"
 
 

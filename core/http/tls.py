@@ -1,7 +1,8 @@
-"""Whom the portal trusts when it connects to others by TLS: said once, for the provider, for mail and for HTTP steps.
+"""The certificate authorities that the portal trusts when it opens TLS connections: to the provider, for mail and for
+HTTP steps.
 
-The public authorities (certifi), those of this machine, and those of ``SSL_CERT_FILE``, where a company puts its own.
-The variable is OpenSSL's own; `requests` and `httpx` would each ignore it or read it in another way.
+These are the public ones (certifi), those of this machine, and those in ``SSL_CERT_FILE``, for a company's own. OpenSSL
+defines the variable; `requests` and `httpx` would ignore it or read it differently.
 """
 
 import ssl
@@ -12,14 +13,14 @@ from requests.adapters import HTTPAdapter
 
 
 def client_context() -> ssl.SSLContext:
-    """A new context that checks certificates and names, for a connection that the portal opens."""
+    """A new context that checks certificates and host names."""
     context = ssl.create_default_context(cafile=certifi.where())
     context.load_default_certs()
     return context
 
 
 class TrustingAdapter(HTTPAdapter):
-    """`requests` with this context. By itself it knows the public authorities and a variable of its own."""
+    """Makes `requests` use this context instead of its own list of authorities."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, ssl_context=client_context())

@@ -1,4 +1,4 @@
-"""Middleware of all pages: host names, size limits, refusals, and caching."""
+"""Middleware for every page: host and scheme, size limits, the log of refusals, OPTIONS, and no caching."""
 
 import logging
 from collections.abc import Callable
@@ -18,15 +18,17 @@ GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
 class ProxyMiddleware:
-    """Takes the portal's host from `PORTAL_URL`, and refuses what a proxy passed on without its scheme: redirected to
-    https, it would come back the same way for ever."""
+    """Takes the portal's host from `PORTAL_URL`, and refuses requests that a proxy passed on without their scheme.
+
+    A redirect to https would come back the same way, again and again.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         take_host_from_portal_url(request)
-        # The API and the health probes are not redirected; the API refuses by itself, and logs it.
+        # The API and the health probes are never redirected. The API refuses such requests itself, and logs them.
         is_redirected = settings.SECURE_SSL_REDIRECT and not (is_api(request) or is_health_probe(request))
         if is_redirected and not request.is_secure() and scheme_is_unknown(request):
             return errors.scheme_unknown(request)
@@ -38,7 +40,7 @@ def is_health_probe(request: HttpRequest) -> bool:
 
 
 class HealthProbeMiddleware:
-    """Lets load balancers ask by the machine's address, which is no host of the portal's: the answer names no host."""
+    """Allows health probes with any `Host`: load balancers use the machine's address, and the answer names no host."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -50,7 +52,7 @@ class HealthProbeMiddleware:
 
 
 class SizeLimitMiddleware:
-    """Refuses a query or a body that is too large before any of it is read, on pages and in the API."""
+    """Refuses a query or body that is too large before it is read, on pages and in the API."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -60,14 +62,14 @@ class SizeLimitMiddleware:
         return errors.content_too_large(request) if body_is_too_large(request) else self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponseBase | None:
-        """A body that did not arrive is the caller's line, and no mistake of ours with a traceback in the log."""
+        """A body that did not arrive is a problem of the connection, not a bug: it must not log a traceback."""
         return errors.body_incomplete(request) if isinstance(exception, UnreadablePostError) else None
 
 
 class RefusalLogMiddleware:
-    """A line in the server's own log for what someone signed in may not do, or does not find.
+    """Logs a line for each 403 and 404 of a signed-in person.
 
-    Refusals of tokens are in the token's log. Requests without sign-in log nothing.
+    The authentication log has what was refused to a token. People who are not signed in cannot fill the log.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -89,8 +91,10 @@ class RefusalLogMiddleware:
 
 
 class OptionsMiddleware:
-    """Answers OPTIONS with 204 and `Allow` where a view answers it with an empty page, or not at all. A page for
-    signed-in people still asks for that first."""
+    """Answers OPTIONS with 204 and `Allow` if the view answers with an empty page or 405.
+
+    Pages for signed-in people still require signing in first.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -104,7 +108,7 @@ class OptionsMiddleware:
 
 
 class PrivatePagesMiddleware:
-    """Pages and answers for signed-in people are nobody else's: no cache keeps them."""
+    """Forbids caching of every response to a signed-in person."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

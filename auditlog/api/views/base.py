@@ -28,7 +28,7 @@ DEFAULT_SPAN = timedelta(days=7)
 
 
 class CsvRenderer(JSONRenderer):
-    """Lets callers ask for the file by `Accept` as well. What is rendered by it is only ever an error."""
+    """Allows clients to request the file by `Accept`. It renders nothing but errors."""
 
     media_type = "text/csv"
     format = "csv"
@@ -52,7 +52,7 @@ class LogListViewSet(ApiViewSet):
 
     @cached_property
     def entries(self) -> QuerySet[Any]:
-        """The entries before they are filtered."""
+        """The entries before filtering."""
         entries: QuerySet[Any] = self.get_queryset()
         return entries
 
@@ -113,7 +113,9 @@ class LogViewSet(LogListViewSet):
                 has_mark=query["bom"],
             )
         except exports.TooManyExports:
-            raise Throttled(exports.TRY_AGAIN_SECONDS, "Several files are being written already.") from None
+            raise Throttled(
+                exports.TRY_AGAIN_SECONDS, "The portal is writing as many files as it can at the same time."
+            ) from None
 
 
 class OrganizationLogViewSet(LogViewSet):
@@ -122,8 +124,10 @@ class OrganizationLogViewSet(LogViewSet):
 
     @cached_property
     def entries(self) -> QuerySet[Any]:
-        """As published: without a date, the last seven days. A client that follows the log must not miss what came
-        while it was away for longer than that."""
+        """As published: without a date, the last seven days.
+
+        This does not apply to clients that follow the log: they must not miss entries after a longer pause.
+        """
         entries: QuerySet[Any] = self.get_queryset()
         if self.request.query_params.keys() & {"date", "after"}:
             return entries
@@ -131,7 +135,7 @@ class OrganizationLogViewSet(LogViewSet):
 
 
 def described(name: str) -> Callable[[type[LogViewSet]], type[LogViewSet]]:
-    """Puts the three operations of a log into the API's schema; ``name`` begins their ids."""
+    """Describes the three operations of a log in the API schema; their ids start with ``name``."""
 
     def describe(view: type[LogViewSet]) -> type[LogViewSet]:
         file = {(200, media_type): OpenApiTypes.STR for media_type in ("text/csv", "application/jsonl")}
