@@ -55,7 +55,7 @@ def require_proof(privilege: Privilege, request: HttpRequest | None) -> None:
     if request is None:
         return
     if token_in_use(request) is not None:
-        raise ClosedToTokens(f"{privilege.value}: no token can do this, whatever its scopes. Sign in to the portal.")
+        raise ClosedToTokens(f"{privilege.value}: tokens can't do this, whatever their scopes. Sign in to the portal.")
     check_recent(request)
 
 
