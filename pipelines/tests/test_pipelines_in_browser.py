@@ -141,7 +141,7 @@ def test_a_rule_takes_the_pipeline_away_from_someone_who_is_looking_at_it(browse
     user.goto(f"{address}access-rules/")
     user.get_by_role("combobox", name="Who").fill("user@demo.example")
     user.get_by_label("Role", exact=True).select_option("administrator")
-    user.get_by_role("button", name="Give role").click()
+    user.get_by_role("button", name="Add rule").click()
     expect(user.locator("#what-holds")).to_contain_text("Only those named here")
 
     # The page that looks for news finds the pipeline gone.
