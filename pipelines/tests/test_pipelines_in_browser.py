@@ -142,7 +142,7 @@ def test_a_rule_takes_the_pipeline_away_from_someone_who_is_looking_at_it(browse
     user.get_by_role("combobox", name="Who").fill("user@demo.example")
     user.get_by_label("Role", exact=True).select_option("administrator")
     user.get_by_role("button", name="Add rule").click()
-    expect(user.locator("#what-holds")).to_contain_text("Only those named here")
+    expect(user.locator("#what-holds")).to_contain_text("Only its owner, the people and groups listed here")
 
     # The page that looks for news finds the pipeline gone.
     expect(guest.get_by_role("heading", level=1)).to_contain_text("This page does not exist")
@@ -152,7 +152,7 @@ def test_a_rule_takes_the_pipeline_away_from_someone_who_is_looking_at_it(browse
     user.get_by_role("link", name="Remove the role of user@demo.example").click()
     expect(user.get_by_role("dialog")).to_contain_text("This is the last rule")
     choose(user, "Remove the role of user@demo.example?", "Remove")
-    expect(user.locator("#what-holds")).to_contain_text("No rule")
+    expect(user.locator("#what-holds")).to_contain_text("There are no rules")
     guest.reload()
     expect(guest.locator("#pipelines")).to_contain_text(name)
 
