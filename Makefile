@@ -74,7 +74,7 @@ lint: $(VENV)/.development ## Check style, types, templates and Django's own che
 	@echo "== Style"; $(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
 	@echo "== Security"; $(BIN)/bandit --quiet --recursive --configfile pyproject.toml accounts auditlog core opsera_portal pipelines tokens
 	@echo "== Types"; $(BIN)/mypy --no-error-summary .
-	@echo "== Templates"; $(BIN)/djlint --quiet --check --lint templates
+	@echo "== Templates"; $(BIN)/djlint --quiet --check --lint templates || { $(BIN)/djlint --check --lint templates; exit 1; }
 	@$(BIN)/python .ci/django_checks.py
 
 # Not part of `make test`, because it needs the network, and a vulnerability that was published today must not break a build.

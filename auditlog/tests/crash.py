@@ -83,7 +83,7 @@ def crash(directory: Path, *, kills: int, port: int, database_url: str = "", see
             time.sleep(rng.uniform(0.3, 1.5))
             kill(web, worker)
         web, worker = _start_both(command, environment, port)
-        time.sleep(0.5)
+        _wait_until_it_seals(worker, Path(environment["SEALED"]))
         stop.touch()
         for caller in callers:
             caller.wait(timeout=60)
@@ -107,6 +107,8 @@ def environment_of(directory: Path, port: int, database_url: str) -> dict[str, s
         "PORTAL_PORT": str(port),
         "PYTHONPATH": str(ROOT),
         "DJANGO_SETTINGS_MODULE": "opsera_portal.settings",
+        # The worker creates this file after some blocks.
+        "SEALED": str(directory / "sealed"),
         # The callers ask as often as they can; they are counted all the same.
         "API_LIMIT_TOKEN": "1000000/m",
         "API_LIMIT_USER": "1000000/m",
@@ -164,6 +166,14 @@ def _start_both(
 
 def _start_worker(environment: dict[str, str]) -> subprocess.Popen:
     return start_web([sys.executable, "-m", "auditlog.tests.crash", "work"], environment)
+
+
+def _wait_until_it_seals(worker: subprocess.Popen, sealed: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not sealed.exists():
+        if worker.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(f"The worker sealed nothing; its exit status is {worker.poll()}.")
+        time.sleep(0.05)
 
 
 def _caller(environment, prepared, log, stop):
@@ -262,10 +272,17 @@ def work():
     from django.core.management import call_command
 
     from auditlog import jobs
+    from auditlog.models import Seal
     from auditlog.seals import sealing
+    from core import periodic_jobs
+
+    def say_when_sealed(stopping):
+        if Seal.objects.count() > 2:
+            Path(os.environ["SEALED"]).touch()
 
     sealing.MAX_ENTRIES = 10
-    jobs.register(seal_every=timedelta(seconds=0.05))
+    jobs.register(every=timedelta(seconds=0.05))
+    periodic_jobs.register("first blocks", say_when_sealed, every=timedelta(seconds=0.05))
     call_command("worker")
 
 

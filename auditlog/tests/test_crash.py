@@ -16,7 +16,7 @@ def database_url(tmp_path):
 
 
 def test_nothing_that_was_answered_is_missing_after_a_kill(tmp_path, database_url):
-    found = crash(tmp_path, kills=3, port=portal.free_port(), database_url=database_url)
+    found = crash(tmp_path, kills=2, port=portal.free_port(), database_url=database_url)
 
     assert found.is_kept, found
     assert found.answered > 30

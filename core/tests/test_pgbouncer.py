@@ -190,17 +190,17 @@ def test_connection_is_returned_if_detecting_a_pooler_fails(monkeypatch):
     at["OPTIONS"] = {**at["OPTIONS"], "pool": {"min_size": 1, "max_size": 1, "timeout": 2}}
     wrapper = ConnectionHandler({"default": at})["default"]
     wrapper.alias = f"one-{os.getpid()}"
-    look = DatabaseWrapper._look_for_a_pooler
+    look = DatabaseWrapper._detect_pooler
 
     def fail(self, connection):
         raise OSError("The server has gone.")
 
     try:
-        monkeypatch.setattr(DatabaseWrapper, "_look_for_a_pooler", fail)
+        monkeypatch.setattr(DatabaseWrapper, "_detect_pooler", fail)
         for _ in range(2):
             with pytest.raises(OSError, match="gone"):
                 wrapper.ensure_connection()
-        monkeypatch.setattr(DatabaseWrapper, "_look_for_a_pooler", look)
+        monkeypatch.setattr(DatabaseWrapper, "_detect_pooler", look)
         wrapper.ensure_connection()
     finally:
         wrapper.close()
