@@ -1,5 +1,6 @@
 """The WSGI application that the web server loads: `opsera_portal.wsgi:application`."""
 
+import gc
 import os
 from collections.abc import Iterable
 from importlib import import_module
@@ -13,10 +14,14 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsera_portal.settings")
 
 from core.http import request_bodies
 
+# What a start creates stays, so a search for garbage among it costs time and finds nothing: neither now nor later.
+gc.disable()
 _portal = get_wsgi_application()
 # Django would import the views with the first requests. If several arrive at the same time, a thread can get a module
 # that another thread has not finished importing.
 import_module(settings.ROOT_URLCONF)
+gc.freeze()
+gc.enable()
 
 
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
