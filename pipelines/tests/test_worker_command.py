@@ -1,4 +1,7 @@
-"""The worker as the process that it is. It shares this test's database, and has a data directory of its own."""
+"""The worker as the process that it is. It shares this test's database, and has a data directory of its own.
+
+A worker takes two seconds to start, so each test follows a few workers through several runs.
+"""
 
 import contextlib
 import io
@@ -32,11 +35,22 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.integration]
 
 
 @pytest.fixture
-def pipeline(build_server):
-    pipeline = PipelineFactory(owner=UserFactory())
-    for position, path in enumerate(("/build", "/test"), start=1):
-        StepFactory(pipeline=pipeline, position=position, name=path, url=build_server.url + path)
-    return pipeline
+def pipeline_of(build_server):
+    """Creates a pipeline whose steps call these paths of the build server."""
+    owner = UserFactory()
+
+    def create(*paths):
+        pipeline = PipelineFactory(owner=owner)
+        for position, path in enumerate(paths, start=1):
+            StepFactory(pipeline=pipeline, position=position, name=path, url=build_server.url + path)
+        return pipeline
+
+    return create
+
+
+@pytest.fixture
+def pipeline(pipeline_of):
+    return pipeline_of("/build", "/test")
 
 
 def ask(pipeline):
@@ -91,173 +105,92 @@ def status(run):
     return run.status
 
 
-def test_a_queued_run_is_executed(pipeline, start_worker, build_server):
-    run = ask(pipeline)
-
-    worker = start_worker()
-    build_server.next_calls("/build", "/test")
-    stop(worker)
-
-    assert status(run) == "success"
-
-
-def test_sigterm_lets_the_step_on_its_way_end_and_ends_cleanly(pipeline, start_worker, build_server):
-    build_server.held_path = "/test"
-    run = ask(pipeline)
-    worker = start_worker()
-    build_server.next_calls("/build", "/test")
-
-    worker.send_signal(signal.SIGTERM)
-    build_server.let_go.set()
-    worker.communicate(timeout=PATIENCE)
-
-    assert worker.returncode == 0
-    assert status(run) == "success"
-
-
-def test_run_requested_while_the_worker_waits_is_executed(pipeline, start_worker, build_server, settings):
-    # The queue of the portal, in place of the one that the other tests do without.
-    settings.TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": ["default"]}}
-    other = StepFactory(pipeline__owner=pipeline.owner, url=f"{build_server.url}/other").pipeline
-    ask(pipeline)
-    worker = start_worker()
-    build_server.next_calls("/build", "/test")
-
-    run = ask(other)
-    build_server.next_calls("/other")
-
-    assert stop(worker)[0] == 0
-    assert status(run) == "success"
-
-
-def test_a_second_worker_on_the_same_data_directory_is_refused_in_one_line(pipeline, start_worker, build_server):
-    build_server.held_path = "/build"
-    ask(pipeline)
-    start_worker()
-    build_server.next_calls("/build")
-
-    second = start_worker()
-    said, complaint = second.communicate(timeout=PATIENCE)
-
-    assert second.returncode == 1
-    assert (said, complaint) == ("", "CommandError: Another worker runs already with this data directory.\n")
-    assert build_server.called == ["/build"]
-
-
-@pytest.mark.each_database
-def test_kill_9_in_a_step_marks_the_run_failed_and_queued_runs_continue(pipeline, start_worker, build_server):
-    build_server.held_path = "/build"
-    interrupted, waiting = ask(pipeline), ask(pipeline)
-    first = start_worker()
-    build_server.next_calls("/build")
-    first.kill()
-    first.wait(timeout=PATIENCE)
-    assert (status(interrupted), status(waiting)) == ("running", "queued")
-
-    build_server.held_path = None
-    second = start_worker()
-    build_server.next_calls("/build", "/test")
-    code, said = stop(second)
-
-    assert (status(interrupted), status(waiting)) == ("failed", "success")
-    assert list(interrupted.step_runs.values_list("state", flat=True)) == ["failed", "skipped"]
-    assert (
-        "The worker was lost in the middle of this step" in RunLogLine.objects.filter(run=interrupted).first().message
-    )
-    assert build_server.called == ["/build", "/build", "/test"]
-    assert code == 0
-    assert "Marked 1 interrupted run as failed." in said
-
-
 @pytest.fixture
 def portals_queue(settings):
     """The queue of the portal, in place of the one that the other tests do without."""
-    settings.TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": ["default"]}}
+
+    def use():
+        settings.TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": ["default"]}}
+
+    return use
 
 
-def kill(worker):
-    worker.kill()
-    worker.wait(timeout=PATIENCE)
-
-
-@pytest.mark.each_database
-def test_run_killed_in_a_step_resumes_after_it_and_calls_the_step_once(
-    pipeline, start_worker, build_server, portals_queue
-):
-    build_server.held_path = "/build"
-    run = ask(pipeline)
-    first = start_worker()
-    build_server.next_calls("/build")
-    kill(first)
-
-    # The next worker knows from the lock of the data directory that the first is gone, and waits for no lease.
-    build_server.held_path = None
-    other = StepFactory(pipeline__owner=pipeline.owner, url=f"{build_server.url}/other").pipeline
-    ask(other)
-    second = start_worker()
-    build_server.next_calls("/other")
-    after_kill = state_of(run), steps_of(run)
-    resume_pipeline(actor=pipeline.owner, pipeline=pipeline)
-    build_server.next_calls("/test")
-    stop(second)
-
-    assert after_kill == ("halted failed", "failed waiting")
-    assert (state_of(run), steps_of(run)) == ("finished success", "failed success")
-    assert build_server.called == ["/build", "/other", "/test"]
+def call_at_once(build_server, *paths):
+    """Waits until these were called, in any order."""
+    assert sorted(build_server.next_call()[1] for _ in paths) == sorted(paths)
 
 
 @pytest.mark.each_database
-def test_kill_9_between_two_steps_lets_the_run_continue_by_itself(pipeline, start_worker, build_server):
+def test_sigterm_lets_steps_end_and_the_next_worker_continues(pipeline_of, start_worker, build_server, portals_queue):
     build_server.held_path = "/build"
-    run = ask(pipeline)
-    first = start_worker()
-    build_server.next_calls("/build")
-    kill(first)
-    # As if the step's end had been written just before.
-    run.step_runs.filter(position=1).update(state="success")
+    one_step, two_steps = pipeline_of("/build"), pipeline_of("/build", "/test")
+    ends, continues = ask(one_step), ask(two_steps)
+    first = start_worker("--threads", "2")
+    # Both runs are in a step at the same time: the server has answered neither.
+    build_server.next_calls("/build", "/build")
 
-    second = start_worker()
-    build_server.next_calls("/test")
-    stop(second)
+    refused = start_worker()
+    assert refused.communicate(timeout=PATIENCE) == (
+        "",
+        "CommandError: Another worker runs already with this data directory.\n",
+    )
+    assert refused.returncode == 1
+    assert build_server.called == ["/build", "/build"]
 
-    assert (state_of(run), steps_of(run)) == ("finished success", "success success")
-    assert build_server.called == ["/build", "/test"]
-
-
-def test_sigterm_releases_the_run_between_two_steps_and_the_next_worker_continues(pipeline, start_worker, build_server):
-    build_server.held_path = "/build"
-    run = ask(pipeline)
-    first = start_worker("--threads", "1")
-    build_server.next_calls("/build")
     first.send_signal(signal.SIGTERM)
     build_server.let_go.set()
     first.communicate(timeout=PATIENCE)
-    between = state_of(run), steps_of(run)
+    assert first.returncode == 0
+    assert (state_of(ends), steps_of(ends)) == ("finished success", "success")
+    assert (state_of(continues), steps_of(continues)) == ("continuing", "success waiting")
 
     second = start_worker()
     build_server.next_calls("/test")
-    stop(second)
-
-    assert (first.returncode, between) == (0, ("continuing", "success waiting"))
-    assert (state_of(run), steps_of(run)) == ("finished success", "success success")
-    assert build_server.called == ["/build", "/test"]
+    # It waits for messages now.
+    portals_queue()
+    requested_later = ask(one_step)
+    build_server.next_calls("/build")
+    assert stop(second)[0] == 0
+    assert (state_of(continues), steps_of(continues)) == ("finished success", "success success")
+    assert state_of(requested_later) == "finished success"
+    assert build_server.called == ["/build", "/build", "/test", "/build"]
 
 
 @pytest.mark.each_database
-def test_two_pipelines_run_side_by_side(pipeline, start_worker, build_server):
-    other = PipelineFactory(owner=pipeline.owner)
-    StepFactory(pipeline=other, position=1, url=f"{build_server.url}/build")
+def test_kill_9_marks_runs_failed_in_a_step_and_continues_others(
+    pipeline_of, start_worker, build_server, portals_queue
+):
+    portals_queue()
     build_server.held_path = "/build"
-    runs = [ask(pipeline), ask(other)]
+    pipeline, between_steps, resumed = (pipeline_of("/build", path) for path in ("/test", "/continued", "/resumed"))
+    in_step, waiting = ask(pipeline), ask(pipeline)
+    in_step_too, between = ask(resumed), ask(between_steps)
+    first = start_worker()
+    build_server.next_calls("/build", "/build", "/build")
+    first.kill()
+    first.wait(timeout=PATIENCE)
+    assert [status(run) for run in (in_step, waiting, in_step_too, between)] == ["running", "queued"] + ["running"] * 2
+    # As if the end of the step had been written just before.
+    between.step_runs.filter(position=1).update(state="success")
 
-    worker = start_worker("--threads", "2")
-    # Both are in the server's hands before it answers to one.
-    build_server.next_calls("/build", "/build")
-    build_server.let_go.set()
-    build_server.next_calls("/test")
-    stop(worker)
+    # The next worker knows from the lock of the data directory that the first is gone, and waits for no lease.
+    build_server.held_path = None
+    second = start_worker()
+    call_at_once(build_server, "/build", "/test", "/continued")
+    after_kill = state_of(in_step_too), steps_of(in_step_too)
+    resume_pipeline(actor=resumed.owner, pipeline=resumed)
+    build_server.next_calls("/resumed")
+    code, said = stop(second)
 
-    assert [state_of(run) for run in runs] == ["finished success"] * 2
+    assert code == 0
+    assert "Marked 2 interrupted runs as failed." in said
+    assert (status(in_step), steps_of(in_step)) == ("failed", "failed skipped")
+    assert "The worker was lost in the middle of this step" in RunLogLine.objects.filter(run=in_step).first().message
+    assert status(waiting) == "success"
+    assert after_kill == ("halted failed", "failed waiting")
+    assert (state_of(in_step_too), steps_of(in_step_too)) == ("finished success", "failed success")
+    assert (state_of(between), steps_of(between)) == ("finished success", "success success")
+    assert sorted(build_server.called) == ["/build"] * 4 + ["/continued", "/resumed", "/test"]
 
 
 @pytest.mark.each_database
@@ -327,6 +260,7 @@ def test_a_run_whose_message_was_lost_is_found(pipeline, took_up):
 
 
 def test_while_messages_wait_the_worker_adds_none_of_its_own(pipeline, took_up, portals_queue, settings):
+    portals_queue()
     ask(pipeline)
     settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
 
