@@ -9,6 +9,7 @@ is left is sealed, both logs are verified, and what was counted is compared with
 """
 
 import argparse
+import gc
 import http.client
 import io
 import json
@@ -24,12 +25,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from opsera_portal.tests.databases import copy_to_sqlite, one_at_a_time
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CALLERS = 3
 THREADS = 4
+# For tests that expire some.
+OTHER_TOKENS = 6
 
 
 @dataclass
@@ -130,8 +134,8 @@ def _python(environment: dict[str, str], command: str, given: str = "") -> str:
     return done.stdout
 
 
-def prepare_in(environment: dict[str, str]) -> tuple[dict[str, str], list[str]]:
-    """A migrated database with someone who has a token and a pipeline; and the command that starts the web server."""
+def prepare_in(environment: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """A migrated database with someone who has tokens and a pipeline; and the command that starts the web server."""
     if "DATABASE_URL" not in environment:
         data = Path(environment["PORTAL_DATA_DIR"])
         data.mkdir(mode=0o700)
@@ -223,10 +227,11 @@ def prepare():
     organization = Organization.objects.create(name="Crash", slug="crash")
     user = User.objects.create_user("c@crash.example", None, name="C", site_role="user", organization=organization)
     end = timezone.now().replace(microsecond=0) + timedelta(days=7)
-    _, signed = issue_and_reveal_token(actor=user, name="crash", chosen=[scopes.API], expires_at=end)
+    what = {"actor": user, "chosen": [scopes.API], "expires_at": end}
+    signed, *others = (issue_and_reveal_token(name=f"crash {number}", **what)[1] for number in range(1 + OTHER_TOKENS))
     pipeline = Pipeline.objects.create(organization=organization, owner=user, name="Crash")
     Step.objects.create(pipeline=pipeline, position=1, name="Call", url="http://192.0.2.1/")
-    return {"token": signed, "pipeline": str(pipeline.pk)}, web_command()
+    return {"token": signed, "other_tokens": others, "pipeline": str(pipeline.pk)}, web_command()
 
 
 def call(port, log, stop):
@@ -370,6 +375,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    # As in manage.py.
+    gc.set_threshold(50_000, 10, 10)
     if len(sys.argv) > 1 and sys.argv[1] in {"prepare", "compare"}:
         import django
 

@@ -1,32 +1,15 @@
 """Every process refuses an expired token from the moment the answer to Expire has arrived."""
 
 import http.client
-import json
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
 
-from auditlog.tests.crash import ROOT, environment_of, kill, prepare_in, start_web, wait_until_it_answers
+from auditlog.tests.crash import environment_of, kill, prepare_in, start_web, wait_until_it_answers
 from opsera_portal.tests import databases, portal
 
 pytestmark = [pytest.mark.each_database, pytest.mark.integration]
-
-TOKENS = 6
-MAKE_TOKENS = f"""
-import json
-from datetime import timedelta
-from django.utils import timezone
-from accounts.models import User
-from core.api import scopes
-from tokens.services import issue_and_reveal_token
-end = timezone.now().replace(microsecond=0) + timedelta(days=7)
-user = User.objects.get()
-what = {{"actor": user, "chosen": [scopes.API], "expires_at": end}}
-print(json.dumps([issue_and_reveal_token(name=f"token {{n}}", **what)[1] for n in range({TOKENS})]))
-"""
 
 
 @pytest.fixture
@@ -38,22 +21,14 @@ def processes(tmp_path):
     shared = environment_of(tmp_path, ports[0], database_url) | {"PORTAL_URL": f"http://127.0.0.1:{ports[0]}"}
     started = []
     try:
-        prepare_in(shared)
+        prepared, _ = prepare_in(shared)
         for port in ports:
             environment = shared | {"PORTAL_PORT": str(port)}
             # Wait until no other portal collects static files: this one lists them when it starts.
             with databases.one_at_a_time("static-files"):
                 started.append(start_web(web_command_for(environment), environment))
                 wait_until_it_answers(port)
-        made = subprocess.run(
-            [sys.executable, "manage.py", "shell", "--verbosity", "0", "-c", MAKE_TOKENS],
-            cwd=ROOT,
-            env=shared,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        yield ports, json.loads(made.stdout)
+        yield ports, prepared["other_tokens"]
     finally:
         for process in started:
             kill(process)
