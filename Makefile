@@ -28,8 +28,8 @@ HAS_POSTGRESQL = (exec 3<>/dev/tcp/127.0.0.1/5432) 2>/dev/null
 WORKERS ?= 2
 
 .PHONY: quick
-quick: $(VENV)/.development ## Run the unit tests on SQLite in under a minute, without a browser and other programs
-	@$(BIN)/pytest -n $(WORKERS) -m "not browser and not integration"
+quick: $(VENV)/.development ## Run the unit tests on SQLite in about a minute, without requests, a browser and other programs
+	@$(BIN)/pytest -n $(WORKERS) -m "not (http or slow or browser or integration)"
 
 .PHONY: test
 test: ## Set everything up and run every check (on PostgreSQL only tests that can differ there)

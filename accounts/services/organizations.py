@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from copy import copy
+from itertools import chain, count
 from typing import Any
 
 from django.db import transaction
@@ -128,4 +129,5 @@ def _check_own_two_factor(actor: User, *policies: Organization) -> None:
 def _free_slug(name: str) -> str:
     base = slugify(name)[:40] or "organization"
     taken = set(Organization.objects.filter(slug__startswith=base).values_list("slug", flat=True))
-    return next(slug for slug in (base, *(f"{base}-{number}" for number in range(2, 10**6))) if slug not in taken)
+    numbered = (f"{base}-{number}" for number in count(2))
+    return next(slug for slug in chain([base], numbered) if slug not in taken)

@@ -105,6 +105,7 @@ def test_incomplete_answers_create_nothing(monkeypatch, typed):
 
 
 @pytest.mark.parametrize("given", [[], ["--organization=Acme", "--email=ada@acme.example", "--name=Ada"]], ids=len)
+@pytest.mark.slow
 def test_missing_terminal_is_reported_in_one_line(tmp_path, given):
     """Runs the command like a script or a container: in a session of its own, without a terminal."""
     command = [sys.executable, "manage.py", "create_organization", *given]

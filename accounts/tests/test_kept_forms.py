@@ -152,6 +152,7 @@ def send_without_a_session(client, form, page, typed):
 
 
 @pytest.mark.parametrize("send", [send_with_an_old_token, send_without_a_session])
+@pytest.mark.slow
 def test_every_form_of_the_portal_comes_back_filled_in_and_nothing_is_done(browser, administrator, things, send):
     browser.person = administrator
     walked = set()
@@ -208,6 +209,7 @@ BUTTONS_OF_ANOTHER_STATE = (
 
 
 @pytest.mark.parametrize("referer", ["page", "none", "foreign"])
+@pytest.mark.slow
 def test_every_post_without_a_session_returns_to_a_page(client, administrator, things, referer):
     page = "/organization/users/?q=x&page=2"
     headers = {

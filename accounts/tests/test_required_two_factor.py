@@ -298,6 +298,7 @@ def test_reading_in_django_admin_needs_no_proof(client, administrator):
         ({"OPERATOR_TWO_FACTOR": "on"}, "True"),
     ],
 )
+@pytest.mark.slow
 def test_operators_need_two_factor_with_https_by_default(tmp_path, variables, needed):
     assert setting_of(tmp_path, "settings.OPERATOR_TWO_FACTOR", **variables) == needed
 

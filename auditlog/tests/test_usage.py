@@ -338,6 +338,7 @@ def histories(draw):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories())
+@pytest.mark.slow
 def test_the_answers_are_those_of_counting_the_log(owner, member, administrator, django_db_blocker, history):
     tokens = [TokenFactory(owner=owner), TokenFactory(owner=owner), TokenFactory(owner=member)]
     TokenUse.objects.all()._raw_delete("default")

@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import runpy
 import stat
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from core import environment
 
 PYTHON = sys.executable
+SETTINGS = str(settings.BASE_DIR / "opsera_portal/settings.py")
 
 
 def start(data_directory, *command, **variables):
@@ -205,15 +207,29 @@ def test_secret_key_that_is_too_short_is_refused_and_not_shown(tmp_path):
         ("DEMO_ECHO_PORT", "0"),
     ],
 )
-def test_wrong_value_stops_the_start_with_one_line(tmp_path, variable, raw):
-    outcome = start(tmp_path, **{variable: raw})
+def test_wrong_value_is_an_error_of_one_line_that_names_its_variable(tmp_path, monkeypatch, variable, raw):
+    for name in set(os.environ) - {"PATH"}:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PORTAL_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv(variable, raw)
+
+    with pytest.raises(ImproperlyConfigured) as error:
+        runpy.run_path(SETTINGS)
+
+    assert str(error.value).startswith(variable)
+    assert len(str(error.value).splitlines()) == 1
+    assert "hunter2" not in str(error.value)
+
+
+def test_wrong_setting_stops_the_start_with_its_error_and_no_traceback(tmp_path):
+    outcome = start(tmp_path, DATABASE_URL="postgras://someone:hunter2@host/name")
 
     assert outcome.returncode != 0
     assert len(outcome.stderr.splitlines()) == 1, outcome.stderr
-    assert outcome.stderr.startswith(f"The portal cannot start: {variable}")
-    assert "hunter2" not in outcome.stderr
+    assert outcome.stderr.startswith("The portal cannot start: DATABASE_URL")
 
 
+@pytest.mark.slow
 def test_files_of_the_first_start_are_private(tmp_path):
     data = tmp_path / "data"
 
@@ -273,12 +289,14 @@ def test_database_is_in_the_data_directory_whatever_its_name(tmp_path):
         ("TOKEN_SIGNING_KEYS", "TOKEN_SIGNING_KEYS"),
     ],
 )
+@pytest.mark.slow
 def test_secret_that_begins_with_a_dollar_sign_is_not_a_reference(tmp_path, variable, setting):
     secret = "$PATH" + "x" * 50
 
     assert setting_of(tmp_path, f"settings.{setting}", **{variable: secret}) == secret
 
 
+@pytest.mark.slow
 def test_processes_that_start_at_the_same_time_agree_on_the_secret_key(tmp_path):
     code = (
         "import sys; from pathlib import Path; from core import environment;"

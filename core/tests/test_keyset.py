@@ -249,6 +249,7 @@ def test_forged_cursor_of_a_list_by_name_is_refused(cursor):
 @pytest.mark.django_db
 @with_database
 @given(st.text(min_size=1) | st.binary(min_size=1).map(encoded))
+@pytest.mark.slow
 def test_no_text_as_a_cursor_breaks_a_list(cursor):
     with pytest.raises(InvalidCursor):
         NEWEST_FIRST.page(TokenUse.objects.all(), cursor=cursor, size=1)
@@ -269,6 +270,7 @@ ANYTHING = st.recursive(
 @pytest.mark.django_db
 @with_database
 @given(st.lists(ANYTHING, max_size=4).map(lambda values: ["n", *values]))
+@pytest.mark.slow
 def test_any_json_in_a_cursor_is_a_position_or_refused(values):
     cursor = cursor_of(values)
     for keyset, rows in ((NEWEST_FIRST, TokenUse.objects.all()), (BY_NAME, Pipeline.objects.all())):
@@ -283,6 +285,7 @@ def test_any_json_in_a_cursor_is_a_position_or_refused(values):
     sizes=st.lists(st.integers(1, 8), min_size=1),
     descending=st.booleans(),
 )
+@pytest.mark.slow
 def test_pages_of_any_size_add_up_to_the_whole_list(seconds, sizes, descending):
     keyset = Keyset(("at", "id"), descending=descending)
     with transaction.atomic():

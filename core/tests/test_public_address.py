@@ -156,6 +156,7 @@ def test_origin_is_written_as_browsers_write_it(url, origin):
         ),
     ],
 )
+@pytest.mark.slow
 def test_hosts_and_origins_follow_from_portal_url(tmp_path, url, hosts, origins):
     code = "from opsera_portal import settings as s; print(s.ALLOWED_HOSTS); print(s.CSRF_TRUSTED_ORIGINS)"
 
@@ -164,6 +165,7 @@ def test_hosts_and_origins_follow_from_portal_url(tmp_path, url, hosts, origins)
     assert outcome.stdout.splitlines() == [str(hosts), str(origins)], outcome.stderr
 
 
+@pytest.mark.slow
 def test_no_code_builds_an_address_from_the_request():
     """`request.get_host()` is safe behind the middleware; add new uses to this list after a review."""
     allowed = {

@@ -249,6 +249,7 @@ for settings.REDIS_URL in stores:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.slow
 def test_exactly_the_limit_passes_with_two_processes(settings):
     stores = ["", REDIS_URL] if answers(6379) else [""]
     environment = os.environ | {

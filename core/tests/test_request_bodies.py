@@ -143,6 +143,7 @@ def is_ended(caller):
         ({}, False),
     ],
 )
+@pytest.mark.slow
 def test_slow_connection_is_closed_at_the_limit(sent, is_slow):
     with connection(**sent) as (port, caller):
         seen = request_bodies.end_slow_connections(port, {}, limit=20, now=100)

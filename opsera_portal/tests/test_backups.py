@@ -82,6 +82,7 @@ def test_the_password_of_the_database_is_on_no_command_line(tmp_path, monkeypatc
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.slow
 def test_it_does_not_restore_while_something_writes(organization, tmp_path, monkeypatch):
     if connection.vendor != "sqlite":
         pytest.skip("on PostgreSQL the restore waits for its locks")

@@ -342,6 +342,7 @@ print(json.dumps({"states": states, "left": left, "fine": sorted(fine), "read": 
 """
 
 
+@pytest.mark.slow
 def test_what_is_no_task_in_redis_fails_and_the_worker_goes_on(trap, tmp_path):
     if not answers(6379):
         pytest.skip("nothing answers on 127.0.0.1:6379, where Redis would be")
@@ -423,6 +424,7 @@ def test_the_check_runs_before_each_command():
     ],
 )
 @pytest.mark.parametrize("file", ["accounts/new.py", "accounts/tests/test_new.py", "benchmarks/new.py"])
+@pytest.mark.slow
 def test_the_linter_forbids_pickle(code, file):
     command = [sys.executable, "-m", "ruff", "check", "--select", "TID251", "--stdin-filename", file, "-"]
     answer = subprocess.run(command, input=code, cwd=settings.BASE_DIR, capture_output=True, text=True, check=False)

@@ -92,6 +92,7 @@ def resolved(schema, value):
     return value
 
 
+@pytest.mark.slow
 def test_it_is_valid_openapi_3_1(schema):
     assert schema["openapi"] == "3.1.0"
     validate_schema(schema)

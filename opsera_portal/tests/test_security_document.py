@@ -64,6 +64,7 @@ def test_every_line_of_the_tables_is_read():
     assert len(lines) == len(rows())
 
 
+@pytest.mark.slow
 def test_every_named_test_exists():
     named = TEST.findall(DOCUMENT.read_text())
 

@@ -1,8 +1,11 @@
 """What the web server loads, before it listens."""
 
+import pytest
+
 from core.tests.test_environment import start
 
 
+@pytest.mark.slow
 def test_views_are_loaded_before_the_first_request(tmp_path):
     code = "import sys, opsera_portal.wsgi; print('opsera_portal.urls' in sys.modules)"
 

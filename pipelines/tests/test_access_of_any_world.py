@@ -127,6 +127,7 @@ def build(world):
 @pytest.mark.django_db
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(world=worlds())
+@pytest.mark.slow
 def test_queryset_and_function_read_the_rules_as_they_are_written(world):
     with transaction.atomic():
         people, pipelines = build(world)

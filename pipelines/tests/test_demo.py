@@ -41,6 +41,7 @@ def test_no_password_is_taken_for_an_option(settings):
     assert all(re.fullmatch(r"[A-Za-z0-9]{16}", data._password()) for _ in range(1000))
 
 
+@pytest.mark.slow
 def test_demo_has_a_person_of_every_role(made):
     people = User.objects.filter(organization__slug="demo")
 

@@ -10,6 +10,7 @@ from auditlog import usage
 from opsera_portal.demo import data
 
 
+@pytest.mark.slow
 def test_the_operator_may_choose_the_password(db, settings):
     settings.DEMO_PASSWORD = "chosen by the operator"
 
@@ -17,6 +18,7 @@ def test_the_operator_may_choose_the_password(db, settings):
 
 
 @pytest.mark.parametrize("day", [datetime(2026, 3, 2, 0, 5, tzinfo=UTC), datetime(2026, 3, 8, 23, 50, tzinfo=UTC)])
+@pytest.mark.slow
 def test_history_can_be_created_at_any_time(db, day):
     """On a Monday just after midnight, and late on a Sunday."""
     with time_machine.travel(day, tick=False):

@@ -35,6 +35,7 @@ def latest():
     migrate_to_the_end()
 
 
+@pytest.mark.slow
 def test_existing_data_is_migrated_back_and_forward(latest):
     owner = UserFactory()
     of_latest = create_with_latest_models()

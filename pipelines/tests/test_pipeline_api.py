@@ -466,6 +466,7 @@ def test_logs_refuse_a_cursor_that_they_did_not_make(as_owner, pipeline):
         (LOGS, 6),
     ],
 )
+@pytest.mark.slow
 def test_answers_about_one_pipeline_cost_the_same_with_few_and_with_many_rows(
     owner, pipeline, rows, url, queries, django_assert_num_queries
 ):

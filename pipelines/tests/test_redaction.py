@@ -162,6 +162,7 @@ def test_secrets_are_in_no_repr():
     assert "very-secret" not in repr(secrets_of({"X-Key": "very-secret-value"}))
 
 
+@pytest.mark.slow
 def test_hostile_text_is_searched_or_refused_in_bounded_time():
     generator = random.Random(7)
     pieces = ["%41", "\\u0041", "&#65;", "=41", "41 ", "QUFB", "\\x41", "%2541", "&amp;#65;", "\\\\", "%", "&", "=\n"]

@@ -63,6 +63,7 @@ def notices_over_its_life(token, *, every=timedelta(hours=1)):
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_each_notice_is_sent_once_and_none_is_for_a_time_before_the_token(owner, life, notices):
     token = ending_in(owner, life=life, seconds=life.total_seconds())
 

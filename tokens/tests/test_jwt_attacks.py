@@ -745,6 +745,7 @@ def weak_secrets():
         yield from path.read_bytes().splitlines()[::20]
 
 
+@pytest.mark.slow
 def test_token_signed_with_a_known_secret_is_refused():
     header, payload, _ = genuine_token().split(".")
     head = segment(json.loads(bytes_of(header)) | {"alg": "HS256"})

@@ -168,6 +168,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_running_process_follows_rotation_and_retirement(keys_directory):
     old = key_ring().current.id
     other = subprocess.Popen(

@@ -82,6 +82,7 @@ def world():
         yield
 
 
+@pytest.mark.slow
 def test_query_finds_exactly_the_tokens_that_a_request_would_accept(world):
     tokens = Token.objects.for_token_table()
 
@@ -93,6 +94,7 @@ def test_query_finds_exactly_the_tokens_that_a_request_would_accept(world):
 
 
 @pytest.mark.parametrize("rule", rules.RULES, ids=lambda rule: rule.id)
+@pytest.mark.slow
 def test_rule_as_check_and_as_query_agree(world, rule):
     now = timezone.now()
     for organization in {token.organization for token in Token.objects.for_token_table()}:

@@ -238,6 +238,7 @@ JUNK = {
 
 
 @pytest.mark.parametrize("junk", JUNK)
+@pytest.mark.slow
 def test_search_takes_linear_time(junk):
     text = f"{HEADER}.{PAYLOAD[:16]}" + JUNK[junk] * (LENGTH // len(JUNK[junk]))
     start = time.process_time()
