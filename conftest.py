@@ -189,7 +189,7 @@ def pytest_collection_modifyitems(items):
         elif any(found[-1].scope == "module" for found in fixtures.values()):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
     yield
-    items.sort(key=lambda item: item.get_closest_marker("integration") is None)
+    items.sort(key=lambda item: (not item.get_closest_marker("integration"), not item.get_closest_marker("slow")))
 
 
 @pytest.hookimpl(trylast=True)
