@@ -1,6 +1,7 @@
 """Every page in a real browser: accessible by axe's rules, at 1280 and 360 pixels, in light and dark."""
 
 import pytest
+from axe_playwright_python.base import AxeResults
 from axe_playwright_python.sync_playwright import Axe
 
 pytestmark = [pytest.mark.browser, pytest.mark.once]
@@ -30,9 +31,11 @@ PAGES = [
 ]
 
 
+AXE = Axe().axe_script
 # Rows of a table are alike, and each takes axe several milliseconds.
 PARTS = {"exclude": [["tbody tr:nth-child(n+16)"]]}
-ALL_RULES = {"resultTypes": ["violations"]}
+# Without a second download of all style sheets, which only experimental rules of axe read.
+ALL_RULES = {"resultTypes": ["violations"], "preload": False}
 # The rules of axe that look at colours, which are all that differs in the dark.
 COLOUR_RULES = ALL_RULES | {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
 
@@ -45,10 +48,11 @@ def page(chromium, portal):
 
 
 def assert_good(page):
+    page.evaluate(AXE)
     for scheme, options in (("light", ALL_RULES), ("dark", COLOUR_RULES)):
         page.emulate_media(color_scheme=scheme)
         page.evaluate("document.getAnimations().forEach(animation => animation.finish())")
-        found = Axe().run(page, PARTS, options)
+        found = AxeResults(page.evaluate("([parts, options]) => axe.run(parts, options)", [PARTS, options]))
         assert found.violations_count == 0, f"{scheme}: {found.generate_report()}"
     assert page.locator("h1").count() == 1
     for width in (360, 1280):
@@ -94,17 +98,6 @@ def test_a_form_that_is_wrong_is_still_good_to_read(page):
     page.locator("#create-token").click()
     page.get_by_text("Choose at least one scope").first.wait_for()
     assert_good(page)
-
-
-def test_the_api_reference_works_under_the_content_security_policy(chromium, portal):
-    context = chromium.new_context(base_url=portal.url)
-    page = context.new_page()
-    refused = []
-    page.on("console", lambda message: refused.append(message.text) if message.type == "error" else None)
-    page.goto("/api/docs/")
-    page.get_by_text("Run a pipeline").first.wait_for()
-    assert refused == []
-    context.close()
 
 
 def first_link(page, path, name):
