@@ -85,7 +85,8 @@ def test_a_user_makes_a_pipeline_with_a_gate_and_an_administrator_approves_it(br
     # What someone types while the page looks for news stays.
     admin.goto(user.url)
     admin.get_by_label("Why").fill("Not to")
-    admin.wait_for_timeout(2500)
+    for _ in range(2):
+        admin.wait_for_event("response", lambda response: "seen=" in response.url)
     expect(admin.get_by_label("Why")).to_have_value("Not to")
     admin.get_by_role("button", name="Approve").click()
 

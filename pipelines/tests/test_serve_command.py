@@ -6,7 +6,10 @@ import subprocess
 import sys
 
 import pytest
-from django.conf import settings
+from django.conf import settings as portal_settings
+from django.core.management import CommandError, call_command
+
+from opsera_portal.management.commands.serve import Command
 
 pytestmark = pytest.mark.integration
 
@@ -41,7 +44,7 @@ def serve(tmp_path):
             name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "DJANGO_SETTINGS_MODULE"}
         }
         return subprocess.run(
-            [sys.executable, str(settings.BASE_DIR / "manage.py"), "serve", *arguments],
+            [sys.executable, str(portal_settings.BASE_DIR / "manage.py"), "serve", *arguments],
             env=inherited | {"PORTAL_DATA_DIR": str(tmp_path)} | environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -64,13 +67,16 @@ def test_port_in_use_is_reported_in_one_line_before_any_set_up(serve, taken_port
     assert not (tmp_path / "signing-keys").exists()
 
 
-def test_a_taken_port_of_the_demos_endpoint_is_said_in_one_line(serve, free_port, taken_echo_port):
-    ended = serve("--demo", PORTAL_PORT=str(free_port), DEMO_ECHO_PORT=str(taken_echo_port))
+def test_a_taken_port_of_the_demos_endpoint_is_said_in_one_line(free_port, taken_echo_port, settings, monkeypatch):
+    # In this process, which must not go on to set the portal up.
+    monkeypatch.setattr(Command, "_prepare", None)
+    settings.PORTAL_PORT, settings.DEMO_ECHO_PORT = free_port, taken_echo_port
 
-    assert ended.returncode == 1
-    assert ended.stderr == (
-        f"CommandError: 127.0.0.2:{taken_echo_port} cannot be used (Address already in use). "
-        "Choose another port with DEMO_ECHO_PORT.\n"
+    with pytest.raises(CommandError) as refused:
+        call_command("serve", "--demo")
+
+    assert str(refused.value) == (
+        f"127.0.0.2:{taken_echo_port} cannot be used (Address already in use). Choose another port with DEMO_ECHO_PORT."
     )
 
 
