@@ -60,6 +60,15 @@ def errors(answer):
     return " ".join(re.sub(r"<[^>]+>", " ", each) for each in found)
 
 
+def to_confirm(answer):
+    """What the page asks people to confirm, in one text. It must not look like an error."""
+    page = answer.content.decode()
+    assert "errornote" not in page
+    assert "<title>Error" not in page
+    (question,) = re.findall(r'<section [^>]*id="to-confirm">(.*?)</section>', page, re.DOTALL)
+    return " ".join(re.sub(r"<[^>]+>", " ", question).split())
+
+
 def messages(answer):
     return [str(message) for message in answer.context["messages"]]
 
@@ -567,7 +576,7 @@ def test_admin_shows_what_a_policy_would_do_before_it_is_saved(sign_in, organiza
 
     answer = review_policy(client, organization, allowed_scopes=["pipeline"])
 
-    assert "1 token of 1 person will be blocked from their next use" in errors(answer)
+    assert "1 token of 1 person will be blocked from their next use" in to_confirm(answer)
     organization.refresh_from_db()
     assert "api" in organization.allowed_scopes.split()
     assert save_policy(client, organization, allowed_scopes=["pipeline"]).status_code == 302
@@ -582,7 +591,7 @@ def test_admin_asks_again_if_a_policy_would_do_something_else_than_was_shown(sig
 
     answer = review_policy(client, organization, allowed_scopes=["pipeline"], shown=shown)
 
-    assert "1 token of 1 person will be blocked" in errors(answer)
+    assert "1 token of 1 person will be blocked" in to_confirm(answer)
     organization.refresh_from_db()
     assert "api" in organization.allowed_scopes.split()
 

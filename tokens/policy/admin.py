@@ -1,10 +1,11 @@
 """The organization's page in Django admin, which shows what a change of the policy would do before it is saved."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 from django import forms
 from django.db.models import Model
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest, HttpResponse, QueryDict
 
 from accounts.admin import OrganizationAdmin, OrganizationForm
 from accounts.models import Organization, User
@@ -16,10 +17,15 @@ from tokens.policy.text import consequences
 
 
 class ReviewedOrganizationForm(OrganizationForm):
-    """``shown``: the fingerprint of the effect that the page has shown. Set ``actor`` in a subclass."""
+    """``shown``: the fingerprint of the effect that the page has shown. Set ``actor`` in a subclass.
+
+    ``to_confirm``: sentences about what the policy would do, if the person has to confirm it first. The form is then
+    invalid, but not wrong.
+    """
 
     actor: ClassVar[User]
     review: Review
+    to_confirm: Sequence[str] = ()
     shown = forms.CharField(required=False, widget=forms.HiddenInput)
 
     def clean(self) -> dict[str, Any]:
@@ -44,15 +50,13 @@ class ReviewedOrganizationForm(OrganizationForm):
         data = cast(QueryDict, self.data).copy()
         data["shown"] = fingerprint
         self.data = data
-        raise forms.ValidationError(
-            [
-                "Nothing is saved yet. This is what the new policy would do; save again to confirm it.",
-                *consequences(self.review),
-            ]
-        )
+        self.to_confirm = list(consequences(self.review))
+        raise forms.ValidationError("Confirm the new policy: save it again.")
 
 
 class OrganizationPolicyAdmin(OrganizationAdmin):
+    """Asks people to confirm a new policy: templates/admin/accounts/organization/change_form.html."""
+
     form = ReviewedOrganizationForm
     hidden_fields = ("version", "shown")
 
@@ -60,6 +64,15 @@ class OrganizationPolicyAdmin(OrganizationAdmin):
         form = cast("type[ReviewedOrganizationForm]", super().get_form(request, obj, change, **kwargs))
         form.actor = person_of(request)
         return form
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        """Shows what a policy would do as a question. Django would show it below "Please correct the error"."""
+        to_confirm = getattr(context["adminform"].form, "to_confirm", ())
+        if to_confirm:
+            context |= {"to_confirm": to_confirm, "errors": []}
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def save_changes(self, request: HttpRequest, obj: Organization, form: ReviewedOrganizationForm) -> None:
         change_policy(
