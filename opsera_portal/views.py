@@ -39,7 +39,7 @@ class OverviewView(MemberPageMixin, TemplateView):
         runs = Run.objects.visible_to(user).filter(started_by=user).select_related("pipeline")
         return super().get_context_data(
             live_token_count=tokens.active().count(),
-            ending_soon_count=tokens.ending_soon().count(),
+            expiring_soon_count=tokens.expiring_soon().count(),
             ending=notices.to_warn_of(user),
             days=days,
             used=sum(day.total for day in days),

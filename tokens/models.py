@@ -11,7 +11,7 @@ from django.utils import timezone
 from core.api import scopes
 from tokens.names import MAX_LENGTH
 from tokens.policy import rules
-from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, ends_soon_from
+from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, expires_soon_from
 from tokens.states import TokenState
 
 LAST_USED_RESOLUTION = timedelta(minutes=1)
@@ -131,9 +131,9 @@ class Token(models.Model):
         return self.state in {TokenState.EXPIRED, TokenState.REVOKED}
 
     @property
-    def ends_soon(self) -> bool:
-        """Active, and in its last 7 days or the last quarter of its lifetime (`TokenQuerySet.ending_soon`)."""
-        return timezone.now() >= ends_soon_from(self.created_at, self.expires_at) and self.is_active
+    def expires_soon(self) -> bool:
+        """Active, and in its last 7 days or the last quarter of its lifetime (`TokenQuerySet.expiring_soon`)."""
+        return timezone.now() >= expires_soon_from(self.created_at, self.expires_at) and self.is_active
 
     @property
     def state(self) -> TokenState:

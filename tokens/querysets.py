@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 # A new token can be shown for this long.
 PENDING_LAPSES_AFTER = timedelta(minutes=10)
 
-# An active token ends soon in its last 7 days, or in the last quarter of its lifetime if that is shorter. So a token
+# An active token expires soon in its last 7 days, or in the last quarter of its lifetime if that is shorter. So a token
 # for one day does not have a warning from the start.
-ENDS_SOON = timedelta(days=7)
-ENDS_SOON_PART = 4
+EXPIRES_SOON = timedelta(days=7)
+EXPIRES_SOON_PART = 4
 
 
-def ends_soon_from(created_at: datetime, expires_at: datetime) -> datetime:
-    """The time from which a token ends soon; `ending_soon` is the same condition for the database."""
-    return expires_at - min(ENDS_SOON, (expires_at - created_at) / ENDS_SOON_PART)
+def expires_soon_from(created_at: datetime, expires_at: datetime) -> datetime:
+    """The time from which a token expires soon; `expiring_soon` is the same condition for the database."""
+    return expires_at - min(EXPIRES_SOON, (expires_at - created_at) / EXPIRES_SOON_PART)
 
 
-def ending_soon(at: datetime) -> Q:
-    """Tokens that end soon or have ended. Add a condition for the active ones."""
-    return Q(expires_at__lte=at + ENDS_SOON) & Q(LessThanOrEqual(LastQuarterFrom("created_at", "expires_at"), at))
+def expiring_soon(at: datetime) -> Q:
+    """Tokens that expire soon or have ended. Add a condition for the active ones."""
+    return Q(expires_at__lte=at + EXPIRES_SOON) & Q(LessThanOrEqual(LastQuarterFrom("created_at", "expires_at"), at))
 
 
 def not_ended(at: datetime) -> Q:
@@ -116,9 +116,9 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
     def expiring_before(self, moment: datetime) -> Self:
         return self.active().filter(expires_at__lte=moment)
 
-    def ending_soon(self) -> Self:
-        """Active tokens in their last 7 days or the last quarter of their lifetime (`Token.ends_soon`)."""
-        return self.active().filter(ending_soon(timezone.now()))
+    def expiring_soon(self) -> Self:
+        """Active tokens in their last 7 days or the last quarter of their lifetime (`Token.expires_soon`)."""
+        return self.active().filter(expiring_soon(timezone.now()))
 
     def unused_since(self, moment: datetime) -> Self:
         """Tokens created before that moment and not used since then."""

@@ -13,14 +13,14 @@ from tokens.states import TokenState
 
 
 def state_badge(token: Token) -> Badge:
-    """The state as shown: an active token that ends soon says when."""
-    if token.ends_soon:
+    """The state as shown: an active token that expires soon says when."""
+    if token.expires_soon:
         return Badge("◐", f"Expires {relative(token.expires_at)}", "warning")
     return token.state.badge
 
 
 def row_kind(record: Token) -> str:
-    if record.ends_soon:
+    if record.expires_soon:
         return "ends-soon"
     return "ended" if record.state is not TokenState.ACTIVE and record.state is not TokenState.PENDING else "live"
 

@@ -12,7 +12,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     scopes = serializers.SerializerMethodField()
     state = serializers.SerializerMethodField()
     blocked_because = serializers.SerializerMethodField()
-    ends_soon = serializers.SerializerMethodField()
+    expires_soon = serializers.SerializerMethodField()
     can_be_revealed_until = serializers.SerializerMethodField()
     revoked_by = serializers.SlugRelatedField[User](slug_field="email", read_only=True)
 
@@ -24,7 +24,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "scopes",
             "state",
             "blocked_because",
-            "ends_soon",
+            "expires_soon",
             "can_be_revealed_until",
             "created_at",
             "expires_at",
@@ -45,7 +45,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     def get_blocked_because(self, token: Token) -> str:
         return ""
 
-    def get_ends_soon(self, token: Token) -> bool:
+    def get_expires_soon(self, token: Token) -> bool:
         return False
 
     def get_can_be_revealed_until(self, token: Token) -> None:

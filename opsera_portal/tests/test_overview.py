@@ -38,7 +38,7 @@ def test_figures_and_chart_are_of_my_own_uses(client, owner, member):
 
     context = client.get("/").context
 
-    assert (context["live_token_count"], context["ending_soon_count"]) == (2, 1)
+    assert (context["live_token_count"], context["expiring_soon_count"]) == (2, 1)
     assert (context["used"], context["refused"]) == (4, 1)
     assert sum(day.total for day in context["days"]) == 4
     assert len(context["days"]) == 30

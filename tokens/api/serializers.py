@@ -36,10 +36,10 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     can_be_revealed_until = UtcDateTimeField(
         read_only=True,
         allow_null=True,
-        help_text="For the state `pending`: until when its owner can have it shown, once, on the portal's pages. "
+        help_text="For the state `pending`: until when its owner can see it, once, on the portal's pages. "
         "Otherwise null.",
     )
-    ends_soon = serializers.BooleanField(
+    expires_soon = serializers.BooleanField(
         read_only=True,
         help_text="Active, and in its last 7 days, or in the last quarter of its lifetime if that is shorter.",
     )
@@ -54,7 +54,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "scopes",
             "state",
             "blocked_because",
-            "ends_soon",
+            "expires_soon",
             "can_be_revealed_until",
             "created_at",
             "expires_at",

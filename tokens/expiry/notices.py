@@ -24,7 +24,7 @@ from core.db.expressions import DaysAfter
 from core.db.locks import lock_if_exists
 from core.mail.kinds import mail_kind
 from tokens.models import Token
-from tokens.querysets import ENDS_SOON, TokenQuerySet, ending_soon
+from tokens.querysets import EXPIRES_SOON, TokenQuerySet, expiring_soon
 
 EVERY = timedelta(hours=1)
 
@@ -43,14 +43,14 @@ class Notice(NamedTuple):
 def applies(notice: int, *, at: datetime) -> Q:
     """The tokens for which this notice is the latest one that applies, sent or not.
 
-    Notices of the last week are sent only when pages say that the token ends soon: a token for 8 days gets no notice on
-    its second day.
+    Notices of the last week are sent only when pages say that the token expires soon: a token for 8 days gets no notice
+    on its second day.
     """
     after, until = (at + timedelta(days=days) for days in _APPLIES[notice])
     is_longer_lived = Q(expires_at__gt=DaysAfter("created_at", notice))
     was_in_use = Q(revealed_at__isnull=False, revoked_at__isnull=True)
     in_time = Q(expires_at__gt=after, expires_at__lte=until) & is_longer_lived & was_in_use
-    return in_time & ending_soon(at) if ENDED < notice <= ENDS_SOON.days else in_time
+    return in_time & expiring_soon(at) if ENDED < notice <= EXPIRES_SOON.days else in_time
 
 
 def due(notice: int, *, at: datetime) -> TokenQuerySet:
@@ -69,8 +69,8 @@ def due(notice: int, *, at: datetime) -> TokenQuerySet:
 
 
 def to_warn_of(owner: User) -> TokenQuerySet:
-    """The tokens that pages warn about: this person's active tokens that end soon, with a mail or without."""
-    return Token.objects.owned_by(owner).ending_soon().order_by("expires_at", "id")
+    """The tokens that pages warn about: this person's active tokens that expire soon, with a mail or without."""
+    return Token.objects.owned_by(owner).expiring_soon().order_by("expires_at", "id")
 
 
 def put_due(stopping: threading.Event) -> None:

@@ -157,7 +157,7 @@ def test_next_names_are_numbered_and_valid(name, next_names):
 
 
 @pytest.mark.parametrize(
-    ("life", "left", "ends_soon"),
+    ("life", "left", "expires_soon"),
     [
         (timedelta(days=1), timedelta(days=1), False),
         (timedelta(days=1), timedelta(hours=6, seconds=5), False),
@@ -170,7 +170,7 @@ def test_next_names_are_numbered_and_valid(name, next_names):
     ],
     ids=str,
 )
-def test_badge_overview_pages_mails_and_api_agree_on_what_expires_soon(client, owner, life, left, ends_soon):
+def test_badge_overview_pages_mails_and_api_agree_on_what_expires_soon(client, owner, life, left, expires_soon):
     token = ending_in(owner, life=life, days=left / timedelta(days=1))
     client.force_login(owner)
 
@@ -178,9 +178,9 @@ def test_badge_overview_pages_mails_and_api_agree_on_what_expires_soon(client, o
     row = next(row for row in client.get("/api/v1/tokens").json()["data"] if row["id"] == str(token.pk))
     told = {notice for notice in (1, 7) if notices.due(notice, at=timezone.now()).exists()}
 
-    assert token.ends_soon is ends_soon
-    assert look.label.startswith("Expires in") is ends_soon
-    assert row["ends_soon"] is ends_soon
-    assert client.get("/").context["ending_soon_count"] == int(ends_soon)
-    assert warned_of(client, TOKENS) == ([token.name] if ends_soon else [])
-    assert not told or ends_soon
+    assert token.expires_soon is expires_soon
+    assert look.label.startswith("Expires in") is expires_soon
+    assert row["expires_soon"] is expires_soon
+    assert client.get("/").context["expiring_soon_count"] == int(expires_soon)
+    assert warned_of(client, TOKENS) == ([token.name] if expires_soon else [])
+    assert not told or expires_soon
