@@ -131,7 +131,8 @@ class ChangeUserForm(forms.ModelForm[User]):
         required=False,
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text="Only if the person lost theirs. Empty: the password stays. A new one ends all their sessions.",
+        help_text="Only if the person lost their password. If this is empty, the password stays. A new one ends all "
+        "their sessions.",
     )
 
     class Meta:

@@ -110,7 +110,14 @@ def email_change_link_mail(address_id: int) -> EmailMessage | None:
     if address is None or User.objects.filter(email=address.email).exists():
         return None
     link = settings.PORTAL_URL + reverse("account_confirm_email", args=[EmailConfirmationHMAC(address).key])
-    return _mail("Confirm your new e-mail address", "email_change_link", address.user, to=address.email, link=link)
+    return _mail(
+        "Confirm your new e-mail address",
+        "email_change_link",
+        address.user,
+        to=address.email,
+        address=address.email,
+        link=link,
+    )
 
 
 @mail_kind("E-mail address changed")

@@ -46,7 +46,7 @@ _EVERYONE = _READS | {Ability.CHANGE_BY_TOKEN}
 _READERS = frozenset({Ability.READ_USERS, Ability.READ_LOGS, Ability.READ_TOKENS, Ability.SEE_ALL_PIPELINES})
 
 ROLES: dict[SiteRole, RoleDescription] = {
-    SiteRole.ADMINISTRATOR: RoleDescription("May do everything in the organization.", frozenset(Ability)),
+    SiteRole.ADMINISTRATOR: RoleDescription("Can do everything in the organization.", frozenset(Ability)),
     SiteRole.POWER_USER: RoleDescription(
         "Sees and runs every pipeline, edits steps and access rules, manages groups, reads both logs.",
         _EVERYONE
@@ -68,7 +68,7 @@ ROLES: dict[SiteRole, RoleDescription] = {
         "Sees what a User sees and changes nothing. Tokens of a Guest can only read.", _READS
     ),
     SiteRole.SECURITY_MANAGER: RoleDescription(
-        "Reads everything in the organization and may expire anyone's token.",
+        "Reads everything in the organization and can expire anyone's token.",
         _EVERYONE | _READERS | {Ability.EXPIRE_TOKENS},
     ),
     SiteRole.AUDITOR: RoleDescription(

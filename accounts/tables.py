@@ -91,7 +91,7 @@ class GroupTable(PortalTable):
         attrs = {"id": "groups", "aria-label": "Groups"}
         row_attrs = {"data-group": lambda record: str(record.pk)}
         order_by = ("name",)
-        empty_text = "No groups yet. Access rules of pipelines can name groups."
+        empty_text = "No groups yet. Access rules of pipelines can give a group a role."
 
     def render_name(self, record: Group) -> SafeString:
         url = reverse("accounts:organization_group_detail", args=[record.pk])

@@ -88,7 +88,9 @@ class TokenUseFilter(LogFilter):
     indexed = LogFilter.indexed | {"token_id"}
     searched_texts = ("target", "token_name", "user_agent", "owner_email")
     searched_ids = ("request_id", "token_id")
-    api_help: ClassVar = {"after_end": "Only uses that were refused because the token had expired, in time or early."}
+    api_help: ClassVar = {
+        "after_end": "Only uses that were refused because the token had expired, at its normal time or early."
+    }
 
     outcome = django_filters.ChoiceFilter(label="Outcome", choices=TokenUse.Outcome.choices, empty_label="Any outcome")
     reason = django_filters.ChoiceFilter(label="Reason", choices=TokenUse.Reason.choices, empty_label="Any reason")

@@ -11,13 +11,13 @@ EXPLANATIONS: dict[str, str] = {
         "scope that opens it, and expire this one."
     ),
     Reason.FORBIDDEN: (
-        "Its scopes open the operation, but the token's owner may not do this, or the object does not exist. "
+        "Its scopes open the operation, but the token's owner isn't allowed to do this, or the object does not exist. "
         "A token can never do more than its owner."
     ),
-    Reason.EXPIRED: "The token had expired. A script still uses it: give the script a new token, or stop it.",
+    Reason.EXPIRED: "The token had expired, but a script still uses it: give the script a new token, or stop it.",
     Reason.REVOKED: (
         "The token had been expired early, but someone or some script still uses it. If you do not know this address "
-        "or program, assume that the token was stolen. It can't be used any more."
+        "or program, assume that the token was stolen. Nobody can use it now."
     ),
     Reason.NOT_REVEALED: (
         "The token was used although it was never shown to its owner. Nobody should have it: tell an Administrator."

@@ -49,7 +49,7 @@ def controls_of(pipeline: Pipeline, allowed: frozenset[PipelineAction]) -> Contr
 
 def _why_not(pipeline: Pipeline, state: RunState | None) -> str:
     if pipeline.is_locked:
-        return f"Locked by {pipeline.locked_by_email}: nobody can start it until it is unlocked."
+        return f"Locked by {pipeline.locked_by_email}: nobody can run it until it is unlocked."
     if state is RunState.PAUSED:
         return "A run waits for an approval. No other run starts until someone approves, rejects or resets it."
     steps = list(pipeline.steps.all())

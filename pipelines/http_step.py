@@ -350,7 +350,7 @@ def _refuse_fenced(host: str, addresses: list[IPAddress]) -> None:
     for address in addresses:
         if kind := _fenced_kind(address):
             raise HttpStepError(
-                f"{host} leads to {address}, {kind}, which steps may not call. Use another host, "
+                f"{host} leads to {address}, {kind}, which steps are not allowed to call. Use another host, "
                 "or ask the operator of the portal to allow it in HTTP_STEP_ALLOWED_NETWORKS."
             )
 
@@ -473,7 +473,7 @@ def _sentence_for(error: Exception, *, where: str) -> str:
                 "Check the host in the step's URL and the server's certificate."
             )
         if isinstance(cause, ssl.SSLError):
-            return f"{where} made no TLS connection. Check that this port speaks https."
+            return f"{where} did not accept a TLS connection. Check that this port speaks https."
         if isinstance(cause, ConnectionRefusedError):
             return f"{where} refused the connection. Check that the service runs on this port."
         if isinstance(cause, TimeoutError | httpx.TimeoutException):

@@ -40,7 +40,7 @@ def obstacle(run: "Run", pipeline: "Pipeline") -> str:
         is_gone = mandate.person is None or not mandate.person.is_active
         because = ": the account was deactivated" if is_gone else ""
         what = "approve gates of this pipeline" if action is PipelineAction.APPROVE else "run this pipeline"
-        return f"{mandate.email} may not {what} any more{because}."
+        return f"{mandate.email} can no longer {what}{because}."
     return _obstacle_of_token(mandate)
 
 
@@ -49,7 +49,7 @@ def _obstacle_of_token(mandate: Mandate) -> str:
         return ""
     name = f"The token “{mandate.token_name}” of {mandate.email}"
     if mandate.token is None:
-        return f"{name} has no record any more."
+        return f"{name} no longer exists."
     if mandate.token.revoked_at is not None:
         return f"{name} was expired early."
     # The rule itself is for the owner only, and everyone who can see the pipeline reads this log.

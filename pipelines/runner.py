@@ -59,7 +59,7 @@ def execute_queued(pipeline_id: uuid.UUID) -> None:
             execute(run)
         except Exception:
             logger.exception("Run %s could not be executed", run.pk)
-            _end(run, RunOutcome.FAILED, "The portal made a mistake during this run. Its own log says which.")
+            _end(run, RunOutcome.FAILED, "The portal failed during this run. The reason is in the server's log.")
 
 
 def execute(run: Run) -> None:
@@ -196,10 +196,10 @@ def _execute_step(run: Run, step: StepRun) -> bool:
         return _end_step(run, step, StepState.FAILED, str(error))
     except Exception:
         logger.exception("Step %s of run %s could not be executed", step.position, run.pk)
-        return _end_step(run, step, StepState.FAILED, "The portal made a mistake while executing this step.")
+        return _end_step(run, step, StepState.FAILED, "The portal failed while it executed this step.")
     said = f"Answered {answer.status} in {answer.duration_ms} ms."
     if answer.status != step.expected_status:
-        return _end_step(run, step, StepState.FAILED, f"{said} Expected was {step.expected_status}.", answer)
+        return _end_step(run, step, StepState.FAILED, f"{said} The step expects {step.expected_status}.", answer)
     return _end_step(run, step, StepState.SUCCESS, said, answer)
 
 
@@ -302,7 +302,7 @@ def _recover(run_id: uuid.UUID, gone: Q) -> bool:
             return False
         # From here on the run belongs to this worker, even if its last worker continues.
         Run.objects.filter(pk=run.pk).update(worker=_worker, lease_ends_at=timezone.now() + LEASE)
-        reason = "The worker was lost in the middle of this step. Whether the call went out is not known."
+        reason = "The worker was lost in the middle of this step. It is not known whether the call was sent."
         in_the_middle = run.step_runs.filter(state=StepState.RUNNING).update(
             state=StepState.FAILED, finished_at=timezone.now(), message=reason
         )
@@ -322,7 +322,7 @@ def _words_of_success(run: Run) -> str:
         passed_over = "one that had failed was" if failed == 1 else f"{failed} that had failed were"
         return f"The remaining steps succeeded; {passed_over} passed over when the run was resumed."
     if run.state == RunState.STOPPING:
-        return "All steps succeeded: the last one was on its way when the run was stopped."
+        return "All steps succeeded: the last one was already running when the run was stopped."
     return "All steps succeeded."
 
 

@@ -38,12 +38,12 @@ BATCH = 500
 
 
 class CannotBeRevealed(DomainError):
-    message = "This token was shown before, has ended, or belongs to someone else."
+    message = "This token was shown before, has expired, or belongs to someone else."
 
 
 class AlreadyEnded(DomainError):
     code = "already_ended"
-    message = "This token has ended already."
+    message = "This token has already expired."
 
 
 class CountChanged(DomainError):
@@ -144,7 +144,7 @@ def issue_and_reveal_token(
         try:
             return reveal_token(actor=actor, token=token, request=request)
         except CannotBeRevealed:
-            raise ValidationError({"expires_at": "The token would end before it can be shown."}) from None
+            raise ValidationError({"expires_at": "The token would expire before it can be shown."}) from None
 
 
 def revoke_token(*, actor: User, token: Token, reason: str = "", request: HttpRequest | None = None) -> Token:

@@ -28,7 +28,7 @@ class GroupInUse(DomainError):
         listed = "; ".join(str(rule) for rule in rules[:RULES_LISTED])
         more = f"; and {len(rules) - RULES_LISTED} more" if len(rules) > RULES_LISTED else ""
         super().__init__(
-            f"Access rules name “{group.name}”: {listed}{more}. Remove it from these rules first, then delete it."
+            f"Access rules use “{group.name}”: {listed}{more}. Remove it from these rules first, then delete it."
         )
 
 

@@ -28,7 +28,7 @@ class TwoFactorFirst(DomainError):
 
     code = "two_factor_first"
     field = "two_factor_roles"
-    message = "Set up two-factor for yourself first, under your profile, Security: your own site role would need it."
+    message = "Set up two-factor for yourself first, under your profile, Security: your own site role would require it."
 
 
 def set_up_organization(*, name: str, administrator: Mapping[str, Any]) -> tuple[Organization, User]:

@@ -28,7 +28,7 @@ CHANGEABLE = ("email", "name", "site_role", "is_active", "password", "joined_at"
 class LastAdministrator(DomainError):
     """The organization would be left without an active Administrator."""
 
-    message = "The organization needs an active Administrator. Make someone else one first."
+    message = "The organization needs an active Administrator. Make someone else an Administrator first."
 
 
 class EmailTaken(DomainError):

@@ -61,11 +61,11 @@ TOO_MANY = {
         "do so; this one has to wait."
     ),
     FROM_DEVICE: "This browser has tried to sign in to this account too often in a short time.",
-    FROM_DEVICES: "Browsers that know this account have tried to sign in to it too often in a short time.",
+    FROM_DEVICES: "Browsers that have signed in to this account before have tried too often in a short time.",
     RESETS_FROM_ADDRESS: "Your network has requested too many links in a short time.",
     LINKS_FROM_ADDRESS: "Your network has set too many passwords in a short time.",
     PASSKEYS_FROM_ADDRESS: "Your network has tried to sign in with passkeys too often in a short time.",
-    AGAIN_OF_PERSON: "You have answered this too often in a short time.",
+    AGAIN_OF_PERSON: "You have tried this too often in a short time.",
 }
 
 

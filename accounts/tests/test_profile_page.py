@@ -103,8 +103,8 @@ def test_profile_shows_what_my_site_role_allows(client, organization, role):
 
     page = client.get(PAGE)
 
-    may = words(between(page, "<h3>You may</h3>", "</ul>"))
-    may_not = words(between(page, "<h3>You may not</h3>", "</ul>"))
+    may = words(between(page, "<h3>You can</h3>", "</ul>"))
+    may_not = words(between(page, "<h3>You can't</h3>", "</ul>"))
     assert [line for line in may if line != "✓"] == [a.value for a in Ability if a in ROLES[role].abilities]
     assert [line for line in may_not if line != "✕"] == [a.value for a in Ability if a not in ROLES[role].abilities]
     assert ROLES[role].summary in unescape(page.content.decode())

@@ -160,7 +160,7 @@ class GroupDeleteView(GroupChangeView):
             question=f"Delete the group “{group.name}”?",
             consequences=[
                 f"{members} in the organization. This cannot be undone.",
-                "You can't delete a group that access rules name: remove it from these rules first.",
+                "You can't delete a group that an access rule uses: remove it from the rules first.",
             ],
             button="Delete group",
             cancel_url=reverse("accounts:organization_group_detail", args=[group.pk]),

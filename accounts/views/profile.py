@@ -25,8 +25,8 @@ class ProfileView(TabsMixin, MemberPageMixin, TemplateView):
             role={
                 "label": user.get_site_role_display(),
                 "description": role.summary,
-                "may": [ability.value for ability in Ability if ability in role.abilities],
-                "may_not": [ability.value for ability in Ability if ability not in role.abilities],
+                "can": [ability.value for ability in Ability if ability in role.abilities],
+                "cannot": [ability.value for ability in Ability if ability not in role.abilities],
             },
             groups=list(user.member_groups.values_list("name", flat=True)),
             sessions=[sessions.as_row(session, self.request) for session in sessions.live_sessions(user)],

@@ -48,7 +48,7 @@ PIPELINE_READONLY = Scope(
 SECURITY_LOGS = Scope(
     "security-logs",
     "Security Logs (Read Only)",
-    "The organization's two audit logs, for those whose role may read them.",
+    "The organization's two audit logs, if your role allows reading them.",
     only_reads=True,
 )
 

@@ -49,13 +49,13 @@ class ApproveBody(PipelineBody):
         required=False,
         min_value=1,
         max_value=2**31 - 1,
-        help_text="The run that you mean. If another run waits now, nothing is decided.",
+        help_text="The number of the run to decide about. If another run waits now, nothing is decided.",
     )
     position = WholeNumberField(
         required=False,
         min_value=1,
         max_value=2**15 - 1,
-        help_text="The step that you mean. If another gate waits now, nothing is decided.",
+        help_text="The position of the gate. If another gate waits now, nothing is decided.",
     )
 
 

@@ -234,7 +234,7 @@ def delete_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | N
         locked = locked_for(actor, pipeline, PipelineAction.ADMINISTER)
         if locked.runs.filter(state__in=UNDER_WAY).exists():
             raise Refused(
-                f"“{locked.name}” has a run under way. Stop it and wait until it has stopped, then delete it."
+                f"“{locked.name}” has a run in progress. Stop it, wait until it has stopped, then delete the pipeline."
             )
         record(actor=actor, action=Action.PIPELINE_DELETED, target=locked, request=request, runs=locked.run_count)
         for run in locked.runs.filter(state=RunState.HALTED):

@@ -248,7 +248,9 @@ def _check_can_start(pipeline: Pipeline) -> None:
             f"“{pipeline.name}” waits for an approval. Approve or reject the gate, or reset the run first."
         )
     if len(states) >= QUEUE_LIMIT:
-        raise CannotStart(f"{QUEUE_LIMIT} runs of “{pipeline.name}” wait already. Let them run, or stop the pipeline.")
+        raise CannotStart(
+            f"{QUEUE_LIMIT} runs of “{pipeline.name}” are queued already. Let them finish, or stop the pipeline."
+        )
 
 
 def _check_secrets(pipeline: Pipeline, steps: list[Step]) -> None:
@@ -264,7 +266,7 @@ def _check_secrets(pipeline: Pipeline, steps: list[Step]) -> None:
 def _check_not_locked(pipeline: Pipeline) -> None:
     if pipeline.is_locked:
         raise CannotStart(
-            f"“{pipeline.name}” is locked by {pipeline.locked_by_email}. Nobody can start it until it is unlocked."
+            f"“{pipeline.name}” is locked by {pipeline.locked_by_email}. Nobody can run it until it is unlocked."
         )
 
 

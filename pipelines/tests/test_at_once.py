@@ -338,7 +338,7 @@ def test_a_stop_in_the_last_step_leaves_nothing_to_stop(stage, in_thread):
     working.result(PATIENCE)
 
     assert state_of(run) == "finished success"
-    assert "the last one was on its way when the run was stopped" in stage.log[-1]
+    assert "the last one was already running when the run was stopped" in stage.log[-1]
 
 
 def test_a_step_that_fails_while_the_run_is_stopped_has_failed(stage, in_thread):

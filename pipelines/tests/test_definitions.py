@@ -249,7 +249,7 @@ def test_a_pipeline_is_not_deleted_while_a_run_is_under_way(as_owner, pipeline, 
     page = as_owner.post(f"/pipelines/{pipeline.pk}/delete/", follow=True)
     answer = as_owner.delete(f"/api/v1/pipelines/{pipeline.pk}")
 
-    assert "then delete it." in text(page)
+    assert "then delete the pipeline." in text(page)
     assert answer.status_code == 409
     assert Pipeline.objects.exists()
     assert recorded() == []

@@ -128,7 +128,7 @@ def test_a_run_of_someone_who_lost_the_right_is_not_begun(owner, member, build_s
     stage.work()
 
     assert state(run) == ("finished", "failed")
-    assert f"{member.email} may not run this pipeline any more" in run.log_lines.first().message
+    assert f"{member.email} can no longer run this pipeline" in run.log_lines.first().message
     assert build_server.called == []
 
 
@@ -173,7 +173,7 @@ def test_a_run_that_was_lost_in_a_step_halts_and_the_step_is_not_repeated(owner,
     assert runner.recover_lost_runs(of_worker="first") == 1
 
     assert state(lost) == ("halted", "failed")
-    assert "Whether the call went out is not known" in lost.step_runs.get(position=1).message
+    assert "It is not known whether the call was sent" in lost.step_runs.get(position=1).message
     worker("first")
     assert not runner._execute_step(lost, step)
     assert lost.step_runs.get(position=1).state == "failed"

@@ -694,7 +694,7 @@ def test_certificate_of_an_unknown_authority_is_refused(names, tls_server):
 
 
 def test_https_to_a_port_that_speaks_http_is_explained(server):
-    with pytest.raises(HttpStepError, match="made no TLS connection"):
+    with pytest.raises(HttpStepError, match="did not accept a TLS connection"):
         call(f"https://127.0.0.1:{server.port}/")
 
 

@@ -63,12 +63,12 @@ def delete_record(token, administrator):
 BLOCKED = "The token “nightly build” of member@acme.example is blocked by the policy of the organization."
 ENDS = {
     expire_early: "The token “nightly build” of member@acme.example was expired early.",
-    deactivate_owner: "member@acme.example may not run this pipeline any more: the account was deactivated.",
-    demote_owner: "member@acme.example may not run this pipeline any more.",
+    deactivate_owner: "member@acme.example can no longer run this pipeline: the account was deactivated.",
+    demote_owner: "member@acme.example can no longer run this pipeline.",
     shorten_lifetimes: BLOCKED,
     refuse_scope: BLOCKED,
     require_two_factor: BLOCKED,
-    delete_record: "The token “nightly build” of member@acme.example has no record any more.",
+    delete_record: "The token “nightly build” of member@acme.example no longer exists.",
 }
 
 
@@ -189,7 +189,7 @@ def test_approval_of_someone_who_may_approve_no_more_counts_no_more(owner, admin
     stage.work()
 
     assert (stage.state, stage.steps) == ("halted failed", "waiting waiting")
-    assert "admin@acme.example may not approve gates of this pipeline any more." in stage.log[-1]
+    assert "admin@acme.example can no longer approve gates of this pipeline." in stage.log[-1]
 
 
 def test_run_approved_by_a_person_continues_after_the_token_that_requested_it_was_ended(

@@ -78,7 +78,7 @@ def test_mail_about_a_failed_run_says_why(at_the_gate, pipeline, owner):
     send(at_the_gate, Event.FAILED)
 
     assert {message.subject for message in delivered()} == {"Run 1 of Deploy failed"}
-    assert "which steps may not call" in delivered()[0].body
+    assert "which steps are not allowed to call" in delivered()[0].body
 
 
 def test_rejected_run_sends_mail(at_the_gate, pipeline, owner, django_capture_on_commit_callbacks):

@@ -253,11 +253,11 @@ def test_read_only_roles_see_no_button_and_cannot_run(client, member, pipeline, 
 
 
 def test_the_page_of_a_run_tells_who_asked_and_how_far_it_is(as_owner, owner, run):
-    run.step_runs.update(state="failed", response_status=503, message="Answered 503 in 4 ms. Expected was 200.")
+    run.step_runs.update(state="failed", response_status=503, message="Answered 503 in 4 ms. The step expects 200.")
     finish(run, "failed")
 
     page = text(as_owner.get(run_page(run)))
-    for words in ("Run 1 of Nightly build", owner.email, "Compile", "503", "Expected was 200.", "Failed"):
+    for words in ("Run 1 of Nightly build", owner.email, "Compile", "503", "The step expects 200.", "Failed"):
         assert words in page
 
 

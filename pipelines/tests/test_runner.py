@@ -122,7 +122,7 @@ def test_an_unexpected_status_halts_the_run_and_the_rest_waits(pipeline, ask, bu
     assert build_server.called == ["/build", "/test"]
     failed = run.step_runs.get(position=2)
     assert failed.response_status == 503
-    assert failed.message.endswith("Expected was 200.")
+    assert failed.message.endswith("The step expects 200.")
 
 
 def test_failure_is_logged_as_an_error_with_its_step(pipeline, ask, build_server):
@@ -155,7 +155,7 @@ def test_a_fenced_address_fails_with_a_reason_that_people_can_read(pipeline, ask
     assert build_server.called == []
     step = run.step_runs.get(position=1)
     assert step.response_status is None
-    assert "leads to 127.0.0.1, a loopback address, which steps may not call" in step.message
+    assert "leads to 127.0.0.1, a loopback address, which steps are not allowed to call" in step.message
 
 
 def test_an_answer_that_is_no_text_is_kept_as_far_as_it_is_one(pipeline, ask, build_server):
@@ -297,7 +297,7 @@ def test_an_interrupted_run_is_marked_failed_with_its_reason(ask):
     assert status(run) == "failed"
     assert run.finished_at is not None
     assert step_states(run) == ["success", "failed", "waiting"]
-    assert "Whether the call went out is not known" in run.step_runs.get(position=2).message
+    assert "It is not known whether the call was sent" in run.step_runs.get(position=2).message
     assert (run.log_lines.first().level, run.log_lines.first().status) == ("error", "failed")
     assert "The worker was lost in the middle of this step" in run.log_lines.first().message
 

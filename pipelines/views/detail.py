@@ -28,11 +28,11 @@ from pipelines.views.base import PipelineChangeView, PipelinePage
 
 LOG_LINES_SHOWN = 50
 WHAT_YOU_ARE = {
-    Standing.OWNER: "You may do everything with it.",
-    Standing.MANAGER: "You manage it.",
-    Standing.POWER_USER: "You steer it as a Power User.",
-    Standing.USER: "You run it.",
-    Standing.GUEST: "You look at it.",
+    Standing.OWNER: "You can do everything with it.",
+    Standing.MANAGER: "You can run and lock it, and edit its steps and access rules.",
+    Standing.POWER_USER: "You can run it and edit its steps and access rules.",
+    Standing.USER: "You can run it.",
+    Standing.GUEST: "You can see it.",
 }
 
 
@@ -175,7 +175,7 @@ class PipelineDuplicateView(PipelineFormPage):
         copy = services.duplicate_pipeline(
             actor=self.person, pipeline=pipeline, name=form.cleaned_data["name"], request=self.request
         )
-        messages.success(self.request, f"“{copy.name}” is yours.")
+        messages.success(self.request, f"“{copy.name}” is created. You own it.")
         return redirect("pipelines:pipeline_detail", pk=copy.pk)
 
     def context(self, pipeline: Pipeline) -> dict[str, Any]:
@@ -205,7 +205,7 @@ class PipelineLockView(PipelineChangeView):
     service = services.lock_pipeline
 
     def said(self, pipeline: Pipeline, result: Any) -> str:
-        return f"“{pipeline.name}” is locked: nobody can start it. Runs in progress continue."
+        return f"“{pipeline.name}” is locked: nobody can run it. Runs in progress continue."
 
 
 class PipelineUnlockView(PipelineChangeView):
@@ -213,7 +213,7 @@ class PipelineUnlockView(PipelineChangeView):
     service = services.unlock_pipeline
 
     def said(self, pipeline: Pipeline, result: Any) -> str:
-        return f"“{pipeline.name}” is unlocked. Runs that waited begin."
+        return f"“{pipeline.name}” is unlocked. Queued runs start now."
 
 
 class PipelineDeleteView(PipelineChangeView):
@@ -229,7 +229,7 @@ class PipelineDeleteView(PipelineChangeView):
             question=f"Delete “{pipeline.name}”?",
             consequences=[
                 "Its steps, their secrets and its access rules are deleted. This cannot be undone.",
-                f"The entries of its {runs} in the logs keep its name. Scripts that start it get 403.",
+                f"The log entries of its {runs} keep its name. Scripts that run it get 403.",
             ],
             button="Delete pipeline",
             cancel_url=reverse("pipelines:pipeline_detail", args=[pipeline.pk]),

@@ -42,7 +42,7 @@ class PipelineStopView(RunChangeView):
     service = services.stop_pipeline
 
     def said(self, pipeline: Pipeline, result: Run) -> str:
-        return f"Run {result.number} is stopped. A step on its way is finished first; queued runs are taken back."
+        return f"Run {result.number} is stopped. Its current step finishes first. Queued runs are canceled."
 
 
 class PipelineResumeView(RunChangeView):

@@ -138,9 +138,9 @@ def test_several_tokens_of_one_person_are_in_one_mail(owner, member):
 
     bodies = {message.to[0]: message.body for message in delivered()}
     assert len(delivered()) == len(bodies) == 2
-    assert all(f"Id: {token.pk}" in bodies[owner.email] for token in tokens)
-    assert bodies[owner.email].count("Id: ") == 4
-    assert bodies[member.email].count("Id: ") == 1
+    assert all(f"ID: {token.pk}" in bodies[owner.email] for token in tokens)
+    assert bodies[owner.email].count("ID: ") == 4
+    assert bodies[member.email].count("ID: ") == 1
 
 
 def test_mail_says_what_expires_when_and_what_to_do(owner):
@@ -167,7 +167,7 @@ def test_mail_says_what_expires_when_and_what_to_do(owner):
         "Expires: 3 May 2031, 14:05 UTC",
         "Scopes: Pipeline Access, Security Logs (Read Only)",
         "Last used: 27 April 2031, from 192.0.2.7",
-        f"Id: {token.pk}",
+        f"ID: {token.pk}",
         "http://127.0.0.1:8000/profile/tokens/",
         f"http://127.0.0.1:8000/profile/tokens/?like={token.pk}",
         "Turn them off: http://127.0.0.1:8000/profile/security/",
@@ -331,7 +331,7 @@ def test_one_of_several_workers_sends_the_mail(owner):
         worker.join()
 
     assert len(delivered()) == 1
-    assert delivered()[0].body.count("Id: ") == 3
+    assert delivered()[0].body.count("ID: ") == 3
 
 
 @pytest.mark.parametrize("notice", [30, 7, 1, 0])

@@ -75,7 +75,7 @@ def test_token_can_be_shown_after_a_lost_answer(client, owner):
 
     assert again.url == lost.url
     assert other_form.status_code == 400
-    assert "It was not shown yet: press “Show it now” in the list" in other_form.text
+    assert "It has not been shown yet: press “Show it now” in the list" in other_form.text
     assert "This is the only time you will see it" in client.get(again.url).text
     assert Token.objects.count() == 1
 

@@ -86,7 +86,7 @@ def test_confirmation_for_an_ended_token_redirects_to_the_list(client, owner, to
     answer = client.get(reverse("tokens:token_expire", args=[token.pk]), follow=True)
 
     assert answer.redirect_chain == [("/profile/tokens/", 302)]
-    assert "had already ended" in answer.content.decode()
+    assert "had already expired" in answer.content.decode()
 
 
 def test_stranger_cannot_expire_a_token(api, client, stranger, token):

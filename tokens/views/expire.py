@@ -38,7 +38,7 @@ class TokenExpireView(MemberPageMixin, View):
         return redirect(self._list_of(token))
 
     def _had_ended(self, request: HttpRequest, token: Token) -> HttpResponse:
-        messages.info(request, f"“{token.name}” had already ended.")
+        messages.info(request, f"“{token.name}” had already expired.")
         return redirect(self._list_of(token))
 
     def _list_of(self, token: Token) -> str:

@@ -85,7 +85,7 @@ class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
                 request=self.request,
             )
         if form.has_error("name") and self._is_pending(name):
-            form.add_error("name", "It was not shown yet: press “Show it now” in the list, or use another name.")
+            form.add_error("name", "It has not been shown yet: press “Show it now” in the list, or use another name.")
         return None
 
     def _is_pending(self, name: str) -> bool:

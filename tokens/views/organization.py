@@ -131,7 +131,7 @@ class ExpireManyView(MemberPageMixin, View):
 class ExpireSelectedView(ExpireManyView):
     """The tokens that were selected in the list: an ``id`` in the URL for each."""
 
-    nothing_to_end = "Nothing to expire. Select tokens that have not ended."
+    nothing_to_end = "Nothing to expire. Select tokens that have not expired."
 
     def get_tokens(self) -> TokenQuerySet:
         found = Token.objects.revocable_by(self.person).filter(pk__in=self._ids)

@@ -63,7 +63,7 @@ def _why_not_shown(token: Token, user: User) -> tuple[str, str]:
             "If you did not save it, or someone else may have seen it, expire it and create a new one.",
         )
     if token.owner_id != user.pk:
-        return "This token can only be shown to its owner", "It was not shown yet. You can see its metadata."
+        return "This token can only be shown to its owner", "It has not been shown yet. You can see its metadata."
     if token.can_be_revealed:
         minutes = int(PENDING_LAPSES_AFTER.total_seconds() // 60)
         return (
@@ -72,5 +72,5 @@ def _why_not_shown(token: Token, user: User) -> tuple[str, str]:
         )
     return (
         "This token can no longer be shown",
-        "It was not opened in time, or has ended. Nobody has seen it. Create a new one.",
+        "It was not opened in time, or has expired. Nobody has seen it. Create a new one.",
     )

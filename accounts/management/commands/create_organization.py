@@ -22,7 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--email", help="e-mail address of its Administrator")
         parser.add_argument("--name", help="name of its Administrator")
         password = parser.add_mutually_exclusive_group()
-        password.add_argument("--password", help="better left out: the command then asks for it without showing it")
+        password.add_argument("--password", help="leave this out: the command asks for it without showing it")
         password.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -57,7 +57,7 @@ class Command(BaseCommand):
                 continue
             if password == _read_unseen("Again: "):
                 return password
-            self.stderr.write("The two were not the same.")
+            self.stderr.write("The two passwords differ.")
 
 
 def _read_unseen(prompt: str) -> str:

@@ -176,7 +176,7 @@ class MakeRecoveryCodesView(TwoFactorChangeMixin):
         return confirm_page(
             request,
             question="Create new recovery codes?",
-            consequences=["Your present codes stop working. The new ones are shown once, on the next page."],
+            consequences=["Your current codes stop working. The new ones are shown once, on the next page."],
             button="Create new codes",
             cancel_url=str(reverse_lazy("mfa_index")),
         )

@@ -30,7 +30,7 @@ ROLES_BY_RULES = {
 ADMINISTRATION = {
     "name": "Administration",
     "description": (
-        "What an Administrator can do and a User can't. Some requests also work for other roles. A run of the "
+        "Operations for Administrators, which a User can't do. Some requests also work for other roles. A run of the "
         "collection skips what your role does not allow; it learns your role from the first request."
     ),
 }

@@ -171,7 +171,7 @@ class Command(BaseCommand):
             return str(error)
         if new is not None:
             self._say_signs_now(new)
-        self.stdout.write(f"Retired {key_id}: tokens signed with it are not accepted any more.")
+        self.stdout.write(f"Retired {key_id}: tokens signed with it are no longer accepted.")
         return ""
 
     def _check_known(self, key_id: str) -> None:
