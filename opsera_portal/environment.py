@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator, ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from core import environment
+from core import setting_readers
 from core.db.url import database
 from opsera_portal.management.generated import markdown_table
 
@@ -20,7 +20,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 
 def read_with(reader: Callable[[str, str], Any]) -> PlainValidator:
-    """Turns the text of a variable into its value with a reader of ``core.environment``. ``None`` stays ``None``."""
+    """Turns the text of a variable into its value with one of ``core.setting_readers``. ``None`` stays ``None``."""
 
     def read(text: str | None, info: ValidationInfo) -> Any:
         return None if text is None else reader(str(info.field_name), text)
@@ -28,31 +28,33 @@ def read_with(reader: Callable[[str, str], Any]) -> PlainValidator:
     return PlainValidator(read)
 
 
-Port = Annotated[int, read_with(environment.port)]
-OtherPort = Annotated[int | None, read_with(environment.port)]
-PublicUrl = Annotated[str | None, read_with(environment.public_url)]
-DataDirectory = Annotated[Path, read_with(partial(environment.data_directory, default=BASE_DIR / "var"))]
-Contact = Annotated[str, read_with(environment.contact)]
-Authorities = Annotated[str, read_with(environment.authorities)]
+Port = Annotated[int, read_with(setting_readers.port)]
+OtherPort = Annotated[int | None, read_with(setting_readers.port)]
+PublicUrl = Annotated[str | None, read_with(setting_readers.public_url)]
+DataDirectory = Annotated[Path, read_with(partial(setting_readers.data_directory, default=BASE_DIR / "var"))]
+Contact = Annotated[str, read_with(setting_readers.contact)]
+Authorities = Annotated[str, read_with(setting_readers.authorities)]
 Database = Annotated[dict[str, Any] | None, read_with(database)]
-MailServer = Annotated[dict[str, Any], read_with(environment.mail_server)]
-RateLimit = Annotated[environment.Rate | None, read_with(environment.rate)]
-LongSecret = Annotated[str, read_with(environment.long_secret)]
-FernetKeys = Annotated[tuple[str, ...], read_with(environment.fernet_keys)]
-OnOff = Annotated[bool, read_with(environment.on_off)]
-OnOffOrUnset = Annotated[bool | None, read_with(environment.on_off)]
-Networks = Annotated[list[environment.Network], read_with(environment.networks)]
+MailServer = Annotated[dict[str, Any], read_with(setting_readers.mail_server)]
+RateLimit = Annotated[setting_readers.Rate | None, read_with(setting_readers.rate)]
+LongSecret = Annotated[str, read_with(setting_readers.long_secret)]
+FernetKeys = Annotated[tuple[str, ...], read_with(setting_readers.fernet_keys)]
+OnOff = Annotated[bool, read_with(setting_readers.on_off)]
+OnOffOrUnset = Annotated[bool | None, read_with(setting_readers.on_off)]
+Networks = Annotated[list[setting_readers.Network], read_with(setting_readers.networks)]
 RefusedNetworks = Annotated[
-    list[environment.Network],
+    list[setting_readers.Network],
     read_with(
         partial(
-            environment.networks,
+            setting_readers.networks,
             words={"private": ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]},
         )
     ),
 ]
-SigningAlgorithm = Annotated[str, read_with(partial(environment.choice, choices=("ES256", "RS256")))]
-EmailVerified = Annotated[str | None, read_with(partial(environment.choice, choices=("required", "trust-provider")))]
+SigningAlgorithm = Annotated[str, read_with(partial(setting_readers.choice, choices=("ES256", "RS256")))]
+EmailVerified = Annotated[
+    str | None, read_with(partial(setting_readers.choice, choices=("required", "trust-provider")))
+]
 
 _KEYS = "keys of 32 bytes in base64url, separated by commas"
 _NETWORKS = "addresses and networks, separated by commas"
@@ -258,8 +260,8 @@ class SigningIn(Group):
         unset="`required`",
     )
 
-    def openid_provider(self) -> environment.OpenIDProvider | None:
-        return environment.openid_provider(
+    def openid_provider(self) -> setting_readers.OpenIDProvider | None:
+        return setting_readers.openid_provider(
             issuer=self.OIDC_ISSUER,
             client_id=self.OIDC_CLIENT_ID,
             client_secret=self.OIDC_CLIENT_SECRET,

@@ -11,7 +11,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from whitenoise.compress import Compressor
 
-from core import environment
+from core import setting_readers
 from opsera_portal import __version__
 from opsera_portal.environment import Environment
 
@@ -24,13 +24,13 @@ DATA_DIR = env.PORTAL_DATA_DIR
 PORTAL_PORT = env.PORTAL_PORT
 # localhost instead of an IP address, because browsers create passkeys only for names (WebAuthn, "effective domain").
 PORTAL_URL = env.PORTAL_URL or f"http://localhost:{PORTAL_PORT}"
-SECRET_KEY = environment.secret_key("SECRET_KEY", env.SECRET_KEY, directory=DATA_DIR)
+SECRET_KEY = setting_readers.secret_key("SECRET_KEY", env.SECRET_KEY, directory=DATA_DIR)
 
 _public = urlsplit(PORTAL_URL)
 _https = _public.scheme == "https"
-_loopback = _public.hostname in environment.LOOPBACK_NAMES
+_loopback = _public.hostname in setting_readers.LOOPBACK_NAMES
 # The portal's name in mails. IP addresses are in brackets (RFC 5321 section 4.1.3).
-_own_name = environment.name_in_mail(str(_public.hostname))
+_own_name = setting_readers.name_in_mail(str(_public.hostname))
 
 TRUSTED_PROXIES = env.TRUSTED_PROXIES
 if _https and not TRUSTED_PROXIES:
@@ -39,8 +39,8 @@ if _https and not TRUSTED_PROXIES:
     )
 
 DEBUG = False
-_hosts = environment.LOOPBACK_NAMES if _loopback else (str(_public.hostname),)
-ALLOWED_HOSTS = [environment.bracketed(host) for host in _hosts]
+_hosts = setting_readers.LOOPBACK_NAMES if _loopback else (str(_public.hostname),)
+ALLOWED_HOSTS = [setting_readers.bracketed(host) for host in _hosts]
 ROOT_URLCONF = "opsera_portal.urls"
 WSGI_APPLICATION = "opsera_portal.wsgi.application"
 
@@ -140,7 +140,7 @@ def _database() -> dict[str, Any]:
     config: dict[str, Any] = dict(env.DATABASE_URL or in_data_directory)
     if config["ENGINE"] == "django.db.backends.sqlite3":
         # SQLite gives its other files the mode of the database.
-        environment.private_file("DATABASE_URL" if env.DATABASE_URL else "PORTAL_DATA_DIR", Path(config["NAME"]))
+        setting_readers.private_file("DATABASE_URL" if env.DATABASE_URL else "PORTAL_DATA_DIR", Path(config["NAME"]))
         config["CONN_MAX_AGE"] = None
         # cache_size: each of the web server's 48 threads has its own connection with 1.4 MB of cache, 67 MB together.
         # The operating system caches the rest.
@@ -305,14 +305,14 @@ CSRF_COOKIE_NAME = "__Host-csrftoken" if _https else "csrftoken"
 CSRF_COOKIE_HTTPONLY = True
 # The origin that browsers send with a form. `Host` may differ, because some proxies remove the port.
 _own_port = f":{_public.port}" if _public.port else ""
-CSRF_TRUSTED_ORIGINS = [environment.origin(f"{_public.scheme}://{host}{_own_port}") for host in ALLOWED_HOSTS]
+CSRF_TRUSTED_ORIGINS = [setting_readers.origin(f"{_public.scheme}://{host}{_own_port}") for host in ALLOWED_HOSTS]
 CSRF_FAILURE_VIEW = "accounts.security.kept_forms.csrf_failure"
 MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 
 # The browser
 
 SECURE_SSL_REDIRECT = _https
-SECURE_SSL_HOST = urlsplit(environment.origin(PORTAL_URL)).netloc
+SECURE_SSL_HOST = urlsplit(setting_readers.origin(PORTAL_URL)).netloc
 # The API refuses requests without encryption itself, so that the refusal is logged.
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^api/v1(/|$)"]
 SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60 if _https else 0
@@ -399,11 +399,11 @@ USE_TZ = True
 
 vars().update(env.EMAIL_URL)
 EMAIL_TIMEOUT = 10
-DEFAULT_FROM_EMAIL = environment.mail_sender(
+DEFAULT_FROM_EMAIL = setting_readers.mail_sender(
     "EMAIL_FROM", env.EMAIL_FROM, default=f"Opsera Portal <no-reply@{_own_name}>"
 )
 # The name that the portal gives itself when it connects to the mail server (RFC 5321 section 4.1.1.1).
-EMAIL_EHLO_NAME = environment.host_name("EMAIL_EHLO_NAME", env.EMAIL_EHLO_NAME, default=_own_name)
+EMAIL_EHLO_NAME = setting_readers.host_name("EMAIL_EHLO_NAME", env.EMAIL_EHLO_NAME, default=_own_name)
 
 # Certificate authorities for every TLS connection that the portal opens (core/http/tls.py). OpenSSL reads the variable
 # itself; this is only a check.
@@ -431,8 +431,8 @@ API_LIMIT_TOKEN = env.API_LIMIT_TOKEN
 API_LIMIT_USER = env.API_LIMIT_USER
 API_LIMIT_ADDRESS = env.API_LIMIT_ADDRESS
 # Other sites whose scripts can call the API, with tokens and never with cookies: core/api/cross_origin.py.
-CORS_ALLOWED_ORIGINS = environment.origins(
-    "CORS_ALLOWED_ORIGINS", env.CORS_ALLOWED_ORIGINS, own=environment.origin(PORTAL_URL)
+CORS_ALLOWED_ORIGINS = setting_readers.origins(
+    "CORS_ALLOWED_ORIGINS", env.CORS_ALLOWED_ORIGINS, own=setting_readers.origin(PORTAL_URL)
 )
 CORS_URLS_REGEX = r"^/api/v1(/|$)"
 CORS_ALLOW_CREDENTIALS = False
@@ -500,7 +500,7 @@ SPECTACULAR_SETTINGS = {
 
 TOKEN_SIGNING_ALGORITHM = env.TOKEN_SIGNING_ALGORITHM
 TOKEN_SIGNING_KEYS = env.TOKEN_SIGNING_KEYS
-TOKEN_SIGNING_KEYS_DIR = environment.signing_keys_directory(
+TOKEN_SIGNING_KEYS_DIR = setting_readers.signing_keys_directory(
     "TOKEN_SIGNING_KEYS_DIR", env.TOKEN_SIGNING_KEYS_DIR, default=DATA_DIR / "signing-keys"
 )
 TOKEN_ISSUER = PORTAL_URL
@@ -514,7 +514,7 @@ HTTP_STEP_ALLOWED_NETWORKS = env.HTTP_STEP_ALLOWED_NETWORKS
 # Further networks that they can't reach. If both lists have an address, the smaller network counts.
 HTTP_STEP_REFUSED_NETWORKS = env.HTTP_STEP_REFUSED_NETWORKS
 # The proxies of the environment, if HTTP steps should use them.
-HTTP_STEP_PROXIES = environment.step_proxies("HTTP_STEP_PROXY", is_on=env.HTTP_STEP_PROXY)
+HTTP_STEP_PROXIES = setting_readers.step_proxies("HTTP_STEP_PROXY", is_on=env.HTTP_STEP_PROXY)
 # Keys for the secrets of steps. Without them, one is created and kept in the data directory.
 STEP_SECRETS_KEYS = env.STEP_SECRETS_KEYS
 

@@ -19,7 +19,7 @@ from fido2.webauthn import CollectedClientData
 from accounts.allauth_internals import webauthn
 from accounts.security import two_factor
 from accounts.security.two_factor_adapter import PortalMFAAdapter
-from core.environment import origin
+from core.setting_readers import origin
 
 NAME_LENGTH = 50
 

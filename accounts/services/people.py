@@ -84,6 +84,9 @@ def create_user(
 ) -> User:
     """Creates a person with a password, in the actor's organization; operators name the ``organization``.
 
+    Only Django admin calls it. On pages and in the API, people are invited and choose their own password
+    (``invite_user``).
+
     Raises ``NotAllowed``, ``EmailTaken``, or ``ValidationError`` by field.
     """
     require_proof(Privilege.EDIT_PERSON, request)

@@ -13,7 +13,7 @@ from accounts.models import User
 from accounts.roles import SiteRole
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
 from accounts.tests.factors import add_app, add_passkey, add_recovery_codes, code_of
-from core import environment
+from core import setting_readers
 from core.tests.test_environment import setting_of
 
 INDEX = "/profile/security/two-factor/"
@@ -306,4 +306,4 @@ def test_operators_need_two_factor_with_https_by_default(tmp_path, variables, ne
 @pytest.mark.parametrize("raw", ["yes", "1", "ON", "true", ""])
 def test_value_other_than_on_and_off_stops_the_start(raw):
     with pytest.raises(ImproperlyConfigured, match="OPERATOR_TWO_FACTOR must be one of on, off"):
-        environment.on_off("OPERATOR_TWO_FACTOR", raw)
+        setting_readers.on_off("OPERATOR_TWO_FACTOR", raw)

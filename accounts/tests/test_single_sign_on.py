@@ -30,7 +30,7 @@ from accounts.signin.single_sign_on.views import STARTS
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
 from accounts.tests.factors import add_app, code_of
 from auditlog.models import Activity
-from core.environment import OpenIDProvider
+from core.setting_readers import OpenIDProvider
 from opsera_portal.environment import SigningIn
 from opsera_portal.tests.mails import delivered
 

@@ -31,7 +31,7 @@ from auditlog.tests.entries import (
     use,
     uses,
 )
-from core import environment
+from core import setting_readers
 
 pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 
@@ -589,7 +589,7 @@ def test_a_key_can_be_given(chain, settings):
 
 def test_a_short_key_stops_the_start_and_is_not_repeated():
     with pytest.raises(ImproperlyConfigured) as raised:
-        environment.long_secret("LOG_SEAL_KEY", "too short")
+        setting_readers.long_secret("LOG_SEAL_KEY", "too short")
     assert str(raised.value) == "LOG_SEAL_KEY must have at least 32 characters."
 
 

@@ -22,7 +22,7 @@ from core.rate_limits import Limit, network_of
 from core.types import AccessToken
 
 if TYPE_CHECKING:
-    from core.environment import Rate
+    from core.setting_readers import Rate
 
 # draft-ietf-httpapi-ratelimit-headers: Structured Fields (RFC 9651), one item for each limit.
 HEADERS = {

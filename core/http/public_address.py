@@ -12,9 +12,9 @@ from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
 
-from core.environment import LOOPBACK_NAMES, origin
 from core.http.request_context import comes_from_proxy, printable
 from core.server_log import told_lately
+from core.setting_readers import LOOPBACK_NAMES, origin
 
 logger = logging.getLogger(__name__)
 

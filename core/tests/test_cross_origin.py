@@ -7,8 +7,8 @@ from django.test import Client, RequestFactory
 from rest_framework.test import APIClient
 
 from auditlog.models import TokenUse
-from core import environment
-from core.environment import Rate
+from core import setting_readers
+from core.setting_readers import Rate
 from pipelines.models import Pipeline
 from tokens.tests.factories import TokenFactory, bearer
 
@@ -201,7 +201,7 @@ OWN = "https://portal.example.com"
     ],
 )
 def test_listed_origins_are_read(raw, origins):
-    assert environment.origins("CORS_ALLOWED_ORIGINS", raw, own=OWN) == origins
+    assert setting_readers.origins("CORS_ALLOWED_ORIGINS", raw, own=OWN) == origins
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_listed_origins_are_read(raw, origins):
 )
 def test_invalid_origin_stops_the_start_with_one_line(raw):
     with pytest.raises(ImproperlyConfigured) as stopped:
-        environment.origins("CORS_ALLOWED_ORIGINS", raw, own=OWN)
+        setting_readers.origins("CORS_ALLOWED_ORIGINS", raw, own=OWN)
 
     assert str(stopped.value).startswith("CORS_ALLOWED_ORIGINS must ")
     assert "\n" not in str(stopped.value)

@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from core import environment
+from core import setting_readers as environment
 
 PYTHON = sys.executable
 SETTINGS = str(settings.BASE_DIR / "opsera_portal/settings.py")
@@ -299,7 +299,7 @@ def test_secret_that_begins_with_a_dollar_sign_is_not_a_reference(tmp_path, vari
 @pytest.mark.slow
 def test_processes_that_start_at_the_same_time_agree_on_the_secret_key(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from core import environment;"
+        "import sys; from pathlib import Path; from core import setting_readers as environment;"
         "print('ready', flush=True); sys.stdin.readline();"
         "print(environment.secret_key('SECRET_KEY', '', directory=Path(sys.argv[1])))"
     )

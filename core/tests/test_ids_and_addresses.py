@@ -189,7 +189,7 @@ def test_options_with_a_token_is_logged(api, owner, headers):
 
 
 def test_options_counts_toward_the_limit_of_the_address(api, settings):
-    from core.environment import Rate
+    from core.setting_readers import Rate
 
     settings.API_LIMIT_ADDRESS = Rate(2, 86400)
 

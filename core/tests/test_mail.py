@@ -19,7 +19,7 @@ from django.utils import timezone
 from accounts import services
 from accounts.mails import invitation_mail, password_reset_mail
 from accounts.tests.factories import UserFactory
-from core import environment, periodic_jobs
+from core import periodic_jobs, setting_readers
 from core.mail import delivery, kinds
 from core.models import OutgoingMail
 from opsera_portal.tests.certificates import authority, server_context
@@ -104,7 +104,7 @@ def use(settings, url):
 
 
 def mail_settings(url):
-    return environment.mail_server("EMAIL_URL", url)
+    return setting_readers.mail_server("EMAIL_URL", url)
 
 
 @pytest.fixture
@@ -638,7 +638,7 @@ def test_wrong_mail_server_stops_the_start_and_is_not_repeated(url):
     ],
 )
 def test_sender_is_an_address_with_an_optional_name(raw, read):
-    sender = environment.mail_sender("EMAIL_FROM", raw, default="default@example.com")
+    sender = setting_readers.mail_sender("EMAIL_FROM", raw, default="default@example.com")
 
     assert sender == read
     assert EmailMessage("x", "y", sender, ["a@example.com"]).message()["From"]
@@ -661,14 +661,14 @@ def test_sender_is_an_address_with_an_optional_name(raw, read):
 )
 def test_wrong_sender_stops_the_start(raw):
     with pytest.raises(ImproperlyConfigured, match="EMAIL_FROM must be") as error:
-        environment.mail_sender("EMAIL_FROM", raw, default="default@example.com")
+        setting_readers.mail_sender("EMAIL_FROM", raw, default="default@example.com")
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("raw", ["-portal", "portal..example", "portal example", "x\n", "a" * 64, "[127.0.0.1", "_x"])
 def test_wrong_own_name_stops_the_start(raw):
     with pytest.raises(ImproperlyConfigured, match="EMAIL_EHLO_NAME must be"):
-        environment.host_name("EMAIL_EHLO_NAME", raw, default="portal.example.com")
+        setting_readers.host_name("EMAIL_EHLO_NAME", raw, default="portal.example.com")
 
 
 @pytest.mark.parametrize(
@@ -676,4 +676,4 @@ def test_wrong_own_name_stops_the_start(raw):
     [("portal.example.com", "portal.example.com"), ("192.0.2.7", "[192.0.2.7]"), ("2001:db8::7", "[IPv6:2001:db8::7]")],
 )
 def test_ip_address_as_own_name_is_in_brackets(host, name):
-    assert environment.host_name("EMAIL_EHLO_NAME", "", default=environment.name_in_mail(host)) == name
+    assert setting_readers.host_name("EMAIL_EHLO_NAME", "", default=setting_readers.name_in_mail(host)) == name

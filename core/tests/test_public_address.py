@@ -10,7 +10,7 @@ from django.test import Client, RequestFactory
 
 from accounts.tests.factories import PASSWORD
 from auditlog.models import TokenUse
-from core import environment, server_log
+from core import server_log, setting_readers
 from core.http import public_address
 from core.tests.test_environment import start
 from pipelines.tests.factories import PipelineFactory
@@ -141,7 +141,7 @@ def test_host_of_a_request_is_that_of_portal_url(settings, portal_url, sent, see
     ],
 )
 def test_origin_is_written_as_browsers_write_it(url, origin):
-    assert environment.origin(url) == origin
+    assert setting_readers.origin(url) == origin
 
 
 @pytest.mark.parametrize(

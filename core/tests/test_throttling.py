@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from auditlog.models import TokenUse
 from core import rate_limits
-from core.environment import Rate
 from core.models import RateCount
+from core.setting_readers import Rate
 from pipelines.models import Run
 from pipelines.tests.factories import PipelineFactory
 from tokens.tests.factories import TokenFactory, bearer

@@ -10,8 +10,8 @@ import threading
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from core import environment
-from core.environment import OpenIDProvider
+from core import setting_readers
+from core.setting_readers import OpenIDProvider
 from opsera_portal.tests.certificates import authority, server_context
 from pipelines import http_step
 
@@ -63,7 +63,7 @@ def provider(port, settings, db):
 
 
 def step(port, settings):
-    settings.HTTP_STEP_ALLOWED_NETWORKS = environment.networks("SETTING", "127.0.0.0/8,::1")
+    settings.HTTP_STEP_ALLOWED_NETWORKS = setting_readers.networks("SETTING", "127.0.0.0/8,::1")
     return http_step.call(method="GET", url=f"https://localhost:{port}/", headers={}, body="")
 
 
@@ -111,14 +111,14 @@ def test_unusable_authority_stops_the_start(tmp_path, content, why):
         file.write_bytes(content)
 
     with pytest.raises(ImproperlyConfigured, match=rf"^SSL_CERT_FILE: .*({why})\.$") as error:
-        environment.authorities("SSL_CERT_FILE", str(file))
+        setting_readers.authorities("SSL_CERT_FILE", str(file))
     assert "\n" not in str(error.value)
 
 
 def test_directory_is_not_a_file_of_authorities(tmp_path):
     with pytest.raises(ImproperlyConfigured, match="SSL_CERT_FILE"):
-        environment.authorities("SSL_CERT_FILE", str(tmp_path))
+        setting_readers.authorities("SSL_CERT_FILE", str(tmp_path))
 
 
 def test_file_of_authorities_is_used(ca):
-    assert environment.authorities("SSL_CERT_FILE", str(ca.file)) == str(ca.file)
+    assert setting_readers.authorities("SSL_CERT_FILE", str(ca.file)) == str(ca.file)

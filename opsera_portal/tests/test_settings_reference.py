@@ -32,7 +32,7 @@ def test_no_other_module_of_the_settings_reads_the_environment():
     modules = [portal / "settings.py", portal / "environment.py", *core.glob("*.py")]
 
     # The proxies of HTTP steps.
-    assert [path for path in modules if READ.search(path.read_text())] == [core / "environment.py"]
+    assert [path for path in modules if READ.search(path.read_text())] == [core / "setting_readers.py"]
 
 
 @pytest.mark.parametrize(("name", "default"), DEFAULTS.items())

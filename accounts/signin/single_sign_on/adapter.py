@@ -22,8 +22,8 @@ from accounts.signin.single_sign_on.failures import (
 from accounts.signin.single_sign_on.links import NotLinked, connect
 from accounts.signin.single_sign_on.openid import PortalProvider
 from accounts.signin.single_sign_on.provider import provider_id, provider_in_use
-from core.environment import OpenIDProvider
 from core.http.tls import TrustingAdapter
+from core.setting_readers import OpenIDProvider
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import hashlib
 
 from django.conf import settings
 
-from core.environment import OpenIDProvider
+from core.setting_readers import OpenIDProvider
 
 METHOD = "single sign-on"
 
