@@ -23,7 +23,7 @@ from django.utils import timezone
 from auditlog.actions import Action
 from auditlog.record import record
 from core.db.locks import lock_if_exists
-from pipelines import http_step, mandates, notifications, redaction, secret_fields, step_secrets
+from pipelines import http_step, notifications, redaction, run_requesters, secret_fields, step_secrets
 from pipelines.models import Pipeline, Run, StepRun
 from pipelines.querysets import RunQuerySet
 from pipelines.run_states import OCCUPYING, RunEvent, RunOutcome, RunState, StepState
@@ -112,7 +112,7 @@ def _take_next(pipeline_id: uuid.UUID) -> Run | None:
             run = _next_of(pipeline) if pipeline else None
             if pipeline is None or run is None:
                 return None
-            if reason := mandates.obstacle(run, pipeline):
+            if reason := run_requesters.obstacle(run, pipeline):
                 _refuse(run, pipeline, reason)
                 continue
             if _take(run, pipeline):
@@ -135,20 +135,20 @@ def _refuse(run: Run, pipeline: Pipeline, reason: str) -> None:
     last waits again then.
     """
     has_begun = run.state == RunState.CONTINUING
-    mandate, gate = mandates.mandate_of(run), mandates.approved_gate(run)
+    requester, gate = run_requesters.requester_of(run), run_requesters.approved_gate(run)
     if not run.move(RunEvent.REFUSED, outcome=RunOutcome.FAILED, finished_at=timezone.now()):
         return
     if gate is not None:
         _update(gate, state=StepState.WAITING, started_at=None, finished_at=None, message="", decided_by_email="")
     said = f"{reason} {'The run does not continue.' if has_begun else 'It was not started.'}"
     run.log("run", RunOutcome.FAILED, said)
-    if mandate.person is not None:
+    if requester.person is not None:
         record(
-            actor=mandate.person,
+            actor=requester.person,
             action=Action.PIPELINE_RUN_REFUSED,
             target=pipeline,
             run_number=run.number,
-            with_token=mandate.token_name,
+            with_token=requester.token_name,
             reason=said,
         )
     notifications.announce(run, notifications.Event.FAILED)

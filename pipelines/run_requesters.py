@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Mandate:
-    """The person, and the token if one was used. Names are copies that outlive the rows."""
+class Requester:
+    """The person behind a run, and the token if one was used. The texts are copies that outlive the rows."""
 
     person: "User | None"
     email: str
@@ -25,35 +25,35 @@ class Mandate:
     token_name: str
 
 
-def mandate_of(run: "Run") -> Mandate:
+def requester_of(run: "Run") -> Requester:
     """The person who resumed or approved the run last; for a run that never halted, the one who requested it."""
     if run.continued_by_email:
-        return Mandate(run.continued_by, run.continued_by_email, run.continued_token, run.continued_token_name)
-    return Mandate(run.started_by, run.started_by_email, run.token, run.token_name)
+        return Requester(run.continued_by, run.continued_by_email, run.continued_token, run.continued_token_name)
+    return Requester(run.started_by, run.started_by_email, run.token, run.token_name)
 
 
 def obstacle(run: "Run", pipeline: "Pipeline") -> str:
     """Why a worker must not take this run now, as a sentence for its log; empty if it can."""
-    mandate = mandate_of(run)
+    requester = requester_of(run)
     action = PipelineAction.APPROVE if approved_gate(run) else PipelineAction.RUN
-    if mandate.person is None or not may(mandate.person, action, pipeline):
-        is_gone = mandate.person is None or not mandate.person.is_active
+    if requester.person is None or not may(requester.person, action, pipeline):
+        is_gone = requester.person is None or not requester.person.is_active
         because = ": the account was deactivated" if is_gone else ""
         what = "approve gates of this pipeline" if action is PipelineAction.APPROVE else "run this pipeline"
-        return f"{mandate.email} can no longer {what}{because}."
-    return _obstacle_of_token(mandate)
+        return f"{requester.email} can no longer {what}{because}."
+    return _obstacle_of_token(requester)
 
 
-def _obstacle_of_token(mandate: Mandate) -> str:
-    if not mandate.token_name:
+def _obstacle_of_token(requester: Requester) -> str:
+    if not requester.token_name:
         return ""
-    name = f"The token “{mandate.token_name}” of {mandate.email}"
-    if mandate.token is None:
+    name = f"The token “{requester.token_name}” of {requester.email}"
+    if requester.token is None:
         return f"{name} no longer exists."
-    if mandate.token.revoked_at is not None:
+    if requester.token.revoked_at is not None:
         return f"{name} was expired early."
     # The rule itself is for the owner only, and everyone who can see the pipeline reads this log.
-    return f"{name} is blocked by the policy of the organization." if mandate.token.policy_advice else ""
+    return f"{name} is blocked by the policy of the organization." if requester.token.policy_advice else ""
 
 
 def approved_gate(run: "Run") -> "StepRun | None":
