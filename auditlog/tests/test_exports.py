@@ -180,7 +180,7 @@ def records(api, auditor):
 @pytest.mark.parametrize(
     ("route", "add"), [("/api/v1/me/authentication-log", add_uses), ("/api/v1/me/activity-log", add_actions)]
 )
-def test_each_field_reads_as_in_the_api(api, auditor, records, route, add):
+def test_export_writes_each_field_as_the_api_does(api, auditor, records, route, add):
     add(auditor, texts())
     expected = records(route)
     assert len(expected) >= len([*FORMULAS, *HARMLESS])
@@ -195,7 +195,7 @@ def test_each_field_reads_as_in_the_api(api, auditor, records, route, add):
 
 
 @pytest.mark.parametrize("text", FORMULAS)
-def test_no_cell_begins_a_formula(api, auditor, text):
+def test_cell_that_begins_a_formula_is_quoted(api, auditor, text):
     api.force_login(auditor)
     add_uses(auditor, [text])
 
@@ -206,7 +206,7 @@ def test_no_cell_begins_a_formula(api, auditor, text):
 
 
 @pytest.mark.parametrize("text", [text for text in HARMLESS if text])
-def test_what_is_no_formula_stays_as_it_is(api, auditor, text):
+def test_cell_that_is_no_formula_is_unchanged(api, auditor, text):
     api.force_login(auditor)
     add_uses(auditor, [text])
 
@@ -217,7 +217,7 @@ def test_what_is_no_formula_stays_as_it_is(api, auditor, text):
 
 @pytest.mark.parametrize("query", ["", "outcome=refused", "q=%2Fapi", "ip=192.0.2.1", "date=2026-05-02", "token_id=%s"])
 @pytest.mark.parametrize("address", [*PAGES.values(), *ROUTES.values()])
-def test_it_holds_what_the_list_shows(client, records, auditor, address, query):
+def test_export_contains_the_entries_that_the_list_shows(client, records, auditor, address, query):
     add_uses(auditor, ["/api", "/else", "/api/v1"])
     add_actions(auditor, ["one", "two"])
     TokenUse.objects.bulk_create([use(auditor.organization, owner_id=auditor.pk, at=datetime(2026, 5, 1, tzinfo=UTC))])
@@ -236,7 +236,7 @@ def test_it_holds_what_the_list_shows(client, records, auditor, address, query):
     assert exported == records(lists[address], query)
 
 
-def test_a_long_log_loses_and_repeats_nothing(api, auditor, records, monkeypatch):
+def test_export_of_a_long_log_has_every_entry_once(api, auditor, records, monkeypatch):
     monkeypatch.setattr(exports, "PART_SIZE", 7)
     TokenUse.objects.bulk_create(
         use(
@@ -256,7 +256,7 @@ def test_a_long_log_loses_and_repeats_nothing(api, auditor, records, monkeypatch
         assert len(exported) == 100
 
 
-def test_entries_that_arrive_meanwhile_disturb_nothing(api, auditor, monkeypatch):
+def test_entries_that_arrive_during_an_export_do_not_disturb_it(api, auditor, monkeypatch):
     monkeypatch.setattr(exports, "PART_SIZE", 5)
     add_uses(auditor, ["/before"] * 20)
     api.force_login(auditor)
@@ -268,7 +268,7 @@ def test_entries_that_arrive_meanwhile_disturb_nothing(api, auditor, monkeypatch
     assert [json.loads(line)["target"] for line in lines.splitlines()] == ["/before"] * 20
 
 
-def test_the_first_bytes_come_before_any_entry_is_read(api, auditor, django_assert_num_queries):
+def test_export_sends_its_first_bytes_before_it_reads_an_entry(api, auditor, django_assert_num_queries):
     api.force_login(auditor)
     content = iter(api.get("/api/v1/me/authentication-log/export").streaming_content)
 
@@ -276,7 +276,7 @@ def test_the_first_bytes_come_before_any_entry_is_read(api, auditor, django_asse
         assert next(content).startswith(b"_id,id,token_id,")
 
 
-def test_the_answer_says_what_it_is(api, auditor):
+def test_export_has_the_headers_of_its_format(api, auditor):
     api.force_login(auditor)
     today = f"{timezone.now():%Y-%m-%d}"
 
@@ -324,7 +324,7 @@ def test_page_exports_only_requested_entries(client, auditor, address, query):
 
 
 @pytest.mark.parametrize("file_format", ["csv", "jsonl"])
-def test_a_file_that_breaks_off_does_not_look_whole(api, auditor, monkeypatch, file_format):
+def test_interrupted_export_does_not_look_complete(api, auditor, monkeypatch, file_format):
     monkeypatch.setattr(exports, "PART_SIZE", 5)
     add_uses(auditor, ["/x"] * 20)
     api.force_login(auditor)
@@ -348,7 +348,7 @@ def test_a_file_that_breaks_off_does_not_look_whole(api, auditor, monkeypatch, f
 
 
 @pytest.mark.parametrize("address", ["/api/v1/me/authentication-log/export", "/profile/authentication-log/export/"])
-def test_only_some_are_made_at_once_and_each_gives_its_place_back(api, auditor, monkeypatch, address):
+def test_number_of_exports_at_the_same_time_is_limited(api, auditor, monkeypatch, address):
     monkeypatch.setattr(exports, "_places", threading.BoundedSemaphore(3))
     api.force_login(auditor)
     on_their_way = [api.get(address) for _ in range(3)]
@@ -373,7 +373,7 @@ def content_of(answer):
 
 
 @pytest.mark.parametrize("route", ROUTES.values())
-def test_csv_of_the_api_begins_with_a_byte_order_mark_when_asked(api, auditor, route):
+def test_csv_of_the_api_begins_with_a_byte_order_mark_on_request(api, auditor, route):
     add_uses(auditor, ["/größe"])
     add_actions(auditor, ["größe"])
     api.force_login(auditor)
@@ -400,7 +400,7 @@ def test_csv_of_a_page_begins_with_a_byte_order_mark(client, auditor, page):
 
 @pytest.mark.parametrize("query", ["bom=true&format=jsonl", "bom=maybe", "bom=", "bom=true&bom=true"])
 @pytest.mark.parametrize("address", [*PAGES.values(), *ROUTES.values()])
-def test_byte_order_mark_that_makes_no_sense_is_refused(client, auditor, address, query):
+def test_wrong_parameter_for_the_byte_order_mark_is_refused(client, auditor, address, query):
     client.force_login(auditor)
 
     assert client.get(f"{address}?{query}").status_code == 400
@@ -455,7 +455,7 @@ def read_all(sent, file_format):
 
 
 @pytest.mark.parametrize("file_format", ["csv", "jsonl"])
-def test_search_that_finds_nothing_sends_no_more_than_it_has_to(api, auditor, monkeypatch, file_format):
+def test_export_without_a_match_sends_only_the_header(api, auditor, monkeypatch, file_format):
     monkeypatch.setattr(exports, "PART_SIZE", 5)
     add_many(auditor, 100)
     api.force_login(auditor)

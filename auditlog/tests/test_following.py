@@ -79,7 +79,7 @@ def test_follower_gets_each_entry_once_in_the_order_of_arrival(reader, auditor, 
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_follower_that_begins_now_gets_only_what_comes(reader, auditor, route):
+def test_follower_that_begins_now_gets_only_later_entries(reader, auditor, route):
     add(route, auditor, "/before")
     begin = reader.get(route, {"after": "now"}).json()
     add(route, auditor, "/behind")
@@ -151,7 +151,7 @@ def test_follower_that_was_away_for_a_month_misses_nothing(reader, auditor, rout
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_search_goes_on_until_it_finds_an_entry(reader, auditor, monkeypatch, route):
+def test_follower_with_a_filter_searches_until_an_entry_matches(reader, auditor, monkeypatch, route):
     monkeypatch.setattr(following, "MAX_SEARCHED", 4)
     add(route, auditor, *["/other"] * 9, "/needle")
 
@@ -162,7 +162,7 @@ def test_search_goes_on_until_it_finds_an_entry(reader, auditor, monkeypatch, ro
 
 
 @pytest.mark.parametrize("route", ROUTES)
-def test_search_that_takes_too_long_goes_on_with_the_next_request(reader, auditor, monkeypatch, route):
+def test_search_that_takes_too_long_continues_with_the_next_request(reader, auditor, monkeypatch, route):
     monkeypatch.setattr(following, "MAX_SEARCHED", 4)
     monkeypatch.setattr(following, "SEARCH_SECONDS", -1)
     add(route, auditor, *["/other"] * 9, "/needle")
@@ -211,7 +211,7 @@ def test_list_and_follower_positions_are_not_mixed(reader, auditor, route):
     assert reader.get(f"{route}?after=start&cursor={cursor}").status_code == 400
 
 
-def test_follower_goes_on_when_old_entries_were_removed(reader, auditor):
+def test_follower_continues_after_old_entries_were_removed(reader, auditor):
     add(USE_ROUTES[0], auditor, "/old", "/old")
     seal(USES)
     read_to = reader.get(USE_ROUTES[0], {"after": "start"}).json()["next"]
@@ -233,7 +233,7 @@ def test_follower_of_a_restored_log_is_told_to_begin_again(reader, auditor):
     assert "restored from a backup" in answer.json()["errors"]["after"][0]
 
 
-def test_follower_pays_for_new_entries_only(reader, auditor, django_assert_max_num_queries):
+def test_follower_reads_only_new_entries(reader, auditor, django_assert_max_num_queries):
     add(USE_ROUTES[1], auditor, *["/a"] * 50)
     address = reader.get(USE_ROUTES[1], {"after": "start"}).json()["next"]
     add(USE_ROUTES[1], auditor, "/b")

@@ -66,7 +66,7 @@ def outcomes(disk, commits, rows):
         return [future.result(timeout=10) for future in [first, *others]]
 
 
-def test_what_arrives_while_one_group_is_written_is_the_next_group(disk, commits):
+def test_rows_that_arrive_while_a_group_is_written_are_the_next_group(disk, commits):
     rows = [(str(number),) for number in range(9)]
 
     assert outcomes(disk, commits, rows) == [None] * 9
@@ -74,7 +74,7 @@ def test_what_arrives_while_one_group_is_written_is_the_next_group(disk, commits
     assert sorted(disk.kept) == rows
 
 
-def test_one_alone_is_written_at_once(disk, commits):
+def test_single_row_is_written_at_once(disk, commits):
     disk.go_on.set()
 
     commits.commit(("a",))
@@ -83,14 +83,14 @@ def test_one_alone_is_written_at_once(disk, commits):
     assert disk.groups == [[("a",)], [("b",)]]
 
 
-def test_a_row_that_cannot_be_kept_takes_no_other_with_it(disk, commits):
+def test_bad_row_does_not_prevent_the_rows_of_its_group(disk, commits):
     rows = [("first",), ("a",), ("bad",), ("b",)]
 
     assert outcomes(disk, commits, rows) == [None, None, DataError, None]
     assert sorted(disk.kept) == [("a",), ("b",), ("first",)]
 
 
-def test_a_bad_row_alone_is_tried_once(disk, commits):
+def test_bad_row_alone_is_tried_once(disk, commits):
     disk.go_on.set()
 
     with pytest.raises(DataError):
@@ -98,7 +98,7 @@ def test_a_bad_row_alone_is_tried_once(disk, commits):
     assert len(disk.groups) == 1
 
 
-def test_when_the_database_is_away_nobody_of_the_group_is_told_otherwise(disk, commits):
+def test_every_caller_of_a_group_fails_if_the_database_is_away(disk, commits):
     rows = [("first",), ("a",), ("away",), ("b",)]
 
     assert outcomes(disk, commits, rows) == [None, OperationalError, OperationalError, OperationalError]
@@ -116,7 +116,7 @@ def test_after_a_failure_the_next_group_is_written(disk, commits):
     assert disk.kept == [("a",)]
 
 
-def test_a_group_has_an_end(disk, commits, monkeypatch):
+def test_size_of_a_group_is_limited(disk, commits, monkeypatch):
     monkeypatch.setattr(group_commit, "MAX_ROWS", 4)
     rows = [(str(number),) for number in range(12)]
 
@@ -125,7 +125,7 @@ def test_a_group_has_an_end(disk, commits, monkeypatch):
     assert sorted(disk.kept) == sorted(rows)
 
 
-def test_whatever_ends_the_writer_nobody_is_told_that_it_is_committed(disk):
+def test_every_caller_fails_if_the_writer_exits(disk):
     def end(rows):
         disk.write(rows)
         raise SystemExit

@@ -80,7 +80,7 @@ def test_both_logs_are_sealed_and_uses_are_counted(organization, start):
     assert TokenUsage.objects.get().allowed == 3
 
 
-def test_what_arrives_later_is_sealed_in_a_later_round(organization, start):
+def test_later_entries_are_sealed_in_a_later_round(organization, start):
     start()
     for number in (1, 2):
         uses(1, organization, at=days_ago(1))
@@ -89,7 +89,7 @@ def test_what_arrives_later_is_sealed_in_a_later_round(organization, start):
     assert findings() == []
 
 
-def test_old_entries_go_when_the_worker_starts(organization, start, caplog):
+def test_old_entries_are_removed_when_the_worker_starts(organization, start, caplog):
     uses(3, organization, at=days_ago(402))
     with caplog.at_level(logging.INFO, "accounts.log_retention"):
         start()
@@ -101,7 +101,7 @@ def test_old_entries_go_when_the_worker_starts(organization, start, caplog):
     assert findings() == []
 
 
-def test_and_once_a_day_after_that(organization, monkeypatch, start):
+def test_old_entries_are_removed_again_at_every_interval(organization, monkeypatch, start):
     rounds = []
     register_pruning(every=timedelta(seconds=0.05))
     uses(1, organization, at=days_ago(399))
@@ -111,7 +111,7 @@ def test_and_once_a_day_after_that(organization, monkeypatch, start):
     wait_until(lambda: len(rounds) >= 2)
 
 
-def test_what_becomes_old_is_pruned_a_day_later(organization):
+def test_entries_that_become_old_are_removed_a_day_later(organization):
     uses(1, organization, at=days_ago(400))
     log_retention.prune(USES, threading.Event())
     assert TokenUse.objects.exists()
@@ -134,7 +134,9 @@ def test_what_becomes_old_is_pruned_a_day_later(organization):
     ],
     ids=["database away", "mistake"],
 )
-def test_a_failure_is_logged_and_does_not_end_it(organization, monkeypatch, start, caplog, failure, said):
+def test_failure_of_a_job_is_logged_and_does_not_end_the_worker(
+    organization, monkeypatch, start, caplog, failure, said
+):
     uses(1, organization, at=days_ago(1))
     seal_next = sealing.seal_next
     failed = []
@@ -163,7 +165,7 @@ def test_sealing_stops_between_two_blocks(organization, monkeypatch):
     assert not Seal.objects.exists()
 
 
-def test_others_may_write_after_each_block(organization, monkeypatch):
+def test_sealing_pauses_after_each_block(organization, monkeypatch):
     """A pause follows a block, and ends when the worker is told to end."""
     monkeypatch.setattr(sealing, "MAX_ENTRIES", 1)
     monkeypatch.setattr(batches, "SHORTEST_PAUSE_SECONDS", 0.03)
@@ -183,7 +185,7 @@ def test_others_may_write_after_each_block(organization, monkeypatch):
     assert min(pauses) >= 0.03
 
 
-def test_a_long_pruning_does_not_hold_up_sealing_or_the_end(organization, monkeypatch, start):
+def test_long_pruning_does_not_delay_sealing_or_stopping(organization, monkeypatch, start):
     """Each batch is followed by a pause of a minute here, in which the worker seals, and ends when it is told to."""
 
     def with_long_pauses(work, *, stopping):
@@ -219,7 +221,7 @@ def test_several_workers_make_one_chain(organization, start):
 # What apps add
 
 
-def test_what_was_registered_is_done_again_and_again_beside_the_logs(organization, start):
+def test_registered_job_is_repeated_beside_the_logs(organization, start):
     rounds = []
     periodic_jobs.register("counting", rounds.append, every=timedelta(seconds=0.01))
     uses(1, organization, at=days_ago(1))
@@ -230,7 +232,7 @@ def test_what_was_registered_is_done_again_and_again_beside_the_logs(organizatio
     assert set(rounds) == {stopping}
 
 
-def test_what_was_registered_is_tried_again_when_it_fails(db, start, caplog):
+def test_registered_job_is_tried_again_after_a_failure(db, start, caplog):
     rounds = []
 
     def fail_once(stopping):
@@ -245,7 +247,7 @@ def test_what_was_registered_is_tried_again_when_it_fails(db, start, caplog):
     assert "failing: failed" in caplog.messages
 
 
-def test_one_long_job_does_not_hold_up_another(db, start):
+def test_long_job_does_not_delay_another(db, start):
     waiting, done = threading.Event(), threading.Event()
     periodic_jobs.register("long", lambda stopping: waiting.set() or stopping.wait(PATIENCE), every=timedelta(hours=1))
     periodic_jobs.register("short", lambda stopping: waiting.wait(PATIENCE) and done.set(), every=timedelta(hours=1))
@@ -289,7 +291,7 @@ def test_end_that_is_sealed_again_is_found_without_a_kept_head(organization, set
     assert (code, "Block 2 is not the one it was" in said) == (1, True)
 
 
-def test_one_broken_chain_does_not_hold_up_the_other_log(organization, start, caplog):
+def test_broken_chain_of_one_log_does_not_delay_the_other(organization, start, caplog):
     uses(1, organization, at=days_ago(1))
     jobs.seal(USES, threading.Event())
     change(Seal, Seal.objects.get().pk, count=7)

@@ -175,7 +175,7 @@ def test_actions_are_narrowed_alike_on_page_and_api(reader, auditor, page, query
 
 
 @pytest.mark.parametrize(("page", "add"), [(OUR_USES, add_uses), (OUR_ACTIVITY, add_actions)])
-def test_the_organizations_entries_of_one_person(reader, auditor, owner, page, add):
+def test_organizations_log_is_filtered_by_person(reader, auditor, owner, page, add):
     name = "target" if add is add_uses else "target_name"
     add(auditor, {name: "a"})
     add(owner, {name: "b"})
@@ -196,7 +196,7 @@ def test_a_complete_address_finds_its_person_alone(reader, organization, page, a
 
 
 @pytest.mark.parametrize("route", [ROUTES[MY_USES], ROUTES[MY_ACTIVITY]])
-def test_ones_own_log_is_not_searched_for_a_person(api, auditor, route):
+def test_own_log_has_no_filter_for_a_person(api, auditor, route):
     api.force_login(auditor)
 
     assert api.get(route, {"user_email": "a"}).status_code == 400
@@ -208,7 +208,7 @@ def test_page_and_api_have_the_same_filters(page):
 
 
 @pytest.mark.parametrize("page", ROUTES)
-def test_my_log_without_a_date_has_no_end(reader, auditor, page):
+def test_own_log_without_a_date_shows_all_entries(reader, auditor, page):
     old = timezone.now() - timedelta(days=100)
     add_uses(auditor, {"at": old, "target": "a"})
     add_actions(auditor, {"at": old, "target_name": "a"})
@@ -238,7 +238,7 @@ def test_token_that_is_not_among_the_choices_can_be_filtered(reader, auditor):
     assert f'<option value="{TOKEN}" selected>' in page.content.decode()
 
 
-def test_of_very_many_tokens_one_is_named_by_its_id(reader, auditor, monkeypatch):
+def test_reader_with_very_many_tokens_filters_by_token_id(reader, auditor, monkeypatch):
     monkeypatch.setattr(logs, "MAX_TOKEN_CHOICES", 2)
     for _ in range(3):
         TokenFactory(owner=auditor)
@@ -261,7 +261,7 @@ def test_each_filter_that_is_set_can_be_removed(reader, auditor):
     assert 'id="clear-filters"' in page
 
 
-def test_without_a_filter_there_is_nothing_to_remove(reader):
+def test_list_without_a_filter_offers_none_to_remove(reader):
     assert "filter-chips" not in reader.get(OUR_USES).content.decode()
 
 
@@ -290,7 +290,7 @@ def test_a_range_of_days_that_ends_before_it_begins_is_an_error_of_its_field(rea
     assert not reader.get(page, query | {"date_to": "2026-05-02"}).context["filter"].form.errors
 
 
-def test_the_chart_stands_only_beside_all_that_it_counts(reader, auditor):
+def test_chart_is_shown_only_if_the_list_is_not_filtered(reader, auditor):
     add_uses(auditor, {})
     heading = "Uses of your organization&#x27;s tokens per day</h2>"
 
@@ -304,7 +304,7 @@ def test_the_chart_stands_only_beside_all_that_it_counts(reader, auditor):
 # Walking
 
 
-def test_a_search_ends_somewhere_and_goes_on_from_there(reader, auditor, monkeypatch):
+def test_long_search_stops_and_can_be_continued(reader, auditor, monkeypatch):
     monkeypatch.setattr(keyset, "MAX_SEARCHED", 4)
     add_uses(auditor, *({"target": name} for name in "wzwwwwwwkw"))
 
@@ -322,7 +322,7 @@ def test_a_search_ends_somewhere_and_goes_on_from_there(reader, auditor, monkeyp
     assert page.context["page"].next_url is None
 
 
-def test_what_is_found_before_the_search_ends_is_shown(reader, auditor, monkeypatch):
+def test_matches_before_a_long_search_stops_are_shown(reader, auditor, monkeypatch):
     monkeypatch.setattr(keyset, "MAX_SEARCHED", 4)
     add_uses(auditor, *({"target": name} for name in "zzzwwzwz"))
 
@@ -332,7 +332,7 @@ def test_what_is_found_before_the_search_ends_is_shown(reader, auditor, monkeypa
     assert names(reader.get(first.context["page"].searched_url)) == "zzz"
 
 
-def test_a_search_for_newer_entries_ends_somewhere_too(reader, auditor, monkeypatch):
+def test_long_search_for_newer_entries_stops_too(reader, auditor, monkeypatch):
     monkeypatch.setattr(keyset, "MAX_SEARCHED", 3)
     monkeypatch.setattr(logs.TokenUseListView, "page_size", 1)
     add_uses(auditor, *({"target": name} for name in "zzwwwwwz"))
@@ -351,7 +351,7 @@ def test_a_search_for_newer_entries_ends_somewhere_too(reader, auditor, monkeypa
     assert seen == "zz"
 
 
-def test_a_page_without_rows_leads_back_to_where_it_was_reached_from(reader, auditor, monkeypatch):
+def test_empty_page_links_back_to_the_previous_one(reader, auditor, monkeypatch):
     monkeypatch.setattr(keyset, "MAX_SEARCHED", 3)
     add_uses(auditor, *({"target": name} for name in "wwwwzww"))
     found = reader.get(MY_USES, {"q": "z"})
@@ -371,7 +371,7 @@ def test_a_page_without_rows_leads_back_to_where_it_was_reached_from(reader, aud
     assert seen == "z"
 
 
-def test_the_api_goes_on_where_a_search_ended(api, auditor, monkeypatch):
+def test_api_continues_where_a_search_stopped(api, auditor, monkeypatch):
     monkeypatch.setattr(keyset, "MAX_SEARCHED", 4)
     add_uses(auditor, *({"target": name} for name in "wzwwwwwwkw"))
     api.force_login(auditor)
@@ -399,7 +399,7 @@ def test_the_api_goes_on_where_a_search_ended(api, auditor, monkeypatch):
         ("date=2020-01-01", 3, "3 entries"),
     ],
 )
-def test_it_says_how_many_there_are_if_that_is_known(reader, auditor, monkeypatch, query, number, said):
+def test_list_says_how_many_entries_match_if_that_is_known(reader, auditor, monkeypatch, query, number, said):
     monkeypatch.setattr(logs.TokenUseListView, "page_size", 2)
     monkeypatch.setattr(KeysetTableMixin, "counts_up_to", 5)
     add_uses(auditor, *({} for _ in range(number)))
@@ -423,7 +423,7 @@ def test_a_search_costs_as_many_queries_for_many_rows(reader, auditor, django_as
 # One entry
 
 
-def test_the_page_of_a_use_says_everything(reader, auditor):
+def test_page_of_a_use_shows_every_field(reader, auditor):
     token = TokenFactory(owner=auditor, name="nightly")
     add_uses(
         auditor,
@@ -488,7 +488,7 @@ def test_the_page_of_a_use_shows_no_action_that_the_reader_may_not_see(client, o
     assert "not for the owner" not in client.get(f"{MY_USES}{REQUEST}/").content.decode()
 
 
-def test_the_page_of_an_action_says_everything(reader, auditor):
+def test_page_of_an_action_shows_every_field(reader, auditor):
     entry = record(actor=auditor, action=Action.USER_ROLE_CHANGED, target=auditor, before="user", after="auditor")
 
     for address in (f"{MY_ACTIVITY}{entry.public_id}/", f"{OUR_ACTIVITY}{entry.public_id}/"):
@@ -504,7 +504,7 @@ def test_the_page_of_an_action_says_everything(reader, auditor):
             assert said in page
 
 
-def test_the_page_of_an_action_tells_its_details_in_words(reader, auditor):
+def test_page_of_an_action_shows_its_details_in_words(reader, auditor):
     given = {
         "site_role": "user",
         "added": ["a@acme.example", "b@acme.example"],
@@ -533,7 +533,7 @@ def test_the_page_of_an_action_tells_its_details_in_words(reader, auditor):
     assert "With token" not in said
 
 
-def test_of_a_change_both_sides_are_told_also_where_there_is_nothing(reader, auditor):
+def test_page_of_a_change_shows_both_values_even_if_one_is_empty(reader, auditor):
     given = {"days": {"to": 30, "from": None}, "roles": {"from": ["user", "guest"], "to": []}}
 
     entry = record(actor=auditor, action=Action.POLICY_CHANGED, target=auditor, **given)
@@ -545,7 +545,7 @@ def test_of_a_change_both_sides_are_told_also_where_there_is_nothing(reader, aud
     ]
 
 
-def test_the_request_id_leads_to_all_of_the_request(reader, auditor):
+def test_request_id_links_to_all_entries_of_the_request(reader, auditor):
     add_uses(auditor, {"request_id": REQUEST})
     add_actions(auditor, {"request_id": REQUEST})
     done = Activity.objects.get(request_id=REQUEST)
@@ -586,7 +586,7 @@ def test_an_entry_whose_token_and_owner_are_gone_has_its_page(reader, auditor):
     assert "auditor@acme.example" in page
 
 
-def test_the_rows_lead_to_entries_and_narrow_the_list(reader, auditor):
+def test_rows_link_to_their_entry_and_to_filters(reader, auditor):
     add_uses(auditor, {"request_id": REQUEST, "token_id": TOKEN})
     add_actions(auditor, {"token_id": TOKEN})
     entry = Activity.objects.get(token_id=TOKEN)
@@ -601,7 +601,7 @@ def test_the_rows_lead_to_entries_and_narrow_the_list(reader, auditor):
     assert f'data-activity="{entry.public_id}"' in actions
 
 
-def test_the_rows_narrow_further_what_is_narrowed(reader, auditor):
+def test_links_of_rows_add_to_the_current_filters(reader, auditor):
     add_uses(auditor, *({"token_id": TOKEN} for _ in range(60)))
     add_actions(auditor, {"token_id": TOKEN})
     cursor = reader.get(OUR_USES).context["page"].next_url.partition("cursor=")[2]
@@ -621,7 +621,7 @@ def subclasses(kind):
 
 
 @pytest.mark.parametrize("table_class", subclasses(LogTable))
-def test_every_table_of_a_log_is_written_by_itself_and_not_sorted(table_class):
+def test_tables_of_logs_have_their_own_template_and_no_sorting(table_class):
     table = table_class([], narrowing={})
 
     assert table.template_name == "auditlog/log_table.html"
@@ -630,7 +630,7 @@ def test_every_table_of_a_log_is_written_by_itself_and_not_sorted(table_class):
     assert table.empty_text
 
 
-def test_a_tokens_page_reads_the_same_for_those_who_do_not_own_it(client, owner, administrator):
+def test_page_of_a_token_is_the_same_for_people_who_do_not_own_it(client, owner, administrator):
     token = TokenFactory(owner=owner)
     add_uses(owner, {"token_id": token.pk})
     client.force_login(administrator)
@@ -657,7 +657,7 @@ def test_a_tokens_page_says_how_many_uses_there_are(client, owner, monkeypatch):
         assert client.get(f"/profile/tokens/{its.pk}/", query).context["page"].count == said
 
 
-def test_a_tokens_file_ignores_what_its_table_ignores(client, owner):
+def test_export_of_a_token_ignores_the_same_parameters_as_its_table(client, owner):
     token = TokenFactory(owner=owner)
     add_uses(owner, {"token_id": token.pk, "scope": "api"}, {"token_id": TOKEN})
     client.force_login(owner)
@@ -686,7 +686,7 @@ def test_a_tokens_page_leads_to_its_entries_and_their_file(client, owner, admini
 
 
 @pytest.mark.parametrize("route", ROUTES.values())
-def test_one_record_reads_as_in_the_list(api, auditor, route):
+def test_single_entry_is_the_same_as_in_the_list(api, auditor, route):
     add_uses(auditor, {})
     add_actions(auditor, {})
     api.force_login(auditor)

@@ -51,7 +51,7 @@ def auditor(organization):
 @pytest.mark.parametrize(
     "role", [SiteRole.USER, SiteRole.GUEST, SiteRole.ADMINISTRATOR, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER]
 )
-def test_my_log_is_mine_whatever_my_role(client, organization, member, role):
+def test_own_log_has_only_own_entries_whatever_the_role(client, organization, member, role):
     me = UserFactory(organization=organization, site_role=role)
     use(TokenFactory(owner=me), target="/mine")
     use(TokenFactory(owner=member), target="/theirs")
@@ -60,7 +60,7 @@ def test_my_log_is_mine_whatever_my_role(client, organization, member, role):
     assert targets(client.get(MINE)) == ["/mine"]
 
 
-def test_the_organizations_log_is_everyones_here_and_nobody_elses(client, auditor, owner, stranger):
+def test_organizations_log_has_all_entries_of_the_organization_and_no_others(client, auditor, owner, stranger):
     use(TokenFactory(owner=owner), target="/ours")
     use(TokenFactory(owner=stranger), target="/elsewhere")
     client.force_login(auditor)
@@ -100,7 +100,7 @@ def test_page_and_api_filter_alike(client, api, auditor, query, found):
     assert [row["target"] for row in rows] == found
 
 
-def test_one_tokens_entries_by_its_id(api, auditor):
+def test_log_is_filtered_by_the_id_of_a_token(api, auditor):
     one, two = TokenFactory(owner=auditor), TokenFactory(owner=auditor)
     use(one, target="/one")
     use(two, target="/two")
@@ -111,7 +111,7 @@ def test_one_tokens_entries_by_its_id(api, auditor):
     assert [row["target"] for row in rows] == ["/two"]
 
 
-def test_the_published_shape_of_a_use(api, auditor):
+def test_use_has_its_published_fields(api, auditor):
     token = TokenFactory(owner=auditor, name="nightly", scope="api pipeline")
     entry = use(token)
     api.force_login(auditor)
@@ -128,7 +128,7 @@ def test_the_published_shape_of_a_use(api, auditor):
     assert (row["account"], row["user_email"], row["outcome"]) == ("acme", auditor.email, "allowed")
 
 
-def test_the_published_shape_of_an_action(api, auditor, owner):
+def test_action_has_its_published_fields(api, auditor, owner):
     record(actor=owner, action=Action.USER_CHANGED, target=owner)
     api.force_login(auditor)
 
@@ -151,7 +151,7 @@ def test_without_a_date_the_api_answers_the_last_seven_days(api, auditor):
     assert len(api.get(API_USES, {"date": since}).json()["data"]) == 2
 
 
-def test_the_next_page_goes_on_where_the_last_ended_while_entries_arrive(api, auditor):
+def test_next_page_continues_where_the_last_ended_while_entries_arrive(api, auditor):
     token = TokenFactory(owner=auditor)
     moment = timezone.now() - timedelta(hours=1)
     for number in range(5):
@@ -239,7 +239,7 @@ def test_the_number_of_queries_does_not_grow_with_the_rows(client, auditor, djan
     assert counts[0] == counts[1]
 
 
-def test_what_a_caller_sends_cannot_break_the_page(client, owner):
+def test_text_that_a_caller_sent_cannot_break_the_page(client, owner):
     use(TokenFactory(owner=owner), target="/x", user_agent="<script>alert(1)</script>")
     client.force_login(owner)
 
@@ -249,7 +249,7 @@ def test_what_a_caller_sends_cannot_break_the_page(client, owner):
     assert "&lt;script&gt;" in page
 
 
-def test_an_entry_reads_when_token_and_owner_are_gone(client, auditor, owner):
+def test_entry_is_readable_after_token_and_owner_are_deleted(client, auditor, owner):
     token = TokenFactory(owner=owner, name="nightly")
     use(token, target="/kept")
     token_id = token.pk

@@ -29,7 +29,7 @@ def latest():
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.slow
-def test_entries_are_taken_over_and_can_be_given_back(latest):
+def test_migration_of_entries_can_be_reversed(latest):
     old = migrate(BEFORE)
     organization = old.get_model("accounts", "Organization").objects.create(name="Acme", slug="acme")
     user = old.get_model("accounts", "User").objects.create(

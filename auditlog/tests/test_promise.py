@@ -34,7 +34,7 @@ def pipeline(owner):
     return pipeline
 
 
-def test_an_answer_is_not_given_when_its_entry_cannot_be_written(api, owner):
+def test_request_is_not_answered_if_its_entry_cannot_be_written(api, owner):
     headers = bearer(TokenFactory(owner=owner))
     with a_log_that_cannot_be_written():
         answer = api.get("/api/v1/me", headers=headers)
@@ -56,7 +56,7 @@ def test_nothing_is_changed_when_the_entry_cannot_be_written(api, owner, pipelin
     assert not Activity.objects.exists()
 
 
-def test_a_token_cannot_end_itself_when_that_cannot_be_logged(api, owner):
+def test_token_cannot_expire_itself_if_that_cannot_be_logged(api, owner):
     token = TokenFactory(owner=owner)
     with a_log_that_cannot_be_written():
         answer = api.post("/api/v1/tokens/current/expire", {}, headers=bearer(token))
@@ -83,7 +83,7 @@ def test_the_change_and_its_entry_are_committed_together(api, owner, pipeline):
     assert seen == [(1, 1, False)]
 
 
-def test_a_refused_change_leaves_its_entry_and_nothing_else(api, owner):
+def test_refused_change_leaves_only_its_entry(api, owner):
     empty = PipelineFactory(owner=owner)
 
     answer = api.post("/api/v1/pipeline/run", {"pipelineId": str(empty.pk)}, headers=bearer(TokenFactory(owner=owner)))
@@ -133,7 +133,7 @@ def test_a_control_character_in_the_address_is_logged_harmlessly(api, owner):
     assert "\n" not in entry.user_agent
 
 
-def test_last_use_is_noted_once_a_minute(api, owner):
+def test_last_use_is_saved_once_a_minute(api, owner):
     token = TokenFactory(owner=owner)
     headers = bearer(token)
     api.get("/api/v1/me", headers=headers)

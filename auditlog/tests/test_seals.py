@@ -54,7 +54,7 @@ def blocks(log=USES):
 
 
 @pytest.mark.parametrize("log", Seal.Log)
-def test_an_empty_log_is_as_it_was_sealed(log):
+def test_empty_log_has_no_finding(log):
     assert sealing.seal_next(log, at_once=True) is None
     assert findings(log) == []
 
@@ -75,7 +75,7 @@ def test_both_logs_have_a_chain_of_their_own(organization):
     assert (findings(USES), findings(ACTIONS)) == ([], [])
 
 
-def test_entries_with_nothing_in_them_are_proven():
+def test_entries_with_empty_fields_are_proven():
     uses(1, None, ip=None, owner_id=None, user_agent="")
     actions(1, None, ip=None, token_id=None, request_id=None, details={})
     seal(USES)
@@ -97,7 +97,7 @@ def test_blocks_follow_each_other_without_a_gap(organization):
     assert findings() == []
 
 
-def test_what_is_sealed_is_not_sealed_again(chain):
+def test_sealed_entries_are_not_sealed_again(chain):
     assert sealing.seal_next(USES, at_once=True) is None
     assert len(blocks()) == 3
 
@@ -113,7 +113,7 @@ def test_a_long_log_is_sealed_in_several_blocks(monkeypatch, organization):
     assert findings() == []
 
 
-def test_a_block_counts_for_a_few_tokens_days_and_addresses_only(monkeypatch, organization):
+def test_number_of_counters_that_a_block_changes_is_limited(monkeypatch, organization):
     """Whatever is counted is written while everyone else waits."""
     monkeypatch.setattr(sealing, "MAX_COUNTED", 2)
     for ip in ("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.3", None):
@@ -169,7 +169,7 @@ def test_one_entry_with_a_wrong_date_does_not_hold_the_others_back(organization,
     assert sealing.seal_next(USES).count == 3
 
 
-def test_it_is_a_finding_that_entries_are_not_sealed(chain, organization):
+def test_entries_that_wait_too_long_for_a_seal_are_a_finding(chain, organization):
     entry = uses(1, organization)[0]
     uses(1, organization)
 
@@ -237,7 +237,7 @@ def test_a_value_that_moves_to_the_next_column_is_a_change(organization):
 
 
 @pytest.mark.parametrize("column", ["at", "owner_id", "status", "request_id"])
-def test_a_change_to_what_no_column_should_hold_is_named(chain, column):
+def test_change_to_an_impossible_value_is_named(chain, column):
     if connection.vendor != "sqlite":
         pytest.skip("PostgreSQL takes no such value.")
     sql(f'UPDATE auditlog_tokenuse SET "{column}" = %s WHERE id = %s', "rubbish", chain[4].pk)
@@ -247,7 +247,7 @@ def test_a_change_to_what_no_column_should_hold_is_named(chain, column):
     assert "was changed" in found
 
 
-def test_another_time_zone_is_another_moment(chain):
+def test_changed_time_zone_is_a_change(chain):
     if connection.vendor != "sqlite":
         pytest.skip("PostgreSQL keeps no time zone.")
     sql("UPDATE auditlog_tokenuse SET at = at || '+05:00' WHERE id = %s", chain[4].pk)
@@ -302,7 +302,7 @@ def three(model, organization):
 
 
 @rubbish
-def test_what_cannot_be_read_is_a_change_that_is_named(organization, model, column, value):
+def test_value_that_cannot_be_read_is_named_as_a_change(organization, model, column, value):
     entries, log = three(model, organization)
     seal(log)
     spoil(model, column, value, id=entries[1].pk)
@@ -315,7 +315,7 @@ def test_what_cannot_be_read_is_a_change_that_is_named(organization, model, colu
 
 
 @rubbish
-def test_what_cannot_be_read_does_not_hold_up_the_log(organization, model, column, value):
+def test_entry_that_cannot_be_read_does_not_delay_sealing(organization, model, column, value):
     """It is proven as the database keeps it."""
     entries, log = three(model, organization)
     spoil(model, column, value, id=entries[1].pk)
@@ -495,7 +495,7 @@ def test_a_list_that_is_emptied_without_pruning_is_found(chain):
     assert "Block 2 lost its records without being pruned" in findings()[0]
 
 
-def test_a_chain_made_with_another_key_is_forged(chain, settings):
+def test_chain_with_the_seals_of_another_key_is_forged(chain, settings):
     """A person with write access but without the key rebuilds the whole chain after a change."""
     remove(TokenUse.objects.filter(pk=chain[0].pk))
     remove(Seal.objects.all())
@@ -506,7 +506,7 @@ def test_a_chain_made_with_another_key_is_forged(chain, settings):
     assert "Block 1 was changed or forged" in findings()[0]
 
 
-def test_a_forged_permission_to_be_missing_permits_nothing(chain, settings, organization):
+def test_forged_pruning_mark_does_not_excuse_missing_entries(chain, settings, organization):
     settings.LOG_SEAL_KEY = "a guess that is long enough to be one"
     remove(Seal.objects.filter(number=3))
     last = blocks()[-1]
@@ -549,7 +549,7 @@ def test_end_that_the_worker_sealed_again_is_found_by_the_earlier_head(chain):
     assert len(findings(expected=[head])) == 1
 
 
-def test_a_head_is_expected_behind_which_the_chain_went_on(chain, organization):
+def test_earlier_head_of_a_longer_chain_is_accepted(chain, organization):
     head = f"3:{blocks()[-1].mac}"
     uses(1, organization)
     seal()
@@ -573,14 +573,14 @@ def test_a_seal_does_not_depend_on_the_database(settings):
 # The key
 
 
-def test_the_key_is_made_once_and_only_we_may_read_it(chain, settings):
+def test_key_is_created_once_and_is_private(chain, settings):
     path = settings.DATA_DIR / "log-seal-key"
 
     assert path.stat().st_mode & 0o777 == 0o600
     assert len(path.read_text()) >= 32
 
 
-def test_a_key_can_be_given(chain, settings):
+def test_key_can_come_from_the_settings(chain, settings):
     settings.LOG_SEAL_KEY = (settings.DATA_DIR / "log-seal-key").read_text().strip()
     settings.DATA_DIR = None
 
@@ -602,7 +602,7 @@ def test_a_file_without_a_key_is_refused(settings, tmp_path):
         sealing.seal_next(USES, at_once=True)
 
 
-def test_no_new_key_is_made_for_a_chain_that_has_one(chain, settings, tmp_path):
+def test_no_new_key_is_created_for_an_existing_chain(chain, settings, tmp_path):
     settings.DATA_DIR = tmp_path
 
     with pytest.raises(KeyMissing):
@@ -614,7 +614,7 @@ def test_no_new_key_is_made_for_a_chain_that_has_one(chain, settings, tmp_path):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_sealers_at_once_make_one_chain(monkeypatch, organization):
+def test_two_sealers_at_the_same_time_write_one_chain(monkeypatch, organization):
     monkeypatch.setattr(sealing, "MAX_ENTRIES", 5)
     uses(60, organization)
     begin = threading.Barrier(2)
@@ -651,7 +651,7 @@ def test_the_loser_of_a_race_does_not_hide_another_failure(chain, organization, 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_entries_that_arrive_while_sealing_goes_on_are_all_sealed(monkeypatch, organization):
+def test_entries_that_arrive_during_sealing_are_all_sealed(monkeypatch, organization):
     monkeypatch.setattr(sealing, "MAX_ENTRIES", 7)
     done = threading.Event()
 
@@ -677,7 +677,7 @@ def test_entries_that_arrive_while_sealing_goes_on_are_all_sealed(monkeypatch, o
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_transaction_that_may_still_add_an_entry_holds_the_seal_back(monkeypatch, organization):
+def test_transaction_that_can_still_add_an_entry_delays_the_seal(monkeypatch, organization):
     if connection.vendor != "postgresql":
         pytest.skip("SQLite commits entries in order.")
     monkeypatch.setattr(sealing, "WAIT_FOR_WRITERS_SECONDS", 0.05)
@@ -709,7 +709,7 @@ def test_a_transaction_that_may_still_add_an_entry_holds_the_seal_back(monkeypat
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_began_to_write_later_does_not_hold_the_seal_back(organization):
+def test_transaction_that_began_later_does_not_delay_the_seal(organization):
     """Under load someone always writes; only those have to be waited for who were writing when the end was read."""
     if connection.vendor != "postgresql":
         pytest.skip("SQLite commits entries in order.")
@@ -749,7 +749,7 @@ def test_the_command_says_what_is_proven_and_the_heads(chain, organization):
     assert "Activity log: 0 entries in 0 blocks" in said
 
 
-def test_the_command_is_quiet_when_all_is_well(chain):
+def test_quiet_command_prints_nothing_if_both_logs_are_intact(chain):
     assert run("verify_logs", "--quiet") == ("", "", 0)
 
 
@@ -769,7 +769,7 @@ def test_the_command_reads_one_log_only_when_asked(chain):
     assert run("verify_logs", "--log", "authentication")[2] == 1
 
 
-def test_the_command_takes_a_head_back(chain):
+def test_command_accepts_a_head_that_it_printed(chain):
     head = f"3:{blocks()[-1].mac}"
     assert run("verify_logs", "--log", "authentication", "--expect", head)[2] == 0
     remove(Seal.objects.filter(number=3))
@@ -781,7 +781,7 @@ def test_the_command_takes_a_head_back(chain):
 
 
 @pytest.mark.parametrize("options", [["--expect", "3"], ["--expect", "x:y"], ["--expect", f"1:{'0' * 64}"]], ids=str)
-def test_the_command_refuses_a_head_that_is_none_or_nobodys(options):
+def test_command_refuses_a_malformed_head_or_one_without_a_log(options):
     assert run("verify_logs", *options)[2] == 1
 
 

@@ -55,7 +55,7 @@ def sealed(request):
     return {"nothing": [False, False], "all": [False, True], "half": [True, False]}[request.param]
 
 
-def test_each_of_the_last_30_days_is_there(owner, sealed):
+def test_usage_has_each_of_the_last_30_days(owner, sealed):
     token = TokenFactory(owner=owner)
     use(token, ago(days=30))
     use(token, ago(days=29))
@@ -91,7 +91,7 @@ def test_a_day_is_a_day_in_utc(owner):
     assert counted() == {18: 1, 19: 1}
 
 
-def test_without_any_use_there_are_30_empty_days(owner):
+def test_usage_of_an_unused_token_has_30_empty_days(owner):
     assert [day.total for day in usage.days(usage.of(owner))] == [0] * 30
     assert usage.addresses(usage.of_token(TokenFactory(owner=owner).pk, reader=owner)) == []
     assert usage.after_end(usage.of(owner)) == []
@@ -116,7 +116,7 @@ def totals(uses):
     return sum(day.total for day in usage.days(uses)), len(usage.after_end(uses))
 
 
-def test_a_persons_own_uses_are_counted_for_them(four_uses, owner, member, stranger, administrator):
+def test_person_sees_usage_of_their_own_tokens(four_uses, owner, member, stranger, administrator):
     assert totals(usage.of(owner)) == (2, 2)
     assert totals(usage.of(member)) == (1, 1)
     assert totals(usage.of(stranger)) == (1, 1)
@@ -124,14 +124,14 @@ def test_a_persons_own_uses_are_counted_for_them(four_uses, owner, member, stran
 
 
 @pytest.mark.parametrize("role", SiteRole)
-def test_an_organizations_uses_are_for_those_who_read_its_logs(four_uses, organization, role):
+def test_usage_of_the_organization_is_for_people_who_read_its_logs(four_uses, organization, role):
     reader = UserFactory(organization=organization, site_role=role)
     expected = (0, 0) if role in {SiteRole.USER, SiteRole.GUEST} else (3, 3)
 
     assert totals(usage.readable_org_entries(reader)) == expected
 
 
-def test_a_tokens_uses_are_for_those_who_see_its_log(four_uses, owner, member, stranger, administrator):
+def test_usage_of_a_token_is_for_people_who_see_its_log(four_uses, owner, member, stranger, administrator):
     def seen_by(reader):
         uses = usage.of_token(four_uses.pk, reader=reader)
         return totals(uses), len(usage.addresses(uses))
@@ -150,7 +150,7 @@ def ips(token):
     }
 
 
-def test_addresses_are_told_with_first_and_last_use(owner, sealed):
+def test_addresses_have_their_first_and_last_use(owner, sealed):
     token = TokenFactory(owner=owner)
     use(token, ago(days=80), ip="192.0.2.1")
     use(token, ago(days=9), ip="2001:db8::1", **REFUSED)
@@ -198,7 +198,7 @@ def test_an_address_is_new_for_a_week_unless_the_token_is(owner, token_since, ad
 # Ended tokens still in use
 
 
-def test_a_token_that_is_sent_after_its_end_is_told_with_where_and_how_often(owner, sealed):
+def test_expired_token_in_use_is_listed_with_addresses_and_counts(owner, sealed):
     token = TokenFactory(owner=owner, name="old laptop")
     use(token, ago(days=20), ip="192.0.2.1")
     use(token, ago(days=9), ip="192.0.2.1", **ENDED)
@@ -220,7 +220,7 @@ def test_a_token_that_is_sent_after_its_end_is_told_with_where_and_how_often(own
     ]
 
 
-def test_only_the_last_30_days_count_as_still_in_use(owner):
+def test_only_uses_of_the_last_30_days_count_as_still_in_use(owner):
     long_ago, lately = TokenFactory(owner=owner), TokenFactory(owner=owner)
     use(long_ago, ago(days=31), **ENDED)
     use(lately, ago(days=31), **ENDED)
@@ -234,7 +234,7 @@ def test_only_the_last_30_days_count_as_still_in_use(owner):
     assert found() == [(lately.pk, 1)]
 
 
-def test_the_token_that_was_sent_last_stands_first(owner):
+def test_most_recently_used_expired_token_is_listed_first(owner):
     first, second, third = (TokenFactory(owner=owner) for _ in range(3))
     use(second, ago(hours=3), **ENDED)
     use(first, ago(hours=2), **ENDED)
@@ -246,7 +246,7 @@ def test_the_token_that_was_sent_last_stands_first(owner):
 
 
 @pytest.mark.parametrize("code", sorted(set(TokenUse.Reason.values) - {"ok"} - ENDED_REASONS))
-def test_any_other_refusal_is_no_use_after_the_end(owner, code):
+def test_other_refusals_are_not_uses_after_expiry(owner, code):
     use(TokenFactory(owner=owner), ago(hours=1), status=403, code=code)
 
     assert usage.after_end(usage.of(owner)) == []
@@ -255,7 +255,7 @@ def test_any_other_refusal_is_no_use_after_the_end(owner, code):
     assert TokenUsage.objects.get().after_end == 0
 
 
-def test_two_uses_in_one_moment_are_two(owner):
+def test_two_uses_at_the_same_moment_are_counted_twice(owner):
     token = TokenFactory(owner=owner)
     for target in ("/one", "/two"):
         use(token, ago(hours=1), target=target, **ENDED)
@@ -283,7 +283,7 @@ def test_the_number_of_queries_does_not_grow(owner, django_assert_max_num_querie
     assert counts[0] == counts[1]
 
 
-def test_counting_writes_once_and_reads_nothing_whatever_there_is(owner, django_assert_num_queries):
+def test_counting_takes_one_write_and_no_read(owner, django_assert_num_queries):
     for token in TokenFactory.create_batch(5, owner=owner):
         use(token, ago(hours=1))
     entries = list(TokenUse.objects.all())
@@ -297,7 +297,7 @@ def test_counting_writes_once_and_reads_nothing_whatever_there_is(owner, django_
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)], ids=str)
-def test_what_is_added_keeps_the_first_and_the_last_moment(owner, order):
+def test_later_counts_keep_the_first_and_the_last_time(owner, order):
     """Whether or not there was a use after the end before, or is one now."""
     token = TokenFactory(owner=owner)
     use(token, ago(hours=3))
@@ -339,7 +339,7 @@ def histories(draw):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories())
 @pytest.mark.slow
-def test_the_answers_are_those_of_counting_the_log(owner, member, administrator, django_db_blocker, history):
+def test_usage_equals_a_count_of_the_whole_log(owner, member, administrator, django_db_blocker, history):
     tokens = [TokenFactory(owner=owner), TokenFactory(owner=owner), TokenFactory(owner=member)]
     TokenUse.objects.all()._raw_delete("default")
     TokenUsage.objects.all().delete()
@@ -386,7 +386,7 @@ def assert_same_addresses(uses, log):
         assert address.is_new == (is_late and NOW - its[0].at < timedelta(days=7))
 
 
-def test_it_is_the_statement_that_decides_what_is_not_counted_yet(owner):
+def test_uses_sealed_during_a_reading_are_counted_once(owner):
     """Sealed between the two queries of a reader: nothing is missed, and nothing is counted twice."""
     token = TokenFactory(owner=owner)
     use(token, ago(hours=3), **ENDED)
