@@ -89,7 +89,7 @@ def test_both_logs_are_pruned(organization):
     assert (findings(USES), findings(ACTIONS)) == ([], [])
 
 
-def test_entries_of_nobody_and_of_organizations_that_are_gone_are_kept_for_400_days():
+def test_entries_without_an_existing_organization_are_kept_for_400_days():
     gone = uuid.UUID(int=7)
     uses(1, None, at=days_ago(402))
     uses(2, None, organization_id=gone, at=days_ago(402))
@@ -110,7 +110,7 @@ def test_whole_days_are_removed(organization):
     assert kept() == ids(stays)
 
 
-def test_what_was_counted_goes_with_the_entries(log):
+def test_daily_counts_are_removed_with_their_entries(log):
     assert TokenUsage.objects.count() == 2
 
     prune()
@@ -119,18 +119,18 @@ def test_what_was_counted_goes_with_the_entries(log):
     assert [usage.day for usage in TokenUsage.objects.all()] == [log["new"][0].at.date()]
 
 
-def test_a_shorter_time_can_be_given(log):
+def test_pruning_takes_a_shorter_retention(log):
     assert prune(days=300) == {(USES, "acme"): 5, (USES, "elsewhere"): 2}
     assert findings() == []
 
 
-def test_one_organization_can_be_named(log):
+def test_pruning_can_be_limited_to_one_organization(log):
     assert prune(days=300, organization="elsewhere") == {(USES, "elsewhere"): 2}
     assert kept() == ids(log["old"] + log["new"])
     assert findings() == []
 
 
-def test_many_entries_go_in_several_batches(monkeypatch, organization):
+def test_many_entries_are_removed_in_several_batches(monkeypatch, organization):
     monkeypatch.setattr(retention, "LARGEST_BATCH", 30)
     uses(100, organization, at=days_ago(402))
 
@@ -155,7 +155,7 @@ def test_pruning_stops_between_two_batches(monkeypatch, organization):
     assert findings() == []
 
 
-def test_nothing_is_begun_when_it_is_to_stop(log):
+def test_pruning_does_not_begin_while_the_worker_stops(log):
     stopping = threading.Event()
     stopping.set()
 
@@ -163,7 +163,7 @@ def test_nothing_is_begun_when_it_is_to_stop(log):
     assert not Seal.objects.filter(kind="pruned").exists()
 
 
-def test_where_nothing_is_old_no_block_is_made(organization):
+def test_pruning_without_old_entries_writes_no_block(organization):
     uses(2, organization)
 
     assert prune() == {}
@@ -229,7 +229,7 @@ def test_a_log_is_proven_after_all_of_a_block_was_pruned(organization):
     assert (verification.entries, verification.pruned) == (2, 3)
 
 
-def test_a_log_is_proven_when_it_goes_on_after_pruning(log, organization):
+def test_log_is_proven_after_pruning_and_new_entries(log, organization):
     prune()
     uses(2, organization)
     seal()
@@ -254,7 +254,7 @@ def test_entries_are_sealed_before_they_are_removed(organization):
     )
 
 
-def test_the_block_says_whose_entries_may_be_missing(log, organization):
+def test_block_says_whose_entries_can_be_missing(log, organization):
     (cut,) = cuts_due(USES)
 
     prune()
@@ -264,7 +264,7 @@ def test_the_block_says_whose_entries_may_be_missing(log, organization):
 
 
 @pytest.mark.parametrize("which", ["new", "others"])
-def test_an_entry_that_pruning_does_not_explain_was_removed(log, which):
+def test_missing_entry_that_pruning_does_not_explain_is_a_finding(log, which):
     prune()
     entry = log[which][0]
     remove(TokenUse.objects.filter(pk=entry.pk))
@@ -272,7 +272,7 @@ def test_an_entry_that_pruning_does_not_explain_was_removed(log, which):
     assert [f"Entry {entry.pk} of" in found and "was removed" in found for found in findings()] == [True]
 
 
-def test_an_old_entry_that_arrived_after_pruning_may_not_be_missing(log, organization):
+def test_missing_old_entry_that_arrived_after_pruning_is_a_finding(log, organization):
     prune()
     entry = uses(1, organization, at=days_ago(402))[0]
     seal()
@@ -281,7 +281,7 @@ def test_an_old_entry_that_arrived_after_pruning_may_not_be_missing(log, organiz
     assert [f"Entry {entry.pk} of" in found for found in findings()] == [True]
 
 
-def test_an_entry_that_is_back_was_inserted(organization):
+def test_pruned_entry_that_is_back_is_found_as_inserted(organization):
     entry = uses(1, organization, at=days_ago(402))[0]
     prune()
     TokenUse.objects.bulk_create([use(organization, id=entry.pk, at=entry.at)])
@@ -289,7 +289,7 @@ def test_an_entry_that_is_back_was_inserted(organization):
     assert [f"Entry {entry.pk} of" in found and "was inserted" in found for found in findings()] == [True]
 
 
-def test_an_entry_whose_moment_was_set_back_is_missed_when_it_was_pruned(log):
+def test_entry_that_was_backdated_and_pruned_is_a_finding(log):
     entry = log["new"][0]
     change(TokenUse, entry.pk, at=days_ago(500))
 
@@ -299,14 +299,14 @@ def test_an_entry_whose_moment_was_set_back_is_missed_when_it_was_pruned(log):
     assert [f"Entry {entry.pk} of" in found and "was removed" in found for found in findings()] == [True]
 
 
-def test_a_list_is_kept_as_long_as_one_of_its_entries(log):
+def test_list_of_a_block_is_kept_as_long_as_one_of_its_entries(log):
     prune()
     change(Seal, Seal.objects.get(kind="entries").pk, entries=None)
 
     assert "lost its records without being pruned" in findings()[0]
 
 
-def test_pruning_while_the_log_is_read_is_no_finding(monkeypatch, organization):
+def test_pruning_during_a_verification_is_no_finding(monkeypatch, organization):
     for _ in range(3):
         uses(1, organization, at=days_ago(402))
         seal()
@@ -350,7 +350,7 @@ def test_an_entry_that_cannot_be_sealed_yet_is_not_removed(monkeypatch, organiza
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_that_prune_at_once_do_not_disturb_each_other(organization):
+def test_two_prunings_at_the_same_time_do_not_disturb_each_other(organization):
     uses(300, organization, at=days_ago(402))
     begin = threading.Barrier(2)
     failures, removed = [], []
@@ -376,7 +376,7 @@ def test_two_that_prune_at_once_do_not_disturb_each_other(organization):
     assert findings() == []
 
 
-def test_only_what_went_is_told(organization, monkeypatch):
+def test_pruning_reports_only_the_entries_that_it_removed(organization, monkeypatch):
     """Someone else removes two of a batch after it was found."""
     entries = uses(5, organization, at=days_ago(402))
     delete = retention._delete
@@ -407,7 +407,7 @@ def terminal(monkeypatch):
     return answer
 
 
-def test_the_command_removes_and_says_what(log):
+def test_command_removes_old_entries_and_reports_them(log):
     said, complaint, code = run("prune_logs", "--no-input")
 
     before = timezone.now().date() - timedelta(days=400)
@@ -432,7 +432,7 @@ def test_the_command_takes_days_and_organization(log):
 
 
 @pytest.mark.parametrize(("answer", "left"), [("y", 4), ("yes", 4), ("", 7), ("n", 7)])
-def test_on_a_terminal_the_command_asks(log, terminal, answer, left):
+def test_command_asks_on_a_terminal(log, terminal, answer, left):
     terminal(answer)
 
     run("prune_logs")
@@ -440,18 +440,18 @@ def test_on_a_terminal_the_command_asks(log, terminal, answer, left):
     assert len(kept()) == left
 
 
-def test_without_a_terminal_the_command_does_not_ask(log, monkeypatch):
+def test_command_does_not_ask_without_a_terminal(log, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO())
 
     assert "Removed" in run("prune_logs")[0]
 
 
-def test_where_nothing_is_old_the_command_says_so(organization):
+def test_command_says_that_there_is_nothing_to_remove(organization):
     assert run("prune_logs")[0] == "There are no entries to remove.\n"
 
 
 @pytest.mark.parametrize("options", [["--days", "0"], ["--days", "x"], ["--organization", "nobody"]], ids=str)
-def test_the_command_refuses_what_makes_no_sense(log, options):
+def test_command_refuses_wrong_options(log, options):
     assert run("prune_logs", *options)[2] == 1
     assert len(kept()) == 7
 

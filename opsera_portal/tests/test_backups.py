@@ -37,7 +37,7 @@ def test_a_copy_that_exists_is_not_written_over(tmp_path):
     assert list(tmp_path.iterdir()) == [file], "nothing half-written stays"
 
 
-def test_a_place_that_cannot_be_written_is_said_in_one_line(tmp_path):
+def test_unwritable_file_is_reported_in_one_line(tmp_path):
     with pytest.raises(CommandError, match="cannot be written"):
         call_command("backup_database", str(tmp_path / "nowhere" / "new.database"))
 
@@ -52,7 +52,7 @@ def test_nothing_is_restored_unless_the_word_is_typed(organization, tmp_path, mo
     assert Organization.objects.get() == organization
 
 
-def test_what_is_no_copy_changes_nothing(organization, tmp_path):
+def test_restoring_a_file_that_is_no_backup_changes_nothing(organization, tmp_path):
     file = tmp_path / "broken.database"
     file.write_bytes(b"no database" * 1000)
 
@@ -83,7 +83,7 @@ def test_the_password_of_the_database_is_on_no_command_line(tmp_path, monkeypatc
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.slow
-def test_it_does_not_restore_while_something_writes(organization, tmp_path, monkeypatch):
+def test_database_is_not_restored_while_something_writes(organization, tmp_path, monkeypatch):
     if connection.vendor != "sqlite":
         pytest.skip("on PostgreSQL the restore waits for its locks")
     monkeypatch.setattr(backups, "WAIT_FOR_OTHERS_SECONDS", 0)
@@ -96,7 +96,7 @@ def test_it_does_not_restore_while_something_writes(organization, tmp_path, monk
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_was_copied_comes_back_while_others_are_connected(organization, tmp_path):
+def test_backup_is_restored_while_others_are_connected(organization, tmp_path):
     if connection.vendor != "sqlite":
         pytest.skip("test_operations.py does so on PostgreSQL")
     copy = tmp_path / "now.database"

@@ -41,7 +41,7 @@ def nested(depth):
 # Bodies of the API
 
 
-def test_a_body_may_be_nested_as_deep_as_is_said(api, headers):
+def test_body_nested_as_deep_as_allowed_is_accepted(api, headers):
     answer = send(api, nested(MAX_DEPTH), headers)
 
     assert list(answer.json()["errors"]) == ["pipelineId"]  # it was read, and judged by its fields
@@ -83,7 +83,7 @@ def test_a_body_with_more_values_than_any_operation_takes_is_refused_as_a_whole(
     ],
     ids=lambda value: value[:12],
 )
-def test_a_number_beyond_reason_is_refused_before_it_is_one(api, headers, number, reason):
+def test_number_beyond_the_limits_is_refused(api, headers, number, reason):
     answer = send(api, f'{{"pipelineId": "{NOBODYS_ID}", "runCount": {number}}}', headers)
 
     assert answer.status_code == 400
@@ -159,7 +159,7 @@ def test_every_field_that_the_api_reads_has_its_bounds(serializer_class):
     assert unbounded == []
 
 
-def test_the_serializers_that_are_looked_at_are_those_of_every_app():
+def test_bounds_are_checked_for_the_serializers_of_every_app():
     apps = {one.__module__.split(".")[0] for one in read_by_the_api()}
 
     assert apps == {"accounts", "auditlog", "core", "pipelines", "tokens"}
@@ -198,7 +198,7 @@ def test_a_query_of_more_than_8_kib_is_refused_unread(client, headers, path):
 @pytest.mark.parametrize(
     "sent", [{"QUERY_STRING": "x" * 9000}, {"HTTP_HOST": "wrong.example"}], ids=lambda sent: next(iter(sent))
 )
-def test_what_any_stranger_can_send_fills_no_log_with_tracebacks(client, db, caplog, path, sent):
+def test_requests_of_strangers_leave_no_traceback_in_the_log(client, db, caplog, path, sent):
     for credentials in ({}, {"Authorization": "Bearer junk"}):
         assert client.get(path, headers=credentials, **sent).status_code == 400
 

@@ -16,7 +16,7 @@ def headers(owner):
 
 
 @pytest.mark.parametrize("path", ["/api/v1/me", "/api/v1/pipelines", "/api/v1/nothing"])
-def test_it_protects_like_the_long_way(api, owner, headers, path):
+def test_fast_path_sends_the_same_protective_headers(api, owner, headers, path):
     by_token = api.get(path, headers=headers)
     signed_in = APIClient()
     signed_in.force_login(owner)
@@ -31,14 +31,14 @@ def test_it_protects_like_the_long_way(api, owner, headers, path):
     assert int(by_token.headers["Content-Length"]) == len(by_token.content)
 
 
-def test_it_asks_for_no_session_and_sets_no_cookie(api, headers):
+def test_fast_path_reads_no_session_and_sets_no_cookie(api, headers):
     answer = api.get("/api/v1/me", headers=headers | {"Cookie": "sessionid=x; csrftoken=y"})
 
     assert answer.status_code == 200
     assert not answer.cookies
 
 
-def test_a_host_that_is_not_ours_is_refused_and_logged(api, headers):
+def test_wrong_host_is_refused_and_logged(api, headers):
     answer = api.get("/api/v1/me", headers=headers | {"Host": "evil.example"})
 
     assert answer.status_code == 400
@@ -54,7 +54,7 @@ def test_a_body_that_is_too_large_is_refused_unread_and_logged(api, headers):
     assert TokenUse.objects.get().status == 413
 
 
-def test_a_mistake_of_ours_is_a_problem_document_and_logged(api, headers, monkeypatch):
+def test_error_in_the_portal_is_a_problem_document_and_logged(api, headers, monkeypatch):
     from tokens.api.views import MeViewSet
 
     def broken(self, request):
@@ -70,11 +70,11 @@ def test_a_mistake_of_ours_is_a_problem_document_and_logged(api, headers, monkey
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/json", "text/html, */*;q=0.1", "application/*"])
-def test_who_takes_json_gets_it(api, headers, accept):
+def test_client_that_accepts_json_gets_json(api, headers, accept):
     assert api.get("/api/v1/me", headers=headers | {"Accept": accept}).status_code == 200
 
 
-def test_who_takes_no_json_is_told(api, headers):
+def test_client_that_does_not_accept_json_is_refused(api, headers):
     answer = api.get("/api/v1/me", headers=headers | {"Accept": "text/html"})
 
     assert answer.status_code == 406

@@ -74,7 +74,7 @@ def in_redis(settings):
     return get_redis_connection("default")
 
 
-def test_the_trap_works(tmp_path):
+def test_pickle_used_in_these_tests_really_runs_code(tmp_path):
     pickle.loads(pickle.dumps(Payload(tmp_path / "it ran")))
 
     assert (tmp_path / "it ran").exists()
@@ -104,7 +104,7 @@ def test_a_pickle_in_the_table_of_the_cache_counts_as_missing(db, trap, caplog):
 
 @pytest.mark.each_database
 @pytest.mark.parametrize("value", ["", "{", "[" * 100_000, "'x'", "\ud7ff"], ids=lambda value: value[:3])
-def test_what_is_no_json_in_the_table_of_the_cache_counts_as_missing(db, value):
+def test_invalid_json_in_the_table_of_the_cache_counts_as_missing(db, value):
     write_row("there", value)
 
     assert cache.get("there", "nothing") == "nothing"
@@ -135,7 +135,7 @@ def store(request, db):
 @pytest.mark.parametrize(
     "value", [None, True, 0, -1, 10**30, 1.5, "", "ä\u0001", [1, [2]], {"a": {"b": None}}], ids=repr
 )
-def test_the_cache_keeps_what_json_has(value):
+def test_cache_keeps_values_that_json_has(value):
     cache.set("key", value)
 
     assert cache.get("key", "nothing") == value
@@ -144,7 +144,7 @@ def test_the_cache_keeps_what_json_has(value):
 
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize("value", [b"x", {1}, object()], ids=["bytes", "set", "object"])
-def test_the_cache_keeps_nothing_that_json_has_not(value):
+def test_cache_refuses_values_that_json_does_not_have(value):
     with pytest.raises(TypeError):
         cache.set("key", value)
 
@@ -179,7 +179,7 @@ def test_a_full_cache_forgets(db):
 
 
 @pytest.mark.parametrize("kind", ["pickle", "text", "list", "beyond 64 bits"])
-def test_what_is_no_number_in_redis_is_no_count(in_redis, trap, db, kind, caplog, monkeypatch):
+def test_count_in_redis_that_is_no_number_is_removed(in_redis, trap, db, kind, caplog, monkeypatch):
     limit = Limit("tries", 2, 10**9)
     monkeypatch.setattr(Limit, "_name_of", lambda self, key, now: "tries:ada")
     key = cache.make_key("limit:tries:ada")
@@ -224,7 +224,7 @@ def test_a_pickle_in_the_row_of_a_session_signs_nobody_in(client, owner, trap):
 
 @pytest.mark.each_database
 @pytest.mark.django_db(transaction=True)
-def test_what_is_no_task_in_the_table_fails_and_the_worker_goes_on(trap, tmp_path, caplog):
+def test_invalid_task_in_the_table_fails_and_the_worker_continues(trap, tmp_path, caplog):
     good = {"args": [str(uuid.uuid4())], "kwargs": {}}
     run, trick = "pipelines.tasks.execute_pipeline", str(tmp_path / "it ran")
     rows = [

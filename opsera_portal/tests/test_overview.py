@@ -44,7 +44,7 @@ def test_figures_and_chart_are_of_my_own_uses(client, owner, member):
     assert len(context["days"]) == 30
 
 
-def test_ended_tokens_still_in_use_are_told_with_where_and_how_often(client, api, owner):
+def test_overview_lists_expired_tokens_in_use_with_addresses_and_counts(client, api, owner):
     token = ended(owner, "old laptop")
     for _ in range(3):
         api.get("/api/v1/me", headers=bearer(token))
@@ -61,7 +61,7 @@ def test_ended_tokens_still_in_use_are_told_with_where_and_how_often(client, api
     assert f'href="/profile/tokens/{token.pk}/"' in page
 
 
-def test_more_than_five_are_counted_and_not_listed(client, owner):
+def test_overview_lists_five_expired_tokens_in_use_and_counts_the_others(client, owner):
     for number in range(7):
         use(ended(owner, f"old {number}"), **REVOKED)
     client.force_login(owner)
@@ -73,7 +73,9 @@ def test_more_than_five_are_counted_and_not_listed(client, owner):
 
 
 @pytest.mark.parametrize("role", SiteRole)
-def test_everyone_elses_are_told_to_those_who_read_everyones_tokens(client, organization, uses_of_ended_tokens, role):
+def test_people_who_read_all_tokens_see_expired_tokens_of_others_in_use(
+    client, organization, uses_of_ended_tokens, role
+):
     person = UserFactory(organization=organization, site_role=role)
     use(ended(person, "my own"), **REVOKED)
     client.force_login(person)
@@ -89,13 +91,13 @@ def test_everyone_elses_are_told_to_those_who_read_everyones_tokens(client, orga
         assert page.index('id="ended-in-use"') < page.index('id="ended-in-use-of-others"') < page.index("Live tokens")
 
 
-def test_a_power_user_reads_the_logs_and_no_ones_tokens(client, organization, uses_of_ended_tokens):
+def test_power_user_does_not_see_expired_tokens_of_others_in_use(client, organization, uses_of_ended_tokens):
     client.force_login(UserFactory(organization=organization, site_role=SiteRole.POWER_USER))
 
     assert "colleague" not in client.get("/").content.decode()
 
 
-def test_where_nothing_is_in_use_after_its_end_nothing_warns(client, administrator):
+def test_overview_does_not_warn_if_no_expired_token_is_in_use(client, administrator):
     client.force_login(administrator)
 
     page = client.get("/").content.decode()
@@ -104,7 +106,7 @@ def test_where_nothing_is_in_use_after_its_end_nothing_warns(client, administrat
     assert "No expired token of other people was used" in page
 
 
-def test_without_a_token_there_are_first_steps_and_no_chart(client, owner):
+def test_person_without_tokens_sees_first_steps_and_no_chart(client, owner):
     client.force_login(owner)
 
     page = client.get("/").content.decode()

@@ -67,7 +67,7 @@ API_VIEWS = [
 # The API
 
 
-def test_the_api_is_where_it_is_looked_for():
+def test_routes_of_the_api_are_found():
     assert len(API_VIEWS) > 10
     assert {"/api/v1/me", "/api/v1/pipeline/run", "/api/v1/logs/user/tokens"} <= {address for address, _ in API_VIEWS}
 
@@ -104,7 +104,7 @@ def named(found):
     return [f"{route.method} {route.path}" for route in found]
 
 
-def test_what_changes_data_is_not_opened_by_a_scope_that_only_reads():
+def test_scope_that_only_reads_opens_no_operation_that_changes_data():
     changing = [route for route in routes() if not route.operation.only_reads]
 
     assert named(route for route in changing if any(scope.only_reads for scope in route.operation.scopes)) == []
@@ -122,7 +122,7 @@ def test_only_a_found_token_is_reported_without_credentials():
     assert [route.path for route in routes() if route.operation.is_public] == ["/api/v1/tokens/report"]
 
 
-def test_no_token_makes_a_token():
+def test_no_token_can_create_a_token():
     [create] = [route for route in routes() if (route.method, route.path) == ("POST", "/api/v1/tokens")]
 
     assert create.operation.is_closed_to_tokens
@@ -235,7 +235,7 @@ def test_signed_out_people_are_sent_to_sign_in(client, method):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("address", ["/healthz", "/readyz", "/robots.txt", "/.well-known/jwks.json", "/api/schema/"])
-def test_what_machines_read_is_open_to_them(client, address):
+def test_pages_for_machines_are_open_without_signing_in(client, address):
     answer = client.get(address)
 
     assert answer.status_code == 200

@@ -93,12 +93,12 @@ def resolved(schema, value):
 
 
 @pytest.mark.slow
-def test_it_is_valid_openapi_3_1(schema):
+def test_schema_is_valid_openapi_3_1(schema):
     assert schema["openapi"] == "3.1.0"
     validate_schema(schema)
 
 
-def test_it_is_open_to_everyone_as_json(client):
+def test_schema_is_open_to_everyone_as_json(client):
     answer = client.get("/api/schema/", headers={"Accept": "*/*"})
 
     assert answer.status_code == 200
@@ -126,11 +126,11 @@ def test_no_operation_has_the_id_of_another(schema):
     assert len(ids) == len(set(ids))
 
 
-def test_it_holds_every_operation_and_nothing_else(schema):
+def test_schema_has_every_operation_and_nothing_else(schema):
     assert operations_of(schema).keys() == ROUTES.keys()
 
 
-def test_it_names_this_installation(schema):
+def test_schema_names_this_installation(schema):
     assert schema["servers"] == [{"url": settings.PORTAL_URL}]
 
 
@@ -257,7 +257,7 @@ def test_each_list_answers_as_it_is_described(api, schema, owner, method, addres
     assert all(row.keys() == described.keys() for row in answer["data"])
 
 
-def test_the_scopes_of_a_new_token_are_those_that_there_are(schema):
+def test_schema_lists_every_scope_for_a_new_token(schema):
     operation = operations_of(schema)["post", "/api/v1/tokens"]
     body = resolved(schema, operation["requestBody"]["content"]["application/json"]["schema"])
 
