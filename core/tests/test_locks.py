@@ -18,7 +18,7 @@ def test_locked_row_is_as_it_is_in_the_database(organization):
         assert lock_if_exists(Organization.objects.all(), organization.pk).name == "Renamed"
 
 
-def test_missing_row_is_told(owner):
+def test_missing_row_is_reported(owner):
     nobody = User.objects.none()
 
     with transaction.atomic():

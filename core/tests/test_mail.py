@@ -310,7 +310,7 @@ def test_mail_is_sent_later_if_the_server_closes_the_connection(server, row, whe
         ("RCPT", "421 4.7.0 Too many connections", "421"),
     ],
 )
-def test_problem_of_the_server_stops_the_round_and_gives_up_no_mail(server, row, organization, verb, reply, said):
+def test_server_problem_stops_the_round_and_no_mail_is_given_up(server, row, organization, verb, reply, said):
     other = UserFactory(organization=organization, joined_at=None, password="!")
     second = invitation_mail.put(other.pk, str(other.pk))
     server.replies[verb] = [reply] * 4

@@ -334,7 +334,7 @@ def test_a_stranger_and_a_strangers_group_get_no_role_by_the_action_itself(owner
     assert changes() == []
 
 
-def test_a_role_that_someone_has_already_is_no_change(owner, pipeline, member):
+def test_giving_a_role_that_someone_already_has_changes_nothing(owner, pipeline, member):
     give(owner, pipeline, member)
     give(owner, pipeline, member)
     services.replace_access_rules(actor=owner, pipeline=pipeline, rules=[RuleInput(member, ItemRole.USER)])
@@ -342,7 +342,9 @@ def test_a_role_that_someone_has_already_is_no_change(owner, pipeline, member):
     assert changes() == [[f"{member.email}: no role → User"]]
 
 
-def test_an_administrators_rule_that_stays_is_in_nobodys_way(editor, pipeline, organization, member, manager):
+def test_unchanged_rule_of_an_administrator_does_not_prevent_other_changes(
+    editor, pipeline, organization, member, manager
+):
     administrator = UserFactory(organization=organization)
     AccessRuleFactory(pipeline=pipeline, user=administrator, role=ItemRole.ADMINISTRATOR)
     rules = [
@@ -370,7 +372,7 @@ def test_person_who_removes_their_own_right_cannot_restore_it(manager, pipeline)
     assert rules_of(pipeline) == {manager.email: "guest"}
 
 
-def test_the_owner_does_not_lose_what_owning_gives(owner, pipeline):
+def test_rule_does_not_reduce_what_the_owner_can_do(owner, pipeline):
     give(owner, pipeline, owner, ItemRole.GUEST)
 
     give(owner, pipeline, owner, ItemRole.MANAGER)
@@ -387,7 +389,7 @@ def test_the_two_hundred_and_first_rule_is_refused_and_a_change_is_not(owner, pi
     assert pipeline.access_rules.count() == 200
 
 
-def test_rule_of_another_pipeline_is_not_removed_through_ones_own(owner, pipeline, stranger):
+def test_rule_cannot_be_removed_through_another_pipeline(owner, pipeline, stranger):
     theirs = AccessRuleFactory(pipeline=PipelineFactory(owner=stranger), user=stranger)
 
     services.remove_access_rule(actor=owner, pipeline=pipeline, rule=theirs)

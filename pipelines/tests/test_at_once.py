@@ -90,7 +90,7 @@ def kinds(results):
 # A right that is lost
 
 
-def test_right_that_is_being_removed_starts_no_run(stage, owner, member, meanwhile):
+def test_person_whose_right_is_being_removed_starts_no_run(stage, owner, member, meanwhile):
     result = meanwhile(
         lambda: services.set_access_rule(actor=owner, pipeline=stage.pipeline, subject=owner, role=ItemRole.USER),
         lambda: services.start_run(actor=member, pipeline=stage.pipeline),
@@ -124,7 +124,7 @@ def test_a_manager_who_is_being_demoted_changes_no_rule(stage, owner, member, me
     assert AccessRule.objects.get().role == "user"
 
 
-def test_the_former_owner_does_nothing_more_while_it_is_transferred(stage, owner, member, meanwhile):
+def test_former_owner_cannot_act_while_the_pipeline_is_transferred(stage, owner, member, meanwhile):
     AccessRuleFactory(pipeline=stage.pipeline, user=member)
 
     result = meanwhile(
@@ -139,7 +139,7 @@ def test_the_former_owner_does_nothing_more_while_it_is_transferred(stage, owner
 # A pipeline that is locked, changed or deleted
 
 
-def test_a_pipeline_that_is_being_locked_starts_for_nobody(stage, owner, meanwhile):
+def test_pipeline_that_is_being_locked_is_not_started(stage, owner, meanwhile):
     result = meanwhile(
         lambda: services.lock_pipeline(actor=owner, pipeline=stage.pipeline),
         lambda: services.start_run(actor=owner, pipeline=stage.pipeline),
@@ -177,7 +177,7 @@ def test_a_pipeline_that_is_being_started_is_not_deleted(stage, owner, meanwhile
     assert Run.objects.get().pipeline == stage.pipeline
 
 
-def test_a_run_has_the_steps_of_before_or_after_an_edit_and_never_some_of_each(stage, owner, meanwhile):
+def test_run_during_an_edit_has_only_old_or_only_new_steps(stage, owner, meanwhile):
     steps = [StepInput(name=name, url=f"{stage.build_server.url}/new") for name in ("A", "B")]
 
     run = meanwhile(
@@ -188,7 +188,7 @@ def test_a_run_has_the_steps_of_before_or_after_an_edit_and_never_some_of_each(s
     assert [step.name for step in run.step_runs.all()] == ["A", "B"]
 
 
-def test_steps_that_two_people_add_at_once_have_two_places(stage, owner, together):
+def test_steps_added_at_the_same_time_get_different_positions(stage, owner, together):
     new = StepInput(name="New", url=stage.build_server.url)
 
     together(*[lambda: services.add_step(actor=owner, pipeline=stage.pipeline, step=new)] * 3)
@@ -199,7 +199,7 @@ def test_steps_that_two_people_add_at_once_have_two_places(stage, owner, togethe
 # Groups
 
 
-def test_a_group_that_is_being_named_by_a_rule_is_not_deleted(stage, owner, administrator, meanwhile):
+def test_group_that_is_being_added_to_a_rule_is_not_deleted(stage, owner, administrator, meanwhile):
     group = GroupFactory(organization=owner.organization)
 
     result = meanwhile(
@@ -226,7 +226,7 @@ def test_a_group_that_is_being_deleted_gets_no_rule(stage, owner, administrator,
     assert not Group.objects.exists()
 
 
-def test_two_rules_for_one_person_at_once_are_one(stage, owner, member, together):
+def test_person_who_is_added_twice_at_the_same_time_has_one_rule(stage, owner, member, together):
     def give(role):
         return lambda: services.set_access_rule(actor=owner, pipeline=stage.pipeline, subject=member, role=role)
 
@@ -268,7 +268,7 @@ def test_one_of_an_approval_and_a_rejection_at_once_counts(stage, together):
     assert stage.run.log_lines.filter(action__in=["approve", "reject"]).get().action == decided
 
 
-def test_an_approval_while_the_run_is_being_stopped_passes_nothing(stage, meanwhile):
+def test_approval_while_the_run_is_being_stopped_does_not_continue_it(stage, meanwhile):
     at_gate(stage)
 
     result = meanwhile(lambda: stage.do("stop"), lambda: stage.do("approve"))
@@ -308,7 +308,7 @@ def test_a_resumed_run_is_executed_by_one_of_two_workers(stage, together):
     assert stage.build_server.called == ["/one", "/two", "/three"]
 
 
-def test_a_stop_lets_the_step_on_its_way_end_and_takes_back_what_is_queued(stage, in_thread):
+def test_stop_finishes_the_current_step_and_cancels_queued_runs(stage, in_thread):
     stage.build_server.held_path = "/two"
     first, second = stage.ask(), stage.ask()
     working = in_thread(stage.work)
@@ -369,7 +369,7 @@ def test_run_requested_during_another_waits_and_then_runs(stage, in_thread):
     assert (meanwhile, state_of(later)) == ("queued", "finished success")
 
 
-def test_edits_and_the_loss_of_a_right_do_not_reach_a_run_on_its_way(stage, owner, in_thread):
+def test_run_in_progress_ignores_edits_and_lost_rights(stage, owner, in_thread):
     member = UserFactory(organization=owner.organization)
     stage.build_server.held_path = "/one"
     run = stage.ask(actor=member)
@@ -385,7 +385,7 @@ def test_edits_and_the_loss_of_a_right_do_not_reach_a_run_on_its_way(stage, owne
     assert stage.build_server.called == ["/one", "/two", "/three"]
 
 
-def test_a_worker_that_was_taken_for_lost_in_a_step_changes_nothing_when_it_wakes(stage, in_thread):
+def test_worker_that_lost_its_lease_during_a_step_changes_nothing(stage, in_thread):
     """Its run was taken over, resumed and finished by another one while it waited for an answer."""
     runner.work_as("asleep")
     stage.build_server.held_path = "/one"
@@ -409,7 +409,7 @@ def test_a_worker_that_was_taken_for_lost_in_a_step_changes_nothing_when_it_wake
     assert stage.build_server.called == ["/one", "/two", "/three"]
 
 
-def test_a_worker_that_wakes_leaves_a_run_alone_that_another_one_executes_by_now(stage, in_thread):
+def test_worker_that_lost_its_lease_leaves_the_run_to_the_next_worker(stage, in_thread):
     runner.work_as("asleep")
     stage.build_server.held_path = "/one"
     run = stage.ask()

@@ -104,7 +104,7 @@ def test_invalid_edit_changes_nothing(as_owner, pipeline, wrong):
     assert recorded() == []
 
 
-def test_an_edit_of_two_kinds_needs_both_rights_and_changes_all_or_nothing(client, pipeline, organization):
+def test_edit_of_text_and_steps_needs_both_rights_and_changes_all_or_nothing(client, pipeline, organization):
     manager = UserFactory(organization=organization)
     AccessRuleFactory(pipeline=pipeline, user=manager, role="manager")
     client.force_login(manager)
@@ -194,7 +194,7 @@ def test_pipeline_is_transferred_only_to_people_who_can_own_one(as_owner, pipeli
 # A lock
 
 
-def test_a_locked_pipeline_starts_for_nobody(as_owner, pipeline, administrator, owner):
+def test_locked_pipeline_cannot_be_started(as_owner, pipeline, administrator, owner):
     StepFactory(pipeline=pipeline, position=1)
     as_owner.post(f"/pipelines/{pipeline.pk}/lock/")
 
@@ -258,7 +258,7 @@ def test_a_pipeline_is_not_deleted_while_a_run_is_under_way(as_owner, pipeline, 
 # Who is told
 
 
-def test_people_who_see_it_are_chosen_and_no_others(as_owner, pipeline, owner, member, stranger, organization):
+def test_only_people_who_see_the_pipeline_can_be_notified(as_owner, pipeline, owner, member, stranger, organization):
     AccessRuleFactory(pipeline=pipeline, user=owner, role="administrator")
     page = f"/pipelines/{pipeline.pk}/notifications/"
 
@@ -338,7 +338,7 @@ def test_a_transfer_to_its_owner_is_not_told(owner, pipeline):
     assert recorded() == []
 
 
-def test_the_former_owner_is_what_the_rules_make_of_them(owner, pipeline, member):
+def test_former_owner_keeps_only_what_the_rules_give(owner, pipeline, member):
     services.transfer_pipeline(actor=owner, pipeline=pipeline, owner=member)
 
     with pytest.raises(NotAllowed):
@@ -346,7 +346,7 @@ def test_the_former_owner_is_what_the_rules_make_of_them(owner, pipeline, member
     assert Pipeline.objects.visible_to(owner).exists()
 
 
-def test_a_halted_run_goes_with_its_pipeline_and_its_secrets_with_it(owner, build_server):
+def test_secrets_of_a_halted_run_are_removed_with_its_pipeline(owner, build_server):
     build_server.answers["/one"] = (500, "broken")
     stage = Stage(owner, build_server)
     for step in stage.pipeline.steps.all():

@@ -97,7 +97,7 @@ def test_the_form_signs_someone_of_the_demo_in(made):
     assert (answer.status_code, answer.url) == (302, "/")
 
 
-def test_a_second_time_makes_nothing(made):
+def test_second_run_of_the_demo_creates_nothing(made):
     before = everything()
 
     assert data.seed(echo_port=8001) == {}

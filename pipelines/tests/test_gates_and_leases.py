@@ -142,7 +142,7 @@ def take(stage, worker, name):
     return run
 
 
-def test_a_run_whose_lease_has_run_out_is_taken_over_and_its_sleeper_changes_nothing(owner, build_server, worker):
+def test_run_with_an_expired_lease_is_taken_over_and_its_old_worker_changes_nothing(owner, build_server, worker):
     stage = Stage(owner, build_server, "/one", "/two")
     stage.ask()
     asleep = take(stage, worker, "first")

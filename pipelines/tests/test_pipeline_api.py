@@ -108,7 +108,7 @@ def test_the_list_is_in_the_order_of_names(as_owner, owner):
     assert [row["name"] for row in as_owner.get(LIST).json()["data"]] == ["alpha", "beta", "gamma"]
 
 
-def test_the_list_holds_no_pipeline_of_another_organization(as_owner, stranger, pipeline):
+def test_list_has_no_pipeline_of_another_organization(as_owner, stranger, pipeline):
     PipelineFactory(owner=stranger)
 
     assert [row["id"] for row in as_owner.get(LIST).json()["data"]] == [str(pipeline.pk)]
@@ -531,7 +531,7 @@ def test_read_only_roles_can_read_everything(member, pipeline, role):
         ("security-logs pipeline-readonly", True, False),
     ],
 )
-def test_the_scope_opens_what_it_says(owner, pipeline, scope, reads, runs):
+def test_each_scope_opens_its_operations(owner, pipeline, scope, reads, runs):
     caller = As(owner, scope)
 
     read = [caller.get(LIST), *(caller.post(url, pipeline) for url in (STATUS, SUMMARY, LOGS))]
@@ -605,7 +605,7 @@ def test_a_field_that_is_unknown_is_named(as_owner, pipeline, url):
 
 
 @pytest.mark.parametrize(("who", "hidden"), [("owner", b"header-secret"), ("member", b"-secret")])
-def test_no_answer_holds_what_the_caller_may_not_know_of_a_step(request, pipeline, who, hidden):
+def test_answers_omit_the_fields_of_a_step_that_the_caller_cannot_see(request, pipeline, who, hidden):
     """A secret header nobody, the body only those who may edit the step."""
     caller = As(request.getfixturevalue(who))
     answers = [

@@ -135,7 +135,7 @@ def test_the_list_costs_the_same_with_few_and_with_many_rows(as_owner, owner, nu
 # One pipeline
 
 
-def test_the_page_of_a_pipeline_tells_what_it_does(as_owner, owner, pipeline):
+def test_page_of_a_pipeline_shows_its_details(as_owner, owner, pipeline):
     page = text(as_owner.get(detail(pipeline)))
 
     for words in ("Nightly build", "Builds it.", "nightly", owner.email, "Compile", "POST", "X-Api-Key", "Stopped"):
@@ -419,7 +419,7 @@ def test_odd_parameters_leave_the_page_of_a_pipeline_as_it_is(as_owner, pipeline
 
 
 @pytest.mark.parametrize("q", ["%00", "a%00b", "%ED%A0%80", "x" * 101])
-def test_a_search_for_what_no_name_can_hold_finds_nothing(as_owner, pipeline, q):
+def test_search_for_characters_that_no_name_has_finds_nothing(as_owner, pipeline, q):
     assert rows(as_owner.get(f"{LIST}?q={q}")) == 0
 
 

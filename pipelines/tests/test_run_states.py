@@ -188,7 +188,7 @@ def test_the_database_lets_one_run_of_a_pipeline_be_under_way(db):
 
 
 @pytest.mark.each_database
-def test_the_database_lets_others_stand_beside_it(db):
+def test_database_allows_other_runs_beside_an_active_one(db):
     pipeline = PipelineFactory()
     RunFactory(pipeline=pipeline, number=1, state=RunState.RUNNING)
 
@@ -230,7 +230,7 @@ def test_the_stages_are_in_every_state():
 
 
 @pytest.mark.parametrize(("name", "action", "expected"), DONE)
-def test_a_service_does_what_the_table_says_and_both_logs_tell_who_did_it(stage, mortality, name, action, expected):
+def test_services_follow_the_table_and_both_logs_name_the_actor(stage, mortality, name, action, expected):
     STAGES[name](stage, mortality)
     lines = len(stage.log)
 

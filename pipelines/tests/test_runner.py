@@ -158,7 +158,7 @@ def test_a_fenced_address_fails_with_a_reason_that_people_can_read(pipeline, ask
     assert "leads to 127.0.0.1, a loopback address, which steps are not allowed to call" in step.message
 
 
-def test_an_answer_that_is_no_text_is_kept_as_far_as_it_is_one(pipeline, ask, build_server):
+def test_readable_part_of_a_binary_answer_is_kept(pipeline, ask, build_server):
     build_server.answers["/build"] = (200, "one\x00two")
     run = ask("/build")
 

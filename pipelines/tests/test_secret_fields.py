@@ -244,7 +244,7 @@ def test_copy_of_a_power_user_names_all_its_missing_secrets(stage, organization)
     assert copy.steps.get().missing_secrets == ["job token", "inputs.key"]
 
 
-def test_plain_query_is_split_into_what_is_secret_and_what_is_not():
+def test_query_is_split_into_secret_and_plain_parameters():
     url = "https://ci.example.com/?token=a%26b&x=1&x=2&TOKEN=c&sig&cause=t+u#f"
 
     assert secret_fields.split_query(url) == (

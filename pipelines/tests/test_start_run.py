@@ -90,7 +90,7 @@ def test_the_log_tells_who_asked(owner, pipeline):
     assert line.message == f"Requested by {owner.email}."
 
 
-def test_the_activity_log_tells_who_what_and_which_run(owner, pipeline):
+def test_activity_log_names_actor_pipeline_and_run(owner, pipeline):
     services.start_run(actor=owner, pipeline=pipeline)
 
     entry = Activity.objects.get()
@@ -184,7 +184,7 @@ def test_run_stays_queued_when_the_queue_is_unreachable(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_at_once_get_two_numbers(owner, pipeline):
+def test_two_simultaneous_requests_get_two_numbers(owner, pipeline):
     together = threading.Barrier(2)
 
     def start_five():

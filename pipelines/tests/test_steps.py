@@ -395,7 +395,7 @@ def test_no_refusal_repeats_a_secret(owner, pipeline):
         assert "very-secret" not in str(refusal.value)
 
 
-def test_steps_of_another_pipeline_are_not_reached_by_way_of_ones_own(owner, pipeline, step):
+def test_step_cannot_be_reached_through_another_pipeline(owner, pipeline, step):
     mine = PipelineFactory(owner=owner)
 
     for action in (
@@ -408,7 +408,7 @@ def test_steps_of_another_pipeline_are_not_reached_by_way_of_ones_own(owner, pip
     assert names(pipeline) == [(1, "Build")]
 
 
-def test_one_id_twice_is_no_two_steps(owner, pipeline, step):
+def test_order_that_names_a_step_twice_is_refused(owner, pipeline, step):
     same = StepInput(name="Build", url=URL, id=step.pk)
 
     with pytest.raises(ValidationError, match="appear once"):
@@ -425,7 +425,7 @@ def test_a_hundred_steps_are_turned_around(owner, pipeline):
     assert names(pipeline) == [(n, str(101 - n)) for n in range(1, 101)]
 
 
-def test_a_secret_that_goes_where_a_gate_was_must_be_entered(owner, step):
+def test_secret_of_a_step_that_replaces_a_gate_must_be_entered(owner, step):
     edit(owner, step, kind="approval", secret_headers={})
 
     with pytest.raises(ValidationError, match="has no value yet"):
