@@ -162,7 +162,7 @@ def test_a_manager_by_group_steers_and_does_not_administer(browser_of):
     user = browser_of("user")
     open_pipeline(user, "Deploy to staging")
 
-    expect(user.locator("#standing")).to_contain_text("You manage it")
+    expect(user.locator("#standing")).to_contain_text("You can run and lock it")
     for offered in ("#edit-steps", "#edit-access-rules", "#duplicate-pipeline", "#lock-pipeline"):
         expect(user.locator(offered)).to_be_visible()
     for not_offered in ("#edit-pipeline", "#transfer-pipeline", "#delete-pipeline"):
