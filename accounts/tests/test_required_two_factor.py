@@ -14,7 +14,7 @@ from accounts.roles import SiteRole
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
 from accounts.tests.factors import add_app, add_passkey, add_recovery_codes, code_of
 from core import setting_readers
-from core.tests.test_environment import setting_of
+from core.tests.test_setting_readers import setting_of
 
 INDEX = "/profile/security/two-factor/"
 ADD_APP = "/profile/security/two-factor/app/add/"

@@ -12,7 +12,7 @@ from accounts.tests.factories import PASSWORD
 from auditlog.models import TokenUse
 from core import server_log, setting_readers
 from core.http import public_address
-from core.tests.test_environment import start
+from core.tests.test_setting_readers import start
 from pipelines.tests.factories import PipelineFactory
 from tokens.tests.factories import TokenFactory, bearer
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.tests.test_environment import start
+from core.tests.test_setting_readers import start
 
 
 @pytest.mark.slow

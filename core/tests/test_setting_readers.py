@@ -12,7 +12,7 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from core import setting_readers as environment
+from core import setting_readers
 
 PYTHON = sys.executable
 SETTINGS = str(settings.BASE_DIR / "opsera_portal/settings.py")
@@ -40,8 +40,13 @@ def mode_of(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
-port, public_url, networks, rate = environment.port, environment.public_url, environment.networks, environment.rate
-choice = partial(environment.choice, choices=("ES256", "RS256"))
+port, public_url, networks, rate = (
+    setting_readers.port,
+    setting_readers.public_url,
+    setting_readers.networks,
+    setting_readers.rate,
+)
+choice = partial(setting_readers.choice, choices=("ES256", "RS256"))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +121,7 @@ def test_error_of_a_wrong_value_is_one_line_that_names_the_variable(reader, raw)
 
 
 def data_directory(raw, default):
-    return environment.data_directory("PORTAL_DATA_DIR", str(raw), default=default)
+    return setting_readers.data_directory("PORTAL_DATA_DIR", str(raw), default=default)
 
 
 def test_data_directory_is_created_with_its_parents_for_its_owner_only(tmp_path):
@@ -151,21 +156,21 @@ def test_data_directory_that_others_can_reach_stops_the_start(tmp_path, mode):
 
 
 def test_given_secret_key_is_used_and_not_kept(tmp_path):
-    assert environment.secret_key("SECRET_KEY", "$" + "k" * 49, directory=tmp_path) == "$" + "k" * 49
+    assert setting_readers.secret_key("SECRET_KEY", "$" + "k" * 49, directory=tmp_path) == "$" + "k" * 49
     assert not list(tmp_path.iterdir())
 
 
 def test_secret_key_is_created_once_and_stays(tmp_path):
-    first = environment.secret_key("SECRET_KEY", "", directory=tmp_path)
+    first = setting_readers.secret_key("SECRET_KEY", "", directory=tmp_path)
 
     assert len(first) >= 50
-    assert environment.secret_key("SECRET_KEY", "", directory=tmp_path) == first
+    assert setting_readers.secret_key("SECRET_KEY", "", directory=tmp_path) == first
     assert [path.name for path in tmp_path.iterdir()] == ["secret-key"]
 
 
 def test_secret_key_that_is_too_short_is_refused_and_not_shown(tmp_path):
     with pytest.raises(ImproperlyConfigured) as error:
-        environment.secret_key("SECRET_KEY", "k" * 49, directory=tmp_path)
+        setting_readers.secret_key("SECRET_KEY", "k" * 49, directory=tmp_path)
 
     assert str(error.value) == "SECRET_KEY must have at least 50 characters."
 
@@ -253,11 +258,11 @@ def test_signing_key_that_others_can_reach_stops_the_start(tmp_path, opened, mod
     keys.mkdir(mode=0o700)
     (keys / "2026_a.pem").touch(mode=0o600)
     raw = str(keys) if variable == "TOKEN_SIGNING_KEYS_DIR" else ""
-    assert environment.signing_keys_directory("TOKEN_SIGNING_KEYS_DIR", raw, default=keys) == keys
+    assert setting_readers.signing_keys_directory("TOKEN_SIGNING_KEYS_DIR", raw, default=keys) == keys
     (tmp_path / opened).chmod(mode)
 
     with pytest.raises(ImproperlyConfigured) as error:
-        environment.signing_keys_directory("TOKEN_SIGNING_KEYS_DIR", raw, default=keys)
+        setting_readers.signing_keys_directory("TOKEN_SIGNING_KEYS_DIR", raw, default=keys)
 
     assert str(error.value).startswith(f"{variable}: others can read or change {str(tmp_path / opened)!r}")
     assert f"chmod {'600' if opened.endswith('.pem') else '700'}" in str(error.value)
@@ -299,9 +304,9 @@ def test_secret_that_begins_with_a_dollar_sign_is_not_a_reference(tmp_path, vari
 @pytest.mark.slow
 def test_processes_that_start_at_the_same_time_agree_on_the_secret_key(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from core import setting_readers as environment;"
+        "import sys; from pathlib import Path; from core import setting_readers;"
         "print('ready', flush=True); sys.stdin.readline();"
-        "print(environment.secret_key('SECRET_KEY', '', directory=Path(sys.argv[1])))"
+        "print(setting_readers.secret_key('SECRET_KEY', '', directory=Path(sys.argv[1])))"
     )
     processes = [
         subprocess.Popen(
@@ -330,7 +335,7 @@ def test_processes_that_start_at_the_same_time_agree_on_the_secret_key(tmp_path)
     "value", ["", "mailto:security@example.com", "https://example.com/report", "tel:+1-201-555-0123"]
 )
 def test_security_contact_is_written_as_in_rfc_9116(value):
-    assert environment.contact("SETTING", value) == value
+    assert setting_readers.contact("SETTING", value) == value
 
 
 @pytest.mark.parametrize(
@@ -338,11 +343,11 @@ def test_security_contact_is_written_as_in_rfc_9116(value):
 )
 def test_wrong_security_contact_stops_the_start(value):
     with pytest.raises(ImproperlyConfigured, match="SETTING must be like mailto:"):
-        environment.contact("SETTING", value)
+        setting_readers.contact("SETTING", value)
 
 
 def test_private_networks_are_refused_with_one_word():
-    found = environment.networks("CLOSED", "private, 203.0.113.0/24", words={"private": ["10.0.0.0/8", "fc00::/7"]})
+    found = setting_readers.networks("CLOSED", "private, 203.0.113.0/24", words={"private": ["10.0.0.0/8", "fc00::/7"]})
 
     assert list(map(str, found)) == ["10.0.0.0/8", "fc00::/7", "203.0.113.0/24"]
 
@@ -356,7 +361,7 @@ def test_wrong_proxy_is_not_repeated(monkeypatch, url):
     monkeypatch.setenv("HTTPS_PROXY", url)
 
     with pytest.raises(ImproperlyConfigured) as error:
-        environment.step_proxies("STEP_PROXY", is_on=True)
+        setting_readers.step_proxies("STEP_PROXY", is_on=True)
     assert str(error.value).startswith("STEP_PROXY is on, but a proxy is not an address")
     assert "hunter2" not in str(error.value)
 
@@ -365,8 +370,8 @@ def test_proxies_are_used_only_if_they_are_switched_on(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://proxy.example.com:3128")
     monkeypatch.setenv("no_proxy", "10.0.0.5")
     monkeypatch.delenv("http_proxy", raising=False)
-    assert environment.step_proxies("STEP_PROXY", is_on=False) == {}
-    assert environment.step_proxies("STEP_PROXY", is_on=True) == {
+    assert setting_readers.step_proxies("STEP_PROXY", is_on=False) == {}
+    assert setting_readers.step_proxies("STEP_PROXY", is_on=True) == {
         "https": "http://proxy.example.com:3128",
         "no": "10.0.0.5",
     }
