@@ -15,5 +15,5 @@ def _kind(text):
     return frozenset(characters), len(text) > 64, text != text.strip()
 
 
-# Two of five, for where a request takes long and only reads.
+# Two of five, for requests that take long.
 ONE_OF_EACH_KIND = list({_kind(text): text for text in NAUGHTY_STRINGS}.values())

@@ -730,9 +730,9 @@ def test_naughty_positions_are_answered(patient_api, headers):
 
 
 @pytest.mark.once
-def test_naughty_reasons_are_kept_as_they_were_sent(patient_api, owner, headers, naughty_strings):
+def test_naughty_reasons_are_kept_as_they_were_sent(patient_api, owner, headers):
     changed = []
-    for number, text in enumerate(naughty_strings):
+    for number, text in enumerate(ONE_OF_EACH_KIND):
         token = TokenFactory(owner=owner, name=f"naughty {number}")
         answer = patient_api.post(f"{TOKENS}/{token.pk}/expire", {"reason": text}, headers=headers)
         token.refresh_from_db()
@@ -744,13 +744,13 @@ def test_naughty_reasons_are_kept_as_they_were_sent(patient_api, owner, headers,
 
 
 @pytest.mark.once
-def test_naughty_names_are_kept_or_refused(patient_api, owner, naughty_strings):
+def test_naughty_names_are_kept_or_refused(patient_api, owner):
     patient_api.force_login(owner)
 
     def ask(text):
         return patient_api.post(TOKENS, {"name": text, "scopes": ["api"]})
 
-    assert statuses(naughty_strings, ask).keys() <= {201, 400, 409}
+    assert statuses(ONE_OF_EACH_KIND, ask).keys() <= {201, 400, 409}
 
 
 @pytest.mark.once
