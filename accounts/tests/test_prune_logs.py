@@ -5,6 +5,7 @@ import sys
 import threading
 import uuid
 from datetime import datetime, timedelta
+from functools import partial
 
 import pytest
 from django.db import connection, connections
@@ -22,6 +23,7 @@ from auditlog.tests.entries import (
     USES,
     actions,
     change,
+    committed_late,
     days_ago,
     findings,
     remove,
@@ -323,26 +325,10 @@ def test_an_entry_that_cannot_be_sealed_yet_is_not_removed(monkeypatch, organiza
     if connection.vendor != "postgresql":
         pytest.skip("SQLite commits entries in order.")
     monkeypatch.setattr(sealing, "WAIT_FOR_WRITERS_SECONDS", 0.05)
-    has_written, go_on = threading.Event(), threading.Event()
 
-    def write_slowly():
-        from django.db import transaction
-
-        try:
-            with transaction.atomic():
-                uses(1, organization)
-                has_written.set()
-                go_on.wait(10)
-        finally:
-            connections.close_all()
-
-    slow = threading.Thread(target=write_slowly)
-    slow.start()
-    has_written.wait(10)
-    old = uses(1, organization, at=days_ago(402))
-    removed = prune()
-    go_on.set()
-    slow.join()
+    with committed_late(partial(uses, 1, organization)):
+        old = uses(1, organization, at=days_ago(402))
+        removed = prune()
 
     assert removed == {}
     assert ids(old) <= kept()

@@ -1,11 +1,13 @@
 """Entries of both logs as they stand in the database, many at once; and hands that change them behind its back."""
 
 import io
+import threading
 import uuid
+from contextlib import contextmanager
 from datetime import timedelta
 
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from auditlog.models import Activity, Seal, TokenUse
@@ -112,3 +114,27 @@ def run(command, *options):
     except CommandError as error:
         return said.getvalue(), str(error), error.returncode
     return said.getvalue(), "", 0
+
+
+@contextmanager
+def committed_late(write):
+    """``write()`` has added its entries on another connection, and commits when the block ends."""
+    has_written, may_commit = threading.Event(), threading.Event()
+
+    def write_and_wait():
+        try:
+            with transaction.atomic():
+                write()
+                has_written.set()
+                may_commit.wait(10)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=write_and_wait)
+    thread.start()
+    try:
+        assert has_written.wait(10)
+        yield
+    finally:
+        may_commit.set()
+        thread.join(10)

@@ -4,8 +4,8 @@ import random
 import threading
 import time
 import uuid
-from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import connection, connections, transaction
@@ -15,7 +15,7 @@ from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
 from auditlog import following
 from auditlog.models import Activity, TokenUse
-from auditlog.tests.entries import ACTIONS, USES, action, days_ago, remove, seal, use
+from auditlog.tests.entries import ACTIONS, USES, action, committed_late, days_ago, remove, seal, use
 from tokens.tests.factories import TokenFactory
 
 pytestmark = pytest.mark.each_database
@@ -246,28 +246,9 @@ def test_follower_reads_only_new_entries(reader, auditor, django_assert_max_num_
 # Entries that are committed late
 
 
-@contextmanager
 def slow_request(route, person, name):
     """A request on another connection that has written its entry, and commits when the block ends."""
-    has_written, may_commit = threading.Event(), threading.Event()
-
-    def write():
-        try:
-            with transaction.atomic():
-                add(route, person, name)
-                has_written.set()
-                may_commit.wait(10)
-        finally:
-            connections.close_all()
-
-    thread = threading.Thread(target=write)
-    thread.start()
-    assert has_written.wait(10)
-    try:
-        yield
-    finally:
-        may_commit.set()
-        thread.join(10)
+    return committed_late(partial(add, route, person, name))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -3,6 +3,7 @@
 import threading
 import uuid
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 import time_machine
@@ -22,6 +23,7 @@ from auditlog.tests.entries import (
     USES,
     actions,
     change,
+    committed_late,
     days_ago,
     findings,
     remove,
@@ -681,25 +683,10 @@ def test_transaction_that_can_still_add_an_entry_delays_the_seal(monkeypatch, or
     if connection.vendor != "postgresql":
         pytest.skip("SQLite commits entries in order.")
     monkeypatch.setattr(sealing, "WAIT_FOR_WRITERS_SECONDS", 0.05)
-    has_written, go_on = threading.Event(), threading.Event()
 
-    def write_slowly():
-        try:
-            with transaction.atomic():
-                uses(1, organization, target="/slow")
-                has_written.set()
-                go_on.wait(10)
-        finally:
-            connections.close_all()
-
-    slow = threading.Thread(target=write_slowly)
-    slow.start()
-    has_written.wait(10)
-    uses(1, organization, target="/fast")
-
-    held_back = sealing.seal_next(USES, at_once=True)
-    go_on.set()
-    slow.join()
+    with committed_late(partial(uses, 1, organization, target="/slow")):
+        uses(1, organization, target="/fast")
+        held_back = sealing.seal_next(USES, at_once=True)
     block = sealing.seal_next(USES, at_once=True)
 
     assert held_back is None
