@@ -53,7 +53,7 @@ checks:
 	wait $$beside; other=$$?; cat $(VENV)/beside.txt; \
 	[ $$on_sqlite = 0 ] && [ $$other = 0 ]
 
-ON_POSTGRESQL = each_database
+ON_POSTGRESQL = each_database and not once
 .PHONY: on-postgresql
 on-postgresql: $(VENV)/.development
 	@if $(HAS_POSTGRESQL); then \

@@ -102,6 +102,7 @@ def test_table_and_api_filter_alike(as_administrator, owner, administrator, quer
     assert {row["id"] for row in rows} == wanted
 
 
+@pytest.mark.once
 def test_filter_offers_only_groups_of_the_organization(as_administrator, stranger):
     group = GroupFactory(organization=stranger.organization, name="Foreign group")
 
@@ -249,6 +250,7 @@ def test_one_administrator_remains_if_two_demote_each_other(organization, admini
         ({"email": "other@acme.example"}, "email"),
     ],
 )
+@pytest.mark.once
 def test_errors_of_a_change_name_the_field(as_administrator, member, body, field):
     answer = as_administrator.patch(f"{API}/{member.pk}", body, content_type="application/json")
 
@@ -257,6 +259,7 @@ def test_errors_of_a_change_name_the_field(as_administrator, member, body, field
     assert recorded() == []
 
 
+@pytest.mark.once
 def test_unknown_role_is_an_error_beside_the_field(as_administrator, member):
     answer = as_administrator.post(page_of(member, "role/"), {"site_role": "king"})
 
@@ -264,6 +267,7 @@ def test_unknown_role_is_an_error_beside_the_field(as_administrator, member):
     assert "king is not one of the available choices" in text(answer)
 
 
+@pytest.mark.once
 def test_person_who_gave_up_their_role_is_redirected_to_the_overview(as_administrator, administrator, organization):
     UserFactory(organization=organization, site_role=SiteRole.ADMINISTRATOR)
 
@@ -280,6 +284,7 @@ def invite(client, **fields):
     return client.post(INVITE, data)
 
 
+@pytest.mark.once
 def test_invitation_works_from_the_form_to_the_first_sign_in(
     as_administrator, client, organization, django_capture_on_commit_callbacks
 ):
@@ -383,6 +388,7 @@ def test_link_of_another_person_does_not_work(client, organization):
     assert "This link no longer works" in text(client.get("/".join(mixed), follow=True))
 
 
+@pytest.mark.once
 def test_person_who_needs_no_invitation_gets_no_mail(member):
     invitation_mail.put(member.pk, str(member.pk))
 
@@ -425,6 +431,7 @@ def test_taken_address_is_explained_only_within_the_organization(as_administrato
         {"groups": ["x"]},
     ],
 )
+@pytest.mark.once
 def test_wrong_invitation_invites_nobody(as_administrator, organization, wrong):
     GroupFactory(organization=organization)
 
@@ -477,6 +484,7 @@ def test_one_of_two_simultaneous_invitations_succeeds(administrator):
 # The API
 
 
+@pytest.mark.once
 def test_api_shows_a_person_with_these_fields(as_administrator, owner):
     group = GroupFactory(organization=owner.organization, name="Builders")
     group.members.add(owner)

@@ -108,6 +108,7 @@ def test_follower_sees_only_entries_that_the_list_shows_them(reader, auditor, ow
 
 
 @pytest.mark.parametrize("route", ["/api/v1/logs/user/tokens", "/api/v1/logs/user/actions"])
+@pytest.mark.once
 def test_user_cannot_follow_the_organizations_log(api, owner, route):
     api.force_login(owner)
 
@@ -179,6 +180,7 @@ def test_search_that_takes_too_long_continues_with_the_next_request(reader, audi
     "cursor", ["", "x", "===", "bmlj", "W10", "WyJmIiwxXQ", "%00", "WyJuIiwxLDJd", "A" * 501, "bnVsbA", "MQ"]
 )
 @pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.once
 def test_wrong_cursor_is_refused(reader, route, cursor):
     answer = reader.get(f"{route}?after={cursor}")
 
@@ -187,12 +189,14 @@ def test_wrong_cursor_is_refused(reader, route, cursor):
 
 
 @pytest.mark.parametrize("position", [-1, 2**63, True, None, "1", 1.5, [1]])
+@pytest.mark.once
 def test_cursor_with_an_impossible_position_is_refused(reader, position):
     cursor = following._write(USES, position)
 
     assert reader.get(USE_ROUTES[0], {"after": cursor}).status_code == 400
 
 
+@pytest.mark.once
 def test_cursor_of_the_other_log_is_refused(reader, auditor):
     add(USE_ROUTES[0], auditor, "/a")
     add(ACTION_ROUTES[0], auditor, "/a")
@@ -203,6 +207,7 @@ def test_cursor_of_the_other_log_is_refused(reader, auditor):
 
 
 @pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.once
 def test_list_and_follower_positions_are_not_mixed(reader, auditor, route):
     add(route, auditor, "/a", "/b")
     cursor = reader.get(route, {"page_size": 1}).json()["next"].partition("cursor=")[2]

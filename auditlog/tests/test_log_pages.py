@@ -136,6 +136,7 @@ def test_uses_are_narrowed_alike_on_page_and_api(reader, auditor, page, query, f
 
 @pytest.mark.parametrize("page", [MY_USES, OUR_USES])
 @pytest.mark.parametrize("form", ["{0.hex}", "{{{0}}}", "urn:uuid:{0}", "{0}\u0660"])
+@pytest.mark.once
 def test_id_in_another_form_is_refused_alike_on_page_and_api(reader, auditor, page, form):
     add_uses(auditor, {"target": "a", "token_id": TOKEN})
     sent = form.format(TOKEN)
@@ -196,6 +197,7 @@ def test_a_complete_address_finds_its_person_alone(reader, organization, page, a
 
 
 @pytest.mark.parametrize("route", [ROUTES[MY_USES], ROUTES[MY_ACTIVITY]])
+@pytest.mark.once
 def test_own_log_has_no_filter_for_a_person(api, auditor, route):
     api.force_login(auditor)
 
@@ -203,6 +205,7 @@ def test_own_log_has_no_filter_for_a_person(api, auditor, route):
 
 
 @pytest.mark.parametrize("page", ROUTES)
+@pytest.mark.once
 def test_page_and_api_have_the_same_filters(page):
     assert resolve(page).func.view_class.filterset_class is resolve(ROUTES[page]).func.cls.filterset_class
 
@@ -246,6 +249,7 @@ def test_reader_with_very_many_tokens_filters_by_token_id(reader, auditor, monke
     assert 'name="token_id" id="id_token_id"' in reader.get(MY_USES).content.decode()
 
 
+@pytest.mark.once
 def test_each_filter_that_is_set_can_be_removed(reader, auditor):
     answer = reader.get(OUR_USES, {"outcome": "refused", "q": "a b&c", "ip": "", "cursor": "x"})
 
@@ -261,11 +265,13 @@ def test_each_filter_that_is_set_can_be_removed(reader, auditor):
     assert 'id="clear-filters"' in page
 
 
+@pytest.mark.once
 def test_list_without_a_filter_offers_none_to_remove(reader):
     assert "filter-chips" not in reader.get(OUR_USES).content.decode()
 
 
 @pytest.mark.parametrize("page", ROUTES)
+@pytest.mark.once
 def test_a_filter_that_cannot_be_read_finds_nothing_and_says_why(reader, auditor, monkeypatch, page):
     monkeypatch.setattr(keyset, "MAX_SEARCHED", 1)
     add_uses(auditor, {}, {}, {})
@@ -281,6 +287,7 @@ def test_a_filter_that_cannot_be_read_finds_nothing_and_says_why(reader, auditor
 
 
 @pytest.mark.parametrize("page", ROUTES)
+@pytest.mark.once
 def test_a_range_of_days_that_ends_before_it_begins_is_an_error_of_its_field(reader, page):
     query = {"date": "2026-05-02", "date_to": "2026-05-01"}
 
@@ -290,6 +297,7 @@ def test_a_range_of_days_that_ends_before_it_begins_is_an_error_of_its_field(rea
     assert not reader.get(page, query | {"date_to": "2026-05-02"}).context["filter"].form.errors
 
 
+@pytest.mark.once
 def test_chart_is_shown_only_if_the_list_is_not_filtered(reader, auditor):
     add_uses(auditor, {})
     heading = "Uses of your organization&#x27;s tokens per day</h2>"
@@ -423,6 +431,7 @@ def test_a_search_costs_as_many_queries_for_many_rows(reader, auditor, django_as
 # One entry
 
 
+@pytest.mark.once
 def test_page_of_a_use_shows_every_field(reader, auditor):
     token = TokenFactory(owner=auditor, name="nightly")
     add_uses(
@@ -463,6 +472,7 @@ def test_page_of_a_use_shows_every_field(reader, auditor):
             assert said in page
 
 
+@pytest.mark.once
 def test_every_reason_is_explained():
     assert set(EXPLANATIONS) == set(TokenUse.Reason)
 
@@ -488,6 +498,7 @@ def test_the_page_of_a_use_shows_no_action_that_the_reader_may_not_see(client, o
     assert "not for the owner" not in client.get(f"{MY_USES}{REQUEST}/").content.decode()
 
 
+@pytest.mark.once
 def test_page_of_an_action_shows_every_field(reader, auditor):
     entry = record(actor=auditor, action=Action.USER_ROLE_CHANGED, target=auditor, before="user", after="auditor")
 
@@ -504,6 +515,7 @@ def test_page_of_an_action_shows_every_field(reader, auditor):
             assert said in page
 
 
+@pytest.mark.once
 def test_page_of_an_action_shows_its_details_in_words(reader, auditor):
     given = {
         "site_role": "user",
@@ -533,6 +545,7 @@ def test_page_of_an_action_shows_its_details_in_words(reader, auditor):
     assert "With token" not in said
 
 
+@pytest.mark.once
 def test_page_of_a_change_shows_both_values_even_if_one_is_empty(reader, auditor):
     given = {"days": {"to": 30, "from": None}, "roles": {"from": ["user", "guest"], "to": []}}
 
@@ -566,6 +579,7 @@ def test_an_action_on_a_token_leads_to_the_token_where_the_reader_may_open_it(cl
         assert (link in client.get(f"{OUR_ACTIVITY}{entry.public_id}/").content.decode()) is opens
 
 
+@pytest.mark.once
 def test_a_reader_who_may_not_open_the_token_gets_no_link_to_it(client, organization, owner):
     token = TokenFactory(owner=owner)
     add_uses(owner, {"request_id": REQUEST, "token_id": token.pk})
@@ -586,6 +600,7 @@ def test_an_entry_whose_token_and_owner_are_gone_has_its_page(reader, auditor):
     assert "auditor@acme.example" in page
 
 
+@pytest.mark.once
 def test_rows_link_to_their_entry_and_to_filters(reader, auditor):
     add_uses(auditor, {"request_id": REQUEST, "token_id": TOKEN})
     add_actions(auditor, {"token_id": TOKEN})
@@ -601,6 +616,7 @@ def test_rows_link_to_their_entry_and_to_filters(reader, auditor):
     assert f'data-activity="{entry.public_id}"' in actions
 
 
+@pytest.mark.once
 def test_links_of_rows_add_to_the_current_filters(reader, auditor):
     add_uses(auditor, *({"token_id": TOKEN} for _ in range(60)))
     add_actions(auditor, {"token_id": TOKEN})
@@ -621,6 +637,7 @@ def subclasses(kind):
 
 
 @pytest.mark.parametrize("table_class", subclasses(LogTable))
+@pytest.mark.once
 def test_tables_of_logs_have_their_own_template_and_no_sorting(table_class):
     table = table_class([], narrowing={})
 
@@ -657,6 +674,7 @@ def test_a_tokens_page_says_how_many_uses_there_are(client, owner, monkeypatch):
         assert client.get(f"/profile/tokens/{its.pk}/", query).context["page"].count == said
 
 
+@pytest.mark.once
 def test_export_of_a_token_ignores_the_same_parameters_as_its_table(client, owner):
     token = TokenFactory(owner=owner)
     add_uses(owner, {"token_id": token.pk, "scope": "api"}, {"token_id": TOKEN})
@@ -670,6 +688,7 @@ def test_export_of_a_token_ignores_the_same_parameters_as_its_table(client, owne
 
 
 @pytest.mark.parametrize("own", [True, False])
+@pytest.mark.once
 def test_a_tokens_page_leads_to_its_entries_and_their_file(client, owner, administrator, own):
     token = TokenFactory(owner=owner)
     add_uses(owner, {"request_id": REQUEST, "token_id": token.pk, "target": "a"}, {"target": "b"})

@@ -111,6 +111,7 @@ def test_log_is_filtered_by_the_id_of_a_token(api, auditor):
     assert [row["target"] for row in rows] == ["/two"]
 
 
+@pytest.mark.once
 def test_use_has_its_published_fields(api, auditor):
     token = TokenFactory(owner=auditor, name="nightly", scope="api pipeline")
     entry = use(token)
@@ -128,6 +129,7 @@ def test_use_has_its_published_fields(api, auditor):
     assert (row["account"], row["user_email"], row["outcome"]) == ("acme", auditor.email, "allowed")
 
 
+@pytest.mark.once
 def test_action_has_its_published_fields(api, auditor, owner):
     record(actor=owner, action=Action.USER_CHANGED, target=owner)
     api.force_login(auditor)
@@ -185,6 +187,7 @@ def test_next_page_continues_where_the_last_ended_while_entries_arrive(api, audi
         "unknown=1",
     ],
 )
+@pytest.mark.once
 def test_a_wrong_query_is_a_400_that_names_it(api, auditor, query):
     api.force_login(auditor)
 
@@ -283,6 +286,7 @@ def test_an_action_by_token_names_the_token(api, owner):
 
 
 @pytest.mark.parametrize("name", ["page_size", "count"])
+@pytest.mark.once
 def test_published_log_routes_take_page_size_by_both_names(api, auditor, name):
     token = TokenFactory(owner=auditor)
     for number in range(3):
@@ -292,6 +296,7 @@ def test_published_log_routes_take_page_size_by_both_names(api, auditor, name):
     assert api.get(API_USES, {name: 2}).json()["count"] == 2
 
 
+@pytest.mark.once
 def test_page_size_by_both_names_at_once_is_a_400(api, auditor):
     api.force_login(auditor)
 

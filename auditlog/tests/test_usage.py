@@ -124,6 +124,7 @@ def test_person_sees_usage_of_their_own_tokens(four_uses, owner, member, strange
 
 
 @pytest.mark.parametrize("role", SiteRole)
+@pytest.mark.once
 def test_usage_of_the_organization_is_for_people_who_read_its_logs(four_uses, organization, role):
     reader = UserFactory(organization=organization, site_role=role)
     expected = (0, 0) if role in {SiteRole.USER, SiteRole.GUEST} else (3, 3)

@@ -115,6 +115,7 @@ def test_answer_without_a_body_is_given_again(api, owner, member, pipeline):
 
 
 @pytest.mark.parametrize("spelling", [f'"{KEY}"', KEY])
+@pytest.mark.once
 def test_key_is_the_same_with_and_without_quotation_marks(run, spelling):
     run(KEY)
 
@@ -138,6 +139,7 @@ def test_another_body_or_another_address_with_the_same_key_is_422(run, post, own
     assert not Pipeline.objects.filter(name="Another").exists()
 
 
+@pytest.mark.once
 def test_same_body_with_other_white_space_is_the_same_request(api, token, pipeline):
     headers = bearer(token) | {"Idempotency-Key": KEY}
     path = f"{PIPELINES}/{pipeline.pk}/duplicate"
@@ -153,6 +155,7 @@ def test_same_body_with_other_white_space_is_the_same_request(api, token, pipeli
 @pytest.mark.parametrize(
     "key", ["", '""', '"', " ", "a b", "a,b", "ä", "a\tb", "back\\slash", 'a"b', "x" * 256, "\x00", "💥"], ids=repr
 )
+@pytest.mark.once
 def test_invalid_key_is_400_and_changes_nothing(api, token, pipeline, key):
     answer = api.generic(
         "POST",
@@ -169,6 +172,7 @@ def test_invalid_key_is_400_and_changes_nothing(api, token, pipeline, key):
     assert TokenUse.objects.get().status == 400
 
 
+@pytest.mark.once
 def test_longest_key_is_accepted(run):
     assert run("x" * 255).status_code == 200
 
@@ -269,6 +273,7 @@ def test_refused_request_of_a_session_leaves_no_key(owner):
     assert (answer.status_code, "Idempotency-Replayed" in answer.headers) == (201, False)
 
 
+@pytest.mark.once
 def test_kept_answers_are_encrypted_and_bound_to_their_row(run, settings):
     first = run()
     [kept] = KeptAnswer.objects.all()
@@ -280,6 +285,7 @@ def test_kept_answers_are_encrypted_and_bound_to_their_row(run, settings):
     assert first.status_code == 200
 
 
+@pytest.mark.once
 def test_fingerprint_of_a_body_cannot_be_guessed_without_the_secret_key(run, settings):
     run("one")
     settings.SECRET_KEY = "a guess of it " * 4
@@ -298,6 +304,7 @@ def test_answer_moved_to_another_row_by_hand_does_not_decrypt(run):
     assert run("two").status_code == 409
 
 
+@pytest.mark.once
 def test_reading_accepts_no_key(api, token, post, pipeline):
     body = {"pipelineId": str(pipeline.pk)}
     for _ in range(2):
@@ -306,6 +313,7 @@ def test_reading_accepts_no_key(api, token, post, pipeline):
     assert not KeptAnswer.objects.exists()
 
 
+@pytest.mark.once
 def test_every_post_that_changes_something_takes_a_key_and_says_so_in_the_schema(client):
     schema = client.get("/api/schema/").json()
     taking = {

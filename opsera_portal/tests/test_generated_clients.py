@@ -1,6 +1,11 @@
 """The OpenAPI document serves generators: linters find nothing in it, and a client that was generated from it, in
-Python and in TypeScript, calls every operation."""
+Python and in TypeScript, calls every operation.
 
+Linters and generators read nothing but the document, their configuration and their own version. So their results are
+kept until one of these changes. The generated clients call the portal in every run.
+"""
+
+import hashlib
 import importlib
 import json
 import shutil
@@ -33,6 +38,24 @@ FOLDER = Path(__file__).parent / "clients"
 PROGRAMS = FOLDER / "node_modules" / ".bin"
 # Refused by the fence, so that a run fails at once and can be resumed.
 UNREACHABLE = "http://127.0.0.1:1/"
+KEPT = settings.BASE_DIR / ".pytest_cache" / "generated-clients"
+
+
+def kept(name, inputs, build):
+    """The directory that ``build`` has filled: now, or in an earlier run with the same ``inputs``.
+
+    ``build`` gets an empty directory. If it fails, nothing is kept.
+    """
+    digest = hashlib.sha256(b"\0".join(file.read_bytes() for file in inputs)).hexdigest()[:16]
+    directory = KEPT / f"{name}-{digest}"
+    if not directory.exists():
+        shutil.rmtree(KEPT / name, ignore_errors=True)
+        for old in KEPT.glob(f"{name}-*"):
+            shutil.rmtree(old)
+        (KEPT / name).mkdir(parents=True)
+        build(KEPT / name)
+        (KEPT / name).rename(directory)
+    return directory
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +70,13 @@ def schema_file(schema, tmp_path_factory):
     return file
 
 
+@pytest.fixture(scope="module")
+def inputs(schema_file):
+    """What the results of the programs follow from."""
+    own = [Path(__file__), settings.BASE_DIR / "requirements-dev.txt"]
+    return [schema_file, *own, *sorted(file for file in FOLDER.iterdir() if file.is_file())]
+
+
 def run(*command, **options):
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120, **options)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -59,16 +89,24 @@ def program(name):
     return PROGRAMS / name
 
 
-def test_spectral_finds_nothing_in_the_schema(schema_file):
-    found = run(program("spectral"), "lint", schema_file, "--ruleset", FOLDER / "spectral.yaml", "--format", "json")
+def test_spectral_finds_nothing_in_the_schema(schema_file, inputs):
+    spectral = program("spectral")
 
-    assert json.loads(found.partition("\n\n")[0].partition("No results")[0] or "[]") == []
+    def lint(directory):
+        found = run(spectral, "lint", schema_file, "--ruleset", FOLDER / "spectral.yaml", "--format", "json")
+        assert json.loads(found.partition("\n\n")[0].partition("No results")[0] or "[]") == []
+
+    kept("spectral", inputs, lint)
 
 
-def test_redocly_finds_nothing_in_the_schema(schema_file):
-    found = run(program("redocly"), "lint", schema_file, "--config", FOLDER / "redocly.yaml", "--format", "json")
+def test_redocly_finds_nothing_in_the_schema(schema_file, inputs):
+    redocly = program("redocly")
 
-    assert json.loads(found)["totals"] == {"errors": 0, "warnings": 0, "ignored": 0}
+    def lint(directory):
+        found = run(redocly, "lint", schema_file, "--config", FOLDER / "redocly.yaml", "--format", "json")
+        assert json.loads(found)["totals"] == {"errors": 0, "warnings": 0, "ignored": 0}
+
+    kept("redocly", inputs, lint)
 
 
 class World:
@@ -215,18 +253,22 @@ def by_id(schema):
 
 
 @pytest.fixture(scope="module")
-def python_client(schema_file):
+def python_client(schema_file, inputs):
     """The generated package; nothing of the document was too much for the generator."""
     name = "generated_portal_client"
-    program = Path(sys.executable).parent / "openapi-python-client"
-    run(
-        *(program, "generate", "--path", schema_file, "--output-path", schema_file.parent / name),
-        *("--meta", "none", "--fail-on-warning"),
-        env={"PATH": str(Path(sys.executable).parent)},
-    )
-    sys.path.insert(0, str(schema_file.parent))
+
+    def generate(directory):
+        program = Path(sys.executable).parent / "openapi-python-client"
+        run(
+            *(program, "generate", "--path", schema_file, "--output-path", directory / name),
+            *("--meta", "none", "--fail-on-warning"),
+            env={"PATH": str(Path(sys.executable).parent)},
+        )
+
+    directory = str(kept("python", inputs, generate))
+    sys.path.insert(0, directory)
     yield importlib.import_module(name)
-    sys.path.remove(str(schema_file.parent))
+    sys.path.remove(directory)
 
 
 def test_generated_python_client_calls_every_operation(live_server, schema, python_client):
@@ -252,17 +294,26 @@ def call_in_python(url, operation, planned):
     return module.sync_detailed(client=client, **arguments)
 
 
-def test_generated_typescript_client_calls_every_operation(live_server, schema, schema_file, tmp_path):
-    generate, compiler = program("openapi-ts"), program("tsc")
-    for name in ("call.ts", "tsconfig.json"):
-        shutil.copy(FOLDER / name, tmp_path)
-    (tmp_path / "node_modules").symlink_to(FOLDER / "node_modules")
-    run(generate, "-i", schema_file, "-o", tmp_path / "client", "-c", "@hey-api/client-fetch", cwd=tmp_path)
-    run(compiler, "--project", tmp_path)
+@pytest.fixture(scope="module")
+def typescript_client(schema_file, inputs):
+    """The directory of the generated client and its caller, both compiled to JavaScript."""
+    generator, compiler = program("openapi-ts"), program("tsc")
+
+    def generate(directory):
+        for name in ("call.ts", "tsconfig.json"):
+            shutil.copy(FOLDER / name, directory)
+        (directory / "node_modules").symlink_to(FOLDER / "node_modules")
+        run(generator, "-i", schema_file, "-o", directory / "client", "-c", "@hey-api/client-fetch", cwd=directory)
+        run(compiler, "--project", directory)
+
+    return kept("typescript", inputs, generate)
+
+
+def test_generated_typescript_client_calls_every_operation(live_server, schema, typescript_client, tmp_path):
     plan_file = tmp_path / "plan.json"
     plan_file.write_text(json.dumps(plan(schema), default=str))
 
-    lines = run(shutil.which("node"), tmp_path / "call.js", plan_file, live_server.url).splitlines()
+    lines = run(shutil.which("node"), typescript_client / "call.js", plan_file, live_server.url).splitlines()
 
     answers = {answer["id"]: answer for answer in map(json.loads, lines)}
     expected = {name: good_status(operation) for name, operation in by_id(schema).items()}

@@ -179,11 +179,16 @@ def reduce_to_its_parameter(case):
 
 
 def request_of(case):
-    """Equal for two cases that send the same request."""
-    scenario = case.meta.phase.data.scenario
+    """Equal for two cases that send the same request, or one that the portal cannot tell from it."""
+    about = case.meta.phase.data
+    scenario = about.scenario
     if scenario is CoverageScenario.OBJECT_UNEXPECTED_PROPERTIES and case.query:
         # An unknown parameter is refused whatever else is in the query.
         return case.operation.label, scenario
+    if scenario is CoverageScenario.INCORRECT_TYPE and about.parameter_location is not ParameterLocation.BODY:
+        # Outside of a body, a value of any type arrives as text; in a query, several values are the parameter again.
+        is_repeated = isinstance((case.query or {}).get(about.parameter), list)
+        return case.operation.label, scenario, about.parameter_location, about.parameter, is_repeated
     query = {name: value for name, value in (case.query or {}).items() if name not in NOT_INVENTED}
     return case.operation.label, case.method, case.path_parameters, query, case.headers, case.body, case.media_type
 

@@ -42,6 +42,7 @@ def person_and_pipeline(role, relation):
 
 
 @every_row
+@pytest.mark.once
 def test_the_rule_says_what_the_table_says(db, role, relation, sees, runs):
     person, pipeline = person_and_pipeline(role, relation)
 
@@ -69,6 +70,7 @@ def test_the_queryset_of_runs_says_what_the_rule_says(db, role, relation, sees, 
 
 
 @every_active_row
+@pytest.mark.once
 def test_the_api_says_what_the_table_says(db, api, role, relation, sees, runs):
     person, pipeline = person_and_pipeline(role, relation)
     StepFactory(pipeline=pipeline)
@@ -80,6 +82,7 @@ def test_the_api_says_what_the_table_says(db, api, role, relation, sees, runs):
 
 
 @every_active_row
+@pytest.mark.once
 def test_the_pages_say_what_the_table_says(client, role, relation, sees, runs, db):
     person, pipeline = person_and_pipeline(role, relation)
     StepFactory(pipeline=pipeline)

@@ -122,6 +122,7 @@ def test_all_rules_are_replaced_by_api_and_read_back(as_owner, pipeline, member,
         {"group_name": "Foreign"},
     ],
 )
+@pytest.mark.once
 def test_unknown_people_and_other_organizations_get_no_role(as_owner, pipeline, stranger, rule):
     group = GroupFactory(organization=stranger.organization, name="Foreign")
     known = {"{stranger}": str(stranger.pk), "{foreign_group}": str(group.pk)}
@@ -152,6 +153,7 @@ def test_unknown_people_and_other_organizations_get_no_role(as_owner, pipeline, 
         None,
     ],
 )
+@pytest.mark.once
 def test_invalid_rules_change_nothing(as_owner, pipeline, owner, organization, rules):
     GroupFactory(organization=organization, name="Builders")
     AccessRuleFactory(pipeline=pipeline, user=owner, role=ItemRole.GUEST)
@@ -164,6 +166,7 @@ def test_invalid_rules_change_nothing(as_owner, pipeline, owner, organization, r
     assert rules_of(pipeline) == {owner.email: "guest"}
 
 
+@pytest.mark.once
 def test_more_rules_than_a_pipeline_has_are_refused(as_owner, pipeline, organization):
     people = UserFactory.create_batch(201, organization=organization)
 
@@ -220,6 +223,7 @@ def test_an_item_administrator_gives_every_role(organization, pipeline, member):
     assert rules_of(pipeline)[member.email] == "administrator"
 
 
+@pytest.mark.once
 def test_person_who_removes_their_own_rule_is_redirected_to_the_list(client, manager, pipeline, owner):
     AccessRuleFactory(pipeline=pipeline, user=owner, role=ItemRole.USER)
     client.force_login(manager)
@@ -334,6 +338,7 @@ def test_a_stranger_and_a_strangers_group_get_no_role_by_the_action_itself(owner
     assert changes() == []
 
 
+@pytest.mark.once
 def test_giving_a_role_that_someone_already_has_changes_nothing(owner, pipeline, member):
     give(owner, pipeline, member)
     give(owner, pipeline, member)

@@ -96,6 +96,7 @@ def test_a_pipeline_whose_step_is_wrong_is_not_created(as_owner):
     ],
     ids=str,
 )
+@pytest.mark.once
 def test_invalid_edit_changes_nothing(as_owner, pipeline, wrong):
     assert patch(as_owner, pipeline, wrong).status_code == 400
 
@@ -172,6 +173,7 @@ def test_transfer_can_hide_the_pipeline_from_its_former_owner(as_owner, pipeline
 
 
 @pytest.mark.parametrize("who", ["guest", "auditor", "security_manager", "deactivated", "stranger", "nobody"])
+@pytest.mark.once
 def test_pipeline_is_transferred_only_to_people_who_can_own_one(as_owner, pipeline, organization, stranger, who):
     if who == "stranger":
         email = stranger.email
@@ -231,6 +233,7 @@ def test_runs_keep_the_name_of_a_deleted_pipeline(as_owner, owner, pipeline, adm
     assert list(Run.objects.visible_to(owner)) == []
 
 
+@pytest.mark.once
 def test_auditor_finds_the_runs_of_a_deleted_pipeline(client, pipeline, administrator):
     RunFactory(pipeline=pipeline, state="finished", outcome="success", started_by=administrator)
     services.delete_pipeline(actor=administrator, pipeline=pipeline)
@@ -276,6 +279,7 @@ def test_only_people_who_see_the_pipeline_can_be_notified(as_owner, pipeline, ow
 
 
 @pytest.mark.parametrize("role", [SiteRole.GUEST, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER])
+@pytest.mark.once
 def test_read_only_roles_cannot_create_or_copy(organization, pipeline, role):
     reader = UserFactory(organization=organization, site_role=role)
     AccessRuleFactory(pipeline=pipeline, user=reader, role="administrator")
@@ -292,6 +296,7 @@ def test_read_only_roles_cannot_create_or_copy(organization, pipeline, role):
     [{"description": "x" * 2001}, {"description": "a\0b"}, {"tags": ["a\0b"]}, {"name": "a\u202eb"}],
     ids=["a long description", "NUL in the description", "NUL in a tag", "a turned name"],
 )
+@pytest.mark.once
 def test_service_refuses_texts_that_no_form_checked(owner, pipeline, wrong):
     with pytest.raises(ValidationError) as refusal:
         services.edit_pipeline(actor=owner, pipeline=pipeline, **wrong)
@@ -299,6 +304,7 @@ def test_service_refuses_texts_that_no_form_checked(owner, pipeline, wrong):
     assert list(refusal.value.message_dict) == list(wrong)
 
 
+@pytest.mark.once
 def test_an_edit_that_changes_nothing_is_not_told(owner, pipeline):
     services.edit_pipeline(actor=owner, pipeline=pipeline, name=" Nightly ", description="Builds.", tags=["nightly"])
 
@@ -312,6 +318,7 @@ def test_a_name_may_change_its_case(owner, pipeline):
     assert pipeline.name == "NIGHTLY"
 
 
+@pytest.mark.once
 def test_a_copy_of_a_long_name_fits(owner, organization):
     original = PipelineFactory(owner=owner, name="x" * 100)
 
@@ -332,6 +339,7 @@ def test_locked_pipeline_cannot_be_locked_again_nor_open_one_unlocked(owner, pip
         services.lock_pipeline(actor=owner, pipeline=pipeline)
 
 
+@pytest.mark.once
 def test_a_transfer_to_its_owner_is_not_told(owner, pipeline):
     services.transfer_pipeline(actor=owner, pipeline=pipeline, owner=owner)
 

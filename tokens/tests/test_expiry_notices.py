@@ -67,7 +67,8 @@ def notices_over_its_life(token, *, every=timedelta(hours=1)):
 def test_each_notice_is_sent_once_and_none_is_for_a_time_before_the_token(owner, life, notices):
     token = ending_in(owner, life=life, seconds=life.total_seconds())
 
-    assert notices_over_its_life(token, every=timedelta(hours=12)) == notices
+    every = timedelta(days=1) if life > timedelta(days=10) else timedelta(hours=12)
+    assert notices_over_its_life(token, every=every) == notices
 
 
 @pytest.mark.parametrize(
@@ -204,6 +205,7 @@ def test_no_mail_contains_a_token(owner):
 
 
 @pytest.mark.parametrize("name", ["line\nBcc: everyone@example.com", "line\r\nBcc: everyone@example.com"])
+@pytest.mark.once
 def test_name_adds_no_header_to_the_mail(owner, name):
     """Forms and API refuse such names. A row that was written in another way must not cause harm."""
     token = ending_in(owner, days=5)

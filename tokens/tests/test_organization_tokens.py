@@ -114,6 +114,7 @@ def test_pasted_id_finds_its_token(client, administrator, some, spelled):
     "wrong",
     [{"created_from": "yesterday"}, {"created_from": "2026-05-02", "created_to": "2026-05-01"}, {"unused_for": "7"}],
 )
+@pytest.mark.once
 def test_wrong_filter_is_named(api, client, administrator, wrong):
     client.force_login(administrator)
     api.force_login(administrator)
@@ -148,6 +149,7 @@ def test_page_and_api_order_tokens_of_the_same_time_alike(client, api, administr
     assert page == [row["id"] for row in api.get(API).json()["data"]]
 
 
+@pytest.mark.once
 def test_only_people_who_may_expire_tokens_see_checkboxes(client, organization, some, security_manager):
     for person, may in [(security_manager, True), (UserFactory(organization=organization, site_role="auditor"), False)]:
         client.force_login(person)
@@ -156,6 +158,7 @@ def test_only_people_who_may_expire_tokens_see_checkboxes(client, organization, 
         assert ("Expire selected" in page) == may
 
 
+@pytest.mark.once
 def test_ended_token_has_no_checkbox(client, administrator, some):
     client.force_login(administrator)
 
@@ -231,6 +234,7 @@ def test_tokens_of_another_organization_do_not_expire(administrator, stranger, s
 # The pages
 
 
+@pytest.mark.once
 def test_confirmation_lists_tokens_and_owners_and_warns_about_scripts(client, administrator, some):
     client.force_login(administrator)
 
@@ -254,6 +258,7 @@ def test_selected_tokens_expire_with_the_reason(client, administrator, some):
     assert set(Token.objects.revoked().values_list("revoke_reason", "revoked_by")) == {(REASON, administrator.pk)}
 
 
+@pytest.mark.once
 def test_page_asks_for_a_missing_reason_and_expires_nothing(client, administrator, some):
     client.force_login(administrator)
 
@@ -328,6 +333,7 @@ def test_page_asks_again_if_the_number_of_tokens_has_changed(client, administrat
 
 
 @pytest.mark.parametrize("query", ["state=nonsense", "owmer=member", "created_from=yesterday", "unused_for="])
+@pytest.mark.once
 def test_wrong_filter_expires_nothing(client, administrator, some, query):
     """If the filter were ignored, more tokens would expire than intended."""
     client.force_login(administrator)
@@ -348,6 +354,7 @@ def test_confirmation_lists_one_page_of_tokens_and_counts_the_others(client, adm
     assert "And 3 more." in page
 
 
+@pytest.mark.once
 def test_page_of_one_token_asks_for_a_reason_only_if_it_is_needed(client, administrator, owner, some):
     client.force_login(administrator)
     address = f"/profile/tokens/{some['idle'].pk}/expire/"
@@ -412,6 +419,7 @@ def test_foreign_and_unknown_ids_get_the_same_refusal(api, administrator, strang
     ],
     ids=lambda value: str(value)[:40],
 )
+@pytest.mark.once
 def test_wrong_body_is_a_400_that_names_the_field(api, administrator, some, wrong, field):
     answer = expire(api, administrator, [some["idle"].pk], **wrong)
 
@@ -430,6 +438,7 @@ def test_api_expires_a_thousand_tokens_in_one_request(api, administrator, member
     assert len(captured) < 60
 
 
+@pytest.mark.once
 def test_api_needs_a_reason_for_another_persons_token(api, administrator, some):
     headers = bearer(TokenFactory(owner=administrator))
 
@@ -469,6 +478,7 @@ def test_each_owner_gets_one_mail_about_all_of_their_tokens(acting, client, some
 
 
 @pytest.mark.parametrize("way", ["page", "matching", "single page", "api", "single api", "admin"])
+@pytest.mark.once
 def test_owner_gets_a_mail_from_page_api_and_admin(acting, client, api, administrator, some, way):
     token, reason = some["idle"], {"reason": REASON}
     acting(
@@ -508,6 +518,7 @@ def test_deactivated_owner_gets_no_mail(some, member):
     assert delivered() == []
 
 
+@pytest.mark.once
 def test_mail_about_many_tokens_lists_some_and_counts_the_others(acting, administrator, member):
     count = LISTED_IN_MAIL + 20
     build = TokenFactory.build
@@ -520,6 +531,7 @@ def test_mail_about_many_tokens_lists_some_and_counts_the_others(acting, adminis
     assert "and 20 more" in message.body
 
 
+@pytest.mark.once
 def test_reason_stays_on_one_line_of_the_mail_and_contains_no_token(acting, administrator, some):
     token_text = bearer(some["nightly"])["Authorization"].removeprefix("Bearer ")
     reason = f"leak\n\nTo: someone\n{token_text[:90]}"

@@ -186,6 +186,7 @@ def test_advice_has_only_characters_that_rfc_6750_allows(blocking):
     assert not set(token.policy_advice) & set('"\\')
 
 
+@pytest.mark.once
 def test_pages_show_a_blocked_token_with_the_reason(client, administrator, blocking):
     token, says = blocking
     client.force_login(administrator)
@@ -196,6 +197,7 @@ def test_pages_show_a_blocked_token_with_the_reason(client, administrator, block
     assert says in client.get(f"/profile/tokens/{token.pk}/").content.decode()
 
 
+@pytest.mark.once
 def test_api_gives_state_and_reason_of_a_blocked_token(client, administrator, blocking):
     token, says = blocking
     client.force_login(administrator)
