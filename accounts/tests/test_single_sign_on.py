@@ -18,6 +18,8 @@ import pytest
 import requests
 import time_machine
 from allauth.socialaccount.models import SocialAccount, SocialToken
+from authlib._joserfc_helpers import import_any_key
+from authlib.oidc.core.grants import code
 from cryptography.hazmat.primitives.asymmetric import rsa
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
@@ -85,7 +87,23 @@ class Provider:
 
 
 @pytest.fixture(scope="module")
-def running():
+def keys_read_once():
+    """The provider reads its private key for each token, and OpenSSL checks the key each time."""
+    keys = {}
+
+    def read(key):
+        text = json.dumps(key, sort_keys=True)
+        if text not in keys:
+            keys[text] = import_any_key(key)
+        return keys[text]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(code, "import_any_key", read)
+        yield
+
+
+@pytest.fixture(scope="module")
+def running(keys_read_once):
     os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"
     provider = Provider()
     thread = threading.Thread(target=provider.server.serve_forever, kwargs={"poll_interval": 0.01})

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ from auditlog.tests.test_logs import use
 from tokens.tests.factories import TokenFactory
 
 pytestmark = pytest.mark.each_database
+# On PostgreSQL fewer, because each takes longer there, and SQL that the two understand differently shows early.
+EXAMPLES = 60 if connection.vendor == "sqlite" else 20
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
 ENDED = {"status": 401, "code": "revoked"}
@@ -337,7 +340,7 @@ def histories(draw):
     return entries, draw(st.sets(st.integers(0, len(entries) - 1), max_size=4))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories())
 @pytest.mark.slow
 def test_usage_equals_a_count_of_the_whole_log(owner, member, administrator, django_db_blocker, history):

@@ -120,7 +120,6 @@ def call_at_once(build_server, *paths):
     assert sorted(build_server.next_call()[1] for _ in paths) == sorted(paths)
 
 
-@pytest.mark.each_database
 def test_sigterm_lets_steps_end_and_the_next_worker_continues(pipeline_of, start_worker, build_server, portals_queue):
     build_server.held_path = "/build"
     one_step, two_steps = pipeline_of("/build"), pipeline_of("/build", "/test")
