@@ -65,7 +65,7 @@ coverage: ## Run the tests on both databases and measure branch coverage
 	@$(MAKE) --no-print-directory --jobs 4 setup
 	@echo "== Tests on SQLite"; $(BIN)/pytest -n $(WORKERS) --cov --cov-report=
 	@if $(HAS_POSTGRESQL); then \
-	  echo "== Tests on PostgreSQL"; $(POSTGRESQL) $(BIN)/pytest -n $(WORKERS) -m each_database --cov --cov-append --cov-report=; \
+	  echo "== Tests on PostgreSQL"; $(POSTGRESQL) $(BIN)/pytest -n $(WORKERS) -m "$(ON_POSTGRESQL)" --cov --cov-append --cov-report=; \
 	fi
 	@$(BIN)/coverage report
 

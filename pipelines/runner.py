@@ -302,7 +302,7 @@ def _recover(run_id: uuid.UUID, gone: Q) -> bool:
             return False
         # From here on the run belongs to this worker, even if its last worker continues.
         Run.objects.filter(pk=run.pk).update(worker=_worker, lease_ends_at=timezone.now() + LEASE)
-        reason = "The worker was lost in the middle of this step. It is not known whether the call was sent."
+        reason = "The worker stopped in the middle of this step. The portal cannot tell whether the call was sent."
         in_the_middle = run.step_runs.filter(state=StepState.RUNNING).update(
             state=StepState.FAILED, finished_at=timezone.now(), message=reason
         )
@@ -311,7 +311,7 @@ def _recover(run_id: uuid.UUID, gone: Q) -> bool:
         elif run.state == RunState.STOPPING:
             _end_as_stopped(run)
         elif run.move(RunEvent.RELEASED):
-            run.log("run", RunState.CONTINUING, "The worker was lost between two steps. The run continues.")
+            run.log("run", RunState.CONTINUING, "The worker stopped between two steps. The run continues.")
         return bool(in_the_middle)
 
 

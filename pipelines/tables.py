@@ -26,7 +26,7 @@ class PipelineTable(PortalTable):
         attrs = {"id": "pipelines", "aria-label": "Pipelines"}
         row_attrs = {"data-pipeline": lambda record: str(record.pk)}
         order_by = ("name",)
-        empty_text = "No pipeline here."
+        empty_text = "No pipelines found."
 
     def render_name(self, record: Pipeline) -> SafeString:
         url = reverse("pipelines:pipeline_detail", args=[record.pk])

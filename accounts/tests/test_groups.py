@@ -122,7 +122,7 @@ def test_auditor_sees_no_forms_to_change_groups(client, organization, group):
         assert 'method="post"' not in page.replace('method="post" action="/logout/"', "").partition("<main")[2]
 
 
-def test_nobody_reaches_a_group_of_another_organization(as_power, power, stranger, member):
+def test_group_of_another_organization_is_not_found(as_power, power, stranger, member):
     foreign = GroupFactory(organization=stranger.organization)
 
     with pytest.raises(services.NotAllowed):

@@ -234,7 +234,7 @@ def test_requested_page_opens_after_sign_in(client, owner):
     ["signup/", "accounts/signup/", "accounts/login/", "email/", "login/code/", "profile/security/email/sent/"],
 )
 @pytest.mark.django_db
-def test_nobody_can_sign_up_or_use_other_pages_of_allauth(client, address):
+def test_sign_up_and_other_pages_of_allauth_do_not_exist(client, address):
     assert client.get(f"/{address}").status_code == 404
     with pytest.raises(Resolver404):
         resolve(f"/{address}")

@@ -656,7 +656,7 @@ CAUSES = {
         ['answers 401: error "invalid_client", error_description "Client secret\\nexpired"'],
         OPERATOR,
     ),
-    "a token answer without JSON": (TOKEN, lambda answer: HTML, ['no JSON object, but "text/html'], OPERATOR),
+    "a token answer without JSON": (TOKEN, lambda answer: HTML, ['a JSON object, but with "text/html'], OPERATOR),
     "a provider that is down": (TOKEN, broken(status=503), ["the token address", "answers 503"], AWAY),
     "a provider that is asked too often": (USERINFO, broken(status=429), ["user info address", "429"], AWAY),
     "a key that is not published": (TOKEN, signed(header={"kid": "new"}), ['signed with the key "new"'], OPERATOR),

@@ -115,7 +115,7 @@ def a_full_disk(web):
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL writes in processes of its own")
-def test_on_a_full_disk_nothing_is_answered_and_nothing_changed(web):
+def test_full_disk_answers_nothing_and_changes_nothing(web):
     assert web.call()[0] == 200
     assert web.call(path=RUN)[0] == 200
     entries, runs = web.count("auditlog_tokenuse"), web.count("pipelines_run")
@@ -136,7 +136,7 @@ def test_on_a_full_disk_nothing_is_answered_and_nothing_changed(web):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="on SQLite it is tested inside of one process")
-def test_a_database_that_became_read_only_is_503_and_well_again_afterwards(web):
+def test_read_only_database_is_503_until_it_can_be_written_again(web):
     name = web.portal.database_url.rpartition("/")[2]
     entries, runs = web.count("auditlog_tokenuse"), web.count("pipelines_run")
 
@@ -207,7 +207,7 @@ def cluster(tmp_path_factory):
     shutil.rmtree(directory)
 
 
-def test_after_postgresql_was_stopped_and_started_all_is_well_and_nothing_lost(cluster, tmp_path):
+def test_portal_recovers_after_postgresql_restarts_and_loses_nothing(cluster, tmp_path):
     with started(tmp_path, f"postgres://postgres@127.0.0.1:{cluster.port}/postgres") as web:
         answered = sum(web.call()[0] == 200 for _ in range(20))
         assert web.call(path=RUN)[0] == 200
@@ -240,7 +240,7 @@ def hang_up(web, path, *, sent=1.0):
         time.sleep(0.02)
 
 
-def test_a_caller_who_hangs_up_leaves_no_change_without_its_entry(web):
+def test_caller_who_disconnects_leaves_no_change_without_an_entry(web):
     web.wait_until_well()
     entries = web.count("auditlog_tokenuse")
     for _ in range(10):

@@ -51,7 +51,7 @@ def test_filters_are_set_and_removed_one_by_one(browser_of):
     expect(page.locator(".filter-chip")).to_have_count(0)
 
 
-def test_a_search_for_nothing_says_so(browser_of):
+def test_search_without_a_match_says_so(browser_of):
     page = browser_of("auditor", java_script_enabled=False)
     page.goto(OUR_USES)
     narrow(page, Search="no such thing anywhere")
@@ -60,7 +60,7 @@ def test_a_search_for_nothing_says_so(browser_of):
     expect(page.locator("#entry-count")).to_have_text("0 entries")
 
 
-def test_pages_are_walked_back_and_forth(browser_of):
+def test_pages_can_be_turned_forward_and_back(browser_of):
     page = browser_of("auditor")
     page.goto(OUR_USES)
     first = ids(page)
@@ -78,7 +78,7 @@ def test_pages_are_walked_back_and_forth(browser_of):
     assert ids(page) == first
 
 
-def test_an_entry_is_opened_and_leads_to_all_from_its_address(browser_of):
+def test_entry_links_to_all_entries_of_its_address(browser_of):
     page = browser_of("auditor")
     page.goto(f"{OUR_USES}?outcome=refused")
     request_id = ids(page)[0]
@@ -104,7 +104,7 @@ def test_a_person_finds_one_of_their_tokens_by_its_name(browser_of):
         assert name.startswith(token)
 
 
-def test_what_is_filtered_is_taken_along(browser_of, tmp_path):
+def test_filters_are_kept_on_the_next_page(browser_of, tmp_path):
     page = browser_of("auditor", accept_downloads=True)
     page.goto(f"{OUR_USES}?outcome=refused")
     shown = ids(page)
@@ -124,7 +124,7 @@ def test_what_is_filtered_is_taken_along(browser_of, tmp_path):
     assert {row["outcome"] for row in in_csv} == {"refused"}
 
 
-def test_own_actions_are_in_ones_activity_log(browser_of):
+def test_person_finds_their_own_actions_in_their_activity_log(browser_of):
     page = browser_of("guest")
     page.goto("/")
     page.get_by_text("Gil Santos").first.click()
@@ -138,7 +138,7 @@ def test_own_actions_are_in_ones_activity_log(browser_of):
     expect(page.locator("#entry")).to_contain_text("authentication.signed_in")
 
 
-def test_nothing_scrolls_sideways(browser_of):
+def test_no_log_page_scrolls_sideways(browser_of):
     page = browser_of("admin")
     for address in (f"{OUR_USES}?outcome=refused&q=api", "/organization/activity-log/", "/profile/activity-log/"):
         page.goto(address)

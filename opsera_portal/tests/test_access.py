@@ -641,7 +641,7 @@ def with_an_id(path):
         if route.operation.only_reads and not route.operation.is_closed_to_tokens
     ],
 )
-def test_what_is_said_to_read_only_reads(api, world, method, path):
+def test_operation_that_is_documented_to_read_changes_nothing(api, world, method, path):
     """On this word depends that a change and its entry in the log share a transaction."""
     RunFactory(pipeline=world.administrators_things["pipeline"], number=1)
     token = TokenFactory(owner=world.administrator, last_used_at=timezone.now(), last_used_ip="127.0.0.1")

@@ -117,7 +117,7 @@ def test_a_token_that_was_expired_here_is_refused_at_its_next_use(sign_in, api, 
     assert api.get("/api/v1/me", headers=headers).status_code == 401
 
 
-def test_tokens_that_had_ended_are_counted_and_left_alone(sign_in, ours, owner):
+def test_tokens_that_had_ended_are_counted_and_not_changed(sign_in, ours, owner):
     ended = TokenFactory(owner=owner, revoked_at=timezone.now(), revoked_by=owner, revoke_reason="first")
 
     answer = expire(sign_in("administrator"), ours["token"], ended)
@@ -128,7 +128,7 @@ def test_tokens_that_had_ended_are_counted_and_left_alone(sign_in, ours, owner):
 
 
 @pytest.mark.parametrize("fields", [{}, {"select_across": "1"}], ids=str)
-def test_a_forged_selection_of_another_organizations_token_ends_nothing_there(sign_in, ours, theirs, fields):
+def test_forged_selection_expires_no_token_of_another_organization(sign_in, ours, theirs, fields):
     expire(sign_in("administrator"), theirs["token"], **fields)
 
     theirs["token"].refresh_from_db()
@@ -137,7 +137,7 @@ def test_a_forged_selection_of_another_organizations_token_ends_nothing_there(si
 
 
 @pytest.mark.parametrize("who", [*OTHERS, "signed_out"])
-def test_nobody_else_expires_a_token_here(sign_in, ours, who):
+def test_other_roles_cannot_expire_tokens_in_the_admin(sign_in, ours, who):
     sign_in(who).post(address("token"), {"action": "expire", "_selected_action": [ours["token"].pk]})
 
     ours["token"].refresh_from_db()
@@ -145,7 +145,7 @@ def test_nobody_else_expires_a_token_here(sign_in, ours, who):
 
 
 @pytest.mark.parametrize("reason", ["x" * 201, "a\x00b"])
-def test_a_reason_that_cannot_be_kept_ends_nothing(sign_in, ours, reason):
+def test_invalid_reason_expires_nothing(sign_in, ours, reason):
     answer = expire(sign_in("administrator"), ours["token"], reason=reason)
 
     assert answer.status_code == 200
@@ -153,7 +153,7 @@ def test_a_reason_that_cannot_be_kept_ends_nothing(sign_in, ours, reason):
     assert ours["token"].revoked_at is None
 
 
-def test_a_selection_of_nothing_is_said_and_ends_nothing(sign_in, ours):
+def test_empty_selection_shows_a_message_and_expires_nothing(sign_in, ours):
     answer = expire(sign_in("administrator"))
 
     assert "Items must be selected" in messages(answer)[0]
@@ -209,7 +209,7 @@ def test_an_operator_must_choose_an_organization(sign_in):
     assert not User.objects.filter(email="new@acme.example").exists()
 
 
-def test_a_forged_organization_or_rank_of_a_new_person_is_not_read(sign_in, organization, stranger):
+def test_forged_organization_or_rank_of_a_new_person_is_ignored(sign_in, organization, stranger):
     add_person(
         sign_in("administrator"),
         organization=stranger.organization.pk,
@@ -242,7 +242,7 @@ WRONG_PEOPLE = [
 
 
 @pytest.mark.parametrize("who", ["administrator", "operator"])
-def test_what_is_wrong_with_a_new_person_is_a_message(sign_in, owner, stranger, who):
+def test_error_in_a_new_person_is_shown_as_a_message(sign_in, owner, stranger, who):
     client = sign_in(who)
     people = User.objects.count()
     columns = {ascii(wrong)[:60]: (wrong, explanation) for wrong, explanation in WRONG_PEOPLE}
@@ -312,7 +312,7 @@ def test_one_of_two_administrators_may_step_back(sign_in, organization, administ
     assert administrator.site_role == SiteRole.USER
 
 
-def test_a_forged_organization_or_rank_of_a_person_is_not_read(sign_in, owner, stranger):
+def test_forged_organization_or_rank_of_a_person_is_ignored(sign_in, owner, stranger):
     change_person(
         sign_in("administrator"),
         owner,
@@ -344,7 +344,7 @@ def test_a_forged_change_of_a_person_of_another_organization_changes_nothing(sig
     ],
     ids=str,
 )
-def test_what_is_wrong_with_a_change_of_a_person_is_a_message(sign_in, owner, member, wrong, explanation):
+def test_error_in_a_change_of_a_person_is_shown_as_a_message(sign_in, owner, member, wrong, explanation):
     assert explanation in errors(change_person(sign_in("administrator"), owner, **wrong))
     assert recorded() == []
 
@@ -399,7 +399,7 @@ def test_a_new_password_ends_all_sessions_of_that_person(sign_in, owner):
     ],
     ids=["password", "address"],
 )
-def test_the_person_is_told_who_gave_them_another(
+def test_person_is_notified_who_set_their_password(
     sign_in, settings, django_capture_on_commit_callbacks, owner, change, told_at, said
 ):
     client = sign_in("administrator")
@@ -418,7 +418,7 @@ def test_the_person_is_told_who_gave_them_another(
 @pytest.mark.parametrize(
     "change", [{"new_password": "a wholly new password"}, {"email": "other@acme.example"}], ids=str
 )
-def test_nobody_changes_their_own_password_or_address_here(sign_in, request, who, change):
+def test_own_password_and_address_cannot_be_changed_in_the_admin(sign_in, request, who, change):
     person = request.getfixturevalue(who)
     before = (person.email, person.password)
 
@@ -428,7 +428,7 @@ def test_nobody_changes_their_own_password_or_address_here(sign_in, request, who
     assert (person.email, person.password) == before
 
 
-def test_django_admins_own_page_for_passwords_leads_to_the_portals(sign_in):
+def test_password_page_of_django_admin_redirects_to_the_portals(sign_in):
     client = sign_in("administrator")
 
     for answer in (client.get("/admin/password_change/"), client.post("/admin/password_change/", {})):
@@ -452,7 +452,7 @@ def save_group(client, group=None, **fields):
     return client.post(address("group", "change" if group else "add", group), {"name": "Builders"} | fields)
 
 
-def test_an_administrator_makes_a_group_of_their_people(sign_in, organization, administrator, owner, member):
+def test_administrator_creates_a_group_in_the_admin(sign_in, organization, administrator, owner, member):
     answer = save_group(sign_in("administrator"), members=[owner.pk, member.pk])
 
     assert answer.status_code == 302
@@ -481,7 +481,7 @@ def test_an_operator_changes_a_group(sign_in, organization, operator, owner):
     assert (entry.actor, entry.organization) == (operator, organization)
 
 
-def test_a_group_is_deleted_after_a_question_and_recorded(sign_in, organization, administrator):
+def test_group_is_deleted_after_confirmation_and_logged(sign_in, organization, administrator):
     client = sign_in("administrator")
     group = GroupFactory(organization=organization, name="Builders")
 
@@ -511,7 +511,7 @@ def test_a_new_group_cannot_have_a_member_of_another_organization(sign_in, stran
 
 @pytest.mark.parametrize("name", ["Builders", "BUILDERS", " builders "])
 @pytest.mark.parametrize("is_new", [True, False])
-def test_a_group_name_that_is_taken_is_a_message(sign_in, organization, name, is_new):
+def test_group_name_in_use_is_shown_as_a_message(sign_in, organization, name, is_new):
     GroupFactory(organization=organization, name="Builders")
     group = None if is_new else GroupFactory(organization=organization, name="Testers")
 
@@ -526,7 +526,7 @@ def test_a_group_name_of_another_organization_is_free(sign_in, stranger):
 
 
 @pytest.mark.parametrize("name", ["", "x" * 51, "\x00"])
-def test_a_wrong_group_name_is_a_message(sign_in, name):
+def test_invalid_group_name_is_shown_as_a_message(sign_in, name):
     assert errors(save_group(sign_in("administrator"), name=name))
     assert not Group.objects.exists()
 
@@ -584,7 +584,7 @@ def test_admin_shows_what_a_policy_would_do_before_it_is_saved(sign_in, organiza
     assert organization.allowed_scopes == "pipeline"
 
 
-def test_admin_asks_again_if_a_policy_would_do_something_else_than_was_shown(sign_in, organization, owner):
+def test_admin_asks_again_if_the_effect_of_a_policy_has_changed(sign_in, organization, owner):
     client = sign_in("administrator")
     shown = review_policy(client, organization, allowed_scopes=["pipeline"]).context["adminform"].form.data["shown"]
     TokenFactory(owner=owner, scope="api")
@@ -596,14 +596,14 @@ def test_admin_asks_again_if_a_policy_would_do_something_else_than_was_shown(sig
     assert "api" in organization.allowed_scopes.split()
 
 
-def test_admin_renames_an_organization_without_a_question(sign_in, organization):
+def test_admin_renames_an_organization_without_confirmation(sign_in, organization):
     assert review_policy(sign_in("operator"), organization, name="Acme Two").status_code == 302
 
     organization.refresh_from_db()
     assert organization.name == "Acme Two"
 
 
-def test_scopes_and_roles_of_the_policy_are_ticked_in_the_admin(sign_in, organization):
+def test_admin_has_checkboxes_for_scopes_and_roles_of_the_policy(sign_in, organization):
     save_policy(sign_in("administrator"), organization, allowed_scopes=["pipeline", "api"], two_factor_roles=["user"])
 
     organization.refresh_from_db()
@@ -655,7 +655,7 @@ def test_logs_are_kept_for_30_to_3660_days(sign_in, organization, days):
 
 
 @pytest.mark.parametrize("days", ["0", "367", "-1", "", "1.5", "many", "9" * 400, "\x00"])
-def test_a_policy_outside_of_1_to_366_days_is_a_message(sign_in, organization, days):
+def test_policy_outside_of_1_to_366_days_is_shown_as_a_message(sign_in, organization, days):
     answer = save_policy(sign_in("administrator"), organization, max_token_lifetime_days=days)
 
     assert errors(answer)
@@ -664,7 +664,7 @@ def test_a_policy_outside_of_1_to_366_days_is_a_message(sign_in, organization, d
     assert recorded() == []
 
 
-def test_a_forged_slug_is_not_read(sign_in, organization):
+def test_forged_slug_is_ignored(sign_in, organization):
     save_policy(sign_in("administrator"), organization, slug="another")
 
     organization.refresh_from_db()
@@ -681,11 +681,11 @@ def test_a_forged_change_of_another_organizations_policy_changes_nothing(sign_in
     assert Organization.objects.get(pk=stranger.organization.pk).max_token_lifetime_days == 92
 
 
-def test_an_organizations_name_that_is_taken_is_a_message(sign_in, organization, stranger):
+def test_organization_name_in_use_is_shown_as_a_message(sign_in, organization, stranger):
     assert "already exists" in errors(save_policy(sign_in("administrator"), organization, name="Elsewhere"))
 
 
-def test_an_operator_makes_an_organization(sign_in, operator):
+def test_operator_creates_an_organization(sign_in, operator):
     answer = sign_in("operator").post(
         address("organization", "add"),
         {
@@ -723,7 +723,7 @@ def pipeline(owner):
     return PipelineFactory(owner=owner, name="Nightly")
 
 
-def test_an_administrator_makes_a_pipeline_for_someone(sign_in, organization, administrator, owner):
+def test_administrator_creates_a_pipeline_for_someone_else(sign_in, organization, administrator, owner):
     answer = save_pipeline(sign_in("administrator"), name="Nightly", owner=owner.pk, tags='["linux"]')
 
     assert answer.status_code == 302
@@ -747,7 +747,7 @@ def test_a_pipeline_is_changed_with_an_entry(sign_in, administrator, pipeline, o
     assert Activity.objects.first().organization == pipeline.organization
 
 
-def test_an_operator_looks_at_pipelines_and_changes_none(sign_in, pipeline, owner):
+def test_operator_can_view_pipelines_but_change_none(sign_in, pipeline, owner):
     client = sign_in("operator")
 
     assert client.get(address("pipeline", "change", pipeline)).status_code == 200
@@ -847,7 +847,7 @@ WRONG_PIPELINES = {
 
 
 @pytest.mark.parametrize("is_new", [True, False], ids=["new", "changed"])
-def test_what_is_wrong_with_a_pipeline_is_a_message(sign_in, pipeline, owner, is_new):
+def test_error_in_a_pipeline_is_shown_as_a_message(sign_in, pipeline, owner, is_new):
     PipelineFactory(owner=owner, name="Taken")
     client = sign_in("administrator")
 
@@ -867,7 +867,7 @@ def test_a_pipelines_name_of_another_organization_is_free(sign_in, owner, strang
     assert save_pipeline(sign_in("administrator"), name="Nightly", owner=owner.pk).status_code == 302
 
 
-def test_a_forged_management_form_is_a_message(sign_in, pipeline, owner):
+def test_forged_management_form_is_shown_as_a_message(sign_in, pipeline, owner):
     client = sign_in("administrator")
 
     for fields in ({"steps-TOTAL_FORMS": "x"}, {"steps-TOTAL_FORMS": ""}, {"steps-INITIAL_FORMS": "5"}):
@@ -879,7 +879,7 @@ def test_a_forged_management_form_is_a_message(sign_in, pipeline, owner):
 
 @pytest.mark.each_database
 @pytest.mark.django_db(transaction=True)
-def test_of_two_who_take_a_name_at_once_one_gets_it_and_the_other_a_message(administrator):
+def test_one_of_two_simultaneous_requests_gets_the_name_and_the_other_a_message(administrator):
     barrier = threading.Barrier(2)
     answers = []
 

@@ -170,18 +170,18 @@ def word_for(answer):
 
 
 @pytest.mark.parametrize("who", ["administrator", "operator"])
-def test_the_first_page_offers_every_model_and_nothing_of_the_libraries(sign_in, who):
+def test_index_lists_every_model_and_none_of_the_libraries(sign_in, who):
     page = sign_in(who).get("/admin/").content.decode()
 
     offered = set(re.findall(r'href="(/admin/\w+/\w+/)"', page))
     assert offered == {address(name) for name in MODELS}
 
 
-def test_the_first_page_is_refused_to_every_other_role(sign_in):
+def test_index_is_refused_to_every_other_role(sign_in):
     check_row("/admin/", dict.fromkeys(OTHERS, "no"), lambda who: word_for(follow_to_sign_in(sign_in(who), "/admin/")))
 
 
-def test_a_demotion_closes_the_administration_at_the_next_request(world, sign_in):
+def test_demoted_administrator_loses_the_admin_with_the_next_request(world, sign_in):
     client = sign_in("administrator")
     assert client.get("/admin/").status_code == 200
     User.objects.filter(pk=world.people["administrator"].pk).update(site_role=SiteRole.POWER_USER)
@@ -189,7 +189,7 @@ def test_a_demotion_closes_the_administration_at_the_next_request(world, sign_in
     assert follow_to_sign_in(client, "/admin/").status_code == 403
 
 
-def test_a_token_opens_nothing_in_the_administration(client, world):
+def test_token_gives_no_access_to_the_admin(client, world):
     answer = client.get("/admin/", headers=bearer(TokenFactory(owner=world.people["administrator"])))
 
     assert answer.status_code == 302
@@ -209,14 +209,14 @@ def test_signing_out_in_the_administration_is_recorded(sign_in):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_an_operator_meets_the_rows_of_every_organization(sign_in, ours, theirs, name):
+def test_operator_sees_the_rows_of_every_organization(sign_in, ours, theirs, name):
     shown = sign_in("operator").get(address(name)).context["cl"].queryset
 
     assert {ours[name].pk, theirs[name].pk} <= set(shown.values_list("pk", flat=True))
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_an_administrator_meets_the_rows_of_their_organization_only(sign_in, ours, theirs, name):
+def test_administrator_sees_only_the_rows_of_their_organization(sign_in, ours, theirs, name):
     answer = sign_in("administrator").get(address(name))
 
     shown = set(answer.context["cl"].queryset.values_list("pk", flat=True))
@@ -239,7 +239,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize(("name", "page"), FORMS)
-def test_no_choice_of_a_form_is_a_row_of_another_organization(sign_in, ours, theirs, name, page):
+def test_form_offers_no_row_of_another_organization(sign_in, ours, theirs, name, page):
     answer = sign_in("administrator").get(address(name, page, ours[name]))
 
     assert answer.status_code == 200
@@ -255,7 +255,7 @@ RELATIONS = [
 
 
 @pytest.mark.parametrize("relation", RELATIONS, ids=".".join)
-def test_no_autocompletion_knows_a_row_of_another_organization(sign_in, ours, theirs, relation):
+def test_autocompletion_finds_no_row_of_another_organization(sign_in, ours, theirs, relation):
     query = dict(zip(["app_label", "model_name", "field_name"], relation, strict=True))
 
     answer = sign_in("administrator").get("/admin/autocomplete/", query | {"term": ""})
@@ -264,7 +264,7 @@ def test_no_autocompletion_knows_a_row_of_another_organization(sign_in, ours, th
     assert "acme" in answer.content.decode().lower() or answer.status_code in {403, 404}
 
 
-def test_autocompletion_is_closed_to_others(sign_in, ours):
+def test_autocompletion_is_refused_to_other_roles(sign_in, ours):
     query = {"app_label": "pipelines", "model_name": "pipeline", "field_name": "owner", "term": ""}
 
     def attempt(who):
@@ -290,7 +290,7 @@ HIDDEN = [
 
 
 @pytest.mark.parametrize("who", ["administrator", "operator"])
-def test_no_list_can_be_narrowed_by_what_it_does_not_show(sign_in, who):
+def test_list_cannot_be_filtered_by_a_column_that_it_does_not_show(sign_in, who):
     """A list that can be filtered by a column would reveal the column letter by letter."""
     client = sign_in(who)
 
@@ -306,7 +306,7 @@ NO_KEYS = ["not-a-key", "\x00", "9" * 40, "00000000-0000-4000-8000-000000000000"
 
 @pytest.mark.each_database
 @pytest.mark.parametrize("name", MODELS)
-def test_a_row_that_cannot_be_is_not_there(sign_in, name):
+def test_impossible_id_is_not_found(sign_in, name):
     options = MODELS[name]._meta
     client = sign_in("administrator")
 
@@ -353,7 +353,7 @@ QUERIES = [
 
 @pytest.mark.each_database
 @pytest.mark.parametrize("name", MODELS)
-def test_no_query_of_a_list_is_an_error_of_the_portal(sign_in, ours, name):
+def test_invalid_query_of_a_list_is_never_a_server_error(sign_in, ours, name):
     client = sign_in("administrator")
     queries = {ascii(query)[:60]: query for query in QUERIES}
     assert len(queries) == len(QUERIES)
@@ -420,7 +420,7 @@ def test_no_list_deletes_many_rows_at_once(sign_in, ours, name):
 
 
 @pytest.mark.parametrize("name", READ_ONLY)
-def test_the_page_of_a_row_that_cannot_be_touched_has_no_field(sign_in, ours, name):
+def test_page_of_a_read_only_row_has_no_field(sign_in, ours, name):
     page = sign_in("administrator").get(address(name, "change", ours[name]))
 
     assert list(page.context["adminform"].form.fields) == []

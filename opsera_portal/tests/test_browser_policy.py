@@ -67,7 +67,7 @@ def walk(page):
     return refused
 
 
-def test_no_page_asks_for_what_its_policy_refuses(page):
+def test_no_page_uses_what_its_policy_refuses(page):
     for path in ("/password/reset/", "/login/"):
         page.goto(path)
         assert page.refused == []
@@ -82,7 +82,7 @@ def test_no_page_asks_for_what_its_policy_refuses(page):
         assert f"admin/{model._meta.app_label}/{model._meta.model_name}/" in refused
 
 
-def test_what_is_against_the_policy_is_seen(page):
+def test_refused_content_is_noticed(page):
     page.goto("/login/")
     page.refused.clear()
 

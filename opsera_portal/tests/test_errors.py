@@ -168,7 +168,7 @@ def test_each_error_is_in_the_owners_log(api, owner, headers, case):
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_no_error_of_a_stranger_is_in_any_log(api, db, case):
+def test_request_without_a_genuine_token_is_in_no_log(api, db, case):
     answer = send(api, *case[0])
 
     assert_problem(answer, answer.status_code, answer.json()["code"])
@@ -196,13 +196,13 @@ def test_no_error_of_a_stranger_is_in_any_log(api, db, case):
         ),
     ],
 )
-def test_wrong_fields_are_named_each_with_its_reason(api, headers, address, body, errors):
+def test_each_invalid_field_is_named_with_its_reason(api, headers, address, body, errors):
     answer = api.post(address, body, headers=headers)
 
     assert assert_problem(answer, 400, "invalid_request")["errors"] == errors
 
 
-def test_wrong_fields_inside_of_a_list_are_named_by_their_place(api, owner):
+def test_invalid_fields_in_a_list_are_named_by_position(api, owner):
     api.force_login(owner)
 
     answer = api.post(TOKENS, {"name": "nightly", "scopes": ["api", "registry"]})
@@ -237,7 +237,7 @@ def test_wrong_query_parameters_are_named(api, administrator, address, name):
     assert list(assert_problem(answer, 400, "invalid_request")["errors"]) == [name]
 
 
-def test_a_long_name_of_an_owner_narrows_the_list_to_nothing(api, administrator):
+def test_list_filtered_by_a_long_owner_name_is_empty(api, administrator):
     headers = bearer(TokenFactory(owner=administrator))
 
     answer = api.get(f"/api/v1/organization/tokens?owner={'x' * 254}", headers=headers)
@@ -316,7 +316,7 @@ ENDED = {
 
 
 @pytest.mark.parametrize(("code", "metadata"), ENDED.items(), ids=ENDED)
-def test_a_genuine_token_is_told_what_is_wrong_with_it(api, owner, code, metadata):
+def test_caller_with_a_genuine_token_reads_why_it_is_refused(api, owner, code, metadata):
     answer = api.get(ME, headers=bearer(TokenFactory(owner=owner, **metadata)))
 
     document = assert_problem(answer, 401, code)
@@ -325,7 +325,7 @@ def test_a_genuine_token_is_told_what_is_wrong_with_it(api, owner, code, metadat
     assert (entry_of(answer).status, entry_of(answer).reason) == (401, code)
 
 
-def test_the_token_of_someone_deactivated_is_told_so(api, owner, headers):
+def test_caller_with_the_token_of_a_deactivated_person_reads_why(api, owner, headers):
     owner.is_active = False
     owner.save()
 
@@ -347,7 +347,7 @@ def test_the_token_of_someone_deactivated_is_told_so(api, owner, headers):
         "",
     ],
 )
-def test_what_is_not_genuine_is_told_nothing(api, db, authorization):
+def test_caller_without_a_genuine_token_reads_no_reason(api, db, authorization):
     answer = api.get(ME, headers={"Authorization": authorization})
 
     assert assert_problem(answer, 401, "invalid_token")["detail"] == "The token is not valid."
@@ -356,7 +356,7 @@ def test_what_is_not_genuine_is_told_nothing(api, db, authorization):
 
 
 @pytest.mark.parametrize("address", [ME, "/api/v1/nothing", PIPELINES + "?colour=red"])
-def test_no_answer_repeats_the_token(api, headers, address):
+def test_no_answer_contains_the_token(api, headers, address):
     encoded = headers["Authorization"].removeprefix("Bearer ")
 
     answer = api.get(address, headers=headers)
@@ -400,7 +400,7 @@ def test_a_missing_scope_is_named(api, owner):
     assert (entry_of(answer).status, entry_of(answer).reason) == (403, "insufficient_scope")
 
 
-def test_a_guest_who_runs_something_is_refused(api, owner, headers):
+def test_guest_cannot_run_a_pipeline(api, owner, headers):
     owner.site_role = SiteRole.GUEST
     owner.save()
 
@@ -414,7 +414,7 @@ def test_a_guest_who_runs_something_is_refused(api, owner, headers):
     ("method", "address"),
     [("GET", "/api/v1/tokens/{}"), ("GET", "/api/v1/tokens/{}/activity"), ("POST", "/api/v1/tokens/{}/expire")],
 )
-def test_anothers_token_and_none_are_one_answer(api, member, headers, method, address):
+def test_unknown_token_and_another_persons_token_get_the_same_answer(api, member, headers, method, address):
     documents = []
     for token_id in (TokenFactory(owner=member).pk, NOBODYS_ID):
         answer = send(api, method, address.format(token_id), b"{}" if method == "POST" else b"", headers)
@@ -444,7 +444,7 @@ def test_a_session_without_its_csrf_token_changes_nothing(owner):
         ("PUT", TOKENS, {"GET", "HEAD", "POST", "OPTIONS"}),
     ],
 )
-def test_a_wrong_method_is_told_the_right_ones(api, headers, method, address, allowed):
+def test_wrong_method_is_answered_with_the_allowed_ones(api, headers, method, address, allowed):
     answer = send(api, method, address, b"", headers)
 
     assert_problem(answer, 405, "method_not_allowed")
@@ -454,7 +454,7 @@ def test_a_wrong_method_is_told_the_right_ones(api, headers, method, address, al
 # 409
 
 
-def test_a_token_that_has_ended_cannot_be_ended_again(api, owner, headers):
+def test_ended_token_cannot_be_expired_again(api, owner, headers):
     ended = TokenFactory(owner=owner, revoked_at=timezone.now())
 
     answer = api.post(f"{TOKENS}/{ended.pk}/expire", {}, headers=headers)
@@ -463,7 +463,7 @@ def test_a_token_that_has_ended_cannot_be_ended_again(api, owner, headers):
     assert (entry_of(answer).status, entry_of(answer).reason) == (409, "invalid_request")
 
 
-def test_a_name_that_is_taken_is_a_conflict(api, owner):
+def test_name_in_use_is_a_conflict(api, owner):
     TokenFactory(owner=owner, name="nightly")
     api.force_login(owner)
 
@@ -499,7 +499,7 @@ def test_a_body_that_is_too_large_is_refused_in_a_session(api, owner):
     assert_problem(send(api, "POST", STATUS, too_large), 413, "content_too_large")
 
 
-def test_a_body_that_is_too_large_is_read_for_nobody(api, db):
+def test_too_large_body_is_never_read(api, db):
     assert_problem(send(api, "POST", STATUS, too_large), 413, "content_too_large")
 
 
@@ -510,7 +510,7 @@ def test_a_page_takes_no_larger_body_than_the_api(client):
     assert "256 KiB" in answer.content.decode()
 
 
-def test_a_use_that_is_answered_before_any_view_is_logged_all_the_same(api, headers):
+def test_use_that_is_answered_before_any_view_is_logged(api, headers):
     answer = api.get(ME, headers=headers | {"Host": "elsewhere.example"})
 
     assert answer.status_code == 400
@@ -518,7 +518,7 @@ def test_a_use_that_is_answered_before_any_view_is_logged_all_the_same(api, head
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-def test_a_load_balancer_asks_by_the_machines_address(client, db, path):
+def test_load_balancer_can_use_the_address_of_the_machine(client, db, path):
     assert client.get(path, headers={"Host": "10.1.2.3:8000"}).status_code == 200
     assert client.get("/login/", headers={"Host": "10.1.2.3:8000"}).status_code == 400
 
@@ -558,7 +558,7 @@ def test_only_json_is_read(api, headers, content_type):
 @pytest.mark.parametrize(
     "content_type", ["application/json", "APPLICATION/JSON", "application/json; charset=utf-8", "application/json;"]
 )
-def test_json_is_read_however_it_is_announced(api, headers, content_type):
+def test_json_is_read_with_any_spelling_of_its_media_type(api, headers, content_type):
     answer = send(api, "POST", STATUS, about_nobody, headers | {"Content-Type": content_type})
 
     assert_problem(answer, 403, "forbidden")
@@ -599,7 +599,7 @@ def test_a_media_type_in_an_encoding_that_does_not_exist_is_answered(rf, headers
 
 
 @pytest.mark.parametrize(("wait", "seconds"), [(12.3, "13"), (0.2, "1"), (None, None)])
-def test_too_many_requests_are_told_when_to_come_again(rf, wait, seconds):
+def test_too_many_requests_are_told_when_to_try_again(rf, wait, seconds):
     context = {"request": Request(rf.get(ME)), "view": None}
 
     answer = problems.exception_handler(Throttled(wait=wait), context)
@@ -627,7 +627,7 @@ handler500 = "core.pages.errors.server_error"
 
 
 @pytest.mark.urls(__name__)
-def test_a_mistake_of_the_portal_tells_nothing_and_is_logged(patient_api, headers):
+def test_error_of_the_portal_reveals_nothing_and_is_logged(patient_api, headers):
     answer = patient_api.get("/api/v1/broken", headers=headers)
 
     assert_problem(answer, 500, "error")
@@ -671,7 +671,7 @@ def test_changing_answers_503_and_changes_nothing_when_the_database_cannot_be_wr
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_session_is_told_as_well_that_the_database_cannot_be_written(patient_api, owner):
+def test_request_of_a_session_is_503_if_the_database_cannot_be_written(patient_api, owner):
     patient_api.force_login(owner)
     with a_database_that_cannot_be_written():
         answer = patient_api.post(TOKENS, {"name": "nightly", "scopes": ["api"]})
@@ -730,7 +730,7 @@ def test_naughty_positions_are_answered(patient_api, headers):
 
 
 @pytest.mark.once
-def test_naughty_reasons_are_kept_as_they_were_sent(patient_api, owner, headers):
+def test_naughty_reasons_are_stored_unchanged(patient_api, owner, headers):
     changed = []
     for number, text in enumerate(ONE_OF_EACH_KIND):
         token = TokenFactory(owner=owner, name=f"naughty {number}")
@@ -744,7 +744,7 @@ def test_naughty_reasons_are_kept_as_they_were_sent(patient_api, owner, headers)
 
 
 @pytest.mark.once
-def test_naughty_names_are_kept_or_refused(patient_api, owner):
+def test_naughty_names_are_stored_or_refused(patient_api, owner):
     patient_api.force_login(owner)
 
     def ask(text):
@@ -768,7 +768,7 @@ def test_naughty_addresses_and_programs_are_logged_on_one_line(patient_api, owne
     assert not {unicodedata.category(character) for _, program in logged for character in program} & {"Cc", "Zl", "Zp"}
 
 
-def test_the_log_of_a_pipeline_goes_on_where_the_answer_before_ended(api, owner, headers):
+def test_log_of_a_pipeline_continues_where_the_last_answer_ended(api, owner, headers):
     run = RunFactory(pipeline=PipelineFactory(owner=owner))
     moment = timezone.now()
     RunLogLine.objects.bulk_create(RunLogLine(run=run, at=moment, action="step", message=str(n)) for n in range(1001))
@@ -781,7 +781,7 @@ def test_the_log_of_a_pipeline_goes_on_where_the_answer_before_ended(api, owner,
     assert {row["message"] for row in first["data"] + second["data"]} == {str(n) for n in range(1001)}
 
 
-def test_a_body_in_chunks_is_refused_and_not_taken_for_an_empty_one(api, owner):
+def test_body_in_chunks_is_refused(api, owner):
     answer = api.generic(
         "POST",
         "/api/v1/pipeline/run",

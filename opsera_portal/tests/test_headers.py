@@ -70,7 +70,7 @@ def test_every_answer_is_protected(client, api, administrator):
         assert "X-Powered-By" not in answer.headers, kind
 
 
-def test_no_cache_keeps_an_answer_that_is_not_the_same_for_everyone(client, api, administrator):
+def test_only_answers_that_are_the_same_for_everyone_are_cached(client, api, administrator):
     kept = [
         kind
         for kind, answer in kinds_of_answer(client, api, administrator)
@@ -80,7 +80,7 @@ def test_no_cache_keeps_an_answer_that_is_not_the_same_for_everyone(client, api,
     assert kept == ["public keys"]
 
 
-def test_what_is_no_page_may_do_nothing_in_a_browser(api, administrator):
+def test_answer_that_is_not_a_page_can_do_nothing_in_a_browser(api, administrator):
     answer = api.get("/api/v1/me", headers=bearer(TokenFactory(owner=administrator)))
 
     assert answer.headers["Content-Security-Policy"] == (
@@ -88,12 +88,12 @@ def test_what_is_no_page_may_do_nothing_in_a_browser(api, administrator):
     )
 
 
-def test_images_in_addresses_are_for_the_api_reference_alone(client):
+def test_only_the_api_reference_may_use_data_images(client):
     assert "data:" in client.get("/api/docs/").headers["Content-Security-Policy"]
     assert "data:" not in client.get("/login/").headers["Content-Security-Policy"]
 
 
-def test_transport_security_is_said_on_tls_and_for_everything_below(client, settings):
+def test_strict_transport_security_is_sent_over_tls_for_all_subdomains(client, settings):
     settings.SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60
     settings.SECURE_HSTS_INCLUDE_SUBDOMAINS = settings.SECURE_HSTS_PRELOAD = True
 
@@ -106,7 +106,7 @@ def test_transport_security_is_said_on_tls_and_for_everything_below(client, sett
 # security.txt
 
 
-def test_security_txt_says_whom_to_tell(client):
+def test_security_txt_names_the_contact(client):
     with override_settings(SECURITY_CONTACT="mailto:security@example.com"):
         answer = client.get("/.well-known/security.txt")
 
@@ -169,7 +169,7 @@ def every_address(things):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_looking_at_every_address_changes_nothing(client, administrator, things, method):
+def test_get_and_head_of_every_address_change_nothing(client, administrator, things, method):
     client.force_login(administrator)
     before = digest_of_the_database()
 
@@ -213,7 +213,7 @@ def leads_elsewhere(answer):
 
 @pytest.mark.parametrize("name", ["next", "redirect_to", "url"])
 @pytest.mark.parametrize("elsewhere", ELSEWHERE)
-def test_signing_in_leads_nowhere_else(client, owner, elsewhere, name):
+def test_sign_in_redirects_to_no_other_site(client, owner, elsewhere, name):
     answer = client.post(
         "/login/", {"login": owner.email, "password": PASSWORD, name: elsewhere}, query_params={name: elsewhere}
     )
@@ -228,7 +228,7 @@ SENDS_ON += ["/admin/login/", "/admin/logout/"]
 
 
 @pytest.mark.parametrize("elsewhere", ELSEWHERE)
-def test_no_address_of_signing_in_leads_elsewhere(client, owner, elsewhere):
+def test_no_page_of_signing_in_redirects_to_another_site(client, owner, elsewhere):
     assert len(SENDS_ON) > 15
     client.force_login(owner)
     cookies = {name: morsel.value for name, morsel in client.cookies.items()}
@@ -246,7 +246,7 @@ def test_no_address_of_signing_in_leads_elsewhere(client, owner, elsewhere):
     check_row(elsewhere, dict.fromkeys(SENDS_ON, "leads nowhere else"), attempt)
 
 
-def test_a_page_of_the_portal_is_where_next_leads(client, owner):
+def test_next_can_be_a_page_of_the_portal(client, owner):
     answer = client.post(
         "/login/?next=/pipelines/", {"login": owner.email, "password": PASSWORD, "next": "/pipelines/"}
     )

@@ -93,7 +93,7 @@ def write_row(key, value):
 
 
 @pytest.mark.each_database
-def test_a_pickle_in_the_table_of_the_cache_counts_as_missing(db, trap, caplog):
+def test_pickle_in_the_cache_table_counts_as_missing(db, trap, caplog):
     write_row("there", in_base64(trap))
 
     assert cache.get("there", "nothing") == "nothing"
@@ -105,13 +105,13 @@ def test_a_pickle_in_the_table_of_the_cache_counts_as_missing(db, trap, caplog):
 
 @pytest.mark.each_database
 @pytest.mark.parametrize("value", ["", "{", "[" * 100_000, "'x'", "\ud7ff"], ids=lambda value: value[:3])
-def test_invalid_json_in_the_table_of_the_cache_counts_as_missing(db, value):
+def test_invalid_json_in_the_cache_table_counts_as_missing(db, value):
     write_row("there", value)
 
     assert cache.get("there", "nothing") == "nothing"
 
 
-def test_bytes_in_the_table_of_the_cache_count_as_missing(db, trap):
+def test_bytes_in_the_cache_table_count_as_missing(db, trap):
     if connection.vendor != "sqlite":
         pytest.skip("PostgreSQL keeps no bytes in a column of text")
     write_row("there", trap)
@@ -119,7 +119,7 @@ def test_bytes_in_the_table_of_the_cache_count_as_missing(db, trap):
     assert cache.get("there", "nothing") == "nothing"
 
 
-def test_a_pickle_in_the_redis_of_the_cache_counts_as_missing(in_redis, trap):
+def test_pickle_in_the_redis_cache_counts_as_missing(in_redis, trap):
     in_redis.set(cache.make_key("there"), trap)
 
     assert cache.get("there", "nothing") == "nothing"
@@ -166,7 +166,7 @@ def test_the_cache_sets_adds_touches_and_deletes():
 
 
 @pytest.mark.each_database
-def test_a_full_cache_forgets(db):
+def test_full_cache_drops_entries(db):
     with override_settings(CACHES={"default": {**settings.CACHES["default"], "OPTIONS": {"MAX_ENTRIES": 10}}}):
         for number in range(30):
             caches["default"].set(str(number), number)
@@ -207,7 +207,7 @@ def test_count_in_redis_that_is_no_number_is_removed(in_redis, trap, db, kind, c
 
 
 @pytest.mark.each_database
-def test_a_pickle_in_the_row_of_a_session_signs_nobody_in(client, owner, trap):
+def test_session_row_with_a_pickle_signs_nobody_in(client, owner, trap):
     client.force_login(owner)
     session = Session.objects.filter(session_key=digest_of(client.session.session_key))
 
@@ -344,7 +344,7 @@ print(json.dumps({"states": states, "left": left, "fine": sorted(fine), "read": 
 
 
 @pytest.mark.slow
-def test_what_is_no_task_in_redis_fails_and_the_worker_goes_on(trap, tmp_path):
+def test_invalid_task_in_redis_fails_and_the_worker_continues(trap, tmp_path):
     if not answers(6379):
         pytest.skip("nothing answers on 127.0.0.1:6379, where Redis would be")
     data = tmp_path / "data"
@@ -398,7 +398,7 @@ def test_what_is_no_task_in_redis_fails_and_the_worker_goes_on(trap, tmp_path):
     ],
     ids=lambda wrong: next(iter(wrong)),
 )
-def test_a_setting_that_would_read_pickle_is_an_error_of_the_check(wrong):
+def test_setting_that_would_read_pickle_fails_the_system_check(wrong):
     assert check_for_pickle(None) == []
     with override_settings(**wrong):
         assert len(check_for_pickle(None)) == 1
@@ -425,7 +425,7 @@ def test_the_check_runs_before_each_command():
 )
 @pytest.mark.parametrize("file", ["accounts/new.py", "accounts/tests/test_new.py", "benchmarks/new.py"])
 @pytest.mark.slow
-def test_the_linter_forbids_pickle(code, file):
+def test_linter_forbids_pickle(code, file):
     command = [sys.executable, "-m", "ruff", "check", "--select", "TID251", "--stdin-filename", file, "-"]
     answer = subprocess.run(command, input=code, cwd=settings.BASE_DIR, capture_output=True, text=True, check=False)
 

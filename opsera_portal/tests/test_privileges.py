@@ -163,7 +163,7 @@ def later():
 # The lists
 
 
-def test_the_api_takes_these_operations_from_the_list_and_no_others():
+def test_api_uses_exactly_these_privileges():
     found = {f"{route.method} {names(as_template(route.path.removeprefix('/api/v1')))}": route for route in routes()}
 
     assert {name: route.operation.label for name, route in found.items() if route.operation.asks_again} == {
@@ -180,13 +180,13 @@ def test_every_privilege_is_used_on_a_page_or_in_the_admin():
     assert used == set(Privilege)
 
 
-def test_the_admin_takes_these_privileges_from_the_list():
+def test_admin_uses_these_privileges():
     asking = {model: set(getattr(site, "privileges", ())) for model, site in admin.site._registry.items()}
 
     assert {model: privileges for model, privileges in asking.items() if privileges} == IN_ADMIN
 
 
-def test_an_operation_that_asks_again_cannot_be_opened_by_a_scope():
+def test_privileged_operation_cannot_be_allowed_by_a_scope():
     for opened in ({"scopes": (API,)}, {"any_token": True}, {"is_public": True}):
         with pytest.raises(ValueError, match="it can't have scopes"):
             Operation("Invite someone", prove=lambda request: None, **opened)
@@ -211,7 +211,7 @@ def send(client, method, address, things, headers=None):
     return client.generic(method, place, data, content_type="application/json", headers=headers)
 
 
-def test_no_route_gives_a_way_in_to_a_token_of_an_administrator(api, ada, things_for):
+def test_no_route_gives_access_to_a_token_of_an_administrator(api, ada, things_for):
     headers = bearer(TokenFactory(owner=ada, scope="api"))
     before = snapshot()
 
@@ -240,7 +240,7 @@ def test_no_route_gives_a_way_in_to_a_token_of_an_administrator(api, ada, things
     )
 
 
-def test_no_route_gives_a_way_in_to_a_session_with_an_old_proof(api, ada, things_for):
+def test_no_route_gives_access_to_a_session_with_an_old_proof(api, ada, things_for):
     api.force_login(ada)
     before = snapshot()
 
@@ -268,7 +268,7 @@ def test_no_route_gives_a_way_in_to_a_session_with_an_old_proof(api, ada, things
 
 
 @pytest.mark.parametrize("name", sorted({*ROUTES, *LESS_BY_TOKEN} - {"POST /me/sessions/end-all"}))
-def test_a_session_with_a_fresh_proof_does_what_the_others_were_refused(api, ada, things_for, name):
+def test_session_with_a_fresh_proof_is_allowed(api, ada, things_for, name):
     method, address = name.split(" ")
     address = address.replace("/sessions/{id}", "/sessions/{session}").replace("/users/{id}", "/users/{user}")
     things = things_for(address)
@@ -293,7 +293,7 @@ def test_a_session_with_a_fresh_proof_does_what_the_others_were_refused(api, ada
     ],
     ids=str,
 )
-def test_a_token_changes_no_role_and_activates_nobody_and_does_nothing_by_half(api, ada, owner, body, was_active):
+def test_token_changes_no_role_and_activates_nobody_and_half_changes_nothing(api, ada, owner, body, was_active):
     User.objects.filter(pk=owner.pk).update(is_active=was_active)
     headers = bearer(TokenFactory(owner=ada, scope="api"))
     before = snapshot()
@@ -336,7 +336,7 @@ def reference():
 
 
 @EVERY_CLOSED_ROUTE
-def test_the_reference_says_what_is_closed_to_tokens_and_asks_again(reference, method, address):
+def test_api_reference_marks_privileged_operations(reference, method, address):
     operation = reference[f"/api/v1{address}"][method.lower()]
 
     assert "reauthentication_required" in operation["description"]
@@ -346,7 +346,7 @@ def test_the_reference_says_what_is_closed_to_tokens_and_asks_again(reference, m
 
 
 @pytest.mark.parametrize("scope", ["api-readonly", "pipeline", "security-logs"])
-def test_no_other_scope_deactivates(api, ada, owner, scope):
+def test_no_other_scope_can_deactivate_people(api, ada, owner, scope):
     headers = bearer(TokenFactory(owner=ada, scope=scope))
 
     answer = api.patch(f"/api/v1/users/{owner.pk}", {"is_active": False}, headers=headers)
@@ -369,7 +369,7 @@ def test_an_old_proof_is_enough_to_deactivate(api, ada, owner):
 @pytest.mark.parametrize(
     "body", ['{"is_active": false, "is_active": true}', '{"is_active": "true"}', '{"is_active": 1}', "[]", "{}", "null"]
 )
-def test_no_spelling_of_a_body_activates_by_token(api, ada, owner, body):
+def test_no_form_of_a_body_activates_a_person_by_token(api, ada, owner, body):
     User.objects.filter(pk=owner.pk).update(is_active=False)
     headers = bearer(TokenFactory(owner=ada, scope="api"))
 
@@ -394,7 +394,7 @@ def test_a_repeated_request_needs_a_fresh_proof_too(api, ada):
     assert (by_token.status_code, by_token.json()["code"]) == (403, "forbidden")
 
 
-def test_the_role_is_looked_at_before_the_proof(api, client, owner, member):
+def test_role_is_checked_before_the_proof(api, client, owner, member):
     for browser in (api, client):
         browser.force_login(owner)
 
@@ -430,7 +430,7 @@ def ask(client, page, things, organization, headers=None):
     return getattr(client, method.lower())(fill(address, things), form, headers=headers)
 
 
-def test_no_page_gives_a_way_in_to_a_session_with_an_old_proof(client, ada, things_for, organization):
+def test_no_page_gives_access_to_a_session_with_an_old_proof(client, ada, things_for, organization):
     client.force_login(ada)
     cookies = {name: morsel.value for name, morsel in client.cookies.items()}
     before = snapshot()
@@ -473,7 +473,7 @@ NOT_BY_ONE_REQUEST = (
 @pytest.mark.parametrize(
     "page", [page for page in PAGES_THAT_ASK if not any(part in page for part in NOT_BY_ONE_REQUEST)]
 )
-def test_a_page_does_with_a_fresh_proof_what_it_refused_without(client, ada, things_for, organization, page):
+def test_page_is_allowed_with_a_fresh_proof(client, ada, things_for, organization, page):
     address = page.removeprefix("POST ")
     things = things_for(address)
     client.force_login(ada)
@@ -484,7 +484,7 @@ def test_a_page_does_with_a_fresh_proof_what_it_refused_without(client, ada, thi
     assert snapshot() != before
 
 
-def test_no_page_gives_a_way_in_to_a_token(client, ada, things_for, organization):
+def test_no_page_gives_access_to_a_token(client, ada, things_for, organization):
     headers = bearer(TokenFactory(owner=ada, scope="api"))
     before = snapshot()
 
@@ -506,7 +506,7 @@ def test_no_page_gives_a_way_in_to_a_token(client, ada, things_for, organization
     )
 
 
-def test_without_two_factor_the_present_password_is_proof_enough_for_another(client, ada):
+def test_current_password_is_proof_enough_without_two_factor(client, ada):
     client.force_login(ada)
 
     with later():
@@ -516,7 +516,7 @@ def test_without_two_factor_the_present_password_is_proof_enough_for_another(cli
     assert ada.check_password("a new long secret")
 
 
-def test_a_person_who_was_asked_comes_back_and_is_told_that_nothing_was_done(client, ada, owner):
+def test_person_returns_after_the_proof_and_reads_that_nothing_was_done(client, ada, owner):
     client.post("/login/", {"login": ada.email, "password": PASSWORD})
     page = f"/organization/users/{owner.pk}/"
 
@@ -534,7 +534,7 @@ def test_a_person_who_was_asked_comes_back_and_is_told_that_nothing_was_done(cli
     assert owner.site_role == "auditor"
 
 
-def test_a_person_whose_form_is_gone_meanwhile_is_told_so(client, ada, owner):
+def test_person_is_told_if_their_form_is_gone(client, ada, owner):
     client.post("/login/", {"login": ada.email, "password": PASSWORD})
 
     with later():
@@ -547,7 +547,7 @@ def test_a_person_whose_form_is_gone_meanwhile_is_told_so(client, ada, owner):
     assert "Nothing was done, because the form is no longer on this page." in shown
 
 
-def test_the_password_alone_is_no_proof_for_an_administrator_with_two_factor(client, api, ada, owner):
+def test_password_alone_is_no_proof_for_an_administrator_with_two_factor(client, api, ada, owner):
     for browser in (client, api):
         browser.post(
             "/login/", {"login": ada.email, "password": PASSWORD}, **({"format": "multipart"} if browser is api else {})
@@ -631,7 +631,7 @@ def ask_admin(client, ada, things):
 
 
 @pytest.mark.parametrize("who", ["administrator", "operator"])
-def test_no_page_of_the_admin_gives_a_way_in_to_a_session_with_an_old_proof(client, ada, ask_admin, who):
+def test_no_admin_page_gives_access_to_a_session_with_an_old_proof(client, ada, ask_admin, who):
     client.force_login(ada if who == "administrator" else OperatorFactory())
     sends = {"get": {"add", "change", "delete"}, "post": {"add", "change", "delete", "changelist"}}
     before = snapshot()
@@ -659,7 +659,7 @@ def test_no_page_of_the_admin_gives_a_way_in_to_a_session_with_an_old_proof(clie
         )
 
 
-def test_no_page_of_the_admin_gives_a_way_in_to_a_token(ada, ask_admin):
+def test_no_admin_page_gives_access_to_a_token(ada, ask_admin):
     headers = bearer(TokenFactory(owner=ada, scope="api"))
     before = snapshot()
 
@@ -679,7 +679,7 @@ def test_no_page_of_the_admin_gives_a_way_in_to_a_token(ada, ask_admin):
         ("operator", "Organization", "accounts_organization_add"),
     ],
 )
-def test_the_admin_does_with_a_fresh_proof_what_it_refused_without(client, ada, ask_admin, who, model, page):
+def test_admin_page_is_allowed_with_a_fresh_proof(client, ada, ask_admin, who, model, page):
     client.force_login(ada if who == "administrator" else OperatorFactory())
     before = snapshot()
 
@@ -727,9 +727,7 @@ SERVICES = {
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_service_refuses_a_token_and_an_old_proof_by_itself(
-    ada, owner, organization, by_token, by_old_session, service
-):
+def test_service_itself_refuses_a_token_and_an_old_proof(ada, owner, organization, by_token, by_old_session, service):
     cast = {"owner": owner, "organization": organization}
     arguments = {
         name: cast.get(value, value) if isinstance(value, str) else value for name, value in SERVICES[service].items()
@@ -746,7 +744,7 @@ def test_a_command_needs_no_proof(ada):
     assert require_proof(Privilege.INVITE, None) is None
 
 
-def test_services_end_no_session_without_a_fresh_proof(ada):
+def test_service_ends_no_session_without_a_fresh_proof(ada):
     browser = Client()
     browser.post("/login/", {"login": ada.email, "password": PASSWORD})
     request = browser.get("/profile/").wsgi_request
@@ -781,7 +779,7 @@ urlpatterns = [
 
 
 @pytest.mark.urls(__name__)
-def test_a_view_that_names_no_privilege_asks_again_all_the_same(client, ada):
+def test_view_without_a_named_privilege_still_asks_for_proof(client, ada):
     client.force_login(ada)
     before = snapshot()
 
@@ -793,14 +791,14 @@ def test_a_view_that_names_no_privilege_asks_again_all_the_same(client, ada):
 
 
 @pytest.mark.urls(__name__)
-def test_a_view_that_writes_a_role_without_a_service_fails_its_tests(client, ada):
+def test_view_that_writes_a_role_without_a_service_fails_the_check(client, ada):
     client.force_login(ada)
 
     with pytest.raises(AssertionError, match="without a fresh proof"):
         client.get("/shameless/")
 
 
-def test_groups_and_access_rules_stay_open_to_tokens(api, ada, owner):
+def test_tokens_can_still_change_groups_and_access_rules(api, ada, owner):
     """They give nobody an account, a site role or a way to sign in, and end with the person who got them."""
     group = GroupFactory(organization=ada.organization)
     headers = bearer(TokenFactory(owner=ada, scope="api"))

@@ -271,7 +271,7 @@ def test_every_operation_answers_as_the_schema_says(administrator, something_of_
 
 
 @pytest.mark.once
-def test_what_one_operation_makes_the_others_find_and_what_it_removes_they_do_not(administrator):
+def test_created_object_is_found_and_deleted_object_is_not(administrator):
     schema = load(PortalOf(administrator, is_kept=True), "stateful")
 
     outcome = Outcome(schema)

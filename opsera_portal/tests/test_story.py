@@ -125,7 +125,7 @@ def test_the_main_job(page, portal, scripts):
 
     page.reload()
     assert token not in page.content()
-    page.get_by_role("heading", name="This token was shown already").wait_for()
+    page.get_by_role("heading", name="This token has already been shown").wait_for()
 
     status, pipelines = curl(portal, "/api/v1/pipelines", token)
     assert status == 200

@@ -245,7 +245,7 @@ def at_gate(stage):
     return stage.work()
 
 
-def test_one_of_two_approvals_at_once_counts(stage, owner, together):
+def test_one_of_two_simultaneous_approvals_counts(stage, owner, together):
     at_gate(stage)
     approver = UserFactory(organization=owner.organization, site_role=SiteRole.POWER_USER)
 
@@ -257,7 +257,7 @@ def test_one_of_two_approvals_at_once_counts(stage, owner, together):
     assert (stage.state, stage.build_server.called) == ("finished success", ["/after"])
 
 
-def test_one_of_an_approval_and_a_rejection_at_once_counts(stage, together):
+def test_one_of_a_simultaneous_approval_and_rejection_counts(stage, together):
     at_gate(stage)
 
     results = together(lambda: stage.do("approve"), lambda: stage.do("reject"))
@@ -280,7 +280,7 @@ def test_approval_while_the_run_is_being_stopped_does_not_continue_it(stage, mea
 # Runs
 
 
-def test_two_runs_requested_at_once_run_one_after_the_other(stage, together):
+def test_two_runs_requested_at_the_same_time_run_one_after_the_other(stage, together):
     runs = together(stage_start(stage), stage_start(stage))
 
     together(stage.work, stage.work)

@@ -173,7 +173,7 @@ def test_a_run_that_was_lost_in_a_step_halts_and_the_step_is_not_repeated(owner,
     assert runner.recover_lost_runs(of_worker="first") == 1
 
     assert state(lost) == ("halted", "failed")
-    assert "It is not known whether the call was sent" in lost.step_runs.get(position=1).message
+    assert "The portal cannot tell whether the call was sent" in lost.step_runs.get(position=1).message
     worker("first")
     assert not runner._execute_step(lost, step)
     assert lost.step_runs.get(position=1).state == "failed"

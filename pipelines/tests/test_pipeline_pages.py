@@ -94,7 +94,7 @@ def test_the_list_shows_a_stranger_nothing_of_it(client, stranger, pipeline):
 
     page = text(client.get(LIST))
     assert "Nightly build" not in page
-    assert "No pipeline here." in page
+    assert "No pipelines found." in page
 
 
 def test_the_search_narrows_the_list(as_owner, owner, pipeline):

@@ -65,7 +65,7 @@ def choose(page, question, button):
     dialog.get_by_role("button", name=button).click()
 
 
-def test_a_user_makes_a_pipeline_with_a_gate_and_an_administrator_approves_it(browser_of, portal):
+def test_user_creates_a_pipeline_with_a_gate_and_an_administrator_approves_it(browser_of, portal):
     user, admin = browser_of("user"), browser_of("admin")
     name = name_of("Release")
     create_pipeline(user, name)
@@ -110,7 +110,7 @@ def test_a_rejected_gate_fails_the_run_with_its_reason(browser_of):
     expect(user.locator("#step-runs")).to_contain_text("Rejected by user@demo.example: The tests are red")
 
 
-def test_a_failed_run_is_resumed_behind_its_step(browser_of, portal):
+def test_failed_run_is_resumed_after_its_step(browser_of, portal):
     user = browser_of("user")
     name = name_of("Flaky")
     create_pipeline(user, name)
@@ -127,7 +127,7 @@ def test_a_failed_run_is_resumed_behind_its_step(browser_of, portal):
     expect(user.locator("#step-runs tbody tr").first).to_contain_text("Answered 503")
 
 
-def test_a_rule_takes_the_pipeline_away_from_someone_who_is_looking_at_it(browser_of):
+def test_new_rule_hides_the_pipeline_from_a_person_who_has_it_open(browser_of):
     user, guest = browser_of("user"), browser_of("guest")
     name = name_of("Private")
     create_pipeline(user, name)
@@ -158,7 +158,7 @@ def test_a_rule_takes_the_pipeline_away_from_someone_who_is_looking_at_it(browse
     expect(guest.locator("#pipelines")).to_contain_text(name)
 
 
-def test_a_manager_by_group_steers_and_does_not_administer(browser_of):
+def test_manager_by_group_controls_runs_but_cannot_administer(browser_of):
     user = browser_of("user")
     open_pipeline(user, "Deploy to staging")
 
@@ -171,7 +171,7 @@ def test_a_manager_by_group_steers_and_does_not_administer(browser_of):
     expect(user.get_by_label("Role", exact=True).locator("option")).to_have_text(["Manager", "User", "Guest"])
 
 
-def test_a_power_user_locks_nothing_and_runs_everything(browser_of):
+def test_power_user_runs_everything_but_locks_nothing(browser_of):
     power = browser_of("power")
     open_pipeline(power, "Nightly build")
 
@@ -198,7 +198,7 @@ def test_pipelines_of_others_are_not_visible(browser_of, login):
     page = browser_of(login)
 
     page.goto("/pipelines/?q=Rotate")
-    expect(page.locator("#pipelines")).to_contain_text("No pipeline here.")
+    expect(page.locator("#pipelines")).to_contain_text("No pipelines found.")
     page.goto("/organization/users/")
     expect(page.get_by_role("heading", level=1)).to_contain_text("You aren't allowed to do this")
     expect(page.get_by_role("link", name="Organization")).to_have_count(0)
@@ -228,7 +228,7 @@ def test_steps_are_added_ordered_and_removed_without_scripts(browser_of):
     expect(names).to_have_text(["Third", "Second"])
 
 
-def test_an_administrator_invites_changes_a_role_and_deactivates(browser_of):
+def test_administrator_invites_a_person_changes_their_role_and_deactivates_them(browser_of):
     admin = browser_of("admin")
     email = f"{uuid.uuid4().hex[:8]}@demo.example"
     admin.goto("/organization/users/")
@@ -249,7 +249,7 @@ def test_an_administrator_invites_changes_a_role_and_deactivates(browser_of):
     expect(admin.locator("#users tbody tr")).to_have_count(1)
 
 
-def test_a_power_user_makes_a_group_and_changes_no_role(browser_of):
+def test_power_user_creates_a_group_but_changes_no_role(browser_of):
     power = browser_of("power")
     name = name_of("Team")
     power.goto("/organization/groups/")
@@ -268,7 +268,7 @@ def test_a_power_user_makes_a_group_and_changes_no_role(browser_of):
     expect(power.locator("#groups")).not_to_contain_text(name)
 
 
-def test_an_auditor_reads_people_and_groups_and_changes_nothing(browser_of):
+def test_auditor_reads_people_and_groups_but_changes_nothing(browser_of):
     auditor = browser_of("auditor")
     auditor.goto("/organization/users/")
     auditor.get_by_role("link", name="Uma Patel").click()

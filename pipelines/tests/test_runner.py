@@ -297,9 +297,9 @@ def test_an_interrupted_run_is_marked_failed_with_its_reason(ask):
     assert status(run) == "failed"
     assert run.finished_at is not None
     assert step_states(run) == ["success", "failed", "waiting"]
-    assert "It is not known whether the call was sent" in run.step_runs.get(position=2).message
+    assert "The portal cannot tell whether the call was sent" in run.step_runs.get(position=2).message
     assert (run.log_lines.first().level, run.log_lines.first().status) == ("error", "failed")
-    assert "The worker was lost in the middle of this step" in run.log_lines.first().message
+    assert "The worker stopped in the middle of this step" in run.log_lines.first().message
 
 
 def test_an_interrupted_run_is_not_repeated(pipeline, ask, build_server):

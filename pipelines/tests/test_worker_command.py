@@ -184,7 +184,7 @@ def test_kill_9_marks_runs_failed_in_a_step_and_continues_others(
     assert code == 0
     assert "Marked 2 interrupted runs as failed." in said
     assert (status(in_step), steps_of(in_step)) == ("failed", "failed skipped")
-    assert "The worker was lost in the middle of this step" in RunLogLine.objects.filter(run=in_step).first().message
+    assert "The worker stopped in the middle of this step" in RunLogLine.objects.filter(run=in_step).first().message
     assert status(waiting) == "success"
     assert after_kill == ("halted failed", "failed waiting")
     assert (state_of(in_step_too), steps_of(in_step_too)) == ("finished success", "failed success")
@@ -193,7 +193,7 @@ def test_kill_9_marks_runs_failed_in_a_step_and_continues_others(
 
 
 @pytest.mark.each_database
-def test_a_database_that_is_away_is_waited_for(pipeline, start_worker, build_server):
+def test_worker_waits_for_an_unavailable_database(pipeline, start_worker, build_server):
     if connection.vendor == "sqlite":
         pytest.skip("A file is not away.")
     with socket.socket() as relay:
@@ -231,7 +231,7 @@ def _let_in(relay, database):
 
 
 @pytest.mark.parametrize("threads", ["0", "-1", "many", "1.5"])
-def test_a_number_of_threads_that_is_none_is_refused(threads):
+def test_invalid_number_of_threads_is_refused(threads):
     with pytest.raises(CommandError, match="whole number from 1"):
         call_command("worker", f"--threads={threads}")
 
@@ -252,13 +252,13 @@ def took_up():
 
 
 @pytest.mark.each_database
-def test_a_run_whose_message_was_lost_is_found(pipeline, took_up):
+def test_run_whose_message_was_lost_is_found(pipeline, took_up):
     ask(pipeline)
 
     assert took_up() == [[str(pipeline.pk)]]
 
 
-def test_while_messages_wait_the_worker_adds_none_of_its_own(pipeline, took_up, portals_queue, settings):
+def test_worker_adds_no_message_while_others_wait(pipeline, took_up, portals_queue, settings):
     portals_queue()
     ask(pipeline)
     settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
@@ -267,7 +267,7 @@ def test_while_messages_wait_the_worker_adds_none_of_its_own(pipeline, took_up, 
 
 
 @pytest.mark.each_database
-def test_a_run_whose_worker_is_gone_on_another_machine_is_found_when_its_lease_has_run_out(pipeline, took_up):
+def test_run_of_a_lost_worker_elsewhere_is_found_when_its_lease_has_expired(pipeline, took_up):
     run = ask(pipeline)
     run.move(RunEvent.TAKEN, worker="elsewhere", lease_ends_at=timezone.now() + timedelta(seconds=30))
     assert took_up() == []

@@ -29,7 +29,7 @@ def test_pages_warn_about_tokens_that_expire_within_a_week_in_that_order(client,
 
     assert warned_of(client, page) == ["in 0.5", "in 5"]
     html = client.get(page).content.decode()
-    assert 'id="ending-tokens"' in html
+    assert 'id="expiring-tokens"' in html
     assert "Tokens expire soon" in html
 
 
@@ -40,7 +40,7 @@ def test_token_for_a_week_has_no_warning_on_its_first_day(client, owner, page):
     client.force_login(owner)
 
     assert warned_of(client, page) == []
-    assert 'id="ending-tokens"' not in client.get(page).content.decode()
+    assert 'id="expiring-tokens"' not in client.get(page).content.decode()
 
 
 @PAGES

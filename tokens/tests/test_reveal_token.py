@@ -124,7 +124,7 @@ def test_page_shows_the_token_once(client, owner, pending):
 
     assert shows_a_token(first)
     assert not shows_a_token(second)
-    assert "was shown already" in second.content.decode()
+    assert "has already been shown" in second.content.decode()
     assert reverse("tokens:token_expire", args=[pending.pk]) in second.content.decode()
     for answer in (first, second):
         assert "no-store" in answer.headers["Cache-Control"]

@@ -58,7 +58,7 @@ def shown_page(request: HttpRequest, token: Token) -> HttpResponse:
 def _why_not_shown(token: Token, user: User) -> tuple[str, str]:
     if token.revealed_at is not None:
         return (
-            "This token was shown already",
+            "This token has already been shown",
             f"It was shown once, on {exact(token.revealed_at)}, and is not stored. "
             "If you did not save it, or someone else may have seen it, expire it and create a new one.",
         )

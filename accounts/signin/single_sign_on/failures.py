@@ -61,7 +61,7 @@ def fetch(what: str, method: str, url: str, **options: Any) -> dict[str, Any]:
         raise SignInFailure(f"{what} {_without_query(url)} answers {answer.status_code}{said}", advice)
     if not isinstance(body, dict):
         kind = answer.headers.get("Content-Type", "no type")
-        raise SignInFailure(f"{what} {_without_query(url)} answers no JSON object, but {quoted(kind)}")
+        raise SignInFailure(f"{what} {_without_query(url)} did not answer with a JSON object, but with {quoted(kind)}")
     return cast(dict[str, Any], body)
 
 
