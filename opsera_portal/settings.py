@@ -373,6 +373,49 @@ SECURITY_CONTACT = env.SECURITY_CONTACT
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STATICFILES_DIRS = [BASE_DIR / "static"]
+STATICFILES_FINDERS = [
+    "django.contrib.staticfiles.finders.FileSystemFinder",
+    "django.contrib.staticfiles.finders.AppDirectoriesFinder",
+    "core.pages.bundles.BundleFinder",
+]
+# What every page loads: the parts of each bundle in assets/, in their order.
+STATIC_BUNDLES = {
+    "css/portal.css": [
+        "css/variables.css",
+        "css/base.css",
+        "css/frame.css",
+        "css/button.css",
+        "css/field.css",
+        "css/form.css",
+        "css/choice-card.css",
+        "css/filter.css",
+        "css/table.css",
+        "css/bulk-actions.css",
+        "css/badge.css",
+        "css/moment.css",
+        "css/secret-box.css",
+        "css/two-factor.css",
+        "css/code.css",
+        "css/dialog.css",
+        "css/message.css",
+        "css/tabs.css",
+        "css/pager.css",
+        "css/timeline.css",
+        "css/summary.css",
+        "css/chart.css",
+        "css/ended-in-use.css",
+        "css/pipeline.css",
+    ],
+    "js/portal.js": [
+        "js/menu.js",
+        "js/message.js",
+        "js/copy.js",
+        "js/secret.js",
+        "js/dialog.js",
+        "js/live.js",
+        "js/once.js",
+    ],
+}
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},

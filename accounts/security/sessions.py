@@ -61,7 +61,7 @@ class SessionLifetimeMiddleware:
         response = self.get_response(request)
         if was_signed_in and not request.user.is_authenticated:
             # Not "cookies": one of them marks a known browser (accounts/signin/limits.py). Not "cache", which takes
-            # Chromium minutes: pages are `no-store`, and secrets are removed from theirs (static/js/secret.js).
+            # Chromium minutes: pages are `no-store`, and secrets are removed from theirs (assets/js/secret.js).
             response["Clear-Site-Data"] = '"storage"'
         return response
 

@@ -72,7 +72,7 @@ def page_above(path: str) -> str:
 def page_of_form(request: HttpRequest, *, keeps_its_own: bool) -> str:
     """The page that the form of this POST was on.
 
-    The browser sends it as ``Referer``. A form can be in a dialog above another page (static/js/dialog.js); with
+    The browser sends it as ``Referer``. A form can be in a dialog above another page (assets/js/dialog.js); with
     ``keeps_its_own``, the form's own page is preferred in that case.
     """
     referer = local_page(request, request.headers.get("Referer", ""))

@@ -322,7 +322,7 @@ def test_every_cookie_is_bound_to_the_host(browser):
 def test_no_answer_reveals_a_version(installation, browser):
     for answer in (
         browser.get("/"),
-        browser.get("/static/css/base.css"),
+        browser.get("/static/css/portal.css"),
         httpx.get(f"http://localhost:{installation['HTTP_PORT']}/"),
     ):
         assert answer.headers["Server"] == "nginx"
@@ -333,7 +333,7 @@ def test_no_answer_reveals_a_version(installation, browser):
 def test_pages_are_not_compressed_and_static_files_are_cached_forever(browser):
     page = browser.get("/profile/tokens/", headers={"Accept-Encoding": "gzip, br"})
     sheet = browser.get(
-        re.search(r'href="(/static/css/base\.[^"]+)"', page.text)[1], headers={"Accept-Encoding": "gzip"}
+        re.search(r'href="(/static/css/portal\.[^"]+)"', page.text)[1], headers={"Accept-Encoding": "gzip"}
     )
 
     assert "Content-Encoding" not in page.headers

@@ -131,8 +131,7 @@ def _collect_static_files() -> None:
     digest = hashlib.sha256()
     for finder in get_finders():
         for name, storage in finder.list([]):
-            found = Path(storage.path(name)).stat()
-            digest.update(f"{name} {found.st_size} {found.st_mtime_ns}\n".encode())
+            digest.update(f"{name} {storage.size(name)} {storage.get_modified_time(name).timestamp()}\n".encode())
     collected = Path(settings.STATIC_ROOT) / ".collected"
     if collected.exists() and collected.read_text() == digest.hexdigest():
         return

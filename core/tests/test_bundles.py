@@ -1,0 +1,74 @@
+"""Bundles of stylesheets and scripts: complete, in order, and one of each on a page."""
+
+import os
+import re
+import time
+from datetime import UTC, datetime
+
+import pytest
+from django.conf import settings
+from django.contrib.staticfiles.finders import get_finders
+from django.core.management import call_command
+
+from core.pages.bundles import BundleStorage
+
+ASSETS = settings.BASE_DIR / "assets"
+CSS, JS = "css/portal.css", "js/portal.js"
+
+
+def test_each_file_of_assets_is_in_one_bundle():
+    files = {str(path.relative_to(ASSETS)) for path in ASSETS.rglob("*") if path.is_file()}
+    parts = [part for parts in settings.STATIC_BUNDLES.values() for part in parts]
+
+    assert sorted(parts) == sorted(files)
+
+
+def test_bundle_has_its_parts_in_order():
+    text = BundleStorage().open(CSS).read().decode()
+
+    places = [text.index((ASSETS / part).read_text()) for part in settings.STATIC_BUNDLES[CSS]]
+    assert places == sorted(places)
+    assert BundleStorage().size(CSS) == len(text.encode())
+
+
+def test_each_script_of_a_bundle_is_a_function_of_its_own():
+    text = BundleStorage().open(JS).read().decode()
+
+    assert text.count("(() => {\n") == text.count("})();") == len(settings.STATIC_BUNDLES[JS])
+
+
+def test_bundles_are_collected(settings, tmp_path):
+    settings.STATIC_ROOT = tmp_path
+    call_command("collectstatic", interactive=False, verbosity=0)
+
+    assert (tmp_path / CSS).read_bytes() == BundleStorage().open(CSS).read()
+    assert not (tmp_path / "css/base.css").exists()
+
+
+def test_bundle_changes_with_its_parts_and_with_their_list(settings, tmp_path):
+    settings.BASE_DIR = tmp_path
+    settings.STATIC_BUNDLES = {CSS: ["css/one.css"]}
+    part = tmp_path / "assets/css/one.css"
+    part.parent.mkdir(parents=True)
+    part.write_text("a {}")
+    later = time.time() + 60
+    os.utime(part, (later, later))
+
+    assert BundleStorage().get_modified_time(CSS) == datetime.fromtimestamp(later, UTC)
+    os.utime(part, (0, 0))
+    assert BundleStorage().get_modified_time(CSS).year > 2020
+
+
+def test_bundle_is_no_file_before_it_is_collected():
+    assert [finder.find(CSS) for finder in get_finders()] == [[], [], []]
+
+
+@pytest.mark.parametrize("path", ["/", "/profile/tokens/", "/login/", "/nothing-here/"])
+def test_page_loads_one_stylesheet_and_at_most_three_scripts(client, owner, path):
+    if path != "/login/":
+        client.force_login(owner)
+
+    page = client.get(path).content.decode()
+
+    assert re.findall(r'<link rel="stylesheet" href="([^"]+)"', page) == [f"/static/{CSS}"]
+    assert len(re.findall(r"<script [^>]*src=", page)) <= 3
