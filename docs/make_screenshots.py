@@ -13,27 +13,21 @@ import django  # noqa: E402
 
 django.setup()
 
-from playwright.sync_api import sync_playwright  # noqa: E402
-
 from opsera_portal.tests import portal as started  # noqa: E402
+from opsera_portal.tests.browser import Chromium  # noqa: E402
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as directory, sync_playwright() as playwright:
+    chromium = Chromium()
+    with tempfile.TemporaryDirectory() as directory:
         portal = started.start(Path(directory))
-        browser = playwright.chromium.launch(
-            executable_path="/usr/bin/chromium", args=["--no-sandbox", "--disable-gpu"]
-        )
         try:
-            page = browser.new_page(base_url=portal.url, viewport={"width": 1280, "height": 800}, color_scheme="light")
-            page.goto("/login/?next=/profile/tokens/")
-            page.get_by_label("E-mail address").fill("user@demo.example")
-            page.get_by_label("Password").fill(started.PASSWORD)
-            page.get_by_role("button", name="Sign in", exact=True).click()
-            page.wait_for_url("**/profile/tokens/")
+            look = {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"}
+            page = chromium.signed_in(portal, "user@demo.example", **look).new_page()
+            page.goto("/profile/tokens/")
             page.screenshot(path=ROOT / "docs" / "tokens-page.png", full_page=True)
         finally:
-            browser.close()
+            chromium.stop()
             portal.stop()
     print("Wrote docs/tokens-page.png.")
 
