@@ -3,13 +3,14 @@
 The sources in ``assets/`` are small files, one for each component. ``STATIC_BUNDLES`` names the parts of each bundle.
 """
 
+import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
+from django.conf import ENVIRONMENT_VARIABLE, settings
 from django.contrib.staticfiles.finders import BaseFinder
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
@@ -29,7 +30,7 @@ class BundleStorage(FileSystemStorage):
 
     def get_modified_time(self, name: str) -> datetime:
         """Of the part that changed last, or of the settings, which list the parts."""
-        listed_at = Path(str(import_module(settings.SETTINGS_MODULE).__file__)).stat().st_mtime
+        listed_at = Path(str(import_module(os.environ[ENVIRONMENT_VARIABLE]).__file__)).stat().st_mtime
         changed_at = max(super(BundleStorage, self).get_modified_time(part) for part in settings.STATIC_BUNDLES[name])
         return max(changed_at, datetime.fromtimestamp(listed_at, UTC))
 
