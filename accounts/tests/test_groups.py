@@ -13,8 +13,6 @@ from auditlog.models import Activity
 from pipelines.access import ItemRole
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory
 
-pytestmark = pytest.mark.each_database
-
 GROUPS = "/organization/groups/"
 API = "/api/v1/groups"
 
@@ -78,6 +76,7 @@ def test_group_is_created_filled_and_emptied_on_its_pages(as_power, member):
     ]
 
 
+@pytest.mark.each_database
 def test_group_is_created_changed_and_deleted_by_api(as_power, member, owner):
     made = send(as_power, "post", API, {"name": "Builders", "members": [str(member.pk)]})
     assert made.status_code == 201
@@ -143,6 +142,7 @@ def test_person_of_another_organization_cannot_become_a_member(as_power, power, 
     assert not group.members.exists()
 
 
+@pytest.mark.each_database
 def test_existing_member_is_not_added_twice(as_power, group, member):
     group.members.add(member)
 
@@ -170,6 +170,7 @@ def test_wrong_name_is_an_error_beside_the_field(as_power, group, name):
     assert recorded() == []
 
 
+@pytest.mark.each_database
 def test_group_in_an_access_rule_is_not_deleted(as_power, group, owner):
     AccessRuleFactory(pipeline=PipelineFactory(owner=owner, name="Deploy"), group=group, role=ItemRole.MANAGER)
 
@@ -217,6 +218,7 @@ def test_one_of_two_simultaneous_requests_gets_the_name(power):
 
 
 @pytest.mark.parametrize("number", [2, 20])
+@pytest.mark.each_database
 def test_group_pages_need_the_same_queries_for_few_and_many(as_power, group, number, django_assert_num_queries):
     group.members.set(UserFactory.create_batch(number, organization=group.organization))
     GroupFactory.create_batch(number, organization=group.organization)

@@ -19,8 +19,6 @@ from auditlog.models import Activity
 from opsera_portal.tests.mails import delivered
 from tokens.tests.factories import TokenFactory, bearer
 
-pytestmark = pytest.mark.each_database
-
 USERS = "/organization/users/"
 INVITE = "/organization/users/invite/"
 API = "/api/v1/users"
@@ -83,6 +81,7 @@ def test_table_lists_exactly_the_people_of_the_organization(as_administrator, ow
         ("q=nobody", set()),
     ],
 )
+@pytest.mark.each_database
 def test_table_and_api_filter_alike(as_administrator, owner, administrator, query, expected):
     people = {
         "owner": owner,
@@ -102,7 +101,6 @@ def test_table_and_api_filter_alike(as_administrator, owner, administrator, quer
     assert {row["id"] for row in rows} == wanted
 
 
-@pytest.mark.once
 def test_filter_offers_only_groups_of_the_organization(as_administrator, stranger):
     group = GroupFactory(organization=stranger.organization, name="Foreign group")
 
@@ -111,6 +109,7 @@ def test_filter_offers_only_groups_of_the_organization(as_administrator, strange
 
 
 @pytest.mark.parametrize("number", [2, 20])
+@pytest.mark.each_database
 def test_table_needs_the_same_queries_for_few_and_many(as_administrator, owner, number, django_assert_num_queries):
     group = GroupFactory(organization=owner.organization)
     group.members.set(UserFactory.create_batch(number, organization=owner.organization))
@@ -147,6 +146,7 @@ def test_administrator_cannot_change_people_of_another_organization(administrato
     assert stranger.is_active
 
 
+@pytest.mark.each_database
 def test_administrator_demoted_at_the_same_time_changes_nothing(administrator, member):
     User.objects.filter(pk=administrator.pk).update(site_role=SiteRole.USER)
 
@@ -195,6 +195,7 @@ def test_unchanged_values_leave_no_entry(administrator, member):
 
 
 @pytest.mark.parametrize("change", [{"site_role": "user"}, {"is_active": False}])
+@pytest.mark.each_database
 def test_last_active_administrator_cannot_be_removed(as_administrator, administrator, change):
     path, data = ("role/", change) if "site_role" in change else ("deactivate/", {})
     page = as_administrator.post(page_of(administrator, path), data, follow=True)
@@ -250,7 +251,6 @@ def test_one_administrator_remains_if_two_demote_each_other(organization, admini
         ({"email": "other@acme.example"}, "email"),
     ],
 )
-@pytest.mark.once
 def test_errors_of_a_change_name_the_field(as_administrator, member, body, field):
     answer = as_administrator.patch(f"{API}/{member.pk}", body, content_type="application/json")
 
@@ -259,7 +259,6 @@ def test_errors_of_a_change_name_the_field(as_administrator, member, body, field
     assert recorded() == []
 
 
-@pytest.mark.once
 def test_unknown_role_is_an_error_beside_the_field(as_administrator, member):
     answer = as_administrator.post(page_of(member, "role/"), {"site_role": "king"})
 
@@ -267,7 +266,6 @@ def test_unknown_role_is_an_error_beside_the_field(as_administrator, member):
     assert "king is not one of the available choices" in text(answer)
 
 
-@pytest.mark.once
 def test_person_who_gave_up_their_role_is_redirected_to_the_overview(as_administrator, administrator, organization):
     UserFactory(organization=organization, site_role=SiteRole.ADMINISTRATOR)
 
@@ -284,7 +282,6 @@ def invite(client, **fields):
     return client.post(INVITE, data)
 
 
-@pytest.mark.once
 def test_invitation_works_from_the_form_to_the_first_sign_in(
     as_administrator, client, organization, django_capture_on_commit_callbacks
 ):
@@ -358,6 +355,7 @@ def test_form_opened_before_the_link_was_used_sets_nothing(client, organization)
     assert User.objects.get(pk=user.pk).check_password(PASSWORD)
 
 
+@pytest.mark.each_database
 def test_one_of_two_simultaneous_uses_of_a_link_sets_the_password(rf, organization):
     user = invited_to(organization)
     key = invitations.invitation_tokens.make_token(user)
@@ -369,6 +367,7 @@ def test_one_of_two_simultaneous_uses_of_a_link_sets_the_password(rf, organizati
     assert User.objects.get(pk=user.pk).check_password(PASSWORD)
 
 
+@pytest.mark.each_database
 def test_accepting_an_invitation_keeps_changes_made_since(rf, organization):
     user = invited_to(organization)
     key = invitations.invitation_tokens.make_token(user)
@@ -388,7 +387,6 @@ def test_link_of_another_person_does_not_work(client, organization):
     assert "This link no longer works" in text(client.get("/".join(mixed), follow=True))
 
 
-@pytest.mark.once
 def test_person_who_needs_no_invitation_gets_no_mail(member):
     invitation_mail.put(member.pk, str(member.pk))
 
@@ -403,6 +401,7 @@ def test_person_with_a_password_is_not_invited_again(as_administrator, member):
     assert answer.status_code == 409
 
 
+@pytest.mark.each_database
 def test_taken_address_is_explained_only_within_the_organization(as_administrator, member, stranger):
     own = invite(as_administrator, email=member.email.upper())
     foreign = invite(as_administrator, email=stranger.email)
@@ -431,7 +430,6 @@ def test_taken_address_is_explained_only_within_the_organization(as_administrato
         {"groups": ["x"]},
     ],
 )
-@pytest.mark.once
 def test_wrong_invitation_invites_nobody(as_administrator, organization, wrong):
     GroupFactory(organization=organization)
 
@@ -484,7 +482,6 @@ def test_one_of_two_simultaneous_invitations_succeeds(administrator):
 # The API
 
 
-@pytest.mark.once
 def test_api_shows_a_person_with_these_fields(as_administrator, owner):
     group = GroupFactory(organization=owner.organization, name="Builders")
     group.members.add(owner)
@@ -507,6 +504,7 @@ def test_api_shows_a_person_with_these_fields(as_administrator, owner):
     }
 
 
+@pytest.mark.each_database
 def test_list_continues_at_its_cursor(as_administrator, organization):
     UserFactory.create_batch(4, organization=organization)
 

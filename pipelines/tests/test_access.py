@@ -11,8 +11,6 @@ from pipelines.models import Pipeline, Run
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens.tests.factories import TokenFactory, bearer
 
-pytestmark = pytest.mark.each_database
-
 RELATIONS = ("owner", "colleague", "stranger", "deactivated owner", "deactivated colleague")
 TABLE = {
     # site role                owner      colleague  stranger  deactivated owner and colleague
@@ -42,7 +40,6 @@ def person_and_pipeline(role, relation):
 
 
 @every_row
-@pytest.mark.once
 def test_the_rule_says_what_the_table_says(db, role, relation, sees, runs):
     person, pipeline = person_and_pipeline(role, relation)
 
@@ -51,6 +48,7 @@ def test_the_rule_says_what_the_table_says(db, role, relation, sees, runs):
 
 
 @every_row
+@pytest.mark.each_database
 def test_the_queryset_of_pipelines_says_what_the_rule_says(db, role, relation, sees, runs):
     person, pipeline = person_and_pipeline(role, relation)
     PipelineFactory.create_batch(2)
@@ -61,6 +59,7 @@ def test_the_queryset_of_pipelines_says_what_the_rule_says(db, role, relation, s
 
 
 @every_row
+@pytest.mark.each_database
 def test_the_queryset_of_runs_says_what_the_rule_says(db, role, relation, sees, runs):
     person, pipeline = person_and_pipeline(role, relation)
     run = RunFactory(pipeline=pipeline)
@@ -70,7 +69,6 @@ def test_the_queryset_of_runs_says_what_the_rule_says(db, role, relation, sees, 
 
 
 @every_active_row
-@pytest.mark.once
 def test_the_api_says_what_the_table_says(db, api, role, relation, sees, runs):
     person, pipeline = person_and_pipeline(role, relation)
     StepFactory(pipeline=pipeline)
@@ -82,7 +80,6 @@ def test_the_api_says_what_the_table_says(db, api, role, relation, sees, runs):
 
 
 @every_active_row
-@pytest.mark.once
 def test_the_pages_say_what_the_table_says(client, role, relation, sees, runs, db):
     person, pipeline = person_and_pipeline(role, relation)
     StepFactory(pipeline=pipeline)

@@ -15,8 +15,6 @@ from pipelines.services import RuleInput
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory
 from tokens.tests.factories import TokenFactory, bearer
 
-pytestmark = pytest.mark.each_database
-
 UNKNOWN = "6f1e4ad0-0000-4000-8000-000000000000"
 
 
@@ -60,6 +58,7 @@ def changes():
     )
 
 
+@pytest.mark.each_database
 def test_rule_is_added_changed_and_removed_on_the_page(as_owner, pipeline, member):
     as_owner.post(address(pipeline), {"who": member.email.upper(), "role": "user"})
     rule = pipeline.access_rules.get()
@@ -79,6 +78,7 @@ def test_rule_is_added_changed_and_removed_on_the_page(as_owner, pipeline, membe
     ]
 
 
+@pytest.mark.each_database
 def test_a_group_is_found_by_its_name_in_whatever_case(as_owner, pipeline, organization):
     GroupFactory(organization=organization, name="Builders")
 
@@ -122,7 +122,6 @@ def test_all_rules_are_replaced_by_api_and_read_back(as_owner, pipeline, member,
         {"group_name": "Foreign"},
     ],
 )
-@pytest.mark.once
 def test_unknown_people_and_other_organizations_get_no_role(as_owner, pipeline, stranger, rule):
     group = GroupFactory(organization=stranger.organization, name="Foreign")
     known = {"{stranger}": str(stranger.pk), "{foreign_group}": str(group.pk)}
@@ -153,7 +152,6 @@ def test_unknown_people_and_other_organizations_get_no_role(as_owner, pipeline, 
         None,
     ],
 )
-@pytest.mark.once
 def test_invalid_rules_change_nothing(as_owner, pipeline, owner, organization, rules):
     GroupFactory(organization=organization, name="Builders")
     AccessRuleFactory(pipeline=pipeline, user=owner, role=ItemRole.GUEST)
@@ -166,7 +164,6 @@ def test_invalid_rules_change_nothing(as_owner, pipeline, owner, organization, r
     assert rules_of(pipeline) == {owner.email: "guest"}
 
 
-@pytest.mark.once
 def test_more_rules_than_a_pipeline_has_are_refused(as_owner, pipeline, organization):
     people = UserFactory.create_batch(201, organization=organization)
 
@@ -223,7 +220,6 @@ def test_an_item_administrator_gives_every_role(organization, pipeline, member):
     assert rules_of(pipeline)[member.email] == "administrator"
 
 
-@pytest.mark.once
 def test_person_who_removes_their_own_rule_is_redirected_to_the_list(client, manager, pipeline, owner):
     AccessRuleFactory(pipeline=pipeline, user=owner, role=ItemRole.USER)
     client.force_login(manager)
@@ -247,6 +243,7 @@ def unseen(organization):
     return pipeline
 
 
+@pytest.mark.each_database
 def test_an_unseen_pipeline_is_in_no_list_no_search_no_choice_and_no_count(client, api, member, unseen):
     PipelineFactory(owner=member, name="Mine", tags=["mine"])
     client.force_login(member)
@@ -294,6 +291,7 @@ def test_a_name_that_an_unseen_pipeline_has_is_refused_in_the_same_words(client,
     assert said("VERY private") == said("seen") == (409, "This name is already in use. Choose another one.", True)
 
 
+@pytest.mark.each_database
 def test_a_group_is_deleted_when_no_rule_names_it_any_more(pipeline, organization, administrator, owner):
     from accounts.services import GroupInUse, delete_group
 
@@ -338,7 +336,6 @@ def test_a_stranger_and_a_strangers_group_get_no_role_by_the_action_itself(owner
     assert changes() == []
 
 
-@pytest.mark.once
 def test_giving_a_role_that_someone_already_has_changes_nothing(owner, pipeline, member):
     give(owner, pipeline, member)
     give(owner, pipeline, member)
@@ -383,6 +380,7 @@ def test_rule_does_not_reduce_what_the_owner_can_do(owner, pipeline):
     give(owner, pipeline, owner, ItemRole.MANAGER)
 
 
+@pytest.mark.each_database
 def test_the_two_hundred_and_first_rule_is_refused_and_a_change_is_not(owner, pipeline, organization, member):
     people = UserFactory.create_batch(200, organization=organization, password="!")
     AccessRule.objects.bulk_create([AccessRule(pipeline=pipeline, user=user, role=ItemRole.USER) for user in people])

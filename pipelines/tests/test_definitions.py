@@ -21,8 +21,6 @@ from pipelines.tests.factories import (
 )
 from pipelines.tests.stages import Stage
 
-pytestmark = pytest.mark.each_database
-
 
 @pytest.fixture
 def pipeline(owner):
@@ -48,6 +46,7 @@ def patch(client, pipeline, body):
     return client.patch(f"/api/v1/pipelines/{pipeline.pk}", body, content_type="application/json")
 
 
+@pytest.mark.each_database
 def test_a_pipeline_is_created_with_its_steps_by_api_and_is_whole(as_owner, owner):
     answer = as_owner.post(
         "/api/v1/pipelines",
@@ -96,7 +95,6 @@ def test_a_pipeline_whose_step_is_wrong_is_not_created(as_owner):
     ],
     ids=str,
 )
-@pytest.mark.once
 def test_invalid_edit_changes_nothing(as_owner, pipeline, wrong):
     assert patch(as_owner, pipeline, wrong).status_code == 400
 
@@ -105,6 +103,7 @@ def test_invalid_edit_changes_nothing(as_owner, pipeline, wrong):
     assert recorded() == []
 
 
+@pytest.mark.each_database
 def test_edit_of_text_and_steps_needs_both_rights_and_changes_all_or_nothing(client, pipeline, organization):
     manager = UserFactory(organization=organization)
     AccessRuleFactory(pipeline=pipeline, user=manager, role="manager")
@@ -173,7 +172,6 @@ def test_transfer_can_hide_the_pipeline_from_its_former_owner(as_owner, pipeline
 
 
 @pytest.mark.parametrize("who", ["guest", "auditor", "security_manager", "deactivated", "stranger", "nobody"])
-@pytest.mark.once
 def test_pipeline_is_transferred_only_to_people_who_can_own_one(as_owner, pipeline, organization, stranger, who):
     if who == "stranger":
         email = stranger.email
@@ -215,6 +213,7 @@ def test_locked_pipeline_cannot_be_started(as_owner, pipeline, administrator, ow
 # The end
 
 
+@pytest.mark.each_database
 def test_runs_keep_the_name_of_a_deleted_pipeline(as_owner, owner, pipeline, administrator):
     run = RunFactory(pipeline=pipeline, state="finished", outcome="success")
     run.log("run", "success", "All steps succeeded.")
@@ -233,7 +232,6 @@ def test_runs_keep_the_name_of_a_deleted_pipeline(as_owner, owner, pipeline, adm
     assert list(Run.objects.visible_to(owner)) == []
 
 
-@pytest.mark.once
 def test_auditor_finds_the_runs_of_a_deleted_pipeline(client, pipeline, administrator):
     RunFactory(pipeline=pipeline, state="finished", outcome="success", started_by=administrator)
     services.delete_pipeline(actor=administrator, pipeline=pipeline)
@@ -246,6 +244,7 @@ def test_auditor_finds_the_runs_of_a_deleted_pipeline(client, pipeline, administ
 
 
 @pytest.mark.parametrize("state", ["queued", "continuing", "running", "stopping", "paused"])
+@pytest.mark.each_database
 def test_a_pipeline_is_not_deleted_while_a_run_is_under_way(as_owner, pipeline, state):
     RunFactory(pipeline=pipeline, state=state)
 
@@ -279,7 +278,6 @@ def test_only_people_who_see_the_pipeline_can_be_notified(as_owner, pipeline, ow
 
 
 @pytest.mark.parametrize("role", [SiteRole.GUEST, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER])
-@pytest.mark.once
 def test_read_only_roles_cannot_create_or_copy(organization, pipeline, role):
     reader = UserFactory(organization=organization, site_role=role)
     AccessRuleFactory(pipeline=pipeline, user=reader, role="administrator")
@@ -296,7 +294,6 @@ def test_read_only_roles_cannot_create_or_copy(organization, pipeline, role):
     [{"description": "x" * 2001}, {"description": "a\0b"}, {"tags": ["a\0b"]}, {"name": "a\u202eb"}],
     ids=["a long description", "NUL in the description", "NUL in a tag", "a turned name"],
 )
-@pytest.mark.once
 def test_service_refuses_texts_that_no_form_checked(owner, pipeline, wrong):
     with pytest.raises(ValidationError) as refusal:
         services.edit_pipeline(actor=owner, pipeline=pipeline, **wrong)
@@ -304,13 +301,13 @@ def test_service_refuses_texts_that_no_form_checked(owner, pipeline, wrong):
     assert list(refusal.value.message_dict) == list(wrong)
 
 
-@pytest.mark.once
 def test_an_edit_that_changes_nothing_is_not_told(owner, pipeline):
     services.edit_pipeline(actor=owner, pipeline=pipeline, name=" Nightly ", description="Builds.", tags=["nightly"])
 
     assert recorded() == []
 
 
+@pytest.mark.each_database
 def test_a_name_may_change_its_case(owner, pipeline):
     services.edit_pipeline(actor=owner, pipeline=pipeline, name="NIGHTLY")
 
@@ -318,7 +315,6 @@ def test_a_name_may_change_its_case(owner, pipeline):
     assert pipeline.name == "NIGHTLY"
 
 
-@pytest.mark.once
 def test_a_copy_of_a_long_name_fits(owner, organization):
     original = PipelineFactory(owner=owner, name="x" * 100)
 
@@ -327,6 +323,7 @@ def test_a_copy_of_a_long_name_fits(owner, organization):
     assert names == ["x" * 93 + " (copy)", "x" * 91 + " (copy 2)"]
 
 
+@pytest.mark.each_database
 def test_a_name_is_free_in_another_organization(stranger, pipeline):
     assert services.create_pipeline(actor=stranger, name="Nightly").organization == stranger.organization
 
@@ -339,7 +336,6 @@ def test_locked_pipeline_cannot_be_locked_again_nor_open_one_unlocked(owner, pip
         services.lock_pipeline(actor=owner, pipeline=pipeline)
 
 
-@pytest.mark.once
 def test_a_transfer_to_its_owner_is_not_told(owner, pipeline):
     services.transfer_pipeline(actor=owner, pipeline=pipeline, owner=owner)
 
@@ -370,6 +366,7 @@ def test_secrets_of_a_halted_run_are_removed_with_its_pipeline(owner, build_serv
     assert Activity.objects.filter(target_id=str(stage.run.pipeline_public_id)).count() == 2
 
 
+@pytest.mark.each_database
 def test_two_deleted_pipelines_may_each_have_had_a_first_run(owner):
     for pipeline in PipelineFactory.create_batch(2, owner=owner):
         RunFactory(pipeline=pipeline, state="finished", outcome="success")

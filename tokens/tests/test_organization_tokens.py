@@ -20,8 +20,6 @@ from tokens.mails import LISTED_IN_MAIL, expired_mail
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 
-pytestmark = pytest.mark.each_database
-
 PAGE = "/organization/tokens/"
 SELECTED = "/organization/tokens/expire/"
 MATCHING = "/organization/tokens/expire-matching/"
@@ -91,6 +89,7 @@ def narrowed(**day):
     ],
     ids=str,
 )
+@pytest.mark.each_database
 def test_page_and_api_find_the_same_tokens(api, client, administrator, some, query, found):
     client.force_login(administrator)
     by_page = [row.record.name for row in client.get(PAGE, query).context["table"].page.object_list]
@@ -102,6 +101,7 @@ def test_page_and_api_find_the_same_tokens(api, client, administrator, some, que
 
 
 @pytest.mark.parametrize("spelled", [str, lambda pk: pk.hex, lambda pk: f" {str(pk).upper()} "])
+@pytest.mark.each_database
 def test_pasted_id_finds_its_token(client, administrator, some, spelled):
     client.force_login(administrator)
 
@@ -114,7 +114,6 @@ def test_pasted_id_finds_its_token(client, administrator, some, spelled):
     "wrong",
     [{"created_from": "yesterday"}, {"created_from": "2026-05-02", "created_to": "2026-05-01"}, {"unused_for": "7"}],
 )
-@pytest.mark.once
 def test_wrong_filter_is_named(api, client, administrator, wrong):
     client.force_login(administrator)
     api.force_login(administrator)
@@ -123,6 +122,7 @@ def test_wrong_filter_is_named(api, client, administrator, wrong):
     assert api.get(API, wrong).status_code == 400
 
 
+@pytest.mark.each_database
 def test_list_makes_the_same_number_of_queries_for_2_and_20_tokens(client, administrator):
     client.force_login(administrator)
     counts = []
@@ -136,6 +136,7 @@ def test_list_makes_the_same_number_of_queries_for_2_and_20_tokens(client, admin
     assert counts[0] == counts[1]
 
 
+@pytest.mark.each_database
 def test_page_and_api_order_tokens_of_the_same_time_alike(client, api, administrator):
     """The order of the index. With another order of the last field, each page would read all tokens before it."""
     for person in (client, api):
@@ -149,7 +150,6 @@ def test_page_and_api_order_tokens_of_the_same_time_alike(client, api, administr
     assert page == [row["id"] for row in api.get(API).json()["data"]]
 
 
-@pytest.mark.once
 def test_only_people_who_may_expire_tokens_see_checkboxes(client, organization, some, security_manager):
     for person, may in [(security_manager, True), (UserFactory(organization=organization, site_role="auditor"), False)]:
         client.force_login(person)
@@ -158,7 +158,6 @@ def test_only_people_who_may_expire_tokens_see_checkboxes(client, organization, 
         assert ("Expire selected" in page) == may
 
 
-@pytest.mark.once
 def test_ended_token_has_no_checkbox(client, administrator, some):
     client.force_login(administrator)
 
@@ -205,6 +204,7 @@ def test_own_tokens_need_no_reason(owner, some):
     assert ended(*some.values()) == ["nightly"]
 
 
+@pytest.mark.each_database
 def test_matching_tokens_expire_in_batches(administrator, member, monkeypatch):
     monkeypatch.setattr(services, "BATCH", 2)
     tokens = [TokenFactory(owner=member) for _ in range(5)]
@@ -213,6 +213,7 @@ def test_matching_tokens_expire_in_batches(administrator, member, monkeypatch):
     assert len(ended(*tokens)) == Activity.objects.filter(action="token.revoked").count() == 5
 
 
+@pytest.mark.each_database
 def test_nothing_expires_if_the_number_of_tokens_has_changed(administrator, some):
     with pytest.raises(services.CountChanged) as changed:
         services.revoke_all(actor=administrator, tokens=Token.objects.all(), expected=2, reason=REASON)
@@ -234,7 +235,6 @@ def test_tokens_of_another_organization_do_not_expire(administrator, stranger, s
 # The pages
 
 
-@pytest.mark.once
 def test_confirmation_lists_tokens_and_owners_and_warns_about_scripts(client, administrator, some):
     client.force_login(administrator)
 
@@ -258,7 +258,6 @@ def test_selected_tokens_expire_with_the_reason(client, administrator, some):
     assert set(Token.objects.revoked().values_list("revoke_reason", "revoked_by")) == {(REASON, administrator.pk)}
 
 
-@pytest.mark.once
 def test_page_asks_for_a_missing_reason_and_expires_nothing(client, administrator, some):
     client.force_login(administrator)
 
@@ -287,6 +286,7 @@ def test_list_says_that_there_is_nothing_to_expire(client, administrator, addres
 
 
 @pytest.mark.parametrize("unknown", ["theirs", "none", "no id"])
+@pytest.mark.each_database
 def test_unknown_id_makes_the_whole_selection_not_found(client, administrator, stranger, some, unknown):
     client.force_login(administrator)
     wrong = {"theirs": TokenFactory(owner=stranger).pk.hex, "none": uuid.uuid4().hex, "no id": "x"}[unknown]
@@ -297,6 +297,7 @@ def test_unknown_id_makes_the_whole_selection_not_found(client, administrator, s
     assert not Token.objects.revoked().exists()
 
 
+@pytest.mark.each_database
 def test_tokens_that_match_the_filters_expire(client, administrator, some):
     client.force_login(administrator)
     address = MATCHING + "?owner=member&scope="
@@ -333,7 +334,6 @@ def test_page_asks_again_if_the_number_of_tokens_has_changed(client, administrat
 
 
 @pytest.mark.parametrize("query", ["state=nonsense", "owmer=member", "created_from=yesterday", "unused_for="])
-@pytest.mark.once
 def test_wrong_filter_expires_nothing(client, administrator, some, query):
     """If the filter were ignored, more tokens would expire than intended."""
     client.force_login(administrator)
@@ -354,7 +354,6 @@ def test_confirmation_lists_one_page_of_tokens_and_counts_the_others(client, adm
     assert "And 3 more." in page
 
 
-@pytest.mark.once
 def test_page_of_one_token_asks_for_a_reason_only_if_it_is_needed(client, administrator, owner, some):
     client.force_login(administrator)
     address = f"/profile/tokens/{some['idle'].pk}/expire/"
@@ -419,7 +418,6 @@ def test_foreign_and_unknown_ids_get_the_same_refusal(api, administrator, strang
     ],
     ids=lambda value: str(value)[:40],
 )
-@pytest.mark.once
 def test_wrong_body_is_a_400_that_names_the_field(api, administrator, some, wrong, field):
     answer = expire(api, administrator, [some["idle"].pk], **wrong)
 
@@ -427,6 +425,7 @@ def test_wrong_body_is_a_400_that_names_the_field(api, administrator, some, wron
     assert not Token.objects.revoked().exists()
 
 
+@pytest.mark.each_database
 def test_api_expires_a_thousand_tokens_in_one_request(api, administrator, member):
     build = TokenFactory.build
     tokens = Token.objects.bulk_create(build(owner=member, organization=member.organization) for _ in range(1000))
@@ -438,7 +437,6 @@ def test_api_expires_a_thousand_tokens_in_one_request(api, administrator, member
     assert len(captured) < 60
 
 
-@pytest.mark.once
 def test_api_needs_a_reason_for_another_persons_token(api, administrator, some):
     headers = bearer(TokenFactory(owner=administrator))
 
@@ -478,7 +476,6 @@ def test_each_owner_gets_one_mail_about_all_of_their_tokens(acting, client, some
 
 
 @pytest.mark.parametrize("way", ["page", "matching", "single page", "api", "single api", "admin"])
-@pytest.mark.once
 def test_owner_gets_a_mail_from_page_api_and_admin(acting, client, api, administrator, some, way):
     token, reason = some["idle"], {"reason": REASON}
     acting(
@@ -518,7 +515,6 @@ def test_deactivated_owner_gets_no_mail(some, member):
     assert delivered() == []
 
 
-@pytest.mark.once
 def test_mail_about_many_tokens_lists_some_and_counts_the_others(acting, administrator, member):
     count = LISTED_IN_MAIL + 20
     build = TokenFactory.build
@@ -531,7 +527,6 @@ def test_mail_about_many_tokens_lists_some_and_counts_the_others(acting, adminis
     assert "and 20 more" in message.body
 
 
-@pytest.mark.once
 def test_reason_stays_on_one_line_of_the_mail_and_contains_no_token(acting, administrator, some):
     token_text = bearer(some["nightly"])["Authorization"].removeprefix("Bearer ")
     reason = f"leak\n\nTo: someone\n{token_text[:90]}"
@@ -542,6 +537,7 @@ def test_reason_stays_on_one_line_of_the_mail_and_contains_no_token(acting, admi
     assert token_text[:40] not in message.body
 
 
+@pytest.mark.each_database
 def test_token_is_not_expired_if_the_log_entry_fails(administrator, some, monkeypatch):
     """Log entries are written last; if that fails, the change is undone."""
 
