@@ -1,4 +1,4 @@
-"""The cast that every test knows: an owner, a member of the same organization, a stranger from another one."""
+"""Fixtures for all tests: people (an owner, a member of the same organization, a stranger), the portal, a browser."""
 
 import os
 from pathlib import Path
@@ -78,7 +78,7 @@ def sign_in_as_people_do(request, user, **kwargs):
 
 @pytest.fixture(autouse=True)
 def _limits_begin_at_zero():
-    """What a process remembers of them would outlive the counts, which go with the test's transaction."""
+    """Clears the counts that the process remembers, because the stored counts are rolled back with the test."""
     rate_limits._here.clear()
 
 

@@ -30,7 +30,7 @@ METHODS = {
 
 # Keeps strangers from filling the server's log. Counting writes to the database, like the entry for a known account, so
 # the time of the answer doesn't reveal whether the account exists.
-UNKNOWN_TOLD = Limit("unknown-sign-in-told", amount=30, seconds=60)
+UNKNOWN_LOG_LIMIT = Limit("unknown-sign-in-told", amount=30, seconds=60)
 
 
 @receiver(user_logged_in)
@@ -76,7 +76,7 @@ def record_failed_sign_in(
     user = User.objects.filter(email=email.strip().lower()).first() if "\x00" not in email else None
     if user is None:
         address = client_address(request) if request else None
-        if UNKNOWN_TOLD.take(str(address)) is None:
+        if UNKNOWN_LOG_LIMIT.take(str(address)) is None:
             logger.warning("Failed sign-in for an unknown e-mail address from %s", address)
         return
     record(actor=user, action=Action.SIGN_IN_FAILED, target=user, request=request)

@@ -1,4 +1,4 @@
-"""The use of a token while its request is being answered; `journal.py` makes a log entry of it afterwards."""
+"""The use of a token while its request is being answered; `journal.py` then writes its log entry."""
 
 import time
 import uuid
@@ -36,7 +36,7 @@ class OpenUse:
 
 
 def open_use(request: HttpRequest) -> OpenUse:
-    """Begins to note what the log entry of this request will say."""
+    """Starts the record of this request's token use."""
     use = OpenUse(
         request_id=request.request_id,  # type: ignore[attr-defined]
         at=timezone.now(),

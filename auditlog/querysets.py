@@ -50,7 +50,7 @@ class TokenUseQuerySet(LogQuerySet["TokenUse"]):
         return self.filter(outcome=self.model.Outcome.REFUSED)
 
     def of_ended_tokens(self) -> Self:
-        """Uses of tokens that had already expired, in time or early: someone still has them."""
+        """Uses of expired tokens, including tokens that were expired early."""
         return self.filter(reason__in=[self.model.Reason.EXPIRED, self.model.Reason.REVOKED])
 
 

@@ -1,4 +1,4 @@
-"""The portal's management commands with their options, for people: `docs/commands.md` is made from their own help."""
+"""The portal's management commands with their options, for people: `docs/commands.md` is generated from their help."""
 
 import textwrap
 from argparse import Action, ArgumentParser

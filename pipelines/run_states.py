@@ -1,8 +1,11 @@
 """The state machine of runs and steps, and how each state is shown.
 
-A run goes from Queued through Running to its end. It is Paused while a gate waits for a person. It is Halted if it was
-stopped or failed with steps left: then it can be resumed with the next step, or reset. It is Continuing after an
-approval, a resume, or the loss of its worker between two steps, until a worker takes it.
+- Queued: waits for its pipeline and for a worker.
+- Running: a worker executes its steps.
+- Paused: a gate waits for a person.
+- Continuing: waits for a worker again: after an approval, after Resume, or because its worker stopped between steps.
+- Halted: was stopped or failed with steps left. It can be resumed with the next step, or reset.
+- Finished: has ended.
 """
 
 from enum import Enum

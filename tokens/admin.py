@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from accounts.models import Organization
 from core.admin_site import ReadOnlyAdmin
 from core.http.request_context import person_of
+from core.text import counted
 from tokens import services
 from tokens.models import Token
 from tokens.policy.admin import OrganizationPolicyAdmin
@@ -57,7 +58,7 @@ class TokenAdmin(ReadOnlyAdmin):
         except ValidationError as error:
             self.message_user(request, f"Nothing was expired. {' '.join(error.messages)}", messages.ERROR)
             return
-        self.message_user(request, f"Expired {ended} of {count} tokens.", messages.SUCCESS)
+        self.message_user(request, f"Expired {ended} of {counted(count, 'token', 'tokens')}.", messages.SUCCESS)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         return [name for name in super().get_readonly_fields(request, obj) if name != "live_name_key"]

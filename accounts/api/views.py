@@ -187,7 +187,10 @@ class GroupViewSet(ApiViewSet):
 
     @extend_schema(operation_id="group_delete", request=None, responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:
-        """Refused while access rules name the group, because a pipeline without rules is open to everyone."""
+        """Deletes the group.
+
+        Refused while an access rule uses it, because without that rule the pipeline could be open to everyone.
+        """
         services.delete_group(actor=self.person, group=self.get_object(), request=request._request)
         return Response(status=204)
 

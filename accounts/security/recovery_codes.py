@@ -29,7 +29,7 @@ class RecoveryCodeHasher(Argon2PasswordHasher):
     parallelism = 1
 
 
-def make() -> list[str]:
+def create_codes() -> list[str]:
     return [f"{number}{secrets.randbelow(10**RANDOM_DIGITS):0{RANDOM_DIGITS}}" for number in range(COUNT)]
 
 

@@ -68,7 +68,7 @@ def add_app(*, actor: User, form: Any, request: HttpRequest) -> bool:
 
 
 def add_passkey(*, actor: User, name: str, credential: dict[str, Any], request: HttpRequest) -> bool:
-    """Keeps a passkey that ``AddPasskeyForm`` has checked. Whether recovery codes are to be shown now.
+    """Stores a passkey that ``AddPasskeyForm`` has checked. Returns whether to show recovery codes.
 
     Raises ``TooManyPasskeys``.
     """
@@ -82,9 +82,9 @@ def add_passkey(*, actor: User, name: str, credential: dict[str, Any], request: 
 
 
 def remove_factor(*, actor: User, authenticator: Authenticator, request: HttpRequest) -> None:
-    """With the last one the recovery codes go. Raises ``LastSecondFactor``.
+    """Removing the last factor also removes the recovery codes. Raises ``LastSecondFactor``.
 
-    The person is locked: of two factors that are removed at once the second is seen to be the last.
+    Locks the person, so that two factors removed at the same time can't both count as not the last one.
     """
     require_proof(Privilege.CHANGE_OWN_TWO_FACTOR, request)
     with transaction.atomic():
@@ -120,7 +120,7 @@ def show_recovery_codes(*, user: User) -> list[str] | None:
         return None
     if "hashes" in row.data:
         return []
-    codes = recovery_codes.make()
+    codes = recovery_codes.create_codes()
     data = {"hashes": recovery_codes.hashes_of(codes)}
     shown_here = _codes_of(user).filter(pk=row.pk, data={}).update(data=data)
     return codes if shown_here else []

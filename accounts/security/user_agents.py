@@ -21,7 +21,7 @@ LONGEST_UNKNOWN = 60
 
 
 def browser_in_words(user_agent: str) -> str:
-    """`Firefox on Linux`; of a browser that the library doesn't know, the beginning of what it says."""
+    """`Firefox on Linux`; for unknown browsers, the first characters of the header."""
     found = parse(user_agent[:LONGEST])
     families = [part.family for part in (found.user_agent, found.os) if part is not None]
     names = [NAMES.get(family, family) for family in families]

@@ -69,7 +69,10 @@ def change_group(
 
 
 def add_member(*, actor: User, group: Group, user: User, request: HttpRequest | None = None) -> bool:
-    """Whether they were not a member before. Raises ``NotAllowed``, or ``ValidationError`` for a stranger."""
+    """Adds a person, and returns ``False`` if they already were a member.
+
+    Raises ``NotAllowed``, or ``ValidationError`` for a person of another organization.
+    """
     with transaction.atomic():
         locked = locked_group(allowed(actor, Ability.MANAGE_GROUPS), group)
         check_same_organization(locked.organization_id, [user], "members")
@@ -81,7 +84,7 @@ def add_member(*, actor: User, group: Group, user: User, request: HttpRequest | 
 
 
 def remove_member(*, actor: User, group: Group, user: User, request: HttpRequest | None = None) -> bool:
-    """Whether they were a member. Raises ``NotAllowed``."""
+    """Removes a person, and returns ``False`` if they were not a member. Raises ``NotAllowed``."""
     with transaction.atomic():
         locked = locked_group(allowed(actor, Ability.MANAGE_GROUPS), group)
         if not locked.members.filter(pk=user.pk).exists():

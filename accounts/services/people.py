@@ -106,12 +106,15 @@ def send_invitation(*, actor: User, user: User, request: HttpRequest | None = No
 
 
 def change_site_role(*, actor: User, user: User, site_role: str, request: HttpRequest | None = None) -> User:
-    """As `change_user`."""
+    """Raises what `change_user` raises."""
     return change_user(actor=actor, user=user, request=request, site_role=SiteRole(site_role))
 
 
 def set_active(*, actor: User, user: User, is_active: bool, request: HttpRequest | None = None) -> User:
-    """Deactivated people can't sign in, and none of their tokens work, from the next request on. As `change_user`."""
+    """Deactivated people can't sign in, and none of their tokens work, from the next request on.
+
+    Raises what `change_user` raises.
+    """
     return change_user(actor=actor, user=user, request=request, is_active=is_active)
 
 

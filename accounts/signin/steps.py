@@ -16,7 +16,7 @@ def note_first_step(request: HttpRequest, user: User) -> None:
 
 
 def first_step_holds(request: HttpRequest, user: User) -> bool:
-    """False if the person was deactivated or the password was changed since: perhaps because a stranger knew it."""
+    """Returns ``False`` if the person was deactivated or changed the password since the first step."""
     return user.is_active and constant_time_compare(request.session.get(FIRST_STEP, ""), user.get_session_auth_hash())
 
 

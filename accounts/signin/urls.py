@@ -60,8 +60,8 @@ urlpatterns = [
     ),
     path(f"{SECURITY}/recovery-codes/", two_factor.RecoveryCodesView.as_view(), name="mfa_view_recovery_codes"),
     path(
-        f"{SECURITY}/recovery-codes/make/",
-        two_factor.MakeRecoveryCodesView.as_view(),
+        f"{SECURITY}/recovery-codes/replace/",
+        two_factor.ReplaceRecoveryCodesView.as_view(),
         name="mfa_generate_recovery_codes",
     ),
     path(f"{SECURITY}/sessions/", sessions.SessionListView.as_view(), name="usersessions_list"),

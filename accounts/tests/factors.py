@@ -48,7 +48,7 @@ def add_passkey(user, name="Laptop", *, device=None):
 
 def add_recovery_codes(user):
     """Creates recovery codes and returns them, as if they had been shown."""
-    codes = recovery_codes.make()
+    codes = recovery_codes.create_codes()
     data = {"hashes": recovery_codes.hashes_of(codes)}
     Authenticator.objects.create(user=user, type=Authenticator.Type.RECOVERY_CODES, data=data)
     return codes

@@ -33,7 +33,7 @@ INDEX = "/profile/security/two-factor/"
 ADD_APP = "/profile/security/two-factor/app/add/"
 REMOVE_APP = "/profile/security/two-factor/app/remove/"
 CODES = "/profile/security/recovery-codes/"
-MAKE_CODES = "/profile/security/recovery-codes/make/"
+REPLACE_CODES = "/profile/security/recovery-codes/replace/"
 SECOND_STEP = "/login/two-factor/"
 
 
@@ -508,7 +508,7 @@ CHANGES = [
     ("post", "/profile/security/passkeys/{pk}/rename/"),
     ("post", "/profile/security/passkeys/{pk}/remove/"),
     ("get", CODES),
-    ("post", MAKE_CODES),
+    ("post", REPLACE_CODES),
 ]
 
 
@@ -610,7 +610,7 @@ def with_new_codes(client, owner):
     add_app(owner)
     client.force_login(owner)
     make_recent(client)
-    client.post(MAKE_CODES)
+    client.post(REPLACE_CODES)
     return client
 
 
@@ -707,7 +707,7 @@ def test_new_recovery_codes_replace_the_old_ones(client, owner):
     client.force_login(owner)
     make_recent(client)
 
-    assert client.post(MAKE_CODES).url == CODES
+    assert client.post(REPLACE_CODES).url == CODES
 
     new = [code.replace("-", "") for code in codes_on(client.get(CODES))]
     assert not set(old) & set(new)
@@ -719,7 +719,7 @@ def test_recovery_codes_need_a_factor(client, owner):
     client.force_login(owner)
     make_recent(client)
 
-    answer = client.post(MAKE_CODES, follow=True)
+    answer = client.post(REPLACE_CODES, follow=True)
 
     assert "Set one up first" in answer.content.decode()
     assert client.get(CODES).status_code == 404

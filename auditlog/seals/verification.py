@@ -170,10 +170,10 @@ class Verification:
     def _name(self, row: Row) -> str:
         entry = dict(zip(columns(self._model), row, strict=True))
         if self.log == Seal.Log.AUTHENTICATION:
-            told = f"{_id(entry['request_id'])}, {entry['owner_email']}, {entry['method']} {entry['target']}"
+            description = f"{_id(entry['request_id'])}, {entry['owner_email']}, {entry['method']} {entry['target']}"
         else:
-            told = f"{_id(entry['public_id'])}, {entry['actor_email']}, {entry['action']} {entry['target_name']}"
-        return _printable(f"Entry {entry['id']} of {_moment(entry['at'])} ({told})")
+            description = f"{_id(entry['public_id'])}, {entry['actor_email']}, {entry['action']} {entry['target_name']}"
+        return _printable(f"Entry {entry['id']} of {_moment(entry['at'])} ({description})")
 
 
 def _printable(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Entries of both logs as they stand in the database, many at once; and hands that change them behind its back."""
+"""Creates many log entries at once, and changes entries directly in the database."""
 
 import io
 import threading

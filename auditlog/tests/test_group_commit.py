@@ -1,4 +1,4 @@
-"""Committing in groups: each request waits for its own group, and for nothing but the truth."""
+"""Group commit: a request returns only when its own group is committed."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait

@@ -325,8 +325,10 @@ OUTCOMES = [(200, None), (403, "forbidden"), (401, "expired"), (401, "revoked"),
 
 @st.composite
 def histories(draw):
-    """Uses of three tokens in the order of their arrival, which is that of their moments but for half an hour; and
-    after how many of them the worker seals."""
+    """Uses of three tokens in order of arrival, and the positions at which the worker seals.
+
+    The times of the uses are in the same order, except for differences of up to 30 minutes.
+    """
     minutes = sorted(draw(st.lists(st.integers(0, 40 * 24 * 60), min_size=1, max_size=25)), reverse=True)
     entries = [
         (

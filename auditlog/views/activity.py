@@ -1,4 +1,4 @@
-"""The pages of the activity log. `tokens/views/logs.py` adds names of tokens and links to their pages."""
+"""The pages of the activity log. Subclasses add names of tokens and links to their pages."""
 
 import uuid
 from contextlib import suppress

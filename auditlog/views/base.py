@@ -121,7 +121,7 @@ class LogDetailView(LogPageMixin, DetailView[Any]):
         return f"{reverse(f'{self.prefix}token_use_list')}?token_id={self.object.token_id}"
 
     def token_url(self, token_id: uuid.UUID | None) -> str | None:
-        """The token's own page, if the reader can open it. `tokens/views/logs.py` overrides this."""
+        """The token's own page, if the reader can open it. Subclasses that know tokens override this."""
         return None
 
 

@@ -42,7 +42,7 @@ MAILS_OF_A_CONNECTION = 50
 KEEP = timedelta(days=30)
 
 # So that an outage is not logged every two seconds.
-OUTAGES_TOLD = Limit("mail-outages-told", amount=1, seconds=5 * 60)
+OUTAGE_LOG_LIMIT = Limit("mail-outages-told", amount=1, seconds=5 * 60)
 
 
 class Trouble(Enum):
@@ -240,7 +240,7 @@ def _wait_for_server(row: OutgoingMail, error: str) -> None:
     now = timezone.now()
     due = OutgoingMail.objects.due(now).order_by()
     due.update(next_attempt_at=now + OUTAGE_PAUSE, last_error=row.last_error)
-    if OUTAGES_TOLD.take("") is None:
+    if OUTAGE_LOG_LIMIT.take("") is None:
         waiting = OutgoingMail.objects.filter(state=OutgoingMail.State.WAITING)
         oldest: datetime = waiting.order_by("created_at").values_list("created_at", flat=True).first() or now
         logger.error(

@@ -24,7 +24,7 @@ def add_error(form: BaseForm, error: DomainError | ValidationError) -> None:
 def refusals_in(form: BaseForm) -> Iterator[None]:
     """Turns what a service refuses into errors of the form: check ``form.is_valid()`` or ``form.errors`` afterwards.
 
-    ``NotAllowed`` goes on and becomes a 403: no change to the form would help.
+    ``NotAllowed`` is raised again and becomes a 403, because no change to the form would help.
     """
     try:
         yield

@@ -54,7 +54,7 @@ def test_small_value_is_visible_and_zero_is_not(counts):
 
 @given(counts)
 def test_day_with_more_uses_never_has_a_lower_bar(counts):
-    """But for the lowest ones, whose parts are raised to where they can be seen."""
+    """Except very low bars, which are drawn taller so that they can be seen."""
     bars = sorted(per_day(days(*counts)).bars, key=lambda bar: bar.total)
     heights = [bar.allowed_height + bar.refused_height for bar in bars]
 

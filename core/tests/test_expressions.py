@@ -1,4 +1,4 @@
-"""What is said to the database by hand is what the ORM would say."""
+"""SQL expressions written by hand return the same values as the ORM."""
 
 from datetime import UTC, datetime, timedelta
 

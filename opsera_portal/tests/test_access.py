@@ -152,8 +152,8 @@ GET  /profile/security/passkeys/{passkey}/rename/ ok gone gone gone gone gone   
 GET  /profile/security/passkeys/{passkey}/remove/ ok gone gone gone gone gone    gone    gone     gone     in
 POST /profile/security/passkeys/{passkey}/remove/ to gone gone gone gone gone    gone    gone     gone     in
 GET  /profile/security/recovery-codes/ gone gone   gone   gone   gone   gone     gone    gone     gone     in
-GET  /profile/security/recovery-codes/make/ ok ok  ok     ok     ok     ok       ok      ok       ok       in
-POST /profile/security/recovery-codes/make/ to to  to     to     to     to       to      to       to       in
+GET  /profile/security/recovery-codes/replace/ ok ok  ok     ok     ok     ok       ok      ok       ok       in
+POST /profile/security/recovery-codes/replace/ to to  to     to     to     to       to      to       to       in
 GET  /organization/users/{user}/two-factor/reset/ no no no no ok no no gone admin in
 POST /organization/users/{user}/two-factor/reset/ no no no no to no no gone admin in
 GET  /password/reset/                ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
@@ -171,8 +171,8 @@ GET  /healthz                        ok     ok     ok     ok     ok     ok      
 GET  /readyz                         ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
 """
 
-# By session and by a token with scope `api` alike: the answer is the same, except where `session` stands: done in a
-# session (200 or 201), closed to tokens. 2xx: ok. 403: no. 401: who?
+# A session and a token with the scope `api` get the same answer. ok: 2xx. no: 403. who?: 401. session: 200 or 201 in a
+# session, 403 with a token.
 ROUTES = """
 route                              owner  user   guest  power  admin  security auditor stranger operator signed_out
 GET  /me                           ok     ok     ok     ok     ok     ok       ok      ok       no       who?

@@ -101,7 +101,7 @@ def test_selected_tokens_are_expired_with_a_reason_and_an_entry(sign_in, ours, w
 
     answer = expire(sign_in(who), token)
 
-    assert messages(answer) == ["Expired 1 of 1 tokens."]
+    assert messages(answer) == ["Expired 1 of 1 token."]
     token.refresh_from_db()
     actor = request.getfixturevalue(who)
     assert (token.revoked_by, token.revoke_reason, token.live_name_key) == (actor, "found in a log", None)

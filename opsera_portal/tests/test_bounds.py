@@ -34,7 +34,7 @@ def send(api, body, headers, address=STATUS):
 
 
 def nested(depth):
-    """An object within which arrays stand, ``depth`` deep in all."""
+    """An object with nested arrays, ``depth`` levels in all."""
     return {"pipelineId": json.loads("[" * (depth - 1) + "]" * (depth - 1))} if depth > 1 else {}
 
 

@@ -245,7 +245,7 @@ def test_list_filtered_by_a_long_owner_name_is_empty(api, administrator):
     assert answer.json() == {"count": 0, "data": [], "next": None}
 
 
-# 400: bodies that no field can make good
+# 400: bodies that cannot be read
 
 BAD_BODIES = {
     "a key twice": b'{"pipelineId": "%s", "pipelineId": "%s"}' % (NOBODYS_ID.encode(), NOBODYS_ID.encode()),

@@ -1,4 +1,4 @@
-"""Parts of documents that are made from the code: where they are written, and what a command's help becomes."""
+"""Parts of documents that are generated from the code, such as the help of commands."""
 
 import pytest
 from django.core.management import call_command

@@ -257,7 +257,7 @@ def test_session_key_cannot_be_guessed(db):
 
 def test_seeds_and_recovery_codes_cannot_be_guessed():
     seeds = {generate_totp_secret() for _ in range(100)}
-    codes = {code for _ in range(100) for code in recovery_codes.make()}
+    codes = {code for _ in range(100) for code in recovery_codes.create_codes()}
 
     # 160 bits for a seed. 49 bits for a code: its first digit only says which of the ten codes it is.
     assert {len(base64.b32decode(seed)) for seed in seeds} == {20}

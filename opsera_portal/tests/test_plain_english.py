@@ -23,6 +23,7 @@ AVOIDED = {
     r"is left to you": "you can still",
     r"mend(s|ed|ing)?": "fix",
     r"goes? on before|nobody goes on": "waits until",
+    r"but for|made from": "except, generated from",
 }
 PATTERN = re.compile(rf"\b({'|'.join(AVOIDED)})\b", re.IGNORECASE)
 

@@ -88,8 +88,8 @@ PAGES_THAT_ASK = {
     f"GET {SECURITY}passkeys/{{passkey}}/remove/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
     f"POST {SECURITY}passkeys/{{passkey}}/remove/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
     f"GET {SECURITY}recovery-codes/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
-    f"GET {SECURITY}recovery-codes/make/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
-    f"POST {SECURITY}recovery-codes/make/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
+    f"GET {SECURITY}recovery-codes/replace/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
+    f"POST {SECURITY}recovery-codes/replace/": (Privilege.CHANGE_OWN_TWO_FACTOR, "."),
     f"POST {SECURITY}sessions/{{session}}/end/": (Privilege.END_SESSION, f"{SECURITY}sessions/"),
     f"POST {SECURITY}sessions/end-all/": (Privilege.END_ALL_SESSIONS, f"{SECURITY}sessions/"),
 }

@@ -52,7 +52,7 @@ def test_calls_of_the_readme_end_in_success(portal):
 
     assert started["status"] == "executed"
     assert (answer["status"], answer["runCount"]) == ("success", started["runCount"])
-    # The answers that README shows are those that were given, but for ids and numbers.
+    # README shows the answers that were given, except for ids and numbers.
     assert f'"id": "{PRINTED_ID}", "name": "{first["name"]}"' in listed
     assert json.loads(said) == answer | {
         "runCount": 2,

@@ -105,8 +105,11 @@ def configuration(*phases):
 
 
 class PortalOf:
-    """The portal as a WSGI application, for one person: what comes with `TOKEN` goes on with a new token of theirs, and
-    what comes with `SESSION` in a session. Where nothing ``is_kept``, each request finds what the first one found."""
+    """The portal as a WSGI application, for one person.
+
+    Replaces `TOKEN` by a token of this person, and `SESSION` by a session. Unless ``is_kept``, each request is rolled
+    back, so that all requests find the same rows.
+    """
 
     def __init__(self, person, *, is_kept):
         self.person = person

@@ -1,4 +1,4 @@
-"""What the tests of tables lean on: a failed row says what is wrong, and no cell leaves anything behind."""
+"""The helpers of tests of tables: a failed row says what is wrong, and no cell leaves anything behind."""
 
 import pytest
 

@@ -89,21 +89,21 @@ def tell(owner_id: uuid.UUID) -> None:
     with transaction.atomic():
         # If two workers run at once, the second one waits here and then finds nothing due.
         owner = lock_if_exists(User.objects.all(), owner_id)
-        told = _due_to(owner) if owner else []
-        if not told:
+        due_notices = _due_to(owner) if owner else []
+        if not due_notices:
             return
-        for token, notice in told:
+        for token, notice in due_notices:
             Token.objects.filter(pk=token.pk).update(expiry_notice_days=notice)
-        expiry_mail.put(owner_id, str(owner_id), [(str(token.pk), notice) for token, notice in told])
+        expiry_mail.put(owner_id, str(owner_id), [(str(token.pk), notice) for token, notice in due_notices])
 
 
 @mail_kind("Tokens expire soon")
-def expiry_mail(owner_id: str, told: Sequence[tuple[str, int]]) -> EmailMessage | None:
+def expiry_mail(owner_id: str, due_notices: Sequence[tuple[str, int]]) -> EmailMessage | None:
     """Leaves out tokens that have ended since, and notices whose token has reached its end since."""
     owner = User.objects.active().select_related("organization").filter(pk=uuid.UUID(owner_id)).first()
     if owner is None or not owner.wants_expiry_mails:
         return None
-    notices = {uuid.UUID(token_id): notice for token_id, notice in told}
+    notices = {uuid.UUID(token_id): notice for token_id, notice in due_notices}
     at = timezone.now()
     tokens = Token.objects.owned_by(owner).filter(pk__in=notices).for_token_table().order_by("expires_at", "id")
     still = [
@@ -132,26 +132,26 @@ def _due_to(owner: User) -> list[Notice]:
     ]
 
 
-def _mail(owner: User, told: list[Notice]) -> EmailMessage:
+def _mail(owner: User, due_notices: list[Notice]) -> EmailMessage:
     context = {
         "person": owner,
         "organization": owner.organization,
-        "ended": [token for token, notice in told if notice == ENDED],
-        "ending": [token for token, notice in told if notice != ENDED],
+        "ended": [token for token, notice in due_notices if notice == ENDED],
+        "ending": [token for token, notice in due_notices if notice != ENDED],
         "tokens_url": f"{settings.PORTAL_URL}{reverse('tokens:token_list')}",
         "preferences_url": f"{settings.PORTAL_URL}{reverse('accounts:security')}",
     }
     return EmailMessage(
-        subject=_subject(told),
+        subject=_subject(due_notices),
         body=render_to_string("tokens/mail/expiry_notice.txt", context),
         to=[owner.email],
     )
 
 
-def _subject(told: list[Notice]) -> str:
-    if len(told) > 1:
-        return f"{len(told)} of your access tokens expire soon or have expired"
-    token, notice = told[0]
+def _subject(due_notices: list[Notice]) -> str:
+    if len(due_notices) > 1:
+        return f"{len(due_notices)} of your access tokens expire soon or have expired"
+    token, notice = due_notices[0]
     if notice == ENDED:
         return f"Your access token “{token.name}” has expired"
     return f"Your access token “{token.name}” expires on {token.expires_at.day} {token.expires_at:%B %Y}"

@@ -169,7 +169,7 @@ class RecoveryCodesView(TwoFactorChangeMixin):
         return render(request, "mfa/recovery_codes/index.html", {"codes": text})
 
 
-class MakeRecoveryCodesView(TwoFactorChangeMixin):
+class ReplaceRecoveryCodesView(TwoFactorChangeMixin):
     """Replaces the recovery codes."""
 
     def get(self, request: HttpRequest) -> HttpResponse:

@@ -15,6 +15,6 @@ def provider_in_use() -> OpenIDProvider | None:
 
 
 def provider_id() -> str:
-    """What links are kept under: another issuer's ids are other people's, even where they are spelled alike."""
+    """The name under which connections are stored. It contains the issuer, because two issuers can use the same ids."""
     provider = provider_in_use()
     return f"oidc-{hashlib.sha256(provider.issuer.encode()).hexdigest()[:16]}" if provider else ""

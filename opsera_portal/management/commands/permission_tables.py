@@ -1,4 +1,4 @@
-"""The tables of `docs/roles-and-rules.md`, made from what the code itself reads."""
+"""The tables of `docs/roles-and-rules.md`, generated from what the code itself reads."""
 
 from collections.abc import Callable, Mapping
 

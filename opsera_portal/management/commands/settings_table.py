@@ -1,4 +1,4 @@
-"""The tables of `docs/settings.md`, made from the list in `opsera_portal/environment.py`."""
+"""The tables of `docs/settings.md`, generated from the list in `opsera_portal/environment.py`."""
 
 from collections.abc import Callable, Mapping
 
