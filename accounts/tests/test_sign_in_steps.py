@@ -1,4 +1,4 @@
-"""What can happen between the first and the second step of signing in."""
+"""Changes of the account between the first and the second step of signing in."""
 
 import pytest
 from django.test import Client

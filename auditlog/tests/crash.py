@@ -38,7 +38,7 @@ OTHER_TOKENS = 6
 
 @dataclass
 class Found:
-    """What a crash run has seen. The lists are empty if the promise was kept."""
+    """The result of a crash run. The lists are empty if no entry was lost."""
 
     kills: int = 0
     answered: int = 0
@@ -113,7 +113,7 @@ def environment_of(directory: Path, port: int, database_url: str) -> dict[str, s
         "DJANGO_SETTINGS_MODULE": "opsera_portal.settings",
         # The worker creates this file after some blocks.
         "SEALED": str(directory / "sealed"),
-        # The callers ask as often as they can; they are counted all the same.
+        # The callers send as many requests as they can, so the limits are set high.
         "API_LIMIT_TOKEN": "1000000/m",
         "API_LIMIT_USER": "1000000/m",
         **({"DATABASE_URL": database_url} if database_url else {}),
@@ -210,7 +210,7 @@ def wait_until_it_answers(port):
 
 
 def prepare():
-    """What `prepare_in` gives, made in a process that has the portal's own settings."""
+    """The data that `prepare_in` returns, created in a process with the portal's own settings."""
     from datetime import timedelta
 
     from django.core.management import call_command
@@ -321,7 +321,7 @@ def compare():
 
 
 def _verify():
-    """What `verify_logs` finds when all is sealed."""
+    """The problems that `verify_logs` finds after everything has been sealed."""
     from django.core.management import CommandError, call_command
 
     from auditlog.models import Seal

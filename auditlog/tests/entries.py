@@ -94,7 +94,7 @@ def sql(statement, *values):
 
 
 def remove(rows):
-    """As a person with write access to the database would do it."""
+    """Changes the database directly, without the portal."""
     rows._raw_delete(connection.alias)
 
 
@@ -107,7 +107,7 @@ def change(model, entry_id, **values):
 
 
 def run(command, *options):
-    """What the command says, its complaint if it fails, and its exit code."""
+    """Runs the command; returns its output, its error message and its exit code."""
     said = io.StringIO()
     try:
         call_command(command, *options, stdout=said, stderr=io.StringIO())

@@ -1,4 +1,4 @@
-"""What goes wrong around a started portal: a full disk, a database that goes away and comes back, callers that hang up.
+"""A started portal with a full disk, with a database that stops and starts again, and with callers who disconnect.
 
 The web server runs in processes of its own, on a database of its own.
 """

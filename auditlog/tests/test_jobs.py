@@ -1,4 +1,4 @@
-"""What the worker does for the logs, however long it runs and whatever goes wrong."""
+"""The worker's jobs for the logs, over a long time and after errors."""
 
 import logging
 import threading

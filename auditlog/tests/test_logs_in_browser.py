@@ -1,4 +1,4 @@
-"""What people do with the logs, in a real browser on a started portal: narrow, walk, look closer, take along."""
+"""The logs in a real browser on a started portal: filters, pages, single entries, exports."""
 
 import csv
 import json

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.each_database
 
 @contextlib.contextmanager
 def a_log_that_cannot_be_written():
-    """As with a full disk or a damaged table: writing the entry fails."""
+    """Makes writing the entry fail, as a full disk or a damaged table would."""
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE auditlog_tokenuse RENAME TO auditlog_tokenuse_away")
     try:

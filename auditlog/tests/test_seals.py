@@ -116,7 +116,7 @@ def test_a_long_log_is_sealed_in_several_blocks(monkeypatch, organization):
 
 
 def test_number_of_counters_that_a_block_changes_is_limited(monkeypatch, organization):
-    """Whatever is counted is written while everyone else waits."""
+    """Everything that is counted is written while all other writers wait."""
     monkeypatch.setattr(sealing, "MAX_COUNTED", 2)
     for ip in ("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.3", None):
         uses(1, organization, ip=ip)
@@ -289,7 +289,7 @@ rubbish = pytest.mark.parametrize(("model", "column", "value"), RUBBISH, ids=lam
 
 
 def spoil(model, column, value, **where):
-    """As someone does who can also turn the checks off."""
+    """Changes a row with the constraints of the database switched off."""
     ((name, one),) = where.items()
     is_sqlite = connection.vendor == "sqlite"
     if is_sqlite:

@@ -1,4 +1,4 @@
-"""What is counted of the authentication log: the same as counting the log itself, sealed or not."""
+"""Usage counts equal a count of the whole log, whether it is sealed or not."""
 
 import uuid
 from collections import Counter
@@ -37,7 +37,7 @@ def ago(**how_long):
 
 
 def seal():
-    """What the worker does, without the proof: counts what is new, and says up to where."""
+    """Counts new entries, as the worker does, without a seal's proof."""
     last = Seal.objects.order_by("last_id").last()
     entries = list(TokenUse.objects.filter(id__gt=last.last_id if last else 0).order_by("id"))
     usage.add(usage.summed(entries))

@@ -29,7 +29,7 @@ class BundleStorage(FileSystemStorage):
         return len(self._content(name))
 
     def get_modified_time(self, name: str) -> datetime:
-        """Of the part that changed last, or of the settings, which list the parts."""
+        """The time of the part that changed last, or of the settings, which list the parts."""
         listed_at = Path(str(import_module(os.environ[ENVIRONMENT_VARIABLE]).__file__)).stat().st_mtime
         changed_at = max(super(BundleStorage, self).get_modified_time(part) for part in settings.STATIC_BUNDLES[name])
         return max(changed_at, datetime.fromtimestamp(listed_at, UTC))

@@ -1,4 +1,4 @@
-"""What is encrypted at rest decrypts only in its own context, and only with the portal's keys."""
+"""Encrypted values decrypt only in their own context, and only with the portal's keys."""
 
 import pytest
 from cryptography.fernet import Fernet

@@ -1,4 +1,4 @@
-"""What people see when something is wrong with the portal itself."""
+"""Error pages for problems of the portal itself."""
 
 import pytest
 from django.db import connection
@@ -9,7 +9,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.each_database
 
 @pytest.fixture
 def client():
-    """As a browser: an error is a page, and not an exception in the test."""
+    """A client that gets errors as pages, as a browser does, and not as exceptions."""
     return Client(raise_request_exception=False)
 
 

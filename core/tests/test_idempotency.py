@@ -100,7 +100,7 @@ def test_object_is_created_once(api, administrator, path, body, model):
 
 
 def test_answer_without_a_body_is_given_again(api, owner, member, pipeline):
-    """Who gives a pipeline away may see it no more: 204."""
+    """A person who can no longer see the pipeline that they transferred gets 204."""
     from pipelines.tests.factories import AccessRuleFactory
 
     AccessRuleFactory(pipeline=pipeline, user=member)

@@ -31,7 +31,7 @@ PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/s
 
 @pytest.fixture
 def port(tmp_path):
-    """Of a PgBouncer that gives all clients together two connections to the server of the suite."""
+    """The address of a PgBouncer with two connections to the server for all clients together."""
     if connection.vendor != "postgresql":
         pytest.skip("only PostgreSQL has connection poolers")
     if PGBOUNCER is None:

@@ -29,7 +29,7 @@ def fresh_process(monkeypatch):
 
 @pytest.fixture(params=["database", "Redis"])
 def store(request, settings, db):
-    """Where the counts lie."""
+    """The place where counts are stored."""
     if request.param == "Redis":
         use_redis(settings)
 
@@ -49,7 +49,7 @@ def use_redis(settings, url=REDIS_URL):
 
 
 def another_process(monkeypatch):
-    """As another process sees it, which knows only what is shared."""
+    """The limit as another process sees it: only from shared counts."""
     monkeypatch.setattr(rate_limits, "_here", {})
 
 

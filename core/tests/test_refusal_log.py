@@ -1,4 +1,4 @@
-"""What someone signed in was refused on pages and in the API is a line in the server's own log."""
+"""Refusals of signed-in people, on pages and in the API, are lines in the server's log."""
 
 import logging
 import uuid

@@ -16,7 +16,7 @@ from tokens.tests.factories import TokenFactory, bearer
 
 
 class Server:
-    """What granian hands over as `wsgi.input`: a few bytes at a time, then what it has when the caller hangs up."""
+    """Like granian's `wsgi.input`: a few bytes at a time, and an incomplete body if the caller disconnects."""
 
     def __init__(self, *parts):
         self.parts = list(parts)

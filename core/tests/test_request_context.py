@@ -1,4 +1,4 @@
-"""What every request carries: an id that nobody else chose, and the address that it comes from."""
+"""Every request has an id that the portal created, and the caller's address."""
 
 import ipaddress
 import unicodedata

@@ -8,7 +8,7 @@ from opsera_portal.tests.portal import PASSWORD
 
 # The first is smaller and starts faster; what it shows is the same.
 PROGRAMS = ("chromium-headless-shell", "chromium")
-# Without what it would look for on the network by itself.
+# Without requests to the network that Chromium makes for itself.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
 
 
@@ -56,7 +56,7 @@ class Chromium:
 
 
 def sign_in(page, email):
-    """With the form, on the page that shows it."""
+    """Fills in the sign-in form on the current page."""
     page.get_by_label("E-mail address").fill(email)
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Sign in", exact=True).click()

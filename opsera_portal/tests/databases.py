@@ -43,7 +43,7 @@ def one_at_a_time(what: str):
 
 
 def digest() -> str:
-    """Of everything that migrations, content types and permissions follow from."""
+    """A digest of everything that decides about migrations, content types and permissions."""
     files = [settings.BASE_DIR / "requirements.txt"]
     for app in apps.get_app_configs():
         if Path(app.path).parent == settings.BASE_DIR:

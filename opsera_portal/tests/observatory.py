@@ -85,7 +85,7 @@ class Answer:
 
 
 def findings(answer: Answer) -> dict[str, int]:
-    """What was found, and what each is worth."""
+    """The findings, each with its points."""
     found = (
         _content_security_policy(answer),
         _cookies(answer),

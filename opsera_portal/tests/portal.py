@@ -84,7 +84,7 @@ def start(directory: Path, *, from_nothing: bool = False, **settings_of_its_own:
         "PORTAL_DATA_DIR": str(directory / "data"),
         "PORTAL_DEMO_PASSWORD": PASSWORD,
         "SECRET_KEY": settings.SECRET_KEY,
-        # Tests ask more often than anyone; they are counted all the same.
+        # Tests send more requests than people do. Counting stays on.
         **dict.fromkeys(("API_LIMIT_TOKEN", "API_LIMIT_USER", "API_LIMIT_ADDRESS"), "1000000/m"),
         **settings_of_its_own,
     }

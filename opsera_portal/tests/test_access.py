@@ -1,4 +1,4 @@
-"""Who meets what: every page and every route of the API, for each role, a stranger, someone signed out, and tokens.
+"""Access to every page and every route of the API: each role, a stranger, a signed-out person, and tokens.
 
 The tables are the specification; read them row by row. The requested objects belong to an ordinary User of Acme
 ("owner"): a token, a pipeline with a step and a run. `user` to `auditor` are other people of Acme, one of each role.
@@ -485,7 +485,7 @@ def test_pages(client, world, method, path, expected):
 
 
 def word_for(answer):
-    """What PAGES says of such an answer, or else the status."""
+    """The word for this answer in PAGES, or its status."""
     if answer.status_code != 302:
         return {200: "ok", 403: "no", 404: "gone", 405: "post", 400: "bad"}.get(answer.status_code, answer.status_code)
     if answer.url.startswith("/login/"):
@@ -642,7 +642,7 @@ def with_an_id(path):
     ],
 )
 def test_operation_that_is_documented_to_read_changes_nothing(api, world, method, path):
-    """On this word depends that a change and its entry in the log share a transaction."""
+    """This declaration decides whether a change and its log entry share a transaction."""
     RunFactory(pipeline=world.administrators_things["pipeline"], number=1)
     token = TokenFactory(owner=world.administrator, last_used_at=timezone.now(), last_used_ip="127.0.0.1")
 

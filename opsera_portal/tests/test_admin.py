@@ -54,14 +54,14 @@ def sign_in(client, organization, administrator, stranger, operator):
 
 
 def errors(answer):
-    """What the form says is wrong, in one text. An answer without a form is a failure of the test."""
+    """The errors of the form as one text. Fails if the answer has no form."""
     assert answer.status_code == 200
     found = re.findall(r'<ul class="errorlist[^"]*"[^>]*>(.*?)</ul>', answer.content.decode(), re.DOTALL)
     return " ".join(re.sub(r"<[^>]+>", " ", each) for each in found)
 
 
 def to_confirm(answer):
-    """What the page asks people to confirm, in one text. It must not look like an error."""
+    """The question that the page asks, as one text. It must not look like an error."""
     page = answer.content.decode()
     assert "errornote" not in page
     assert "<title>Error" not in page
@@ -535,7 +535,7 @@ def test_invalid_group_name_is_shown_as_a_message(sign_in, name):
 
 
 def open_policy(client, organization):
-    """What the page's form holds when it is opened now."""
+    """The current values of the page's form."""
     form = client.get(address("organization", "change", organization)).context["adminform"].form
     return {name: "" if value is None else value for name, value in form.initial.items()}
 

@@ -144,7 +144,7 @@ def theirs(world):
     return world.theirs
 
 
-# Who meets which page
+# Who can open which page
 
 
 def test_the_table_names_every_model_of_the_administration():
@@ -161,7 +161,7 @@ def test_who_reaches_which_page(sign_in, ours, name, page, expected):
 
 
 def word_for(answer):
-    """What TABLE says of such an answer, or else the status."""
+    """The word for this answer in TABLE, or its status."""
     if answer.status_code != 302:
         return {200: "ok", 403: "no"}.get(answer.status_code, answer.status_code)
     if answer.url.startswith("/login/?next="):

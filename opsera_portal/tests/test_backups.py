@@ -63,7 +63,7 @@ def test_restoring_a_file_that_is_no_backup_changes_nothing(organization, tmp_pa
 
 
 def test_the_password_of_the_database_is_on_no_command_line(tmp_path, monkeypatch):
-    """What pg_dump was started with is for everyone on the machine to read."""
+    """Everyone on the machine can read the arguments of pg_dump."""
     if connection.vendor != "postgresql":
         pytest.skip("pg_dump is for PostgreSQL")
     tools = tmp_path / "tools"

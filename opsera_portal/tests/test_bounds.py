@@ -1,4 +1,4 @@
-"""What a caller can send is bounded before work is done with it: bodies, queries, lists, texts and numbers."""
+"""Limits are checked before any work is done: bodies, queries, lists, texts and numbers."""
 
 import json
 import re

@@ -19,7 +19,7 @@ NOT_PAGES = re.compile(
 
 @pytest.fixture
 def page(chromium, portal):
-    """With what the browser refused in ``page.refused``."""
+    """A page that collects in ``page.refused`` what the browser refused."""
     with chromium.new_context(base_url=portal.url) as context:
         page = context.new_page()
         page.refused = []

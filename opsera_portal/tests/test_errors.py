@@ -57,7 +57,7 @@ TITLES = {
 too_large = b'{"pipelineId": "%s"}' % (b"x" * 256 * 1024)
 about_nobody = json.dumps({"pipelineId": NOBODYS_ID}).encode()
 
-# What was sent with the owner's token of scope `api`, and what comes of it: the answer's status and code, and the
+# Requests with the owner's token (scope `api`), and their results: the answer's status and code, and the
 # reason in the log. The rows follow docs/product.md#errors.
 CASES = {
     "malformed JSON": (("POST", STATUS, b'{"pipelineId": '), 400, "invalid_request", "invalid_request"),

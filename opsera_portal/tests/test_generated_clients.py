@@ -72,7 +72,7 @@ def schema_file(schema, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def inputs(schema_file):
-    """What the results of the programs follow from."""
+    """The files that decide about the results of the programs."""
     own = [Path(__file__), settings.BASE_DIR / "requirements-dev.txt"]
     return [schema_file, *own, *sorted(file for file in FOLDER.iterdir() if file.is_file())]
 

@@ -1,4 +1,4 @@
-"""What every answer tells the browser, that nothing is changed by looking, and that `next` leads nowhere else."""
+"""Headers of every answer; GET and HEAD change nothing; `next` never leads to another site."""
 
 import hashlib
 import re

@@ -42,7 +42,7 @@ COLOUR_RULES = ALL_RULES | {"runOnly": {"type": "rule", "values": ["color-contra
 
 @pytest.fixture(scope="module")
 def page(chromium, portal):
-    """Of the Administrator of the demo, who sees every page."""
+    """A page of the demo's Administrator, who can see every page."""
     with chromium.signed_in(portal, "admin@demo.example", bypass_csp=True) as context:
         yield context.new_page()
 

@@ -43,7 +43,7 @@ from tokens.tests.factories import TokenFactory, bearer
 LATER = timedelta(minutes=26)
 ASKS = re.compile(r"/login/(two-factor/|passkey/)?again/\?next=")
 
-# Operations of the API that no token can do and that ask again who you are.
+# Operations of the API that no token can do and that need a recent proof of identity.
 ROUTES = {
     "POST /users": Privilege.INVITE,
     "POST /users/{id}/invitation": Privilege.INVITE_AGAIN,
@@ -56,7 +56,7 @@ ROUTES = {
 # What a token can do there, and nothing else.
 LESS_BY_TOKEN = {"PATCH /users/{id}": "Deactivate a person"}
 
-# Pages that ask again, with what they do and where a person goes on from; `.` is the page itself.
+# Pages that need a recent proof of identity: their privilege, and the page to continue from (`.` is the page itself).
 PERSON = "/organization/users/{user}/"
 SECURITY = "/profile/security/"
 PAGES_THAT_ASK = {
@@ -582,7 +582,7 @@ ADMIN_MODELS = {model.__name__: model for model in admin.site._registry}
 
 
 def reviewed(ada):
-    """What the page of the policy has shown, and asks to confirm."""
+    """The values that the policy page shows and asks to confirm."""
     organization = Organization.objects.get(pk=ada.organization.pk)
     changes = PolicyForm(POLICY, instance=organization)
     assert changes.is_valid()
@@ -591,7 +591,7 @@ def reviewed(ada):
 
 
 def admin_form(ada, model, page, user):
-    """What would do it, for each form that gives a way in."""
+    """For each privileged form, the values that would be accepted."""
     if model == "User" and page.endswith("_add"):
         names = {"email": "new@acme.example", "name": "Nova New", "site_role": "administrator"}
         return names | {

@@ -1,4 +1,4 @@
-"""What becomes of the mails that waited in the queue before there was an outbox."""
+"""Migration of mails that waited in the queue before the outbox existed."""
 
 import inspect
 from importlib import import_module

@@ -231,7 +231,7 @@ def load(portal, *phases):
 
 
 class Outcome:
-    """What came of a run: the operations that were asked, the checks that judged, and what they found."""
+    """The result of a run: the called operations, the checks that ran, and their findings."""
 
     def __init__(self, schema):
         self.operations, self.checks, self.findings = set(), set(), defaultdict(list)

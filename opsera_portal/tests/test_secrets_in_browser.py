@@ -1,4 +1,4 @@
-"""What is shown once leaves its page when its reader does, whatever the browser keeps for its Back button."""
+"""A secret is removed from its page when the reader leaves it, also from the page that the Back button restores."""
 
 import re
 

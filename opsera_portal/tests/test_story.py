@@ -82,7 +82,7 @@ def read_token(page, scripts):
 
 
 def pasted(context):
-    """What was copied, as one pastes it elsewhere: the portal's own pages may not read the clipboard."""
+    """The copied text, pasted on another page, because the portal's pages may not read the clipboard."""
     elsewhere = context.new_page()
     elsewhere.set_content("<textarea></textarea>")
     elsewhere.locator("textarea").press("Control+V")

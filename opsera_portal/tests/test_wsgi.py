@@ -1,4 +1,4 @@
-"""What the web server loads, before it listens."""
+"""Modules that the web server loads before it listens."""
 
 import pytest
 

@@ -40,7 +40,7 @@ def _undo(whole):
 
 @contextmanager
 def undone():
-    """What happens within leaves nothing in the database, and nothing in the memory of the limits."""
+    """Rolls back all changes, and clears the rate limits in memory."""
     rate_limits._here.clear()
     with transaction.atomic():
         try:

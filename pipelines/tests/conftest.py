@@ -35,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class BuildServer(ThreadingHTTPServer):
-    """What steps call, on loopback: 200 unless ``answers`` says otherwise.
+    """The server that steps call, on loopback. It answers 200, or what ``answers`` says.
 
     ``held_path`` is answered when ``let_go`` is set, so that a test can look at a step in its middle.
     """
@@ -78,7 +78,7 @@ def worker_of_this_test(monkeypatch):
 
 
 class Killed(BaseException):
-    """Nothing catches it: what comes after does not happen, as with kill -9."""
+    """Raised in place of kill -9. Nothing catches it, so nothing after it runs."""
 
 
 class Mortality:

@@ -61,7 +61,7 @@ def worlds(draw):
 
 
 def plain_reading(world, person, pipeline):
-    """What this person may do to this pipeline, by the words of the description."""
+    """The actions allowed to this person, computed directly from the documented rules."""
     if not world.active[person]:
         return set()
     role = world.roles[person]

@@ -1,4 +1,4 @@
-"""What is done to a pipeline as a whole: created, edited, duplicated, transferred, locked, deleted, and who is told."""
+"""Changes of a whole pipeline: create, edit, duplicate, transfer, lock, delete, and who is notified."""
 
 import threading
 

@@ -162,7 +162,7 @@ def test_no_entry_of_the_history_is_younger_than_now(made):
 
 @pytest.mark.parametrize("model", [TokenUse, Activity])
 def test_entries_are_numbered_in_the_order_of_their_moments(made, model):
-    """As if they had arrived one by one: what is counted and sealed goes by it."""
+    """Entries are in order of time, because usage counts and seals depend on it."""
     entries = list(model.objects.order_by("id").values_list("at", flat=True))
 
     assert 100 < len(entries) < 5000

@@ -1,4 +1,4 @@
-"""What HTTP steps may not call, as people and scripts read it."""
+"""The page and the operation that list the addresses which HTTP steps can't call."""
 
 from ipaddress import ip_network
 

@@ -64,7 +64,7 @@ def names(monkeypatch):
 
 @pytest.fixture
 def connections(monkeypatch):
-    """Where the caller tried to connect to. Each attempt is refused."""
+    """The addresses to which the step tried to connect. Each attempt is refused."""
     attempts = []
 
     async def refuse(loop, protocol, host=None, port=None, **options):
@@ -877,7 +877,7 @@ def test_headers_are_refused(headers, message):
 
 
 def own_addresses():
-    """Of the interfaces of this machine, those that are neither loopback nor link-local."""
+    """Addresses of this machine that are neither loopback nor link-local."""
     found = []
     for family, target in ((socket.AF_INET, "8.8.8.8"), (socket.AF_INET6, "2606:4700::1111")):
         with socket.socket(family, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):

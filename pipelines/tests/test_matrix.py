@@ -377,7 +377,7 @@ def fingerprint(pipeline):
 
 @cache
 def statements_about(pk):
-    """As SQL, since writing it takes Django longer than the database needs to answer."""
+    """Inserts with SQL, which takes less time than building the statements with the ORM."""
     querysets = [
         Pipeline.objects.filter(pk=pk).values_list(),
         Step.objects.filter(pipeline=pk).order_by("position").values_list(),

@@ -1,4 +1,4 @@
-"""What the migrations make of existing pipelines, steps and runs, back to the first version and forward again.
+"""Existing pipelines, steps and runs are migrated back to the first version and forward again.
 
 One journey for all of it, because each direction takes seconds.
 """

@@ -44,7 +44,7 @@ def send(run, event):
 
 
 def delivered_in_the_end():
-    """What has left when every mail was tried as often as it is."""
+    """The mails that were sent after all attempts."""
     for hours in range(6):
         with time_machine.travel(timezone.now() + timedelta(hours=hours)):
             sent = delivered()

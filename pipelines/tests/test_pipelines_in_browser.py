@@ -1,4 +1,4 @@
-"""What people of each role do with users, groups, rules and runs, in a real browser on a started portal."""
+"""Each role works with users, groups, rules and runs, in a real browser on a started portal."""
 
 import re
 import uuid

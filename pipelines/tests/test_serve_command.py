@@ -1,4 +1,4 @@
-"""What `manage.py serve` says when it cannot start. That it starts is tested by those who use the started portal."""
+"""Messages of `manage.py serve` when it cannot start. Tests that use the started portal prove that it starts."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Steps of a pipeline: added, changed, ordered, removed and replaced; and what becomes of their secrets."""
+"""Steps of a pipeline: added, changed, ordered, removed and replaced, with their secrets."""
 
 import json
 

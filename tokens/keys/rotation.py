@@ -11,7 +11,7 @@ from tokens.keys.signing_key import SigningKey, generate_key
 
 # How long services that verify tokens may keep the published keys.
 JWKS_MAX_AGE = timedelta(minutes=5)
-# For how long a new key is published before it signs, so that no service meets a key that it does not know. A cache may
+# How long a new key is published before it signs, so that services know it by then. A cache may
 # hand out its copy just before that is too old, and the next cache keeps it as long again. Five minutes more are for
 # clocks that differ.
 PUBLISHED_BEFORE = 2 * JWKS_MAX_AGE + timedelta(minutes=5)

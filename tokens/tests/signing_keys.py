@@ -1,4 +1,4 @@
-"""What the tests of signing keys share."""
+"""Helpers for the tests of signing keys."""
 
 from io import StringIO
 

@@ -132,7 +132,7 @@ def test_query_contains_only_the_policies_of_its_rows(owner, django_assert_num_q
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL knows how many rows an index leads to")
 @pytest.mark.parametrize("index", ["token_owner_newest", "token_org_newest"])
 def test_policies_are_found_with_the_index_of_the_rows_filters(owner, administrator, index):
-    """With another index, half a million tokens are read for a page of somebody who has none."""
+    """With another index, the page of a person without tokens would read half a million rows."""
     rows = {
         "token_owner_newest": Token.objects.owned_by(owner),
         "token_org_newest": Token.objects.of_organization_readable_by(administrator),
