@@ -22,7 +22,7 @@ from django.utils import timezone
 
 from auditlog.actions import Action
 from auditlog.record import record
-from core.db.locks import lock_if_exists
+from core.db.locks import lock_first, lock_if_exists
 from pipelines import http_step, notifications, redaction, run_requesters, secret_fields, step_secrets
 from pipelines.models import Pipeline, Run, StepRun
 from pipelines.querysets import RunQuerySet
@@ -278,7 +278,7 @@ def _end_as_stopped(run: Run) -> None:
 def _end(run: Run, outcome: RunOutcome, message: str) -> None:
     """Ends the run if it still belongs to this worker: finished, or halted if steps are left."""
     with transaction.atomic():
-        current = _mine(run).select_for_update().filter(state__in=[RunState.RUNNING, RunState.STOPPING]).first()
+        current = lock_first(_mine(run).filter(state__in=[RunState.RUNNING, RunState.STOPPING]))
         if current is None:
             return
         # A step that this process itself could not finish.
@@ -296,8 +296,8 @@ def _end(run: Run, outcome: RunOutcome, message: str) -> None:
 def _recover(run_id: uuid.UUID, gone: Q) -> bool:
     """Recovers one run. Returns whether it was marked failed."""
     with transaction.atomic():
-        lost = Run.objects.select_for_update().filter(gone, state__in=[RunState.RUNNING, RunState.STOPPING])
-        run = lost.filter(pk=run_id).first()
+        lost = Run.objects.filter(gone, state__in=[RunState.RUNNING, RunState.STOPPING])
+        run = lock_if_exists(lost, run_id)
         if run is None:
             return False
         # From here on the run belongs to this worker, even if its last worker continues.

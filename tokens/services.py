@@ -19,7 +19,7 @@ from auditlog.actions import Action
 from auditlog.record import record, record_each
 from core.api import scopes
 from core.db.batches import batches_of, run_batches
-from core.db.locks import lock
+from core.db.locks import lock, lock_all
 from core.errors import DomainError, NameTaken, NotAllowed, errors_of
 from core.http.request_context import without_tokens
 from core.text import counted
@@ -245,9 +245,8 @@ def end_tokens(
     reason = without_tokens(reason.strip())[:REASON_MAX_LENGTH]
     end = {"revoked_at": now, "revoked_by": ended_by, "revoke_reason": reason, "live_name_key": None}
     with transaction.atomic():
-        # Everyone locks in the same order, so two actions that end the same tokens cannot block each other forever.
-        found = Token.objects.filter(not_ended(now), pk__in=token_ids).select_for_update(of=("self",)).order_by("pk")
-        tokens = list(found.select_related("owner", "organization"))
+        found = Token.objects.filter(not_ended(now), pk__in=token_ids)
+        tokens = lock_all(found.select_related("owner", "organization"))
         Token.objects.filter(pk__in=[token.pk for token in tokens]).update(**end)
         record_each(
             [(ended_by or token.owner, token) for token in tokens],

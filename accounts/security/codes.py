@@ -21,6 +21,7 @@ from accounts.models import User
 from accounts.security import recovery_codes, two_factor
 from accounts.security.two_factor_adapter import PortalMFAAdapter
 from accounts.security.two_factor_secrets import open_pending, open_seed, seal_pending
+from core.db.locks import lock_first
 from core.encryption import SecretUnreadable
 from core.rate_limits import Limit, network_of
 
@@ -60,9 +61,7 @@ def accept_code(user: User, typed: str) -> Authenticator | None:
 def _accept_code_of_app(user: User, code: str) -> Authenticator | None:
     """Stores the last accepted time step in the row, which is locked. allauth remembers used codes in the cache, where
     other entries could displace them."""
-    app: Authenticator | None = (
-        Authenticator.objects.select_for_update().filter(user=user, type=Authenticator.Type.TOTP).first()
-    )
+    app: Authenticator | None = lock_first(Authenticator.objects.filter(user=user, type=Authenticator.Type.TOTP))
     if app is None:
         return None
     step = step_of(open_seed(app), code, after=app.data.get("last_step", -1))

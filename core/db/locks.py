@@ -1,4 +1,4 @@
-"""Locks a row until the transaction ends."""
+"""Locks rows until the transaction ends."""
 
 from typing import Any, TypeVar
 
@@ -19,4 +19,14 @@ def lock(rows: "QuerySet[Row]", pk: Any) -> Row:
 
 def lock_if_exists(rows: "QuerySet[Row]", pk: Any) -> Row | None:
     """As ``lock``; ``None`` if there is no such row."""
-    return rows.select_for_update(of=("self",), no_key=True).filter(pk=pk).order_by().first()
+    return lock_first(rows.filter(pk=pk))
+
+
+def lock_first(rows: "QuerySet[Row]") -> Row | None:
+    """As ``lock``, for the first of these rows; ``None`` if there is none."""
+    return rows.select_for_update(of=("self",), no_key=True).order_by("pk").first()
+
+
+def lock_all(rows: "QuerySet[Row]") -> list[Row]:
+    """As ``lock``, for all of these rows, always in the same order: two transactions can't wait for each other."""
+    return list(rows.select_for_update(of=("self",), no_key=True).order_by("pk"))

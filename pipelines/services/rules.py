@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from accounts.models import Group, User
 from auditlog.actions import Action
 from auditlog.record import record
+from core.db.locks import lock_all
 from pipelines.access import ItemRole, PipelineAction, allowed_actions, may_grant
 from pipelines.models import RULES_LIMIT, AccessRule, Pipeline
 from pipelines.services.guard import fresh, locked_for
@@ -105,7 +106,7 @@ def _check_subjects(pipeline: Pipeline, subjects: Sequence[User | Group]) -> Non
     groups = sorted(subject.pk for subject in subjects if isinstance(subject, Group))
     people = [subject.pk for subject in subjects if isinstance(subject, User)]
     here = {"organization_id": pipeline.organization_id}
-    found = len(Group.objects.select_for_update(no_key=True).filter(pk__in=groups, **here).order_by("pk"))
+    found = len(lock_all(Group.objects.filter(pk__in=groups, **here)))
     found += User.objects.filter(pk__in=people, **here).count()
     if found != len(set(groups)) + len(set(people)):
         raise ValidationError({"rules": UNKNOWN_SUBJECT})

@@ -7,7 +7,6 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.translation import ngettext
 from django.views.generic import View
 from django_tables2 import RequestConfig
 
@@ -16,6 +15,7 @@ from accounts.roles import Ability
 from core.pages.confirm import confirm_page
 from core.pages.forms import refusals_in
 from core.pages.views import MemberPageMixin
+from core.text import counted
 from pipelines import services
 from pipelines.access import PipelineAction, Standing, may_read_rules, standing_of
 from pipelines.controls import controls_of
@@ -223,7 +223,7 @@ class PipelineDeleteView(PipelineChangeView):
 
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
         pipeline = self.find(pk)
-        runs = ngettext("{} run", "{} runs", pipeline.run_count).format(pipeline.run_count)
+        runs = counted(pipeline.run_count, "run", "runs")
         return confirm_page(
             request,
             question=f"Delete “{pipeline.name}”?",

@@ -18,7 +18,7 @@ from accounts.models import Organization
 from auditlog.actions import Action
 from core.db.batches import batches_of, run_batches
 from core.db.expressions import Unindexed
-from core.db.locks import lock
+from core.db.locks import lock, lock_all
 from core.text import counted
 from tokens.mails import put_by_owner, unused_mail
 from tokens.models import Token
@@ -52,9 +52,8 @@ def end_batch(organization_id: uuid.UUID, token_ids: Sequence[uuid.UUID]) -> lis
         tokens = Token.objects.alias(_organization=Unindexed("organization_id"))
         due = tokens.filter(_is_due(organization), pk__in=token_ids, _organization=organization.pk)
         # If a use is just being noted, the database waits for it and checks the condition again.
-        locked = due.select_for_update().order_by("pk")
         ended = end_tokens(
-            [token.pk for token in locked],
+            [token.pk for token in lock_all(due)],
             action=Action.TOKEN_ENDED_UNUSED,
             reason=f"Not used for {counted(organization.unused_tokens_end_after_days or 0, 'day', 'days')}.",
         )

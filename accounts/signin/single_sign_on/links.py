@@ -14,6 +14,7 @@ from accounts.signin.single_sign_on.failures import quoted
 from accounts.signin.single_sign_on.provider import METHOD, provider_id, provider_in_use
 from auditlog.actions import Action
 from auditlog.record import record
+from core.db.locks import lock_first
 
 
 class NotLinked(Exception):
@@ -100,7 +101,7 @@ def _member_with(email: str | None) -> User | None:
     if email is None:
         return None
     members = User.objects.active().filter(is_superuser=False, organization__isnull=False)
-    found: User | None = members.select_for_update(no_key=True).filter(email=_spelled(email)).first()
+    found: User | None = lock_first(members.filter(email=_spelled(email)))
     return found
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
-from django.utils.translation import ngettext
 
 from core.db.locks import lock_if_exists
+from core.text import counted
 from pipelines import step_secrets
 from pipelines.models import HOLDS_SECRETS, Step, StepRun
 
@@ -49,7 +49,7 @@ class Command(BaseCommand):
                     done += 1
                     if not dry_run:
                         model.objects.filter(pk=pk).update(**secrets)
-        steps = ngettext("{} step", "{} steps", done).format(done)
+        steps = counted(done, "step", "steps")
         self.stdout.write(f"Secrets of {steps} {'would be encrypted' if dry_run else 'encrypted'} again.")
         if unreadable:
             raise CommandError(

@@ -15,7 +15,6 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
 from django.utils import timezone
-from django.utils.translation import ngettext
 from django_tasks_db.compat import DEFAULT_TASK_BACKEND_ALIAS, DEFAULT_TASK_QUEUE_NAME
 from django_tasks_db.models import DBTaskResult
 
@@ -23,6 +22,7 @@ from core import periodic_jobs
 from core.db.unavailable import DATABASE_UNAVAILABLE
 from core.files import private_opener
 from core.queue.database_worker import DatabaseWorker
+from core.text import counted
 from pipelines import runner
 from pipelines.tasks import execute_pipeline
 
@@ -143,7 +143,7 @@ class Command(BaseCommand):
     def _take_up(self, *, of_worker: str = "") -> None:
         failed = runner.recover_lost_runs(of_worker=of_worker)
         if failed:
-            runs = ngettext("{} interrupted run", "{} interrupted runs", failed).format(failed)
+            runs = counted(failed, "interrupted run", "interrupted runs")
             self.stdout.write(f"Marked {runs} as failed.")
         if not of_worker and not _queue_is_empty():
             # The queued messages may already be about these runs.
