@@ -23,9 +23,9 @@ from accounts.security.reauthentication import RecentSignInMixin
 from accounts.states import USER_BADGES
 from accounts.tables import UserTable
 from accounts.views.base import OrganizationPageMixin, find_user
-from core.errors import DomainError, NotAllowed
 from core.mail.kinds import label_of
 from core.pages.confirm import confirm_page
+from core.pages.forms import refusals_as_messages
 from core.text import counted
 
 # How many undelivered mails a person's page lists; the organization's list of mails has all.
@@ -84,14 +84,8 @@ class UserChangeView(OrganizationPageMixin, RecentSignInMixin):
 
     def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         user = find_user(self.person, pk)
-        try:
-            said = self.change(user)
-        except NotAllowed:
-            raise
-        except DomainError as error:
-            messages.error(request, error.message)
-        else:
-            messages.success(request, said)
+        with refusals_as_messages(request):
+            messages.success(request, self.change(user))
         if user.pk == self.person.pk and not User.objects.get(pk=user.pk).may(Ability.READ_USERS):
             # The actor gave up their own role, and can no longer see these pages.
             return redirect("overview")

@@ -1,10 +1,12 @@
-"""How a form shows what a service refused."""
+"""How a page shows what a service refused: as errors of a form, or as a message."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from django.contrib import messages
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.forms import BaseForm
+from django.http import HttpRequest
 
 from core.errors import DomainError, NotAllowed
 
@@ -15,9 +17,9 @@ def add_error(form: BaseForm, error: DomainError | ValidationError) -> None:
         form.add_error(error.field if error.field in form.fields else None, error.message)
         return
     by_field = error.message_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.messages}
-    for field, messages in by_field.items():
-        for message in messages:
-            form.add_error(field if field in form.fields else None, message)
+    for field, texts in by_field.items():
+        for text in texts:
+            form.add_error(field if field in form.fields else None, text)
 
 
 @contextmanager
@@ -32,3 +34,14 @@ def refusals_in(form: BaseForm) -> Iterator[None]:
         raise
     except (DomainError, ValidationError) as error:
         add_error(form, error)
+
+
+@contextmanager
+def refusals_as_messages(request: HttpRequest) -> Iterator[None]:
+    """Shows what a service refuses as a message on the next page. ``NotAllowed`` is raised again and becomes a 403."""
+    try:
+        yield
+    except NotAllowed:
+        raise
+    except DomainError as error:
+        messages.error(request, error.message)

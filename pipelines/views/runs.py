@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 
+from core.pages.forms import refusals_as_messages
 from pipelines import services
 from pipelines.access import PipelineAction
 from pipelines.controls import controls_of
@@ -122,11 +123,8 @@ class GateView(RunPage):
         position = self.request.POST.get("position", "")
         # An invalid number did not come from our form and names no gate.
         arguments["position"] = int(position) if position.isdecimal() and len(position) < 6 else 0
-        try:
+        with refusals_as_messages(self.request):
             service(actor=self.person, pipeline=pipeline, run_number=run.number, request=self.request, **arguments)
-        except services.Refused as error:
-            messages.error(self.request, error.message)
-        else:
             messages.success(self.request, said)
         return redirect("pipelines:run_detail", pk=pipeline.pk, number=run.number)
 

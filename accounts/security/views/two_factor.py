@@ -23,6 +23,7 @@ from accounts.security.codes import PENDING_SECRET
 from accounts.security.reauthentication import RecentSignInMixin
 from core.http.request_context import is_look_ahead, person_of
 from core.pages.confirm import confirm_page
+from core.pages.forms import refusals_as_messages
 
 
 class TwoFactorView(LoginRequiredMixin, TemplateView):
@@ -87,11 +88,8 @@ class RemoveFactorView(TwoFactorChangeMixin):
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         factor = self.find(**kwargs)
-        try:
+        with refusals_as_messages(request):
             two_factor.remove_factor(actor=person_of(request), authenticator=factor, request=request)
-        except two_factor.LastSecondFactor as error:
-            messages.error(request, error.message)
-        else:
             messages.success(request, "The second factor is removed.")
         return redirect("mfa_index")
 
