@@ -1,7 +1,5 @@
 """Filters of lists. The page, the exports and the API operation of a list use the same filter set.
 
-A page can use a subclass that offers choices.
-
 Pages show a wrong value as an error beside its field. The API answers 400, also for values that a form would ignore,
 and its schema describes the parameters from the filter set (core/api/filtering.py).
 """

@@ -4,6 +4,7 @@ import json
 from typing import Any, ClassVar
 
 import django_filters
+from django import forms
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
@@ -51,13 +52,11 @@ class PipelineFilter(StrictFilterSet):
 
 
 class PipelinePageFilter(PipelineFilter):
-    """Offers only the tags of pipelines that the person can see. Costs one more query."""
-
-    tag = django_filters.ChoiceFilter(label="Tag", method="filter_tag", empty_label="Any tag")
+    """The same filters. The form offers the tags of pipelines that the person can see, which costs one more query."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         seen = Pipeline.objects.filter(pk__in=self.queryset.order_by().values("pk")).order_by()
         lists = seen.exclude(tags=[]).values_list("tags", flat=True)
         tags = sorted({tag for tags in lists for tag in tags}, key=str.lower)
-        self.filters["tag"].extra["choices"] = [(tag, tag) for tag in tags]
+        self.filters["tag"].extra["widget"] = forms.Select(choices=[("", "Any tag"), *((tag, tag) for tag in tags)])

@@ -433,3 +433,12 @@ def test_page_size_is_limited(as_owner, owner, pipeline, kind):
 
     url = LIST if kind == "list" else detail(pipeline)
     assert rows(as_owner.get(f"{url}?per_page=1000000")) <= 200
+
+
+def test_unknown_tag_finds_nothing_on_page_and_api(client, owner):
+    PipelineFactory(owner=owner, tags=["nightly"])
+    client.force_login(owner)
+
+    assert "No pipelines found." in client.get("/pipelines/?tag=weekly").content.decode()
+    assert client.get("/api/v1/pipelines?tag=weekly").json()["count"] == 0
+    assert client.get("/api/v1/pipelines?tag=nightly").json()["count"] == 1
