@@ -246,7 +246,7 @@ def end_tokens(
     end = {"revoked_at": now, "revoked_by": ended_by, "revoke_reason": reason, "live_name_key": None}
     with transaction.atomic():
         found = Token.objects.filter(not_ended(now), pk__in=token_ids)
-        tokens = lock_all(found.select_related("owner", "organization"))
+        tokens = lock_all(found.select_related("owner", "organization"), blocks_references=True)
         Token.objects.filter(pk__in=[token.pk for token in tokens]).update(**end)
         record_each(
             [(ended_by or token.owner, token) for token in tokens],

@@ -10,9 +10,12 @@ Row = TypeVar("Row", bound=Model)
 def lock(rows: "QuerySet[Row]", pk: Any) -> Row:
     """The row as it is now, locked until the transaction ends. Raises ``DoesNotExist``.
 
-    The row can be read, and other rows can refer to it, but nobody else can change, lock or delete it. For an update
-    that other tables must not refer to meanwhile, use ``select_for_update()`` itself. Tables that ``rows`` joins are
-    not locked. SQLite has no row locks and needs none: a transaction that writes is the only one.
+    The row can be read, and other rows can refer to it, but nobody else can change, lock or delete it. Tables that
+    ``rows`` joins are not locked. SQLite has no row locks and needs none: a transaction that writes is the only one.
+
+    ``blocks_references`` of the other functions also waits for transactions that refer to the row. Use it before the
+    row is deleted, or a column in a unique constraint changes: PostgreSQL needs that lock then, and taking it late can
+    be a deadlock.
     """
     return rows.select_for_update(of=("self",), no_key=True).get(pk=pk)
 
@@ -22,11 +25,15 @@ def lock_if_exists(rows: "QuerySet[Row]", pk: Any) -> Row | None:
     return lock_first(rows.filter(pk=pk))
 
 
-def lock_first(rows: "QuerySet[Row]") -> Row | None:
+def lock_first(rows: "QuerySet[Row]", *, blocks_references: bool = False) -> Row | None:
     """As ``lock``, for the first of these rows; ``None`` if there is none."""
-    return rows.select_for_update(of=("self",), no_key=True).order_by("pk").first()
+    return _locked(rows, blocks_references).first()
 
 
-def lock_all(rows: "QuerySet[Row]") -> list[Row]:
+def lock_all(rows: "QuerySet[Row]", *, blocks_references: bool = False) -> list[Row]:
     """As ``lock``, for all of these rows, always in the same order: two transactions can't wait for each other."""
-    return list(rows.select_for_update(of=("self",), no_key=True).order_by("pk"))
+    return list(_locked(rows, blocks_references))
+
+
+def _locked(rows: "QuerySet[Row]", blocks_references: bool) -> "QuerySet[Row]":
+    return rows.select_for_update(of=("self",), no_key=not blocks_references).order_by("pk")

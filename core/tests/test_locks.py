@@ -5,7 +5,7 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import Organization, User
-from core.db.locks import lock, lock_if_exists
+from core.db.locks import lock, lock_all, lock_first, lock_if_exists
 
 pytestmark = pytest.mark.django_db
 
@@ -40,3 +40,22 @@ def test_lock_leaves_foreign_keys_and_joined_tables_alone(owner, locks):
         locks(User.objects.select_related("organization"), owner.pk)
 
     assert 'FOR NO KEY UPDATE OF "accounts_user"' in queries[0]["sql"]
+
+
+@pytest.mark.each_database
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no row locks")
+@pytest.mark.parametrize("locks", [lock_first, lock_all])
+def test_lock_that_blocks_references_is_the_one_that_a_change_of_a_key_needs(owner, locks):
+    with transaction.atomic(), CaptureQueriesContext(connection) as queries:
+        locks(User.objects.filter(pk=owner.pk))
+        locks(User.objects.filter(pk=owner.pk), blocks_references=True)
+
+    without, blocking = (query["sql"] for query in queries)
+    assert 'FOR NO KEY UPDATE OF "accounts_user"' in without
+    assert 'FOR UPDATE OF "accounts_user"' in blocking
+
+
+def test_all_rows_are_locked_in_the_order_of_their_keys(owner, member):
+    with transaction.atomic():
+        assert lock_all(User.objects.order_by("-pk")) == sorted([owner, member], key=lambda person: person.pk)
+        assert lock_first(User.objects.none()) is None

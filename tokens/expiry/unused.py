@@ -53,7 +53,7 @@ def end_batch(organization_id: uuid.UUID, token_ids: Sequence[uuid.UUID]) -> lis
         due = tokens.filter(_is_due(organization), pk__in=token_ids, _organization=organization.pk)
         # If a use is just being noted, the database waits for it and checks the condition again.
         ended = end_tokens(
-            [token.pk for token in lock_all(due)],
+            [token.pk for token in lock_all(due, blocks_references=True)],
             action=Action.TOKEN_ENDED_UNUSED,
             reason=f"Not used for {counted(organization.unused_tokens_end_after_days or 0, 'day', 'days')}.",
         )

@@ -1,8 +1,9 @@
 import threading
+import time
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.urls import reverse
 from django.utils import timezone
 
@@ -132,6 +133,44 @@ def test_too_long_reason_or_nul_expires_nothing(client, owner, token):
         assert answer.status_code == 400
     token.refresh_from_db()
     assert token.revoked_at is None
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no row locks")
+def test_expiring_waits_for_a_transaction_that_refers_to_the_token(owner):
+    """Such as the start of a run by this token, which also stores when the token was used. If the lock only excluded
+    other changes, each of the two would wait for the other."""
+    token = TokenFactory(owner=owner)
+    errors = []
+
+    def expire():
+        try:
+            services.revoke_token(actor=owner, token=token, reason="Lost")
+        except Exception as error:  # noqa: BLE001  (it fails the test)
+            errors.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=expire)
+    with transaction.atomic(), connection.cursor() as cursor:
+        # What PostgreSQL does with the token when a row that refers to it is inserted.
+        cursor.execute("SELECT 1 FROM tokens_token WHERE id = %s FOR KEY SHARE", [token.pk])
+        thread.start()
+        give_up_at = time.monotonic() + 10
+        while not waiting_transactions(cursor) and time.monotonic() < give_up_at:
+            time.sleep(0.01)
+        Token.objects.filter(pk=token.pk).update(last_used_at=timezone.now())
+    thread.join()
+
+    token.refresh_from_db()
+    assert errors == []
+    assert (token.revoke_reason, token.last_used_at is not None) == ("Lost", True)
+
+
+def waiting_transactions(cursor):
+    """How many transactions wait for this one."""
+    cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))")
+    return cursor.fetchone()[0]
 
 
 @pytest.mark.django_db(transaction=True)
