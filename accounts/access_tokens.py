@@ -1,32 +1,30 @@
-"""What accounts need from access tokens, whose app imports this one: it connects receivers to these signals."""
+"""What accounts need from access tokens. The app of tokens stands above this one and implements it."""
 
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from functools import cache
+from typing import TYPE_CHECKING
 
-from django.db.models import IntegerField, Value
+from django.conf import settings
 from django.db.models.expressions import Combinable
-from django.dispatch import Signal
 from django.http import HttpRequest
+from django.utils.module_loading import import_string
 
 if TYPE_CHECKING:
     from accounts.models import User
 
-# Receivers get no arguments and return an expression: how many live tokens each person of a query has.
-live_tokens_counted = Signal()
-# Receivers end the live tokens of ``actor`` and return how many ended. Arguments: ``actor``, ``reason``, ``request``.
-# Sent inside a transaction.
-all_tokens_expired = Signal()
+
+class AccessTokens(ABC):
+    @abstractmethod
+    def live_count(self) -> Combinable:
+        """How many live tokens each person of a query has, for ``annotate``."""
+
+    @abstractmethod
+    def expire_all(self, *, actor: "User", reason: str, request: HttpRequest) -> int:
+        """Expires all live tokens of ``actor`` and returns how many there were. Call it in a transaction."""
 
 
-def live_token_count() -> Combinable:
-    """How many live tokens each person of a query has, for ``annotate``."""
-    counts: list[Any] = [count for _, count in live_tokens_counted.send(sender=None)]
-    total: Combinable = sum(counts, start=Value(0, output_field=IntegerField()))
-    return total
-
-
-def expire_all_tokens(*, actor: "User", reason: str, request: HttpRequest) -> int:
-    """Expires all live tokens of ``actor`` and returns how many there were. Call it in a transaction."""
-    counts: list[Any] = [
-        count for _, count in all_tokens_expired.send(sender=None, actor=actor, reason=reason, request=request)
-    ]
-    return sum(counts)
+@cache
+def access_tokens() -> AccessTokens:
+    """The implementation that ``settings.ACCESS_TOKENS`` names, as ``AUTH_USER_MODEL`` names the model of people."""
+    implementation: type[AccessTokens] = import_string(settings.ACCESS_TOKENS)
+    return implementation()

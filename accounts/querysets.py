@@ -4,7 +4,7 @@ from allauth.mfa.models import Authenticator
 from django.db import models
 from django.db.models import Count, Exists, OuterRef, Prefetch
 
-from accounts.access_tokens import live_token_count
+from accounts.access_tokens import access_tokens
 from accounts.roles import Ability
 from core.models import OutgoingMail, OutgoingMailQuerySet
 
@@ -75,7 +75,7 @@ class UserQuerySet(OrganizationRowsQuerySet["User"]):
     def for_user_table(self) -> Self:
         """With ``live_token_count``, and ``undelivered_mails``, the newest first."""
         undelivered = Prefetch("outgoing_mails", OutgoingMail.objects.undelivered(), to_attr="undelivered_mails")
-        rows = self.annotate(live_token_count=live_token_count()).with_second_factors()
+        rows = self.annotate(live_token_count=access_tokens().live_count()).with_second_factors()
         return rows.prefetch_related("member_groups", undelivered)
 
 

@@ -4,6 +4,7 @@ from inspect import signature
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
+from django.conf import settings
 from django.forms.utils import flatatt
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -138,7 +139,7 @@ class TokenUseTable(OneTokenUseTable):
         sequence: tuple[str, ...] = ("at", "token_name", "...")
 
     def render_token_name(self, record: TokenUse) -> SafeString:
-        url = reverse("tokens:token_detail", args=[record.token_id])
+        url = reverse(settings.ACCESS_TOKEN_PAGE, args=[record.token_id])
         return format_html('<a href="{}">{}</a>', url, record.token_name)
 
 

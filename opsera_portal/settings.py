@@ -120,7 +120,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "accounts.context_processors.navigation",
+                "opsera_portal.navigation.navigation",
             ],
         },
     },
@@ -240,6 +240,10 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "overview"
+# What accounts do with people's tokens (accounts/access_tokens.py).
+ACCESS_TOKENS = "tokens.of_people.TokensOfPeople"
+# The page of a token. Its URL takes the token's id. Log entries and API answers link to it.
+ACCESS_TOKEN_PAGE = "tokens:token_detail"  # noqa: S105  (a page)
 ACCOUNT_ADAPTER = "accounts.signin.adapter.PortalAccountAdapter"
 ACCOUNT_FORMS = {"login": "accounts.forms.SignInForm", "reauthenticate": "accounts.forms.SignInAgainForm"}
 ACCOUNT_LOGIN_METHODS = {"email"}

@@ -14,6 +14,7 @@ from django.views.generic import TemplateView
 
 from accounts.roles import Ability
 from auditlog import usage
+from core.http.open_views import open_to_everybody
 from core.pages.views import MemberPageMixin
 from opsera_portal import permission_tables
 from pipelines.models import Run
@@ -81,11 +82,13 @@ class ApiDocsView(TemplateView):
     template_name = "api_docs.html"
 
 
+@open_to_everybody
 def healthz(request: HttpRequest) -> HttpResponse:
     """The process answers."""
     return HttpResponse("ok\n", content_type=PLAIN_TEXT)
 
 
+@open_to_everybody
 def readyz(request: HttpRequest) -> HttpResponse:
     """The process and its database answer."""
     try:
@@ -96,16 +99,19 @@ def readyz(request: HttpRequest) -> HttpResponse:
     return HttpResponse("ok\n", content_type=PLAIN_TEXT)
 
 
+@open_to_everybody
 def favicon(request: HttpRequest) -> HttpResponse:
     response = HttpResponse(status=302)
     response["Location"] = staticfiles_storage.url("favicon.svg")
     return response
 
 
+@open_to_everybody
 def robots(request: HttpRequest) -> HttpResponse:
     return HttpResponse("User-agent: *\nDisallow: /\n", content_type=PLAIN_TEXT)
 
 
+@open_to_everybody
 def security_txt(request: HttpRequest) -> HttpResponse:
     """Where to report a vulnerability (RFC 9116). Not found until ``SECURITY_CONTACT`` is set."""
     if not settings.SECURITY_CONTACT:

@@ -6,7 +6,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.views.decorators.debug import sensitive_variables
 
-from accounts.access_tokens import expire_all_tokens
+from accounts.access_tokens import access_tokens
 from accounts.invitations import invitation_tokens
 from accounts.mails import password_changed_mail, password_reset_answer
 from accounts.models import User
@@ -117,7 +117,7 @@ def _end_access(
     forget_waiting_address(person)
     return {
         "sessions": sessions.end_sessions(person, keep=keep),
-        "tokens": expire_all_tokens(actor=person, reason=reason, request=request) if expire_tokens else 0,
+        "tokens": access_tokens().expire_all(actor=person, reason=reason, request=request) if expire_tokens else 0,
     }
 
 

@@ -12,6 +12,7 @@ from django.shortcuts import redirect
 from django.urls import reverse
 
 from core.api.problems import problem_response
+from core.http.open_views import is_open_to_everybody
 from core.http.request_context import is_api
 
 REQUIRED = "You must use two-factor. Set it up on the portal, under your profile, Security; then try again."
@@ -25,18 +26,8 @@ class RequiredTwoFactorMiddleware:
     browser. For requests with a token, `tokens/authentication.py` makes the same check of the token's owner.
     """
 
-    # Signing out, proving two-factor, and what is open to everybody anyway.
-    OPEN: ClassVar[set[str]] = {
-        "mfa_reauthenticate",
-        "mfa_reauthenticate_webauthn",
-        "account_logout",
-        "healthz",
-        "readyz",
-        "favicon",
-        "robots",
-        "security_txt",
-        "tokens:jwks",
-    }
+    # Signing out and proving two-factor.
+    OPEN: ClassVar[set[str]] = {"mfa_reauthenticate", "mfa_reauthenticate_webauthn", "account_logout"}
     # Only for people without two-factor: otherwise a stranger who knows the password could add a factor.
     OPEN_TO_SET_UP: ClassVar[set[str]] = {
         "mfa_index",
@@ -58,7 +49,7 @@ class RequiredTwoFactorMiddleware:
         self, request: HttpRequest, view: Callable[..., HttpResponseBase], args: Any, kwargs: Any
     ) -> HttpResponseBase | None:
         match = request.resolver_match
-        if match is None or match.view_name in self.OPEN:
+        if match is None or match.view_name in self.OPEN or is_open_to_everybody(view):
             return None
         user = request.user
         if not user.is_authenticated or not user.needs_two_factor:

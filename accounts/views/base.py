@@ -4,14 +4,13 @@ from django.shortcuts import get_object_or_404
 
 from accounts.models import Group, User
 from accounts.roles import Ability
-from core.pages.tabs import ORGANIZATION_TABS
-from core.pages.views import MemberPageMixin, TabsMixin
+from core.pages.views import MemberPageMixin, SectionMixin
 
 
-class OrganizationPageMixin(TabsMixin, MemberPageMixin):
+class OrganizationPageMixin(SectionMixin, MemberPageMixin):
     """A page under "Organization". People need ``ability`` to open it; the services decide what they may change."""
 
-    tabs = ORGANIZATION_TABS
+    section = "organization"
     ability = Ability.READ_USERS
 
     def role_allows(self, user: User) -> bool:

@@ -6,15 +6,14 @@ from django.views.generic import TemplateView
 
 from accounts.roles import Ability
 from accounts.security import sessions
-from core.pages.tabs import PROFILE_TABS
-from core.pages.views import MemberPageMixin, TabsMixin
+from core.pages.views import MemberPageMixin, SectionMixin
 
 
-class ProfileView(TabsMixin, MemberPageMixin, TemplateView):
+class ProfileView(SectionMixin, MemberPageMixin, TemplateView):
     """My name and role, what my role allows, and where I am signed in."""
 
     template_name = "accounts/profile.html"
-    tabs = PROFILE_TABS
+    section = "profile"
     current_tab = "accounts:profile"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:

@@ -15,14 +15,13 @@ from auditlog import exports
 from auditlog.filters import LogFilter
 from auditlog.models import NEWEST_FIRST, LogEntry
 from core.pages import errors
-from core.pages.tabs import ORGANIZATION_TABS, PROFILE_TABS
-from core.pages.views import KeysetTableMixin, MemberPageMixin, TabsMixin
+from core.pages.views import KeysetTableMixin, MemberPageMixin, SectionMixin
 
 
-class LogPageMixin(TabsMixin, MemberPageMixin):
+class LogPageMixin(SectionMixin, MemberPageMixin):
     """A page of a person's own log. ``log`` is the beginning of the URL names of its pages."""
 
-    tabs = PROFILE_TABS
+    section = "profile"
     prefix = "auditlog:"
     is_own = True
     log: ClassVar[str]
@@ -49,7 +48,7 @@ class LogPageMixin(TabsMixin, MemberPageMixin):
 class OrganizationLogMixin(LogPageMixin):
     """A page of the organization's log, for people whose role can read it."""
 
-    tabs = ORGANIZATION_TABS
+    section = "organization"
     prefix = "auditlog:organization_"
     is_own = False
 

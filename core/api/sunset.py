@@ -28,5 +28,5 @@ def announce(response: HttpResponseBase, token: AccessToken) -> None:
 # Scripts send the same token again and again.
 @lru_cache(maxsize=1000)
 def _headers(token_id: uuid.UUID, ends_at: datetime) -> dict[str, str]:
-    page = settings.PORTAL_URL + reverse("tokens:token_detail", args=[token_id])
+    page = settings.PORTAL_URL + reverse(settings.ACCESS_TOKEN_PAGE, args=[token_id])
     return {"Sunset": http_date(ends_at.timestamp()), "Link": f'<{page}>; rel="sunset"; type="text/html"'}

@@ -28,7 +28,7 @@ SIGN_IN_STEPS = frozenset(
     }
 )
 # These answer GET, but are not pages.
-NO_PAGES = SIGN_IN_STEPS | {"admin:jsi18n", "favicon", "healthz", "pipelines:run_progress", "readyz", "robots"}
+NO_PAGES = SIGN_IN_STEPS | {"admin:jsi18n", "favicon", "healthz", "readyz", "robots"}
 MAX_LENGTH = 2048
 
 
@@ -56,7 +56,10 @@ def is_page(path: str) -> bool:
     """Whether a person can open this address."""
     match = match_of(path)
     return (
-        match is not None and match.view_name not in NO_PAGES and not path.startswith("/api/v1") and _answers_get(match)
+        match is not None
+        and match.view_name not in NO_PAGES
+        and not path.startswith("/api/v1")
+        and _is_page_view(match)
     )
 
 
@@ -99,6 +102,8 @@ def is_same_origin(request: HttpRequest) -> bool:
     return origin in {f"{request.scheme}://{request.get_host()}", *settings.CSRF_TRUSTED_ORIGINS}
 
 
-def _answers_get(match: ResolverMatch) -> bool:
+def _is_page_view(match: ResolverMatch) -> bool:
     view = getattr(match.func, "view_class", None)
-    return view is None or (hasattr(view, "get") and "get" in view.http_method_names)
+    if view is None:
+        return True
+    return hasattr(view, "get") and "get" in view.http_method_names and not getattr(view, "is_part_of_page", False)

@@ -1,6 +1,5 @@
-"""Bases of pages: who can open them, tabs, and lists with keyset paging."""
+"""Bases of pages: who can open them, their section, and lists with keyset paging."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -12,7 +11,6 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.views.generic.base import ContextMixin, View
 from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
@@ -46,27 +44,12 @@ class MemberPageMixin(AccessMixin, View):
         return True
 
 
-@dataclass(frozen=True)
-class Tab:
-    label: str
-    view_name: str
-    opens_for: Callable[[Any], bool] = lambda user: True
+class SectionMixin(ContextMixin):
+    """A page among the tabs of a section: "profile" or "organization" (opsera_portal/navigation.py)."""
 
-
-class TabsMixin(ContextMixin):
-    """Tabs under the title of the page: links, with the current one marked."""
-
-    tabs: ClassVar[list[Tab]] = []
-    current_tab = ""
-    request: HttpRequest
-
-    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        shown = [
-            {"label": tab.label, "url": reverse(tab.view_name), "current": tab.view_name == self.current_tab}
-            for tab in self.tabs
-            if tab.opens_for(self.request.user)
-        ]
-        return super().get_context_data(tabs=shown, **kwargs)
+    section: ClassVar[str]
+    # The URL name of the tab that is marked as current.
+    current_tab: str
 
 
 @dataclass(frozen=True)

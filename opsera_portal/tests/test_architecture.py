@@ -1,6 +1,7 @@
 """Imports run downwards only, from floor to floor (docs/architecture.md#floors)."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ ROOT = Path(settings.BASE_DIR)
 
 # Apps of one floor do not import each other.
 FLOORS = {"core": 0, "auditlog": 1, "accounts": 2, "pipelines": 3, "tokens": 3, "opsera_portal": 4}
+
+APPS = "|".join(FLOORS)
+# The URL name of a page or an API route, or of a page of Django admin.
+URL_NAME = re.compile(rf"""["'](({APPS}):[a-z_]+|admin:({APPS})_[a-z_]+)""")
 
 
 def module_of(path):
@@ -63,6 +68,11 @@ def imports_of_file(path):
     return imports_of(path.read_text(), module if path.name == "__init__.py" else module.rpartition(".")[0])
 
 
+def url_names(source):
+    """Every URL name of the source, each with its app."""
+    return [(name, app or admin_app) for name, app, admin_app in URL_NAME.findall(source)]
+
+
 def test_every_app_has_its_floor():
     assert {path.parent.name for path in ROOT.glob("*/apps.py")} == set(FLOORS)
     assert {app_of(module_of(path)) for path in python_files()} == set(FLOORS)
@@ -93,6 +103,17 @@ def test_no_function_imports():
 
 def test_no_lookup_by_name_hides_an_import():
     assert [module_of(path) for path in python_files() if "get_model(" in path.read_text()] == []
+
+
+def test_no_page_of_a_higher_floor_is_named():
+    named = [
+        f"{module_of(path)} names {name}"
+        for path in python_files()
+        for name, app in url_names(path.read_text())
+        if not is_downwards(app_of(module_of(path)), app)
+    ]
+
+    assert named == []
 
 
 @pytest.mark.parametrize(
@@ -130,3 +151,17 @@ def test_floors_are_those_of_the_design(importer, imported, is_allowed):
 )
 def test_imports_are_found_however_they_are_written(source, found):
     assert imports_of(source, "accounts.api") == found
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ('reverse("tokens:token_list")', [("tokens:token_list", "tokens")]),
+        ("reverse('admin:tokens_token_change', args=[1])", [("admin:tokens_token_change", "tokens")]),
+        ('{"overview", "pipelines:http_steps"}', [("pipelines:http_steps", "pipelines")]),
+        ('reverse("account_login") + reverse("admin:index")', []),
+        ('"tokens_ended"', []),
+    ],
+)
+def test_url_names_are_found(source, found):
+    assert url_names(source) == found

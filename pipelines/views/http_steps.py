@@ -4,15 +4,14 @@ from typing import Any
 
 from django.views.generic import TemplateView
 
-from core.pages.tabs import ORGANIZATION_TABS
-from core.pages.views import MemberPageMixin, TabsMixin
+from core.pages.views import MemberPageMixin, SectionMixin
 from pipelines.http_step import rules_of_the_fence
 
 
-class HttpStepsView(TabsMixin, MemberPageMixin, TemplateView):
+class HttpStepsView(SectionMixin, MemberPageMixin, TemplateView):
     """Open to every member of the organization: everyone who creates pipelines needs it, and it is not secret."""
 
-    tabs = ORGANIZATION_TABS
+    section = "organization"
     current_tab = "pipelines:http_steps"
     template_name = "pipelines/http_steps.html"
 

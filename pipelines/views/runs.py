@@ -104,6 +104,7 @@ class RunProgressView(RunPage):
     """
 
     template_name = "pipelines/includes/run_progress.html"
+    is_part_of_page = True
 
     def get(self, request: HttpRequest, pk: str, number: int) -> HttpResponse:
         pipeline = self.find(pk)

@@ -17,8 +17,7 @@ from auditlog.views.base import LogTableMixin
 from core.api import scopes
 from core.api.operations import routes
 from core.badges import Badge
-from core.pages.tabs import PROFILE_TABS
-from core.pages.views import MemberPageMixin, TabsMixin
+from core.pages.views import MemberPageMixin, SectionMixin
 from tokens.models import Token
 from tokens.states import TokenState
 from tokens.tables import state_badge
@@ -27,13 +26,13 @@ NEW_ADDRESS = Badge("◆", "New address", "warning")
 ADDRESSES_SHOWN = 20
 
 
-class TokenDetailView(TabsMixin, MemberPageMixin, LogTableMixin):
+class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
     """Metadata, what the token can do now, and its log."""
 
     page_size = 20
     filterset_class = OneTokenUseFilter
     template_name = "tokens/token_detail.html"
-    tabs = PROFILE_TABS
+    section = "profile"
     current_tab = "tokens:token_list"
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:

@@ -15,8 +15,7 @@ from auditlog.tables import outcome_badge
 from core.errors import NotAllowed
 from core.pages import errors
 from core.pages.forms import refusals_in
-from core.pages.tabs import PROFILE_TABS
-from core.pages.views import MemberPageMixin, TabsMixin
+from core.pages.views import MemberPageMixin, SectionMixin
 from tokens.forms import ExpireTokenForm, TokenLookupForm
 from tokens.keys.ring import key_ring
 from tokens.leaks import finding, reporting
@@ -27,12 +26,12 @@ from tokens.views.expire import uses_lately
 
 
 @method_decorator(sensitive_post_parameters("token"), name="dispatch")
-class TokenLookupView(TabsMixin, MemberPageMixin, FormView[TokenLookupForm]):
+class TokenLookupView(SectionMixin, MemberPageMixin, FormView[TokenLookupForm]):
     """Shows whose token was found, whether it works and who uses it. The token itself is kept only in this request."""
 
     form_class = TokenLookupForm
     template_name = "tokens/token_lookup.html"
-    tabs = PROFILE_TABS
+    section = "profile"
     current_tab = "tokens:token_list"
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:  # type: ignore[override]

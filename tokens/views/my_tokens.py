@@ -16,8 +16,7 @@ from auditlog import usage
 from core.api import scopes
 from core.api.operations import routes
 from core.pages.forms import refusals_in
-from core.pages.tabs import PROFILE_TABS
-from core.pages.views import MemberPageMixin, TabsMixin
+from core.pages.views import MemberPageMixin, SectionMixin
 from tokens import services
 from tokens.expiry import notices
 from tokens.filters import TokenFilter
@@ -27,13 +26,13 @@ from tokens.names import name_key
 from tokens.tables import TokenTable
 
 
-class TokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
+class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilterView):
     """My tokens, below the form that creates one."""
 
     table_class = TokenTable
     filterset_class = TokenFilter
     template_name = "tokens/token_list.html"
-    tabs = PROFILE_TABS
+    section = "profile"
     current_tab = "tokens:token_list"
     # Asked only after the form is valid: a mistyped name is no reason to sign in again.
     privilege = Privilege.CREATE_TOKEN

@@ -22,8 +22,7 @@ from auditlog import usage
 from core.api.paging import MAX_PAGE_SIZE
 from core.pages.addresses import back_to
 from core.pages.forms import add_error
-from core.pages.tabs import ORGANIZATION_TABS
-from core.pages.views import MemberPageMixin, TabsMixin
+from core.pages.views import MemberPageMixin, SectionMixin
 from core.text import counted
 from tokens import services
 from tokens.filters import OrganizationTokenFilter
@@ -36,13 +35,13 @@ LISTED = 50
 LATELY = timedelta(days=7)
 
 
-class OrganizationTokenListView(TabsMixin, MemberPageMixin, SingleTableMixin, FilterView):
+class OrganizationTokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilterView):
     """The metadata of all tokens, for roles that read it."""
 
     table_class = OrganizationTokenTable
     filterset_class = OrganizationTokenFilter
     template_name = "tokens/organization_token_list.html"
-    tabs = ORGANIZATION_TABS
+    section = "organization"
     current_tab = "tokens:organization_token_list"
 
     def role_allows(self, user: User) -> bool:

@@ -17,19 +17,18 @@ from accounts.security.reauthentication import RecentSignInMixin
 from accounts.services import PolicyChangedMeanwhile, TwoFactorFirst
 from core.errors import DomainError
 from core.pages.forms import add_error
-from core.pages.tabs import ORGANIZATION_TABS
-from core.pages.views import MemberPageMixin, TabsMixin
+from core.pages.views import MemberPageMixin, SectionMixin
 from tokens.models import Token
 from tokens.policy import rules, text
 from tokens.policy.preview import EffectChanged, change_policy, review_policy
 from tokens.states import TokenState
 
 
-class PolicyView(TabsMixin, MemberPageMixin, RecentSignInMixin, TemplateView):
+class PolicyView(SectionMixin, MemberPageMixin, RecentSignInMixin, TemplateView):
     """The policy in words, or for Administrators its form, whose submission shows what the change would do."""
 
     template_name = "tokens/organization_policy.html"
-    tabs = ORGANIZATION_TABS
+    section = "organization"
     current_tab = "tokens:organization_policy"
     privilege = Privilege.CHANGE_POLICY
     asks_before = frozenset({"POST"})

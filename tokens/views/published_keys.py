@@ -4,10 +4,12 @@ from datetime import timedelta
 
 from django.http import HttpRequest, JsonResponse
 
+from core.http.open_views import open_to_everybody
 from tokens.keys.ring import key_ring
 from tokens.keys.rotation import JWKS_MAX_AGE
 
 
+@open_to_everybody
 def jwks(request: HttpRequest) -> JsonResponse:
     """The public keys as a JWK set (RFC 7517). Services can verify tokens with them, but not create any."""
     response = JsonResponse(key_ring().jwks(), content_type="application/jwk-set+json")

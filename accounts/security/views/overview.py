@@ -16,20 +16,19 @@ from accounts.security import email_change, sessions
 from auditlog.actions import Action
 from auditlog.models import Activity
 from core.http.request_context import person_of
-from core.pages.tabs import PROFILE_TABS
-from core.pages.views import TabsMixin
+from core.pages.views import SectionMixin
 
 
-class SecurityView(LoginRequiredMixin, TabsMixin, TemplateView):
+class SecurityView(LoginRequiredMixin, SectionMixin, TemplateView):
     """Password, address, two-factor, sessions and mails, with links to change each."""
 
     template_name = "accounts/security.html"
-    tabs = PROFILE_TABS
+    section = "profile"
     current_tab = "accounts:security"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         person = person_of(self.request)
-        context = super().get_context_data(
+        return super().get_context_data(
             person=person,
             password_changed_at=password_changed_at(person) if person.has_usable_password() else None,
             waiting_address=email_change.waiting_address(person),
@@ -37,8 +36,6 @@ class SecurityView(LoginRequiredMixin, TabsMixin, TemplateView):
             expiry_mails_form=ExpiryMailsForm(initial={"wants_expiry_mails": person.wants_expiry_mails}),
             **kwargs,
         )
-        # Operators have no other profile pages.
-        return context if person.organization_id else {**context, "tabs": []}
 
 
 def password_changed_at(person: User) -> Any:

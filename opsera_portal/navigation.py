@@ -1,0 +1,93 @@
+"""The header of every page, and the tabs of the sections Profile and Organization.
+
+Here because it names pages of every app.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import reverse
+
+from accounts.models import User
+from accounts.roles import Ability
+from accounts.signin.last_person import session_has_ended
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A page of a section. People see its tab if their site role has ``ability``."""
+
+    label: str
+    view_name: str
+    ability: Ability | None = None
+
+
+PROFILE_TABS = [
+    Tab("Profile", "accounts:profile"),
+    Tab("Security", "accounts:security"),
+    Tab("Access tokens", "tokens:token_list"),
+    Tab("Authentication log", "auditlog:token_use_list"),
+    Tab("Activity log", "auditlog:activity_list"),
+]
+
+# "Organization" in the header leads to the first tab that a person sees.
+ORGANIZATION_TABS = [
+    Tab("Users", "accounts:organization_user_list", Ability.READ_USERS),
+    Tab("Groups", "accounts:organization_group_list", Ability.READ_USERS),
+    Tab("Access tokens", "tokens:organization_token_list", Ability.READ_TOKENS),
+    Tab("Authentication log", "auditlog:organization_token_use_list", Ability.READ_LOGS),
+    Tab("Activity log", "auditlog:organization_activity_list", Ability.READ_LOGS),
+    Tab("Policy", "tokens:organization_policy", Ability.READ_TOKENS),
+    Tab("HTTP steps", "pipelines:http_steps", Ability.READ_USERS),
+    Tab("Mail", "accounts:organization_mail_list", Ability.MANAGE_ORGANIZATION),
+]
+
+
+def navigation(request: HttpRequest) -> dict[str, Any]:
+    """Context processor: what templates/base.html and its header show this person."""
+    user = getattr(request, "user", None)
+    signed_in = user if isinstance(user, User) else None
+    match = request.resolver_match
+    return {
+        "navigation": {
+            "is_member": bool(signed_in and signed_in.organization_id),
+            "organization_url": partial(organization_url, signed_in),
+            "profile_tabs": partial(tabs_of, signed_in, PROFILE_TABS),
+            "organization_tabs": partial(tabs_of, signed_in, ORGANIZATION_TABS),
+            "admin_url": reverse("admin:index") if signed_in and signed_in.is_staff else None,
+            "single_sign_on": settings.OPENID_PROVIDER.name if settings.OPENID_PROVIDER else None,
+            "session_has_ended": bool(user and session_has_ended(request)),
+            "section": section_of(match.view_name if match else ""),
+        }
+    }
+
+
+def tabs_of(user: User | None, tabs: list[Tab]) -> list[dict[str, str]]:
+    """The tabs that this person sees, each with ``label``, ``url`` and ``view_name``. None outside an organization."""
+    if user is None or not user.organization_id:
+        return []
+    return [
+        {"label": tab.label, "url": reverse(tab.view_name), "view_name": tab.view_name}
+        for tab in tabs
+        if tab.ability is None or user.may(tab.ability)
+    ]
+
+
+def organization_url(user: User | None) -> str | None:
+    """The first of the organization's pages that this person can open."""
+    return next((tab["url"] for tab in tabs_of(user, ORGANIZATION_TABS)), None)
+
+
+def section_of(view_name: str) -> str:
+    """The part of the header that is marked as current."""
+    namespace, _, name = view_name.rpartition(":")
+    if view_name in {tab.view_name for tab in ORGANIZATION_TABS} or name.startswith("organization_"):
+        return "organization"
+    if namespace == "pipelines":
+        return "pipelines"
+    if namespace in {"accounts", "tokens", "auditlog"}:
+        return "profile"
+    return "overview" if view_name == "overview" else ""

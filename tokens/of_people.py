@@ -1,0 +1,20 @@
+"""What accounts can do with people's tokens (accounts/access_tokens.py)."""
+
+from django.db.models import Count, OuterRef, Subquery
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+
+from accounts.access_tokens import AccessTokens
+from accounts.models import User
+from tokens import services
+from tokens.models import Token
+
+
+class TokensOfPeople(AccessTokens):
+    def live_count(self) -> Combinable:
+        tokens = Token.objects.live().filter(owner=OuterRef("pk")).order_by()
+        return Coalesce(Subquery(tokens.values("owner").annotate(count=Count("pk")).values("count")), 0)
+
+    def expire_all(self, *, actor: User, reason: str, request: HttpRequest) -> int:
+        return services.revoke_own(actor=actor, reason=reason, request=request)
