@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.once, pytest.mark.integration]
 
 FOLDER = Path(__file__).parent / "clients"
 PROGRAMS = FOLDER / "node_modules" / ".bin"
-# Refused by the fence, so that a run fails at once and can be resumed.
+# Steps can't call this address, so that a run fails at once and can be resumed.
 UNREACHABLE = "http://127.0.0.1:1/"
 KEPT = settings.BASE_DIR / ".pytest_cache" / "generated-clients"
 

@@ -420,17 +420,17 @@ class StepTemplateSerializer(serializers.Serializer[Any]):
     expected_status = serializers.IntegerField()
 
 
-class RefusedSerializer(serializers.Serializer[Any]):
+class RefusedAddressesSerializer(serializers.Serializer[Any]):
     kind = serializers.CharField()
     networks = serializers.ListField(
         child=serializers.CharField(), help_text="Empty if the kind is not defined by networks."
     )
 
 
-class FenceSerializer(serializers.Serializer[Any]):
+class AddressRulesSerializer(serializers.Serializer[Any]):
     """The addresses that HTTP steps can't call. If an allowed and a refused network overlap, the smaller one counts."""
 
-    refused = RefusedSerializer(many=True)
+    refused = RefusedAddressesSerializer(many=True)
     allowed = serializers.ListField(child=serializers.CharField(), help_text="Exceptions that the operator allows.")
     uses_proxy = serializers.BooleanField(help_text="Whether calls go through the operator's proxy, after the check.")
 

@@ -25,11 +25,11 @@ from pipelines.api.serializers import (
     AccessRulesSerializer,
     ActionDoneSerializer,
     ActionFailedSerializer,
+    AddressRulesSerializer,
     ApproveBody,
     ChangePipelineBody,
     CreatePipelineBody,
     DuplicatePipelineBody,
-    FenceSerializer,
     PipelineBody,
     PipelineRunBody,
     PipelineSerializer,
@@ -43,8 +43,8 @@ from pipelines.api.serializers import (
 )
 from pipelines.api.subjects import new_owner_of, people_of, rules_of
 from pipelines.filters import PipelineFilter
-from pipelines.http_step import rules_of_the_fence
 from pipelines.models import Pipeline, Run, RunLogLine
+from pipelines.step_addresses import address_rules
 from pipelines.step_templates import STEP_TEMPLATES
 
 BY_NAME = Keyset(("name", "id"), descending=False)
@@ -345,13 +345,13 @@ class HttpStepsViewSet(ApiViewSet):
     operations: ClassVar[dict[str, Operation]] = {
         "retrieve": Operation("See which addresses HTTP steps can't call", READ_PIPELINES, only_reads=True),
     }
-    serializer_class = FenceSerializer
+    serializer_class = AddressRulesSerializer
     queryset = Pipeline.objects.none()
 
-    @extend_schema(operation_id="http_steps", responses=FenceSerializer)
+    @extend_schema(operation_id="http_steps", responses=AddressRulesSerializer)
     def retrieve(self, request: Request) -> Response:
         """The networks that HTTP steps can't call, and the exceptions that the operator allows."""
-        return Response(FenceSerializer(rules_of_the_fence()).data)
+        return Response(AddressRulesSerializer(address_rules()).data)
 
 
 def as_published(refusal: services.Refused) -> Response:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from pipelines import http_step
+from pipelines import http_step, step_addresses
 from pipelines.http_step import HttpStepError
 
 LIMIT = http_step.BODY_LIMIT_BYTES
@@ -285,9 +285,9 @@ def test_compressed_answer_is_decompressed_within_the_limit(server, encoding, co
     assert (len(bomb.body), bomb.is_truncated) == (LIMIT, True)
 
 
-# The fence around addresses
+# Refused addresses
 
-FENCED = {
+REFUSED = {
     "cloud metadata": [
         "169.254.169.254",
         "100.100.100.200",
@@ -354,8 +354,8 @@ OPEN = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "address"), [(kind, address) for kind in FENCED for address in FENCED[kind]])
-def test_fenced_address_is_refused(names, connections, settings, kind, address):
+@pytest.mark.parametrize(("kind", "address"), [(kind, address) for kind in REFUSED for address in REFUSED[kind]])
+def test_address_of_this_kind_is_refused(names, connections, settings, kind, address):
     settings.HTTP_STEP_ALLOWED_NETWORKS = []
     names.addresses["jenkins.example"] = [address]
     with pytest.raises(HttpStepError, match=rf"^jenkins\.example leads to .+, an? {kind} address"):
@@ -388,7 +388,7 @@ def test_private_and_public_addresses_are_called(names, connections, settings, a
         ("2001:0:7f00:1:8000:63bf:5601:5601", "127.0.0.0/8", False),
     ],
 )
-def test_operator_may_open_the_fence(names, connections, settings, address, network, is_allowed):
+def test_operator_may_allow_a_network(names, connections, settings, address, network, is_allowed):
     settings.HTTP_STEP_ALLOWED_NETWORKS = [ipaddress.ip_network(network)]
     names.addresses["jenkins.example"] = [address]
     message = "refused the connection" if is_allowed else "HTTP_STEP_ALLOWED_NETWORKS"
@@ -434,7 +434,7 @@ def test_no_spelling_of_loopback_gets_through(names, connections, settings, host
 @pytest.mark.parametrize(
     "addresses", [["10.0.0.5", "127.0.0.1"], ["127.0.0.1", "10.0.0.5"], [*(f"10.0.0.{n}" for n in range(9)), "::1"]]
 )
-def test_one_fenced_address_refuses_the_name(names, connections, settings, addresses):
+def test_one_refused_address_refuses_the_name(names, connections, settings, addresses):
     settings.HTTP_STEP_ALLOWED_NETWORKS = []
     names.addresses["jenkins.example"] = addresses
     with pytest.raises(HttpStepError, match="a loopback address"):
@@ -911,9 +911,9 @@ def test_own_address_is_refused_in_an_allowed_network(names, connections, settin
 def test_own_address_is_found_even_if_every_address_can_be_bound(monkeypatch):
     monkeypatch.setattr(http_step, "_can_bind", lambda family, address: True)
 
-    assert not http_step._is_own(ipaddress.ip_address("8.8.8.8"))
+    assert not step_addresses.is_own(ipaddress.ip_address("8.8.8.8"))
     for address in own_addresses():
-        assert http_step._is_own(ipaddress.ip_address(address))
+        assert step_addresses.is_own(ipaddress.ip_address(address))
 
 
 @pytest.mark.parametrize(
@@ -974,7 +974,7 @@ def test_proxies_of_the_environment_do_not_count_by_themselves(monkeypatch, serv
     assert proxy.asked == []
 
 
-def test_proxy_is_asked_by_name_after_the_fence(names, settings, proxy):
+def test_proxy_is_asked_by_name_after_the_check_of_addresses(names, settings, proxy):
     settings.HTTP_STEP_PROXIES = {"http": proxy.url, "https": proxy.url, "no": ""}
     settings.HTTP_STEP_ALLOWED_NETWORKS = []
     names.addresses |= {"jenkins.example": ["8.8.8.8"], "inside.example": ["8.8.8.8", "127.0.0.1"]}

@@ -144,7 +144,7 @@ def test_an_expected_error_status_is_a_success(pipeline, ask, build_server):
     assert status(run) == "success"
 
 
-def test_a_fenced_address_fails_with_a_reason_that_people_can_read(pipeline, ask, build_server, settings):
+def test_a_refused_address_fails_with_a_reason_that_people_can_read(pipeline, ask, build_server, settings):
     settings.HTTP_STEP_ALLOWED_NETWORKS = []
     run = ask("/build", "/test")
 
@@ -167,14 +167,14 @@ def test_readable_part_of_a_binary_answer_is_kept(pipeline, ask, build_server):
     assert run.log_lines.get(action="answer").answer == "onetwo"
 
 
-@pytest.mark.parametrize("answer", [200, 503, "refused", "fenced"])
+@pytest.mark.parametrize("answer", [200, 503, "refused", "forbidden"])
 def test_no_query_string_and_no_header_value_is_logged(
     pipeline, ask, build_server, settings, closed_port, caplog, answer
 ):
     base = build_server.url
     if answer == "refused":
         base = f"http://127.0.0.1:{closed_port}"
-    elif answer == "fenced":
+    elif answer == "forbidden":
         settings.HTTP_STEP_ALLOWED_NETWORKS = []
     else:
         build_server.answers["/build"] = (answer, "done")

@@ -5,7 +5,7 @@ from typing import Any
 from django.views.generic import TemplateView
 
 from core.pages.views import MemberPageMixin, SectionMixin
-from pipelines.http_step import rules_of_the_fence
+from pipelines.step_addresses import address_rules
 
 
 class HttpStepsView(SectionMixin, MemberPageMixin, TemplateView):
@@ -16,4 +16,4 @@ class HttpStepsView(SectionMixin, MemberPageMixin, TemplateView):
     template_name = "pipelines/http_steps.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(fence=rules_of_the_fence(), **kwargs)
+        return super().get_context_data(rules=address_rules(), **kwargs)
