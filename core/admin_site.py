@@ -1,9 +1,11 @@
 """Django admin behind the portal's own sign-in, and the base of its pages."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import IntegrityError
 from django.db.models import Model
@@ -11,7 +13,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 
-from core.errors import DomainError, NotAllowed
+from core.errors import DomainError
+from core.pages.forms import refusals_as_messages
 
 # The lookups that the filters and dates of a list use.
 FILTER_LOOKUPS = {"exact", "isnull", "gte", "lt", "year", "month", "day"}
@@ -44,6 +47,19 @@ class PortalAdminSite(admin.AdminSite):
         """Only registers our own pages: those of libraries would change sign-ins and sessions without a log entry."""
         if admin_class is not None and issubclass(admin_class, PortalModelAdmin):
             super().register(model_or_iterable, admin_class, **options)
+
+
+class SavedMeanwhile(DomainError):
+    message = "Nothing was saved, because someone else saved at the same time. Try again."
+
+
+@contextmanager
+def constraints_as_refusals() -> Iterator[None]:
+    """For a valid form whose name or position somebody else took at the same time."""
+    try:
+        yield
+    except IntegrityError:
+        raise SavedMeanwhile from None
 
 
 class PortalModelAdmin(admin.ModelAdmin[Any]):
@@ -83,18 +99,13 @@ class PortalModelAdmin(admin.ModelAdmin[Any]):
         return name in offered and kind in FILTER_LOOKUPS and "\x00" not in value
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        try:
+        with refusals_as_messages(request), constraints_as_refusals():
             return super().changeform_view(request, *args, **kwargs)
-        except NotAllowed:
-            raise
-        except DomainError as error:
-            return self._refused(request, error.message)
-        except IntegrityError:
-            # The form was valid, but somebody else took the name or the position at the same time.
-            return self._refused(request, "Nothing was saved, because someone else saved at the same time. Try again.")
+        return redirect(request.path)
 
-    def _refused(self, request: HttpRequest, message: str) -> HttpResponse:
-        self.message_user(request, message, messages.ERROR)
+    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        with refusals_as_messages(request):
+            return super().delete_view(request, *args, **kwargs)
         return redirect(request.path)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:

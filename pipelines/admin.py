@@ -6,18 +6,16 @@ Steps and access rules are read-only here. The portal's pages change them, becau
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Model, QuerySet
 from django.forms import ModelForm
 from django.forms.fields import InvalidJSONInput
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.http import HttpRequest
 
 from accounts.models import User
 from core.admin_site import PortalModelAdmin, ReadOnlyAdmin
-from core.errors import DomainError, NotAllowed
 from core.http.request_context import person_of
 from pipelines import services
 from pipelines.access import PipelineAction, may, may_be_owner
@@ -134,26 +132,6 @@ class PipelineAdmin(PortalModelAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Pipeline) -> None:
         services.delete_pipeline(actor=person_of(request), pipeline=obj, request=request)
-
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        return self._or_message(request, super().changeform_view, *args, **kwargs)
-
-    def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        answer: HttpResponse = self._or_message(request, super().delete_view, *args, **kwargs)
-        return answer
-
-    def _or_message(self, request: HttpRequest, view: Any, *args: Any, **kwargs: Any) -> Any:
-        """Shows a refusal of a service as a message."""
-        try:
-            return view(request, *args, **kwargs)
-        except ValidationError as error:
-            text = " ".join(error.messages)
-        except NotAllowed:
-            text = "Your role on this pipeline no longer allows this."
-        except DomainError as error:
-            text = error.message
-        self.message_user(request, text, messages.ERROR)
-        return redirect(request.path)
 
 
 class StepRunInline(ReadOnlyInline):

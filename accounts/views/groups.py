@@ -10,7 +10,6 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.translation import ngettext
 from django.views.generic import View
 from django_filters.views import FilterView
 from django_tables2 import RequestConfig, SingleTableMixin
@@ -24,7 +23,8 @@ from accounts.tables import GroupTable, MemberTable
 from accounts.views.base import OrganizationPageMixin, find_group, find_user
 from core.pages.addresses import back_to
 from core.pages.confirm import confirm_page
-from core.pages.forms import refusals_in
+from core.pages.forms import refusals_as_messages, refusals_in
+from core.text import counted
 
 # How many people the field for a new member suggests. Others can be typed in full.
 SUGGESTED = 500
@@ -154,12 +154,12 @@ class GroupDeleteView(GroupChangeView):
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
         group = find_group(self.person, pk)
         count = group.members.count()
-        members = ngettext("Its %d member stays", "Its %d members stay", count) % count
+        members = counted(count, "member stays", "members stay")
         return confirm_page(
             request,
             question=f"Delete the group “{group.name}”?",
             consequences=[
-                f"{members} in the organization. This cannot be undone.",
+                f"Its {members} in the organization. This cannot be undone.",
                 "You can't delete a group that an access rule uses: remove it from the rules first.",
             ],
             button="Delete group",
@@ -168,10 +168,8 @@ class GroupDeleteView(GroupChangeView):
 
     def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         group = find_group(self.person, pk)
-        try:
+        with refusals_as_messages(request):
             services.delete_group(actor=self.person, group=group, request=request)
-        except services.GroupInUse as error:
-            messages.error(request, error.message)
-            return redirect("accounts:organization_group_detail", pk=group.pk)
-        messages.success(request, f"The group “{group.name}” is deleted.")
-        return redirect("accounts:organization_group_list")
+            messages.success(request, f"The group “{group.name}” is deleted.")
+            return redirect("accounts:organization_group_list")
+        return redirect("accounts:organization_group_detail", pk=group.pk)

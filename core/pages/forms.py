@@ -45,3 +45,5 @@ def refusals_as_messages(request: HttpRequest) -> Iterator[None]:
         raise
     except DomainError as error:
         messages.error(request, error.message)
+    except ValidationError as error:
+        messages.error(request, " ".join(error.messages))

@@ -13,8 +13,8 @@ from django.views.generic import View
 
 from core.errors import NotAllowed
 from core.pages.addresses import back_to
+from core.pages.forms import refusals_as_messages
 from core.pages.views import MemberPageMixin
-from pipelines import services
 from pipelines.access import PipelineAction, allowed_actions
 from pipelines.models import Pipeline
 
@@ -62,13 +62,11 @@ class PipelineChangeView(PipelinePage):
 
     def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         pipeline = self.find(pk)
-        try:
+        with refusals_as_messages(request):
             result = type(self).service(actor=self.person, pipeline=pipeline, request=request, **self.arguments())
-        except services.Refused as error:
-            messages.error(request, error.message)
-            return self.back(pipeline)
-        messages.success(request, self.said(pipeline, result))
-        return self.done(pipeline, result)
+            messages.success(request, self.said(pipeline, result))
+            return self.done(pipeline, result)
+        return self.back(pipeline)
 
     def arguments(self) -> dict[str, Any]:
         return {}

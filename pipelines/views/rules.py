@@ -3,14 +3,13 @@
 from typing import Any
 
 from django.contrib import messages
-from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 
 from core.pages.confirm import confirm_page
-from core.pages.forms import refusals_in
+from core.pages.forms import refusals_as_messages, refusals_in
 from pipelines import services
 from pipelines.access import ItemRole, PipelineAction, may_grant
 from pipelines.forms import AccessRuleForm, RoleForm, roles_to_grant, subjects_to_offer
@@ -82,11 +81,8 @@ class AccessRuleUpdateView(AccessRulePage):
             messages.error(request, "Choose one of the roles.")
             return self.after_change(pipeline)
         role, subject = ItemRole(form.cleaned_data["role"]), rule.subject
-        try:
+        with refusals_as_messages(request):
             services.set_access_rule(actor=self.person, pipeline=pipeline, subject=subject, role=role, request=request)
-        except ValidationError as error:
-            messages.error(request, " ".join(error.messages))
-        else:
             messages.success(request, f"{rule.subject_name} now has the role {role.label}.")
         return self.after_change(pipeline)
 
@@ -112,10 +108,7 @@ class AccessRuleRemoveView(AccessRulePage):
     def post(self, request: HttpRequest, pk: str, rule_pk: str) -> HttpResponseBase:
         pipeline = self.find(pk)
         rule = self.rule(pipeline, rule_pk)
-        try:
+        with refusals_as_messages(request):
             services.remove_access_rule(actor=self.person, pipeline=pipeline, rule=rule, request=request)
-        except ValidationError as error:
-            messages.error(request, " ".join(error.messages))
-        else:
             messages.success(request, f"{rule.subject_name} no longer has a role on this pipeline.")
         return self.after_change(pipeline)

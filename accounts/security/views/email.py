@@ -18,6 +18,7 @@ from accounts.security.reauthentication import RecentSignInMixin
 from accounts.signin import limits
 from core.http.request_context import person_of
 from core.pages.errors import too_many_requests
+from core.pages.forms import refusals_as_messages
 
 
 class ChangeEmailView(RecentSignInMixin, FormView[ChangeEmailForm]):
@@ -61,13 +62,11 @@ class ConfirmEmailView(LoginRequiredMixin, TemplateView):
     def post(self, request: HttpRequest, key: str) -> HttpResponseBase:
         answer = redirect("accounts:security")
         try:
-            person = email_change.confirm_email_change(actor=person_of(request), key=key, request=request)
+            with refusals_as_messages(request):
+                person = email_change.confirm_email_change(actor=person_of(request), key=key, request=request)
+                said = f"From now on you sign in with {person.email}. You are signed out everywhere else."
+                messages.success(request, said)
+                limits.remember_device(request, answer, person.email)
         except email_change.LinkEnded:
             return self.render_to_response(self.get_context_data(address=None), status=404)
-        except email_change.AddressTaken as error:
-            messages.error(request, error.message)
-        else:
-            said = f"From now on you sign in with {person.email}. You are signed out everywhere else."
-            messages.success(request, said)
-            limits.remember_device(request, answer, person.email)
         return answer

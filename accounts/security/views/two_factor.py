@@ -120,12 +120,10 @@ class AddPasskeyView(TwoFactorChangeMixin, AddWebAuthnView):
 
     def form_valid(self, form: forms.Form) -> HttpResponse:
         actor = person_of(self.request)
-        try:
-            made_codes = two_factor.add_passkey(actor=actor, request=self.request, **form.cleaned_data)
-        except two_factor.TooManyPasskeys as error:
-            messages.error(self.request, error.message)
-            return redirect("mfa_index")
-        return redirect("mfa_view_recovery_codes" if made_codes else "mfa_index")
+        with refusals_as_messages(self.request):
+            if two_factor.add_passkey(actor=actor, request=self.request, **form.cleaned_data):
+                return redirect("mfa_view_recovery_codes")
+        return redirect("mfa_index")
 
 
 class RenamePasskeyView(TwoFactorChangeMixin, EditWebAuthnView):
@@ -180,9 +178,7 @@ class ReplaceRecoveryCodesView(TwoFactorChangeMixin):
         )
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        try:
+        with refusals_as_messages(request):
             two_factor.make_recovery_codes(actor=person_of(request), request=request)
-        except two_factor.NoSecondFactor as error:
-            messages.error(request, error.message)
-            return redirect("mfa_index")
-        return redirect("mfa_view_recovery_codes")
+            return redirect("mfa_view_recovery_codes")
+        return redirect("mfa_index")
