@@ -1,4 +1,4 @@
-"""What happens to tokens when the audit log tells of something (auditlog/signals.py)."""
+"""What happens to tokens when the audit log reports something (auditlog/signals.py)."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Views that show everybody the same, whoever is signed in: public keys, probes, robots.txt."""
+"""Views that answer everybody alike, signed in or not: public keys, probes, robots.txt."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ OpenView = TypeVar("OpenView", bound=Callable[..., HttpResponseBase])
 def open_to_everybody(view: OpenView) -> OpenView:
     """Marks the view, so that people whose two-factor is missing get it too.
 
-    Django's ``login_not_required`` says less: allauth has it on views that change the account of a signed-in person.
+    Django has a similar mark, but allauth sets that one on views that change the account of a signed-in person.
     """
     view.is_open_to_everybody = True  # type: ignore[attr-defined]
     return view

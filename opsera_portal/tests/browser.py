@@ -55,6 +55,18 @@ class Chromium:
         self._browser = self._playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
 
 
+def watch_for_refusals(page):
+    """Collects in ``page.refused`` what the browser refuses to load or to run, and errors of scripts."""
+    page.refused = []
+    page.add_init_script(
+        "addEventListener('securitypolicyviolation', event => "
+        "console.error(`${event.effectiveDirective} ${event.blockedURI} ${event.sourceFile}`))"
+    )
+    page.on("console", lambda message: page.refused.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: page.refused.append(str(error)))
+    return page
+
+
 def sign_in(page, email):
     """Fills in the sign-in form on the current page."""
     page.get_by_label("E-mail address").fill(email)

@@ -1,8 +1,16 @@
-"""Every page in a real browser: accessible by axe's rules, at 1280 and 360 pixels, in light and dark."""
+"""Every page in a real browser: accessible by axe's rules, at 1280 and 360 pixels, in light and dark. The policy that
+it is served with refuses nothing on it.
+"""
+
+import re
 
 import pytest
 from axe_playwright_python.base import AxeResults
 from axe_playwright_python.sync_playwright import Axe
+from django.contrib import admin
+from django.urls import Resolver404, resolve
+
+from opsera_portal.tests.browser import watch_for_refusals
 
 pytestmark = [pytest.mark.browser, pytest.mark.once]
 
@@ -40,11 +48,58 @@ ALL_RULES = {"resultTypes": ["violations"], "preload": False}
 COLOUR_RULES = ALL_RULES | {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
 
 
+# Where a walk to every page begins, beside the pages that the tests open anyway.
+FIRST = ["/", "/profile/", "/admin/", "/api/docs/", "/nothing-here/", "/profile/security/two-factor/"]
+# Files, what is no page of the browser's own, and what ends the walk.
+NOT_PAGES = re.compile(
+    r"/static/|/api/schema/|/api/v1/|/export/|/logout/|/download/|/jsi18n/|\.well-known|/readyz|/healthz"
+)
+
+
 @pytest.fixture(scope="module")
 def page(chromium, portal):
-    """A page of the demo's Administrator, who can see every page."""
-    with chromium.signed_in(portal, "admin@demo.example", bypass_csp=True) as context:
-        yield context.new_page()
+    """A page of the demo's Administrator, who can see every page.
+
+    ``page.kinds``: the kinds of page that were open in it; ``page.linked``: the addresses that they link to.
+    """
+    with chromium.signed_in(portal, "admin@demo.example") as context:
+        page = watch_for_refusals(context.new_page())
+        page.kinds, page.linked = set(), []
+        yield page
+
+
+def kind_of(path):
+    """Pages of one kind are the same page for the policy: the pattern of their address."""
+    try:
+        return resolve(path.partition("?")[0]).route
+    except Resolver404:
+        return path
+
+
+def links(page):
+    """Addresses on this site that the page leads to, as it writes them."""
+    found = page.locator("a[href]").evaluate_all(
+        "links => links.map(link => link.href).filter(href => href.startsWith(location.origin))"
+        ".map(href => href.slice(location.origin.length).split('#')[0])"
+    )
+    return [path for path in found if not NOT_PAGES.search(path)]
+
+
+def assert_nothing_refused(page, answer=None):
+    """The browser also reports, about a page that is not there, that it is not there."""
+    is_found = answer is None or answer.ok
+    assert [text for text in page.refused if is_found or "Failed to load resource" not in text] == [], page.url
+
+
+def look_at(page, path):
+    page.refused.clear()
+    answer = page.goto(path)
+    if path == "/api/docs/":
+        # Its script builds the page from the API schema.
+        page.get_by_text("Run a pipeline").first.wait_for()
+    assert_nothing_refused(page, answer)
+    page.kinds.add(kind_of(path))
+    page.linked += links(page)
 
 
 def assert_good(page):
@@ -66,15 +121,17 @@ def assert_good(page):
 
 
 def test_page_of_signing_in(chromium, portal):
-    with chromium.new_context(base_url=portal.url, bypass_csp=True) as context:
-        page = context.new_page()
-        page.goto("/login/")
-        assert_good(page)
+    with chromium.new_context(base_url=portal.url) as context:
+        page = watch_for_refusals(context.new_page())
+        for path in ("/password/reset/", "/login/"):
+            page.goto(path)
+            assert_nothing_refused(page)
+            assert_good(page)
 
 
 @pytest.mark.parametrize("path", PAGES)
 def test_page(page, path):
-    page.goto(path)
+    look_at(page, path)
     assert_good(page)
 
 
@@ -134,5 +191,30 @@ def first_link(page, path, name):
 def test_pages_below_a_page(page, path, name, below):
     address = first_link(page, path, name)
     for rest in below:
-        page.goto(address + rest)
+        look_at(page, address + rest)
         assert_good(page)
+
+
+def test_no_page_uses_what_its_policy_refuses(page):
+    """Follows links to the kinds of page that no other test has opened."""
+    waiting = FIRST + page.linked
+    while waiting:
+        path = waiting.pop()
+        if kind_of(path) not in page.kinds:
+            look_at(page, path)
+            waiting += links(page)
+
+    assert len(page.kinds) > 60, sorted(page.kinds)
+    assert {"admin/", "api/docs/", "profile/tokens/", "pipelines/<id:pk>/"} <= page.kinds
+    for model in admin.site._registry:
+        assert f"admin/{model._meta.app_label}/{model._meta.model_name}/" in page.kinds
+
+
+def test_refused_content_is_noticed(page):
+    page.goto("/profile/")
+    page.refused.clear()
+
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<p style=\"color: red\">x</p>')")
+    page.wait_for_timeout(50)
+
+    assert [text for text in page.refused if text.startswith("style-src")]

@@ -909,7 +909,7 @@ def test_own_address_is_refused_in_an_allowed_network(names, connections, settin
 
 
 def test_own_address_is_found_even_if_every_address_can_be_bound(monkeypatch):
-    monkeypatch.setattr(http_step, "_can_bind", lambda family, address: True)
+    monkeypatch.setattr(step_addresses, "_can_bind", lambda family, address: True)
 
     assert not step_addresses.is_own(ipaddress.ip_address("8.8.8.8"))
     for address in own_addresses():
