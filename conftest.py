@@ -25,6 +25,7 @@ from opsera_portal.tests.browser import Chromium
 CHROMIUM = Chromium()
 # Fixtures of a test, and classes that its module imports, with which it sends requests.
 CLIENTS = {"client", "api", "Client", "APIClient"}
+HANDFUL = 25
 
 
 @pytest.fixture(scope="session")
@@ -172,10 +173,11 @@ def browser_of(chromium, portal):
 def pytest_collection_modifyitems(items):
     """Marks tests that commit, and says which tests run in one process, one after the other.
 
-    These share the started portal, so that there is one, or something of their module; all others are handed out one by
-    one. The long ones come first, so that no process ends with one while the other is idle.
+    These share the started portal, so that there is one, or something of their module. The long ones of the others are
+    handed out one by one and come first, so that no process ends with one while the other is idle. The short ones are
+    handed out by the handful: after each test, xdist goes through all that it has ever handed out.
     """
-    for item in items:
+    for number, item in enumerate(items):
         database = item.get_closest_marker("django_db")
         if database and database.kwargs.get("transaction") and not item.get_closest_marker("integration"):
             # Commits, locks and other connections differ most. Tests of started programs are marked one by one.
@@ -188,6 +190,8 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group("portal"))
         elif any(found[-1].scope == "module" for found in fixtures.values()):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+        elif not (item.get_closest_marker("integration") or item.get_closest_marker("slow")):
+            item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{number // HANDFUL}"))
     yield
     items.sort(key=lambda item: (not item.get_closest_marker("integration"), not item.get_closest_marker("slow")))
 
