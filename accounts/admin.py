@@ -60,11 +60,11 @@ class OrganizationForm(PolicyForm):
         return {"name": self.cleaned_data["name"], **self.policy()}
 
 
-@admin.register(Organization)
 class OrganizationAdmin(RecentSignInAdmin):
     """Operators create organizations; Administrators see and change the policy of their own.
 
-    `tokens/policy/admin.py` extends it: it shows what a change of the policy would do to tokens.
+    `tokens/policy/admin.py` adds what a change of the policy would do to tokens, and `opsera_portal/admin.py` registers
+    that.
     """
 
     privileges = (Privilege.CREATE_ORGANIZATION, Privilege.CHANGE_POLICY)

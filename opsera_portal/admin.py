@@ -1,4 +1,4 @@
-"""Django admin for models that belong to no single app."""
+"""Django admin for what belongs to no single app."""
 
 from typing import Any
 
@@ -6,10 +6,14 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from accounts.models import Organization
 from accounts.querysets import undelivered_mails_readable_by
 from core.admin_site import ReadOnlyAdmin
 from core.http.request_context import person_of
 from core.models import OutgoingMail
+from tokens.policy.admin import OrganizationPolicyAdmin
+
+admin.site.register(Organization, OrganizationPolicyAdmin)
 
 
 @admin.register(OutgoingMail)

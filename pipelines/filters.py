@@ -58,5 +58,7 @@ class PipelinePageFilter(PipelineFilter):
         super().__init__(*args, **kwargs)
         seen = Pipeline.objects.filter(pk__in=self.queryset.order_by().values("pk")).order_by()
         lists = seen.exclude(tags=[]).values_list("tags", flat=True)
-        tags = sorted({tag for tags in lists for tag in tags}, key=str.lower)
+        # The chosen one too, if no pipeline has it: otherwise the form would say that none is chosen.
+        chosen = {self.data["tag"]} if self.data.get("tag") else set()
+        tags = sorted({tag for tags in lists for tag in tags} | chosen, key=str.lower)
         self.filters["tag"].extra["widget"] = forms.Select(choices=[("", "Any tag"), *((tag, tag) for tag in tags)])

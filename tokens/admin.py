@@ -7,13 +7,11 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from accounts.models import Organization
 from core.admin_site import ReadOnlyAdmin
 from core.http.request_context import person_of
 from core.text import counted
 from tokens import services
 from tokens.models import Token
-from tokens.policy.admin import OrganizationPolicyAdmin
 
 
 class ExpireActionForm(ActionForm):
@@ -65,7 +63,3 @@ class TokenAdmin(ReadOnlyAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.get_readonly_fields(request, obj)
-
-
-admin.site.unregister(Organization)
-admin.site.register(Organization, OrganizationPolicyAdmin)

@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 
 from accounts.models import Group, Organization, User
 from accounts.roles import Ability
-from core.db.locks import lock, lock_first, lock_if_exists
+from core.db.locks import lock, lock_if_exists
 from core.errors import NotAllowed
 
 
@@ -40,7 +40,7 @@ def locked_group(actor: User, group: Group) -> Group:
 
     Also waits for access rules that are about to name the group, unlike `lock`.
     """
-    found = lock_first(Group.objects.in_organization(actor).filter(pk=group.pk), blocks_references=True)
+    found = lock_if_exists(Group.objects.in_organization(actor), group.pk, blocks_references=True)
     if found is None:
         raise NotAllowed
     return found

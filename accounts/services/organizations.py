@@ -15,6 +15,7 @@ from accounts.roles import Ability, SiteRole
 from accounts.services.guard import allowed, locked_organization
 from auditlog.actions import Action
 from auditlog.record import record
+from core.db.locks import lock
 from core.errors import DomainError, NotAllowed
 
 
@@ -94,6 +95,9 @@ def save_policy(
     """
     require_proof(Privilege.CHANGE_POLICY, request)
     with transaction.atomic():
+        if "name" in changes:
+            # A unique column: before `allowed` locks less.
+            lock(Organization.objects.all(), organization.pk, blocks_references=True)
         person = allowed(actor, Ability.MANAGE_ORGANIZATION)
         before = locked_organization(person, organization)
         after = planned_policy(actor=person, organization=before, changes=changes, version=version)

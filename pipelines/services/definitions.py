@@ -231,7 +231,7 @@ def delete_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | N
     Raises ``NotAllowed``, or ``Refused`` while a run is in progress.
     """
     with transaction.atomic():
-        locked = locked_for(actor, pipeline, PipelineAction.ADMINISTER)
+        locked = locked_for(actor, pipeline, PipelineAction.ADMINISTER, blocks_references=True)
         if locked.runs.filter(state__in=UNDER_WAY).exists():
             raise Refused(
                 f"“{locked.name}” has a run in progress. Stop it, wait until it has stopped, then delete the pipeline."

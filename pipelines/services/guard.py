@@ -17,12 +17,12 @@ class Refused(DomainError):
     """The pipeline's present state forbids it. The message says why and what to do."""
 
 
-def locked_for(actor: User, pipeline: Pipeline, *actions: PipelineAction) -> Pipeline:
+def locked_for(actor: User, pipeline: Pipeline, *actions: PipelineAction, blocks_references: bool = False) -> Pipeline:
     """Locks the pipeline until the transaction ends and returns its current state, if the actor is allowed all actions.
 
-    Raises ``NotAllowed``. Call in a transaction.
+    ``blocks_references``: see `core/db/locks.py`. Raises ``NotAllowed``. Call in a transaction.
     """
-    locked = lock_if_exists(Pipeline.objects.all(), pipeline.pk)
+    locked = lock_if_exists(Pipeline.objects.all(), pipeline.pk, blocks_references=blocks_references)
     person = fresh(actor)
     if locked is None or not allowed_actions(person, locked).issuperset(actions):
         raise NotAllowed

@@ -439,6 +439,8 @@ def test_unknown_tag_finds_nothing_on_page_and_api(client, owner):
     PipelineFactory(owner=owner, tags=["nightly"])
     client.force_login(owner)
 
-    assert "No pipelines found." in client.get("/pipelines/?tag=weekly").content.decode()
+    page = client.get("/pipelines/?tag=weekly").content.decode()
+    assert "No pipelines found." in page
+    assert '<option value="weekly" selected>' in page
     assert client.get("/api/v1/pipelines?tag=weekly").json()["count"] == 0
     assert client.get("/api/v1/pipelines?tag=nightly").json()["count"] == 1

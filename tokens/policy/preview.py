@@ -100,7 +100,8 @@ def change_policy(
     `accounts.services.save_policy` raises. Creating a token takes the same lock, so no token is created meanwhile.
     """
     with transaction.atomic():
-        before = lock(Organization.objects.all(), (organization or actor.own_organization).pk)
+        pk = (organization or actor.own_organization).pk
+        before = lock(Organization.objects.all(), pk, blocks_references="name" in changes)
         after = services.save_policy(
             actor=actor, organization=before, changes=changes, version=version, request=request
         )
