@@ -258,7 +258,7 @@ def test_an_unseen_pipeline_is_in_no_list_no_search_no_choice_and_no_count(clien
     for page in pages:
         for word in ("Very private", "private words", str(unseen.pk), "someone.else@"):
             assert word not in page.content.decode()
-    # The last page shows the tag that was asked for, as it does with any.
+    # The last page shows the tag of its filter, as it does with any.
     for page in pages[:-1]:
         assert '<option value="hidden-tag"' not in page.content.decode()
     assert [answer.json()["count"] for answer in answers] == [1, 0, 0, 0, 1]
