@@ -79,15 +79,17 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "core.http.request_context.RequestContextMiddleware",
+    # API requests with an Authorization header get their own headers, are logged, and are answered. No middleware below
+    # these sees them.
+    "core.api.cross_origin.CrossOriginMiddleware",
+    "core.api.answer_headers.TokenAnswerHeadersMiddleware",
+    "auditlog.middleware.TokenUseMiddleware",
+    "core.api.fast_path.TokenFastPathMiddleware",
     "core.http.security_headers.SecurityHeadersMiddleware",
     "django_permissions_policy.PermissionsPolicyMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "core.pages.middleware.ProxyMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "core.api.cross_origin.CrossOriginMiddleware",
-    "auditlog.middleware.TokenUseMiddleware",
-    # Answers API requests with an Authorization header; no middleware below sees them.
-    "core.api.fast_path.TokenFastPathMiddleware",
     "csp.middleware.CSPMiddleware",
     "core.pages.middleware.HealthProbeMiddleware",
     "core.pages.middleware.SizeLimitMiddleware",

@@ -13,6 +13,8 @@ from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from core.api.answer_headers import HEADERS
+
 
 class CrossOriginMiddleware(CorsMiddleware):
     """Is outside of the fast path for tokens, so that every answer has the headers, also refusals."""
@@ -25,7 +27,12 @@ class CrossOriginMiddleware(CorsMiddleware):
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if request.META.get("HTTP_ORIGIN") in settings.CORS_ALLOWED_ORIGINS and self.is_enabled(request):
             request.META.pop("HTTP_COOKIE", None)
-        return super().__call__(request)
+        response = super().__call__(request)
+        if isinstance(response, HttpResponseBase):
+            # The answer to a preflight request, which no other middleware sees.
+            for name, value in HEADERS.items():
+                response.headers.setdefault(name, value)
+        return response
 
     def origin_found_in_white_lists(self, origin: str, url: SplitResult) -> bool:
         """The library would also accept an origin that only begins with a listed one."""

@@ -15,6 +15,7 @@ from django.template.response import SimpleTemplateResponse
 from django.urls import resolve
 
 from core.api import problems
+from core.http.public_address import take_host_from_portal_url
 from core.http.request_context import carries_token
 from core.http.size_limits import body_is_too_large, check_query_length
 
@@ -35,6 +36,7 @@ class TokenFastPathMiddleware:
 
 
 def _answer(request: HttpRequest) -> HttpResponseBase:
+    take_host_from_portal_url(request)
     request.get_host()  # raises DisallowedHost
     check_query_length(request)
     if body_is_too_large(request):

@@ -50,6 +50,14 @@ class AuthenticatedFirst(APIView):
         """204 with ``Allow``, for everyone. It reveals nothing that the schema does not say."""
         return Response(status=204)
 
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """``Allow`` only where it says something: for OPTIONS, and for methods that are not allowed."""
+        method = self.request.method
+        if method != "OPTIONS" and method in self.allowed_methods:
+            return {}
+        return {"Allow": ", ".join(self.allowed_methods)}
+
     def check_limits(self, request: Request) -> None:
         """Counts the request. Raises ``Throttled``."""
         throttling.check(request)

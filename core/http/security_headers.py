@@ -1,4 +1,4 @@
-"""Security headers of every response: pages, files, API answers, redirects and refusals.
+"""Security headers of every response that is not to a token: pages, files, redirects and refusals.
 
 Django, django-csp and django-permissions-policy set the others.
 """
@@ -22,7 +22,10 @@ HEADERS = {
 
 
 class SecurityHeadersMiddleware:
-    """Sets the headers. It is above all other middleware, so it also covers responses that those create themselves."""
+    """Sets the headers. It is above all middleware of pages, so it also covers responses that those create themselves.
+
+    Answers to tokens have fewer (`core/api/answer_headers.py`).
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response

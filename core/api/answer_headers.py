@@ -1,0 +1,48 @@
+"""The headers of answers to API requests with a token.
+
+There are few, so that a small answer is not mostly headers: those of pages that forbid cameras, frames and referrers
+mean nothing for data that no browser opens as a page (OWASP, REST Security Cheat Sheet).
+"""
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from core.http.request_context import carries_token
+
+HEADERS = {
+    "Cache-Control": "no-store",
+    # For a browser that opens the answer nevertheless: nothing in it runs, and nothing frames it.
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class TokenAnswerHeadersMiddleware:
+    """Sets the headers. It is above the middleware that logs and answers, so that their refusals have them too."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if carries_token(request):
+            headers = response.headers
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+            if settings.SECURE_HSTS_SECONDS and request.is_secure():
+                headers["Strict-Transport-Security"] = strict_transport_security()
+        return response
+
+
+def strict_transport_security() -> str:
+    """The value that Django's SecurityMiddleware sends with pages."""
+    directives = [f"max-age={settings.SECURE_HSTS_SECONDS}"]
+    if settings.SECURE_HSTS_INCLUDE_SUBDOMAINS:
+        directives.append("includeSubDomains")
+    if settings.SECURE_HSTS_PRELOAD:
+        directives.append("preload")
+    return "; ".join(directives)
