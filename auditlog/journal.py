@@ -14,7 +14,7 @@ from auditlog.group_commit import MAX_ROWS, GroupCommit, Row
 from auditlog.models import TokenUse
 from auditlog.open_use import OpenUse
 from auditlog.signals import token_use_logged
-from core.db.prepared_statements import own_connection, prepared_cursor, uuid_as_stored
+from core.db.prepared_statements import execute, own_connection, uuid_as_stored
 from core.types import AccessToken
 
 logger = logging.getLogger(__name__)
@@ -90,8 +90,7 @@ def _statement(rows: int) -> str:
 
 def _insert(rows: list[Row]) -> None:
     """Writes the rows in one statement; outside of a transaction it is committed by itself."""
-    with prepared_cursor(own_connection()) as cursor:
-        cursor.execute(_statement(len(rows)), [value for row in rows for value in row])
+    execute(own_connection(), _statement(len(rows)), [value for row in rows for value in row])
 
 
 _group_commit = GroupCommit(_insert)

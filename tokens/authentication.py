@@ -99,8 +99,6 @@ def _check_in_time(token: Token, claims: jwt.VerifiedClaims) -> None:
 def _check_owner(token: Token) -> None:
     if not token.owner.is_active or token.owner.organization_id != token.organization_id:
         raise TokenRefused("owner_deactivated", "The owner of the token is deactivated.")
-    # The same row, as the line above has checked; reading ``owner.organization`` would make a query otherwise.
-    token.owner.organization = token.organization
 
 
 def _check_not_revoked(token: Token) -> None:

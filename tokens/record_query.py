@@ -9,18 +9,18 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from allauth.mfa.models import Authenticator
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import DateTimeField, Field, UUIDField
+from django.db.models.base import ModelState
 
 from accounts.models import Organization, User
 from accounts.querysets import SECOND_FACTOR_TYPES
-from core.db.prepared_statements import own_connection, prepared_cursor, uuid_as_stored
+from core.db.prepared_statements import fetch_one, own_connection, uuid_as_stored
 from tokens.models import Token
-
-Reader = Callable[[Any], Any]
 
 # No request with a token reads these. They are deferred: reading one makes a query.
 _LEFT_OUT = {"password", "last_login"}
@@ -28,33 +28,53 @@ _TOKEN_FIELDS, _USER_FIELDS, _ORGANIZATION_FIELDS = (
     [field for field in model._meta.concrete_fields if field.attname not in _LEFT_OUT]
     for model in (Token, User, Organization)
 )
+_FIELDS = [*_TOKEN_FIELDS, *_USER_FIELDS, *_ORGANIZATION_FIELDS]
+_OWNER, _ORGANIZATION = Token._meta.get_field("owner"), Token._meta.get_field("organization")
+_ORGANIZATION_OF_USER = User._meta.get_field("organization")
 
 
 def find_token(*, token_id: uuid.UUID, owner_id: uuid.UUID) -> Token | None:
     """The token with this id and owner, with ``owner`` and ``organization`` loaded; ``None`` if there is none."""
     connection = own_connection()
     as_stored = uuid_as_stored(connection)
-    with prepared_cursor(connection) as cursor:
-        cursor.execute(_statement(), [as_stored(token_id), as_stored(owner_id)])
-        row = cursor.fetchone()
+    row = fetch_one(connection, _statement(connection.vendor), [as_stored(token_id), as_stored(owner_id)])
     if row is None:
         return None
-    readers = _readers(connection.vendor)
-    values = [value if read is None or value is None else read(value) for read, value in zip(readers, row, strict=True)]
-    users, organizations = len(_TOKEN_FIELDS), len(_TOKEN_FIELDS) + len(_USER_FIELDS)
-    token: Token = _instance(Token, _TOKEN_FIELDS, values[:users])
-    token.owner = _instance(User, _USER_FIELDS, values[users:organizations])
-    token.organization = _instance(Organization, _ORGANIZATION_FIELDS, values[organizations:-1])
-    if values[-1] is not None:
-        # `tokens.policy` reads it; the property would make a query.
-        token.owner.has_two_factor = values[-1]
+    of_token, of_owner, of_organization = _attributes(connection.vendor, row)
+    token: Token = _instance(Token, of_token)
+    owner: User = _instance(User, of_owner)
+    organization: Organization = _instance(Organization, of_organization)
+    _OWNER.set_cached_value(token, owner)
+    _ORGANIZATION.set_cached_value(token, organization)
+    if owner.organization_id == organization.pk:
+        _ORGANIZATION_OF_USER.set_cached_value(owner, organization)
     return token
 
 
-@lru_cache(maxsize=1)
-def _statement() -> str:
+# Scripts send the same token again and again, and its row changes once a minute (`Token.last_used_at`). This remembers
+# how a row reads, and not that it was found.
+@lru_cache(maxsize=1000)
+def _attributes(vendor: str, row: tuple[Any, ...]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The attributes of the three instances, read from a row."""
+    values = [
+        value if read is None or value is None else read(value)
+        for read, value in zip(_readers(vendor), row, strict=True)
+    ]
+    has_two_factor = values.pop()
+    named = iter(zip((field.attname for field in _FIELDS), values, strict=True))
+    of_token, of_owner, of_organization = (
+        dict(islice(named, len(fields))) for fields in (_TOKEN_FIELDS, _USER_FIELDS, _ORGANIZATION_FIELDS)
+    )
+    if has_two_factor is not None:
+        # `tokens.policy` reads it; the property would make a query.
+        of_owner["has_two_factor"] = has_two_factor
+    return of_token, of_owner, of_organization
+
+
+@lru_cache
+def _statement(vendor: str) -> str:
     columns = ", ".join(
-        f'{alias}."{field.column}"'
+        _as_text(f'{alias}."{field.column}"', field, vendor)
         for alias, fields in (("t", _TOKEN_FIELDS), ("u", _USER_FIELDS), ("o", _ORGANIZATION_FIELDS))
         for field in fields
     )
@@ -71,26 +91,35 @@ def _statement() -> str:
     )
 
 
+def _as_text(column: str, field: "Field[Any, Any]", vendor: str) -> str:
+    """For SQLite, the text that is stored. Otherwise the driver would call Django's function for each moment."""
+    return f"{column} || ''" if vendor == "sqlite" and isinstance(field, DateTimeField) else column
+
+
 @lru_cache
-def _readers(vendor: str) -> list[Reader | None]:
+def _readers(vendor: str) -> list[Callable[[Any], Any] | None]:
     """For each column, the function that converts its value. PostgreSQL's driver returns Python's own types; SQLite has
-    no UUIDs, no time zones and no booleans."""
-    fields = [*_TOKEN_FIELDS, *_USER_FIELDS, *_ORGANIZATION_FIELDS]
+    no UUIDs and no moments."""
     if vendor != "sqlite":
-        return [None] * (len(fields) + 1)
-    return [*(_sqlite_reader(field) for field in fields), bool]
+        return [None] * (len(_FIELDS) + 1)
+    return [*(_sqlite_reader(field) for field in _FIELDS), bool]
 
 
-def _sqlite_reader(field: "Field[Any, Any]") -> Reader | None:
+def _sqlite_reader(field: "Field[Any, Any]") -> Callable[[Any], Any] | None:
     kind: Any = getattr(field, "target_field", field)
     if isinstance(kind, UUIDField):
         return uuid.UUID
-    return _utc if isinstance(kind, DateTimeField) else None
+    return _moment if isinstance(kind, DateTimeField) else None
 
 
-def _utc(value: datetime) -> datetime:
-    return value.replace(tzinfo=UTC)
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-def _instance(model: Any, fields: "list[Field[Any, Any]]", values: list[Any]) -> Any:
-    return model.from_db(DEFAULT_DB_ALIAS, [field.attname for field in fields], values)
+def _instance(model: Any, attributes: dict[str, Any]) -> Any:
+    """As ``Model.from_db``, without its signals, to which nothing listens."""
+    instance = model.__new__(model)
+    instance.__dict__.update(attributes)
+    instance._state = ModelState()
+    instance._state.adding, instance._state.db = False, DEFAULT_DB_ALIAS
+    return instance

@@ -1,7 +1,13 @@
-"""Helpers for the statements in SQL that are executed with each request."""
+"""Runs the two statements in SQL that each request with a token needs, without Django's cursors.
+
+Django wraps each cursor twice and each placeholder once. For the lookup of a token and its log entry, that costs more
+than the database needs for them. So these statements go to the driver itself. Django's cursor is used where something
+watches queries: with DEBUG, in tests that count them, and with execute wrappers.
+"""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any
 
@@ -14,19 +20,40 @@ def own_connection() -> BaseDatabaseWrapper:
     return connections[DEFAULT_DB_ALIAS]
 
 
-def prepared_cursor(connection: BaseDatabaseWrapper) -> Any:
-    """On PostgreSQL, the statement is parsed and planned once for each connection; its parameters are sent separately.
+def execute(connection: BaseDatabaseWrapper, statement: str, parameters: Sequence[Any]) -> None:
+    """Runs a statement that returns no rows. Raises what Django's cursors raise."""
+    _run(connection, statement, parameters)
 
-    Django's own cursor writes the parameters into the statement, so that each is a new one. SQLite's driver caches
-    statements itself.
-    """
-    make = getattr(connection, "prepared_cursor", connection.cursor)
-    return make()
+
+def fetch_one(connection: BaseDatabaseWrapper, statement: str, parameters: Sequence[Any]) -> tuple[Any, ...] | None:
+    """The first row as the driver returns it; ``None`` if there is none. Raises what Django's cursors raise."""
+    cursor = _run(connection, statement, parameters)
+    with connection.wrap_database_errors:
+        row: tuple[Any, ...] | None = cursor.fetchone()
+    return row
 
 
 def uuid_as_stored(connection: BaseDatabaseWrapper) -> Callable[[uuid.UUID], Any]:
     """Converts a UUID for a statement. SQLite has no such type, so Django stores its 32 digits."""
     return attrgetter("hex") if connection.vendor == "sqlite" else _as_it_is
+
+
+def _run(connection: BaseDatabaseWrapper, statement: str, parameters: Sequence[Any]) -> Any:
+    if connection.queries_logged or connection.execute_wrappers:
+        cursor = getattr(connection, "prepared_cursor", connection.cursor)()
+        cursor.execute(statement, parameters)
+        return cursor
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        if connection.vendor == "sqlite":
+            # The driver keeps the last statements prepared.
+            return connection.connection.execute(_with_question_marks(statement), parameters)
+        return connection.driver_cursor().execute(statement, parameters)  # type: ignore[attr-defined]
+
+
+@lru_cache
+def _with_question_marks(statement: str) -> str:
+    return statement.replace("%s", "?")
 
 
 def _as_it_is(value: uuid.UUID) -> uuid.UUID:

@@ -1,11 +1,13 @@
 """The hand-written statement returns what the ORM returns."""
 
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from django.db.models.signals import post_init, pre_init
 from django.utils import timezone
 
+from accounts.models import Organization, User
 from tokens.models import Token
 from tokens.record_query import find_token
 from tokens.tests.factories import TokenFactory
@@ -37,14 +39,39 @@ def test_query_finds_what_the_orm_finds(owner, administrator, is_full, django_as
     expected = Token.objects.select_related("owner", "organization").get(pk=made.pk)
 
     with django_assert_num_queries(1):
-        found = find_token(token_id=made.pk, owner_id=owner.pk)
+        # Where queries are counted, Django's cursor runs the statement.
+        watched = find_token(token_id=made.pk, owner_id=owner.pk)
+        assert (watched, watched.state) == (expected, expected.state)
+    by_driver = find_token(token_id=made.pk, owner_id=owner.pk)
+    for found in (watched, by_driver):
         assert columns(found) == columns(expected)
         assert columns(found.owner, without={"password", "last_login"}) == columns(
             expected.owner, without={"password", "last_login"}
         )
         assert columns(found.organization) == columns(expected.organization)
-        assert (found, found.state) == (expected, expected.state)
-    assert not found._state.adding
+        assert not found._state.adding
+        assert {moment.utcoffset() for moment in columns(found).values() if isinstance(moment, datetime)} == {
+            timedelta()
+        }
+
+
+@pytest.mark.parametrize("model", [Token, User, Organization])
+def test_nothing_listens_to_the_signals_that_are_left_out(model):
+    assert not pre_init.has_listeners(model)
+    assert not post_init.has_listeners(model)
+
+
+def test_two_requests_never_share_an_instance(owner):
+    made = TokenFactory(owner=owner)
+
+    first, second = (find_token(token_id=made.pk, owner_id=owner.pk) for _ in range(2))
+    first.name, first.owner.name, first.organization.name = "a", "b", "c"
+
+    assert (second.name, second.owner.name, second.organization.name) == (
+        made.name,
+        owner.name,
+        owner.organization.name,
+    )
 
 
 def test_password_is_not_read(owner, django_assert_num_queries):

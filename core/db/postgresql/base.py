@@ -5,9 +5,13 @@ import logging
 import select
 from typing import Any
 
+import psycopg
 from django.db.backends.postgresql import base, operations
 
 _ServerBindingCursor: Any = base.ServerBindingCursor
+
+# The driver's own reader of timestamptz.
+_MOMENTS: Any = psycopg.adapters.get_loader(psycopg.adapters.types["timestamptz"].oid, psycopg.pq.Format.TEXT)
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +36,24 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return bool(self.settings_dict.get("IS_POOLED_OUTSIDE"))
 
     def prepared_cursor(self) -> Any:
-        """A cursor that prepares its statement in the server; see `core.db.prepared_statements`."""
+        """A cursor that prepares its statement in the server, and that tools can watch."""
         self.ensure_connection()
-        make = _UnpreparedCursor if self.settings_dict.get("IS_POOLED_OUTSIDE") else _PreparingCursor
-        return self._prepare_cursor(make(self.connection))  # type: ignore[attr-defined]
+        return self._prepare_cursor(self._preparing(self.connection))  # type: ignore[attr-defined]
+
+    def driver_cursor(self) -> Any:
+        """The driver's own cursor that does the same; see `core.db.prepared_statements`. Each connection keeps one.
+
+        Call it with an open connection, and read its rows before the next call. The driver reads moments, and not
+        Django's function in Python: they are in UTC, as the connection is.
+        """
+        cursor = getattr(self.connection, "kept_cursor", None)
+        if cursor is None:
+            cursor = self.connection.kept_cursor = self._preparing(self.connection)
+            cursor.adapters.register_loader("timestamptz", _MOMENTS)
+        return cursor
+
+    def _preparing(self, connection: Any) -> Any:
+        return (_UnpreparedCursor if self.settings_dict.get("IS_POOLED_OUTSIDE") else _PreparingCursor)(connection)
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Returns a connection from the pool that the server has not closed.
