@@ -19,7 +19,10 @@ from core.types import AccessToken
 
 logger = logging.getLogger(__name__)
 
-# The reason for a status if the problem code gives none.
+_ALLOWED, _REFUSED, _OK = (
+    value.value for value in (TokenUse.Outcome.ALLOWED, TokenUse.Outcome.REFUSED, TokenUse.Reason.OK)
+)
+# The reason for a refusal with this status if the problem code gives none.
 _REASONS_BY_STATUS = {
     401: TokenUse.Reason.FORBIDDEN,
     403: TokenUse.Reason.FORBIDDEN,
@@ -68,8 +71,8 @@ def _row(connection: BaseDatabaseWrapper, use: OpenUse, token: AccessToken, stat
         use.method,
         use.target,
         status,
-        (TokenUse.Outcome.ALLOWED if status < 400 else TokenUse.Outcome.REFUSED).value,
-        _reason(status, code).value,
+        _ALLOWED if status < 400 else _REFUSED,
+        _OK if status < 400 else _reason(status, code).value,
         use.ip,
         use.user_agent,
         use.duration_ms(),
@@ -97,8 +100,6 @@ _group_commit = GroupCommit(_insert)
 
 
 def _reason(status: int, code: str | None) -> TokenUse.Reason:
-    if status < 400:
-        return TokenUse.Reason.OK
     if code in TokenUse.Reason.values:
         return TokenUse.Reason(code)
     if status >= 500:

@@ -133,7 +133,11 @@ class Token(models.Model):
     @property
     def expires_soon(self) -> bool:
         """Active, and in its last 7 days or the last quarter of its lifetime (`TokenQuerySet.expiring_soon`)."""
-        return timezone.now() >= expires_soon_from(self.created_at, self.expires_at) and self.is_active
+        return self.is_in_its_last_days and self.is_active
+
+    @property
+    def is_in_its_last_days(self) -> bool:
+        return timezone.now() >= expires_soon_from(self.created_at, self.expires_at)
 
     @property
     def state(self) -> TokenState:

@@ -5,20 +5,20 @@ the change or not at all, so the transaction is longer than the view: the middle
 begins its transaction, and the middleware ends it.
 """
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from django.db import transaction
+from django.db.transaction import Atomic
 from django.http import HttpRequest
 
 
 class Change:
-    """Two nested transactions, once ``begin`` was called: one for change and entry, in it one for the change alone."""
+    """A context around a request. After ``begin``, it has two nested transactions: one for change and entry, in it one
+    for the change alone. An exception rolls both back."""
 
     def __init__(self) -> None:
-        self._whole = ExitStack()
-        self._view = ExitStack()
-        self._has_begun = False
+        self._whole: Atomic | None = None
+        self._view: Atomic | None = None
 
     def begin(self) -> None:
         """From here on, what is changed is committed together with the log entry, or not at all.
@@ -26,24 +26,37 @@ class Change:
         Call it when the token is checked and the body is read: on SQLite the transaction holds the only write lock,
         and neither strangers nor slow callers may make others wait for it.
         """
-        self._whole.enter_context(transaction.atomic())
-        self._view.enter_context(transaction.atomic())
-        self._has_begun = True
+        self._whole, self._view = transaction.atomic(), transaction.atomic()
+        self._whole.__enter__()
+        self._view.__enter__()
 
     def end(self, *, keep: bool) -> None:
         """Ends the inner transaction. What is written after this is committed even if the change is not kept."""
-        if self._has_begun and not keep:
-            transaction.set_rollback(True)
-        self._view.close()
+        if self._view is not None:
+            if not keep:
+                transaction.set_rollback(True)
+            self._end_view(None, None, None)
+
+    def __enter__(self) -> "Change":
+        return self
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        try:
+            self._end_view(kind, error, traceback)
+        finally:
+            if self._whole is not None:
+                self._whole.__exit__(kind, error, traceback)
+
+    def _end_view(self, kind: Any, error: Any, traceback: Any) -> None:
+        view, self._view = self._view, None
+        if view is not None:
+            view.__exit__(kind, error, traceback)
 
 
-@contextmanager
-def change_of(request: HttpRequest) -> Iterator[Change]:
+def change_of(request: HttpRequest) -> Change:
     """Opens the change of this request, and commits it at the end of the block; an exception rolls it back."""
-    change = Change()
-    request.change = change  # type: ignore[attr-defined]
-    with change._whole, change._view:
-        yield change
+    change = request.change = Change()  # type: ignore[attr-defined]
+    return change
 
 
 def begin_change(request: HttpRequest) -> None:

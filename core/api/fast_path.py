@@ -8,11 +8,12 @@ test compares the answers of both ways.
 from collections.abc import Callable
 from typing import cast
 
+from django.conf import settings
 from django.core.handlers.exception import convert_exception_to_response
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.template.response import SimpleTemplateResponse
-from django.urls import resolve
+from django.urls import ResolverMatch, resolve
 
 from core.api import problems
 from core.http.public_address import take_host_from_portal_url
@@ -41,10 +42,22 @@ def _answer(request: HttpRequest) -> HttpResponseBase:
     check_query_length(request)
     if body_is_too_large(request):
         return problems.problem_response(request, 413, problems.ContentTooLarge.default_detail)
-    match = request.resolver_match = resolve(request.path_info)
+    match = request.resolver_match = _resolve(settings.ROOT_URLCONF, request.path_info)
     response = match.func(request, *match.args, **match.kwargs)
     return response.render() if isinstance(response, SimpleTemplateResponse) else response
 
+
+def _resolve(urlconf: str, path: str) -> ResolverMatch:
+    """As ``resolve``. Remembers routes without parameters: they are few, and no client can invent one."""
+    match = _fixed_routes.get((urlconf, path))
+    if match is None:
+        match = resolve(path, urlconf)
+        if match.url_name is not None and not match.kwargs and not match.args:
+            _fixed_routes[urlconf, path] = match
+    return match
+
+
+_fixed_routes: dict[tuple[str, str], ResolverMatch] = {}
 
 # Django's own error handlers answer errors, as they do around each middleware.
 _answer_or_error = convert_exception_to_response(_answer)

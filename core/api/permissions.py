@@ -18,7 +18,7 @@ from core.api.problems import ClosedToTokens, Forbidden, InsufficientScope
 class OperationPermission(BasePermission):
     def has_permission(self, request: Request, view: Any) -> bool:
         method = request.method or ""
-        if method not in view.allowed_methods:
+        if not view.answers(method):
             raise MethodNotAllowed(method)
         operation = operation_of(view, getattr(view, "action_map", None), method)
         if operation is None:

@@ -77,11 +77,16 @@ class BoundedListField(serializers.ListField):
         return items
 
 
+def utc_text(moment: datetime) -> str:
+    """ISO 8601, UTC."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 class UtcDateTimeField(serializers.DateTimeField):
     """A time in ISO 8601, UTC. DRF's own field reads the time zone from the settings for each value."""
 
     def to_representation(self, value: datetime) -> str:
-        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+        return utc_text(value)
 
 
 @lru_cache

@@ -53,10 +53,14 @@ class AuthenticatedFirst(APIView):
     @property
     def default_response_headers(self) -> dict[str, str]:
         """``Allow`` only where it says something: for OPTIONS, and for methods that are not allowed."""
-        method = self.request.method
-        if method != "OPTIONS" and method in self.allowed_methods:
+        if self.request.method != "OPTIONS" and self.answers(self.request.method or ""):
             return {}
         return {"Allow": ", ".join(self.allowed_methods)}
+
+    def answers(self, method: str) -> bool:
+        """Whether this is one of ``allowed_methods``, without making a list of them."""
+        name = method.lower()
+        return name in self.http_method_names and hasattr(self, name)
 
     def check_limits(self, request: Request) -> None:
         """Counts the request. Raises ``Throttled``."""

@@ -5,11 +5,15 @@ from datetime import UTC, datetime
 import pytest
 import time_machine
 from django.db.models.signals import post_save
+from django.utils import timezone
+from rest_framework.serializers import ModelSerializer
 from rest_framework.test import APIClient
 
 from accounts.roles import SiteRole
 from auditlog.models import Activity
+from core.api.serializers import represent
 from tokens import jwt
+from tokens.api.serializers import OrganizationTokenSerializer, TokenSerializer
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 
@@ -206,3 +210,27 @@ def test_tokens_of_a_guest_can_only_read(api, client, owner):
     rows = client.get(f"/profile/tokens/{token.pk}/").context["operations"]
     assert {row["label"]: row["verdict"] for row in rows}["Expire a token"] == "No"
     assert api.post(f"{TOKENS}/current/expire", headers=bearer(token)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"revealed_at": None},
+        {"revoked_at": timezone.now(), "revoke_reason": "lost"},
+        {"last_used_at": timezone.now(), "last_used_ip": "2001:db8::1"},
+        {"scope": "api pipeline-readonly"},
+    ],
+    ids=["active", "pending", "expired early", "used", "two scopes"],
+)
+@pytest.mark.parametrize("allowed", ["api pipeline-readonly", "security-logs"])
+@pytest.mark.parametrize("serializer", [TokenSerializer, OrganizationTokenSerializer])
+def test_token_is_shown_as_its_fields_say(owner, administrator, changes, allowed, serializer):
+    token = TokenFactory(owner=owner, **changes)
+    token.revoked_by = administrator if token.revoked_at else None
+    token.organization.allowed_scopes = allowed
+
+    shown = represent(serializer, token)
+
+    assert shown == ModelSerializer.to_representation(serializer(), token)
+    assert list(shown) == serializer.Meta.fields

@@ -55,6 +55,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _preparing(self, connection: Any) -> Any:
         return (_UnpreparedCursor if self.settings_dict.get("IS_POOLED_OUTSIDE") else _PreparingCursor)(connection)
 
+    def get_connection_params(self) -> dict[str, Any]:
+        """The pool has its own copy. Django would collect them for each request, which takes a connection from it."""
+        is_pooled = self.alias in self._connection_pools  # type: ignore[attr-defined]
+        return {} if is_pooled else super().get_connection_params()
+
+    def _set_autocommit(self, autocommit: bool) -> None:
+        # The driver would take its lock and ask the connection for its state.
+        if self.connection.autocommit != autocommit:
+            super()._set_autocommit(autocommit)  # type: ignore[misc]
+
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         """Returns a connection from the pool that the server has not closed.
 
