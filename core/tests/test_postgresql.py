@@ -1,10 +1,13 @@
 """A pooled connection on which the server has hung up is not handed out."""
 
 import os
+import time
 
 import pytest
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from django.db.utils import ConnectionHandler
+
+from opsera_portal.tests.portal import free_port
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.each_database]
 
@@ -64,3 +67,18 @@ def test_statement_is_prepared_once(pooled):
     with pooled.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%%+ 41%%'")
         assert cursor.fetchone() == (1,)
+
+
+def test_unreachable_server_is_waited_for_once(pooled):
+    pooled.settings_dict |= {"HOST": "127.0.0.1", "PORT": str(free_port())}
+    pooled.settings_dict["OPTIONS"]["pool"] |= {"timeout": 0.3}
+    waits = []
+
+    for _ in range(3):
+        started_at = time.perf_counter()
+        with pytest.raises(OperationalError):
+            pooled.ensure_connection()
+        waits.append(time.perf_counter() - started_at)
+
+    assert waits[0] > 0.25
+    assert max(waits[1:]) < 0.1

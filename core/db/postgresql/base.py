@@ -1,12 +1,17 @@
-"""Django's PostgreSQL backend with two additions for the hot path: dead connections are replaced, and statements can be
-prepared. It also works behind a connection pooler in transaction mode, such as PgBouncer."""
+"""Django's PostgreSQL backend with additions for requests with a token: dead connections are replaced, statements can
+be prepared, and not everybody waits for a server that is away. It also works behind a connection pooler in transaction
+mode, such as PgBouncer.
+"""
 
 import logging
 import select
+from functools import cache
 from typing import Any
 
 import psycopg
 from django.db.backends.postgresql import base, operations
+
+from core.db.circuit_breaker import CircuitBreaker, CircuitOpen
 
 _ServerBindingCursor: Any = base.ServerBindingCursor
 
@@ -71,12 +76,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         After a restart of PostgreSQL, every connection in the pool is dead, and each would make a request fail. Django
         could check each with a query for every request; a closed connection can be noticed without one.
         """
-        connection = super().get_new_connection(conn_params)
-        while self.pool and _is_closed_by_server(connection):
-            # The pool replaces closed connections.
-            connection.close()
-            self.pool.putconn(connection)
-            connection = super().get_new_connection(conn_params)
+        try:
+            with _breaker_of(self.alias).guard(psycopg.OperationalError):
+                connection = self._take_healthy(conn_params)
+        except CircuitOpen:
+            raise psycopg.OperationalError("The database could not be reached a moment ago.") from None
         try:
             self._detect_pooler(connection)
         except BaseException:
@@ -84,6 +88,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
             if self.pool:
                 self.pool.putconn(connection)
             raise
+        return connection
+
+    def _take_healthy(self, conn_params: dict[str, Any]) -> Any:
+        connection = super().get_new_connection(conn_params)
+        while self.pool and _is_closed_by_server(connection):
+            # The pool replaces closed connections.
+            connection.close()
+            self.pool.putconn(connection)
+            connection = super().get_new_connection(conn_params)
         return connection
 
     def _detect_pooler(self, connection: Any) -> None:
@@ -98,6 +111,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 "and each query costs a little more. Backups need DATABASE_DIRECT_URL."
             )
         self.settings_dict["IS_POOLED_OUTSIDE"] = is_pooled
+
+
+@cache
+def _breaker_of(alias: str) -> CircuitBreaker:
+    """One for each database, for all threads of the process."""
+    return CircuitBreaker()
 
 
 class _PreparingCursor(_ServerBindingCursor):
