@@ -45,8 +45,8 @@ QUOTED = frozenset({"CharField", "JSONField"})
 FORMATS = [(CSV, "CSV"), (JSON_LINES, "JSON Lines")]
 
 
-# An export occupies a thread of the web process until the client has received all of it. Most threads stay free.
-AT_ONCE = max(1, settings.WEB_THREADS // 4)
+# An export occupies a thread and a database connection until the client has received all of it. Most stay free.
+AT_ONCE = max(2, settings.WEB_THREADS // 4)
 TRY_AGAIN_SECONDS = 30
 _places = threading.BoundedSemaphore(AT_ONCE)
 

@@ -7,7 +7,6 @@ until its group has been committed.
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from django.db import DataError, IntegrityError
 
@@ -15,11 +14,25 @@ Row = tuple[object, ...]
 MAX_ROWS = 200
 
 
-@dataclass
 class _Group:
-    rows: list[Row] = field(default_factory=list)
-    is_decided: threading.Event = field(default_factory=threading.Event)
-    errors: dict[int, BaseException] = field(default_factory=dict)
+    """Rows that share a commit, and the errors of those that the database refused, by their place.
+
+    ``wait`` returns after ``decide``. A plain lock is a third of the work of ``threading.Event``, and each waiting
+    thread wakes the next one instead of all at once.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.errors: dict[int, BaseException] = {}
+        self._gate = threading.Lock()
+        self._gate.acquire()
+
+    def decide(self) -> None:
+        self._gate.release()
+
+    def wait(self) -> None:
+        with self._gate:
+            pass
 
 
 class GroupCommit:
@@ -46,7 +59,7 @@ class GroupCommit:
             with self._turn:
                 self._decide(group)
         else:
-            group.is_decided.wait()
+            group.wait()
         if place in group.errors:
             raise group.errors[place]
 
@@ -61,7 +74,7 @@ class GroupCommit:
         except BaseException as error:  # noqa: BLE001  (whatever it is, no row of the group is committed)
             group.errors = dict.fromkeys(range(len(group.rows)), error)
         finally:
-            group.is_decided.set()
+            group.decide()
 
     def _write_each(self, rows: list[Row]) -> dict[int, BaseException]:
         """Writes the rows one by one: a row that the database refuses must not affect the others of its group."""

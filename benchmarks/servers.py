@@ -124,8 +124,12 @@ def _administer(statement: Any, name: str) -> None:
 
 
 def environment_of(directory: str, database_url: str, port: int) -> dict[str, str]:
-    """Returns the environment of the benchmark, without the settings of the person who runs it."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    """Returns the environment of the benchmark, of whose settings only the number of threads and processes is given."""
+    kept = {
+        name: os.environ[name]
+        for name in ("PATH", "HOME", "LANG", "TMPDIR", "WEB_THREADS", "GRANIAN_WORKERS")
+        if name in os.environ
+    }
     return {
         **kept,
         "PORTAL_DATA_DIR": directory,

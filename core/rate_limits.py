@@ -56,14 +56,14 @@ _here: dict[str, _Here] = {}
 
 @dataclass(frozen=True)
 class Limit:
-    """``amount`` times in ``seconds``, for each key. Keys can have any content; only their digest is stored."""
+    """``amount`` times in ``seconds``, for each key: a text, or an id. Only the digest of a key is stored."""
 
     name: str
     amount: int
     seconds: int
     batch: int = 1
 
-    def take(self, key: str) -> int | None:
+    def take(self, key: object) -> int | None:
         """Counts one more. Returns ``None`` within the limit, otherwise the seconds until the next try."""
         now = time.time()
         name = self._name_of(key, now)
@@ -80,7 +80,7 @@ class Limit:
         here.is_spent = True
         return self._wait(now)
 
-    def left(self, key: str) -> tuple[int, int]:
+    def left(self, key: object) -> tuple[int, int]:
         """How many times are left in this window, and the seconds until it ends. Counts nothing and reads nothing.
 
         Only as far as this process knows, without what others counted since it last stored a batch.
@@ -111,7 +111,7 @@ class Limit:
         """
         return self.batch > 1 and here.taken > self.amount
 
-    def _name_of(self, key: str, now: float) -> str:
+    def _name_of(self, key: object, now: float) -> str:
         """The name of the stored count of ``key`` in this window."""
         return f"{self.name}:{_digest(key)}:{int(now // self.seconds)}"
 
@@ -124,8 +124,8 @@ class Limit:
 
 # Each request of a script counts the same keys, and reads what is left of them.
 @lru_cache(maxsize=1000)
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()[:40]
+def _digest(key: object) -> str:
+    return hashlib.sha256(str(key).encode(errors="surrogatepass")).hexdigest()[:40]
 
 
 def forget_past_windows(stopping: threading.Event) -> None:

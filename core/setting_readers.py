@@ -120,6 +120,13 @@ def long_secret(name: str, secret: str) -> str:
     return secret
 
 
+def threads(name: str, raw: str) -> int:
+    number = int(raw) if raw.isascii() and raw.isdecimal() and len(raw) < 4 else 0
+    if not 1 <= number <= 128:
+        raise ImproperlyConfigured(f"{name}: give a number from 1 to 128, not {raw!r}.")
+    return number
+
+
 def port(name: str, raw: str) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", raw) or not 1 <= int(raw) <= 65535:
         raise ImproperlyConfigured(f"{name} must be a port from 1 to 65535, not {raw!r}.")

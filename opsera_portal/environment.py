@@ -29,6 +29,7 @@ def read_with(reader: Callable[[str, str], Any]) -> PlainValidator:
 
 
 Port = Annotated[int, read_with(setting_readers.port)]
+Threads = Annotated[int, read_with(setting_readers.threads)]
 OtherPort = Annotated[int | None, read_with(setting_readers.port)]
 PublicUrl = Annotated[str | None, read_with(setting_readers.public_url)]
 DataDirectory = Annotated[Path, read_with(partial(setting_readers.data_directory, default=BASE_DIR / "var"))]
@@ -107,6 +108,11 @@ class AddressAndData(Group):
         "number",
         "Web processes that share the port; at most one for each core",
         default="1",
+    )
+    WEB_THREADS: Threads = variable(
+        "number",
+        "How many requests each web process answers at the same time. Each can take a connection to PostgreSQL",
+        default="16",
     )
     SECRET_KEY: str = variable(
         "text, at least 50 characters",

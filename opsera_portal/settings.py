@@ -132,7 +132,7 @@ TEMPLATES = [
 
 # How many requests one web process answers at the same time. More than the cores need, so that log entries which wait
 # for the disk wait together. Each thread can also take a connection to PostgreSQL.
-WEB_THREADS = 16
+WEB_THREADS = env.WEB_THREADS
 # Further threads that wait for the bodies of requests (core/http/request_bodies.py).
 WEB_WAITING_THREADS = 32
 

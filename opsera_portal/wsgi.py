@@ -27,10 +27,11 @@ gc.enable()
 def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """The portal. Removes a malformed `Content-Type`: Django would fail before it has a request, and nothing could
     answer."""
-    try:
-        parse_header_parameters(environ.get("CONTENT_TYPE", ""))
-    except ValueError:
-        environ["CONTENT_TYPE"] = ""
+    if environ.get("CONTENT_TYPE"):
+        try:
+            parse_header_parameters(environ["CONTENT_TYPE"])
+        except ValueError:
+            environ["CONTENT_TYPE"] = ""
     request_bodies.collect_body(environ)
-    with request_bodies.turn_to_work():
+    with request_bodies.TURN_TO_WORK:
         return _portal(environ, start_response)

@@ -46,9 +46,9 @@ def check(request: Request) -> None:
     and none counts toward the limit of its owner's live tokens.
     """
     if request.auth is not None:
-        _take("token", settings.API_LIMIT_TOKEN, str(request.auth.pk), "This token has")
+        _take("token", settings.API_LIMIT_TOKEN, request.auth.pk, "This token has")
     if request.user.is_authenticated:
-        _take("user", settings.API_LIMIT_USER, str(request.user.pk), "You and all your tokens together have")
+        _take("user", settings.API_LIMIT_USER, request.user.pk, "You and all your tokens together have")
     else:
         check_address(request._request)
 
@@ -72,7 +72,7 @@ def announce(response: HttpResponseBase, token: AccessToken) -> None:
         ("user", settings.API_LIMIT_USER, token.owner_id),
     ):
         if rate is not None:
-            left, seconds = _limit(name, rate).left(str(key))
+            left, seconds = _limit(name, rate).left(key)
             policies.append(f'"{name}";q={rate.amount};w={rate.seconds}')
             states.append(f'"{name}";r={left};t={seconds}')
     if policies:
@@ -85,7 +85,7 @@ def _limit(name: str, rate: "Rate") -> Limit:
     return Limit(f"api-{name}", rate.amount, rate.seconds, batch=max(1, rate.amount // WRITES_UP_TO_LIMIT))
 
 
-def _take(name: str, rate: "Rate | None", key: str, who: str) -> None:
+def _take(name: str, rate: "Rate | None", key: object, who: str) -> None:
     if rate is None:
         return
     wait = _limit(name, rate).take(key)

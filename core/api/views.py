@@ -1,5 +1,6 @@
 """The base of every API view: how a request begins, how query parameters are checked, and how a row is found."""
 
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -32,8 +33,26 @@ REPEATED = "This parameter is given twice."
 METHODS = ["get", "post", "put", "patch", "delete", "head", "options"]
 
 
+@lru_cache
+def _instances_of(classes: tuple[type[Any], ...]) -> list[Any]:
+    return [made() for made in classes]
+
+
 class AuthenticatedFirst(APIView):
     """Checks the token before anything else can refuse the request, so that each use of a genuine token is logged."""
+
+    # DRF creates these for each request. Ours keep no state.
+    def get_authenticators(self) -> list[Any]:
+        return _instances_of(tuple(self.authentication_classes))
+
+    def get_parsers(self) -> list[Any]:
+        return _instances_of(tuple(self.parser_classes))
+
+    def get_renderers(self) -> list[Any]:
+        return _instances_of(tuple(self.renderer_classes))
+
+    def get_permissions(self) -> list[Any]:
+        return _instances_of(tuple(self.permission_classes))
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         self.perform_authentication(request)

@@ -24,10 +24,11 @@ from django.conf import settings
 LONGEST_WAIT = 20.0
 # The limit while many threads wait for bodies.
 LONGEST_WAIT_IN_A_CROWD = 1.5
-CROWD = settings.WEB_THREADS // 2
+CROWD = settings.WEB_WAITING_THREADS // 4
 LOOK_EVERY = 0.25
 
-_may_work = threading.BoundedSemaphore(settings.WEB_THREADS)
+# A context in which `WEB_THREADS` threads may answer requests at the same time; others wait.
+TURN_TO_WORK = threading.BoundedSemaphore(settings.WEB_THREADS)
 
 
 class BodyIncomplete(OSError):
@@ -69,13 +70,6 @@ def declared_length(environ: dict[str, Any]) -> int | None:
     if not (text.isascii() and text.isdecimal()):
         return None
     return int(text.lstrip("0")[:20] or "0")
-
-
-@contextmanager
-def turn_to_work() -> Iterator[None]:
-    """Waits until this thread may answer its request. `WEB_THREADS` threads may at the same time."""
-    with _may_work:
-        yield
 
 
 def _read(raw: Any, length: int) -> bytes | None:

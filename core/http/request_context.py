@@ -90,12 +90,26 @@ def comes_from_proxy(request: HttpRequest) -> bool:
 
 def user_agent(request: HttpRequest) -> str:
     """The ``User-Agent`` header, shortened, on one line, and without tokens."""
-    return without_tokens(printable(request.META.get("HTTP_USER_AGENT", "")))[:USER_AGENT_MAX_LENGTH]
+    sent = request.META.get("HTTP_USER_AGENT", "")
+    return _cleaned_agent(sent) if len(sent) <= USER_AGENT_MAX_LENGTH else _clean_agent(sent)
+
+
+def _clean_agent(sent: str) -> str:
+    return without_tokens(printable(sent))[:USER_AGENT_MAX_LENGTH]
 
 
 def target(request: HttpRequest) -> str:
     """The requested path, percent-encoded, without the query string and without tokens."""
-    return without_tokens(escape_uri_path(request.path))[:TARGET_MAX_LENGTH]
+    path = request.path
+    return _cleaned_path(path) if len(path) <= TARGET_MAX_LENGTH else _clean_path(path)
+
+
+def _clean_path(path: str) -> str:
+    return without_tokens(escape_uri_path(path))[:TARGET_MAX_LENGTH]
+
+
+# Scripts send the same again and again. Long texts are not remembered: a client could fill the memory with them.
+_cleaned_agent, _cleaned_path = (lru_cache(maxsize=1000)(clean) for clean in (_clean_agent, _clean_path))
 
 
 def printable(text: str) -> str:
