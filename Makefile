@@ -143,6 +143,10 @@ bench: bench-tokens bench-memory bench-logs ## Run the next three benchmarks, wh
 bench-tokens: $(BENCH)/.installed wrk ## Measure the cost of a checked and logged API request, compared with five other ways
 	@$(BENCH)/bin/python -m benchmarks.token_path $(OPTIONS)
 
+.PHONY: bench-quick
+bench-quick: $(BENCH)/.installed wrk ## Measure the same roughly, in less than two minutes
+	@$(BENCH)/bin/python -m benchmarks.token_path --quick $(OPTIONS)
+
 .PHONY: bench-memory
 bench-memory: $(BENCH)/.installed ## Measure the memory of one web process after 100,000 requests
 	@$(BENCH)/bin/python -m benchmarks.memory $(OPTIONS)

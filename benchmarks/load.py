@@ -1,6 +1,7 @@
 """Sends requests to a server: with `wrk` as many as possible in some seconds, with threads an exact number."""
 
 import json
+import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -63,6 +64,17 @@ def ask(target: Target, requests: int) -> int:
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         return sum(pool.map(ask_over_one_connection, shares))
+
+
+def bytes_of_head(target: Target) -> int:
+    """The bytes before the body of an answer, as they are sent: status line, headers and the empty line."""
+    with closing(socket.create_connection((HOST, target.port), timeout=30)) as connection:
+        headers = "".join(f"{name}: {value}\r\n" for name, value in target.headers.items())
+        connection.sendall(f"GET {target.path} HTTP/1.1\r\nHost: {HOST}:{target.port}\r\n{headers}\r\n".encode())
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += connection.recv(4096)
+    return received.index(b"\r\n\r\n") + 4
 
 
 def run_wrk(target: Target, seconds: int) -> Run:

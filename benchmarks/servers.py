@@ -73,8 +73,9 @@ def databases() -> list[str]:
 
 
 @contextmanager
-def serving(module: str, database: str) -> Iterator[Server]:
-    """Runs a web server with the portal or the peers, started like the one of `manage.py serve`."""
+def serving(module: str, database: str, *, processes: int = 1) -> Iterator[Server]:
+    """Runs a web server with the portal or the peers, started like the one of `manage.py serve`. Each of its processes
+    has a core."""
     with directory_for_data() as directory, empty_database(database) as database_url:
         port = _free_port()
         environment = environment_of(directory, database_url, port)
@@ -82,8 +83,10 @@ def serving(module: str, database: str) -> Iterator[Server]:
         *command, application = _tell(PORTAL, "command", environment)
         if module != PORTAL:
             application = f"{module}.wsgi:application"
+        if processes > 1:
+            environment["GRANIAN_WORKERS"] = str(processes)
         process = subprocess.Popen(
-            [*_pinned_to_first_core(), *command, application], env=environment, cwd=ROOT, start_new_session=True
+            [*_pinned_to_cores(processes), *command, application], env=environment, cwd=ROOT, start_new_session=True
         )
         try:
             _wait_until_it_answers(process, port)
@@ -160,8 +163,8 @@ def _tell(module: str, command: str, environment: dict[str, str], given: Any = N
     return json.loads(told.stdout)
 
 
-def _pinned_to_first_core() -> list[str]:
-    return ["taskset", "--cpu-list", str(_cores[0])]
+def _pinned_to_cores(number: int) -> list[str]:
+    return ["taskset", "--cpu-list", ",".join(map(str, _cores[:number]))]
 
 
 def _free_port() -> int:
