@@ -15,6 +15,7 @@ from auditlog.models import TokenUse
 from auditlog.open_use import OpenUse
 from auditlog.signals import token_use_logged
 from core.db.prepared_statements import execute, own_connection, uuid_as_stored
+from core.db.sqlite_turns import turn_to_write
 from core.types import AccessToken
 
 logger = logging.getLogger(__name__)
@@ -96,7 +97,12 @@ def _insert(rows: list[Row]) -> None:
     execute(own_connection(), _statement(len(rows)), [value for row in rows for value in row])
 
 
-_group_commit = GroupCommit(_insert)
+def _insert_in_turn(rows: list[Row]) -> None:
+    with turn_to_write(own_connection()):
+        _insert(rows)
+
+
+_group_commit = GroupCommit(_insert_in_turn)
 
 
 def _reason(status: int, code: str | None) -> TokenUse.Reason:
