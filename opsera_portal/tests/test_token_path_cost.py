@@ -1,0 +1,97 @@
+"""What a request with a token costs, counted in a way that does not depend on the machine: calls of Python functions,
+and queries. It lost a quarter of its speed once, and nobody noticed.
+"""
+
+import sys
+from io import BytesIO
+
+import pytest
+from django.core.signals import request_finished, request_started
+from django.db import close_old_connections, connection
+from django.test.utils import CaptureQueriesContext
+
+from core.setting_readers import rate
+from opsera_portal.wsgi import application
+from tokens.tests.factories import TokenFactory, bearer
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.http]
+
+# A tenth more than measured. Raise a bound only together with new figures in docs/performance.md.
+MOST_CALLS = {"sqlite": 750, "postgresql": 870}
+WARM_UP = 5
+
+
+@pytest.fixture(autouse=True)
+def limits_and_one_connection(settings):
+    settings.API_LIMIT_TOKEN = settings.API_LIMIT_USER = rate("API_LIMIT_TOKEN", "1000000/m")
+    for signal in (request_started, request_finished):
+        signal.disconnect(close_old_connections)
+    yield
+    for signal in (request_started, request_finished):
+        signal.connect(close_old_connections)
+
+
+@pytest.fixture
+def ask(owner):
+    """Sends one request to `/api/v1/me` without a server, as a script does again and again."""
+    authorization = bearer(TokenFactory(owner=owner))["Authorization"]
+
+    def ask():
+        statuses = []
+        answer = application(
+            {
+                "REQUEST_METHOD": "GET",
+                "PATH_INFO": "/api/v1/me",
+                "QUERY_STRING": "",
+                "SERVER_NAME": "127.0.0.1",
+                "SERVER_PORT": "8000",
+                "SERVER_PROTOCOL": "HTTP/1.1",
+                "REMOTE_ADDR": "127.0.0.1",
+                "HTTP_HOST": "127.0.0.1:8000",
+                "HTTP_AUTHORIZATION": authorization,
+                "HTTP_USER_AGENT": "curl/8.0",
+                "HTTP_ACCEPT": "*/*",
+                "wsgi.url_scheme": "http",
+                "wsgi.input": BytesIO(),
+                "wsgi.errors": sys.stderr,
+            },
+            lambda status, headers: statuses.append(status),
+        )
+        b"".join(answer)
+        answer.close()
+        assert statuses == ["200 OK"]
+
+    for _ in range(WARM_UP):
+        ask()
+    return ask
+
+
+def calls_of(function):
+    counted = 0
+
+    def note(frame, event, argument):
+        nonlocal counted
+        counted += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        function()
+    finally:
+        sys.setprofile(before)
+    return counted
+
+
+def test_request_with_a_token_calls_few_functions(ask):
+    calls = min(calls_of(ask) for _ in range(3))
+
+    most = MOST_CALLS[connection.vendor]
+    # Far less would mean that the bound no longer watches anything.
+    assert most * 0.75 < calls <= most
+
+
+def test_request_with_a_token_makes_one_query_and_writes_one_row(ask):
+    with CaptureQueriesContext(connection) as queries:
+        ask()
+
+    assert [query["sql"].split()[0] for query in queries] == ["SELECT", "INSERT"]
