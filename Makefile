@@ -155,6 +155,10 @@ bench-memory: $(BENCH)/.installed ## Measure the memory of one web process after
 bench-logs: $(BENCH)/.installed ## Measure pages, exports and pruning of a log with five million entries
 	@$(BENCH)/bin/python -m benchmarks.logs $(OPTIONS)
 
+.PHONY: bench-pages
+bench-pages: $(BENCH)/.installed ## Measure queries, processor time and bytes of every page (OPTIONS=--big: of a big organization)
+	@$(BENCH)/bin/python -m benchmarks.pages $(OPTIONS)
+
 .PHONY: bench-rules
 bench-rules: $(VENV)/.runtime ## Measure the cost of access rules
 	@$(BIN)/python benchmarks/access_rules.py

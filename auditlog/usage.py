@@ -138,8 +138,7 @@ def of_token(token_id: uuid.UUID, *, reader: User) -> Uses:
     both conditions in each query, SQLite would read all entries of the organization to find those of the token.
     """
     counted, log = TokenUsage.objects.filter(token_id=token_id), TokenUse.objects.filter(token_id=token_id)
-    newest = log.first()
-    if newest is None or not TokenUse.objects.visible_to(reader).filter(pk=newest.pk).exists():
+    if not TokenUse.objects.visible_to(reader).filter(pk__in=log.values("pk")[:1]).exists():
         return _uses(counted.none(), log.none())
     return _uses(counted, log)
 
@@ -272,11 +271,18 @@ def _uses(counted: UsageQuerySet, log: TokenUseQuerySet) -> Uses:
     """
     seals = Seal.objects.filter(log=Seal.Log.AUTHENTICATION, kind=Seal.Kind.ENTRIES).order_by("-last_id")
     uncounted = log.order_by().filter(id__gt=Coalesce(Subquery(seals.values("last_id")[:1]), 0))
-    newest = seals.values_list("newest", flat=True).first()
-    if newest:
-        newest_at = max(datetime.fromisoformat(moment) for moment in newest.values())
+    if newest_at := _newest_moment(seals.values_list("newest", flat=True).first()):
         uncounted = uncounted.filter(at__gte=newest_at - OUT_OF_ORDER_BY)
     return Uses(counted, log, uncounted)
+
+
+def _newest_moment(newest: Any) -> datetime | None:
+    """The newest moment of a seal's ``newest``; ``None`` if somebody has changed it to something else, which verifying
+    the log reports. The search then goes back as far as the log."""
+    try:
+        return max(datetime.fromisoformat(moment).astimezone(UTC) for moment in newest.values())
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def _read(

@@ -34,30 +34,27 @@ class OverviewView(MemberPageMixin, TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         user = self.person
-        tokens = Token.objects.owned_by(user)
+        tokens = Token.objects.owned_by(user).counts()
         uses = usage.of(user)
         days = usage.days(uses)
+        # People who can read the organization's log find their own entries in it.
+        reads_all = user.may(Ability.READ_TOKENS) and user.may(Ability.READ_LOGS)
+        ended_in_use = usage.after_end(usage.readable_org_entries(user) if reads_all else uses)
         runs = Run.objects.visible_to(user).filter(started_by=user).select_related("pipeline")
         return super().get_context_data(
-            live_token_count=tokens.active().count(),
-            expiring_soon_count=tokens.expiring_soon().count(),
-            ending=notices.to_warn_of(user),
+            live_token_count=tokens.active,
+            expiring_soon_count=tokens.expiring_soon,
+            ending=notices.to_warn_of(user) if tokens.expiring_soon else (),
             days=days,
             used=sum(day.total for day in days),
             refused=sum(day.refused for day in days),
-            ended_in_use=usage.after_end(uses),
+            ended_in_use=[token for token in ended_in_use if token.last.owner_id == user.pk],
             sees_others=user.may(Ability.READ_TOKENS),
-            ended_in_use_of_others=self._ended_in_use_of_others(),
+            ended_in_use_of_others=[token for token in ended_in_use if token.last.owner_id != user.pk],
             recent_runs=runs.order_by("-requested_at")[:SHOWN],
-            is_empty=not tokens.exists(),
+            is_empty=not tokens.total,
             **kwargs,
         )
-
-    def _ended_in_use_of_others(self) -> list[usage.AfterEnd]:
-        if not self.person.may(Ability.READ_TOKENS):
-            return []
-        found = usage.after_end(usage.readable_org_entries(self.person))
-        return [token for token in found if token.last.owner_id != self.person.pk]
 
 
 class WhoMayDoWhatView(MemberPageMixin, TemplateView):

@@ -2,9 +2,9 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from django.db.models import Exists, F, OuterRef, Prefetch, Q, Value
+from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, Value
 from django.db.models.functions import Concat
 from django.db.models.lookups import LessThanOrEqual
 from django.utils import timezone
@@ -44,6 +44,12 @@ def not_ended(at: datetime) -> Q:
     )
 
 
+class TokenCounts(NamedTuple):
+    total: int
+    active: int
+    expiring_soon: int
+
+
 class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
     def owned_by(self, user: User) -> Self:
         return self.filter(owner=user)
@@ -74,7 +80,20 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
 
     def active(self) -> Self:
         """Tokens that a request would be accepted with."""
-        return self.within_policy().filter(
+        return self.filter(self._is_active())
+
+    def counts(self) -> TokenCounts:
+        """How many tokens there are, how many are active, and how many of those expire soon; in one query."""
+        active = self._is_active()
+        found = self.aggregate(
+            total=Count("pk"),
+            active=Count("pk", filter=active),
+            expiring_soon=Count("pk", filter=active & expiring_soon(timezone.now())),
+        )
+        return TokenCounts(**found)
+
+    def _is_active(self) -> Q:
+        return self._is_within_policy() & Q(
             revealed_at__isnull=False,
             revoked_at__isnull=True,
             expires_at__gt=timezone.now(),
@@ -92,7 +111,10 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
 
     def within_policy(self) -> Self:
         """Tokens that no rule of the policy blocks now (`Token.policy_obstacle` is ``None``)."""
-        return self.filter(_any(of_policy & ~blocked for of_policy, blocked in self._by_policy()))
+        return self.filter(self._is_within_policy())
+
+    def _is_within_policy(self) -> Q:
+        return _any(of_policy & ~blocked for of_policy, blocked in self._by_policy())
 
     def outside_policy(self) -> Self:
         """Tokens that a rule of the policy blocks now."""
