@@ -168,7 +168,11 @@ def fill(administrator: Any, entries: int) -> None:
     Pipeline.objects.bulk_create(pipelines, batch_size=500)
     groups = Group.objects.bulk_create([Group(organization=organization, name=f"Group {n}") for n in range(GROUPS)])
     members = Group.members.through
-    rows = (members(group_id=group.pk, user_id=people[n].pk) for group in groups for n in range(20))
+    rows = (
+        members(group_id=group.pk, user_id=people[(20 * number + n) % PEOPLE].pk)
+        for number, group in enumerate(groups)
+        for n in range(20)
+    )
     while batch := list(islice(rows, 5_000)):
         members.objects.bulk_create(batch)
     if entries:

@@ -9,6 +9,7 @@ from django.apps import apps
 from django.contrib import admin
 from django.db import connection
 from django.test import Client, override_settings
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts.signin import urls
@@ -205,6 +206,22 @@ def test_get_and_head_of_every_address_change_nothing(client, administrator, thi
     after = digest_of_the_database()
     assert [table for table in before if before[table] != after[table]] == []
     assert client.get("/profile/").status_code == 200, "looking at the sign-out page signs nobody out"
+
+
+@pytest.mark.each_database
+def test_every_page_makes_few_queries(client, administrator, things):
+    client.force_login(administrator)
+    made = {}
+    for path in sorted({fill(path, things) for _, path, _, _ in cells(PAGES)} - {"/logout/"}):
+        with CaptureQueriesContext(connection) as queries:
+            answer = client.get(path)
+        if answer.status_code == 200 and "text/html" in answer.headers["Content-Type"]:
+            made[path] = len([query for query in queries if not query["sql"].startswith(("SAVEPOINT", "RELEASE"))])
+
+    assert len(made) > 30
+    # allauth looks several times whether there is a passkey.
+    assert made.pop("/login/passkey/again/") <= 13
+    assert {path: count for path, count in made.items() if count > 12} == {}
 
 
 def test_every_table_that_a_person_changes_is_in_the_digest():
