@@ -14,7 +14,7 @@ from core.http.request_context import person_of
 
 
 def groups_offered(request: HttpRequest) -> QuerySet[Group]:
-    groups: QuerySet[Group] = Group.objects.readable_by(person_of(request))
+    groups: QuerySet[Group] = Group.objects.readable_by(person_of(request)).only("name")
     return groups
 
 

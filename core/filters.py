@@ -16,6 +16,7 @@ from django.db.models import Model, QuerySet
 from django_filters.fields import ModelChoiceField
 
 from core import ids
+from core.pages.widgets import LongSelect
 
 EMPTY = "Leave this parameter out, or give it a value."
 
@@ -115,6 +116,8 @@ class IdFilter(django_filters.Filter):
 
 class RowField(ModelChoiceField):
     """Django would accept an id in any form that Python reads."""
+
+    widget = LongSelect
 
     def to_python(self, value: Any) -> Model | None:
         if value in self.empty_values:

@@ -4,11 +4,11 @@ import json
 from typing import Any, ClassVar
 
 import django_filters
-from django import forms
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
 from core.filters import SearchFilter, StrictFilterSet
+from core.pages.widgets import LongSelect
 from pipelines.models import TAG_MAX_LENGTH, Pipeline
 from pipelines.run_states import OCCUPYING, PipelineState, RunState
 
@@ -61,4 +61,4 @@ class PipelinePageFilter(PipelineFilter):
         # The chosen one too, if no pipeline has it: otherwise the form would say that none is chosen.
         chosen = {self.data["tag"]} if self.data.get("tag") else set()
         tags = sorted({tag for tags in lists for tag in tags} | chosen, key=str.lower)
-        self.filters["tag"].extra["widget"] = forms.Select(choices=[("", "Any tag"), *((tag, tag) for tag in tags)])
+        self.filters["tag"].extra["widget"] = LongSelect(choices=[("", "Any tag"), *((tag, tag) for tag in tags)])

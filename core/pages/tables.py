@@ -4,13 +4,12 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from django.template.loader import render_to_string
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django_tables2 import Column, Table
 from django_tables2.data import TableQuerysetData
 
-from core.pages.templatetags.portal import exact, relative
+from core.pages.templatetags.portal import badge, moment, relative
 
 ROWS_PER_PAGE = 50
 MAX_ROWS_PER_PAGE = 200
@@ -46,9 +45,8 @@ class MomentColumn(Column):
         kwargs.setdefault("default", "–")
         super().__init__(**kwargs)
 
-    def render(self, value: datetime) -> SafeString:
-        context = {"value": value, "relative": relative(value), "exact": exact(value)}
-        return render_to_string("includes/moment.html", context)
+    def render(self, value: datetime) -> SafeString | str:
+        return moment(value)
 
 
 class ExactMomentColumn(MomentColumn):
@@ -67,7 +65,7 @@ class BadgeColumn(Column):
     """A state. The value is a `core.badges.Badge`."""
 
     def render(self, value: Any) -> SafeString:
-        return render_to_string("includes/badge.html", {"state": value})
+        return badge(value)
 
 
 class CodeColumn(Column):

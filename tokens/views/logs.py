@@ -6,11 +6,11 @@
 import uuid
 from typing import Any
 
-from django import forms
 from django.urls import reverse
 
 from auditlog.views import activity, token_uses
 from auditlog.views.base import LogDetailView, LogListView
+from core.pages.widgets import LongSelect
 from tokens.models import Token
 
 # People with more tokens filter by the id of a token.
@@ -29,7 +29,7 @@ class TokenChoicesMixin(LogListView):
             chosen = filterset.data.get("token_id")
             if chosen and chosen not in names:
                 names[chosen] = chosen
-            filterset.form.fields["token_id"].widget = forms.Select(choices=[("", "Any token"), *names.items()])
+            filterset.form.fields["token_id"].widget = LongSelect(choices=[("", "Any token"), *names.items()])
         return filterset
 
 

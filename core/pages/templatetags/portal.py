@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from core.badges import Badge
 from core.pages import charts, submissions
 from core.text import counted
 
@@ -22,18 +23,30 @@ register = template.Library()
 _UNITS = (("day", 86400, 3600), ("hour", 3600, 60), ("minute", 60, 1))
 
 
-@register.inclusion_tag("includes/moment.html")
-def moment(value: datetime | None) -> dict[str, Any]:
+# These two are in every row of a table, where a template takes ten times as long.
+@register.simple_tag
+def moment(value: datetime | None) -> SafeString | str:
     """A time in words, with the exact time and zone as a tooltip."""
     if value is None:
-        return {"value": None}
-    return {"value": value, "relative": relative(value), "exact": exact(value)}
+        return "–"
+    return format_html(
+        '<time class="moment" datetime="{}" title="{}">{}<span class="moment-exact"> {}</span></time>',
+        value.isoformat(),
+        exact(value),
+        relative(value),
+        exact(value),
+    )
 
 
-@register.inclusion_tag("includes/badge.html")
-def badge(state: Any) -> dict[str, Any]:
-    """A state, as a `core.badges.Badge`."""
-    return {"state": state}
+@register.simple_tag
+def badge(state: Badge) -> SafeString:
+    """A state as sign, word and color."""
+    return format_html(
+        '<span class="badge" data-tone="{}"><span aria-hidden="true">{}</span>{}</span>',
+        state.tone,
+        state.sign,
+        state.label,
+    )
 
 
 @register.inclusion_tag("includes/field.html")

@@ -1,0 +1,17 @@
+"""The select for many options is the one that Django renders."""
+
+import pytest
+from django import forms
+from django.test.html import parse_html
+
+from core.pages.widgets import LongSelect
+
+CHOICES = [("", "Any"), ("a", "Alpha"), ("b", "<Beta> & “more”"), ('c"', "Gamma")]
+
+
+@pytest.mark.parametrize("value", [None, "", "a", 'c"', "unknown"])
+@pytest.mark.parametrize("attrs", [{"id": "id_group"}, {"id": "id_group", "required": True, "aria-describedby": "x"}])
+def test_select_is_rendered_as_by_django(value, attrs):
+    expected = forms.Select(choices=CHOICES).render("group", value, attrs)
+
+    assert parse_html(LongSelect(choices=CHOICES).render("group", value, attrs)) == parse_html(expected)
