@@ -144,7 +144,7 @@ def _database() -> dict[str, Any]:
         # SQLite gives its other files the mode of the database.
         setting_readers.private_file("DATABASE_URL" if env.DATABASE_URL else "PORTAL_DATA_DIR", Path(config["NAME"]))
         config["CONN_MAX_AGE"] = None
-        # cache_size: each of the web server's 48 threads has its own connection with 1.4 MB of cache, 67 MB together.
+        # cache_size: each thread of the web server has its own connection with 1.4 MB of cache, 67 MB for 48 threads.
         # The operating system caches the rest.
         # synchronous=FULL: once its request is answered, an entry of the authentication log survives a power failure.
         # IMMEDIATE: a transaction that will write takes the lock at its beginning, so that it waits (up to `timeout`)
@@ -159,7 +159,13 @@ def _database() -> dict[str, Any]:
         config["OPTIONS"] = {
             **config.get("OPTIONS", {}),
             # Short, so that requests are refused quickly while the server is down, and answered quickly afterwards.
-            "pool": {"min_size": 1, "max_size": WEB_THREADS + 4, "timeout": 5, "reconnect_timeout": 3},
+            # Enough for every thread, and for the exports that are being sent (auditlog/exports.py).
+            "pool": {
+                "min_size": 1,
+                "max_size": WEB_THREADS + max(4, WEB_THREADS // 4),
+                "timeout": 5,
+                "reconnect_timeout": 3,
+            },
             "connect_timeout": 5,
             # Only for prepared cursors (core/db/prepared_statements.py). Django's own don't prepare statements.
             "prepare_threshold": 5,

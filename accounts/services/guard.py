@@ -46,10 +46,12 @@ def locked_group(actor: User, group: Group) -> Group:
     return found
 
 
-def locked_organization(actor: User, organization: Organization) -> Organization:
+def locked_organization(actor: User, organization: Organization, *, blocks_references: bool = False) -> Organization:
     """The organization as it is now, locked. Raises ``NotAllowed`` if it is not the actor's; operators get any."""
-    found = lock_if_exists(Organization.objects.all(), organization.pk)
-    if found is None or not (actor.is_superuser or actor.organization_id == found.pk):
+    if not (actor.is_superuser or actor.organization_id == organization.pk):
+        raise NotAllowed
+    found = lock_if_exists(Organization.objects.all(), organization.pk, blocks_references=blocks_references)
+    if found is None:
         raise NotAllowed
     return found
 

@@ -15,7 +15,6 @@ from accounts.roles import Ability, SiteRole
 from accounts.services.guard import allowed, locked_organization
 from auditlog.actions import Action
 from auditlog.record import record
-from core.db.locks import lock
 from core.errors import DomainError, NotAllowed
 
 
@@ -97,7 +96,7 @@ def save_policy(
     with transaction.atomic():
         if "name" in changes:
             # A unique column: before `allowed` locks less.
-            lock(Organization.objects.all(), organization.pk, blocks_references=True)
+            locked_organization(actor, organization, blocks_references=True)
         person = allowed(actor, Ability.MANAGE_ORGANIZATION)
         before = locked_organization(person, organization)
         after = planned_policy(actor=person, organization=before, changes=changes, version=version)

@@ -3,9 +3,10 @@
 import contextlib
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 
 from auditlog.models import Activity, TokenUse
+from core.api import changes
 from core.db.keyset import Keyset
 from pipelines.models import Pipeline, Run
 from pipelines.tests.factories import PipelineFactory, StepFactory
@@ -171,3 +172,26 @@ def test_a_use_that_is_logged_is_answered_although_the_last_use_cannot_be_noted(
 
     assert (answer.status_code, TokenUse.objects.get().status) == (200, 200)
     assert "could not be saved" in caplog.text
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("by_token", [True, False], ids=["token", "session"])
+def test_change_whose_transaction_cannot_begin_is_503_and_a_use_is_logged(api, owner, monkeypatch, by_token):
+    headers = {"Idempotency-Key": "a-key-of-this-test"}
+    if by_token:
+        headers |= bearer(TokenFactory(owner=owner))
+    else:
+        api.force_login(owner)
+    token = TokenFactory(owner=owner, name="to be expired")
+
+    def refuse(self):
+        raise OperationalError("database is locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(changes.Atomic, "__enter__", refuse)
+        answer = api.post(f"/api/v1/tokens/{token.pk}/expire", {"reason": "x"}, headers=headers)
+
+    assert answer.status_code == 503
+    token.refresh_from_db()
+    assert token.revoked_at is None
+    assert [use.status for use in TokenUse.objects.all()] == ([503] if by_token else [])

@@ -30,12 +30,16 @@ class TokenAnswerHeadersMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
         if carries_token(request):
-            headers = response.headers
-            for name, value in HEADERS.items():
-                headers.setdefault(name, value)
-            if settings.SECURE_HSTS_SECONDS and request.is_secure():
-                headers["Strict-Transport-Security"] = strict_transport_security()
+            protect(request, response)
         return response
+
+
+def protect(request: HttpRequest, response: HttpResponseBase) -> None:
+    headers = response.headers
+    for name, value in HEADERS.items():
+        headers.setdefault(name, value)
+    if settings.SECURE_HSTS_SECONDS and request.is_secure():
+        headers["Strict-Transport-Security"] = strict_transport_security()
 
 
 def strict_transport_security() -> str:

@@ -26,9 +26,12 @@ class Change:
         Call it when the token is checked and the body is read: on SQLite the transaction holds the only write lock,
         and neither strangers nor slow callers may make others wait for it.
         """
-        self._whole, self._view = transaction.atomic(), transaction.atomic()
-        self._whole.__enter__()
-        self._view.__enter__()
+        # Kept only when it has begun: SQLite can refuse the lock.
+        whole, view = transaction.atomic(), transaction.atomic()
+        whole.__enter__()
+        self._whole = whole
+        view.__enter__()
+        self._view = view
 
     def end(self, *, keep: bool) -> None:
         """Ends the inner transaction. What is written after this is committed even if the change is not kept."""

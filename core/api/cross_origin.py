@@ -13,7 +13,7 @@ from django.core.exceptions import MiddlewareNotUsed
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from core.api.answer_headers import HEADERS
+from core.api.answer_headers import protect
 
 
 class CrossOriginMiddleware(CorsMiddleware):
@@ -28,10 +28,9 @@ class CrossOriginMiddleware(CorsMiddleware):
         if request.META.get("HTTP_ORIGIN") in settings.CORS_ALLOWED_ORIGINS and self.is_enabled(request):
             request.META.pop("HTTP_COOKIE", None)
         response = super().__call__(request)
-        if isinstance(response, HttpResponseBase):
-            # The answer to a preflight request, which no other middleware sees.
-            for name, value in HEADERS.items():
-                response.headers.setdefault(name, value)
+        if isinstance(response, HttpResponseBase) and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in request.META:
+            # No other middleware sees the answer to a preflight request.
+            protect(request, response)
         return response
 
     def origin_found_in_white_lists(self, origin: str, url: SplitResult) -> bool:

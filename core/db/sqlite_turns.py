@@ -1,17 +1,24 @@
-"""Web processes that write to the same SQLite database take turns.
+"""Web processes that write log entries to the same SQLite database take turns.
 
 A writer that finds SQLite's lock taken sleeps and looks again, up to 25 ms later: with two busy processes, most of the
 time nobody writes. A lock of the operating system wakes the next process at once, and is free again when one dies.
+
+It only saves time. SQLite's own lock protects the data, so a process that gets no turn writes without one.
 """
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from typing import Any
 
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+# A process can be stopped in its turn.
+LONGEST_WAIT_SECONDS = 1.0
+LOOK_EVERY_SECONDS = 0.0005
 
 
 def turn_to_write(connection: BaseDatabaseWrapper) -> Any:
@@ -32,11 +39,29 @@ def turn_to_write(connection: BaseDatabaseWrapper) -> Any:
 
 @contextmanager
 def _turn(descriptor: int) -> Iterator[None]:
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    # Some file systems have no such locks.
+    with suppress(OSError):
+        _take(descriptor)
     try:
         yield
     finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        # Does nothing if the turn is another process's.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def _take(descriptor: int) -> None:
+    """Waits for the turn, but not forever."""
+    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(LOOK_EVERY_SECONDS)
+        else:
+            return
 
 
 @lru_cache(maxsize=8)

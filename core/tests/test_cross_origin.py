@@ -58,6 +58,16 @@ def test_preflight_of_a_listed_origin_is_answered_without_a_token(api, path):
     assert "origin" in words(answer.headers["Vary"])
     assert "access-control-allow-credentials" not in cors_headers(answer)
     assert "X-Request-ID" in answer.headers
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.usefixtures("listed")
+def test_preflight_over_tls_has_strict_transport_security(api, settings):
+    settings.SECURE_HSTS_SECONDS = 60
+
+    answer = api.options(ME, headers=PREFLIGHT, secure=True)
+
+    assert answer.headers["Strict-Transport-Security"].startswith("max-age=60")
 
 
 @pytest.mark.usefixtures("listed")

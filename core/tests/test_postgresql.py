@@ -1,7 +1,7 @@
 """A pooled connection on which the server has hung up is not handed out."""
 
-import os
 import time
+import uuid
 
 import pytest
 from django.db import OperationalError, connection, connections
@@ -20,8 +20,8 @@ def pooled():
     settings["OPTIONS"] = {**settings["OPTIONS"], "pool": {"min_size": 2, "max_size": 4, "timeout": 5}}
     settings["TEST"] = {}
     wrapper = ConnectionHandler({"default": settings})["default"]
-    # Its own pool, although pools go by alias.
-    wrapper.alias = f"pooled-{os.getpid()}"
+    # Its own pool and circuit breaker, which go by alias.
+    wrapper.alias = f"pooled-{uuid.uuid4()}"
     yield wrapper
     wrapper.close()
     wrapper.close_pool()
@@ -82,3 +82,18 @@ def test_unreachable_server_is_waited_for_once(pooled):
 
     assert waits[0] > 0.25
     assert max(waits[1:]) < 0.1
+
+
+def test_busy_pool_is_not_taken_for_a_server_that_is_away(pooled):
+    pooled.settings_dict["OPTIONS"]["pool"] |= {"min_size": 1, "max_size": 1, "timeout": 0.2}
+    pooled.ensure_connection()
+    other = ConnectionHandler({"default": {**pooled.settings_dict}})["default"]
+    other.alias = pooled.alias
+    with pytest.raises(OperationalError):
+        other.ensure_connection()
+
+    pooled.close()
+    other.ensure_connection()
+
+    assert other.is_usable()
+    other.close()

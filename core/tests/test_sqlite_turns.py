@@ -1,5 +1,6 @@
 """Processes that write to one SQLite database take turns, and a process that dies ends its turn."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from core.db import sqlite_turns
 from core.db.sqlite_turns import turn_to_write
 
 HOLD_FOREVER = """
@@ -60,4 +62,23 @@ def test_other_databases_need_no_turns(name, vendor, tmp_path, monkeypatch):
 
 def test_directory_that_cannot_be_written_needs_no_turns(tmp_path):
     with turn_to_write(connection_to(tmp_path / "missing" / "portal.sqlite3")):
+        pass
+
+
+def test_process_that_gets_no_turn_writes_nevertheless(tmp_path, monkeypatch):
+    monkeypatch.setattr(sqlite_turns, "LONGEST_WAIT_SECONDS", 0.05)
+    database = tmp_path / "portal.sqlite3"
+    with turn_to_write(connection_to(database)):
+        # As another process has it: a lock belongs to an open file.
+        sqlite_turns._lock_file.cache_clear()
+        with turn_to_write(connection_to(database)):
+            pass
+
+
+def test_file_system_without_locks_needs_no_turns(tmp_path, monkeypatch):
+    def refuse(descriptor, operation):
+        raise OSError(errno.EOPNOTSUPP, "no locks here")
+
+    monkeypatch.setattr(sqlite_turns.fcntl, "flock", refuse)
+    with turn_to_write(connection_to(tmp_path / "portal.sqlite3")):
         pass

@@ -120,7 +120,7 @@ class OrganizationTokenSerializer(TokenSerializer):
 
 
 class IssuedTokenSerializer(TokenSerializer):
-    """The one answer that shows a new token."""
+    """The one answer that shows a new token. Only describes it: `TokenViewSet.create` adds ``token``."""
 
     token = serializers.CharField(read_only=True, help_text="The token itself. It is shown only once and not stored.")
 
@@ -194,7 +194,10 @@ class TokenLookupBody(StrictSerializer):
 
 
 class TokenLookupSerializer(OrganizationTokenSerializer):
-    """The metadata of a found token, with those of its last uses that the caller may see."""
+    """The metadata of a found token, with those of its last uses that the caller may see.
+
+    Only describes the answer: the view adds ``last_uses``.
+    """
 
     last_uses = TokenUseSerializer(many=True, read_only=True)
 

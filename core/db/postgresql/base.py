@@ -21,6 +21,10 @@ _MOMENTS: Any = psycopg.adapters.get_loader(psycopg.adapters.types["timestamptz"
 logger = logging.getLogger(__name__)
 
 
+class ServerAway(psycopg.OperationalError):
+    """PostgreSQL cannot be reached."""
+
+
 class DatabaseOperations(operations.DatabaseOperations):
     def last_executed_query(self, cursor: Any, sql: str, params: Any) -> str:
         """For tools that show queries. The driver does not keep the text of a prepared statement."""
@@ -77,7 +81,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         could check each with a query for every request; a closed connection can be noticed without one.
         """
         try:
-            with _breaker_of(self.alias).guard(psycopg.OperationalError):
+            with _breaker_of(self.alias).guard(ServerAway):
                 connection = self._take_healthy(conn_params)
         except CircuitOpen:
             raise psycopg.OperationalError("The database could not be reached a moment ago.") from None
@@ -91,13 +95,23 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return connection
 
     def _take_healthy(self, conn_params: dict[str, Any]) -> Any:
-        connection = super().get_new_connection(conn_params)
+        connection = self._take(conn_params)
         while self.pool and _is_closed_by_server(connection):
             # The pool replaces closed connections.
             connection.close()
             self.pool.putconn(connection)
-            connection = super().get_new_connection(conn_params)
+            connection = self._take(conn_params)
         return connection
+
+    def _take(self, conn_params: dict[str, Any]) -> Any:
+        """Raises ``ServerAway``, or another ``OperationalError`` if all connections of the pool are in use."""
+        try:
+            return super().get_new_connection(conn_params)
+        except psycopg.OperationalError as error:
+            stats = self.pool.get_stats() if self.pool else {}
+            if stats and stats["pool_size"] >= stats["pool_max"]:
+                raise
+            raise ServerAway(str(error)) from error
 
     def _detect_pooler(self, connection: Any) -> None:
         """Checks once in each process, with its first connection. All threads share ``settings_dict``."""
