@@ -155,6 +155,10 @@ def test_id_of_nginx_own_answer_is_in_its_access_log(site):
     with site.browser() as browser:
         request_id = browser.get("/api/v1/me").json()["request_id"]
 
+    # nginx writes the line after it has sent the answer.
+    deadline = time.monotonic() + 5
+    while request_id not in site.access_log.read_text() and time.monotonic() < deadline:
+        time.sleep(0.02)
     assert request_id in site.access_log.read_text()
 
 
