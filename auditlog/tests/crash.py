@@ -27,6 +27,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import django
+
+if "DJANGO_SETTINGS_MODULE" not in os.environ:
+    # `make crash`. pytest does it itself, and the processes that this one starts get their settings from it.
+    os.environ["DJANGO_SETTINGS_MODULE"] = "opsera_portal.settings_test"
+    django.setup()
+
 from opsera_portal.tests.databases import copy_to_sqlite, one_at_a_time
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -378,13 +385,9 @@ if __name__ == "__main__":
     # As in manage.py.
     gc.set_threshold(50_000, 10, 10)
     if len(sys.argv) > 1 and sys.argv[1] in {"prepare", "compare"}:
-        import django
-
         django.setup()
         json.dump(prepare() if sys.argv[1] == "prepare" else compare(), sys.stdout)
     elif len(sys.argv) > 1 and sys.argv[1] == "work":
-        import django
-
         django.setup()
         work()
     elif len(sys.argv) > 1 and sys.argv[1] == "call":

@@ -1,6 +1,11 @@
 """kill -9 under load: what was answered has its entry, every change too, and what was sealed is proven and counted."""
 
+import os
+import subprocess
+import sys
+
 import pytest
+from django.conf import settings
 
 from auditlog.tests.crash import crash
 from opsera_portal.tests import portal
@@ -22,3 +27,14 @@ def test_nothing_that_was_answered_is_missing_after_a_kill(tmp_path, database_ur
     assert found.answered > 30
     assert found.changes > 10
     assert found.blocks > 2
+
+
+@pytest.mark.slow
+def test_make_crash_starts_without_pytest():
+    """The target of the Makefile runs the module by itself."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("DJANGO_")}
+    command = [sys.executable, "-m", "auditlog.tests.crash", "--help"]
+
+    done = subprocess.run(command, env=environment, cwd=settings.BASE_DIR, capture_output=True, text=True)
+
+    assert (done.returncode, "--kills" in done.stdout) == (0, True), done.stderr
