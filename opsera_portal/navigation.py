@@ -3,6 +3,7 @@
 Here because it names pages of every app.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -54,7 +55,7 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
     return {
         "navigation": {
             "is_member": bool(signed_in and signed_in.organization_id),
-            "organization_url": partial(organization_url, signed_in),
+            "organization_url": organization_url(signed_in),
             "profile_tabs": partial(tabs_of, signed_in, PROFILE_TABS),
             "organization_tabs": partial(tabs_of, signed_in, ORGANIZATION_TABS),
             "admin_url": reverse("admin:index") if signed_in and signed_in.is_staff else None,
@@ -67,18 +68,20 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
 
 def tabs_of(user: User | None, tabs: list[Tab]) -> list[dict[str, str]]:
     """The tabs that this person sees, each with ``label``, ``url`` and ``view_name``. None outside an organization."""
-    if user is None or not user.organization_id:
-        return []
     return [
-        {"label": tab.label, "url": reverse(tab.view_name), "view_name": tab.view_name}
-        for tab in tabs
-        if tab.ability is None or user.may(tab.ability)
+        {"label": tab.label, "url": reverse(tab.view_name), "view_name": tab.view_name} for tab in _seen_by(user, tabs)
     ]
 
 
 def organization_url(user: User | None) -> str | None:
     """The first of the organization's pages that this person can open."""
-    return next((tab["url"] for tab in tabs_of(user, ORGANIZATION_TABS)), None)
+    first = next(_seen_by(user, ORGANIZATION_TABS), None)
+    return reverse(first.view_name) if first else None
+
+
+def _seen_by(user: User | None, tabs: list[Tab]) -> Iterator[Tab]:
+    if user is not None and user.organization_id:
+        yield from (tab for tab in tabs if tab.ability is None or user.may(tab.ability))
 
 
 def section_of(view_name: str) -> str:

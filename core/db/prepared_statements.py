@@ -51,7 +51,8 @@ def _run(connection: BaseDatabaseWrapper, statement: str, parameters: Sequence[A
         return connection.driver_cursor().execute(statement, parameters)  # type: ignore[attr-defined]
 
 
-@lru_cache
+# One for each size of a group (auditlog/group_commit.py), and the lookup of a token.
+@lru_cache(maxsize=256)
 def _with_question_marks(statement: str) -> str:
     return statement.replace("%s", "?")
 

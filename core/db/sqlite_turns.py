@@ -1,7 +1,8 @@
 """Web processes that write log entries to the same SQLite database take turns.
 
 A writer that finds SQLite's lock taken sleeps and looks again, up to 25 ms later: with two busy processes, most of the
-time nobody writes. A lock of the operating system wakes the next process at once, and is free again when one dies.
+time nobody writes. Here the next process looks every half millisecond, at a lock of the operating system, which is
+free again when a process dies.
 
 It only saves time. SQLite's own lock protects the data, so a process that gets no turn writes without one.
 """
