@@ -1,11 +1,11 @@
-"""A portal under load that is killed and started again: what was answered, and what the log knows of it.
+"""Kills a portal under load again and again, and compares its answers with the log.
 
 ``python -m auditlog.tests.crash`` does it at length, on the database of ``DATABASE_URL`` or on SQLite (`make crash`);
-`test_crash.py` does the same for a moment. Several processes call the portal with a token, half of their threads to
-read and half to start runs, while the worker seals the log; at a random moment every process of the web server and of
-the worker gets SIGKILL, which nothing can catch; they are started again, and so on. In the end the ids of all requests
-that were answered are compared with the entries, and the changes with the entries of the requests that made them; what
-is left is sealed, both logs are verified, and what was counted is compared with the log.
+`test_crash.py` does the same with two kills. Several processes call the portal with a token. Half of their threads
+read, and half start runs, while the worker seals the log. At a random moment, all processes of the web server and the
+worker get SIGKILL, and are started again. At the end, every answered request must have its entry, and every change the
+entry of the request that made it. The rest of the log is then sealed, both logs are verified, and the counts are
+compared with the log.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""The API keeps what its OpenAPI document promises, and answers whatever a caller can send as the document says.
+"""Each operation of the API answers as its OpenAPI document says, whatever a caller sends.
 
-Schemathesis reads the document and asks each operation: with the boundary values of each field and parameter, with
-what the document forbids, with methods that are not there, without credentials and with wrong ones, and in sequences.
-All its checks judge the answers. The seed is fixed: what fails once fails always.
+Schemathesis reads the document and calls each operation: with boundary values of every field and parameter, with values
+and methods that the document does not allow, without credentials and with wrong ones, and in sequences. It checks every
+answer. The seed is fixed, so a failure can be repeated.
 """
 
 from collections import defaultdict
@@ -45,14 +45,13 @@ CHECKS = {
     "object_level_authorization",
 }
 
-# Whether the value of these parameters is good, no schema can say: a cursor is created by the list it belongs to, the
-# last day must not be before the first, and a group must be one of the organization's.
+# Parameters whose values no schema can describe: a cursor comes from its list, the last day must not be before the
+# first, and a group must belong to the organization.
 NOT_INVENTED = ("cursor", "after", "date_to", "group")
 
-# What is sent to these names people, groups or steps by ids that nobody has invented yet, or is judged by rules that
-# hold between several fields and the clock: a step of one kind needs a URL and one of the other must have none, and the
-# longest life of a token is the organization's, and a pasted text may hold several tokens. Of these, 400 is a good
-# answer to what the schema allows.
+# Operations that can answer 400 to a body that the schema allows. The body names people, groups or steps by ids that
+# don't exist, or breaks a rule about several fields: one kind of step needs a URL and the other must not have one, the
+# organization limits the lifetime of tokens, and a pasted text can contain several tokens.
 JUDGED_BEYOND_THE_SCHEMA = [
     "PATCH /api/v1/groups/{id}",
     "PATCH /api/v1/pipelines/{id}",
@@ -64,9 +63,9 @@ JUDGED_BEYOND_THE_SCHEMA = [
     "POST /api/v1/users",
     "PUT /api/v1/pipelines/{id}/access-rules",
 ]
-# The same invented Idempotency-Key comes with several bodies.
+# 422: Schemathesis sends the same Idempotency-Key with several bodies.
 ACCEPTED = ["2xx", "401", "403", "404", "409", "422", "429"]
-# Schemathesis counts 413 among the acceptances: texts beyond their length can also be too large altogether.
+# 413: a text that is longer than its field allows can also be too large for a request.
 REFUSED = ["400", "401", "403", "404", "405", "406", "409", "413", "415", "429"]
 
 
@@ -121,7 +120,7 @@ class PortalOf:
         self.session = browser.cookies[settings.SESSION_COOKIE_NAME].value
 
     def __call__(self, environ, start_response):
-        # Schemathesis asks from a thread of its own, one request at a time. It shares the test's transaction.
+        # Schemathesis sends one request at a time, from another thread. It uses the test's transaction.
         connections[DEFAULT_DB_ALIAS] = self.connection
         with transaction.atomic():
             if environ.get("HTTP_AUTHORIZATION") == f"Bearer {TOKEN}":
@@ -155,7 +154,7 @@ def one_connection(db):
 
 @pytest.fixture(autouse=True)
 def no_sockets(monkeypatch):
-    """Leaves out what Schemathesis wants of a socket, and forgets to leave out itself where a check asks again."""
+    """Removes options for sockets. Schemathesis does so itself, except where a check repeats a request."""
     send = WSGITransport.send
 
     def send_without_socket(self, case, *, session=None, **kwargs):
