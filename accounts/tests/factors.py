@@ -38,7 +38,7 @@ def add_app(user):
 
 
 def add_passkey(user, name="Laptop", *, device=None):
-    """Adds a passkey and returns its row. Without a ``device`` nobody can use it."""
+    """Adds a passkey and returns its row. Pass a ``device`` to sign in with it."""
     asked = {"challenge": "", "rp": {"id": HOST}, "user": {"id": websafe_encode(user.pk.hex.encode())}}
     credential = (device or Passkey()).create({"creation_options": {"publicKey": asked}})
     user.__dict__.pop("has_two_factor", None)
@@ -47,7 +47,7 @@ def add_passkey(user, name="Laptop", *, device=None):
 
 
 def add_recovery_codes(user):
-    """Creates recovery codes and returns them, as if they had been shown."""
+    """Creates recovery codes that have been shown already, and returns them."""
     codes = recovery_codes.create_codes()
     data = {"hashes": recovery_codes.hashes_of(codes)}
     Authenticator.objects.create(user=user, type=Authenticator.Type.RECOVERY_CODES, data=data)
@@ -55,7 +55,7 @@ def add_recovery_codes(user):
 
 
 def make_recent(client):
-    """Makes the session one that just signed in with two-factor, which `force_login` does not."""
+    """Marks the session as signed in with two-factor just now. `force_login` does not do this."""
     session = client.session
     record = {"method": "mfa", "type": "totp", "at": timezone.now().timestamp()}
     session["account_authentication_methods"] = [record]
@@ -64,7 +64,7 @@ def make_recent(client):
 
 
 def signed_in_just_now(request, user):
-    """A request of the factory in the session of a person who has just proved who they are."""
+    """Gives the request the session of a person who has just signed in with two-factor."""
     request.user = user
     request.session = {
         "account_authentication_methods": [{"method": "mfa", "at": time.time()}],
@@ -74,9 +74,9 @@ def signed_in_just_now(request, user):
 
 
 class Passkey:
-    """A device with a passkey. ``flags`` say whether it has verified the person; tests change them.
+    """A device with a passkey. ``flags`` say whether the device has verified the person.
 
-    ``sign_count``: the device's counter; 0 if it does not count.
+    ``sign_count`` is the device's counter, or 0 if it has none.
     """
 
     def __init__(self, *, sign_count=0):

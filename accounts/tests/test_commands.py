@@ -74,7 +74,7 @@ def test_errors_are_one_line_and_nothing_is_created(wrong, explanation):
 
 
 @pytest.mark.django_db
-def test_missing_values_are_prompted(monkeypatch, capsys):
+def test_command_prompts_for_missing_values(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdin", io.StringIO("Acme\nada@acme.example\nAda Admin\n"))
 
     create(organization=None, email=None, name=None)
@@ -107,7 +107,7 @@ def test_incomplete_answers_create_nothing(monkeypatch, typed):
 @pytest.mark.parametrize("given", [[], ["--organization=Acme", "--email=ada@acme.example", "--name=Ada"]], ids=len)
 @pytest.mark.slow
 def test_missing_terminal_is_reported_in_one_line(tmp_path, given):
-    """Runs the command like a script or a container: in a session of its own, without a terminal."""
+    """Runs the command without a terminal, in its own session, as a script or a container does."""
     command = [sys.executable, "manage.py", "create_organization", *given]
 
     process = subprocess.run(

@@ -1,4 +1,4 @@
-"""Changing one's own e-mail address by a link that is sent to it."""
+"""People change their own e-mail address with a link that is sent to the new address."""
 
 import re
 from datetime import timedelta
@@ -67,7 +67,7 @@ def address_of(user):
     return user.email
 
 
-def test_new_address_signs_in_after_its_link_was_confirmed(owner, ask, confirm):
+def test_person_signs_in_with_the_new_address_after_confirming_it(owner, ask, confirm):
     client = sign_in(owner)
     assert ask(client).url == "/profile/security/"
 
@@ -78,7 +78,7 @@ def test_new_address_signs_in_after_its_link_was_confirmed(owner, ask, confirm):
     assert not is_signed_in(sign_in(owner, "owner@acme.example"))
 
 
-def test_old_address_signs_in_until_the_link_is_confirmed(owner, ask):
+def test_person_signs_in_with_the_old_address_until_the_new_one_is_confirmed(owner, ask):
     ask(sign_in(owner))
 
     assert address_of(owner) == "owner@acme.example"
@@ -109,7 +109,7 @@ def test_old_address_gets_a_mail_about_the_request_and_the_change(owner, ask, co
     assert all(NEW in message.body and "/confirm-email/" not in message.body for message in told)
 
 
-def test_old_address_gets_the_mail_about_the_request_even_if_the_change_came_first(owner):
+def test_mail_about_the_request_goes_to_the_old_address_even_after_the_change(owner):
     entry = record(actor=owner, action=Action.EMAIL_CHANGE_ASKED, target=owner, to=NEW)
     owner.email = NEW
     owner.save()
@@ -130,7 +130,7 @@ def test_email_change_is_in_the_activity_log(owner, ask, confirm):
     assert changed.details == {"from": "owner@acme.example", "to": NEW}
 
 
-def test_signed_out_person_reaches_the_link_by_signing_in(owner, ask):
+def test_signed_out_person_must_sign_in_before_opening_the_link(owner, ask):
     ask(sign_in(owner))
 
     answer = Client().get(link())
@@ -138,7 +138,7 @@ def test_signed_out_person_reaches_the_link_by_signing_in(owner, ask):
     assert answer.url.startswith("/login/?next=/confirm-email/")
 
 
-def test_link_changes_only_the_address_of_its_person(owner, member, ask, confirm):
+def test_link_does_not_work_for_another_person(owner, member, ask, confirm):
     ask(sign_in(owner))
     other = sign_in(member)
 
@@ -149,7 +149,7 @@ def test_link_changes_only_the_address_of_its_person(owner, member, ask, confirm
     assert is_signed_in(other)
 
 
-def test_link_works_once(owner, ask, confirm):
+def test_link_works_only_once(owner, ask, confirm):
     client = sign_in(owner)
     ask(client)
     confirm(client, link())
@@ -157,7 +157,7 @@ def test_link_works_once(owner, ask, confirm):
     assert confirm(client, link()).status_code == 404
 
 
-def test_link_works_for_a_day(owner, ask, confirm):
+def test_link_expires_after_a_day(owner, ask, confirm):
     ask(sign_in(owner))
 
     with time_machine.travel(timezone.now() + timedelta(days=1, minutes=1)):
@@ -204,7 +204,7 @@ def test_request_does_not_reveal_that_an_address_is_taken(owner, member, ask, ta
     assert not mails_to("member@acme.example")
 
 
-def test_address_taken_after_the_request_stays_with_its_person(owner, ask, confirm):
+def test_address_taken_by_another_person_after_the_request_is_refused(owner, ask, confirm):
     client = sign_in(owner)
     ask(client)
     UserFactory(email=NEW)
@@ -215,7 +215,7 @@ def test_address_taken_after_the_request_stays_with_its_person(owner, ask, confi
     assert address_of(owner) == "owner@acme.example"
 
 
-def test_one_of_two_people_with_a_link_gets_the_address(owner, member, ask, confirm):
+def test_first_of_two_people_to_confirm_gets_the_address(owner, member, ask, confirm):
     first, second = sign_in(owner), sign_in(member)
     ask(first)
     of_first = link()
@@ -257,14 +257,14 @@ def test_at_most_five_links_an_hour_are_sent(owner, ask):
     assert answers == [302] * 5 + [429]
 
 
-# allauth's table follows `User.email`
+# allauth's table is kept in sync with `User.email`
 
 
 def addresses(user):
     return list(EmailAddress.objects.filter(user=user).values_list("email", "verified", "primary"))
 
 
-def test_allauths_table_follows_a_confirmed_change(owner, ask, confirm):
+def test_confirmed_change_updates_the_allauth_table(owner, ask, confirm):
     client = sign_in(owner)
     ask(client)
     confirm(client, link())
@@ -272,7 +272,7 @@ def test_allauths_table_follows_a_confirmed_change(owner, ask, confirm):
     assert addresses(owner) == [(NEW, True, True)]
 
 
-def test_allauths_table_follows_a_change_by_an_administrator(owner, administrator, ask):
+def test_change_by_an_administrator_updates_the_allauth_table(owner, administrator, ask):
     ask(sign_in(owner))
 
     services.change_user(actor=administrator, user=owner, email="changed@acme.example")
@@ -280,7 +280,7 @@ def test_allauths_table_follows_a_change_by_an_administrator(owner, administrato
     assert addresses(owner) == [("changed@acme.example", True, True)]
 
 
-def test_former_address_in_allauths_table_signs_nobody_in(owner):
+def test_former_address_in_the_allauth_table_does_not_sign_in(owner):
     EmailAddress.objects.create(user=owner, email="former@acme.example", verified=True, primary=True)
 
     assert not is_signed_in(sign_in(owner, "former@acme.example"))

@@ -1,4 +1,4 @@
-"""Creating, renaming, filling and deleting groups, by page and by API."""
+"""People create, rename and delete groups, and change their members, on pages and with the API."""
 
 import threading
 
@@ -50,7 +50,7 @@ def send(client, method, address, body):
     return getattr(client, method)(address, body, content_type="application/json")
 
 
-def test_group_is_created_filled_and_emptied_on_its_pages(as_power, member):
+def test_group_and_its_members_are_managed_on_pages(as_power, member):
     made = as_power.post(GROUPS, {"name": "  Builders "})
     group = Group.objects.get()
     assert (made.url, group.name) == (page_of(group), "Builders")
@@ -154,7 +154,7 @@ def test_existing_member_is_not_added_twice(as_power, group, member):
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 51, "a\x00b", "a\nb", "BUILDERS"])
-def test_wrong_name_is_an_error_beside_the_field(as_power, group, name):
+def test_invalid_or_taken_name_is_refused(as_power, group, name):
     other = GroupFactory(organization=group.organization, name="Others")
 
     pages = [as_power.post(GROUPS, {"name": name}), as_power.post(page_of(other, "rename/"), {"name": name})]
@@ -171,7 +171,7 @@ def test_wrong_name_is_an_error_beside_the_field(as_power, group, name):
 
 
 @pytest.mark.each_database
-def test_group_in_an_access_rule_is_not_deleted(as_power, group, owner):
+def test_group_in_an_access_rule_cannot_be_deleted(as_power, group, owner):
     AccessRuleFactory(pipeline=PipelineFactory(owner=owner, name="Deploy"), group=group, role=ItemRole.MANAGER)
 
     page = as_power.post(page_of(group, "delete/"), follow=True)
@@ -184,7 +184,7 @@ def test_group_in_an_access_rule_is_not_deleted(as_power, group, owner):
     assert recorded() == []
 
 
-def test_django_admin_does_not_delete_a_group_in_an_access_rule(client, administrator, group, owner):
+def test_group_in_an_access_rule_cannot_be_deleted_in_django_admin(client, administrator, group, owner):
     AccessRuleFactory(pipeline=PipelineFactory(owner=owner, name="Deploy"), group=group)
     client.force_login(administrator)
 
@@ -195,7 +195,7 @@ def test_django_admin_does_not_delete_a_group_in_an_access_rule(client, administ
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_of_two_simultaneous_requests_gets_the_name(power):
+def test_only_one_of_two_simultaneous_requests_gets_the_name(power):
     barrier = threading.Barrier(2)
     ends = []
 
@@ -219,7 +219,7 @@ def test_one_of_two_simultaneous_requests_gets_the_name(power):
 
 @pytest.mark.parametrize("number", [2, 20])
 @pytest.mark.each_database
-def test_group_pages_need_the_same_queries_for_few_and_many(as_power, group, number, django_assert_num_queries):
+def test_query_count_of_group_pages_is_constant(as_power, group, number, django_assert_num_queries):
     group.members.set(UserFactory.create_batch(number, organization=group.organization))
     GroupFactory.create_batch(number, organization=group.organization)
 

@@ -1,6 +1,6 @@
-"""Forms that are sent too late come back filled in: every form of the portal, found by crawling its pages.
+"""Forms that are sent too late are shown again, filled in. The tests crawl all pages to find them.
 
-Too late: the session has ended, the CSRF token is from an earlier sign-in, or the portal asks again who is there.
+A form is too late if the session has ended, its CSRF token is old, or reauthentication is required.
 """
 
 import re
@@ -30,7 +30,7 @@ ORIGIN = {"HTTP_ORIGIN": "http://testserver"}
 NEW_PIPELINE = "/pipelines/new/"
 TYPED = {"name": 'Nightly "<b>é', "description": "first\n\nlast & <i>", "tags": "a, b"}
 
-# Forms whose fields do not come back, or whose page can't be opened by its address alone.
+# Forms that are not shown again, or whose page can't be opened by its address alone.
 NOT_WALKED = {
     "/login/two-factor/": "a step of signing in",
     "/login/two-factor/again/": "a step of signing in",
@@ -50,7 +50,7 @@ NOT_WALKED = {
 
 @pytest.fixture
 def browser(administrator, things):
-    """The browser of an Administrator, who has nearly every form. It checks CSRF tokens."""
+    """A client of an Administrator (who can open nearly every form) that checks CSRF tokens."""
     client = Client(enforce_csrf_checks=True)
     client.force_login(administrator)
     return client
@@ -98,7 +98,7 @@ def typed_into(form):
 
 
 def values_in(html, form):
-    """The values in the form with this action, in the shape of ``typed_into``."""
+    """The values that the page shows in this form, in the same shape as ``typed_into``."""
     values = {}
     for found in _forms_of(html, "/"):
         if found.action != form.action and found.names != form.names:
@@ -153,7 +153,7 @@ def send_without_a_session(client, form, page, typed):
 
 @pytest.mark.parametrize("send", [send_with_an_old_token, send_without_a_session])
 @pytest.mark.slow
-def test_every_form_of_the_portal_comes_back_filled_in_and_nothing_is_done(browser, administrator, things, send):
+def test_every_late_form_is_shown_again_filled_in_and_changes_nothing(browser, administrator, things, send):
     browser.person = administrator
     walked = set()
     for page in all_pages(things):
@@ -184,13 +184,13 @@ def test_every_form_of_the_portal_comes_back_filled_in_and_nothing_is_done(brows
             assert state_of_everything() == before, form.action
     missing = posts(things) - walked - {fill(path, things) for path in NOT_WALKED}
     if send is send_without_a_session:
-        # The only other session has ended, and with it the button.
+        # The only other session has ended, so the page does not show its button.
         missing.discard(fill("/profile/security/sessions/{session}/end/", things))
     assert not missing, missing
 
 
 def posts(things):
-    """Every address that accepts POST, except for buttons that only appear in another state."""
+    """All addresses that accept POST, except those of buttons that only appear in another state."""
     paths = {path for method, path, _, _ in cells(PAGES) if method == "POST"}
     return {fill(path, things) for path in paths if not path.startswith(BUTTONS_OF_ANOTHER_STATE)}
 
@@ -210,7 +210,7 @@ BUTTONS_OF_ANOTHER_STATE = (
 
 @pytest.mark.parametrize("referer", ["page", "none", "foreign"])
 @pytest.mark.slow
-def test_every_post_without_a_session_returns_to_a_page(client, administrator, things, referer):
+def test_every_post_without_a_session_leads_to_sign_in_and_back_to_a_page(client, administrator, things, referer):
     page = "/organization/users/?q=x&page=2"
     headers = {
         "page": {"HTTP_REFERER": f"http://testserver{page}"},
@@ -255,7 +255,7 @@ def test_every_post_without_a_session_returns_to_a_page(client, administrator, t
         "http://[::1",
     ],
 )
-def test_person_returns_only_to_pages_of_the_portal(client, things, referer):
+def test_untrusted_referer_is_not_used_as_the_next_page(client, things, referer):
     pipeline = things["pipeline"].pk
 
     answer = client.post(f"/pipelines/{pipeline}/run/", HTTP_REFERER=referer)
@@ -267,7 +267,7 @@ def old_csrf(client, path=NEW_PIPELINE, typed=TYPED, **headers):
     return client.post(path, typed | {"csrfmiddlewaretoken": "x" * 64}, **headers)
 
 
-def test_form_with_an_old_token_comes_back_and_its_new_token_works(browser):
+def test_form_with_an_old_csrf_token_is_shown_again_with_a_working_one(browser):
     answer = old_csrf(browser, **ORIGIN)
     page = browser.get(answer.url).text
 
@@ -293,7 +293,7 @@ def test_values_from_another_site_are_not_filled_in(browser, headers):
 
 
 def after_the_session(client, person, typed=TYPED, path=NEW_PIPELINE):
-    """The page after ``person`` has sent the form in an ended session, with or without signing in again."""
+    """Sends the form in an ended session, and returns the address that opens after sign-in."""
     client.force_login(person)
     client.get("/profile/")
     end_session(client)
@@ -301,7 +301,7 @@ def after_the_session(client, person, typed=TYPED, path=NEW_PIPELINE):
     return parse_qs(urlsplit(answer.url).query)["next"][0]
 
 
-def test_typed_values_are_shown_to_their_person_only(client, owner, member):
+def test_typed_values_are_shown_only_to_the_person_who_typed_them(client, owner, member):
     back = after_the_session(client, owner)
     client.force_login(member)
     page = client.get(back).text
@@ -312,13 +312,13 @@ def test_typed_values_are_shown_to_their_person_only(client, owner, member):
     assert "data-kept-form" in client.get(back).text
 
 
-def test_kept_form_says_nothing_to_someone_signed_out(client, owner):
+def test_signed_out_person_cannot_open_a_kept_form(client, owner):
     back = after_the_session(client, owner)
 
     assert client.get(back).url.startswith("/login/")
 
 
-def test_kept_form_is_gone_after_an_hour(client, owner):
+def test_kept_form_expires_after_an_hour(client, owner):
     back = after_the_session(client, owner)
     with time_machine.travel(timezone.now() + timedelta(minutes=61)):
         client.force_login(owner)
@@ -333,7 +333,7 @@ def test_kept_values_are_encrypted_in_the_database(client, owner):
     assert "Nightly" not in KeptForm.objects.get().sealed
 
 
-def test_row_given_to_another_person_by_hand_shows_nothing(client, owner, member):
+def test_kept_form_moved_to_another_person_in_the_database_is_not_shown(client, owner, member):
     back = after_the_session(client, owner)
     KeptForm.objects.update(person_id=member.pk)
     client.force_login(member)
@@ -341,7 +341,7 @@ def test_row_given_to_another_person_by_hand_shows_nothing(client, owner, member
     assert "data-kept-form" not in client.get(back).text
 
 
-def test_kept_forms_cannot_fill_the_table(client, owner):
+def test_number_and_size_of_kept_forms_are_limited(client, owner):
     assert client.post(NEW_PIPELINE, TYPED).status_code == 302
     client.cookies[COOKIE] = "forged:cookie:value"
     assert client.post(NEW_PIPELINE, TYPED).status_code == 302
@@ -358,7 +358,7 @@ def test_kept_forms_cannot_fill_the_table(client, owner):
 
 
 @pytest.mark.parametrize("kept", ["", "x", "\x00", "0" * 32, "a" * 5000])
-def test_forged_id_of_a_kept_form_changes_nothing(client, owner, kept):
+def test_forged_id_of_a_kept_form_is_ignored(client, owner, kept):
     client.force_login(owner)
 
     answer = client.get(NEW_PIPELINE, {"kept": kept})
@@ -381,7 +381,7 @@ def test_secrets_are_neither_kept_nor_shown(client, administrator, things):
     assert "hush" not in kept_forms._box.decrypt(row.sealed, kept_forms._context(row))
 
 
-def test_form_comes_back_after_the_portal_asked_again_who_is_there(client, administrator):
+def test_form_is_shown_again_after_reauthentication(client, administrator):
     client.force_login(administrator)
     with time_machine.travel(timezone.now() + timedelta(minutes=20)):
         asked = client.post("/profile/tokens/", {"name": "nightly", "scopes": "api", "lifetime": "1w"})
@@ -395,7 +395,7 @@ def test_form_comes_back_after_the_portal_asked_again_who_is_there(client, admin
     assert not Token.objects.exists()
 
 
-def test_review_that_was_not_saved_comes_back_as_the_form_of_the_policy(client, administrator):
+def test_unsaved_policy_review_is_shown_again_as_the_policy_form(client, administrator):
     typed = {"max_token_lifetime_days": "77", "allowed_scopes": ["api"], "max_live_tokens": "7", "version": "x"}
     back = after_the_session(client, administrator, typed, "/organization/policy/save/")
     client.force_login(administrator)
@@ -406,7 +406,7 @@ def test_review_that_was_not_saved_comes_back_as_the_form_of_the_policy(client, 
     assert "data-kept-form" in page
 
 
-def test_button_that_was_pressed_too_late_is_named(client, administrator, things):
+def test_message_names_the_button_that_was_pressed_too_late(client, administrator, things):
     pipeline = f"/pipelines/{things['pipeline'].pk}/"
     back = after_the_session(client, administrator, {}, f"{pipeline}lock/")
     client.force_login(administrator)
@@ -418,7 +418,7 @@ def test_button_that_was_pressed_too_late_is_named(client, administrator, things
 # Signing in
 
 
-def test_sign_in_page_from_before_a_sign_in_in_another_tab_leads_on(browser):
+def test_old_sign_in_page_redirects_a_person_who_signed_in_in_another_tab(browser):
     answer = browser.post(
         "/login/", {"login": "x", "password": "y", "next": "/pipelines/", "csrfmiddlewaretoken": "x" * 64}, **ORIGIN
     )
@@ -427,7 +427,7 @@ def test_sign_in_page_from_before_a_sign_in_in_another_tab_leads_on(browser):
 
 
 @pytest.mark.parametrize("address", ["https://evil.example/", "//evil.example", "/logout/"])
-def test_old_sign_in_page_leads_nowhere_else(browser, address):
+def test_old_sign_in_page_does_not_redirect_to_unsafe_addresses(browser, address):
     typed = {"login": "x", "password": "y", "next": address, "csrfmiddlewaretoken": "x" * 64}
 
     assert browser.post("/login/", typed, **ORIGIN).url == "/"
@@ -435,7 +435,7 @@ def test_old_sign_in_page_leads_nowhere_else(browser, address):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("path", "field"), [("/login/", "login"), ("/password/reset/", "email")])
-def test_open_form_with_an_old_token_comes_back_with_what_was_typed(path, field):
+def test_public_form_with_an_old_csrf_token_keeps_the_typed_address(path, field):
     typed = {field: "ada@acme.example", "password": "hush-hush", "csrfmiddlewaretoken": "x" * 64}
     client = Client(enforce_csrf_checks=True)
 
@@ -467,7 +467,7 @@ def test_sign_in_page_says_that_the_session_ended(client, owner):
     assert "data-kept-form" not in client.get("/profile/").text
 
 
-def test_sign_in_page_says_that_the_session_lapsed(client, owner):
+def test_sign_in_page_says_that_the_session_expired(client, owner):
     client.force_login(owner)
     client.get("/profile/")
     with time_machine.travel(timezone.now() + timedelta(hours=3)):
@@ -482,7 +482,7 @@ def test_person_who_signed_out_sees_no_message_about_a_session(client, owner):
     assert SAYS_ENDED not in client.get("/login/").text
 
 
-def test_sign_in_page_says_that_the_session_ended_after_a_button_was_pressed_signed_out(client, owner, things):
+def test_pressing_a_button_after_sign_out_shows_that_the_session_ended(client, owner, things):
     client.force_login(owner)
     client.get("/profile/")
     client.post("/logout/")
@@ -493,7 +493,7 @@ def test_sign_in_page_says_that_the_session_ended_after_a_button_was_pressed_sig
     assert SAYS_ENDED not in client.get("/login/?next=/profile/").text
 
 
-def test_part_of_a_page_without_a_session_sends_the_whole_page_to_sign_in(client, things):
+def test_htmx_request_without_a_session_redirects_the_whole_page_to_sign_in(client, things):
     run = f"/pipelines/{things['pipeline'].pk}/runs/1/"
 
     answer = client.get(f"{run}progress/", headers={"HX-Request": "true", "HX-Current-URL": f"http://testserver{run}"})
@@ -505,11 +505,11 @@ def test_part_of_a_page_without_a_session_sends_the_whole_page_to_sign_in(client
     assert by_hand.url == f"/login/?next={run}"
 
 
-# Addresses that only buttons use
+# Addresses that accept only POST
 
 
 @pytest.mark.parametrize("path", sorted({path for _, path, _, value in cells(PAGES) if value == "post"}))
-def test_address_that_only_takes_posts_explains_itself(browser, things, path):
+def test_get_of_a_post_only_address_shows_an_explanation(browser, things, path):
     answer = browser.get(fill(path, things))
 
     assert answer.status_code == 405
@@ -519,7 +519,7 @@ def test_address_that_only_takes_posts_explains_itself(browser, things, path):
     assert browser.head(fill(path, things)).status_code == 405
 
 
-def test_api_answers_405_with_its_problem_document(browser):
+def test_api_answers_a_wrong_method_with_a_problem_document(browser):
     answer = browser.put("/api/v1/me", {}, content_type="application/json")
 
     assert answer.status_code in {403, 405}
@@ -540,10 +540,10 @@ def test_api_answers_405_with_its_problem_document(browser):
         "Secret",
     ],
 )
-def test_field_named_like_a_secret_is_one(name):
+def test_field_named_like_a_secret_is_treated_as_secret(name):
     assert kept_forms.is_secret(name)
 
 
 @pytest.mark.parametrize("name", ["name", "expire_tokens", "description", "wants_expiry_mails", "max_live_tokens"])
-def test_other_fields_come_back(name):
+def test_other_fields_are_not_treated_as_secret(name):
     assert not kept_forms.is_secret(name)

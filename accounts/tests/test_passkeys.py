@@ -1,4 +1,4 @@
-"""Passkeys as second factor and for signing in, with malformed answers, and in a real browser."""
+"""Passkeys for sign-in and as second factor: valid and malformed answers, and a real browser."""
 
 import json
 import secrets
@@ -98,7 +98,7 @@ def test_new_passkey_must_be_discoverable_and_verify_the_person(client, owner):
     assert (asked["rp"], asked["user"]["name"]) == ({"id": HOST, "name": "Opsera Portal"}, owner.email)
 
 
-def test_device_with_a_passkey_is_excluded_from_another(client, owner, passkey):
+def test_device_with_a_passkey_cannot_add_another(client, owner, passkey):
     sign_in_with(client, passkey)
 
     excluded = asked_at(client, ADD)["creation_options"]["publicKey"]["excludeCredentials"]
@@ -127,7 +127,7 @@ def test_passkey_with_a_wrong_answer_is_not_added(client, owner, lie):
     assert not Authenticator.objects.exists()
 
 
-def test_answer_of_a_device_works_for_one_challenge(client, owner):
+def test_answer_of_a_device_is_valid_for_one_challenge_only(client, owner):
     sign_in(client, owner)
     credential = Passkey().create(asked_at(client, ADD))
     client.get(ADD)
@@ -203,7 +203,7 @@ def test_passkey_does_not_sign_in_as_another_person(client, member, passkey):
     assert signed_in_as(client) is None
 
 
-def test_answer_of_a_device_signs_in_once(client, passkey):
+def test_answer_of_a_device_cannot_be_replayed(client, passkey):
     credential = passkey.get(options_of_sign_in(client))
     send(client, SIGN_IN, credential)
     client.post("/logout/")
@@ -257,7 +257,7 @@ def test_removed_passkey_does_not_sign_in(client, passkey):
     assert signed_in_as(client) is None
 
 
-def test_other_sites_cannot_sign_in_with_a_passkey(passkey):
+def test_passkey_sign_in_requires_a_csrf_token(passkey):
     client = Client(HTTP_HOST=HOST, enforce_csrf_checks=True)
 
     assert sign_in_with(client, passkey).status_code == 403
@@ -267,7 +267,7 @@ def test_passkey_address_redirects_to_the_sign_in_page(client):
     assert client.get(SIGN_IN).url == "/login/"
 
 
-# As the second step, and to prove who is there
+# Second step and reauthentication
 
 
 def test_passkey_works_as_second_step(client, owner, passkey):
@@ -282,7 +282,7 @@ def test_passkey_works_as_second_step(client, owner, passkey):
 @pytest.mark.parametrize(
     "lie", [{"origin": "https://evil.example"}, {"flags": PRESENT}, {"key": LIES["another key"]["key"]}]
 )
-def test_passkey_with_a_wrong_answer_is_no_second_step(client, owner, passkey, lie):
+def test_passkey_with_a_wrong_answer_is_refused_as_second_step(client, owner, passkey, lie):
     sign_in(client, owner)
 
     answer = send(client, SECOND_STEP, passkey.get(asked_at(client, SECOND_STEP), **lie))
@@ -291,7 +291,7 @@ def test_passkey_with_a_wrong_answer_is_no_second_step(client, owner, passkey, l
     assert signed_in_as(client) is None
 
 
-def test_passkey_of_another_person_is_no_second_step(client, member, passkey):
+def test_passkey_of_another_person_is_refused_as_second_step(client, member, passkey):
     browser = another_browser()
     sign_in(browser, member)
     send(browser, ADD, Passkey().create(asked_at(browser, ADD)), name="Theirs")
@@ -302,7 +302,7 @@ def test_passkey_of_another_person_is_no_second_step(client, member, passkey):
     assert signed_in_as(client) is None
 
 
-def test_passkey_proves_again_who_is_there(client, owner, passkey):
+def test_passkey_works_for_reauthentication(client, owner, passkey):
     sign_in_with(client, passkey)
 
     with time_machine.travel(timezone.now() + timedelta(minutes=16)):
@@ -312,7 +312,7 @@ def test_passkey_proves_again_who_is_there(client, owner, passkey):
         assert client.get(ADD).status_code == 200
 
 
-def test_passkey_with_a_wrong_answer_proves_nothing(client, owner, passkey):
+def test_passkey_with_a_wrong_answer_is_refused_for_reauthentication(client, owner, passkey):
     sign_in_with(client, passkey)
 
     answer = send(client, f"{AGAIN}?next={ADD}", passkey.get(asked_at(client, AGAIN), flags=PRESENT))
@@ -344,7 +344,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("credential", ODD, ids=range(len(ODD)))
-def test_no_answer_of_a_device_causes_a_server_error(client, owner, passkey, credential):
+def test_malformed_answer_of_a_device_causes_no_server_error(client, owner, passkey, credential):
     signed_out, half_in = another_browser(), another_browser()
     options_of_sign_in(signed_out)
     assert signed_out.post(SIGN_IN, {"credential": credential}).url == "/login/"
@@ -363,7 +363,7 @@ def test_no_answer_of_a_device_causes_a_server_error(client, owner, passkey, cre
 
 @pytest.fixture
 def browser(chromium, portal):
-    """A browser with a virtual device that always agrees, at the address where passkeys are allowed without TLS."""
+    """A browser on localhost (no TLS needed), with a virtual device that confirms every request."""
     context = chromium.new_context(base_url=portal.url.replace("127.0.0.1", "localhost"))
     page = context.new_page()
     device = context.new_cdp_session(page)
@@ -416,7 +416,7 @@ def test_person_adds_a_passkey_signs_in_with_it_and_removes_it(browser):
 
 @pytest.mark.browser
 @pytest.mark.once
-def test_device_without_a_passkey_shows_an_error_on_the_page(browser):
+def test_page_shows_an_error_if_the_device_has_no_passkey(browser):
     browser.goto("/login/")
     browser.get_by_role("button", name="Sign in with a passkey").click()
 

@@ -173,7 +173,7 @@ def test_password_change_expires_tokens_if_requested(owner, member, fields, left
     ],
     ids=["wrong current one", "no current one", "too short", "easy to guess", "typed differently"],
 )
-def test_wrong_form_changes_nothing(owner, form):
+def test_invalid_form_does_not_change_the_password(owner, form):
     here, elsewhere = sign_in(owner), sign_in(owner)
 
     answer = change(here, **form)
@@ -226,7 +226,7 @@ def link_for(user):
 
 
 def open_link(link, client=None):
-    """The client, and the address of the form behind the link; the link itself if it does not work."""
+    """Returns the client and the address of the form. An invalid link returns its own address."""
     client = client or Client()
     answer = client.get(link)
     return client, answer.headers.get("Location", link)
@@ -250,7 +250,7 @@ def test_lost_password_is_replaced_with_the_link_in_the_mail(owner):
     assert is_signed_in(sign_in(owner, NEW))
 
 
-def test_password_reset_signs_nobody_in_and_ends_all_sessions(owner):
+def test_password_reset_does_not_sign_in_and_ends_all_sessions(owner):
     elsewhere, here = sign_in(owner), Client()
 
     set_by(link_for(owner), client=here)
@@ -259,14 +259,14 @@ def test_password_reset_signs_nobody_in_and_ends_all_sessions(owner):
     assert not is_signed_in(elsewhere)
 
 
-def test_password_reset_ends_the_session_of_its_browser(owner):
+def test_password_reset_ends_the_session_in_the_same_browser(owner):
     here = sign_in(owner)
 
     assert set_by(link_for(owner), client=here).status_code == 302
     assert not is_signed_in(here)
 
 
-def test_opening_a_link_keeps_the_session(owner, member):
+def test_opening_a_reset_link_does_not_end_the_session(owner, member):
     client = sign_in(member)
 
     open_link(link_for(owner), client)
@@ -284,14 +284,14 @@ def test_password_reset_does_not_skip_two_factor(owner):
     assert answer.url == reverse("mfa_authenticate")
 
 
-def test_link_works_once(owner):
+def test_link_works_only_once(owner):
     link = link_for(owner)
     set_by(link)
 
     assert not works(link)
 
 
-def test_form_opened_before_the_link_was_used_sets_nothing(owner):
+def test_form_opened_before_the_link_was_used_is_refused(owner):
     link = link_for(owner)
     slow, address = open_link(link)
     set_by(link)
@@ -302,7 +302,7 @@ def test_form_opened_before_the_link_was_used_sets_nothing(owner):
     assert is_signed_in(sign_in(owner, NEW))
 
 
-def test_link_works_for_an_hour(owner):
+def test_link_expires_after_an_hour(owner):
     link, now = link_for(owner), timezone.now()
 
     with time_machine.travel(now + timedelta(minutes=59)):
@@ -320,7 +320,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("happens", ENDS.values(), ids=ENDS)
-def test_link_stops_working_after(owner, happens):
+def test_link_becomes_invalid_after_a_change_of_the_account(owner, happens):
     link = link_for(owner)
     happens(owner)
     owner.save()
@@ -335,7 +335,7 @@ def test_link_does_not_work_for_deactivated_people(owner):
     assert not works(link_for(owner))
 
 
-def test_link_works_for_one_person(owner, member):
+def test_link_does_not_work_for_another_person(owner, member):
     key = link_for(owner).rstrip("/").rpartition("/")[2]
 
     assert not works(f"/password/reset/{member.pk.hex}/{key}/")
@@ -448,11 +448,11 @@ def test_outbox_does_not_store_the_typed_address(owner, is_known):
     assert (row.person, row.email) == (None, "")
 
 
-# Nothing is revealed to strangers
+# Strangers cannot find out which accounts exist
 
 
 def work_of(act):
-    """Counts the queries, and how often a password was hashed."""
+    """Returns the result of ``act``, its kinds of queries, and how often it hashed a password."""
     hashed = []
 
     class Counting(hashers.MD5PasswordHasher):
@@ -476,7 +476,7 @@ def kinds(owner, organization):
 
 
 @pytest.mark.parametrize("kind", ["unknown", "gone", "invited"])
-def test_request_for_a_link_does_the_same_work_for(kinds, kind):
+def test_request_for_a_link_does_the_same_work_for_every_account(kinds, kind):
     known = work_of(lambda: ask(kinds["known"]))
     other = work_of(lambda: ask(kinds[kind]))
 
@@ -486,7 +486,7 @@ def test_request_for_a_link_does_the_same_work_for(kinds, kind):
 
 
 @pytest.mark.parametrize("kind", ["unknown", "gone", "invited"])
-def test_wrong_password_takes_one_hash_and_the_same_writes_for(kinds, kind):
+def test_wrong_password_costs_one_hash_and_the_same_writes_for_every_account(kinds, kind):
     def attempt(email):
         return Client().post("/login/", {"login": email, "password": "wrong"})
 
@@ -500,5 +500,5 @@ def test_wrong_password_takes_one_hash_and_the_same_writes_for(kinds, kind):
 
 @pytest.mark.parametrize("page", ["/password/reset/", "/password/reset/sent/", "/password/reset/x/y/", "/login/"])
 @pytest.mark.django_db
-def test_pages_of_signing_in_are_not_cached(client, page):
+def test_sign_in_pages_are_not_cached(client, page):
     assert "no-store" in client.get(page).headers.get("Cache-Control", "")

@@ -54,7 +54,7 @@ def text(answer):
 # The table
 
 
-def test_table_lists_exactly_the_people_of_the_organization(as_administrator, owner, member, stranger):
+def test_table_lists_only_people_of_the_organization(as_administrator, owner, member, stranger):
     group = GroupFactory(organization=owner.organization, name="Builders")
     group.members.add(owner)
     TokenFactory(owner=owner)
@@ -82,7 +82,7 @@ def test_table_lists_exactly_the_people_of_the_organization(as_administrator, ow
     ],
 )
 @pytest.mark.each_database
-def test_table_and_api_filter_alike(as_administrator, owner, administrator, query, expected):
+def test_table_and_api_have_the_same_filters(as_administrator, owner, administrator, query, expected):
     people = {
         "owner": owner,
         "administrator": administrator,
@@ -110,7 +110,7 @@ def test_filter_offers_only_groups_of_the_organization(as_administrator, strange
 
 @pytest.mark.parametrize("number", [2, 20])
 @pytest.mark.each_database
-def test_table_needs_the_same_queries_for_few_and_many(as_administrator, owner, number, django_assert_num_queries):
+def test_query_count_of_the_table_is_constant(as_administrator, owner, number, django_assert_num_queries):
     group = GroupFactory(organization=owner.organization)
     group.members.set(UserFactory.create_batch(number, organization=owner.organization))
 
@@ -119,7 +119,7 @@ def test_table_needs_the_same_queries_for_few_and_many(as_administrator, owner, 
         as_administrator.get(USERS)
 
 
-# Rights
+# Permissions
 
 
 @pytest.mark.parametrize("role", [role for role in SiteRole if role != SiteRole.ADMINISTRATOR])
@@ -147,7 +147,7 @@ def test_administrator_cannot_change_people_of_another_organization(administrato
 
 
 @pytest.mark.each_database
-def test_administrator_demoted_at_the_same_time_changes_nothing(administrator, member):
+def test_administrator_who_was_demoted_meanwhile_is_refused(administrator, member):
     User.objects.filter(pk=administrator.pk).update(site_role=SiteRole.USER)
 
     with pytest.raises(services.NotAllowed):
@@ -188,7 +188,7 @@ def test_deactivated_person_has_no_access_from_the_next_request(api, client, as_
     assert [action for action, _ in recorded()] == ["user.deactivated", "user.activated"]
 
 
-def test_unchanged_values_leave_no_entry(administrator, member):
+def test_unchanged_values_are_not_logged(administrator, member):
     services.change_user(actor=administrator, user=member, site_role=member.site_role, is_active=True)
 
     assert recorded() == []
@@ -251,7 +251,7 @@ def test_one_administrator_remains_if_two_demote_each_other(organization, admini
         ({"email": "other@acme.example"}, "email"),
     ],
 )
-def test_errors_of_a_change_name_the_field(as_administrator, member, body, field):
+def test_error_names_the_invalid_field(as_administrator, member, body, field):
     answer = as_administrator.patch(f"{API}/{member.pk}", body, content_type="application/json")
 
     assert answer.status_code == 400
@@ -259,7 +259,7 @@ def test_errors_of_a_change_name_the_field(as_administrator, member, body, field
     assert recorded() == []
 
 
-def test_unknown_role_is_an_error_beside_the_field(as_administrator, member):
+def test_unknown_role_is_shown_as_a_field_error(as_administrator, member):
     answer = as_administrator.post(page_of(member, "role/"), {"site_role": "king"})
 
     assert answer.status_code == 400
@@ -323,7 +323,7 @@ def test_invitation_works_from_the_form_to_the_first_sign_in(
     ],
     ids=["deactivated", "has a password"],
 )
-def test_link_works_once(client, organization, spoil):
+def test_link_stops_working_after_deactivation_or_with_a_password(client, organization, spoil):
     user = invited_to(organization)
     link = invitations.link_for(user).partition("127.0.0.1:8000")[2]
     spoil(user)
@@ -331,7 +331,7 @@ def test_link_works_once(client, organization, spoil):
     assert "This link no longer works" in text(client.get(link, follow=True))
 
 
-def test_link_works_for_three_days(client, organization, time_machine):
+def test_link_expires_after_three_days(client, organization, time_machine):
     user = invited_to(organization)
     link = invitations.link_for(user).partition("127.0.0.1:8000")[2]
     time_machine.move_to(timezone.now() + timedelta(days=3, minutes=1))
@@ -340,11 +340,11 @@ def test_link_works_for_three_days(client, organization, time_machine):
 
 
 def form_of(link, client):
-    """The address of the form behind the link, which is open; the link can still become invalid."""
+    """Opens the link and returns the address of its form. The link can become invalid later."""
     return client.get(link.partition("127.0.0.1:8000")[2]).url
 
 
-def test_form_opened_before_the_link_was_used_sets_nothing(client, organization):
+def test_form_opened_before_the_link_was_used_is_refused(client, organization):
     user = invited_to(organization)
     slow = type(client)()
     address = form_of(invitations.link_for(user), slow)
@@ -356,7 +356,7 @@ def test_form_opened_before_the_link_was_used_sets_nothing(client, organization)
 
 
 @pytest.mark.each_database
-def test_one_of_two_simultaneous_uses_of_a_link_sets_the_password(rf, organization):
+def test_only_the_first_of_two_simultaneous_uses_of_a_link_sets_the_password(rf, organization):
     user = invited_to(organization)
     key = invitations.invitation_tokens.make_token(user)
     seen_by_both = {"user": user, "key": key, "request": rf.post("/")}
@@ -368,7 +368,7 @@ def test_one_of_two_simultaneous_uses_of_a_link_sets_the_password(rf, organizati
 
 
 @pytest.mark.each_database
-def test_accepting_an_invitation_keeps_changes_made_since(rf, organization):
+def test_accepting_an_invitation_keeps_changes_made_meanwhile(rf, organization):
     user = invited_to(organization)
     key = invitations.invitation_tokens.make_token(user)
     User.objects.filter(pk=user.pk).update(site_role="guest", name="Changed")
@@ -402,7 +402,7 @@ def test_person_with_a_password_is_not_invited_again(as_administrator, member):
 
 
 @pytest.mark.each_database
-def test_taken_address_is_explained_only_within_the_organization(as_administrator, member, stranger):
+def test_reason_for_a_taken_address_is_shown_only_within_the_organization(as_administrator, member, stranger):
     own = invite(as_administrator, email=member.email.upper())
     foreign = invite(as_administrator, email=stranger.email)
     by_api = as_administrator.post(API, {"email": stranger.email, "name": "X"}, content_type="application/json")
@@ -430,7 +430,7 @@ def test_taken_address_is_explained_only_within_the_organization(as_administrato
         {"groups": ["x"]},
     ],
 )
-def test_wrong_invitation_invites_nobody(as_administrator, organization, wrong):
+def test_invalid_invitation_is_refused(as_administrator, organization, wrong):
     GroupFactory(organization=organization)
 
     page = invite(as_administrator, **wrong)
@@ -444,7 +444,7 @@ def test_wrong_invitation_invites_nobody(as_administrator, organization, wrong):
     assert not User.objects.filter(name__startswith="Nova").exists()
 
 
-def test_invitation_gives_no_group_of_another_organization(as_administrator, stranger):
+def test_invitation_to_a_group_of_another_organization_is_refused(as_administrator, stranger):
     group = GroupFactory(organization=stranger.organization)
 
     answer = as_administrator.post(
@@ -457,7 +457,7 @@ def test_invitation_gives_no_group_of_another_organization(as_administrator, str
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_of_two_simultaneous_invitations_succeeds(administrator):
+def test_only_one_of_two_simultaneous_invitations_succeeds(administrator):
     barrier = threading.Barrier(2)
     ends = []
 
@@ -505,7 +505,7 @@ def test_api_shows_a_person_with_these_fields(as_administrator, owner):
 
 
 @pytest.mark.each_database
-def test_list_continues_at_its_cursor(as_administrator, organization):
+def test_next_page_continues_at_the_cursor(as_administrator, organization):
     UserFactory.create_batch(4, organization=organization)
 
     first = as_administrator.get(f"{API}?page_size=3").json()

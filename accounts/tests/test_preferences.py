@@ -14,7 +14,7 @@ def wants_mails(person):
     return person.wants_expiry_mails
 
 
-def test_people_get_mails_until_they_switch_them_off(api, owner):
+def test_mails_are_on_by_default_and_can_be_switched_off(api, owner):
     api.force_login(owner)
     assert api.get(PREFERENCES).json() == {"wants_expiry_mails": True}
 

@@ -44,7 +44,7 @@ def header_of(client, user, page=PAGE):
     return between(client.get(page), '<header class="top-bar">', "</header>")
 
 
-# Who may open it
+# Access
 
 
 @pytest.mark.django_db
@@ -110,7 +110,7 @@ def test_profile_shows_what_my_site_role_allows(client, organization, role):
     assert ROLES[role].summary in unescape(page.content.decode())
 
 
-def test_names_are_shown_as_text(client, owner, organization):
+def test_names_are_escaped(client, owner, organization):
     owner.name = "<script>alert(1)</script>"
     owner.save()
     GroupFactory(organization=organization, name="<img src=x>").members.add(owner)
@@ -122,7 +122,7 @@ def test_names_are_shown_as_text(client, owner, organization):
     assert "<img src=x" not in page
 
 
-# Where I am signed in
+# Sessions
 
 
 def sign_in(user, browser, ip):
@@ -132,7 +132,7 @@ def sign_in(user, browser, ip):
 
 
 def session_rows(client):
-    """(browser with its mark, address) of each row."""
+    """(browser, address) of each row. The browser can have the mark “(this one)”."""
     rows = between(client.get(PAGE), "<tbody>", "</tbody>").split("</tr>")[:-1]
     cells = [[" ".join(words(cell)) for cell in row.split("</td>")] for row in rows]
     return sorted((row[0], row[1]) for row in cells)
@@ -221,7 +221,7 @@ def test_header_has_no_links_for_signed_out_people(client):
 
 
 @pytest.mark.django_db
-def test_header_of_operators_links_only_to_the_administration(client):
+def test_header_of_operators_has_no_links_to_pages_of_members(client):
     menu = links(header_of(client, OperatorFactory(), page="/logout/"))
 
     assert menu == {

@@ -1,4 +1,4 @@
-"""Retention: what is removed, what stays, and that the log can still be proven."""
+"""Log retention: old entries are removed, and the log can still be verified."""
 
 import io
 import sys
@@ -49,7 +49,7 @@ def elsewhere(db):
 
 @pytest.fixture
 def log(organization, elsewhere):
-    """Old and new uses of two organizations in one block; only the first keeps them for 400 days."""
+    """Uses of two organizations in one block. Only the first removes them after 400 days."""
     old = uses(3, organization, at=days_ago(402))
     others = uses(2, elsewhere, at=days_ago(402))
     new = uses(2, organization, at=days_ago(398))
@@ -76,7 +76,7 @@ def ids(entries):
 # What is removed
 
 
-def test_each_organization_loses_what_it_no_longer_keeps(log):
+def test_entries_older_than_the_retention_of_their_organization_are_removed(log):
     assert prune() == {(USES, "acme"): 3}
     assert kept() == ids(log["others"] + log["new"])
 
@@ -102,7 +102,7 @@ def test_entries_without_an_existing_organization_are_kept_for_400_days():
     assert findings() == []
 
 
-def test_whole_days_are_removed(organization):
+def test_entries_are_removed_by_whole_days(organization):
     midnight = timezone.now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=400)
     uses(1, organization, at=midnight - timedelta(microseconds=1))
     stays = uses(1, organization, at=midnight)
@@ -117,11 +117,11 @@ def test_daily_counts_are_removed_with_their_entries(log):
 
     prune()
 
-    # The first organization's days before; the same token and address of the other one are in the row that stays.
+    # All entries have the same token and address, so both organizations share one row per day.
     assert [usage.day for usage in TokenUsage.objects.all()] == [log["new"][0].at.date()]
 
 
-def test_pruning_takes_a_shorter_retention(log):
+def test_shorter_retention_can_be_requested(log):
     assert prune(days=300) == {(USES, "acme"): 5, (USES, "elsewhere"): 2}
     assert findings() == []
 
@@ -157,7 +157,7 @@ def test_pruning_stops_between_two_batches(monkeypatch, organization):
     assert findings() == []
 
 
-def test_pruning_does_not_begin_while_the_worker_stops(log):
+def test_pruning_does_not_start_if_the_worker_is_stopping(log):
     stopping = threading.Event()
     stopping.set()
 
@@ -172,7 +172,7 @@ def test_pruning_without_old_entries_writes_no_block(organization):
     assert not Seal.objects.exists()
 
 
-def test_nothing_is_removed_from_a_log_that_cannot_be_proven(log):
+def test_nothing_is_removed_from_a_log_that_cannot_be_verified(log):
     change(Seal, Seal.objects.get().pk, count=3)
 
     with pytest.raises(ChainBroken):
@@ -193,7 +193,7 @@ def test_nothing_is_removed_from_a_log_that_cannot_be_proven(log):
         (1, 9.000, 1),
     ],
 )
-def test_a_batch_grows_slowly_and_shrinks_at_once(size, seconds, following):
+def test_batch_size_grows_slowly_and_shrinks_at_once(size, seconds, following):
     assert retention.next_size(size, seconds) == following
 
 
@@ -205,10 +205,10 @@ def test_batches_are_found_by_an_index(log):
     assert "USING COVERING INDEX tokenuse_org_newest" in cut.entries().values_list("id")[:20].explain()
 
 
-# That it can be proven
+# Verification after pruning
 
 
-def test_a_log_is_proven_after_some_of_a_block_was_pruned(log):
+def test_log_can_be_verified_after_part_of_a_block_was_pruned(log):
     prune()
 
     verification = Verification(USES)
@@ -217,7 +217,7 @@ def test_a_log_is_proven_after_some_of_a_block_was_pruned(log):
     assert Seal.objects.get(kind="entries").entries is not None
 
 
-def test_a_log_is_proven_after_all_of_a_block_was_pruned(organization):
+def test_log_can_be_verified_after_a_whole_block_was_pruned(organization):
     uses(3, organization, at=days_ago(402))
     seal()
     uses(2, organization)
@@ -231,7 +231,7 @@ def test_a_log_is_proven_after_all_of_a_block_was_pruned(organization):
     assert (verification.entries, verification.pruned) == (2, 3)
 
 
-def test_log_is_proven_after_pruning_and_new_entries(log, organization):
+def test_log_can_be_verified_after_pruning_and_new_entries(log, organization):
     prune()
     uses(2, organization)
     seal()
@@ -256,7 +256,7 @@ def test_entries_are_sealed_before_they_are_removed(organization):
     )
 
 
-def test_block_says_whose_entries_can_be_missing(log, organization):
+def test_block_records_organization_and_date_of_pruned_entries(log, organization):
     (cut,) = cuts_due(USES)
 
     prune()
@@ -266,7 +266,7 @@ def test_block_says_whose_entries_can_be_missing(log, organization):
 
 
 @pytest.mark.parametrize("which", ["new", "others"])
-def test_missing_entry_that_pruning_does_not_explain_is_a_finding(log, which):
+def test_missing_entry_that_was_not_pruned_is_a_finding(log, which):
     prune()
     entry = log[which][0]
     remove(TokenUse.objects.filter(pk=entry.pk))
@@ -274,7 +274,7 @@ def test_missing_entry_that_pruning_does_not_explain_is_a_finding(log, which):
     assert [f"Entry {entry.pk} of" in found and "was removed" in found for found in findings()] == [True]
 
 
-def test_missing_old_entry_that_arrived_after_pruning_is_a_finding(log, organization):
+def test_missing_old_entry_that_was_added_after_pruning_is_a_finding(log, organization):
     prune()
     entry = uses(1, organization, at=days_ago(402))[0]
     seal()
@@ -283,7 +283,7 @@ def test_missing_old_entry_that_arrived_after_pruning_is_a_finding(log, organiza
     assert [f"Entry {entry.pk} of" in found for found in findings()] == [True]
 
 
-def test_pruned_entry_that_is_back_is_found_as_inserted(organization):
+def test_pruned_entry_that_was_restored_is_reported_as_inserted(organization):
     entry = uses(1, organization, at=days_ago(402))[0]
     prune()
     TokenUse.objects.bulk_create([use(organization, id=entry.pk, at=entry.at)])
@@ -301,14 +301,14 @@ def test_entry_that_was_backdated_and_pruned_is_a_finding(log):
     assert [f"Entry {entry.pk} of" in found and "was removed" in found for found in findings()] == [True]
 
 
-def test_list_of_a_block_is_kept_as_long_as_one_of_its_entries(log):
+def test_block_without_its_entry_list_is_a_finding_while_it_has_entries(log):
     prune()
     change(Seal, Seal.objects.get(kind="entries").pk, entries=None)
 
     assert "lost its records without being pruned" in findings()[0]
 
 
-def test_pruning_during_a_verification_is_no_finding(monkeypatch, organization):
+def test_pruning_during_a_verification_is_not_a_finding(monkeypatch, organization):
     for _ in range(3):
         uses(1, organization, at=days_ago(402))
         seal()
@@ -321,7 +321,7 @@ def test_pruning_during_a_verification_is_no_finding(monkeypatch, organization):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_entry_that_cannot_be_sealed_yet_is_not_removed(monkeypatch, organization):
+def test_entry_that_cannot_be_sealed_yet_is_not_removed(monkeypatch, organization):
     if connection.vendor != "postgresql":
         pytest.skip("SQLite commits entries in order.")
     monkeypatch.setattr(sealing, "WAIT_FOR_WRITERS_SECONDS", 0.05)
@@ -336,7 +336,7 @@ def test_an_entry_that_cannot_be_sealed_yet_is_not_removed(monkeypatch, organiza
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_prunings_at_the_same_time_do_not_disturb_each_other(organization):
+def test_two_simultaneous_prunings_remove_each_entry_once(organization):
     uses(300, organization, at=days_ago(402))
     begin = threading.Barrier(2)
     failures, removed = [], []
@@ -345,7 +345,7 @@ def test_two_prunings_at_the_same_time_do_not_disturb_each_other(organization):
         begin.wait()
         try:
             removed.append(prune().get((USES, "acme"), 0))
-        except Exception as error:  # noqa: BLE001  (told to the test)
+        except Exception as error:  # noqa: BLE001  (reported to the test)
             failures.append(error)
         finally:
             connections.close_all()
@@ -363,7 +363,7 @@ def test_two_prunings_at_the_same_time_do_not_disturb_each_other(organization):
 
 
 def test_pruning_reports_only_the_entries_that_it_removed(organization, monkeypatch):
-    """Someone else removes two of a batch after it was found."""
+    """Another process removes two entries of a batch after the batch was selected."""
     entries = uses(5, organization, at=days_ago(402))
     delete = retention._delete
 
@@ -381,7 +381,7 @@ def test_pruning_reports_only_the_entries_that_it_removed(organization, monkeypa
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """Someone sits before it and answers."""
+    """Simulates a terminal where a person types the given answer."""
 
     class Terminal(io.StringIO):
         def isatty(self):
@@ -402,7 +402,7 @@ def test_command_removes_old_entries_and_reports_them(log):
     assert len(kept()) == 4
 
 
-def test_a_dry_run_changes_nothing(log):
+def test_dry_run_changes_nothing(log):
     said, _, _ = run("prune_logs", "--dry-run")
 
     assert "Would remove from the authentication log, organization acme: 3 older than" in said
@@ -410,7 +410,7 @@ def test_a_dry_run_changes_nothing(log):
     assert not Seal.objects.filter(kind="pruned").exists()
 
 
-def test_the_command_takes_days_and_organization(log):
+def test_command_accepts_days_and_organization(log):
     said, _, _ = run("prune_logs", "--days", "300", "--organization", "elsewhere", "--no-input")
 
     assert "organization elsewhere: 2 older than" in said
@@ -418,7 +418,7 @@ def test_the_command_takes_days_and_organization(log):
 
 
 @pytest.mark.parametrize(("answer", "left"), [("y", 4), ("yes", 4), ("", 7), ("n", 7)])
-def test_command_asks_on_a_terminal(log, terminal, answer, left):
+def test_command_asks_for_confirmation_on_a_terminal(log, terminal, answer, left):
     terminal(answer)
 
     run("prune_logs")
@@ -442,7 +442,7 @@ def test_command_refuses_wrong_options(log, options):
     assert len(kept()) == 7
 
 
-def test_the_command_removes_nothing_from_a_log_that_cannot_be_proven(log):
+def test_command_removes_nothing_from_a_log_that_cannot_be_verified(log):
     change(Seal, Seal.objects.get().pk, count=3)
 
     _, complaint, code = run("prune_logs", "--no-input")

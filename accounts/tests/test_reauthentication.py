@@ -1,4 +1,4 @@
-"""Signed-in people prove again who they are before they create a token or change security settings."""
+"""Creating a token or changing security settings requires a recent sign-in."""
 
 from datetime import timedelta
 
@@ -33,7 +33,7 @@ def signed_in(client, owner, clock):
 
 
 def answer_again(client, location, password=PASSWORD):
-    """Opens the page that asks who is there, and sends the password."""
+    """Opens the reauthentication page and sends the password."""
     page = client.get(location)
     field = page.context["redirect_field_value"]
     return client.post(AGAIN, {"password": password, "next": field})
@@ -43,14 +43,14 @@ ASKED = ["/profile/security/email/", "/profile/security/password/set/"]
 
 
 @pytest.mark.parametrize("page", ASKED)
-def test_recent_sign_in_is_not_asked_again(signed_in, clock, page):
+def test_recent_sign_in_needs_no_reauthentication(signed_in, clock, page):
     clock.shift(LATER - timedelta(seconds=2))
 
     assert not signed_in.get(page).headers.get("Location", "").startswith(AGAIN)
 
 
 @pytest.mark.parametrize("page", ASKED)
-def test_old_sign_in_is_asked_again_and_returns_to_the_page(signed_in, clock, page):
+def test_old_sign_in_needs_reauthentication_and_returns_to_the_page(signed_in, clock, page):
     clock.shift(LATER)
 
     answer = signed_in.get(page)
@@ -59,7 +59,7 @@ def test_old_sign_in_is_asked_again_and_returns_to_the_page(signed_in, clock, pa
     assert not signed_in.get(page).headers.get("Location", "").startswith(AGAIN)
 
 
-def test_nothing_changes_before_the_proof(signed_in, clock, owner):
+def test_sessions_cannot_be_ended_before_reauthentication(signed_in, clock, owner):
     clock.shift(LATER)
     other = Client()
     other.post("/login/", {"login": owner.email, "password": PASSWORD})
@@ -72,11 +72,11 @@ def test_nothing_changes_before_the_proof(signed_in, clock, owner):
     assert other.get("/profile/").status_code == 200
 
 
-def test_recent_sign_in_creates_a_token_at_once(signed_in):
+def test_token_is_created_at_once_after_a_recent_sign_in(signed_in):
     assert "/reveal/" in signed_in.post(TOKENS, TOKEN).url
 
 
-def test_typed_values_survive_the_proof_when_a_token_is_created(signed_in, clock):
+def test_typed_values_of_a_new_token_survive_reauthentication(signed_in, clock):
     clock.shift(LATER)
 
     asked = signed_in.post(TOKENS, TOKEN)
@@ -90,20 +90,20 @@ def test_typed_values_survive_the_proof_when_a_token_is_created(signed_in, clock
     assert "/reveal/" in signed_in.post(TOKENS, TOKEN).url
 
 
-def test_kept_form_is_shown_where_it_was_sent_from_and_on_no_other_visit(signed_in, clock):
+def test_kept_form_is_not_shown_on_an_ordinary_visit(signed_in, clock):
     clock.shift(LATER)
     signed_in.post(TOKENS, TOKEN)
 
     assert 'value="nightly build"' not in signed_in.get(TOKENS).content.decode()
 
 
-def test_wrong_form_shows_its_errors_before_the_proof(signed_in, clock):
+def test_invalid_form_shows_its_errors_before_reauthentication(signed_in, clock):
     clock.shift(LATER)
 
     assert signed_in.post(TOKENS, TOKEN | {"name": ""}).status_code == 400
 
 
-def test_api_names_the_page_for_the_proof(signed_in, clock, settings):
+def test_api_error_names_the_reauthentication_page(signed_in, clock, settings):
     clock.shift(LATER)
     body = {"name": "nightly build", "scopes": ["api"]}
 
@@ -117,7 +117,7 @@ def test_api_names_the_page_for_the_proof(signed_in, clock, settings):
     assert signed_in.post("/api/v1/tokens", body, content_type="application/json").status_code == 201
 
 
-def test_wrong_password_proves_nothing(signed_in, clock):
+def test_wrong_password_does_not_reauthenticate(signed_in, clock):
     clock.shift(LATER)
 
     answer = answer_again(signed_in, f"{AGAIN}?next=/profile/security/email/", "wrong")
@@ -126,7 +126,7 @@ def test_wrong_password_proves_nothing(signed_in, clock):
     assert signed_in.get("/profile/security/email/").status_code == 302
 
 
-def test_password_of_another_person_proves_nothing(signed_in, clock, member):
+def test_password_of_another_person_does_not_reauthenticate(signed_in, clock, member):
     member.set_password("the password of Mo")
     member.save()
     clock.shift(LATER)
@@ -134,7 +134,7 @@ def test_password_of_another_person_proves_nothing(signed_in, clock, member):
     assert answer_again(signed_in, f"{AGAIN}?next=/", "the password of Mo").status_code == 200
 
 
-def test_proof_renews_the_session_key(signed_in, clock):
+def test_reauthentication_renews_the_session_key(signed_in, clock):
     before = signed_in.session.session_key
 
     signed_in.post(AGAIN, {"password": PASSWORD})
@@ -144,7 +144,7 @@ def test_proof_renews_the_session_key(signed_in, clock):
     assert [row["is_current"] for row in signed_in.get("/api/v1/me/sessions").json()["data"]] == [True]
 
 
-def test_proof_counts_for_one_session_only(signed_in, clock, owner):
+def test_reauthentication_counts_for_one_session_only(signed_in, clock, owner):
     other = Client()
     other.post("/login/", {"login": owner.email, "password": PASSWORD})
     clock.shift(LATER)
@@ -153,7 +153,7 @@ def test_proof_counts_for_one_session_only(signed_in, clock, owner):
     assert other.get("/profile/security/email/").url.startswith(AGAIN)
 
 
-def test_person_without_a_password_proves_with_their_provider(signed_in, clock, owner):
+def test_person_without_a_password_is_told_to_sign_in_again(signed_in, clock, owner):
     owner.set_unusable_password()
     owner.save()
     signed_in.force_login(owner)
@@ -182,12 +182,12 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("address", FOREIGN)
-def test_next_leads_nowhere_else(signed_in, address):
+def test_next_cannot_redirect_to_another_site(signed_in, address):
     assert signed_in.post(AGAIN, {"password": PASSWORD, "next": address}).url == "/"
 
 
 @pytest.mark.parametrize("address", FOREIGN)
-def test_next_leads_nowhere_else_from_the_pages_of_passwords(signed_in, address):
+def test_next_of_the_password_page_cannot_redirect_to_another_site(signed_in, address):
     form = {"oldpassword": PASSWORD, "password1": "a wholly new secret", "password2": "a wholly new secret"}
 
     answer = signed_in.post(f"/profile/security/password/?next={address}", form | {"next": address})
@@ -197,13 +197,13 @@ def test_next_leads_nowhere_else_from_the_pages_of_passwords(signed_in, address)
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("address", FOREIGN)
-def test_next_leads_nowhere_else_from_asking_for_a_link(client, address):
+def test_next_of_the_password_reset_cannot_redirect_to_another_site(client, address):
     answer = client.post("/password/reset/", {"email": "nobody@acme.example", "next": address})
 
     assert answer.url == "/password/reset/sent/"
 
 
-def test_next_does_not_lead_back_from_https_to_http(rf, settings, signed_in):
+def test_next_cannot_redirect_from_https_to_http(rf, settings, signed_in):
     settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
     answer = signed_in.post(
@@ -218,7 +218,7 @@ def test_next_does_not_lead_back_from_https_to_http(rf, settings, signed_in):
 
 @pytest.fixture
 def left_open(signed_in, owner, clock):
-    """An open session that a stranger could use, and the seed of the person's app."""
+    """A session whose last sign-in is too old, and the seed of the person's app."""
     secret = add_app(owner)
     clock.shift(LATER)
     return signed_in, secret
@@ -237,7 +237,7 @@ def test_password_alone_is_not_enough_with_two_factor(left_open):
     assert AGAIN not in client.get(WITH_CODE).content.decode()
 
 
-def test_session_without_the_second_factor_changes_nothing_after_setup(signed_in, owner):
+def test_session_without_the_second_factor_must_reauthenticate_after_setup(signed_in, owner):
     add_app(owner)
 
     assert signed_in.get("/profile/security/passkeys/add/").url.startswith(WITH_CODE)
@@ -245,7 +245,7 @@ def test_session_without_the_second_factor_changes_nothing_after_setup(signed_in
     assert answer.json()["code"] == "reauthentication_required"
 
 
-def test_the_second_factor_is_enough_for_a_quarter_of_an_hour(left_open, clock):
+def test_second_factor_counts_for_15_minutes(left_open, clock):
     client, secret = left_open
 
     answer = client.post(WITH_CODE, {"code": code_of(secret), "next": "/profile/security/email/"})

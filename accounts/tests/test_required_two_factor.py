@@ -45,7 +45,7 @@ def test_person_without_two_factor_is_redirected_to_the_setup(client, owner, req
     assert (answer.status_code, answer.url) == (302, INDEX)
 
 
-def test_person_without_two_factor_changes_nothing(client, owner, required):
+def test_person_without_two_factor_cannot_create_a_token(client, owner, required):
     sign_in(client, owner)
 
     answer = client.post("/profile/tokens/", {"name": "sneaky", "scopes": "api", "lifetime": "1d"})
@@ -79,7 +79,7 @@ def test_page_says_that_two_factor_is_required(client, owner, required):
     assert "Set up two-factor to continue." in client.get(INDEX).content.decode()
 
 
-def test_everything_opens_after_the_setup(client, owner, required):
+def test_pages_and_api_open_after_the_setup(client, owner, required):
     sign_in(client, owner)
     secret = client.get(ADD_APP).context["form"].secret
 
@@ -119,7 +119,7 @@ def test_session_from_before_the_setup_must_prove_two_factor(owner, required):
         "/profile/security/password/",
     ],
 )
-def test_session_without_proof_cannot_add_a_factor(owner, required, path):
+def test_session_without_the_second_factor_cannot_add_another(owner, required, path):
     older = Client()
     sign_in(older, owner)
     add_app(owner)
@@ -148,7 +148,7 @@ def test_requirement_applies_to_every_method(client, owner, required, method):
     ],
     ids=lambda headers: next(iter(headers)),
 )
-def test_no_header_avoids_the_requirement(client, owner, required, headers):
+def test_headers_cannot_bypass_the_requirement(client, owner, required, headers):
     sign_in(client, owner)
 
     assert client.get("/profile/tokens/", headers=headers).url == INDEX
@@ -156,7 +156,7 @@ def test_no_header_avoids_the_requirement(client, owner, required, headers):
 
 
 @pytest.mark.parametrize("authorization", ["", "Basic b3duZXI6eA==", "Bearer", "Session x"])
-def test_token_header_beside_the_session_does_not_avoid_the_requirement(client, owner, required, authorization):
+def test_authorization_header_cannot_bypass_the_requirement(client, owner, required, authorization):
     sign_in(client, owner)
 
     assert client.get("/api/v1/me", headers={"Authorization": authorization}).status_code in {401, 403}
@@ -208,7 +208,7 @@ def test_requirement_costs_no_query_if_it_is_off(client, owner, django_assert_nu
     assert not any("mfa_authenticator" in query["sql"] for query in asked)
 
 
-def test_signed_out_person_is_not_asked(client, owner, required):
+def test_signed_out_person_is_redirected_to_sign_in(client, owner, required):
     assert client.get("/login/").status_code == 200
     assert client.get("/profile/").url.startswith("/login/")
 
@@ -237,7 +237,7 @@ def test_operator_with_two_factor_opens_django_admin(client, operator, settings)
     assert client.get("/admin/").status_code == 200
 
 
-def test_operator_whose_session_lacks_the_proof_is_asked(client, operator, settings):
+def test_operator_whose_session_lacks_two_factor_must_prove_it(client, operator, settings):
     settings.OPERATOR_TWO_FACTOR = True
     sign_in(client, operator)
     add_passkey(operator)
@@ -252,12 +252,12 @@ def test_requirement_for_operators_does_not_apply_to_members(client, administrat
     assert client.get("/admin/").status_code == 200
 
 
-# Proofs in Django admin
+# Reauthentication in Django admin
 
 
 @pytest.mark.parametrize("path", ["user/{user}/change/", "user/add/", "organization/{organization}/change/"])
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_django_admin_asks_again_who_is_there_before_people_and_organizations_change(
+def test_django_admin_requires_reauthentication_to_change_people_and_organizations(
     client, administrator, owner, method, path
 ):
     sign_in(client, administrator)
@@ -272,7 +272,7 @@ def test_django_admin_asks_again_who_is_there_before_people_and_organizations_ch
     assert not User.objects.filter(name="Changed").exists()
 
 
-def test_reading_in_django_admin_needs_no_proof(client, administrator):
+def test_reading_in_django_admin_needs_no_reauthentication(client, administrator):
     sign_in(client, administrator)
 
     with time_machine.travel(timezone.now() + timedelta(minutes=16), tick=False):
@@ -304,6 +304,6 @@ def test_operators_need_two_factor_with_https_by_default(tmp_path, variables, ne
 
 
 @pytest.mark.parametrize("raw", ["yes", "1", "ON", "true", ""])
-def test_value_other_than_on_and_off_stops_the_start(raw):
+def test_value_other_than_on_or_off_prevents_startup(raw):
     with pytest.raises(ImproperlyConfigured, match="OPERATOR_TWO_FACTOR must be one of on, off"):
         setting_readers.on_off("OPERATOR_TWO_FACTOR", raw)

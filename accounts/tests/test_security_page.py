@@ -1,4 +1,4 @@
-"""The page Security under a person's profile."""
+"""The security page in a person's profile."""
 
 from datetime import timedelta
 
@@ -39,7 +39,7 @@ def test_page_says_when_the_password_was_set(client, owner):
         assert "1 hour ago" in text(client)
 
 
-def test_page_offers_a_first_password(client, owner):
+def test_page_offers_to_set_a_first_password(client, owner):
     owner.set_unusable_password()
     owner.save()
     client.force_login(owner)
@@ -56,7 +56,7 @@ def test_page_counts_my_sessions(client, owner):
 
 
 @pytest.mark.parametrize(("form", "wanted"), [({}, False), ({"wants_expiry_mails": "on"}, True)])
-def test_mails_about_expiring_tokens_are_switched(client, owner, form, wanted):
+def test_mails_about_expiring_tokens_can_be_switched_on_and_off(client, owner, form, wanted):
     owner.wants_expiry_mails = not wanted
     owner.save()
     client.force_login(owner)
@@ -69,7 +69,7 @@ def test_mails_about_expiring_tokens_are_switched(client, owner, form, wanted):
 
 
 @pytest.mark.django_db
-def test_operator_sees_no_tabs_and_settings_of_members(client):
+def test_operator_sees_no_tabs_or_settings_of_members(client):
     client.force_login(OperatorFactory())
 
     page = text(client)

@@ -141,7 +141,7 @@ def test_wrong_or_taken_values_create_nothing(wrong):
     ],
     ids=str,
 )
-def test_change_has_one_entry_for_each_changed_field(administrator, owner, change, recorded):
+def test_change_has_one_log_entry_for_each_changed_field(administrator, owner, change, recorded):
     save(administrator, owner, **change)
 
     saved = User.objects.get(pk=owner.pk)
@@ -150,7 +150,7 @@ def test_change_has_one_entry_for_each_changed_field(administrator, owner, chang
     assert [(action, details) for action, _, _, details in entries()] == recorded
 
 
-def test_change_keeps_fields_that_were_changed_since(administrator, owner):
+def test_change_keeps_fields_that_were_changed_meanwhile(administrator, owner):
     form = User.objects.get(pk=owner.pk)
     owner.set_password("chosen meanwhile by Olga")
     owner.site_role = SiteRole.GUEST
@@ -164,7 +164,7 @@ def test_change_keeps_fields_that_were_changed_since(administrator, owner):
     assert [action for action, *_ in entries()] == ["user.changed"]
 
 
-def test_entry_about_a_person_names_actor_target_and_organization(administrator, owner):
+def test_log_entry_about_a_person_names_actor_target_and_organization(administrator, owner):
     save(administrator, owner, site_role=SiteRole.AUDITOR)
 
     entry = Activity.objects.get()
@@ -173,14 +173,14 @@ def test_entry_about_a_person_names_actor_target_and_organization(administrator,
     assert (entry.organization, entry.account) == (owner.organization, "acme")
 
 
-def test_entry_about_a_new_password_contains_nothing_of_it(administrator, owner):
+def test_log_entry_does_not_contain_the_new_password(administrator, owner):
     save(administrator, owner, password="a wholly new password")
 
     entry = Activity.objects.get()
     assert (entry.action, entry.details) == ("authentication.password_changed", {})
 
 
-def test_activation_has_an_entry(administrator, organization):
+def test_activation_is_logged(administrator, organization):
     person = UserFactory(organization=organization, is_active=False)
 
     save(administrator, person, is_active=True)
@@ -189,7 +189,7 @@ def test_activation_has_an_entry(administrator, organization):
     assert entries() == [("user.activated", administrator.email, person.email, {})]
 
 
-def test_new_person_has_an_entry(administrator, organization):
+def test_new_person_is_logged(administrator, organization):
     person = services.create_user(actor=administrator, email="new@acme.example", name="New", password=PASSWORD)
 
     assert person.organization == organization
@@ -268,7 +268,7 @@ def test_last_administrator_can_be_renamed(administrator):
 
 
 @pytest.mark.django_db
-def test_operator_is_no_last_administrator():
+def test_operator_does_not_count_as_the_last_administrator():
     operator = OperatorFactory(site_role=SiteRole.ADMINISTRATOR)
 
     save(operator, operator, is_active=False)
@@ -311,14 +311,14 @@ def test_one_administrator_remains_if_two_are_removed_at_once(administrator, sec
 # Groups
 
 
-def test_new_group_has_an_entry(administrator, owner):
+def test_new_group_is_logged(administrator, owner):
     group = services.create_group(actor=administrator, name="Builders", members=[owner])
 
     assert Group.objects.get() == group
     assert entries() == [("group.created", administrator.email, "Builders", {"members": [owner.email]})]
 
 
-def test_changed_group_has_an_entry(administrator, organization):
+def test_changed_group_is_logged(administrator, organization):
     group = GroupFactory(organization=organization, name="Builders")
 
     services.change_group(actor=administrator, group=group, name="Testers")
@@ -359,7 +359,7 @@ def test_group_name_is_unique_in_its_organization_ignoring_case(administrator, o
 # The token policy
 
 
-def test_changed_policy_has_an_entry(administrator, organization):
+def test_changed_policy_is_logged(administrator, organization):
     services.save_policy(
         actor=administrator,
         organization=organization,

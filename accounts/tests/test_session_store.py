@@ -1,4 +1,4 @@
-"""The database stores sessions under a digest of their key, which signs nobody in."""
+"""The database stores only a digest of each session key. Nobody can sign in with the digest."""
 
 import re
 from importlib import import_module
@@ -54,7 +54,7 @@ def test_digest_in_a_cookie_does_not_sign_in(owner):
 
 
 @pytest.mark.parametrize("cookie", ["", "x", "a" * 32, "a" * 40, "a" * 5000, "ü" * 32, "\x00" * 32, "%00" * 20])
-def test_malformed_session_cookie_signs_nobody_in(owner, cookie):
+def test_malformed_session_cookie_does_not_sign_in(owner, cookie):
     sign_in(owner)
 
     assert not is_signed_in(with_cookie(cookie))
@@ -105,7 +105,7 @@ def test_asynchronous_methods_use_digests_too():
         await SessionStore().adelete(key)
         assert not await store.aexists(key)
 
-    # In this thread, so that it uses the test's connection.
+    # Runs in this thread, so that it uses the test's connection.
     async_to_sync(story)()
 
 
@@ -122,7 +122,7 @@ def test_migration_to_digests_keeps_people_signed_in(owner):
 
 
 def test_undoing_the_migration_ends_all_sessions(owner):
-    """The earlier code would accept a digest in the table as a session key."""
+    """Otherwise the earlier version would accept the stored digests as session keys."""
     sign_in(owner)
 
     MIGRATION.end_sessions(apps, None)

@@ -1,4 +1,4 @@
-"""A person's sessions: their lifetime, listing and ending them."""
+"""A person's sessions: how long they last, how they are listed, and how they are ended."""
 
 import threading
 from datetime import timedelta
@@ -66,14 +66,14 @@ def test_session_ends_after_twelve_hours(owner):
         client = sign_in(owner)
         for _ in range(11):
             clock.shift(timedelta(hours=1))
-            # Storing something in the session makes Django's own limit start again.
+            # Saving the session restarts Django's own time limit.
             client.post("/profile/security/expiry-mails/", {})
             assert is_signed_in(client)
         clock.shift(timedelta(hours=1, seconds=1))
         assert not is_signed_in(client)
 
 
-def test_lapsed_session_is_removed_and_logged(owner):
+def test_expired_session_is_removed_and_logged(owner):
     client = sign_in(owner)
     key = client.session.session_key
 
@@ -96,7 +96,7 @@ def test_automatic_requests_do_not_extend_a_session(owner):
         assert not is_signed_in(client)
 
 
-def test_last_use_is_stored_once_a_minute(owner):
+def test_last_use_is_stored_at_most_once_a_minute(owner):
     now = timezone.now()
     with time_machine.travel(now, tick=False) as clock:
         client = sign_in(owner)
@@ -148,7 +148,7 @@ def test_expired_sessions_are_not_listed(owner):
     assert [row["is_current"] for row in listed(here)] == [True]
 
 
-def test_only_past_sessions_are_removed(owner):
+def test_only_expired_sessions_are_removed(owner):
     client = sign_in(owner)
     sign_in(owner)
 
@@ -164,7 +164,7 @@ def test_only_past_sessions_are_removed(owner):
     assert UserSession.objects.count() == 2
 
 
-def test_list_needs_the_same_queries_for_two_and_twenty(owner):
+def test_query_count_of_the_list_is_constant(owner):
     here = sign_in(owner)
 
     def queries():
@@ -222,7 +222,7 @@ WAYS = {"page": (end_on_page, 302, 404), "api": (end_by_api, 204, 403)}
 
 
 @pytest.mark.parametrize(("end", "done", "refused"), WAYS.values(), ids=WAYS)
-def test_ending_a_session_ends_no_other(owner, end, done, refused):
+def test_ending_one_session_keeps_the_others(owner, end, done, refused):
     here, there, third = sign_in(owner), sign_in(owner, CHROME, "192.0.2.5"), sign_in(owner)
 
     assert end(here, row_of(there, here)) == done
@@ -244,14 +244,14 @@ def test_person_cannot_end_sessions_of_others(owner, member, administrator, stra
 
 
 @pytest.mark.parametrize(("end", "done", "refused"), WAYS.values(), ids=WAYS)
-def test_ending_this_session_signs_out_here(owner, end, done, refused):
+def test_ending_the_current_session_signs_out(owner, end, done, refused):
     here = sign_in(owner)
 
     assert end(here, row_of(here, here)) == done
     assert not is_signed_in(here)
 
 
-def test_get_request_ends_no_session(owner):
+def test_get_request_does_not_end_a_session(owner):
     here, there = sign_in(owner), sign_in(owner)
 
     assert here.get(f"{LIST}{row_of(there, here)}/end/").status_code == 405
@@ -261,7 +261,7 @@ def test_get_request_ends_no_session(owner):
 
 @pytest.mark.parametrize("path", ["1/end/", "end-all/"])
 @pytest.mark.django_db
-def test_person_signed_out_elsewhere_returns_to_a_page(client, path):
+def test_signed_out_person_returns_to_the_list_after_sign_in(client, path):
     assert client.post(LIST + path).url == f"/login/?next={LIST}"
 
 
@@ -277,7 +277,7 @@ def all_by_api(client, **fields):
 
 
 @pytest.mark.parametrize("end_all", [all_on_page, all_by_api])
-def test_signing_out_everywhere_else_leaves_this_session(owner, member, end_all):
+def test_signing_out_everywhere_else_keeps_this_session(owner, member, end_all):
     here, there, others = sign_in(owner), sign_in(owner), sign_in(member)
 
     end_all(here)
@@ -316,7 +316,7 @@ def test_api_says_how_many_sessions_ended(owner):
 
 
 @pytest.mark.parametrize("body", [{"x": 1}, {"expire_tokens": "yes"}, {"including_here": 1}, []])
-def test_wrong_body_ends_nothing(owner, body):
+def test_invalid_body_is_refused_and_ends_no_session(owner, body):
     here, there = sign_in(owner), sign_in(owner)
 
     assert here.post(f"{API}/end-all", body, content_type="application/json").status_code == 400
@@ -351,7 +351,7 @@ def test_new_password_by_an_administrator_ends_sessions_and_completes_an_invitat
     assert list(UserSession.objects.values_list("user", flat=True)) == [administrator.pk]
 
 
-def test_changed_role_ends_no_session(owner, administrator):
+def test_changed_role_does_not_end_sessions(owner, administrator):
     client = sign_in(owner)
 
     services.change_site_role(actor=administrator, user=owner, site_role="auditor")
@@ -359,7 +359,7 @@ def test_changed_role_ends_no_session(owner, administrator):
     assert is_signed_in(client)
 
 
-def test_administrator_who_deactivates_themselves_gets_an_answer(owner, administrator, organization):
+def test_administrator_can_deactivate_themselves(owner, administrator, organization):
     services.change_site_role(actor=administrator, user=owner, site_role="administrator")
     client = sign_in(administrator)
 

@@ -1,4 +1,4 @@
-"""Signing in and out with django-allauth and this portal's rules, and the entries in the activity log."""
+"""Signing in and out: the portal's rules on top of django-allauth, and the activity log."""
 
 import logging
 import re
@@ -115,7 +115,7 @@ def test_signed_in_person_is_redirected_from_the_sign_in_page(client, owner):
     assert (answer.status_code, answer.url) == (302, "/")
 
 
-# What strangers can find out or break
+# Strangers cannot find accounts or cause errors
 
 
 def test_unknown_address_and_wrong_password_get_the_same_answer(client, owner):
@@ -151,7 +151,7 @@ ODD_TEXTS = {
 
 
 @pytest.mark.parametrize("login", ODD_TEXTS.values(), ids=ODD_TEXTS)
-def test_no_login_causes_a_server_error(client, owner, login):
+def test_unusual_login_causes_no_server_error(client, owner, login):
     answer = sign_in(client, login)
 
     assert answer.status_code == 200
@@ -160,7 +160,7 @@ def test_no_login_causes_a_server_error(client, owner, login):
 
 
 @pytest.mark.parametrize("password", ODD_TEXTS.values(), ids=ODD_TEXTS)
-def test_no_password_causes_a_server_error(client, owner, password):
+def test_unusual_password_causes_no_server_error(client, owner, password):
     answer = sign_in(client, owner.email, password)
 
     assert answer.status_code == 200
@@ -169,7 +169,7 @@ def test_no_password_causes_a_server_error(client, owner, password):
 
 @pytest.mark.parametrize("body", ["login=%ff%fe&password=%ed%a0%80", "login=a%00b%40c.d&password=x", "%", "=&=", ""])
 @pytest.mark.django_db
-def test_no_body_causes_a_server_error(client, body):
+def test_unusual_body_causes_no_server_error(client, body):
     answer = client.post(SIGN_IN, body, content_type="application/x-www-form-urlencoded")
 
     assert answer.status_code == 200
@@ -198,25 +198,25 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("address", FOREIGN)
-def test_next_leads_nowhere_else_at_sign_in(client, owner, address):
+def test_next_cannot_redirect_to_another_site_at_sign_in(client, owner, address):
     assert sign_in(client, owner.email, next=address).url == "/"
 
 
 @pytest.mark.parametrize("address", FOREIGN)
-def test_next_leads_nowhere_else_for_someone_who_is_signed_in(client, owner, address):
+def test_next_cannot_redirect_a_signed_in_person_to_another_site(client, owner, address):
     client.force_login(owner)
 
     assert client.get(SIGN_IN, {"next": address}).url == "/"
 
 
 @pytest.mark.parametrize("address", FOREIGN)
-def test_next_leads_nowhere_else_at_sign_out(client, owner, address):
+def test_next_cannot_redirect_to_another_site_at_sign_out(client, owner, address):
     client.force_login(owner)
 
     assert client.post(SIGN_OUT, {"next": address}).url == SIGN_IN
 
 
-def test_next_leads_to_a_page_of_the_portal(client, owner):
+def test_next_redirects_to_a_page_of_the_portal(client, owner):
     assert sign_in(client, owner.email, next="/profile/tokens/?q=a%20b").url == "/profile/tokens/?q=a%20b"
 
 
@@ -240,7 +240,7 @@ def test_sign_up_and_other_pages_of_allauth_do_not_exist(client, address):
         resolve(f"/{address}")
 
 
-def test_signing_up_is_closed_for_every_check_of_allauth(rf):
+def test_allauth_does_not_allow_sign_up(rf):
     with pytest.raises(NoReverseMatch):
         reverse("account_signup")
     assert not get_adapter().is_open_for_signup(rf.get("/"))
@@ -373,14 +373,14 @@ def test_sign_in_of_a_deactivated_person_is_recorded_as_failed(client, owner):
     assert [entry.action for entry in Activity.objects.all()] == ["authentication.failed"]
 
 
-def test_failed_sign_in_for_an_unknown_address_is_in_no_activity_log(client, owner):
+def test_failed_sign_in_for_an_unknown_address_is_not_in_the_activity_log(client, owner):
     sign_in(client, NOBODY, "wrong")
 
     assert not Activity.objects.exists()
 
 
 @pytest.mark.django_db
-def test_servers_log_has_a_line_about_an_unknown_address_without_typed_text(client, caplog):
+def test_server_log_reports_an_unknown_address_without_the_typed_text(client, caplog):
     with caplog.at_level(logging.DEBUG):
         client.post(SIGN_IN, {"login": NOBODY, "password": "my secret guess"}, REMOTE_ADDR="192.0.2.7")
 
@@ -391,7 +391,7 @@ def test_servers_log_has_a_line_about_an_unknown_address_without_typed_text(clie
     assert "secret guess" not in caplog.text
 
 
-def test_forged_forwarded_for_header_changes_no_address_in_the_log(client, owner):
+def test_forged_forwarded_for_header_does_not_change_the_logged_address(client, owner):
     client.post(SIGN_IN, {"login": owner.email, "password": PASSWORD}, headers={"X-Forwarded-For": "203.0.113.9"})
 
     assert Activity.objects.get().ip == "127.0.0.1"

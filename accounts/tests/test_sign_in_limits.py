@@ -1,4 +1,4 @@
-"""Limits for signing in: guessing is blocked, and strangers can't lock anybody out of their own browser."""
+"""Sign-in limits block password guessing, but strangers can't block a person's known browser."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -22,7 +22,7 @@ GUESSER = "192.0.2.66"
 
 @pytest.fixture(autouse=True)
 def clock():
-    """Starts the time windows of the limits with the test."""
+    """Stops the clock at the beginning of the limits' time windows."""
     with time_machine.travel(datetime(2026, 3, 2, 9, tzinfo=UTC), tick=False) as traveller:
         yield traveller
 
@@ -85,7 +85,7 @@ def test_blocked_attempt_does_not_reveal_the_correct_password(client, owner):
     assert right.content == wrong.content
 
 
-def test_case_and_spaces_give_no_more_attempts(client, owner):
+def test_case_and_spaces_in_the_address_give_no_extra_attempts(client, owner):
     for login in (owner.email, owner.email.upper(), f" {owner.email} ", owner.email.title(), owner.email):
         fail(login, 1)
 
@@ -106,7 +106,7 @@ def test_ipv6_addresses_of_one_subscriber_count_as_one(client, owner):
     assert signs_in(client, owner, ip="2001:db8:0:1::4")
 
 
-def test_blocked_account_blocks_no_other(client, owner, member):
+def test_blocked_account_does_not_block_other_accounts(client, owner, member):
     fail(owner.email, 6)
 
     assert signs_in(client, member, ip=GUESSER)
@@ -158,7 +158,7 @@ def test_known_browser_has_ten_attempts_of_its_own(owner):
 
 
 def answered(browsers, user, *, addresses):
-    """How many of ten guesses in each browser are not blocked."""
+    """Makes ten guesses in each browser, and returns how many were not blocked."""
     answers = [
         attempt(browser, user.email, ip=addresses[number % len(addresses)]).status_code
         for number, browser in enumerate(browsers * 10)
@@ -214,7 +214,7 @@ def test_device_cookie_of_an_old_password_is_ignored(owner, change):
     collected = [known_browser(owner) for _ in range(12)]
     change(Client(), owner)
 
-    assert answered(collected, owner, addresses=MANY) == 10, "as many as all strangers have together"
+    assert answered(collected, owner, addresses=MANY) == 10, "the limit of all unknown browsers"
 
 
 def test_browser_that_changed_the_password_stays_known(client, owner):
@@ -283,14 +283,14 @@ def test_device_cookie_expires(owner, clock):
     assert not signs_in(browser, owner)
 
 
-def test_device_cookie_is_hidden_from_scripts_and_names_nobody(client, owner):
+def test_device_cookie_is_hidden_from_scripts_and_does_not_contain_the_address(client, owner):
     cookie = attempt(client, owner.email, PASSWORD).cookies[limits.DEVICE_COOKIE]
 
     assert (cookie["httponly"], cookie["samesite"], cookie["path"], cookie["domain"]) == (True, "Lax", "/", "")
     assert owner.email not in cookie.value
 
 
-def test_failed_sign_in_makes_no_browser_known(client, owner):
+def test_failed_sign_in_does_not_make_a_browser_known(client, owner):
     assert limits.DEVICE_COOKIE not in attempt(client, owner.email).cookies
 
 
@@ -303,7 +303,7 @@ def test_sixty_attempts_block_an_address_for_a_minute(client, owner, clock):
     assert signs_in(client, owner, ip=GUESSER)
 
 
-def test_forged_forwarded_for_header_gives_no_more_attempts(client, owner):
+def test_forged_forwarded_for_header_gives_no_extra_attempts(client, owner):
     fail(owner.email, 5)
 
     form = {"login": owner.email, "password": PASSWORD}
@@ -311,7 +311,7 @@ def test_forged_forwarded_for_header_gives_no_more_attempts(client, owner):
     assert answer.status_code == 429
 
 
-def test_blocked_attempts_fill_no_log(owner):
+def test_blocked_attempts_are_not_logged(owner):
     fail(owner.email, 9)
 
     assert Activity.objects.count() == 5
@@ -321,7 +321,7 @@ def test_caller_without_an_address_is_refused(client, owner):
     assert attempt(client, owner.email, PASSWORD, ip="").status_code == 403
 
 
-def test_strangers_cannot_fill_the_servers_log(client, db, caplog):
+def test_strangers_cannot_fill_the_server_log(client, db, caplog):
     for number in range(40):
         fail(f"nobody{number}@acme.example", 1)
 
@@ -363,7 +363,7 @@ def invitation_accepted_by(client, user):
 
 
 @pytest.mark.parametrize("chosen_by", [lost_password_set_by, invitation_accepted_by])
-def test_person_who_set_a_password_by_a_link_can_always_sign_in(client, owner, chosen_by):
+def test_browser_that_set_a_password_by_a_link_is_known(client, owner, chosen_by):
     chosen_by(client, owner)
     fail(owner.email, 10, addresses=MANY)
 
@@ -381,7 +381,7 @@ def test_sixty_wrong_passkeys_block_an_address_for_a_minute(client, db):
     assert answers[-1].headers["Retry-After"] == "60"
 
 
-def test_twenty_passwords_by_links_block_an_address_for_a_minute(client, owner):
+def test_twenty_attempts_to_set_a_password_block_an_address_for_a_minute(client, owner):
     address = client.get(password_reset.link_for(owner).removeprefix(settings.PORTAL_URL)).url
     form = {"password1": "short", "password2": "short"}
 
@@ -391,7 +391,7 @@ def test_twenty_passwords_by_links_block_an_address_for_a_minute(client, owner):
 
 
 @pytest.mark.parametrize("page", ["/login/two-factor/again/", "/login/passkey/again/"])
-def test_ten_proofs_block_a_person_for_a_minute(client, owner, page):
+def test_ten_failed_reauthentications_block_a_person_for_a_minute(client, owner, page):
     add_app(owner)
     add_passkey(owner)
     client.force_login(owner)

@@ -1,4 +1,4 @@
-"""Changes of the account between the first and the second step of signing in."""
+"""Changes to the account between the first and the second step of sign-in."""
 
 import pytest
 from django.test import Client
@@ -37,7 +37,7 @@ HAPPENINGS = {"another password": change_password, "a deactivation": deactivate}
 
 
 @pytest.mark.parametrize("happens", HAPPENINGS.values(), ids=HAPPENINGS)
-def test_first_step_becomes_invalid_after(owner, administrator, happens):
+def test_first_step_becomes_invalid_after_a_change_of_the_account(owner, administrator, happens):
     secret = add_app(owner)
     client = first_step(owner)
     happens(owner, administrator)
@@ -50,7 +50,7 @@ def test_first_step_becomes_invalid_after(owner, administrator, happens):
 
 
 @pytest.mark.parametrize("happens", HAPPENINGS.values(), ids=HAPPENINGS)
-def test_sign_in_page_starts_again_after(owner, administrator, happens):
+def test_sign_in_page_starts_again_after_a_change_of_the_account(owner, administrator, happens):
     add_app(owner)
     client = first_step(owner)
     happens(owner, administrator)
@@ -58,7 +58,7 @@ def test_sign_in_page_starts_again_after(owner, administrator, happens):
     assert client.get(SIGN_IN).status_code == 200
 
 
-def test_invalid_first_step_does_not_count_later(owner, administrator):
+def test_invalid_first_step_is_removed_from_the_session(owner, administrator):
     secret = add_app(owner)
     client = first_step(owner)
     change_password(owner, administrator)

@@ -1,4 +1,4 @@
-"""Single sign-on with a real provider that runs beside the tests, and with one that gives wrong answers."""
+"""Single sign-on with a test provider that gives correct or wrong answers."""
 
 import base64
 import hashlib
@@ -72,7 +72,7 @@ class Provider:
         return answer(environ, start_response)
 
     def _again(self, environ, request):
-        """The same request, its body not read yet."""
+        """Returns the environ of the same request, with an unread body."""
         from io import BytesIO
         from urllib.parse import urlencode
 
@@ -88,7 +88,7 @@ class Provider:
 
 @pytest.fixture(scope="module")
 def keys_read_once():
-    """The provider reads its private key for each token, and OpenSSL checks the key each time."""
+    """Caches the provider's private key: OpenSSL would check it again for each token."""
     keys = {}
 
     def read(key):
@@ -130,7 +130,7 @@ def authorization_address(client, **fields):
 
 
 def consent(address, subject=SUBJECT):
-    """Signs in at the provider, and returns the address to which it sends the browser back."""
+    """Signs in at the provider, and returns the callback address."""
     answer = requests.post(address, data={"sub": subject}, allow_redirects=False, timeout=5)
     parts = urlsplit(answer.headers["Location"])
     return f"{parts.path}?{parts.query}"
@@ -148,7 +148,7 @@ def actions(name):
     return list(Activity.objects.filter(action=f"authentication.{name}").order_by("id"))
 
 
-def assert_nobody_came_in(client, answer):
+def assert_not_signed_in(client, answer):
     assert answer.status_code < 500
     assert signed_in_as(client) is None
     assert not SocialAccount.objects.exists()
@@ -206,7 +206,7 @@ def test_code_is_exchanged_with_the_pkce_verifier(client, provider, owner):
     assert base64.urlsafe_b64encode(digest).decode().rstrip("=") == dict(parse_qsl(address))["code_challenge"]
 
 
-def test_other_sites_and_links_cannot_start_it(provider):
+def test_other_sites_and_links_cannot_start_the_sign_in(provider):
     client = Client(enforce_csrf_checks=True)
 
     assert client.post(START).status_code == 403
@@ -220,7 +220,7 @@ def test_parameters_of_the_caller_do_not_reach_the_provider(client, provider):
     assert "admin" not in page
 
 
-def test_unreachable_provider_is_a_page_and_no_server_error(client, provider, settings):
+def test_unreachable_provider_shows_a_page_and_no_server_error(client, provider, settings):
     settings.OPENID_PROVIDER = replace(settings.OPENID_PROVIDER, issuer="http://localhost:9")
 
     answer = client.post(START)
@@ -240,8 +240,8 @@ def test_requests_to_the_provider_are_limited_per_address(client, provider):
     assert client.post(START, REMOTE_ADDR="192.0.2.7").status_code == 200
 
 
-def test_strangers_cannot_fill_the_servers_log_or_hide_failures(client, provider, caplog):
-    """Resets the limits of the server's log, which apply to each logging statement (core/server_log.py)."""
+def test_strangers_cannot_fill_the_server_log_or_hide_failures(client, provider, caplog):
+    """Limits apply per logging statement (core/server_log.py), so real failures have their own."""
     client.get(CALLBACK, {"error": "x" * 300 + "\nfake line", "error_description": "a\nb" * 300})
     provider.lies[DISCOVERY] = broken(status=503)
     client.post(START, REMOTE_ADDR="192.0.2.9")
@@ -253,7 +253,7 @@ def test_strangers_cannot_fill_the_servers_log_or_hide_failures(client, provider
 
 
 def failures(caplog):
-    """The lines about failed sign-ins in the server's log, which must have no other warnings."""
+    """The lines about failed sign-ins in the server's log. Checks that it has no other warnings."""
     found = [record for record in caplog.records if record.levelname in {"WARNING", "ERROR", "CRITICAL"}]
     assert all(record.getMessage().startswith("Single sign-on failed: ") for record in found)
     return found
@@ -306,7 +306,7 @@ def test_unverified_address_does_not_sign_in(client, provider, owner, verified):
     answer = sign_in(client)
 
     assert answer.url == "/login/"
-    assert_nobody_came_in(client, answer)
+    assert_not_signed_in(client, answer)
 
 
 @pytest.mark.parametrize("verified", [False, None, "false", "missing"])
@@ -319,11 +319,11 @@ def test_operator_can_accept_unverified_addresses(client, provider, owner, setti
     assert signed_in_as(client) == str(owner.pk)
 
 
-def test_accepted_addresses_do_not_sign_in_operators_or_linked_people(client, provider, owner, settings):
+def test_unverified_addresses_do_not_sign_in_operators_or_linked_people(client, provider, owner, settings):
     settings.OPENID_PROVIDER = replace(settings.OPENID_PROVIDER, trusts_email=True)
     operator = OperatorFactory()
     provider.knows(email=operator.email)
-    assert_nobody_came_in(client, sign_in(client))
+    assert_not_signed_in(client, sign_in(client))
     provider.knows(email=owner.email)
     sign_in(client)
     provider.knows("subject-2", email=owner.email)
@@ -393,7 +393,7 @@ def test_non_member_cannot_sign_in_and_no_account_is_created(client, provider, o
 
     answer = sign_in(client)
 
-    assert_nobody_came_in(client, answer)
+    assert_not_signed_in(client, answer)
     assert User.objects.count() == 1
     page = client.get(answer.url).content.decode()
     if claims.get("email") == "nobody@acme.example":
@@ -406,7 +406,7 @@ def test_non_ascii_letters_are_not_folded_to_ascii(client, provider, organizatio
     UserFactory(organization=organization, email="kay@acme.example")
     provider.knows(email="\u212aay@acme.example", email_verified=True)
 
-    assert_nobody_came_in(client, sign_in(client))
+    assert_not_signed_in(client, sign_in(client))
 
 
 def test_invited_person_joins_by_single_sign_on(client, provider, organization):
@@ -423,7 +423,7 @@ def test_deactivated_person_cannot_sign_in(client, provider, owner):
     User.objects.update(is_active=False)
     provider.knows(email=owner.email, email_verified=True)
 
-    assert_nobody_came_in(client, sign_in(client))
+    assert_not_signed_in(client, sign_in(client))
 
 
 def test_deactivated_linked_person_cannot_sign_in(client, provider, owner):
@@ -440,7 +440,7 @@ def test_operator_cannot_sign_in_by_single_sign_on(client, provider):
     operator = OperatorFactory()
     provider.knows(email=operator.email, email_verified=True)
 
-    assert_nobody_came_in(client, sign_in(client))
+    assert_not_signed_in(client, sign_in(client))
 
 
 def test_linked_person_is_found_by_the_providers_id(client, provider, owner, member):
@@ -499,7 +499,7 @@ def test_requested_page_opens_after_single_sign_on(client, provider, owner):
 
 
 @pytest.mark.parametrize("address", ["https://evil.example/", "//evil.example/", "/\\evil.example/"])
-def test_next_leads_nowhere_else(client, provider, owner, address):
+def test_next_cannot_redirect_to_another_site(client, provider, owner, address):
     provider.knows(email=owner.email, email_verified=True)
 
     assert sign_in(client, next=address).url == "/"
@@ -517,13 +517,13 @@ def test_sign_in_as_another_person_starts_a_new_session(client, provider, owner,
 # Wrong answers
 
 
-def test_refusal_at_the_provider_is_a_page(client, provider, owner):
+def test_refusal_at_the_provider_shows_a_page(client, provider, owner):
     state = parse_qs(urlsplit(authorization_address(client)).query)["state"][0]
 
     answer = client.get(CALLBACK, {"error": "access_denied", "state": state}, follow=True)
 
     assert answer.redirect_chain == [(CANCELLED, 302)]
-    assert_nobody_came_in(client, answer)
+    assert_not_signed_in(client, answer)
 
 
 @pytest.mark.parametrize("change", [{"state": "another"}, {"state": ""}, {"code": "another"}, {"code": "\x00"}])
@@ -534,7 +534,7 @@ def test_callback_with_another_state_or_code_is_refused(client, provider, owner,
     answer = client.get(CALLBACK, {**query, **change})
 
     assert answer.status_code == 401
-    assert_nobody_came_in(client, answer)
+    assert_not_signed_in(client, answer)
 
 
 @pytest.mark.parametrize("query", [{}, {"code": "x"}, {"state": "x"}, {"error": "x"}])
@@ -549,10 +549,10 @@ def test_callback_in_another_browser_is_refused(client, provider, owner):
     victim = Client()
 
     assert victim.get(address).status_code == 401
-    assert_nobody_came_in(victim, victim.get(address))
+    assert_not_signed_in(victim, victim.get(address))
 
 
-def test_callback_works_once(client, provider, owner):
+def test_callback_works_only_once(client, provider, owner):
     provider.knows(email=owner.email, email_verified=True)
     address = consent(authorization_address(client))
     client.get(address)
@@ -634,7 +634,7 @@ LIES = {
 
 @pytest.mark.once
 @pytest.mark.parametrize(("path", "lie"), LIES.values(), ids=LIES)
-def test_wrong_answer_of_the_provider_signs_nobody_in(client, provider, owner, path, lie):
+def test_wrong_answer_of_the_provider_does_not_sign_in(client, provider, owner, path, lie):
     provider.knows(email=owner.email, email_verified=True)
     address = consent(authorization_address(client))
     provider.lies[path] = lie
@@ -643,7 +643,7 @@ def test_wrong_answer_of_the_provider_signs_nobody_in(client, provider, owner, p
 
     assert answer.status_code == 401
     assert "You are not signed in" in answer.content.decode()
-    assert_nobody_came_in(client, answer)
+    assert_not_signed_in(client, answer)
 
 
 OAUTH_ERROR = b'{"error": "invalid_client", "error_description": "Client secret\\nexpired", "s": "s3cret"}'
@@ -742,7 +742,7 @@ def test_error_in_the_callback_is_logged_with_code_and_description(client, provi
     assert advice in answer.content.decode()
 
 
-def test_refusal_at_the_provider_is_one_line_in_the_log(client, provider, caplog):
+def test_refusal_at_the_provider_is_logged_in_one_line(client, provider, caplog):
     state = parse_qs(urlsplit(authorization_address(client)).query)["state"][0]
 
     client.get(CALLBACK, {"error": "access_denied", "state": state}, follow=True)
@@ -778,7 +778,7 @@ def test_wrong_discovery_document_is_logged_with_the_expected_value(client, prov
     assert all(word in the_failure(caplog) for word in words), the_failure(caplog)
 
 
-def test_unreachable_provider_is_one_line_with_the_reason(client, provider, settings, caplog):
+def test_unreachable_provider_is_logged_in_one_line_with_the_reason(client, provider, settings, caplog):
     settings.OPENID_PROVIDER = replace(settings.OPENID_PROVIDER, issuer="http://localhost:9")
 
     page = client.post(START).content.decode()
@@ -809,7 +809,7 @@ CLAIMS = {
 
 @pytest.mark.once
 @pytest.mark.parametrize("claims", CLAIMS.values(), ids=CLAIMS)
-def test_id_token_with_wrong_claims_signs_nobody_in(client, provider, owner, claims):
+def test_id_token_with_wrong_claims_does_not_sign_in(client, provider, owner, claims):
     provider.knows(email=owner.email, email_verified=True)
     address = consent(authorization_address(client))
     sign_with_own_key(provider, **claims)
@@ -817,7 +817,7 @@ def test_id_token_with_wrong_claims_signs_nobody_in(client, provider, owner, cla
     answer = client.get(address)
 
     assert answer.status_code == 401
-    assert_nobody_came_in(client, answer)
+    assert_not_signed_in(client, answer)
 
 
 def test_id_token_signed_by_the_provider_is_accepted(client, provider, owner):
@@ -840,13 +840,13 @@ def test_id_token_signed_by_the_provider_is_accepted(client, provider, owner):
         ({"email": "owner@acme.example", "email_verified": True}, {"email": "somebody@acme.example"}),
     ],
 )
-def test_email_verified_counts_only_for_the_address_beside_it(client, provider, owner, in_id_token, in_user_info):
+def test_email_verified_must_come_from_the_source_of_the_address(client, provider, owner, in_id_token, in_user_info):
     provider.knows()
     address = consent(authorization_address(client))
     sign_with_own_key(provider, **in_id_token)
     provider.lies[USERINFO] = changed(lambda body: body.update(in_user_info))
 
-    assert_nobody_came_in(client, client.get(address))
+    assert_not_signed_in(client, client.get(address))
 
 
 def test_address_in_the_id_token_is_enough(client, provider, owner):
@@ -860,7 +860,7 @@ def test_address_in_the_id_token_is_enough(client, provider, owner):
 
 
 def sign_with_own_key(provider, **claims):
-    """Makes the key that signs here one of the provider's."""
+    """Publishes the test's key as one of the provider's keys, and signs the ID token with it."""
     jwk = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(FOREIGN_KEY.public_key()))
     provider.lies[JWKS] = broken(content=json.dumps({"keys": [{**jwk, "kid": "own", "use": "sig"}]}).encode())
     provider.lies[TOKEN] = signed(header={"kid": "own"}, **claims)
@@ -883,7 +883,7 @@ DISCOVERED = {
 
 @pytest.mark.once
 @pytest.mark.parametrize("lie", DISCOVERED.values(), ids=DISCOVERED)
-def test_provider_with_a_wrong_discovery_document_is_not_visited(client, provider, lie):
+def test_wrong_discovery_document_does_not_redirect_to_the_provider(client, provider, lie):
     provider.lies[DISCOVERY] = lie
 
     answer = client.post(START)
@@ -902,7 +902,7 @@ def test_provider_with_a_wrong_discovery_document_is_not_visited(client, provide
     ],
     ids=[*DISCOVERED, "no token address", "no address of keys"],
 )
-def test_wrong_discovery_document_at_the_callback_signs_nobody_in(client, provider, owner, lie):
+def test_wrong_discovery_document_at_the_callback_does_not_sign_in(client, provider, owner, lie):
     provider.knows(email=owner.email, email_verified=True)
     address = consent(authorization_address(client))
     provider.lies[DISCOVERY] = lie
@@ -910,7 +910,7 @@ def test_wrong_discovery_document_at_the_callback_signs_nobody_in(client, provid
     answer = client.get(address)
 
     assert answer.status_code == 401
-    assert_nobody_came_in(client, answer)
+    assert_not_signed_in(client, answer)
 
 
 # Disconnecting
@@ -924,7 +924,7 @@ def linked(provider, owner, client):
     return SocialAccount.objects.get()
 
 
-def test_person_with_a_password_disconnects(client, owner, linked):
+def test_person_with_a_password_can_disconnect(client, owner, linked):
     assert 'id="disconnect"' in client.get(CONNECTION).content.decode()
 
     client.post(CONNECTION)
@@ -933,7 +933,7 @@ def test_person_with_a_password_disconnects(client, owner, linked):
     assert [entry.actor for entry in actions("provider_disconnected")] == [owner]
 
 
-def test_disconnecting_needs_a_recent_proof(client, owner, linked):
+def test_disconnecting_requires_reauthentication(client, owner, linked):
     with time_machine.travel(timezone.now() + timedelta(minutes=26), tick=False):
         assert client.get(CONNECTION).status_code == 200
         answer = client.post(CONNECTION)
@@ -971,7 +971,7 @@ def test_person_without_a_password_cannot_disconnect(client, owner, linked):
     assert SocialAccount.objects.exists()
 
 
-def test_disconnecting_without_a_connection_says_nothing(client, provider, owner):
+def test_disconnecting_without_a_connection_is_not_logged(client, provider, owner):
     client.post("/login/", {"login": owner.email, "password": PASSWORD})
 
     client.post(CONNECTION)
@@ -996,7 +996,7 @@ def variables(monkeypatch):
 GOOD = {"ISSUER": "https://id.example.com/realms/acme", "CLIENT_ID": "portal", "CLIENT_SECRET": "s3cret-of-the-client"}
 
 
-def test_provider_needs_its_variables(variables):
+def test_single_sign_on_is_off_without_its_variables(variables):
     variables()
 
     assert SigningIn().openid_provider() is None
@@ -1012,7 +1012,7 @@ def test_provider_is_read_from_its_variables(variables):
 
 
 @pytest.mark.parametrize("missing", GOOD)
-def test_incomplete_provider_stops_the_start(variables, missing):
+def test_missing_variable_prevents_startup(variables, missing):
     variables(**{**GOOD, missing: ""})
 
     with pytest.raises(ImproperlyConfigured, match=f"OIDC_{missing} is missing"):
@@ -1035,7 +1035,7 @@ def test_incomplete_provider_stops_the_start(variables, missing):
         "https://id example.com",
     ],
 )
-def test_wrong_issuer_stops_the_start(variables, issuer):
+def test_wrong_issuer_prevents_startup(variables, issuer):
     variables(**{**GOOD, "ISSUER": issuer})
 
     with pytest.raises(ImproperlyConfigured, match="OIDC_ISSUER must be") as error:
@@ -1059,7 +1059,7 @@ def test_addresses_must_be_verified_by_default(variables, raw, trusts):
 
 
 @pytest.mark.parametrize("raw", ["yes", "off", "Required", "trust-provider "])
-def test_wrong_value_for_verified_addresses_stops_the_start(variables, raw):
+def test_wrong_value_of_email_verified_prevents_startup(variables, raw):
     variables(**GOOD, EMAIL_VERIFIED=raw)
 
     with pytest.raises(ImproperlyConfigured, match="OIDC_EMAIL_VERIFIED must be one of required, trust-provider"):

@@ -112,7 +112,7 @@ def test_code_of_another_time_does_not_sign_in(client, owner, steps):
 
 
 @pytest.mark.parametrize("code", ["", "abcdef", "000000" * 9, "\x00", "١٢٣٤٥٦", "-1", "1e5", "[]"])
-def test_no_code_causes_a_server_error(client, owner, code):
+def test_malformed_code_causes_no_server_error(client, owner, code):
     add_app(owner)
     sign_in(client, owner)
 
@@ -120,7 +120,7 @@ def test_no_code_causes_a_server_error(client, owner, code):
     assert signed_in_as(client) is None
 
 
-def test_code_works_once(owner):
+def test_code_works_only_once(owner):
     secret = add_app(owner)
     first, second = Client(), Client()
     for client in (first, second):
@@ -134,7 +134,7 @@ def test_code_works_once(owner):
     assert signed_in_as(second) is None
 
 
-def test_code_works_once_even_if_the_cache_is_cleared(owner, rf):
+def test_used_code_is_refused_even_if_the_cache_is_cleared(owner, rf):
     secret = add_app(owner)
     code = code_of(secret)
 
@@ -151,7 +151,7 @@ def test_earlier_code_is_refused_after_a_later_one(owner):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_code_signs_in_one_of_many_simultaneous_requests(owner):
+def test_code_is_accepted_by_only_one_of_many_simultaneous_requests(owner):
     secret = add_app(owner)
     code = code_of(secret)
 
@@ -190,7 +190,7 @@ def test_deactivation_ends_the_second_step(client, owner):
     assert client.get("/profile/").url.startswith("/login/")
 
 
-def test_second_step_is_open_for_15_minutes(client, owner):
+def test_second_step_expires_after_15_minutes(client, owner):
     secret = add_app(owner)
     sign_in(client, owner)
 
@@ -370,7 +370,7 @@ def test_key_can_be_replaced(settings, client, owner):
     assert signed_in_as(client) == str(owner.pk)
 
 
-def test_seed_moved_to_another_person_accepts_no_code(client, owner, member):
+def test_seed_moved_to_another_person_does_not_work(client, owner, member):
     secret = add_app(member)
     add_app(owner)
     stolen = Authenticator.objects.get(user=member)
@@ -513,7 +513,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("method", "path"), CHANGES)
-def test_changes_need_a_recent_proof(client, owner, method, path):
+def test_changes_require_reauthentication(client, owner, method, path):
     factor = add_passkey(owner)
     add_app(owner)
     add_recovery_codes(owner)
@@ -529,7 +529,7 @@ def test_changes_need_a_recent_proof(client, owner, method, path):
     assert list(Authenticator.objects.order_by("pk").values()) == before
 
 
-def test_code_proves_again_who_is_there(client, owner):
+def test_code_works_for_reauthentication(client, owner):
     secret = add_app(owner)
     client.force_login(owner)
 
@@ -539,7 +539,7 @@ def test_code_proves_again_who_is_there(client, owner):
     assert client.get(REMOVE_APP).status_code == 200
 
 
-def test_wrong_code_does_not_prove_who_is_there(client, owner):
+def test_wrong_code_is_refused_for_reauthentication(client, owner):
     add_app(owner)
     client.force_login(owner)
 
@@ -576,7 +576,7 @@ def test_operator_sets_up_two_factor(client, db):
 # Recovery codes
 
 
-def test_recovery_code_signs_in_once(owner):
+def test_recovery_code_works_only_once(owner):
     add_app(owner)
     code, *_ = add_recovery_codes(owner)
     for expected in (str(owner.pk), None):
@@ -633,7 +633,7 @@ def test_shown_recovery_code_signs_in(with_new_codes, owner):
 
 
 @pytest.mark.parametrize("purpose", ["prefetch", "prefetch;prerender"])
-def test_browser_that_loads_ahead_gets_no_codes(with_new_codes, purpose):
+def test_prefetching_browser_gets_no_codes(with_new_codes, purpose):
     ahead = with_new_codes.get(CODES, headers={"Sec-Purpose": purpose})
 
     assert codes_on(ahead) == []
@@ -652,7 +652,7 @@ def test_no_recovery_code_works_before_they_are_shown(owner):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_of_many_simultaneous_visits_shows_the_codes(owner):
+def test_only_one_of_many_simultaneous_visits_shows_the_codes(owner):
     add_app(owner)
     two_factor.make_recovery_codes(actor=owner, request=None)
 
@@ -662,7 +662,7 @@ def test_one_of_many_simultaneous_visits_shows_the_codes(owner):
 
 
 class MeetingHasher(MD5PasswordHasher):
-    """All four requests have compared the code before one of them continues."""
+    """Lets all four requests reach the comparison of the code before any of them continues."""
 
     meeting = threading.Barrier(4, timeout=10)
 
@@ -672,7 +672,7 @@ class MeetingHasher(MD5PasswordHasher):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_recovery_code_signs_in_one_of_many_simultaneous_requests(owner, settings):
+def test_recovery_code_is_accepted_by_only_one_of_many_simultaneous_requests(owner, settings):
     add_app(owner)
     code, *_ = add_recovery_codes(owner)
     settings.RECOVERY_CODE_HASHER = f"{__name__}.MeetingHasher"
@@ -683,7 +683,7 @@ def test_recovery_code_signs_in_one_of_many_simultaneous_requests(owner, setting
 
 
 def at_once(count, act):
-    """The result of each thread."""
+    """Runs ``act`` in ``count`` threads at the same time, and returns the results."""
     answers = []
 
     def run():
@@ -715,7 +715,7 @@ def test_new_recovery_codes_replace_the_old_ones(client, owner):
     assert len(actions("recovery_codes_made")) == 1
 
 
-def test_recovery_codes_need_a_factor(client, owner):
+def test_recovery_codes_require_a_second_factor(client, owner):
     client.force_login(owner)
     make_recent(client)
 
@@ -749,7 +749,7 @@ def test_person_gets_a_mail_about_each_change(client, owner, django_capture_on_c
     assert secret not in sent.body
 
 
-def test_mail_names_the_administrator_who_did_it(administrator, owner, django_capture_on_commit_callbacks):
+def test_mail_names_the_administrator_who_removed_two_factor(administrator, owner, django_capture_on_commit_callbacks):
     add_app(owner)
     with django_capture_on_commit_callbacks(execute=True):
         services.reset_two_factor(actor=administrator, user=owner)
@@ -814,7 +814,7 @@ def test_api_removes_two_factor_like_the_page(api, administrator, owner):
     assert actions("two_factor_removed")[0].details == {"kinds": ["passkey"]}
 
 
-def test_removing_two_factor_of_others_needs_a_recent_proof(client, api, administrator, owner):
+def test_removing_two_factor_of_others_requires_reauthentication(client, api, administrator, owner):
     add_app(owner)
     for browser in (client, api):
         browser.force_login(administrator)
@@ -829,7 +829,7 @@ def test_removing_two_factor_of_others_needs_a_recent_proof(client, api, adminis
     assert owner.has_two_factor
 
 
-def test_without_two_factor_there_is_nothing_to_remove(api, administrator, owner):
+def test_removing_two_factor_that_is_not_set_up_is_a_conflict(api, administrator, owner):
     api.force_login(administrator)
 
     assert api.post(f"/api/v1/users/{owner.pk}/two-factor/reset").status_code == 409
@@ -852,7 +852,7 @@ def test_two_factor_of_another_organization_cannot_be_removed(api, stranger, own
 
 
 @pytest.mark.parametrize("count", [2, 20])
-def test_list_of_people_shows_two_factor_without_more_queries(
+def test_list_of_people_shows_two_factor_without_extra_queries(
     api, administrator, organization, django_assert_num_queries, count
 ):
     for person in UserFactory.create_batch(count, organization=organization):

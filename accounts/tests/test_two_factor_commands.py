@@ -41,7 +41,7 @@ def test_operator_who_lost_two_factor_signs_in_again(operator, monkeypatch, caps
     assert "is removed" in capsys.readouterr().out
 
 
-def test_address_that_begins_with_a_dash_can_be_given(operator):
+def test_address_that_begins_with_a_dash_is_accepted(operator):
     User.objects.filter(pk=operator.pk).update(email="-o@portal.example")
 
     call_command("reset_two_factor", "--email=-o@portal.example", "--yes")
@@ -122,7 +122,7 @@ def test_unbound_seed_is_refused_and_converted_only_on_request(owner, capsys):
     assert accept_code(owner, code_of(secret)) is not None
 
 
-def test_update_binds_seeds_to_their_owner(owner, member):
+def test_migration_binds_seeds_to_their_owner(owner, member):
     bind = import_module("accounts.migrations.0006_two_factor_secrets_bound").bind
     unbind = import_module("accounts.migrations.0006_two_factor_secrets_bound").unbind
     secret = add_app(owner)

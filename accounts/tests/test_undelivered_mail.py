@@ -89,7 +89,7 @@ def test_mails_of_other_organizations_are_not_shown(client, api, administrator, 
     assert api_of(api, administrator) == []
 
 
-def test_person_shows_their_undelivered_mails(client, api, administrator, invited):
+def test_undelivered_mails_are_shown_with_their_person(client, api, administrator, invited):
     undelivered(invited)
 
     rows = page_of(client, administrator, "/organization/users/").content.decode()
@@ -111,7 +111,7 @@ def test_second_invitation_replaces_the_old_mail(client, administrator, invited)
     assert "No undelivered mail" in client.get(PAGE).content.decode()
 
 
-def test_lists_need_the_same_queries_for_few_and_many(client, administrator, organization):
+def test_query_count_of_the_lists_is_constant(client, administrator, organization):
     def queries(path):
         with CaptureQueriesContext(connection) as captured:
             assert client.get(path).status_code == 200
@@ -127,7 +127,7 @@ def test_lists_need_the_same_queries_for_few_and_many(client, administrator, org
     assert [queries(path) for path in (PAGE, "/organization/users/")] == few
 
 
-def test_django_admin_shows_mails_for_reading_only(client, administrator, invited, stranger):
+def test_mails_are_read_only_in_django_admin(client, administrator, invited, stranger):
     mine, other = undelivered(invited), undelivered(stranger)
     base = "/admin/core/outgoingmail/"
 
