@@ -1,4 +1,4 @@
-"""Bundles of stylesheets and scripts: complete, in order, and one of each on a page."""
+"""Bundles of stylesheets and scripts are complete and in order, and a page loads few of them."""
 
 import os
 import re
@@ -31,13 +31,13 @@ def test_bundle_has_its_parts_in_order():
     assert BundleStorage().size(CSS) == len(text.encode())
 
 
-def test_each_script_of_a_bundle_is_a_function_of_its_own():
+def test_each_script_of_a_bundle_has_its_own_function():
     text = BundleStorage().open(JS).read().decode()
 
     assert text.count("(() => {\n/*") == text.count("\n})();") == len(settings.STATIC_BUNDLES[JS])
 
 
-def test_bundles_are_collected(settings, tmp_path):
+def test_collectstatic_collects_bundles_instead_of_parts(settings, tmp_path):
     settings.STATIC_ROOT = tmp_path
     call_command("collectstatic", interactive=False, verbosity=0)
 
@@ -45,7 +45,7 @@ def test_bundles_are_collected(settings, tmp_path):
     assert not (tmp_path / "css/base.css").exists()
 
 
-def test_bundle_changes_with_its_parts_and_with_their_list(settings, tmp_path):
+def test_modified_time_of_a_bundle_follows_its_parts_and_their_list(settings, tmp_path):
     settings.BASE_DIR = tmp_path
     settings.STATIC_BUNDLES = {CSS: ["css/one.css"]}
     part = tmp_path / "assets/css/one.css"
@@ -59,7 +59,7 @@ def test_bundle_changes_with_its_parts_and_with_their_list(settings, tmp_path):
     assert BundleStorage().get_modified_time(CSS).year > 2020
 
 
-def test_bundle_is_no_file_before_it_is_collected():
+def test_bundle_does_not_exist_as_a_file_before_it_is_collected():
     assert [finder.find(CSS) for finder in get_finders()] == [[], [], []]
 
 

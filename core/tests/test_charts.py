@@ -1,4 +1,4 @@
-"""The geometry of the chart of uses per day, and what it says."""
+"""The chart of uses per day: its geometry and its texts."""
 
 from datetime import date, timedelta
 from itertools import pairwise
@@ -16,7 +16,7 @@ TODAY = date(2026, 5, 20)
 
 
 def days(*counts):
-    """(allowed, refused) for each day, the last one today."""
+    """Assigns a day to each pair of (allowed, refused). The last pair is today."""
     first = TODAY - timedelta(days=len(counts) - 1)
     return [(first + timedelta(days=n), *count) for n, count in enumerate(counts)]
 
@@ -54,7 +54,7 @@ def test_small_value_is_visible_and_zero_is_not(counts):
 
 @given(counts)
 def test_day_with_more_uses_never_has_a_lower_bar(counts):
-    """Except very low bars, which are drawn taller so that they can be seen."""
+    """Very low bars are an exception: they are drawn taller so that they can be seen."""
     bars = sorted(per_day(days(*counts)).bars, key=lambda bar: bar.total)
     heights = [bar.allowed_height + bar.refused_height for bar in bars]
 
@@ -126,7 +126,7 @@ def test_chart_has_no_inline_styles_or_scripts():
     assert "<script" not in html
 
 
-def test_chart_without_uses_is_a_sentence():
+def test_chart_without_uses_is_replaced_by_a_sentence():
     html = drawn(*[(0, 0)] * 30)
 
     assert "<svg" not in html

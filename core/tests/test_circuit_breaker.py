@@ -1,4 +1,4 @@
-"""A database that cannot be reached is waited for by one caller at a time; everybody else is refused at once."""
+"""If the database is unreachable, one caller at a time tries to connect. Others fail at once."""
 
 import threading
 
@@ -29,7 +29,7 @@ def breaker(clock):
 
 
 def attempt(breaker, error=None):
-    """What a caller gets who tries to connect."""
+    """Tries to connect, and returns the outcome."""
     try:
         with breaker.guard(Away):
             if error:
@@ -57,7 +57,7 @@ def test_one_caller_tries_again_each_second(breaker, clock):
     assert attempt(breaker, Away()) is Away
 
 
-def test_connection_closes_the_circuit_for_everybody(breaker, clock):
+def test_successful_connection_closes_the_circuit_for_all_callers(breaker, clock):
     attempt(breaker, Away())
     clock.now += 1
 
@@ -88,7 +88,7 @@ def test_another_error_does_not_open_the_circuit(breaker):
     assert attempt(breaker) == "connected"
 
 
-def test_one_of_many_threads_tries(breaker, clock):
+def test_only_one_of_many_threads_tries_to_connect(breaker, clock):
     attempt(breaker, Away())
     clock.now += 1
     results, start = [], threading.Barrier(8)

@@ -1,4 +1,4 @@
-"""Scripts of other sites: none without a listed origin, and with one only by a token, never by a cookie."""
+"""CORS: scripts of listed origins can use the API with a token, but never with a cookie."""
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -71,7 +71,7 @@ def test_preflight_over_tls_has_strict_transport_security(api, settings):
 
 
 @pytest.mark.usefixtures("listed")
-def test_token_of_a_listed_origin_is_answered_and_its_script_reads_what_it_needs(api, owner, settings):
+def test_listed_origin_can_use_a_token_and_read_the_headers_of_the_answer(api, owner, settings):
     settings.API_LIMIT_TOKEN = Rate(10, 60)
     answer = api.get(ME, headers=bearer(TokenFactory(owner=owner)) | {"Origin": SITE})
 
@@ -97,7 +97,7 @@ def test_token_of_a_listed_origin_is_answered_and_its_script_reads_what_it_needs
         ("GET", f"{ME}?{'x' * 9000}", {}, 400),
     ],
 )
-def test_refusals_can_be_read_by_the_script_too(api, owner, method, path, headers, status):
+def test_script_of_a_listed_origin_can_read_errors(api, owner, method, path, headers, status):
     headers = bearer(TokenFactory(owner=owner)) | {"Origin": SITE} | headers
 
     answer = api.generic(method, path, headers=headers)
@@ -164,7 +164,7 @@ def test_session_from_a_listed_origin_changes_nothing_even_with_a_csrf_token(own
 
 
 @pytest.mark.usefixtures("listed")
-def test_token_with_a_cookie_counts_as_the_token_alone(owner, member):
+def test_cookie_beside_a_token_is_ignored(owner, member):
     browser = APIClient()
     browser.force_login(member)
 
@@ -181,7 +181,7 @@ def test_pages_are_not_shared_with_other_sites(client, path):
 
 
 @pytest.mark.usefixtures("listed")
-def test_own_pages_still_use_their_session(owner):
+def test_pages_of_the_portal_can_still_use_the_session(owner):
     browser = APIClient()
     browser.force_login(owner)
 
@@ -243,7 +243,7 @@ def test_listed_origins_are_read(raw, origins):
         OWN,
     ],
 )
-def test_invalid_origin_stops_the_start_with_one_line(raw):
+def test_invalid_origin_prevents_startup_with_a_one_line_error(raw):
     with pytest.raises(ImproperlyConfigured) as stopped:
         setting_readers.origins("CORS_ALLOWED_ORIGINS", raw, own=OWN)
 

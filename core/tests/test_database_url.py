@@ -1,4 +1,4 @@
-"""URLs of databases become Django's settings, and no error repeats a URL, which has the password."""
+"""Database URLs become Django settings. Errors never show a URL, because it has the password."""
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -38,7 +38,7 @@ def test_sqlite_url_names_a_file(url, name):
     assert read(url) == {"ENGINE": "django.db.backends.sqlite3", "NAME": name}
 
 
-def test_no_url_is_no_database():
+def test_empty_url_means_no_database():
     assert read("") is None
 
 
@@ -52,7 +52,7 @@ def test_no_url_is_no_database():
         "postgres://u:hunter2%zz@db/portal",
     ],
 )
-def test_wrong_url_is_one_line_without_the_password(url):
+def test_error_of_a_wrong_url_is_one_line_without_the_password(url):
     with pytest.raises(ImproperlyConfigured, match=r"^DATABASE_URL must ") as error:
         read(url)
 

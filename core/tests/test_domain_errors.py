@@ -1,4 +1,4 @@
-"""A service's refusal, as a form shows it and as the API answers it."""
+"""Refusals of a service: how a form shows them, and how the API answers them."""
 
 import json
 
@@ -76,6 +76,6 @@ def test_refusal_is_shown_beside_its_field(error, errors):
     assert errors_of(error) == errors
 
 
-def test_missing_right_is_no_error_of_the_form():
+def test_missing_permission_is_not_a_form_error():
     with pytest.raises(PermissionDenied):
         errors_of(NotAllowed())

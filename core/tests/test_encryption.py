@@ -69,7 +69,7 @@ def test_changed_value_does_not_decrypt(key):
             BOX.decrypt(encrypted, CONTEXT)
 
 
-def test_value_without_context_is_read_only_for_conversion(key):
+def test_value_without_context_can_be_read_for_conversion_only(key):
     unbound = Fernet(key).encrypt(b"secret").decode()
 
     with pytest.raises(SecretUnreadable):

@@ -1,4 +1,4 @@
-"""Error pages for problems of the portal itself."""
+"""Error pages for failures of the portal itself."""
 
 import pytest
 from django.db import connection
@@ -9,7 +9,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.each_database
 
 @pytest.fixture
 def client():
-    """A client that gets errors as pages, as a browser does, and not as exceptions."""
+    """A client that gets error pages, like a browser, instead of exceptions."""
     return Client(raise_request_exception=False)
 
 
@@ -37,7 +37,7 @@ def test_error_page_works_without_the_database(client, owner):
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL calls a missing table another kind of error")
-def test_unavailable_database_is_503(client, owner):
+def test_pages_and_api_answer_503_if_the_database_is_unavailable(client, owner):
     client.force_login(owner)
     with without_the_table("tokens_token"):
         page, api = client.get("/profile/tokens/"), client.get("/api/v1/tokens")

@@ -29,7 +29,7 @@ def test_days_after_a_moment_are_counted_to_the_microsecond(db, owner, fraction,
 
 @pytest.mark.parametrize("life", [timedelta(seconds=4), timedelta(hours=1), DAY, 90 * DAY], ids=str)
 @pytest.mark.parametrize("off", [-1, 0, 1])
-def test_last_quarter_begins_to_the_second(db, owner, life, off):
+def test_beginning_of_the_last_quarter_is_exact_to_the_second(db, owner, life, off):
     TokenFactory(owner=owner, created_at=BEGIN, expires_at=BEGIN + life)
     begins_at = BEGIN + life * 3 / 4 + timedelta(seconds=off)
 

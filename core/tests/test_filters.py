@@ -1,4 +1,4 @@
-"""Query parameters of lists: what a form would ignore is an error in the API, and the schema describes each filter."""
+"""Query parameters of lists: the API refuses wrong ones, and the schema describes each filter."""
 
 import pytest
 
@@ -30,14 +30,14 @@ def get(api, administrator):
         ("cursor=x", "cursor"),
     ],
 )
-def test_wrong_parameter_is_an_error_of_its_field(get, query, field):
+def test_error_names_the_wrong_parameter(get, query, field):
     answer = get(f"{USERS}?{query}")
 
     assert answer.status_code == 400
     assert answer.json()["errors"].keys() == {field}
 
 
-def test_group_is_found_by_its_id_in_one_spelling(get, administrator):
+def test_group_filter_accepts_only_the_canonical_form_of_an_id(get, administrator):
     group = GroupFactory(organization=administrator.organization)
 
     assert get(f"{USERS}?group={group.pk}").status_code == 200
@@ -50,7 +50,7 @@ def test_empty_search_finds_everything(get):
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_token_in_place_of_a_parameter_is_not_repeated(get, administrator, times):
+def test_error_does_not_repeat_a_token_that_was_sent_as_a_parameter(get, administrator, times):
     token = bearer(TokenFactory(owner=administrator))["Authorization"].removeprefix("Bearer ")
 
     answer = get(f"{USERS}?{'&'.join([f'{token}=1'] * times)}")

@@ -1,4 +1,4 @@
-"""Clients that retry: a request that comes again with its `Idempotency-Key` is answered again and done once."""
+"""A request repeated with the same `Idempotency-Key` is carried out once and answered again."""
 
 import json
 import re
@@ -99,7 +99,7 @@ def test_object_is_created_once(api, administrator, path, body, model):
     assert model.objects.filter(name="Created once").count() == 1
 
 
-def test_answer_without_a_body_is_given_again(api, owner, member, pipeline):
+def test_answer_without_a_body_is_repeated(api, owner, member, pipeline):
     """A person who can no longer see the pipeline that they transferred gets 204."""
     from pipelines.tests.factories import AccessRuleFactory
 
@@ -188,7 +188,7 @@ def test_key_is_shared_by_all_tokens_and_the_session_of_its_owner(run, owner, me
     assert run(token=TokenFactory(owner=member)).json()["runCount"] == 2
 
 
-def test_key_is_free_again_after_24_hours(run):
+def test_key_can_be_used_again_after_24_hours(run):
     first = run()
     with time_machine.travel(timezone.now() + timedelta(hours=23, minutes=59), tick=False):
         assert_replay(run(), first)
@@ -215,7 +215,7 @@ def test_refused_request_can_be_tried_again_with_the_same_key(run, owner, pipeli
     assert (run().status_code, Run.objects.count()) == (200, 1)
 
 
-def test_request_whose_entry_could_not_be_written_can_be_tried_again(run, monkeypatch):
+def test_request_whose_log_entry_could_not_be_written_can_be_tried_again(run, monkeypatch):
     def no_disk(*args, **kwargs):
         raise OperationalError("disk full")
 
@@ -237,7 +237,7 @@ def test_each_retry_is_in_the_authentication_log(run):
     assert {(use.status, use.outcome) for use in uses} == {(200, "allowed")}
 
 
-def test_retry_passes_all_checks_again(run, owner, token, api, pipeline):
+def test_permissions_are_checked_again_for_each_retry(run, owner, token, api, pipeline):
     run()
     assert run(token=TokenFactory(owner=owner, scope="pipeline-readonly")).status_code == 403
     User.objects.filter(pk=owner.pk).update(site_role="guest")
@@ -262,7 +262,7 @@ def test_token_is_created_once_and_not_stored(owner):
     assert (kept.status, kept.body) == (201, "")
 
 
-def test_refused_request_of_a_session_leaves_no_key(owner):
+def test_refused_request_of_a_session_does_not_use_up_the_key(owner):
     browser = APIClient()
     browser.force_login(owner)
 
@@ -295,7 +295,7 @@ def test_fingerprint_of_a_body_cannot_be_guessed_without_the_secret_key(run, set
     assert one != two
 
 
-def test_answer_moved_to_another_row_by_hand_does_not_decrypt(run):
+def test_stored_answer_moved_to_another_row_does_not_decrypt(run):
     run("one")
     run("two")
     one, two = KeptAnswer.objects.order_by("created_at")
@@ -305,7 +305,7 @@ def test_answer_moved_to_another_row_by_hand_does_not_decrypt(run):
 
 
 @pytest.mark.once
-def test_reading_accepts_no_key(api, token, post, pipeline):
+def test_key_is_ignored_for_requests_that_only_read(api, token, post, pipeline):
     body = {"pipelineId": str(pipeline.pk)}
     for _ in range(2):
         assert "Idempotency-Replayed" not in post("/api/v1/pipeline/status", body).headers
@@ -314,7 +314,7 @@ def test_reading_accepts_no_key(api, token, post, pipeline):
 
 
 @pytest.mark.once
-def test_every_post_that_changes_something_takes_a_key_and_says_so_in_the_schema(client):
+def test_schema_has_the_key_for_every_post_that_changes_something(client):
     schema = client.get("/api/schema/").json()
     taking = {
         path
@@ -368,7 +368,7 @@ def test_two_requests_at_the_same_time_start_one_run(owner):
 
 @pytest.mark.django_db(transaction=True)
 def test_second_request_is_carried_out_if_the_first_fails(owner, monkeypatch):
-    """The first fails after it took the key, so the second, which waited for it, does the work."""
+    """The first request claims the key and fails. The second waits for it and starts the run."""
     pipeline = StepFactory(pipeline=PipelineFactory(owner=owner)).pipeline
     headers = bearer(TokenFactory(owner=owner)) | {"Idempotency-Key": KEY}
     claimed, fail = threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""Ids are the same in upper and lower case; a slash too many and OPTIONS get a useful answer."""
+"""Ids ignore upper and lower case. An extra slash at the end and OPTIONS get a useful answer."""
 
 import uuid
 from datetime import timedelta
@@ -45,13 +45,13 @@ def test_every_address_accepts_ids_in_upper_case():
     assert converters.UUIDConverter not in used
 
 
-def test_api_address_takes_an_id_in_upper_case(api, token, headers):
+def test_api_address_accepts_an_id_in_upper_case(api, token, headers):
     for spelled in (str(token.pk).upper(), str(token.pk).title(), str(token.pk)):
         answer = api.get(f"/api/v1/tokens/{spelled}", headers=headers)
         assert (answer.status_code, answer.json()["id"]) == (200, str(token.pk))
 
 
-def test_page_takes_an_id_in_upper_case(client, owner, token):
+def test_page_accepts_an_id_in_upper_case(client, owner, token):
     client.force_login(owner)
 
     answer = client.get(f"/profile/tokens/{str(token.pk).upper()}/")
@@ -60,7 +60,7 @@ def test_page_takes_an_id_in_upper_case(client, owner, token):
     assert f"/profile/tokens/{token.pk}/" in answer.content.decode()
 
 
-def test_body_and_query_take_an_id_in_upper_case(api, administrator):
+def test_body_and_query_accept_an_id_in_upper_case(api, administrator):
     headers = bearer(TokenFactory(owner=administrator))
     pipeline = PipelineFactory(owner=administrator)
     use = api.get(ME, headers=headers).headers["X-Request-ID"]
@@ -113,7 +113,7 @@ def test_redirect_names_the_right_address(api, headers):
     assert "Use /api/v1/me" in api.get(f"{ME}/", headers=headers).json()["detail"]
 
 
-def test_change_through_the_redirect_is_done_once(api, owner, headers):
+def test_post_through_the_redirect_is_carried_out_once(api, owner, headers):
     pipeline = PipelineFactory(owner=owner)
     sent = {"pipelineId": str(pipeline.pk)}
 
@@ -136,14 +136,14 @@ def test_change_through_the_redirect_is_done_once(api, owner, headers):
         ("/api/v1/me%0d%0aX-Evil:1/", None),
     ],
 )
-def test_only_addresses_of_operations_are_redirected_to(api, token, headers, path, leads_to):
+def test_slash_redirects_only_to_addresses_of_operations(api, token, headers, path, leads_to):
     answer = api.get(path.format(id=token.pk), headers=headers)
 
     assert answer.headers.get("Location") == (leads_to and leads_to.format(id=token.pk))
     assert answer.status_code == (308 if leads_to else 404)
 
 
-def test_slash_reveals_nothing_to_strangers_and_refused_tokens(api, owner):
+def test_slash_redirect_refuses_invalid_tokens(api, owner):
     refused = bearer(TokenFactory(owner=owner, revoked_at=timezone.now()))
 
     assert api.get(f"{ME}/").status_code == 308
@@ -204,7 +204,7 @@ def test_options_of_a_page_requires_sign_in(client):
 
 
 @pytest.mark.parametrize(("ahead", "status"), [(0, 200), (5, 200), (9, 200), (60, 401)])
-def test_fresh_token_is_accepted_by_a_clock_that_is_a_few_seconds_behind(api, owner, ahead, status):
+def test_new_token_is_accepted_if_the_clock_is_a_few_seconds_behind(api, owner, ahead, status):
     token = TokenFactory(owner=owner)
     Token.objects.filter(pk=token.pk).update(created_at=timezone.now() + timedelta(seconds=ahead))
     token.refresh_from_db()
@@ -212,7 +212,7 @@ def test_fresh_token_is_accepted_by_a_clock_that_is_a_few_seconds_behind(api, ow
     assert api.get(ME, headers=bearer(token)).status_code == status
 
 
-def test_no_leeway_keeps_an_expired_token_alive(api, owner):
+def test_expired_token_has_no_leeway(api, owner):
     now = timezone.now()
     token = TokenFactory(owner=owner, created_at=now - timedelta(days=1), expires_at=now - timedelta(seconds=1))
 

@@ -1,4 +1,4 @@
-"""Lists are walked by position: no row is lost and none comes twice, whatever is added meanwhile."""
+"""Keyset pagination: no row is missed or repeated, even if rows are added meanwhile."""
 
 import base64
 import json
@@ -27,14 +27,14 @@ START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MOMENT = START.isoformat()
 ID = str(uuid.UUID(int=1))
 
-# Each example leaves the database as it found it, so that pytest's one transaction around all of them does no harm.
+# All examples of a test share one transaction, so each example rolls back the rows that it adds.
 with_database = hypothesis_settings(
     deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
 def add_uses(seconds, status=200):
-    """One entry of the log for each of these offsets from one moment."""
+    """Adds one log entry at each of these offsets from ``START``."""
     return TokenUse.objects.bulk_create(
         TokenUse(
             request_id=uuid.uuid4(),
@@ -77,7 +77,7 @@ def encoded(raw):
 
 @pytest.fixture
 def uses(db):
-    """Twenty-five entries, of which many share their moment."""
+    """Twenty-five entries. Many of them have the same time."""
     add_uses([offset // 7 for offset in range(25)])
     return TokenUse.objects.all()
 
@@ -127,12 +127,12 @@ def test_empty_list_is_one_empty_page():
     assert (page.rows, page.next_cursor, page.previous_cursor) == ([], None, None)
 
 
-def test_rows_added_while_reading_shift_nothing(uses):
+def test_rows_added_while_reading_do_not_shift_pages(uses):
     before = flat(forward(NEWEST_FIRST, uses, 1000))
     seen = []
     for page in forward(NEWEST_FIRST, uses, 4):
         seen.append(page)
-        # One newer than all, and one among those of the same moment that were seen already.
+        # One entry is newer than all others. One has the same time as a row that was read already.
         add_uses([100, int((page.rows[0].at - START).total_seconds())])
 
     assert [pk for pk in flat(seen) if pk in set(before)] == before
@@ -250,7 +250,7 @@ def test_forged_cursor_of_a_list_by_name_is_refused(cursor):
 @with_database
 @given(st.text(min_size=1) | st.binary(min_size=1).map(encoded))
 @pytest.mark.slow
-def test_no_text_as_a_cursor_breaks_a_list(cursor):
+def test_arbitrary_text_as_a_cursor_is_refused(cursor):
     with pytest.raises(InvalidCursor):
         NEWEST_FIRST.page(TokenUse.objects.all(), cursor=cursor, size=1)
 
@@ -271,7 +271,7 @@ ANYTHING = st.recursive(
 @with_database
 @given(st.lists(ANYTHING, max_size=4).map(lambda values: ["n", *values]))
 @pytest.mark.slow
-def test_any_json_in_a_cursor_is_a_position_or_refused(values):
+def test_arbitrary_json_in_a_cursor_finds_nothing_or_is_refused(values):
     cursor = cursor_of(values)
     for keyset, rows in ((NEWEST_FIRST, TokenUse.objects.all()), (BY_NAME, Pipeline.objects.all())):
         with suppress(InvalidCursor):
@@ -310,7 +310,7 @@ def test_pages_of_any_size_add_up_to_the_whole_list(seconds, sizes, descending):
     assert back == whole
 
 
-# Searching: conditions that no index serves, within a bounded part of the list
+# Search: conditions without an index, which are checked in a limited part of the list
 
 
 def search(rows, size, cursor=None):
@@ -352,7 +352,7 @@ def test_search_finds_each_row_once_with_any_limit(seconds, size, limit):
 
 
 @pytest.mark.parametrize("at_position", [True, False])
-def test_page_without_rows_leads_back_to_all_rows_before(uses, at_position):
+def test_empty_page_links_back_to_the_rows_before_it(uses, at_position):
     page = NEWEST_FIRST.page(uses, cursor=None, size=4)
     kept = page.rows[: 4 if at_position else 3]
     rows = TokenUse.objects.filter(pk__in=[use.pk for use in kept])

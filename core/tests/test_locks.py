@@ -1,4 +1,4 @@
-"""A locked row is read as it is now, and stays so until the transaction ends."""
+"""Locking a row reads its current values. Nobody else can change it until the transaction ends."""
 
 import pytest
 from django.db import connection, transaction
@@ -10,7 +10,7 @@ from core.db.locks import lock, lock_all, lock_first, lock_if_exists
 pytestmark = pytest.mark.django_db
 
 
-def test_locked_row_is_as_it_is_in_the_database(organization):
+def test_lock_reads_the_current_values_of_the_row(organization):
     Organization.objects.filter(pk=organization.pk).update(name="Renamed")
 
     with transaction.atomic():
@@ -30,7 +30,7 @@ def test_missing_row_is_reported(owner):
 @pytest.mark.each_database
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no row locks")
 @pytest.mark.parametrize("locks", [lock, lock_if_exists])
-def test_lock_leaves_foreign_keys_and_joined_tables_alone(owner, locks):
+def test_lock_does_not_block_foreign_keys_or_joined_tables(owner, locks):
     with (
         transaction.atomic(),
         CaptureQueriesContext(
@@ -45,7 +45,7 @@ def test_lock_leaves_foreign_keys_and_joined_tables_alone(owner, locks):
 @pytest.mark.each_database
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no row locks")
 @pytest.mark.parametrize("locks", [lock_first, lock_all])
-def test_lock_that_blocks_references_is_the_one_that_a_change_of_a_key_needs(owner, locks):
+def test_lock_that_blocks_references_uses_for_update(owner, locks):
     with transaction.atomic(), CaptureQueriesContext(connection) as queries:
         locks(User.objects.filter(pk=owner.pk))
         locks(User.objects.filter(pk=owner.pk), blocks_references=True)

@@ -1,4 +1,4 @@
-"""Mail: the rows that wait, how the worker sends them, and what happens while no server takes them."""
+"""Mail: the outbox, how the worker sends it, and what happens while no mail server accepts it."""
 
 import re
 import socket
@@ -29,7 +29,7 @@ State = OutgoingMail.State
 
 
 class Dialog(socketserver.StreamRequestHandler):
-    """One connection to a mail server that answers as its ``replies`` say, and accepts everything else."""
+    """One connection to the mail server. Sends its ``replies``, and accepts everything else."""
 
     timeout = 5
 
@@ -68,7 +68,7 @@ class Dialog(socketserver.StreamRequestHandler):
 
 
 class MailServer:
-    """A mail server on loopback. ``replies`` maps a verb to the replies that it gives to the next ones."""
+    """A mail server on loopback. ``replies`` maps an SMTP command to the next replies to it."""
 
     def __init__(self, context=None):
         self.replies, self.messages, self.lines, self.connections = {}, [], [], 0
@@ -82,7 +82,7 @@ class MailServer:
                 return (context.wrap_socket(sock, server_side=True) if context else sock), address
 
             def handle_error(self, request, client_address):
-                """Tests end connections in the middle."""
+                """Ignores errors, because tests close connections early."""
 
         self.server = Server(("127.0.0.1", 0), Dialog)
         self.server.smtp = smtp
@@ -117,7 +117,7 @@ def server(settings):
 
 @pytest.fixture
 def nowhere(settings):
-    """No mail server answers."""
+    """Uses a port where no mail server answers."""
     use(settings, "smtp://127.0.0.1:9")
 
 
@@ -132,7 +132,7 @@ def row(invited):
 
 
 def work(*, after=timedelta(0)):
-    """One round of the worker, this long from now."""
+    """Runs one round of the worker, as if ``after`` had passed."""
     with time_machine.travel(timezone.now() + after):
         delivery.send_due(threading.Event())
 
@@ -158,7 +158,7 @@ def test_mail_reaches_the_server_with_its_headers(server, row, invited):
     assert (row.attempts, row.email, row.last_error) == (1, invited.email, "")
 
 
-def test_sender_and_own_name_come_from_the_settings(server, row, settings):
+def test_sender_and_ehlo_name_come_from_the_settings(server, row, settings):
     settings.DEFAULT_FROM_EMAIL = "Työkalut <tools@portal.example.com>"
     settings.EMAIL_EHLO_NAME = "portal.example.com"
 
@@ -183,7 +183,7 @@ def test_name_of_a_person_cannot_add_headers(server, row, organization, name):
 
 
 def test_mail_is_only_sent_from_the_outbox():
-    """Anything else would be lost with the next outage of the mail server."""
+    """Mail that is sent elsewhere would be lost during an outage of the mail server."""
     root = Path(portal_settings.BASE_DIR)
     sends = re.compile(
         r"send_mail\(|send_mass_mail\(|mail_admins\(|mail_managers\(|send_messages\(|\.send\(\)|smtplib\.SMTP\b"
@@ -197,7 +197,7 @@ def test_mail_is_only_sent_from_the_outbox():
     assert found == {"core/mail/delivery.py"}
 
 
-# Written with what it is about
+# Writing to the outbox
 
 
 def test_mail_is_written_in_the_transaction_of_its_event(administrator, organization):
@@ -242,7 +242,7 @@ def test_recent_and_waiting_mails_are_not_removed(server, row, invited):
     assert set(OutgoingMail.objects.values_list("pk", flat=True)) == {row.pk, waiting.pk}
 
 
-# Trouble
+# Failures
 
 
 def test_greylisted_mail_is_tried_again_after_a_minute_without_an_error(server, row, caplog):
@@ -425,7 +425,7 @@ def test_mail_that_is_no_longer_needed_is_removed(server, row, invited):
     assert not OutgoingMail.objects.exists()
 
 
-def test_mail_that_fails_to_render_is_given_up_and_delays_no_other(server, row, organization, monkeypatch):
+def test_mail_that_fails_to_render_is_given_up_and_does_not_delay_others(server, row, organization, monkeypatch):
     def fails(user_id):
         raise LookupError("template")
 
@@ -448,8 +448,8 @@ def test_unknown_kind_of_mail_waits_for_a_newer_version(server, db):
     assert (read(row).state, row.attempts) == (State.WAITING, 1)
 
 
-def test_database_changes_of_writing_a_mail_happen_once(server, db, monkeypatch):
-    """A mail that queues further mails and then fails has queued none."""
+def test_database_changes_of_a_failed_mail_are_rolled_back(server, db, monkeypatch):
+    """A mail that queues another mail and then fails has not queued it."""
     person = UserFactory(joined_at=None, password="!")
 
     def makes_another(fails):
@@ -467,7 +467,7 @@ def test_database_changes_of_writing_a_mail_happen_once(server, db, monkeypatch)
     assert len(server.messages) == 1
 
 
-# Two at once
+# Concurrency
 
 
 @pytest.mark.django_db(transaction=True)
@@ -496,7 +496,7 @@ def test_two_workers_never_send_the_same_mail(settings, organization):
     assert sorted(message["To"] for message in server.messages) == sorted(person.email for person in people)
 
 
-def test_mail_of_a_killed_worker_is_sent_after_its_lease(server, row):
+def test_mail_of_a_killed_worker_is_sent_after_its_lease_expires(server, row):
     assert delivery._claim_next() == row
 
     work(after=timedelta(minutes=9))
@@ -539,7 +539,7 @@ def tls_server(ca):
     server.close()
 
 
-def test_smtps_speaks_tls_from_the_first_byte_with_a_company_authority(tls_server, ca, row, settings, monkeypatch):
+def test_smtps_uses_implicit_tls_with_a_company_authority(tls_server, ca, row, settings, monkeypatch):
     use(settings, f"smtps://localhost:{tls_server.port}")
     monkeypatch.setenv("SSL_CERT_FILE", str(ca.file))
 
@@ -618,7 +618,7 @@ def test_user_and_password_are_percent_decoded():
         "consolemail://hunter2",
     ],
 )
-def test_wrong_mail_server_stops_the_start_and_is_not_repeated(url):
+def test_wrong_mail_server_prevents_startup_and_is_not_shown(url):
     with pytest.raises(ImproperlyConfigured, match=r"^EMAIL_URL must be like") as error:
         mail_settings(url)
 
@@ -659,14 +659,14 @@ def test_sender_is_an_address_with_an_optional_name(raw, read):
         "x" * 400 + "@a.example",
     ],
 )
-def test_wrong_sender_stops_the_start(raw):
+def test_wrong_sender_prevents_startup(raw):
     with pytest.raises(ImproperlyConfigured, match="EMAIL_FROM must be") as error:
         setting_readers.mail_sender("EMAIL_FROM", raw, default="default@example.com")
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("raw", ["-portal", "portal..example", "portal example", "x\n", "a" * 64, "[127.0.0.1", "_x"])
-def test_wrong_own_name_stops_the_start(raw):
+def test_wrong_ehlo_name_prevents_startup(raw):
     with pytest.raises(ImproperlyConfigured, match="EMAIL_EHLO_NAME must be"):
         setting_readers.host_name("EMAIL_EHLO_NAME", raw, default="portal.example.com")
 
@@ -675,5 +675,5 @@ def test_wrong_own_name_stops_the_start(raw):
     ("host", "name"),
     [("portal.example.com", "portal.example.com"), ("192.0.2.7", "[192.0.2.7]"), ("2001:db8::7", "[IPv6:2001:db8::7]")],
 )
-def test_ip_address_as_own_name_is_in_brackets(host, name):
+def test_ip_address_as_ehlo_name_is_in_brackets(host, name):
     assert setting_readers.host_name("EMAIL_EHLO_NAME", "", default=setting_readers.name_in_mail(host)) == name

@@ -1,4 +1,4 @@
-"""How far away a moment is, in words."""
+"""Times relative to now, in words."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +15,7 @@ SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelt
 @pytest.mark.parametrize("lifetime", Lifetime)
 @pytest.mark.parametrize("month", range(1, 13))
 @pytest.mark.parametrize("later", [0 * SECOND, SECOND, MINUTE, 20 * MINUTE], ids=str)
-def test_new_token_ends_after_the_lifetime_chosen_for_it(lifetime, month, later):
+def test_expiry_of_a_new_token_is_shown_as_its_chosen_lifetime(lifetime, month, later):
     start = datetime(2027, month, 28, 23, 59, 59, tzinfo=UTC)
     words = "7 days" if lifetime == Lifetime.ONE_WEEK else lifetime.label
 
@@ -61,6 +61,6 @@ def test_new_token_ends_after_the_lifetime_chosen_for_it(lifetime, month, later)
     ],
     ids=str,
 )
-def test_distance_reads_in_its_largest_unit(left, words):
+def test_relative_time_is_shown_in_its_largest_unit(left, words):
     with time_machine.travel(NOW, tick=False):
         assert relative(NOW + left) == words

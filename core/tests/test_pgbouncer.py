@@ -1,4 +1,4 @@
-"""The portal's PostgreSQL backend behind PgBouncer in transaction mode: no transaction relies on the one before it."""
+"""The PostgreSQL backend behind PgBouncer in transaction mode: transactions are independent."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ from tokens import record_query
 from tokens.tests.factories import TokenFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
-# What another connection has to see is committed.
+# For tests whose data another connection must see.
 committed = pytest.mark.django_db(transaction=True)
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -31,7 +31,7 @@ PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/s
 
 @pytest.fixture
 def port(tmp_path):
-    """The address of a PgBouncer with two connections to the server for all clients together."""
+    """Starts a PgBouncer whose clients share two connections to the server. Returns its port."""
     if connection.vendor != "postgresql":
         pytest.skip("only PostgreSQL has connection poolers")
     if PGBOUNCER is None:
@@ -47,7 +47,7 @@ def port(tmp_path):
     )
     command = [PGBOUNCER, "-q", str(directory / "pgbouncer.ini")]
     if os.geteuid() == 0:
-        # It refuses to run as root, and its user must reach the file.
+        # PgBouncer refuses to run as root, and its user must be able to read the file.
         command[1:1] = ["-u", "nobody"]
         for path in (tmp_path.parent.parent, tmp_path.parent, tmp_path):
             path.chmod(0o755)
@@ -64,7 +64,7 @@ def port(tmp_path):
 
 @pytest.fixture
 def behind(port):
-    """Makes connections of the portal's kind that go through PgBouncer, with settings of their own process."""
+    """Opens connections of the portal through PgBouncer, with settings as in a new process."""
     at = {**connections.settings["default"], "NAME": connection.settings_dict["NAME"]}
     at |= {"HOST": "127.0.0.1", "PORT": port, "TEST": {}}
     at.pop("IS_POOLED_OUTSIDE", None)
@@ -83,7 +83,7 @@ def behind(port):
 
 @pytest.fixture
 def through(behind, monkeypatch):
-    """The portal's own connection is replaced by one through PgBouncer."""
+    """Replaces the portal's own connection with one through PgBouncer."""
     wrapper = behind()
     direct = connections["default"]
     connections["default"] = wrapper
@@ -102,7 +102,7 @@ def test_pooler_is_detected_and_logged_once(behind, caplog):
 
 
 def test_statements_are_not_prepared_behind_a_pooler(behind):
-    """PgBouncer before version 1.21 knows nothing of them: another client's would be in the way, or missing."""
+    """PgBouncer before 1.21 does not support prepared statements: they can collide or be missing."""
     clients = [behind() for _ in range(4)]
 
     for number in range(12):
@@ -123,7 +123,7 @@ def test_statements_are_prepared_without_a_pooler():
 
 
 @committed
-def test_every_transaction_reads_times_in_utc_whatever_the_server_uses(behind):
+def test_every_transaction_uses_utc_with_any_time_zone_of_the_server(behind):
     database = connection.ops.quote_name(connection.settings_dict["NAME"])
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER DATABASE {database} SET TimeZone = 'Asia/Tokyo'")
@@ -183,7 +183,7 @@ def test_backup_through_a_pooler_is_refused(through, tmp_path, monkeypatch):
 
 
 def test_connection_is_returned_if_detecting_a_pooler_fails(monkeypatch):
-    """Otherwise the pool would have one less each time."""
+    """Otherwise the pool would lose one connection each time."""
     if connection.vendor != "postgresql":
         pytest.skip("only PostgreSQL has a pool of connections")
     at = {**connections.settings["default"], "NAME": connection.settings_dict["NAME"], "TEST": {}}

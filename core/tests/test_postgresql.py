@@ -1,4 +1,4 @@
-"""A pooled connection on which the server has hung up is not handed out."""
+"""The connection pool does not hand out connections that the server has closed."""
 
 import time
 import uuid
@@ -20,7 +20,7 @@ def pooled():
     settings["OPTIONS"] = {**settings["OPTIONS"], "pool": {"min_size": 2, "max_size": 4, "timeout": 5}}
     settings["TEST"] = {}
     wrapper = ConnectionHandler({"default": settings})["default"]
-    # Its own pool and circuit breaker, which go by alias.
+    # A new alias gives the connection its own pool and circuit breaker.
     wrapper.alias = f"pooled-{uuid.uuid4()}"
     yield wrapper
     wrapper.close()
@@ -37,7 +37,7 @@ def test_request_gets_a_new_connection_after_the_server_closed_the_old_one(poole
     first = backend_of(pooled)
     pooled.close()
     with connection.cursor() as cursor:
-        # As a restart does, to each connection in the pool.
+        # Closes all connections in the pool, as a restart of the server does.
         cursor.execute(
             "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
@@ -69,7 +69,7 @@ def test_statement_is_prepared_once(pooled):
         assert cursor.fetchone() == (1,)
 
 
-def test_unreachable_server_is_waited_for_once(pooled):
+def test_only_the_first_attempt_waits_for_an_unreachable_server(pooled):
     pooled.settings_dict |= {"HOST": "127.0.0.1", "PORT": str(free_port())}
     pooled.settings_dict["OPTIONS"]["pool"] |= {"timeout": 0.3}
     waits = []
@@ -84,7 +84,7 @@ def test_unreachable_server_is_waited_for_once(pooled):
     assert max(waits[1:]) < 0.1
 
 
-def test_busy_pool_is_not_taken_for_a_server_that_is_away(pooled):
+def test_busy_pool_is_not_treated_as_an_unreachable_server(pooled):
     pooled.settings_dict["OPTIONS"]["pool"] |= {"min_size": 1, "max_size": 1, "timeout": 0.2}
     pooled.ensure_connection()
     other = ConnectionHandler({"default": {**pooled.settings_dict}})["default"]

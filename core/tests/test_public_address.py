@@ -1,4 +1,4 @@
-"""`PORTAL_URL` says what the portal's address is, whatever a proxy in front of it passes on."""
+"""`PORTAL_URL` defines the portal's address, whatever headers a proxy sends."""
 
 import ast
 import ipaddress
@@ -28,7 +28,7 @@ def nothing_told_yet(monkeypatch):
 
 @pytest.fixture
 def behind_proxy(settings):
-    """A portal at another port than the scheme's, behind a proxy that strips the port from `Host`."""
+    """A portal on a non-default port, behind a proxy that strips the port from `Host`."""
     settings.PORTAL_URL = URL
     settings.ALLOWED_HOSTS = [STRIPPED]
     settings.CSRF_TRUSTED_ORIGINS = [URL]
@@ -116,7 +116,7 @@ def test_next_after_sign_in_can_only_lead_to_portal_url(behind_proxy, owner):
         # On loopback both names are used, and passkeys belong to "localhost".
         ("http://127.0.0.1:8000", "localhost:8000", "localhost:8000"),
         ("http://localhost:8000", "127.0.0.1:8000", "127.0.0.1:8000"),
-        # Refused as soon as the code asks for the host.
+        # Refused when the code reads the host.
         (URL, "evil.example", "evil.example"),
     ],
 )

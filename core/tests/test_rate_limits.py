@@ -1,4 +1,4 @@
-"""How often something may happen is counted exactly, by all threads and processes together, until the window ends."""
+"""Rate limits count exactly within a time window, across all threads and processes."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ from opsera_portal.tests.portal import answers
 pytestmark = pytest.mark.each_database
 
 REDIS_URL = "redis://127.0.0.1:6379/8"
-BEGIN = 1_800_000_000  # a multiple of 60: the beginning of a window of a minute
+BEGIN = 1_800_000_000  # a multiple of 60: a window of one minute begins
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ def fresh_process(monkeypatch):
 
 @pytest.fixture(params=["database", "Redis"])
 def store(request, settings, db):
-    """The place where counts are stored."""
+    """Stores the counts in the database or in Redis."""
     if request.param == "Redis":
         use_redis(settings)
 
@@ -49,7 +49,7 @@ def use_redis(settings, url=REDIS_URL):
 
 
 def another_process(monkeypatch):
-    """The limit as another process sees it: only from shared counts."""
+    """Continues as another process, which sees only the shared counts."""
     monkeypatch.setattr(rate_limits, "_here", {})
 
 
@@ -93,7 +93,7 @@ def test_another_process_continues_the_count(monkeypatch):
 
 @pytest.mark.usefixtures("store")
 @time_machine.travel(BEGIN, tick=False)
-def test_reading_the_wait_counts_nothing(monkeypatch):
+def test_reading_the_wait_does_not_count_as_an_attempt(monkeypatch):
     limit = Limit("tries", 1, 60)
 
     assert [limit.wait("ada"), limit.wait("ada"), limit.take("ada"), limit.wait("ada")] == [None, None, None, 60]
@@ -207,7 +207,7 @@ def test_past_windows_are_removed_from_memory_first(db, monkeypatch):
         assert [limit.take("ada"), limit.take("ada")] == [None, 60]
 
 
-# Several at once
+# Concurrency
 
 
 @pytest.mark.django_db(transaction=True)
@@ -281,7 +281,7 @@ def url_of_the_database():
     return urlunsplit(urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}"))
 
 
-# What is not there, and what is over
+# Outage of Redis, and past windows
 
 
 @time_machine.travel(BEGIN, tick=False)

@@ -1,4 +1,4 @@
-"""Cache and queue through Redis instead of the database, where one answers on its usual local port."""
+"""Cache and queue in Redis. Skipped if no Redis answers on its default local port."""
 
 import http.client
 import json

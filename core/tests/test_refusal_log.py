@@ -1,4 +1,4 @@
-"""Refusals of signed-in people, on pages and in the API, are lines in the server's log."""
+"""The server's log has a line for each refused request of a signed-in person (pages and API)."""
 
 import logging
 import uuid
@@ -32,7 +32,7 @@ def test_page_refused_to_a_role_is_logged_with_person_address_and_request(client
     assert caplog.records[-1].levelno == logging.WARNING
 
 
-def test_page_of_an_invisible_object_is_logged(client, owner, caplog, strangers_pipeline):
+def test_request_for_an_invisible_object_is_logged(client, owner, caplog, strangers_pipeline):
     client.force_login(owner)
 
     client.get(f"/pipelines/{strangers_pipeline.pk}/")
@@ -75,7 +75,7 @@ def test_stranger_cannot_fill_the_log(client, db, caplog, address):
     assert lines(caplog) == []
 
 
-def test_refusal_of_a_token_is_only_in_its_own_log(api, owner, caplog):
+def test_refusal_of_a_token_is_only_in_the_authentication_log(api, owner, caplog):
     api.get("/api/v1/users", headers=bearer(TokenFactory(owner=owner)))
 
     assert lines(caplog) == []

@@ -1,4 +1,4 @@
-"""The body of a request is waited for within limits, and one that does not arrive is the caller's fault."""
+"""The server waits for request bodies within limits. An incomplete body is a client error."""
 
 import io
 import socket
@@ -62,7 +62,7 @@ def test_incomplete_body_cannot_be_read(parts):
 
 
 @pytest.mark.parametrize("length", ["", "0", "-1", "x", "²", "262145", "9" * 5000, "0" * 5000, "0" * 20 + "262145"])
-def test_body_without_a_length_or_too_large_is_not_awaited(length):
+def test_body_without_a_length_or_too_large_is_not_read(length):
     server = Server(b"abc")
 
     assert collected(length, server) is server
@@ -85,7 +85,7 @@ def test_incomplete_form_is_400_without_a_traceback(client, db, caplog, path, co
     assert not [record for record in caplog.records if record.exc_info]
 
 
-def test_incomplete_api_body_is_a_problem_and_is_logged_for_the_token(api, owner):
+def test_incomplete_api_body_gets_a_problem_document_and_is_logged_for_the_token(api, owner):
     answer = api.generic(
         "POST",
         "/api/v1/pipeline/run",
@@ -99,7 +99,7 @@ def test_incomplete_api_body_is_a_problem_and_is_logged_for_the_token(api, owner
     assert TokenUse.objects.get().status == 400
 
 
-def test_there_are_more_threads_for_waiting_than_for_answering(settings):
+def test_web_server_has_extra_threads_for_waiting(settings):
     settings.WEB_THREADS, settings.WEB_WAITING_THREADS = 16, 32
     command = " ".join(web_command())
 
@@ -109,7 +109,7 @@ def test_there_are_more_threads_for_waiting_than_for_answering(settings):
 
 @contextmanager
 def connection(*, received=b"", answered=b"", then=b""):
-    """A server's port, and a caller who sent, was answered, and sent again."""
+    """The port of a server, and a caller that sent data, got an answer, and sent more."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         port = listener.getsockname()[1]
         with closing(socket.create_connection(("127.0.0.1", port))) as caller, closing(listener.accept()[0]) as server:
@@ -163,7 +163,7 @@ def test_time_of_a_connection_restarts_with_each_answer():
         assert not is_ended(caller)
 
 
-def test_connections_to_other_ports_are_left_alone():
+def test_connections_to_other_ports_are_not_closed():
     with connection(received=b"POST") as (port, caller):
         assert request_bodies.end_slow_connections(port + 1, {}, limit=0, now=1) == {}
         assert not is_ended(caller)
@@ -183,5 +183,5 @@ def test_watch_runs_only_while_a_body_is_awaited(monkeypatch):
         time.sleep(0.01)
 
 
-def test_all_parts_of_a_body_come_in_one_stream():
+def test_parts_of_a_body_are_joined_in_one_stream():
     assert isinstance(collected("3", Server(b"abc")), io.BytesIO)

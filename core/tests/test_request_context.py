@@ -25,11 +25,11 @@ def address(rf, peer, forwarded=None):
 @pytest.mark.parametrize(
     ("peer", "forwarded", "expected"),
     [
-        # The peer is a stranger: what it says of others is not believed.
+        # The peer is not a trusted proxy: its header is ignored.
         (STRANGER, None, STRANGER),
         (STRANGER, CALLER, STRANGER),
         (STRANGER, "127.0.0.1", STRANGER),
-        # The peer is a proxy: from right to left, until the first stranger.
+        # The peer is a proxy: read from right to left, up to the first address that is not trusted.
         ("10.0.0.1", None, "10.0.0.1"),
         ("10.0.0.1", "", "10.0.0.1"),
         ("10.0.0.1", CALLER, CALLER),
@@ -38,7 +38,7 @@ def address(rf, peer, forwarded=None):
         ("10.0.0.1", f"10.0.0.66, {CALLER}, 10.0.0.2", CALLER),
         ("10.0.0.1", f"  {CALLER}  ,10.0.0.2", CALLER),
         ("10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"),
-        # What is no address ends the walk at the last one that was believed.
+        # An invalid entry ends the search: the last trusted address counts.
         ("10.0.0.1", "garbage", "10.0.0.1"),
         ("10.0.0.1", f"{CALLER}, garbage, 10.0.0.2", "10.0.0.2"),
         ("10.0.0.1", "010.0.0.5", "10.0.0.1"),
@@ -59,7 +59,7 @@ def address(rf, peer, forwarded=None):
         ("10.0.0.1", f"[::ffff:{CALLER}]:80", CALLER),
         ("10.0.0.1", f"::ffff:{CALLER}:80", CALLER),
         ("10.0.0.1", f"{CALLER}, [fd00::2]:443", CALLER),
-        # An IPv6 address without brackets has no port: its last group belongs to it.
+        # An IPv6 address without brackets has no port: its last group is part of the address.
         ("10.0.0.1", "2001:db8::17:4701", "2001:db8::17:4701"),
         ("10.0.0.1", f"[{CALLER}]:80", "10.0.0.1"),
         ("10.0.0.1", f"{CALLER}:", "10.0.0.1"),
@@ -72,7 +72,7 @@ def address(rf, peer, forwarded=None):
         ("10.0.0.1", f"{CALLER}, _hidden", "10.0.0.1"),
         ("10.0.0.1", f"{CALLER}, _hidden:_port", "10.0.0.1"),
         ("10.0.0.1", "unknown, _hidden", "10.0.0.1"),
-        # IPv6, also where it carries IPv4.
+        # IPv6, including IPv4-mapped addresses.
         ("::1", CALLER, CALLER),
         ("fd00::1", "2001:DB8:0::7", "2001:db8::7"),
         ("2001:db8::9", CALLER, "2001:db8::9"),
@@ -82,12 +82,12 @@ def address(rf, peer, forwarded=None):
         # The zone of an address is free text.
         ("10.0.0.1", "fe80::1%eth0", "fe80::1"),
         ("10.0.0.1", "fe80::1%'; DROP TABLE", "fe80::1"),
-        # A peer without an address, as behind a socket in the file system.
+        # A peer without an address, as with a Unix socket.
         ("", CALLER, None),
         ("unix:", CALLER, None),
     ],
 )
-def test_client_address_is_determined(rf, trusted_proxies, peer, forwarded, expected):
+def test_client_address_is_read_only_from_trusted_proxies(rf, trusted_proxies, peer, forwarded, expected):
     assert address(rf, peer, forwarded) == expected
 
 

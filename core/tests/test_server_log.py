@@ -1,4 +1,4 @@
-"""The server's own log: strangers can cause lines, and cannot fill, forge or read anything with them."""
+"""The server's own log: strangers cannot fill it or forge lines, and it contains no secrets."""
 
 import io
 import logging
@@ -22,7 +22,7 @@ class Log:
         self.handler = server_log.BoundedHandler(self.stream, clock=lambda: self.now)
         formatter = portal_settings.LOGGING["formatters"]["line"]
         self.handler.setFormatter(server_log.SafeFormatter(formatter["format"], formatter["datefmt"]))
-        self.logger = logging.Logger("a.stranger")  # noqa: LOG001  (for this test only, and no other's)
+        self.logger = logging.Logger("a.stranger")  # noqa: LOG001  (used in one test only)
         self.logger.addHandler(self.handler)
 
     @property
@@ -35,17 +35,17 @@ def log():
     return Log()
 
 
-# How many
+# Number of lines
 
 
-def test_lines_from_one_place_are_limited_per_minute(log):
+def test_lines_from_one_logging_statement_are_limited_per_minute(log):
     for number in range(500):
         log.logger.warning("Refused %s", number)
 
     assert len(log.lines) == server_log.LINES
 
 
-def test_text_of_a_stranger_does_not_get_around_the_limit(log):
+def test_changing_text_does_not_bypass_the_limit(log):
     for number in range(500):
         log.logger.warning(f"Refused {number}")
 
@@ -84,11 +84,11 @@ def test_many_lines_of_one_kind_do_not_limit_others(log):
     assert log.lines[-1].endswith("The database cannot be reached")
 
 
-# What is in them
+# Content of lines
 
 
 @pytest.mark.parametrize("text", ["a\nb", "a\r\nb", "a\x85b", "a\u2028b", "a\x1b[2Kb", "a\x00b", "a\x0bb"])
-def test_text_from_outside_stays_in_its_line(log, text):
+def test_text_from_outside_cannot_begin_a_new_line(log, text):
     log.logger.warning("Refused %s", text)
     log.logger.warning("Refused " + text)
 
@@ -96,7 +96,7 @@ def test_text_from_outside_stays_in_its_line(log, text):
     assert all(line.isprintable() for line in log.lines)
 
 
-def test_line_is_cut(log):
+def test_long_line_is_cut(log):
     log.logger.warning("Refused %s", "x" * 100_000)
 
     assert len(log.lines[0]) < server_log.MESSAGE_MAX_LENGTH + 10
@@ -134,11 +134,11 @@ def test_traceback_is_indented_and_cut(log):
     assert len(log.stream.getvalue()) < server_log.TRACEBACK_MAX_LENGTH + 1000
 
 
-# Where lines come from
+# Sources of lines
 
 
 def test_every_line_goes_through_the_bounded_handler():
-    """The portal's, Django's, every library's, and the web server's own, which has handlers before the portal loads."""
+    """Includes the web server, which installs its own handlers before the portal is loaded."""
     config = portal_settings.LOGGING
     own_handlers = {name for name, logger in config["loggers"].items() if logger.get("handlers")}
 

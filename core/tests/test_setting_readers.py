@@ -1,4 +1,4 @@
-"""Settings from the environment: what each reader takes, and what a wrong value does to the start."""
+"""Settings from the environment: each reader accepts valid values; wrong values prevent startup."""
 
 import ipaddress
 import os
@@ -73,7 +73,7 @@ choice = partial(setting_readers.choice, choices=("ES256", "RS256"))
         (rate, "off", None),
     ],
 )
-def test_good_value_is_read(reader, raw, value):
+def test_valid_value_is_read(reader, raw, value):
     assert reader("SETTING", raw) == value
 
 
@@ -146,7 +146,7 @@ def test_error_of_a_data_directory_that_cannot_be_created_is_one_line(tmp_path, 
 
 
 @pytest.mark.parametrize("mode", [0o750, 0o701, 0o702])
-def test_data_directory_that_others_can_reach_stops_the_start(tmp_path, mode):
+def test_data_directory_that_others_can_reach_prevents_startup(tmp_path, mode):
     (tmp_path / "data").mkdir(mode=0o700)
     assert data_directory(tmp_path / "data", tmp_path) == tmp_path / "data"
     (tmp_path / "data").chmod(mode)
@@ -155,12 +155,12 @@ def test_data_directory_that_others_can_reach_stops_the_start(tmp_path, mode):
         data_directory(tmp_path / "data", tmp_path)
 
 
-def test_given_secret_key_is_used_and_not_kept(tmp_path):
+def test_given_secret_key_is_used_and_not_stored(tmp_path):
     assert setting_readers.secret_key("SECRET_KEY", "$" + "k" * 49, directory=tmp_path) == "$" + "k" * 49
     assert not list(tmp_path.iterdir())
 
 
-def test_secret_key_is_created_once_and_stays(tmp_path):
+def test_secret_key_is_created_once_and_used_again(tmp_path):
     first = setting_readers.secret_key("SECRET_KEY", "", directory=tmp_path)
 
     assert len(first) >= 50
@@ -212,7 +212,7 @@ def test_secret_key_that_is_too_short_is_refused_and_not_shown(tmp_path):
         ("DEMO_ECHO_PORT", "0"),
     ],
 )
-def test_wrong_value_is_an_error_of_one_line_that_names_its_variable(tmp_path, monkeypatch, variable, raw):
+def test_wrong_setting_raises_a_one_line_error_that_names_its_variable(tmp_path, monkeypatch, variable, raw):
     for name in set(os.environ) - {"PATH"}:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PORTAL_DATA_DIR", str(tmp_path))
@@ -226,7 +226,7 @@ def test_wrong_value_is_an_error_of_one_line_that_names_its_variable(tmp_path, m
     assert "hunter2" not in str(error.value)
 
 
-def test_wrong_setting_stops_the_start_with_its_error_and_no_traceback(tmp_path):
+def test_wrong_setting_prevents_startup_with_its_error_and_no_traceback(tmp_path):
     outcome = start(tmp_path, DATABASE_URL="postgras://someone:hunter2@host/name")
 
     assert outcome.returncode != 0
@@ -253,7 +253,7 @@ def test_files_of_the_first_start_are_private(tmp_path):
     [("keys", 0o750), ("keys", 0o707), ("keys/2026_a.pem", 0o640), ("keys/2026_a.pem", 0o604)],
 )
 @pytest.mark.parametrize("variable", ["TOKEN_SIGNING_KEYS_DIR", "PORTAL_DATA_DIR"])
-def test_signing_key_that_others_can_reach_stops_the_start(tmp_path, opened, mode, variable):
+def test_signing_key_that_others_can_reach_prevents_startup(tmp_path, opened, mode, variable):
     keys = tmp_path / "keys"
     keys.mkdir(mode=0o700)
     (keys / "2026_a.pem").touch(mode=0o600)
@@ -269,7 +269,7 @@ def test_signing_key_that_others_can_reach_stops_the_start(tmp_path, opened, mod
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_readable_signing_key_stops_the_start_with_one_line(tmp_path):
+def test_readable_signing_key_prevents_startup_with_a_one_line_error(tmp_path):
     keys = tmp_path / "signing-keys"
     keys.mkdir(mode=0o755)
 
@@ -280,7 +280,7 @@ def test_readable_signing_key_stops_the_start_with_one_line(tmp_path):
     assert len(outcome.stderr.splitlines()) == 1
 
 
-def test_database_is_in_the_data_directory_whatever_its_name(tmp_path):
+def test_database_is_in_a_data_directory_with_any_name(tmp_path):
     data = tmp_path / "a+b%20c?d#e"
 
     assert setting_of(data, 'settings.DATABASES["default"]["NAME"]') == str(data / "portal.sqlite3")
@@ -302,7 +302,7 @@ def test_secret_that_begins_with_a_dollar_sign_is_not_a_reference(tmp_path, vari
 
 
 @pytest.mark.slow
-def test_processes_that_start_at_the_same_time_agree_on_the_secret_key(tmp_path):
+def test_processes_that_start_at_the_same_time_use_the_same_secret_key(tmp_path):
     code = (
         "import sys; from pathlib import Path; from core import setting_readers;"
         "print('ready', flush=True); sys.stdin.readline();"
@@ -341,12 +341,12 @@ def test_security_contact_is_written_as_in_rfc_9116(value):
 @pytest.mark.parametrize(
     "value", ["security@example.com", "http://example.com", "mailto:x", "mailto:a@b\nExpires: never"]
 )
-def test_wrong_security_contact_stops_the_start(value):
+def test_wrong_security_contact_prevents_startup(value):
     with pytest.raises(ImproperlyConfigured, match="SETTING must be like mailto:"):
         setting_readers.contact("SETTING", value)
 
 
-def test_private_networks_are_refused_with_one_word():
+def test_word_private_means_all_private_networks():
     found = setting_readers.networks("CLOSED", "private, 203.0.113.0/24", words={"private": ["10.0.0.0/8", "fc00::/7"]})
 
     assert list(map(str, found)) == ["10.0.0.0/8", "fc00::/7", "203.0.113.0/24"]
@@ -355,7 +355,7 @@ def test_private_networks_are_refused_with_one_word():
 @pytest.mark.parametrize(
     "url", ["socks5://proxy.example.com", "proxy.example.com:3128", "http://", "http://a:hunter2@b:x"]
 )
-def test_wrong_proxy_is_not_repeated(monkeypatch, url):
+def test_error_of_a_wrong_proxy_does_not_show_its_url(monkeypatch, url):
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HTTPS_PROXY", url)

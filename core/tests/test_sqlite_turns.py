@@ -32,7 +32,7 @@ def test_next_process_waits_until_the_turn_ends(tmp_path):
     command = [sys.executable, "-c", HOLD_FOREVER, str(database)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": "."}) as other:
         assert other.stdout.readline() == b"holds\n"
-        # It holds its turn for a minute, unless it dies.
+        # The process holds its turn for a minute, unless it is killed.
         subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -9 {other.pid}"])
         started_at = time.perf_counter()
         with turn_to_write(connection_to(database)):
@@ -41,7 +41,7 @@ def test_next_process_waits_until_the_turn_ends(tmp_path):
     assert 0.25 < waited < 30
 
 
-def test_turn_is_private_and_can_be_taken_again(tmp_path):
+def test_lock_file_is_private_and_can_be_used_again(tmp_path):
     database = tmp_path / "portal.sqlite3"
 
     for _ in range(2):
@@ -65,11 +65,11 @@ def test_directory_that_cannot_be_written_needs_no_turns(tmp_path):
         pass
 
 
-def test_process_that_gets_no_turn_writes_nevertheless(tmp_path, monkeypatch):
+def test_process_that_waits_too_long_writes_without_a_turn(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite_turns, "LONGEST_WAIT_SECONDS", 0.05)
     database = tmp_path / "portal.sqlite3"
     with turn_to_write(connection_to(database)):
-        # As another process has it: a lock belongs to an open file.
+        # Simulates another process: a lock belongs to an open file.
         sqlite_turns._lock_file.cache_clear()
         with turn_to_write(connection_to(database)):
             pass

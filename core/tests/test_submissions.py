@@ -1,4 +1,4 @@
-"""A form that creates or starts something does it once, however often it is sent."""
+"""A form that is sent several times creates one object or starts one run."""
 
 import re
 import threading
@@ -78,7 +78,7 @@ def test_form_sent_twice_creates_one_object_and_redirects_to_it(signed_in, pipel
     assert id_on(signed_in, page) != sent["submission"]
 
 
-def test_another_form_creates_another(signed_in):
+def test_two_forms_create_two_tokens(signed_in):
     for name in ("one", "two"):
         signed_in.post(TOKENS, TOKEN | {"name": name, "submission": id_on(signed_in, TOKENS)})
 
@@ -135,7 +135,7 @@ def test_forged_form_id_is_ignored(signed_in, form_id):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_forms_at_the_same_time_create_one_token(administrator):
+def test_form_sent_twice_at_the_same_time_creates_one_token(administrator):
     sent, answers = TOKEN | {"submission": uuid.uuid4().hex}, []
     clients = [Client(), Client()]
     for client in clients:

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def window(monkeypatch):
-    """A process that has just started, 18 seconds before the end of a minute."""
+    """Simulates a process that has just started, 18 seconds before the end of a minute."""
     monkeypatch.setattr(rate_limits, "_here", {})
     with time_machine.travel(timezone.now().replace(second=42, microsecond=0), tick=False):
         yield
@@ -203,7 +203,7 @@ def test_limits_cost_no_query_between_two_batches(api, owner, settings, django_a
     token = TokenFactory(owner=owner, last_used_at=timezone.now())
     headers = bearer(token)
 
-    with django_assert_num_queries(2 * 59):  # the token's record and the entry of its use, nothing else
+    with django_assert_num_queries(2 * 59):  # the token's record and its log entry
         assert statuses(lambda: api.get(ME, headers=headers), 59) == [200] * 59
 
 
@@ -213,7 +213,7 @@ def test_throttled_request_changes_nothing_and_holds_no_lock(api, owner, setting
     headers = bearer(TokenFactory(owner=owner, last_used_at=timezone.now()))
     assert statuses(lambda: api.get(ME, headers=headers), 2) == [200, 429]
 
-    with django_assert_num_queries(2):  # its record and its entry; no savepoint: the change has not begun
+    with django_assert_num_queries(2):  # the token's record and the log entry, no savepoint
         answer = api.post(RUN, {"pipelineId": str(pipeline.pk)}, headers=headers)
 
     assert answer.status_code == 429
@@ -231,7 +231,7 @@ def test_refused_request_counts(api, owner, settings, path):
     assert api.get(ME, headers=headers).status_code == 429
 
 
-def test_limit_that_is_off_limits_nothing(api, owner, settings):
+def test_limit_that_is_off_has_no_effect(api, owner, settings):
     settings.API_LIMIT_TOKEN = settings.API_LIMIT_USER = settings.API_LIMIT_ADDRESS = None
     headers = bearer(TokenFactory(owner=owner))
 
@@ -246,7 +246,7 @@ def told(answer):
     return answer.headers["RateLimit-Policy"], answer.headers["RateLimit"]
 
 
-def test_answer_to_a_token_says_what_is_left(api, owner, settings):
+def test_answer_to_a_token_has_the_remaining_requests(api, owner, settings):
     settings.API_LIMIT_TOKEN, settings.API_LIMIT_USER = Rate(3, 60), Rate(1000, 3600)
     first, second = bearer(TokenFactory(owner=owner)), bearer(TokenFactory(owner=owner))
     until_hour = 3600 - int(timezone.now().timestamp()) % 3600
@@ -255,7 +255,7 @@ def test_answer_to_a_token_says_what_is_left(api, owner, settings):
 
     assert [answer.status_code for answer in answers] == [200, 200, 200, 200, 429, 429]
     assert {answer.headers["RateLimit-Policy"] for answer in answers} == {'"token";q=3;w=60, "user";q=1000;w=3600'}
-    # What the token's limit refuses does not count toward its owner's.
+    # A request that the token's limit refuses does not count toward its owner's limit.
     left = [(2, 999), (1, 998), (2, 997), (0, 996), (0, 996), (0, 996)]
     assert [answer.headers["RateLimit"] for answer in answers] == [
         f'"token";r={token};t=18, "user";r={user};t={until_hour}' for token, user in left
@@ -263,7 +263,7 @@ def test_answer_to_a_token_says_what_is_left(api, owner, settings):
     assert answers[-1].headers["Retry-After"] == "18"
 
 
-def test_whole_limit_is_left_in_a_new_window(api, owner, settings):
+def test_new_window_starts_with_the_whole_limit(api, owner, settings):
     settings.API_LIMIT_TOKEN = Rate(2, 60)
     headers = bearer(TokenFactory(owner=owner))
     for _ in range(3):
@@ -290,7 +290,7 @@ def test_requests_left_include_other_processes_and_are_never_negative(api, owner
     ("method", "path", "status"),
     [("GET", "/api/v1/nothing", 404), ("GET", "/api/v1/organization/tokens", 403), ("PUT", ME, 405)],
 )
-def test_refusal_says_what_is_left(api, owner, settings, method, path, status):
+def test_refusal_has_the_remaining_requests(api, owner, settings, method, path, status):
     settings.API_LIMIT_TOKEN = Rate(10, 60)
 
     answer = api.generic(method, path, headers=bearer(TokenFactory(owner=owner)))
@@ -309,7 +309,7 @@ def test_answer_to_an_ended_token_has_its_limits(api, owner, settings):
     assert told(answers[1]) == ('"token";q=10;w=60', '"token";r=10;t=18')
 
 
-def test_no_limits_are_sent_without_a_genuine_token_or_with_limits_off(api, owner, settings):
+def test_limits_are_not_sent_without_a_genuine_token_or_with_limits_off(api, owner, settings):
     assert "RateLimit" not in api.get(ME, headers=bearer(TokenFactory(owner=owner))).headers
     settings.API_LIMIT_TOKEN = settings.API_LIMIT_USER = settings.API_LIMIT_ADDRESS = Rate(10, 60)
 
@@ -320,7 +320,7 @@ def test_no_limits_are_sent_without_a_genuine_token_or_with_limits_off(api, owne
         assert not {"RateLimit", "RateLimit-Policy"} & set(answer.headers)
 
 
-def test_headers_of_limits_cost_no_query(api, owner, settings, django_assert_num_queries):
+def test_rate_limit_headers_cost_no_query(api, owner, settings, django_assert_num_queries):
     token = TokenFactory(owner=owner, last_used_at=timezone.now())
     headers = bearer(token)
     with CaptureQueriesContext(connection) as without:

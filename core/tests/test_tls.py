@@ -1,6 +1,6 @@
-"""Whom the portal trusts by TLS: a company's authority counts for the provider, for HTTP steps and for mail alike.
+"""TLS: the portal trusts a company's certificate authority for the provider, HTTP steps and mail.
 
-Mail has its tests in test_mail.py.
+The tests for mail are in test_mail.py.
 """
 
 import http.server
@@ -34,7 +34,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 class Server(http.server.ThreadingHTTPServer):
     def handle_error(self, request, client_address):
-        """Clients that do not trust it end the connection."""
+        """Ignores errors: clients that do not trust the server close the connection."""
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_public_authorities_stay_trusted(trusted):
         (b"\xff\x00 nothing", "it is not in PEM format"),
     ],
 )
-def test_unusable_authority_stops_the_start(tmp_path, content, why):
+def test_unusable_authority_prevents_startup(tmp_path, content, why):
     file = tmp_path / "authority.pem"
     if content is not None:
         file.write_bytes(content)
@@ -115,7 +115,7 @@ def test_unusable_authority_stops_the_start(tmp_path, content, why):
     assert "\n" not in str(error.value)
 
 
-def test_directory_is_not_a_file_of_authorities(tmp_path):
+def test_directory_is_refused_as_a_file_of_authorities(tmp_path):
     with pytest.raises(ImproperlyConfigured, match="SSL_CERT_FILE"):
         setting_readers.authorities("SSL_CERT_FILE", str(tmp_path))
 

@@ -1,4 +1,4 @@
-"""The select for many options is the one that Django renders."""
+"""`LongSelect` renders the same HTML as Django's `Select`."""
 
 import pytest
 from django import forms
@@ -11,7 +11,7 @@ CHOICES = [("", "Any"), ("a", "Alpha"), ("b", "<Beta> & “more”"), ('c"', "Ga
 
 @pytest.mark.parametrize("value", [None, "", "a", 'c"', "unknown"])
 @pytest.mark.parametrize("attrs", [{"id": "id_group"}, {"id": "id_group", "required": True, "aria-describedby": "x"}])
-def test_select_is_rendered_as_by_django(value, attrs):
+def test_long_select_renders_the_same_html_as_django(value, attrs):
     expected = forms.Select(choices=CHOICES).render("group", value, attrs)
 
     assert parse_html(LongSelect(choices=CHOICES).render("group", value, attrs)) == parse_html(expected)
