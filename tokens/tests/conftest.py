@@ -18,14 +18,14 @@ def keys_directory(settings, tmp_path):
 
 @pytest.fixture(scope="session")
 def key_with_a_dash():
-    """Its thumbprint starts with a dash, like that of one key in 64."""
+    """A key whose thumbprint starts with a dash. This happens for one key in 64."""
     keys = iter(lambda: ec.generate_private_key(ec.SECP256R1()), None)
     return next(key for key in keys if signing_key.describe(key).thumbprint.startswith("-"))
 
 
 @pytest.fixture(params=["environment", "file"])
 def given_key_with_a_dash(request, settings, keys_directory, key_with_a_dash):
-    """A key from elsewhere or from an older version."""
+    """A key with a dash that the portal did not create, from the environment or from a file."""
     if request.param == "environment":
         settings.TOKEN_SIGNING_KEYS = pem(key_with_a_dash)
     else:
@@ -38,7 +38,7 @@ def given_key_with_a_dash(request, settings, keys_directory, key_with_a_dash):
 
 @pytest.fixture
 def leaked(owner, member):
-    """The key that signs, two live tokens, and the headers of requests with them."""
+    """The key that signs, two live tokens signed with it, and their request headers."""
     key = key_ring().current
     tokens = [TokenFactory(owner=person, signing_key_id=key.id) for person in (owner, member)]
     return key, tokens, [bearer(token) for token in tokens]

@@ -27,5 +27,5 @@ def thumbprint_of(key):
 
 
 def secrets_of(key):
-    """Texts that must not be anywhere: the private number, and each line of the PEM."""
+    """Texts that must not appear anywhere: the private number and each line of the PEM."""
     return [str(key.private_key.private_numbers().private_value), *pem(key.private_key).splitlines()[1:-1]]

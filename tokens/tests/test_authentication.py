@@ -43,7 +43,7 @@ def test_query_string_is_not_logged(api, owner):
     assert only_entry().target == "/api/v1/pipelines"
 
 
-def test_check_1_token_that_is_not_genuine_is_in_nobodys_log(api, owner, caplog):
+def test_check_1_token_that_is_not_genuine_adds_no_log_entry(api, owner, caplog):
     headers = bearer(TokenFactory(owner=owner))
     headers["Authorization"] = headers["Authorization"][:-4] + "AAAA"
 
@@ -163,7 +163,7 @@ def test_check_4_unknown_scope_allows_nothing(api, owner, scope):
     assert refusal(api.get("/api/v1/pipelines", headers=bearer(token))) == (403, "insufficient_scope")
 
 
-def test_check_5_owners_role_decides_as_on_the_page(api, owner):
+def test_check_5_token_is_limited_by_its_owners_role(api, owner):
     owner.site_role = SiteRole.GUEST
     owner.save()
     pipeline = PipelineFactory(owner=owner)

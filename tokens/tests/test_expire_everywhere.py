@@ -1,4 +1,4 @@
-"""Every process refuses an expired token from the moment the answer to Expire has arrived."""
+"""Every process refuses a token as soon as the request that expires it is answered."""
 
 import http.client
 import threading
@@ -55,7 +55,7 @@ def call(port, token, method="GET", path="/api/v1/me"):
         caller.close()
 
 
-def test_no_process_accepts_a_token_after_expire_has_answered(processes):
+def test_no_process_accepts_a_token_after_its_expire_request_is_answered(processes):
     ports, tokens = processes
     for number, token in enumerate(tokens):
         seen, stop = [], threading.Event()

@@ -1,4 +1,4 @@
-"""Mails before and at the end of a token: when they are sent, to whom, and what they say."""
+"""Mails about the expiry of a token: when they are sent, to whom, and what they say."""
 
 import smtplib
 import threading
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 
 def ending_in(owner, *, life=timedelta(days=90), days=0, hours=0, seconds=0, **fields):
-    """A token with this lifetime that ends in this time."""
+    """A token with the lifetime ``life`` that expires in ``days``, ``hours`` and ``seconds``."""
     expires_at = now_in_seconds() + timedelta(days=days, hours=hours, seconds=seconds)
     return TokenFactory(owner=owner, created_at=expires_at - life, expires_at=expires_at, **fields)
 
@@ -64,7 +64,7 @@ def notices_over_its_life(token, *, every=timedelta(hours=1)):
     ids=str,
 )
 @pytest.mark.slow
-def test_each_notice_is_sent_once_and_none_is_for_a_time_before_the_token(owner, life, notices):
+def test_each_notice_within_the_lifetime_is_sent_once(owner, life, notices):
     token = ending_in(owner, life=life, seconds=life.total_seconds())
 
     every = timedelta(days=1) if life > timedelta(days=10) else timedelta(hours=12)
@@ -112,7 +112,7 @@ def test_token_expired_early_or_never_shown_causes_no_mail(owner):
 @pytest.mark.parametrize(
     "change", [{"is_active": False}, {"joined_at": None}, {"wants_expiry_mails": False}], ids=lambda c: next(iter(c))
 )
-def test_deactivated_invited_and_unwilling_people_get_no_mail(organization, change):
+def test_deactivated_invited_and_unsubscribed_people_get_no_mail(organization, change):
     ending_in(UserFactory(organization=organization, **change), days=5)
 
     assert sent() == []
@@ -207,7 +207,7 @@ def test_no_mail_contains_a_token(owner):
 
 @pytest.mark.parametrize("name", ["line\nBcc: everyone@example.com", "line\r\nBcc: everyone@example.com"])
 def test_name_adds_no_header_to_the_mail(owner, name):
-    """Forms and API refuse such names. A row that was written in another way must not cause harm."""
+    """Forms and API refuse such names, but a row in the database may have one."""
     token = ending_in(owner, days=5)
     token.name = name
     token.save()
@@ -253,7 +253,7 @@ def failing(monkeypatch):
     ids=repr,
 )
 @pytest.mark.each_database
-def test_notices_wait_while_the_mail_server_is_away(owner, member, failing, error):
+def test_notices_wait_while_the_mail_server_is_unavailable(owner, member, failing, error):
     for person in (owner, member):
         ending_in(person, days=5, expiry_notice_days=30)
 
@@ -296,7 +296,7 @@ def test_waiting_notice_is_not_sent_after_the_token_was_expired(owner):
     assert delivered() == []
 
 
-def test_waiting_notice_is_replaced_by_the_one_about_the_end(owner):
+def test_waiting_notice_is_replaced_after_the_token_has_expired(owner):
     ending_in(owner, hours=2)
     notices.put_due(threading.Event())
 

@@ -22,7 +22,7 @@ def warned_of(client, page):
 
 
 @PAGES
-def test_pages_warn_about_tokens_that_expire_within_a_week_in_that_order(client, owner, page):
+def test_pages_warn_about_tokens_that_expire_within_a_week_soonest_first(client, owner, page):
     for days in (5, 0.5, 20, -1):
         ending_in(owner, days=days, name=f"in {days}")
     client.force_login(owner)
@@ -119,7 +119,7 @@ def test_replacement_skips_numbers_in_use_ignoring_case(client, owner):
 
 
 @pytest.mark.parametrize("like", ["", "x", uuid.uuid4(), "\x00", "' OR 1=1 --"])
-def test_form_stays_empty_without_a_token_of_mine(client, owner, member, like):
+def test_form_stays_empty_if_the_token_is_unknown(client, owner, member, like):
     TokenFactory(owner=member)
     client.force_login(owner)
 

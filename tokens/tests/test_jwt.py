@@ -1,4 +1,4 @@
-"""Tokens that the portal signs are genuine. Tokens that are not: test_jwt_attacks.py."""
+"""Tokens that the portal signs are genuine. test_jwt_attacks.py tests forged tokens."""
 
 from datetime import timedelta
 
@@ -32,14 +32,14 @@ def test_scheme_is_accepted_in_any_case(api, genuine, scheme):
     assert api.get("/api/v1/me", headers={"Authorization": f"{scheme} {genuine}"}).status_code == 200
 
 
-def test_token_does_not_open_pages(client, genuine):
+def test_token_is_not_accepted_by_pages(client, genuine):
     answer = client.get("/profile/tokens/", headers={"Authorization": f"Bearer {genuine}"})
 
     assert answer.status_code == 302
 
 
 def test_expired_token_is_still_genuine(owner):
-    """So its owner learns that it is still used."""
+    """So its uses are logged, and its owner can see them."""
     token = TokenFactory(owner=owner, created_at=timezone.now().replace(microsecond=0) - timedelta(days=40))
 
     assert jwt.decode(jwt.encode(token)[0]).token_id == token.pk

@@ -1,8 +1,9 @@
-"""Attacks on a JWT. Each is answered with 401, never 500, is in nobody's log, and leaves no token in the server's log.
+"""Attacks on a JWT. Each gets 401, never 500, and leaves no log entry and no token in server logs.
 
-The attacker has a genuine token, the published keys and keys of their own. Rows that are signed with the portal's own
-key go further than an attacker can: they check that other data signed with this key is not accepted as a token.
-References: RFC 8725 (best practices), RFC 7515 (JWS), RFC 6750 (bearer tokens), and the CVEs beside the rows.
+The attacker has a genuine token, the published keys and their own keys. Some rows are signed with
+the portal's own key, which an attacker does not have: they check that other data signed with this
+key is not accepted as a token. References: RFC 8725 (best practices), RFC 7515 (JWS), RFC 6750
+(bearer tokens), and the CVEs beside the rows.
 """
 
 import base64
@@ -89,7 +90,7 @@ class Attacker:
         return int.from_bytes(raw[:32]), int.from_bytes(raw[32:])
 
     def signed_by_us(self, payload=None, *, head=None, **header):
-        """Signed with the portal's own key, which no attacker can do. Leaves out parameters that are ``None``."""
+        """A token signed with the portal's own key. Omits header parameters that are ``None``."""
         if head is None:
             head = {name: value for name, value in (self.head | header).items() if value is not None}
         signing_input = f"{segment(head)}.{segment(self.claims if payload is None else payload)}"
@@ -463,7 +464,7 @@ ATTACKS = {
 
 
 def json_with(claims, claim, value):
-    """The claims as JSON with this text for one of them (``None``: left out). The text need not be valid JSON."""
+    """The claims as JSON, with ``value`` for one claim (``None`` omits it). It may be invalid JSON."""
     others = {name: kept for name, kept in claims.items() if name != claim}
     text = json.dumps(others, separators=(",", ":"))
     return text if value is None else f'{text[:-1]},"{claim}":{value}}}'
@@ -474,7 +475,7 @@ def colleague_of(attacker):
 
 
 def other_alphabet(attacker):
-    """The genuine signature in base64 instead of base64url, with a character in which they differ."""
+    """A genuine signature in base64 instead of base64url, with a character that differs."""
     signature = attacker.signature
     while not set("-_") & set(signature):
         signature = attacker.signed_by_us().split(".")[2]
@@ -482,7 +483,7 @@ def other_alphabet(attacker):
 
 
 def as_sent(text):
-    """A text as WSGI passes on its UTF-8 bytes."""
+    """The text as WSGI passes it: its UTF-8 bytes, decoded as Latin-1."""
     return text.encode().decode("latin-1")
 
 
@@ -509,7 +510,7 @@ def parts_of(text):
 
 
 def assert_refused(answer, sent, log, *, code="invalid_token"):
-    """401 with a challenge that reveals nothing, and nothing is stored."""
+    """The answer is 401 with a challenge that reveals nothing, and nothing is stored."""
     assert answer.status_code == 401
     assert answer.json()["code"] == code
     assert answer.headers["WWW-Authenticate"].startswith("Bearer ")
@@ -521,7 +522,7 @@ def assert_refused(answer, sent, log, *, code="invalid_token"):
 
 
 @pytest.mark.parametrize("kind", ATTACKS)
-def test_forged_token_is_refused_and_is_in_nobodys_log(api, attacker, server_log, kind):
+def test_forged_token_is_refused_and_adds_no_log_entry(api, attacker, server_log, kind):
     def attempt(attack):
         server_log.clear()
         forged = ATTACKS[kind][attack](attacker)
@@ -533,7 +534,7 @@ def test_forged_token_is_refused_and_is_in_nobodys_log(api, attacker, server_log
     check_row(kind, dict.fromkeys(ATTACKS[kind], "refused"), attempt)
 
 
-# Values of the header instead of "Bearer" and a token; {} is a genuine token.
+# Header values other than "Bearer" and one token; {} is a genuine token.
 CREDENTIALS = [
     "",
     " ",
@@ -627,7 +628,7 @@ def test_token_in_the_query_string_is_ignored(api, attacker, server_log, name):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "application/json"])
 def test_token_in_the_body_is_ignored(api, attacker, server_log, kind, name):
-    """RFC 6750 section 2.2 would allow it in a form; RFC 9700 section 4.3.2 and we do not."""
+    """RFC 6750 section 2.2 allows it in a form. RFC 9700 section 4.3.2 and the portal do not."""
     body = json.dumps({name: attacker.genuine}) if kind.endswith("json") else f"{name}={attacker.genuine}"
 
     answer = api.generic("POST", "/api/v1/pipeline/summary", body, content_type=kind)
@@ -675,7 +676,7 @@ def test_second_valid_ecdsa_signature_is_the_same_token(api, attacker):
     assert api.get(ME, headers=headers).json()["code"] == "revoked"
 
 
-# Signature and form, without a database.
+# Signature and format, without a database.
 
 
 @cache

@@ -146,7 +146,7 @@ NOT_FOUND = {
 
 
 @pytest.mark.parametrize("what", NOT_FOUND)
-def test_answer_is_the_same_for_everything_that_is_not_ones_own(signed_in, session, owner, member, stranger, what):
+def test_answer_is_the_same_for_everything_except_own_tokens(signed_in, session, owner, member, stranger, what):
     """The same words, the same status and the same queries."""
     client, api = signed_in(owner), session(owner)
     pasted = NOT_FOUND[what](member, stranger)

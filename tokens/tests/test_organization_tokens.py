@@ -137,8 +137,8 @@ def test_list_makes_the_same_number_of_queries_for_2_and_20_tokens(client, admin
 
 
 @pytest.mark.each_database
-def test_page_and_api_order_tokens_of_the_same_time_alike(client, api, administrator):
-    """The order of the index. With another order of the last field, each page would read all tokens before it."""
+def test_page_and_api_list_tokens_of_the_same_time_in_the_same_order(client, api, administrator):
+    """Both use the order of the index. Otherwise, each page would read all tokens before it."""
     for person in (client, api):
         person.force_login(administrator)
     moment = timezone.now()
@@ -451,7 +451,7 @@ def test_api_needs_a_reason_for_another_persons_token(api, administrator, some):
 
 @pytest.fixture
 def acting(client, api, administrator, django_capture_on_commit_callbacks, tasks_at_once):
-    """Runs something, and what waits for its transaction to commit."""
+    """Runs a function, and then its on-commit callbacks."""
 
     def act(what):
         with django_capture_on_commit_callbacks(execute=True):

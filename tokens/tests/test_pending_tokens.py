@@ -1,4 +1,4 @@
-"""Tokens that were created and not shown: row and page offer to show them while that is possible."""
+"""Tokens that were created but not shown yet: row and page offer to show them in time."""
 
 from datetime import timedelta
 

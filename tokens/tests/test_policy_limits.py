@@ -141,7 +141,7 @@ def test_scope_that_is_not_allowed_is_refused_and_named(owner):
     assert not Token.objects.exists()
 
 
-def test_current_policy_decides_not_that_of_the_start_of_the_request(owner, administrator):
+def test_policy_that_changed_during_the_request_applies(owner, administrator):
     assert owner.organization.allowed_scopes
     change_policy(actor=administrator, changes={"allowed_scopes": "api-readonly"})
 

@@ -238,7 +238,7 @@ def test_other_roles_cannot_change_the_policy(client, organization, administrato
     assert policy() == organization.policy
 
 
-def test_old_sign_in_is_asked_again_and_the_form_keeps_its_values(client, page):
+def test_person_with_an_old_sign_in_must_sign_in_again_and_the_form_keeps_its_values(client, page):
     opened = page.open()
     session = client.session
     session["account_authentication_methods"] = [{"method": "password", "at": 0}]

@@ -38,7 +38,7 @@ def effect(administrator):
 
 
 def lived(owner, *, days, **fields):
-    """A live token that was created so many days ago."""
+    """A live token that was created ``days`` days ago."""
     created_at = now_in_seconds() - days * DAY
     return TokenFactory(owner=owner, created_at=created_at, expires_at=created_at + 90 * DAY, **fields)
 
@@ -101,7 +101,7 @@ def test_tokens_that_expire_soon_as_unused_are_counted_separately(owner, effect)
 
     found = effect(unused_tokens_end_after_days=30)
 
-    # Two cross the limit of 30 days within moments, two more within 7 days.
+    # Two are over the limit of 30 days now, two more within 7 days.
     assert (found.by_rule["unused"], found.unused_soon) == (2, 2)
 
 
@@ -239,7 +239,7 @@ def test_invalid_value_is_an_error_of_its_field_and_nothing_is_saved(organizatio
     assert not Activity.objects.exists()
 
 
-# Changes in between
+# Concurrent changes
 
 
 def test_change_by_somebody_else_is_not_overwritten(organization, change):
@@ -302,7 +302,7 @@ def test_one_of_two_changes_of_the_same_version_is_saved(organization, administr
 
 @pytest.mark.django_db(transaction=True)
 def test_no_token_is_created_while_the_policy_changes(administrator, owner):
-    """Creating a token waits for the change, so the numbers that were shown stay true."""
+    """Creating a token waits for the change, so the review's numbers stay correct."""
     issued = []
 
     def issue():

@@ -51,7 +51,7 @@ DAY = timedelta(days=1)
 def every_kind_of_token(owners, now):
     lifetimes = (30 * DAY, 30 * DAY + SECOND)
     scopes = ("api", "api pipeline", "API")
-    # Time since then. For a token that was never used, the time since it was shown counts.
+    # Time since the last use. If there was none, the time since the token was shown counts.
     last_uses = (None, 7 * DAY, 7 * DAY + SECOND)
     shown = (None, 7 * DAY, 7 * DAY + SECOND)
     for owner, lifetime, scope, used, revealed in itertools.product(owners, lifetimes, scopes, last_uses, shown):
@@ -252,7 +252,7 @@ def test_another_organizations_policy_blocks_nothing(api, owner, stranger):
 
 
 @pytest.mark.parametrize("has_two_factor", [True, False])
-def test_policy_makes_no_query(api, owner, has_two_factor, django_assert_num_queries):
+def test_policy_check_needs_no_extra_query(api, owner, has_two_factor, django_assert_num_queries):
     set_policy(owner.organization, unused_tokens_end_after_days=1, two_factor_roles="user")
     if has_two_factor:
         set_up_two_factor(owner)
@@ -299,7 +299,7 @@ def test_unused_token_does_not_work_again_after_a_refused_use(api, owner):
     api.get(ME, headers=headers | {"Host": "elsewhere.example"})
     api.post(ME, data=b"x" * (257 * 1024), content_type="application/json", headers=headers)
     api.get("/api/v1/nowhere", headers=headers)
-    # Answers everyone, with any credentials.
+    # This route accepts everyone, with any credentials.
     api.post("/api/v1/tokens/report", {"tokens": ["text"]}, headers=headers)
 
     assert answers == [401, 401]

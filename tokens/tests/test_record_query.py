@@ -39,7 +39,7 @@ def test_query_finds_what_the_orm_finds(owner, administrator, is_full, django_as
     expected = Token.objects.select_related("owner", "organization").get(pk=made.pk)
 
     with django_assert_num_queries(1):
-        # Where queries are counted, Django's cursor runs the statement.
+        # While queries are counted, Django's cursor runs the statement.
         watched = find_token(token_id=made.pk, owner_id=owner.pk)
         assert (watched, watched.state) == (expected, expected.state)
     by_driver = find_token(token_id=made.pk, owner_id=owner.pk)
@@ -56,7 +56,7 @@ def test_query_finds_what_the_orm_finds(owner, administrator, is_full, django_as
 
 
 @pytest.mark.parametrize("model", [Token, User, Organization])
-def test_nothing_listens_to_the_signals_that_are_left_out(model):
+def test_skipped_signals_have_no_receivers(model):
     assert not pre_init.has_listeners(model)
     assert not post_init.has_listeners(model)
 

@@ -374,7 +374,7 @@ def test_one_of_many_simultaneous_reports_expires_the_tokens_and_sends_the_mail(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_uses_during_a_report_are_refused_in_the_end():
+def test_token_used_during_its_report_is_refused_afterwards():
     token = TokenFactory()
     encoded, headers = signed(token), bearer(token)
     statuses = at_once(

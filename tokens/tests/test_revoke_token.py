@@ -138,8 +138,8 @@ def test_too_long_reason_or_nul_expires_nothing(client, owner, token):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no row locks")
 def test_expiring_waits_for_a_transaction_that_refers_to_the_token(owner):
-    """Such as the start of a run by this token, which also stores when the token was used. If the lock only excluded
-    other changes, each of the two would wait for the other."""
+    """For example, the start of a run with this token, which also saves the token's last use. With
+    a lock that only blocks other changes, the two transactions would wait for each other."""
     token = TokenFactory(owner=owner)
     errors = []
 
@@ -153,7 +153,7 @@ def test_expiring_waits_for_a_transaction_that_refers_to_the_token(owner):
 
     thread = threading.Thread(target=expire)
     with transaction.atomic(), connection.cursor() as cursor:
-        # What PostgreSQL does with the token when a row that refers to it is inserted.
+        # PostgreSQL takes this lock on the token when a row that refers to it is inserted.
         cursor.execute("SELECT 1 FROM tokens_token WHERE id = %s FOR KEY SHARE", [token.pk])
         thread.start()
         give_up_at = time.monotonic() + 10

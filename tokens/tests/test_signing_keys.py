@@ -1,4 +1,4 @@
-"""The keys themselves: where they come from, their ids, and that they stay secret."""
+"""The signing keys: their sources, their ids and their secrecy."""
 
 import os
 import stat

@@ -1,4 +1,4 @@
-"""Every answer to a genuine token says in a header when the token expires (RFC 8594)."""
+"""Every answer to a genuine token has a header with the token's expiry (RFC 8594)."""
 
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -46,7 +46,7 @@ def test_answer_says_when_the_token_expires_and_links_to_it(api, owner):
         ("GET", "/api/v1/me/authentication-log/export", "api", 200),
     ],
 )
-def test_refusal_says_it_too(api, owner, method, path, scope, status):
+def test_refusal_has_the_header(api, owner, method, path, scope, status):
     token = TokenFactory(owner=owner, scope=scope)
 
     answer = api.generic(method, path, headers=bearer(token))
@@ -55,7 +55,7 @@ def test_refusal_says_it_too(api, owner, method, path, scope, status):
     assert end_told_by(answer) == token.expires_at
 
 
-def test_answer_without_a_view_says_it_too(api, owner):
+def test_answer_without_a_view_has_the_header(api, owner):
     token = TokenFactory(owner=owner)
 
     answer = api.get(ME, headers=bearer(token) | {"Host": "evil.example"})
@@ -64,7 +64,7 @@ def test_answer_without_a_view_says_it_too(api, owner):
     assert end_told_by(answer) == token.expires_at
 
 
-def test_answer_without_a_log_entry_says_it_too(api, owner, monkeypatch):
+def test_answer_without_a_log_entry_has_the_header(api, owner, monkeypatch):
     def no_disk(*args, **kwargs):
         raise OperationalError("disk full")
 
@@ -107,7 +107,7 @@ def test_token_that_expires_itself_gets_the_current_time(api, owner):
     assert end_told_by(answer) == token.revoked_at.replace(microsecond=0)
 
 
-def test_token_that_is_not_genuine_and_session_get_no_such_header(api, owner):
+def test_forged_token_and_session_do_not_get_the_header(api, owner):
     headers = bearer(TokenFactory(owner=owner))
     headers["Authorization"] = headers["Authorization"][:-4] + "AAAA"
     signed_in = APIClient()

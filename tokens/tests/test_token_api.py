@@ -225,7 +225,7 @@ def test_tokens_of_a_guest_can_only_read(api, client, owner):
 )
 @pytest.mark.parametrize("allowed", ["api pipeline-readonly", "security-logs"])
 @pytest.mark.parametrize("serializer", [TokenSerializer, OrganizationTokenSerializer])
-def test_token_is_shown_as_its_fields_say(owner, administrator, changes, allowed, serializer):
+def test_represent_returns_the_same_as_the_model_serializer(owner, administrator, changes, allowed, serializer):
     token = TokenFactory(owner=owner, **changes)
     token.revoked_by = administrator if token.revoked_at else None
     token.organization.allowed_scopes = allowed

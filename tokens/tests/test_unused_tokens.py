@@ -1,4 +1,4 @@
-"""The worker ends unused tokens if the policy says so."""
+"""The worker expires unused tokens if the policy requires it."""
 
 import threading
 from datetime import timedelta
@@ -69,7 +69,7 @@ def test_only_live_tokens_unused_for_too_long_end(organization, owner, stranger)
         idle(owner, revealed_at=now - 7 * DAY)
         idle(owner, revealed_at=None)
         idle(owner, expires_at=now - DAY)
-        # The organization's policy does not say so.
+        # The policy of this organization has no such rule.
         idle(stranger)
 
         end_unused()

@@ -1,4 +1,4 @@
-"""How tokens are used, in the API."""
+"""The API operations for the usage of tokens."""
 
 from datetime import timedelta
 
@@ -79,7 +79,7 @@ def test_usage_contains_uses_after_the_end(session, owner):
     assert session.get("/api/v1/me/usage").json()["ended_in_use"] == [after_end | whose]
 
 
-def test_own_usage_is_ones_own_and_the_organizations_is_everyones(api, organization, owner, stranger):
+def test_own_usage_omits_tokens_of_others_and_the_organizations_includes_them(api, organization, owner, stranger):
     auditor = UserFactory(organization=organization, site_role=SiteRole.AUDITOR)
     for person in (auditor, owner, stranger):
         use(TokenFactory(owner=person, revoked_at=timezone.now()), **REVOKED)
@@ -103,7 +103,7 @@ def test_another_persons_token_and_a_missing_one_get_the_same_answer(api, owner,
     assert theirs.json() | {"request_id": ""} == nobodys.json() | {"request_id": ""}
 
 
-def test_asking_request_is_counted_the_next_time(api, owner):
+def test_usage_request_itself_is_counted_in_the_next_answer(api, owner):
     headers = bearer(TokenFactory(owner=owner, scope="api-readonly"))
 
     counts = [api.get("/api/v1/me/usage", headers=headers).json()["days"][-1]["allowed"] for _ in range(3)]
