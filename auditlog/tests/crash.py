@@ -1,10 +1,11 @@
-"""Kills a portal under load again and again, and compares its answers with the log.
+"""Kills a portal under load repeatedly, and compares its answers with the log.
 
-``python -m auditlog.tests.crash`` does it at length, on the database of ``DATABASE_URL`` or on SQLite (`make crash`);
-`test_crash.py` does the same with two kills. Several processes call the portal with a token. Half of their threads
-read, and half start runs, while the worker seals the log. At a random moment, all processes of the web server and the
-worker get SIGKILL, and are started again. At the end, every answered request must have its entry, and every change the
-entry of the request that made it. The rest of the log is then sealed, both logs are verified, and the counts are
+``python -m auditlog.tests.crash`` (`make crash`) kills it many times, on the database of
+``DATABASE_URL`` or on SQLite. `test_crash.py` kills it twice. Several processes call the portal
+with a token. Half of their threads read, and half start runs, while the worker seals the log. At a
+random moment, all processes of the web server and the worker get SIGKILL and are started again. At
+the end, every answered request must have an entry, and every change must have the entry of its
+request. The rest of the log is then sealed, both logs are verified, and the usage counts are
 compared with the log.
 """
 
@@ -30,7 +31,7 @@ from typing import Any
 import django
 
 if "DJANGO_SETTINGS_MODULE" not in os.environ:
-    # `make crash`. pytest does it itself, and the processes that this one starts get their settings from it.
+    # Only `make crash` needs this: pytest and `environment_of` set the variable themselves.
     os.environ["DJANGO_SETTINGS_MODULE"] = "opsera_portal.settings_test"
     django.setup()
 
@@ -39,7 +40,7 @@ from opsera_portal.tests.databases import copy_to_sqlite, one_at_a_time
 ROOT = Path(__file__).resolve().parent.parent.parent
 CALLERS = 3
 THREADS = 4
-# For tests that expire some.
+# For tests that expire tokens.
 OTHER_TOKENS = 6
 
 
@@ -54,7 +55,7 @@ class Found:
     answered_without_entry: list[str] = field(default_factory=list)
     changes_without_entry: list[str] = field(default_factory=list)
     answers_without_change: list[str] = field(default_factory=list)
-    # How many blocks the worker made while it was killed again and again, and what `verify_logs` says in the end.
+    # The number of blocks that the worker wrote, and the findings of `verify_logs` at the end.
     blocks: int = 0
     findings: list[str] = field(default_factory=list)
     miscounted: list[str] = field(default_factory=list)
@@ -80,7 +81,7 @@ class Found:
 
 
 def crash(directory: Path, *, kills: int, port: int, database_url: str = "", seed: int = 0) -> Found:
-    """Runs it all in ``directory``, on SQLite there or in the empty database of ``database_url``."""
+    """Runs the test in ``directory``, on SQLite there or on the empty database ``database_url``."""
     environment = environment_of(directory, port, database_url)
     prepared, command = prepare_in(environment)
     rng = random.Random(seed)
@@ -142,7 +143,7 @@ def _python(environment: dict[str, str], command: str, given: str = "") -> str:
 
 
 def prepare_in(environment: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """A migrated database with someone who has tokens and a pipeline; and the command that starts the web server."""
+    """Prepares a database; returns its test data and the command that starts the web server."""
     if "DATABASE_URL" not in environment:
         data = Path(environment["PORTAL_DATA_DIR"])
         data.mkdir(mode=0o700)
@@ -152,7 +153,7 @@ def prepare_in(environment: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def kill(*processes: subprocess.Popen) -> None:
-    """Every process of these, in one moment, with what nothing can catch."""
+    """Sends SIGKILL to all these processes at once, and waits until they have ended."""
     for process in processes:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -161,14 +162,14 @@ def kill(*processes: subprocess.Popen) -> None:
 
 
 def start_web(command: list[str], environment: dict[str, str]) -> subprocess.Popen:
-    # In a session of its own, so that server and workers are killed in the same moment.
+    # In its own session, so that server and workers can be killed together.
     return subprocess.Popen(command, env=environment, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
 
 
 def _start_both(
     command: list[str], environment: dict[str, str], port: int
 ) -> tuple[subprocess.Popen, subprocess.Popen]:
-    """Web server and worker; not while another portal collects the static files, which this one lists at its start."""
+    """Starts both while no other portal collects static files: the server lists them at its start."""
     with one_at_a_time("static-files"):
         web, worker = start_web(command, environment), _start_worker(environment)
         wait_until_it_answers(port)
@@ -213,11 +214,11 @@ def wait_until_it_answers(port):
     raise AssertionError("The web server did not come up.")
 
 
-# What runs in processes of its own
+# Commands that run in separate processes
 
 
 def prepare():
-    """The data that `prepare_in` returns, created in a process with the portal's own settings."""
+    """Creates the data that `prepare_in` returns, in a process with the portal's own settings."""
     from datetime import timedelta
 
     from django.core.management import call_command
@@ -242,7 +243,7 @@ def prepare():
 
 
 def call(port, log, stop):
-    """Calls until it is told to stop, and writes down every answer that arrived whole."""
+    """Sends requests until told to stop, and records every answer that arrived complete."""
     prepared = json.load(sys.stdin)
     lock = threading.Lock()
     with Path(log).open("a") as file:
@@ -280,7 +281,7 @@ def _call_until(port, prepared, is_reading, note, stop):
 
 
 def work():
-    """A worker that seals often, so that it is killed while it seals."""
+    """Runs a worker that seals often, so that it is killed while it seals."""
     from django.core.management import call_command
 
     from auditlog import jobs
@@ -346,7 +347,7 @@ def _verify():
 
 
 def _miscounted():
-    """The numbers of allowed and of refused uses, where what was counted is not what a plain count of the log gives."""
+    """The usage counters that differ from a plain count of the log."""
     from collections import Counter
 
     from auditlog.models import TokenUsage, TokenUse

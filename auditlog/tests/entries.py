@@ -19,7 +19,7 @@ ACTIONS = Seal.Log.ACTIVITY
 
 
 def use(organization=None, *, at=None, **values):
-    """Not yet saved."""
+    """An unsaved `TokenUse`."""
     fields = {
         "request_id": uuid.uuid4(),
         "at": at or timezone.now(),
@@ -63,7 +63,7 @@ def action(organization=None, *, at=None, **values):
 
 
 def uses(count, organization=None, **values):
-    """So many, saved, in order of their ids."""
+    """Saves ``count`` uses, and returns them in order of their ids."""
     TokenUse.objects.bulk_create(use(organization, **values) for _ in range(count))
     return list(TokenUse.objects.order_by("-id")[:count])[::-1]
 
@@ -78,7 +78,7 @@ def days_ago(days):
 
 
 def seal(log=USES):
-    """The block of all that waits; each call makes a block of its own."""
+    """Seals all waiting entries in a new block, and returns the block."""
     block = sealing.seal_next(log, at_once=True)
     assert block is not None
     return block
@@ -94,12 +94,12 @@ def sql(statement, *values):
 
 
 def remove(rows):
-    """Changes the database directly, without the portal."""
+    """Deletes rows directly in the database, because the models refuse to."""
     rows._raw_delete(connection.alias)
 
 
 def change(model, entry_id, **values):
-    """The models refuse to; the database does not."""
+    """Changes a row directly in the database, because the models refuse to."""
     assignments = ", ".join(f'"{column}" = %s' for column in values)
     fields = {field.column: field for field in model._meta.concrete_fields}
     prepared = [fields[column].get_db_prep_save(value, connection) for column, value in values.items()]
@@ -118,7 +118,7 @@ def run(command, *options):
 
 @contextmanager
 def committed_late(write):
-    """``write()`` has added its entries on another connection, and commits when the block ends."""
+    """Runs ``write()`` on another connection at once, and commits it when the block ends."""
     has_written, may_commit = threading.Event(), threading.Event()
 
     def write_and_wait():

@@ -1,4 +1,4 @@
-"""kill -9 under load: what was answered has its entry, every change too, and what was sealed is proven and counted."""
+"""kill -9 under load: every answer and every change has its entry, and the seals are valid."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ def database_url(tmp_path):
     portal.drop_database(url)
 
 
-def test_nothing_that_was_answered_is_missing_after_a_kill(tmp_path, database_url):
+def test_every_answered_request_has_its_entry_after_a_kill(tmp_path, database_url):
     found = crash(tmp_path, kills=2, port=portal.free_port(), database_url=database_url)
 
     assert found.is_kept, found
@@ -31,7 +31,7 @@ def test_nothing_that_was_answered_is_missing_after_a_kill(tmp_path, database_ur
 
 @pytest.mark.slow
 def test_make_crash_starts_without_pytest():
-    """The target of the Makefile runs the module by itself."""
+    """The Makefile target runs the module directly."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DJANGO_")}
     command = [sys.executable, "-m", "auditlog.tests.crash", "--help"]
 

@@ -1,4 +1,4 @@
-"""The logs as files: the same fields as the API's records, whatever their content."""
+"""Exports of the logs have the same fields as the API's records, whatever their content."""
 
 import csv
 import io
@@ -81,7 +81,7 @@ HARMLESS += [
     "ａ＝1",
     "ｚ",
 ]
-# A misspelled filter, one of another log, and one that appears twice.
+# A misspelled filter, a parameter of lists only, and parameters that appear twice.
 UNKNOWN = ["outcom=refused", "cursor=x", "date=2026-01-01&date=2026-01-02", "format=csv&format=csv"]
 
 
@@ -90,7 +90,7 @@ def texts():
 
 
 def add_uses(owner, strings):
-    """A use for each string, which is in every text field; moments with and without microseconds."""
+    """Adds a use for each string, with it in every text field. Some times have microseconds."""
     now = timezone.now().replace(microsecond=0)
     TokenUse.objects.bulk_create(
         use(
@@ -138,7 +138,7 @@ def read_json_lines(answer):
 
 
 def as_cells(record):
-    """A record of the API as its texts in CSV, the apostrophe before formulas included."""
+    """Converts a record of the API to CSV cells, with an apostrophe before formulas."""
     return {name: as_cell(name, value) for name, value in record.items()}
 
 
@@ -163,7 +163,7 @@ def auditor(organization):
 
 @pytest.fixture
 def records(api, auditor):
-    """Every record of a log as the API has it."""
+    """Reads every record of a log from the API."""
     api.force_login(auditor)
 
     def read(address, query=None):
@@ -220,7 +220,7 @@ def test_export_contains_the_entries_that_the_list_shows(client, records, audito
     lists = {export: route for route, export in ROUTES.items()}
     lists |= dict(zip(PAGES.values(), ROUTES, strict=True))
     if address.startswith("/organization/") and "date" not in query:
-        # The published routes answer the last seven days where pages show everything.
+        # Without a date, the published routes return only seven days, but pages show everything.
         query = f"{query}&date=2020-01-01"
 
     exported = read_json_lines(client.get(f"{address}?format=jsonl&{query}"))
@@ -248,7 +248,7 @@ def test_export_of_a_long_log_has_every_entry_once(api, auditor, records, monkey
         assert len(exported) == 100
 
 
-def test_entries_that_arrive_during_an_export_do_not_disturb_it(api, auditor, monkeypatch):
+def test_entries_that_arrive_during_an_export_are_not_in_it(api, auditor, monkeypatch):
     monkeypatch.setattr(exports, "PART_SIZE", 5)
     add_uses(auditor, ["/before"] * 20)
     api.force_login(auditor)
@@ -283,7 +283,7 @@ def test_export_has_the_headers_of_its_format(api, auditor):
     for each in (answer, mine):
         assert each.headers["Cache-Control"] == "no-store"
         assert each.headers["X-Content-Type-Options"] == "nosniff"
-    # No mark at the beginning, which programs would take for part of the first column's name.
+    # No byte order mark: programs would read it as part of the first column's name.
     assert b"".join(answer.streaming_content) == ",".join(TokenUseSerializer().fields).encode() + b"\r\n"
 
 
@@ -312,7 +312,7 @@ def test_a_head_request_reads_no_entry(api, auditor, django_assert_max_num_queri
     "query", ["format=xml", "date=x", "ip=300.1.1.1", "q=%00", "token_id=7", "format=%00", *UNKNOWN]
 )
 @pytest.mark.once
-def test_page_exports_only_requested_entries(client, auditor, address, query):
+def test_page_refuses_an_export_with_a_wrong_query(client, auditor, address, query):
     client.force_login(auditor)
 
     assert client.get(f"{address}?{query}").status_code == 400
@@ -352,7 +352,7 @@ def test_number_of_exports_at_the_same_time_is_limited(api, auditor, monkeypatch
 
     assert {answer.status_code for answer in on_their_way} == {200}
     assert (refused.status_code, int(refused.headers["Retry-After"]) > 0) == (429, True)
-    # What a server does with an answer whose reader has gone.
+    # A server does this if the client has disconnected.
     for close in on_their_way.pop()._resource_closers:
         close()
     b"".join(on_their_way.pop().streaming_content)
@@ -380,7 +380,7 @@ def test_csv_of_the_api_begins_with_a_byte_order_mark_on_request(api, auditor, r
     assert marked.startswith(MARK)
     assert marked.decode("utf-8-sig").startswith("_id,id,")
     assert "größe" in marked.decode("utf-8-sig")
-    # The first one logs nothing: only tokens do.
+    # The first request added no entry: only requests with a token are logged.
     assert marked == MARK + plain
     assert content_of(api.get(route, {"bom": "false"})) == plain
 
@@ -405,7 +405,7 @@ def test_wrong_parameter_for_the_byte_order_mark_is_refused(client, auditor, add
     assert client.get(f"{address}?{query}").status_code == 400
 
 
-# Searches that find nothing for long
+# Long searches without a match
 
 
 def add_many(auditor, count, needles=()):
@@ -421,7 +421,7 @@ def add_many(auditor, count, needles=()):
 
 
 @pytest.mark.once
-def test_proxy_passes_the_first_bytes_on_at_once(api, auditor):
+def test_export_tells_the_proxy_not_to_buffer_it(api, auditor):
     api.force_login(auditor)
 
     assert api.get("/api/v1/me/authentication-log/export").headers["X-Accel-Buffering"] == "no"
@@ -429,7 +429,7 @@ def test_proxy_passes_the_first_bytes_on_at_once(api, auditor):
 
 @pytest.mark.parametrize("file_format", ["csv", "jsonl"])
 @pytest.mark.parametrize("needles", [(), (0,), (97,), (0, 50, 99)], ids=str)
-def test_search_that_finds_nothing_for_long_keeps_the_connection_alive(api, auditor, monkeypatch, file_format, needles):
+def test_long_search_keeps_the_connection_alive(api, auditor, monkeypatch, file_format, needles):
     address = f"/api/v1/me/authentication-log/export?format={file_format}&q=needle"
     add_many(auditor, 100, needles)
     api.force_login(auditor)
@@ -439,7 +439,7 @@ def test_search_that_finds_nothing_for_long_keeps_the_connection_alive(api, audi
 
     chunks = list(api.get(address).streaming_content)
 
-    # One for each of the 20 parts, and none of them empty.
+    # At least one for each of the 20 parts, and none is empty.
     assert len(chunks) >= 20
     assert all(chunks)
     sent = b"".join(chunks)
@@ -466,7 +466,7 @@ def test_export_without_a_match_sends_only_the_header(api, auditor, monkeypatch,
 
 
 @pytest.mark.once
-def test_failed_export_stalls_until_the_proxy_breaks_it_off(api, auditor, monkeypatch):
+def test_failed_export_stalls_until_the_proxy_aborts_it(api, auditor, monkeypatch):
     monkeypatch.setattr(exports, "STALL_SECONDS", 0.2)
     api.force_login(auditor)
     add_uses(auditor, ["/x"])
@@ -489,7 +489,7 @@ def test_failed_export_stalls_until_the_proxy_breaks_it_off(api, auditor, monkey
 
 
 @pytest.mark.once
-def test_stall_is_longer_than_the_shipped_proxy_waits():
+def test_stall_is_longer_than_the_timeout_of_the_shipped_proxy():
     text = (settings.BASE_DIR / "deploy/nginx/opsera-portal-proxy.conf").read_text()
     [seconds] = re.findall(r"proxy_read_timeout (\d+)s;", text)
 

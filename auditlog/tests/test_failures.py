@@ -1,6 +1,6 @@
-"""A started portal with a full disk, with a database that stops and starts again, and with callers who disconnect.
+"""Failures of a running portal: full disk, unavailable database, callers who disconnect.
 
-The web server runs in processes of its own, on a database of its own.
+The web server runs in its own processes, on its own database.
 """
 
 import glob
@@ -37,7 +37,7 @@ class Web:
     portal: portal.Portal
 
     def call(self, method=None, path=ME, timeout=30):
-        """The status of the answer, and its body where that is JSON."""
+        """Sends a request; returns the status and the JSON body of the answer."""
         body = json.dumps({"pipelineId": self.prepared["pipeline"]}) if path == RUN else None
         caller = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
@@ -58,7 +58,7 @@ class Web:
             return cursor.fetchone()[0]
 
     def processes(self):
-        """Every process of the web server: what a limit must reach."""
+        """The ids of all processes of the web server."""
         listed = subprocess.run(["ps", "-eo", "pid=,pgid="], capture_output=True, text=True, check=True).stdout
         return [int(pid) for pid, group in map(str.split, listed.splitlines()) if int(group) == self.group]
 
@@ -71,7 +71,7 @@ class Web:
             except (OSError, http.client.HTTPException):
                 pass
             time.sleep(0.1)
-        raise AssertionError(f"not well again within {WELL_AGAIN_SECONDS} seconds")
+        raise AssertionError(f"The portal did not recover within {WELL_AGAIN_SECONDS} seconds.")
 
 
 @contextmanager
@@ -102,7 +102,7 @@ def web(tmp_path_factory):
 
 @contextmanager
 def a_full_disk(web):
-    """No file may grow: each write of the web server behind the first bytes of a file fails, as on a full disk."""
+    """Limits the size of files, so that writes of the web server fail as on a full disk."""
     for pid in web.processes():
         _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, hard))
@@ -115,7 +115,7 @@ def a_full_disk(web):
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL writes in processes of its own")
-def test_full_disk_answers_nothing_and_changes_nothing(web):
+def test_request_with_a_full_disk_is_503_and_changes_nothing(web):
     assert web.call()[0] == 200
     assert web.call(path=RUN)[0] == 200
     entries, runs = web.count("auditlog_tokenuse"), web.count("pipelines_run")
@@ -131,17 +131,17 @@ def test_full_disk_answers_nothing_and_changes_nothing(web):
     assert web.call(path=RUN)[0] == 200
 
 
-# A database that takes no writes
+# A read-only database
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="on SQLite it is tested inside of one process")
-def test_read_only_database_is_503_until_it_can_be_written_again(web):
+def test_requests_are_503_while_the_database_is_read_only(web):
     name = web.portal.database_url.rpartition("/")[2]
     entries, runs = web.count("auditlog_tokenuse"), web.count("pipelines_run")
 
     def switch(value):
-        # As at a failover: the connections end, and the server behind the new ones takes no writes.
+        # As in a failover: connections are closed, and new ones lead to a read-only server.
         with connection.cursor() as cursor:
             cursor.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {value}')
             cursor.execute("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s", [name])
@@ -159,12 +159,12 @@ def test_read_only_database_is_503_until_it_can_be_written_again(web):
     assert web.count("auditlog_tokenuse") >= entries + 1
 
 
-# A database that is stopped and started again
+# A restart of the database
 
 
 @dataclass
 class Cluster:
-    """A PostgreSQL server of the test's own, which it may stop."""
+    """A PostgreSQL server that only this test uses, so the test can stop it."""
 
     directory: str
     port: int
@@ -183,7 +183,7 @@ class Cluster:
 
 
 def as_no_root():
-    """PostgreSQL refuses to run as root; its package makes a user for it."""
+    """Runs PostgreSQL as the user that its package creates, because it refuses to run as root."""
     return {"user": "postgres", "group": "postgres", "cwd": "/"} if os.geteuid() == 0 else {}
 
 
@@ -219,12 +219,12 @@ def test_portal_recovers_after_postgresql_restarts_and_loses_nothing(cluster, tm
         cluster.start()
 
         web.wait_until_well()
-        # One more may be logged: a call that came back too late for who waited for it.
+        # There may be one more: a call that is logged although its caller timed out.
         assert web.count("auditlog_tokenuse") >= answered + 2
         assert web.count("pipelines_run") == 1
 
 
-# A caller who hangs up
+# Callers who disconnect
 
 
 def hang_up(web, path, *, sent=1.0):
@@ -236,11 +236,11 @@ def hang_up(web, path, *, sent=1.0):
     with socket.create_connection(("127.0.0.1", web.port)) as caller:
         caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         caller.sendall(request[: int(len(request) * sent)])
-        # Long enough for the server to begin with it, and not always long enough to end.
+        # Long enough for the server to start the request, but not always to finish it.
         time.sleep(0.02)
 
 
-def test_caller_who_disconnects_leaves_no_change_without_an_entry(web):
+def test_disconnected_caller_leaves_no_change_without_an_entry(web):
     web.wait_until_well()
     entries = web.count("auditlog_tokenuse")
     for _ in range(10):
@@ -253,7 +253,7 @@ def test_caller_who_disconnects_leaves_no_change_without_an_entry(web):
         time.sleep(0.3)
 
     assert web.count("pipelines_run") == web.count("auditlog_tokenuse", f"target = '{RUN}' AND outcome = 'allowed'")
-    # Twenty were sent whole, ten broke off in their body, and one asked whether all is well. A reset may overtake what
-    # the server has not read yet, so not each must have arrived.
+    # 20 complete requests, 10 with an incomplete body, and one from `wait_until_well`. A reset can
+    # discard what the server has not read yet, so some of them may be missing.
     assert entries + 20 <= web.count("auditlog_tokenuse") <= entries + 31
     assert web.call()[0] == 200

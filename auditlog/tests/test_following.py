@@ -1,4 +1,4 @@
-"""Following a log by the API: every entry once, in the order in which entries became final."""
+"""Following a log in the API: every entry once, in the order in which entries became final."""
 
 import random
 import threading
@@ -33,7 +33,7 @@ def auditor(organization):
 @pytest.fixture
 def reader(api, auditor):
     api.force_login(auditor)
-    # The sign-in itself.
+    # Removes the entry of the sign-in.
     remove(Activity.objects.all())
     return api
 
@@ -115,7 +115,7 @@ def test_user_cannot_follow_the_organizations_log(api, owner, route):
     assert api.get(route, {"after": "start"}).status_code == 403
 
 
-def test_log_of_one_token_is_followed_too(reader, auditor):
+def test_log_of_one_token_can_be_followed(reader, auditor):
     token = TokenFactory(owner=auditor)
     add(USE_ROUTES[0], auditor, "/another-token")
     add(USE_ROUTES[0], auditor, "/this-token", token_id=token.pk)
@@ -126,7 +126,7 @@ def test_log_of_one_token_is_followed_too(reader, auditor):
     assert "after=" in page["next"]
 
 
-def test_filters_of_the_list_narrow_what_is_followed(reader, auditor):
+def test_follower_can_use_the_filters_of_the_list(reader, auditor):
     token_id = uuid.uuid4()
     for values in ({"outcome": "refused"}, {"ip": "198.51.100.7"}, {"token_id": token_id}, {"at": days_ago(3)}, {}):
         add(USE_ROUTES[0], auditor, f"/{'-'.join(values)}", **values)
@@ -243,7 +243,7 @@ def test_follower_reads_only_new_entries(reader, auditor, django_assert_max_num_
     address = reader.get(USE_ROUTES[1], {"after": "start"}).json()["next"]
     add(USE_ROUTES[1], auditor, "/b")
 
-    # Session, person, newest id, on PostgreSQL its writers, end of the window, entries.
+    # Session, person, newest id, writers (PostgreSQL only), end of the window, entries.
     with django_assert_max_num_queries(6):
         assert names(reader.get(address).json()) == ["/b"]
 
@@ -252,7 +252,7 @@ def test_follower_reads_only_new_entries(reader, auditor, django_assert_max_num_
 
 
 def slow_request(route, person, name):
-    """A request on another connection that has written its entry, and commits when the block ends."""
+    """Writes an entry on another connection at once, and commits it when the block ends."""
     return committed_late(partial(add, route, person, name))
 
 
@@ -264,7 +264,7 @@ def test_entry_that_commits_late_is_not_skipped(reader, auditor, monkeypatch, ca
     begin = reader.get(route, {"after": "start"}).json()
     with slow_request(route, auditor, "/slow"):
         if connection.vendor == "postgresql":
-            # SQLite lets nobody else write meanwhile.
+            # On SQLite, no other connection can write meanwhile.
             add(route, auditor, "/fast")
         meanwhile = reader.get(begin["next"]).json()
     afterwards = reader.get(meanwhile["next"]).json()
@@ -275,7 +275,7 @@ def test_entry_that_commits_late_is_not_skipped(reader, auditor, monkeypatch, ca
 
 
 @pytest.mark.django_db(transaction=True)
-def test_follower_gets_what_was_sealed_before_although_a_transaction_stays_open(reader, auditor, monkeypatch):
+def test_open_transaction_does_not_delay_sealed_entries(reader, auditor, monkeypatch):
     if connection.vendor != "postgresql":
         pytest.skip("SQLite commits entries in order.")
     monkeypatch.setattr(following, "PATIENCE_SECONDS", 0.05)
@@ -293,7 +293,7 @@ def test_follower_gets_what_was_sealed_before_although_a_transaction_stays_open(
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("route", [USE_ROUTES[1], ACTION_ROUTES[1]])
 def test_follower_of_a_busy_log_gets_every_entry_once(reader, auditor, route):
-    """Three writers, some of which commit long after they wrote."""
+    """There are three writers. Some of them commit long after they wrote."""
     is_over = threading.Event()
     expected = {f"/{writer}/{number}" for writer in range(3) for number in range(15)}
 
@@ -330,8 +330,8 @@ def test_follower_of_a_busy_log_gets_every_entry_once(reader, auditor, route):
     assert sorted(found) == sorted(expected)
 
 
-def test_entries_get_their_ids_in_the_order_of_commits_on_sqlite():
-    """Following relies on it: a transaction that will write takes the lock when it begins, and each id is new."""
+def test_entry_ids_are_in_the_order_of_commits_on_sqlite():
+    """Following relies on it: transactions lock when they begin, and ids are never reused."""
     if connection.vendor != "sqlite":
         pytest.skip("For PostgreSQL see above.")
     assert connection.settings_dict["OPTIONS"]["transaction_mode"] == "IMMEDIATE"

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.each_database
 
 
 class Disk:
-    """Takes groups one at a time, and holds the first until it is let go."""
+    """Writes groups one at a time, and blocks the first one until ``go_on`` is set."""
 
     def __init__(self):
         self.groups, self.kept = [], []
@@ -43,7 +43,10 @@ def commits(disk):
 
 
 def outcomes(disk, commits, rows):
-    """Commits the first row, and all others while the disk is busy with it; the error of each, or nothing."""
+    """Commits the first row, and all others while the disk is busy with it.
+
+    Returns the error type of each row, or ``None``.
+    """
 
     arrived = threading.Semaphore(0)
 
@@ -66,7 +69,7 @@ def outcomes(disk, commits, rows):
         return [future.result(timeout=10) for future in [first, *others]]
 
 
-def test_rows_that_arrive_while_a_group_is_written_are_the_next_group(disk, commits):
+def test_rows_that_arrive_during_a_write_form_the_next_group(disk, commits):
     rows = [(str(number),) for number in range(9)]
 
     assert outcomes(disk, commits, rows) == [None] * 9
@@ -83,7 +86,7 @@ def test_single_row_is_written_at_once(disk, commits):
     assert disk.groups == [[("a",)], [("b",)]]
 
 
-def test_bad_row_does_not_prevent_the_rows_of_its_group(disk, commits):
+def test_bad_row_does_not_affect_the_other_rows_of_its_group(disk, commits):
     rows = [("first",), ("a",), ("bad",), ("b",)]
 
     assert outcomes(disk, commits, rows) == [None, None, DataError, None]
@@ -98,7 +101,7 @@ def test_bad_row_alone_is_tried_once(disk, commits):
     assert len(disk.groups) == 1
 
 
-def test_every_caller_of_a_group_fails_if_the_database_is_away(disk, commits):
+def test_every_caller_of_a_group_fails_if_the_database_is_unavailable(disk, commits):
     rows = [("first",), ("a",), ("away",), ("b",)]
 
     assert outcomes(disk, commits, rows) == [None, OperationalError, OperationalError, OperationalError]
@@ -106,7 +109,7 @@ def test_every_caller_of_a_group_fails_if_the_database_is_away(disk, commits):
     assert len(disk.groups) == 2
 
 
-def test_after_a_failure_the_next_group_is_written(disk, commits):
+def test_next_group_is_written_after_a_failure(disk, commits):
     disk.go_on.set()
     with pytest.raises(OperationalError):
         commits.commit(("away",))

@@ -25,13 +25,13 @@ PATIENCE = 10
 
 @pytest.fixture(autouse=True)
 def own_data_directory(settings, tmp_path):
-    """Heads that are kept outlive the database of a test."""
+    """Kept heads would outlive the database of a test."""
     settings.DATA_DIR = tmp_path
 
 
 @pytest.fixture
 def start(monkeypatch):
-    """Starts the upkeep as the worker does, with rounds that follow each other fast."""
+    """Starts the periodic jobs as the worker does, but at short intervals."""
     monkeypatch.setattr(periodic_jobs, "TRY_AGAIN_AFTER_SECONDS", 0.01)
     monkeypatch.setattr(batches, "SHORTEST_PAUSE_SECONDS", 0)
     # The jobs of the other apps have their own tests.
@@ -166,7 +166,7 @@ def test_sealing_stops_between_two_blocks(organization, monkeypatch):
 
 
 def test_sealing_pauses_after_each_block(organization, monkeypatch):
-    """A pause follows a block, and ends when the worker is told to end."""
+    """A pause ends early if the worker has to stop."""
     monkeypatch.setattr(sealing, "MAX_ENTRIES", 1)
     monkeypatch.setattr(batches, "SHORTEST_PAUSE_SECONDS", 0.03)
     uses(3, organization)
@@ -186,7 +186,7 @@ def test_sealing_pauses_after_each_block(organization, monkeypatch):
 
 
 def test_long_pruning_does_not_delay_sealing_or_stopping(organization, monkeypatch, start):
-    """Each batch is followed by a pause of a minute here, in which the worker seals, and ends when it is told to."""
+    """In the pause of a minute after each batch, the worker seals and can be stopped."""
 
     def with_long_pauses(work, *, stopping):
         for run_batch in work:
@@ -207,7 +207,7 @@ def test_long_pruning_does_not_delay_sealing_or_stopping(organization, monkeypat
     assert findings() == []
 
 
-def test_several_workers_make_one_chain(organization, start):
+def test_several_workers_write_one_chain(organization, start):
     uses(50, organization, at=days_ago(1))
     uses(50, organization, at=days_ago(402))
     start()
@@ -218,10 +218,10 @@ def test_several_workers_make_one_chain(organization, start):
     assert sum(usage.allowed for usage in TokenUsage.objects.all()) == 50
 
 
-# What apps add
+# Jobs that apps register
 
 
-def test_registered_job_is_repeated_beside_the_logs(organization, start):
+def test_registered_job_is_repeated_beside_the_jobs_of_the_logs(organization, start):
     rounds = []
     periodic_jobs.register("counting", rounds.append, every=timedelta(seconds=0.01))
     uses(1, organization, at=days_ago(1))
@@ -256,7 +256,7 @@ def test_long_job_does_not_delay_another(db, start):
     assert done.wait(PATIENCE)
 
 
-# The end of the chain, kept outside of the database
+# The head of the chain, kept outside of the database
 
 
 def head_file(settings):
@@ -274,7 +274,7 @@ def test_the_worker_keeps_the_head_outside_of_the_database(organization, setting
     assert run("verify_logs")[2] == 0
 
 
-def test_end_that_is_sealed_again_is_found_without_a_kept_head(organization, settings, caplog):
+def test_resealed_end_is_reported_and_does_not_replace_the_kept_head(organization, settings, caplog):
     for _ in range(2):
         uses(1, organization, at=days_ago(1))
         jobs.seal(USES, threading.Event())
@@ -299,7 +299,7 @@ def test_broken_chain_of_one_log_does_not_delay_the_other(organization, start, c
     actions(1, organization, at=days_ago(1))
 
     start()
-    # Each log has a thread of its own, so either may be first.
+    # Each log has its own thread, so either may be first.
     wait_until(lambda: Seal.objects.filter(log=ACTIONS).exists())
     wait_until(
         lambda: "Authentication log, sealing: Authentication log, block 1 was not sealed with this" in caplog.text

@@ -1,4 +1,4 @@
-"""The pages of the logs: what narrows them, how they are walked, and the page of one entry."""
+"""The pages of the logs: filters, paging, and the page of one entry."""
 
 import uuid
 from datetime import UTC, datetime, timedelta
@@ -48,7 +48,7 @@ def reader(client, auditor):
 
 
 def add_uses(owner, *entries):
-    """In order: each is newer than the one before it."""
+    """Adds entries in order: each is newer than the previous one."""
     now = timezone.now() - timedelta(minutes=1)
     TokenUse.objects.bulk_create(
         use(
@@ -71,7 +71,7 @@ def add_actions(actor, *entries):
 
 
 def names(answer):
-    """The entries of these tests, without the reader's own sign-in."""
+    """The names of the listed entries, without the reader's own sign-in."""
     rows = [row.record for row in answer.context["table"].rows]
     return "".join(getattr(row, "target", None) or row.target_name for row in rows if not is_sign_in(row))
 
@@ -110,7 +110,7 @@ def names_in_api(answer):
     ],
     ids=str,
 )
-def test_uses_are_narrowed_alike_on_page_and_api(reader, auditor, page, query, found):
+def test_page_and_api_filter_uses_in_the_same_way(reader, auditor, page, query, found):
     add_uses(
         auditor,
         {"target": "a"},
@@ -137,7 +137,7 @@ def test_uses_are_narrowed_alike_on_page_and_api(reader, auditor, page, query, f
 @pytest.mark.parametrize("page", [MY_USES, OUR_USES])
 @pytest.mark.parametrize("form", ["{0.hex}", "{{{0}}}", "urn:uuid:{0}", "{0}\u0660"])
 @pytest.mark.once
-def test_id_in_another_form_is_refused_alike_on_page_and_api(reader, auditor, page, form):
+def test_page_and_api_refuse_an_id_in_another_form(reader, auditor, page, form):
     add_uses(auditor, {"target": "a", "token_id": TOKEN})
     sent = form.format(TOKEN)
 
@@ -163,7 +163,7 @@ def test_id_in_another_form_is_refused_alike_on_page_and_api(reader, auditor, pa
     ],
     ids=str,
 )
-def test_actions_are_narrowed_alike_on_page_and_api(reader, auditor, page, query, found):
+def test_page_and_api_filter_actions_in_the_same_way(reader, auditor, page, query, found):
     add_actions(
         auditor,
         {"target_name": "a", "target_id": "33333333-3333-4333-8333-333333333333"},
@@ -186,7 +186,7 @@ def test_organizations_log_is_filtered_by_person(reader, auditor, owner, page, a
 
 
 @pytest.mark.parametrize(("page", "add"), [(OUR_USES, add_uses), (OUR_ACTIVITY, add_actions)])
-def test_a_complete_address_finds_its_person_alone(reader, organization, page, add):
+def test_complete_email_address_finds_only_its_person(reader, organization, page, add):
     name = "target" if add is add_uses else "target_name"
     add(UserFactory(organization=organization, email="ann@acme.example"), {name: "a"})
     add(UserFactory(organization=organization, email="joann@acme.example"), {name: "b"})
@@ -211,7 +211,7 @@ def test_page_and_api_have_the_same_filters(page):
 
 
 @pytest.mark.parametrize("page", ROUTES)
-def test_own_log_without_a_date_shows_all_entries(reader, auditor, page):
+def test_log_page_without_a_date_shows_all_entries(reader, auditor, page):
     old = timezone.now() - timedelta(days=100)
     add_uses(auditor, {"at": old, "target": "a"})
     add_actions(auditor, {"at": old, "target_name": "a"})
@@ -220,7 +220,7 @@ def test_own_log_without_a_date_shows_all_entries(reader, auditor, page):
     assert names_in_api(reader.get(ROUTES[page])) == ("a" if page.startswith("/profile/") else "")
 
 
-def test_my_tokens_are_chosen_by_name(reader, auditor, owner):
+def test_own_tokens_can_be_chosen_by_name(reader, auditor, owner):
     token = TokenFactory(owner=auditor, name="nightly")
     TokenFactory(owner=owner, name="another's")
 
@@ -266,13 +266,13 @@ def test_each_filter_that_is_set_can_be_removed(reader, auditor):
 
 
 @pytest.mark.once
-def test_list_without_a_filter_offers_none_to_remove(reader):
+def test_list_without_a_filter_has_no_filter_chips(reader):
     assert "filter-chips" not in reader.get(OUR_USES).content.decode()
 
 
 @pytest.mark.parametrize("page", ROUTES)
 @pytest.mark.once
-def test_a_filter_that_cannot_be_read_finds_nothing_and_says_why(reader, auditor, monkeypatch, page):
+def test_invalid_filter_finds_nothing_and_shows_an_error(reader, auditor, monkeypatch, page):
     monkeypatch.setattr(keyset, "MAX_SEARCHED", 1)
     add_uses(auditor, {}, {}, {})
     add_actions(auditor, {}, {}, {})
@@ -288,7 +288,7 @@ def test_a_filter_that_cannot_be_read_finds_nothing_and_says_why(reader, auditor
 
 @pytest.mark.parametrize("page", ROUTES)
 @pytest.mark.once
-def test_a_range_of_days_that_ends_before_it_begins_is_an_error_of_its_field(reader, page):
+def test_date_range_that_ends_before_it_begins_is_an_error_of_its_field(reader, page):
     query = {"date": "2026-05-02", "date_to": "2026-05-01"}
 
     assert reader.get(page, query).context["filter"].form["date_to"].errors
@@ -309,7 +309,7 @@ def test_chart_is_shown_only_if_the_list_is_not_filtered(reader, auditor):
         assert "tokens per day" not in answer.content.decode()
 
 
-# Walking
+# Paging
 
 
 def test_long_search_stops_and_can_be_continued(reader, auditor, monkeypatch):
@@ -407,7 +407,7 @@ def test_api_continues_where_a_search_stopped(api, auditor, monkeypatch):
         ("date=2020-01-01", 3, "3 entries"),
     ],
 )
-def test_list_says_how_many_entries_match_if_that_is_known(reader, auditor, monkeypatch, query, number, said):
+def test_list_shows_the_number_of_matches_if_it_is_known(reader, auditor, monkeypatch, query, number, said):
     monkeypatch.setattr(logs.TokenUseListView, "page_size", 2)
     monkeypatch.setattr(KeysetTableMixin, "counts_up_to", 5)
     add_uses(auditor, *({} for _ in range(number)))
@@ -416,7 +416,7 @@ def test_list_says_how_many_entries_match_if_that_is_known(reader, auditor, monk
 
 
 @pytest.mark.parametrize("page", ROUTES)
-def test_a_search_costs_as_many_queries_for_many_rows(reader, auditor, django_assert_max_num_queries, page):
+def test_queries_of_a_search_do_not_grow_with_the_rows(reader, auditor, django_assert_max_num_queries, page):
     counts = []
     for number in (2, 18):
         add_uses(auditor, *({} for _ in range(number)))
@@ -477,7 +477,7 @@ def test_every_reason_is_explained():
     assert set(EXPLANATIONS) == set(TokenUse.Reason)
 
 
-def test_use_and_action_of_one_request_lead_to_each_other(api, client, owner, auditor):
+def test_use_and_action_of_one_request_link_to_each_other(api, client, owner, auditor):
     token, other = TokenFactory(owner=owner, name="nightly"), TokenFactory(owner=owner)
     answer = api.post(f"/api/v1/tokens/{other.pk}/expire", headers=bearer(token))
     request_id, did = answer.headers["X-Request-ID"], Activity.objects.get()
@@ -490,7 +490,7 @@ def test_use_and_action_of_one_request_lead_to_each_other(api, client, owner, au
         assert f'href="{uses}?token_id={token.pk}"' in page
 
 
-def test_the_page_of_a_use_shows_no_action_that_the_reader_may_not_see(client, owner, member):
+def test_page_of_a_use_hides_actions_that_the_reader_may_not_see(client, owner, member):
     add_uses(owner, {"request_id": REQUEST})
     add_actions(member, {"request_id": REQUEST, "target_name": "not for the owner"})
     client.force_login(owner)
@@ -568,7 +568,7 @@ def test_request_id_links_to_all_entries_of_the_request(reader, auditor):
     assert "With token" in reader.get(f"{OUR_ACTIVITY}{done.public_id}/").content.decode()
 
 
-def test_an_action_on_a_token_leads_to_the_token_where_the_reader_may_open_it(client, organization, owner, auditor):
+def test_action_on_a_token_links_to_it_only_if_the_reader_may_open_it(client, organization, owner, auditor):
     token = TokenFactory(owner=owner)
     entry = record(actor=owner, action=Action.TOKEN_REVOKED, target=token)
     power_user = UserFactory(organization=organization, site_role=SiteRole.POWER_USER)
@@ -591,7 +591,7 @@ def test_a_reader_who_may_not_open_the_token_gets_no_link_to_it(client, organiza
     assert f"/profile/tokens/{token.pk}/" not in page.content.decode()
 
 
-def test_an_entry_whose_token_and_owner_are_gone_has_its_page(reader, auditor):
+def test_entry_of_a_deleted_token_and_owner_has_a_page(reader, auditor):
     add_uses(auditor, {"request_id": REQUEST, "owner_id": uuid.uuid4(), "scope": "gone", "ip": None, "user_agent": ""})
 
     page = reader.get(f"{OUR_USES}{REQUEST}/").content.decode()
@@ -659,7 +659,7 @@ def test_page_of_a_token_is_the_same_for_people_who_do_not_own_it(client, owner,
     assert "sort=" not in page
 
 
-def test_a_tokens_page_says_how_many_uses_there_are(client, owner, monkeypatch):
+def test_page_of_a_token_shows_the_number_of_its_uses(client, owner, monkeypatch):
     monkeypatch.setattr(KeysetTableMixin, "counts_up_to", 40)
     token, busy = TokenFactory(owner=owner), TokenFactory(owner=owner)
     add_uses(owner, *({"token_id": token.pk} for _ in range(40)), *({"token_id": busy.pk} for _ in range(41)))
@@ -689,7 +689,7 @@ def test_export_of_a_token_ignores_the_same_parameters_as_its_table(client, owne
 
 @pytest.mark.parametrize("own", [True, False])
 @pytest.mark.once
-def test_a_tokens_page_leads_to_its_entries_and_their_file(client, owner, administrator, own):
+def test_page_of_a_token_links_to_its_entries_and_their_export(client, owner, administrator, own):
     token = TokenFactory(owner=owner)
     add_uses(owner, {"request_id": REQUEST, "token_id": token.pk, "target": "a"}, {"target": "b"})
     client.force_login(owner if own else administrator)

@@ -85,7 +85,7 @@ def test_organizations_log_has_all_entries_of_the_organization_and_no_others(cli
     ],
     ids=str,
 )
-def test_page_and_api_filter_alike(client, api, auditor, query, found):
+def test_page_and_api_filter_in_the_same_way(client, api, auditor, query, found):
     one = TokenFactory(owner=auditor, scope="api")
     two = TokenFactory(owner=auditor, scope="pipeline")
     use(one, datetime(2026, 5, 1, 23, 59, 59, tzinfo=UTC), target="/a")
@@ -142,7 +142,7 @@ def test_action_has_its_published_fields(api, auditor, owner):
     assert (row["type"], row["action"], row["user_email"]) == ("user", "user.changed", owner.email)
 
 
-def test_without_a_date_the_api_answers_the_last_seven_days(api, auditor):
+def test_api_returns_the_last_seven_days_without_a_date(api, auditor):
     token = TokenFactory(owner=auditor)
     use(token, timezone.now() - timedelta(days=8), target="/old")
     use(token, timezone.now() - timedelta(days=6), target="/new")
@@ -188,7 +188,7 @@ def test_next_page_continues_where_the_last_ended_while_entries_arrive(api, audi
     ],
 )
 @pytest.mark.once
-def test_a_wrong_query_is_a_400_that_names_it(api, auditor, query):
+def test_wrong_query_is_a_400_with_errors(api, auditor, query):
     api.force_login(auditor)
 
     answer = api.get(f"{API_USES}?{query}")
@@ -209,7 +209,7 @@ def test_a_wrong_query_never_breaks_a_page(client, auditor, path, query):
     assert client.get(f"{path}?{query}").status_code == 200
 
 
-def test_pages_of_a_long_log_lose_and_repeat_nothing(client, auditor):
+def test_pages_of_a_long_log_skip_and_repeat_no_entry(client, auditor):
     token = TokenFactory(owner=auditor)
     moment = timezone.now()
     for number in range(120):
@@ -287,7 +287,7 @@ def test_an_action_by_token_names_the_token(api, owner):
 
 @pytest.mark.parametrize("name", ["page_size", "count"])
 @pytest.mark.once
-def test_published_log_routes_take_page_size_by_both_names(api, auditor, name):
+def test_published_log_routes_accept_both_names_of_the_page_size(api, auditor, name):
     token = TokenFactory(owner=auditor)
     for number in range(3):
         use(token, target=f"/{number}")
@@ -297,7 +297,7 @@ def test_published_log_routes_take_page_size_by_both_names(api, auditor, name):
 
 
 @pytest.mark.once
-def test_page_size_by_both_names_at_once_is_a_400(api, auditor):
+def test_both_names_of_the_page_size_at_once_are_a_400(api, auditor):
     api.force_login(auditor)
 
     answer = api.get(API_USES, {"page_size": 2, "count": 2})

@@ -92,7 +92,7 @@ def test_entry_links_to_all_entries_of_its_address(browser_of):
     assert request_id in ids(page)
 
 
-def test_a_person_finds_one_of_their_tokens_by_its_name(browser_of):
+def test_person_can_filter_by_the_name_of_their_token(browser_of):
     page = browser_of("user")
     page.goto("/profile/authentication-log/")
     name = page.get_by_label("Token", exact=True).locator("option").nth(1).inner_text()
@@ -104,7 +104,7 @@ def test_a_person_finds_one_of_their_tokens_by_its_name(browser_of):
         assert name.startswith(token)
 
 
-def test_filters_are_kept_on_the_next_page(browser_of, tmp_path):
+def test_exports_contain_the_entries_of_the_filtered_list(browser_of, tmp_path):
     page = browser_of("auditor", accept_downloads=True)
     page.goto(f"{OUR_USES}?outcome=refused")
     shown = ids(page)

@@ -1,4 +1,4 @@
-"""Logs that were kept before entries were numbered and sealed are all there afterwards."""
+"""The migration that numbers log entries keeps all existing ones."""
 
 import uuid
 from datetime import UTC, datetime

@@ -1,4 +1,7 @@
-"""No answer before its entry is committed; entry and change together or not at all (docs/product.md#logs)."""
+"""A request is answered only after its entry and its change are committed together.
+
+See docs/product.md#logs.
+"""
 
 import contextlib
 
@@ -67,7 +70,7 @@ def test_token_cannot_expire_itself_if_that_cannot_be_logged(api, owner):
 
 
 def test_the_change_and_its_entry_are_committed_together(api, owner, pipeline):
-    """When the worker's task is handed over, which is after the commit, the entry is there already."""
+    """The worker's task is enqueued after the commit. By then, the entry exists."""
     headers = bearer(TokenFactory(owner=owner))
     seen = []
     from django_tasks.signals import task_enqueued
@@ -125,7 +128,7 @@ def test_a_request_without_a_token_leaves_no_entry(api, client, owner):
     assert not TokenUse.objects.exists()
 
 
-def test_a_control_character_in_the_address_is_logged_harmlessly(api, owner):
+def test_control_characters_of_a_request_are_not_logged_as_they_are(api, owner):
     api.get("/api/v1/a%00b%0Ac%E2%80%A8", headers=bearer(TokenFactory(owner=owner)) | {"User-Agent": "a\x00b\nc" * 99})
 
     entry = TokenUse.objects.get()
@@ -163,7 +166,7 @@ def test_entries_are_never_changed_or_deleted(api, owner):
     assert TokenUse.objects.count() == 1
 
 
-def test_a_use_that_is_logged_is_answered_although_the_last_use_cannot_be_noted(api, owner, monkeypatch, caplog):
+def test_request_is_answered_even_if_the_last_use_cannot_be_saved(api, owner, monkeypatch, caplog):
     def fail(self, *, at, ip):
         raise DatabaseError("the row is locked")
 
@@ -176,7 +179,7 @@ def test_a_use_that_is_logged_is_answered_although_the_last_use_cannot_be_noted(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("by_token", [True, False], ids=["token", "session"])
-def test_change_whose_transaction_cannot_begin_is_503_and_a_use_is_logged(api, owner, monkeypatch, by_token):
+def test_change_is_503_and_its_use_is_logged_if_its_transaction_cannot_begin(api, owner, monkeypatch, by_token):
     headers = {"Idempotency-Key": "a-key-of-this-test"}
     if by_token:
         headers |= bearer(TokenFactory(owner=owner))

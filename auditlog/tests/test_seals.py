@@ -1,4 +1,4 @@
-"""Each way to tamper with a sealed log is found and named; what was left alone is proven."""
+"""Every change of a sealed log is reported, and an unchanged log is proven."""
 
 import threading
 import uuid
@@ -52,7 +52,7 @@ def blocks(log=USES):
     return list(Seal.objects.filter(log=log).order_by("number"))
 
 
-# What is left alone
+# Unchanged logs
 
 
 @pytest.mark.parametrize("log", Seal.Log)
@@ -69,7 +69,7 @@ def test_an_untouched_log_is_proven(chain):
     assert verification.head == f"3:{blocks()[-1].mac}"
 
 
-def test_both_logs_have_a_chain_of_their_own(organization):
+def test_each_log_has_its_own_chain(organization):
     uses(2, organization)
     actions(3, organization)
 
@@ -89,7 +89,7 @@ def test_entries_with_empty_fields_are_proven():
 def test_blocks_follow_each_other_without_a_gap(organization):
     first = uses(2, organization)
     seal()
-    # An id that was given to a transaction which was rolled back.
+    # Skips ids, as after a transaction that was rolled back.
     TokenUse.objects.bulk_create([use(organization, id=first[-1].pk + 5)])
     seal()
 
@@ -116,7 +116,7 @@ def test_a_long_log_is_sealed_in_several_blocks(monkeypatch, organization):
 
 
 def test_number_of_counters_that_a_block_changes_is_limited(monkeypatch, organization):
-    """Everything that is counted is written while all other writers wait."""
+    """All other writers wait while the counters are written."""
     monkeypatch.setattr(sealing, "MAX_COUNTED", 2)
     for ip in ("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.3", None):
         uses(1, organization, ip=ip)
@@ -129,10 +129,10 @@ def test_number_of_counters_that_a_block_changes_is_limited(monkeypatch, organiz
     assert TokenUsage.objects.count() == 4
 
 
-# When a block is made
+# When a block is created
 
 
-def test_a_few_new_entries_wait(organization):
+def test_few_new_entries_are_not_sealed_at_once(organization):
     uses(3, organization)
 
     assert sealing.seal_next(USES) is None
@@ -141,7 +141,7 @@ def test_a_few_new_entries_wait(organization):
     assert (verification.entries, verification.waiting) == (0, 3)
 
 
-def test_entries_do_not_wait_for_longer_than_five_minutes(organization):
+def test_new_entries_are_sealed_after_five_minutes(organization):
     uses(1, organization)
     uses(1, organization)
 
@@ -149,7 +149,7 @@ def test_entries_do_not_wait_for_longer_than_five_minutes(organization):
         assert sealing.seal_next(USES).count == 2
 
 
-def test_many_entries_do_not_wait(monkeypatch, organization):
+def test_many_new_entries_are_sealed_at_once(monkeypatch, organization):
     monkeypatch.setattr(sealing, "MAX_ENTRIES", 3)
     uses(4, organization)
 
@@ -164,14 +164,14 @@ def test_uses_are_counted_once_when_they_are_sealed(chain):
 
 
 @pytest.mark.parametrize("days", [-3650, 3650])
-def test_one_entry_with_a_wrong_date_does_not_hold_the_others_back(organization, days):
+def test_entry_with_a_wrong_date_does_not_delay_the_others(organization, days):
     uses(1, organization, at=days_ago(-days))
     uses(2, organization)
 
     assert sealing.seal_next(USES).count == 3
 
 
-def test_entries_that_wait_too_long_for_a_seal_are_a_finding(chain, organization):
+def test_entries_that_wait_too_long_for_a_seal_are_reported(chain, organization):
     entry = uses(1, organization)[0]
     uses(1, organization)
 
@@ -187,7 +187,7 @@ def test_entries_that_wait_too_long_for_a_seal_are_a_finding(chain, organization
 
 
 OTHER = {
-    # Beyond every id that the database has given.
+    # Higher than every existing id.
     "id": 2**40,
     "at": datetime(2020, 1, 1, tzinfo=UTC),
     "organization_id": None,
@@ -204,18 +204,18 @@ OTHER = {
 
 
 @pytest.mark.parametrize("column", columns(TokenUse))
-def test_a_change_of_any_column_of_a_use_is_found(chain, column):
+def test_change_of_any_column_of_a_use_is_reported(chain, column):
     entry = chain[4]
     change(TokenUse, entry.pk, **{column: OTHER.get(column, "other")})
 
     (found,) = findings()
     assert f"Entry {entry.pk} of" in found
-    # Another id is another entry.
+    # With another id, it counts as another entry.
     assert ("was removed" if column == "id" else "was changed") in found
 
 
 @pytest.mark.parametrize("column", columns(Activity))
-def test_a_change_of_any_column_of_an_action_is_found(organization, column):
+def test_change_of_any_column_of_an_action_is_reported(organization, column):
     entry = actions(3, organization)[1]
     seal(ACTIONS)
     change(Activity, entry.pk, **{column: OTHER.get(column, "other")})
@@ -230,7 +230,7 @@ def test_a_seal_covers_every_column(model):
     assert set(columns(model)) == {field.column for field in model._meta.concrete_fields}
 
 
-def test_a_value_that_moves_to_the_next_column_is_a_change(organization):
+def test_value_moved_to_the_next_column_is_reported(organization):
     entry = uses(1, organization, token_name="ab", scope="c")[0]
     seal()
     change(TokenUse, entry.pk, token_name="a", scope="bc")
@@ -239,7 +239,7 @@ def test_a_value_that_moves_to_the_next_column_is_a_change(organization):
 
 
 @pytest.mark.parametrize("column", ["at", "owner_id", "status", "request_id"])
-def test_change_to_an_impossible_value_is_named(chain, column):
+def test_change_to_an_impossible_value_is_reported(chain, column):
     if connection.vendor != "sqlite":
         pytest.skip("PostgreSQL takes no such value.")
     sql(f'UPDATE auditlog_tokenuse SET "{column}" = %s WHERE id = %s', "rubbish", chain[4].pk)
@@ -249,7 +249,7 @@ def test_change_to_an_impossible_value_is_named(chain, column):
     assert "was changed" in found
 
 
-def test_changed_time_zone_is_a_change(chain):
+def test_changed_time_zone_is_reported(chain):
     if connection.vendor != "sqlite":
         pytest.skip("PostgreSQL keeps no time zone.")
     sql("UPDATE auditlog_tokenuse SET at = at || '+05:00' WHERE id = %s", chain[4].pk)
@@ -257,7 +257,7 @@ def test_changed_time_zone_is_a_change(chain):
     assert ["was changed" in found for found in findings()] == [True]
 
 
-# What nobody can read. Each is the SQL of a value, by column; on PostgreSQL most columns take no such thing.
+# Unreadable values as SQL, by column. On PostgreSQL, most columns refuse such values.
 
 RUBBISH = {
     "sqlite": [
@@ -304,7 +304,7 @@ def three(model, organization):
 
 
 @rubbish
-def test_value_that_cannot_be_read_is_named_as_a_change(organization, model, column, value):
+def test_unreadable_value_is_reported_as_a_change(organization, model, column, value):
     entries, log = three(model, organization)
     seal(log)
     spoil(model, column, value, id=entries[1].pk)
@@ -317,8 +317,8 @@ def test_value_that_cannot_be_read_is_named_as_a_change(organization, model, col
 
 
 @rubbish
-def test_entry_that_cannot_be_read_does_not_delay_sealing(organization, model, column, value):
-    """It is proven as the database keeps it."""
+def test_unreadable_entry_does_not_delay_sealing(organization, model, column, value):
+    """The seal covers the value as the database stores it."""
     entries, log = three(model, organization)
     spoil(model, column, value, id=entries[1].pk)
 
@@ -335,7 +335,7 @@ def test_entry_that_cannot_be_read_does_not_delay_sealing(organization, model, c
     assert [f"Entry {entries[1].pk} of" in one and "was removed" in one for one in findings(log)] == [True]
 
 
-def test_a_changed_entry_is_named_with_what_it_says_now(chain):
+def test_changed_entry_is_reported_with_its_current_values(chain):
     change(TokenUse, chain[0].pk, target="/api/v1/pipelines", owner_email="someone@acme.example")
 
     assert findings() == [
@@ -344,14 +344,14 @@ def test_a_changed_entry_is_named_with_what_it_says_now(chain):
     ]
 
 
-def test_a_forged_entry_cannot_draw_lines_of_its_own(chain):
+def test_control_characters_of_a_forged_entry_are_replaced(chain):
     change(TokenUse, chain[0].pk, target="\nAll is well\x1b[2K")
 
     assert "GET \N{REPLACEMENT CHARACTER}All is well\N{REPLACEMENT CHARACTER}[2K) was changed." in findings()[0]
 
 
 @pytest.mark.parametrize("place", [0, 1, 2, 3, 4, 8])
-def test_a_removed_entry_is_named(chain, organization, place):
+def test_removed_entry_is_reported(chain, organization, place):
     entry = chain[place]
     remove(TokenUse.objects.filter(pk=entry.pk))
 
@@ -360,13 +360,13 @@ def test_a_removed_entry_is_named(chain, organization, place):
     ]
 
 
-def test_all_entries_removed_are_named(chain):
+def test_removal_of_all_entries_is_reported(chain):
     remove(TokenUse.objects.all())
 
     assert len(findings()) == 9
 
 
-def test_an_entry_inserted_among_sealed_ones_is_named(organization):
+def test_entry_inserted_between_sealed_ones_is_reported(organization):
     first = uses(1, organization)[0]
     TokenUse.objects.bulk_create([use(organization, id=first.pk + 5)])
     seal()
@@ -375,25 +375,25 @@ def test_an_entry_inserted_among_sealed_ones_is_named(organization):
     assert [f"Entry {first.pk + 2} of" in found and "was inserted" in found for found in findings()] == [True]
 
 
-def test_an_entry_below_the_first_block_is_named(chain):
+def test_entry_below_the_first_block_is_reported(chain):
     TokenUse.objects.bulk_create([use(id=-3)])
 
     assert ["Entry -3 of" in found and "is below the first block" in found for found in findings()] == [True]
 
 
-def test_swapped_entries_are_both_named(chain):
+def test_swapped_entries_are_both_reported(chain):
     one, two = chain[1].pk, chain[7].pk
     for old, new in ((one, 9999), (two, one), (9999, two)):
         change(TokenUse, old, id=new)
 
-    # The sequence knows nothing of this: the swapped rows are the only two.
+    # The number of entries is unchanged, so only the two swapped rows are reported.
     assert [f"Entry {pk} of" in found for found, pk in zip(findings(), (two, one), strict=True)] == [True, True]
 
 
 # The chain
 
 
-def test_a_changed_block_is_named(chain):
+def test_changed_block_is_reported(chain):
     for column, value in (
         ("first_id", 0),
         ("last_id", 99),
@@ -433,19 +433,19 @@ BLOCK_RUBBISH = {
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 @pytest.mark.parametrize(("column", "value"), BLOCK_RUBBISH)
-def test_a_block_that_cannot_be_read_is_named(chain, column, value, number):
+def test_unreadable_block_is_reported(chain, column, value, number):
     spoil(Seal, column, value, number=number)
 
     found = findings()
     named = 2 if column == "number" else number
     assert any(one.startswith(f"Block {named} was changed or forged") for one in found)
-    # The list of the last block is not needed for the next one.
+    # Sealing the next block does not need the record list of the last one.
     if number == 3 and column != "entries":
         with pytest.raises(ChainBroken):
             sealing.seal_next(USES, at_once=True)
 
 
-def test_a_block_without_a_number_is_found(chain):
+def test_block_without_a_number_is_reported(chain):
     if connection.vendor != "sqlite":
         pytest.skip("PostgreSQL takes no such value.")
     spoil(Seal, "number", "'x'", number=3)
@@ -453,19 +453,19 @@ def test_a_block_without_a_number_is_found(chain):
     assert "A block has no number." in findings()
 
 
-def test_a_removed_block_is_named(chain):
+def test_removed_block_is_reported(chain):
     remove(Seal.objects.filter(number=2))
 
     assert findings() == [f"Block 2 is missing: nothing proves entries {chain[3].pk} to {chain[5].pk}."]
 
 
-def test_a_removed_beginning_is_named(chain):
+def test_removed_first_blocks_are_reported(chain):
     remove(Seal.objects.filter(number__lt=3))
 
     assert findings() == [f"Blocks 1 to 2 are missing: nothing proves entries 1 to {chain[5].pk}."]
 
 
-def test_reordered_blocks_are_named(chain):
+def test_reordered_blocks_are_reported(chain):
     first, second = blocks()[:2]
     for pk, number in ((first.pk, 9), (second.pk, 1), (first.pk, 2)):
         change(Seal, pk, number=number)
@@ -484,21 +484,21 @@ def test_a_block_of_the_other_log_proves_nothing(organization):
     assert "Block 1 was changed or forged" in findings(USES)[0]
 
 
-def test_another_list_of_entries_is_found(chain):
+def test_replaced_list_of_records_is_reported(chain):
     one, two, _ = blocks()
     change(Seal, two.pk, entries=bytes(one.entries))
 
     assert "Block 2 has other records than were sealed" in findings()[0]
 
 
-def test_a_list_that_is_emptied_without_pruning_is_found(chain):
+def test_list_of_records_emptied_without_pruning_is_reported(chain):
     change(Seal, blocks()[1].pk, entries=None)
 
     assert "Block 2 lost its records without being pruned" in findings()[0]
 
 
-def test_chain_with_the_seals_of_another_key_is_forged(chain, settings):
-    """A person with write access but without the key rebuilds the whole chain after a change."""
+def test_chain_sealed_with_another_key_is_reported_as_forged(chain, settings):
+    """Someone with write access but without the key rebuilds the whole chain after a change."""
     remove(TokenUse.objects.filter(pk=chain[0].pk))
     remove(Seal.objects.all())
     settings.LOG_SEAL_KEY = "a guess that is long enough to be one"
@@ -508,7 +508,7 @@ def test_chain_with_the_seals_of_another_key_is_forged(chain, settings):
     assert "Block 1 was changed or forged" in findings()[0]
 
 
-def test_forged_pruning_mark_does_not_excuse_missing_entries(chain, settings, organization):
+def test_forged_pruning_mark_does_not_hide_missing_entries(chain, settings, organization):
     settings.LOG_SEAL_KEY = "a guess that is long enough to be one"
     remove(Seal.objects.filter(number=3))
     last = blocks()[-1]
@@ -523,7 +523,7 @@ def test_forged_pruning_mark_does_not_excuse_missing_entries(chain, settings, or
     assert any(f"Entry {chain[0].pk} of" in sentence and "removed" in sentence for sentence in found)
 
 
-def test_no_block_is_put_behind_one_that_is_not_genuine(chain, organization):
+def test_no_block_is_added_after_a_forged_block(chain, organization):
     change(Seal, blocks()[-1].pk, last_id=10**12)
     uses(1, organization)
 
@@ -531,7 +531,7 @@ def test_no_block_is_put_behind_one_that_is_not_genuine(chain, organization):
         sealing.seal_next(USES, at_once=True)
 
 
-def test_an_end_that_was_cut_off_is_found_by_the_head_it_had(chain):
+def test_removed_end_is_detected_by_its_earlier_head(chain):
     head = f"3:{blocks()[-1].mac}"
     assert findings(expected=[head]) == []
     remove(Seal.objects.filter(number=3))
@@ -541,7 +541,7 @@ def test_an_end_that_was_cut_off_is_found_by_the_head_it_had(chain):
     assert findings(expected=[head]) == ["Block 3 is not the one it was: the end of the chain was cut off or replaced."]
 
 
-def test_end_that_the_worker_sealed_again_is_found_by_the_earlier_head(chain):
+def test_resealed_end_is_detected_by_the_earlier_head(chain):
     head = f"3:{blocks()[-1].mac}"
     remove(Seal.objects.filter(number=3))
     change(TokenUse, chain[8].pk, target="/api/v1/else")
@@ -560,7 +560,7 @@ def test_earlier_head_of_a_longer_chain_is_accepted(chain, organization):
 
 
 def test_a_seal_does_not_depend_on_the_database(settings):
-    """So a log that moves from SQLite to PostgreSQL takes its seals along."""
+    """So a log that is moved from SQLite to PostgreSQL keeps its seals."""
     at = datetime(2026, 5, 3, 12, 0, 0, 123456, tzinfo=UTC)
     ids = {name: uuid.UUID(int=number) for number, name in enumerate(("token_id", "owner_id", "request_id"), start=1)}
     uses(1, None, at=at, organization_id=uuid.UUID(int=4), ip="2001:db8::1", **ids)
@@ -589,13 +589,13 @@ def test_key_can_come_from_the_settings(chain, settings):
     assert findings() == []
 
 
-def test_a_short_key_stops_the_start_and_is_not_repeated():
+def test_short_key_is_an_error_that_does_not_show_it():
     with pytest.raises(ImproperlyConfigured) as raised:
         setting_readers.long_secret("LOG_SEAL_KEY", "too short")
     assert str(raised.value) == "LOG_SEAL_KEY must have at least 32 characters."
 
 
-def test_a_file_without_a_key_is_refused(settings, tmp_path):
+def test_empty_key_file_is_refused(settings, tmp_path):
     settings.DATA_DIR = tmp_path
     (tmp_path / "log-seal-key").write_text("")
     uses(1)
@@ -612,7 +612,7 @@ def test_no_new_key_is_created_for_an_existing_chain(chain, settings, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-# Several at once
+# Simultaneous sealers and writers
 
 
 @pytest.mark.django_db(transaction=True)
@@ -641,7 +641,7 @@ def test_two_sealers_at_the_same_time_write_one_chain(monkeypatch, organization)
     assert TokenUsage.objects.get().allowed == 60
 
 
-def test_the_loser_of_a_race_does_not_hide_another_failure(chain, organization, monkeypatch):
+def test_integrity_error_without_a_race_is_raised(chain, organization, monkeypatch):
     def fail(counted):
         raise IntegrityError("something else")
 
@@ -697,7 +697,8 @@ def test_transaction_that_can_still_add_an_entry_delays_the_seal(monkeypatch, or
 
 @pytest.mark.django_db(transaction=True)
 def test_transaction_that_began_later_does_not_delay_the_seal(organization):
-    """Under load someone always writes; only those have to be waited for who were writing when the end was read."""
+    """Under load, there is always a writer. Sealing waits only for those that began before it read
+    the end of the log."""
     if connection.vendor != "postgresql":
         pytest.skip("SQLite commits entries in order.")
     uses(3, organization)
@@ -725,7 +726,7 @@ def test_transaction_that_began_later_does_not_delay_the_seal(organization):
 # The command
 
 
-def test_the_command_says_what_is_proven_and_the_heads(chain, organization):
+def test_command_prints_what_is_proven_and_the_heads(chain, organization):
     uses(2, organization)
 
     said, complaint, code = run("verify_logs")
@@ -740,7 +741,7 @@ def test_quiet_command_prints_nothing_if_both_logs_are_intact(chain):
     assert run("verify_logs", "--quiet") == ("", "", 0)
 
 
-def test_the_command_fails_with_what_it_found(chain):
+def test_command_prints_its_findings_and_fails(chain):
     remove(TokenUse.objects.filter(pk=chain[0].pk))
 
     said, complaint, code = run("verify_logs", "--quiet")
@@ -749,7 +750,7 @@ def test_the_command_fails_with_what_it_found(chain):
     assert (complaint, code) == ("The logs are not as they were when they were sealed.", 1)
 
 
-def test_the_command_reads_one_log_only_when_asked(chain):
+def test_command_can_verify_only_one_log(chain):
     remove(TokenUse.objects.filter(pk=chain[0].pk))
 
     assert run("verify_logs", "--log", "activity")[2] == 0

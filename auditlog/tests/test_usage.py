@@ -18,7 +18,7 @@ from auditlog.tests.test_logs import use
 from tokens.tests.factories import TokenFactory
 
 pytestmark = pytest.mark.each_database
-# On PostgreSQL fewer, because each takes longer there, and SQL that the two understand differently shows early.
+# Fewer on PostgreSQL: each takes longer there, and a difference in SQL shows up early.
 EXAMPLES = 60 if connection.vendor == "sqlite" else 20
 
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
@@ -37,7 +37,7 @@ def ago(**how_long):
 
 
 def seal():
-    """Counts new entries, as the worker does, without a seal's proof."""
+    """Counts new entries as the worker does, but without a valid seal."""
     last = Seal.objects.order_by("last_id").last()
     entries = list(TokenUse.objects.filter(id__gt=last.last_id if last else 0).order_by("id"))
     usage.add(usage.summed(entries))
@@ -54,7 +54,7 @@ def seal():
 
 @pytest.fixture(params=["nothing", "all", "half"])
 def sealed(request):
-    """To be called when the entries are there, and for "half" once before."""
+    """Whether to seal after the first half of the entries, and after the last one."""
     return {"nothing": [False, False], "all": [False, True], "half": [True, False]}[request.param]
 
 
@@ -81,7 +81,7 @@ def test_usage_has_each_of_the_last_30_days(owner, sealed):
     }
 
 
-def test_a_day_is_a_day_in_utc(owner):
+def test_days_are_counted_in_utc(owner):
     token = TokenFactory(owner=owner)
     use(token, datetime(2026, 5, 18, 23, 59, 59, 999_999, tzinfo=UTC))
     use(token, datetime(2026, 5, 19, tzinfo=UTC))
@@ -105,7 +105,7 @@ def test_usage_of_an_unused_token_has_30_empty_days(owner):
 
 @pytest.fixture
 def four_uses(owner, member, stranger):
-    """Two of the owner's tokens, one of a colleague's, one of a stranger's; half of them sealed."""
+    """Two uses by the owner, one by a colleague and one by a stranger. Half of them are sealed."""
     token = TokenFactory(owner=owner)
     use(token, ago(hours=4), **ENDED)
     use(TokenFactory(owner=stranger), ago(hours=3), **ENDED)
@@ -128,14 +128,14 @@ def test_person_sees_usage_of_their_own_tokens(four_uses, owner, member, strange
 
 @pytest.mark.parametrize("role", SiteRole)
 @pytest.mark.once
-def test_usage_of_the_organization_is_for_people_who_read_its_logs(four_uses, organization, role):
+def test_usage_of_the_organization_is_visible_to_readers_of_its_logs(four_uses, organization, role):
     reader = UserFactory(organization=organization, site_role=role)
     expected = (0, 0) if role in {SiteRole.USER, SiteRole.GUEST} else (3, 3)
 
     assert totals(usage.readable_org_entries(reader)) == expected
 
 
-def test_usage_of_a_token_is_for_people_who_see_its_log(four_uses, owner, member, stranger, administrator):
+def test_usage_of_a_token_is_visible_to_readers_of_its_log(four_uses, owner, member, stranger, administrator):
     def seen_by(reader):
         uses = usage.of_token(four_uses.pk, reader=reader)
         return totals(uses), len(usage.addresses(uses))
@@ -186,7 +186,7 @@ def test_addresses_have_their_first_and_last_use(owner, sealed):
     ],
     ids=str,
 )
-def test_an_address_is_new_for_a_week_unless_the_token_is(owner, token_since, address_since, is_new):
+def test_address_is_new_for_a_week_unless_the_token_is_new(owner, token_since, address_since, is_new):
     token = TokenFactory(owner=owner)
     use(token, NOW - token_since, ip="192.0.2.1")
     use(token, NOW - address_since, ip="192.0.2.2")
@@ -259,7 +259,7 @@ def test_other_refusals_are_not_uses_after_expiry(owner, code):
     assert TokenUsage.objects.get().after_end == 0
 
 
-def test_two_uses_at_the_same_moment_are_counted_twice(owner):
+def test_two_uses_at_the_same_time_are_both_counted(owner):
     token = TokenFactory(owner=owner)
     for target in ("/one", "/two"):
         use(token, ago(hours=1), target=target, **ENDED)
@@ -302,7 +302,7 @@ def test_counting_takes_one_write_and_no_read(owner, django_assert_num_queries):
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)], ids=str)
 def test_later_counts_keep_the_first_and_the_last_time(owner, order):
-    """Whether or not there was a use after the end before, or is one now."""
+    """Uses before and after the expiry are counted in any order."""
     token = TokenFactory(owner=owner)
     use(token, ago(hours=3))
     use(token, ago(hours=2), **ENDED)
@@ -318,7 +318,7 @@ def test_later_counts_keep_the_first_and_the_last_time(owner, order):
     assert (counted.first_after_end_at, counted.last_after_end_at) == (ago(hours=2), ago(hours=1))
 
 
-# Against counting the log itself
+# Comparison with a count of the log itself
 
 OUTCOMES = [(200, None), (403, "forbidden"), (401, "expired"), (401, "revoked"), (401, "owner_deactivated")]
 
@@ -392,8 +392,8 @@ def assert_same_addresses(uses, log):
         assert address.is_new == (is_late and NOW - its[0].at < timedelta(days=7))
 
 
-def test_uses_sealed_during_a_reading_are_counted_once(owner):
-    """Sealed between the two queries of a reader: nothing is missed, and nothing is counted twice."""
+def test_uses_sealed_while_they_are_read_are_counted_once(owner):
+    """A seal between the two queries of a reader neither hides uses nor counts them twice."""
     token = TokenFactory(owner=owner)
     use(token, ago(hours=3), **ENDED)
     seal()
@@ -407,7 +407,7 @@ def test_uses_sealed_during_a_reading_are_counted_once(owner):
 
 
 def test_entries_without_a_token_row_are_counted_too(owner):
-    """The id in an entry stays although its token is gone."""
+    """An entry keeps the id of its token after the token is deleted."""
     gone = TokenFactory(owner=owner)
     use(gone, ago(hours=1), **ENDED)
     gone.delete()
