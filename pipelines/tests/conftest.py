@@ -11,7 +11,7 @@ from django.db import connection
 
 from pipelines import runner
 
-# Seconds, for what takes milliseconds: it is spent only where something is wrong.
+# Timeout in seconds for what takes milliseconds. It is reached only if something is wrong.
 PATIENCE = 30
 
 
@@ -35,9 +35,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class BuildServer(ThreadingHTTPServer):
-    """The server that steps call, on loopback. It answers 200, or what ``answers`` says.
+    """The server on loopback that steps call. It answers 200 unless ``answers`` says otherwise.
 
-    ``held_path`` is answered when ``let_go`` is set, so that a test can look at a step in its middle.
+    It answers ``held_path`` only once ``let_go`` is set, so that a test can check a running step.
     """
 
     daemon_threads = True
@@ -52,11 +52,11 @@ class BuildServer(ThreadingHTTPServer):
         self.let_go = threading.Event()
 
     def next_call(self):
-        """The next call as method, path, headers and body; waits for it."""
+        """Waits for the next call; returns its method, path, headers and body."""
         return self.calls.get(timeout=PATIENCE)
 
     def next_calls(self, *paths):
-        """Waits until these were called, in this order."""
+        """Waits until these paths were called, in this order."""
         assert [self.next_call()[1] for _ in paths] == list(paths)
 
 
@@ -72,17 +72,17 @@ def build_server(settings):
 
 @pytest.fixture(autouse=True)
 def worker_of_this_test(monkeypatch):
-    """Names that a test takes as a worker, and its being asked to stop, end with it."""
+    """Resets the name and the stop request of the worker after the test."""
     monkeypatch.setattr(runner, "_worker", runner._worker)
     monkeypatch.setattr(runner, "_stop_requested", threading.Event())
 
 
 class Killed(BaseException):
-    """Raised in place of kill -9. Nothing catches it, so nothing after it runs."""
+    """Simulates kill -9. No code catches it, so no code after it runs."""
 
 
 class Mortality:
-    """Lets the worker die during a call: the run stays in the database as after kill -9."""
+    """Kills the worker during a call: the run stays in the database as after kill -9."""
 
     def __init__(self, monkeypatch):
         self._connect = asyncio.BaseEventLoop.create_connection
@@ -103,7 +103,7 @@ class Mortality:
         try:
             runner.execute_queued(pipeline.pk)
         except BaseExceptionGroup as group:
-            assert group.subgroup(Killed), "it died of something else"  # noqa: PT017
+            assert group.subgroup(Killed), "another error occurred"  # noqa: PT017
         else:
             raise AssertionError("The worker made fewer calls.")
         finally:
@@ -117,7 +117,7 @@ def mortality(monkeypatch):
 
 @pytest.fixture
 def in_thread():
-    """Starts something in a thread with its own connection to the database; the result is a future."""
+    """Calls a function in a thread with its own database connection; returns a future."""
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
 
         def start(function, *args, **kwargs):

@@ -27,7 +27,7 @@ class StepFactory(DjangoModelFactory):
 
 
 def give_secrets(step, values, place="secret_headers"):
-    """Enters secrets into a step, in place of those that it has. Returns what is kept of them."""
+    """Replaces the secrets of a step. Returns their encrypted values."""
     encrypted = step_secrets.encrypt(step, place, values)
     type(step).objects.filter(pk=step.pk).update(**{place: encrypted})
     setattr(step, place, encrypted)
@@ -35,7 +35,7 @@ def give_secrets(step, values, place="secret_headers"):
 
 
 class AccessRuleFactory(DjangoModelFactory):
-    """Give it a ``user`` or a ``group``."""
+    """Requires a ``user`` or a ``group``."""
 
     class Meta:
         model = AccessRule

@@ -1,4 +1,4 @@
-"""A run in every state that there is, brought there by the services and by the worker's own code."""
+"""Brings a run into each possible state, with the services and the worker's own code."""
 
 from pipelines import runner, services
 from pipelines.models import Step
@@ -16,7 +16,7 @@ class Stage:
         self.run = None
 
     def has_steps(self, *steps, **fields):
-        """Paths of the build server, or "gate"."""
+        """Replaces the steps. Each one is a path of the build server, or "gate"."""
         self.pipeline.steps.all().delete()
         for position, step in enumerate(steps, start=1):
             if step == "gate":
@@ -35,7 +35,7 @@ class Stage:
         return self
 
     def do(self, action, **options):
-        """Through the service: "stop", "resume", "reset", "approve", "reject"."""
+        """Calls the service: "stop", "resume", "reset", "approve" or "reject"."""
         service = {
             "stop": services.stop_pipeline,
             "resume": services.resume_pipeline,
@@ -62,7 +62,7 @@ class Stage:
 
 
 def state_of(run):
-    """ "finished success", "halted failed", or the state alone where there is no outcome."""
+    """Returns "finished success", "halted failed", or only the state if there is no outcome."""
     run.refresh_from_db()
     return f"{run.state} {run.outcome}".strip()
 
@@ -128,7 +128,7 @@ def resumed(stage, mortality):
 def released(stage, mortality):
     """Its worker was killed between two steps."""
     running(stage, mortality)
-    # As if the first step's end had been written, and the second had not begun.
+    # As if the end of the first step had been saved and the second step had not begun.
     stage.run.step_runs.filter(state="running").update(state="waiting", started_at=None)
     runner.recover_lost_runs(of_worker=stage.run.worker or runner._worker)
 

@@ -1,4 +1,7 @@
-"""Every row of the permission table, through page and API (docs/product.md#pipelines-and-access-rules)."""
+"""Tests every row of the permission table, on the pages and in the API.
+
+The table is in docs/product.md#pipelines-and-access-rules.
+"""
 
 import pytest
 from django.urls import reverse
@@ -40,7 +43,7 @@ def person_and_pipeline(role, relation):
 
 
 @every_row
-def test_the_rule_says_what_the_table_says(db, role, relation, sees, runs):
+def test_rule_matches_the_table(db, role, relation, sees, runs):
     person, pipeline = person_and_pipeline(role, relation)
 
     assert may(person, PipelineAction.SEE, pipeline) is sees
@@ -49,7 +52,7 @@ def test_the_rule_says_what_the_table_says(db, role, relation, sees, runs):
 
 @every_row
 @pytest.mark.each_database
-def test_the_queryset_of_pipelines_says_what_the_rule_says(db, role, relation, sees, runs):
+def test_pipeline_queryset_matches_the_rule(db, role, relation, sees, runs):
     person, pipeline = person_and_pipeline(role, relation)
     PipelineFactory.create_batch(2)
 
@@ -60,7 +63,7 @@ def test_the_queryset_of_pipelines_says_what_the_rule_says(db, role, relation, s
 
 @every_row
 @pytest.mark.each_database
-def test_the_queryset_of_runs_says_what_the_rule_says(db, role, relation, sees, runs):
+def test_run_queryset_matches_the_rule(db, role, relation, sees, runs):
     person, pipeline = person_and_pipeline(role, relation)
     run = RunFactory(pipeline=pipeline)
     RunFactory()
@@ -69,7 +72,7 @@ def test_the_queryset_of_runs_says_what_the_rule_says(db, role, relation, sees, 
 
 
 @every_active_row
-def test_the_api_says_what_the_table_says(db, api, role, relation, sees, runs):
+def test_api_matches_the_table(db, api, role, relation, sees, runs):
     person, pipeline = person_and_pipeline(role, relation)
     StepFactory(pipeline=pipeline)
     headers = bearer(TokenFactory(owner=person))
@@ -80,7 +83,7 @@ def test_the_api_says_what_the_table_says(db, api, role, relation, sees, runs):
 
 
 @every_active_row
-def test_the_pages_say_what_the_table_says(client, role, relation, sees, runs, db):
+def test_pages_match_the_table(client, role, relation, sees, runs, db):
     person, pipeline = person_and_pipeline(role, relation)
     StepFactory(pipeline=pipeline)
     client.force_login(person)
@@ -91,7 +94,7 @@ def test_the_pages_say_what_the_table_says(client, role, relation, sees, runs, d
     assert run.status_code == (302 if runs else 403 if sees else 404)
 
 
-def test_an_operator_meets_every_pipeline_in_django_admin_and_is_nobody_to_any(db):
+def test_operator_sees_every_pipeline_and_has_no_standing(db):
     operator = OperatorFactory()
     pipelines = PipelineFactory.create_batch(2)
 
@@ -99,7 +102,7 @@ def test_an_operator_meets_every_pipeline_in_django_admin_and_is_nobody_to_any(d
     assert [standing_of(operator, pipeline) for pipeline in pipelines] == [None, None]
 
 
-def test_a_deactivated_operator_meets_no_pipeline(db):
+def test_deactivated_operator_sees_no_pipeline(db):
     PipelineFactory()
 
     assert not Pipeline.objects.visible_to(OperatorFactory(is_active=False)).exists()
@@ -115,7 +118,7 @@ def test_a_deactivated_operator_meets_no_pipeline(db):
         (Standing.GUEST, "see"),
     ],
 )
-def test_the_columns_of_the_table(standing, actions):
+def test_standing_allows_the_actions_of_its_column(standing, actions):
     assert {action.name.lower() for action in ALLOWED[standing]} == set(actions.split())
 
 
@@ -171,7 +174,7 @@ def test_standing_follows_from_role_ownership_and_rules(
         assert list(Pipeline.objects.allowing(person, action).filter(pk=pipeline.pk)) == ([pipeline] if allowed else [])
 
 
-def test_a_queryset_is_asked_in_one_query(owner, organization, member, django_assert_num_queries):
+def test_queryset_takes_one_query(owner, organization, member, django_assert_num_queries):
     for _ in range(3):
         AccessRuleFactory(pipeline=PipelineFactory(owner=owner), user=member)
 
@@ -180,7 +183,7 @@ def test_a_queryset_is_asked_in_one_query(owner, organization, member, django_as
             list(Pipeline.objects.allowing(member, action))
 
 
-def test_someone_to_whom_many_rules_lead_finds_a_pipeline_once(owner, organization, member):
+def test_person_with_many_rules_sees_a_pipeline_once(owner, organization, member):
     pipeline = PipelineFactory(owner=owner)
     AccessRuleFactory(pipeline=pipeline, user=member)
     for group in GroupFactory.create_batch(3, organization=organization):
@@ -192,7 +195,7 @@ def test_someone_to_whom_many_rules_lead_finds_a_pipeline_once(owner, organizati
     assert list(Pipeline.objects.allowing(member, PipelineAction.LOCK)) == []
 
 
-def test_a_rule_that_names_a_stranger_gives_them_nothing(owner, stranger):
+def test_rule_for_a_stranger_gives_no_access(owner, stranger):
     pipeline = PipelineFactory(owner=owner)
     group = GroupFactory(organization=owner.organization)
     group.members.add(stranger)
@@ -203,7 +206,7 @@ def test_a_rule_that_names_a_stranger_gives_them_nothing(owner, stranger):
     assert not Pipeline.objects.visible_to(stranger).exists()
 
 
-def test_runs_of_a_deleted_pipeline_stay_for_those_who_read_everything(owner, organization, stranger, member):
+def test_runs_of_deleted_pipeline_stay_visible_to_roles_that_read_everything(owner, organization, stranger, member):
     run = RunFactory(pipeline=PipelineFactory(owner=owner), state="finished")
     run.pipeline.delete()
     readers = [SiteRole.ADMINISTRATOR, SiteRole.POWER_USER, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER]

@@ -1,6 +1,6 @@
-"""Random organizations: what the queryset and the functions say, against a plain reading of the description.
+"""Compares the queryset and the functions with the documented rules, in random organizations.
 
-The reading below is written from the description alone, one sentence after the other, and shares nothing with the code.
+``plain_reading`` follows the documentation and shares no code with the product.
 """
 
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from pipelines.access import PipelineAction, allowed_actions
 from pipelines.models import AccessRule, Pipeline
 
 pytestmark = pytest.mark.each_database
-# On PostgreSQL fewer, because each takes longer there, and SQL that the two understand differently shows early.
+# Fewer on PostgreSQL, where each takes longer. A few are enough to find differences in SQL.
 EXAMPLES = 60 if connection.vendor == "sqlite" else 20
 
 ROLES = ["administrator", "manager", "user", "guest"]
@@ -32,7 +32,10 @@ COLUMNS = {
 
 @dataclass
 class World:
-    """Numbers stand for people, groups and pipelines. ``rules``: pipeline, ("person" or "group", number), role."""
+    """People, groups and pipelines are numbers.
+
+    ``rules`` maps (pipeline, ("person" or "group", number)) to a role.
+    """
 
     roles: list
     active: list
@@ -69,10 +72,10 @@ def plain_reading(world, person, pipeline):
     mine = [
         rules[("group", group)] for group, member in world.members if member == person and ("group", group) in rules
     ]
-    # A direct rule wins over group rules; among groups the strongest counts.
+    # A direct rule overrides group rules. Of several group rules, the strongest counts.
     item_role = rules.get(("person", person)) or min(mine, key=ROLES.index, default=None)
     is_owner = world.owners[pipeline] == person
-    # Readers of everything, and those who see what a User sees, only read.
+    # Roles that read everything only read. A Guest sees what a User sees, but only reads.
     if role in {"auditor", "security_manager"}:
         return words("reads")
     if role == "guest":
@@ -130,7 +133,7 @@ def build(world):
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(world=worlds())
 @pytest.mark.slow
-def test_queryset_and_function_read_the_rules_as_they_are_written(world):
+def test_queryset_and_functions_follow_the_documented_rules(world):
     with transaction.atomic():
         people, pipelines = build(world)
         for number, person in enumerate(people):

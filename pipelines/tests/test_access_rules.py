@@ -1,4 +1,4 @@
-"""Access rules: added, changed and removed, by page, by API and by the service."""
+"""Access rules are added, changed and removed on the page, in the API and by the service."""
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -79,7 +79,7 @@ def test_rule_is_added_changed_and_removed_on_the_page(as_owner, pipeline, membe
 
 
 @pytest.mark.each_database
-def test_a_group_is_found_by_its_name_in_whatever_case(as_owner, pipeline, organization):
+def test_group_is_found_by_its_name_in_any_case(as_owner, pipeline, organization):
     GroupFactory(organization=organization, name="Builders")
 
     as_owner.post(address(pipeline), {"who": "builders", "role": "user"})
@@ -87,7 +87,7 @@ def test_a_group_is_found_by_its_name_in_whatever_case(as_owner, pipeline, organ
     assert rules_of(pipeline) == {"Builders": "user"}
 
 
-def test_all_rules_are_replaced_by_api_and_read_back(as_owner, pipeline, member, organization):
+def test_api_replaces_all_rules_and_returns_them(as_owner, pipeline, member, organization):
     group = GroupFactory(organization=organization, name="Builders")
     AccessRuleFactory(pipeline=pipeline, user=UserFactory(organization=organization), role=ItemRole.GUEST)
 
@@ -164,7 +164,7 @@ def test_invalid_rules_change_nothing(as_owner, pipeline, owner, organization, r
     assert rules_of(pipeline) == {owner.email: "guest"}
 
 
-def test_more_rules_than_a_pipeline_has_are_refused(as_owner, pipeline, organization):
+def test_rules_over_the_limit_are_refused(as_owner, pipeline, organization):
     people = UserFactory.create_batch(201, organization=organization)
 
     answer = put(as_owner, pipeline, *({"user_id": str(person.pk), "role": "user"} for person in people))
@@ -174,7 +174,7 @@ def test_more_rules_than_a_pipeline_has_are_refused(as_owner, pipeline, organiza
     assert rules_of(pipeline) == {}
 
 
-# Nobody makes themselves Administrator
+# People cannot make themselves Administrator
 
 
 @pytest.fixture(params=["manager", "power user"])
@@ -232,7 +232,7 @@ def test_person_who_removes_their_own_rule_is_redirected_to_the_list(client, man
     assert client.get(f"/pipelines/{pipeline.pk}/").status_code == 404
 
 
-# What an unseen pipeline is to others
+# Pipelines that a person cannot see
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def unseen(organization):
 
 
 @pytest.mark.each_database
-def test_an_unseen_pipeline_is_in_no_list_no_search_no_choice_and_no_count(client, api, member, unseen):
+def test_unseen_pipeline_is_not_listed_found_offered_or_counted(client, api, member, unseen):
     PipelineFactory(owner=member, name="Mine", tags=["mine"])
     client.force_login(member)
     headers = bearer(TokenFactory(owner=member, scope="api"))
@@ -258,13 +258,13 @@ def test_an_unseen_pipeline_is_in_no_list_no_search_no_choice_and_no_count(clien
     for page in pages:
         for word in ("Very private", "private words", str(unseen.pk), "someone.else@"):
             assert word not in page.content.decode()
-    # The last page shows the tag of its filter, as it does with any.
+    # The last page shows the tag of its filter, whether or not it exists.
     for page in pages[:-1]:
         assert '<option value="hidden-tag"' not in page.content.decode()
     assert [answer.json()["count"] for answer in answers] == [1, 0, 0, 0, 1]
 
 
-def test_an_unseen_id_and_an_unknown_one_are_answered_alike(api, client, member, unseen):
+def test_unseen_and_unknown_ids_get_the_same_answer(api, client, member, unseen):
     headers = bearer(TokenFactory(owner=member, scope="api"))
     client.force_login(member)
 
@@ -281,7 +281,7 @@ def test_an_unseen_id_and_an_unknown_one_are_answered_alike(api, client, member,
     assert client.get(f"/pipelines/{unseen.pk}/").status_code == 404
 
 
-def test_a_name_that_an_unseen_pipeline_has_is_refused_in_the_same_words(client, member, unseen):
+def test_name_of_unseen_pipeline_is_refused_with_the_usual_message(client, member, unseen):
     PipelineFactory(owner=member, name="Seen")
     client.force_login(member)
 
@@ -294,7 +294,7 @@ def test_a_name_that_an_unseen_pipeline_has_is_refused_in_the_same_words(client,
 
 
 @pytest.mark.each_database
-def test_a_group_is_deleted_when_no_rule_names_it_any_more(pipeline, organization, administrator, owner):
+def test_group_can_be_deleted_once_no_rule_uses_it(pipeline, organization, administrator, owner):
     from accounts.services import GroupInUse, delete_group
 
     group = GroupFactory(organization=organization)
@@ -309,7 +309,7 @@ def test_a_group_is_deleted_when_no_rule_names_it_any_more(pipeline, organizatio
     assert Pipeline.objects.visible_to(owner).exists()
 
 
-def test_a_rule_for_a_group_that_was_deleted_in_the_same_moment_is_refused(pipeline, organization, owner):
+def test_rule_for_a_deleted_group_is_refused(pipeline, organization, owner):
     group = GroupFactory(organization=organization)
     Group.objects.filter(pk=group.pk).delete()
 
@@ -317,14 +317,14 @@ def test_a_rule_for_a_group_that_was_deleted_in_the_same_moment_is_refused(pipel
         services.set_access_rule(actor=owner, pipeline=pipeline, subject=group, role=ItemRole.USER)
 
 
-# The actions themselves
+# Services
 
 
 def give(actor, pipeline, subject, role=ItemRole.USER):
     return services.set_access_rule(actor=actor, pipeline=pipeline, subject=subject, role=role)
 
 
-def test_a_stranger_and_a_strangers_group_get_no_role_by_the_action_itself(owner, pipeline, stranger, member):
+def test_service_gives_no_role_to_a_stranger_or_their_group(owner, pipeline, stranger, member):
     group = GroupFactory(organization=stranger.organization)
 
     for subject in (stranger, group):
@@ -383,7 +383,7 @@ def test_rule_does_not_reduce_what_the_owner_can_do(owner, pipeline):
 
 
 @pytest.mark.each_database
-def test_the_two_hundred_and_first_rule_is_refused_and_a_change_is_not(owner, pipeline, organization, member):
+def test_rule_201_is_refused_and_a_change_is_accepted(owner, pipeline, organization, member):
     people = UserFactory.create_batch(200, organization=organization, password="!")
     AccessRule.objects.bulk_create([AccessRule(pipeline=pipeline, user=user, role=ItemRole.USER) for user in people])
 

@@ -1,6 +1,6 @@
-"""Two things in the same second. Each is done in a thread, with a connection of its own.
+"""Two actions at the same time, each in a thread with its own database connection.
 
-In most of them the first has done its work and has not committed yet when the second begins.
+In most tests, the second action begins when the first has done its work but has not committed it.
 """
 
 import threading
@@ -26,7 +26,7 @@ from pipelines.tests.stages import Stage, state_of, steps_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.each_database]
 
-# How long the first holds its transaction open. The second spends it waiting; where it does not wait, it is found out.
+# How long the first keeps its transaction open. A test fails if the second does not wait for it.
 HELD_SECONDS = 0.2
 
 
@@ -37,7 +37,7 @@ def stage(owner, build_server):
 
 @pytest.fixture
 def meanwhile(in_thread):
-    """Does ``first``, and ``second`` before ``first`` is committed; returns what the second came to."""
+    """Calls ``second`` before ``first`` is committed; returns the result or error of ``second``."""
 
     def meanwhile(first, second):
         done, ended = threading.Event(), threading.Event()
@@ -66,7 +66,7 @@ def meanwhile(in_thread):
 
 @pytest.fixture
 def together(in_thread):
-    """Does all of it at once; returns what each came to."""
+    """Calls all actions at once; returns the result or error of each."""
 
     def together(*actions):
         barrier = threading.Barrier(len(actions))
@@ -87,10 +87,10 @@ def kinds(results):
     return sorted(type(result).__name__ for result in results)
 
 
-# A right that is lost
+# Lost rights
 
 
-def test_person_whose_right_is_being_removed_starts_no_run(stage, owner, member, meanwhile):
+def test_person_whose_right_is_being_removed_cannot_start_a_run(stage, owner, member, meanwhile):
     result = meanwhile(
         lambda: services.set_access_rule(actor=owner, pipeline=stage.pipeline, subject=owner, role=ItemRole.USER),
         lambda: services.start_run(actor=member, pipeline=stage.pipeline),
@@ -100,7 +100,7 @@ def test_person_whose_right_is_being_removed_starts_no_run(stage, owner, member,
     assert not Run.objects.exists()
 
 
-def test_queued_run_does_not_begin_while_its_persons_right_is_removed(stage, owner, member, meanwhile):
+def test_queued_run_does_not_begin_while_its_requester_loses_the_right(stage, owner, member, meanwhile):
     run = stage.ask(actor=member)
 
     meanwhile(
@@ -112,7 +112,7 @@ def test_queued_run_does_not_begin_while_its_persons_right_is_removed(stage, own
     assert stage.build_server.called == []
 
 
-def test_a_manager_who_is_being_demoted_changes_no_rule(stage, owner, member, meanwhile):
+def test_manager_who_is_being_demoted_cannot_change_rules(stage, owner, member, meanwhile):
     AccessRuleFactory(pipeline=stage.pipeline, user=member, role=ItemRole.MANAGER)
 
     result = meanwhile(
@@ -284,7 +284,7 @@ def test_two_runs_requested_at_the_same_time_run_one_after_the_other(stage, toge
     runs = together(stage_start(stage), stage_start(stage))
 
     together(stage.work, stage.work)
-    # Of the two workers one may have come while the other was between two runs.
+    # One worker may have found no work because the other was between two runs.
     stage.work()
 
     assert sorted(run.number for run in runs) == [1, 2]
@@ -327,7 +327,7 @@ def test_stop_finishes_the_current_step_and_cancels_queued_runs(stage, in_thread
     assert stage.build_server.called == ["/one", "/two", "/three"]
 
 
-def test_a_stop_in_the_last_step_leaves_nothing_to_stop(stage, in_thread):
+def test_run_that_is_stopped_in_its_last_step_succeeds(stage, in_thread):
     stage.build_server.held_path = "/three"
     run = stage.ask()
     working = in_thread(stage.work)
@@ -341,7 +341,7 @@ def test_a_stop_in_the_last_step_leaves_nothing_to_stop(stage, in_thread):
     assert "the last one was already running when the run was stopped" in stage.log[-1]
 
 
-def test_a_step_that_fails_while_the_run_is_stopped_has_failed(stage, in_thread):
+def test_step_that_fails_during_a_stop_fails_the_run(stage, in_thread):
     stage.build_server.held_path, stage.build_server.answers["/two"] = "/two", (500, "broken")
     run = stage.ask()
     working = in_thread(stage.work)
@@ -386,7 +386,7 @@ def test_run_in_progress_ignores_edits_and_lost_rights(stage, owner, in_thread):
 
 
 def test_worker_that_lost_its_lease_during_a_step_changes_nothing(stage, in_thread):
-    """Its run was taken over, resumed and finished by another one while it waited for an answer."""
+    """Another worker took over, resumed and finished the run while this one was waiting."""
     runner.work_as("asleep")
     stage.build_server.held_path = "/one"
     run = stage.ask()

@@ -1,4 +1,4 @@
-"""Changes of a whole pipeline: create, edit, duplicate, transfer, lock, delete, and who is notified."""
+"""Creates, edits, duplicates, transfers, locks and deletes pipelines; chooses notified people."""
 
 import threading
 
@@ -47,7 +47,7 @@ def patch(client, pipeline, body):
 
 
 @pytest.mark.each_database
-def test_a_pipeline_is_created_with_its_steps_by_api_and_is_whole(as_owner, owner):
+def test_api_creates_pipeline_with_its_steps(as_owner, owner):
     answer = as_owner.post(
         "/api/v1/pipelines",
         {
@@ -65,7 +65,7 @@ def test_a_pipeline_is_created_with_its_steps_by_api_and_is_whole(as_owner, owne
     assert recorded() == [("pipeline.created", "Nightly")]
 
 
-def test_a_pipeline_whose_step_is_wrong_is_not_created(as_owner):
+def test_pipeline_with_an_invalid_step_is_not_created(as_owner):
     body = {"name": "Nightly", "steps": [{"name": "Build", "url": "nowhere"}]}
 
     assert as_owner.post("/api/v1/pipelines", body, content_type="application/json").status_code == 400
@@ -104,7 +104,7 @@ def test_invalid_edit_changes_nothing(as_owner, pipeline, wrong):
 
 
 @pytest.mark.each_database
-def test_edit_of_text_and_steps_needs_both_rights_and_changes_all_or_nothing(client, pipeline, organization):
+def test_edit_of_text_and_steps_requires_both_rights_and_is_atomic(client, pipeline, organization):
     manager = UserFactory(organization=organization)
     AccessRuleFactory(pipeline=pipeline, user=manager, role="manager")
     client.force_login(manager)
@@ -118,7 +118,7 @@ def test_edit_of_text_and_steps_needs_both_rights_and_changes_all_or_nothing(cli
 
 
 @pytest.mark.django_db(transaction=True)
-def test_one_of_two_requests_at_once_gets_the_name(owner):
+def test_one_of_two_simultaneous_requests_gets_the_name(owner):
     barrier, ends = threading.Barrier(2), []
 
     def create():
@@ -139,10 +139,10 @@ def test_one_of_two_requests_at_once_gets_the_name(owner):
     assert sorted(type(end).__name__ for end in ends) == ["NameTaken", "Pipeline"]
 
 
-# A copy
+# Copies
 
 
-def test_a_copy_is_as_closed_as_the_original(as_owner, owner, pipeline, member, organization):
+def test_copy_has_the_access_rules_of_the_original(as_owner, owner, pipeline, member, organization):
     StepFactory(pipeline=pipeline, position=1, name="Build")
     AccessRuleFactory(pipeline=pipeline, group=GroupFactory(organization=organization, name="Builders"))
     pipeline.notified_people.add(owner)
@@ -157,7 +157,7 @@ def test_a_copy_is_as_closed_as_the_original(as_owner, owner, pipeline, member, 
     assert services.duplicate_pipeline(actor=owner, pipeline=pipeline).name == "Nightly (copy 2)"
 
 
-# Another owner
+# Transfer
 
 
 def test_transfer_can_hide_the_pipeline_from_its_former_owner(as_owner, pipeline, member, organization):
@@ -191,7 +191,7 @@ def test_pipeline_is_transferred_only_to_people_who_can_own_one(as_owner, pipeli
     assert recorded() == []
 
 
-# A lock
+# Locks
 
 
 def test_locked_pipeline_cannot_be_started(as_owner, pipeline, administrator, owner):
@@ -210,7 +210,7 @@ def test_locked_pipeline_cannot_be_started(as_owner, pipeline, administrator, ow
     assert [action for action, _ in recorded()] == ["pipeline.locked", "pipeline.unlocked", "pipeline.started"]
 
 
-# The end
+# Deletion
 
 
 @pytest.mark.each_database
@@ -245,7 +245,7 @@ def test_auditor_finds_the_runs_of_a_deleted_pipeline(client, pipeline, administ
 
 @pytest.mark.parametrize("state", ["queued", "continuing", "running", "stopping", "paused"])
 @pytest.mark.each_database
-def test_a_pipeline_is_not_deleted_while_a_run_is_under_way(as_owner, pipeline, state):
+def test_pipeline_is_not_deleted_while_a_run_is_unfinished(as_owner, pipeline, state):
     RunFactory(pipeline=pipeline, state=state)
 
     page = as_owner.post(f"/pipelines/{pipeline.pk}/delete/", follow=True)
@@ -257,7 +257,7 @@ def test_a_pipeline_is_not_deleted_while_a_run_is_under_way(as_owner, pipeline, 
     assert recorded() == []
 
 
-# Who is told
+# Notified people
 
 
 def test_only_people_who_see_the_pipeline_can_be_notified(as_owner, pipeline, owner, member, stranger, organization):
@@ -274,7 +274,7 @@ def test_only_people_who_see_the_pipeline_can_be_notified(as_owner, pipeline, ow
     assert patch(as_owner, pipeline, {"notified_people": []}).json()["notified_people"] == []
 
 
-# The actions themselves
+# Services
 
 
 @pytest.mark.parametrize("role", [SiteRole.GUEST, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER])
@@ -294,28 +294,28 @@ def test_read_only_roles_cannot_create_or_copy(organization, pipeline, role):
     [{"description": "x" * 2001}, {"description": "a\0b"}, {"tags": ["a\0b"]}, {"name": "a\u202eb"}],
     ids=["a long description", "NUL in the description", "NUL in a tag", "a turned name"],
 )
-def test_service_refuses_texts_that_no_form_checked(owner, pipeline, wrong):
+def test_service_validates_texts_itself(owner, pipeline, wrong):
     with pytest.raises(ValidationError) as refusal:
         services.edit_pipeline(actor=owner, pipeline=pipeline, **wrong)
 
     assert list(refusal.value.message_dict) == list(wrong)
 
 
-def test_an_edit_that_changes_nothing_is_not_told(owner, pipeline):
+def test_edit_that_changes_nothing_is_not_recorded(owner, pipeline):
     services.edit_pipeline(actor=owner, pipeline=pipeline, name=" Nightly ", description="Builds.", tags=["nightly"])
 
     assert recorded() == []
 
 
 @pytest.mark.each_database
-def test_a_name_may_change_its_case(owner, pipeline):
+def test_case_of_a_name_can_be_changed(owner, pipeline):
     services.edit_pipeline(actor=owner, pipeline=pipeline, name="NIGHTLY")
 
     pipeline.refresh_from_db()
     assert pipeline.name == "NIGHTLY"
 
 
-def test_a_copy_of_a_long_name_fits(owner, organization):
+def test_copy_shortens_a_long_name(owner, organization):
     original = PipelineFactory(owner=owner, name="x" * 100)
 
     names = [services.duplicate_pipeline(actor=owner, pipeline=original).name for _ in range(2)]
@@ -324,11 +324,11 @@ def test_a_copy_of_a_long_name_fits(owner, organization):
 
 
 @pytest.mark.each_database
-def test_a_name_is_free_in_another_organization(stranger, pipeline):
+def test_two_organizations_can_use_the_same_name(stranger, pipeline):
     assert services.create_pipeline(actor=stranger, name="Nightly").organization == stranger.organization
 
 
-def test_locked_pipeline_cannot_be_locked_again_nor_open_one_unlocked(owner, pipeline):
+def test_lock_and_unlock_are_refused_if_they_would_change_nothing(owner, pipeline):
     with pytest.raises(services.Refused, match="is not locked"):
         services.unlock_pipeline(actor=owner, pipeline=pipeline)
     services.lock_pipeline(actor=owner, pipeline=pipeline)
@@ -336,7 +336,7 @@ def test_locked_pipeline_cannot_be_locked_again_nor_open_one_unlocked(owner, pip
         services.lock_pipeline(actor=owner, pipeline=pipeline)
 
 
-def test_a_transfer_to_its_owner_is_not_told(owner, pipeline):
+def test_transfer_to_the_current_owner_is_not_recorded(owner, pipeline):
     services.transfer_pipeline(actor=owner, pipeline=pipeline, owner=owner)
 
     assert recorded() == []
@@ -367,7 +367,7 @@ def test_secrets_of_a_halted_run_are_removed_with_its_pipeline(owner, build_serv
 
 
 @pytest.mark.each_database
-def test_two_deleted_pipelines_may_each_have_had_a_first_run(owner):
+def test_two_deleted_pipelines_can_each_have_a_first_run(owner):
     for pipeline in PipelineFactory.create_batch(2, owner=owner):
         RunFactory(pipeline=pipeline, state="finished", outcome="success")
         services.delete_pipeline(actor=owner, pipeline=pipeline)
@@ -375,7 +375,7 @@ def test_two_deleted_pipelines_may_each_have_had_a_first_run(owner):
     assert list(Run.objects.values_list("pipeline", "number")) == [(None, 1), (None, 1)]
 
 
-def test_more_people_than_fifty_are_not_told(owner, pipeline, organization):
+def test_more_than_50_notified_people_are_refused(owner, pipeline, organization):
     people = UserFactory.create_batch(51, organization=organization, password="!")
 
     with pytest.raises(ValidationError, match="at most 50 people"):

@@ -26,7 +26,7 @@ def seeded(django_db_setup, django_db_blocker):
 
 @pytest.fixture
 def made(db, seeded):
-    """The accounts of the demo, which is there; what a test changes of it is undone."""
+    """The accounts of the existing demo. Changes that a test makes to the demo are undone."""
     return dict(seeded)
 
 
@@ -34,10 +34,10 @@ def everything():
     return {model.__name__: set(model.objects.values_list("pk", flat=True)) for model in EVERYTHING}
 
 
-def test_no_password_is_taken_for_an_option(settings):
+def test_password_is_never_read_as_an_option(settings):
     settings.DEMO_PASSWORD = ""
 
-    # Of base64url, one in 64 would begin with a dash.
+    # With base64url, one password in 64 would begin with a dash.
     assert all(re.fullmatch(r"[A-Za-z0-9]{16}", data._password()) for _ in range(1000))
 
 
@@ -52,7 +52,7 @@ def test_demo_has_a_person_of_every_role(made):
         ("guest@demo.example", "guest"),
         ("security@demo.example", "security_manager"),
         ("auditor@demo.example", "auditor"),
-        # Someone who left, and someone who has not come yet.
+        # A person who left, and a person who was invited and has not joined yet.
         ("left@demo.example", "user"),
         ("invited@demo.example", "user"),
     }
@@ -90,7 +90,7 @@ def test_first_pipeline_of_every_list_can_only_succeed(made, api, client, person
         assert may(user, PipelineAction.RUN, pipeline)
 
 
-def test_the_form_signs_someone_of_the_demo_in(made):
+def test_person_of_the_demo_can_sign_in_with_the_form(made):
     client = Client()
 
     answer = client.post("/login/", {"login": "user@demo.example", "password": made["user@demo.example"]})
@@ -117,13 +117,13 @@ def test_missing_organization_is_created_again_and_the_other_stays(made):
     assert set(User.objects.filter(organization__slug="demo").values_list("pk", flat=True)) == demo_people
 
 
-def test_the_steps_call_the_demos_endpoint_and_nothing_else(made):
+def test_steps_call_only_the_endpoint_of_the_demo(made):
     assert {step.url.rpartition(":")[0] for step in Step.objects.filter(kind="http_call")} == {"http://127.0.0.2"}
     for step in Step.objects.all():
         step.full_clean()
 
 
-def test_the_steps_follow_the_endpoint_to_another_port(made):
+def test_steps_are_updated_to_a_new_port_of_the_endpoint(made):
     urls = Step.objects.filter(kind="http_call").order_by("url").values_list("url", flat=True)
     paths = [url.removeprefix("http://127.0.0.2:8001/") for url in urls]
 
@@ -132,7 +132,7 @@ def test_the_steps_follow_the_endpoint_to_another_port(made):
     assert list(urls.all()) == [f"http://127.0.0.2:9123/{path}" for path in paths]
 
 
-def test_steps_of_other_people_are_left_as_they_are(made):
+def test_steps_with_other_hosts_are_not_changed(made):
     step = Step.objects.first()
     Step.objects.filter(pk=step.pk).update(url="https://jenkins.example.com:8001/build")
 
@@ -155,13 +155,13 @@ def test_demo_has_content_from_the_start(made):
     }
 
 
-def test_no_entry_of_the_history_is_younger_than_now(made):
+def test_no_entry_of_the_history_is_in_the_future(made):
     assert not TokenUse.objects.filter(at__gt=timezone.now()).exists()
     assert not Activity.objects.filter(at__gt=timezone.now()).exists()
 
 
 @pytest.mark.parametrize("model", [TokenUse, Activity])
-def test_entries_are_numbered_in_the_order_of_their_moments(made, model):
+def test_entries_are_numbered_in_order_of_time(made, model):
     """Entries are in order of time, because usage counts and seals depend on it."""
     entries = list(model.objects.order_by("id").values_list("at", flat=True))
 
@@ -169,7 +169,7 @@ def test_entries_are_numbered_in_the_order_of_their_moments(made, model):
     assert entries == sorted(entries)
 
 
-def test_the_metadata_of_a_token_fit_its_history(made):
+def test_metadata_of_a_token_match_its_history(made):
     for token in Token.objects.all():
         uses = TokenUse.objects.filter(token=token)
         last = uses.first()
@@ -184,7 +184,7 @@ def test_the_metadata_of_a_token_fit_its_history(made):
         assert [entry.action for entry in made_and_ended] == actions
 
 
-def test_the_overview_has_something_to_warn_of(made):
+def test_demo_has_uses_that_the_overview_warns_about(made):
     user, security = (User.objects.get(email=f"{login}@demo.example") for login in ("user", "security"))
 
     [mine] = usage.after_end(usage.of(user))
@@ -199,7 +199,7 @@ def test_the_overview_has_something_to_warn_of(made):
     assert {address.ip: address.is_new for address in found} == {"198.51.100.4": False, "192.0.2.200": True}
 
 
-def test_the_accounts_are_for_the_person_who_runs_the_demo_only(tmp_path):
+def test_file_of_accounts_is_readable_only_by_its_owner(tmp_path):
     path = tmp_path / "demo-accounts.txt"
 
     data.write_accounts({"user@demo.example": "password"}, path)
@@ -208,7 +208,7 @@ def test_the_accounts_are_for_the_person_who_runs_the_demo_only(tmp_path):
     assert path.read_text() == "user@demo.example  password\n"
 
 
-def test_a_file_of_accounts_that_others_could_read_is_closed(tmp_path):
+def test_readable_file_of_accounts_becomes_private(tmp_path):
     path = tmp_path / "demo-accounts.txt"
     path.write_text("admin@demo.example  one\n")
     path.chmod(0o644)
@@ -219,7 +219,7 @@ def test_a_file_of_accounts_that_others_could_read_is_closed(tmp_path):
     assert path.read_text() == "admin@demo.example  one\nuser@demo.example  two\n"
 
 
-def test_accounts_are_read_again_for_every_later_start(tmp_path):
+def test_written_accounts_can_be_read_again(tmp_path):
     path = tmp_path / "demo-accounts.txt"
     assert data.read_accounts(path) == {}
 

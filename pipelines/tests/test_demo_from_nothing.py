@@ -1,4 +1,4 @@
-"""How the demo is created where nothing is; test_demo.py looks at what it consists of."""
+"""Creates the demo in an empty database; test_demo.py tests its content."""
 
 from datetime import UTC, datetime
 
@@ -11,7 +11,7 @@ from opsera_portal.demo import data
 
 
 @pytest.mark.slow
-def test_the_operator_may_choose_the_password(db, settings):
+def test_operator_can_choose_the_password(db, settings):
     settings.DEMO_PASSWORD = "chosen by the operator"
 
     assert set(data.seed(echo_port=8001).values()) == {"chosen by the operator"}
@@ -20,7 +20,7 @@ def test_the_operator_may_choose_the_password(db, settings):
 @pytest.mark.parametrize("day", [datetime(2026, 3, 2, 0, 5, tzinfo=UTC), datetime(2026, 3, 8, 23, 50, tzinfo=UTC)])
 @pytest.mark.slow
 def test_history_can_be_created_at_any_time(db, day):
-    """On a Monday just after midnight, and late on a Sunday."""
+    """Tests a Monday just after midnight, and a late Sunday evening."""
     with time_machine.travel(day, tick=False):
         data.seed(echo_port=8001)
         user = User.objects.get(email="user@demo.example")

@@ -1,4 +1,4 @@
-"""Gates, stops and resumes as the worker meets them; and whose a run is."""
+"""The worker handles gates, stops and resumes, and each run belongs to one worker at a time."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.each_database
 
 @pytest.fixture
 def worker():
-    """Gives this process the name of a worker, and back its own at the end."""
+    """Gives this process the name of a worker, and restores its own name at the end."""
     own = runner._worker
     yield runner.work_as
     runner.work_as(own)
@@ -28,7 +28,7 @@ def state(run):
     return run.state, run.outcome
 
 
-def test_a_gate_cannot_be_walked_around_by_stopping_and_resuming(owner, build_server):
+def test_stop_and_resume_do_not_bypass_a_gate(owner, build_server):
     stage = Stage(owner, build_server, "/one", "gate", "/two")
     run = stage.ask()
     stage.work()
@@ -60,7 +60,7 @@ def test_rejected_run_cannot_continue(owner, build_server):
     assert build_server.called == []
 
 
-def test_an_approval_names_the_gate_that_the_person_saw(owner, build_server):
+def test_approval_of_another_gate_is_refused(owner, build_server):
     stage = Stage(owner, build_server, "gate", "gate", "/three")
     run = stage.ask()
     stage.work()
@@ -73,7 +73,7 @@ def test_an_approval_names_the_gate_that_the_person_saw(owner, build_server):
     assert state(run) == ("paused", "")
 
 
-def test_a_run_is_refused_while_a_gate_waits_and_queued_ones_begin_after_it(owner, build_server):
+def test_run_is_refused_while_a_gate_waits_and_queued_runs_begin_after_it(owner, build_server):
     stage = Stage(owner, build_server, "gate", "/one")
     first, second = stage.ask(), stage.ask()
     stage.work()
@@ -89,7 +89,7 @@ def test_a_run_is_refused_while_a_gate_waits_and_queued_ones_begin_after_it(owne
     assert state(second) == ("paused", "")
 
 
-def test_resume_continues_after_the_failed_step_and_never_repeats_it(owner, build_server):
+def test_resume_continues_after_the_failed_step_without_repeating_it(owner, build_server):
     build_server.answers["/two"] = (503, "no")
     stage = Stage(owner, build_server, "/one", "/two", "/three")
     run = stage.ask()
@@ -117,7 +117,7 @@ def test_queued_runs_of_a_locked_pipeline_wait(owner, build_server):
 
 
 @pytest.mark.parametrize("loss", ["role", "deactivated", "rule"])
-def test_a_run_of_someone_who_lost_the_right_is_not_begun(owner, member, build_server, loss):
+def test_run_does_not_begin_if_its_requester_lost_the_right(owner, member, build_server, loss):
     stage = Stage(owner, build_server, "/one")
     run = stage.ask(actor=member)
     if loss == "rule":
@@ -132,7 +132,7 @@ def test_a_run_of_someone_who_lost_the_right_is_not_begun(owner, member, build_s
     assert build_server.called == []
 
 
-# Whose a run is
+# Leases
 
 
 def take(stage, worker, name):
@@ -162,7 +162,7 @@ def test_run_with_an_expired_lease_is_taken_over_and_its_old_worker_changes_noth
     assert build_server.called == ["/one", "/two"]
 
 
-def test_a_run_that_was_lost_in_a_step_halts_and_the_step_is_not_repeated(owner, build_server, worker):
+def test_run_that_was_lost_in_a_step_halts_without_repeating_the_step(owner, build_server, worker):
     stage = Stage(owner, build_server, "/one", "/two")
     stage.ask()
     lost = take(stage, worker, "first")
@@ -181,11 +181,11 @@ def test_a_run_that_was_lost_in_a_step_halts_and_the_step_is_not_repeated(owner,
     stage.do("resume")
     stage.work()
     assert state(lost) == ("finished", "success")
-    # The first worker's own call, which had been on its way, and the step behind it.
+    # The first call is the one that the first worker was sending. The second is the next step.
     assert build_server.called == ["/one", "/two"]
 
 
-def test_waiting_runs_are_found_without_a_message(owner, build_server):
+def test_worker_finds_waiting_runs_without_a_message(owner, build_server):
     stage, paused, locked = (Stage(owner, build_server, step) for step in ("/one", "gate", "/three"))
     for each in (stage, paused, locked):
         each.ask()
@@ -200,7 +200,7 @@ def test_waiting_runs_are_found_without_a_message(owner, build_server):
 # Secrets
 
 
-def test_the_secret_is_sent_is_not_in_the_log_and_goes_with_the_run(owner, build_server):
+def test_secret_is_sent_hidden_in_the_log_and_deleted_after_the_run(owner, build_server):
     build_server.answers["/one"] = (200, "You sent Bearer very-secret-value to me: very-secret-value")
     stage = Stage(owner, build_server, "/one")
     secrets = give_secrets(stage.pipeline.steps.get(), {"Authorization": "Bearer very-secret-value"})
@@ -216,7 +216,7 @@ def test_the_secret_is_sent_is_not_in_the_log_and_goes_with_the_run(owner, build
     assert StepRun.objects.get().secret_headers == {}
 
 
-def test_a_secret_that_no_key_opens_fails_the_step_with_that_reason(owner, build_server):
+def test_secret_that_no_key_decrypts_fails_the_step(owner, build_server):
     stage = Stage(owner, build_server, "/one")
     stage.pipeline.steps.update(secret_headers={"Authorization": "gAAAAAnot-ours"})
     run = stage.ask()
@@ -227,7 +227,7 @@ def test_a_secret_that_no_key_opens_fails_the_step_with_that_reason(owner, build
     assert build_server.called == []
 
 
-def test_two_runs_requested_at_once_get_two_numbers_and_one_is_in_progress(owner, build_server):
+def test_two_requested_runs_get_different_numbers_and_one_begins(owner, build_server):
     stage = Stage(owner, build_server, "gate")
     numbers = [stage.ask().number for _ in range(2)]
     stage.work()

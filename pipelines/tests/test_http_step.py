@@ -1,5 +1,7 @@
-"""Nothing here touches the database. Only the edges are replaced: getaddrinfo and, where an address
-must not be reached in earnest, the event loop's create_connection."""
+"""Tests HTTP calls without a database.
+
+Replaces only getaddrinfo and, if no connection may be opened, the event loop's create_connection.
+"""
 
 import asyncio
 import contextlib
@@ -32,11 +34,11 @@ def call(url, *, method="GET", headers=None, body=""):
     return http_step.call(method=method, url=url, headers=headers or {}, body=body)
 
 
-# The edges
+# Fakes and servers
 
 
 class FakeNames:
-    """Answers for the names given to it, and counts. IP literals, in any spelling, go to libc."""
+    """Resolves known names and records queries. libc parses IP literals in any spelling."""
 
     def __init__(self):
         self.addresses = {}
@@ -64,7 +66,7 @@ def names(monkeypatch):
 
 @pytest.fixture
 def connections(monkeypatch):
-    """The addresses to which the step tried to connect. Each attempt is refused."""
+    """Refuses every connection and returns the addresses that the step tried."""
     attempts = []
 
     async def refuse(loop, protocol, host=None, port=None, **options):
@@ -103,7 +105,7 @@ class Server(ThreadingHTTPServer):
         self.answers = {}
 
     def handle_error(self, request, client_address):
-        """A client that leaves early is what many tests are about."""
+        """Ignores errors: in many tests the client disconnects early."""
 
 
 @contextlib.contextmanager
@@ -123,7 +125,7 @@ def server(settings):
 
 @pytest.fixture
 def raw_server(settings):
-    """Start a server that does to each connection what the given function does; returns its port."""
+    """Starts a server that calls the given function with each connection; returns its port."""
     settings.HTTP_STEP_ALLOWED_NETWORKS = [LOOPBACK]
     with contextlib.ExitStack() as stack:
 
@@ -146,10 +148,10 @@ def short_deadline(monkeypatch):
     monkeypatch.setattr(http_step, "DEADLINE_SECONDS", 0.15)
 
 
-# What goes out and what comes back
+# Requests and answers
 
 
-def test_answer_is_given_with_its_status_and_body(server):
+def test_call_returns_status_and_body(server):
     server.answers["/job"] = (201, {}, "started ✓".encode())
     answer = call(f"{server.url}/job")
     assert (answer.status, answer.body, answer.is_truncated) == (201, "started ✓", False)
@@ -172,26 +174,26 @@ def test_method_path_query_headers_and_body_arrive(server):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
-def test_every_method_gets_through(server, method):
+def test_every_method_is_sent(server, method):
     assert call(server.url, method=method).status == 200
     assert server.seen[0][0] == method
 
 
 @pytest.mark.parametrize("method", ["CONNECT", "connect", "GET /", "", "GÉT", "GET\r\n"])
-def test_unfit_method_is_refused(server, method):
+def test_invalid_method_is_refused(server, method):
     with pytest.raises(HttpStepError, match="The method must be"):
         call(server.url, method=method)
     assert server.seen == []
 
 
-def test_uncompressed_response_is_requested_whatever_the_headers_say(server):
+def test_call_always_requests_an_uncompressed_response(server):
     call(server.url, headers={"accept-encoding": "gzip"})
     assert server.seen[0][2].get_all("Accept-Encoding") == ["identity"]
 
 
 @pytest.mark.parametrize("location", ["/elsewhere", "http://169.254.169.254/", "http://a:b:c/"])
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_redirect_is_the_answer_and_not_followed(server, status, location):
+def test_redirect_is_returned_and_not_followed(server, status, location):
     server.answers["/"] = (status, {"Location": location}, b"over there")
     answer = call(f"{server.url}/")
     assert (answer.status, answer.body) == (status, "over there")
@@ -224,7 +226,7 @@ def test_proxies_and_netrc_of_the_environment_are_ignored(server, monkeypatch, t
         (LIMIT * 40, LIMIT, True),
     ],
 )
-def test_64_kib_of_the_answer_are_kept(server, sent, kept, is_truncated):
+def test_answer_is_kept_up_to_64_kib(server, sent, kept, is_truncated):
     server.answers["/"] = (200, {}, b"x" * sent)
     answer = call(f"{server.url}/")
     assert (len(answer.body), answer.is_truncated) == (kept, is_truncated)
@@ -305,7 +307,7 @@ REFUSED = {
         "64:ff9b::169.254.169.254",
         "2002:a9fe:a9fe::1",
         "2001:0:4136:e378:8000:63bf:5601:5601",  # Teredo to 169.254.169.254
-        "2001:0:a9fe:a9fe:8000:63bf:3fff:fdd2",  # Teredo by way of 169.254.169.254
+        "2001:0:a9fe:a9fe:8000:63bf:3fff:fdd2",  # Teredo through 169.254.169.254
     ],
     "loopback": [
         "127.0.0.1",
@@ -388,7 +390,7 @@ def test_private_and_public_addresses_are_called(names, connections, settings, a
         ("2001:0:7f00:1:8000:63bf:5601:5601", "127.0.0.0/8", False),
     ],
 )
-def test_operator_may_allow_a_network(names, connections, settings, address, network, is_allowed):
+def test_operator_can_allow_a_network(names, connections, settings, address, network, is_allowed):
     settings.HTTP_STEP_ALLOWED_NETWORKS = [ipaddress.ip_network(network)]
     names.addresses["jenkins.example"] = [address]
     message = "refused the connection" if is_allowed else "HTTP_STEP_ALLOWED_NETWORKS"
@@ -424,7 +426,7 @@ def test_operator_may_allow_a_network(names, connections, settings, address, net
         "127.0.0.1#@8.8.8.8",
     ],
 )
-def test_no_spelling_of_loopback_gets_through(names, connections, settings, host):
+def test_loopback_is_refused_in_every_spelling(names, connections, settings, host):
     settings.HTTP_STEP_ALLOWED_NETWORKS = []
     with pytest.raises(HttpStepError):
         call(f"http://{host}/")
@@ -434,7 +436,7 @@ def test_no_spelling_of_loopback_gets_through(names, connections, settings, host
 @pytest.mark.parametrize(
     "addresses", [["10.0.0.5", "127.0.0.1"], ["127.0.0.1", "10.0.0.5"], [*(f"10.0.0.{n}" for n in range(9)), "::1"]]
 )
-def test_one_refused_address_refuses_the_name(names, connections, settings, addresses):
+def test_name_with_one_refused_address_is_refused(names, connections, settings, addresses):
     settings.HTTP_STEP_ALLOWED_NETWORKS = []
     names.addresses["jenkins.example"] = addresses
     with pytest.raises(HttpStepError, match="a loopback address"):
@@ -442,13 +444,13 @@ def test_one_refused_address_refuses_the_name(names, connections, settings, addr
     assert connections == []
 
 
-def test_name_is_resolved_once_and_the_judged_address_connected_to(names, server):
+def test_name_is_resolved_once_and_the_checked_address_is_used(names, server):
     names.addresses["jenkins.example"] = ["127.0.0.1"]
     assert call(f"http://jenkins.example:{server.port}/").status == 200
     assert names.asked == ["jenkins.example"]
 
 
-def test_next_address_is_tried_when_the_first_leads_nowhere(names, server):
+def test_next_address_is_tried_if_the_first_cannot_be_reached(names, server):
     names.addresses["jenkins.example"] = ["127.0.0.2", "127.0.0.1"]
     assert call(f"http://jenkins.example:{server.port}/", method="POST").status == 200
     assert len(server.seen) == 1
@@ -543,7 +545,7 @@ def test_call_ends_at_the_deadline(raw_server, short_deadline, scheme, behave):
     assert time.monotonic() - started < 3
 
 
-def test_connection_is_closed_when_the_deadline_falls_into_its_tls_handshake(raw_server, monkeypatch):
+def test_connection_is_closed_at_a_deadline_during_its_tls_handshake(raw_server, monkeypatch):
     closed = threading.Event()
 
     def wait_for_the_end(connection):
@@ -559,7 +561,7 @@ def test_connection_is_closed_when_the_deadline_falls_into_its_tls_handshake(raw
     assert closed.wait(3)
 
 
-def test_hanging_name_service_does_not_outlast_the_deadline(short_deadline, monkeypatch, caplog):
+def test_call_ends_at_the_deadline_if_the_name_service_hangs(short_deadline, monkeypatch, caplog):
     answers = threading.Event()
     complaints = []
 
@@ -574,7 +576,7 @@ def test_hanging_name_service_does_not_outlast_the_deadline(short_deadline, monk
         call("http://jenkins.example/")
     assert time.monotonic() - started < 3
 
-    # The late answer goes quietly.
+    # The late answer causes no error and no log line.
     [thread] = [thread for thread in threading.enumerate() if thread.name == "http-step-dns"]
     answers.set()
     thread.join(3)
@@ -603,7 +605,7 @@ def test_addresses_share_the_time_to_connect(names, monkeypatch):
 
 
 def certificate(subject, *, issuer=None, names=()):
-    """A key and a certificate for it, signed by the issuer's pair, or by itself as an authority."""
+    """Creates a key and its certificate, signed by the issuer, or self-signed as an authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
     signing_key, issuer_name = (issuer[0], issuer[1].subject) if issuer else (key, name)
@@ -636,7 +638,7 @@ def write_pem(path, key, cert):
 
 @pytest.fixture(scope="module")
 def pems(tmp_path_factory):
-    """An authority, and a server's certificate from it for jenkins.example and 127.0.0.1."""
+    """Creates an authority and its server certificate for jenkins.example and 127.0.0.1."""
     directory = tmp_path_factory.mktemp("tls")
     authority = certificate("Test authority")
     alternatives = [
@@ -677,7 +679,7 @@ def test_certificate_for_the_name_in_the_url_is_accepted(names, tls_server, pems
 
 
 def test_certificate_for_another_name_is_refused(names, tls_server, pems, monkeypatch):
-    """Also where it is right for the address that is connected to."""
+    """It is refused even if it is valid for the address of the connection."""
     monkeypatch.setenv("SSL_CERT_FILE", str(pems / "authority.pem"))
     names.addresses["gitlab.example"] = ["127.0.0.1"]
     message = r"certificate of gitlab\.example:\d+ was not accepted \(Hostname mismatch"
@@ -693,12 +695,12 @@ def test_certificate_of_an_unknown_authority_is_refused(names, tls_server):
     assert tls_server.seen == []
 
 
-def test_https_to_a_port_that_speaks_http_is_explained(server):
+def test_https_call_to_an_http_port_is_explained(server):
     with pytest.raises(HttpStepError, match="did not accept a TLS connection"):
         call(f"https://127.0.0.1:{server.port}/")
 
 
-# What the person is told
+# Error messages
 
 
 def say(text):
@@ -757,24 +759,24 @@ def test_name_without_address_is_explained(names, host):
         "http://127.0.0.1:0/?key=SECRET",
     ],
 )
-def test_message_carries_no_secret(names, server, raw_server, short_deadline, url):
+def test_message_contains_no_secret(names, server, raw_server, short_deadline, url):
     url = url.format(closed=free_port(), silent=raw_server(never_answer), open=server.port)
     with pytest.raises(HttpStepError) as caught:
         call(url, headers={"Authorization": "SECRET"}, body="SECRET")
     assert "SECRET" not in str(caught.value)
-    # Nor anything that a log of the traceback would print besides.
+    # A logged traceback must not contain it either.
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None or caught.value.__suppress_context__
 
 
 @pytest.mark.parametrize("headers", [{"X-Key": "SECRET\r\nX: y"}, {"X-Key": "SECRET✓"}, {"X-Key: SECRET": ""}])
-def test_message_about_headers_carries_no_value(headers):
+def test_message_about_headers_contains_no_value(headers):
     with pytest.raises(HttpStepError) as caught:
         call("http://jenkins.example/", headers=headers)
     assert "SECRET" not in str(caught.value)
 
 
-# URL and headers as a form checks them
+# Checks of URL and headers
 
 
 @pytest.mark.parametrize(
@@ -873,7 +875,7 @@ def test_headers_are_refused(headers, message):
         http_step.check_headers(headers)
 
 
-# The machine itself, closed networks, proxies
+# The portal's own machine, closed networks, proxies
 
 
 def own_addresses():
@@ -933,7 +935,7 @@ def test_own_address_is_found_even_if_every_address_can_be_bound(monkeypatch):
         ("8.8.8.8", "0.0.0.0/0", "", True),
     ],
 )
-def test_operator_may_close_networks(names, connections, settings, address, refused, allowed, is_refused):
+def test_operator_can_close_networks(names, connections, settings, address, refused, allowed, is_refused):
     settings.HTTP_STEP_REFUSED_NETWORKS = [ipaddress.ip_network(refused)]
     settings.HTTP_STEP_ALLOWED_NETWORKS = [ipaddress.ip_network(allowed)] if allowed else []
     names.addresses["jenkins.example"] = [address]
@@ -966,7 +968,7 @@ def proxy():
         server.shutdown()
 
 
-def test_proxies_of_the_environment_do_not_count_by_themselves(monkeypatch, server, proxy):
+def test_proxies_of_the_environment_are_not_used_by_default(monkeypatch, server, proxy):
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, proxy.url)
 
@@ -974,7 +976,7 @@ def test_proxies_of_the_environment_do_not_count_by_themselves(monkeypatch, serv
     assert proxy.asked == []
 
 
-def test_proxy_is_asked_by_name_after_the_check_of_addresses(names, settings, proxy):
+def test_proxy_gets_the_host_name_after_its_addresses_are_checked(names, settings, proxy):
     settings.HTTP_STEP_PROXIES = {"http": proxy.url, "https": proxy.url, "no": ""}
     settings.HTTP_STEP_ALLOWED_NETWORKS = []
     names.addresses |= {"jenkins.example": ["8.8.8.8"], "inside.example": ["8.8.8.8", "127.0.0.1"]}

@@ -1,4 +1,4 @@
-"""The page and the operation that list the addresses which HTTP steps can't call."""
+"""The page and the API operation that list the addresses that HTTP steps can't call."""
 
 from ipaddress import ip_network
 
@@ -8,7 +8,7 @@ from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
 
 
-def test_page_and_api_say_what_is_refused(client, owner, settings):
+def test_page_and_api_list_refused_networks(client, owner, settings):
     settings.HTTP_STEP_REFUSED_NETWORKS = [ip_network("10.0.0.0/8")]
     settings.HTTP_STEP_ALLOWED_NETWORKS = [ip_network("10.1.2.3/32")]
     client.force_login(owner)
@@ -24,7 +24,7 @@ def test_page_and_api_say_what_is_refused(client, owner, settings):
         assert text in page
 
 
-def test_page_says_that_calls_go_through_the_proxy_and_not_which(client, owner, settings):
+def test_page_says_that_a_proxy_is_used_without_naming_it(client, owner, settings):
     settings.HTTP_STEP_PROXIES = {"https": "http://someone:hunter2@proxy.example.com", "no": ""}
     client.force_login(owner)
     page = client.get("/organization/http-steps/").content.decode()
@@ -35,7 +35,7 @@ def test_page_says_that_calls_go_through_the_proxy_and_not_which(client, owner, 
 
 
 @pytest.mark.django_db
-def test_page_is_marked_as_one_of_the_organization(client):
+def test_page_belongs_to_the_organization_section(client):
     client.force_login(UserFactory(site_role=SiteRole.ADMINISTRATOR))
     page = client.get("/organization/http-steps/").content.decode()
 

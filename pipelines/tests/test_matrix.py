@@ -1,7 +1,7 @@
-"""The permission table of the product's description, cell by cell, through the page and through the API with a token.
+"""Tests each cell of the documented permission table, on the page and in the API with a token.
 
-The table below is a copy of the description's; nothing in it comes from the code. Each kind of person tries each row of
-it in every way that there is.
+The table below is a copy of the one in the documentation; nothing in it comes from the code. Each
+kind of person tries each action in every possible way.
 """
 
 import json
@@ -35,7 +35,7 @@ lock           Y      Y        -           -     -
 administer     Y      -        -           -     -
 """
 
-# The people of each column: site role, and the role of a rule for them or their group. "nobody" sees nothing.
+# Column, site role, role by their own rule, role by the rule of their group. "nobody" sees nothing.
 PEOPLE = {
     "owner": ("owner", SiteRole.USER, None, None),
     "site Administrator": ("owner", SiteRole.ADMINISTRATOR, None, None),
@@ -78,7 +78,7 @@ ALLOWS = {(action, column): cell == "Y" for action, cells in table() for column,
 
 
 class Case:
-    """A pipeline and someone with some role towards it, signed in and with a token."""
+    """A pipeline, and a person with a role for it who is signed in and has a token."""
 
     def __init__(self, organization, stranger, who):
         self.column, site_role, direct, of_group = PEOPLE[who]
@@ -127,7 +127,7 @@ class Case:
         return reverse(f"pipelines:{name}", args=[self.pipeline.pk, *arguments])
 
 
-# Every way of doing what a row says: what must be so before, the page's request, and the API's.
+# Every way to do an action: row of the table, preparation, request of the page, request of the API.
 STEP_FORM = {
     "kind": "http_call",
     "name": "Another",
@@ -306,7 +306,7 @@ def rules_of(case):
     ]
 
 
-def test_the_table_in_the_code_is_the_one_of_the_description():
+def test_table_in_the_code_matches_the_documentation():
     rows = dict(zip(PipelineAction, [action for action, _ in table()], strict=True))
     columns = {standing: standing.name.lower() for standing in Standing}
 
@@ -315,7 +315,7 @@ def test_the_table_in_the_code_is_the_one_of_the_description():
     assert code == ALLOWS
 
 
-def test_every_row_of_the_table_is_done_here():
+def test_every_row_of_the_table_is_tested():
     assert {way[0] for way in WAYS.values()} == {action for action, _ in table()}
 
 
@@ -331,12 +331,12 @@ def cases(django_db_setup, django_db_blocker):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("who", PEOPLE)
-def test_page_and_api_do_what_the_table_says(api, cases, who):
+def test_page_and_api_follow_the_table(api, cases, who):
     case = cases[who]
     sees = ALLOWS.get(("see", case.column), False)
     expected = {}
     for way, (row, *_) in WAYS.items():
-        # Where there are no rules there is none to change.
+        # Without rules, there is no rule to change.
         if way != "change a role" or PEOPLE[who][2] != "no rules":
             is_allowed = ALLOWS.get((row, case.column), False)
             expected[f"{way}, by page"] = "done" if is_allowed else 403 if sees else 404
@@ -351,7 +351,7 @@ def test_page_and_api_do_what_the_table_says(api, cases, who):
 
 
 def attempt(case, prepare, request, *, api=None):
-    """ "done", or the status of the refusal, after which nothing may have changed."""
+    """Returns "done" or the status of the refusal, with a remark if the changes are unexpected."""
     prepare(case)
     method, address, body = request(case)
     before = list(fingerprint(case.pipeline))
@@ -368,7 +368,7 @@ def attempt(case, prepare, request, *, api=None):
 
 
 def fingerprint(pipeline):
-    """Everything that an action could change, as text."""
+    """Yields everything that an action could change, as text."""
     with connection.cursor() as cursor:
         for statement, parameters in statements_about(pipeline.pk):
             cursor.execute(statement, parameters)
@@ -377,7 +377,7 @@ def fingerprint(pipeline):
 
 @cache
 def statements_about(pk):
-    """Inserts with SQL, which takes less time than building the statements with the ORM."""
+    """Returns the queries as SQL, cached because the ORM takes longer to build them each time."""
     querysets = [
         Pipeline.objects.filter(pk=pk).values_list(),
         Step.objects.filter(pipeline=pk).order_by("position").values_list(),

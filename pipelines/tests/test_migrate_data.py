@@ -1,6 +1,6 @@
-"""Existing pipelines, steps and runs are migrated back to the first version and forward again.
+"""Migrates existing pipelines, steps and runs back to the first version and forward again.
 
-One journey for all of it, because each direction takes seconds.
+One test covers everything, because each direction takes seconds.
 """
 
 import pytest
@@ -18,7 +18,7 @@ HEADERS = {"Authorization": "Bearer very-secret-value", "Accept": "text/plain"}
 
 
 def migrate(name):
-    """Returns the models as they are then."""
+    """Returns the models of that migration."""
     executor = MigrationExecutor(connection)
     executor.migrate([("pipelines", name)])
     return MigrationExecutor(connection).loader.project_state([("pipelines", name)]).apps

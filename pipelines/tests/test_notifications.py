@@ -1,4 +1,4 @@
-"""Mails when a run fails and when a gate waits, to those chosen on the pipeline."""
+"""Mails to the notified people of a pipeline when a run fails or a gate waits."""
 
 import uuid
 from datetime import timedelta
@@ -38,20 +38,20 @@ def at_the_gate(owner, pipeline):
 
 
 def send(run, event):
-    """Announces it, and nothing else."""
+    """Queues only the mails of this event."""
     OutgoingMail.objects.all().delete()
     notifications.announce(run, event)
 
 
 def delivered_in_the_end():
-    """The mails that were sent after all attempts."""
+    """Returns the mails that were sent after all attempts."""
     for hours in range(6):
         with time_machine.travel(timezone.now() + timedelta(hours=hours)):
             sent = delivered()
     return sent
 
 
-def test_waiting_gate_sends_each_person_an_own_mail(at_the_gate, pipeline, owner, member):
+def test_waiting_gate_sends_each_person_a_separate_mail(at_the_gate, pipeline, owner, member):
     send(at_the_gate, Event.GATE_WAITS)
 
     assert sorted(message.to for message in delivered()) == [[member.email], [owner.email]]
@@ -63,7 +63,7 @@ def test_waiting_gate_sends_each_person_an_own_mail(at_the_gate, pipeline, owner
     assert "Approve or reject it" not in texts[member.email]
 
 
-def test_a_gate_that_was_passed_meanwhile_is_not_told(at_the_gate, pipeline, owner):
+def test_gate_that_no_longer_waits_sends_no_mail(at_the_gate, pipeline, owner):
     services.approve_gate(actor=owner, pipeline=pipeline)
 
     send(at_the_gate, Event.GATE_WAITS)
@@ -89,7 +89,7 @@ def test_rejected_run_sends_mail(at_the_gate, pipeline, owner, django_capture_on
     assert "The tests are red" in delivered()[0].body
 
 
-def test_people_who_can_no_longer_see_it_get_no_mail(at_the_gate, pipeline, owner, member):
+def test_people_who_can_no_longer_see_the_pipeline_get_no_mail(at_the_gate, pipeline, owner, member):
     AccessRuleFactory(pipeline=pipeline, user=owner, role="administrator")
     send(at_the_gate, Event.GATE_WAITS)
     assert [message.to for message in delivered()] == [[owner.email]]
@@ -101,7 +101,7 @@ def test_people_who_can_no_longer_see_it_get_no_mail(at_the_gate, pipeline, owne
     assert delivered() == []
 
 
-def test_a_mail_that_cannot_be_sent_is_a_line_in_the_log(at_the_gate, settings, owner):
+def test_mail_that_cannot_be_sent_is_logged(at_the_gate, settings, owner):
     settings.EMAIL_BACKEND = f"{__name__}.OneIsRefused"
 
     delivered_in_the_end()
@@ -109,13 +109,13 @@ def test_a_mail_that_cannot_be_sent_is_a_line_in_the_log(at_the_gate, settings, 
     assert at_the_gate.log_lines.get(action="mail").message == f"The mail to {owner.email} could not be sent."
 
 
-def test_a_name_cannot_break_out_of_the_subject(owner):
+def test_pipeline_name_with_line_breaks_is_refused(owner):
     with pytest.raises(ValidationError):
         services.create_pipeline(actor=owner, name="Deploy\r\nBcc: everyone@example.com")
 
 
 class OneIsRefused(LocmemBackend):
-    """A mail server that takes no mail for the owner."""
+    """A mail server that refuses mails to the owner."""
 
     def send_messages(self, messages):
         if any("owner@acme.example" in message.to for message in messages):
@@ -123,7 +123,7 @@ class OneIsRefused(LocmemBackend):
         return super().send_messages(messages)
 
 
-def test_a_mail_that_is_refused_keeps_no_other_from_being_sent(at_the_gate, settings, owner, member):
+def test_refused_mail_does_not_prevent_other_mails(at_the_gate, settings, owner, member):
     settings.EMAIL_BACKEND = f"{__name__}.OneIsRefused"
     third = UserFactory(organization=owner.organization, email="z@acme.example")
     at_the_gate.pipeline.notified_people.add(third)
@@ -133,7 +133,7 @@ def test_a_mail_that_is_refused_keeps_no_other_from_being_sent(at_the_gate, sett
 
 @pytest.fixture
 def told(pipeline):
-    """Does something; returns of which run and event the worker was told."""
+    """Calls an action; returns the run and event of each queued mail."""
 
     def told(action, callbacks):
         OutgoingMail.objects.all().delete()
@@ -164,7 +164,7 @@ def test_rejection_sends_mail_and_stop_does_not(at_the_gate, owner, pipeline, to
     assert rejection == [(str(at_the_gate.pk), "failed")]
 
 
-def test_run_refused_because_its_person_left_sends_mail(member, pipeline, told, django_capture_on_commit_callbacks):
+def test_run_refused_because_its_requester_left_sends_mail(member, pipeline, told, django_capture_on_commit_callbacks):
     run = services.start_run(actor=member, pipeline=pipeline)
     type(member).objects.filter(pk=member.pk).update(is_active=False)
 

@@ -1,4 +1,4 @@
-"""The published routes of pipelines: their shapes, who gets which answer, and what no answer holds."""
+"""The published pipeline API: formats, permissions, and secrets that no answer contains."""
 
 import pytest
 from rest_framework.test import APIClient
@@ -49,7 +49,7 @@ def as_owner(owner):
 
 
 def moments(rows, *names):
-    """Takes the times out of the rows, sure that they are ISO 8601 UTC or null."""
+    """Checks that the times are ISO 8601 UTC or null, and removes them from the rows."""
     for row in rows:
         for name in names:
             value = row.pop(name)
@@ -101,7 +101,7 @@ def test_list_shows_the_latest_run(as_owner, pipeline, state, outcome, status):
 
 
 @pytest.mark.each_database
-def test_the_list_is_in_the_order_of_names(as_owner, owner):
+def test_list_is_sorted_by_name(as_owner, owner):
     for name in ("beta", "alpha", "gamma"):
         PipelineFactory(owner=owner, name=name)
 
@@ -115,7 +115,7 @@ def test_list_has_no_pipeline_of_another_organization(as_owner, stranger, pipeli
 
 
 @pytest.mark.each_database
-def test_following_next_walks_through_every_pipeline_once(as_owner, owner):
+def test_next_pages_contain_every_pipeline_once(as_owner, owner):
     made = {str(PipelineFactory(owner=owner).pk) for _ in range(5)}
     url, seen, sizes = f"{LIST}?page_size=2", [], []
 
@@ -149,7 +149,7 @@ def test_page_keeps_its_place_when_pipelines_are_created_before_it(as_owner, own
     assert [row["name"] for row in as_owner.get(following).json()["data"]] == ["d"]
 
 
-def test_a_cursor_of_one_person_shows_another_nothing_of_theirs(as_owner, owner, stranger):
+def test_cursor_gives_no_access_to_the_pipelines_of_another_person(as_owner, owner, stranger):
     PipelineFactory.create_batch(3, owner=owner)
     foreign = PipelineFactory(owner=stranger, name="Zulu")
     following = as_owner.get(f"{LIST}?page_size=1").json()["next"]
@@ -201,7 +201,7 @@ def test_q_searches_name_and_description(as_owner, owner, q, found):
         ("owner=someone", "owner"),
     ],
 )
-def test_a_query_parameter_that_is_wrong_or_unknown_is_named(as_owner, pipeline, query, field):
+def test_invalid_or_unknown_query_parameter_is_named(as_owner, pipeline, query, field):
     answer = as_owner.get(f"{LIST}?{query}")
 
     assert answer.status_code == 400
@@ -217,7 +217,7 @@ def test_largest_page_has_1000_rows(owner):
 
 @pytest.mark.each_database
 @pytest.mark.parametrize("rows", [2, 20])
-def test_the_list_costs_one_query_however_many_rows(owner, rows, django_assert_num_queries):
+def test_list_takes_one_query_for_any_number_of_rows(owner, rows, django_assert_num_queries):
     for pipeline in PipelineFactory.create_batch(rows, owner=owner):
         RunFactory(pipeline=pipeline)
     caller = As(owner)
@@ -231,7 +231,7 @@ def test_the_list_costs_one_query_however_many_rows(owner, rows, django_assert_n
 
 
 @pytest.mark.each_database
-def test_run_answers_the_published_words_and_counts(as_owner, pipeline):
+def test_run_returns_the_published_answer_and_the_run_number(as_owner, pipeline):
     first, second = as_owner.post(RUN, pipeline), as_owner.post(RUN, pipeline)
 
     assert (first.status_code, second.status_code) == (200, 200)
@@ -255,7 +255,7 @@ def test_run_that_cannot_start_answers_failed_with_409_and_changes_nothing(as_ow
 
 
 @pytest.mark.parametrize("role", [SiteRole.GUEST, SiteRole.AUDITOR, SiteRole.SECURITY_MANAGER])
-def test_run_is_forbidden_to_who_only_reads(member, pipeline, role):
+def test_read_only_roles_cannot_run(member, pipeline, role):
     member.site_role = role
     member.save()
 
@@ -282,7 +282,7 @@ def test_status_of_a_pipeline_that_never_ran_is_stopped(as_owner, pipeline):
         ("finished", "success", "success"),
     ],
 )
-def test_status_is_the_state_of_the_latest_run_and_then_its_outcome(as_owner, pipeline, state, outcome, status):
+def test_status_is_the_state_or_outcome_of_the_latest_run(as_owner, pipeline, state, outcome, status):
     RunFactory(pipeline=pipeline, number=1, state="finished", outcome="success")
     RunFactory(pipeline=pipeline, number=2, state=state, outcome=outcome)
 
@@ -305,7 +305,7 @@ def test_status_of_one_run_is_read_by_its_number(as_owner, pipeline):
 
 
 @pytest.mark.each_database
-def test_summary_is_the_whole_pipeline(as_owner, owner, pipeline):
+def test_summary_describes_the_whole_pipeline(as_owner, owner, pipeline):
     StepFactory(pipeline=pipeline, position=2, name="Test", method="GET", expected_status=204)
 
     [body] = moments([as_owner.post(SUMMARY, pipeline).json()], "created_at", "updated_at")
@@ -432,14 +432,14 @@ def test_logs_of_one_run_are_read_by_its_number(as_owner, pipeline):
     assert [row["runCount"] for row in as_owner.post(LOGS, pipeline, runCount=1).json()["data"]] == [1]
 
 
-def test_logs_hold_no_line_of_another_pipeline(as_owner, owner, pipeline):
+def test_logs_contain_no_line_of_another_pipeline(as_owner, owner, pipeline):
     start_run(actor=owner, pipeline=StepFactory(pipeline__owner=owner).pipeline)
 
     assert as_owner.post(LOGS, pipeline).json()["data"] == []
 
 
 @pytest.mark.each_database
-def test_logs_go_on_at_next_after_1000_lines(as_owner, pipeline):
+def test_logs_continue_on_the_next_page_after_1000_lines(as_owner, pipeline):
     run = RunFactory(pipeline=pipeline)
     RunLogLine.objects.bulk_create([RunLogLine(run=run, action="run", message=str(n)) for n in range(1001)])
 
@@ -450,7 +450,7 @@ def test_logs_go_on_at_next_after_1000_lines(as_owner, pipeline):
     assert [row["message"] for row in first["data"] + second["data"]] == [str(n) for n in range(1000, -1, -1)]
 
 
-def test_logs_refuse_a_cursor_that_they_did_not_make(as_owner, pipeline):
+def test_logs_refuse_an_invalid_cursor(as_owner, pipeline):
     assert as_owner.post(f"{LOGS}?cursor=abc", pipeline).status_code == 400
 
 
@@ -462,12 +462,12 @@ def test_logs_refuse_a_cursor_that_they_did_not_make(as_owner, pipeline):
         (STATUS, 5),
         # The requested data: allowed actions, steps, notified people, the latest run, its steps.
         (SUMMARY, 9),
-        # Whether the caller may read what servers answered.
+        # Whether the caller can read the answers of servers.
         (LOGS, 6),
     ],
 )
 @pytest.mark.slow
-def test_answers_about_one_pipeline_cost_the_same_with_few_and_with_many_rows(
+def test_answers_take_the_same_queries_for_few_and_many_rows(
     owner, pipeline, rows, url, queries, django_assert_num_queries
 ):
     for position in range(2, rows + 1):
@@ -480,11 +480,11 @@ def test_answers_about_one_pipeline_cost_the_same_with_few_and_with_many_rows(
         assert caller.post(url, pipeline).status_code == 200
 
 
-# Who gets which answer
+# Permissions
 
 
 @pytest.mark.parametrize("url", POSTS)
-def test_a_stranger_cannot_tell_a_pipeline_from_none(stranger, pipeline, url):
+def test_stranger_cannot_tell_a_pipeline_from_a_missing_one(stranger, pipeline, url):
     caller = As(stranger)
     answers = [caller.post(url, target) for target in (pipeline, NOWHERE)]
 
@@ -495,7 +495,7 @@ def test_a_stranger_cannot_tell_a_pipeline_from_none(stranger, pipeline, url):
 
 
 @pytest.mark.parametrize("url", [STATUS, LOGS])
-def test_a_run_that_does_not_exist_is_forbidden_like_a_pipeline(as_owner, pipeline, url):
+def test_missing_run_gets_403_like_a_missing_pipeline(as_owner, pipeline, url):
     RunFactory(pipeline=pipeline, number=1)
 
     assert as_owner.post(url, pipeline, runCount=2).status_code == 403
@@ -531,7 +531,7 @@ def test_read_only_roles_can_read_everything(member, pipeline, role):
         ("security-logs pipeline-readonly", True, False),
     ],
 )
-def test_each_scope_opens_its_operations(owner, pipeline, scope, reads, runs):
+def test_each_scope_allows_its_operations(owner, pipeline, scope, reads, runs):
     caller = As(owner, scope)
 
     read = [caller.get(LIST), *(caller.post(url, pipeline) for url in (STATUS, SUMMARY, LOGS))]
@@ -575,7 +575,7 @@ def test_token_that_runs_pipelines_cannot_change_them(owner, pipeline):
     ],
     ids=str,
 )
-def test_a_pipeline_id_that_is_none_is_a_wrong_field(as_owner, url, body):
+def test_invalid_pipeline_id_is_a_field_error(as_owner, url, body):
     answer = as_owner.client.post(url, body, headers=as_owner.headers)
 
     assert answer.status_code == 400
@@ -584,7 +584,7 @@ def test_a_pipeline_id_that_is_none_is_a_wrong_field(as_owner, url, body):
 
 @pytest.mark.parametrize("url", [STATUS, LOGS])
 @pytest.mark.parametrize("number", [0, -1, 2**31, 10**30, "abc", None, 1.5, [1], True], ids=str)
-def test_a_run_count_that_is_none_is_a_wrong_field(as_owner, pipeline, url, number):
+def test_invalid_run_count_is_a_field_error(as_owner, pipeline, url, number):
     RunFactory(pipeline=pipeline)
 
     answer = as_owner.post(url, pipeline, runCount=number)
@@ -594,19 +594,19 @@ def test_a_run_count_that_is_none_is_a_wrong_field(as_owner, pipeline, url, numb
 
 
 @pytest.mark.parametrize("url", POSTS)
-def test_a_field_that_is_unknown_is_named(as_owner, pipeline, url):
+def test_unknown_field_is_named(as_owner, pipeline, url):
     answer = as_owner.post(url, pipeline, pipelineName="x")
 
     assert answer.status_code == 400
     assert set(answer.json()["errors"]) == {"pipelineName"}
 
 
-# What no answer holds
+# Secrets
 
 
 @pytest.mark.parametrize(("who", "hidden"), [("owner", b"header-secret"), ("member", b"-secret")])
 def test_answers_omit_the_fields_of_a_step_that_the_caller_cannot_see(request, pipeline, who, hidden):
-    """A secret header nobody, the body only those who may edit the step."""
+    """Nobody sees a secret header. Only people who can edit the step see its body."""
     caller = As(request.getfixturevalue(who))
     answers = [
         caller.post(RUN, pipeline),
@@ -639,7 +639,7 @@ def test_a_session_runs_a_pipeline_with_the_csrf_token(browser, pipeline):
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-CSRFToken": "d" * 32}], ids=["none", "another"])
-def test_a_session_without_its_csrf_token_starts_nothing(browser, pipeline, headers):
+def test_session_without_csrf_token_cannot_start_a_run(browser, pipeline, headers):
     answer = browser.post(RUN, {"pipelineId": str(pipeline.pk)}, headers=headers)
 
     assert answer.status_code == 403
@@ -658,7 +658,7 @@ def test_a_bearer_token_needs_no_csrf_token(owner, pipeline):
     assert answer.status_code == 200
 
 
-def test_next_leads_to_this_portal(as_owner, owner, settings):
+def test_next_is_an_address_of_this_portal(as_owner, owner, settings):
     PipelineFactory.create_batch(2, owner=owner)
 
     following = as_owner.get(f"{LIST}?page_size=1").json()["next"]

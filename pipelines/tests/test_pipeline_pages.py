@@ -72,7 +72,7 @@ def finish(run, outcome):
 # The list
 
 
-def test_the_list_shows_a_pipeline_and_leads_to_it(as_owner, owner, pipeline):
+def test_list_shows_a_pipeline_with_a_link_to_it(as_owner, owner, pipeline):
     page = text(as_owner.get(LIST))
 
     assert f'data-pipeline="{pipeline.pk}"' in page
@@ -81,7 +81,7 @@ def test_the_list_shows_a_pipeline_and_leads_to_it(as_owner, owner, pipeline):
     assert "Never" in page
 
 
-def test_the_list_tells_how_the_latest_run_went(as_owner, run):
+def test_list_shows_the_outcome_of_the_latest_run(as_owner, run):
     finish(run, "failed")
 
     page = text(as_owner.get(LIST))
@@ -89,7 +89,7 @@ def test_the_list_tells_how_the_latest_run_went(as_owner, run):
     assert "Never" not in page
 
 
-def test_the_list_shows_a_stranger_nothing_of_it(client, stranger, pipeline):
+def test_stranger_does_not_see_the_pipeline_in_the_list(client, stranger, pipeline):
     client.force_login(stranger)
 
     page = text(client.get(LIST))
@@ -116,18 +116,18 @@ def test_list_is_sorted_by_the_requested_column(as_owner, owner, sort, names):
     assert sorted(names, key=lambda name: page.index(f">{name}</a>")) == names
 
 
-def test_a_long_list_is_cut_into_pages_of_50(as_owner, owner):
+def test_long_list_has_pages_of_50(as_owner, owner):
     PipelineFactory.create_batch(51, owner=owner)
 
     assert [rows(as_owner.get(LIST, {"page": page})) for page in (1, 2)] == [50, 1]
 
 
 @pytest.mark.parametrize("number", [2, 20])
-def test_the_list_costs_the_same_with_few_and_with_many_rows(as_owner, owner, number, django_assert_num_queries):
+def test_list_takes_the_same_queries_for_few_and_many_rows(as_owner, owner, number, django_assert_num_queries):
     for pipeline in PipelineFactory.create_batch(number, owner=owner):
         RunFactory(pipeline=pipeline)
 
-    # The session, the person; the tags to choose from, how many rows, the rows.
+    # The session, the person, the offered tags, the number of rows, the rows.
     with django_assert_num_queries(5):
         assert rows(as_owner.get(LIST)) == number
 
@@ -188,7 +188,7 @@ def test_the_page_of_a_pipeline_says_that_it_is_running(as_owner, pipeline):
 
 
 @pytest.mark.parametrize("number", [2, 20])
-def test_the_page_of_a_pipeline_costs_the_same_with_few_and_with_many_rows(
+def test_page_of_a_pipeline_takes_the_same_queries_for_few_and_many_rows(
     as_owner, owner, pipeline, number, django_assert_num_queries
 ):
     for position in range(2, number + 1):
@@ -196,16 +196,16 @@ def test_the_page_of_a_pipeline_costs_the_same_with_few_and_with_many_rows(
     for _ in range(number):
         start_run(actor=owner, pipeline=pipeline)
 
-    # The session, the person; the pipeline, what they may do to it, its rules, its steps, what can be done with its
-    # runs, who is told, how many runs, the runs, the log.
+    # The session, the person, the pipeline, the allowed actions, its rules, its steps, the possible
+    # actions on its runs, its notified people, the number of runs, the runs, the log.
     with django_assert_num_queries(15):
         assert rows(as_owner.get(detail(pipeline))) == number
 
 
-# Running it
+# Starting a run
 
 
-def test_the_button_asks_for_a_run_and_leads_to_it(as_owner, owner, pipeline):
+def test_button_queues_a_run_and_opens_its_page(as_owner, owner, pipeline):
     assert RUN_BUTTON in text(as_owner.get(detail(pipeline)))
 
     answer = as_owner.post(run_button(pipeline))
@@ -252,7 +252,7 @@ def test_read_only_roles_see_no_button_and_cannot_run(client, member, pipeline, 
 # One run
 
 
-def test_the_page_of_a_run_tells_who_asked_and_how_far_it_is(as_owner, owner, run):
+def test_page_of_a_run_shows_its_requester_and_progress(as_owner, owner, run):
     run.step_runs.update(state="failed", response_status=503, message="Answered 503 in 4 ms. The step expects 200.")
     finish(run, "failed")
 
@@ -261,7 +261,7 @@ def test_the_page_of_a_run_tells_who_asked_and_how_far_it_is(as_owner, owner, ru
         assert words in page
 
 
-def test_the_log_of_a_run_reads_from_the_beginning(as_owner, run):
+def test_log_of_a_run_begins_with_the_oldest_line(as_owner, run):
     for message in ("first line", "second line"):
         RunLogLine.objects.create(run=run, action="answer", message=message)
 
@@ -274,13 +274,13 @@ def test_page_of_a_run_in_progress_polls(as_owner, run):
     assert f'hx-get="{progress(run)}?seen=' in text(as_owner.get(progress(run)))
 
 
-def test_a_run_that_has_ended_asks_no_more(as_owner, run):
+def test_page_of_a_finished_run_does_not_poll(as_owner, run):
     finish(run, "success")
 
     assert "hx-get" not in text(as_owner.get(progress(run)))
 
 
-def test_the_progress_is_the_moving_part_of_the_page_and_nothing_around_it(as_owner, run):
+def test_progress_is_only_the_changing_part_of_the_page(as_owner, run):
     fragment = text(as_owner.get(progress(run))).strip()
 
     assert fragment.startswith('<div id="run-progress"')
@@ -292,14 +292,14 @@ def test_the_progress_is_the_moving_part_of_the_page_and_nothing_around_it(as_ow
 @pytest.mark.parametrize(
     ("url", "queries"),
     [
-        # The session, the person, the pipeline, what they may do to it, the run, its steps, its log and its version,
-        # what can be done with the pipeline's runs.
+        # The session, the person, the pipeline, the allowed actions, the run, its steps, its log
+        # and its version, the possible actions on the pipeline's runs.
         (progress, 11),
         (run_page, 10),
     ],
     ids=["progress", "run_page"],
 )
-def test_the_page_of_a_run_costs_the_same_with_few_and_with_many_rows(
+def test_page_of_a_run_takes_the_same_queries_for_few_and_many_rows(
     as_owner, owner, pipeline, number, url, queries, django_assert_num_queries
 ):
     for position in range(2, number + 1):
@@ -312,7 +312,7 @@ def test_the_page_of_a_run_costs_the_same_with_few_and_with_many_rows(
         assert f"line {number - 1}" in text(as_owner.get(url(run)))
 
 
-# Who gets which answer
+# Permissions
 
 
 @pytest.mark.parametrize("kind", ["detail", "run_page", "progress"])
@@ -325,7 +325,7 @@ def test_stranger_gets_404(client, stranger, pipeline, run, kind):
     assert "Nightly build" not in answer.content.decode()
 
 
-def test_a_stranger_starts_nothing(client, stranger, pipeline):
+def test_stranger_cannot_start_a_run(client, stranger, pipeline):
     client.force_login(stranger)
 
     assert client.post(run_button(pipeline)).status_code == 404
@@ -337,7 +337,7 @@ def test_signed_out_person_is_sent_to_sign_in_and_back(client, pipeline, run, ki
     url = {"list": LIST, "detail": detail(pipeline), "run_page": run_page(run), "progress": progress(run)}[kind]
 
     answer = client.get(url)
-    # The part of a page that asks for itself again is no page to come back to.
+    # The progress fragment is no page, so the person returns to the page of the run.
     back = run_page(run) if kind == "progress" else url
     assert (answer.status_code, answer.url) == (302, f"/login/?next={quote(back)}")
 
@@ -404,14 +404,14 @@ ODD = [
 
 
 @pytest.mark.parametrize("query", [query for query in ODD if not query.startswith("q=")])
-def test_odd_parameters_leave_the_list_as_it_is(as_owner, owner, query):
+def test_invalid_parameters_do_not_change_the_list(as_owner, owner, query):
     PipelineFactory.create_batch(3, owner=owner)
 
     assert rows(as_owner.get(f"{LIST}?{query}")) == 3
 
 
 @pytest.mark.parametrize("query", ODD)
-def test_odd_parameters_leave_the_page_of_a_pipeline_as_it_is(as_owner, pipeline, query):
+def test_invalid_parameters_do_not_change_the_page_of_a_pipeline(as_owner, pipeline, query):
     for number in (1, 2, 3):
         RunFactory(pipeline=pipeline, number=number)
 

@@ -14,7 +14,7 @@ def name_of(what):
 
 
 def echo_of(portal):
-    """The endpoint that the demo's own steps call."""
+    """Returns the URL of the endpoint that the demo's steps call."""
     import contextlib
     import sqlite3
 
@@ -59,7 +59,7 @@ def open_pipeline(page, name):
 
 
 def choose(page, question, button):
-    """In the dialog, where scripts run."""
+    """Clicks a button in the dialog, which appears only if scripts run."""
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_role("heading")).to_contain_text(question)
     dialog.get_by_role("button", name=button).click()
@@ -77,12 +77,12 @@ def test_user_creates_a_pipeline_with_a_gate_and_an_administrator_approves_it(br
     assert "top-secret-value" not in user.content()
     user.get_by_role("button", name="Run pipeline").click()
 
-    # It moves by itself: the gate's own buttons appear without a reload.
+    # The page updates itself: the buttons of the gate appear without a reload.
     expect(user.locator("#run-state")).to_contain_text("Waiting for approval", timeout=20_000)
     expect(user.get_by_role("button", name="Approve")).to_be_visible()
     expect(user.locator("#requested-by")).to_contain_text("user@demo.example")
 
-    # What someone types while the page looks for news stays.
+    # Text that someone is typing stays when the page updates itself.
     admin.goto(user.url)
     admin.get_by_label("Why").fill("Not to")
     for _ in range(2):
@@ -145,7 +145,7 @@ def test_new_rule_hides_the_pipeline_from_a_person_who_has_it_open(browser_of):
     user.get_by_role("button", name="Add rule").click()
     expect(user.locator("#what-holds")).to_contain_text("Only its owner, the people and groups listed here")
 
-    # The page that looks for news finds the pipeline gone.
+    # The guest can no longer see the pipeline when the page updates itself.
     expect(guest.get_by_role("heading", level=1)).to_contain_text("This page does not exist")
     guest.goto("/pipelines/")
     expect(guest.locator("#pipelines")).not_to_contain_text(name)
@@ -171,7 +171,7 @@ def test_manager_by_group_controls_runs_but_cannot_administer(browser_of):
     expect(user.get_by_label("Role", exact=True).locator("option")).to_have_text(["Manager", "User", "Guest"])
 
 
-def test_power_user_runs_everything_but_locks_nothing(browser_of):
+def test_power_user_can_run_pipelines_but_not_lock_them(browser_of):
     power = browser_of("power")
     open_pipeline(power, "Nightly build")
 
@@ -249,7 +249,7 @@ def test_administrator_invites_a_person_changes_their_role_and_deactivates_them(
     expect(admin.locator("#users tbody tr")).to_have_count(1)
 
 
-def test_power_user_creates_a_group_but_changes_no_role(browser_of):
+def test_power_user_can_create_a_group_but_not_change_roles(browser_of):
     power = browser_of("power")
     name = name_of("Team")
     power.goto("/organization/groups/")

@@ -1,4 +1,4 @@
-"""A server that repeats a step's secret does not show it to anyone, however it writes it."""
+"""Secrets of a step are hidden in the answer of a server, in every encoding."""
 
 import base64
 import contextlib
@@ -78,7 +78,7 @@ def test_secret_is_found_in_every_encoding(written):
     assert SECRET_MARK in shown
     assert shown.startswith('{"you sent": ')
     assert shown.endswith(' , "before": "kept"}')
-    # At most the neighbors in its group of Base64 are left.
+    # Nothing of the secret is left, except what it shares with its neighbors in Base64.
     assert len(re.sub(r"\[secret\]", "", shown)) <= len(text) - len(SECRET)
     assert not secrets_in(shown)
 
@@ -125,7 +125,7 @@ def test_text_is_not_searchable_for_a_secret_of_three_characters(headers):
         redacted("anything", secrets_of(headers))
 
 
-def test_secret_of_the_query_or_body_of_three_characters_is_not_searchable():
+def test_text_is_not_searchable_for_a_short_secret_of_query_or_body():
     with pytest.raises(NotSearchable):
         redacted("anything", secrets_of({}, ["abc"]))
 
@@ -139,13 +139,13 @@ def test_secret_across_the_limit_leaves_no_part(begin):
     assert shown == (f"{'x' * begin}{SECRET_MARK}" if begin < 100 else "x" * 100)
 
 
-def test_marks_do_not_move_text_from_after_the_limit_into_it():
+def test_text_after_the_limit_is_not_shown_when_marks_shorten_the_text():
     text = f"{'very-secret-value ' * 5}{'y' * 10}very-secret-value"
 
     assert redacted(text, secrets_of({"X-Key": "very-secret-value"}), limit=90) == f"{SECRET_MARK} " * 5
 
 
-def test_text_without_secrets_stays_as_it_is():
+def test_text_without_secrets_is_not_changed():
     text = json.dumps({"a": "ß€ \\ % &amp; %41", "b": base64.b64encode(bytes(range(256))).decode()})
 
     assert redacted(text, secrets_of({"X-Key": "very-secret-value"})) == text
@@ -158,7 +158,7 @@ def test_overlapping_secrets_become_one_mark():
     )
 
 
-def test_secrets_are_in_no_repr():
+def test_repr_contains_no_secrets():
     assert "very-secret" not in repr(secrets_of({"X-Key": "very-secret-value"}))
 
 

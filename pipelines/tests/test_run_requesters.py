@@ -1,4 +1,4 @@
-"""Whether a run begins or continues when its turn comes, after what happened to its person and its token meanwhile."""
+"""The worker checks requester and token again before a run begins or continues."""
 
 from datetime import timedelta
 
@@ -73,7 +73,7 @@ ENDS = {
 
 
 @pytest.mark.parametrize("end", ENDS)
-def test_queued_run_whose_token_was_ended_is_refused_and_says_so(owner, administrator, token, build_server, call, end):
+def test_queued_run_whose_token_became_invalid_is_refused(owner, administrator, token, build_server, call, end):
     stage = Stage(owner, build_server, "/one")
     call(stage, "run", token)
     end(token, administrator)
@@ -88,7 +88,7 @@ def test_queued_run_whose_token_was_ended_is_refused_and_says_so(owner, administ
     assert entry.details == {"run_number": 1, "with_token": "nightly build", "reason": stage.log[-1]}
 
 
-def test_run_whose_token_ran_out_of_time_while_it_was_queued_starts(owner, token, build_server, call):
+def test_run_whose_token_expired_while_it_was_queued_starts(owner, token, build_server, call):
     stage = Stage(owner, build_server, "/one")
     call(stage, "run", token)
 
@@ -99,7 +99,7 @@ def test_run_whose_token_ran_out_of_time_while_it_was_queued_starts(owner, token
     assert not Activity.objects.filter(action="pipeline.run_refused").exists()
 
 
-def test_token_expired_early_and_then_past_its_time_still_refuses_its_run(
+def test_run_of_a_token_expired_early_is_refused_after_the_original_expiry_too(
     owner, administrator, token, build_server, call
 ):
     stage = Stage(owner, build_server, "/one")
@@ -112,7 +112,7 @@ def test_token_expired_early_and_then_past_its_time_still_refuses_its_run(
     assert stage.state == "finished failed"
 
 
-def test_refused_run_does_not_hold_up_the_runs_behind_it(owner, administrator, token, build_server, call):
+def test_refused_run_does_not_block_the_next_run(owner, administrator, token, build_server, call):
     stage = Stage(owner, build_server, "/one")
     call(stage, "run", token)
     second = stage.ask()
@@ -125,7 +125,7 @@ def test_refused_run_does_not_hold_up_the_runs_behind_it(owner, administrator, t
     assert build_server.called == ["/one"]
 
 
-def test_run_of_a_person_without_a_token_needs_none(owner, member, build_server):
+def test_run_requested_without_a_token_starts(owner, member, build_server):
     stage = Stage(owner, build_server, "/one")
     stage.ask(actor=member)
 
@@ -138,7 +138,7 @@ def test_run_of_a_person_without_a_token_needs_none(owner, member, build_server)
 
 
 @pytest.mark.parametrize("end", [expire_early, deactivate_owner, shorten_lifetimes, delete_record])
-def test_run_resumed_with_a_token_that_was_ended_stays_halted(
+def test_run_resumed_with_a_token_that_became_invalid_stays_halted(
     owner, administrator, token, build_server, call, mortality, end
 ):
     stage = Stage(owner, build_server, "/one", "/two", "/three")
@@ -158,7 +158,7 @@ def test_run_resumed_with_a_token_that_was_ended_stays_halted(
     assert (stage.state, stage.steps) == ("finished success", "success failed success")
 
 
-def test_gate_approved_with_a_token_that_was_ended_waits_again(organization, owner, administrator, build_server, call):
+def test_gate_approved_with_a_token_expired_early_waits_again(organization, owner, administrator, build_server, call):
     stage = Stage(owner, build_server, "gate", "/two")
     stage.ask()
     stage.work()
@@ -179,7 +179,7 @@ def test_gate_approved_with_a_token_that_was_ended_waits_again(organization, own
     assert (stage.state, stage.steps) == ("finished success", "success success")
 
 
-def test_approval_of_someone_who_may_approve_no_more_counts_no_more(owner, administrator, build_server):
+def test_approval_of_a_person_who_lost_the_right_does_not_count(owner, administrator, build_server):
     stage = Stage(owner, build_server, "gate", "/two")
     stage.ask()
     stage.work()
@@ -192,7 +192,7 @@ def test_approval_of_someone_who_may_approve_no_more_counts_no_more(owner, admin
     assert "admin@acme.example can no longer approve gates of this pipeline." in stage.log[-1]
 
 
-def test_run_approved_by_a_person_continues_after_the_token_that_requested_it_was_ended(
+def test_run_approved_by_a_person_continues_after_its_token_was_expired_early(
     owner, administrator, token, build_server, call
 ):
     stage = Stage(owner, build_server, "/one", "gate", "/three")
@@ -206,7 +206,7 @@ def test_run_approved_by_a_person_continues_after_the_token_that_requested_it_wa
     assert stage.state == "finished success"
 
 
-def test_run_that_lost_its_worker_is_not_taken_again_after_its_token_was_ended(
+def test_run_that_lost_its_worker_halts_if_its_token_was_expired_early(
     owner, administrator, token, build_server, mortality
 ):
     stage = Stage(owner, build_server)
@@ -221,7 +221,7 @@ def test_run_that_lost_its_worker_is_not_taken_again_after_its_token_was_ended(
     assert build_server.called == []
 
 
-def test_run_that_lost_its_worker_continues_while_its_token_is_good(owner, token, build_server, mortality):
+def test_run_that_lost_its_worker_continues_if_its_token_is_valid(owner, token, build_server, mortality):
     stage = Stage(owner, build_server)
     released(stage, mortality)
     Run.objects.update(token=token, token_name=token.name, started_by=token.owner, started_by_email=token.owner.email)
@@ -231,7 +231,7 @@ def test_run_that_lost_its_worker_continues_while_its_token_is_good(owner, token
     assert stage.state == "finished success"
 
 
-def test_run_that_a_worker_executes_goes_to_its_end_although_its_token_is_expired_early(
+def test_running_run_finishes_although_its_token_is_expired_early(
     owner, administrator, token, build_server, call, in_thread
 ):
     stage = Stage(owner, build_server, "/one", "/two")
@@ -244,7 +244,7 @@ def test_run_that_a_worker_executes_goes_to_its_end_although_its_token_is_expire
     assert stage.state == "finished success"
 
 
-def test_people_who_are_notified_learn_why_a_run_was_refused(owner, administrator, token, build_server, call):
+def test_notified_people_learn_why_a_run_was_refused(owner, administrator, token, build_server, call):
     stage = Stage(owner, build_server, "/one")
     stage.pipeline.notified_people.add(owner)
     call(stage, "run", token)

@@ -1,4 +1,4 @@
-"""The state machine: as the table that it is, and driven through the services and the database."""
+"""The state machine matches its table, and services and database follow it."""
 
 import pytest
 from django.db import IntegrityError, transaction
@@ -29,7 +29,7 @@ from pipelines.run_states import (
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory
 from pipelines.tests.stages import STAGES, Stage, state_of, steps_of
 
-# What people ask for, then what happens while the worker executes.
+# Columns: first the actions of people, then the events of the worker.
 MACHINE = """
             stop      resume      reset     approve     reject    taken    refused   gate    left    ended     released    superseded
 queued      finished  .           finished  .           .         running  finished  .       .       .         .           .
@@ -76,7 +76,7 @@ cleared             -                  -           -                  -         
 
 
 def table(text):
-    """The cells by row and column; columns are two spaces apart."""
+    """Yields each row with its cells by column. Two spaces separate columns."""
     head, *rows = text.strip("\n").splitlines()
     names = head.split()
     starts = [head.index(f"  {name}") + 2 for name in names]
@@ -101,7 +101,7 @@ def stage(owner, build_server):
 # The table
 
 
-def test_the_machine_is_the_table():
+def test_state_machine_matches_the_table():
     expected = {
         RunState(state): {HEADS[name]: RunState(cell) for name, cell in row.items() if cell != "."}
         for state, row in table(MACHINE)
@@ -110,14 +110,14 @@ def test_the_machine_is_the_table():
     assert expected == TRANSITIONS
 
 
-def test_the_table_names_every_state_every_action_and_every_event():
+def test_table_has_every_state_action_and_event():
     assert {state for state, _ in table(MACHINE)} == set(RunState.values)
     assert set(HEADS.values()) == {*RunAction, *RunEvent}
 
 
 @pytest.mark.parametrize("action", RunAction)
 @pytest.mark.parametrize("state", RunState)
-def test_each_action_in_each_state_works_or_is_refused_with_a_sentence(state, action):
+def test_each_action_in_each_state_works_or_is_refused_with_a_message(state, action):
     moves = after(state, action) is not None
     sentence = REFUSALS[action].get(state)
 
@@ -125,7 +125,7 @@ def test_each_action_in_each_state_works_or_is_refused_with_a_sentence(state, ac
     assert moves or sentence.endswith(".")
 
 
-def test_every_state_is_reached_and_left_but_the_last():
+def test_every_state_is_reachable_and_only_finished_is_final():
     reached, new = {RunState.QUEUED}, {RunState.QUEUED}
     while new:
         new = {following for state in new for following in TRANSITIONS[state].values()} - reached
@@ -135,25 +135,25 @@ def test_every_state_is_reached_and_left_but_the_last():
     assert [state for state in RunState if not TRANSITIONS[state]] == [RunState.FINISHED]
 
 
-def test_people_end_every_run_that_no_step_occupies_without_the_worker():
+def test_people_can_end_every_run_without_the_worker_unless_a_step_is_running():
     ended = {state for state in RunState if RunState.FINISHED in (after(state, RunAction.RESET), state)}
 
     assert set(RunState) - ended == {RunState.RUNNING, RunState.STOPPING}
 
 
 @pytest.mark.parametrize("what", [*RunAction, *RunEvent])
-def test_the_states_before_are_those_of_the_table(what):
+def test_states_before_match_the_table(what):
     name = next(name for name, known in HEADS.items() if known is what)
 
     assert states_before(what) == [RunState(state) for state, row in table(MACHINE) if row[name] != "."]
 
 
-# One row of the database
+# Rows of the database
 
 
 @pytest.mark.each_database
 @pytest.mark.parametrize("what", [*RunAction, *RunEvent])
-def test_a_row_moves_as_the_table_says_or_not_at_all(db, what):
+def test_row_changes_its_state_only_as_in_the_table(db, what):
     for state in RunState:
         run = RunFactory(state=state)
         following = after(state, what)
@@ -167,7 +167,7 @@ def test_a_row_moves_as_the_table_says_or_not_at_all(db, what):
 
 
 @pytest.mark.each_database
-def test_a_row_that_moved_on_meanwhile_is_not_moved(db):
+def test_row_whose_state_changed_meanwhile_is_not_changed(db):
     run = RunFactory(state=RunState.HALTED, outcome="failed")
     Run.objects.update(state=RunState.CONTINUING, outcome="")
 
@@ -178,7 +178,7 @@ def test_a_row_that_moved_on_meanwhile_is_not_moved(db):
 
 
 @pytest.mark.each_database
-def test_the_database_lets_one_run_of_a_pipeline_be_under_way(db):
+def test_database_allows_one_active_run_of_a_pipeline(db):
     for first in OCCUPYING:
         pipeline = PipelineFactory()
         RunFactory(pipeline=pipeline, number=1, state=first)
@@ -198,7 +198,7 @@ def test_database_allows_other_runs_beside_an_active_one(db):
     assert pipeline.runs.count() == 7
 
 
-# Through the services
+# Services
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -225,7 +225,7 @@ def test_each_stage_has_the_state_of_its_name(stage, mortality, name):
     assert stage.pipeline.state == pipeline_state({stage.run.state})
 
 
-def test_the_stages_are_in_every_state():
+def test_table_of_services_has_every_stage():
     assert {name for name, _ in table(SERVICES)} == set(STAGES)
 
 
@@ -246,7 +246,7 @@ def test_services_follow_the_table_and_both_logs_name_the_actor(stage, mortality
 
 
 @pytest.mark.parametrize(("name", "row"), list(table(SERVICES)))
-def test_everything_else_is_refused_with_its_sentence_and_changes_nothing(
+def test_other_actions_are_refused_with_their_message_and_change_nothing(
     stage, mortality, name, row, django_capture_on_commit_callbacks
 ):
     STAGES[name](stage, mortality)
@@ -261,7 +261,7 @@ def test_everything_else_is_refused_with_its_sentence_and_changes_nothing(
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_person_without_the_right_changes_and_learns_nothing_in_any_state(stage, mortality, name):
+def test_person_without_the_right_is_refused_in_every_state(stage, mortality, name):
     STAGES[name](stage, mortality)
     user, guest = UserFactory.create_batch(2, organization=stage.owner.organization)
     AccessRuleFactory(pipeline=stage.pipeline, user=user, role=ItemRole.USER)
@@ -276,7 +276,7 @@ def test_person_without_the_right_changes_and_learns_nothing_in_any_state(stage,
 
 
 @pytest.mark.parametrize("action", [action.value for action in RunAction])
-def test_a_pipeline_that_was_never_run_says_so(stage, action):
+def test_action_on_a_pipeline_that_was_never_run_is_refused_with_that_reason(stage, action):
     with pytest.raises(services.Refused) as refusal:
         stage.do(action)
 
@@ -302,7 +302,7 @@ def test_person_without_the_right_learns_nothing_about_the_state(stage, stranger
         "without a role": lambda: UserFactory(organization=organization),
     }[who]()
     if who == "demoted a moment ago":
-        # The object in hand still says Administrator.
+        # The object in memory still says Administrator.
         type(person).objects.filter(pk=person.pk).update(site_role=SiteRole.GUEST)
     if who == "without a role":
         AccessRuleFactory(pipeline=stage.pipeline, user=stage.owner)
@@ -326,7 +326,7 @@ def rows(stage):
     ]
 
 
-# The published words
+# Published states
 
 
 @pytest.mark.parametrize(
@@ -344,7 +344,7 @@ def rows(stage):
         ("finished", "stopped", "stopped"),
     ],
 )
-def test_the_word_for_a_run(state, outcome, word):
+def test_published_state_of_a_run(state, outcome, word):
     assert status_of_run(state, outcome) == word
     assert badge_of_run(state, outcome).label
 
@@ -361,11 +361,11 @@ def test_the_word_for_a_run(state, outcome, word):
         ({RunState.PAUSED, RunState.QUEUED}, PipelineState.PAUSED),
     ],
 )
-def test_the_word_for_a_pipeline(states, expected):
+def test_published_state_of_a_pipeline(states, expected):
     assert pipeline_state(states) is expected
 
 
-def test_every_outcome_and_every_state_has_its_look():
+def test_every_outcome_and_state_has_a_badge():
     for state in UNDER_WAY:
         assert badge_of_run(state, "").label
     for outcome in RunOutcome:

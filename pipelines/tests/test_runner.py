@@ -22,7 +22,7 @@ def pipeline(owner):
 
 @pytest.fixture
 def ask(owner, pipeline, build_server):
-    """Asks for a run whose steps are POSTs to these paths of the build server, or to other hosts."""
+    """Requests a run whose steps send POSTs to paths of the build server or to other URLs."""
 
     def ask(*urls, **fields):
         pipeline.steps.all().delete()
@@ -51,7 +51,7 @@ def status(run):
 
 
 def in_the_middle(run):
-    """The run as a worker leaves it that is killed in the second of three steps."""
+    """Changes the run as if its worker had been killed in the second of three steps."""
     now = timezone.now()
     Run.objects.filter(pk=run.pk).update(state="running", started_at=now)
     run.step_runs.filter(position=1).update(state="success", started_at=now, finished_at=now)
@@ -59,7 +59,7 @@ def in_the_middle(run):
     return run
 
 
-# Executing
+# Execution
 
 
 def test_every_step_is_called_and_the_run_succeeds(pipeline, ask, build_server):
@@ -93,7 +93,7 @@ def test_times_and_answers_are_kept(pipeline, ask, build_server):
     assert run.requested_at <= run.started_at <= step.started_at <= step.finished_at <= run.finished_at
 
 
-def test_the_log_tells_the_run_from_the_beginning_to_the_end(owner, pipeline, ask, build_server):
+def test_log_describes_the_whole_run(owner, pipeline, ask, build_server):
     build_server.answers["/build"] = (200, "42 files compiled")
     run = ask("/build")
 
@@ -111,7 +111,7 @@ def test_the_log_tells_the_run_from_the_beginning_to_the_end(owner, pipeline, as
     assert run.log_lines.get(action="answer").answer == "42 files compiled"
 
 
-def test_an_unexpected_status_halts_the_run_and_the_rest_waits(pipeline, ask, build_server):
+def test_unexpected_status_halts_the_run_and_later_steps_wait(pipeline, ask, build_server):
     build_server.answers["/test"] = (503, "busy")
     run = ask("/build", "/test", "/deploy", "/announce")
 
@@ -144,7 +144,7 @@ def test_an_expected_error_status_is_a_success(pipeline, ask, build_server):
     assert status(run) == "success"
 
 
-def test_a_refused_address_fails_with_a_reason_that_people_can_read(pipeline, ask, build_server, settings):
+def test_step_with_a_refused_address_fails_with_a_readable_reason(pipeline, ask, build_server, settings):
     settings.HTTP_STEP_ALLOWED_NETWORKS = []
     run = ask("/build", "/test")
 
@@ -202,7 +202,7 @@ def test_runs_of_one_pipeline_are_executed_in_the_order_of_requests(pipeline, as
     assert build_server.called == ["/first/1", "/second/1", "/first/2", "/second/2", "/first/3", "/second/3"]
 
 
-def test_a_failed_run_does_not_keep_the_next_one_from_running(pipeline, ask, build_server):
+def test_failed_run_does_not_prevent_the_next_one(pipeline, ask, build_server):
     build_server.answers["/broken"] = (500, "")
     runs = [ask("/broken"), ask("/fine")]
 
@@ -211,7 +211,7 @@ def test_a_failed_run_does_not_keep_the_next_one_from_running(pipeline, ask, bui
     assert [status(run) for run in runs] == ["failed", "success"]
 
 
-def test_runs_of_other_pipelines_are_left_alone(owner, pipeline, ask):
+def test_runs_of_other_pipelines_are_not_executed(owner, pipeline, ask):
     ask("/build")
     other = start_run(actor=owner, pipeline=StepFactory(pipeline__owner=owner).pipeline)
 
@@ -220,7 +220,7 @@ def test_runs_of_other_pipelines_are_left_alone(owner, pipeline, ask):
     assert status(other) == "queued"
 
 
-def test_the_task_of_the_queue_executes_the_pipeline_that_it_names(pipeline, ask):
+def test_queued_task_executes_its_pipeline(pipeline, ask):
     run = ask("/build")
 
     execute_pipeline.call(str(pipeline.pk))
@@ -228,7 +228,7 @@ def test_the_task_of_the_queue_executes_the_pipeline_that_it_names(pipeline, ask
     assert status(run) == "success"
 
 
-def test_a_pipeline_without_queued_runs_is_nothing_to_do(pipeline, ask, build_server):
+def test_nothing_is_executed_without_queued_runs(pipeline, ask, build_server):
     ask("/build")
     execute_queued(pipeline.pk)
 
@@ -237,7 +237,7 @@ def test_a_pipeline_without_queued_runs_is_nothing_to_do(pipeline, ask, build_se
     assert build_server.called == ["/build"]
 
 
-def test_the_database_keeps_a_pipeline_from_running_twice_at_once(pipeline):
+def test_database_refuses_two_running_runs_of_a_pipeline(pipeline):
     RunFactory(pipeline=pipeline, number=1, state="running")
 
     with pytest.raises(IntegrityError), transaction.atomic():
@@ -245,7 +245,7 @@ def test_the_database_keeps_a_pipeline_from_running_twice_at_once(pipeline):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_second_worker_leaves_a_pipeline_alone_that_is_running(pipeline, ask, build_server):
+def test_second_worker_skips_a_running_pipeline(pipeline, ask, build_server):
     build_server.held_path = "/slow"
     runs = [ask("/slow"), ask("/fast")]
 
@@ -263,7 +263,7 @@ def test_a_second_worker_leaves_a_pipeline_alone_that_is_running(pipeline, ask, 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_run_that_two_workers_take_at_once_is_executed_once(pipeline, ask, build_server):
+def test_run_taken_by_two_workers_at_once_is_executed_once(pipeline, ask, build_server):
     run = ask("/build", "/test")
     together = threading.Barrier(2)
 
@@ -289,7 +289,7 @@ def _execute_in_thread(pipeline, together=None):
 # After a worker was killed
 
 
-def test_an_interrupted_run_is_marked_failed_with_its_reason(ask):
+def test_interrupted_run_is_marked_as_failed_with_a_reason(ask):
     run = in_the_middle(ask("/build", "/test", "/deploy"))
 
     assert recover_lost_runs() == 1
@@ -311,7 +311,7 @@ def test_an_interrupted_run_is_not_repeated(pipeline, ask, build_server):
     assert build_server.called == []
 
 
-def test_runs_that_wait_behind_an_interrupted_one_go_on(pipeline, ask, build_server):
+def test_runs_queued_after_an_interrupted_run_are_executed(pipeline, ask, build_server):
     in_the_middle(ask("/build", "/test", "/deploy"))
     waiting = ask("/next")
 
@@ -322,7 +322,7 @@ def test_runs_that_wait_behind_an_interrupted_one_go_on(pipeline, ask, build_ser
     assert build_server.called == ["/next"]
 
 
-def test_queued_and_finished_runs_are_not_taken_for_interrupted(pipeline, ask):
+def test_queued_and_finished_runs_are_not_treated_as_interrupted(pipeline, ask):
     finished = ask("/build")
     execute_queued(pipeline.pk)
     queued = ask("/build")

@@ -1,5 +1,7 @@
-"""Secret parameters of the URL and secret fields of the body: entered, sent, kept, and never shown. And who reads what
-servers answer."""
+"""Secret URL parameters and body fields are entered, sent, stored and never shown.
+
+Only people who can edit the steps read the answers of servers.
+"""
 
 import json
 
@@ -45,7 +47,7 @@ def rows(*tables):
 # Sent
 
 
-def test_secret_parameters_and_fields_are_sent_and_go_with_the_run(build_server, stage):
+def test_secret_parameters_and_fields_are_sent_and_deleted_after_the_run(build_server, stage):
     stage.ask()
     assert "secret" not in rows("pipelines_steprun")
     stage.work()
@@ -71,7 +73,7 @@ def test_form_gets_secret_fields_as_pairs(build_server, stage):
 @pytest.mark.parametrize(
     "value", ["//evil.example", "@evil.example/", "\r\nHost: evil.example", "#", "?", "%00", "../"]
 )
-def test_no_value_changes_the_address(value):
+def test_secret_parameter_cannot_change_the_address(value):
     url = secret_fields.url_with("https://ci.example.com/a?b=1#c", {"x": value})
 
     assert step_secrets.server_of(url) == "https://ci.example.com:443"
@@ -80,7 +82,7 @@ def test_no_value_changes_the_address(value):
     assert not set(url.removeprefix("https://ci.example.com/a?b=1&x=").removesuffix("#c")) & set("/@\r\n#?&=")
 
 
-def test_answer_that_repeats_a_secret_shows_none_to_its_editors(build_server, stage):
+def test_secret_in_an_answer_is_hidden_even_from_editors(build_server, stage):
     build_server.answers["/one"] = (500, "Got query%26secret%3D1%23%C3%A9 and body\\u0022secret\\\\ – no.")
     run = stage.ask()
     stage.work()
@@ -102,7 +104,7 @@ def test_answer_to_a_step_with_a_short_secret_is_not_kept(build_server, stage):
     )
 
 
-def test_secret_across_64_kib_of_the_answer_is_not_cut_into_the_log(build_server, stage):
+def test_secret_at_the_64_kib_limit_is_not_partly_logged(build_server, stage):
     give_secrets(stage.pipeline.steps.get(), {"X-Key": "very-secret-value"})
     build_server.answers["/one"] = (200, "x" * (64 * 1024 - 8) + "very-secret-value" + "y" * 100)
     run = stage.ask()
@@ -113,7 +115,7 @@ def test_secret_across_64_kib_of_the_answer_is_not_cut_into_the_log(build_server
     assert line.message == "The answer has more than 65,536 bytes. Its beginning is kept."
 
 
-# Moved by hand
+# Moved in the database
 
 
 @pytest.mark.parametrize(("source", "target"), [("secret_query", "secret_body"), ("secret_body", "secret_headers")])
@@ -128,7 +130,7 @@ def test_secret_moved_to_another_place_is_not_sent(build_server, stage, source, 
     assert build_server.called == []
 
 
-# Kept
+# Stored
 
 
 def change(stage, **fields):
@@ -149,7 +151,7 @@ def test_secrets_are_kept_changed_and_removed(stage):
 
 
 @pytest.mark.parametrize("place", ["secret_query", "secret_body"])
-def test_secrets_do_not_go_to_another_server(stage, place):
+def test_secrets_are_not_sent_to_another_server(stage, place):
     other = {"secret_query": {}, "secret_body": {}}
     del other[place]
     with pytest.raises(ValidationError) as refusal:
@@ -195,7 +197,7 @@ def test_error_of_a_secret_is_shown_beside_it_without_its_value(stage, field, fi
     assert Step.objects.values().get() == before
 
 
-def test_body_field_named_like_a_secret_may_be_empty_or_no_text(stage):
+def test_body_field_named_like_a_secret_can_be_empty_or_no_text(stage):
     change(stage, body='{"token": "", "max_tokens": 5, "private": true, "author": "me"}', secret_body={})
 
 
@@ -217,7 +219,7 @@ def test_form_shows_names_and_keeps_values(client, stage):
     assert step_secrets.decrypt(step, "secret_body") == SECRETS["secret_body"] | {"Inputs.Key": "new"}
 
 
-def test_api_takes_secrets_and_shows_names(client, owner):
+def test_api_accepts_secrets_and_returns_only_their_names(client, owner):
     client.force_login(owner)
     step = {
         "name": "X",
@@ -237,7 +239,7 @@ def test_api_takes_secrets_and_shows_names(client, owner):
     assert step_secrets.decrypt(Step.objects.get(), "secret_query") == {"q": "q-secret"}
 
 
-def test_copy_of_a_power_user_names_all_its_missing_secrets(stage, organization):
+def test_copy_by_a_power_user_lists_all_missing_secrets(stage, organization):
     power = UserFactory(organization=organization, site_role=SiteRole.POWER_USER)
     copy = services.duplicate_pipeline(actor=power, pipeline=stage.pipeline)
 
@@ -255,13 +257,13 @@ def test_query_is_split_into_secret_and_plain_parameters():
 
 
 @pytest.mark.parametrize("query", ["token=a&token=b", "token=&token=b", "token=%ff%fe"])
-def test_parameter_stays_in_the_url_where_it_could_not_be_sent_as_it_was(query):
+def test_parameter_that_could_not_be_sent_unchanged_stays_in_the_url(query):
     url = f"https://ci.example.com/?{query}"
 
     assert secret_fields.split_query(url) == (url, {})
 
 
-# Who reads what servers answer
+# Permission to read answers
 
 
 EDITORS = {"owner", "administrator", "power_user", "item administrator", "item manager"}
@@ -293,13 +295,13 @@ def test_only_editors_of_steps_read_responses(client, owner, organization, build
     assert ("the text of the answer" in pages[1]) is (who in EDITORS)
     assert ("the text of the answer" in pages[2]) is (who in EDITORS)
     assert "the text of the answer" not in pages[0] + summary.content.decode()
-    # Status, time and size are for everyone who sees the pipeline.
+    # Everyone who sees the pipeline sees status, time and size of the answer.
     assert "The answer has 22 bytes." in pages[1]
     [run_step] = summary.json()["latest_run"]["steps"]
     assert (run_step["response_status"], run_step["response_bytes"]) == (200, 22)
 
 
-def test_no_answer_is_in_a_message(owner, build_server):
+def test_message_does_not_contain_the_answer(owner, build_server):
     build_server.answers["/one"] = (503, "the text of the answer")
     stage = Stage(owner, build_server, "/one")
     stage.ask()

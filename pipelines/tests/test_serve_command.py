@@ -55,7 +55,7 @@ def serve(tmp_path):
     return serve
 
 
-def test_port_in_use_is_reported_in_one_line_before_any_set_up(serve, taken_port, tmp_path):
+def test_port_in_use_is_reported_in_one_line_before_setup(serve, taken_port, tmp_path):
     ended = serve(PORTAL_PORT=str(taken_port))
 
     assert ended.returncode == 1
@@ -67,8 +67,8 @@ def test_port_in_use_is_reported_in_one_line_before_any_set_up(serve, taken_port
     assert not (tmp_path / "signing-keys").exists()
 
 
-def test_a_taken_port_of_the_demos_endpoint_is_said_in_one_line(free_port, taken_echo_port, settings, monkeypatch):
-    # In this process, which must not go on to set the portal up.
+def test_demo_endpoint_port_in_use_is_reported_in_one_line(free_port, taken_echo_port, settings, monkeypatch):
+    # The command runs in this process and must not set up the portal.
     monkeypatch.setattr(Command, "_prepare", None)
     settings.PORTAL_PORT, settings.DEMO_ECHO_PORT = free_port, taken_echo_port
 
@@ -80,7 +80,7 @@ def test_a_taken_port_of_the_demos_endpoint_is_said_in_one_line(free_port, taken
     )
 
 
-def test_a_database_that_cannot_be_opened_is_said_in_one_line(serve, free_port, tmp_path):
+def test_unreadable_database_is_reported_in_one_line(serve, free_port, tmp_path):
     (tmp_path / "portal.sqlite3").write_text("This is no database. " * 50)
 
     ended = serve(PORTAL_PORT=str(free_port))

@@ -30,14 +30,14 @@ def queue():
     return default_task_backend.results
 
 
-def test_the_first_run_is_number_1_and_waits_for_the_worker(owner, pipeline):
+def test_first_run_has_number_1_and_is_queued(owner, pipeline):
     run = services.start_run(actor=owner, pipeline=pipeline)
 
     assert (run.number, run.state, run.outcome, run.started_at) == (1, "queued", "", None)
     assert (run.started_by, run.started_by_email) == (owner, owner.email)
 
 
-def test_numbers_count_for_each_pipeline_on_its_own(owner, pipeline):
+def test_each_pipeline_numbers_its_own_runs(owner, pipeline):
     other = StepFactory(pipeline__owner=owner).pipeline
 
     numbers = [services.start_run(actor=owner, pipeline=each).number for each in (pipeline, pipeline, other, pipeline)]
@@ -45,7 +45,7 @@ def test_numbers_count_for_each_pipeline_on_its_own(owner, pipeline):
     assert numbers == [1, 2, 1, 3]
 
 
-def test_the_pipelines_counter_is_the_last_number(owner, pipeline):
+def test_run_count_of_the_pipeline_is_the_last_number(owner, pipeline):
     services.start_run(actor=owner, pipeline=pipeline)
     services.start_run(actor=owner, pipeline=pipeline)
 
@@ -82,7 +82,7 @@ def test_edit_does_not_change_a_queued_run(owner, pipeline):
     assert run.step_runs.get().url == "https://jenkins.example.com/build"
 
 
-def test_the_log_tells_who_asked(owner, pipeline):
+def test_log_names_the_requester(owner, pipeline):
     run = services.start_run(actor=owner, pipeline=pipeline)
 
     line = run.log_lines.get()
@@ -110,7 +110,7 @@ def test_token_that_started_a_run_is_in_run_and_activity_log(api, owner, pipelin
     assert (entry.token, entry.token_name, entry.actor) == (token, "nightly trigger", owner)
 
 
-def test_run_outlives_the_token_that_started_it(api, owner, pipeline):
+def test_run_remains_after_its_token_is_deleted(api, owner, pipeline):
     token = TokenFactory(owner=owner, name="nightly trigger")
     api.post("/api/v1/pipeline/run", {"pipelineId": str(pipeline.pk)}, headers=bearer(token))
 
@@ -140,7 +140,7 @@ def test_pipeline_without_steps_queues_nothing(owner, queue, django_capture_on_c
     assert queue == []
 
 
-def test_a_stranger_starts_nothing_and_nothing_changed(stranger, pipeline):
+def test_stranger_cannot_start_a_run_and_nothing_changes(stranger, pipeline):
     with pytest.raises(NotAllowed):
         services.start_run(actor=stranger, pipeline=pipeline)
 

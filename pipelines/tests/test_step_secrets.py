@@ -1,4 +1,4 @@
-"""To what the secrets of steps are bound, and who can move them."""
+"""Secrets of steps work only in their own step, and only some people can copy them."""
 
 import re
 
@@ -41,7 +41,7 @@ def run_fails_and_calls_nobody(stage):
     return "cannot be decrypted" in message and stage.build_server.called == []
 
 
-# Rows changed by hand
+# Rows changed in the database
 
 
 def test_secret_moved_to_another_step_of_the_database_is_not_sent(owner, build_server, stage):
@@ -86,7 +86,7 @@ def test_secret_moved_to_a_queued_run_of_another_pipeline_is_not_sent(owner, bui
     assert build_server.called == []
 
 
-def test_secret_of_the_format_without_binding_is_not_sent(build_server, stage):
+def test_secret_in_the_format_without_binding_is_not_sent(build_server, stage):
     unbound = Fernet(step_secrets.BOX.key_of_the_file()).encrypt(b"very-secret-value").decode()
     stage.pipeline.steps.update(secret_headers={"X-Key": unbound})
 
@@ -132,7 +132,7 @@ def copy_of(stage, actor):
     return services.duplicate_pipeline(actor=actor, pipeline=stage.pipeline, name="Copy")
 
 
-def test_copy_of_its_manager_has_no_values_of_secrets(stage, manager, build_server):
+def test_copy_by_a_manager_has_no_values_of_secrets(stage, manager, build_server):
     copy = copy_of(stage, manager)
 
     step = copy.steps.get()
@@ -144,7 +144,7 @@ def test_copy_of_its_manager_has_no_values_of_secrets(stage, manager, build_serv
 
 
 @pytest.mark.parametrize("role", ["owner", "item administrator", "administrator", "power_user"])
-def test_only_administrators_of_the_original_get_its_secrets(stage, owner, organization, build_server, role):
+def test_only_administrators_of_the_original_copy_its_secrets(stage, owner, organization, build_server, role):
     actor = owner
     if role == "item administrator":
         actor = UserFactory(organization=organization)
@@ -162,7 +162,7 @@ def test_only_administrators_of_the_original_get_its_secrets(stage, owner, organ
         assert build_server.next_call()[2]["X-Key"] == "very-secret-value"
 
 
-def test_manager_sees_which_secrets_to_enter_and_the_copy_then_runs(client, stage, manager, build_server):
+def test_manager_sees_which_secrets_to_enter_before_the_copy_can_run(client, stage, manager, build_server):
     client.force_login(manager)
     address = f"/pipelines/{stage.pipeline.pk}/duplicate/"
     asked = client.get(address).content.decode()
@@ -183,7 +183,7 @@ def test_manager_sees_which_secrets_to_enter_and_the_copy_then_runs(client, stag
     assert 'id="run-pipeline"' in client.get(f"/pipelines/{copy.pk}/").content.decode()
 
 
-def test_api_names_the_secrets_that_a_copy_misses_and_refuses_its_run(client, stage, manager):
+def test_api_lists_missing_secrets_of_a_copy_and_refuses_its_run(client, stage, manager):
     client.force_login(manager)
     copied = client.post(f"/api/v1/pipelines/{stage.pipeline.pk}/duplicate", {}, content_type="application/json")
     run = client.post("/api/v1/pipeline/run", {"pipelineId": copied.json()["id"]}, content_type="application/json")
@@ -209,7 +209,7 @@ def test_unreadable_secret_of_the_original_is_missing_in_the_copy(stage, owner):
     assert copy_of(stage, owner).steps.get().missing_secrets == ["X-Key"]
 
 
-def test_steps_of_a_pipeline_are_not_taken_into_another(owner, stage):
+def test_step_cannot_be_moved_to_another_pipeline(owner, stage):
     other = PipelineFactory(owner=owner)
     StepFactory(pipeline=other, position=1)
     taken = services.StepInput(name="X", url=stage.build_server.url, id=stage.pipeline.steps.get().pk)

@@ -1,4 +1,4 @@
-"""Steps of a pipeline: added, changed, ordered, removed and replaced, with their secrets."""
+"""Steps of a pipeline are added, changed, ordered, removed and replaced with their secrets."""
 
 import json
 
@@ -98,7 +98,7 @@ def test_steps_are_replaced_by_api_and_keep_their_ids_and_secrets(as_owner, pipe
 
 
 @pytest.mark.each_database
-def test_a_replacement_with_one_mistake_changes_nothing(as_owner, pipeline, step):
+def test_replacement_with_one_invalid_step_changes_nothing(as_owner, pipeline, step):
     answer = patch(as_owner, pipeline, [{"name": "Good", "url": URL}, {"name": "Bad", "url": "ftp://example.com"}])
 
     assert answer.status_code == 400
@@ -106,7 +106,7 @@ def test_a_replacement_with_one_mistake_changes_nothing(as_owner, pipeline, step
     assert names(pipeline) == [(1, "Build")]
 
 
-def test_a_step_of_another_pipeline_cannot_be_taken_over(as_owner, owner, pipeline, step):
+def test_step_of_another_pipeline_cannot_be_used(as_owner, owner, pipeline, step):
     other = PipelineFactory(owner=owner)
 
     answer = patch(as_owner, other, [{"id": str(step.pk), "name": "Mine", "url": URL}])
@@ -118,7 +118,7 @@ def test_a_step_of_another_pipeline_cannot_be_taken_over(as_owner, owner, pipeli
 
 
 @pytest.mark.parametrize("count", [101, 500])
-def test_more_steps_than_a_pipeline_has_are_refused(as_owner, pipeline, count):
+def test_steps_over_the_limit_are_refused(as_owner, pipeline, count):
     answer = patch(as_owner, pipeline, [{"name": f"Step {n}", "url": URL} for n in range(count)])
 
     assert answer.status_code == 400
@@ -126,7 +126,7 @@ def test_more_steps_than_a_pipeline_has_are_refused(as_owner, pipeline, count):
     assert names(pipeline) == []
 
 
-def test_the_hundred_and_first_step_is_refused_on_the_page(as_owner, pipeline):
+def test_step_101_is_refused_on_the_page(as_owner, pipeline):
     Step.objects.bulk_create([Step(pipeline=pipeline, position=n, name=str(n), url=URL) for n in range(1, 101)])
 
     answer = as_owner.post(f"/pipelines/{pipeline.pk}/steps/new/", form())
@@ -139,7 +139,7 @@ def test_the_hundred_and_first_step_is_refused_on_the_page(as_owner, pipeline):
 
 
 @pytest.mark.each_database
-def test_a_secret_is_nowhere_in_the_database_as_it_was_typed(owner, pipeline, step):
+def test_secret_is_stored_only_encrypted(owner, pipeline, step):
     services.start_run(actor=owner, pipeline=pipeline)
 
     for table in ("pipelines_step", "pipelines_steprun"):
@@ -170,7 +170,7 @@ def test_a_secret_is_kept_changed_and_removed(owner, step):
         "https://CI.example.com@evil.example/build",
     ],
 )
-def test_a_secret_does_not_go_to_another_server(owner, step, url):
+def test_secret_is_not_sent_to_another_server(owner, step, url):
     with pytest.raises(ValidationError):
         edit(owner, step, url=url)
 
@@ -179,14 +179,14 @@ def test_a_secret_does_not_go_to_another_server(owner, step, url):
     edit(owner, step, url="https://ci.example.com/another/path?x=1")
 
 
-def test_a_kept_secret_needs_one_to_keep(owner, pipeline):
+def test_secret_without_a_stored_value_cannot_be_kept(owner, pipeline):
     with pytest.raises(ValidationError, match="has no value yet"):
         services.add_step(
             actor=owner, pipeline=pipeline, step=StepInput(name="X", url=URL, secret_headers={"Authorization": None})
         )
 
 
-def test_a_step_that_becomes_a_gate_has_nothing_of_a_call_left(owner, step):
+def test_step_that_becomes_a_gate_loses_the_fields_of_a_call(owner, step):
     edit(owner, step, kind="approval", secret_headers={}, instructions="Look.")
 
     step.refresh_from_db()
@@ -194,7 +194,7 @@ def test_a_step_that_becomes_a_gate_has_nothing_of_a_call_left(owner, step):
     assert step.instructions == "Look."
 
 
-def test_the_form_keeps_changes_and_removes_secrets_and_never_shows_one(as_owner, pipeline, step):
+def test_form_keeps_changes_and_removes_secrets_without_showing_them(as_owner, pipeline, step):
     page = f"/pipelines/{pipeline.pk}/steps/{step.pk}/"
     shown = as_owner.get(page).content.decode()
     assert "Authorization: (unchanged)" in shown
@@ -206,7 +206,7 @@ def test_the_form_keeps_changes_and_removes_secrets_and_never_shows_one(as_owner
     assert secrets_of(step) == {"X-Token": "new"}
 
 
-def test_a_copy_has_the_secrets_and_its_new_owner_cannot_read_them(as_owner, pipeline, step):
+def test_copy_has_the_secrets_without_showing_them(as_owner, pipeline, step):
     as_owner.post(f"/pipelines/{pipeline.pk}/duplicate/", {"name": "Copy"})
 
     copied = Step.objects.exclude(pk=step.pk).get()
@@ -214,7 +214,7 @@ def test_a_copy_has_the_secrets_and_its_new_owner_cannot_read_them(as_owner, pip
     assert "very-secret-value" not in as_owner.get(f"/api/v1/pipelines/{copied.pipeline_id}").content.decode()
 
 
-def test_the_key_can_be_changed(settings, owner, step, capsys):
+def test_encryption_key_can_be_changed(settings, owner, step, capsys):
     from cryptography.fernet import Fernet
     from django.core.management import call_command
 
@@ -229,12 +229,12 @@ def test_the_key_can_be_changed(settings, owner, step, capsys):
     assert "Secrets of 1 step encrypted again." in capsys.readouterr().out
 
 
-# What is wrong with a step
+# Invalid steps
 
 
 WRONG = {
     "no name": {"name": ""},
-    "spaces for a name": {"name": "   "},
+    "a name of spaces": {"name": "   "},
     "a long name": {"name": "x" * 101},
     "a line break in the name": {"name": "a\nb"},
     "NUL in the name": {"name": "a\x00b"},
@@ -247,10 +247,10 @@ WRONG = {
     "a line break in the address": {"url": "https://example.com/\r\nX: y"},
     "NUL in the address": {"url": "https://example.com/\x00"},
     "a long address": {"url": "https://example.com/" + "x" * 2048},
-    "a port that cannot be": {"url": "https://example.com:99999/"},
+    "an invalid port": {"url": "https://example.com:99999/"},
     "another kind": {"kind": "shell"},
     "another method": {"method": "CONNECT"},
-    "a status that is none": {"expected_status": 42},
+    "an invalid status": {"expected_status": 42},
     "NUL in the body": {"body": "a\x00b"},
     "a body that is too long": {"body": "x" * (64 * 1024 + 1)},
     "a line break in a header": {"headers": {"X-A": "b\r\nX-C: d"}},
@@ -259,7 +259,7 @@ WRONG = {
     "a number in a header": {"headers": {"X-A": 1}},
     "a list of headers": {"headers": [1]},
     "many headers": {"headers": {f"X-{n}": "a" for n in range(51)}},
-    "a header of the portal's": {"headers": {"Host": "example.com"}},
+    "a header that the portal sets": {"headers": {"Host": "example.com"}},
     "a secret among the plain headers": {"headers": {"Authorization": "Bearer x"}},
     "a key among the plain headers": {"headers": {"X-Api-Key": "x"}},
     "a header twice": {"headers": {"X-A": "1"}, "secret_headers": {"x-a": "2"}},
@@ -342,14 +342,14 @@ def test_a_template_fills_the_form_and_its_secret_must_be_entered(as_owner, pipe
     assert json.loads(pipeline.steps.get().body or "{}") is not None
 
 
-def test_a_step_that_is_gone_is_not_found(as_owner, pipeline, step):
+def test_removed_step_is_not_found(as_owner, pipeline, step):
     step.delete()
 
     for action in ("", "move-up/", "remove/"):
         assert as_owner.post(f"/pipelines/{pipeline.pk}/steps/{step.pk}/{action}", form()).status_code == 404
 
 
-def test_a_step_of_someone_elses_pipeline_is_not_found(client, stranger, step):
+def test_step_of_another_organization_is_not_found(client, stranger, step):
     client.force_login(stranger)
 
     assert client.post(f"/pipelines/{step.pipeline_id}/steps/{step.pk}/", form()).status_code == 404
@@ -370,7 +370,7 @@ def test_a_step_of_someone_elses_pipeline_is_not_found(client, stranger, step):
     ],
     ids=["long body", "NUL in body", "long text", "NUL in text", "break", "secret break", "twice", "many"],
 )
-def test_service_refuses_steps_that_no_form_checked(owner, pipeline, field, wrong):
+def test_service_validates_steps_itself(owner, pipeline, field, wrong):
     with pytest.raises(ValidationError) as refusal:
         services.add_step(actor=owner, pipeline=pipeline, step=StepInput(**{"name": "Build", "url": URL} | wrong))
 
@@ -387,7 +387,7 @@ def test_a_body_of_64_kib_is_kept_as_it_is(owner, pipeline):
     assert pipeline.steps.get().body == body
 
 
-def test_no_refusal_repeats_a_secret(owner, pipeline):
+def test_error_messages_contain_no_secret(owner, pipeline):
     for secrets in ({"Bearer very-secret-value": "x"}, {"X-A": "very-secret\nvalue"}, {"X-A": "very-secret-välue€"}):
         new = StepInput(name="Build", url=URL, secret_headers=secrets)
         with pytest.raises(ValidationError) as refusal:
@@ -408,7 +408,7 @@ def test_step_cannot_be_reached_through_another_pipeline(owner, pipeline, step):
     assert names(pipeline) == [(1, "Build")]
 
 
-def test_order_that_names_a_step_twice_is_refused(owner, pipeline, step):
+def test_list_that_contains_a_step_twice_is_refused(owner, pipeline, step):
     same = StepInput(name="Build", url=URL, id=step.pk)
 
     with pytest.raises(ValidationError, match="appear once"):
@@ -416,7 +416,7 @@ def test_order_that_names_a_step_twice_is_refused(owner, pipeline, step):
 
 
 @pytest.mark.each_database
-def test_a_hundred_steps_are_turned_around(owner, pipeline):
+def test_100_steps_can_be_reversed(owner, pipeline):
     Step.objects.bulk_create([Step(pipeline=pipeline, position=n, name=str(n), url=URL) for n in range(1, 101)])
     steps = [StepInput(name=step.name, url=URL, id=step.pk) for step in pipeline.steps.order_by("-position")]
 

@@ -1,6 +1,6 @@
-"""The worker as the process that it is. It shares this test's database, and has a data directory of its own.
+"""Starts the worker as a process that uses the test's database and its own data directory.
 
-A worker takes two seconds to start, so each test follows a few workers through several runs.
+A worker takes two seconds to start, so each test covers several runs with a few workers.
 """
 
 import contextlib
@@ -94,7 +94,7 @@ def _url_of_test_database():
 
 
 def stop(worker):
-    """Ends the worker as an init system does. Returns its exit code and what it said."""
+    """Stops the worker as an init system does. Returns its exit code and output."""
     worker.send_signal(signal.SIGTERM)
     said = worker.communicate(timeout=PATIENCE)
     return worker.returncode, "".join(said)
@@ -107,7 +107,7 @@ def status(run):
 
 @pytest.fixture
 def portals_queue(settings):
-    """The queue of the portal, in place of the one that the other tests do without."""
+    """Returns a function that replaces the dummy queue of the tests by the queue of the portal."""
 
     def use():
         settings.TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend", "QUEUES": ["default"]}}
@@ -116,16 +116,16 @@ def portals_queue(settings):
 
 
 def call_at_once(build_server, *paths):
-    """Waits until these were called, in any order."""
+    """Waits until these paths were called, in any order."""
     assert sorted(build_server.next_call()[1] for _ in paths) == sorted(paths)
 
 
-def test_sigterm_lets_steps_end_and_the_next_worker_continues(pipeline_of, start_worker, build_server, portals_queue):
+def test_steps_finish_on_sigterm_and_the_next_worker_continues(pipeline_of, start_worker, build_server, portals_queue):
     build_server.held_path = "/build"
     one_step, two_steps = pipeline_of("/build"), pipeline_of("/build", "/test")
     ends, continues = ask(one_step), ask(two_steps)
     first = start_worker("--threads", "2")
-    # Both runs are in a step at the same time: the server has answered neither.
+    # Both runs are in a step at the same time: the server has not answered them yet.
     build_server.next_calls("/build", "/build")
 
     refused = start_worker()
@@ -145,7 +145,7 @@ def test_sigterm_lets_steps_end_and_the_next_worker_continues(pipeline_of, start
 
     second = start_worker()
     build_server.next_calls("/test")
-    # It waits for messages now.
+    # The worker now waits for messages.
     portals_queue()
     requested_later = ask(one_step)
     build_server.next_calls("/build")
@@ -156,7 +156,7 @@ def test_sigterm_lets_steps_end_and_the_next_worker_continues(pipeline_of, start
 
 
 @pytest.mark.each_database
-def test_kill_9_marks_runs_failed_in_a_step_and_continues_others(
+def test_runs_in_a_step_fail_after_kill_9_and_other_runs_continue(
     pipeline_of, start_worker, build_server, portals_queue
 ):
     portals_queue()
@@ -169,10 +169,10 @@ def test_kill_9_marks_runs_failed_in_a_step_and_continues_others(
     first.kill()
     first.wait(timeout=PATIENCE)
     assert [status(run) for run in (in_step, waiting, in_step_too, between)] == ["running", "queued"] + ["running"] * 2
-    # As if the end of the step had been written just before.
+    # As if the end of the step had been saved just before.
     between.step_runs.filter(position=1).update(state="success")
 
-    # The next worker knows from the lock of the data directory that the first is gone, and waits for no lease.
+    # The data directory is not locked: the first worker has ended, so the next ignores its leases.
     build_server.held_path = None
     second = start_worker()
     call_at_once(build_server, "/build", "/test", "/continued")
@@ -195,7 +195,7 @@ def test_kill_9_marks_runs_failed_in_a_step_and_continues_others(
 @pytest.mark.each_database
 def test_worker_waits_for_an_unavailable_database(pipeline, start_worker, build_server):
     if connection.vendor == "sqlite":
-        pytest.skip("A file is not away.")
+        pytest.skip("A database file is always available.")
     with socket.socket() as relay:
         relay.bind(("127.0.0.1", 0))
         address = urlsplit(_url_of_test_database())
@@ -213,7 +213,7 @@ def test_worker_waits_for_an_unavailable_database(pipeline, start_worker, build_
 
 
 def _let_in(relay, database):
-    """Passes on what comes, to the database and back, until the relay is closed."""
+    """Relays connections to the database and back until the relay is closed."""
 
     def pass_on(source, target):
         with contextlib.suppress(OSError):
@@ -236,12 +236,12 @@ def test_invalid_number_of_threads_is_refused(threads):
         call_command("worker", f"--threads={threads}")
 
 
-# What the worker looks for from time to time
+# Periodic checks of the worker
 
 
 @pytest.fixture
 def took_up():
-    """Looks around as the worker does every ten seconds; returns the pipelines of which it told the queue."""
+    """Does the worker's check of every ten seconds; returns the pipelines that it queued."""
 
     def look():
         default_task_backend.clear()
@@ -258,7 +258,7 @@ def test_run_whose_message_was_lost_is_found(pipeline, took_up):
     assert took_up() == [[str(pipeline.pk)]]
 
 
-def test_worker_adds_no_message_while_others_wait(pipeline, took_up, portals_queue, settings):
+def test_worker_adds_no_message_while_other_messages_wait(pipeline, took_up, portals_queue, settings):
     portals_queue()
     ask(pipeline)
     settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
@@ -267,7 +267,7 @@ def test_worker_adds_no_message_while_others_wait(pipeline, took_up, portals_que
 
 
 @pytest.mark.each_database
-def test_run_of_a_lost_worker_elsewhere_is_found_when_its_lease_has_expired(pipeline, took_up):
+def test_run_of_another_lost_worker_is_found_once_its_lease_has_expired(pipeline, took_up):
     run = ask(pipeline)
     run.move(RunEvent.TAKEN, worker="elsewhere", lease_ends_at=timezone.now() + timedelta(seconds=30))
     assert took_up() == []
