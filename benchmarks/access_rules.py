@@ -1,10 +1,11 @@
-"""Measures the cost of access rules: the list of 1000 pipelines, and one permission on one pipeline.
+"""Measures the cost of access rules for a list of 1000 pipelines and for one permission check.
 
-Run it with `make bench-rules`. It creates a database of its own (SQLite, or the server in DATABASE_URL) with 1000
-pipelines, each with rules for people and groups, and one person in 50 groups, and sends requests as that person. It
-measures the same in an organization without rules, in alternating rounds: the ratio is the cost of the rules,
-independent of the machine. The number of queries includes everything in the request: the session or token, the person,
-the list, and the entry in the log.
+Run it with `make bench-rules`. It creates its own database (SQLite, or on the server in
+DATABASE_URL) with 1000 pipelines, each with rules for people and groups, and one person in 50
+groups. It sends requests as that person. It measures the same in an organization without rules, in
+alternating rounds. The ratio is the cost of the rules, independent of the machine. The number of
+queries includes everything in the request: the session or token, the person, the list, and the log
+entry.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Sends requests to a server: with `wrk` as many as possible in some seconds, with threads an exact number."""
+"""Sends requests to a server: `wrk` sends as many as possible, and threads send an exact number."""
 
 import json
 import socket

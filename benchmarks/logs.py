@@ -45,7 +45,7 @@ def main() -> None:
     report.print_list(report.machine(databases), markdown=chosen.markdown)
     for database in databases:
         with servers.directory_for_data() as directory, servers.empty_database(database) as database_url:
-            # A process has one set of settings, so each database is measured in a process of its own.
+            # A process has one set of settings, so each database is measured in a separate process.
             told = subprocess.run(
                 [sys.executable, "-m", "benchmarks.logs", "--measure", str(chosen.entries)],
                 env=servers.environment_of(directory, database_url, 8000),
@@ -287,7 +287,7 @@ def keeping(people: dict[str, Any]) -> list[list[str]]:
 
 
 def waiting(people: dict[str, Any]) -> list[list[str]]:
-    """Measures how long a writer that adds entries all the time waits, without and with pruning of three days."""
+    """Measures how long each write of a steady writer takes, without and during pruning."""
     from accounts.log_retention import cuts_due
     from auditlog import retention
     from auditlog.models import Seal, TokenUse

@@ -28,7 +28,7 @@ PEOPLE, TOKENS, PIPELINES, GROUPS = 5_000, 20_000, 2_000, 1_000
 MOST_QUERIES, MOST_MS = 12, 60
 ROUNDS = 5
 START = ["/", "/profile/", "/organization/users/", "/pipelines/", "/who-may-do-what/", "/tokens/lookup/"]
-# Files, what is no page, Django admin, and what ends the walk.
+# Files, addresses that are not pages, Django admin, and signing out, which would end the walk.
 NOT_PAGES = re.compile(r"/static/|/admin/|/api/|/export/|/logout/|/download/|\.well-known|/readyz|/healthz|/progress/")
 HEAD = ["page", "queries", "ms", "KiB", "KiB compressed", "reached"]
 
@@ -51,7 +51,7 @@ def main() -> None:
     missed = 0
     for database in databases:
         with servers.directory_for_data() as directory, servers.empty_database(database) as database_url:
-            # A process has one set of settings, so each database is measured in a process of its own.
+            # A process has one set of settings, so each database is measured in a separate process.
             told = subprocess.run(
                 [sys.executable, *sys.orig_argv[1:], "--measure"],
                 env=servers.environment_of(directory, database_url, 8000),
@@ -88,7 +88,7 @@ def measure(big: bool, entries: int) -> list[list[str]]:
     administrator = User.objects.get(email="admin@demo.example")
     if big:
         fill(administrator, entries)
-        # As the worker does each day.
+        # The worker does this each day.
         statistics_of_database.refresh(threading.Event())
     client = Client(SERVER_NAME="127.0.0.1")
     client.force_login(administrator)
@@ -96,7 +96,7 @@ def measure(big: bool, entries: int) -> list[list[str]]:
 
 
 def walk(client: Any) -> Iterator[tuple[str, str]]:
-    """One address of each kind of page that links lead to; pages of one kind have the same route."""
+    """Follows links, and yields one address of each kind of page. A kind is a route."""
     from django.urls import Resolver404, resolve
 
     waiting, seen = list(reversed(START)), set()

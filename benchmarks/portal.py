@@ -1,4 +1,6 @@
-"""Commands that the benchmark runs for the portal in a process of its own: `python -m benchmarks.portal <command>`.
+"""Commands for the portal that the benchmark runs in a separate process.
+
+Usage: `python -m benchmarks.portal <command>`.
 
 `prepare` migrates and creates one organization, one person and one live token. `command` prints the command line with
 which `manage.py serve` starts the web server. `queries` counts the queries of a request. Each prints one line of JSON.

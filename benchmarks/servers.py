@@ -1,6 +1,7 @@
-"""Starts and stops the measured servers, each with temporary data of its own and pinned to one core.
+"""Starts and stops the measured servers. Each has its own temporary data and is pinned to one core.
 
-They listen on the loopback interface only. Even after an error, processes are ended by their id and data is removed.
+They listen only on the loopback interface. Even after an error, the servers are stopped and their
+data is removed.
 """
 
 import json
@@ -51,7 +52,7 @@ class Server:
         return _tell(self.module, "queries", self.environment, self.prepared)
 
     def count_rows(self, table: str) -> int:
-        """Counts as another process does: only committed rows."""
+        """Counts only committed rows, over another connection."""
         query = f"SELECT count(*) FROM {table}"  # noqa: S608  (the table's name is ours)
         if self.database_url.startswith("sqlite"):
             with closing(sqlite3.connect(self.database_url.removeprefix("sqlite:///"))) as connection:
@@ -74,8 +75,10 @@ def databases() -> list[str]:
 
 @contextmanager
 def serving(module: str, database: str, *, processes: int = 1) -> Iterator[Server]:
-    """Runs a web server with the portal or the peers, started like the one of `manage.py serve`. Each of its processes
-    has a core."""
+    """Runs a web server with the portal or the peers, started as `manage.py serve` does it.
+
+    It is pinned to as many cores as it has processes.
+    """
     with directory_for_data() as directory, empty_database(database) as database_url:
         port = _free_port()
         environment = environment_of(directory, database_url, port)
@@ -96,7 +99,7 @@ def serving(module: str, database: str, *, processes: int = 1) -> Iterator[Serve
 
 
 def end_cleanly_on_sigterm() -> None:
-    """Ends on SIGTERM by an exception, so that servers and data are removed."""
+    """Makes SIGTERM raise an exception, so that servers are stopped and data is removed."""
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
@@ -127,7 +130,7 @@ def _administer(statement: Any, name: str) -> None:
 
 
 def environment_of(directory: str, database_url: str, port: int) -> dict[str, str]:
-    """Returns the environment of the benchmark, of whose settings only the number of threads and processes is given."""
+    """Returns a server's environment. WEB_THREADS and GRANIAN_WORKERS can be set from outside."""
     kept = {
         name: os.environ[name]
         for name in ("PATH", "HOME", "LANG", "TMPDIR", "WEB_THREADS", "GRANIAN_WORKERS")
@@ -147,7 +150,7 @@ def environment_of(directory: str, database_url: str, port: int) -> dict[str, st
 
 
 def _tell(module: str, command: str, environment: dict[str, str], given: Any = None) -> Any:
-    """Runs one command of ``benchmarks.portal`` or ``benchmarks.peers`` in a process of its own.
+    """Runs one command of ``benchmarks.portal`` or ``benchmarks.peers`` in a separate process.
 
     They use different Django settings, and a process can have only one set.
     """
@@ -188,6 +191,6 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(timeout=STOP_WITHIN_SECONDS)
     except subprocess.TimeoutExpired:
-        # Also ends its worker: the server and its children have a session of their own.
+        # Also ends its worker: the server and its children have their own process group.
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()

@@ -157,9 +157,9 @@ def ratio_of(runs: dict[Endpoint, list[Run]], endpoint: Endpoint) -> float:
 
 
 def speed_of_two_processes(database: str, options: argparse.Namespace) -> float:
-    """Requests/s of two processes on the first two cores against those of one process on the first, in turns.
+    """Ratio of requests/s: two processes on two cores to one on one core, in alternating rounds.
 
-    On a machine with two cores, the program that sends the requests takes its time from them.
+    On a machine with two cores, the program that sends the requests shares a core with them.
     """
     with ExitStack() as stack:
         one, two = (stack.enter_context(serving(PORTAL, database, processes=number)) for number in (1, 2))

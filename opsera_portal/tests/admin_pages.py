@@ -1,4 +1,4 @@
-"""The pages of Django admin and a row of each model, for the tests of it."""
+"""For tests of Django admin: the addresses of its pages, and one row of each model."""
 
 from django.urls import reverse
 from django.utils import timezone
@@ -38,7 +38,7 @@ def address(name, page="list", row=None):
 
 
 def rows_of(person, name):
-    """One row of each model in a person's organization; all their names begin with ``name``."""
+    """Creates one row of each model in the person's organization. All names begin with ``name``."""
     token = TokenFactory(owner=person, name=f"{name} token")
     APIClient().get("/api/v1/me", headers=bearer(token))
     pipeline = PipelineFactory(owner=person, name=f"{name} pipeline")
@@ -61,6 +61,6 @@ def rows_of(person, name):
 
 
 def follow_to_sign_in(client, page):
-    """The answer to a request for a page; Django admin's own sign-in address only leads on to the portal's."""
+    """Gets the page. Follows one redirect if it leads to Django admin's own sign-in address."""
     answer = client.get(page)
     return client.get(answer.url) if answer.status_code == 302 and answer.url.startswith("/admin/login/") else answer

@@ -1,4 +1,4 @@
-"""Chromium for the tests of pages: started once, with people of the demo signed in."""
+"""Chromium for the tests of pages: started once, with people from the demo signed in."""
 
 import shutil
 
@@ -6,17 +6,18 @@ import pytest
 
 from opsera_portal.tests.portal import PASSWORD
 
-# The first is smaller and starts faster; what it shows is the same.
+# The first is smaller and starts faster. Both show the same.
 PROGRAMS = ("chromium-headless-shell", "chromium")
-# Without requests to the network that Chromium makes for itself.
+# They also switch off Chromium's own requests to the network.
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
 
 
 class Chromium:
-    """Starts when the first test needs it.
+    """Starts the browser when the first test needs it.
 
-    Playwright keeps an event loop running in the thread of the tests, in which neither asyncio nor Django's database
-    calls work. So conftest.py stops it before the next test that needs no browser.
+    Playwright keeps an event loop running in the tests' thread. Neither asyncio nor Django's
+    database calls work there. So conftest.py stops the browser before the next test that needs
+    none.
     """
 
     def __init__(self):
@@ -29,7 +30,7 @@ class Chromium:
         return self._browser.new_context(**options)
 
     def signed_in(self, portal, email, **options):
-        """A context in which this person is signed in: with the form the first time, with its cookies after that."""
+        """A context with this person signed in: first by the form, later by saved cookies."""
         state = self._signed_in.get((portal.url, email))
         if state is None:
             with self.new_context(base_url=portal.url) as context:
@@ -56,7 +57,7 @@ class Chromium:
 
 
 def watch_for_refusals(page):
-    """Collects in ``page.refused`` what the browser refuses to load or to run, and errors of scripts."""
+    """Collects in ``page.refused`` what the browser refuses to load or run, and script errors."""
     page.refused = []
     page.add_init_script(
         "addEventListener('securitypolicyviolation', event => "

@@ -1,4 +1,4 @@
-"""A throw-away authority, and the certificate of a server on this machine that it has signed."""
+"""A temporary certificate authority, and a certificate for localhost that it signed."""
 
 import datetime
 import ipaddress
@@ -14,7 +14,7 @@ from cryptography.x509.oid import NameOID
 
 @dataclass(frozen=True)
 class Authority:
-    """``file`` is what ``SSL_CERT_FILE`` names; ``server_file`` holds the server's certificate and key."""
+    """``file``: the CA, for ``SSL_CERT_FILE``. ``server_file``: the server certificate and key."""
 
     file: Path
     server_file: Path

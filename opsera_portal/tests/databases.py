@@ -1,8 +1,8 @@
-"""Migrated databases as copies: the migrations run once, and every process that needs a database copies the result.
+"""Copies a migrated database: the migrations run once, and each process copies the result.
 
-The template is named for a digest of what it follows from, so it outlives a run and is replaced by the first run after
-a migration or a model was changed. On SQLite it is a file in the cache of pytest, on PostgreSQL a database beside those
-of the tests.
+The template's name contains a digest of the files that define it. So later runs use it again, and
+the first run after a change of a migration or model replaces it. On SQLite it is a file in pytest's
+cache, on PostgreSQL a database beside those of the tests.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ from django.db import transaction
 
 TEMPLATES = settings.BASE_DIR / ".pytest_cache" / "databases"
 PREFIX = "portal_template_"
-# On PostgreSQL, where a server may be shared by several working copies.
+# For PostgreSQL: several working copies may share a server.
 TEMPLATES_KEPT = 3
 MIGRATE = """
 import django
@@ -36,14 +36,14 @@ call_command("createcachetable", verbosity=0)
 
 @contextmanager
 def one_at_a_time(what: str):
-    """Across all processes of this machine."""
+    """Holds a lock across all processes of this machine."""
     with open(Path(tempfile.gettempdir()) / f"opsera-portal-tests-{what}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def digest() -> str:
-    """A digest of everything that decides about migrations, content types and permissions."""
+    """A digest of all files that define migrations, content types and permissions."""
     files = [settings.BASE_DIR / "requirements.txt"]
     for app in apps.get_app_configs():
         if Path(app.path).parent == settings.BASE_DIR:
@@ -71,14 +71,14 @@ def copy_to_sqlite(file: Path) -> None:
 
 
 def copy_to_postgresql(server: str, name: str, *, migrated: bool = True) -> str:
-    """The address of the new database, beside that which ``server`` is the address of."""
+    """Creates a database on the server of the URL ``server``, and returns its URL."""
     with closing(psycopg.connect(server, autocommit=True)) as connection:
         template = template_on(connection, server) if migrated else "template1"
         connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-        # One at a time: a template may have no other user while it is copied.
+        # One at a time: PostgreSQL copies a template only while nobody else uses it.
         with one_at_a_time("templates"):
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        # Tests kill the portal, but not this server: its commits need not survive a power failure.
+        # Faster. Commits need not survive a crash: tests kill the portal, but not this server.
         connection.execute(f'ALTER DATABASE "{name}" SET synchronous_commit TO off')
     return beside(server, name)
 
@@ -104,7 +104,7 @@ def beside(server: str, name: str) -> str:
 
 
 def migrate(data: Path, **where: str) -> None:
-    """In a process of its own, as the portal does it."""
+    """Runs the migrations in a separate process, as the portal does."""
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -116,19 +116,20 @@ def migrate(data: Path, **where: str) -> None:
     )
 
 
-# What `migrate` fills. No test changes it.
+# `migrate` fills these tables. No test changes them.
 KEPT_TABLES = {"django_migrations", "django_content_type", "auth_permission"}
 
 
 def empty(connection) -> None:
     """Deletes the rows that a test has committed.
 
-    Django truncates all 50 tables and creates content types and permissions again, which takes a third of a second.
+    Django would truncate all 50 tables and create content types and permissions again. That takes a
+    third of a second.
     """
     quote = connection.ops.quote_name
     tables = set(connection.introspection.django_table_names(only_existing=True)) - KEPT_TABLES
     has_rows = " UNION ALL ".join(f"SELECT '{table}' WHERE EXISTS (SELECT 1 FROM {quote(table)})" for table in tables)
-    # Constraints between the tables are checked when the transaction ends.
+    # The database checks foreign keys when the transaction ends.
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(has_rows)
         for (table,) in cursor.fetchall():

@@ -1,4 +1,4 @@
-"""The outbox in tests."""
+"""Sends queued mails in tests."""
 
 import threading
 
@@ -8,6 +8,6 @@ from core.mail import delivery
 
 
 def delivered():
-    """Does what the worker does with the mails that are due, and returns all that have left so far."""
+    """Sends the mails that are due, as the worker does. Returns all mails sent so far."""
     delivery.send_due(threading.Event())
     return mail.outbox

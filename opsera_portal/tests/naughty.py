@@ -1,4 +1,4 @@
-"""The Big List of Naughty Strings: what breaks programs, as people type it."""
+"""The Big List of Naughty Strings: user input that often breaks programs."""
 
 import json
 import unicodedata
@@ -10,10 +10,10 @@ NAUGHTY_STRINGS: list[str] = sorted(set(json.loads(_LIST.read_text())))
 
 
 def _kind(text):
-    """Which characters there are: each of ASCII's own that is no letter or digit, otherwise their Unicode category."""
+    """What is special in a text: ASCII symbols, Unicode categories, length and outer spaces."""
     characters = {c if c.isascii() and not c.isalnum() else unicodedata.category(c) for c in text}
     return frozenset(characters), len(text) > 64, text != text.strip()
 
 
-# Two of five, for requests that take long.
+# About two in five strings, for tests with slow requests.
 ONE_OF_EACH_KIND = list({_kind(text): text for text in NAUGHTY_STRINGS}.values())

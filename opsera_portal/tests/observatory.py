@@ -1,7 +1,8 @@
-"""The rules of Mozilla's HTTP Observatory, version 2, as far as one can ask a server for them.
+"""The rules of Mozilla's HTTP Observatory, version 2, that requests to the server can check.
 
-Source: github.com/mdn/mdn-http-observatory, `src/grader/charts.js` (what each finding is worth), `src/scanner/index.js`
-(how they add up) and `src/analyzer/tests/` (what is found). What needs the list of preloaded sites is left out.
+Source: github.com/mdn/mdn-http-observatory, `src/grader/charts.js` (the points of each finding),
+`src/scanner/index.js` (the sum) and `src/analyzer/tests/` (the findings). Rules that need the list
+of preloaded sites are left out.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from http.cookiejar import Cookie
 from urllib.parse import urlsplit
 
 START = 100
-# A bonus counts only for sites that lost at most this much.
+# A bonus counts only if the score without any bonus is at least this.
 EXTRA_CREDIT_FROM = 90
 GRADES = [(100, "A+"), (90, "A"), (85, "A-"), (80, "B+"), (70, "B"), (65, "B-"), (60, "C+"), (50, "C"), (0, "D or F")]
 
@@ -80,7 +81,7 @@ class Answer:
     headers: dict[str, str]
     body: str = ""
     cookies: list[Cookie] = field(default_factory=list)
-    # Where a request in clear was sent first; None where it was answered.
+    # The first redirect of the request without TLS. None if it was answered without a redirect.
     redirected_to: str | None = None
 
 

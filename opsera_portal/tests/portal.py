@@ -1,4 +1,4 @@
-"""A started portal for the tests that use it as people do: web server, worker and echo endpoint, on data of its own."""
+"""Starts a portal with its own data for tests: web server, worker and echo endpoint."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ class Portal:
     process: subprocess.Popen
 
     def stop(self):
-        """Ends it as Ctrl-C does, and says with which exit code it ended."""
+        """Stops the portal as Ctrl-C does, and returns its exit code."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(timeout=30)
 
@@ -68,7 +68,7 @@ def free_port():
 
 
 def start(directory: Path, *, from_nothing: bool = False, **settings_of_its_own: str) -> Portal:
-    """``from_nothing``: with every migration, as on a first start, instead of on a migrated database."""
+    """``from_nothing``: run all migrations, as on a first start. Else copy a migrated database."""
     database_url = make_database(directory.name, migrated=not from_nothing)
     (directory / "data").mkdir(mode=0o700)
     if not database_url and not from_nothing:
@@ -84,7 +84,7 @@ def start(directory: Path, *, from_nothing: bool = False, **settings_of_its_own:
         "PORTAL_DATA_DIR": str(directory / "data"),
         "PORTAL_DEMO_PASSWORD": PASSWORD,
         "SECRET_KEY": settings.SECRET_KEY,
-        # Tests send more requests than people do. Counting stays on.
+        # Tests send more requests than people do. The portal still counts them.
         **dict.fromkeys(("API_LIMIT_TOKEN", "API_LIMIT_USER", "API_LIMIT_ADDRESS"), "1000000/m"),
         **settings_of_its_own,
     }
@@ -127,21 +127,21 @@ def wait_until_ready(portal: Portal):
 
 
 def postgresql_of_the_suite() -> str:
-    """The address of the server that the suite runs on; none for SQLite."""
+    """The URL of the PostgreSQL server that the tests run on. Empty on SQLite."""
     if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         return ""
     return os.environ.get("DATABASE_URL", "")
 
 
 def postgresql_of_this_machine() -> str:
-    """The server that `make test` uses next, whatever this run is on; none where nothing answers."""
+    """The URL of this machine's PostgreSQL server, also if tests run on SQLite. Empty if none."""
     if answers(5432):
         return os.environ.get("TEST_DATABASE_URL", "postgres://postgres@127.0.0.1:5432/postgres")
     return ""
 
 
 def make_database(name: str, *, server: str | None = None, migrated: bool = True) -> str:
-    """A database without rows beside the one that the suite runs on; none for SQLite, where it is a file."""
+    """Creates a database without rows and returns its URL. Empty on SQLite, where it is a file."""
     server = postgresql_of_the_suite() if server is None else server
     if not server:
         return ""

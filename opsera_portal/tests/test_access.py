@@ -32,9 +32,10 @@ from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFac
 from tokens import jwt
 from tokens.tests.factories import TokenFactory, bearer
 
-# ok: 200. gone: 404, as if it did not exist. no: 403. in: sent to sign in. admin: sent to Django admin. to: redirected
-# after the thing was done. post: the address answers POST only. bad: 400, because the form is empty: such people
-# are allowed. `ruled` is a second pipeline of the owner's, with a rule that names nobody else.
+# ok: 200. gone: 404, as if it did not exist. no: 403. in: redirected to sign in. home: redirected
+# to the overview. admin: redirected to Django admin. to: redirected after the action. post: only
+# POST is allowed. bad: 400, because the form is empty; the person is allowed to send it. `ruled` is
+# another pipeline of the owner, with a rule that names only the owner.
 PAGES = """
 page                                 owner  user   guest  power  admin  security auditor stranger operator signed_out
 GET  /                               ok     ok     ok     ok     ok     ok       ok      ok       admin    in
@@ -171,8 +172,8 @@ GET  /healthz                        ok     ok     ok     ok     ok     ok      
 GET  /readyz                         ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
 """
 
-# A session and a token with the scope `api` get the same answer. ok: 2xx. no: 403. who?: 401. session: 200 or 201 in a
-# session, 403 with a token.
+# A session and a token with the scope `api` get the same answer. ok: 2xx. no: 403. who?: 401.
+# bad: 400. conflict: 409. session: only sessions are allowed. token: only tokens are allowed.
 ROUTES = """
 route                              owner  user   guest  power  admin  security auditor stranger operator signed_out
 GET  /me                           ok     ok     ok     ok     ok     ok       ok      ok       no       who?
@@ -246,7 +247,7 @@ GET  /me/preferences ok    ok    ok    ok    ok    ok    ok    ok    no    who?
 PATCH /me/preferences session session session session session session session session no    who?
 """
 
-# What each scope opens to an Administrator, who may do everything: the scope alone decides.
+# What each scope allows an Administrator, whose role allows everything: only the scope matters.
 SCOPES = """
 route                              api    api-readonly pipeline pipeline-readonly security-logs
 GET  /me                           ok     ok           ok       ok                ok
@@ -350,7 +351,7 @@ def each_row(table, *, without=()):
 
 
 class World:
-    """Acme, Elsewhere, and everybody and everything that a row names. Created once for all tests of this module."""
+    """Acme, Elsewhere, and all people and objects in the rows. Created once for this module."""
 
     def __init__(self):
         acme = OrganizationFactory(name="Acme", slug="acme")
@@ -371,14 +372,14 @@ class World:
         }
         self.cookies = {column: signed_in(person) for column, person in self.people.items()}
 
-        # What the scopes open, they open to an Administrator whose own things these are.
+        # The tests of scopes use an Administrator who owns these objects.
         self.administrator = UserFactory(organization=acme, site_role=SiteRole.ADMINISTRATOR)
         pipeline = PipelineFactory(owner=self.administrator)
         StepFactory(pipeline=pipeline)
         self.administrators_things = things_of(self.administrator, pipeline)
 
     def sign_in(self, client, column):
-        """The browser as this person, or signed out."""
+        """Signs the browser in as this person, or out."""
         client.cookies = SimpleCookie(self.cookies.get(column, {}))
 
 
@@ -460,7 +461,7 @@ def body_for(path, things):
         "/tokens/report": {"tokens": ["text"]},
         "/me/preferences": {"wants_expiry_mails": False},
         "/users": {"email": "new@acme.example", "name": "Nova New"},
-        # The one change of a person that is open to tokens.
+        # The only change to a person that tokens may make.
         "/users/{user}": {"is_active": False},
         "/organization/policy": {"max_live_tokens": 49},
         "/organization/policy/preview": {"max_live_tokens": 49},
@@ -501,7 +502,7 @@ BY_TOKEN = STATUSES | {"session": {403}, "token": {200}}
 
 
 def check_statuses(name, expected, statuses, request):
-    """``request(column)`` answers with one of the statuses that the column's word means."""
+    """Checks that ``request(column)`` returns a status that matches the column's word."""
 
     def attempt(column):
         status = request(column).status_code
@@ -568,7 +569,7 @@ def as_template(path):
 
 
 def asked(table):
-    """Addresses in a table, with one name for all ids."""
+    """The methods and addresses in a table, with one name for all ids."""
     return {(method, IDS.sub("{id}", path)) for method, path, _, _ in cells(table)}
 
 
@@ -583,7 +584,7 @@ def test_pipeline_scope_runs_pipelines_and_changes_nothing_else():
     assert changes == {("POST", f"/api/v1/pipeline/{action}") for action in actions}
 
 
-def test_read_only_scopes_open_only_what_reads():
+def test_read_only_scopes_allow_only_reading_operations():
     wrong = [
         (scope.id, route.path)
         for route in routes()
@@ -594,14 +595,14 @@ def test_read_only_scopes_open_only_what_reads():
     assert wrong == []
 
 
-def test_no_route_of_the_api_is_missing_here():
+def test_tables_contain_every_route_of_the_api():
     known = {(route.method, as_template(route.path.removeprefix("/api/v1"))) for route in routes()}
 
     assert asked(ROUTES) == known
     assert asked(SCOPES) == known
 
 
-def test_no_page_is_missing_here():
+def test_table_contains_every_page():
     pages = set()
 
     def walk(patterns, prefix=""):
@@ -641,15 +642,15 @@ def with_an_id(path):
         if route.operation.only_reads and not route.operation.is_closed_to_tokens
     ],
 )
-def test_operation_that_is_documented_to_read_changes_nothing(api, world, method, path):
-    """This declaration decides whether a change and its log entry share a transaction."""
+def test_read_only_operation_changes_nothing(api, world, method, path):
+    """`only_reads` decides whether a change and its log entry share a transaction."""
     RunFactory(pipeline=world.administrators_things["pipeline"], number=1)
     token = TokenFactory(owner=world.administrator, last_used_at=timezone.now(), last_used_ip="127.0.0.1")
 
     with CaptureQueriesContext(connection) as captured:
         assert send(api, method, path, world.administrators_things, bearer(token)).status_code == 200
 
-    # What counts toward a limit is no data, and is counted outside of any transaction.
+    # Counts of rate limits are ignored. They are written outside of transactions.
     writes = [
         query["sql"]
         for query in captured

@@ -1,4 +1,4 @@
-"""Django admin: what is done there is what the services do. Who reaches it: `test_admin_access`."""
+"""Django admin follows the rules of the services. Who has access: `test_admin_access.py`."""
 
 import json
 import re
@@ -74,14 +74,14 @@ def messages(answer):
 
 
 def recorded():
-    """(action, actor, target) of each entry of the activity log, the newest first, without signing in."""
+    """(action, actor, target) of each activity log entry except sign-ins, newest first."""
     return [
         (entry.action, entry.actor_email, entry.target_name)
         for entry in Activity.objects.exclude(type="authentication")
     ]
 
 
-# Tokens: metadata for reading, and one action
+# Tokens: read-only metadata, and one action
 
 
 def expire(client, *tokens, reason="found in a log", **fields):
@@ -96,7 +96,7 @@ def expire(client, *tokens, reason="found in a log", **fields):
 
 
 @pytest.mark.parametrize("who", ["administrator", "operator"])
-def test_selected_tokens_are_expired_with_a_reason_and_an_entry(sign_in, ours, who, request):
+def test_selected_tokens_are_expired_with_a_reason_and_a_log_entry(sign_in, ours, who, request):
     token = ours["token"]
 
     answer = expire(sign_in(who), token)
@@ -110,14 +110,14 @@ def test_selected_tokens_are_expired_with_a_reason_and_an_entry(sign_in, ours, w
     assert (entry.ip, entry.details) == ("127.0.0.1", {"reason": "found in a log"})
 
 
-def test_a_token_that_was_expired_here_is_refused_at_its_next_use(sign_in, api, ours):
+def test_token_expired_in_the_admin_is_refused(sign_in, api, ours):
     headers = bearer(ours["token"])
     expire(sign_in("administrator"), ours["token"])
 
     assert api.get("/api/v1/me", headers=headers).status_code == 401
 
 
-def test_tokens_that_had_ended_are_counted_and_not_changed(sign_in, ours, owner):
+def test_ended_tokens_are_counted_but_not_changed(sign_in, ours, owner):
     ended = TokenFactory(owner=owner, revoked_at=timezone.now(), revoked_by=owner, revoke_reason="first")
 
     answer = expire(sign_in("administrator"), ours["token"], ended)
@@ -209,7 +209,7 @@ def test_an_operator_must_choose_an_organization(sign_in):
     assert not User.objects.filter(email="new@acme.example").exists()
 
 
-def test_forged_organization_or_rank_of_a_new_person_is_ignored(sign_in, organization, stranger):
+def test_forged_organization_or_superuser_of_a_new_person_is_ignored(sign_in, organization, stranger):
     add_person(
         sign_in("administrator"),
         organization=stranger.organization.pk,
@@ -272,7 +272,7 @@ def test_a_change_of_role_is_recorded_in_the_organizations_log(sign_in, owner, w
     assert (entry.ip, entry.request_id is not None) == ("127.0.0.1", True)
 
 
-def test_a_person_is_deactivated_and_activated_with_entries(sign_in, owner, administrator):
+def test_deactivating_and_activating_a_person_is_logged(sign_in, owner, administrator):
     client = sign_in("administrator")
 
     change_person(client, owner, is_active=None)
@@ -286,14 +286,14 @@ def test_a_person_is_deactivated_and_activated_with_entries(sign_in, owner, admi
     ]
 
 
-def test_saving_a_person_without_a_change_leaves_no_entry(sign_in, owner):
+def test_saving_a_person_without_changes_is_not_logged(sign_in, owner):
     assert change_person(sign_in("administrator"), owner).status_code == 302
     assert recorded() == []
 
 
 @pytest.mark.parametrize("change", [{"site_role": "power_user"}, {"is_active": None}], ids=str)
 @pytest.mark.parametrize("who", ["administrator", "operator"])
-def test_the_last_administrator_stays_and_a_message_says_why(sign_in, administrator, who, change):
+def test_last_administrator_cannot_be_demoted_or_deactivated(sign_in, administrator, who, change):
     answer = change_person(sign_in(who), administrator, **change)
 
     assert "needs an active Administrator" in errors(answer)
@@ -302,7 +302,7 @@ def test_the_last_administrator_stays_and_a_message_says_why(sign_in, administra
     assert recorded() == []
 
 
-def test_one_of_two_administrators_may_step_back(sign_in, organization, administrator):
+def test_one_of_two_administrators_can_be_demoted(sign_in, organization, administrator):
     UserFactory(organization=organization, site_role=SiteRole.ADMINISTRATOR)
 
     answer = change_person(sign_in("administrator"), administrator, site_role="user")
@@ -312,7 +312,7 @@ def test_one_of_two_administrators_may_step_back(sign_in, organization, administ
     assert administrator.site_role == SiteRole.USER
 
 
-def test_forged_organization_or_rank_of_a_person_is_ignored(sign_in, owner, stranger):
+def test_forged_organization_or_superuser_of_a_person_is_ignored(sign_in, owner, stranger):
     change_person(
         sign_in("administrator"),
         owner,
@@ -349,7 +349,7 @@ def test_error_in_a_change_of_a_person_is_shown_as_a_message(sign_in, owner, mem
     assert recorded() == []
 
 
-def test_no_part_of_a_password_is_on_a_persons_page(sign_in, owner):
+def test_page_of_a_person_shows_no_part_of_their_password(sign_in, owner):
     page = sign_in("administrator").get(address("user", "change", owner)).content.decode()
 
     algorithm, salt, digest = owner.password.split("$")
@@ -399,7 +399,7 @@ def test_a_new_password_ends_all_sessions_of_that_person(sign_in, owner):
     ],
     ids=["password", "address"],
 )
-def test_person_is_notified_who_set_their_password(
+def test_person_is_told_who_changed_their_password_or_address(
     sign_in, settings, django_capture_on_commit_callbacks, owner, change, told_at, said
 ):
     client = sign_in("administrator")
@@ -519,7 +519,7 @@ def test_group_name_in_use_is_shown_as_a_message(sign_in, organization, name, is
     assert recorded() == []
 
 
-def test_a_group_name_of_another_organization_is_free(sign_in, stranger):
+def test_group_name_of_another_organization_can_be_used(sign_in, stranger):
     GroupFactory(organization=stranger.organization, name="Builders")
 
     assert save_group(sign_in("administrator")).status_code == 302
@@ -541,12 +541,12 @@ def open_policy(client, organization):
 
 
 def review_policy(client, organization, **fields):
-    """Sends the form once: a changed policy is not saved, but what it would do is shown."""
+    """Sends the form once. This does not save a changed policy, but shows its effects."""
     return client.post(address("organization", "change", organization), open_policy(client, organization) | fields)
 
 
 def save_policy(client, organization, **fields):
-    """Sends the form, and once more with what the page asked to confirm."""
+    """Sends the form, and sends it again to confirm the effects that the page shows."""
     answer = review_policy(client, organization, **fields)
     if answer.status_code != 200:
         return answer
@@ -556,7 +556,7 @@ def save_policy(client, organization, **fields):
 
 @pytest.mark.parametrize("days", [1, 30, 366])
 @pytest.mark.parametrize("who", ["administrator", "operator"])
-def test_the_policy_is_changed_with_an_entry_in_the_organizations_log(sign_in, organization, who, days, request):
+def test_policy_change_is_in_the_organizations_log(sign_in, organization, who, days, request):
     answer = save_policy(sign_in(who), organization, max_token_lifetime_days=days)
 
     assert answer.status_code == 302
@@ -622,7 +622,7 @@ def test_a_policy_that_was_changed_since_the_page_was_opened_is_not_overwritten(
     assert (organization.max_live_tokens, organization.log_retention_days) == (7, 400)
 
 
-def test_an_administrator_does_not_lock_themselves_out_in_the_admin(sign_in, organization):
+def test_administrator_cannot_lock_themselves_out_in_the_admin(sign_in, organization):
     client = sign_in("administrator")
 
     answer = save_policy(client, organization, two_factor_roles=["administrator"])
@@ -707,7 +707,7 @@ def test_operator_creates_an_organization(sign_in, operator):
     )
 
 
-# Pipelines, whose steps and rules are shown here and changed on the portal's own pages
+# Pipelines: Django admin shows their steps and rules, and only the portal's own pages change them
 
 
 def save_pipeline(client, pipeline=None, **fields):
@@ -735,7 +735,7 @@ def test_administrator_creates_a_pipeline_for_someone_else(sign_in, organization
     ]
 
 
-def test_a_pipeline_is_changed_with_an_entry(sign_in, administrator, pipeline, owner):
+def test_change_of_a_pipeline_is_logged(sign_in, administrator, pipeline, owner):
     StepFactory(pipeline=pipeline, position=1)
 
     answer = save_pipeline(sign_in("administrator"), pipeline, name="Weekly", owner=owner.pk)
@@ -772,7 +772,7 @@ def test_steps_are_shown_without_their_secrets_and_cannot_be_changed(sign_in, pi
     assert step.name == "Build"
 
 
-def test_a_pipeline_is_deleted_with_an_entry_and_its_runs_stay(sign_in, administrator, pipeline):
+def test_deletion_of_a_pipeline_is_logged_and_keeps_its_runs(sign_in, administrator, pipeline):
     RunFactory(pipeline=pipeline, state="finished", outcome="success")
 
     answer = sign_in("administrator").post(address("pipeline", "delete", pipeline), {"post": "yes"})
@@ -783,7 +783,7 @@ def test_a_pipeline_is_deleted_with_an_entry_and_its_runs_stay(sign_in, administ
     assert Run.objects.get().pipeline_name == "Nightly"
 
 
-def test_a_pipeline_with_a_run_under_way_is_not_deleted(sign_in, pipeline):
+def test_pipeline_with_an_active_run_cannot_be_deleted(sign_in, pipeline):
     RunFactory(pipeline=pipeline)
 
     answer = sign_in("administrator").post(address("pipeline", "delete", pipeline), {"post": "yes"}, follow=True)
@@ -803,7 +803,7 @@ def test_a_pipeline_cannot_be_given_to_someone_of_another_organization(sign_in, 
 
 
 @pytest.mark.parametrize("role", ["guest", "auditor", "security_manager"])
-def test_a_pipeline_cannot_be_given_to_someone_who_only_reads(sign_in, pipeline, organization, role):
+def test_pipeline_cannot_be_given_to_a_read_only_role(sign_in, pipeline, organization, role):
     reader = UserFactory(organization=organization, site_role=role)
 
     assert "creates pipelines" in errors(save_pipeline(sign_in("administrator"), pipeline, name="X", owner=reader.pk))
@@ -861,7 +861,7 @@ def test_error_in_a_pipeline_is_shown_as_a_message(sign_in, pipeline, owner, is_
     check_row("a pipeline with", dict.fromkeys(WRONG_PIPELINES, "a message"), attempt)
 
 
-def test_a_pipelines_name_of_another_organization_is_free(sign_in, owner, stranger):
+def test_pipeline_name_of_another_organization_can_be_used(sign_in, owner, stranger):
     PipelineFactory(owner=stranger, name="Nightly")
 
     assert save_pipeline(sign_in("administrator"), name="Nightly", owner=owner.pk).status_code == 302
@@ -874,7 +874,7 @@ def test_forged_management_form_is_shown_as_a_message(sign_in, pipeline, owner):
         assert save_pipeline(client, pipeline, name="Nightly", owner=owner.pk, **fields).status_code < 500
 
 
-# Two at once
+# Simultaneous requests
 
 
 @pytest.mark.each_database
@@ -901,6 +901,6 @@ def test_one_of_two_simultaneous_requests_gets_the_name_and_the_other_a_message(
 
     assert Group.objects.count() == 1
     assert [action for action, *_ in recorded()] == ["group.created"]
-    # Saved: to the list. Too late: the form again, or the way back to it.
+    # The winner is redirected to the list. The other gets the form again, or a redirect to it.
     ends = sorted((answer.status_code, answer.headers.get("Location", "")) for answer in answers)
     assert ends in ([(200, ""), (302, address("group"))], [(302, address("group")), (302, address("group", "add"))])

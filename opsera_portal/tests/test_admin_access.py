@@ -1,6 +1,6 @@
-"""Django admin: who reaches which pages and rows of it.
+"""Access to Django admin: who can open which pages, and who sees which rows.
 
-Everything here reads, or tries to change what it must not: the tests share one world, and each cell is undone.
+The tests share one world. They only read or try forbidden changes, and each cell is rolled back.
 """
 
 import re
@@ -24,9 +24,9 @@ from tokens.tests.factories import TokenFactory, bearer
 
 pytestmark = pytest.mark.django_db
 
-# The page of a row, and what may be done to it, is that of a row of Acme. `stranger` is the Administrator of another
-# organization, `others` are all other roles of Acme, and a deactivated Administrator is someone signed out.
-# ok: 200. no: refused (403). gone: not there, as if it did not exist. in: sent to sign in.
+# The rows belong to Acme. `stranger` is the Administrator of another organization. `others` are all
+# other roles of Acme. `signed_out` includes a deactivated Administrator.
+# ok: 200. no: 403. gone: redirected to the index, as for a missing row. in: redirected to sign in.
 TABLE = """
 page                  operator  administrator  stranger  others  signed_out
 organization list     ok        ok             ok        no      in
@@ -89,7 +89,7 @@ def each_row():
 
 
 class World:
-    """Acme and Elsewhere, a row of each model in both, and everybody who tries to reach them."""
+    """Acme and Elsewhere, a row of each model in both, and the people who try to open them."""
 
     def __init__(self):
         acme = OrganizationFactory(name="Acme", slug="acme")
@@ -113,7 +113,7 @@ class World:
         self.theirs = rows_of(stranger, "elsewhere")
 
     def sign_in(self, client, who):
-        """The browser as this person, or signed out."""
+        """Signs the browser in as this person, or out."""
         client.cookies = SimpleCookie(self.cookies.get(who, {}))
         return client
 
@@ -147,12 +147,12 @@ def theirs(world):
 # Who can open which page
 
 
-def test_the_table_names_every_model_of_the_administration():
+def test_table_contains_every_model_of_the_admin():
     assert {MODELS[row[0]] for row in ROWS} == set(admin.site._registry)
 
 
 @pytest.mark.parametrize(("name", "page", "expected"), list(each_row()))
-def test_who_reaches_which_page(sign_in, ours, name, page, expected):
+def test_page_opens_only_for_people_with_access(sign_in, ours, name, page, expected):
     check_row(
         f"{name} {page}",
         expected,
@@ -195,7 +195,7 @@ def test_token_gives_no_access_to_the_admin(client, world):
     assert answer.status_code == 302
 
 
-def test_signing_out_in_the_administration_is_recorded(sign_in):
+def test_signing_out_in_the_admin_is_recorded(sign_in):
     client = sign_in("administrator")
 
     assert client.get("/admin/logout/").status_code == 405
@@ -205,7 +205,7 @@ def test_signing_out_in_the_administration_is_recorded(sign_in):
     assert Activity.objects.first().action == "authentication.signed_out"
 
 
-# Which rows
+# Who sees which rows
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -291,7 +291,7 @@ HIDDEN = [
 
 @pytest.mark.parametrize("who", ["administrator", "operator"])
 def test_list_cannot_be_filtered_by_a_column_that_it_does_not_show(sign_in, who):
-    """A list that can be filtered by a column would reveal the column letter by letter."""
+    """A filter on a hidden column would reveal its values letter by letter."""
     client = sign_in(who)
 
     def attempt(column):
@@ -366,7 +366,7 @@ def test_invalid_query_of_a_list_is_never_a_server_error(sign_in, ours, name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_list_takes_as_many_queries_for_many_rows_as_for_few(world, sign_in, name):
+def test_number_of_queries_does_not_grow_with_the_rows_of_a_list(world, sign_in, name):
     organization = world.ours["organization"]
     client = sign_in("operator" if name == "organization" else "administrator")
 
@@ -385,7 +385,7 @@ def test_a_list_takes_as_many_queries_for_many_rows_as_for_few(world, sign_in, n
     assert queries() == few
 
 
-# History and tokens cannot be touched
+# Logs and tokens are read-only
 
 READ_ONLY = {"token": ["name", "scope", "expires_at"], "token_use": ["target", "status"], "activity": ["action", "at"]}
 

@@ -1,4 +1,4 @@
-"""Imports run downwards only, from floor to floor (docs/architecture.md#floors)."""
+"""Apps import only from lower floors (docs/architecture.md#floors)."""
 
 import ast
 import re
@@ -9,7 +9,7 @@ from django.conf import settings
 
 ROOT = Path(settings.BASE_DIR)
 
-# Apps of one floor do not import each other.
+# Apps on the same floor do not import each other.
 FLOORS = {"core": 0, "auditlog": 1, "accounts": 2, "pipelines": 3, "tokens": 3, "opsera_portal": 4}
 
 APPS = "|".join(FLOORS)
@@ -23,7 +23,7 @@ def module_of(path):
 
 
 def imports_of(source, package):
-    """Every module that the source imports, for annotations too, with the functions that import it."""
+    """Every imported module, also if it is only for annotations, with the importing functions."""
     found = {}
     waiting = [(ast.parse(source), "")]
     while waiting:
@@ -73,7 +73,7 @@ def url_names(source):
     return [(name, app or admin_app) for name, app, admin_app in URL_NAME.findall(source)]
 
 
-def test_every_app_has_its_floor():
+def test_every_app_has_a_floor():
     assert {path.parent.name for path in ROOT.glob("*/apps.py")} == set(FLOORS)
     assert {app_of(module_of(path)) for path in python_files()} == set(FLOORS)
 
@@ -89,7 +89,7 @@ def test_imports_run_downwards_only():
     assert upwards == []
 
 
-def test_no_function_imports():
+def test_no_function_contains_an_import():
     inside = [
         f"{module_of(path)}.{function} imports {imported}"
         for path in python_files()
@@ -101,11 +101,11 @@ def test_no_function_imports():
     assert inside == []
 
 
-def test_no_lookup_by_name_hides_an_import():
+def test_no_code_looks_up_models_by_name():
     assert [module_of(path) for path in python_files() if "get_model(" in path.read_text()] == []
 
 
-def test_no_page_of_a_higher_floor_is_named():
+def test_no_app_names_a_page_of_a_higher_floor():
     named = [
         f"{module_of(path)} names {name}"
         for path in python_files()
@@ -149,7 +149,7 @@ def test_floors_are_those_of_the_design(importer, imported, is_allowed):
         ("try:\n    import tokens\nexcept ImportError:\n    pass", {"tokens": {""}}),
     ],
 )
-def test_imports_are_found_however_they_are_written(source, found):
+def test_imports_of_every_form_are_found(source, found):
     assert imports_of(source, "accounts.api") == found
 
 

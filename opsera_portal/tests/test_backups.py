@@ -1,4 +1,4 @@
-"""`backup_database` and `restore_database` where they refuse; test_operations.py follows them where they work."""
+"""Backup and restore: refusals, and secrets in copies. test_operations.py tests success."""
 
 import builtins
 import os
@@ -26,7 +26,7 @@ from opsera_portal import backups
 pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 
 
-def test_a_copy_that_exists_is_not_written_over(tmp_path):
+def test_existing_copy_is_not_overwritten(tmp_path):
     file = tmp_path / "old.database"
     file.write_text("the only copy there is")
 
@@ -34,7 +34,7 @@ def test_a_copy_that_exists_is_not_written_over(tmp_path):
         call_command("backup_database", str(file))
 
     assert file.read_text() == "the only copy there is"
-    assert list(tmp_path.iterdir()) == [file], "nothing half-written stays"
+    assert list(tmp_path.iterdir()) == [file], "no partial file is left"
 
 
 def test_unwritable_file_is_reported_in_one_line(tmp_path):
@@ -43,7 +43,7 @@ def test_unwritable_file_is_reported_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("typed", ["", "y", "yes"])
-def test_nothing_is_restored_unless_the_word_is_typed(organization, tmp_path, monkeypatch, typed):
+def test_nothing_is_restored_without_typed_confirmation(organization, tmp_path, monkeypatch, typed):
     monkeypatch.setattr(builtins, "input", lambda prompt: typed)
 
     with pytest.raises(CommandError, match="Nothing was changed"):
@@ -62,7 +62,7 @@ def test_restoring_a_file_that_is_no_backup_changes_nothing(organization, tmp_pa
     assert Organization.objects.get() == organization
 
 
-def test_the_password_of_the_database_is_on_no_command_line(tmp_path, monkeypatch):
+def test_database_password_is_on_no_command_line(tmp_path, monkeypatch):
     """Everyone on the machine can read the arguments of pg_dump."""
     if connection.vendor != "postgresql":
         pytest.skip("pg_dump is for PostgreSQL")
@@ -109,7 +109,7 @@ def test_backup_is_restored_while_others_are_connected(organization, tmp_path):
     assert oct(copy.stat().st_mode & 0o777) == "0o600"
 
 
-# What a copy opens
+# What a copy gives access to
 
 
 def signed_in(user):
@@ -124,7 +124,7 @@ def is_signed_in(client):
 
 
 def text_of(copy):
-    """Everything that the file holds, what was deleted in it included."""
+    """The whole content of the file, including deleted rows."""
     if connection.vendor == "sqlite":
         return copy.read_bytes().decode("latin-1")
     return subprocess.run(["pg_restore", "--file=-", str(copy)], capture_output=True, check=True, text=True).stdout
@@ -132,7 +132,7 @@ def text_of(copy):
 
 @pytest.fixture
 def links(organization, owner):
-    """Opened in a browser, which notes their keys in its session, and not yet used."""
+    """Keys of unused links. Two were opened in a browser, so their keys are in its session."""
     invited = UserFactory(organization=organization, email="new@acme.example")
     invited.set_unusable_password()
     invited.joined_at = None
@@ -179,8 +179,8 @@ def test_nobody_is_signed_in_after_a_restore(owner, tmp_path):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_copy_that_has_sessions_does_not_bring_them_back(owner, tmp_path, monkeypatch):
-    """Versions before this one copied them."""
+def test_sessions_in_an_old_copy_are_not_restored(owner, tmp_path, monkeypatch):
+    """Older versions copied sessions."""
     if connection.vendor != "sqlite":
         pytest.skip("test_operations.py restores on PostgreSQL")
     client, copy = signed_in(owner), tmp_path / "old.database"
@@ -195,7 +195,7 @@ def test_a_copy_that_has_sessions_does_not_bring_them_back(owner, tmp_path, monk
     assert not is_signed_in(client)
 
 
-# Tables whose rows open nothing by themselves. The author of a new table adds it here or to `LEFT_OUT`.
+# Tables whose rows alone give no access. Add a new table here or to `LEFT_OUT`.
 KEPT = {
     "account_emailaddress",
     "accounts_group",
@@ -212,7 +212,7 @@ KEPT = {
     "django_admin_log",
     "django_content_type",
     "django_migrations",
-    "django_tasks_database_dbtaskresult",  # ids only: the worker makes links at the moment it sends them
+    "django_tasks_database_dbtaskresult",  # ids only: the worker creates links when it sends them
     "mfa_authenticator",  # seeds are encrypted, recovery codes are hashes, and passkeys are public keys
     "core_ratecount",
     "core_submission",
@@ -229,7 +229,7 @@ KEPT = {
 }
 
 
-def test_every_table_is_either_known_to_open_nothing_or_left_out_of_copies():
+def test_every_table_is_listed_as_kept_or_left_out():
     tables = set(connection.introspection.table_names()) | {"portal_cache"}
 
     assert not KEPT & backups.LEFT_OUT.keys()

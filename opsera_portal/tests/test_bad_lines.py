@@ -1,4 +1,4 @@
-"""Callers on bad lines, and a database that is away for a while, against a started portal."""
+"""Clients with slow connections do not delay other requests to a running portal."""
 
 import socket
 import time
@@ -23,18 +23,18 @@ def token(portal):
 
 
 def begin_a_request(portal, authorization):
-    """Sends the headers of a change and the first byte of its body, and then nothing."""
+    """Sends the headers of a POST request and the first byte of its body, and then nothing."""
     address = urlsplit(portal.url)
-    line = socket.create_connection((address.hostname, address.port), timeout=5)
-    line.sendall(
+    connection = socket.create_connection((address.hostname, address.port), timeout=5)
+    connection.sendall(
         f"POST /api/v1/pipeline/run HTTP/1.1\r\nHost: {address.netloc}\r\nAuthorization: {authorization}\r\n"
         "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{".encode()
     )
-    return line
+    return connection
 
 
 @pytest.mark.parametrize("whose", ["mine", "a stranger's"])
-def test_a_body_that_does_not_come_makes_nobody_wait(portal, token, whose):
+def test_unfinished_body_does_not_delay_other_requests(portal, token, whose):
     authorization = f"Bearer {token}" if whose == "mine" else "Bearer a.b.c"
     with closing(begin_a_request(portal, authorization)):
         time.sleep(0.3)
@@ -46,20 +46,20 @@ def test_a_body_that_does_not_come_makes_nobody_wait(portal, token, whose):
 
 
 def begin_a_form(portal):
-    """The same of a stranger's form, which has nothing that could be refused by its head."""
+    """Does the same with a form of someone signed out. Its headers give no reason to refuse it."""
     address = urlsplit(portal.url)
-    line = socket.create_connection((address.hostname, address.port), timeout=30)
-    line.sendall(
+    connection = socket.create_connection((address.hostname, address.port), timeout=30)
+    connection.sendall(
         f"POST /login/ HTTP/1.1\r\nHost: {address.netloc}\r\nCookie: csrftoken={'a' * 32}\r\n"
         f"Origin: {portal.url}\r\nContent-Type: application/x-www-form-urlencoded\r\n"
         "Content-Length: 100\r\n\r\na".encode()
     )
-    return line
+    return connection
 
 
-def test_dozens_of_slow_bodies_leave_others_their_answers_and_are_hung_up_on(portal, token):
-    with ExitStack() as lines:
-        slow = [lines.enter_context(closing(begin_a_form(portal))) for _ in range(40)]
+def test_many_slow_bodies_do_not_delay_others_and_are_disconnected(portal, token):
+    with ExitStack() as connections:
+        slow = [connections.enter_context(closing(begin_a_form(portal))) for _ in range(40)]
         for path in ("/login/", "/api/v1/me"):
             started = time.monotonic()
             request = urllib.request.Request(f"{portal.url}{path}", headers={"Authorization": f"Bearer {token}"})
@@ -67,5 +67,5 @@ def test_dozens_of_slow_bodies_leave_others_their_answers_and_are_hung_up_on(por
                 assert answer.status == 200
             assert time.monotonic() - started < 2
 
-        # So many are a crowd, in which nobody is waited for long.
-        assert [line.recv(1) for line in slow[:24]] == [b""] * 24
+        # With so many slow connections, the portal soon closes them.
+        assert [connection.recv(1) for connection in slow[:24]] == [b""] * 24

@@ -9,7 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.validators import MaxLengthValidator
 from rest_framework import serializers
 
-import opsera_portal.urls  # noqa: F401  (every serializer of the API is loaded with it)
+import opsera_portal.urls  # noqa: F401  (it loads every serializer of the API)
 from auditlog.models import TokenUse
 from core.api.paging import PageQuery
 from core.api.parsers import MAX_DEPTH, MAX_DIGITS, MAX_VALUES
@@ -44,11 +44,11 @@ def nested(depth):
 def test_body_nested_as_deep_as_allowed_is_accepted(api, headers):
     answer = send(api, nested(MAX_DEPTH), headers)
 
-    assert list(answer.json()["errors"]) == ["pipelineId"]  # it was read, and judged by its fields
+    assert list(answer.json()["errors"]) == ["pipelineId"]  # the fields were checked
 
 
 @pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 100, 900, 1100])
-def test_a_body_that_is_nested_deeper_is_refused_as_a_whole(api, headers, depth):
+def test_body_nested_too_deep_is_refused_as_a_whole(api, headers, depth):
     answer = send(api, '{"pipelineId": ' + "[" * (depth - 1) + "]" * (depth - 1) + "}", headers)
 
     assert (answer.status_code, answer.json()["detail"]) == (400, "The body is nested more than 32 deep.")
@@ -63,7 +63,7 @@ def test_a_body_that_is_nested_deeper_is_refused_as_a_whole(api, headers, depth)
     ],
     ids=["names", "a list", "lists in a list"],
 )
-def test_a_body_with_more_values_than_any_operation_takes_is_refused_as_a_whole(api, headers, body):
+def test_body_with_too_many_values_is_refused_as_a_whole(api, headers, body):
     answer = send(api, body, headers)
 
     assert answer.status_code == 400
@@ -91,13 +91,13 @@ def test_number_beyond_the_limits_is_refused(api, headers, number, reason):
 
 
 @pytest.mark.parametrize("value", ["5", "5.0", True, [5], {"a": 5}, 5.5], ids=repr)
-def test_a_number_is_a_number(api, headers, value):
+def test_integer_field_accepts_only_integers(api, headers, value):
     answer = send(api, {"pipelineId": NOBODYS_ID, "runCount": value}, headers)
 
     assert list(answer.json()["errors"]) == ["runCount"]
 
 
-def test_a_list_that_is_too_long_is_refused_before_its_items_are_looked_at(api, administrator):
+def test_too_long_list_is_refused_before_its_items_are_checked(api, administrator):
     body = {"name": "Builders", "members": ["nobody"] * 1001}
 
     answer = send(api, body, bearer(TokenFactory(owner=administrator)), "/api/v1/groups")
@@ -139,7 +139,7 @@ def is_bounded(field):
     if isinstance(field, serializers.DictField):
         return any(isinstance(one, MaxLengthValidator) for one in field.validators)
     if isinstance(field, serializers.IPAddressField):
-        return True  # the form of an address is its bound
+        return True  # the format of an address limits its length
     if isinstance(field, serializers.CharField):
         return field.max_length is not None
     if isinstance(field, serializers.IntegerField):
@@ -149,7 +149,7 @@ def is_bounded(field):
 
 
 @pytest.mark.parametrize("serializer_class", read_by_the_api(), ids=lambda one: one.__qualname__)
-def test_every_field_that_the_api_reads_has_its_bounds(serializer_class):
+def test_every_field_that_the_api_reads_is_bounded(serializer_class):
     unbounded = [
         name
         for name, field in fields_of(serializer_class(), serializer_class.__name__)
@@ -173,7 +173,7 @@ def filters_of_the_api():
     return found
 
 
-def test_each_filter_accepts_a_bounded_value():
+def test_value_of_each_filter_is_bounded():
     closed = django_filters.ChoiceFilter | DayFilter | IdFilter | RowFilter | AddressFilter
     filters = filters_of_the_api()
 
@@ -187,7 +187,7 @@ def test_each_filter_accepts_a_bounded_value():
 
 
 @pytest.mark.parametrize("path", [PIPELINES, "/api/v1/nothing", "/login/", "/profile/tokens/", "/api/schema/"])
-def test_a_query_of_more_than_8_kib_is_refused_unread(client, headers, path):
+def test_query_of_more_than_8_kib_is_refused(client, headers, path):
     credentials = headers if path.startswith("/api/v1") else {}
 
     assert client.get(f"{path}?q={'x' * 8190}", headers=credentials).status_code != 400 or "/api/v1" in path
@@ -251,7 +251,7 @@ def test_a_file_is_refused_on_every_page(client, owner, tmp_path, settings):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_is_no_body_of_the_api(api, headers):
+def test_file_is_refused_as_body_of_an_api_request(api, headers):
     answer = api.post(STATUS, {"file": SimpleUploadedFile("x.txt", b"x")}, format="multipart", headers=headers)
 
     assert answer.status_code == 415
@@ -261,10 +261,10 @@ def test_a_form_of_more_than_256_kib_is_refused(client, db):
     assert client.post("/login/", {"login": "x" * 256 * 1024}).status_code == 413
 
 
-# The head of a request
+# Request headers
 
 
-def test_the_server_takes_no_head_of_more_than_64_kib():
+def test_server_limits_request_headers_to_64_kib():
     command = " ".join(web_command())
 
     assert re.search(r"--http1-buffer-size 65536\b", command)

@@ -1,6 +1,6 @@
-"""Documents, docstrings, comments and comments of templates only name things that exist.
+"""Documents, docstrings, comments and template comments name only things that exist.
 
-They are read as text, without importing or parsing the code, so that the whole file takes half a second.
+The tests read files as text and neither import nor parse code. So all of them take half a second.
 """
 
 import re
@@ -118,7 +118,7 @@ def is_in_a_module(dotted):
 
 
 def is_in_the_code(name):
-    """Only names with an underscore or a dot: others are ordinary words too often."""
+    """Checks only names with an underscore or a dot. Other names are often ordinary words."""
     if name in ELSEWHERE or ("_" not in name and "." not in name):
         return True
     return all(word in words_of_code() for word in name.removesuffix(".md").split("."))

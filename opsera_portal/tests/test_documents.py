@@ -1,6 +1,6 @@
-"""Documents name things that exist: links lead somewhere, citations in the code name a heading.
+"""Links in documents have targets, and citations of documents in the code name existing headings.
 
-`test_cited_names.py` checks the files and names that they cite.
+`test_cited_names.py` checks the files and names that documents cite.
 """
 
 import re
@@ -36,7 +36,7 @@ def leads_nowhere(document, link):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_of_documents_lead_somewhere(document):
+def test_links_in_documents_have_targets(document):
     links = [link for link in LINK.findall(document.read_text()) if not re.match(r"[a-z]+:", link)]
 
     assert [link for link in links if leads_nowhere(document, link)] == []
@@ -46,7 +46,7 @@ def python_files():
     return (path for folder in CODE for path in (ROOT / folder).rglob("*.py") if "node_modules" not in path.parts)
 
 
-def test_citations_in_the_code_name_a_heading():
+def test_citations_in_the_code_name_existing_headings():
     cited = {(path, *found) for path in python_files() for found in CITATION.findall(path.read_text())}
 
     assert len(cited) > 20

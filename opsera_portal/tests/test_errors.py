@@ -121,7 +121,7 @@ def send(client, method, address, body=b"", headers=None):
 
 
 def assert_problem(answer, status, code):
-    """Checks all that every error of the API has in common, and gives the document back."""
+    """Checks what all errors of the API have in common, and returns the document."""
     document = answer.json()
     assert (answer.status_code, document["status"], document["code"]) == (status, status, code)
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -144,7 +144,7 @@ def headers(owner):
 
 @pytest.fixture
 def patient_api():
-    """A client that is given the answer to a mistake of the portal instead of the exception."""
+    """A client that returns the portal's 500 answer instead of raising the exception."""
     return APIClient(raise_request_exception=False)
 
 
@@ -168,7 +168,7 @@ def test_each_error_is_in_the_owners_log(api, owner, headers, case):
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_request_without_a_genuine_token_is_in_no_log(api, db, case):
+def test_request_without_a_genuine_token_is_not_logged(api, db, case):
     answer = send(api, *case[0])
 
     assert_problem(answer, answer.status_code, answer.json()["code"])
@@ -223,7 +223,7 @@ def test_invalid_fields_in_a_list_are_named_by_position(api, owner):
         (TOKENS + "/current?x=1", "x"),
         (TOKENS + f"/{NOBODYS_ID}?x=1", "x"),
         (LOG + "?date=yesterday", "date"),
-        # A form of ISO 8601 that the page's filter does not read: left out, it would show all days.
+        # The page's filter can't read this form of ISO 8601. Ignoring it would show all days.
         (LOG + "?date=20261123", "date"),
         (LOG + "?date=2026-11-23&date_to=2026-11-22", "date_to"),
         (LOG + "?token_id=first", "token_id"),
@@ -301,7 +301,7 @@ def test_a_bad_field_of_a_new_token_is_a_400(api, owner, field, value):
 # 401
 
 
-def test_without_credentials_the_challenge_names_no_error(api, db):
+def test_challenge_without_credentials_names_no_error(api, db):
     answer = api.get(ME)
 
     assert_problem(answer, 401, "not_authenticated")
@@ -316,7 +316,7 @@ ENDED = {
 
 
 @pytest.mark.parametrize(("code", "metadata"), ENDED.items(), ids=ENDED)
-def test_caller_with_a_genuine_token_reads_why_it_is_refused(api, owner, code, metadata):
+def test_genuine_token_is_refused_with_the_reason(api, owner, code, metadata):
     answer = api.get(ME, headers=bearer(TokenFactory(owner=owner, **metadata)))
 
     document = assert_problem(answer, 401, code)
@@ -325,7 +325,7 @@ def test_caller_with_a_genuine_token_reads_why_it_is_refused(api, owner, code, m
     assert (entry_of(answer).status, entry_of(answer).reason) == (401, code)
 
 
-def test_caller_with_the_token_of_a_deactivated_person_reads_why(api, owner, headers):
+def test_token_of_a_deactivated_person_is_refused_with_the_reason(api, owner, headers):
     owner.is_active = False
     owner.save()
 
@@ -347,7 +347,7 @@ def test_caller_with_the_token_of_a_deactivated_person_reads_why(api, owner, hea
         "",
     ],
 )
-def test_caller_without_a_genuine_token_reads_no_reason(api, db, authorization):
+def test_invalid_token_is_refused_without_a_reason(api, db, authorization):
     answer = api.get(ME, headers={"Authorization": authorization})
 
     assert assert_problem(answer, 401, "invalid_token")["detail"] == "The token is not valid."
@@ -444,7 +444,7 @@ def test_a_session_without_its_csrf_token_changes_nothing(owner):
         ("PUT", TOKENS, {"GET", "HEAD", "POST", "OPTIONS"}),
     ],
 )
-def test_wrong_method_is_answered_with_the_allowed_ones(api, headers, method, address, allowed):
+def test_answer_to_a_wrong_method_lists_the_allowed_ones(api, headers, method, address, allowed):
     answer = send(api, method, address, b"", headers)
 
     assert_problem(answer, 405, "method_not_allowed")
@@ -472,7 +472,7 @@ def test_name_in_use_is_a_conflict(api, owner):
     assert_problem(answer, 409, "name_taken")
 
 
-def test_a_pipeline_that_cannot_start_answers_as_published(api, owner, headers):
+def test_run_that_cannot_start_gets_the_published_answer(api, owner, headers):
     pipeline = PipelineFactory(owner=owner)
 
     answer = api.post(RUN, {"pipelineId": str(pipeline.pk)}, headers=headers)
@@ -486,7 +486,7 @@ def test_a_pipeline_that_cannot_start_answers_as_published(api, owner, headers):
 # 413
 
 
-def test_a_body_of_256_kib_is_read(api, headers):
+def test_body_of_up_to_256_kib_is_accepted(api, headers):
     body = about_nobody.ljust(256 * 1024)
 
     assert send(api, "POST", STATUS, body, headers).status_code == 403
@@ -499,18 +499,18 @@ def test_a_body_that_is_too_large_is_refused_in_a_session(api, owner):
     assert_problem(send(api, "POST", STATUS, too_large), 413, "content_too_large")
 
 
-def test_too_large_body_is_never_read(api, db):
+def test_too_large_body_is_refused_before_authentication(api, db):
     assert_problem(send(api, "POST", STATUS, too_large), 413, "content_too_large")
 
 
-def test_a_page_takes_no_larger_body_than_the_api(client):
+def test_pages_have_the_same_body_limit_as_the_api(client):
     answer = client.post("/login/", {"login": "x" * 300_000})
 
     assert answer.status_code == 413
     assert "256 KiB" in answer.content.decode()
 
 
-def test_use_that_is_answered_before_any_view_is_logged(api, headers):
+def test_use_that_is_refused_before_any_view_is_logged(api, headers):
     answer = api.get(ME, headers=headers | {"Host": "elsewhere.example"})
 
     assert answer.status_code == 400
@@ -530,7 +530,7 @@ def test_token_without_tls_is_refused_and_logged_if_https_is_required(api, heade
     assert TokenUse.objects.get().reason == "forbidden"
 
 
-def test_a_token_in_the_wrong_place_is_not_kept(api, headers):
+def test_token_in_an_address_or_user_agent_is_not_stored(api, headers):
     encoded = headers["Authorization"].removeprefix("Bearer ")
 
     api.get(f"/api/v1/tokens/{encoded}", headers=headers | {"User-Agent": f"script {encoded}"})
@@ -574,7 +574,7 @@ def test_json_is_read_with_any_spelling_of_its_media_type(api, headers, content_
     ],
     ids=["small", "in another encoding", "without a boundary", "broken"],
 )
-def test_no_form_is_read_in_a_session(owner, content_type, body):
+def test_form_body_is_refused_in_a_session(owner, content_type, body):
     browser = Client(enforce_csrf_checks=True)
     browser.force_login(owner)
     browser.cookies[portal_settings.CSRF_COOKIE_NAME] = "x" * 32
@@ -583,8 +583,8 @@ def test_no_form_is_read_in_a_session(owner, content_type, body):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_media_type_in_an_encoding_that_does_not_exist_is_answered(rf, headers):
-    """Invalid for Django before there is a request."""
+def test_media_type_in_an_unknown_encoding_is_415(rf, headers):
+    """Django fails on it before it creates the request."""
     environ = rf.post(STATUS, about_nobody, content_type="application/json", headers=headers).environ
     environ["CONTENT_TYPE"] = "application/json; a*=none'x'y"
     answers = []
@@ -595,11 +595,11 @@ def test_a_media_type_in_an_encoding_that_does_not_exist_is_answered(rf, headers
     assert json.loads(body)["code"] == "unsupported_media_type"
 
 
-# 429: no throttle of the API exists yet, so the test raises it directly.
+# 429: the test passes the exception to the handler directly
 
 
 @pytest.mark.parametrize(("wait", "seconds"), [(12.3, "13"), (0.2, "1"), (None, None)])
-def test_too_many_requests_are_told_when_to_try_again(rf, wait, seconds):
+def test_answer_to_too_many_requests_says_when_to_try_again(rf, wait, seconds):
     context = {"request": Request(rf.get(ME)), "view": None}
 
     answer = problems.exception_handler(Throttled(wait=wait), context)
@@ -651,7 +651,7 @@ def a_database_that_cannot_be_written():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_reading_answers_503_when_the_use_cannot_be_logged(api, headers):
+def test_read_request_is_503_if_it_cannot_be_logged(api, headers):
     with a_database_that_cannot_be_written():
         answer = api.get(ME, headers=headers)
 
@@ -660,7 +660,7 @@ def test_reading_answers_503_when_the_use_cannot_be_logged(api, headers):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_changing_answers_503_and_changes_nothing_when_the_database_cannot_be_written(api, owner, headers):
+def test_change_is_503_and_changes_nothing_if_the_database_cannot_be_written(api, owner, headers):
     pipeline = StepFactory(pipeline__owner=owner).pipeline
     with a_database_that_cannot_be_written():
         answer = api.post(RUN, {"pipelineId": str(pipeline.pk)}, headers=headers)
@@ -680,7 +680,7 @@ def test_request_of_a_session_is_503_if_the_database_cannot_be_written(patient_a
     assert not Token.objects.exists()
 
 
-# Whatever anybody sends
+# Naughty strings
 
 
 @pytest.fixture(scope="module")
@@ -689,7 +689,7 @@ def naughty_strings():
 
 
 def statuses(strings, ask):
-    """The strings by the status of the answer, so that a failure shows the string."""
+    """Maps each status to a string that got it, so that a failure shows the string."""
     return {status: text for text in strings for status in [ask(text).status_code]}
 
 
@@ -754,7 +754,7 @@ def test_naughty_names_are_stored_or_refused(patient_api, owner):
 
 
 @pytest.mark.once
-def test_naughty_addresses_and_programs_are_logged_on_one_line(patient_api, owner, headers, naughty_strings):
+def test_naughty_paths_and_user_agents_are_one_line_in_the_log(patient_api, owner, headers, naughty_strings):
     def ask(text):
         program = text.encode().decode("latin-1")
         return patient_api.get(

@@ -1,4 +1,4 @@
-"""The short way of a request with a token leaves nothing out that the long way does for it."""
+"""The fast path for requests with a token gives the same protection as the normal path."""
 
 import pytest
 from rest_framework.test import APIClient
@@ -8,7 +8,7 @@ from tokens.tests.factories import TokenFactory, bearer
 
 pytestmark = pytest.mark.django_db
 OF_THE_ANSWER = {"Content-Type", "Content-Length", "X-Request-ID", "Vary", "Content-Security-Policy"}
-# They protect pages (`core/api/answer_headers.py`).
+# Headers that protect only pages (`core/api/answer_headers.py`).
 OF_PAGES = {
     "Cross-Origin-Embedder-Policy",
     "Cross-Origin-Opener-Policy",
@@ -55,7 +55,7 @@ def test_wrong_host_is_refused_and_logged(api, headers):
     assert TokenUse.objects.get().status == 400
 
 
-def test_a_body_that_is_too_large_is_refused_unread_and_logged(api, headers):
+def test_too_large_body_is_refused_and_logged(api, headers):
     answer = api.generic("POST", "/api/v1/pipeline/run", b"x" * (256 * 1024 + 1), headers=headers)
 
     assert answer.status_code == 413

@@ -1,8 +1,8 @@
-"""The OpenAPI document serves generators: linters find nothing in it, and a client that was generated from it, in
-Python and in TypeScript, calls every operation.
+"""Linters find nothing in the OpenAPI document, and clients generated from it call every operation.
 
-Linters and generators read nothing but the document, their configuration and their own version. So their results are
-kept until one of these changes. The generated clients call the portal in every run.
+The clients are in Python and TypeScript, and call the portal in every run. The results of linters
+and generators depend only on the document, their configuration and their version. So they are kept
+until one of these changes.
 """
 
 import hashlib
@@ -36,13 +36,13 @@ pytestmark = [pytest.mark.once, pytest.mark.integration]
 
 FOLDER = Path(__file__).parent / "clients"
 PROGRAMS = FOLDER / "node_modules" / ".bin"
-# Steps can't call this address, so that a run fails at once and can be resumed.
+# Steps can't call this address, so a run fails at once and can be resumed.
 UNREACHABLE = "http://127.0.0.1:1/"
 KEPT = settings.BASE_DIR / ".pytest_cache" / "generated-clients"
 
 
 def kept(name, inputs, build):
-    """The directory that ``build`` has filled: now, or in an earlier run with the same ``inputs``.
+    """The directory that ``build`` filled, now or in an earlier run with the same ``inputs``.
 
     ``build`` gets an empty directory. If it fails, nothing is kept.
     """
@@ -72,7 +72,7 @@ def schema_file(schema, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def inputs(schema_file):
-    """The files that decide about the results of the programs."""
+    """The files that the results of the programs depend on."""
     own = [Path(__file__), settings.BASE_DIR / "requirements-dev.txt"]
     return [schema_file, *own, *sorted(file for file in FOLDER.iterdir() if file.is_file())]
 
@@ -110,7 +110,7 @@ def test_redocly_finds_nothing_in_the_schema(schema_file, inputs):
 
 
 class World:
-    """An organization in which one operation can succeed. Each call gets a world of its own."""
+    """An organization in which one operation can succeed. Each call gets its own world."""
 
     def __init__(self):
         self.organization = OrganizationFactory()
@@ -124,7 +124,7 @@ class World:
         return PipelineFactory(owner=self.caller)
 
     def pipeline_with(self, *steps):
-        """Its one run has gone as far as it gets: it waits at a gate, or it failed."""
+        """Its only run went as far as possible: it waits at a gate, or it failed."""
         stage = Stage(self.caller, None, *steps)
         stage.ask()
         stage.work()
@@ -167,7 +167,8 @@ class World:
         return {"Cookie": "; ".join(f"{k}={v}" for k, v in cookies.items()), "X-CSRFToken": csrf_token}
 
 
-# The object that an id in an address names, by the part before it, or by operation if its state matters.
+# Creates the object for the id in an address. The key is the path before the id, or the operation
+# if the object's state matters.
 IDS = {
     "users": World.person,
     "groups": World.group,
@@ -188,7 +189,7 @@ def with_id(pipeline, **fields):
     return {"pipelineId": str(pipeline.pk), **fields}
 
 
-# Bodies that succeed, where the operation has one.
+# A valid body for each operation that has one.
 BODIES = {
     "group_change": lambda world: {"name": "Renamed"},
     "group_create": lambda world: {"name": "Made by a client", "members": [str(world.person().pk)]},
@@ -225,7 +226,7 @@ BODIES = {
 
 
 def plan(schema):
-    """One call for each operation: where, with what and as whom it succeeds."""
+    """One successful call for each operation: its ids, body and credentials."""
     return [call(path, described) for (_, path), described in sorted(operations_of(schema).items())]
 
 
@@ -254,7 +255,7 @@ def by_id(schema):
 
 @pytest.fixture(scope="module")
 def python_client(schema_file, inputs):
-    """The generated package; nothing of the document was too much for the generator."""
+    """The generated package. The generator gave no warning."""
     name = "generated_portal_client"
 
     def generate(directory):

@@ -1,4 +1,4 @@
-"""Headers of every answer; GET and HEAD change nothing; `next` never leads to another site."""
+"""Answers have protective headers, GET changes nothing, and `next` never leads to another site."""
 
 import hashlib
 import re
@@ -29,7 +29,7 @@ ALWAYS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Embedder-Policy": "require-corp",
 }
-# Data that no browser opens as a page.
+# No browser opens these answers as a page.
 BY_TOKEN = {
     "X-Content-Type-Options": "nosniff",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -143,13 +143,13 @@ def test_security_txt_names_the_contact(client):
     assert fields["Canonical"].endswith("/.well-known/security.txt")
 
 
-def test_without_a_contact_there_is_no_security_txt(client):
+def test_security_txt_is_missing_without_a_contact(client):
     assert client.get("/.well-known/security.txt").status_code == 404
 
 
-# Looking changes nothing
+# GET and HEAD change nothing
 
-# What says that someone was here is written by being here.
+# Every request may write to these tables: sessions, cache and rate limits.
 PRESENCE = {"django_session", "usersessions_usersession", "portal_cache", "core_ratecount"}
 
 
@@ -171,7 +171,7 @@ def things(administrator):
     RunFactory(pipeline=pipeline, number=1)
     ruled = PipelineFactory(owner=administrator)
     rule = AccessRuleFactory(pipeline=ruled, user=administrator)
-    # The one page that is made to be looked at once is somebody else's here.
+    # Another person's token: its owner would change it by opening the reveal page.
     token = TokenFactory(owner=UserFactory(organization=administrator.organization), revealed_at=None)
     return things_of(administrator, pipeline) | {"ruled": ruled, "rule": rule, "token": token}
 
@@ -205,7 +205,7 @@ def test_get_and_head_of_every_address_change_nothing(client, administrator, thi
     assert [address for address, status in looked_at.items() if status >= 500] == []
     after = digest_of_the_database()
     assert [table for table in before if before[table] != after[table]] == []
-    assert client.get("/profile/").status_code == 200, "looking at the sign-out page signs nobody out"
+    assert client.get("/profile/").status_code == 200, "GET of the sign-out page signs nobody out"
 
 
 @pytest.mark.each_database
@@ -219,12 +219,12 @@ def test_every_page_makes_few_queries(client, administrator, things):
             made[path] = len([query for query in queries if not query["sql"].startswith(("SAVEPOINT", "RELEASE"))])
 
     assert len(made) > 30
-    # allauth looks several times whether there is a passkey.
+    # allauth checks several times whether the person has a passkey.
     assert made.pop("/login/passkey/again/") <= 13
     assert {path: count for path, count in made.items() if count > 12} == {}
 
 
-def test_every_table_that_a_person_changes_is_in_the_digest():
+def test_every_table_is_in_the_digest_or_ignored():
     tables = digest_of_the_database()
 
     assert {model._meta.db_table for model in apps.get_models() if model._meta.managed} <= set(tables) | PRESENCE
@@ -264,19 +264,19 @@ def test_sign_in_redirects_to_no_other_site(client, owner, elsewhere, name):
     assert not leads_elsewhere(answer)
 
 
-# Signing in, and all that belongs to it, is what sends people on to where they were going.
+# The sign-in pages redirect people to the page that they wanted.
 SENDS_ON = [*("/" + str(each.pattern) for each in urls.urlpatterns if not re.search("[<(]", str(each.pattern)))]
 SENDS_ON += ["/admin/login/", "/admin/logout/"]
 
 
 @pytest.mark.parametrize("elsewhere", ELSEWHERE)
-def test_no_page_of_signing_in_redirects_to_another_site(client, owner, elsewhere):
+def test_no_sign_in_page_redirects_to_another_site(client, owner, elsewhere):
     assert len(SENDS_ON) > 15
     client.force_login(owner)
     cookies = {name: morsel.value for name, morsel in client.cookies.items()}
 
     def attempt(path):
-        # The address before may have signed out.
+        # The previous address may have signed the person out.
         client.cookies = SimpleCookie(cookies)
         seen = client.get(path, {"next": elsewhere})
         sent = client.post(path, {"next": elsewhere, "password": PASSWORD}, query_params={"next": elsewhere})

@@ -14,7 +14,7 @@ def page(browser_of):
     return browser_of("user")
 
 
-def test_double_click_on_create_makes_one_token_and_shows_it(page):
+def test_double_click_on_create_creates_one_token_and_shows_it(page):
     page.goto("/profile/tokens/")
     page.get_by_label("Name").first.fill("clicked twice")
     page.locator("#id_scopes_api-readonly").check()

@@ -1,7 +1,7 @@
-"""Rows that are deleted, and rows whose unique columns change, are locked in full from the beginning.
+"""A row that is deleted or whose unique columns change is locked FOR UPDATE from the beginning.
 
-PostgreSQL takes that lock for the change itself. If the transaction has locked the row more weakly before, it waits for
-others that refer to the row, and they may be waiting for it: a deadlock.
+PostgreSQL takes this lock for the change itself. If the transaction took a weaker lock before, it
+waits for transactions that refer to the row, and they may wait for it. That is a deadlock.
 """
 
 import re
@@ -51,7 +51,7 @@ def expire_a_token(administrator):
         (expire_a_token, "tokens_token"),
     ],
 )
-def test_first_lock_of_the_row_is_the_full_one(administrator, change, table):
+def test_first_lock_of_the_row_is_for_update(administrator, change, table):
     with CaptureQueriesContext(connection) as captured:
         change(administrator)
 

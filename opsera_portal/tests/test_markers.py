@@ -1,4 +1,4 @@
-"""The markers by which `make quick` and the run on PostgreSQL choose (docs/testing.md)."""
+"""Tests have the markers that `make quick` and the run on PostgreSQL need (docs/testing.md)."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ ASKS_WHICH_DATABASE = re.compile(r"\bconnection\.vendor\b|ENGINE")
 MARKS = ("each_database", "transaction=True", "pytest.mark.once")
 
 
-def test_module_that_asks_which_database_it_runs_on_is_marked():
+def test_module_that_depends_on_the_database_is_marked():
     texts = {path: path.read_text() for path in settings.BASE_DIR.glob("*/tests/test_*.py") if path != Path(__file__)}
     asking = {path: text for path, text in texts.items() if ASKS_WHICH_DATABASE.search(text)}
 
@@ -18,7 +18,7 @@ def test_module_that_asks_which_database_it_runs_on_is_marked():
 
 
 def test_committing_test_runs_on_each_database(request):
-    """conftest.py marks it, so that nobody has to think of it."""
+    """conftest.py adds the marker to it."""
     committing = [item for item in request.session.items if is_committing(item)]
 
     assert [item.nodeid for item in committing if not item.get_closest_marker("each_database")] == []

@@ -1,4 +1,4 @@
-"""Pickle in the database or in Redis is not read anywhere: it would run its author's code as the portal."""
+"""The portal never loads pickle from the database or Redis: it could run an attacker's code."""
 
 import base64
 import fcntl
@@ -43,7 +43,7 @@ CACHE_IN_REDIS = {
 
 
 class Payload:
-    """Makes a directory when it is unpickled."""
+    """Creates a directory when it is unpickled."""
 
     def __init__(self, path):
         self.path = str(path)
@@ -54,7 +54,7 @@ class Payload:
 
 @pytest.fixture
 def trap(tmp_path):
-    """(pickle, whether it ran)"""
+    """A pickle. After the test, the fixture checks that nothing loaded it."""
     path = tmp_path / "it ran"
     yield pickle.dumps(Payload(path))
     assert not path.exists()
@@ -335,7 +335,7 @@ states = {name: (redis.hget("rq:job:" + id, "status") or b"").decode() for name,
 left = redis.llen("rq:queue:default")
 from django_tasks import default_task_backend
 read = default_task_backend.get_result(fine["good"]).status
-# However the library reads a job: it is told no serializer.
+# The library can read a job even without a given serializer.
 Job.fetch(fine["pickled result"], connection=redis)
 kinds = {json.loads(__import__("zlib").decompress(redis.hget("rq:job:" + fine["good"], "data")))[0]}
 redis.flushdb()
@@ -358,7 +358,7 @@ def test_invalid_task_in_redis_fails_and_the_worker_continues(trap, tmp_path):
     databases.copy_to_sqlite(data / "portal.sqlite3")
     arguments = [str(uuid.uuid4()), str(tmp_path / "it ran"), in_base64(trap)]
     with open(Path(tempfile.gettempdir(), "opsera-portal-redis-11.lock"), "w") as lock:
-        # One run of this test at a time empties that database of Redis.
+        # One at a time: the test empties this Redis database.
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = subprocess.run(
             [sys.executable, "-c", QUEUE, *arguments],
@@ -377,7 +377,7 @@ def test_invalid_task_in_redis_fails_and_the_worker_continues(trap, tmp_path):
     assert done.stderr.count("Refused task") >= len(expected) - len(said["fine"])
 
 
-# What keeps it so
+# System check and linter
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_setting_that_would_read_pickle_fails_the_system_check(wrong):
         assert len(check_for_pickle(None)) == 1
 
 
-def test_the_check_runs_before_each_command():
+def test_pickle_check_runs_before_each_command():
     wrong = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     with override_settings(CACHES=wrong), pytest.raises(SystemCheckError, match="may read pickle"):
         call_command("check")

@@ -1,7 +1,8 @@
-"""Runs docs/operations.md block by block, like a person who rehearses it: behind Debian's nginx, with TLS.
+"""Runs the blocks of docs/operations.md as a rehearsal, behind Debian's nginx with TLS.
 
-Runs only once, whatever database the suite uses: the installation uses PostgreSQL (in a database of its own) and Redis
-if they answer on their default ports, and SQLite otherwise. test_backups.py tests what differs on SQLite.
+Runs once for all databases of the suite. The installation uses its own PostgreSQL database and
+Redis if they answer on their default ports, and SQLite otherwise. test_backups.py tests the
+differences on SQLite.
 """
 
 import contextlib
@@ -52,7 +53,7 @@ def blocks():
 
 
 class Shell:
-    """One bash process for all blocks, so that variables and functions persist. A command that fails ends it."""
+    """One bash process for all blocks, which keeps variables. A failed command ends it."""
 
     END = "--- that was the block ---"
 
@@ -78,7 +79,7 @@ class Shell:
             if line.rstrip("\n") == self.END:
                 return "".join(said).strip()
             said.append(line)
-        raise AssertionError(f"This failed:\n{block}\nand said:\n{''.join(said)}")
+        raise AssertionError(f"This block failed:\n{block}\nOutput:\n{''.join(said)}")
 
     def close(self):
         self.process.stdin.close()
@@ -119,7 +120,7 @@ class Installation:
         return self.shell(f"{command} --output /dev/null --write-out '\\n%{{http_code}}' {options} || true").split()[-1]
 
     def end(self):
-        """Ends the processes that were started here, even after an error."""
+        """Stops the processes that were started here, even after an error."""
         for name in ("web.pid", "worker.pid", "etc/nginx/nginx.pid"):
             with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
                 os.kill(int((self.root / name).read_text()), signal.SIGTERM)
@@ -305,7 +306,7 @@ def test_observatory_score_drops_for_missing_headers(worse, points):
     assert observatory.score(observatory.findings(answer)) == points
 
 
-# Cookies, and what nginx does
+# Cookies and nginx
 
 
 def test_every_cookie_is_bound_to_the_host(browser):
@@ -381,7 +382,7 @@ def test_other_host_name_gets_no_certificate(installation):
 
 
 def test_slow_bodies_block_no_thread(installation, browser):
-    """There are more of them than threads in the web server. Each has sent its headers and one byte of its body."""
+    """Sends headers and one byte of the body in more requests than the web server has threads."""
     context = ssl.create_default_context(cafile=installation["CERTIFICATE"])
     head = b"POST /login/ HTTP/1.1\r\nHost: localhost:%s\r\nContent-Length: 1000\r\n\r\nx"
     with contextlib.ExitStack() as slow:
@@ -435,7 +436,7 @@ def dump_of(copy):
     return subprocess.run(["pg_restore", "--file=-", str(copy)], capture_output=True, check=True).stdout
 
 
-def test_keys_and_settings_have_a_backup_of_their_own(backup):
+def test_keys_and_settings_have_a_separate_backup(backup):
     (copy,) = (backup / "opsera-portal-keys").glob("*.tar.gz")
     with tarfile.open(copy) as archive:
         names = {Path(member.name).name for member in archive if member.isfile()}
@@ -455,7 +456,7 @@ def test_restore_brings_back_the_data(installation, backup):
     assert installation.call('"$PORTAL_URL/api/v1/me"', token=True) == "200"
 
 
-def test_changing_secrets_ends_no_token(installation):
+def test_tokens_stay_valid_after_secrets_are_changed(installation):
     before = (installation.data / "secret-key").read_text()
 
     said = installation.follow(11)
@@ -467,7 +468,7 @@ def test_changing_secrets_ends_no_token(installation):
 
 
 def test_keys_moved_to_variables_stay_the_same_and_logs_verify(installation):
-    """Verifies the logs only here, after the restore and after all changes of keys."""
+    """Verifies the logs only here, after the restore and all changes of keys."""
     said = installation.follow(14)
 
     assert said.startswith("The keys come from TOKEN_SIGNING_KEYS, in this order:\n")

@@ -1,4 +1,4 @@
-"""The overview: how my tokens are doing, and, for those who read them, everyone's."""
+"""The overview shows the use of your own tokens and, if you can read all tokens, of everyone's."""
 
 from datetime import timedelta
 
@@ -27,7 +27,7 @@ def uses_of_ended_tokens(owner, member, stranger):
         use(ended(person, name), **REVOKED)
 
 
-def test_figures_and_chart_are_of_my_own_uses(client, owner, member):
+def test_figures_and_chart_show_only_own_uses(client, owner, member):
     token = TokenFactory(owner=owner)
     TokenFactory(owner=owner, created_at=timezone.now().replace(microsecond=0) - timedelta(days=28))
     for days in (0, 1, 29, 31):
@@ -115,7 +115,7 @@ def test_person_without_tokens_sees_first_steps_and_no_chart(client, owner):
     assert "per day" not in page
 
 
-def test_the_number_of_queries_does_not_grow(client, administrator, owner, django_assert_max_num_queries):
+def test_number_of_queries_does_not_grow_with_uses(client, administrator, owner, django_assert_max_num_queries):
     client.force_login(administrator)
     counts = []
     for number in (2, 6):

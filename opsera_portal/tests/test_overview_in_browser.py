@@ -1,4 +1,4 @@
-"""The overview and a token's page as people use them: the chart by pointer and keyboard, its table, the warning."""
+"""Chart and warning of the overview in a browser, with pointer and keyboard; new addresses."""
 
 import re
 
@@ -15,7 +15,7 @@ def page(request, browser_of):
     return page
 
 
-def test_a_bar_says_its_words_on_hover_and_on_focus(page):
+def test_bar_shows_its_text_on_hover_and_on_focus(page):
     bars = page.locator(".chart-bar[tabindex]")
     for number, look in ((3, lambda bar: bar.locator(".chart-slot").hover()), (5, lambda bar: bar.focus())):
         words = bars.nth(number).locator(".chart-words")
@@ -40,7 +40,7 @@ def test_the_chart_can_be_read_as_a_table(page):
 
 def test_warning_links_to_the_token_and_its_uses(page):
     warning = page.get_by_role("region", name="Expired tokens are still in use", exact=True)
-    # Other tests may have left another token there.
+    # Other tests may have added tokens to the warning.
     token = warning.locator("[data-token]", has_text="Old laptop")
     expect(token.get_by_role("list", name="Used from").get_by_role("listitem")).to_have_count(2)
 
@@ -51,7 +51,7 @@ def test_warning_links_to_the_token_and_its_uses(page):
     expect(page.get_by_role("heading", name="This token has expired and is still in use")).to_be_visible()
 
 
-def test_a_new_address_is_marked_in_words(page):
+def test_new_address_is_marked_with_text(page):
     page.goto("/profile/tokens/")
     page.get_by_role("link", name="Status dashboard", exact=True).click()
 

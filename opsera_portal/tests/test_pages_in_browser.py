@@ -1,5 +1,7 @@
-"""Every page in a real browser: accessible by axe's rules, at 1280 and 360 pixels, in light and dark. The policy that
-it is served with refuses nothing on it.
+"""Opens every page in a real browser.
+
+Each page passes axe's accessibility rules in light and dark, fits into 1280 and 360 pixels, and
+uses nothing that its content security policy refuses.
 """
 
 import re
@@ -40,17 +42,17 @@ PAGES = [
 
 
 AXE = Axe().axe_script
-# Rows of a table are alike, and each takes axe several milliseconds.
+# Table rows are similar, and axe needs several milliseconds for each.
 PARTS = {"exclude": [["tbody tr:nth-child(n+16)"]]}
-# Without a second download of all style sheets, which only experimental rules of axe read.
+# Do not download the style sheets again: only experimental rules of axe read them.
 ALL_RULES = {"resultTypes": ["violations"], "preload": False}
-# The rules of axe that look at colours, which are all that differs in the dark.
+# Axe's rules about colours, because dark mode changes only colours.
 COLOUR_RULES = ALL_RULES | {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
 
 
-# Where a walk to every page begins, beside the pages that the tests open anyway.
+# The search for pages begins here and at the pages that other tests have opened.
 FIRST = ["/", "/profile/", "/admin/", "/api/docs/", "/nothing-here/", "/profile/security/two-factor/"]
-# Files, what is no page of the browser's own, and what ends the walk.
+# Files, addresses for programs, and pages that end the session.
 NOT_PAGES = re.compile(
     r"/static/|/api/schema/|/api/v1/|/export/|/logout/|/download/|/jsi18n/|\.well-known|/readyz|/healthz"
 )
@@ -58,9 +60,9 @@ NOT_PAGES = re.compile(
 
 @pytest.fixture(scope="module")
 def page(chromium, portal):
-    """A page of the demo's Administrator, who can see every page.
+    """A browser page of the demo's Administrator, who can see every page.
 
-    ``page.kinds``: the kinds of page that were open in it; ``page.linked``: the addresses that they link to.
+    ``page.kinds`` contains the kinds of opened pages, ``page.linked`` the addresses of their links.
     """
     with chromium.signed_in(portal, "admin@demo.example") as context:
         page = watch_for_refusals(context.new_page())
@@ -69,7 +71,7 @@ def page(chromium, portal):
 
 
 def kind_of(path):
-    """Pages of one kind are the same page for the policy: the pattern of their address."""
+    """Returns the URL pattern of the page. The policy is tested once for each pattern."""
     try:
         return resolve(path.partition("?")[0]).route
     except Resolver404:
@@ -77,7 +79,7 @@ def kind_of(path):
 
 
 def links(page):
-    """Addresses on this site that the page leads to, as it writes them."""
+    """Returns the addresses on this site that the page links to."""
     found = page.locator("a[href]").evaluate_all(
         "links => links.map(link => link.href).filter(href => href.startsWith(location.origin))"
         ".map(href => href.slice(location.origin.length).split('#')[0])"
@@ -86,7 +88,7 @@ def links(page):
 
 
 def assert_nothing_refused(page, answer=None):
-    """The browser also reports, about a page that is not there, that it is not there."""
+    """Ignores the browser's report that the page itself was not found."""
     is_found = answer is None or answer.ok
     assert [text for text in page.refused if is_found or "Failed to load resource" not in text] == [], page.url
 
@@ -120,7 +122,7 @@ def assert_good(page):
         ), f"a table is cut off at {width} pixels"
 
 
-def test_page_of_signing_in(chromium, portal):
+def test_sign_in_pages_are_accessible(chromium, portal):
     with chromium.new_context(base_url=portal.url) as context:
         page = watch_for_refusals(context.new_page())
         for path in ("/password/reset/", "/login/"):
@@ -130,12 +132,12 @@ def test_page_of_signing_in(chromium, portal):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_page(page, path):
+def test_page_is_accessible(page, path):
     look_at(page, path)
     assert_good(page)
 
 
-def test_pages_of_one_thing(page):
+def test_pages_of_single_objects_are_accessible(page):
     for list_path, link in (("/profile/tokens/", "#tokens tbody a"), ("/pipelines/", "#pipelines tbody a")):
         page.goto(list_path)
         page.locator(link).first.click()
@@ -149,7 +151,7 @@ def test_pages_of_one_thing(page):
     assert_good(page)
 
 
-def test_a_form_that_is_wrong_is_still_good_to_read(page):
+def test_form_with_errors_is_accessible(page):
     page.goto("/profile/tokens/")
     page.locator("#create-token").evaluate("button => { button.form.noValidate = true }")
     page.locator("#create-token").click()
@@ -188,14 +190,14 @@ def first_link(page, path, name):
         ("/pipelines/", "Dependency scan", ["runs/1/"]),
     ],
 )
-def test_pages_below_a_page(page, path, name, below):
+def test_subpages_are_accessible(page, path, name, below):
     address = first_link(page, path, name)
     for rest in below:
         look_at(page, address + rest)
         assert_good(page)
 
 
-def test_no_page_uses_what_its_policy_refuses(page):
+def test_no_page_uses_content_that_its_policy_refuses(page):
     """Follows links to the kinds of page that no other test has opened."""
     waiting = FIRST + page.linked
     while waiting:
@@ -210,7 +212,7 @@ def test_no_page_uses_what_its_policy_refuses(page):
         assert f"admin/{model._meta.app_label}/{model._meta.model_name}/" in page.kinds
 
 
-def test_refused_content_is_noticed(page):
+def test_refused_content_is_detected(page):
     page.goto("/profile/")
     page.refused.clear()
 

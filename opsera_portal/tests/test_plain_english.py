@@ -10,7 +10,7 @@ ROOT = Path(settings.BASE_DIR)
 SUFFIXES = {".py", ".md", ".html", ".txt", ".js", ".css", ".toml", ".sh", ".service", ".conf", ".example"}
 NOT_OURS = re.compile(r"(^|/)(migrations|node_modules|data)/|requirements.*\.txt$|test_plain_english\.py$")
 
-# Each with the words to use instead.
+# Each avoided pattern with the words to use instead.
 AVOIDED = {
     r"whoever|whomever|of whom": "people who, everyone who",
     r"doors?": "page, route, way",

@@ -1,4 +1,4 @@
-"""The Postman collection, run by newman against a started portal, as users do."""
+"""Runs the Postman collection with newman against a started portal."""
 
 import json
 import os
@@ -23,7 +23,7 @@ NEWMAN = FOLDER / "node_modules" / ".bin" / "newman"
 
 
 class Session:
-    """A browser session as a script would hold one: cookies, and the CSRF token of the page."""
+    """A browser session of a script: keeps cookies and sends the CSRF token of each page."""
 
     def __init__(self, portal, email):
         self.url = portal.url
@@ -42,9 +42,9 @@ class Session:
 
 
 @pytest.mark.parametrize("role", ["admin", "user"])
-def test_collection_works_from_top_to_bottom_as(role, portal, tmp_path):
+def test_whole_collection_works_for_role(role, portal, tmp_path):
     if shutil.which("node") is None or not NEWMAN.exists():
-        pytest.skip("newman needs node and npm; make test installs it where they are")
+        pytest.skip("newman needs node and npm; make test installs it if they are installed")
     session = Session(portal, f"{role}@demo.example")
     other = session.make_token("for Postman to expire", "pipeline")
     token = session.make_token("in Postman", "api")
@@ -70,7 +70,7 @@ def test_collection_works_from_top_to_bottom_as(role, portal, tmp_path):
     assert answered["stats"]["assertions"]["total"] >= 2 * len(sent)
 
 
-def test_folder_holds_what_needs_an_administrator():
+def test_folder_contains_requests_that_require_an_administrator():
     names = {item["name"] for item in in_the_folder()}
 
     assert {"List people", "Expire several tokens", "Read the organization's activity log"} <= names
@@ -83,7 +83,7 @@ def in_the_folder():
 
 
 def items():
-    """All requests, those in the folder included."""
+    """Yields all requests, including those in the folder."""
     for item in json.loads(COLLECTION.read_text())["item"]:
         yield from item.get("item", [item])
 

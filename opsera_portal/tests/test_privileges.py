@@ -1,7 +1,7 @@
-"""Only a signed-in person who proved recently who they are gives anybody an account, a role or a way to sign in.
+"""Only a session with a recent proof of identity can add accounts, roles and ways to sign in.
 
-The tables say which routes and pages do so, and are the specification: every route, every page and every address of
-Django admin is tried here, with a token and in a session whose last proof is 26 minutes old.
+The tables specify the routes and pages that do so. Every route, page and address of Django admin is
+tried with a token and in a session whose last proof is 26 minutes old.
 """
 
 import json
@@ -53,7 +53,7 @@ ROUTES = {
     "POST /me/sessions/{id}/end": Privilege.END_SESSION,
     "POST /me/sessions/end-all": Privilege.END_ALL_SESSIONS,
 }
-# What a token can do there, and nothing else.
+# Routes where a token can only do this.
 LESS_BY_TOKEN = {"PATCH /users/{id}": "Deactivate a person"}
 
 # Pages that need a recent proof of identity: their privilege, and the page to continue from (`.` is the page itself).
@@ -72,7 +72,7 @@ PAGES_THAT_ASK = {
     "POST /profile/tokens/": (Privilege.CREATE_TOKEN, "."),
     f"GET {SECURITY}email/": (Privilege.CHANGE_OWN_EMAIL, "."),
     f"POST {SECURITY}email/": (Privilege.CHANGE_OWN_EMAIL, "."),
-    # Only of someone with two-factor: the form asks everyone for the present password.
+    # Only for people with two-factor: the form asks everyone for the current password.
     f"GET {SECURITY}password/": (Privilege.CHANGE_OWN_PASSWORD, "."),
     f"POST {SECURITY}password/": (Privilege.CHANGE_OWN_PASSWORD, "."),
     f"GET {SECURITY}password/set/": (Privilege.CHANGE_OWN_PASSWORD, "."),
@@ -93,15 +93,15 @@ PAGES_THAT_ASK = {
     f"POST {SECURITY}sessions/{{session}}/end/": (Privilege.END_SESSION, f"{SECURITY}sessions/"),
     f"POST {SECURITY}sessions/end-all/": (Privilege.END_ALL_SESSIONS, f"{SECURITY}sessions/"),
 }
-# Only there while a provider is named: accounts/tests/test_single_sign_on.py.
+# Exists only if a provider is configured: accounts/tests/test_single_sign_on.py.
 ASKED_ELSEWHERE = {Privilege.DISCONNECT_SINGLE_SIGN_ON}
-# Done in Django admin: the models, by their admin classes.
+# Privileges that Django admin uses, by model.
 IN_ADMIN = {
     User: {Privilege.EDIT_PERSON, Privilege.CHANGE_ROLE, Privilege.ACTIVATE},
     Organization: {Privilege.CREATE_ORGANIZATION, Privilege.CHANGE_POLICY},
 }
 
-# What a page is sent so that it would do what it is for. To all others, an empty form.
+# Valid forms of pages. All other pages get an empty form.
 FORMS = {
     "/organization/users/invite/": {"email": "new@acme.example", "name": "Nova New", "site_role": "administrator"},
     f"{PERSON}role/": {"site_role": "administrator"},
@@ -129,7 +129,7 @@ def names(address):
 
 @pytest.fixture
 def ada(administrator):
-    """An Administrator; in their organization is another one, so that nobody here is the last."""
+    """An Administrator whose organization has another one, so that they are not the last."""
     UserFactory(organization=administrator.organization, site_role=SiteRole.ADMINISTRATOR)
     return administrator
 
@@ -145,7 +145,7 @@ def things(ada):
 
 @pytest.fixture
 def things_for(things, organization):
-    """The things for one address: a person to whom it can be done."""
+    """Returns the things for an address, with a person for whom its action is possible."""
     inactive = UserFactory(organization=organization, is_active=False)
 
     def find(address):
@@ -293,7 +293,7 @@ def test_session_with_a_fresh_proof_is_allowed(api, ada, things_for, name):
     ],
     ids=str,
 )
-def test_token_changes_no_role_and_activates_nobody_and_half_changes_nothing(api, ada, owner, body, was_active):
+def test_token_cannot_change_a_role_or_activate_a_person_even_partly(api, ada, owner, body, was_active):
     User.objects.filter(pk=owner.pk).update(is_active=was_active)
     headers = bearer(TokenFactory(owner=ada, scope="api"))
     before = snapshot()
@@ -306,7 +306,7 @@ def test_token_changes_no_role_and_activates_nobody_and_half_changes_nothing(api
     assert not Activity.objects.exists()
 
 
-def test_a_token_of_an_administrator_deactivates_and_reads(api, ada, owner):
+def test_token_of_an_administrator_can_deactivate_and_read(api, ada, owner):
     headers = bearer(TokenFactory(owner=ada, scope="api"))
 
     answer = api.patch(f"/api/v1/users/{owner.pk}", {"is_active": False}, headers=headers)
@@ -317,7 +317,7 @@ def test_a_token_of_an_administrator_deactivates_and_reads(api, ada, owner):
     assert api.patch(f"/api/v1/users/{owner.pk}", {"is_active": True}, headers=headers).status_code == 403
 
 
-def test_the_page_of_a_token_says_what_no_token_can_do(client, ada):
+def test_page_of_a_token_lists_what_no_token_can_do(client, ada):
     token = TokenFactory(owner=ada, scope="api")
     client.force_login(ada)
 
@@ -354,7 +354,7 @@ def test_no_other_scope_can_deactivate_people(api, ada, owner, scope):
     assert answer.json()["code"] == "insufficient_scope"
 
 
-def test_an_old_proof_is_enough_to_deactivate(api, ada, owner):
+def test_session_with_an_old_proof_can_deactivate(api, ada, owner):
     api.force_login(ada)
 
     with later():
@@ -369,7 +369,7 @@ def test_an_old_proof_is_enough_to_deactivate(api, ada, owner):
 @pytest.mark.parametrize(
     "body", ['{"is_active": false, "is_active": true}', '{"is_active": "true"}', '{"is_active": 1}', "[]", "{}", "null"]
 )
-def test_no_form_of_a_body_activates_a_person_by_token(api, ada, owner, body):
+def test_token_cannot_activate_a_person_with_an_unusual_body(api, ada, owner, body):
     User.objects.filter(pk=owner.pk).update(is_active=False)
     headers = bearer(TokenFactory(owner=ada, scope="api"))
 
@@ -380,7 +380,7 @@ def test_no_form_of_a_body_activates_a_person_by_token(api, ada, owner, body):
     assert not User.objects.get(pk=owner.pk).is_active
 
 
-def test_a_repeated_request_needs_a_fresh_proof_too(api, ada):
+def test_repeated_request_also_requires_a_fresh_proof(api, ada):
     body, key = BODIES["/users"], {"Idempotency-Key": "invite-nova"}
     api.force_login(ada)
     assert api.post("/api/v1/users", body, headers=key).status_code == 201
@@ -436,7 +436,7 @@ def test_no_page_gives_access_to_a_session_with_an_old_proof(client, ada, things
     before = snapshot()
 
     def attempt(page):
-        # The page before may have signed out.
+        # The previous page may have signed out.
         client.cookies = SimpleCookie(cookies)
         things = things_for(page)
         answer = ask(client, page, things, organization)
@@ -516,7 +516,7 @@ def test_current_password_is_proof_enough_without_two_factor(client, ada):
     assert ada.check_password("a new long secret")
 
 
-def test_person_returns_after_the_proof_and_reads_that_nothing_was_done(client, ada, owner):
+def test_person_returns_after_the_proof_and_sees_that_nothing_was_saved(client, ada, owner):
     client.post("/login/", {"login": ada.email, "password": PASSWORD})
     page = f"/organization/users/{owner.pk}/"
 
@@ -538,7 +538,7 @@ def test_person_is_told_if_their_form_is_gone(client, ada, owner):
     client.post("/login/", {"login": ada.email, "password": PASSWORD})
 
     with later():
-        # Somebody else has activated the person: their page has no such button any more.
+        # Another Administrator has activated the person, so the button is no longer on the page.
         asked = client.post(f"/organization/users/{owner.pk}/activate/", {"note": "back from leave"})
         (then,) = parse_qs(urlsplit(asked.url).query)["next"]
         back = client.post("/login/again/", {"password": PASSWORD, "next": then})
@@ -569,7 +569,7 @@ def test_password_alone_is_no_proof_for_an_administrator_with_two_factor(client,
 
 
 def admin_pages():
-    """Every address of the administration that belongs to a model."""
+    """Returns model and name of each Django admin page that belongs to a model."""
     return sorted(
         (model.__name__, pattern.name)
         for model, site in admin.site._registry.items()
@@ -582,7 +582,7 @@ ADMIN_MODELS = {model.__name__: model for model in admin.site._registry}
 
 
 def reviewed(ada):
-    """The values that the policy page shows and asks to confirm."""
+    """Returns the values that the policy page shows for confirmation."""
     organization = Organization.objects.get(pk=ada.organization.pk)
     changes = PolicyForm(POLICY, instance=organization)
     assert changes.is_valid()
@@ -591,7 +591,7 @@ def reviewed(ada):
 
 
 def admin_form(ada, model, page, user):
-    """For each privileged form, the values that would be accepted."""
+    """Returns values that the privileged form would accept."""
     if model == "User" and page.endswith("_add"):
         names = {"email": "new@acme.example", "name": "Nova New", "site_role": "administrator"}
         return names | {
@@ -688,7 +688,7 @@ def test_admin_page_is_allowed_with_a_fresh_proof(client, ada, ask_admin, who, m
     assert snapshot() != before
 
 
-# The services, whichever view calls them
+# Services, called from any view
 
 
 @pytest.fixture
@@ -744,7 +744,7 @@ def test_a_command_needs_no_proof(ada):
     assert require_proof(Privilege.INVITE, None) is None
 
 
-def test_service_ends_no_session_without_a_fresh_proof(ada):
+def test_service_cannot_end_a_session_without_a_fresh_proof(ada):
     browser = Client()
     browser.post("/login/", {"login": ada.email, "password": PASSWORD})
     request = browser.get("/profile/").wsgi_request
@@ -758,22 +758,22 @@ def test_service_ends_no_session_without_a_fresh_proof(ada):
     assert UserSession.objects.filter(user=ada).exists()
 
 
-# A view whose author thought of nothing
+# Views that do not require a proof
 
 
-def forgetful(request):
+def view_without_privilege(request):
     services.change_site_role(
         actor=request.user, user=User.objects.exclude(pk=request.user.pk).first(), site_role="guest", request=request
     )
 
 
-def shameless(request):
+def view_without_service(request):
     User.objects.exclude(pk=request.user.pk).update(site_role="administrator")
 
 
 urlpatterns = [
-    path("forgetful/", forgetful),
-    path("shameless/", shameless),
+    path("without-privilege/", view_without_privilege),
+    path("without-service/", view_without_service),
     path("", include("opsera_portal.urls")),
 ]
 
@@ -784,8 +784,8 @@ def test_view_without_a_named_privilege_still_asks_for_proof(client, ada):
     before = snapshot()
 
     with later():
-        assert client.get("/forgetful/").url == "/login/again/?next=%2Fforgetful%2F"
-        assert client.post("/forgetful/").url.startswith("/login/again/?next=/forgetful/")
+        assert client.get("/without-privilege/").url == "/login/again/?next=%2Fwithout-privilege%2F"
+        assert client.post("/without-privilege/").url.startswith("/login/again/?next=/without-privilege/")
 
     assert nothing_was_given_since(before)
 
@@ -795,11 +795,11 @@ def test_view_that_writes_a_role_without_a_service_fails_the_check(client, ada):
     client.force_login(ada)
 
     with pytest.raises(AssertionError, match="without a fresh proof"):
-        client.get("/shameless/")
+        client.get("/without-service/")
 
 
 def test_tokens_can_still_change_groups_and_access_rules(api, ada, owner):
-    """They give nobody an account, a site role or a way to sign in, and end with the person who got them."""
+    """They give no account, site role or way to sign in, and deactivated people can't use them."""
     group = GroupFactory(organization=ada.organization)
     headers = bearer(TokenFactory(owner=ada, scope="api"))
 

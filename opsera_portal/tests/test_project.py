@@ -1,4 +1,4 @@
-"""pyproject.toml declares the project and repeats nothing."""
+"""pyproject.toml declares the project and repeats nothing from other files."""
 
 import re
 import tomllib
@@ -19,7 +19,7 @@ def direct_requirements():
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def test_version_and_dependencies_come_from_where_they_are_said():
+def test_version_and_dependencies_come_from_other_files():
     file = project_file()
 
     assert set(file["project"]["dynamic"]) == {"version", "dependencies"}
@@ -30,7 +30,7 @@ def test_version_and_dependencies_come_from_where_they_are_said():
 
 
 def test_direct_requirements_are_names_and_versions_that_packaging_tools_read():
-    # No `-r`, `-c` or addresses: setuptools reads none of these from a file.
+    # No `-r`, `-c` or URLs: setuptools cannot read them from a file.
     assert [str(Requirement(line).name) for line in direct_requirements()]
 
 

@@ -1,4 +1,4 @@
-"""Migration of mails that waited in the queue before the outbox existed."""
+"""Migration of mails that were queued before the outbox existed."""
 
 import inspect
 from importlib import import_module
@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 
 
 class AppsOfThatTime:
-    """The mails were in this app before they went to ``core``; the model is the same."""
+    """Returns the model of ``core``, which is the same as the earlier model of this app."""
 
     @staticmethod
     def get_model(label, name):
@@ -29,7 +29,7 @@ class AppsOfThatTime:
 
 
 def queue(path, *args, **values):
-    """A task as the older version left it."""
+    """Creates a task as the older version queued it."""
     kept = {"args": list(args), "kwargs": {}}
     given = {"task_path": path, "args_kwargs": kept, "backend_name": "default", "run_after": timezone.now()}
     return DBTaskResult.objects.create(**given | values)
@@ -50,7 +50,7 @@ def test_queued_mail_is_sent_after_the_upgrade(mailoutbox):
     assert [mail.to for mail in delivered()] == [[invited.email]]
 
 
-def test_queued_security_notice_is_shown_at_its_person():
+def test_queued_security_notice_belongs_to_its_person():
     person = UserFactory()
     entry = record(actor=person, action=Action.RECOVERY_CODE_USED, target=person)
     queue("accounts.tasks.send_security_mail", entry.pk)
@@ -60,7 +60,7 @@ def test_queued_security_notice_is_shown_at_its_person():
 
 
 @pytest.mark.parametrize("path", sorted(migration.MAILS))
-def test_every_queued_task_becomes_a_kind_of_mail_that_exists(path):
+def test_every_queued_task_becomes_an_existing_kind_of_mail(path):
     kind, names, _ = migration.MAILS[path]
     assert list(inspect.signature(kinds._kinds[kind].compose).parameters) == names
 
@@ -83,7 +83,7 @@ def test_other_tasks_stay_in_the_queue(values):
     assert not OutgoingMail.objects.exists()
 
 
-def test_mail_to_a_person_who_is_gone_is_for_nobody():
+def test_mail_to_a_deleted_person_belongs_to_no_person():
     queue("tokens.tasks.send_unused_mail", "0190a6f0-0000-7000-8000-000000000000", [])
     move()
     assert OutgoingMail.objects.get().person is None

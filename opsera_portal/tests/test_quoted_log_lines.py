@@ -14,7 +14,7 @@ ROOT = Path(settings.BASE_DIR)
 CODE = ("accounts", "auditlog", "core", "opsera_portal", "pipelines", "tokens")
 QUOTED = re.compile(r"`([^`]+)`")
 
-# Quoted with a value in the middle. The code has the words around it.
+# Quoted lines that contain a value. The code contains the words around it.
 PARTS = {
     "403 for person": [" for person "],
     "Followers of the ... log get no new entries": ["Followers of the ", " log get no new entries"],
@@ -33,7 +33,7 @@ def section(document, heading):
 
 
 def first_cells(text, header):
-    """The first cells of the table with this header."""
+    """Returns the first cells of the table with this header."""
     table = text[text.index(f"| {header} |") :].split("\n\n")[0]
     return [line.split(" | ")[0] for line in table.splitlines()[2:]]
 
@@ -46,7 +46,7 @@ def quoted_lines():
 
 @cache
 def texts_of_the_code():
-    """Every string in the product's code; of f-strings, the parts between the values."""
+    """Returns every string in the product's code and the fixed parts of f-strings."""
     return [
         node.value
         for app in CODE

@@ -1,4 +1,4 @@
-"""README's first hour, followed to the letter against a started portal: what it prints, and the calls with curl."""
+"""Follows README's first hour with a started portal: what it prints, and the calls with curl."""
 
 import json
 import os
@@ -22,7 +22,7 @@ PRINTED_ID = "7756ec6a-..."
 
 
 def curl_commands():
-    """README's calls in their order, each as one line, with the answer that stands below it."""
+    """Returns README's calls in order, each as one line with the answer below it."""
     lines = README.replace("\\\n", " ").splitlines()
     return [(line[2:], lines[number + 1]) for number, line in enumerate(lines) if line.startswith("$ curl ")]
 
@@ -36,7 +36,7 @@ def run(command, portal, token):
     return json.loads(done.stdout)
 
 
-def test_calls_of_the_readme_end_in_success(portal):
+def test_calls_of_the_readme_succeed(portal):
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     token = Session(portal, "user@demo.example").make_token("of the README", "pipeline")
@@ -52,7 +52,7 @@ def test_calls_of_the_readme_end_in_success(portal):
 
     assert started["status"] == "executed"
     assert (answer["status"], answer["runCount"]) == ("success", started["runCount"])
-    # README shows the answers that were given, except for ids and numbers.
+    # README shows these answers with other ids and numbers.
     assert f'"id": "{PRINTED_ID}", "name": "{first["name"]}"' in listed
     assert json.loads(said) == answer | {
         "runCount": 2,
@@ -60,12 +60,12 @@ def test_calls_of_the_readme_end_in_success(portal):
     }
 
 
-def test_start_shows_a_name_the_accounts_and_where_the_mails_are(portal):
+def test_start_prints_host_name_accounts_and_mail_folder(portal):
     output = portal.output.read_text()
     port = portal.url.rpartition(":")[2]
     block = re.search(r"The portal is ready: (\S+)\n(.*?)Stop with Ctrl-C\.\n", output, re.DOTALL)
 
-    # Browsers make passkeys for names only.
+    # Browsers create passkeys only for host names.
     assert block[1] == f"http://localhost:{port}/"
     assert urllib.request.urlopen(f"{block[1]}readyz").status == 200
     assert re.findall(r"^  (\S+) +(.+)$", block[2], re.MULTILINE) == [
@@ -75,7 +75,7 @@ def test_start_shows_a_name_the_accounts_and_where_the_mails_are(portal):
     assert f"{portal.data / 'demo-mails'}/" in block[2]
 
 
-def test_mails_of_the_demo_are_files_and_not_lines_of_the_console(portal):
+def test_mails_of_the_demo_are_written_to_files_and_not_to_the_console(portal):
     folder = portal.data / "demo-mails"
     deadline = time.monotonic() + 30
     while not (mails := [file.read_text() for file in folder.glob("*")]) or not any(

@@ -1,4 +1,4 @@
-"""Every address is closed unless it says who may come in: the API by its operations, the pages by a list of a few."""
+"""Every address is closed by default. Operations open API routes; a list here opens pages."""
 
 from typing import Any, ClassVar
 
@@ -14,11 +14,11 @@ from core.api.views import ApiViewSet, UnknownRouteView
 from opsera_portal.tests.worlds import check_row
 from tokens.tests.factories import TokenFactory, bearer
 
-# What people who have not signed in may open. Nothing else.
+# The only addresses that signed-out people can open.
 OPEN = {
     "/login/",
     "/login/inactive/",
-    # Not found until a provider is named.
+    # Not found until a provider is configured.
     "/login/single-sign-on/",
     "/login/single-sign-on/callback/",
     "/login/single-sign-on/cancelled/",
@@ -32,7 +32,7 @@ OPEN = {
     "/api/docs/",
     "/api/schema/",
     "/.well-known/jwks.json",
-    # Not found until a contact is named.
+    # Not found until a contact is configured.
     "/.well-known/security.txt",
     "/secret-scanning/",
     "/favicon.ico",
@@ -43,7 +43,7 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 
 def walk(patterns, prefix="/"):
-    """Every address with the view behind it; a regular expression stands as it is written."""
+    """Yields every address with its URL pattern. Regular expressions are not resolved."""
     for pattern in patterns:
         address = prefix + str(pattern.pattern)
         if hasattr(pattern, "url_patterns"):
@@ -80,7 +80,7 @@ def test_each_method_of_each_route_is_an_operation():
             assert method == "head" or isinstance(view.operations[action], Operation), f"{method} {address}"
 
 
-def test_no_route_has_a_permission_or_an_authentication_of_its_own():
+def test_all_routes_use_the_same_permission_and_authentication():
     for address, pattern in API_VIEWS:
         view = pattern.callback.cls
         is_public = any(operation.is_public for operation in view.operations.values())
@@ -92,7 +92,7 @@ def test_no_route_has_a_permission_or_an_authentication_of_its_own():
         assert view.check_permissions is ApiViewSet.check_permissions, address
 
 
-def test_the_list_of_operations_leaves_out_none():
+def test_list_of_operations_is_complete():
     listed = {(route.method, route.path) for route in routes()}
 
     assert listed == {
@@ -104,21 +104,21 @@ def named(found):
     return [f"{route.method} {route.path}" for route in found]
 
 
-def test_scope_that_only_reads_opens_no_operation_that_changes_data():
+def test_read_only_scope_allows_no_operation_that_changes_data():
     changing = [route for route in routes() if not route.operation.only_reads]
 
     assert named(route for route in changing if any(scope.only_reads for scope in route.operation.scopes)) == []
 
 
-def test_get_only_reads():
+def test_get_operations_only_read():
     assert named(route for route in routes() if route.method == "GET" and not route.operation.only_reads) == []
 
 
-def test_operation_that_is_open_to_every_token_needs_no_scope():
+def test_operation_for_every_token_requires_no_scope():
     assert named(route for route in routes() if route.operation.any_token and route.operation.scopes) == []
 
 
-def test_only_a_found_token_is_reported_without_credentials():
+def test_only_report_of_a_found_token_requires_no_credentials():
     assert [route.path for route in routes() if route.operation.is_public] == ["/api/v1/tokens/report"]
 
 
@@ -128,14 +128,14 @@ def test_no_token_can_create_a_token():
     assert create.operation.is_closed_to_tokens
 
 
-def test_every_scope_opens_something():
+def test_every_scope_allows_an_operation():
     opening = {scope for route in routes() for scope in route.operation.scopes}
 
     assert opening == set(SCOPES)
 
 
 class UndeclaredViewSet(ApiViewSet):
-    """A view whose author forgot to say who may use it."""
+    """A view that does not declare who can use it."""
 
     operations: ClassVar[dict[str, Operation]] = {}
 
@@ -151,7 +151,7 @@ urlpatterns = [
 
 @pytest.mark.urls(__name__)
 @pytest.mark.parametrize("method", METHODS)
-def test_without_an_operation_a_route_is_closed_to_an_administrator(api, administrator, method):
+def test_route_without_an_operation_is_closed_to_an_administrator(api, administrator, method):
     api.force_login(administrator)
 
     answer = api.generic(method, "/api/v1/undeclared")
@@ -162,7 +162,7 @@ def test_without_an_operation_a_route_is_closed_to_an_administrator(api, adminis
 
 @pytest.mark.urls(__name__)
 @pytest.mark.parametrize("method", METHODS)
-def test_without_an_operation_a_route_is_closed_to_every_token(api, administrator, method):
+def test_route_without_an_operation_is_closed_to_every_token(api, administrator, method):
     everything = " ".join(scope.id for scope in SCOPES)
 
     answer = api.generic(
@@ -178,7 +178,7 @@ def test_without_an_operation_a_route_is_closed_to_every_token(api, administrato
 
 
 def filled(pattern, address):
-    """The address with something in each of its places."""
+    """Returns the address with a value for each parameter."""
     values = {"pk": "6f1e4ad0-0000-4000-8000-000000000000", "object_id": "1", "number": "1"}
     values |= dict.fromkeys(["step_pk", "rule_pk", "user_pk", "public_id"], values["pk"])
     for name, converter in pattern.pattern.converters.items():
@@ -189,9 +189,9 @@ def filled(pattern, address):
 
 
 def addresses():
-    """Every address outside the API, with values for its parameters.
+    """Returns every address outside the API, with values for its parameters.
 
-    For the regular expressions with which Django admin catches the rest stands one address that only they match.
+    For the catch-all patterns of Django admin, the list contains an address that only they match.
     """
     found = set()
     for address, pattern in EVERYTHING:
@@ -203,12 +203,12 @@ def addresses():
     return sorted(found)
 
 
-def test_every_address_could_be_filled():
+def test_every_address_has_values_for_its_parameters():
     assert len(addresses()) > 30
     assert not [address for address in addresses() if set(address) & set("<>()?*[]\\")]
 
 
-def test_everything_that_is_open_exists():
+def test_every_open_address_exists():
     assert set(addresses()) >= OPEN
 
 
@@ -223,7 +223,7 @@ def test_signed_out_people_are_sent_to_sign_in(client, method):
             destination = answer.headers["Location"].partition("?")[0]
             if destination == reverse("account_login"):
                 return "sent to sign in"
-            # Django admin sends people to its own sign-in first, which sends them on.
+            # Django admin redirects to its own sign-in page first, which redirects again.
             if not destination.startswith("/admin/"):
                 break
             answer = client.get(answer.headers["Location"])
@@ -235,7 +235,7 @@ def test_signed_out_people_are_sent_to_sign_in(client, method):
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("address", ["/healthz", "/readyz", "/robots.txt", "/.well-known/jwks.json", "/api/schema/"])
-def test_pages_for_machines_are_open_without_signing_in(client, address):
+def test_addresses_for_programs_are_open_without_sign_in(client, address):
     answer = client.get(address)
 
     assert answer.status_code == 200

@@ -44,7 +44,7 @@ ROUTES = {(route.method.lower(), address_in_schema(route.path)): route.operation
 
 
 def for_each_operation(check):
-    """One test that checks every operation, and names each that fails."""
+    """Returns one test that checks every operation and names each one that fails."""
 
     def test(schema):
         errors = {}
@@ -76,7 +76,7 @@ def operations_of(schema):
 
 
 def everything_in(value):
-    """Each object within a JSON document, at any depth."""
+    """Yields each object in a JSON document, at any depth."""
     if isinstance(value, dict):
         yield value
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -112,7 +112,7 @@ def test_schema_is_generated_once(client, monkeypatch):
     assert client.get("/api/schema/").content == first.content
 
 
-def test_every_reference_leads_somewhere(schema):
+def test_every_reference_has_a_target(schema):
     references = [value for value in everything_in(schema) if isinstance(value.get("$ref"), str)]
 
     assert references
@@ -120,7 +120,7 @@ def test_every_reference_leads_somewhere(schema):
         assert resolved(schema, reference)
 
 
-def test_no_operation_has_the_id_of_another(schema):
+def test_operation_ids_are_unique(schema):
     ids = [operation["operationId"] for operation in operations_of(schema).values()]
 
     assert len(ids) == len(set(ids))
@@ -153,7 +153,7 @@ def test_each_operation_has_its_label_as_summary(schema, method, address):
 
 
 @for_each_operation
-def test_each_operation_says_what_opens_it(schema, method, address):
+def test_each_operation_describes_who_can_use_it(schema, method, address):
     declared = ROUTES[method, address]
     operation = operations_of(schema)[method, address]
 
@@ -165,7 +165,7 @@ def test_each_operation_says_what_opens_it(schema, method, address):
 
 
 @for_each_operation
-def test_each_operation_is_secured_as_it_is_declared(schema, method, address):
+def test_each_operation_has_its_declared_security(schema, method, address):
     declared = ROUTES[method, address]
     session = {"browserSession": []}
     token = {"accessToken": []}
@@ -177,7 +177,7 @@ def test_each_operation_is_secured_as_it_is_declared(schema, method, address):
 
 
 @for_each_operation
-def test_each_operation_has_its_good_answer_and_its_errors(schema, method, address):
+def test_each_operation_has_one_success_response_and_its_errors(schema, method, address):
     operation = operations_of(schema)[method, address]
     errors = {"400", "401", "403", "406", "429", "503"} - ({"401"} if ROUTES[method, address].is_public else set())
     if "requestBody" in operation:
@@ -196,7 +196,7 @@ def test_each_operation_has_its_good_answer_and_its_errors(schema, method, addre
 def test_each_error_is_a_problem_document(schema, method, address):
     for status, response in operations_of(schema)[method, address]["responses"].items():
         if status.startswith("2") or (address.startswith("/api/v1/pipeline/") and status == "409"):
-            # The published routes answer in their published shape.
+            # The published routes use their published format.
             continue
         content = response["content"]["application/problem+json"]
         assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
@@ -205,7 +205,7 @@ def test_each_error_is_a_problem_document(schema, method, address):
 
 
 @for_each_operation
-def test_each_parameter_and_each_field_of_a_body_is_described_by_a_type(schema, method, address):
+def test_each_parameter_and_body_field_has_a_type(schema, method, address):
     operation = operations_of(schema)[method, address]
     described = [parameter["schema"] for parameter in operation.get("parameters", [])]
     if "requestBody" in operation:
@@ -237,7 +237,7 @@ def test_no_answer_is_a_bare_array(schema):
 
 
 @pytest.mark.parametrize(("method", "address"), LISTS)
-def test_each_list_answers_as_it_is_described(api, schema, owner, method, address):
+def test_answer_of_each_list_matches_the_schema(api, schema, owner, method, address):
     owner.site_role = SiteRole.ADMINISTRATOR
     owner.save()
     token = TokenFactory(owner=owner)
@@ -290,8 +290,8 @@ def test_every_list_is_paged_by_page_size(schema):
         assert ("count" in names) is published
 
 
-def test_no_default_breaks_its_own_rule(schema):
-    """A generator copies the default into each request, where it would be refused."""
+def test_every_default_is_valid(schema):
+    """Client generators copy defaults into requests, where an invalid one would be refused."""
     for shape in everything_in(schema):
         if isinstance(shape.get("type"), str | list) and "default" in shape:
             jsonschema.Draft202012Validator(resolved_schema(schema, shape)).validate(shape["default"])
@@ -333,6 +333,6 @@ def test_schema_forbids_a_tag_that_the_portal_refuses(schema, text):
 
 
 def follows(shape, text):
-    """JSON Schema's patterns are those of ECMA-262, whose classes of characters Python's own `re` does not have."""
+    """Uses `regex`, because `re` does not have all character classes of JSON Schema's patterns."""
     fits = shape.get("minLength", 0) <= len(text) <= shape["maxLength"]
     return fits and regex.search(shape["pattern"].replace("$", r"\Z"), text) is not None

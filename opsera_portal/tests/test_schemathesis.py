@@ -90,7 +90,7 @@ def configuration(*phases):
                 "deterministic": True,
                 "database": "none",
                 "no-shrink": True,
-                # Credentials are those of the portal below; the checks remove them themselves.
+                # `PortalOf` supplies the credentials, and the checks remove them.
                 "with-security-parameters": False,
             },
             "phases": {
@@ -125,7 +125,7 @@ class PortalOf:
         with transaction.atomic():
             if environ.get("HTTP_AUTHORIZATION") == f"Bearer {TOKEN}":
                 if self.is_kept:
-                    # An earlier request may have expired the last one.
+                    # An earlier request may have expired the last token.
                     self.bearer = bearer(TokenFactory(owner=self.person))["Authorization"]
                 environ["HTTP_AUTHORIZATION"] = self.bearer
             if f"{settings.SESSION_COOKIE_NAME}={SESSION}" in environ.get("HTTP_COOKIE", ""):
@@ -167,7 +167,7 @@ def no_sockets(monkeypatch):
 
 @pytest.fixture
 def something_of_everything(administrator):
-    """So that lists have rows, and their rows are compared with the schema."""
+    """Creates rows for the lists, so that their answers are compared with the schema."""
     run = RunFactory(pipeline__owner=administrator, pipeline__run_count=1)
     StepFactory(pipeline=run.pipeline)
     TokenFactory(owner=administrator)
@@ -181,7 +181,7 @@ def reduce_to_its_parameter(case):
 
 
 def request_of(case):
-    """Equal for two cases that send the same request, or one that the portal cannot tell from it."""
+    """Returns a key that is equal for cases whose requests are the same for the portal."""
     about = case.meta.phase.data
     scenario = about.scenario
     if scenario is CoverageScenario.OBJECT_UNEXPECTED_PROPERTIES and case.query:
@@ -213,13 +213,13 @@ def load(portal, *phases):
     @schema.hook
     def map_case(context, case):
         if "stateful" in phases:
-            # The same invented key again and again would get the answers of what was removed since.
+            # With a repeated key, the portal would answer with objects that were removed meanwhile.
             case.headers.pop("Idempotency-Key", None)
         for name in NOT_INVENTED:
             if isinstance(case.query, dict):
                 case.query.pop(name, None)
         if isinstance(case.query, dict) and "page_size" in case.query:
-            # Two names of one parameter: only one of them may be given.
+            # Two names of one parameter: a request can contain only one of them.
             case.query.pop("count", None)
         if isinstance(case.query, dict) and case.query.get("format", "csv") != "csv":
             # Only CSV has a byte order mark.

@@ -5,14 +5,14 @@ import re
 import pytest
 from django.conf import settings
 
-# What a browser does when a page is left, and when it comes back from the cache of the Back button. Browsers under
-# automation have that cache off.
+# Events of leaving a page, and of restoring it from the cache of the Back button. Automated
+# browsers disable that cache.
 LEAVE = 'window.dispatchEvent(new PageTransitionEvent("pagehide", {persisted: true}))'
 COME_BACK = 'window.dispatchEvent(new PageTransitionEvent("pageshow", {persisted: true}))'
 
 
-def test_everything_that_looks_like_a_secret_is_one_for_the_script():
-    """Secrets look like one (`class="secret"`), or say what they are."""
+def test_every_secret_in_the_templates_is_marked_for_the_script():
+    """Templates use the class `secret` or `qr-code`; the script looks for `data-secret`."""
     found = []
     for path in (settings.BASE_DIR / "templates").rglob("*.html"):
         tags = re.findall(r'<[a-z]+\s[^>]*class="(?:secret|secret [^"]*|qr-code)"[^>]*>', path.read_text())
@@ -42,7 +42,7 @@ def open_app_key(page):
 @pytest.mark.browser
 @pytest.mark.once
 @pytest.mark.parametrize("opens", [open_token, open_app_key])
-def test_secret_leaves_its_page_and_the_page_is_loaded_again(page, opens):
+def test_secret_is_removed_from_its_page_and_the_page_is_loaded_again(page, opens):
     opens(page)
     page.locator("[data-secret]").first.wait_for()
     secret = page.locator("code.secret").text_content()
@@ -58,7 +58,7 @@ def test_secret_leaves_its_page_and_the_page_is_loaded_again(page, opens):
 
 @pytest.mark.browser
 @pytest.mark.once
-def test_page_without_a_secret_stays_as_it_is(page):
+def test_page_without_a_secret_is_not_loaded_again(page):
     page.goto("/profile/")
     page.evaluate("document.title = 'the same page'")
 

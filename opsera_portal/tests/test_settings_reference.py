@@ -1,4 +1,4 @@
-"""The list of variables: nothing else reads the environment, and each default means the same as no value."""
+"""No other module reads the environment, and each documented default has the effect of no value."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from opsera_portal.environment import Environment
 
 pytestmark = pytest.mark.once
 
-# Without these, a variable of single sign-on alone stops the start.
+# Other variables of single sign-on require these.
 SINGLE_SIGN_ON = {"OIDC_ISSUER": "https://id.example.com", "OIDC_CLIENT_ID": "portal", "OIDC_CLIENT_SECRET": "secret"}
 NAMES = set(Environment.model_fields)
 DEFAULTS = {name: field.default for name, field in Environment.model_fields.items() if field.default}
@@ -21,7 +21,7 @@ READ = re.compile(r"os\.environ|getenv|getproxies")
 
 
 def settings_from(monkeypatch, environment):
-    """Every setting as the portal computes it from this environment."""
+    """Returns every setting that the portal computes from this environment."""
     monkeypatch.setattr(os, "environ", environment)
     found = runpy.run_path(str(settings.BASE_DIR / "opsera_portal" / "settings.py"))
     return {name: repr(value) for name, value in found.items() if name.isupper()}
@@ -31,19 +31,19 @@ def test_no_other_module_of_the_settings_reads_the_environment():
     portal, core = settings.BASE_DIR / "opsera_portal", settings.BASE_DIR / "core"
     modules = [portal / "settings.py", portal / "environment.py", *core.glob("*.py")]
 
-    # The proxies of HTTP steps.
+    # This file reads the proxies of HTTP steps.
     assert [path for path in modules if READ.search(path.read_text())] == [core / "setting_readers.py"]
 
 
 @pytest.mark.parametrize(("name", "default"), DEFAULTS.items())
-def test_default_means_the_same_as_no_value(monkeypatch, tmp_path, name, default):
+def test_default_has_the_effect_of_no_value(monkeypatch, tmp_path, name, default):
     environment = {"PORTAL_DATA_DIR": str(tmp_path), **SINGLE_SIGN_ON}
     without = settings_from(monkeypatch, environment)
 
     assert settings_from(monkeypatch, environment | {name: default}) == without
 
 
-def test_value_of_no_variable_is_shown():
+def test_repr_shows_no_values_of_variables():
     assert repr(Environment()) == "Environment()"
 
 

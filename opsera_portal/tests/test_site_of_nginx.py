@@ -1,4 +1,4 @@
-"""Tests the answers of the supplied nginx site itself, in an nginx without a portal behind it."""
+"""Tests the answers that nginx itself gives with the supplied site, without a portal behind it."""
 
 import datetime
 import getpass

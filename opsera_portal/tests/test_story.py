@@ -1,6 +1,6 @@
-"""The whole story, as a person lives it: with a mouse, a keyboard, curl and a started portal.
+"""Tests the main use of the portal in a browser and with curl, with scripts and without.
 
-Sign in, make a token, see it once, use it, read its log, expire it; with scripts and without.
+A person signs in, creates a token, sees it once, uses it, reads its log and expires it.
 """
 
 import json
@@ -57,7 +57,7 @@ def sign_in(page, email=PERSON):
 
 
 def open_tokens_page(page):
-    """The way the reference page describes: the name at the top right, Profile, Access tokens."""
+    """Opens the page as the reference describes: name at the top right, Profile, Access tokens."""
     page.locator("summary", has_text="Uma Patel").first.click()
     page.get_by_role("link", name="Profile", exact=True).click()
     page.get_by_role("navigation").get_by_role("link", name="Access tokens").last.click()
@@ -82,7 +82,7 @@ def read_token(page, scripts):
 
 
 def pasted(context):
-    """The copied text, pasted on another page, because the portal's pages may not read the clipboard."""
+    """Pastes the copied text into another page, because the portal's can't read the clipboard."""
     elsewhere = context.new_page()
     elsewhere.set_content("<textarea></textarea>")
     elsewhere.locator("textarea").press("Control+V")
@@ -101,7 +101,7 @@ def wait_for_run(portal, token, pipeline_id, number):
 
 
 def expire(page, name, scripts):
-    """From the table, after the confirmation: a dialog where scripts run, a page where they do not."""
+    """Expires the token and confirms it, in a dialog if scripts run and on a page otherwise."""
     row = page.get_by_role("row").filter(has_text=name)
     row.get_by_role("link", name=f"Expire {name}").click()
     if scripts:
@@ -114,7 +114,7 @@ def expire(page, name, scripts):
     page.wait_for_url("**/profile/tokens/")
 
 
-def test_the_main_job(page, portal, scripts):
+def test_person_creates_uses_and_expires_a_token(page, portal, scripts):
     name = "nightly build" if scripts else "nightly build without scripts"
     sign_in(page)
     open_tokens_page(page)
@@ -151,10 +151,10 @@ def test_the_main_job(page, portal, scripts):
     page.goto("/profile/authentication-log/?outcome=refused")
     page.get_by_role("row").filter(has_text=name).filter(has_text="401").first.wait_for()
 
-    assert_nothing_of_it_is_kept(portal, token)
+    assert_token_is_not_stored(portal, token)
 
 
-def test_the_run_page_moves_as_the_run_moves(page, portal, scripts):
+def test_run_page_shows_the_progress_of_the_run(page, portal, scripts):
     sign_in(page)
     page.goto("/pipelines/")
     page.get_by_role("link", name="Nightly build").click()
@@ -179,10 +179,10 @@ def test_signing_out_ends_the_session(page):
     assert "/login/" in page.url
 
 
-def assert_nothing_of_it_is_kept(portal, token):
-    """Neither the token, nor its signature, nor its payload: in the database, the sessions, the output or a mail.
+def assert_token_is_not_stored(portal, token):
+    """Looks for the token, its signature and its payload in database, sessions, output and files.
 
-    Mails are written to the output here. The token's id is public and in the log on purpose.
+    Mails are files here. The token's id is public and in the log on purpose.
     """
     header, payload, signature = token.split(".")
     assert header

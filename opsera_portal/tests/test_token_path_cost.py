@@ -1,5 +1,6 @@
-"""What a request with a token costs, counted in a way that does not depend on the machine: calls of Python functions,
-and queries. It lost a quarter of its speed once, and nobody noticed.
+"""Limits the cost of a request with a token, so that the API does not become slower unnoticed.
+
+Counts calls of Python functions and queries, because these do not depend on the machine.
 """
 
 import sys
@@ -33,7 +34,7 @@ def limits_and_one_connection(settings):
 
 @pytest.fixture
 def ask(owner):
-    """Sends one request to `/api/v1/me` without a server, as a script does again and again."""
+    """Sends requests to `/api/v1/me` without a server, after a warm-up."""
     authorization = bearer(TokenFactory(owner=owner))["Authorization"]
 
     def ask():
@@ -86,7 +87,7 @@ def test_request_with_a_token_calls_few_functions(ask):
     calls = min(calls_of(ask) for _ in range(3))
 
     most = MOST_CALLS[connection.vendor]
-    # Far less would mean that the bound no longer watches anything.
+    # With far fewer calls, the bound would no longer detect a slowdown.
     assert most * 0.75 < calls <= most
 
 

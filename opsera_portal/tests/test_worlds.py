@@ -1,4 +1,4 @@
-"""The helpers of tests of tables: a failed row says what is wrong, and no cell leaves anything behind."""
+"""Helpers for tables: a failed row shows its wrong cells, and changes of each cell are undone."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def test_a_failed_row_shows_each_cell_and_marks_the_wrong_ones():
     ]
 
 
-def test_a_long_row_shows_what_is_wrong_alone():
+def test_long_row_shows_only_the_wrong_cells():
     columns = [f"column {number}" for number in range(SHORT + 1)]
 
     with pytest.raises(AssertionError) as failure:
@@ -34,7 +34,7 @@ def test_a_long_row_shows_what_is_wrong_alone():
     ]
 
 
-def test_an_error_in_a_cell_fails_the_row_and_the_other_cells_are_tried():
+def test_error_in_a_cell_fails_the_row_but_other_cells_are_tried():
     tried = []
 
     def attempt(column):
@@ -50,7 +50,7 @@ def test_an_error_in_a_cell_fails_the_row_and_the_other_cells_are_tried():
     assert isinstance(failure.value.__cause__, ValueError)
 
 
-def test_a_cell_leaves_nothing_behind():
+def test_changes_of_a_cell_are_undone():
     def attempt(column):
         assert not Organization.objects.exists()
         assert rate_limits._here == {}
@@ -75,7 +75,7 @@ def test_a_world_is_undone_after_its_last_test(django_db_blocker):
     assert not Organization.objects.exists()
 
 
-def test_a_world_that_cannot_be_created_leaves_nothing_behind(django_db_blocker):
+def test_world_is_undone_if_its_creation_fails(django_db_blocker):
     def create():
         OrganizationFactory()
         raise ValueError("no such thing")

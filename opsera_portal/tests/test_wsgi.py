@@ -1,4 +1,4 @@
-"""Modules that the web server loads before it listens."""
+"""The web server loads modules before it listens."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from core.tests.test_setting_readers import start
 def test_views_are_loaded_before_the_first_request(tmp_path):
     code = "import sys, opsera_portal.wsgi; print('opsera_portal.urls' in sys.modules)"
 
-    # Without static files, which another test may collect at this moment, WhiteNoise warns.
+    # WhiteNoise warns if static files are missing, and another test may be collecting them.
     outcome = start(tmp_path, "-W", "ignore:No directory at", "-c", code)
 
     assert (outcome.stdout, outcome.stderr) == ("True\n", "")

@@ -1,6 +1,6 @@
-"""Watches in every test that no request creates an account, a role or a way to sign in without a fresh proof.
+"""Checks in every test that no request gives access to a person without a fresh proof.
 
-A new view that writes one of these columns by itself, without a service that calls `require_proof`, fails the first
+A view that writes one of these columns without a service that calls `require_proof` fails the first
 test that uses it.
 """
 
@@ -19,7 +19,7 @@ from accounts.security import reauthentication
 from auditlog.models import Activity
 from tokens.models import Token
 
-# Writing these columns gives somebody a way in, or changes what a way in needs.
+# Writing these columns gives access to a person, or changes what access requires.
 COLUMNS = {
     "accounts_user": {"email", "organization_id", "site_role", "is_active", "is_superuser", "password"},
     "accounts_organization": {"slug", *POLICY_FIELDS},
@@ -27,7 +27,7 @@ COLUMNS = {
 INSERTS = {*COLUMNS, "mfa_authenticator", "socialaccount_socialaccount", "tokens_token"}
 DELETES = {"mfa_authenticator", "socialaccount_socialaccount"}
 
-# These check a proof of their own: a link that was mailed, the present password, the word of the provider.
+# These check another proof: a mailed link, the current password, or the answer of the provider.
 OWN_PROOF = {
     ("accounts.security.credentials", "accept_invitation"),
     ("accounts.security.credentials", "change_password"),
@@ -89,7 +89,7 @@ def watched(monkeypatch):
     def watch(execute, sql, params, many, context):
         if gives_a_way_in(str(sql), params) and not proved and is_in_a_request() and not has_a_proof_of_its_own():
             raise AssertionError(
-                f"A request did this without a fresh proof of who it is (accounts/privileges.py): {sql}"
+                f"A request did this without a fresh proof of identity (accounts/privileges.py): {sql}"
             )
         return execute(sql, params, many, context)
 
@@ -103,7 +103,7 @@ def watched(monkeypatch):
 
 
 def snapshot():
-    """Everything that lets somebody in, as it is now."""
+    """Returns everything that currently gives people access."""
     columns = sorted(COLUMNS["accounts_user"] - {"is_active"})
     return {
         "people": list(User.objects.order_by("pk").values_list("pk", *columns)),
@@ -118,6 +118,6 @@ def snapshot():
 
 
 def nothing_was_given_since(before):
-    """Whether nobody has got a way in since. Somebody may have been deactivated."""
+    """Whether no person has got access since. People may have been deactivated."""
     after = snapshot()
     return after["active"] <= before["active"] and after | {"active": before["active"]} == before

@@ -1,8 +1,8 @@
-"""A world that many tests share, and tables whose rows are tried in it cell by cell.
+"""Helpers for tests of tables, whose cells are all tried in the same world of people and things.
 
-To create the people and things that a table needs takes longer than most requests of the table. A fixture of module
-scope creates them once with `created_once`; `check_row` undoes what each cell changed, so that every cell finds the
-world as it was created. Requests see no difference to other tests, which run in a transaction of their own as well.
+Creating this world takes longer than most requests of the table, so a fixture of module scope
+creates it once with `created_once`. `check_row` undoes the changes of each cell, so every cell
+finds the world as it was created. As in other tests, requests run in a transaction.
 """
 
 from contextlib import contextmanager
@@ -13,13 +13,13 @@ from core import rate_limits
 
 
 def created_once(django_db_blocker, create):
-    """For a fixture of module scope: yields what ``create`` returns, and undoes it when the module's tests have ended.
+    """Yields the result of ``create`` for a module-scoped fixture; undoes it after the last test.
 
-    The fixture must also request `django_db_setup`. Every test of its module that uses the database sees what was
-    created, and none of them may use `django_db(transaction=True)`.
+    The fixture must also request `django_db_setup`. Every test of its module that uses the database
+    sees the created rows, and none of them may use `django_db(transaction=True)`.
     """
     whole = transaction.atomic()
-    # As Django marks the transactions of its own test cases.
+    # Django marks the transactions of its own test cases in the same way.
     whole._from_testcase = True
     with django_db_blocker.unblock():
         whole.__enter__()
@@ -51,9 +51,10 @@ def undone():
 
 
 def check_row(name, expected, attempt):
-    """Compares one row of a table as a whole; the message of a failure shows the row.
+    """Compares a whole row of a table; the message of a failure shows the row.
 
-    ``expected``: column to word. ``attempt(column)`` does what the row says as the column says, and returns the word.
+    ``expected`` maps columns to outcomes. ``attempt(column)`` tries the row for this column and
+    returns the outcome.
     """
     __tracebackhide__ = True
     got, first_error = {}, None
@@ -72,7 +73,7 @@ SHORT = 30
 
 
 def shown(name, expected, got):
-    """The row, one line for each cell; of a long one only what is wrong.
+    """Returns the row, one line for each cell. A long row shows only its wrong cells.
 
     >>> print(shown("GET /", {"owner": "ok", "guest": "gone"}, {"owner": "ok", "guest": 200}))
     GET /
