@@ -23,14 +23,14 @@ from opsera_portal.tests import databases, ways_in
 from opsera_portal.tests.browser import Chromium
 
 CHROMIUM = Chromium()
-# Fixtures of a test, and classes that its module imports, with which it sends requests.
+# Fixtures and imported classes that send requests.
 CLIENTS = {"client", "api", "Client", "APIClient"}
 HANDFUL = 25
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_test_environment, django_db_modify_db_settings, django_db_blocker):
-    """In place of pytest-django's, which runs every migration in each process: a copy of a migrated database."""
+    """Copies a migrated database, because pytest-django would migrate one in each process."""
     name = connection.creation._get_test_db_name()
     connection.close()
     url = ""
@@ -38,7 +38,7 @@ def django_db_setup(django_test_environment, django_db_modify_db_settings, djang
         databases.copy_to_sqlite(Path(name))
     else:
         url = databases.copy_to_postgresql(os.environ["DATABASE_URL"], name)
-    # For the connections of other threads, and for this one.
+    # Other threads take the name from the settings, this thread takes it from its connection.
     settings.DATABASES["default"]["NAME"] = connection.settings_dict["NAME"] = name
     yield
     if url:
@@ -55,8 +55,11 @@ TransactionTestCase._fixture_teardown = _empty_tables
 
 @pytest.fixture(scope="session", autouse=True)
 def _only_pages_are_noted(django_test_environment):
-    """Django's test client keeps a copy of the context of each template that is rendered, also of every field of a form
-    and every cell of a table. `answer.context` needs only that of the page, and the copies take an eighth of the time.
+    """Records only the template context of the page.
+
+    Django's test client copies the context of every rendered template, including those of form
+    fields and table cells. `answer.context` needs only the page's context, and the copies take an
+    eighth of the time.
     """
     instrumented = Template._render
 
@@ -71,7 +74,7 @@ def _only_pages_are_noted(django_test_environment):
 
 @receiver(user_logged_in)
 def sign_in_as_people_do(request, user, **kwargs):
-    """`force_login` counts here as a sign-in with all factors of the person, so that nothing requires a new proof."""
+    """Records `force_login` as a sign-in with all factors, so that no page requires another one."""
     if not get_authentication_records(request, user):
         has_two_factor = second_factors().filter(user=user).exists()
         record_authentication(request, user, method=SECOND_FACTOR if has_two_factor else "force_login")
@@ -96,7 +99,7 @@ def organization(db):
 
 @pytest.fixture
 def owner(organization):
-    """An ordinary User who owns what the test is about."""
+    """An ordinary User who owns the objects of the test."""
     return UserFactory(organization=organization, email="owner@acme.example", name="Olga Owner")
 
 
@@ -129,13 +132,13 @@ def stranger(db):
 
 @pytest.fixture
 def api():
-    """A client of the API that sends what the test tells it to, as JSON."""
+    """An API client that sends JSON."""
     return APIClient()
 
 
 @pytest.fixture(scope="session")
 def portal(tmp_path_factory):
-    """The portal, really started, with its demo organizations; one for all tests that use it."""
+    """Starts the portal with its demo organizations, once for all tests that use it."""
     from opsera_portal.tests import portal as started
 
     running = started.start(tmp_path_factory.mktemp("portal"), from_nothing=True)
@@ -152,7 +155,7 @@ def chromium():
 
 @pytest.fixture
 def browser_of(chromium, portal):
-    """Opens a page for someone of the demo, who is signed in. No script may fail in it."""
+    """Opens a page, signed in as a person of the demo. The test fails if a script fails."""
     opened, problems = [], []
 
     def open_for(login, **options):
@@ -171,16 +174,18 @@ def browser_of(chromium, portal):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(items):
-    """Marks tests that commit, and says which tests run in one process, one after the other.
+    """Marks tests, and decides which tests run in one process, one after the other.
 
-    These share the started portal, so that there is one, or something of their module. The long ones of the others are
-    handed out one by one and come first, so that no process ends with one while the other is idle. The short ones are
-    handed out by the handful: after each test, xdist goes through all that it has ever handed out.
+    These tests share the started portal or a fixture of their module. Of the others, long tests are
+    distributed one by one and run first, so that no process is idle while another runs a long test
+    at the end. Short tests are distributed in groups, because after each test xdist goes through
+    all tests that it has distributed.
     """
     for number, item in enumerate(items):
         database = item.get_closest_marker("django_db")
         if database and database.kwargs.get("transaction") and not item.get_closest_marker("integration"):
-            # Commits, locks and other connections differ most. Tests of started programs are marked one by one.
+            # Databases differ most in commits, locks and concurrent connections.
+            # Integration tests are marked one by one.
             item.add_marker(pytest.mark.each_database)
         fixtures = item._fixtureinfo.name2fixturedefs
         if CLIENTS & {*item.fixturenames, *vars(item.module)}:

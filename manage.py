@@ -17,7 +17,7 @@ def main() -> None:
     try:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
-        # A wrong setting stops the start with one line, not with a traceback.
+        # A wrong setting prevents startup, with one line instead of a traceback.
         sys.exit(f"The portal cannot start: {error}")
 
 
