@@ -1,9 +1,10 @@
-"""What the worker does for the two logs: it seals new entries."""
+"""What the worker does for the two logs: it seals new entries, and counts the uses of tokens."""
 
 import threading
 from datetime import timedelta
 from functools import partial
 
+from auditlog import counting
 from auditlog.models import Seal
 from auditlog.seals import known_heads, sealing
 from auditlog.seals.blocks import ChainBroken
@@ -11,11 +12,19 @@ from auditlog.seals.keys import KeyMissing
 from core import periodic_jobs
 
 SEAL_EVERY = timedelta(seconds=10)
+# Pages count what is not counted yet, so this is for busy portals.
+COUNT_EVERY = timedelta(seconds=5)
 
 
 def register(*, every: timedelta = SEAL_EVERY) -> None:
     for log in Seal.Log:
         periodic_jobs.register(f"{log.label}, sealing", partial(seal, log), every=every)
+    periodic_jobs.register("Uses of tokens, counting", count, every=min(every, COUNT_EVERY))
+
+
+def count(stopping: threading.Event) -> None:
+    for _ in counting.count_due(stopping):
+        pass
 
 
 def seal(log: Seal.Log, stopping: threading.Event) -> None:

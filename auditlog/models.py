@@ -147,10 +147,7 @@ _AFTER_END = models.Q(after_end__gt=0)
 
 
 class TokenUsage(models.Model):
-    """How often one token was used from one address on one day (UTC). Counted when entries are sealed.
-
-    `usage.py` adds the entries that are not sealed yet when it reads. The cost of a chart does not grow with the log.
-    """
+    """How often one token was used from one address on one day (UTC). `counting.py` writes these rows."""
 
     id = models.BigAutoField(primary_key=True)
     token = link("tokens.Token")
@@ -171,16 +168,54 @@ class TokenUsage(models.Model):
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["token", "day", "ip"], name="tokenusage_once")]
-        # Charts are read from the index alone, and so are the few rows about expired tokens.
+        # A person's chart is read from the index alone, and so are the few rows about expired tokens.
         indexes = [
             models.Index(fields=["owner", "day", "allowed", "refused"], name="tokenusage_owner_day"),
-            models.Index(fields=["organization", "day", "allowed", "refused"], name="tokenusage_org_day"),
+            models.Index(fields=["organization", "day"], name="tokenusage_organization_day"),
             models.Index(fields=["owner", "day"], name="tokenusage_owner_ended", condition=_AFTER_END),
             models.Index(fields=["organization", "day"], name="tokenusage_org_ended", condition=_AFTER_END),
         ]
 
     def __str__(self) -> str:
         return f"{self.token_id} on {self.day}"
+
+
+class OrganizationUsage(models.Model):
+    """How often the tokens of one organization were used on one day (UTC): the sum of its rows of ``TokenUsage``.
+
+    A large organization has tens of thousands of those for each day.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    organization = link("accounts.Organization")
+    day = models.DateField()
+    allowed = models.PositiveIntegerField(default=0)
+    refused = models.PositiveIntegerField(default=0)
+
+    objects: ClassVar[UsageQuerySet] = UsageQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["organization", "day"], name="organizationusage_once")]
+
+    def __str__(self) -> str:
+        return f"{self.organization_id} on {self.day}"
+
+
+class UsageProgress(models.Model):
+    """How far uses have been counted: one row, or none before the first entry is counted.
+
+    Without the row, `counting.py` removes all counts and counts the whole log again.
+    """
+
+    id = models.PositiveSmallIntegerField(primary_key=True, default=1, editable=False)
+    last_id = models.BigIntegerField()
+    newest_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [models.CheckConstraint(condition=models.Q(id=1), name="usageprogress_is_one_row")]
+
+    def __str__(self) -> str:
+        return f"Counted up to {self.last_id}"
 
 
 class Seal(models.Model):

@@ -18,19 +18,13 @@ from django.db import connection, transaction
 from django.db.models import Max, QuerySet
 from django.utils import timezone
 
-from auditlog.models import Seal, TokenUsage
+from auditlog import counting
+from auditlog.models import OrganizationUsage, Seal, TokenUsage
 from auditlog.seals import sealing
 from auditlog.seals.blocks import Cutoffs, last_block, load_blocks
 from auditlog.seals.entries import MODELS, organization_key
 from auditlog.seals.macs import is_genuine
-from core.db.batches import run_batches
-
-# How long one batch may hold the lock, commit included. Batches aim at half of it, because one that reads uncached
-# pages is slower than the one before.
-LONGEST_BATCH_SECONDS = 0.040
-AIMED_BATCH_SECONDS = 0.020
-FIRST_BATCH = 20
-LARGEST_BATCH = 2_000
+from core.db.batches import first_size, next_size, run_batches
 
 
 @dataclass(frozen=True)
@@ -46,9 +40,12 @@ class Cut:
         """Oldest first, read by the index of the organization's entries."""
         return _of(MODELS[self.log], self.organization_id).filter(at__lt=self.before).order_by("at", "id")
 
-    def usage(self) -> QuerySet[TokenUsage]:
-        days = _of(TokenUsage, self.organization_id).filter(day__lt=self.before.date()).order_by("day", "id")
-        return days if self.log == Seal.Log.AUTHENTICATION else days.none()
+    def counts(self) -> list[QuerySet[Any]]:
+        """The rows that were counted from these entries."""
+        if self.log != Seal.Log.AUTHENTICATION:
+            return []
+        days = [_of(model, self.organization_id) for model in (TokenUsage, OrganizationUsage)]
+        return [rows.filter(day__lt=self.before.date()).order_by("day", "id") for rows in days]
 
 
 class Kept(NamedTuple):
@@ -86,26 +83,18 @@ def prune(log: Seal.Log, cuts: Sequence[Cut], *, stopping: threading.Event) -> I
         for block in sealing.seal_due(log, stopping, at_once=True):
             if block.last_id >= newest_id:
                 break
-    last_id = _sealed_until(log)
+    last_id = _removable_until(log, stopping)
     sealed = [cut for cut in cuts if cut.entries().filter(id__lte=last_id).exists()]
     if stopping.is_set() or not sealed:
         return
     sealing.seal_pruning(log, {organization_key(cut.organization_id): cut.before for cut in sealed})
     for cut in sealed:
-        for _ in _remove(cut.usage(), stopping):
-            pass
+        for counts in cut.counts():
+            for _ in _remove(counts, stopping):
+                pass
         for removed in _remove(cut.entries().filter(id__lte=last_id), stopping):
             yield cut, removed
     _drop_lists(log, stopping)
-
-
-def next_size(size: int, seconds: float) -> int:
-    """The size of the next batch after one of ``size`` rows took ``seconds``: grows slowly, shrinks at once."""
-    if seconds > LONGEST_BATCH_SECONDS:
-        return max(1, min(size // 2, int(size * AIMED_BATCH_SECONDS / seconds)))
-    if seconds > AIMED_BATCH_SECONDS:
-        return max(1, int(size * AIMED_BATCH_SECONDS / seconds))
-    return min(LARGEST_BATCH, size + size // 4 + 1)
 
 
 def _sealed_until(log: Seal.Log) -> int:
@@ -113,9 +102,18 @@ def _sealed_until(log: Seal.Log) -> int:
     return last.last_id if last else 0
 
 
+def _removable_until(log: Seal.Log, stopping: threading.Event) -> int:
+    """The newest entry that is sealed and counted. An entry counted later would add to a day that has been removed."""
+    if log != Seal.Log.AUTHENTICATION:
+        return _sealed_until(log)
+    for _ in counting.count_due(stopping):
+        pass
+    return min(_sealed_until(log), counting.counted_until())
+
+
 def _remove(rows: QuerySet[Any], stopping: threading.Event) -> Iterator[int]:
     """Removes these rows in batches and yields how many each removed: less than its size if another process prunes."""
-    size = FIRST_BATCH
+    size = first_size()
 
     def batches() -> Iterator[Callable[[], tuple[int, float]]]:
         # Reads the ids before the lock is taken.

@@ -1,7 +1,7 @@
-"""Counts how often tokens were used, from which addresses, and whether after they had expired.
+"""How often tokens were used, from which addresses, and whether after they had expired.
 
-Sealing adds each entry to ``TokenUsage``. Reading adds the entries at the end of the log that are not sealed yet, so
-its cost does not grow with the log. The result is the same as counting the whole log.
+`counting.py` has counted most entries. The few newest are counted while reading, so the result is the same as counting
+the whole log. Only if counting is far behind are they left out, and ``Uses.is_complete`` says so.
 """
 
 import uuid
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
-from django.db import connection
 from django.db.models import Count, GenericIPAddressField, Max, Min, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Cast, Coalesce, NullIf, TruncDate
 from django.utils import timezone
 
-from auditlog.models import ENDED_REASONS, Seal, TokenUsage, TokenUse
+from auditlog import counting
+from auditlog.models import OrganizationUsage, TokenUsage, TokenUse, UsageProgress
 from auditlog.querysets import TokenUseQuerySet, UsageQuerySet
 from core.types import User
 
@@ -34,91 +34,22 @@ _REFUSED = Count("id", filter=Q(outcome=TokenUse.Outcome.REFUSED))
 # As in the log: an address, or null.
 _COUNTED_IP = Cast(NullIf("ip", Value("")), GenericIPAddressField())
 
-Key = tuple[uuid.UUID, date, str]
-
-_COUNTS = ["allowed", "refused", "after_end"]
-_MOMENTS = ["first_at", "last_at", "first_after_end_at", "last_after_end_at"]
-
-
-def summed(entries: Sequence[TokenUse]) -> list[TokenUsage]:
-    """The counts of these entries: one unsaved row for each token, day and address."""
-    counted: dict[Key, TokenUsage] = {}
-    for entry in entries:
-        _add(counted, _usage_of(entry))
-    return list(counted.values())
-
-
-def add(counted: Sequence[TokenUsage]) -> None:
-    """Adds to the stored counts without reading them. Call it in the transaction that seals the entries."""
-    if not counted:
-        return
-    fields = [field for field in TokenUsage._meta.concrete_fields if not field.primary_key]
-    rows = [[field.get_db_prep_save(getattr(row, field.attname), connection) for field in fields] for row in counted]
-    with connection.cursor() as cursor:
-        cursor.executemany(_upsert([field.attname for field in fields]), rows)
-
-
-def _upsert(columns: Sequence[str]) -> str:
-    least, greatest = ("LEAST", "GREATEST") if connection.vendor == "postgresql" else ("MIN", "MAX")
-    added = [f"{name} = {{before}}.{name} + excluded.{name}" for name in _COUNTS]
-    # On SQLite, the minimum of a time and null is null.
-    moved = [
-        f"{name} = {least if name.startswith('first') else greatest}"
-        f"(COALESCE({{before}}.{name}, excluded.{name}), COALESCE(excluded.{name}, {{before}}.{name}))"
-        for name in _MOMENTS
-    ]
-    table = TokenUsage._meta.db_table
-    statement = (
-        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(['%s'] * len(columns))}) "  # noqa: S608
-        f"ON CONFLICT (token_id, day, ip) DO UPDATE SET {', '.join([*added, *moved])}"
-    )
-    return statement.replace("{before}", table)
-
-
-def _usage_of(entry: TokenUse) -> TokenUsage:
-    is_allowed = entry.outcome == TokenUse.Outcome.ALLOWED
-    ended_at = entry.at if entry.reason in ENDED_REASONS else None
-    return TokenUsage(
-        token_id=entry.token_id,
-        owner_id=entry.owner_id,
-        organization_id=entry.organization_id,
-        day=entry.at.astimezone(UTC).date(),
-        ip=entry.ip or "",
-        allowed=int(is_allowed),
-        refused=int(not is_allowed),
-        after_end=int(ended_at is not None),
-        first_at=entry.at,
-        last_at=entry.at,
-        first_after_end_at=ended_at,
-        last_after_end_at=ended_at,
-    )
-
-
-def _key(usage: TokenUsage) -> Key:
-    return usage.token_id, usage.day, usage.ip
-
-
-def _add(counted: dict[Key, TokenUsage], usage: TokenUsage) -> None:
-    same = counted.setdefault(_key(usage), usage)
-    if same is usage:
-        return
-    same.allowed += usage.allowed
-    same.refused += usage.refused
-    same.after_end += usage.after_end
-    same.first_at = min(same.first_at, usage.first_at)
-    same.last_at = max(same.last_at, usage.last_at)
-    if usage.first_after_end_at and usage.last_after_end_at:
-        same.first_after_end_at = min(same.first_after_end_at or usage.first_after_end_at, usage.first_after_end_at)
-        same.last_after_end_at = max(same.last_after_end_at or usage.last_after_end_at, usage.last_after_end_at)
+# Entries that a page counts itself. More of them would take longer than everything else on it.
+MAX_UNCOUNTED = 10_000
 
 
 @dataclass(frozen=True)
 class Uses:
-    """A set of uses: their counts, their log entries, and those log entries that are not counted yet."""
+    """A set of uses: their counts, their log entries, and those log entries that are not counted yet.
+
+    ``by_day`` are the counts from which `days` adds up. If ``is_complete`` is false, the newest entries are left out.
+    """
 
     counted: UsageQuerySet
+    by_day: UsageQuerySet
     log: TokenUseQuerySet
     uncounted: TokenUseQuerySet
+    is_complete: bool = True
 
 
 def of(user: User) -> Uses:
@@ -128,7 +59,11 @@ def of(user: User) -> Uses:
 
 def readable_org_entries(user: User) -> Uses:
     """Uses of all tokens in the organization, if this person's role can read its logs; otherwise none."""
-    return _uses(TokenUsage.objects.readable_org_entries(user), TokenUse.objects.readable_org_entries(user))
+    return _uses(
+        TokenUsage.objects.readable_org_entries(user),
+        TokenUse.objects.readable_org_entries(user),
+        by_day=OrganizationUsage.objects.readable_org_entries(user),
+    )
 
 
 def of_token(token_id: uuid.UUID, *, reader: User) -> Uses:
@@ -157,7 +92,7 @@ def days(uses: Uses) -> list[DayUses]:
     """Uses on each of the last 30 days (UTC), today last. Days without uses are included."""
     first = _first_day()
     by_day = _read(
-        uses.counted.filter(day__gte=first).values_list("day").annotate(Sum("allowed"), Sum("refused")),
+        uses.by_day.filter(day__gte=first).values_list("day").annotate(Sum("allowed"), Sum("refused")),
         uses.uncounted.filter(at__gte=_start_of(first))
         .values_list(TruncDate("at", tzinfo=UTC))
         .annotate(allowed=_ALLOWED, refused=_REFUSED),
@@ -263,26 +198,40 @@ def _uses_at(log: TokenUseQuerySet, moments: dict[uuid.UUID, datetime]) -> list[
     return sorted(by_token.values(), key=lambda use: use.at, reverse=True)
 
 
-def _uses(counted: UsageQuerySet, log: TokenUseQuerySet) -> Uses:
+def _uses(counted: UsageQuerySet, log: TokenUseQuerySet, *, by_day: UsageQuerySet | None = None) -> Uses:
     """Prepares the queries. Counts and uncounted entries are selected in one statement (`_read`).
 
-    The newest sealed time is read before that. It only limits how far back the database searches, and never excludes an
-    unsealed entry.
+    How far counting is, is read before that. It only limits how far back the database searches, and never excludes an
+    uncounted entry.
     """
-    seals = Seal.objects.filter(log=Seal.Log.AUTHENTICATION, kind=Seal.Kind.ENTRIES).order_by("-last_id")
-    uncounted = log.order_by().filter(id__gt=Coalesce(Subquery(seals.values("last_id")[:1]), 0))
-    if newest_at := _newest_moment(seals.values_list("newest", flat=True).first()):
-        uncounted = uncounted.filter(at__gte=newest_at - OUT_OF_ORDER_BY)
-    return Uses(counted, log, uncounted)
+    progress = _progress()
+    if not progress.is_near:
+        counting.catch_up()
+    uncounted = log.order_by().filter(id__gt=Coalesce(Subquery(UsageProgress.objects.values("last_id")[:1]), 0))
+    if progress.newest_at:
+        # The clock may have been wrong when the entry was written.
+        uncounted = uncounted.filter(at__gte=min(progress.newest_at, timezone.now()) - OUT_OF_ORDER_BY)
+    return Uses(
+        counted,
+        counted if by_day is None else by_day,
+        log,
+        uncounted if progress.is_near else uncounted.none(),
+        is_complete=progress.is_near,
+    )
 
 
-def _newest_moment(newest: Any) -> datetime | None:
-    """The newest moment of a seal's ``newest``; ``None`` if somebody has changed it to something else, which verifying
-    the log reports. The search then goes back as far as the log."""
-    try:
-        return max(datetime.fromisoformat(moment).astimezone(UTC) for moment in newest.values())
-    except (AttributeError, TypeError, ValueError, OverflowError):
-        return None
+class _Progress(NamedTuple):
+    newest_at: datetime | None
+    is_near: bool
+
+
+def _progress() -> _Progress:
+    progress = UsageProgress.objects.all()
+    newest = TokenUse.objects.order_by("-id").values_list(
+        "id", Subquery(progress.values("last_id")), Subquery(progress.values("newest_at"))
+    )
+    newest_id, last_id, newest_at = newest.first() or (0, 0, None)
+    return _Progress(newest_at, newest_id - (last_id or 0) <= MAX_UNCOUNTED)
 
 
 def _read(

@@ -46,6 +46,7 @@ class OverviewView(MemberPageMixin, TemplateView):
             expiring_soon_count=tokens.expiring_soon,
             ending=notices.to_warn_of(user) if tokens.expiring_soon else (),
             days=days,
+            uses_are_complete=uses.is_complete,
             used=sum(day.total for day in days),
             refused=sum(day.refused for day in days),
             ended_in_use=[token for token in ended_in_use if token.last.owner_id == user.pk],

@@ -9,28 +9,23 @@ key is not in the database, so write access to the database is not enough to bui
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import repeat
-from typing import Any
 
-from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from auditlog import final_entries, usage
+from auditlog import final_entries
 from auditlog.models import Activity, Seal, TokenUse
 from auditlog.seals.blocks import block_after, last_block, pack
-from auditlog.seals.entries import LARGEST_ID, MODELS, UNREADABLE, Row, columns, first_entries, moment_of
+from auditlog.seals.entries import LARGEST_ID, MODELS, Row, first_entries, moment_of
 from core.db.batches import run_batches
 
 # A busy log gets full blocks, a quiet one at most 288 a day. With a block a minute, the blocks of a log with one entry
 # a minute would take more space than its entries.
 MAX_ENTRIES = 500
-# A block covers at most this many combinations of token, day and address. Each is a row with six indexes, written while
-# SQLite's only lock is held: with 500, other writers waited for up to 277 ms.
-MAX_COUNTED = 100
 LONGEST_WAIT = timedelta(minutes=5)
 
 # How long sealing waits for transactions that may still add an entry.
@@ -61,7 +56,7 @@ def seal_next(log: Seal.Log, *, at_once: bool = False) -> Seal | None:
             return None
         records, newest = pack(log, rows)
         block = block_after(last, log, Seal.Kind.ENTRIES, records, newest, last_id=rows[-1][0], count=len(rows))
-        if _append(block, rows):
+        if _append(block):
             return block
 
 
@@ -79,13 +74,11 @@ def seal_pruning(log: Seal.Log, before: Mapping[str, datetime]) -> Seal:
             return block
 
 
-def _append(block: Seal, rows: Sequence[Row] = ()) -> bool:
-    """Commits the block and the counts of its entries; returns ``False`` if another worker was faster."""
-    counted = usage.summed(_uses_of(rows)) if block.log == Seal.Log.AUTHENTICATION else []
+def _append(block: Seal) -> bool:
+    """Commits the block; returns ``False`` if another worker was faster."""
     try:
         with transaction.atomic():
             block.save(force_insert=True)
-            usage.add(counted)
     except IntegrityError:
         if not Seal.objects.filter(log=block.log, number=block.number).exists():
             raise
@@ -105,20 +98,7 @@ def _rows_due(log: Seal.Log, *, after: int, at_once: bool) -> list[Row]:
         if not has_waited and not waiting[MAX_ENTRIES - 1 : MAX_ENTRIES].exists():
             return []
     # The entries must be read after the last final id is known.
-    rows = first_entries(log, after + 1, _final_until(model), limit=MAX_ENTRIES)
-    return _countable(rows) if log == Seal.Log.AUTHENTICATION else rows
-
-
-def _countable(rows: list[Row]) -> list[Row]:
-    """The first rows, as many as one block may count."""
-    names = columns(TokenUse)
-    token, ip = names.index("token_id"), names.index("ip")
-    counted = set()
-    for place, row in enumerate(rows):
-        counted.add((row[token], moment_of(row).date(), row[ip]))
-        if len(counted) > MAX_COUNTED:
-            return rows[:place]
-    return rows
+    return first_entries(log, after + 1, _final_until(model), limit=MAX_ENTRIES)
 
 
 def _final_until(model: type[TokenUse] | type[Activity]) -> int:
@@ -127,17 +107,3 @@ def _final_until(model: type[TokenUse] | type[Activity]) -> int:
         return final_entries.final_until(model, patience=WAIT_FOR_WRITERS_SECONDS)
     except final_entries.StillWriting:
         return 0
-
-
-def _uses_of(rows: Sequence[Row]) -> list[TokenUse]:
-    """The readable entries. Others are sealed but not counted."""
-    fields: list[Any] = [TokenUse._meta.get_field(name) for name in columns(TokenUse)]
-    names = [field.attname for field in fields]
-    uses = []
-    for row in rows:
-        try:
-            values = [field.to_python(value) for field, value in zip(fields, row, strict=True)]
-        except (ValidationError, *UNREADABLE):
-            continue
-        uses.append(TokenUse.from_db("default", names, values))
-    return uses

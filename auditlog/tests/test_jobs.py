@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts import log_retention
 from accounts.jobs import register_pruning
-from auditlog import jobs, retention
+from auditlog import counting, jobs, retention
 from auditlog.models import Seal, TokenUsage, TokenUse
 from auditlog.seals import sealing
 from auditlog.tests.entries import ACTIONS, USES, actions, change, days_ago, findings, remove, run, uses
@@ -74,7 +74,7 @@ def test_both_logs_are_sealed_and_uses_are_counted(organization, start):
     actions(2, organization, at=days_ago(1))
 
     start()
-    wait_until(lambda: Seal.objects.count() == 2)
+    wait_until(lambda: Seal.objects.count() == 2 and TokenUsage.objects.exists())
 
     assert {(block.log, block.count) for block in Seal.objects.all()} == {(USES, 3), (ACTIONS, 2)}
     assert TokenUsage.objects.get().allowed == 3
@@ -195,6 +195,7 @@ def test_long_pruning_does_not_delay_sealing_or_stopping(organization, monkeypat
                 return
 
     monkeypatch.setattr(retention, "run_batches", with_long_pauses)
+    monkeypatch.setattr(retention, "first_size", lambda: 20)
     uses(100, organization, at=days_ago(402))
     stopping = start()
     wait_until(lambda: Seal.objects.filter(kind="pruned").exists())
@@ -209,10 +210,11 @@ def test_long_pruning_does_not_delay_sealing_or_stopping(organization, monkeypat
 
 def test_several_workers_write_one_chain(organization, start):
     uses(50, organization, at=days_ago(1))
-    uses(50, organization, at=days_ago(402))
+    newest = uses(50, organization, at=days_ago(402))[-1].pk
     start()
     start()
     wait_until(lambda: Seal.objects.filter(kind="entries").exists() and TokenUse.objects.count() == 50)
+    assert counting.counted_until() == newest
 
     assert findings() == []
     assert sum(usage.allowed for usage in TokenUsage.objects.all()) == 50

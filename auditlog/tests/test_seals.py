@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError, connection, connections, transaction
 from django.utils import timezone
 
-from auditlog.models import Activity, Seal, TokenUsage, TokenUse
+from auditlog.models import Activity, Seal, TokenUse
 from auditlog.seals import sealing
 from auditlog.seals.blocks import NO_BLOCK, ChainBroken
 from auditlog.seals.entries import columns, read_entries
@@ -115,20 +115,6 @@ def test_a_long_log_is_sealed_in_several_blocks(monkeypatch, organization):
     assert findings() == []
 
 
-def test_number_of_counters_that_a_block_changes_is_limited(monkeypatch, organization):
-    """All other writers wait while the counters are written."""
-    monkeypatch.setattr(sealing, "MAX_COUNTED", 2)
-    for ip in ("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.3", None):
-        uses(1, organization, ip=ip)
-    made = []
-    while block := sealing.seal_next(USES, at_once=True):
-        made.append(block.count)
-
-    assert made == [3, 2]
-    assert findings() == []
-    assert TokenUsage.objects.count() == 4
-
-
 # When a block is created
 
 
@@ -155,12 +141,6 @@ def test_many_new_entries_are_sealed_at_once(monkeypatch, organization):
 
     assert sealing.seal_next(USES).count == 3
     assert sealing.seal_next(USES) is None
-
-
-def test_uses_are_counted_once_when_they_are_sealed(chain):
-    counted = TokenUsage.objects.get()
-
-    assert (counted.allowed, counted.token_id) == (9, uuid.UUID(int=1))
 
 
 @pytest.mark.parametrize("days", [-3650, 3650])
@@ -638,14 +618,13 @@ def test_two_sealers_at_the_same_time_write_one_chain(monkeypatch, organization)
 
     assert sorted(made) == list(range(1, 13))
     assert findings() == []
-    assert TokenUsage.objects.get().allowed == 60
 
 
 def test_integrity_error_without_a_race_is_raised(chain, organization, monkeypatch):
-    def fail(counted):
+    def fail(block, **options):
         raise IntegrityError("something else")
 
-    monkeypatch.setattr(sealing.usage, "add", fail)
+    monkeypatch.setattr(Seal, "save", fail)
     uses(1, organization)
 
     with pytest.raises(IntegrityError, match="something else"):

@@ -1,4 +1,4 @@
-"""Usage counts equal a count of the whole log, whether it is sealed or not."""
+"""Usage counts equal a count of the whole log, whether it has been counted before or not."""
 
 import uuid
 from collections import Counter
@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
-from auditlog import usage
-from auditlog.models import ENDED_REASONS, Seal, TokenUsage, TokenUse
+from auditlog import counting, usage
+from auditlog.models import ENDED_REASONS, OrganizationUsage, TokenUsage, TokenUse, UsageProgress
 from auditlog.tests.test_logs import use
 from tokens.tests.factories import TokenFactory
 
@@ -36,40 +37,29 @@ def ago(**how_long):
     return NOW - timedelta(**how_long)
 
 
-def seal():
-    """Counts new entries as the worker does, but without a valid seal."""
-    last = Seal.objects.order_by("last_id").last()
-    entries = list(TokenUse.objects.filter(id__gt=last.last_id if last else 0).order_by("id"))
-    usage.add(usage.summed(entries))
-    Seal.objects.create(
-        log=Seal.Log.AUTHENTICATION,
-        kind=Seal.Kind.ENTRIES,
-        number=last.number + 1 if last else 1,
-        first_id=entries[0].pk,
-        last_id=entries[-1].pk,
-        count=len(entries),
-        newest={"": max(entry.at for entry in entries).isoformat()},
-    )
+def count():
+    """Counts new entries, as the worker does."""
+    return sum(counting.count_due())
 
 
 @pytest.fixture(params=["nothing", "all", "half"])
-def sealed(request):
-    """Whether to seal after the first half of the entries, and after the last one."""
+def is_counted(request):
+    """Whether to count after the first half of the entries, and after the last one."""
     return {"nothing": [False, False], "all": [False, True], "half": [True, False]}[request.param]
 
 
-def test_usage_has_each_of_the_last_30_days(owner, sealed):
+def test_usage_has_each_of_the_last_30_days(owner, is_counted):
     token = TokenFactory(owner=owner)
     use(token, ago(days=30))
     use(token, ago(days=29))
     use(token, ago(days=1), **REFUSED)
-    if sealed[0]:
-        seal()
+    if is_counted[0]:
+        count()
     use(token, ago(days=1))
     use(token, NOW)
     use(token, NOW)
-    if sealed[1]:
-        seal()
+    if is_counted[1]:
+        count()
 
     found = usage.days(usage.of(owner))
 
@@ -90,7 +80,7 @@ def test_days_are_counted_in_utc(owner):
         return {day.day.day: day.total for day in usage.days(usage.of(owner)) if day.total}
 
     assert counted() == {18: 1, 19: 1}
-    seal()
+    count()
     assert counted() == {18: 1, 19: 1}
 
 
@@ -105,11 +95,11 @@ def test_usage_of_an_unused_token_has_30_empty_days(owner):
 
 @pytest.fixture
 def four_uses(owner, member, stranger):
-    """Two uses by the owner, one by a colleague and one by a stranger. Half of them are sealed."""
+    """Two uses by the owner, one by a colleague and one by a stranger. Half of them are counted."""
     token = TokenFactory(owner=owner)
     use(token, ago(hours=4), **ENDED)
     use(TokenFactory(owner=stranger), ago(hours=3), **ENDED)
-    seal()
+    count()
     use(TokenFactory(owner=owner), ago(hours=2), **ENDED)
     use(TokenFactory(owner=member), ago(hours=1), **ENDED)
     return token
@@ -154,16 +144,16 @@ def ips(token):
     }
 
 
-def test_addresses_have_their_first_and_last_use(owner, sealed):
+def test_addresses_have_their_first_and_last_use(owner, is_counted):
     token = TokenFactory(owner=owner)
     use(token, ago(days=80), ip="192.0.2.1")
     use(token, ago(days=9), ip="2001:db8::1", **REFUSED)
-    if sealed[0]:
-        seal()
+    if is_counted[0]:
+        count()
     use(token, ago(days=2), ip="192.0.2.1")
     use(token, ago(days=1), ip=None)
-    if sealed[1]:
-        seal()
+    if is_counted[1]:
+        count()
 
     found = usage.addresses(usage.of_token(token.pk, reader=owner))
 
@@ -192,7 +182,7 @@ def test_address_is_new_for_a_week_unless_the_token_is_new(owner, token_since, a
     use(token, NOW - address_since, ip="192.0.2.2")
 
     before = ips(token)
-    seal()
+    count()
 
     assert before["192.0.2.1"] == (1, 0, False)
     assert before["192.0.2.2"] == (1, 0, is_new)
@@ -202,16 +192,16 @@ def test_address_is_new_for_a_week_unless_the_token_is_new(owner, token_since, a
 # Ended tokens still in use
 
 
-def test_expired_token_in_use_is_listed_with_addresses_and_counts(owner, sealed):
+def test_expired_token_in_use_is_listed_with_addresses_and_counts(owner, is_counted):
     token = TokenFactory(owner=owner, name="old laptop")
     use(token, ago(days=20), ip="192.0.2.1")
     use(token, ago(days=9), ip="192.0.2.1", **ENDED)
     use(token, ago(days=8), ip="192.0.2.1", **ENDED)
-    if sealed[0]:
-        seal()
+    if is_counted[0]:
+        count()
     use(token, ago(days=7), ip="192.0.2.7", target="/api/v1/pipelines", user_agent="Postman", **ENDED)
-    if sealed[1]:
-        seal()
+    if is_counted[1]:
+        count()
 
     [found] = usage.after_end(usage.of(owner))
 
@@ -234,7 +224,7 @@ def test_only_uses_of_the_last_30_days_count_as_still_in_use(owner):
         return [(token.last.token_id, token.count) for token in usage.after_end(usage.of(owner))]
 
     assert found() == [(lately.pk, 1)]
-    seal()
+    count()
     assert found() == [(lately.pk, 1)]
 
 
@@ -242,7 +232,7 @@ def test_most_recently_used_expired_token_is_listed_first(owner):
     first, second, third = (TokenFactory(owner=owner) for _ in range(3))
     use(second, ago(hours=3), **ENDED)
     use(first, ago(hours=2), **ENDED)
-    seal()
+    count()
     use(third, ago(hours=2, minutes=30), **ENDED)
     use(second, ago(hours=1), **ENDED)
 
@@ -254,7 +244,7 @@ def test_other_refusals_are_not_uses_after_expiry(owner, code):
     use(TokenFactory(owner=owner), ago(hours=1), status=403, code=code)
 
     assert usage.after_end(usage.of(owner)) == []
-    seal()
+    count()
     assert usage.after_end(usage.of(owner)) == []
     assert TokenUsage.objects.get().after_end == 0
 
@@ -282,22 +272,21 @@ def test_the_number_of_queries_does_not_grow(owner, django_assert_max_num_querie
         with django_assert_max_num_queries(3) as captured:
             read(usage.of(owner))
         counts.append(len(captured))
-        seal()
+        count()
 
     assert counts[0] == counts[1]
 
 
-def test_counting_takes_one_write_and_no_read(owner, django_assert_num_queries):
+def test_a_batch_is_counted_with_three_statements(owner):
+    count()
     for token in TokenFactory.create_batch(5, owner=owner):
         use(token, ago(hours=1))
-    entries = list(TokenUse.objects.all())
 
-    for number in (1, 2):
-        with django_assert_num_queries(0):
-            counted = usage.summed(entries)
-        with django_assert_num_queries(1):
-            usage.add(counted)
-        assert {row.allowed for row in TokenUsage.objects.all()} == {number}
+    with CaptureQueriesContext(connection) as captured:
+        count()
+
+    writes = [query["sql"] for query in captured if "INSERT" in query["sql"] or "UPDATE" in query["sql"]]
+    assert len(writes) == 3, writes
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)], ids=str)
@@ -308,9 +297,12 @@ def test_later_counts_keep_the_first_and_the_last_time(owner, order):
     use(token, ago(hours=2), **ENDED)
     use(token, ago(hours=1), **ENDED)
     entries = list(TokenUse.objects.order_by("at"))
+    TokenUse.objects.all()._raw_delete("default")
 
-    for place in order:
-        usage.add(usage.summed([entries[place]]))
+    for number, place in enumerate(order, start=1):
+        entries[place].pk = number
+        TokenUse.objects.bulk_create([entries[place]])
+        count()
 
     counted = TokenUsage.objects.get()
     assert (counted.allowed, counted.refused, counted.after_end) == (1, 2, 2)
@@ -325,7 +317,7 @@ OUTCOMES = [(200, None), (403, "forbidden"), (401, "expired"), (401, "revoked"),
 
 @st.composite
 def histories(draw):
-    """Uses of three tokens in order of arrival, and the positions at which the worker seals.
+    """Uses of three tokens in order of arrival, and the positions at which the worker counts.
 
     The times of the uses are in the same order, except for differences of up to 30 minutes.
     """
@@ -348,13 +340,13 @@ def histories(draw):
 def test_usage_equals_a_count_of_the_whole_log(owner, member, administrator, django_db_blocker, history):
     tokens = [TokenFactory(owner=owner), TokenFactory(owner=owner), TokenFactory(owner=member)]
     TokenUse.objects.all()._raw_delete("default")
-    TokenUsage.objects.all().delete()
-    Seal.objects.all().delete()
-    entries, seals = history
+    for model in (TokenUsage, OrganizationUsage, UsageProgress):
+        model.objects.all().delete()
+    entries, counted = history
     for number, (token, minutes, ip, (status, code)) in enumerate(entries):
         use(tokens[token], ago(minutes=minutes), ip=ip, status=status, code=code)
-        if number in seals:
-            seal()
+        if number in counted:
+            count()
 
     log = list(TokenUse.objects.order_by("at", "id"))
     assert_same(usage.of(owner), [entry for entry in log if entry.owner_id == owner.pk])
@@ -392,14 +384,14 @@ def assert_same_addresses(uses, log):
         assert address.is_new == (is_late and NOW - its[0].at < timedelta(days=7))
 
 
-def test_uses_sealed_while_they_are_read_are_counted_once(owner):
-    """A seal between the two queries of a reader neither hides uses nor counts them twice."""
+def test_uses_counted_while_they_are_read_are_counted_once(owner):
+    """Counting between the two queries of a reader neither hides uses nor counts them twice."""
     token = TokenFactory(owner=owner)
     use(token, ago(hours=3), **ENDED)
-    seal()
+    count()
     use(token, ago(hours=2), **ENDED)
     uses = usage.of(owner)
-    seal()
+    count()
     use(token, ago(hours=1), **ENDED)
 
     assert totals(uses) == (3, 1)
@@ -411,7 +403,7 @@ def test_entries_without_a_token_row_are_counted_too(owner):
     gone = TokenFactory(owner=owner)
     use(gone, ago(hours=1), **ENDED)
     gone.delete()
-    seal()
+    count()
 
     [found] = usage.after_end(usage.of(owner))
 

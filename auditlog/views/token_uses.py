@@ -45,8 +45,12 @@ class OrganizationTokenUseListView(OrganizationLogMixin, TokenUseMixin, LogListV
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         # A chart of all entries would contradict a table that shows only some.
         shows_all = not self.narrowing() and not self.request.GET.get("cursor")
-        days = usage.days(usage.readable_org_entries(self.person)) if shows_all else None
-        return super().get_context_data(days=days, **kwargs)
+        uses = usage.readable_org_entries(self.person) if shows_all else None
+        return super().get_context_data(
+            days=usage.days(uses) if uses else None,
+            uses_are_complete=uses.is_complete if uses else None,
+            **kwargs,
+        )
 
 
 class TokenUseDetailView(TokenUseMixin, LogDetailView):

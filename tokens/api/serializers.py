@@ -302,6 +302,9 @@ class EndedTokenInUseSerializer(AfterEndSerializer):
     owner_email = serializers.CharField(source="last.owner_email")
 
 
+_IS_COMPLETE = "False while the newest uses are still being counted. Ask again in a few minutes."
+
+
 class TokenUsageSerializer(serializers.Serializer[Any]):
     """Uses of a token: per day for 30 days, by address, and after its end."""
 
@@ -309,6 +312,7 @@ class TokenUsageSerializer(serializers.Serializer[Any]):
     days = DayUsesSerializer(many=True)
     addresses = AddressUsesSerializer(many=True, help_text="The most recently used first, at most 1000.")
     after_end = AfterEndSerializer(allow_null=True)
+    is_complete = serializers.BooleanField(help_text=_IS_COMPLETE)
 
 
 class UsageSerializer(serializers.Serializer[Any]):
@@ -316,6 +320,7 @@ class UsageSerializer(serializers.Serializer[Any]):
 
     days = DayUsesSerializer(many=True)
     ended_in_use = EndedTokenInUseSerializer(many=True, help_text="The most recently used first.")
+    is_complete = serializers.BooleanField(help_text=_IS_COMPLETE)
 
 
 class MeUserSerializer(serializers.ModelSerializer[User]):

@@ -91,6 +91,7 @@ class TokenViewSet(ApiViewSet):
             "days": usage.days(uses),
             "addresses": usage.addresses(uses)[:MAX_PAGE_SIZE],
             "after_end": next(iter(usage.after_end(uses)), None),
+            "is_complete": uses.is_complete,
         }
         return Response(TokenUsageSerializer(answer).data)
 
@@ -256,7 +257,7 @@ class MeViewSet(ApiViewSet):
 
 
 def _usage(uses: usage.Uses) -> Response:
-    answer = {"days": usage.days(uses), "ended_in_use": usage.after_end(uses)}
+    answer = {"days": usage.days(uses), "ended_in_use": usage.after_end(uses), "is_complete": uses.is_complete}
     return Response(UsageSerializer(answer).data)
 
 

@@ -34,7 +34,7 @@ def test_usage_of_a_token_has_days_and_addresses(session, owner):
 
     body = session.get(f"/api/v1/tokens/{token.pk}/usage").json()
 
-    assert set(body) == {"id", "days", "addresses", "after_end"}
+    assert set(body) == {"id", "days", "addresses", "after_end", "is_complete"}
     assert body["id"] == str(token.pk)
     assert len(body["days"]) == 30
     assert body["days"][-4] == {"date": first_at.date().isoformat(), "allowed": 1, "refused": 0}
@@ -50,6 +50,7 @@ def test_usage_of_a_token_has_days_and_addresses(session, owner):
         }
     ]
     assert body["after_end"] is None
+    assert body["is_complete"] is True
 
 
 def test_unused_token_has_empty_usage(session, owner):
@@ -87,7 +88,7 @@ def test_own_usage_omits_tokens_of_others_and_the_organizations_includes_them(ap
 
     def answered(path):
         body = api.get(path).json()
-        assert set(body) == {"days", "ended_in_use"}
+        assert set(body) == {"days", "ended_in_use", "is_complete"}
         return sum(day["refused"] for day in body["days"]), {row["owner_email"] for row in body["ended_in_use"]}
 
     assert answered("/api/v1/me/usage") == (1, {auditor.email})

@@ -67,13 +67,15 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
 
     def count_rows(self, *, up_to: int) -> int | None:
         # Already counted for the table of addresses.
-        return None if self.narrowing() else sum(address.total for address in self.addresses)
+        is_counted = self.uses.is_complete and not self.narrowing()
+        return sum(address.total for address in self.addresses) if is_counted else None
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         token: Token = self.object
         return super().get_context_data(
             token=token,
             days=usage.days(self.uses),
+            uses_are_complete=self.uses.is_complete,
             addresses=self.addresses[:ADDRESSES_SHOWN],
             further_addresses=len(self.addresses[ADDRESSES_SHOWN:]),
             new_address=NEW_ADDRESS,

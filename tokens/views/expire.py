@@ -63,10 +63,10 @@ class TokenExpireView(MemberPageMixin, View):
         return render(request, "tokens/token_confirm_expire.html", context, status=status)
 
 
-def uses_lately(token: Token, reader: User) -> int:
-    """The number of uses in the last 7 days that the reader may see."""
-    last_days = usage.days(usage.of_token(token.pk, reader=reader))[-7:]
-    return sum(day.total for day in last_days)
+def uses_lately(token: Token, reader: User) -> int | None:
+    """The number of uses in the last 7 days that the reader may see; ``None`` if some are not counted yet."""
+    uses = usage.of_token(token.pk, reader=reader)
+    return sum(day.total for day in usage.days(uses)[-7:]) if uses.is_complete else None
 
 
 def home_of(token: Token, user: User) -> str:

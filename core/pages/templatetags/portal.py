@@ -56,9 +56,12 @@ def field(bound_field: BoundField) -> dict[str, Any]:
 
 
 @register.inclusion_tag("includes/chart.html")
-def chart(days: Sequence[charts.Day], label: str) -> dict[str, Any]:
-    """A bar chart of the uses of each day, allowed and refused. The last day is today. ``label`` names the chart."""
-    return {"chart": charts.per_day(days), "label": label}
+def chart(days: Sequence[charts.Day], label: str, *, is_complete: bool = True) -> dict[str, Any]:
+    """A bar chart of the uses of each day, allowed and refused. The last day is today. ``label`` names the chart.
+
+    If it is not complete, a sentence below says so.
+    """
+    return {"chart": charts.per_day(days), "label": label, "is_complete": is_complete}
 
 
 @register.simple_tag
