@@ -117,7 +117,7 @@ def _moment(text: str) -> datetime:
 
 
 def _instance(model: Any, attributes: dict[str, Any]) -> Any:
-    """As ``Model.from_db``, without its signals, to which nothing listens."""
+    """An instance of the row, created without the signals of models, to which nothing listens."""
     instance = model.__new__(model)
     instance.__dict__.update(attributes)
     instance._state = ModelState()

@@ -1,4 +1,4 @@
-"""Each entry is counted once, whoever counts it, and a portal that is behind says so instead of being slow."""
+"""Several processes count each entry once. A portal that is behind says so instead of being slow."""
 
 import threading
 from datetime import UTC, datetime
