@@ -254,10 +254,11 @@ def _words_about(answer: http_step.HttpAnswer) -> str:
 def _wait_at(run: Run, gate: StepRun) -> None:
     """Pauses the run until a person approves it. The worker continues with other runs."""
     with transaction.atomic():
-        if _mine(run).filter(state=RunState.RUNNING).exists() and run.move(RunEvent.GATE_REACHED):
+        current = _lock_if_mine(run)
+        if current is not None and current.move(RunEvent.GATE_REACHED):
             _update(gate, state=StepState.PAUSED, started_at=timezone.now())
-            run.log("gate", StepState.PAUSED, "Waits for an approval.", gate)
-            notifications.announce(run, notifications.Event.GATE_WAITS)
+            current.log("gate", StepState.PAUSED, "Waits for an approval.", gate)
+            notifications.announce(current, notifications.Event.GATE_WAITS)
             return
     _end_as_stopped(run)
 
@@ -265,8 +266,9 @@ def _wait_at(run: Run, gate: StepRun) -> None:
 def _release(run: Run) -> None:
     """Releases the run because this worker stops. The next worker continues after the last step."""
     with transaction.atomic():
-        if _mine(run).filter(state=RunState.RUNNING).exists() and run.move(RunEvent.RELEASED):
-            run.log("run", RunState.CONTINUING, "The worker was stopped between two steps. The run continues.")
+        current = _lock_if_mine(run)
+        if current is not None and current.move(RunEvent.RELEASED):
+            current.log("run", RunState.CONTINUING, "The worker was stopped between two steps. The run continues.")
             return
     _end_as_stopped(run)
 
@@ -278,7 +280,7 @@ def _end_as_stopped(run: Run) -> None:
 def _end(run: Run, outcome: RunOutcome, message: str) -> None:
     """Ends the run if it still belongs to this worker: finished, or halted if steps are left."""
     with transaction.atomic():
-        current = lock_first(_mine(run).filter(state__in=[RunState.RUNNING, RunState.STOPPING]))
+        current = _lock_if_mine(run)
         if current is None:
             return
         # A step that this process itself could not finish.
@@ -324,6 +326,14 @@ def _words_of_success(run: Run) -> str:
     if run.state == RunState.STOPPING:
         return "All steps succeeded: the last one was already running when the run was stopped."
     return "All steps succeeded."
+
+
+def _lock_if_mine(run: Run) -> Run | None:
+    """The run as it is now, locked, so that nobody takes it over or stops it before the transaction ends.
+
+    ``None`` if it no longer belongs to this worker, or is no longer being executed.
+    """
+    return lock_first(_mine(run).filter(state__in=[RunState.RUNNING, RunState.STOPPING]))
 
 
 def _mine(run: Run) -> RunQuerySet:

@@ -1,5 +1,7 @@
 """Starts, stops, resumes and resets runs; approves and rejects gates."""
 
+from collections.abc import Iterable
+
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import F
@@ -10,6 +12,7 @@ from accounts.models import User
 from auditlog.actions import Action
 from auditlog.open_use import token_in_use
 from auditlog.record import record
+from core.db.locks import lock_all
 from core.http.request_context import without_tokens
 from pipelines import notifications
 from pipelines.access import PipelineAction
@@ -20,6 +23,9 @@ from pipelines.tasks import enqueue
 
 QUEUE_LIMIT = 100
 MESSAGE_MAX_LENGTH = 500
+
+# The states of the run that an action is about, from the first to the last choice.
+_CURRENT = [*OCCUPYING, RunState.HALTED, RunState.QUEUED]
 
 
 class CannotStart(Refused):
@@ -70,7 +76,7 @@ def stop_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | Non
     """
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.RUN)
-        run = current_run(locked)
+        run = _lock_current_run(locked)
         queued = [other for other in locked.runs.filter(state=RunState.QUEUED).order_by("number") if other != run]
         # Queued runs can be stopped even if the run before them has already halted.
         if not queued or run.state not in {RunState.STOPPING, RunState.HALTED}:
@@ -85,7 +91,7 @@ def resume_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | N
     """Continues after the last step, which is never repeated. Raises ``NotAllowed`` or ``Refused``."""
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.RUN)
-        run = current_run(locked)
+        run = _lock_current_run(locked)
         if run.state == RunState.HALTED:
             _check_not_locked(locked)
         _move(run, RunAction.RESUME, actor, request)
@@ -101,7 +107,7 @@ def reset_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | No
     """
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.RUN)
-        run = current_run(locked)
+        run = _lock_current_run(locked)
         _move(run, RunAction.RESET, actor, request)
         _record(actor, Action.PIPELINE_RESET, locked, run, request)
         enqueue(locked)
@@ -161,14 +167,20 @@ def reject_gate(
 
 def current_run(pipeline: Pipeline) -> Run:
     """The run in progress, otherwise the waiting one, otherwise the latest. Raises ``Refused`` if there is none."""
-    order = [*OCCUPYING, RunState.HALTED, RunState.QUEUED]
-    waiting = list(pipeline.runs.filter(state__in=order).order_by("number"))
-    if waiting:
-        return min(waiting, key=lambda run: order.index(RunState(run.state)))
-    latest: Run | None = pipeline.runs.order_by("-number").first()
-    if latest is None:
+    return _current_of(pipeline, pipeline.runs.filter(state__in=_CURRENT))
+
+
+def _lock_current_run(pipeline: Pipeline) -> Run:
+    """As `current_run`, and locks it, so that a worker changes its state before or after this transaction."""
+    return _current_of(pipeline, lock_all(pipeline.runs.filter(state__in=_CURRENT)))
+
+
+def _current_of(pipeline: Pipeline, unfinished: Iterable[Run]) -> Run:
+    by_choice = sorted(unfinished, key=lambda run: (_CURRENT.index(RunState(run.state)), run.number))
+    current: Run | None = by_choice[0] if by_choice else pipeline.runs.order_by("-number").first()
+    if current is None:
         raise Refused(f"“{pipeline.name}” has not been run yet.")
-    return latest
+    return current
 
 
 # A run that continues has no end yet.
@@ -225,7 +237,7 @@ def _continued(action: RunAction, actor: User, request: HttpRequest | None) -> d
 def _waiting_gate(
     pipeline: Pipeline, action: RunAction, run_number: int | None, position: int | None
 ) -> tuple[Run, StepRun]:
-    run = current_run(pipeline)
+    run = _lock_current_run(pipeline)
     gate = run.step_runs.filter(state=StepState.PAUSED).first() if run.state == RunState.PAUSED else None
     if gate is None:
         raise Refused(f"“{pipeline.name}”: {REFUSALS[action][RunState.FINISHED]}")

@@ -115,6 +115,18 @@ def mortality(monkeypatch):
     return Mortality(monkeypatch)
 
 
+@contextlib.contextmanager
+def before_each_statement(act):
+    """Calls ``act`` with each statement of this thread's connection, before the statement is executed."""
+
+    def execute(run, sql, params, many, context):
+        act(sql)
+        return run(sql, params, many, context)
+
+    with connection.execute_wrapper(execute):
+        yield
+
+
 @pytest.fixture
 def in_thread():
     """Calls a function in a thread with its own database connection; returns a future."""

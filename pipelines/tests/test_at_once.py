@@ -3,6 +3,7 @@
 In most tests, the second action begins when the first has done its work but has not committed it.
 """
 
+import concurrent.futures
 import threading
 
 import pytest
@@ -20,7 +21,7 @@ from pipelines import runner, services
 from pipelines.access import ItemRole
 from pipelines.models import AccessRule, Pipeline, Run
 from pipelines.services import RuleInput, StepInput
-from pipelines.tests.conftest import PATIENCE
+from pipelines.tests.conftest import PATIENCE, before_each_statement
 from pipelines.tests.factories import AccessRuleFactory
 from pipelines.tests.stages import Stage, state_of, steps_of
 
@@ -275,6 +276,71 @@ def test_approval_while_the_run_is_being_stopped_does_not_continue_it(stage, mea
 
     assert isinstance(result, services.Refused)
     assert (stage.state, stage.steps) == ("halted stopped", "waiting waiting")
+
+
+def taken_at(stage, step):
+    """A run that a worker has taken, and its first step, which is ``step``."""
+    stage.has_steps(step, "/after")
+    stage.ask()
+    run = runner._take_next(stage.pipeline.pk)
+    return run, run.step_runs.get(position=1)
+
+
+def test_stop_while_the_run_reaches_a_gate_halts_it_there(stage, meanwhile):
+    run, gate = taken_at(stage, "gate")
+
+    result = meanwhile(lambda: runner._wait_at(run, gate), lambda: stage.do("stop"))
+
+    assert isinstance(result, Run)
+    assert (stage.state, stage.steps) == ("halted stopped", "waiting waiting")
+
+
+def test_gate_that_is_reached_while_the_run_is_being_stopped_does_not_wait(stage, meanwhile):
+    run, gate = taken_at(stage, "gate")
+
+    meanwhile(lambda: stage.do("stop"), lambda: runner._wait_at(run, gate))
+
+    assert (stage.state, stage.steps) == ("halted stopped", "waiting waiting")
+
+
+def test_stop_while_the_worker_releases_the_run_halts_it(stage, meanwhile):
+    run, _ = taken_at(stage, "/one")
+
+    result = meanwhile(lambda: runner._release(run), lambda: stage.do("stop"))
+
+    assert isinstance(result, Run)
+    assert (stage.state, stage.steps) == ("halted stopped", "waiting waiting")
+
+
+@pytest.mark.parametrize("action", ["wait at the gate", "release"])
+def test_run_is_not_taken_over_between_reading_and_changing_it(stage, in_thread, action):
+    runner.work_as("late")
+    run, gate = taken_at(stage, "gate")
+    Run.objects.update(lease_ends_at=timezone.now())
+    others = []
+
+    def take_over():
+        runner.recover_lost_runs()
+        return runner._take_next(stage.pipeline.pk)
+
+    def let_another_worker_try(sql):
+        if sql.startswith('UPDATE "pipelines_run"') and not others:
+            runner.work_as("another")
+            others.append(in_thread(take_over))
+            concurrent.futures.wait(others, timeout=HELD_SECONDS)
+
+    with before_each_statement(let_another_worker_try):
+        runner._wait_at(run, gate) if action == "wait at the gate" else runner._release(run)
+
+    (taken,) = [other.result(PATIENCE) for other in others]
+    if action == "wait at the gate":
+        assert (taken, stage.state, stage.steps) == (None, "paused", "paused waiting")
+    else:
+        assert (taken.worker, stage.state) == ("another", "running")
+        assert [line for line in stage.log if "continues" in line] == [
+            "The worker was stopped between two steps. The run continues.",
+            "Run 1 continues.",
+        ]
 
 
 # Runs
