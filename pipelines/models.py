@@ -328,6 +328,8 @@ class Run(models.Model):
     # The worker that executes it, and the time until which its lease lasts (`runner`).
     worker = models.CharField(max_length=64, blank=True)
     lease_ends_at = models.DateTimeField(null=True)
+    # How often a worker has taken it. Only the thread that holds the last number may change it while it is executed.
+    attempt = models.PositiveIntegerField(default=0)
 
     objects: ClassVar[RunQuerySet] = RunQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -351,14 +353,15 @@ class Run(models.Model):
         return f"run {self.number} of {self.pipeline_name}"
 
     def move(self, what: RunAction | RunEvent, **values: Any) -> bool:
-        """Applies an event of the state machine if the row is still in the state in which it was read.
+        """Applies an event of the state machine if the row still has the state and the attempt with which it was read.
 
-        Returns ``False``, and changes nothing, if it is not, or if the state does not allow the event.
+        Returns ``False``, and changes nothing, if it does not, or if the state does not allow the event.
         """
         following = after(self.state, what)
         if following is None:
             return False
-        moved = Run.objects.filter(pk=self.pk, state=self.state).update(state=following, **values)
+        as_read = Run.objects.filter(pk=self.pk, state=self.state, attempt=self.attempt)
+        moved = as_read.update(state=following, **values)
         if not moved:
             return False
         for field, value in {"state": following, **values}.items():

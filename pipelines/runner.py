@@ -4,16 +4,18 @@ The end of each step is committed before the next step begins, so the database a
 worker that gets a signal to stop finishes its current step and releases the run. If a worker is killed during a step,
 the step is marked failed: nobody can know whether the call went out, and it is never repeated by itself.
 
-A run belongs to the worker that took it until its lease ends; each step renews the lease. When a lease has ended, the
-worker counts as lost. Every write is conditional on the run still belonging to this worker, so a worker that was only
-suspended changes nothing when it continues.
+A run belongs to the thread that took it until its lease ends; each step renews the lease. When a lease has ended, the
+thread counts as lost, and any worker can take the run over, also another thread of the same process. Each time a run is
+taken or taken over, its ``attempt`` increases. Every write is conditional on the attempt that the thread got, so a
+thread that was only suspended changes nothing when it continues.
 """
 
 import logging
 import secrets
 import threading
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import Q
@@ -163,7 +165,7 @@ def _take(run: Run, pipeline: Pipeline) -> bool:
     started_at = Coalesce("started_at", now)
     try:
         with transaction.atomic():
-            taken = run.move(RunEvent.TAKEN, started_at=started_at, worker=_worker, lease_ends_at=now + LEASE)
+            taken = run.move(RunEvent.TAKEN, started_at=started_at, **_ownership(run, now))
     except IntegrityError:
         # Another worker runs this pipeline; it takes the next queued run when it is done.
         return False
@@ -174,7 +176,7 @@ def _take(run: Run, pipeline: Pipeline) -> bool:
 
 
 def _begin(run: Run, step: StepRun) -> bool:
-    """Marks the step as begun if the run still belongs to this worker and continues. Returns whether it does."""
+    """Marks the step as begun if the run still belongs to this attempt and continues. Returns whether it does."""
     now = timezone.now()
     with transaction.atomic():
         if not _mine(run).filter(state=RunState.RUNNING).update(lease_ends_at=now + LEASE):
@@ -185,7 +187,7 @@ def _begin(run: Run, step: StepRun) -> bool:
 
 
 def _execute_step(run: Run, step: StepRun) -> bool:
-    """Executes the step and commits its end. Returns whether it succeeded."""
+    """Executes the step and commits its end. Returns whether it succeeded and the run still belongs to this attempt."""
     try:
         answer = _call(step)
     except step_secrets.SecretMissing as error:
@@ -228,16 +230,17 @@ def _end_step(
     answer: http_step.HttpAnswer | None = None,
 ) -> bool:
     with transaction.atomic():
-        values = {
-            "state": state,
-            "finished_at": timezone.now(),
-            "message": message,
-            "response_status": answer.status if answer else None,
-            "response_bytes": answer.size if answer else None,
-        }
-        if not StepRun.objects.filter(pk=step.pk, state=StepState.RUNNING).update(**values):
-            # This worker counted as lost, and the step was marked failed.
+        if _lock_if_mine(run) is None:
+            # This thread counted as lost, and the step was marked failed.
             return False
+        _update(
+            step,
+            state=state,
+            finished_at=timezone.now(),
+            message=message,
+            response_status=answer.status if answer else None,
+            response_bytes=answer.size if answer else None,
+        )
         run.log(step.method.lower(), state, message, step)
         if answer and answer.size:
             run.log("answer", state, _words_about(answer), step, answer=answer.body)
@@ -278,7 +281,7 @@ def _end_as_stopped(run: Run) -> None:
 
 
 def _end(run: Run, outcome: RunOutcome, message: str) -> None:
-    """Ends the run if it still belongs to this worker: finished, or halted if steps are left."""
+    """Ends the run if it still belongs to this attempt: finished, or halted if steps are left."""
     with transaction.atomic():
         current = _lock_if_mine(run)
         if current is None:
@@ -302,8 +305,7 @@ def _recover(run_id: uuid.UUID, gone: Q) -> bool:
         run = lock_if_exists(lost, run_id)
         if run is None:
             return False
-        # From here on the run belongs to this worker, even if its last worker continues.
-        Run.objects.filter(pk=run.pk).update(worker=_worker, lease_ends_at=timezone.now() + LEASE)
+        _take_over(run)
         reason = "The worker stopped in the middle of this step. The portal cannot tell whether the call was sent."
         in_the_middle = run.step_runs.filter(state=StepState.RUNNING).update(
             state=StepState.FAILED, finished_at=timezone.now(), message=reason
@@ -315,6 +317,18 @@ def _recover(run_id: uuid.UUID, gone: Q) -> bool:
         elif run.move(RunEvent.RELEASED):
             run.log("run", RunState.CONTINUING, "The worker stopped between two steps. The run continues.")
         return bool(in_the_middle)
+
+
+def _take_over(run: Run) -> None:
+    """From here on, the run's last owner can't change it, even if it continues."""
+    for name, value in _ownership(run, timezone.now()).items():
+        setattr(run, name, value)
+    run.save(update_fields=["attempt", "worker", "lease_ends_at"])
+
+
+def _ownership(run: Run, now: datetime) -> dict[str, Any]:
+    """The values of a run that this thread takes."""
+    return {"attempt": run.attempt + 1, "worker": _worker, "lease_ends_at": now + LEASE}
 
 
 def _words_of_success(run: Run) -> str:
@@ -331,13 +345,13 @@ def _words_of_success(run: Run) -> str:
 def _lock_if_mine(run: Run) -> Run | None:
     """The run as it is now, locked, so that nobody takes it over or stops it before the transaction ends.
 
-    ``None`` if it no longer belongs to this worker, or is no longer being executed.
+    ``None`` if it no longer belongs to this attempt, or is no longer being executed.
     """
     return lock_first(_mine(run).filter(state__in=[RunState.RUNNING, RunState.STOPPING]))
 
 
 def _mine(run: Run) -> RunQuerySet:
-    return Run.objects.filter(pk=run.pk, worker=_worker)
+    return Run.objects.filter(pk=run.pk, attempt=run.attempt)
 
 
 def _update(step: StepRun, **values: object) -> None:

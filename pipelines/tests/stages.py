@@ -48,6 +48,14 @@ class Stage:
         options.setdefault("actor", self.owner)
         return service(pipeline=self.pipeline, **options)
 
+    def to_the_end(self, work=None):
+        """Works, approves gates and resumes the failed run, until it has ended."""
+        actions = {"paused": "approve", "halted failed": "resume"}
+        (work or self.work)()
+        while action := actions.get(self.state):
+            self.do(action)
+            (work or self.work)()
+
     @property
     def state(self):
         return state_of(self.run)

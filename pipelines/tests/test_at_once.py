@@ -451,8 +451,14 @@ def test_run_in_progress_ignores_edits_and_lost_rights(stage, owner, in_thread):
     assert stage.build_server.called == ["/one", "/two", "/three"]
 
 
-def test_worker_that_lost_its_lease_during_a_step_changes_nothing(stage, in_thread):
-    """Another worker took over, resumed and finished the run while this one was waiting."""
+@pytest.fixture(params=["asleep", "awake"], ids=["thread of the same worker", "other worker"])
+def successor(request):
+    """The name of the worker that takes the run over."""
+    return request.param
+
+
+def test_thread_that_lost_its_lease_during_a_step_changes_nothing(stage, successor, in_thread):
+    """Its run was taken over, resumed and finished while it waited for an answer."""
     runner.work_as("asleep")
     stage.build_server.held_path = "/one"
     run = stage.ask()
@@ -460,7 +466,7 @@ def test_worker_that_lost_its_lease_during_a_step_changes_nothing(stage, in_thre
     stage.build_server.next_calls("/one")
     Run.objects.update(lease_ends_at=timezone.now())
 
-    runner.work_as("awake")
+    runner.work_as(successor)
     assert runner.recover_lost_runs() == 1
     stage.build_server.held_path = None
     stage.do("resume")
@@ -475,14 +481,14 @@ def test_worker_that_lost_its_lease_during_a_step_changes_nothing(stage, in_thre
     assert stage.build_server.called == ["/one", "/two", "/three"]
 
 
-def test_worker_that_lost_its_lease_leaves_the_run_to_the_next_worker(stage, in_thread):
+def test_thread_that_lost_its_lease_leaves_the_run_to_its_successor(stage, successor, in_thread):
     runner.work_as("asleep")
     stage.build_server.held_path = "/one"
     run = stage.ask()
     working = in_thread(stage.work)
     stage.build_server.next_calls("/one")
     Run.objects.update(lease_ends_at=timezone.now())
-    runner.work_as("awake")
+    runner.work_as(successor)
     runner.recover_lost_runs()
     stage.do("resume")
     taken = runner._take_next(stage.pipeline.pk)
@@ -491,8 +497,8 @@ def test_worker_that_lost_its_lease_leaves_the_run_to_the_next_worker(stage, in_
     stage.build_server.let_go.set()
     working.result(PATIENCE)
 
-    assert (state_of(run), steps_of(run), run.worker) == ("running", "failed waiting waiting", "awake")
-    runner.work_as("awake")
+    assert (state_of(run), steps_of(run), run.worker) == ("running", "failed waiting waiting", successor)
+    runner.work_as(successor)
     runner.execute(taken)
     assert (state_of(run), stage.build_server.called) == ("finished success", ["/one", "/two", "/three"])
 

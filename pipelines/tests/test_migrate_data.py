@@ -10,6 +10,7 @@ from django.db.migrations.executor import MigrationExecutor
 from accounts.tests.factories import UserFactory
 from pipelines import step_secrets
 from pipelines.models import Run, RunLogLine, Step, StepRun
+from pipelines.runner import recover_lost_runs
 from pipelines.tests.factories import PipelineFactory, RunFactory, give_secrets
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.each_database]
@@ -50,6 +51,7 @@ def test_existing_data_is_migrated_back_and_forward(latest):
     migrate_to_the_end()
     check_that_runs_have_copies(of_first, owner)
     check_that_secrets_are_encrypted()
+    check_that_a_worker_takes_the_run_over()
 
 
 def create_with_latest_models():
@@ -104,6 +106,12 @@ def check_that_runs_have_copies(pipeline, owner):
         owner.organization_id,
         "running",
     )
+
+
+def check_that_a_worker_takes_the_run_over():
+    assert Run.objects.get().attempt == 0
+    assert recover_lost_runs() == 0
+    assert (Run.objects.get().state, Run.objects.get().attempt) == ("continuing", 1)
 
 
 def check_that_secrets_are_encrypted():
