@@ -77,15 +77,14 @@ def execute(run: Run) -> None:
             _end_as_stopped(run)
             return
         if not _execute_step(run, step):
-            _end(run, RunOutcome.FAILED, f"Failed at step {step.position}, “{step.name}”.")
             return
-    _end(run, RunOutcome.SUCCESS, _words_of_success(run))
+    _end_as_succeeded(run)
 
 
 def recover_lost_runs(*, of_worker: str = "") -> int:
     """Recovers the runs of lost workers: those whose lease has ended, and those of ``of_worker``, which is known to be
-    gone. A run that was between two steps continues. A run that was in a step is marked failed, and can be resumed
-    after that step. Returns how many were marked failed.
+    gone. A run that was between two steps continues, and one whose last step had succeeded ends. A run that was in a
+    step is marked failed, and can be resumed after that step. Returns how many were marked failed.
     """
     gone = Q(lease_ends_at__isnull=True) | Q(lease_ends_at__lt=timezone.now())
     if of_worker:
@@ -187,7 +186,9 @@ def _begin(run: Run, step: StepRun) -> bool:
 
 
 def _execute_step(run: Run, step: StepRun) -> bool:
-    """Executes the step and commits its end. Returns whether it succeeded and the run still belongs to this attempt."""
+    """Executes the step and commits its end; if it failed, together with that of the run. Returns whether the run
+    continues.
+    """
     try:
         answer = _call(step)
     except step_secrets.SecretMissing as error:
@@ -244,6 +245,9 @@ def _end_step(
         run.log(step.method.lower(), state, message, step)
         if answer and answer.size:
             run.log("answer", state, _words_about(answer), step, answer=answer.body)
+        if state == StepState.FAILED:
+            # Not later: if the worker were killed in between, the next one would continue after the failed step.
+            _end(run, RunOutcome.FAILED, f"Failed at step {step.position}, “{step.name}”.")
     return state == StepState.SUCCESS
 
 
@@ -280,6 +284,13 @@ def _end_as_stopped(run: Run) -> None:
     _end(run, RunOutcome.STOPPED, "Stopped. The steps above have run; the others have not.")
 
 
+def _end_as_succeeded(run: Run) -> None:
+    with transaction.atomic():
+        current = _lock_if_mine(run)
+        if current is not None:
+            _end(current, RunOutcome.SUCCESS, _words_of_success(current))
+
+
 def _end(run: Run, outcome: RunOutcome, message: str) -> None:
     """Ends the run if it still belongs to this attempt: finished, or halted if steps are left."""
     with transaction.atomic():
@@ -312,6 +323,8 @@ def _recover(run_id: uuid.UUID, gone: Q) -> bool:
         )
         if in_the_middle:
             _end(run, RunOutcome.FAILED, f"{reason} Check there, then resume after it or start a new run.")
+        elif not run.step_runs.filter(state=StepState.WAITING).exists():
+            _end_as_succeeded(run)
         elif run.state == RunState.STOPPING:
             _end_as_stopped(run)
         elif run.move(RunEvent.RELEASED):
@@ -332,7 +345,6 @@ def _ownership(run: Run, now: datetime) -> dict[str, Any]:
 
 
 def _words_of_success(run: Run) -> str:
-    run.refresh_from_db(fields=["state"])
     failed = run.step_runs.filter(state=StepState.FAILED).count()
     if failed:
         passed_over = "one that had failed was" if failed == 1 else f"{failed} that had failed were"

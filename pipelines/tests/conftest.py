@@ -20,6 +20,9 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.called.append(self.path)
         self.server.calls.put((self.command, self.path, dict(self.headers), body.decode()))
+        if self.server.before_answer:
+            self.server.before_answer()
+            connection.close()
         if self.path == self.server.held_path:
             self.server.let_go.wait(PATIENCE)
         status, text = self.server.answers.get(self.path.partition("?")[0], (200, "done"))
@@ -37,7 +40,8 @@ class Handler(BaseHTTPRequestHandler):
 class BuildServer(ThreadingHTTPServer):
     """The server on loopback that steps call. It answers 200 unless ``answers`` says otherwise.
 
-    It answers ``held_path`` only once ``let_go`` is set, so that a test can check a running step.
+    ``held_path`` is answered when ``let_go`` is set, so that a test can look at a step in its middle. ``before_answer``
+    is what somebody else does meanwhile, in the thread of the server.
     """
 
     daemon_threads = True
@@ -49,6 +53,7 @@ class BuildServer(ThreadingHTTPServer):
         self.called = []
         self.calls = queue.Queue()
         self.held_path = None
+        self.before_answer = None
         self.let_go = threading.Event()
 
     def next_call(self):
