@@ -9,6 +9,7 @@ from ipaddress import ip_network
 import pytest
 from django.db import connection
 
+from opsera_portal.tests.kills import Killed
 from pipelines import runner
 
 # Timeout in seconds for what takes milliseconds. It is reached only if something is wrong.
@@ -82,10 +83,6 @@ def worker_of_this_test(monkeypatch):
     monkeypatch.setattr(runner, "_stop_requested", threading.Event())
 
 
-class Killed(BaseException):
-    """Simulates kill -9. No code catches it, so no code after it runs."""
-
-
 class Mortality:
     """Kills the worker during a call: the run stays in the database as after kill -9."""
 
@@ -118,18 +115,6 @@ class Mortality:
 @pytest.fixture
 def mortality(monkeypatch):
     return Mortality(monkeypatch)
-
-
-@contextlib.contextmanager
-def before_each_statement(act):
-    """Calls ``act`` with each statement of this thread's connection, before the statement is executed."""
-
-    def execute(run, sql, params, many, context):
-        act(sql)
-        return run(sql, params, many, context)
-
-    with connection.execute_wrapper(execute):
-        yield
 
 
 @pytest.fixture

@@ -17,11 +17,12 @@ from accounts.services import GroupInUse, delete_group
 from accounts.tests.factories import GroupFactory, UserFactory
 from auditlog.models import Activity
 from core.errors import NotAllowed
+from opsera_portal.tests.kills import before_each_statement
 from pipelines import runner, services
 from pipelines.access import ItemRole
 from pipelines.models import AccessRule, Pipeline, Run
 from pipelines.services import RuleInput, StepInput
-from pipelines.tests.conftest import PATIENCE, before_each_statement
+from pipelines.tests.conftest import PATIENCE
 from pipelines.tests.factories import AccessRuleFactory
 from pipelines.tests.stages import Stage, state_of, steps_of
 

@@ -12,27 +12,13 @@ import pytest
 from django_tasks import default_task_backend
 
 from core.models import OutgoingMail
+from opsera_portal.tests.kills import is_killed
 from pipelines import runner
 from pipelines.management.commands.worker import Command
 from pipelines.tasks import execute_pipeline
-from pipelines.tests.conftest import Killed, before_each_statement
 from pipelines.tests.stages import Stage
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.each_database, pytest.mark.slow]
-
-WRITES = ("INSERT", "UPDATE", "DELETE")
-
-
-class KillBeforeWrite:
-    """Kills this thread before its write of this number."""
-
-    def __init__(self, number):
-        self._left = number
-
-    def __call__(self, sql):
-        self._left -= sql.startswith(WRITES)
-        if self._left == 0:
-            raise Killed
 
 
 def next_worker():
@@ -45,16 +31,6 @@ def next_worker():
 
 def positions(stage, state):
     return set(stage.run.step_runs.filter(state=state).values_list("position", flat=True))
-
-
-def dies(number, live):
-    """Whether ``live`` is killed before its write of this number."""
-    try:
-        with before_each_statement(KillBeforeWrite(number)):
-            live()
-    except Killed:
-        return True
-    return False
 
 
 STORIES = {
@@ -73,7 +49,7 @@ def test_run_ends_as_it_should_wherever_two_of_its_workers_are_killed(owner, bui
         build_server.called.clear()
         failed, deaths = {steps.index("/broken") + 1} if "/broken" in steps else set(), 0
         for _ in range(2):
-            if dies(number, lambda stage=stage: stage.to_the_end(next_worker)):
+            if is_killed(lambda stage=stage: stage.to_the_end(next_worker), before_write=number):
                 deaths += 1
                 failed |= positions(stage, "running")
         stage.to_the_end(next_worker)
@@ -113,14 +89,14 @@ def test_run_that_a_person_stops_ends_as_it_should_wherever_its_worker_is_killed
         build_server.called.clear()
         build_server.before_answer = lambda stage=stage: stage.do("stop")
 
-        is_killed = dies(number, next_worker)
+        killed = is_killed(next_worker, before_write=number)
         in_the_step = positions(stage, "running")
         next_worker()
 
         where = f"killed before write {number}"
         assert (stage.state, stage.steps) == (if_killed_in_the_step if in_the_step else expected), where
         assert build_server.called == ["/one"], where
-        if not is_killed:
+        if not killed:
             break
 
     assert number > 5

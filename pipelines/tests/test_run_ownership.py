@@ -7,9 +7,10 @@ from django.db import connection
 from django.utils import timezone
 
 from core.models import OutgoingMail
+from opsera_portal.tests.kills import before_each_statement
 from pipelines import runner
 from pipelines.models import Run, RunLogLine, StepRun
-from pipelines.tests.conftest import PATIENCE, before_each_statement
+from pipelines.tests.conftest import PATIENCE
 from pipelines.tests.stages import Stage
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.each_database, pytest.mark.slow]
