@@ -124,6 +124,8 @@ class OutgoingMail(models.Model):
     # While a worker sends the mail, this is when another worker can take it over.
     next_attempt_at = models.DateTimeField(default=timezone.now)
     attempts = models.PositiveIntegerField(default=0)
+    # The last ones in a row whose result is not stored: the worker sends the mail just now, or was killed meanwhile.
+    unfinished_attempts = models.PositiveIntegerField(default=0)
     refusals = models.PositiveIntegerField(default=0, help_text="How often the server refused it permanently.")
     last_error = models.CharField(max_length=300, blank=True)
     ended_at = models.DateTimeField(null=True, db_index=True)

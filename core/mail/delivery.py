@@ -6,6 +6,10 @@ an hour, until the mail expires. There are three kinds of problems:
 - The server says "later" (4xx, such as greylisting for every first mail): normal, no line in the log.
 - The server refuses this mail (5xx, such as an unknown mailbox): given up after the third time.
 - The server is unavailable (connection, TLS, sign-in, refused sender): all mails wait a minute, and none is given up.
+
+A worker takes a mail for the length of a lease. If it is killed meanwhile, another one takes the mail when the lease
+has ended. A worker that was only suspended then stores nothing but that it has sent the mail. If no result is stored
+three times in a row, the mail is given up: it may itself be the reason why the worker ends.
 """
 
 import logging
@@ -22,9 +26,10 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from core.db.locks import lock_first
 from core.db.unavailable import DATABASE_UNAVAILABLE
 from core.mail.kinds import kind_of, label_of
-from core.models import OutgoingMail
+from core.models import OutgoingMail, OutgoingMailQuerySet
 from core.rate_limits import Limit
 
 logger = logging.getLogger(__name__)
@@ -37,6 +42,7 @@ LONGEST_PAUSE = timedelta(hours=1)
 OUTAGE_PAUSE = timedelta(minutes=1)
 LONGEST_OUTAGE_PAUSE = timedelta(minutes=5)
 REFUSALS_LIMIT = 3
+UNFINISHED_LIMIT = 3
 # Many servers close a connection after some mails.
 MAILS_OF_A_CONNECTION = 50
 KEEP = timedelta(days=30)
@@ -97,11 +103,17 @@ def _claim_next() -> OutgoingMail | None:
             attempts=found.attempts,
             next_attempt_at=found.next_attempt_at,
         )
-        if as_found.update(attempts=F("attempts") + 1, next_attempt_at=now + LEASE):
+        counted = {"attempts": F("attempts") + 1, "unfinished_attempts": F("unfinished_attempts") + 1}
+        if as_found.update(next_attempt_at=now + LEASE, **counted):
             # Only read now, because its arguments could change before.
-            row = OutgoingMail.objects.filter(pk=found.pk).first()
+            row = OutgoingMail.objects.filter(pk=found.pk, attempts=found.attempts + 1).first()
             if row is not None:
                 return row
+
+
+def _taken(row: OutgoingMail) -> OutgoingMailQuerySet:
+    """The row, if no other worker has taken it since, and it was neither sent nor given up."""
+    return OutgoingMail.objects.filter(pk=row.pk, state=OutgoingMail.State.WAITING, attempts=row.attempts)
 
 
 def _message_of(row: OutgoingMail) -> EmailMessage | None:
@@ -110,11 +122,17 @@ def _message_of(row: OutgoingMail) -> EmailMessage | None:
     if timezone.now() >= row.expires_at:
         _give_up(row, f"Given up: it was not delivered in time. {row.last_error}")
         return None
+    if row.unfinished_attempts > UNFINISHED_LIMIT:
+        _give_up(row, f"Given up: the worker ended in {UNFINISHED_LIMIT} attempts to send it. It may have arrived.")
+        return None
     if kind is None:
         _try_again(row, "This version of the portal doesn't know this kind of mail.", pause_after(row.attempts))
         return None
     try:
         with transaction.atomic():
+            if lock_first(_taken(row)) is None:
+                # This worker was suspended for longer than its lease. What the mail queues must not be queued twice.
+                return None
             message = kind.compose(**row.arguments)
             if message is None:
                 row.delete()
@@ -153,7 +171,7 @@ def _send(connection: BaseEmailBackend, row: OutgoingMail, message: EmailMessage
         except Exception as error:  # noqa: BLE001  (reported below)
             trouble, said = _reading_of(error)
         else:
-            _save(row, message, state=OutgoingMail.State.SENT, ended_at=timezone.now(), last_error="")
+            _save_as_sent(row, message)
             return None
     _save(row, message)
     if trouble is Trouble.LATER:
@@ -217,9 +235,8 @@ def _refused(row: OutgoingMail, error: str) -> None:
 
 def _give_up(row: OutgoingMail, error: str) -> None:
     row.last_error = _on_one_line(error, 300)
-    logger.warning("Mail given up: %s (%s), attempts: %d. %s", row.pk, label_of(row), row.attempts, row.last_error)
     with transaction.atomic():
-        _save(
+        is_given_up = _save(
             row,
             state=OutgoingMail.State.FAILED,
             refusals=row.refusals,
@@ -227,8 +244,10 @@ def _give_up(row: OutgoingMail, error: str) -> None:
             ended_at=timezone.now(),
         )
         kind = kind_of(row)
-        if kind is not None and kind.when_given_up is not None:
+        if is_given_up and kind is not None and kind.when_given_up is not None:
             kind.when_given_up(row)
+    if is_given_up:
+        logger.warning("Mail given up: %s (%s), attempts: %d. %s", row.pk, label_of(row), row.attempts, row.last_error)
 
 
 def _wait_for_server(row: OutgoingMail, error: str) -> None:
@@ -251,11 +270,22 @@ def _wait_for_server(row: OutgoingMail, error: str) -> None:
         )
 
 
-def _save(row: OutgoingMail, message: EmailMessage | None = None, **values: object) -> None:
-    """Updates the row, unless it was sent or given up meanwhile."""
+def _save(row: OutgoingMail, message: EmailMessage | None = None, **values: object) -> bool:
+    """Stores the result of an attempt, if the mail still belongs to this worker. Returns whether it does."""
     if message is not None:
-        row.email = values["email"] = message.to[0][:254]
-    OutgoingMail.objects.filter(pk=row.pk, state=OutgoingMail.State.WAITING).update(**values)
+        row.email = values["email"] = _recipient(message)
+    return bool(_taken(row).update(unfinished_attempts=0, **values))
+
+
+def _save_as_sent(row: OutgoingMail, message: EmailMessage) -> None:
+    """Whichever worker has taken the mail since: it need not be sent again."""
+    sent = {"state": OutgoingMail.State.SENT, "ended_at": timezone.now(), "last_error": "", "unfinished_attempts": 0}
+    waiting = OutgoingMail.objects.filter(pk=row.pk, state=OutgoingMail.State.WAITING)
+    waiting.update(email=_recipient(message), **sent)
+
+
+def _recipient(message: EmailMessage) -> str:
+    return str(message.to[0])[:254]
 
 
 def _close(connection: BaseEmailBackend) -> None:

@@ -1,5 +1,6 @@
 """Mail: the outbox, how the worker sends it, and what happens while no mail server accepts it."""
 
+import itertools
 import re
 import socket
 import socketserver
@@ -12,8 +13,9 @@ import pytest
 import time_machine
 from django.conf import settings as portal_settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.mail import EmailMessage
+from django.core.mail import EmailMessage, get_connection
 from django.db import connection, transaction
+from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
 from accounts import services
@@ -23,6 +25,7 @@ from core import periodic_jobs, setting_readers
 from core.mail import delivery, kinds
 from core.models import OutgoingMail
 from opsera_portal.tests.certificates import authority, server_context
+from opsera_portal.tests.kills import Killed, is_killed
 from opsera_portal.tests.mails import delivered
 
 State = OutgoingMail.State
@@ -496,16 +499,6 @@ def test_two_workers_never_send_the_same_mail(settings, organization):
     assert sorted(message["To"] for message in server.messages) == sorted(person.email for person in people)
 
 
-def test_mail_of_a_killed_worker_is_sent_after_its_lease_expires(server, row):
-    assert delivery._claim_next() == row
-
-    work(after=timedelta(minutes=9))
-    assert server.messages == []
-    work(after=timedelta(minutes=11))
-
-    assert len(server.messages) == 1
-
-
 def test_stopping_worker_sends_no_more_mails(server, row):
     stopping = threading.Event()
     stopping.set()
@@ -522,6 +515,146 @@ def test_newer_link_replaces_a_waiting_one(server, invited):
     work()
 
     assert len(server.messages) == 1
+
+
+# Killed and suspended workers
+
+
+AFTER_LEASE = delivery.LEASE + timedelta(minutes=1)
+WRITE_OF_THE_RESULT = 2
+
+
+@pytest.mark.each_database
+def test_mail_of_a_killed_worker_is_sent_after_its_lease(server, row):
+    assert delivery._claim_next() == row
+
+    work(after=timedelta(minutes=9))
+    assert server.messages == []
+    work(after=AFTER_LEASE)
+
+    assert len(server.messages) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_mail_is_sent_wherever_the_worker_is_killed(settings, organization):
+    server = MailServer()
+    use(settings, f"smtp://127.0.0.1:{server.port}")
+    for number in itertools.count(1):
+        person = UserFactory(organization=organization, joined_at=None, password="!")
+        row = invitation_mail.put(person.pk, str(person.pk))
+        server.messages.clear()
+
+        killed = is_killed(work, before_write=number)
+        accepted = len(server.messages)
+        work(after=AFTER_LEASE)
+        work(after=2 * AFTER_LEASE)
+
+        assert read(row).state == State.SENT
+        # It is sent twice only if the server had taken it, and the worker could not store that.
+        assert len(server.messages) == (accepted + 1 if killed else 1)
+        assert len({message["Message-ID"] for message in server.messages}) == 1
+        if not killed:
+            break
+    server.close()
+
+    assert number == WRITE_OF_THE_RESULT + 1
+
+
+@pytest.mark.each_database
+def test_mail_that_is_sent_without_a_result_is_given_up_after_three_attempts(server, row):
+    for attempt in range(3):
+        assert is_killed(lambda: work(after=attempt * AFTER_LEASE), before_write=WRITE_OF_THE_RESULT)  # noqa: B023
+    for attempt in range(3, 6):
+        work(after=attempt * AFTER_LEASE)
+
+    assert len(server.messages) == 3
+    assert read(row).state == State.FAILED
+    assert row.last_error == "Given up: the worker ended in 3 attempts to send it. It may have arrived."
+
+
+@pytest.mark.each_database
+def test_mail_whose_text_ends_the_worker_is_given_up_after_three_attempts(server, row, monkeypatch):
+    def ends_the_worker():
+        raise Killed
+
+    deadly = kinds.MailKind("deadly", "x", ends_the_worker, timedelta(days=3), False, None)
+    monkeypatch.setitem(kinds._kinds, "deadly", deadly)
+    with time_machine.travel(timezone.now() - timedelta(minutes=1)):
+        first = deadly.put(None)
+
+    for attempt in range(3):
+        with pytest.raises(Killed):
+            work(after=attempt * AFTER_LEASE)
+    work(after=3 * AFTER_LEASE)
+
+    assert {read(first).state, read(row).state} == {State.FAILED, State.SENT}
+    assert len(server.messages) == 1
+
+
+@pytest.mark.each_database
+def test_result_of_an_attempt_counts_as_its_end(server, row):
+    for attempt in range(5):
+        if attempt == 2:
+            server.replies["RCPT"] = ["450 later"]
+            work(after=attempt * AFTER_LEASE)
+        else:
+            assert is_killed(lambda: work(after=attempt * AFTER_LEASE), before_write=WRITE_OF_THE_RESULT)  # noqa: B023
+    work(after=timedelta(hours=2))
+
+    assert read(row).state == State.SENT
+
+
+@pytest.fixture
+def suspended(server, row):
+    """A mail as a worker has taken it that was then suspended, and the same mail as another one has taken it since."""
+    late = delivery._claim_next()
+    message = delivery._message_of(late)
+    with time_machine.travel(timezone.now() + AFTER_LEASE):
+        return late, message, delivery._claim_next()
+
+
+@pytest.mark.each_database
+def test_worker_that_was_suspended_leaves_the_mail_to_its_successor(suspended, row, caplog):
+    late, message, _ = suspended
+    before = OutgoingMail.objects.values().get()
+
+    assert delivery._message_of(late) is None
+    delivery._save(late, message)
+    delivery._try_again(late, "later", timedelta(minutes=1))
+    for _ in range(delivery.REFUSALS_LIMIT):
+        delivery._refused(late, "no")
+
+    assert OutgoingMail.objects.values().get() == before
+    assert "Mail given up" not in caplog.text
+
+
+@pytest.mark.each_database
+def test_mail_that_a_suspended_worker_has_sent_is_not_sent_a_third_time(suspended, server, row):
+    late, message, successor = suspended
+
+    assert delivery._send(get_connection(), late, message) is None
+    delivery._try_again(successor, "later", timedelta(minutes=1))
+    work(after=2 * AFTER_LEASE)
+
+    assert len(server.messages) == 1
+    assert read(row).state == State.SENT
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_waiting_mail_is_kept_by_migrating_back_and_forward(mailoutbox):
+    person = UserFactory(joined_at=None, password="!")
+    row = invitation_mail.put(person.pk, str(person.pk))
+    try:
+        MigrationExecutor(connection).migrate([("core", "0001_initial")])
+    finally:
+        executor = MigrationExecutor(connection)
+        executor.migrate(executor.loader.graph.leaf_nodes())
+
+    work()
+
+    assert [message.to for message in mailoutbox] == [[person.email]]
+    assert (read(row).attempts, row.unfinished_attempts) == (1, 0)
 
 
 # TLS

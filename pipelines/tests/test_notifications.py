@@ -1,5 +1,6 @@
 """Mails to the notified people of a pipeline when a run fails or a gate waits."""
 
+import itertools
 import uuid
 from datetime import timedelta
 from smtplib import SMTPRecipientsRefused
@@ -12,7 +13,9 @@ from django.core.mail.backends.locmem import EmailBackend as LocmemBackend
 from django.utils import timezone
 
 from accounts.tests.factories import UserFactory
+from core.mail import delivery
 from core.models import OutgoingMail
+from opsera_portal.tests.kills import is_killed
 from opsera_portal.tests.mails import delivered
 from pipelines import notifications, runner, services
 from pipelines.models import Step
@@ -194,3 +197,41 @@ def test_deleted_pipeline_and_unknown_run_send_no_mail(owner, pipeline, at_the_g
     notifications.run_announcement.put(None, str(uuid.uuid4()), "failed")
 
     assert delivered() == []
+
+
+AFTER_LEASE = delivery.LEASE + timedelta(minutes=1)
+
+
+def delivered_after_the_lease():
+    with time_machine.travel(timezone.now() + AFTER_LEASE):
+        return delivered()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_each_person_gets_the_mail_wherever_the_worker_is_killed(at_the_gate, owner, member):
+    for number in itertools.count(1):
+        mail.outbox.clear()
+        send(at_the_gate, Event.GATE_WAITS)
+
+        killed = is_killed(delivered, before_write=number)
+        sent_without_a_result = len(mail.outbox) - OutgoingMail.objects.filter(state=OutgoingMail.State.SENT).count()
+        recipients = [message.to[0] for message in delivered_after_the_lease()]
+
+        assert set(recipients) == {owner.email, member.email}, f"killed before write {number}"
+        assert len(recipients) == 2 + sent_without_a_result
+        assert not OutgoingMail.objects.exclude(state=OutgoingMail.State.SENT).exists()
+        if not killed:
+            break
+
+    assert number > 5
+
+
+@pytest.mark.each_database
+def test_worker_that_was_suspended_does_not_queue_the_mails_again(at_the_gate):
+    send(at_the_gate, Event.GATE_WAITS)
+    late = delivery._claim_next()
+    assert len(delivered_after_the_lease()) == 2
+
+    assert delivery._message_of(late) is None
+
+    assert OutgoingMail.objects.count() == 2
