@@ -56,7 +56,8 @@ def ask_password_reset(*, email: str, request: HttpRequest) -> None:
     email = email.strip().lower()
     user = User.objects.filter(email=email).only("pk").first()
     if RESET_MAILS.take(email) is None:
-        password_reset_answer.put(None, str(user.pk) if user else None, client_address(request))
+        with transaction.atomic():
+            password_reset_answer.put(None, str(user.pk) if user else None, client_address(request))
 
 
 @sensitive_variables()

@@ -5,10 +5,11 @@
 
     invitation_mail.put(user.pk, str(user.pk))
 
-Call ``put`` in the transaction of the event that the mail is about. It writes one row: after a rollback there is no
-mail, and after a commit the mail is sent, however long mail server, queue or worker are down. The worker calls the
-function for each attempt, with the same arguments. The function returns ``None`` if the mail is no longer needed. Its
-changes to the database are only committed together with its result.
+Call ``put`` in the transaction of the event that the mail is about; outside of a transaction, it raises. It writes one
+row: after a rollback there is no mail, and after a commit the mail is sent, however long mail server, queue or worker
+are down, and whenever a process is killed. The worker calls the function for each attempt, with the same arguments. The
+function returns ``None`` if the mail is no longer needed. Its changes to the database are only committed together with
+its result.
 """
 
 import inspect
@@ -19,6 +20,8 @@ from datetime import timedelta
 from typing import Any, Generic, ParamSpec
 
 from django.core.mail import EmailMessage
+from django.db import connection
+from django.db.transaction import TransactionManagementError
 from django.utils import timezone
 
 from core.models import OutgoingMail
@@ -41,6 +44,7 @@ class MailKind(Generic[P]):
 
     def put(self, person_id: uuid.UUID | None, *args: P.args, **kwargs: P.kwargs) -> OutgoingMail:
         """Writes the row. ``person_id`` is the recipient; ``None`` if it is determined later."""
+        _require_transaction()
         if self.replaces_earlier:
             # People need only the newest link: after an outage, older ones must not arrive, too.
             earlier = OutgoingMail.objects.filter(kind=self.name, person_id=person_id)
@@ -51,11 +55,13 @@ class MailKind(Generic[P]):
 
     def put_each(self, mails: Iterable[tuple[uuid.UUID, Sequence[Any]]]) -> list[OutgoingMail]:
         """Writes many rows at once, each with the recipient and the arguments."""
+        _require_transaction()
         rows = [self._row(person_id, self._arguments(*arguments)) for person_id, arguments in mails]
         return OutgoingMail.objects.bulk_create(rows, batch_size=500)
 
     def change(self, row: OutgoingMail, *args: P.args, **kwargs: P.kwargs) -> bool:
         """Changes the arguments of a mail, unless a worker has taken it already. Returns whether it did."""
+        _require_transaction()
         untouched = OutgoingMail.objects.filter(pk=row.pk, state=OutgoingMail.State.WAITING, attempts=0)
         return bool(untouched.update(arguments=self._arguments(*args, **kwargs)))
 
@@ -72,6 +78,12 @@ class MailKind(Generic[P]):
             next_attempt_at=now,
             expires_at=now + self.lasts,
         )
+
+
+def _require_transaction() -> None:
+    """Otherwise the event could be committed and the process killed before its mail is."""
+    if not connection.in_atomic_block:
+        raise TransactionManagementError("Put a mail into the outbox in the transaction of its event.")
 
 
 def mail_kind(

@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.mail import EmailMessage, get_connection
 from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
+from django.db.transaction import TransactionManagementError
 from django.utils import timezone
 
 from accounts import services
@@ -129,9 +130,14 @@ def invited(organization):
     return UserFactory(organization=organization, email="ina@acme.example", joined_at=None, password="!")
 
 
+def invite(person):
+    with transaction.atomic():
+        return invitation_mail.put(person.pk, str(person.pk))
+
+
 @pytest.fixture
 def row(invited):
-    return invitation_mail.put(invited.pk, str(invited.pk))
+    return invite(invited)
 
 
 def work(*, after=timedelta(0)):
@@ -222,6 +228,22 @@ def test_mail_is_sent_without_a_queue(organization, settings):
     assert [message.to for message in delivered()] == [["new@acme.example"]]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_mail_without_a_transaction_is_refused(organization):
+    person = UserFactory(organization=organization, joined_at=None, password="!")
+    row = invite(person)
+
+    for write in (
+        lambda: invitation_mail.put(person.pk, str(person.pk)),
+        lambda: invitation_mail.put_each([(person.pk, [str(person.pk)])]),
+        lambda: invitation_mail.change(row, str(person.pk)),
+    ):
+        with pytest.raises(TransactionManagementError, match="in the transaction of its event"):
+            write()
+
+    assert OutgoingMail.objects.get() == row
+
+
 def test_row_of_a_mail_has_no_link_and_no_text(row, invited):
     assert row.arguments == {"user_id": str(invited.pk)}
 
@@ -264,7 +286,7 @@ def test_greylisted_mail_is_tried_again_after_a_minute_without_an_error(server, 
 
 def test_greylisted_mail_does_not_delay_others(server, row, organization):
     other = UserFactory(organization=organization, joined_at=None, password="!")
-    invitation_mail.put(other.pk, str(other.pk))
+    invite(other)
     server.replies["RCPT"] = ["450 later"]
 
     work()
@@ -315,7 +337,7 @@ def test_mail_is_sent_later_if_the_server_closes_the_connection(server, row, whe
 )
 def test_server_problem_stops_the_round_and_no_mail_is_given_up(server, row, organization, verb, reply, said):
     other = UserFactory(organization=organization, joined_at=None, password="!")
-    second = invitation_mail.put(other.pk, str(other.pk))
+    second = invite(other)
     server.replies[verb] = [reply] * 4
 
     for minutes in (0, 6, 12, 18):
@@ -343,7 +365,7 @@ def test_outage_of_an_hour_loses_no_mail(nowhere, organization, settings):
     start = timezone.now()
     for number, person in enumerate(people):
         with time_machine.travel(start + timedelta(minutes=10 * number)):
-            invitation_mail.put(person.pk, str(person.pk))
+            invite(person)
             password_reset_mail.put(person.pk, str(person.pk), None)
     for seconds in range(0, 3600, 30):
         with time_machine.travel(start + timedelta(seconds=seconds), tick=False):
@@ -375,7 +397,7 @@ def test_mail_that_breaks_the_connection_does_not_block_others(server, row, orga
     other = UserFactory(organization=organization, joined_at=None, password="!")
     server.replies["RCPT"] = ["421 not you"]
     work()
-    invitation_mail.put(other.pk, str(other.pk))
+    invite(other)
     server.replies["RCPT"] = ["421 not you"]
 
     work(after=timedelta(seconds=61))
@@ -456,7 +478,7 @@ def test_database_changes_of_a_failed_mail_are_rolled_back(server, db, monkeypat
     person = UserFactory(joined_at=None, password="!")
 
     def makes_another(fails):
-        invitation_mail.put(person.pk, str(person.pk))
+        invite(person)
         if fails:
             raise LookupError
 
@@ -479,7 +501,7 @@ def test_two_workers_never_send_the_same_mail(settings, organization):
     use(settings, f"smtp://127.0.0.1:{server.port}")
     people = UserFactory.create_batch(12, organization=organization, joined_at=None, password="!")
     for person in people:
-        invitation_mail.put(person.pk, str(person.pk))
+        invite(person)
     start = threading.Barrier(3)
 
     def run():
@@ -510,7 +532,7 @@ def test_stopping_worker_sends_no_more_mails(server, row):
 
 def test_newer_link_replaces_a_waiting_one(server, invited):
     for _ in range(3):
-        invitation_mail.put(invited.pk, str(invited.pk))
+        invite(invited)
 
     work()
 
@@ -541,7 +563,7 @@ def test_mail_is_sent_wherever_the_worker_is_killed(settings, organization):
     use(settings, f"smtp://127.0.0.1:{server.port}")
     for number in itertools.count(1):
         person = UserFactory(organization=organization, joined_at=None, password="!")
-        row = invitation_mail.put(person.pk, str(person.pk))
+        row = invite(person)
         server.messages.clear()
 
         killed = is_killed(work, before_write=number)
@@ -644,7 +666,7 @@ def test_mail_that_a_suspended_worker_has_sent_is_not_sent_a_third_time(suspende
 @pytest.mark.django_db(transaction=True)
 def test_waiting_mail_is_kept_by_migrating_back_and_forward(mailoutbox):
     person = UserFactory(joined_at=None, password="!")
-    row = invitation_mail.put(person.pk, str(person.pk))
+    row = invite(person)
     try:
         MigrationExecutor(connection).migrate([("core", "0001_initial")])
     finally:

@@ -10,6 +10,7 @@ import time_machine
 from django.core import mail
 from django.core.exceptions import ValidationError
 from django.core.mail.backends.locmem import EmailBackend as LocmemBackend
+from django.db import transaction
 from django.utils import timezone
 
 from accounts.tests.factories import UserFactory
@@ -43,7 +44,8 @@ def at_the_gate(owner, pipeline):
 def send(run, event):
     """Queues only the mails of this event."""
     OutgoingMail.objects.all().delete()
-    notifications.announce(run, event)
+    with transaction.atomic():
+        notifications.announce(run, event)
 
 
 def delivered_in_the_end():
