@@ -102,6 +102,28 @@ def test_run_that_a_person_stops_ends_as_it_should_wherever_its_worker_is_killed
     assert number > 5
 
 
+def test_run_that_a_stopping_worker_releases_continues_wherever_the_worker_is_killed(owner, build_server):
+    for number in itertools.count(1):
+        stage = Stage(owner, build_server, "/one", "/two")
+        stage.ask()
+        build_server.called.clear()
+        build_server.before_answer = runner.stop_after_step
+
+        killed = is_killed(next_worker, before_write=number)
+        failed = positions(stage, "running")
+        build_server.before_answer = None
+        runner._stop_requested.clear()
+        stage.to_the_end(next_worker)
+
+        where = f"killed before write {number}"
+        assert (stage.state, positions(stage, "failed")) == ("finished success", failed), where
+        assert build_server.called == ["/one", "/two"], where
+        if not killed:
+            break
+
+    assert number > 5
+
+
 def test_run_whose_steps_have_succeeded_ends_although_its_person_has_left(owner, build_server):
     stage = Stage(owner, build_server, "/one")
     stage.ask()
