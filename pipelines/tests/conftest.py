@@ -41,8 +41,8 @@ class Handler(BaseHTTPRequestHandler):
 class BuildServer(ThreadingHTTPServer):
     """The server on loopback that steps call. It answers 200 unless ``answers`` says otherwise.
 
-    ``held_path`` is answered when ``let_go`` is set, so that a test can look at a step in its middle. ``before_answer``
-    is what somebody else does meanwhile, in the thread of the server.
+    It answers ``held_path`` only once ``let_go`` is set, so that a test can check a running step. ``before_answer`` is
+    called in the thread of the server before each answer.
     """
 
     daemon_threads = True
