@@ -22,6 +22,11 @@ CITATION = re.compile(r"\b(docs/[\w-]+\.md)((?:#[\w-]+)?)")
 pytestmark = pytest.mark.once
 
 
+# A merge that was not finished leaves these lines.
+MERGE_MARK = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+SOURCES = ("*.md", "*.py", "*.html", "*.css", "*.js", "*.toml", "*.conf", "*.txt", "*.in", "*.json", "*.yaml", "*.sh")
+
+
 @cache
 def anchors_of(path):
     """The anchors of a document's headings, as GitHub writes them."""
@@ -33,6 +38,21 @@ def leads_nowhere(document, link):
     place, _, anchor = link.partition("#")
     target = (document.parent / place).resolve() if place else document
     return not target.exists() or (bool(anchor) and anchor not in anchors_of(target))
+
+
+def test_no_file_has_marks_of_an_unfinished_merge():
+    folders = [ROOT / name for name in (*CODE, "assets", "templates", "docs", "deploy", "static")]
+    files = [
+        path
+        for folder in folders
+        for kind in SOURCES
+        for path in folder.rglob(kind)
+        if "node_modules" not in path.parts
+    ]
+    files += [path for kind in SOURCES for path in ROOT.glob(kind)]
+
+    assert len(files) > 500
+    assert [str(path.relative_to(ROOT)) for path in files if MERGE_MARK.search(path.read_text())] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
