@@ -33,9 +33,9 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 KEEP_ALIVE_SECONDS = 8.0
 # CSV has no padding. So the last bytes of the data are held back, and sent one by one.
 HELD_BACK = 100
-# Granian ends a chunked response normally even if the application raises. So nothing is sent for longer than proxies
-# wait, and they break off the connection: proxy_read_timeout in deploy/nginx is 60 seconds.
-STALL_SECONDS = 65.0
+# When the application raises, granian closes the connection and drops what it has not sent yet. It sends in a thread of
+# its own, which needs a moment for the line that says that the file is not complete.
+SENDING_SECONDS = 0.2
 # JSON allows whitespace before a value.
 _NOTHING = {CSV: b"", JSON_LINES: b" "}
 # An unclosed quote in CSV, and invalid JSON.
@@ -155,15 +155,14 @@ def response(
     starts with a byte order mark, for Excel.
 
     If an error occurs in the middle, the file must not look complete. It ends with a line that no program reads as
-    data. Then the error is raised, for servers that break off the connection; ours does not (`STALL_SECONDS`). Raises
-    ``TooManyExports``.
+    data. Then the error is raised, so that the web server closes the connection before the end of the answer: HTTP
+    clients report that too. Raises ``TooManyExports``.
     """
     log = slugify(entries.model._meta.verbose_name_plural)
     account = person_of(request).organization.slug  # type: ignore[union-attr]
     name = f"{'my-' if is_own else ''}{log}-{account}-{timezone.now():%Y-%m-%d}.{file_format}"
     parts = NEWEST_FIRST.parts(entries, searched=entries if searched is None else searched, size=PART_SIZE)
-    stall_seconds = STALL_SECONDS if request.META.get("SERVER_SOFTWARE") == "Granian" else 0.0
-    content = _content(parts, serializer_class, file_format, has_mark=has_mark, stall_seconds=stall_seconds)
+    content = _content(parts, serializer_class, file_format, has_mark=has_mark)
     return StreamingHttpResponse(
         _Held(content) if request.method != "HEAD" else [],
         headers={
@@ -183,7 +182,6 @@ def _content(
     file_format: str,
     *,
     has_mark: bool,
-    stall_seconds: float,
 ) -> Iterator[bytes]:
     sources = {name: str(field.source) for name, field in serializer_class().fields.items()}
     held = b""
@@ -207,7 +205,7 @@ def _content(
             sent_at = time.monotonic()
     except Exception:
         yield held + INCOMPLETE
-        time.sleep(stall_seconds)
+        time.sleep(SENDING_SECONDS)
         raise
     if held:
         yield held

@@ -5,7 +5,6 @@ import io
 import json
 import re
 import threading
-import time
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -466,31 +465,8 @@ def test_export_without_a_match_sends_only_the_header(api, auditor, monkeypatch,
 
 
 @pytest.mark.once
-def test_failed_export_stalls_until_the_proxy_aborts_it(api, auditor, monkeypatch):
-    monkeypatch.setattr(exports, "STALL_SECONDS", 0.2)
-    api.force_login(auditor)
-    add_uses(auditor, ["/x"])
-
-    def fail(execute, sql, params, many, context):
-        raise DatabaseError("The disk is gone.")
-
-    def seconds_of(**server):
-        content = iter(api.get("/api/v1/me/authentication-log/export", **server).streaming_content)
-        next(content)
-        with connection.execute_wrapper(fail):
-            assert next(content).endswith(exports.INCOMPLETE)
-            started_at = time.monotonic()
-            with pytest.raises(DatabaseError):
-                next(content)
-        return time.monotonic() - started_at
-
-    assert seconds_of(SERVER_SOFTWARE="Granian") >= 0.2
-    assert seconds_of() < 0.2
-
-
-@pytest.mark.once
-def test_stall_is_longer_than_the_timeout_of_the_shipped_proxy():
+def test_shipped_proxy_waits_longer_than_a_search_is_silent():
     text = (settings.BASE_DIR / "deploy/nginx/opsera-portal-proxy.conf").read_text()
     [seconds] = re.findall(r"proxy_read_timeout (\d+)s;", text)
 
-    assert exports.KEEP_ALIVE_SECONDS * 2 < int(seconds) < exports.STALL_SECONDS
+    assert int(seconds) > exports.KEEP_ALIVE_SECONDS * 2

@@ -1,4 +1,4 @@
-"""Failures of a running portal: full disk, unavailable database, callers who disconnect.
+"""Failures of a running portal: full disk, unavailable or failing database, callers who disconnect.
 
 The web server runs in its own processes, on its own database.
 """
@@ -17,9 +17,12 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import httpx
 import pytest
 from django.db import connection
 
+from auditlog import exports
+from auditlog.models import Activity
 from auditlog.tests.crash import environment_of, kill, prepare_in, start_web, wait_until_it_answers
 from opsera_portal.tests import portal
 
@@ -222,6 +225,55 @@ def test_portal_recovers_after_postgresql_restarts_and_loses_nothing(cluster, tm
         # There may be one more: a call that is logged although its caller timed out.
         assert web.count("auditlog_tokenuse") >= answered + 2
         assert web.count("pipelines_run") == 1
+
+
+# A database that fails in the middle of an export
+
+
+@contextmanager
+def a_log_whose_second_part_cannot_be_read(web):
+    """In place of the activity log: many copies of one entry. Reading the oldest of them fails."""
+    fails = "json('x' || i)" if web.portal.is_sqlite else "CAST('x' || i AS json)"
+    values = {field.column: f'entry."{field.column}"' for field in Activity._meta.concrete_fields}
+    values |= {"id": "i", "target_id": f"CASE i WHEN 1 THEN CAST({fails} AS varchar(64)) ELSE entry.target_id END"}
+    columns = ", ".join(f'{value} AS "{column}"' for column, value in values.items())
+    run(
+        web,
+        "ALTER TABLE auditlog_activity RENAME TO auditlog_activity_away",
+        f"""CREATE VIEW auditlog_activity AS
+            WITH RECURSIVE numbers(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM numbers WHERE i <= {exports.PART_SIZE})
+            SELECT {columns} FROM numbers, (SELECT * FROM auditlog_activity_away ORDER BY id LIMIT 1) AS entry""",
+    )
+    try:
+        yield
+    finally:
+        run(web, "DROP VIEW auditlog_activity", "ALTER TABLE auditlog_activity_away RENAME TO auditlog_activity")
+
+
+def run(web, *statements):
+    with web.portal._connect() as database:
+        for statement in statements:
+            database.execute(statement)
+
+
+@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
+def test_export_that_fails_in_the_middle_is_no_complete_answer(web, file_format):
+    assert web.call(path=RUN)[0] == 200
+    address = f"http://127.0.0.1:{web.port}/api/v1/me/activity-log/export?format={file_format}"
+    parts = []
+
+    with (
+        a_log_whose_second_part_cannot_be_read(web),
+        # The connection is closed at once: the client waits for nothing longer than this.
+        httpx.stream("GET", address, headers=web.headers, timeout=2) as answer,
+        pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"),
+    ):
+        parts.extend(answer.iter_raw())
+
+    sent = b"".join(parts)
+    assert answer.status_code == 200
+    assert sent.count(b"\n") >= exports.PART_SIZE
+    assert sent.endswith(exports.INCOMPLETE)
 
 
 # Callers who disconnect

@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import threading
 import time
 import uuid
 from contextlib import ExitStack, closing, suppress
@@ -183,6 +184,22 @@ def test_requests_over_the_limit_of_nginx_get_a_problem_document_with_retry_afte
         assert page.headers["Retry-After"] == "5"
         assert page.headers["Content-Type"] == "text/plain; charset=utf-8"
         assert "too many requests" in page.text
+
+
+def test_answer_that_the_portal_cuts_is_cut_by_nginx(site):
+    begun = b"HTTP/1.1 200 OK\r\nX-Accel-Buffering: no\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nbegun\r\n"
+
+    def begin_an_answer(listening):
+        with listening.accept()[0] as connection:
+            connection.recv(65536)
+            connection.sendall(begun)
+
+    with closing(socket.create_server(("127.0.0.1", site.portal_port))) as listening, site.browser() as browser:
+        threading.Thread(target=begin_an_answer, args=[listening], daemon=True).start()
+        with browser.stream("GET", "/organization/activity-log/export/") as answer:
+            assert answer.status_code == 200
+            with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+                answer.read()
 
 
 def test_answer_for_an_unavailable_portal_names_its_encoding(site):
