@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
-from django.db.models import Max, QuerySet
+from django.db.models import BooleanField, F, Func, Max, QuerySet
 from django.utils import timezone
 
 from auditlog import counting
@@ -153,10 +153,31 @@ def _has_entries(block: Seal) -> bool:
     return model.objects.filter(id__range=(block.first_id, block.last_id)).exists()
 
 
+class _IsId(Func):
+    """Whether a stored id is as the portal writes it. SQLite stores anything in any column, PostgreSQL only ids.
+
+    Other texts are no ids even if Python reads them as one ("{...}", capital letters): they are in another order, so a
+    search for the next id would skip some or return to the same one.
+    """
+
+    output_field = BooleanField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        template = f"(typeof(%(expressions)s) = 'text' AND %(expressions)s GLOB '{'[0-9a-f]' * 32}')"
+        return self.as_sql(compiler, connection, template=template, **context)
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return self.as_sql(compiler, connection, template="(%(expressions)s IS NOT NULL)", **context)
+
+
 def _organizations_in(model: Any) -> Iterator[uuid.UUID | None]:
-    """The organizations that have entries. Skips from one to the next by the index, however many entries each has."""
+    """The organizations that have entries. Skips from one to the next by the index, however many entries each has.
+
+    An entry with anything else in place of the id is of no organization, so it is never removed: it was tampered with,
+    and is the evidence for that.
+    """
     yield None
-    ids = model.objects.filter(organization__isnull=False).order_by("organization_id")
+    ids = model.objects.filter(_IsId(F("organization_id"))).order_by("organization_id")
     found = ids.values_list("organization_id", flat=True).first()
     while found is not None:
         yield found

@@ -5,7 +5,8 @@ import struct
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from django.db.models import QuerySet
+from django.db.models import BigIntegerField, QuerySet
+from django.db.models.functions import Cast
 from django.utils import timezone
 
 from auditlog.models import Seal
@@ -120,12 +121,10 @@ def _can_be_read(block: Seal) -> bool:
 
 
 def _stand_in(pk: int) -> Seal:
-    names = ("log", "number", "kind", "first_id", "last_id")
-    block = Seal(**Seal.objects.filter(pk=pk).values("pk", *names).get(), newest={})
-    for name in ("number", "first_id", "last_id"):
-        value = getattr(block, name)
-        setattr(block, name, int(value) if isinstance(value, int | float) else 0)
-    return block
+    # SQLite makes a number of anything, also of text that Python cannot read.
+    numbers = [Cast(name, BigIntegerField()) for name in ("number", "first_id", "last_id")]
+    [(log, number, first_id, last_id)] = Seal.objects.filter(pk=pk).values_list("log", *numbers)
+    return Seal(pk=pk, log=log, number=number, first_id=first_id, last_id=last_id, newest={})
 
 
 class Cutoffs:
