@@ -13,7 +13,7 @@ from core import periodic_jobs
 
 SEAL_EVERY = timedelta(seconds=10)
 # Pages count what is not counted yet, so this is for busy portals.
-COUNT_EVERY = timedelta(seconds=5)
+COUNT_EVERY = timedelta(seconds=2)
 
 
 def register(*, every: timedelta = SEAL_EVERY) -> None:
