@@ -19,6 +19,7 @@ from accounts.roles import SiteRole
 from accounts.security.reauthentication import SECOND_FACTOR
 from accounts.tests.factories import OrganizationFactory, UserFactory
 from core import rate_limits
+from core.db.unavailable import refused_writes
 from opsera_portal.tests import databases, ways_in
 from opsera_portal.tests.browser import Chromium
 
@@ -84,6 +85,12 @@ def sign_in_as_people_do(request, user, **kwargs):
 def _limits_begin_at_zero():
     """Clears the counts that the process remembers, because the stored counts are rolled back with the test."""
     rate_limits._here.clear()
+
+
+@pytest.fixture(autouse=True)
+def _database_takes_writes():
+    """Clears what an earlier test with a full disk left behind."""
+    refused_writes.forget()
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from auditlog import journal
 from auditlog.open_use import open_use
 from core.api import problems, sunset, throttling
 from core.api.changes import change_of
+from core.db.unavailable import refused_writes
 from core.http.request_context import carries_token
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class TokenUseMiddleware:
                     journal.commit(use, status=response.status_code, code=code)
         except (DatabaseError, InterfaceError) as error:
             logger.error("The use of a token could not be logged, request %s: %s", use.request_id, error)
+            refused_writes.note(error)
             response = problems.problem_response(request, 503, problems.Unavailable.default_detail)
         if use.token is not None:
             sunset.announce(response, use.token)

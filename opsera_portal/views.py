@@ -14,6 +14,7 @@ from django.views.generic import TemplateView
 
 from accounts.roles import Ability
 from auditlog import usage
+from core.db.unavailable import refused_writes
 from core.http.open_views import open_to_everybody
 from core.pages.views import MemberPageMixin
 from opsera_portal import permission_tables
@@ -88,7 +89,9 @@ def healthz(request: HttpRequest) -> HttpResponse:
 
 @open_to_everybody
 def readyz(request: HttpRequest) -> HttpResponse:
-    """The process and its database answer."""
+    """The process and its database answer, and the database has taken what this process wrote."""
+    if refused_writes.are_recent():
+        return HttpResponse("The database takes no writes.\n", content_type=PLAIN_TEXT, status=503)
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")

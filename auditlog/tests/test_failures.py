@@ -14,7 +14,7 @@ import socket
 import struct
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import httpx
@@ -53,6 +53,10 @@ class Web:
     @property
     def headers(self):
         return {"Authorization": f"Bearer {self.prepared['token']}", "Content-Type": "application/json"}
+
+    def health(self):
+        """The status of the health check."""
+        return httpx.get(f"http://127.0.0.1:{self.port}/readyz").status_code
 
     def count(self, table, condition="1 = 1"):
         with self.portal._connect() as database:
@@ -121,12 +125,14 @@ def a_full_disk(web):
 def test_request_with_a_full_disk_is_503_and_changes_nothing(web):
     assert web.call()[0] == 200
     assert web.call(path=RUN)[0] == 200
+    assert web.health() == 200
     entries, runs = web.count("auditlog_tokenuse"), web.count("pipelines_run")
 
     with a_full_disk(web):
         for path in (ME, RUN, ME):
             status, problem = web.call(path=path)
             assert (status, problem["code"]) == (503, "unavailable")
+        assert web.health() == 503
 
     web.wait_until_well()
     assert web.count("pipelines_run") == runs
@@ -173,6 +179,11 @@ class Cluster:
     port: int
     binaries: str
 
+    @property
+    def small_disk(self):
+        """Not there until a test mounts it."""
+        return f"{self.directory}/disk"
+
     def control(self, *arguments):
         command = [f"{self.binaries}/pg_ctl", "-D", f"{self.directory}/db", "-w", "-t", "30", *arguments]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **as_no_root())
@@ -190,8 +201,8 @@ def as_no_root():
     return {"user": "postgres", "group": "postgres", "cwd": "/"} if os.geteuid() == 0 else {}
 
 
-@pytest.fixture
-def cluster(tmp_path_factory):
+@pytest.fixture(scope="module")
+def cluster():
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has no server that could be stopped")
     binaries = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
@@ -207,24 +218,75 @@ def cluster(tmp_path_factory):
     made.start()
     yield made
     subprocess.run([f"{made.binaries}/pg_ctl", "-D", f"{directory}/db", "-m", "immediate", "stop"], **as_no_root())
+    subprocess.run(["umount", made.small_disk], stderr=subprocess.DEVNULL)
     shutil.rmtree(directory)
 
 
-def test_portal_recovers_after_postgresql_restarts_and_loses_nothing(cluster, tmp_path):
-    with started(tmp_path, f"postgres://postgres@127.0.0.1:{cluster.port}/postgres") as web:
-        answered = sum(web.call()[0] == 200 for _ in range(20))
-        assert web.call(path=RUN)[0] == 200
+@pytest.fixture(scope="module")
+def web_on_cluster(cluster, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("cluster")
+    with started(directory, f"postgres://postgres@127.0.0.1:{cluster.port}/postgres") as running:
+        yield running
 
-        cluster.stop()
-        for path in (ME, RUN):
-            status, problem = web.call(path=path, timeout=WELL_AGAIN_SECONDS * 2)
-            assert (status, problem["code"]) == (503, "unavailable")
-        cluster.start()
 
-        web.wait_until_well()
-        # There may be one more: a call that is logged although its caller timed out.
-        assert web.count("auditlog_tokenuse") >= answered + 2
-        assert web.count("pipelines_run") == 1
+def test_portal_recovers_after_postgresql_restarts_and_loses_nothing(cluster, web_on_cluster):
+    web = web_on_cluster
+    entries, runs = web.count("auditlog_tokenuse"), web.count("pipelines_run")
+    answered = sum(web.call()[0] == 200 for _ in range(20))
+    assert web.call(path=RUN)[0] == 200
+
+    cluster.stop()
+    for path in (ME, RUN):
+        status, problem = web.call(path=path, timeout=WELL_AGAIN_SECONDS * 2)
+        assert (status, problem["code"]) == (503, "unavailable")
+    cluster.start()
+
+    web.wait_until_well()
+    # There may be one more: a call that is logged although its caller timed out.
+    assert web.count("auditlog_tokenuse") >= entries + answered + 2
+    assert web.count("pipelines_run") == runs + 1
+
+
+@contextmanager
+def a_full_disk_below_the_log(cluster, web):
+    """The authentication log is on a disk of its own that has no free byte."""
+    os.mkdir(cluster.small_disk)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", cluster.small_disk]
+    if os.geteuid() != 0 or subprocess.run(mount, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("Only root can mount a small disk, and not in every container")
+    os.mkdir(tablespace := f"{cluster.small_disk}/tablespace")
+    os.chown(tablespace, pwd.getpwnam("postgres").pw_uid, -1)
+    with web.portal._connect() as database:
+        database.autocommit = True
+        database.execute(f"CREATE TABLESPACE small LOCATION '{tablespace}'")
+        database.execute("ALTER TABLE auditlog_tokenuse SET TABLESPACE small")
+    filling = f"{cluster.small_disk}/filling"
+    with open(filling, "wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    try:
+        yield
+    finally:
+        os.remove(filling)
+
+
+def test_full_disk_of_postgresql_answers_nothing_that_is_not_logged(cluster, web_on_cluster):
+    web = web_on_cluster
+    before, runs = web.count("auditlog_tokenuse", "status = 200"), web.count("pipelines_run")
+    answers = []
+
+    with a_full_disk_below_the_log(cluster, web):
+        # The last pages of the table have room for some entries.
+        while len(answers) < 500 and answers.count((503, RUN)) < 5:
+            path = RUN if len(answers) % 2 else ME
+            answers.append((web.call(path=path)[0], path))
+        assert web.health() == 503
+
+    assert {status for status, _ in answers} == {200, 503}
+    assert web.count("auditlog_tokenuse", "status = 200") == before + sum(status == 200 for status, _ in answers)
+    assert web.count("pipelines_run") == runs + answers.count((200, RUN))
+    web.wait_until_well()
+    assert web.call(path=RUN)[0] == 200
 
 
 # A database that fails in the middle of an export

@@ -15,7 +15,7 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from core.api.scopes import Scope
-from core.db.unavailable import DATABASE_UNAVAILABLE
+from core.db.unavailable import DATABASE_UNAVAILABLE, refused_writes
 from core.errors import DomainError
 from core.http.public_address import SCHEME_UNKNOWN
 from core.http.request_context import without_tokens
@@ -248,6 +248,7 @@ def _as_api_exception(error: Exception) -> exceptions.APIException | None:
         return Problem()
     if isinstance(error, DATABASE_UNAVAILABLE):
         logger.error("The database cannot be reached or written: %s", error)
+        refused_writes.note(error)
         return Unavailable()
     return None
 

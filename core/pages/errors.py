@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 
 from core.api import problems
-from core.db.unavailable import DATABASE_UNAVAILABLE
+from core.db.unavailable import DATABASE_UNAVAILABLE, refused_writes
 from core.http.public_address import SCHEME_UNKNOWN, WRONG_HOST, tell_wrong_host
 from core.http.request_context import PortalRequest, is_api, target
 
@@ -75,10 +75,13 @@ def method_not_allowed(request: HttpRequest, response: HttpResponseBase, page: s
 
 def server_error(request: HttpRequest) -> HttpResponseBase:
     """Rendered without the request's context, because the header would query the database, which may be down."""
-    status = 503 if isinstance(sys.exc_info()[1], DATABASE_UNAVAILABLE) else 500
+    error = sys.exc_info()[1]
+    refused_writes.note(error)
+    status = 503 if isinstance(error, DATABASE_UNAVAILABLE) else 500
     if is_api(request):
         return problems.problem_response(request, status, DETAILS[status])
-    return HttpResponse(render_to_string(f"{status}.html"), status=status)
+    headers = {"Retry-After": "5"} if status == 503 else {}
+    return HttpResponse(render_to_string(f"{status}.html"), status=status, headers=headers)
 
 
 def content_too_large(request: HttpRequest) -> HttpResponseBase:
