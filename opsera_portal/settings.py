@@ -94,6 +94,8 @@ MIDDLEWARE = [
     "core.pages.middleware.HealthProbeMiddleware",
     "core.pages.middleware.SizeLimitMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    # Below the static files, which are compressed when they are collected.
+    "core.pages.compression.CompressionMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
