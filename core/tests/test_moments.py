@@ -1,9 +1,11 @@
 """Times relative to now, in words."""
 
+import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from dateutil.relativedelta import relativedelta
 
 from core.pages.templatetags.portal import relative
 from tokens.lifetimes import Lifetime, end_of
@@ -64,3 +66,22 @@ def test_expiry_of_a_new_token_is_shown_as_its_chosen_lifetime(lifetime, month, 
 def test_relative_time_is_shown_in_its_largest_unit(left, words):
     with time_machine.travel(NOW, tick=False):
         assert relative(NOW + left) == words
+
+
+def months_of(span):
+    return span.years * 12 + span.months
+
+
+def test_months_are_counted_as_dateutil_counts_them():
+    rng = random.Random("moments")
+    for _ in range(2000):
+        start = datetime(2023, 1, 1, tzinfo=UTC) + timedelta(days=rng.randrange(1500), hours=rng.choice([0, 0, 12]))
+        end = start + timedelta(days=rng.randrange(28, 900), hours=rng.choice([0, 12, 12]), seconds=rng.choice([0, 1]))
+        counted = max(months_of(relativedelta(end, start)), -months_of(relativedelta(start, end)))
+
+        with time_machine.travel(end, tick=False):
+            said = relative(start)
+
+        expected = counted // 12 if counted >= 12 else counted
+        unit = "year" if counted >= 12 else "month" if counted else "day"
+        assert said.startswith(f"{expected or (end - start).days} {unit}"), (start, end)
