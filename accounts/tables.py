@@ -9,6 +9,7 @@ from accounts.models import Group, User
 from accounts.states import USER_BADGES
 from core.mail.kinds import label_of
 from core.models import OutgoingMail
+from core.pages.addresses import address_of
 from core.pages.tables import BadgeColumn, MomentColumn, PortalTable
 from core.pages.templatetags.portal import relative
 
@@ -27,12 +28,14 @@ class UserTable(PortalTable):
 
     class Meta:
         attrs = {"id": "users", "aria-label": "Users"}
-        row_attrs = {"data-user": lambda record: str(record.pk)}
         order_by = ("name",)
         empty_text = "No user matches."
 
+    def row_attributes(self, record: User) -> dict[str, Any]:
+        return {"data-user": record.pk}
+
     def render_name(self, record: User) -> SafeString:
-        url = reverse("accounts:organization_user_detail", args=[record.pk])
+        url = address_of("accounts:organization_user_detail", record.pk)
         return format_html('<a href="{}">{}</a>', url, record.name)
 
     def render_email(self, record: User) -> SafeString | str:
@@ -63,11 +66,13 @@ class MailTable(PortalTable):
 
     class Meta:
         attrs = {"id": "mails", "aria-label": "Mails that were not delivered"}
-        row_attrs = {"data-mail": lambda record: str(record.pk)}
         empty_text = "No undelivered mail. The mail server has accepted every mail to people in your organization."
 
+    def row_attributes(self, record: OutgoingMail) -> dict[str, Any]:
+        return {"data-mail": record.pk}
+
     def render_person(self, record: OutgoingMail, value: User) -> SafeString:
-        url = reverse("accounts:organization_user_detail", args=[value.pk])
+        url = address_of("accounts:organization_user_detail", value.pk)
         return format_html('<a href="{}">{}</a> <span class="hint">{}</span>', url, value.name, record.address)
 
     def render_kind(self, record: OutgoingMail) -> str:
@@ -89,12 +94,14 @@ class GroupTable(PortalTable):
 
     class Meta:
         attrs = {"id": "groups", "aria-label": "Groups"}
-        row_attrs = {"data-group": lambda record: str(record.pk)}
         order_by = ("name",)
         empty_text = "No groups yet. Access rules of pipelines can give a group a role."
 
+    def row_attributes(self, record: Group) -> dict[str, Any]:
+        return {"data-group": record.pk}
+
     def render_name(self, record: Group) -> SafeString:
-        url = reverse("accounts:organization_group_detail", args=[record.pk])
+        url = address_of("accounts:organization_group_detail", record.pk)
         return format_html('<a href="{}">{}</a>', url, record.name)
 
 
@@ -109,13 +116,15 @@ class MemberTable(PortalTable):
 
     class Meta:
         attrs = {"id": "members", "aria-label": "Members"}
-        row_attrs = {"data-user": lambda record: str(record.pk)}
         order_by = ("name",)
         empty_text = "This group has no members."
 
     def __init__(self, *args: Any, group: Group, may_change: bool, **kwargs: Any) -> None:
         self.group = group
         super().__init__(*args, exclude=() if may_change else ("remove",), **kwargs)
+
+    def row_attributes(self, record: User) -> dict[str, Any]:
+        return {"data-user": record.pk}
 
     def render_remove(self, record: User) -> SafeString:
         return format_html(
@@ -125,7 +134,7 @@ class MemberTable(PortalTable):
         )
 
     def render_name(self, record: User) -> SafeString:
-        url = reverse("accounts:organization_user_detail", args=[record.pk])
+        url = address_of("accounts:organization_user_detail", record.pk)
         return format_html('<a href="{}">{}</a>', url, record.name)
 
     def render_state(self, record: User, column: BadgeColumn) -> SafeString:

@@ -5,6 +5,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django_tables2 import Column
 
+from core.pages.addresses import address_of
 from core.pages.tables import BadgeColumn, MomentColumn, PortalTable
 from pipelines.models import Pipeline, Run
 from pipelines.run_states import LOCKED, PIPELINE_BADGES, badge_of_run, pipeline_state
@@ -24,12 +25,14 @@ class PipelineTable(PortalTable):
 
     class Meta:
         attrs = {"id": "pipelines", "aria-label": "Pipelines"}
-        row_attrs = {"data-pipeline": lambda record: str(record.pk)}
         order_by = ("name",)
         empty_text = "No pipelines found."
 
+    def row_attributes(self, record: Pipeline) -> dict[str, Any]:
+        return {"data-pipeline": record.pk}
+
     def render_name(self, record: Pipeline) -> SafeString:
-        url = reverse("pipelines:pipeline_detail", args=[record.pk])
+        url = address_of("pipelines:pipeline_detail", record.pk)
         return format_html('<a href="{}">{}</a>', url, record.name)
 
     def render_tags(self, value: list[str]) -> str:
@@ -56,9 +59,11 @@ class RunTable(PortalTable):
 
     class Meta:
         attrs = {"id": "runs", "aria-label": "Runs"}
-        row_attrs = {"data-run": lambda record: record.number}
         orderable = False
         empty_text = "Not run yet."
+
+    def row_attributes(self, record: Run) -> dict[str, Any]:
+        return {"data-run": record.number}
 
     def render_number(self, record: Run) -> SafeString:
         url = reverse("pipelines:run_detail", args=[record.pipeline_id, record.number])

@@ -12,7 +12,7 @@ from core.api import scopes
 from tokens.names import MAX_LENGTH
 from tokens.policy import rules
 from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, expires_soon_from
-from tokens.states import TokenState
+from tokens.states import ENDED, TokenState
 
 LAST_USED_RESOLUTION = timedelta(minutes=1)
 
@@ -128,7 +128,7 @@ class Token(models.Model):
 
     @property
     def has_ended(self) -> bool:
-        return self.state in {TokenState.EXPIRED, TokenState.REVOKED}
+        return self.state in ENDED
 
     @property
     def expires_soon(self) -> bool:

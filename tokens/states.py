@@ -26,4 +26,5 @@ class TokenState(Enum):
         return self.value[1]
 
 
+ENDED = frozenset({TokenState.EXPIRED, TokenState.REVOKED})
 CHOICES: list[tuple[str, str]] = [(state.id, state.label) for state in TokenState]

@@ -1,12 +1,16 @@
-"""Bases of tables: paging, and columns for times, states and code."""
+"""Bases of tables: paging, rows, and columns for times, states and code."""
 
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from inspect import signature
+from operator import attrgetter
 from typing import Any
 from urllib.parse import urlencode
 
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django_tables2 import Column, Table
+from django_tables2.columns import BoundColumn
 from django_tables2.data import TableQuerysetData
 
 from core.pages.templatetags.portal import badge, moment, relative
@@ -16,7 +20,38 @@ MAX_ROWS_PER_PAGE = 200
 
 
 class PortalTable(Table):
-    """A table that limits `per_page` of the address."""
+    """A table that limits `per_page` of the address, and renders its rows itself.
+
+    django-tables2 inspects the arguments of a column's function for each cell, and its templates resolve ten variables
+    for each. For 450 cells, this takes longer than everything else on the page.
+    """
+
+    def body(self) -> str:
+        """The rows of this page; empty if there are none."""
+        records = list(self.paginated_rows.data)
+        if not records:
+            return ""
+        contents = [_content_of(column, type(records[0])) for column in self.columns]
+        rows = (
+            (*self.row_attributes(record).values(), *(content(record) for content in contents)) for record in records
+        )
+        return format_html_join("\n", self._row_format(self.row_attributes(records[0])), rows)
+
+    def _row_format(self, attributes: Iterable[str]) -> str:
+        """One format for a whole row, because each call of `format_html` costs as much as three of its values."""
+        starts = (
+            format_html(
+                '<td {} data-label="{}" data-column="{}">', column.attrs["td"].as_html(), column.header, column.name
+            )
+            for column in self.columns
+        )
+        cells = "".join(start.replace("{", "{{").replace("}", "}}") + "{}</td>" for start in starts)
+        names = "".join(f' {name}="{{}}"' for name in attributes)
+        return f"<tr{names}>{cells}</tr>"
+
+    def row_attributes(self, record: Any) -> dict[str, Any]:
+        """Attributes by which styles, scripts and tests find a row: the same names for each row."""
+        raise NotImplementedError
 
     def paginate(self, *args: Any, per_page: int | None = None, **kwargs: Any) -> None:
         size = per_page if per_page is not None and 0 < per_page <= MAX_ROWS_PER_PAGE else ROWS_PER_PAGE
@@ -35,6 +70,47 @@ class PortalTable(Table):
         if request is None or not request.META.get("QUERY_STRING"):
             return url
         return f"{url}?{urlencode({'next': request.get_full_path()})}"
+
+
+def _content_of(column: BoundColumn, model: type) -> Callable[[Any], Any]:
+    """Returns a function that renders the cells of a column, and inspects the column's arguments once."""
+    render, default, empty_values = column.render, column.default, column.column.empty_values
+    wanted = signature(render).parameters.keys()
+    # A column that shows no value of the row, such as a button.
+    value_of = _value_of(column, model) if empty_values or "value" in wanted else _no_value
+
+    def content(record: Any) -> Any:
+        value = value_of(record)
+        if value in empty_values:
+            return default
+        arguments = {"value": value, "record": record, "column": column.column}
+        return render(**{name: arguments[name] for name in wanted})
+
+    return content
+
+
+def _value_of(column: BoundColumn, model: type) -> Callable[[Any], Any]:
+    """Reads the value of a cell from a row: for a choice, its label."""
+    value_of = attrgetter(column.accessor.replace("__", "."))
+    labels = _labels(model, column.accessor)
+    if not labels:
+        return value_of
+
+    def label_of(record: Any) -> Any:
+        value = value_of(record)
+        return labels.get(value, value)
+
+    return label_of
+
+
+def _labels(model: type, name: str) -> dict[Any, Any]:
+    """The labels of a field with choices. Django's `get_..._display` collects them for each row."""
+    field = next((field for field in model._meta.fields if field.name == name), None)  # type: ignore[attr-defined]
+    return dict(field.flatchoices) if field and field.choices else {}
+
+
+def _no_value(record: Any) -> None:
+    """The value of a cell without one."""
 
 
 class MomentColumn(Column):
