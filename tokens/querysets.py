@@ -50,6 +50,14 @@ class TokenCounts(NamedTuple):
     expiring_soon: int
 
 
+class TokenSummary(NamedTuple):
+    """How many tokens there are, how many people own them, and how many of them were used lately."""
+
+    tokens: int
+    owners: int
+    used_lately: int
+
+
 class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
     def owned_by(self, user: User) -> Self:
         return self.filter(owner=user)
@@ -91,6 +99,15 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
             expiring_soon=Count("pk", filter=active & expiring_soon(timezone.now())),
         )
         return TokenCounts(**found)
+
+    def summary(self, *, used_since: datetime) -> TokenSummary:
+        """In one query."""
+        found = self.order_by().aggregate(
+            tokens=Count("pk"),
+            owners=Count("owner", distinct=True),
+            used_lately=Count("pk", filter=Q(last_used_at__gte=used_since)),
+        )
+        return TokenSummary(**found)
 
     def _is_active(self) -> Q:
         return self._is_within_policy() & Q(

@@ -24,7 +24,7 @@ class DaysAfter(Func):
     def as_sqlite(self, compiler: SQLCompiler, connection: Any, **context: Any) -> tuple[str, tuple[Any, ...]]:
         """SQLite stores times as text. Fractions of a second are appended afterwards: SQLite would round them."""
         moment, params = compiler.compile(self.source_expressions[0])
-        later = f"strftime('%%Y-%%m-%%d %%H:%%M:%%S', substr({moment}, 1, 19), %s)"
+        later = f"datetime(substr({moment}, 1, 19), %s)"
         return f"({later} || substr({moment}, 20))", (*params, f"+{self.days} days", *params)
 
 

@@ -28,8 +28,8 @@ from tokens import services
 from tokens.filters import OrganizationTokenFilter
 from tokens.forms import ExpireManyForm
 from tokens.models import Token
-from tokens.querysets import TokenQuerySet
-from tokens.tables import OrganizationTokenTable
+from tokens.querysets import TokenQuerySet, TokenSummary
+from tokens.tables import OrganizationTokenTable, TokensToExpireTable
 
 LISTED = 50
 LATELY = timedelta(days=7)
@@ -81,7 +81,7 @@ class ExpireManyView(MemberPageMixin, View):
         raise NotImplementedError
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        count = self._live.count()
+        count = self._summary.tokens
         if not count:
             messages.info(request, self.nothing_to_end)
             return redirect(self._list_url)
@@ -90,7 +90,7 @@ class ExpireManyView(MemberPageMixin, View):
     def post(self, request: HttpRequest) -> HttpResponseBase:
         form = ExpireManyForm(request.POST, needs_reason=True)
         if not form.is_valid():
-            return self._ask(form, self._live.count(), status=400)
+            return self._ask(form, self._summary.tokens, status=400)
         try:
             ended = self.expire(form)
         except services.CountChanged as changed:
@@ -107,6 +107,10 @@ class ExpireManyView(MemberPageMixin, View):
     def _live(self) -> TokenQuerySet:
         return self.get_tokens().live()
 
+    @cached_property
+    def _summary(self) -> TokenSummary:
+        return self._live.summary(used_since=timezone.now() - LATELY)
+
     @property
     def _list_url(self) -> str:
         """The list as the person left it, or if that is not known, with the filters."""
@@ -114,13 +118,14 @@ class ExpireManyView(MemberPageMixin, View):
         return back_to(self.request, f"{url}?{query.urlencode()}" if query else url)
 
     def _ask(self, form: ExpireManyForm, count: int, status: int = 200) -> HttpResponse:
+        tokens = self._live.for_token_table().order_by("owner__email", "name", "pk")[:LISTED]
         context = {
             "form": form,
             "question": f"Expire {counted(count, 'token', 'tokens')}?",
-            "tokens": self._live.for_token_table().order_by("owner__email", "name", "pk")[:LISTED],
+            "table": TokensToExpireTable(list(tokens)),
             "further": max(count - LISTED, 0),
-            "owners": self._live.order_by().values("owner").distinct().count(),
-            "used_lately": self._live.filter(last_used_at__gte=timezone.now() - LATELY).count(),
+            "owners": self._summary.owners,
+            "used_lately": self._summary.used_lately,
             "action": self.request.get_full_path(),
             "cancel_url": self._list_url,
         }
