@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from accounts.models import Group, User, UserState
 from accounts.querysets import UserQuerySet
 from accounts.roles import SiteRole
-from core.filters import RowFilter, SearchFilter, StrictFilterSet
+from core.filters import RowFilter, RowSearchFilter, SearchFilter, StrictFilterSet
 from core.http.request_context import person_of
 
 
@@ -36,6 +36,14 @@ class UserFilter(StrictFilterSet):
             return queryset.deactivated()
         invited = queryset.invited()
         return invited if value == UserState.INVITED else queryset.active().exclude(pk__in=invited.values("pk"))
+
+
+class UserPageFilter(UserFilter):
+    """The same filters. If there are too many groups for a select, people type the name of one."""
+
+    group = RowSearchFilter(
+        label="Group", field_name="member_groups", queryset=groups_offered, empty_label="Any group"
+    )
 
 
 class GroupFilter(StrictFilterSet):

@@ -16,7 +16,7 @@ from django.db.models import Model, QuerySet
 from django_filters.fields import ModelChoiceField
 
 from core import ids
-from core.pages.widgets import LongSelect
+from core.pages.widgets import MOST_CHOICES, LongSelect, SuggestingInput
 
 EMPTY = "Leave this parameter out, or give it a value."
 
@@ -132,10 +132,57 @@ class RowField(ModelChoiceField):
         return row
 
 
+class RowSearchField(RowField):
+    """A row with a ``name``: chosen from a select, or if there are too many for one, by typing its name.
+
+    An address can contain the row's id in both cases.
+    """
+
+    def __init__(self, *, queryset: QuerySet[Any], empty_label: str, **kwargs: Any) -> None:
+        rows = list(queryset.values_list("pk", "name")[: MOST_CHOICES + 1])
+        self.is_typed = len(rows) > MOST_CHOICES
+        if self.is_typed:
+            kwargs["widget"] = SuggestingInput([name for _, name in rows], attrs={"placeholder": empty_label})
+        # The rows that were just read. Django would read them again.
+        self.iterator = lambda field: [("", empty_label), *rows]
+        super().__init__(queryset=queryset, empty_label=empty_label, **kwargs)
+
+    def to_python(self, value: Any) -> Model | None:
+        try:
+            return super().to_python(value)
+        except ValidationError:
+            if not self.is_typed:
+                raise
+            return self._named(value)
+
+    def _named(self, value: Any) -> Model:
+        name = forms.CharField(max_length=100).clean(value)
+        row: Model | None = self.queryset.filter(name__iexact=name).first()
+        if row is None:
+            raise ValidationError(f"No {self.queryset.model._meta.verbose_name} has this name.", code="invalid_choice")
+        return row
+
+    def prepare_value(self, value: Any) -> Any:
+        """What the text field shows if the address contains an id."""
+        if not self.is_typed:
+            return super().prepare_value(value)
+        try:
+            row = super().to_python(value)
+        except ValidationError:
+            return value
+        return row and row.name  # type: ignore[attr-defined]
+
+
 class RowFilter(django_filters.ModelChoiceFilter):
     """One of the rows of ``queryset``, by its id."""
 
     field_class = RowField
+
+
+class RowSearchFilter(RowFilter):
+    """The same on a page, where people know the rows by their names."""
+
+    field_class = RowSearchField
 
 
 class AddressFilter(django_filters.Filter):

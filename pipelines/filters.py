@@ -1,14 +1,16 @@
 """Filters of the list of pipelines."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import django_filters
+from django import forms
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 
 from core.filters import SearchFilter, StrictFilterSet
-from core.pages.widgets import LongSelect
+from core.pages.widgets import MOST_CHOICES, LongSelect, SuggestingInput
 from pipelines.models import TAG_MAX_LENGTH, Pipeline
 from pipelines.run_states import OCCUPYING, PipelineState, RunState
 
@@ -52,13 +54,20 @@ class PipelineFilter(StrictFilterSet):
 
 
 class PipelinePageFilter(PipelineFilter):
-    """The same filters. The form offers the tags of pipelines that the person can see, which costs one more query."""
+    """The same filters. The form offers the tags of pipelines that the person can see, which costs one more query; if
+    there are too many for a select, it suggests some of them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         seen = Pipeline.objects.filter(pk__in=self.queryset.order_by().values("pk")).order_by()
-        lists = seen.exclude(tags=[]).values_list("tags", flat=True)
+        lists = seen.exclude(tags=[]).values_list("tags", flat=True).distinct()
         # The chosen one too, if no pipeline has it: otherwise the form would say that none is chosen.
         chosen = {self.data["tag"]} if self.data.get("tag") else set()
         tags = sorted({tag for tags in lists for tag in tags} | chosen, key=str.lower)
-        self.filters["tag"].extra["widget"] = LongSelect(choices=[("", "Any tag"), *((tag, tag) for tag in tags)])
+        self.filters["tag"].extra["widget"] = _tag_widget(tags)
+
+
+def _tag_widget(tags: Sequence[str]) -> forms.Widget:
+    if len(tags) > MOST_CHOICES:
+        return SuggestingInput(tags, attrs={"placeholder": "Any tag"})
+    return LongSelect(choices=[("", "Any tag"), *((tag, tag) for tag in tags)])

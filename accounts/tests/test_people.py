@@ -16,6 +16,7 @@ from accounts.roles import SiteRole
 from accounts.security import credentials
 from accounts.tests.factories import PASSWORD, GroupFactory, UserFactory
 from auditlog.models import Activity
+from core import filters
 from opsera_portal.tests.mails import delivered
 from tokens.tests.factories import TokenFactory, bearer
 
@@ -106,6 +107,45 @@ def test_filter_offers_only_groups_of_the_organization(as_administrator, strange
 
     assert "Foreign group" not in text(as_administrator.get(USERS))
     assert as_administrator.get(f"{API}?group={group.pk}").status_code == 400
+
+
+@pytest.fixture
+def many_groups(owner, monkeypatch):
+    """More groups than a select may have; ``owner`` is in the one named Builders."""
+    monkeypatch.setattr(filters, "MOST_CHOICES", 2)
+    GroupFactory.create_batch(2, organization=owner.organization)
+    group = GroupFactory(organization=owner.organization, name="Builders")
+    group.members.add(owner)
+    return group
+
+
+@pytest.mark.parametrize("typed", ["Builders", "builders", "{id}"])
+@pytest.mark.each_database
+def test_one_of_many_groups_is_found_by_its_name_or_id(as_administrator, owner, many_groups, typed):
+    page = text(as_administrator.get(USERS, {"group": typed.format(id=many_groups.pk)}))
+
+    assert re.findall(r'data-user="([^"]+)"', page) == [str(owner.pk)]
+    field = re.search(r'<input[^>]+name="group"[^>]*>', page)[0]
+    assert 'value="{}"'.format("Builders" if typed == "{id}" else typed) in field
+    assert re.search(r'list="(\w+)"', field)[1] in re.findall(r'<datalist id="(\w+)">', page)
+    assert "<option" in page
+
+
+@pytest.mark.parametrize("typed", ["Nobody", "\x00", "x" * 200, "018f0000-0000-7000-8000-000000000000", "Foreign"])
+@pytest.mark.each_database
+def test_unknown_name_of_a_group_is_an_error_of_its_field(as_administrator, stranger, many_groups, typed):
+    GroupFactory(organization=stranger.organization, name="Foreign")
+
+    answer = as_administrator.get(USERS, {"group": typed})
+
+    assert answer.status_code == 200
+    assert list(answer.context["filter"].form.errors) == ["group"]
+    assert "data-user=" not in text(answer)
+
+
+def test_api_finds_a_group_by_its_id_only(as_administrator, many_groups):
+    assert as_administrator.get(f"{API}?group=Builders").status_code == 400
+    assert as_administrator.get(f"{API}?group={many_groups.pk}").json()["count"] == 1
 
 
 @pytest.mark.parametrize("number", [2, 20])

@@ -13,7 +13,7 @@ from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
 
 from accounts import services
-from accounts.filters import UserFilter
+from accounts.filters import UserPageFilter
 from accounts.forms import SiteRoleForm
 from accounts.invitations import DAYS
 from accounts.models import User
@@ -36,7 +36,7 @@ class UserListView(OrganizationPageMixin, SingleTableMixin, FilterView):
     """Everyone in the organization."""
 
     table_class = UserTable
-    filterset_class = UserFilter
+    filterset_class = UserPageFilter
     template_name = "accounts/organization_user_list.html"
     current_tab = "accounts:organization_user_list"
 

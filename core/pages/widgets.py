@@ -1,11 +1,16 @@
 """Widgets of forms."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
 from django.forms.utils import flatatt
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+
+
+# A page offers at most so many choices in a select, and suggests at most so many in a text field.
+MOST_CHOICES = 200
 
 
 class LongSelect(forms.Select):
@@ -24,3 +29,17 @@ class LongSelect(forms.Select):
         return format_html(
             "<select{}>{}</select>", flatatt({"name": name, **self.build_attrs(self.attrs, attrs)}), options
         )
+
+
+class SuggestingInput(forms.TextInput):
+    """A text field that suggests values while somebody types, where a select would be too long."""
+
+    def __init__(self, suggestions: Sequence[str], attrs: dict[str, Any] | None = None) -> None:
+        super().__init__({"autocomplete": "off", **(attrs or {})})
+        self.suggestions = suggestions[:MOST_CHOICES]
+
+    def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
+        list_id = f"{(attrs or {}).get('id', name)}_suggestions"
+        field = super().render(name, value, {**(attrs or {}), "list": list_id}, renderer)
+        options = format_html_join("", '<option value="{}"></option>', ((text,) for text in self.suggestions))
+        return format_html('{}<datalist id="{}">{}</datalist>', field, list_id, options)

@@ -10,21 +10,19 @@ from django.urls import reverse
 
 from auditlog.views import activity, token_uses
 from auditlog.views.base import LogDetailView, LogListView
-from core.pages.widgets import LongSelect
+from core.pages.widgets import MOST_CHOICES, LongSelect
 from tokens.models import Token
-
-# People with more tokens filter by the id of a token.
-MAX_TOKEN_CHOICES = 200
 
 
 class TokenChoicesMixin(LogListView):
-    """A person's own log, filtered by one of their tokens, which they choose by name."""
+    """A person's own log, filtered by one of their tokens, which they choose by name. People with more tokens than a
+    select can have filter by the id of a token."""
 
     def get_filterset(self, filterset_class: Any) -> Any:
         filterset = super().get_filterset(filterset_class)
         tokens = Token.objects.owned_by(self.person).order_by("-created_at")
-        found = tokens.values_list("pk", "name", "created_at")[: MAX_TOKEN_CHOICES + 1]
-        if len(found) <= MAX_TOKEN_CHOICES:
+        found = tokens.values_list("pk", "name", "created_at")[: MOST_CHOICES + 1]
+        if len(found) <= MOST_CHOICES:
             names = {str(pk): f"{name} ({created_at:%Y-%m-%d})" for pk, name, created_at in found}
             chosen = filterset.data.get("token_id")
             if chosen and chosen not in names:
