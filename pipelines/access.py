@@ -180,17 +180,21 @@ def may(user: "User", action: PipelineAction, pipeline: "Pipeline") -> bool:
 
 def allowed_actions(user: "User", pipeline: "Pipeline") -> frozenset[PipelineAction]:
     """All actions that the person is currently allowed; empty if they can't see the pipeline. At most one query."""
-    found = standing_of(user, pipeline)
-    return ALLOWED[found] if found else frozenset()
+    return actions_of(standing_of(user, pipeline))
+
+
+def actions_of(standing: Standing | None) -> frozenset[PipelineAction]:
+    """All actions that a standing allows; ``None`` is that of people who can't see the pipeline."""
+    return ALLOWED[standing] if standing else frozenset()
 
 
 def item_roles_allowing(action: PipelineAction) -> list[ItemRole]:
     return [role for role, gives in STANDING_BY_ITEM_ROLE.items() if action in ALLOWED[gives]]
 
 
-def may_read_rules(user: "User", pipeline: "Pipeline") -> bool:
-    """People who can edit the rules, and roles that read everything in the organization."""
-    allowed = allowed_actions(user, pipeline)
+def may_read_rules(user: "User", allowed: frozenset[PipelineAction]) -> bool:
+    """People who can edit the rules, and roles that read everything in the organization. ``allowed``: the person's
+    actions for the pipeline."""
     reads_everything = user.may(Ability.READ_USERS) and PipelineAction.SEE in allowed
     return reads_everything or PipelineAction.EDIT_ACCESS_RULES in allowed
 

@@ -18,7 +18,7 @@ from core.api.serializers import StrictSerializer
 from core.api.views import ApiViewSet
 from core.db.keyset import Keyset
 from pipelines import services
-from pipelines.access import PipelineAction, may, may_read_rules
+from pipelines.access import PipelineAction, allowed_actions, may, may_read_rules
 from pipelines.api.serializers import (
     AccessRulesBody,
     AccessRuleSerializer,
@@ -129,7 +129,7 @@ class PipelineViewSet(ApiViewSet):
     def access_rules(self, request: Request, pk: str) -> Response:
         """The access rules, for people who can edit them and roles that read everything."""
         pipeline = self.get_object()
-        if not may_read_rules(self.person, pipeline):
+        if not may_read_rules(self.person, allowed_actions(self.person, pipeline)):
             raise Forbidden
         return self._rules(pipeline)
 

@@ -15,7 +15,7 @@ from core.errors import NotAllowed
 from core.pages.addresses import back_to
 from core.pages.forms import refusals_as_messages
 from core.pages.views import MemberPageMixin
-from pipelines.access import PipelineAction, allowed_actions
+from pipelines.access import PipelineAction, actions_of, standing_of
 from pipelines.models import Pipeline
 
 MAY_NOT = "You can see this pipeline, but your role on it does not allow this."
@@ -38,7 +38,8 @@ class PipelinePage(MemberPageMixin, View):
     def find(self, pk: Any) -> Pipeline:
         seen = Pipeline.objects.visible_to(self.person).select_related("owner")
         pipeline: Pipeline = get_object_or_404(seen, pk=pk)
-        self.allowed = allowed_actions(self.person, pipeline)
+        self.standing = standing_of(self.person, pipeline)
+        self.allowed = actions_of(self.standing)
         if self.action not in self.allowed:
             raise PermissionDenied(MAY_NOT)
         return pipeline

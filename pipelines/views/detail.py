@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import messages
+from django.db.models import prefetch_related_objects
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
@@ -17,7 +18,7 @@ from core.pages.forms import refusals_in
 from core.pages.views import MemberPageMixin
 from core.text import counted
 from pipelines import services
-from pipelines.access import PipelineAction, Standing, may_read_rules, standing_of
+from pipelines.access import PipelineAction, Standing, may_read_rules
 from pipelines.controls import controls_of
 from pipelines.forms import DuplicateForm, NotificationsForm, PipelineForm, TransferForm
 from pipelines.models import Pipeline, RunLogLine
@@ -41,17 +42,18 @@ class PipelineDetailView(PipelinePage):
 
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
         pipeline = self.find(pk)
+        # Read once for the page and the reasons against a run.
+        prefetch_related_objects([pipeline], "steps")
         runs = RunTable(pipeline.runs.all(), order_by="-number")
         RequestConfig(request, paginate={"per_page": 20}).configure(runs)
         lines = RunLogLine.objects.filter(run__pipeline=pipeline).select_related("run").defer("answer")
-        standing = standing_of(self.person, pipeline)
-        may_read = may_read_rules(self.person, pipeline)
+        may_read = may_read_rules(self.person, self.allowed)
         context = {
             "pipeline": pipeline,
             "state": pipeline.badge,
             "locked": LOCKED if pipeline.is_locked else None,
             "controls": controls_of(pipeline, self.allowed),
-            "standing": WHAT_YOU_ARE[standing] if standing else "",
+            "standing": WHAT_YOU_ARE[self.standing] if self.standing else "",
             "steps": list(pipeline.steps.all()),
             "may_read_rules": may_read,
             "rules": list(pipeline.access_rules.for_rules_table()) if may_read else [],
