@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import urlencode
 
+from django.db.models import QuerySet
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django_tables2 import Column, Table
@@ -63,6 +64,10 @@ class PortalTable(Table):
             key = "-pk" if str(order[-1]).startswith("-") else "pk"
             self.data.data = rows.order_by(*order, key)
         super().paginate(*args, per_page=size, **kwargs)
+        page = self.page.object_list
+        if isinstance(page.data, QuerySet) and page.data.query.low_mark:
+            # Finds their ids first: otherwise, the database computes all columns of the rows before this page, too.
+            page.data = self.data.data.filter(pk__in=page.data.values("pk"))
 
     def leading_back(self, url: str) -> str:
         """The address of an action on a row that leads back to this table with its filters, order and page."""

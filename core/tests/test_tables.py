@@ -1,9 +1,13 @@
 """Tables render their rows themselves, with the same content as django-tables2."""
 
+import re
 from datetime import UTC, datetime
 
 import pytest
+from django.db import connection
+from django.db.models import Count
 from django.test.html import parse_html
+from django.test.utils import CaptureQueriesContext
 from django_tables2 import Column
 
 from accounts.models import User
@@ -69,3 +73,16 @@ def test_body_has_the_rows_of_its_page_only(people):
 
     assert table.body().count("<tr") == 1
     assert "Bo" in table.body()
+
+
+@pytest.mark.each_database
+def test_later_page_computes_the_columns_of_its_own_rows_only(people):
+    computed = people.annotate(token_count=Count("tokens")).order_by("-token_count", "name")
+
+    for number, names in ((1, ["&lt;b&gt;{Ann}&lt;/b&gt;"]), (2, ["Bo"])):
+        table = PeopleTable(computed)
+        table.paginate(page=number, per_page=1)
+        with CaptureQueriesContext(connection) as queries:
+            body = table.body()
+        assert [name in body for name in names] == [True]
+        assert bool(re.search(r'"id" IN \(SELECT .+ OFFSET 1\)', queries[0]["sql"])) is (number == 2)
