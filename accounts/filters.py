@@ -41,9 +41,7 @@ class UserFilter(StrictFilterSet):
 class UserPageFilter(UserFilter):
     """The same filters. If there are too many groups for a select, people type the name of one."""
 
-    group = RowSearchFilter(
-        label="Group", field_name="member_groups", queryset=groups_offered, empty_label="Any group"
-    )
+    group = RowSearchFilter(label="Group", field_name="member_groups", queryset=groups_offered, empty_label="Any group")
 
 
 class GroupFilter(StrictFilterSet):

@@ -13,7 +13,6 @@ from core.badges import Badge
 from core.pages.addresses import address_of
 from core.pages.tables import BadgeColumn, CodeColumn, ExactMomentColumn, PortalTable
 
-
 # Django's `get_..._display` looks at all choices each time.
 _REASONS = dict(TokenUse.Reason.choices)
 

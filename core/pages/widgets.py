@@ -8,7 +8,6 @@ from django.forms.utils import flatatt
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-
 # A page offers at most so many choices in a select, and suggests at most so many in a text field.
 MOST_CHOICES = 200
 

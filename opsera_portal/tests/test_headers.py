@@ -167,7 +167,7 @@ def digest_of_the_database():
 
 @pytest.fixture
 def things(administrator):
-    # The one page that is made to be looked at once is somebody else's here.
+    # Another person's token: its owner would change it by opening the reveal page.
     token = TokenFactory(owner=UserFactory(organization=administrator.organization), revealed_at=None)
     return own_things(administrator) | {"token": token}
 

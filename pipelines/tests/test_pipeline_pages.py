@@ -198,8 +198,8 @@ def test_page_of_a_pipeline_takes_the_same_queries_for_few_and_many_rows(
     for _ in range(number):
         start_run(actor=owner, pipeline=pipeline)
 
-    # The session, the person; the pipeline, what they may do to it, its rules, its steps, what can be done with its
-    # runs, who is told, how many runs, the runs, the log.
+    # The session, the person, the pipeline, the allowed actions, its rules, its steps, the possible
+    # actions on its runs, its notified people, the number of runs, the runs, the log.
     with django_assert_num_queries(12):
         assert rows(as_owner.get(detail(pipeline))) == number
 
