@@ -62,8 +62,14 @@ def no_page_is_left(table):
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA max_page_count = 1")
 
+    with connection.cursor() as cursor:
+        # Earlier tests have left free pages.
+        free_pages, page_size = (
+            cursor.execute(f"PRAGMA {name}").fetchone()[0] for name in ("freelist_count", "page_size")
+        )
+    size = (free_pages + 20) * page_size
     sql("CREATE TABLE filling (content)")
-    sql(f"CREATE TRIGGER fill AFTER INSERT ON {table} BEGIN INSERT INTO filling VALUES (zeroblob(100000)); END")
+    sql(f"CREATE TRIGGER fill AFTER INSERT ON {table} BEGIN INSERT INTO filling VALUES (zeroblob({size})); END")
     limit(connection)
     connection_created.connect(limit)
     try:

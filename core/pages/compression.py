@@ -1,16 +1,16 @@
 """Compresses pages.
 
 The length of a compressed page can reveal a secret in it, to someone who can add text to the page, read the traffic and
-load the page again and again (BREACH, https://www.breachattack.com/). So a page that shows a secret is never compressed,
-nor is an answer to a request that another site caused. In all others, the token against forged forms is masked anew
-each time, and Django adds up to 100 random bytes.
+load the page again and again (BREACH, https://www.breachattack.com/). So a page that shows a secret is never
+compressed, nor is an answer to a request that another site caused. In all others, the token against forged forms is
+masked differently each time, and Django adds up to 100 random bytes.
 """
 
 from django.http import HttpRequest
 from django.http.response import HttpResponse, HttpResponseBase
 from django.middleware.gzip import GZipMiddleware
 
-# Templates mark each secret with this attribute, because a script removes it when the reader leaves (assets/js/secret.js).
+# Templates mark each secret with this attribute: a script removes it when the reader leaves (assets/js/secret.js).
 SECRET = b"data-secret"
 COMPRESSED = ("text/html", "application/vnd.oai.openapi+json")
 
