@@ -152,7 +152,7 @@ bench-memory: $(BENCH)/.installed ## Measure the memory of one web process after
 	@$(BENCH)/bin/python -m benchmarks.memory $(OPTIONS)
 
 .PHONY: bench-logs
-bench-logs: $(BENCH)/.installed ## Measure pages, exports and pruning of a log with five million entries
+bench-logs: $(BENCH)/.installed ## Measure logs with 5 and 20 million entries to the end (hours; goes on where it was interrupted)
 	@$(BENCH)/bin/python -m benchmarks.logs $(OPTIONS)
 
 .PHONY: bench-pages

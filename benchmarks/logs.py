@@ -1,372 +1,174 @@
-"""Measures reading, exporting, sealing and pruning a log of five million entries (docs/product.md#numbers).
+"""Measures a big log to the end, on SQLite and PostgreSQL (docs/product.md#numbers).
 
-    python -m benchmarks.logs [--entries 5000000] [--only sqlite|postgresql] [--markdown]
+    python -m benchmarks.logs [--entries 5000000 20000000] [--only sqlite|postgresql] [--markdown] [--fresh] [--keep]
 
-Fills a temporary database, on SQLite and, if it is available, on PostgreSQL. Then measures the database time for a page
-at the beginning, in the middle and at the end of a list; the time of the whole answer; the speed of an export; and how
-long a writer waits while old entries are removed.
+Fills a database, and measures lists, filters, charts, exports, sealing, verification, pruning and VACUUM. This takes
+hours with 20 million entries, so it says how far it is, and can be interrupted: the same command goes on where it
+stopped. Finished parts are kept in ``.bench`` (or ``PORTAL_BENCH_DIR``), and a database until all of its parts are
+finished. ``--fresh`` measures everything again, ``--keep`` keeps the databases.
 """
 
 import argparse
-import json
+import fcntl
 import os
-import statistics
+import shutil
 import subprocess
 import sys
-import threading
-import time
-import uuid
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
-from functools import partial
-from itertools import islice
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from benchmarks import report, servers
+from benchmarks.big_log import goals
+from benchmarks.big_log.progress import say
+from benchmarks.big_log.results import Results
 
 ROOT = Path(__file__).resolve().parent.parent
-OWNERS, TOKENS_EACH, DAYS = 40, 5, 420
-ROUNDS = 7
-BATCH = 100_000
-# The worker seals entries as they arrive, so it never seals a whole log at once.
-SEALED_AT_MOST = 50_000
+DIRECTORY = Path(os.environ.get("PORTAL_BENCH_DIR") or ROOT / ".bench")
+SIZES = [5_000_000, 20_000_000]
+# A log of 5 million entries needs 4 GB, and VACUUM on SQLite the same twice more.
+BYTES_PER_ENTRY = 2_500
+
+
+@dataclass(frozen=True)
+class Run:
+    """One database with one number of entries, and what is known about it."""
+
+    database: str
+    entries: int
+
+    @property
+    def directory(self) -> Path:
+        return DIRECTORY / f"{self.database.lower()}-{self.entries}"
+
+    @property
+    def data(self) -> Path:
+        return self.directory / "data"
+
+    @property
+    def sqlite_file(self) -> Path:
+        return self.data / "bench.sqlite3"
+
+    @property
+    def name(self) -> str:
+        return f"opsera_bench_{self.entries}"
+
+    @property
+    def url(self) -> str:
+        if self.database == "SQLite":
+            return f"sqlite:///{self.sqlite_file}"
+        return servers.postgresql_url(self.name)
+
+    @property
+    def results(self) -> Results:
+        return Results(self.directory / "results.json")
+
+    def has_database(self) -> bool:
+        return self.sqlite_file.exists() if self.database == "SQLite" else servers.has_postgresql(self.name)
+
+    def create(self) -> None:
+        self.data.mkdir(parents=True, mode=0o700, exist_ok=True)
+        if self.database == "PostgreSQL":
+            servers.create_postgresql(self.name)
+
+    def drop(self) -> None:
+        """Removes the database and the keys that its seals were made with, but not the results."""
+        shutil.rmtree(self.data, ignore_errors=True)
+        if self.database == "PostgreSQL":
+            servers.drop_postgresql(self.name)
+
+    def __str__(self) -> str:
+        return f"{self.database}, {self.entries:,} entries"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Measures reading, exporting, sealing and pruning a log of millions of entries."
-    )
-    parser.add_argument("--entries", type=int, default=5_000_000)
-    parser.add_argument("--only", choices=["sqlite", "postgresql"])
-    parser.add_argument("--markdown", action="store_true")
-    chosen = parser.parse_args()
-    from benchmarks import report, servers
-
-    databases = [name for name in servers.databases() if chosen.only in {None, name.lower()}]
-    report.print_list(report.machine(databases), markdown=chosen.markdown)
-    for database in databases:
-        with servers.directory_for_data() as directory, servers.empty_database(database) as database_url:
-            # A process has one set of settings, so each database is measured in a separate process.
-            told = subprocess.run(
-                [sys.executable, "-m", "benchmarks.logs", "--measure", str(chosen.entries)],
-                env=servers.environment_of(directory, database_url, 8000),
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-            )
-        for title, rows in json.loads(told.stdout):
-            report.print_table(f"{database}: {title}", rows, markdown=chosen.markdown)
+    options = read_options()
+    servers.end_cleanly_on_sigterm()
+    databases = [name for name in servers.databases() if options.only in {None, name.lower()}]
+    runs = [Run(database, entries) for entries in options.entries for database in databases]
+    if not runs:
+        sys.exit("PostgreSQL does not answer on its default local port.")
+    machine = report.machine(databases)
+    try:
+        for run in runs:
+            with alone(run):
+                measure(run, is_fresh=options.fresh, keeps=options.keep)
+    except KeyboardInterrupt:
+        sys.exit("Interrupted. The same command goes on here; add --fresh to begin again.")
+    report.print_list(machine, markdown=options.markdown)
+    for run in runs:
+        print_tables(run, markdown=options.markdown)
+    print_goals(runs, markdown=options.markdown)
 
 
-def measure(entries: int) -> list[tuple[str, list[list[str]]]]:
-    from django.conf import settings
-    from django.core.management import call_command
-    from django.test.utils import setup_test_environment
-
-    setup_test_environment()
-    settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
-    call_command("migrate", verbosity=0)
-    call_command("createcachetable", verbosity=0)
-    people = make_people()
-    seconds = clock(lambda: fill(people, entries))
-    title = f"{entries:,} entries, {OWNERS} owners, {OWNERS * TOKENS_EACH} tokens, {DAYS} days"
-    return [
-        (f"pages, {title}", pages(people)),
-        ("exports", exports(people)),
-        (
-            "sealing and verifying",
-            [["", "entries", "seconds", "entries/s"], line("filled", entries, seconds), *keeping(people)],
-        ),
-        ("waiting time of a writer during pruning", waiting(people)),
-    ]
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="logs", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--entries", type=int, nargs="+", default=SIZES, help="sizes of the log")
+    parser.add_argument("--only", choices=["sqlite", "postgresql"], help="measure only this database")
+    parser.add_argument("--markdown", action="store_true", help="print Markdown")
+    parser.add_argument("--fresh", action="store_true", help="measure everything again")
+    parser.add_argument("--keep", action="store_true", help="keep the databases after their last part")
+    return parser.parse_args()
 
 
-def line(label: str, entries: int, seconds: float) -> list[str]:
-    return [label, f"{entries:,}", f"{seconds:,.1f}", f"{entries / seconds:,.0f}"]
+@contextmanager
+def alone(run: Run) -> Iterator[None]:
+    """Refuses to run twice at the same time."""
+    run.directory.mkdir(parents=True, exist_ok=True)
+    with (run.directory / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"{run}: another process is measuring this.")
+        yield
 
 
-def make_people() -> dict[str, Any]:
-    from accounts.models import Organization, User
-    from tokens.models import Token
-
-    organization = Organization.objects.create(name="Bench", slug="bench", log_retention_days=3660)
-    users = [
-        User(email=f"user{number}@bench.example", name="U", site_role="user", organization=organization)
-        for number in range(OWNERS)
-    ]
-    User.objects.bulk_create(users)
-    auditor = User.objects.create_user(
-        "auditor@bench.example", None, name="A", site_role="auditor", organization=organization
-    )
-    start = now() - timedelta(days=20)
-    tokens = [
-        Token(
-            owner=user,
-            organization=organization,
-            name=f"token {number}",
-            live_name_key=f"token {number}",
-            scope="api",
-            created_at=start,
-            expires_at=start + timedelta(days=60),
-            revealed_at=start,
-        )
-        for user in users
-        for number in range(TOKENS_EACH)
-    ]
-    Token.objects.bulk_create(tokens)
-    return {"organization": organization, "users": users, "auditor": auditor, "tokens": tokens}
-
-
-def rows_of(people: dict[str, Any], entries: int) -> Iterator[tuple[Any, ...]]:
-    """Yields entries evenly distributed over the period. A fifth is for the first token, a quarter for its owner."""
-    from core.db.prepared_statements import own_connection, uuid_as_stored
-
-    as_stored = uuid_as_stored(own_connection())
-    tokens, organization = people["tokens"], people["organization"]
-    step = timedelta(days=DAYS) / entries
-    start = now() - timedelta(days=DAYS)
-    base = int(start.timestamp() * 1000)
-    stored = {token: (as_stored(token.pk), as_stored(token.owner_id)) for token in tokens}
-    organization_id = as_stored(organization.pk)
-    for number in range(entries):
-        at = start + step * number
-        token = tokens[0] if number % 5 == 0 else tokens[number * 7919 % len(tokens)]
-        token_id, owner_id = stored[token]
-        request_id = uuid.UUID(int=(base + number) << 80 | 0x7 << 76 | 0b10 << 62 | number)
-        is_refused = number % 100 == 0
-        yield (
-            as_stored(request_id),
-            at,
-            token_id,
-            token.name,
-            "api",
-            owner_id,
-            token.owner.email,
-            organization_id,
-            "bench",
-            "GET",
-            f"/api/v1/pipelines/{number % 1000}",
-            403 if is_refused else 200,
-            "refused" if is_refused else "allowed",
-            "forbidden" if is_refused else "ok",
-            f"203.0.113.{number % 50}",
-            "python-httpx/0.28",
-            7,
-        )
-
-
-def fill(people: dict[str, Any], entries: int) -> None:
-    from django.db import connection, transaction
-
-    from auditlog.journal import _COLUMNS
-
-    rows = rows_of(people, entries)
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor, cursor.copy(f"COPY auditlog_tokenuse ({_COLUMNS}) FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
-        with connection.cursor() as cursor:
-            cursor.execute("VACUUM (ANALYZE) auditlog_tokenuse")
+def measure(run: Run, *, is_fresh: bool, keeps: bool) -> None:
+    if run.results.is_complete and not is_fresh:
+        say(f"{run}: finished earlier")
         return
-    marks = ", ".join(["?"] * len(_COLUMNS.split(",")))
-    statement = f"INSERT INTO auditlog_tokenuse ({_COLUMNS}) VALUES ({marks})"  # noqa: S608
-    adapt = connection.ops.adapt_datetimefield_value
-    with connection.cursor() as cursor:
-        # For filling only: the measurements use another connection.
-        cursor.execute("PRAGMA synchronous=OFF")
-        cursor.execute("PRAGMA cache_size=-1000000")
-    while batch := [(row[0], adapt(row[1]), *row[2:]) for row in islice(rows, BATCH)]:
-        with transaction.atomic():
-            connection.connection.executemany(statement, batch)
-    connection.close()
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    say(f"{run}: {'goes on' if prepare(run, is_fresh=is_fresh) else 'begins'}")
+    # A process has one set of settings, so each database is measured in a process of its own.
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.big_log", "measure", run.directory / "results.json", str(run.entries)],
+        env=servers.environment_of(str(run.data), run.url, 8000),
+        cwd=ROOT,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(f"{run}: failed, see above. The same command goes on here; add --fresh to begin again.")
+    if not keeps:
+        run.drop()
 
 
-def pages(people: dict[str, Any]) -> list[list[str]]:
-    busy, auditor, token = people["users"][0], people["auditor"], people["tokens"][0]
-    mine, ours = "/profile/authentication-log/", "/organization/authentication-log/"
-    asked = [
-        ("mine", busy, mine, {}),
-        ("one token", busy, f"/profile/tokens/{token.pk}/", {}),
-        ("mine, one token", busy, mine, {"token_id": str(token.pk)}),
-        ("the organization's", auditor, ours, {}),
-        ("the organization's, one token", auditor, ours, {"token_id": str(token.pk)}),
-        ("mine, refused only", busy, mine, {"outcome": "refused"}),
-        ("mine, no match", busy, mine, {"q": "not to be found"}),
-        ("the organization's, one address", auditor, ours, {"ip": "203.0.113.7"}),
-        ("the organization's, no match", auditor, ours, {"q": "not to be found"}),
-    ]
-    rows = [["page of 50", "depth", "queries", "database ms", "whole answer ms"]]
-    for label, person, address, query in asked:
-        for depth in (0.0, 0.5, 0.95) if not query or "token_id" in query else (0.0,):
-            place = {} if depth == 0.0 else {"cursor": cursor_at(depth)}
-            queries, database, whole = page(person, address, query | place)
-            rows.append([label, f"{depth:.0%}", str(queries), f"{database:.2f}", f"{whole:.1f}"])
-    return rows
+def prepare(run: Run, *, is_fresh: bool) -> bool:
+    """Returns whether results and database of an interrupted run are there. Otherwise begins without them."""
+    if run.has_database() and not run.results.are_empty and not is_fresh:
+        return True
+    run.drop()
+    run.results.forget()
+    if shutil.disk_usage(run.directory).free < run.entries * BYTES_PER_ENTRY:
+        sys.exit(f"{run}: needs {run.entries * BYTES_PER_ENTRY / 1e9:,.0f} GB of free disk space.")
+    run.create()
+    return False
 
 
-def cursor_at(depth: float) -> str:
-    from auditlog.models import NEWEST_FIRST, TokenUse
-
-    older = TokenUse.objects.filter(at__lte=now() - timedelta(days=DAYS * depth))
-    return NEWEST_FIRST.page(older, cursor=None, size=1).next_cursor or ""
-
-
-def page(person: Any, address: str, query: dict[str, str]) -> tuple[int, float, float]:
-    """Returns the number of queries of the list, the database time for them and the time of the whole answer, in ms."""
-    from django.db import connection
-    from django.test import Client
-
-    client = Client()
-    client.force_login(person)
-    asked: list[tuple[str, Any]] = []
-
-    def note(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
-        if "auditlog_" in sql:
-            asked.append((sql, params))
-        return execute(sql, params, many, context)
-
-    with connection.execute_wrapper(note):
-        answer = client.get(address, query)
-    if answer.status_code != 200:
-        raise RuntimeError(answer)
-
-    def again() -> None:
-        for sql, params in asked:
-            with connection.cursor() as cursor:
-                cursor.execute(sql, params)
-                cursor.fetchall()
-
-    database = statistics.median(clock(again) for _ in range(ROUNDS))
-    whole = statistics.median(clock(lambda: client.get(address, query)) for _ in range(ROUNDS))
-    return len(asked), database * 1000, whole * 1000
+def print_tables(run: Run, *, markdown: bool) -> None:
+    parts = run.results.parts()
+    for part in parts.values():
+        for title, rows in part.tables:
+            report.print_table(f"{run}: {title}", rows, markdown=markdown)
+    head = ["part", "seconds", "ended (UTC)", "commit"]
+    rows = [[name, f"{part.seconds:,.0f}", part.ended_at, part.commit] for name, part in parts.items()]
+    report.print_table(f"{run}: when each part was measured", [head, *rows], markdown=markdown)
 
 
-def exports(people: dict[str, Any]) -> list[list[str]]:
-    from django.test import Client
-
-    client = Client()
-    client.force_login(people["users"][0])
-    rows = [["of one owner's log", "rows", "MB", "seconds", "rows/s"]]
-    for file_format in ("csv", "jsonl"):
-        start = time.perf_counter()
-        answer = client.get("/profile/authentication-log/export/", {"format": file_format})
-        size = lines = 0
-        for part in answer.streaming_content:  # type: ignore[attr-defined]
-            size += len(part)
-            lines += part.count(b"\n")
-        taken = time.perf_counter() - start
-        lines -= file_format == "csv"
-        cells = [f"{lines:,}", f"{size / 1e6:,.0f}", f"{taken:.1f}", f"{lines / taken:,.0f}"]
-        rows.append([file_format, *cells])
-    return rows
-
-
-def keeping(people: dict[str, Any]) -> list[list[str]]:
-    from auditlog.models import Seal, TokenUse
-    from auditlog.seals import sealing, verification
-
-    log = Seal.Log.AUTHENTICATION
-    entries = min(SEALED_AT_MOST, TokenUse.objects.count())
-
-    def seal() -> None:
-        while (block := sealing.seal_next(log, at_once=True)) and block.last_id < entries:
-            pass
-
-    def verify() -> None:
-        findings = list(verification.Verification(log).findings())
-        # The other entries are not sealed yet, which is one finding.
-        if len(findings) > 1:
-            raise RuntimeError(findings[:5])
-
-    return [
-        line("sealed and counted", entries, clock(seal)),
-        line("verified", entries, clock(verify)),
-    ]
-
-
-def waiting(people: dict[str, Any]) -> list[list[str]]:
-    """Measures how long each write of a steady writer takes, without and during pruning."""
-    from accounts.log_retention import cuts_due
-    from auditlog import retention
-    from auditlog.models import Seal, TokenUse
-
-    log, count = Seal.Log.AUTHENTICATION, TokenUse.objects.count
-    before = count()
-    alone = Writer(people)
-    alone.start()
-    time.sleep(10)
-    alone.stop()
-    beside = Writer(people)
-    beside.start()
-    start = time.perf_counter()
-    removed = 0
-    for _, number in retention.prune(log, cuts_due(log, days=DAYS - 3), stopping=threading.Event()):
-        removed += number
-    taken = time.perf_counter() - start
-    beside.stop()
-    if before + len(alone.waits) + len(beside.waits) - removed != count():
-        raise RuntimeError("Entries are missing.")
-    head = ["", "entries", "median ms", "p99 ms", "longest ms"]
-    return [
-        head,
-        ["without pruning", *alone.figures()],
-        [f"during pruning ({removed:,} removed, {removed / taken:,.0f}/s)", *beside.figures()],
-    ]
-
-
-class Writer(threading.Thread):
-    """Adds an entry every few milliseconds, and measures how long each takes."""
-
-    def __init__(self, people: dict[str, Any]) -> None:
-        super().__init__()
-        self._people = people
-        self._is_over = threading.Event()
-        self.waits: list[float] = []
-
-    def run(self) -> None:
-        from django.db import connection
-
-        from auditlog import journal
-        from auditlog.open_use import OpenUse
-        from core.db.uuid7 import uuid7
-
-        token = self._people["tokens"][0]
-        token.last_used_at = now() + timedelta(days=1)
-        while not self._is_over.wait(0.005):
-            use = OpenUse(request_id=uuid7(), at=now(), method="GET", target="/", ip=None, user_agent="", token=token)
-            self.waits.append(clock(partial(journal.commit, use, status=200, code=None)))
-        connection.close()
-
-    def stop(self) -> None:
-        self._is_over.set()
-        self.join()
-
-    def figures(self) -> list[str]:
-        ordered = sorted(wait * 1000 for wait in self.waits)
-        shown = (statistics.median(ordered), ordered[int(len(ordered) * 0.99)], ordered[-1])
-        return [f"{len(ordered):,}", *(f"{figure:.1f}" for figure in shown)]
-
-
-def now() -> datetime:
-    from django.utils import timezone
-
-    return timezone.now()
-
-
-def clock(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+def print_goals(runs: list[Run], *, markdown: bool) -> None:
+    values = {str(run): {k: v for part in run.results.parts().values() for k, v in part.values.items()} for run in runs}
+    reached = {goal: {run: found[goal.label] for run, found in values.items()} for goal in goals.ALL}
+    report.judge(reached, list(values), markdown=markdown)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--measure"]:
-        os.environ["DJANGO_SETTINGS_MODULE"] = "opsera_portal.settings"
-        import django
-
-        django.setup()
-        json.dump(measure(int(sys.argv[2])), sys.stdout)
-    else:
-        main()
+    main()

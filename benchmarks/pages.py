@@ -139,7 +139,8 @@ def fill(administrator: Any, entries: int) -> None:
     from django.utils import timezone
 
     from accounts.models import Group, User
-    from benchmarks import logs
+    from benchmarks.big_log import filling
+    from benchmarks.big_log import people as people_of_log
     from pipelines.models import Pipeline
     from tokens.models import Token
 
@@ -180,7 +181,8 @@ def fill(administrator: Any, entries: int) -> None:
     while batch := list(islice(rows, 5_000)):
         members.objects.bulk_create(batch)
     if entries:
-        logs.fill({"organization": organization, "users": people, "tokens": tokens[:200]}, entries)
+        people_of_log.number_tokens(tokens[:200])
+        filling.add_history(entries)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,18 @@
-"""Prints results of the benchmarks: facts about the machine, and tables as text or Markdown."""
+"""Prints results of the benchmarks, as text or Markdown: facts about the machine, tables, and the goals."""
 
 import os
 import platform
 import sqlite3
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psycopg
@@ -18,12 +21,34 @@ from benchmarks.servers import POSTGRESQL_URL
 
 PACKAGES = ("Django", "djangorestframework", "djangorestframework-simplejwt", "django-rest-knox", "granian")
 
+MISSED = "MISSED"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A number that the portal should reach. ``minimum`` and ``aim`` are for SQLite and for PostgreSQL."""
+
+    label: str
+    minimum: tuple[float | None, float | None]
+    aim: tuple[float | None, float | None]
+    more_is_better: bool = True
+
+    def verdict(self, column: str, value: float) -> str:
+        """``column`` begins with the name of the database."""
+        place = 0 if column.startswith("SQLite") else 1
+        for limit, word in ((self.aim[place], "aim"), (self.minimum[place], "minimum")):
+            if limit is None:
+                return "no goal"
+            if (round(value, 2) >= limit) if self.more_is_better else (round(value, 2) <= limit):
+                return word
+        return MISSED
+
 
 def machine(databases: Sequence[str]) -> list[str]:
     return [
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {_processor()}, {os.cpu_count()} cores, Linux {platform.release()}, "
         f"load average {os.getloadavg()[0]:.1f} before the start",
-        f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        ", ".join([f"Python {platform.python_version()}", *_packages()]),
         f"SQLite {sqlite3.sqlite_version}, " + (f"{_postgresql()}, " if "PostgreSQL" in databases else "") + _disk(),
     ]
 
@@ -47,6 +72,40 @@ def print_table(title: str, rows: Sequence[Sequence[str]], *, markdown: bool) ->
     for first, *others in rows:
         cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
         print("  ".join(cells))
+
+
+def judge(reached: Mapping[Goal, Mapping[str, float]], columns: Sequence[str], *, markdown: bool) -> None:
+    """Prints what was reached in each column. Ends the program with an error if a minimum is missed."""
+    rows = [["number", "minimum", "aim", *columns]]
+    rows += [
+        [goal.label, _both(goal.minimum), _both(goal.aim), *(_cell(goal, column, values) for column in columns)]
+        for goal, values in reached.items()
+    ]
+    print_table("Goals", rows, markdown=markdown)
+    missed = [row[0] for row in rows if any(cell.endswith(MISSED) for cell in row)]
+    if missed:
+        sys.exit(f"Below the minimum: {'; '.join(missed)}")
+
+
+def _cell(goal: Goal, column: str, values: Mapping[str, float]) -> str:
+    if column not in values:
+        return ""
+    value = values[column]
+    return (
+        f"{value:,.0f} {goal.verdict(column, value)}" if value >= 1000 else f"{value:.2f} {goal.verdict(column, value)}"
+    )
+
+
+def _both(limits: tuple[float | None, float | None]) -> str:
+    first, second = (f"{limit:,g}" if limit is not None else "-" for limit in limits)
+    return first if first == second else f"{first} / {second}"
+
+
+def _packages() -> Iterator[str]:
+    """Not every benchmark needs all of them."""
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            yield f"{name} {version(name)}"
 
 
 def _processor() -> str:

@@ -117,11 +117,28 @@ def empty_database(database: str) -> Iterator[str]:
             yield f"sqlite:///{directory}/bench.sqlite3"
         return
     name = f"opsera_portal_bench_{os.getpid()}_{next(_numbers)}"
-    _administer("CREATE DATABASE {}", name)
+    create_postgresql(name)
     try:
-        yield urlsplit(POSTGRESQL_URL)._replace(path=f"/{name}").geturl()
+        yield postgresql_url(name)
     finally:
-        _administer("DROP DATABASE {} WITH (FORCE)", name)
+        drop_postgresql(name)
+
+
+def postgresql_url(name: str) -> str:
+    return urlsplit(POSTGRESQL_URL)._replace(path=f"/{name}").geturl()
+
+
+def has_postgresql(name: str) -> bool:
+    with psycopg.connect(POSTGRESQL_URL) as connection:
+        return bool(connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone())
+
+
+def create_postgresql(name: str) -> None:
+    _administer("CREATE DATABASE {}", name)
+
+
+def drop_postgresql(name: str) -> None:
+    _administer("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)
 
 
 def _administer(statement: Any, name: str) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks import portal, report
 from benchmarks.load import BadAnswer, Run, Target, ask, bytes_of_head, fetch, run_wrk
+from benchmarks.report import Goal
 from benchmarks.servers import PEERS, PORTAL, Server, databases, end_cleanly_on_sigterm, pin_the_load, serving
 
 # How much the sizes of answers may differ: the ids are numbers in one application and UUIDs in the other.
@@ -52,24 +53,6 @@ NAIVE = Endpoint("naive: simplejwt, ORM row, ORM insert", PEERS, "/naive", log="
 ENDPOINTS = [PORTALS, OPEN, DRF_TOKEN, KNOX, SIMPLEJWT, NAIVE]
 
 
-@dataclass(frozen=True)
-class Goal:
-    """A number that the portal should reach. ``minimum`` and ``aim``: for SQLite and for PostgreSQL."""
-
-    label: str
-    minimum: tuple[float, float]
-    aim: tuple[float, float]
-    more_is_better: bool = True
-
-    def judge(self, database: str, value: float) -> str:
-        place = 0 if database == "SQLite" else 1
-        for limit, word in ((self.aim[place], "aim"), (self.minimum[place], "minimum")):
-            if (round(value, 2) >= limit) if self.more_is_better else (round(value, 2) <= limit):
-                return word
-        return MISSED
-
-
-MISSED = "MISSED"
 SPEED = {
     OPEN: Goal("against no authentication and no log", (0.48, 0.48), (0.60, 0.60)),
     DRF_TOKEN: Goal("against TokenAuthentication", (1.15, 1.45), (1.5, 2.0)),
@@ -93,19 +76,16 @@ def main() -> None:
         sys.exit("PostgreSQL does not answer on its default local port.")
     lines = [*report.machine(chosen), f"{options.rounds} rounds of {options.seconds} s for each endpoint, medians"]
     report.print_list(lines, markdown=options.markdown)
-    reached: dict[Goal, dict[str, str]] = {}
+    reached: dict[Goal, dict[str, float]] = {}
     try:
         for database in chosen:
             rows, values = measure(database, options)
             report.print_table(database, rows, markdown=options.markdown)
             for goal, value in values.items():
-                reached.setdefault(goal, {})[database] = f"{value:.2f} {goal.judge(database, value)}"
+                reached.setdefault(goal, {})[database] = value
     except BadAnswer as error:
         sys.exit(f"The benchmark failed on {database}: {error}")
-    report.print_table("Goals", [["number", "minimum", "aim", *chosen], *goal_rows(reached)], markdown=options.markdown)
-    missed = [goal.label for goal, results in reached.items() if any(MISSED in text for text in results.values())]
-    if missed:
-        sys.exit(f"Below the minimum: {'; '.join(missed)}")
+    report.judge(reached, chosen, markdown=options.markdown)
 
 
 def read_options() -> argparse.Namespace:
@@ -170,14 +150,6 @@ def speed_of_two_processes(database: str, options: argparse.Namespace) -> float:
                 if number:
                     rates[processes].append(run)
     return median_rate(rates[2]) / median_rate(rates[1])
-
-
-def goal_rows(reached: dict[Goal, dict[str, str]]) -> list[list[str]]:
-    return [[goal.label, _both(goal.minimum), _both(goal.aim), *results.values()] for goal, results in reached.items()]
-
-
-def _both(limits: tuple[float, float]) -> str:
-    return f"{limits[0]:g}" if limits[0] == limits[1] else f"{limits[0]:g} / {limits[1]:g}"
 
 
 def target_of(endpoint: Endpoint, server: Server) -> Target:

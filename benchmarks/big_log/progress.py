@@ -1,0 +1,47 @@
+"""Times work, and says on standard error what a long benchmark does and how far it is."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+LINE_EVERY_SECONDS = 5.0
+
+
+def say(text: str) -> None:
+    print(f"{datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
+
+
+def clock(work: Callable[[], Any]) -> float:
+    started_at = time.perf_counter()
+    work()
+    return time.perf_counter() - started_at
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Says when a step begins, and when it ends."""
+    say(f"{name}: begins")
+    started_at = time.perf_counter()
+    yield
+    say(f"{name}: done after {time.perf_counter() - started_at:,.1f} s")
+
+
+class Progress:
+    """Says every few seconds how many of ``total`` are done, and how many a second in this process."""
+
+    def __init__(self, name: str, total: int, *, done: int = 0) -> None:
+        self._name, self._total = name, total
+        self._done = self._done_before = done
+        self._started_at = self._said_at = time.perf_counter()
+
+    def add(self, count: int) -> None:
+        self._done += count
+        now = time.perf_counter()
+        if now - self._said_at < LINE_EVERY_SECONDS:
+            return
+        self._said_at = now
+        rate = (self._done - self._done_before) / (now - self._started_at)
+        say(f"{self._name}: {self._done / max(self._total, 1):.0%} of {self._total:,}, {rate:,.0f}/s")
