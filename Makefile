@@ -155,6 +155,14 @@ bench-memory: $(BENCH)/.installed ## Measure the memory of one web process after
 bench-logs: $(BENCH)/.installed ## Measure logs with 5 and 20 million entries to the end (hours; goes on where it was interrupted)
 	@$(BENCH)/bin/python -m benchmarks.logs $(OPTIONS)
 
+.PHONY: bench-partitions
+bench-partitions: $(BENCH)/.installed ## Compare the log in one table with the log in a partition for each month, on PostgreSQL
+	@$(BENCH)/bin/python -m benchmarks.partitions $(OPTIONS)
+
+.PHONY: bench-search
+bench-search: $(BENCH)/.installed ## Measure what an index for the free-text search of the log would give and cost
+	@$(BENCH)/bin/python -m benchmarks.text_search $(OPTIONS)
+
 .PHONY: bench-pages
 bench-pages: $(BENCH)/.installed ## Measure queries, processor time and bytes of every page (OPTIONS=--big: of a big organization)
 	@$(BENCH)/bin/python -m benchmarks.pages $(OPTIONS)

@@ -159,8 +159,10 @@ def print_tables(run: Run, *, markdown: bool) -> None:
     for part in parts.values():
         for title, rows in part.tables:
             report.print_table(f"{run}: {title}", rows, markdown=markdown)
-    head = ["part", "seconds", "ended (UTC)", "commit"]
-    rows = [[name, f"{part.seconds:,.0f}", part.ended_at, part.commit] for name, part in parts.items()]
+    head = ["part", "seconds", "ended (UTC)", "commit", "load average"]
+    rows = [
+        [name, f"{part.seconds:,.0f}", part.ended_at, part.commit, f"{part.load:.1f}"] for name, part in parts.items()
+    ]
     report.print_table(f"{run}: when each part was measured", [head, *rows], markdown=markdown)
 
 

@@ -30,11 +30,11 @@ _AT = "({start} + n * {step})"
 _STATUS = "CASE WHEN is_ended = 1 THEN '{ended}' WHEN n % 101 = 0 THEN '{refused}' ELSE '{allowed}' END"
 _USUAL = {
     "number": f"CASE WHEN {_BUSY} THEN 0 ELSE {_BURST} * 7919 % {{tokens}} END",
-    "ip": f"CASE WHEN {_BUSY} THEN '{BUSY_NETWORK}' || n / 5 % 50 "
-    f"ELSE '{OTHER_NETWORK}' || (number * 2 + {_BURST} % 2) % 250 END",
+    "ip": f"CASE WHEN {_BUSY} THEN '{BUSY_NETWORK}' || (n / 5 % 50) "
+    f"ELSE '{OTHER_NETWORK}' || ((number * 2 + {_BURST} % 2) % 250) END",
 }
 # Each entry has another token or address than the others of its day.
-_DISTINCT = {"number": "n % {tokens}", "ip": f"'{OTHER_NETWORK}' || n % 251"}
+_DISTINCT = {"number": "n % {tokens}", "ip": f"'{OTHER_NETWORK}' || (n % 251)"}
 
 # The columns of the log, and how each is computed on PostgreSQL.
 COLUMNS = {
@@ -44,7 +44,7 @@ COLUMNS = {
     "at": f"timestamptz 'epoch' + {_AT} * interval '1 microsecond'",
     **{name: name for name in TOKEN_COLUMNS[1:-1]},
     "method": "'GET'",
-    "target": "'/api/v1/pipelines/' || n % 1000",
+    "target": "'/api/v1/pipelines/' || (n % 1000)",
     "status": f"CAST({_STATUS.format(ended=401, refused=403, allowed=200)} AS integer)",
     "outcome": _STATUS.format(ended="refused", refused="refused", allowed="allowed"),
     "reason": _STATUS.format(ended="expired", refused="forbidden", allowed="ok"),

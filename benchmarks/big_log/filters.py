@@ -4,7 +4,6 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from auditlog.filters import OrganizationTokenUseFilter, TokenUseFilter
 from auditlog.models import TokenUse
 from benchmarks.big_log import entries, goals, statements
 from benchmarks.big_log.filling import last_id
@@ -19,9 +18,7 @@ UNKNOWN_ID = "00000000-0000-7000-8000-000000000000"
 
 
 def measure(log: BigLog) -> Measured:
-    own, ours = own_filters(log.people, log.people.busy_token.pk), organization_filters(log.people)
-    if missing := {*OrganizationTokenUseFilter.base_filters} - {name for query in ours.values() for name in query}:
-        raise RuntimeError(f"These filters are not measured: {missing}")
+    own, ours = own_filters(log.people), organization_filters(log.people)
     rows = [["database ms of a page of 50", "own log", "the organization's log"]]
     slowest, progress = 0.0, Progress("Filters", len(own) + len(ours))
     for label, query in ours.items():
@@ -41,7 +38,8 @@ def milliseconds(page: Page) -> float:
     return statements.milliseconds([statement for statement in found if not statement.is_of_chart])
 
 
-def own_filters(people: People, token_id: object) -> dict[str, dict[str, str]]:
+def own_filters(people: People) -> dict[str, dict[str, str]]:
+    token_id = people.busy_token.pk
     middle = TokenUse.objects.filter(owner=people.busy, pk__gte=last_id() // 2).order_by("pk")[0]
     day, month_ago = f"{middle.at:%Y-%m-%d}", f"{timezone.now() - timedelta(days=30):%Y-%m-%d}"
     found = {
@@ -69,7 +67,7 @@ def own_filters(people: People, token_id: object) -> dict[str, dict[str, str]]:
         "q (none)": {"q": NEVER},
         "outcome and reason (none)": {"outcome": "allowed", "reason": "throttled"},
         "token_id and q (none)": {"token_id": str(token_id), "q": NEVER},
-        "token_id and outcome (none)": {"token_id": str(token_id), "after_end": "true"},
+        "token_id and after_end (none)": {"token_id": str(token_id), "after_end": "true"},
     }
     # A search that begins in the middle of the log.
     from_the_middle = {f"{label}, from the middle": found[label] | {"date_to": day} for label in found if label in DEEP}
@@ -80,15 +78,10 @@ DEEP = {"reason: throttled (none)", "scope: security-logs (none)", "after_end", 
 
 
 def organization_filters(people: People) -> dict[str, dict[str, str]]:
-    return own_filters(people, people.busy_token.pk) | {
+    return own_filters(people) | {
         "user_email: complete": {"user_email": email(7)},
         "user_email: a part": {"user_email": "user77"},
         "user_email: complete (none)": {"user_email": "nobody@bench.example"},
         "user_email: a part (none)": {"user_email": "nobody@"},
-        "user_email and outcome (none)": {"user_email": email(7), "reason": "throttled"},
+        "user_email and reason (none)": {"user_email": email(7), "reason": "throttled"},
     }
-
-
-# Both logs have the same filters, except that of the owner.
-if {*OrganizationTokenUseFilter.base_filters} - {*TokenUseFilter.base_filters} != {"user_email"}:
-    raise RuntimeError("The filter sets have changed.")

@@ -10,7 +10,7 @@ from benchmarks.big_log import goals, statements
 from benchmarks.big_log.filling import last_id
 from benchmarks.big_log.log import BigLog
 from benchmarks.big_log.people import People
-from benchmarks.big_log.progress import Progress
+from benchmarks.big_log.progress import Progress, median_ms
 from benchmarks.big_log.results import Measured
 
 MINE, OURS = "/profile/authentication-log/", "/organization/authentication-log/"
@@ -73,7 +73,7 @@ def measured(page: Page, depth: float) -> tuple[list[str], float, bool]:
     of_list = [statement for statement in found if not statement.is_of_chart]
     of_charts = [statement for statement in found if statement.is_of_chart]
     database, charts = statements.milliseconds(of_list), statements.milliseconds(of_charts)
-    whole = statements.median_ms(lambda: client.get(page.path, query))
+    whole = median_ms(lambda: client.get(page.path, query))
     cells = [str(len(found)), f"{database:.2f}", f"{charts:.2f}" if of_charts else "", f"{whole:.1f}"]
     return [*cells, statements.indexes(of_list)], database, statements.reads_whole_table(of_list)
 

@@ -1,5 +1,6 @@
 """Times work, and says on standard error what a long benchmark does and how far it is."""
 
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +9,9 @@ from datetime import datetime
 from typing import Any
 
 LINE_EVERY_SECONDS = 5.0
+ROUNDS = 7
+# Slow work is repeated less often.
+LEAST_ROUNDS, LONGEST_SECONDS = 3, 20.0
 
 
 def say(text: str) -> None:
@@ -18,6 +22,16 @@ def clock(work: Callable[[], Any]) -> float:
     started_at = time.perf_counter()
     work()
     return time.perf_counter() - started_at
+
+
+def median_ms(work: Callable[[], Any]) -> float:
+    taken: list[float] = []
+    started_at = time.perf_counter()
+    while len(taken) < ROUNDS:
+        taken.append(clock(work) * 1000)
+        if len(taken) >= LEAST_ROUNDS and time.perf_counter() - started_at > LONGEST_SECONDS:
+            break
+    return statistics.median(taken)
 
 
 @contextmanager

@@ -30,6 +30,8 @@ class Finished:
     seconds: float
     ended_at: str
     commit: str
+    # The machine's load average when the part ended: other work makes every figure worse.
+    load: float = 0.0
 
 
 class Results:
@@ -52,8 +54,14 @@ class Results:
         return {name: Finished(**found) for name, found in self._content["parts"].items()}
 
     def finish(self, part: str, measured: Measured, seconds: float) -> None:
-        ended_at = f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
-        finished = Finished(list(measured.tables), measured.values, round(seconds, 1), ended_at, commit())
+        finished = Finished(
+            tables=list(measured.tables),
+            values=measured.values,
+            seconds=round(seconds, 1),
+            ended_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+            commit=commit(),
+            load=round(os.getloadavg()[1], 1),
+        )
         self._content["parts"][part] = asdict(finished)
         self._save()
 

@@ -1,19 +1,14 @@
 """The database's part of a page: its statements are recorded once, and then repeated and timed."""
 
 import re
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
 
-from benchmarks.big_log.progress import clock
+from benchmarks.big_log.progress import median_ms
 
-ROUNDS = 7
-# A slow statement is repeated less often.
-LEAST_ROUNDS, LONGEST_SECONDS = 3, 20.0
 TABLE = "auditlog_tokenuse"
 _INDEX = re.compile(r"USING (?:COVERING )?INDEX (\w+)|using (\w+) on|Index Scan on (\w+)")
 _WHOLE_TABLE = re.compile(rf"SCAN {TABLE}\b|Seq Scan on {TABLE}\b")
@@ -63,16 +58,6 @@ def milliseconds(statements: Sequence[Statement]) -> float:
             statement.run()
 
     return median_ms(run) if statements else 0.0
-
-
-def median_ms(work: Callable[[], Any]) -> float:
-    taken: list[float] = []
-    started_at = time.perf_counter()
-    while len(taken) < ROUNDS:
-        taken.append(clock(work) * 1000)
-        if len(taken) >= LEAST_ROUNDS and time.perf_counter() - started_at > LONGEST_SECONDS:
-            break
-    return statistics.median(taken)
 
 
 def reads_whole_table(statements: Sequence[Statement]) -> bool:
