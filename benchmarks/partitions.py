@@ -36,7 +36,7 @@ from benchmarks.big_log.experiments import (
     tokens,
     write_groups,
 )
-from benchmarks.big_log.progress import Progress, clock, median_ms, step
+from benchmarks.big_log.progress import Progress, clock, milliseconds, step
 
 PLAIN, MONTHLY = "plain", "monthly"
 TABLES = (PLAIN, MONTHLY)
@@ -144,13 +144,13 @@ def disk_space(connection: Connection) -> list[list[str]]:
 
 
 def reading(connection: Connection, count: int) -> list[list[str]]:
-    rows = [["database ms", PLAIN, MONTHLY, "partitions read"]]
+    rows = [["database ms", PLAIN, "fastest", MONTHLY, "fastest", "partitions read"]]
     found = list(pages(connection, count)) + list(lookups(connection, count))
     progress = Progress("Reading", len(found))
     for label, query, parameters in found:
-        taken = [median_ms(partial(all_of, connection, query.format(table), parameters)) for table in TABLES]
+        taken = [milliseconds(partial(all_of, connection, query.format(table), parameters)) for table in TABLES]
         read = partitions_read(connection, query.format(MONTHLY), parameters)
-        rows.append([label, *(f"{ms:.2f}" for ms in taken), str(read)])
+        rows.append([label, *(cell for ms in taken for cell in ms.cells()), str(read)])
         progress.add(1)
     return rows
 

@@ -24,7 +24,7 @@ import psycopg
 from benchmarks import report, servers
 from benchmarks.big_log import entries
 from benchmarks.big_log.experiments import GROUPS_HEAD, ORGANIZATION, Filling, Groups, NewEntries, tokens, write_groups
-from benchmarks.big_log.progress import clock, median_ms, step
+from benchmarks.big_log.progress import clock, milliseconds, step
 
 TABLE, INDEX = "log", "search"
 TEXTS = ("target", "token_name", "user_agent", "owner_email")
@@ -259,7 +259,7 @@ def measure(database: Database, count: int) -> list[tuple[str, Rows]]:
         creating = clock(database.create_index)
     with step("Searching with the index"):
         for label, needle in NEEDLES.items():
-            searches[label].append(f"{median_ms(partial(database.search_by_index, needle)):,.2f}")
+            searches[label].append(str(milliseconds(partial(database.search_by_index, needle))))
     with step("Writing with the index"):
         groups_with_index = write(database, new, has_index=True)
     rest, index = database.sizes()
@@ -276,7 +276,7 @@ def measure(database: Database, count: int) -> list[tuple[str, Rows]]:
 
 def searched_without_index(database: Database, needle: str, since: Any) -> list[str]:
     works = partial(database.search, needle, since=since), partial(database.search, needle)
-    return [f"{median_ms(work):,.2f}" for work in works]
+    return [str(milliseconds(work)) for work in works]
 
 
 def write(database: Database, new: NewEntries, *, has_index: bool) -> Groups:

@@ -24,14 +24,14 @@ def measure_sealed(log: BigLog) -> Measured:
 
 
 def measured(log: BigLog, title: str, goal: Goal) -> Measured:
-    rows, slowest = [[title, "queries", "database ms"]], 0.0
+    rows, slowest = [[title, "queries", "database ms", "fastest ms"]], 0.0
     found = list(charts(log.people))
     progress = Progress(title.capitalize(), len(found))
     for label, read in found:
         executed = statements.recorded(read)
         taken = statements.milliseconds(executed)
-        rows.append([label, str(len(executed)), f"{taken:.2f}"])
-        slowest = max(slowest, taken)
+        rows.append([label, str(len(executed)), *taken.cells()])
+        slowest = max(slowest, taken.median)
         progress.add(1)
     return Measured([(title, rows)], {goal.label: slowest})
 

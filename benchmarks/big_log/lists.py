@@ -10,12 +10,12 @@ from benchmarks.big_log import goals, statements
 from benchmarks.big_log.filling import last_id
 from benchmarks.big_log.log import BigLog
 from benchmarks.big_log.people import People
-from benchmarks.big_log.progress import Progress, median_ms
+from benchmarks.big_log.progress import Progress, milliseconds
 from benchmarks.big_log.results import Measured
 
 MINE, OURS = "/profile/authentication-log/", "/organization/authentication-log/"
 DEPTHS = (0.0, 0.5, 0.95)
-HEAD = ["page of 50", "depth", "queries", "database ms", "its charts, ms", "whole answer ms", "index"]
+HEAD = ["page of 50", "depth", "queries", "database ms", "fastest ms", "its charts, ms", "whole answer ms", "index"]
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ def measured(page: Page, depth: float) -> tuple[list[str], float, bool]:
     of_list = [statement for statement in found if not statement.is_of_chart]
     of_charts = [statement for statement in found if statement.is_of_chart]
     database, charts = statements.milliseconds(of_list), statements.milliseconds(of_charts)
-    whole = median_ms(lambda: client.get(page.path, query))
-    cells = [str(len(found)), f"{database:.2f}", f"{charts:.2f}" if of_charts else "", f"{whole:.1f}"]
-    return [*cells, statements.indexes(of_list)], database, statements.reads_whole_table(of_list)
+    whole = milliseconds(lambda: client.get(page.path, query))
+    cells = [str(len(found)), *database.cells(), str(charts) if of_charts else "", f"{whole.median:.1f}"]
+    return [*cells, statements.indexes(of_list)], database.median, statements.reads_whole_table(of_list)
 
 
 def signed_in(person: Any) -> Client:

@@ -7,7 +7,8 @@ from typing import Any
 
 from django.db import connection
 
-from benchmarks.big_log.progress import median_ms
+from benchmarks.big_log.progress import Milliseconds
+from benchmarks.big_log.progress import milliseconds as milliseconds_of
 
 TABLE = "auditlog_tokenuse"
 _INDEX = re.compile(r"USING (?:COVERING )?INDEX (\w+)|using (\w+) on|Index Scan on (\w+)")
@@ -50,14 +51,14 @@ def recorded(work: Callable[[], Any]) -> list[Statement]:
     return found
 
 
-def milliseconds(statements: Sequence[Statement]) -> float:
-    """The median time of all of them together."""
+def milliseconds(statements: Sequence[Statement]) -> Milliseconds:
+    """The time of all of them together."""
 
     def run() -> None:
         for statement in statements:
             statement.run()
 
-    return median_ms(run) if statements else 0.0
+    return milliseconds_of(run)
 
 
 def reads_whole_table(statements: Sequence[Statement]) -> bool:

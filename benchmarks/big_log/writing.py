@@ -119,6 +119,7 @@ def run_beside(
     """Returns how many entries the work was about, its seconds, and the writer's waits. Stops it after a minute."""
     stopping, progress, done = threading.Event(), Progress(name, expected), 0
     timer = threading.Timer(LONGEST_SECONDS, stopping.set)
+    timer.daemon = True
     with writer(log.people.busy_token) as waits:
         timer.start()
         started_at = time.perf_counter()

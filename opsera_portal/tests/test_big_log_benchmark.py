@@ -34,7 +34,7 @@ def test_every_filter_and_chart_is_measured(cast):
     assert TokenUse.objects.filter(token=cast.busy_token, ip="203.0.113.7", target__startswith="/api/").exists()
     assert names_in(filters.own_filters(cast)) == {*TokenUseFilter.base_filters}
     assert names_in(filters.organization_filters(cast)) == {*OrganizationTokenUseFilter.base_filters}
-    assert filters.milliseconds(page) > 0
+    assert filters.milliseconds(page).fastest > 0
     assert all(statements.recorded(read) for _, read in charts.charts(cast))
 
 
