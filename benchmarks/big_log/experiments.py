@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from benchmarks.big_log import entries
-from benchmarks.big_log.progress import Progress, clock
+from benchmarks.big_log.progress import WAITS_HEAD, Progress, clock, waits_cells
 from core.db.uuid7 import uuid7
 
 OWNERS, TOKENS_EACH, DAYS = 2_000, 5, 400
@@ -23,19 +23,9 @@ def tokens() -> Iterator[tuple[object, ...]]:
     """The rows of ``entries.tokens_table``: the owner of the first has a fifth of all entries."""
     for number in range(OWNERS * TOKENS_EACH):
         owner = number // TOKENS_EACH
-        ids = uuid.uuid4(), uuid.UUID(int=1000 + owner), ORGANIZATION
-        token, person, organization = map(str, ids)
-        yield (
-            number,
-            token,
-            f"token {number % 5}",
-            "api",
-            person,
-            f"user{owner}@bench.example",
-            organization,
-            "bench",
-            0,
-        )
+        token, person = str(uuid.uuid4()), str(uuid.UUID(int=1000 + owner))
+        texts = f"token {number % 5}", "api", person, f"user{owner}@bench.example"
+        yield (number, token, *texts, str(ORGANIZATION), "bench", 0)
 
 
 @dataclass(frozen=True)
@@ -68,12 +58,10 @@ class Groups:
     waits: list[float]
 
     def cells(self) -> list[str]:
-        ordered = sorted(self.waits)
-        figures = statistics.median(ordered), ordered[int(len(ordered) * 0.99)], ordered[-1]
-        return [f"{statistics.median(self.rates):,.0f}", *(f"{figure:.1f}" for figure in figures)]
+        return [f"{statistics.median(self.rates):,.0f}", *waits_cells(self.waits)]
 
 
-GROUPS_HEAD = ["rows/s", "median ms", "p99 ms", "longest ms"]
+GROUPS_HEAD = ["rows/s", *WAITS_HEAD]
 
 
 def write_groups(writers: Sequence[Callable[[], None]]) -> list[Groups]:

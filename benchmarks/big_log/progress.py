@@ -3,7 +3,7 @@
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -45,6 +45,15 @@ def milliseconds(work: Callable[[], Any]) -> Milliseconds:
         if len(taken) >= LEAST_ROUNDS and time.perf_counter() - started_at > LONGEST_SECONDS:
             break
     return Milliseconds(statistics.median(taken), min(taken))
+
+
+WAITS_HEAD = ["median ms", "p99 ms", "longest ms"]
+
+
+def waits_cells(ms: Sequence[float]) -> list[str]:
+    ordered = sorted(ms)
+    figures = statistics.median(ordered), ordered[int(len(ordered) * 0.99)], ordered[-1]
+    return [f"{figure:.1f}" for figure in figures]
 
 
 @contextmanager

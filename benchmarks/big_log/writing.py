@@ -5,7 +5,6 @@ The writer is a process of its own, as the web server is. It adds an entry every
 
 import json
 import select
-import statistics
 import subprocess
 import sys
 import threading
@@ -27,13 +26,13 @@ from benchmarks.big_log import goals, worker
 from benchmarks.big_log.filling import add_backlog
 from benchmarks.big_log.keeping import backlog, seal_all
 from benchmarks.big_log.log import BigLog
-from benchmarks.big_log.progress import Progress, clock, step
+from benchmarks.big_log.progress import WAITS_HEAD, Progress, clock, step, waits_cells
 from benchmarks.big_log.results import Measured
 from core.db.uuid7 import uuid7
 from tokens.models import Token
 
 PAUSE_SECONDS = 0.005
-HEAD = ["a writer's wait", "entries", "median ms", "p99 ms", "longest ms"]
+HEAD = ["a writer's wait", "entries", *WAITS_HEAD]
 LONGEST_SECONDS = 60.0
 PRUNED_DAYS = 10
 
@@ -45,9 +44,7 @@ class Waits:
     ms: list[float] = field(default_factory=list)
 
     def row(self, label: str) -> list[str]:
-        ordered = sorted(self.ms)
-        shown = (statistics.median(ordered), ordered[int(len(ordered) * 0.99)], ordered[-1])
-        return [label, f"{len(ordered):,}", *(f"{figure:.1f}" for figure in shown)]
+        return [label, f"{len(self.ms):,}", *waits_cells(self.ms)]
 
 
 @contextmanager
