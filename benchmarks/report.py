@@ -91,9 +91,8 @@ def _cell(goal: Goal, column: str, values: Mapping[str, float]) -> str:
     if column not in values:
         return ""
     value = values[column]
-    return (
-        f"{value:,.0f} {goal.verdict(column, value)}" if value >= 1000 else f"{value:.2f} {goal.verdict(column, value)}"
-    )
+    shown = f"{value:,.0f}" if value >= 1000 else f"{value:.2f}"
+    return f"{shown} {goal.verdict(column, value)}"
 
 
 def _both(limits: tuple[float | None, float | None]) -> str:
