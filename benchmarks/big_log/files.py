@@ -1,4 +1,7 @@
-"""Exports of the log with the most entries, through the real view."""
+"""Exports of the log with the most entries, through the real view.
+
+"Of them computing" is processor time of this process: on SQLite all of the work, on PostgreSQL without the server's.
+"""
 
 import time
 
@@ -12,10 +15,13 @@ PATH = "/profile/authentication-log/export/"
 
 
 def measure(log: BigLog) -> Measured:
-    rows, values = [["of one owner's log", "rows", "MB", "seconds", "rows/s"]], {}
+    rows, values = [["of one owner's log", "rows", "MB", "seconds", "of them computing", "rows/s"]], {}
     for file_format in ("csv", "jsonl"):
+        computed_before = time.process_time()
         lines, size, seconds = exported(log, file_format)
-        rows.append([file_format, f"{lines:,}", f"{size / 1e6:,.0f}", f"{seconds:.1f}", f"{lines / seconds:,.0f}"])
+        computed = time.process_time() - computed_before
+        figures = f"{lines:,}", f"{size / 1e6:,.0f}", f"{seconds:.1f}", f"{computed:.1f}", f"{lines / seconds:,.0f}"
+        rows.append([file_format, *figures])
         values[file_format] = lines / seconds
     return Measured([("exports", rows)], {goals.CSV.label: values["csv"]})
 
