@@ -23,10 +23,11 @@ import psycopg
 
 from benchmarks import report, servers
 from benchmarks.big_log import entries
-from benchmarks.big_log.experiments import GROUPS_HEAD, ORGANIZATION, Filling, Groups, NewEntries, tokens, write_groups
+from benchmarks.big_log.experiments import GROUPS_HEAD, ORGANIZATION, Filling, NewEntries, tokens, write_groups
 from benchmarks.big_log.progress import clock, milliseconds, step
 
-TABLE, INDEX = "log", "search"
+# The second has no index for searches: both are written in turns, so that other work on the machine affects both.
+TABLE, WITHOUT_INDEX, INDEX = "log", "plain", "search"
 TEXTS = ("target", "token_name", "user_agent", "owner_email")
 # As MAX_SEARCHED in core/db/keyset.py.
 MAX_SEARCHED = 50_000
@@ -52,13 +53,21 @@ class Database(ABC):
 
     @abstractmethod
     def sizes(self) -> tuple[int, int]:
-        """Bytes of the table with its other indexes, and of the index for searches."""
+        """Bytes of a table with its other indexes, and of the index for searches."""
 
     @abstractmethod
     def create_index(self) -> None: ...
 
     @abstractmethod
-    def write_group(self, group: list[dict[str, Any]], *, has_index: bool) -> None: ...
+    def write_group(self, table: str, group: list[dict[str, Any]]) -> None: ...
+
+    @abstractmethod
+    def hurry(self) -> None:
+        """Writes much at once, and without waiting for the disk."""
+
+    @abstractmethod
+    def slow_down(self) -> None:
+        """Settings as the portal's, and statistics of the tables."""
 
     def run(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
         # Without parameters, psycopg leaves percent signs alone.
@@ -72,16 +81,25 @@ class Database(ABC):
             f"INSERT INTO {entries.TOKENS_TABLE} VALUES ({marks})",  # noqa: S608
             tokens(),
         )
-        self.run(f"CREATE TABLE {TABLE} ({self.columns()})")
+        self.create_table(TABLE)
         for statement in filling.batches(self.vendor, TABLE):
             self.run(statement)
         places = ", ".join(str(filling.count * part // 4) for part in (1, 2, 3))
         self.run(f"UPDATE {TABLE} SET target = '/api/v1/pipelines/{RARE}' WHERE id IN ({places})")  # noqa: S608
-        for column in ("owner_id", "token_id", "organization_id"):
-            self.run(f"CREATE INDEX log_{column} ON {TABLE} ({column}, at DESC, id DESC)")
+        self.create_indexes(TABLE)
 
-    def columns(self) -> str:
-        return entries.log_columns(self.vendor).replace("id bigint NOT NULL", "id bigint PRIMARY KEY", 1)
+    def create_table(self, table: str) -> None:
+        columns = entries.log_columns(self.vendor)
+        self.run(f"CREATE TABLE {table} ({columns.replace('NOT NULL', 'PRIMARY KEY', 1)})")
+
+    def create_indexes(self, table: str) -> None:
+        for column in ("owner_id", "token_id", "organization_id"):
+            self.run(f"CREATE INDEX {table}_{column} ON {table} ({column}, at DESC, id DESC)")
+
+    def copy(self) -> None:
+        self.create_table(WITHOUT_INDEX)
+        self.run(f"INSERT INTO {WITHOUT_INDEX} SELECT * FROM {TABLE}")  # noqa: S608
+        self.create_indexes(WITHOUT_INDEX)
 
     def search(self, needle: str, *, since: Any = None) -> list[Any]:
         """A page of the organization's log: of all entries, or of those since this time."""
@@ -124,27 +142,28 @@ class PostgreSQL(Database):
         # Django sends its parameters in the text of the statement, so the planner knows them.
         self.connection.cursor_factory = psycopg.ClientCursor
 
-    def fill(self, filling: Filling) -> None:
+    def hurry(self) -> None:
         self.run("SET synchronous_commit = off")
         self.run("SET maintenance_work_mem = '1GB'")
-        super().fill(filling)
-        self.run("VACUUM (ANALYZE)")
+
+    def slow_down(self) -> None:
         self.run("RESET synchronous_commit")
+        self.run("VACUUM (ANALYZE)")
+        self.run("CHECKPOINT")
 
     def create_index(self) -> None:
         self.run("CREATE EXTENSION pg_trgm")
         columns = ", ".join(f"UPPER({text}) gin_trgm_ops" for text in TEXTS)
         self.run(f"CREATE INDEX {INDEX} ON {TABLE} USING gin ({columns})")
-        self.run("ANALYZE")
 
     def sizes(self) -> tuple[int, int]:
         [(total, index)] = self.run(f"SELECT pg_total_relation_size('{TABLE}'), pg_relation_size('{INDEX}')")
         return total - index, index
 
-    def write_group(self, group: list[dict[str, Any]], *, has_index: bool) -> None:
+    def write_group(self, table: str, group: list[dict[str, Any]]) -> None:
         mark = f"({', '.join(['%s'] * len(entries.COLUMNS))})"
         self.run(
-            f"INSERT INTO {TABLE} ({', '.join(entries.COLUMNS)}) VALUES {', '.join([mark] * len(group))}",  # noqa: S608
+            f"INSERT INTO {table} ({', '.join(entries.COLUMNS)}) VALUES {', '.join([mark] * len(group))}",  # noqa: S608
             [value for row in group for value in row.values()],
         )
 
@@ -159,38 +178,28 @@ class SQLite(Database):
         self.run("PRAGMA journal_mode=WAL")
         self.run("PRAGMA synchronous=FULL")
 
-    def columns(self) -> str:
-        return entries.log_columns(self.vendor).replace("id integer NOT NULL", "id integer PRIMARY KEY", 1)
-
     @property
     def organization(self) -> Any:
         return str(ORGANIZATION)
 
-    def fill(self, filling: Filling) -> None:
-        self._hurry()
-        super().fill(filling)
+    def hurry(self) -> None:
+        self.run("PRAGMA synchronous=OFF")
+        self.run("PRAGMA cache_size=-1000000")
+
+    def slow_down(self) -> None:
+        self.run("PRAGMA analysis_limit=1000")
         self.run("ANALYZE")
-        self._slow_down()
+        self.run("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.run("PRAGMA synchronous=FULL")
+        self.run("PRAGMA cache_size=-1400")
 
     def create_index(self) -> None:
-        self._hurry()
         texts = ", ".join(TEXTS)
         self.run(
             f"CREATE VIRTUAL TABLE {INDEX} "
             f"USING fts5({texts}, content='{TABLE}', content_rowid='id', tokenize='trigram')"
         )
         self.run(f"INSERT INTO {INDEX}({INDEX}) VALUES ('rebuild')")  # noqa: S608
-        self._slow_down()
-
-    def _hurry(self) -> None:
-        self.run("PRAGMA synchronous=OFF")
-        self.run("PRAGMA cache_size=-1000000")
-
-    def _slow_down(self) -> None:
-        """The settings of the portal."""
-        self.run("PRAGMA wal_checkpoint(TRUNCATE)")
-        self.run("PRAGMA synchronous=FULL")
-        self.run("PRAGMA cache_size=-1400")
 
     def search_by_index(self, needle: str) -> list[Any]:
         """Newest first by ``rowid``: FTS5 returns them in this order without sorting."""
@@ -202,19 +211,20 @@ class SQLite(Database):
 
     def sizes(self) -> tuple[int, int]:
         [(total, index)] = self.run(
-            f"SELECT sum(pgsize), sum(pgsize * (name LIKE '{INDEX}%')) FROM dbstat WHERE aggregate = TRUE"  # noqa: S608
+            f"SELECT sum(pgsize), sum(pgsize * (name LIKE '{INDEX}%')) FROM dbstat "  # noqa: S608
+            f"WHERE aggregate = TRUE AND name NOT LIKE '{WITHOUT_INDEX}%'"
         )
         return total - index, index
 
-    def write_group(self, group: list[dict[str, Any]], *, has_index: bool) -> None:
+    def write_group(self, table: str, group: list[dict[str, Any]]) -> None:
         rows = [[*map(_stored, row.values())] for row in group]
         marks, texts = ", ".join(["?"] * len(entries.COLUMNS)), ("id", *TEXTS)
         self.run("BEGIN IMMEDIATE")
         self.connection.executemany(
-            f"INSERT INTO {TABLE} ({', '.join(entries.COLUMNS)}) VALUES ({marks})",  # noqa: S608
+            f"INSERT INTO {table} ({', '.join(entries.COLUMNS)}) VALUES ({marks})",  # noqa: S608
             rows,
         )
-        if has_index:
+        if table == TABLE:
             self.connection.executemany(
                 f"INSERT INTO {INDEX} (rowid, {', '.join(TEXTS)}) VALUES (?, ?, ?, ?, ?)",  # noqa: S608
                 [[row[name] for name in texts] for row in group],
@@ -247,26 +257,27 @@ def main() -> None:
 
 
 def measure(database: Database, count: int) -> list[tuple[str, Rows]]:
+    database.hurry()
     with step(f"Filling {database.vendor}"):
         database.fill(Filling(count, datetime.now(UTC)))
+    database.slow_down()
     with step("Searching without an index"):
         since = database.start_of_window()
         searches = {label: searched_without_index(database, needle, since) for label, needle in NEEDLES.items()}
-    new = database.new_entries()
-    with step("Writing without an index"):
-        groups = write(database, new, has_index=False)
+    database.hurry()
     with step("Creating the index"):
         creating = clock(database.create_index)
+    with step("Copying the table"):
+        database.copy()
+    database.slow_down()
+    rest, index = database.sizes()
     with step("Searching with the index"):
         for label, needle in NEEDLES.items():
             searches[label].append(str(milliseconds(partial(database.search_by_index, needle))))
-    with step("Writing with the index"):
-        groups_with_index = write(database, new, has_index=True)
-    rest, index = database.sizes()
+    with step("Writing without and with the index"):
+        writing = written(database)
     space = [["", "MB", "seconds"], ["table and other indexes", f"{rest / 1e6:,.0f}", ""]]
     space.append(["index", f"{index / 1e6:,.0f}", f"{creating:,.0f}"])
-    writing = [["groups of 16 entries", *GROUPS_HEAD]]
-    writing += [["without index", *groups.cells()], ["with index", *groups_with_index.cells()]]
     return [
         ("searching", [HEAD, *([label, *cells] for label, cells in searches.items())]),
         ("writing", writing),
@@ -279,8 +290,16 @@ def searched_without_index(database: Database, needle: str, since: Any) -> list[
     return [str(milliseconds(work)) for work in works]
 
 
-def write(database: Database, new: NewEntries, *, has_index: bool) -> Groups:
-    return write_groups([lambda: database.write_group(new.next_group(), has_index=has_index)])[0]
+def written(database: Database) -> Rows:
+    new = database.new_entries()
+    tables = {"without index": WITHOUT_INDEX, "with index": TABLE}
+    found = write_groups([partial(write_group, database, table, new) for table in tables.values()])
+    rows = [[label, *groups.cells()] for label, groups in zip(tables, found, strict=True)]
+    return [["groups of 16 entries", *GROUPS_HEAD], *rows]
+
+
+def write_group(database: Database, table: str, new: NewEntries) -> None:
+    database.write_group(table, new.next_group())
 
 
 if __name__ == "__main__":
