@@ -125,17 +125,18 @@ class Batch:
 
 
 def count_due(stopping: threading.Event | None = None) -> Iterator[int]:
-    """Counts what is not counted yet, and yields after each batch how many entries it had.
+    """Counts the entries that are there and not counted yet, and yields after each batch how many entries it had.
 
-    Pauses after each batch for other writers, and stops between two batches when ``stopping`` is set, or when another
+    Leaves entries that arrive meanwhile to the next call, which otherwise would never end beside a busy writer. Pauses after each batch for other writers, and stops between two batches when ``stopping`` is set, or when another
     process has counted the same entries.
     """
     size = first_size()
 
     def batches() -> Iterator[Callable[[], tuple[Batch | None, float]]]:
         waiting: list[Entry] = []
+        until = _final_until()
         progress = UsageProgress.objects.first()
-        while waiting := waiting or _next_entries(progress):
+        while waiting := waiting or _next_entries(progress, until):
             batch = _summed(waiting, counts=size)
             waiting = waiting[batch.entries :]
             yield partial(_commit, progress, batch)
@@ -256,13 +257,17 @@ def _as_stored(value: Any) -> Any:
     return connection.ops.adapt_datefield_value(value) if isinstance(value, date) else value
 
 
-def _next_entries(progress: UsageProgress | None) -> list[Entry]:
+def _next_entries(progress: UsageProgress | None, until: int) -> list[Entry]:
     after = progress.last_id if progress else 0
-    try:
-        until = final_entries.final_until(TokenUse, patience=WAIT_FOR_WRITERS_SECONDS)
-    except final_entries.StillWriting:
-        return []
     return _read(after + 1, until, READ_AT_ONCE)
+
+
+def _final_until() -> int:
+    """See ``final_entries.final_until``; 0 if counting must wait for the next round."""
+    try:
+        return final_entries.final_until(TokenUse, patience=WAIT_FOR_WRITERS_SECONDS)
+    except final_entries.StillWriting:
+        return 0
 
 
 def _read(first_id: int, last_id: int, limit: int) -> list[Entry]:
