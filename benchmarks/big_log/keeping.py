@@ -1,41 +1,61 @@
-"""Sealing a backlog, and verifying what is sealed."""
+"""Counting, sealing a backlog, and verifying what is sealed."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 from django.db.models import Max
 
-from auditlog.models import Seal, TokenUse
+from auditlog import counting, usage
+from auditlog.models import Seal
 from auditlog.seals.verification import Verification
 from benchmarks.big_log import charts, goals, worker
-from benchmarks.big_log.filling import add_backlog, last_id, line
+from benchmarks.big_log.filling import add_backlog, line
 from benchmarks.big_log.log import BigLog
-from benchmarks.big_log.progress import Progress, clock, step
+from benchmarks.big_log.progress import Progress, clock
 from benchmarks.big_log.results import Measured
 
 HEAD = ["", "entries", "seconds", "entries/s"]
-# After an interruption, sealing goes on with the next block, and adds to what it had noted.
+# Sealing is as fast at the end of a log as at its beginning.
+SEALED_AT_MOST = 1_000_000
+# After an interruption, the work goes on with the next batch, and adds to what it had noted.
 NOTE_EVERY_SECONDS = 2.0
 
 
+def measure_counting(log: BigLog) -> Measured:
+    """Counts the whole log."""
+    work(log, "count", "Counting", worker.count_without_pauses(), of=log.entries, done=counting.counted_until())
+    noted = log.results.noted("count")
+    return Measured([("counting", [HEAD, line("usual mix", int(noted["entries"]), noted["seconds"])])])
+
+
 def measure_sealing(log: BigLog) -> Measured:
-    """Seals the whole log."""
-    seal(log)
+    """Seals the oldest entries, as many as a day has in a very busy portal."""
+    wanted = min(SEALED_AT_MOST, log.entries)
+    work(log, "seal", "Sealing", until_sealed(wanted), of=wanted, done=sealed_until())
     noted = log.results.noted("seal")
     return Measured([("sealing", [HEAD, line("usual mix", int(noted["entries"]), noted["seconds"])])])
 
 
-def seal(log: BigLog) -> None:
-    progress = Progress("Sealing", log.entries, done=sealed_until())
-    sealed, noted_at = 0, time.perf_counter()
+def until_sealed(wanted: int) -> Iterator[int]:
     for count in worker.seal_without_pauses():
+        yield count
+        if sealed_until() >= wanted:
+            return
+
+
+def work(log: BigLog, note: str, name: str, batches: Iterator[int], *, of: int, done: int) -> None:
+    """Runs the batches, and notes how many entries they had and how long they took."""
+    progress = Progress(name, of, done=done)
+    entries, noted_at = 0, time.perf_counter()
+    for count in batches:
         progress.add(count)
-        sealed += count
+        entries += count
         seconds = time.perf_counter() - noted_at
         if seconds >= NOTE_EVERY_SECONDS:
-            log.results.note("seal", entries=sealed, seconds=seconds)
-            sealed, noted_at = 0, time.perf_counter()
-    log.results.note("seal", entries=sealed, seconds=time.perf_counter() - noted_at)
+            log.results.note(note, entries=entries, seconds=seconds)
+            entries, noted_at = 0, time.perf_counter()
+    log.results.note(note, entries=entries, seconds=time.perf_counter() - noted_at)
 
 
 def sealed_until() -> int:
@@ -44,7 +64,7 @@ def sealed_until() -> int:
 
 def measure_verification(log: BigLog) -> Measured:
     verification = Verification(worker.LOG)
-    progress = Progress("Verification", last_id())
+    progress = Progress("Verification", sealed_until())
     done = 0
 
     def note() -> None:
@@ -55,27 +75,27 @@ def measure_verification(log: BigLog) -> Measured:
     verification.progress = note
     findings: list[str] = []
     seconds = clock(lambda: findings.extend(verification.findings()))
-    if findings:
+    # One finding: the newer entries are not sealed, although they are old.
+    if len(findings) > 1:
         raise RuntimeError(f"The log differs from its seals: {findings[:5]}")
     return Measured([("verification", [HEAD, line("verified", verification.entries, seconds)])])
 
 
 def measure_distinct(log: BigLog) -> Measured:
-    """Seals a backlog in which every entry has another token or address, and reads charts while it waits."""
-    with step("Sealing what is left"):
-        seal_all()
+    """Reads charts while as many entries wait as a page counts, and counts a backlog in which every entry has another
+    token or address."""
+    add_backlog(min(usage.MAX_UNCOUNTED, backlog(log)), is_distinct=True)
+    waiting = charts.measured(log, "charts, new entries wait", goals.CHART_WAITING)
+    count_all()
     count = backlog(log)
     add_backlog(count, is_distinct=True)
-    waiting = charts.measured(log, f"charts, {count:,} new entries wait", goals.CHART_WAITING)
-    seconds = clock(seal_all)
-    rows = [HEAD, line("each entry with another token or address", count, seconds)]
-    return replace(waiting, tables=[*waiting.tables, ("sealing entries of many tokens", rows)])
+    rows = [HEAD, line("each entry with another token or address", count, clock(count_all))]
+    return replace(waiting, tables=[*waiting.tables, ("counting entries of many tokens", rows)])
 
 
-def seal_all() -> None:
-    progress = Progress("Sealing", TokenUse.objects.filter(pk__gt=sealed_until()).count())
-    for count in worker.seal_without_pauses():
-        progress.add(count)
+def count_all() -> None:
+    for _ in worker.count_without_pauses():
+        pass
 
 
 def backlog(log: BigLog) -> int:

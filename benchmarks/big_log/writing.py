@@ -24,9 +24,9 @@ from auditlog.models import TokenUse
 from auditlog.open_use import OpenUse
 from benchmarks.big_log import goals, worker
 from benchmarks.big_log.filling import add_backlog
-from benchmarks.big_log.keeping import backlog, seal_all
+from benchmarks.big_log.keeping import backlog
 from benchmarks.big_log.log import BigLog
-from benchmarks.big_log.progress import WAITS_HEAD, Progress, clock, step, waits_cells
+from benchmarks.big_log.progress import WAITS_HEAD, Progress, clock, waits_cells
 from benchmarks.big_log.results import Measured
 from core.db.uuid7 import uuid7
 from tokens.models import Token
@@ -80,20 +80,23 @@ def add_entry(token: Token) -> None:
     journal.commit(use, status=200, code=None)
 
 
+def measure_counting(log: BigLog) -> Measured:
+    alone, count = waits_alone(log), backlog(log)
+    add_backlog(count, is_distinct=True)
+    counted, seconds, beside = run_beside(log, partial(count_some, count), "Counting beside a writer", count)
+    rows = [HEAD, alone.row("alone"), beside.row(f"beside counting ({counted:,} counted, {counted / seconds:,.0f}/s)")]
+    return Measured([("a writer beside counting", rows)], {goals.WAIT_FOR_COUNTING.label: max(beside.ms)})
+
+
 def measure_sealing(log: BigLog) -> Measured:
-    with step("Sealing what is left"):
-        seal_all()
-    alone = waits_alone(log)
-    count = backlog(log)
+    alone, count = waits_alone(log), backlog(log)
     add_backlog(count)
-    sealed, seconds, beside = run_beside(log, partial(seal, count), "Sealing beside a writer", count)
+    sealed, seconds, beside = run_beside(log, partial(seal_some, count), "Sealing beside a writer", count)
     rows = [HEAD, alone.row("alone"), beside.row(f"beside sealing ({sealed:,} sealed, {sealed / seconds:,.0f}/s)")]
     return Measured([("a writer beside sealing", rows)], {goals.WAIT_FOR_SEALING.label: max(beside.ms)})
 
 
 def measure_pruning(log: BigLog) -> Measured:
-    with step("Sealing what is left"):
-        seal_all()
     before, alone = TokenUse.objects.count(), waits_alone(log)
     expected = log.entries * PRUNED_DAYS // 400
     removed, seconds, beside = run_beside(log, prune, "Pruning beside a writer", expected)
@@ -128,12 +131,20 @@ def run_beside(
     return done, seconds, waits
 
 
-def seal(count: int, stopping: threading.Event) -> Iterator[int]:
-    """Seals this many entries. The writer adds more, so the log is never sealed to its end."""
+def count_some(count: int, stopping: threading.Event) -> Iterator[int]:
+    return at_most(count, worker.count_with_pauses(stopping))
+
+
+def seal_some(count: int, stopping: threading.Event) -> Iterator[int]:
+    return at_most(count, worker.seal_with_pauses(stopping))
+
+
+def at_most(count: int, batches: Iterator[int]) -> Iterator[int]:
+    """The batches until they have had this many entries. The writer adds more, so the work would never end."""
     left = count
-    for sealed in worker.seal_with_pauses(stopping):
-        yield sealed
-        left -= sealed
+    for done in batches:
+        yield done
+        left -= done
         if left <= 0:
             return
 
