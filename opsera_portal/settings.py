@@ -85,6 +85,7 @@ MIDDLEWARE = [
     "core.api.answer_headers.TokenAnswerHeadersMiddleware",
     "auditlog.middleware.TokenUseMiddleware",
     "core.api.fast_path.TokenFastPathMiddleware",
+    "core.http.call_stack.CallStackMiddleware",
     "core.http.security_headers.SecurityHeadersMiddleware",
     "django_permissions_policy.PermissionsPolicyMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
