@@ -68,7 +68,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.step:
         set_up()
-        print(json.dumps(fill(options) if options.step == "fill" else rows()))
+        if options.step == "fill":
+            fill(options)
+        else:
+            print(json.dumps(rows()))
         return
     from benchmarks import report, servers
 
@@ -222,8 +225,8 @@ def database_ms() -> float:
         return 0
     with connection.cursor() as cursor:
         cursor.execute("SELECT pid FROM pg_stat_activity WHERE datname = current_database()")
-        statistics_of_scheduler = [Path(f"/proc/{pid}/schedstat").read_text() for (pid,) in cursor.fetchall()]
-    return sum(int(line.split()[0]) for line in statistics_of_scheduler) / 1_000_000
+        spent = [Path(f"/proc/{pid}/schedstat").read_text().split()[0] for (pid,) in cursor.fetchall()]
+    return sum(map(int, spent)) / 1_000_000
 
 
 if __name__ == "__main__":
