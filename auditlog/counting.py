@@ -127,8 +127,9 @@ class Batch:
 def count_due(stopping: threading.Event | None = None) -> Iterator[int]:
     """Counts the entries that are there and not counted yet, and yields after each batch how many entries it had.
 
-    Leaves entries that arrive meanwhile to the next call, which otherwise would never end beside a busy writer. Pauses after each batch for other writers, and stops between two batches when ``stopping`` is set, or when another
-    process has counted the same entries.
+    Leaves entries that arrive meanwhile to the next call; beside a busy writer, it would never end otherwise. Pauses
+    after each batch for other writers, and stops between two batches when ``stopping`` is set, or when another process
+    has counted the same entries.
     """
     size = first_size()
 
