@@ -136,16 +136,19 @@ def _delete(model: Any, ids: Sequence[int]) -> tuple[int, float]:
 
 def _drop_lists(log: Seal.Log, stopping: threading.Event) -> None:
     """Empties the record lists of blocks whose entries are all gone. Digests stay, so the chain can be verified."""
+    for _ in run_batches(_lists_to_drop(log), stopping=stopping):
+        pass
+
+
+def _lists_to_drop(log: Seal.Log) -> Iterator[Callable[[], int]]:
     cutoffs = Cutoffs()
     for block in load_blocks(Seal.objects.filter(log=log).exclude(entries=None).defer("entries").order_by("-number")):
-        if stopping.is_set():
-            return
         if not is_genuine(block):
             continue
         if block.kind == Seal.Kind.PRUNED:
             cutoffs.add(block)
         elif cutoffs.cover_all_of(block) and not _has_entries(block):
-            Seal.objects.filter(pk=block.pk).update(entries=None)
+            yield partial(Seal.objects.filter(pk=block.pk).update, entries=None)
 
 
 def _has_entries(block: Seal) -> bool:

@@ -95,12 +95,13 @@ def write_ahead_log_cannot_grow(table):
 @contextmanager
 def write_ahead_log_cannot_grow_and_cache_is_full(table):
     """SQLite then rolls back the whole transaction by itself, and its savepoints are gone."""
-    with write_ahead_log_cannot_grow(table):
-        sql("PRAGMA cache_size = 1")
-        try:
+    sql("PRAGMA cache_size = 1")
+    try:
+        with write_ahead_log_cannot_grow(table):
             yield
-        finally:
-            sql("PRAGMA cache_size = -2000")
+    finally:
+        # Once there is room: SQLite may have to read the write-ahead log again, for which it writes a file.
+        sql("PRAGMA cache_size = -2000")
 
 
 def no_file_can_be_extended(table):

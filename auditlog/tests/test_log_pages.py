@@ -4,6 +4,8 @@ import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import resolve
 from django.utils import timezone
 
@@ -328,6 +330,29 @@ def test_long_search_stops_and_can_be_continued(reader, auditor, monkeypatch):
         seen, steps = seen + names(page), steps + 1
     assert (seen, steps) == ("z", 2)
     assert page.context["page"].next_url is None
+
+
+def test_search_in_one_token_looks_for_its_end_in_the_index_of_the_token(reader, auditor, monkeypatch):
+    monkeypatch.setattr(keyset, "MAX_SEARCHED", 2)
+    add_uses(auditor, *({"token_id": TOKEN} for _ in range(4)))
+
+    with CaptureQueriesContext(connection) as captured:
+        page = reader.get(MY_USES, {"token_id": str(TOKEN), "q": "not to be found"})
+
+    ends = [query["sql"] for query in captured if query["sql"].endswith("OFFSET 1") and "token_id" in query["sql"]]
+    assert page.context["page"].searched_to
+    assert ends
+    assert all("owner_id" not in sql for sql in ends)
+
+
+def test_search_in_a_token_of_a_stranger_finds_no_place(reader, auditor, stranger, monkeypatch):
+    """Not even how far it searched."""
+    monkeypatch.setattr(keyset, "MAX_SEARCHED", 2)
+    add_uses(stranger, *({"token_id": TOKEN} for _ in range(4)))
+
+    for address in (MY_USES, OUR_USES):
+        page = reader.get(address, {"token_id": str(TOKEN), "q": "not to be found"}).context["page"]
+        assert (page.searched_to, page.searched_url, page.next_url) == (None, None, None)
 
 
 def test_matches_before_a_long_search_stops_are_shown(reader, auditor, monkeypatch):

@@ -40,7 +40,7 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
         return super().get(request, *args, **kwargs)
 
     def get_queryset(self) -> QuerySet[TokenUse]:
-        return TokenUse.objects.visible_to(self.person).filter(token_id=self.object.pk)
+        return self.uses.log
 
     @property
     def is_own(self) -> bool:
