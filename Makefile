@@ -137,7 +137,8 @@ postman: $(VENV)/.development ## Update the Postman collection from the OpenAPI 
 # On SQLite and, if it answers on its default local port, on PostgreSQL. Example: OPTIONS="--only sqlite --markdown". Each
 # benchmark lists its options with --help.
 .PHONY: bench
-bench: bench-tokens bench-memory bench-logs ## Run the next three benchmarks, which docs/performance.md shows (takes hours)
+bench: $(BENCH)/.installed wrk ## Run all benchmarks, and write their tables into docs/performance.md (takes hours; PARTS="token_path memory": only these)
+	@$(BENCH)/bin/python -m benchmarks.document $(PARTS)
 
 .PHONY: bench-tokens
 bench-tokens: $(BENCH)/.installed wrk ## Measure the cost of a checked and logged API request, compared with five other ways

@@ -26,7 +26,7 @@ CHART = DOCS / "performance-requests.svg"
 PARTS = {
     "token_path": [],
     "memory": [],
-    "pages": ["--big"],
+    "pages": ["--big", "--entries", "5000000"],
     "logs": [],
     "partitions": [],
     "text_search": [],
