@@ -60,7 +60,7 @@ def field(bound_field: BoundField) -> dict[str, Any]:
 def chart(days: Sequence[charts.Day], label: str, *, is_complete: bool = True) -> dict[str, Any]:
     """A bar chart of the uses of each day, allowed and refused. The last day is today. ``label`` names the chart.
 
-    If it is not complete, a sentence below says so.
+    If it is not complete, it says so.
     """
     return {"chart": charts.per_day(days), "label": label, "is_complete": is_complete}
 
