@@ -35,7 +35,7 @@ _REFUSED = Count("id", filter=Q(outcome=TokenUse.Outcome.REFUSED))
 _COUNTED_IP = Cast(NullIf("ip", Value("")), GenericIPAddressField())
 
 # Entries that a page counts itself. More of them would take longer than everything else on it.
-MAX_UNCOUNTED = 5_000
+MAX_UNCOUNTED = 4_000
 
 
 @dataclass(frozen=True)
