@@ -6,7 +6,7 @@ hundred thousand. Columns have the names and the order of the fields in the API.
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -103,16 +103,6 @@ class MomentText(Func):
             """replace(to_char(%(expressions)s AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '.000000', '')"""
         )
         return self.as_sql(compiler, connection, template=template, **context)
-
-
-class AddressText(Func):
-    """An IP address without the prefix length that PostgreSQL would add."""
-
-    output_field = TextField()
-    function = "host"
-
-    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        return self.as_sql(compiler, connection, template="%(expressions)s", **context)
 
 
 class HarmlessText(Func):
@@ -222,11 +212,18 @@ def _lines(part: QuerySet[Any], sources: dict[str, str], file_format: str) -> by
     with connection.cursor() as cursor:
         if copies:
             with cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT csv)", params) as lines:
-                # PostgreSQL ends lines with LF, RFC 4180 requires CRLF.
-                return b"\r\n".join([*(bytes(line[:-1]) for line in lines), b""])
+                return _with_crlf(list(lines))
         cursor.execute(query, params)
         end = "\r\n" if file_format == CSV else "\n"
         return "".join([f"{line}{end}" for (line,) in cursor]).encode()
+
+
+def _with_crlf(lines: Sequence[Any]) -> bytes:
+    """The lines as RFC 4180 requires them. PostgreSQL ends them with LF, which can also be in a quoted text."""
+    joined = b"".join(lines)
+    if joined.count(b"\n") == len(lines):
+        return joined.replace(b"\n", b"\r\n")
+    return b"".join(bytes(line[:-1]) + b"\r\n" for line in lines)
 
 
 def _line(part: QuerySet[Any], sources: dict[str, str], file_format: str) -> str:
@@ -252,8 +249,6 @@ def _cell(part: QuerySet[Any], source: str, file_format: str) -> Any:
             return IdText(F(source))
         case "DateTimeField":
             return MomentText(F(source))
-        case "GenericIPAddressField":
-            return AddressText(F(source))
         case "CharField" if file_format == CSV and not part.model._meta.get_field(source).choices:
             return HarmlessText(F(source))
     return F(source)
