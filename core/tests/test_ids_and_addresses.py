@@ -4,11 +4,12 @@ import uuid
 from datetime import timedelta
 
 import pytest
-from django.urls import URLResolver, converters, get_resolver
+from django.urls import URLResolver, converters, get_resolver, get_script_prefix, reverse, set_script_prefix
 from django.utils import timezone
 
 from auditlog.models import TokenUse
 from core import ids
+from core.pages.addresses import address_of
 from pipelines.tests.factories import PipelineFactory
 from tokens import jwt
 from tokens.models import Token
@@ -45,7 +46,18 @@ def test_every_address_accepts_ids_in_upper_case():
     assert converters.UUIDConverter not in used
 
 
-def test_api_address_accepts_an_id_in_upper_case(api, token, headers):
+@pytest.mark.parametrize("view_name", ["tokens:token_detail", "tokens:token_expire", "pipelines:pipeline_detail"])
+@pytest.mark.parametrize("prefix", ["/", "/portal/"])
+def test_address_of_a_row_is_the_one_that_django_reverses(view_name, prefix):
+    row_id, before = uuid.uuid4(), get_script_prefix()
+    set_script_prefix(prefix)
+    try:
+        assert address_of(view_name, row_id) == reverse(view_name, args=[row_id])
+    finally:
+        set_script_prefix(before)
+
+
+def test_api_address_takes_an_id_in_upper_case(api, token, headers):
     for spelled in (str(token.pk).upper(), str(token.pk).title(), str(token.pk)):
         answer = api.get(f"/api/v1/tokens/{spelled}", headers=headers)
         assert (answer.status_code, answer.json()["id"]) == (200, str(token.pk))
