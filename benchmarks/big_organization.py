@@ -226,6 +226,7 @@ def _actions(tokens: Sequence[Token], actions: int) -> Iterator[Row]:
             "token.issued",
             token_id,
             name,
+            identifier,
             "{}",
         )
 
@@ -259,7 +260,7 @@ _COLUMNS = {
     TokenUse: "request_id, at, token_id, token_name, scope, owner_id, owner_email, organization_id, account, method, "
     "target, status, outcome, reason, ip, user_agent, duration_ms",
     Activity: "public_id, at, organization_id, account, ip, actor_id, actor_email, type, action, target_id, "
-    "target_name, details",
+    "target_name, request_id, details",
 }
 # Columns of `Activity` without a value for each row.
 _CONSTANT = {TokenUse: {}, Activity: {"token_name": ""}}
