@@ -57,7 +57,7 @@ def test_address_of_a_row_is_the_one_that_django_reverses(view_name, prefix):
         set_script_prefix(before)
 
 
-def test_api_address_takes_an_id_in_upper_case(api, token, headers):
+def test_api_address_accepts_an_id_in_upper_case(api, token, headers):
     for spelled in (str(token.pk).upper(), str(token.pk).title(), str(token.pk)):
         answer = api.get(f"/api/v1/tokens/{spelled}", headers=headers)
         assert (answer.status_code, answer.json()["id"]) == (200, str(token.pk))
