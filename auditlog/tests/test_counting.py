@@ -9,7 +9,7 @@ from django.db.migrations.executor import MigrationExecutor
 
 from auditlog import counting, usage
 from auditlog.models import OrganizationUsage, Seal, TokenUsage, TokenUse, UsageProgress
-from auditlog.tests.entries import committed_late, days_ago, sql, uses
+from auditlog.tests.entries import committed_late, days_ago, sql, use, uses
 from core.db import batches
 from tokens.tests.factories import TokenFactory
 
@@ -211,6 +211,17 @@ def test_a_few_uncounted_uses_are_counted_by_the_page(behind, owner, monkeypatch
 
     assert usage.of(owner).is_complete
     assert usage.days(usage.of(owner))[-1].total == 4
+
+
+def test_gaps_between_ids_do_not_count_as_entries_that_wait(owner, monkeypatch):
+    """PostgreSQL leaves a gap where a transaction was rolled back."""
+    monkeypatch.setattr(usage, "MAX_UNCOUNTED", 2)
+    monkeypatch.setattr(counting, "catch_up", lambda: pytest.fail("it is near"))
+    for pk in (10_000_001, 10_000_100):
+        TokenUse.objects.bulk_create([use(owner.organization, pk=pk, owner_id=owner.pk)])
+
+    assert usage.of(owner).is_complete
+    assert usage.days(usage.of(owner))[-1].total == 2
 
 
 @pytest.mark.once
