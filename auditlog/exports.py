@@ -7,6 +7,7 @@ hundred thousand. Columns have the names and the order of the fields in the API.
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -18,6 +19,7 @@ from django.utils.text import slugify
 from rest_framework.serializers import ModelSerializer
 
 from auditlog.models import NEWEST_FIRST
+from core.db.two_threads import read_in_two_threads
 from core.http.request_context import person_of
 
 # Entries that one query reads. Each part has a query of its own, so that a slow client keeps no transaction open.
@@ -45,7 +47,7 @@ QUOTED = frozenset({"CharField", "JSONField"})
 FORMATS = [(CSV, "CSV"), (JSON_LINES, "JSON Lines")]
 
 
-# An export occupies a thread and a database connection until the client has received all of it. Most stay free.
+# An export occupies a thread and two database connections until the client has received all of it. Most stay free.
 AT_ONCE = max(2, settings.WEB_THREADS // 4)
 TRY_AGAIN_SECONDS = 30
 _places = threading.BoundedSemaphore(AT_ONCE)
@@ -181,8 +183,7 @@ def _content(
         held = held[-HELD_BACK:]
     sent_at = time.monotonic()
     try:
-        for part in parts:
-            lines = _lines(part, sources, file_format)
+        for lines in read_in_two_threads(partial(_lines, sources=sources, file_format=file_format), parts):
             if lines:
                 held += lines
                 send, held = held[:-HELD_BACK], held[-HELD_BACK:]

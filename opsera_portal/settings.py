@@ -162,10 +162,10 @@ def _database() -> dict[str, Any]:
         config["OPTIONS"] = {
             **config.get("OPTIONS", {}),
             # Short, so that requests are refused quickly while the server is down, and answered quickly afterwards.
-            # Enough for every thread, and for the exports that are being sent (auditlog/exports.py).
+            # Enough for every thread, and two for each export that is being sent (auditlog/exports.py).
             "pool": {
                 "min_size": 1,
-                "max_size": WEB_THREADS + max(4, WEB_THREADS // 4),
+                "max_size": WEB_THREADS + max(4, WEB_THREADS // 2),
                 "timeout": 5,
                 "reconnect_timeout": 3,
             },

@@ -1,0 +1,40 @@
+"""Reads a large result part by part, two parts at the same time.
+
+The database and its driver do most of the work outside of Python's lock. So on two cores, two threads with a connection
+each need little more than half of the time of one.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+from django.db import connection
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+
+def read_in_two_threads(read: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
+    """The results of ``read``, in the order of ``parts``. A second thread reads every second part.
+
+    At most two parts are in memory, however slowly the results are used. In a transaction, this thread reads all of
+    them: another connection would not see the changes of the transaction.
+    """
+    if connection.in_atomic_block:
+        yield from map(read, parts)
+        return
+    rest = iter(parts)
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="second-reader") as second_thread:
+        for part in rest:
+            following = [second_thread.submit(_read_and_close, read, next_part) for next_part in islice(rest, 1)]
+            yield read(part)
+            yield from (result.result() for result in following)
+
+
+def _read_and_close(read: Callable[[Part], Result], part: Part) -> Result:
+    # Nothing else closes the connections of a thread. The pool of PostgreSQL keeps this one for the next part.
+    try:
+        return read(part)
+    finally:
+        connection.close()
