@@ -16,12 +16,13 @@ from datetime import UTC, date, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from django.db import IntegrityError, connection, models, transaction
+from django.db import IntegrityError, connection, models
 
 from auditlog import final_entries
 from auditlog.models import ENDED_REASONS, OrganizationUsage, TokenUsage, TokenUse, UsageProgress
 from auditlog.seals.entries import UNREADABLE
 from core.db.batches import first_size, next_size, run_batches
+from core.db.sqlite_turns import job_transaction
 
 # Entries that one query reads.
 READ_AT_ONCE = 5_000
@@ -188,7 +189,7 @@ def _commit(progress: UsageProgress | None, batch: Batch) -> tuple[Batch | None,
     seconds the lock was held."""
     started_at = time.perf_counter()
     try:
-        with transaction.atomic():
+        with job_transaction():
             started_at = time.perf_counter()
             if not _advance(progress, batch):
                 return None, 0.0

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import BooleanField, F, Func, Max, QuerySet
 from django.utils import timezone
 
@@ -25,6 +25,7 @@ from auditlog.seals.blocks import Cutoffs, last_block, load_blocks
 from auditlog.seals.entries import MODELS, organization_key
 from auditlog.seals.macs import is_genuine
 from core.db.batches import first_size, next_size, run_batches
+from core.db.sqlite_turns import job_transaction
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _remove(rows: QuerySet[Any], stopping: threading.Event) -> Iterator[int]:
 
 def _delete(model: Any, ids: Sequence[int]) -> tuple[int, float]:
     """Returns how many rows were deleted, and for how many seconds the lock was held."""
-    with transaction.atomic():
+    with job_transaction():
         started_at = time.perf_counter()
         # Not QuerySet.delete, which log entries refuse.
         removed: int = model.objects.filter(id__in=ids)._raw_delete(connection.alias)
@@ -140,7 +141,7 @@ def _drop_lists(log: Seal.Log, stopping: threading.Event) -> None:
         pass
 
 
-def _lists_to_drop(log: Seal.Log) -> Iterator[Callable[[], int]]:
+def _lists_to_drop(log: Seal.Log) -> Iterator[Callable[[], None]]:
     cutoffs = Cutoffs()
     for block in load_blocks(Seal.objects.filter(log=log).exclude(entries=None).defer("entries").order_by("-number")):
         if not is_genuine(block):
@@ -148,7 +149,12 @@ def _lists_to_drop(log: Seal.Log) -> Iterator[Callable[[], int]]:
         if block.kind == Seal.Kind.PRUNED:
             cutoffs.add(block)
         elif cutoffs.cover_all_of(block) and not _has_entries(block):
-            yield partial(Seal.objects.filter(pk=block.pk).update, entries=None)
+            yield partial(_drop_list, block)
+
+
+def _drop_list(block: Seal) -> None:
+    with job_transaction():
+        Seal.objects.filter(pk=block.pk).update(entries=None)
 
 
 def _has_entries(block: Seal) -> bool:

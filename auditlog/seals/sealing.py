@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import repeat
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.utils import timezone
 
 from auditlog import final_entries
@@ -22,6 +22,7 @@ from auditlog.models import Activity, Seal, TokenUse
 from auditlog.seals.blocks import block_after, last_block, pack
 from auditlog.seals.entries import LARGEST_ID, MODELS, Row, first_entries, moment_of
 from core.db.batches import run_batches
+from core.db.sqlite_turns import job_transaction
 
 # A busy log gets full blocks, a quiet one at most 288 a day. With a block a minute, the blocks of a log with one entry
 # a minute would take more space than its entries.
@@ -77,7 +78,7 @@ def seal_pruning(log: Seal.Log, before: Mapping[str, datetime]) -> Seal:
 def _append(block: Seal) -> bool:
     """Commits the block; returns ``False`` if another worker was faster."""
     try:
-        with transaction.atomic():
+        with job_transaction():
             block.save(force_insert=True)
     except IntegrityError:
         if not Seal.objects.filter(log=block.log, number=block.number).exists():

@@ -1,8 +1,8 @@
-"""Web processes that write log entries to the same SQLite database take turns.
+"""Processes that write log entries to the same SQLite database take turns, and so do the jobs of the worker.
 
-A writer that finds SQLite's lock taken sleeps and looks again, up to 25 ms later: with two busy processes, most of the
-time nobody writes. Here the next process looks every half millisecond, at a lock of the operating system, which is
-free again when a process dies.
+A writer that finds SQLite's lock taken sleeps and looks again, up to 100 ms later: with two busy processes, most of the
+time nobody writes, and beside a job a request can miss several of its pauses. Here the next process looks every half
+millisecond, at a lock of the operating system, which is free again when a process dies.
 
 It only saves time. SQLite's own lock protects the data, so a process that gets no turn writes without one.
 """
@@ -15,6 +15,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from typing import Any
 
+from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 # A process can be stopped in its turn.
@@ -36,6 +37,13 @@ def turn_to_write(connection: BaseDatabaseWrapper) -> Any:
     except OSError:
         # The disk is full or read-only: the database says so itself.
         return nullcontext()
+
+
+@contextmanager
+def job_transaction() -> Iterator[None]:
+    """A short transaction of a job, in its own turn: requests that wait for it go on half a millisecond after it."""
+    with turn_to_write(connection), transaction.atomic():
+        yield
 
 
 @contextmanager
