@@ -24,8 +24,9 @@ run: $(VENV)/.runtime ## Set everything up and start the portal (DEMO=0: without
 # PostgreSQL on its default local port, or at TEST_DATABASE_URL.
 POSTGRESQL = DATABASE_URL="$${TEST_DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres}"
 HAS_POSTGRESQL = (exec 3<>/dev/tcp/127.0.0.1/5432) 2>/dev/null
-# Number of test processes on SQLite. The tests on PostgreSQL run in one more process at the same time.
-WORKERS ?= 2
+# Number of test processes on SQLite. One more than two cores, because tests also wait: for a browser, or for a deadline.
+# The tests on PostgreSQL run in one more process at the same time.
+WORKERS ?= 3
 
 .PHONY: quick
 quick: $(VENV)/.development ## Run the unit tests on SQLite in about a minute, without requests, a browser and other programs
