@@ -1,7 +1,7 @@
-"""Reads a large result part by part, two parts at the same time.
+"""Reads a large result of PostgreSQL part by part, two parts at the same time.
 
-The database and its driver do most of the work outside of Python's lock. So on two cores, two threads with a connection
-each need little more than half of the time of one.
+The server does the work, in a process for each connection. SQLite works in this process, where two threads wait for
+each other: there, reading two parts at the same time takes longer than one after the other.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -18,10 +18,10 @@ Result = TypeVar("Result")
 def read_in_two_threads(read: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
     """The results of ``read``, in the order of ``parts``. A second thread reads every second part.
 
-    At most two parts are in memory, however slowly the results are used. In a transaction, this thread reads all of
-    them: another connection would not see the changes of the transaction.
+    At most two parts are in memory, however slowly the results are used. On SQLite and in a transaction, this thread
+    reads all of them: another connection would not see the changes of the transaction.
     """
-    if connection.in_atomic_block:
+    if connection.vendor == "sqlite" or connection.in_atomic_block:
         yield from map(read, parts)
         return
     rest = iter(parts)
