@@ -48,7 +48,7 @@ class LogFilter(StrictFilterSet):
     api_help: ClassVar = {
         "date": "From this day on (UTC).",
         "date_to": "Up to and including this day (UTC).",
-        "ip": "Address of the caller.",
+        "ip": "Address of the caller, or a network such as `192.0.2.0/24`.",
         "request_id": "`X-Request-ID` of the answer.",
         "q": "Part of a text in the entry, or a complete id or address in it.",
     }

@@ -4,6 +4,7 @@ Pages show a wrong value as an error beside its field. The API answers 400, also
 and its schema describes the parameters from the filter set (core/api/filtering.py).
 """
 
+import ipaddress
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
@@ -185,11 +186,35 @@ class RowSearchFilter(RowFilter):
     field_class = RowSearchField
 
 
+_ADDRESS = forms.GenericIPAddressField(required=False)
+
+
+class AddressField(forms.CharField):
+    """An IP address, or a network in CIDR notation: both as text."""
+
+    default_error_messages: ClassVar = {
+        "invalid": "Enter an IPv4 or IPv6 address, or a network such as 192.0.2.0/24.",
+    }
+
+    def to_python(self, value: Any) -> str:
+        text = super().to_python(value) or ""
+        try:
+            return str(ipaddress.ip_network(text, strict=False)) if "/" in text else _ADDRESS.clean(text)
+        except (ValueError, ValidationError):
+            raise ValidationError(self.error_messages["invalid"], code="invalid") from None
+
+
 class AddressFilter(django_filters.Filter):
-    field_class = forms.GenericIPAddressField
+    """An address, or all addresses of a network."""
+
+    field_class = AddressField
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{"widget": search_input(), **kwargs})
+        super().__init__(**{"widget": search_input(), "max_length": 50, **kwargs})
+
+    def filter(self, queryset: QuerySet[Any], value: str) -> QuerySet[Any]:
+        lookup = "in_network" if "/" in value else "exact"
+        return queryset.filter(**{f"{self.field_name}__{lookup}": value}) if value else queryset
 
 
 def search_input() -> forms.TextInput:

@@ -56,6 +56,8 @@ def own_filters(people: People) -> dict[str, dict[str, str]]:
         "token_id (none)": {"token_id": UNKNOWN_ID},
         "ip": {"ip": f"{entries.BUSY_NETWORK}7"},
         "ip (none)": {"ip": "192.0.2.1"},
+        "ip: a network": {"ip": f"{entries.BUSY_NETWORK}0/24"},
+        "ip: a network (none)": {"ip": "192.0.2.0/24"},
         "request_id": {"request_id": str(middle.request_id)},
         "request_id (none)": {"request_id": UNKNOWN_ID},
         "date": {"date": month_ago},

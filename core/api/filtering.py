@@ -9,7 +9,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
-from core.filters import IdField, RowField, SearchFilter, StrictFilterSet
+from core.filters import AddressField, IdField, RowField, SearchFilter, StrictFilterSet
 
 
 class StrictFilterBackend(BaseFilterBackend):
@@ -41,6 +41,16 @@ def _parameter(name: str, filter_: Filter, description: str) -> dict[str, Any]:
     return {**parameter, "description": description} if description else parameter
 
 
+_BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+# There is no standard format for a network. IPv6 can be written in more ways than this one.
+ADDRESS_OR_NETWORK = [
+    {"format": "ipv4"},
+    {"format": "ipv6"},
+    {"pattern": rf"^({_BYTE}\.){{3}}{_BYTE}/(3[0-2]|[12]?[0-9])$"},
+    {"pattern": r"^([0-9a-f]{1,4}:){1,7}:/(12[0-8]|1[01][0-9]|[1-9]?[0-9])$"},
+]
+
+
 def _schema(filter_: Filter) -> dict[str, Any]:
     """The values of a filter in JSON Schema."""
     field_class = filter_.field_class
@@ -48,8 +58,8 @@ def _schema(filter_: Filter) -> dict[str, Any]:
         return {"type": "string", "format": "uuid"}
     if issubclass(field_class, forms.DateField):
         return {"type": "string", "format": "date"}
-    if issubclass(field_class, forms.GenericIPAddressField):
-        return {"type": "string", "anyOf": [{"format": "ipv4"}, {"format": "ipv6"}], "minLength": 1}
+    if issubclass(field_class, AddressField):
+        return {"type": "string", "anyOf": ADDRESS_OR_NETWORK, "minLength": 1}
     schema: dict[str, Any] = {"type": "string"}
     if issubclass(field_class, forms.ChoiceField):
         schema["enum"] = [str(value) for value, _ in filter_.extra["choices"]]

@@ -1,10 +1,14 @@
 """Query parameters of lists: the API refuses wrong ones, and the schema describes each filter."""
 
+import ipaddress
+import re
+
 import pytest
 
 from accounts.tests.factories import GroupFactory
 from auditlog.filters import OrganizationTokenUseFilter
-from core.api.filtering import StrictFilterBackend
+from core.api.filtering import ADDRESS_OR_NETWORK, StrictFilterBackend
+from core.filters import AddressField
 from tokens.tests.factories import TokenFactory, bearer
 
 USERS = "/api/v1/users"
@@ -43,6 +47,52 @@ def test_group_filter_accepts_only_the_canonical_form_of_an_id(get, administrato
     assert get(f"{USERS}?group={group.pk}").status_code == 200
     assert get(f"{USERS}?group={{{group.pk}}}").status_code == 400
     assert get(f"{USERS}?group={group.pk.hex}").status_code == 400
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "192.0.2.0/33",
+        "192.0.2.0/",
+        "/24",
+        "/",
+        "192.0.2.0/24/8",
+        "192.0.2/24",
+        "2001:db8::/129",
+        "192.0.2.0/-1",
+        "٣.0.2.0/24",
+        "1\x00/8",
+        "0/0" * 20,
+        "192.0.2.0-192.0.2.9",
+    ],
+)
+@pytest.mark.parametrize("path", ["/api/v1/me/authentication-log", "/api/v1/me/activity-log"])
+def test_neither_an_address_nor_a_network_is_refused(get, path, value):
+    answer = get(path, {"ip": value})
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"].keys() == {"ip"}
+
+
+@pytest.mark.parametrize(
+    ("text", "is_described"),
+    [
+        ("192.0.2.0/24", True),
+        ("255.255.255.255/32", True),
+        ("2001:db8::/32", True),
+        ("1:2:3:4:5:6:7::/128", True),
+        ("256.0.2.0/24", False),
+        ("192.0.2.0/33", False),
+        ("2001:db8::/129", False),
+        ("::", False),
+    ],
+)
+def test_schema_describes_only_networks_that_are_accepted(text, is_described):
+    patterns = [one["pattern"] for one in ADDRESS_OR_NETWORK if "pattern" in one]
+
+    assert any(re.search(pattern, text) for pattern in patterns) == is_described
+    if is_described:
+        assert ipaddress.ip_network(AddressField().clean(text)) == ipaddress.ip_network(text)
 
 
 def test_empty_search_finds_everything(get):
