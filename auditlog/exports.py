@@ -6,7 +6,8 @@ hundred thousand. Columns have the names and the order of the fields in the API.
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -58,22 +59,28 @@ class TooManyExports(Exception):
 
 
 class _Held:
-    """The content of an export. Frees its place when the server closes it, whether it was sent or not."""
+    """The content of an export. Ends it and frees its place when the server closes it, whether it was sent or not."""
 
-    def __init__(self, content: Iterator[bytes]) -> None:
+    def __init__(self, content: Generator[bytes]) -> None:
+        self._content = content
         self._places = _places
         self._is_held = self._places.acquire(blocking=False)
         if not self._is_held:
             raise TooManyExports
-        self._content = content
 
     def __iter__(self) -> Iterator[bytes]:
         return self._content
 
     def close(self) -> None:
+        """A part that is being read at this moment is waited for, so that its connection is free before its place."""
         if self._is_held:
             self._is_held = False
-            self._places.release()
+            try:
+                # Another thread may be reading it just now.
+                with suppress(ValueError):
+                    self._content.close()
+            finally:
+                self._places.release()
 
     __del__ = close
 
@@ -174,7 +181,7 @@ def _content(
     file_format: str,
     *,
     has_mark: bool,
-) -> Iterator[bytes]:
+) -> Generator[bytes]:
     sources = {name: str(field.source) for name, field in serializer_class().fields.items()}
     held = b""
     if file_format == CSV:
@@ -204,9 +211,10 @@ def _content(
 
 def _lines(part: QuerySet[Any], sources: dict[str, str], file_format: str) -> bytes:
     # Each field is formatted once, even if several columns contain it. The limit keeps databases from formatting it
-    # again for each column, and from losing the order.
+    # again for each column, and from losing the order. It must not cut: entries may have arrived since the end of the
+    # part was found, and the next part begins after that end.
     cells = {f"cell_{source}": _cell(part, source, file_format) for source in sources.values()}
-    select, params = part.annotate(**cells).values_list(*cells)[:PART_SIZE].query.sql_with_params()
+    select, params = part.annotate(**cells).values_list(*cells)[: 10 * PART_SIZE].query.sql_with_params()
     line, end = _line(part, sources, file_format), "\r\n" if file_format == CSV else "\n"
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":

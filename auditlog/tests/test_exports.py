@@ -19,6 +19,7 @@ from auditlog import exports
 from auditlog.api.serializers import TokenUseSerializer
 from auditlog.models import Activity, TokenUse
 from auditlog.tests.entries import action, use
+from core.db.keyset import Keyset
 from opsera_portal.tests.naughty import NAUGHTY_STRINGS
 
 pytestmark = pytest.mark.each_database
@@ -257,6 +258,29 @@ def test_entries_that_arrive_during_an_export_are_not_in_it(api, auditor, monkey
     lines += b"".join(content)
 
     assert [json.loads(line)["target"] for line in lines.splitlines()] == ["/before"] * 20
+
+
+def test_entries_that_arrive_while_a_part_is_found_push_no_other_out(api, auditor, monkeypatch):
+    monkeypatch.setattr(exports, "PART_SIZE", 5)
+    add_uses(auditor, [f"/before/{number}" for number in range(20)])
+    find_end = Keyset._end
+
+    def find_end_and_add(self, *args, **kwargs):
+        end = find_end(self, *args, **kwargs)
+        TokenUse.objects.bulk_create(
+            use(auditor.organization, owner_id=auditor.pk, target="/meanwhile") for _ in range(3)
+        )
+        return end
+
+    monkeypatch.setattr(Keyset, "_end", find_end_and_add)
+    api.force_login(auditor)
+
+    exported = read_json_lines(api.get("/api/v1/me/authentication-log/export?format=jsonl"))
+
+    targets = [line["target"] for line in exported]
+    assert sorted(target for target in targets if target != "/meanwhile") == sorted(
+        f"/before/{number}" for number in range(20)
+    )
 
 
 def test_export_sends_its_first_bytes_before_it_reads_an_entry(api, auditor, django_assert_num_queries):
