@@ -9,6 +9,7 @@ It only saves time. SQLite's own lock protects the data, so a process that gets 
 
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -22,12 +23,13 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 LONGEST_WAIT_SECONDS = 1.0
 LOOK_EVERY_SECONDS = 0.0005
 
+_of_this_process = threading.Lock()
+
 
 def turn_to_write(connection: BaseDatabaseWrapper) -> Any:
-    """A context in which no other process writes that uses this, too. Does nothing on other databases.
+    """A context in which nobody else writes who uses this, too. Does nothing on other databases.
 
-    Only outside of transactions, and by one thread of the process at a time: a transaction already has SQLite's lock,
-    for which another process may wait in its turn.
+    Only outside of transactions: a transaction already has SQLite's lock, for which another may wait in its turn.
     """
     database = str(connection.settings_dict["NAME"])
     if connection.vendor != "sqlite" or not os.path.isabs(database):
@@ -48,15 +50,20 @@ def job_transaction() -> Iterator[None]:
 
 @contextmanager
 def _turn(descriptor: int) -> Iterator[None]:
-    # Some file systems have no such locks.
-    with suppress(OSError):
-        _take(descriptor)
+    # The threads of a process share the file and its lock, so they take turns among themselves first.
+    is_alone = _of_this_process.acquire(timeout=LONGEST_WAIT_SECONDS)
     try:
+        if is_alone:
+            # Some file systems have no such locks.
+            with suppress(OSError):
+                _take(descriptor)
         yield
     finally:
-        # Does nothing if the turn is another process's.
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        if is_alone:
+            # Does nothing if the turn is another process's.
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            _of_this_process.release()
 
 
 def _take(descriptor: int) -> None:

@@ -1,9 +1,11 @@
 """Processes that write to one SQLite database take turns, and a process that dies ends its turn."""
 
 import errno
+import fcntl
 import os
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -68,11 +70,29 @@ def test_directory_that_cannot_be_written_needs_no_turns(tmp_path):
 def test_process_that_waits_too_long_writes_without_a_turn(tmp_path, monkeypatch):
     monkeypatch.setattr(sqlite_turns, "LONGEST_WAIT_SECONDS", 0.05)
     database = tmp_path / "portal.sqlite3"
-    with turn_to_write(connection_to(database)):
-        # Simulates another process: a lock belongs to an open file.
-        sqlite_turns._lock_file.cache_clear()
+    with open(f"{database}-turns", "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
         with turn_to_write(connection_to(database)):
             pass
+
+
+def test_threads_of_one_process_take_turns_too(tmp_path):
+    database, inside, most = tmp_path / "portal.sqlite3", [], []
+
+    def write():
+        with turn_to_write(connection_to(database)):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.002)
+            inside.pop()
+
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert most == [1] * 8
 
 
 def test_file_system_without_locks_needs_no_turns(tmp_path, monkeypatch):
