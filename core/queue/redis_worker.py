@@ -1,14 +1,16 @@
 """The worker that executes tasks from Redis. Import it only where Redis is used: django-rq reads settings at import."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import django_rq
 from django.conf import settings
 from django_rq.workers import get_worker
 from rq import SimpleWorker
+from rq.exceptions import NoSuchJobError
 
-from core.queue.redis_queue import remove_invalid_entries
+from core.queue.redis_queue import JSONJob, remove_invalid_entries
 
 
 def create(stop: Callable[[], None]) -> Any:
@@ -27,5 +29,9 @@ def create(stop: Callable[[], None]) -> Any:
     return worker
 
 
-def queue_is_empty() -> bool:
-    return bool(django_rq.get_queue("default").is_empty())
+def waiting_arguments() -> Iterator[Any]:
+    """The arguments of each waiting task. Leaves out what the worker would refuse."""
+    queue = django_rq.get_queue("default")
+    for job_id in queue.get_job_ids():
+        with suppress(NoSuchJobError):
+            yield JSONJob.fetch(job_id, connection=queue.connection).args

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from datetime import timedelta
+from types import SimpleNamespace
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -20,13 +21,14 @@ from django.conf import settings as portal_settings
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
-from django_tasks import default_task_backend
+from django_tasks_db.models import DBTaskResult
 
 from accounts.tests.factories import UserFactory
 from pipelines.management.commands.worker import Command
 from pipelines.models import RunLogLine
 from pipelines.run_states import RunEvent
 from pipelines.services import resume_pipeline, start_run
+from pipelines.tasks import execute_pipeline
 from pipelines.tests.conftest import PATIENCE
 from pipelines.tests.factories import PipelineFactory, StepFactory
 from pipelines.tests.stages import state_of, steps_of
@@ -240,13 +242,15 @@ def test_invalid_number_of_threads_is_refused(threads):
 
 
 @pytest.fixture
-def took_up():
-    """Does the worker's check of every ten seconds; returns the pipelines that it queued."""
+def took_up(monkeypatch):
+    """Does the worker's check of every ten seconds; returns the arguments of the messages that it sent."""
 
     def look():
-        default_task_backend.clear()
+        sent = []
+        messages = SimpleNamespace(enqueue=lambda *args: sent.append(list(args)))
+        monkeypatch.setattr("pipelines.management.commands.worker.execute_pipeline", messages)
         Command(stdout=io.StringIO())._take_up()
-        return [result.args for result in default_task_backend.results]
+        return sent
 
     return look
 
@@ -258,12 +262,24 @@ def test_run_whose_message_was_lost_is_found(pipeline, took_up):
     assert took_up() == [[str(pipeline.pk)]]
 
 
-def test_worker_adds_no_message_while_other_messages_wait(pipeline, took_up, portals_queue, settings):
+@pytest.mark.each_database
+def test_worker_adds_no_second_message_about_a_pipeline(pipeline, took_up, portals_queue):
     portals_queue()
+    execute_pipeline.enqueue(str(pipeline.pk))
     ask(pipeline)
-    settings.TASKS = {"default": {"BACKEND": "django_tasks.backends.dummy.DummyBackend"}}
 
     assert took_up() == []
+
+
+@pytest.mark.each_database
+def test_run_whose_message_was_lost_is_found_while_other_messages_wait(pipeline, took_up, portals_queue):
+    ask(pipeline)
+    portals_queue()
+    execute_pipeline.enqueue(str(PipelineFactory().pk))
+    DBTaskResult.objects.update(args_kwargs={"args": "?", "kwargs": {}})
+    execute_pipeline.enqueue(str(PipelineFactory().pk))
+
+    assert took_up() == [[str(pipeline.pk)]]
 
 
 @pytest.mark.each_database

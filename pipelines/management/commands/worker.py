@@ -1,12 +1,14 @@
 """The process that executes pipeline runs, sends e-mails, and seals and prunes the logs."""
 
 import fcntl
+import json
 import logging
 import secrets
 import signal
 import threading
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from types import FrameType
 from typing import IO, Any
@@ -14,6 +16,8 @@ from typing import IO, Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connection
+from django.db.models import TextField
+from django.db.models.functions import Cast
 from django.utils import timezone
 from django_tasks_db.compat import DEFAULT_TASK_BACKEND_ALIAS, DEFAULT_TASK_QUEUE_NAME
 from django_tasks_db.models import DBTaskResult
@@ -145,11 +149,11 @@ class Command(BaseCommand):
         if failed:
             runs = counted(failed, "interrupted run", "interrupted runs")
             self.stdout.write(f"Marked {runs} as failed.")
-        if not of_worker and not _queue_is_empty():
-            # The queued messages may already be about these runs.
-            return
+        # A message is lost if it could not be sent after the commit, or if the database was away during its task.
+        known = set() if of_worker else _pipelines_in_queue()
         for pipeline_id in runner.pipelines_with_work():
-            execute_pipeline.enqueue(str(pipeline_id))
+            if str(pipeline_id) not in known:
+                execute_pipeline.enqueue(str(pipeline_id))
 
 
 def _worker(interval: float) -> DatabaseWorker:
@@ -165,10 +169,20 @@ def _worker(interval: float) -> DatabaseWorker:
     )
 
 
-def _queue_is_empty() -> bool:
-    if settings.REDIS_URL:
-        return redis_worker.queue_is_empty()
-    return not DBTaskResult.objects.ready().exists()
+def _pipelines_in_queue() -> set[str]:
+    """The pipelines that waiting messages are about."""
+    waiting = redis_worker.waiting_arguments() if settings.REDIS_URL else _arguments_in_table()
+    return {str(arguments[0]) for arguments in waiting if isinstance(arguments, list | tuple) and arguments}
+
+
+def _arguments_in_table() -> Iterator[Any]:
+    ready = DBTaskResult.objects.ready().filter(
+        queue_name=DEFAULT_TASK_QUEUE_NAME, backend_name=DEFAULT_TASK_BACKEND_ALIAS
+    )
+    # As text, because somebody may have written anything into the table.
+    for text in ready.values_list(Cast("args_kwargs", TextField()), flat=True):
+        with suppress(ValueError, TypeError, AttributeError):
+            yield json.loads(text).get("args")
 
 
 def _name_of(lock: IO[str]) -> str:
