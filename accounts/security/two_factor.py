@@ -3,6 +3,7 @@
 allauth implements the protocols; `codes.py` and `passkeys.py` have the portal's forms for them.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 
 from allauth.mfa.models import Authenticator
@@ -17,10 +18,10 @@ from accounts.privileges import Privilege, require_proof
 from accounts.querysets import second_factors
 from accounts.security import recovery_codes, two_factor_secrets
 from auditlog.actions import Action
+from auditlog.models import Activity
 from auditlog.record import record
 from core.db.locks import lock, lock_if_exists
 from core.errors import DomainError
-from core.rate_limits import Limit
 
 # Their names in the log and in mails.
 KINDS = {
@@ -30,8 +31,10 @@ KINDS = {
 }
 
 
-# More wrong codes than this in a day are no mistake.
-WRONG_CODES = Limit("second-factor-wrong-codes", amount=10, seconds=24 * 60 * 60)
+# So many wrong codes in a day (UTC) are no mistake.
+WRONG_CODES_A_DAY = 10
+# The details of their entries in the activity log.
+WRONG_CODE = {"step": "second factor"}
 
 
 PASSKEYS_AT_MOST = 20
@@ -151,13 +154,21 @@ def use_recovery_code(*, user: User, code: str, request: HttpRequest) -> Authent
 def note_wrong_code(*, user: User, request: HttpRequest) -> None:
     """Records that somebody who knows the password, or uses the person's browser, entered a wrong code.
 
-    If it is too often to be a mistake, the person gets one mail a day (ASVS 6.3.5).
+    If it is too often to be a mistake, the person gets one mail a day (ASVS 6.3.5). The entries of the day are counted,
+    under a lock: so the entry that is one too many and its mail are committed together, or not at all.
     """
-    is_suspicious = WRONG_CODES.take(str(user.pk)) is None and WRONG_CODES.wait(str(user.pk)) is not None
     with transaction.atomic():
-        entry = record(actor=user, action=Action.SIGN_IN_FAILED, target=user, request=request, step="second factor")
-        if is_suspicious:
+        _lock(user)
+        entry = record(actor=user, action=Action.SIGN_IN_FAILED, target=user, request=request, **WRONG_CODE)
+        if _wrong_codes_on(entry.at, user) == WRONG_CODES_A_DAY:
             tell_by_mail(entry)
+
+
+def _wrong_codes_on(moment: datetime, user: User) -> int:
+    midnight = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    return Activity.objects.filter(
+        actor=user, at__gte=midnight, action=Action.SIGN_IN_FAILED, details=WRONG_CODE
+    ).count()
 
 
 def rename_passkey(*, actor: User, passkey: Authenticator, name: str, request: HttpRequest) -> None:
