@@ -137,7 +137,7 @@ def count_due(stopping: threading.Event | None = None) -> Iterator[int]:
     def batches() -> Iterator[Callable[[], tuple[Batch | None, float]]]:
         waiting: list[Entry] = []
         until = _final_until()
-        progress = UsageProgress.objects.first()
+        progress = stored_progress()
         while waiting := waiting or _next_entries(progress, until):
             batch = _summed(waiting, counts=size)
             waiting = waiting[batch.entries :]
@@ -154,7 +154,12 @@ def count_due(stopping: threading.Event | None = None) -> Iterator[int]:
 def catch_up() -> None:
     """Counts in a thread of this process. Usually the worker does it; a portal without one must not stay behind."""
     if _catching_up.acquire(blocking=False):
-        threading.Thread(target=_count_and_release, name="counting", daemon=True).start()
+        try:
+            threading.Thread(target=_count_and_release, name="counting", daemon=True).start()
+        except RuntimeError:
+            # The machine allows no further thread just now.
+            _catching_up.release()
+            logger.exception("Uses of tokens cannot be counted")
 
 
 def _count_and_release() -> None:
@@ -170,8 +175,18 @@ def _count_and_release() -> None:
 
 def counted_until() -> int:
     """The newest ``id`` that has been counted."""
-    progress = UsageProgress.objects.first()
+    progress = stored_progress()
     return progress.last_id if progress else 0
+
+
+def stored_progress() -> UsageProgress | None:
+    """``None`` if nothing is counted, or if the row cannot be read: everything is counted again then."""
+    try:
+        found = UsageProgress.objects.first()
+    except UNREADABLE:
+        return None
+    can_be_read = found and isinstance(found.last_id, int) and isinstance(found.newest_at, datetime | None)
+    return found if can_be_read else None
 
 
 def _summed(entries: Iterable[Entry], *, counts: int) -> Batch:
@@ -204,7 +219,9 @@ def _commit(progress: UsageProgress | None, batch: Batch) -> tuple[Batch | None,
 def _advance(progress: UsageProgress | None, batch: Batch) -> bool:
     """Says that the batch is counted; ``False`` if another process has said so."""
     if progress is None:
-        # Counting begins, or begins again because somebody has removed the row.
+        # Counting begins, or begins again because somebody has removed the row or made it unreadable.
+        if stored_progress() is None:
+            UsageProgress.objects.all().delete()
         TokenUsage.objects.all().delete()
         OrganizationUsage.objects.all().delete()
         UsageProgress.objects.create(last_id=batch.last_id, newest_at=batch.newest_at)

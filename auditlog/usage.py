@@ -18,6 +18,7 @@ from django.utils import timezone
 from auditlog import counting
 from auditlog.models import OrganizationUsage, TokenUsage, TokenUse, UsageProgress
 from auditlog.querysets import TokenUseQuerySet, UsageQuerySet
+from auditlog.seals.entries import UNREADABLE
 from core.types import User
 
 # Including today.
@@ -230,9 +231,13 @@ def _progress() -> _Progress:
     newest = TokenUse.objects.order_by("-id").values_list(
         "id", Subquery(progress.values("last_id")), Subquery(progress.values("newest_at"))
     )
-    newest_id, last_id, newest_at = newest.first() or (0, 0, None)
-    # Ids have gaps on PostgreSQL, so a large difference may still be a few entries.
-    is_near = newest_id - (last_id or 0) <= MAX_UNCOUNTED or not _are_many_after(last_id or 0)
+    try:
+        newest_id, last_id, newest_at = newest.first() or (0, 0, None)
+        # Ids have gaps on PostgreSQL, so a large difference may still be a few entries.
+        is_near = newest_id - (last_id or 0) <= MAX_UNCOUNTED or not _are_many_after(last_id or 0)
+    except UNREADABLE:
+        # Counting begins again (counting.stored_progress).
+        return _Progress(None, is_near=False)
     return _Progress(newest_at, is_near)
 
 

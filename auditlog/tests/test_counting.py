@@ -177,6 +177,25 @@ def test_entry_that_somebody_made_unreadable_is_left_out(organization, column, v
     assert usage.addresses(usage._uses(TokenUsage.objects.all(), TokenUse.objects.all()))
 
 
+@on_sqlite
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("last_id", "no id"), ("last_id", b"\xff"), ("newest_at", "2026-99-99 00:00:00"), ("newest_at", b"\xff")],
+    ids=str,
+)
+def test_everything_is_counted_again_if_progress_is_unreadable(organization, monkeypatch, column, value):
+    monkeypatch.setattr(counting, "catch_up", lambda: None)
+    entries = uses(3, organization)
+    count()
+    sql(f"UPDATE auditlog_usageprogress SET {column} = %s", value)
+
+    assert not usage._uses(TokenUsage.objects.all(), TokenUse.objects.all()).is_complete
+    count()
+
+    assert (total(), counting.counted_until()) == (3, entries[-1].pk)
+    assert usage._uses(TokenUsage.objects.all(), TokenUse.objects.all()).is_complete
+
+
 # A portal that is behind
 
 
