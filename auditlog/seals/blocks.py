@@ -2,7 +2,7 @@
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from django.db.models import BigIntegerField, QuerySet
@@ -89,13 +89,14 @@ def load_blocks(blocks: QuerySet[Seal]) -> list[Seal]:
     try:
         found = list(blocks)
     except UNREADABLE:
-        found = [_load_one(pk) for pk in blocks.values_list("pk", flat=True)]
+        deferred, _ = blocks.query.deferred_loading
+        found = [_load_one(pk, deferred) for pk in blocks.values_list("pk", flat=True)]
     return [block if _can_be_read(block) else _stand_in(block.pk) for block in found]
 
 
-def _load_one(pk: int) -> Seal:
+def _load_one(pk: int, deferred: Iterable[str]) -> Seal:
     try:
-        return Seal.objects.get(pk=pk)
+        return Seal.objects.defer(*deferred).get(pk=pk)
     except UNREADABLE:
         return _stand_in(pk)
 

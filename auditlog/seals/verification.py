@@ -39,6 +39,8 @@ class Verification:
     progress: Callable[[], None] = lambda: None
     _cutoffs: Cutoffs = field(default_factory=Cutoffs)
     _head_number: int = 0
+    # The newest block whose cutoff is known.
+    _read_until: int = 0
     _sealed_until: int = 0
 
     def findings(self, *, expected: Iterable[str] = ()) -> Iterator[str]:
@@ -68,7 +70,7 @@ class Verification:
         some = load_blocks(blocks[:BLOCKS_AT_ONCE])
         if some:
             self.head = f"{some[0].number}:{some[0].mac}"
-            self._head_number = some[0].number
+            self._head_number = self._read_until = some[0].number
             self._sealed_until = some[0].last_id
         self.waiting = self._model.objects.filter(id__gt=self._sealed_until).count()
         while some:
@@ -157,11 +159,11 @@ class Verification:
 
     def _read_newer_blocks(self) -> None:
         """Entries may have been pruned since the reading began; a ``pruned`` block is committed before that."""
-        newer = Seal.objects.filter(log=self.log, number__gt=self._head_number).defer("entries")
+        newer = Seal.objects.filter(log=self.log, number__gt=self._read_until).defer("entries")
         for block in load_blocks(newer.filter(number__lt=LARGEST_ID).order_by("number")):
             if block.kind == Seal.Kind.PRUNED and is_genuine(block):
                 self._cutoffs.add(block)
-            self._head_number = block.number
+            self._read_until = block.number
 
     # Entries
 
