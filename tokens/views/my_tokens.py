@@ -20,6 +20,7 @@ from core.pages.views import MemberPageMixin, SectionMixin
 from tokens import services
 from tokens.expiry import notices
 from tokens.filters import TokenFilter
+from tokens.form_links import FilledForm, filled_by
 from tokens.forms import TokenForm
 from tokens.models import Token
 from tokens.names import name_key
@@ -41,14 +42,21 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilterView)
         return Token.objects.owned_by(self.person).for_token_table()
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        form = kwargs.pop("form", None) or TokenForm(owner=self.person, initial=self._as_replacement())
+        form, filled = kwargs.pop("form", None), None
+        if form is None:
+            filled = self._filled_by_link()
+            form = TokenForm(owner=self.person, initial=filled.initial if filled else self._as_replacement())
         return super().get_context_data(
             form=form,
+            filled=filled,
             scope_cards=scope_cards(form, self.person),
             ending=notices.to_warn_of(self.person),
             ended_in_use=usage.after_end(usage.of(self.person)),
             **kwargs,
         )
+
+    def _filled_by_link(self) -> FilledForm | None:
+        return None if "like" in self.request.GET else filled_by(self.request.GET, owner=self.person)
 
     def _as_replacement(self) -> dict[str, Any]:
         """The scopes and a similar name of the token whose id is in ``?like=``, to replace it."""

@@ -1,0 +1,116 @@
+"""Links to the form for a new token that fill in its fields, for teams that send each other such links.
+
+``?name=nightly build&scopes=pipeline,security-logs&lifetime=1w``, or ``lifetime=custom&expires_at=2026-12-31``. A link
+only fills in the form: each value follows the rules of the form, and a value that breaks one is left out with a
+sentence for the person. Nothing is created before the person sends the form.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.http import QueryDict
+
+from accounts.models import User
+from core.api.scopes import BY_ID, as_string
+from tokens.forms import CUSTOM
+from tokens.lifetimes import Lifetime, chosen_end
+from tokens.names import clean_name
+from tokens.policy.rules import scopes_not_allowed
+from tokens.services import check_scopes, free_name_like, longest_lifetime
+
+FIELDS = ("name", "scopes", "lifetime", "expires_at")
+LIFETIMES = (*Lifetime.values, CUSTOM)
+
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+# How much of a wrong link the page repeats.
+_SHOWN_WORDS, _SHOWN_CHARACTERS = 3, 40
+
+
+@dataclass(frozen=True)
+class FilledForm:
+    """``initial``: the values for the form. ``problems``: a sentence for each value that was left out or changed."""
+
+    initial: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def filled_by(query: QueryDict, *, owner: User) -> FilledForm | None:
+    """What a link fills in; ``None`` if the address has none of the fields. At most one query."""
+    if not any(query.get(name) for name in FIELDS):
+        return None
+    filled = FilledForm()
+    for read in (_read_name, _read_scopes, _read_lifetime):
+        filled.problems.extend(_problems_of(read, query, owner, filled.initial))
+    return filled
+
+
+Reader = Callable[[QueryDict, User, dict[str, Any]], Iterator[str]]
+
+
+def _problems_of(read: Reader, query: QueryDict, owner: User, initial: dict[str, Any]) -> Iterator[str]:
+    try:
+        yield from read(query, owner, initial)
+    except ValidationError as error:
+        yield " ".join(error.messages)
+
+
+def _read_name(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iterator[str]:
+    if not (given := _single(query, "name")):
+        return
+    try:
+        name = clean_name(given)
+    except ValidationError as error:
+        yield f"The name was left out. {' '.join(error.messages)}"
+        return
+    initial["name"] = free_name_like(owner=owner, name=name)
+    if initial["name"] != name:
+        yield f"You already have a token with the name “{name}”. The form suggests “{initial['name']}”."
+
+
+def _read_scopes(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iterator[str]:
+    words = dict.fromkeys(word for value in query.getlist("scopes") for word in re.split(r"[ ,]+", value) if word)
+    known = [BY_ID[word] for word in words if word in BY_ID]
+    refused = scopes_not_allowed(as_string(known), owner.own_organization)
+    initial["scopes"] = [scope.id for scope in known if scope not in refused]
+    if unknown := [word for word in words if word not in BY_ID]:
+        yield f"These scopes don't exist and were left out: {_listed(unknown)}."
+    check_scopes(known, owner.own_organization)
+
+
+def _read_lifetime(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iterator[str]:
+    lifetime, date = _single(query, "lifetime"), _single(query, "expires_at")
+    if not lifetime and not date:
+        return
+    lifetime = lifetime or CUSTOM
+    if lifetime not in LIFETIMES:
+        raise ValidationError(f"The lifetime was left out. It must be one of {', '.join(LIFETIMES)}.")
+    if lifetime == CUSTOM and not _DATE.fullmatch(date):
+        raise ValidationError("The date was left out. It must look like 2026-12-31.")
+    preset = None if lifetime == CUSTOM else Lifetime(lifetime)
+    try:
+        chosen_end(preset, date, longest=longest_lifetime(owner.own_organization))
+    except ValidationError as error:
+        yield f"The lifetime was left out. {' '.join(error.messages)}"
+        return
+    initial["lifetime"] = lifetime
+    if preset is None:
+        initial["expires_at"] = date
+    elif date:
+        yield f"The date was left out, because the link has a lifetime too: {preset.label}."
+
+
+def _single(query: QueryDict, name: str) -> str:
+    """The value of a field that has one; empty without a value. Raises ``ValidationError`` if there are several."""
+    values = [value for value in query.getlist(name) if value]
+    if len(values) > 1:
+        raise ValidationError(f"The link has “{name}” more than once, so it was left out.")
+    return values[0] if values else ""
+
+
+def _listed(words: list[str]) -> str:
+    shown = [word if len(word) <= _SHOWN_CHARACTERS else f"{word[:_SHOWN_CHARACTERS]}…" for word in words]
+    more = len(words) - _SHOWN_WORDS
+    return ", ".join([*shown[:_SHOWN_WORDS], *([f"and {more} more"] if more > 0 else [])])
