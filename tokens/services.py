@@ -305,6 +305,11 @@ def _check_number(owner: User, policy: Organization) -> None:
         )
 
 
+def is_name_in_use(*, owner: User, name: str) -> bool:
+    """Whether a live token of the owner has this name or one that counts as the same."""
+    return Token.objects.owned_by(owner).live().filter(live_name_key=name_key(name)).exists()
+
+
 def free_name_like(*, owner: User, name: str) -> str:
     """The name, or if a live token of the owner has it, the name with the next free number."""
     taken = set(Token.objects.owned_by(owner).live().values_list("live_name_key", flat=True))

@@ -4,6 +4,7 @@ from tokens.views import leaks, policy
 from tokens.views.detail import TokenDetailView
 from tokens.views.expire import TokenExpireView
 from tokens.views.my_tokens import TokenListView
+from tokens.views.names import TokenNameView
 from tokens.views.organization import ExpireMatchingView, ExpireSelectedView, OrganizationTokenListView
 from tokens.views.published_keys import jwks
 from tokens.views.reveal import TokenRevealView
@@ -11,6 +12,7 @@ from tokens.views.reveal import TokenRevealView
 app_name = "tokens"
 urlpatterns = [
     path("profile/tokens/", TokenListView.as_view(), name="token_list"),
+    path("profile/tokens/name/", TokenNameView.as_view(), name="token_name"),
     path("profile/tokens/<id:pk>/", TokenDetailView.as_view(), name="token_detail"),
     path("profile/tokens/<id:pk>/reveal/", TokenRevealView.as_view(), name="token_reveal"),
     path("profile/tokens/<id:pk>/expire/", TokenExpireView.as_view(), name="token_expire"),

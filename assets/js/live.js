@@ -1,7 +1,8 @@
 /* Parts of a page that refresh themselves (htmx).
 
    If the response is not that part (signed out, an error page), the whole page is loaded, instead of showing one page
-   inside another. Screen readers announce the text of `data-announce` when it changes. */
+   inside another. After too many requests (429) nothing changes. Screen readers announce the text of `data-announce`
+   when it changes. */
 "use strict";
 
 let announced = document.querySelector("[data-announce]")?.dataset.announce;
@@ -13,7 +14,7 @@ document.addEventListener("htmx:beforeSwap", (event) => {
   const asked = new URL(pathInfo.finalRequestPath, window.location.href).pathname;
   if (xhr.status === 200 && new URL(xhr.responseURL).pathname === asked) return;
   event.detail.shouldSwap = false;
-  if (xhr.status < 500) window.location.reload();
+  if (xhr.status < 500 && xhr.status !== 429) window.location.reload();
 });
 
 document.addEventListener("htmx:afterSwap", () => {

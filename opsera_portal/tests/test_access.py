@@ -41,6 +41,7 @@ page                                 owner  user   guest  power  admin  security
 GET  /                               ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 GET  /profile/                       ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 GET  /profile/tokens/                ok     ok     ok     ok     ok     ok       ok      ok       admin    in
+POST /profile/tokens/name/           ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 GET  /profile/tokens/{token}/        ok     gone   gone   gone   ok     ok       ok      gone     admin    in
 GET  /profile/tokens/{token}/reveal/ ok     gone   gone   gone   ok     ok       ok      gone     admin    in
 GET  /profile/tokens/{token}/expire/ ok     gone   gone   gone   ok     ok       gone    gone     admin    in
