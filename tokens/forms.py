@@ -38,6 +38,7 @@ class TokenForm(forms.Form):
     lifetime = forms.ChoiceField(
         label="Expires after",
         choices=CHOICES_OF_LIFETIME,
+        widget=forms.RadioSelect,
         initial=DEFAULT_LIFETIME,
         error_messages={"required": "Choose when the token expires."},
     )

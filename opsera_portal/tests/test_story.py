@@ -66,7 +66,7 @@ def open_tokens_page(page):
 
 def make_token(page, name):
     page.get_by_label("Name", exact=True).first.fill(name)
-    page.get_by_label("Expires after").select_option("1w")
+    page.get_by_role("radio", name="1 week").check()
     page.get_by_role("checkbox", name="Pipeline Access", exact=True).check()
     page.get_by_role("button", name="Create token").click()
     page.wait_for_url("**/reveal/")

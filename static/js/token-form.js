@@ -7,11 +7,12 @@ const link = form.querySelector("[data-form-link]");
 
 function addressOfForm() {
   const typed = new FormData(form);
-  const date = typed.get("lifetime") === "custom" ? typed.get("expires_at") : "";
+  const lifetime = typed.get("lifetime") ?? "";
+  const date = lifetime === "custom" ? typed.get("expires_at") : "";
   const parts = {
     name: typed.get("name").trim(),
     scopes: typed.getAll("scopes").join(","),
-    lifetime: typed.get("lifetime") === "custom" && !date ? "" : typed.get("lifetime"),
+    lifetime: lifetime === "custom" && !date ? "" : lifetime,
     expires_at: date,
   };
   const query = Object.entries(parts)

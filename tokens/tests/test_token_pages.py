@@ -340,3 +340,25 @@ def test_end_that_passes_before_creation_is_an_error_beside_its_field(owner):
 
     assert form.errors["expires_at"] == ["Choose a time in the future."]
     assert not Token.objects.exists()
+
+
+def test_each_lifetime_shows_when_the_token_would_expire(signed_in):
+    with time_machine.travel(datetime(2026, 1, 31, 12, 30, tzinfo=UTC), tick=False):
+        answer = signed_in.get(PAGE)
+
+    shown = {choice["id"]: choice["ends_at"] for choice in answer.context["lifetime_choices"]}
+    assert shown["1mo"] == datetime(2026, 2, 28, 12, 30, tzinfo=UTC)
+    assert shown["custom"] is None
+    for end in ("1 February 2026, 12:30 UTC", "7 February 2026, 12:30 UTC", "28 February 2026, 12:30 UTC"):
+        assert end in text(answer)
+
+
+def test_lifetimes_over_the_maximum_are_not_shown(signed_in, owner):
+    owner.organization.max_token_lifetime_days = 20
+    owner.organization.save()
+
+    answer = signed_in.get(PAGE)
+
+    assert [choice["id"] for choice in answer.context["lifetime_choices"]] == ["1d", "1w", "custom"]
+    assert [choice["id"] for choice in answer.context["lifetime_choices"] if choice["checked"]] == ["1w"]
+    assert "Your organization allows 20 days at most." in text(answer)

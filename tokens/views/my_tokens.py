@@ -1,7 +1,8 @@
 """The list of my tokens, and the form that creates one."""
 
-from typing import Any
+from typing import Any, cast
 
+from django import forms
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -21,7 +22,8 @@ from tokens import services
 from tokens.expiry import notices
 from tokens.filters import TokenFilter
 from tokens.form_links import FilledForm, filled_by
-from tokens.forms import TokenForm
+from tokens.forms import CUSTOM, TokenForm
+from tokens.lifetimes import Lifetime, end_of, now_in_seconds
 from tokens.models import Token
 from tokens.names import name_key
 from tokens.tables import TokenTable
@@ -50,6 +52,8 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilterView)
             form=form,
             filled=filled,
             scope_cards=scope_cards(form, self.person),
+            lifetime_choices=lifetime_choices(form),
+            latest_end=now_in_seconds() + services.longest_lifetime(form.policy),
             ending=notices.to_warn_of(self.person),
             ended_in_use=usage.after_end(usage.of(self.person)),
             **kwargs,
@@ -97,6 +101,21 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilterView)
 
     def _is_pending(self, name: str) -> bool:
         return Token.objects.owned_by(self.person).pending().filter(live_name_key=name_key(name)).exists()
+
+
+def lifetime_choices(form: TokenForm) -> list[dict[str, Any]]:
+    """The lifetimes that the policy allows, with the end of a token that is created now; ``None`` for a date."""
+    now, field = now_in_seconds(), form["lifetime"]
+    return [
+        {
+            "id": value,
+            "label": label,
+            "checked": value == field.value(),
+            "ends_at": None if value == CUSTOM else end_of(Lifetime(value), start=now),
+            "input_id": f"{field.auto_id}_{value}",
+        }
+        for value, label in cast(forms.ChoiceField, field.field).widget.choices
+    ]
 
 
 def scope_cards(form: TokenForm, user: User) -> list[dict[str, Any]]:

@@ -1,0 +1,79 @@
+"""The form for a new token in a real browser, with scripts and without."""
+
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.once]
+
+PAGE = "/profile/tokens/"
+
+
+def test_name_is_checked_while_it_is_typed(browser_of):
+    page = browser_of("user")
+    page.goto(PAGE)
+    said = page.locator("#name-check")
+
+    page.locator("#id_name").press_sequentially("nightly trigger")
+    expect(said).to_have_text("⚠ You already have a token with this name.")
+    page.locator("#id_name").press_sequentially(" of mine")
+    expect(said).to_have_text("✓ Free")
+
+
+def test_typed_form_stays_if_the_name_is_checked_too_often(browser_of):
+    page = browser_of("user")
+    page.goto(PAGE)
+    page.route(f"**{PAGE}name/", lambda route: route.fulfill(status=429, body="Too many requests"))
+
+    with page.expect_response(f"**{PAGE}name/"):
+        page.locator("#id_name").press_sequentially("nightly")
+    page.wait_for_timeout(300)
+
+    assert page.locator("#id_name").input_value() == "nightly"
+    expect(page.locator("#name-check")).to_have_text("")
+
+
+def test_end_is_shown_in_the_zone_of_the_browser_and_in_utc(browser_of):
+    page = browser_of("user", timezone_id="America/New_York")
+    page.goto(PAGE)
+    page.get_by_role("radio", name="1 week").check()
+
+    expect(page.locator("#id_lifetime_1w_end")).to_contain_text("GMT-")
+    expect(page.locator("#id_lifetime_1w_end")).to_contain_text("UTC")
+    expect(page.get_by_label("Date", exact=True)).to_be_hidden()
+    page.get_by_role("radio", name="On a date").check()
+    date = page.get_by_label("Date", exact=True).get_attribute("min")
+    page.get_by_label("Date", exact=True).fill(date)
+    expect(page.locator("[data-end-of-date]")).to_contain_text("23:59 UTC")
+
+
+def test_end_is_shown_in_utc_without_scripts(browser_of):
+    page = browser_of("user", timezone_id="America/New_York", java_script_enabled=False)
+    page.goto(PAGE)
+
+    expect(page.locator("#id_lifetime_1w_end")).to_contain_text("UTC")
+    expect(page.locator("#id_lifetime_1w_end")).not_to_contain_text("GMT")
+    expect(page.get_by_role("button", name="Copy link to this form")).to_be_hidden()
+
+
+def test_copied_link_fills_in_the_form(browser_of, portal):
+    page = browser_of("user")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=portal.url)
+    page.goto(PAGE)
+    page.locator("#id_name").fill("Übung: build 100.5")
+    page.locator("#id_scopes_pipeline").check()
+    page.locator("#id_scopes_api-readonly").check()
+    page.get_by_role("radio", name="2 months").check()
+    link = page.locator("#form-link").text_content()
+    page.get_by_role("button", name="Copy link to this form").click()
+    page.get_by_text("Copied").first.wait_for()
+
+    assert parse_qs(urlsplit(link).query)["scopes"] == ["api-readonly,pipeline"]
+    page.goto(link)
+    expect(page.locator("#id_name")).to_have_value("Übung: build 100.5")
+    expect(page.locator("#filled-by-link")).to_contain_text("No token exists yet")
+    expect(page.locator("#id_scopes_pipeline")).to_be_checked()
+    expect(page.locator("#id_scopes_api-readonly")).to_be_checked()
+    expect(page.locator("#id_scopes_api")).not_to_be_checked()
+    expect(page.get_by_role("radio", name="2 months")).to_be_checked()
