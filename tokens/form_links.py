@@ -1,6 +1,6 @@
 """Links to the form for a new token that fill in its fields, for teams that send each other such links.
 
-``?name=nightly build&scopes=pipeline,security-logs&lifetime=1w``, or ``lifetime=custom&expires_at=2026-12-31``. A link
+``?name=nightly build&scopes=pipeline,api-readonly&lifetime=1w``, or ``lifetime=custom&expires_at=2026-12-31``. A link
 only fills in the form: each value follows the rules of the form, and a value that breaks one is left out with a
 sentence for the person. Nothing is created before the person sends the form.
 """
@@ -19,6 +19,7 @@ from tokens.forms import CUSTOM
 from tokens.lifetimes import Lifetime, chosen_end
 from tokens.names import clean_name
 from tokens.policy.rules import scopes_not_allowed
+from tokens.scope_cards import usable_by
 from tokens.services import check_scopes, free_name_like, longest_lifetime
 
 FIELDS = ("name", "scopes", "lifetime", "expires_at")
@@ -74,9 +75,12 @@ def _read_scopes(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iter
     words = dict.fromkeys(word for value in query.getlist("scopes") for word in re.split(r"[ ,]+", value) if word)
     known = [BY_ID[word] for word in words if word in BY_ID]
     refused = scopes_not_allowed(as_string(known), owner.own_organization)
-    initial["scopes"] = [scope.id for scope in known if scope not in refused]
+    useless = [scope.id for scope in known if scope not in refused and not usable_by(owner, scope)]
+    initial["scopes"] = [scope.id for scope in known if scope not in refused and scope.id not in useless]
     if unknown := [word for word in words if word not in BY_ID]:
         yield f"These scopes don't exist and were left out: {_listed(unknown)}."
+    if useless:
+        yield f"With your role, these scopes open nothing and were left out: {_listed(useless)}."
     check_scopes(known, owner.own_organization)
 
 

@@ -30,6 +30,19 @@ def everyone(user: Any) -> bool:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """To how many objects a person can do something now: "runs 4 pipelines".
+
+    ``count`` uses the queryset that decides on pages and in the API.
+    """
+
+    verb: str
+    one: str
+    many: str
+    count: Callable[[Any], int]
+
+
+@dataclass(frozen=True)
 class Operation:
     """One operation of the API.
 
@@ -40,6 +53,7 @@ class Operation:
     ``role_allows``: whether a person's site role allows it at all; the rule of the object is checked later.
     ``prove``: checks that the signed-in person proved recently who they are, and raises ``ReauthenticationRequired``
     if not. Tokens can never use such an operation.
+    ``reach``: to how many objects a person can do it, for one operation of each kind.
     ``limited_to``: the only thing that a token can do with it, if a signed-in person can do more.
     """
 
@@ -51,6 +65,7 @@ class Operation:
     shows_secret: bool = False
     role_allows: RoleCheck = everyone
     prove: Callable[[HttpRequest], None] | None = None
+    reach: Reach | None = None
     limited_to: str = ""
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """The API of pipelines: the published routes and our own."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from django.db import transaction
@@ -11,7 +12,7 @@ from rest_framework.response import Response
 
 from accounts.models import User
 from accounts.roles import Ability
-from core.api.operations import DEFINE_PIPELINES, READ_PIPELINES, RUN_PIPELINES, Operation
+from core.api.operations import DEFINE_PIPELINES, READ_PIPELINES, RUN_PIPELINES, Operation, Reach
 from core.api.paging import LargePages, WholeList
 from core.api.problems import Forbidden
 from core.api.serializers import StrictSerializer
@@ -52,6 +53,14 @@ NEWEST_FIRST = Keyset(("at", "id"))
 DONE = {200: ActionDoneSerializer, 409: ActionFailedSerializer}
 
 
+def _count(user: User, action: PipelineAction) -> int:
+    return Pipeline.objects.allowing(user, action).count()
+
+
+RUNS = Reach("run", "pipeline", "pipelines", partial(_count, action=PipelineAction.RUN))
+READS = Reach("read", "pipeline", "pipelines", partial(_count, action=PipelineAction.SEE))
+
+
 def may_use_pipelines(user: User) -> bool:
     return user.may(Ability.USE_PIPELINES)
 
@@ -64,7 +73,7 @@ class PipelineViewSet(ApiViewSet):
     """Pipelines: create, change, share, lock and delete."""
 
     operations: ClassVar[dict[str, Operation]] = {
-        "list": Operation("List pipelines", READ_PIPELINES, only_reads=True),
+        "list": Operation("List pipelines", READ_PIPELINES, only_reads=True, reach=READS),
         "create": Operation("Create a pipeline", DEFINE_PIPELINES, role_allows=may_create_pipelines),
         "retrieve": Operation("See a pipeline", READ_PIPELINES, only_reads=True),
         "partial_update": Operation("Change a pipeline", DEFINE_PIPELINES, role_allows=may_use_pipelines),
@@ -200,7 +209,7 @@ class RunViewSet(ApiViewSet):
     """Runs. The body names the pipeline."""
 
     operations: ClassVar[dict[str, Operation]] = {
-        "run": Operation("Run a pipeline", RUN_PIPELINES, role_allows=may_use_pipelines),
+        "run": Operation("Run a pipeline", RUN_PIPELINES, role_allows=may_use_pipelines, reach=RUNS),
         "status": Operation("Get a run's status", READ_PIPELINES, only_reads=True),
         "stop": Operation("Stop a pipeline", RUN_PIPELINES, role_allows=may_use_pipelines),
         "resume": Operation("Resume a pipeline", RUN_PIPELINES, role_allows=may_use_pipelines),

@@ -29,12 +29,12 @@ def filled(client, query):
 
 
 def test_link_fills_in_the_form_and_creates_nothing(signed_in):
-    answer = signed_in.get(f"{PAGE}?name=nightly+build&scopes=pipeline,security-logs&lifetime=1w")
+    answer = signed_in.get(f"{PAGE}?name=nightly+build&scopes=pipeline,api-readonly&lifetime=1w")
 
     form = answer.context["form"]
     assert {name: form[name].value() for name in form.fields} == {
         "name": "nightly build",
-        "scopes": ["pipeline", "security-logs"],
+        "scopes": ["pipeline", "api-readonly"],
         "lifetime": "1w",
         "expires_at": None,
     }

@@ -10,12 +10,9 @@ from django.shortcuts import redirect
 from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
 
-from accounts.models import User
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import ask_again, is_recent
 from auditlog import usage
-from core.api import scopes
-from core.api.operations import routes
 from core.pages.forms import refusals_in
 from core.pages.views import MemberPageMixin, SectionMixin
 from tokens import services
@@ -26,6 +23,7 @@ from tokens.forms import CUSTOM, TokenForm
 from tokens.lifetimes import Lifetime, end_of, now_in_seconds
 from tokens.models import Token
 from tokens.names import name_key
+from tokens.scope_cards import scope_cards
 from tokens.tables import TokenTable
 
 
@@ -41,7 +39,8 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilterView)
     privilege = Privilege.CREATE_TOKEN
 
     def get_queryset(self) -> QuerySet[Token]:
-        return Token.objects.owned_by(self.person).for_token_table()
+        # Django knows the owner of these rows, so it makes no query for them.
+        return self.person.tokens.prefetch_related("organization", "revoked_by")
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         form, filled = kwargs.pop("form", None), None
@@ -51,7 +50,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilterView)
         return super().get_context_data(
             form=form,
             filled=filled,
-            scope_cards=scope_cards(form, self.person),
+            scope_cards=scope_cards(self.person, chosen=form["scopes"].value() or []),
             lifetime_choices=lifetime_choices(form),
             latest_end=now_in_seconds() + services.longest_lifetime(form.policy),
             ending=notices.to_warn_of(self.person),
@@ -116,28 +115,3 @@ def lifetime_choices(form: TokenForm) -> list[dict[str, Any]]:
         }
         for value, label in cast(forms.ChoiceField, field.field).widget.choices
     ]
-
-
-def scope_cards(form: TokenForm, user: User) -> list[dict[str, Any]]:
-    """The scopes as cards, with how many of its operations the person's role allows."""
-    chosen = set(form["scopes"].value() or [])
-    allowed = scopes.parse(user.own_organization.allowed_scopes)
-    operations = [route.operation for route in routes()]
-    cards = []
-    for scope in scopes.SCOPES:
-        opened = [operation for operation in operations if scope in operation.scopes]
-        usable = [operation for operation in opened if operation.is_open_to_token_of(user)]
-        cards.append(
-            {
-                "id": scope.id,
-                "label": scope.label,
-                "description": scope.description,
-                "checked": scope.id in chosen,
-                "is_allowed": scope in allowed,
-                "note": f"Your role: {len(usable)} of {len(opened)} operations"
-                if scope in allowed
-                else "Not allowed by your organization",
-                "input_id": f"id_scopes_{scope.id}",
-            }
-        )
-    return cards

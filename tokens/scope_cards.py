@@ -1,0 +1,95 @@
+"""What each scope opens for one person, in words, for the form that creates a token.
+
+The answers come from the operations of the API (`core.api.operations`) and from the querysets that decide on pages.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cache
+from typing import Any
+
+from django.utils.text import get_text_list
+
+from accounts.models import User
+from accounts.roles import SiteRole
+from core.api import scopes
+from core.api.operations import Operation, Reach, routes
+from core.api.scopes import Scope
+from core.text import counted
+
+Count = Callable[[Reach], int]
+
+
+def opened_by(scope: Scope) -> list[Operation]:
+    """The operations that a token needs this scope for, or one that opens them too."""
+    return [route.operation for route in routes() if scope in route.operation.scopes]
+
+
+def usable_by(user: User, scope: Scope) -> list[Operation]:
+    """Those operations that the person's site role allows."""
+    return [operation for operation in opened_by(scope) if operation.is_open_to_token_of(user)]
+
+
+def scope_cards(user: User, *, chosen: Collection[str]) -> list[dict[str, Any]]:
+    """One card for each scope. Each number is counted once, by one query."""
+    allowed = scopes.parse(user.own_organization.allowed_scopes)
+    count = cache(lambda reach: reach.count(user))
+    return [_card(scope, user, is_allowed=scope in allowed, chosen=chosen, count=count) for scope in scopes.SCOPES]
+
+
+def _card(scope: Scope, user: User, *, is_allowed: bool, chosen: Collection[str], count: Count) -> dict[str, Any]:
+    opened, usable = opened_by(scope), usable_by(user, scope)
+    is_open = is_allowed and bool(usable)
+    note = _what_it_opens(opened, usable, count) if is_open else _why_closed(opened, user, is_allowed=is_allowed)
+    return {
+        "id": scope.id,
+        "label": scope.label,
+        "description": scope.description,
+        "checked": is_open and scope.id in chosen,
+        "is_allowed": is_allowed,
+        "is_open": is_open,
+        "note": note,
+        "input_id": f"id_scopes_{scope.id}",
+    }
+
+
+def _why_closed(opened: list[Operation], user: User, *, is_allowed: bool) -> str:
+    if not is_allowed:
+        return "Not allowed by your organization"
+    roles = get_text_list(_roles_that_use(opened, user), "or")
+    return f"Nothing with your role: ask an Administrator for the role {roles}."
+
+
+def _roles_that_use(operations: list[Operation], user: User) -> list[str]:
+    """The site roles that would allow one of the operations. Administrator only if no other role does."""
+    people = {role: User(site_role=role, organization=user.own_organization) for role in SiteRole}
+    found = [role for role in SiteRole if any(each.is_open_to_token_of(people[role]) for each in operations)]
+    return [role.label for role in found if role is not SiteRole.ADMINISTRATOR] or [SiteRole.ADMINISTRATOR.label]
+
+
+def _what_it_opens(opened: list[Operation], usable: list[Operation], count: Count) -> str:
+    can, all_ = _reaches(usable), _reaches(opened)
+    sentences = [get_text_list(list(_counts(can, count)), "and")] if can else []
+    sentences += [f"Your role can't {reach.verb} {reach.many}" for reach in all_ if reach not in can]
+    if len(usable) < len(opened) or not sentences:
+        sentences.append(f"{len(usable)} of {len(opened)} operations")
+    return ". ".join(_capitalized(sentences)) + "."
+
+
+def _counts(reaches: list[Reach], count: Count) -> Iterator[str]:
+    """ "runs 4 pipelines", "reads 12": the noun only if it is another than before."""
+    before = None
+    for reach in reaches:
+        number = count(reach)
+        with_noun = counted(number, reach.one, reach.many) if number else f"no {reach.many}"
+        yield f"{reach.verb}s {f'{number:,}' if number and reach.many == before else with_noun}"
+        before = reach.many
+
+
+def _reaches(operations: Iterable[Operation]) -> list[Reach]:
+    """What changes something first."""
+    found = sorted(operations, key=lambda operation: operation.only_reads)
+    return list(dict.fromkeys(operation.reach for operation in found if operation.reach))
+
+
+def _capitalized(sentences: list[str]) -> list[str]:
+    return [f"{sentence[0].upper()}{sentence[1:]}" for sentence in sentences]
