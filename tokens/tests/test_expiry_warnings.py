@@ -184,3 +184,20 @@ def test_badge_overview_pages_mails_and_api_agree_on_what_expires_soon(client, o
     assert client.get("/").context["expiring_soon_count"] == int(expires_soon)
     assert warned_of(client, TOKENS) == ([token.name] if expires_soon else [])
     assert not told or expires_soon
+
+
+def test_warnings_on_the_tokens_page_come_after_the_form_in_one_line_each(client, owner):
+    ending_in(owner, days=5, name="nightly")
+    ending_in(owner, days=6, name="weekly")
+    use(TokenFactory(owner=owner, name="old laptop", revoked_at=timezone.now()), status=401, code="revoked")
+    client.force_login(owner)
+
+    html = client.get(TOKENS).text
+
+    places = [
+        html.index(f'id="{mark}"') for mark in ("create-token", "expiring-tokens", "ended-in-use", "tokens-heading")
+    ]
+    assert places == sorted(places)
+    first, second = (part.partition("</summary>")[0] for part in html.split("<summary>")[-2:])
+    assert "nightly in 5 days, and 1 more" in first
+    assert "old laptop, last just now" in second
