@@ -38,15 +38,20 @@ def name_link(token: Token) -> SafeString:
 
 
 def scope_labels(token: Token) -> SafeString:
-    return format_html_join(", ", "{}", ((scope.label,) for scope in token.scopes))
+    return format_html_join(" ", '<span class="tag">{}</span>', ((scope.label,) for scope in token.scopes))
+
+
+def anchor_of(token: Token) -> str:
+    """The id of its row in a list, so that an action can lead back to it."""
+    return f"token-{token.pk}"
 
 
 class TokenTable(PortalTable):
+    anchor = "#tokens-heading"
     name = Column()
     scope = Column(verbose_name="Scopes", orderable=False)
     created_at = MomentColumn(verbose_name="Created")
     expires_at = MomentColumn(verbose_name="Expires")
-    time_left = Column(empty_values=(), orderable=False, verbose_name="Time left")
     last_used_at = MomentColumn(verbose_name="Last used", default="Never")
     state = BadgeColumn(empty_values=(), orderable=False)
     expire = Column(empty_values=(), orderable=False, verbose_name="", attrs={"td": {"class": "row-action"}})
@@ -60,7 +65,7 @@ class TokenTable(PortalTable):
 
     def row_attributes(self, record: Token) -> dict[str, Any]:
         kind = _row_kind(record, self._state_of(record))
-        return {"data-token": record.pk, "data-row": kind, "class": kind}
+        return {"id": anchor_of(record), "data-token": record.pk, "data-row": kind, "class": kind}
 
     def _state_of(self, token: Token) -> TokenState:
         """Computed once for each row, because it depends on the policy, the owner and the clock."""
@@ -74,21 +79,19 @@ class TokenTable(PortalTable):
     def render_scope(self, record: Token) -> SafeString:
         return scope_labels(record)
 
-    def render_time_left(self, record: Token) -> str:
-        if until := record.can_be_revealed_until:
-            return f"{relative(until).removeprefix('in ')} to show it"
-        is_active = self._state_of(record) is TokenState.ACTIVE
-        return relative(record.expires_at).removeprefix("in ") if is_active else "–"
-
     def render_state(self, record: Token, column: BadgeColumn) -> SafeString:
-        return column.render(_badge(record, self._state_of(record)))
+        state = column.render(_badge(record, self._state_of(record)))
+        if until := record.can_be_revealed_until:
+            left = relative(until).removeprefix("in ")
+            return format_html('{} <span class="hint">{} to show it</span>', state, left)
+        return state
 
     def render_expire(self, record: Token) -> Any:
         state = self._state_of(record)
         if state in ENDED:
             return ""
         expire = format_html(
-            '<a class="button danger small" href="{}" data-dialog data-expire="{}" aria-label="Expire {}">Expire</a>',
+            '<a class="button quiet small" href="{}" data-dialog data-expire="{}" aria-label="Expire {}">Expire</a>',
             self.leading_back(address_of("tokens:token_expire", record.pk)),
             record.pk,
             record.name,
@@ -114,14 +117,14 @@ class OrganizationTokenTable(TokenTable):
     )
     owner = Column(accessor="owner__email", verbose_name="Owner")
 
+    anchor = ""
+
     class Meta(TokenTable.Meta):
         sequence = ("select", "name", "owner", "...")
         empty_text = "No token matches."
 
     def __init__(self, *args: Any, may_expire: bool, **kwargs: Any) -> None:
-        # "Expires" already says it in words, and the owner needs the space.
-        exclude = ["time_left"] if may_expire else ["time_left", "select", "expire"]
-        super().__init__(*args, exclude=exclude, **kwargs)
+        super().__init__(*args, exclude=[] if may_expire else ["select", "expire"], **kwargs)
 
     def render_select(self, record: Token) -> Any:
         """Belongs to the form below the table."""

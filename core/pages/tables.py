@@ -25,7 +25,11 @@ class PortalTable(Table):
 
     django-tables2 inspects the arguments of a column's function for each cell, and its templates resolve ten variables
     for each. For 450 cells, this takes longer than everything else on the page.
+
+    ``anchor``: where links that sort or turn the page lead to, for a table that is not at the top of its page.
     """
+
+    anchor = ""
 
     def body(self) -> str:
         """The rows of this page; empty if there are none."""

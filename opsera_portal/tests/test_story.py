@@ -111,7 +111,7 @@ def expire(page, name, scripts):
     else:
         page.get_by_text("cannot be undone").first.wait_for()
         page.get_by_role("button", name="Expire token").click()
-    page.wait_for_url("**/profile/tokens/")
+    page.wait_for_url("**/profile/tokens/#token-*")
 
 
 def test_person_creates_uses_and_expires_a_token(page, portal, scripts):

@@ -105,7 +105,7 @@ def test_list_keeps_filters_order_and_page_after_a_token_is_expired(client, admi
     answer = client.post(page_of(token) + "expire/", {"next": back})
 
     assert link.startswith(page_of(token) + "expire/?next=")
-    assert answer.url == where
+    assert answer.url == f"{where}#token-{token.pk}"
     assert f'href="{where.replace("&", "&amp;")}"' in page.text  # Cancel
 
 
@@ -127,7 +127,7 @@ def test_no_action_redirects_to_another_site(client, owner, address):
     client.force_login(owner)
 
     assert "evil" not in client.get(f"{page_of(token)}expire/", {"next": address}).text
-    assert client.post(f"{page_of(token)}expire/", {"next": address}).url == LIST
+    assert client.post(f"{page_of(token)}expire/", {"next": address}).url == f"{LIST}#token-{token.pk}"
 
 
 def link_in(html, mark):

@@ -77,3 +77,42 @@ def test_copied_link_fills_in_the_form(browser_of, portal):
     expect(page.locator("#id_scopes_api-readonly")).to_be_checked()
     expect(page.locator("#id_scopes_api")).not_to_be_checked()
     expect(page.get_by_role("radio", name="2 months")).to_be_checked()
+
+
+def test_expiring_a_token_leads_back_to_its_row(browser_of):
+    page = browser_of("user")
+    create(page, "one of many")
+    page.goto(f"{PAGE}?sort=name")
+    expire(page, "one of many")
+
+    page.wait_for_url("**/profile/tokens/?sort=name#token-*")
+    row = page.locator("tr:target")
+    expect(row).to_contain_text("Expired early")
+    expect(row).to_be_in_viewport()
+
+
+def test_expiring_a_token_that_leaves_the_list_keeps_the_place(browser_of):
+    page = browser_of("user")
+    create(page, "leaves the list")
+    page.goto(f"{PAGE}?state=active")
+    page.get_by_role("link", name="Expire leaves the list").scroll_into_view_if_needed()
+    before = page.evaluate("window.scrollY")
+    assert before > 0
+    expire(page, "leaves the list")
+
+    page.wait_for_url("**/profile/tokens/?state=active#token-*")
+    expect(page.get_by_role("link", name="leaves the list", exact=True)).to_have_count(0)
+    assert page.evaluate("window.scrollY") > before / 2
+
+
+def create(page, name):
+    page.goto(PAGE)
+    page.locator("#id_name").fill(name)
+    page.locator("#id_scopes_pipeline").check()
+    page.get_by_role("button", name="Create token").click()
+    page.wait_for_url("**/reveal/")
+
+
+def expire(page, name):
+    page.get_by_role("link", name=f"Expire {name}").click()
+    page.get_by_role("dialog").get_by_role("button", name="Expire token").click()

@@ -210,6 +210,38 @@ def test_organizations_table_shows_all_of_its_tokens_and_no_others(client, admin
     assert "theirs" not in page
 
 
+def test_list_shows_each_end_once_and_scopes_one_by_one(signed_in, owner):
+    token = TokenFactory(owner=owner, scope="pipeline security-logs")
+
+    page = signed_in.get(PAGE)
+
+    assert [column.name for column in page.context["table"].columns] == [
+        "name",
+        "scope",
+        "created_at",
+        "expires_at",
+        "last_used_at",
+        "state",
+        "expire",
+    ]
+    for label in ("Pipeline Access", "Security Logs (Read Only)"):
+        assert f'<span class="tag">{label}</span>' in text(page)
+    assert f'id="token-{token.pk}"' in text(page)
+
+
+def test_links_of_the_list_lead_back_to_the_list(signed_in, owner):
+    """The form is above the list, so a page that starts at its top would hide the list."""
+    TokenFactory.create_batch(60, owner=owner)
+
+    page = text(signed_in.get(PAGE, {"sort": "name", "state": "active"}))
+
+    sort_links = re.findall(r'class="sort-link"\s+href="([^"]+)"', page)
+    assert sort_links
+    assert all(link.endswith("#tokens-heading") for link in sort_links)
+    assert re.search(r'rel="next"\s+href="[^"]*state=active[^"]*#tokens-heading"', page)
+    assert 'action="#tokens-heading"' in page
+
+
 def test_auditor_sees_no_expire_button(client, organization, owner):
     token = TokenFactory(owner=owner)
     client.force_login(UserFactory(organization=organization, site_role=SiteRole.AUDITOR))

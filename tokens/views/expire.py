@@ -14,6 +14,7 @@ from core.pages.views import MemberPageMixin
 from tokens import services
 from tokens.forms import ExpireTokenForm
 from tokens.models import Token
+from tokens.tables import anchor_of
 
 
 class TokenExpireView(MemberPageMixin, View):
@@ -35,7 +36,7 @@ class TokenExpireView(MemberPageMixin, View):
         except services.AlreadyEnded:
             return self._had_ended(request, token)
         messages.success(request, f"“{token.name}” is expired. Scripts that use it get 401 from now on.")
-        return redirect(self._list_of(token))
+        return redirect(f"{self._list_of(token)}#{anchor_of(token)}")
 
     def _had_ended(self, request: HttpRequest, token: Token) -> HttpResponse:
         messages.info(request, f"“{token.name}” had already expired.")
