@@ -162,15 +162,18 @@ STEP_BADGES: dict[str, Badge] = {
 
 
 class PipelineState(models.TextChoices):
-    """The state of a pipeline, in the published words."""
+    """The state of a pipeline: the published value, and the label that people read.
 
-    STOPPED = "stopped", "Stopped"
+    A pipeline without a run in progress is idle for people: nobody has to have stopped it.
+    """
+
+    STOPPED = "stopped", "Idle"
     RUNNING = "running", "Running"
     PAUSED = "paused", "Paused"
 
 
 PIPELINE_BADGES: dict[str, Badge] = {
-    PipelineState.STOPPED: Badge("○", "Stopped", "neutral"),
+    PipelineState.STOPPED: Badge("○", "Idle", "neutral"),
     PipelineState.RUNNING: Badge("◐", "Running", "waiting"),
     PipelineState.PAUSED: Badge("◑", "Waiting for approval", "waiting"),
 }

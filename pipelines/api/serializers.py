@@ -196,7 +196,9 @@ class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
     owner_id = serializers.UUIDField(read_only=True)
     owner_email = serializers.CharField(source="owner.email", read_only=True)
     tags = serializers.ListField(child=serializers.CharField(), read_only=True)
-    state = serializers.SerializerMethodField(help_text="The current state.")
+    state = serializers.SerializerMethodField(
+        help_text="`stopped` if no run is in progress, which pages show as “Idle”; otherwise `running` or `paused`."
+    )
     is_locked = serializers.BooleanField(read_only=True)
     runCount = serializers.IntegerField(source="run_count", read_only=True)
     last_run = serializers.SerializerMethodField(help_text="The latest run's number and status, or null.")

@@ -140,7 +140,7 @@ def test_list_takes_the_same_queries_for_few_and_many_rows(as_owner, owner, numb
 def test_page_of_a_pipeline_shows_its_details(as_owner, owner, pipeline):
     page = text(as_owner.get(detail(pipeline)))
 
-    for words in ("Nightly build", "Builds it.", "nightly", owner.email, "Compile", "POST", "X-Api-Key", "Stopped"):
+    for words in ("Nightly build", "Builds it.", "nightly", owner.email, "Compile", "POST", "X-Api-Key", "Idle"):
         assert words in page
     assert "https://jenkins.example.com/build" in page
 
@@ -183,10 +183,10 @@ def test_the_page_of_a_pipeline_shows_its_recent_log_and_no_other(as_owner, owne
 
 def test_the_page_of_a_pipeline_says_that_it_is_running(as_owner, pipeline):
     RunFactory(pipeline=pipeline, state="finished", outcome="success")
-    assert "Stopped" in text(as_owner.get(detail(pipeline)))
+    assert "Idle" in text(as_owner.get(detail(pipeline)))
 
     RunFactory(pipeline=pipeline, number=2, state="running")
-    assert "Stopped" not in text(as_owner.get(detail(pipeline)))
+    assert "Idle" not in text(as_owner.get(detail(pipeline)))
 
 
 @pytest.mark.parametrize("number", [2, 20])
