@@ -263,11 +263,11 @@ class RoleForm(forms.Form):
 
 class RejectForm(forms.Form):
     message = forms.CharField(
-        label="Why",
+        label="Reason to reject",
         max_length=MESSAGE_MAX_LENGTH,
         widget=forms.Textarea(attrs={"rows": 2}),
-        help_text="Appears in the run's log.",
-        error_messages={"required": "Say why."},
+        help_text="Appears in the run's log. You can approve without it.",
+        error_messages={"required": "Say why you reject it."},
     )
 
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 from accounts.roles import SiteRole
 from accounts.tests.factories import OperatorFactory
 from pipelines import filters
-from pipelines.models import Run, RunLogLine
+from pipelines.models import Run, RunLogLine, StepRun
 from pipelines.services import start_run
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
 
@@ -269,6 +269,15 @@ def test_log_of_a_run_begins_with_the_oldest_line(as_owner, run):
 
     page = text(as_owner.get(run_page(run)))
     assert page.index("Requested by") < page.index("first line") < page.index("second line")
+
+
+def test_reason_comes_before_both_buttons_of_a_gate(as_owner, owner, pipeline):
+    run = RunFactory(pipeline=pipeline, state="paused")
+    StepRun.objects.create(run=run, position=1, name="Go or no go", kind="approval", state="paused")
+
+    page = text(as_owner.get(run_page(run)))
+    places = [page.index(mark) for mark in ('name="message"', 'id="approve-gate"', 'id="reject-gate"')]
+    assert places == sorted(places)
 
 
 def test_page_of_a_run_in_progress_polls(as_owner, run):
