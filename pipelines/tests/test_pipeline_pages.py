@@ -1,4 +1,5 @@
 import re
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 import pytest
@@ -269,6 +270,16 @@ def test_log_of_a_run_begins_with_the_oldest_line(as_owner, run):
 
     page = text(as_owner.get(run_page(run)))
     assert page.index("Requested by") < page.index("first line") < page.index("second line")
+
+
+def test_log_says_once_that_its_times_are_in_utc(as_owner, run):
+    at = datetime(2026, 5, 3, 14, 5, 7, tzinfo=UTC)
+    RunLogLine.objects.filter(run=run).update(at=at)
+    RunLogLine.objects.create(run=run, action="answer", message="second line", at=at)
+
+    page = text(as_owner.get(run_page(run)))
+    assert page.count("Times are in UTC.") == 1
+    assert page.count(">2026-05-03 14:05:07<") == 2
 
 
 def test_reason_comes_before_both_buttons_of_a_gate(as_owner, owner, pipeline):
