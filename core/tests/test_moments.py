@@ -1,4 +1,4 @@
-"""Times relative to now, in words."""
+"""Times relative to now, and durations, in words."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -7,7 +7,7 @@ import pytest
 import time_machine
 from dateutil.relativedelta import relativedelta
 
-from core.pages.templatetags.portal import relative
+from core.pages.templatetags.portal import relative, took
 from tokens.lifetimes import Lifetime, end_of
 
 NOW = datetime(2027, 2, 1, 9, 30, tzinfo=UTC)
@@ -85,3 +85,24 @@ def test_months_are_counted_as_dateutil_counts_them():
         expected = counted // 12 if counted >= 12 else counted
         unit = "year" if counted >= 12 else "month" if counted else "day"
         assert said.startswith(f"{expected or (end - start).days} {unit}"), (start, end)
+
+
+@pytest.mark.parametrize(
+    ("duration", "words"),
+    [
+        (None, "–"),
+        (timedelta(), "0 ms"),
+        (timedelta(milliseconds=18), "18 ms"),
+        (timedelta(milliseconds=999.9), "999 ms"),
+        (SECOND, "1.0 s"),
+        (timedelta(seconds=59.99), "59.9 s"),
+        (MINUTE, "1 min 0 s"),
+        (3 * MINUTE + 5.9 * SECOND, "3 min 5 s"),
+        (HOUR - timedelta(milliseconds=1), "59 min 59 s"),
+        (2 * HOUR + 10 * MINUTE, "2 h 10 min"),
+        (4 * DAY + 3 * HOUR, "4 d 3 h"),
+    ],
+    ids=str,
+)
+def test_duration_is_shown_in_its_two_largest_units(duration, words):
+    assert took(duration) == words

@@ -85,6 +85,24 @@ def exact(value: datetime) -> str:
 
 
 @register.filter
+def took(value: timedelta | None) -> str:
+    """`18 ms`, `2.4 s`, `3 min 5 s`, `2 h 10 min`, `4 d 3 h`; a dash without a value."""
+    if value is None:
+        return "–"
+    if value < timedelta(seconds=1):
+        return f"{value // timedelta(milliseconds=1)} ms"
+    if value < timedelta(minutes=1):
+        # Rounded down, so that 59.99 seconds are not 60.
+        return f"{math.floor(value.total_seconds() * 10) / 10} s"
+    minutes, seconds = divmod(int(value.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+@register.filter
 def relative(value: datetime) -> str:
     """`3 minutes ago`, rounded down; `in 6 days`, rounded to the nearest.
 
