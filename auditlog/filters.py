@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 import django_filters
-from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_ipv46_address
 from django.db.models import Q, QuerySet, Value
@@ -17,21 +16,13 @@ from auditlog.models import TokenUse
 from auditlog.querysets import TokenUseQuerySet
 from core import ids
 from core.api import scopes
-from core.filters import AddressFilter, DayFilter, IdFilter, PersonFilter, SearchFilter, StrictFilterSet
+from core.filters import AddressFilter, DayFilter, IdFilter, PeriodForm, PersonFilter, SearchFilter, StrictFilterSet
 
 _OF_ORGANIZATION = {
     "date": "From this day on (UTC). Default: the last 7 days.",
     "user_email": "Part of the person's address. A complete address finds only this person.",
 }
 AFTER_END = [("true", "After the token expired")]
-
-
-class LogFilterForm(forms.Form):
-    def clean(self) -> dict[str, Any]:
-        since, until = self.cleaned_data.get("date"), self.cleaned_data.get("date_to")
-        if since and until and until < since:
-            self.add_error("date_to", "This day is before “Since”.")
-        return self.cleaned_data
 
 
 class LogFilter(StrictFilterSet):
@@ -58,7 +49,7 @@ class LogFilter(StrictFilterSet):
     date_to = DayFilter(label="Until", since=False)
 
     class Meta:
-        form = LogFilterForm
+        form = PeriodForm
 
     @classmethod
     def searched(cls, data: Mapping[str, Any], queryset: QuerySet[Any]) -> QuerySet[Any] | None:

@@ -44,6 +44,16 @@ class StrictFilterSet(django_filters.FilterSet):
         return {**{name: list(messages) for name, messages in self.errors.items()}, **empty}
 
 
+class PeriodForm(forms.Form):
+    """Filters with ``date`` and ``date_to``, the first and the last day."""
+
+    def clean(self) -> dict[str, Any]:
+        since, until = self.cleaned_data.get("date"), self.cleaned_data.get("date_to")
+        if since and until and until < since:
+            self.add_error("date_to", "This day is before “Since”.")
+        return self.cleaned_data
+
+
 class TextFilter(django_filters.CharFilter):
     """A part of a text."""
 
