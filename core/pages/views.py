@@ -173,9 +173,11 @@ class KeysetTableMixin(SingleTableMixin, FilterView):
         for field in form:
             value = self.request.GET.get(field.name)
             if value:
-                choices = dict(getattr(form.fields[field.name].widget, "choices", ()))
-                label, shown = str(field.label), str(choices.get(value, value))
-                chips.append(Chip(field.name, label, shown, self._url("", without=field.name)))
+                widget = form.fields[field.name].widget
+                choices = {str(key): label for key, label in getattr(widget, "choices", ())}
+                # A field that suggests rows shows the name of a row, also if the address has its id.
+                shown = str(choices.get(value) or field.value() or value)
+                chips.append(Chip(field.name, str(field.label), shown, self._url("", without=field.name)))
         return chips
 
     def narrowing(self) -> QueryDict:
