@@ -1,18 +1,29 @@
-"""Filters of the list of pipelines."""
+"""Filters of the lists of pipelines and of runs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import django_filters
 from django import forms
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
+from django.http import HttpRequest
 
-from core.filters import SearchFilter, StrictFilterSet
+from core.filters import (
+    DayFilter,
+    PeriodForm,
+    PersonFilter,
+    RowFilter,
+    RowSearchFilter,
+    SearchFilter,
+    StrictFilterSet,
+)
+from core.http.request_context import person_of
 from core.pages.widgets import MOST_CHOICES, LongSelect, SuggestingInput
-from pipelines.models import TAG_MAX_LENGTH, Pipeline
-from pipelines.run_states import OCCUPYING, PipelineState, RunState
+from pipelines.models import TAG_MAX_LENGTH, Pipeline, Run
+from pipelines.querysets import RunQuerySet
+from pipelines.run_states import OCCUPYING, PipelineState, RunState, RunStatus
 
 LOCKED = "locked"
 STATE_CHOICES = [*PipelineState.choices, (LOCKED, "Locked")]
@@ -71,3 +82,59 @@ def _tag_widget(tags: Sequence[str]) -> forms.Widget:
     if len(tags) > MOST_CHOICES:
         return SuggestingInput(tags, attrs={"placeholder": "Any tag"})
     return LongSelect(choices=[("", "Any tag"), *((tag, tag) for tag in tags)])
+
+
+def pipelines_offered(request: HttpRequest) -> QuerySet[Pipeline]:
+    return Pipeline.objects.visible_to(person_of(request)).only("name")
+
+
+class RunFilter(StrictFilterSet):
+    """Over a queryset `listed_for`.
+
+    ``indexed`` are the filters that an index serves. All others are a search, which reads a limited number of runs at a
+    time (`core/db/keyset.py`).
+    """
+
+    indexed: ClassVar[frozenset[str]] = frozenset({"pipeline", "date", "date_to"})
+
+    api_help: ClassVar = {
+        "pipeline": "The id of a pipeline that you can see.",
+        "started_by_email": "Part of the requester's address. A complete address finds only this person.",
+        "date": "Requested on this day (UTC) or later.",
+        "date_to": "Requested on this day (UTC) or earlier.",
+    }
+
+    status = django_filters.ChoiceFilter(
+        label="State", choices=RunStatus.choices, method="filter_status", empty_label="Any state"
+    )
+    pipeline = RowFilter(label="Pipeline", queryset=pipelines_offered, empty_label="Any pipeline")
+    started_by_email = PersonFilter(label="Requested by")
+    date = DayFilter(label="Since", since=True, of="requested_at")
+    date_to = DayFilter(label="Until", since=False, of="requested_at")
+
+    class Meta:
+        form = PeriodForm
+
+    def filter_status(self, queryset: RunQuerySet, name: str, value: str) -> RunQuerySet:
+        return queryset.with_status(RunStatus(value))
+
+    @classmethod
+    def is_search(cls, data: Mapping[str, Any]) -> bool:
+        """Whether there are filters that no index serves."""
+        return any(data.get(name) for name in cls.base_filters.keys() - cls.indexed)
+
+    @property
+    def searched(self) -> QuerySet[Run] | None:
+        """The runs that a search looks through, found by index; ``None`` if it is no search."""
+        if not (self.is_search(self.data) and self.is_valid()):
+            return None
+        rows: QuerySet[Run] = self.queryset.all()
+        for name in self.indexed:
+            rows = self.filters[name].filter(rows, self.form.cleaned_data.get(name))
+        return rows
+
+
+class RunPageFilter(RunFilter):
+    """The same filters. If there are too many pipelines for a select, people type the name of one."""
+
+    pipeline = RowSearchFilter(label="Pipeline", queryset=pipelines_offered, empty_label="Any pipeline")

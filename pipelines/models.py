@@ -3,7 +3,7 @@
 import functools
 import operator
 import uuid
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from django.core.exceptions import ValidationError
@@ -14,6 +14,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from core.badges import Badge
+from core.db.keyset import Keyset
 from core.text import is_printable
 from pipelines import http_step, secret_fields, step_secrets
 from pipelines.access import ItemRole
@@ -45,6 +46,9 @@ NOTIFIED_LIMIT = 50
 FAILURES = {StepState.FAILED.value, RunOutcome.FAILED.value}
 
 
+# The order of the list of all runs, on its page and in the API.
+NEWEST_RUNS_FIRST = Keyset(("requested_at", "id"))
+
 # Steps, and steps of runs, that hold a secret.
 HOLDS_SECRETS = functools.reduce(operator.or_, (~Q(**{place: {}}) for place in step_secrets.PLACES))
 
@@ -67,6 +71,10 @@ def check_tags(tags: object) -> None:
 
 def _is_tag(tag: object) -> bool:
     return isinstance(tag, str) and 0 < len(tag) <= TAG_MAX_LENGTH and is_printable(tag) and "," not in tag
+
+
+def _between(start: datetime | None, end: datetime | None) -> timedelta | None:
+    return end - start if start and end else None
 
 
 class Pipeline(models.Model):
@@ -304,7 +312,9 @@ class Run(models.Model):
     pipeline = models.ForeignKey(Pipeline, on_delete=models.SET_NULL, null=True, related_name="runs", db_index=False)
     pipeline_public_id = models.UUIDField()
     pipeline_name = models.CharField(max_length=NAME_MAX_LENGTH)
-    organization = models.ForeignKey("accounts.Organization", on_delete=models.PROTECT, related_name="+")
+    organization = models.ForeignKey(
+        "accounts.Organization", on_delete=models.PROTECT, related_name="+", db_index=False
+    )
     number = models.PositiveIntegerField()
     state = models.CharField(max_length=10, choices=RunState, default=RunState.QUEUED)
     outcome = models.CharField(max_length=10, choices=RunOutcome, blank=True)
@@ -345,6 +355,8 @@ class Run(models.Model):
         ]
         indexes = [
             models.Index(fields=["started_by", "-requested_at"], name="run_started_by_newest"),
+            models.Index(fields=["organization", "-requested_at", "-id"], name="run_organization_newest"),
+            models.Index(fields=["pipeline", "-requested_at", "-id"], name="run_pipeline_newest"),
             models.Index(fields=["state"], name="run_under_way", condition=models.Q(state__in=UNDER_WAY)),
             models.Index(fields=["pipeline", "state"], name="run_pipeline_state"),
         ]
@@ -383,6 +395,16 @@ class Run(models.Model):
             message=message,
             answer=answer,
         )
+
+    @property
+    def current_pipeline_name(self) -> str:
+        """The pipeline's name, or the name that it had when the run was requested, if it is deleted."""
+        return self.pipeline.name if self.pipeline else self.pipeline_name
+
+    @property
+    def duration(self) -> timedelta | None:
+        """From its start to its end, with the time in which it waited at gates."""
+        return _between(self.started_at, self.finished_at)
 
     @property
     def moves(self) -> bool:
@@ -432,9 +454,7 @@ class StepRun(StepDefinition):
 
     @property
     def duration(self) -> timedelta | None:
-        if self.started_at is None or self.finished_at is None:
-            return None
-        return self.finished_at - self.started_at
+        return _between(self.started_at, self.finished_at)
 
 
 class RunLogLine(models.Model):

@@ -1,12 +1,29 @@
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
-from django.db.models import Exists, OuterRef, Prefetch, Q, Subquery
+from django.db.models import Exists, OuterRef, Prefetch, Q, Subquery, Sum
 
 import pipelines.models
 from accounts.querysets import OrganizationRowsQuerySet
 from pipelines.access import ALLOWED, PipelineAction, item_roles_allowing, position_of
-from pipelines.run_states import OCCUPYING
+from pipelines.run_states import OCCUPYING, RunStatus, states_with_status
+
+# Up to so many visible runs, reading all of them is quicker than looking for them among those of the organization.
+# Measured on SQLite with 500,000 runs.
+MANY_FOR_A_PAGE, MANY_FOR_A_SEARCH = 10_000, 100_000
+# Of a step of a run, what its list shows.
+STEP_RESULT = (
+    "position",
+    "name",
+    "kind",
+    "state",
+    "started_at",
+    "finished_at",
+    "response_status",
+    "response_bytes",
+    "message",
+    "decided_by_email",
+)
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -81,7 +98,7 @@ class AccessRuleQuerySet(models.QuerySet["AccessRule"]):
         )
 
 
-class RunQuerySet(models.QuerySet["Run"]):
+class RunQuerySet(OrganizationRowsQuerySet["Run"]):
     def visible_to(self, user: "User") -> Self:
         """Runs of pipelines that the person can see. Runs of deleted pipelines are for roles that read everything."""
         seen = Q(pipeline__in=pipelines.models.Pipeline.objects.visible_to(user))
@@ -90,6 +107,37 @@ class RunQuerySet(models.QuerySet["Run"]):
         if user.is_active and user.organization_id is not None and position_of(user).always is not None:
             seen |= Q(pipeline=None, organization_id=user.organization_id)
         return self.filter(seen)
+
+    def listed_for(self, user: "User", *, is_search: bool = False) -> Self:
+        """`visible_to`, so that the newest are found quickly among all runs of the organization.
+
+        With the organization as a condition, the database reads its runs in the order of an index until the page is
+        full. For people who see few of them, it would read nearly all. Without the condition, it reads only the runs of
+        the pipelines that they see. A search reads more runs before its page is full.
+        """
+        rows = self.visible_to(user)
+        many = MANY_FOR_A_SEARCH if is_search else MANY_FOR_A_PAGE
+        return rows.in_organization(user) if self._sees_more_than(many, user) else rows
+
+    def _sees_more_than(self, many: int, user: "User") -> bool:
+        """At most one query, of pipelines: each counts its runs."""
+        if position_of(user).always is not None:
+            return True
+        seen = pipelines.models.Pipeline.objects.visible_to(user).order_by()
+        return (seen.aggregate(runs=Sum("run_count"))["runs"] or 0) > many
+
+    def with_status(self, status: RunStatus) -> Self:
+        """Runs with this published status (`run_states.status_of_run`)."""
+        states = states_with_status(status)
+        return self.filter(state__in=states, outcome="") if states else self.filter(outcome=status)
+
+    def for_run_table(self) -> Self:
+        return self.select_related("pipeline").defer("pipeline__description", "pipeline__tags")
+
+    def for_run_list(self) -> Self:
+        """`for_run_table` with the steps, without what they call and send."""
+        shown = pipelines.models.StepRun.objects.order_by("position").only("run_id", *STEP_RESULT)
+        return self.for_run_table().prefetch_related(Prefetch("step_runs", queryset=shown))
 
     def for_run_page(self) -> Self:
         steps = Prefetch("step_runs", queryset=pipelines.models.StepRun.objects.order_by("position"))

@@ -161,6 +161,17 @@ STEP_BADGES: dict[str, Badge] = {
 }
 
 
+class RunStatus(models.TextChoices):
+    """The published status of a run, and the label that people read."""
+
+    QUEUED = "queued", "Queued"
+    RUNNING = "running", "Running"
+    PAUSED = "paused", "Waiting for approval"
+    SUCCESS = "success", "Success"
+    FAILED = "failed", "Failed"
+    STOPPED = "stopped", "Stopped"
+
+
 class PipelineState(models.TextChoices):
     """The state of a pipeline: the published value, and the label that people read.
 
@@ -193,6 +204,11 @@ def badge_of_run(state: str, outcome: str | None) -> Badge:
 
 
 def status_of_run(state: str, outcome: str | None) -> str:
-    """The published status: the outcome of a finished run, otherwise its state in fewer words."""
+    """The published `RunStatus`: the outcome of a finished run, otherwise its state in fewer words."""
     is_running = state in {RunState.CONTINUING, RunState.STOPPING}
     return outcome or (RunState.RUNNING.value if is_running else state)
+
+
+def states_with_status(status: RunStatus) -> list[RunState]:
+    """The states in which a run without an outcome has this status; none if the status is an outcome."""
+    return [state for state in RunState if status_of_run(state, None) == status]

@@ -1,3 +1,4 @@
+from datetime import timedelta
 from typing import Any
 
 from django.urls import reverse
@@ -7,6 +8,7 @@ from django_tables2 import Column
 
 from core.pages.addresses import address_of
 from core.pages.tables import BadgeColumn, MomentColumn, PortalTable
+from core.pages.templatetags.portal import took
 from pipelines.models import Pipeline, Run
 from pipelines.run_states import LOCKED, PIPELINE_BADGES, badge_of_run, pipeline_state
 
@@ -49,6 +51,37 @@ class PipelineTable(PortalTable):
         return column.render(badge_of_run(record.last_run_state, record.last_run_outcome))
 
 
+class AllRunsTable(PortalTable):
+    """Runs of several pipelines. The page of a run needs its pipeline, so runs of deleted ones have no link."""
+
+    pipeline_name = Column(verbose_name="Pipeline")
+    number = Column(verbose_name="Run", attrs=NUMERIC)
+    badge = BadgeColumn(verbose_name="State")
+    started_by_email = Column(verbose_name="Requested by")
+    requested_at = MomentColumn(verbose_name="Requested")
+    duration = Column(verbose_name="Took", attrs=NUMERIC, default="–")
+
+    class Meta:
+        attrs = {"id": "all-runs", "aria-label": "Runs"}
+        orderable = False
+        empty_text = "No run matches. Remove a filter to see more runs."
+
+    def row_attributes(self, record: Run) -> dict[str, Any]:
+        return {"data-run": record.number, "data-pipeline": record.pipeline_public_id}
+
+    def render_pipeline_name(self, record: Run) -> SafeString:
+        if record.pipeline_id is None:
+            return format_html('{} <span class="hint">(deleted)</span>', record.pipeline_name)
+        url = address_of("pipelines:pipeline_detail", record.pipeline_id)
+        return format_html('<a href="{}">{}</a>', url, record.current_pipeline_name)
+
+    def render_number(self, record: Run) -> SafeString | str:
+        return _run_link(record) if record.pipeline_id else f"Run {record.number}"
+
+    def render_duration(self, value: timedelta) -> str:
+        return took(value)
+
+
 class RunTable(PortalTable):
     number = Column(verbose_name="Run", attrs=NUMERIC)
     badge = BadgeColumn(verbose_name="State", orderable=False)
@@ -66,5 +99,9 @@ class RunTable(PortalTable):
         return {"data-run": record.number}
 
     def render_number(self, record: Run) -> SafeString:
-        url = reverse("pipelines:run_detail", args=[record.pipeline_id, record.number])
-        return format_html('<a href="{}">Run {}</a>', url, record.number)
+        return _run_link(record)
+
+
+def _run_link(run: Run) -> SafeString:
+    url = reverse("pipelines:run_detail", args=[run.pipeline_id, run.number])
+    return format_html('<a href="{}">Run {}</a>', url, run.number)

@@ -11,6 +11,7 @@ RULE = f"{ONE}/access-rules/<id:rule_pk>"
 urlpatterns = [
     path("organization/http-steps/", http_steps.HttpStepsView.as_view(), name="http_steps"),
     path("pipelines/", lists.PipelineListView.as_view(), name="pipeline_list"),
+    path("pipelines/runs/", lists.RunListView.as_view(), name="run_list"),
     path("pipelines/new/", detail.PipelineCreateView.as_view(), name="pipeline_create"),
     path(f"{ONE}/", detail.PipelineDetailView.as_view(), name="pipeline_detail"),
     path(f"{ONE}/edit/", detail.PipelineUpdateView.as_view(), name="pipeline_update"),

@@ -38,6 +38,14 @@ class LargePageQuery(PageQuery):
     )
 
 
+class SmallPageQuery(PageQuery):
+    """For lists whose rows have lists of their own."""
+
+    page_size = serializers.IntegerField(
+        required=False, default=100, min_value=1, max_value=100, help_text="Rows in one answer, at most."
+    )
+
+
 class PublishedPageQuery(LargePageQuery):
     """For the routes that were published with `count`, which scripts may still send."""
 
@@ -113,6 +121,10 @@ class KeysetPagination(WholeList):
 
 class LargePages(KeysetPagination):
     query_class = LargePageQuery
+
+
+class SmallPages(KeysetPagination):
+    query_class = SmallPageQuery
 
 
 def next_url(request: Request, **position: str | None) -> str | None:

@@ -160,7 +160,7 @@ class OperationSchema(AutoSchema):
 
     def get_tags(self) -> list[str]:
         first = self.path.removeprefix("/api/v1/").split("/")[0]
-        return [{"pipeline": "pipelines", "step-templates": "pipelines"}.get(first, first)]
+        return [{"pipeline": "pipelines", "runs": "pipelines", "step-templates": "pipelines"}.get(first, first)]
 
     def get_summary(self) -> str:
         return self.operation.label if self.operation else ""

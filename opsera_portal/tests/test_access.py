@@ -64,6 +64,7 @@ GET  /organization/activity-log/     no     no     no     ok     ok     ok      
 GET  /organization/activity-log/export/ no  no     no     ok     ok     ok       ok      ok       admin    in
 GET  /organization/activity-log/{action}/ no no    no     ok     ok     ok       ok      gone     admin    in
 GET  /pipelines/                     ok     ok     ok     ok     ok     ok       ok      ok       admin    in
+GET  /pipelines/runs/                ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 GET  /pipelines/{pipeline}/          ok     ok     ok     ok     ok     ok       ok      gone     admin    in
 GET  /pipelines/{pipeline}/run/      post   post   post   post   post   post     post    post     admin    in
 POST /pipelines/{pipeline}/run/      to     to     no     to     to     no       no      gone     admin    in
@@ -206,6 +207,7 @@ GET  /me/activity-log              ok     ok     ok     ok     ok     ok       o
 GET  /me/activity-log/export       ok     ok     ok     ok     ok     ok       ok      ok       no       who?
 GET  /me/activity-log/{action}     ok     no     no     no     no     no       no      no       no       who?
 GET  /pipelines                    ok     ok     ok     ok     ok     ok       ok      ok       no       who?
+GET  /runs                         ok     ok     ok     ok     ok     ok       ok      ok       no       who?
 POST /pipeline/run                 ok     ok     no     ok     ok     no       no      no       no       who?
 POST /pipeline/status              ok     ok     ok     ok     ok     ok       ok      no       no       who?
 POST /pipeline/summary             ok     ok     ok     ok     ok     ok       ok      no       no       who?
@@ -280,6 +282,7 @@ GET  /me/activity-log              ok     ok           no       no              
 GET  /me/activity-log/export       ok     ok           no       no                no
 GET  /me/activity-log/{action}     ok     ok           no       no                no
 GET  /pipelines                    ok     ok           ok       ok                no
+GET  /runs                         ok     ok           ok       ok                no
 POST /pipeline/run                 ok     no           ok       no                no
 POST /pipeline/status              ok     ok           ok       ok                no
 POST /pipeline/summary             ok     ok           ok       ok                no

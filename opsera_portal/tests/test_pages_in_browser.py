@@ -31,6 +31,7 @@ PAGES = [
     "/organization/activity-log/",
     "/organization/mails/",
     "/pipelines/",
+    "/pipelines/runs/",
     "/pipelines/new/",
     "/who-may-do-what/",
     "/profile/security/two-factor/",

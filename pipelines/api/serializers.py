@@ -339,6 +339,20 @@ class RunSerializer(serializers.ModelSerializer[Run]):
         ]
 
 
+class ListedRunSerializer(RunSerializer):
+    """A run in the list of all runs, with its pipeline."""
+
+    pipelineId = serializers.UUIDField(source="pipeline_public_id", read_only=True)
+    pipeline_name = serializers.CharField(
+        source="current_pipeline_name",
+        read_only=True,
+        help_text="If the pipeline is deleted, its name when the run was requested.",
+    )
+
+    class Meta(RunSerializer.Meta):
+        fields = ["id", "pipelineId", "pipeline_name", *RunSerializer.Meta.fields[1:]]
+
+
 class PipelineSummarySerializer(PipelineSerializer):
     """The pipeline with its steps, its latest run, and what the caller is allowed to do.
 

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from pipelines.api.views import HttpStepsViewSet, PipelineViewSet, RunViewSet, StepTemplateViewSet
+from pipelines.api.views import HttpStepsViewSet, PipelineViewSet, RunListViewSet, RunViewSet, StepTemplateViewSet
 
 app_name = "pipelines_api"
 
@@ -27,6 +27,7 @@ urlpatterns = [
         path(f"pipeline/{action}", RunViewSet.as_view({"post": action}), name=f"pipeline_{action}")
         for action in PUBLISHED
     ),
+    path("runs", RunListViewSet.as_view({"get": "list"}), name="run_list"),
     path("organization/http-steps", HttpStepsViewSet.as_view({"get": "retrieve"}), name="http_steps"),
     path("step-templates", StepTemplateViewSet.as_view({"get": "list"}), name="step_template_list"),
 ]

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils.functional import cached_property
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,7 +14,7 @@ from rest_framework.response import Response
 from accounts.models import User
 from accounts.roles import Ability
 from core.api.operations import DEFINE_PIPELINES, READ_PIPELINES, RUN_PIPELINES, Operation, Reach
-from core.api.paging import LargePages, WholeList
+from core.api.paging import LargePages, SmallPages, WholeList
 from core.api.problems import Forbidden
 from core.api.serializers import StrictSerializer
 from core.api.views import ApiViewSet
@@ -31,6 +32,7 @@ from pipelines.api.serializers import (
     ChangePipelineBody,
     CreatePipelineBody,
     DuplicatePipelineBody,
+    ListedRunSerializer,
     PipelineBody,
     PipelineRunBody,
     PipelineSerializer,
@@ -43,8 +45,8 @@ from pipelines.api.serializers import (
     TransferPipelineBody,
 )
 from pipelines.api.subjects import new_owner_of, people_of, rules_of
-from pipelines.filters import PipelineFilter
-from pipelines.models import Pipeline, Run, RunLogLine
+from pipelines.filters import PipelineFilter, RunFilter
+from pipelines.models import NEWEST_RUNS_FIRST, Pipeline, Run, RunLogLine
 from pipelines.step_addresses import address_rules
 from pipelines.step_templates import STEP_TEMPLATES
 
@@ -330,6 +332,37 @@ class RunViewSet(ApiViewSet):
     def _runs(self, pipeline: Pipeline, body: dict[str, Any]) -> QuerySet[Run]:
         runs = pipeline.runs.all()
         return runs.filter(number=body["runCount"]) if "runCount" in body else runs
+
+
+class RunListViewSet(ApiViewSet):
+    """Runs of all pipelines."""
+
+    operations: ClassVar[dict[str, Operation]] = {
+        "list": Operation("List runs", READ_PIPELINES, only_reads=True),
+    }
+    serializer_class = ListedRunSerializer
+    filterset_class = RunFilter
+    pagination_class = SmallPages
+    keyset = NEWEST_RUNS_FIRST
+
+    @cached_property
+    def _listed(self) -> QuerySet[Run]:
+        is_search = RunFilter.is_search(self.request.query_params)
+        return Run.objects.listed_for(self.person, is_search=is_search).for_run_list()
+
+    def get_queryset(self) -> Any:
+        return self._listed
+
+    def get_searched(self) -> QuerySet[Run] | None:
+        return RunFilter(self.request.query_params, self.get_queryset(), request=self.request).searched
+
+    @extend_schema(operation_id="run_list")
+    def list(self, request: Request) -> Response:
+        """The runs of all pipelines that you can see, newest first, with their steps.
+
+        Runs of deleted pipelines are for roles that see every pipeline.
+        """
+        return self.page_of(self.get_queryset())
 
 
 class StepTemplateViewSet(ApiViewSet):

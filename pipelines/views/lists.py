@@ -1,3 +1,5 @@
+"""The lists of all pipelines and of all runs."""
+
 from typing import Any
 
 from django.db.models import QuerySet
@@ -5,10 +7,10 @@ from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
 
 from accounts.roles import Ability
-from core.pages.views import MemberPageMixin
-from pipelines.filters import PipelinePageFilter
-from pipelines.models import Pipeline
-from pipelines.tables import PipelineTable
+from core.pages.views import KeysetTableMixin, MemberPageMixin
+from pipelines.filters import PipelinePageFilter, RunPageFilter
+from pipelines.models import NEWEST_RUNS_FIRST, Pipeline, Run
+from pipelines.tables import AllRunsTable, PipelineTable
 
 
 class PipelineListView(MemberPageMixin, SingleTableMixin, FilterView):
@@ -24,3 +26,35 @@ class PipelineListView(MemberPageMixin, SingleTableMixin, FilterView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context: dict[str, Any] = super().get_context_data(**kwargs)
         return context | {"may_create": self.person.may(Ability.CREATE_PIPELINES)}
+
+
+class RunListView(MemberPageMixin, KeysetTableMixin):
+    """The runs of all pipelines that the person can see, newest first."""
+
+    table_class = AllRunsTable
+    filterset_class = RunPageFilter
+    keyset = NEWEST_RUNS_FIRST
+    template_name = "pipelines/run_list.html"
+
+    def get_queryset(self) -> QuerySet[Run]:
+        is_search = RunPageFilter.is_search(self.request.GET)
+        return Run.objects.listed_for(self.person, is_search=is_search).for_run_table()
+
+    def get_searched(self) -> QuerySet[Run] | None:
+        searched: QuerySet[Run] | None = self.filterset.searched
+        return searched
+
+    def count_rows(self, *, up_to: int) -> int | None:
+        """Counting reads as many runs as a search."""
+        if self._searched is not None:
+            return None
+        rows = Run.objects.listed_for(self.person, is_search=True)
+        if self.filterset.is_bound:
+            rows = self.filterset.filter_queryset(rows)
+        return self.keyset.count(rows, up_to=up_to)
+
+    def _empty_text(self) -> str | None:
+        text = super()._empty_text()
+        if text is None and not self.narrowing():
+            return "No runs yet. A run is listed here as soon as someone requests it."
+        return text
