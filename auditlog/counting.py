@@ -20,9 +20,9 @@ from django.db import IntegrityError, connection, models
 
 from auditlog import final_entries
 from auditlog.models import ENDED_REASONS, OrganizationUsage, TokenUsage, TokenUse, UsageProgress
-from auditlog.seals.entries import UNREADABLE
 from core.db.batches import first_size, next_size, run_batches
 from core.db.sqlite_turns import job_transaction
+from core.db.unreadable import UNREADABLE
 
 # Entries that one query reads.
 READ_AT_ONCE = 5_000

@@ -30,8 +30,11 @@ def link(to: str, **options: Any) -> models.ForeignKey[Any, Any]:
 class LogEntry(models.Model):
     """The base of both logs. Entries are never changed, and deleted only by `retention.py`.
 
-    ``id`` numbers entries in order of arrival, and seals refer to it. People and programs use a UUID.
+    ``id`` numbers entries in order of arrival, and seals refer to it. People and programs use a UUID. ``unreadable``
+    contains the names of the fields whose stored values can't be read (`core/db/unreadable.py`).
     """
+
+    unreadable: tuple[str, ...] = ()
 
     id = models.BigAutoField(primary_key=True)
     at = models.DateTimeField(default=timezone.now)

@@ -2,6 +2,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from django.db import models
 
+from core.db.unreadable import ReadableRows
 from core.types import User
 
 if TYPE_CHECKING:
@@ -34,7 +35,11 @@ class ReadableQuerySet(models.QuerySet[Row]):
 
 
 class LogQuerySet(ReadableQuerySet[Row]):
-    """Log entries can be read, but not changed."""
+    """Log entries can be read, even if one of their values can't be, but not changed."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._iterable_class = ReadableRows
 
     def update(self, **values: Any) -> int:
         raise TypeError("Log entries are never changed.")

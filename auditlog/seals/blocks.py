@@ -10,8 +10,9 @@ from django.db.models.functions import Cast
 from django.utils import timezone
 
 from auditlog.models import Seal
-from auditlog.seals.entries import EPOCH, UNREADABLE, Row, moment_of, organization_key
+from auditlog.seals.entries import EPOCH, Row, moment_of, organization_key
 from auditlog.seals.macs import EntryMac, block_mac, is_genuine
+from core.db.unreadable import UNREADABLE
 
 # One entry in a block: its id, its time in microseconds since 1970, the index of its organization in the sorted keys of
 # the block's ``newest``, and the first half of its MAC. This is all that is known about an entry that is gone.

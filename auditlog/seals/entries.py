@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from django.db import DatabaseError, connection
+from django.db import connection
 from django.db.models import JSONField
 
 from auditlog.models import Activity, Seal, TokenUse
+from core.db.unreadable import UNREADABLE
 
 Row = tuple[Any, ...]
 
@@ -25,10 +26,6 @@ MODELS: dict[Seal.Log, type[TokenUse] | type[Activity]] = {
 
 # Entries that one query reads.
 READ_AT_ONCE = 500
-
-# Raised by drivers, Django and the JSON reader for invalid values: SQLite stores anything in any column, and PostgreSQL
-# has dates and numbers that Python does not have.
-UNREADABLE = (DatabaseError, ValueError, TypeError, OverflowError, RecursionError)
 
 LARGEST_ID = 2**63 - 1
 

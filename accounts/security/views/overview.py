@@ -41,7 +41,8 @@ class SecurityView(LoginRequiredMixin, SectionMixin, TemplateView):
 def password_changed_at(person: User) -> Any:
     """When the password was last changed, by the person or by a link from a mail to them."""
     changes = Activity.objects.filter(actor=person, action__in=[Action.PASSWORD_CHANGED, Action.PASSWORD_RESET])
-    return changes.order_by("-at").values_list("at", flat=True).first() or person.joined_at
+    newest = changes.order_by("-at").first()
+    return (newest and newest.at) or person.joined_at
 
 
 class ExpiryMailsView(LoginRequiredMixin, View):
