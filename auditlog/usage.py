@@ -6,7 +6,7 @@ the whole log. Only if counting is far behind are they left out, and ``Uses.is_c
 
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from django.utils import timezone
 from auditlog import counting
 from auditlog.models import OrganizationUsage, TokenUsage, TokenUse, UsageProgress
 from auditlog.querysets import TokenUseQuerySet, UsageQuerySet
-from auditlog.seals.entries import UNREADABLE
+from core.db.unreadable import UNREADABLE, is_about_values
 from core.types import User
 
 # Including today.
@@ -251,10 +251,21 @@ def _read(
 ) -> dict[tuple[Any, ...], list[Any]]:
     """Reads both querysets, and merges their last columns for rows whose other columns are equal.
 
-    One statement reads both, so that no use is missed or counted twice while entries are being sealed.
+    One statement reads both, so that no use is missed or counted twice while entries are being sealed. If an uncounted
+    entry is unreadable, all of them are left out until they are counted, which is started here.
     """
+    try:
+        return _merged(counted.union(uncounted, all=True), merge)
+    except UNREADABLE as error:
+        if not is_about_values(error, counted.db):
+            raise
+        counting.catch_up()
+        return _merged(counted, merge)
+
+
+def _merged(rows: Iterable[tuple[Any, ...]], merge: Sequence[Callable[..., Any]]) -> dict[tuple[Any, ...], list[Any]]:
     found: defaultdict[tuple[Any, ...], list[tuple[Any, ...]]] = defaultdict(list)
-    for row in counted.union(uncounted, all=True):
+    for row in rows:
         found[row[: -len(merge)]].append(row[-len(merge) :])
     return {
         key: [together(values) for together, values in zip(merge, zip(*rows, strict=True), strict=True)]

@@ -1,5 +1,7 @@
 """No stored value, whatever it is, hides the other entries of a log from its readers (`core/db/unreadable.py`)."""
 
+import uuid
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -7,6 +9,7 @@ from django.utils import timezone
 
 from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
+from auditlog import counting, usage
 from auditlog.models import Activity, TokenUse
 from auditlog.tests.entries import actions, sql, uses
 from auditlog.tests.test_malformed_values import columns_of, spoil, values_for
@@ -14,6 +17,18 @@ from auditlog.tests.test_malformed_values import columns_of, spoil, values_for
 pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 
 ADD = {TokenUse: uses, Activity: actions}
+# As in `entries.py`.
+TOKEN = uuid.UUID(int=1)
+PUBLIC_ID = {TokenUse: "request_id", Activity: "public_id"}
+PAGES = {
+    TokenUse: ["/profile/authentication-log/", "/organization/authentication-log/"],
+    Activity: ["/profile/activity-log/", "/organization/activity-log/"],
+}
+ROUTES = {
+    TokenUse: ["/api/v1/me/authentication-log", "/api/v1/logs/user/tokens"],
+    Activity: ["/api/v1/me/activity-log", "/api/v1/logs/user/actions"],
+}
+NOT_LISTED = "The row of this cursor is not in this list."
 # Who sees an entry. An entry in which they are unreadable belongs to nobody.
 OF_READERS = {"organization_id", "owner_id", "actor_id"}
 
@@ -29,10 +44,18 @@ def reader(client, auditor):
     return client
 
 
-def add(model, count, person):
+@pytest.fixture(autouse=True)
+def counted_in_background(monkeypatch):
+    """Filled when a page starts to count. Another thread would not see the entries of the test."""
+    started = []
+    monkeypatch.setattr(counting, "catch_up", lambda: started.append(True))
+    return started
+
+
+def add(model, count, person, **values):
     """Entries of the person at the same time, in the order of their ids."""
     owner = "owner_id" if model is TokenUse else "actor_id"
-    return ADD[model](count, person.organization, at=timezone.now(), **{owner: person.pk})
+    return ADD[model](count, person.organization, at=timezone.now(), **{owner: person.pk}, **values)
 
 
 def add_spoiled(model, field, person):
@@ -97,3 +120,22 @@ def test_readable_entries_cost_one_query(auditor, django_assert_num_queries, mod
 
     with django_assert_num_queries(1):
         list(model.objects.all())
+
+
+@columns_of(TokenUse)
+def test_charts_show_the_counted_uses(auditor, counted_in_background, model, field):
+    add(model, 1, auditor, reason="expired", outcome="refused")
+    sum(counting.count_due())
+    add_spoiled(model, field, auditor)
+    every = [usage.of(auditor), usage.readable_org_entries(auditor), usage.of_token(TOKEN, reader=auditor)]
+
+    for each in every:
+        assert sum(day.refused for day in usage.days(each)) >= 1
+        assert sum(address.refused for address in usage.addresses(each)) >= 1
+        assert sum(token.count for token in usage.after_end(each)) >= 1
+    if field.name == "at":
+        assert counted_in_background
+    sum(counting.count_due())
+    counted_in_background.clear()
+    assert sum(day.total for day in usage.days(usage.of(auditor))) >= 3
+    assert not counted_in_background
