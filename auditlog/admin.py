@@ -8,6 +8,7 @@ from django.utils.functional import cached_property
 
 from auditlog.models import Activity, TokenUse
 from core.admin_site import ReadOnlyAdmin
+from core.db.unreadable import mark_unreadable
 from core.http.request_context import person_of
 
 MAX_COUNTED = 10_000
@@ -35,6 +36,10 @@ class LogAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         queryset: QuerySet[Any] = self.model.objects.visible_to(person_of(request))
         return queryset
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        entry = super().get_object(request, object_id, from_field)
+        return entry and mark_unreadable(entry)
 
 
 @admin.register(TokenUse)

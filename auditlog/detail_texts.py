@@ -13,8 +13,10 @@ class Detail(NamedTuple):
     lines: list[str]
 
 
-def in_words(details: dict[str, Any]) -> list[Detail]:
-    """All details that are not empty, in their order."""
+def in_words(details: Any) -> list[Detail]:
+    """All details that are not empty, in their order. They are an object, unless someone changed the stored entry."""
+    if not isinstance(details, dict):
+        return [] if _is_empty(details) else [_detail("details", details)]
     return [_detail(name, value) for name, value in details.items() if not _is_empty(value)]
 
 

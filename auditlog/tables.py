@@ -40,12 +40,27 @@ class LogTable(PortalTable):
         self.narrowing = narrowing
         super().__init__(*args, **kwargs)
 
-    def render_at(self, record: Any, value: datetime, column: ExactMomentColumn) -> SafeString:
+    def render_at(self, record: Any, value: datetime | None, column: ExactMomentColumn) -> SafeString:
+        if value is None or record.unreadable:
+            return self._unreadable(record, column.render(value) if value else "Unreadable")
         address = address_of(self.detail_view, getattr(record, self.public_id))
         return format_html('<a href="{}">{}</a>', address, column.render(value))
 
+    def _unreadable(self, record: Any, moment: str) -> SafeString:
+        """Links to the entry if its id is readable, and names the fields that are not."""
+        public_id = getattr(record, self.public_id)
+        link = format_html('<a href="{}">{}</a>', address_of(self.detail_view, public_id), moment)
+        hint = format_html('<br><span class="hint">Can’t be read: {}</span>', ", ".join(record.unreadable))
+        return format_html("{}{}", link if public_id else moment, hint if record.unreadable else "")
+
     def render_ip(self, value: str) -> SafeString:
         return format_html("<code>{}</code>", self.narrowed_link(value, ip=value))
+
+    def token_link(self, record: Any) -> SafeString:
+        """A link to the entries of the token, unless its id can't be read."""
+        if record.token_id is None:
+            return format_html("{}", record.token_name)
+        return self.narrowed_link(record.token_name, token_id=str(record.token_id))
 
     def narrowed_link(self, text: str, **query: str) -> SafeString:
         """A link to the first page of the same list, also filtered by this value."""
@@ -58,7 +73,7 @@ class OneTokenUseTable(LogTable):
     detail_view = "auditlog:token_use_detail"
     public_id = "request_id"
 
-    at = ExactMomentColumn(verbose_name="Used on (UTC)")
+    at = ExactMomentColumn(verbose_name="Used on (UTC)", empty_values=())
     target = CodeColumn()
     status = Column(attrs={"td": {"class": "numeric"}, "th": {"class": "numeric"}})
     outcome = BadgeColumn(accessor="outcome")
@@ -104,6 +119,8 @@ class TokenUseTable(OneTokenUseTable):
         sequence: tuple[str, ...] = ("at", "token_name", "...")
 
     def render_token_name(self, record: TokenUse) -> SafeString:
+        if record.token_id is None:
+            return format_html("{}", record.token_name)
         url = address_of(settings.ACCESS_TOKEN_PAGE, record.token_id)
         return format_html('<a href="{}">{}</a>', url, record.token_name)
 
@@ -124,7 +141,7 @@ class OrganizationTokenUseTable(TokenUseTable):
 
     def render_token_name(self, record: TokenUse) -> SafeString:
         # The scopes are below the name, because this log has one column more than a person's own.
-        link = self.narrowed_link(record.token_name, token_id=str(record.token_id))
+        link = self.token_link(record)
         return format_html('{}<br><span class="hint">{}</span>', link, record.scope)
 
 
@@ -134,7 +151,7 @@ class ActivityTable(LogTable):
     detail_view = "auditlog:activity_detail"
     public_id = "public_id"
 
-    at = ExactMomentColumn(verbose_name="When (UTC)")
+    at = ExactMomentColumn(verbose_name="When (UTC)", empty_values=())
     action = Column()
     target_name = Column(verbose_name="What")
     token_name = Column(verbose_name="With token", default="–")
@@ -151,8 +168,8 @@ class ActivityTable(LogTable):
             "data-action": record.action,
         }
 
-    def render_token_name(self, record: Activity, value: str) -> SafeString:
-        return self.narrowed_link(value, token_id=str(record.token_id))
+    def render_token_name(self, record: Activity) -> SafeString:
+        return self.token_link(record)
 
 
 class OrganizationActivityTable(ActivityTable):

@@ -1,15 +1,59 @@
 """The published format of log records; our own fields follow the published ones (docs/product.md#api)."""
 
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
+from django.db.models import JSONField
 from rest_framework import serializers
 
 from auditlog import exports
-from auditlog.models import Activity, TokenUse
+from auditlog.models import Activity, LogEntry, TokenUse
 from core.api.serializers import StrictSerializer
+from core.db.unreadable import UNREADABLE, is_json
+
+Entry = TypeVar("Entry", bound=LogEntry)
 
 
-class TokenUseSerializer(serializers.ModelSerializer[TokenUse]):
+class StoredChoice(serializers.ChoiceField):
+    """Always text, also if the database stores bytes."""
+
+    def to_representation(self, value: Any) -> str:
+        return str(value)
+
+
+class StoredJson(serializers.JSONField):
+    """Raises ``ValueError`` for a value that the renderer could not write."""
+
+    def to_representation(self, value: Any) -> Any:
+        if not is_json(value):
+            raise ValueError("These details are not JSON.")
+        return super().to_representation(value)
+
+
+class LogEntrySerializer(serializers.ModelSerializer[Entry]):
+    """Shows null for a value that can't be read, instead of an error for the whole list."""
+
+    serializer_choice_field = StoredChoice
+    serializer_field_mapping: ClassVar = {
+        **serializers.ModelSerializer.serializer_field_mapping,
+        JSONField: StoredJson,
+    }
+
+    def to_representation(self, instance: Entry) -> dict[str, Any]:
+        try:
+            return super().to_representation(instance)
+        except UNREADABLE:
+            return {name: _shown(field, instance) for name, field in self.fields.items()}
+
+
+def _shown(field: Any, entry: LogEntry) -> Any:
+    try:
+        value = field.get_attribute(entry)
+        return None if value is None else field.to_representation(value)
+    except UNREADABLE:
+        return None
+
+
+class TokenUseSerializer(LogEntrySerializer[TokenUse]):
     """One use of a token."""
 
     _id = serializers.UUIDField(source="request_id", read_only=True)
@@ -44,7 +88,7 @@ class TokenUseSerializer(serializers.ModelSerializer[TokenUse]):
         ]
 
 
-class ActivitySerializer(serializers.ModelSerializer[Activity]):
+class ActivitySerializer(LogEntrySerializer[Activity]):
     """One action of a person, or of a script with their token."""
 
     _id = serializers.UUIDField(source="public_id", read_only=True)

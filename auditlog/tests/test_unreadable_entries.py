@@ -122,6 +122,92 @@ def test_readable_entries_cost_one_query(auditor, django_assert_num_queries, mod
         list(model.objects.all())
 
 
+def shown(answer, status=200):
+    assert answer.status_code == status, answer.content[:500]
+    return answer.content.decode()
+
+
+@columns_of(TokenUse, Activity)
+def test_lists_show_the_readable_entries(reader, auditor, model, field):
+    entries = add_spoiled(model, field, auditor)
+    public_id = PUBLIC_ID[model]
+    readable = {str(getattr(entry, public_id)) for entry in (entries[0], entries[-1])}
+
+    for route in ROUTES[model]:
+        assert {row["id"] for row in reader.get(route, {"date": "2020-01-01"}).json()["data"]} >= readable
+        assert {row["id"] for row in reader.get(route, {"after": "start"}).json()["data"]} >= readable
+    for page in PAGES[model]:
+        assert all(f'="{public}"' in shown(reader.get(page)) for public in readable)
+
+
+@columns_of(TokenUse, Activity)
+def test_each_entry_with_a_readable_id_has_a_page(reader, auditor, model, field):
+    if field.column in OF_READERS or field.name == PUBLIC_ID[model]:
+        pytest.skip("Nobody sees it, or its page has no address.")
+    for entry in add_spoiled(model, field, auditor):
+        public_id = getattr(entry, PUBLIC_ID[model])
+        for page in PAGES[model]:
+            assert 'id="entry"' in shown(reader.get(f"{page}{public_id}/"))
+        for route in ROUTES[model]:
+            assert reader.get(f"{route}/{public_id}").json()["id"] == str(public_id)
+
+
+@columns_of(Activity)
+def test_page_of_a_use_lists_unreadable_actions_of_the_same_request(reader, auditor, model, field):
+    [use] = add(TokenUse, 1, auditor)
+    for entry in add(Activity, len(values_for(field)), auditor):
+        sql(
+            "UPDATE auditlog_activity SET request_id = (SELECT request_id FROM auditlog_tokenuse WHERE id = %s) "
+            "WHERE id = %s",
+            use.pk,
+            entry.pk,
+        )
+    spoil(model, field, Activity.objects.filter(request_id=use.request_id).values_list("pk", flat=True))
+
+    for page in PAGES[TokenUse]:
+        shown(reader.get(f"{page}{use.request_id}/"))
+
+
+@columns_of(TokenUse, Activity)
+def test_administration_shows_unreadable_entries(client, model, field):
+    operator = UserFactory(organization=None, is_superuser=True)
+    client.force_login(operator)
+    entries = add_spoiled(model, field, operator)
+    address = f"/admin/auditlog/{model._meta.model_name}/"
+
+    shown(client.get(address))
+    for entry in entries:
+        shown(client.get(f"{address}{entry.pk}/change/"))
+
+
+@pytest.mark.parametrize("model", ADD)
+def test_unreadable_time_is_named_on_the_pages_and_null_in_the_api(reader, auditor, model):
+    [entry] = add(model, 1, auditor)
+    value = "'2026-99-99 00:00'" if connection.vendor == "sqlite" else "'infinity'"
+    sql(f'UPDATE "{model._meta.db_table}" SET at = {value} WHERE id = %s', entry.pk)
+    public_id = getattr(entry, PUBLIC_ID[model])
+
+    for page in PAGES[model]:
+        assert f'{public_id}/">Unreadable</a><br><span class="hint">Can’t be read: at</span>' in shown(reader.get(page))
+        assert "Can’t be read: at." in shown(reader.get(f"{page}{public_id}/"))
+    for route in ROUTES[model]:
+        row = reader.get(f"{route}/{public_id}").json()
+        assert (row["createdAt"], row["account"]) == (None, entry.account)
+
+
+@pytest.mark.parametrize("model", ADD)
+def test_strangers_see_no_unreadable_entry(client, stranger, auditor, model):
+    [entry] = add(model, 1, auditor)
+    value = "'2026-99-99 00:00'" if connection.vendor == "sqlite" else "'infinity'"
+    sql(f'UPDATE "{model._meta.db_table}" SET at = {value} WHERE id = %s', entry.pk)
+    public_id = getattr(entry, PUBLIC_ID[model])
+    client.force_login(stranger)
+
+    assert client.get(f"{PAGES[model][0]}{public_id}/").status_code == 404
+    assert str(public_id) not in shown(client.get(PAGES[model][0]))
+    assert client.get(f"{ROUTES[model][0]}/{public_id}").status_code == 403
+
+
 @columns_of(TokenUse)
 def test_charts_show_the_counted_uses(auditor, counted_in_background, model, field):
     add(model, 1, auditor, reason="expired", outcome="refused")

@@ -14,6 +14,7 @@ from rest_framework.serializers import ModelSerializer
 from auditlog import exports
 from auditlog.filters import LogFilter
 from auditlog.models import NEWEST_FIRST, LogEntry
+from core.db.unreadable import mark_unreadable
 from core.pages import errors
 from core.pages.views import KeysetTableMixin, MemberPageMixin, SectionMixin
 
@@ -104,6 +105,9 @@ class LogDetailView(LogPageMixin, DetailView[Any]):
 
     context_object_name = "entry"
     slug_url_kwarg = "public_id"
+
+    def get_object(self, queryset: QuerySet[Any] | None = None) -> Any:
+        return mark_unreadable(super().get_object(queryset))
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         list_url = self.url("list")

@@ -10,6 +10,7 @@ from auditlog.reason_texts import EXPLANATIONS
 from auditlog.tables import OrganizationTokenUseTable, TokenUseTable, outcome_badge
 from auditlog.views.base import LogDetailView, LogExportView, LogListView, LogPageMixin, OrganizationLogMixin
 from core.api import scopes
+from core.db.unreadable import mark_unreadable
 
 # Actions that the page of a use shows. No request does more, but the page must stay short whatever happens.
 MAX_RELATED = 50
@@ -61,9 +62,9 @@ class TokenUseDetailView(TokenUseMixin, LogDetailView):
         entry: TokenUse = self.object
         return super().get_context_data(
             outcome=outcome_badge(entry),
-            explanation=EXPLANATIONS[entry.reason],
+            explanation=EXPLANATIONS.get(entry.reason, ""),
             scopes=[scope for scope in scopes.SCOPES if scope in scopes.parse(entry.scope)],
-            activity=self.readable(Activity).filter(request_id=entry.request_id)[:MAX_RELATED],
+            activity=[*map(mark_unreadable, self.readable(Activity).filter(request_id=entry.request_id)[:MAX_RELATED])],
             activity_view=f"{self.prefix}activity_detail",
             **kwargs,
         )

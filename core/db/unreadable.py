@@ -4,6 +4,7 @@ SQLite stores anything in any column, and PostgreSQL has dates and numbers that 
 error for such a value, and one row would hide the whole list.
 """
 
+import json
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
@@ -72,6 +73,16 @@ def mark_unreadable(row: Row) -> Row:
     return row
 
 
+def is_json(value: Any) -> bool:
+    """Whether the value of a JSON field can be written again. Django returns invalid JSON as it is stored, and reads
+    numbers and texts that JSON does not have."""
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except UNREADABLE:
+        return False
+    return True
+
+
 def _read(model: type[Row], using: str, pks: list[Any]) -> Iterator[Row]:
     """The rows in any order. Halves the list until the unreadable rows are alone."""
     try:
@@ -109,6 +120,8 @@ class UnreadableValue:
 def _is_readable(field: Field[Any, Any], value: Any) -> bool:
     if value is None:
         return bool(field.null)
+    if _kind(field) == "JSONField":
+        return is_json(value)
     return isinstance(value, _TYPES.get(_kind(field), object)) and not isinstance(value, UnreadableValue)
 
 
