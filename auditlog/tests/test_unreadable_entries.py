@@ -3,6 +3,7 @@
 import uuid
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -13,6 +14,8 @@ from auditlog import counting, usage
 from auditlog.models import Activity, TokenUse
 from auditlog.tests.entries import actions, sql, uses
 from auditlog.tests.test_malformed_values import columns_of, spoil, values_for
+from core.db import keyset
+from core.tests.test_keyset import cursor_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
 
@@ -225,3 +228,54 @@ def test_charts_show_the_counted_uses(auditor, counted_in_background, model, fie
     counted_in_background.clear()
     assert sum(day.total for day in usage.days(usage.of(auditor))) >= 3
     assert not counted_in_background
+
+
+def walked(reader, address):
+    """The ids on all pages, by following ``next``."""
+    found = []
+    while address:
+        answer = reader.get(address).json()
+        found += [row["id"] for row in answer["data"]]
+        address = answer["next"] and answer["next"].removeprefix(settings.PORTAL_URL)
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("search", ["", "&ip=192.0.2.1"], ids=["list", "search"])
+@pytest.mark.parametrize("model", ADD)
+def test_pages_continue_after_an_unreadable_time(reader, auditor, monkeypatch, model, search, size):
+    monkeypatch.setattr(keyset, "MAX_SEARCHED", 2)
+    entries = add_spoiled(model, model._meta.get_field("at"), auditor)
+
+    found = walked(reader, f"{ROUTES[model][0]}?page_size={size}{search}")
+
+    assert len(found) == len(set(found))
+    assert {str(getattr(entry, PUBLIC_ID[model])) for entry in entries} <= set(found)
+
+
+@pytest.mark.parametrize("descending", [True, False])
+@pytest.mark.parametrize("model", ADD)
+def test_pages_lead_back_over_an_unreadable_time(auditor, model, descending):
+    add_spoiled(model, model._meta.get_field("at"), auditor)
+    order = keyset.Keyset(("at", "id"), descending=descending)
+    pages = [order.page(model.objects.all(), cursor=None, size=2)]
+    while pages[-1].next_cursor:
+        pages.append(order.page(model.objects.all(), cursor=pages[-1].next_cursor, size=2))
+    back = pages[-1:]
+    while back[-1].previous_cursor:
+        back.append(order.page(model.objects.all(), cursor=back[-1].previous_cursor, size=2))
+
+    assert sum(len(page.rows) for page in pages) == model.objects.count()
+    assert [page.rows for page in back] == [page.rows for page in pages[::-1]]
+
+
+@pytest.mark.parametrize("letter", "nNpP")
+@pytest.mark.parametrize("model", ADD)
+def test_cursor_does_not_reveal_the_place_of_an_entry_of_others(reader, stranger, auditor, model, letter):
+    add(model, 2, auditor)
+    [hidden] = add(model, 1, stranger)
+
+    for route in ROUTES[model]:
+        for pk in (hidden.pk, hidden.pk + 1_000):
+            answer = reader.get(route, {"cursor": cursor_of([letter, None, pk])})
+            assert (answer.status_code, answer.json()["errors"]) == (400, {"cursor": [NOT_LISTED]})

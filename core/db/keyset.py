@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Model, Q, QuerySet, Subquery
+
+from core.db.unreadable import UNREADABLE, is_about_values
 
 Row = TypeVar("Row", bound=Model)
-# A value for each field of the order.
+# A value for each field of the order. The first is ``None`` if it is unreadable.
 Position = Sequence[Any]
 
 # The first letter of a cursor: "n" reads on in the order of the list, "p" in the opposite order. Capital letters
@@ -62,9 +64,10 @@ class Keyset:
         """
         direction, position = self._read(queryset.model, cursor) if cursor else ("n", None)
         backwards = direction in "pP"
-        start = self._start(direction, position) if position is not None else Q()
+        listed = queryset if searched is None else searched
+        start = self._start(direction, self._found(listed, position)) if position is not None else Q()
         end = self._end(searched, start, count=MAX_SEARCHED, reverse=backwards) if searched is not None else None
-        found = list(self._part(queryset, start, end, reverse=backwards)[: size + 1])
+        found = list(self._part(queryset, start, end and self._found(listed, end), reverse=backwards)[: size + 1])
         rows = found[:size]
         if len(found) > size:
             end = None
@@ -98,6 +101,8 @@ class Keyset:
         start = Q()
         while True:
             end = self._end(searched, start, count=size)
+            if end is not None:
+                end = self._found(searched, end)
             yield self._part(queryset, start, end)
             if end is None:
                 return
@@ -119,8 +124,13 @@ class Keyset:
 
     def _end(self, searched: QuerySet[Row], start: Q, *, count: int, reverse: bool = False) -> Position | None:
         """The position of the ``count``-th row from ``start``, if more rows follow it. Reads only the index."""
-        fields = self._part(searched, start, None, reverse=reverse).values_list(*self.fields)
-        found = list(fields[count - 1 : count + 1])
+        part = self._part(searched, start, None, reverse=reverse)
+        try:
+            found = list(part.values_list(*self.fields)[count - 1 : count + 1])
+        except UNREADABLE as error:
+            if not is_about_values(error, part.db):
+                raise
+            found = [(None, last) for last in part.values_list(self.fields[1], flat=True)[count - 1 : count + 1]]
         return found[0] if len(found) > 1 else None
 
     def _order(self, *, reverse: bool) -> Sequence[str]:
@@ -151,6 +161,19 @@ class Keyset:
             **{first: position[0], f"{second}__{after}": position[1]}
         )
 
+    def _found(self, listed: QuerySet[Any], position: Position) -> Position:
+        """The position; if its first value is unreadable, with the stored value of its row instead.
+
+        Raises ``InvalidCursor`` if that row is not in the list: a cursor must not reveal the place of any other row.
+        """
+        if position[0] is not None:
+            return position
+        first, second = self.fields
+        stored = listed.order_by().filter(**{second: position[1]}).values(first)
+        if not stored.exists():
+            raise InvalidCursor("The row of this cursor is not in this list.")
+        return [Subquery(stored[:1]), position[1]]
+
     def _position_of(self, row: Model) -> Position:
         return [getattr(row, field) for field in self.fields]
 
@@ -179,10 +202,13 @@ def _plain(value: Any) -> Any:
 
 
 def _parse(model: type[Model], name: str, value: Any) -> Any:
-    """The value of the field in Python. Raises ``ValueError``, so that nothing else reaches the database."""
+    """The value of the field in Python; ``None`` for a time that is unreadable. Raises ``ValueError``, so that nothing
+    else reaches the database."""
     field = model._meta.get_field(name)
     kind = field.get_internal_type()
     if kind == "DateTimeField":
+        if value is None:
+            return None
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is None:
             raise InvalidCursor

@@ -200,7 +200,7 @@ MALFORMED = {
     "an unknown direction": cursor_of(["x", MOMENT, 5]),
     "a direction that is a list": cursor_of([["n"], MOMENT, 5]),
     "a moment that is a number": cursor_of(["n", 5, 5]),
-    "a moment that is null": cursor_of(["n", None, 5]),
+    "a moment that is null, of no row": cursor_of(["n", None, 5]),
     "a moment that is none": cursor_of(["n", "yesterday", 5]),
     "a moment with NUL": cursor_of(["n", "\x00" + MOMENT, 5]),
     "a moment without a zone": cursor_of(["n", "2026-11-23T12:00:00", 5]),
