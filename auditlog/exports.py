@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.db.models import F, Func, QuerySet, TextField
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
@@ -190,7 +190,7 @@ def _content(
         held = held[-HELD_BACK:]
     sent_at = time.monotonic()
     try:
-        for lines in read_in_two_threads(partial(_lines, sources=sources, file_format=file_format), parts):
+        for lines in read_in_two_threads(partial(_readable_lines, sources=sources, file_format=file_format), parts):
             if lines:
                 held += lines
                 send, held = held[:-HELD_BACK], held[-HELD_BACK:]
@@ -209,13 +209,25 @@ def _content(
         yield held
 
 
-def _lines(part: QuerySet[Any], sources: dict[str, str], file_format: str) -> bytes:
+def _readable_lines(part: QuerySet[Any], sources: dict[str, str], file_format: str) -> bytes:
+    """The lines of a part. On SQLite, cells that can't be written are empty (null), and invalid UTF-8 is replaced."""
+    try:
+        return _lines(part, sources, file_format)
+    except DatabaseError:
+        if connection.vendor != "sqlite":
+            raise
+        return _lines(part, sources, file_format, is_careful=True)
+
+
+def _lines(part: QuerySet[Any], sources: dict[str, str], file_format: str, *, is_careful: bool = False) -> bytes:
     # Each field is formatted once, even if several columns contain it. The limit keeps databases from formatting it
     # again for each column, and from losing the order. It must not cut: entries may have arrived since the end of the
     # part was found, and the next part begins after that end.
     cells = {f"cell_{source}": _cell(part, source, file_format) for source in sources.values()}
     select, params = part.annotate(**cells).values_list(*cells)[: 10 * PART_SIZE].query.sql_with_params()
     line, end = _line(part, sources, file_format), "\r\n" if file_format == CSV else "\n"
+    if is_careful:
+        select, line = f"SELECT {_writable_cells(part, sources)} FROM ({select})", f"CAST({line} AS blob)"  # noqa: S608
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
             # One text for the whole part: the driver needs longer for 10,000 rows than the server to write them. The
@@ -224,7 +236,18 @@ def _lines(part: QuerySet[Any], sources: dict[str, str], file_format: str) -> by
             [[lines]] = cursor.fetchall()
             return (lines or "").encode()
         cursor.execute(f"SELECT {line} FROM ({select}) AS cells", params)  # noqa: S608
+        if is_careful:
+            return b"".join([line + end.encode() for (line,) in cursor]).decode(errors="replace").encode()
         return "".join([f"{line}{end}" for (line,) in cursor]).encode()
+
+
+def _writable_cells(part: QuerySet[Any], sources: dict[str, str]) -> str:
+    """SQLite's functions for JSON fail with bytes and with invalid JSON."""
+    cells = []
+    for source in set(sources.values()):
+        is_json = f" AND json_valid(cell_{source})" if _kind(part, source) == "JSONField" else ""
+        cells.append(f"CASE WHEN typeof(cell_{source}) <> 'blob'{is_json} THEN cell_{source} END AS cell_{source}")
+    return ", ".join(cells)
 
 
 def _line(part: QuerySet[Any], sources: dict[str, str], file_format: str) -> str:

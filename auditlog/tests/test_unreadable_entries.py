@@ -1,5 +1,8 @@
 """No stored value, whatever it is, hides the other entries of a log from its readers (`core/db/unreadable.py`)."""
 
+import csv
+import io
+import json
 import uuid
 
 import pytest
@@ -10,7 +13,7 @@ from django.utils import timezone
 
 from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
-from auditlog import counting, usage
+from auditlog import counting, exports, usage
 from auditlog.models import Activity, TokenUse
 from auditlog.tests.entries import actions, sql, uses
 from auditlog.tests.test_malformed_values import columns_of, spoil, values_for
@@ -279,3 +282,25 @@ def test_cursor_does_not_reveal_the_place_of_an_entry_of_others(reader, stranger
         for pk in (hidden.pk, hidden.pk + 1_000):
             answer = reader.get(route, {"cursor": cursor_of([letter, None, pk])})
             assert (answer.status_code, answer.json()["errors"]) == (400, {"cursor": [NOT_LISTED]})
+
+
+@columns_of(TokenUse, Activity)
+@pytest.mark.parametrize("file_format", ["csv", "jsonl"])
+def test_exports_contain_each_entry(reader, auditor, monkeypatch, model, field, file_format):
+    monkeypatch.setattr(exports, "PART_SIZE", 2)
+    entries = add_spoiled(model, field, auditor)
+    if field.column in OF_READERS or field.name == PUBLIC_ID[model]:
+        entries = [entries[0], entries[-1]]
+    expected = {str(getattr(entry, PUBLIC_ID[model])) for entry in entries}
+
+    answer = reader.get(f"{ROUTES[model][0]}/export", {"format": file_format})
+    content = b"".join(answer.streaming_content).decode()
+    if file_format == "csv":
+        rows = list(csv.DictReader(io.StringIO(content)))
+    else:
+        rows = [json.loads(line, parse_int=str) for line in content.splitlines()]
+
+    found = [row["id"] for row in rows]
+    assert expected <= set(found)
+    assert len(found) == len(set(found)) or field.name == PUBLIC_ID[model]
+    assert rows[found.index(str(getattr(entries[0], PUBLIC_ID[model])))]["account"] == entries[0].account
