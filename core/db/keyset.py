@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from django.db.models import Model, Q, QuerySet, Subquery
+from django.db.models import Model, Q, QuerySet, Subquery, prefetch_related_objects
 
+from core.db.batches import batches_of
 from core.db.unreadable import UNREADABLE, is_about_values
 
 Row = TypeVar("Row", bound=Model)
@@ -27,6 +28,10 @@ WAYS_BACK = {"n": "P", "N": "p", "p": "N", "P": "n"}
 
 # How many rows one page searches at most, if no index helps. SQLite and PostgreSQL read so many in about 30 ms.
 MAX_SEARCHED = 25_000
+
+# For how many rows related rows are looked up in one query. SQLite refuses a condition with a thousand alternatives,
+# and Django writes one for each row.
+RELATED_AT_ONCE = 500
 
 
 class InvalidCursor(ValueError):
@@ -67,7 +72,8 @@ class Keyset:
         listed = queryset if searched is None else searched
         start = self._start(direction, self._found(listed, position)) if position is not None else Q()
         end = self._end(searched, start, count=MAX_SEARCHED, reverse=backwards) if searched is not None else None
-        found = list(self._part(queryset, start, end and self._found(listed, end), reverse=backwards)[: size + 1])
+        part = self._part(queryset, start, end and self._found(listed, end), reverse=backwards)
+        found = _with_related(part[: size + 1])
         rows = found[:size]
         if len(found) > size:
             end = None
@@ -193,6 +199,15 @@ class Keyset:
         except (binascii.Error, ValueError, TypeError, RecursionError, OverflowError) as error:
             raise InvalidCursor("This cursor does not belong to this list.") from error
         return direction, position
+
+
+def _with_related(part: QuerySet[Row]) -> list[Row]:
+    """The rows, with their related rows of `prefetch_related`, which Django would look up all at once."""
+    lookups = part._prefetch_related_lookups  # type: ignore[attr-defined]
+    rows = list(part.prefetch_related(None))
+    for some in batches_of(rows, RELATED_AT_ONCE) if lookups else ():
+        prefetch_related_objects(some, *lookups)
+    return rows
 
 
 def _plain(value: Any) -> Any:

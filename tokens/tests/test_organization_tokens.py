@@ -9,6 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts.models import User
 from accounts.roles import SiteRole
 from accounts.tests.factories import OrganizationFactory, UserFactory
 from auditlog.actions import Action
@@ -108,6 +109,18 @@ def test_pasted_id_finds_its_token(client, administrator, some, spelled):
     table = client.get(PAGE, {"q": spelled(some["idle"].pk)}).context["table"]
 
     assert [row.record.name for row in table.page.object_list] == ["idle"]
+
+
+@pytest.mark.slow
+def test_longest_page_of_the_api_can_name_a_thousand_owners(api, organization, administrator):
+    """SQLite refuses a condition with a thousand alternatives."""
+    owners = User.objects.bulk_create(UserFactory.build_batch(1000, organization=organization))
+    Token.objects.bulk_create(TokenFactory.build(owner=owner) for owner in owners)
+    api.force_login(administrator)
+
+    answer = api.get(API, {"page_size": 1000})
+
+    assert (answer.status_code, len({row["owner_email"] for row in answer.json()["data"]})) == (200, 1000)
 
 
 @pytest.mark.parametrize(
