@@ -199,6 +199,11 @@ def may_read_rules(user: "User", allowed: frozenset[PipelineAction]) -> bool:
     return reads_everything or PipelineAction.EDIT_ACCESS_RULES in allowed
 
 
+def may_read_some_rules(user: "User") -> bool:
+    """Whether this person's site role lets them read the rules of any pipeline. A Guest can never read them."""
+    return may_read_rules(user, ALLOWED[POSITIONS[SiteRole(user.site_role)].at_most])
+
+
 def may_be_owner(user: "User") -> bool:
     """Whether a pipeline can be transferred to this person: only to people who can create pipelines."""
     return user.may(Ability.CREATE_PIPELINES)

@@ -20,7 +20,7 @@ from core.api.serializers import StrictSerializer
 from core.api.views import ApiViewSet
 from core.db.keyset import Keyset
 from pipelines import services
-from pipelines.access import PipelineAction, allowed_actions, may, may_read_rules
+from pipelines.access import PipelineAction, allowed_actions, may, may_read_rules, may_read_some_rules
 from pipelines.api.serializers import (
     AccessRulesBody,
     AccessRuleSerializer,
@@ -80,7 +80,9 @@ class PipelineViewSet(ApiViewSet):
         "retrieve": Operation("See a pipeline", READ_PIPELINES, only_reads=True),
         "partial_update": Operation("Change a pipeline", DEFINE_PIPELINES, role_allows=may_use_pipelines),
         "destroy": Operation("Delete a pipeline", DEFINE_PIPELINES, role_allows=may_use_pipelines),
-        "access_rules": Operation("See a pipeline's access rules", READ_PIPELINES, only_reads=True),
+        "access_rules": Operation(
+            "See a pipeline's access rules", READ_PIPELINES, only_reads=True, role_allows=may_read_some_rules
+        ),
         "replace_access_rules": Operation("Set access rules", DEFINE_PIPELINES, role_allows=may_use_pipelines),
         "duplicate": Operation("Duplicate a pipeline", DEFINE_PIPELINES, role_allows=may_create_pipelines),
         "transfer": Operation("Transfer a pipeline", DEFINE_PIPELINES, role_allows=may_use_pipelines),

@@ -9,7 +9,7 @@ from django.urls import reverse
 from accounts.models import User
 from accounts.roles import SiteRole
 from accounts.tests.factories import GroupFactory, OperatorFactory, UserFactory
-from pipelines.access import ALLOWED, ItemRole, PipelineAction, Standing, may, standing_of
+from pipelines.access import ALLOWED, ItemRole, PipelineAction, Standing, may, may_read_some_rules, standing_of
 from pipelines.models import Pipeline, Run
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens.tests.factories import TokenFactory, bearer
@@ -217,3 +217,10 @@ def test_runs_of_deleted_pipeline_stay_visible_to_roles_that_read_everything(own
         person.is_active = False
         assert not Run.objects.visible_to(person).exists()
     assert not Run.objects.visible_to(stranger).exists()
+
+
+@pytest.mark.django_db
+def test_every_site_role_but_guest_can_read_some_rules(organization):
+    people = [UserFactory(organization=organization, site_role=role) for role in SiteRole]
+
+    assert [person.site_role for person in people if not may_read_some_rules(person)] == [SiteRole.GUEST]
