@@ -161,7 +161,24 @@ def response(
     account = person_of(request).organization.slug  # type: ignore[union-attr]
     name = f"{'my-' if is_own else ''}{log}-{account}-{timezone.now():%Y-%m-%d}.{file_format}"
     parts = NEWEST_FIRST.parts(entries, searched=entries if searched is None else searched, size=PART_SIZE)
-    content = _content(parts, serializer_class, file_format, has_mark=has_mark)
+    sources = {name: str(field.source) for name, field in serializer_class().fields.items()}
+    lines = read_in_two_threads(partial(_readable_lines, sources=sources, file_format=file_format), parts)
+    head = csv_head(sources, has_mark=has_mark) if file_format == CSV else b""
+    return file_response(request, lines, name=name, file_format=file_format, head=head)
+
+
+def csv_head(columns: Iterable[str], *, has_mark: bool) -> bytes:
+    """The first line of a CSV file."""
+    return (BYTE_ORDER_MARK if has_mark else b"") + ",".join(columns).encode() + b"\r\n"
+
+
+def file_response(
+    request: HttpRequest, lines: Iterable[bytes], *, name: str, file_format: str, head: bytes = b""
+) -> StreamingHttpResponse:
+    """A file with ``head`` and ``lines``, which are read while they are sent. What ``response`` says about errors
+    applies to it. Raises ``TooManyExports``.
+    """
+    content = _content(lines, head, file_format)
     return StreamingHttpResponse(
         _Held(content) if request.method != "HEAD" else [],
         headers={
@@ -175,22 +192,14 @@ def response(
     )
 
 
-def _content(
-    parts: Iterable[QuerySet[Any]],
-    serializer_class: type[ModelSerializer[Any]],
-    file_format: str,
-    *,
-    has_mark: bool,
-) -> Generator[bytes]:
-    sources = {name: str(field.source) for name, field in serializer_class().fields.items()}
-    held = b""
-    if file_format == CSV:
-        held = (BYTE_ORDER_MARK if has_mark else b"") + ",".join(sources).encode() + b"\r\n"
-        yield held[:-HELD_BACK]
-        held = held[-HELD_BACK:]
+def _content(parts: Iterable[bytes], head: bytes, file_format: str) -> Generator[bytes]:
+    """``parts`` have the lines of the file; an empty part says that a search goes on."""
+    if head:
+        yield head[:-HELD_BACK]
+    held = head[-HELD_BACK:]
     sent_at = time.monotonic()
     try:
-        for lines in read_in_two_threads(partial(_readable_lines, sources=sources, file_format=file_format), parts):
+        for lines in parts:
             if lines:
                 held += lines
                 send, held = held[:-HELD_BACK], held[-HELD_BACK:]

@@ -1,6 +1,6 @@
 """Bases of tables: paging, rows, and columns for times, states and code."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from inspect import signature
 from operator import attrgetter
@@ -36,13 +36,15 @@ class PortalTable(Table):
         records = list(self.paginated_rows.data)
         if not records:
             return ""
-        contents = [_content_of(column, type(records[0])) for column in self.columns]
-        rows = (
-            (*self.row_attributes(record).values(), *(content(record) for content in contents)) for record in records
-        )
-        return format_html_join("\n", self._row_format(self.row_attributes(records[0])), rows)
+        return format_html_join("\n", self.row_format(records[0]), self.row_values(records))
 
-    def _row_format(self, attributes: Iterable[str]) -> str:
+    def row_values(self, records: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
+        """The values of ``row_format`` for each of the records, which are at least one."""
+        contents = [_content_of(column, type(records[0])) for column in self.columns]
+        for record in records:
+            yield *self.row_attributes(record).values(), *(content(record) for content in contents)
+
+    def row_format(self, record: Any) -> str:
         """One format for a whole row, because each call of `format_html` costs as much as three of its values."""
         starts = (
             format_html(
@@ -51,7 +53,7 @@ class PortalTable(Table):
             for column in self.columns
         )
         cells = "".join(start.replace("{", "{{").replace("}", "}}") + "{}</td>" for start in starts)
-        names = "".join(f' {name}="{{}}"' for name in attributes)
+        names = "".join(f' {name}="{{}}"' for name in self.row_attributes(record))
         return f"<tr{names}>{cells}</tr>"
 
     def row_attributes(self, record: Any) -> dict[str, Any]:

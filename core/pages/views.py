@@ -80,7 +80,45 @@ class Chip:
     url: str | None
 
 
-class KeysetTableMixin(SingleTableMixin, FilterView):
+class FilteredListMixin(FilterView):
+    """A filtered list that names its active filters."""
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether all active filters are valid. If not, the list is not searched."""
+        return not self.filterset.is_bound or self.filterset.is_valid()
+
+    def chips(self) -> list[Chip]:
+        form = self.filterset.form
+        chips = []
+        for field in form:
+            value = self.request.GET.get(field.name)
+            if value:
+                widget = form.fields[field.name].widget
+                choices = {str(key): label for key, label in getattr(widget, "choices", ())}
+                # A field that suggests rows shows the name of a row, also if the address has its id.
+                shown = str(choices.get(value) or field.value() or value)
+                chips.append(Chip(field.name, str(field.label), shown, self.narrowed_url(without=field.name)))
+        return chips
+
+    def narrowing(self) -> QueryDict:
+        """The parameters of the address that are filters of this list and not empty."""
+        query = QueryDict(mutable=True)
+        query.update(
+            {name: value for name, value in self.request.GET.items() if value and name in self.filterset.filters}
+        )
+        return query
+
+    def narrowed_url(self, *, without: str = "", **further: str) -> str:
+        """The address of the list with its filters, except for the filter ``without``."""
+        query = self.narrowing()
+        query.pop(without, None)
+        for name, value in further.items():
+            query[name] = value
+        return f"{self.request.path}?{query.urlencode()}" if query else self.request.path
+
+
+class KeysetTableMixin(SingleTableMixin, FilteredListMixin):
     """A filtered table with keyset paging, for lists that grow while people read them.
 
     Entries are only counted up to 10,000, so that every page costs the same.
@@ -99,11 +137,6 @@ class KeysetTableMixin(SingleTableMixin, FilterView):
         """The number of rows, where ``up_to`` means many. ``None`` if the index alone can't tell, because reading the
         rows would take too long."""
         return self.keyset.count(self.object_list, up_to=up_to) if self._searched is None else None
-
-    @property
-    def is_readable(self) -> bool:
-        """Whether all active filters are valid. If not, the list is not searched."""
-        return not self.filterset.is_bound or self.filterset.is_valid()
 
     def get_table_kwargs(self) -> dict[str, Any]:
         return {**super().get_table_kwargs(), "empty_text": self._empty_text()}
@@ -151,7 +184,7 @@ class KeysetTableMixin(SingleTableMixin, FilterView):
             searches_back=not page.is_backward,
             is_invalid=self._cursor_is_invalid,
         )
-        return cast(dict[str, Any], super().get_context_data(page=links, chips=self._chips(), **kwargs))
+        return cast(dict[str, Any], super().get_context_data(page=links, chips=self.chips(), **kwargs))
 
     def _count(self, page: KeysetPage[Any]) -> str | None:
         """The number of entries, if it can be determined quickly."""
@@ -167,32 +200,7 @@ class KeysetTableMixin(SingleTableMixin, FilterView):
             return f"More than {self.counts_up_to:,} entries"
         return counted(number, "entry", "entries")
 
-    def _chips(self) -> list[Chip]:
-        form = self.filterset.form
-        chips = []
-        for field in form:
-            value = self.request.GET.get(field.name)
-            if value:
-                widget = form.fields[field.name].widget
-                choices = {str(key): label for key, label in getattr(widget, "choices", ())}
-                # A field that suggests rows shows the name of a row, also if the address has its id.
-                shown = str(choices.get(value) or field.value() or value)
-                chips.append(Chip(field.name, str(field.label), shown, self._url("", without=field.name)))
-        return chips
-
-    def narrowing(self) -> QueryDict:
-        """The parameters of the address that are filters of this table and not empty."""
-        query = QueryDict(mutable=True)
-        query.update(
-            {name: value for name, value in self.request.GET.items() if value and name in self.filterset.filters}
-        )
-        return query
-
-    def _url(self, cursor: str | None, *, without: str = "") -> str | None:
+    def _url(self, cursor: str | None) -> str | None:
         if cursor is None:
             return None
-        query = self.narrowing()
-        query.pop(without, None)
-        if cursor:
-            query["cursor"] = cursor
-        return f"{self.request.path}?{query.urlencode()}" if query else self.request.path
+        return self.narrowed_url(cursor=cursor) if cursor else self.narrowed_url()
