@@ -14,10 +14,9 @@ from auditlog.filters import OneTokenUseFilter
 from auditlog.models import TokenUse
 from auditlog.tables import OneTokenUseTable, OrganizationOneTokenUseTable
 from auditlog.views.base import LogTableMixin
-from core.api import scopes
-from core.api.operations import routes
 from core.badges import Badge
 from core.pages.views import MemberPageMixin, SectionMixin
+from tokens.allowed_operations import open_to_tokens, verdicts
 from tokens.models import Token
 from tokens.states import TokenState
 from tokens.tables import state_badge
@@ -94,25 +93,18 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
 
 def what_it_can_do(token: Token) -> list[dict[str, Any]]:
     """For each operation, whether a scope of the token and the owner's role allow it."""
-    granted = scopes.parse(token.scope)
     is_active = token.state is TokenState.ACTIVE
-    rows = []
-    for route in routes():
-        operation = route.operation
-        if operation.is_closed_to_tokens:
-            continue
-        opens, allows = operation.is_open_to(granted), operation.is_open_to_token_of(token.owner)
-        rows.append(
-            {
-                "label": operation.limited_to or operation.label,
-                "method": route.method,
-                "path": route.path.replace("<id:pk>", "{id}"),
-                "scope_opens": opens,
-                "role_allows": allows,
-                "verdict": "Yes" if opens and allows and is_active else "No",
-            }
-        )
-    return rows
+    return [
+        {
+            "label": verdict.route.operation.limited_to or verdict.route.operation.label,
+            "method": verdict.route.method,
+            "path": verdict.route.path.replace("<id:pk>", "{id}"),
+            "scope_opens": verdict.scope_opens,
+            "role_allows": verdict.role_allows,
+            "verdict": "Yes" if verdict.allows and is_active else "No",
+        }
+        for verdict in verdicts(token.scope, token.owner, open_to_tokens())
+    ]
 
 
 def timeline(token: Token) -> list[dict[str, Any]]:

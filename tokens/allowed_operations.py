@@ -1,0 +1,59 @@
+"""Which operations of the API a token can do: those that its scopes open and that its owner's site role allows.
+
+Each request is checked in the same way (core/api/permissions.py). For a single pipeline, its access rules must allow it
+too.
+"""
+
+from dataclasses import dataclass
+
+from accounts.models import User
+from core.api import scopes
+from core.api.operations import Route, routes
+from tokens.models import Token
+from tokens.states import TokenState
+
+
+@dataclass(frozen=True)
+class Verdict:
+    route: Route
+    scope_opens: bool
+    role_allows: bool
+
+    @property
+    def allows(self) -> bool:
+        return self.scope_opens and self.role_allows
+
+
+def open_to_tokens() -> list[Route]:
+    """All operations, without those that only a signed-in person can do."""
+    return [route for route in routes() if not route.operation.is_closed_to_tokens]
+
+
+def verdicts(scope: str, owner: User, among: list[Route]) -> list[Verdict]:
+    """For each of the operations, whether one of the scopes opens it and the owner's site role allows it."""
+    granted = scopes.parse(scope)
+    return [
+        Verdict(route, route.operation.is_open_to(granted), route.operation.is_open_to_token_of(owner))
+        for route in among
+    ]
+
+
+class OperationCounter:
+    """Counts what tokens can do. Tokens with the same scopes, of owners with the same site role, are counted once."""
+
+    def __init__(self) -> None:
+        self._routes = open_to_tokens()
+        self._known: dict[tuple[str, str], int] = {}
+
+    @property
+    def total(self) -> int:
+        return len(self._routes)
+
+    def allowed(self, token: Token, state: TokenState) -> int:
+        """How many operations the token can do now. A token that is not active can do none."""
+        if state is not TokenState.ACTIVE:
+            return 0
+        key = token.scope, token.owner.site_role
+        if key not in self._known:
+            self._known[key] = sum(verdict.allows for verdict in verdicts(token.scope, token.owner, self._routes))
+        return self._known[key]
