@@ -36,6 +36,7 @@ TYPED = [
     "/organization/tokens/?state=active",
     "/organization/tokens/?q=nowhere",
     "/organization/tokens/expire-matching/?owner=p7",
+    "/organization/access-review/?page=200",
     "/organization/users/?page=100",
     "/organization/users/?sort=-live_token_count",
     "/organization/users/?q=nowhere",

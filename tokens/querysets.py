@@ -58,6 +58,14 @@ class TokenSummary(NamedTuple):
     used_lately: int
 
 
+class ReviewSummary(NamedTuple):
+    """The numbers of an access review. ``unused`` includes older tokens that were never used."""
+
+    tokens: int
+    never_used: int
+    unused: int
+
+
 class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
     def owned_by(self, user: User) -> Self:
         return self.filter(owner=user)
@@ -108,6 +116,15 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
             used_lately=Count("pk", filter=Q(last_used_at__gte=used_since)),
         )
         return TokenSummary(**found)
+
+    def review_summary(self, *, unused_since: datetime) -> ReviewSummary:
+        """In one query."""
+        found = self.order_by().aggregate(
+            tokens=Count("pk"),
+            never_used=Count("pk", filter=Q(last_used_at__isnull=True)),
+            unused=Count("pk", filter=_unused_since(unused_since)),
+        )
+        return ReviewSummary(**found)
 
     def _is_active(self) -> Q:
         return self._is_within_policy() & Q(
@@ -161,7 +178,7 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
 
     def unused_since(self, moment: datetime) -> Self:
         """Tokens created before that moment and not used since then."""
-        return self.filter(Q(last_used_at__isnull=True) | Q(last_used_at__lt=moment), created_at__lt=moment)
+        return self.filter(_unused_since(moment))
 
     def with_scope(self, scope_id: str) -> Self:
         return self.annotate(_padded=Concat(Value(" "), F("scope"), Value(" "))).filter(
@@ -174,6 +191,10 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         return self.prefetch_related(
             Prefetch("owner", User.objects.with_second_factors()), "organization", "revoked_by"
         )
+
+
+def _unused_since(moment: datetime) -> Q:
+    return Q(Q(last_used_at__isnull=True) | Q(last_used_at__lt=moment), created_at__lt=moment)
 
 
 def _any(conditions: Iterable[Q]) -> Q:

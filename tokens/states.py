@@ -28,3 +28,4 @@ class TokenState(Enum):
 
 ENDED = frozenset({TokenState.EXPIRED, TokenState.REVOKED})
 CHOICES: list[tuple[str, str]] = [(state.id, state.label) for state in TokenState]
+LIVE_CHOICES: list[tuple[str, str]] = [(state.id, state.label) for state in TokenState if state not in ENDED]

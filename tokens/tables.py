@@ -1,13 +1,21 @@
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlencode
 
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django_tables2 import Column
 
+from accounts.models import User
+from accounts.states import USER_BADGES
 from core.badges import Badge
 from core.pages.addresses import address_of
 from core.pages.tables import BadgeColumn, MomentColumn, PortalTable
-from core.pages.templatetags.portal import relative
+from core.pages.templatetags.portal import badge, relative
+from core.text import counted
+from tokens.access_review import LISTED
+from tokens.allowed_operations import OperationCounter
 from tokens.models import Token
 from tokens.states import ENDED, TokenState
 
@@ -159,3 +167,84 @@ class TokensToExpireTable(PortalTable):
 
     def render_scope(self, record: Token) -> SafeString:
         return scope_labels(record)
+
+
+# What is said instead of a number about tokens that can do nothing now.
+CANNOT_DO = {
+    TokenState.PENDING: "Nothing yet: not shown to its owner",
+    TokenState.OWNER_DEACTIVATED: "Nothing now: its owner is deactivated",
+    TokenState.BLOCKED_BY_POLICY: "Nothing now: blocked by policy",
+}
+
+
+class AccessReviewTable(PortalTable):
+    """Live tokens below their owners. The rows are what `tokens.access_review.tokens_of` returns."""
+
+    name = Column(verbose_name="Token")
+    scope = Column(verbose_name="Scopes")
+    can_do = Column(empty_values=(), verbose_name="Can do")
+    created_at = MomentColumn(verbose_name="Created")
+    expires_at = MomentColumn(verbose_name="Expires")
+    last_used_at = MomentColumn(verbose_name="Last used", default="Never")
+
+    class Meta:
+        attrs = {"id": "access-review", "aria-label": "Live tokens by person", "class": "grouped"}
+        orderable = False
+        empty_text = "No live token matches."
+
+    def __init__(self, *args: Any, counter: OperationCounter, **kwargs: Any) -> None:
+        self.counter = counter
+        super().__init__(*args, **kwargs)
+
+    def body(self) -> str:
+        records = list(self.paginated_rows.data)
+        return format_html_join("\n", "{}" + self.row_format(records[0]), self._with_owners(records)) if records else ""
+
+    def _with_owners(self, records: list[Token]) -> Iterator[tuple[Any, ...]]:
+        """The values of each row. A row with the owner is before the first of their tokens."""
+        owner_id = None
+        for token, values in zip(records, self.row_values(records), strict=True):
+            yield "" if token.owner_id == owner_id else self._owner_row(token), *values
+            owner_id = token.owner_id
+
+    def _owner_row(self, first: Token) -> SafeString:
+        owner, number = first.owner, first.of_owner  # type: ignore[attr-defined]
+        return format_html(
+            '<tr class="group" data-person="{}"><th scope="colgroup" colspan="{}">'
+            '<a href="{}">{}</a> {} <span class="group-note">{} · {} · {}</span>{}</th></tr>',
+            owner.pk,
+            len(self.columns),
+            address_of("accounts:organization_user_detail", owner.pk),
+            owner.name,
+            badge(USER_BADGES[owner.state]),
+            owner.email,
+            owner.get_site_role_display(),
+            counted(number, "token", "tokens"),
+            self._further(owner, number),
+        )
+
+    def _further(self, owner: User, number: int) -> SafeString | str:
+        if number <= LISTED:
+            return ""
+        query = urlencode({"owner": owner.email})
+        return format_html(
+            ' <span class="group-note">The first {} are listed. <a href="{}?{}">See all</a></span>',
+            LISTED,
+            reverse("tokens:organization_token_list"),
+            query,
+        )
+
+    def row_attributes(self, record: Token) -> dict[str, Any]:
+        return {"data-token": record.pk}
+
+    def render_name(self, record: Token) -> SafeString:
+        return name_link(record)
+
+    def render_scope(self, record: Token) -> SafeString:
+        return scope_labels(record)
+
+    def render_can_do(self, record: Token) -> str:
+        state = record.state
+        if state in CANNOT_DO:
+            return CANNOT_DO[state]
+        return f"{self.counter.allowed(record, state)} of {self.counter.total} operations"

@@ -1,6 +1,7 @@
 from django.urls import path
 
 from tokens.views import leaks, policy
+from tokens.views.access_review import AccessReviewExportView, AccessReviewView
 from tokens.views.detail import TokenDetailView
 from tokens.views.expire import TokenExpireView
 from tokens.views.my_tokens import TokenListView
@@ -19,6 +20,12 @@ urlpatterns = [
     path("organization/tokens/", OrganizationTokenListView.as_view(), name="organization_token_list"),
     path("organization/tokens/expire/", ExpireSelectedView.as_view(), name="expire_selected"),
     path("organization/tokens/expire-matching/", ExpireMatchingView.as_view(), name="expire_matching"),
+    path("organization/access-review/", AccessReviewView.as_view(), name="organization_access_review"),
+    path(
+        "organization/access-review/export/",
+        AccessReviewExportView.as_view(),
+        name="organization_access_review_export",
+    ),
     path("organization/policy/", policy.PolicyView.as_view(), name="organization_policy"),
     path("organization/policy/save/", policy.PolicySaveView.as_view(), name="organization_policy_save"),
     path("tokens/lookup/", leaks.TokenLookupView.as_view(), name="token_lookup"),

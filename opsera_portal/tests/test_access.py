@@ -53,6 +53,8 @@ GET  /profile/activity-log/          ok     ok     ok     ok     ok     ok      
 GET  /profile/activity-log/export/   ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 GET  /profile/activity-log/{action}/ ok     gone   gone   gone   gone   gone     gone    gone     admin    in
 GET  /organization/tokens/           no     no     no     no     ok     ok       ok      ok       admin    in
+GET  /organization/access-review/    no     no     no     no     ok     ok       ok      ok       admin    in
+GET  /organization/access-review/export/ no no     no     no     ok     ok       ok      ok       admin    in
 GET  /organization/tokens/expire/ no no no no to to no to admin in
 POST /organization/tokens/expire/ no no no no bad bad no bad admin in
 GET  /organization/tokens/expire-matching/ no no no no ok ok no to admin in
@@ -189,6 +191,7 @@ POST /tokens/{token}/expire        ok     no     no     no     bad    bad      n
 POST /tokens/lookup                ok     no     no     no     ok     ok       no      no       no       who?
 POST /tokens/report                ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
 GET  /organization/tokens          no     no     no     no     ok     ok       ok      ok       no       who?
+GET  /organization/access-review   no     no     no     no     ok     ok       ok      ok       no       who?
 POST /organization/tokens/expire   no     no     no     no     ok     ok       no      no       no       who?
 GET  /organization/mails           no     no     no     no     ok     no       no      ok       no       who?
 GET  /organization/policy          no     no     no     no     ok     ok       ok      ok       no       who?
@@ -264,6 +267,7 @@ POST /tokens/{token}/expire        ok     no           no       no              
 POST /tokens/lookup                ok     ok           no       no                no
 POST /tokens/report                ok     ok           ok       ok                ok
 GET  /organization/tokens          ok     ok           no       no                no
+GET  /organization/access-review   ok     ok           no       no                no
 POST /organization/tokens/expire   ok     no           no       no                no
 GET  /organization/mails           ok     ok           no       no                no
 GET  /organization/policy          ok     ok           no       no                no

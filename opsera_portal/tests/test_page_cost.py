@@ -56,6 +56,7 @@ def actions(owner, number):
         ("/organization/users/", people, 360),
         ("/organization/tokens/", tokens, 580),
         ("/profile/tokens/", tokens, 565),
+        ("/organization/access-review/", tokens, 445),
         ("/organization/tokens/expire-matching/", tokens, 345),
         ("/pipelines/", pipelines, 250),
         ("/organization/authentication-log/", uses, 385),

@@ -27,6 +27,7 @@ PAGES = [
     "/organization/users/invite/",
     "/organization/groups/",
     "/organization/tokens/",
+    "/organization/access-review/",
     "/organization/authentication-log/",
     "/organization/activity-log/",
     "/organization/mails/",

@@ -29,6 +29,7 @@ LISTS = [
     ("get", "/api/v1/tokens"),
     ("get", "/api/v1/tokens/{id}/activity"),
     ("get", "/api/v1/organization/tokens"),
+    ("get", "/api/v1/organization/access-review"),
     ("get", "/api/v1/pipelines"),
     ("get", "/api/v1/logs/user/tokens"),
     ("get", "/api/v1/logs/user/actions"),

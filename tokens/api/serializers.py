@@ -9,6 +9,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from accounts.models import User
+from accounts.roles import SiteRole
 from auditlog.api.serializers import TokenUseSerializer
 from core.api.paging import MAX_PAGE_SIZE
 from core.api.scopes import BY_ID, SCOPES, Scope
@@ -23,7 +24,7 @@ from tokens.models import Token
 from tokens.names import MAX_LENGTH, PATTERN, clean_name
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
 from tokens.states import CHOICES as STATE_CHOICES
-from tokens.states import TokenState
+from tokens.states import LIVE_CHOICES, TokenState
 
 
 class TokenSerializer(serializers.ModelSerializer[Token]):
@@ -117,6 +118,66 @@ class OrganizationTokenSerializer(TokenSerializer):
     def to_representation(self, instance: Token) -> dict[str, Any]:
         owner = {"owner_id": str(instance.owner_id), "owner_email": instance.owner.email}
         return super().to_representation(instance) | owner
+
+
+class AccessReviewSerializer(serializers.ModelSerializer[Token]):
+    """A live token, its owner, and how much it can do. ``context["counter"]`` is an `OperationCounter`."""
+
+    owner_id = serializers.UUIDField(read_only=True)
+    owner_name = serializers.CharField(source="owner.name", read_only=True)
+    owner_email = serializers.EmailField(source="owner.email", read_only=True)
+    owner_site_role = serializers.ChoiceField(source="owner.site_role", choices=SiteRole.choices, read_only=True)
+    owner_is_active = serializers.BooleanField(source="owner.is_active", read_only=True)
+    scopes = serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES), read_only=True)
+    state = serializers.ChoiceField(choices=LIVE_CHOICES, read_only=True, help_text="Only `active` tokens work.")
+    operations_allowed = serializers.IntegerField(
+        read_only=True,
+        help_text="How many operations of the API the token can do now: a scope opens them, and the owner's site role "
+        "allows them. 0 unless it is active.",
+    )
+    operations_total = serializers.IntegerField(
+        read_only=True, help_text="How many operations of the API tokens can do at all."
+    )
+    serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, DateTimeField: UtcDateTimeField}
+
+    class Meta:
+        model = Token
+        fields = [
+            "owner_id",
+            "owner_name",
+            "owner_email",
+            "owner_site_role",
+            "owner_is_active",
+            "id",
+            "name",
+            "scopes",
+            "state",
+            "created_at",
+            "expires_at",
+            "last_used_at",
+            "operations_allowed",
+            "operations_total",
+        ]
+
+    def to_representation(self, instance: Token) -> dict[str, Any]:
+        """Written out for the reason that `TokenSerializer` gives."""
+        owner, state, counter = instance.owner, instance.state, self.context["counter"]
+        return {
+            "owner_id": str(owner.pk),
+            "owner_name": owner.name,
+            "owner_email": owner.email,
+            "owner_site_role": owner.site_role,
+            "owner_is_active": owner.is_active,
+            "id": str(instance.pk),
+            "name": instance.name,
+            "scopes": [scope.id for scope in instance.scopes],
+            "state": state.id,
+            "created_at": utc_text(instance.created_at),
+            "expires_at": utc_text(instance.expires_at),
+            "last_used_at": _moment(instance.last_used_at),
+            "operations_allowed": counter.allowed(instance, state),
+            "operations_total": counter.total,
+        }
 
 
 class IssuedTokenSerializer(TokenSerializer):

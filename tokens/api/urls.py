@@ -3,6 +3,7 @@ from django.urls import path
 from tokens.api.leak_views import TokenLookupViewSet, TokenReportViewSet
 from tokens.api.policy_views import PolicyViewSet
 from tokens.api.views import (
+    AccessReviewViewSet,
     CurrentTokenViewSet,
     MeViewSet,
     OrganizationTokenViewSet,
@@ -33,6 +34,11 @@ urlpatterns = [
         "organization/tokens/expire",
         OrganizationTokenViewSet.as_view({"post": "expire"}),
         name="organization_token_expire",
+    ),
+    path(
+        "organization/access-review",
+        AccessReviewViewSet.as_view({"get": "list"}),
+        name="organization_access_review",
     ),
     path(
         "organization/policy",

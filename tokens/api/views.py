@@ -26,7 +26,10 @@ from core.api.views import ApiViewSet
 from core.db.keyset import Keyset
 from core.http.request_context import person_of
 from tokens import services
+from tokens.access_review import reviewed_tokens
+from tokens.allowed_operations import OperationCounter
 from tokens.api.serializers import (
+    AccessReviewSerializer,
     ExpireTokenBody,
     ExpireTokensBody,
     IssuedTokenSerializer,
@@ -39,7 +42,7 @@ from tokens.api.serializers import (
     TokenUsageSerializer,
     UsageSerializer,
 )
-from tokens.filters import OrganizationTokenFilter, TokenFilter
+from tokens.filters import AccessReviewFilter, OrganizationTokenFilter, TokenFilter
 from tokens.models import Token
 
 NEWEST_FIRST = Keyset(("created_at", "id"))
@@ -204,6 +207,32 @@ class OrganizationTokenViewSet(ApiViewSet):
             for token_id in body["ids"]
         ]
         return Response({"count": len(rows), "data": rows, "next": None})
+
+
+class AccessReviewViewSet(ApiViewSet):
+    """Who has which live tokens, with what they can do, for roles that read everyone's tokens."""
+
+    operations: ClassVar[dict[str, Operation]] = {
+        "list": Operation(
+            "Review the organization's live tokens", READ_API, only_reads=True, role_allows=may_read_tokens
+        ),
+    }
+    serializer_class = AccessReviewSerializer
+    filterset_class = AccessReviewFilter
+    pagination_class = KeysetPagination
+    keyset = NEWEST_FIRST
+
+    def get_queryset(self) -> Any:
+        return reviewed_tokens(self.person).for_token_table()
+
+    @extend_schema(operation_id="organization_access_review")
+    def list(self, request: Request) -> Response:
+        """Every live token with its owner and how many operations it can do, the newest first.
+
+        Includes live tokens that don't work now: of deactivated people, blocked by policy, or not shown yet. An access
+        rule of a pipeline can allow less.
+        """
+        return self.page_of(self.get_queryset(), counter=OperationCounter())
 
 
 class OrganizationUsageViewSet(ApiViewSet):
