@@ -9,15 +9,18 @@ import pytest
 from django.conf import settings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
 from auditlog import counting, exports, usage
+from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
 from auditlog.tests.entries import actions, sql, uses
 from auditlog.tests.test_malformed_values import columns_of, spoil, values_for
 from core.db import keyset
+from core.db.unreadable import mark_unreadable
 from core.tests.test_keyset import cursor_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
@@ -104,7 +107,7 @@ def test_unreadable_values_are_replaced_and_named(auditor):
 
     read = model.objects.get(pk=entry.pk)
 
-    assert read.unreadable == tuple(spoiled)
+    assert read.unreadable == mark_unreadable(read).unreadable == tuple(spoiled)
     assert [getattr(read, name) for name in spoiled] == [None, "(unreadable)" if model is TokenUse else None]
 
 
@@ -304,3 +307,11 @@ def test_exports_contain_each_entry(reader, auditor, monkeypatch, model, field, 
     assert expected <= set(found)
     assert len(found) == len(set(found)) or field.name == PUBLIC_ID[model]
     assert rows[found.index(str(getattr(entries[0], PUBLIC_ID[model])))]["account"] == entries[0].account
+
+
+def test_security_page_opens_although_the_time_of_the_last_password_is_unreadable(reader, auditor):
+    field = Activity._meta.get_field("at")
+    entries = add(Activity, len(values_for(field)), auditor, action=Action.PASSWORD_CHANGED)
+    spoil(Activity, field, [entry.pk for entry in entries])
+
+    shown(reader.get(reverse("accounts:security")))

@@ -64,12 +64,13 @@ def is_about_values(error: Exception, using: str) -> bool:
 def mark_unreadable(row: Row) -> Row:
     """Replaces each value of another type than its field: ``None``, or ``UNREADABLE_TEXT`` in a field of text.
 
-    ``row.unreadable`` becomes the names of these fields.
+    ``row.unreadable`` becomes the names of these fields, added to those that were marked before.
     """
     unreadable = [field for field in row._meta.concrete_fields if not _is_readable(field, getattr(row, field.attname))]
     for field in unreadable:
         setattr(row, field.attname, UNREADABLE_TEXT if _kind(field) == "CharField" else None)
-    row.unreadable = tuple(str(field.verbose_name) for field in unreadable)  # type: ignore[attr-defined]
+    names = [*getattr(row, "unreadable", ()), *(str(field.verbose_name) for field in unreadable)]
+    row.unreadable = tuple(dict.fromkeys(names))  # type: ignore[attr-defined]
     return row
 
 
