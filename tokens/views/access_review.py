@@ -24,7 +24,8 @@ from tokens.filters import AccessReviewFilter
 from tokens.querysets import TokenQuerySet
 from tokens.tables import AccessReviewTable
 
-PEOPLE_ON_A_PAGE = 20
+# With four tokens each, a page has about as many rows as other lists.
+PEOPLE_ON_A_PAGE = 10
 
 
 class AccessReviewPageMixin(MemberPageMixin):
