@@ -382,7 +382,8 @@ def test_number_of_queries_does_not_grow_with_the_rows_of_a_list(world, sign_in,
         home = OrganizationFactory() if name == "organization" else organization
         rows_of(UserFactory(organization=home), f"many {number}")
 
-    assert queries() == few
+    # Once a minute, a request also notes that the session is in use.
+    assert min(queries(), queries()) == few
 
 
 # Logs and tokens are read-only

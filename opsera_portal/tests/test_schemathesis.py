@@ -46,8 +46,8 @@ CHECKS = {
 }
 
 # Parameters whose values no schema can describe: a cursor comes from its list, the last day must not be before the
-# first, and a group must belong to the organization.
-NOT_INVENTED = ("cursor", "after", "date_to", "group")
+# first, and a group or a pipeline must belong to the organization.
+NOT_INVENTED = ("cursor", "after", "date_to", "group", "pipeline")
 
 # Operations that can answer 400 to a body that the schema allows. The body names people, groups or steps by ids that
 # don't exist, or breaks a rule about several fields: one kind of step needs a URL and the other must not have one, the

@@ -1,5 +1,11 @@
-/* The form for a new token: a link that fills in the form with what it contains now (tokens/form_links.py). The button
-   beside it copies the link (assets/js/copy.js). */
+/* The form for a new token.
+
+   A link that fills in the form with what it contains now (tokens/form_links.py); the button beside it copies the link
+   (assets/js/copy.js). And when the token will expire, in the browser's time zone with UTC beside it: for each
+   `time[data-end]`, and for the date that a person chooses, in `[data-end-of-date]`. Without scripts, the page shows
+   UTC.
+
+   After an action, the page leads back to the row (`#token-...`), or to the list if a filter hides the row now. */
 "use strict";
 
 const form = document.querySelector("[data-token-form]");
@@ -28,3 +34,45 @@ function showLink() {
 form.addEventListener("input", showLink);
 // Browsers restore what was typed when a person comes back to the page.
 window.addEventListener("pageshow", showLink);
+
+const PARTS = { day: "numeric", month: "long", year: "numeric", hour: "2-digit", minute: "2-digit" };
+
+function partsOf(moment, options) {
+  const format = new Intl.DateTimeFormat("en-GB", { ...PARTS, ...options });
+  return Object.fromEntries(format.formatToParts(moment).map((part) => [part.type, part.value]));
+}
+
+/* "6 December 2026, 19:05 GMT-5 · 7 December, 00:05 UTC": the date of UTC only if it is another day. */
+function inBothZones(moment) {
+  const local = partsOf(moment, { timeZoneName: "short" });
+  const utc = partsOf(moment, { timeZone: "UTC" });
+  const time = `${utc.hour}:${utc.minute} UTC`;
+  if (moment.getTimezoneOffset() === 0) return `${utc.day} ${utc.month} ${utc.year}, ${time}`;
+  const here = `${local.day} ${local.month} ${local.year}, ${local.hour}:${local.minute} ${local.timeZoneName}`;
+  return local.day === utc.day ? `${here} · ${time}` : `${here} · ${utc.day} ${utc.month}, ${time}`;
+}
+
+for (const time of document.querySelectorAll("time[data-end]")) {
+  time.textContent = inBothZones(new Date(time.dateTime));
+}
+
+/* The last second of that day in UTC, or the latest allowed moment (tokens/lifetimes.py). */
+function endOfDate(date, latest) {
+  const end = new Date(`${date}T23:59:59Z`);
+  return Number.isNaN(end.getTime()) || date > latest.toISOString().slice(0, 10) ? null : new Date(Math.min(end, latest));
+}
+
+for (const output of document.querySelectorAll("[data-end-of-date]")) {
+  const field = document.getElementById(output.dataset.endOfDate);
+  const show = () => {
+    const end = endOfDate(field.value, new Date(output.dataset.latest));
+    output.textContent = end && end > new Date() ? `Expires on ${inBothZones(end)}` : "";
+  };
+  field.addEventListener("input", show);
+  window.addEventListener("pageshow", show);
+}
+
+const row = window.location.hash.slice(1);
+if (row.startsWith("token-") && !document.getElementById(row)) {
+  document.getElementById("tokens-heading").scrollIntoView();
+}
