@@ -196,6 +196,17 @@ def test_everything_is_counted_again_if_progress_is_unreadable(organization, mon
     assert usage._uses(TokenUsage.objects.all(), TokenUse.objects.all()).is_complete
 
 
+def test_counting_can_begin_after_a_thread_could_not_be_started(monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    counting.catch_up()
+
+    assert counting._catching_up.acquire(blocking=False)
+    counting._catching_up.release()
+
+
 # A portal that is behind
 
 

@@ -16,6 +16,8 @@ from accounts import log_retention
 from accounts.tests.factories import OrganizationFactory
 from auditlog import jobs
 from auditlog.models import Activity, Seal, TokenUsage, TokenUse
+from auditlog.seals.blocks import load_blocks
+from auditlog.seals.verification import Verification
 from auditlog.tests.entries import ACTIONS, USES, actions, days_ago, findings, seal, sql, uses
 from core import periodic_jobs
 from core.db import batches
@@ -144,3 +146,35 @@ def test_malformed_value_in_the_seals_is_named_and_stops_no_job_if_it_is_not_at_
             with stops:
                 work(USES)
             transaction.set_rollback(True)
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL checks the type of each value")
+def test_entry_that_is_sealed_during_the_verification_is_not_reported_as_waiting(organization):
+    uses(1, organization, at=days_ago(402))
+    seal()
+    uses(1, organization, at=minutes_ago())
+    seal()
+    [waiting] = uses(1, organization, at=minutes_ago())
+    sql("UPDATE auditlog_tokenuse SET at = '2026-99-99 00:00' WHERE id = %s", waiting.pk)
+    verification = Verification(USES)
+
+    def seal_and_prune():
+        verification.progress = lambda: None
+        work(USES)
+
+    verification.progress = seal_and_prune
+
+    assert [finding for finding in verification.findings() if "waited too long" in finding] == []
+    assert verification.pruned == 1
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL checks the type of each value")
+def test_records_of_blocks_stay_in_the_database_beside_an_unreadable_block(organization):
+    for _ in range(2):
+        uses(1, organization)
+        seal()
+    sql("UPDATE auditlog_seal SET made_at = '2026-99-99 00:00' WHERE number = 1")
+
+    _, second = load_blocks(Seal.objects.defer("entries").order_by("number"))
+
+    assert second.get_deferred_fields() == {"entries"}
