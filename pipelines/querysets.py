@@ -11,7 +11,7 @@ from pipelines.run_states import OCCUPYING, RunStatus, states_with_status
 # Up to so many visible runs, reading all of them is quicker than looking for them among those of the organization.
 # Measured on SQLite with 500,000 runs.
 MANY_FOR_A_PAGE, MANY_FOR_A_SEARCH = 10_000, 100_000
-# Of a step of a run, what its list shows.
+# What the API shows of a step of a run, and so what lists of runs read.
 STEP_RESULT = (
     "position",
     "name",

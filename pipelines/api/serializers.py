@@ -24,6 +24,7 @@ from pipelines.models import (
     Step,
     StepRun,
 )
+from pipelines.querysets import STEP_RESULT
 from pipelines.run_states import PipelineState, pipeline_state, status_of_run
 from pipelines.services import StepInput
 from pipelines.services.runs import MESSAGE_MAX_LENGTH
@@ -305,18 +306,7 @@ class StepSerializer(serializers.ModelSerializer[Step]):
 class StepRunSerializer(serializers.ModelSerializer[StepRun]):
     class Meta:
         model = StepRun
-        fields = [
-            "position",
-            "name",
-            "kind",
-            "state",
-            "started_at",
-            "finished_at",
-            "response_status",
-            "response_bytes",
-            "message",
-            "decided_by_email",
-        ]
+        fields = STEP_RESULT
 
 
 class RunSerializer(serializers.ModelSerializer[Run]):
