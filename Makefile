@@ -1,7 +1,7 @@
 # `make help` lists all targets.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-PYTHON ?= python3
+PYTHON ?= $(shell .ci/choose-python)
 VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench

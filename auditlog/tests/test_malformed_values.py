@@ -47,9 +47,14 @@ def values_for(field):
     return ["'5'", "'null'", f"'{'9' * 5_001}'"] if isinstance(field, JSONField) else []
 
 
-def columns_of(*models):
+def malformable(*models):
+    """The fields, each with its model, that can hold a malformed value."""
     fields = [(model, field) for model in models for field in model._meta.concrete_fields]
-    found = [(model, field) for model, field in fields if not isinstance(field, BigAutoField) and values_for(field)]
+    return [(model, field) for model, field in fields if not isinstance(field, BigAutoField) and values_for(field)]
+
+
+def columns_of(*models):
+    found = malformable(*models)
     return pytest.mark.parametrize(
         ("model", "field"), found, ids=[f"{model.__name__}-{field.column}" for model, field in found]
     )

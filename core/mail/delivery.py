@@ -16,7 +16,6 @@ import logging
 import smtplib
 import threading
 from datetime import datetime, timedelta
-from email.utils import parseaddr
 from enum import Enum
 
 from django.core import mail
@@ -150,11 +149,12 @@ def _message_of(row: OutgoingMail) -> EmailMessage | None:
 def _add_headers(message: EmailMessage, row: OutgoingMail) -> None:
     # On one line, even if names in it have line breaks: Django would refuse to send it.
     message.subject = _on_one_line(message.subject, 200)
-    _, sender = parseaddr(message.from_email)
+    # Not with `parseaddr`, which loses an IP address in brackets in some versions of Python.
+    domain = message.from_email.rpartition("@")[2].removesuffix(">")
     message.extra_headers |= {
         # RFC 3834 section 5: prevents vacation notices.
         "Auto-Submitted": "auto-generated",
-        "Message-ID": f"<{row.pk}@{sender.rpartition('@')[2]}>",
+        "Message-ID": f"<{row.pk}@{domain}>",
     }
 
 
