@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 
 from core.badges import Badge
 from core.pages import charts, submissions
-from core.text import counted
+from core.text import counted, grouped
 
 register = template.Library()
 
@@ -71,10 +71,7 @@ def submission() -> SafeString:
     return format_html('<input type="hidden" name="{}" value="{}">', submissions.FIELD, uuid.uuid4().hex)
 
 
-@register.filter
-def grouped(number: int) -> str:
-    """`12,345`."""
-    return f"{number:,}"
+register.filter("grouped", grouped)
 
 
 @register.filter
