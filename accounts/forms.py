@@ -1,15 +1,19 @@
+from collections.abc import Iterable
 from typing import Any, ClassVar, cast
 
 from allauth.account import forms as allauth_forms
 from allauth.account.adapter import get_adapter
 from allauth.account.forms import LoginForm, ReauthenticateForm
 from django import forms
+from django.conf import settings
 from django.contrib.auth.forms import SetPasswordForm
 from django.core.validators import MaxValueValidator, MinValueValidator
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import POLICY_FIELDS, Group, Organization, User
 from accounts.roles import SiteRole
 from core.api import scopes
+from core.reading import time_zones
 
 HELP_WITH_CHOOSING = "At least 12 characters. A sentence is easy to remember."
 
@@ -130,6 +134,38 @@ class ExpiryMailsForm(forms.Form):
         required=False,
         help_text="30, 7 and 1 days before, and after it has expired.",
     )
+
+
+class PreferencesForm(forms.Form):
+    """Fields: ``language`` and ``time_zone``; empty for the browser's language, and for UTC."""
+
+    language = forms.ChoiceField(
+        label=_("Language"),
+        choices=[("", _("As in the browser")), *settings.LANGUAGES],
+        required=False,
+        help_text=_("Of pages and mails. The API always answers in English."),
+    )
+    time_zone = forms.ChoiceField(
+        label=_("Time zone"),
+        required=False,
+        help_text=_("Times are shown in it, with UTC beside them. The API always answers in UTC."),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        cast("forms.ChoiceField", self.fields["time_zone"]).choices = grouped_by_area(time_zones())
+
+
+def grouped_by_area(names: Iterable[str]) -> list[tuple[str, Any]]:
+    """Choices for a select: `UTC`, and the places of each area, such as "Buenos Aires (Argentina)" of America."""
+    areas: dict[str, list[tuple[str, str]]] = {}
+    for name in names:
+        area, _slash, place = name.partition("/")
+        within, _slash, city = place.rpartition("/")
+        shown = f"{city} ({within})" if within else city
+        areas.setdefault(area, []).append((name, shown.replace("_", " ")))
+    del areas["UTC"]
+    return [("", "UTC"), *areas.items()]
 
 
 class InviteForm(forms.Form):

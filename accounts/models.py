@@ -201,6 +201,8 @@ class User(AbstractBaseUser):
     wants_expiry_mails = models.BooleanField(
         "mails before a token expires", default=True, help_text="30, 7 and 1 days before, and after it has expired."
     )
+    language = models.CharField(max_length=10, blank=True, help_text="Empty: that of the browser.")
+    time_zone = models.CharField(max_length=64, blank=True, help_text="A name of the IANA database. Empty: UTC.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     USERNAME_FIELD = "email"

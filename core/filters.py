@@ -5,6 +5,7 @@ and its schema describes the parameters from the filter set (core/api/filtering.
 """
 
 import ipaddress
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
@@ -14,6 +15,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db.models import Model, QuerySet
+from django.utils import timezone
 from django_filters.fields import ModelChoiceField
 
 from core import ids
@@ -85,9 +87,10 @@ class PersonFilter(TextFilter):
 
 
 class DayFilter(django_filters.DateFilter):
-    """A whole day, UTC. ``since`` finds rows from this day on, otherwise rows up to and including this day.
+    """A whole day: in the reader's time zone on a page, in UTC in the API.
 
-    ``of`` is the field with the row's time.
+    ``since`` finds rows from this day on, otherwise rows up to and including this day. ``of`` is the field with the
+    row's time.
     """
 
     def __init__(self, *, since: bool, of: str = "at", **kwargs: Any) -> None:
@@ -100,10 +103,17 @@ class DayFilter(django_filters.DateFilter):
     def filter(self, qs: QuerySet[Any], value: date | None) -> QuerySet[Any]:
         if value is None:
             return qs
-        start = datetime.combine(value, time(), UTC)
         if self.since:
-            return qs.filter(**{f"{self.of}__gte": start})
-        return qs.filter(**{f"{self.of}__lt": start + timedelta(days=1)}) if value < date.max else qs
+            return qs.filter(**{f"{self.of}__gte": _start_of(value)})
+        return qs.filter(**{f"{self.of}__lt": _start_of(value + timedelta(days=1))}) if value < date.max else qs
+
+
+def _start_of(day: date) -> datetime:
+    """In UTC, as all times are stored. The first day of the calendar has no earlier moment in another time zone."""
+    midnight = datetime.combine(day, time(), timezone.get_current_timezone())
+    with suppress(OverflowError):
+        return midnight.astimezone(UTC)
+    return midnight.replace(tzinfo=UTC)
 
 
 class IdField(forms.CharField):

@@ -48,7 +48,7 @@ def grouped(number: int) -> str:
 
 
 def counted(number: int, one: str, many: str) -> str:
-    """`1 token`, `1,200 tokens`, translated. Only where a count is alone: in a sentence, translate the whole sentence."""
+    """`1 token`, `1,200 tokens`, translated. Only for a count that is alone: a sentence is translated as a whole."""
     return f"{grouped(number)} {ngettext(one, many, number)}"
 
 

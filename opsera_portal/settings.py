@@ -104,6 +104,7 @@ MIDDLEWARE = [
     "core.pages.middleware.RefusalLogMiddleware",
     "accounts.signin.last_person.LastPersonMiddleware",
     "accounts.security.sessions.SessionLifetimeMiddleware",
+    "accounts.reading.ReadingMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "accounts.security.kept_forms.KeptFormsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
@@ -426,6 +427,7 @@ STATIC_BUNDLES = {
         "js/message.js",
         "js/copy.js",
         "js/secret.js",
+        "js/time-zone.js",
         "js/dialog.js",
         "js/live.js",
         "js/once.js",
@@ -446,10 +448,11 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 1000
 DATA_UPLOAD_MAX_NUMBER_FILES = 0
 FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]
 
-# Language and time: the portal speaks English and shows UTC.
+# Language and time: pages and mails have those of their reader (core/reading.py), everything else these.
 
 LANGUAGE_CODE = "en"
-USE_I18N = False
+LANGUAGES = [("en", "English"), ("de", "Deutsch"), ("pl", "Polski")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 

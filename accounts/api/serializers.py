@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
@@ -183,9 +184,29 @@ class PreferencesSerializer(serializers.ModelSerializer[User]):
 
     class Meta:
         model = User
-        fields = ["wants_expiry_mails"]
+        fields = ["wants_expiry_mails", "language", "time_zone"]
         read_only_fields = fields
 
 
 class ChangePreferencesBody(StrictSerializer):
-    wants_expiry_mails = FlagField(help_text="Mails 30, 7 and 1 days before a token expires, and after it has expired.")
+    together = {"minProperties": 1}
+
+    wants_expiry_mails = FlagField(
+        required=False, help_text="Mails 30, 7 and 1 days before a token expires, and after it has expired."
+    )
+    language = serializers.ChoiceField(
+        choices=[("", "As the browser asks"), *settings.LANGUAGES],
+        required=False,
+        help_text="Of pages and mails. The API always answers in English.",
+    )
+    time_zone = serializers.CharField(
+        max_length=64,
+        allow_blank=True,
+        required=False,
+        help_text="A name of the IANA database, such as `Europe/Berlin`. Empty: UTC. The API always answers in UTC.",
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs:
+            raise serializers.ValidationError("Give at least one preference.")
+        return attrs

@@ -244,16 +244,14 @@ class PreferencesViewSet(ApiViewSet):
 
     @extend_schema(operation_id="preferences", responses=PreferencesSerializer)
     def retrieve(self, request: Request) -> Response:
-        """Which mails I get."""
+        """Which mails I get, and the language and the time zone of pages and mails."""
         return Response(PreferencesSerializer(self.person).data)
 
     @extend_schema(operation_id="preferences_change", request=ChangePreferencesBody, responses=PreferencesSerializer)
     def partial_update(self, request: Request) -> Response:
-        """Changes which mails I get, from the next mail on."""
+        """Changes the given ones, from the next page and the next mail on."""
         body = self.read_body(ChangePreferencesBody)
-        person = services.set_expiry_mails(
-            actor=self.person, wanted=body["wants_expiry_mails"], request=request._request
-        )
+        person = services.set_preferences(actor=self.person, request=request._request, **body)
         return Response(PreferencesSerializer(person).data)
 
 

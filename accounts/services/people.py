@@ -1,11 +1,14 @@
 """Inviting, creating and changing people."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_variables
 
 from accounts.mails import email_change_mail, invitation_mail, password_changed_mail
@@ -20,6 +23,7 @@ from auditlog.models import Activity
 from auditlog.record import record
 from core.db.locks import lock
 from core.errors import DomainError, NotAllowed
+from core.reading import time_zones
 
 # What `change_user` can change in a row.
 CHANGEABLE = ("email", "name", "site_role", "is_active", "password", "joined_at")
@@ -170,14 +174,38 @@ def reset_two_factor_on_the_machine(*, user: User) -> None:
         sessions.end_sessions(locked)
 
 
-def set_expiry_mails(*, actor: User, wanted: bool, request: HttpRequest | None = None) -> User:
-    """Whether this person gets mails about their tokens that expire. It applies from the next mail on."""
+def set_preferences(*, actor: User, request: HttpRequest | None = None, **wanted: Any) -> User:
+    """Changes the person's own ``wants_expiry_mails``, ``language`` and ``time_zone``: those that are given.
+
+    It applies from the next page and the next mail on. Raises ``ValidationError`` for an unknown language or time zone.
+    """
+    check_preferences(wanted)
     with transaction.atomic():
-        rows = User.objects.filter(pk=actor.pk, wants_expiry_mails=not wanted)
-        if rows.update(wants_expiry_mails=wanted):
-            record(actor=actor, action=Action.USER_CHANGED, target=actor, request=request, wants_expiry_mails=wanted)
-    actor.wants_expiry_mails = wanted
+        person = lock(User.objects.all(), actor.pk)
+        changed = {name: value for name, value in wanted.items() if getattr(person, name) != value}
+        if changed:
+            User.objects.filter(pk=person.pk).update(**changed)
+            record(actor=actor, action=Action.USER_CHANGED, target=actor, request=request, **changed)
+    for name, value in wanted.items():
+        setattr(actor, name, value)
     return actor
+
+
+def set_first_time_zone(*, actor: User, time_zone: str) -> None:
+    """Stores the time zone of the browser, if the person has none yet. Not logged: nobody has decided anything.
+
+    A name that the portal doesn't know is ignored.
+    """
+    if time_zone in time_zones():
+        User.objects.filter(pk=actor.pk, time_zone="").update(time_zone=time_zone)
+
+
+def check_preferences(wanted: Mapping[str, Any]) -> None:
+    """``""`` is always possible: the language of the browser, and UTC."""
+    if wanted.get("language", "") not in {"", *dict(settings.LANGUAGES)}:
+        raise ValidationError({"language": [_("The portal doesn't speak this language.")]})
+    if wanted.get("time_zone", "") not in {"", *time_zones()}:
+        raise ValidationError({"time_zone": [_("Choose a time zone of the list, such as Europe/Berlin.")]})
 
 
 def check_administrator_stays(before: User, *, is_active: bool, site_role: str) -> None:

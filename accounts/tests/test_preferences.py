@@ -1,6 +1,7 @@
 """A person's own preferences: mails about their expiring tokens."""
 
 import pytest
+from django.utils import timezone, translation
 
 from accounts import services
 from auditlog.models import Activity
@@ -16,11 +17,13 @@ def wants_mails(person):
 
 def test_mails_are_on_by_default_and_can_be_switched_off(api, owner):
     api.force_login(owner)
-    assert api.get(PREFERENCES).json() == {"wants_expiry_mails": True}
+    assert api.get(PREFERENCES).json() == {"wants_expiry_mails": True, "language": "", "time_zone": ""}
 
     answer = api.patch(PREFERENCES, {"wants_expiry_mails": False})
 
-    assert answer.json() == api.get(PREFERENCES).json() == {"wants_expiry_mails": False}
+    assert (
+        answer.json() == api.get(PREFERENCES).json() == {"wants_expiry_mails": False, "language": "", "time_zone": ""}
+    )
     assert not wants_mails(owner)
 
 
@@ -51,8 +54,109 @@ def test_values_other_than_true_and_false_are_refused(api, owner, body):
 
 def test_changed_preference_is_logged_once(owner):
     for _ in range(2):
-        services.set_expiry_mails(actor=owner, wanted=False)
+        services.set_preferences(actor=owner, wants_expiry_mails=False)
 
     entry = Activity.objects.get()
     assert (entry.actor, entry.target_id, entry.action) == (owner, str(owner.pk), "user.changed")
     assert entry.details == {"wants_expiry_mails": False}
+
+
+def shown_to(person):
+    person.refresh_from_db()
+    return person.language, person.time_zone
+
+
+def test_language_and_time_zone_are_saved_on_the_page(client, owner):
+    client.force_login(owner)
+    page = "/profile/preferences/"
+
+    answer = client.post(page, {"language": "de", "time_zone": "Europe/Berlin"}, follow=True)
+
+    assert shown_to(owner) == ("de", "Europe/Berlin")
+    assert answer.headers["Content-Language"] == "de"
+    entry = Activity.objects.get()
+    assert entry.details == {"language": "de", "time_zone": "Europe/Berlin"}
+
+
+def test_language_and_time_zone_are_saved_by_api(api, owner):
+    api.force_login(owner)
+
+    answer = api.patch(PREFERENCES, {"language": "pl", "time_zone": "Asia/Calcutta"})
+
+    assert answer.json() == {"wants_expiry_mails": True, "language": "pl", "time_zone": "Asia/Calcutta"}
+    assert shown_to(owner) == ("pl", "Asia/Calcutta")
+
+
+WRONG = {
+    "language": ["xx", "de-DE", "DE", "x" * 20, "\0", None, 5],
+    "time_zone": ["Europe/Nowhere", "europe/berlin", "../UTC", "/etc/passwd", "Etc/GMT+3", "x" * 65, "\0", None, 5],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in WRONG.items() for value in values])
+def test_unknown_language_and_time_zone_are_refused(api, client, owner, field, value):
+    api.force_login(owner)
+    client.force_login(owner)
+
+    answer = api.patch(PREFERENCES, {field: value})
+
+    assert (answer.status_code, list(answer.json()["errors"])) == (400, [field])
+    if value is not None:
+        assert client.post("/profile/preferences/", {field: value}).context["form"].errors.keys() == {field}
+    assert shown_to(owner) == ("", "")
+
+
+def test_first_time_zone_of_the_browser_is_kept_but_replaces_none(client, owner):
+    client.force_login(owner)
+
+    for name in ("Mars/Olympus", "Europe/Berlin", "Asia/Tokyo"):
+        assert client.post("/profile/preferences/time-zone/", {"time_zone": name}).status_code == 204
+
+    assert shown_to(owner) == ("", "Europe/Berlin")
+    assert not Activity.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("own", "browser", "expected"),
+    [
+        ("", "", "en"),
+        ("", "de-AT,de;q=0.9,en;q=0.5", "de"),
+        ("", "fr,pl;q=0.5", "pl"),
+        ("", "fr", "en"),
+        ("", "x" * 5_000, "en"),
+        ("en", "de", "en"),
+        ("pl", "de", "pl"),
+    ],
+)
+def test_page_is_in_the_language_of_the_person_or_else_of_the_browser(client, owner, own, browser, expected):
+    owner.language = own
+    owner.save()
+    client.force_login(owner)
+
+    answer = client.get("/profile/preferences/", headers={"Accept-Language": browser})
+
+    assert answer.headers["Content-Language"] == expected
+    assert ("Accept-Language" in answer.headers["Vary"]) == (own == "")
+
+
+def test_api_and_administration_are_in_english_and_utc(api, client, owner):
+    owner.language, owner.time_zone = "de", "Asia/Tokyo"
+    owner.save()
+    api.force_login(owner)
+    german = {"Accept-Language": "de"}
+
+    assert api.get("/api/v1/pipelines", {"page_size": "x"}, headers=german).json()["errors"] == {
+        "page_size": ["A valid integer is required."]
+    }
+    assert translation.get_language() == "en"
+    assert client.get("/admin/login/", headers=german, follow=True).status_code == 200
+
+
+def test_language_of_a_page_does_not_stay_in_the_thread(client, owner):
+    owner.language, owner.time_zone = "de", "Asia/Tokyo"
+    owner.save()
+    client.force_login(owner)
+
+    client.get("/profile/preferences/")
+
+    assert (translation.get_language(), timezone.get_current_timezone_name()) == ("en", "UTC")

@@ -1,12 +1,23 @@
-"""A person's own profile page."""
+"""A person's own profile page, and the language and the time zone of what they read."""
 
 from typing import Any
 
-from django.views.generic import TemplateView
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.mixins import LoginRequiredMixin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils.translation import get_language_from_request, gettext
+from django.views import View
+from django.views.generic import FormView, TemplateView
 
+from accounts import services
+from accounts.forms import PreferencesForm
 from accounts.roles import Ability
 from accounts.security import sessions
+from core.http.request_context import person_of
 from core.pages.views import MemberPageMixin, SectionMixin
+from core.reading import reading_as
 
 
 class ProfileView(SectionMixin, MemberPageMixin, TemplateView):
@@ -27,7 +38,37 @@ class ProfileView(SectionMixin, MemberPageMixin, TemplateView):
                 "can": [ability.value for ability in Ability if ability in role.abilities],
                 "cannot": [ability.value for ability in Ability if ability not in role.abilities],
             },
+            language=dict(settings.LANGUAGES).get(user.language, gettext("As in the browser")),
             groups=list(user.member_groups.values_list("name", flat=True)),
             sessions=[sessions.as_row(session, self.request) for session in sessions.live_sessions(user)],
             **kwargs,
         )
+
+
+class PreferencesView(LoginRequiredMixin, SectionMixin, FormView[PreferencesForm]):
+    """The language and the time zone of pages and mails."""
+
+    template_name = "accounts/preferences.html"
+    form_class = PreferencesForm
+    section = "profile"
+    current_tab = "accounts:profile"
+
+    def get_initial(self) -> dict[str, Any]:
+        person = person_of(self.request)
+        return {"language": person.language, "time_zone": person.time_zone}
+
+    def form_valid(self, form: PreferencesForm) -> HttpResponse:
+        person = services.set_preferences(actor=person_of(self.request), request=self.request, **form.cleaned_data)
+        with reading_as(person.language or get_language_from_request(self.request), person.time_zone):
+            messages.success(self.request, gettext("Your language and your time zone were saved."))
+        return redirect("accounts:preferences")
+
+
+class FirstTimeZoneView(LoginRequiredMixin, View):
+    """Takes the time zone of the browser of someone who has none yet (assets/js/time-zone.js)."""
+
+    http_method_names = ["post"]
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        services.set_first_time_zone(actor=person_of(request), time_zone=request.POST.get("time_zone", ""))
+        return HttpResponse(status=204)

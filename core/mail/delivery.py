@@ -15,6 +15,7 @@ three times in a row, the mail is given up: it may itself be the reason why the 
 import logging
 import smtplib
 import threading
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -30,6 +31,7 @@ from core.db.unavailable import DATABASE_UNAVAILABLE
 from core.mail.kinds import kind_of, label_of
 from core.models import OutgoingMail, OutgoingMailQuerySet
 from core.rate_limits import Limit
+from core.reading import reading_as
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +134,8 @@ def _message_of(row: OutgoingMail) -> EmailMessage | None:
             if lock_first(_taken(row)) is None:
                 # This worker was suspended for longer than its lease. What the mail queues must not be queued twice.
                 return None
-            message = kind.compose(**row.arguments)
+            with _as_its_reader(row):
+                message = kind.compose(**row.arguments)
             if message is None:
                 row.delete()
                 return None
@@ -144,6 +147,11 @@ def _message_of(row: OutgoingMail) -> EmailMessage | None:
         return None
     _add_headers(message, row)
     return message
+
+
+def _as_its_reader(row: OutgoingMail) -> AbstractContextManager[None]:
+    person = row.person
+    return reading_as(person.language, person.time_zone) if person else reading_as("", "")
 
 
 def _add_headers(message: EmailMessage, row: OutgoingMail) -> None:

@@ -32,7 +32,7 @@ from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFac
 from tokens import jwt
 from tokens.tests.factories import TokenFactory, bearer
 
-# ok: 200. gone: 404, as if it did not exist. no: 403. in: redirected to sign in. home: redirected
+# ok: 200 or 204. gone: 404, as if it did not exist. no: 403. in: redirected to sign in. home: redirected
 # to the overview. admin: redirected to Django admin. to: redirected after the action. post: only
 # POST is allowed. bad: 400, because the form is empty; the person is allowed to send it. `ruled` is
 # another pipeline of the owner, with a rule that names only the owner.
@@ -132,6 +132,9 @@ GET  /login/                         home   home   home   home   home   home    
 GET  /logout/                        ok     ok     ok     ok     ok     ok       ok      ok       ok       in
 GET  /login/inactive/                ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
 GET  /profile/security/              ok     ok     ok     ok     ok     ok       ok      ok       ok       in
+GET  /profile/preferences/ ok    ok    ok    ok    ok    ok    ok    ok    ok    in
+POST /profile/preferences/ to    to    to    to    to    to    to    to    to    in
+POST /profile/preferences/time-zone/ ok    ok    ok    ok    ok    ok    ok    ok    ok    in
 POST /profile/security/expiry-mails/ to     to     to     to     to     to       to      to       to       in
 GET  /profile/security/password/     ok     ok     ok     ok     ok     ok       ok      ok       ok       in
 GET  /profile/security/password/set/ to     to     to     to     to     to       to      to       to       in
@@ -496,7 +499,7 @@ def test_pages(client, world, method, path, expected):
 def word_for(answer):
     """The word for this answer in PAGES, or its status."""
     if answer.status_code != 302:
-        return {200: "ok", 403: "no", 404: "gone", 405: "post", 400: "bad"}.get(answer.status_code, answer.status_code)
+        return {200: "ok", 204: "ok", 403: "no", 404: "gone", 405: "post", 400: "bad"}.get(answer.status_code, answer.status_code)
     if answer.url.startswith("/login/"):
         return "in"
     if answer.url.startswith("/admin/"):

@@ -54,6 +54,6 @@ class ExpiryMailsView(LoginRequiredMixin, View):
         form = ExpiryMailsForm(request.POST)
         form.full_clean()
         wanted = form.cleaned_data["wants_expiry_mails"]
-        services.set_expiry_mails(actor=person_of(request), wanted=wanted, request=request)
+        services.set_preferences(actor=person_of(request), request=request, wants_expiry_mails=wanted)
         messages.success(request, f"You get {'' if wanted else 'no '}mails about tokens that expire.")
         return redirect("accounts:security")
