@@ -190,6 +190,10 @@ tables: $(VENV)/.development ## Update the generated tables in docs/: permission
 	@$(CHECKED) settings_table docs/settings.md
 	@$(CHECKED) commands_table docs/commands.md
 
+.PHONY: messages
+messages: $(VENV)/.development ## Bring the translations in locale/ up to date with the texts in the code (needs GNU gettext)
+	@$(CHECKED:manage.py=locale/make_messages.py)
+
 .PHONY: lock
 lock: $(VENV)/.development ## Pin the packages in requirements*.in
 	@for file in requirements requirements-dev benchmarks/requirements .ci/requirements-audit .ci/requirements-uv; do \
