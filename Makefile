@@ -192,7 +192,7 @@ tables: $(VENV)/.development ## Update the generated tables in docs/: permission
 
 .PHONY: messages
 messages: $(VENV)/.development ## Bring the translations in locale/ up to date with the texts in the code (needs GNU gettext)
-	@$(CHECKED:manage.py=locale/make_messages.py)
+	@$(CHECKED:manage.py=.ci/make_messages.py)
 
 .PHONY: lock
 lock: $(VENV)/.development ## Pin the packages in requirements*.in

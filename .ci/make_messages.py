@@ -1,7 +1,7 @@
 """Brings the translations up to date with the texts in code and templates. Run it with `make messages`.
 
-Adds new texts to each `django.po`, removes those that are no longer used, and compiles the files. Django's `makemessages`
-does the first part, and needs GNU gettext.
+Adds new texts to each `django.po`, removes those that are no longer used, and compiles the files. Django's own
+`makemessages` does the first part, and needs GNU gettext.
 """
 
 import os
@@ -15,7 +15,8 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.commands import makemessages
 
-DIRECTORY = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parent.parent
+DIRECTORY = ROOT / "locale"
 # The texts are in the apps and in the templates.
 NOT_SEARCHED = (".*", "benchmarks", "docs", "staticfiles", "static", "node_modules", "*/tests/*", "*/migrations/*")
 
@@ -56,8 +57,8 @@ def compile_all() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(DIRECTORY.parent))
-    os.chdir(DIRECTORY.parent)
+    sys.path.insert(0, str(ROOT))
+    os.chdir(ROOT)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "opsera_portal.settings")
     django.setup()
     update()
