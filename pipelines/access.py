@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from django.db import models
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from accounts.roles import ROLES, Ability, SiteRole
 
@@ -23,33 +24,35 @@ if TYPE_CHECKING:
 class ItemRole(models.TextChoices):
     """The role that an access rule gives on one pipeline, strongest first."""
 
-    ADMINISTRATOR = "administrator", "Administrator"
-    MANAGER = "manager", "Manager"
-    USER = "user", "User"
-    GUEST = "guest", "Guest"
+    ADMINISTRATOR = "administrator", gettext_lazy("Administrator")
+    MANAGER = "manager", gettext_lazy("Manager")
+    USER = "user", gettext_lazy("User")
+    GUEST = "guest", gettext_lazy("Guest")
 
 
 class PipelineAction(Enum):
-    """The rows of the table. The value is the label that people read."""
+    """The rows of the table. The value is the label that people read; translate it where it is shown."""
 
-    SEE = "See it, its runs, status and logs"
-    RUN = "Run, stop, reset, resume"
-    APPROVE = "Approve or reject a gate"
-    EDIT_STEPS = "Edit steps and notifications, read responses of servers"
-    EDIT_ACCESS_RULES = "Edit access rules"
-    DUPLICATE = "Duplicate"
-    LOCK = "Lock, unlock"
-    ADMINISTER = "Edit name, description, tags; transfer; delete"
+    SEE = gettext_noop("See it, its runs, status and logs")
+    RUN = gettext_noop("Run, stop, reset, resume")
+    APPROVE = gettext_noop("Approve or reject a gate")
+    EDIT_STEPS = gettext_noop("Edit steps and notifications, read responses of servers")
+    EDIT_ACCESS_RULES = gettext_noop("Edit access rules")
+    DUPLICATE = gettext_noop("Duplicate")
+    LOCK = gettext_noop("Lock, unlock")
+    ADMINISTER = gettext_noop("Edit name, description, tags; transfer; delete")
 
 
 class Standing(Enum):
-    """The columns of the table, strongest first. The value is the label that people read."""
+    """The columns of the table, strongest first. The value is the label that people read; translate it where it is
+    shown.
+    """
 
-    OWNER = "Owner, item Administrator, site Administrator"
-    MANAGER = "Item Manager"
-    POWER_USER = "Site Power User"
-    USER = "Item User, or site User where there are no rules"
-    GUEST = "Guest, Auditor, Security Manager"
+    OWNER = gettext_noop("Owner, item Administrator, site Administrator")
+    MANAGER = gettext_noop("Item Manager")
+    POWER_USER = gettext_noop("Site Power User")
+    USER = gettext_noop("Item User, or site User where there are no rules")
+    GUEST = gettext_noop("Guest, Auditor, Security Manager")
 
     @property
     def rank(self) -> int:

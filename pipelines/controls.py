@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from pipelines import services
 from pipelines.access import PipelineAction
 from pipelines.models import Pipeline, Run, StepRun
@@ -49,12 +51,12 @@ def controls_of(pipeline: Pipeline, allowed: frozenset[PipelineAction]) -> Contr
 
 def _why_not(pipeline: Pipeline, state: RunState | None) -> str:
     if pipeline.is_locked:
-        return f"Locked by {pipeline.locked_by_email}: nobody can run it until it is unlocked."
+        return _("Locked by %(person)s: nobody can run it until it is unlocked.") % {"person": pipeline.locked_by_email}
     if state is RunState.PAUSED:
-        return "A run waits for an approval. No other run starts until someone approves, rejects or resets it."
+        return _("A run waits for an approval. No other run starts until someone approves, rejects or resets it.")
     steps = list(pipeline.steps.all())
     if not steps:
-        return "It has no steps yet. Add a step first."
+        return _("It has no steps yet. Add a step first.")
     if any(step.missing_secrets for step in steps):
-        return "Some secrets of its steps have no value yet. Enter them before you run it."
+        return _("Some secrets of its steps have no value yet. Enter them before you run it.")
     return ""

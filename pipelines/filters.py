@@ -9,6 +9,7 @@ from django import forms
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
 from django.http import HttpRequest
+from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 
 from core.filters import (
     DayFilter,
@@ -26,7 +27,7 @@ from pipelines.querysets import RunQuerySet
 from pipelines.run_states import OCCUPYING, PipelineState, RunState, RunStatus
 
 LOCKED = "locked"
-STATE_CHOICES = [*PipelineState.choices, (LOCKED, "Locked")]
+STATE_CHOICES = [*PipelineState.choices, (LOCKED, pgettext_lazy("pipeline", "Locked"))]
 
 
 class PipelineFilter(StrictFilterSet):
@@ -34,10 +35,13 @@ class PipelineFilter(StrictFilterSet):
 
     api_help: ClassVar = {"q": "Part of the name, the description or the owner.", "tag": "One of the tags."}
 
-    q = SearchFilter(label="Search", method="filter_text")
-    tag = django_filters.CharFilter(label="Tag", method="filter_tag", max_length=TAG_MAX_LENGTH)
+    q = SearchFilter(label=gettext_lazy("Search"), method="filter_text")
+    tag = django_filters.CharFilter(label=gettext_lazy("Tag"), method="filter_tag", max_length=TAG_MAX_LENGTH)
     state = django_filters.ChoiceFilter(
-        label="State", choices=STATE_CHOICES, method="filter_state", empty_label="Any state"
+        label=gettext_lazy("State"),
+        choices=STATE_CHOICES,
+        method="filter_state",
+        empty_label=gettext_lazy("Any state"),
     )
 
     def filter_text(self, queryset: QuerySet[Pipeline], name: str, value: str) -> QuerySet[Pipeline]:
@@ -80,8 +84,8 @@ class PipelinePageFilter(PipelineFilter):
 
 def _tag_widget(tags: Sequence[str]) -> forms.Widget:
     if len(tags) > MOST_CHOICES:
-        return SuggestingInput(tags, attrs={"placeholder": "Any tag"})
-    return LongSelect(choices=[("", "Any tag"), *((tag, tag) for tag in tags)])
+        return SuggestingInput(tags, attrs={"placeholder": gettext("Any tag")})
+    return LongSelect(choices=[("", gettext("Any tag")), *((tag, tag) for tag in tags)])
 
 
 def pipelines_offered(request: HttpRequest) -> QuerySet[Pipeline]:
@@ -105,12 +109,17 @@ class RunFilter(StrictFilterSet):
     }
 
     status = django_filters.ChoiceFilter(
-        label="State", choices=RunStatus.choices, method="filter_status", empty_label="Any state"
+        label=gettext_lazy("State"),
+        choices=RunStatus.choices,
+        method="filter_status",
+        empty_label=gettext_lazy("Any state"),
     )
-    pipeline = RowFilter(label="Pipeline", queryset=pipelines_offered, empty_label="Any pipeline")
-    started_by_email = PersonFilter(label="Requested by")
-    date = DayFilter(label="Since", since=True, of="requested_at")
-    date_to = DayFilter(label="Until", since=False, of="requested_at")
+    pipeline = RowFilter(
+        label=gettext_lazy("Pipeline"), queryset=pipelines_offered, empty_label=gettext_lazy("Any pipeline")
+    )
+    started_by_email = PersonFilter(label=gettext_lazy("Requested by"))
+    date = DayFilter(label=gettext_lazy("Since"), since=True, of="requested_at")
+    date_to = DayFilter(label=gettext_lazy("Until"), since=False, of="requested_at")
 
     class Meta:
         form = PeriodForm
@@ -137,4 +146,6 @@ class RunFilter(StrictFilterSet):
 class RunPageFilter(RunFilter):
     """The same filters. If there are too many pipelines for a select, people type the name of one."""
 
-    pipeline = RowSearchFilter(label="Pipeline", queryset=pipelines_offered, empty_label="Any pipeline")
+    pipeline = RowSearchFilter(
+        label=gettext_lazy("Pipeline"), queryset=pipelines_offered, empty_label=gettext_lazy("Any pipeline")
+    )

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.db.models import QuerySet
+from django.utils.translation import gettext, gettext_lazy, gettext_noop, ngettext, override
 
 from accounts.models import Group, User
 from accounts.roles import Ability
+from core.text import Text
 from pipelines.access import ItemRole, PipelineAction, allowed_actions, may_grant
 from pipelines.models import BODY_MAX_LENGTH, NAME_MAX_LENGTH, NOTIFIED_LIMIT, Pipeline, Step
 from pipelines.services import StepInput
@@ -16,8 +19,7 @@ from pipelines.step_secrets import MISSING, PLACES
 from pipelines.step_templates import StepTemplate
 
 # Placeholder for the value of a secret in the form. It is never shown again.
-UNCHANGED = "(unchanged)"
-KEEPS = f"“{UNCHANGED}” keeps the current value. Type over it to change it, or delete the line."
+UNCHANGED = gettext_noop("(unchanged)")
 
 
 def _text(**attributes: Any) -> forms.TextInput:
@@ -30,20 +32,34 @@ def _lines(rows: int, **attributes: Any) -> forms.Textarea:
     )
 
 
-def _secret_field(label: str, help_text: str) -> forms.CharField:
+def _secret_field(label: Text, help_text: Text) -> forms.CharField:
     return forms.CharField(label=label, required=False, max_length=64 * 1024, widget=_lines(3), help_text=help_text)
 
 
+def _name_field() -> forms.CharField:
+    return forms.CharField(
+        label=gettext_lazy("Name"),
+        max_length=NAME_MAX_LENGTH,
+        widget=_text(),
+        error_messages={"required": gettext_lazy("Enter a name.")},
+    )
+
+
 class PipelineForm(forms.Form):
-    name = forms.CharField(max_length=NAME_MAX_LENGTH, widget=_text(), error_messages={"required": "Enter a name."})
+    name = _name_field()
     description = forms.CharField(
+        label=gettext_lazy("Description"),
         max_length=2000,
         required=False,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="What it does, for everyone who can see it.",
+        help_text=gettext_lazy("What it does, for everyone who can see it."),
     )
     tags = forms.CharField(
-        max_length=2000, required=False, widget=_text(), help_text="Separate tags with commas: nightly, linux."
+        label=gettext_lazy("Tags"),
+        max_length=2000,
+        required=False,
+        widget=_text(),
+        help_text=gettext_lazy("Separate tags with commas: nightly, linux."),
     )
 
     def clean_tags(self) -> list[str]:
@@ -51,18 +67,18 @@ class PipelineForm(forms.Form):
 
 
 class DuplicateForm(forms.Form):
-    name = forms.CharField(max_length=NAME_MAX_LENGTH, widget=_text(), error_messages={"required": "Enter a name."})
+    name = _name_field()
 
 
 class TransferForm(forms.Form):
     """``owner``: someone of the pipeline's organization, by e-mail address."""
 
     owner = forms.CharField(
-        label="New owner",
+        label=gettext_lazy("New owner"),
         max_length=254,
         widget=_text(inputmode="email"),
-        help_text="The e-mail address of a User, Power User or Administrator of your organization.",
-        error_messages={"required": "Enter an e-mail address."},
+        help_text=gettext_lazy("The e-mail address of a User, Power User or Administrator of your organization."),
+        error_messages={"required": gettext_lazy("Enter an e-mail address.")},
     )
 
     def __init__(self, *args: Any, pipeline: Pipeline, **kwargs: Any) -> None:
@@ -73,7 +89,7 @@ class TransferForm(forms.Form):
         email = self.cleaned_data["owner"].strip().lower()
         owner = people_of(self.pipeline).filter(email=email).first()
         if owner is None:
-            raise forms.ValidationError("Nobody active in your organization has this address.")
+            raise forms.ValidationError(gettext("Nobody active in your organization has this address."))
         return owner
 
 
@@ -81,11 +97,11 @@ class NotificationsForm(forms.Form):
     """``notified_people``: people who can see the pipeline, one e-mail address per line."""
 
     notified_people = forms.CharField(
-        label="E-mail addresses",
+        label=gettext_lazy("E-mail addresses"),
         required=False,
         max_length=NOTIFIED_LIMIT * 256,
         widget=_lines(6),
-        help_text="One per line. Only people of your organization who can see this pipeline.",
+        help_text=gettext_lazy("One per line. Only people of your organization who can see this pipeline."),
     )
 
     def __init__(self, *args: Any, pipeline: Pipeline, **kwargs: Any) -> None:
@@ -96,53 +112,75 @@ class NotificationsForm(forms.Form):
         text: str = self.cleaned_data["notified_people"]
         emails = sorted({email.lower() for email in text.replace(",", " ").split()})
         if len(emails) > NOTIFIED_LIMIT:
-            raise forms.ValidationError(f"Choose at most {NOTIFIED_LIMIT} people.")
+            too_many = ngettext("Choose at most %(limit)s person.", "Choose at most %(limit)s people.", NOTIFIED_LIMIT)
+            raise forms.ValidationError(too_many % {"limit": NOTIFIED_LIMIT})
         found = {person.email: person for person in people_of(self.pipeline).filter(email__in=emails)}
         for email in emails:
             person = found.get(email)
             if person is None or PipelineAction.SEE not in allowed_actions(person, self.pipeline):
-                raise forms.ValidationError(f"Nobody active who can see this pipeline has this address: {email}")
+                raise forms.ValidationError(
+                    gettext("Nobody active who can see this pipeline has this address: %(address)s")
+                    % {"address": email}
+                )
         return [found[email] for email in emails]
 
 
 class StepForm(forms.Form):
     """``kind`` decides which fields there are. ``step_input()`` returns the input of the services."""
 
-    name = forms.CharField(max_length=NAME_MAX_LENGTH, widget=_text(), error_messages={"required": "Enter a name."})
-    method = forms.ChoiceField(choices=[(name, name) for name in Step.Method.values], initial=Step.Method.POST)
+    name = _name_field()
+    method = forms.ChoiceField(
+        label=gettext_lazy("Method"),
+        choices=[(name, name) for name in Step.Method.values],
+        initial=Step.Method.POST,
+    )
     url = forms.CharField(
         label="URL",
         max_length=2048,
         widget=_text(spellcheck="false", inputmode="url"),
-        error_messages={"required": "Enter a URL."},
+        error_messages={"required": gettext_lazy("Enter a URL.")},
     )
     headers = forms.CharField(
+        label=gettext_lazy("Headers"),
         required=False,
         max_length=64 * 1024,
         widget=_lines(3),
-        help_text="One per line, such as “Accept: text/plain”. Everyone who can edit steps sees them.",
+        help_text=gettext_lazy("One per line, such as “Accept: text/plain”. Everyone who can edit steps sees them."),
     )
     secret_headers = _secret_field(
-        "Secret headers", "One per line, such as “Authorization: Bearer ...”. Stored encrypted and never shown again."
+        gettext_lazy("Secret headers"),
+        gettext_lazy("One per line, such as “Authorization: Bearer ...”. Stored encrypted and never shown again."),
     )
     secret_query = _secret_field(
-        "Secret parameters of the URL",
-        "One per line, such as “token: ...”. Added to the URL as “?token=...”. Stored encrypted and never shown again.",
+        gettext_lazy("Secret parameters of the URL"),
+        gettext_lazy(
+            "One per line, such as “token: ...”. Added to the URL as “?token=...”. Stored encrypted and never shown "
+            "again."
+        ),
     )
-    body = forms.CharField(required=False, max_length=BODY_MAX_LENGTH, strip=False, widget=_lines(6))
+    body = forms.CharField(
+        label=gettext_lazy("Body"), required=False, max_length=BODY_MAX_LENGTH, strip=False, widget=_lines(6)
+    )
     secret_body = _secret_field(
-        "Secret fields of the body",
-        "One per line, such as “password: ...”. Added to a body that is a JSON object or a form; “inputs.token” goes "
-        "inside “inputs”. Stored encrypted and never shown again.",
+        gettext_lazy("Secret fields of the body"),
+        gettext_lazy(
+            "One per line, such as “password: ...”. Added to a body that is a JSON object or a form; “inputs.token” "
+            "goes inside “inputs”. Stored encrypted and never shown again."
+        ),
     )
     expected_status = forms.IntegerField(
-        label="Expected status", min_value=100, max_value=599, initial=200, help_text="Any other status fails the run."
+        label=gettext_lazy("Expected status"),
+        min_value=100,
+        max_value=599,
+        initial=200,
+        help_text=gettext_lazy("Any other status fails the run."),
     )
     instructions = forms.CharField(
+        label=gettext_lazy("Instructions"),
         required=False,
         max_length=500,
         widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="What to check before approving.",
+        help_text=gettext_lazy("What to check before approving."),
     )
 
     def __init__(self, *args: Any, kind: str, has_secrets: bool = False, **kwargs: Any) -> None:
@@ -150,8 +188,10 @@ class StepForm(forms.Form):
         self.kind = kind
         for field in ["instructions"] if kind == Step.Kind.HTTP_CALL else HTTP_FIELDS:
             del self.fields[field]
+        keeps = gettext("“%(unchanged)s” keeps the current value. Type over it to change it, or delete the line.")
         for place in self.fields.keys() & PLACES if has_secrets else ():
-            self.fields[place].help_text = f"{self.fields[place].help_text} {KEEPS}"
+            help_text = self.fields[place].help_text
+            self.fields[place].help_text = f"{help_text} {keeps % {'unchanged': gettext(UNCHANGED)}}"
 
     def clean_headers(self) -> dict[str, str]:
         return dict(parse_headers(self.cleaned_data["headers"]))
@@ -167,10 +207,19 @@ class StepForm(forms.Form):
 
     def _clean_secrets(self, place: str) -> dict[str, str | None]:
         pairs = parse_headers(self.cleaned_data[place], any_case=place == "secret_headers")
-        return {name: None if value == UNCHANGED else value for name, value in pairs}
+        return {name: None if _is_unchanged(value) else value for name, value in pairs}
 
     def step_input(self) -> StepInput:
         return StepInput(kind=self.kind, **self.cleaned_data)
+
+
+def _is_unchanged(value: str) -> bool:
+    """In any language: the person may have changed theirs since the form was shown."""
+    for language, _ in settings.LANGUAGES:
+        with override(language):
+            if value == gettext(UNCHANGED):
+                return True
+    return False
 
 
 HTTP_FIELDS = ("method", "url", "headers", "body", "expected_status", *PLACES)
@@ -186,10 +235,10 @@ def parse_headers(text: str, *, any_case: bool = True) -> list[tuple[str, str]]:
             continue
         name, colon, value = line.partition(":")
         if not colon or not name.strip():
-            raise forms.ValidationError(f"Line {number} is not like “Name: value”.")
+            raise forms.ValidationError(gettext("Line %(number)s is not like “Name: value”.") % {"number": number})
         written = name.strip().lower() if any_case else name.strip()
         if written in {known.lower() if any_case else known for known, _ in pairs}:
-            raise forms.ValidationError(f"Line {number} repeats a name.")
+            raise forms.ValidationError(gettext("Line %(number)s repeats a name.") % {"number": number})
         pairs.append((name.strip(), value.strip()))
     return pairs
 
@@ -210,7 +259,7 @@ def initial_of(step: Step) -> dict[str, Any]:
 
 def initial_of_template(template: StepTemplate) -> dict[str, Any]:
     return {
-        "name": template.label,
+        "name": str(template.label),
         "method": template.method,
         "url": template.url,
         "headers": _as_lines(template.headers.items()),
@@ -221,7 +270,7 @@ def initial_of_template(template: StepTemplate) -> dict[str, Any]:
 
 
 def _secret_lines(values: dict[str, str]) -> str:
-    return _as_lines((name, UNCHANGED if value != MISSING else "") for name, value in values.items())
+    return _as_lines((name, gettext(UNCHANGED) if value != MISSING else "") for name, value in values.items())
 
 
 def _as_lines(pairs: Any) -> str:
@@ -232,13 +281,13 @@ class AccessRuleForm(forms.Form):
     """``who`` becomes a person or a group of the pipeline's organization."""
 
     who = forms.CharField(
-        label="Who",
+        label=gettext_lazy("Who"),
         max_length=254,
         widget=_text(list="subjects"),
-        help_text="The e-mail address of a person, or the name of a group.",
-        error_messages={"required": "Enter an e-mail address or the name of a group."},
+        help_text=gettext_lazy("The e-mail address of a person, or the name of a group."),
+        error_messages={"required": gettext_lazy("Enter an e-mail address or the name of a group.")},
     )
-    role = forms.ChoiceField(choices=ItemRole.choices, initial=ItemRole.USER)
+    role = forms.ChoiceField(label=gettext_lazy("Role"), choices=ItemRole.choices, initial=ItemRole.USER)
 
     def __init__(self, *args: Any, pipeline: Pipeline, allowed: frozenset[PipelineAction], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -253,25 +302,25 @@ class AccessRuleForm(forms.Form):
             or Group.objects.filter(name__iexact=text, **here).first()
         )
         if subject is None:
-            raise forms.ValidationError("No such person or group in your organization.")
+            raise forms.ValidationError(gettext("No such person or group in your organization."))
         return subject
 
 
 class RoleForm(forms.Form):
-    role = forms.ChoiceField(choices=ItemRole.choices)
+    role = forms.ChoiceField(label=gettext_lazy("Role"), choices=ItemRole.choices)
 
 
 class RejectForm(forms.Form):
     message = forms.CharField(
-        label="Reason to reject",
+        label=gettext_lazy("Reason to reject"),
         max_length=MESSAGE_MAX_LENGTH,
         widget=forms.Textarea(attrs={"rows": 2}),
-        help_text="Appears in the run's log. You can approve without it.",
-        error_messages={"required": "Say why you reject it."},
+        help_text=gettext_lazy("Appears in the run's log. You can approve without it."),
+        error_messages={"required": gettext_lazy("Say why you reject it.")},
     )
 
 
-def roles_to_grant(allowed: frozenset[PipelineAction]) -> list[tuple[str, str]]:
+def roles_to_grant(allowed: frozenset[PipelineAction]) -> list[tuple[str, Text]]:
     return [(role.value, role.label) for role in ItemRole if may_grant(allowed, role)]
 
 

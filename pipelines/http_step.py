@@ -22,6 +22,8 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 
 import httpx
 from django.conf import settings
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from core.http import tls
 from core.http.request_context import JWT
@@ -99,43 +101,59 @@ def check_url(url: str, *, limit: int = URL_LIMIT_CHARACTERS) -> None:
     The host's addresses are checked at the call: only the address that is connected to counts.
     """
     if len(url) > limit:
-        raise ValueError(f"The URL must have at most {limit} characters.")
+        too_long = ngettext(
+            "The URL must have at most %(limit)s character.", "The URL must have at most %(limit)s characters.", limit
+        )
+        raise ValueError(too_long % {"limit": limit})
     if not url.isprintable():
-        raise ValueError("The URL must not contain control characters or line breaks.")
+        raise ValueError(_("The URL must not contain control characters or line breaks."))
     try:
         # The same parser as for the call: another one could find another host in the same text.
         parts = httpx.URL(url)
     except httpx.InvalidURL:
-        raise ValueError("The URL is malformed. Write it like https://jenkins.example.com/job/build.") from None
+        raise ValueError(_("The URL is malformed. Write it like https://jenkins.example.com/job/build.")) from None
     if parts.scheme not in {"http", "https"}:
-        raise ValueError("The URL must start with http:// or https://.")
+        raise ValueError(_("The URL must start with http:// or https://."))
     if parts.userinfo:
-        raise ValueError("The URL must not contain a user name or password. Use an Authorization header.")
+        raise ValueError(_("The URL must not contain a user name or password. Use an Authorization header."))
     # No percent-encoding and no IPv6 zone (fe80::1%eth0): readers differ on what host these name.
     if not re.fullmatch(rb"[0-9A-Za-z._:-]+", parts.raw_host):
-        raise ValueError("The URL must name a host, like https://jenkins.example.com/job/build.")
+        raise ValueError(_("The URL must name a host, like https://jenkins.example.com/job/build."))
     if parts.port is not None and not 1 <= parts.port <= 65535:
-        raise ValueError("The port in the URL must be from 1 to 65535.")
+        raise ValueError(_("The port in the URL must be from 1 to 65535."))
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
     """Raises ``ValueError`` with a sentence for the form if these headers cannot be sent."""
     if len(headers) > HEADERS_LIMIT:
-        raise ValueError(f"There must be at most {HEADERS_LIMIT} headers.")
+        too_many = ngettext(
+            "There must be at most %(limit)s header.", "There must be at most %(limit)s headers.", HEADERS_LIMIT
+        )
+        raise ValueError(too_many % {"limit": HEADERS_LIMIT})
     if len({name.lower() for name in headers}) != len(headers):
-        raise ValueError("A header appears twice. Names of headers ignore case.")
+        raise ValueError(_("A header appears twice. Names of headers ignore case."))
     for position, (name, value) in enumerate(headers.items(), start=1):
         if not TOKEN.fullmatch(name):
             # The message does not repeat the name: people paste "Authorization: Bearer ..." there.
-            raise ValueError(f"The name of header {position} must consist of letters, digits and hyphens.")
+            raise ValueError(
+                _("The name of header %(position)s must consist of letters, digits and hyphens.")
+                % {"position": position}
+            )
         if len(name) + len(value) > HEADER_LIMIT_BYTES:
-            raise ValueError(f"Header {position} must have at most {HEADER_LIMIT_BYTES} bytes.")
+            too_long = ngettext(
+                "Header %(position)s must have at most %(limit)s byte.",
+                "Header %(position)s must have at most %(limit)s bytes.",
+                HEADER_LIMIT_BYTES,
+            )
+            raise ValueError(too_long % {"position": position, "limit": HEADER_LIMIT_BYTES})
         if name.lower() in {"host", "content-length", "transfer-encoding", "connection"}:
-            raise ValueError(f"The header {name} is set by the portal and cannot be chosen.")
+            raise ValueError(_("The header %(name)s is set by the portal and cannot be chosen.") % {"name": name})
         if re.search(r"[\x00-\x1f\x7f-\x9f]", value):
-            raise ValueError(f"The value of {name} must not contain control characters or line breaks.")
+            raise ValueError(
+                _("The value of %(name)s must not contain control characters or line breaks.") % {"name": name}
+            )
         if re.search(r"[^\x00-\xff]", value):
-            raise ValueError(f"The value of {name} must consist of Latin-1 characters.")
+            raise ValueError(_("The value of %(name)s must consist of Latin-1 characters.") % {"name": name})
 
 
 # Headers whose values are always secret.
@@ -153,7 +171,10 @@ def check_plain_headers(headers: object) -> None:
     check_headers(headers)
     for name in headers:
         if is_secret_name(name):
-            raise ValueError(f"{name} carries a secret. Give it among the secret headers, which are never shown again.")
+            raise ValueError(
+                _("%(name)s carries a secret. Give it among the secret headers, which are never shown again.")
+                % {"name": name}
+            )
 
 
 def _check_method(method: str) -> None:

@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Lower
 from django.utils import timezone
+from django.utils.translation import gettext_lazy, ngettext
 
 from core.badges import Badge
 from core.db.keyset import Keyset
@@ -64,9 +65,15 @@ def no_headers() -> dict[str, str]:
 def check_tags(tags: object) -> None:
     """Raises ``ValidationError`` unless these are tags."""
     if not isinstance(tags, list) or not all(_is_tag(tag) for tag in tags):
-        raise ValidationError(f"Give a list of words of at most {TAG_MAX_LENGTH} characters.")
+        too_long = ngettext(
+            "Give a list of words of at most %(limit)s character.",
+            "Give a list of words of at most %(limit)s characters.",
+            TAG_MAX_LENGTH,
+        )
+        raise ValidationError(too_long % {"limit": TAG_MAX_LENGTH})
     if len(tags) > TAGS_LIMIT:
-        raise ValidationError(f"Give at most {TAGS_LIMIT} tags.")
+        too_many = ngettext("Give at most %(limit)s tag.", "Give at most %(limit)s tags.", TAGS_LIMIT)
+        raise ValidationError(too_many % {"limit": TAGS_LIMIT})
 
 
 def _is_tag(tag: object) -> bool:
@@ -184,8 +191,8 @@ class StepDefinition(models.Model):
     """What a step does. A run copies its steps when it is requested, so that later edits don't change it."""
 
     class Kind(models.TextChoices):
-        HTTP_CALL = "http_call", "HTTP call"
-        APPROVAL = "approval", "Approval"
+        HTTP_CALL = "http_call", gettext_lazy("HTTP call")
+        APPROVAL = "approval", gettext_lazy("Approval")
 
     class Method(models.TextChoices):
         GET = "GET"

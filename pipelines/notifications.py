@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.translation import gettext, gettext_lazy
 
 from accounts.models import User
 from core.mail.kinds import mail_kind
@@ -26,7 +27,7 @@ def announce(run: Run, event: Event) -> None:
     run_announcement.put(None, str(run.pk), event.value)
 
 
-@mail_kind("News of a run")
+@mail_kind(gettext_lazy("News of a run"))
 def run_announcement(run_id: str, event: str) -> None:
     """Queues one e-mail per person, so that nobody sees the other recipients."""
     run = Run.objects.select_related("pipeline").filter(pk=uuid.UUID(run_id)).first()
@@ -42,7 +43,7 @@ def _note_in_run(row: OutgoingMail) -> None:
         run.log("mail", "", f"The mail to {row.address} could not be sent.")
 
 
-@mail_kind("News of a run", when_given_up=_note_in_run)
+@mail_kind(gettext_lazy("News of a run"), when_given_up=_note_in_run)
 def run_mail(run_id: str, event: str, person_id: str) -> EmailMessage | None:
     """The e-mail to one person; ``None`` if they can no longer see the pipeline or the event is over."""
     run = Run.objects.select_related("pipeline").filter(pk=uuid.UUID(run_id)).first()
@@ -78,7 +79,6 @@ def _message(run: Run, pipeline: Pipeline, event: Event, person: User) -> EmailM
         step = run.step_runs.filter(state=StepState.PAUSED).first()
     else:
         step = run.step_runs.filter(state=StepState.FAILED).order_by("-position").first()
-    what = "waits for an approval" if event is Event.GATE_WAITS else "failed"
     path = reverse("pipelines:run_detail", args=[pipeline.pk, run.number])
     context = {
         "person": person,
@@ -89,8 +89,12 @@ def _message(run: Run, pipeline: Pipeline, event: Event, person: User) -> EmailM
         "url": f"{settings.PORTAL_URL}{path}",
         "may_approve": may(person, PipelineAction.APPROVE, pipeline),
     }
+    if event is Event.GATE_WAITS:
+        subject = gettext("Run %(number)s of %(pipeline)s waits for an approval")
+    else:
+        subject = gettext("Run %(number)s of %(pipeline)s failed")
     return EmailMessage(
-        subject=f"Run {run.number} of {pipeline.name} {what}",
+        subject=subject % {"number": run.number, "pipeline": pipeline.name},
         body=render_to_string(f"pipelines/mail/{event.value}.txt", context),
         to=[person.email],
     )

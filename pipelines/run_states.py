@@ -11,33 +11,35 @@
 from enum import Enum
 
 from django.db import models
+from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from core.badges import Badge
+from core.text import Text
 
 
 class RunState(models.TextChoices):
-    QUEUED = "queued", "Queued"
-    CONTINUING = "continuing", "Continuing"
-    RUNNING = "running", "Running"
-    STOPPING = "stopping", "Stopping"
-    PAUSED = "paused", "Waiting for approval"
-    HALTED = "halted", "Halted"
-    FINISHED = "finished", "Finished"
+    QUEUED = "queued", pgettext_lazy("run", "Queued")
+    CONTINUING = "continuing", pgettext_lazy("run", "Continuing")
+    RUNNING = "running", pgettext_lazy("run", "Running")
+    STOPPING = "stopping", pgettext_lazy("run", "Stopping")
+    PAUSED = "paused", pgettext_lazy("run", "Waiting for approval")
+    HALTED = "halted", pgettext_lazy("run", "Halted")
+    FINISHED = "finished", pgettext_lazy("run", "Finished")
 
 
 class RunOutcome(models.TextChoices):
-    SUCCESS = "success", "Success"
-    FAILED = "failed", "Failed"
-    STOPPED = "stopped", "Stopped"
+    SUCCESS = "success", pgettext_lazy("run", "Success")
+    FAILED = "failed", pgettext_lazy("run", "Failed")
+    STOPPED = "stopped", pgettext_lazy("run", "Stopped")
 
 
 class StepState(models.TextChoices):
-    WAITING = "waiting", "Waiting"
-    RUNNING = "running", "Running"
-    PAUSED = "paused", "Waiting for approval"
-    SUCCESS = "success", "Success"
-    FAILED = "failed", "Failed"
-    SKIPPED = "skipped", "Not run"
+    WAITING = "waiting", pgettext_lazy("step", "Waiting")
+    RUNNING = "running", pgettext_lazy("step", "Running")
+    PAUSED = "paused", pgettext_lazy("step", "Waiting for approval")
+    SUCCESS = "success", pgettext_lazy("step", "Success")
+    FAILED = "failed", pgettext_lazy("step", "Failed")
+    SKIPPED = "skipped", pgettext_lazy("step", "Not run")
 
 
 class RunAction(Enum):
@@ -102,27 +104,27 @@ TRANSITIONS: dict[RunState, dict[RunAction | RunEvent, RunState]] = {
 }
 
 # Why an action is refused, and what to do instead. Shown to people and scripts.
-REFUSALS: dict[RunAction, dict[RunState, str]] = {
+REFUSALS: dict[RunAction, dict[RunState, Text]] = {
     RunAction.STOP: {
-        RunState.STOPPING: "It is already stopping: the current step finishes first.",
-        RunState.HALTED: "It is not running.",
-        RunState.FINISHED: "It is not running.",
+        RunState.STOPPING: gettext_lazy("It is already stopping: the current step finishes first."),
+        RunState.HALTED: gettext_lazy("It is not running."),
+        RunState.FINISHED: gettext_lazy("It is not running."),
     },
     RunAction.RESUME: {
-        RunState.QUEUED: "It has not stopped: its run is queued.",
-        RunState.CONTINUING: "It is already continuing.",
-        RunState.RUNNING: "It has not stopped: its run continues.",
-        RunState.STOPPING: "It is still stopping. Resume it when its step has finished.",
-        RunState.PAUSED: "It waits for an approval. Approve it to continue.",
-        RunState.FINISHED: "Its last run has ended and has no steps left. Start a new run.",
+        RunState.QUEUED: gettext_lazy("It has not stopped: its run is queued."),
+        RunState.CONTINUING: gettext_lazy("It is already continuing."),
+        RunState.RUNNING: gettext_lazy("It has not stopped: its run continues."),
+        RunState.STOPPING: gettext_lazy("It is still stopping. Resume it when its step has finished."),
+        RunState.PAUSED: gettext_lazy("It waits for an approval. Approve it to continue."),
+        RunState.FINISHED: gettext_lazy("Its last run has ended and has no steps left. Start a new run."),
     },
     RunAction.RESET: {
-        RunState.RUNNING: "It is running. Stop it first.",
-        RunState.STOPPING: "It is still stopping. Reset it when its step has finished.",
-        RunState.FINISHED: "Its last run has ended. There is nothing to reset.",
+        RunState.RUNNING: gettext_lazy("It is running. Stop it first."),
+        RunState.STOPPING: gettext_lazy("It is still stopping. Reset it when its step has finished."),
+        RunState.FINISHED: gettext_lazy("Its last run has ended. There is nothing to reset."),
     },
-    RunAction.APPROVE: dict.fromkeys(set(RunState) - {RunState.PAUSED}, "No gate waits for an approval."),
-    RunAction.REJECT: dict.fromkeys(set(RunState) - {RunState.PAUSED}, "No gate waits for an approval."),
+    RunAction.APPROVE: dict.fromkeys(set(RunState) - {RunState.PAUSED}, gettext_lazy("No gate waits for an approval.")),
+    RunAction.REJECT: dict.fromkeys(set(RunState) - {RunState.PAUSED}, gettext_lazy("No gate waits for an approval.")),
 }
 
 # A pipeline has at most one run in these states; the database's constraint holds that.
@@ -142,34 +144,34 @@ def states_before(what: RunAction | RunEvent) -> list[RunState]:
 
 
 RUN_BADGES: dict[str, Badge] = {
-    RunState.QUEUED: Badge("◌", "Queued", "waiting"),
-    RunState.CONTINUING: Badge("◌", "Continuing", "waiting"),
-    RunState.RUNNING: Badge("◐", "Running", "waiting"),
-    RunState.STOPPING: Badge("◐", "Stopping", "waiting"),
-    RunState.PAUSED: Badge("◑", "Waiting for approval", "waiting"),
-    RunOutcome.SUCCESS: Badge("●", "Success", "good"),
-    RunOutcome.FAILED: Badge("⊘", "Failed", "bad"),
-    RunOutcome.STOPPED: Badge("○", "Stopped", "neutral"),
+    RunState.QUEUED: Badge("◌", pgettext_lazy("run", "Queued"), "waiting"),
+    RunState.CONTINUING: Badge("◌", pgettext_lazy("run", "Continuing"), "waiting"),
+    RunState.RUNNING: Badge("◐", pgettext_lazy("run", "Running"), "waiting"),
+    RunState.STOPPING: Badge("◐", pgettext_lazy("run", "Stopping"), "waiting"),
+    RunState.PAUSED: Badge("◑", pgettext_lazy("run", "Waiting for approval"), "waiting"),
+    RunOutcome.SUCCESS: Badge("●", pgettext_lazy("run", "Success"), "good"),
+    RunOutcome.FAILED: Badge("⊘", pgettext_lazy("run", "Failed"), "bad"),
+    RunOutcome.STOPPED: Badge("○", pgettext_lazy("run", "Stopped"), "neutral"),
 }
 STEP_BADGES: dict[str, Badge] = {
-    StepState.WAITING: Badge("◌", "Waiting", "neutral"),
-    StepState.RUNNING: Badge("◐", "Running", "waiting"),
-    StepState.PAUSED: Badge("◑", "Waiting for approval", "waiting"),
-    StepState.SUCCESS: Badge("●", "Success", "good"),
-    StepState.FAILED: Badge("⊘", "Failed", "bad"),
-    StepState.SKIPPED: Badge("○", "Not run", "neutral"),
+    StepState.WAITING: Badge("◌", pgettext_lazy("step", "Waiting"), "neutral"),
+    StepState.RUNNING: Badge("◐", pgettext_lazy("step", "Running"), "waiting"),
+    StepState.PAUSED: Badge("◑", pgettext_lazy("step", "Waiting for approval"), "waiting"),
+    StepState.SUCCESS: Badge("●", pgettext_lazy("step", "Success"), "good"),
+    StepState.FAILED: Badge("⊘", pgettext_lazy("step", "Failed"), "bad"),
+    StepState.SKIPPED: Badge("○", pgettext_lazy("step", "Not run"), "neutral"),
 }
 
 
 class RunStatus(models.TextChoices):
     """The published status of a run, and the label that people read."""
 
-    QUEUED = "queued", "Queued"
-    RUNNING = "running", "Running"
-    PAUSED = "paused", "Waiting for approval"
-    SUCCESS = "success", "Success"
-    FAILED = "failed", "Failed"
-    STOPPED = "stopped", "Stopped"
+    QUEUED = "queued", pgettext_lazy("run", "Queued")
+    RUNNING = "running", pgettext_lazy("run", "Running")
+    PAUSED = "paused", pgettext_lazy("run", "Waiting for approval")
+    SUCCESS = "success", pgettext_lazy("run", "Success")
+    FAILED = "failed", pgettext_lazy("run", "Failed")
+    STOPPED = "stopped", pgettext_lazy("run", "Stopped")
 
 
 class PipelineState(models.TextChoices):
@@ -178,17 +180,17 @@ class PipelineState(models.TextChoices):
     A pipeline without a run in progress is idle for people: nobody has to have stopped it.
     """
 
-    STOPPED = "stopped", "Idle"
-    RUNNING = "running", "Running"
-    PAUSED = "paused", "Paused"
+    STOPPED = "stopped", pgettext_lazy("pipeline", "Idle")
+    RUNNING = "running", pgettext_lazy("pipeline", "Running")
+    PAUSED = "paused", pgettext_lazy("pipeline", "Paused")
 
 
 PIPELINE_BADGES: dict[str, Badge] = {
-    PipelineState.STOPPED: Badge("○", "Idle", "neutral"),
-    PipelineState.RUNNING: Badge("◐", "Running", "waiting"),
-    PipelineState.PAUSED: Badge("◑", "Waiting for approval", "waiting"),
+    PipelineState.STOPPED: Badge("○", pgettext_lazy("pipeline", "Idle"), "neutral"),
+    PipelineState.RUNNING: Badge("◐", pgettext_lazy("pipeline", "Running"), "waiting"),
+    PipelineState.PAUSED: Badge("◑", pgettext_lazy("pipeline", "Waiting for approval"), "waiting"),
 }
-LOCKED = Badge("⊠", "Locked", "neutral")
+LOCKED = Badge("⊠", pgettext_lazy("pipeline", "Locked"), "neutral")
 
 
 def pipeline_state(states_of_runs: set[str]) -> PipelineState:

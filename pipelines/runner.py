@@ -21,6 +21,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
+from django.utils.translation import override
 
 from auditlog.actions import Action
 from auditlog.record import record
@@ -190,7 +191,9 @@ def _execute_step(run: Run, step: StepRun) -> bool:
     continues.
     """
     try:
-        answer = _call(step)
+        # Forms show the same errors, translated. The log of a run is stored in English.
+        with override("en"):
+            answer = _call(step)
     except step_secrets.SecretMissing as error:
         return _end_step(run, step, StepState.FAILED, f"The secret {error} has no value. Enter it in the step.")
     except step_secrets.SecretUnreadable:

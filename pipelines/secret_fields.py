@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote_plus, urlencode
 
+from django.utils.translation import gettext, ngettext
+
 NAME_MAX_LENGTH = 200
 FIELDS_LIMIT = 50
 VALUE_LIMIT_BYTES = 8 * 1024
@@ -31,15 +33,21 @@ def is_secret_name(name: str) -> bool:
 def check_names(values: Mapping[str, str | None]) -> None:
     """Raises ``ValueError`` with a sentence for the form if these names and values are not allowed."""
     if len(values) > FIELDS_LIMIT:
-        raise ValueError(f"Give at most {FIELDS_LIMIT}.")
+        raise ValueError(gettext("Give at most %(limit)s.") % {"limit": FIELDS_LIMIT})
     for position, (name, value) in enumerate(values.items(), start=1):
         # The message does not repeat the name: people put the value there.
         if not name or len(name) > NAME_MAX_LENGTH or not name.isprintable() or ":" in name:
             raise ValueError(
-                f"Name {position} must have 1 to {NAME_MAX_LENGTH} characters, without colons and line breaks."
+                gettext("Name %(position)s must have 1 to %(limit)s characters, without colons and line breaks.")
+                % {"position": position, "limit": NAME_MAX_LENGTH}
             )
         if value is not None and len(value.encode(errors="replace")) > VALUE_LIMIT_BYTES:
-            raise ValueError(f"The value of {name} must have at most {VALUE_LIMIT_BYTES} bytes.")
+            too_long = ngettext(
+                "The value of %(name)s must have at most %(limit)s byte.",
+                "The value of %(name)s must have at most %(limit)s bytes.",
+                VALUE_LIMIT_BYTES,
+            )
+            raise ValueError(too_long % {"name": name, "limit": VALUE_LIMIT_BYTES})
 
 
 # The query
@@ -52,7 +60,7 @@ def url_with(url: str, values: Mapping[str, str]) -> str:
     address, mark, fragment = url.partition("#")
     known = {name for name, _ in _parameters(address)}
     if twice := [name for name in values if name in known]:
-        raise ValueError(f"{twice[0]} is in the URL already. Remove it there.")
+        raise ValueError(gettext("%(name)s is in the URL already. Remove it there.") % {"name": twice[0]})
     joint = "?" if "?" not in address else "" if address.endswith(("?", "&")) else "&"
     return f"{address}{joint}{urlencode(values, quote_via=quote, safe='', errors='replace')}{mark}{fragment}"
 
@@ -61,7 +69,10 @@ def check_plain_query(url: str) -> None:
     """Raises ``ValueError`` if the query holds a secret that every editor of the step would see."""
     for name, value in _parameters(url.partition("#")[0]):
         if value and is_secret_name(name):
-            raise ValueError(f"{name} in the URL carries a secret. Give it among the secret parameters of the URL.")
+            raise ValueError(
+                gettext("%(name)s in the URL carries a secret. Give it among the secret parameters of the URL.")
+                % {"name": name}
+            )
 
 
 def split_query(url: str) -> tuple[str, dict[str, str]]:
@@ -103,7 +114,7 @@ def body_with(headers: Mapping[str, str], body: str, values: Mapping[str, str]) 
     if is_form(headers):
         known = {name for name, _ in parse_qsl(body, keep_blank_values=True)}
         if twice := [name for name in values if name in known]:
-            raise ValueError(f"{twice[0]} is in the body already. Remove it there.")
+            raise ValueError(gettext("%(name)s is in the body already. Remove it there.") % {"name": twice[0]})
         return "&".join(filter(None, [body, urlencode(values, errors="replace")]))
     content = _json_object(body or "{}")
     for name, value in values.items():
@@ -115,7 +126,9 @@ def check_plain_body(headers: Mapping[str, str], body: str) -> None:
     """Raises ``ValueError`` if the body holds a secret that every editor of the step would see."""
     for name, value in _plain_fields(headers, body):
         if value and is_secret_name(name.rpartition(".")[2]):
-            raise ValueError(f"{name} carries a secret. Give it among the secret fields of the body.")
+            raise ValueError(
+                gettext("%(name)s carries a secret. Give it among the secret fields of the body.") % {"name": name}
+            )
 
 
 def is_form(headers: Mapping[str, str]) -> bool:
@@ -147,7 +160,8 @@ def _json_object(body: str) -> dict[str, Any]:
         content = None
     if not isinstance(content, dict):
         raise ValueError(
-            f"Secret fields need a body that is a JSON object, or a form with the header Content-Type: {FORM}."
+            gettext("Secret fields need a body that is a JSON object, or a form with the header %(header)s.")
+            % {"header": f"Content-Type: {FORM}"}
         )
     return content
 
@@ -157,7 +171,10 @@ def _put(content: dict[str, Any], name: str, value: str) -> None:
     for part in path:
         content = content.setdefault(part, {})
         if not isinstance(content, dict):
-            raise ValueError(f"{name} has no place in the body: {part} is no object there.")
+            raise ValueError(
+                gettext("%(name)s has no place in the body: %(part)s is no object there.")
+                % {"name": name, "part": part}
+            )
     if last in content:
-        raise ValueError(f"{name} is in the body already. Remove it there.")
+        raise ValueError(gettext("%(name)s is in the body already. Remove it there.") % {"name": name})
     content[last] = value

@@ -10,6 +10,7 @@ import socket
 from dataclasses import dataclass
 
 from django.conf import settings
+from django.utils.translation import gettext, gettext_noop
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -17,10 +18,11 @@ NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 # The first network that holds an address names its kind. Of IPv6 only 2000::/3 (the internet) and
 # fc00::/7 (private networks) are in use; everything else is refused.
+# The page translates the kinds. In the log of a run they are in English.
 REFUSED_NETWORKS = [
     (ipaddress.ip_network(network), kind)
     for kind, networks in {
-        "a cloud metadata address": [
+        gettext_noop("a cloud metadata address"): [
             "169.254.169.254/32",
             "100.100.100.200/32",  # Alibaba
             "168.63.129.16/32",  # Azure
@@ -32,11 +34,11 @@ REFUSED_NETWORKS = [
             "fd00:ec2::/32",  # AWS: metadata at ::254, credentials of pods at ::23
             "fd20:ce::254/128",  # Google
         ],
-        "a loopback address": ["127.0.0.0/8", "::1/128"],
-        "a link-local address": ["169.254.0.0/16", "fe80::/10"],
-        "an unspecified address": ["0.0.0.0/8", "::/128"],
-        "a multicast address": ["224.0.0.0/4", "ff00::/8"],
-        "a reserved address": [
+        gettext_noop("a loopback address"): ["127.0.0.0/8", "::1/128"],
+        gettext_noop("a link-local address"): ["169.254.0.0/16", "fe80::/10"],
+        gettext_noop("an unspecified address"): ["0.0.0.0/8", "::/128"],
+        gettext_noop("a multicast address"): ["224.0.0.0/4", "ff00::/8"],
+        gettext_noop("a reserved address"): [
             "192.0.0.0/24",
             "240.0.0.0/4",
             "::/3",
@@ -53,7 +55,7 @@ REFUSED_NETWORKS = [
 ]
 
 
-OWN = "an address of the portal's own machine"
+OWN = gettext_noop("an address of the portal's own machine")
 CLOSED = "in a network that the operator has closed to steps"
 
 
@@ -154,9 +156,9 @@ def address_rules() -> AddressRules:
         kinds.setdefault(kind, []).append(str(network))
     kinds[OWN] = []
     if closed := [str(network) for network in settings.HTTP_STEP_REFUSED_NETWORKS]:
-        kinds[f"an address {CLOSED}"] = closed
+        kinds[gettext_noop("an address in a network that the operator has closed to steps")] = closed
     return AddressRules(
-        refused=[RefusedKind(kind, networks) for kind, networks in kinds.items()],
+        refused=[RefusedKind(gettext(kind), networks) for kind, networks in kinds.items()],
         allowed=[str(network) for network in settings.HTTP_STEP_ALLOWED_NETWORKS],
         uses_proxy=bool(settings.HTTP_STEP_PROXIES),
     )

@@ -4,6 +4,7 @@ from typing import Any
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, gettext_lazy, pgettext, pgettext_lazy
 from django_tables2 import Column
 
 from core.pages.addresses import address_of
@@ -16,19 +17,19 @@ NUMERIC = {"td": {"class": "numeric"}, "th": {"class": "numeric"}}
 
 
 class PipelineTable(PortalTable):
-    name = Column()
-    tags = Column(orderable=False, default="–")
-    owner = Column(accessor="owner__email", verbose_name="Owner")
+    name = Column(verbose_name=gettext_lazy("Name"))
+    tags = Column(verbose_name=gettext_lazy("Tags"), orderable=False, default="–")
+    owner = Column(accessor="owner__email", verbose_name=gettext_lazy("Owner"))
     # Not through the row itself, which would cost a query.
-    state = BadgeColumn(accessor="pk", orderable=False)
-    run_count = Column(verbose_name="Runs", attrs=NUMERIC)
-    last_run = BadgeColumn(empty_values=(), orderable=False, verbose_name="Last run")
-    last_run_at = MomentColumn(verbose_name="Requested", default="Never")
+    state = BadgeColumn(accessor="pk", verbose_name=gettext_lazy("State"), orderable=False)
+    run_count = Column(verbose_name=gettext_lazy("Runs"), attrs=NUMERIC)
+    last_run = BadgeColumn(empty_values=(), orderable=False, verbose_name=gettext_lazy("Last run"))
+    last_run_at = MomentColumn(verbose_name=pgettext_lazy("time", "Requested"), default=pgettext_lazy("run", "Never"))
 
     class Meta:
-        attrs = {"id": "pipelines", "aria-label": "Pipelines"}
+        attrs = {"id": "pipelines", "aria-label": gettext_lazy("Pipelines")}
         order_by = ("name",)
-        empty_text = "No pipelines found."
+        empty_text = gettext_lazy("No pipelines found.")
 
     def row_attributes(self, record: Pipeline) -> dict[str, Any]:
         return {"data-pipeline": record.pk}
@@ -54,46 +55,47 @@ class PipelineTable(PortalTable):
 class AllRunsTable(PortalTable):
     """Runs of several pipelines. The page of a run needs its pipeline, so runs of deleted ones have no link."""
 
-    pipeline_name = Column(verbose_name="Pipeline")
-    number = Column(verbose_name="Run", attrs=NUMERIC)
-    badge = BadgeColumn(verbose_name="State")
-    started_by_email = Column(verbose_name="Requested by")
-    requested_at = MomentColumn(verbose_name="Requested")
-    duration = Column(verbose_name="Took", attrs=NUMERIC, default="–")
+    pipeline_name = Column(verbose_name=gettext_lazy("Pipeline"))
+    number = Column(verbose_name=pgettext_lazy("noun", "Run"), attrs=NUMERIC)
+    badge = BadgeColumn(verbose_name=gettext_lazy("State"))
+    started_by_email = Column(verbose_name=gettext_lazy("Requested by"))
+    requested_at = MomentColumn(verbose_name=pgettext_lazy("time", "Requested"))
+    duration = Column(verbose_name=pgettext_lazy("duration", "Took"), attrs=NUMERIC, default="–")
 
     class Meta:
-        attrs = {"id": "all-runs", "aria-label": "Runs"}
+        attrs = {"id": "all-runs", "aria-label": gettext_lazy("Runs")}
         orderable = False
-        empty_text = "No run matches. Remove a filter to see more runs."
+        empty_text = gettext_lazy("No run matches. Remove a filter to see more runs.")
 
     def row_attributes(self, record: Run) -> dict[str, Any]:
         return {"data-run": record.number, "data-pipeline": record.pipeline_public_id}
 
     def render_pipeline_name(self, record: Run) -> SafeString:
         if record.pipeline_id is None:
-            return format_html('{} <span class="hint">(deleted)</span>', record.pipeline_name)
+            deleted = pgettext("pipeline", "(deleted)")
+            return format_html('{} <span class="hint">{}</span>', record.pipeline_name, deleted)
         url = address_of("pipelines:pipeline_detail", record.pipeline_id)
         return format_html('<a href="{}">{}</a>', url, record.current_pipeline_name)
 
     def render_number(self, record: Run) -> SafeString | str:
-        return _run_link(record) if record.pipeline_id else f"Run {record.number}"
+        return _run_link(record) if record.pipeline_id else _run_words(record)
 
     def render_duration(self, value: timedelta) -> str:
         return took(value)
 
 
 class RunTable(PortalTable):
-    number = Column(verbose_name="Run", attrs=NUMERIC)
-    badge = BadgeColumn(verbose_name="State", orderable=False)
-    started_by_email = Column(verbose_name="Requested by", orderable=False)
-    token_name = Column(verbose_name="With token", default="–", orderable=False)
-    requested_at = MomentColumn(verbose_name="Requested", orderable=False)
-    finished_at = MomentColumn(verbose_name="Finished", orderable=False)
+    number = Column(verbose_name=pgettext_lazy("noun", "Run"), attrs=NUMERIC)
+    badge = BadgeColumn(verbose_name=gettext_lazy("State"), orderable=False)
+    started_by_email = Column(verbose_name=gettext_lazy("Requested by"), orderable=False)
+    token_name = Column(verbose_name=gettext_lazy("With token"), default="–", orderable=False)
+    requested_at = MomentColumn(verbose_name=pgettext_lazy("time", "Requested"), orderable=False)
+    finished_at = MomentColumn(verbose_name=pgettext_lazy("time", "Finished"), orderable=False)
 
     class Meta:
-        attrs = {"id": "runs", "aria-label": "Runs"}
+        attrs = {"id": "runs", "aria-label": gettext_lazy("Runs")}
         orderable = False
-        empty_text = "Not run yet."
+        empty_text = gettext_lazy("Not run yet.")
 
     def row_attributes(self, record: Run) -> dict[str, Any]:
         return {"data-run": record.number}
@@ -104,4 +106,8 @@ class RunTable(PortalTable):
 
 def _run_link(run: Run) -> SafeString:
     url = reverse("pipelines:run_detail", args=[run.pipeline_id, run.number])
-    return format_html('<a href="{}">Run {}</a>', url, run.number)
+    return format_html('<a href="{}">{}</a>', url, _run_words(run))
+
+
+def _run_words(run: Run) -> str:
+    return gettext("Run %(number)s") % {"number": run.number}

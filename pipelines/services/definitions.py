@@ -7,6 +7,8 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_noop, ngettext
 
 from accounts.models import User
 from accounts.roles import Ability
@@ -22,7 +24,7 @@ from pipelines.services.guard import Refused, errors_of, fresh, locked_for
 from pipelines.services.steps import StepInput, replace_steps
 from pipelines.tasks import enqueue
 
-NAME_TAKEN = "This name is already in use. Choose another one."
+NAME_TAKEN = gettext_noop("This name is already in use. Choose another one.")
 
 
 def create_pipeline(
@@ -86,11 +88,13 @@ def notify_people(
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
         if len(chosen) > NOTIFIED_LIMIT:
-            raise ValidationError({"notified_people": f"Choose at most {NOTIFIED_LIMIT} people."})
+            too_many = ngettext("Choose at most %(limit)s person.", "Choose at most %(limit)s people.", NOTIFIED_LIMIT)
+            raise ValidationError({"notified_people": too_many % {"limit": NOTIFIED_LIMIT}})
         before = {person.pk: person for person in locked.notified_people.all()}
         for pk in chosen.keys() - before.keys():
             if PipelineAction.SEE not in allowed_actions(fresh(chosen[pk]), locked):
-                raise ValidationError({"notified_people": f"{chosen[pk].email} does not see this pipeline."})
+                error = _("%(person)s does not see this pipeline.") % {"person": chosen[pk].email}
+                raise ValidationError({"notified_people": error})
         if chosen.keys() != before.keys():
             locked.notified_people.set(chosen.values())
             record(
@@ -170,11 +174,11 @@ def name_of_copy(original: Pipeline) -> str:
         for name in Pipeline.objects.filter(organization_id=original.organization_id).values_list("name", flat=True)
     }
     for number in range(1, 10**6):
-        mark = " (copy)" if number == 1 else f" (copy {number})"
-        name = f"{original.name[: limit - len(mark)].rstrip()}{mark}"
+        mark = _("(copy)") if number == 1 else _("(copy %(number)s)") % {"number": number}
+        name = f"{original.name[: limit - len(mark) - 1].rstrip()} {mark}"
         if name.lower() not in taken:
             return name
-    raise NameTaken(NAME_TAKEN)
+    raise NameTaken(_(NAME_TAKEN))
 
 
 def transfer_pipeline(*, actor: User, pipeline: Pipeline, owner: User, request: HttpRequest | None = None) -> Pipeline:
@@ -184,7 +188,7 @@ def transfer_pipeline(*, actor: User, pipeline: Pipeline, owner: User, request: 
         new = fresh(owner)
         if new.organization_id != locked.organization_id or not may_be_owner(new):
             raise ValidationError(
-                {"owner": "A pipeline goes to an active person of your organization who may create one."}
+                {"owner": _("A pipeline goes to an active person of your organization who may create one.")}
             )
         if new.pk != locked.owner_id:
             before = locked.owner.email
@@ -205,7 +209,10 @@ def lock_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | Non
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.LOCK)
         if locked.is_locked:
-            raise Refused(f"“{locked.name}” is locked already, by {locked.locked_by_email}.")
+            raise Refused(
+                _("“%(pipeline)s” is locked already, by %(person)s.")
+                % {"pipeline": locked.name, "person": locked.locked_by_email}
+            )
         locked.locked_at, locked.locked_by_email = timezone.now(), actor.email
         locked.save(update_fields=["locked_at", "locked_by_email", "updated_at"])
         record(actor=actor, action=Action.PIPELINE_LOCKED, target=locked, request=request)
@@ -217,7 +224,7 @@ def unlock_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | N
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.LOCK)
         if not locked.is_locked:
-            raise Refused(f"“{locked.name}” is not locked.")
+            raise Refused(_("“%(pipeline)s” is not locked.") % {"pipeline": locked.name})
         locked.locked_at, locked.locked_by_email = None, ""
         locked.save(update_fields=["locked_at", "locked_by_email", "updated_at"])
         record(actor=actor, action=Action.PIPELINE_UNLOCKED, target=locked, request=request)
@@ -234,7 +241,8 @@ def delete_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | N
         locked = locked_for(actor, pipeline, PipelineAction.ADMINISTER, blocks_references=True)
         if locked.runs.filter(state__in=UNDER_WAY).exists():
             raise Refused(
-                f"“{locked.name}” has a run in progress. Stop it, wait until it has stopped, then delete the pipeline."
+                _("“%(pipeline)s” has a run in progress. Stop it, wait until it has stopped, then delete the pipeline.")
+                % {"pipeline": locked.name}
             )
         record(actor=actor, action=Action.PIPELINE_DELETED, target=locked, request=request, runs=locked.run_count)
         for run in locked.runs.filter(state=RunState.HALTED):
@@ -251,7 +259,7 @@ def _save(pipeline: Pipeline) -> None:
         with transaction.atomic():
             pipeline.save()
     except IntegrityError:
-        raise NameTaken(NAME_TAKEN) from None
+        raise NameTaken(_(NAME_TAKEN)) from None
 
 
 def _clean_tags(tags: Iterable[str]) -> list[str]:

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from django.core.exceptions import ValidationError
 from django.db.models import TextField
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from accounts.models import User
 from core.db.locks import lock_if_exists
@@ -50,10 +52,14 @@ def errors_of(row: Pipeline | Step, *, exclude: Iterable[str] = ()) -> dict[str,
             continue
         text = getattr(row, field.name)
         if field.max_length is not None and len(text) > field.max_length:
-            errors[field.name] = [f"Give at most {field.max_length} characters."]
+            limit = field.max_length
+            errors[field.name] = [
+                ngettext("Give at most %(limit)s character.", "Give at most %(limit)s characters.", limit)
+                % {"limit": limit}
+            ]
         elif "\0" in text:
             # PostgreSQL stores no NUL.
-            errors[field.name] = ["Null characters are not allowed."]
+            errors[field.name] = [_("Null characters are not allowed.")]
     if not is_printable(row.name):
-        errors["name"] = [NOT_PRINTABLE]
+        errors["name"] = [str(NOT_PRINTABLE)]
     return errors

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpRequest
+from django.utils.translation import gettext, gettext_lazy, ngettext, override
 
 from accounts.models import Group, User
 from auditlog.actions import Action
@@ -16,8 +17,10 @@ from pipelines.access import ItemRole, PipelineAction, allowed_actions, may_gran
 from pipelines.models import RULES_LIMIT, AccessRule, Pipeline
 from pipelines.services.guard import fresh, locked_for
 
-UNKNOWN_SUBJECT = "No such person or group in your organization."
-ADMINISTRATORS_ONLY = "Only an Administrator of the pipeline can add, change or remove the role Administrator."
+UNKNOWN_SUBJECT = gettext_lazy("No such person or group in your organization.")
+ADMINISTRATORS_ONLY = gettext_lazy(
+    "Only an Administrator of the pipeline can add, change or remove the role Administrator."
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ def set_access_rule(
         rule = locked.access_rules.filter(**_key(subject)).first()
         if rule is None:
             if locked.access_rules.count() >= RULES_LIMIT:
-                raise ValidationError({"role": f"A pipeline has at most {RULES_LIMIT} rules. Use groups."})
+                raise ValidationError({"role": _too_many()})
             rule = AccessRule(pipeline=locked, **_key(subject))
         before = rule.role
         if before == role:
@@ -75,10 +78,10 @@ def replace_access_rules(
         # Check before any change: nobody can give themselves the right to add rules.
         actor_may = allowed_actions(fresh(actor), locked)
         if len(rules) > RULES_LIMIT:
-            raise ValidationError({"rules": f"A pipeline has at most {RULES_LIMIT} rules. Use groups."})
+            raise ValidationError({"rules": _too_many()})
         wanted = {(type(rule.subject).__name__, rule.subject.pk): rule for rule in rules}
         if len(wanted) != len(rules):
-            raise ValidationError({"rules": "A person or a group appears twice."})
+            raise ValidationError({"rules": gettext("A person or a group appears twice.")})
         _check_subjects(locked, [rule.subject for rule in rules])
         had = {_identity(rule): rule for rule in locked.access_rules.select_related("user", "group")}
         changes: list[str] = []
@@ -125,8 +128,18 @@ def _identity(rule: AccessRule) -> tuple[str, object]:
     return ("User", rule.user_id) if rule.user_id else ("Group", rule.group_id)
 
 
+def _too_many() -> str:
+    return ngettext(
+        "A pipeline has at most %(limit)s rule. Use groups.",
+        "A pipeline has at most %(limit)s rules. Use groups.",
+        RULES_LIMIT,
+    ) % {"limit": RULES_LIMIT}
+
+
 def _words(role: str) -> str:
-    return ItemRole(role).label if role else "no role"
+    """For the activity log, which stores texts in English."""
+    with override("en"):
+        return str(ItemRole(role).label) if role else "no role"
 
 
 def _record(actor: User, pipeline: Pipeline, request: HttpRequest | None, changes: list[str]) -> None:

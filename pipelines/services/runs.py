@@ -7,6 +7,8 @@ from django.db import transaction
 from django.db.models import F
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from accounts.models import User
 from auditlog.actions import Action
@@ -44,7 +46,9 @@ def start_run(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = 
         _check_can_start(locked)
         steps = list(locked.steps.all())
         if not steps:
-            raise CannotStart(f"“{locked.name}” has no steps yet. Add a step, then run it.")
+            raise CannotStart(
+                _("“%(pipeline)s” has no steps yet. Add a step, then run it.") % {"pipeline": locked.name}
+            )
         _check_secrets(locked, steps)
         Pipeline.objects.filter(pk=locked.pk).update(run_count=F("run_count") + 1)
         locked.refresh_from_db(fields=["run_count"])
@@ -151,7 +155,10 @@ def reject_gate(
     """Fails the waiting run for good. Raises ``NotAllowed``, ``Refused``, or ``ValidationError`` without a message."""
     message = without_tokens(message.strip())
     if not message or len(message) > MESSAGE_MAX_LENGTH:
-        raise ValidationError({"message": f"Say why, in at most {MESSAGE_MAX_LENGTH} characters."})
+        say_why = ngettext(
+            "Say why, in at most %(limit)s character.", "Say why, in at most %(limit)s characters.", MESSAGE_MAX_LENGTH
+        )
+        raise ValidationError({"message": say_why % {"limit": MESSAGE_MAX_LENGTH}})
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.APPROVE)
         run, gate = _waiting_gate(locked, RunAction.REJECT, run_number, position)
@@ -179,7 +186,7 @@ def _current_of(pipeline: Pipeline, unfinished: Iterable[Run]) -> Run:
     by_choice = sorted(unfinished, key=lambda run: (_CURRENT.index(RunState(run.state)), run.number))
     current: Run | None = by_choice[0] if by_choice else pipeline.runs.order_by("-number").first()
     if current is None:
-        raise Refused(f"“{pipeline.name}” has not been run yet.")
+        raise Refused(_("“%(pipeline)s” has not been run yet.") % {"pipeline": pipeline.name})
     return current
 
 
@@ -196,9 +203,9 @@ def _move(run: Run, action: RunAction, actor: User, request: HttpRequest | None)
     """Applies the action of the state machine, or raises ``Refused`` with its reason."""
     before = run.state
     if refusal := REFUSALS[action].get(RunState(before)):
-        raise Refused(f"“{run.pipeline_name}”: {refusal}")
+        raise Refused(_("“%(pipeline)s”: %(reason)s") % {"pipeline": run.pipeline_name, "reason": refusal})
     if not run.move(action, **_values(run, action), **_continued(action, actor, request)):
-        raise Refused(f"“{run.pipeline_name}” has just changed. Reload it and try again.")
+        raise Refused(_("“%(pipeline)s” has just changed. Reload it and try again.") % {"pipeline": run.pipeline_name})
     if action in {RunAction.STOP, RunAction.RESET} and before == RunState.PAUSED:
         # A resumed run waits at this gate again.
         left = StepState.WAITING if run.state == RunState.HALTED else StepState.SKIPPED
@@ -240,9 +247,13 @@ def _waiting_gate(
     run = _lock_current_run(pipeline)
     gate = run.step_runs.filter(state=StepState.PAUSED).first() if run.state == RunState.PAUSED else None
     if gate is None:
-        raise Refused(f"“{pipeline.name}”: {REFUSALS[action][RunState.FINISHED]}")
+        reason = REFUSALS[action][RunState.FINISHED]
+        raise Refused(_("“%(pipeline)s”: %(reason)s") % {"pipeline": pipeline.name, "reason": reason})
     if run_number not in {None, run.number} or position not in {None, gate.position}:
-        raise Refused(f"“{pipeline.name}” now waits at another gate: “{gate.name}” of run {run.number}. Look at it.")
+        raise Refused(
+            _("“%(pipeline)s” now waits at another gate: “%(gate)s” of run %(number)s. Look at it.")
+            % {"pipeline": pipeline.name, "gate": gate.name, "number": run.number}
+        )
     return run, gate
 
 
@@ -257,28 +268,38 @@ def _check_can_start(pipeline: Pipeline) -> None:
     states = list(pipeline.runs.filter(state__in=[RunState.PAUSED, RunState.QUEUED]).values_list("state", flat=True))
     if RunState.PAUSED in states:
         raise CannotStart(
-            f"“{pipeline.name}” waits for an approval. Approve or reject the gate, or reset the run first."
+            _("“%(pipeline)s” waits for an approval. Approve or reject the gate, or reset the run first.")
+            % {"pipeline": pipeline.name}
         )
     if len(states) >= QUEUE_LIMIT:
         raise CannotStart(
-            f"{QUEUE_LIMIT} runs of “{pipeline.name}” are queued already. Let them finish, or stop the pipeline."
+            ngettext(
+                "%(limit)s run of “%(pipeline)s” is queued already. Let it finish, or stop the pipeline.",
+                "%(limit)s runs of “%(pipeline)s” are queued already. Let them finish, or stop the pipeline.",
+                QUEUE_LIMIT,
+            )
+            % {"limit": QUEUE_LIMIT, "pipeline": pipeline.name}
         )
 
 
 def _check_secrets(pipeline: Pipeline, steps: list[Step]) -> None:
     if incomplete := [step for step in steps if step.missing_secrets]:
         missing = "; ".join(
-            f"step {step.position}, “{step.name}”: {', '.join(step.missing_secrets)}" for step in incomplete
+            _("step %(position)s, “%(step)s”: %(secrets)s")
+            % {"position": step.position, "step": step.name, "secrets": ", ".join(step.missing_secrets)}
+            for step in incomplete
         )
         raise CannotStart(
-            f"“{pipeline.name}” cannot run: secrets have no value ({missing}). Enter them in the steps, then run it."
+            _("“%(pipeline)s” cannot run: secrets have no value (%(missing)s). Enter them in the steps, then run it.")
+            % {"pipeline": pipeline.name, "missing": missing}
         )
 
 
 def _check_not_locked(pipeline: Pipeline) -> None:
     if pipeline.is_locked:
         raise CannotStart(
-            f"“{pipeline.name}” is locked by {pipeline.locked_by_email}. Nobody can run it until it is unlocked."
+            _("“%(pipeline)s” is locked by %(person)s. Nobody can run it until it is unlocked.")
+            % {"pipeline": pipeline.name, "person": pipeline.locked_by_email}
         )
 
 

@@ -9,6 +9,8 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import F
 from django.http import HttpRequest
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from accounts.models import User
 from auditlog.actions import Action
@@ -18,8 +20,6 @@ from pipelines import http_step, secret_fields, step_secrets
 from pipelines.access import PipelineAction
 from pipelines.models import STEPS_LIMIT, Pipeline, Step
 from pipelines.services.guard import errors_of, locked_for
-
-TOO_MANY = f"A pipeline has at most {STEPS_LIMIT} steps."
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def add_step(*, actor: User, pipeline: Pipeline, step: StepInput, request: HttpR
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
         count = locked.steps.count()
         if count >= STEPS_LIMIT:
-            raise ValidationError(TOO_MANY)
+            raise ValidationError(_too_many())
         added = Step(pipeline=locked, position=count + 1)
         _fill(added, step)
         added.save()
@@ -116,21 +116,27 @@ def replace_steps(
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
         if len(steps) > STEPS_LIMIT:
-            raise ValidationError({"steps": TOO_MANY})
+            raise ValidationError({"steps": _too_many()})
         had = {step.pk: step for step in locked.steps.all()}
         kept = [step.id for step in steps if step.id is not None]
         if len(set(kept)) != len(kept) or not had.keys() >= set(kept):
-            raise ValidationError({"steps": "Each id must be that of a step of this pipeline, and appear once."})
+            raise ValidationError({"steps": _("Each id must be that of a step of this pipeline, and appear once.")})
         locked.steps.exclude(pk__in=kept).delete()
         _make_room(locked)
         for position, new in enumerate(steps, start=1):
             step = had[new.id] if new.id else Step(pipeline=locked)
             step.position = position
-            _fill(step, new, label=f"Step {position}: ")
+            _fill(step, new, prefix=f"Step {position}: ")
             step.save()
         if not is_new:
             _record(actor, locked, request, f"Replaced {len(had)} steps by {len(steps)}.")
     return locked
+
+
+def _too_many() -> str:
+    return ngettext(
+        "A pipeline has at most %(limit)s step.", "A pipeline has at most %(limit)s steps.", STEPS_LIMIT
+    ) % {"limit": STEPS_LIMIT}
 
 
 def _find(pipeline: Pipeline, step_id: uuid.UUID) -> Step:
@@ -140,8 +146,8 @@ def _find(pipeline: Pipeline, step_id: uuid.UUID) -> Step:
     return found
 
 
-def _fill(step: Step, new: StepInput, label: str = "") -> None:
-    """Fills in and checks a step. Raises ``ValidationError`` by field, or under ``steps`` with ``label``."""
+def _fill(step: Step, new: StepInput, prefix: str = "") -> None:
+    """Fills in and checks a step. Raises ``ValidationError`` by field, or under ``steps`` with ``prefix``."""
     old_server = step_secrets.server_of(step.url)
     old_secrets = {place: getattr(step, place) for place in step_secrets.PLACES}
     is_gate = new.kind == Step.Kind.APPROVAL
@@ -162,8 +168,8 @@ def _fill(step: Step, new: StepInput, label: str = "") -> None:
             setattr(step, place, {} if is_gate else _secrets(step, place, new, old, is_same_server))
         except ValueError as error:
             errors.setdefault(place, []).append(str(error))
-    if errors and label:
-        texts = [f"{label}{name.replace('_', ' ')}: {text}" for name, found in errors.items() for text in found]
+    if errors and prefix:
+        texts = [f"{prefix}{name.replace('_', ' ')}: {text}" for name, found in errors.items() for text in found]
         raise ValidationError({"steps": texts})
     if errors:
         raise ValidationError(errors)
@@ -180,15 +186,15 @@ def _secrets(step: Step, place: str, new: StepInput, old: Mapping[str, str], is_
     else:
         _check_secret_fields(step, place, {**given, **dict.fromkeys(kept)})
     if len(given) + len(kept) != len(wanted):
-        raise ValueError("Each name can be here only once.")
+        raise ValueError(_("Each name can be here only once."))
     if empty := [name for name, value in given.items() if not value.strip()]:
-        raise ValueError(f"{empty[0]} has no value.")
+        raise ValueError(_("%(secret)s has no value.") % {"secret": empty[0]})
     known = {_comparable(name, is_header): value for name, value in old.items() if value != step_secrets.MISSING}
     if missing := [name for name in kept if _comparable(name, is_header) not in known]:
-        raise ValueError(f"{missing[0]} has no value yet: enter one.")
+        raise ValueError(_("%(secret)s has no value yet: enter one.") % {"secret": missing[0]})
     if kept and not is_same_server:
         # Otherwise an editor of the step could send its secrets to a server of their own.
-        raise ValueError("The URL leads to another server. Enter the values of its secrets again for it.")
+        raise ValueError(_("The URL leads to another server. Enter the values of its secrets again for it."))
     encrypted = step_secrets.encrypt(step, place, given)
     return {**encrypted, **{name: known[_comparable(name, is_header)] for name in kept}}
 
@@ -202,7 +208,7 @@ def _check_secret_headers(step: Step, given: Mapping[str, str], kept: Sequence[s
     http_step.check_headers({**step.headers, **given, **dict.fromkeys(kept, "")})
     names = [*step.headers, *given, *kept]
     if len({name.lower() for name in names}) != len(names):
-        raise ValueError("A header appears twice. Names of headers ignore case.")
+        raise ValueError(_("A header appears twice. Names of headers ignore case."))
 
 
 def _check_secret_fields(step: Step, place: str, values: Mapping[str, str | None]) -> None:

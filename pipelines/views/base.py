@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
+from django.utils.translation import gettext, gettext_lazy
 from django.views.generic import View
 
 from core.errors import NotAllowed
@@ -18,7 +19,7 @@ from core.pages.views import MemberPageMixin
 from pipelines.access import PipelineAction, actions_of, standing_of
 from pipelines.models import Pipeline
 
-MAY_NOT = "You can see this pipeline, but your role on it does not allow this."
+MAY_NOT = gettext_lazy("You can see this pipeline, but your role on it does not allow this.")
 
 
 class PipelinePage(MemberPageMixin, View):
@@ -51,7 +52,7 @@ class PipelinePage(MemberPageMixin, View):
         """Redirects to the pipeline, or to the list if the person can no longer see it."""
         if self.sees(pipeline):
             return redirect(back_to(self.request, reverse("pipelines:pipeline_detail", args=[pipeline.pk])))
-        messages.info(self.request, f"You can no longer see “{pipeline.name}”.")
+        messages.info(self.request, gettext("You can no longer see “%(pipeline)s”.") % {"pipeline": pipeline.name})
         return redirect("pipelines:pipeline_list")
 
 

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext, gettext_lazy, ngettext
 from django.views.generic import View
 from django_tables2 import RequestConfig
 
@@ -16,7 +17,7 @@ from accounts.roles import Ability
 from core.pages.confirm import confirm_page
 from core.pages.forms import refusals_in
 from core.pages.views import MemberPageMixin
-from core.text import counted
+from core.text import Text, grouped
 from pipelines import services
 from pipelines.access import PipelineAction, Standing, may_read_rules
 from pipelines.controls import controls_of
@@ -28,12 +29,12 @@ from pipelines.tables import RunTable
 from pipelines.views.base import PipelineChangeView, PipelinePage
 
 LOG_LINES_SHOWN = 50
-WHAT_YOU_ARE = {
-    Standing.OWNER: "You can do everything with it.",
-    Standing.MANAGER: "You can run and lock it, and edit its steps and access rules.",
-    Standing.POWER_USER: "You can run it and edit its steps and access rules.",
-    Standing.USER: "You can run it.",
-    Standing.GUEST: "You can see it.",
+WHAT_YOU_ARE: dict[Standing, Text] = {
+    Standing.OWNER: gettext_lazy("You can do everything with it."),
+    Standing.MANAGER: gettext_lazy("You can run and lock it, and edit its steps and access rules."),
+    Standing.POWER_USER: gettext_lazy("You can run it and edit its steps and access rules."),
+    Standing.USER: gettext_lazy("You can run it."),
+    Standing.GUEST: gettext_lazy("You can see it."),
 }
 
 
@@ -77,7 +78,9 @@ class PipelineCreateView(MemberPageMixin, View):
     def post(self, request: HttpRequest) -> HttpResponseBase:
         form = PipelineForm(request.POST)
         if form.is_valid() and (pipeline := self._create(form)):
-            messages.success(request, f"“{pipeline.name}” is created. Add its steps now.")
+            messages.success(
+                request, gettext("“%(pipeline)s” is created. Add its steps now.") % {"pipeline": pipeline.name}
+            )
             return redirect("pipelines:step_list", pk=pipeline.pk)
         return self.page(form, status=400)
 
@@ -139,7 +142,7 @@ class PipelineUpdateView(PipelineFormPage):
 
     def save(self, pipeline: Pipeline, form: Any) -> HttpResponseBase:
         services.edit_pipeline(actor=self.person, pipeline=pipeline, request=self.request, **form.cleaned_data)
-        messages.success(self.request, "Saved.")
+        messages.success(self.request, gettext("Saved."))
         return self.home(pipeline)
 
 
@@ -160,7 +163,7 @@ class PipelineNotificationsView(PipelineFormPage):
             people=form.cleaned_data["notified_people"],
             request=self.request,
         )
-        messages.success(self.request, "Saved. They get a mail when a run fails and when a gate waits.")
+        messages.success(self.request, gettext("Saved. They get a mail when a run fails and when a gate waits."))
         return self.home(pipeline)
 
 
@@ -177,7 +180,7 @@ class PipelineDuplicateView(PipelineFormPage):
         copy = services.duplicate_pipeline(
             actor=self.person, pipeline=pipeline, name=form.cleaned_data["name"], request=self.request
         )
-        messages.success(self.request, f"“{copy.name}” is created. You own it.")
+        messages.success(self.request, gettext("“%(pipeline)s” is created. You own it.") % {"pipeline": copy.name})
         return redirect("pipelines:pipeline_detail", pk=copy.pk)
 
     def context(self, pipeline: Pipeline) -> dict[str, Any]:
@@ -198,7 +201,10 @@ class PipelineTransferView(PipelineFormPage):
     def save(self, pipeline: Pipeline, form: Any) -> HttpResponseBase:
         owner = form.cleaned_data["owner"]
         services.transfer_pipeline(actor=self.person, pipeline=pipeline, owner=owner, request=self.request)
-        messages.success(self.request, f"“{pipeline.name}” belongs to {owner.name} now.")
+        messages.success(
+            self.request,
+            gettext("“%(pipeline)s” belongs to %(person)s now.") % {"pipeline": pipeline.name, "person": owner.name},
+        )
         return self.home(pipeline)
 
 
@@ -207,7 +213,9 @@ class PipelineLockView(PipelineChangeView):
     service = services.lock_pipeline
 
     def said(self, pipeline: Pipeline, result: Any) -> str:
-        return f"“{pipeline.name}” is locked: nobody can run it. Runs in progress continue."
+        return gettext("“%(pipeline)s” is locked: nobody can run it. Runs in progress continue.") % {
+            "pipeline": pipeline.name
+        }
 
 
 class PipelineUnlockView(PipelineChangeView):
@@ -215,7 +223,7 @@ class PipelineUnlockView(PipelineChangeView):
     service = services.unlock_pipeline
 
     def said(self, pipeline: Pipeline, result: Any) -> str:
-        return f"“{pipeline.name}” is unlocked. Queued runs start now."
+        return gettext("“%(pipeline)s” is unlocked. Queued runs start now.") % {"pipeline": pipeline.name}
 
 
 class PipelineDeleteView(PipelineChangeView):
@@ -225,20 +233,24 @@ class PipelineDeleteView(PipelineChangeView):
 
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
         pipeline = self.find(pk)
-        runs = counted(pipeline.run_count, "run", "runs")
+        log_entries = ngettext(
+            "The log entries of its %(count)s run keep its name. Scripts that run it get 403.",
+            "The log entries of its %(count)s runs keep its name. Scripts that run it get 403.",
+            pipeline.run_count,
+        ) % {"count": grouped(pipeline.run_count)}
         return confirm_page(
             request,
-            question=f"Delete “{pipeline.name}”?",
+            question=gettext("Delete “%(name)s”?") % {"name": pipeline.name},
             consequences=[
-                "Its steps, their secrets and its access rules are deleted. This cannot be undone.",
-                f"The log entries of its {runs} keep its name. Scripts that run it get 403.",
+                gettext("Its steps, their secrets and its access rules are deleted. This cannot be undone."),
+                log_entries,
             ],
-            button="Delete pipeline",
+            button=gettext("Delete pipeline"),
             cancel_url=reverse("pipelines:pipeline_detail", args=[pipeline.pk]),
         )
 
     def said(self, pipeline: Pipeline, result: Any) -> str:
-        return f"“{pipeline.name}” is deleted."
+        return gettext("“%(pipeline)s” is deleted.") % {"pipeline": pipeline.name}
 
     def done(self, pipeline: Pipeline, result: Any) -> HttpResponseBase:
         return redirect("pipelines:pipeline_list")

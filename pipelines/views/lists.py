@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
 
@@ -56,5 +57,5 @@ class RunListView(MemberPageMixin, KeysetTableMixin):
     def _empty_text(self) -> str | None:
         text = super()._empty_text()
         if text is None and not self.narrowing():
-            return "No runs yet. A run is listed here as soon as someone requests it."
+            return _("No runs yet. A run is listed here as soon as someone requests it.")
         return text

@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from core.pages.confirm import confirm_page
 from core.pages.forms import refusals_as_messages, refusals_in
@@ -49,7 +50,7 @@ class AccessRuleListView(AccessRulePage):
                 services.set_access_rule(
                     actor=self.person, pipeline=pipeline, subject=subject, role=role, request=request
                 )
-                messages.success(request, f"{subject} now has the role {role.label}.")
+                messages.success(request, said_of(str(subject), role))
                 return self.after_change(pipeline)
         return self.page(pipeline, form, status=400)
 
@@ -78,12 +79,12 @@ class AccessRuleUpdateView(AccessRulePage):
         rule = self.rule(pipeline, rule_pk)
         form = RoleForm(request.POST)
         if not form.is_valid():
-            messages.error(request, "Choose one of the roles.")
+            messages.error(request, _("Choose one of the roles."))
             return self.after_change(pipeline)
         role, subject = ItemRole(form.cleaned_data["role"]), rule.subject
         with refusals_as_messages(request):
             services.set_access_rule(actor=self.person, pipeline=pipeline, subject=subject, role=role, request=request)
-            messages.success(request, f"{rule.subject_name} now has the role {role.label}.")
+            messages.success(request, said_of(rule.subject_name, role))
         return self.after_change(pipeline)
 
 
@@ -91,17 +92,20 @@ class AccessRuleRemoveView(AccessRulePage):
     def get(self, request: HttpRequest, pk: str, rule_pk: str) -> HttpResponse:
         pipeline = self.find(pk)
         rule = self.rule(pipeline, rule_pk)
-        consequences = ["It takes effect with their next request, in sessions and with tokens."]
+        consequences = [_("It takes effect with their next request, in sessions and with tokens.")]
         if not pipeline.access_rules.exclude(pk=rule.pk).exists():
             consequences.append(
-                f"This is the last rule. Without rules every User of your organization can see and run "
-                f"“{pipeline.name}”, and Guests can see it."
+                _(
+                    "This is the last rule. Without rules every User of your organization can see and run "
+                    "“%(pipeline)s”, and Guests can see it."
+                )
+                % {"pipeline": pipeline.name}
             )
         return confirm_page(
             request,
-            question=f"Remove the role of {rule.subject_name}?",
+            question=_("Remove the role of %(subject)s?") % {"subject": rule.subject_name},
             consequences=consequences,
-            button="Remove",
+            button=_("Remove"),
             cancel_url=reverse("pipelines:access_rule_list", args=[pipeline.pk]),
         )
 
@@ -110,5 +114,11 @@ class AccessRuleRemoveView(AccessRulePage):
         rule = self.rule(pipeline, rule_pk)
         with refusals_as_messages(request):
             services.remove_access_rule(actor=self.person, pipeline=pipeline, rule=rule, request=request)
-            messages.success(request, f"{rule.subject_name} no longer has a role on this pipeline.")
+            messages.success(
+                request, _("%(subject)s no longer has a role on this pipeline.") % {"subject": rule.subject_name}
+            )
         return self.after_change(pipeline)
+
+
+def said_of(subject: str, role: ItemRole) -> str:
+    return _("%(subject)s now has the role %(role)s.") % {"subject": subject, "role": role.label}

@@ -6,6 +6,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
 
 from core.pages.forms import refusals_as_messages
 from pipelines import services
@@ -35,7 +36,7 @@ class PipelineRunView(RunChangeView):
     service = services.start_run
 
     def said(self, pipeline: Pipeline, result: Run) -> str:
-        return f"Run {result.number} is queued."
+        return _("Run %(number)s is queued.") % {"number": result.number}
 
 
 class PipelineStopView(RunChangeView):
@@ -43,7 +44,9 @@ class PipelineStopView(RunChangeView):
     service = services.stop_pipeline
 
     def said(self, pipeline: Pipeline, result: Run) -> str:
-        return f"Run {result.number} is stopped. Its current step finishes first. Queued runs are canceled."
+        return _("Run %(number)s is stopped. Its current step finishes first. Queued runs are canceled.") % {
+            "number": result.number
+        }
 
 
 class PipelineResumeView(RunChangeView):
@@ -51,7 +54,7 @@ class PipelineResumeView(RunChangeView):
     service = services.resume_pipeline
 
     def said(self, pipeline: Pipeline, result: Run) -> str:
-        return f"Run {result.number} continues with its next step."
+        return _("Run %(number)s continues with its next step.") % {"number": result.number}
 
 
 class PipelineResetView(RunChangeView):
@@ -59,7 +62,7 @@ class PipelineResetView(RunChangeView):
     service = services.reset_pipeline
 
     def said(self, pipeline: Pipeline, result: Run) -> str:
-        return f"Run {result.number} is cleared."
+        return _("Run %(number)s is cleared.") % {"number": result.number}
 
 
 class RunPage(PipelinePage):
@@ -133,7 +136,8 @@ class GateView(RunPage):
 class RunApproveView(GateView):
     def post(self, request: HttpRequest, pk: str, number: int) -> HttpResponseBase:
         pipeline = self.find(pk)
-        return self.decide(pipeline, self.run(pipeline, number), services.approve_gate, "Approved. The run continues.")
+        run = self.run(pipeline, number)
+        return self.decide(pipeline, run, services.approve_gate, _("Approved. The run continues."))
 
 
 class RunRejectView(GateView):
@@ -144,7 +148,7 @@ class RunRejectView(GateView):
         if not form.is_valid():
             return self.page(pipeline, run, form, status=400)
         message = form.cleaned_data["message"]
-        return self.decide(pipeline, run, services.reject_gate, "Rejected. The run has failed.", message=message)
+        return self.decide(pipeline, run, services.reject_gate, _("Rejected. The run has failed."), message=message)
 
 
 def version_of(run: Run) -> str:

@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from core.pages.confirm import confirm_page
 from core.pages.forms import refusals_in
@@ -77,15 +78,18 @@ class StepCreateView(StepFormPage):
         pipeline = self.find(pk)
         template = BY_ID.get(request.GET.get("template", ""))
         initial = initial_of_template(template) if template else {}
-        return self.page(pipeline, StepForm(initial=initial, kind=kind_of(request.GET)), heading="Add a step")
+        return self.page(pipeline, StepForm(initial=initial, kind=kind_of(request.GET)), heading=_("Add a step"))
 
     def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         pipeline = self.find(pk)
         form = StepForm(request.POST, kind=kind_of(request.POST))
         if form.is_valid() and (step := self.save(pipeline, form, services.add_step)):
-            messages.success(request, f"“{step.name}” is now step {step.position}.")
+            messages.success(
+                request,
+                _("“%(step)s” is now step %(position)s.") % {"step": step.name, "position": step.position},
+            )
             return redirect("pipelines:step_list", pk=pipeline.pk)
-        return self.page(pipeline, form, heading="Add a step", status=400)
+        return self.page(pipeline, form, heading=_("Add a step"), status=400)
 
 
 class StepUpdateView(StepFormPage):
@@ -93,7 +97,7 @@ class StepUpdateView(StepFormPage):
         pipeline = self.find(pk)
         step = self.step(pipeline, step_pk)
         form = StepForm(initial=initial_of(step), kind=step.kind, has_secrets=step.has_secrets)
-        return self.page(pipeline, form, heading=f"Edit “{step.name}”", step=step)
+        return self.page(pipeline, form, heading=_("Edit “%(name)s”") % {"name": step.name}, step=step)
 
     def post(self, request: HttpRequest, pk: str, step_pk: str) -> HttpResponseBase:
         pipeline = self.find(pk)
@@ -101,10 +105,12 @@ class StepUpdateView(StepFormPage):
         form = StepForm(request.POST, kind=step.kind, has_secrets=step.has_secrets)
         if form.is_valid() and (saved := self.save(pipeline, form, services.edit_step, step_id=step.pk)):
             messages.success(
-                request, f"“{saved.name}” is saved. Runs that are already queued or running keep the old step."
+                request,
+                _("“%(step)s” is saved. Runs that are already queued or running keep the old step.")
+                % {"step": saved.name},
             )
             return redirect("pipelines:step_list", pk=pipeline.pk)
-        return self.page(pipeline, form, heading=f"Edit “{step.name}”", step=step, status=400)
+        return self.page(pipeline, form, heading=_("Edit “%(name)s”") % {"name": step.name}, step=step, status=400)
 
 
 class StepMoveView(StepPage):
@@ -128,11 +134,12 @@ class StepRemoveView(StepPage):
         step = self.step(pipeline, step_pk)
         return confirm_page(
             request,
-            question=f"Remove “{step.name}”?",
+            question=_("Remove “%(name)s”?") % {"name": step.name},
             consequences=[
-                f"Step {step.position} of “{pipeline.name}” and its secrets are removed. You can't undo this."
+                _("Step %(position)s of “%(pipeline)s” and its secrets are removed. You can't undo this.")
+                % {"position": step.position, "pipeline": pipeline.name}
             ],
-            button="Remove step",
+            button=_("Remove step"),
             cancel_url=self.steps_url(pipeline),
         )
 
@@ -140,7 +147,7 @@ class StepRemoveView(StepPage):
         pipeline = self.find(pk)
         step = self.step(pipeline, step_pk)
         services.remove_step(actor=self.person, pipeline=pipeline, step_id=step.pk, request=request)
-        messages.success(request, f"“{step.name}” is removed.")
+        messages.success(request, _("“%(step)s” is removed.") % {"step": step.name})
         return redirect("pipelines:step_list", pk=pipeline.pk)
 
 
