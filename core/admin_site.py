@@ -12,6 +12,7 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.translation import gettext, gettext_lazy
 
 from core.errors import DomainError
 from core.pages.forms import refusals_as_messages
@@ -29,7 +30,7 @@ class PortalAdminSite(admin.AdminSite):
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Redirects to the portal's sign-in. Refuses signed-in people who aren't allowed to use the administration."""
         if request.user.is_authenticated and not self.has_permission(request):
-            raise PermissionDenied("Only Administrators and operators can use the administration.")
+            raise PermissionDenied(gettext("Only Administrators and operators can use the administration."))
         query = urlencode({"next": request.GET.get("next") or reverse("admin:index")})
         return redirect(f"{reverse('account_login')}?{query}")
 
@@ -50,7 +51,7 @@ class PortalAdminSite(admin.AdminSite):
 
 
 class SavedMeanwhile(DomainError):
-    message = "Nothing was saved, because someone else saved at the same time. Try again."
+    message = gettext_lazy("Nothing was saved, because someone else saved at the same time. Try again.")
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from core.text import Text
+
 Tone = Literal["good", "warning", "bad", "neutral", "waiting"]
 
 
@@ -11,5 +13,5 @@ class Badge:
     """A state as sign, word and color, so that the color is never the only difference. ``tone`` selects the color."""
 
     sign: str
-    label: str
+    label: Text
     tone: Tone

@@ -5,6 +5,9 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 from django.core.exceptions import PermissionDenied, ValidationError
+from django.utils.translation import gettext_lazy as _
+
+from core.text import Text
 
 
 class DomainError(Exception):
@@ -17,10 +20,11 @@ class DomainError(Exception):
     status: ClassVar[int] = 409
     code = "conflict"
     field = ""
-    message = "This is not possible in the current state."
+    message: Text = _("This is not possible in the current state.")
 
-    def __init__(self, message: str = "", *, code: str = "", field: str = "") -> None:
-        self.message = message or self.message
+    def __init__(self, message: Text = "", *, code: str = "", field: str = "") -> None:
+        # Translated when it is raised, so that it is a plain text wherever it goes.
+        self.message = str(message or self.message)
         self.code = code or self.code
         self.field = field or self.field
         super().__init__(self.message)
@@ -31,7 +35,7 @@ class NotAllowed(DomainError, PermissionDenied):
 
     status = 403
     code = "forbidden"
-    message = "You aren't allowed to do this, or it doesn't exist."
+    message = _("You aren't allowed to do this, or it doesn't exist.")
 
 
 class NameTaken(DomainError):
@@ -39,7 +43,7 @@ class NameTaken(DomainError):
 
     code = "name_taken"
     field = "name"
-    message = "This name is already in use."
+    message = _("This name is already in use.")
 
 
 @contextmanager

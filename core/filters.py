@@ -16,11 +16,14 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db.models import Model, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy
 from django_filters.fields import ModelChoiceField
 
 from core import ids
 from core.pages.widgets import MOST_CHOICES, LongSelect, SuggestingInput
+from core.text import Text
 
+# Only for the API.
 EMPTY = "Leave this parameter out, or give it a value."
 
 
@@ -52,7 +55,7 @@ class PeriodForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         since, until = self.cleaned_data.get("date"), self.cleaned_data.get("date_to")
         if since and until and until < since:
-            self.add_error("date_to", "This day is before “Since”.")
+            self.add_error("date_to", gettext("This day is before “Since”."))
         return self.cleaned_data
 
 
@@ -156,10 +159,11 @@ class RowField(ModelChoiceField):
 class RowSearchField(RowField):
     """A row with a ``name``: chosen from a select, or if there are too many for one, by typing its name.
 
-    An address can contain the row's id in both cases.
+    An address can contain the row's id in both cases. The error ``no_such_name`` of ``error_messages`` says that no row
+    has the name.
     """
 
-    def __init__(self, *, queryset: QuerySet[Any], empty_label: str, **kwargs: Any) -> None:
+    def __init__(self, *, queryset: QuerySet[Any], empty_label: Text, **kwargs: Any) -> None:
         rows = list(queryset.values_list("pk", "name")[: MOST_CHOICES + 1])
         self.is_typed = len(rows) > MOST_CHOICES
         if self.is_typed:
@@ -180,8 +184,12 @@ class RowSearchField(RowField):
         name = forms.CharField(max_length=100).clean(value)
         row: Model | None = self.queryset.filter(name__iexact=name).first()
         if row is None:
-            raise ValidationError(f"No {self.queryset.model._meta.verbose_name} has this name.", code="invalid_choice")
+            raise ValidationError(self._no_such_name(), code="invalid_choice")
         return row
+
+    def _no_such_name(self) -> Text:
+        # A language with genders needs the whole sentence for each model.
+        return self.error_messages.get("no_such_name") or f"No {self.queryset.model._meta.verbose_name} has this name."
 
     def prepare_value(self, value: Any) -> Any:
         """What the text field shows if the address contains an id."""
@@ -213,7 +221,7 @@ class AddressField(forms.CharField):
     """An IP address, or a network in CIDR notation: both as text."""
 
     default_error_messages: ClassVar = {
-        "invalid": "Enter an IPv4 or IPv6 address, or a network such as 192.0.2.0/24.",
+        "invalid": gettext_lazy("Enter an IPv4 or IPv6 address, or a network such as 192.0.2.0/24."),
     }
 
     def to_python(self, value: Any) -> str:

@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 from django.conf import settings
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from core.db.uuid7 import uuid7
 
@@ -105,9 +106,9 @@ class OutgoingMail(models.Model):
     """
 
     class State(models.TextChoices):
-        WAITING = "waiting", "Waiting"
-        SENT = "sent", "Sent"
-        FAILED = "failed", "Not delivered"
+        WAITING = "waiting", _("Waiting")
+        SENT = "sent", _("Sent")
+        FAILED = "failed", _("Not delivered")
 
     # Also the Message-ID, so that mail programs recognize a mail that is sent again after a crash.
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

@@ -8,7 +8,7 @@ Persian are only spelled right with a joiner between two letters (RFC 5892, appe
 import unicodedata
 from typing import TYPE_CHECKING, TypeAlias, Union
 
-from django.utils.translation import get_language, ngettext
+from django.utils.translation import get_language, gettext_lazy, ngettext
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
@@ -24,7 +24,7 @@ JOINERS = frozenset({ZERO_WIDTH_NON_JOINER, ZERO_WIDTH_JOINER})
 # Burmese and Tibetan stack four marks on one letter. Longer stacks only cover the lines above and below.
 MAX_MARKS_IN_A_ROW = 4
 
-NOT_PRINTABLE = "Use no line breaks, no control characters and at most four accents on one letter."
+NOT_PRINTABLE = gettext_lazy("Use no line breaks, no control characters and at most four accents on one letter.")
 
 _VIRAMA = 9
 _SYMBOLS = frozenset({"So", "Sk"})

@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation, ValidationError
 from django.http import Http404, HttpRequest, JsonResponse, UnreadablePostError
+from django.utils.translation import gettext_noop
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
@@ -59,7 +60,9 @@ CODES = {
     503: "unavailable",
 }
 
-BODY_INCOMPLETE = "The body did not arrive completely, or took too long. Nothing was changed. Send it again."
+BODY_INCOMPLETE = gettext_noop(
+    "The body did not arrive completely, or took too long. Nothing was changed. Send it again."
+)
 FORBIDDEN_DETAIL = "You aren't allowed to do this, or it doesn't exist."
 
 
@@ -115,7 +118,7 @@ class DomainProblem(Problem):
     """A change that a service refused (core/errors.py)."""
 
     def __init__(self, error: DomainError) -> None:
-        super().__init__(error.message, error.code)
+        super().__init__(str(error), error.code)
         self.status_code = error.status
 
 

@@ -6,6 +6,7 @@ from inspect import cleandoc
 from typing import Any
 
 from django.conf import settings
+from django.utils import translation
 from drf_spectacular.extensions import (
     OpenApiAuthenticationExtension,
     OpenApiFilterExtension,
@@ -220,7 +221,9 @@ class OnceGenerator(SchemaGenerator):
 
 @cache
 def _written_once() -> dict[str, Any]:
-    document: dict[str, Any] = SchemaGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
+    # It is kept for all readers, and labels of choices are translated.
+    with translation.override(settings.LANGUAGE_CODE):
+        document: dict[str, Any] = SchemaGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
     return document
 
 

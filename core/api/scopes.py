@@ -8,13 +8,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from django.utils.translation import gettext, gettext_lazy, gettext_noop
+
+from core.text import Text
+
 
 @dataclass(frozen=True)
 class Scope:
+    """The texts are English, so that a scope has the same hash in all languages; pages show their translation."""
+
     id: str
-    label: str
-    description: str
+    english_label: str
+    english_description: str
     only_reads: bool
+
+    @property
+    def label(self) -> str:
+        return gettext(self.english_label)
+
+    @property
+    def description(self) -> str:
+        return gettext(self.english_description)
 
     def __str__(self) -> str:
         return self.id
@@ -22,38 +36,40 @@ class Scope:
 
 API = Scope(
     "api",
-    "API Access",
-    "Everything that tokens can do, within your own role and access rules.",
+    gettext_noop("API Access"),
+    gettext_noop("Everything that tokens can do, within your own role and access rules."),
     only_reads=False,
 )
 API_READONLY = Scope(
     "api-readonly",
-    "API Access (Read Only)",
-    "Everything that can be read through the API. Nothing can be changed or started.",
+    gettext_noop("API Access (Read Only)"),
+    gettext_noop("Everything that can be read through the API. Nothing can be changed or started."),
     only_reads=True,
 )
 PIPELINE = Scope(
     "pipeline",
-    "Pipeline Access",
-    "See pipelines; run, stop, reset and resume them; approve gates; read status and logs. Pipelines themselves "
-    "can't be changed: that needs API Access.",
+    gettext_noop("Pipeline Access"),
+    gettext_noop(
+        "See pipelines; run, stop, reset and resume them; approve gates; read status and logs. Pipelines themselves "
+        "can't be changed: that needs API Access."
+    ),
     only_reads=False,
 )
 PIPELINE_READONLY = Scope(
     "pipeline-readonly",
-    "Pipeline Access (Read Only)",
-    "Pipelines: lists, status, summary and logs. Nothing can be started.",
+    gettext_noop("Pipeline Access (Read Only)"),
+    gettext_noop("Pipelines: lists, status, summary and logs. Nothing can be started."),
     only_reads=True,
 )
 SECURITY_LOGS = Scope(
     "security-logs",
-    "Security Logs (Read Only)",
-    "The organization's two audit logs, if your role allows reading them.",
+    gettext_noop("Security Logs (Read Only)"),
+    gettext_noop("The organization's two audit logs, if your role allows reading them."),
     only_reads=True,
 )
 
 SCOPES: tuple[Scope, ...] = (API, API_READONLY, PIPELINE, PIPELINE_READONLY, SECURITY_LOGS)
-CHOICES: list[tuple[str, str]] = [(scope.id, scope.label) for scope in SCOPES]
+CHOICES: list[tuple[str, Text]] = [(scope.id, gettext_lazy(scope.english_label)) for scope in SCOPES]
 BY_ID: dict[str, Scope] = {scope.id: scope for scope in SCOPES}
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
+from django.utils.translation import gettext_noop
 
 from core.http.request_context import comes_from_proxy, printable
 from core.server_log import told_lately
@@ -20,11 +21,14 @@ logger = logging.getLogger(__name__)
 
 MINUTE = 60
 
-SCHEME_UNKNOWN = (
+# Translated where a page shows them.
+SCHEME_UNKNOWN = gettext_noop(
     "The proxy in front of the portal does not say whether https was used. "
     "The operator of this portal must configure it to send the header X-Forwarded-Proto."
 )
-WRONG_HOST = "The Host header of this request is not the name of this portal. Use the address that you were given."
+WRONG_HOST = gettext_noop(
+    "The Host header of this request is not the name of this portal. Use the address that you were given."
+)
 
 
 def take_host_from_portal_url(request: HttpRequest) -> None:

@@ -25,6 +25,7 @@ from django.db.transaction import TransactionManagementError
 from django.utils import timezone
 
 from core.models import OutgoingMail
+from core.text import Text
 
 P = ParamSpec("P")
 
@@ -36,7 +37,7 @@ class MailKind(Generic[P]):
     """``label`` is its name in the interface. After ``lasts``, the mail is no longer sent."""
 
     name: str
-    label: str
+    label: Text
     compose: Callable[P, EmailMessage | None]
     lasts: timedelta
     replaces_earlier: bool
@@ -87,7 +88,7 @@ def _require_transaction() -> None:
 
 
 def mail_kind(
-    label: str,
+    label: Text,
     *,
     lasts: timedelta = timedelta(days=3),
     replaces_earlier: bool = False,
@@ -115,4 +116,4 @@ def kind_of(row: OutgoingMail) -> MailKind[Any] | None:
 
 def label_of(row: OutgoingMail) -> str:
     kind = kind_of(row)
-    return kind.label if kind else row.kind
+    return str(kind.label) if kind else row.kind

@@ -7,6 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from django.utils.dateformat import format as format_date
+from django.utils.translation import gettext as _
+
+from core.text import grouped
+
 HEIGHT = 120
 # Space above the bars for the label of the highest bar, and for the text of the selected bar.
 ABOVE = 20
@@ -104,7 +109,8 @@ def _bar(day: Day, place: int, places: int, most: int) -> Bar:
         day=on,
         allowed=allowed,
         refused=refused,
-        words=f"{on.day} {on:%b}: {allowed:,} allowed, {refused:,} refused",
+        words=_("%(day)s: %(allowed)s allowed, %(refused)s refused")
+        % {"day": format_date(on, _("j M")), "allowed": grouped(allowed), "refused": grouped(refused)},
         slot_x=round(slot * place, 3),
         slot_width=round(slot, 3),
         x=round(slot * (place + (1 - FILLED) / 2), 3),

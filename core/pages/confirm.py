@@ -7,14 +7,15 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from core.pages.addresses import back_to
+from core.text import Text
 
 
 def confirm_page(
     request: HttpRequest,
     *,
-    question: str,
-    consequences: Sequence[str],
-    button: str,
+    question: Text,
+    consequences: Sequence[Text],
+    button: Text,
     cancel_url: str,
     form: forms.Form | None = None,
     status: int = 200,

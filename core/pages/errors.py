@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.template.loader import render_to_string
+from django.utils.translation import gettext as _
 
 from core.api import problems
 from core.db.unavailable import DATABASE_UNAVAILABLE, refused_writes
@@ -16,6 +17,7 @@ from core.http.request_context import PortalRequest, is_api, target
 
 logger = logging.getLogger(__name__)
 
+# Only for the API: pages have their own texts.
 DETAILS = {
     400: "The portal could not read this request.",
     403: "You aren't allowed to do this.",
@@ -30,7 +32,7 @@ def bad_request(request: PortalRequest, exception: Exception | None = None) -> H
     """Logs one line: Django itself would log a traceback, which strangers could cause."""
     if isinstance(exception, DisallowedHost):
         tell_wrong_host(request)
-        return _answer(request, 400, WRONG_HOST)
+        return _answer(request, 400, _(WRONG_HOST))
     if isinstance(exception, SuspiciousOperation):
         logger.warning(
             "400 for %s: %s, %s %s (request %s)",
@@ -45,7 +47,7 @@ def bad_request(request: PortalRequest, exception: Exception | None = None) -> H
 
 def scheme_unknown(request: HttpRequest) -> HttpResponseBase:
     """Rendered without the request's context, because there is no session yet."""
-    content = render_to_string("proxy.html", {"explanation": SCHEME_UNKNOWN})
+    content = render_to_string("proxy.html", {"explanation": _(SCHEME_UNKNOWN)})
     return HttpResponse(content, status=503, headers={"Retry-After": "5"})
 
 
@@ -59,7 +61,7 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def too_many_requests(request: HttpRequest, explanation: str, *, retry_after: int) -> HttpResponse:
     """``retry_after`` in seconds."""
-    response = render(request, "429.html", {"headline": "Too many requests", "explanation": explanation}, status=429)
+    response = render(request, "429.html", {"headline": _("Too many requests"), "explanation": explanation}, status=429)
     response["Retry-After"] = str(retry_after)
     return response
 
@@ -92,14 +94,14 @@ def content_too_large(request: HttpRequest) -> HttpResponseBase:
 
 
 def body_incomplete(request: HttpRequest) -> HttpResponseBase:
-    return _answer(request, 400, problems.BODY_INCOMPLETE)
+    return _answer(request, 400, _(problems.BODY_INCOMPLETE))
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
     return _answer(
         request,
         403,
-        "This form was open for too long, or cookies are blocked. Go back, reload, and try again.",
+        _("This form was open for too long, or cookies are blocked. Go back, reload, and try again."),
     )
 
 

@@ -14,7 +14,7 @@ from core.errors import DomainError, NotAllowed
 def add_error(form: BaseForm, error: DomainError | ValidationError) -> None:
     """Adds the message beside its field, or to the whole form if the form has no such field."""
     if isinstance(error, DomainError):
-        form.add_error(error.field if error.field in form.fields else None, error.message)
+        form.add_error(error.field if error.field in form.fields else None, str(error))
         return
     by_field = error.message_dict if hasattr(error, "error_dict") else {NON_FIELD_ERRORS: error.messages}
     for field, texts in by_field.items():
@@ -44,6 +44,6 @@ def refusals_as_messages(request: HttpRequest) -> Iterator[None]:
     except NotAllowed:
         raise
     except DomainError as error:
-        messages.error(request, error.message)
+        messages.error(request, str(error))
     except ValidationError as error:
         messages.error(request, " ".join(error.messages))

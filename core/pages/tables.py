@@ -117,7 +117,7 @@ def _value_of(column: BoundColumn, model: type) -> Callable[[Any], Any]:
 def _labels(model: type, name: str) -> dict[Any, Any]:
     """The labels of a field with choices. Django's `get_..._display` collects them for each row."""
     field = next((field for field in model._meta.fields if field.name == name), None)  # type: ignore[attr-defined]
-    return dict(field.flatchoices) if field and field.choices else {}
+    return {value: str(label) for value, label in field.flatchoices} if field and field.choices else {}
 
 
 def _no_value(record: Any) -> None:

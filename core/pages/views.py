@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
+from django.utils.translation import gettext as _
 from django.views.generic.base import ContextMixin, View
 from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
@@ -18,7 +19,7 @@ from django_tables2 import SingleTableMixin
 from core.db.keyset import InvalidCursor, Keyset, KeysetPage
 from core.http.request_context import person_of
 from core.pages.submissions import answered_once
-from core.text import counted
+from core.text import counted, grouped
 from core.types import User
 
 
@@ -35,7 +36,7 @@ class MemberPageMixin(AccessMixin, View):
         if request.user.organization_id is None:
             return redirect("admin:index")
         if not self.role_allows(request.user):
-            raise PermissionDenied("Your site role can't open this page.")
+            raise PermissionDenied(_("Your site role can't open this page."))
         answer = partial(super().dispatch, request, *args, **kwargs)
         return answered_once(request, person_id=self.person.pk, answer=answer) if request.method == "POST" else answer()
 
@@ -144,11 +145,11 @@ class KeysetTableMixin(SingleTableMixin, FilteredListMixin):
     def _empty_text(self) -> str | None:
         """Why there are no rows; ``None`` for the table's own text."""
         if not self.is_readable:
-            return "Correct the marked filter to see entries."
+            return _("Correct the marked filter to see entries.")
         if self.keyset_page.searched_to is not None:
-            return "No matches in this part of the list."
+            return _("No matches in this part of the list.")
         if self.request.GET.get("cursor") and not self._cursor_is_invalid:
-            return "No more entries in this direction."
+            return _("No more entries in this direction.")
         return None
 
     def get_table_data(self) -> list[Any]:
@@ -197,7 +198,7 @@ class KeysetTableMixin(SingleTableMixin, FilteredListMixin):
         if number is None:
             return None
         if number > self.counts_up_to:
-            return f"More than {self.counts_up_to:,} entries"
+            return _("More than %(count)s entries") % {"count": grouped(self.counts_up_to)}
         return counted(number, "entry", "entries")
 
     def _url(self, cursor: str | None) -> str | None:

@@ -11,12 +11,15 @@ from typing import Any
 from django import template
 from django.forms import BoundField
 from django.utils import timezone
+from django.utils.dates import MONTHS_ALT
+from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, ngettext
 
 from core.badges import Badge
 from core.pages import charts, submissions
-from core.text import counted, grouped
+from core.text import Text, grouped
 
 register = template.Library()
 
@@ -39,14 +42,16 @@ def moment(value: datetime | None) -> SafeString | str:
 
 
 @register.simple_tag
-@lru_cache(maxsize=256)
 def badge(state: Badge) -> SafeString:
     """A state as sign, word and color."""
+    return _badge(state.sign, str(state.label), state.tone)
+
+
+# Remembered by the translated label, so that each language has its own.
+@lru_cache(maxsize=256)
+def _badge(sign: str, label: str, tone: str) -> SafeString:
     return format_html(
-        '<span class="badge" data-tone="{}"><span aria-hidden="true">{}</span>{}</span>',
-        state.tone,
-        state.sign,
-        state.label,
+        '<span class="badge" data-tone="{}"><span aria-hidden="true">{}</span>{}</span>', tone, sign, label
     )
 
 
@@ -57,7 +62,7 @@ def field(bound_field: BoundField) -> dict[str, Any]:
 
 
 @register.inclusion_tag("includes/chart.html")
-def chart(days: Sequence[charts.Day], label: str, *, is_complete: bool = True) -> dict[str, Any]:
+def chart(days: Sequence[charts.Day], label: Text, *, is_complete: bool = True) -> dict[str, Any]:
     """A bar chart of the uses of each day, allowed and refused. The last day is today. ``label`` names the chart.
 
     If it is not complete, it says so.
@@ -78,7 +83,13 @@ register.filter("grouped", grouped)
 def exact(value: datetime) -> str:
     """`3 May 2026, 14:05 UTC`."""
     utc = value.astimezone(UTC)
-    return f"{utc.day} {utc:%B %Y, %H:%M} UTC"
+    # Month names in the form that follows a day: in Polish another one than alone.
+    return gettext("%(day)s %(month)s %(year)s, %(time)s UTC") % {
+        "day": utc.day,
+        "month": MONTHS_ALT[utc.month],
+        "year": utc.year,
+        "time": f"{utc:%H:%M}",
+    }
 
 
 @register.filter
@@ -87,16 +98,18 @@ def took(value: timedelta | None) -> str:
     if value is None:
         return "–"
     if value < timedelta(seconds=1):
-        return f"{value // timedelta(milliseconds=1)} ms"
+        return gettext("%(milliseconds)s ms") % {"milliseconds": value // timedelta(milliseconds=1)}
     if value < timedelta(minutes=1):
         # Rounded down, so that 59.99 seconds are not 60.
-        return f"{math.floor(value.total_seconds() * 10) / 10} s"
+        return gettext("%(seconds)s s") % {"seconds": number_format(math.floor(value.total_seconds() * 10) / 10, 1)}
     minutes, seconds = divmod(int(value.total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
     if days:
-        return f"{days} d {hours} h"
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+        return gettext("%(days)s d %(hours)s h") % {"days": days, "hours": hours}
+    if hours:
+        return gettext("%(hours)s h %(minutes)s min") % {"hours": hours, "minutes": minutes}
+    return gettext("%(minutes)s min %(seconds)s s") % {"minutes": minutes, "seconds": seconds}
 
 
 @register.filter
@@ -108,25 +121,58 @@ def relative(value: datetime) -> str:
     """
     now = timezone.now()
     if value <= now:
-        words = _span(value, now)
-        return f"{words} ago" if words else "just now"
-    words = _span(now, value, to_nearest=True)
-    return f"in {words}" if words else "in less than a minute"
+        number, unit = _span(value, now)
+        return _ago(number, unit) if number else gettext("just now")
+    number, unit = _span(now, value, to_nearest=True)
+    return _ahead(number, unit) if number else gettext("in less than a minute")
 
 
-def _span(start: datetime, end: datetime, *, to_nearest: bool = False) -> str:
-    """The time between two moments in its largest unit; empty for less than a minute."""
+# A message for each unit and direction, because nouns have cases: German says "3 Tage" and "vor 3 Tagen".
+
+
+def _ago(number: int, unit: str) -> str:
+    match unit:
+        case "year":
+            words = ngettext("%(count)s year ago", "%(count)s years ago", number)
+        case "month":
+            words = ngettext("%(count)s month ago", "%(count)s months ago", number)
+        case "day":
+            words = ngettext("%(count)s day ago", "%(count)s days ago", number)
+        case "hour":
+            words = ngettext("%(count)s hour ago", "%(count)s hours ago", number)
+        case _:
+            words = ngettext("%(count)s minute ago", "%(count)s minutes ago", number)
+    return words % {"count": grouped(number)}
+
+
+def _ahead(number: int, unit: str) -> str:
+    match unit:
+        case "year":
+            words = ngettext("in %(count)s year", "in %(count)s years", number)
+        case "month":
+            words = ngettext("in %(count)s month", "in %(count)s months", number)
+        case "day":
+            words = ngettext("in %(count)s day", "in %(count)s days", number)
+        case "hour":
+            words = ngettext("in %(count)s hour", "in %(count)s hours", number)
+        case _:
+            words = ngettext("in %(count)s minute", "in %(count)s minutes", number)
+    return words % {"count": grouped(number)}
+
+
+def _span(start: datetime, end: datetime, *, to_nearest: bool = False) -> tuple[int, str]:
+    """The time between two moments in its largest unit; 0 minutes for less than a minute."""
     half_a_day = timedelta(hours=12) if to_nearest else timedelta()
     # In both directions: a month after 31 January is 28 February, and a month before 28 March is 28 February, too.
     months = max(_months_after(start, end + half_a_day), _months_before(end, start - half_a_day))
     if months:
-        return _count(months // 12, "year") if months >= 12 else _count(months, "month")
+        return (months // 12, "year") if months >= 12 else (months, "month")
     seconds = (end - start).total_seconds()
     for unit, length, smaller in _UNITS:
         # A value that rounds up to a larger unit becomes that unit: 59 minutes and 40 seconds are an hour.
         if (_nearest(seconds / smaller) * smaller if to_nearest else seconds) >= length:
-            return _count(_nearest(seconds / length) if to_nearest else int(seconds / length), unit)
-    return ""
+            return _nearest(seconds / length) if to_nearest else int(seconds / length), unit
+    return 0, "minute"
 
 
 # The same as dateutil's `relativedelta`, which takes twenty times as long: these are computed for each row of a table.
@@ -153,7 +199,3 @@ def _in_month_of(other: datetime, moment: datetime) -> tuple[int, time]:
 
 def _nearest(number: float) -> int:
     return math.floor(number + 0.5)
-
-
-def _count(number: int, unit: str) -> str:
-    return counted(number, unit, f"{unit}s")
