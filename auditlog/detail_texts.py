@@ -2,7 +2,59 @@
 
 from typing import Any, NamedTuple
 
+from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
+
+from core.text import Text
+
 CHANGE = ("from", "to")
+
+# What services record. Without a label here, a name is shown as it is.
+_LABELS: dict[str, Text] = {
+    "added": pgettext_lazy("activity detail", "Added"),
+    "address": gettext_lazy("Address"),
+    "allowed_scopes": gettext_lazy("Allowed scopes"),
+    "browser": gettext_lazy("Browser"),
+    "by": pgettext_lazy("activity detail", "By"),
+    "change": pgettext_lazy("activity detail", "Change"),
+    "changes": gettext_lazy("Changes"),
+    "copy": pgettext_lazy("activity detail", "Copy"),
+    "copy_of": gettext_lazy("Copy of"),
+    "details": gettext_lazy("Details"),
+    "expires_at": gettext_lazy("Expires at"),
+    "fields": gettext_lazy("Fields"),
+    "found_at": gettext_lazy("Found at"),
+    "from": pgettext_lazy("activity detail", "From"),
+    "gate": gettext_lazy("Gate"),
+    "groups": gettext_lazy("Groups"),
+    "kind": pgettext_lazy("activity detail", "Kind"),
+    "kinds": pgettext_lazy("activity detail", "Kinds"),
+    "log_retention_days": gettext_lazy("Log retention days"),
+    "max_live_tokens": gettext_lazy("Max live tokens"),
+    "max_token_lifetime_days": gettext_lazy("Max token lifetime days"),
+    "members": gettext_lazy("Members"),
+    "message": pgettext_lazy("activity detail", "Message"),
+    "method": gettext_lazy("Method"),
+    "methods": gettext_lazy("Methods"),
+    "name": gettext_lazy("Name"),
+    "notified_people": gettext_lazy("Notified people"),
+    "passkey": gettext_lazy("Passkey"),
+    "reason": gettext_lazy("Reason"),
+    "removed": pgettext_lazy("activity detail", "Removed"),
+    "run_number": gettext_lazy("Run number"),
+    "runs": pgettext_lazy("activity detail", "Runs"),
+    "scope": gettext_lazy("Scope"),
+    "secrets_copied": gettext_lazy("Secrets copied"),
+    "sessions": gettext_lazy("Sessions"),
+    "site_role": gettext_lazy("Site role"),
+    "step": gettext_lazy("Step"),
+    "taken_back": gettext_lazy("Taken back"),
+    "to": pgettext_lazy("activity detail", "To"),
+    "tokens": gettext_lazy("Tokens"),
+    "two_factor_roles": gettext_lazy("Two factor roles"),
+    "unused_tokens_end_after_days": gettext_lazy("Unused tokens end after days"),
+    "wants_expiry_mails": gettext_lazy("Wants expiry mails"),
+    "with_token": gettext_lazy("With token"),
+}
 
 
 class Detail(NamedTuple):
@@ -24,7 +76,7 @@ def _detail(name: str, value: Any) -> Detail:
     if isinstance(value, dict):
         # A change shows both values, the old one first, even if one of them is empty.
         parts = [(side, value[side]) for side in CHANGE] if value.keys() == set(CHANGE) else _filled(value)
-        lines = [f"{_label(key)}: {'nothing' if _is_empty(part) else _text(part)}" for key, part in parts]
+        lines = [f"{_label(key)}: {gettext('nothing') if _is_empty(part) else _text(part)}" for key, part in parts]
         return Detail(_label(name), "", lines)
     if isinstance(value, list) and any(isinstance(part, dict | list) for part in value):
         return Detail(_label(name), "", [_text(part) for part in value if not _is_empty(part)])
@@ -33,7 +85,7 @@ def _detail(name: str, value: Any) -> Detail:
 
 def _text(value: Any) -> str:
     if isinstance(value, bool):
-        return "Yes" if value else "No"
+        return gettext("Yes") if value else gettext("No")
     if isinstance(value, list):
         return ", ".join(_text(part) for part in value if not _is_empty(part))
     if isinstance(value, dict):
@@ -46,6 +98,8 @@ def _filled(value: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _label(name: str) -> str:
+    if name in _LABELS:
+        return str(_LABELS[name])
     words = name.replace("_", " ").strip()
     return words[:1].upper() + words[1:]
 

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_ipv46_address
 from django.db.models import Q, QuerySet, Value
 from django.db.models.functions import Concat
+from django.utils.translation import gettext_lazy as _
 
 from auditlog.actions import Action, ActionType
 from auditlog.models import TokenUse
@@ -22,7 +23,7 @@ _OF_ORGANIZATION = {
     "date": "From this day on (UTC). Default: the last 7 days.",
     "user_email": "Part of the person's address. A complete address finds only this person.",
 }
-AFTER_END = [("true", "After the token expired")]
+AFTER_END = [("true", _("After the token expired"))]
 
 
 class LogFilter(StrictFilterSet):
@@ -44,9 +45,9 @@ class LogFilter(StrictFilterSet):
         "q": "Part of a text in the entry, or a complete id or address in it.",
     }
 
-    q = SearchFilter(label="Search", method="filter_text")
-    date = DayFilter(label="Since", since=True)
-    date_to = DayFilter(label="Until", since=False)
+    q = SearchFilter(label=_("Search"), method="filter_text")
+    date = DayFilter(label=_("Since"), since=True)
+    date_to = DayFilter(label=_("Until"), since=False)
 
     class Meta:
         form = PeriodForm
@@ -84,23 +85,27 @@ class TokenUseFilter(LogFilter):
         "after_end": "Only uses that were refused because the token had expired, at its normal time or early."
     }
 
-    outcome = django_filters.ChoiceFilter(label="Outcome", choices=TokenUse.Outcome.choices, empty_label="Any outcome")
-    reason = django_filters.ChoiceFilter(label="Reason", choices=TokenUse.Reason.choices, empty_label="Any reason")
+    outcome = django_filters.ChoiceFilter(
+        label=_("Outcome"), choices=TokenUse.Outcome.choices, empty_label=_("Any outcome")
+    )
+    reason = django_filters.ChoiceFilter(
+        label=_("Reason"), choices=TokenUse.Reason.choices, empty_label=_("Any reason")
+    )
     after_end = django_filters.ChoiceFilter(
-        label="When used",
+        label=_("When used"),
         choices=AFTER_END,
         method="filter_after_end",
-        empty_label="Any time",
+        empty_label=_("Any time"),
     )
     scope = django_filters.ChoiceFilter(
-        label="Scope",
+        label=_("Scope"),
         choices=scopes.CHOICES,
         method="filter_scope",
-        empty_label="Any scope",
+        empty_label=_("Any scope"),
     )
-    token_id = IdFilter(label="Token", field_name="token_id")
-    ip = AddressFilter(label="Address")
-    request_id = IdFilter(label="Request ID")
+    token_id = IdFilter(label=_("Token"), field_name="token_id")
+    ip = AddressFilter(label=_("Address"))
+    request_id = IdFilter(label=_("Request ID"))
 
     @classmethod
     def searched(cls, data: Mapping[str, Any], queryset: QuerySet[Any]) -> QuerySet[Any] | None:
@@ -123,7 +128,7 @@ class TokenUseFilter(LogFilter):
 class OrganizationTokenUseFilter(TokenUseFilter):
     api_help: ClassVar = _OF_ORGANIZATION
 
-    user_email = PersonFilter(label="Owner", field_name="owner_email")
+    user_email = PersonFilter(label=_("Owner"), field_name="owner_email")
 
 
 class OneTokenUseFilter(TokenUseFilter):
@@ -140,14 +145,14 @@ class ActivityFilter(LogFilter):
     searched_ids = ("public_id", "request_id", "token_id", "target_id")
     api_help: ClassVar = {"token_id": "The token that was used."}
 
-    type = django_filters.ChoiceFilter(label="Type", choices=ActionType.choices, empty_label="Any type")
-    action = django_filters.ChoiceFilter(label="Action", choices=Action.choices, empty_label="Any action")
-    token_id = IdFilter(label="Token", field_name="token_id")
-    ip = AddressFilter(label="Address")
-    request_id = IdFilter(label="Request ID")
+    type = django_filters.ChoiceFilter(label=_("Type"), choices=ActionType.choices, empty_label=_("Any type"))
+    action = django_filters.ChoiceFilter(label=_("Action"), choices=Action.choices, empty_label=_("Any action"))
+    token_id = IdFilter(label=_("Token"), field_name="token_id")
+    ip = AddressFilter(label=_("Address"))
+    request_id = IdFilter(label=_("Request ID"))
 
 
 class OrganizationActivityFilter(ActivityFilter):
     api_help: ClassVar = _OF_ORGANIZATION
 
-    user_email = PersonFilter(label="Who", field_name="actor_email")
+    user_email = PersonFilter(label=_("Who"), field_name="actor_email")

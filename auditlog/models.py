@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NoReturn
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from auditlog.actions import Action, ActionType
 from auditlog.querysets import ActivityQuerySet, TokenUseQuerySet, UsageQuerySet
@@ -62,22 +63,22 @@ class TokenUse(LogEntry):
     """
 
     class Outcome(models.TextChoices):
-        ALLOWED = "allowed", "Allowed"
-        REFUSED = "refused", "Refused"
+        ALLOWED = "allowed", _("Allowed")
+        REFUSED = "refused", _("Refused")
 
     class Reason(models.TextChoices):
-        OK = "ok", "OK"
-        INSUFFICIENT_SCOPE = "insufficient_scope", "Scope not sufficient"
-        FORBIDDEN = "forbidden", "Forbidden"
-        EXPIRED = "expired", "Token expired"
-        REVOKED = "revoked", "Token expired early"
-        NOT_REVEALED = "not_revealed", "Token never shown"
-        OWNER_DEACTIVATED = "owner_deactivated", "Owner deactivated"
-        BLOCKED_BY_POLICY = "blocked_by_policy", "Blocked by policy"
-        THROTTLED = "throttled", "Too many requests"
-        INVALID_REQUEST = "invalid_request", "Invalid request"
-        NOT_FOUND = "not_found", "No such operation"
-        ERROR = "error", "Error in the portal"
+        OK = "ok", _("OK")
+        INSUFFICIENT_SCOPE = "insufficient_scope", _("Scope not sufficient")
+        FORBIDDEN = "forbidden", _("Forbidden")
+        EXPIRED = "expired", _("Token expired")
+        REVOKED = "revoked", _("Token expired early")
+        NOT_REVEALED = "not_revealed", _("Token never shown")
+        OWNER_DEACTIVATED = "owner_deactivated", _("Owner deactivated")
+        BLOCKED_BY_POLICY = "blocked_by_policy", _("Blocked by policy")
+        THROTTLED = "throttled", _("Too many requests")
+        INVALID_REQUEST = "invalid_request", _("Invalid request")
+        NOT_FOUND = "not_found", _("No such operation")
+        ERROR = "error", _("Error in the portal")
 
     # The public id. The portal creates it (UUIDv7), so it is ordered by time like the entries.
     request_id = models.UUIDField(unique=True)

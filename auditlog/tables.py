@@ -6,21 +6,36 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, gettext_lazy
 from django_tables2 import Column
 
 from auditlog.models import Activity, TokenUse
 from core.badges import Badge
 from core.pages.addresses import address_of
 from core.pages.tables import BadgeColumn, CodeColumn, ExactMomentColumn, PortalTable
+from core.text import Text
 
-# Django's `get_..._display` looks at all choices each time.
-_REASONS = dict(TokenUse.Reason.choices)
+# Whole texts, because German nouns have a capital letter in a sentence, too.
+_REFUSED: dict[str, Text] = {
+    TokenUse.Reason.INSUFFICIENT_SCOPE: gettext_lazy("Refused: scope not sufficient"),
+    TokenUse.Reason.FORBIDDEN: gettext_lazy("Refused: forbidden"),
+    TokenUse.Reason.EXPIRED: gettext_lazy("Refused: token expired"),
+    TokenUse.Reason.REVOKED: gettext_lazy("Refused: token expired early"),
+    TokenUse.Reason.NOT_REVEALED: gettext_lazy("Refused: token never shown"),
+    TokenUse.Reason.OWNER_DEACTIVATED: gettext_lazy("Refused: owner deactivated"),
+    TokenUse.Reason.BLOCKED_BY_POLICY: gettext_lazy("Refused: blocked by policy"),
+    TokenUse.Reason.THROTTLED: gettext_lazy("Refused: too many requests"),
+    TokenUse.Reason.INVALID_REQUEST: gettext_lazy("Refused: invalid request"),
+    TokenUse.Reason.NOT_FOUND: gettext_lazy("Refused: no such operation"),
+    TokenUse.Reason.ERROR: gettext_lazy("Refused: error in the portal"),
+}
 
 
 def outcome_badge(entry: TokenUse) -> Badge:
     if entry.outcome == TokenUse.Outcome.ALLOWED:
         return Badge("●", TokenUse.Outcome.ALLOWED.label, "good")
-    return Badge("⊘", f"Refused: {_REASONS.get(entry.reason, entry.reason).lower()}", "bad")
+    label = _REFUSED.get(entry.reason) or gettext("Refused: %(reason)s") % {"reason": entry.reason.lower()}
+    return Badge("⊘", label, "bad")
 
 
 class LogTable(PortalTable):
@@ -42,7 +57,7 @@ class LogTable(PortalTable):
 
     def render_at(self, record: Any, value: datetime | None, column: ExactMomentColumn) -> SafeString:
         if value is None or record.unreadable:
-            return self._unreadable(record, column.render(value) if value else "Unreadable")
+            return self._unreadable(record, column.render(value) if value else gettext("Unreadable"))
         address = address_of(self.detail_view, getattr(record, self.public_id))
         return format_html('<a href="{}">{}</a>', address, column.render(value))
 
@@ -50,7 +65,8 @@ class LogTable(PortalTable):
         """Links to the entry if its id is readable, and names the fields that are not."""
         public_id = getattr(record, self.public_id)
         link = format_html('<a href="{}">{}</a>', address_of(self.detail_view, public_id), moment)
-        hint = format_html('<br><span class="hint">Can’t be read: {}</span>', ", ".join(record.unreadable))
+        unreadable = gettext("Can’t be read: %(fields)s") % {"fields": ", ".join(record.unreadable)}
+        hint = format_html('<br><span class="hint">{}</span>', unreadable)
         return format_html("{}{}", link if public_id else moment, hint if record.unreadable else "")
 
     def render_ip(self, value: str) -> SafeString:
@@ -73,17 +89,19 @@ class OneTokenUseTable(LogTable):
     detail_view = "auditlog:token_use_detail"
     public_id = "request_id"
 
-    at = ExactMomentColumn(verbose_name="Used on (UTC)", empty_values=())
-    target = CodeColumn()
-    status = Column(attrs={"td": {"class": "numeric"}, "th": {"class": "numeric"}})
-    outcome = BadgeColumn(accessor="outcome")
-    scope = Column()
-    ip = CodeColumn(verbose_name="Address", default="–")
-    user_agent = Column(verbose_name="Program", default="–")
+    at = ExactMomentColumn(verbose_name=gettext_lazy("Used on (UTC)"), empty_values=())
+    target = CodeColumn(verbose_name=gettext_lazy("Target"))
+    status = Column(verbose_name=gettext_lazy("Status"), attrs={"td": {"class": "numeric"}, "th": {"class": "numeric"}})
+    outcome = BadgeColumn(verbose_name=gettext_lazy("Outcome"), accessor="outcome")
+    scope = Column(verbose_name=gettext_lazy("Scope"))
+    ip = CodeColumn(verbose_name=gettext_lazy("Address"), default="–")
+    user_agent = Column(verbose_name=gettext_lazy("Program"), default="–")
 
     class Meta(LogTable.Meta):
-        attrs = {"id": "authentication-log", "aria-label": "Authentication log"}
-        empty_text = "No use of a token matches. Each request with a token is listed here as soon as it is answered."
+        attrs = {"id": "authentication-log", "aria-label": gettext_lazy("Authentication log")}
+        empty_text = gettext_lazy(
+            "No use of a token matches. Each request with a token is listed here as soon as it is answered."
+        )
 
     def row_attributes(self, record: TokenUse) -> dict[str, Any]:
         return {
@@ -113,7 +131,7 @@ class OrganizationOneTokenUseTable(OneTokenUseTable):
 class TokenUseTable(OneTokenUseTable):
     """The log of all of a person's tokens."""
 
-    token_name = Column(verbose_name="Token")
+    token_name = Column(verbose_name=gettext_lazy("Token"))
 
     class Meta(OneTokenUseTable.Meta):
         sequence: tuple[str, ...] = ("at", "token_name", "...")
@@ -130,7 +148,7 @@ class OrganizationTokenUseTable(TokenUseTable):
 
     detail_view = "auditlog:organization_token_use_detail"
 
-    owner_email = Column(verbose_name="Owner")
+    owner_email = Column(verbose_name=gettext_lazy("Owner"))
 
     class Meta(TokenUseTable.Meta):
         sequence = ("at", "owner_email", "token_name", "...")
@@ -151,15 +169,15 @@ class ActivityTable(LogTable):
     detail_view = "auditlog:activity_detail"
     public_id = "public_id"
 
-    at = ExactMomentColumn(verbose_name="When (UTC)", empty_values=())
-    action = Column()
-    target_name = Column(verbose_name="What")
-    token_name = Column(verbose_name="With token", default="–")
-    ip = CodeColumn(verbose_name="Address", default="–")
+    at = ExactMomentColumn(verbose_name=gettext_lazy("When (UTC)"), empty_values=())
+    action = Column(verbose_name=gettext_lazy("Action"))
+    target_name = Column(verbose_name=gettext_lazy("What"))
+    token_name = Column(verbose_name=gettext_lazy("With token"), default="–")
+    ip = CodeColumn(verbose_name=gettext_lazy("Address"), default="–")
 
     class Meta(LogTable.Meta):
-        attrs = {"id": "activity-log", "aria-label": "Activity log"}
-        empty_text = "No action matches."
+        attrs = {"id": "activity-log", "aria-label": gettext_lazy("Activity log")}
+        empty_text = gettext_lazy("No action matches.")
 
     def row_attributes(self, record: Activity) -> dict[str, Any]:
         return {
@@ -177,7 +195,7 @@ class OrganizationActivityTable(ActivityTable):
 
     detail_view = "auditlog:organization_activity_detail"
 
-    actor_email = Column(verbose_name="Who")
+    actor_email = Column(verbose_name=gettext_lazy("Who"))
 
     class Meta(ActivityTable.Meta):
         sequence = ("at", "actor_email", "...")

@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 
 from auditlog import detail_texts
 from auditlog.actions import ActionType
@@ -27,8 +28,8 @@ class ActivityListView(ActivityMixin, LogListView):
 
     table_class = ActivityTable
     extra_context = {
-        "heading": "Activity log",
-        "intro": "What you did, and what scripts did with your tokens.",
+        "heading": _("Activity log"),
+        "intro": _("What you did, and what scripts did with your tokens."),
     }
 
 
@@ -38,8 +39,8 @@ class OrganizationActivityListView(OrganizationLogMixin, ActivityMixin, LogListV
     filterset_class = OrganizationActivityFilter
     table_class = OrganizationActivityTable
     extra_context = {
-        "heading": "Activity log",
-        "intro": "Who did what in your organization: sign-ins, tokens, roles and pipelines.",
+        "heading": _("Activity log"),
+        "intro": _("Who did what in your organization: sign-ins, tokens, roles and pipelines."),
     }
 
 

@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.generic import DetailView, View
 from rest_framework.serializers import ModelSerializer
 
@@ -156,6 +157,6 @@ class LogExportView(LogPageMixin, View):
         except exports.TooManyExports:
             return errors.too_many_requests(
                 request,
-                "The portal is writing as many files as it can at the same time. Try again in a moment.",
+                _("The portal is writing as many files as it can at the same time. Try again in a moment."),
                 retry_after=exports.TRY_AGAIN_SECONDS,
             )

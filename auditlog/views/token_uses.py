@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from django.utils.translation import gettext_lazy as _
+
 from auditlog import usage
 from auditlog.api.serializers import TokenUseSerializer
 from auditlog.filters import OrganizationTokenUseFilter, TokenUseFilter
@@ -28,8 +30,8 @@ class TokenUseListView(TokenUseMixin, LogListView):
 
     table_class = TokenUseTable
     extra_context = {
-        "heading": "Authentication log",
-        "intro": "Every use of your tokens, including refused ones. Check that nobody else uses them.",
+        "heading": _("Authentication log"),
+        "intro": _("Every use of your tokens, including refused ones. Check that nobody else uses them."),
     }
 
 
@@ -39,8 +41,8 @@ class OrganizationTokenUseListView(OrganizationLogMixin, TokenUseMixin, LogListV
     filterset_class = OrganizationTokenUseFilter
     table_class = OrganizationTokenUseTable
     extra_context = {
-        "heading": "Authentication log",
-        "intro": "Every use of every token in your organization, including refused ones.",
+        "heading": _("Authentication log"),
+        "intro": _("Every use of every token in your organization, including refused ones."),
     }
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
