@@ -11,39 +11,41 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import User
 from accounts.roles import Ability
 from accounts.signin.last_person import session_has_ended
+from core.text import Text
 
 
 @dataclass(frozen=True)
 class Tab:
     """A page of a section. People see its tab if their site role has ``ability``."""
 
-    label: str
+    label: Text
     view_name: str
     ability: Ability | None = None
 
 
 PROFILE_TABS = [
-    Tab("Profile", "accounts:profile"),
-    Tab("Security", "accounts:security"),
-    Tab("Access tokens", "tokens:token_list"),
-    Tab("Authentication log", "auditlog:token_use_list"),
-    Tab("Activity log", "auditlog:activity_list"),
+    Tab(_("Profile"), "accounts:profile"),
+    Tab(_("Security"), "accounts:security"),
+    Tab(_("Access tokens"), "tokens:token_list"),
+    Tab(_("Authentication log"), "auditlog:token_use_list"),
+    Tab(_("Activity log"), "auditlog:activity_list"),
 ]
 
 # "Organization" in the header leads to the first tab that a person sees.
 ORGANIZATION_TABS = [
-    Tab("Users", "accounts:organization_user_list", Ability.READ_USERS),
-    Tab("Groups", "accounts:organization_group_list", Ability.READ_USERS),
-    Tab("Access tokens", "tokens:organization_token_list", Ability.READ_TOKENS),
-    Tab("Authentication log", "auditlog:organization_token_use_list", Ability.READ_LOGS),
-    Tab("Activity log", "auditlog:organization_activity_list", Ability.READ_LOGS),
-    Tab("Policy", "tokens:organization_policy", Ability.READ_TOKENS),
-    Tab("HTTP steps", "pipelines:http_steps", Ability.READ_USERS),
-    Tab("Mail", "accounts:organization_mail_list", Ability.MANAGE_ORGANIZATION),
+    Tab(_("Users"), "accounts:organization_user_list", Ability.READ_USERS),
+    Tab(_("Groups"), "accounts:organization_group_list", Ability.READ_USERS),
+    Tab(_("Access tokens"), "tokens:organization_token_list", Ability.READ_TOKENS),
+    Tab(_("Authentication log"), "auditlog:organization_token_use_list", Ability.READ_LOGS),
+    Tab(_("Activity log"), "auditlog:organization_activity_list", Ability.READ_LOGS),
+    Tab(_("Policy"), "tokens:organization_policy", Ability.READ_TOKENS),
+    Tab(_("HTTP steps"), "pipelines:http_steps", Ability.READ_USERS),
+    Tab(_("Mail"), "accounts:organization_mail_list", Ability.MANAGE_ORGANIZATION),
 ]
 
 
@@ -66,7 +68,7 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def tabs_of(user: User | None, tabs: list[Tab]) -> list[dict[str, str]]:
+def tabs_of(user: User | None, tabs: list[Tab]) -> list[dict[str, Text]]:
     """The tabs that this person sees, each with ``label``, ``url`` and ``view_name``. None outside an organization."""
     return [
         {"label": tab.label, "url": reverse(tab.view_name), "view_name": tab.view_name} for tab in _seen_by(user, tabs)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from django.utils.translation import gettext as _
+
 from accounts.privileges import Privilege
 from accounts.roles import ROLES, Ability
 from core.api.operations import routes
@@ -33,10 +35,10 @@ class PermissionTable:
 def site_roles() -> PermissionTable:
     """What each site role allows in the organization."""
     return PermissionTable(
-        corner="In the organization",
-        columns=[role.label for role in ROLES],
+        corner=_("In the organization"),
+        columns=[str(role.label) for role in ROLES],
         rows=[
-            (ability.value.rstrip("."), [ability in description.abilities for description in ROLES.values()])
+            (_(ability.value).rstrip("."), [ability in description.abilities for description in ROLES.values()])
             for ability in Ability
         ],
     )
@@ -46,11 +48,11 @@ def privileges() -> PermissionTable:
     """What needs a recent proof of identity, and what a token can still do."""
     for_tokens = {route.operation.limited_to for route in routes() if route.operation.limited_to}
     return PermissionTable(
-        corner="People whose site role allows it",
-        columns=["In a browser session", "Recent proof of identity required", "With a token"],
+        corner=_("People whose site role allows it"),
+        columns=[_("In a browser session"), _("Recent proof of identity required"), _("With a token")],
         rows=[
-            *((privilege.value, [True, True, False]) for privilege in Privilege),
-            *((label, [True, False, True]) for label in sorted(for_tokens)),
+            *((_(privilege.value), [True, True, False]) for privilege in Privilege),
+            *((label, [True, False, True]) for label in sorted(map(_, for_tokens))),
         ],
     )
 
@@ -58,7 +60,7 @@ def privileges() -> PermissionTable:
 def pipeline_actions() -> PermissionTable:
     """Who can do what with one pipeline."""
     return PermissionTable(
-        corner="With a pipeline",
-        columns=[standing.value for standing in Standing],
-        rows=[(action.value, [action in ALLOWED[standing] for standing in Standing]) for action in PipelineAction],
+        corner=_("With a pipeline"),
+        columns=[_(standing.value) for standing in Standing],
+        rows=[(_(action.value), [action in ALLOWED[standing] for standing in Standing]) for action in PipelineAction],
     )

@@ -1,4 +1,5 @@
-/* A button `data-copy="#id"` copies the text of that element and confirms it. Without scripts it stays hidden. */
+/* A button `data-copy="#id"` copies the text of that element and confirms it with its `data-copied`, or `data-selected`
+   if the person must copy the selected text. Without scripts it stays hidden. */
 "use strict";
 
 const SAYS_COPIED_FOR_MS = 2500;
@@ -11,14 +12,15 @@ function selectText(element) {
   selection.addRange(range);
 }
 
+/* Whether it was copied. If not, it is selected. */
 async function copyText(element) {
   try {
     await navigator.clipboard.writeText(element.textContent);
-    return "Copied";
+    return true;
   } catch {
     // No clipboard (page without TLS, or permission denied): select the text, so that one keystroke copies it.
     selectText(element);
-    return document.execCommand("copy") ? "Copied" : "Selected: press Ctrl+C";
+    return document.execCommand("copy");
   }
 }
 
@@ -28,7 +30,8 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   let reset;
   button.hidden = false;
   button.addEventListener("click", async () => {
-    const said = await copyText(document.querySelector(button.dataset.copy));
+    const isCopied = await copyText(document.querySelector(button.dataset.copy));
+    const said = isCopied ? button.dataset.copied : button.dataset.selected;
     button.textContent = said;
     announcer.textContent = said;
     clearTimeout(reset);
