@@ -5,6 +5,7 @@ from typing import ClassVar
 import django_filters
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Group, User, UserState
 from accounts.querysets import UserQuerySet
@@ -21,12 +22,12 @@ def groups_offered(request: HttpRequest) -> QuerySet[Group]:
 class UserFilter(StrictFilterSet):
     api_help: ClassVar = {"q": "Part of the name or e-mail address.", "group": "The id of a group."}
 
-    q = SearchFilter(label="Name or e-mail", method="filter_text")
-    site_role = django_filters.ChoiceFilter(label="Site role", choices=SiteRole.choices, empty_label="Any role")
+    q = SearchFilter(label=_("Name or e-mail"), method="filter_text")
+    site_role = django_filters.ChoiceFilter(label=_("Site role"), choices=SiteRole.choices, empty_label=_("Any role"))
     state = django_filters.ChoiceFilter(
-        label="State", choices=UserState.choices, method="filter_state", empty_label="Any state"
+        label=_("State"), choices=UserState.choices, method="filter_state", empty_label=_("Any state")
     )
-    group = RowFilter(label="Group", field_name="member_groups", queryset=groups_offered, empty_label="Any group")
+    group = RowFilter(label=_("Group"), field_name="member_groups", queryset=groups_offered, empty_label=_("Any group"))
 
     def filter_text(self, queryset: QuerySet[User], name: str, value: str) -> QuerySet[User]:
         return queryset.filter(Q(name__icontains=value) | Q(email__icontains=value))
@@ -41,10 +42,12 @@ class UserFilter(StrictFilterSet):
 class UserPageFilter(UserFilter):
     """The same filters. If there are too many groups for a select, people type the name of one."""
 
-    group = RowSearchFilter(label="Group", field_name="member_groups", queryset=groups_offered, empty_label="Any group")
+    group = RowSearchFilter(
+        label=_("Group"), field_name="member_groups", queryset=groups_offered, empty_label=_("Any group")
+    )
 
 
 class GroupFilter(StrictFilterSet):
     api_help: ClassVar = {"q": "Part of the name."}
 
-    q = SearchFilter(label="Name", field_name="name", lookup_expr="icontains")
+    q = SearchFilter(label=_("Name"), field_name="name", lookup_expr="icontains")

@@ -15,7 +15,7 @@ from accounts.roles import SiteRole
 from core.api import scopes
 from core.reading import time_zones
 
-HELP_WITH_CHOOSING = "At least 12 characters. A sentence is easy to remember."
+HELP_WITH_CHOOSING = _("At least 12 characters. A sentence is easy to remember.")
 
 
 def without_placeholders(form: forms.BaseForm) -> None:
@@ -29,7 +29,7 @@ class SignInForm(LoginForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["login"].label = "E-mail address"
+        self.fields["login"].label = _("E-mail address")
         self.fields["login"].widget.attrs["autocomplete"] = "username"
         self.fields["password"].help_text = ""
         without_placeholders(self)
@@ -47,10 +47,12 @@ class SignInAgainForm(ReauthenticateForm):
 class ExpireTokensField(forms.BooleanField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(
-            label="Also expire my access tokens",
+            label=_("Also expire my access tokens"),
             required=False,
-            help_text="If somebody else may have had access to your account. Scripts that use the tokens get 401. This "
-            "cannot be undone.",
+            help_text=_(
+                "If somebody else may have had access to your account. Scripts that use the tokens get 401. This "
+                "cannot be undone."
+            ),
             **kwargs,
         )
 
@@ -62,9 +64,9 @@ class NewPasswordMixin(forms.Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["password1"].label = "New password"
+        self.fields["password1"].label = _("New password")
         self.fields["password1"].help_text = HELP_WITH_CHOOSING
-        self.fields["password2"].label = "Repeat the password"
+        self.fields["password2"].label = _("Repeat the password")
         without_placeholders(self)
         self.order_fields(["oldpassword", "password1", "password2", "expire_tokens"])
 
@@ -74,13 +76,13 @@ class ChangePasswordForm(NewPasswordMixin, allauth_forms.ChangePasswordForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["oldpassword"].label = "Current password"
+        self.fields["oldpassword"].label = _("Current password")
         self.fields["oldpassword"].help_text = ""
 
     def clean_oldpassword(self) -> str:
         password: str = self.cleaned_data["oldpassword"]
         if not get_adapter().reauthenticate(self.user, password):
-            raise forms.ValidationError("This is not your current password.")
+            raise forms.ValidationError(_("This is not your current password."))
         return password
 
 
@@ -96,20 +98,20 @@ class AskPasswordResetForm(forms.Form):
     """Does not look in the database: the form must not reveal whether somebody has the address."""
 
     email = forms.EmailField(
-        label="E-mail address",
+        label=_("E-mail address"),
         max_length=254,
         widget=forms.EmailInput(attrs={"autocomplete": "username"}),
-        error_messages={"required": "Enter your e-mail address."},
+        error_messages={"required": _("Enter your e-mail address.")},
     )
 
 
 class ChangeEmailForm(forms.Form):
     email = forms.EmailField(
-        label="New e-mail address",
+        label=_("New e-mail address"),
         max_length=254,
-        help_text="We send a link to it. Until you open it, you sign in with your current address.",
+        help_text=_("We send a link to it. Until you open it, you sign in with your current address."),
         widget=forms.EmailInput(attrs={"autocomplete": "email"}),
-        error_messages={"required": "Enter an e-mail address."},
+        error_messages={"required": _("Enter an e-mail address.")},
     )
 
     def __init__(self, *args: Any, person: User, **kwargs: Any) -> None:
@@ -119,20 +121,20 @@ class ChangeEmailForm(forms.Form):
     def clean_email(self) -> str:
         email: str = self.cleaned_data["email"].strip().lower()
         if email == self.person.email:
-            raise forms.ValidationError("This is your current address.")
+            raise forms.ValidationError(_("This is your current address."))
         return email
 
 
 class SignOutEverywhereForm(forms.Form):
-    including_here = forms.BooleanField(label="Also sign out in this browser", required=False)
+    including_here = forms.BooleanField(label=_("Also sign out in this browser"), required=False)
     expire_tokens = ExpireTokensField()
 
 
 class ExpiryMailsForm(forms.Form):
     wants_expiry_mails = forms.BooleanField(
-        label="Send me a mail when one of my tokens expires",
+        label=_("Send me a mail when one of my tokens expires"),
         required=False,
-        help_text="30, 7 and 1 days before, and after it has expired.",
+        help_text=_("30, 7 and 1 days before, and after it has expired."),
     )
 
 
@@ -170,23 +172,25 @@ def grouped_by_area(names: Iterable[str]) -> list[tuple[str, Any]]:
 
 class InviteForm(forms.Form):
     email = forms.EmailField(
-        label="E-mail address",
+        label=_("E-mail address"),
         max_length=254,
-        help_text="We send a link to it, which sets a password.",
+        help_text=_("We send a link to it, which sets a password."),
         widget=forms.EmailInput(attrs={"autocomplete": "off"}),
-        error_messages={"required": "Enter an e-mail address."},
+        error_messages={"required": _("Enter an e-mail address.")},
     )
     name = forms.CharField(
+        label=_("Name"),
         max_length=100,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
-        error_messages={"required": "Enter a name."},
+        error_messages={"required": _("Enter a name.")},
     )
-    site_role = forms.ChoiceField(label="Site role", choices=SiteRole.choices, initial=SiteRole.GUEST)
+    site_role = forms.ChoiceField(label=_("Site role"), choices=SiteRole.choices, initial=SiteRole.GUEST)
     groups = forms.ModelMultipleChoiceField(
+        label=_("Groups"),
         queryset=Group.objects.none(),
         required=False,
         widget=forms.CheckboxSelectMultiple,
-        help_text="They appear in the access rules of pipelines.",
+        help_text=_("They appear in the access rules of pipelines."),
     )
 
     def __init__(self, *args: Any, actor: User, **kwargs: Any) -> None:
@@ -198,15 +202,16 @@ class InviteForm(forms.Form):
 
 
 class SiteRoleForm(forms.Form):
-    site_role = forms.ChoiceField(label="Site role", choices=SiteRole.choices)
+    site_role = forms.ChoiceField(label=_("Site role"), choices=SiteRole.choices)
 
 
 class GroupForm(forms.Form):
     name = forms.CharField(
+        label=_("Name"),
         max_length=50,
-        help_text="At most 50 characters, for example “Release managers”.",
+        help_text=_("At most 50 characters, for example “Release managers”."),
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
-        error_messages={"required": "Enter a name."},
+        error_messages={"required": _("Enter a name.")},
     )
 
 
@@ -214,10 +219,10 @@ class MemberForm(forms.Form):
     """``email``: of a person in the actor's organization; `cleaned_data` has the person."""
 
     email = forms.CharField(
-        label="E-mail address",
+        label=_("E-mail address"),
         max_length=254,
         widget=forms.TextInput(attrs={"autocomplete": "off", "list": "people", "inputmode": "email"}),
-        error_messages={"required": "Enter an e-mail address."},
+        error_messages={"required": _("Enter an e-mail address.")},
     )
 
     def __init__(self, *args: Any, actor: User, **kwargs: Any) -> None:
@@ -228,7 +233,7 @@ class MemberForm(forms.Form):
         email = self.cleaned_data["email"].strip().lower()
         user: User | None = User.objects.of_organization_readable_by(self.actor).filter(email=email).first()
         if user is None:
-            raise forms.ValidationError("Nobody in your organization has this address.")
+            raise forms.ValidationError(_("Nobody in your organization has this address."))
         return user
 
 
@@ -237,9 +242,9 @@ class ChoosePasswordForm(SetPasswordForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["new_password1"].label = "Password"
+        self.fields["new_password1"].label = _("Password")
         self.fields["new_password1"].help_text = HELP_WITH_CHOOSING
-        self.fields["new_password2"].label = "Repeat the password"
+        self.fields["new_password2"].label = _("Repeat the password")
         self.fields["new_password2"].help_text = ""
 
 
@@ -247,18 +252,18 @@ class PolicyForm(forms.ModelForm[Organization]):
     """An organization's policy. `cleaned_data` holds scopes and roles as they are stored, separated by spaces."""
 
     allowed_scopes = forms.MultipleChoiceField(
-        label="Scopes that tokens may have",
+        label=_("Scopes that tokens may have"),
         choices=scopes.CHOICES,
         widget=forms.CheckboxSelectMultiple,
-        help_text="Tokens with any other scope are blocked from their next use on.",
-        error_messages={"required": "Allow at least one scope."},
+        help_text=_("Tokens with any other scope are blocked from their next use on."),
+        error_messages={"required": _("Allow at least one scope.")},
     )
     two_factor_roles = forms.MultipleChoiceField(
-        label="Site roles that require two-factor",
+        label=_("Site roles that require two-factor"),
         choices=SiteRole.choices,
         widget=forms.CheckboxSelectMultiple,
         required=False,
-        help_text="Until they set it up, people with these roles can do nothing else, and their tokens are blocked.",
+        help_text=_("Until they set it up, people with these roles can do nothing else, and their tokens are blocked."),
     )
 
     class Meta:

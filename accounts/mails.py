@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.translation import gettext, gettext_lazy
 
 from accounts import invitations
 from accounts.models import User
@@ -23,7 +24,7 @@ from core.mail.kinds import mail_kind
 RESET_MAIL_LASTS = timedelta(hours=4)
 
 
-@mail_kind("Invitation", lasts=timedelta(days=invitations.DAYS), replaces_earlier=True)
+@mail_kind(gettext_lazy("Invitation"), lasts=timedelta(days=invitations.DAYS), replaces_earlier=True)
 def invitation_mail(user_id: str) -> EmailMessage | None:
     """Creates the link when the mail is sent: the outbox only stores the person's id."""
     user = User.objects.select_related("organization").filter(pk=uuid.UUID(user_id)).first()
@@ -31,13 +32,14 @@ def invitation_mail(user_id: str) -> EmailMessage | None:
         return None
     context = {"person": user, "organization": user.organization, "link": invitations.link_for(user)}
     return EmailMessage(
-        subject=f"You are invited to the Opsera Portal of {user.organization.name}",
+        subject=gettext("You are invited to the Opsera Portal of %(organization)s")
+        % {"organization": user.organization.name},
         body=render_to_string("accounts/mail/invitation.txt", context | {"days": invitations.DAYS}),
         to=[user.email],
     )
 
 
-@mail_kind("Security notice")
+@mail_kind(gettext_lazy("Security notice"))
 def security_mail(entry_id: int) -> EmailMessage | None:
     """Tells a person about a change to how they sign in. ``entry_id``: its entry in the activity log."""
     if (found := _entry_and_person(entry_id)) is None:
@@ -54,18 +56,21 @@ def tell_by_mail(entry: Activity) -> None:
 
 def _said_of(entry: Activity) -> str:
     kinds = entry.details.get("kinds") or [entry.details.get("kind", "")]
-    return {
-        Action.TWO_FACTOR_ADDED: f"A second factor was added to your account: {kinds[0]}",
-        Action.TWO_FACTOR_REMOVED: f"A second factor was removed from your account: {', '.join(kinds)}",
-        Action.RECOVERY_CODES_MADE: "New recovery codes were created for your account",
-        Action.RECOVERY_CODE_USED: "A recovery code of your account was used",
-        Action.PROVIDER_CONNECTED: "Single sign-on was connected to your account",
-        Action.PROVIDER_DISCONNECTED: "Single sign-on was disconnected from your account",
-        Action.SIGN_IN_FAILED: "Somebody is trying to guess the second factor of your account",
-    }[Action(entry.action)]
+    # The log has their English names (accounts/security/two_factor.py).
+    factors = ", ".join(gettext(kind) for kind in kinds)
+    said = {
+        Action.TWO_FACTOR_ADDED: gettext("A second factor was added to your account: %(factors)s"),
+        Action.TWO_FACTOR_REMOVED: gettext("A second factor was removed from your account: %(factors)s"),
+        Action.RECOVERY_CODES_MADE: gettext("New recovery codes were created for your account"),
+        Action.RECOVERY_CODE_USED: gettext("A recovery code of your account was used"),
+        Action.PROVIDER_CONNECTED: gettext("Single sign-on was connected to your account"),
+        Action.PROVIDER_DISCONNECTED: gettext("Single sign-on was disconnected from your account"),
+        Action.SIGN_IN_FAILED: gettext("Somebody is trying to guess the second factor of your account"),
+    }
+    return said[Action(entry.action)] % {"factors": factors}
 
 
-@mail_kind("Answer to a lost password", lasts=RESET_MAIL_LASTS)
+@mail_kind(gettext_lazy("Answer to a lost password"), lasts=RESET_MAIL_LASTS)
 def password_reset_answer(user_id: str | None, address: str | None) -> None:
     """Queues the mail that fits a request for a new password; none if the account does not exist.
 
@@ -82,28 +87,30 @@ def password_reset_answer(user_id: str | None, address: str | None) -> None:
         password_reset_mail.put(user.pk, str(user.pk), address)
 
 
-@mail_kind("Link for a new password", lasts=RESET_MAIL_LASTS, replaces_earlier=True)
+@mail_kind(gettext_lazy("Link for a new password"), lasts=RESET_MAIL_LASTS, replaces_earlier=True)
 def password_reset_mail(user_id: str, address: str | None) -> EmailMessage | None:
     """Creates the link when the mail is sent."""
     user = User.objects.active().filter(pk=uuid.UUID(user_id)).first()
     if user is None:
         return None
     if not password_reset.can_reset(user):
-        return _mail("You have no password for the Opsera Portal", "no_password", user, address=address)
+        return _mail(gettext("You have no password for the Opsera Portal"), "no_password", user, address=address)
     link = password_reset.link_for(user)
-    return _mail("Set a new password for the Opsera Portal", "password_reset", user, link=link, address=address)
+    return _mail(
+        gettext("Set a new password for the Opsera Portal"), "password_reset", user, link=link, address=address
+    )
 
 
-@mail_kind("Password changed")
+@mail_kind(gettext_lazy("Password changed"))
 def password_changed_mail(entry_id: int) -> EmailMessage | None:
     """Tells a person that their password was changed, by whom and from where."""
     if (found := _entry_and_person(entry_id)) is None:
         return None
     entry, person, by = found
-    return _mail("Your password was changed", "password_changed", person, entry=entry, by=by)
+    return _mail(gettext("Your password was changed"), "password_changed", person, entry=entry, by=by)
 
 
-@mail_kind("Link for a new e-mail address", lasts=timedelta(days=1), replaces_earlier=True)
+@mail_kind(gettext_lazy("Link for a new e-mail address"), lasts=timedelta(days=1), replaces_earlier=True)
 def email_change_link_mail(address_id: int) -> EmailMessage | None:
     """Sends the link to a requested address. If somebody else already has the address, nothing is sent."""
     address = EmailAddress.objects.select_related("user").filter(pk=address_id, verified=False).first()
@@ -111,7 +118,7 @@ def email_change_link_mail(address_id: int) -> EmailMessage | None:
         return None
     link = settings.PORTAL_URL + reverse("account_confirm_email", args=[EmailConfirmationHMAC(address).key])
     return _mail(
-        "Confirm your new e-mail address",
+        gettext("Confirm your new e-mail address"),
         "email_change_link",
         address.user,
         to=address.email,
@@ -120,7 +127,7 @@ def email_change_link_mail(address_id: int) -> EmailMessage | None:
     )
 
 
-@mail_kind("E-mail address changed")
+@mail_kind(gettext_lazy("E-mail address changed"))
 def email_change_mail(entry_id: int) -> EmailMessage | None:
     """Tells the previous address that another one was requested or has replaced it."""
     found = _entry_and_person(entry_id)
@@ -129,10 +136,14 @@ def email_change_mail(entry_id: int) -> EmailMessage | None:
     entry, person, by = found
     if entry.action == Action.EMAIL_CHANGED:
         old = entry.details["from"]
-        return _mail("Your e-mail address was changed", "email_changed", person, to=old, entry=entry, by=by)
+        return _mail(gettext("Your e-mail address was changed"), "email_changed", person, to=old, entry=entry, by=by)
     asked_at = entry.actor_email
     return _mail(
-        "A change of your e-mail address was requested", "email_change_asked", person, to=asked_at, entry=entry
+        gettext("A change of your e-mail address was requested"),
+        "email_change_asked",
+        person,
+        to=asked_at,
+        entry=entry,
     )
 
 

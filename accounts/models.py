@@ -14,6 +14,7 @@ from django.db import models
 from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.functional import cached_property
+from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 
 from accounts.querysets import GroupQuerySet, UserQuerySet
 from accounts.roles import ROLES, Ability, RoleDescription, SiteRole
@@ -51,10 +52,10 @@ class Organization(models.Model):
         help_text="Short name in tokens and in the API, where it is called account.",
     )
     max_token_lifetime_days = models.PositiveSmallIntegerField(
-        "longest lifetime of a token, in days",
+        gettext_lazy("longest lifetime of a token, in days"),
         default=DEFAULT_MAX_TOKEN_LIFETIME_DAYS,
         validators=[MinValueValidator(1), MaxValueValidator(366)],
-        help_text="1 to 366. Tokens with a longer lifetime are blocked from their next use on.",
+        help_text=gettext_lazy("1 to 366. Tokens with a longer lifetime are blocked from their next use on."),
     )
     allowed_scopes = models.CharField(
         "scopes that tokens may have",
@@ -63,17 +64,17 @@ class Organization(models.Model):
         help_text="Separated by spaces. Tokens with any other scope are blocked from their next use on.",
     )
     max_live_tokens = models.PositiveSmallIntegerField(
-        "live tokens that a person may have",
+        gettext_lazy("live tokens that a person may have"),
         default=DEFAULT_MAX_LIVE_TOKENS,
         validators=[MinValueValidator(1), MaxValueValidator(1000)],
-        help_text="1 to 1000. People over the limit keep their tokens but can't create more.",
+        help_text=gettext_lazy("1 to 1000. People over the limit keep their tokens but can't create more."),
     )
     unused_tokens_end_after_days = models.PositiveSmallIntegerField(
-        "days after which an unused token expires",
+        gettext_lazy("days after which an unused token expires"),
         null=True,
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(366)],
-        help_text="1 to 366, or empty: unused tokens then live until they expire.",
+        help_text=gettext_lazy("1 to 366, or empty: unused tokens then live until they expire."),
     )
     two_factor_roles = models.CharField(
         "site roles that require two-factor",
@@ -83,10 +84,10 @@ class Organization(models.Model):
         help_text="Separated by spaces. Without two-factor, people with these roles and their tokens can do nothing.",
     )
     log_retention_days = models.PositiveSmallIntegerField(
-        "how long both logs are kept, in days",
+        gettext_lazy("how long both logs are kept, in days"),
         default=DEFAULT_LOG_RETENTION_DAYS,
         validators=[MinValueValidator(30), MaxValueValidator(3660)],
-        help_text="30 to 3660. Once a day, older entries are permanently removed.",
+        help_text=gettext_lazy("30 to 3660. Once a day, older entries are permanently removed."),
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -144,7 +145,7 @@ def _in_order(text: str, known: Collection[str], field: str) -> str:
     """The words of ``text``, each once, in the order in which they are declared. Raises ``ValidationError``."""
     words = set(text.split())
     if unknown := words - set(known):
-        raise ValidationError({field: f"Unknown: {', '.join(sorted(unknown))}."})
+        raise ValidationError({field: gettext("Unknown: %(words)s.") % {"words": ", ".join(sorted(unknown))}})
     return " ".join(word for word in known if word in words)
 
 
@@ -172,9 +173,9 @@ class UserManager(BaseUserManager["User"].from_queryset(UserQuerySet)):  # type:
 class UserState(models.TextChoices):
     """Computed, never stored."""
 
-    ACTIVE = "active", "Active"
-    INVITED = "invited", "Invited"
-    DEACTIVATED = "deactivated", "Deactivated"
+    ACTIVE = "active", pgettext_lazy("state of a person", "Active")
+    INVITED = "invited", pgettext_lazy("state of a person", "Invited")
+    DEACTIVATED = "deactivated", pgettext_lazy("state of a person", "Deactivated")
 
 
 class User(AbstractBaseUser):
@@ -234,7 +235,7 @@ class User(AbstractBaseUser):
         self.email = self.email.strip().lower()
         self.name = composed(self.name)
         if not self.name.strip():
-            raise ValidationError({"name": "Enter a name."})
+            raise ValidationError({"name": gettext("Enter a name.")})
         if not is_printable(self.name):
             raise ValidationError({"name": NOT_PRINTABLE})
 
@@ -261,7 +262,7 @@ class User(AbstractBaseUser):
     def own_organization(self) -> Organization:
         """The organization of a member. Raises ``PermissionDenied`` for operators, who have none."""
         if self.organization is None:
-            raise PermissionDenied("Operators of the installation belong to no organization.")
+            raise PermissionDenied(gettext("Operators of the installation belong to no organization."))
         return self.organization
 
     @property

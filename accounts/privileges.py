@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any
 
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy, gettext_noop
 
 from accounts.security.reauthentication import check_recent
 from auditlog.open_use import token_in_use
@@ -21,30 +22,30 @@ from core.api.problems import ClosedToTokens
 
 
 class Privilege(Enum):
-    """The value is the label, for people."""
+    """The value is the label, for people: translate it where it is shown."""
 
     # Other people.
-    INVITE = "Invite someone"
-    INVITE_AGAIN = "Send an invitation again"
-    CHANGE_ROLE = "Change a person's site role"
-    ACTIVATE = "Activate a person"
-    EDIT_PERSON = "Create a person, or change their name, address, password or state, in Django admin"
-    RESET_TWO_FACTOR = "Remove a person's two-factor"
+    INVITE = gettext_noop("Invite someone")
+    INVITE_AGAIN = gettext_noop("Send an invitation again")
+    CHANGE_ROLE = gettext_noop("Change a person's site role")
+    ACTIVATE = gettext_noop("Activate a person")
+    EDIT_PERSON = gettext_noop("Create a person, or change their name, address, password or state, in Django admin")
+    RESET_TWO_FACTOR = gettext_noop("Remove a person's two-factor")
     # The organization.
-    CREATE_ORGANIZATION = "Create an organization in Django admin"
-    CHANGE_POLICY = "Change the organization's policy"
+    CREATE_ORGANIZATION = gettext_noop("Create an organization in Django admin")
+    CHANGE_POLICY = gettext_noop("Change the organization's policy")
     # One's own account.
-    CREATE_TOKEN = "Create a token"  # noqa: S105  (a label)
-    CHANGE_OWN_EMAIL = "Change my e-mail address"
-    CHANGE_OWN_PASSWORD = "Change my password"  # noqa: S105  (a label)
-    CHANGE_OWN_TWO_FACTOR = "Add or remove my second factors and recovery codes"
-    DISCONNECT_SINGLE_SIGN_ON = "Disconnect my single sign-on"
-    END_SESSION = "Sign out in one session"
-    END_ALL_SESSIONS = "Sign out everywhere"
+    CREATE_TOKEN = gettext_noop("Create a token")
+    CHANGE_OWN_EMAIL = gettext_noop("Change my e-mail address")
+    CHANGE_OWN_PASSWORD = gettext_noop("Change my password")
+    CHANGE_OWN_TWO_FACTOR = gettext_noop("Add or remove my second factors and recovery codes")
+    DISCONNECT_SINGLE_SIGN_ON = gettext_noop("Disconnect my single sign-on")
+    END_SESSION = gettext_noop("Sign out in one session")
+    END_ALL_SESSIONS = gettext_noop("Sign out everywhere")
 
     def operation(self, *, role_allows: RoleCheck = everyone) -> Operation:
         """The API operation that does this: closed to tokens, and it asks again who you are."""
-        return Operation(self.value, role_allows=role_allows, prove=check_recent)
+        return Operation(gettext_lazy(self.value), role_allows=role_allows, prove=check_recent)
 
 
 def require_proof(privilege: Privilege, request: HttpRequest | None) -> None:

@@ -4,7 +4,7 @@ from accounts.models import UserState
 from core.badges import Badge
 
 USER_BADGES: dict[str, Badge] = {
-    UserState.ACTIVE: Badge("●", "Active", "good"),
-    UserState.INVITED: Badge("◌", "Invited", "waiting"),
-    UserState.DEACTIVATED: Badge("⊘", "Deactivated", "bad"),
+    UserState.ACTIVE: Badge("●", UserState.ACTIVE.label, "good"),
+    UserState.INVITED: Badge("◌", UserState.INVITED.label, "waiting"),
+    UserState.DEACTIVATED: Badge("⊘", UserState.DEACTIVATED.label, "bad"),
 }

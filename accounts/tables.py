@@ -3,6 +3,7 @@ from typing import Any
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, gettext_lazy, pgettext
 from django_tables2 import Column
 
 from accounts.models import Group, User
@@ -17,19 +18,19 @@ NUMERIC = {"td": {"class": "numeric"}, "th": {"class": "numeric"}}
 
 
 class UserTable(PortalTable):
-    name = Column()
-    email = Column(verbose_name="E-mail")
-    site_role = Column(verbose_name="Role")
-    state = BadgeColumn(orderable=False)
-    groups = Column(accessor="member_groups", verbose_name="Groups", orderable=False, empty_values=())
-    last_login = MomentColumn(verbose_name="Last sign-in", default="Never")
-    has_two_factor = Column(verbose_name="Two-factor", orderable=False)
-    live_token_count = Column(verbose_name="Live tokens", attrs=NUMERIC)
+    name = Column(verbose_name=gettext_lazy("Name"))
+    email = Column(verbose_name=gettext_lazy("E-mail"))
+    site_role = Column(verbose_name=gettext_lazy("Role"))
+    state = BadgeColumn(verbose_name=gettext_lazy("State"), orderable=False)
+    groups = Column(accessor="member_groups", verbose_name=gettext_lazy("Groups"), orderable=False, empty_values=())
+    last_login = MomentColumn(verbose_name=gettext_lazy("Last sign-in"), default=gettext_lazy("Never"))
+    has_two_factor = Column(verbose_name=gettext_lazy("Two-factor"), orderable=False)
+    live_token_count = Column(verbose_name=gettext_lazy("Live tokens"), attrs=NUMERIC)
 
     class Meta:
-        attrs = {"id": "users", "aria-label": "Users"}
+        attrs = {"id": "users", "aria-label": gettext_lazy("Users")}
         order_by = ("name",)
-        empty_text = "No user matches."
+        empty_text = gettext_lazy("No user matches.")
 
     def row_attributes(self, record: User) -> dict[str, Any]:
         return {"data-user": record.pk}
@@ -43,30 +44,37 @@ class UserTable(PortalTable):
         if not mails:
             return record.email
         what, age = label_of(mails[0]), relative(mails[0].created_at)
-        said = f"{what} not delivered, created {age}: {mails[0].last_error or 'not tried yet'}"
+        error = mails[0].last_error or gettext("not tried yet")
+        said = gettext("%(mail)s not delivered, created %(age)s: %(error)s") % {
+            "mail": what,
+            "age": age,
+            "error": error,
+        }
         return format_html('{} <span class="hint" data-undelivered>⚠ {}</span>', record.email, said)
 
     def render_state(self, record: User, column: BadgeColumn) -> SafeString:
         return column.render(USER_BADGES[record.state])
 
     def render_has_two_factor(self, value: bool) -> str:
-        return "On" if value else "Off"
+        return pgettext("two-factor", "On") if value else pgettext("two-factor", "Off")
 
     def render_groups(self, record: User) -> str:
         return ", ".join(group.name for group in record.member_groups.all()) or "–"
 
 
 class MailTable(PortalTable):
-    person = Column(verbose_name="To", orderable=False)
-    kind = Column(verbose_name="Mail", orderable=False)
-    created_at = MomentColumn(verbose_name="Created", orderable=False)
-    last_error = Column(verbose_name="Last error", orderable=False, empty_values=())
-    attempts = Column(attrs=NUMERIC, orderable=False)
-    next_attempt_at = MomentColumn(verbose_name="Next attempt", orderable=False, empty_values=())
+    person = Column(verbose_name=gettext_lazy("To"), orderable=False)
+    kind = Column(verbose_name=gettext_lazy("Mail"), orderable=False)
+    created_at = MomentColumn(verbose_name=gettext_lazy("Created"), orderable=False)
+    last_error = Column(verbose_name=gettext_lazy("Last error"), orderable=False, empty_values=())
+    attempts = Column(verbose_name=gettext_lazy("Attempts"), attrs=NUMERIC, orderable=False)
+    next_attempt_at = MomentColumn(verbose_name=gettext_lazy("Next attempt"), orderable=False, empty_values=())
 
     class Meta:
-        attrs = {"id": "mails", "aria-label": "Mails that were not delivered"}
-        empty_text = "No undelivered mail. The mail server has accepted every mail to people in your organization."
+        attrs = {"id": "mails", "aria-label": gettext_lazy("Mails that were not delivered")}
+        empty_text = gettext_lazy(
+            "No undelivered mail. The mail server has accepted every mail to people in your organization."
+        )
 
     def row_attributes(self, record: OutgoingMail) -> dict[str, Any]:
         return {"data-mail": record.pk}
@@ -79,23 +87,23 @@ class MailTable(PortalTable):
         return label_of(record)
 
     def render_last_error(self, record: OutgoingMail) -> str:
-        return record.last_error or "Not tried yet. Is the worker running?"
+        return record.last_error or gettext("Not tried yet. Is the worker running?")
 
     def render_next_attempt_at(self, record: OutgoingMail, column: MomentColumn) -> SafeString | str:
         if record.state == OutgoingMail.State.FAILED:
-            return "Given up"
+            return gettext("Given up")
         return column.render(record.next_attempt_at)
 
 
 class GroupTable(PortalTable):
-    name = Column()
-    member_count = Column(verbose_name="Members", attrs=NUMERIC)
-    created_at = MomentColumn(verbose_name="Created")
+    name = Column(verbose_name=gettext_lazy("Name"))
+    member_count = Column(verbose_name=gettext_lazy("Members"), attrs=NUMERIC)
+    created_at = MomentColumn(verbose_name=gettext_lazy("Created"))
 
     class Meta:
-        attrs = {"id": "groups", "aria-label": "Groups"}
+        attrs = {"id": "groups", "aria-label": gettext_lazy("Groups")}
         order_by = ("name",)
-        empty_text = "No groups yet. Access rules of pipelines can give a group a role."
+        empty_text = gettext_lazy("No groups yet. Access rules of pipelines can give a group a role.")
 
     def row_attributes(self, record: Group) -> dict[str, Any]:
         return {"data-group": record.pk}
@@ -108,16 +116,16 @@ class GroupTable(PortalTable):
 class MemberTable(PortalTable):
     """The members of ``group``. ``may_change``: whether the person can remove them."""
 
-    name = Column()
-    email = Column(verbose_name="E-mail")
-    site_role = Column(verbose_name="Role")
-    state = BadgeColumn(orderable=False)
+    name = Column(verbose_name=gettext_lazy("Name"))
+    email = Column(verbose_name=gettext_lazy("E-mail"))
+    site_role = Column(verbose_name=gettext_lazy("Role"))
+    state = BadgeColumn(verbose_name=gettext_lazy("State"), orderable=False)
     remove = Column(empty_values=(), orderable=False, verbose_name="", attrs={"td": {"class": "row-action"}})
 
     class Meta:
-        attrs = {"id": "members", "aria-label": "Members"}
+        attrs = {"id": "members", "aria-label": gettext_lazy("Members")}
         order_by = ("name",)
-        empty_text = "This group has no members."
+        empty_text = gettext_lazy("This group has no members.")
 
     def __init__(self, *args: Any, group: Group, may_change: bool, **kwargs: Any) -> None:
         self.group = group
@@ -128,9 +136,10 @@ class MemberTable(PortalTable):
 
     def render_remove(self, record: User) -> SafeString:
         return format_html(
-            '<a class="button small" href="{}" data-dialog aria-label="Remove {} from the group">Remove</a>',
+            '<a class="button small" href="{}" data-dialog aria-label="{}">{}</a>',
             self.leading_back(reverse("accounts:organization_group_member_remove", args=[self.group.pk, record.pk])),
-            record.name,
+            gettext("Remove %(name)s from the group") % {"name": record.name},
+            gettext("Remove"),
         )
 
     def render_name(self, record: User) -> SafeString:

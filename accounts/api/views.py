@@ -6,6 +6,7 @@ from uuid import UUID
 
 from allauth.usersessions.models import UserSession
 from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -58,12 +59,15 @@ def may_manage_groups(user: User) -> bool:
 
 class UserViewSet(ApiViewSet):
     operations: ClassVar[dict[str, Operation]] = {
-        "list": Operation("List people", READ_API, only_reads=True, role_allows=may_read),
+        "list": Operation(_("List people"), READ_API, only_reads=True, role_allows=may_read),
         "create": Privilege.INVITE.operation(role_allows=may_manage),
-        "retrieve": Operation("See a person", READ_API, only_reads=True, role_allows=may_read),
+        "retrieve": Operation(_("See a person"), READ_API, only_reads=True, role_allows=may_read),
         # A token can only deactivate. The service requires proof for a role and an activation.
         "partial_update": Operation(
-            "Change a person's role or state", CHANGE_API, role_allows=may_manage, limited_to="Deactivate a person"
+            _("Change a person's role or state"),
+            CHANGE_API,
+            role_allows=may_manage,
+            limited_to=_("Deactivate a person"),
         ),
         "invitation": Privilege.INVITE_AGAIN.operation(role_allows=may_manage),
         "reset_two_factor": Privilege.RESET_TWO_FACTOR.operation(role_allows=may_manage),
@@ -127,7 +131,7 @@ class UserViewSet(ApiViewSet):
 
 class MailViewSet(ApiViewSet):
     operations: ClassVar[dict[str, Operation]] = {
-        "list": Operation("List mails that were not delivered", READ_API, only_reads=True, role_allows=may_manage),
+        "list": Operation(_("List mails that were not delivered"), READ_API, only_reads=True, role_allows=may_manage),
     }
     serializer_class = OrganizationMailSerializer
     pagination_class = KeysetPagination
@@ -144,11 +148,11 @@ class MailViewSet(ApiViewSet):
 
 class GroupViewSet(ApiViewSet):
     operations: ClassVar[dict[str, Operation]] = {
-        "list": Operation("List groups", READ_API, only_reads=True, role_allows=may_read),
-        "create": Operation("Create a group", CHANGE_API, role_allows=may_manage_groups),
-        "retrieve": Operation("See a group", READ_API, only_reads=True, role_allows=may_read),
-        "partial_update": Operation("Change a group", CHANGE_API, role_allows=may_manage_groups),
-        "destroy": Operation("Delete a group", CHANGE_API, role_allows=may_manage_groups),
+        "list": Operation(_("List groups"), READ_API, only_reads=True, role_allows=may_read),
+        "create": Operation(_("Create a group"), CHANGE_API, role_allows=may_manage_groups),
+        "retrieve": Operation(_("See a group"), READ_API, only_reads=True, role_allows=may_read),
+        "partial_update": Operation(_("Change a group"), CHANGE_API, role_allows=may_manage_groups),
+        "destroy": Operation(_("Delete a group"), CHANGE_API, role_allows=may_manage_groups),
     }
     serializer_class = GroupSerializer
     filterset_class = GroupFilter
@@ -202,7 +206,7 @@ class SessionViewSet(ApiViewSet):
     """My sessions. Closed to tokens: they can neither list nor end sessions."""
 
     operations: ClassVar[dict[str, Operation]] = {
-        "list": Operation("List my sessions", only_reads=True),
+        "list": Operation(_("List my sessions"), only_reads=True),
         "end": Privilege.END_SESSION.operation(),
         "end_all": Privilege.END_ALL_SESSIONS.operation(),
     }
@@ -235,9 +239,9 @@ class PreferencesViewSet(ApiViewSet):
     """My own preferences."""
 
     operations: ClassVar[dict[str, Operation]] = {
-        "retrieve": Operation("See my preferences", READ_API, only_reads=True),
+        "retrieve": Operation(_("See my preferences"), READ_API, only_reads=True),
         # Closed to tokens: a thief could switch off the mails that warn the owner.
-        "partial_update": Operation("Change my preferences"),
+        "partial_update": Operation(_("Change my preferences")),
     }
     serializer_class = PreferencesSerializer
     queryset = User.objects.none()

@@ -9,6 +9,7 @@ from allauth.mfa.models import Authenticator
 from django import forms
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils.translation import gettext_lazy as _
 
 from accounts.allauth_internals import (
     compare_user_code,
@@ -75,9 +76,10 @@ def _accept_code_of_app(user: User, code: str) -> Authenticator | None:
 class CodeFormMixin(forms.Form):
     code = forms.CharField(
         max_length=32,
-        help_text="From your authenticator app, or one of your recovery codes.",
+        label=_("Code"),
+        help_text=_("From your authenticator app, or one of your recovery codes."),
         widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "spellcheck": "false"}),
-        error_messages={"required": "Enter a code."},
+        error_messages={"required": _("Enter a code.")},
     )
     user: User
     authenticator: Authenticator
@@ -111,9 +113,9 @@ class ActivateAppForm(forms.Form):
 
     code = forms.CharField(
         max_length=32,
-        label="Code from the app",
+        label=_("Code from the app"),
         widget=forms.TextInput(attrs={"autocomplete": "one-time-code", "inputmode": "numeric", "spellcheck": "false"}),
-        error_messages={"required": "Enter the code that the app shows."},
+        error_messages={"required": _("Enter the code that the app shows.")},
     )
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
@@ -138,6 +140,6 @@ class ActivateAppForm(forms.Form):
         code: str = self.cleaned_data["code"]
         step = step_of(self.secret, code)
         if step is None:
-            raise ValidationError("This code is wrong. Check the clock of your phone, then enter the next code.")
+            raise ValidationError(_("This code is wrong. Check the clock of your phone, then enter the next code."))
         self.step = step
         return code

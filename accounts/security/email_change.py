@@ -9,6 +9,7 @@ from allauth.account.models import EmailAddress, EmailConfirmationHMAC
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from accounts.mails import email_change_link_mail, email_change_mail
 from accounts.models import User
@@ -25,7 +26,7 @@ ASKED = Limit("email-changes-asked", amount=5, seconds=60 * 60)
 
 
 class AddressTaken(DomainError):
-    message = "You can't use this address: somebody else signs in with it."
+    message = _("You can't use this address: somebody else signs in with it.")
 
 
 class LinkEnded(Exception):

@@ -21,6 +21,7 @@ from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch, reverse
 from django.utils import timezone
 from django.utils.html import escape
+from django.utils.translation import gettext, gettext_lazy, pgettext
 from django_htmx.http import HttpResponseClientRedirect
 
 from accounts.signin.last_person import last_person
@@ -54,13 +55,19 @@ OPEN_FORMS = frozenset(
 
 # Placeholder for the label of the form's button, which is known only after the page is rendered.
 _BUTTON = "\ue000button\ue000"
-ENDED = f"Your session ended before this was saved. Check it and press {_BUTTON} again."
-ENDED_NOTHING_TYPED = f"Your session ended, so nothing was done. Press {_BUTTON} again if you still want it."
-ASKED = f"Thank you. Nothing is saved yet: check it and press {_BUTTON} again."
-ASKED_NOTHING_TYPED = f"Thank you. Nothing is done yet: press {_BUTTON} again."
-FORM_IS_GONE = "Your session ended before this was saved, so nothing was done. The form is no longer on this page."
-ASKED_FORM_IS_GONE = "Thank you. Nothing was done, because the form is no longer on this page."
-OPEN_TOO_LONG = f"This page was open for too long, so nothing was done. Check it and press {_BUTTON} again."
+ENDED = gettext_lazy("Your session ended before this was saved. Check it and press %(button)s again.")
+ENDED_NOTHING_TYPED = gettext_lazy(
+    "Your session ended, so nothing was done. Press %(button)s again if you still want it."
+)
+ASKED = gettext_lazy("Thank you. Nothing is saved yet: check it and press %(button)s again.")
+ASKED_NOTHING_TYPED = gettext_lazy("Thank you. Nothing is done yet: press %(button)s again.")
+FORM_IS_GONE = gettext_lazy(
+    "Your session ended before this was saved, so nothing was done. The form is no longer on this page."
+)
+ASKED_FORM_IS_GONE = gettext_lazy("Thank you. Nothing was done, because the form is no longer on this page.")
+OPEN_TOO_LONG = gettext_lazy(
+    "This page was open for too long, so nothing was done. Check it and press %(button)s again."
+)
 
 _box = ShortLivedBox("kept forms")
 
@@ -237,8 +244,10 @@ def _come_back(request: HttpRequest, response: HttpResponseBase, asks: str) -> H
 
 def _sentence(kept: Kept) -> str:
     if kept.is_ended:
-        return ENDED if kept.typed else ENDED_NOTHING_TYPED
-    return ASKED if kept.typed else ASKED_NOTHING_TYPED
+        said = ENDED if kept.typed else ENDED_NOTHING_TYPED
+    else:
+        said = ASKED if kept.typed else ASKED_NOTHING_TYPED
+    return said % {"button": _BUTTON}
 
 
 def _filled(request: HttpRequest, response: HttpResponseBase, kept: Kept) -> HttpResponseBase:
@@ -247,10 +256,11 @@ def _filled(request: HttpRequest, response: HttpResponseBase, kept: Kept) -> Htt
     filled = fill(response.text, path=request.path, action=kept.action, typed=kept.typed)
     if not filled.is_found and kept.typed:
         is_gone = FORM_IS_GONE if kept.is_ended else ASKED_FORM_IS_GONE
-        response.content = filled.html.replace(_sentence(kept), is_gone)
+        response.content = filled.html.replace(escape(_sentence(kept)), escape(str(is_gone)))
     else:
-        button = f"“{escape(filled.button)}”" if filled.button else "the button"
-        response.content = filled.html.replace(_BUTTON, button)
+        quoted = gettext("“%(button)s”") % {"button": filled.button}
+        button = quoted if filled.button else pgettext("press … again", "the button")
+        response.content = filled.html.replace(_BUTTON, escape(button))
     return response
 
 
@@ -258,7 +268,7 @@ def _again(request: HttpRequest, match: ResolverMatch) -> HttpResponseBase:
     """Shows a page that is open to everyone as on a first visit, with what was typed filled in."""
     kept = Kept(request.path, _typed(request), is_ended=True)
     request.method = "GET"
-    request.kept_form_says = OPEN_TOO_LONG  # type: ignore[attr-defined]
+    request.kept_form_says = OPEN_TOO_LONG % {"button": _BUTTON}  # type: ignore[attr-defined]
     response = match.func(request, *match.args, **match.kwargs)
     if hasattr(response, "render"):
         response = response.render()

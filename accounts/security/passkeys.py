@@ -14,6 +14,7 @@ from allauth.mfa.webauthn.forms import (
 )
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext_lazy as _
 from fido2.webauthn import CollectedClientData
 
 from accounts.allauth_internals import webauthn
@@ -31,7 +32,7 @@ class CredentialField(forms.JSONField):
     """The answer of a passkey, as static/js/passkey.js sends it."""
 
     def __init__(self) -> None:
-        super().__init__(label="Passkey", widget=forms.HiddenInput)
+        super().__init__(label=_("Passkey"), widget=forms.HiddenInput)
 
     def to_python(self, value: Any) -> Any:
         try:
@@ -88,8 +89,8 @@ class ReauthenticatePasskeyForm(PasskeyFormMixin, ReauthenticateWebAuthnForm):
 def name_field(**kwargs: Any) -> forms.CharField:
     return forms.CharField(
         max_length=NAME_LENGTH,
-        label="Name",
-        help_text="To tell your passkeys apart, for example “Laptop” or “Blue key”.",
+        label=_("Name"),
+        help_text=_("To tell your passkeys apart, for example “Laptop” or “Blue key”."),
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
         **kwargs,
     )
@@ -126,4 +127,4 @@ class AddPasskeyForm(AddWebAuthnForm):
 class RenamePasskeyForm(EditWebAuthnForm):
     """Field: ``name``."""
 
-    name = name_field(error_messages={"required": "Enter a name."})
+    name = name_field(error_messages={"required": _("Enter a name.")})

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from django.contrib.auth.password_validation import CommonPasswordValidator
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from accounts.models import User
 
@@ -33,7 +35,12 @@ class MaximumLengthValidator:
 
     def validate(self, password: str, user: User | None = None) -> None:
         if len(password) > self.max_length:
-            raise ValidationError(f"This password is too long: at most {self.max_length} characters.", "too_long")
+            said = ngettext(
+                "This password is too long: at most %(count)s character.",
+                "This password is too long: at most %(count)s characters.",
+                self.max_length,
+            )
+            raise ValidationError(said % {"count": self.max_length}, "too_long")
 
     def get_help_text(self) -> str:
         return f"At most {self.max_length} characters."
@@ -44,7 +51,7 @@ class VarietyValidator:
 
     def validate(self, password: str, user: User | None = None) -> None:
         if len(set(password)) < FEWEST_CHARACTERS:
-            raise ValidationError("This password repeats the same few characters. Choose another one.", "repeats")
+            raise ValidationError(_("This password repeats the same few characters. Choose another one."), "repeats")
 
     def get_help_text(self) -> str:
         return f"At least {FEWEST_CHARACTERS} different characters."
@@ -85,8 +92,10 @@ class ContextValidator:
                 rest = rest.replace(word, "").replace(word[::-1], "")
             if rest != spelled and len(rest) < SHORTEST_REST:
                 raise ValidationError(
-                    "This password is easy to guess: it is mostly the name of the portal, of your organization, or "
-                    "your own. Choose another one.",
+                    _(
+                        "This password is easy to guess: it is mostly the name of the portal, of your organization, "
+                        "or your own. Choose another one."
+                    ),
                     code="password_of_context",
                 )
 

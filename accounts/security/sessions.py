@@ -22,6 +22,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone
+from django.utils.translation import override
 
 from accounts.models import User
 from accounts.privileges import Privilege, require_proof
@@ -133,6 +134,9 @@ def as_row(session: UserSession, request: HttpRequest) -> dict[str, Any]:
 def end_session(*, actor: User, session: UserSession, request: HttpRequest) -> None:
     """Ends one of the actor's own sessions."""
     require_proof(Privilege.END_SESSION, request)
+    # The log is in English.
+    with override("en"):
+        browser = browser_in_words(session.user_agent)
     with transaction.atomic():
         _delete(UserSession.objects.filter(pk=session.pk, user=actor))
         record(
@@ -141,7 +145,7 @@ def end_session(*, actor: User, session: UserSession, request: HttpRequest) -> N
             target=actor,
             request=request,
             address=session.ip,
-            browser=browser_in_words(session.user_agent),
+            browser=browser,
         )
     if session.session_key == key_of(request):
         logout(request)

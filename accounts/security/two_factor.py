@@ -10,6 +10,7 @@ from allauth.mfa.models import Authenticator
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy, gettext_noop, ngettext
 
 from accounts.allauth_internals import activate_totp, delete_and_cleanup, record_authentication, webauthn_flows
 from accounts.mails import tell_by_mail
@@ -23,11 +24,11 @@ from auditlog.record import record
 from core.db.locks import lock, lock_if_exists
 from core.errors import DomainError
 
-# Their names in the log and in mails.
+# Their names in the log, in English. Mails translate them.
 KINDS = {
-    Authenticator.Type.TOTP: "authenticator app",
-    Authenticator.Type.WEBAUTHN: "passkey",
-    Authenticator.Type.RECOVERY_CODES: "recovery codes",
+    Authenticator.Type.TOTP: gettext_noop("authenticator app"),
+    Authenticator.Type.WEBAUTHN: gettext_noop("passkey"),
+    Authenticator.Type.RECOVERY_CODES: gettext_noop("recovery codes"),
 }
 
 
@@ -43,19 +44,25 @@ PASSKEYS_AT_MOST = 20
 class LastSecondFactor(DomainError):
     """The person must use two-factor, and this is their last factor."""
 
-    message = "You must use two-factor. Set up another second factor first, then remove this one."
+    message = gettext_lazy("You must use two-factor. Set up another second factor first, then remove this one.")
 
 
 class TooManyPasskeys(DomainError):
     """Each sign-in reads all passkeys of the person."""
 
-    message = f"You have {PASSKEYS_AT_MOST} passkeys. Remove one first."
+    def __init__(self) -> None:
+        said = ngettext(
+            "You have %(count)s passkey. Remove one first.",
+            "You have %(count)s passkeys. Remove one first.",
+            PASSKEYS_AT_MOST,
+        )
+        super().__init__(said % {"count": PASSKEYS_AT_MOST})
 
 
 class NoSecondFactor(DomainError):
     """Recovery codes replace a second factor, and the person has none."""
 
-    message = "Recovery codes replace a second factor. Set one up first."
+    message = gettext_lazy("Recovery codes replace a second factor. Set one up first.")
 
 
 def add_app(*, actor: User, form: Any, request: HttpRequest) -> bool:

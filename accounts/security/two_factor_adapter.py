@@ -6,6 +6,7 @@ import qrcode
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 from qrcode.image.svg import SvgPathImage
 
 from accounts.security.two_factor_secrets import BOX
@@ -17,9 +18,9 @@ class PortalMFAAdapter(DefaultMFAAdapter):
 
     error_messages = {
         **DefaultMFAAdapter.error_messages,
-        "incorrect_code": "This code is wrong or already used. Wait for the next code and enter it.",
-        "incorrect_passkey": "This passkey was not accepted. Try again, or sign in another way.",
-        "too_many_codes": "Too many wrong codes. Wait five minutes, or use a passkey.",
+        "incorrect_code": _("This code is wrong or already used. Wait for the next code and enter it."),
+        "incorrect_passkey": _("This passkey was not accepted. Try again, or sign in another way."),
+        "too_many_codes": _("Too many wrong codes. Wait five minutes, or use a passkey."),
     }
 
     def encrypt(self, text: str) -> str:

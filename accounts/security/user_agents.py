@@ -1,5 +1,6 @@
 """Names browsers by what they say of themselves, which proves nothing."""
 
+from django.utils.translation import gettext as _
 from ua_parser import parse
 
 # The library's names that people would not recognize.
@@ -25,4 +26,6 @@ def browser_in_words(user_agent: str) -> str:
     found = parse(user_agent[:LONGEST])
     families = [part.family for part in (found.user_agent, found.os) if part is not None]
     names = [NAMES.get(family, family) for family in families]
-    return " on ".join(names) or user_agent[:LONGEST_UNKNOWN] or "Unknown browser"
+    if len(names) == 2:
+        return _("%(browser)s on %(system)s") % {"browser": names[0], "system": names[1]}
+    return "".join(names) or user_agent[:LONGEST_UNKNOWN] or _("Unknown browser")

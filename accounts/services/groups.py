@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import ProtectedError
 from django.http import HttpRequest
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from accounts.models import Group, User
 from accounts.roles import Ability
@@ -14,22 +15,31 @@ from accounts.services.guard import allowed, check_same_organization, locked_gro
 from auditlog.actions import Action
 from auditlog.record import record
 from core.errors import DomainError, NameTaken
-from core.text import NOT_PRINTABLE, composed, is_printable
+from core.text import NOT_PRINTABLE, composed, grouped, is_printable
 
 # How many access rules the message of `GroupInUse` lists.
 RULES_LISTED = 5
-GROUP_NAME_TAKEN = "A group of this name exists already. Choose another one."
+GROUP_NAME_TAKEN = gettext_lazy("A group of this name exists already. Choose another one.")
 
 
 class GroupInUse(DomainError):
     """Access rules name the group; the message lists them."""
 
     def __init__(self, group: Group, rules: Sequence[object]) -> None:
-        listed = "; ".join(str(rule) for rule in rules[:RULES_LISTED])
-        more = f"; and {len(rules) - RULES_LISTED} more" if len(rules) > RULES_LISTED else ""
-        super().__init__(
-            f"Access rules use “{group.name}”: {listed}{more}. Remove it from these rules first, then delete it."
+        more = len(rules) - RULES_LISTED
+        said = (
+            ngettext(
+                "Access rules use “%(group)s”: %(rules)s; and %(count)s more. Remove it from these rules first, then "
+                "delete it.",
+                "Access rules use “%(group)s”: %(rules)s; and %(count)s more. Remove it from these rules first, then "
+                "delete it.",
+                more,
+            )
+            if more > 0
+            else gettext("Access rules use “%(group)s”: %(rules)s. Remove it from these rules first, then delete it.")
         )
+        listed = "; ".join(str(rule) for rule in rules[:RULES_LISTED])
+        super().__init__(said % {"group": group.name, "rules": listed, "count": grouped(more)})
 
 
 def create_group(*, actor: User, name: str, members: Iterable[User] = (), request: HttpRequest | None = None) -> Group:

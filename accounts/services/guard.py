@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
 
 from accounts.models import Group, Organization, User
 from accounts.roles import Ability
@@ -65,7 +66,7 @@ def lock_organization(organization_id: uuid.UUID | None) -> None:
 def check_same_organization(organization_id: uuid.UUID, rows: Sequence[User | Group], field: str) -> None:
     """The same message for rows that don't exist and for rows of another organization, so that ids can't be probed."""
     if any(row.organization_id != organization_id for row in rows):
-        raise ValidationError({field: "Not all of these exist in your organization."})
+        raise ValidationError({field: _("Not all of these exist in your organization.")})
 
 
 def _is_active_operator(person: User) -> bool:

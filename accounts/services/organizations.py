@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils.text import slugify
+from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Organization, User
 from accounts.privileges import Privilege, require_proof
@@ -20,7 +21,7 @@ from core.errors import DomainError, NotAllowed
 
 class PolicyChangedMeanwhile(DomainError):
     code = "policy_changed"
-    message = "Somebody else changed the policy since you opened it. Nothing was saved."
+    message = _("Somebody else changed the policy since you opened it. Nothing was saved.")
 
 
 class TwoFactorFirst(DomainError):
@@ -28,7 +29,9 @@ class TwoFactorFirst(DomainError):
 
     code = "two_factor_first"
     field = "two_factor_roles"
-    message = "Set up two-factor for yourself first, under your profile, Security: your own site role would require it."
+    message = _(
+        "Set up two-factor for yourself first, under your profile, Security: your own site role would require it."
+    )
 
 
 def set_up_organization(*, name: str, administrator: Mapping[str, Any]) -> tuple[Organization, User]:

@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 
 from accounts.mails import email_change_mail, invitation_mail, password_changed_mail
@@ -32,7 +32,7 @@ CHANGEABLE = ("email", "name", "site_role", "is_active", "password", "joined_at"
 class LastAdministrator(DomainError):
     """The organization would be left without an active Administrator."""
 
-    message = "The organization needs an active Administrator. Make someone else an Administrator first."
+    message = gettext_lazy("The organization needs an active Administrator. Make someone else an Administrator first.")
 
 
 class EmailTaken(DomainError):
@@ -47,7 +47,7 @@ class AlreadyAccepted(DomainError):
 
 
 class NothingToReset(DomainError):
-    message = "This person has no two-factor: there is nothing to remove."
+    message = gettext_lazy("This person has no two-factor: there is nothing to remove.")
 
 
 def invite_user(
@@ -138,7 +138,7 @@ def change_user(*, actor: User, user: User, request: HttpRequest | None = None, 
         entries = _entries(before, after)
         if entries:
             changed = [field for field in CHANGEABLE if getattr(before, field) != getattr(after, field)]
-            _save(after, if_taken="This address is already in use.", update_fields=changed)
+            _save(after, if_taken=gettext("This address is already in use."), update_fields=changed)
             _end_sessions_after(before, after, request)
         for action, details in entries:
             _notify(after, record(actor=actor, action=action, target=after, request=request, **details))
@@ -203,9 +203,9 @@ def set_first_time_zone(*, actor: User, time_zone: str) -> None:
 def check_preferences(wanted: Mapping[str, Any]) -> None:
     """``""`` is always possible: the language of the browser, and UTC."""
     if wanted.get("language", "") not in {"", *dict(settings.LANGUAGES)}:
-        raise ValidationError({"language": [_("The portal doesn't speak this language.")]})
+        raise ValidationError({"language": [gettext("The portal doesn't speak this language.")]})
     if wanted.get("time_zone", "") not in {"", *time_zones()}:
-        raise ValidationError({"time_zone": [_("Choose a time zone of the list, such as Europe/Berlin.")]})
+        raise ValidationError({"time_zone": [gettext("Choose a time zone of the list, such as Europe/Berlin.")]})
 
 
 def check_administrator_stays(before: User, *, is_active: bool, site_role: str) -> None:
@@ -244,7 +244,7 @@ def _send_invitation(*, actor: User, user: User, request: HttpRequest | None) ->
     with transaction.atomic():
         locked = locked_user(allowed(actor, Ability.MANAGE_ORGANIZATION), user)
         if not locked.is_invited:
-            raise AlreadyAccepted(f"{locked.email} needs no invitation.")
+            raise AlreadyAccepted(gettext("%(email)s needs no invitation.") % {"email": locked.email})
         record(actor=actor, action=Action.USER_INVITED, target=locked, request=request)
         invitation_mail.put(locked.pk, str(locked.pk))
     return locked
@@ -282,8 +282,8 @@ def _save(user: User, *, if_taken: str, **options: Any) -> None:
 def _why_taken(actor: User, email: str) -> str:
     """Doesn't say whether somebody in another organization has the address."""
     if User.objects.in_organization(actor).filter(email__iexact=email).exists():
-        return f"{email} belongs to your organization already."
-    return "This address cannot be invited."
+        return gettext("%(email)s belongs to your organization already.") % {"email": email}
+    return gettext("This address cannot be invited.")
 
 
 def _entries(before: User, after: User) -> list[tuple[Action, dict[str, Any]]]:

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
 
 from accounts.models import User
 from accounts.security import reauthentication
@@ -25,7 +26,7 @@ class PortalAccountAdapter(DefaultAccountAdapter):
     def get_client_ip(self, request: HttpRequest) -> str:
         address = client_address(request)
         if address is None:
-            raise PermissionDenied("The address of the caller is not known.")
+            raise PermissionDenied(_("The address of the caller is not known."))
         return address
 
     def get_login_redirect_url(self, request: HttpRequest) -> str:
@@ -80,7 +81,8 @@ class PortalAccountAdapter(DefaultAccountAdapter):
         """Runs after the last step. If the first step is no longer valid, redirects to it."""
         if not steps.first_step_holds(request, user):
             steps.forget_first_step(request)
-            messages.error(request, "Your password or your account has changed in the meantime. Sign in again.")
+            said = _("Your password or your account has changed in the meantime. Sign in again.")
+            messages.error(request, said)
             raise ImmediateHttpResponse(redirect("account_login"))
         del request.session[steps.FIRST_STEP]
         super().login(request, user)

@@ -22,11 +22,12 @@ from django.core import signing
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.crypto import get_random_string, salted_hmac
+from django.utils.translation import gettext_lazy, ngettext
 
 from accounts.models import User
 from core.pages.errors import too_many_requests
 from core.rate_limits import Limit, network_of
-from core.text import counted
+from core.text import grouped
 
 # From one address, to any account, by known and unknown browsers. Also bounds how much hashing one caller can cause.
 FROM_ADDRESS = Limit("sign-in-address", amount=60, seconds=60)
@@ -54,18 +55,22 @@ ACCOUNTS_OF_A_DEVICE = 5
 _SALT = "accounts.sign_in_limits"
 
 TOO_MANY = {
-    FROM_ADDRESS: "Your network has tried to sign in too often in a short time.",
-    FROM_ADDRESS_TO_ACCOUNT: "Your network has tried to sign in to this account too often in a short time.",
-    FROM_STRANGERS: (
+    FROM_ADDRESS: gettext_lazy("Your network has tried to sign in too often in a short time."),
+    FROM_ADDRESS_TO_ACCOUNT: gettext_lazy(
+        "Your network has tried to sign in to this account too often in a short time."
+    ),
+    FROM_STRANGERS: gettext_lazy(
         "There are too many attempts to sign in to this account. Browsers that have signed in to it before can still "
         "do so; this one has to wait."
     ),
-    FROM_DEVICE: "This browser has tried to sign in to this account too often in a short time.",
-    FROM_DEVICES: "Browsers that have signed in to this account before have tried too often in a short time.",
-    RESETS_FROM_ADDRESS: "Your network has requested too many links in a short time.",
-    LINKS_FROM_ADDRESS: "Your network has set too many passwords in a short time.",
-    PASSKEYS_FROM_ADDRESS: "Your network has tried to sign in with passkeys too often in a short time.",
-    AGAIN_OF_PERSON: "You have tried this too often in a short time.",
+    FROM_DEVICE: gettext_lazy("This browser has tried to sign in to this account too often in a short time."),
+    FROM_DEVICES: gettext_lazy(
+        "Browsers that have signed in to this account before have tried too often in a short time."
+    ),
+    RESETS_FROM_ADDRESS: gettext_lazy("Your network has requested too many links in a short time."),
+    LINKS_FROM_ADDRESS: gettext_lazy("Your network has set too many passwords in a short time."),
+    PASSKEYS_FROM_ADDRESS: gettext_lazy("Your network has tried to sign in with passkeys too often in a short time."),
+    AGAIN_OF_PERSON: gettext_lazy("You have tried this too often in a short time."),
 }
 
 
@@ -132,10 +137,17 @@ def remember_device(request: HttpRequest, response: HttpResponseBase, account: s
 def _take(request: HttpRequest, limit: Limit, key: str) -> None:
     wait = limit.take(key)
     if wait is not None:
-        minutes = -(-wait // 60)
-        time = f"{wait} seconds" if wait < 60 else counted(minutes, "minute", "minutes")
-        text = f"{TOO_MANY[limit]} Wait {time}, then try again."
+        text = f"{TOO_MANY[limit]} {_wait_and_try(wait)}"
         raise ImmediateHttpResponse(too_many_requests(request, text, retry_after=wait))
+
+
+def _wait_and_try(seconds: int) -> str:
+    if seconds < 60:
+        said = ngettext("Wait %(count)s seconds, then try again.", "Wait %(count)s seconds, then try again.", seconds)
+        return said % {"count": seconds}
+    minutes = -(-seconds // 60)
+    said = ngettext("Wait %(count)s minute, then try again.", "Wait %(count)s minutes, then try again.", minutes)
+    return said % {"count": grouped(minutes)}
 
 
 def _limits(request: HttpRequest, account: str, address: str) -> Counted:

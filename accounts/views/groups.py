@@ -10,6 +10,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.generic import View
 from django_filters.views import FilterView
 from django_tables2 import RequestConfig, SingleTableMixin
@@ -24,7 +26,7 @@ from accounts.views.base import OrganizationPageMixin, find_group, find_user
 from core.pages.addresses import back_to
 from core.pages.confirm import confirm_page
 from core.pages.forms import refusals_as_messages, refusals_in
-from core.text import counted
+from core.text import grouped
 
 # How many people the field for a new member suggests. Others can be typed in full.
 SUGGESTED = 500
@@ -47,10 +49,10 @@ class GroupListView(OrganizationPageMixin, SingleTableMixin, FilterView):
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not self.person.may(Ability.MANAGE_GROUPS):
-            raise PermissionDenied("Your site role can't create groups.")
+            raise PermissionDenied(_("Your site role can't create groups."))
         form = GroupForm(request.POST)
         if form.is_valid() and (group := self._create(form)):
-            messages.success(request, f"“{group.name}” is created. Add its members here.")
+            messages.success(request, _("“%(group)s” is created. Add its members here.") % {"group": group.name})
             return redirect("accounts:organization_group_detail", pk=group.pk)
         self.filterset = self.get_filterset(self.get_filterset_class())
         self.object_list = self.filterset.qs
@@ -105,7 +107,8 @@ class GroupRenameView(GroupChangeView):
         group = find_group(self.person, pk)
         form = GroupForm(request.POST)
         if form.is_valid() and self._rename(group, form):
-            messages.success(request, f"The group is now called “{form.cleaned_data['name']}”.")
+            said = _("The group is now called “%(name)s”.") % {"name": form.cleaned_data["name"]}
+            messages.success(request, said)
             return redirect("accounts:organization_group_detail", pk=group.pk)
         return self.page(group, name_form=form, status=400)
 
@@ -123,8 +126,8 @@ class GroupMemberAddView(GroupChangeView):
             return self.page(group, member_form=form, status=400)
         user = form.cleaned_data["email"]
         is_new = services.add_member(actor=self.person, group=group, user=user, request=request)
-        said = f"{user.name} is now in the group." if is_new else f"{user.name} was already in the group."
-        messages.success(request, said)
+        said = _("%(name)s is now in the group.") if is_new else _("%(name)s was already in the group.")
+        messages.success(request, said % {"name": user.name})
         return redirect("accounts:organization_group_detail", pk=group.pk)
 
 
@@ -135,16 +138,16 @@ class GroupMemberRemoveView(GroupChangeView):
         group, user = find_group(self.person, pk), find_user(self.person, user_pk)
         return confirm_page(
             request,
-            question=f"Remove {user.name} from “{group.name}”?",
-            consequences=["They lose what access rules give to this group, from the next request on."],
-            button="Remove",
+            question=_("Remove %(name)s from “%(group)s”?") % {"name": user.name, "group": group.name},
+            consequences=[_("They lose what access rules give to this group, from the next request on.")],
+            button=_("Remove"),
             cancel_url=reverse("accounts:organization_group_detail", args=[group.pk]),
         )
 
     def post(self, request: HttpRequest, pk: str, user_pk: str) -> HttpResponseBase:
         group, user = find_group(self.person, pk), find_user(self.person, user_pk)
         services.remove_member(actor=self.person, group=group, user=user, request=request)
-        messages.success(request, f"{user.name} is no longer in the group.")
+        messages.success(request, _("%(name)s is no longer in the group.") % {"name": user.name})
         return redirect(back_to(request, reverse("accounts:organization_group_detail", args=[group.pk])))
 
 
@@ -154,15 +157,19 @@ class GroupDeleteView(GroupChangeView):
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
         group = find_group(self.person, pk)
         count = group.members.count()
-        members = counted(count, "member stays", "members stay")
+        members = ngettext(
+            "Its %(count)s member stays in the organization. This cannot be undone.",
+            "Its %(count)s members stay in the organization. This cannot be undone.",
+            count,
+        )
         return confirm_page(
             request,
-            question=f"Delete the group “{group.name}”?",
+            question=_("Delete the group “%(group)s”?") % {"group": group.name},
             consequences=[
-                f"Its {members} in the organization. This cannot be undone.",
-                "You can't delete a group that an access rule uses: remove it from the rules first.",
+                members % {"count": grouped(count)},
+                _("You can't delete a group that an access rule uses: remove it from the rules first."),
             ],
-            button="Delete group",
+            button=_("Delete group"),
             cancel_url=reverse("accounts:organization_group_detail", args=[group.pk]),
         )
 
@@ -170,6 +177,6 @@ class GroupDeleteView(GroupChangeView):
         group = find_group(self.person, pk)
         with refusals_as_messages(request):
             services.delete_group(actor=self.person, group=group, request=request)
-            messages.success(request, f"The group “{group.name}” is deleted.")
+            messages.success(request, _("The group “%(group)s” is deleted.") % {"group": group.name})
             return redirect("accounts:organization_group_list")
         return redirect("accounts:organization_group_detail", pk=group.pk)

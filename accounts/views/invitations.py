@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse_lazy
+from django.utils.translation import gettext as _
 from django.views.generic import TemplateView
 
 from accounts import services
@@ -38,7 +39,8 @@ class InviteView(OrganizationPageMixin, RecentSignInMixin, TemplateView):
     def post(self, request: HttpRequest) -> HttpResponseBase:
         form = InviteForm(request.POST, actor=self.person)
         if form.is_valid() and (user := self._invite(form)):
-            messages.success(request, f"{user.email} gets a mail with a link to choose a password.")
+            said = _("%(email)s gets a mail with a link to choose a password.") % {"email": user.email}
+            messages.success(request, said)
             return redirect("accounts:organization_user_detail", pk=user.pk)
         return self.render_to_response(self.get_context_data(form=form), status=400)
 
@@ -68,7 +70,7 @@ class AcceptInvitationView(PasswordResetConfirmView):
         except credentials.LinkUsed:
             self.validlink = False
             return self.render_to_response(self.get_context_data())
-        messages.success(self.request, "Your password is set. Sign in with it.")
+        messages.success(self.request, _("Your password is set. Sign in with it."))
         answer = redirect(self.get_success_url())
         remember_device(self.request, answer, form.user.email)
         return answer

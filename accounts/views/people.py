@@ -8,6 +8,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.generic import TemplateView
 from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
@@ -60,12 +62,12 @@ class UserDetailView(OrganizationPageMixin, TemplateView):
         return super().get_context_data(
             person=user,
             state=USER_BADGES[user.state],
-            role_summary=user.role.summary,
+            role_summary=_(user.role.summary),
             form=form,
             may_change=self.person.may(Ability.MANAGE_ORGANIZATION),
             may_reset_two_factor=user.has_two_factor and user.pk != self.person.pk,
             undelivered_mails=[
-                {"label": label_of(row), "created_at": row.created_at, "error": row.last_error or "not tried yet"}
+                {"label": label_of(row), "created_at": row.created_at, "error": row.last_error or _("not tried yet")}
                 for row in user.undelivered_mails[:MAILS_LISTED]  # type: ignore[union-attr]
             ],
             days=DAYS,
@@ -113,7 +115,8 @@ class UserRoleView(UserChangeView):
         changed = services.change_site_role(
             actor=self.person, user=user, site_role=self.site_role, request=self.request
         )
-        return f"{changed.name} now has the site role {changed.get_site_role_display()}."
+        role = changed.get_site_role_display()
+        return _("%(name)s now has the site role %(role)s.") % {"name": changed.name, "role": role}
 
 
 class UserActivateView(UserChangeView):
@@ -121,7 +124,8 @@ class UserActivateView(UserChangeView):
 
     def change(self, user: User) -> str:
         services.set_active(actor=self.person, user=user, is_active=True, request=self.request)
-        return f"{user.name} is active again, and so are their tokens that have not expired."
+        said = _("%(name)s is active again, and so are their tokens that have not expired.")
+        return said % {"name": user.name}
 
 
 class UserDeactivateView(UserChangeView):
@@ -136,19 +140,22 @@ class UserDeactivateView(UserChangeView):
         tokens = counted(count, "live token", "live tokens")
         return confirm_page(
             request,
-            question=f"Deactivate {user.name}?",
+            question=_("Deactivate %(name)s?") % {"name": user.name},
             consequences=[
-                f"{user.email} can no longer sign in, and is signed out everywhere.",
-                f"Tokens that stop working: {tokens}. Scripts that use them get 401. Nothing is deleted: if you "
-                "activate the person again, tokens that have not expired work again.",
+                _("%(email)s can no longer sign in, and is signed out everywhere.") % {"email": user.email},
+                _(
+                    "Tokens that stop working: %(tokens)s. Scripts that use them get 401. Nothing is deleted: if you "
+                    "activate the person again, tokens that have not expired work again."
+                )
+                % {"tokens": tokens},
             ],
-            button="Deactivate",
+            button=_("Deactivate"),
             cancel_url=reverse("accounts:organization_user_detail", args=[user.pk]),
         )
 
     def change(self, user: User) -> str:
         services.set_active(actor=self.person, user=user, is_active=False, request=self.request)
-        return f"{user.name} is deactivated."
+        return _("%(name)s is deactivated.") % {"name": user.name}
 
 
 class UserTwoFactorResetView(UserChangeView):
@@ -164,20 +171,27 @@ class UserTwoFactorResetView(UserChangeView):
         user = find_user(self.person, pk)
         return confirm_page(
             request,
-            question=f"Remove the two-factor of {user.name}?",
+            question=_("Remove the two-factor of %(name)s?") % {"name": user.name},
             consequences=[
-                f"Do this only if you are sure that {user.name} requests it: call or meet them. Afterwards, the "
-                "password alone is enough to sign in.",
-                "Authenticator app, passkeys and recovery codes are removed, and the person is signed out everywhere. "
-                f"{user.email} gets a mail that says so.",
+                _(
+                    "Do this only if you are sure that %(name)s requests it: call or meet them. Afterwards, the "
+                    "password alone is enough to sign in."
+                )
+                % {"name": user.name},
+                _(
+                    "Authenticator app, passkeys and recovery codes are removed, and the person is signed out "
+                    "everywhere. %(email)s gets a mail that says so."
+                )
+                % {"email": user.email},
             ],
-            button="Remove two-factor",
+            button=_("Remove two-factor"),
             cancel_url=reverse("accounts:organization_user_detail", args=[user.pk]),
         )
 
     def change(self, user: User) -> str:
         services.reset_two_factor(actor=self.person, user=user, request=self.request)
-        return f"The two-factor of {user.name} is removed. They can sign in with their password, and set it up again."
+        said = _("The two-factor of %(name)s is removed. They can sign in with their password, and set it up again.")
+        return said % {"name": user.name}
 
 
 class UserInvitationView(UserChangeView):
@@ -187,4 +201,9 @@ class UserInvitationView(UserChangeView):
 
     def change(self, user: User) -> str:
         services.send_invitation(actor=self.person, user=user, request=self.request)
-        return f"{user.email} gets a new mail. The link in it works for {DAYS} days."
+        said = ngettext(
+            "%(email)s gets a new mail. The link in it works for %(days)s day.",
+            "%(email)s gets a new mail. The link in it works for %(days)s days.",
+            DAYS,
+        )
+        return said % {"email": user.email, "days": DAYS}

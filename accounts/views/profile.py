@@ -34,9 +34,9 @@ class ProfileView(SectionMixin, MemberPageMixin, TemplateView):
             person=user,
             role={
                 "label": user.get_site_role_display(),
-                "description": role.summary,
-                "can": [ability.value for ability in Ability if ability in role.abilities],
-                "cannot": [ability.value for ability in Ability if ability not in role.abilities],
+                "description": gettext(role.summary),
+                "can": [gettext(ability.value) for ability in Ability if ability in role.abilities],
+                "cannot": [gettext(ability.value) for ability in Ability if ability not in role.abilities],
             },
             language=dict(settings.LANGUAGES).get(user.language, gettext("As in the browser")),
             groups=list(user.member_groups.values_list("name", flat=True)),

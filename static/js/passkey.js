@@ -1,16 +1,16 @@
 /* A form `data-passkey` asks the browser for a passkey on submit and sends the result as `credential`.
 
    `data-passkey="create"` creates one, `data-passkey="get"` uses one. The options are in the JSON element that
-   `data-passkey-options` names, or come from the address in `data-passkey-url`. */
+   `data-passkey-options` names, or come from the address in `data-passkey-url`. The element `data-passkey-message` has
+   the translated text for each kind of failure. */
 "use strict";
 
-const EXPLANATIONS = {
-  NotAllowedError: "The request was canceled or took too long. Try again.",
-  InvalidStateError: "This device already has a passkey for your account.",
-  SecurityError: "Passkeys need https and a host name. On this machine, use localhost.",
+// Errors of the browser, and the `data-` attribute with the text for each.
+const FAILURES = {
+  NotAllowedError: "notAllowed",
+  InvalidStateError: "alreadyAdded",
+  SecurityError: "notSecure",
 };
-const UNSUPPORTED = "This browser does not support passkeys. Use another browser or another way.";
-const FAILED = "The passkey could not be used. Try again, or use another way.";
 
 function bytesOf(base64url) {
   const base64 = base64url.replaceAll("-", "+").replaceAll("_", "/");
@@ -71,10 +71,10 @@ async function credentialFor(form) {
   return form.dataset.passkey === "create" ? create(options.creation_options) : get(options.request_options);
 }
 
-function say(form, text) {
+function say(form, failure) {
   const message = form.querySelector("[data-passkey-message]");
-  message.textContent = text;
-  message.hidden = !text;
+  message.textContent = failure ? message.dataset[failure] : "";
+  message.hidden = !failure;
 }
 
 for (const form of document.querySelectorAll("form[data-passkey]")) {
@@ -86,14 +86,14 @@ for (const form of document.querySelectorAll("form[data-passkey]")) {
   form.addEventListener("submit", async (event) => {
     if (field.value) return;
     event.preventDefault();
-    say(form, window.PublicKeyCredential ? "" : UNSUPPORTED);
+    say(form, window.PublicKeyCredential ? "" : "unsupported");
     if (!window.PublicKeyCredential || button.ariaBusy === "true") return;
     button.ariaBusy = "true";
     try {
       field.value = JSON.stringify(await credentialFor(form));
       form.requestSubmit();
     } catch (error) {
-      say(form, EXPLANATIONS[error.name] ?? FAILED);
+      say(form, FAILURES[error.name] ?? "failed");
     } finally {
       button.ariaBusy = null;
     }

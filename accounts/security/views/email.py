@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse_lazy
+from django.utils.translation import gettext as _
 from django.views.generic import TemplateView
 from django.views.generic.edit import FormView
 
@@ -38,12 +39,11 @@ class ChangeEmailView(RecentSignInMixin, FormView[ChangeEmailForm]):
         person, email = person_of(self.request), form.cleaned_data["email"]
         wait = email_change.ASKED.take(str(person.pk))
         if wait is not None:
-            explanation = "You have requested too many links in a short time. Try again later."
+            explanation = _("You have requested too many links in a short time. Try again later.")
             return too_many_requests(self.request, explanation, retry_after=wait)
         email_change.ask_email_change(actor=person, email=email, request=self.request)
-        messages.success(
-            self.request, f"We sent a link to {email}. Open it within a day, in a browser in which you are signed in."
-        )
+        said = _("We sent a link to %(email)s. Open it within a day, in a browser in which you are signed in.")
+        messages.success(self.request, said % {"email": email})
         return super().form_valid(form)
 
 
@@ -64,8 +64,8 @@ class ConfirmEmailView(LoginRequiredMixin, TemplateView):
         try:
             with refusals_as_messages(request):
                 person = email_change.confirm_email_change(actor=person_of(request), key=key, request=request)
-                said = f"From now on you sign in with {person.email}. You are signed out everywhere else."
-                messages.success(request, said)
+                said = _("From now on you sign in with %(email)s. You are signed out everywhere else.")
+                messages.success(request, said % {"email": person.email})
                 limits.remember_device(request, answer, person.email)
         except email_change.LinkEnded:
             return self.render_to_response(self.get_context_data(address=None), status=404)

@@ -7,6 +7,7 @@ from django.contrib.auth.mixins import LoginRequiredMixin
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
+from django.utils.translation import gettext as _
 from django.views.generic import TemplateView, View
 
 from accounts import services
@@ -55,5 +56,8 @@ class ExpiryMailsView(LoginRequiredMixin, View):
         form.full_clean()
         wanted = form.cleaned_data["wants_expiry_mails"]
         services.set_preferences(actor=person_of(request), request=request, wants_expiry_mails=wanted)
-        messages.success(request, f"You get {'' if wanted else 'no '}mails about tokens that expire.")
+        said = (
+            _("You get mails about tokens that expire.") if wanted else _("You get no mails about tokens that expire.")
+        )
+        messages.success(request, said)
         return redirect("accounts:security")

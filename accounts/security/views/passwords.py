@@ -6,6 +6,7 @@ from allauth.account import views as account
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.utils.translation import gettext as _
 
 from accounts.forms import ChangePasswordForm, SetFirstPasswordForm
 from accounts.privileges import Privilege
@@ -29,7 +30,7 @@ class ChangePasswordView(RecentSignInMixin, account.PasswordChangeView):
         return ChangePasswordForm
 
     def form_valid(self, form: Any) -> HttpResponse:
-        return new_password(self.request, form, "Your password is changed.")
+        return new_password(self.request, form, _("Your password is changed."))
 
 
 @hides_passwords
@@ -42,7 +43,7 @@ class SetPasswordView(RecentSignInMixin, account.PasswordSetView):
         return SetFirstPasswordForm
 
     def form_valid(self, form: Any) -> HttpResponse:
-        return new_password(self.request, form, "Your password is set.")
+        return new_password(self.request, form, _("Your password is set."))
 
 
 def new_password(request: HttpRequest, form: Any, said: str) -> HttpResponse:
@@ -53,7 +54,9 @@ def new_password(request: HttpRequest, form: Any, said: str) -> HttpResponse:
         expire_tokens=form.cleaned_data["expire_tokens"],
         request=request,
     )
-    tokens = " Your access tokens are expired." if form.cleaned_data["expire_tokens"] else ""
-    messages.success(request, f"{said} You are signed out everywhere else.{tokens}")
+    sentences = [said, _("You are signed out everywhere else.")]
+    if form.cleaned_data["expire_tokens"]:
+        sentences.append(_("Your access tokens are expired."))
+    messages.success(request, " ".join(sentences))
     limits.remember_device(request, answer, person.email)
     return answer

@@ -8,6 +8,7 @@ from django.contrib.auth.mixins import LoginRequiredMixin
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
+from django.utils.translation import gettext as _
 from django.views.generic import TemplateView
 
 from accounts.forms import SignOutEverywhereForm
@@ -38,7 +39,8 @@ class SessionEndView(RecentSignInMixin):
         person = person_of(request)
         session: UserSession = get_object_or_404(sessions.live_sessions(person), pk=pk)
         sessions.end_session(actor=person, session=session, request=request)
-        messages.success(request, f"{browser_in_words(session.user_agent)} at {session.ip} is signed out.")
+        said = _("%(browser)s at %(address)s is signed out.")
+        messages.success(request, said % {"browser": browser_in_words(session.user_agent), "address": session.ip})
         return redirect("usersessions_list")
 
 
@@ -51,7 +53,9 @@ class SignOutEverywhereView(RecentSignInMixin):
         form = SignOutEverywhereForm(request.POST)
         form.full_clean()
         ended = credentials.sign_out_everywhere(actor=person_of(request), request=request, **form.cleaned_data)
-        where = "everywhere" if form.cleaned_data["including_here"] else "everywhere else"
-        tokens = f" Access tokens expired: {ended['tokens']}." if ended["tokens"] else ""
-        messages.success(request, f"You are signed out {where}.{tokens}")
-        return redirect("account_login" if form.cleaned_data["including_here"] else "usersessions_list")
+        is_out_here = form.cleaned_data["including_here"]
+        sentences = [_("You are signed out everywhere.") if is_out_here else _("You are signed out everywhere else.")]
+        if ended["tokens"]:
+            sentences.append(_("Access tokens expired: %(count)s.") % {"count": ended["tokens"]})
+        messages.success(request, " ".join(sentences))
+        return redirect("account_login" if is_out_here else "usersessions_list")

@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse_lazy
+from django.utils.translation import gettext as _
 from django.views.generic import TemplateView
 from django.views.generic.edit import FormView
 
@@ -77,12 +78,14 @@ class RemoveFactorView(TwoFactorChangeMixin):
         factor = self.find(**kwargs)
         return confirm_page(
             request,
-            question=f"Remove {self.name_of(factor)}?",
+            question=self.question_about(factor),
             consequences=[
-                "You can no longer sign in with it. If it is your last second factor, your password alone will be "
-                "enough to sign in, and your recovery codes stop working."
+                _(
+                    "You can no longer sign in with it. If it is your last second factor, your password alone will be "
+                    "enough to sign in, and your recovery codes stop working."
+                )
             ],
-            button="Remove",
+            button=_("Remove"),
             cancel_url=str(reverse_lazy("mfa_index")),
         )
 
@@ -90,13 +93,13 @@ class RemoveFactorView(TwoFactorChangeMixin):
         factor = self.find(**kwargs)
         with refusals_as_messages(request):
             two_factor.remove_factor(actor=person_of(request), authenticator=factor, request=request)
-            messages.success(request, "The second factor is removed.")
+            messages.success(request, _("The second factor is removed."))
         return redirect("mfa_index")
 
     def find(self, **kwargs: Any) -> Authenticator:
         raise NotImplementedError
 
-    def name_of(self, factor: Authenticator) -> str:
+    def question_about(self, factor: Authenticator) -> str:
         raise NotImplementedError
 
 
@@ -104,8 +107,8 @@ class RemoveAppView(RemoveFactorView):
     def find(self, **kwargs: Any) -> Authenticator:
         return get_object_or_404(Authenticator, user=person_of(self.request), type=Authenticator.Type.TOTP)
 
-    def name_of(self, factor: Authenticator) -> str:
-        return "the authenticator app"
+    def question_about(self, factor: Authenticator) -> str:
+        return _("Remove the authenticator app?")
 
 
 # Passkeys
@@ -142,8 +145,8 @@ class RemovePasskeyView(RemoveFactorView):
         of_person = Authenticator.objects.filter(user=person_of(self.request), type=Authenticator.Type.WEBAUTHN)
         return get_object_or_404(of_person, pk=kwargs["pk"])
 
-    def name_of(self, factor: Authenticator) -> str:
-        return f"the passkey “{factor}”"
+    def question_about(self, factor: Authenticator) -> str:
+        return _("Remove the passkey “%(name)s”?") % {"name": factor}
 
 
 # Recovery codes
@@ -171,9 +174,9 @@ class ReplaceRecoveryCodesView(TwoFactorChangeMixin):
     def get(self, request: HttpRequest) -> HttpResponse:
         return confirm_page(
             request,
-            question="Create new recovery codes?",
-            consequences=["Your current codes stop working. The new ones are shown once, on the next page."],
-            button="Create new codes",
+            question=_("Create new recovery codes?"),
+            consequences=[_("Your current codes stop working. The new ones are shown once, on the next page.")],
+            button=_("Create new codes"),
             cancel_url=str(reverse_lazy("mfa_index")),
         )
 

@@ -10,6 +10,7 @@ from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnec
 from django.contrib import messages
 from django.http import HttpRequest
 from django.shortcuts import redirect
+from django.utils.translation import gettext
 
 from accounts.signin.single_sign_on.failures import (
     Advice,
@@ -76,24 +77,25 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
         self, request: HttpRequest, provider: Any, error: Any = None, exception: Any = None, extra_context: Any = None
     ) -> None:
         code = request.GET.get("error", "")
-        extra_context["advice"] = Advice.OPERATOR
+        advice = Advice.OPERATOR
         if isinstance(exception, SignInFailure):
-            extra_context["advice"] = exception.advice
+            advice = exception.advice
             tell_failure(request, exception.cause)
         elif exception is not None:
             tell_failure(request, f"{type(exception).__name__}: {quoted(exception)}")
         elif "state" in extra_context:
             # The state is known, so the sign-in began in this browser.
-            extra_context["advice"] = advice_for_code(code)
+            advice = advice_for_code(code)
             tell_failure(request, f"the provider sends the browser back{oauth_error(request.GET) or ' without a code'}")
         else:
-            extra_context["advice"] = Advice.AGAIN
+            advice = Advice.AGAIN
             # A statement of its own: anybody can cause this line, and the server's log limits lines per statement.
             logger.warning(
                 "Single sign-on failed: the state is unknown: too old, used, or of another session%s; request %s",
                 oauth_error(request.GET),
                 getattr(request, "request_id", None),
             )
+        extra_context["advice"] = gettext(advice)
 
     def get_requests_session(self) -> Any:
         session = super().get_requests_session()

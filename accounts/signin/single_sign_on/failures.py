@@ -12,6 +12,7 @@ import requests
 from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from django.http import HttpRequest
+from django.utils.translation import gettext_noop
 
 logger = logging.getLogger(__name__)
 
@@ -21,17 +22,17 @@ AWAY_CODES = {"server_error", "temporarily_unavailable"}
 
 
 class Advice(StrEnum):
-    """Texts for the person. Each says whether to try again, and whom to ask."""
+    """Texts for the person, translated where they are shown. Each says whether to try again, and whom to ask."""
 
-    AGAIN = (
+    AGAIN = gettext_noop(
         "The sign-in took longer than 10 minutes, was started in another browser or window, or was already completed. "
         "Sign in again."
     )
-    AWAY = (
+    AWAY = gettext_noop(
         "The sign-in provider does not answer correctly at the moment. Try again in a few minutes. If it fails again, "
         "tell the operator of this portal."
     )
-    OPERATOR = (
+    OPERATOR = gettext_noop(
         "The settings of this portal and of the sign-in provider do not match. Trying again does not help: tell the "
         "operator of this portal."
     )

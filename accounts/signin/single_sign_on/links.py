@@ -6,6 +6,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext
 
 from accounts.mails import tell_by_mail
 from accounts.models import User
@@ -78,22 +79,24 @@ def _not_linked(identity: Identity, user: User | None) -> NotLinked:
     name = getattr(provider_in_use(), "name", "")
     if identity.email is None:
         cause = "the provider sends no e-mail address"
-        said = f"{name} does not send this portal your e-mail address. Trying again does not help: tell the operator."
+        said = gettext(
+            "%(provider)s does not send this portal your e-mail address. Trying again does not help: tell the operator."
+        )
     elif identity.verified_email is None:
         cause = f"email_verified is missing or false for {quoted(identity.email)} (see OIDC_EMAIL_VERIFIED)"
-        said = (
-            f"{name} does not confirm that the address {identity.email} is yours. Trying again does not help: tell the "
+        said = gettext(
+            "%(provider)s does not confirm that the address %(email)s is yours. Trying again does not help: tell the "
             "operator of this portal."
         )
     else:
         cause = f"no active member has the address {quoted(identity.email)}"
         if user is not None:
             cause = f"person {user.pk} is connected with another account of the provider"
-        said = (
-            f"No account here uses this address: at {name} you are signed in as {identity.email}. Sign in there with "
+        said = gettext(
+            "No account here uses this address: at %(provider)s you are signed in as %(email)s. Sign in there with "
             "another account, or ask an Administrator of your organization to invite this address."
         )
-    return NotLinked(cause, said)
+    return NotLinked(cause, said % {"provider": name, "email": identity.email})
 
 
 def _member_with(email: str | None) -> User | None:

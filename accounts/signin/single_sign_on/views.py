@@ -17,6 +17,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET
 from django.views.generic import TemplateView
 
@@ -52,7 +53,9 @@ def start(request: HttpRequest) -> HttpResponse:
         return redirect("account_login")
     wait = STARTS.take(network_of(client_address(request)))
     if wait is not None:
-        explanation = "Your network has tried to sign in too often in a short time. Wait a minute, then try again."
+        explanation = gettext(
+            "Your network has tried to sign in too often in a short time. Wait a minute, then try again."
+        )
         return too_many_requests(request, explanation, retry_after=wait)
     provider = get_adapter().get_provider(request, provider_id())
     nonce = secrets.token_urlsafe(24)
@@ -122,7 +125,7 @@ class ConnectionView(RecentSignInMixin, TemplateView):
     def post(self, request: HttpRequest) -> HttpResponse:
         person = person_of(request)
         if not person.has_usable_password():
-            messages.error(request, "Set a password first: without it you could no longer sign in.")
+            messages.error(request, gettext("Set a password first: without it you could no longer sign in."))
         elif disconnect(actor=person, request=request):
-            messages.success(request, "Single sign-on is disconnected.")
+            messages.success(request, gettext("Single sign-on is disconnected."))
         return redirect("socialaccount_connections")
