@@ -1,6 +1,7 @@
 """Example requests with a new token, which work as pasted."""
 
 from django.conf import settings
+from django.utils.translation import gettext as _
 
 from core.api.scopes import PIPELINE, PIPELINE_READONLY
 from tokens.models import Token
@@ -25,10 +26,12 @@ def examples_of(token: Token, signed_jwt: str) -> list[dict[str, str]]:
         {
             "id": "postman",
             "label": "Postman",
-            "text": (
+            # Translators: the collection, its variables address and token, and its request “Ask who I am” are English.
+            "text": _(
                 "1. Import docs/postman/opsera-portal.postman_collection.json.\n"
-                f"2. Set the variable address to {settings.PORTAL_URL}\n"
+                "2. Set the variable address to %(address)s\n"
                 "3. Set the variable token to the token above, and send “Ask who I am”."
-            ),
+            )
+            % {"address": settings.PORTAL_URL},
         },
     ]

@@ -9,6 +9,7 @@ import django_filters
 from django import forms
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy
 
 from accounts.models import User
 from core.api import scopes
@@ -21,15 +22,18 @@ from tokens.states import TokenState
 class TokenFilter(StrictFilterSet):
     api_help: ClassVar = {"q": "Part of the name."}
 
-    q = SearchFilter(label="Name", field_name="name", lookup_expr="icontains")
+    q = SearchFilter(label=gettext_lazy("Name"), field_name="name", lookup_expr="icontains")
     state = django_filters.ChoiceFilter(
-        label="State", choices=STATE_CHOICES, method="filter_state", empty_label="Any state"
+        label=gettext_lazy("State"),
+        choices=STATE_CHOICES,
+        method="filter_state",
+        empty_label=gettext_lazy("Any state"),
     )
     scope = django_filters.ChoiceFilter(
-        label="Scope",
+        label=gettext_lazy("Scope"),
         choices=scopes.CHOICES,
         method="filter_scope",
-        empty_label="Any scope",
+        empty_label=gettext_lazy("Any scope"),
     )
 
     def filter_state(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
@@ -53,15 +57,24 @@ class TokenFilter(StrictFilterSet):
         return queryset.with_scope(value)
 
 
-DAYS_TO_END = [("1", "1 day"), ("7", "7 days"), ("30", "30 days"), ("90", "90 days")]
-DAYS_UNUSED = [("30", "30 days"), ("90", "90 days"), ("180", "180 days")]
+DAYS_TO_END = [
+    ("1", gettext_lazy("1 day")),
+    ("7", gettext_lazy("7 days")),
+    ("30", gettext_lazy("30 days")),
+    ("90", gettext_lazy("90 days")),
+]
+DAYS_UNUSED = [
+    ("30", gettext_lazy("30 days")),
+    ("90", gettext_lazy("90 days")),
+    ("180", gettext_lazy("180 days")),
+]
 
 
 class OrganizationTokenFilterForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         first, last = self.cleaned_data.get("created_from"), self.cleaned_data.get("created_to")
         if first and last and last < first:
-            self.add_error("created_to", "Choose the same day as “Created from”, or a later one.")
+            self.add_error("created_to", gettext("Choose the same day as “Created from”, or a later one."))
         return self.cleaned_data
 
 
@@ -75,16 +88,22 @@ class OrganizationTokenFilter(TokenFilter):
         "created_to": "Created on this day (UTC) or earlier.",
     }
 
-    q = SearchFilter(label="Name, owner or token id", method="filter_text")
-    owner = TextFilter(label="Owner", max_length=254, method="filter_owner")
+    q = SearchFilter(label=gettext_lazy("Name, owner or token id"), method="filter_text")
+    owner = TextFilter(label=gettext_lazy("Owner"), max_length=254, method="filter_owner")
     ends_within = django_filters.ChoiceFilter(
-        label="Expires within", choices=DAYS_TO_END, method="filter_end", empty_label="Any time"
+        label=gettext_lazy("Expires within"),
+        choices=DAYS_TO_END,
+        method="filter_end",
+        empty_label=gettext_lazy("Any time"),
     )
     unused_for = django_filters.ChoiceFilter(
-        label="Not used for", choices=DAYS_UNUSED, method="filter_unused", empty_label="Used or not"
+        label=gettext_lazy("Not used for"),
+        choices=DAYS_UNUSED,
+        method="filter_unused",
+        empty_label=gettext_lazy("Used or not"),
     )
-    created_from = DayFilter(label="Created from", since=True, of="created_at")
-    created_to = DayFilter(label="Created until", since=False, of="created_at")
+    created_from = DayFilter(label=gettext_lazy("Created from"), since=True, of="created_at")
+    created_to = DayFilter(label=gettext_lazy("Created until"), since=False, of="created_at")
 
     class Meta:
         form = OrganizationTokenFilterForm
@@ -111,12 +130,18 @@ class AccessReviewFilter(StrictFilterSet):
 
     api_help: ClassVar = {name: OrganizationTokenFilter.api_help[name] for name in ("owner", "unused_for")}
 
-    owner = TextFilter(label="Person", max_length=254, method="filter_owner")
+    owner = TextFilter(label=gettext_lazy("Person"), max_length=254, method="filter_owner")
     scope = django_filters.ChoiceFilter(
-        label="Scope", choices=scopes.CHOICES, method="filter_scope", empty_label="Any scope"
+        label=gettext_lazy("Scope"),
+        choices=scopes.CHOICES,
+        method="filter_scope",
+        empty_label=gettext_lazy("Any scope"),
     )
     unused_for = django_filters.ChoiceFilter(
-        label="Not used for", choices=DAYS_UNUSED, method="filter_unused", empty_label="Used or not"
+        label=gettext_lazy("Not used for"),
+        choices=DAYS_UNUSED,
+        method="filter_unused",
+        empty_label=gettext_lazy("Used or not"),
     )
 
     filter_owner = OrganizationTokenFilter.filter_owner

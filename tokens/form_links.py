@@ -12,6 +12,8 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.http import QueryDict
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from accounts.models import User
 from core.api.scopes import BY_ID, as_string
@@ -64,11 +66,14 @@ def _read_name(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iterat
     try:
         name = clean_name(given)
     except ValidationError as error:
-        yield f"The name was left out. {' '.join(error.messages)}"
+        yield _("The name was left out. %(why)s") % {"why": " ".join(error.messages)}
         return
     initial["name"] = free_name_like(owner=owner, name=name)
     if initial["name"] != name:
-        yield f"You already have a token with the name “{name}”. The form suggests “{initial['name']}”."
+        yield _("You already have a token with the name “%(name)s”. The form suggests “%(suggested)s”.") % {
+            "name": name,
+            "suggested": initial["name"],
+        }
 
 
 def _read_scopes(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iterator[str]:
@@ -78,9 +83,11 @@ def _read_scopes(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iter
     useless = [scope.id for scope in known if scope not in refused and not usable_by(owner, scope)]
     initial["scopes"] = [scope.id for scope in known if scope not in refused and scope.id not in useless]
     if unknown := [word for word in words if word not in BY_ID]:
-        yield f"These scopes don't exist and were left out: {_listed(unknown)}."
+        yield _("These scopes don't exist and were left out: %(scopes)s.") % {"scopes": _listed(unknown)}
     if useless:
-        yield f"With your role, these scopes open nothing and were left out: {_listed(useless)}."
+        yield _("With your role, these scopes open nothing and were left out: %(scopes)s.") % {
+            "scopes": _listed(useless)
+        }
     check_scopes(known, owner.own_organization)
 
 
@@ -90,31 +97,37 @@ def _read_lifetime(query: QueryDict, owner: User, initial: dict[str, Any]) -> It
         return
     lifetime = lifetime or CUSTOM
     if lifetime not in LIFETIMES:
-        raise ValidationError(f"The lifetime was left out. It must be one of {', '.join(LIFETIMES)}.")
+        raise ValidationError(
+            _("The lifetime was left out. It must be one of %(lifetimes)s.") % {"lifetimes": ", ".join(LIFETIMES)}
+        )
     if lifetime == CUSTOM and not _DATE.fullmatch(date):
-        raise ValidationError("The date was left out. It must look like 2026-12-31.")
+        raise ValidationError(_("The date was left out. It must look like 2026-12-31."))
     preset = None if lifetime == CUSTOM else Lifetime(lifetime)
     try:
         chosen_end(preset, date, longest=longest_lifetime(owner.own_organization))
     except ValidationError as error:
-        yield f"The lifetime was left out. {' '.join(error.messages)}"
+        yield _("The lifetime was left out. %(why)s") % {"why": " ".join(error.messages)}
         return
     initial["lifetime"] = lifetime
     if preset is None:
         initial["expires_at"] = date
     elif date:
-        yield f"The date was left out, because the link has a lifetime too: {preset.label}."
+        yield _("The date was left out, because the link has a lifetime too: %(lifetime)s.") % {
+            "lifetime": preset.label
+        }
 
 
 def _single(query: QueryDict, name: str) -> str:
     """The value of a field that has one; empty without a value. Raises ``ValidationError`` if there are several."""
     values = [value for value in query.getlist(name) if value]
     if len(values) > 1:
-        raise ValidationError(f"The link has “{name}” more than once, so it was left out.")
+        raise ValidationError(_("The link has “%(name)s” more than once, so it was left out.") % {"name": name})
     return values[0] if values else ""
 
 
 def _listed(words: list[str]) -> str:
     shown = [word if len(word) <= _SHOWN_CHARACTERS else f"{word[:_SHOWN_CHARACTERS]}…" for word in words]
     more = len(words) - _SHOWN_WORDS
-    return ", ".join([*shown[:_SHOWN_WORDS], *([f"and {more} more"] if more > 0 else [])])
+    if more > 0:
+        shown[_SHOWN_WORDS:] = [ngettext("and %(count)s more", "and %(count)s more", more) % {"count": more}]
+    return ", ".join(shown)

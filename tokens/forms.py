@@ -4,50 +4,55 @@ from typing import Any, cast
 
 from django import forms
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from accounts.models import User
 from core.api.scopes import BY_ID, CHOICES, Scope
 from core.errors import errors_of
 from core.pages.forms import refusals_in
-from core.text import counted
+from core.text import grouped
 from tokens.leaks.finding import MAX_PASTED_LENGTH
 from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end, end_of
 from tokens.names import MAX_LENGTH, clean_name
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
 
 CUSTOM = "custom"
-CHOICES_OF_LIFETIME = [*Lifetime.choices, (CUSTOM, "On a date")]
+CHOICES_OF_LIFETIME = [*Lifetime.choices, (CUSTOM, gettext_lazy("On a date"))]
 
 
 class TokenForm(forms.Form):
     """`cleaned_data`: ``name``, ``scopes`` (list of `Scope`), ``expires_at`` (aware datetime)."""
 
     name = forms.CharField(
+        label=gettext_lazy("Name"),
         max_length=MAX_LENGTH * 4,
         strip=False,
-        help_text="What you use it for, such as “nightly build”. At most 50 letters, digits, spaces and - ' : _ .",
+        help_text=gettext_lazy(
+            "What you use it for, such as “nightly build”. At most 50 letters, digits, spaces and - ' : _ ."
+        ),
         # Browsers count the UTF-16 units that were typed, so a limit of 50 would shorten names that are allowed.
         widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
-        error_messages={"required": "Enter a name."},
+        error_messages={"required": gettext_lazy("Enter a name.")},
     )
     scopes = forms.MultipleChoiceField(
+        label=gettext_lazy("Scopes"),
         choices=CHOICES,
         widget=forms.CheckboxSelectMultiple,
-        error_messages={"required": "Choose at least one scope."},
+        error_messages={"required": gettext_lazy("Choose at least one scope.")},
     )
     lifetime = forms.ChoiceField(
-        label="Expires after",
+        label=gettext_lazy("Expires after"),
         choices=CHOICES_OF_LIFETIME,
         widget=forms.RadioSelect,
         initial=DEFAULT_LIFETIME,
-        error_messages={"required": "Choose when the token expires."},
+        error_messages={"required": gettext_lazy("Choose when the token expires.")},
     )
     expires_at = forms.CharField(
-        label="Date",
+        label=gettext_lazy("Date"),
         required=False,
         max_length=40,
         widget=forms.DateInput(attrs={"type": "date"}),
-        help_text="For “On a date”: the token works until the end of that day (UTC).",
+        help_text=gettext_lazy("For “On a date”: the token works until the end of that day (UTC)."),
     )
 
     def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
@@ -64,7 +69,11 @@ class TokenForm(forms.Form):
         if DEFAULT_LIFETIME not in offered:
             lifetime.initial = offered[-1]
         if len(offered) < len(Lifetime):
-            lifetime.help_text = f"Your organization allows {counted(longest.days, 'day', 'days')} at most."
+            lifetime.help_text = ngettext(
+                "Your organization allows %(count)s day at most.",
+                "Your organization allows %(count)s days at most.",
+                longest.days,
+            ) % {"count": grouped(longest.days)}
         self.fields["expires_at"].widget.attrs |= {
             "min": now.date().isoformat(),
             "max": (now + longest).date().isoformat(),
@@ -108,34 +117,38 @@ class SecretTextarea(forms.Textarea):
 
 class TokenLookupForm(forms.Form):
     token = forms.CharField(
+        label=gettext_lazy("Token"),
         max_length=MAX_PASTED_LENGTH,
         widget=SecretTextarea,
-        help_text="The whole token. It may have text around it: quotes, “Bearer”, a line of a log.",
-        error_messages={"required": "Paste the token.", "max_length": "Paste the token with less text around it."},
+        help_text=gettext_lazy("The whole token. It may have text around it: quotes, “Bearer”, a line of a log."),
+        error_messages={
+            "required": gettext_lazy("Paste the token."),
+            "max_length": gettext_lazy("Paste the token with less text around it."),
+        },
     )
 
 
 class ExpireTokenForm(forms.Form):
     reason = forms.CharField(
-        label="Reason (optional)",
+        label=gettext_lazy("Reason (optional)"),
         required=False,
         max_length=REASON_MAX_LENGTH,
-        help_text="For the log, such as “lost laptop”.",
+        help_text=gettext_lazy("For the log, such as “lost laptop”."),
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
-        error_messages={"required": "Give a reason."},
+        error_messages={"required": gettext_lazy("Give a reason.")},
     )
 
     def __init__(self, *args: Any, needs_reason: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if needs_reason:
-            self.fields["reason"].label = "Reason"
+            self.fields["reason"].label = gettext("Reason")
             self.fields["reason"].required = True
-            self.fields[
-                "reason"
-            ].help_text = "For the mail to the owner and for the log, such as “found in a public repository”."
+            self.fields["reason"].help_text = gettext(
+                "For the mail to the owner and for the log, such as “found in a public repository”."
+            )
 
 
 class ExpireManyForm(ExpireTokenForm):
     """``count``: how many tokens the person was shown."""
 
-    count = forms.IntegerField(min_value=0, max_value=2**31 - 1, widget=forms.HiddenInput)
+    count = forms.IntegerField(label=gettext_lazy("Count"), min_value=0, max_value=2**31 - 1, widget=forms.HiddenInput)

@@ -6,16 +6,17 @@ from dateutil.relativedelta import relativedelta
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
-from core.text import counted
+from core.text import grouped
 
 
 class Lifetime(models.TextChoices):
-    ONE_DAY = "1d", "1 day"
-    ONE_WEEK = "1w", "1 week"
-    ONE_MONTH = "1mo", "1 month"
-    TWO_MONTHS = "2mo", "2 months"
-    THREE_MONTHS = "3mo", "3 months"
+    ONE_DAY = "1d", gettext_lazy("1 day")
+    ONE_WEEK = "1w", gettext_lazy("1 week")
+    ONE_MONTH = "1mo", gettext_lazy("1 month")
+    TWO_MONTHS = "2mo", gettext_lazy("2 months")
+    THREE_MONTHS = "3mo", gettext_lazy("3 months")
 
 
 DEFAULT_LIFETIME = Lifetime.ONE_MONTH
@@ -59,7 +60,7 @@ def parse_expiry(text: str, *, start: datetime, longest: timedelta) -> datetime:
     """
     text = text.strip()
     if not text:
-        raise ValidationError("Choose the date on which the token expires.")
+        raise ValidationError(gettext("Choose the date on which the token expires."))
     try:
         if len(text) <= len("2026-12-31"):
             day = date.fromisoformat(text)
@@ -69,16 +70,22 @@ def parse_expiry(text: str, *, start: datetime, longest: timedelta) -> datetime:
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         return moment.replace(microsecond=0)
     except (ValueError, OverflowError):
-        raise ValidationError("Enter a date like 2026-12-31, or a date and time like 2026-12-31T12:00:00Z.") from None
+        raise ValidationError(
+            gettext("Enter a date like 2026-12-31, or a date and time like 2026-12-31T12:00:00Z.")
+        ) from None
 
 
 def check_expiry(expires_at: datetime, *, start: datetime, longest: timedelta) -> None:
     """Raises ``ValidationError`` for an end in the past or after the organization's maximum."""
     if expires_at <= start:
-        raise ValidationError("Choose a time in the future.")
+        raise ValidationError(gettext("Choose a time in the future."))
     if expires_at - start > longest:
         latest = start + longest
         raise ValidationError(
-            f"Your organization allows tokens a lifetime of {counted(longest.days, 'day', 'days')} at most: choose "
-            f"{latest:%Y-%m-%d} or earlier."
+            ngettext(
+                "Your organization allows tokens a lifetime of %(count)s day at most: choose %(date)s or earlier.",
+                "Your organization allows tokens a lifetime of %(count)s days at most: choose %(date)s or earlier.",
+                longest.days,
+            )
+            % {"count": grouped(longest.days), "date": f"{latest:%Y-%m-%d}"}
         )

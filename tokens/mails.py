@@ -8,13 +8,14 @@ from django.conf import settings
 from django.core.mail import EmailMessage
 from django.template.loader import render_to_string
 from django.urls import reverse
-from django.utils.translation import ngettext
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from accounts.models import User
 from auditlog.actions import Action
 from auditlog.models import Activity
 from core.mail.kinds import MailKind, mail_kind
 from core.models import OutgoingMail
+from core.text import grouped
 from tokens.models import Token
 
 # A mail lists at most this many tokens and gives the number of the others; the portal lists all of them.
@@ -64,7 +65,7 @@ def _arguments(owner_id: uuid.UUID, token_ids: Sequence[str]) -> tuple[str, list
     return str(owner_id), list(token_ids[:LISTED_IN_MAIL]), len(token_ids)
 
 
-@mail_kind("Token reported")
+@mail_kind(gettext_lazy("Token reported"))
 def report_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
     """Tells an owner that these tokens were reported as leaked. The activity log contains what the reporter said."""
     owner = User.objects.active().select_related("organization").filter(pk=uuid.UUID(owner_id)).first()
@@ -95,7 +96,7 @@ def report_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
     )
 
 
-@mail_kind("Token expired early")
+@mail_kind(gettext_lazy("Token expired early"))
 def expired_mail(owner_id: str, token_ids: Sequence[str], count: int) -> EmailMessage | None:
     """Tells an owner that someone else ended ``count`` of their tokens in one action. ``token_ids`` are the first."""
     listed = Token.objects.revoked().filter(pk__in=token_ids, owner=uuid.UUID(owner_id), owner__is_active=True)
@@ -103,7 +104,6 @@ def expired_mail(owner_id: str, token_ids: Sequence[str], count: int) -> EmailMe
     if not tokens:
         return None
     owner = tokens[0].owner
-    what = ngettext(f"access token “{tokens[0].name}” was", f"{count:,} access tokens were", count)
     context = {
         "person": owner,
         "tokens": tokens,
@@ -115,13 +115,13 @@ def expired_mail(owner_id: str, token_ids: Sequence[str], count: int) -> EmailMe
         "url": _address("tokens:token_list"),
     }
     return EmailMessage(
-        subject=f"Your {what} expired early",
+        subject=_early_end_subject(tokens[0].name, count),
         body=render_to_string("tokens/mail/expired.txt", context),
         to=[owner.email],
     )
 
 
-@mail_kind("Token expired unused")
+@mail_kind(gettext_lazy("Token expired unused"))
 def unused_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
     """Tells an owner which of their tokens the policy expired because they were unused."""
     ended = Token.objects.revoked().filter(pk__in=token_ids, owner=uuid.UUID(owner_id), owner__is_active=True)
@@ -129,7 +129,6 @@ def unused_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
     if not tokens:
         return None
     owner = tokens[0].owner
-    what = ngettext(f"access token “{tokens[0].name}” has", f"{len(tokens)} access tokens have", len(tokens))
     context = {
         "person": owner,
         "organization": tokens[0].organization,
@@ -137,16 +136,40 @@ def unused_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
         "url": _address("tokens:token_list"),
     }
     return EmailMessage(
-        subject=f"Your {what} expired unused",
+        subject=_unused_subject([token.name for token in tokens]),
         body=render_to_string("tokens/mail/ended_unused.txt", context),
         to=[owner.email],
     )
 
 
 def _report_subject(names: list[str]) -> str:
-    if len(names) > 1:
-        return f"{len(names)} of your access tokens were reported as leaked and have been expired"
-    return f"Your access token “{names[0]}” was reported as leaked and has been expired"
+    if len(names) == 1:
+        return gettext("Your access token “%(name)s” was reported as leaked and has been expired") % {"name": names[0]}
+    return ngettext(
+        "%(count)s of your access tokens was reported as leaked and has been expired",
+        "%(count)s of your access tokens were reported as leaked and have been expired",
+        len(names),
+    ) % {"count": len(names)}
+
+
+def _early_end_subject(name: str, count: int) -> str:
+    if count == 1:
+        return gettext("Your access token “%(name)s” was expired early") % {"name": name}
+    return ngettext(
+        "Your %(count)s access token was expired early",
+        "Your %(count)s access tokens were expired early",
+        count,
+    ) % {"count": grouped(count)}
+
+
+def _unused_subject(names: list[str]) -> str:
+    if len(names) == 1:
+        return gettext("Your access token “%(name)s” has expired unused") % {"name": names[0]}
+    return ngettext(
+        "Your %(count)s access token has expired unused",
+        "Your %(count)s access tokens have expired unused",
+        len(names),
+    ) % {"count": len(names)}
 
 
 def _address(view_name: str, *args: object) -> str:

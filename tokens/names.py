@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
 
 from core.text import JOINERS, composed, is_invisible, is_mark, joiners_fit, marks_fit
 
@@ -25,15 +26,17 @@ def clean_name(raw: str) -> str:
     """
     name = composed(raw).strip()
     if not name:
-        raise ValidationError("Enter a name.")
+        raise ValidationError(_("Enter a name."))
     if len(name) > MAX_LENGTH:
-        raise ValidationError(f"Use at most {MAX_LENGTH} characters; this name has {len(name)}.")
+        raise ValidationError(
+            _("Use at most %(most)s characters; this name has %(length)s.") % {"most": MAX_LENGTH, "length": len(name)}
+        )
     if not all(_is_allowed(character) for character in name):
-        raise ValidationError("Use letters, digits, spaces and - ' : _ . only.")
+        raise ValidationError(_("Use letters, digits, spaces and - ' : _ . only."))
     if not marks_fit(name):
-        raise ValidationError("Put accents and vowel signs on letters, at most four on one letter.")
+        raise ValidationError(_("Put accents and vowel signs on letters, at most four on one letter."))
     if not joiners_fit(name):
-        raise ValidationError("Remove the invisible characters between the letters.")
+        raise ValidationError(_("Remove the invisible characters between the letters."))
     return name
 
 
@@ -41,7 +44,7 @@ def name_key(name: str) -> str:
     """The same for names that differ only in case, in Unicode form, or in joiners, which are invisible (Unicode 3.13,
     D146: compatibility caseless match)."""
     key = unicodedata.normalize("NFD", "".join(character for character in name if character not in JOINERS))
-    for _ in range(2):
+    for _round in range(2):
         key = unicodedata.normalize("NFKD", key.casefold())
     return key
 

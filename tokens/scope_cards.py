@@ -4,19 +4,48 @@ The answers come from the operations of the API (`core.api.operations`) and from
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from django.utils.text import get_text_list
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from accounts.models import User
 from accounts.roles import SiteRole
 from core.api import scopes
 from core.api.operations import Operation, Reach, routes
 from core.api.scopes import Scope
-from core.text import counted
+from core.text import Text, grouped
 
 Count = Callable[[Reach], int]
+
+
+@dataclass(frozen=True)
+class Clauses:
+    """A `Reach` in words. ``some`` and ``again`` get the number; ``again`` follows a clause about the same objects."""
+
+    some: Callable[[int], str]
+    again: Text
+    none: Text
+    refused: Text
+
+
+# By the words of the `Reach`, which are English in every language.
+CLAUSES = {
+    ("run", "pipelines"): Clauses(
+        some=lambda number: ngettext("runs %(count)s pipeline", "runs %(count)s pipelines", number),
+        again=gettext_lazy("runs %(count)s"),
+        none=gettext_lazy("runs no pipelines"),
+        refused=gettext_lazy("Your role can't run pipelines"),
+    ),
+    ("read", "pipelines"): Clauses(
+        some=lambda number: ngettext("reads %(count)s pipeline", "reads %(count)s pipelines", number),
+        again=gettext_lazy("reads %(count)s"),
+        none=gettext_lazy("reads no pipelines"),
+        refused=gettext_lazy("Your role can't read pipelines"),
+    ),
+}
 
 
 def opened_by(scope: Scope) -> list[Operation]:
@@ -54,24 +83,26 @@ def _card(scope: Scope, user: User, *, is_allowed: bool, chosen: Collection[str]
 
 def _why_closed(opened: list[Operation], user: User, *, is_allowed: bool) -> str:
     if not is_allowed:
-        return "Not allowed by your organization"
-    roles = get_text_list(_roles_that_use(opened, user), "or")
-    return f"Nothing with your role: ask an Administrator for the role {roles}."
+        return gettext("Not allowed by your organization")
+    roles = get_text_list(_roles_that_use(opened, user), gettext("or"))
+    return gettext("Nothing with your role: ask an Administrator for the role %(roles)s.") % {"roles": roles}
 
 
 def _roles_that_use(operations: list[Operation], user: User) -> list[str]:
     """The site roles that would allow one of the operations. Administrator only if no other role does."""
     people = {role: User(site_role=role, organization=user.own_organization) for role in SiteRole}
     found = [role for role in SiteRole if any(each.is_open_to_token_of(people[role]) for each in operations)]
-    return [role.label for role in found if role is not SiteRole.ADMINISTRATOR] or [SiteRole.ADMINISTRATOR.label]
+    labels = [str(role.label) for role in found if role is not SiteRole.ADMINISTRATOR]
+    return labels or [str(SiteRole.ADMINISTRATOR.label)]
 
 
 def _what_it_opens(opened: list[Operation], usable: list[Operation], count: Count) -> str:
     can, all_ = _reaches(usable), _reaches(opened)
-    sentences = [get_text_list(list(_counts(can, count)), "and")] if can else []
-    sentences += [f"Your role can't {reach.verb} {reach.many}" for reach in all_ if reach not in can]
+    sentences = [get_text_list(list(_counts(can, count)), gettext("and"))] if can else []
+    sentences += [str(_clauses_of(reach).refused) for reach in all_ if reach not in can]
     if len(usable) < len(opened) or not sentences:
-        sentences.append(f"{len(usable)} of {len(opened)} operations")
+        numbers = {"allowed": len(usable), "total": len(opened)}
+        sentences.append(gettext("%(allowed)s of %(total)s operations") % numbers)
     return ". ".join(_capitalized(sentences)) + "."
 
 
@@ -80,9 +111,18 @@ def _counts(reaches: list[Reach], count: Count) -> Iterator[str]:
     before = None
     for reach in reaches:
         number = count(reach)
-        with_noun = counted(number, reach.one, reach.many) if number else f"no {reach.many}"
-        yield f"{reach.verb}s {f'{number:,}' if number and reach.many == before else with_noun}"
+        clauses = _clauses_of(reach)
+        if not number:
+            yield str(clauses.none)
+        elif reach.many == before:
+            yield str(clauses.again) % {"count": grouped(number)}
+        else:
+            yield clauses.some(number) % {"count": grouped(number)}
         before = reach.many
+
+
+def _clauses_of(reach: Reach) -> Clauses:
+    return CLAUSES[reach.verb, reach.many]
 
 
 def _reaches(operations: Iterable[Operation]) -> list[Reach]:

@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import Organization, User
@@ -22,7 +23,7 @@ from core.db.batches import batches_of, run_batches
 from core.db.locks import lock, lock_all
 from core.errors import DomainError, NameTaken, NotAllowed, errors_of
 from core.http.request_context import without_tokens
-from core.text import counted
+from core.text import grouped
 from tokens import jwt
 from tokens.keys.ring import signing_lock
 from tokens.lifetimes import check_expiry, now_in_seconds
@@ -38,12 +39,12 @@ BATCH = 500
 
 
 class CannotBeRevealed(DomainError):
-    message = "This token was shown before, has expired, or belongs to someone else."
+    message = gettext_lazy("This token was shown before, has expired, or belongs to someone else.")
 
 
 class AlreadyEnded(DomainError):
     code = "already_ended"
-    message = "This token has already expired."
+    message = gettext_lazy("This token has already expired.")
 
 
 class CountChanged(DomainError):
@@ -51,7 +52,12 @@ class CountChanged(DomainError):
 
     def __init__(self, count: int) -> None:
         super().__init__(
-            f"The list has changed: there are now {counted(count, 'token', 'tokens')}. Check before you confirm."
+            ngettext(
+                "The list has changed: there are now %(count)s token. Check before you confirm.",
+                "The list has changed: there are now %(count)s tokens. Check before you confirm.",
+                count,
+            )
+            % {"count": grouped(count)}
         )
         self.count = count
 
@@ -104,7 +110,7 @@ def issue_token(
             )
     except IntegrityError:
         if Token.objects.owned_by(actor).filter(live_name_key=key).exists():
-            raise NameTaken("One of your live tokens has this name already.") from None
+            raise NameTaken(gettext("One of your live tokens has this name already.")) from None
         raise
     return token
 
@@ -144,7 +150,7 @@ def issue_and_reveal_token(
         try:
             return reveal_token(actor=actor, token=token, request=request)
         except CannotBeRevealed:
-            raise ValidationError({"expires_at": "The token would expire before it can be shown."}) from None
+            raise ValidationError({"expires_at": gettext("The token would expire before it can be shown.")}) from None
 
 
 def revoke_token(*, actor: User, token: Token, reason: str = "", request: HttpRequest | None = None) -> Token:
@@ -268,7 +274,7 @@ def needs_reason(*, actor: User, token: Token) -> bool:
 
 def _check_reason(actor: User, tokens: TokenQuerySet, reason: str) -> None:
     if not reason.strip() and tokens.exclude(owner=actor).exists():
-        raise ValidationError({"reason": "Give a reason: owners are told why their tokens were expired."})
+        raise ValidationError({"reason": gettext("Give a reason: owners are told why their tokens were expired.")})
 
 
 def _ids_by_owner(tokens: TokenQuerySet) -> list[uuid.UUID]:
@@ -282,8 +288,10 @@ def longest_lifetime(organization: Organization) -> timedelta:
 def check_scopes(chosen: list[scopes.Scope], organization: Organization) -> None:
     """Raises ``ValidationError`` for scopes that the organization's policy does not allow."""
     if refused := scopes_not_allowed(scopes.as_string(chosen), organization):
-        labels = ", ".join(scope.label for scope in refused)
-        raise ValidationError(f"Your organization does not allow tokens with this scope: {labels}.")
+        labels = ", ".join(str(scope.label) for scope in refused)
+        raise ValidationError(
+            gettext("Your organization does not allow tokens with this scope: %(scopes)s.") % {"scopes": labels}
+        )
 
 
 def _locked_policy(owner: User) -> Organization:
@@ -299,8 +307,14 @@ def _check_number(owner: User, policy: Organization) -> None:
     limit = policy.max_live_tokens
     if Token.objects.owned_by(owner).live().count() >= limit:
         raise DomainError(
-            f"Your organization allows each person {counted(limit, 'live token', 'live tokens')}, and you have reached "
-            "that. Expire one that you no longer need, then create the new one.",
+            ngettext(
+                "Your organization allows each person %(count)s live token, and you have reached that. Expire one that "
+                "you no longer need, then create the new one.",
+                "Your organization allows each person %(count)s live tokens, and you have reached that. Expire one "
+                "that you no longer need, then create the new one.",
+                limit,
+            )
+            % {"count": grouped(limit)},
             code="too_many_tokens",
         )
 

@@ -2,30 +2,45 @@
 
 from enum import Enum
 
+from django.utils.translation import pgettext_lazy
+
 from core.badges import Badge
+from core.text import Text
 
 
 class TokenState(Enum):
-    PENDING = ("pending", Badge("◌", "Not revealed", "waiting"))
-    ACTIVE = ("active", Badge("●", "Active", "good"))
-    EXPIRED = ("expired", Badge("○", "Expired", "neutral"))
-    REVOKED = ("revoked", Badge("⊘", "Expired early", "bad"))
-    OWNER_DEACTIVATED = ("owner_deactivated", Badge("⊘", "Owner deactivated", "bad"))
-    BLOCKED_BY_POLICY = ("blocked_by_policy", Badge("⚠", "Blocked by policy", "warning"))
+    """The value is the id. The badge is not a part of it: Python hashes values when it imports the class, and a
+    translated text can only be hashed later."""
+
+    PENDING = "pending"
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    OWNER_DEACTIVATED = "owner_deactivated"
+    BLOCKED_BY_POLICY = "blocked_by_policy"
 
     @property
     def id(self) -> str:
-        return self.value[0]
+        return self.value
 
     @property
-    def label(self) -> str:
+    def label(self) -> Text:
         return self.badge.label
 
     @property
     def badge(self) -> Badge:
-        return self.value[1]
+        return _BADGES[self]
 
+
+_BADGES = {
+    TokenState.PENDING: Badge("◌", pgettext_lazy("state of a token", "Not revealed"), "waiting"),
+    TokenState.ACTIVE: Badge("●", pgettext_lazy("state of a token", "Active"), "good"),
+    TokenState.EXPIRED: Badge("○", pgettext_lazy("state of a token", "Expired"), "neutral"),
+    TokenState.REVOKED: Badge("⊘", pgettext_lazy("state of a token", "Expired early"), "bad"),
+    TokenState.OWNER_DEACTIVATED: Badge("⊘", pgettext_lazy("state of a token", "Owner deactivated"), "bad"),
+    TokenState.BLOCKED_BY_POLICY: Badge("⚠", pgettext_lazy("state of a token", "Blocked by policy"), "warning"),
+}
 
 ENDED = frozenset({TokenState.EXPIRED, TokenState.REVOKED})
-CHOICES: list[tuple[str, str]] = [(state.id, state.label) for state in TokenState]
-LIVE_CHOICES: list[tuple[str, str]] = [(state.id, state.label) for state in TokenState if state not in ENDED]
+CHOICES: list[tuple[str, Text]] = [(state.id, state.label) for state in TokenState]
+LIVE_CHOICES: list[tuple[str, Text]] = [(state.id, state.label) for state in TokenState if state not in ENDED]

@@ -1,10 +1,14 @@
+import math
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, gettext_lazy, ngettext
 from django_tables2 import Column
 
 from accounts.models import User
@@ -13,7 +17,7 @@ from core.badges import Badge
 from core.pages.addresses import address_of
 from core.pages.tables import BadgeColumn, MomentColumn, PortalTable
 from core.pages.templatetags.portal import badge, relative
-from core.text import counted
+from core.text import Text, counted, grouped
 from tokens.access_review import LISTED
 from tokens.allowed_operations import OperationCounter
 from tokens.models import Token
@@ -27,7 +31,7 @@ def state_badge(token: Token) -> Badge:
 
 def _badge(token: Token, state: TokenState) -> Badge:
     if _expires_soon(token, state):
-        return Badge("◐", f"Expires {relative(token.expires_at)}", "warning")
+        return Badge("◐", gettext("Expires %(when)s") % {"when": relative(token.expires_at)}, "warning")
     return state.badge
 
 
@@ -54,20 +58,33 @@ def anchor_of(token: Token) -> str:
     return f"token-{token.pk}"
 
 
+def _left_to_show(until: datetime) -> str:
+    """How long a token can still be shown, which is at most 10 minutes: rounded as in `relative`."""
+    seconds = math.floor((until - timezone.now()).total_seconds() + 0.5)
+    if seconds < 60:
+        return gettext("less than a minute to show it")
+    minutes = math.floor(seconds / 60 + 0.5)
+    return ngettext("%(count)s minute to show it", "%(count)s minutes to show it", minutes) % {
+        "count": grouped(minutes)
+    }
+
+
 class TokenTable(PortalTable):
     anchor = "#tokens-heading"
-    name = Column()
-    scope = Column(verbose_name="Scopes", orderable=False)
-    created_at = MomentColumn(verbose_name="Created")
-    expires_at = MomentColumn(verbose_name="Expires")
-    last_used_at = MomentColumn(verbose_name="Last used", default="Never")
-    state = BadgeColumn(empty_values=(), orderable=False)
+    name = Column(verbose_name=gettext_lazy("Name"))
+    scope = Column(verbose_name=gettext_lazy("Scopes"), orderable=False)
+    created_at = MomentColumn(verbose_name=gettext_lazy("Created"))
+    expires_at = MomentColumn(verbose_name=gettext_lazy("Expires"))
+    last_used_at = MomentColumn(verbose_name=gettext_lazy("Last used"), default=gettext_lazy("Never"))
+    state = BadgeColumn(verbose_name=gettext_lazy("State"), empty_values=(), orderable=False)
     expire = Column(empty_values=(), orderable=False, verbose_name="", attrs={"td": {"class": "row-action"}})
 
     class Meta:
-        attrs = {"id": "tokens", "aria-label": "Access tokens"}
+        attrs = {"id": "tokens", "aria-label": gettext_lazy("Access tokens")}
         order_by = ("-created_at",)
-        empty_text = "No tokens here. Create one with the form above. It is shown once; send it as a bearer token."
+        empty_text = gettext_lazy(
+            "No tokens here. Create one with the form above. It is shown once; send it as a bearer token."
+        )
 
     _last: tuple[Token, TokenState] | None = None
 
@@ -90,8 +107,7 @@ class TokenTable(PortalTable):
     def render_state(self, record: Token, column: BadgeColumn) -> SafeString:
         state = column.render(_badge(record, self._state_of(record)))
         if until := record.can_be_revealed_until:
-            left = relative(until).removeprefix("in ")
-            return format_html('{} <span class="hint">{} to show it</span>', state, left)
+            return format_html('{} <span class="hint">{}</span>', state, _left_to_show(until))
         return state
 
     def render_expire(self, record: Token) -> Any:
@@ -99,19 +115,21 @@ class TokenTable(PortalTable):
         if state in ENDED:
             return ""
         expire = format_html(
-            '<a class="button quiet small" href="{}" data-dialog data-expire="{}" aria-label="Expire {}">Expire</a>',
+            '<a class="button quiet small" href="{}" data-dialog data-expire="{}" aria-label="{}">{}</a>',
             self.leading_back(address_of("tokens:token_expire", record.pk)),
             record.pk,
-            record.name,
+            gettext("Expire %(name)s") % {"name": record.name},
+            gettext("Expire"),
         )
         request = getattr(self, "request", None)
         if state is not TokenState.PENDING or request is None or request.user.pk != record.owner_id:
             return expire
         show = format_html(
-            '<a class="button primary small" href="{}" data-show="{}" aria-label="Show {} now">Show it now</a>',
+            '<a class="button primary small" href="{}" data-show="{}" aria-label="{}">{}</a>',
             address_of("tokens:token_reveal", record.pk),
             record.pk,
-            record.name,
+            gettext("Show %(name)s now") % {"name": record.name},
+            gettext("Show it now"),
         )
         return format_html("{} {}", show, expire)
 
@@ -120,16 +138,16 @@ class OrganizationTokenTable(TokenTable):
     select = Column(
         empty_values=(),
         orderable=False,
-        verbose_name="Select",
+        verbose_name=gettext_lazy("Select"),
         attrs={"th": {"class": "row-select"}, "td": {"class": "row-select"}},
     )
-    owner = Column(accessor="owner__email", verbose_name="Owner")
+    owner = Column(accessor="owner__email", verbose_name=gettext_lazy("Owner"))
 
     anchor = ""
 
     class Meta(TokenTable.Meta):
         sequence = ("select", "name", "owner", "...")
-        empty_text = "No token matches."
+        empty_text = gettext_lazy("No token matches.")
 
     def __init__(self, *args: Any, may_expire: bool, **kwargs: Any) -> None:
         super().__init__(*args, exclude=[] if may_expire else ["select", "expire"], **kwargs)
@@ -139,21 +157,20 @@ class OrganizationTokenTable(TokenTable):
         if self._state_of(record) in ENDED:
             return ""
         return format_html(
-            '<input type="checkbox" form="expire-selected" name="id" value="{}" aria-label="Select {} of {}">',
+            '<input type="checkbox" form="expire-selected" name="id" value="{}" aria-label="{}">',
             record.pk.hex,
-            record.name,
-            record.owner.email,
+            gettext("Select %(name)s of %(owner)s") % {"name": record.name, "owner": record.owner.email},
         )
 
 
 class TokensToExpireTable(PortalTable):
     """The first of the tokens that somebody is about to expire together."""
 
-    name = Column()
-    owner = Column(accessor="owner__email", verbose_name="Owner")
-    scope = Column(verbose_name="Scopes")
-    last_used_at = MomentColumn(verbose_name="Last used", default="Never")
-    expires_at = MomentColumn(verbose_name="Expires")
+    name = Column(verbose_name=gettext_lazy("Name"))
+    owner = Column(accessor="owner__email", verbose_name=gettext_lazy("Owner"))
+    scope = Column(verbose_name=gettext_lazy("Scopes"))
+    last_used_at = MomentColumn(verbose_name=gettext_lazy("Last used"), default=gettext_lazy("Never"))
+    expires_at = MomentColumn(verbose_name=gettext_lazy("Expires"))
 
     class Meta:
         attrs = {"id": "tokens-to-expire", "aria-labelledby": "tokens-heading"}
@@ -170,27 +187,27 @@ class TokensToExpireTable(PortalTable):
 
 
 # What is said instead of a number about tokens that can do nothing now.
-CANNOT_DO = {
-    TokenState.PENDING: "Nothing yet: not shown to its owner",
-    TokenState.OWNER_DEACTIVATED: "Nothing now: its owner is deactivated",
-    TokenState.BLOCKED_BY_POLICY: "Nothing now: blocked by policy",
+CANNOT_DO: dict[TokenState, Text] = {
+    TokenState.PENDING: gettext_lazy("Nothing yet: not shown to its owner"),
+    TokenState.OWNER_DEACTIVATED: gettext_lazy("Nothing now: its owner is deactivated"),
+    TokenState.BLOCKED_BY_POLICY: gettext_lazy("Nothing now: blocked by policy"),
 }
 
 
 class AccessReviewTable(PortalTable):
     """Live tokens below their owners. The rows are what `tokens.access_review.tokens_of` returns."""
 
-    name = Column(verbose_name="Token")
-    scope = Column(verbose_name="Scopes")
-    can_do = Column(empty_values=(), verbose_name="Can do")
-    created_at = MomentColumn(verbose_name="Created")
-    expires_at = MomentColumn(verbose_name="Expires")
-    last_used_at = MomentColumn(verbose_name="Last used", default="Never")
+    name = Column(verbose_name=gettext_lazy("Token"))
+    scope = Column(verbose_name=gettext_lazy("Scopes"))
+    can_do = Column(empty_values=(), verbose_name=gettext_lazy("Can do"))
+    created_at = MomentColumn(verbose_name=gettext_lazy("Created"))
+    expires_at = MomentColumn(verbose_name=gettext_lazy("Expires"))
+    last_used_at = MomentColumn(verbose_name=gettext_lazy("Last used"), default=gettext_lazy("Never"))
 
     class Meta:
-        attrs = {"id": "access-review", "aria-label": "Live tokens by person", "class": "grouped"}
+        attrs = {"id": "access-review", "aria-label": gettext_lazy("Live tokens by person"), "class": "grouped"}
         orderable = False
-        empty_text = "No live token matches."
+        empty_text = gettext_lazy("No live token matches.")
 
     def __init__(self, *args: Any, counter: OperationCounter, **kwargs: Any) -> None:
         self.counter = counter
@@ -228,10 +245,11 @@ class AccessReviewTable(PortalTable):
             return ""
         query = urlencode({"owner": owner.email})
         return format_html(
-            ' <span class="group-note">The first {} are listed. <a href="{}?{}">See all</a></span>',
-            LISTED,
+            ' <span class="group-note">{} <a href="{}?{}">{}</a></span>',
+            gettext("The first %(count)s are listed.") % {"count": LISTED},
             reverse("tokens:organization_token_list"),
             query,
+            gettext("See all"),
         )
 
     def row_attributes(self, record: Token) -> dict[str, Any]:
@@ -246,5 +264,6 @@ class AccessReviewTable(PortalTable):
     def render_can_do(self, record: Token) -> str:
         state = record.state
         if state in CANNOT_DO:
-            return CANNOT_DO[state]
-        return f"{self.counter.allowed(record, state)} of {self.counter.total} operations"
+            return str(CANNOT_DO[state])
+        numbers = {"allowed": self.counter.allowed(record, state), "total": self.counter.total}
+        return gettext("%(allowed)s of %(total)s operations") % numbers

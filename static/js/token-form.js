@@ -35,10 +35,17 @@ form.addEventListener("input", showLink);
 // Browsers restore what was typed when a person comes back to the page.
 window.addEventListener("pageshow", showLink);
 
+// `data-text-...` on the form: the texts in the reader's language, with the names of their parts in braces.
+function textOf(name, parts) {
+  return form.dataset[name].replace(/\{(\w+)\}/g, (_, part) => parts[part]);
+}
+
+// In English, the day is before the month.
+const LOCALE = document.documentElement.lang === "en" ? "en-GB" : document.documentElement.lang;
 const PARTS = { day: "numeric", month: "long", year: "numeric", hour: "2-digit", minute: "2-digit" };
 
 function partsOf(moment, options) {
-  const format = new Intl.DateTimeFormat("en-GB", { ...PARTS, ...options });
+  const format = new Intl.DateTimeFormat(LOCALE, { ...PARTS, ...options });
   return Object.fromEntries(format.formatToParts(moment).map((part) => [part.type, part.value]));
 }
 
@@ -47,9 +54,9 @@ function inBothZones(moment) {
   const local = partsOf(moment, { timeZoneName: "short" });
   const utc = partsOf(moment, { timeZone: "UTC" });
   const time = `${utc.hour}:${utc.minute} UTC`;
-  if (moment.getTimezoneOffset() === 0) return `${utc.day} ${utc.month} ${utc.year}, ${time}`;
-  const here = `${local.day} ${local.month} ${local.year}, ${local.hour}:${local.minute} ${local.timeZoneName}`;
-  return local.day === utc.day ? `${here} · ${time}` : `${here} · ${utc.day} ${utc.month}, ${time}`;
+  if (moment.getTimezoneOffset() === 0) return textOf("textMoment", { ...utc, time });
+  const here = textOf("textMoment", { ...local, time: `${local.hour}:${local.minute} ${local.timeZoneName}` });
+  return local.day === utc.day ? `${here} · ${time}` : `${here} · ${textOf("textDay", { ...utc, time })}`;
 }
 
 for (const time of document.querySelectorAll("time[data-end]")) {
@@ -66,7 +73,7 @@ for (const output of document.querySelectorAll("[data-end-of-date]")) {
   const field = document.getElementById(output.dataset.endOfDate);
   const show = () => {
     const end = endOfDate(field.value, new Date(output.dataset.latest));
-    output.textContent = end && end > new Date() ? `Expires on ${inBothZones(end)}` : "";
+    output.textContent = end && end > new Date() ? textOf("textExpires", { moment: inBothZones(end) }) : "";
   };
   field.addEventListener("input", show);
   window.addEventListener("pageshow", show);

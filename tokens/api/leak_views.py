@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import Throttled
@@ -31,7 +32,7 @@ class TokenLookupViewSet(ApiViewSet):
     """Looks up a found token. POST, because a token must not be in a URL; it changes nothing."""
 
     operations: ClassVar[dict[str, Operation]] = {
-        "look_up": Operation("Look up a found token", READ_API, only_reads=True),
+        "look_up": Operation(_("Look up a found token"), READ_API, only_reads=True),
     }
     serializer_class = TokenLookupSerializer
     queryset = Token.objects.none()
@@ -57,7 +58,7 @@ class TokenReportViewSet(ApiViewSet):
     """Expires reported tokens. No account is needed: anyone who has a token may end it."""
 
     operations: ClassVar[dict[str, Operation]] = {
-        "report": Operation("Report found tokens", is_public=True),
+        "report": Operation(_("Report found tokens"), is_public=True),
     }
     # Credentials are ignored. So a signed-in browser needs no CSRF token, and a client may send a token that has ended.
     # The use of a genuine token is logged.

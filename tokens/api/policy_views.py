@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -29,9 +30,11 @@ class PolicyViewSet(ApiViewSet):
     """
 
     operations: ClassVar[dict[str, Operation]] = {
-        "retrieve": Operation("See the organization's policy", READ_API, only_reads=True, role_allows=may_read_tokens),
+        "retrieve": Operation(
+            _("See the organization's policy"), READ_API, only_reads=True, role_allows=may_read_tokens
+        ),
         "preview": Operation(
-            "See what a change of the policy would do", READ_API, only_reads=True, role_allows=may_manage
+            _("See what a change of the policy would do"), READ_API, only_reads=True, role_allows=may_manage
         ),
         "partial_update": Privilege.CHANGE_POLICY.operation(role_allows=may_manage),
     }

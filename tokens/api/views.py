@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from django.utils.decorators import method_decorator
 from django.utils.functional import cached_property
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.debug import sensitive_variables
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -60,11 +61,11 @@ class TokenViewSet(ApiViewSet):
     """A person's own tokens."""
 
     operations: ClassVar[dict[str, Operation]] = {
-        "list": Operation("List my tokens", READ_API, only_reads=True),
-        "retrieve": Operation("See one of my tokens", READ_API, only_reads=True),
-        "usage": Operation("See how one of my tokens is used", READ_API, only_reads=True),
+        "list": Operation(_("List my tokens"), READ_API, only_reads=True),
+        "retrieve": Operation(_("See one of my tokens"), READ_API, only_reads=True),
+        "usage": Operation(_("See how one of my tokens is used"), READ_API, only_reads=True),
         "create": replace(Privilege.CREATE_TOKEN.operation(), shows_secret=True),
-        "expire": Operation("Expire a token", CHANGE_API),
+        "expire": Operation(_("Expire a token"), CHANGE_API),
     }
     serializer_class = TokenSerializer
     filterset_class = TokenFilter
@@ -128,8 +129,8 @@ class CurrentTokenViewSet(ApiViewSet):
     """The token that makes the request."""
 
     operations: ClassVar[dict[str, Operation]] = {
-        "retrieve": Operation("See the token in use", any_token=True, only_reads=True),
-        "expire": Operation("Expire the token in use", any_token=True),
+        "retrieve": Operation(_("See the token in use"), any_token=True, only_reads=True),
+        "expire": Operation(_("Expire the token in use"), any_token=True),
     }
     serializer_class = TokenSerializer
     queryset = Token.objects.none()
@@ -149,7 +150,7 @@ class TokenLogViewSet(LogListViewSet):
     """The log of one of a person's own tokens."""
 
     operations: ClassVar[dict[str, Operation]] = {
-        "list": Operation("Read the log of one of my tokens", READ_API, only_reads=True),
+        "list": Operation(_("Read the log of one of my tokens"), READ_API, only_reads=True),
     }
     serializer_class = TokenUseSerializer
     filterset_class = OneTokenUseFilter
@@ -171,8 +172,8 @@ class OrganizationTokenViewSet(ApiViewSet):
     """The metadata of all tokens of the organization, for roles that read it."""
 
     operations: ClassVar[dict[str, Operation]] = {
-        "list": Operation("List the organization's tokens", READ_API, only_reads=True, role_allows=may_read_tokens),
-        "expire": Operation("Expire several tokens", CHANGE_API, role_allows=may_expire_tokens),
+        "list": Operation(_("List the organization's tokens"), READ_API, only_reads=True, role_allows=may_read_tokens),
+        "expire": Operation(_("Expire several tokens"), CHANGE_API, role_allows=may_expire_tokens),
     }
     serializer_class = OrganizationTokenSerializer
     filterset_class = OrganizationTokenFilter
@@ -214,7 +215,7 @@ class AccessReviewViewSet(ApiViewSet):
 
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation(
-            "Review the organization's live tokens", READ_API, only_reads=True, role_allows=may_read_tokens
+            _("Review the organization's live tokens"), READ_API, only_reads=True, role_allows=may_read_tokens
         ),
     }
     serializer_class = AccessReviewSerializer
@@ -240,7 +241,7 @@ class OrganizationUsageViewSet(ApiViewSet):
 
     operations: ClassVar[dict[str, Operation]] = {
         "retrieve": Operation(
-            "See how the organization's tokens are used", READ_API, only_reads=True, role_allows=may_read_tokens
+            _("See how the organization's tokens are used"), READ_API, only_reads=True, role_allows=may_read_tokens
         ),
     }
     serializer_class = UsageSerializer
@@ -254,8 +255,8 @@ class OrganizationUsageViewSet(ApiViewSet):
 
 class MeViewSet(ApiViewSet):
     operations: ClassVar[dict[str, Operation]] = {
-        "retrieve": Operation("Ask who I am", any_token=True, only_reads=True),
-        "usage": Operation("See how my tokens are used", READ_API, only_reads=True),
+        "retrieve": Operation(_("Ask who I am"), any_token=True, only_reads=True),
+        "usage": Operation(_("See how my tokens are used"), READ_API, only_reads=True),
     }
     serializer_class = MeSerializer
     queryset = User.objects.none()

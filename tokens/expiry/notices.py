@@ -18,6 +18,8 @@ from django.db.models import Q
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from accounts.models import User
 from core.db.expressions import DaysAfter
@@ -97,7 +99,7 @@ def tell(owner_id: uuid.UUID) -> None:
         expiry_mail.put(owner_id, str(owner_id), [(str(token.pk), notice) for token, notice in due_notices])
 
 
-@mail_kind("Tokens expire soon")
+@mail_kind(gettext_lazy("Tokens expire soon"))
 def expiry_mail(owner_id: str, due_notices: Sequence[tuple[str, int]]) -> EmailMessage | None:
     """Leaves out tokens that have ended since, and notices whose token has reached its end since."""
     owner = User.objects.active().select_related("organization").filter(pk=uuid.UUID(owner_id)).first()
@@ -150,8 +152,16 @@ def _mail(owner: User, due_notices: list[Notice]) -> EmailMessage:
 
 def _subject(due_notices: list[Notice]) -> str:
     if len(due_notices) > 1:
-        return f"{len(due_notices)} of your access tokens expire soon or have expired"
+        return ngettext(
+            "%(count)s of your access tokens expires soon or has expired",
+            "%(count)s of your access tokens expire soon or have expired",
+            len(due_notices),
+        ) % {"count": len(due_notices)}
     token, notice = due_notices[0]
     if notice == ENDED:
-        return f"Your access token “{token.name}” has expired"
-    return f"Your access token “{token.name}” expires on {token.expires_at.day} {token.expires_at:%B %Y}"
+        return gettext("Your access token “%(name)s” has expired") % {"name": token.name}
+    return gettext("Your access token “%(name)s” expires on %(date)s") % {
+        "name": token.name,
+        # Translators: the format of a date such as 3 May 2026, for Django's filter `date`.
+        "date": date_format(token.expires_at, gettext("j F Y")),
+    }

@@ -12,6 +12,7 @@ from hashlib import sha512
 
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
+from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 
 from accounts.models import User
@@ -21,6 +22,7 @@ from auditlog.querysets import TokenUseQuerySet
 from auditlog.record import record
 from core.errors import NotAllowed
 from core.rate_limits import Limit
+from core.text import Text
 from tokens import jwt
 from tokens.models import Token
 from tokens.states import TokenState
@@ -55,15 +57,17 @@ LOOK_UPS = Limit("token-look-up", amount=30, seconds=60)
 _NO_TOKEN = uuid.UUID(int=0)
 
 # What the state of a found token means to the person who found it.
-MEANINGS = {
-    TokenState.ACTIVE: "It works: anyone who has it can act as its owner. If it was leaked, expire it.",
-    TokenState.PENDING: "It does not work: it was created but never shown to its owner. Nobody should have it.",
-    TokenState.EXPIRED: "It does not work: it has expired. Every use is refused with 401.",
-    TokenState.REVOKED: "It does not work: it was expired early. Every use is refused with 401.",
-    TokenState.OWNER_DEACTIVATED: (
+MEANINGS: dict[TokenState, Text] = {
+    TokenState.ACTIVE: gettext_lazy("It works: anyone who has it can act as its owner. If it was leaked, expire it."),
+    TokenState.PENDING: gettext_lazy(
+        "It does not work: it was created but never shown to its owner. Nobody should have it."
+    ),
+    TokenState.EXPIRED: gettext_lazy("It does not work: it has expired. Every use is refused with 401."),
+    TokenState.REVOKED: gettext_lazy("It does not work: it was expired early. Every use is refused with 401."),
+    TokenState.OWNER_DEACTIVATED: gettext_lazy(
         "It does not work while its owner is deactivated. Expire it, so that it does not work after a reactivation."
     ),
-    TokenState.BLOCKED_BY_POLICY: (
+    TokenState.BLOCKED_BY_POLICY: gettext_lazy(
         "It does not work while the policy blocks it. Expire it, so that it does not work after a change of the policy "
         "either."
     ),
@@ -111,7 +115,7 @@ def _pasted_token_id(text: str) -> uuid.UUID:
     """
     as_pasted, unwrapped = tokens_in(text), tokens_in("".join(text.split()))
     if len(as_pasted) > 1 or len(unwrapped) > 1:
-        raise ValidationError({"token": "There are several tokens in this text. Send one of them."})
+        raise ValidationError({"token": gettext("There are several tokens in this text. Send one of them.")})
     ids = (_token_id(encoded) for encoded in as_pasted + unwrapped)
     return next((token_id for token_id in ids if token_id != _NO_TOKEN), _NO_TOKEN)
 

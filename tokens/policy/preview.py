@@ -11,6 +11,7 @@ from django.db import transaction
 from django.db.models import Count, F
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from accounts import services
 from accounts.models import Organization, User
@@ -28,7 +29,7 @@ class EffectChanged(DomainError):
     """The effect of the change is not the one that the actor was shown."""
 
     code = "effect_changed"
-    message = (
+    message = _(
         "Tokens or people have changed since you reviewed this change, so its effect is different now. "
         "Nothing was saved."
     )

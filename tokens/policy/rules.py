@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from django.db.models import F, Q, Value
 from django.db.models.functions import Concat, StrIndex
 from django.db.models.lookups import GreaterThan
+from django.utils.translation import gettext, ngettext
 
 from accounts.models import Organization, User
 from core.api import scopes
 from core.db.expressions import DaysAfter
-from core.text import counted
+from core.text import grouped
 
 if TYPE_CHECKING:
     from tokens.models import Token
@@ -30,13 +31,12 @@ NOTHING = Q(pk__in=[])
 class Rule:
     """``blocks``: whether the policy refuses this token at this moment. ``query``: the tokens that it refuses.
 
-    ``advice`` says why, and what to do. It must be ASCII without quotation marks, because it is sent in a header too
-    (RFC 6750 section 3). ``of_one`` and ``of_many`` follow a number of tokens: "7 have a scope that is not allowed".
+    ``advice`` says why, and what to do. In English, it must be ASCII without quotation marks, because the API sends it
+    in a header too (RFC 6750 section 3). ``tells`` says it of a number of tokens: "7 have a scope that is not allowed".
     """
 
     id: str
-    of_one: str
-    of_many: str
+    tells: Callable[[int], str]
     blocks: Callable[["Token", Organization, datetime], bool]
     query: Callable[[Organization, datetime], Q]
     advice: Callable[["Token", Organization], str]
@@ -64,11 +64,20 @@ def _living_too_long(policy: Organization, at: datetime) -> Q:
 
 
 def _about_lifetime(token: "Token", policy: Organization) -> str:
-    longest = counted(policy.max_token_lifetime_days, "day", "days")
-    return (
-        f"Your organization's policy allows tokens a lifetime of {longest} at most, and this one was created with a "
-        "longer one. Create a new token with a shorter lifetime."
-    )
+    longest = policy.max_token_lifetime_days
+    return ngettext(
+        "Your organization's policy allows tokens a lifetime of %(count)s day at most, and this one was created with a "
+        "longer one. Create a new token with a shorter lifetime.",
+        "Your organization's policy allows tokens a lifetime of %(count)s days at most, and this one was created with "
+        "a longer one. Create a new token with a shorter lifetime.",
+        longest,
+    ) % {"count": grouped(longest)}
+
+
+def _tell_lifetimes(count: int) -> str:
+    return ngettext(
+        "%(count)s has a lifetime that is too long", "%(count)s have a lifetime that is too long", count
+    ) % {"count": grouped(count)}
 
 
 # A scope is not allowed
@@ -92,7 +101,15 @@ def _having_a_scope_not_allowed(policy: Organization, at: datetime) -> Q:
 
 def _about_scopes(token: "Token", policy: Organization) -> str:
     ids = ", ".join(scope.id for scope in scopes_not_allowed(token.scope, policy))
-    return f"Your organization's policy does not allow tokens with this scope: {ids}. Create a new token without it."
+    return gettext(
+        "Your organization's policy does not allow tokens with this scope: %(scopes)s. Create a new token without it."
+    ) % {"scopes": ids}
+
+
+def _tell_scopes(count: int) -> str:
+    return ngettext(
+        "%(count)s has a scope that is not allowed", "%(count)s have a scope that is not allowed", count
+    ) % {"count": grouped(count)}
 
 
 # It was unused for too long. Refused uses don't count (`tokens.signals`). Otherwise, trying a blocked token would make
@@ -113,8 +130,18 @@ def unused(policy: Organization, at: datetime) -> Q:
 
 
 def _about_disuse(token: "Token", policy: Organization) -> str:
-    limit = counted(policy.unused_tokens_end_after_days or 0, "day", "days")
-    return f"Your organization's policy blocks tokens that are unused for {limit}. Create a new token."
+    limit = policy.unused_tokens_end_after_days or 0
+    return ngettext(
+        "Your organization's policy blocks tokens that are unused for %(count)s day. Create a new token.",
+        "Your organization's policy blocks tokens that are unused for %(count)s days. Create a new token.",
+        limit,
+    ) % {"count": grouped(limit)}
+
+
+def _tell_disuse(count: int) -> str:
+    return ngettext("%(count)s was unused for too long", "%(count)s were unused for too long", count) % {
+        "count": grouped(count)
+    }
 
 
 # The owner must set up two-factor first
@@ -132,36 +159,23 @@ def _of_owner_without_two_factor(policy: Organization, at: datetime) -> Q:
 
 
 def _about_two_factor(token: "Token", policy: Organization) -> str:
-    return (
+    return gettext(
         "Your organization's policy requires the owner of this token to set up two-factor. "
         "After that, in the portal under Profile, Security, the token works again."
     )
 
 
-LIFETIME = Rule(
-    "lifetime",
-    "has a lifetime that is too long",
-    "have a lifetime that is too long",
-    _lives_too_long,
-    _living_too_long,
-    _about_lifetime,
-)
-SCOPE = Rule(
-    "scope",
-    "has a scope that is not allowed",
-    "have a scope that is not allowed",
-    _has_a_scope_not_allowed,
-    _having_a_scope_not_allowed,
-    _about_scopes,
-)
-UNUSED = Rule("unused", "was unused for too long", "were unused for too long", _is_unused, unused, _about_disuse)
+def _tell_two_factor(count: int) -> str:
+    return ngettext(
+        "%(count)s belongs to a person without two-factor", "%(count)s belong to people without two-factor", count
+    ) % {"count": grouped(count)}
+
+
+LIFETIME = Rule("lifetime", _tell_lifetimes, _lives_too_long, _living_too_long, _about_lifetime)
+SCOPE = Rule("scope", _tell_scopes, _has_a_scope_not_allowed, _having_a_scope_not_allowed, _about_scopes)
+UNUSED = Rule("unused", _tell_disuse, _is_unused, unused, _about_disuse)
 TWO_FACTOR = Rule(
-    "two_factor",
-    "belongs to a person without two-factor",
-    "belong to people without two-factor",
-    _owner_lacks_two_factor,
-    _of_owner_without_two_factor,
-    _about_two_factor,
+    "two_factor", _tell_two_factor, _owner_lacks_two_factor, _of_owner_without_two_factor, _about_two_factor
 )
 # In this order, because only the last one can be fixed: nobody should set up two-factor for a token that stays blocked.
 RULES = (LIFETIME, SCOPE, UNUSED, TWO_FACTOR)

@@ -2,13 +2,21 @@
 
 from collections.abc import Iterator
 
+from django.utils.translation import gettext, gettext_lazy, ngettext, pgettext
+
 from accounts.forms import PolicyForm
 from accounts.models import POLICY_FIELDS, Organization
 from accounts.roles import SiteRole
 from core.api.scopes import BY_ID
-from core.text import counted
+from core.text import Text, counted, grouped
 from tokens.policy import rules
 from tokens.policy.preview import SOON, Effect, Review
+
+# Labels of the form that end with a unit. Here, the value has it.
+LABELS_WITHOUT_UNIT: dict[str, Text] = {
+    "max_token_lifetime_days": gettext_lazy("Longest lifetime of a token"),
+    "log_retention_days": gettext_lazy("How long both logs are kept"),
+}
 
 
 def in_words(organization: Organization) -> dict[str, str]:
@@ -16,18 +24,18 @@ def in_words(organization: Organization) -> dict[str, str]:
     unused_days = organization.unused_tokens_end_after_days
     texts = {
         "max_token_lifetime_days": _days(organization.max_token_lifetime_days),
-        "allowed_scopes": ", ".join(BY_ID[scope].label for scope in organization.allowed_scopes.split()),
+        "allowed_scopes": ", ".join(str(BY_ID[scope].label) for scope in organization.allowed_scopes.split()),
         "max_live_tokens": str(organization.max_live_tokens),
-        "unused_tokens_end_after_days": "Never" if unused_days is None else _days(unused_days),
-        "two_factor_roles": ", ".join(SiteRole(role).label for role in organization.two_factor_roles.split()) or "None",
+        "unused_tokens_end_after_days": gettext("Never") if unused_days is None else _days(unused_days),
+        "two_factor_roles": ", ".join(str(SiteRole(role).label) for role in organization.two_factor_roles.split())
+        or pgettext("site roles", "None"),
         "log_retention_days": _days(organization.log_retention_days),
     }
     return {_label(field): texts[field] for field in POLICY_FIELDS}
 
 
 def _label(field: str) -> str:
-    """As on the form; the value already has the unit."""
-    return str(PolicyForm.base_fields[field].label).removesuffix(", in days")
+    return str(LABELS_WITHOUT_UNIT.get(field, PolicyForm.base_fields[field].label))
 
 
 def changes_in_words(review: Review) -> list[dict[str, str]]:
@@ -45,39 +53,57 @@ def consequences(review: Review) -> Iterator[str]:
     effect = review.effect
     yield blocked_tokens(effect)
     if effect.by_rule[rules.UNUSED.id]:
-        yield "Unused tokens are expired within the hour, and their owners get a mail."
+        yield gettext("Unused tokens are expired within the hour, and their owners get a mail.")
     if effect.unblocked_tokens:
-        yield f"{counted(effect.unblocked_tokens, 'token', 'tokens')} that the policy blocks now will work again."
+        yield ngettext(
+            "%(count)s token that the policy blocks now will work again.",
+            "%(count)s tokens that the policy blocks now will work again.",
+            effect.unblocked_tokens,
+        ) % {"count": grouped(effect.unblocked_tokens)}
     if effect.unused_soon:
-        unused = counted(effect.unused_soon, "token", "tokens")
-        yield f"{unused} will expire as unused within {SOON.days} days, unless somebody uses them."
+        yield ngettext(
+            "%(count)s token will expire as unused within %(days)s days, unless somebody uses them.",
+            "%(count)s tokens will expire as unused within %(days)s days, unless somebody uses them.",
+            effect.unused_soon,
+        ) % {"count": grouped(effect.unused_soon), "days": SOON.days}
     if effect.people_to_set_up_two_factor:
-        people = counted(effect.people_to_set_up_two_factor, "person", "people")
-        yield f"{people} must set up two-factor before doing anything else in the portal."
+        yield ngettext(
+            "%(count)s person must set up two-factor before doing anything else in the portal.",
+            "%(count)s people must set up two-factor before doing anything else in the portal.",
+            effect.people_to_set_up_two_factor,
+        ) % {"count": grouped(effect.people_to_set_up_two_factor)}
     if effect.people_above_max_live_tokens:
-        over_the_limit = ("person over the new limit keeps", "people over the new limit keep")
-        yield f"{counted(effect.people_above_max_live_tokens, *over_the_limit)} their tokens but can't create more."
-    if review.after.log_retention_days < review.before.log_retention_days:
-        kept = _days(review.after.log_retention_days)
-        yield f"Entries older than {kept} are permanently removed from both logs within a day."
+        yield ngettext(
+            "%(count)s person over the new limit keeps their tokens but can't create more.",
+            "%(count)s people over the new limit keep their tokens but can't create more.",
+            effect.people_above_max_live_tokens,
+        ) % {"count": grouped(effect.people_above_max_live_tokens)}
+    kept = review.after.log_retention_days
+    if kept < review.before.log_retention_days:
+        yield ngettext(
+            "Entries older than %(count)s day are permanently removed from both logs within a day.",
+            "Entries older than %(count)s days are permanently removed from both logs within a day.",
+            kept,
+        ) % {"count": grouped(kept)}
 
 
 def blocked_tokens(effect: Effect) -> str:
     """`12 tokens of 4 people will be blocked from their next use: 7 have a scope that is ...`"""
     if not effect.blocked_tokens:
-        return "No token that works now will be blocked."
-    parts = [
-        f"{count:,} {rule.of_one if count == 1 else rule.of_many}"
-        for rule in rules.RULES
-        if (count := effect.by_rule[rule.id])
-    ]
-    tokens, people = (
-        counted(effect.blocked_tokens, "token", "tokens"),
-        counted(effect.blocked_people, "person", "people"),
-    )
-    sentence = f"{tokens} of {people} will be blocked from their next use: {', '.join(parts)}."
+        return gettext("No token that works now will be blocked.")
+    parts = [rule.tells(count) for rule in rules.RULES if (count := effect.by_rule[rule.id])]
+    # Translators: such as “12 tokens of 4 people will be blocked from their next use: 7 have a scope that is not ...”
+    sentence = ngettext(
+        "%(tokens)s of %(people)s will be blocked from their next use: %(reasons)s.",
+        "%(tokens)s of %(people)s will be blocked from their next use: %(reasons)s.",
+        effect.blocked_tokens,
+    ) % {
+        "tokens": counted(effect.blocked_tokens, "token", "tokens"),
+        "people": counted(effect.blocked_people, "person", "people"),
+        "reasons": ", ".join(parts),
+    }
     if sum(effect.by_rule.values()) > effect.blocked_tokens:
-        sentence += " A token that breaks several rules is counted for each of them."
+        return " ".join([sentence, gettext("A token that breaks several rules is counted for each of them.")])
     return sentence
 
 

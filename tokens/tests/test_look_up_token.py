@@ -208,8 +208,8 @@ def test_token_in_each_state_is_found_and_explained(signed_in, session, administ
     page = signed_in(administrator).post(PAGE, {"token": signed(token)})
 
     assert page.context["token"].state is state
-    assert finding.MEANINGS[state] in text(page)
-    assert state.label in text(page)
+    assert str(finding.MEANINGS[state]) in text(page)
+    assert str(state.label) in text(page)
     assert ('id="confirm-expire"' in text(page)) is not page.context["token"].has_ended
     assert session(administrator).post(API, {"token": signed(token)}).json()["state"] == state.id
 

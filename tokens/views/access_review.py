@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.generic import View
 from django_filters.views import FilterView
 
@@ -62,7 +63,7 @@ class AccessReviewView(SectionMixin, AccessReviewPageMixin, FilteredListMixin, F
 
     def _table(self, people: Sequence[str]) -> AccessReviewTable:
         tokens = access_review.tokens_of(people, self.object_list, self.person)
-        wrong = {} if self.is_readable else {"empty_text": "Correct the marked filter to see tokens."}
+        wrong = {} if self.is_readable else {"empty_text": _("Correct the marked filter to see tokens.")}
         return AccessReviewTable(tokens, counter=OperationCounter(), **wrong)
 
     def _export_url(self) -> str:
@@ -94,6 +95,6 @@ class AccessReviewExportView(AccessReviewPageMixin, View):
         except exports.TooManyExports:
             return errors.too_many_requests(
                 request,
-                "The portal is writing as many files as it can at the same time. Try again in a moment.",
+                _("The portal is writing as many files as it can at the same time. Try again in a moment."),
                 retry_after=exports.TRY_AGAIN_SECONDS,
             )

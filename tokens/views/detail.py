@@ -7,6 +7,7 @@ from django.http import HttpRequest, QueryDict
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from django.utils.functional import cached_property
+from django.utils.translation import gettext, gettext_lazy, pgettext
 
 from accounts.privileges import Privilege
 from auditlog import usage
@@ -21,7 +22,7 @@ from tokens.models import Token
 from tokens.states import TokenState
 from tokens.tables import state_badge
 
-NEW_ADDRESS = Badge("◆", "New address", "warning")
+NEW_ADDRESS = Badge("◆", gettext_lazy("New address"), "warning")
 ADDRESSES_SHOWN = 20
 
 
@@ -85,7 +86,7 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
             can_be_shown_until=token.can_be_revealed_until if self.is_own else None,
             can_expire=not token.has_ended and Token.objects.revocable_by(self.person).filter(pk=token.pk).exists(),
             operations=what_it_can_do(token),
-            closed_to_tokens=[privilege.value for privilege in Privilege],
+            closed_to_tokens=[gettext(privilege.value) for privilege in Privilege],
             timeline=timeline(token),
             **kwargs,
         )
@@ -96,27 +97,33 @@ def what_it_can_do(token: Token) -> list[dict[str, Any]]:
     is_active = token.state is TokenState.ACTIVE
     return [
         {
-            "label": verdict.route.operation.limited_to or verdict.route.operation.label,
+            "label": str(verdict.route.operation.limited_to or verdict.route.operation.label),
             "method": verdict.route.method,
             "path": verdict.route.path.replace("<id:pk>", "{id}"),
             "scope_opens": verdict.scope_opens,
             "role_allows": verdict.role_allows,
-            "verdict": "Yes" if verdict.allows and is_active else "No",
+            "verdict": gettext("Yes") if verdict.allows and is_active else gettext("No"),
         }
         for verdict in verdicts(token.scope, token.owner, open_to_tokens())
     ]
 
 
 def timeline(token: Token) -> list[dict[str, Any]]:
-    events = [{"label": "Created", "at": token.created_at, "note": ""}]
+    events = [{"label": gettext("Created"), "at": token.created_at, "note": ""}]
     if token.revealed_at:
-        events.append({"label": "Shown to its owner", "at": token.revealed_at, "note": "once"})
+        note = pgettext("how often a token was shown", "once")
+        events.append({"label": gettext("Shown to its owner"), "at": token.revealed_at, "note": note})
     if token.last_used_at:
-        events.append({"label": "Last used", "at": token.last_used_at, "note": token.last_used_ip or ""})
+        events.append({"label": gettext("Last used"), "at": token.last_used_at, "note": token.last_used_ip or ""})
     if token.revoked_at:
-        by = f"by {token.revoked_by}" if token.revoked_by else ""
+        by = pgettext("who expired a token", "by %(person)s") % {"person": token.revoked_by} if token.revoked_by else ""
         note = ": ".join(filter(None, [by, token.revoke_reason]))
-        events.append({"label": "Expired early", "at": token.revoked_at, "note": note})
-    label = "Would have expired" if token.revoked_at else "Expired" if token.is_expired else "Expires"
-    events.append({"label": label, "at": token.expires_at, "note": ""})
+        events.append({"label": gettext("Expired early"), "at": token.revoked_at, "note": note})
+    events.append({"label": _label_of_end(token), "at": token.expires_at, "note": ""})
     return events
+
+
+def _label_of_end(token: Token) -> str:
+    if token.revoked_at:
+        return gettext("Would have expired")
+    return gettext("Expired") if token.is_expired else gettext("Expires")

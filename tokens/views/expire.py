@@ -5,6 +5,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 from django.views.generic import View
 
 from accounts.models import User
@@ -35,11 +36,13 @@ class TokenExpireView(MemberPageMixin, View):
             services.revoke_token(actor=self.person, token=token, reason=form.cleaned_data["reason"], request=request)
         except services.AlreadyEnded:
             return self._had_ended(request, token)
-        messages.success(request, f"“{token.name}” is expired. Scripts that use it get 401 from now on.")
+        messages.success(
+            request, _("“%(name)s” is expired. Scripts that use it get 401 from now on.") % {"name": token.name}
+        )
         return redirect(f"{self._list_of(token)}#{anchor_of(token)}")
 
     def _had_ended(self, request: HttpRequest, token: Token) -> HttpResponse:
-        messages.info(request, f"“{token.name}” had already expired.")
+        messages.info(request, _("“%(name)s” had already expired.") % {"name": token.name})
         return redirect(self._list_of(token))
 
     def _list_of(self, token: Token) -> str:

@@ -7,6 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_post_parameters, sensitive_variables
 from django.views.generic import FormView, TemplateView
 
@@ -38,7 +39,7 @@ class TokenLookupView(SectionMixin, MemberPageMixin, FormView[TokenLookupForm]):
         wait = finding.LOOK_UPS.take(str(self.person.pk))
         if wait is not None:
             return errors.too_many_requests(
-                request, "You have looked up many tokens in a short time. Try again in a minute.", retry_after=wait
+                request, _("You have looked up many tokens in a short time. Try again in a minute."), retry_after=wait
             )
         return super().post(request, *args, **kwargs)
 

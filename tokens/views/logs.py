@@ -7,6 +7,7 @@ import uuid
 from typing import Any
 
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from auditlog.views import activity, token_uses
 from auditlog.views.base import LogDetailView, LogListView
@@ -27,7 +28,7 @@ class TokenChoicesMixin(LogListView):
             chosen = filterset.data.get("token_id")
             if chosen and chosen not in names:
                 names[chosen] = chosen
-            filterset.form.fields["token_id"].widget = LongSelect(choices=[("", "Any token"), *names.items()])
+            filterset.form.fields["token_id"].widget = LongSelect(choices=[("", _("Any token")), *names.items()])
         return filterset
 
 

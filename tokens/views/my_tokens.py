@@ -7,6 +7,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.shortcuts import redirect
+from django.utils.translation import gettext as _
 from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
 
@@ -95,7 +96,9 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilterView)
                 request=self.request,
             )
         if form.has_error("name") and self._is_pending(name):
-            form.add_error("name", "It has not been shown yet: press “Show it now” in the list, or use another name.")
+            form.add_error(
+                "name", _("It has not been shown yet: press “Show it now” in the list, or use another name.")
+            )
         return None
 
     def _is_pending(self, name: str) -> bool:

@@ -4,6 +4,7 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.generic import View
 
 from accounts.models import User
@@ -30,7 +31,7 @@ class TokenNameView(MemberPageMixin, View):
         wait = NAME_CHECKS.take(str(self.person.pk))
         if wait is not None:
             return errors.too_many_requests(
-                request, "You have checked many names in a short time. Try again in a minute.", retry_after=wait
+                request, _("You have checked many names in a short time. Try again in a minute."), retry_after=wait
             )
         return self._answer(request.POST.get("name", ""))
 
@@ -45,4 +46,4 @@ def problem_of(typed: str, *, owner: User) -> str:
         name = clean_name(typed)
     except ValidationError as error:
         return " ".join(error.messages)
-    return "You already have a token with this name." if services.is_name_in_use(owner=owner, name=name) else ""
+    return _("You already have a token with this name.") if services.is_name_in_use(owner=owner, name=name) else ""

@@ -12,6 +12,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
+from django.utils.translation import gettext_lazy, ngettext
 from django.views.generic import View
 from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
@@ -23,7 +24,7 @@ from core.api.paging import MAX_PAGE_SIZE
 from core.pages.addresses import back_to
 from core.pages.forms import add_error
 from core.pages.views import MemberPageMixin, SectionMixin
-from core.text import counted
+from core.text import Text, grouped
 from tokens import services
 from tokens.filters import OrganizationTokenFilter
 from tokens.forms import ExpireManyForm
@@ -67,7 +68,7 @@ class OrganizationTokenListView(SectionMixin, MemberPageMixin, SingleTableMixin,
 class ExpireManyView(MemberPageMixin, View):
     """Lists the tokens, asks for a reason, and expires them. The URL says which tokens."""
 
-    nothing_to_end: str
+    nothing_to_end: Text
 
     def role_allows(self, user: User) -> bool:
         return user.may(Ability.EXPIRE_TOKENS)
@@ -98,9 +99,7 @@ class ExpireManyView(MemberPageMixin, View):
             form = ExpireManyForm(reason, needs_reason=True)
             add_error(form, changed)
             return self._ask(form, changed.count, status=409)
-        messages.success(
-            request, f"Expired {counted(ended, 'token', 'tokens')}. Scripts that use them get 401 from now on."
-        )
+        messages.success(request, _expired(ended))
         return redirect(self._list_url)
 
     @cached_property
@@ -121,7 +120,8 @@ class ExpireManyView(MemberPageMixin, View):
         tokens = self._live.for_token_table().order_by("owner__email", "name", "pk")[:LISTED]
         context = {
             "form": form,
-            "question": f"Expire {counted(count, 'token', 'tokens')}?",
+            "question": ngettext("Expire %(count)s token?", "Expire %(count)s tokens?", count)
+            % {"count": grouped(count)},
             "table": TokensToExpireTable(list(tokens)),
             "further": max(count - LISTED, 0),
             "owners": self._summary.owners,
@@ -135,7 +135,7 @@ class ExpireManyView(MemberPageMixin, View):
 class ExpireSelectedView(ExpireManyView):
     """The tokens that were selected in the list: an ``id`` in the URL for each."""
 
-    nothing_to_end = "Nothing to expire. Select tokens that have not expired."
+    nothing_to_end = gettext_lazy("Nothing to expire. Select tokens that have not expired.")
 
     def get_tokens(self) -> TokenQuerySet:
         found = Token.objects.revocable_by(self.person).filter(pk__in=self._ids)
@@ -163,7 +163,7 @@ class ExpireSelectedView(ExpireManyView):
 class ExpireMatchingView(ExpireManyView):
     """All tokens that match the filters in the URL, which are those of the list; without filters, all tokens."""
 
-    nothing_to_end = "Nothing to expire. No live token matches."
+    nothing_to_end = gettext_lazy("Nothing to expire. No live token matches.")
 
     def get_tokens(self) -> TokenQuerySet:
         query = narrowing(self.request)
@@ -182,6 +182,14 @@ class ExpireMatchingView(ExpireManyView):
             reason=form.cleaned_data["reason"],
             request=self.request,
         )
+
+
+def _expired(count: int) -> str:
+    return ngettext(
+        "Expired %(count)s token. Scripts that use them get 401 from now on.",
+        "Expired %(count)s tokens. Scripts that use them get 401 from now on.",
+        count,
+    ) % {"count": grouped(count)}
 
 
 def narrowing(request: HttpRequest) -> QueryDict:

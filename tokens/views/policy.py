@@ -7,6 +7,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from django.views.generic import TemplateView
 
 from accounts.forms import PolicyForm
@@ -18,6 +19,7 @@ from accounts.services import PolicyChangedMeanwhile, TwoFactorFirst
 from core.errors import DomainError
 from core.pages.forms import add_error
 from core.pages.views import MemberPageMixin, SectionMixin
+from core.text import Text
 from tokens.models import Token
 from tokens.policy import rules, text
 from tokens.policy.preview import EffectChanged, change_policy, review_policy
@@ -71,7 +73,7 @@ class PolicyView(SectionMixin, MemberPageMixin, RecentSignInMixin, TemplateView)
         return self._reviewed(form, why=error.message, status=409)
 
     def _reviewed(
-        self, form: PolicyForm, *, version: str | None = None, why: str = "", status: int = 200
+        self, form: PolicyForm, *, version: str | None = None, why: Text = "", status: int = 200
     ) -> HttpResponseBase:
         try:
             review = review_policy(actor=self.person, changes=form.cleaned_data, version=version)
@@ -113,8 +115,6 @@ class PolicySaveView(PolicyView):
             return self.review_again(form, error)
         except TwoFactorFirst:
             return self.review(form)
-        messages.success(
-            self.request,
-            f"The policy is saved. It applies from the next request on. {text.blocked_tokens(review.effect)}",
-        )
+        saved = _("The policy is saved. It applies from the next request on.")
+        messages.success(self.request, f"{saved} {text.blocked_tokens(review.effect)}")
         return redirect("tokens:organization_policy")

@@ -3,6 +3,7 @@
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.utils.decorators import method_decorator
+from django.utils.translation import gettext, ngettext
 from django.views.decorators.cache import cache_control
 from django.views.decorators.debug import sensitive_variables
 from django.views.generic import View
@@ -58,19 +59,30 @@ def shown_page(request: HttpRequest, token: Token) -> HttpResponse:
 def _why_not_shown(token: Token, user: User) -> tuple[str, str]:
     if token.revealed_at is not None:
         return (
-            "This token has already been shown",
-            f"It was shown once, on {exact(token.revealed_at)}, and is not stored. "
-            "If you did not save it, or someone else may have seen it, expire it and create a new one.",
+            gettext("This token has already been shown"),
+            gettext(
+                "It was shown once, on %(time)s, and is not stored. If you did not save it, or someone else may have "
+                "seen it, expire it and create a new one."
+            )
+            % {"time": exact(token.revealed_at)},
         )
     if token.owner_id != user.pk:
-        return "This token can only be shown to its owner", "It has not been shown yet. You can see its metadata."
+        return (
+            gettext("This token can only be shown to its owner"),
+            gettext("It has not been shown yet. You can see its metadata."),
+        )
     if token.can_be_revealed:
         minutes = int(PENDING_LAPSES_AFTER.total_seconds() // 60)
         return (
-            "This token has not been shown yet",
-            f"Open this page again to see it, within {minutes} minutes of creating it.",
+            gettext("This token has not been shown yet"),
+            ngettext(
+                "Open this page again to see it, within %(count)s minute of creating it.",
+                "Open this page again to see it, within %(count)s minutes of creating it.",
+                minutes,
+            )
+            % {"count": minutes},
         )
     return (
-        "This token can no longer be shown",
-        "It was not opened in time, or has expired. Nobody has seen it. Create a new one.",
+        gettext("This token can no longer be shown"),
+        gettext("It was not opened in time, or has expired. Nobody has seen it. Create a new one."),
     )
