@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from core.api.scopes import API, API_READONLY, PIPELINE, PIPELINE_READONLY, SECURITY_LOGS, Scope
+from core.text import Text
 
 READ_API = (API, API_READONLY)
 CHANGE_API = (API,)
@@ -57,7 +58,7 @@ class Operation:
     ``limited_to``: the only thing that a token can do with it, if a signed-in person can do more.
     """
 
-    label: str
+    label: Text
     scopes: tuple[Scope, ...] = ()
     any_token: bool = False
     is_public: bool = False
@@ -66,7 +67,7 @@ class Operation:
     role_allows: RoleCheck = everyone
     prove: Callable[[HttpRequest], None] | None = None
     reach: Reach | None = None
-    limited_to: str = ""
+    limited_to: Text = ""
 
     def __post_init__(self) -> None:
         if self.asks_again and not self.is_closed_to_tokens:

@@ -164,7 +164,7 @@ class OperationSchema(AutoSchema):
         return [{"pipeline": "pipelines", "runs": "pipelines", "step-templates": "pipelines"}.get(first, first)]
 
     def get_summary(self) -> str:
-        return self.operation.label if self.operation else ""
+        return str(self.operation.label) if self.operation else ""
 
     def get_description(self) -> str:  # type: ignore[override]
         """The docstring of the action or of its viewset. Docstrings of base classes are for us, not for clients."""

@@ -499,7 +499,9 @@ def test_pages(client, world, method, path, expected):
 def word_for(answer):
     """The word for this answer in PAGES, or its status."""
     if answer.status_code != 302:
-        return {200: "ok", 204: "ok", 403: "no", 404: "gone", 405: "post", 400: "bad"}.get(answer.status_code, answer.status_code)
+        return {200: "ok", 204: "ok", 403: "no", 404: "gone", 405: "post", 400: "bad"}.get(
+            answer.status_code, answer.status_code
+        )
     if answer.url.startswith("/login/"):
         return "in"
     if answer.url.startswith("/admin/"):

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.functional import cached_property
+from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -75,19 +76,19 @@ class PipelineViewSet(ApiViewSet):
     """Pipelines: create, change, share, lock and delete."""
 
     operations: ClassVar[dict[str, Operation]] = {
-        "list": Operation("List pipelines", READ_PIPELINES, only_reads=True, reach=READS),
-        "create": Operation("Create a pipeline", DEFINE_PIPELINES, role_allows=may_create_pipelines),
-        "retrieve": Operation("See a pipeline", READ_PIPELINES, only_reads=True),
-        "partial_update": Operation("Change a pipeline", DEFINE_PIPELINES, role_allows=may_use_pipelines),
-        "destroy": Operation("Delete a pipeline", DEFINE_PIPELINES, role_allows=may_use_pipelines),
+        "list": Operation(_("List pipelines"), READ_PIPELINES, only_reads=True, reach=READS),
+        "create": Operation(_("Create a pipeline"), DEFINE_PIPELINES, role_allows=may_create_pipelines),
+        "retrieve": Operation(_("See a pipeline"), READ_PIPELINES, only_reads=True),
+        "partial_update": Operation(_("Change a pipeline"), DEFINE_PIPELINES, role_allows=may_use_pipelines),
+        "destroy": Operation(_("Delete a pipeline"), DEFINE_PIPELINES, role_allows=may_use_pipelines),
         "access_rules": Operation(
-            "See a pipeline's access rules", READ_PIPELINES, only_reads=True, role_allows=may_read_some_rules
+            _("See a pipeline's access rules"), READ_PIPELINES, only_reads=True, role_allows=may_read_some_rules
         ),
-        "replace_access_rules": Operation("Set access rules", DEFINE_PIPELINES, role_allows=may_use_pipelines),
-        "duplicate": Operation("Duplicate a pipeline", DEFINE_PIPELINES, role_allows=may_create_pipelines),
-        "transfer": Operation("Transfer a pipeline", DEFINE_PIPELINES, role_allows=may_use_pipelines),
-        "lock": Operation("Lock a pipeline", DEFINE_PIPELINES, role_allows=may_use_pipelines),
-        "unlock": Operation("Unlock a pipeline", DEFINE_PIPELINES, role_allows=may_use_pipelines),
+        "replace_access_rules": Operation(_("Set access rules"), DEFINE_PIPELINES, role_allows=may_use_pipelines),
+        "duplicate": Operation(_("Duplicate a pipeline"), DEFINE_PIPELINES, role_allows=may_create_pipelines),
+        "transfer": Operation(_("Transfer a pipeline"), DEFINE_PIPELINES, role_allows=may_use_pipelines),
+        "lock": Operation(_("Lock a pipeline"), DEFINE_PIPELINES, role_allows=may_use_pipelines),
+        "unlock": Operation(_("Unlock a pipeline"), DEFINE_PIPELINES, role_allows=may_use_pipelines),
     }
     serializer_class = PipelineSerializer
     filterset_class = PipelineFilter
@@ -213,15 +214,15 @@ class RunViewSet(ApiViewSet):
     """Runs. The body names the pipeline."""
 
     operations: ClassVar[dict[str, Operation]] = {
-        "run": Operation("Run a pipeline", RUN_PIPELINES, role_allows=may_use_pipelines, reach=RUNS),
-        "status": Operation("Get a run's status", READ_PIPELINES, only_reads=True),
-        "stop": Operation("Stop a pipeline", RUN_PIPELINES, role_allows=may_use_pipelines),
-        "resume": Operation("Resume a pipeline", RUN_PIPELINES, role_allows=may_use_pipelines),
-        "reset": Operation("Reset a pipeline", RUN_PIPELINES, role_allows=may_use_pipelines),
-        "approve": Operation("Approve a gate", RUN_PIPELINES, role_allows=may_use_pipelines),
-        "reject": Operation("Reject a gate", RUN_PIPELINES, role_allows=may_use_pipelines),
-        "summary": Operation("See a whole pipeline", READ_PIPELINES, only_reads=True),
-        "logs": Operation("Read a pipeline's log", READ_PIPELINES, only_reads=True),
+        "run": Operation(_("Run a pipeline"), RUN_PIPELINES, role_allows=may_use_pipelines, reach=RUNS),
+        "status": Operation(_("Get a run's status"), READ_PIPELINES, only_reads=True),
+        "stop": Operation(_("Stop a pipeline"), RUN_PIPELINES, role_allows=may_use_pipelines),
+        "resume": Operation(_("Resume a pipeline"), RUN_PIPELINES, role_allows=may_use_pipelines),
+        "reset": Operation(_("Reset a pipeline"), RUN_PIPELINES, role_allows=may_use_pipelines),
+        "approve": Operation(_("Approve a gate"), RUN_PIPELINES, role_allows=may_use_pipelines),
+        "reject": Operation(_("Reject a gate"), RUN_PIPELINES, role_allows=may_use_pipelines),
+        "summary": Operation(_("See a whole pipeline"), READ_PIPELINES, only_reads=True),
+        "logs": Operation(_("Read a pipeline's log"), READ_PIPELINES, only_reads=True),
     }
     paged_actions = frozenset({"logs"})
     serializer_class = PipelineSerializer
@@ -340,7 +341,7 @@ class RunListViewSet(ApiViewSet):
     """Runs of all pipelines."""
 
     operations: ClassVar[dict[str, Operation]] = {
-        "list": Operation("List runs", READ_PIPELINES, only_reads=True),
+        "list": Operation(_("List runs"), READ_PIPELINES, only_reads=True),
     }
     serializer_class = ListedRunSerializer
     filterset_class = RunFilter
@@ -371,7 +372,7 @@ class StepTemplateViewSet(ApiViewSet):
     """Templates of steps."""
 
     operations: ClassVar[dict[str, Operation]] = {
-        "list": Operation("List templates of steps", READ_PIPELINES, only_reads=True),
+        "list": Operation(_("List templates of steps"), READ_PIPELINES, only_reads=True),
     }
     serializer_class = StepTemplateSerializer
     pagination_class = WholeList
@@ -387,7 +388,7 @@ class HttpStepsViewSet(ApiViewSet):
     """Addresses that HTTP steps can't call."""
 
     operations: ClassVar[dict[str, Operation]] = {
-        "retrieve": Operation("See which addresses HTTP steps can't call", READ_PIPELINES, only_reads=True),
+        "retrieve": Operation(_("See which addresses HTTP steps can't call"), READ_PIPELINES, only_reads=True),
     }
     serializer_class = AddressRulesSerializer
     queryset = Pipeline.objects.none()

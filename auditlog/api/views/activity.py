@@ -2,6 +2,8 @@
 
 from typing import Any, ClassVar
 
+from django.utils.translation import gettext_lazy as _
+
 from auditlog.api.serializers import ActivitySerializer
 from auditlog.api.views.base import LogViewSet, OrganizationLogViewSet, described, may_read_logs
 from auditlog.filters import ActivityFilter, OrganizationActivityFilter
@@ -15,13 +17,13 @@ class ActivityLogViewSet(OrganizationLogViewSet):
 
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation(
-            "Read the organization's activity log", READ_LOGS, only_reads=True, role_allows=may_read_logs
+            _("Read the organization's activity log"), READ_LOGS, only_reads=True, role_allows=may_read_logs
         ),
         "retrieve": Operation(
-            "See one action in the organization", READ_LOGS, only_reads=True, role_allows=may_read_logs
+            _("See one action in the organization"), READ_LOGS, only_reads=True, role_allows=may_read_logs
         ),
         "export": Operation(
-            "Export the organization's activity log", READ_LOGS, only_reads=True, role_allows=may_read_logs
+            _("Export the organization's activity log"), READ_LOGS, only_reads=True, role_allows=may_read_logs
         ),
     }
     serializer_class = ActivitySerializer
@@ -37,9 +39,9 @@ class MyActivityLogViewSet(LogViewSet):
     """A person's own activity log."""
 
     operations: ClassVar[dict[str, Operation]] = {
-        "list": Operation("Read my activity log", READ_API, only_reads=True),
-        "retrieve": Operation("See one of my actions", READ_API, only_reads=True),
-        "export": Operation("Export my activity log", READ_API, only_reads=True),
+        "list": Operation(_("Read my activity log"), READ_API, only_reads=True),
+        "retrieve": Operation(_("See one of my actions"), READ_API, only_reads=True),
+        "export": Operation(_("Export my activity log"), READ_API, only_reads=True),
     }
     serializer_class = ActivitySerializer
     filterset_class = ActivityFilter

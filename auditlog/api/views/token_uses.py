@@ -2,6 +2,8 @@
 
 from typing import Any, ClassVar
 
+from django.utils.translation import gettext_lazy as _
+
 from auditlog.api.serializers import TokenUseSerializer
 from auditlog.api.views.base import LogViewSet, OrganizationLogViewSet, described, may_read_logs
 from auditlog.filters import OrganizationTokenUseFilter, TokenUseFilter
@@ -15,13 +17,13 @@ class TokenUseLogViewSet(OrganizationLogViewSet):
 
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation(
-            "Read the organization's authentication log", READ_LOGS, only_reads=True, role_allows=may_read_logs
+            _("Read the organization's authentication log"), READ_LOGS, only_reads=True, role_allows=may_read_logs
         ),
         "retrieve": Operation(
-            "See one use of a token in the organization", READ_LOGS, only_reads=True, role_allows=may_read_logs
+            _("See one use of a token in the organization"), READ_LOGS, only_reads=True, role_allows=may_read_logs
         ),
         "export": Operation(
-            "Export the organization's authentication log", READ_LOGS, only_reads=True, role_allows=may_read_logs
+            _("Export the organization's authentication log"), READ_LOGS, only_reads=True, role_allows=may_read_logs
         ),
     }
     serializer_class = TokenUseSerializer
@@ -37,9 +39,9 @@ class MyTokenUseLogViewSet(LogViewSet):
     """A person's own authentication log."""
 
     operations: ClassVar[dict[str, Operation]] = {
-        "list": Operation("Read my authentication log", READ_API, only_reads=True),
-        "retrieve": Operation("See one use of my tokens", READ_API, only_reads=True),
-        "export": Operation("Export my authentication log", READ_API, only_reads=True),
+        "list": Operation(_("Read my authentication log"), READ_API, only_reads=True),
+        "retrieve": Operation(_("See one use of my tokens"), READ_API, only_reads=True),
+        "export": Operation(_("Export my authentication log"), READ_API, only_reads=True),
     }
     serializer_class = TokenUseSerializer
     filterset_class = TokenUseFilter
