@@ -89,7 +89,7 @@ class OneTokenUseTable(LogTable):
     detail_view = "auditlog:token_use_detail"
     public_id = "request_id"
 
-    at = ExactMomentColumn(verbose_name=gettext_lazy("Used on (UTC)"), empty_values=())
+    at = ExactMomentColumn(verbose_name=gettext_lazy("Used on"), empty_values=())
     target = CodeColumn(verbose_name=gettext_lazy("Target"))
     status = Column(verbose_name=gettext_lazy("Status"), attrs={"td": {"class": "numeric"}, "th": {"class": "numeric"}})
     outcome = BadgeColumn(verbose_name=gettext_lazy("Outcome"), accessor="outcome")
@@ -169,7 +169,7 @@ class ActivityTable(LogTable):
     detail_view = "auditlog:activity_detail"
     public_id = "public_id"
 
-    at = ExactMomentColumn(verbose_name=gettext_lazy("When (UTC)"), empty_values=())
+    at = ExactMomentColumn(verbose_name=gettext_lazy("When"), empty_values=())
     action = Column(verbose_name=gettext_lazy("Action"))
     target_name = Column(verbose_name=gettext_lazy("What"))
     token_name = Column(verbose_name=gettext_lazy("With token"), default="–")

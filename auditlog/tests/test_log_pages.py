@@ -746,3 +746,20 @@ def test_single_entry_is_the_same_as_in_the_list(api, auditor, route):
     assert api.get(f"{route}/{row['id']}").json() == row
     unknown = api.get(f"{route}/{uuid.uuid4()}")
     assert (unknown.status_code, unknown.json()["code"]) == (403, "forbidden")
+
+
+def test_times_and_days_are_those_of_the_reader(reader, auditor):
+    """A use at 22:30 UTC in summer is on the next day in Berlin, on the page and in the export of the page."""
+    auditor.time_zone = "Europe/Berlin"
+    auditor.save()
+    at = datetime(2026, 7, 1, 22, 30, 5, tzinfo=UTC)
+    add_uses(auditor, {"at": at})
+
+    page = reader.get(MY_USES, {"date": "2026-07-02", "date_to": "2026-07-02"}).content.decode()
+    day_before = reader.get(MY_USES, {"date": "2026-07-01", "date_to": "2026-07-01"})
+
+    assert "Used on (Europe/Berlin)" in page
+    assert ">2026-07-02 00:30:05</time>" in page
+    assert "2026-07-01 22:30:05 UTC" in page
+    assert ">2026-07-02" not in day_before.content.decode()
+    assert reader.get(ROUTES[MY_USES], {"date": "2026-07-02", "date_to": "2026-07-02"}).json()["data"] == []

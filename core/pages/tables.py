@@ -1,13 +1,14 @@
 """Bases of tables: paging, rows, and columns for times, states and code."""
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from inspect import signature
 from operator import attrgetter
 from typing import Any
 from urllib.parse import urlencode
 
 from django.db.models import QuerySet
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django_tables2 import Column, Table
@@ -137,14 +138,18 @@ class MomentColumn(Column):
 
 
 class ExactMomentColumn(MomentColumn):
-    """A time (UTC) with seconds, for logs."""
+    """A time with seconds in the reader's time zone, for logs. The header names the zone, the tooltip has UTC too."""
+
+    @property
+    def header(self) -> str:
+        return f"{self.verbose_name} ({timezone.get_current_timezone_name()})"
 
     def render(self, value: datetime) -> SafeString:
         return format_html(
             '<time datetime="{}" title="{}">{}</time>',
             value.isoformat(),
-            relative(value),
-            f"{value:%Y-%m-%d %H:%M:%S}",
+            f"{relative(value)}, {value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+            f"{value.astimezone(timezone.get_current_timezone()):%Y-%m-%d %H:%M:%S}",
         )
 
 

@@ -7,7 +7,8 @@ import pytest
 import time_machine
 from dateutil.relativedelta import relativedelta
 
-from core.pages.templatetags.portal import relative, took
+from core.pages.templatetags.portal import exact, relative, took
+from core.reading import reading_as, time_zones, zone_of
 from tokens.lifetimes import Lifetime, end_of
 
 NOW = datetime(2027, 2, 1, 9, 30, tzinfo=UTC)
@@ -106,3 +107,33 @@ def test_months_are_counted_as_dateutil_counts_them():
 )
 def test_duration_is_shown_in_its_two_largest_units(duration, words):
     assert took(duration) == words
+
+
+@pytest.mark.parametrize(
+    ("zone", "at", "shown"),
+    [
+        ("", datetime(2026, 5, 3, 14, 5, tzinfo=UTC), "3 May 2026, 14:05 UTC"),
+        ("Europe/Berlin", datetime(2026, 5, 3, 14, 5, tzinfo=UTC), "3 May 2026, 16:05 CEST (14:05 UTC)"),
+        ("Europe/Berlin", datetime(2026, 1, 3, 14, 5, tzinfo=UTC), "3 January 2026, 15:05 CET (14:05 UTC)"),
+        (
+            "Asia/Kathmandu",
+            datetime(2026, 12, 31, 23, 0, tzinfo=UTC),
+            "1 January 2027, 04:45 +0545 (31 December 2026, 23:00 UTC)",
+        ),
+        ("Europe/London", datetime(2026, 1, 3, 14, 5, tzinfo=UTC), "3 January 2026, 14:05 UTC"),
+        # The hour that happens twice: the abbreviation tells the two apart.
+        ("Europe/Berlin", datetime(2026, 10, 25, 0, 30, tzinfo=UTC), "25 October 2026, 02:30 CEST (00:30 UTC)"),
+        ("Europe/Berlin", datetime(2026, 10, 25, 1, 30, tzinfo=UTC), "25 October 2026, 02:30 CET (01:30 UTC)"),
+        # A name that a later database of time zones no longer has.
+        ("Europe/Atlantis", datetime(2026, 5, 3, 14, 5, tzinfo=UTC), "3 May 2026, 14:05 UTC"),
+    ],
+)
+def test_exact_time_is_in_the_zone_of_the_reader_with_utc_beside_it(zone, at, shown):
+    with reading_as("", zone):
+        assert exact(at) == shown
+
+
+def test_time_zones_are_places_and_utc():
+    assert {"UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires", "Asia/Calcutta"} <= set(time_zones())
+    assert not {"Etc/GMT+3", "localtime", "posixrules", "EST5EDT", "../UTC"} & set(time_zones())
+    assert [str(zone_of(name)) for name in ("", "../UTC", "Europe/Berlin")] == ["UTC", "UTC", "Europe/Berlin"]

@@ -169,6 +169,8 @@ def unmarked_in(template):
             ends = None if name == ends else ends
         elif name in {"comment", "blocktranslate", "blocktrans"}:
             ends = f"end{name}"
+        elif token.contents == "block page_class":
+            ends = "endblock"
         elif token.token_type is TokenType.TEXT:
             left.append(token.contents)
         elif name in {"include", "copy_button"}:

@@ -81,14 +81,21 @@ register.filter("grouped", grouped)
 
 @register.filter
 def exact(value: datetime) -> str:
-    """`3 May 2026, 14:05 UTC`."""
-    utc = value.astimezone(UTC)
+    """`3 May 2026, 14:05 UTC`; for a reader in another time zone `3 May 2026, 16:05 CEST (14:05 UTC)`."""
+    utc, local = value.astimezone(UTC), value.astimezone(timezone.get_current_timezone())
+    if local.utcoffset() == utc.utcoffset():
+        return f"{_day_and_time(utc)} UTC"
+    in_utc = f"{utc:%H:%M}" if local.date() == utc.date() else _day_and_time(utc)
+    return f"{_day_and_time(local)} {local.tzname()} ({in_utc} UTC)"
+
+
+def _day_and_time(moment: datetime) -> str:
     # Month names in the form that follows a day: in Polish another one than alone.
-    return gettext("%(day)s %(month)s %(year)s, %(time)s UTC") % {
-        "day": utc.day,
-        "month": MONTHS_ALT[utc.month],
-        "year": utc.year,
-        "time": f"{utc:%H:%M}",
+    return gettext("%(day)s %(month)s %(year)s, %(time)s") % {
+        "day": moment.day,
+        "month": MONTHS_ALT[moment.month],
+        "year": moment.year,
+        "time": f"{moment:%H:%M}",
     }
 
 
