@@ -37,7 +37,7 @@ def update() -> None:
     call_command(
         MakeMessages(),
         locale=languages,
-        ignore_patterns=NOT_SEARCHED,
+        ignore_patterns=[*NOT_SEARCHED],
         no_obsolete=True,
         no_wrap=True,
         add_location="file",
@@ -45,8 +45,13 @@ def update() -> None:
     )
     for path in files():
         translations = polib.pofile(str(path), wrapwidth=0)
-        # It changes with every run, and would only be in the way of merges.
-        translations.metadata.pop("POT-Creation-Date", None)
+        kept = {
+            name: translations.metadata[name] for name in ("Content-Type", "Content-Transfer-Encoding", "Plural-Forms")
+        }
+        # Without dates: they would change with every run, and only be in the way of merges.
+        translations.metadata = {"Project-Id-Version": "Opsera Portal", "Language": path.parts[-3], **kept}
+        translations.metadata_is_fuzzy = False
+        translations.header = "Made by `make messages`. Translate the texts that are empty."
         translations.save()
         print(f"{path.relative_to(DIRECTORY)}: {translations.percent_translated()} % translated")
 
