@@ -34,6 +34,7 @@ class LogFilter(StrictFilterSet):
     """
 
     indexed: ClassVar[frozenset[str]] = frozenset({"date", "date_to", "request_id"})
+    usual: ClassVar[frozenset[str]] = frozenset({"q", "date", "date_to", "outcome", "action", "user_email"})
     searched_texts: ClassVar[tuple[str, ...]]
     searched_ids: ClassVar[tuple[str, ...]]
 
@@ -78,6 +79,7 @@ class LogFilter(StrictFilterSet):
 class TokenUseFilter(LogFilter):
     """A person's own authentication log."""
 
+    usual = LogFilter.usual | {"token_id"}
     indexed = LogFilter.indexed | {"token_id"}
     searched_texts = ("target", "token_name", "user_agent", "owner_email")
     searched_ids = ("request_id", "token_id")
@@ -126,6 +128,7 @@ class TokenUseFilter(LogFilter):
 
 
 class OrganizationTokenUseFilter(TokenUseFilter):
+    usual = LogFilter.usual
     api_help: ClassVar = _OF_ORGANIZATION
 
     user_email = PersonFilter(label=_("Owner"), field_name="owner_email")

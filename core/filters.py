@@ -28,9 +28,26 @@ EMPTY = "Leave this parameter out, or give it a value."
 
 
 class StrictFilterSet(django_filters.FilterSet):
-    """``api_help``: the descriptions of parameters in the API's schema, by name; subclasses add to it."""
+    """``api_help``: the descriptions of parameters in the API's schema, by name; subclasses add to it.
+
+    ``usual``: the filters that a page always shows. The others are behind "More filters"; none are, if it is empty.
+    """
 
     api_help: ClassVar[dict[str, str]] = {}
+    usual: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def usual_fields(self) -> list[forms.BoundField]:
+        return [field for field in self.form if not self.usual or field.name in self.usual]
+
+    @property
+    def more_fields(self) -> list[forms.BoundField]:
+        return [field for field in self.form if self.usual and field.name not in self.usual]
+
+    @property
+    def more_count(self) -> int:
+        """How many of the filters behind "More filters" have a value."""
+        return len([field for field in self.more_fields if field.name in self.form.changed_data])
 
     @classmethod
     def description_of(cls, name: str) -> str:

@@ -763,3 +763,21 @@ def test_times_and_days_are_those_of_the_reader(reader, auditor):
     assert "2026-07-01 22:30:05 UTC" in page
     assert ">2026-07-02" not in day_before.content.decode()
     assert reader.get(ROUTES[MY_USES], {"date": "2026-07-02", "date_to": "2026-07-02"}).json()["data"] == []
+
+
+def test_rare_filters_are_behind_a_switch_that_counts_those_in_use(reader):
+    page = reader.get(OUR_USES, {"reason": "expired", "ip": "192.0.2.0/24"})
+
+    listed = page.context["filter"]
+    assert [field.name for field in listed.usual_fields] == ["q", "date", "date_to", "outcome", "user_email"]
+    assert listed.more_count == 2
+    content = page.content.decode()
+    assert "More filters (2)" in " ".join(content.split())
+    assert "<details class=\"more-filters\"" in content
+    assert "More filters (" not in " ".join(reader.get(OUR_USES).content.decode().split())
+
+
+def test_rare_filter_with_an_error_is_shown(reader):
+    content = " ".join(reader.get(OUR_USES, {"ip": "x"}).content.decode().split())
+
+    assert '<details class="more-filters" open>' in content

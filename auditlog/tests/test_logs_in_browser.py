@@ -14,7 +14,9 @@ OUR_USES = "/organization/authentication-log/"
 
 def narrow(page, **fields):
     for label, value in fields.items():
-        field = page.get_by_role("search").get_by_label(label.replace("_", " "), exact=True)
+        field = page.locator(".filter-form").get_by_label(label.replace("_", " "), exact=True)
+        if not field.is_visible():
+            page.get_by_text("More filters").click()
         (field.select_option if field.evaluate("e => e.tagName") == "SELECT" else field.fill)(value)
     with page.expect_navigation():
         page.get_by_role("button", name="Filter").click()
