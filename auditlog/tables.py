@@ -12,7 +12,7 @@ from django_tables2 import Column
 from auditlog.models import Activity, TokenUse
 from core.badges import Badge
 from core.pages.addresses import address_of
-from core.pages.tables import BadgeColumn, CodeColumn, ExactMomentColumn, PortalTable
+from core.pages.tables import BadgeColumn, CodeColumn, ExactMomentColumn, PortalTable, breakable
 from core.text import Text
 
 # Whole texts, because German nouns have a capital letter in a sentence, too.
@@ -112,7 +112,7 @@ class OneTokenUseTable(LogTable):
         }
 
     def render_target(self, record: TokenUse) -> SafeString:
-        return format_html("<code>{} {}</code>", record.method, record.target)
+        return format_html("<code>{} {}</code>", record.method, breakable(record.target))
 
     def render_outcome(self, record: TokenUse, column: BadgeColumn) -> SafeString:
         return column.render(outcome_badge(record))

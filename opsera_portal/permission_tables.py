@@ -52,7 +52,7 @@ def privileges() -> PermissionTable:
         columns=[_("In a browser session"), _("Recent proof of identity required"), _("With a token")],
         rows=[
             *((_(privilege.value), [True, True, False]) for privilege in Privilege),
-            *((label, [True, False, True]) for label in sorted((_(str(label)) for label in for_tokens))),
+            *((label, [True, False, True]) for label in sorted(_(str(label)) for label in for_tokens)),
         ],
     )
 

@@ -427,6 +427,7 @@ STATIC_BUNDLES = {
         "js/message.js",
         "js/copy.js",
         "js/secret.js",
+        "js/leave.js",
         "js/time-zone.js",
         "js/dialog.js",
         "js/live.js",

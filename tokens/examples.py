@@ -1,6 +1,8 @@
 """Example requests with a new token, which work as pasted."""
 
 from django.conf import settings
+from django.utils.html import escape, format_html
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
 from core.api.scopes import PIPELINE, PIPELINE_READONLY
@@ -11,27 +13,72 @@ def examples_of(token: Token, signed_jwt: str) -> list[dict[str, str]]:
     """Each with ``id``, ``label`` and ``text``. They call an operation that the token's scopes allow."""
     pipelines = bool({PIPELINE, PIPELINE_READONLY} & set(token.scopes))
     url = f"{settings.PORTAL_URL}/api/v1/{'pipelines' if pipelines else 'me'}"
-    return [
-        {"id": "curl", "label": "curl", "text": f'curl {url} \\\n  -H "Authorization: Bearer {signed_jwt}"'},
-        {
-            "id": "python",
-            "label": "Python",
-            "text": (
-                "import urllib.request\n\n"
-                f'request = urllib.request.Request("{url}")\n'
-                f'request.add_header("Authorization", "Bearer {signed_jwt}")\n'
-                "print(urllib.request.urlopen(request).read().decode())"
-            ),
-        },
-        {
-            "id": "postman",
-            "label": "Postman",
-            # Translators: the collection, its variables address and token, and its request “Ask who I am” are English.
-            "text": _(
-                "1. Import docs/postman/opsera-portal.postman_collection.json.\n"
-                "2. Set the variable address to %(address)s\n"
-                "3. Set the variable token to the token above, and send “Ask who I am”."
-            )
-            % {"address": settings.PORTAL_URL},
-        },
+    texts = [
+        ("curl", "curl", _curl(url, signed_jwt)),
+        ("python", "Python", _python(url, signed_jwt)),
+        ("javascript", "JavaScript", _javascript(url, signed_jwt)),
+        ("powershell", "PowerShell", _powershell(url, signed_jwt)),
+        ("postman", "Postman", _postman()),
+        ("github", "GitHub Actions", _github_actions(url)),
     ]
+    return [{"id": name, "label": label, "text": _cut(text, signed_jwt)} for name, label, text in texts]
+
+
+def _cut(text: str, signed_jwt: str) -> SafeString:
+    """The token is shown shortened in the middle of a line, and is copied as a whole."""
+    # Escaped just before, and a token has only letters, digits, "-", "_" and dots.
+    return mark_safe(escape(text).replace(signed_jwt, format_html('<span class="cut">{}</span>', signed_jwt)))  # noqa: S308  # nosec B308, B703
+
+
+def _curl(url: str, signed_jwt: str) -> str:
+    return f'curl {url} \\\n  -H "Authorization: Bearer {signed_jwt}"'
+
+
+def _python(url: str, signed_jwt: str) -> str:
+    return (
+        "import urllib.request\n\n"
+        f'request = urllib.request.Request("{url}")\n'
+        f'request.add_header("Authorization", "Bearer {signed_jwt}")\n'
+        "print(urllib.request.urlopen(request).read().decode())"
+    )
+
+
+def _javascript(url: str, signed_jwt: str) -> str:
+    """For Node, which runs it from standard input or from a file `.mjs`."""
+    return (
+        f'const answer = await fetch("{url}", {{\n'
+        f'  headers: {{ Authorization: "Bearer {signed_jwt}" }},\n'
+        "});\n"
+        "console.log(answer.status, await answer.json());"
+    )
+
+
+def _powershell(url: str, signed_jwt: str) -> str:
+    return f'Invoke-RestMethod -Uri "{url}" `\n  -Headers @{{ Authorization = "Bearer {signed_jwt}" }}'
+
+
+def _postman() -> str:
+    # Translators: the collection, its variables address and token, and its request “Ask who I am” are English.
+    return _(
+        "1. Import docs/postman/opsera-portal.postman_collection.json.\n"
+        "2. Set the variable address to %(address)s\n"
+        "3. Set the variable token to the token above, and send “Ask who I am”."
+    ) % {"address": settings.PORTAL_URL}
+
+
+def _github_actions(url: str) -> str:
+    """The token goes into a secret of the repository, never into the file."""
+    # Translators: these are lines of a file, comments of one line each. The names in it are GitHub's, in English.
+    where = _("# Settings > Secrets and variables > Actions: add the secret OPSERA_TOKEN with the token above.")
+    return (
+        f"{where}\n"
+        "on: workflow_dispatch\n"
+        "jobs:\n"
+        "  call-portal:\n"
+        "    runs-on: ubuntu-latest\n"
+        "    steps:\n"
+        "      - run: |\n"
+        f'          curl --fail-with-body -H "Authorization: Bearer $OPSERA_TOKEN" {url}\n'
+        "        env:\n"
+        "          OPSERA_TOKEN: ${{ secrets.OPSERA_TOKEN }}"
+    )

@@ -773,7 +773,7 @@ def test_rare_filters_are_behind_a_switch_that_counts_those_in_use(reader):
     assert listed.more_count == 2
     content = page.content.decode()
     assert "More filters (2)" in " ".join(content.split())
-    assert "<details class=\"more-filters\"" in content
+    assert '<details class="more-filters"' in content
     assert "More filters (" not in " ".join(reader.get(OUR_USES).content.decode().split())
 
 

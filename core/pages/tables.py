@@ -1,5 +1,6 @@
 """Bases of tables: paging, rows, and columns for times, states and code."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from inspect import signature
@@ -9,8 +10,8 @@ from urllib.parse import urlencode
 
 from django.db.models import QuerySet
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.html import escape, format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from django_tables2 import Column, Table
 from django_tables2.columns import BoundColumn
 from django_tables2.data import TableQuerysetData
@@ -125,6 +126,14 @@ def _no_value(record: Any) -> None:
     """The value of a cell without one."""
 
 
+def breakable(text: str) -> SafeString:
+    """A path or an address that breaks after its separators, if it is too long for its column."""
+    return mark_safe(_SEPARATORS.sub(r"\g<0><wbr>", escape(text)))  # noqa: S308  # nosec B308, B703  (just escaped)
+
+
+_SEPARATORS = re.compile(r"[/@?=:]")
+
+
 class MomentColumn(Column):
     """A time in words, with the exact time as a tooltip, aligned right."""
 
@@ -164,4 +173,4 @@ class CodeColumn(Column):
     """An id, a path or an address, in a monospace font."""
 
     def render(self, value: Any) -> SafeString:
-        return format_html("<code>{}</code>", value)
+        return format_html("<code>{}</code>", breakable(str(value)))

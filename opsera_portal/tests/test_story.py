@@ -75,10 +75,19 @@ def make_token(page, name):
 def read_token(page, scripts):
     shown = page.locator("#signed-jwt").text_content()
     if scripts:
+        assert asked_before_leaving(page)
         page.locator("#copy-token").click()
         page.get_by_text("Copied").first.wait_for()
         assert pasted(page.context) == shown
+        assert not asked_before_leaving(page)
     return shown
+
+
+def asked_before_leaving(page):
+    """Whether the browser would ask, if a person left the page now."""
+    return page.evaluate(
+        "() => !window.dispatchEvent(new Event('beforeunload', {cancelable: true}))",
+    )
 
 
 def pasted(context):

@@ -1,10 +1,13 @@
 """Showing a new token once: the service, simultaneous requests, the page."""
 
+import re
 import threading
 from datetime import timedelta
+from html import unescape
 
 import pytest
 import time_machine
+import yaml
 from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
@@ -203,3 +206,35 @@ def test_page_says_that_the_time_to_show_it_is_over(client, owner, pending):
         answer = client.get(page_of(pending))
 
     assert "can no longer be shown" in answer.content.decode()
+
+
+def examples(page):
+    return {example["id"]: example["text"] for example in page.context["examples"]}
+
+
+def text_of(html):
+    return unescape(re.sub(r"<[^>]+>", "", html))
+
+
+def test_examples_contain_the_whole_token_and_show_it_cut(client, owner):
+    client.force_login(owner)
+    token = TokenFactory(owner=owner, scope="api", revealed_at=None)
+
+    page = client.get(f"/profile/tokens/{token.pk}/reveal/")
+
+    signed = page.context["signed_jwt"]
+    with_token = {name for name, text in examples(page).items() if f'<span class="cut">{signed}</span>' in text}
+    assert with_token == {"curl", "python", "javascript", "powershell"}
+    assert signed not in text_of(examples(page)["github"]) + text_of(examples(page)["postman"])
+    assert f"Bearer {signed}" in text_of(examples(page)["curl"])
+
+
+def test_example_for_github_is_a_workflow_that_reads_the_token_from_a_secret(client, owner):
+    client.force_login(owner)
+    token = TokenFactory(owner=owner, scope="pipeline", revealed_at=None)
+
+    workflow = yaml.safe_load(text_of(examples(client.get(f"/profile/tokens/{token.pk}/reveal/"))["github"]))
+
+    [step] = workflow["jobs"]["call-portal"]["steps"]
+    assert step["env"] == {"OPSERA_TOKEN": "${{ secrets.OPSERA_TOKEN }}"}
+    assert step["run"].strip().endswith("/api/v1/pipelines")
