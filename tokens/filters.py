@@ -18,9 +18,16 @@ from tokens.querysets import TokenQuerySet
 from tokens.states import CHOICES as STATE_CHOICES
 from tokens.states import TokenState
 
+DAYS_TO_END = [
+    ("1", gettext_lazy("1 day")),
+    ("7", gettext_lazy("7 days")),
+    ("30", gettext_lazy("30 days")),
+    ("90", gettext_lazy("90 days")),
+]
+
 
 class TokenFilter(StrictFilterSet):
-    api_help: ClassVar = {"q": "Part of the name."}
+    api_help: ClassVar = {"q": "Part of the name.", "ends_within": "Days. Finds active tokens only."}
 
     q = SearchFilter(label=gettext_lazy("Name"), field_name="name", lookup_expr="icontains")
     state = django_filters.ChoiceFilter(
@@ -34,6 +41,12 @@ class TokenFilter(StrictFilterSet):
         choices=scopes.CHOICES,
         method="filter_scope",
         empty_label=gettext_lazy("Any scope"),
+    )
+    ends_within = django_filters.ChoiceFilter(
+        label=gettext_lazy("Expires within"),
+        choices=DAYS_TO_END,
+        method="filter_end",
+        empty_label=gettext_lazy("Any time"),
     )
 
     def filter_state(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
@@ -56,13 +69,10 @@ class TokenFilter(StrictFilterSet):
     def filter_scope(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
         return queryset.with_scope(value)
 
+    def filter_end(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
+        return queryset.expiring_before(timezone.now() + timedelta(days=int(value)))
 
-DAYS_TO_END = [
-    ("1", gettext_lazy("1 day")),
-    ("7", gettext_lazy("7 days")),
-    ("30", gettext_lazy("30 days")),
-    ("90", gettext_lazy("90 days")),
-]
+
 DAYS_UNUSED = [
     ("30", gettext_lazy("30 days")),
     ("90", gettext_lazy("90 days")),
@@ -82,7 +92,6 @@ class OrganizationTokenFilter(TokenFilter):
     api_help: ClassVar = {
         "q": "Part of the token's name or of the owner's name or e-mail, or the token's whole id.",
         "owner": "Part of the owner's name or e-mail.",
-        "ends_within": "Days. Finds active tokens only.",
         "unused_for": "Days since the last use, or since creation if the token was never used.",
         "created_from": "Created on this day (UTC) or later.",
         "created_to": "Created on this day (UTC) or earlier.",
@@ -90,12 +99,6 @@ class OrganizationTokenFilter(TokenFilter):
 
     q = SearchFilter(label=gettext_lazy("Name, owner or token id"), method="filter_text")
     owner = TextFilter(label=gettext_lazy("Owner"), max_length=254, method="filter_owner")
-    ends_within = django_filters.ChoiceFilter(
-        label=gettext_lazy("Expires within"),
-        choices=DAYS_TO_END,
-        method="filter_end",
-        empty_label=gettext_lazy("Any time"),
-    )
     unused_for = django_filters.ChoiceFilter(
         label=gettext_lazy("Not used for"),
         choices=DAYS_UNUSED,
@@ -117,9 +120,6 @@ class OrganizationTokenFilter(TokenFilter):
 
     def filter_owner(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
         return queryset.filter(_owner_has(value))
-
-    def filter_end(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
-        return queryset.expiring_before(timezone.now() + timedelta(days=int(value)))
 
     def filter_unused(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
         return queryset.unused_since(timezone.now() - timedelta(days=int(value)))

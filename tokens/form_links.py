@@ -9,16 +9,19 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from django.core.exceptions import ValidationError
 from django.http import QueryDict
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from accounts.models import User
 from core.api.scopes import BY_ID, as_string
 from tokens.forms import CUSTOM
-from tokens.lifetimes import Lifetime, chosen_end
+from tokens.lifetimes import Lifetime, chosen_end, end_of
+from tokens.models import Token
 from tokens.names import clean_name
 from tokens.policy.rules import scopes_not_allowed
 from tokens.scope_cards import usable_by
@@ -48,6 +51,15 @@ def filled_by(query: QueryDict, *, owner: User) -> FilledForm | None:
     for read in (_read_name, _read_scopes, _read_lifetime):
         filled.problems.extend(_problems_of(read, query, owner, filled.initial))
     return filled
+
+
+def form_link_like(token: Token) -> str:
+    """The address of the form, filled in with the name, the scopes and the lifetime of this token."""
+    query = {"name": token.name, "scopes": ",".join(token.scope.split())}
+    chosen = [preset for preset in Lifetime if end_of(preset, start=token.created_at) == token.expires_at]
+    if chosen:
+        query["lifetime"] = chosen[0].value
+    return f"{reverse('tokens:token_list')}?{urlencode(query)}"
 
 
 Reader = Callable[[QueryDict, User, dict[str, Any]], Iterator[str]]

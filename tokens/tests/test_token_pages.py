@@ -16,6 +16,7 @@ from accounts.tests.factors import signed_in_just_now
 from auditlog.tests.test_logs import use
 from opsera_portal.tests.naughty import NAUGHTY_STRINGS
 from tokens.forms import TokenForm
+from tokens.lifetimes import now_in_seconds
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 from tokens.views.my_tokens import TokenListView
@@ -252,13 +253,44 @@ def test_auditor_sees_no_expire_button(client, organization, owner):
 def test_token_page_shows_what_the_token_can_do_now(signed_in, owner):
     token = TokenFactory(owner=owner, scope="pipeline-readonly")
 
-    rows = signed_in.get(f"{PAGE}{token.pk}/").context["operations"]
+    page = signed_in.get(f"{PAGE}{token.pk}/")
 
-    verdicts = {row["label"]: (row["scope_opens"], row["role_allows"], row["verdict"]) for row in rows}
-    assert verdicts["List pipelines"] == (True, True, "Yes")
-    assert verdicts["Run a pipeline"] == (False, True, "No")
-    assert verdicts["List the organization's tokens"] == (False, False, "No")
-    assert "Create a token" not in verdicts
+    can = [row["label"] for row in page.context["can_do"]]
+    cannot = {row["label"]: row["why_not"] for row in page.context["cannot_do"]}
+    assert "List pipelines" in can
+    assert cannot["Run a pipeline"] == "No scope of the token allows it."
+    assert "Create a token" not in {*can, *cannot}
+    assert f"{len(can)} of {len(can) + len(cannot)} operations" in " ".join(page.content.decode().split())
+
+
+def test_token_page_says_that_the_role_does_not_allow_an_operation(client, organization):
+    guest = UserFactory(organization=organization, site_role=SiteRole.GUEST)
+    client.force_login(guest)
+
+    page = client.get(f"{PAGE}{TokenFactory(owner=guest, scope='pipeline').pk}/")
+
+    cannot = {row["label"]: row["why_not"] for row in page.context["cannot_do"]}
+    assert cannot["Run a pipeline"] == "The owner's site role doesn't allow it."
+
+
+def test_expired_token_can_do_nothing(signed_in, owner):
+    token = TokenFactory(owner=owner, created_at=now_in_seconds() - timedelta(days=60))
+
+    page = signed_in.get(f"{PAGE}{token.pk}/")
+
+    assert page.context["can_do"] == []
+    assert "The token is not active." in {row["why_not"] for row in page.context["cannot_do"]}
+
+
+def test_token_page_leads_to_a_form_for_another_like_it(signed_in, client, owner):
+    week = now_in_seconds() + timedelta(weeks=1)
+    token = TokenFactory(owner=owner, name="nightly", scope="api-readonly pipeline", expires_at=week)
+
+    form = signed_in.get(signed_in.get(f"{PAGE}{token.pk}/").context["similar_url"]).context["form"]
+
+    assert form["name"].value() == "nightly 2"
+    assert form["scopes"].value() == ["api-readonly", "pipeline"]
+    assert form["lifetime"].value() == "1w"
 
 
 def test_token_page_shows_only_the_tokens_log(signed_in, api, owner):
@@ -394,3 +426,20 @@ def test_lifetimes_over_the_maximum_are_not_shown(signed_in, owner):
     assert [choice["id"] for choice in answer.context["lifetime_choices"]] == ["1d", "1w", "custom"]
     assert [choice["id"] for choice in answer.context["lifetime_choices"] if choice["checked"]] == ["1w"]
     assert "Your organization allows 20 days at most." in text(answer)
+
+
+def test_my_tokens_can_be_filtered_by_their_end_on_the_page_and_in_the_api(signed_in, api, owner):
+    soon, later = (
+        TokenFactory(owner=owner, name=name, expires_at=now_in_seconds() + timedelta(days=days))
+        for name, days in (("soon", 5), ("later", 50))
+    )
+
+    page = signed_in.get(PAGE, {"ends_within": "7"})
+    api.force_login(owner)
+
+    assert [row.record for row in page.context["table"].rows] == [soon]
+    assert [row["name"] for row in api.get("/api/v1/tokens", {"ends_within": "90"}).json()["data"]] == [
+        later.name,
+        soon.name,
+    ]
+    assert api.get("/api/v1/tokens", {"ends_within": "8"}).status_code == 400

@@ -17,7 +17,8 @@ from auditlog.tables import OneTokenUseTable, OrganizationOneTokenUseTable
 from auditlog.views.base import LogTableMixin
 from core.badges import Badge
 from core.pages.views import MemberPageMixin, SectionMixin
-from tokens.allowed_operations import open_to_tokens, verdicts
+from tokens.allowed_operations import Verdict, open_to_tokens, verdicts
+from tokens.form_links import form_link_like
 from tokens.models import Token
 from tokens.states import TokenState
 from tokens.tables import state_badge
@@ -72,9 +73,11 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         token: Token = self.object
+        days = usage.days(self.uses)
+        can_do, cannot_do = what_it_can_do(token)
         return super().get_context_data(
             token=token,
-            days=usage.days(self.uses),
+            days=days,
             uses_are_complete=self.uses.is_complete,
             addresses=self.addresses[:ADDRESSES_SHOWN],
             further_addresses=len(self.addresses[ADDRESSES_SHOWN:]),
@@ -85,27 +88,41 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
             is_own=self.is_own,
             can_be_shown_until=token.can_be_revealed_until if self.is_own else None,
             can_expire=not token.has_ended and Token.objects.revocable_by(self.person).filter(pk=token.pk).exists(),
-            operations=what_it_can_do(token),
+            can_do=can_do,
+            cannot_do=cannot_do,
+            operation_count=len(can_do) + len(cannot_do),
+            used=sum(day.total for day in days),
+            address_count=len(self.addresses),
+            similar_url=form_link_like(token) if self.is_own else "",
             closed_to_tokens=[gettext(privilege.value) for privilege in Privilege],
             timeline=timeline(token),
             **kwargs,
         )
 
 
-def what_it_can_do(token: Token) -> list[dict[str, Any]]:
-    """For each operation, whether a scope of the token and the owner's role allow it."""
-    is_active = token.state is TokenState.ACTIVE
-    return [
+def what_it_can_do(token: Token) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The operations that the token can do now, and the others, each with the reason."""
+    rows = [
         {
             "label": str(verdict.route.operation.limited_to or verdict.route.operation.label),
             "method": verdict.route.method,
             "path": verdict.route.path.replace("<id:pk>", "{id}"),
-            "scope_opens": verdict.scope_opens,
-            "role_allows": verdict.role_allows,
-            "verdict": gettext("Yes") if verdict.allows and is_active else gettext("No"),
+            "why_not": _why_not(token, verdict),
         }
         for verdict in verdicts(token.scope, token.owner, open_to_tokens())
     ]
+    return [row for row in rows if not row["why_not"]], [row for row in rows if row["why_not"]]
+
+
+def _why_not(token: Token, verdict: Verdict) -> str:
+    """Empty if the token can do it."""
+    if not verdict.scope_opens:
+        return gettext("No scope of the token allows it.")
+    if not verdict.role_allows:
+        return gettext("The owner's site role doesn't allow it.")
+    if token.state is not TokenState.ACTIVE:
+        return gettext("The token is not active.")
+    return ""
 
 
 def timeline(token: Token) -> list[dict[str, Any]]:
