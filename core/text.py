@@ -44,6 +44,8 @@ _INVISIBLE = frozenset(
 
 def grouped(number: int) -> str:
     """`12,345`, in German `12.345`."""
+    if -1000 < number < 1000:
+        return str(number)
     return f"{number:,}".replace(",", _SEPARATORS.get(get_language() or "en", ","))
 
 

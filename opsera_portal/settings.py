@@ -429,6 +429,7 @@ STATIC_BUNDLES = {
         "js/secret.js",
         "js/leave.js",
         "js/time-zone.js",
+        "js/chart.js",
         "js/dialog.js",
         "js/live.js",
         "js/once.js",

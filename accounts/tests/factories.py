@@ -28,6 +28,8 @@ class UserFactory(DjangoModelFactory):
     site_role = SiteRole.USER
     password = Password(PASSWORD)
     joined_at = factory.LazyFunction(timezone.now)
+    # Without one, each page has a form that sends the browser's.
+    time_zone = "UTC"
 
 
 class OperatorFactory(UserFactory):

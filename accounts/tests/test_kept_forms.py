@@ -38,6 +38,7 @@ NOT_WALKED = {
     "/login/passkey/again/": "a step of signing in",
     "/login/single-sign-on/": "a step of signing in",
     "/login/again/": "a step of signing in",
+    "/profile/preferences/time-zone/": "sent by a script, without a button",
     "/profile/tokens/name/": "part of the form for a new token, without a button of its own",
     "/organization/policy/save/": "part of the response to another form; tested below",
     "/profile/security/password/set/": "for people without a password",

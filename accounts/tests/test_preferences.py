@@ -4,10 +4,17 @@ import pytest
 from django.utils import timezone, translation
 
 from accounts import services
+from accounts.tests.factories import UserFactory
 from auditlog.models import Activity
 from tokens.tests.factories import TokenFactory, bearer
 
 PREFERENCES = "/api/v1/me/preferences"
+
+
+@pytest.fixture
+def owner(organization):
+    """Someone who has just been invited: without a language and a time zone."""
+    return UserFactory(organization=organization, time_zone="")
 
 
 def wants_mails(person):
@@ -104,6 +111,15 @@ def test_unknown_language_and_time_zone_are_refused(api, client, owner, field, v
     if value is not None:
         assert client.post("/profile/preferences/", {field: value}).context["form"].errors.keys() == {field}
     assert shown_to(owner) == ("", "")
+
+
+def test_page_sends_the_time_zone_of_the_browser_until_there_is_one(client, owner):
+    client.force_login(owner)
+    form = "data-first-time-zone"
+
+    assert form in client.get("/profile/").content.decode()
+    client.post("/profile/preferences/time-zone/", {"time_zone": "Europe/Berlin"})
+    assert form not in client.get("/profile/").content.decode()
 
 
 def test_first_time_zone_of_the_browser_is_kept_but_replaces_none(client, owner):

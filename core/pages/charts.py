@@ -90,6 +90,11 @@ class Chart:
         return self.bars[-1]
 
     @property
+    def last_used_day(self) -> date | None:
+        """The last day with uses, whose bar the Tab key leads to."""
+        return next((bar.day for bar in reversed(self.bars) if bar.total), None)
+
+    @property
     def peak(self) -> Bar | None:
         """The day with the most uses, the latest of several; ``None`` without uses."""
         return max(reversed(self.bars), key=lambda bar: bar.total) if self.total else None

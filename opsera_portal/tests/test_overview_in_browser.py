@@ -57,3 +57,15 @@ def test_new_address_is_marked_with_text(page):
 
     expect(page.locator("#addresses tr", has_text="192.0.2.200")).to_contain_text("New address")
     expect(page.locator("#addresses tr", has_text="198.51.100.4")).not_to_contain_text("New address")
+
+
+def test_chart_is_one_tab_stop_with_arrow_keys(page):
+    bars = page.locator(".chart-bar[tabindex]")
+    page.locator(".chart-bar[tabindex='0']").focus()
+
+    for key, place in (("ArrowLeft", -2), ("Home", 0), ("ArrowLeft", 0), ("ArrowRight", 1), ("End", -1)):
+        page.keyboard.press(key)
+        focused = bars.nth(place % bars.count())
+        expect(focused).to_be_focused()
+        expect(focused.locator(".chart-words")).to_be_visible()
+        assert page.locator(".chart-bar[tabindex='0']").count() == 1

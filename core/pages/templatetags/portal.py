@@ -4,7 +4,7 @@ import math
 import uuid
 from calendar import monthrange
 from collections.abc import Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +15,7 @@ from django.utils.dates import MONTHS_ALT
 from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import get_language, gettext, ngettext
 
 from core.badges import Badge
 from core.pages import charts, submissions
@@ -82,7 +82,8 @@ register.filter("grouped", grouped)
 @register.filter
 def exact(value: datetime) -> str:
     """`3 May 2026, 14:05 UTC`; for a reader in another time zone `3 May 2026, 16:05 CEST (14:05 UTC)`."""
-    utc, local = value.astimezone(UTC), value.astimezone(timezone.get_current_timezone())
+    utc, zone = value.astimezone(UTC), timezone.get_current_timezone()
+    local = utc if zone is UTC else utc.astimezone(zone)
     if local.utcoffset() == utc.utcoffset():
         return f"{_day_and_time(utc)} UTC"
     in_utc = f"{utc:%H:%M}" if local.date() == utc.date() else _day_and_time(utc)
@@ -90,13 +91,14 @@ def exact(value: datetime) -> str:
 
 
 def _day_and_time(moment: datetime) -> str:
+    return _day(moment.date(), get_language()) % {"time": f"{moment:%H:%M}"}
+
+
+@lru_cache(maxsize=1024)
+def _day(day: date, language: str | None) -> str:
     # Month names in the form that follows a day: in Polish another one than alone.
-    return gettext("%(day)s %(month)s %(year)s, %(time)s") % {
-        "day": moment.day,
-        "month": MONTHS_ALT[moment.month],
-        "year": moment.year,
-        "time": f"{moment:%H:%M}",
-    }
+    words = {"day": day.day, "month": MONTHS_ALT[day.month], "year": day.year, "time": "%(time)s"}
+    return gettext("%(day)s %(month)s %(year)s, %(time)s") % words
 
 
 @register.filter
@@ -129,15 +131,17 @@ def relative(value: datetime) -> str:
     now = timezone.now()
     if value <= now:
         number, unit = _span(value, now)
-        return _ago(number, unit) if number else gettext("just now")
+        return _ago(number, unit, get_language()) if number else gettext("just now")
     number, unit = _span(now, value, to_nearest=True)
-    return _ahead(number, unit) if number else gettext("in less than a minute")
+    return _ahead(number, unit, get_language()) if number else gettext("in less than a minute")
 
 
 # A message for each unit and direction, because nouns have cases: German says "3 Tage" and "vor 3 Tagen".
 
 
-def _ago(number: int, unit: str) -> str:
+# Remembered, because a table has several times in each row, and there are few different ones.
+@lru_cache(maxsize=1024)
+def _ago(number: int, unit: str, language: str | None) -> str:
     match unit:
         case "year":
             words = ngettext("%(count)s year ago", "%(count)s years ago", number)
@@ -152,7 +156,8 @@ def _ago(number: int, unit: str) -> str:
     return words % {"count": grouped(number)}
 
 
-def _ahead(number: int, unit: str) -> str:
+@lru_cache(maxsize=1024)
+def _ahead(number: int, unit: str, language: str | None) -> str:
     match unit:
         case "year":
             words = ngettext("in %(count)s year", "in %(count)s years", number)
