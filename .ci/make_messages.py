@@ -18,7 +18,17 @@ from django.core.management.commands import makemessages
 ROOT = Path(__file__).resolve().parent.parent
 DIRECTORY = ROOT / "locale"
 # The texts are in the apps and in the templates.
-NOT_SEARCHED = (".*", "benchmarks", "docs", "staticfiles", "static", "node_modules", "*/tests/*", "*/migrations/*")
+NOT_SEARCHED = (
+    ".*",
+    "locale",
+    "benchmarks",
+    "docs",
+    "staticfiles",
+    "static",
+    "node_modules",
+    "*/tests/*",
+    "*/migrations/*",
+)
 
 
 class MakeMessages(makemessages.Command):
@@ -26,6 +36,12 @@ class MakeMessages(makemessages.Command):
 
     xgettext_options: ClassVar[list[str]] = [*makemessages.Command.xgettext_options, "--keyword=counted:2,3"]
     msgmerge_options: ClassVar[list[str]] = [*makemessages.Command.msgmerge_options, "--no-fuzzy-matching"]
+
+    def find_files(self, root: str) -> list[makemessages.TranslatableFile]:
+        found: list[makemessages.TranslatableFile] = super().find_files(root)
+        for file in found:
+            file.locale_dir = str(DIRECTORY)
+        return found
 
 
 def files() -> list[Path]:
