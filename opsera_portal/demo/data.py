@@ -125,6 +125,22 @@ PIPELINES = (
 )
 
 
+class NotTheDemo(Exception):
+    """The database belongs to a real installation. The message says how this was seen."""
+
+
+def check_database() -> None:
+    """Raises ``NotTheDemo`` for a database with other organizations and without the demo."""
+    demo = Organization.objects.filter(slug="demo").first()
+    if demo is None:
+        if other := Organization.objects.exclude(slug="other").first():
+            raise NotTheDemo(
+                f"This database has the organization “{other}” and no demo. Nothing was created: use another database."
+            )
+    elif not demo.users.filter(email="admin@demo.example").exists():
+        raise NotTheDemo(f"The organization “{demo}” is not the demo. Nothing was created: use another database.")
+
+
 def seed(*, echo_port: int) -> dict[str, str]:
     """Creates the two demo organizations if they are missing.
 
@@ -158,7 +174,7 @@ def read_accounts(path: Path) -> dict[str, str]:
 
 def _create_demo(echo_port: int) -> dict[str, str]:
     organization = Organization.objects.create(name="Demo Organization", slug="demo")
-    passwords = {f"{login}@demo.example": _password() for login in PEOPLE}
+    passwords = {f"{login}@demo.example": new_password() for login in PEOPLE}
     people = {
         login: User.objects.create_user(
             f"{login}@demo.example",
@@ -196,7 +212,7 @@ def _create_demo(echo_port: int) -> dict[str, str]:
 
 def _create_other(echo_port: int) -> dict[str, str]:
     organization = Organization.objects.create(name="Other Organization", slug="other")
-    password = _password()
+    password = new_password()
     user = User.objects.create_user(
         "admin@other.example",
         password,
@@ -236,7 +252,7 @@ def _create_pipeline(organization: Organization, owner: User, described: DemoPip
             headers={"Content-Type": "application/json"},
             expected_status=expected,
         )
-        _give_secret(call)
+        give_secret(call)
         call.save()
     return pipeline
 
@@ -249,15 +265,15 @@ def _set_port_of_steps(echo_port: int) -> None:
         if url != step.url:
             step.url = url
             # Secrets are bound to the server, including its port.
-            _give_secret(step)
+            give_secret(step)
             step.save(update_fields=["url", "secret_headers"])
 
 
-def _give_secret(step: Step) -> None:
+def give_secret(step: Step) -> None:
     authorization = {"Authorization": f"Bearer {secrets.token_urlsafe(24)}"}
     step.secret_headers = step_secrets.encrypt(step, "secret_headers", authorization)
 
 
-def _password() -> str:
+def new_password() -> str:
     """Only letters and digits, so that a double click selects all of it and no command takes it for an option."""
     return str(settings.DEMO_PASSWORD) or "".join(secrets.choice(_SIGNS) for _ in range(16))
