@@ -1,0 +1,66 @@
+"""The main pages with many rows and with names that are hard to show: nothing overflows, and axe finds nothing."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from django.conf import settings
+
+from opsera_portal.tests import portal as started
+from opsera_portal.tests.browser import watch_for_refusals
+from opsera_portal.tests.test_pages_in_browser import assert_good, look_at
+
+pytestmark = [pytest.mark.browser, pytest.mark.once]
+
+
+@pytest.fixture(scope="module")
+def page(chromium, tmp_path_factory):
+    """A browser page of the Administrator, in a portal of its own, because other tests count the demo's rows."""
+    portal = started.start(tmp_path_factory.mktemp("many"))
+    environment = os.environ | {"PORTAL_DATA_DIR": str(portal.data), "PORTAL_DEMO_PASSWORD": started.PASSWORD}
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "demo", "--many"]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    with chromium.signed_in(portal, "admin@demo.example") as context:
+        page = watch_for_refusals(context.new_page())
+        page.kinds, page.linked = set(), []
+        yield page
+    portal.stop()
+    started.drop_database(portal.database_url)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/profile/tokens/",
+        "/organization/users/?q=wolfeschlegel",
+        "/organization/groups/",
+        "/organization/authentication-log/",
+        "/organization/activity-log/",
+        "/organization/access-review/",
+        "/organization/mails/",
+        "/pipelines/",
+        "/pipelines/runs/",
+    ],
+)
+def test_list_with_many_rows_is_accessible(page, path):
+    look_at(page, path)
+    assert_good(page)
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "below"),
+    [
+        ("/organization/users/?q=wolfeschlegel", "Maximiliane", [""]),
+        ("/organization/groups/", "Platform reliability", [""]),
+        ("/pipelines/?q=build_and_release", "build_and_release", ["", "steps/", "access-rules/", "runs/2/", "runs/3/"]),
+        ("/profile/tokens/", "continuous-integration", [""]),
+    ],
+)
+def test_page_of_a_row_with_a_long_name_is_accessible(page, path, name, below):
+    page.goto(path)
+    address = page.get_by_role("link", name=name).first.get_attribute("href")
+    for rest in below:
+        look_at(page, address + rest)
+        assert_good(page)
