@@ -1,0 +1,21 @@
+"""The storage of collected static files: names with a digest, so that browsers keep them, and compressed copies."""
+
+from typing import Any
+
+import brotli
+from whitenoise.compress import Compressor
+from whitenoise.storage import CompressedManifestStaticFilesStorage
+
+
+class FastCompressor(Compressor):
+    """Brotli's best quality takes ten times as long for a twentieth of the size, and the portal collects at its start."""
+
+    @staticmethod
+    def compress_brotli(data: bytes) -> bytes:
+        compressed: bytes = brotli.compress(data, quality=9)
+        return compressed
+
+
+class PortalStaticFilesStorage(CompressedManifestStaticFilesStorage):
+    def create_compressor(self, **kwargs: Any) -> Compressor:
+        return FastCompressor(**kwargs)
