@@ -8,7 +8,8 @@ from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
 class FastCompressor(Compressor):
-    """Brotli's best quality takes ten times as long for a twentieth of the size, and the portal collects at its start."""
+    """Brotli's best quality takes ten times as long for a twentieth of the size, and the portal collects when it starts.
+    """
 
     @staticmethod
     def compress_brotli(data: bytes) -> bytes:

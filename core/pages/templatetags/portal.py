@@ -83,7 +83,7 @@ register.filter("grouped", grouped)
 def exact(value: datetime) -> str:
     """`3 May 2026, 14:05 UTC`; for a reader in another time zone `3 May 2026, 16:05 CEST (14:05 UTC)`."""
     utc, zone = value.astimezone(UTC), timezone.get_current_timezone()
-    local = utc if zone is UTC else utc.astimezone(zone)
+    local = utc.astimezone(zone)
     if local.utcoffset() == utc.utcoffset():
         return f"{_day_and_time(utc)} UTC"
     in_utc = f"{utc:%H:%M}" if local.date() == utc.date() else _day_and_time(utc)
