@@ -9,6 +9,7 @@ from django.conf import settings
 from django.contrib.auth.forms import SetPasswordForm
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from accounts.models import POLICY_FIELDS, Group, Organization, User
 from accounts.roles import SiteRole
@@ -179,10 +180,10 @@ class InviteForm(forms.Form):
         error_messages={"required": _("Enter an e-mail address.")},
     )
     name = forms.CharField(
-        label=_("Name"),
+        label=pgettext_lazy("of a person", "Name"),
         max_length=100,
         widget=forms.TextInput(attrs={"autocomplete": "off"}),
-        error_messages={"required": _("Enter a name.")},
+        error_messages={"required": pgettext_lazy("of a person", "Enter a name.")},
     )
     site_role = forms.ChoiceField(label=_("Site role"), choices=SiteRole.choices, initial=SiteRole.GUEST)
     groups = forms.ModelMultipleChoiceField(

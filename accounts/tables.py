@@ -3,7 +3,7 @@ from typing import Any
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, gettext_lazy, pgettext
+from django.utils.translation import gettext, gettext_lazy, pgettext, pgettext_lazy
 from django_tables2 import Column
 
 from accounts.models import Group, User
@@ -18,13 +18,13 @@ NUMERIC = {"td": {"class": "numeric"}, "th": {"class": "numeric"}}
 
 
 class UserTable(PortalTable):
-    name = Column(verbose_name=gettext_lazy("Name"))
+    name = Column(verbose_name=pgettext_lazy("of a person", "Name"))
     email = Column(verbose_name=gettext_lazy("E-mail"))
     site_role = Column(verbose_name=gettext_lazy("Role"))
     state = BadgeColumn(verbose_name=gettext_lazy("State"), orderable=False)
     groups = Column(accessor="member_groups", verbose_name=gettext_lazy("Groups"), orderable=False, empty_values=())
     last_login = MomentColumn(verbose_name=gettext_lazy("Last sign-in"), default=gettext_lazy("Never"))
-    has_two_factor = Column(verbose_name=gettext_lazy("Two-factor"), orderable=False)
+    has_two_factor = Column(verbose_name=pgettext_lazy("column", "Two-factor"), orderable=False)
     live_token_count = Column(verbose_name=gettext_lazy("Live tokens"), attrs=NUMERIC)
 
     class Meta:
@@ -116,7 +116,7 @@ class GroupTable(PortalTable):
 class MemberTable(PortalTable):
     """The members of ``group``. ``may_change``: whether the person can remove them."""
 
-    name = Column(verbose_name=gettext_lazy("Name"))
+    name = Column(verbose_name=pgettext_lazy("of a person", "Name"))
     email = Column(verbose_name=gettext_lazy("E-mail"))
     site_role = Column(verbose_name=gettext_lazy("Role"))
     state = BadgeColumn(verbose_name=gettext_lazy("State"), orderable=False)
