@@ -18,6 +18,7 @@ from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from django.db.transaction import TransactionManagementError
 from django.utils import timezone
+from django.utils.translation import get_language
 
 from accounts import services
 from accounts.mails import invitation_mail, password_reset_mail
@@ -832,3 +833,15 @@ def test_wrong_ehlo_name_prevents_startup(raw):
 )
 def test_ip_address_as_ehlo_name_is_in_brackets(host, name):
     assert setting_readers.host_name("EMAIL_EHLO_NAME", "", default=setting_readers.name_in_mail(host)) == name
+
+
+def test_mail_is_in_the_language_of_its_recipient(server, row, invited):
+    invited.language = "de"
+    invited.save()
+
+    work()
+
+    [message] = server.messages
+    assert message["Subject"].startswith("Einladung ins Opsera Portal von ")
+    assert "Der Link funktioniert einmal, 3 Tage lang." in message.get_body(("plain",)).get_content()
+    assert get_language() == "en"
