@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH := .venv-bench
 AUDIT := .venv-audit
+SITE := .venv-docs
 COLLECTION := docs/postman/opsera-portal.postman_collection.json
 # Checks need no data, so they use a data directory of their own.
 CHECKED = PORTAL_DATA_DIR=$(CURDIR)/$(VENV)/checks SECRET_KEY=$$(printf 'checks-only-%.0s' 1 2 3 4 5 6) $(BIN)/python manage.py
@@ -82,7 +83,7 @@ lint: $(VENV)/.development ## Check style, types, templates and Django's own che
 .PHONY: audit
 audit: $(AUDIT)/.installed ## Look up the pinned versions in databases of known vulnerabilities
 	@$(AUDIT)/bin/python .ci/audit.py $(AUDIT)/bin/pip-audit \
-	  requirements.txt requirements-dev.txt benchmarks/requirements.txt .ci/requirements-audit.txt
+	  requirements.txt requirements-dev.txt benchmarks/requirements.txt docs/requirements.txt .ci/requirements-audit.txt
 
 $(AUDIT)/.installed: .ci/requirements-audit.txt | $(BIN)/python
 	@echo "Installing the packages for the audit ..."
@@ -114,6 +115,37 @@ clients: $(if $(shell command -v npm),$(CLIENTS)/node_modules/.installed)
 $(CLIENTS)/node_modules/.installed: $(CLIENTS)/package-lock.json
 	@echo "Installing tools for the API schema ..."
 	@cd $(CLIENTS) && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+# The pages are copies in the same places as in the repository, so that links between documents work on the site too.
+.PHONY: docs
+docs: $(SITE)/.installed diagrams ## Build the documentation site in site/
+	@rm -rf $(SITE)/pages && mkdir -p $(SITE)/pages/assets
+	@cp -r --parents *.md docs/*.md docs/guides docs/*.png docs/*.svg docs/postman/*.postman_collection.json deploy $(SITE)/pages
+	@cp $(MERMAID) $(SITE)/pages/assets/mermaid.js 2> /dev/null || { \
+	  echo "Diagrams are shown as text: drawing them needs node and npm."; \
+	  cp docs/diagrams/as-text.js $(SITE)/pages/assets/mermaid.js; }
+	@$(SITE)/bin/zensical build --clean --strict
+	@echo "The site is in site/index.html. make docs-serve shows it with search."
+
+.PHONY: docs-serve
+docs-serve: docs ## Build the documentation site and serve it on http://localhost:8001
+	@$(SITE)/bin/python -m http.server --bind 127.0.0.1 --directory site 8001
+
+$(SITE)/.installed: docs/requirements.txt | $(BIN)/python
+	@echo "Installing the packages for the documentation site ..."
+	@$(BIN)/python -m venv $(SITE)
+	@.ci/install-packages $(SITE) $<
+	@touch $@
+
+# Draws the diagrams of the site, if node is installed. Otherwise the site shows them as text.
+MERMAID := docs/diagrams/node_modules/@mermaid-js/tiny/dist/mermaid.tiny.js
+.PHONY: diagrams
+diagrams: $(if $(shell command -v npm),docs/diagrams/node_modules/.installed)
+
+docs/diagrams/node_modules/.installed: docs/diagrams/package-lock.json
+	@echo "Installing mermaid ..."
+	@cd docs/diagrams && npm ci --silent --no-audit --no-fund
 	@touch $@
 
 .PHONY: format
@@ -196,14 +228,14 @@ messages: $(VENV)/.development ## Bring the translations in locale/ up to date w
 
 .PHONY: lock
 lock: $(VENV)/.development ## Pin the packages in requirements*.in
-	@for file in requirements requirements-dev benchmarks/requirements .ci/requirements-audit .ci/requirements-uv; do \
+	@for file in requirements requirements-dev benchmarks/requirements docs/requirements .ci/requirements-audit .ci/requirements-uv; do \
 	  $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	    --python-version 3.11 $$file.in -o $$file.txt || exit 1; \
 	done
 
 .PHONY: clean
 clean: ## Remove the virtual environments and generated files, but not the data directory
-	rm -rf $(VENV) $(BENCH) $(AUDIT) staticfiles docs/postman/node_modules $(CLIENTS)/node_modules .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(BENCH) $(AUDIT) $(SITE) site .cache staticfiles docs/postman/node_modules docs/diagrams/node_modules $(CLIENTS)/node_modules .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

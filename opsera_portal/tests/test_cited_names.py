@@ -45,6 +45,8 @@ ELSEWHERE = {
     "_and_more",
     "_at",
     "_auto_",
+    "CI_DEBUG_TRACE",
+    "pull_request_target",
 }
 EXAMPLES_OF_FILES = {"accounts/new.py", "accounts/tests/test_new.py", "benchmarks/new.py", "platform.py"}
 

@@ -13,7 +13,7 @@ from django.conf import settings
 from opsera_portal import __version__
 
 ROOT = Path(settings.BASE_DIR)
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/guides/*.md")])
 CODE = ("accounts", "auditlog", "benchmarks", "core", "opsera_portal", "pipelines", "tokens")
 LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
@@ -62,6 +62,12 @@ def test_links_in_documents_have_targets(document):
     assert [link for link in links if leads_nowhere(document, link)] == []
 
 
+def test_navigation_of_the_site_has_every_document():
+    navigation = re.findall(r'"([\w/-]+\.md)"', (ROOT / "zensical.toml").read_text())
+
+    assert sorted(navigation) == [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
+
+
 def python_files():
     return (path for folder in CODE for path in (ROOT / folder).rglob("*.py") if "node_modules" not in path.parts)
 
@@ -86,7 +92,7 @@ def test_architecture_answers_twenty_questions_with_one_file_each():
 
 
 def test_changelog_begins_with_the_version_of_the_portal_and_its_date():
-    newest = re.search(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    newest = re.search(r"^## (?!\[Unreleased\])(.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
     assert re.fullmatch(rf"\[{re.escape(__version__)}\] - \d{{4}}-\d\d-\d\d", newest[1])
 

@@ -23,7 +23,7 @@ PRINTED_ID = "7756ec6a-..."
 
 def curl_commands():
     """Returns README's calls in order, each as one line with the answer below it."""
-    lines = README.replace("\\\n", " ").splitlines()
+    lines = [line.strip() for line in README.replace("\\\n", " ").splitlines()]
     return [(line[2:], lines[number + 1]) for number, line in enumerate(lines) if line.startswith("$ curl ")]
 
 
