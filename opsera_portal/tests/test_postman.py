@@ -36,8 +36,8 @@ class Session:
         data = urlencode(fields | {"csrfmiddlewaretoken": token}, doseq=True).encode()
         return self.opener.open(f"{self.url}{path}", data).read().decode()
 
-    def make_token(self, name, scope):
-        page = self.post("/profile/tokens/", {"name": name, "scopes": [scope], "lifetime": "1d", "expires_at": ""})
+    def make_token(self, name, scope, lifetime="1d"):
+        page = self.post("/profile/tokens/", {"name": name, "scopes": [scope], "lifetime": lifetime, "expires_at": ""})
         return re.search(r'id="signed-jwt">([^<]+)<', page)[1]
 
 
