@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from django.db.models import F
 from django.utils import timezone
 
 from accounts.models import Group, User
@@ -229,6 +230,7 @@ def test_logs_have_each_reason_and_each_action(many):
     assert uses.filter(ip="2001:db8:85a3:1234:5678:8a2e:1370:7334").exists()
     assert max(map(len, uses.values_list("user_agent", flat=True))) == 256
     assert max(map(len, uses.values_list("target", flat=True))) == 512
+    assert not uses.filter(at__lt=F("token__created_at")).exists()
     for token in many(Token).exclude(last_used_at=None):
         assert token.last_used_at == TokenUse.objects.filter(token=token, outcome="allowed").first().at
 

@@ -1,6 +1,7 @@
 """Entries of both logs: each reason and each action, from all kinds of addresses, programs and paths.
 
-Entries are numbered in the order of their times, so all of these are later than those that exist: within the last hour.
+Entries are numbered in the order of their times, so all of these are later than those that exist: within the last
+minutes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from pipelines.models import Pipeline
 from tokens.models import Token
 from tokens.states import TokenState
 
-SPREAD = timedelta(hours=1)
+SPREAD = timedelta(minutes=15)
 USES_OF_EACH_REASON, USES = 9, 240
 ADDRESSES = (
     "2001:db8:85a3:1234:5678:8a2e:1370:7334",

@@ -37,7 +37,7 @@ def add_tokens(owner: User) -> list[Token]:
 def add_tokens_of_others(people: Sequence[User]) -> list[Token]:
     """A live token for each of the first people, deactivated ones included; three for the very first one."""
     owners = [people[0], people[0], *(person for person in people if person.joined_at)][:OF_OTHERS]
-    tokens = [_token(owner, number, used_up=number / OF_OTHERS) for number, owner in enumerate(owners)]
+    tokens = [_token(owner, number, used_up=(number + 1) / (OF_OTHERS + 1)) for number, owner in enumerate(owners)]
     for number, token in enumerate(tokens):
         _give_name(token, names.TOKENS[number % len(names.TOKENS)])
     return Token.objects.bulk_create(tokens)
@@ -52,7 +52,12 @@ def _live_tokens(owner: User) -> list[Token]:
         token.expires_at = now + timedelta(days=owner.own_organization.max_token_lifetime_days)
     ending = [_token(owner, number, used_up=0.985 - 0.015 * number) for number in range(ENDING_SOON)]
     left = LIVE - NOT_REVEALED - BLOCKED - ENDING_SOON
-    return [*pending, *blocked, *ending, *(_token(owner, number, used_up=0.03 * number) for number in range(left))]
+    return [
+        *pending,
+        *blocked,
+        *ending,
+        *(_token(owner, number, used_up=0.03 * (number + 1)) for number in range(left)),
+    ]
 
 
 def _ended_tokens(owner: User, number_of_tokens: int) -> list[Token]:
