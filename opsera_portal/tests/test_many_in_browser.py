@@ -11,22 +11,31 @@ from opsera_portal.tests import portal as started
 from opsera_portal.tests.browser import watch_for_refusals
 from opsera_portal.tests.test_pages_in_browser import assert_good, look_at
 
-pytestmark = [pytest.mark.browser, pytest.mark.once]
+pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.once]
 
 
 @pytest.fixture(scope="module")
-def page(chromium, tmp_path_factory):
-    """A browser page of the Administrator, in a portal of its own, because other tests count the demo's rows."""
-    portal = started.start(tmp_path_factory.mktemp("many"))
-    environment = os.environ | {"PORTAL_DATA_DIR": str(portal.data), "PORTAL_DEMO_PASSWORD": started.PASSWORD}
+def portal(tmp_path_factory):
+    """A portal of its own, because other tests count the rows of the demo."""
+    running = started.start(tmp_path_factory.mktemp("many"))
+    environment = os.environ | {
+        "PORTAL_DATA_DIR": str(running.data),
+        "PORTAL_DEMO_PASSWORD": started.PASSWORD,
+        "DJANGO_SETTINGS_MODULE": "opsera_portal.settings",
+    }
     command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "demo", "--many"]
     subprocess.run(command, env=environment, check=True, capture_output=True)
+    yield running
+    running.stop()
+    started.drop_database(running.database_url)
+
+
+@pytest.fixture(scope="module")
+def page(chromium, portal):
     with chromium.signed_in(portal, "admin@demo.example") as context:
         page = watch_for_refusals(context.new_page())
         page.kinds, page.linked = set(), []
         yield page
-    portal.stop()
-    started.drop_database(portal.database_url)
 
 
 @pytest.mark.parametrize(
