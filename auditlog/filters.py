@@ -8,8 +8,9 @@ from uuid import UUID
 import django_filters
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_ipv46_address
-from django.db.models import Q, QuerySet, Value
+from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Concat
+from django.db.models.lookups import Exact
 from django.utils.translation import gettext_lazy as _
 
 from auditlog.actions import Action, ActionType
@@ -17,6 +18,7 @@ from auditlog.models import TokenUse
 from auditlog.querysets import TokenUseQuerySet
 from core import ids
 from core.api import scopes
+from core.db.expressions import Rare
 from core.filters import AddressFilter, DayFilter, IdFilter, PeriodForm, PersonFilter, SearchFilter, StrictFilterSet
 
 _OF_ORGANIZATION = {
@@ -105,7 +107,7 @@ class TokenUseFilter(LogFilter):
         method="filter_scope",
         empty_label=_("Any scope"),
     )
-    token_id = IdFilter(label=_("Token"), field_name="token_id")
+    token_id = IdFilter(label=_("Token"), method="filter_token")
     ip = AddressFilter(label=_("Address"))
     request_id = IdFilter(label=_("Request ID"))
 
@@ -118,6 +120,10 @@ class TokenUseFilter(LogFilter):
         if rows is None or not is_of_one_token or not rows.exists():
             return rows
         return super().searched(data, TokenUse.objects.all())
+
+    def filter_token(self, queryset: TokenUseQuerySet, name: str, value: UUID) -> TokenUseQuerySet:
+        """By the index of the token, not by that of the organization, whose entries can be a thousand times as many."""
+        return queryset.filter(Rare(Exact(F("token_id"), value)))
 
     def filter_after_end(self, queryset: TokenUseQuerySet, name: str, value: str) -> TokenUseQuerySet:
         return queryset.of_ended_tokens()

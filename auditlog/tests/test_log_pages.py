@@ -16,7 +16,7 @@ from auditlog.models import Activity, TokenUse
 from auditlog.reason_texts import EXPLANATIONS
 from auditlog.record import record
 from auditlog.tables import LogTable
-from auditlog.tests.entries import action, use
+from auditlog.tests.entries import action, sql, use
 from core.db import keyset
 from core.pages.views import KeysetTableMixin
 from tokens.tests.factories import TokenFactory, bearer
@@ -781,3 +781,24 @@ def test_rare_filter_with_an_error_is_shown(reader):
     content = " ".join(reader.get(OUR_USES, {"ip": "x"}).content.decode().split())
 
     assert '<details class="more-filters" open>' in content
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL knows how many entries a token has")
+def test_entries_of_a_token_are_found_by_its_index_whatever_the_statistics_say(auditor, reader):
+    """In a log of 20 million entries, SQLite took the index of the organization for better, and read for 13 seconds:
+    ``ANALYZE`` had read entries of a small organization and of a busy token."""
+    add_uses(auditor, *[{"token_id": TOKEN}] * 3)
+    sql("ANALYZE")
+    sql("UPDATE sqlite_stat1 SET stat = '20000000 1' WHERE tbl = 'auditlog_tokenuse'")
+    sql("UPDATE sqlite_stat1 SET stat = '20000000 4000 1 1' WHERE idx = 'tokenuse_token_newest'")
+    sql("UPDATE sqlite_stat1 SET stat = '20000000 400 1 1' WHERE idx = 'tokenuse_org_newest'")
+    sql("ANALYZE sqlite_schema")
+
+    with CaptureQueriesContext(connection) as queries:
+        page = reader.get(OUR_USES, {"token_id": str(TOKEN)})
+
+    assert len(page.context["table"].rows) == 3
+    [query] = [query["sql"] for query in queries if "organization_id\" = " in query["sql"] and "LIMIT 51" in query["sql"]]
+    with connection.cursor() as cursor:
+        plan = str(cursor.execute(f"EXPLAIN QUERY PLAN {query}").fetchall())
+    assert "tokenuse_token_newest" in plan

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import DateTimeField, Func, UUIDField, Value
+from django.db.models import BooleanField, DateTimeField, Func, UUIDField, Value
 from django.db.models.sql.compiler import SQLCompiler
 
 
@@ -58,4 +58,19 @@ class Unindexed(Func):
 
     def as_sqlite(self, compiler: SQLCompiler, connection: Any, **context: Any) -> tuple[str, tuple[Any, ...]]:
         sql, params = self.as_sql(compiler, connection, template="+%(expressions)s")
+        return sql, tuple(params)
+
+
+class Rare(Func):
+    """A condition that few rows satisfy: SQLite then prefers an index for it
+    (https://sqlite.org/lang_corefunc.html#likelihood).
+
+    ``ANALYZE`` reads only a part of each index, so in a large table SQLite takes two indexes for equally good.
+    """
+
+    template = "%(expressions)s"
+    output_field = BooleanField()
+
+    def as_sqlite(self, compiler: SQLCompiler, connection: Any, **context: Any) -> tuple[str, tuple[Any, ...]]:
+        sql, params = self.as_sql(compiler, connection, template="likelihood(%(expressions)s, 0.000001)")
         return sql, tuple(params)
