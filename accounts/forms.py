@@ -140,7 +140,7 @@ class ExpiryMailsForm(forms.Form):
 
 
 class PreferencesForm(forms.Form):
-    """Fields: ``language`` and ``time_zone``; empty for the browser's language, and for UTC."""
+    """Fields: ``language``, empty for that of the browser, and ``time_zone``."""
 
     language = forms.ChoiceField(
         label=_("Language"),
@@ -150,7 +150,6 @@ class PreferencesForm(forms.Form):
     )
     time_zone = forms.ChoiceField(
         label=_("Time zone"),
-        required=False,
         help_text=_("Times are shown in it, with UTC beside them. The API always answers in UTC."),
     )
 
@@ -168,7 +167,7 @@ def grouped_by_area(names: Iterable[str]) -> list[tuple[str, Any]]:
         shown = f"{city} ({within})" if within else city
         areas.setdefault(area, []).append((name, shown.replace("_", " ")))
     del areas["UTC"]
-    return [("", "UTC"), *areas.items()]
+    return [("UTC", "UTC"), *areas.items()]
 
 
 class InviteForm(forms.Form):

@@ -5,26 +5,44 @@ from collections.abc import Callable
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
-from django.utils.translation import get_language_from_request
+from django.utils.translation import get_language, get_language_from_request, override
 
+from core.http.request_context import is_api
 from core.reading import reading_as
 
-# They are always in English, and their times in UTC.
-IN_ENGLISH = ("/api/", "/admin/")
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
-class ReadingMiddleware:
-    """The person's own language, or the first one of the browser that the portal speaks."""
+def is_in_english(request: HttpRequest) -> bool:
+    """Everything that programs and operators read."""
+    return is_api(request) or request.path_info.startswith(("/api/schema/", "/admin/"))
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+
+class BrowserLanguageMiddleware:
+    """The first language of the browser that the portal speaks. Also for errors before it is known who is there."""
+
+    def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if request.path_info.startswith(IN_ENGLISH):
+        if is_in_english(request):
+            return self.get_response(request)
+        with override(get_language_from_request(request)):
+            return self.get_response(request)
+
+
+class ReadingMiddleware:
+    """The person's own language, or else that of the browser, and the person's time zone."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if is_in_english(request):
             return self.get_response(request)
         person = request.user
         own_language, time_zone = (person.language, person.time_zone) if person.is_authenticated else ("", "")
-        language = own_language or get_language_from_request(request)
+        language = own_language or get_language() or ""
         with reading_as(language, time_zone):
             response = self.get_response(request)
         response.headers.setdefault("Content-Language", language)

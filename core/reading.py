@@ -4,8 +4,8 @@ Everything else speaks English and UTC: the API, Django admin, commands, and the
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, tzinfo
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, tzinfo
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -36,6 +36,13 @@ def time_zones() -> tuple[str, ...]:
 def zone_of(name: str) -> tzinfo:
     """The time zone with this name; UTC if the name is empty or no longer in the database."""
     return ZoneInfo(name) if name and name in time_zones() else UTC
+
+
+def local(moment: datetime) -> datetime:
+    """The moment in the reader's time zone. In UTC if it would be before the year 1 or after 9999 there."""
+    with suppress(OverflowError):
+        return moment.astimezone(timezone.get_current_timezone())
+    return moment.astimezone(UTC)
 
 
 @contextmanager

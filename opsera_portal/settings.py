@@ -86,6 +86,7 @@ MIDDLEWARE = [
     "auditlog.middleware.TokenUseMiddleware",
     "core.api.fast_path.TokenFastPathMiddleware",
     "core.http.call_stack.CallStackMiddleware",
+    "accounts.reading.BrowserLanguageMiddleware",
     "core.http.security_headers.SecurityHeadersMiddleware",
     "django_permissions_policy.PermissionsPolicyMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",

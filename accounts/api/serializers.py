@@ -201,9 +201,8 @@ class ChangePreferencesBody(StrictSerializer):
     )
     time_zone = serializers.CharField(
         max_length=64,
-        allow_blank=True,
         required=False,
-        help_text="A name of the IANA database, such as `Europe/Berlin`. Empty: UTC. The API always answers in UTC.",
+        help_text="A name of the IANA database, such as `Europe/Berlin`. The API always answers in UTC.",
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:

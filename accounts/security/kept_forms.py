@@ -53,6 +53,9 @@ OPEN_FORMS = frozenset(
     {"account_login", "account_reset_password", "account_reset_password_from_key", "accounts:invitation"}
 )
 
+# Nobody typed anything into it (assets/js/time-zone.js).
+SENT_BY_A_SCRIPT = "accounts:first_time_zone"
+
 # Placeholder for the label of the form's button, which is known only after the page is rendered.
 _BUTTON = "\ue000button\ue000"
 ENDED = gettext_lazy("Your session ended before this was saved. Check it and press %(button)s again.")
@@ -108,7 +111,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
     if is_api(request) or not is_same_origin(request):
         return errors.csrf_failure(request, reason)
     match = request.resolver_match
-    if match is None:
+    if match is None or match.view_name == SENT_BY_A_SCRIPT:
         return errors.csrf_failure(request, reason)
     if match.view_name in OPEN_FORMS and not request.user.is_authenticated:
         return _again(request, match)

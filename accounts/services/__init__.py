@@ -33,8 +33,8 @@ from accounts.services.people import (
     reset_two_factor_on_the_machine,
     send_invitation,
     set_active,
-    set_first_time_zone,
     set_preferences,
+    take_from_browser,
 )
 from core.errors import NameTaken, NotAllowed
 
@@ -65,7 +65,7 @@ __all__ = [
     "save_policy",
     "send_invitation",
     "set_active",
-    "set_first_time_zone",
     "set_preferences",
     "set_up_organization",
+    "take_from_browser",
 ]

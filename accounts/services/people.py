@@ -191,20 +191,22 @@ def set_preferences(*, actor: User, request: HttpRequest | None = None, **wanted
     return actor
 
 
-def set_first_time_zone(*, actor: User, time_zone: str) -> None:
-    """Stores the time zone of the browser, if the person has none yet. Not logged: nobody has decided anything.
+def take_from_browser(*, actor: User, time_zone: str, language: str) -> None:
+    """Stores what the browser reports, once: until the person has a time zone. Not logged: nobody has decided anything.
 
-    A name that the portal doesn't know is ignored.
+    UTC replaces a time zone that the portal doesn't know. A language other than English is stored for mails, which no
+    browser asks for.
     """
-    if time_zone in time_zones():
-        User.objects.filter(pk=actor.pk, time_zone="").update(time_zone=time_zone)
+    known = time_zone if time_zone in time_zones() else "UTC"
+    if User.objects.filter(pk=actor.pk, time_zone="").update(time_zone=known) and language != settings.LANGUAGE_CODE:
+        User.objects.filter(pk=actor.pk, language="").update(language=language)
 
 
 def check_preferences(wanted: Mapping[str, Any]) -> None:
-    """``""`` is always possible: the language of the browser, and UTC."""
+    """The language can be ``""``, for that of the browser."""
     if wanted.get("language", "") not in {"", *dict(settings.LANGUAGES)}:
         raise ValidationError({"language": [gettext("The portal doesn't speak this language.")]})
-    if wanted.get("time_zone", "") not in {"", *time_zones()}:
+    if "time_zone" in wanted and wanted["time_zone"] not in time_zones():
         raise ValidationError({"time_zone": [gettext("Choose a time zone of the list, such as Europe/Berlin.")]})
 
 

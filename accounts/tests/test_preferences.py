@@ -96,7 +96,7 @@ def test_language_and_time_zone_are_saved_by_api(api, owner):
 
 WRONG = {
     "language": ["xx", "de-DE", "DE", "x" * 20, "\0", None, 5],
-    "time_zone": ["Europe/Nowhere", "europe/berlin", "../UTC", "/etc/passwd", "Etc/GMT+3", "x" * 65, "\0", None, 5],
+    "time_zone": ["", "Europe/Nowhere", "europe/berlin", "../UTC", "/etc/passwd", "Etc/GMT+3", "x" * 65, "\0", None, 5],
 }
 
 
@@ -109,7 +109,7 @@ def test_unknown_language_and_time_zone_are_refused(api, client, owner, field, v
 
     assert (answer.status_code, list(answer.json()["errors"])) == (400, [field])
     if value is not None:
-        assert client.post("/profile/preferences/", {field: value}).context["form"].errors.keys() == {field}
+        assert client.post("/profile/preferences/", {"time_zone": "UTC", field: value}).context["form"].errors.keys() == {field}
     assert shown_to(owner) == ("", "")
 
 
@@ -125,11 +125,56 @@ def test_page_sends_the_time_zone_of_the_browser_until_there_is_one(client, owne
 def test_first_time_zone_of_the_browser_is_kept_but_replaces_none(client, owner):
     client.force_login(owner)
 
-    for name in ("Mars/Olympus", "Europe/Berlin", "Asia/Tokyo"):
+    for name in ("Europe/Berlin", "Asia/Tokyo"):
         assert client.post("/profile/preferences/time-zone/", {"time_zone": name}).status_code == 204
 
     assert shown_to(owner) == ("", "Europe/Berlin")
     assert not Activity.objects.filter(action="user.changed").exists()
+
+
+@pytest.mark.parametrize("name", ["Mars/Olympus", "Etc/GMT-3", "", "x" * 70, "\0"])
+def test_time_zone_that_the_portal_does_not_know_becomes_utc(client, owner, name):
+    client.force_login(owner)
+
+    assert client.post("/profile/preferences/time-zone/", {"time_zone": name}).status_code == 204
+
+    assert shown_to(owner) == ("", "UTC")
+
+
+def test_mails_are_in_the_language_of_the_first_browser(client, owner):
+    client.force_login(owner)
+
+    client.post("/profile/preferences/time-zone/", {"time_zone": "Europe/Warsaw"}, headers={"Accept-Language": "pl"})
+    client.post("/profile/preferences/", {"language": "", "time_zone": "UTC"}, headers={"Accept-Language": "de"})
+    client.post("/profile/preferences/time-zone/", {"time_zone": "Europe/Berlin"}, headers={"Accept-Language": "de"})
+
+    assert shown_to(owner) == ("", "UTC")
+    entry = Activity.objects.get(action="user.changed")
+    assert entry.details == {"language": "", "time_zone": "UTC"}
+
+
+def test_form_changes_only_what_the_person_changed(client, organization):
+    person = UserFactory(organization=organization, time_zone="UTC")
+    client.force_login(person)
+    form = client.get("/profile/preferences/").context["form"]
+
+    client.post("/profile/preferences/", {"language": "de", "time_zone": form["time_zone"].value()})
+
+    assert Activity.objects.get(action="user.changed").details == {"language": "de"}
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/login/?next=" + "x" * 20_000, {}, 414),
+        ("/login/", {"Host": "evil.example"}, 400),
+        ("/nothing-here/", {}, 404),
+    ],
+)
+def test_early_errors_are_in_the_language_of_the_browser(client, path, headers, status):
+    answer = client.get(path, headers={"Accept-Language": "de", **headers})
+
+    assert '<html lang="de">' in answer.content.decode(), answer.status_code
 
 
 @pytest.mark.parametrize(

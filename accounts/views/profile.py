@@ -7,7 +7,7 @@ from django.contrib import messages
 from django.contrib.auth.mixins import LoginRequiredMixin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.utils.translation import get_language_from_request, gettext
+from django.utils.translation import get_language, get_language_from_request, gettext
 from django.views import View
 from django.views.generic import FormView, TemplateView
 
@@ -55,7 +55,7 @@ class PreferencesView(LoginRequiredMixin, SectionMixin, FormView[PreferencesForm
 
     def get_initial(self) -> dict[str, Any]:
         person = person_of(self.request)
-        return {"language": person.language, "time_zone": person.time_zone}
+        return {"language": person.language, "time_zone": person.time_zone or "UTC"}
 
     def form_valid(self, form: PreferencesForm) -> HttpResponse:
         person = services.set_preferences(actor=person_of(self.request), request=self.request, **form.cleaned_data)
@@ -65,10 +65,11 @@ class PreferencesView(LoginRequiredMixin, SectionMixin, FormView[PreferencesForm
 
 
 class FirstTimeZoneView(LoginRequiredMixin, View):
-    """Takes the time zone of the browser of someone who has none yet (assets/js/time-zone.js)."""
+    """Takes the time zone and the language of the browser of someone without a time zone (assets/js/time-zone.js)."""
 
     http_method_names = ["post"]
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        services.set_first_time_zone(actor=person_of(request), time_zone=request.POST.get("time_zone", ""))
+        time_zone = request.POST.get("time_zone", "")
+        services.take_from_browser(actor=person_of(request), time_zone=time_zone, language=get_language() or "")
         return HttpResponse(status=204)

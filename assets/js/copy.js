@@ -30,7 +30,9 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   let reset;
   button.hidden = false;
   button.addEventListener("click", async () => {
-    const isCopied = await copyText(document.querySelector(button.dataset.copy));
+    const source = document.querySelector(button.dataset.copy);
+    const isCopied = await copyText(source);
+    if (isCopied) document.dispatchEvent(new CustomEvent("portal:copied", { detail: source.textContent }));
     const said = isCopied ? button.dataset.copied : button.dataset.selected;
     button.textContent = said;
     announcer.textContent = said;

@@ -1,14 +1,21 @@
-/* A page with `data-ask-before-leaving` shows something once. The browser asks before it is left, unless the text was
-   copied or a link `data-saved` was followed. */
+/* A page with `data-ask-before-leaving` shows a secret once. The browser asks before the page is left, unless the secret
+   was copied, alone or within other text, or a link `data-saved` was followed. */
 "use strict";
 
-if (document.querySelector("[data-ask-before-leaving]")) {
+const guarded = document.querySelector("[data-ask-before-leaving]");
+
+if (guarded) {
+  const withoutSpaces = (text) => text.replace(/\s+/g, "");
+  const secret = withoutSpaces(guarded.querySelector("[data-secret]").textContent);
   let isSaved = false;
-  document.addEventListener("copy", () => {
-    isSaved = true;
-  });
+  const note = (text) => {
+    isSaved ||= withoutSpaces(text).includes(secret);
+  };
+  document.addEventListener("copy", () => note(window.getSelection().toString()));
+  // Sent by a button that copied something (copy.js).
+  document.addEventListener("portal:copied", (event) => note(event.detail));
   document.addEventListener("click", (event) => {
-    if (event.target.closest("[data-copy], [data-saved]")) isSaved = true;
+    isSaved ||= Boolean(event.target.closest("[data-saved]"));
   });
   window.addEventListener("beforeunload", (event) => {
     if (!isSaved) event.preventDefault();

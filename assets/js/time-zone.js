@@ -5,5 +5,7 @@ const firstTimeZone = document.querySelector("form[data-first-time-zone]");
 
 if (firstTimeZone) {
   firstTimeZone.elements.time_zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "";
-  fetch(firstTimeZone.action, { method: "POST", body: new FormData(firstTimeZone) }).catch(() => {});
+  const body = new FormData(firstTimeZone);
+  // A redirect leads to a page for a person: following it here would use up its messages.
+  fetch(firstTimeZone.action, { method: "POST", body, redirect: "manual" }).catch(() => {});
 }

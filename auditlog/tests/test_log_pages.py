@@ -798,7 +798,18 @@ def test_entries_of_a_token_are_found_by_its_index_whatever_the_statistics_say(a
         page = reader.get(OUR_USES, {"token_id": str(TOKEN)})
 
     assert len(page.context["table"].rows) == 3
-    [query] = [query["sql"] for query in queries if "organization_id\" = " in query["sql"] and "LIMIT 51" in query["sql"]]
+    [query] = [
+        query["sql"] for query in queries if 'organization_id" = ' in query["sql"] and "LIMIT 51" in query["sql"]
+    ]
     with connection.cursor() as cursor:
         plan = str(cursor.execute(f"EXPLAIN QUERY PLAN {query}").fetchall())
     assert "tokenuse_token_newest" in plan
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_log_with_times_at_the_ends_of_the_calendar_opens(reader, auditor, zone):
+    auditor.time_zone = zone
+    auditor.save()
+    add_uses(auditor, {"at": datetime(1, 1, 1, tzinfo=UTC)}, {"at": datetime(9999, 12, 31, 23, 59, tzinfo=UTC)})
+
+    assert len(reader.get(OUR_USES).context["table"].rows) == 2

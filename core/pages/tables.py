@@ -18,6 +18,7 @@ from django_tables2.columns import BoundColumn
 from django_tables2.data import TableQuerysetData
 
 from core.pages.templatetags.portal import badge, moment, relative
+from core.reading import local
 
 ROWS_PER_PAGE = 50
 MAX_ROWS_PER_PAGE = 200
@@ -161,7 +162,7 @@ class ExactMomentColumn(MomentColumn):
             '<time datetime="{}" title="{}">{}</time>',
             value.isoformat(),
             f"{relative(value)}, {value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
-            f"{value.astimezone(timezone.get_current_timezone()):%Y-%m-%d %H:%M:%S}",
+            f"{local(value):%Y-%m-%d %H:%M:%S}",
         )
 
 

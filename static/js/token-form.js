@@ -49,12 +49,15 @@ function partsOf(moment, options) {
   return Object.fromEntries(format.formatToParts(moment).map((part) => [part.type, part.value]));
 }
 
+// The person's, or else the browser's.
+const ZONE = form.dataset.timeZone || undefined;
+
 /* "6 December 2026, 19:05 GMT-5 · 7 December, 00:05 UTC": the date of UTC only if it is another day. */
 function inBothZones(moment) {
-  const local = partsOf(moment, { timeZoneName: "short" });
+  const local = partsOf(moment, { timeZone: ZONE, timeZoneName: "short" });
   const utc = partsOf(moment, { timeZone: "UTC" });
   const time = `${utc.hour}:${utc.minute} UTC`;
-  if (moment.getTimezoneOffset() === 0) return textOf("textMoment", { ...utc, time });
+  if (local.hour === utc.hour && local.minute === utc.minute && local.day === utc.day) return textOf("textMoment", { ...utc, time });
   const here = textOf("textMoment", { ...local, time: `${local.hour}:${local.minute} ${local.timeZoneName}` });
   return local.day === utc.day ? `${here} · ${time}` : `${here} · ${textOf("textDay", { ...utc, time })}`;
 }

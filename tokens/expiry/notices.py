@@ -163,5 +163,5 @@ def _subject(due_notices: list[Notice]) -> str:
     return gettext("Your access token “%(name)s” expires on %(date)s") % {
         "name": token.name,
         # Translators: the format of a date such as 3 May 2026, for Django's filter `date`.
-        "date": date_format(token.expires_at, gettext("j F Y")),
+        "date": date_format(timezone.localtime(token.expires_at), gettext("j F Y")),
     }

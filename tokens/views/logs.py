@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 from auditlog.views import activity, token_uses
 from auditlog.views.base import LogDetailView, LogListView
 from core.pages.widgets import MOST_CHOICES, LongSelect
+from core.reading import local
 from tokens.models import Token
 
 
@@ -24,7 +25,7 @@ class TokenChoicesMixin(LogListView):
         tokens = Token.objects.owned_by(self.person).order_by("-created_at")
         found = tokens.values_list("pk", "name", "created_at")[: MOST_CHOICES + 1]
         if len(found) <= MOST_CHOICES:
-            names = {str(pk): f"{name} ({created_at:%Y-%m-%d})" for pk, name, created_at in found}
+            names = {str(pk): f"{name} ({local(created_at):%Y-%m-%d})" for pk, name, created_at in found}
             chosen = filterset.data.get("token_id")
             if chosen and chosen not in names:
                 names[chosen] = chosen

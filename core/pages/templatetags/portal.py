@@ -4,7 +4,7 @@ import math
 import uuid
 from calendar import monthrange
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import MAXYEAR, UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +19,7 @@ from django.utils.translation import get_language, gettext, ngettext
 
 from core.badges import Badge
 from core.pages import charts, submissions
+from core.reading import local
 from core.text import Text, grouped
 
 register = template.Library()
@@ -82,12 +83,11 @@ register.filter("grouped", grouped)
 @register.filter
 def exact(value: datetime) -> str:
     """`3 May 2026, 14:05 UTC`; for a reader in another time zone `3 May 2026, 16:05 CEST (14:05 UTC)`."""
-    utc, zone = value.astimezone(UTC), timezone.get_current_timezone()
-    local = utc.astimezone(zone)
-    if local.utcoffset() == utc.utcoffset():
+    utc, here = value.astimezone(UTC), local(value)
+    if here.utcoffset() == utc.utcoffset():
         return f"{_day_and_time(utc)} UTC"
-    in_utc = f"{utc:%H:%M}" if local.date() == utc.date() else _day_and_time(utc)
-    return f"{_day_and_time(local)} {local.tzname()} ({in_utc} UTC)"
+    in_utc = f"{utc:%H:%M}" if here.date() == utc.date() else _day_and_time(utc)
+    return f"{_day_and_time(here)} {here.tzname()} ({in_utc} UTC)"
 
 
 def _day_and_time(moment: datetime) -> str:
@@ -176,7 +176,9 @@ def _span(start: datetime, end: datetime, *, to_nearest: bool = False) -> tuple[
     """The time between two moments in its largest unit; 0 minutes for less than a minute."""
     half_a_day = timedelta(hours=12) if to_nearest else timedelta()
     # In both directions: a month after 31 January is 28 February, and a month before 28 March is 28 February, too.
-    months = max(_months_after(start, end + half_a_day), _months_before(end, start - half_a_day))
+    # At the end of the calendar there is no later day.
+    later = end + half_a_day if end.year < MAXYEAR else end
+    months = max(_months_after(start, later), _months_before(end, start - half_a_day))
     if months:
         return (months // 12, "year") if months >= 12 else (months, "month")
     seconds = (end - start).total_seconds()
