@@ -9,12 +9,13 @@ import binascii
 import json
 import logging
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from django.db.models import QuerySet
 
 from auditlog import final_entries
-from auditlog.models import Seal, TokenUse
+from auditlog.models import LogEntry, Seal, TokenUse
 from core.db.keyset import MAX_SEARCHED, InvalidCursor
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ def follow(entries: QuerySet[Any], *, after: str, size: int) -> tuple[list[Any],
 
     Raises ``InvalidCursor``.
     """
-    log = Seal.Log.AUTHENTICATION if entries.model is TokenUse else Seal.Log.ACTIVITY
+    log = _log_of(entries.model)
     position = 0 if after in {START, NOW} else _read(log, after)
     newest, is_delayed = _final_until(entries.model, log)
     if after == NOW:
@@ -53,6 +54,45 @@ def follow(entries: QuerySet[Any], *, after: str, size: int) -> tuple[list[Any],
         if found or end >= newest or time.monotonic() > give_up_at:
             return found, _write(log, end)
         position = end
+
+
+@dataclass(frozen=True)
+class NewEntries:
+    """``entries``: newest first. ``is_cut``: older ones were left out, because there are too many."""
+
+    entries: list[Any]
+    cursor: str
+    is_cut: bool = False
+
+
+def end_of(model: type[LogEntry]) -> tuple[int, str] | None:
+    """The id up to which the log is final now, and the cursor that follows it from there; ``None`` if an open
+    transaction delays new entries."""
+    log = _log_of(model)
+    newest, is_delayed = _final_until(model, log)
+    return None if is_delayed else (newest, _write(log, newest))
+
+
+def newest_entries(entries: QuerySet[Any], *, after: str, size: int) -> NewEntries:
+    """The ``size`` newest of the entries after the cursor ``after``. Raises ``InvalidCursor``.
+
+    For readers who want to see what happens now, and not every entry: it searches at most the last ``MAX_SEARCHED``
+    entries of the log. If there is no newer entry at all, it only reads the newest id.
+    """
+    log = _log_of(entries.model)
+    position = _read(log, after)
+    newest, is_delayed = _final_until(entries.model, log)
+    if position > newest:
+        _end_for(position, log, newest, is_delayed=is_delayed)
+    if position >= newest:
+        return NewEntries([], after)
+    start = max(position, newest - MAX_SEARCHED)
+    found = list(entries.order_by("-id").filter(id__gt=start, id__lte=newest)[: size + 1])
+    return NewEntries(found[:size], _write(log, newest), is_cut=start > position or len(found) > size)
+
+
+def _log_of(model: Any) -> Seal.Log:
+    return Seal.Log.AUTHENTICATION if model is TokenUse else Seal.Log.ACTIVITY
 
 
 def _end_for(position: int, log: Seal.Log, newest: int, *, is_delayed: bool) -> int:

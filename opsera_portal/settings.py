@@ -417,6 +417,7 @@ STATIC_BUNDLES = {
         "css/message.css",
         "css/tabs.css",
         "css/pager.css",
+        "css/live.css",
         "css/timeline.css",
         "css/summary.css",
         "css/chart.css",
@@ -433,6 +434,7 @@ STATIC_BUNDLES = {
         "js/chart.js",
         "js/dialog.js",
         "js/live.js",
+        "js/live-log.js",
         "js/once.js",
     ],
 }

@@ -15,9 +15,10 @@ from rest_framework.serializers import ModelSerializer
 from auditlog import exports
 from auditlog.filters import LogFilter
 from auditlog.models import NEWEST_FIRST, LogEntry
+from auditlog.views.live import LiveTableMixin
 from core.db.unreadable import mark_unreadable
 from core.pages import errors
-from core.pages.views import KeysetTableMixin, MemberPageMixin, SectionMixin
+from core.pages.views import MemberPageMixin, SectionMixin
 
 
 class LogPageMixin(SectionMixin, MemberPageMixin):
@@ -62,17 +63,14 @@ class OrganizationLogMixin(LogPageMixin):
         return entries
 
 
-class LogTableMixin(KeysetTableMixin):
-    """A table with entries of a log, and links to export the same entries."""
+class LogTableMixin(LiveTableMixin):
+    """A table with entries of a log, which can be live, and links to export the same entries."""
 
     keyset = NEWEST_FIRST
 
     def get_searched(self) -> QuerySet[Any] | None:
         searched: QuerySet[Any] | None = self.filterset_class.searched(self.request.GET, self.get_queryset())
         return searched
-
-    def get_table_kwargs(self) -> dict[str, Any]:
-        return {**super().get_table_kwargs(), "narrowing": self.narrowing().dict()}
 
     def count_rows(self, *, up_to: int) -> int | None:
         # Counting by the index of the token would not check who can see its entries.

@@ -29,6 +29,7 @@ PAGES = [
     "/organization/tokens/",
     "/organization/access-review/",
     "/organization/authentication-log/",
+    "/organization/authentication-log/?live=1",
     "/organization/activity-log/",
     "/organization/mails/",
     "/pipelines/",
