@@ -419,6 +419,7 @@ STATIC_BUNDLES = {
         "css/pager.css",
         "css/live.css",
         "css/timeline.css",
+        "css/run-steps.css",
         "css/summary.css",
         "css/chart.css",
         "css/ended-in-use.css",

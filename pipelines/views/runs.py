@@ -9,7 +9,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 
 from core.pages.forms import refusals_as_messages
-from pipelines import services
+from pipelines import services, timeline
 from pipelines.access import PipelineAction
 from pipelines.controls import controls_of
 from pipelines.forms import RejectForm
@@ -76,11 +76,13 @@ class RunPage(PipelinePage):
         shown = run.log_lines.select_related("run")
         lines = list((shown if may_read_answers else shown.defer("answer"))[:LOG_LINES_SHOWN])
         controls = controls_of(pipeline, self.allowed)
+        steps = timeline.of(run)
         context = {
             "pipeline": pipeline,
             "run": run,
             "state": run.badge,
-            "step_runs": list(run.step_runs.all()),
+            "steps": steps,
+            "announced": timeline.in_words(run, steps),
             "log": [log_row(line, with_answer=may_read_answers) for line in reversed(lines)],
             "version": version_of(run),
             # The buttons act on the pipeline's current run.
