@@ -31,9 +31,27 @@ class SignInForm(LoginForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["login"].label = _("E-mail address")
-        self.fields["login"].widget.attrs["autocomplete"] = "username"
+        # "webauthn": browsers offer passkeys in this field, too (static/js/passkey.js).
+        self.fields["login"].widget.attrs["autocomplete"] = "username webauthn"
+        self.fields["login"].error_messages |= {
+            "required": _("Enter your e-mail address."),
+            "invalid": _("Enter a whole e-mail address, for example name@example.com."),
+        }
+        self.fields["password"].error_messages["required"] = _("Enter your password.")
         self.fields["password"].help_text = ""
         without_placeholders(self)
+
+    def focus(self) -> None:
+        """Puts the focus on the field to fill in next: one with an error, otherwise the first empty one.
+
+        A form comes back without its password. If the sign-in failed, the password field is described by the summary,
+        so that a screen reader says what is wrong.
+        """
+        if self.non_field_errors():
+            self.fields["password"].widget.attrs |= {"aria-describedby": "error-summary", "aria-invalid": "true"}
+        wanted = (name for name in ("login", "password") if name in self.errors or not self[name].value())
+        name = "password" if self.non_field_errors() else next(wanted, "password")
+        self.fields[name].widget.attrs["autofocus"] = True
 
 
 class SignInAgainForm(ReauthenticateForm):
@@ -41,6 +59,7 @@ class SignInAgainForm(ReauthenticateForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["password"].error_messages["required"] = _("Enter your password.")
         self.fields["password"].help_text = ""
         without_placeholders(self)
 

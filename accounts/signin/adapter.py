@@ -10,15 +10,22 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from accounts.models import User
 from accounts.security import reauthentication
-from accounts.signin import limits, steps
+from accounts.signin import limits, passkey_hint, steps
 from core.http.request_context import client_address
 
 
 class PortalAccountAdapter(DefaultAccountAdapter):
     """allauth with this portal's rules: nobody can sign up, and client addresses come from trusted proxies only."""
+
+    error_messages = {
+        **DefaultAccountAdapter.error_messages,
+        "email_password_mismatch": gettext_lazy("The e-mail address or the password is wrong."),
+        "incorrect_password": gettext_lazy("This is not your current password."),
+    }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
@@ -90,4 +97,5 @@ class PortalAccountAdapter(DefaultAccountAdapter):
     def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
         response: HttpResponse = super().post_login(request, user, **kwargs)
         limits.remember_device(request, response, user.email)
+        passkey_hint.note_sign_in(request, response, user)
         return response

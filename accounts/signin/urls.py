@@ -13,7 +13,7 @@ from accounts.signin.single_sign_on import views as single_sign_on
 SECURITY = "profile/security"
 
 urlpatterns = [
-    path("login/", account.login, name="account_login"),
+    path("login/", views.SignInView.as_view(), name="account_login"),
     path("login/inactive/", account.account_inactive, name="account_inactive"),
     path("login/again/", reauthentication.ReauthenticateView.as_view(), name="account_reauthenticate"),
     path("login/two-factor/", views.sign_in_second_factor, name="mfa_authenticate"),

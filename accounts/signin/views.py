@@ -15,9 +15,22 @@ from accounts.allauth_internals import INTERNAL_RESET_SESSION_KEY
 from accounts.forms import AskPasswordResetForm, ResetPasswordForm
 from accounts.security import credentials
 from accounts.security.decorators import hides_passwords, never_cached
-from accounts.signin import limits
+from accounts.signin import limits, passkey_hint
 
 sign_in_second_factor = AuthenticateView.as_view()
+
+
+class SignInView(account.LoginView):
+    """Signs in with a password. The page also offers the other ways."""
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context: dict[str, Any] = super().get_context_data(**kwargs)
+        form = context["form"]
+        context["passkey_first"] = passkey_hint.passkey_was_used(self.request)
+        # The script puts the focus on the button of the passkey.
+        if form.errors or not context["passkey_first"]:
+            form.focus()
+        return context
 
 
 class SignInPasskeyView(LoginWebAuthnView):

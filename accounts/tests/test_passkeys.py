@@ -362,8 +362,15 @@ def test_malformed_answer_of_a_device_causes_no_server_error(client, owner, pass
 
 
 @pytest.fixture
-def browser(chromium, portal):
-    """A browser on localhost (no TLS needed), with a virtual device that confirms every request."""
+def browser(offering_browser):
+    """Like `offering_browser`, but waits for a click on the button."""
+    offering_browser.add_init_script("PublicKeyCredential.isConditionalMediationAvailable = async () => false")
+    return offering_browser
+
+
+@pytest.fixture
+def offering_browser(chromium, portal):
+    """A browser on localhost (no TLS needed), with a virtual device that confirms every request, also of a field."""
     context = chromium.new_context(base_url=portal.url.replace("127.0.0.1", "localhost"))
     page = context.new_page()
     device = context.new_cdp_session(page)
@@ -412,6 +419,25 @@ def test_person_adds_a_passkey_signs_in_with_it_and_removes_it(browser):
     browser.get_by_role("button", name="Remove").click()
     expect(browser.get_by_text("The second factor is removed.")).to_be_visible()
     expect(browser.get_by_role("row", name="This laptop")).to_have_count(0)
+
+
+@pytest.mark.browser
+@pytest.mark.once
+def test_browser_offers_the_passkey_in_the_field_of_the_address(offering_browser):
+    page = offering_browser
+    sign_in_by_password(page, "admin@other.example")
+    page.goto(ADD)
+    page.get_by_label("Name").fill("This laptop")
+    page.get_by_role("button", name="Add a passkey").click()
+    expect(page.get_by_role("heading", name="Your recovery codes")).to_be_visible()
+
+    # The virtual device confirms at once, where a person would choose the passkey from the list of the field.
+    page.context.clear_cookies()
+    page.goto("/login/?next=/profile/security/two-factor/")
+    expect(page.get_by_role("row", name="This laptop")).to_be_visible()
+    page.get_by_role("link", name="Remove This laptop").click()
+    page.get_by_role("button", name="Remove").click()
+    expect(page.get_by_role("row", name="This laptop")).to_have_count(0)
 
 
 @pytest.mark.browser

@@ -174,7 +174,7 @@ def test_button_is_hidden_without_a_provider(client, db):
 
 
 def test_button_names_the_provider(client, provider):
-    assert "Sign in with Acme ID" in client.get("/login/").content.decode()
+    assert "Continue with Acme ID" in client.get("/login/").content.decode()
 
 
 def test_request_to_the_provider_has_state_nonce_and_pkce(client, provider, settings):
