@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 from auditlog import final_entries
 from auditlog.models import LogEntry, Seal, TokenUse
 from core.db.keyset import MAX_SEARCHED, InvalidCursor
+from core.db.primary_key import by_primary_key
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ def follow(entries: QuerySet[Any], *, after: str, size: int) -> tuple[list[Any],
     give_up_at = time.monotonic() + SEARCH_SECONDS
     while True:
         end = _end_of_window(entries.model, position, newest)
-        found = list(entries.order_by("id").filter(id__gt=position, id__lte=end)[:size])
+        found = list(by_primary_key(entries.order_by("id").filter(id__gt=position, id__lte=end))[:size])
         if len(found) == size:
             end = found[-1].pk
         if found or end >= newest or time.monotonic() > give_up_at:
@@ -87,7 +88,7 @@ def newest_entries(entries: QuerySet[Any], *, after: str, size: int) -> NewEntri
     if position >= newest:
         return NewEntries([], after)
     start = max(position, newest - MAX_SEARCHED)
-    found = list(entries.order_by("-id").filter(id__gt=start, id__lte=newest)[: size + 1])
+    found = list(by_primary_key(entries.order_by("-id").filter(id__gt=start, id__lte=newest))[: size + 1])
     return NewEntries(found[:size], _write(log, newest), is_cut=start > position or len(found) > size)
 
 

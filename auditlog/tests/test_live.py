@@ -222,6 +222,33 @@ def test_request_takes_two_queries_by_primary_key(reader, auditor, log, adds, qu
     assert len(captured) == queries + (connection.vendor == "postgresql")
 
 
+def plans_of(captured):
+    """How SQLite reads the entries, for each query of a log."""
+    with connection.cursor() as cursor:
+        for query in captured.captured_queries:
+            if "ORDER BY" in query["sql"] and "auditlog" in query["sql"]:
+                cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}".replace("%", "%%"))
+                yield [row[3] for row in cursor.fetchall()]
+
+
+@pytest.mark.parametrize("log", USES)
+def test_new_entries_are_found_by_primary_key_whatever_the_filters_are(reader, auditor, log):
+    """A busy token has millions of entries."""
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL has better statistics.")
+    token = TokenFactory(owner=auditor)
+    address, cursor = open_live(reader, log, token_id=str(token.pk))
+    add(log, auditor, "/one", token_id=token.pk)
+
+    route = "/api/v1/me/authentication-log"
+    with CaptureQueriesContext(connection) as captured:
+        assert names_in(ask(reader, address, cursor)[0]) == ["/one"]
+        assert reader.get(route, {"token_id": str(token.pk), "after": cursor}).json()["count"] == 1
+
+    assert [len(plan) for plan in plans_of(captured)] == [1, 1, 1]
+    assert all("USING INTEGER PRIMARY KEY" in plan[0] for plan in plans_of(captured))
+
+
 # The switch
 
 
