@@ -8,13 +8,14 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
 
-from accounts import services
+from accounts import seen, services
 from accounts.forms import PolicyForm
 from accounts.models import POLICY_FIELDS, Group, Organization, User
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import ask_again, is_recent
-from core.admin_site import PortalModelAdmin
+from core.admin_site import PortalModelAdmin, SeenModelForm
 from core.http.request_context import person_of
+from core.pages.seen import FIELD
 
 
 class RecentSignInAdmin(PortalModelAdmin):
@@ -126,7 +127,7 @@ class NewUserForm(BaseUserCreationForm[User]):
             self.fields["organization"].required = True
 
 
-class ChangeUserForm(forms.ModelForm[User]):
+class ChangeUserForm(SeenModelForm):
     new_password = forms.CharField(
         required=False,
         strip=False,
@@ -139,6 +140,9 @@ class ChangeUserForm(forms.ModelForm[User]):
         model = User
         fields = ["email", "name", "site_role", "is_active"]
 
+    def fingerprint_of(self, instance: User) -> str:
+        return seen.of_user_in_admin(instance)
+
     def clean_new_password(self) -> str:
         password: str = self.cleaned_data["new_password"]
         if password:
@@ -146,7 +150,7 @@ class ChangeUserForm(forms.ModelForm[User]):
         return password
 
     def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or self.cleaned_data
+        cleaned = super().clean()
         try:
             services.check_administrator_stays(
                 User.objects.get(pk=self.instance.pk),
@@ -205,6 +209,7 @@ class UserAdmin(RecentSignInAdmin):
             "is_active",
             *([] if obj == request.user else ["new_password"]),
             *self.readonly_fields[1:],
+            FIELD,
         ]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
@@ -217,14 +222,16 @@ class UserAdmin(RecentSignInAdmin):
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         actor, fields = person_of(request), form.cleaned_data
         if change:
-            changes = {CHANGED_BY.get(field, field): fields[field] for field in form.changed_data}
-            services.change_user(actor=actor, user=obj, request=request, **changes)
+            changed = [field for field in form.changed_data if field != FIELD]
+            changes = {CHANGED_BY.get(field, field): fields[field] for field in changed}
+            after = services.change_user(actor=actor, user=obj, seen=fields[FIELD], request=request, **changes)
+            form.saved(seen.of_user_in_admin(after))
         else:
             named = {name: fields[name] for name in ("email", "name", "site_role", "organization") if name in fields}
             obj.pk = services.create_user(actor=actor, password=fields["password1"], request=request, **named).pk
 
 
-class GroupForm(forms.ModelForm[Group]):
+class GroupForm(SeenModelForm):
     """Checks that the name is free in the organization, and offers only its people as members."""
 
     organization: Organization
@@ -234,6 +241,9 @@ class GroupForm(forms.ModelForm[Group]):
         self.instance.organization = self.organization
         members = cast("forms.ModelMultipleChoiceField[User]", self.fields["members"])
         members.queryset = User.objects.filter(organization=self.organization)
+
+    def fingerprint_of(self, instance: Group) -> str:
+        return seen.of_group(instance)
 
     def _get_validation_exclusions(self) -> set[str]:
         excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
@@ -248,7 +258,6 @@ class GroupAdmin(PortalModelAdmin):
     list_display = ["name", "organization", "member_count"]
     search_fields = ["name"]
     list_select_related = ["organization"]
-    fields = ["name", "members"]
     form = GroupForm
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Group]:
@@ -257,7 +266,10 @@ class GroupAdmin(PortalModelAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return super().has_add_permission(request) and not person_of(request).is_superuser
 
-    def get_form(self, request: HttpRequest, obj: Group | None = None, change: bool = False, **kwargs: Any) -> Any:
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        return ["name", "members", *([FIELD] if obj else [])]
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = cast("type[GroupForm]", super().get_form(request, obj, change, **kwargs))
         form.organization = obj.organization if obj else person_of(request).own_organization
         return form
@@ -269,7 +281,10 @@ class GroupAdmin(PortalModelAdmin):
     def save_model(self, request: HttpRequest, obj: Group, form: Any, change: bool) -> None:
         actor, name, members = person_of(request), form.cleaned_data["name"], form.cleaned_data["members"]
         if change:
-            services.change_group(actor=actor, group=obj, name=name, members=members, request=request)
+            group = services.change_group(
+                actor=actor, group=obj, name=name, members=members, seen=form.cleaned_data[FIELD], request=request
+            )
+            form.saved(seen.of_group(group))
         else:
             obj.pk = services.create_group(actor=actor, name=name, members=members, request=request).pk
 

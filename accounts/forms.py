@@ -14,6 +14,7 @@ from django.utils.translation import pgettext_lazy
 from accounts.models import POLICY_FIELDS, Group, Organization, User
 from accounts.roles import SiteRole
 from core.api import scopes
+from core.pages.seen import SeenForm
 from core.reading import time_zones
 
 HELP_WITH_CHOOSING = _("At least 12 characters. A sentence is easy to remember.")
@@ -220,11 +221,11 @@ class InviteForm(forms.Form):
             del self.fields["groups"]
 
 
-class SiteRoleForm(forms.Form):
+class SiteRoleForm(SeenForm):
     site_role = forms.ChoiceField(label=_("Site role"), choices=SiteRole.choices)
 
 
-class GroupForm(forms.Form):
+class GroupForm(SeenForm):
     name = forms.CharField(
         label=_("Name"),
         max_length=50,

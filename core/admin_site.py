@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
+from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import IntegrityError
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
@@ -16,6 +17,8 @@ from django.utils.translation import gettext, gettext_lazy
 
 from core.errors import DomainError
 from core.pages.forms import refusals_as_messages
+from core.pages.seen import FIELD, SeenForm
+from core.seen import ChangedMeanwhile, check_seen
 
 # The lookups that the filters and dates of a list use.
 FILTER_LOOKUPS = {"exact", "isnull", "gte", "lt", "year", "month", "day"}
@@ -56,11 +59,34 @@ class SavedMeanwhile(DomainError):
 
 @contextmanager
 def constraints_as_refusals() -> Iterator[None]:
-    """For a valid form whose name or position somebody else took at the same time."""
+    """For a valid form whose name somebody else took, or whose object they changed, at the same time."""
     try:
         yield
-    except IntegrityError:
+    except (IntegrityError, ChangedMeanwhile):
         raise SavedMeanwhile from None
+
+
+class SeenModelForm(SeenForm, forms.ModelForm[Any]):
+    """A form of Django admin that notices that someone else has saved meanwhile. List ``seen`` among its fields."""
+
+    page_request: ClassVar[HttpRequest | None] = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        instance = kwargs.get("instance")
+        now = self.fingerprint_of(instance) if instance is not None else ""
+        super().__init__(*args, now=now, request=self.page_request, **kwargs)
+
+    def fingerprint_of(self, instance: Any) -> str:
+        raise NotImplementedError
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        try:
+            check_seen(cleaned.get(FIELD), self.initial.get(FIELD, ""))
+        except ChangedMeanwhile as error:
+            self.changed_meanwhile(error)
+            raise ValidationError(error.message) from None
+        return cleaned
 
 
 class PortalModelAdmin(admin.ModelAdmin[Any]):
@@ -98,6 +124,12 @@ class PortalModelAdmin(admin.ModelAdmin[Any]):
         name, _, kind = lookup.partition("__")
         offered = [*self.get_list_filter(request), self.date_hierarchy]
         return name in offered and kind in FILTER_LOOKUPS and "\x00" not in value
+
+    def get_form(self, request: HttpRequest, obj: Model | None = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change, **kwargs)
+        if issubclass(form, SeenModelForm):
+            form.page_request = request
+        return form
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         with refusals_as_messages(request), constraints_as_refusals():

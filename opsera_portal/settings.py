@@ -503,11 +503,12 @@ CORS_ALLOWED_ORIGINS = setting_readers.origins(
 )
 CORS_URLS_REGEX = r"^/api/v1(/|$)"
 CORS_ALLOW_CREDENTIALS = False
-CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key"]
+CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "idempotency-key", "if-match"]
 CORS_ALLOW_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 CORS_EXPOSE_HEADERS = [
     "Allow",
     "Content-Disposition",
+    "ETag",
     "Idempotency-Replayed",
     "Link",
     "RateLimit",

@@ -10,14 +10,13 @@ from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Model, QuerySet
-from django.forms import ModelForm
 from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest
 
 from accounts.models import User
-from core.admin_site import PortalModelAdmin, ReadOnlyAdmin
+from core.admin_site import PortalModelAdmin, ReadOnlyAdmin, SeenModelForm
 from core.http.request_context import person_of
-from pipelines import services
+from pipelines import seen, services
 from pipelines.access import PipelineAction, may, may_be_owner
 from pipelines.models import AccessRule, Pipeline, Run, Step, StepRun
 
@@ -35,12 +34,15 @@ class JSONField(forms.JSONField):
         return InvalidJSONInput(data or "")
 
 
-class PipelineForm(ModelForm[Pipeline]):
+class PipelineForm(SeenModelForm):
     """The owner decides the organization. It is set before validation, so that a name in use becomes a form error."""
 
     def _get_validation_exclusions(self) -> set[str]:
         excluded: set[str] = super()._get_validation_exclusions()  # type: ignore[misc]
         return excluded - {"organization"} if self.instance.organization_id else excluded
+
+    def fingerprint_of(self, instance: Pipeline) -> str:
+        return seen.of_texts(instance)
 
     def clean_owner(self) -> User:
         owner: User = self.cleaned_data["owner"]
@@ -90,7 +92,6 @@ class PipelineAdmin(PortalModelAdmin):
 
     list_display = ["name", "organization", "owner", "run_count", "is_locked", "updated_at"]
     search_fields = ["name", "description"]
-    fields = ["name", "description", "tags", "owner"]
     form = PipelineForm
     formfield_overrides = {models.JSONField: {"form_class": JSONField}}
     inlines = [StepInline, AccessRuleInline]
@@ -106,6 +107,10 @@ class PipelineAdmin(PortalModelAdmin):
 
     has_delete_permission = has_change_permission
 
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        hidden = ["seen"] if obj is not None and self.has_change_permission(request, obj) else []
+        return ["name", "description", "tags", "owner", *hidden]
+
     @admin.display(boolean=True, description="Locked")
     def is_locked(self, pipeline: Pipeline) -> bool:
         return pipeline.is_locked
@@ -118,11 +123,12 @@ class PipelineAdmin(PortalModelAdmin):
             kwargs["queryset"] = User.objects.in_organization(person_of(request))
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
-    def save_model(self, request: HttpRequest, obj: Pipeline, form: ModelForm[Pipeline], change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: Pipeline, form: Any, change: bool) -> None:
         actor, data = person_of(request), form.cleaned_data
         fields = {name: data[name] for name in ("name", "description", "tags")}
         if change:
-            saved = services.edit_pipeline(actor=actor, pipeline=obj, request=request, **fields)
+            saved = services.edit_pipeline(actor=actor, pipeline=obj, seen=data["seen"], request=request, **fields)
+            form.saved(seen.of_texts(saved))
         else:
             saved = services.create_pipeline(actor=actor, request=request, **fields)
         if data["owner"].pk != saved.owner_id:

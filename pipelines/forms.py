@@ -10,6 +10,7 @@ from django.utils.translation import gettext, gettext_lazy, gettext_noop, ngette
 
 from accounts.models import Group, User
 from accounts.roles import Ability
+from core.pages.seen import FIELD, SeenForm
 from core.text import Text
 from pipelines.access import ItemRole, PipelineAction, allowed_actions, may_grant
 from pipelines.models import BODY_MAX_LENGTH, NAME_MAX_LENGTH, NOTIFIED_LIMIT, Pipeline, Step
@@ -45,7 +46,7 @@ def _name_field() -> forms.CharField:
     )
 
 
-class PipelineForm(forms.Form):
+class PipelineForm(SeenForm):
     name = _name_field()
     description = forms.CharField(
         label=gettext_lazy("Description"),
@@ -93,7 +94,7 @@ class TransferForm(forms.Form):
         return owner
 
 
-class NotificationsForm(forms.Form):
+class NotificationsForm(SeenForm):
     """``notified_people``: people who can see the pipeline, one e-mail address per line."""
 
     notified_people = forms.CharField(
@@ -125,7 +126,7 @@ class NotificationsForm(forms.Form):
         return [found[email] for email in emails]
 
 
-class StepForm(forms.Form):
+class StepForm(SeenForm):
     """``kind`` decides which fields there are. ``step_input()`` returns the input of the services."""
 
     name = _name_field()
@@ -210,7 +211,8 @@ class StepForm(forms.Form):
         return {name: None if _is_unchanged(value) else value for name, value in pairs}
 
     def step_input(self) -> StepInput:
-        return StepInput(kind=self.kind, **self.cleaned_data)
+        values = {name: value for name, value in self.cleaned_data.items() if name != FIELD}
+        return StepInput(kind=self.kind, **values)
 
 
 def _is_unchanged(value: str) -> bool:
@@ -277,7 +279,7 @@ def _as_lines(pairs: Any) -> str:
     return "\n".join(f"{name}: {value}" for name, value in pairs)
 
 
-class AccessRuleForm(forms.Form):
+class AccessRuleForm(SeenForm):
     """``who`` becomes a person or a group of the pipeline's organization."""
 
     who = forms.CharField(
@@ -306,7 +308,7 @@ class AccessRuleForm(forms.Form):
         return subject
 
 
-class RoleForm(forms.Form):
+class RoleForm(SeenForm):
     role = forms.ChoiceField(label=gettext_lazy("Role"), choices=ItemRole.choices)
 
 

@@ -5,14 +5,14 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from allauth.usersessions.models import UserSession
-from django.db.models import QuerySet
+from django.db.models import QuerySet, prefetch_related_objects
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts import services
+from accounts import seen, services
 from accounts.api.serializers import (
     ChangeGroupBody,
     ChangePreferencesBody,
@@ -34,6 +34,7 @@ from accounts.privileges import Privilege
 from accounts.querysets import undelivered_mails_readable_by
 from accounts.roles import Ability
 from accounts.security import credentials, sessions
+from core.api.etags import seen_by, with_etag
 from core.api.operations import CHANGE_API, READ_API, Operation
 from core.api.paging import KeysetPagination, WholeList
 from core.api.views import ApiViewSet
@@ -61,13 +62,14 @@ class UserViewSet(ApiViewSet):
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation(_("List people"), READ_API, only_reads=True, role_allows=may_read),
         "create": Privilege.INVITE.operation(role_allows=may_manage),
-        "retrieve": Operation(_("See a person"), READ_API, only_reads=True, role_allows=may_read),
+        "retrieve": Operation(_("See a person"), READ_API, only_reads=True, role_allows=may_read, has_etag=True),
         # A token can only deactivate. The service requires proof for a role and an activation.
         "partial_update": Operation(
             _("Change a person's role or state"),
             CHANGE_API,
             role_allows=may_manage,
             limited_to=_("Deactivate a person"),
+            has_etag=True,
         ),
         "invitation": Privilege.INVITE_AGAIN.operation(role_allows=may_manage),
         "reset_two_factor": Privilege.RESET_TWO_FACTOR.operation(role_allows=may_manage),
@@ -96,7 +98,7 @@ class UserViewSet(ApiViewSet):
 
     @extend_schema(operation_id="user_retrieve", responses=UserSerializer)
     def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(UserSerializer(self.get_object()).data)
+        return self._shown(self.get_object())
 
     @extend_schema(operation_id="user_change", request=ChangeUserBody, responses=UserSerializer)
     def partial_update(self, request: Request, pk: str) -> Response:
@@ -108,7 +110,7 @@ class UserViewSet(ApiViewSet):
         """
         user = self.get_object()
         body = self.read_body(ChangeUserBody)
-        services.change_user(actor=self.person, user=user, request=request._request, **body)
+        services.change_user(actor=self.person, user=user, seen=seen_by(request), request=request._request, **body)
         return self._user(user)
 
     @extend_schema(operation_id="user_invitation", request=None, responses=UserSerializer)
@@ -125,8 +127,10 @@ class UserViewSet(ApiViewSet):
 
     def _user(self, user: User, status: int = 200) -> Response:
         """The person as they are now, also for actors who gave up their own role and can no longer see anybody."""
-        row = User.objects.for_user_table().get(pk=user.pk)
-        return Response(UserSerializer(row).data, status=status)
+        return self._shown(User.objects.for_user_table().get(pk=user.pk), status)
+
+    def _shown(self, user: User, status: int = 200) -> Response:
+        return with_etag(Response(UserSerializer(user).data, status=status), seen.of_user(user))
 
 
 class MailViewSet(ApiViewSet):
@@ -150,8 +154,8 @@ class GroupViewSet(ApiViewSet):
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation(_("List groups"), READ_API, only_reads=True, role_allows=may_read),
         "create": Operation(_("Create a group"), CHANGE_API, role_allows=may_manage_groups),
-        "retrieve": Operation(_("See a group"), READ_API, only_reads=True, role_allows=may_read),
-        "partial_update": Operation(_("Change a group"), CHANGE_API, role_allows=may_manage_groups),
+        "retrieve": Operation(_("See a group"), READ_API, only_reads=True, role_allows=may_read, has_etag=True),
+        "partial_update": Operation(_("Change a group"), CHANGE_API, role_allows=may_manage_groups, has_etag=True),
         "destroy": Operation(_("Delete a group"), CHANGE_API, role_allows=may_manage_groups),
     }
     serializer_class = GroupSerializer
@@ -172,11 +176,11 @@ class GroupViewSet(ApiViewSet):
         body = self.read_body(CreateGroupBody)
         members = self._people(body["members"])
         group = services.create_group(actor=self.person, name=body["name"], members=members, request=request._request)
-        return Response(GroupDetailSerializer(group).data, status=201)
+        return self._group(group, status=201)
 
     @extend_schema(operation_id="group_retrieve", responses=GroupDetailSerializer)
     def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(GroupDetailSerializer(self.get_object()).data)
+        return self._group(self.get_object())
 
     @extend_schema(operation_id="group_change", request=ChangeGroupBody, responses=GroupDetailSerializer)
     def partial_update(self, request: Request, pk: str) -> Response:
@@ -185,9 +189,14 @@ class GroupViewSet(ApiViewSet):
         body = self.read_body(ChangeGroupBody)
         members = self._people(body["members"]) if "members" in body else None
         changed = services.change_group(
-            actor=self.person, group=group, name=body.get("name"), members=members, request=request._request
+            actor=self.person,
+            group=group,
+            name=body.get("name"),
+            members=members,
+            seen=seen_by(request),
+            request=request._request,
         )
-        return Response(GroupDetailSerializer(changed).data)
+        return self._group(changed)
 
     @extend_schema(operation_id="group_delete", request=None, responses={204: None})
     def destroy(self, request: Request, pk: str) -> Response:
@@ -197,6 +206,11 @@ class GroupViewSet(ApiViewSet):
         """
         services.delete_group(actor=self.person, group=self.get_object(), request=request._request)
         return Response(status=204)
+
+    def _group(self, group: Group, status: int = 200) -> Response:
+        # Read once for the answer and its ETag.
+        prefetch_related_objects([group], "members")
+        return with_etag(Response(GroupDetailSerializer(group).data, status=status), seen.of_group(group))
 
     def _people(self, ids: Sequence[UUID]) -> Sequence[User]:
         return found_all(User.objects.of_organization_readable_by(self.person), ids, "members")

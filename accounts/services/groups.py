@@ -9,12 +9,14 @@ from django.db.models import ProtectedError
 from django.http import HttpRequest
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
+from accounts import seen as fingerprints
 from accounts.models import Group, User
 from accounts.roles import Ability
 from accounts.services.guard import allowed, check_same_organization, locked_group
 from auditlog.actions import Action
 from auditlog.record import record
 from core.errors import DomainError, NameTaken
+from core.seen import check_seen
 from core.text import NOT_PRINTABLE, composed, grouped, is_printable
 
 # How many access rules the message of `GroupInUse` lists.
@@ -62,14 +64,18 @@ def change_group(
     group: Group,
     name: str | None = None,
     members: Iterable[User] | None = None,
+    seen: str | None = None,
     request: HttpRequest | None = None,
 ) -> Group:
     """Renames the group, replaces its members, or both. It applies from the next request on.
 
-    Raises ``NotAllowed``, ``NameTaken``, or ``ValidationError`` by field; then nothing is changed.
+    ``seen``: `accounts.seen.of_group_name`, or `of_group` from there, which members are part of. Raises ``NotAllowed``,
+    ``ChangedMeanwhile``, ``NameTaken``, or ``ValidationError`` by field; then nothing is changed.
     """
     with transaction.atomic():
         locked = locked_group(allowed(actor, Ability.MANAGE_GROUPS), group)
+        if seen is not None:
+            check_seen(seen, fingerprints.of_group_name(locked), fingerprints.of_group(locked))
         details = _rename(locked, name) if name is not None else {}
         if members is not None:
             details |= _replace_members(locked, list(members))

@@ -17,6 +17,7 @@ from accounts.services.guard import allowed, locked_organization
 from auditlog.actions import Action
 from auditlog.record import record
 from core.errors import DomainError, NotAllowed
+from core.seen import check_seen
 
 
 class PolicyChangedMeanwhile(DomainError):
@@ -88,12 +89,13 @@ def save_policy(
     organization: Organization,
     changes: Mapping[str, Any],
     version: str | None = None,
+    seen: str | None = None,
     request: HttpRequest | None = None,
 ) -> Organization:
     """Changes an organization's policy, or its name. It applies from the next request on, to existing tokens too.
 
-    Raises ``NotAllowed`` and what `planned_policy` raises; then nothing is changed. If two people save at once, the
-    second change is compared with what the first has saved.
+    ``seen``: like ``version``, but raises ``ChangedMeanwhile``. Raises ``NotAllowed`` and what `planned_policy` raises;
+    then nothing is changed. If two people save at once, the second change is compared with what the first has saved.
     """
     require_proof(Privilege.CHANGE_POLICY, request)
     with transaction.atomic():
@@ -102,6 +104,7 @@ def save_policy(
             locked_organization(actor, organization, blocks_references=True)
         person = allowed(actor, Ability.MANAGE_ORGANIZATION)
         before = locked_organization(person, organization)
+        check_seen(seen, before.policy_version)
         after = planned_policy(actor=person, organization=before, changes=changes, version=version)
         changed = _changed_fields(before, after)
         if changed:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy
 from django.views.decorators.debug import sensitive_variables
 
+from accounts import seen as fingerprints
 from accounts.mails import email_change_mail, invitation_mail, password_changed_mail
 from accounts.models import Group, Organization, User
 from accounts.privileges import Privilege, privileges_for, require_proof
@@ -24,6 +25,7 @@ from auditlog.record import record
 from core.db.locks import lock
 from core.errors import DomainError, NotAllowed
 from core.reading import time_zones
+from core.seen import check_seen
 
 # What `change_user` can change in a row.
 CHANGEABLE = ("email", "name", "site_role", "is_active", "password", "joined_at")
@@ -109,9 +111,11 @@ def send_invitation(*, actor: User, user: User, request: HttpRequest | None = No
     return _send_invitation(actor=actor, user=user, request=request)
 
 
-def change_site_role(*, actor: User, user: User, site_role: str, request: HttpRequest | None = None) -> User:
+def change_site_role(
+    *, actor: User, user: User, site_role: str, seen: str | None = None, request: HttpRequest | None = None
+) -> User:
     """Raises what `change_user` raises."""
-    return change_user(actor=actor, user=user, request=request, site_role=SiteRole(site_role))
+    return change_user(actor=actor, user=user, seen=seen, request=request, site_role=SiteRole(site_role))
 
 
 def set_active(*, actor: User, user: User, is_active: bool, request: HttpRequest | None = None) -> User:
@@ -123,16 +127,25 @@ def set_active(*, actor: User, user: User, is_active: bool, request: HttpRequest
 
 
 @sensitive_variables()
-def change_user(*, actor: User, user: User, request: HttpRequest | None = None, **changes: Any) -> User:
+def change_user(
+    *, actor: User, user: User, seen: str | None = None, request: HttpRequest | None = None, **changes: Any
+) -> User:
     """Changes all of these fields or none: ``email``, ``name``, ``password``, ``site_role``, ``is_active``.
 
     It applies from the next request on, for sessions and tokens. Fields that aren't named keep the value that they have
-    now. Raises ``NotAllowed``, ``LastAdministrator``, ``EmailTaken``, or ``ValidationError`` by field.
+    now. ``seen``: one of the fingerprints of a person in `accounts.seen`. Raises ``NotAllowed``, ``ChangedMeanwhile``,
+    ``LastAdministrator``, ``EmailTaken``, or ``ValidationError`` by field.
     """
     for privilege in privileges_for(changes):
         require_proof(privilege, request)
     with transaction.atomic():
         before = locked_user(allowed(actor, Ability.MANAGE_ORGANIZATION), user)
+        check_seen(
+            seen,
+            fingerprints.of_site_role(before),
+            fingerprints.of_user(before),
+            fingerprints.of_user_in_admin(before),
+        )
         after = _changed(before, **changes)
         check_administrator_stays(before, is_active=after.is_active, site_role=after.site_role)
         entries = _entries(before, after)

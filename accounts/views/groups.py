@@ -16,7 +16,7 @@ from django.views.generic import View
 from django_filters.views import FilterView
 from django_tables2 import RequestConfig, SingleTableMixin
 
-from accounts import services
+from accounts import seen, services
 from accounts.filters import GroupFilter
 from accounts.forms import GroupForm, MemberForm
 from accounts.models import Group, User
@@ -84,11 +84,14 @@ class GroupDetailView(OrganizationPageMixin, View):
             group=group,
             table=table,
             may_change=may_change,
-            name_form=name_form or GroupForm(initial={"name": group.name}, prefix=None),
+            name_form=name_form or self.name_form(group),
             member_form=member_form or MemberForm(actor=self.person),
             people=self._suggestions(group) if may_change else [],
         )
         return render(self.request, "accounts/organization_group_detail.html", context, status=status)
+
+    def name_form(self, group: Group, data: Any = None) -> GroupForm:
+        return GroupForm(data, initial={"name": group.name}, now=seen.of_group_name(group), request=self.request)
 
     def _suggestions(self, group: Group) -> list[str]:
         people = User.objects.of_organization_readable_by(self.person).active().exclude(member_groups=group)
@@ -105,16 +108,17 @@ class GroupChangeView(GroupDetailView):
 class GroupRenameView(GroupChangeView):
     def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         group = find_group(self.person, pk)
-        form = GroupForm(request.POST)
+        form = self.name_form(group, request.POST)
         if form.is_valid() and self._rename(group, form):
             said = _("The group is now called “%(name)s”.") % {"name": form.cleaned_data["name"]}
             messages.success(request, said)
             return redirect("accounts:organization_group_detail", pk=group.pk)
-        return self.page(group, name_form=form, status=400)
+        return self.page(group, name_form=form, status=form.refusal_status)
 
     def _rename(self, group: Group, form: GroupForm) -> bool:
         with refusals_in(form):
-            services.change_group(actor=self.person, group=group, name=form.cleaned_data["name"], request=self.request)
+            renamed = services.change_group(actor=self.person, group=group, request=self.request, **form.cleaned_data)
+            form.saved(seen.of_group_name(renamed))
         return form.is_valid()
 
 

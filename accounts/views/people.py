@@ -14,7 +14,7 @@ from django.views.generic import TemplateView
 from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
 
-from accounts import services
+from accounts import seen, services
 from accounts.filters import UserPageFilter
 from accounts.forms import SiteRoleForm
 from accounts.invitations import DAYS
@@ -27,7 +27,8 @@ from accounts.tables import UserTable
 from accounts.views.base import OrganizationPageMixin, find_user
 from core.mail.kinds import label_of
 from core.pages.confirm import confirm_page
-from core.pages.forms import refusals_as_messages
+from core.pages.forms import add_error, refusals_as_messages
+from core.seen import ChangedMeanwhile
 from core.text import counted
 
 # How many undelivered mails a person's page lists; the organization's list of mails has all.
@@ -58,7 +59,7 @@ class UserDetailView(OrganizationPageMixin, TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         user = kwargs.pop("user_object", None) or find_user(self.person, kwargs["pk"])
-        form = kwargs.pop("form", None) or SiteRoleForm(initial={"site_role": user.site_role})
+        form = kwargs.pop("form", None) or role_form(user, self.request)
         return super().get_context_data(
             person=user,
             state=USER_BADGES[user.state],
@@ -103,20 +104,27 @@ class UserRoleView(UserChangeView):
     privilege = Privilege.CHANGE_ROLE
 
     def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
-        form = SiteRoleForm(request.POST)
-        if form.is_valid():
-            self.site_role = form.cleaned_data["site_role"]
-            return super().post(request, pk)
+        self.form = role_form(find_user(self.person, pk), request, request.POST)
+        if self.form.is_valid():
+            try:
+                return super().post(request, pk)
+            except ChangedMeanwhile as error:
+                add_error(self.form, error)
         page = UserDetailView()
         page.setup(request, pk=pk)
-        return page.render_to_response(page.get_context_data(pk=pk, form=form), status=400)
+        return page.render_to_response(page.get_context_data(pk=pk, form=self.form), status=self.form.refusal_status)
 
     def change(self, user: User) -> str:
         changed = services.change_site_role(
-            actor=self.person, user=user, site_role=self.site_role, request=self.request
+            actor=self.person, user=user, request=self.request, **self.form.cleaned_data
         )
+        self.form.saved(seen.of_site_role(changed))
         role = changed.get_site_role_display()
         return _("%(name)s now has the site role %(role)s.") % {"name": changed.name, "role": role}
+
+
+def role_form(user: User, request: HttpRequest, data: Any = None) -> SiteRoleForm:
+    return SiteRoleForm(data, initial={"site_role": user.site_role}, now=seen.of_site_role(user), request=request)
 
 
 class UserActivateView(UserChangeView):

@@ -20,6 +20,7 @@ from core.db.unavailable import DATABASE_UNAVAILABLE, refused_writes
 from core.errors import DomainError
 from core.http.public_address import SCHEME_UNKNOWN
 from core.http.request_context import without_tokens
+from core.seen import ChangedMeanwhile
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ TITLES = {
     405: "Method Not Allowed",
     406: "Not Acceptable",
     409: "Conflict",
+    412: "Precondition Failed",
     413: "Content Too Large",
     415: "Unsupported Media Type",
     422: "Unprocessable Content",
@@ -52,6 +54,7 @@ CODES = {
     405: "method_not_allowed",
     406: "not_acceptable",
     409: "conflict",
+    412: "precondition_failed",
     413: "content_too_large",
     415: "unsupported_media_type",
     422: "idempotency_key_reused",
@@ -120,6 +123,17 @@ class DomainProblem(Problem):
     def __init__(self, error: DomainError) -> None:
         super().__init__(str(error), error.code)
         self.status_code = error.status
+
+
+class PreconditionFailed(Problem):
+    """The object is no longer the one that `If-Match` names."""
+
+    status_code = status.HTTP_412_PRECONDITION_FAILED
+    default_code = "precondition_failed"
+    default_detail = (
+        "This has changed since you read the ETag in your If-Match. Nothing was changed. Read it again, then send your "
+        "change with the new ETag."
+    )
 
 
 class IdempotencyKeyReused(Problem):
@@ -235,6 +249,8 @@ def problem_body(
 def _as_api_exception(error: Exception) -> exceptions.APIException | None:
     if isinstance(error, exceptions.APIException):
         return error
+    if isinstance(error, ChangedMeanwhile):
+        return PreconditionFailed()
     if isinstance(error, DomainError):
         return DomainProblem(error)
     if isinstance(error, ValidationError):

@@ -18,7 +18,7 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import get_doc
 from drf_spectacular.utils import OpenApiParameter
 
-from core.api import idempotency, sunset, throttling
+from core.api import etags, idempotency, sunset, throttling
 from core.api.operations import Operation, operation_of
 from core.api.problems import CODES, CONTENT_TYPE, TITLES, ReauthenticationRequired
 
@@ -45,6 +45,14 @@ _IDEMPOTENCY_KEY = OpenApiParameter(
         "For clients that retry: a new value for each new request. The same request with the same key within 24 hours "
         f"gets the first answer again, with `{idempotency.REPLAYED_HEADER}: true`, and nothing is done twice."
     ),
+)
+
+
+_IF_MATCH = OpenApiParameter(
+    "If-Match",
+    type=etags.PARAMETER["type"],
+    location=OpenApiParameter.HEADER,
+    description=etags.PARAMETER["description"],
 )
 
 
@@ -139,6 +147,10 @@ class OperationSchema(AutoSchema):
     def operation(self) -> Operation | None:
         return operation_of(self.view, getattr(self.view, "action_map", None), self.method)
 
+    @property
+    def checks_if_match(self) -> bool:
+        return self.operation is not None and self.operation.has_etag and not self.operation.only_reads
+
     def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
         described: dict[str, Any] | None = super().get_operation(*args, **kwargs)
         operation = self.operation
@@ -146,6 +158,10 @@ class OperationSchema(AutoSchema):
             return described
         if operation.asks_again or operation.limited_to:
             described["responses"]["403"] = _may_ask_again()
+        if operation.has_etag:
+            described["responses"]["200"].setdefault("headers", {})["ETag"] = etags.HEADER
+        if self.checks_if_match:
+            described["responses"]["412"] = _problem_response(412)
         if operation.is_public:
             # drf-spectacular leaves out an empty list, but it says that the operation needs no credentials.
             described["security"] = []
@@ -157,6 +173,8 @@ class OperationSchema(AutoSchema):
         parameters: list[Any] = list(super().get_override_parameters())
         if idempotency.takes_key(self.method, self.operation):
             parameters.append(_IDEMPOTENCY_KEY)
+        if self.checks_if_match:
+            parameters.append(_IF_MATCH)
         return parameters
 
     def get_tags(self) -> list[str]:

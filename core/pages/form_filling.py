@@ -1,6 +1,7 @@
 """Fills in a form with values that a person typed before. Works on the HTML of the page, and so with every form.
 
-Only visible fields that people type into are filled in: no hidden fields, and no secrets.
+Only visible fields that people type into are filled in: no secrets, and no hidden fields, except for the fingerprint of
+what they saw when they typed it (`core/pages/seen.py`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +10,8 @@ from html.parser import HTMLParser
 from urllib.parse import urlsplit
 
 from django.utils.html import escape
+
+from core.pages import seen
 
 Typed = Mapping[str, Sequence[str]]
 
@@ -94,7 +97,7 @@ def _like(forms: Sequence[Form], typed: Typed) -> list[Form]:
 def _edits(form: Form, typed: Typed) -> Iterator[Edit]:
     values = {name: list(given) for name, given in typed.items()}
     for control in form.controls:
-        if control.is_typed:
+        if control.is_typed or control.name == seen.FIELD:
             yield from _filled(control, values.get(control.name))
 
 

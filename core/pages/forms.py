@@ -9,10 +9,14 @@ from django.forms import BaseForm
 from django.http import HttpRequest
 
 from core.errors import DomainError, NotAllowed
+from core.pages.seen import SeenForm
+from core.seen import ChangedMeanwhile
 
 
 def add_error(form: BaseForm, error: DomainError | ValidationError) -> None:
     """Adds the message beside its field, or to the whole form if the form has no such field."""
+    if isinstance(error, ChangedMeanwhile) and isinstance(form, SeenForm):
+        form.changed_meanwhile(error)
     if isinstance(error, DomainError):
         form.add_error(error.field if error.field in form.fields else None, str(error))
         return
@@ -38,10 +42,11 @@ def refusals_in(form: BaseForm) -> Iterator[None]:
 
 @contextmanager
 def refusals_as_messages(request: HttpRequest) -> Iterator[None]:
-    """Shows what a service refuses as a message on the next page. ``NotAllowed`` is raised again and becomes a 403."""
+    """Shows what a service refuses as a message on the next page. ``NotAllowed`` is raised again and becomes a 403, and
+    so is ``ChangedMeanwhile``, for which the form must be shown again with what was typed."""
     try:
         yield
-    except NotAllowed:
+    except (NotAllowed, ChangedMeanwhile):
         raise
     except DomainError as error:
         messages.error(request, str(error))

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
-from django.db import transaction
 from django.db.models import QuerySet
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
@@ -14,13 +13,14 @@ from rest_framework.response import Response
 
 from accounts.models import User
 from accounts.roles import Ability
+from core.api.etags import seen_by, with_etag
 from core.api.operations import DEFINE_PIPELINES, READ_PIPELINES, RUN_PIPELINES, Operation, Reach
 from core.api.paging import LargePages, SmallPages, WholeList
 from core.api.problems import Forbidden
 from core.api.serializers import StrictSerializer
 from core.api.views import ApiViewSet
 from core.db.keyset import Keyset
-from pipelines import services
+from pipelines import seen, services
 from pipelines.access import PipelineAction, allowed_actions, may, may_read_rules, may_read_some_rules
 from pipelines.api.serializers import (
     AccessRulesBody,
@@ -78,13 +78,21 @@ class PipelineViewSet(ApiViewSet):
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation(_("List pipelines"), READ_PIPELINES, only_reads=True, reach=READS),
         "create": Operation(_("Create a pipeline"), DEFINE_PIPELINES, role_allows=may_create_pipelines),
-        "retrieve": Operation(_("See a pipeline"), READ_PIPELINES, only_reads=True),
-        "partial_update": Operation(_("Change a pipeline"), DEFINE_PIPELINES, role_allows=may_use_pipelines),
+        "retrieve": Operation(_("See a pipeline"), READ_PIPELINES, only_reads=True, has_etag=True),
+        "partial_update": Operation(
+            _("Change a pipeline"), DEFINE_PIPELINES, role_allows=may_use_pipelines, has_etag=True
+        ),
         "destroy": Operation(_("Delete a pipeline"), DEFINE_PIPELINES, role_allows=may_use_pipelines),
         "access_rules": Operation(
-            _("See a pipeline's access rules"), READ_PIPELINES, only_reads=True, role_allows=may_read_some_rules
+            _("See a pipeline's access rules"),
+            READ_PIPELINES,
+            only_reads=True,
+            role_allows=may_read_some_rules,
+            has_etag=True,
         ),
-        "replace_access_rules": Operation(_("Set access rules"), DEFINE_PIPELINES, role_allows=may_use_pipelines),
+        "replace_access_rules": Operation(
+            _("Set access rules"), DEFINE_PIPELINES, role_allows=may_use_pipelines, has_etag=True
+        ),
         "duplicate": Operation(_("Duplicate a pipeline"), DEFINE_PIPELINES, role_allows=may_create_pipelines),
         "transfer": Operation(_("Transfer a pipeline"), DEFINE_PIPELINES, role_allows=may_use_pipelines),
         "lock": Operation(_("Lock a pipeline"), DEFINE_PIPELINES, role_allows=may_use_pipelines),
@@ -123,14 +131,15 @@ class PipelineViewSet(ApiViewSet):
         pipeline = self.get_object()
         body = self.read_body(ChangePipelineBody)
         steps, emails = body.pop("steps", None), body.pop("notified_people", None)
-        common = {"actor": self.person, "pipeline": pipeline, "request": request._request}
-        with transaction.atomic():
-            if body:
-                services.edit_pipeline(**common, **body)
-            if steps is not None:
-                services.replace_steps(**common, steps=steps)
-            if emails is not None:
-                services.notify_people(**common, people=people_of(self.person, emails))
+        services.change_pipeline(
+            actor=self.person,
+            pipeline=pipeline,
+            texts=body,
+            steps=steps,
+            people=None if emails is None else people_of(self.person, emails),
+            seen=seen_by(request),
+            request=request._request,
+        )
         return self._summary(pipeline)
 
     @extend_schema(operation_id="pipeline_delete", request=None, responses={204: None})
@@ -155,7 +164,9 @@ class PipelineViewSet(ApiViewSet):
         pipeline = self.get_object()
         body = self.read_body(AccessRulesBody)
         rules = rules_of(self.person, body["rules"])
-        services.replace_access_rules(actor=self.person, pipeline=pipeline, rules=rules, request=request._request)
+        services.replace_access_rules(
+            actor=self.person, pipeline=pipeline, rules=rules, seen=seen_by(request), request=request._request
+        )
         return self._rules(pipeline)
 
     @extend_schema(
@@ -200,14 +211,16 @@ class PipelineViewSet(ApiViewSet):
 
     def _summary(self, pipeline: Pipeline, status: int = 200) -> Response:
         """The pipeline as the caller sees it now; 204 if they can no longer see it."""
-        seen = self.get_queryset().for_summary().for_pipeline_table().filter(pk=pipeline.pk).first()
-        if seen is None:
+        row = self.get_queryset().for_summary().for_pipeline_table().filter(pk=pipeline.pk).first()
+        if row is None:
             return Response(status=204)
-        return Response(PipelineSummarySerializer(seen, context={"person": self.person}).data, status=status)
+        answer = Response(PipelineSummarySerializer(row, context={"person": self.person}).data, status=status)
+        return with_etag(answer, seen.of_definition(row))
 
     def _rules(self, pipeline: Pipeline) -> Response:
-        rules = AccessRuleSerializer(pipeline.access_rules.for_rules_table(), many=True).data
-        return Response({"count": len(rules), "data": rules, "next": None})
+        rules = list(pipeline.access_rules.for_rules_table())
+        data = AccessRuleSerializer(rules, many=True).data
+        return with_etag(Response({"count": len(data), "data": data, "next": None}), seen.of_rules(pipeline, rules))
 
 
 class RunViewSet(ApiViewSet):

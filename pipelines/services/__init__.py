@@ -5,6 +5,7 @@ log, all in one transaction. A right that the actor lost in the meantime no long
 """
 
 from pipelines.services.definitions import (
+    change_pipeline,
     create_pipeline,
     delete_pipeline,
     duplicate_pipeline,
@@ -15,7 +16,13 @@ from pipelines.services.definitions import (
     unlock_pipeline,
 )
 from pipelines.services.guard import Refused
-from pipelines.services.rules import RuleInput, remove_access_rule, replace_access_rules, set_access_rule
+from pipelines.services.rules import (
+    RuleInput,
+    change_access_rule,
+    remove_access_rule,
+    replace_access_rules,
+    set_access_rule,
+)
 from pipelines.services.runs import (
     CannotStart,
     approve_gate,
@@ -35,6 +42,8 @@ __all__ = [
     "StepInput",
     "add_step",
     "approve_gate",
+    "change_access_rule",
+    "change_pipeline",
     "create_pipeline",
     "current_run",
     "delete_pipeline",

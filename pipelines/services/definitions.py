@@ -1,6 +1,6 @@
 """Creates, changes, duplicates, transfers, locks and deletes pipelines."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -15,7 +15,9 @@ from accounts.roles import Ability
 from auditlog.actions import Action
 from auditlog.record import record
 from core.errors import NameTaken, NotAllowed
+from core.seen import check_seen
 from core.text import composed
+from pipelines import seen as fingerprints
 from pipelines import step_secrets
 from pipelines.access import PipelineAction, allowed_actions, may_be_owner
 from pipelines.models import NOTIFIED_LIMIT, Pipeline, Step
@@ -55,12 +57,53 @@ def create_pipeline(
     return pipeline
 
 
-def edit_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | None = None, **changes: Any) -> Pipeline:
-    """Changes ``name``, ``description`` or ``tags``. Raises ``NotAllowed``, ``NameTaken`` or ``ValidationError``."""
+def change_pipeline(
+    *,
+    actor: User,
+    pipeline: Pipeline,
+    texts: Mapping[str, Any],
+    steps: Sequence[StepInput] | None = None,
+    people: Iterable[User] | None = None,
+    seen: str | None = None,
+    request: HttpRequest | None = None,
+) -> Pipeline:
+    """All of it or nothing: ``texts`` as in `edit_pipeline`, ``steps`` as in `replace_steps`, and notified ``people``.
+
+    ``seen``: `pipelines.seen.of_definition`. Raises ``ChangedMeanwhile``, and what the three functions raise.
+    """
+    needed = {PipelineAction.ADMINISTER} if texts else set()
+    if steps is not None or people is not None:
+        needed.add(PipelineAction.EDIT_STEPS)
+    with transaction.atomic():
+        changed = locked_for(actor, pipeline, *needed)
+        if seen is not None:
+            check_seen(seen, fingerprints.of_definition(changed))
+        if texts:
+            changed = edit_pipeline(actor=actor, pipeline=changed, request=request, **texts)
+        if steps is not None:
+            changed = replace_steps(actor=actor, pipeline=changed, steps=steps, request=request)
+        if people is not None:
+            changed = notify_people(actor=actor, pipeline=changed, people=people, request=request)
+    return changed
+
+
+def edit_pipeline(
+    *,
+    actor: User,
+    pipeline: Pipeline,
+    seen: str | None = None,
+    request: HttpRequest | None = None,
+    **changes: Any,
+) -> Pipeline:
+    """Changes ``name``, ``description`` or ``tags``. ``seen``: `pipelines.seen.of_texts`.
+
+    Raises ``NotAllowed``, ``ChangedMeanwhile``, ``NameTaken`` or ``ValidationError``.
+    """
     if not changes.keys() <= {"name", "description", "tags"}:
         raise TypeError("An edit changes name, description and tags.")
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.ADMINISTER)
+        check_seen(seen, fingerprints.of_texts(locked))
         if "name" in changes:
             changes["name"] = composed(changes["name"]).strip()
         if "tags" in changes:
@@ -78,11 +121,17 @@ def edit_pipeline(*, actor: User, pipeline: Pipeline, request: HttpRequest | Non
 
 
 def notify_people(
-    *, actor: User, pipeline: Pipeline, people: Iterable[User], request: HttpRequest | None = None
+    *,
+    actor: User,
+    pipeline: Pipeline,
+    people: Iterable[User],
+    seen: str | None = None,
+    request: HttpRequest | None = None,
 ) -> Pipeline:
     """Replaces the people who get an e-mail when a run fails or a gate waits.
 
-    Raises ``NotAllowed``, or ``ValidationError`` for people who can't see the pipeline.
+    ``seen``: `pipelines.seen.of_notified_people`. Raises ``NotAllowed``, ``ChangedMeanwhile``, or ``ValidationError``
+    for people who can't see the pipeline.
     """
     chosen = {person.pk: person for person in people}
     with transaction.atomic():
@@ -91,6 +140,7 @@ def notify_people(
             too_many = ngettext("Choose at most %(limit)s person.", "Choose at most %(limit)s people.", NOTIFIED_LIMIT)
             raise ValidationError({"notified_people": too_many % {"limit": NOTIFIED_LIMIT}})
         before = {person.pk: person for person in locked.notified_people.all()}
+        check_seen(seen, fingerprints.of_notified_people(locked, before))
         for pk in chosen.keys() - before.keys():
             if PipelineAction.SEE not in allowed_actions(fresh(chosen[pk]), locked):
                 error = _("%(person)s does not see this pipeline.") % {"person": chosen[pk].email}

@@ -13,6 +13,8 @@ from accounts.models import Group, User
 from auditlog.actions import Action
 from auditlog.record import record
 from core.db.locks import lock_all
+from core.seen import ChangedMeanwhile, check_seen
+from pipelines import seen as fingerprints
 from pipelines.access import ItemRole, PipelineAction, allowed_actions, may_grant
 from pipelines.models import RULES_LIMIT, AccessRule, Pipeline
 from pipelines.services.guard import fresh, locked_for
@@ -32,26 +34,69 @@ class RuleInput:
 
 
 def set_access_rule(
-    *, actor: User, pipeline: Pipeline, subject: User | Group, role: ItemRole, request: HttpRequest | None = None
+    *,
+    actor: User,
+    pipeline: Pipeline,
+    subject: User | Group,
+    role: ItemRole,
+    seen: str | None = None,
+    request: HttpRequest | None = None,
 ) -> AccessRule:
-    """Gives ``subject`` the role and replaces an earlier one. Raises ``NotAllowed`` or ``ValidationError``."""
+    """Gives ``subject`` the role and replaces an earlier one.
+
+    ``seen``: `pipelines.seen.of_rules`, which is only compared if there is an earlier one. Raises ``NotAllowed``,
+    ``ChangedMeanwhile`` or ``ValidationError``.
+    """
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_ACCESS_RULES)
         actor_may = allowed_actions(fresh(actor), locked)
         _check_subjects(locked, [subject])
         rule = locked.access_rules.filter(**_key(subject)).first()
+        if rule is not None and rule.role != role:
+            check_seen(seen, fingerprints.of_rules(locked, locked.access_rules.all()))
         if rule is None:
             if locked.access_rules.count() >= RULES_LIMIT:
                 raise ValidationError({"role": _too_many()})
             rule = AccessRule(pipeline=locked, **_key(subject))
-        before = rule.role
-        if before == role:
-            return rule
-        _check_grant(actor_may, [role, before])
-        rule.role = role
-        rule.save()
-        _record(actor, locked, request, [f"{rule.subject_name}: {_words(before)} → {_words(role)}"])
+        _give(actor, actor_may, rule, role, request)
     return rule
+
+
+def change_access_rule(
+    *,
+    actor: User,
+    pipeline: Pipeline,
+    rule: AccessRule,
+    role: ItemRole,
+    seen: str | None = None,
+    request: HttpRequest | None = None,
+) -> AccessRule:
+    """Changes the role of a rule. ``seen``: `pipelines.seen.of_rule`.
+
+    Raises ``NotAllowed``, ``ValidationError``, or ``ChangedMeanwhile``, also if the rule no longer exists.
+    """
+    with transaction.atomic():
+        locked = locked_for(actor, pipeline, PipelineAction.EDIT_ACCESS_RULES)
+        actor_may = allowed_actions(fresh(actor), locked)
+        found = locked.access_rules.select_related("user", "group").filter(pk=rule.pk).first()
+        if found is None:
+            raise ChangedMeanwhile
+        if found.role != role:
+            check_seen(seen, fingerprints.of_rule(found))
+        _give(actor, actor_may, found, role, request)
+    return found
+
+
+def _give(
+    actor: User, actor_may: frozenset[PipelineAction], rule: AccessRule, role: ItemRole, request: HttpRequest | None
+) -> None:
+    before = rule.role
+    if before == role:
+        return
+    _check_grant(actor_may, [role, before])
+    rule.role = role
+    rule.save()
+    _record(actor, rule.pipeline, request, [f"{rule.subject_name}: {_words(before)} → {_words(role)}"])
 
 
 def remove_access_rule(
@@ -70,20 +115,29 @@ def remove_access_rule(
 
 
 def replace_access_rules(
-    *, actor: User, pipeline: Pipeline, rules: Sequence[RuleInput], request: HttpRequest | None = None
+    *,
+    actor: User,
+    pipeline: Pipeline,
+    rules: Sequence[RuleInput],
+    seen: str | None = None,
+    request: HttpRequest | None = None,
 ) -> Pipeline:
-    """Replaces all rules of the pipeline. Raises ``NotAllowed`` or ``ValidationError``; then none is changed."""
+    """Replaces all rules of the pipeline. ``seen``: `pipelines.seen.of_rules`.
+
+    Raises ``NotAllowed``, ``ChangedMeanwhile`` or ``ValidationError``; then none is changed.
+    """
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_ACCESS_RULES)
         # Check before any change: nobody can give themselves the right to add rules.
         actor_may = allowed_actions(fresh(actor), locked)
+        had = {_identity(rule): rule for rule in locked.access_rules.select_related("user", "group")}
+        check_seen(seen, fingerprints.of_rules(locked, had.values()))
         if len(rules) > RULES_LIMIT:
             raise ValidationError({"rules": _too_many()})
         wanted = {(type(rule.subject).__name__, rule.subject.pk): rule for rule in rules}
         if len(wanted) != len(rules):
             raise ValidationError({"rules": gettext("A person or a group appears twice.")})
         _check_subjects(locked, [rule.subject for rule in rules])
-        had = {_identity(rule): rule for rule in locked.access_rules.select_related("user", "group")}
         changes: list[str] = []
         touched: list[str] = []
         for identity, rule in had.items():

@@ -16,7 +16,9 @@ from accounts.models import User
 from auditlog.actions import Action
 from auditlog.record import record
 from core.errors import NotAllowed
+from core.seen import check_seen
 from pipelines import http_step, secret_fields, step_secrets
+from pipelines import seen as fingerprints
 from pipelines.access import PipelineAction
 from pipelines.models import STEPS_LIMIT, Pipeline, Step
 from pipelines.services.guard import errors_of, locked_for
@@ -56,12 +58,22 @@ def add_step(*, actor: User, pipeline: Pipeline, step: StepInput, request: HttpR
 
 
 def edit_step(
-    *, actor: User, pipeline: Pipeline, step_id: uuid.UUID, step: StepInput, request: HttpRequest | None = None
+    *,
+    actor: User,
+    pipeline: Pipeline,
+    step_id: uuid.UUID,
+    step: StepInput,
+    seen: str | None = None,
+    request: HttpRequest | None = None,
 ) -> Step:
-    """Changes a step. Raises ``NotAllowed``, also if the step no longer exists, or ``ValidationError``."""
+    """Changes a step. ``seen``: `pipelines.seen.of_step`.
+
+    Raises ``NotAllowed``, also if the step no longer exists, ``ChangedMeanwhile`` or ``ValidationError``.
+    """
     with transaction.atomic():
         locked = locked_for(actor, pipeline, PipelineAction.EDIT_STEPS)
         found = _find(locked, step_id)
+        check_seen(seen, fingerprints.of_step(found))
         _fill(found, step)
         found.save()
         _record(actor, locked, request, f"Changed “{found.name}”.")

@@ -18,7 +18,7 @@ from core.pages.confirm import confirm_page
 from core.pages.forms import refusals_in
 from core.pages.views import MemberPageMixin
 from core.text import Text, grouped
-from pipelines import services
+from pipelines import seen, services
 from pipelines.access import PipelineAction, Standing, may_read_rules
 from pipelines.controls import controls_of
 from pipelines.forms import DuplicateForm, NotificationsForm, PipelineForm, TransferForm
@@ -109,7 +109,7 @@ class PipelineFormPage(PipelinePage):
         if form.is_valid():
             with refusals_in(form):
                 return self.save(pipeline, form)
-        return self.page(pipeline, form, status=400)
+        return self.page(pipeline, form, status=getattr(form, "refusal_status", 400))
 
     def form(self, pipeline: Pipeline, data: Any) -> Any:
         raise NotImplementedError
@@ -138,10 +138,11 @@ class PipelineUpdateView(PipelineFormPage):
 
     def form(self, pipeline: Pipeline, data: Any) -> PipelineForm:
         initial = {"name": pipeline.name, "description": pipeline.description, "tags": ", ".join(pipeline.tags)}
-        return PipelineForm(data, initial=initial)
+        return PipelineForm(data, initial=initial, now=seen.of_texts(pipeline), request=self.request)
 
     def save(self, pipeline: Pipeline, form: Any) -> HttpResponseBase:
-        services.edit_pipeline(actor=self.person, pipeline=pipeline, request=self.request, **form.cleaned_data)
+        edited = services.edit_pipeline(actor=self.person, pipeline=pipeline, request=self.request, **form.cleaned_data)
+        form.saved(seen.of_texts(edited))
         messages.success(self.request, gettext("Saved."))
         return self.home(pipeline)
 
@@ -153,16 +154,25 @@ class PipelineNotificationsView(PipelineFormPage):
     template_name = "pipelines/pipeline_notifications.html"
 
     def form(self, pipeline: Pipeline, data: Any) -> NotificationsForm:
-        people = pipeline.notified_people.order_by("email").values_list("email", flat=True)
-        return NotificationsForm(data, initial={"notified_people": "\n".join(people)}, pipeline=pipeline)
+        people = dict(pipeline.notified_people.order_by("email").values_list("pk", "email"))
+        return NotificationsForm(
+            data,
+            initial={"notified_people": "\n".join(people.values())},
+            pipeline=pipeline,
+            now=seen.of_notified_people(pipeline, people),
+            request=self.request,
+        )
 
     def save(self, pipeline: Pipeline, form: Any) -> HttpResponseBase:
+        people = form.cleaned_data["notified_people"]
         services.notify_people(
             actor=self.person,
             pipeline=pipeline,
-            people=form.cleaned_data["notified_people"],
+            people=people,
+            seen=form.cleaned_data["seen"],
             request=self.request,
         )
+        form.saved(seen.of_notified_people(pipeline, (person.pk for person in people)))
         messages.success(self.request, gettext("Saved. They get a mail when a run fails and when a gate waits."))
         return self.home(pipeline)
 

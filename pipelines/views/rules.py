@@ -10,8 +10,10 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from core.pages.confirm import confirm_page
-from core.pages.forms import refusals_as_messages, refusals_in
-from pipelines import services
+from core.pages.forms import add_error, refusals_as_messages, refusals_in
+from core.pages.seen import SeenForm
+from core.seen import ChangedMeanwhile
+from pipelines import seen, services
 from pipelines.access import ItemRole, PipelineAction, may_grant
 from pipelines.forms import AccessRuleForm, RoleForm, roles_to_grant, subjects_to_offer
 from pipelines.models import AccessRule, Pipeline
@@ -33,40 +35,63 @@ class AccessRulePage(PipelinePage):
             return redirect("pipelines:access_rule_list", pk=pipeline.pk)
         return self.home(pipeline)
 
+    def page(
+        self,
+        pipeline: Pipeline,
+        *,
+        form: AccessRuleForm | None = None,
+        refused: AccessRule | None = None,
+        role_form: SeenForm | None = None,
+        status: int = 200,
+    ) -> HttpResponse:
+        """``role_form``: shown again in the row of the rule ``refused``, with what was chosen."""
+        rules = list(pipeline.access_rules.for_rules_table())
+        context = {
+            "pipeline": pipeline,
+            "rules": [
+                {
+                    "rule": rule,
+                    "may_change": may_grant(self.allowed, ItemRole(rule.role)),
+                    "role": role_form["role"].value() if role_form and rule == refused else rule.role,
+                    "seen": role_form["seen"].value() if role_form and rule == refused else seen.of_rule(rule),
+                }
+                for rule in rules
+            ],
+            "roles": roles_to_grant(self.allowed),
+            "form": form or self.form(pipeline, now=seen.of_rules(pipeline, rules)),
+            "role_form": role_form,
+            "subjects": subjects_to_offer(self.person, OFFERED),
+        }
+        return render(self.request, "pipelines/access_rule_list.html", context, status=status)
+
+    def form(self, pipeline: Pipeline, data: Any = None, *, now: str) -> AccessRuleForm:
+        return AccessRuleForm(data, pipeline=pipeline, allowed=self.allowed, now=now, request=self.request)
+
 
 class AccessRuleListView(AccessRulePage):
     """The access rules, and the form that adds one."""
 
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
-        pipeline = self.find(pk)
-        return self.page(pipeline, AccessRuleForm(pipeline=pipeline, allowed=self.allowed))
+        return self.page(self.find(pk))
 
     def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         pipeline = self.find(pk)
-        form = AccessRuleForm(request.POST, pipeline=pipeline, allowed=self.allowed)
+        form = self.form(pipeline, request.POST, now=seen.of_rules(pipeline, pipeline.access_rules.all()))
         if form.is_valid():
             subject, role = form.cleaned_data["who"], ItemRole(form.cleaned_data["role"])
             with refusals_in(form):
                 services.set_access_rule(
-                    actor=self.person, pipeline=pipeline, subject=subject, role=role, request=request
+                    actor=self.person,
+                    pipeline=pipeline,
+                    subject=subject,
+                    role=role,
+                    seen=form.cleaned_data["seen"],
+                    request=request,
                 )
+                form.saved(seen.of_rules(pipeline, pipeline.access_rules.all()))
                 messages.success(request, said_of(str(subject), role))
                 return self.after_change(pipeline)
-        return self.page(pipeline, form, status=400)
-
-    def page(self, pipeline: Pipeline, form: AccessRuleForm, status: int = 200) -> HttpResponse:
-        rules = [
-            {"rule": rule, "may_change": may_grant(self.allowed, ItemRole(rule.role))}
-            for rule in pipeline.access_rules.for_rules_table()
-        ]
-        context = {
-            "pipeline": pipeline,
-            "rules": rules,
-            "roles": roles_to_grant(self.allowed),
-            "form": form,
-            "subjects": subjects_to_offer(self.person, OFFERED),
-        }
-        return render(self.request, "pipelines/access_rule_list.html", context, status=status)
+        return self.page(pipeline, form=form, status=form.refusal_status)
 
 
 class AccessRuleUpdateView(AccessRulePage):
@@ -77,13 +102,25 @@ class AccessRuleUpdateView(AccessRulePage):
     def post(self, request: HttpRequest, pk: str, rule_pk: str) -> HttpResponseBase:
         pipeline = self.find(pk)
         rule = self.rule(pipeline, rule_pk)
-        form = RoleForm(request.POST)
+        form = RoleForm(request.POST, now=seen.of_rule(rule), request=request)
         if not form.is_valid():
             messages.error(request, _("Choose one of the roles."))
             return self.after_change(pipeline)
-        role, subject = ItemRole(form.cleaned_data["role"]), rule.subject
+        role = ItemRole(form.cleaned_data["role"])
         with refusals_as_messages(request):
-            services.set_access_rule(actor=self.person, pipeline=pipeline, subject=subject, role=role, request=request)
+            try:
+                changed = services.change_access_rule(
+                    actor=self.person,
+                    pipeline=pipeline,
+                    rule=rule,
+                    role=role,
+                    seen=form.cleaned_data["seen"],
+                    request=request,
+                )
+            except ChangedMeanwhile as error:
+                add_error(form, error)
+                return self.page(pipeline, refused=rule, role_form=form, status=form.refusal_status)
+            form.saved(seen.of_rule(changed))
             messages.success(request, said_of(rule.subject_name, role))
         return self.after_change(pipeline)
 

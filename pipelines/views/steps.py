@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from core.pages.confirm import confirm_page
 from core.pages.forms import refusals_in
-from pipelines import services
+from pipelines import seen, services
 from pipelines.access import PipelineAction
 from pipelines.forms import StepForm, initial_of, initial_of_template
 from pipelines.models import STEPS_LIMIT, Pipeline, Step
@@ -96,21 +96,36 @@ class StepUpdateView(StepFormPage):
     def get(self, request: HttpRequest, pk: str, step_pk: str) -> HttpResponse:
         pipeline = self.find(pk)
         step = self.step(pipeline, step_pk)
-        form = StepForm(initial=initial_of(step), kind=step.kind, has_secrets=step.has_secrets)
+        form = self.form(step)
         return self.page(pipeline, form, heading=_("Edit “%(name)s”") % {"name": step.name}, step=step)
 
     def post(self, request: HttpRequest, pk: str, step_pk: str) -> HttpResponseBase:
         pipeline = self.find(pk)
         step = self.step(pipeline, step_pk)
-        form = StepForm(request.POST, kind=step.kind, has_secrets=step.has_secrets)
-        if form.is_valid() and (saved := self.save(pipeline, form, services.edit_step, step_id=step.pk)):
+        form = self.form(step, request.POST)
+        if form.is_valid() and (saved := self._edit(pipeline, step, form)):
+            form.saved(seen.of_step(saved))
             messages.success(
                 request,
                 _("“%(step)s” is saved. Runs that are already queued or running keep the old step.")
                 % {"step": saved.name},
             )
             return redirect("pipelines:step_list", pk=pipeline.pk)
-        return self.page(pipeline, form, heading=_("Edit “%(name)s”") % {"name": step.name}, step=step, status=400)
+        heading = _("Edit “%(name)s”") % {"name": step.name}
+        return self.page(pipeline, form, heading=heading, step=step, status=form.refusal_status)
+
+    def form(self, step: Step, data: Any = None) -> StepForm:
+        return StepForm(
+            data,
+            initial=initial_of(step),
+            kind=step.kind,
+            has_secrets=step.has_secrets,
+            now=seen.of_step(step),
+            request=self.request,
+        )
+
+    def _edit(self, pipeline: Pipeline, step: Step, form: StepForm) -> Step | None:
+        return self.save(pipeline, form, services.edit_step, step_id=step.pk, seen=form.cleaned_data["seen"])
 
 
 class StepMoveView(StepPage):

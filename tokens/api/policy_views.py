@@ -1,5 +1,6 @@
 """API operations for the organization's policy, like those of the page."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from django.utils.translation import gettext_lazy as _
@@ -10,6 +11,7 @@ from rest_framework.response import Response
 from accounts.api.views import may_manage
 from accounts.models import Organization
 from accounts.privileges import Privilege
+from core.api.etags import seen_by, with_etag
 from core.api.operations import READ_API, Operation
 from core.api.views import ApiViewSet
 from tokens.api.policy_serializers import (
@@ -31,12 +33,12 @@ class PolicyViewSet(ApiViewSet):
 
     operations: ClassVar[dict[str, Operation]] = {
         "retrieve": Operation(
-            _("See the organization's policy"), READ_API, only_reads=True, role_allows=may_read_tokens
+            _("See the organization's policy"), READ_API, only_reads=True, role_allows=may_read_tokens, has_etag=True
         ),
         "preview": Operation(
             _("See what a change of the policy would do"), READ_API, only_reads=True, role_allows=may_manage
         ),
-        "partial_update": Privilege.CHANGE_POLICY.operation(role_allows=may_manage),
+        "partial_update": replace(Privilege.CHANGE_POLICY.operation(role_allows=may_manage), has_etag=True),
     }
     serializer_class = PolicySerializer
     queryset = Organization.objects.none()
@@ -44,7 +46,8 @@ class PolicyViewSet(ApiViewSet):
     @extend_schema(operation_id="policy", responses=PolicySerializer)
     def retrieve(self, request: Request) -> Response:
         """Which tokens can be created and used, who needs two-factor, and how long the logs are kept."""
-        return Response(_shown(self.person.own_organization))
+        organization = self.person.own_organization
+        return with_etag(Response(_shown(organization)), organization.policy_version)
 
     @extend_schema(operation_id="policy_preview", request=ChangePolicyBody, responses=PolicyPreviewSerializer)
     def preview(self, request: Request) -> Response:
@@ -57,8 +60,9 @@ class PolicyViewSet(ApiViewSet):
     def partial_update(self, request: Request) -> Response:
         """Applies from the next request on, to existing tokens too. Call `preview` first to see whom it affects."""
         body = self.read_body(ChangePolicyBody)
-        review = change_policy(actor=self.person, request=request._request, **body)
-        return Response({**_shown(review.after), "effect": EffectSerializer(review.effect).data})
+        review = change_policy(actor=self.person, seen=seen_by(request), request=request._request, **body)
+        answer = Response({**_shown(review.after), "effect": EffectSerializer(review.effect).data})
+        return with_etag(answer, review.after.policy_version)
 
 
 def _shown(organization: Organization) -> dict[str, Any]:

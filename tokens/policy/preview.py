@@ -93,6 +93,7 @@ def change_policy(
     organization: Organization | None = None,
     version: str | None = None,
     shown: str | None = None,
+    seen: str | None = None,
     request: HttpRequest | None = None,
 ) -> Review:
     """Saves the change. ``shown``: the fingerprint of the effect that the actor was shown and confirmed.
@@ -104,7 +105,7 @@ def change_policy(
         pk = (organization or actor.own_organization).pk
         before = lock(Organization.objects.all(), pk, blocks_references="name" in changes)
         after = services.save_policy(
-            actor=actor, organization=before, changes=changes, version=version, request=request
+            actor=actor, organization=before, changes=changes, version=version, seen=seen, request=request
         )
         effect = effect_of(before, after)
         if shown is not None and shown != effect.fingerprint:
