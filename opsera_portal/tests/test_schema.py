@@ -190,7 +190,19 @@ def test_each_operation_has_one_success_response_and_its_errors(schema, method, 
     assert len(good) == 1
     if takes_key(method.upper(), ROUTES[method, address]):
         errors |= {"422"}
+    if ROUTES[method, address].has_etag and not ROUTES[method, address].only_reads:
+        errors |= {"412"}
     assert errors <= operation["responses"].keys() <= errors | good | {"409"}
+
+
+@for_each_operation
+def test_each_operation_with_an_etag_documents_it(schema, method, address):
+    operation, declared = operations_of(schema)[method, address], ROUTES[method, address]
+    parameters = {parameter["name"] for parameter in operation.get("parameters", [])}
+
+    assert ("ETag" in operation["responses"].get("200", {}).get("headers", {})) == declared.has_etag
+    assert ("If-Match" in parameters) == (declared.has_etag and not declared.only_reads)
+    assert not declared.has_etag or method in {"get", "patch", "put"}
 
 
 @for_each_operation

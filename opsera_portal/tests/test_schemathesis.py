@@ -64,9 +64,9 @@ JUDGED_BEYOND_THE_SCHEMA = [
     "PUT /api/v1/pipelines/{id}/access-rules",
 ]
 # 422: Schemathesis sends the same Idempotency-Key with several bodies.
-ACCEPTED = ["2xx", "401", "403", "404", "409", "422", "429"]
+ACCEPTED = ["2xx", "401", "403", "404", "409", "412", "422", "429"]
 # 413: a text that is longer than its field allows can also be too large for a request.
-REFUSED = ["400", "401", "403", "404", "405", "406", "409", "413", "415", "429"]
+REFUSED = ["400", "401", "403", "404", "405", "406", "409", "412", "413", "415", "429"]
 
 
 def configuration(*phases):

@@ -281,3 +281,25 @@ def test_auditor_reads_people_and_groups_but_changes_nothing(browser_of):
     auditor.get_by_role("link", name="Builders").click()
     expect(auditor.locator("#members")).to_contain_text("Uma Patel")
     expect(auditor.locator("main").get_by_role("button")).to_have_count(0)
+
+
+def test_second_of_two_editors_is_told_keeps_the_text_and_can_save_again(browser_of, portal):
+    user, admin = browser_of("user"), browser_of("admin")
+    create_pipeline(user, name_of("Shared"))
+    add_call(user, "Build", f"{echo_of(portal)}/build")
+    user.get_by_role("link", name="Build", exact=True).click()
+    admin.goto(user.url)
+
+    user.get_by_label("Body", exact=True).fill("from the user")
+    user.get_by_role("button", name="Save step").click()
+    expect(user.get_by_text("“Build” is saved.")).to_be_visible()
+    admin.get_by_label("Body", exact=True).fill("from the administrator")
+    admin.get_by_role("button", name="Save step").click()
+
+    expect(admin.get_by_role("alert")).to_contain_text("Someone else changed this while you were editing it.")
+    expect(admin.get_by_label("Body", exact=True)).to_have_value("from the administrator")
+    with admin.context.expect_page() as opened:
+        admin.get_by_role("link", name="Current version").click()
+    expect(opened.value.get_by_label("Body", exact=True)).to_have_value("from the user")
+    admin.get_by_role("button", name="Save step").click()
+    expect(admin.get_by_text("“Build” is saved.")).to_be_visible()
