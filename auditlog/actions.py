@@ -32,6 +32,7 @@ class Action(models.TextChoices):
     PROVIDER_DISCONNECTED = "authentication.provider_disconnected", _("Single sign-on disconnected")
     TOKEN_ISSUED = "token.issued", _("Token created")
     TOKEN_REVEALED = "token.revealed", _("Token shown")
+    TOKEN_CHANGED = "token.changed", _("Token renamed or described")
     TOKEN_REVOKED = "token.revoked", _("Token expired early")
     TOKEN_ENDED_BY_OPERATOR = "token.ended_by_operator", _("Token expired by the operator")
     TOKEN_ENDED_UNUSED = "token.ended_unused", _("Token expired unused")

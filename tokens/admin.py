@@ -33,7 +33,7 @@ class TokenAdmin(ReadOnlyAdmin):
         "last_used_at",
     ]
     list_filter = ["revoked_at"]
-    search_fields = ["name", "owner__email"]
+    search_fields = ["name", "description", "owner__email"]
     date_hierarchy = "created_at"
     action_form = ExpireActionForm
     actions = ["expire"]

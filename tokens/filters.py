@@ -27,9 +27,12 @@ DAYS_TO_END = [
 
 
 class TokenFilter(StrictFilterSet):
-    api_help: ClassVar = {"q": "Part of the name.", "ends_within": "Days. Finds active tokens only."}
+    api_help: ClassVar = {
+        "q": "Part of the name or of the description.",
+        "ends_within": "Days. Finds active tokens only.",
+    }
 
-    q = SearchFilter(label=gettext_lazy("Name"), field_name="name", lookup_expr="icontains")
+    q = SearchFilter(label=gettext_lazy("Name or description"), method="filter_text")
     state = django_filters.ChoiceFilter(
         label=gettext_lazy("State"),
         choices=STATE_CHOICES,
@@ -48,6 +51,9 @@ class TokenFilter(StrictFilterSet):
         method="filter_end",
         empty_label=gettext_lazy("Any time"),
     )
+
+    def filter_text(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
+        return queryset.filter(_texts_have(value))
 
     def filter_state(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
         if value == TokenState.REVOKED.id:
@@ -90,14 +96,14 @@ class OrganizationTokenFilterForm(forms.Form):
 
 class OrganizationTokenFilter(TokenFilter):
     api_help: ClassVar = {
-        "q": "Part of the token's name or of the owner's name or e-mail, or the token's whole id.",
+        "q": "Part of the token's name or description or of the owner's name or e-mail, or the token's whole id.",
         "owner": "Part of the owner's name or e-mail.",
         "unused_for": "Days since the last use, or since creation if the token was never used.",
         "created_from": "Created on this day (UTC) or later.",
         "created_to": "Created on this day (UTC) or earlier.",
     }
 
-    q = SearchFilter(label=gettext_lazy("Name, owner or token id"), method="filter_text")
+    q = SearchFilter(label=gettext_lazy("Name, description, owner or token id"), method="filter_text")
     owner = TextFilter(label=gettext_lazy("Owner"), max_length=254, method="filter_owner")
     unused_for = django_filters.ChoiceFilter(
         label=gettext_lazy("Not used for"),
@@ -112,8 +118,8 @@ class OrganizationTokenFilter(TokenFilter):
         form = OrganizationTokenFilterForm
 
     def filter_text(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
-        """Part of a name, or a whole id copied from a log or a mail."""
-        found = Q(name__icontains=value) | _owner_has(value)
+        """Part of a text, or a whole id copied from a log or a mail."""
+        found = _texts_have(value) | _owner_has(value)
         with suppress(ValueError):
             found |= Q(pk=uuid.UUID(value.strip()))
         return queryset.filter(found)
@@ -147,6 +153,10 @@ class AccessReviewFilter(StrictFilterSet):
     filter_owner = OrganizationTokenFilter.filter_owner
     filter_scope = OrganizationTokenFilter.filter_scope
     filter_unused = OrganizationTokenFilter.filter_unused
+
+
+def _texts_have(text: str) -> Q:
+    return Q(name__icontains=text) | Q(description__icontains=text)
 
 
 def _owner_has(text: str) -> Q:

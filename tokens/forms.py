@@ -10,9 +10,14 @@ from accounts.models import User
 from core.api.scopes import BY_ID, CHOICES, Scope
 from core.errors import errors_of
 from core.pages.forms import refusals_in
-from core.text import grouped
+from core.pages.seen import SeenForm
+from core.text import Text, grouped
+from tokens import seen
+from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
+from tokens.descriptions import clean_description
 from tokens.leaks.finding import MAX_PASTED_LENGTH
 from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end, end_of
+from tokens.models import Token
 from tokens.names import MAX_LENGTH, clean_name
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
 
@@ -20,20 +25,43 @@ CUSTOM = "custom"
 CHOICES_OF_LIFETIME = [*Lifetime.choices, (CUSTOM, gettext_lazy("On a date"))]
 
 
-class TokenForm(forms.Form):
-    """`cleaned_data`: ``name``, ``scopes`` (list of `Scope`), ``expires_at`` (aware datetime)."""
+class NameField(forms.CharField):
+    def __init__(self, help_text: Text) -> None:
+        super().__init__(
+            label=gettext_lazy("Name"),
+            max_length=MAX_LENGTH * 4,
+            strip=False,
+            help_text=help_text,
+            # Browsers count the UTF-16 units that were typed, so a limit of 50 would shorten names that are allowed.
+            widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
+            error_messages={"required": gettext_lazy("Enter a name.")},
+        )
 
-    name = forms.CharField(
-        label=gettext_lazy("Name"),
-        max_length=MAX_LENGTH * 4,
-        strip=False,
-        help_text=gettext_lazy(
-            "What you use it for, such as “nightly build”. At most 50 letters, digits, spaces and - ' : _ ."
-        ),
-        # Browsers count the UTF-16 units that were typed, so a limit of 50 would shorten names that are allowed.
-        widget=forms.TextInput(attrs={"autocomplete": "off", "spellcheck": "false"}),
-        error_messages={"required": gettext_lazy("Enter a name.")},
+
+class DescriptionField(forms.CharField):
+    def __init__(self, label: Text) -> None:
+        super().__init__(
+            label=label,
+            required=False,
+            max_length=DESCRIPTION_MAX_LENGTH * 4,
+            help_text=gettext_lazy(
+                "For example where the script runs and who looks after it. At most 500 characters. Everyone who can "
+                "see the token can read it."
+            ),
+            widget=forms.Textarea(attrs={"rows": 2, "autocomplete": "off"}),
+        )
+
+    def clean(self, value: Any) -> str:
+        return clean_description(super().clean(value))
+
+
+class TokenForm(forms.Form):
+    """`cleaned_data`: ``name``, ``description``, ``scopes`` (list of `Scope`), ``expires_at`` (aware datetime)."""
+
+    name = NameField(
+        gettext_lazy("What you use it for, such as “nightly build”. At most 50 letters, digits, spaces and - ' : _ .")
     )
+    description = DescriptionField(gettext_lazy("Description (optional)"))
     scopes = forms.MultipleChoiceField(
         label=gettext_lazy("Scopes"),
         choices=CHOICES,
@@ -103,6 +131,23 @@ class TokenForm(forms.Form):
         if field == "expires_at" and self.cleaned_data.get("lifetime") in Lifetime.values:
             field = "lifetime"
         super().add_error(field, error)
+
+
+class EditTokenForm(SeenForm):
+    """Name and description of a token. An ended token keeps its name."""
+
+    name = NameField(gettext_lazy("Log entries keep the name that the token had then."))
+    description = DescriptionField(gettext_lazy("Description"))
+
+    def __init__(self, *args: Any, token: Token, **kwargs: Any) -> None:
+        initial = {"name": token.name, "description": token.description}
+        super().__init__(*args, initial=initial, now=seen.of_texts(token), **kwargs)
+        if token.has_ended:
+            self.fields["name"].disabled = True
+            self.fields["name"].help_text = gettext("A token that has ended keeps its name.")
+
+    def clean_name(self) -> str:
+        return clean_name(self.cleaned_data["name"])
 
 
 class SecretTextarea(forms.Textarea):

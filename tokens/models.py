@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from core.api import scopes
+from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
 from tokens.names import MAX_LENGTH
 from tokens.policy import rules
 from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, expires_soon_from
@@ -26,6 +27,7 @@ class Token(models.Model):
         "accounts.Organization", on_delete=models.PROTECT, related_name="tokens", db_index=False
     )
     name = models.CharField(max_length=MAX_LENGTH)
+    description = models.CharField(max_length=DESCRIPTION_MAX_LENGTH, blank=True, default="")
     # `name_key` while the name is in use, null after the token has ended. So a constraint can keep names unique among
     # live tokens; a constraint cannot look at the clock.
     live_name_key = models.TextField(null=True, editable=False)

@@ -20,11 +20,14 @@ from auditlog.actions import Action
 from auditlog.record import record, record_each
 from core.api import scopes
 from core.db.batches import batches_of, run_batches
-from core.db.locks import lock, lock_all
+from core.db.locks import lock, lock_all, lock_if_exists
 from core.errors import DomainError, NameTaken, NotAllowed, errors_of
 from core.http.request_context import without_tokens
+from core.seen import check_seen
 from core.text import grouped
 from tokens import jwt
+from tokens import seen as fingerprints
+from tokens.descriptions import clean_description
 from tokens.keys.ring import signing_lock
 from tokens.lifetimes import check_expiry, now_in_seconds
 from tokens.mails import EarlyEndMails
@@ -33,6 +36,7 @@ from tokens.names import clean_name, name_key, numbered
 from tokens.policy.rules import scopes_not_allowed
 from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, not_ended
 
+NAME_TAKEN = gettext_lazy("One of your live tokens has this name already.")
 REASON_MAX_LENGTH = Token._meta.get_field("revoke_reason").max_length or 0
 # How many tokens end in one transaction. SQLite has one writer at a time, and each answered request is a write.
 BATCH = 500
@@ -45,6 +49,15 @@ class CannotBeRevealed(DomainError):
 class AlreadyEnded(DomainError):
     code = "already_ended"
     message = gettext_lazy("This token has already expired.")
+
+
+class NameOfEndedToken(DomainError):
+    code = "already_ended"
+    field = "name"
+    message = gettext_lazy(
+        "This token has ended, so it keeps its name: you can use the name for a new token, and logs and mails call "
+        "this one by it. You can change its description."
+    )
 
 
 class CountChanged(DomainError):
@@ -68,6 +81,7 @@ def issue_token(
     name: str,
     chosen: list[scopes.Scope],
     expires_at: datetime,
+    description: str = "",
     request: HttpRequest | None = None,
 ) -> Token:
     """Creates the metadata of a token for ``actor``; `reveal_token` creates the token itself.
@@ -80,6 +94,8 @@ def issue_token(
         raise NotAllowed
     with errors_of("name"):
         name = clean_name(name)
+    with errors_of("description"):
+        description = clean_description(description)
     key = name_key(name)
     try:
         with transaction.atomic():
@@ -95,6 +111,7 @@ def issue_token(
                 owner=actor,
                 organization=actor.own_organization,
                 name=name,
+                description=description,
                 live_name_key=key,
                 scope=scopes.as_string(chosen),
                 created_at=created_at,
@@ -110,9 +127,62 @@ def issue_token(
             )
     except IntegrityError:
         if Token.objects.owned_by(actor).filter(live_name_key=key).exists():
-            raise NameTaken(gettext("One of your live tokens has this name already.")) from None
+            raise NameTaken(NAME_TAKEN) from None
         raise
     return token
+
+
+def edit_token(
+    *,
+    actor: User,
+    token: Token,
+    name: str | None = None,
+    description: str | None = None,
+    seen: str | None = None,
+    request: HttpRequest | None = None,
+) -> Token:
+    """Changes the name or the description of one of the actor's own tokens; ``None`` leaves it as it is.
+
+    It gives no rights, so it needs no recent proof. ``seen``: `tokens.seen.of_texts`. Raises ``NotAllowed``,
+    ``ChangedMeanwhile``, ``NameOfEndedToken``, ``NameTaken``, or ``ValidationError`` by field. The database's
+    constraint decides between two at once.
+    """
+    wanted = {}
+    if name is not None:
+        with errors_of("name"):
+            wanted["name"] = clean_name(name)
+    if description is not None:
+        with errors_of("description"):
+            wanted["description"] = clean_description(description)
+    with transaction.atomic():
+        # The name is in a unique constraint.
+        locked = lock_if_exists(Token.objects.owned_by(actor), token.pk, blocks_references="name" in wanted)
+        if locked is None:
+            raise NotAllowed
+        check_seen(seen, fingerprints.of_texts(locked))
+        changed = {field: value for field, value in wanted.items() if getattr(locked, field) != value}
+        # The log keeps the old name. It doesn't keep old descriptions: people remove what they should not have written.
+        details: dict[str, Any] = {"fields": list(changed)}
+        if "name" in changed:
+            if locked.has_ended:
+                raise NameOfEndedToken
+            details |= {"from": locked.name, "to": changed["name"]}
+            changed["live_name_key"] = name_key(changed["name"])
+            _free_name_of_ended_token(actor, changed["live_name_key"])
+        if changed:
+            for field, value in changed.items():
+                setattr(locked, field, value)
+            _save_texts(locked, list(changed))
+            record(actor=actor, action=Action.TOKEN_CHANGED, target=locked, request=request, **details)
+    return locked
+
+
+def _save_texts(token: Token, fields: list[str]) -> None:
+    try:
+        with transaction.atomic():
+            token.save(update_fields=fields)
+    except IntegrityError:
+        raise NameTaken(NAME_TAKEN) from None
 
 
 @sensitive_variables()
@@ -142,11 +212,24 @@ def reveal_token(*, actor: User, token: Token, request: HttpRequest | None = Non
 
 @sensitive_variables()
 def issue_and_reveal_token(
-    *, actor: User, name: str, chosen: list[scopes.Scope], expires_at: datetime, request: HttpRequest | None = None
+    *,
+    actor: User,
+    name: str,
+    chosen: list[scopes.Scope],
+    expires_at: datetime,
+    description: str = "",
+    request: HttpRequest | None = None,
 ) -> tuple[Token, str]:
     """Creates and reveals a token in one transaction, for an answer that shows it. Raises what the two raise."""
     with signing_lock(), transaction.atomic():
-        token = issue_token(actor=actor, name=name, chosen=chosen, expires_at=expires_at, request=request)
+        token = issue_token(
+            actor=actor,
+            name=name,
+            chosen=chosen,
+            expires_at=expires_at,
+            description=description,
+            request=request,
+        )
         try:
             return reveal_token(actor=actor, token=token, request=request)
         except CannotBeRevealed:

@@ -43,6 +43,7 @@ GET  /profile/                       ok     ok     ok     ok     ok     ok      
 GET  /profile/tokens/                ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 POST /profile/tokens/name/           ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 GET  /profile/tokens/{token}/        ok     gone   gone   gone   ok     ok       ok      gone     admin    in
+POST /profile/tokens/{token}/        bad    gone   gone   gone   no     no       no      gone     admin    in
 GET  /profile/tokens/{token}/reveal/ ok     gone   gone   gone   ok     ok       ok      gone     admin    in
 GET  /profile/tokens/{token}/expire/ ok     gone   gone   gone   ok     ok       gone    gone     admin    in
 POST /profile/tokens/{token}/expire/ to     gone   gone   gone   bad    bad      gone    gone     admin    in
@@ -189,6 +190,7 @@ POST /tokens                       session session session session session sessi
 GET  /tokens/current               token  token  token  token  token  token    token   token    no       who?
 POST /tokens/current/expire        token  token  token  token  token  token    token   token    no       who?
 GET  /tokens/{token}               ok     no     no     no     no     no       no      no       no       who?
+PATCH /tokens/{token}              session no    no     no     no     no       no      no       no       who?
 GET  /tokens/{token}/activity      ok     no     no     no     no     no       no      no       no       who?
 POST /tokens/{token}/expire        ok     no     no     no     bad    bad      no      no       no       who?
 POST /tokens/lookup                ok     no     no     no     ok     ok       no      no       no       who?
@@ -265,6 +267,7 @@ POST /tokens                       no     no           no       no              
 GET  /tokens/current               ok     ok           ok       ok                ok
 POST /tokens/current/expire        ok     ok           ok       ok                ok
 GET  /tokens/{token}               ok     ok           no       no                no
+PATCH /tokens/{token}              no     no           no       no                no
 GET  /tokens/{token}/activity      ok     ok           no       no                no
 POST /tokens/{token}/expire        ok     no           no       no                no
 POST /tokens/lookup                ok     ok           no       no                no
@@ -468,6 +471,7 @@ def body_for(path, things):
         return {"pipelineId": str(things["pipeline"].pk)}
     bodies = {
         "/tokens": {"name": "made by the table", "scopes": ["api"]},
+        "/tokens/{token}": {"description": "written by the table"},
         "/tokens/lookup": {"token": jwt.encode(things["token"])[0]},
         "/tokens/report": {"tokens": ["text"]},
         "/me/preferences": {"wants_expiry_mails": False},

@@ -17,6 +17,8 @@ from core.api.scopes import CHOICES as SCOPE_CHOICES
 from core.api.serializers import BoundedListField, IdField, StrictSerializer, TextField, UtcDateTimeField, utc_text
 from core.errors import errors_of
 from tokens import jwt
+from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
+from tokens.descriptions import clean_description
 from tokens.leaks.finding import MAX_PASTED_LENGTH
 from tokens.leaks.reporting import MAX_REPORTED, MAX_URL_LENGTH
 from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end
@@ -54,6 +56,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
         fields = [
             "id",
             "name",
+            "description",
             "scopes",
             "state",
             "blocked_because",
@@ -78,6 +81,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
         return {
             "id": str(instance.pk),
             "name": instance.name,
+            "description": instance.description,
             "scopes": self.get_scopes(instance),
             "state": state.id,
             "blocked_because": instance.policy_advice if is_blocked else "",
@@ -197,6 +201,40 @@ class TokenNameField(TextField):
         super().__init__(max_length=MAX_LENGTH * 4, trim_whitespace=False, **kwargs)
 
 
+@extend_schema_field({"type": "string", "maxLength": DESCRIPTION_MAX_LENGTH})
+class TokenDescriptionField(TextField):
+    """Line breaks become spaces before its length is checked."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            max_length=DESCRIPTION_MAX_LENGTH * 4,
+            allow_blank=True,
+            required=False,
+            help_text="At most 500 printable characters; line breaks become spaces.",
+            **kwargs,
+        )
+
+
+class EditTokenBody(StrictSerializer):
+    """Fields that are left out stay as they are."""
+
+    together = {"minProperties": 1}
+
+    name = TokenNameField(required=False, help_text="As for a new token. Not for a token that has ended.")
+    description = TokenDescriptionField()
+
+    def validate_name(self, value: str) -> str:
+        return clean_name(value)
+
+    def validate_description(self, value: str) -> str:
+        return clean_description(value)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if not attrs:
+            raise serializers.ValidationError("Give `name`, `description` or both.")
+        return attrs
+
+
 class IssueTokenBody(StrictSerializer):
     """`name`, `scopes` and either `lifetime` or `expires_at`; without both, one month."""
 
@@ -208,6 +246,7 @@ class IssueTokenBody(StrictSerializer):
         help_text="1 to 50 letters (with their combining marks), digits, spaces and - ' : _ . ; unique among your live "
         "tokens. Counted in Unicode code points, in composed form (NFC).",
     )
+    description = TokenDescriptionField(default="")
     scopes = BoundedListField(
         child=serializers.ChoiceField(choices=SCOPE_CHOICES),
         allow_empty=False,
@@ -221,6 +260,9 @@ class IssueTokenBody(StrictSerializer):
 
     def validate_name(self, value: str) -> str:
         return clean_name(value)
+
+    def validate_description(self, value: str) -> str:
+        return clean_description(value)
 
     def validate_scopes(self, value: list[str]) -> list[Scope]:
         chosen = [BY_ID[scope_id] for scope_id in value]

@@ -19,6 +19,7 @@ from auditlog.api.serializers import TokenUseSerializer
 from auditlog.api.views.base import LogListViewSet
 from auditlog.filters import OneTokenUseFilter
 from auditlog.models import TokenUse
+from core.api.etags import seen_by, with_etag
 from core.api.operations import CHANGE_API, READ_API, Operation
 from core.api.paging import MAX_PAGE_SIZE, KeysetPagination
 from core.api.problems import Forbidden
@@ -26,11 +27,12 @@ from core.api.serializers import represent
 from core.api.views import ApiViewSet
 from core.db.keyset import Keyset
 from core.http.request_context import person_of
-from tokens import services
+from tokens import seen, services
 from tokens.access_review import reviewed_tokens
 from tokens.allowed_operations import OperationCounter
 from tokens.api.serializers import (
     AccessReviewSerializer,
+    EditTokenBody,
     ExpireTokenBody,
     ExpireTokensBody,
     IssuedTokenSerializer,
@@ -62,7 +64,9 @@ class TokenViewSet(ApiViewSet):
 
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation(_("List my tokens"), READ_API, only_reads=True),
-        "retrieve": Operation(_("See one of my tokens"), READ_API, only_reads=True),
+        "retrieve": Operation(_("See one of my tokens"), READ_API, only_reads=True, has_etag=True),
+        # Closed to tokens: a thief could make the mails and logs that warn the owner look harmless.
+        "partial_update": Operation(_("Change the name or the description of one of my tokens"), has_etag=True),
         "usage": Operation(_("See how one of my tokens is used"), READ_API, only_reads=True),
         "create": replace(Privilege.CREATE_TOKEN.operation(), shows_secret=True),
         "expire": Operation(_("Expire a token"), CHANGE_API),
@@ -83,7 +87,20 @@ class TokenViewSet(ApiViewSet):
 
     @extend_schema(operation_id="token_retrieve", responses=TokenSerializer)
     def retrieve(self, request: Request, pk: str) -> Response:
-        return Response(represent(TokenSerializer, self.get_object()))
+        return self._token(self.get_object())
+
+    @extend_schema(operation_id="token_change", request=EditTokenBody, responses=TokenSerializer)
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Changes the name or the description. Log entries keep the name that the token had then.
+
+        A token that has ended keeps its name: 409 with the code `already_ended`.
+        """
+        token, body = self.get_object(), self.read_body(EditTokenBody)
+        services.edit_token(actor=self.person, token=token, seen=seen_by(request), request=request._request, **body)
+        return self._token(self.get_object())
+
+    def _token(self, token: Token) -> Response:
+        return with_etag(Response(represent(TokenSerializer, token)), seen.of_texts(token))
 
     @extend_schema(operation_id="token_usage", responses=TokenUsageSerializer)
     def usage(self, request: Request, pk: str) -> Response:
@@ -108,6 +125,7 @@ class TokenViewSet(ApiViewSet):
         token, signed_jwt = services.issue_and_reveal_token(
             actor=self.person,
             name=body.validated_data["name"],
+            description=body.validated_data["description"],
             chosen=body.validated_data["scopes"],
             expires_at=body.validated_data["expires_at"],
             request=request._request,

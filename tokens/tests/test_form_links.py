@@ -34,6 +34,7 @@ def test_link_fills_in_the_form_and_creates_nothing(signed_in):
     form = answer.context["form"]
     assert {name: form[name].value() for name in form.fields} == {
         "name": "nightly build",
+        "description": None,
         "scopes": ["pipeline", "api-readonly"],
         "lifetime": "1w",
         "expires_at": None,
@@ -128,7 +129,7 @@ def test_link_reveals_nothing_about_tokens_of_others(signed_in, member, stranger
     TokenFactory(owner=stranger, name="nightly")
 
     assert filled(signed_in, "name=nightly") == (
-        {"name": "nightly", "scopes": [], "lifetime": "1mo", "expires_at": None},
+        {"name": "nightly", "description": None, "scopes": [], "lifetime": "1mo", "expires_at": None},
         [],
     )
 

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, QueryDict
-from django.shortcuts import get_object_or_404
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext, gettext_lazy, pgettext
@@ -16,9 +19,12 @@ from auditlog.models import TokenUse
 from auditlog.tables import OneTokenUseTable, OrganizationOneTokenUseTable
 from auditlog.views.base import LogTableMixin
 from core.badges import Badge
+from core.pages.forms import refusals_in
 from core.pages.views import MemberPageMixin, SectionMixin
+from tokens import seen, services
 from tokens.allowed_operations import Verdict, open_to_tokens, verdicts
 from tokens.form_links import form_link_like
+from tokens.forms import EditTokenForm
 from tokens.models import Token
 from tokens.states import TokenState
 from tokens.tables import state_badge
@@ -28,7 +34,7 @@ ADDRESSES_SHOWN = 20
 
 
 class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
-    """Metadata, what the token can do now, and its log."""
+    """Metadata, what the token can do now, and its log. Its owner can change its name and its description."""
 
     page_size = 20
     filterset_class = OneTokenUseFilter
@@ -37,8 +43,34 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
     current_tab = "tokens:token_list"
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        self.object = get_object_or_404(Token.objects.visible_to(self.person).for_token_table(), pk=kwargs["pk"])
+        self.object = self._token(kwargs["pk"])
         return super().get(request, *args, **kwargs)
+
+    def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
+        self.object = self._token(pk)
+        if not self.is_own:
+            raise PermissionDenied(gettext("Only its owner can change the name and the description of a token."))
+        form = EditTokenForm(request.POST, token=self.object, request=request)
+        if form.is_valid() and self._edit(form):
+            messages.success(request, gettext("Saved."))
+            return redirect("tokens:token_detail", pk=pk)
+        self.filterset = self.get_filterset(self.get_filterset_class())
+        self.object_list = self.filterset.qs
+        context = self.get_context_data(filter=self.filterset, object_list=self.object_list, edit_form=form)
+        answer: HttpResponseBase = self.render_to_response(context, status=form.refusal_status)
+        return answer
+
+    def _edit(self, form: EditTokenForm) -> bool:
+        with refusals_in(form):
+            edited = services.edit_token(
+                actor=self.person, token=self.object, request=self.request, **form.cleaned_data
+            )
+            form.saved(seen.of_texts(edited))
+        return form.is_valid()
+
+    def _token(self, pk: Any) -> Token:
+        token: Token = get_object_or_404(Token.objects.visible_to(self.person).for_token_table(), pk=pk)
+        return token
 
     def get_queryset(self) -> QuerySet[TokenUse]:
         return self.uses.log
@@ -75,8 +107,12 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
         token: Token = self.object
         days = usage.days(self.uses)
         can_do, cannot_do = what_it_can_do(token)
+        edit_form = kwargs.pop("edit_form", None)
+        if edit_form is None and self.is_own:
+            edit_form = EditTokenForm(token=token, request=self.request)
         return super().get_context_data(
             token=token,
+            edit_form=edit_form,
             days=days,
             uses_are_complete=self.uses.is_complete,
             addresses=self.addresses[:ADDRESSES_SHOWN],

@@ -91,6 +91,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilterView)
             return services.issue_token(
                 actor=self.person,
                 name=name,
+                description=form.cleaned_data["description"],
                 chosen=form.cleaned_data["scopes"],
                 expires_at=form.cleaned_data["expires_at"],
                 request=self.request,
