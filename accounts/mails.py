@@ -5,10 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from allauth.account.models import EmailAddress, EmailConfirmationHMAC
-from django.conf import settings
 from django.core.mail import EmailMessage
-from django.template.loader import render_to_string
-from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy
 
 from accounts import invitations
@@ -18,6 +15,7 @@ from auditlog.actions import Action
 from auditlog.models import Activity
 from auditlog.record import record
 from core.mail.kinds import mail_kind
+from core.mail.messages import address_of, mail_from
 
 # A link for a new password is created when its mail is sent, and works for an hour from then. A mail that can't be sent
 # for this long is no longer useful: the person has requested another one, or given up.
@@ -30,12 +28,14 @@ def invitation_mail(user_id: str) -> EmailMessage | None:
     user = User.objects.select_related("organization").filter(pk=uuid.UUID(user_id)).first()
     if user is None or not user.is_invited or user.organization is None:
         return None
-    context = {"person": user, "organization": user.organization, "link": invitations.link_for(user)}
-    return EmailMessage(
-        subject=gettext("You are invited to the Opsera Portal of %(organization)s")
-        % {"organization": user.organization.name},
-        body=render_to_string("accounts/mail/invitation.txt", context | {"days": invitations.DAYS}),
-        to=[user.email],
+    subject = gettext("You are invited to the Opsera Portal of %(organization)s")
+    return _mail(
+        subject % {"organization": user.organization.name},
+        "invitation",
+        user,
+        organization=user.organization,
+        link=invitations.link_for(user),
+        days=invitations.DAYS,
     )
 
 
@@ -107,7 +107,16 @@ def password_changed_mail(entry_id: int) -> EmailMessage | None:
     if (found := _entry_and_person(entry_id)) is None:
         return None
     entry, person, by = found
-    return _mail(gettext("Your password was changed"), "password_changed", person, entry=entry, by=by)
+    return _mail(
+        gettext("Your password was changed"),
+        "password_changed",
+        person,
+        entry=entry,
+        by=by,
+        reset_url=address_of("account_reset_password"),
+        tokens_url=address_of("tokens:token_list"),
+        activity_url=address_of("auditlog:activity_list"),
+    )
 
 
 @mail_kind(gettext_lazy("Link for a new e-mail address"), lasts=timedelta(days=1), replaces_earlier=True)
@@ -116,7 +125,7 @@ def email_change_link_mail(address_id: int) -> EmailMessage | None:
     address = EmailAddress.objects.select_related("user").filter(pk=address_id, verified=False).first()
     if address is None or User.objects.filter(email=address.email).exists():
         return None
-    link = settings.PORTAL_URL + reverse("account_confirm_email", args=[EmailConfirmationHMAC(address).key])
+    link = address_of("account_confirm_email", EmailConfirmationHMAC(address).key)
     return _mail(
         gettext("Confirm your new e-mail address"),
         "email_change_link",
@@ -157,6 +166,9 @@ def _entry_and_person(entry_id: int) -> tuple[Activity, User, User | None] | Non
 
 
 def _mail(subject: str, template: str, person: User, *, to: str | None = None, **context: Any) -> EmailMessage:
-    context |= {"person": person, "portal_url": settings.PORTAL_URL}
-    body = render_to_string(f"accounts/mail/{template}.txt", context)
-    return EmailMessage(subject=subject, body=body, to=[to or person.email])
+    context |= {
+        "person": person,
+        "sign_in_url": address_of("account_login"),
+        "security_url": address_of("accounts:security"),
+    }
+    return mail_from(f"accounts/mail/{template}.txt", context, subject=subject, to=to or person.email)

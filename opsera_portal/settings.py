@@ -122,7 +122,7 @@ TEMPLATES = [
         "DIRS": [BASE_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
-            "libraries": {"portal": "core.pages.templatetags.portal"},
+            "libraries": {"portal": "core.pages.templatetags.portal", "mail": "core.mail.tags"},
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",

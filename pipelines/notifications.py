@@ -3,14 +3,12 @@
 import uuid
 from enum import StrEnum
 
-from django.conf import settings
 from django.core.mail import EmailMessage
-from django.template.loader import render_to_string
-from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy
 
 from accounts.models import User
 from core.mail.kinds import mail_kind
+from core.mail.messages import address_of, mail_from
 from core.models import OutgoingMail
 from pipelines.access import PipelineAction, may
 from pipelines.models import Pipeline, Run, RunLogLine, StepRun
@@ -79,22 +77,22 @@ def _message(run: Run, pipeline: Pipeline, event: Event, person: User) -> EmailM
         step = run.step_runs.filter(state=StepState.PAUSED).first()
     else:
         step = run.step_runs.filter(state=StepState.FAILED).order_by("-position").first()
-    path = reverse("pipelines:run_detail", args=[pipeline.pk, run.number])
     context = {
         "person": person,
         "pipeline": pipeline,
         "run": run,
         "step": step,
-        "reason": "" if step else _latest_error(run),
-        "url": f"{settings.PORTAL_URL}{path}",
+        "message": step.message if step else _latest_error(run),
+        "url": address_of("pipelines:run_detail", pipeline.pk, run.number),
         "may_approve": may(person, PipelineAction.APPROVE, pipeline),
     }
     if event is Event.GATE_WAITS:
         subject = gettext("Run %(number)s of %(pipeline)s waits for an approval")
     else:
         subject = gettext("Run %(number)s of %(pipeline)s failed")
-    return EmailMessage(
+    return mail_from(
+        f"pipelines/mail/{event.value}.txt",
+        context,
         subject=subject % {"number": run.number, "pipeline": pipeline.name},
-        body=render_to_string(f"pipelines/mail/{event.value}.txt", context),
-        to=[person.email],
+        to=person.email,
     )

@@ -4,22 +4,23 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from django.conf import settings
 from django.core.mail import EmailMessage
-from django.template.loader import render_to_string
-from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from accounts.models import User
 from auditlog.actions import Action
 from auditlog.models import Activity
 from core.mail.kinds import MailKind, mail_kind
+from core.mail.messages import address_of, mail_from
 from core.models import OutgoingMail
 from core.text import grouped
 from tokens.models import Token
 
-# A mail lists at most this many tokens and gives the number of the others; the portal lists all of them.
-LISTED_IN_MAIL = 100
+# A mail lists at most this many tokens and gives the number of the others, so that it stays below 30 KB. The portal
+# lists all of them.
+LISTED_IN_MAIL = 50
+# If it says more about each token.
+LISTED_WITH_DETAILS = 20
 
 
 def put_by_owner(kind: MailKind[[str, Sequence[str]]], tokens: Iterable[Token]) -> None:
@@ -81,19 +82,18 @@ def report_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
         "reported": [
             {
                 "entry": entry,
-                "token_url": _address("tokens:token_detail", entry.target_id),
-                "entry_url": _address("auditlog:activity_detail", entry.public_id),
+                "token_url": address_of("tokens:token_detail", entry.target_id),
+                "entry_url": address_of("auditlog:activity_detail", entry.public_id),
             }
-            for entry in reported
+            for entry in reported[:LISTED_WITH_DETAILS]
         ],
+        "count": len(reported),
+        "further": len(reported[LISTED_WITH_DETAILS:]),
         "tells_where": any(entry.details["found_at"] for entry in reported),
-        "tokens_url": _address("tokens:token_list"),
+        "tokens_url": address_of("tokens:token_list"),
     }
-    return EmailMessage(
-        subject=_report_subject([entry.target_name for entry in reported]),
-        body=render_to_string("tokens/mail/token_reported.txt", context),
-        to=[owner.email],
-    )
+    subject = _report_subject([entry.target_name for entry in reported])
+    return mail_from("tokens/mail/token_reported.txt", context, subject=subject, to=owner.email)
 
 
 @mail_kind(gettext_lazy("Token expired early"))
@@ -112,13 +112,10 @@ def expired_mail(owner_id: str, token_ids: Sequence[str], count: int) -> EmailMe
         "end": tokens[0],
         # On one line, so that a reason can't look like a part of the mail.
         "reason": " ".join(tokens[0].revoke_reason.split()),
-        "url": _address("tokens:token_list"),
+        "url": address_of("tokens:token_list"),
     }
-    return EmailMessage(
-        subject=_early_end_subject(tokens[0].name, count),
-        body=render_to_string("tokens/mail/expired.txt", context),
-        to=[owner.email],
-    )
+    subject = _early_end_subject(tokens[0].name, count)
+    return mail_from("tokens/mail/expired.txt", context, subject=subject, to=owner.email)
 
 
 @mail_kind(gettext_lazy("Token expired unused"))
@@ -132,14 +129,13 @@ def unused_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
     context = {
         "person": owner,
         "organization": tokens[0].organization,
-        "tokens": tokens,
-        "url": _address("tokens:token_list"),
+        "tokens": tokens[:LISTED_IN_MAIL],
+        "count": len(tokens),
+        "further": len(tokens[LISTED_IN_MAIL:]),
+        "url": address_of("tokens:token_list"),
     }
-    return EmailMessage(
-        subject=_unused_subject([token.name for token in tokens]),
-        body=render_to_string("tokens/mail/ended_unused.txt", context),
-        to=[owner.email],
-    )
+    subject = _unused_subject([token.name for token in tokens])
+    return mail_from("tokens/mail/ended_unused.txt", context, subject=subject, to=owner.email)
 
 
 def _report_subject(names: list[str]) -> str:
@@ -170,7 +166,3 @@ def _unused_subject(names: list[str]) -> str:
         "Your %(count)s access tokens have expired unused",
         len(names),
     ) % {"count": len(names)}
-
-
-def _address(view_name: str, *args: object) -> str:
-    return f"{settings.PORTAL_URL}{reverse(view_name, args=args)}"

@@ -1,1 +1,2 @@
-"""Mail: the kinds of mails (`kinds`), how the worker sends them (`delivery`), and the connection (`smtp`)."""
+"""Mail: the kinds of mails (`kinds`), what they look like (`messages`, `tags`), how the worker sends them (`delivery`),
+and the connection (`smtp`)."""

@@ -11,12 +11,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from django.conf import settings
 from django.core.mail import EmailMessage
 from django.db import transaction
 from django.db.models import Q
-from django.template.loader import render_to_string
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext, gettext_lazy, ngettext
@@ -25,6 +22,8 @@ from accounts.models import User
 from core.db.expressions import DaysAfter
 from core.db.locks import lock_if_exists
 from core.mail.kinds import mail_kind
+from core.mail.messages import address_of, mail_from
+from tokens.mails import LISTED_WITH_DETAILS
 from tokens.models import Token
 from tokens.querysets import EXPIRES_SOON, TokenQuerySet, expiring_soon
 
@@ -135,19 +134,17 @@ def _due_to(owner: User) -> list[Notice]:
 
 
 def _mail(owner: User, due_notices: list[Notice]) -> EmailMessage:
+    listed = due_notices[:LISTED_WITH_DETAILS]
     context = {
         "person": owner,
         "organization": owner.organization,
-        "ended": [token for token, notice in due_notices if notice == ENDED],
-        "ending": [token for token, notice in due_notices if notice != ENDED],
-        "tokens_url": f"{settings.PORTAL_URL}{reverse('tokens:token_list')}",
-        "preferences_url": f"{settings.PORTAL_URL}{reverse('accounts:security')}",
+        "ended": [token for token, notice in listed if notice == ENDED],
+        "ending": [token for token, notice in listed if notice != ENDED],
+        "further": len(due_notices) - len(listed),
+        "tokens_url": address_of("tokens:token_list"),
+        "preferences_url": address_of("accounts:security"),
     }
-    return EmailMessage(
-        subject=_subject(due_notices),
-        body=render_to_string("tokens/mail/expiry_notice.txt", context),
-        to=[owner.email],
-    )
+    return mail_from("tokens/mail/expiry_notice.txt", context, subject=_subject(due_notices), to=owner.email)
 
 
 def _subject(due_notices: list[Notice]) -> str:
