@@ -1,10 +1,11 @@
 """Chromium for the tests of pages: started once, with people from the demo signed in."""
 
 import shutil
+from typing import Any
 
 import pytest
 
-from opsera_portal.tests.portal import PASSWORD
+from opsera_portal.tests.portal import PASSWORD, Portal
 
 # The first is smaller and starts faster. Both show the same.
 PROGRAMS = ("chromium-headless-shell", "chromium")
@@ -20,16 +21,19 @@ class Chromium:
     none.
     """
 
-    def __init__(self):
-        self._playwright = self._browser = None
-        self._signed_in = {}
+    def __init__(self, *arguments: str) -> None:
+        """``arguments``: further ones for the browser's command line."""
+        self._arguments = [*ARGUMENTS, *arguments]
+        self._playwright: Any = None
+        self._browser: Any = None
+        self._signed_in: dict[tuple[str, str], Any] = {}
 
-    def new_context(self, **options):
+    def new_context(self, **options: Any) -> Any:
         if self._browser is None:
             self._start()
         return self._browser.new_context(**options)
 
-    def signed_in(self, portal, email, **options):
+    def signed_in(self, portal: Portal, email: str, **options: Any) -> Any:
         """A context with this person signed in: first by the form, later by saved cookies."""
         state = self._signed_in.get((portal.url, email))
         if state is None:
@@ -40,20 +44,24 @@ class Chromium:
                 state = self._signed_in[portal.url, email] = context.storage_state()
         return self.new_context(base_url=portal.url, storage_state=state, **options)
 
-    def stop(self):
+    def remember(self, portal: Portal, email: str, context: Any) -> None:
+        """Uses this context's session from now on, after it got a new one."""
+        self._signed_in[portal.url, email] = context.storage_state()
+
+    def stop(self) -> None:
         if self._browser is not None:
             self._browser.close()
             self._playwright.stop()
             self._playwright = self._browser = None
 
-    def _start(self):
+    def _start(self) -> None:
         from playwright.sync_api import sync_playwright
 
         path = next(filter(None, map(shutil.which, PROGRAMS)), None)
         if path is None:
             pytest.skip("Chromium is not installed: apt-get install chromium-headless-shell")
         self._playwright = sync_playwright().start()
-        self._browser = self._playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        self._browser = self._playwright.chromium.launch(executable_path=path, args=self._arguments)
 
 
 def watch_for_refusals(page):
@@ -68,9 +76,9 @@ def watch_for_refusals(page):
     return page
 
 
-def sign_in(page, email):
+def sign_in(page: Any, email: str, *, leads_to: Any = lambda url: "/login/" not in url) -> None:
     """Fills in the sign-in form on the current page."""
     page.get_by_label("E-mail address").fill(email)
     page.get_by_label("Password", exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Sign in", exact=True).click()
-    page.wait_for_url(lambda url: "/login/" not in url)
+    page.wait_for_url(leads_to)

@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from django.conf import settings
@@ -26,9 +26,11 @@ class Portal:
     data: Path
     database_url: str
     output: Path
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
+    # For commands of manage.py that work with its data.
+    environment: dict[str, str] = field(default_factory=dict)
 
-    def stop(self):
+    def stop(self) -> int:
         """Stops the portal as Ctrl-C does, and returns its exit code."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(timeout=30)
@@ -100,7 +102,7 @@ def start(directory: Path, *, from_nothing: bool = False, **settings_of_its_own:
                 stdout=file,
                 stderr=subprocess.STDOUT,
             )
-        portal = Portal(f"http://127.0.0.1:{port}", directory / "data", database_url, output, process)
+        portal = Portal(f"http://127.0.0.1:{port}", directory / "data", database_url, output, process, environment)
         wait_until_ready(portal)
     return portal
 
