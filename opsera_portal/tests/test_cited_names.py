@@ -87,7 +87,7 @@ def words_of_code():
     for name in files():
         path = Path(name)
         words.add(path.stem)
-        if path.suffix not in {".md", ".json", ".png", ".gz"} and not NOT_OURS.search(name):
+        if path.suffix not in {".md", ".json", ".png", ".webp", ".gz"} and not NOT_OURS.search(name):
             code = COMMENTS[path.suffix].sub("", text_of(name)) if path.suffix in COMMENTS else text_of(name)
             words.update(WORD.findall(code))
     return words
