@@ -8,6 +8,8 @@ BENCH := .venv-bench
 AUDIT := .venv-audit
 SITE := .venv-docs
 COLLECTION := docs/postman/opsera-portal.postman_collection.json
+CLIENTS := opsera_portal/tests/clients
+LIGHTHOUSE := benchmarks/lighthouse
 # Checks need no data, so they use a data directory of their own.
 CHECKED = PORTAL_DATA_DIR=$(CURDIR)/$(VENV)/checks SECRET_KEY=$$(printf 'checks-only-%.0s' 1 2 3 4 5 6) $(BIN)/python manage.py
 DEMO ?= 1
@@ -108,7 +110,6 @@ docs/postman/node_modules/.installed: docs/postman/package-lock.json
 
 # Redocly, Spectral and a generator of TypeScript clients, if node is installed. Otherwise the tests that need them are
 # skipped and say so.
-CLIENTS := opsera_portal/tests/clients
 .PHONY: clients
 clients: $(if $(shell command -v npm),$(CLIENTS)/node_modules/.installed)
 
@@ -160,8 +161,21 @@ crash: $(VENV)/.runtime ## Kill the portal under load on each database, and chec
 	else echo "PostgreSQL: skipped, nothing answers on 127.0.0.1:5432"; fi
 
 .PHONY: screenshots
-screenshots: $(VENV)/.development ## Update docs/tokens-page.png
-	$(BIN)/python docs/make_screenshots.py
+screenshots: $(VENV)/.development programs ## Take pictures: all pages into build/gallery, those in docs/, and the accepted ones of the tests (PARTS="story": only these)
+	@$(BIN)/python docs/make_screenshots.py $(PARTS)
+
+# Not part of `make test`: it takes minutes, and Lighthouse's performance needs a machine that is not busy.
+.PHONY: quality
+quality: $(VENV)/.development programs lighthouse ## Measure accessibility, weight, Lighthouse's scores and translations, and write them into docs/quality.md
+	@$(BIN)/python -m benchmarks.quality $(PARTS)
+
+.PHONY: lighthouse
+lighthouse: $(if $(shell command -v npm),$(LIGHTHOUSE)/node_modules/.installed)
+
+$(LIGHTHOUSE)/node_modules/.installed: $(LIGHTHOUSE)/package-lock.json
+	@echo "Installing Lighthouse ..."
+	@cd $(LIGHTHOUSE) && npm ci --silent --no-audit --no-fund --ignore-scripts
+	@touch $@
 
 .PHONY: postman
 postman: $(VENV)/.development ## Update the Postman collection from the OpenAPI schema
@@ -235,7 +249,7 @@ lock: $(VENV)/.development ## Pin the packages in requirements*.in
 
 .PHONY: clean
 clean: ## Remove the virtual environments and generated files, but not the data directory
-	rm -rf $(VENV) $(BENCH) $(AUDIT) $(SITE) site .cache staticfiles docs/postman/node_modules docs/diagrams/node_modules $(CLIENTS)/node_modules .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(BENCH) $(AUDIT) $(SITE) site .cache staticfiles docs/postman/node_modules docs/diagrams/node_modules $(CLIENTS)/node_modules $(LIGHTHOUSE)/node_modules build .mypy_cache .ruff_cache .pytest_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
