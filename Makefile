@@ -122,7 +122,7 @@ $(CLIENTS)/node_modules/.installed: $(CLIENTS)/package-lock.json
 .PHONY: docs
 docs: $(SITE)/.installed diagrams ## Build the documentation site in site/
 	@rm -rf $(SITE)/pages && mkdir -p $(SITE)/pages/assets
-	@cp -r --parents *.md docs/*.md docs/guides docs/*.png docs/*.svg docs/postman/*.postman_collection.json deploy $(SITE)/pages
+	@cp -r --parents *.md docs/*.md docs/guides docs/pictures docs/*.svg docs/postman/*.postman_collection.json deploy $(SITE)/pages
 	@cp $(MERMAID) $(SITE)/pages/assets/mermaid.js 2> /dev/null || { \
 	  echo "Diagrams are shown as text: drawing them needs node and npm."; \
 	  cp docs/diagrams/as-text.js $(SITE)/pages/assets/mermaid.js; }
