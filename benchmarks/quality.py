@@ -347,12 +347,16 @@ def result_of_pages(pages: Sequence[Page]) -> Result:
         tables=[("Pages", [head, *(page.row() for page in pages)])],
     )
     if found:
-        by_rule = Counter(text.partition(": ")[2].partition(" at ")[0] for text in found)
         print("\n".join(found), file=sys.stderr)
-        examples = {rule: next(text for text in found if f": {rule} at " in text) for rule in by_rule}
-        rows = [[rule, str(count), examples[rule]] for rule, count in by_rule.most_common()]
+        by_rule = Counter(rule_of(violation) for page in pages for violation in page.violations)
+        examples = {rule_of(violation): f"{page.label}: {violation}" for page in pages for violation in page.violations}
+        rows = [[rule, str(number), examples[rule]] for rule, number in by_rule.most_common()]
         result.tables.insert(0, ("Violations", [["rule", "number", "example"], *rows]))
     return result
+
+
+def rule_of(violation: str) -> str:
+    return violation.partition(" at ")[0]
 
 
 # Lighthouse

@@ -27,7 +27,7 @@ class Portal:
     database_url: str
     output: Path
     process: subprocess.Popen[bytes]
-    # For commands of manage.py that work with its data.
+    # For commands that work with its data.
     environment: dict[str, str] = field(default_factory=dict)
 
     def stop(self) -> int:
