@@ -109,7 +109,8 @@ def test_unknown_language_and_time_zone_are_refused(api, client, owner, field, v
 
     assert (answer.status_code, list(answer.json()["errors"])) == (400, [field])
     if value is not None:
-        assert client.post("/profile/preferences/", {"time_zone": "UTC", field: value}).context["form"].errors.keys() == {field}
+        page = client.post("/profile/preferences/", {"time_zone": "UTC", field: value})
+        assert page.context["form"].errors.keys() == {field}
     assert shown_to(owner) == ("", "")
 
 
