@@ -68,7 +68,6 @@ INSTALLED_APPS = [
     "accounts.apps.PortalUserSessionsConfig",
     "rest_framework",
     "drf_spectacular",
-    "drf_spectacular_sidecar",
     "django_filters",
     "django_tables2",
     "django_htmx",
@@ -533,9 +532,6 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "/static/favicon.svg",
-    "SWAGGER_UI_SETTINGS": {"persistAuthorization": False, "displayOperationId": False, "validatorUrl": None},
     "COMPONENT_SPLIT_REQUEST": True,
     "PATH_CONVERTER_OVERRIDES": {"id": {"type": "string", "format": "uuid"}},
     # Serializers of PATCH bodies declare their optional fields themselves.
@@ -561,6 +557,7 @@ SPECTACULAR_SETTINGS = {
         "core.api.schema.describe_problems",
         "core.api.schema.describe_token_headers",
         "core.api.schema.describe_tags",
+        "opsera_portal.api_examples.add_examples",
     ],
 }
 

@@ -25,12 +25,12 @@ from core.api.problems import CODES, CONTENT_TYPE, TITLES, ReauthenticationRequi
 _BEARER = "accessToken"
 _SESSION = "browserSession"
 
-# Operations get their tag from the first part of the address after /api/v1/.
+# In the order in which newcomers need them. Operations get their tag from the first part of the address after /api/v1/.
 TAGS = [
-    {"name": "pipelines", "description": "Pipelines, their steps, runs, logs and access rules."},
-    {"name": "tokens", "description": "Personal access tokens. Only metadata: a token is shown once, when created."},
-    {"name": "logs", "description": "The organization's authentication log and activity log."},
     {"name": "me", "description": "The caller: who they are, their logs, usage, sessions and preferences."},
+    {"name": "tokens", "description": "Personal access tokens. Only metadata: a token is shown once, when created."},
+    {"name": "pipelines", "description": "Pipelines, their steps, runs, logs and access rules."},
+    {"name": "logs", "description": "The organization's authentication log and activity log."},
     {"name": "organization", "description": "The organization's rules and reports."},
     {"name": "users", "description": "The people of the organization."},
     {"name": "groups", "description": "Groups of people, for access rules."},

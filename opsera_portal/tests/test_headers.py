@@ -113,11 +113,6 @@ def test_small_answer_to_a_token_is_not_mostly_headers(api, administrator):
     assert sum(len(f"{name}: {value}\r\n") for name, value in answer.items()) < 600
 
 
-def test_only_the_api_reference_may_use_data_images(client):
-    assert "data:" in client.get("/api/docs/").headers["Content-Security-Policy"]
-    assert "data:" not in client.get("/login/").headers["Content-Security-Policy"]
-
-
 def test_strict_transport_security_is_sent_over_tls_for_all_subdomains(client, settings):
     settings.SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60
     settings.SECURE_HSTS_INCLUDE_SUBDOMAINS = settings.SECURE_HSTS_PRELOAD = True

@@ -99,9 +99,6 @@ def assert_nothing_refused(page, answer=None):
 def look_at(page, path):
     page.refused.clear()
     answer = page.goto(path)
-    if path == "/api/docs/":
-        # Its script builds the page from the API schema.
-        page.get_by_text("Run a pipeline").first.wait_for()
     assert_nothing_refused(page, answer)
     page.kinds.add(kind_of(path))
     page.linked += links(page)
@@ -152,6 +149,20 @@ def test_pages_of_single_objects_are_accessible(page):
     page.goto("/profile/tokens/")
     page.goto(page.locator("[data-expire]").first.get_attribute("href"))
     assert_good(page)
+
+
+def test_opened_operations_of_the_api_reference_are_accessible(page):
+    look_at(page, "/api/docs/")
+    for name in ("tokens-operations", "objects"):
+        page.locator(f"section[aria-labelledby={name}] details").evaluate_all(
+            "all => all.slice(0, 6).forEach(details => { details.open = true })"
+        )
+    assert_good(page)
+
+
+def test_link_to_an_operation_of_the_api_reference_opens_it(page):
+    look_at(page, "/api/docs/#pipeline_run")
+    page.locator("#pipeline_run").get_by_text("Queues a run").wait_for()
 
 
 def test_form_with_errors_is_accessible(page):

@@ -121,7 +121,7 @@ NAMES = re.compile(
 )
 WORDS = re.compile(r"[^\W\d_]{2,}")
 # Not translated: the pages of Django admin and of the API reference.
-IN_ENGLISH = ("admin/", "api_docs.html")
+IN_ENGLISH = ("admin/", "api_docs.html", "includes/api_")
 TEMPLATES = [
     path
     for path in sorted((ROOT / "templates").rglob("*"))

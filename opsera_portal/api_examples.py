@@ -1,0 +1,357 @@
+"""Adds an example to each request body, answer and address in the OpenAPI schema.
+
+An example is generated from its schema. Values come from the tables below, by field name. All examples are about the
+same few people and things, and `test_api_examples.py` sends each request to a portal that has them.
+"""
+
+import json
+from typing import Any
+
+PERSON, OTHER_PERSON, GROUP = (f"0190a1b2-0000-7000-8000-00000000000{n}" for n in (1, 2, 3))
+TOKEN, PIPELINE, STEP, RUN, ENTRY = (f"0190a1b2-0000-7000-8000-00000000000{n}" for n in (4, 5, 6, 7, 8))
+EMAIL, NAME = "dana@example.com", "Dana Moreau"
+OTHER_EMAIL, OTHER_NAME = "sam@example.com", "Sam Okafor"
+JWT = "eyJhbGciOiJFZERTQSIsImtpZCI6ImV4YW1wbGUifQ.eyJqdGkiOiIwMTkwYTFiMiJ9.c2lnbmF0dXJl"
+SESSION = 7
+AGENT = "curl/8.5.0"
+ADDRESS = "203.0.113.17"
+STARTED, FINISHED = "2026-11-30T14:05:02Z", "2026-11-30T14:05:09Z"
+
+Shape = dict[str, Any]
+
+# By the name of a field, in every object.
+VALUES: dict[str, Any] = {
+    "account": "example",
+    "address": ADDRESS,
+    "answer": '{"result": "ok"}',
+    "attempts": 3,
+    "blocked_because": "",
+    "body": '{"branch": "main"}',
+    "browser": "Firefox 140 on Linux",
+    "can_be_revealed_until": None,
+    "count": 1,
+    "date": "2026-11-30",
+    "created_at": "2026-11-02T09:30:00Z",
+    "decided_by_email": "",
+    "description": "Builds the main branch and tests it.",
+    "duration_ms": 18,
+    "email": EMAIL,
+    "expected_status": 200,
+    "expires_at": "2026-12-31T09:30:00Z",
+    "expires_soon": False,
+    "finished_at": FINISHED,
+    "first_at": "2026-11-28T08:00:00Z",
+    "group_id": None,
+    "group_name": None,
+    "header_names": ["Authorization", "Content-Type"],
+    "headers": {"Content-Type": "application/json"},
+    "instructions": "",
+    "ip": ADDRESS,
+    "is_complete": True,
+    "is_locked": False,
+    "is_new": False,
+    "language": "en",
+    "last_at": "2026-11-30T14:05:02Z",
+    "last_error": "The mail server could not be reached.",
+    "last_ip": ADDRESS,
+    "last_method": "GET",
+    "last_run": {"runCount": 1, "status": "success"},
+    "last_seen_at": "2026-11-30T14:05:02Z",
+    "last_sign_in_at": "2026-11-30T08:12:40Z",
+    "last_target": "/api/v1/me",
+    "last_used_at": "2026-11-30T14:05:02Z",
+    "last_used_ip": ADDRESS,
+    "last_user_agent": AGENT,
+    "locked_by_email": "",
+    "log_retention_days": 400,
+    "mail": "Your token ends soon",
+    "max_live_tokens": 50,
+    "max_token_lifetime_days": 92,
+    "method": "GET",
+    "missing_secrets": [],
+    "next": None,
+    "next_attempt_at": "2026-11-30T14:35:00Z",
+    "notified_people": [EMAIL],
+    "operations_allowed": 20,
+    "operations_total": 60,
+    "outcome": "allowed",
+    "owner_email": EMAIL,
+    "owner_id": PERSON,
+    "owner_name": NAME,
+    "pipelineId": PIPELINE,
+    "pipeline_name": "Build and test",
+    "position": 1,
+    "reason": "Found in a public repository",
+    "refused": 0,
+    "request_id": "0190a1b2-0000-7000-8000-0000000000ff",
+    "requested_at": "2026-11-30T14:05:00Z",
+    "response_bytes": 74,
+    "response_status": 200,
+    "revealed_at": "2026-11-02T09:30:10Z",
+    "revoke_reason": "",
+    "revoked_at": None,
+    "revoked_by": None,
+    "runCount": 1,
+    "scope": "api",
+    "scopes": ["pipeline"],
+    "secret_body_names": [],
+    "secret_header_names": ["Authorization"],
+    "secret_query_names": [],
+    "signed_in_at": "2026-11-30T08:12:40Z",
+    "site_role": "user",
+    "started_at": STARTED,
+    "started_by_email": EMAIL,
+    "state": "active",
+    "status": "success",
+    "tags": ["build"],
+    "target": "/api/v1/me",
+    "target_id": PIPELINE,
+    "target_name": "Build and test",
+    "time_zone": "Europe/Berlin",
+    "token_id": TOKEN,
+    "token_name": "Nightly build",
+    "tokens": 1,
+    "two_factor_roles": ["administrator"],
+    "unused_tokens_end_after_days": 90,
+    "updatedAt": STARTED,
+    "createdAt": STARTED,
+    "updated_at": "2026-11-12T16:20:00Z",
+    "url": "https://ci.example.com/build",
+    "user_agent": AGENT,
+    "user_email": EMAIL,
+    "user_id": PERSON,
+    "uses": 12,
+    "uses_proxy": False,
+    "version": "2c1b53fe164415b6",
+    "_id": ENTRY,
+    "id": ENTRY,
+}
+TOKEN_FIELDS = {"id": TOKEN, "name": "Nightly build"}
+PERSON_FIELDS = {"id": PERSON, "name": NAME}
+PIPELINE_FIELDS = {"id": PIPELINE, "name": "Build and test", "owner_email": EMAIL}
+RUN_FIELDS = {"id": RUN, "status": "success"}
+STEP_FIELDS = {"id": STEP, "name": "Build", "kind": "http_call", "method": "POST"}
+NEW_PERSON = {"email": "robin@example.com", "name": "Robin Silva", "groups": [GROUP]}
+NO_VERSION = {"max_token_lifetime_days": 30, "version": ...}
+
+# By the name of an object. `...` leaves a field out.
+OBJECTS: dict[str, dict[str, Any]] = {
+    "AccessReview": TOKEN_FIELDS,
+    "AccessRule": {"id": ENTRY, "user_id": OTHER_PERSON, "user_email": OTHER_EMAIL, "role": "manager"},
+    "AccessRuleBodyRequest": {
+        "id": ...,
+        "user_id": ...,
+        "user_email": OTHER_EMAIL,
+        "group_id": ...,
+        "group_name": ...,
+        "role": "manager",
+    },
+    "ActionDone": {"status": "success", "message": "Run 1 of “Build and test” is stopped."},
+    "ActionFailed": {
+        "status": "failed",
+        "message": "“Build and test”: Its last run has ended. There is nothing to reset.",
+    },
+    "Activity": {"type": "pipeline", "action": "pipeline.started", "details": {"run": 1}},
+    "AddressRules": {
+        "refused": [{"kind": "a loopback address", "networks": ["127.0.0.0/8", "::1/128"]}],
+        "allowed": [],
+    },
+    "BlockedByRule": {"lifetime": 1, "scope": 0, "unused": 0, "two_factor": 0},
+    "ChangeGroupBodyRequest": {"name": "Release team", "members": [PERSON, OTHER_PERSON]},
+    "ChangePipelineBodyRequest": {"name": "Build, test and report", "notified_people": ..., "steps": ...},
+    "ChangePolicyBodyRequest": {"max_token_lifetime_days": 30, "allowed_scopes": ["api-readonly", "pipeline"]}
+    | dict.fromkeys(("max_live_tokens", "two_factor_roles", "log_retention_days", "version"), ...)
+    | {"unused_tokens_end_after_days": ...},
+    "ChangePreferencesBodyRequest": {"wants_expiry_mails": True},
+    "ChangeUserBodyRequest": {"site_role": ..., "is_active": False},
+    "ChangedPolicy": {"max_token_lifetime_days": 30, "allowed_scopes": ["api-readonly", "pipeline"]},
+    "CreateGroupBodyRequest": {"name": "Release team", "members": [PERSON]},
+    "CreatePipelineBodyRequest": {"name": "Build the docs"},
+    "DayUses": {"allowed": 12, "refused": 0},
+    "DuplicatePipelineBodyRequest": {"name": "Build and test, copy"},
+    "Effect": {
+        "blocked_tokens": 1,
+        "blocked_people": 1,
+        "unblocked_tokens": 0,
+        "unused_soon": 0,
+        "people_to_set_up_two_factor": 0,
+        "people_above_max_live_tokens": 0,
+    },
+    "EndSessionsBodyRequest": {"including_here": False, "expire_tokens": True},
+    "Ended": {"sessions": 2, "tokens": 1},
+    "EndedTokenInUse": TOKEN_FIELDS,
+    "ExpireTokensBodyRequest": {"ids": [TOKEN]},
+    "Group": {"id": GROUP, "name": "Builders", "member_count": 2},
+    "GroupDetail": {"id": GROUP, "name": "Builders"},
+    "GroupRef": {"id": GROUP, "name": "Builders"},
+    "InviteUserBodyRequest": NEW_PERSON,
+    "IssueTokenBodyRequest": {"name": "Release script", "lifetime": "1mo", "expires_at": ...},
+    "IssuedToken": TOKEN_FIELDS | {"name": "Release script", "token": JWT, "last_used_at": None, "last_used_ip": None},
+    "ListedRun": RUN_FIELDS,
+    "Me": {"organization": {"id": ENTRY, "name": "Example", "account": "example"}},
+    "MeUser": PERSON_FIELDS,
+    "Member": PERSON_FIELDS,
+    "OrganizationMail": {"user_id": PERSON, "state": "waiting"},
+    "OrganizationToken": TOKEN_FIELDS,
+    "Pipeline": PIPELINE_FIELDS | {"state": "stopped"},
+    "PipelineSummary": PIPELINE_FIELDS | {"state": "stopped", "allowed": ["see", "run"]},
+    "RejectBodyRequest": {"message": "Wait for the security fix."},
+    "Run": RUN_FIELDS,
+    "RunLogLine": {"step": "Build", "action": "post", "message": "Answered 200 in 6 ms.", "level": "info"},
+    "RunStarted": {"status": "executed", "message": "Run 2 of “Build and test” is queued.", "runCount": 2},
+    "RunStatus": {"status": "success", "message": "Run 1 of “Build and test”: success."},
+    "Session": {"id": SESSION, "is_current": True},
+    "Step": STEP_FIELDS,
+    "StepBodyRequest": {
+        "id": ...,
+        "name": "Build",
+        "kind": "http_call",
+        "method": "POST",
+        "secret_headers": {"Authorization": "Bearer secret-of-the-build-server"},
+        "secret_query": ...,
+        "secret_body": ...,
+        "instructions": ...,
+    },
+    "StepRun": {"name": "Build", "kind": "http_call", "state": "success", "message": "Answered 200 in 6 ms."},
+    "StepTemplate": {
+        "id": "github",
+        "label": "GitHub Actions",
+        "description": "Starts a workflow of a repository.",
+        "method": "POST",
+        "url": "https://api.github.com/repos/OWNER/REPOSITORY/actions/workflows/WORKFLOW/dispatches",
+        "body": '{"ref": "main"}',
+        "expected_status": 204,
+    },
+    "Token": TOKEN_FIELDS,
+    "TokenLookup": TOKEN_FIELDS,
+    "TokenLookupBodyRequest": {"token": JWT},
+    "TokenOutcome": {"id": TOKEN, "outcome": "expired"},
+    "TokenReportBodyRequest": {"tokens": [JWT], "url": "https://github.com/example/app/blob/main/deploy.sh"},
+    "TokenReport": {"status": "received"},
+    "TokenUsage": {"id": TOKEN, "after_end": None},
+    "TokenUse": {"status": 200, "reason": "ok"},
+    "TransferPipelineBodyRequest": {"owner_id": ..., "owner_email": OTHER_EMAIL},
+    "UndeliveredMail": {"state": "waiting"},
+    "User": PERSON_FIELDS | {"is_active": True, "live_tokens": 1, "has_two_factor": True, "undelivered_mails": []},
+}
+REVOKED = {
+    "state": "revoked",
+    "revoked_at": STARTED,
+    "revoked_by": EMAIL,
+    "revoke_reason": "Found in a public repository",
+}
+# Where an operation answers something else about the same object.
+ANSWERS: dict[str, dict[str, Any]] = {
+    "group_change": {"name": "Release team"},
+    "group_create": {"name": "Release team"},
+    "pipeline_approve": {"message": "Step 1 of run 1 of “Build and test” is approved."},
+    "pipeline_reject": {"message": "Step 1 of run 1 of “Build and test” is rejected."},
+    "pipeline_reset": {"message": "“Build and test” is reset."},
+    "pipeline_resume": {"message": "Run 1 of “Build and test” is queued again."},
+    "pipeline_lock": {"is_locked": True},
+    "pipeline_transfer": {"owner_id": OTHER_PERSON, "owner_email": OTHER_EMAIL},
+    "token_current_expire": REVOKED,
+    "token_expire": REVOKED,
+    "user_change": {"is_active": False, "state": "deactivated"},
+    "user_invite": NEW_PERSON
+    | {"groups": [{"id": GROUP, "name": "Builders"}], "state": "invited", "last_sign_in_at": None, "live_tokens": 0}
+    | {"id": OTHER_PERSON, "has_two_factor": False},
+    "user_two_factor_reset": {"has_two_factor": False},
+    "user_invitation": {"state": "invited", "last_sign_in_at": None, "live_tokens": 0, "has_two_factor": False},
+}
+# Rows by the first part of an address after /api/v1/.
+IDS: dict[str, Any] = {
+    "groups": GROUP,
+    "pipelines": PIPELINE,
+    "tokens": TOKEN,
+    "users": OTHER_PERSON,
+    "me/sessions": SESSION,
+}
+
+
+def add_examples(result: Shape, generator: Any, **kwargs: Any) -> Shape:
+    """A hook of drf-spectacular. Runs after those that add the errors."""
+    components = result["components"]["schemas"]
+    for path, item in result["paths"].items():
+        for operation in item.values():
+            for parameter in operation.get("parameters", []):
+                if parameter["in"] == "path":
+                    parameter["example"] = _id_in(path)
+            if "requestBody" in operation:
+                _add_to_content(operation["requestBody"], components, {})
+            for status, response in operation["responses"].items():
+                changes = ANSWERS.get(operation["operationId"], {}) if status.startswith("2") else {}
+                _add_to_content(response, components, changes)
+    for log, row in (("logs_user_tokens", "TokenUse"), ("logs_user_actions", "Activity")):
+        _add_exports(result, log, _example({"$ref": f"#/{row}"}, components))
+    return result
+
+
+def _add_to_content(described: Shape, components: Shape, changes: dict[str, Any]) -> None:
+    content = described.get("content", {}).get("application/json")
+    if content is not None and "example" not in content:
+        example = _example(content["schema"], components)
+        content["example"] = example | changes if changes else example
+
+
+def _id_in(path: str) -> Any:
+    before = path.removeprefix("/api/v1/").partition("/{")[0]
+    return IDS.get(before, ENTRY)
+
+
+def _add_exports(result: Shape, log: str, row: dict[str, Any]) -> None:
+    """The organization's log and the person's own are exported alike, as CSV or JSON Lines."""
+    own = {"logs_user_tokens": "me_authentication_log", "logs_user_actions": "me_activity_log"}[log]
+    values = [json.dumps(value) if isinstance(value, dict) else value for value in row.values()]
+    quoted = [str(value) if isinstance(value, int) else '"' + str(value).replace('"', '""') + '"' for value in values]
+    examples = {
+        "text/csv": f"{','.join(row)}\r\n{','.join(quoted)}\r\n",
+        "application/jsonl": json.dumps(row) + "\n",
+    }
+    for item in result["paths"].values():
+        for operation in item.values():
+            if operation["operationId"] in (f"{log}_export", f"{own}_export"):
+                for kind, content in operation["responses"]["200"]["content"].items():
+                    content["example"] = examples[kind]
+
+
+def _example(shape: Shape, components: Shape, name: str = "") -> Any:
+    """An example of a schema. ``name``: the field that it describes."""
+    if "$ref" in shape:
+        component = shape["$ref"].rsplit("/", 1)[1]
+        described = components[component]
+        if "properties" in described:
+            return _object(described, components, OBJECTS.get(component, {}))
+        return _scalar(described, name)
+    for several in ("allOf", "oneOf"):
+        if several in shape:
+            return _example(shape[several][0], components, name)
+    if "properties" in shape:
+        return _object(shape, components, {})
+    if name in VALUES:
+        return VALUES[name]
+    kinds = shape.get("type", "string")
+    if kinds == "array" or "array" in kinds:
+        return [_example(shape["items"], components, name)]
+    return _scalar(shape, name)
+
+
+def _object(shape: Shape, components: Shape, own: dict[str, Any]) -> dict[str, Any]:
+    """``own``: the values of this kind of object."""
+    return {
+        name: own[name] if name in own else _example(described, components, name)
+        for name, described in shape["properties"].items()
+        if own.get(name) is not ...
+    }
+
+
+def _scalar(shape: Shape, name: str) -> Any:
+    choices = shape.get("enum")
+    value = VALUES.get(name)
+    if choices:
+        return value if value in choices else choices[0]
+    if value is not None:
+        return value
+    kinds = shape.get("type", "string")
+    kind = kinds if isinstance(kinds, str) else kinds[0]
+    return {"boolean": True, "integer": shape.get("minimum", 1), "object": {}}.get(kind, shape.get("default", ""))
