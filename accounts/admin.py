@@ -7,15 +7,18 @@ from django.contrib.auth.password_validation import validate_password
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
 from accounts import seen, services
 from accounts.forms import PolicyForm
 from accounts.models import POLICY_FIELDS, Group, Organization, User
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import ask_again, is_recent
+from accounts.states import USER_BADGES
 from core.admin_site import PortalModelAdmin, SeenModelForm
 from core.http.request_context import person_of
 from core.pages.seen import FIELD
+from core.pages.templatetags.portal import badge
 
 
 class RecentSignInAdmin(PortalModelAdmin):
@@ -179,7 +182,7 @@ class UserAdmin(RecentSignInAdmin):
     privileges = (Privilege.EDIT_PERSON, Privilege.CHANGE_ROLE, Privilege.ACTIVATE)
     may_add = True
     may_change = True
-    list_display = ["email", "name", "organization", "site_role", "is_active", "last_login"]
+    list_display = ["email", "name", "organization", "site_role", "state_badge", "last_login"]
     list_filter = ["site_role", "is_active"]
     search_fields = ["email", "name"]
     list_select_related = ["organization"]
@@ -214,6 +217,10 @@ class UserAdmin(RecentSignInAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
         return [*self.readonly_fields, *(["email"] if obj == request.user else [])]
+
+    @admin.display(description="State", ordering="is_active")
+    def state_badge(self, user: User) -> SafeString:
+        return badge(USER_BADGES[user.state])
 
     @admin.display(description="Organization")
     def organization_name(self, user: User) -> str:

@@ -5,11 +5,14 @@ from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
+from django.utils.safestring import SafeString
 
 from auditlog.models import Activity, TokenUse
+from auditlog.tables import outcome_badge
 from core.admin_site import ReadOnlyAdmin
 from core.db.unreadable import mark_unreadable
 from core.http.request_context import person_of
+from core.pages.templatetags.portal import badge
 
 MAX_COUNTED = 10_000
 
@@ -44,10 +47,14 @@ class LogAdmin(ReadOnlyAdmin):
 
 @admin.register(TokenUse)
 class TokenUseAdmin(LogAdmin):
-    list_display = ["at", "owner_email", "token_name", "method", "target", "status", "reason", "ip"]
+    list_display = ["at", "owner_email", "token_name", "method", "target", "status", "outcome_badge", "ip"]
     list_filter = ["outcome", "reason"]
     search_fields = ["owner_email", "token_name", "target"]
     list_select_related = False
+
+    @admin.display(description="Outcome")
+    def outcome_badge(self, use: TokenUse) -> SafeString:
+        return badge(outcome_badge(use))
 
 
 @admin.register(Activity)

@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy
 
 from core.errors import DomainError
+from core.http.request_context import person_of
 from core.pages.forms import refusals_as_messages
 from core.pages.seen import FIELD, SeenForm
 from core.seen import ChangedMeanwhile, check_seen
@@ -100,6 +101,11 @@ class PortalModelAdmin(admin.ModelAdmin[Any]):
     may_delete: ClassVar[bool] = False
     actions_on_top = True
     view_on_site = False
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Without the organization for people who see only one."""
+        columns = super().get_list_display(request)
+        return columns if person_of(request).is_superuser else [name for name in columns if name != "organization"]
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return request.user.is_active and request.user.is_staff

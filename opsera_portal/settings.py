@@ -424,6 +424,8 @@ STATIC_BUNDLES = {
         "css/ended-in-use.css",
         "css/pipeline.css",
     ],
+    # Django admin. `variables.css` has Django's variables too, so it comes first.
+    "css/admin.css": ["css/variables.css", "css/badge.css", "css/admin.css"],
     "js/portal.js": [
         "js/menu.js",
         "js/message.js",
@@ -456,6 +458,7 @@ FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler
 # Language and time: pages and mails have those of their reader (core/reading.py), everything else these.
 
 LANGUAGE_CODE = "en"
+FORMAT_MODULE_PATH = "opsera_portal.formats"
 LANGUAGES = [("en", "English"), ("de", "Deutsch"), ("pl", "Polski")]
 LOCALE_PATHS = [BASE_DIR / "locale"]
 TIME_ZONE = "UTC"

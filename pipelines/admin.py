@@ -12,13 +12,16 @@ from django.db import models
 from django.db.models import Model, QuerySet
 from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
 
 from accounts.models import User
 from core.admin_site import PortalModelAdmin, ReadOnlyAdmin, SeenModelForm
 from core.http.request_context import person_of
+from core.pages.templatetags.portal import badge
 from pipelines import seen, services
 from pipelines.access import PipelineAction, may, may_be_owner
 from pipelines.models import AccessRule, Pipeline, Run, Step, StepRun
+from pipelines.run_states import LOCKED
 
 
 class JSONField(forms.JSONField):
@@ -56,6 +59,7 @@ class PipelineForm(SeenModelForm):
 class ReadOnlyInline(admin.TabularInline[Any, Any]):
     """Related rows, read-only."""
 
+    template = "admin/edit_inline/read_only.html"
     extra = 0
     can_delete = False
 
@@ -90,7 +94,7 @@ class AccessRuleInline(ReadOnlyInline):
 class PipelineAdmin(PortalModelAdmin):
     """Pipelines of the organization, for its Administrators. Operators can only look."""
 
-    list_display = ["name", "organization", "owner", "run_count", "is_locked", "updated_at"]
+    list_display = ["name", "organization", "owner", "run_count", "lock_badge", "updated_at"]
     search_fields = ["name", "description"]
     form = PipelineForm
     formfield_overrides = {models.JSONField: {"form_class": JSONField}}
@@ -111,9 +115,9 @@ class PipelineAdmin(PortalModelAdmin):
         hidden = ["seen"] if obj is not None and self.has_change_permission(request, obj) else []
         return ["name", "description", "tags", "owner", *hidden]
 
-    @admin.display(boolean=True, description="Locked")
-    def is_locked(self, pipeline: Pipeline) -> bool:
-        return pipeline.is_locked
+    @admin.display(description="Lock")
+    def lock_badge(self, pipeline: Pipeline) -> SafeString | str:
+        return badge(LOCKED) if pipeline.is_locked else "–"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Pipeline]:
         return Pipeline.objects.visible_to(person_of(request)).select_related("organization", "owner")
@@ -142,22 +146,25 @@ class PipelineAdmin(PortalModelAdmin):
 
 class StepRunInline(ReadOnlyInline):
     model = StepRun
-    fields = ["position", "name", "kind", "state", "response_status", "message", "started_at", "finished_at"]
+    fields = ["position", "name", "kind", "state_badge", "response_status", "message", "started_at", "finished_at"]
+
+    @admin.display(description="State")
+    def state_badge(self, step_run: StepRun) -> SafeString:
+        return badge(step_run.badge)
 
 
 @admin.register(Run)
 class RunAdmin(ReadOnlyAdmin):
     """Runs, including those of deleted pipelines."""
 
-    list_display = ["pipeline_name", "number", "state", "outcome", "started_by_email", "requested_at", "finished_at"]
+    list_display = ["pipeline_name", "number", "state_badge", "started_by_email", "requested_at", "finished_at"]
     list_filter = ["state", "outcome"]
     search_fields = ["pipeline_name", "started_by_email"]
     fields = [
         "pipeline_name",
         "pipeline_public_id",
         "number",
-        "state",
-        "outcome",
+        "state_badge",
         "started_by_email",
         "token_name",
         "requested_at",
@@ -166,6 +173,13 @@ class RunAdmin(ReadOnlyAdmin):
     ]
     inlines = [StepRunInline]
     ordering = ["-requested_at", "-id"]
+
+    @admin.display(description="State", ordering="state")
+    def state_badge(self, run: Run) -> SafeString:
+        return badge(run.badge)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
+        return [*super().get_readonly_fields(request, obj), "state_badge"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         return Run.objects.visible_to(person_of(request))

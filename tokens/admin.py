@@ -6,9 +6,11 @@ from django.contrib.admin.helpers import ActionForm
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils.safestring import SafeString
 
 from core.admin_site import ReadOnlyAdmin
 from core.http.request_context import person_of
+from core.pages.templatetags.portal import badge
 from core.text import counted
 from tokens import services
 from tokens.models import Token
@@ -27,9 +29,9 @@ class TokenAdmin(ReadOnlyAdmin):
         "owner",
         "organization",
         "scope",
+        "state_badge",
         "created_at",
         "expires_at",
-        "state_label",
         "last_used_at",
     ]
     list_filter = ["revoked_at"]
@@ -42,8 +44,8 @@ class TokenAdmin(ReadOnlyAdmin):
         return Token.objects.visible_to(person_of(request)).for_token_table()
 
     @admin.display(description="State")
-    def state_label(self, token: Token) -> str:
-        return f"{token.state.badge.sign} {token.state.label}"
+    def state_badge(self, token: Token) -> SafeString:
+        return badge(token.state.badge)
 
     @admin.action(description="Expire the selected tokens")
     def expire(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:

@@ -165,6 +165,18 @@ def test_link_to_an_operation_of_the_api_reference_opens_it(page):
     page.locator("#pipeline_run").get_by_text("Queues a run").wait_for()
 
 
+@pytest.mark.parametrize(
+    "path", ["/admin/", "/admin/tokens/token/", "/admin/pipelines/run/", "/admin/auditlog/tokenuse/"]
+)
+def test_administration_is_accessible(page, path):
+    look_at(page, path)
+    assert_good(page)
+    if path != "/admin/":
+        page.locator("#result_list tbody th a").first.click()
+        page.wait_for_load_state()
+        assert_good(page)
+
+
 def test_form_with_errors_is_accessible(page):
     page.goto("/profile/tokens/")
     page.locator("#create-token").evaluate("button => { button.form.noValidate = true }")
