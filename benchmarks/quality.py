@@ -344,7 +344,7 @@ def result_of_pages(pages: Sequence[Page]) -> Result:
             f"{len(pages)} pages and states, {len(THEMES)} themes, {len(WIDTHS)} widths: {views:,} page views",
             f"Median: {sizes[len(sizes) // 2]:.0f} KiB on a first visit, {again[len(again) // 2]:.0f} KiB afterwards",
         ],
-        tables=[("Pages", [head, *(page.row() for page in pages)])],
+        tables=[("Every page", [head, *(page.row() for page in pages)])],
     )
     if found:
         print("\n".join(found), file=sys.stderr)
@@ -403,7 +403,7 @@ def measure_lighthouse(portal: "Portal", chromium: "Chromium") -> Result:
                 for name, category in (("accessibility", "accessibility"), ("best practices", "best-practices"))
             ),
         ],
-        tables=[("Lighthouse", rows)],
+        tables=[("Scores", rows)],
     )
 
 
@@ -473,7 +473,7 @@ def result_of_languages(paths: Sequence[Path]) -> Result:
         shown = f"{int(share * 1000) / 10:g} %"
         rows.append([language, f"{len(entries):,}", f"{translated:,}", shown])
         result.goals.append(Goal(f"texts translated: {language}", "100 %", shown, translated == len(entries)))
-    result.tables.append(("Languages", rows))
+    result.tables.append(("Translated texts", rows))
     return result
 
 
