@@ -166,6 +166,8 @@ def take_looks(chromium, portal, state, login, links, prefix):
         for theme, width in LOOKS:
             page.emulate_media(color_scheme=theme)
             page.set_viewport_size({"width": width, "height": HEIGHT})
+            # Colors fade from one theme to the other.
+            page.evaluate("document.getAnimations().forEach((animation) => animation.finish())")
             names[theme, width] = f"{prefix}-{width}-{theme}.webp"
             (GALLERY / names[theme, width]).write_bytes(picture(page, quality=QUALITY))
     return names
