@@ -14,7 +14,7 @@ from django.conf import settings
 from django.template.loader import render_to_string
 from django.utils import translation
 from django.utils.html import conditional_escape, format_html, format_html_join
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import SafeString
 
 from core.api.operations import routes
 from core.api.problems import TITLES
@@ -267,9 +267,19 @@ def prose(text: str) -> SafeString:
     return format_html_join("\n", "<p>{}</p>", ((_inline(part),) for part in paragraphs))
 
 
+_MARKED = re.compile(r"(`[^`]+`|\*\*[^*]+\*\*)")
+
+
 def _inline(text: str) -> SafeString:
-    escaped = re.sub(r"`([^`]+)`", r"<code>\1</code>", conditional_escape(text))
-    return mark_safe(re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", escaped))  # noqa: S308  (escaped above)
+    return format_html_join("", "{}", ((_word(part),) for part in _MARKED.split(text)))
+
+
+def _word(part: str) -> str:
+    if part.startswith("`") and part.endswith("`"):
+        return format_html("<code>{}</code>", part.strip("`"))
+    if part.startswith("**") and part.endswith("**"):
+        return format_html("<strong>{}</strong>", part.strip("*"))
+    return part
 
 
 def _pretty(example: Any) -> str:
