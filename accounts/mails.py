@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from allauth.account.models import EmailAddress, EmailConfirmationHMAC
+from django.conf import settings
 from django.core.mail import EmailMessage
 from django.utils.translation import gettext, gettext_lazy
 
@@ -114,7 +115,7 @@ def password_changed_mail(entry_id: int) -> EmailMessage | None:
         entry=entry,
         by=by,
         reset_url=address_of("account_reset_password"),
-        tokens_url=address_of("tokens:token_list"),
+        tokens_url=address_of(settings.ACCESS_TOKEN_LIST_PAGE),
         activity_url=address_of("auditlog:activity_list"),
     )
 

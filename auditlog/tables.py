@@ -112,7 +112,7 @@ class OneTokenUseTable(LogTable):
         }
 
     def render_target(self, record: TokenUse) -> SafeString:
-        return format_html("<code>{} {}</code>", record.method, breakable(record.target))
+        return format_html("<code>{} {}</code>", record.method, breakable(str(record.target)))
 
     def render_outcome(self, record: TokenUse, column: BadgeColumn) -> SafeString:
         return column.render(outcome_badge(record))

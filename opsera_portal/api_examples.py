@@ -157,6 +157,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
         "allowed": [],
     },
     "BlockedByRule": {"lifetime": 1, "scope": 0, "unused": 0, "two_factor": 0},
+    "EditTokenBodyRequest": {"name": "Nightly build 2", "description": "Starts the tests every night."},
     "ChangeGroupBodyRequest": {"name": "Release team", "members": [PERSON, OTHER_PERSON]},
     "ChangePipelineBodyRequest": {"name": "Build, test and report", "notified_people": ..., "steps": ...},
     "ChangePolicyBodyRequest": {"max_token_lifetime_days": 30, "allowed_scopes": ["api-readonly", "pipeline"]}
@@ -250,6 +251,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "pipeline_resume": {"message": "Run 1 of “Build and test” is queued again."},
     "pipeline_lock": {"is_locked": True},
     "pipeline_transfer": {"owner_id": OTHER_PERSON, "owner_email": OTHER_EMAIL},
+    "token_change": {"name": "Nightly build 2", "description": "Starts the tests every night."},
     "token_current_expire": REVOKED,
     "token_expire": REVOKED,
     "user_change": {"is_active": False, "state": "deactivated"},

@@ -255,6 +255,7 @@ LOGIN_REDIRECT_URL = "overview"
 # What accounts do with people's tokens (accounts/access_tokens.py).
 ACCESS_TOKENS = "tokens.of_people.TokensOfPeople"
 # The page of a token. Its URL takes the token's id. Log entries and API answers link to it.
+ACCESS_TOKEN_LIST_PAGE = "tokens:token_list"  # noqa: S105  (a page)
 ACCESS_TOKEN_PAGE = "tokens:token_detail"  # noqa: S105  (a page)
 ACCOUNT_ADAPTER = "accounts.signin.adapter.PortalAccountAdapter"
 ACCOUNT_FORMS = {"login": "accounts.forms.SignInForm", "reauthenticate": "accounts.forms.SignInAgainForm"}

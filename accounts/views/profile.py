@@ -57,6 +57,9 @@ class PreferencesView(LoginRequiredMixin, SectionMixin, FormView[PreferencesForm
         person = person_of(self.request)
         return {"language": person.language, "time_zone": person.time_zone or "UTC"}
 
+    def form_invalid(self, form: PreferencesForm) -> HttpResponse:
+        return self.render_to_response(self.get_context_data(form=form), status=400)
+
     def form_valid(self, form: PreferencesForm) -> HttpResponse:
         person = services.set_preferences(actor=person_of(self.request), request=self.request, **form.cleaned_data)
         with reading_as(person.language or get_language_from_request(self.request), person.time_zone):

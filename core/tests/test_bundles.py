@@ -16,11 +16,12 @@ ASSETS = settings.BASE_DIR / "assets"
 CSS, JS = "css/portal.css", "js/portal.js"
 
 
-def test_each_file_of_assets_is_in_one_bundle():
+def test_each_file_of_assets_is_in_a_bundle_and_in_none_twice():
     files = {str(path.relative_to(ASSETS)) for path in ASSETS.rglob("*") if path.is_file()}
-    parts = [part for parts in settings.STATIC_BUNDLES.values() for part in parts]
+    bundles = settings.STATIC_BUNDLES.values()
 
-    assert sorted(parts) == sorted(files)
+    assert {part for parts in bundles for part in parts} == files
+    assert all(len(set(parts)) == len(parts) for parts in bundles)
 
 
 def test_bundle_has_its_parts_in_order():

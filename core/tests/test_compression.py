@@ -96,5 +96,5 @@ def test_web_server_compresses_pages_and_lets_browsers_keep_static_files(portal)
     assert page.headers["Content-Encoding"] == "gzip"
     assert "no-store" in page.headers["Cache-Control"]
     assert len(answers) >= 3
-    assert {answer.headers["Content-Encoding"] for answer in answers.values()} == {"gzip"}
+    assert {answer.headers["Content-Encoding"] for answer in answers.values()} == {"br"}
     assert {answer.headers["Cache-Control"] for answer in answers.values()} == {"max-age=315360000, public, immutable"}

@@ -51,10 +51,13 @@ NOT_INVENTED = ("cursor", "after", "date_to", "group", "pipeline")
 
 # Operations that can answer 400 to a body that the schema allows. The body names people, groups or steps by ids that
 # don't exist, or breaks a rule about several fields: one kind of step needs a URL and the other must not have one, the
-# organization limits the lifetime of tokens, and a pasted text can contain several tokens.
+# organization limits the lifetime of tokens, and a pasted text can contain several tokens. A time zone must exist.
 JUDGED_BEYOND_THE_SCHEMA = [
     "PATCH /api/v1/groups/{id}",
+    "PATCH /api/v1/me/preferences",
+    "PATCH /api/v1/organization/policy",
     "PATCH /api/v1/pipelines/{id}",
+    "PATCH /api/v1/tokens/{id}",
     "POST /api/v1/groups",
     "POST /api/v1/pipelines",
     "POST /api/v1/pipelines/{id}/transfer",
@@ -263,7 +266,7 @@ class Outcome:
 
 @pytest.mark.once
 def test_every_operation_answers_as_the_schema_says(administrator, something_of_everything):
-    schema = load(PortalOf(administrator, is_kept=False), "examples", "coverage", "fuzzing")
+    schema = load(PortalOf(administrator, is_kept=False), "coverage", "fuzzing")
 
     outcome = Outcome(schema)
 

@@ -34,8 +34,11 @@ def test_typed_form_stays_if_the_name_is_checked_too_often(browser_of):
     expect(page.locator("#name-check")).to_have_text("")
 
 
-def test_end_is_shown_in_the_zone_of_the_browser_and_in_utc(browser_of):
-    page = browser_of("user", timezone_id="America/New_York")
+def test_end_is_shown_in_the_zone_of_the_person_and_in_utc(browser_of):
+    page = browser_of("user", timezone_id="Asia/Tokyo")
+    page.goto("/profile/preferences/")
+    page.get_by_label("Time zone").select_option("America/New_York")
+    page.get_by_role("button", name="Save").click()
     page.goto(PAGE)
     page.get_by_role("radio", name="1 week").check()
 
