@@ -16,8 +16,8 @@ from core.models import OutgoingMail
 from core.text import grouped
 from tokens.models import Token
 
-# A mail lists at most this many tokens and gives the number of the others, so that it stays below 30 KB. The portal
-# lists all of them.
+# A mail lists at most this many tokens and gives the number of the others, so that it stays small: below 30 KB
+# with usual names. The portal lists all of them.
 LISTED_IN_MAIL = 50
 # If it says more about each token.
 LISTED_WITH_DETAILS = 20

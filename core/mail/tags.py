@@ -18,7 +18,7 @@ _BUTTON = (
     '<table role="presentation" class="action" border="0" cellpadding="0" cellspacing="0"><tr>'
     '<td class="button-cell" style="border-radius: 6px; background-color: #0b655f">'
     '<a class="button" href="{0}" style="display: inline-block; padding: 12px 20px; color: #ffffff; font-weight: 600; '
-    'text-decoration: none">{1}</a></td></tr><tr><td class="button-address">{0}</td></tr></table>'
+    'text-decoration: none">{1}</a></td></tr></table><p class="button-address" style="word-break: break-all">{0}</p>'
 )
 # Values are escaped, so only the tags of this module can begin a line like this.
 _BLOCKS = ("<table", "<blockquote")

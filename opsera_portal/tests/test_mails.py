@@ -9,6 +9,7 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db import transaction
+from django.template.loader import render_to_string
 from django.utils import timezone
 
 from accounts import mails as account_mails
@@ -16,7 +17,7 @@ from accounts.models import Organization, User
 from accounts.tests.factories import UserFactory
 from auditlog.actions import Action
 from auditlog.record import record
-from core.mail import kinds
+from core.mail import kinds, messages
 from core.models import OutgoingMail
 from opsera_portal.tests.mails import delivered
 from opsera_portal.tests.test_translations import WORDS
@@ -79,7 +80,9 @@ class Mails:
     def __init__(self, organization, owner, administrator):
         self.organization, self.owner, self.administrator = organization, owner, administrator
         self.invited = UserFactory(organization=organization, name="Ina Invited", joined_at=None, password="!")
-        self.without_password = UserFactory(organization=organization, name="Siri Single", password="!")
+        self.without_password = UserFactory(organization=organization, name="Siri Single")
+        self.without_password.set_unusable_password()
+        self.without_password.save()
         now = timezone.now()
         ended = {"revoked_at": now, "revoke_reason": "Not used for 7 days.", "revoked_by": administrator}
         self.token = TokenFactory(owner=owner, name="nightly build", expires_at=now + timedelta(days=5))
@@ -150,9 +153,18 @@ def mails(organization, owner, administrator):
     return Mails(organization, owner, administrator)
 
 
-def test_every_kind_of_mail_is_among_these(mails):
+def test_every_kind_of_mail_and_every_template_is_among_these(mails, monkeypatch):
+    used = set()
+
+    def render(template, context):
+        used.add(template)
+        return render_to_string(template, context)
+
+    monkeypatch.setattr(messages, "render_to_string", render)
     mails.sent()
 
+    folder = settings.BASE_DIR / "templates"
+    assert used == {str(path.relative_to(folder)) for path in folder.glob("*/mail/*.txt")} - {"tokens/mail/token.txt"}
     only_queue_others = {"password_reset_answer", "run_announcement"}
     portal_kinds = {name for name, kind in kinds._kinds.items() if ".tests" not in kind.compose.__module__}
     assert set(OutgoingMail.objects.values_list("kind", flat=True)) == portal_kinds - only_queue_others
@@ -232,13 +244,13 @@ def test_names_never_become_markup_or_links(mails, name):
 
 
 def test_reported_address_and_texts_of_steps_are_shown_but_are_no_links(mails):
-    messages = {message.subject: parts_of(message) for message in mails.sent()}
+    found = {message.subject: parts_of(message)[1] for message in mails.sent()}
 
-    html = next(html for subject, (_text, html) in messages.items() if "reported" in subject)
+    html = next(html for subject, html in found.items() if "reported" in subject)
     assert "https://evil.example/paste?&lt;script&gt;" in html
-    html = messages["Run 1 of Deploy failed"][1]
+    html = found["Run 1 of Deploy failed"]
     assert "<blockquote>It said:<br>\n&lt;b&gt;no&lt;/b&gt;<br>" in html
-    html = messages["Run 1 of Deploy waits for an approval"][1]
+    html = found["Run 1 of Deploy waits for an approval"]
     assert "<blockquote>Look at it.<br>\n<br>\n  https://evil.example/<br>" in html
 
 
@@ -260,9 +272,9 @@ def test_mail_about_very_many_tokens_stays_small(mails, owner):
         token_mails.expired_mail.put(owner.pk, str(owner.pk), ids[: token_mails.LISTED_IN_MAIL], 120)
         notices.expiry_mail.put(owner.pk, str(owner.pk), ending)
 
-    messages = delivered()
+    found = delivered()
 
-    assert [len(message.message().as_bytes()) < LIMIT for message in messages] == [True] * 4
-    further = sorted(int(re.search(r"\nand (\d+) more\n", message.body)[1]) for message in messages)
+    assert [len(message.message().as_bytes()) < LIMIT for message in found] == [True] * 4
+    further = sorted(int(re.search(r"\nand (\d+) more\n", message.body)[1]) for message in found)
     assert further == [70, 70, 100, 100]
-    assert all("120 " in message.subject for message in messages)
+    assert all("120 " in message.subject for message in found)
