@@ -438,8 +438,6 @@ def test_my_tokens_can_be_filtered_by_their_end_on_the_page_and_in_the_api(signe
     api.force_login(owner)
 
     assert [row.record for row in page.context["table"].rows] == [soon]
-    assert [row["name"] for row in api.get("/api/v1/tokens", {"ends_within": "90"}).json()["data"]] == [
-        later.name,
-        soon.name,
-    ]
+    within_90_days = api.get("/api/v1/tokens", {"ends_within": "90"}).json()["data"]
+    assert {row["name"] for row in within_90_days} == {later.name, soon.name}
     assert api.get("/api/v1/tokens", {"ends_within": "8"}).status_code == 400
