@@ -23,6 +23,7 @@ class Token(models.Model):
     owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="tokens")
     organization = models.ForeignKey(Organization, on_delete=models.PROTECT)
     name = models.CharField(max_length=50)
+    description = models.CharField(max_length=500, blank=True)
     scope = models.CharField(max_length=200)
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()

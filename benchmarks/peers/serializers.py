@@ -21,6 +21,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
         fields = [
             "id",
             "name",
+            "description",
             "scopes",
             "state",
             "blocked_because",
