@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from accounts.tests.factors import code_of
+from opsera_portal.api_examples import JWT
 from opsera_portal.tests.browser import Chromium, sign_in
 from opsera_portal.tests.portal import Portal
 
@@ -22,8 +23,6 @@ NOBODY = ""
 # This person has a second factor.
 TWO_FACTOR = "security"
 ALL_ROLES = ("admin", "power", "user", "guest", "security", "auditor")
-# A token that looks like one of another portal.
-UNKNOWN_TOKEN = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
 
 # The addresses of links in mails, by a word of the link.
 Links = dict[str, str]
@@ -211,7 +210,7 @@ STATES = [
     State("Token", "of another person", OF_ORGANIZATION, below("/organization/tokens/", "Nightly trigger")),
     State("Token", "found a token: form", ("user",), at("/tokens/lookup/")),
     State("Token", "found a token: known", ("user",), looked_up),
-    State("Token", "found a token: unknown", ("user",), lambda page, links: look_up(page, UNKNOWN_TOKEN)),
+    State("Token", "found a token: unknown", ("user",), lambda page, links: look_up(page, JWT)),
     State("Token", "secret scanners", (NOBODY,), at("/secret-scanning/")),
     # Logs
     State("Logs", "authentication log", ("user",), at("/profile/authentication-log/")),
