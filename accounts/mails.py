@@ -15,8 +15,9 @@ from accounts.signin import password_reset
 from auditlog.actions import Action
 from auditlog.models import Activity
 from auditlog.record import record
+from core.http.public_address import public_url
 from core.mail.kinds import mail_kind
-from core.mail.messages import address_of, mail_from
+from core.mail.messages import mail_from
 
 # A link for a new password is created when its mail is sent, and works for an hour from then. A mail that can't be sent
 # for this long is no longer useful: the person has requested another one, or given up.
@@ -114,9 +115,9 @@ def password_changed_mail(entry_id: int) -> EmailMessage | None:
         person,
         entry=entry,
         by=by,
-        reset_url=address_of("account_reset_password"),
-        tokens_url=address_of(settings.ACCESS_TOKEN_LIST_PAGE),
-        activity_url=address_of("auditlog:activity_list"),
+        reset_url=public_url("account_reset_password"),
+        tokens_url=public_url(settings.ACCESS_TOKEN_LIST_PAGE),
+        activity_url=public_url("auditlog:activity_list"),
     )
 
 
@@ -126,7 +127,7 @@ def email_change_link_mail(address_id: int) -> EmailMessage | None:
     address = EmailAddress.objects.select_related("user").filter(pk=address_id, verified=False).first()
     if address is None or User.objects.filter(email=address.email).exists():
         return None
-    link = address_of("account_confirm_email", EmailConfirmationHMAC(address).key)
+    link = public_url("account_confirm_email", EmailConfirmationHMAC(address).key)
     return _mail(
         gettext("Confirm your new e-mail address"),
         "email_change_link",
@@ -169,7 +170,7 @@ def _entry_and_person(entry_id: int) -> tuple[Activity, User, User | None] | Non
 def _mail(subject: str, template: str, person: User, *, to: str | None = None, **context: Any) -> EmailMessage:
     context |= {
         "person": person,
-        "sign_in_url": address_of("account_login"),
-        "security_url": address_of("accounts:security"),
+        "sign_in_url": public_url("account_login"),
+        "security_url": public_url("accounts:security"),
     }
     return mail_from(f"accounts/mail/{template}.txt", context, subject=subject, to=to or person.email)

@@ -401,6 +401,7 @@ STATIC_BUNDLES = {
         "css/variables.css",
         "css/base.css",
         "css/frame.css",
+        "css/brand.css",
         "css/button.css",
         "css/field.css",
         "css/form.css",
@@ -426,7 +427,7 @@ STATIC_BUNDLES = {
         "css/pipeline.css",
     ],
     # Django admin. `variables.css` has Django's variables too, so it comes first.
-    "css/admin.css": ["css/variables.css", "css/badge.css", "css/admin.css"],
+    "css/admin.css": ["css/variables.css", "css/badge.css", "css/brand.css", "css/admin.css"],
     "js/portal.js": [
         "js/menu.js",
         "js/message.js",

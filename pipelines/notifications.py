@@ -7,8 +7,9 @@ from django.core.mail import EmailMessage
 from django.utils.translation import gettext, gettext_lazy
 
 from accounts.models import User
+from core.http.public_address import public_url
 from core.mail.kinds import mail_kind
-from core.mail.messages import address_of, mail_from
+from core.mail.messages import mail_from
 from core.models import OutgoingMail
 from pipelines.access import PipelineAction, may
 from pipelines.models import Pipeline, Run, RunLogLine, StepRun
@@ -83,7 +84,7 @@ def _message(run: Run, pipeline: Pipeline, event: Event, person: User) -> EmailM
         "run": run,
         "step": step,
         "message": step.message if step else _latest_error(run),
-        "url": address_of("pipelines:run_detail", pipeline.pk, run.number),
+        "url": public_url("pipelines:run_detail", pipeline.pk, run.number),
         "may_approve": may(person, PipelineAction.APPROVE, pipeline),
     }
     if event is Event.GATE_WAITS:

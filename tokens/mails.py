@@ -10,8 +10,9 @@ from django.utils.translation import gettext, gettext_lazy, ngettext
 from accounts.models import User
 from auditlog.actions import Action
 from auditlog.models import Activity
+from core.http.public_address import public_url
 from core.mail.kinds import MailKind, mail_kind
-from core.mail.messages import address_of, mail_from
+from core.mail.messages import mail_from
 from core.models import OutgoingMail
 from core.text import grouped
 from tokens.models import Token
@@ -82,15 +83,15 @@ def report_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
         "reported": [
             {
                 "entry": entry,
-                "token_url": address_of("tokens:token_detail", entry.target_id),
-                "entry_url": address_of("auditlog:activity_detail", entry.public_id),
+                "token_url": public_url("tokens:token_detail", entry.target_id),
+                "entry_url": public_url("auditlog:activity_detail", entry.public_id),
             }
             for entry in reported[:LISTED_WITH_DETAILS]
         ],
         "count": len(reported),
         "further": len(reported[LISTED_WITH_DETAILS:]),
         "tells_where": any(entry.details["found_at"] for entry in reported),
-        "tokens_url": address_of("tokens:token_list"),
+        "tokens_url": public_url("tokens:token_list"),
     }
     subject = _report_subject([entry.target_name for entry in reported])
     return mail_from("tokens/mail/token_reported.txt", context, subject=subject, to=owner.email)
@@ -112,7 +113,7 @@ def expired_mail(owner_id: str, token_ids: Sequence[str], count: int) -> EmailMe
         "end": tokens[0],
         # On one line, so that a reason can't look like a part of the mail.
         "reason": " ".join(tokens[0].revoke_reason.split()),
-        "url": address_of("tokens:token_list"),
+        "url": public_url("tokens:token_list"),
     }
     subject = _early_end_subject(tokens[0].name, count)
     return mail_from("tokens/mail/expired.txt", context, subject=subject, to=owner.email)
@@ -132,7 +133,7 @@ def unused_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
         "tokens": tokens[:LISTED_IN_MAIL],
         "count": len(tokens),
         "further": len(tokens[LISTED_IN_MAIL:]),
-        "url": address_of("tokens:token_list"),
+        "url": public_url("tokens:token_list"),
     }
     subject = _unused_subject([token.name for token in tokens])
     return mail_from("tokens/mail/ended_unused.txt", context, subject=subject, to=owner.email)

@@ -9,9 +9,9 @@ from functools import lru_cache
 
 from django.conf import settings
 from django.http.response import HttpResponseBase
-from django.urls import reverse
 from django.utils.http import http_date
 
+from core.http.public_address import public_url
 from core.types import AccessToken
 
 HEADERS = {
@@ -28,5 +28,5 @@ def announce(response: HttpResponseBase, token: AccessToken) -> None:
 # Scripts send the same token again and again.
 @lru_cache(maxsize=1000)
 def _headers(token_id: uuid.UUID, ends_at: datetime) -> dict[str, str]:
-    page = settings.PORTAL_URL + reverse(settings.ACCESS_TOKEN_PAGE, args=[token_id])
+    page = public_url(settings.ACCESS_TOKEN_PAGE, token_id)
     return {"Sunset": http_date(ends_at.timestamp()), "Link": f'<{page}>; rel="sunset"; type="text/html"'}

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.exceptions import DisallowedHost
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.translation import gettext_noop
 
 from core.http.request_context import comes_from_proxy, printable
@@ -84,3 +85,8 @@ def _host(portal_url: str) -> str | None:
     """Host and port as browsers send them; ``None`` for a loopback address."""
     parts = urlsplit(origin(portal_url))
     return None if parts.hostname in LOOPBACK_NAMES else parts.netloc
+
+
+def public_url(view_name: str, *args: object) -> str:
+    """The whole address of a page, for mails and for other programs."""
+    return f"{settings.PORTAL_URL}{reverse(view_name, args=args)}"

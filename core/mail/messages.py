@@ -14,10 +14,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from django.conf import settings
 from django.core.mail import EmailMultiAlternatives
 from django.template.loader import render_to_string
-from django.urls import reverse
 
 _BLANK_LINES = re.compile(r"\n{3,}")
 
@@ -30,11 +28,6 @@ def mail_from(template: str, context: Mapping[str, Any], *, subject: str, to: st
     message = EmailMultiAlternatives(subject=subject, body=_tidy(text), to=[to])
     message.attach_alternative(_tidy(html), "text/html")
     return message
-
-
-def address_of(view_name: str, *args: object) -> str:
-    """The public address of a page."""
-    return f"{settings.PORTAL_URL}{reverse(view_name, args=args)}"
 
 
 def _tidy(text: str) -> str:

@@ -16,6 +16,7 @@ from django.utils import timezone
 from accounts.models import Organization, User
 from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
+from opsera_portal.demo.entries import use_of
 from tokens.models import Token
 from tokens.names import name_key
 
@@ -268,20 +269,13 @@ def _use(token: Token, at: datetime, habit: Habit, rng: random.Random) -> TokenU
     elif at >= token.expires_at:
         status, reason = 401, TokenUse.Reason.EXPIRED
     method, _, target = habit.call.partition(" ")
-    return TokenUse(
+    return use_of(
+        token,
         request_id=_uuid(rng),
         at=at,
-        token=token,
-        token_name=token.name,
-        scope=token.scope,
-        owner=token.owner,
-        owner_email=token.owner.email,
-        organization=token.organization,
-        account=token.organization.slug,
         method=method,
         target=target,
         status=status,
-        outcome=TokenUse.Outcome.ALLOWED if status < 400 else TokenUse.Outcome.REFUSED,
         reason=reason,
         ip=habit.ip,
         user_agent=habit.program,

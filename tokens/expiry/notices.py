@@ -21,8 +21,10 @@ from django.utils.translation import gettext, gettext_lazy, ngettext
 from accounts.models import User
 from core.db.expressions import DaysAfter
 from core.db.locks import lock_if_exists
+from core.http.public_address import public_url
 from core.mail.kinds import mail_kind
-from core.mail.messages import address_of, mail_from
+from core.mail.messages import mail_from
+from core.reading import local
 from tokens.mails import LISTED_WITH_DETAILS
 from tokens.models import Token
 from tokens.querysets import EXPIRES_SOON, TokenQuerySet, expiring_soon
@@ -141,8 +143,8 @@ def _mail(owner: User, due_notices: list[Notice]) -> EmailMessage:
         "ended": [token for token, notice in listed if notice == ENDED],
         "ending": [token for token, notice in listed if notice != ENDED],
         "further": len(due_notices) - len(listed),
-        "tokens_url": address_of("tokens:token_list"),
-        "preferences_url": address_of("accounts:security"),
+        "tokens_url": public_url("tokens:token_list"),
+        "preferences_url": public_url("accounts:security"),
     }
     return mail_from("tokens/mail/expiry_notice.txt", context, subject=_subject(due_notices), to=owner.email)
 
@@ -160,5 +162,5 @@ def _subject(due_notices: list[Notice]) -> str:
     return gettext("Your access token “%(name)s” expires on %(date)s") % {
         "name": token.name,
         # Translators: the format of a date such as 3 May 2026, for Django's filter `date`.
-        "date": date_format(timezone.localtime(token.expires_at), gettext("j F Y")),
+        "date": date_format(local(token.expires_at), gettext("j F Y")),
     }

@@ -14,6 +14,7 @@ from django.views.generic import FormView, TemplateView
 from accounts.roles import Ability
 from auditlog.tables import outcome_badge
 from core.errors import NotAllowed
+from core.http.public_address import public_url
 from core.pages import errors
 from core.pages.forms import refusals_in
 from core.pages.views import MemberPageMixin, SectionMixin
@@ -89,13 +90,10 @@ class SecretScanningView(TemplateView):
             pattern=finding.PATTERN,
             example=finding.example(),
             issuer=settings.TOKEN_ISSUER,
-            jwks_url=self._absolute("tokens:jwks"),
-            report_url=self._absolute("tokens_api:token_report"),
+            jwks_url=public_url("tokens:jwks"),
+            report_url=public_url("tokens_api:token_report"),
             algorithms=sorted({key.algorithm for key in key_ring().keys}),
             reports=reporting.REPORTS,
             max_reported=reporting.MAX_REPORTED,
             **kwargs,
         )
-
-    def _absolute(self, view_name: str) -> str:
-        return f"{settings.PORTAL_URL}{reverse(view_name)}"

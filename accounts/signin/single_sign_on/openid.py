@@ -7,9 +7,7 @@ from allauth.socialaccount.models import SocialAccount, SocialApp, SocialLogin, 
 from allauth.socialaccount.providers.oauth2.client import OAuth2Client
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
-from django.conf import settings
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.functional import cached_property
 from requests.auth import HTTPBasicAuth
 
@@ -18,6 +16,7 @@ from accounts.signin.single_sign_on.failures import SignInFailure, fetch, oauth_
 from accounts.signin.single_sign_on.id_token import claims_of
 from accounts.signin.single_sign_on.links import Identity
 from accounts.signin.single_sign_on.provider import provider_id, provider_in_use
+from core.http.public_address import public_url
 
 # What the discovery document must contain.
 ADDRESSES = ("authorization_endpoint", "token_endpoint", "userinfo_endpoint", "jwks_uri")
@@ -73,7 +72,7 @@ class CheckedOpenIDConnect(OpenIDConnectOAuth2Adapter):
         return "client_secret_post" not in methods
 
     def get_callback_url(self, request: HttpRequest, app: SocialApp) -> str:
-        return f"{settings.PORTAL_URL}{reverse('single_sign_on_callback')}"
+        return public_url("single_sign_on_callback")
 
     def parse_token(self, data: dict[str, Any]) -> SocialToken:
         """Keeps only the access token, to request the user info. Nothing is stored."""

@@ -15,7 +15,7 @@ from django.utils.dates import MONTHS_ALT
 from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.translation import get_language, gettext, ngettext
+from django.utils.translation import get_language, gettext, ngettext_lazy
 
 from core.badges import Badge
 from core.pages import charts, submissions
@@ -131,45 +131,33 @@ def relative(value: datetime) -> str:
     now = timezone.now()
     if value <= now:
         number, unit = _span(value, now)
-        return _ago(number, unit, get_language()) if number else gettext("just now")
+        return _words(number, unit, get_language(), is_past=True) if number else gettext("just now")
     number, unit = _span(now, value, to_nearest=True)
-    return _ahead(number, unit, get_language()) if number else gettext("in less than a minute")
+    return _words(number, unit, get_language(), is_past=False) if number else gettext("in less than a minute")
 
 
 # A message for each unit and direction, because nouns have cases: German says "3 Tage" and "vor 3 Tagen".
+_PAST = {
+    "year": ngettext_lazy("%(count)s year ago", "%(count)s years ago", "number"),
+    "month": ngettext_lazy("%(count)s month ago", "%(count)s months ago", "number"),
+    "day": ngettext_lazy("%(count)s day ago", "%(count)s days ago", "number"),
+    "hour": ngettext_lazy("%(count)s hour ago", "%(count)s hours ago", "number"),
+    "minute": ngettext_lazy("%(count)s minute ago", "%(count)s minutes ago", "number"),
+}
+_FUTURE = {
+    "year": ngettext_lazy("in %(count)s year", "in %(count)s years", "number"),
+    "month": ngettext_lazy("in %(count)s month", "in %(count)s months", "number"),
+    "day": ngettext_lazy("in %(count)s day", "in %(count)s days", "number"),
+    "hour": ngettext_lazy("in %(count)s hour", "in %(count)s hours", "number"),
+    "minute": ngettext_lazy("in %(count)s minute", "in %(count)s minutes", "number"),
+}
 
 
 # Remembered, because a table has several times in each row, and there are few different ones.
-@lru_cache(maxsize=1024)
-def _ago(number: int, unit: str, language: str | None) -> str:
-    match unit:
-        case "year":
-            words = ngettext("%(count)s year ago", "%(count)s years ago", number)
-        case "month":
-            words = ngettext("%(count)s month ago", "%(count)s months ago", number)
-        case "day":
-            words = ngettext("%(count)s day ago", "%(count)s days ago", number)
-        case "hour":
-            words = ngettext("%(count)s hour ago", "%(count)s hours ago", number)
-        case _:
-            words = ngettext("%(count)s minute ago", "%(count)s minutes ago", number)
-    return words % {"count": grouped(number)}
-
-
-@lru_cache(maxsize=1024)
-def _ahead(number: int, unit: str, language: str | None) -> str:
-    match unit:
-        case "year":
-            words = ngettext("in %(count)s year", "in %(count)s years", number)
-        case "month":
-            words = ngettext("in %(count)s month", "in %(count)s months", number)
-        case "day":
-            words = ngettext("in %(count)s day", "in %(count)s days", number)
-        case "hour":
-            words = ngettext("in %(count)s hour", "in %(count)s hours", number)
-        case _:
-            words = ngettext("in %(count)s minute", "in %(count)s minutes", number)
-    return words % {"count": grouped(number)}
+@lru_cache(maxsize=2048)
+def _words(number: int, unit: str, language: str | None, *, is_past: bool) -> str:
+    message = (_PAST if is_past else _FUTURE)[unit]
+    return message % {"number": number, "count": grouped(number)}
 
 
 def _span(start: datetime, end: datetime, *, to_nearest: bool = False) -> tuple[int, str]:

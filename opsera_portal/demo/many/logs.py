@@ -16,6 +16,7 @@ from accounts.models import Group, User
 from auditlog.actions import Action, ActionType
 from auditlog.models import Activity, TokenUse
 from core.db.uuid7 import uuid7
+from opsera_portal.demo.entries import use_of
 from opsera_portal.demo.many import names
 from opsera_portal.demo.many.pipelines import LONG_QUERY
 from pipelines.models import Pipeline
@@ -88,20 +89,13 @@ def add_uses(tokens: Sequence[Token]) -> list[TokenUse]:
     for number, ((reason, token), at) in enumerate(zip(wanted, moments, strict=True)):
         method, target = CALLS[number % len(CALLS)]
         status = STATUSES[reason]
-        use = TokenUse(
+        use = use_of(
+            token,
             request_id=uuid7(),
             at=at,
-            token=token,
-            token_name=token.name,
-            scope=token.scope,
-            owner=token.owner,
-            owner_email=token.owner.email,
-            organization=token.organization,
-            account=token.organization.slug,
             method=method,
             target=target,
             status=status,
-            outcome=TokenUse.Outcome.ALLOWED if status < 400 else TokenUse.Outcome.REFUSED,
             reason=reason,
             ip=ADDRESSES[number % len(ADDRESSES)],
             user_agent=PROGRAMS[number % len(PROGRAMS)],
