@@ -1,5 +1,6 @@
 """Fixtures for all tests: people (an owner, a member of the same organization, a stranger), the portal, a browser."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -206,6 +207,17 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{number // HANDFUL}"))
     yield
     items.sort(key=lambda item: (not item.get_closest_marker("integration"), not item.get_closest_marker("slow")))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish():
+    """Lets Python's garbage collector look less often, and never at the modules and the thousands of tests.
+
+    They live until the end. Looking at them takes a tenth of the processor time of all tests.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.hookimpl(trylast=True)
