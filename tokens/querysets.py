@@ -188,9 +188,14 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
     def for_token_table(self) -> Self:
         """With owner, revoker and organization, by queries of their own: a join would also look them up for all the
         rows before the page."""
-        return self.prefetch_related(
-            Prefetch("owner", User.objects.with_second_factors()), "organization", "revoked_by"
-        )
+        return self._with_owner().prefetch_related("organization", "revoked_by")
+
+    def for_token_page(self) -> Self:
+        """The same for one token, with fewer queries."""
+        return self._with_owner().select_related("organization", "revoked_by")
+
+    def _with_owner(self) -> Self:
+        return self.prefetch_related(Prefetch("owner", User.objects.with_second_factors()))
 
 
 def _unused_since(moment: datetime) -> Q:

@@ -69,7 +69,7 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
         return form.is_valid()
 
     def _token(self, pk: Any) -> Token:
-        token: Token = get_object_or_404(Token.objects.visible_to(self.person).for_token_table(), pk=pk)
+        token: Token = get_object_or_404(Token.objects.visible_to(self.person).for_token_page(), pk=pk)
         return token
 
     def get_queryset(self) -> QuerySet[TokenUse]:

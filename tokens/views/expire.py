@@ -50,7 +50,7 @@ class TokenExpireView(MemberPageMixin, View):
         return back_to(self.request, home_of(token, self.person))
 
     def _token(self, pk: str) -> Token:
-        token: Token = get_object_or_404(Token.objects.revocable_by(self.person).for_token_table(), pk=pk)
+        token: Token = get_object_or_404(Token.objects.revocable_by(self.person).for_token_page(), pk=pk)
         return token
 
     def _form(self, token: Token, data: QueryDict | None = None) -> ExpireTokenForm:

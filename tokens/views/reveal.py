@@ -30,7 +30,7 @@ class TokenRevealView(MemberPageMixin, View):
 
     @method_decorator(sensitive_variables())
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
-        token = get_object_or_404(Token.objects.visible_to(self.person).for_token_table(), pk=pk)
+        token = get_object_or_404(Token.objects.visible_to(self.person).for_token_page(), pk=pk)
         if is_look_ahead(request):
             return shown_page(request, token)
         try:
