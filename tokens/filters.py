@@ -95,6 +95,7 @@ class OrganizationTokenFilterForm(forms.Form):
 
 
 class OrganizationTokenFilter(TokenFilter):
+    usual: ClassVar = frozenset({"q", "state", "scope", "ends_within", "unused_for"})
     api_help: ClassVar = {
         "q": "Part of the token's name or description or of the owner's name or e-mail, or the token's whole id.",
         "owner": "Part of the owner's name or e-mail.",
@@ -103,7 +104,7 @@ class OrganizationTokenFilter(TokenFilter):
         "created_to": "Created on this day (UTC) or earlier.",
     }
 
-    q = SearchFilter(label=gettext_lazy("Name, description, owner or token id"), method="filter_text")
+    q = SearchFilter(label=gettext_lazy("Name, owner or token id"), method="filter_text")
     owner = TextFilter(label=gettext_lazy("Owner"), max_length=254, method="filter_owner")
     unused_for = django_filters.ChoiceFilter(
         label=gettext_lazy("Not used for"),
