@@ -12,7 +12,7 @@ from django_tables2 import Column
 from auditlog.models import Activity, TokenUse
 from core.badges import Badge
 from core.pages.addresses import address_of
-from core.pages.tables import BadgeColumn, CodeColumn, ExactMomentColumn, PortalTable, breakable
+from core.pages.tables import BadgeColumn, BreakableColumn, CodeColumn, ExactMomentColumn, PortalTable, breakable
 from core.text import Text
 
 # Whole texts, because German nouns have a capital letter in a sentence, too.
@@ -95,7 +95,7 @@ class OneTokenUseTable(LogTable):
     outcome = BadgeColumn(verbose_name=gettext_lazy("Outcome"), accessor="outcome")
     scope = Column(verbose_name=gettext_lazy("Scope"))
     ip = CodeColumn(verbose_name=gettext_lazy("Address"), default="–")
-    user_agent = Column(verbose_name=gettext_lazy("Program"), default="–")
+    user_agent = BreakableColumn(verbose_name=gettext_lazy("Program"), default="–")
 
     class Meta(LogTable.Meta):
         attrs = {"id": "authentication-log", "aria-label": gettext_lazy("Authentication log")}
@@ -155,7 +155,7 @@ class OrganizationTokenUseTable(TokenUseTable):
         exclude = ("scope",)
 
     def render_owner_email(self, value: str) -> SafeString:
-        return self.narrowed_link(value, user_email=value)
+        return self.narrowed_link(breakable(value), user_email=value)
 
     def render_token_name(self, record: TokenUse) -> SafeString:
         # The scopes are below the name, because this log has one column more than a person's own.
@@ -201,4 +201,4 @@ class OrganizationActivityTable(ActivityTable):
         sequence = ("at", "actor_email", "...")
 
     def render_actor_email(self, value: str) -> SafeString:
-        return self.narrowed_link(value, user_email=value)
+        return self.narrowed_link(breakable(value), user_email=value)

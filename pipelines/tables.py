@@ -8,7 +8,7 @@ from django.utils.translation import gettext, gettext_lazy, pgettext, pgettext_l
 from django_tables2 import Column
 
 from core.pages.addresses import address_of
-from core.pages.tables import BadgeColumn, MomentColumn, PortalTable
+from core.pages.tables import BadgeColumn, BreakableColumn, MomentColumn, PortalTable
 from core.pages.templatetags.portal import took
 from pipelines.models import Pipeline, Run
 from pipelines.run_states import LOCKED, PIPELINE_BADGES, badge_of_run, pipeline_state
@@ -19,7 +19,7 @@ NUMERIC = {"td": {"class": "numeric"}, "th": {"class": "numeric"}}
 class PipelineTable(PortalTable):
     name = Column(verbose_name=gettext_lazy("Name"))
     tags = Column(verbose_name=gettext_lazy("Tags"), orderable=False, default="–")
-    owner = Column(accessor="owner__email", verbose_name=gettext_lazy("Owner"))
+    owner = BreakableColumn(accessor="owner__email", verbose_name=gettext_lazy("Owner"))
     # Not through the row itself, which would cost a query.
     state = BadgeColumn(accessor="pk", verbose_name=gettext_lazy("State"), orderable=False)
     run_count = Column(verbose_name=gettext_lazy("Runs"), attrs=NUMERIC)
@@ -58,7 +58,7 @@ class AllRunsTable(PortalTable):
     pipeline_name = Column(verbose_name=gettext_lazy("Pipeline"))
     number = Column(verbose_name=pgettext_lazy("noun", "Run"), attrs=NUMERIC)
     badge = BadgeColumn(verbose_name=gettext_lazy("State"))
-    started_by_email = Column(verbose_name=gettext_lazy("Requested by"))
+    started_by_email = BreakableColumn(verbose_name=gettext_lazy("Requested by"))
     requested_at = MomentColumn(verbose_name=pgettext_lazy("time", "Requested"))
     duration = Column(verbose_name=pgettext_lazy("duration", "Took"), attrs=NUMERIC, default="–")
 
@@ -87,7 +87,7 @@ class AllRunsTable(PortalTable):
 class RunTable(PortalTable):
     number = Column(verbose_name=pgettext_lazy("noun", "Run"), attrs=NUMERIC)
     badge = BadgeColumn(verbose_name=gettext_lazy("State"), orderable=False)
-    started_by_email = Column(verbose_name=gettext_lazy("Requested by"), orderable=False)
+    started_by_email = BreakableColumn(verbose_name=gettext_lazy("Requested by"), orderable=False)
     token_name = Column(verbose_name=gettext_lazy("With token"), default="–", orderable=False)
     requested_at = MomentColumn(verbose_name=pgettext_lazy("time", "Requested"), orderable=False)
     finished_at = MomentColumn(verbose_name=pgettext_lazy("time", "Finished"), orderable=False)

@@ -15,7 +15,7 @@ from accounts.models import User
 from accounts.states import USER_BADGES
 from core.badges import Badge
 from core.pages.addresses import address_of
-from core.pages.tables import BadgeColumn, MomentColumn, PortalTable
+from core.pages.tables import BadgeColumn, BreakableColumn, MomentColumn, PortalTable
 from core.pages.templatetags.portal import badge, relative
 from core.text import Text, counted, grouped
 from tokens.access_review import LISTED
@@ -141,7 +141,7 @@ class OrganizationTokenTable(TokenTable):
         verbose_name=gettext_lazy("Select"),
         attrs={"th": {"class": "row-select"}, "td": {"class": "row-select"}},
     )
-    owner = Column(accessor="owner__email", verbose_name=gettext_lazy("Owner"))
+    owner = BreakableColumn(accessor="owner__email", verbose_name=gettext_lazy("Owner"))
 
     anchor = ""
 
@@ -167,7 +167,7 @@ class TokensToExpireTable(PortalTable):
     """The first of the tokens that somebody is about to expire together."""
 
     name = Column(verbose_name=gettext_lazy("Name"))
-    owner = Column(accessor="owner__email", verbose_name=gettext_lazy("Owner"))
+    owner = BreakableColumn(accessor="owner__email", verbose_name=gettext_lazy("Owner"))
     scope = Column(verbose_name=gettext_lazy("Scopes"))
     last_used_at = MomentColumn(verbose_name=gettext_lazy("Last used"), default=gettext_lazy("Never"))
     expires_at = MomentColumn(verbose_name=gettext_lazy("Expires"))

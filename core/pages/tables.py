@@ -173,6 +173,13 @@ class BadgeColumn(Column):
         return badge(value)
 
 
+class BreakableColumn(Column):
+    """An e-mail address, or the name and version of a program."""
+
+    def render(self, value: Any) -> SafeString:
+        return breakable(str(value))
+
+
 class CodeColumn(Column):
     """An id, a path or an address, in a monospace font."""
 

@@ -76,7 +76,7 @@ def left_in_english(html):
     # From the inside out: a translated text can contain another one.
     while (shorter := TRANSLATED.sub("", html)) != html:
         html = shorter
-    rest = [NAMES.sub("", VALUES.sub("", text)).strip() for text in texts_in(html)]
+    rest = [NAMES.sub("", VALUES.sub("", text)).strip() for text in texts_in(html.replace("<wbr>", ""))]
     return [text for text in rest if WORDS.search(text)]
 
 

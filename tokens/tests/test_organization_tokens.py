@@ -253,7 +253,14 @@ def test_confirmation_lists_tokens_and_owners_and_warns_about_scripts(client, ad
 
     page = client.get(selected(some["nightly"], some["deploy"])).content.decode()
 
-    for words in ("Expire 2 tokens?", "nightly", "owner@acme.example", "deploy", "member@acme.example", "2 people"):
+    for words in (
+        "Expire 2 tokens?",
+        "nightly",
+        "owner@<wbr>acme.example",
+        "deploy",
+        "member@<wbr>acme.example",
+        "2 people",
+    ):
         assert words in page
     assert "<strong>1</strong> of them was used in the last 7 days" in page
     assert "idle" not in page
