@@ -132,7 +132,6 @@ def test_one_of_many_groups_is_found_by_its_name_or_id(as_administrator, owner, 
 
 
 @pytest.mark.parametrize("typed", ["Nobody", "\x00", "x" * 200, "018f0000-0000-7000-8000-000000000000", "Foreign"])
-@pytest.mark.each_database
 def test_unknown_name_of_a_group_is_an_error_of_its_field(as_administrator, stranger, many_groups, typed):
     GroupFactory(organization=stranger.organization, name="Foreign")
 
@@ -149,7 +148,6 @@ def test_api_finds_a_group_by_its_id_only(as_administrator, many_groups):
 
 
 @pytest.mark.parametrize("number", [2, 20])
-@pytest.mark.each_database
 def test_query_count_of_the_table_is_constant(as_administrator, owner, number, django_assert_num_queries):
     group = GroupFactory(organization=owner.organization)
     group.members.set(UserFactory.create_batch(number, organization=owner.organization))
@@ -441,7 +439,6 @@ def test_person_with_a_password_is_not_invited_again(as_administrator, member):
     assert answer.status_code == 409
 
 
-@pytest.mark.each_database
 def test_reason_for_a_taken_address_is_shown_only_within_the_organization(as_administrator, member, stranger):
     own = invite(as_administrator, email=member.email.upper())
     foreign = invite(as_administrator, email=stranger.email)

@@ -14,8 +14,6 @@ from accounts.services import people
 from accounts.tests.factories import PASSWORD, GroupFactory, OperatorFactory, OrganizationFactory, UserFactory
 from auditlog.models import Activity
 
-pytestmark = pytest.mark.each_database
-
 
 @pytest.fixture
 def second_administrator(organization):
@@ -78,6 +76,7 @@ def test_email_address_is_stored_in_lower_case():
     ],
 )
 @pytest.mark.django_db
+@pytest.mark.each_database
 def test_slug_comes_from_the_name_and_is_unique(taken, name, slug):
     for each in taken:
         OrganizationFactory(slug=each)
@@ -150,6 +149,7 @@ def test_change_has_one_log_entry_for_each_changed_field(administrator, owner, c
     assert [(action, details) for action, _, _, details in entries()] == recorded
 
 
+@pytest.mark.each_database
 def test_change_keeps_fields_that_were_changed_meanwhile(administrator, owner):
     form = User.objects.get(pk=owner.pk)
     owner.set_password("chosen meanwhile by Olga")
@@ -231,6 +231,7 @@ LOSSES = [{"site_role": SiteRole.USER}, {"is_active": False}, {"site_role": Site
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.each_database
 def test_last_administrator_cannot_be_removed(administrator, stranger, loss):
     with pytest.raises(services.LastAdministrator, match="needs an active Administrator"):
         save(administrator, administrator, **loss)
@@ -247,6 +248,7 @@ def test_operator_cannot_remove_the_last_administrator(administrator, loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=str)
+@pytest.mark.each_database
 def test_one_of_two_administrators_can_be_removed(administrator, second_administrator, loss):
     save(administrator, second_administrator, **loss)
 
@@ -327,6 +329,7 @@ def test_changed_group_is_logged(administrator, organization):
     assert entries() == [("group.changed", administrator.email, "Testers", {"from": "Builders", "to": "Testers"})]
 
 
+@pytest.mark.each_database
 def test_deleted_group_keeps_its_name_in_the_log(administrator, organization):
     group = GroupFactory(organization=organization, name="Builders")
     group_id = str(group.pk)
@@ -347,6 +350,7 @@ def test_signed_out_person_cannot_delete_a_group(organization):
     assert Group.objects.filter(pk=group.pk).exists()
 
 
+@pytest.mark.each_database
 def test_group_name_is_unique_in_its_organization_ignoring_case(administrator, organization, stranger):
     GroupFactory(organization=organization, name="Builders")
     GroupFactory(organization=stranger.organization, name="Builders")
@@ -412,6 +416,7 @@ def test_only_operators_add_organizations(administrator):
         ("allowed_scopes", "", False),
     ],
 )
+@pytest.mark.each_database
 def test_database_enforces_the_limits_of_the_policy(organization, field, value, fits):
     refused = False
     try:

@@ -22,8 +22,6 @@ from core.pages.views import KeysetTableMixin
 from tokens.tests.factories import TokenFactory, bearer
 from tokens.views import logs
 
-pytestmark = pytest.mark.each_database
-
 MY_USES = "/profile/authentication-log/"
 OUR_USES = "/organization/authentication-log/"
 MY_ACTIVITY = "/profile/activity-log/"
@@ -90,7 +88,7 @@ def names_in_api(answer):
 # Filters
 
 
-@pytest.mark.parametrize("page", [MY_USES, OUR_USES])
+@pytest.mark.parametrize("page", [MY_USES, pytest.param(OUR_USES, marks=pytest.mark.each_database)])
 @pytest.mark.parametrize(
     ("query", "found"),
     [
@@ -154,7 +152,7 @@ def test_page_and_api_refuse_an_id_in_another_form(reader, auditor, page, form):
     assert names(reader.get(page, {"q": sent})) == names_in_api(reader.get(ROUTES[page], {"q": sent}))
 
 
-@pytest.mark.parametrize("page", [MY_ACTIVITY, OUR_ACTIVITY])
+@pytest.mark.parametrize("page", [MY_ACTIVITY, pytest.param(OUR_ACTIVITY, marks=pytest.mark.each_database)])
 @pytest.mark.parametrize(
     ("query", "found"),
     [
@@ -185,6 +183,7 @@ def test_page_and_api_filter_actions_in_the_same_way(reader, auditor, page, quer
 
 
 @pytest.mark.parametrize(("page", "add"), [(OUR_USES, add_uses), (OUR_ACTIVITY, add_actions)])
+@pytest.mark.each_database
 def test_organizations_log_is_filtered_by_person(reader, auditor, owner, page, add):
     name = "target" if add is add_uses else "target_name"
     add(auditor, {name: "a"})
@@ -195,6 +194,7 @@ def test_organizations_log_is_filtered_by_person(reader, auditor, owner, page, a
 
 
 @pytest.mark.parametrize(("page", "add"), [(OUR_USES, add_uses), (OUR_ACTIVITY, add_actions)])
+@pytest.mark.each_database
 def test_complete_email_address_finds_only_its_person(reader, organization, page, add):
     name = "target" if add is add_uses else "target_name"
     add(UserFactory(organization=organization, email="ann@acme.example"), {name: "a"})
@@ -321,6 +321,7 @@ def test_chart_is_shown_only_if_the_list_is_not_filtered(reader, auditor):
 # Paging
 
 
+@pytest.mark.each_database
 def test_long_search_stops_and_can_be_continued(reader, auditor, monkeypatch):
     monkeypatch.setattr(keyset, "MAX_SEARCHED", 4)
     add_uses(auditor, *({"target": name} for name in "wzwwwwwwkw"))
@@ -339,6 +340,7 @@ def test_long_search_stops_and_can_be_continued(reader, auditor, monkeypatch):
     assert page.context["page"].next_url is None
 
 
+@pytest.mark.each_database
 def test_search_in_one_token_looks_for_its_end_in_the_index_of_the_token(reader, auditor, monkeypatch):
     monkeypatch.setattr(keyset, "MAX_SEARCHED", 2)
     add_uses(auditor, *({"token_id": TOKEN} for _ in range(4)))
@@ -352,6 +354,7 @@ def test_search_in_one_token_looks_for_its_end_in_the_index_of_the_token(reader,
     assert all("owner_id" not in sql for sql in ends)
 
 
+@pytest.mark.each_database
 def test_search_in_a_token_of_a_stranger_finds_no_place(reader, auditor, stranger, monkeypatch):
     """Not even how far it searched."""
     monkeypatch.setattr(keyset, "MAX_SEARCHED", 2)
@@ -362,6 +365,7 @@ def test_search_in_a_token_of_a_stranger_finds_no_place(reader, auditor, strange
         assert (page.searched_to, page.searched_url, page.next_url) == (None, None, None)
 
 
+@pytest.mark.each_database
 def test_matches_before_a_long_search_stops_are_shown(reader, auditor, monkeypatch):
     monkeypatch.setattr(keyset, "MAX_SEARCHED", 4)
     add_uses(auditor, *({"target": name} for name in "zzzwwzwz"))
@@ -372,6 +376,7 @@ def test_matches_before_a_long_search_stops_are_shown(reader, auditor, monkeypat
     assert names(reader.get(first.context["page"].searched_url)) == "zzz"
 
 
+@pytest.mark.each_database
 def test_long_search_for_newer_entries_stops_too(reader, auditor, monkeypatch):
     monkeypatch.setattr(keyset, "MAX_SEARCHED", 3)
     monkeypatch.setattr(logs.TokenUseListView, "page_size", 1)
@@ -391,6 +396,7 @@ def test_long_search_for_newer_entries_stops_too(reader, auditor, monkeypatch):
     assert seen == "zz"
 
 
+@pytest.mark.each_database
 def test_empty_page_links_back_to_the_previous_one(reader, auditor, monkeypatch):
     monkeypatch.setattr(keyset, "MAX_SEARCHED", 3)
     add_uses(auditor, *({"target": name} for name in "wwwwzww"))
@@ -411,6 +417,7 @@ def test_empty_page_links_back_to_the_previous_one(reader, auditor, monkeypatch)
     assert seen == "z"
 
 
+@pytest.mark.each_database
 def test_api_continues_where_a_search_stopped(api, auditor, monkeypatch):
     monkeypatch.setattr(keyset, "MAX_SEARCHED", 4)
     add_uses(auditor, *({"target": name} for name in "wzwwwwwwkw"))
@@ -439,6 +446,7 @@ def test_api_continues_where_a_search_stopped(api, auditor, monkeypatch):
         ("date=2020-01-01", 3, "3 entries"),
     ],
 )
+@pytest.mark.each_database
 def test_list_shows_the_number_of_matches_if_it_is_known(reader, auditor, monkeypatch, query, number, said):
     monkeypatch.setattr(logs.TokenUseListView, "page_size", 2)
     monkeypatch.setattr(KeysetTableMixin, "counts_up_to", 5)
@@ -690,6 +698,7 @@ def test_page_of_a_token_is_the_same_for_people_who_do_not_own_it(client, owner,
     assert "sort=" not in page
 
 
+@pytest.mark.each_database
 def test_page_of_a_token_shows_the_number_of_its_uses(client, owner, monkeypatch):
     monkeypatch.setattr(KeysetTableMixin, "counts_up_to", 40)
     token, busy = TokenFactory(owner=owner), TokenFactory(owner=owner)
@@ -748,6 +757,7 @@ def test_single_entry_is_the_same_as_in_the_list(api, auditor, route):
     assert (unknown.status_code, unknown.json()["code"]) == (403, "forbidden")
 
 
+@pytest.mark.each_database
 def test_times_and_days_are_those_of_the_reader(reader, auditor):
     """A use at 22:30 UTC in summer is on the next day in Berlin, on the page and in the export of the page."""
     auditor.time_zone = "Europe/Berlin"
@@ -807,6 +817,7 @@ def test_entries_of_a_token_are_found_by_its_index_whatever_the_statistics_say(a
 
 
 @pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+@pytest.mark.each_database
 def test_log_with_times_at_the_ends_of_the_calendar_opens(reader, auditor, zone):
     auditor.time_zone = zone
     auditor.save()

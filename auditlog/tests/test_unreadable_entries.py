@@ -23,7 +23,7 @@ from core.db import keyset
 from core.db.unreadable import mark_unreadable
 from core.tests.test_keyset import cursor_of
 
-pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
+pytestmark = pytest.mark.django_db
 
 ADD = {TokenUse: uses, Activity: actions}
 # As in `entries.py`.
@@ -90,6 +90,7 @@ def add_spoiled_everywhere(model, person, *, kept=frozenset()):
 
 
 @columns_of(TokenUse, Activity)
+@pytest.mark.each_database
 def test_queryset_returns_each_entry_in_order(auditor, model, field):
     entries = add_spoiled(model, field, auditor)
 
@@ -101,6 +102,7 @@ def test_queryset_returns_each_entry_in_order(auditor, model, field):
 
 
 @columns_of(TokenUse, Activity)
+@pytest.mark.each_database
 def test_entry_that_is_read_alone_shows_its_other_values(auditor, model, field):
     entries = add_spoiled(model, field, auditor)
     others = [other.attname for other in model._meta.concrete_fields if other is not field and not other.unique]
@@ -111,6 +113,7 @@ def test_entry_that_is_read_alone_shows_its_other_values(auditor, model, field):
         assert [getattr(read, name) for name in others] == [getattr(entry, name) for name in others]
 
 
+@pytest.mark.each_database
 def test_unreadable_values_are_replaced_and_named(auditor):
     if connection.vendor == "sqlite":
         model, spoiled = TokenUse, {"at": "'2026-99-99 00:00'", "target": "CAST(X'FFFE' AS TEXT)"}
@@ -126,6 +129,7 @@ def test_unreadable_values_are_replaced_and_named(auditor):
     assert [getattr(read, name) for name in spoiled] == [None, "(unreadable)" if model is TokenUse else None]
 
 
+@pytest.mark.each_database
 def test_one_unreadable_entry_among_many_costs_few_queries(auditor):
     entries = add(TokenUse, 200, auditor)
     value = "'2026-99-99 00:00'" if connection.vendor == "sqlite" else "'infinity'"
@@ -139,6 +143,7 @@ def test_one_unreadable_entry_among_many_costs_few_queries(auditor):
 
 
 @pytest.mark.parametrize("model", ADD)
+@pytest.mark.each_database
 def test_readable_entries_cost_one_query(auditor, django_assert_num_queries, model):
     add(model, 3, auditor)
 
@@ -152,6 +157,7 @@ def shown(answer, status=200):
 
 
 @pytest.mark.parametrize("model", ADD)
+@pytest.mark.each_database
 def test_lists_show_the_readable_entries(reader, auditor, model):
     entries = add_spoiled_everywhere(model, auditor)
     public_id = PUBLIC_ID[model]
@@ -165,6 +171,7 @@ def test_lists_show_the_readable_entries(reader, auditor, model):
 
 
 @pytest.mark.parametrize("model", ADD)
+@pytest.mark.each_database
 def test_each_entry_with_a_readable_id_has_a_page(reader, auditor, model):
     for entry in add_spoiled_everywhere(model, auditor, kept=OF_READERS | {PUBLIC_ID[model]}):
         public_id = getattr(entry, PUBLIC_ID[model])
@@ -174,6 +181,7 @@ def test_each_entry_with_a_readable_id_has_a_page(reader, auditor, model):
             assert reader.get(f"{route}/{public_id}").json()["id"] == str(public_id)
 
 
+@pytest.mark.each_database
 def test_page_of_a_use_lists_unreadable_actions_of_the_same_request(reader, auditor):
     [use] = add(TokenUse, 1, auditor)
     for entry in add_spoiled_everywhere(Activity, auditor, kept={"request_id"}):
@@ -189,6 +197,7 @@ def test_page_of_a_use_lists_unreadable_actions_of_the_same_request(reader, audi
 
 
 @pytest.mark.parametrize("model", ADD)
+@pytest.mark.each_database
 def test_administration_shows_unreadable_entries(client, model):
     operator = UserFactory(organization=None, is_superuser=True)
     client.force_login(operator)
@@ -201,6 +210,7 @@ def test_administration_shows_unreadable_entries(client, model):
 
 
 @pytest.mark.parametrize("model", ADD)
+@pytest.mark.each_database
 def test_unreadable_time_is_named_on_the_pages_and_null_in_the_api(reader, auditor, model):
     [entry] = add(model, 1, auditor)
     value = "'2026-99-99 00:00'" if connection.vendor == "sqlite" else "'infinity'"
@@ -229,6 +239,7 @@ def test_strangers_see_no_unreadable_entry(client, stranger, auditor, model):
 
 
 @columns_of(TokenUse)
+@pytest.mark.each_database
 def test_charts_show_the_counted_uses(auditor, counted_in_background, model, field):
     add(model, 1, auditor, reason="expired", outcome="refused")
     sum(counting.count_due())
@@ -257,7 +268,7 @@ def walked(reader, address):
     return found
 
 
-@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, pytest.param(2, marks=pytest.mark.each_database), 3])
 @pytest.mark.parametrize("search", ["", "&ip=192.0.2.1"], ids=["list", "search"])
 @pytest.mark.parametrize("model", ADD)
 def test_pages_continue_after_an_unreadable_time(reader, auditor, monkeypatch, model, search, size):
@@ -272,6 +283,7 @@ def test_pages_continue_after_an_unreadable_time(reader, auditor, monkeypatch, m
 
 @pytest.mark.parametrize("descending", [True, False])
 @pytest.mark.parametrize("model", ADD)
+@pytest.mark.each_database
 def test_pages_lead_back_over_an_unreadable_time(auditor, model, descending):
     add_spoiled(model, model._meta.get_field("at"), auditor)
     order = keyset.Keyset(("at", "id"), descending=descending)
@@ -301,6 +313,7 @@ def test_cursor_does_not_reveal_the_place_of_an_entry_of_others(reader, stranger
 @pytest.mark.parametrize("whose", ["of the reader", "of nobody"])
 @pytest.mark.parametrize("file_format", ["csv", "jsonl"])
 @pytest.mark.parametrize("model", ADD)
+@pytest.mark.each_database
 def test_exports_contain_each_entry(reader, auditor, monkeypatch, model, file_format, whose):
     monkeypatch.setattr(exports, "PART_SIZE", 2)
     if whose == "of the reader":
@@ -323,6 +336,7 @@ def test_exports_contain_each_entry(reader, auditor, monkeypatch, model, file_fo
     assert rows[found.index(str(getattr(entries[0], PUBLIC_ID[model])))]["account"] == entries[0].account
 
 
+@pytest.mark.each_database
 def test_security_page_opens_although_the_time_of_the_last_password_is_unreadable(reader, auditor):
     field = Activity._meta.get_field("at")
     entries = add(Activity, len(values_for(field)), auditor, action=Action.PASSWORD_CHANGED)

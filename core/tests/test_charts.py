@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 
 from core.pages.charts import ABOVE, BASELINE, HEIGHT, SMALLEST, per_day
 
-pytestmark = pytest.mark.each_database
-
 TODAY = date(2026, 5, 20)
 
 

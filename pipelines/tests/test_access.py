@@ -51,7 +51,6 @@ def test_rule_matches_the_table(db, role, relation, sees, runs):
 
 
 @every_row
-@pytest.mark.each_database
 def test_pipeline_queryset_matches_the_rule(db, role, relation, sees, runs):
     person, pipeline = person_and_pipeline(role, relation)
     PipelineFactory.create_batch(2)
@@ -62,7 +61,6 @@ def test_pipeline_queryset_matches_the_rule(db, role, relation, sees, runs):
 
 
 @every_row
-@pytest.mark.each_database
 def test_run_queryset_matches_the_rule(db, role, relation, sees, runs):
     person, pipeline = person_and_pipeline(role, relation)
     run = RunFactory(pipeline=pipeline)

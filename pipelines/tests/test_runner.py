@@ -12,8 +12,6 @@ from pipelines.services import start_run
 from pipelines.tasks import execute_pipeline
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
 
-pytestmark = pytest.mark.each_database
-
 
 @pytest.fixture
 def pipeline(owner):
@@ -62,6 +60,7 @@ def in_the_middle(run):
 # Execution
 
 
+@pytest.mark.each_database
 def test_every_step_is_called_and_the_run_succeeds(pipeline, ask, build_server):
     run = ask("/build", "/test")
 
@@ -81,6 +80,7 @@ def test_call_matches_the_step(pipeline, ask, build_server):
     assert (method, path, headers["X-Api-Key"], body) == ("PUT", "/build?branch=main", "k-1", '{"clean": true}')
 
 
+@pytest.mark.each_database
 def test_times_and_answers_are_kept(pipeline, ask, build_server):
     build_server.answers["/build"] = (201, "made")
     run = ask("/build", expected_status=201)
@@ -158,6 +158,7 @@ def test_step_with_a_refused_address_fails_with_a_readable_reason(pipeline, ask,
     assert "leads to 127.0.0.1, a loopback address, which steps are not allowed to call" in step.message
 
 
+@pytest.mark.each_database
 def test_readable_part_of_a_binary_answer_is_kept(pipeline, ask, build_server):
     build_server.answers["/build"] = (200, "one\x00two")
     run = ask("/build")
@@ -193,6 +194,7 @@ def test_no_query_string_and_no_header_value_is_logged(
 # Order
 
 
+@pytest.mark.each_database
 def test_runs_of_one_pipeline_are_executed_in_the_order_of_requests(pipeline, ask, build_server):
     runs = [ask(f"/first/{n}", f"/second/{n}") for n in (1, 2, 3)]
 
@@ -202,6 +204,7 @@ def test_runs_of_one_pipeline_are_executed_in_the_order_of_requests(pipeline, as
     assert build_server.called == ["/first/1", "/second/1", "/first/2", "/second/2", "/first/3", "/second/3"]
 
 
+@pytest.mark.each_database
 def test_failed_run_does_not_prevent_the_next_one(pipeline, ask, build_server):
     build_server.answers["/broken"] = (500, "")
     runs = [ask("/broken"), ask("/fine")]
@@ -211,6 +214,7 @@ def test_failed_run_does_not_prevent_the_next_one(pipeline, ask, build_server):
     assert [status(run) for run in runs] == ["failed", "success"]
 
 
+@pytest.mark.each_database
 def test_runs_of_other_pipelines_are_not_executed(owner, pipeline, ask):
     ask("/build")
     other = start_run(actor=owner, pipeline=StepFactory(pipeline__owner=owner).pipeline)
@@ -237,6 +241,7 @@ def test_nothing_is_executed_without_queued_runs(pipeline, ask, build_server):
     assert build_server.called == ["/build"]
 
 
+@pytest.mark.each_database
 def test_database_refuses_two_running_runs_of_a_pipeline(pipeline):
     RunFactory(pipeline=pipeline, number=1, state="running")
 
@@ -289,6 +294,7 @@ def _execute_in_thread(pipeline, together=None):
 # After a worker was killed
 
 
+@pytest.mark.each_database
 def test_interrupted_run_is_marked_as_failed_with_a_reason(ask):
     run = in_the_middle(ask("/build", "/test", "/deploy"))
 
@@ -302,6 +308,7 @@ def test_interrupted_run_is_marked_as_failed_with_a_reason(ask):
     assert "The worker stopped in the middle of this step" in run.log_lines.first().message
 
 
+@pytest.mark.each_database
 def test_an_interrupted_run_is_not_repeated(pipeline, ask, build_server):
     in_the_middle(ask("/build", "/test", "/deploy"))
 
@@ -311,6 +318,7 @@ def test_an_interrupted_run_is_not_repeated(pipeline, ask, build_server):
     assert build_server.called == []
 
 
+@pytest.mark.each_database
 def test_runs_queued_after_an_interrupted_run_are_executed(pipeline, ask, build_server):
     in_the_middle(ask("/build", "/test", "/deploy"))
     waiting = ask("/next")
@@ -322,6 +330,7 @@ def test_runs_queued_after_an_interrupted_run_are_executed(pipeline, ask, build_
     assert build_server.called == ["/next"]
 
 
+@pytest.mark.each_database
 def test_queued_and_finished_runs_are_not_treated_as_interrupted(pipeline, ask):
     finished = ask("/build")
     execute_queued(pipeline.pk)

@@ -16,8 +16,6 @@ from tokens.management import bulk_expiry
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory
 
-pytestmark = pytest.mark.each_database
-
 REASON = "laptop stolen"
 KEY = "a-key-that-was-retired"
 
@@ -68,6 +66,7 @@ def day(days_ago):
     ],
     ids=lambda value: " ".join(value),
 )
+@pytest.mark.each_database
 def test_options_are_combined(tokens, selectors, expected):
     execute(*selectors)
 
@@ -170,6 +169,7 @@ def test_current_signing_key_can_be_given(tokens):
     assert run("--signing-key", key_ring().current.id) == "No live token matches. Nothing to do.\n"
 
 
+@pytest.mark.each_database
 def test_tokens_end_batch_by_batch(tokens, monkeypatch):
     """`core/tests/test_batches.py` tests the pauses between batches, in which others may write."""
     monkeypatch.setattr(services, "BATCH", 1)
@@ -179,6 +179,7 @@ def test_tokens_end_batch_by_batch(tokens, monkeypatch):
     assert ended_so_far == [1, 2, 3, 4]
 
 
+@pytest.mark.each_database
 def test_ctrl_c_keeps_expired_tokens_expired_and_their_owners_get_mails(
     settings, tokens, monkeypatch, django_capture_on_commit_callbacks
 ):
@@ -199,6 +200,7 @@ def test_ctrl_c_keeps_expired_tokens_expired_and_their_owners_get_mails(
     assert delivered()
 
 
+@pytest.mark.each_database
 def test_token_created_meanwhile_expires_too(owner, tokens):
     batches = services.end_by_operator(Token.objects.owned_by(owner), reason=REASON)
     next(batches)

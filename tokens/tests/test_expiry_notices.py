@@ -244,7 +244,7 @@ def failing(monkeypatch):
 @pytest.mark.parametrize(
     "error",
     [
-        ConnectionRefusedError(),
+        pytest.param(ConnectionRefusedError(), marks=pytest.mark.each_database),
         TimeoutError(),
         smtplib.SMTPConnectError(421, b"later"),
         smtplib.SMTPServerDisconnected("gone"),
@@ -252,7 +252,6 @@ def failing(monkeypatch):
     ],
     ids=repr,
 )
-@pytest.mark.each_database
 def test_notices_wait_while_the_mail_server_is_unavailable(owner, member, failing, error):
     for person in (owner, member):
         ending_in(person, days=5, expiry_notice_days=30)
@@ -269,13 +268,12 @@ def test_notices_wait_while_the_mail_server_is_unavailable(owner, member, failin
     "error",
     [
         smtplib.SMTPRecipientsRefused({"owner@acme.example": (550, b"unknown")}),
-        smtplib.SMTPDataError(554, b"no"),
+        pytest.param(smtplib.SMTPDataError(554, b"no"), marks=pytest.mark.each_database),
         smtplib.SMTPNotSupportedError("not such an address"),
         ValueError("not an address"),
     ],
     ids=repr,
 )
-@pytest.mark.each_database
 def test_failed_mail_does_not_stop_other_mails(owner, member, failing, error):
     ending_in(owner, days=5)
     ending_in(member, days=5)

@@ -14,14 +14,13 @@ from tokens import services
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, now_in_seconds
 
-pytestmark = pytest.mark.each_database
-
 
 def issue(owner, name="nightly build", **changes):
     values = {"actor": owner, "name": name, "chosen": [PIPELINE], "expires_at": now_in_seconds() + timedelta(days=7)}
     return services.issue_token(**(values | changes))
 
 
+@pytest.mark.each_database
 def test_metadata_is_saved_and_the_activity_recorded(owner):
     token = issue(owner, chosen=[PIPELINE, API])
 
@@ -53,6 +52,7 @@ def test_metadata_is_saved_and_the_activity_recorded(owner):
         ("x\u0302\u0303\u0304\u0305", "x\u0302\u0303\u0304\u0305"),
     ],
 )
+@pytest.mark.each_database
 def test_good_names_are_stored_trimmed_and_composed(owner, raw, kept):
     assert issue(owner, raw).name == kept
 
@@ -103,6 +103,7 @@ def test_marks_and_joiners_that_no_script_needs_are_refused(owner, raw):
         ("ΣΑΣ", "σας"),
     ],
 )
+@pytest.mark.each_database
 def test_names_that_differ_only_in_case_or_form_are_the_same(owner, first, second):
     first = first.replace("Ⅳ", "IV")
     issue(owner, first)
@@ -111,6 +112,7 @@ def test_names_that_differ_only_in_case_or_form_are_the_same(owner, first, secon
         issue(owner, second)
 
 
+@pytest.mark.each_database
 def test_two_people_can_use_the_same_name(owner, member):
     issue(owner)
     issue(member)
@@ -125,6 +127,7 @@ def test_two_people_can_use_the_same_name(owner, member):
     ],
     ids=["expired early", "expired", "never shown in time"],
 )
+@pytest.mark.each_database
 def test_name_is_free_after_the_token_has_ended(owner, ended):
     TokenFactory(owner=owner, name="nightly build", **ended)
 
@@ -132,6 +135,7 @@ def test_name_is_free_after_the_token_has_ended(owner, ended):
 
 
 @pytest.mark.parametrize("live", [{}, {"revealed_at": None}], ids=["active", "pending"])
+@pytest.mark.each_database
 def test_name_of_a_live_token_is_in_use(owner, live):
     TokenFactory(owner=owner, name="nightly build", **live)
 
@@ -139,6 +143,7 @@ def test_name_of_a_live_token_is_in_use(owner, live):
         issue(owner)
 
 
+@pytest.mark.each_database
 def test_database_constraint_keeps_names_unique(owner):
     TokenFactory(owner=owner, name="nightly")
 

@@ -22,7 +22,7 @@ from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 from tokens.tests.signing_keys import REASON, pem, run
 
-pytestmark = [pytest.mark.each_database, pytest.mark.usefixtures("keys_directory")]
+pytestmark = pytest.mark.usefixtures("keys_directory")
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,7 @@ def test_list_says_how_many_tokens_need_each_key(owner, keys_directory):
     assert "retires after" in second
 
 
+@pytest.mark.each_database
 def test_key_needed_by_live_tokens_is_not_retired(api, owner):
     old = key_ring().current
     headers = bearer(TokenFactory(owner=owner, signing_key_id=old.id))
@@ -68,6 +69,7 @@ def test_key_needed_by_live_tokens_is_not_retired(api, owner):
     assert api.get("/api/v1/me", headers=headers).status_code == 200
 
 
+@pytest.mark.each_database
 def test_key_that_no_live_token_needs_is_retired(api, owner):
     old = key_ring().current
     token = TokenFactory(owner=owner, signing_key_id=old.id)
@@ -184,6 +186,7 @@ def days_ago(days):
     ],
     ids=["no token", "expired long ago", "expired just now", "live", "ended early just now", "ended early before"],
 )
+@pytest.mark.each_database
 def test_old_key_is_kept_until_a_day_after_its_last_token_ended(owner, superseded, metadata, stays):
     if metadata:
         TokenFactory(owner=owner, signing_key_id=superseded.id, **metadata)
@@ -310,6 +313,7 @@ def test_emergency_also_ends_a_token_that_is_being_shown(being_shown):
         jwt.decode(signed_jwt)
 
 
+@pytest.mark.each_database
 def test_emergency_expires_all_tokens_of_the_key_and_a_new_key_signs(api, owner, leaked):
     key, tokens, headers = leaked
     other = TokenFactory(owner=owner, signing_key_id="another key")
@@ -358,6 +362,7 @@ def test_emergency_needs_a_reason(leaked):
     assert not Token.objects.revoked().exists()
 
 
+@pytest.mark.each_database
 def test_interrupted_emergency_can_be_continued(leaked):
     retirement.retire_at_once(leaked[0].id)
 

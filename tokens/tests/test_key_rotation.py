@@ -19,7 +19,7 @@ from tokens.keys.ring import key_ring
 from tokens.tests.factories import TokenFactory, bearer
 from tokens.tests.signing_keys import run
 
-pytestmark = [pytest.mark.each_database, pytest.mark.usefixtures("keys_directory")]
+pytestmark = pytest.mark.usefixtures("keys_directory")
 
 
 def test_new_key_signs_at_once_with_now_and_older_tokens_still_verify(api, owner):

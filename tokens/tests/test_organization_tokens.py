@@ -306,7 +306,6 @@ def test_list_says_that_there_is_nothing_to_expire(client, administrator, addres
 
 
 @pytest.mark.parametrize("unknown", ["theirs", "none", "no id"])
-@pytest.mark.each_database
 def test_unknown_id_makes_the_whole_selection_not_found(client, administrator, stranger, some, unknown):
     client.force_login(administrator)
     wrong = {"theirs": TokenFactory(owner=stranger).pk.hex, "none": uuid.uuid4().hex, "no id": "x"}[unknown]

@@ -15,8 +15,6 @@ from tokens.models import Token
 from tokens.policy.preview import change_policy
 from tokens.tests.factories import TokenFactory, now_in_seconds
 
-pytestmark = pytest.mark.each_database
-
 PAGE = "/profile/tokens/"
 ROUTE = "/api/v1/tokens"
 FORM = {"name": "nightly build", "scopes": ["pipeline"], "lifetime": "1w", "expires_at": ""}
@@ -43,6 +41,7 @@ def set_policy(owner, **fields):
 # Number of tokens
 
 
+@pytest.mark.each_database
 def test_token_over_the_limit_is_refused(owner):
     set_policy(owner, max_live_tokens=2)
     issue(owner, "one")
@@ -62,6 +61,7 @@ def test_token_over_the_limit_is_refused(owner):
     ],
     ids=["expired early", "expired", "never shown in time"],
 )
+@pytest.mark.each_database
 def test_ended_tokens_do_not_count(owner, ended):
     set_policy(owner, max_live_tokens=1)
     TokenFactory(owner=owner, **ended)
@@ -141,6 +141,7 @@ def test_scope_that_is_not_allowed_is_refused_and_named(owner):
     assert not Token.objects.exists()
 
 
+@pytest.mark.each_database
 def test_policy_that_changed_during_the_request_applies(owner, administrator):
     assert owner.organization.allowed_scopes
     change_policy(actor=administrator, changes={"allowed_scopes": "api-readonly"})

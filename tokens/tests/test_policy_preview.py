@@ -19,8 +19,6 @@ from tokens.models import Token
 from tokens.policy.preview import EffectChanged, OwnerEffect, change_policy, review_policy
 from tokens.tests.factories import TokenFactory, now_in_seconds
 
-pytestmark = pytest.mark.each_database
-
 DAY = timedelta(days=1)
 
 
@@ -46,6 +44,7 @@ def lived(owner, *, days, **fields):
 # The effect
 
 
+@pytest.mark.each_database
 def test_newly_blocked_tokens_are_counted_by_rule_and_owner(owner, member, effect):
     lived(owner, days=1)
     lived(owner, days=1, scope="pipeline")
@@ -59,6 +58,7 @@ def test_newly_blocked_tokens_are_counted_by_rule_and_owner(owner, member, effec
     assert found.owners == [OwnerEffect(owner.email, 2), OwnerEffect(member.email, 1)]
 
 
+@pytest.mark.each_database
 def test_only_working_tokens_are_counted(owner, member, effect):
     TokenFactory(owner=owner, revoked_at=now_in_seconds())
     TokenFactory(owner=owner, created_at=now_in_seconds() - 40 * DAY)
@@ -69,6 +69,7 @@ def test_only_working_tokens_are_counted(owner, member, effect):
     assert effect(max_token_lifetime_days=1).blocked_tokens == 0
 
 
+@pytest.mark.each_database
 def test_already_blocked_tokens_are_not_counted(owner, organization, effect):
     lived(owner, days=1)
     TokenFactory(owner=owner)
@@ -85,6 +86,7 @@ def test_tokens_of_another_organization_are_not_counted(stranger, effect):
     assert effect(max_token_lifetime_days=1).blocked_tokens == 0
 
 
+@pytest.mark.each_database
 def test_tokens_that_will_work_again_are_counted(owner, effect):
     lived(owner, days=1)
     Organization.objects.update(max_token_lifetime_days=30)
@@ -94,6 +96,7 @@ def test_tokens_that_will_work_again_are_counted(owner, effect):
     assert (found.unblocked_tokens, found.blocked_tokens) == (1, 0)
 
 
+@pytest.mark.each_database
 def test_tokens_that_expire_soon_as_unused_are_counted_separately(owner, effect):
     for days in (31, 30, 29, 24, 22):
         lived(owner, days=days)
@@ -114,6 +117,7 @@ def test_tokens_that_expire_soon_as_unused_are_counted_separately(owner, effect)
     ],
     ids=lambda value: str(value),
 )
+@pytest.mark.each_database
 def test_tokens_are_read_at_most_once(owner, effect, changes, looks):
     lived(owner, days=40)
 
@@ -123,6 +127,7 @@ def test_tokens_are_read_at_most_once(owner, effect, changes, looks):
     assert sum('FROM "tokens_token"' in query["sql"] for query in captured) == looks
 
 
+@pytest.mark.each_database
 def test_people_who_must_set_up_two_factor_are_counted(owner, member, effect):
     Authenticator.objects.create(user=member, type=Authenticator.Type.TOTP, data={})
     UserFactory(organization=owner.organization, is_active=False)
@@ -141,6 +146,7 @@ def test_people_who_already_had_to_set_up_two_factor_are_not_counted(owner, effe
     assert effect(two_factor_roles="guest user").people_to_set_up_two_factor == 0
 
 
+@pytest.mark.each_database
 def test_people_over_the_new_limit_are_counted_and_keep_their_tokens(owner, member, change, effect):
     for _ in range(3):
         TokenFactory(owner=owner)
@@ -242,6 +248,7 @@ def test_invalid_value_is_an_error_of_its_field_and_nothing_is_saved(organizatio
 # Concurrent changes
 
 
+@pytest.mark.each_database
 def test_change_by_somebody_else_is_not_overwritten(organization, change):
     opened = organization.policy_version
     change(max_live_tokens=7, version=opened)
@@ -253,6 +260,7 @@ def test_change_by_somebody_else_is_not_overwritten(organization, change):
     assert (saved.max_live_tokens, saved.max_token_lifetime_days) == (7, 92)
 
 
+@pytest.mark.each_database
 def test_simultaneous_changes_of_different_fields_are_both_kept(organization, change):
     change(max_live_tokens=7)
     change(max_token_lifetime_days=30)
@@ -261,6 +269,7 @@ def test_simultaneous_changes_of_different_fields_are_both_kept(organization, ch
     assert (saved.max_live_tokens, saved.max_token_lifetime_days) == (7, 30)
 
 
+@pytest.mark.each_database
 def test_change_is_refused_if_it_would_block_more_tokens_than_shown(owner, organization, change, effect):
     lived(owner, days=1)
     shown = effect(max_token_lifetime_days=30).fingerprint

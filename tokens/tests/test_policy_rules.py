@@ -22,7 +22,7 @@ from tokens.states import TokenState
 from tokens.tables import state_badge
 from tokens.tests.factories import TokenFactory, bearer, now_in_seconds
 
-pytestmark = [pytest.mark.django_db, pytest.mark.each_database]
+pytestmark = pytest.mark.django_db
 
 ME = "/api/v1/me"
 
@@ -83,6 +83,7 @@ def world():
 
 
 @pytest.mark.slow
+@pytest.mark.each_database
 def test_query_finds_exactly_the_tokens_that_a_request_would_accept(world):
     tokens = Token.objects.for_token_table()
 
@@ -94,6 +95,7 @@ def test_query_finds_exactly_the_tokens_that_a_request_would_accept(world):
 
 
 @pytest.mark.slow
+@pytest.mark.each_database
 def test_each_rule_as_check_and_as_query_agrees(world):
     now = timezone.now()
     for organization in {token.organization for token in Token.objects.for_token_table()}:
@@ -118,6 +120,7 @@ def test_two_factor_rule_makes_no_query_for_each_row_of_the_table(owner, django_
     assert states == [TokenState.BLOCKED_BY_POLICY] * 20
 
 
+@pytest.mark.each_database
 def test_query_contains_only_the_policies_of_its_rows(owner, django_assert_num_queries):
     for days in range(1, 100):
         OrganizationFactory(max_token_lifetime_days=days)
@@ -264,6 +267,7 @@ def test_policy_check_needs_no_extra_query(api, owner, has_two_factor, django_as
 
 
 @pytest.mark.parametrize("kind", [None, *Authenticator.Type])
+@pytest.mark.each_database
 def test_record_query_says_whether_the_owner_has_two_factor(owner, kind, django_assert_num_queries):
     made = TokenFactory(owner=owner)
     set_policy(owner.organization, two_factor_roles="guest")
@@ -308,6 +312,7 @@ def test_unused_token_does_not_work_again_after_a_refused_use(api, owner):
     assert token.last_used_at is None
 
 
+@pytest.mark.each_database
 def test_token_that_is_used_in_time_keeps_working(api, owner):
     token = TokenFactory(owner=owner)
     set_policy(owner.organization, unused_tokens_end_after_days=7)

@@ -23,8 +23,6 @@ from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 from tokens.tests.test_look_up_token import everything_in_the_database, signed
 
-pytestmark = pytest.mark.each_database
-
 REPORT = "/api/v1/tokens/report"
 WHERE = "https://git.example.com/acme/scripts/deploy.sh#L3"
 
@@ -38,6 +36,7 @@ def report(api, *tokens, **extra):
     return api.post(REPORT, {"tokens": list(tokens), **extra})
 
 
+@pytest.mark.each_database
 def test_reported_token_is_expired_permanently(api, token):
     answer = report(api, signed(token), url=WHERE)
 
@@ -73,6 +72,7 @@ def test_text_around_a_token_is_ignored(api, owner, token):
     assert not Token.objects.live().exists()
 
 
+@pytest.mark.each_database
 def test_tokens_of_several_organizations_expire_in_one_report(api, owner, stranger):
     tokens = [*TokenFactory.create_batch(3, owner=owner), TokenFactory(owner=stranger)]
 

@@ -20,8 +20,6 @@ from tokens.keys.ring import key_ring
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory
 
-pytestmark = pytest.mark.each_database
-
 
 @pytest.fixture
 def pending(owner):
@@ -36,6 +34,7 @@ def shows_a_token(answer):
     return 'id="signed-jwt"' in answer.content.decode()
 
 
+@pytest.mark.each_database
 def test_token_is_signed_marked_and_recorded(owner, pending):
     token, signed_jwt = services.reveal_token(actor=owner, token=pending)
 
@@ -77,6 +76,7 @@ def test_claims_equal_the_metadata(owner, pending):
     ],
     ids=["shown before", "expired early", "lapsed"],
 )
+@pytest.mark.each_database
 def test_token_that_cannot_be_shown_is_refused(owner, pending, change):
     Token.objects.filter(pk=pending.pk).update(**change)
 
@@ -120,6 +120,7 @@ def test_one_of_many_simultaneous_requests_shows_the_token(owner):
     assert Activity.objects.filter(action="token.revealed").count() == 1
 
 
+@pytest.mark.each_database
 def test_page_shows_the_token_once(client, owner, pending):
     client.force_login(owner)
 

@@ -14,14 +14,13 @@ from tokens import services
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 
-pytestmark = pytest.mark.each_database
-
 
 @pytest.fixture
 def token(owner):
     return TokenFactory(owner=owner, name="nightly")
 
 
+@pytest.mark.each_database
 def test_end_is_saved_and_recorded(owner, token):
     ended = services.revoke_token(actor=owner, token=token, reason="  lost laptop ")
 
@@ -40,6 +39,7 @@ def test_next_request_is_refused(api, owner, token):
     assert [use.reason for use in TokenUse.objects.all()] == ["revoked", "ok"]
 
 
+@pytest.mark.each_database
 def test_token_cannot_be_expired_twice(owner, administrator, token):
     services.revoke_token(actor=owner, token=token, reason="first")
 

@@ -15,7 +15,7 @@ from tokens.keys.ring import key_ring
 from tokens.tests.factories import TokenFactory, bearer
 from tokens.tests.signing_keys import REASON, pem, run, secrets_of, thumbprint_of
 
-pytestmark = [pytest.mark.each_database, pytest.mark.usefixtures("keys_directory")]
+pytestmark = pytest.mark.usefixtures("keys_directory")
 
 
 def test_first_key_is_created_with_private_permissions(keys_directory):
@@ -197,6 +197,7 @@ def test_printed_keys_and_rings_contain_no_secret():
     assert not any(part in printed for part in secrets_of(ring.current))
 
 
+@pytest.mark.each_database
 def test_database_and_logs_contain_no_key(client, owner, caplog):
     """So a backup of the database contains no key."""
     keys = [key_ring().current, rotation.rotate()]
