@@ -24,6 +24,13 @@ def test_committing_test_runs_on_each_database(request):
     assert [item.nodeid for item in committing if not item.get_closest_marker("each_database")] == []
 
 
+def test_files_that_run_on_postgresql_are_found_by_their_text(request):
+    """The Makefile searches for these words, so that it need not collect all files."""
+    marked = {item.path for item in request.session.items if item.get_closest_marker("each_database")}
+
+    assert [path.name for path in marked if not any(mark in path.read_text() for mark in MARKS[:2])] == []
+
+
 def is_committing(item):
     marker = item.get_closest_marker("django_db")
     return marker is not None and marker.kwargs.get("transaction") and not item.get_closest_marker("integration")
