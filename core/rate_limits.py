@@ -20,23 +20,19 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
 
 from django.conf import settings
-from django.core.cache import cache
 from django.db import connection
 from django.utils import timezone
-from django_redis import get_redis_connection
-from redis.exceptions import RedisError, ResponseError
 
 from core.models import RateCount
+
+if settings.REDIS_URL:
+    from core import redis_counts
 
 logger = logging.getLogger(__name__)
 
 REMEMBERED_AT_MOST = 10_000
-REDIS_UNAVAILABLE = (RedisError, OSError)
-# Redis's errors for counting a value that is not a number: a text, a list, or more than 64 bits.
-NOT_A_NUMBER = ("not an integer", "WRONGTYPE", "overflow")
 
 
 @dataclass
@@ -150,8 +146,8 @@ def _add(name: str, amount: int, window_ends_at: float) -> int:
     """Adds ``amount`` atomically and returns the new count."""
     if settings.REDIS_URL:
         try:
-            return _add_in_redis(name, amount, lasts=int(max(1, window_ends_at - time.time())) + 60)
-        except REDIS_UNAVAILABLE as error:
+            return redis_counts.add(name, amount, lasts=int(max(1, window_ends_at - time.time())) + 60)
+        except redis_counts.UNAVAILABLE as error:
             _warn_of(error)
     table = connection.ops.quote_name(RateCount._meta.db_table)
     ends_at = connection.ops.adapt_datetimefield_value(datetime.fromtimestamp(window_ends_at, UTC))
@@ -164,37 +160,11 @@ def _add(name: str, amount: int, window_ends_at: float) -> int:
         return int(cursor.fetchone()[0])
 
 
-def _add_in_redis(name: str, amount: int, *, lasts: int) -> int:
-    """Redis does the counting. A stored value that is not a number is removed. ``lasts`` is in seconds."""
-    redis, key = get_redis_connection("default"), _key_in_redis(name)
-    try:
-        return int(redis.pipeline(transaction=False).incrby(key, amount).expire(key, lasts).execute()[0])
-    except ResponseError as error:
-        if not any(sign in str(error) for sign in NOT_A_NUMBER):
-            raise
-    _refuse(redis, key)
-    return int(redis.pipeline(transaction=False).incrby(key, amount).expire(key, lasts).execute()[0])
-
-
-def _key_in_redis(name: str) -> str:
-    return str(cache.make_key(f"limit:{name}"))
-
-
-def _refuse(redis: Any, key: str) -> None:
-    logger.warning("Removed a count in Redis that was not a number.")
-    redis.delete(key)
-
-
 def _read(name: str) -> int:
     if settings.REDIS_URL:
         try:
-            redis, key = get_redis_connection("default"), _key_in_redis(name)
-            try:
-                return int(redis.get(key) or 0)
-            except (ValueError, ResponseError):
-                _refuse(redis, key)
-                return 0
-        except REDIS_UNAVAILABLE as error:
+            return redis_counts.read(name)
+        except redis_counts.UNAVAILABLE as error:
             _warn_of(error)
     return RateCount.objects.filter(key=name).values_list("count", flat=True).first() or 0
 
@@ -202,8 +172,8 @@ def _read(name: str) -> int:
 def _drop(name: str) -> None:
     if settings.REDIS_URL:
         try:
-            get_redis_connection("default").delete(_key_in_redis(name))
-        except REDIS_UNAVAILABLE as error:
+            redis_counts.drop(name)
+        except redis_counts.UNAVAILABLE as error:
             _warn_of(error)
     RateCount.objects.filter(key=name).delete()
 

@@ -11,12 +11,15 @@ import pytest
 import time_machine
 from django.db import connection
 
-from core import periodic_jobs, rate_limits
+from core import periodic_jobs, rate_limits, redis_counts
 from core.models import RateCount
 from core.rate_limits import Limit, network_of
 from opsera_portal.tests.portal import answers
 
 pytestmark = pytest.mark.each_database
+
+# As in a process of a portal with Redis.
+rate_limits.redis_counts = redis_counts
 
 REDIS_URL = "redis://127.0.0.1:6379/8"
 BEGIN = 1_800_000_000  # a multiple of 60: a window of one minute begins

@@ -24,12 +24,15 @@ from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
 from accounts.security.session_store import SessionStore, digest_of
-from core import rate_limits
+from core import rate_limits, redis_counts
 from core.checks import check_for_pickle
 from core.queue.database_worker import DatabaseWorker
 from core.rate_limits import Limit
 from opsera_portal.tests import databases
 from opsera_portal.tests.portal import answers
+
+# As in a process of a portal with Redis.
+rate_limits.redis_counts = redis_counts
 
 REDIS_URL = "redis://127.0.0.1:6379/8"
 CACHE_IN_REDIS = {
