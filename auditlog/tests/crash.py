@@ -39,7 +39,6 @@ from opsera_portal.tests.databases import copy_to_sqlite, one_at_a_time
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CALLERS = 3
-THREADS = 4
 # For tests that expire tokens.
 OTHER_TOKENS = 6
 
@@ -81,7 +80,7 @@ class Found:
 
 
 def crash(directory: Path, *, kills: int, port: int, database_url: str = "", seed: int = 0) -> Found:
-    """Runs the test in ``directory``, on SQLite there or on the empty database ``database_url``."""
+    """Runs the test in ``directory``, on SQLite there or on the migrated database ``database_url``."""
     environment = environment_of(directory, port, database_url)
     prepared, command = prepare_in(environment)
     rng = random.Random(seed)
@@ -143,7 +142,7 @@ def _python(environment: dict[str, str], command: str, given: str = "") -> str:
 
 
 def prepare_in(environment: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
-    """Prepares a database; returns its test data and the command that starts the web server."""
+    """Prepares a migrated database; returns its test data and the command that starts the web server."""
     if "DATABASE_URL" not in environment:
         data = Path(environment["PORTAL_DATA_DIR"])
         data.mkdir(mode=0o700)
@@ -189,9 +188,9 @@ def _wait_until_it_seals(worker: subprocess.Popen, sealed: Path) -> None:
 
 
 def _caller(environment, prepared, log, stop):
-    arguments = ["call", environment["PORTAL_PORT"], str(log), str(stop)]
+    arguments = [environment["PORTAL_PORT"], str(log), str(stop)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "auditlog.tests.crash", *arguments],
+        [sys.executable, "-m", "auditlog.tests.crash_caller", *arguments],
         env=environment,
         stdin=subprocess.PIPE,
         text=True,
@@ -221,7 +220,6 @@ def prepare():
     """Creates the data that `prepare_in` returns, in a process with the portal's own settings."""
     from datetime import timedelta
 
-    from django.core.management import call_command
     from django.utils import timezone
 
     from accounts.models import Organization, User
@@ -230,8 +228,6 @@ def prepare():
     from pipelines.models import Pipeline, Step
     from tokens.services import issue_and_reveal_token
 
-    call_command("migrate", verbosity=0)
-    call_command("createcachetable", verbosity=0)
     organization = Organization.objects.create(name="Crash", slug="crash")
     user = User.objects.create_user("c@crash.example", None, name="C", site_role="user", organization=organization)
     end = timezone.now().replace(microsecond=0) + timedelta(days=7)
@@ -240,44 +236,6 @@ def prepare():
     pipeline = Pipeline.objects.create(organization=organization, owner=user, name="Crash")
     Step.objects.create(pipeline=pipeline, position=1, name="Call", url="http://192.0.2.1/")
     return {"token": signed, "other_tokens": others, "pipeline": str(pipeline.pk)}, web_command()
-
-
-def call(port, log, stop):
-    """Sends requests until told to stop, and records every answer that arrived complete."""
-    prepared = json.load(sys.stdin)
-    lock = threading.Lock()
-    with Path(log).open("a") as file:
-
-        def note(answer):
-            with lock:
-                file.write(json.dumps(answer) + "\n")
-
-        threads = [
-            threading.Thread(target=_call_until, args=[int(port), prepared, number % 2 == 0, note, Path(stop)])
-            for number in range(THREADS)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-
-
-def _call_until(port, prepared, is_reading, note, stop):
-    headers = {"Authorization": f"Bearer {prepared['token']}", "Content-Type": "application/json"}
-    body = json.dumps({"pipelineId": prepared["pipeline"]})
-    request = ("GET", "/api/v1/me", None) if is_reading else ("POST", "/api/v1/pipeline/run", body)
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    while not stop.exists():
-        try:
-            connection.request(*request, headers=headers)
-            response = connection.getresponse()
-            answer = json.loads(response.read())
-        except (OSError, http.client.HTTPException, ValueError):
-            connection.close()
-            time.sleep(0.02)
-            continue
-        run = answer.get("runCount") if response.status == 200 else None
-        note([response.headers["X-Request-ID"], response.status, run])
 
 
 def work():
@@ -394,8 +352,6 @@ if __name__ == "__main__":
     elif len(sys.argv) > 1 and sys.argv[1] == "work":
         django.setup()
         work()
-    elif len(sys.argv) > 1 and sys.argv[1] == "call":
-        call(*sys.argv[2:])
     else:
         import django
 
