@@ -18,13 +18,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import httpx
+import psycopg
 import pytest
 from django.db import connection
 
 from auditlog import exports
 from auditlog.models import Activity
 from auditlog.tests.crash import environment_of, kill, prepare_in, start_web, wait_until_it_answers
-from opsera_portal.tests import portal
+from opsera_portal.tests import databases, portal
 
 pytestmark = [pytest.mark.each_database, pytest.mark.integration]
 
@@ -81,6 +82,77 @@ class Web:
         raise AssertionError(f"The portal did not recover within {WELL_AGAIN_SECONDS} seconds.")
 
 
+@dataclass
+class Cluster:
+    """A PostgreSQL server that only these tests use, so they can stop it."""
+
+    directory: str
+    port: int
+    binaries: str
+
+    @property
+    def database_url(self):
+        return f"postgres://postgres@127.0.0.1:{self.port}/postgres"
+
+    @property
+    def small_disk(self):
+        """Not there until a test mounts it."""
+        return f"{self.directory}/disk"
+
+    def control(self, *arguments):
+        command = [f"{self.binaries}/pg_ctl", "-D", f"{self.directory}/db", "-w", "-t", "30", *arguments]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **as_no_root())
+
+    def start(self):
+        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self.directory}"
+        self.control("-l", f"{self.directory}/log", "-o", options, "start")
+
+    def stop(self):
+        self.control("-m", "fast", "stop")
+
+    def copy(self, database_url):
+        """Copies this database, because the migrations would take seconds."""
+        dump = subprocess.Popen([f"{self.binaries}/pg_dump", database_url], stdout=subprocess.PIPE)
+        restore = [f"{self.binaries}/psql", "--quiet", "--set=ON_ERROR_STOP=1", self.database_url]
+        subprocess.run(restore, stdin=dump.stdout, stdout=subprocess.DEVNULL, check=True)
+        assert dump.wait() == 0
+
+
+def as_no_root():
+    """Runs PostgreSQL as the user that its package creates, because it refuses to run as root."""
+    return {"user": "postgres", "group": "postgres", "cwd": "/"} if os.geteuid() == 0 else {}
+
+
+@pytest.fixture(scope="module")
+def database_url(tmp_path_factory):
+    name = f"failures{tmp_path_factory.getbasetemp().name}"
+    url = portal.make_database(name)
+    yield url
+    portal.drop_database(url)
+
+
+@pytest.fixture(scope="module")
+def cluster(database_url):
+    """``None`` on SQLite, and without PostgreSQL's own programs."""
+    binaries = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
+    if not database_url or not binaries:
+        yield None
+        return
+    directory = f"/tmp/opsera-portal-cluster-{os.getpid()}"
+    os.makedirs(directory, mode=0o700)
+    if os.geteuid() == 0:
+        os.chown(directory, pwd.getpwnam("postgres").pw_uid, -1)
+    initdb = [f"{binaries[-1]}/initdb", "-D", f"{directory}/db", "-U", "postgres", "-A", "trust", "--no-sync"]
+    subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, **as_no_root())
+    made = Cluster(directory, portal.free_port(), binaries[-1])
+    made.start()
+    made.copy(database_url)
+    yield made
+    subprocess.run([f"{made.binaries}/pg_ctl", "-D", f"{directory}/db", "-m", "immediate", "stop"], **as_no_root())
+    subprocess.run(["umount", made.small_disk], stderr=subprocess.DEVNULL)
+    shutil.rmtree(directory)
+
+
 @contextmanager
 def started(directory, database_url):
     port = portal.free_port()
@@ -96,12 +168,19 @@ def started(directory, database_url):
 
 
 @pytest.fixture(scope="module")
-def web(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("failures")
-    database_url = portal.make_database(f"failures{directory.name}")
-    with started(directory, database_url) as running:
+def web(cluster, database_url, tmp_path_factory):
+    with started(tmp_path_factory.mktemp("failures"), cluster.database_url if cluster else database_url) as running:
         yield running
-    portal.drop_database(database_url)
+
+
+@pytest.fixture
+def own_cluster(cluster):
+    """The server of the portal, for tests that stop it or fill its disk."""
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has no server that could be stopped")
+    if cluster is None:
+        pytest.skip("PostgreSQL's own programs are not on this machine")
+    return cluster
 
 
 # A full disk
@@ -143,7 +222,6 @@ def test_request_with_a_full_disk_is_503_and_changes_nothing(web):
 # A read-only database
 
 
-@pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="on SQLite it is tested inside of one process")
 def test_requests_are_503_while_the_database_is_read_only(web):
     name = web.portal.database_url.rpartition("/")[2]
@@ -151,9 +229,9 @@ def test_requests_are_503_while_the_database_is_read_only(web):
 
     def switch(value):
         # As in a failover: connections are closed, and new ones lead to a read-only server.
-        with connection.cursor() as cursor:
-            cursor.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {value}')
-            cursor.execute("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s", [name])
+        with psycopg.connect(databases.beside(web.portal.database_url, "template1"), autocommit=True) as server:
+            server.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {value}')
+            server.execute("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s", [name])
 
     switch("on")
     try:
@@ -171,75 +249,16 @@ def test_requests_are_503_while_the_database_is_read_only(web):
 # A restart of the database
 
 
-@dataclass
-class Cluster:
-    """A PostgreSQL server that only this test uses, so the test can stop it."""
-
-    directory: str
-    port: int
-    binaries: str
-
-    @property
-    def small_disk(self):
-        """Not there until a test mounts it."""
-        return f"{self.directory}/disk"
-
-    def control(self, *arguments):
-        command = [f"{self.binaries}/pg_ctl", "-D", f"{self.directory}/db", "-w", "-t", "30", *arguments]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **as_no_root())
-
-    def start(self):
-        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self.directory}"
-        self.control("-l", f"{self.directory}/log", "-o", options, "start")
-
-    def stop(self):
-        self.control("-m", "fast", "stop")
-
-
-def as_no_root():
-    """Runs PostgreSQL as the user that its package creates, because it refuses to run as root."""
-    return {"user": "postgres", "group": "postgres", "cwd": "/"} if os.geteuid() == 0 else {}
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    if connection.vendor != "postgresql":
-        pytest.skip("SQLite has no server that could be stopped")
-    binaries = sorted(glob.glob("/usr/lib/postgresql/*/bin"))
-    if not binaries:
-        pytest.skip("PostgreSQL's own programs are not on this machine")
-    directory = f"/tmp/opsera-portal-cluster-{os.getpid()}"
-    os.makedirs(directory, mode=0o700)
-    if os.geteuid() == 0:
-        os.chown(directory, pwd.getpwnam("postgres").pw_uid, -1)
-    initdb = [f"{binaries[-1]}/initdb", "-D", f"{directory}/db", "-U", "postgres", "-A", "trust", "--no-sync"]
-    subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, **as_no_root())
-    made = Cluster(directory, portal.free_port(), binaries[-1])
-    made.start()
-    yield made
-    subprocess.run([f"{made.binaries}/pg_ctl", "-D", f"{directory}/db", "-m", "immediate", "stop"], **as_no_root())
-    subprocess.run(["umount", made.small_disk], stderr=subprocess.DEVNULL)
-    shutil.rmtree(directory)
-
-
-@pytest.fixture(scope="module")
-def web_on_cluster(cluster, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("cluster")
-    with started(directory, f"postgres://postgres@127.0.0.1:{cluster.port}/postgres") as running:
-        yield running
-
-
-def test_portal_recovers_after_postgresql_restarts_and_loses_nothing(cluster, web_on_cluster):
-    web = web_on_cluster
+def test_portal_recovers_after_postgresql_restarts_and_loses_nothing(own_cluster, web):
     entries, runs = web.count("auditlog_tokenuse"), web.count("pipelines_run")
     answered = sum(web.call()[0] == 200 for _ in range(20))
     assert web.call(path=RUN)[0] == 200
 
-    cluster.stop()
+    own_cluster.stop()
     for path in (ME, RUN):
         status, problem = web.call(path=path, timeout=WELL_AGAIN_SECONDS * 2)
         assert (status, problem["code"]) == (503, "unavailable")
-    cluster.start()
+    own_cluster.start()
 
     web.wait_until_well()
     # There may be one more: a call that is logged although its caller timed out.
@@ -270,12 +289,11 @@ def a_full_disk_below_the_log(cluster, web):
         os.remove(filling)
 
 
-def test_full_disk_of_postgresql_answers_nothing_that_is_not_logged(cluster, web_on_cluster):
-    web = web_on_cluster
+def test_full_disk_of_postgresql_answers_nothing_that_is_not_logged(own_cluster, web):
     before, runs = web.count("auditlog_tokenuse", "status = 200"), web.count("pipelines_run")
     answers = []
 
-    with a_full_disk_below_the_log(cluster, web):
+    with a_full_disk_below_the_log(own_cluster, web):
         # The last pages of the table have room for some entries.
         while len(answers) < 500 and answers.count((503, RUN)) < 5:
             path = RUN if len(answers) % 2 else ME
