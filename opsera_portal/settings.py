@@ -446,6 +446,8 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "core.pages.static_files.PortalStaticFilesStorage"},
 }
+# Pages use names with a digest only. Copies with plain names would be compressed, too, and listed at each start.
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 # Only developer tools load source maps. They are the largest files.
 WHITENOISE_SKIP_COMPRESS_EXTENSIONS = [*Compressor.SKIP_COMPRESS_EXTENSIONS, "map"]
 
