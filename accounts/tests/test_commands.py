@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, execute_from_command_line
 
 from accounts.models import Organization, User
 from accounts.roles import SiteRole
@@ -104,10 +104,23 @@ def test_incomplete_answers_create_nothing(monkeypatch, typed):
     assert not Organization.objects.exists()
 
 
-@pytest.mark.parametrize("given", [[], ["--organization=Acme", "--email=ada@acme.example", "--name=Ada"]], ids=len)
+@pytest.mark.django_db(transaction=True)
+def test_missing_answers_are_reported_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+
+    with pytest.raises(SystemExit) as ended:
+        execute_from_command_line(["manage.py", "create_organization"])
+
+    told = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert told.count("\n") == 1, told
+    assert "Nothing was created" in told
+
+
 @pytest.mark.slow
-def test_missing_terminal_is_reported_in_one_line(tmp_path, given):
+def test_missing_terminal_is_reported_in_one_line(tmp_path):
     """Runs the command without a terminal, in its own session, as a script or a container does."""
+    given = ["--organization=Acme", "--email=ada@acme.example", "--name=Ada"]
     command = [sys.executable, "manage.py", "create_organization", *given]
 
     process = subprocess.run(
