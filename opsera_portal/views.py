@@ -17,6 +17,7 @@ from core.http.open_views import open_to_everybody
 from core.pages.views import MemberPageMixin
 from opsera_portal import api_reference, permission_tables
 from pipelines.models import Run
+from tokens.ended_in_use import ended_in_use
 from tokens.expiry import notices
 from tokens.models import Token
 
@@ -38,7 +39,7 @@ class OverviewView(MemberPageMixin, TemplateView):
         days = usage.days(uses)
         # People who can read the organization's log find their own entries in it.
         reads_all = user.may(Ability.READ_TOKENS) and user.may(Ability.READ_LOGS)
-        ended_in_use = usage.after_end(usage.readable_org_entries(user) if reads_all else uses)
+        in_use = ended_in_use(usage.readable_org_entries(user) if reads_all else uses)
         runs = Run.objects.visible_to(user).filter(started_by=user).select_related("pipeline")
         return super().get_context_data(
             live_token_count=tokens.active,
@@ -48,9 +49,9 @@ class OverviewView(MemberPageMixin, TemplateView):
             uses_are_complete=uses.is_complete,
             used=sum(day.total for day in days),
             refused=sum(day.refused for day in days),
-            ended_in_use=[token for token in ended_in_use if token.last.owner_id == user.pk],
+            ended_in_use=[token for token in in_use if token.last.owner_id == user.pk],
             sees_others=user.may(Ability.READ_TOKENS),
-            ended_in_use_of_others=[token for token in ended_in_use if token.last.owner_id != user.pk],
+            ended_in_use_of_others=[token for token in in_use if token.last.owner_id != user.pk],
             recent_runs=runs.order_by("-requested_at")[:SHOWN],
             is_empty=not tokens.total,
             **kwargs,

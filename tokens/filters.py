@@ -18,7 +18,9 @@ from tokens.querysets import TokenQuerySet
 from tokens.states import CHOICES as STATE_CHOICES
 from tokens.states import TokenState
 
-DAYS_TO_END = [
+SOON = "soon"
+TIMES_TO_END = [
+    (SOON, gettext_lazy("Soon (highlighted)")),
     ("1", gettext_lazy("1 day")),
     ("7", gettext_lazy("7 days")),
     ("30", gettext_lazy("30 days")),
@@ -29,7 +31,8 @@ DAYS_TO_END = [
 class TokenFilter(StrictFilterSet):
     api_help: ClassVar = {
         "q": "Part of the name or of the description.",
-        "ends_within": "Days. Finds active tokens only.",
+        "ends_within": "Days, or `soon`: in the last 7 days of a token, or in the last quarter of its lifetime if "
+        "that is shorter. Finds active tokens only.",
     }
 
     q = SearchFilter(label=gettext_lazy("Name or description"), method="filter_text")
@@ -47,7 +50,7 @@ class TokenFilter(StrictFilterSet):
     )
     ends_within = django_filters.ChoiceFilter(
         label=gettext_lazy("Expires within"),
-        choices=DAYS_TO_END,
+        choices=TIMES_TO_END,
         method="filter_end",
         empty_label=gettext_lazy("Any time"),
     )
@@ -76,6 +79,8 @@ class TokenFilter(StrictFilterSet):
         return queryset.with_scope(value)
 
     def filter_end(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
+        if value == SOON:
+            return queryset.expiring_soon()
         return queryset.expiring_before(timezone.now() + timedelta(days=int(value)))
 
 

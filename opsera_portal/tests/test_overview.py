@@ -1,6 +1,8 @@
 """The overview shows the use of your own tokens and, if you can read all tokens, of everyone's."""
 
+import re
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from django.utils import timezone
@@ -14,7 +16,7 @@ REVOKED = {"status": 401, "code": "revoked"}
 
 
 def ended(owner, name="old"):
-    return TokenFactory(owner=owner, name=name, revoked_at=timezone.now())
+    return TokenFactory(owner=owner, name=name, revoked_at=timezone.now() - timedelta(hours=1))
 
 
 def names(found):
@@ -42,6 +44,20 @@ def test_figures_and_chart_show_only_own_uses(client, owner, member):
     assert (context["used"], context["refused"]) == (4, 1)
     assert sum(day.total for day in context["days"]) == 4
     assert len(context["days"]) == 30
+
+
+def test_each_figure_leads_to_the_rows_that_it_counts(client, owner):
+    TokenFactory(owner=owner, expires_at=timezone.now() + timedelta(days=6))
+    nearly_over = TokenFactory(owner=owner, created_at=timezone.now().replace(microsecond=0) - timedelta(days=28))
+    for days in (0, 29, 31):
+        use(nearly_over, timezone.now() - timedelta(days=days))
+        use(nearly_over, timezone.now() - timedelta(days=days), status=403, code="forbidden")
+    client.force_login(owner)
+
+    links = re.findall(r'<dd>\s*<a href="([^"]+)">(\d+)</a>', client.get("/").content.decode())
+
+    rows = [len(client.get(unescape(link)).context["table"].rows) for link, _number in links]
+    assert rows == [int(number) for _link, number in links] == [2, 1, 4, 2]
 
 
 def test_overview_lists_expired_tokens_in_use_with_addresses_and_counts(client, api, owner):

@@ -45,6 +45,7 @@ from tokens.api.serializers import (
     TokenUsageSerializer,
     UsageSerializer,
 )
+from tokens.ended_in_use import ended_in_use
 from tokens.filters import AccessReviewFilter, OrganizationTokenFilter, TokenFilter
 from tokens.models import Token
 
@@ -305,7 +306,7 @@ class MeViewSet(ApiViewSet):
 
 
 def _usage(uses: usage.Uses) -> Response:
-    answer = {"days": usage.days(uses), "ended_in_use": usage.after_end(uses), "is_complete": uses.is_complete}
+    answer = {"days": usage.days(uses), "ended_in_use": ended_in_use(uses), "is_complete": uses.is_complete}
     return Response(UsageSerializer(answer).data)
 
 

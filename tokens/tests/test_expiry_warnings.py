@@ -76,14 +76,28 @@ def test_warning_lists_five_tokens_and_counts_the_others(client, owner, page):
     assert "And 2 more" in html
 
 
+def an_hour_ago():
+    return timezone.now() - timedelta(hours=1)
+
+
 @PAGES
 def test_pages_name_expired_tokens_that_are_still_used(client, owner, page):
-    use(TokenFactory(owner=owner, name="old laptop", revoked_at=timezone.now()), status=401, code="revoked")
+    use(TokenFactory(owner=owner, name="old laptop", revoked_at=an_hour_ago()), status=401, code="revoked")
     client.force_login(owner)
 
     [found] = client.get(page).context["ended_in_use"]
 
     assert found.last.token_name == "old laptop"
+
+
+def test_sending_a_token_to_see_that_it_is_dead_is_no_warning(client, owner):
+    for sent, name in ((timedelta(minutes=14), "checked"), (timedelta(minutes=16), "in use")):
+        token = TokenFactory(owner=owner, name=name, revoked_at=an_hour_ago())
+        use(token, an_hour_ago() + sent, status=401, code="revoked")
+    client.force_login(owner)
+
+    assert [found.last.token_name for found in client.get("/").context["ended_in_use"]] == ["in use"]
+    assert [row["name"] for row in client.get("/api/v1/me/usage").json()["ended_in_use"]] == ["in use"]
 
 
 def test_warning_links_to_a_form_with_the_same_scopes_and_a_free_name(client, owner):
@@ -189,7 +203,7 @@ def test_badge_overview_pages_mails_and_api_agree_on_what_expires_soon(client, o
 def test_warnings_on_the_tokens_page_come_after_the_form_in_one_line_each(client, owner):
     ending_in(owner, days=5, name="nightly")
     ending_in(owner, days=6, name="weekly")
-    use(TokenFactory(owner=owner, name="old laptop", revoked_at=timezone.now()), status=401, code="revoked")
+    use(TokenFactory(owner=owner, name="old laptop", revoked_at=an_hour_ago()), status=401, code="revoked")
     client.force_login(owner)
 
     html = client.get(TOKENS).text

@@ -362,8 +362,8 @@ def test_confirmation_says_how_often_the_token_was_used_recently(signed_in, owne
 
 
 def test_organizations_list_starts_with_expired_tokens_that_are_still_used(client, administrator, owner, stranger):
-    token = TokenFactory(owner=owner, name="left behind", revoked_at=timezone.now())
-    for its in (token, TokenFactory(owner=stranger, name="elsewhere", revoked_at=timezone.now())):
+    token = TokenFactory(owner=owner, name="left behind", revoked_at=timezone.now() - timedelta(hours=1))
+    for its in (token, TokenFactory(owner=stranger, name="elsewhere", revoked_at=timezone.now() - timedelta(hours=1))):
         use(its, status=401, code="revoked")
     client.force_login(administrator)
 

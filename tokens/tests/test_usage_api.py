@@ -62,7 +62,7 @@ def test_unused_token_has_empty_usage(session, owner):
 
 def test_usage_contains_uses_after_the_end(session, owner):
     at = timezone.now() - timedelta(hours=1)
-    token = TokenFactory(owner=owner, name="old laptop", revoked_at=at)
+    token = TokenFactory(owner=owner, name="old laptop", revoked_at=at - timedelta(hours=1))
     use(token, at, ip="192.0.2.9", user_agent="Postman", **REVOKED)
     after_end = {
         "uses": 1,
@@ -83,7 +83,7 @@ def test_usage_contains_uses_after_the_end(session, owner):
 def test_own_usage_omits_tokens_of_others_and_the_organizations_includes_them(api, organization, owner, stranger):
     auditor = UserFactory(organization=organization, site_role=SiteRole.AUDITOR)
     for person in (auditor, owner, stranger):
-        use(TokenFactory(owner=person, revoked_at=timezone.now()), **REVOKED)
+        use(TokenFactory(owner=person, revoked_at=timezone.now() - timedelta(hours=1)), **REVOKED)
     api.force_login(auditor)
 
     def answered(path):

@@ -17,6 +17,7 @@ from auditlog import usage
 from core.pages.forms import refusals_in
 from core.pages.views import MemberPageMixin, SectionMixin
 from tokens import services
+from tokens.ended_in_use import ended_in_use
 from tokens.expiry import notices
 from tokens.filters import TokenFilter
 from tokens.form_links import FilledForm, filled_by
@@ -55,7 +56,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilterView)
             lifetime_choices=lifetime_choices(form),
             latest_end=now_in_seconds() + services.longest_lifetime(form.policy),
             ending=notices.to_warn_of(self.person),
-            ended_in_use=usage.after_end(usage.of(self.person)),
+            ended_in_use=ended_in_use(usage.of(self.person)),
             **kwargs,
         )
 
