@@ -769,6 +769,7 @@ def test_times_and_days_are_those_of_the_reader(reader, auditor):
     day_before = reader.get(MY_USES, {"date": "2026-07-01", "date_to": "2026-07-01"})
 
     assert "Used on (Europe/Berlin)" in page
+    assert 'Times in Europe/Berlin. <a href="/profile/preferences/">' in page
     assert ">2026-07-02 00:30:05</time>" in page
     assert "2026-07-01 22:30:05 UTC" in page
     assert ">2026-07-02" not in day_before.content.decode()
