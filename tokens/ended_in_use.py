@@ -5,7 +5,7 @@ from datetime import timedelta
 from auditlog import usage
 from tokens.models import Token
 
-# Whoever expires a token often sends it once more, to see that it is refused.
+# People who expire a token often send it once more, to see that it is refused.
 CHECKED_WITHIN = timedelta(minutes=15)
 
 
