@@ -8,13 +8,13 @@ from core.text import Text
 Reason = TokenUse.Reason
 
 EXPLANATIONS: dict[str, Text] = {
-    Reason.OK: _("The token was valid, its scopes opened the operation, and its owner was allowed to do it."),
+    Reason.OK: _("The token was valid, its scopes allowed the operation, and its owner was allowed to do it."),
     Reason.INSUFFICIENT_SCOPE: _(
-        "None of the token's scopes opens this operation. You can't add scopes to a token: create a new one with a "
-        "scope that opens it, and expire this one."
+        "None of the token's scopes allows this operation. You can't add scopes to a token: create a new one with a "
+        "scope that allows it, and expire this one."
     ),
     Reason.FORBIDDEN: _(
-        "Its scopes open the operation, but the token's owner isn't allowed to do this, or the object does not exist. "
+        "Its scopes allow the operation, but the token's owner isn't allowed to do this, or the object does not exist. "
         "A token can never do more than its owner."
     ),
     Reason.EXPIRED: _("The token had expired, but a script still uses it: give the script a new token, or stop it."),

@@ -1,4 +1,4 @@
-"""Which operations of the API a token can do: those that its scopes open and that its owner's site role allows.
+"""Which operations of the API a token can do: those that its scopes allow and that its owner's site role allows.
 
 Each request is checked in the same way (core/api/permissions.py). For a single pipeline, its access rules must allow it
 too.

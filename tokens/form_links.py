@@ -97,7 +97,7 @@ def _read_scopes(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iter
     if unknown := [word for word in words if word not in BY_ID]:
         yield _("These scopes don't exist and were left out: %(scopes)s.") % {"scopes": _listed(unknown)}
     if useless:
-        yield _("With your role, these scopes open nothing and were left out: %(scopes)s.") % {
+        yield _("With your role, these scopes allow nothing and were left out: %(scopes)s.") % {
             "scopes": _listed(useless)
         }
     check_scopes(known, owner.own_organization)

@@ -136,8 +136,8 @@ class AccessReviewSerializer(serializers.ModelSerializer[Token]):
     state = serializers.ChoiceField(choices=LIVE_CHOICES, read_only=True, help_text="Only `active` tokens work.")
     operations_allowed = serializers.IntegerField(
         read_only=True,
-        help_text="How many operations of the API the token can do now: a scope opens them, and the owner's site role "
-        "allows them. 0 unless it is active.",
+        help_text="How many operations of the API the token can do now: a scope and the owner's site role allow "
+        "them. 0 unless it is active.",
     )
     operations_total = serializers.IntegerField(
         read_only=True, help_text="How many operations of the API tokens can do at all."

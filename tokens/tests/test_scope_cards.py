@@ -90,7 +90,7 @@ def test_link_with_a_closed_scope_says_that_it_was_left_out(client, owner):
 
     assert answer.context["form"]["scopes"].value() == ["pipeline"]
     assert answer.context["filled"].problems == [
-        "With your role, these scopes open nothing and were left out: security-logs."
+        "With your role, these scopes allow nothing and were left out: security-logs."
     ]
 
 
