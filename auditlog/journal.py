@@ -28,6 +28,8 @@ _REASONS_BY_STATUS = {
     401: TokenUse.Reason.FORBIDDEN,
     403: TokenUse.Reason.FORBIDDEN,
     404: TokenUse.Reason.NOT_FOUND,
+    409: TokenUse.Reason.CONFLICT,
+    412: TokenUse.Reason.CONFLICT,
     429: TokenUse.Reason.THROTTLED,
 }
 

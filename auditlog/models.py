@@ -77,6 +77,7 @@ class TokenUse(LogEntry):
         BLOCKED_BY_POLICY = "blocked_by_policy", _("Blocked by policy")
         THROTTLED = "throttled", _("Too many requests")
         INVALID_REQUEST = "invalid_request", _("Invalid request")
+        CONFLICT = "conflict", _("Conflict")
         NOT_FOUND = "not_found", _("No such operation")
         ERROR = "error", _("Error in the portal")
 

@@ -37,6 +37,10 @@ EXPLANATIONS: dict[str, Text] = {
     Reason.INVALID_REQUEST: _(
         "The request itself was wrong: its body, a field or a parameter. The answer said which; nothing was changed."
     ),
+    Reason.CONFLICT: _(
+        "The request itself was right, but the current state did not allow it: for example, the pipeline was locked or "
+        "had no steps, or somebody had changed it in the meantime. The answer said why; nothing was changed."
+    ),
     Reason.NOT_FOUND: _("There is no operation at this address. The API reference lists all operations."),
     Reason.ERROR: _("The portal failed, and nothing was changed. Try again. If it fails again, report the request ID."),
 }

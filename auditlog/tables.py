@@ -26,6 +26,7 @@ _REFUSED: dict[str, Text] = {
     TokenUse.Reason.BLOCKED_BY_POLICY: gettext_lazy("Refused: blocked by policy"),
     TokenUse.Reason.THROTTLED: gettext_lazy("Refused: too many requests"),
     TokenUse.Reason.INVALID_REQUEST: gettext_lazy("Refused: invalid request"),
+    TokenUse.Reason.CONFLICT: gettext_lazy("Refused: conflict"),
     TokenUse.Reason.NOT_FOUND: gettext_lazy("Refused: no such operation"),
     TokenUse.Reason.ERROR: gettext_lazy("Refused: error in the portal"),
 }

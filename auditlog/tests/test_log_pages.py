@@ -1,5 +1,6 @@
 """The pages of the logs: filters, paging, and the page of one entry."""
 
+import json
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -19,6 +20,7 @@ from auditlog.tables import LogTable
 from auditlog.tests.entries import action, sql, use
 from core.db import keyset
 from core.pages.views import KeysetTableMixin
+from pipelines.tests.factories import PipelineFactory
 from tokens.tests.factories import TokenFactory, bearer
 from tokens.views import logs
 
@@ -515,6 +517,26 @@ def test_page_of_a_use_shows_every_field(reader, auditor):
 @pytest.mark.once
 def test_every_reason_is_explained():
     assert set(EXPLANATIONS) == set(TokenUse.Reason)
+
+
+def test_conflict_is_no_invalid_request(api, client, owner):
+    without_steps = PipelineFactory(owner=owner)
+    headers = bearer(TokenFactory(owner=owner))
+    api.post("/api/v1/pipeline/run", {"pipelineId": "first"}, headers=headers)
+    refused = api.post("/api/v1/pipeline/run", {"pipelineId": str(without_steps.pk)}, headers=headers)
+    request_id = refused.headers["X-Request-ID"]
+    client.force_login(owner)
+
+    listed = client.get(MY_USES, {"reason": "conflict"})
+    exported = client.get(f"{MY_USES}export/", {"reason": "conflict", "format": "jsonl"})
+    page = client.get(f"{MY_USES}{request_id}/").text
+
+    assert [str(row.record.request_id) for row in listed.context["table"].rows] == [request_id]
+    assert "Refused: conflict" in listed.text
+    assert json.loads(exported.getvalue())["reason"] == "conflict"
+    assert [entry["status"] for entry in client.get(ROUTES[MY_USES], {"reason": "conflict"}).json()["data"]] == [409]
+    assert "Refused: conflict" in page
+    assert "The request itself was right" in page
 
 
 def test_use_and_action_of_one_request_link_to_each_other(api, client, owner, auditor):

@@ -47,6 +47,7 @@ TITLES = {
     405: "Method Not Allowed",
     406: "Not Acceptable",
     409: "Conflict",
+    412: "Precondition Failed",
     413: "Content Too Large",
     415: "Unsupported Media Type",
     429: "Too Many Requests",
@@ -460,7 +461,7 @@ def test_ended_token_cannot_be_expired_again(api, owner, headers):
     answer = api.post(f"{TOKENS}/{ended.pk}/expire", {}, headers=headers)
 
     assert_problem(answer, 409, "already_ended")
-    assert (entry_of(answer).status, entry_of(answer).reason) == (409, "invalid_request")
+    assert (entry_of(answer).status, entry_of(answer).reason) == (409, "conflict")
 
 
 def test_name_in_use_is_a_conflict(api, owner):
@@ -480,7 +481,19 @@ def test_run_that_cannot_start_gets_the_published_answer(api, owner, headers):
     assert answer.status_code == 409
     assert answer.json().keys() == {"status", "message"}
     assert answer.json()["status"] == "failed"
-    assert (entry_of(answer).status, entry_of(answer).reason) == (409, "invalid_request")
+    assert (entry_of(answer).status, entry_of(answer).reason) == (409, "conflict")
+
+
+# 412
+
+
+def test_change_of_an_outdated_object_is_logged_as_a_conflict(api, owner, headers):
+    pipeline = PipelineFactory(owner=owner)
+
+    answer = api.patch(f"{PIPELINES}/{pipeline.pk}", {"description": "New"}, headers={**headers, "If-Match": '"old"'})
+
+    assert_problem(answer, 412, "precondition_failed")
+    assert (entry_of(answer).status, entry_of(answer).reason) == (412, "conflict")
 
 
 # 413

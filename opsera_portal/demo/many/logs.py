@@ -60,6 +60,7 @@ STATUSES = {
     TokenUse.Reason.BLOCKED_BY_POLICY: 401,
     TokenUse.Reason.THROTTLED: 429,
     TokenUse.Reason.INVALID_REQUEST: 400,
+    TokenUse.Reason.CONFLICT: 409,
     TokenUse.Reason.NOT_FOUND: 404,
     TokenUse.Reason.ERROR: 500,
 }
