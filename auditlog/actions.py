@@ -41,6 +41,7 @@ class Action(models.TextChoices):
     USER_CREATED = "user.created", _("User created")
     USER_INVITED = "user.invited", _("Invitation sent")
     USER_CHANGED = "user.changed", _("User changed")
+    USER_PREFERENCES_CHANGED = "user.preferences_changed", _("Preferences changed")
     USER_ROLE_CHANGED = "user.role_changed", _("Site role changed")
     USER_ACTIVATED = "user.activated", _("User activated")
     USER_DEACTIVATED = "user.deactivated", _("User deactivated")

@@ -198,7 +198,7 @@ def set_preferences(*, actor: User, request: HttpRequest | None = None, **wanted
         changed = {name: value for name, value in wanted.items() if getattr(person, name) != value}
         if changed:
             User.objects.filter(pk=person.pk).update(**changed)
-            record(actor=actor, action=Action.USER_CHANGED, target=actor, request=request, **changed)
+            record(actor=actor, action=Action.USER_PREFERENCES_CHANGED, target=actor, request=request, **changed)
     for name, value in wanted.items():
         setattr(actor, name, value)
     return actor

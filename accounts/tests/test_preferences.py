@@ -64,7 +64,7 @@ def test_changed_preference_is_logged_once(owner):
         services.set_preferences(actor=owner, wants_expiry_mails=False)
 
     entry = Activity.objects.get()
-    assert (entry.actor, entry.target_id, entry.action) == (owner, str(owner.pk), "user.changed")
+    assert (entry.actor, entry.target_id, entry.action) == (owner, str(owner.pk), "user.preferences_changed")
     assert entry.details == {"wants_expiry_mails": False}
 
 
@@ -81,8 +81,19 @@ def test_language_and_time_zone_are_saved_on_the_page(client, owner):
 
     assert shown_to(owner) == ("de", "Europe/Berlin")
     assert answer.headers["Content-Language"] == "de"
-    entry = Activity.objects.get(action="user.changed")
+    entry = Activity.objects.get(action="user.preferences_changed")
     assert entry.details == {"language": "de", "time_zone": "Europe/Berlin"}
+
+
+def test_activity_log_says_that_preferences_were_changed(client, owner):
+    client.force_login(owner)
+    client.post("/profile/preferences/", {"language": "en", "time_zone": "Europe/Berlin"})
+    entry = Activity.objects.get(action="user.preferences_changed")
+
+    page = client.get(f"/profile/activity-log/{entry.public_id}/").text
+
+    assert "Preferences changed" in page
+    assert "User changed" not in page
 
 
 def test_language_and_time_zone_are_saved_by_api(api, owner):
@@ -130,7 +141,7 @@ def test_first_time_zone_of_the_browser_is_kept_but_replaces_none(client, owner)
         assert client.post("/profile/preferences/time-zone/", {"time_zone": name}).status_code == 204
 
     assert shown_to(owner) == ("", "Europe/Berlin")
-    assert not Activity.objects.filter(action="user.changed").exists()
+    assert not Activity.objects.filter(action="user.preferences_changed").exists()
 
 
 @pytest.mark.parametrize("name", ["Mars/Olympus", "Etc/GMT-3", "", "x" * 70, "\0"])
@@ -150,7 +161,7 @@ def test_mails_are_in_the_language_of_the_first_browser(client, owner):
     client.post("/profile/preferences/time-zone/", {"time_zone": "Europe/Berlin"}, headers={"Accept-Language": "de"})
 
     assert shown_to(owner) == ("", "UTC")
-    entry = Activity.objects.get(action="user.changed")
+    entry = Activity.objects.get(action="user.preferences_changed")
     assert entry.details == {"language": "", "time_zone": "UTC"}
 
 
@@ -161,7 +172,7 @@ def test_form_changes_only_what_the_person_changed(client, organization):
 
     client.post("/profile/preferences/", {"language": "de", "time_zone": form["time_zone"].value()})
 
-    assert Activity.objects.get(action="user.changed").details == {"language": "de"}
+    assert Activity.objects.get(action="user.preferences_changed").details == {"language": "de"}
 
 
 @pytest.mark.parametrize(
