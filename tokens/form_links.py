@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from accounts.models import User
-from core.api.scopes import BY_ID, as_string
+from core.api.scopes import BY_ID, Scope, as_string
 from tokens.forms import CUSTOM
 from tokens.lifetimes import Lifetime, chosen_end, end_of
 from tokens.models import Token
@@ -60,6 +60,11 @@ def form_link_like(token: Token) -> str:
     if chosen:
         query["lifetime"] = chosen[0].value
     return f"{reverse('tokens:token_list')}?{urlencode(query)}"
+
+
+def form_link_with(scope: Scope, *, name: str) -> str:
+    """The address of the form, filled in with one scope and a name."""
+    return f"{reverse('tokens:token_list')}?{urlencode({'name': name, 'scopes': scope.id})}"
 
 
 Reader = Callable[[QueryDict, User, dict[str, Any]], Iterator[str]]

@@ -58,6 +58,16 @@ def usable_by(user: User, scope: Scope) -> list[Operation]:
     return [operation for operation in opened_by(scope) if operation.is_open_to_token_of(user)]
 
 
+def least_scope(operation: Operation, user: User) -> Scope | None:
+    """The scope for the fewest operations that lets a token of this person do this one. ``None`` if their role or their
+    organization's policy doesn't allow it."""
+    if not operation.is_open_to_token_of(user):
+        return None
+    allowed = scopes.parse(user.own_organization.allowed_scopes)
+    fitting = [scope for scope in operation.scopes if scope in allowed]
+    return min(fitting, key=lambda scope: len(opened_by(scope)), default=None)
+
+
 def scope_cards(user: User, *, chosen: Collection[str]) -> list[dict[str, Any]]:
     """One card for each scope. Each number is counted once, by one query."""
     allowed = scopes.parse(user.own_organization.allowed_scopes)

@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import resolve
 from django.utils import timezone
 
+from accounts.models import Organization
 from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
 from auditlog.actions import Action
@@ -18,6 +19,7 @@ from auditlog.reason_texts import EXPLANATIONS
 from auditlog.record import record
 from auditlog.tables import LogTable
 from auditlog.tests.entries import action, sql, use
+from core.api.scopes import BY_ID
 from core.db import keyset
 from core.pages.views import KeysetTableMixin
 from pipelines.tests.factories import PipelineFactory
@@ -517,6 +519,106 @@ def test_page_of_a_use_shows_every_field(reader, auditor):
 @pytest.mark.once
 def test_every_reason_is_explained():
     assert set(EXPLANATIONS) == set(TokenUse.Reason)
+
+
+def refused_for_its_scope(api, person, method, path, **token):
+    """The request id of a refused use of a new token of the person."""
+    answer = api.generic(method, path, headers=bearer(TokenFactory(owner=person, **token)))
+    request_id = answer.headers["X-Request-ID"]
+    assert TokenUse.objects.get(request_id=request_id).reason == "insufficient_scope"
+    return request_id
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "scope", "needed", "least"),
+    [
+        ("POST", "/api/v1/pipeline/run", "pipeline-readonly", "API Access, Pipeline Access", "pipeline"),
+        ("GET", "/api/v1/me/activity-log", "pipeline", "API Access, API Access (Read Only)", "api-readonly"),
+        ("HEAD", "/api/v1/me/activity-log", "pipeline", "API Access, API Access (Read Only)", "api-readonly"),
+        ("DELETE", f"/api/v1/pipelines/{TOKEN}", "pipeline", "API Access", "api"),
+        (
+            "GET",
+            f"/api/v1/pipelines/{TOKEN}/access-rules",
+            "security-logs",
+            "API Access, API Access (Read Only), Pipeline Access, Pipeline Access (Read Only)",
+            "pipeline-readonly",
+        ),
+    ],
+)
+def test_page_of_a_use_without_the_scope_names_the_scopes_that_are_needed(
+    api, client, owner, method, path, scope, needed, least
+):
+    request_id = refused_for_its_scope(api, owner, method, path, scope=scope, name="nightly")
+    client.force_login(owner)
+
+    page = client.get(f"{MY_USES}{request_id}/")
+
+    which = "one of these scopes" if "," in needed else "this scope"
+    assert f"The operation needs {which}: {needed}." in page.text
+    form = client.get(page.context["form_url"]).context["form"]
+    assert (form["scopes"].value(), form["name"].value()) == ([least], "nightly 2")
+    assert f"Create a token with {BY_ID[least].label}" in page.text
+
+
+def test_only_the_tokens_owner_gets_a_link_to_the_form(api, client, owner, auditor):
+    for person in (owner, auditor):
+        request_id = refused_for_its_scope(api, person, "GET", "/api/v1/tokens", scope="pipeline")
+        client.force_login(auditor)
+
+        page = client.get(f"{OUR_USES}{request_id}/").text
+
+        assert "The operation needs one of these scopes" in page
+        assert ("Create a token with" in page) == (person == auditor)
+
+
+@pytest.mark.parametrize("allowed", ["pipeline-readonly api", "pipeline-readonly"])
+def test_link_names_no_scope_that_the_policy_refuses(api, client, owner, allowed):
+    request_id = refused_for_its_scope(api, owner, "POST", "/api/v1/pipeline/run", scope="pipeline-readonly")
+    Organization.objects.update(allowed_scopes=allowed)
+    client.force_login(owner)
+
+    page = client.get(f"{MY_USES}{request_id}/").text
+
+    assert "The operation needs one of these scopes: API Access, Pipeline Access." in page
+    assert ("Create a token with API Access" in page) == ("api" in allowed.split())
+    assert "Create a token with Pipeline Access" not in page
+
+
+def test_guest_gets_no_link_to_a_token_that_could_not_do_it_either(api, client, organization):
+    guest = UserFactory(organization=organization, site_role=SiteRole.GUEST)
+    request_id = refused_for_its_scope(api, guest, "POST", "/api/v1/pipeline/run", scope="pipeline-readonly")
+    client.force_login(guest)
+
+    page = client.get(f"{MY_USES}{request_id}/").text
+
+    assert "The operation needs one of these scopes" in page
+    assert "Create a token with" not in page
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"target": "/api/v1/removed"},
+        {"target": "/profile/"},
+        {"target": "/api/v1/tokens", "method": "BREW"},
+        {"target": "/api/v1/tokens", "method": "POST"},
+        {"target": "/api/v1/me"},
+        {"target": "/api/v1/%00%ff/[token]"},
+        {"target": "/api/v1/tokens", "scope": "api"},
+        {"target": "/api/v1/tokens", "reason": "forbidden"},
+    ],
+    ids=str,
+)
+def test_page_of_a_use_names_no_scopes_that_it_does_not_need(client, owner, values):
+    refused = {"request_id": REQUEST, "outcome": "refused", "reason": "insufficient_scope", "status": 403}
+    add_uses(owner, refused | {"scope": "pipeline"} | values)
+    client.force_login(owner)
+
+    page = client.get(f"{MY_USES}{REQUEST}/")
+
+    assert page.status_code == 200
+    assert "The operation needs" not in page.text
+    assert "Create a token with" not in page.text
 
 
 def test_conflict_is_no_invalid_request(api, client, owner):

@@ -7,9 +7,10 @@ permission check refuses it, and a test checks every route. Tokens can't use an 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from django.http import HttpRequest
-from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, resolve
 
 from core.api.scopes import API, API_READONLY, PIPELINE, PIPELINE_READONLY, SECURITY_LOGS, Scope
 from core.text import Text
@@ -100,6 +101,16 @@ def operation_of(view: Any, actions: Mapping[str, str] | None, method: str) -> O
     """The operation that ``view`` declares for this HTTP method; ``actions`` is a viewset's map of method to action."""
     declared: dict[str, Operation] = getattr(view, "operations", {})
     return declared.get((actions or {}).get(method.lower(), method.upper()))
+
+
+def operation_at(method: str, target: str) -> Operation | None:
+    """The operation of a logged request; ``target`` is its percent-encoded path. ``None`` if there is none any more."""
+    try:
+        endpoint = resolve(unquote(target)).func
+    except Resolver404:
+        return None
+    view, actions = getattr(endpoint, "cls", None), getattr(endpoint, "actions", None)
+    return operation_of(view, actions, "GET" if method == "HEAD" else method)
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ import pytest
 
 from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
-from core.api.operations import routes
+from core.api.operations import operation_at, routes
 from core.api.scopes import SCOPES
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory
-from tokens.scope_cards import scope_cards
+from tokens.scope_cards import least_scope, scope_cards
 
 PAGE = "/profile/tokens/"
 
@@ -105,3 +105,10 @@ def test_cards_make_two_queries(world, owner, django_assert_num_queries):
 def test_every_scope_opens_operations():
     for scope in SCOPES:
         assert any(scope in route.operation.scopes for route in routes()), scope
+
+
+def test_least_scope_of_an_operation_is_the_one_for_the_fewest_operations(owner):
+    owner.site_role = SiteRole.AUDITOR
+    read_logs, read_people = operation_at("GET", "/api/v1/logs/user/tokens"), operation_at("GET", "/api/v1/users")
+
+    assert (least_scope(read_logs, owner).id, least_scope(read_people, owner).id) == ("security-logs", "api-readonly")

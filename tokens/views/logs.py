@@ -13,7 +13,9 @@ from auditlog.views import activity, token_uses
 from auditlog.views.base import LogDetailView, LogListView
 from core.pages.widgets import MOST_CHOICES, LongSelect
 from core.reading import local
+from tokens.form_links import form_link_with
 from tokens.models import Token
+from tokens.scope_cards import least_scope
 
 
 class TokenChoicesMixin(LogListView):
@@ -42,15 +44,26 @@ class TokenLinksMixin(LogDetailView):
         return reverse("tokens:token_detail", args=[token_id])
 
 
+class LeastScopeMixin(TokenLinksMixin, token_uses.TokenUseDetailView):
+    """A use that lacked a scope, with a link for the token's owner to the form for a token that has it."""
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        entry, scope = self.object, None
+        if self.out_of_scope and entry.owner_id == self.person.pk:
+            scope = least_scope(self.out_of_scope, self.person)
+        url = form_link_with(scope, name=entry.token_name) if scope else ""
+        return super().get_context_data(least_scope=scope, form_url=url, **kwargs)
+
+
 class TokenUseListView(TokenChoicesMixin, token_uses.TokenUseListView):
     pass
 
 
-class TokenUseDetailView(TokenLinksMixin, token_uses.TokenUseDetailView):
+class TokenUseDetailView(LeastScopeMixin):
     pass
 
 
-class OrganizationTokenUseDetailView(TokenLinksMixin, token_uses.OrganizationTokenUseDetailView):
+class OrganizationTokenUseDetailView(LeastScopeMixin, token_uses.OrganizationTokenUseDetailView):
     pass
 
 
