@@ -391,16 +391,26 @@ class Run(models.Model):
             self.step_runs.filter(state=StepState.WAITING).update(state=StepState.SKIPPED)
         return True
 
-    def log(self, action: str, status: str, message: str, step: "StepRun | None" = None, *, answer: str = "") -> None:
-        """Adds a line to the run's log. ``answer`` is the server's response, without secrets."""
+    def log(self, action: str, status: str, message: str, step: "StepRun | None" = None) -> None:
+        """Adds a line to the run's log. The level follows from the status."""
+        level = RunLogLine.Level.ERROR if status in FAILURES else RunLogLine.Level.INFO
+        self._add_line(action, status, message, step, level=level)
+
+    def log_answer(self, status: str, message: str, step: "StepRun", answer: str) -> None:
+        """Adds a line about the server's response. ``answer`` is the response without secrets.
+
+        The line is no error, even if the step failed: the line before it says why.
+        """
+        self._add_line("answer", status, message, step, level=RunLogLine.Level.INFO, answer=answer)
+
+    def _add_line(self, action: str, status: str, message: str, step: "StepRun | None", **values: Any) -> None:
         RunLogLine.objects.create(
             run=self,
             step_name=step.name if step else "",
             action=action,
-            level=RunLogLine.Level.ERROR if status in FAILURES else RunLogLine.Level.INFO,
             status=status,
             message=message,
-            answer=answer,
+            **values,
         )
 
     @property

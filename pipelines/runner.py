@@ -247,7 +247,7 @@ def _end_step(
         )
         run.log(step.method.lower(), state, message, step)
         if answer and answer.size:
-            run.log("answer", state, _words_about(answer), step, answer=answer.body)
+            run.log_answer(state, _words_about(answer), step, answer.body)
         if state == StepState.FAILED:
             # Not later: if the worker were killed in between, the next one would continue after the failed step.
             _end(run, RunOutcome.FAILED, f"Failed at step {step.position}, “{step.name}”.")

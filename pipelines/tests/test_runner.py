@@ -135,6 +135,17 @@ def test_failure_is_logged_as_an_error_with_its_step(pipeline, ask, build_server
     assert (last.level, last.message) == ("error", "Failed at step 2, “Step 2”.")
 
 
+def test_line_about_the_answer_to_a_failed_step_is_no_error(pipeline, ask, build_server):
+    build_server.answers["/build"] = (503, "busy")
+    run = ask("/build")
+
+    execute_queued(pipeline.pk)
+
+    lines = run.log_lines.order_by("id").values_list("action", "level")[2:]
+    assert list(lines) == [("post", "info"), ("post", "error"), ("answer", "info"), ("run", "error")]
+    assert run.log_lines.get(action="answer").message == "The answer has 4 bytes."
+
+
 def test_an_expected_error_status_is_a_success(pipeline, ask, build_server):
     build_server.answers["/gone"] = (410, "")
     run = ask("/gone", expected_status=410)

@@ -170,13 +170,13 @@ def _lines(run: Run, results: Sequence[StepRun]) -> Iterator[RunLogLine]:
 def _line(
     run: Run, at: datetime, action: str, status: str, message: str, step: StepRun | None = None, answer: str = ""
 ) -> RunLogLine:
-    has_failed = status == StepState.FAILED
+    is_error = status == StepState.FAILED and action != "answer"
     return RunLogLine(
         run=run,
         at=at,
         step_name=step.name if step else "",
         action=action,
-        level=RunLogLine.Level.ERROR if has_failed else RunLogLine.Level.INFO,
+        level=RunLogLine.Level.ERROR if is_error else RunLogLine.Level.INFO,
         status=status,
         message=message,
         answer=answer,
