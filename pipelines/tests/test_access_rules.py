@@ -1,5 +1,7 @@
 """Access rules are added, changed and removed on the page, in the API and by the service."""
 
+import re
+
 import pytest
 from django.core.exceptions import ValidationError
 
@@ -172,6 +174,94 @@ def test_rules_over_the_limit_are_refused(as_owner, pipeline, organization):
     assert answer.status_code == 400
     assert "There can be at most 200" in answer.content.decode()
     assert rules_of(pipeline) == {}
+
+
+# What a rule really allows
+
+
+@pytest.fixture
+def guest(organization):
+    return UserFactory(organization=organization, name="Nora Fresh", email="nora@acme.example", site_role="guest")
+
+
+def said(answer):
+    return [str(message) for message in answer.context["messages"]]
+
+
+def notes(page):
+    return re.findall(r"data-note>⚠ ([^<]+)<", page.content.decode())
+
+
+def test_message_and_list_say_what_a_guest_can_really_do(client, administrator, pipeline, guest):
+    client.force_login(administrator)
+
+    added = client.post(address(pipeline), {"who": guest.email, "role": "user"}, follow=True)
+    changed = client.post(address(pipeline, f"{pipeline.access_rules.get().pk}/"), {"role": "manager"}, follow=True)
+
+    assert said(added) == [
+        "Nora Fresh now has the role User here, but can only see the pipeline: their role in the organization is Guest."
+    ]
+    assert said(changed) == [said(added)[0].replace("User", "Manager")]
+    note = "Can only see the pipeline: their role in the organization is Guest."
+    assert notes(changed) == notes(client.get(f"/pipelines/{pipeline.pk}/")) == [note]
+    assert "Nora Fresh" in changed.content.decode()
+
+
+def test_rule_that_allows_what_it_says_has_no_note(client, administrator, pipeline, guest, member):
+    client.force_login(administrator)
+
+    answers = [
+        client.post(address(pipeline), {"who": guest.email, "role": "guest"}, follow=True),
+        client.post(address(pipeline), {"who": member.email, "role": "manager"}, follow=True),
+    ]
+
+    assert [said(answer) for answer in answers] == [
+        ["Nora Fresh now has the role Guest."],
+        [f"{member.name} now has the role Manager."],
+    ]
+    assert notes(answers[1]) == []
+
+
+def test_owner_who_cannot_see_people_learns_no_name_and_no_site_role(as_owner, pipeline, guest, organization):
+    UserFactory(organization=organization, name="Odd Auditor", email="odd@acme.example", site_role="auditor")
+
+    answers = [
+        as_owner.post(address(pipeline), {"who": email, "role": "user"}, follow=True)
+        for email in (guest.email, "odd@acme.example")
+    ]
+
+    assert [said(answer) for answer in answers] == [
+        [
+            f"{email} now has the role User here, but can only see the pipeline: "
+            "their role in the organization allows no more."
+        ]
+        for email in (guest.email, "odd@acme.example")
+    ]
+    assert notes(answers[1]) == ["Can only see the pipeline: their role in the organization allows no more."] * 2
+    assert not re.search("Nora|Odd|Auditor<|is Guest", answers[1].content.decode())
+
+
+def test_message_and_list_say_that_a_person_is_deactivated(client, administrator, pipeline, guest):
+    guest.is_active = False
+    guest.save()
+    client.force_login(administrator)
+
+    answer = client.post(address(pipeline), {"who": guest.email, "role": "guest"}, follow=True)
+
+    assert said(answer) == ["Nora Fresh now has the role Guest here, but can do nothing: this person is deactivated."]
+    assert notes(answer) == ["Can do nothing: this person is deactivated."]
+
+
+@pytest.mark.parametrize("number", [2, 20])
+@pytest.mark.each_database
+def test_query_count_of_the_list_is_constant(client, administrator, pipeline, number, django_assert_num_queries):
+    for person in UserFactory.create_batch(number, organization=pipeline.organization, site_role="guest"):
+        AccessRuleFactory(pipeline=pipeline, user=person)
+    client.force_login(administrator)
+
+    # Session, person, pipeline, rules, suggested groups and people.
+    with django_assert_num_queries(6):
+        client.get(address(pipeline))
 
 
 # People cannot make themselves Administrator

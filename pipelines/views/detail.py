@@ -23,6 +23,7 @@ from pipelines.access import PipelineAction, Standing, may_read_rules
 from pipelines.controls import controls_of
 from pipelines.forms import DuplicateForm, NotificationsForm, PipelineForm, TransferForm
 from pipelines.models import Pipeline, RunLogLine
+from pipelines.rule_texts import note_on
 from pipelines.run_states import LOCKED
 from pipelines.services.definitions import may_copy_secrets, name_of_copy
 from pipelines.tables import RunTable
@@ -57,7 +58,10 @@ class PipelineDetailView(PipelinePage):
             "standing": WHAT_YOU_ARE[self.standing] if self.standing else "",
             "steps": list(pipeline.steps.all()),
             "may_read_rules": may_read,
-            "rules": list(pipeline.access_rules.for_rules_table()) if may_read else [],
+            "rules": [
+                {"rule": rule, "note": note_on(rule, self.person)}
+                for rule in (pipeline.access_rules.for_rules_table() if may_read else ())
+            ],
             "notified_people": list(pipeline.notified_people.order_by("email")),
             "runs_table": runs,
             "log": [log_row(line) for line in lines[:LOG_LINES_SHOWN]],

@@ -9,14 +9,16 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from accounts.roles import Ability
 from core.pages.confirm import confirm_page
 from core.pages.forms import add_error, refusals_as_messages, refusals_in
 from core.pages.seen import SeenForm
 from core.seen import ChangedMeanwhile
 from pipelines import seen, services
-from pipelines.access import ItemRole, PipelineAction, may_grant
+from pipelines.access import ItemRole, PipelineAction, may_grant, rule_gives_less
 from pipelines.forms import AccessRuleForm, RoleForm, roles_to_grant, subjects_to_offer
 from pipelines.models import AccessRule, Pipeline
+from pipelines.rule_texts import note_on, said_of
 from pipelines.views.base import PipelinePage
 
 OFFERED = 500
@@ -35,6 +37,10 @@ class AccessRulePage(PipelinePage):
             return redirect("pipelines:access_rule_list", pk=pipeline.pk)
         return self.home(pipeline)
 
+    def confirm(self, rule: AccessRule) -> None:
+        level = messages.WARNING if rule_gives_less(rule) else messages.SUCCESS
+        messages.add_message(self.request, level, said_of(rule, self.person))
+
     def page(
         self,
         pipeline: Pipeline,
@@ -51,6 +57,8 @@ class AccessRulePage(PipelinePage):
             "rules": [
                 {
                     "rule": rule,
+                    "name": rule.user.name if rule.user and self.person.may(Ability.READ_USERS) else "",
+                    "note": note_on(rule, self.person),
                     "may_change": may_grant(self.allowed, ItemRole(rule.role)),
                     "role": role_form["role"].value() if role_form and rule == refused else rule.role,
                     "seen": role_form["seen"].value() if role_form and rule == refused else seen.of_rule(rule),
@@ -65,7 +73,9 @@ class AccessRulePage(PipelinePage):
         return render(self.request, "pipelines/access_rule_list.html", context, status=status)
 
     def form(self, pipeline: Pipeline, data: Any = None, *, now: str) -> AccessRuleForm:
-        return AccessRuleForm(data, pipeline=pipeline, allowed=self.allowed, now=now, request=self.request)
+        return AccessRuleForm(
+            data, pipeline=pipeline, allowed=self.allowed, now=now, request=self.request
+        )
 
 
 class AccessRuleListView(AccessRulePage):
@@ -80,7 +90,7 @@ class AccessRuleListView(AccessRulePage):
         if form.is_valid():
             subject, role = form.cleaned_data["who"], ItemRole(form.cleaned_data["role"])
             with refusals_in(form):
-                services.set_access_rule(
+                rule = services.set_access_rule(
                     actor=self.person,
                     pipeline=pipeline,
                     subject=subject,
@@ -89,7 +99,7 @@ class AccessRuleListView(AccessRulePage):
                     request=request,
                 )
                 form.saved(seen.of_rules(pipeline, pipeline.access_rules.all()))
-                messages.success(request, said_of(str(subject), role))
+                self.confirm(rule)
                 return self.after_change(pipeline)
         return self.page(pipeline, form=form, status=form.refusal_status)
 
@@ -121,7 +131,7 @@ class AccessRuleUpdateView(AccessRulePage):
                 add_error(form, error)
                 return self.page(pipeline, refused=rule, role_form=form, status=form.refusal_status)
             form.saved(seen.of_rule(changed))
-            messages.success(request, said_of(rule.subject_name, role))
+            self.confirm(changed)
         return self.after_change(pipeline)
 
 
@@ -155,7 +165,3 @@ class AccessRuleRemoveView(AccessRulePage):
                 request, _("%(subject)s no longer has a role on this pipeline.") % {"subject": rule.subject_name}
             )
         return self.after_change(pipeline)
-
-
-def said_of(subject: str, role: ItemRole) -> str:
-    return _("%(subject)s now has the role %(role)s.") % {"subject": subject, "role": role.label}
