@@ -11,6 +11,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
+from accounts import finding
 from accounts.models import POLICY_FIELDS, Group, Organization, User
 from accounts.roles import SiteRole
 from core.api import scopes
@@ -236,13 +237,14 @@ class GroupForm(SeenForm):
 
 
 class MemberForm(forms.Form):
-    """``email``: of a person in the actor's organization; `cleaned_data` has the person."""
+    """``email``: the address or the full name of a person in the actor's organization; `cleaned_data` has the
+    person."""
 
     email = forms.CharField(
-        label=_("E-mail address"),
-        max_length=254,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "list": "people", "inputmode": "email"}),
-        error_messages={"required": _("Enter an e-mail address.")},
+        label=_("Name or e-mail address"),
+        max_length=finding.TEXT_MAX_LENGTH,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "list": "people"}),
+        error_messages={"required": _("Enter a name or an e-mail address.")},
     )
 
     def __init__(self, *args: Any, actor: User, **kwargs: Any) -> None:
@@ -250,10 +252,14 @@ class MemberForm(forms.Form):
         self.actor = actor
 
     def clean_email(self) -> User:
-        email = self.cleaned_data["email"].strip().lower()
-        user: User | None = User.objects.of_organization_readable_by(self.actor).filter(email=email).first()
-        if user is None:
+        text = self.cleaned_data["email"]
+        people = User.objects.of_organization_readable_by(self.actor)
+        user: User | None = people.filter(email=finding.address_in(text)).first()
+        if user is None and "@" in text:
             raise forms.ValidationError(_("Nobody in your organization has this address."))
+        user = user or finding.person_named(text, reader=self.actor)
+        if user is None:
+            raise forms.ValidationError(_("Nobody in your organization has this name. Enter the full name."))
         return user
 
 

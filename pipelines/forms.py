@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.utils.translation import gettext, gettext_lazy, gettext_noop, ngettext, override
 
+from accounts import finding
 from accounts.models import Group, User
 from accounts.roles import Ability
 from core.pages.seen import FIELD, SeenForm
@@ -280,28 +281,35 @@ def _as_lines(pairs: Any) -> str:
 
 
 class AccessRuleForm(SeenForm):
-    """``who`` becomes a person or a group of the pipeline's organization."""
+    """``who`` becomes a person or a group of the pipeline's organization. ``person`` fills the form in."""
 
     who = forms.CharField(
         label=gettext_lazy("Who"),
-        max_length=254,
+        max_length=finding.TEXT_MAX_LENGTH,
         widget=_text(list="subjects"),
         help_text=gettext_lazy("The e-mail address of a person, or the name of a group."),
         error_messages={"required": gettext_lazy("Enter an e-mail address or the name of a group.")},
     )
     role = forms.ChoiceField(label=gettext_lazy("Role"), choices=ItemRole.choices, initial=ItemRole.USER)
 
-    def __init__(self, *args: Any, pipeline: Pipeline, allowed: frozenset[PipelineAction], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, pipeline: Pipeline, person: User, allowed: frozenset[PipelineAction], **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.pipeline = pipeline
+        self.person = person
+        if person.may(Ability.READ_USERS):
+            self.fields["who"].help_text = gettext("The name or e-mail address of a person, or the name of a group.")
+            self.fields["who"].error_messages["required"] = gettext("Enter a name or an e-mail address.")
         self.fields["role"].choices = roles_to_grant(allowed)  # type: ignore[attr-defined]
 
     def clean_who(self) -> User | Group:
         text = self.cleaned_data["who"].strip()
         here = {"organization_id": self.pipeline.organization_id}
         subject: User | Group | None = (
-            User.objects.filter(email=text.lower(), **here).first()
+            User.objects.filter(email=finding.address_in(text), **here).first()
             or Group.objects.filter(name__iexact=text, **here).first()
+            or finding.person_named(text, reader=self.person)
         )
         if subject is None:
             raise forms.ValidationError(gettext("No such person or group in your organization."))
@@ -334,7 +342,7 @@ def subjects_to_offer(person: User, limit: int) -> Sequence[str]:
     else:
         people, groups = User.objects.none(), person.member_groups.all()
     names = list(groups.order_by("name").values_list("name", flat=True)[:limit])
-    return [*names, *people.values_list("email", flat=True)[: limit - len(names)]]
+    return [*names, *finding.suggestions(people.values_list("name", "email")[: limit - len(names)])]
 
 
 def people_of(pipeline: Pipeline) -> QuerySet[User]:

@@ -142,6 +142,32 @@ def test_person_of_another_organization_cannot_become_a_member(as_power, power, 
     assert not group.members.exists()
 
 
+@pytest.mark.parametrize("text", [" łucja  ŻAK ", "Łucja Żak <lucja@acme.example>", "lucja@acme.example"])
+@pytest.mark.each_database
+def test_member_is_found_by_full_name_or_suggestion(as_power, group, text):
+    person = UserFactory(organization=group.organization, name="Łucja Żak", email="lucja@acme.example")
+    assert '<option value="Łucja Żak &lt;lucja@acme.example&gt;">' in text(as_power.get(page_of(group)))
+
+    as_power.post(page_of(group, "members/"), {"email": text})
+
+    assert list(group.members.all()) == [person]
+
+
+def test_name_of_several_or_no_people_adds_nobody(as_power, group, stranger):
+    stranger.name = "Sam Far"
+    stranger.save()
+    for number in range(7):
+        UserFactory(organization=group.organization, name="Sam Lee", email=f"sam.{number}@acme.example")
+
+    several, far = (as_power.post(page_of(group, "members/"), {"email": name}) for name in ("sam lee", "Sam Far"))
+
+    assert (several.status_code, far.status_code) == (400, 400)
+    addresses = ", ".join(f"sam.{number}@acme.example" for number in range(5))
+    assert f"Enter one of these e-mail addresses: {addresses}, …" in text(several)
+    assert "Nobody in your organization has this name." in text(far)
+    assert not group.members.exists()
+
+
 @pytest.mark.each_database
 def test_existing_member_is_not_added_twice(as_power, group, member):
     group.members.add(member)

@@ -18,6 +18,7 @@ from django_tables2 import RequestConfig, SingleTableMixin
 
 from accounts import seen, services
 from accounts.filters import GroupFilter
+from accounts.finding import suggestions
 from accounts.forms import GroupForm, MemberForm
 from accounts.models import Group, User
 from accounts.roles import Ability
@@ -95,7 +96,7 @@ class GroupDetailView(OrganizationPageMixin, View):
 
     def _suggestions(self, group: Group) -> list[str]:
         people = User.objects.of_organization_readable_by(self.person).active().exclude(member_groups=group)
-        return list(people.order_by("email").values_list("email", flat=True)[:SUGGESTED])
+        return suggestions(people.order_by("email").values_list("name", "email")[:SUGGESTED])
 
 
 class GroupChangeView(GroupDetailView):

@@ -264,6 +264,84 @@ def test_query_count_of_the_list_is_constant(client, administrator, pipeline, nu
         client.get(address(pipeline))
 
 
+# People are found by name
+
+
+@pytest.mark.parametrize(
+    "text", ["nora FRESH", "  Nora   Fresh ", "Nora Fresh <nora@acme.example>", "NORA@acme.example"]
+)
+def test_person_is_found_by_full_name_or_suggestion(client, administrator, pipeline, guest, text):
+    client.force_login(administrator)
+
+    client.post(address(pipeline), {"who": text, "role": "guest"})
+
+    assert rules_of(pipeline) == {"nora@acme.example": "guest"}
+
+
+def test_part_of_a_name_finds_nobody(client, administrator, pipeline, guest):
+    client.force_login(administrator)
+
+    for text in ("Nora", "Fresh", "Nora <nora>", "Nora Fresh <other@acme.example>"):
+        answer = client.post(address(pipeline), {"who": text, "role": "guest"})
+        assert "No such person or group in your organization." in answer.content.decode()
+
+    assert rules_of(pipeline) == {}
+
+
+def test_name_of_several_people_is_refused_with_their_addresses(client, administrator, pipeline, guest, stranger):
+    UserFactory(organization=pipeline.organization, name="nora fresh", email="nora.2@acme.example")
+    UserFactory(organization=stranger.organization, name="Nora Fresh", email="nora@elsewhere.example")
+    client.force_login(administrator)
+
+    answer = client.post(address(pipeline), {"who": "Nora Fresh", "role": "guest"})
+
+    assert answer.status_code == 400
+    assert answer.context["form"].errors["who"] == [
+        "Several people have this name. Enter one of these e-mail addresses: nora.2@acme.example, nora@acme.example"
+    ]
+    assert rules_of(pipeline) == {}
+
+
+@pytest.mark.parametrize("people", [1, 2])
+def test_owner_who_cannot_see_people_finds_nobody_by_name(as_owner, pipeline, organization, people):
+    for number in range(people):
+        UserFactory(organization=organization, name="Nora Fresh", email=f"nora.{number}@acme.example")
+
+    answer = as_owner.post(address(pipeline), {"who": "Nora Fresh", "role": "guest"})
+
+    assert answer.context["form"].errors["who"] == ["No such person or group in your organization."]
+    assert "nora." not in answer.content.decode()
+    assert rules_of(pipeline) == {}
+
+
+def test_name_of_a_stranger_finds_nobody(client, administrator, pipeline, stranger):
+    UserFactory(organization=stranger.organization, name="Nora Fresh", email="nora@elsewhere.example")
+    client.force_login(administrator)
+
+    answer = client.post(address(pipeline), {"who": "Nora Fresh", "role": "guest"})
+
+    assert answer.context["form"].errors["who"] == ["No such person or group in your organization."]
+    assert "elsewhere.example" not in answer.content.decode()
+
+
+def test_group_comes_before_a_person_of_the_same_name(client, administrator, pipeline, guest):
+    GroupFactory(organization=pipeline.organization, name="Nora Fresh")
+    client.force_login(administrator)
+
+    client.post(address(pipeline), {"who": "Nora Fresh", "role": "user"})
+
+    assert pipeline.access_rules.get().group is not None
+
+
+def test_suggestions_have_names_for_people_who_can_see_the_organization(client, administrator, owner, pipeline, guest):
+    def offered(person):
+        client.force_login(person)
+        return client.get(address(pipeline)).context["subjects"]
+
+    assert "Nora Fresh <nora@acme.example>" in offered(administrator)
+    assert offered(owner) == []
+
+
 # People cannot make themselves Administrator
 
 

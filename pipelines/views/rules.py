@@ -74,7 +74,7 @@ class AccessRulePage(PipelinePage):
 
     def form(self, pipeline: Pipeline, data: Any = None, *, now: str) -> AccessRuleForm:
         return AccessRuleForm(
-            data, pipeline=pipeline, allowed=self.allowed, now=now, request=self.request
+            data, pipeline=pipeline, person=self.person, allowed=self.allowed, now=now, request=self.request
         )
 
 
