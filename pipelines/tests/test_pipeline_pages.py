@@ -1,19 +1,26 @@
+import json
 import re
+import shlex
 from datetime import UTC, datetime
+from html import unescape
 from urllib.parse import quote
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts.roles import SiteRole
-from accounts.tests.factories import OperatorFactory
+from accounts.tests.factories import OperatorFactory, UserFactory
 from core.pages.tables import breakable
+from opsera_portal import api_reference
 from pipelines import filters
+from pipelines.access import PipelineAction, may
 from pipelines.models import Run, RunLogLine, StepRun
 from pipelines.services import start_run
 from pipelines.tests.factories import PipelineFactory, RunFactory, StepFactory
+from tokens.tests.factories import TokenFactory, bearer
 
 LIST = "/pipelines/"
 RUN_BUTTON = 'id="run-pipeline"'
@@ -71,6 +78,54 @@ def rows(answer):
 def finish(run, outcome):
     now = timezone.now()
     Run.objects.filter(pk=run.pk).update(state="finished", outcome=outcome, started_at=now, finished_at=now)
+
+
+# With curl
+
+
+def curl_on(page):
+    (command,) = re.findall(r'<code id="curl">(.*?)</code>', text(page), re.DOTALL)
+    return shlex.split(unescape(command).replace("\\\n", " "))
+
+
+def test_curl_command_runs_the_pipeline(as_owner, api, owner, pipeline):
+    _curl, url, *options = curl_on(as_owner.get(detail(pipeline)))
+    authorization, content_type = (header.split(": ") for header in options[1:4:2])
+    token = TokenFactory(owner=owner, scope="pipeline")
+
+    assert options[0:5:2] == ["-H", "-H", "-d"]
+    assert authorization == ["Authorization", "Bearer $TOKEN"]
+    assert content_type == ["Content-Type", "application/json"]
+    path = url.removeprefix(settings.PORTAL_URL)
+    answer = api.post(path, json.loads(options[5]), headers=bearer(token))
+    assert answer.json()["status"] == "executed"
+    assert pipeline.runs.count() == 1
+
+
+def test_curl_command_has_the_id_and_a_link_to_the_reference(as_owner, pipeline):
+    page = text(as_owner.get(detail(pipeline)))
+
+    assert f'<code id="pipeline-id">{pipeline.pk}</code>' in page
+    assert 'data-copy="#pipeline-id"' in page
+    assert 'href="/api/docs/#pipeline_run"' in page
+    assert 'id="pipeline_run"' in api_reference.rendered()
+
+
+@pytest.mark.parametrize("role", SiteRole)
+def test_only_people_who_may_run_it_see_the_curl_command(client, organization, pipeline, role):
+    person = UserFactory(organization=organization, site_role=role)
+    client.force_login(person)
+
+    assert ("curl" in text(client.get(detail(pipeline)))) is may(person, PipelineAction.RUN, pipeline)
+
+
+def test_stranger_gets_no_curl_command(client, stranger, pipeline):
+    client.force_login(stranger)
+
+    answer = client.get(detail(pipeline))
+
+    assert answer.status_code == 404
+    assert "curl" not in answer.content.decode()
 
 
 # The list
