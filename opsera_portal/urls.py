@@ -34,6 +34,7 @@ urlpatterns = [
     path("who-may-do-what/", views.WhoMayDoWhatView.as_view(), name="who_may_do_what"),
     path("api/schema/", SpectacularJSONAPIView.as_view(generator_class=OnceGenerator), name="api_schema"),
     path("api/docs/", views.ApiDocsView.as_view(), name="api_docs"),
+    path("api/postman/", views.PostmanCollectionView.as_view(), name="postman_collection"),
     path("admin/", admin.site.urls),
     path("healthz", views.healthz, name="healthz"),
     path("readyz", views.readyz, name="readyz"),

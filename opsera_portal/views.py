@@ -8,7 +8,7 @@ from django.contrib.staticfiles.storage import staticfiles_storage
 from django.db import DatabaseError, InterfaceError, connection
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
-from django.views.generic import TemplateView
+from django.views.generic import TemplateView, View
 
 from accounts.roles import Ability
 from auditlog import usage
@@ -24,6 +24,7 @@ from tokens.models import Token
 SHOWN = 5
 # RFC 9116 requires an expiry date, so that nobody trusts an abandoned file. This one is current while it is served.
 SECURITY_TXT_HOLDS = timedelta(days=90)
+POSTMAN_COLLECTION = settings.BASE_DIR / "docs" / "postman" / "opsera-portal.postman_collection.json"
 PLAIN_TEXT = "text/plain; charset=utf-8"
 
 
@@ -80,6 +81,14 @@ class ApiDocsView(TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(reference=api_reference.rendered(), **kwargs)
+
+
+class PostmanCollectionView(MemberPageMixin, View):
+    """Downloads the Postman collection that is committed with the code."""
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        headers = {"Content-Disposition": f'attachment; filename="{POSTMAN_COLLECTION.name}"'}
+        return HttpResponse(POSTMAN_COLLECTION.read_bytes(), content_type="application/json", headers=headers)
 
 
 @open_to_everybody

@@ -12,6 +12,8 @@ from core.api.operations import Route, routes
 from tokens.models import Token
 from tokens.states import TokenState
 
+RUN_PIPELINE = "/api/v1/pipeline/run"
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -36,6 +38,14 @@ def verdicts(scope: str, owner: User, among: list[Route]) -> list[Verdict]:
         Verdict(route, route.operation.is_open_to(granted), route.operation.is_open_to_token_of(owner))
         for route in among
     ]
+
+
+def can_run_pipelines(token: Token) -> bool:
+    """Whether the token can run pipelines that their access rules let its owner run."""
+    return any(
+        verdict.allows and verdict.route.path == RUN_PIPELINE
+        for verdict in verdicts(token.scope, token.owner, open_to_tokens())
+    )
 
 
 class OperationCounter:

@@ -60,7 +60,7 @@ def _powershell(url: str, signed_jwt: str) -> str:
 def _postman() -> str:
     # Translators: the collection, its variables address and token, and its request “Ask who I am” are English.
     return _(
-        "1. Import docs/postman/opsera-portal.postman_collection.json.\n"
+        "1. Download the collection %(address)s/api/postman/ in this browser, and import it.\n"
         "2. Set the variable address to %(address)s\n"
         "3. Set the variable token to the token above, and send “Ask who I am”."
     ) % {"address": settings.PORTAL_URL}

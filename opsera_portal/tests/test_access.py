@@ -171,6 +171,7 @@ GET  /password/reset/{text}/{text}/  ok     ok     ok     ok     ok     ok      
 GET  /password/reset/done/           ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
 GET  /api/docs/                      ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
 GET  /api/schema/                    ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
+GET  /api/postman/                   ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 GET  /tokens/lookup/                 ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 POST /tokens/lookup/                 bad    bad    bad    bad    bad    bad      bad     bad      admin    in
 GET  /secret-scanning/               ok     ok     ok     ok     ok     ok       ok      ok       ok       ok

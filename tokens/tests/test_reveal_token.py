@@ -239,3 +239,36 @@ def test_example_for_github_is_a_workflow_that_reads_the_token_from_a_secret(cli
     [step] = workflow["jobs"]["call-portal"]["steps"]
     assert step["env"] == {"OPSERA_TOKEN": "${{ secrets.OPSERA_TOKEN }}"}
     assert step["run"].strip().endswith("/api/v1/pipelines")
+
+
+def page_after_creating(client, owner, scope):
+    client.force_login(owner)
+    token = TokenFactory(owner=owner, scope=scope, revealed_at=None)
+    return client.get(page_of(token)).content.decode()
+
+
+def test_page_links_to_the_reference_and_the_postman_collection_without_being_left(client, owner):
+    page = page_after_creating(client, owner, "api-readonly")
+
+    assert '<a href="/api/docs/" target="_blank" rel="noopener">API reference</a>' in page
+    assert re.search(r'href="/api/postman/"\s+download', page)
+    assert "/api/postman/ in this browser" in page
+    assert "docs/postman" not in page
+
+
+@pytest.mark.parametrize(
+    ("role", "scope", "says"),
+    [
+        (SiteRole.USER, "pipeline", True),
+        (SiteRole.USER, "api security-logs", True),
+        (SiteRole.USER, "pipeline-readonly api-readonly", False),
+        (SiteRole.USER, "security-logs", False),
+        (SiteRole.GUEST, "api pipeline", False),
+        (SiteRole.AUDITOR, "pipeline", False),
+    ],
+)
+def test_page_says_how_to_run_a_pipeline_if_the_token_can(client, organization, role, scope, says):
+    page = page_after_creating(client, UserFactory(organization=organization, site_role=role), scope)
+
+    assert ('id="how-to-run"' in page) is says
+    assert ('href="/pipelines/" target="_blank"' in page) is says

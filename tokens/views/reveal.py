@@ -13,6 +13,7 @@ from core.http.request_context import is_look_ahead, person_of
 from core.pages.templatetags.portal import exact
 from core.pages.views import MemberPageMixin
 from tokens import services
+from tokens.allowed_operations import can_run_pipelines
 from tokens.examples import examples_of
 from tokens.models import Token
 from tokens.querysets import PENDING_LAPSES_AFTER
@@ -38,7 +39,12 @@ class TokenRevealView(MemberPageMixin, View):
         except services.CannotBeRevealed:
             token.refresh_from_db()
             return shown_page(request, token)
-        context = {"token": token, "signed_jwt": signed_jwt, "examples": examples_of(token, signed_jwt)}
+        context = {
+            "token": token,
+            "signed_jwt": signed_jwt,
+            "examples": examples_of(token, signed_jwt),
+            "can_run_pipelines": can_run_pipelines(token),
+        }
         return render(request, "tokens/token_reveal.html", context)
 
 
