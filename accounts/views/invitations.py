@@ -16,7 +16,7 @@ from accounts.forms import ChoosePasswordForm, InviteForm
 from accounts.invitations import DAYS, invitation_tokens
 from accounts.models import User
 from accounts.privileges import Privilege
-from accounts.roles import Ability
+from accounts.roles import ROLES, Ability
 from accounts.security import credentials
 from accounts.security.reauthentication import RecentSignInMixin
 from accounts.signin.limits import remember_device
@@ -34,7 +34,8 @@ class InviteView(OrganizationPageMixin, RecentSignInMixin, TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         form = kwargs.pop("form", None) or InviteForm(actor=self.person)
-        return super().get_context_data(form=form, days=DAYS, **kwargs)
+        roles = [{"label": role.label, "summary": _(description.summary)} for role, description in ROLES.items()]
+        return super().get_context_data(form=form, roles=roles, days=DAYS, **kwargs)
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
         form = InviteForm(request.POST, actor=self.person)
