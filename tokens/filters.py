@@ -9,7 +9,7 @@ import django_filters
 from django import forms
 from django.db.models import Q
 from django.utils import timezone
-from django.utils.translation import gettext, gettext_lazy
+from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 
 from accounts.models import User
 from core.api import scopes
@@ -28,9 +28,14 @@ TIMES_TO_END = [
 ]
 
 
+# Tokens that have not ended, whether or not they work now: the number beside a person counts them.
+LIVE = "live"
+
+
 class TokenFilter(StrictFilterSet):
     api_help: ClassVar = {
         "q": "Part of the name or of the description.",
+        "state": "`live` finds all tokens that are neither `expired` nor `revoked`.",
         "ends_within": "Days, or `soon`: in the last 7 days of a token, or in the last quarter of its lifetime if "
         "that is shorter. Finds active tokens only.",
     }
@@ -38,7 +43,7 @@ class TokenFilter(StrictFilterSet):
     q = SearchFilter(label=gettext_lazy("Name or description"), method="filter_text")
     state = django_filters.ChoiceFilter(
         label=gettext_lazy("State"),
-        choices=STATE_CHOICES,
+        choices=[(LIVE, pgettext_lazy("state of a token", "Live: not expired")), *STATE_CHOICES],
         method="filter_state",
         empty_label=gettext_lazy("Any state"),
     )
@@ -64,6 +69,8 @@ class TokenFilter(StrictFilterSet):
         if value == TokenState.EXPIRED.id:
             return queryset.expired()
         live = queryset.live()
+        if value == LIVE:
+            return live
         if value == TokenState.OWNER_DEACTIVATED.id:
             return live.filter(owner__is_active=False)
         # The few people who are deactivated are found once, and not looked up for each token.

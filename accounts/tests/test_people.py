@@ -3,16 +3,18 @@
 import re
 import threading
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import escape
 
 from accounts import invitations, services
 from accounts.mails import invitation_mail
 from accounts.models import User
-from accounts.roles import SiteRole
+from accounts.roles import ROLES, SiteRole
 from accounts.security import credentials
 from accounts.tests.factories import PASSWORD, GroupFactory, UserFactory
 from auditlog.models import Activity
@@ -50,6 +52,54 @@ def as_administrator(client, administrator):
 
 def text(answer):
     return answer.content.decode()
+
+
+# The page of a person
+
+
+def live_tokens_on(page):
+    return re.search(r'<dd id="live-tokens">(.*?)</dd>', page, re.DOTALL)[1].strip()
+
+
+@pytest.mark.parametrize(
+    ("role", "is_link"),
+    [
+        (SiteRole.ADMINISTRATOR, True),
+        (SiteRole.SECURITY_MANAGER, True),
+        (SiteRole.AUDITOR, True),
+        (SiteRole.POWER_USER, False),
+    ],
+)
+def test_live_tokens_link_to_the_list_for_roles_that_read_it(client, organization, member, role, is_link):
+    member.email = "some+one@acme.example"
+    member.save()
+    live = [TokenFactory(owner=member), TokenFactory(owner=member, revealed_at=None)]
+    ended = [TokenFactory(owner=member, revoked_at=timezone.now()), TokenFactory(owner=UserFactory())]
+    client.force_login(UserFactory(organization=organization, site_role=role))
+
+    shown = live_tokens_on(text(client.get(page_of(member))))
+
+    if not is_link:
+        assert shown == "2"
+        return
+    address, count = re.fullmatch(r'<a href="([^"]+)">(\d+)</a>', shown).groups()
+    tokens = text(client.get(unescape(address)))
+    assert count == "2"
+    assert [str(token.pk) in tokens for token in live + ended] == [True, True, False, False]
+
+
+def test_person_without_live_tokens_has_no_link(as_administrator, member):
+    TokenFactory(owner=member, revoked_at=timezone.now())
+
+    assert live_tokens_on(text(as_administrator.get(page_of(member)))) == "0"
+
+
+def test_form_to_invite_says_what_each_role_allows(as_administrator):
+    page = text(as_administrator.get(INVITE))
+
+    shown = re.findall(r"<dt>([^<]+)</dt>\s*<dd>\s*([^<]+?)\s*</dd>", page)
+    assert shown == [(str(role.label), escape(ROLES[role].summary)) for role in SiteRole]
+    assert '<a class="hint" href="/who-may-do-what/">' in page
 
 
 # The table

@@ -66,6 +66,7 @@ class UserDetailView(OrganizationPageMixin, TemplateView):
             role_summary=_(user.role.summary),
             form=form,
             may_change=self.person.may(Ability.MANAGE_ORGANIZATION),
+            may_read_tokens=self.person.may(Ability.READ_TOKENS),
             may_reset_two_factor=user.has_two_factor and user.pk != self.person.pk,
             undelivered_mails=[
                 {"label": label_of(row), "created_at": row.created_at, "error": row.last_error or _("not tried yet")}

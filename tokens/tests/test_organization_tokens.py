@@ -81,6 +81,7 @@ def narrowed(**day):
         ({"owner": "mo mem"}, ["deploy", "idle"]),
         ({"scope": "pipeline"}, ["deploy"]),
         ({"state": "expired"}, ["gone"]),
+        ({"state": "live"}, ["deploy", "idle", "nightly"]),
         ({"ends_within": "1"}, ["nightly"]),
         ({"ends_within": "30"}, ["deploy", "idle", "nightly"]),
         ({"unused_for": "30"}, ["gone", "idle"]),
