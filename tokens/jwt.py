@@ -165,6 +165,16 @@ def _verify(encoded: str) -> dict[str, Any]:
     return claims
 
 
+def has_form(text: str) -> bool:
+    """Whether the text begins with a whole JWT of any product: three parts, the first of which is a JSON object."""
+    if not _FORM.match(text):
+        return False
+    try:
+        return bool(_header(text))
+    except NotGenuine:
+        return False
+
+
 def _is_canonical(segment: str) -> bool:
     """Whether this is the only encoding of its bytes: others differ in unused trailing bits."""
     try:

@@ -1,4 +1,4 @@
-"""Found tokens: recognizing them in a text, and looking one up.
+"""Found tokens: recognizing them and parts of them in a text, and looking one up.
 
 A found token passes through this module and is kept nowhere: not in a row, a log line, an error or an answer.
 """
@@ -38,14 +38,22 @@ logger = logging.getLogger(__name__)
 # An ES256 signature has exactly 86 characters, so text that follows it directly is not matched. An RS256 signature has
 # at least 342. RE2 and Hyperscan support the pattern: no look-around, no back references, no repetition beyond 1000.
 # No part can match the text of the next part, and the dots separate the long runs, so the search takes linear time.
+_PAYLOAD_ENDS = r"(?:BlcnNvbmFsX2FjY2VzcyJ9|wZXJzb25hbF9hY2Nlc3MifQ|cGVyc29uYWxfYWNjZXNzIn0)"
 PATTERN = (
     r"eyJhbGciOiJ[FS]UzI1NiIsImtpZCI6I"
     r"(?:[i-n][A-Za-z0-9_-]{57}iLCJ0eXAiOiJhdCtqd3QifQ|mst[A-Za-z0-9_-]{56}IiwidHlwIjoiYXQrand0In0)"
     r"\.eyJpc3MiOiJodHRw[A-Za-z0-9_-]{200,}"
-    r"(?:BlcnNvbmFsX2FjY2VzcyJ9|wZXJzb25hbF9hY2Nlc3MifQ|cGVyc29uYWxfYWNjZXNzIn0)"
+    rf"{_PAYLOAD_ENDS}"
     r"\.[A-Za-z0-9_-]{86}(?:[A-Za-z0-9_-]{256,})?"
 )
 _TOKEN = re.compile(PATTERN)
+
+# What our tokens begin with, up to the id of the key. JWTs of many other products begin like this, too.
+_BEGINNINGS = ("eyJhbGciOiJFUzI1NiIsImtpZCI6I", "eyJhbGciOiJSUzI1NiIsImtpZCI6I")
+_BEGINS = re.compile(r"eyJhbGciOi[A-Za-z0-9_.-]*")
+_OUR_HEADER = re.compile(PATTERN.partition(r"\.")[0])
+# What is left of a token that lost its beginning.
+_ENDS = re.compile(rf"{_PAYLOAD_ENDS}\.[A-Za-z0-9_-]")
 
 MAX_PASTED_LENGTH = 20_000
 LAST_USES = 5
@@ -81,6 +89,27 @@ def tokens_in(text: str) -> list[str]:
 
 
 @sensitive_variables()
+def has_part_of_token(text: str) -> bool:
+    """Whether something in this text begins or ends like our tokens and is not whole."""
+    rest = _TOKEN.sub(lambda found: "" if _is_whole(found[0]) else found[0], text)
+    return bool(_ENDS.search(rest)) or any(_may_be_cut_off(found) for found in _BEGINS.findall(rest))
+
+
+@sensitive_variables()
+def _is_whole(encoded: str) -> bool:
+    """The pattern also matches tokens with the beginning of an RS256 signature, which has at least 342 characters."""
+    return encoded.startswith(_BEGINNINGS[0]) or len(encoded.rpartition(".")[2]) >= 342
+
+
+@sensitive_variables()
+def _may_be_cut_off(beginning: str) -> bool:
+    header = beginning.partition(".")[0]
+    begins_like_ours = any(header.startswith(ours) or ours.startswith(header) for ours in _BEGINNINGS)
+    is_of_another_product = jwt.has_form(beginning) and not _OUR_HEADER.fullmatch(header)
+    return begins_like_ours and not is_of_another_product
+
+
+@sensitive_variables()
 def genuine_token_ids(texts: Iterable[str]) -> list[uuid.UUID]:
     """The ids of the genuine tokens in these texts, live or not. Makes no query."""
     found = {_token_id(encoded) for text in texts for encoded in tokens_in(text)}
@@ -91,8 +120,9 @@ def genuine_token_ids(texts: Iterable[str]) -> list[uuid.UUID]:
 def look_up_token(*, actor: User, pasted: str, request: HttpRequest | None = None) -> Token:
     """The record of the token in the text, if the actor may expire it.
 
-    Raises ``ValidationError`` if the text contains several tokens. Otherwise, everything that is not found raises
-    ``NotAllowed`` after the same single query, so that strangers' tokens can't be told from invented ones.
+    Raises ``ValidationError`` if the text contains several tokens, or only a part of one. Otherwise, everything that is
+    not found raises ``NotAllowed`` after the same single query, so that strangers' tokens can't be told from invented
+    ones.
     """
     token = Token.objects.revocable_by(actor).for_token_table().filter(pk=_pasted_token_id(pasted)).first()
     if token is None:
@@ -111,11 +141,16 @@ def last_uses(token: Token, *, reader: User) -> TokenUseQuerySet:
 def _pasted_token_id(text: str) -> uuid.UUID:
     """The id of the one token in the text, also if a terminal or a mail has wrapped it.
 
-    Several tokens are counted by their form alone, so the answer does not reveal which of them are genuine.
+    Several tokens and parts of tokens are recognized by their form alone, so the answer does not reveal which of them
+    are genuine.
     """
-    as_pasted, unwrapped = tokens_in(text), tokens_in("".join(text.split()))
+    joined = "".join(text.split())
+    as_pasted, unwrapped = tokens_in(text), tokens_in(joined)
     if len(as_pasted) > 1 or len(unwrapped) > 1:
         raise ValidationError({"token": gettext("There are several tokens in this text. Send one of them.")})
+    is_whole = any(_is_whole(encoded) for encoded in as_pasted + unwrapped)
+    if not is_whole and has_part_of_token(text) and has_part_of_token(joined):
+        raise ValidationError({"token": gettext("This is only a part of a token. Look for the whole text.")})
     ids = (_token_id(encoded) for encoded in as_pasted + unwrapped)
     return next((token_id for token_id in ids if token_id != _NO_TOKEN), _NO_TOKEN)
 

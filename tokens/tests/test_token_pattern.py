@@ -127,6 +127,16 @@ def test_incomplete_token_is_not_found(cut):
     assert finding.tokens_in(halves[cut]) == []
 
 
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256"])
+def test_each_beginning_of_a_token_is_a_part_of_it(settings, keys, algorithm):
+    for key in keys[algorithm]:
+        settings.TOKEN_SIGNING_KEYS = key
+        encoded = signed()
+
+        assert all(finding.has_part_of_token(f"Bearer {encoded[:length]}") for length in range(10, len(encoded), 7))
+        assert not finding.has_part_of_token(f"Bearer {encoded}")
+
+
 def base64url(data):
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
@@ -196,6 +206,22 @@ def test_samples_of_the_standards_are_not_found(sample):
     assert finding.tokens_in(sample) == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *SAMPLES,
+        f"{segment({'alg': 'RS256', 'kid': 'a1b2', 'typ': 'JWT'})}.{segment({'iss': 'https://example'})}.{'A' * 342}",
+        f"{segment({'alg': 'ES256', 'typ': 'JWT'})[:30]}...",
+        "eyJ",
+        "hello",
+        "",
+    ],
+    ids=["RFC 7515", "RFC 7519", "RFC 9068", "same beginning", "cut off", "short", "words", "empty"],
+)
+def test_jwts_of_other_products_are_not_parts_of_our_tokens(text):
+    assert not finding.has_part_of_token(text)
+
+
 @pytest.mark.parametrize("name", ["json_web_signature_test.json", "blns.json", "jwt.secrets.list"])
 def test_public_test_data_contains_no_token(name):
     path = SHARED_DATA / name
@@ -244,6 +270,7 @@ def test_search_takes_linear_time(junk):
     start = time.process_time()
 
     assert finding.tokens_in(text) == []
+    finding.has_part_of_token(text)
     # It takes up to 0.2 seconds. In quadratic time it would take days.
     assert time.process_time() - start < 10
 
