@@ -20,6 +20,7 @@ from django.utils.translation import gettext, gettext_lazy
 from django_filters.fields import ModelChoiceField
 
 from core import ids
+from core.http.request_context import JWT, JWT_BEGINNING
 from core.pages.widgets import MOST_CHOICES, LongSelect, SuggestingInput
 from core.text import Text
 
@@ -76,8 +77,29 @@ class PeriodForm(forms.Form):
         return self.cleaned_data
 
 
+class SearchedTextField(forms.CharField):
+    """Refuses tokens: people paste a leaked token here, and it would be in the address, in the browser's history and in
+    links. The browser refuses it before it is sent."""
+
+    default_error_messages: ClassVar = {
+        "looks_like_token": gettext_lazy("This looks like a token. Look it up instead of searching for it."),
+    }
+
+    def to_python(self, value: Any) -> str:
+        text: str = super().to_python(value)
+        if JWT.search(text):
+            raise ValidationError(self.error_messages["looks_like_token"], code="looks_like_token")
+        return text
+
+    def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
+        title = gettext_lazy("Not for tokens: look them up with “Found a token?”")
+        return {**super().widget_attrs(widget), "pattern": rf"(?!.*{JWT_BEGINNING}).*", "title": title}
+
+
 class TextFilter(django_filters.CharFilter):
     """A part of a text."""
+
+    field_class = SearchedTextField
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"widget": search_input(), **kwargs})

@@ -25,7 +25,8 @@ USER_AGENT_MAX_LENGTH = 256
 TARGET_MAX_LENGTH = 512
 
 # A JWT, or the beginning of one: its header and payload are JSON objects in base64url.
-JWT = re.compile(r"eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,2}")
+JWT_BEGINNING = r"eyJ[A-Za-z0-9_\-]{8}"
+JWT = re.compile(rf"{JWT_BEGINNING}[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*){{0,2}}")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # An address with a port, and IPv6 in brackets, as RFC 7239 section 6 writes them. A port may be obfuscated ("_web").
 _IN_BRACKETS = re.compile(r"\[([^\[\]]*)\](?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?")

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+from html import unescape
 
 import pytest
 
@@ -9,6 +10,7 @@ from accounts.tests.factories import GroupFactory
 from auditlog.filters import OrganizationTokenUseFilter
 from core.api.filtering import ADDRESS_OR_NETWORK, StrictFilterBackend
 from core.filters import AddressField
+from tokens.leaks import finding
 from tokens.tests.factories import TokenFactory, bearer
 
 USERS = "/api/v1/users"
@@ -121,3 +123,55 @@ def test_schema_describes_each_kind_of_filter():
     assert "minLength" not in described["q"]["schema"]
     assert "the last 7 days" in described["date"]["description"]
     assert described["ip"]["description"]
+
+
+# Search fields
+
+TOKEN = finding.example()
+SEARCHES = {
+    "/profile/tokens/": "q",
+    "/organization/tokens/": "owner",
+    "/organization/access-review/": "owner",
+    "/organization/users/": "q",
+    "/organization/groups/": "q",
+    "/pipelines/": "q",
+    "/profile/authentication-log/": "q",
+    "/organization/activity-log/": "user_email",
+}
+
+
+@pytest.mark.parametrize("page", SEARCHES)
+def test_page_refuses_to_search_for_a_token_and_links_to_the_right_page(client, administrator, page):
+    client.force_login(administrator)
+    name = SEARCHES[page]
+
+    answer = client.get(page, {name: f"Bearer {TOKEN[:60]}"}).content.decode()
+
+    error = re.search(rf'<div class="field-error" id="id_{name}_error">(.*?</div>)', answer, re.DOTALL)[1]
+    assert "This looks like a token. Look it up instead of searching for it." in error
+    assert 'href="/tokens/lookup/"' in error
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/tokens", "/api/v1/organization/tokens", "/api/v1/users", "/api/v1/me/authentication-log"]
+)
+@pytest.mark.parametrize("text", [TOKEN[:11], TOKEN[:100], TOKEN, f'"{TOKEN}"'])
+def test_api_refuses_to_search_for_a_token(get, path, text):
+    answer = get(path, {"q": text})
+
+    assert answer.status_code == 400
+    assert answer.json()["errors"] == {"q": ["This looks like a token. Look it up instead of searching for it."]}
+
+
+@pytest.mark.parametrize("text", ["eyJ", "eyjafjallajökull", "Key Jar 12345678", "eyJ 12345678"])
+def test_words_that_begin_like_a_token_are_searched_for(get, text):
+    assert get("/api/v1/tokens", {"q": text}).status_code == 200
+
+
+@pytest.mark.parametrize(("text", "is_sent"), [("nightly", True), ("eyJ", True), (f"Bearer {TOKEN[:40]}", False)])
+def test_browser_does_not_send_a_token(client, administrator, text, is_sent):
+    client.force_login(administrator)
+    [field] = re.findall(r'<input [^>]*name="q"[^>]*>', client.get("/profile/tokens/").content.decode())
+
+    assert bool(re.fullmatch(unescape(re.search(r'pattern="(.*?)"', field)[1]), text)) is is_sent
+    assert "Found a token?" in re.search(r'title="(.*?)"', field)[1]
