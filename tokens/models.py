@@ -129,6 +129,16 @@ class Token(models.Model):
         return self.expires_at if self.revoked_at is None else min(self.revoked_at, self.expires_at)
 
     @property
+    def ended_at(self) -> datetime | None:
+        """When it ended: by time, early, or because it was not shown in time. ``None`` if it has not ended."""
+        ends_at = self.ends_at if self.revealed_at is not None else min(self.ends_at, self._reveal_ends_at)
+        return ends_at if self.revoked_at is not None or ends_at <= timezone.now() else None
+
+    @property
+    def ended_before_its_time(self) -> bool:
+        return self.ended_at is not None and self.ended_at < self.expires_at
+
+    @property
     def has_ended(self) -> bool:
         return self.state in ENDED
 

@@ -4,8 +4,8 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from django.db.models import Count, Exists, F, OuterRef, Prefetch, Q, Value
-from django.db.models.functions import Concat
+from django.db.models import Case, Count, DateTimeField, Exists, F, OuterRef, Prefetch, Q, Value, When
+from django.db.models.functions import Concat, Least
 from django.db.models.lookups import LessThanOrEqual
 from django.utils import timezone
 
@@ -184,6 +184,18 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         return self.annotate(_padded=Concat(Value(" "), F("scope"), Value(" "))).filter(
             _padded__contains=f" {scope_id} "
         )
+
+    def by_end(self, *, is_descending: bool) -> Self:
+        """Sorted by when they ended (`Token.ended_at`) or will expire."""
+        was_not_shown = Q(revealed_at__isnull=True, created_at__lte=timezone.now() - PENDING_LAPSES_AFTER)
+        lapsed_at = Least(F("created_at") + Value(PENDING_LAPSES_AFTER), F("expires_at"))
+        end = Case(
+            When(revoked_at__isnull=False, then=F("revoked_at")),
+            When(was_not_shown, then=lapsed_at),
+            default=F("expires_at"),
+            output_field=DateTimeField(),
+        )
+        return self.order_by(end.desc() if is_descending else end.asc())
 
     def for_token_table(self) -> Self:
         """With owner, revoker and organization, by queries of their own: a join would also look them up for all the

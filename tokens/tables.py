@@ -21,6 +21,7 @@ from core.text import Text, counted, grouped
 from tokens.access_review import LISTED
 from tokens.allowed_operations import OperationCounter
 from tokens.models import Token
+from tokens.querysets import TokenQuerySet
 from tokens.states import ENDED, TokenState
 
 
@@ -74,7 +75,7 @@ class TokenTable(PortalTable):
     name = Column(verbose_name=gettext_lazy("Name"))
     scope = Column(verbose_name=gettext_lazy("Scopes"), orderable=False)
     created_at = MomentColumn(verbose_name=gettext_lazy("Created"))
-    expires_at = MomentColumn(verbose_name=gettext_lazy("Expires"))
+    expires_at = MomentColumn(verbose_name=gettext_lazy("End"))
     last_used_at = MomentColumn(verbose_name=gettext_lazy("Last used"), default=gettext_lazy("Never"))
     state = BadgeColumn(verbose_name=gettext_lazy("State"), empty_values=(), orderable=False)
     expire = Column(empty_values=(), orderable=False, verbose_name="", attrs={"td": {"class": "row-action"}})
@@ -103,6 +104,13 @@ class TokenTable(PortalTable):
 
     def render_scope(self, record: Token) -> SafeString:
         return scope_labels(record)
+
+    def render_expires_at(self, record: Token, column: MomentColumn) -> SafeString | str:
+        """When it really ended, if it has."""
+        return column.render(record.ended_at or record.expires_at)
+
+    def order_expires_at(self, tokens: TokenQuerySet, is_descending: bool) -> tuple[TokenQuerySet, bool]:
+        return tokens.by_end(is_descending=is_descending), True
 
     def render_state(self, record: Token, column: BadgeColumn) -> SafeString:
         state = column.render(_badge(record, self._state_of(record)))

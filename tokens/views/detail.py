@@ -172,11 +172,13 @@ def timeline(token: Token) -> list[dict[str, Any]]:
         by = pgettext("who expired a token", "by %(person)s") % {"person": token.revoked_by} if token.revoked_by else ""
         note = ": ".join(filter(None, [by, token.revoke_reason]))
         events.append({"label": gettext("Expired early"), "at": token.revoked_at, "note": note})
+    if token.ended_at and not token.revoked_at and token.ended_before_its_time:
+        events.append({"label": gettext("Expired because it was not shown"), "at": token.ended_at, "note": ""})
     events.append({"label": _label_of_end(token), "at": token.expires_at, "note": ""})
     return events
 
 
 def _label_of_end(token: Token) -> str:
-    if token.revoked_at:
+    if token.ended_before_its_time:
         return gettext("Would have expired")
-    return gettext("Expired") if token.is_expired else gettext("Expires")
+    return gettext("Expired") if token.has_ended else gettext("Expires")
