@@ -86,7 +86,7 @@ class SearchedTextField(forms.CharField):
     }
 
     def to_python(self, value: Any) -> str:
-        text: str = super().to_python(value)
+        text = super().to_python(value) or ""
         if JWT.search(text):
             raise ValidationError(self.error_messages["looks_like_token"], code="looks_like_token")
         return text

@@ -48,7 +48,7 @@ class MemberPageMixin(AccessMixin, View):
 class SectionMixin(ContextMixin):
     """A page among the tabs of a section: "profile" or "organization" (opsera_portal/navigation.py)."""
 
-    section: ClassVar[str]
+    section: str
     # The URL name of the tab that is marked as current.
     current_tab: str
 

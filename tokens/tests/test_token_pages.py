@@ -441,3 +441,42 @@ def test_my_tokens_can_be_filtered_by_their_end_on_the_page_and_in_the_api(signe
     within_90_days = api.get("/api/v1/tokens", {"ends_within": "90"}).json()["data"]
     assert {row["name"] for row in within_90_days} == {later.name, soon.name}
     assert api.get("/api/v1/tokens", {"ends_within": "8"}).status_code == 400
+
+
+# Where the pages of one token belong
+
+
+def current(page):
+    """The links that are marked as current, and the link back."""
+    marked = re.findall(r'<a href="([^"]*)"\s+aria-current="[a-z]+">', page)
+    return marked, re.search(r'class="back-link"\s+href="([^"]*)"', page)[1]
+
+
+@pytest.mark.parametrize("role", [SiteRole.ADMINISTRATOR, SiteRole.SECURITY_MANAGER, SiteRole.AUDITOR])
+def test_page_of_another_persons_token_is_among_the_pages_of_the_organization(client, organization, owner, role):
+    client.force_login(UserFactory(organization=organization, site_role=role))
+
+    page = text(client.get(f"{PAGE}{TokenFactory(owner=owner).pk}/"))
+
+    # The link in the header, the same in the menu of narrow screens, and the tab.
+    users, tokens = "/organization/users/", "/organization/tokens/"
+    assert current(page) == ([users, users, tokens], tokens)
+
+
+def test_page_of_ones_own_token_is_among_the_pages_of_the_profile(client, administrator):
+    client.force_login(administrator)
+
+    page = text(client.get(f"{PAGE}{TokenFactory(owner=administrator).pk}/"))
+
+    assert current(page) == ([PAGE], PAGE)
+
+
+def test_pages_of_another_persons_token_lead_back_to_the_organizations_list(client, administrator, owner):
+    client.force_login(administrator)
+    token = TokenFactory(owner=owner)
+
+    for page in ("reveal/", "expire/"):
+        answer = text(client.get(f"{PAGE}{token.pk}/{page}"))
+        assert current(answer)[1] == "/organization/tokens/"
+        assert "← The organization&#x27;s tokens" in answer
+        assert "Create a new token" not in answer

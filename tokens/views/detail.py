@@ -28,6 +28,7 @@ from tokens.forms import EditTokenForm
 from tokens.models import Token
 from tokens.states import TokenState
 from tokens.tables import state_badge
+from tokens.views.places import back_link, place_of
 
 NEW_ADDRESS = Badge("◆", gettext_lazy("New address"), "warning")
 ADDRESSES_SHOWN = 20
@@ -39,8 +40,6 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
     page_size = 20
     filterset_class = OneTokenUseFilter
     template_name = "tokens/token_detail.html"
-    section = "profile"
-    current_tab = "tokens:token_list"
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         self.object = self._token(kwargs["pk"])
@@ -105,6 +104,7 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         token: Token = self.object
+        self.section, self.current_tab = place_of(token, self.person)
         days = usage.days(self.uses)
         can_do, cannot_do = what_it_can_do(token)
         edit_form = kwargs.pop("edit_form", None)
@@ -122,6 +122,7 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
             state=state_badge(token),
             scopes=token.scopes,
             is_own=self.is_own,
+            back=back_link(token, self.person),
             can_be_shown_until=token.can_be_revealed_until if self.is_own else None,
             can_expire=not token.has_ended and Token.objects.revocable_by(self.person).filter(pk=token.pk).exists(),
             can_do=can_do,

@@ -4,7 +4,6 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.views.generic import View
 
@@ -16,6 +15,7 @@ from tokens import services
 from tokens.forms import ExpireTokenForm
 from tokens.models import Token
 from tokens.tables import anchor_of
+from tokens.views.places import back_link, list_of
 
 
 class TokenExpireView(MemberPageMixin, View):
@@ -47,7 +47,7 @@ class TokenExpireView(MemberPageMixin, View):
 
     def _list_of(self, token: Token) -> str:
         """The list as the person left it."""
-        return back_to(self.request, home_of(token, self.person))
+        return back_to(self.request, list_of(token, self.person))
 
     def _token(self, pk: str) -> Token:
         token: Token = get_object_or_404(Token.objects.revocable_by(self.person).for_token_page(), pk=pk)
@@ -62,6 +62,7 @@ class TokenExpireView(MemberPageMixin, View):
             "form": form,
             "cancel_url": self._list_of(token),
             "back_url": self._list_of(token),
+            "back": back_link(token, self.person, self._list_of(token)),
             "uses_lately": uses_lately(token, self.person),
         }
         return render(request, "tokens/token_confirm_expire.html", context, status=status)
@@ -71,9 +72,3 @@ def uses_lately(token: Token, reader: User) -> int | None:
     """The number of uses in the last 7 days that the reader may see; ``None`` if some are not counted yet."""
     uses = usage.of_token(token.pk, reader=reader)
     return sum(day.total for day in usage.days(uses)[-7:]) if uses.is_complete else None
-
-
-def home_of(token: Token, user: User) -> str:
-    """The list that contains the token: the person's own tokens, or the organization's."""
-    name = "tokens:token_list" if token.owner_id == user.pk else "tokens:organization_token_list"
-    return reverse(name)

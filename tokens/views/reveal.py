@@ -18,6 +18,7 @@ from tokens.examples import examples_of
 from tokens.models import Token
 from tokens.querysets import PENDING_LAPSES_AFTER
 from tokens.tables import state_badge
+from tokens.views.places import back_link
 
 
 @method_decorator(cache_control(no_store=True, private=True), name="dispatch")
@@ -54,6 +55,8 @@ def shown_page(request: HttpRequest, token: Token) -> HttpResponse:
     context = {
         "token": token,
         "state": state_badge(token),
+        "is_own": token.owner_id == person_of(request).pk,
+        "back": back_link(token, person_of(request)),
         "headline": headline,
         "explanation": explanation,
         "can_expire": not token.has_ended
