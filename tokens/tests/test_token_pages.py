@@ -118,6 +118,12 @@ def test_naughty_strings_do_not_break_the_page(signed_in):
         assert signed_in.get(PAGE, {"q": name}).status_code == 200, name
 
 
+def test_form_says_that_scopes_are_not_for_single_pipelines(signed_in):
+    hint = re.search(r'<p class="hint" id="id_scopes_hint">(.*?)</p>', text(signed_in.get(PAGE)), re.DOTALL)[1]
+
+    assert "Each applies to all pipelines that you can use." in hint
+
+
 def test_table_shows_each_tokens_state_in_words(signed_in, owner):
     now = timezone.now().replace(microsecond=0)
     TokenFactory(owner=owner, name="alive")
