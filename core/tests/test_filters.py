@@ -150,6 +150,7 @@ def test_page_refuses_to_search_for_a_token_and_links_to_the_right_page(client, 
     error = re.search(rf'<div class="field-error" id="id_{name}_error">(.*?</div>)', answer, re.DOTALL)[1]
     assert "This looks like a token. Look it up instead of searching for it." in error
     assert 'href="/tokens/lookup/"' in error
+    assert "No tokens here" not in answer
 
 
 @pytest.mark.parametrize(

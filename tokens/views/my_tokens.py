@@ -8,14 +8,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.utils.translation import gettext as _
-from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
 
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import ask_again, is_recent
 from auditlog import usage
 from core.pages.forms import refusals_in
-from core.pages.views import MemberPageMixin, SectionMixin
+from core.pages.views import FilteredListMixin, MemberPageMixin, SectionMixin
 from tokens import services
 from tokens.ended_in_use import ended_in_use
 from tokens.expiry import notices
@@ -29,7 +28,7 @@ from tokens.scope_cards import scope_cards
 from tokens.tables import TokenTable
 
 
-class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilterView):
+class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredListMixin):
     """My tokens, below the form that creates one."""
 
     table_class = TokenTable
@@ -43,6 +42,9 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilterView)
     def get_queryset(self) -> QuerySet[Token]:
         # Django knows the owner of these rows, so it makes no query for them.
         return self.person.tokens.prefetch_related("organization", "revoked_by")
+
+    def get_table_kwargs(self) -> dict[str, Any]:
+        return {} if self.is_readable else {"empty_text": _("Correct the marked filter to see tokens.")}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         form, filled = kwargs.pop("form", None), None

@@ -12,9 +12,8 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import cached_property
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext, gettext_lazy, ngettext
 from django.views.generic import View
-from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
 
 from accounts.models import User
@@ -23,7 +22,7 @@ from auditlog import usage
 from core.api.paging import MAX_PAGE_SIZE
 from core.pages.addresses import back_to
 from core.pages.forms import add_error
-from core.pages.views import MemberPageMixin, SectionMixin
+from core.pages.views import FilteredListMixin, MemberPageMixin, SectionMixin
 from core.text import Text, grouped
 from tokens import services
 from tokens.ended_in_use import ended_in_use
@@ -37,7 +36,7 @@ LISTED = 50
 LATELY = timedelta(days=7)
 
 
-class OrganizationTokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilterView):
+class OrganizationTokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredListMixin):
     """The metadata of all tokens, for roles that read it."""
 
     table_class = OrganizationTokenTable
@@ -63,7 +62,8 @@ class OrganizationTokenListView(SectionMixin, MemberPageMixin, SingleTableMixin,
         )
 
     def get_table_kwargs(self) -> dict[str, Any]:
-        return {"may_expire": self.person.may(Ability.EXPIRE_TOKENS)}
+        wrong = {} if self.is_readable else {"empty_text": gettext("Correct the marked filter to see tokens.")}
+        return {"may_expire": self.person.may(Ability.EXPIRE_TOKENS), **wrong}
 
 
 class ExpireManyView(MemberPageMixin, View):
