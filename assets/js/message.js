@@ -5,6 +5,6 @@ for (const button of document.querySelectorAll("[data-dismiss]")) {
   button.hidden = false;
   button.addEventListener("click", () => {
     button.closest(".message").remove();
-    document.querySelector("main").focus();
+    document.querySelector("main").focus({ preventScroll: true });
   });
 }

@@ -92,6 +92,13 @@ def test_expiring_a_token_leads_back_to_its_row(browser_of):
     row = page.locator("tr:target")
     expect(row).to_contain_text("Expired early")
     expect(row).to_be_in_viewport()
+    message = page.get_by_text("Scripts that use it get 401 from now on.")
+    expect(message).to_be_in_viewport()
+    scrolled = page.evaluate("scrollY")
+    page.get_by_role("button", name="Dismiss").click()
+    expect(message).to_have_count(0)
+    # The page stays where it is.
+    assert page.evaluate("scrollY") > scrolled / 2 > 50
 
 
 def test_expiring_a_token_that_leaves_the_list_leads_back_to_the_list(browser_of):
@@ -104,6 +111,31 @@ def test_expiring_a_token_that_leaves_the_list_leads_back_to_the_list(browser_of
     expect(page.get_by_role("link", name="leaves the list", exact=True)).to_have_count(0)
     expect(page.locator("#tokens-heading")).to_be_in_viewport()
     expect(page.locator("#id_name")).not_to_be_in_viewport()
+    # The message is above the heading, and after some seconds only at its own place.
+    message, heading = page.locator(".messages"), page.locator("#tokens-heading")
+    expect(message).to_be_in_viewport()
+    assert bottom_of(message) <= heading.bounding_box()["y"]
+    message.evaluate("messages => messages.getAnimations().forEach(animation => animation.finish())")
+    expect(message).not_to_be_in_viewport()
+
+
+def test_browser_does_not_send_a_token_that_is_searched_for(browser_of):
+    page = browser_of("user")
+    page.goto(PAGE)
+    search = page.get_by_label("Name or description")
+
+    search.fill("Bearer eyJhbGciOiJFUzI1NiIsImtpZCI6I")
+    page.get_by_role("button", name="Filter", exact=True).click()
+    assert page.evaluate("location.search") == ""
+    assert search.evaluate("field => field.validity.patternMismatch")
+    search.fill("nightly")
+    page.get_by_role("button", name="Filter", exact=True).click()
+    page.wait_for_url("**?q=nightly*")
+
+
+def bottom_of(locator):
+    box = locator.bounding_box()
+    return box["y"] + box["height"]
 
 
 def create(page, name):
