@@ -359,6 +359,19 @@ def test_token_page_warns_if_an_expired_token_is_still_used(client, signed_in, o
     assert client.get(f"{PAGE}{token.pk}/").status_code == 404
 
 
+@pytest.mark.parametrize("program", ["curl/8", ""])
+def test_first_and_last_use_are_not_said_with_the_same_words(signed_in, owner, program):
+    token = TokenFactory(owner=owner, revoked_at=timezone.now() - timedelta(days=9))
+    use(token, timezone.now() - timedelta(seconds=3), status=401, code="revoked", user_agent=program)
+
+    once = unescape(re.sub(r"<[^>]*>", "", text(signed_in.get(f"{PAGE}{token.pk}/"))))
+    use(token, timezone.now() - timedelta(days=4), status=401, code="revoked", user_agent=program)
+    twice = unescape(re.sub(r"<[^>]*>", "", text(signed_in.get(f"{PAGE}{token.pk}/"))))
+
+    assert "Used 1 time since it expired, in the last 30 days: last just now" in once
+    assert "Used 2 times since it expired, in the last 30 days: first 4 days ago" in twice
+
+
 def test_confirmation_says_how_often_the_token_was_used_recently(signed_in, owner):
     token = TokenFactory(owner=owner)
     for days in (0, 3, 6, 8):
