@@ -142,13 +142,13 @@ def test_person_of_another_organization_cannot_become_a_member(as_power, power, 
     assert not group.members.exists()
 
 
-@pytest.mark.parametrize("text", [" łucja  ŻAK ", "Łucja Żak <lucja@acme.example>", "lucja@acme.example"])
+@pytest.mark.parametrize("typed", [" łucja  ŻAK ", "Łucja Żak <lucja@acme.example>", "lucja@acme.example"])
 @pytest.mark.each_database
-def test_member_is_found_by_full_name_or_suggestion(as_power, group, text):
+def test_member_is_found_by_full_name_or_suggestion(as_power, group, typed):
     person = UserFactory(organization=group.organization, name="Łucja Żak", email="lucja@acme.example")
     assert '<option value="Łucja Żak &lt;lucja@acme.example&gt;">' in text(as_power.get(page_of(group)))
 
-    as_power.post(page_of(group, "members/"), {"email": text})
+    as_power.post(page_of(group, "members/"), {"email": typed})
 
     assert list(group.members.all()) == [person]
 

@@ -22,7 +22,7 @@ ENDED = {
     "live": ({"created_at": -1, "expires_at": 22}, "in 22 days"),
     "pending": ({"created_at": 0, "expires_at": 7, "revealed_at": None}, "in 7 days"),
 }
-BEFORE_THEIR_TIME = {"early", "not shown", "not shown for a day"}
+BEFORE_THEIR_TIME = ("early", "not shown", "not shown for a day")
 
 
 @pytest.fixture
