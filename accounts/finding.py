@@ -32,13 +32,13 @@ def address_in(text: str) -> str:
 
 
 def person_named(text: str, *, reader: User) -> User | None:
-    """The only person with this full name, in any case, among those whom ``reader`` can see.
+    """The only active person with this full name, in any case, among those whom ``reader`` can see.
 
     Raises ``ValidationError``, which lists their addresses, if several people have the name. People who can't see the
     organization's people find nobody: a name would tell them an address.
     """
     wanted = _folded(text)
-    people = User.objects.of_organization_readable_by(reader).order_by("email")
+    people = User.objects.of_organization_readable_by(reader).active().order_by("email")
     # Compared here, because SQLite knows no case of letters outside of ASCII.
     keys = [pk for pk, name in people.values_list("pk", "name") if _folded(name) == wanted]
     found: list[User] = list(people.filter(pk__in=keys[: LISTED + 1])) if keys else []

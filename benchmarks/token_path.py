@@ -12,6 +12,7 @@ import json
 import shutil
 import statistics
 import sys
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -198,11 +199,20 @@ def run_rounds(targets: dict[Endpoint, Target], *, rounds: int, seconds: int) ->
     return runs
 
 
+def count_settled_rows(server: Server, log: str) -> int:
+    """Waits for the entries of requests that wrk left without reading the answer."""
+    counted, rows = -1, server.count_rows(log)
+    while rows != counted:
+        time.sleep(0.5)
+        counted, rows = rows, server.count_rows(log)
+    return rows
+
+
 def check_log(endpoint: Endpoint, target: Target, server: Server, requests: int) -> str:
     """Sends this many requests, and compares the number of answers with the number of entries after the last answer."""
     if not endpoint.log:
         return "logs nothing"
-    before = server.count_rows(endpoint.log)
+    before = count_settled_rows(server, endpoint.log)
     answered = ask(target, requests)
     added = server.count_rows(endpoint.log) - before
     if added != answered:

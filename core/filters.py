@@ -5,6 +5,7 @@ and its schema describes the parameters from the filter set (core/api/filtering.
 """
 
 import ipaddress
+import re
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, ClassVar
@@ -20,7 +21,6 @@ from django.utils.translation import gettext, gettext_lazy
 from django_filters.fields import ModelChoiceField
 
 from core import ids
-from core.http.request_context import JWT, JWT_BEGINNING
 from core.pages.widgets import MOST_CHOICES, LongSelect, SuggestingInput
 from core.text import Text
 
@@ -77,9 +77,14 @@ class PeriodForm(forms.Form):
         return self.cleaned_data
 
 
+# How JWTs begin: with {"alg", {"typ" or {"kid" in base64url.
+_BEGINNING = r"(?:^|[^A-Za-z0-9_\-])eyJ(?:hbGci|0eXAi|raWQi)"
+LOOKS_LIKE_TOKEN = re.compile(_BEGINNING)
+
+
 class SearchedTextField(forms.CharField):
     """Refuses tokens: people paste a leaked token here, and it would be in the address, in the browser's history and in
-    links. The browser refuses it before it is sent."""
+    links. The browser refuses it before it is sent. Pages of lists leave it out (core/pages/views.py)."""
 
     default_error_messages: ClassVar = {
         "looks_like_token": gettext_lazy("This looks like a token. Look it up instead of searching for it."),
@@ -87,13 +92,13 @@ class SearchedTextField(forms.CharField):
 
     def to_python(self, value: Any) -> str:
         text = super().to_python(value) or ""
-        if JWT.search(text):
+        if LOOKS_LIKE_TOKEN.search(text):
             raise ValidationError(self.error_messages["looks_like_token"], code="looks_like_token")
         return text
 
     def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
         title = gettext_lazy("Not for tokens: look them up with “Found a token?”")
-        return {**super().widget_attrs(widget), "pattern": rf"(?!.*{JWT_BEGINNING}).*", "title": title}
+        return {**super().widget_attrs(widget), "pattern": rf"(?!.*{_BEGINNING}).*", "title": title}
 
 
 class TextFilter(django_filters.CharFilter):
@@ -121,11 +126,16 @@ class PersonFilter(TextFilter):
     def filter(self, qs: QuerySet[Any], value: str) -> QuerySet[Any]:
         if not value:
             return qs
-        try:
-            validate_email(value)
-        except ValidationError:
-            return qs.filter(**{f"{self.field_name}__icontains": value})
-        return qs.filter(**{f"{self.field_name}__iexact": value})
+        return qs.filter(**{f"{self.field_name}__{'iexact' if is_address(value) else 'icontains'}": value})
+
+
+def is_address(text: str) -> bool:
+    """Whether this is a complete e-mail address."""
+    try:
+        validate_email(text)
+    except ValidationError:
+        return False
+    return True
 
 
 class DayFilter(django_filters.DateFilter):
@@ -158,10 +168,13 @@ def _start_of(day: date) -> datetime:
     return midnight.replace(tzinfo=UTC)
 
 
-class IdField(forms.CharField):
+class IdField(SearchedTextField):
     """An id in the only form that the API accepts (core/ids.py)."""
 
-    default_error_messages: ClassVar = {"invalid": forms.UUIDField.default_error_messages["invalid"]}
+    default_error_messages: ClassVar = {
+        **SearchedTextField.default_error_messages,
+        "invalid": forms.UUIDField.default_error_messages["invalid"],
+    }
 
     def to_python(self, value: Any) -> UUID | None:  # type: ignore[override]
         text = super().to_python(value)

@@ -154,7 +154,7 @@ def standing(position: RolePosition, *, is_owner: bool, rules: Rules) -> Standin
 
 def standing_of(user: "User", pipeline: "Pipeline") -> Standing | None:
     """The current standing of ``user`` for ``pipeline``; ``None`` if not visible to them. At most one query."""
-    if not _is_concerned(user, pipeline):
+    if not _is_active_member(user, pipeline):
         return None
     position = position_of(user)
     if position.always is not None and position.always.rank <= position.at_most.rank:
@@ -162,15 +162,15 @@ def standing_of(user: "User", pipeline: "Pipeline") -> Standing | None:
     return standing(position, is_owner=pipeline.owner_id == user.pk, rules=rules_about(user, pipeline))
 
 
-def _is_concerned(user: "User", pipeline: "Pipeline") -> bool:
+def _is_active_member(user: "User", pipeline: "Pipeline") -> bool:
     return user.is_active and user.organization_id is not None and user.organization_id == pipeline.organization_id
 
 
-def standing_with(rule: "AccessRule") -> Standing | None:
+def standing_under(rule: "AccessRule") -> Standing | None:
     """`standing_of` the person of a rule. No query if the rule's ``user`` and ``pipeline`` are loaded, because a rule
     for a person overrides those of their groups."""
     user, pipeline = rule.user, rule.pipeline
-    if user is None or not _is_concerned(user, pipeline):
+    if user is None or not _is_active_member(user, pipeline):
         return None
     rules = Rules(exist=True, direct=ItemRole(rule.role))
     return standing(position_of(user), is_owner=pipeline.owner_id == user.pk, rules=rules)
@@ -180,7 +180,7 @@ def rule_gives_less(rule: "AccessRule") -> bool:
     """Whether the person of a rule can do less than its role allows: their site role may only read, or their account
     may be deactivated. Never for a group."""
     promised = ALLOWED[STANDING_BY_ITEM_ROLE[ItemRole(rule.role)]]
-    return rule.user is not None and not promised <= actions_of(standing_with(rule))
+    return rule.user is not None and not promised <= actions_of(standing_under(rule))
 
 
 def rules_about(user: "User", pipeline: "Pipeline") -> Rules:

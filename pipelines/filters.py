@@ -19,6 +19,7 @@ from core.filters import (
     RowSearchFilter,
     SearchFilter,
     StrictFilterSet,
+    TextFilter,
 )
 from core.http.request_context import person_of
 from core.pages.widgets import MOST_CHOICES, LongSelect, SuggestingInput
@@ -36,7 +37,7 @@ class PipelineFilter(StrictFilterSet):
     api_help: ClassVar = {"q": "Part of the name, the description or the owner.", "tag": "One of the tags."}
 
     q = SearchFilter(label=gettext_lazy("Search"), method="filter_text")
-    tag = django_filters.CharFilter(label=gettext_lazy("Tag"), method="filter_tag", max_length=TAG_MAX_LENGTH)
+    tag = TextFilter(label=gettext_lazy("Tag"), method="filter_tag", max_length=TAG_MAX_LENGTH)
     state = django_filters.ChoiceFilter(
         label=gettext_lazy("State"),
         choices=STATE_CHOICES,

@@ -307,8 +307,9 @@ class AccessRuleForm(SeenForm):
         text = self.cleaned_data["who"].strip()
         here = {"organization_id": self.pipeline.organization_id}
         subject: User | Group | None = (
-            User.objects.filter(email=finding.address_in(text), **here).first()
+            User.objects.filter(email=text.lower(), **here).first()
             or Group.objects.filter(name__iexact=text, **here).first()
+            or User.objects.filter(email=finding.address_in(text), **here).first()
             or finding.person_named(text, reader=self.person)
         )
         if subject is None:

@@ -1,6 +1,6 @@
 """What an access rule really allows, in words, if that is less than its role says.
 
-Only people who can see the organization's people learn a person's name and site role.
+Only people who can see the organization's people learn a person's name and site role, and who is deactivated.
 """
 
 from django.utils.translation import gettext as _
@@ -16,15 +16,15 @@ def note_on(rule: AccessRule, reader: User) -> str:
     person: User | None = rule.user
     if person is None or not rule_gives_less(rule):
         return ""
+    if not reader.may(Ability.READ_USERS):
+        return _("This person can't use the whole role at the moment.")
     if not person.is_active:
         return _("Can do nothing: this person is deactivated.")
-    if not reader.may(Ability.READ_USERS):
-        return _("Can only see the pipeline: their role in the organization allows no more.")
     role = person.get_site_role_display()
     return _("Can only see the pipeline: their role in the organization is %(site_role)s.") % {"site_role": role}
 
 
-def said_of(rule: AccessRule, reader: User) -> str:
+def message_after_saving(rule: AccessRule, reader: User) -> str:
     """The message after a rule is saved."""
     person: User | None = rule.user
     knows_people = reader.may(Ability.READ_USERS)
@@ -34,14 +34,10 @@ def said_of(rule: AccessRule, reader: User) -> str:
     }
     if person is None or not rule_gives_less(rule):
         return _("%(subject)s now has the role %(role)s.") % words
+    if not knows_people:
+        return _("%(subject)s now has the role %(role)s here, but can't use the whole role at the moment.") % words
     if not person.is_active:
         return _("%(subject)s now has the role %(role)s here, but can do nothing: this person is deactivated.") % words
-    if not knows_people:
-        said = _(
-            "%(subject)s now has the role %(role)s here, but can only see the pipeline: their role in the organization "
-            "allows no more."
-        )
-        return said % words
     said = _(
         "%(subject)s now has the role %(role)s here, but can only see the pipeline: their role in the organization is "
         "%(site_role)s."

@@ -13,14 +13,14 @@ from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 
 from accounts.models import User
 from core.api import scopes
-from core.filters import DayFilter, SearchFilter, StrictFilterSet, TextFilter
+from core.filters import DayFilter, SearchFilter, StrictFilterSet, TextFilter, is_address
 from tokens.querysets import TokenQuerySet
 from tokens.states import CHOICES as STATE_CHOICES
 from tokens.states import TokenState
 
 SOON = "soon"
 TIMES_TO_END = [
-    (SOON, gettext_lazy("Soon (highlighted)")),
+    (SOON, gettext_lazy("Highlighted: expires soon")),
     ("1", gettext_lazy("1 day")),
     ("7", gettext_lazy("7 days")),
     ("30", gettext_lazy("30 days")),
@@ -110,7 +110,7 @@ class OrganizationTokenFilter(TokenFilter):
     usual: ClassVar = frozenset({"q", "state", "scope", "ends_within", "unused_for"})
     api_help: ClassVar = {
         "q": "Part of the token's name or description or of the owner's name or e-mail, or the token's whole id.",
-        "owner": "Part of the owner's name or e-mail.",
+        "owner": "Part of the owner's name or e-mail. A complete address finds only its owner.",
         "unused_for": "Days since the last use, or since creation if the token was never used.",
         "created_from": "Created on this day (UTC) or later.",
         "created_to": "Created on this day (UTC) or earlier.",
@@ -138,6 +138,9 @@ class OrganizationTokenFilter(TokenFilter):
         return queryset.filter(found)
 
     def filter_owner(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
+        """A complete address finds only its person, and nobody whose address ends with it."""
+        if is_address(value):
+            return queryset.filter(owner__in=User.objects.filter(email__iexact=value).order_by().values("pk"))
         return queryset.filter(_owner_has(value))
 
     def filter_unused(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:

@@ -165,7 +165,7 @@ def _verify(encoded: str) -> dict[str, Any]:
     return claims
 
 
-def has_form(text: str) -> bool:
+def begins_with_jwt(text: str) -> bool:
     """Whether the text begins with a whole JWT of any product: three parts, the first of which is a JSON object."""
     if not _FORM.match(text):
         return False

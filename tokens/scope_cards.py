@@ -1,4 +1,4 @@
-"""What each scope opens for one person, in words, for the form that creates a token.
+"""What each scope allows one person, in words, for the form that creates a token.
 
 The answers come from the operations of the API (`core.api.operations`) and from the querysets that decide on pages.
 """

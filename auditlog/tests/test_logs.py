@@ -199,7 +199,9 @@ def test_wrong_query_is_a_400_with_errors(api, auditor, query):
     assert answer.json()["errors"]
 
 
-@pytest.mark.parametrize("path", [MINE, pytest.param(OURS, marks=pytest.mark.each_database), ACTIVITY])
+@pytest.mark.parametrize(
+    "path", [MINE, *(pytest.param(path, marks=pytest.mark.each_database) for path in (OURS, ACTIVITY))]
+)
 @pytest.mark.parametrize(
     "query",
     ["cursor=nonsense", "cursor=%00", "date=x", "ip=x", "q=%00", "token_id=x", "reason=x", "page=7", "cursor=W10"],

@@ -5,6 +5,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar, cast
 
+from django.contrib import messages
 from django.contrib.auth.mixins import AccessMixin
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
@@ -17,6 +18,7 @@ from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
 
 from core.db.keyset import InvalidCursor, Keyset, KeysetPage
+from core.filters import LOOKS_LIKE_TOKEN
 from core.http.request_context import person_of
 from core.pages.submissions import answered_once
 from core.text import counted, grouped
@@ -37,12 +39,25 @@ class MemberPageMixin(AccessMixin, View):
             return redirect("admin:index")
         if not self.role_allows(request.user):
             raise PermissionDenied(_("Your site role can't open this page."))
+        if isinstance(self, FilterView) and (address := _without_tokens(request)):
+            messages.warning(request, _("You searched for a token, so the search was left out. Use “Found a token?”."))
+            return redirect(address)
         answer = partial(super().dispatch, request, *args, **kwargs)
         return answered_once(request, person_id=self.person.pk, answer=answer) if request.method == "POST" else answer()
 
     def role_allows(self, user: Any) -> bool:
         """Whether the person's site role can open this page at all. The queryset decides about rows."""
         return True
+
+
+def _without_tokens(request: HttpRequest) -> str:
+    """The address of the same list without values that look like tokens, which links of the page would repeat. Empty if
+    there are none."""
+    kept = request.GET.copy()
+    for name, values in request.GET.lists():
+        if any(map(LOOKS_LIKE_TOKEN.search, values)):
+            del kept[name]
+    return f"{request.path}?{kept.urlencode()}" if len(kept) < len(request.GET) else ""
 
 
 class SectionMixin(ContextMixin):

@@ -20,7 +20,7 @@ from pipelines.access import (
     may_read_some_rules,
     rule_gives_less,
     standing_of,
-    standing_with,
+    standing_under,
 )
 from pipelines.models import Pipeline, Run
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
@@ -239,7 +239,7 @@ def test_every_site_role_but_guest_can_read_some_rules(organization):
 @pytest.mark.parametrize("is_active", [True, False])
 @pytest.mark.parametrize("role", ItemRole)
 @pytest.mark.parametrize("site_role", SiteRole)
-def test_standing_with_a_rule_is_that_of_the_person(db, site_role, role, is_active):
+def test_standing_under_a_rule_is_that_of_the_person(db, site_role, role, is_active):
     person = UserFactory(site_role=site_role, is_active=is_active)
     group = GroupFactory(organization=person.organization)
     person.member_groups.add(group)
@@ -248,7 +248,7 @@ def test_standing_with_a_rule_is_that_of_the_person(db, site_role, role, is_acti
         AccessRuleFactory(pipeline=pipeline, group=group, role=ItemRole.ADMINISTRATOR)
         rule = AccessRuleFactory(pipeline=pipeline, user=person, role=role)
 
-        assert standing_with(rule) == standing_of(person, pipeline)
+        assert standing_under(rule) == standing_of(person, pipeline)
         promised = ALLOWED[STANDING_BY_ITEM_ROLE[role]]
         assert rule_gives_less(rule) is not (promised <= allowed_actions(person, pipeline))
         # The words of pipelines/rule_texts.py know no other cases.

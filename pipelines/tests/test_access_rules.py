@@ -1,6 +1,7 @@
 """Access rules are added, changed and removed on the page, in the API and by the service."""
 
 import re
+from html import unescape
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -222,23 +223,20 @@ def test_rule_that_allows_what_it_says_has_no_note(client, administrator, pipeli
     assert notes(answers[1]) == []
 
 
-def test_owner_who_cannot_see_people_learns_no_name_and_no_site_role(as_owner, pipeline, guest, organization):
+def test_owner_who_cannot_see_people_learns_no_name_no_site_role_and_no_deactivation(
+    as_owner, pipeline, guest, organization
+):
     UserFactory(organization=organization, name="Odd Auditor", email="odd@acme.example", site_role="auditor")
+    UserFactory(organization=organization, name="Odd Leaver", email="left@acme.example", is_active=False)
+    emails = (guest.email, "odd@acme.example", "left@acme.example")
 
-    answers = [
-        as_owner.post(address(pipeline), {"who": email, "role": "user"}, follow=True)
-        for email in (guest.email, "odd@acme.example")
-    ]
+    answers = [as_owner.post(address(pipeline), {"who": email, "role": "user"}, follow=True) for email in emails]
 
     assert [said(answer) for answer in answers] == [
-        [
-            f"{email} now has the role User here, but can only see the pipeline: "
-            "their role in the organization allows no more."
-        ]
-        for email in (guest.email, "odd@acme.example")
+        [f"{email} now has the role User here, but can't use the whole role at the moment."] for email in emails
     ]
-    assert notes(answers[1]) == ["Can only see the pipeline: their role in the organization allows no more."] * 2
-    assert not re.search("Nora|Odd|Auditor<|is Guest", answers[1].content.decode())
+    assert [unescape(note) for note in notes(answers[2])] == ["This person can't use the whole role at the moment."] * 3
+    assert not re.search("Nora|Odd|Auditor<|is Guest|deactivated", answers[2].content.decode())
 
 
 def test_message_and_list_say_that_a_person_is_deactivated(client, administrator, pipeline, guest):

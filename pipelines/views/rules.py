@@ -18,7 +18,7 @@ from pipelines import seen, services
 from pipelines.access import ItemRole, PipelineAction, may_grant, rule_gives_less
 from pipelines.forms import AccessRuleForm, RoleForm, roles_to_grant, subjects_to_offer
 from pipelines.models import AccessRule, Pipeline
-from pipelines.rule_texts import note_on, said_of
+from pipelines.rule_texts import message_after_saving, note_on
 from pipelines.views.base import PipelinePage
 
 OFFERED = 500
@@ -39,7 +39,7 @@ class AccessRulePage(PipelinePage):
 
     def confirm(self, rule: AccessRule) -> None:
         level = messages.WARNING if rule_gives_less(rule) else messages.SUCCESS
-        messages.add_message(self.request, level, said_of(rule, self.person))
+        messages.add_message(self.request, level, message_after_saving(rule, self.person))
 
     def page(
         self,

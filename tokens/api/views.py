@@ -112,7 +112,7 @@ class TokenViewSet(ApiViewSet):
             "id": token.pk,
             "days": usage.days(uses),
             "addresses": usage.addresses(uses)[:MAX_PAGE_SIZE],
-            "after_end": next(iter(usage.after_end(uses)), None),
+            "after_end": next(iter(ended_in_use(uses)), None),
             "is_complete": uses.is_complete,
         }
         return Response(TokenUsageSerializer(answer).data)

@@ -9,6 +9,7 @@ import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
 from hashlib import sha512
+from itertools import accumulate
 
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
@@ -52,6 +53,7 @@ _TOKEN = re.compile(PATTERN)
 _BEGINNINGS = ("eyJhbGciOiJFUzI1NiIsImtpZCI6I", "eyJhbGciOiJSUzI1NiIsImtpZCI6I")
 _BEGINS = re.compile(r"eyJhbGciOi[A-Za-z0-9_.-]*")
 _OUR_HEADER = re.compile(PATTERN.partition(r"\.")[0])
+_IN_TOKEN = re.compile(r"[A-Za-z0-9_-]")
 # What is left of a token that lost its beginning.
 _ENDS = re.compile(rf"{_PAYLOAD_ENDS}\.[A-Za-z0-9_-]")
 
@@ -89,6 +91,19 @@ def tokens_in(text: str) -> list[str]:
 
 
 @sensitive_variables()
+def wrapped_tokens_in(text: str) -> list[str]:
+    """The tokens in this text with its lines joined, unless the beginning of another line was taken for their end."""
+    lines = [line.strip() for line in text.splitlines()]
+    joined, line_ends = "".join(lines), set(accumulate(map(len, lines)))
+    found = (match for match in _TOKEN.finditer(joined) if _ends_at(match.end(), joined, line_ends))
+    return list(dict.fromkeys(match[0] for match in found))
+
+
+def _ends_at(place: int, joined: str, line_ends: set[int]) -> bool:
+    return place in line_ends or not _IN_TOKEN.match(joined, place)
+
+
+@sensitive_variables()
 def has_part_of_token(text: str) -> bool:
     """Whether something in this text begins or ends like our tokens and is not whole."""
     rest = _TOKEN.sub(lambda found: "" if _is_whole(found[0]) else found[0], text)
@@ -105,7 +120,7 @@ def _is_whole(encoded: str) -> bool:
 def _may_be_cut_off(beginning: str) -> bool:
     header = beginning.partition(".")[0]
     begins_like_ours = any(header.startswith(ours) or ours.startswith(header) for ours in _BEGINNINGS)
-    is_of_another_product = jwt.has_form(beginning) and not _OUR_HEADER.fullmatch(header)
+    is_of_another_product = jwt.begins_with_jwt(beginning) and not _OUR_HEADER.fullmatch(header)
     return begins_like_ours and not is_of_another_product
 
 
@@ -144,13 +159,12 @@ def _pasted_token_id(text: str) -> uuid.UUID:
     Several tokens and parts of tokens are recognized by their form alone, so the answer does not reveal which of them
     are genuine.
     """
-    joined = "".join(text.split())
-    as_pasted, unwrapped = tokens_in(text), tokens_in(joined)
+    as_pasted, unwrapped, joined = tokens_in(text), wrapped_tokens_in(text), "".join(text.split())
     if len(as_pasted) > 1 or len(unwrapped) > 1:
         raise ValidationError({"token": gettext("There are several tokens in this text. Send one of them.")})
     is_whole = any(_is_whole(encoded) for encoded in as_pasted + unwrapped)
     if not is_whole and has_part_of_token(text) and has_part_of_token(joined):
-        raise ValidationError({"token": gettext("This is only a part of a token. Look for the whole text.")})
+        raise ValidationError({"token": gettext("This is only part of a token. Paste the whole token.")})
     ids = (_token_id(encoded) for encoded in as_pasted + unwrapped)
     return next((token_id for token_id in ids if token_id != _NO_TOKEN), _NO_TOKEN)
 

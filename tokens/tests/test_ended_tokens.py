@@ -60,6 +60,7 @@ def test_list_says_when_each_token_ended(signed_in, tokens, where):
 
 
 @pytest.mark.parametrize(("sort", "step"), [("expires_at", 1), ("-expires_at", -1)])
+@pytest.mark.each_database
 def test_list_is_sorted_by_when_tokens_ended(signed_in, tokens, sort, step):
     names = [row.record.name for row in signed_in.get("/organization/tokens/", {"sort": sort}).context["table"].rows]
 

@@ -90,14 +90,22 @@ def test_pages_name_expired_tokens_that_are_still_used(client, owner, page):
     assert found.last.token_name == "old laptop"
 
 
-def test_sending_a_token_to_see_that_it_is_dead_is_no_warning(client, owner):
-    for sent, name in ((timedelta(minutes=14), "checked"), (timedelta(minutes=16), "in use")):
-        token = TokenFactory(owner=owner, name=name, revoked_at=an_hour_ago())
-        use(token, an_hour_ago() + sent, status=401, code="revoked")
+@pytest.mark.parametrize(
+    ("by_owner", "minutes", "times", "warns"),
+    [(True, 14, 3, False), (True, 16, 1, True), (True, 14, 4, True), (False, 14, 1, True)],
+)
+def test_owner_who_checks_that_a_token_is_dead_is_not_warned(client, owner, by_owner, minutes, times, warns):
+    token = TokenFactory(owner=owner, revoked_at=an_hour_ago(), revoked_by=owner if by_owner else None)
+    for _ in range(times):
+        use(token, token.revoked_at + timedelta(minutes=minutes), status=401, code="revoked")
     client.force_login(owner)
 
-    assert [found.last.token_name for found in client.get("/").context["ended_in_use"]] == ["in use"]
-    assert [row["name"] for row in client.get("/api/v1/me/usage").json()["ended_in_use"]] == ["in use"]
+    pages = [client.get(page).context["ended_in_use"] for page in ("/", TOKENS)]
+    own_page = client.get(f"/profile/tokens/{token.pk}/").context["after_end"]
+    usage = client.get("/api/v1/me/usage").json()["ended_in_use"]
+    own_usage = client.get(f"/api/v1/tokens/{token.pk}/usage").json()["after_end"]
+
+    assert [bool(found) for found in (*pages, own_page, usage, own_usage)] == [warns] * 5
 
 
 def test_warning_links_to_a_form_with_the_same_scopes_and_a_free_name(client, owner):

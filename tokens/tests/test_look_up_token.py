@@ -111,6 +111,9 @@ PARTS = {
     "cut by a log": lambda encoded: f"GET / Bearer {encoded[:100]}... 200",
     "header and payload": lambda encoded: encoded.rpartition(".")[0],
     "without its last characters": lambda encoded: encoded[:-9],
+    "cut off in a sentence": lambda encoded: f"{encoded[:-9]} was leaked yesterday",
+    "cut off before a line": lambda encoded: f"{encoded[:-9]}\nwas leaked yesterday\nby somebody",
+    "cut off before a word": lambda encoded: f"{encoded[:-9]}\nunfortunately",
     "without its middle": lambda encoded: f"{encoded[:60]}…{encoded[-60:]}",
     "without its first characters": lambda encoded: encoded[9:],
     "wrapped": lambda encoded: "\n".join(encoded[start : start + 76] for start in range(0, 400, 76)),
@@ -132,9 +135,9 @@ def test_part_of_a_token_is_no_all_clear(signed_in, session, owner, stranger, pa
     page, answer = signed_in(owner).post(PAGE, {"token": pasted}), session(owner).post(API, {"token": pasted})
 
     assert page.status_code == answer.status_code == 400
-    assert "This is only a part of a token. Look for the whole text." in text(page)
+    assert "This is only part of a token. Paste the whole token." in text(page)
     assert "This is not one of your tokens" not in text(page)
-    assert answer.json()["errors"] == {"token": ["This is only a part of a token. Look for the whole text."]}
+    assert answer.json()["errors"] == {"token": ["This is only part of a token. Paste the whole token."]}
 
 
 # Whose tokens a person may look up
