@@ -1,6 +1,7 @@
 """The pages of the logs: filters, paging, and the page of one entry."""
 
 import json
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 

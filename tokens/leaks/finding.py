@@ -104,10 +104,12 @@ def _ends_at(place: int, joined: str, line_ends: set[int]) -> bool:
 
 
 @sensitive_variables()
-def has_part_of_token(text: str) -> bool:
-    """Whether something in this text begins or ends like our tokens and is not whole."""
-    rest = _TOKEN.sub(lambda found: "" if _is_whole(found[0]) else found[0], text)
-    return bool(_ENDS.search(rest)) or any(_may_be_cut_off(found) for found in _BEGINS.findall(rest))
+def has_only_part_of_token(text: str) -> bool:
+    """Whether something in this text begins or ends like our tokens, and no token in it is whole."""
+    if any(map(_is_whole, tokens_in(text) + wrapped_tokens_in(text))):
+        return False
+    joined = "".join(line.strip() for line in text.splitlines())
+    return all(_ENDS.search(part) or any(map(_may_be_cut_off, _BEGINS.findall(part))) for part in (text, joined))
 
 
 @sensitive_variables()
@@ -159,11 +161,10 @@ def _pasted_token_id(text: str) -> uuid.UUID:
     Several tokens and parts of tokens are recognized by their form alone, so the answer does not reveal which of them
     are genuine.
     """
-    as_pasted, unwrapped, joined = tokens_in(text), wrapped_tokens_in(text), "".join(text.split())
+    as_pasted, unwrapped = tokens_in(text), wrapped_tokens_in(text)
     if len(as_pasted) > 1 or len(unwrapped) > 1:
         raise ValidationError({"token": gettext("There are several tokens in this text. Send one of them.")})
-    is_whole = any(_is_whole(encoded) for encoded in as_pasted + unwrapped)
-    if not is_whole and has_part_of_token(text) and has_part_of_token(joined):
+    if has_only_part_of_token(text):
         raise ValidationError({"token": gettext("This is only part of a token. Paste the whole token.")})
     ids = (_token_id(encoded) for encoded in as_pasted + unwrapped)
     return next((token_id for token_id in ids if token_id != _NO_TOKEN), _NO_TOKEN)
