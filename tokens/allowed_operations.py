@@ -32,7 +32,7 @@ def open_to_tokens() -> list[Route]:
 
 
 def verdicts(scope: str, owner: User, among: list[Route]) -> list[Verdict]:
-    """For each of the operations, whether one of the scopes opens it and the owner's site role allows it."""
+    """For each of the operations, whether one of the scopes allows it and the owner's site role allows it."""
     granted = scopes.parse(scope)
     return [
         Verdict(route, route.operation.is_open_to(granted), route.operation.is_open_to_token_of(owner))
