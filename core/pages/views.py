@@ -57,7 +57,9 @@ def _without_tokens(request: HttpRequest) -> str:
     for name, values in request.GET.lists():
         if any(map(LOOKS_LIKE_TOKEN.search, values)):
             del kept[name]
-    return f"{request.path}?{kept.urlencode()}" if len(kept) < len(request.GET) else ""
+    if len(kept) == len(request.GET):
+        return ""
+    return f"{request.path}?{kept.urlencode()}" if kept else request.path
 
 
 class SectionMixin(ContextMixin):

@@ -152,6 +152,7 @@ def test_list_leaves_out_a_search_for_a_token(client, administrator, page):
     html = answer.content.decode()
     assert "You searched for a token, so the search was left out." in html
     assert TOKEN[:60] not in html
+    assert client.get(page, {name: TOKEN}).headers["Location"] == page
 
 
 @pytest.mark.parametrize(
