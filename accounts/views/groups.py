@@ -13,7 +13,6 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.generic import View
-from django_filters.views import FilterView
 from django_tables2 import RequestConfig, SingleTableMixin
 
 from accounts import seen, services
@@ -27,13 +26,14 @@ from accounts.views.base import OrganizationPageMixin, find_group, find_user
 from core.pages.addresses import back_to
 from core.pages.confirm import confirm_page
 from core.pages.forms import refusals_as_messages, refusals_in
+from core.pages.views import FilteredListMixin
 from core.text import grouped
 
 # How many people the field for a new member suggests. Others can be typed in full.
 SUGGESTED = 500
 
 
-class GroupListView(OrganizationPageMixin, SingleTableMixin, FilterView):
+class GroupListView(OrganizationPageMixin, SingleTableMixin, FilteredListMixin):
     """The organization's groups, with a form that creates one for people who may."""
 
     table_class = GroupTable

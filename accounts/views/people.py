@@ -11,7 +11,6 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.generic import TemplateView
-from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
 
 from accounts import seen, services
@@ -28,6 +27,7 @@ from accounts.views.base import OrganizationPageMixin, find_user
 from core.mail.kinds import label_of
 from core.pages.confirm import confirm_page
 from core.pages.forms import add_error, refusals_as_messages
+from core.pages.views import FilteredListMixin
 from core.seen import ChangedMeanwhile
 from core.text import counted
 
@@ -35,7 +35,7 @@ from core.text import counted
 MAILS_LISTED = 3
 
 
-class UserListView(OrganizationPageMixin, SingleTableMixin, FilterView):
+class UserListView(OrganizationPageMixin, SingleTableMixin, FilteredListMixin):
     """Everyone in the organization."""
 
     table_class = UserTable

@@ -39,9 +39,6 @@ class MemberPageMixin(AccessMixin, View):
             return redirect("admin:index")
         if not self.role_allows(request.user):
             raise PermissionDenied(_("Your site role can't open this page."))
-        if isinstance(self, FilterView) and (address := _without_tokens(request)):
-            messages.warning(request, _("You searched for a token, so the search was left out. Use “Found a token?”."))
-            return redirect(address)
         answer = partial(super().dispatch, request, *args, **kwargs)
         return answered_once(request, person_id=self.person.pk, answer=answer) if request.method == "POST" else answer()
 
@@ -99,7 +96,14 @@ class Chip:
 
 
 class FilteredListMixin(FilterView):
-    """A filtered list that names its active filters."""
+    """A filtered list that names its active filters. A search for a token is left out."""
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if address := _without_tokens(request):
+            messages.warning(request, _("You searched for a token, so the search was left out. Use “Found a token?”."))
+            return redirect(address)
+        answer: HttpResponseBase = super().get(request, *args, **kwargs)
+        return answer
 
     @property
     def is_readable(self) -> bool:

@@ -4,17 +4,16 @@ from typing import Any
 
 from django.db.models import QuerySet
 from django.utils.translation import gettext as _
-from django_filters.views import FilterView
 from django_tables2 import SingleTableMixin
 
 from accounts.roles import Ability
-from core.pages.views import KeysetTableMixin, MemberPageMixin
+from core.pages.views import FilteredListMixin, KeysetTableMixin, MemberPageMixin
 from pipelines.filters import PipelinePageFilter, RunPageFilter
 from pipelines.models import NEWEST_RUNS_FIRST, Pipeline, Run
 from pipelines.tables import AllRunsTable, PipelineTable
 
 
-class PipelineListView(MemberPageMixin, SingleTableMixin, FilterView):
+class PipelineListView(MemberPageMixin, SingleTableMixin, FilteredListMixin):
     """The pipelines that the person can see."""
 
     table_class = PipelineTable
