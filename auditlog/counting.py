@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from django.db import IntegrityError, connection, models
 
-from auditlog import final_entries
+from auditlog import address_names, final_entries
 from auditlog.models import ENDED_REASONS, OrganizationUsage, TokenUsage, TokenUse, UsageProgress
 from core.db.batches import first_size, next_size, run_batches
 from core.db.sqlite_turns import job_transaction
@@ -147,6 +147,7 @@ def count_due(stopping: threading.Event | None = None) -> Iterator[int]:
     for batch, seconds in run_batches(batches(), stopping=stopping):
         if batch is None:
             return
+        address_names.note(ip for _, _, ip in batch.by_key)
         yield batch.entries
         size = next_size(size, seconds)
 

@@ -4,7 +4,9 @@ import threading
 from datetime import timedelta
 from functools import partial
 
-from auditlog import counting
+from django.conf import settings
+
+from auditlog import address_names, counting
 from auditlog.models import Seal
 from auditlog.seals import known_heads, sealing
 from auditlog.seals.blocks import ChainBroken
@@ -20,6 +22,8 @@ def register(*, every: timedelta = SEAL_EVERY) -> None:
     for log in Seal.Log:
         periodic_jobs.register(f"{log.label}, sealing", partial(seal, log), every=every)
     periodic_jobs.register("Uses of tokens, counting", count, every=min(every, COUNT_EVERY))
+    if settings.REVERSE_DNS:
+        periodic_jobs.register("Host names of addresses", address_names.look_up_due, every=address_names.EVERY)
 
 
 def count(stopping: threading.Event) -> None:

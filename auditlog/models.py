@@ -223,6 +223,27 @@ class UsageProgress(models.Model):
         return f"Counted up to {self.last_id}"
 
 
+class AddressName(models.Model):
+    """The host name of an address in the logs, if the operator has them looked up (`address_names.py`).
+
+    ``name`` is empty until it is known, and if the address has none. ``look_up_at`` is when to ask for it next.
+    """
+
+    ip = models.GenericIPAddressField(primary_key=True)
+    name = models.CharField(max_length=253, blank=True)
+    seen_on = models.DateField()
+    look_up_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["look_up_at"], name="addressname_due"),
+            models.Index(fields=["seen_on"], name="addressname_seen"),
+        ]
+
+    def __str__(self) -> str:
+        return self.ip
+
+
 class Seal(models.Model):
     """One block of the chain that proves a log; `seals/` adds and verifies blocks.
 

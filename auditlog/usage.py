@@ -7,7 +7,7 @@ the whole log. Only if counting is far behind are they left out, and ``Uses.is_c
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from django.db.models import Count, GenericIPAddressField, Max, Min, Q, QuerySet
 from django.db.models.functions import Cast, Coalesce, NullIf, TruncDate
 from django.utils import timezone
 
-from auditlog import counting
+from auditlog import address_names, counting
 from auditlog.models import OrganizationUsage, TokenUsage, TokenUse, UsageProgress
 from auditlog.querysets import TokenUseQuerySet, UsageQuerySet
 from core.db.unreadable import UNREADABLE, is_about_values
@@ -104,7 +104,10 @@ def days(uses: Uses) -> list[DayUses]:
 
 @dataclass(frozen=True)
 class AddressUses:
-    """Uses of one token from one address; ``ip`` is ``None`` if the address is not known."""
+    """Uses of one token from one address; ``ip`` is ``None`` if the address is not known.
+
+    ``host_name`` is set by `with_host_names`.
+    """
 
     ip: str | None
     first_at: datetime
@@ -112,6 +115,7 @@ class AddressUses:
     allowed: int
     refused: int
     is_new: bool
+    host_name: str = ""
 
     @property
     def total(self) -> int:
@@ -139,6 +143,12 @@ def addresses(uses: Uses) -> list[AddressUses]:
         for (ip,), (allowed, refused, first_at, last_at) in by_ip.items()
     ]
     return sorted(found, key=lambda address: address.last_at, reverse=True)
+
+
+def with_host_names(addresses: Sequence[AddressUses]) -> list[AddressUses]:
+    """The same, with the host names that are known."""
+    names = address_names.names_of(address.ip for address in addresses)
+    return [replace(address, host_name=names.get(address.ip or "", "")) for address in addresses]
 
 
 @dataclass(frozen=True)

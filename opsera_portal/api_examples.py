@@ -52,6 +52,7 @@ VALUES: dict[str, Any] = {
     "headers": {"Content-Type": "application/json"},
     "instructions": "",
     "ip": ADDRESS,
+    "host_name": "ci-7.example.com",
     "is_complete": True,
     "is_locked": False,
     "is_new": False,
@@ -134,6 +135,8 @@ VALUES: dict[str, Any] = {
 TOKEN_FIELDS = {"id": TOKEN, "name": "Nightly build"}
 PERSON_FIELDS = {"id": PERSON, "name": NAME}
 PIPELINE_FIELDS = {"id": PIPELINE, "name": "Build and test", "owner_email": EMAIL}
+ACTIVITY_FIELDS = {"type": "pipeline", "action": "pipeline.started", "details": {"run": 1}}
+USE_FIELDS = {"status": 200, "reason": "ok"}
 RUN_FIELDS = {"id": RUN, "status": "success"}
 STEP_FIELDS = {"id": STEP, "name": "Build", "kind": "http_call", "method": "POST"}
 NEW_PERSON = {"email": "robin@example.com", "name": "Robin Silva", "groups": [GROUP]}
@@ -156,7 +159,8 @@ OBJECTS: dict[str, dict[str, Any]] = {
         "status": "failed",
         "message": "“Build and test”: Its last run has ended. There is nothing to reset.",
     },
-    "Activity": {"type": "pipeline", "action": "pipeline.started", "details": {"run": 1}},
+    "Activity": ACTIVITY_FIELDS,
+    "ActivityDetail": ACTIVITY_FIELDS,
     "AddressRules": {
         "refused": [{"kind": "a loopback address", "networks": ["127.0.0.0/8", "::1/128"]}],
         "allowed": [],
@@ -235,7 +239,8 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "TokenReportBodyRequest": {"tokens": [JWT], "url": "https://github.com/example/app/blob/main/deploy.sh"},
     "TokenReport": {"status": "received"},
     "TokenUsage": {"id": TOKEN, "after_end": None},
-    "TokenUse": {"status": 200, "reason": "ok"},
+    "TokenUse": USE_FIELDS,
+    "TokenUseDetail": USE_FIELDS,
     "TransferPipelineBodyRequest": {"owner_id": ..., "owner_email": OTHER_EMAIL},
     "UndeliveredMail": {"state": "waiting"},
     "User": PERSON_FIELDS | {"is_active": True, "live_tokens": 1, "has_two_factor": True, "undelivered_mails": []},

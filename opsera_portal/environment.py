@@ -223,6 +223,12 @@ class TokensAndLogs(Group):
         "The secret that seals the logs ([more](log-keeping.md)). Required with several machines",
         unset=_CREATED,
     )
+    REVERSE_DNS: OnOff = variable(
+        "`on` or `off`",
+        "`on`: the worker asks this machine's DNS servers for the host names of addresses in the logs, and pages and "
+        "API show them ([more](authentication-log.md#host-names-of-addresses))",
+        default="off",
+    )
 
 
 class SigningIn(Group):

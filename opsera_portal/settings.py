@@ -555,6 +555,7 @@ SPECTACULAR_SETTINGS = {
         "RunOutcomeEnum": "pipelines.run_states.RunOutcome",
         "StepStateEnum": "pipelines.run_states.StepState",
         "MailStateEnum": "accounts.api.serializers.UNDELIVERED_STATES",
+        "TokenUseOutcomeEnum": "auditlog.models.TokenUse.Outcome",
         "ActionEnum": "auditlog.actions.Action",
         "ActionTypeEnum": "auditlog.actions.ActionType",
     },
@@ -580,6 +581,7 @@ TOKEN_AUDIENCE = f"{PORTAL_URL}/api/v1"
 
 # Logs: the key of the seals. Without it, one is created and kept in the data directory.
 LOG_SEAL_KEY = env.LOG_SEAL_KEY
+REVERSE_DNS = env.REVERSE_DNS
 
 # Pipelines: networks that HTTP steps can reach although they are refused by default (loopback, link-local, metadata).
 HTTP_STEP_ALLOWED_NETWORKS = env.HTTP_STEP_ALLOWED_NETWORKS

@@ -18,6 +18,7 @@ for _name in (
     "EMAIL_EHLO_NAME",
     "SSL_CERT_FILE",
     "LOG_SEAL_KEY",
+    "REVERSE_DNS",
     "MFA_SECRETS_KEYS",
     "OPERATOR_TWO_FACTOR",
     "OIDC_ISSUER",

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, TypeVar
 from django.db.models import JSONField
 from rest_framework import serializers
 
-from auditlog import exports
+from auditlog import address_names, exports
 from auditlog.models import Activity, LogEntry, TokenUse
 from core.api.serializers import StrictSerializer
 from core.db.unreadable import UNREADABLE, is_json
@@ -53,6 +53,17 @@ def _shown(field: Any, entry: LogEntry) -> Any:
         return None
 
 
+HOST_NAME = (
+    "The name that the address has now. Empty if it has none, or if the operator of the portal did not turn on the "
+    "look-up of host names."
+)
+
+
+class HostNameField(serializers.CharField):
+    def to_representation(self, value: str) -> str:
+        return address_names.names_of([value]).get(value, "")
+
+
 class TokenUseSerializer(LogEntrySerializer[TokenUse]):
     """One use of a token."""
 
@@ -88,6 +99,15 @@ class TokenUseSerializer(LogEntrySerializer[TokenUse]):
         ]
 
 
+class TokenUseDetailSerializer(TokenUseSerializer):
+    """One use of a token, with the name of its address."""
+
+    host_name = HostNameField(source="ip", read_only=True, allow_null=True, help_text=HOST_NAME)
+
+    class Meta(TokenUseSerializer.Meta):
+        fields = [*TokenUseSerializer.Meta.fields, "host_name"]
+
+
 class ActivitySerializer(LogEntrySerializer[Activity]):
     """One action of a person, or of a script with their token."""
 
@@ -119,6 +139,15 @@ class ActivitySerializer(LogEntrySerializer[Activity]):
             "createdAt",
             "updatedAt",
         ]
+
+
+class ActivityDetailSerializer(ActivitySerializer):
+    """One action, with the name of its address."""
+
+    host_name = HostNameField(source="ip", read_only=True, allow_null=True, help_text=HOST_NAME)
+
+    class Meta(ActivitySerializer.Meta):
+        fields = [*ActivitySerializer.Meta.fields, "host_name"]
 
 
 class ExportQuery(StrictSerializer):

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.views.generic import DetailView, View
 from rest_framework.serializers import ModelSerializer
 
-from auditlog import exports
+from auditlog import address_names, exports
 from auditlog.filters import LogFilter
 from auditlog.models import NEWEST_FIRST, LogEntry
 from auditlog.views.live import LiveTableMixin
@@ -113,6 +113,7 @@ class LogDetailView(LogPageMixin, DetailView[Any]):
         return super().get_context_data(
             list_url=list_url,
             token_uses_url=self.token_uses_url(),
+            host_name=address_names.names_of([self.object.ip]).get(self.object.ip or "", ""),
             address_url=f"{list_url}?ip={self.object.ip}",
             request_url=f"{list_url}?request_id={self.object.request_id}",
             token_url=self.token_url(self.object.token_id),

@@ -203,6 +203,7 @@ KEPT = {
     "accounts_organization",
     "accounts_user",
     "auditlog_activity",
+    "auditlog_addressname",
     "auditlog_organizationusage",
     "auditlog_seal",
     "auditlog_tokenusage",

@@ -10,7 +10,7 @@ from rest_framework import serializers
 
 from accounts.models import User
 from accounts.roles import SiteRole
-from auditlog.api.serializers import TokenUseSerializer
+from auditlog.api.serializers import HOST_NAME, TokenUseSerializer
 from core.api.paging import MAX_PAGE_SIZE
 from core.api.scopes import BY_ID, SCOPES, Scope
 from core.api.scopes import CHOICES as SCOPE_CHOICES
@@ -367,6 +367,7 @@ class AddressUsesSerializer(serializers.Serializer[Any]):
     """Uses of a token from one address, as far back as the log goes."""
 
     ip = serializers.IPAddressField(allow_null=True)
+    host_name = serializers.CharField(help_text=HOST_NAME)
     first_at = serializers.DateTimeField()
     last_at = serializers.DateTimeField()
     uses = serializers.IntegerField(source="total", help_text="Including refused ones.")

@@ -111,7 +111,7 @@ class TokenViewSet(ApiViewSet):
         answer = {
             "id": token.pk,
             "days": usage.days(uses),
-            "addresses": usage.addresses(uses)[:MAX_PAGE_SIZE],
+            "addresses": usage.with_host_names(usage.addresses(uses)[:MAX_PAGE_SIZE]),
             "after_end": next(iter(ended_in_use(uses)), None),
             "is_complete": uses.is_complete,
         }

@@ -42,6 +42,7 @@ def test_usage_of_a_token_has_days_and_addresses(session, owner):
     assert body["addresses"] == [
         {
             "ip": "192.0.2.1",
+            "host_name": "",
             "first_at": as_text(first_at),
             "last_at": as_text(last_at),
             "uses": 2,

@@ -116,7 +116,7 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
             edit_form=edit_form,
             days=days,
             uses_are_complete=self.uses.is_complete,
-            addresses=self.addresses[:ADDRESSES_SHOWN],
+            addresses=usage.with_host_names(self.addresses[:ADDRESSES_SHOWN]),
             further_addresses=len(self.addresses[ADDRESSES_SHOWN:]),
             new_address=NEW_ADDRESS,
             after_end=next(iter(ended_in_use(self.uses)), None),

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from django.utils.translation import gettext_lazy as _
 
-from auditlog.api.serializers import ActivitySerializer
+from auditlog.api.serializers import ActivityDetailSerializer, ActivitySerializer
 from auditlog.api.views.base import LogViewSet, OrganizationLogViewSet, described, may_read_logs
 from auditlog.filters import ActivityFilter, OrganizationActivityFilter
 from auditlog.models import Activity
@@ -27,6 +27,7 @@ class ActivityLogViewSet(OrganizationLogViewSet):
         ),
     }
     serializer_class = ActivitySerializer
+    detail_serializer_class = ActivityDetailSerializer
     filterset_class = OrganizationActivityFilter
     lookup_field = "public_id"
 
@@ -44,6 +45,7 @@ class MyActivityLogViewSet(LogViewSet):
         "export": Operation(_("Export my activity log"), READ_API, only_reads=True),
     }
     serializer_class = ActivitySerializer
+    detail_serializer_class = ActivityDetailSerializer
     filterset_class = ActivityFilter
     lookup_field = "public_id"
 

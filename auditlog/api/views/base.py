@@ -67,6 +67,8 @@ class LogViewSet(LogListViewSet):
     queries: ClassVar = {"export": ExportQuery}
     lookup_url_kwarg = "pk"
     serializer_class: type[ModelSerializer[Any]]
+    # Of one entry.
+    detail_serializer_class: type[ModelSerializer[Any]]
     is_own = True
 
     def get_renderers(self) -> list[Any]:
@@ -87,8 +89,8 @@ class LogViewSet(LogListViewSet):
         return self.page_of(self.entries)
 
     def retrieve(self, request: Request, pk: str) -> Response:
-        """One entry, as in the list."""
-        return Response(self.serializer_class(self.get_object()).data)
+        """One entry, as in the list, with the name of its address."""
+        return Response(self.detail_serializer_class(self.get_object()).data)
 
     @action(detail=False)
     def export(self, request: Request) -> StreamingHttpResponse:
@@ -141,7 +143,7 @@ def described(name: str) -> Callable[[type[LogViewSet]], type[LogViewSet]]:
         file = {(200, media_type): OpenApiTypes.STR for media_type in ("text/csv", "application/jsonl")}
         return extend_schema_view(
             list=extend_schema(operation_id=name),
-            retrieve=extend_schema(operation_id=f"{name}_retrieve"),
+            retrieve=extend_schema(operation_id=f"{name}_retrieve", responses=view.detail_serializer_class),
             export=extend_schema(operation_id=f"{name}_export", filters=True, parameters=[ExportQuery], responses=file),
         )(view)
 

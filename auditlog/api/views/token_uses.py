@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from django.utils.translation import gettext_lazy as _
 
-from auditlog.api.serializers import TokenUseSerializer
+from auditlog.api.serializers import TokenUseDetailSerializer, TokenUseSerializer
 from auditlog.api.views.base import LogViewSet, OrganizationLogViewSet, described, may_read_logs
 from auditlog.filters import OrganizationTokenUseFilter, TokenUseFilter
 from auditlog.models import TokenUse
@@ -27,6 +27,7 @@ class TokenUseLogViewSet(OrganizationLogViewSet):
         ),
     }
     serializer_class = TokenUseSerializer
+    detail_serializer_class = TokenUseDetailSerializer
     filterset_class = OrganizationTokenUseFilter
     lookup_field = "request_id"
 
@@ -44,6 +45,7 @@ class MyTokenUseLogViewSet(LogViewSet):
         "export": Operation(_("Export my authentication log"), READ_API, only_reads=True),
     }
     serializer_class = TokenUseSerializer
+    detail_serializer_class = TokenUseDetailSerializer
     filterset_class = TokenUseFilter
     lookup_field = "request_id"
 
