@@ -14,6 +14,7 @@ from accounts.roles import Ability
 from auditlog import usage
 from core.db.unavailable import refused_writes
 from core.http.open_views import open_to_everybody
+from core.pages.compression import repeats_nothing
 from core.pages.views import MemberPageMixin
 from opsera_portal import api_reference, permission_tables
 from pipelines.models import Run
@@ -81,6 +82,9 @@ class ApiDocsView(TemplateView):
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(reference=api_reference.rendered(), **kwargs)
+
+    def render_to_response(self, context: dict[str, Any], **kwargs: Any) -> HttpResponse:
+        return repeats_nothing(super().render_to_response(context, **kwargs))
 
 
 class PostmanCollectionView(MemberPageMixin, View):

@@ -3,6 +3,7 @@
 import gzip
 import re
 
+import brotli
 import httpx
 import pytest
 from django.urls import reverse
@@ -39,6 +40,33 @@ def test_answer_to_a_request_of_another_site_is_not_compressed(signed_in, site, 
     answer = signed_in.get(PAGE, headers=GZIP | {"Sec-Fetch-Site": site})
 
     assert answer.has_header("Content-Encoding") is is_compressed
+
+
+def test_large_page_that_repeats_nothing_of_its_request_is_compressed_with_brotli(signed_in):
+    plain = signed_in.get("/api/docs/")
+    small = signed_in.get("/api/docs/", headers=GZIP)
+    for_old_browsers = signed_in.get("/api/docs/", headers={"Accept-Encoding": "gzip"})
+
+    assert small.headers["Content-Encoding"] == "br"
+    assert int(small.headers["Content-Length"]) == len(small.content)
+    assert "Accept-Encoding" in small.headers["Vary"]
+    assert "API reference" in brotli.decompress(small.content).decode()
+    assert for_old_browsers.headers["Content-Encoding"] == "gzip"
+    assert len(small.content) < 0.8 * len(for_old_browsers.content)
+    assert "Content-Encoding" not in plain.headers
+
+
+def test_page_that_is_compressed_with_brotli_repeats_nothing_of_its_request(client):
+    text = "text-of-an-attacker"
+
+    answer = client.get(f"/api/docs/?q={text}&next={text}", headers={"User-Agent": text, "Accept-Language": text})
+
+    assert text not in answer.content.decode()
+
+
+@pytest.mark.parametrize("site", ["same-site", "cross-site"])
+def test_answer_to_another_site_is_not_compressed_with_brotli(signed_in, site):
+    assert not signed_in.get("/api/docs/", headers=GZIP | {"Sec-Fetch-Site": site}).has_header("Content-Encoding")
 
 
 def test_length_of_a_compressed_page_is_random():

@@ -166,6 +166,21 @@ def recovery_codes(page: Any, links: Links) -> None:
         page.locator("#recovery-codes").wait_for()
 
 
+def opened_operations(page: Any, links: Links) -> None:
+    go(page, "/api/docs/")
+    page.locator("section[aria-labelledby=tokens-operations] details").evaluate_all(
+        "all => all.slice(0, 6).forEach(details => { details.open = true })"
+    )
+
+
+def wrongly_sent_to_admin(page: Any, links: Links) -> None:
+    go(page, "/admin/accounts/user/add/")
+    page.locator("[name=_save]").evaluate("button => { button.form.noValidate = true }")
+    page.locator("[name=_save]").click()
+    page.locator(".errornote").wait_for()
+
+
+ADMIN_ROW = "#result_list tbody th a"
 TOKENS = at("/profile/tokens/")
 TWO_FACTOR_PAGE = at("/profile/security/two-factor/")
 PRODUCTION = "Deploy to production"
@@ -306,6 +321,24 @@ STATES = [
         dialog(below("/pipelines/", PRODUCTION), "a[data-dialog][href$='/delete/']"),
     ),
     State("Pipeline", "delete: page", ("power",), below("/pipelines/", PRODUCTION, "delete/")),
+    # For programs
+    State("API reference", "page", ("user", NOBODY), at("/api/docs/")),
+    State("API reference", "opened operations", ("user",), opened_operations),
+    # Django admin
+    State("Django admin", "sign in", (NOBODY,), at("/admin/login/")),
+    State("Django admin", "start", ("admin",), at("/admin/")),
+    State("Django admin", "tokens", ("admin",), at("/admin/tokens/token/")),
+    State("Django admin", "token", ("admin",), first_of("/admin/tokens/token/", ADMIN_ROW)),
+    State("Django admin", "pipelines", ("admin",), at("/admin/pipelines/pipeline/")),
+    State("Django admin", "pipeline", ("admin",), first_of("/admin/pipelines/pipeline/", ADMIN_ROW)),
+    State("Django admin", "runs", ("admin",), at("/admin/pipelines/run/")),
+    State("Django admin", "users", ("admin",), at("/admin/accounts/user/")),
+    State("Django admin", "user", ("admin",), first_of("/admin/accounts/user/", ADMIN_ROW)),
+    State("Django admin", "new user", ("admin",), at("/admin/accounts/user/add/")),
+    State("Django admin", "new user with errors", ("admin",), wrongly_sent_to_admin),
+    State("Django admin", "authentication log", ("admin",), at("/admin/auditlog/tokenuse/")),
+    State("Django admin", "use of a token", ("admin",), first_of("/admin/auditlog/tokenuse/", ADMIN_ROW)),
+    State("Django admin", "activity log", ("admin",), at("/admin/auditlog/activity/?q=user")),
     # Errors
     State("Errors", "not found", ("user", NOBODY), at("/nothing-here/")),
     State("Errors", "not allowed", ("user",), at("/organization/users/invite/")),
