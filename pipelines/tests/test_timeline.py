@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 import time_machine
+from django.urls import reverse
 from django.utils import timezone
 
 from pipelines import timeline
@@ -106,3 +107,14 @@ def test_bars_are_written_with_a_decimal_point_in_every_language(client, owner, 
     ).content.decode()
 
     assert 'width="33.33%"' in page
+
+
+def test_message_of_a_step_is_marked_as_english(client, owner):
+    """Screen readers pronounce it so on pages in another language."""
+    run = RunFactory(pipeline__owner=owner)
+    run.step_runs.create(position=1, name="Build", kind="http_call", state="failed", message="Answered 500 in 6 ms.")
+    client.force_login(owner)
+
+    page = client.get(reverse("pipelines:run_detail", args=[run.pipeline_id, run.number])).content.decode()
+
+    assert '<p class="timeline-note" lang="en">Answered 500 in 6 ms.</p>' in page

@@ -499,3 +499,16 @@ def test_pages_of_another_persons_token_lead_back_to_the_organizations_list(clie
         assert current(answer)[1] == "/organization/tokens/"
         assert "← The organization&#x27;s tokens" in answer
         assert "Create a new token" not in answer
+
+
+@pytest.mark.parametrize("ended_by_the_portal", [True, False])
+def test_reason_that_the_portal_gave_is_marked_as_english(signed_in, owner, administrator, ended_by_the_portal):
+    """Screen readers pronounce it so. A person's own reason is in any language."""
+    reason = "Not used for 90 days."
+    by = None if ended_by_the_portal else administrator
+    token = TokenFactory(owner=owner, revoked_at=timezone.now(), revoked_by=by, revoke_reason=reason)
+
+    page = text(signed_in.get(reverse("tokens:token_detail", args=[token.pk])))
+
+    assert bool(re.search(rf'<p class="timeline-note"\s+lang="en">{reason}', page)) == ended_by_the_portal
+    assert reason in page

@@ -173,7 +173,9 @@ def timeline(token: Token) -> list[dict[str, Any]]:
     if token.revoked_at:
         by = pgettext("who expired a token", "by %(person)s") % {"person": token.revoked_by} if token.revoked_by else ""
         note = ": ".join(filter(None, [by, token.revoke_reason]))
-        events.append({"label": gettext("Expired early"), "at": token.revoked_at, "note": note})
+        event = {"label": gettext("Expired early"), "at": token.revoked_at, "note": note}
+        # Without a person, it is the portal that gave the reason, in English.
+        events.append(event | {"is_english": token.revoked_by is None})
     if token.ended_at and not token.revoked_at and token.ended_before_its_time:
         events.append({"label": gettext("Expired because it was not shown"), "at": token.ended_at, "note": ""})
     events.append({"label": _label_of_end(token), "at": token.expires_at, "note": ""})
