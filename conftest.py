@@ -1,5 +1,6 @@
 """Fixtures for all tests: people (an owner, a member of the same organization, a stranger), the portal, a browser."""
 
+import atexit
 import gc
 import os
 from pathlib import Path
@@ -218,6 +219,8 @@ def pytest_collection_finish():
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+    # Python's search at its exit would find them again.
+    atexit.register(gc.freeze)
 
 
 @pytest.hookimpl(trylast=True)

@@ -3,7 +3,9 @@
 They use the settings of deploy/portal.env.example, because `check --deploy` checks these.
 """
 
+import atexit
 import contextlib
+import gc
 import io
 import os
 import sys
@@ -14,6 +16,9 @@ COLLECTION = ROOT / "docs/postman/opsera-portal.postman_collection.json"
 
 
 def main() -> int:
+    # As in manage.py.
+    gc.set_threshold(50_000, 10, 10)
+    atexit.register(gc.freeze)
     sys.path.insert(0, str(ROOT))
     os.chdir(ROOT)
     os.environ.update(environment(ROOT / "deploy/portal.env.example"))

@@ -10,6 +10,7 @@ compared with the log.
 """
 
 import argparse
+import atexit
 import gc
 import http.client
 import io
@@ -346,6 +347,7 @@ def main() -> int:
 if __name__ == "__main__":
     # As in manage.py.
     gc.set_threshold(50_000, 10, 10)
+    atexit.register(gc.freeze)
     if len(sys.argv) > 1 and sys.argv[1] in {"prepare", "compare"}:
         django.setup()
         json.dump(prepare() if sys.argv[1] == "prepare" else compare(), sys.stdout)
