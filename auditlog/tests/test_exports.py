@@ -21,6 +21,7 @@ from auditlog.models import Activity, TokenUse
 from auditlog.tests.entries import action, use
 from core.db.keyset import Keyset
 from opsera_portal.tests.naughty import NAUGHTY_STRINGS
+from opsera_portal.tests.worlds import check_row
 
 SIGNS = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n")
 
@@ -206,27 +207,29 @@ def test_cells_that_begin_a_formula_are_quoted_and_others_are_unchanged(api, aud
         assert sorted(row[name] for row in rows) == sorted(expected.values())
 
 
-@pytest.mark.parametrize("query", ["", "outcome=refused", "q=%2Fapi", "ip=192.0.2.1", "date=2026-05-02", "token_id=%s"])
+QUERIES = ["", "outcome=refused", "q=%2Fapi", "ip=192.0.2.1", "date=2026-05-02", f"token_id={uuid.UUID(int=1)}"]
+
+
 @pytest.mark.parametrize(
     "address", [*PAGES.values(), *(pytest.param(route, marks=pytest.mark.each_database) for route in ROUTES.values())]
 )
-def test_export_contains_the_entries_that_the_list_shows(client, records, auditor, address, query):
+def test_export_contains_the_entries_that_the_list_shows(client, records, auditor, address):
     add_uses(auditor, ["/api", "/else", "/api/v1"])
     add_actions(auditor, ["one", "two"])
     TokenUse.objects.bulk_create([use(auditor.organization, owner_id=auditor.pk, at=datetime(2026, 5, 1, tzinfo=UTC))])
     client.force_login(auditor)
-    if "act" in address and "outcome" in query:
-        query = "type=token"
-    query = query.replace("%s", str(uuid.UUID(int=1)))
     lists = {export: route for route, export in ROUTES.items()}
     lists |= dict(zip(PAGES.values(), ROUTES, strict=True))
-    if address.startswith("/organization/") and "date" not in query:
-        # Without a date, the published routes return only seven days, but pages show everything.
-        query = f"{query}&date=2020-01-01"
+    of_this_log = [query.replace("outcome=refused", "type=token") for query in QUERIES] if "act" in address else QUERIES
 
-    exported = read_json_lines(client.get(f"{address}?format=jsonl&{query}"))
+    def attempt(query):
+        if address.startswith("/organization/") and "date" not in query:
+            # Without a date, the published routes return only seven days, but pages show everything.
+            query = f"{query}&date=2020-01-01"
+        assert read_json_lines(client.get(f"{address}?format=jsonl&{query}")) == records(lists[address], query)
+        return "equal"
 
-    assert exported == records(lists[address], query)
+    check_row(address, dict.fromkeys(of_this_log, "equal"), attempt)
 
 
 @pytest.mark.each_database

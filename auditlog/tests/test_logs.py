@@ -15,6 +15,7 @@ from auditlog.models import Activity, TokenUse
 from auditlog.open_use import OpenUse
 from auditlog.record import record
 from core.pages.tables import breakable
+from opsera_portal.tests.worlds import check_row
 from tokens.tests.factories import TokenFactory, bearer
 
 MINE = "/profile/authentication-log/"
@@ -67,25 +68,23 @@ def test_organizations_log_has_all_entries_of_the_organization_and_no_others(cli
     assert targets(client.get(OURS)) == ["/ours"]
 
 
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
-        ({}, ["/c", "/b", "/a"]),
-        ({"outcome": "refused"}, ["/b"]),
-        ({"outcome": "allowed"}, ["/c", "/a"]),
-        ({"reason": "forbidden"}, ["/b"]),
-        ({"scope": "pipeline"}, ["/c"]),
-        ({"ip": "198.51.100.7"}, ["/c"]),
-        ({"q": "/B"}, ["/b"]),
-        ({"q": "postman"}, ["/c"]),
-        ({"date": "2026-05-02"}, ["/c", "/b"]),
-        ({"date_to": "2026-05-02"}, ["/b", "/a"]),
-        ({"date": "2026-05-02", "date_to": "2026-05-02"}, ["/b"]),
-    ],
-    ids=str,
-)
+FOUND = {
+    "": ["/c", "/b", "/a"],
+    "outcome=refused": ["/b"],
+    "outcome=allowed": ["/c", "/a"],
+    "reason=forbidden": ["/b"],
+    "scope=pipeline": ["/c"],
+    "ip=198.51.100.7": ["/c"],
+    "q=/B": ["/b"],
+    "q=postman": ["/c"],
+    "date=2026-05-02": ["/c", "/b"],
+    "date_to=2026-05-02": ["/b", "/a"],
+    "date=2026-05-02&date_to=2026-05-02": ["/b"],
+}
+
+
 @pytest.mark.each_database
-def test_page_and_api_filter_in_the_same_way(client, api, auditor, query, found):
+def test_page_and_api_filter_in_the_same_way(client, api, auditor):
     one = TokenFactory(owner=auditor, scope="api")
     two = TokenFactory(owner=auditor, scope="pipeline")
     use(one, datetime(2026, 5, 1, 23, 59, 59, tzinfo=UTC), target="/a")
@@ -94,10 +93,13 @@ def test_page_and_api_filter_in_the_same_way(client, api, auditor, query, found)
     client.force_login(auditor)
     api.force_login(auditor)
 
-    assert targets(client.get(OURS, query)) == found
-    with time_machine.travel(datetime(2026, 5, 4, tzinfo=UTC)):
-        rows = api.get(API_USES, query).json()["data"]
-    assert [row["target"] for row in rows] == found
+    def attempt(query):
+        on_page = targets(client.get(f"{OURS}?{query}"))
+        with time_machine.travel(datetime(2026, 5, 4, tzinfo=UTC)):
+            rows = api.get(f"{API_USES}?{query}").json()["data"]
+        return on_page, [row["target"] for row in rows]
+
+    check_row(OURS, {query: (found, found) for query, found in FOUND.items()}, attempt)
 
 
 def test_log_is_filtered_by_the_id_of_a_token(api, auditor):
@@ -199,18 +201,17 @@ def test_wrong_query_is_a_400_with_errors(api, auditor, query):
     assert answer.json()["errors"]
 
 
+WRONG = ["cursor=nonsense", "cursor=%00", "date=x", "ip=x", "q=%00", "token_id=x", "reason=x", "page=7", "cursor=W10"]
+
+
 @pytest.mark.parametrize(
     "path", [MINE, *(pytest.param(path, marks=pytest.mark.each_database) for path in (OURS, ACTIVITY))]
 )
-@pytest.mark.parametrize(
-    "query",
-    ["cursor=nonsense", "cursor=%00", "date=x", "ip=x", "q=%00", "token_id=x", "reason=x", "page=7", "cursor=W10"],
-)
-def test_a_wrong_query_never_breaks_a_page(client, auditor, path, query):
+def test_a_wrong_query_never_breaks_a_page(client, auditor, path):
     use(TokenFactory(owner=auditor))
     client.force_login(auditor)
 
-    assert client.get(f"{path}?{query}").status_code == 200
+    check_row(path, dict.fromkeys(WRONG, 200), lambda query: client.get(f"{path}?{query}").status_code)
 
 
 @pytest.mark.each_database
