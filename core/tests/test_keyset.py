@@ -249,6 +249,7 @@ def test_forged_cursor_of_a_list_by_name_is_refused(cursor):
 @pytest.mark.django_db
 @with_database
 @given(st.text(min_size=1) | st.binary(min_size=1).map(encoded))
+@pytest.mark.once
 @pytest.mark.slow
 def test_arbitrary_text_as_a_cursor_is_refused(cursor):
     with pytest.raises(InvalidCursor):

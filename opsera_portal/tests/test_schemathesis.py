@@ -13,6 +13,7 @@ from django.conf import settings
 from django.core.signals import request_finished, request_started
 from django.db import DEFAULT_DB_ALIAS, close_old_connections, connection, connections, transaction
 from django.test import Client
+from django.utils import timezone
 from schemathesis import engine
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.parameters import ParameterLocation
@@ -117,7 +118,8 @@ class PortalOf:
         self.person = person
         self.is_kept = is_kept
         self.connection = connections[DEFAULT_DB_ALIAS]
-        self.bearer = bearer(TokenFactory(owner=person))["Authorization"]
+        # Was used just now, so that no request has to save when it was.
+        self.bearer = bearer(TokenFactory(owner=person, last_used_at=timezone.now()))["Authorization"]
         browser = Client()
         browser.force_login(person)
         self.session = browser.cookies[settings.SESSION_COOKIE_NAME].value

@@ -55,21 +55,24 @@ def serve(tmp_path):
     return serve
 
 
-def test_port_in_use_is_reported_in_one_line_before_setup(serve, taken_port, tmp_path):
-    ended = serve(PORTAL_PORT=str(taken_port))
-
-    assert ended.returncode == 1
-    assert ended.stdout == ""
-    assert ended.stderr == (
-        f"CommandError: 127.0.0.1:{taken_port} cannot be used (Address already in use). "
-        "Choose another port with PORTAL_PORT.\n"
-    )
-    assert not (tmp_path / "signing-keys").exists()
-
-
-def test_demo_endpoint_port_in_use_is_reported_in_one_line(free_port, taken_echo_port, settings, monkeypatch):
-    # The command runs in this process and must not set up the portal.
+@pytest.fixture
+def no_setup(monkeypatch):
+    """The command runs in this process and must not set up the portal."""
     monkeypatch.setattr(Command, "_prepare", None)
+
+
+def test_port_in_use_is_reported_in_one_line_before_setup(taken_port, settings, no_setup):
+    settings.PORTAL_PORT = taken_port
+
+    with pytest.raises(CommandError) as refused:
+        call_command("serve")
+
+    assert str(refused.value) == (
+        f"127.0.0.1:{taken_port} cannot be used (Address already in use). Choose another port with PORTAL_PORT."
+    )
+
+
+def test_demo_endpoint_port_in_use_is_reported_in_one_line(free_port, taken_echo_port, settings, no_setup):
     settings.PORTAL_PORT, settings.DEMO_ECHO_PORT = free_port, taken_echo_port
 
     with pytest.raises(CommandError) as refused:

@@ -122,7 +122,9 @@ def call_at_once(build_server, *paths):
     assert sorted(build_server.next_call()[1] for _ in paths) == sorted(paths)
 
 
-def test_steps_finish_on_sigterm_and_the_next_worker_continues(pipeline_of, start_worker, build_server, portals_queue):
+def test_steps_finish_on_sigterm_and_the_next_worker_continues(
+    pipeline_of, start_worker, build_server, portals_queue, settings, tmp_path
+):
     build_server.held_path = "/build"
     one_step, two_steps = pipeline_of("/build"), pipeline_of("/build", "/test")
     ends, continues = ask(one_step), ask(two_steps)
@@ -130,12 +132,9 @@ def test_steps_finish_on_sigterm_and_the_next_worker_continues(pipeline_of, star
     # Both runs are in a step at the same time: the server has not answered them yet.
     build_server.next_calls("/build", "/build")
 
-    refused = start_worker()
-    assert refused.communicate(timeout=PATIENCE) == (
-        "",
-        "CommandError: Another worker runs already with this data directory.\n",
-    )
-    assert refused.returncode == 1
+    settings.DATA_DIR = tmp_path
+    with pytest.raises(CommandError, match=r"^Another worker runs already with this data directory\.$"):
+        call_command("worker")
     assert build_server.called == ["/build", "/build"]
 
     first.send_signal(signal.SIGTERM)
