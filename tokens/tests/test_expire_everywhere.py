@@ -3,6 +3,7 @@
 import http.client
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -10,6 +11,9 @@ from auditlog.tests.crash import environment_of, kill, prepare_in, start_web, wa
 from opsera_portal.tests import databases, portal
 
 pytestmark = [pytest.mark.each_database, pytest.mark.integration]
+
+# How many requests each caller sends before a token is expired, and after it.
+ANSWERS = 8
 
 
 @pytest.fixture
@@ -58,25 +62,44 @@ def call(port, token, method="GET", path="/api/v1/me"):
 def test_no_process_accepts_a_token_after_its_expire_request_is_answered(processes):
     ports, tokens = processes
     for number, token in enumerate(tokens):
-        seen, stop = [], threading.Event()
+        with callers_of(ports * 2, token) as seen:
+            wait_for_answers(seen)
+            assert call(ports[number % 2], token, "POST", "/api/v1/tokens/current/expire") == 200
+            expired_at = time.monotonic()
+            wait_for_answers(seen)
 
-        def ask(port, token=token, seen=seen, stop=stop):
-            while not stop.is_set():
-                began_at = time.monotonic()
-                seen.append((began_at, call(port, token)))
+        answers = [answer for of_caller in seen for answer in of_caller]
+        before = {status for began_at, status in answers if began_at < expired_at}
+        after = {status for began_at, status in answers if began_at >= expired_at}
+        assert 200 in before
+        assert after == {401}
 
-        callers = [threading.Thread(target=ask, args=[port]) for port in ports * 2]
-        for caller in callers:
-            caller.start()
-        time.sleep(0.3)
-        assert call(ports[number % 2], token, "POST", "/api/v1/tokens/current/expire") == 200
-        expired_at = time.monotonic()
-        time.sleep(0.3)
+
+@contextmanager
+def callers_of(ports, token):
+    """Calls each of these ports all the time. Yields a list for each: when its requests began, and their answers."""
+    seen, stop = [[] for _ in ports], threading.Event()
+
+    def ask(port, of_caller):
+        while not stop.is_set():
+            began_at = time.monotonic()
+            of_caller.append((began_at, call(port, token)))
+
+    callers = [threading.Thread(target=ask, args=arguments) for arguments in zip(ports, seen, strict=True)]
+    for caller in callers:
+        caller.start()
+    try:
+        yield seen
+    finally:
         stop.set()
         for caller in callers:
             caller.join()
 
-        before = {status for began_at, status in seen if began_at < expired_at}
-        after = {status for began_at, status in seen if began_at >= expired_at}
-        assert 200 in before
-        assert after == {401}
+
+def wait_for_answers(seen):
+    """Waits until each caller has got so many more answers."""
+    enough = [len(of_caller) + ANSWERS for of_caller in seen]
+    deadline = time.monotonic() + 30
+    while any(len(of_caller) < number for of_caller, number in zip(seen, enough, strict=True)):
+        assert time.monotonic() < deadline, [len(of_caller) for of_caller in seen]
+        time.sleep(0.005)
