@@ -2,15 +2,16 @@
 
 import json
 import re
+from importlib import resources
 
 import jsonschema
+import jsonschema_rs
 import pytest
 import regex
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
-from drf_spectacular.validation import validate_schema
 
 from accounts.roles import SiteRole
 from auditlog.actions import Action
@@ -93,10 +94,12 @@ def resolved(schema, value):
     return value
 
 
-@pytest.mark.slow
 def test_schema_is_valid_openapi_3_1(schema):
+    """With the library's copy of the specification, but not with its validator, which takes seconds."""
+    specification = resources.files("drf_spectacular.validation").joinpath("openapi_3_1_schema.json").read_text()
+
     assert schema["openapi"] == "3.1.0"
-    validate_schema(schema)
+    jsonschema_rs.Draft202012Validator(json.loads(specification)).validate(schema)
 
 
 def test_schema_is_open_to_everyone_as_json(client):
