@@ -25,12 +25,19 @@ TEMPLATES = settings.BASE_DIR / ".pytest_cache" / "databases"
 PREFIX = "portal_template_"
 # For PostgreSQL: several working copies may share a server.
 TEMPLATES_KEPT = 3
+# Garbage collection as in manage.py.
 MIGRATE = """
+import atexit, gc
+gc.set_threshold(50_000, 10, 10)
+atexit.register(gc.freeze)
 import django
 django.setup()
 from django.core.management import call_command
 call_command("migrate", interactive=False, verbosity=0)
 call_command("createcachetable", verbosity=0)
+# So that SQLite moves everything from its log into the file that is copied.
+from django.db import connections
+connections.close_all()
 """
 
 
