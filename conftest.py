@@ -25,6 +25,8 @@ from core.db.unavailable import refused_writes
 from opsera_portal.tests import databases, ways_in
 from opsera_portal.tests.browser import Chromium
 
+# Collecting creates hundreds of thousands of objects that stay.
+gc.set_threshold(50_000, 10, 10)
 CHROMIUM = Chromium()
 # Fixtures and imported classes that send requests.
 CLIENTS = {"client", "api", "Client", "APIClient"}
