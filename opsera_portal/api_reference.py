@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 
 from core.api.operations import routes
 from core.api.problems import TITLES
-from core.api.schema import OnceGenerator
+from core.api.schema_view import OnceGenerator
 from core.api.scopes import BY_ID, Scope
 
 Shape = dict[str, Any]

@@ -2,9 +2,8 @@
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
-from drf_spectacular.views import SpectacularJSONAPIView
 
-from core.api.schema import OnceGenerator
+from core.api.schema_view import SchemaView
 from core.api.views import UnknownRouteView
 from opsera_portal import views
 
@@ -32,7 +31,7 @@ urlpatterns = [
     path("", include("tokens.log_urls")),
     path("", include("pipelines.urls")),
     path("who-may-do-what/", views.WhoMayDoWhatView.as_view(), name="who_may_do_what"),
-    path("api/schema/", SpectacularJSONAPIView.as_view(generator_class=OnceGenerator), name="api_schema"),
+    path("api/schema/", SchemaView.as_view(), name="api_schema"),
     path("api/docs/", views.ApiDocsView.as_view(), name="api_docs"),
     path("api/postman/", views.PostmanCollectionView.as_view(), name="postman_collection"),
     path("admin/", admin.site.urls),

@@ -1,19 +1,16 @@
 """Generates the OpenAPI schema from the views: scopes, parameters of pages, and all errors."""
 
 import re
-from functools import cache
 from inspect import cleandoc
 from typing import Any
 
 from django.conf import settings
-from django.utils import translation
 from drf_spectacular.extensions import (
     OpenApiAuthenticationExtension,
     OpenApiFilterExtension,
     OpenApiSerializerExtension,
     OpenApiSerializerFieldExtension,
 )
-from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import get_doc
 from drf_spectacular.utils import OpenApiParameter
@@ -227,22 +224,6 @@ class OperationSchema(AutoSchema):
             if operation.limited_to
             else sentence
         )
-
-
-class OnceGenerator(SchemaGenerator):
-    """Generates the schema once in each process. It is the same for everyone, and generating it takes longer than any
-    other request of a stranger."""
-
-    def get_schema(self, request: Any = None, public: bool = False) -> dict[str, Any]:
-        return _written_once()
-
-
-@cache
-def _written_once() -> dict[str, Any]:
-    # It is kept for all readers, and labels of choices are translated.
-    with translation.override(settings.LANGUAGE_CODE):
-        document: dict[str, Any] = SchemaGenerator().get_schema(public=True)  # type: ignore[no-untyped-call]
-    return document
 
 
 def describe_problems(result: dict[str, Any], generator: Any, **kwargs: Any) -> dict[str, Any]:
