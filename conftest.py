@@ -8,17 +8,21 @@ from pathlib import Path
 import pytest
 from allauth.account.authentication import get_authentication_records
 from django.conf import settings
+from django.contrib.auth import login
 from django.contrib.auth.signals import user_logged_in
 from django.db import connection
 from django.dispatch import receiver
+from django.http import HttpRequest
 from django.template import RequestContext, Template
 from django.test import TransactionTestCase
+from django.test.client import ClientMixin
 from rest_framework.test import APIClient
 
 from accounts.allauth_internals import record_authentication
 from accounts.querysets import second_factors
 from accounts.roles import SiteRole
 from accounts.security.reauthentication import SECOND_FACTOR
+from accounts.security.session_store import SessionStore
 from accounts.tests.factories import OrganizationFactory, UserFactory
 from core import rate_limits
 from core.db.unavailable import refused_writes
@@ -77,6 +81,18 @@ def _only_pages_are_noted(django_test_environment):
         yield
 
 
+def _sign_in(client, user, backend=None):
+    """As Django's test client does, which first stores an empty session. Signing in replaces it immediately."""
+    request = HttpRequest()
+    request.session = client.session if client.cookies.get(settings.SESSION_COOKIE_NAME) else SessionStore()
+    login(request, user, backend)
+    request.session.save()
+    client._set_login_cookies(request)
+
+
+ClientMixin._login = _sign_in
+
+
 @receiver(user_logged_in)
 def sign_in_as_people_do(request, user, **kwargs):
     """Records `force_login` as a sign-in with all factors, so that no page requires another one."""
@@ -85,21 +101,22 @@ def sign_in_as_people_do(request, user, **kwargs):
         record_authentication(request, user, method=SECOND_FACTOR if has_two_factor else "force_login")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _proofs_are_noted(django_test_environment):
+    with ways_in.noted_proofs():
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _limits_begin_at_zero():
-    """Clears the counts that the process remembers, because the stored counts are rolled back with the test."""
+def _begins_afresh_and_is_watched():
+    """Clears what earlier tests left in the process, and fails a request that gives a way in without a proof.
+
+    The counts of limits in the database are rolled back with their test. One fixture, because each costs time in each
+    test.
+    """
     rate_limits._here.clear()
-
-
-@pytest.fixture(autouse=True)
-def _database_takes_writes():
-    """Clears what an earlier test with a full disk left behind."""
     refused_writes.forget()
-
-
-@pytest.fixture(autouse=True)
-def _no_way_in_without_proof(monkeypatch):
-    with ways_in.watched(monkeypatch):
+    with ways_in.watched():
         yield
 
 

@@ -8,6 +8,7 @@ import contextlib
 import re
 import sys
 
+import pytest
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from allauth.socialaccount.models import SocialAccount
@@ -72,34 +73,41 @@ def has_a_proof_of_its_own():
     return any((frame.f_globals.get("__name__"), frame.f_code.co_name) in OWN_PROOF for frame in callers())
 
 
+# The requests that had a fresh proof since the last one began.
+_proved = []
+
+
 @contextlib.contextmanager
-def watched(monkeypatch):
-    proved = []
+def noted_proofs():
+    """Notes which requests had a fresh proof, for `watched`. Once for all tests."""
     is_recent = reauthentication.is_recent
 
     def note(request):
         answer = is_recent(request)
         if answer:
-            proved.append(request)
+            _proved.append(request)
         return answer
 
     def forget(**kwargs):
-        proved.clear()
+        _proved.clear()
 
-    def watch(execute, sql, params, many, context):
-        if gives_a_way_in(str(sql), params) and not proved and is_in_a_request() and not has_a_proof_of_its_own():
-            raise AssertionError(
-                f"A request did this without a fresh proof of identity (accounts/privileges.py): {sql}"
-            )
-        return execute(sql, params, many, context)
-
-    monkeypatch.setattr(reauthentication, "is_recent", note)
     request_started.connect(forget)
-    try:
-        with connection.execute_wrapper(watch):
-            yield
-    finally:
-        request_started.disconnect(forget)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reauthentication, "is_recent", note)
+        yield
+    request_started.disconnect(forget)
+
+
+def watched():
+    """Watches what the requests of a test write."""
+    _proved.clear()
+    return connection.execute_wrapper(_watch)
+
+
+def _watch(execute, sql, params, many, context):
+    if gives_a_way_in(str(sql), params) and not _proved and is_in_a_request() and not has_a_proof_of_its_own():
+        raise AssertionError(f"A request did this without a fresh proof of identity (accounts/privileges.py): {sql}")
+    return execute(sql, params, many, context)
 
 
 def snapshot():
