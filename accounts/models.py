@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 
-from accounts.querysets import GroupQuerySet, UserQuerySet
+from accounts.querysets import GroupQuerySet, UserQuerySet, second_factors
 from accounts.roles import ROLES, Ability, RoleDescription, SiteRole
 from core.api import scopes
 from core.text import NOT_PRINTABLE, composed, is_printable
@@ -289,7 +289,7 @@ class User(AbstractBaseUser):
     @cached_property
     def has_two_factor(self) -> bool:
         """Whether an authenticator app or a passkey is set up. Recovery codes alone don't count."""
-        return bool(User.objects.with_two_factor().filter(pk=self.pk).exists())
+        return second_factors().filter(user=self).exists()
 
     @property
     def needs_two_factor(self) -> bool:

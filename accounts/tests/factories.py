@@ -1,6 +1,9 @@
 """Factories for organizations, people and groups."""
 
+from functools import lru_cache
+
 import factory
+from django.contrib.auth.hashers import make_password
 from django.utils import timezone
 from factory.django import DjangoModelFactory, Password
 
@@ -8,6 +11,12 @@ from accounts.models import Group, Organization, User
 from accounts.roles import SiteRole
 
 PASSWORD = "correct horse battery staple"
+
+
+@lru_cache
+def hashed(password):
+    """Hashed once for everyone, because people are created in nearly every test."""
+    return make_password(password)
 
 
 class OrganizationFactory(DjangoModelFactory):
@@ -26,7 +35,7 @@ class UserFactory(DjangoModelFactory):
     name = factory.Sequence(lambda n: f"Person {n}")
     organization = factory.SubFactory(OrganizationFactory)
     site_role = SiteRole.USER
-    password = Password(PASSWORD)
+    password = Password(PASSWORD, transform=hashed)
     joined_at = factory.LazyFunction(timezone.now)
     # Without one, each page has a form that sends the browser's.
     time_zone = "UTC"
