@@ -15,7 +15,8 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from django.template import RequestContext, Template
 from django.test import TransactionTestCase
-from django.test.client import ClientMixin
+from django.test.client import ClientHandler, ClientMixin
+from django.test.signals import setting_changed
 from rest_framework.test import APIClient
 
 from accounts.allauth_internals import record_authentication
@@ -79,6 +80,31 @@ def _only_pages_are_noted(django_test_environment):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Template, "_render", render)
         yield
+
+
+_load_middleware = ClientHandler.load_middleware
+_loaded_middleware = {}
+
+
+def _share_middleware(handler, is_async=False):
+    """Loads the middleware once for all clients, because loading takes as long as a small request."""
+    if is_async:
+        _load_middleware(handler, is_async)
+    elif _loaded_middleware:
+        vars(handler).update(_loaded_middleware)
+    else:
+        before = {**vars(handler)}
+        _load_middleware(handler)
+        _loaded_middleware.update({name: value for name, value in vars(handler).items() if before.get(name) != value})
+
+
+ClientHandler.load_middleware = _share_middleware
+
+
+@receiver(setting_changed)
+def _load_middleware_again(**kwargs):
+    """Middleware may keep the settings with which it was loaded."""
+    _loaded_middleware.clear()
 
 
 def _sign_in(client, user, backend=None):
