@@ -27,6 +27,7 @@ from core import periodic_jobs, setting_readers
 from core.mail import delivery, kinds
 from core.models import OutgoingMail
 from opsera_portal.tests.certificates import authority, server_context
+from opsera_portal.tests.files import python_files_below
 from opsera_portal.tests.kills import Killed, is_killed
 from opsera_portal.tests.mails import delivered
 
@@ -201,7 +202,7 @@ def test_mail_is_only_sent_from_the_outbox():
     )
     found = {
         str(path.relative_to(root))
-        for path in root.glob("[a-z]*/**/*.py")
+        for path in python_files_below(*root.glob("[a-z]*/"))
         if not {"tests", "templates"} & {*path.parts} and sends.search(path.read_text())
     }
 

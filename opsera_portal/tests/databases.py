@@ -21,6 +21,8 @@ from django.apps import apps
 from django.conf import settings
 from django.db import transaction
 
+from opsera_portal.tests.files import python_files_below
+
 TEMPLATES = settings.BASE_DIR / ".pytest_cache" / "databases"
 PREFIX = "portal_template_"
 # For PostgreSQL: several working copies may share a server.
@@ -54,7 +56,9 @@ def digest() -> str:
     files = [settings.BASE_DIR / "requirements.txt"]
     for app in apps.get_app_configs():
         if Path(app.path).parent == settings.BASE_DIR:
-            files += [path for path in Path(app.path).rglob("*.py") if decides_a_schema(path.relative_to(app.path))]
+            files += [
+                path for path in python_files_below(Path(app.path)) if decides_a_schema(path.relative_to(app.path))
+            ]
     found = hashlib.sha256()
     for path in sorted(files):
         found.update(f"{path.relative_to(settings.BASE_DIR)}\n".encode() + path.read_bytes())

@@ -2,10 +2,13 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
 from django.conf import settings
+
+from opsera_portal.tests.files import python_files_below
 
 ROOT = Path(settings.BASE_DIR)
 
@@ -48,8 +51,7 @@ def imported_names(node, package):
 def python_files():
     return [
         path
-        for app in FLOORS
-        for path in sorted((ROOT / app).rglob("*.py"))
+        for path in python_files_below(*(ROOT / app for app in FLOORS))
         if not {"tests", "migrations"} & set(path.relative_to(ROOT).parts)
     ]
 
@@ -63,6 +65,7 @@ def is_downwards(importer, imported):
     return importer == imported or FLOORS[imported] < FLOORS[importer]
 
 
+@cache
 def imports_of_file(path):
     module = module_of(path)
     return imports_of(path.read_text(), module if path.name == "__init__.py" else module.rpartition(".")[0])

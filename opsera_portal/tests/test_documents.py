@@ -11,6 +11,7 @@ import pytest
 from django.conf import settings
 
 from opsera_portal import __version__
+from opsera_portal.tests.files import files_below, python_files_below
 
 ROOT = Path(settings.BASE_DIR)
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/guides/*.md")])
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.once
 
 # A merge that was not finished leaves these lines.
 MERGE_MARK = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
-SOURCES = ("*.md", "*.py", "*.html", "*.css", "*.js", "*.toml", "*.conf", "*.txt", "*.in", "*.json", "*.yaml", "*.sh")
+SOURCES = {".md", ".py", ".html", ".css", ".js", ".toml", ".conf", ".txt", ".in", ".json", ".yaml", ".sh"}
 
 
 @cache
@@ -42,14 +43,8 @@ def leads_nowhere(document, link):
 
 def test_no_file_has_marks_of_an_unfinished_merge():
     folders = [ROOT / name for name in (*CODE, "assets", "templates", "docs", "deploy", "static")]
-    files = [
-        path
-        for folder in folders
-        for kind in SOURCES
-        for path in folder.rglob(kind)
-        if "node_modules" not in path.parts
-    ]
-    files += [path for kind in SOURCES for path in ROOT.glob(kind)]
+    files = [path for folder in folders for path in files_below(folder) if path.suffix in SOURCES]
+    files += [path for path in ROOT.iterdir() if path.suffix in SOURCES]
 
     assert len(files) > 500
     assert [str(path.relative_to(ROOT)) for path in files if MERGE_MARK.search(path.read_text())] == []
@@ -68,12 +63,12 @@ def test_navigation_of_the_site_has_every_document():
     assert sorted(navigation) == [path.relative_to(ROOT).as_posix() for path in DOCUMENTS]
 
 
-def python_files():
-    return (path for folder in CODE for path in (ROOT / folder).rglob("*.py") if "node_modules" not in path.parts)
-
-
 def test_citations_in_the_code_name_existing_headings():
-    cited = {(path, *found) for path in python_files() for found in CITATION.findall(path.read_text())}
+    cited = {
+        (path, *found)
+        for path in python_files_below(*(ROOT / folder for folder in CODE))
+        for found in CITATION.findall(path.read_text())
+    }
 
     assert len(cited) > 20
     assert [

@@ -17,6 +17,7 @@ from accounts.security import recovery_codes
 from accounts.security.session_store import SessionStore
 from accounts.tests.factories import PASSWORD, UserFactory
 from opsera_portal import settings as portal_settings
+from opsera_portal.tests.files import python_files_below
 from opsera_portal.tests.test_headers import kinds_of_answer
 from tokens.tests.factories import TokenFactory, bearer
 
@@ -50,10 +51,9 @@ def names_used(tree):
 
 
 def code():
-    for app in APPS:
-        for path in sorted((settings.BASE_DIR / app).rglob("*.py")):
-            if not {"tests", "migrations"} & set(path.parts):
-                yield path
+    for path in python_files_below(*(settings.BASE_DIR / app for app in APPS)):
+        if not {"tests", "migrations"} & set(path.parts):
+            yield path
 
 
 def test_code_uses_no_eval_pickle_shell_xml_or_broken_hash():

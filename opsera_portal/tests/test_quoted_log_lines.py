@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+from opsera_portal.tests.files import python_files_below
+
 pytestmark = pytest.mark.once
 
 ROOT = Path(settings.BASE_DIR)
@@ -49,9 +51,8 @@ def texts_of_the_code():
     """Returns every string in the product's code and the fixed parts of f-strings."""
     return [
         node.value
-        for app in CODE
-        for path in (ROOT / app).rglob("*.py")
-        if not {"tests", "migrations", "node_modules"} & set(path.parts)
+        for path in python_files_below(*(ROOT / app for app in CODE))
+        if not {"tests", "migrations"} & set(path.parts)
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     ]

@@ -12,6 +12,8 @@ import pytest
 from django.conf import settings
 from django.template.base import Lexer, TokenType
 
+from opsera_portal.tests.files import python_files_below
+
 pytestmark = pytest.mark.once
 
 ROOT = Path(settings.BASE_DIR)
@@ -266,7 +268,7 @@ def test_unmarked_calls_are_found(source, expected):
 
 
 def test_all_texts_of_forms_messages_and_errors_are_marked():
-    files = [path for app in APPS for path in sorted((ROOT / app).rglob("*.py"))]
+    files = python_files_below(*(ROOT / app for app in APPS))
     unmarked = {
         str(path.relative_to(ROOT)): unmarked_calls(path.read_text())
         for path in files

@@ -17,6 +17,7 @@ from django.conf import settings
 
 from accounts.models import Organization, User
 from core.api.scopes import SCOPES, as_string
+from opsera_portal.tests.files import files_below
 from tokens import jwt
 from tokens.keys import signing_key
 from tokens.leaks import finding, reporting
@@ -234,13 +235,9 @@ def test_public_test_data_contains_no_token(name):
 
 
 def files_of_the_repository():
-    left_out = {".git", ".venv", "node_modules", "var", "staticfiles", "__pycache__"}
     for top in ROOT.iterdir():
-        if top.name in left_out or top.name.startswith("."):
-            continue
-        for path in [top] if top.is_file() else top.rglob("*"):
-            if path.is_file() and not left_out & set(path.parts):
-                yield path
+        if top.name not in {"node_modules", "var", "staticfiles", "__pycache__"} and not top.name.startswith("."):
+            yield from [top] if top.is_file() else (path for path in files_below(top) if path.is_file())
 
 
 def test_repository_contains_no_token():
