@@ -8,8 +8,7 @@ import pytest
 from django.conf import settings
 
 from opsera_portal.tests import portal as started
-from opsera_portal.tests.browser import watch_for_refusals
-from opsera_portal.tests.test_pages_in_browser import assert_good, look_at
+from opsera_portal.tests.test_pages_in_browser import assert_good, look_at, page_for_axe
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.once]
 
@@ -33,9 +32,7 @@ def portal(tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(chromium, portal):
     with chromium.signed_in(portal, "admin@demo.example") as context:
-        page = watch_for_refusals(context.new_page())
-        page.kinds, page.linked = set(), []
-        yield page
+        yield page_for_axe(context)
 
 
 @pytest.mark.parametrize(
