@@ -9,8 +9,16 @@ from opsera_portal.tests.portal import PASSWORD, Portal
 
 # The first is smaller and starts faster. Both show the same.
 PROGRAMS = ("chromium-headless-shell", "chromium")
-# They also switch off Chromium's own requests to the network.
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync", "--no-first-run"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    # These switch off Chromium's own requests to the network.
+    "--disable-background-networking",
+    "--disable-sync",
+    "--no-first-run",
+    # Pages live too briefly for optimized code: compiling it takes longer than what it saves.
+    "--js-flags=--no-opt --no-maglev",
+]
 
 
 class Chromium:
