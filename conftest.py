@@ -3,6 +3,7 @@
 import atexit
 import gc
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -209,20 +210,22 @@ def chromium():
 
 @pytest.fixture
 def browser_of(chromium, portal):
-    """Opens a page, signed in as a person of the demo. The test fails if a script fails."""
-    opened, problems = [], []
+    """Opens a page, signed in as a person of the demo. The test fails if a script fails.
 
-    def open_for(login, **options):
-        context = chromium.signed_in(portal, f"{login}@demo.example", **options)
-        opened.append(context)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        return page
+    ``alone``: in a context that no other test uses, for a test that changes more than cookies.
+    """
+    problems = []
+    with ExitStack() as opened:
 
-    yield open_for
-    for context in opened:
-        context.close()
+        def open_for(login, *, alone=False, **options):
+            context_of = chromium.signed_in if alone else chromium.shared
+            context = opened.enter_context(context_of(portal, f"{login}@demo.example", **options))
+            page = context.new_page()
+            page.set_default_timeout(10_000)
+            page.on("pageerror", lambda error: problems.append(str(error)))
+            return page
+
+        yield open_for
     assert problems == []
 
 

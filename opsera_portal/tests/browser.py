@@ -1,6 +1,8 @@
 """Chromium for the tests of pages: started once, with people from the demo signed in."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -16,6 +18,8 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--disable-sync",
     "--no-first-run",
+    # Pages of the same context share a process.
+    "--renderer-process-limit=1",
     # Pages live too briefly for optimized code: compiling it takes longer than what it saves.
     "--js-flags=--no-opt --no-maglev",
 ]
@@ -35,6 +39,7 @@ class Chromium:
         self._playwright: Any = None
         self._browser: Any = None
         self._signed_in: dict[tuple[str, str], Any] = {}
+        self._shared: dict[tuple[str, str, str], Any] = {}
 
     def new_context(self, **options: Any) -> Any:
         if self._browser is None:
@@ -52,6 +57,24 @@ class Chromium:
                 state = self._signed_in[portal.url, email] = context.storage_state()
         return self.new_context(base_url=portal.url, storage_state=state, **options)
 
+    @contextmanager
+    def shared(self, portal: Portal, email: str, **options: Any) -> Iterator[Any]:
+        """The same context for all tests that ask for this person. Afterwards its pages are closed and its cookies are
+        those of the sign-in. Pages store nothing else.
+
+        Its first page stays open, and with it the process and what it has loaded.
+        """
+        key = (portal.url, email, repr(options))
+        if key not in self._shared:
+            self._shared[key] = self.signed_in(portal, email, **options)
+            self._shared[key].new_page().goto("/healthz")
+        context = self._shared[key]
+        yield context
+        for page in context.pages[1:]:
+            page.close()
+        context.clear_cookies()
+        context.add_cookies(self._signed_in[portal.url, email]["cookies"])
+
     def remember(self, portal: Portal, email: str, context: Any) -> None:
         """Uses this context's session from now on, after it got a new one."""
         self._signed_in[portal.url, email] = context.storage_state()
@@ -61,6 +84,7 @@ class Chromium:
             self._browser.close()
             self._playwright.stop()
             self._playwright = self._browser = None
+            self._shared.clear()
 
     def _start(self) -> None:
         from playwright.sync_api import sync_playwright

@@ -26,7 +26,8 @@ def test_double_click_on_create_creates_one_token_and_shows_it(page):
     assert page.locator("#tokens tbody tr").count() == 1
 
 
-def test_button_works_again_after_loading_was_stopped(page):
+def test_button_works_again_after_loading_was_stopped(browser_of):
+    page = browser_of("user", alone=True)
     page.clock.install()
     page.goto("/pipelines/new/")
     page.get_by_label("Name").fill("Sent again")
