@@ -53,6 +53,37 @@ def add_gate(page, name):
     page.get_by_role("button", name="Save step").click()
 
 
+SEND_FORM = """async ([path, values]) => {
+  const page = new DOMParser().parseFromString(await (await fetch(path)).text(), "text/html");
+  const filled = new FormData(page.querySelector("main form[method=post]"));
+  for (const [name, value] of Object.entries(values)) filled.set(name, value);
+  const answer = await fetch(path, { method: "POST", body: new URLSearchParams(filled) });
+  return [answer.redirected, answer.url];
+}"""
+
+
+def send_form(page, path, **values):
+    """Sends the form at this path without showing it, and returns the address that it leads to."""
+    is_accepted, address = page.evaluate(SEND_FORM, [path, values])
+    assert is_accepted, path
+    return address
+
+
+def existing_pipeline(page, name, *steps):
+    """Creates a pipeline and opens it, for tests that begin there. Returns its address.
+
+    ``steps``: names, with a URL or with None for an approval.
+    """
+    page.goto("/pipelines/")
+    address = send_form(page, "/pipelines/new/", name=name).removesuffix("steps/")
+    for step, url in steps:
+        fields = {"instructions": "Look at the build."} if url is None else {"url": url}
+        kind = "approval" if url is None else "http_call"
+        send_form(page, f"{address}steps/new/?kind={kind}", name=step, **fields)
+    page.goto(address)
+    return address
+
+
 def open_pipeline(page, name):
     page.goto("/pipelines/")
     page.get_by_role("link", name=name, exact=True).click()
@@ -101,10 +132,7 @@ def test_user_creates_a_pipeline_with_a_gate_and_an_administrator_approves_it(br
 
 def test_a_rejected_gate_fails_the_run_with_its_reason(browser_of):
     user = browser_of("user")
-    name = name_of("Rejected")
-    create_pipeline(user, name)
-    add_gate(user, "Go or no go")
-    open_pipeline(user, name)
+    existing_pipeline(user, name_of("Rejected"), ("Go or no go", None))
     user.get_by_role("button", name="Run pipeline").click()
 
     user.get_by_label("Reason to reject").fill("The tests are red")
@@ -116,11 +144,8 @@ def test_a_rejected_gate_fails_the_run_with_its_reason(browser_of):
 
 def test_failed_run_is_resumed_after_its_step(browser_of, portal):
     user = browser_of("user")
-    name = name_of("Flaky")
-    create_pipeline(user, name)
-    add_call(user, "Fails", f"{echo_of(portal)}/status/503")
-    add_call(user, "Works", f"{echo_of(portal)}/works")
-    open_pipeline(user, name)
+    echo = echo_of(portal)
+    existing_pipeline(user, name_of("Flaky"), ("Fails", f"{echo}/status/503"), ("Works", f"{echo}/works"))
     user.get_by_role("button", name="Run pipeline").click()
     expect(user.locator("#run-state")).to_contain_text("Failed", timeout=20_000)
 
@@ -134,10 +159,7 @@ def test_failed_run_is_resumed_after_its_step(browser_of, portal):
 def test_new_rule_hides_the_pipeline_from_a_person_who_has_it_open(browser_of):
     user, guest = browser_of("user"), browser_of("guest")
     name = name_of("Private")
-    create_pipeline(user, name)
-    add_gate(user, "Wait here")
-    open_pipeline(user, name)
-    address = user.url
+    address = existing_pipeline(user, name, ("Wait here", None))
     user.get_by_role("button", name="Run pipeline").click()
     expect(user.locator("#run-state")).to_contain_text("Waiting for approval", timeout=20_000)
     guest.goto(user.url)
@@ -285,8 +307,8 @@ def test_auditor_reads_people_and_groups_but_changes_nothing(browser_of):
 
 def test_second_of_two_editors_is_told_keeps_the_text_and_can_save_again(browser_of, portal):
     user, admin = browser_of("user"), browser_of("admin")
-    create_pipeline(user, name_of("Shared"))
-    add_call(user, "Build", f"{echo_of(portal)}/build")
+    address = existing_pipeline(user, name_of("Shared"), ("Build", f"{echo_of(portal)}/build"))
+    user.goto(f"{address}steps/")
     user.get_by_role("link", name="Build", exact=True).click()
     admin.goto(user.url)
 
