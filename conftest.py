@@ -3,6 +3,8 @@
 import atexit
 import gc
 import os
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -204,6 +206,14 @@ def portal(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def crowded_portal(portal):
+    """The started portal after `demo --many`. Its tests run last, because the others count the rows of the demo."""
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "demo", "--many"]
+    subprocess.run(command, env=portal.environment, check=True, capture_output=True)
+    return portal
+
+
+@pytest.fixture(scope="session")
 def chromium():
     return CHROMIUM
 
@@ -255,7 +265,15 @@ def pytest_collection_modifyitems(items):
         elif not (item.get_closest_marker("integration") or item.get_closest_marker("slow")):
             item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{number // HANDFUL}"))
     yield
-    items.sort(key=lambda item: (not item.get_closest_marker("integration"), not item.get_closest_marker("slow")))
+    items.sort(key=place_in_order)
+
+
+def place_in_order(item):
+    return (
+        not item.get_closest_marker("integration"),
+        "crowded_portal" in item.fixturenames,
+        not item.get_closest_marker("slow"),
+    )
 
 
 @pytest.hookimpl(trylast=True)

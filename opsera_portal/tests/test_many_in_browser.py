@@ -1,37 +1,15 @@
 """The main pages with many rows and with names that are hard to show: nothing overflows, and axe finds nothing."""
 
-import os
-import subprocess
-import sys
-
 import pytest
-from django.conf import settings
 
-from opsera_portal.tests import portal as started
 from opsera_portal.tests.test_pages_in_browser import assert_good, look_at, page_for_axe
 
 pytestmark = [pytest.mark.browser, pytest.mark.integration, pytest.mark.once]
 
 
 @pytest.fixture(scope="module")
-def portal(tmp_path_factory):
-    """A portal of its own, because other tests count the rows of the demo."""
-    running = started.start(tmp_path_factory.mktemp("many"))
-    environment = os.environ | {
-        "PORTAL_DATA_DIR": str(running.data),
-        "PORTAL_DEMO_PASSWORD": started.PASSWORD,
-        "DJANGO_SETTINGS_MODULE": "opsera_portal.settings",
-    }
-    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "demo", "--many"]
-    subprocess.run(command, env=environment, check=True, capture_output=True)
-    yield running
-    running.stop()
-    started.drop_database(running.database_url)
-
-
-@pytest.fixture(scope="module")
-def page(chromium, portal):
-    with chromium.signed_in(portal, "admin@demo.example") as context:
+def page(chromium, crowded_portal):
+    with chromium.signed_in(crowded_portal, "admin@demo.example") as context:
         yield page_for_axe(context)
 
 
