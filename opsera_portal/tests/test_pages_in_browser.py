@@ -57,7 +57,7 @@ FURTHER_ITEMS = ", ".join(
         ".operation-list > li:nth-child(n+7)",
         ".log-line:nth-child(n+7):not([data-level='error'])",
         ".chart-bar:nth-child(n+7):not([tabindex='0'])",
-        ".api-operations > details:nth-of-type(n+7)",
+        ".api-operations > details:not([open]):nth-of-type(n+3)",
         ".api-fields > div:nth-child(n+4)",
     ]
 )
