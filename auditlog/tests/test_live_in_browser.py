@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from opsera_portal.tests.browser import sign_in
+from opsera_portal.tests.browser import send_sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.once]
 
@@ -18,9 +18,7 @@ def rows(page):
 
 def cause_an_entry(chromium, portal):
     with chromium.new_context(base_url=portal.url) as context:
-        page = context.new_page()
-        page.goto("/login/")
-        sign_in(page, "guest@demo.example")
+        send_sign_in(context, "guest@demo.example")
 
 
 def test_new_entry_appears_at_the_top_and_disturbs_nobody(browser_of, chromium, portal):
