@@ -56,6 +56,11 @@ def sign_in(page, email=PERSON):
     page.wait_for_url(lambda url: "/login/" not in url)
 
 
+def use_saved_sign_in(page, chromium, portal):
+    with chromium.signed_in(portal, PERSON) as other:
+        page.context.add_cookies(other.cookies())
+
+
 def open_tokens_page(page):
     """Opens the page as the reference describes: name at the top right, Profile, Access tokens."""
     page.locator("summary", has_text="Uma Patel").first.click()
@@ -167,8 +172,8 @@ def test_person_creates_uses_and_expires_a_token(page, portal, scripts):
     assert_token_is_not_stored(portal, token)
 
 
-def test_run_page_shows_the_progress_of_the_run(page, portal, scripts):
-    sign_in(page)
+def test_run_page_shows_the_progress_of_the_run(page, chromium, portal, scripts):
+    use_saved_sign_in(page, chromium, portal)
     page.goto("/pipelines/")
     page.get_by_role("link", name="Nightly build").click()
     page.get_by_role("button", name="Run pipeline").click()
