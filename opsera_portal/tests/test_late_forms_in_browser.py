@@ -1,6 +1,7 @@
 """Forms in a real browser: sent twice by a double click, and sent after the session has ended."""
 
 import pytest
+from playwright.sync_api import expect
 
 from opsera_portal.tests.browser import sign_in
 
@@ -50,9 +51,9 @@ def test_form_typed_before_the_session_ended_is_filled_in_after_signing_in(page)
     page.context.clear_cookies(name="sessionid")
     page.get_by_role("button", name="Create pipeline").click()
 
-    assert page.get_by_text("Your session ended. Sign in to continue where you were.").is_visible()
+    expect(page.get_by_text("Your session ended. Sign in to continue where you were.")).to_be_visible()
     sign_in(page, USER)
-    assert page.get_by_text("Your session ended before this was saved.").is_visible()
+    expect(page.get_by_text("Your session ended before this was saved.")).to_be_visible()
     assert page.get_by_label("Name").input_value() == 'Late "é" <build>'
     assert page.get_by_label("Description").input_value() == "first\nsecond"
 
@@ -67,5 +68,5 @@ def test_form_open_during_a_sign_in_in_another_tab_is_filled_in(page):
 
     page.get_by_role("button", name="Create pipeline").click()
 
-    assert page.get_by_text("Your session ended before this was saved.").is_visible()
+    expect(page.get_by_text("Your session ended before this was saved.")).to_be_visible()
     assert page.get_by_label("Name").input_value() == "Two tabs"
