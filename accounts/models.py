@@ -206,6 +206,10 @@ class User(AbstractBaseUser):
     time_zone = models.CharField(max_length=64, blank=True, help_text="A name of the IANA database. Empty: UTC.")
     created_at = models.DateTimeField(auto_now_add=True)
 
+    # The token that the person acts with, if it reaches only chosen pipelines. Not stored: it concerns one request.
+    # Whatever finds pipelines for a person keeps to it (`pipelines/access.py`, `pipelines/querysets.py`).
+    limited_by_token: uuid.UUID | None = None
+
     USERNAME_FIELD = "email"
     EMAIL_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = ["name"]

@@ -54,6 +54,16 @@ class UserQuerySet(OrganizationRowsQuerySet["User"]):
             return self.none()
         return self.in_organization(user)
 
+    def as_now(self, actor: "User") -> "User | None":
+        """The person who acts, as they are now, still with the limit of their token. ``None`` if they are gone.
+
+        Services read actors with this and never by id alone: then a limited token would reach everything again.
+        """
+        person = self.filter(pk=actor.pk).first()
+        if person is not None:
+            person.limited_by_token = actor.limited_by_token
+        return person
+
     def active(self) -> Self:
         return self.filter(is_active=True)
 

@@ -19,6 +19,7 @@ class AccessToken(Protocol):
     name: str
     scope: str
     revoked_at: datetime | None
+    is_limited: bool
 
     @property
     def pk(self) -> uuid.UUID: ...

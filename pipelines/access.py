@@ -3,7 +3,8 @@
 The rules: docs/product.md#pipelines-and-access-rules.
 
 For each pipeline a person has one standing, which is a column of the table. It follows from their site role, from
-ownership and from the access rules. `standing` computes it for one person and one pipeline;
+ownership and from the access rules. A person who acts with a token that is limited to chosen pipelines has none for any
+other. `standing` computes it for one person and one pipeline;
 `PipelineQuerySet.allowing` computes the same as a query. Nothing else decides.
 """
 
@@ -153,8 +154,9 @@ def standing(position: RolePosition, *, is_owner: bool, rules: Rules) -> Standin
 
 
 def standing_of(user: "User", pipeline: "Pipeline") -> Standing | None:
-    """The current standing of ``user`` for ``pipeline``; ``None`` if not visible to them. At most one query."""
-    if not _is_active_member(user, pipeline):
+    """The current standing of ``user`` for ``pipeline``; ``None`` if not visible to them. At most one query, and one
+    more with a token that is limited to chosen pipelines."""
+    if not _is_active_member(user, pipeline) or not _is_within_limit(user, pipeline):
         return None
     position = position_of(user)
     if position.always is not None and position.always.rank <= position.at_most.rank:
@@ -164,6 +166,12 @@ def standing_of(user: "User", pipeline: "Pipeline") -> Standing | None:
 
 def _is_active_member(user: "User", pipeline: "Pipeline") -> bool:
     return user.is_active and user.organization_id is not None and user.organization_id == pipeline.organization_id
+
+
+def _is_within_limit(user: "User", pipeline: "Pipeline") -> bool:
+    """Whether the token that the person acts with reaches the pipeline; true without a limit."""
+    token_id = user.limited_by_token
+    return token_id is None or pipeline.token_links.filter(token_id=token_id).exists()
 
 
 def standing_under(rule: "AccessRule") -> Standing | None:
@@ -202,7 +210,8 @@ def may(user: "User", action: PipelineAction, pipeline: "Pipeline") -> bool:
 
 
 def allowed_actions(user: "User", pipeline: "Pipeline") -> frozenset[PipelineAction]:
-    """All actions that the person is currently allowed; empty if they can't see the pipeline. At most one query."""
+    """All actions that the person is currently allowed; empty if they can't see the pipeline. Queries:
+    `standing_of`."""
     return actions_of(standing_of(user, pipeline))
 
 

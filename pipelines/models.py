@@ -148,6 +148,21 @@ class Pipeline(models.Model):
             raise ValidationError({"owner": "The owner must belong to the pipeline's organization."})
 
 
+class TokenPipeline(models.Model):
+    """A pipeline that a limited token reaches. A token without any reaches none."""
+
+    # This app knows tokens by model name only.
+    token = models.ForeignKey("tokens.Token", on_delete=models.CASCADE, related_name="pipeline_links", db_index=False)
+    pipeline = models.ForeignKey(Pipeline, on_delete=models.CASCADE, related_name="token_links")
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint("token", "pipeline", name="token_pipeline_once")]
+
+    def __str__(self) -> str:
+        return f"{self.token_id}: {self.pipeline_id}"
+
+
 class AccessRule(models.Model):
     """Gives a person or a group a role on one pipeline."""
 

@@ -26,6 +26,8 @@ STEP_RESULT = (
 )
 
 if TYPE_CHECKING:
+    import uuid
+
     from accounts.models import User
     from pipelines.models import AccessRule, Pipeline, Run  # noqa: F401  (in the class's base)
 
@@ -41,6 +43,15 @@ class PipelineQuerySet(OrganizationRowsQuerySet["Pipeline"]):
         Operators of the installation belong to no organization: they see every pipeline in Django admin and can change
         none.
         """
+        rows = self if user.limited_by_token is None else self.chosen_for(user.limited_by_token)
+        return rows._allowing(user, action)
+
+    def chosen_for(self, token_id: "uuid.UUID") -> Self:
+        """Pipelines that a limited token reaches, whoever may see them."""
+        links = pipelines.models.TokenPipeline.objects.filter(token_id=token_id, pipeline=OuterRef("pk"))
+        return self.filter(Exists(links))
+
+    def _allowing(self, user: "User", action: PipelineAction) -> Self:
         if not user.is_active:
             return self.none()
         if user.is_superuser:
@@ -100,8 +111,11 @@ class AccessRuleQuerySet(models.QuerySet["AccessRule"]):
 
 class RunQuerySet(OrganizationRowsQuerySet["Run"]):
     def visible_to(self, user: "User") -> Self:
-        """Runs of pipelines that the person can see. Runs of deleted pipelines are for roles that read everything."""
+        """Runs of pipelines that the person can see. Runs of deleted pipelines are for roles that read everything, and
+        for no token that is limited to chosen pipelines."""
         seen = Q(pipeline__in=pipelines.models.Pipeline.objects.visible_to(user))
+        if user.limited_by_token is not None:
+            return self.filter(seen)
         if user.is_superuser:
             return self.filter(seen | Q(pipeline=None))
         if user.is_active and user.organization_id is not None and position_of(user).always is not None:
@@ -121,7 +135,7 @@ class RunQuerySet(OrganizationRowsQuerySet["Run"]):
 
     def _sees_more_than(self, many: int, user: "User") -> bool:
         """At most one query, of pipelines: each counts its runs."""
-        if position_of(user).always is not None:
+        if position_of(user).always is not None and user.limited_by_token is None:
             return True
         seen = pipelines.models.Pipeline.objects.visible_to(user).order_by()
         return (seen.aggregate(runs=Sum("run_count"))["runs"] or 0) > many

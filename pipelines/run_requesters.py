@@ -26,10 +26,15 @@ class Requester:
 
 
 def requester_of(run: "Run") -> Requester:
-    """The person who resumed or approved the run last; for a run that never halted, the one who requested it."""
+    """The person who resumed or approved the run last; for a run that never halted, the one who requested it. They have
+    the limit of the token that they used."""
     if run.continued_by_email:
-        return Requester(run.continued_by, run.continued_by_email, run.continued_token, run.continued_token_name)
-    return Requester(run.started_by, run.started_by_email, run.token, run.token_name)
+        found = Requester(run.continued_by, run.continued_by_email, run.continued_token, run.continued_token_name)
+    else:
+        found = Requester(run.started_by, run.started_by_email, run.token, run.token_name)
+    if found.person is not None and found.token is not None and found.token.is_limited:
+        found.person.limited_by_token = found.token.pk
+    return found
 
 
 def obstacle(run: "Run", pipeline: "Pipeline") -> str:

@@ -51,6 +51,8 @@ class AccessTokenAuthentication(JWTAuthentication):
         _check_not_revoked(token)
         _check_revealed(token)
         _check_policy(token)
+        if token.is_limited:
+            token.owner.limited_by_token = token.pk
         use.was_accepted = True
         return token.owner, token
 

@@ -32,6 +32,8 @@ class Token(models.Model):
     # live tokens; a constraint cannot look at the clock.
     live_name_key = models.TextField(null=True, editable=False)
     scope = models.CharField("scopes", max_length=200)
+    # Which pipelines it reaches: `pipeline_links`. They can all be deleted, and then it reaches none.
+    is_limited = models.BooleanField("reaches only chosen pipelines", default=False)
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
     revealed_at = models.DateTimeField(null=True)
@@ -75,6 +77,12 @@ class Token(models.Model):
     def scopes(self) -> list[scopes.Scope]:
         granted = scopes.parse(self.scope)
         return [scope for scope in scopes.SCOPES if scope in granted]
+
+    @property
+    def pipeline_ids(self) -> list[uuid.UUID] | None:
+        """The chosen pipelines, or ``None`` if it reaches all pipelines of its owner. A query only if it is limited and
+        the links were not prefetched."""
+        return [link.pipeline_id for link in self.pipeline_links.all()] if self.is_limited else None
 
     @property
     def lifetime(self) -> timedelta:

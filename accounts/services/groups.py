@@ -25,9 +25,13 @@ GROUP_NAME_TAKEN = gettext_lazy("A group of this name exists already. Choose ano
 
 
 class GroupInUse(DomainError):
-    """Access rules name the group; the message lists them."""
+    """Access rules name the group; the message lists them. Not for a limited token: they name pipelines."""
 
-    def __init__(self, group: Group, rules: Sequence[object]) -> None:
+    def __init__(self, group: Group, rules: Sequence[object], *, actor: User) -> None:
+        if actor.limited_by_token is not None:
+            said = gettext("Access rules use “%(group)s”. Remove it from these rules first, then delete it.")
+            super().__init__(said % {"group": group.name})
+            return
         more = len(rules) - RULES_LISTED
         said = (
             ngettext(
@@ -121,7 +125,7 @@ def delete_group(*, actor: User, group: Group, request: HttpRequest | None = Non
         try:
             locked.delete()
         except ProtectedError as error:
-            raise GroupInUse(locked, list(error.protected_objects)) from None
+            raise GroupInUse(locked, list(error.protected_objects), actor=actor) from None
 
 
 def _rename(group: Group, name: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def allowed(actor: User, ability: Ability) -> User:
     """
     if ability is Ability.MANAGE_ORGANIZATION:
         lock_organization(actor.organization_id)
-    person: User | None = User.objects.filter(pk=actor.pk).first()
+    person: User | None = User.objects.as_now(actor)
     if person is None or not (_is_active_operator(person) or person.may(ability)):
         raise NotAllowed
     return person

@@ -128,4 +128,7 @@ def _fingerprint(request: Request) -> str:
     """
     body = json.dumps(request.data, sort_keys=True)
     requested = f"{request.method} {request.path.lower()}\n{body}"
+    if limited_by := getattr(request.user, "limited_by_token", None):
+        # The kept answer can be about a pipeline that this token does not reach.
+        requested = f"{limited_by} {requested}"
     return salted_hmac("opsera_portal.idempotency", requested, algorithm="sha256").hexdigest()

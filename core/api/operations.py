@@ -57,6 +57,7 @@ class Operation:
     if not. Tokens can never use such an operation.
     ``reach``: to how many objects a person can do it, for one operation of each kind.
     ``limited_to``: the only thing that a token can do with it, if a signed-in person can do more.
+    ``is_closed_to_limited``: tokens that reach only chosen pipelines can't use it, because it creates one more.
     ``has_etag``: its answer has an `ETag`, and if it changes the object, it checks `If-Match` (`core/api/etags.py`).
     """
 
@@ -71,6 +72,7 @@ class Operation:
     reach: Reach | None = None
     limited_to: Text = ""
     has_etag: bool = False
+    is_closed_to_limited: bool = False
 
     def __post_init__(self) -> None:
         if self.asks_again and not self.is_closed_to_tokens:

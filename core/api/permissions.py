@@ -35,6 +35,8 @@ class OperationPermission(BasePermission):
         else:
             self._check_scopes(operation, scopes.parse(token.scope))
             allowed = operation.is_open_to_token_of(request.user)
+            if token.is_limited and operation.is_closed_to_limited:
+                raise Forbidden("This token reaches only chosen pipelines, so it can't create one.")
         if not allowed:
             raise Forbidden
         if operation.prove is not None:

@@ -226,6 +226,7 @@ KEPT = {
     "pipelines_runlogline",
     "pipelines_step",  # secrets are encrypted
     "pipelines_steprun",
+    "pipelines_tokenpipeline",
     "socialaccount_socialaccount",
     "socialaccount_socialapp",
     "tokens_token",

@@ -77,7 +77,9 @@ class PipelineViewSet(ApiViewSet):
 
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation(_("List pipelines"), READ_PIPELINES, only_reads=True, reach=READS),
-        "create": Operation(_("Create a pipeline"), DEFINE_PIPELINES, role_allows=may_create_pipelines),
+        "create": Operation(
+            _("Create a pipeline"), DEFINE_PIPELINES, role_allows=may_create_pipelines, is_closed_to_limited=True
+        ),
         "retrieve": Operation(_("See a pipeline"), READ_PIPELINES, only_reads=True, has_etag=True),
         "partial_update": Operation(
             _("Change a pipeline"), DEFINE_PIPELINES, role_allows=may_use_pipelines, has_etag=True
@@ -93,7 +95,9 @@ class PipelineViewSet(ApiViewSet):
         "replace_access_rules": Operation(
             _("Set access rules"), DEFINE_PIPELINES, role_allows=may_use_pipelines, has_etag=True
         ),
-        "duplicate": Operation(_("Duplicate a pipeline"), DEFINE_PIPELINES, role_allows=may_create_pipelines),
+        "duplicate": Operation(
+            _("Duplicate a pipeline"), DEFINE_PIPELINES, role_allows=may_create_pipelines, is_closed_to_limited=True
+        ),
         "transfer": Operation(_("Transfer a pipeline"), DEFINE_PIPELINES, role_allows=may_use_pipelines),
         "lock": Operation(_("Lock a pipeline"), DEFINE_PIPELINES, role_allows=may_use_pipelines),
         "unlock": Operation(_("Unlock a pipeline"), DEFINE_PIPELINES, role_allows=may_use_pipelines),

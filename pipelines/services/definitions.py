@@ -11,10 +11,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop, ngettext
 
 from accounts.models import User
-from accounts.roles import Ability
 from auditlog.actions import Action
 from auditlog.record import record
-from core.errors import NameTaken, NotAllowed
+from core.errors import NameTaken
 from core.seen import check_seen
 from core.text import composed
 from pipelines import seen as fingerprints
@@ -22,7 +21,7 @@ from pipelines import step_secrets
 from pipelines.access import PipelineAction, allowed_actions, may_be_owner
 from pipelines.models import NOTIFIED_LIMIT, Pipeline, Step
 from pipelines.run_states import UNDER_WAY, RunEvent, RunState
-from pipelines.services.guard import Refused, errors_of, fresh, locked_for
+from pipelines.services.guard import Refused, creator, errors_of, fresh, locked_for
 from pipelines.services.steps import StepInput, replace_steps
 from pipelines.tasks import enqueue
 
@@ -40,9 +39,7 @@ def create_pipeline(
 ) -> Pipeline:
     """Creates a pipeline that ``actor`` owns. Raises ``NotAllowed``, ``NameTaken`` or ``ValidationError``."""
     with transaction.atomic():
-        person = fresh(actor)
-        if not person.may(Ability.CREATE_PIPELINES):
-            raise NotAllowed
+        person = creator(actor)
         pipeline = Pipeline(
             organization=person.own_organization,
             owner=person,
@@ -172,9 +169,7 @@ def duplicate_pipeline(
     """
     with transaction.atomic():
         original = locked_for(actor, pipeline, PipelineAction.DUPLICATE)
-        person = fresh(actor)
-        if not person.may(Ability.CREATE_PIPELINES):
-            raise NotAllowed
+        person = creator(actor)
         copy = Pipeline(
             organization_id=original.organization_id,
             owner=person,

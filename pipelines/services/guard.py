@@ -8,6 +8,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from accounts.models import User
+from accounts.roles import Ability
 from core.db.locks import lock_if_exists
 from core.errors import DomainError, NotAllowed
 from core.text import NOT_PRINTABLE, composed, is_printable
@@ -32,9 +33,23 @@ def locked_for(actor: User, pipeline: Pipeline, *actions: PipelineAction, blocks
 
 
 def fresh(actor: User) -> User:
-    """Reads the actor again, because roles can change during a request. Raises ``NotAllowed``."""
-    person: User | None = User.objects.filter(pk=actor.pk).first()
+    """Reads the actor again, because roles can change during a request. Raises ``NotAllowed``.
+
+    The limit of the token that they act with stays.
+    """
+    person: User | None = User.objects.as_now(actor)
     if person is None:
+        raise NotAllowed
+    return person
+
+
+def creator(actor: User) -> User:
+    """The actor as they are now, if they can create pipelines. Raises ``NotAllowed``.
+
+    A token that is limited to chosen pipelines can't: it would not reach the new one.
+    """
+    person = fresh(actor)
+    if person.limited_by_token is not None or not person.may(Ability.CREATE_PIPELINES):
         raise NotAllowed
     return person
 

@@ -4,7 +4,7 @@ from factory.django import DjangoModelFactory
 from accounts.tests.factories import UserFactory
 from pipelines import step_secrets
 from pipelines.access import ItemRole
-from pipelines.models import AccessRule, Pipeline, Run, Step
+from pipelines.models import AccessRule, Pipeline, Run, Step, TokenPipeline
 
 
 class PipelineFactory(DjangoModelFactory):
@@ -55,3 +55,11 @@ class RunFactory(DjangoModelFactory):
     number = 1
     started_by = factory.SelfAttribute("pipeline.owner")
     started_by_email = factory.SelfAttribute("started_by.email")
+
+
+def limit_to(token, *pipelines):
+    """Makes the token reach only these pipelines."""
+    type(token).objects.filter(pk=token.pk).update(is_limited=True)
+    token.is_limited = True
+    TokenPipeline.objects.bulk_create(TokenPipeline(token=token, pipeline=pipeline) for pipeline in pipelines)
+    return token

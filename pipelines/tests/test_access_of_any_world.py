@@ -14,7 +14,9 @@ from accounts.models import Group, User
 from accounts.roles import SiteRole
 from accounts.tests.factories import OrganizationFactory
 from pipelines.access import PipelineAction, allowed_actions
-from pipelines.models import AccessRule, Pipeline
+from pipelines.models import AccessRule, Pipeline, Run
+from pipelines.tests.factories import RunFactory, limit_to
+from tokens.tests.factories import TokenFactory
 
 pytestmark = pytest.mark.each_database
 # Fewer on PostgreSQL, where each takes longer. A few are enough to find differences in SQL.
@@ -34,7 +36,7 @@ COLUMNS = {
 class World:
     """People, groups and pipelines are numbers.
 
-    ``rules`` maps (pipeline, ("person" or "group", number)) to a role.
+    ``rules`` maps (pipeline, ("person" or "group", number)) to a role. ``chosen`` are the pipelines of a limited token.
     """
 
     roles: list
@@ -42,6 +44,7 @@ class World:
     members: set = field(default_factory=set)
     owners: list = field(default_factory=list)
     rules: dict = field(default_factory=dict)
+    chosen: set = field(default_factory=set)
 
 
 @st.composite
@@ -60,6 +63,7 @@ def worlds(draw):
         members=draw(st.sets(st.tuples(group, person), max_size=8)) if groups else set(),
         owners=draw(st.lists(person, min_size=pipelines, max_size=pipelines)),
         rules=draw(rules),
+        chosen=draw(st.sets(st.integers(0, pipelines - 1))),
     )
 
 
@@ -147,4 +151,28 @@ def test_queryset_and_functions_follow_the_documented_rules(world):
             assert set(Pipeline.objects.visible_to(person)) == {
                 each for each, names in zip(pipelines, expected, strict=True) if "SEE" in names
             }
+        transaction.set_rollback(True)
+
+
+@pytest.mark.django_db
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(world=worlds())
+@pytest.mark.slow
+def test_limited_token_reaches_what_its_owner_may_and_what_was_chosen(world):
+    with transaction.atomic():
+        people, pipelines = build(world)
+        runs = [RunFactory(pipeline=pipeline) for pipeline in pipelines]
+        gone = RunFactory(pipeline=pipelines[0], number=2)
+        Run.objects.filter(pk=gone.pk).update(pipeline=None)
+        for number, person in enumerate(people):
+            person.limited_by_token = limit_to(TokenFactory(owner=person), *(pipelines[n] for n in world.chosen)).pk
+            expected = [plain_reading(world, number, n) if n in world.chosen else set() for n in range(len(pipelines))]
+
+            assert [{action.name for action in allowed_actions(person, each)} for each in pipelines] == expected
+            for action in PipelineAction:
+                found = set(Pipeline.objects.allowing(person, action))
+                assert found == {each for each, names in zip(pipelines, expected, strict=True) if action.name in names}
+            seen = {run for run, names in zip(runs, expected, strict=True) if "SEE" in names}
+            assert set(Run.objects.visible_to(person)) == seen
+            assert set(Run.objects.listed_for(person)) == seen
         transaction.set_rollback(True)
