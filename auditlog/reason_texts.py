@@ -14,8 +14,8 @@ EXPLANATIONS: dict[str, Text] = {
         "scope that allows it, and expire this one."
     ),
     Reason.FORBIDDEN: _(
-        "Its scopes allow the operation, but the token's owner isn't allowed to do this, or the object does not exist. "
-        "A token can never do more than its owner."
+        "Its scopes allow the operation, but the token's owner isn't allowed to do this, the token is limited to other "
+        "pipelines, or the object does not exist. A token can never do more than its owner."
     ),
     Reason.EXPIRED: _("The token had expired, but a script still uses it: give the script a new token, or stop it."),
     Reason.REVOKED: _(

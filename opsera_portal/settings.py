@@ -254,6 +254,8 @@ LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "overview"
 # What accounts do with people's tokens (accounts/access_tokens.py).
 ACCESS_TOKENS = "tokens.of_people.TokensOfPeople"
+# What tokens need from pipelines (accounts/pipelines_for_tokens.py).
+PIPELINES_FOR_TOKENS = "pipelines.for_tokens.PipelinesOfPortal"
 # The page of a token. Its URL takes the token's id. Log entries and API answers link to it.
 ACCESS_TOKEN_LIST_PAGE = "tokens:token_list"  # noqa: S105  (a page)
 ACCESS_TOKEN_PAGE = "tokens:token_detail"  # noqa: S105  (a page)

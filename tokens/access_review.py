@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import CharField, Count, Exists, F, OuterRef, Prefetch, QuerySet, Window
+from django.db.models import CharField, Count, Exists, F, OuterRef, Prefetch, Window
 from django.db.models.functions import Cast
 
 from accounts.models import User
@@ -47,8 +47,8 @@ def owners_of(tokens: TokenQuerySet, reader: User) -> list[str]:
 def tokens_of(people: Sequence[str], tokens: TokenQuerySet, reader: User) -> list[Token]:
     """The first tokens of each of these people, by e-mail address and name. ``of_owner`` is how many there are of this
     person."""
-    first: QuerySet[Token] = tokens.annotate(of_owner=Window(Count("pk"), partition_by="owner"))
-    first = first.order_by("name", "pk").prefetch_related("organization")[:LISTED]
+    first: TokenQuerySet = tokens.annotate(of_owner=Window(Count("pk"), partition_by="owner"))
+    first = first.order_by("name", "pk").with_pipelines().prefetch_related("organization")[:LISTED]
     owners = User.objects.of_organization_readable_by(reader).filter(pk__in=people).with_second_factors()
     owners = owners.order_by("email", "pk").prefetch_related(Prefetch("tokens", first, to_attr="reviewed_tokens"))
     return [token for owner in owners for token in owner.reviewed_tokens]

@@ -6,7 +6,6 @@ too.
 
 from dataclasses import dataclass
 
-from accounts.models import User
 from core.api import scopes
 from core.api.operations import Route, routes
 from tokens.models import Token
@@ -20,10 +19,11 @@ class Verdict:
     route: Route
     scope_opens: bool
     role_allows: bool
+    limit_allows: bool = True
 
     @property
     def allows(self) -> bool:
-        return self.scope_opens and self.role_allows
+        return self.scope_opens and self.role_allows and self.limit_allows
 
 
 def open_to_tokens() -> list[Route]:
@@ -31,29 +31,33 @@ def open_to_tokens() -> list[Route]:
     return [route for route in routes() if not route.operation.is_closed_to_tokens]
 
 
-def verdicts(scope: str, owner: User, among: list[Route]) -> list[Verdict]:
-    """For each of the operations, whether one of the scopes allows it and the owner's site role allows it."""
-    granted = scopes.parse(scope)
+def verdicts(token: Token, among: list[Route]) -> list[Verdict]:
+    """For each of the operations, whether one of the scopes allows it, the owner's site role allows it, and a token
+    with chosen pipelines can do it at all."""
+    granted, owner, is_limited = scopes.parse(token.scope), token.owner, token.is_limited
     return [
-        Verdict(route, route.operation.is_open_to(granted), route.operation.is_open_to_token_of(owner))
+        Verdict(
+            route,
+            scope_opens=route.operation.is_open_to(granted),
+            role_allows=route.operation.is_open_to_token_of(owner),
+            limit_allows=not (is_limited and route.operation.is_closed_to_limited),
+        )
         for route in among
     ]
 
 
 def can_run_pipelines(token: Token) -> bool:
     """Whether the token can run pipelines that their access rules let its owner run."""
-    return any(
-        verdict.allows and verdict.route.path == RUN_PIPELINE
-        for verdict in verdicts(token.scope, token.owner, open_to_tokens())
-    )
+    return any(verdict.allows and verdict.route.path == RUN_PIPELINE for verdict in verdicts(token, open_to_tokens()))
 
 
 class OperationCounter:
-    """Counts what tokens can do. Tokens with the same scopes, of owners with the same site role, are counted once."""
+    """Counts what tokens can do. Tokens with the same scopes, of owners with the same site role, are counted once: with
+    and without chosen pipelines apart."""
 
     def __init__(self) -> None:
         self._routes = open_to_tokens()
-        self._known: dict[tuple[str, str], int] = {}
+        self._known: dict[tuple[str, str, bool], int] = {}
 
     @property
     def total(self) -> int:
@@ -63,7 +67,7 @@ class OperationCounter:
         """How many operations the token can do now. A token that is not active can do none."""
         if state is not TokenState.ACTIVE:
             return 0
-        key = token.scope, token.owner.site_role
+        key = token.scope, token.owner.site_role, token.is_limited
         if key not in self._known:
-            self._known[key] = sum(verdict.allows for verdict in verdicts(token.scope, token.owner, self._routes))
+            self._known[key] = sum(verdict.allows for verdict in verdicts(token, self._routes))
         return self._known[key]

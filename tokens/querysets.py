@@ -4,7 +4,19 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from django.db.models import Case, Count, DateTimeField, Exists, F, OuterRef, Prefetch, Q, Value, When
+from django.db.models import (
+    Case,
+    Count,
+    DateTimeField,
+    Exists,
+    F,
+    OuterRef,
+    Prefetch,
+    Q,
+    Value,
+    When,
+    prefetch_related_objects,
+)
 from django.db.models.functions import Concat, Least
 from django.db.models.lookups import LessThanOrEqual
 from django.utils import timezone
@@ -67,6 +79,27 @@ class ReviewSummary(NamedTuple):
 
 
 class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
+    _reads_pipelines = False
+
+    def with_pipelines(self) -> Self:
+        """Reads the chosen pipelines of all limited tokens in one more query; in none if there is no such token. Few
+        tokens are limited, and Django's own prefetch would make each row of a page cost a tenth more."""
+        rows = self.all()
+        rows._reads_pipelines = True
+        return rows
+
+    def _clone(self) -> Self:
+        clone: Self = super()._clone()  # type: ignore[misc]
+        clone._reads_pipelines = self._reads_pipelines
+        return clone
+
+    def _fetch_all(self) -> None:
+        is_first = self._result_cache is None
+        super()._fetch_all()
+        if is_first and self._reads_pipelines and self._fields is None:  # type: ignore[attr-defined]
+            limited = [token for token in self._result_cache or () if token.is_limited]
+            prefetch_related_objects(limited, "pipeline_links")
+
     def owned_by(self, user: User) -> Self:
         return self.filter(owner=user)
 
@@ -200,7 +233,7 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
     def for_token_table(self) -> Self:
         """With owner, revoker and organization, by queries of their own: a join would also look them up for all the
         rows before the page."""
-        return self._with_owner().prefetch_related("organization", "revoked_by")
+        return self._with_owner().with_pipelines().prefetch_related("organization", "revoked_by")
 
     def for_token_page(self) -> Self:
         """The same for one token, with fewer queries."""

@@ -33,6 +33,7 @@ from tokens.lifetimes import check_expiry, now_in_seconds
 from tokens.mails import EarlyEndMails
 from tokens.models import Token
 from tokens.names import clean_name, name_key, numbered
+from tokens.pipeline_choice import check_choice, limit_token
 from tokens.policy.rules import scopes_not_allowed
 from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, not_ended
 
@@ -82,12 +83,14 @@ def issue_token(
     chosen: list[scopes.Scope],
     expires_at: datetime,
     description: str = "",
+    pipelines: Collection[uuid.UUID] | None = None,
     request: HttpRequest | None = None,
 ) -> Token:
     """Creates the metadata of a token for ``actor``; `reveal_token` creates the token itself.
 
-    Raises ``ValidationError`` by field, ``NameTaken``, or ``DomainError`` (``too_many_tokens``). If two requests come
-    at once, the second one counts the token of the first.
+    ``pipelines``: the only ones that it reaches; ``None`` for all that the actor can use. Raises ``ValidationError`` by
+    field, ``NameTaken``, or ``DomainError`` (``too_many_tokens``). If two requests come at once, the second one counts
+    the token of the first.
     """
     require_proof(Privilege.CREATE_TOKEN, request)
     if not actor.may(Ability.OWN_TOKENS):
@@ -96,6 +99,8 @@ def issue_token(
         name = clean_name(name)
     with errors_of("description"):
         description = clean_description(description)
+    with errors_of("pipelines"):
+        chosen_pipelines = None if pipelines is None else check_choice(pipelines)
     key = name_key(name)
     try:
         with transaction.atomic():
@@ -114,6 +119,7 @@ def issue_token(
                 description=description,
                 live_name_key=key,
                 scope=scopes.as_string(chosen),
+                is_limited=chosen_pipelines is not None,
                 created_at=created_at,
                 expires_at=expires_at,
             )
@@ -124,12 +130,22 @@ def issue_token(
                 request=request,
                 scope=token.scope,
                 expires_at=token.expires_at.isoformat(),
+                **_limited(token, actor, chosen_pipelines),
             )
     except IntegrityError:
         if Token.objects.owned_by(actor).filter(live_name_key=key).exists():
             raise NameTaken(NAME_TAKEN) from None
         raise
     return token
+
+
+def _limited(token: Token, actor: User, pipeline_ids: Collection[uuid.UUID] | None) -> dict[str, Any]:
+    """Makes the token reach only these pipelines. Returns the details for the log: names and ids."""
+    if pipeline_ids is None:
+        return {}
+    with errors_of("pipelines"):
+        reached = limit_token(token, actor=actor, ids=pipeline_ids)
+    return {"pipelines": [{"name": name, "id": str(pipeline_id)} for pipeline_id, name in reached]}
 
 
 def edit_token(
@@ -218,6 +234,7 @@ def issue_and_reveal_token(
     chosen: list[scopes.Scope],
     expires_at: datetime,
     description: str = "",
+    pipelines: Collection[uuid.UUID] | None = None,
     request: HttpRequest | None = None,
 ) -> tuple[Token, str]:
     """Creates and reveals a token in one transaction, for an answer that shows it. Raises what the two raise."""
@@ -228,6 +245,7 @@ def issue_and_reveal_token(
             chosen=chosen,
             expires_at=expires_at,
             description=description,
+            pipelines=pipelines,
             request=request,
         )
         try:

@@ -96,6 +96,8 @@ class BoundedListShape(OpenApiSerializerFieldExtension):  # type: ignore[no-unty
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
         shape: dict[str, Any] = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
+        # What drf-spectacular adds to the type, it adds again to the result of this method.
+        shape["type"] = "array"
         if self.target.is_set:
             shape["uniqueItems"] = True
         if not self.target.allow_empty:

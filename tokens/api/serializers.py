@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.core.validators import RegexValidator
 from django.db.models import DateTimeField, TextChoices
@@ -24,15 +25,33 @@ from tokens.leaks.reporting import MAX_REPORTED, MAX_URL_LENGTH
 from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end
 from tokens.models import Token
 from tokens.names import MAX_LENGTH, PATTERN, clean_name
+from tokens.pipeline_choice import MOST_PIPELINES
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
 from tokens.states import CHOICES as STATE_CHOICES
 from tokens.states import LIVE_CHOICES, TokenState
+
+_IS_LIMITED = "Whether it reaches only the pipelines that were chosen when it was created."
+
+
+class _PipelineIds(serializers.ListField):
+    """The ids of `Token.pipeline_ids`."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            child=serializers.UUIDField(),
+            source="pipeline_ids",
+            read_only=True,
+            allow_null=True,
+            help_text="The ids of the only pipelines that it reaches, without deleted ones; null if it is not limited.",
+        )
 
 
 class TokenSerializer(serializers.ModelSerializer[Token]):
     """A token's metadata."""
 
     scopes = serializers.SerializerMethodField()
+    is_limited = serializers.BooleanField(read_only=True, help_text=_IS_LIMITED)
+    pipelines = _PipelineIds()
     state = serializers.SerializerMethodField()
     blocked_because = serializers.CharField(
         read_only=True,
@@ -58,6 +77,8 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "name",
             "description",
             "scopes",
+            "is_limited",
+            "pipelines",
             "state",
             "blocked_because",
             "expires_soon",
@@ -83,6 +104,8 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "name": instance.name,
             "description": instance.description,
             "scopes": self.get_scopes(instance),
+            "is_limited": instance.is_limited,
+            "pipelines": _texts(instance.pipeline_ids),
             "state": state.id,
             "blocked_because": instance.policy_advice if is_blocked else "",
             "expires_soon": is_active and instance.is_in_its_last_days,
@@ -104,6 +127,10 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     @extend_schema_field(serializers.ChoiceField(choices=STATE_CHOICES))
     def get_state(self, token: Token) -> str:
         return token.state.id
+
+
+def _texts(ids: list[UUID] | None) -> list[str] | None:
+    return None if ids is None else [str(each) for each in ids]
 
 
 def _moment(value: datetime | None) -> str | None:
@@ -133,11 +160,13 @@ class AccessReviewSerializer(serializers.ModelSerializer[Token]):
     owner_site_role = serializers.ChoiceField(source="owner.site_role", choices=SiteRole.choices, read_only=True)
     owner_is_active = serializers.BooleanField(source="owner.is_active", read_only=True)
     scopes = serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES), read_only=True)
+    is_limited = serializers.BooleanField(read_only=True, help_text=_IS_LIMITED)
+    pipelines = _PipelineIds()
     state = serializers.ChoiceField(choices=LIVE_CHOICES, read_only=True, help_text="Only `active` tokens work.")
     operations_allowed = serializers.IntegerField(
         read_only=True,
         help_text="How many operations of the API the token can do now: a scope and the owner's site role allow "
-        "them. 0 unless it is active.",
+        "them, for a limited token only with the chosen pipelines. 0 unless it is active.",
     )
     operations_total = serializers.IntegerField(
         read_only=True, help_text="How many operations of the API tokens can do at all."
@@ -155,6 +184,8 @@ class AccessReviewSerializer(serializers.ModelSerializer[Token]):
             "id",
             "name",
             "scopes",
+            "is_limited",
+            "pipelines",
             "state",
             "created_at",
             "expires_at",
@@ -175,6 +206,8 @@ class AccessReviewSerializer(serializers.ModelSerializer[Token]):
             "id": str(instance.pk),
             "name": instance.name,
             "scopes": [scope.id for scope in instance.scopes],
+            "is_limited": instance.is_limited,
+            "pipelines": _texts(instance.pipeline_ids),
             "state": state.id,
             "created_at": utc_text(instance.created_at),
             "expires_at": utc_text(instance.expires_at),
@@ -236,7 +269,7 @@ class EditTokenBody(StrictSerializer):
 
 
 class IssueTokenBody(StrictSerializer):
-    """`name`, `scopes` and either `lifetime` or `expires_at`; without both, one month."""
+    """`name`, `scopes`, if wanted `pipelines`, and either `lifetime` or `expires_at`; without both, one month."""
 
     together = {
         "not": {"properties": {"lifetime": {}, "expires_at": {}}, "required": ["lifetime", "expires_at"]},
@@ -252,6 +285,16 @@ class IssueTokenBody(StrictSerializer):
         allow_empty=False,
         max_length=len(SCOPES),
         is_set=True,
+    )
+    pipelines = BoundedListField(
+        child=IdField(),
+        allow_empty=False,
+        max_length=MOST_PIPELINES,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="The ids of the only pipelines that the token reaches, at most 100 that you can see. Without it, or "
+        "with null, it reaches all that you can use.",
     )
     lifetime = serializers.ChoiceField(choices=Lifetime.choices, required=False)
     expires_at = TextField(

@@ -129,6 +129,7 @@ class TokenViewSet(ApiViewSet):
             description=body.validated_data["description"],
             chosen=body.validated_data["scopes"],
             expires_at=body.validated_data["expires_at"],
+            pipelines=body.validated_data["pipelines"],
             request=request._request,
         )
         answer = {**represent(TokenSerializer, token), "token": signed_jwt}

@@ -27,8 +27,9 @@ from tokens.ended_in_use import ended_in_use
 from tokens.form_links import form_link_like
 from tokens.forms import EditTokenForm
 from tokens.models import Token
+from tokens.pipeline_choice import pipelines_seen_by
 from tokens.states import TokenState
-from tokens.tables import state_badge
+from tokens.tables import only_pipelines, state_badge
 from tokens.views.places import back_link, place_of
 
 NEW_ADDRESS = Badge("◆", gettext_lazy("New address"), "warning")
@@ -122,6 +123,8 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
             after_end=next(iter(ended_in_use(self.uses)), None),
             state=state_badge(token),
             scopes=token.scopes,
+            pipelines=pipelines_seen_by(self.person, token),
+            only_pipelines=only_pipelines(token),
             is_own=self.is_own,
             back=back_link(token, self.person),
             can_be_shown_until=token.can_be_revealed_until if self.is_own else None,
@@ -147,7 +150,7 @@ def what_it_can_do(token: Token) -> tuple[list[dict[str, Any]], list[dict[str, A
             "path": verdict.route.path.replace("<id:pk>", "{id}"),
             "why_not": _why_not(token, verdict),
         }
-        for verdict in verdicts(token.scope, token.owner, open_to_tokens())
+        for verdict in verdicts(token, open_to_tokens())
     ]
     return [row for row in rows if not row["why_not"]], [row for row in rows if row["why_not"]]
 
@@ -158,6 +161,8 @@ def _why_not(token: Token, verdict: Verdict) -> str:
         return gettext("No scope of the token allows it.")
     if not verdict.role_allows:
         return gettext("The owner's site role doesn't allow it.")
+    if not verdict.limit_allows:
+        return gettext("The token reaches only chosen pipelines, so it can't create one.")
     if token.state is not TokenState.ACTIVE:
         return gettext("The token is not active.")
     return ""
