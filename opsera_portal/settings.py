@@ -408,6 +408,7 @@ STATIC_BUNDLES = {
         "css/field.css",
         "css/form.css",
         "css/choice-card.css",
+        "css/pipeline-choice.css",
         "css/filter.css",
         "css/table.css",
         "css/bulk-actions.css",

@@ -47,6 +47,12 @@ class TokenAdmin(ReadOnlyAdmin):
     def state_badge(self, token: Token) -> SafeString:
         return badge(token.state.badge)
 
+    @admin.display(description="Pipelines")
+    def pipelines(self, token: Token) -> str:
+        """Ids: an operator sees every pipeline in Django admin, an Administrator those of the organization."""
+        ids = token.pipeline_ids
+        return "all of its owner" if ids is None else ", ".join(map(str, ids)) or "none: they were deleted"
+
     @admin.action(description="Expire the selected tokens")
     def expire(self, request: HttpRequest, queryset: QuerySet[Token]) -> None:
         """Calls the service of the page. Tokens that ended before stay as they are."""
@@ -61,7 +67,8 @@ class TokenAdmin(ReadOnlyAdmin):
         self.message_user(request, f"Expired {ended} of {counted(count, 'token', 'tokens')}.", messages.SUCCESS)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
-        return [name for name in super().get_readonly_fields(request, obj) if name != "live_name_key"]
+        fields = [name for name in super().get_readonly_fields(request, obj) if name != "live_name_key"]
+        return [*fields, "pipelines"]
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.get_readonly_fields(request, obj)

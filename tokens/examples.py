@@ -1,5 +1,7 @@
 """Example requests with a new token, which work as pasted."""
 
+import uuid
+
 from django.conf import settings
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -9,12 +11,16 @@ from core.api.scopes import PIPELINE, PIPELINE_READONLY
 from tokens.models import Token
 
 
-def examples_of(token: Token, signed_jwt: str) -> list[dict[str, str]]:
-    """Each with ``id``, ``label`` and ``text``. They call an operation that the token's scopes allow."""
+def examples_of(token: Token, signed_jwt: str, *, can_run: bool = False) -> list[dict[str, str]]:
+    """Each with ``id``, ``label`` and ``text``. They read something that the token's scopes allow. A token that can run
+    exactly one pipeline also gets the command for this."""
     pipelines = bool({PIPELINE, PIPELINE_READONLY} & set(token.scopes))
     url = f"{settings.PORTAL_URL}/api/v1/{'pipelines' if pipelines else 'me'}"
+    chosen = token.pipeline_ids or []
+    run = [("run", _("Run the pipeline"), _curl_to_run(chosen[0], signed_jwt))] if can_run and len(chosen) == 1 else []
     texts = [
         ("curl", "curl", _curl(url, signed_jwt)),
+        *run,
         ("python", "Python", _python(url, signed_jwt)),
         ("javascript", "JavaScript", _javascript(url, signed_jwt)),
         ("powershell", "PowerShell", _powershell(url, signed_jwt)),
@@ -32,6 +38,14 @@ def _cut(text: str, signed_jwt: str) -> SafeString:
 
 def _curl(url: str, signed_jwt: str) -> str:
     return f'curl {url} \\\n  -H "Authorization: Bearer {signed_jwt}"'
+
+
+def _curl_to_run(pipeline_id: uuid.UUID, signed_jwt: str) -> str:
+    return (
+        f"{_curl(f'{settings.PORTAL_URL}/api/v1/pipeline/run', signed_jwt)} \\\n"
+        '  -H "Content-Type: application/json" \\\n'
+        f"""  -d '{{"pipelineId": "{pipeline_id}"}}'"""
+    )
 
 
 def _python(url: str, signed_jwt: str) -> str:

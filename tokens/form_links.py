@@ -1,12 +1,14 @@
 """Links to the form for a new token that fill in its fields, for teams that send each other such links.
 
-``?name=nightly build&scopes=pipeline,api-readonly&lifetime=1w``, or ``lifetime=custom&expires_at=2026-12-31``. A link
-only fills in the form: each value follows the rules of the form, and a value that breaks one is left out with a
-sentence for the person. Nothing is created before the person sends the form.
+``?name=nightly build&scopes=pipeline,api-readonly&lifetime=1w``, or ``lifetime=custom&expires_at=2026-12-31``.
+``pipelines`` has the ids of the only pipelines that the token reaches. A link only fills in the form: each value
+follows the rules of the form, and a value that breaks one is left out with a sentence for the person. Nothing is
+created before the person sends the form.
 """
 
 import re
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -15,24 +17,24 @@ from django.core.exceptions import ValidationError
 from django.http import QueryDict
 from django.urls import reverse
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from accounts.models import User
+from accounts.pipelines_for_tokens import pipelines_for_tokens
+from core import ids
 from core.api.scopes import BY_ID, Scope, as_string
-from tokens.forms import CUSTOM
+from tokens.forms import CUSTOM, ONLY_THESE
 from tokens.lifetimes import Lifetime, chosen_end, end_of
 from tokens.models import Token
 from tokens.names import clean_name
+from tokens.pipeline_choice import MOST_PIPELINES, check_number, listed
 from tokens.policy.rules import scopes_not_allowed
 from tokens.scope_cards import usable_by
 from tokens.services import check_scopes, free_name_like, longest_lifetime
 
-FIELDS = ("name", "scopes", "lifetime", "expires_at")
+FIELDS = ("name", "scopes", "pipelines", "lifetime", "expires_at")
 LIFETIMES = (*Lifetime.values, CUSTOM)
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-# How much of a wrong link the page repeats.
-_SHOWN_WORDS, _SHOWN_CHARACTERS = 3, 40
 
 
 @dataclass(frozen=True)
@@ -44,18 +46,20 @@ class FilledForm:
 
 
 def filled_by(query: QueryDict, *, owner: User) -> FilledForm | None:
-    """What a link fills in; ``None`` if the address has none of the fields. At most one query."""
-    if not any(query.get(name) for name in FIELDS):
+    """What a link fills in; ``None`` if the address has none of the fields. At most two queries."""
+    if not any(query.get(name) for name in FIELDS) and "pipelines" not in query:
         return None
     filled = FilledForm()
-    for read in (_read_name, _read_scopes, _read_lifetime):
+    for read in (_read_name, _read_scopes, _read_pipelines, _read_lifetime):
         filled.problems.extend(_problems_of(read, query, owner, filled.initial))
     return filled
 
 
 def form_link_like(token: Token) -> str:
-    """The address of the form, filled in with the name, the scopes and the lifetime of this token."""
+    """The address of the form, filled in with the name, the scopes, the pipelines and the lifetime of this token."""
     query = {"name": token.name, "scopes": ",".join(token.scope.split())}
+    if (pipelines := token.pipeline_ids) is not None:
+        query["pipelines"] = ",".join(map(str, pipelines))
     chosen = [preset for preset in Lifetime if end_of(preset, start=token.created_at) == token.expires_at]
     if chosen:
         query["lifetime"] = chosen[0].value
@@ -100,12 +104,41 @@ def _read_scopes(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iter
     useless = [scope.id for scope in known if scope not in refused and not usable_by(owner, scope)]
     initial["scopes"] = [scope.id for scope in known if scope not in refused and scope.id not in useless]
     if unknown := [word for word in words if word not in BY_ID]:
-        yield _("These scopes don't exist and were left out: %(scopes)s.") % {"scopes": _listed(unknown)}
+        yield _("These scopes don't exist and were left out: %(scopes)s.") % {"scopes": listed(unknown)}
     if useless:
         yield _("With your role, these scopes allow nothing and were left out: %(scopes)s.") % {
-            "scopes": _listed(useless)
+            "scopes": listed(useless)
         }
     check_scopes(known, owner.own_organization)
+
+
+def _read_pipelines(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iterator[str]:
+    """A link with the field never fills in a form for a token without a limit: the person would create more than the
+    link says."""
+    if "pipelines" not in query:
+        return
+    words = list(dict.fromkeys(word for value in query.getlist("pipelines") for word in _words_in(value)))
+    found = pipelines_for_tokens().found_by(owner, words[:MOST_PIPELINES])
+    initial |= only_pipelines(found[word].id for word in words if word in found)
+    if unknown := [word for word in words[:MOST_PIPELINES] if word not in found]:
+        yield _("These pipelines don't exist, or you can't see them, and were left out: %(pipelines)s.") % {
+            "pipelines": listed(unknown)
+        }
+    if len(words) > MOST_PIPELINES:
+        check_number(words)
+    if not found:
+        yield _("The link limits the token to pipelines, but names none that you can see. Choose them.")
+
+
+def _words_in(value: str) -> list[str]:
+    """Ids separated by commas or spaces, or else one name."""
+    words = re.split(r"[ ,]+", value.strip())
+    return [word for word in ([value.strip()] if not all(map(ids.FORM.fullmatch, words)) else words) if word]
+
+
+def only_pipelines(chosen: Iterable[uuid.UUID]) -> dict[str, Any]:
+    """Initial values of the form for a token that reaches only these."""
+    return {"which_pipelines": ONLY_THESE, "pipelines": [str(pipeline_id) for pipeline_id in chosen]}
 
 
 def _read_lifetime(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iterator[str]:
@@ -140,11 +173,3 @@ def _single(query: QueryDict, name: str) -> str:
     if len(values) > 1:
         raise ValidationError(_("The link has “%(name)s” more than once, so it was left out.") % {"name": name})
     return values[0] if values else ""
-
-
-def _listed(words: list[str]) -> str:
-    shown = [word if len(word) <= _SHOWN_CHARACTERS else f"{word[:_SHOWN_CHARACTERS]}…" for word in words]
-    more = len(words) - _SHOWN_WORDS
-    if more > 0:
-        shown[_SHOWN_WORDS:] = [ngettext("and %(count)s more", "and %(count)s more", more) % {"count": more}]
-    return ", ".join(shown)

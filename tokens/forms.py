@@ -1,5 +1,6 @@
 """Forms of the pages of tokens. Pages and API check the same rules."""
 
+import uuid
 from typing import Any, cast
 
 from django import forms
@@ -19,9 +20,12 @@ from tokens.leaks.finding import MAX_PASTED_LENGTH
 from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end, end_of
 from tokens.models import Token
 from tokens.names import MAX_LENGTH, clean_name
+from tokens.pipeline_choice import chosen_by
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
 
 CUSTOM = "custom"
+ALL_PIPELINES, ONLY_THESE = "all", "only"
+WHICH_PIPELINES = [(ALL_PIPELINES, gettext_lazy("All that I can use")), (ONLY_THESE, gettext_lazy("Only these"))]
 CHOICES_OF_LIFETIME = [*Lifetime.choices, (CUSTOM, gettext_lazy("On a date"))]
 
 
@@ -55,8 +59,17 @@ class DescriptionField(forms.CharField):
         return clean_description(super().clean(value))
 
 
+class ChoiceOfPipelines(forms.Widget):
+    """Checkboxes, or a text field with an id or a name in each line; `pipeline_choice` is drawn by the page."""
+
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> list[str]:
+        given = data.getlist(name) if hasattr(data, "getlist") else data.get(name, [])
+        return [word for text in given for line in text.splitlines() if (word := line.strip())]
+
+
 class TokenForm(forms.Form):
-    """`cleaned_data`: ``name``, ``description``, ``scopes`` (list of `Scope`), ``expires_at`` (aware datetime)."""
+    """`cleaned_data`: ``name``, ``description``, ``scopes`` (list of `Scope`), ``pipelines`` (list of ids, or ``None``
+    for all), ``expires_at`` (aware datetime)."""
 
     name = NameField(
         gettext_lazy("What you use it for, such as “nightly build”. At most 50 letters, digits, spaces and - ' : _ .")
@@ -68,6 +81,15 @@ class TokenForm(forms.Form):
         widget=forms.CheckboxSelectMultiple,
         error_messages={"required": gettext_lazy("Choose at least one scope.")},
     )
+    # Without it, as scripts may send the form, the chosen pipelines decide.
+    which_pipelines = forms.ChoiceField(
+        label=gettext_lazy("Which pipelines"),
+        required=False,
+        choices=WHICH_PIPELINES,
+        widget=forms.RadioSelect,
+        initial=ALL_PIPELINES,
+    )
+    pipelines = forms.Field(label=gettext_lazy("Pipelines"), required=False, widget=ChoiceOfPipelines)
     lifetime = forms.ChoiceField(
         label=gettext_lazy("Expires after"),
         choices=CHOICES_OF_LIFETIME,
@@ -84,7 +106,7 @@ class TokenForm(forms.Form):
     )
 
     def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
-        self.policy = owner.own_organization
+        self.owner, self.policy = owner, owner.own_organization
         super().__init__(*args, **kwargs)
         self._offer_what_the_policy_allows()
 
@@ -114,6 +136,16 @@ class TokenForm(forms.Form):
         chosen = [BY_ID[scope_id] for scope_id in dict.fromkeys(self.cleaned_data["scopes"])]
         check_scopes(chosen, self.policy)
         return chosen
+
+    def clean_pipelines(self) -> list[uuid.UUID] | None:
+        words = list(dict.fromkeys(self.cleaned_data["pipelines"]))
+        which = self.cleaned_data.get("which_pipelines") or (ONLY_THESE if words else ALL_PIPELINES)
+        if which == ALL_PIPELINES and words:
+            # Either can be the mistake, and one of them would give the token more than the person wants.
+            raise forms.ValidationError(
+                gettext("You chose pipelines, and “All that I can use”. Choose “Only these”, or no pipelines.")
+            )
+        return chosen_by(self.owner, words) if which == ONLY_THESE else None
 
     def clean(self) -> dict[str, Any]:
         lifetime = self.cleaned_data.get("lifetime")

@@ -21,7 +21,7 @@ from core.text import Text, grouped
 from pipelines import seen, services
 from pipelines.access import PipelineAction, Standing, may_read_rules
 from pipelines.controls import controls_of
-from pipelines.examples import curl_to_run
+from pipelines.examples import curl_to_run, query_of_token_form
 from pipelines.forms import DuplicateForm, NotificationsForm, PipelineForm, TransferForm
 from pipelines.models import Pipeline, RunLogLine
 from pipelines.rule_texts import note_on
@@ -66,6 +66,7 @@ class PipelineDetailView(PipelinePage):
             "notified_people": list(pipeline.notified_people.order_by("email")),
             "runs_table": runs,
             "curl": curl_to_run(pipeline) if PipelineAction.RUN in self.allowed else "",
+            "token_query": query_of_token_form(pipeline),
             "log": [log_row(line) for line in lines[:LOG_LINES_SHOWN]],
             **flags(self.allowed),
         }

@@ -11,6 +11,15 @@
 const form = document.querySelector("[data-token-form]");
 const link = form.querySelector("[data-form-link]");
 
+/* Ids in one parameter, or each typed name in one of its own. A link for "Only these" says so even without any. */
+function pipelinesIn(typed) {
+  if (typed.get("which_pipelines") !== "only") return {};
+  const given = typed.getAll("pipelines");
+  if (!form.querySelector("textarea[name=pipelines]")) return { pipelines: given.join(",") };
+  const names = given.join("\n").split("\n").map((name) => name.trim()).filter(Boolean);
+  return { pipelines: names.length ? names : "" };
+}
+
 function addressOfForm() {
   const typed = new FormData(form);
   const lifetime = typed.get("lifetime") ?? "";
@@ -18,12 +27,13 @@ function addressOfForm() {
   const parts = {
     name: typed.get("name").trim(),
     scopes: typed.getAll("scopes").join(","),
+    ...pipelinesIn(typed),
     lifetime: lifetime === "custom" && !date ? "" : lifetime,
     expires_at: date,
   };
   const query = Object.entries(parts)
-    .filter(([, value]) => value)
-    .map(([name, value]) => `${name}=${encodeURIComponent(value).replaceAll("%2C", ",")}`);
+    .filter(([name, value]) => value || name === "pipelines")
+    .flatMap(([name, value]) => [value].flat().map((one) => `${name}=${encodeURIComponent(one).replaceAll("%2C", ",")}`));
   return `${window.location.origin}${form.getAttribute("action")}?${query.join("&")}`;
 }
 
@@ -31,6 +41,32 @@ function showLink() {
   link.textContent = addressOfForm();
 }
 
+// Which pipelines: what is chosen is sent only with "Only these", and a field finds pipelines by their names.
+const choice = form.querySelector("[data-pipeline-choice]");
+const chosen = choice.querySelectorAll("input[name=pipelines], textarea[name=pipelines]");
+const only = choice.querySelector("input[value=only]");
+
+function showChoice() {
+  for (const field of chosen) field.disabled = !only.checked;
+  const status = choice.querySelector("[data-text-chosen]");
+  if (status) status.textContent = status.dataset.textChosen.replace("{count}", [...chosen].filter((box) => box.checked).length);
+}
+
+for (const filter of choice.querySelectorAll("[data-filter-of]")) {
+  const field = filter.querySelector("input");
+  const labels = document.getElementById(filter.dataset.filterOf).querySelectorAll("label");
+  filter.hidden = false;
+  field.addEventListener("keydown", (event) => {
+    if (event.key === "Enter") event.preventDefault();
+  });
+  field.addEventListener("input", () => {
+    const text = field.value.trim().toLocaleLowerCase();
+    for (const label of labels) label.hidden = !label.textContent.toLocaleLowerCase().includes(text);
+  });
+}
+
+form.addEventListener("input", showChoice);
+window.addEventListener("pageshow", showChoice);
 form.addEventListener("input", showLink);
 // Browsers restore what was typed when a person comes back to the page.
 window.addEventListener("pageshow", showLink);

@@ -36,6 +36,8 @@ def test_link_fills_in_the_form_and_creates_nothing(signed_in):
         "name": "nightly build",
         "description": None,
         "scopes": ["pipeline", "api-readonly"],
+        "which_pipelines": "all",
+        "pipelines": None,
         "lifetime": "1w",
         "expires_at": None,
     }
@@ -129,7 +131,15 @@ def test_link_reveals_nothing_about_tokens_of_others(signed_in, member, stranger
     TokenFactory(owner=stranger, name="nightly")
 
     assert filled(signed_in, "name=nightly") == (
-        {"name": "nightly", "description": None, "scopes": [], "lifetime": "1mo", "expires_at": None},
+        {
+            "name": "nightly",
+            "description": None,
+            "scopes": [],
+            "which_pipelines": "all",
+            "pipelines": None,
+            "lifetime": "1mo",
+            "expires_at": None,
+        },
         [],
     )
 
@@ -168,5 +178,5 @@ def test_signed_out_person_comes_back_to_the_filled_form(client):
 def test_link_makes_few_queries(signed_in, owner, django_assert_max_num_queries):
     TokenFactory.create_batch(3, owner=owner)
 
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(13):
         signed_in.get(f"{PAGE}?name=nightly&scopes=pipeline,registry&lifetime=1w")

@@ -118,10 +118,10 @@ def test_naughty_strings_do_not_break_the_page(signed_in):
         assert signed_in.get(PAGE, {"q": name}).status_code == 200, name
 
 
-def test_form_says_that_scopes_are_not_for_single_pipelines(signed_in):
-    hint = re.search(r'<p class="hint" id="id_scopes_hint">(.*?)</p>', text(signed_in.get(PAGE)), re.DOTALL)[1]
+def test_form_says_that_pipelines_are_chosen_apart_from_scopes(signed_in):
+    hint = re.search(r'<p class="hint" id="id_pipelines_hint">(.*?)</p>', text(signed_in.get(PAGE)), re.DOTALL)[1]
 
-    assert "Each applies to all pipelines that you can use." in hint
+    assert "For scopes that concern pipelines. You can't change this later." in hint
 
 
 def test_table_shows_each_tokens_state_in_words(signed_in, owner):

@@ -10,20 +10,23 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from django_tables2 import SingleTableMixin
 
+from accounts.pipelines_for_tokens import pipelines_for_tokens
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import ask_again, is_recent
 from auditlog import usage
 from core.pages.forms import refusals_in
 from core.pages.views import FilteredListMixin, MemberPageMixin, SectionMixin
+from core.pages.widgets import MOST_CHOICES
 from tokens import services
 from tokens.ended_in_use import ended_in_use
 from tokens.expiry import notices
 from tokens.filters import TokenFilter
-from tokens.form_links import FilledForm, filled_by
-from tokens.forms import CUSTOM, TokenForm
+from tokens.form_links import FilledForm, filled_by, only_pipelines
+from tokens.forms import CUSTOM, WHICH_PIPELINES, TokenForm
 from tokens.lifetimes import Lifetime, end_of, now_in_seconds
 from tokens.models import Token
 from tokens.names import name_key
+from tokens.pipeline_choice import MOST_PIPELINES
 from tokens.scope_cards import scope_cards
 from tokens.tables import TokenTable
 
@@ -41,7 +44,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
 
     def get_queryset(self) -> QuerySet[Token]:
         # Django knows the owner of these rows, so it makes no query for them.
-        return self.person.tokens.prefetch_related("organization", "revoked_by")
+        return self.person.tokens.with_pipelines().prefetch_related("organization", "revoked_by")
 
     def get_table_kwargs(self) -> dict[str, Any]:
         return {} if self.is_readable else {"empty_text": _("Correct the marked filter to see tokens.")}
@@ -55,6 +58,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
             form=form,
             filled=filled,
             scope_cards=scope_cards(self.person, chosen=form["scopes"].value() or []),
+            pipeline_choice=pipeline_choice(form),
             lifetime_choices=lifetime_choices(form),
             latest_end=now_in_seconds() + services.longest_lifetime(form.policy),
             ending=notices.to_warn_of(self.person),
@@ -66,7 +70,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
         return None if "like" in self.request.GET else filled_by(self.request.GET, owner=self.person)
 
     def _as_replacement(self) -> dict[str, Any]:
-        """The scopes and a similar name of the token whose id is in ``?like=``, to replace it."""
+        """The scopes, the pipelines and a similar name of the token whose id is in ``?like=``, to replace it."""
         try:
             model = self.get_queryset().filter(pk=self.request.GET.get("like", "")).first()
         except ValidationError:
@@ -74,7 +78,8 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
         if model is None:
             return {}
         name = services.free_name_like(owner=self.person, name=model.name)
-        return {"name": name, "scopes": [scope.id for scope in model.scopes]}
+        filled = {"name": name, "scopes": [scope.id for scope in model.scopes]}
+        return filled if (pipelines := model.pipeline_ids) is None else filled | only_pipelines(pipelines)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         form = TokenForm(request.POST, owner=self.person)
@@ -96,6 +101,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
                 name=name,
                 description=form.cleaned_data["description"],
                 chosen=form.cleaned_data["scopes"],
+                pipelines=form.cleaned_data["pipelines"],
                 expires_at=form.cleaned_data["expires_at"],
                 request=self.request,
             )
@@ -107,6 +113,34 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
 
     def _is_pending(self, name: str) -> bool:
         return Token.objects.owned_by(self.person).pending().filter(live_name_key=name_key(name)).exists()
+
+
+def pipeline_choice(form: TokenForm) -> dict[str, Any]:
+    """Which pipelines the form offers: ``choices``, or if there are too many for a list, a ``text`` of their names.
+
+    Only those that the person can see. ``which`` are the two ways to choose.
+    """
+    chosen, which, field = form["pipelines"].value() or [], form["which_pipelines"], form["pipelines"].auto_id
+    offered = pipelines_for_tokens().offered_to(form.owner, most=MOST_CHOICES + 1)
+    found = pipelines_for_tokens().found_by(form.owner, chosen) if len(offered) > MOST_CHOICES else {}
+    return {
+        "which": [
+            {"id": value, "label": label, "checked": value == which.value(), "input_id": f"{which.auto_id}_{value}"}
+            for value, label in WHICH_PIPELINES
+        ],
+        "choices": [
+            {
+                "id": str(pipeline.id),
+                "name": pipeline.name,
+                "checked": str(pipeline.id) in chosen,
+                "input_id": f"{field}_{pipeline.id}",
+            }
+            for pipeline in offered[:MOST_CHOICES]
+        ],
+        "is_typed": len(offered) > MOST_CHOICES,
+        "text": "\n".join(found[word].name if word in found else word for word in chosen),
+        "most": MOST_PIPELINES,
+    }
 
 
 def lifetime_choices(form: TokenForm) -> list[dict[str, Any]]:
