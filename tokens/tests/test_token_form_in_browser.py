@@ -2,6 +2,7 @@
 
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
@@ -149,3 +150,79 @@ def create(page, name):
 def expire(page, name):
     page.get_by_role("link", name=f"Expire {name}").click()
     page.get_by_role("dialog").get_by_role("button", name="Expire token").click()
+
+
+def test_token_for_one_pipeline_from_its_page_to_its_log(browser_of, portal):
+    page = browser_of("user")
+    other_id = id_of_pipeline(page, "Nightly build")
+    pipeline_id = id_of_pipeline(page, "Build and test")
+    page.get_by_text("Run it with curl").click()
+    page.get_by_role("link", name="Create a token that only runs this pipeline").click()
+    expect(page.locator("#filled-by-link")).to_contain_text("No token exists yet")
+    expect(page.get_by_role("checkbox", name="Build and test")).to_be_checked()
+    page.locator("#id_name").fill("only builds")
+    page.get_by_role("button", name="Create token").click()
+    page.wait_for_url("**/reveal/")
+    expect(page.locator("#token-pipelines")).to_contain_text("Build and test")
+    page.get_by_text("Run the pipeline", exact=True).click()
+    expect(page.locator("#example-run")).to_contain_text(pipeline_id)
+    signed_jwt = page.locator("#signed-jwt").text_content()
+    page.get_by_role("link", name="I have saved it").click()
+
+    def run(wanted):
+        return httpx.post(
+            f"{portal.url}/api/v1/pipeline/run",
+            json={"pipelineId": wanted},
+            headers={"Authorization": f"Bearer {signed_jwt}"},
+        )
+
+    assert run(pipeline_id).status_code == 200
+    refused = run(other_id)
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    page.reload()
+    rows = page.locator("#log-heading ~ .data-table tbody tr, #log-heading ~ * tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.nth(0)).to_contain_text("403")
+    expect(rows.nth(1)).to_contain_text("200")
+
+
+def test_pipelines_are_found_and_chosen(browser_of):
+    page = browser_of("user")
+    page.goto(PAGE)
+    listed = page.locator("#id_pipelines_list")
+    expect(listed).to_be_hidden()
+    page.get_by_role("radio", name="Only these").check()
+    page.get_by_role("searchbox", name="Find a pipeline").fill("DEPLOY to s")
+    expect(listed.locator("label:visible")).to_have_text(["Deploy to staging"])
+    # Enter must not create the token.
+    page.get_by_role("searchbox", name="Find a pipeline").press("Enter")
+    page.get_by_role("checkbox", name="Deploy to staging").check()
+    expect(page.get_by_text("Chosen: 1")).to_be_visible()
+    link = page.locator("#form-link").text_content()
+    assert len(parse_qs(urlsplit(link).query)["pipelines"]) == 1
+
+    page.get_by_role("radio", name="All that I can use").check()
+    expect(listed).to_be_hidden()
+    assert "pipelines" not in page.locator("#form-link").text_content()
+    page.goto(link)
+    expect(page.get_by_role("radio", name="Only these")).to_be_checked()
+    expect(page.get_by_role("checkbox", name="Deploy to staging")).to_be_checked()
+
+
+def test_pipelines_are_chosen_without_scripts(browser_of):
+    page = browser_of("user", java_script_enabled=False)
+    page.goto(PAGE)
+    page.locator("#id_name").fill("without scripts")
+    page.locator("#id_scopes_pipeline").check()
+    page.get_by_role("radio", name="Only these").check()
+    expect(page.get_by_role("searchbox", name="Find a pipeline")).to_be_hidden()
+    page.get_by_role("checkbox", name="Deploy to staging").check()
+    page.get_by_role("button", name="Create token").click()
+
+    expect(page.locator("#token-pipelines")).to_contain_text("Deploy to staging")
+
+
+def id_of_pipeline(page, name):
+    page.goto("/pipelines/")
+    page.get_by_role("link", name=name, exact=True).click()
+    return page.locator("#pipeline-id").text_content()
