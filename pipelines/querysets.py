@@ -47,7 +47,7 @@ class PipelineQuerySet(OrganizationRowsQuerySet["Pipeline"]):
         return rows._allowing(user, action)
 
     def chosen_for(self, token_id: "uuid.UUID") -> Self:
-        """Pipelines that a limited token reaches, whoever may see them."""
+        """The pipelines of a limited token, without asking who can see them."""
         links = pipelines.models.TokenPipeline.objects.filter(token_id=token_id, pipeline=OuterRef("pk"))
         return self.filter(Exists(links))
 

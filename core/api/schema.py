@@ -221,6 +221,8 @@ class OperationSchema(AutoSchema):
         if operation.is_closed_to_tokens:
             return "Tokens can't use it, only signed-in people."
         sentence = f"A token needs one of these scopes: {', '.join(f'`{scope.id}`' for scope in operation.scopes)}."
+        if operation.is_closed_to_limited:
+            sentence += " Not with a token that is limited to chosen pipelines."
         return (
             f"{sentence} A token can do only this: {operation.limited_to.lower()}."
             if operation.limited_to
