@@ -119,7 +119,7 @@ def _read_pipelines(query: QueryDict, owner: User, initial: dict[str, Any]) -> I
         return
     words = list(dict.fromkeys(word for value in query.getlist("pipelines") for word in _words_in(value)))
     found = pipelines_for_tokens().found_by(owner, words[:MOST_PIPELINES])
-    initial |= only_pipelines(found[word].id for word in words if word in found)
+    initial |= limited_to(found[word].id for word in words if word in found)
     if unknown := [word for word in words[:MOST_PIPELINES] if word not in found]:
         yield _("These pipelines don't exist, or you can't see them, and were left out: %(pipelines)s.") % {
             "pipelines": listed(unknown)
@@ -136,7 +136,7 @@ def _words_in(value: str) -> list[str]:
     return [word for word in ([value.strip()] if not all(map(ids.FORM.fullmatch, words)) else words) if word]
 
 
-def only_pipelines(chosen: Iterable[uuid.UUID]) -> dict[str, Any]:
+def limited_to(chosen: Iterable[uuid.UUID]) -> dict[str, Any]:
     """Initial values of the form for a token that reaches only these."""
     return {"which_pipelines": ONLY_THESE, "pipelines": [str(pipeline_id) for pipeline_id in chosen]}
 

@@ -7,8 +7,10 @@ from typing import ClassVar
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext, ngettext
 
 from core.api import scopes
+from core.text import grouped
 from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
 from tokens.names import MAX_LENGTH
 from tokens.policy import rules
@@ -83,6 +85,16 @@ class Token(models.Model):
         """The chosen pipelines, or ``None`` if it reaches all pipelines of its owner. A query only if it is limited and
         the links were not prefetched."""
         return [link.pipeline_id for link in self.pipeline_links.all()] if self.is_limited else None
+
+    @property
+    def only_pipelines(self) -> str:
+        """How many pipelines a limited token reaches, in words; empty for other tokens."""
+        if (pipelines := self.pipeline_ids) is None:
+            return ""
+        if not pipelines:
+            return gettext("No pipeline")
+        number = len(pipelines)
+        return ngettext("Only %(count)s pipeline", "Only %(count)s pipelines", number) % {"count": grouped(number)}
 
     @property
     def lifetime(self) -> timedelta:

@@ -52,18 +52,8 @@ def name_link(token: Token) -> SafeString:
 
 def scope_labels(token: Token) -> SafeString:
     """Its scopes, and for a limited token how many pipelines it reaches."""
-    labels = [*(scope.label for scope in token.scopes), *filter(None, [only_pipelines(token)])]
+    labels = [*(scope.label for scope in token.scopes), *filter(None, [token.only_pipelines])]
     return format_html_join(" ", '<span class="tag">{}</span>', ((label,) for label in labels))
-
-
-def only_pipelines(token: Token) -> str:
-    """How many pipelines a limited token reaches; empty for other tokens."""
-    if (pipelines := token.pipeline_ids) is None:
-        return ""
-    number = len(pipelines)
-    if not number:
-        return gettext("No pipeline")
-    return ngettext("Only %(count)s pipeline", "Only %(count)s pipelines", number) % {"count": grouped(number)}
 
 
 def anchor_of(token: Token) -> str:

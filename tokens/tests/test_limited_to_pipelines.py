@@ -21,7 +21,7 @@ from pipelines.access import ItemRole
 from pipelines.models import Pipeline, TokenPipeline
 from pipelines.services import delete_pipeline
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, limit_to
-from tokens import services
+from tokens import jwt, services
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, bearer
 
@@ -205,7 +205,9 @@ def test_api_creates_a_limited_token_and_shows_its_pipelines(signed_in, some):
     shown = {"is_limited": True, "pipelines": [str(some["build"].pk)]}
     assert answer.json().items() >= shown.items()
     headers = {"Authorization": f"Bearer {answer.json()['token']}"}
-    assert signed_in.get("/api/v1/me", headers=headers).json()["token"].items() >= shown.items()
+    in_use = signed_in.get("/api/v1/me", headers=headers).json()["token"]
+    assert in_use["is_limited"] is True
+    assert in_use["pipelines"] == shown["pipelines"]
     assert signed_in.get(API).json()["data"][0].items() >= shown.items()
 
 
@@ -319,6 +321,14 @@ def test_page_of_a_token_names_no_pipeline_that_the_reader_cannot_see(signed_in,
     assert "Only 2 pipelines" in shown
     assert "Hidden" not in shown
     assert "You can't see the others." in shown
+
+
+def test_found_token_is_shown_with_its_limit(signed_in, owner, some):
+    token = limit_to(TokenFactory(owner=owner), some["build"])
+
+    answer = signed_in.post("/tokens/lookup/", {"token": jwt.encode(token)[0]})
+
+    assert "Only 1 pipeline" in text(answer)
 
 
 def test_page_of_a_token_says_that_its_pipelines_are_gone(signed_in, owner, some):

@@ -29,7 +29,7 @@ from tokens.forms import EditTokenForm
 from tokens.models import Token
 from tokens.pipeline_choice import pipelines_seen_by
 from tokens.states import TokenState
-from tokens.tables import only_pipelines, state_badge
+from tokens.tables import state_badge
 from tokens.views.places import back_link, place_of
 
 NEW_ADDRESS = Badge("◆", gettext_lazy("New address"), "warning")
@@ -124,7 +124,6 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
             state=state_badge(token),
             scopes=token.scopes,
             pipelines=pipelines_seen_by(self.person, token),
-            only_pipelines=only_pipelines(token),
             is_own=self.is_own,
             back=back_link(token, self.person),
             can_be_shown_until=token.can_be_revealed_until if self.is_own else None,

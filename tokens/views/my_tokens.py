@@ -21,7 +21,7 @@ from tokens import services
 from tokens.ended_in_use import ended_in_use
 from tokens.expiry import notices
 from tokens.filters import TokenFilter
-from tokens.form_links import FilledForm, filled_by, only_pipelines
+from tokens.form_links import FilledForm, filled_by, limited_to
 from tokens.forms import CUSTOM, WHICH_PIPELINES, TokenForm
 from tokens.lifetimes import Lifetime, end_of, now_in_seconds
 from tokens.models import Token
@@ -79,7 +79,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
             return {}
         name = services.free_name_like(owner=self.person, name=model.name)
         filled = {"name": name, "scopes": [scope.id for scope in model.scopes]}
-        return filled if (pipelines := model.pipeline_ids) is None else filled | only_pipelines(pipelines)
+        return filled if (pipelines := model.pipeline_ids) is None else filled | limited_to(pipelines)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         form = TokenForm(request.POST, owner=self.person)

@@ -18,7 +18,7 @@ from tokens.examples import examples_of
 from tokens.models import Token
 from tokens.pipeline_choice import pipelines_seen_by
 from tokens.querysets import PENDING_LAPSES_AFTER
-from tokens.tables import only_pipelines, state_badge
+from tokens.tables import state_badge
 from tokens.views.places import back_link
 
 
@@ -47,7 +47,6 @@ class TokenRevealView(MemberPageMixin, View):
             "signed_jwt": signed_jwt,
             "examples": examples_of(token, signed_jwt, can_run=can_run),
             "can_run_pipelines": can_run,
-            "only_pipelines": only_pipelines(token),
             "pipelines": pipelines_seen_by(self.person, token),
         }
         return render(request, "tokens/token_reveal.html", context)
