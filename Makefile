@@ -27,8 +27,7 @@ run: $(VENV)/.runtime ## Set everything up and start the portal (DEMO=0: without
 # PostgreSQL on its default local port, or at TEST_DATABASE_URL.
 POSTGRESQL = DATABASE_URL="$${TEST_DATABASE_URL:-postgres://postgres@127.0.0.1:5432/postgres}"
 HAS_POSTGRESQL = (exec 3<>/dev/tcp/127.0.0.1/5432) 2>/dev/null
-# Number of test processes on SQLite. One more than two cores, because tests also wait: for a browser, or for a deadline.
-# The tests on PostgreSQL run in one more process at the same time.
+# Number of test processes. One more than two cores, because tests also wait: for a browser, or for a deadline.
 WORKERS ?= 3
 
 .PHONY: quick
@@ -48,14 +47,16 @@ test-all: ## Like `make test`, but run every test on PostgreSQL too
 .PHONY: setup
 setup: $(VENV)/.development programs newman clients ## Install everything for the checks, without running them
 
-# Lint and the tests on PostgreSQL run at the same time as the tests on SQLite. Their output is shown at the end.
+# Lint runs at the same time as the tests on SQLite; its output is shown after theirs. The tests on PostgreSQL come after
+# them: more processes at the same time than cores slow each other down by a seventh.
 .PHONY: checks
 checks:
-	@$(MAKE) --no-print-directory --keep-going lint on-postgresql > $(VENV)/beside.txt 2>&1 & beside=$$!; \
-	trap 'kill $$beside 2> /dev/null' INT TERM; \
+	@$(MAKE) --no-print-directory lint > $(VENV)/lint.txt 2>&1 & lint=$$!; \
+	trap 'kill $$lint 2> /dev/null' INT TERM; \
 	echo "== Tests on SQLite"; $(BIN)/pytest -n $(WORKERS); on_sqlite=$$?; \
-	wait $$beside; other=$$?; cat $(VENV)/beside.txt; \
-	[ $$on_sqlite = 0 ] && [ $$other = 0 ]
+	wait $$lint; is_clean=$$?; cat $(VENV)/lint.txt; \
+	$(MAKE) --no-print-directory on-postgresql; on_postgresql=$$?; \
+	[ $$on_sqlite = 0 ] && [ $$is_clean = 0 ] && [ $$on_postgresql = 0 ]
 
 ON_POSTGRESQL = each_database and not once
 # Only these files have such tests. Collecting the other files takes seconds.
@@ -63,7 +64,7 @@ MARKED_FILES = $(shell grep -lE 'each_database|transaction=True' */tests/test_*.
 .PHONY: on-postgresql
 on-postgresql: $(VENV)/.development
 	@if $(HAS_POSTGRESQL); then \
-	  echo "== Tests on PostgreSQL"; $(POSTGRESQL) $(BIN)/pytest -n 0 -m "$(ON_POSTGRESQL)" $(MARKED_FILES); \
+	  echo "== Tests on PostgreSQL"; $(POSTGRESQL) $(BIN)/pytest -n $(WORKERS) -m "$(ON_POSTGRESQL)" $(MARKED_FILES); \
 	else echo "== Tests on PostgreSQL: skipped, nothing answers on 127.0.0.1:5432"; fi
 
 .PHONY: coverage
