@@ -157,7 +157,7 @@ def test_token_for_one_pipeline_from_its_page_to_its_log(browser_of, portal):
     other_id = id_of_pipeline(page, "Nightly build")
     pipeline_id = id_of_pipeline(page, "Build and test")
     page.get_by_text("Run it with curl").click()
-    page.get_by_role("link", name="Create a token that only runs this pipeline").click()
+    page.get_by_role("link", name="Create a token for this pipeline only").click()
     expect(page.locator("#filled-by-link")).to_contain_text("No token exists yet")
     expect(page.get_by_role("checkbox", name="Build and test")).to_be_checked()
     page.locator("#id_name").fill("only builds")
