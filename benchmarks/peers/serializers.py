@@ -10,6 +10,7 @@ from benchmarks.peers.models import Token
 
 class TokenSerializer(serializers.ModelSerializer[Token]):
     scopes = serializers.SerializerMethodField()
+    pipelines = serializers.SerializerMethodField()
     state = serializers.SerializerMethodField()
     blocked_because = serializers.SerializerMethodField()
     expires_soon = serializers.SerializerMethodField()
@@ -23,6 +24,8 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "name",
             "description",
             "scopes",
+            "is_limited",
+            "pipelines",
             "state",
             "blocked_because",
             "expires_soon",
@@ -36,6 +39,10 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "revoked_by",
             "revoke_reason",
         ]
+
+    def get_pipelines(self, token: Token) -> list[str] | None:
+        """None of these tokens is limited."""
+        return [] if token.is_limited else None
 
     def get_scopes(self, token: Token) -> list[str]:
         return token.scope.split()
