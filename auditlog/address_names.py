@@ -43,6 +43,11 @@ def names_of(ips: Iterable[str | None]) -> dict[str, str]:
         return {}
 
 
+def name_of(ip: str | None) -> str:
+    """The known name of one address; empty if there is none."""
+    return names_of([ip]).get(ip or "", "")
+
+
 def note(ips: Iterable[str | None]) -> None:
     """Remembers that these addresses were used, so that `look_up_due` asks for their names."""
     if not settings.REVERSE_DNS:

@@ -61,7 +61,7 @@ HOST_NAME = (
 
 class HostNameField(serializers.CharField):
     def to_representation(self, value: str) -> str:
-        return address_names.names_of([value]).get(value, "")
+        return address_names.name_of(value)
 
 
 class TokenUseSerializer(LogEntrySerializer[TokenUse]):

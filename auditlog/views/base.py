@@ -113,7 +113,7 @@ class LogDetailView(LogPageMixin, DetailView[Any]):
         return super().get_context_data(
             list_url=list_url,
             token_uses_url=self.token_uses_url(),
-            host_name=address_names.names_of([self.object.ip]).get(self.object.ip or "", ""),
+            host_name=address_names.name_of(self.object.ip),
             address_url=f"{list_url}?ip={self.object.ip}",
             request_url=f"{list_url}?request_id={self.object.request_id}",
             token_url=self.token_url(self.object.token_id),
