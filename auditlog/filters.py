@@ -19,10 +19,19 @@ from auditlog.querysets import TokenUseQuerySet
 from core import ids
 from core.api import scopes
 from core.db.expressions import Rare
-from core.filters import AddressFilter, DayFilter, IdFilter, PeriodForm, PersonFilter, SearchFilter, StrictFilterSet
+from core.filters import (
+    AddressFilter,
+    DayFilter,
+    IdFilter,
+    MomentFilter,
+    PeriodForm,
+    PersonFilter,
+    SearchFilter,
+    StrictFilterSet,
+)
 
 _OF_ORGANIZATION = {
-    "date": "From this day on (UTC). Default: the last 7 days.",
+    "date": "From this day on (UTC). Default without `since_at`: the last 7 days.",
     "user_email": "Part of the person's address. A complete address finds only this person.",
 }
 AFTER_END = [("true", _("After the token expired"))]
@@ -35,7 +44,7 @@ class LogFilter(StrictFilterSet):
     at a time (`core/db/keyset.py`).
     """
 
-    indexed: ClassVar[frozenset[str]] = frozenset({"date", "date_to", "request_id"})
+    indexed: ClassVar[frozenset[str]] = frozenset({"date", "date_to", "since_at", "before_at", "request_id"})
     usual: ClassVar[frozenset[str]] = frozenset({"q", "date", "date_to", "outcome", "action", "user_email"})
     searched_texts: ClassVar[tuple[str, ...]]
     searched_ids: ClassVar[tuple[str, ...]]
@@ -43,6 +52,8 @@ class LogFilter(StrictFilterSet):
     api_help: ClassVar = {
         "date": "From this day on (UTC).",
         "date_to": "Up to and including this day (UTC).",
+        "since_at": "From this moment on. UTC, if it has no offset.",
+        "before_at": "Before this moment. UTC, if it has no offset.",
         "ip": "Address of the caller, or a network such as `192.0.2.0/24`.",
         "request_id": "`X-Request-ID` of the answer.",
         "q": "Part of a text in the entry, or a complete id or address in it.",
@@ -51,6 +62,8 @@ class LogFilter(StrictFilterSet):
     q = SearchFilter(label=_("Search"), method="filter_text")
     date = DayFilter(label=_("Since"), since=True)
     date_to = DayFilter(label=_("Until"), since=False)
+    since_at = MomentFilter(label=_("Since (time)"), field_name="at", lookup_expr="gte")
+    before_at = MomentFilter(label=_("Before (time)"), field_name="at", lookup_expr="lt")
 
     class Meta:
         form = PeriodForm

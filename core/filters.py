@@ -22,6 +22,7 @@ from django_filters.fields import ModelChoiceField
 
 from core import ids
 from core.pages.widgets import MOST_CHOICES, LongSelect, SuggestingInput
+from core.reading import local
 from core.text import Text
 
 # Only for the API.
@@ -68,12 +69,15 @@ class StrictFilterSet(django_filters.FilterSet):
 
 
 class PeriodForm(forms.Form):
-    """Filters with ``date`` and ``date_to``, the first and the last day."""
+    """Filters with ``date`` and ``date_to``, the first and the last day, and with ``since_at`` and ``before_at``."""
 
     def clean(self) -> dict[str, Any]:
         since, until = self.cleaned_data.get("date"), self.cleaned_data.get("date_to")
         if since and until and until < since:
             self.add_error("date_to", gettext("This day is before “Since”."))
+        begin, end = self.cleaned_data.get("since_at"), self.cleaned_data.get("before_at")
+        if begin and end and end <= begin:
+            self.add_error("before_at", gettext("This time is not after “Since (time)”."))
         return self.cleaned_data
 
 
@@ -161,11 +165,61 @@ class DayFilter(django_filters.DateFilter):
 
 
 def _start_of(day: date) -> datetime:
-    """In UTC, as all times are stored. The first day of the calendar has no earlier moment in another time zone."""
-    midnight = datetime.combine(day, time(), timezone.get_current_timezone())
+    """In UTC, as all times are stored."""
+    return _in_utc(datetime.combine(day, time()))
+
+
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
+
+
+class MomentField(forms.Field):
+    """A date with a time (ISO 8601): with an offset, or in the reader's time zone on a page and in UTC in the API.
+
+    A page shows it in the reader's time zone. An hour that occurs twice when the clocks change means the first one.
+    """
+
+    widget = forms.DateTimeInput(attrs={"type": "datetime-local", "step": "any"})
+    default_error_messages: ClassVar = {
+        "invalid": gettext_lazy("Enter a date and a time, such as 2026-05-03T14:05 or 2026-05-03T14:05Z."),
+    }
+
+    def to_python(self, value: Any) -> datetime | None:
+        text = str(value or "").strip()
+        return self._read(text) if text else None
+
+    def _read(self, text: str) -> datetime:
+        if not _MOMENT.fullmatch(text):
+            raise ValidationError(self.error_messages["invalid"], code="invalid")
+        try:
+            return _in_utc(datetime.fromisoformat(text))
+        except ValueError:
+            raise ValidationError(self.error_messages["invalid"], code="invalid") from None
+
+    def prepare_value(self, value: Any) -> Any:
+        return self._shown(value, separator="T")
+
+    def words(self, value: str) -> str:
+        """The value as text of a page. As it is, if it is invalid."""
+        return str(self._shown(value, separator=" "))
+
+    def _shown(self, value: Any, *, separator: str) -> Any:
+        try:
+            moment = self.to_python(value)
+        except ValidationError:
+            return value
+        return local(moment).replace(tzinfo=None).isoformat(separator).removesuffix(":00") if moment else value
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """The first and the last day of the calendar have moments that UTC lacks."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.get_current_timezone())
     with suppress(OverflowError):
-        return midnight.astimezone(UTC)
-    return midnight.replace(tzinfo=UTC)
+        return aware.astimezone(UTC)
+    return moment.replace(tzinfo=UTC)
+
+
+class MomentFilter(django_filters.Filter):
+    field_class = MomentField
 
 
 class IdField(SearchedTextField):

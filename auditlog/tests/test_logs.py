@@ -80,6 +80,10 @@ FOUND = {
     "date=2026-05-02": ["/c", "/b"],
     "date_to=2026-05-02": ["/b", "/a"],
     "date=2026-05-02&date_to=2026-05-02": ["/b"],
+    "since_at=2026-05-02T12:00Z": ["/c", "/b"],
+    "since_at=2026-05-02T12:00:01": ["/c"],
+    "before_at=2026-05-02T14:00%2B02:00": ["/a"],
+    "since_at=2026-05-02T00:00Z&before_at=2026-05-03T00:00Z": ["/b"],
 }
 
 
@@ -154,6 +158,7 @@ def test_api_returns_the_last_seven_days_without_a_date(api, auditor):
     assert [row["target"] for row in api.get(API_USES).json()["data"]] == ["/new"]
     since = (timezone.now() - timedelta(days=9)).date().isoformat()
     assert len(api.get(API_USES, {"date": since}).json()["data"]) == 2
+    assert len(api.get(API_USES, {"since_at": f"{since}T00:00Z"}).json()["data"]) == 2
 
 
 @pytest.mark.each_database
@@ -181,6 +186,8 @@ def test_next_page_continues_where_the_last_ended_while_entries_arrive(api, audi
         "date=yesterday",
         "date_to=2026-13-01",
         "date=2026-05-02&date_to=2026-05-01",
+        "since_at=2026-05-02",
+        "since_at=2026-05-02T00:00Z&before_at=2026-05-02T00:00Z",
         "scope=registry",
         "outcome=maybe",
         "token_id=7",

@@ -63,6 +63,7 @@ def own_filters(people: People) -> dict[str, dict[str, str]]:
         "date": {"date": month_ago},
         "date_to": {"date_to": day},
         "date and date_to: one day": {"date": day, "date_to": day},
+        "since_at and before_at: one hour": {"since_at": f"{day}T12:00Z", "before_at": f"{day}T13:00Z"},
         "date: tomorrow (none)": {"date": f"{timezone.now() + timedelta(days=1):%Y-%m-%d}"},
         "date_to: before the log (none)": {"date_to": f"{timezone.now() - timedelta(days=DAYS + 2):%Y-%m-%d}"},
         "q": {"q": "pipelines/77"},

@@ -9,7 +9,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.filters import BaseFilterBackend
 from rest_framework.request import Request
 
-from core.filters import AddressField, IdField, RowField, SearchFilter, StrictFilterSet
+from core.filters import AddressField, IdField, MomentField, RowField, SearchFilter, StrictFilterSet
 
 
 class StrictFilterBackend(BaseFilterBackend):
@@ -58,6 +58,8 @@ def _schema(filter_: Filter) -> dict[str, Any]:
         return {"type": "string", "format": "uuid"}
     if issubclass(field_class, forms.DateField):
         return {"type": "string", "format": "date"}
+    if issubclass(field_class, MomentField):
+        return {"type": "string", "format": "date-time"}
     if issubclass(field_class, AddressField):
         return {"type": "string", "anyOf": ADDRESS_OR_NETWORK, "minLength": 1}
     schema: dict[str, Any] = {"type": "string"}

@@ -5,7 +5,7 @@ Horizontal values are in percent, so that the chart fits any width without stret
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 from django.utils.dateformat import format as format_date
 from django.utils.translation import gettext as _
@@ -24,10 +24,12 @@ FILLED = 0.7
 
 Day = tuple[date, int, int]
 
+_DAY = timedelta(days=1)
+
 
 @dataclass(frozen=True)
 class Bar:
-    """One day. ``x`` and ``width`` in percent, the rest in pixels from the top."""
+    """One day in UTC. ``x`` and ``width`` in percent, the rest in pixels from the top."""
 
     day: date
     allowed: int
@@ -45,6 +47,11 @@ class Bar:
     @property
     def total(self) -> int:
         return self.allowed + self.refused
+
+    @property
+    def period(self) -> str:
+        """The filters of a log that find exactly the uses of this day (UTC)."""
+        return f"since_at={self.day}T00:00Z&before_at={self.day + _DAY}T00:00Z"
 
     @property
     def middle(self) -> float:

@@ -119,7 +119,8 @@ class FilteredListMixin(FilterView):
                 widget = form.fields[field.name].widget
                 choices = {str(key): label for key, label in getattr(widget, "choices", ())}
                 # A field that suggests rows shows the name of a row, also if the address has its id.
-                shown = str(choices.get(value) or field.value() or value)
+                in_words = getattr(form.fields[field.name], "words", None)
+                shown = str(choices.get(value) or (in_words and in_words(value)) or field.value() or value)
                 chips.append(Chip(field.name, str(field.label), shown, self.narrowed_url(without=field.name)))
         return chips
 

@@ -1,14 +1,16 @@
 """The chart of uses per day: its geometry and its texts."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
 import pytest
+import time_machine
 from django.template import Context, Template
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.pages.charts import ABOVE, BASELINE, HEIGHT, SMALLEST, per_day
+from core.reading import reading_as
 
 TODAY = date(2026, 5, 20)
 
@@ -20,7 +22,9 @@ def days(*counts):
 
 
 def drawn(*counts):
-    return Template("{% load portal %}{% chart days 'Uses' %}").render(Context({"days": days(*counts)}))
+    return Template("{% load portal %}{% chart days 'Uses' log_url='/log/' anchor='#rows' %}").render(
+        Context({"days": days(*counts)})
+    )
 
 
 counts = st.lists(st.tuples(st.integers(0, 10**12), st.integers(0, 10**12)), min_size=1, max_size=60)
@@ -100,13 +104,36 @@ def test_totals_are_the_sums_of_the_days():
 def test_chart_has_a_description():
     html = drawn((1500, 0), (0, 12), (0, 0))
 
-    assert 'role="img"' in html
+    assert 'role="group"' in html
     assert 'aria-label="Uses: 1,512 in 3 days, 1,500 allowed and 12 refused"' in html
     assert "<title>18 May: 1,500 allowed, 0 refused</title>" in html
     assert "1,500 on 18 May" in html
     # The others are reached with the arrow keys.
     assert (html.count('tabindex="0"'), html.count('tabindex="-1"')) == (1, 1)
     assert html.count('class="chart-allowed"') == html.count('class="chart-refused"') == 1
+
+
+def test_bar_and_row_of_the_table_link_to_the_uses_of_their_day_in_utc():
+    html = drawn((1500, 0), (0, 12), (0, 0))
+
+    period = "since_at=2026-05-18T00:00Z&amp;before_at=2026-05-19T00:00Z"
+    assert f'<a class="chart-bar" href="/log/?{period}#rows" tabindex="-1"' in html
+    assert f'<a href="/log/?{period}#rows">18 May 2026</a>' in html
+    # Not the day without uses.
+    assert html.count("since_at=") == 4
+
+
+@pytest.mark.parametrize(
+    ("zone", "words"),
+    [
+        ("UTC", "Days in UTC\n"),
+        ("Asia/Kolkata", "Today began at 05:30 in your time zone."),
+        ("America/New_York", "Today began at 20:00 in your time zone."),
+    ],
+)
+def test_chart_says_when_the_day_began_for_the_reader(zone, words):
+    with time_machine.travel(datetime(2026, 5, 20, 12, tzinfo=UTC)), reading_as("en", zone):
+        assert words in drawn((1, 0))
 
 
 def test_table_has_the_same_values_newest_first():

@@ -2,14 +2,17 @@
 
 import ipaddress
 import re
+from datetime import UTC, datetime
 from html import unescape
 
 import pytest
+from django.core.exceptions import ValidationError
 
 from accounts.tests.factories import GroupFactory
 from auditlog.filters import OrganizationTokenUseFilter
 from core.api.filtering import ADDRESS_OR_NETWORK, StrictFilterBackend
-from core.filters import AddressField
+from core.filters import AddressField, MomentField
+from core.reading import reading_as
 from tokens.leaks import finding
 from tokens.tests.factories import TokenFactory, bearer
 
@@ -180,3 +183,38 @@ def test_browser_does_not_send_a_token(client, administrator, text, is_sent):
 
     assert bool(re.fullmatch(unescape(re.search(r'pattern="(.*?)"', field)[1]), text)) is is_sent
     assert "Found a token?" in re.search(r'title="(.*?)"', field)[1]
+
+
+@pytest.mark.parametrize(
+    ("zone", "text", "moment"),
+    [
+        ("Asia/Kolkata", "2026-05-03T14:05", datetime(2026, 5, 3, 8, 35, tzinfo=UTC)),
+        ("Asia/Kolkata", "2026-05-03T14:05:10.5Z", datetime(2026, 5, 3, 14, 5, 10, 500_000, tzinfo=UTC)),
+        ("Asia/Kolkata", "2026-05-03T14:05-07:00", datetime(2026, 5, 3, 21, 5, tzinfo=UTC)),
+        # Twice on this day.
+        ("Europe/Berlin", "2026-10-25T02:30", datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
+        # UTC has no earlier and no later moment.
+        ("Asia/Kolkata", "0001-01-01T00:00", datetime(1, 1, 1, tzinfo=UTC)),
+        ("UTC", "9999-12-31T23:59-12:00", datetime(9999, 12, 31, 23, 59, tzinfo=UTC)),
+    ],
+)
+def test_moment_without_an_offset_is_in_the_time_zone_of_the_reader(zone, text, moment):
+    with reading_as("en", zone):
+        assert MomentField().clean(text) == moment
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-05-03", "2026-05-03 14:05", "20260503T1405", "2026-13-03T14:05", "0000-01-01T00:00", "x"]
+)
+def test_moment_in_another_form_is_refused(text):
+    with pytest.raises(ValidationError):
+        MomentField().clean(text)
+
+
+def test_moment_is_shown_in_the_time_zone_of_the_reader():
+    field = MomentField()
+    with reading_as("en", "Asia/Kolkata"):
+        assert field.prepare_value("2026-05-03T00:00Z") == "2026-05-03T05:30"
+        assert field.words("2026-05-03T00:00:07Z") == "2026-05-03 05:30:07"
+        assert field.prepare_value("yesterday") == "yesterday"
+        assert field.prepare_value(None) is None

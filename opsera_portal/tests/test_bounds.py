@@ -14,7 +14,7 @@ from auditlog.models import TokenUse
 from core.api.paging import PageQuery
 from core.api.parsers import MAX_DEPTH, MAX_DIGITS, MAX_VALUES
 from core.api.serializers import BoundedListField, StrictSerializer
-from core.filters import AddressFilter, DayFilter, IdFilter, RowFilter, StrictFilterSet
+from core.filters import AddressFilter, DayFilter, IdFilter, MomentFilter, RowFilter, StrictFilterSet
 from opsera_portal.management.commands.web import web_command
 from tokens.tests.factories import TokenFactory, bearer
 
@@ -174,7 +174,7 @@ def filters_of_the_api():
 
 
 def test_value_of_each_filter_is_bounded():
-    closed = django_filters.ChoiceFilter | DayFilter | IdFilter | RowFilter | AddressFilter
+    closed = django_filters.ChoiceFilter | DayFilter | MomentFilter | IdFilter | RowFilter | AddressFilter
     filters = filters_of_the_api()
 
     unbounded = [name for name, one in filters.items() if not isinstance(one, closed) and "max_length" not in one.extra]

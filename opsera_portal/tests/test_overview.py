@@ -1,8 +1,9 @@
 """The overview shows the use of your own tokens and, if you can read all tokens, of everyone's."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, timedelta
 from html import unescape
+from urllib.parse import urljoin
 
 import pytest
 from django.utils import timezone
@@ -13,6 +14,7 @@ from auditlog.tests.test_logs import use
 from tokens.tests.factories import TokenFactory, bearer
 
 REVOKED = {"status": 401, "code": "revoked"}
+FORBIDDEN = {"status": 403, "code": "forbidden"}
 
 
 def ended(owner, name="old"):
@@ -58,6 +60,34 @@ def test_each_figure_leads_to_the_rows_that_it_counts(client, owner):
 
     rows = [len(client.get(unescape(link)).context["table"].rows) for link, _number in links]
     assert rows == [int(number) for _link, number in links] == [2, 1, 4, 2]
+
+
+def numbers_and_entries_behind_them(client, path):
+    """The number of each bar, and how many entries its link shows; then the same for the figures."""
+    page = client.get(path).content.decode()
+    bars = re.findall(r'<a class="chart-bar" href="([^"]+)".*?<title>[^:]+: (\d+) allowed, (\d+) refused', page, re.S)
+    figures = re.findall(r'<a href="(/profile/authentication-log/\?since_at=[^"]+)">(\d+)</a>', page)
+    numbers = [(url, int(allowed) + int(refused)) for url, allowed, refused in bars]
+    for url, number in [*numbers, *((url, int(number)) for url, number in figures)]:
+        shown = client.get(urljoin(path, unescape(url)))
+        yield number, len(shown.context["table"].rows)
+
+
+@pytest.mark.each_database
+@pytest.mark.parametrize("zone", ["Asia/Kolkata", "America/New_York", "UTC"])
+def test_number_of_a_bar_is_the_number_of_entries_that_its_link_shows(client, organization, zone):
+    person = UserFactory(organization=organization, site_role=SiteRole.ADMINISTRATOR, time_zone=zone)
+    token = TokenFactory(owner=person)
+    midnight = timezone.now().astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    for hours, number in ((-24, 1), (-20, 2), (-4, 3), (0, 4)):
+        for second in range(number):
+            use(token, midnight - timedelta(days=1, hours=hours, seconds=second + 1), **FORBIDDEN)
+    client.force_login(person)
+
+    for path in ("/", f"/profile/tokens/{token.pk}/", "/organization/authentication-log/"):
+        found = list(numbers_and_entries_behind_them(client, path))
+        assert len(found) >= 2
+        assert [number for number, _ in found] == [entries for _, entries in found]
 
 
 def test_overview_lists_expired_tokens_in_use_with_addresses_and_counts(client, api, owner):

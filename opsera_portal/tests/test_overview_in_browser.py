@@ -69,3 +69,7 @@ def test_chart_is_one_tab_stop_with_arrow_keys(page):
         expect(focused).to_be_focused()
         expect(focused.locator(".chart-words")).to_be_visible()
         assert page.locator(".chart-bar[tabindex='0']").count() == 1
+
+    day = page.locator(".chart-bar:focus").get_attribute("data-day")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(rf"/profile/authentication-log/\?since_at={day}T00:00Z&before_at="))

@@ -131,7 +131,8 @@ def links(page):
     """Returns the addresses on this site that the page links to."""
     # A locator would load scripts of Playwright into the page.
     found = page.evaluate(
-        "[...document.querySelectorAll('a[href]')].map(link => link.href)"
+        "[...document.querySelectorAll('a[href]')]"
+        ".map(link => new URL(link.getAttribute('href'), document.baseURI).href)"
         ".filter(href => href.startsWith(location.origin))"
         ".map(href => href.slice(location.origin.length).split('#')[0])"
     )

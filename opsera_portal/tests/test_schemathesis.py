@@ -46,9 +46,9 @@ CHECKS = {
     "object_level_authorization",
 }
 
-# Parameters whose values no schema can describe: a cursor comes from its list, the last day must not be before the
-# first, and a group or a pipeline must belong to the organization.
-NOT_INVENTED = ("cursor", "after", "date_to", "group", "pipeline")
+# Parameters whose values no schema can describe: a cursor comes from its list, the last day or moment must not be
+# before the first, and a group or a pipeline must belong to the organization.
+NOT_INVENTED = ("cursor", "after", "date_to", "before_at", "group", "pipeline")
 
 # Operations that can answer 400 to a body that the schema allows. The body names people, groups or steps by ids that
 # don't exist, or breaks a rule about several fields: one kind of step needs a URL and the other must not have one, the

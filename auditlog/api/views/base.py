@@ -78,9 +78,10 @@ class LogViewSet(LogListViewSet):
     def list(self, request: Request) -> Response:
         """Entries, newest first. Refused uses and failed sign-ins are included.
 
-        An index supports the filters `date`, `date_to`, `request_id` and, in the authentication log, `token_id`. All
-        other filters search: one request looks through at most 25,000 entries. If it finds fewer than `page_size`,
-        `data` is shorter or empty, and `next` continues from there. The list has ended only when `next` is null.
+        An index supports the filters `date`, `date_to`, `since_at`, `before_at`, `request_id` and, in the
+        authentication log, `token_id`. All other filters search: one request looks through at most 25,000 entries. If
+        it finds fewer than `page_size`, `data` is shorter or empty, and `next` continues from there. The list has ended
+        only when `next` is null.
 
         With `after`, entries come in the order in which they became final, oldest first. An entry that is committed
         late is never skipped, and `next` is never null: store it and request it again, after a pause if `data` is
@@ -126,12 +127,12 @@ class OrganizationLogViewSet(LogViewSet):
 
     @cached_property
     def entries(self) -> QuerySet[Any]:
-        """As published: without a date, the last seven days.
+        """As published: without a beginning, the last seven days.
 
         This does not apply to clients that follow the log: they must not miss entries after a longer pause.
         """
         entries: QuerySet[Any] = self.get_queryset()
-        if self.request.query_params.keys() & {"date", "after"}:
+        if self.request.query_params.keys() & {"date", "since_at", "after"}:
             return entries
         return entries.filter(at__gte=timezone.now() - DEFAULT_SPAN)
 

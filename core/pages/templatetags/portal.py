@@ -63,12 +63,29 @@ def field(bound_field: BoundField) -> dict[str, Any]:
 
 
 @register.inclusion_tag("includes/chart.html")
-def chart(days: Sequence[charts.Day], label: Text, *, is_complete: bool = True) -> dict[str, Any]:
-    """A bar chart of the uses of each day, allowed and refused. The last day is today. ``label`` names the chart.
+def chart(
+    days: Sequence[charts.Day], label: Text, *, log_url: str = "", anchor: str = "", is_complete: bool = True
+) -> dict[str, Any]:
+    """A bar chart of the uses of each day (UTC), allowed and refused. The last day is today. ``label`` names the chart.
 
-    If it is not complete, it says so.
+    Each bar leads to the entries of its day in the log at ``log_url`` (by default on the same page), at ``anchor``. If
+    it is not complete, it says so.
     """
-    return {"chart": charts.per_day(days), "label": label, "is_complete": is_complete}
+    return {
+        "chart": charts.per_day(days),
+        "label": label,
+        "log_url": log_url,
+        "anchor": anchor,
+        "is_complete": is_complete,
+        "day_began_at": _beginning_of_day(),
+    }
+
+
+def _beginning_of_day() -> str:
+    """When the current day in UTC began for a reader in another time zone; empty in UTC."""
+    midnight = datetime.combine(timezone.now().astimezone(UTC), time(), UTC)
+    here = local(midnight)
+    return f"{here:%H:%M}" if here.utcoffset() else ""
 
 
 @register.simple_tag
