@@ -57,7 +57,7 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
     return {
         "navigation": {
             "is_member": bool(signed_in and signed_in.organization_id),
-            "organization_url": organization_url(signed_in),
+            "main": partial(main_links, signed_in),
             "profile_tabs": partial(tabs_of, signed_in, PROFILE_TABS),
             "organization_tabs": partial(tabs_of, signed_in, ORGANIZATION_TABS),
             "admin_url": reverse("admin:index") if signed_in and signed_in.is_staff else None,
@@ -66,6 +66,20 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
             "section": section_of(match.view_name if match else ""),
         }
     }
+
+
+def main_links(user: User | None) -> list[dict[str, Text]]:
+    """The links of the header, each with ``label``, ``url`` and ``section``. None outside an organization."""
+    if user is None or not user.organization_id:
+        return []
+    found: list[dict[str, Text]] = [
+        {"label": _("Access tokens"), "url": reverse("tokens:token_list"), "section": "tokens"},
+        {"label": _("Log"), "url": reverse("auditlog:token_use_list"), "section": "log"},
+        {"label": _("Pipelines"), "url": reverse("pipelines:pipeline_list"), "section": "pipelines"},
+    ]
+    if url := organization_url(user):
+        found.append({"label": _("Organization"), "url": url, "section": "organization"})
+    return found
 
 
 def tabs_of(user: User | None, tabs: list[Tab]) -> list[dict[str, Text]]:
@@ -88,11 +102,9 @@ def _seen_by(user: User | None, tabs: list[Tab]) -> Iterator[Tab]:
 
 def section_of(view_name: str) -> str:
     """The part of the header that is marked as current."""
-    namespace, _, name = view_name.rpartition(":")
+    namespace, _colon, name = view_name.rpartition(":")
     if view_name in {tab.view_name for tab in ORGANIZATION_TABS} or name.startswith("organization_"):
         return "organization"
-    if namespace == "pipelines":
-        return "pipelines"
-    if namespace in {"accounts", "tokens", "auditlog"}:
-        return "profile"
-    return "overview" if view_name == "overview" else ""
+    if view_name == "overview":
+        return "overview"
+    return {"tokens": "tokens", "auditlog": "log", "pipelines": "pipelines"}.get(namespace, "")

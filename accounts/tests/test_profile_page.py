@@ -183,6 +183,37 @@ def test_menu_under_my_name_links_to_my_pages(client, organization, role):
     assert menu["Pipelines"] == "/pipelines/"
 
 
+@pytest.mark.parametrize("role", SiteRole)
+def test_bar_links_to_tokens_and_log(client, organization, role):
+    header = header_of(client, UserFactory(organization=organization, site_role=role))
+
+    bar = links(header[header.index("main-navigation") : header.index("</nav>")])
+    assert list(bar)[:3] == ["Access tokens", "Log", "Pipelines"]
+    assert (bar["Access tokens"], bar["Log"]) == ("/profile/tokens/", "/profile/authentication-log/")
+
+
+@pytest.mark.parametrize(
+    ("path", "label"),
+    [
+        ("/profile/tokens/", "Access tokens"),
+        ("/tokens/lookup/", "Access tokens"),
+        ("/profile/authentication-log/", "Log"),
+        ("/profile/activity-log/", "Log"),
+        ("/pipelines/", "Pipelines"),
+        ("/organization/tokens/", "Organization"),
+        ("/organization/authentication-log/", "Organization"),
+        ("/profile/", None),
+        ("/", None),
+    ],
+)
+def test_bar_marks_the_current_section(client, administrator, path, label):
+    client.force_login(administrator)
+    page = client.get(path).content.decode()
+
+    bar = page[page.index("main-navigation") : page.index("</nav>")]
+    assert re.findall(r'aria-current="true">([^<]+)<', bar) == ([label] if label else [])
+
+
 def test_menu_shows_my_name(client, owner):
     header = header_of(client, owner)
 

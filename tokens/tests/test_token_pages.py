@@ -477,9 +477,9 @@ def test_page_of_another_persons_token_is_among_the_pages_of_the_organization(cl
 
     page = text(client.get(f"{PAGE}{TokenFactory(owner=owner).pk}/"))
 
-    # The link in the header, the same in the menu of narrow screens, and the tab.
+    # The link in the header, and the tab.
     users, tokens = "/organization/users/", "/organization/tokens/"
-    assert current(page) == ([users, users, tokens], tokens)
+    assert current(page) == ([users, tokens], tokens)
 
 
 def test_page_of_ones_own_token_is_among_the_pages_of_the_profile(client, administrator):
@@ -487,7 +487,7 @@ def test_page_of_ones_own_token_is_among_the_pages_of_the_profile(client, admini
 
     page = text(client.get(f"{PAGE}{TokenFactory(owner=administrator).pk}/"))
 
-    assert current(page) == ([PAGE], PAGE)
+    assert current(page) == ([PAGE, PAGE], PAGE)
 
 
 def test_pages_of_another_persons_token_lead_back_to_the_organizations_list(client, administrator, owner):
