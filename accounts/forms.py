@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from functools import cache
 from typing import Any, ClassVar, cast
 
 from allauth.account import forms as allauth_forms
@@ -16,6 +16,7 @@ from accounts.models import POLICY_FIELDS, Group, Organization, User
 from accounts.roles import SiteRole
 from core.api import scopes
 from core.pages.seen import SeenForm
+from core.pages.widgets import SuggestingInput
 from core.reading import time_zones
 
 HELP_WITH_CHOOSING = _("At least 12 characters. A sentence is easy to remember.")
@@ -160,6 +161,42 @@ class ExpiryMailsForm(forms.Form):
     )
 
 
+class TimeZoneField(forms.CharField):
+    """A time zone, typed with suggestions: its name in any case, with spaces as people see it, or only its city."""
+
+    default_error_messages: ClassVar = {
+        "required": _("Choose a time zone of the list, such as Europe/Berlin."),
+        "unknown": _("Choose a time zone of the list, such as Europe/Berlin."),
+    }
+
+    def __init__(self, **kwargs: Any) -> None:
+        names = [_in_words(name) for name in time_zones()]
+        super().__init__(max_length=64, widget=SuggestingInput(names, most=len(names)), **kwargs)
+
+    def to_python(self, value: Any) -> str:
+        text = super().to_python(value)
+        if not text:
+            return ""
+        found = _zones_by_words().get(_in_words(text).lower())
+        if found is None:
+            raise forms.ValidationError(self.error_messages["unknown"], code="unknown")
+        return found
+
+    def prepare_value(self, value: Any) -> Any:
+        return _in_words(value) if value else value
+
+
+def _in_words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+@cache
+def _zones_by_words() -> dict[str, str]:
+    """The names by what people type. Two names with the same city, such as Louisville, are of the same time zone."""
+    by_city = {_in_words(name).rpartition("/")[2].lower(): name for name in time_zones()}
+    return by_city | {_in_words(name).lower(): name for name in time_zones()}
+
+
 class PreferencesForm(forms.Form):
     """Fields: ``language``, empty for that of the browser, and ``time_zone``."""
 
@@ -169,26 +206,13 @@ class PreferencesForm(forms.Form):
         required=False,
         help_text=_("Of pages and mails. The API always answers in English."),
     )
-    time_zone = forms.ChoiceField(
+    time_zone = TimeZoneField(
         label=_("Time zone"),
-        help_text=_("Times are shown in it, with UTC beside them. The API always answers in UTC."),
+        help_text=_(
+            "Type a large city in it, such as Berlin or New York, and choose the suggestion. Times are shown in this "
+            "time zone, with UTC beside them. The API always answers in UTC."
+        ),
     )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        cast("forms.ChoiceField", self.fields["time_zone"]).choices = grouped_by_area(time_zones())
-
-
-def grouped_by_area(names: Iterable[str]) -> list[tuple[str, Any]]:
-    """Choices for a select: `UTC`, and the places of each area, such as "Buenos Aires (Argentina)" of America."""
-    areas: dict[str, list[tuple[str, str]]] = {}
-    for name in names:
-        area, _slash, place = name.partition("/")
-        within, _slash, city = place.rpartition("/")
-        shown = f"{city} ({within})" if within else city
-        areas.setdefault(area, []).append((name, shown.replace("_", " ")))
-    del areas["UTC"]
-    return [("UTC", "UTC"), *areas.items()]
 
 
 class InviteForm(forms.Form):

@@ -1,11 +1,17 @@
 """A person's own preferences: mails about their expiring tokens."""
 
+import re
+from collections import defaultdict
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import pytest
 from django.utils import timezone, translation
 
 from accounts import services
 from accounts.tests.factories import UserFactory
 from auditlog.models import Activity
+from core.reading import time_zones
 from tokens.tests.factories import TokenFactory, bearer
 
 PREFERENCES = "/api/v1/me/preferences"
@@ -119,7 +125,8 @@ def test_unknown_language_and_time_zone_are_refused(api, client, owner, field, v
     answer = api.patch(PREFERENCES, {field: value})
 
     assert (answer.status_code, list(answer.json()["errors"])) == (400, [field])
-    if value is not None:
+    # People may type a name in any case.
+    if value not in {None, "europe/berlin"}:
         page = client.post("/profile/preferences/", {"time_zone": "UTC", field: value})
         assert page.context["form"].errors.keys() == {field}
     assert shown_to(owner) == ("", "")
@@ -163,6 +170,44 @@ def test_mails_are_in_the_language_of_the_first_browser(client, owner):
     assert shown_to(owner) == ("", "UTC")
     entry = Activity.objects.get(action="user.preferences_changed")
     assert entry.details == {"language": "", "time_zone": "UTC"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("America/New York", "America/New_York"),
+        ("America/New_York", "America/New_York"),
+        (" new york ", "America/New_York"),
+        ("KOLKATA", "Asia/Kolkata"),
+        ("America/Argentina/Buenos Aires", "America/Argentina/Buenos_Aires"),
+        ("utc", "UTC"),
+    ],
+)
+def test_time_zone_is_found_by_what_people_type(client, owner, typed, name):
+    client.force_login(owner)
+
+    client.post("/profile/preferences/", {"language": "", "time_zone": typed})
+
+    assert shown_to(owner) == ("", name)
+
+
+def test_names_with_the_same_city_are_of_the_same_time_zone():
+    by_city = defaultdict(set)
+    for name in time_zones():
+        offsets = tuple(ZoneInfo(name).utcoffset(datetime(2026, month, 1)) for month in range(1, 13))
+        by_city[name.rpartition("/")[2]].add(offsets)
+
+    assert [city for city, offsets in by_city.items() if len(offsets) > 1] == []
+
+
+def test_every_time_zone_is_suggested(client, owner):
+    client.force_login(owner)
+
+    page = client.get("/profile/preferences/").content.decode()
+
+    suggested = re.findall(r'<option value="([^"]+)"></option>', page)
+    assert [name.replace(" ", "_") for name in suggested] == list(time_zones())
+    assert re.search(r'<input type="text" name="time_zone"[^>]* list="id_time_zone_suggestions"', page)
 
 
 def test_form_changes_only_what_the_person_changed(client, organization):

@@ -33,9 +33,11 @@ class LongSelect(forms.Select):
 class SuggestingInput(forms.TextInput):
     """A text field that suggests values while somebody types, where a select would be too long."""
 
-    def __init__(self, suggestions: Sequence[str], attrs: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, suggestions: Sequence[str], attrs: dict[str, Any] | None = None, *, most: int = MOST_CHOICES
+    ) -> None:
         super().__init__({"autocomplete": "off", **(attrs or {})})
-        self.suggestions = suggestions[:MOST_CHOICES]
+        self.suggestions = suggestions[:most]
 
     def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
         list_id = f"{(attrs or {}).get('id', name)}_suggestions"
