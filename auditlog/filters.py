@@ -99,7 +99,8 @@ class TokenUseFilter(LogFilter):
     searched_texts = ("target", "token_name", "user_agent", "owner_email")
     searched_ids = ("request_id", "token_id")
     api_help: ClassVar = {
-        "after_end": "Only uses that were refused because the token had expired, at its normal time or early."
+        "reason": "`revoked`: the token had been expired early.",
+        "after_end": "Only uses that were refused because the token had expired, at its normal time or early.",
     }
 
     outcome = django_filters.ChoiceFilter(

@@ -35,7 +35,8 @@ LIVE = "live"
 class TokenFilter(StrictFilterSet):
     api_help: ClassVar = {
         "q": "Part of the name or of the description.",
-        "state": "`live` finds all tokens that are neither `expired` nor `revoked`.",
+        "state": "`live` finds all tokens that are neither `expired` nor `revoked`. On pages, `revoked` is “Expired "
+        "early”.",
         "ends_within": "Days, or `soon`: in the last 7 days of a token, or in the last quarter of its lifetime if "
         "that is shorter. Finds active tokens only.",
     }

@@ -40,11 +40,17 @@ class Token(models.Model):
     expires_at = models.DateTimeField()
     revealed_at = models.DateTimeField(null=True)
     signing_key_id = models.CharField(max_length=64, blank=True)
-    revoked_at = models.DateTimeField(null=True)
+    # People read "expired early" for what is `revoked` in code and API.
+    revoked_at = models.DateTimeField("expired early at", null=True)
     revoked_by = models.ForeignKey(
-        "accounts.User", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+        "accounts.User",
+        on_delete=models.PROTECT,
+        verbose_name="expired early by",
+        null=True,
+        related_name="+",
+        db_index=False,
     )
-    revoke_reason = models.CharField(max_length=200, blank=True)
+    revoke_reason = models.CharField("reason for expiring early", max_length=200, blank=True)
     last_used_at = models.DateTimeField(null=True)
     last_used_ip = models.GenericIPAddressField(null=True)
     # The last notice about the end that was sent, by its number of days before the end; 0 says that it has ended.

@@ -80,3 +80,10 @@ def test_related_rows_are_a_table_with_a_name_for_each_column(operator, ours):
 
     assert "acme step" in page
     assert not re.search(r"<th[^>]*>\s*</th>", page)
+
+
+def test_fields_of_an_expired_token_have_the_words_of_the_pages(operator, ours):
+    page = operator.get(address("token", "change", ours["token"])).content.decode()
+
+    assert "Expired early at:" in page
+    assert "Revoked" not in page

@@ -42,6 +42,13 @@ def test_every_text_has_a_translation(language):
     assert missing == []
 
 
+def test_people_read_expired_early_and_never_the_word_of_the_api():
+    texts = [text for entry in catalogue(TRANSLATED[0]) for text in sources(entry)]
+
+    assert [text for text in texts if "expired early" in text.lower()]
+    assert [text for text in texts if "revok" in text.lower()] == []
+
+
 VARIABLE = re.compile(r"%\(\w+\)[sd]|%[sd]|\{\w*\}")
 # Names of elements, and the links of a sentence.
 MARKUP = re.compile(r"</?\w+|href=\"[^\"]*\"|\b(?:class|id)=\"[^\"]*\"")

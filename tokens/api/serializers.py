@@ -67,7 +67,9 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
         read_only=True,
         help_text="Active, and in its last 7 days, or in the last quarter of its lifetime if that is shorter.",
     )
-    revoked_by = serializers.SlugRelatedField[User](slug_field="email", read_only=True, allow_null=True)
+    revoked_by = serializers.SlugRelatedField[User](
+        slug_field="email", read_only=True, allow_null=True, help_text="Who expired it early."
+    )
     serializer_field_mapping = {**serializers.ModelSerializer.serializer_field_mapping, DateTimeField: UtcDateTimeField}
 
     class Meta:
@@ -92,6 +94,10 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "revoked_by",
             "revoke_reason",
         ]
+        extra_kwargs = {
+            "revoked_at": {"help_text": "When someone expired it early."},
+            "revoke_reason": {"help_text": "Why it was expired early."},
+        }
 
     def to_representation(self, instance: Token) -> dict[str, Any]:
         """What the fields above would show, which a test compares, in a tenth of the time that DRF takes for them: many
@@ -124,7 +130,9 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     def get_scopes(self, token: Token) -> list[str]:
         return [scope.id for scope in token.scopes]
 
-    @extend_schema_field(serializers.ChoiceField(choices=STATE_CHOICES))
+    @extend_schema_field(
+        serializers.ChoiceField(choices=STATE_CHOICES, help_text="`revoked`: someone expired it early.")
+    )
     def get_state(self, token: Token) -> str:
         return token.state.id
 
