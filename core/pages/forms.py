@@ -13,6 +13,13 @@ from core.pages.seen import SeenForm
 from core.seen import ChangedMeanwhile
 
 
+def focus_first_error(form: BaseForm) -> None:
+    """For a form without a summary of its errors: the page opens with the focus on the first field to correct."""
+    wrong = next((field.name for field in form if field.errors), None)
+    if wrong is not None:
+        form.fields[wrong].widget.attrs["autofocus"] = True
+
+
 def add_error(form: BaseForm, error: DomainError | ValidationError) -> None:
     """Adds the message beside its field, or to the whole form if the form has no such field."""
     if isinstance(error, ChangedMeanwhile) and isinstance(form, SeenForm):

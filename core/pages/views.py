@@ -20,6 +20,7 @@ from django_tables2 import SingleTableMixin
 from core.db.keyset import InvalidCursor, Keyset, KeysetPage
 from core.filters import LOOKS_LIKE_TOKEN
 from core.http.request_context import person_of
+from core.pages.forms import focus_first_error
 from core.pages.submissions import answered_once
 from core.text import counted, grouped
 from core.types import User
@@ -104,6 +105,11 @@ class FilteredListMixin(FilterView):
             return redirect(address)
         answer: HttpResponseBase = super().get(request, *args, **kwargs)
         return answer
+
+    def get_filterset(self, filterset_class: Any) -> Any:
+        filterset = super().get_filterset(filterset_class)
+        focus_first_error(filterset.form)
+        return filterset
 
     @property
     def is_readable(self) -> bool:

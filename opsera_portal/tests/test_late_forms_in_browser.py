@@ -70,3 +70,17 @@ def test_form_open_during_a_sign_in_in_another_tab_is_filled_in(page):
 
     expect(page.get_by_text("Your session ended before this was saved.")).to_be_visible()
     assert page.get_by_label("Name").input_value() == "Two tabs"
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_page_with_errors_opens_with_the_focus_on_them(browser_of, scripts):
+    page = browser_of("user", java_script_enabled=scripts)
+    page.goto("/profile/tokens/")
+    page.get_by_label("Name").first.fill("%")
+    page.get_by_label("Name").first.press("Enter")
+
+    summary = page.locator("#error-summary")
+    expect(summary).to_be_focused()
+    expect(summary).to_be_in_viewport()
+    page.keyboard.press("Tab")
+    expect(summary.get_by_role("link").first).to_be_focused()
