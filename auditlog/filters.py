@@ -1,5 +1,6 @@
 """Filters of the two logs."""
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -34,6 +35,7 @@ _OF_ORGANIZATION = {
     "date": "From this day on (UTC). Default without `since_at`: the last 7 days.",
     "user_email": "Part of the person's address. A complete address finds only this person.",
 }
+_STATUS = re.compile(r"[1-5]\d\d", re.ASCII)
 AFTER_END = [("true", _("After the token expired"))]
 
 
@@ -77,7 +79,10 @@ class LogFilter(StrictFilterSet):
         return rows
 
     def filter_text(self, queryset: QuerySet[Any], name: str, value: str) -> QuerySet[Any]:
-        """Finds a part of a text, or a complete id or address."""
+        return queryset.filter(self.condition_of(value))
+
+    def condition_of(self, value: str) -> Q:
+        """A part of a text, or a complete id or address."""
         found = Q()
         for field in self.searched_texts:
             found |= Q(**{f"{field}__icontains": value})
@@ -88,7 +93,7 @@ class LogFilter(StrictFilterSet):
         with suppress(ValidationError):
             validate_ipv46_address(value.strip())
             found |= Q(ip=value.strip())
-        return queryset.filter(found)
+        return found
 
 
 class TokenUseFilter(LogFilter):
@@ -99,6 +104,7 @@ class TokenUseFilter(LogFilter):
     searched_texts = ("target", "token_name", "user_agent", "owner_email")
     searched_ids = ("request_id", "token_id")
     api_help: ClassVar = {
+        "q": "Part of a text in the entry, or a complete id, address or status in it.",
         "reason": "`revoked`: the token had been expired early.",
         "after_end": "Only uses that were refused because the token had expired, at its normal time or early.",
     }
@@ -134,6 +140,11 @@ class TokenUseFilter(LogFilter):
         if rows is None or not is_of_one_token or not rows.exists():
             return rows
         return super().searched(data, TokenUse.objects.all())
+
+    def condition_of(self, value: str) -> Q:
+        """Or a status such as 403, which is what people see in their script."""
+        found = super().condition_of(value)
+        return found | Q(status=int(value)) if _STATUS.fullmatch(value.strip()) else found
 
     def filter_token(self, queryset: TokenUseQuerySet, name: str, value: UUID) -> TokenUseQuerySet:
         """By the index of the token, not by that of the organization, whose entries can be a thousand times as many."""

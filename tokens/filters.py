@@ -2,7 +2,7 @@
 
 import uuid
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, time, timedelta
 from typing import Any, ClassVar
 
 import django_filters
@@ -19,8 +19,10 @@ from tokens.states import CHOICES as STATE_CHOICES
 from tokens.states import TokenState
 
 SOON = "soon"
+THIS_MONTH = "month"
 TIMES_TO_END = [
     (SOON, gettext_lazy("Highlighted: expires soon")),
+    (THIS_MONTH, gettext_lazy("This month")),
     ("1", gettext_lazy("1 day")),
     ("7", gettext_lazy("7 days")),
     ("30", gettext_lazy("30 days")),
@@ -37,8 +39,8 @@ class TokenFilter(StrictFilterSet):
         "q": "Part of the name or of the description.",
         "state": "`live` finds all tokens that are neither `expired` nor `revoked`. On pages, `revoked` is “Expired "
         "early”.",
-        "ends_within": "Days, or `soon`: in the last 7 days of a token, or in the last quarter of its lifetime if "
-        "that is shorter. Finds active tokens only.",
+        "ends_within": "Days; `soon`: in the last 7 days of a token, or in the last quarter of its lifetime if "
+        "that is shorter; `month`: until the end of this month (UTC). Finds active tokens only.",
     }
 
     q = SearchFilter(label=gettext_lazy("Name or description"), method="filter_text")
@@ -89,7 +91,16 @@ class TokenFilter(StrictFilterSet):
     def filter_end(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
         if value == SOON:
             return queryset.expiring_soon()
+        if value == THIS_MONTH:
+            return queryset.expiring_before(_end_of_month())
         return queryset.expiring_before(timezone.now() + timedelta(days=int(value)))
+
+
+def _end_of_month() -> datetime:
+    """The last second of the current month: in the reader's time zone on a page, in UTC in the API."""
+    first = timezone.localdate().replace(day=1)
+    next_first = (first + timedelta(days=31)).replace(day=1)
+    return datetime.combine(next_first, time(), timezone.get_current_timezone()) - timedelta(seconds=1)
 
 
 DAYS_UNUSED = [

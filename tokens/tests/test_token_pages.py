@@ -462,6 +462,22 @@ def test_my_tokens_can_be_filtered_by_their_end_on_the_page_and_in_the_api(signe
     assert api.get("/api/v1/tokens", {"ends_within": "8"}).status_code == 400
 
 
+@pytest.mark.parametrize(("zone", "found"), [("UTC", ["last second"]), ("America/New_York", ["last second", "next"])])
+def test_my_tokens_that_end_this_month_are_found_by_the_readers_month(signed_in, api, owner, zone, found):
+    owner.time_zone = zone
+    owner.save()
+    ends = {"last second": (2026, 11, 30, 23, 59, 59), "next": (2026, 12, 1, 4, 59, 59), "later": (2026, 12, 1, 5)}
+    with time_machine.travel(datetime(2026, 11, 20, tzinfo=UTC)):
+        for name, end in ends.items():
+            TokenFactory(owner=owner, name=name, expires_at=datetime(*end, tzinfo=UTC))
+        page = signed_in.get(PAGE, {"ends_within": "month"})
+        api.force_login(owner)
+        in_utc = api.get("/api/v1/tokens", {"ends_within": "month"}).json()["data"]
+
+    assert sorted(row.record.name for row in page.context["table"].rows) == found
+    assert [row["name"] for row in in_utc] == ["last second"]
+
+
 # Where the pages of one token belong
 
 
