@@ -478,6 +478,11 @@ def test_my_tokens_that_end_this_month_are_found_by_the_readers_month(signed_in,
     assert [row["name"] for row in in_utc] == ["last second"]
 
 
+def test_empty_list_says_whether_a_filter_is_the_reason(signed_in):
+    assert "No token matches." in text(signed_in.get(PAGE, {"ends_within": "month"}))
+    assert "Create one with the form above" in text(signed_in.get(PAGE, {"ends_within": ""}))
+
+
 # Where the pages of one token belong
 
 

@@ -47,7 +47,9 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
         return self.person.tokens.with_pipelines().prefetch_related("organization", "revoked_by")
 
     def get_table_kwargs(self) -> dict[str, Any]:
-        return {} if self.is_readable else {"empty_text": _("Correct the marked filter to see tokens.")}
+        if not self.is_readable:
+            return {"empty_text": _("Correct the marked filter to see tokens.")}
+        return {"empty_text": _("No token matches.")} if self.narrowing() else {}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         form, filled = kwargs.pop("form", None), None
