@@ -36,6 +36,7 @@ class Privilege(Enum):
     CHANGE_POLICY = gettext_noop("Change the organization's policy")
     # One's own account.
     CREATE_TOKEN = gettext_noop("Create a token")
+    REPLACE_TOKEN = gettext_noop("Replace one of my tokens")
     CHANGE_OWN_EMAIL = gettext_noop("Change my e-mail address")
     CHANGE_OWN_PASSWORD = gettext_noop("Change my password")
     CHANGE_OWN_TWO_FACTOR = gettext_noop("Add or remove my second factors and recovery codes")

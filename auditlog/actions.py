@@ -33,6 +33,7 @@ class Action(models.TextChoices):
     TOKEN_ISSUED = "token.issued", _("Token created")
     TOKEN_REVEALED = "token.revealed", _("Token shown")
     TOKEN_CHANGED = "token.changed", _("Token renamed or described")
+    TOKEN_REPLACED = "token.replaced", _("Token replaced")
     TOKEN_REVOKED = "token.revoked", _("Token expired early")
     TOKEN_ENDED_BY_OPERATOR = "token.ended_by_operator", _("Token expired by the operator")
     TOKEN_ENDED_UNUSED = "token.ended_unused", _("Token expired unused")

@@ -43,6 +43,8 @@ _LABELS: dict[str, Text] = {
     "pipelines": gettext_lazy("Pipelines"),
     "reason": gettext_lazy("Reason"),
     "removed": pgettext_lazy("activity detail", "Removed"),
+    "replaced_by": gettext_lazy("Replaced by"),
+    "replaces": gettext_lazy("Replaces"),
     "run_number": gettext_lazy("Run number"),
     "runs": pgettext_lazy("activity detail", "Runs"),
     "scope": gettext_lazy("Scope"),
@@ -58,6 +60,7 @@ _LABELS: dict[str, Text] = {
     "unused_tokens_end_after_days": gettext_lazy("Unused tokens end after days"),
     "wants_expiry_mails": gettext_lazy("Wants expiry mails"),
     "with_token": gettext_lazy("With token"),
+    "works_until": gettext_lazy("Works until"),
 }
 
 

@@ -20,6 +20,8 @@ class AccessToken(Protocol):
     scope: str
     revoked_at: datetime | None
     is_limited: bool
+    replaced_at: datetime | None
+    replaced_by_id: uuid.UUID | None
 
     @property
     def pk(self) -> uuid.UUID: ...

@@ -135,6 +135,7 @@ VALUES: dict[str, Any] = {
     "id": ENTRY,
 }
 TOKEN_FIELDS = {"id": TOKEN, "name": "Nightly build"}
+WHOLE_TOKEN_FIELDS = TOKEN_FIELDS | {"replaced_by": None}
 PERSON_FIELDS = {"id": PERSON, "name": NAME}
 PIPELINE_FIELDS = {"id": PIPELINE, "name": "Build and test", "owner_email": EMAIL}
 ACTIVITY_FIELDS = {"type": "pipeline", "action": "pipeline.started", "details": {"run": 1}}
@@ -198,13 +199,14 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "GroupRef": {"id": GROUP, "name": "Builders"},
     "InviteUserBodyRequest": NEW_PERSON,
     "IssueTokenBodyRequest": {"name": "Release script", "lifetime": "1mo", "expires_at": ...},
-    "IssuedToken": TOKEN_FIELDS | {"name": "Release script", "token": JWT, "last_used_at": None, "last_used_ip": None},
+    "IssuedToken": WHOLE_TOKEN_FIELDS
+    | {"name": "Release script", "token": JWT, "last_used_at": None, "last_used_ip": None},
     "ListedRun": RUN_FIELDS,
     "Me": {"organization": {"id": ENTRY, "name": "Example", "account": "example"}},
     "MeUser": PERSON_FIELDS,
     "Member": PERSON_FIELDS,
     "OrganizationMail": {"user_id": PERSON, "state": "waiting"},
-    "OrganizationToken": TOKEN_FIELDS,
+    "OrganizationToken": WHOLE_TOKEN_FIELDS,
     "Pipeline": PIPELINE_FIELDS | {"state": "stopped"},
     "PipelineSummary": PIPELINE_FIELDS | {"state": "stopped", "allowed": ["see", "run"]},
     "RejectBodyRequest": {"message": "Wait for the security fix."},
@@ -234,8 +236,8 @@ OBJECTS: dict[str, dict[str, Any]] = {
         "body": '{"ref": "main"}',
         "expected_status": 204,
     },
-    "Token": TOKEN_FIELDS,
-    "TokenLookup": TOKEN_FIELDS,
+    "Token": WHOLE_TOKEN_FIELDS,
+    "TokenLookup": WHOLE_TOKEN_FIELDS,
     "TokenLookupBodyRequest": {"token": JWT},
     "TokenOutcome": {"id": TOKEN, "outcome": "expired"},
     "TokenReportBodyRequest": {"tokens": [JWT], "url": "https://github.com/example/app/blob/main/deploy.sh"},

@@ -23,7 +23,7 @@ from accounts.pipelines_for_tokens import pipelines_for_tokens
 from core import ids
 from core.api.scopes import BY_ID, Scope, as_string
 from tokens.forms import CUSTOM, ONLY_THESE
-from tokens.lifetimes import Lifetime, chosen_end, end_of
+from tokens.lifetimes import Lifetime, chosen_end, preset_of
 from tokens.models import Token
 from tokens.names import clean_name
 from tokens.pipeline_choice import MOST_PIPELINES, check_number, listed
@@ -60,9 +60,8 @@ def form_link_like(token: Token) -> str:
     query = {"name": token.name, "scopes": ",".join(token.scope.split())}
     if (pipelines := token.pipeline_ids) is not None:
         query["pipelines"] = ",".join(map(str, pipelines))
-    chosen = [preset for preset in Lifetime if end_of(preset, start=token.created_at) == token.expires_at]
-    if chosen:
-        query["lifetime"] = chosen[0].value
+    if preset := preset_of(token.created_at, token.expires_at):
+        query["lifetime"] = preset.value
     return f"{reverse('tokens:token_list')}?{urlencode(query)}"
 
 

@@ -21,6 +21,7 @@ from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end, end_of
 from tokens.models import Token
 from tokens.names import MAX_LENGTH, clean_name
 from tokens.pipeline_choice import chosen_by
+from tokens.replacement import DEFAULT_OVERLAP_HOURS
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
 
 CUSTOM = "custom"
@@ -202,6 +203,25 @@ class TokenLookupForm(forms.Form):
             "required": gettext_lazy("Paste the token."),
             "max_length": gettext_lazy("Paste the token with less text around it."),
         },
+    )
+
+
+OVERLAPS = [
+    (0, gettext_lazy("It ends immediately")),
+    (1, gettext_lazy("1 hour")),
+    (24, gettext_lazy("1 day")),
+    (72, gettext_lazy("3 days")),
+    (168, gettext_lazy("7 days")),
+]
+
+
+class ReplaceTokenForm(forms.Form):
+    overlap_hours = forms.TypedChoiceField(
+        label=gettext_lazy("How long the old token works on"),
+        choices=OVERLAPS,
+        coerce=int,
+        initial=DEFAULT_OVERLAP_HOURS,
+        help_text=gettext_lazy("Give the new token to your scripts in this time. Both work."),
     )
 
 

@@ -48,6 +48,18 @@ def end_of(lifetime: Lifetime, *, start: datetime) -> datetime:
     return start + _LENGTHS[lifetime]
 
 
+def preset_of(start: datetime, end: datetime) -> Lifetime | None:
+    """The preset with which a token that was created at ``start`` has this end; ``None`` if it has a custom end."""
+    return next((preset for preset in Lifetime if end_of(preset, start=start) == end), None)
+
+
+def same_lifetime(created_at: datetime, expires_at: datetime, *, start: datetime, longest: timedelta) -> datetime:
+    """The end of a token that is created at ``start`` and lives as long as another one, or as long as is allowed."""
+    preset = preset_of(created_at, expires_at)
+    end = end_of(preset, start=start) if preset else start + (expires_at - created_at)
+    return min(end, start + longest)
+
+
 def end_of_day(day: date) -> datetime:
     """The last second of the day, UTC: a token "until 3 May" works on 3 May."""
     return datetime.combine(day, time(23, 59, 59), UTC)

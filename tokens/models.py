@@ -51,6 +51,9 @@ class Token(models.Model):
         db_index=False,
     )
     revoke_reason = models.CharField("reason for expiring early", max_length=200, blank=True)
+    # Another token takes its place. Until its end, which may have become earlier then, it works beside that one.
+    replaced_at = models.DateTimeField(null=True)
+    replaced_by = models.OneToOneField("self", on_delete=models.PROTECT, null=True, related_name="replaces")
     last_used_at = models.DateTimeField(null=True)
     last_used_ip = models.GenericIPAddressField(null=True)
     # The last notice about the end that was sent, by its number of days before the end; 0 says that it has ended.
@@ -75,6 +78,10 @@ class Token(models.Model):
             models.CheckConstraint(
                 condition=Q(revoked_at__isnull=True) | Q(live_name_key__isnull=True),
                 name="token_revoked_frees_its_name",
+            ),
+            models.CheckConstraint(
+                condition=Q(replaced_by__isnull=True) | Q(replaced_at__isnull=False),
+                name="token_replaced_since_a_moment",
             ),
         ]
 
@@ -175,7 +182,13 @@ class Token(models.Model):
 
     @property
     def is_in_its_last_days(self) -> bool:
-        return timezone.now() >= expires_soon_from(self.created_at, self.expires_at)
+        """Never if it is replaced: its owner knows that it ends."""
+        return self.replaced_at is None and timezone.now() >= expires_soon_from(self.created_at, self.expires_at)
+
+    @property
+    def is_being_replaced(self) -> bool:
+        """Still works, beside the token that replaces it."""
+        return self.replaced_at is not None and self.is_active
 
     @property
     def state(self) -> TokenState:

@@ -45,8 +45,9 @@ def expires_soon_from(created_at: datetime, expires_at: datetime) -> datetime:
 
 
 def expiring_soon(at: datetime) -> Q:
-    """Tokens that expire soon or have ended. Add a condition for the active ones."""
-    return Q(expires_at__lte=at + EXPIRES_SOON) & Q(LessThanOrEqual(LastQuarterFrom("created_at", "expires_at"), at))
+    """Tokens that expire soon or have ended, and are not replaced. Add a condition for the active ones."""
+    in_last_quarter = Q(LessThanOrEqual(LastQuarterFrom("created_at", "expires_at"), at))
+    return Q(expires_at__lte=at + EXPIRES_SOON, replaced_at__isnull=True) & in_last_quarter
 
 
 def not_ended(at: datetime) -> Q:
@@ -167,6 +168,9 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
             owner__is_active=True,
         )
 
+    def not_replaced(self) -> Self:
+        return self.filter(replaced_at__isnull=True)
+
     def pending(self) -> Self:
         return self.live().filter(revealed_at__isnull=True)
 
@@ -236,8 +240,8 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         return self._with_owner().with_pipelines().prefetch_related("organization", "revoked_by")
 
     def for_token_page(self) -> Self:
-        """The same for one token, with fewer queries."""
-        return self._with_owner().select_related("organization", "revoked_by")
+        """The same for one token and the one that it replaces, with fewer queries."""
+        return self._with_owner().select_related("organization", "revoked_by", "replaces")
 
     def _with_owner(self) -> Self:
         return self.prefetch_related(Prefetch("owner", User.objects.with_second_factors()))

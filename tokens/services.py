@@ -84,11 +84,13 @@ def issue_token(
     expires_at: datetime,
     description: str = "",
     pipelines: Collection[uuid.UUID] | None = None,
+    replaces: Token | None = None,
     request: HttpRequest | None = None,
 ) -> Token:
     """Creates the metadata of a token for ``actor``; `reveal_token` creates the token itself.
 
-    ``pipelines``: the only ones that it reaches; ``None`` for all that the actor can use. Raises ``ValidationError`` by
+    ``pipelines``: the only ones that it reaches; ``None`` for all that the actor can use. ``replaces``: only
+    `tokens.replacement` gives it. Raises ``ValidationError`` by
     field, ``NameTaken``, or ``DomainError`` (``too_many_tokens``). If two requests come at once, the second one counts
     the token of the first.
     """
@@ -104,7 +106,7 @@ def issue_token(
     key = name_key(name)
     try:
         with transaction.atomic():
-            policy = _locked_policy(actor)
+            policy = locked_policy(actor)
             created_at = now_in_seconds()
             with errors_of("expires_at"):
                 check_expiry(expires_at, start=created_at, longest=longest_lifetime(policy))
@@ -131,6 +133,7 @@ def issue_token(
                 scope=token.scope,
                 expires_at=token.expires_at.isoformat(),
                 **_limited(token, actor, chosen_pipelines),
+                **({"replaces": str(replaces.pk)} if replaces else {}),
             )
     except IntegrityError:
         if Token.objects.owned_by(actor).filter(live_name_key=key).exists():
@@ -395,7 +398,7 @@ def check_scopes(chosen: list[scopes.Scope], organization: Organization) -> None
         )
 
 
-def _locked_policy(owner: User) -> Organization:
+def locked_policy(owner: User) -> Organization:
     """The organization as it is now, locked until the transaction ends.
 
     So an organization's tokens are created one after the other, and not while its policy changes. The count of live
@@ -405,8 +408,9 @@ def _locked_policy(owner: User) -> Organization:
 
 
 def _check_number(owner: User, policy: Organization) -> None:
+    """Replaced tokens don't count: each lives for at most a few more days (`tokens.replacement`)."""
     limit = policy.max_live_tokens
-    if Token.objects.owned_by(owner).live().count() >= limit:
+    if Token.objects.owned_by(owner).live().not_replaced().count() >= limit:
         raise DomainError(
             ngettext(
                 "Your organization allows each person %(count)s live token, and you have reached that. Expire one that "

@@ -26,11 +26,14 @@ from tokens.states import ENDED, TokenState
 
 
 def state_badge(token: Token) -> Badge:
-    """The state as shown: an active token that expires soon says when."""
+    """The state as shown: an active token that is being replaced or that expires soon says when it ends."""
     return _badge(token, token.state)
 
 
 def _badge(token: Token, state: TokenState) -> Badge:
+    if state is TokenState.ACTIVE and token.replaced_at is not None:
+        when = relative(token.expires_at)
+        return Badge("◑", gettext("Being replaced, ends %(when)s") % {"when": when}, "waiting")
     if _expires_soon(token, state):
         return Badge("◐", gettext("Expires %(when)s") % {"when": relative(token.expires_at)}, "warning")
     return state.badge

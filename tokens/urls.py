@@ -8,6 +8,7 @@ from tokens.views.my_tokens import TokenListView
 from tokens.views.names import TokenNameView
 from tokens.views.organization import ExpireMatchingView, ExpireSelectedView, OrganizationTokenListView
 from tokens.views.published_keys import jwks
+from tokens.views.replace import TokenReplaceView
 from tokens.views.reveal import TokenRevealView
 
 app_name = "tokens"
@@ -16,6 +17,7 @@ urlpatterns = [
     path("profile/tokens/name/", TokenNameView.as_view(), name="token_name"),
     path("profile/tokens/<id:pk>/", TokenDetailView.as_view(), name="token_detail"),
     path("profile/tokens/<id:pk>/reveal/", TokenRevealView.as_view(), name="token_reveal"),
+    path("profile/tokens/<id:pk>/replace/", TokenReplaceView.as_view(), name="token_replace"),
     path("profile/tokens/<id:pk>/expire/", TokenExpireView.as_view(), name="token_expire"),
     path("organization/tokens/", OrganizationTokenListView.as_view(), name="organization_token_list"),
     path("organization/tokens/expire/", ExpireSelectedView.as_view(), name="expire_selected"),

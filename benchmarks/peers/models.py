@@ -33,6 +33,8 @@ class Token(models.Model):
     revoked_at = models.DateTimeField(null=True)
     revoked_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
     revoke_reason = models.CharField(max_length=200, blank=True)
+    replaced_at = models.DateTimeField(null=True)
+    replaced_by = models.OneToOneField("self", on_delete=models.PROTECT, null=True)
     last_used_at = models.DateTimeField(null=True)
     last_used_ip = models.GenericIPAddressField(null=True)
 

@@ -15,6 +15,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     blocked_because = serializers.SerializerMethodField()
     expires_soon = serializers.SerializerMethodField()
     can_be_revealed_until = serializers.SerializerMethodField()
+    replaced_by = serializers.UUIDField(source="replaced_by_id", read_only=True)
     revoked_by = serializers.SlugRelatedField[User](slug_field="email", read_only=True)
 
     class Meta:
@@ -33,6 +34,8 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "created_at",
             "expires_at",
             "revealed_at",
+            "replaced_at",
+            "replaced_by",
             "last_used_at",
             "last_used_ip",
             "revoked_at",

@@ -1,4 +1,5 @@
-"""Tells in the headers of each API answer when the token of the request expires (RFC 8594).
+"""Tells in the headers of each API answer when the token of the request expires (RFC 8594), and whether another token
+replaces it (RFC 9745, RFC 5829).
 
 `docs/tokens.md` says why ``Sunset`` is the header for this.
 """
@@ -16,17 +17,26 @@ from core.types import AccessToken
 
 HEADERS = {
     "Sunset": "When the token of this request expires, or when it expired. Only with a genuine token.",
-    "Link": 'The page of the token in the portal, for its owner: `rel="sunset"`. Only with a genuine token.',
+    "Deprecation": "Since when another token replaces the token of this request: `@` and seconds since 1970, UTC. "
+    "Change to the new one before `Sunset`. Only with a replaced token.",
+    "Link": 'The page of the token in the portal, for its owner: `rel="sunset"`. Only with a genuine token. If another '
+    'token replaces it, also the page of that one: `rel="successor-version"`.',
 }
 
 
 def announce(response: HttpResponseBase, token: AccessToken) -> None:
     for name, value in _headers(token.pk, token.ends_at).items():
         response.headers[name] = value
+    if token.replaced_at is not None:
+        response.headers["Deprecation"] = f"@{int(token.replaced_at.timestamp())}"
+        response.headers["Link"] += f", {_link(token.replaced_by_id, 'successor-version')}"
 
 
 # Scripts send the same token again and again.
 @lru_cache(maxsize=1000)
 def _headers(token_id: uuid.UUID, ends_at: datetime) -> dict[str, str]:
-    page = public_url(settings.ACCESS_TOKEN_PAGE, token_id)
-    return {"Sunset": http_date(ends_at.timestamp()), "Link": f'<{page}>; rel="sunset"; type="text/html"'}
+    return {"Sunset": http_date(ends_at.timestamp()), "Link": _link(token_id, "sunset")}
+
+
+def _link(token_id: uuid.UUID | None, relation: str) -> str:
+    return f'<{public_url(settings.ACCESS_TOKEN_PAGE, token_id)}>; rel="{relation}"; type="text/html"'

@@ -220,6 +220,7 @@ BODIES = {
     "token_current_expire": lambda world: {"reason": "Lost"},
     "token_expire": lambda world: {"reason": "Lost"},
     "token_lookup": lambda world: {"token": jwt.encode(world.other_token())[0]},
+    "token_replace": lambda world: {"overlap_hours": 1},
     "token_report": lambda world: {"tokens": ["nothing of ours"]},
     "user_change": lambda world: {"is_active": False},
     "user_invite": lambda world: {"email": "new@example.com", "name": "New", "site_role": "user"},

@@ -50,6 +50,7 @@ ROUTES = {
     "POST /users/{id}/two-factor/reset": Privilege.RESET_TWO_FACTOR,
     "PATCH /organization/policy": Privilege.CHANGE_POLICY,
     "POST /tokens": Privilege.CREATE_TOKEN,
+    "POST /tokens/{id}/replace": Privilege.REPLACE_TOKEN,
     "POST /me/sessions/{id}/end": Privilege.END_SESSION,
     "POST /me/sessions/end-all": Privilege.END_ALL_SESSIONS,
 }
@@ -70,6 +71,8 @@ PAGES_THAT_ASK = {
     "POST /organization/policy/": (Privilege.CHANGE_POLICY, "/organization/policy/"),
     "POST /organization/policy/save/": (Privilege.CHANGE_POLICY, "/organization/policy/"),
     "POST /profile/tokens/": (Privilege.CREATE_TOKEN, "."),
+    "GET /profile/tokens/{token}/replace/": (Privilege.REPLACE_TOKEN, "."),
+    "POST /profile/tokens/{token}/replace/": (Privilege.REPLACE_TOKEN, "."),
     f"GET {SECURITY}email/": (Privilege.CHANGE_OWN_EMAIL, "."),
     f"POST {SECURITY}email/": (Privilege.CHANGE_OWN_EMAIL, "."),
     # Only for people with two-factor: the form asks everyone for the current password.
@@ -106,6 +109,7 @@ FORMS = {
     "/organization/users/invite/": {"email": "new@acme.example", "name": "Nova New", "site_role": "administrator"},
     f"{PERSON}role/": {"site_role": "administrator"},
     "/profile/tokens/": {"name": "by the page", "scopes": ["api"], "lifetime": "1w", "expires_at": ""},
+    "/profile/tokens/{token}/replace/": {"overlap_hours": "24"},
     f"{SECURITY}email/": {"email": "new@acme.example"},
     f"{SECURITY}password/": {
         "oldpassword": PASSWORD,
@@ -270,7 +274,8 @@ def test_no_route_gives_access_to_a_session_with_an_old_proof(api, ada, things_f
 @pytest.mark.parametrize("name", sorted({*ROUTES, *LESS_BY_TOKEN} - {"POST /me/sessions/end-all"}))
 def test_session_with_a_fresh_proof_is_allowed(api, ada, things_for, name):
     method, address = name.split(" ")
-    address = address.replace("/sessions/{id}", "/sessions/{session}").replace("/users/{id}", "/users/{user}")
+    for kind in ("session", "user", "token"):
+        address = address.replace(f"/{kind}s/{{id}}", f"/{kind}s/{{{kind}}}")
     things = things_for(address)
     api.force_login(ada)
     before = snapshot()

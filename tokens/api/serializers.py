@@ -26,6 +26,7 @@ from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end
 from tokens.models import Token
 from tokens.names import MAX_LENGTH, PATTERN, clean_name
 from tokens.pipeline_choice import MOST_PIPELINES
+from tokens.replacement import DEFAULT_OVERLAP_HOURS, MOST_OVERLAP_HOURS
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
 from tokens.states import CHOICES as STATE_CHOICES
 from tokens.states import LIVE_CHOICES, TokenState
@@ -67,6 +68,14 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
         read_only=True,
         help_text="Active, and in its last 7 days, or in the last quarter of its lifetime if that is shorter.",
     )
+    replaced_at = UtcDateTimeField(
+        read_only=True,
+        allow_null=True,
+        help_text="Since when another token replaces it. It works until `expires_at`, which may have become earlier.",
+    )
+    replaced_by = serializers.UUIDField(
+        source="replaced_by_id", read_only=True, allow_null=True, help_text="The id of the token that replaces it."
+    )
     revoked_by = serializers.SlugRelatedField[User](
         slug_field="email", read_only=True, allow_null=True, help_text="Who expired it early."
     )
@@ -88,6 +97,8 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "created_at",
             "expires_at",
             "revealed_at",
+            "replaced_at",
+            "replaced_by",
             "last_used_at",
             "last_used_ip",
             "revoked_at",
@@ -119,6 +130,8 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "created_at": utc_text(instance.created_at),
             "expires_at": utc_text(instance.expires_at),
             "revealed_at": _moment(instance.revealed_at),
+            "replaced_at": _moment(instance.replaced_at),
+            "replaced_by": str(instance.replaced_by_id) if instance.replaced_by_id else None,
             "last_used_at": _moment(instance.last_used_at),
             "last_used_ip": instance.last_used_ip,
             "revoked_at": _moment(instance.revoked_at),
@@ -329,6 +342,17 @@ class IssueTokenBody(StrictSerializer):
         with errors_of("lifetime" if preset else "expires_at"):
             attrs["expires_at"] = chosen_end(preset, custom or "", longest=longest)
         return attrs
+
+
+class ReplaceTokenBody(StrictSerializer):
+    overlap_hours = serializers.IntegerField(
+        required=False,
+        default=DEFAULT_OVERLAP_HOURS,
+        min_value=0,
+        max_value=MOST_OVERLAP_HOURS,
+        help_text="For how many hours the old token works beside the new one, at most until its own end. With 0, it "
+        "ends immediately.",
+    )
 
 
 class ExpireTokenBody(StrictSerializer):

@@ -27,7 +27,7 @@ from core.api.serializers import represent
 from core.api.views import ApiViewSet
 from core.db.keyset import Keyset
 from core.http.request_context import person_of
-from tokens import seen, services
+from tokens import replacement, seen, services
 from tokens.access_review import reviewed_tokens
 from tokens.allowed_operations import OperationCounter
 from tokens.api.serializers import (
@@ -40,6 +40,7 @@ from tokens.api.serializers import (
     MeSerializer,
     OrganizationTokenSerializer,
     Outcome,
+    ReplaceTokenBody,
     TokenOutcomesSerializer,
     TokenSerializer,
     TokenUsageSerializer,
@@ -70,6 +71,7 @@ class TokenViewSet(ApiViewSet):
         "partial_update": Operation(_("Change the name or the description of one of my tokens"), has_etag=True),
         "usage": Operation(_("See how one of my tokens is used"), READ_API, only_reads=True),
         "create": replace(Privilege.CREATE_TOKEN.operation(), shows_secret=True),
+        "replace": replace(Privilege.REPLACE_TOKEN.operation(), shows_secret=True),
         "expire": Operation(_("Expire a token"), CHANGE_API),
     }
     serializer_class = TokenSerializer
@@ -133,6 +135,20 @@ class TokenViewSet(ApiViewSet):
             request=request._request,
         )
         answer = {**represent(TokenSerializer, token), "token": signed_jwt}
+        return Response(answer, status=201, headers={"Cache-Control": "no-store"})
+
+    @extend_schema(operation_id="token_replace", request=ReplaceTokenBody, responses={201: IssuedTokenSerializer})
+    @method_decorator(sensitive_variables())
+    def replace(self, request: Request, pk: str) -> Response:
+        """Creates a token with the same name, scopes and limits, and shows it, only this once.
+
+        It lives as long as the old one was to live, or as long as the policy allows. The old one works on for
+        `overlap_hours`; meanwhile, answers to it have the header `Deprecation`. 409 with the code `already_replaced`
+        for a token that was replaced before. For people in a browser session, not for tokens.
+        """
+        token, body = self.get_object(), self.read_body(ReplaceTokenBody)
+        new, signed_jwt = replacement.replace_and_reveal_token(token=token, request=request._request, **body)
+        answer = {**represent(TokenSerializer, new), "token": signed_jwt}
         return Response(answer, status=201, headers={"Cache-Control": "no-store"})
 
     @extend_schema(operation_id="token_expire", request=ExpireTokenBody, responses=TokenSerializer)

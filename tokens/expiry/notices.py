@@ -44,14 +44,15 @@ class Notice(NamedTuple):
 
 
 def applies(notice: int, *, at: datetime) -> Q:
-    """The tokens for which this notice is the latest one that applies, sent or not.
+    """The tokens for which this notice is the latest one that applies, sent or not. None for replaced tokens: their
+    owner chose when they end.
 
     Notices of the last week are sent only when pages say that the token expires soon: a token for 8 days gets no notice
     on its second day.
     """
     after, until = (at + timedelta(days=days) for days in _APPLIES[notice])
     is_longer_lived = Q(expires_at__gt=DaysAfter("created_at", notice))
-    was_in_use = Q(revealed_at__isnull=False, revoked_at__isnull=True)
+    was_in_use = Q(revealed_at__isnull=False, revoked_at__isnull=True, replaced_at__isnull=True)
     in_time = Q(expires_at__gt=after, expires_at__lte=until) & is_longer_lived & was_in_use
     return in_time & expiring_soon(at) if ENDED < notice <= EXPIRES_SOON.days else in_time
 
@@ -102,7 +103,7 @@ def tell(owner_id: uuid.UUID) -> None:
 
 @mail_kind(gettext_lazy("Tokens expire soon"))
 def expiry_mail(owner_id: str, due_notices: Sequence[tuple[str, int]]) -> EmailMessage | None:
-    """Leaves out tokens that have ended since, and notices whose token has reached its end since."""
+    """Leaves out tokens that were expired or replaced since, and notices whose token has reached its end since."""
     owner = User.objects.active().select_related("organization").filter(pk=uuid.UUID(owner_id)).first()
     if owner is None or not owner.wants_expiry_mails:
         return None
@@ -112,7 +113,9 @@ def expiry_mail(owner_id: str, due_notices: Sequence[tuple[str, int]]) -> EmailM
     still = [
         Notice(token, notices[token.pk])
         for token in tokens
-        if token.revoked_at is None and (notices[token.pk] == ENDED or token.expires_at > at)
+        if token.revoked_at is None
+        and token.replaced_at is None
+        and (notices[token.pk] == ENDED or token.expires_at > at)
     ]
     return _mail(owner, still) if still else None
 

@@ -171,7 +171,7 @@ def test_mail_says_what_expires_when_and_what_to_do(owner):
         "Last used: 27 April 2031, from 192.0.2.7",
         f"ID: {token.pk}",
         "http://127.0.0.1:8000/profile/tokens/",
-        f"http://127.0.0.1:8000/profile/tokens/?like={token.pk}",
+        f"http://127.0.0.1:8000/profile/tokens/{token.pk}/replace/",
         "Turn them off: http://127.0.0.1:8000/profile/security/",
     ):
         assert words in body, words

@@ -108,20 +108,18 @@ def test_owner_who_checks_that_a_token_is_dead_is_not_warned(client, owner, by_o
     assert [bool(found) for found in (*pages, own_page, usage, own_usage)] == [warns] * 5
 
 
-def test_warning_links_to_a_form_with_the_same_scopes_and_a_free_name(client, owner):
+def test_warning_leads_to_the_page_that_replaces_the_token(client, owner):
     token = ending_in(owner, days=5, name="nightly build", scope="pipeline security-logs")
     client.force_login(owner)
-    address = f"{TOKENS}?like={token.pk}"
+    address = f"{TOKENS}{token.pk}/replace/"
     assert address in client.get("/").content.decode()
 
-    form = client.get(address).context["form"]
-    made = client.post(
-        TOKENS, {"name": form["name"].value(), "scopes": form["scopes"].value(), "lifetime": form["lifetime"].value()}
-    )
+    made = client.post(address, {"overlap_hours": "24"})
 
     assert made.status_code == 302
     successor = owner.tokens.exclude(pk=token.pk).get()
-    assert (successor.name, successor.scope) == ("nightly build 2", "pipeline security-logs")
+    assert (successor.name, successor.scope) == ("nightly build", "pipeline security-logs")
+    assert address not in client.get("/").content.decode()
 
 
 def test_replacement_keeps_the_name_of_an_ended_token(client, owner):

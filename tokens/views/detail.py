@@ -28,6 +28,7 @@ from tokens.form_links import form_link_like
 from tokens.forms import EditTokenForm
 from tokens.models import Token
 from tokens.pipeline_choice import pipelines_seen_by
+from tokens.replacement import can_be_replaced
 from tokens.states import TokenState
 from tokens.tables import state_badge
 from tokens.views.places import back_link, place_of
@@ -99,6 +100,21 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
     def addresses(self) -> list[usage.AddressUses]:
         return usage.addresses(self.uses)
 
+    @cached_property
+    def old_token(self) -> Token | None:
+        """The token that this one replaces."""
+        return getattr(self.object, "replaces", None)
+
+    def _addresses_since_replacement(self) -> list[usage.AddressUses]:
+        """From where the old token was used after this one replaced it, the last use first."""
+        if (old := self.old_token) is None or old.replaced_at is None:
+            return []
+        if old.last_used_at is None or old.last_used_at < old.replaced_at:
+            return []
+        uses = usage.addresses(usage.of_token(old.pk, reader=self.person))
+        since = [address for address in uses if address.last_at >= old.replaced_at]
+        return usage.with_host_names(since[:ADDRESSES_SHOWN])
+
     def count_rows(self, *, up_to: int) -> int | None:
         # Already counted for the table of addresses.
         is_counted = self.uses.is_complete and not self.narrowing()
@@ -134,6 +150,9 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
             used=sum(day.total for day in days),
             address_count=len(self.addresses),
             similar_url=form_link_like(token) if self.is_own else "",
+            can_replace=self.is_own and can_be_replaced(token),
+            old=self.old_token,
+            old_addresses=self._addresses_since_replacement(),
             closed_to_tokens=[gettext(privilege.value) for privilege in Privilege],
             timeline=timeline(token),
             **kwargs,
@@ -174,6 +193,8 @@ def timeline(token: Token) -> list[dict[str, Any]]:
         events.append({"label": gettext("Shown to its owner"), "at": token.revealed_at, "note": note})
     if token.last_used_at:
         events.append({"label": gettext("Last used"), "at": token.last_used_at, "note": token.last_used_ip or ""})
+    if token.replaced_at:
+        events.append({"label": gettext("Replaced"), "at": token.replaced_at, "note": ""})
     if token.revoked_at:
         by = pgettext("who expired a token", "by %(person)s") % {"person": token.revoked_by} if token.revoked_by else ""
         note = ": ".join(filter(None, [by, token.revoke_reason]))

@@ -1,0 +1,61 @@
+"""Replaces one of my tokens by a new one with the same name, scopes and limits."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.translation import gettext as _
+from django.views.generic import View
+
+from accounts.privileges import Privilege
+from accounts.security.reauthentication import RecentSignInMixin
+from core.pages.forms import refusals_in
+from core.pages.views import MemberPageMixin
+from tokens import replacement
+from tokens.forms import ReplaceTokenForm
+from tokens.models import Token
+from tokens.pipeline_choice import pipelines_seen_by
+from tokens.views.expire import uses_lately
+from tokens.views.places import back_link
+
+
+class TokenReplaceView(RecentSignInMixin, MemberPageMixin, View):
+    """Shows what the new token gets, and creates it. The reveal page shows it."""
+
+    privilege = Privilege.REPLACE_TOKEN
+
+    def get(self, request: HttpRequest, pk: str) -> HttpResponse:
+        return self._ask(self._token(pk), ReplaceTokenForm())
+
+    def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
+        token, form = self._token(pk), ReplaceTokenForm(request.POST)
+        if form.is_valid() and (new := self._replace(token, form)):
+            return redirect("tokens:token_reveal", pk=new.pk)
+        return self._ask(token, form, status=400)
+
+    def _token(self, pk: str) -> Token:
+        token: Token = get_object_or_404(Token.objects.owned_by(self.person).for_token_page(), pk=pk)
+        return token
+
+    def _replace(self, token: Token, form: ReplaceTokenForm) -> Token | None:
+        with refusals_in(form):
+            return replacement.replace_token(actor=self.person, token=token, request=self.request, **form.cleaned_data)
+        return None
+
+    def _ask(self, token: Token, form: ReplaceTokenForm, status: int = 200) -> HttpResponse:
+        if not form.errors and not replacement.can_be_replaced(token):
+            messages.info(
+                self.request,
+                _("“%(name)s” can't be replaced: it ended, was replaced before, or was never shown.")
+                % {"name": token.name},
+            )
+            return redirect("tokens:token_detail", pk=token.pk)
+        context = {
+            "token": token,
+            "form": form,
+            "back": back_link(token, self.person),
+            "pipelines": pipelines_seen_by(self.person, token),
+            "uses_lately": uses_lately(token, self.person),
+            "new_end": replacement.end_of_replacement(token),
+        }
+        return render(self.request, "tokens/token_replace.html", context, status=status)
