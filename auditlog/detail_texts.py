@@ -38,6 +38,7 @@ _LABELS: dict[str, Text] = {
     "method": gettext_lazy("Method"),
     "methods": gettext_lazy("Methods"),
     "name": gettext_lazy("Name"),
+    "networks": gettext_lazy("Networks"),
     "notified_people": gettext_lazy("Notified people"),
     "passkey": gettext_lazy("Passkey"),
     "pipelines": gettext_lazy("Pipelines"),

@@ -33,6 +33,10 @@ EXPLANATIONS: dict[str, Text] = {
         "was not used for too long, or its owner must set up two-factor first. The token's page says which rule blocks "
         "it and what to do."
     ),
+    Reason.NETWORK_NOT_ALLOWED: _(
+        "The token can be used only from chosen networks, and this address is in none of them. If you do not know the "
+        "address, assume that someone else has the token, and expire it."
+    ),
     Reason.THROTTLED: _("Too many requests in a short time. Wait for the time that `Retry-After` in the answer gives."),
     Reason.INVALID_REQUEST: _(
         "The request itself was wrong: its body, a field or a parameter. The answer said which; nothing was changed."

@@ -135,7 +135,7 @@ VALUES: dict[str, Any] = {
     "id": ENTRY,
 }
 TOKEN_FIELDS = {"id": TOKEN, "name": "Nightly build"}
-WHOLE_TOKEN_FIELDS = TOKEN_FIELDS | {"replaced_by": None}
+WHOLE_TOKEN_FIELDS = TOKEN_FIELDS | {"replaced_by": None, "networks": ["203.0.113.0/24"]}
 PERSON_FIELDS = {"id": PERSON, "name": NAME}
 PIPELINE_FIELDS = {"id": PIPELINE, "name": "Build and test", "owner_email": EMAIL}
 ACTIVITY_FIELDS = {"type": "pipeline", "action": "pipeline.started", "details": {"run": 1}}
@@ -198,7 +198,12 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "GroupDetail": {"id": GROUP, "name": "Builders"},
     "GroupRef": {"id": GROUP, "name": "Builders"},
     "InviteUserBodyRequest": NEW_PERSON,
-    "IssueTokenBodyRequest": {"name": "Release script", "lifetime": "1mo", "expires_at": ...},
+    "IssueTokenBodyRequest": {
+        "name": "Release script",
+        "networks": ["203.0.113.0/24"],
+        "lifetime": "1mo",
+        "expires_at": ...,
+    },
     "IssuedToken": WHOLE_TOKEN_FIELDS
     | {"name": "Release script", "token": JWT, "last_used_at": None, "last_used_ip": None},
     "ListedRun": RUN_FIELDS,

@@ -19,6 +19,7 @@ from core.api import throttling
 from core.api.problems import TokenRefused, bearer_challenge
 from tokens import jwt
 from tokens.models import Token
+from tokens.networks import is_inside
 from tokens.record_query import find_token
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class AccessTokenAuthentication(JWTAuthentication):
         _check_not_revoked(token)
         _check_revealed(token)
         _check_policy(token)
+        _check_network(token, request._request)
         if token.is_limited:
             token.owner.limited_by_token = token.pk
         use.was_accepted = True
@@ -116,6 +118,12 @@ def _check_revealed(token: Token) -> None:
 def _check_policy(token: Token) -> None:
     if advice := token.policy_advice:
         raise TokenRefused("blocked_by_policy", advice)
+
+
+def _check_network(token: Token, request: HttpRequest) -> None:
+    address = getattr(request, "client_address", None)
+    if not is_inside(token.networks, address):
+        raise TokenRefused("network_not_allowed", f"The token can't be used from {address or 'an unknown address'}.")
 
 
 def _not_genuine(request: HttpRequest, why: str) -> TokenRefused:

@@ -1,7 +1,8 @@
 """Links to the form for a new token that fill in its fields, for teams that send each other such links.
 
 ``?name=nightly build&scopes=pipeline,api-readonly&lifetime=1w``, or ``lifetime=custom&expires_at=2026-12-31``.
-``pipelines`` has the ids of the only pipelines that the token reaches. A link only fills in the form: each value
+``pipelines`` has the ids of the only pipelines that the token reaches, ``networks`` the only networks from which it can
+be used. A link only fills in the form: each value
 follows the rules of the form, and a value that breaks one is left out with a sentence for the person. Nothing is
 created before the person sends the form.
 """
@@ -26,12 +27,13 @@ from tokens.forms import CUSTOM, ONLY_THESE
 from tokens.lifetimes import Lifetime, chosen_end, preset_of
 from tokens.models import Token
 from tokens.names import clean_name
+from tokens.networks import MAX_LENGTH, MOST_NETWORKS, clean_networks, words_of
 from tokens.pipeline_choice import MOST_PIPELINES, check_number, listed
 from tokens.policy.rules import scopes_not_allowed
 from tokens.scope_cards import usable_by
 from tokens.services import check_scopes, free_name_like, longest_lifetime
 
-FIELDS = ("name", "scopes", "pipelines", "lifetime", "expires_at")
+FIELDS = ("name", "scopes", "pipelines", "networks", "lifetime", "expires_at")
 LIFETIMES = (*Lifetime.values, CUSTOM)
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -50,7 +52,7 @@ def filled_by(query: QueryDict, *, owner: User) -> FilledForm | None:
     if not any(query.get(name) for name in FIELDS) and "pipelines" not in query:
         return None
     filled = FilledForm()
-    for read in (_read_name, _read_scopes, _read_pipelines, _read_lifetime):
+    for read in (_read_name, _read_scopes, _read_pipelines, _read_networks, _read_lifetime):
         filled.problems.extend(_problems_of(read, query, owner, filled.initial))
     return filled
 
@@ -60,6 +62,8 @@ def form_link_like(token: Token) -> str:
     query = {"name": token.name, "scopes": ",".join(token.scope.split())}
     if (pipelines := token.pipeline_ids) is not None:
         query["pipelines"] = ",".join(map(str, pipelines))
+    if token.networks:
+        query["networks"] = token.networks.replace(" ", ",")
     if preset := preset_of(token.created_at, token.expires_at):
         query["lifetime"] = preset.value
     return f"{reverse('tokens:token_list')}?{urlencode(query)}"
@@ -127,6 +131,15 @@ def _read_pipelines(query: QueryDict, owner: User, initial: dict[str, Any]) -> I
         check_number(words)
     if not found:
         yield _("The link limits the token to pipelines, but names none that you can see. Choose them.")
+
+
+def _read_networks(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iterator[str]:
+    """Wrong ones stay in the form, which then refuses them: without them, the token could be used from everywhere."""
+    words = words_of(" ".join(query.getlist("networks")))[: MOST_NETWORKS + 1]
+    if words:
+        initial["networks"] = " ".join(word[:MAX_LENGTH] for word in words)
+        clean_networks(words)
+    yield from ()
 
 
 def _words_in(value: str) -> list[str]:

@@ -20,6 +20,8 @@ from tokens.leaks.finding import MAX_PASTED_LENGTH
 from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end, end_of
 from tokens.models import Token
 from tokens.names import MAX_LENGTH, clean_name
+from tokens.networks import MAX_LENGTH as NETWORK_MAX_LENGTH
+from tokens.networks import MOST_NETWORKS, clean_networks, words_of
 from tokens.pipeline_choice import chosen_by
 from tokens.replacement import DEFAULT_OVERLAP_HOURS
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
@@ -70,12 +72,22 @@ class ChoiceOfPipelines(forms.Widget):
 
 class TokenForm(forms.Form):
     """`cleaned_data`: ``name``, ``description``, ``scopes`` (list of `Scope`), ``pipelines`` (list of ids, or ``None``
-    for all), ``expires_at`` (aware datetime)."""
+    for all), ``networks`` (list of texts, empty for everywhere), ``expires_at`` (aware datetime)."""
 
     name = NameField(
         gettext_lazy("What you use it for, such as “nightly build”. At most 50 letters, digits, spaces and - ' : _ .")
     )
     description = DescriptionField(gettext_lazy("Description (optional)"))
+    networks = forms.CharField(
+        label=gettext_lazy("Only from these networks (optional)"),
+        required=False,
+        max_length=MOST_NETWORKS * NETWORK_MAX_LENGTH,
+        widget=forms.Textarea(attrs={"rows": 2, "autocomplete": "off", "spellcheck": "false"}),
+        help_text=gettext_lazy(
+            "Networks or addresses, such as 203.0.113.0/24 or 2001:db8::7. From elsewhere, the token is refused. You "
+            "can't change this later."
+        ),
+    )
     scopes = forms.MultipleChoiceField(
         label=gettext_lazy("Scopes"),
         choices=CHOICES,
@@ -132,6 +144,9 @@ class TokenForm(forms.Form):
 
     def clean_name(self) -> str:
         return clean_name(self.cleaned_data["name"])
+
+    def clean_networks(self) -> list[str]:
+        return clean_networks(words_of(self.cleaned_data["networks"])).split()
 
     def clean_scopes(self) -> list[Scope]:
         chosen = [BY_ID[scope_id] for scope_id in dict.fromkeys(self.cleaned_data["scopes"])]

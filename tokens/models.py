@@ -36,6 +36,8 @@ class Token(models.Model):
     scope = models.CharField("scopes", max_length=200)
     # Which pipelines it reaches: `pipeline_links`. They can all be deleted, and then it reaches none.
     is_limited = models.BooleanField("reaches only chosen pipelines", default=False)
+    # See `tokens.networks`. Empty: it can be used from everywhere.
+    networks = models.TextField("can be used only from", blank=True, default="")
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
     revealed_at = models.DateTimeField(null=True)
@@ -108,6 +110,16 @@ class Token(models.Model):
             return gettext("No pipeline")
         number = len(pipelines)
         return ngettext("Only %(count)s pipeline", "Only %(count)s pipelines", number) % {"count": grouped(number)}
+
+    @property
+    def only_networks(self) -> str:
+        """From how many networks it can be used, in words; empty if from everywhere."""
+        if not self.networks:
+            return ""
+        number = len(self.networks.split())
+        return ngettext("Only from %(count)s network", "Only from %(count)s networks", number) % {
+            "count": grouped(number)
+        }
 
     @property
     def lifetime(self) -> timedelta:

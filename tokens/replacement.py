@@ -73,6 +73,7 @@ def replace_token(
             chosen=old.scopes,
             expires_at=wanted_end,
             pipelines=pipelines,
+            networks=old.networks.split(),
             replaces=old,
             request=request,
         )

@@ -33,6 +33,7 @@ from tokens.lifetimes import check_expiry, now_in_seconds
 from tokens.mails import EarlyEndMails
 from tokens.models import Token
 from tokens.names import clean_name, name_key, numbered
+from tokens.networks import clean_networks
 from tokens.pipeline_choice import check_choice, limit_token
 from tokens.policy.rules import scopes_not_allowed
 from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, not_ended
@@ -84,15 +85,16 @@ def issue_token(
     expires_at: datetime,
     description: str = "",
     pipelines: Collection[uuid.UUID] | None = None,
+    networks: Collection[str] = (),
     replaces: Token | None = None,
     request: HttpRequest | None = None,
 ) -> Token:
     """Creates the metadata of a token for ``actor``; `reveal_token` creates the token itself.
 
-    ``pipelines``: the only ones that it reaches; ``None`` for all that the actor can use. ``replaces``: only
-    `tokens.replacement` gives it. Raises ``ValidationError`` by
-    field, ``NameTaken``, or ``DomainError`` (``too_many_tokens``). If two requests come at once, the second one counts
-    the token of the first.
+    ``pipelines``: the only ones that it reaches; ``None`` for all that the actor can use. ``networks``: the only ones
+    from which it can be used. ``replaces``: only `tokens.replacement` gives it. Raises ``ValidationError`` by field,
+    ``NameTaken``, or ``DomainError`` (``too_many_tokens``). If two requests come at once, the second one counts the
+    token of the first.
     """
     require_proof(Privilege.CREATE_TOKEN, request)
     if not actor.may(Ability.OWN_TOKENS):
@@ -103,6 +105,8 @@ def issue_token(
         description = clean_description(description)
     with errors_of("pipelines"):
         chosen_pipelines = None if pipelines is None else check_choice(pipelines)
+    with errors_of("networks"):
+        chosen_networks = clean_networks(networks)
     key = name_key(name)
     try:
         with transaction.atomic():
@@ -122,6 +126,7 @@ def issue_token(
                 live_name_key=key,
                 scope=scopes.as_string(chosen),
                 is_limited=chosen_pipelines is not None,
+                networks=chosen_networks,
                 created_at=created_at,
                 expires_at=expires_at,
             )
@@ -133,6 +138,7 @@ def issue_token(
                 scope=token.scope,
                 expires_at=token.expires_at.isoformat(),
                 **_limited(token, actor, chosen_pipelines),
+                **({"networks": chosen_networks.split()} if chosen_networks else {}),
                 **({"replaces": str(replaces.pk)} if replaces else {}),
             )
     except IntegrityError:
@@ -238,6 +244,7 @@ def issue_and_reveal_token(
     expires_at: datetime,
     description: str = "",
     pipelines: Collection[uuid.UUID] | None = None,
+    networks: Collection[str] = (),
     request: HttpRequest | None = None,
 ) -> tuple[Token, str]:
     """Creates and reveals a token in one transaction, for an answer that shows it. Raises what the two raise."""
@@ -249,6 +256,7 @@ def issue_and_reveal_token(
             expires_at=expires_at,
             description=description,
             pipelines=pipelines,
+            networks=networks,
             request=request,
         )
         try:

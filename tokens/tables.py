@@ -54,8 +54,8 @@ def name_link(token: Token) -> SafeString:
 
 
 def scope_labels(token: Token) -> SafeString:
-    """Its scopes, and for a limited token how many pipelines it reaches."""
-    labels = [*(scope.label for scope in token.scopes), *filter(None, [token.only_pipelines])]
+    """Its scopes, and its limits: how many pipelines it reaches, and from how many networks it can be used."""
+    labels = [*(scope.label for scope in token.scopes), *filter(None, [token.only_pipelines, token.only_networks])]
     return format_html_join(" ", '<span class="tag">{}</span>', ((label,) for label in labels))
 
 

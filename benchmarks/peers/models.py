@@ -26,6 +26,7 @@ class Token(models.Model):
     description = models.CharField(max_length=500, blank=True)
     scope = models.CharField(max_length=200)
     is_limited = models.BooleanField(default=False)
+    networks = models.TextField(blank=True)
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
     revealed_at = models.DateTimeField(null=True)

@@ -11,6 +11,7 @@ from benchmarks.peers.models import Token
 class TokenSerializer(serializers.ModelSerializer[Token]):
     scopes = serializers.SerializerMethodField()
     pipelines = serializers.SerializerMethodField()
+    networks = serializers.SerializerMethodField()
     state = serializers.SerializerMethodField()
     blocked_because = serializers.SerializerMethodField()
     expires_soon = serializers.SerializerMethodField()
@@ -27,6 +28,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "scopes",
             "is_limited",
             "pipelines",
+            "networks",
             "state",
             "blocked_because",
             "expires_soon",
@@ -46,6 +48,9 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     def get_pipelines(self, token: Token) -> list[str] | None:
         """None of these tokens is limited."""
         return [] if token.is_limited else None
+
+    def get_networks(self, token: Token) -> list[str]:
+        return token.networks.split()
 
     def get_scopes(self, token: Token) -> list[str]:
         return token.scope.split()

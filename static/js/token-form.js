@@ -28,6 +28,7 @@ function addressOfForm() {
     name: typed.get("name").trim(),
     scopes: typed.getAll("scopes").join(","),
     ...pipelinesIn(typed),
+    networks: typed.get("networks").split(/[\s,;]+/).filter(Boolean).join(","),
     lifetime: lifetime === "custom" && !date ? "" : lifetime,
     expires_at: date,
   };

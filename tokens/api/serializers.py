@@ -25,6 +25,8 @@ from tokens.leaks.reporting import MAX_REPORTED, MAX_URL_LENGTH
 from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end
 from tokens.models import Token
 from tokens.names import MAX_LENGTH, PATTERN, clean_name
+from tokens.networks import MAX_LENGTH as NETWORK_MAX_LENGTH
+from tokens.networks import MOST_NETWORKS, clean_networks
 from tokens.pipeline_choice import MOST_PIPELINES
 from tokens.replacement import DEFAULT_OVERLAP_HOURS, MOST_OVERLAP_HOURS
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
@@ -53,6 +55,9 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     scopes = serializers.SerializerMethodField()
     is_limited = serializers.BooleanField(read_only=True, help_text=_IS_LIMITED)
     pipelines = _PipelineIds()
+    networks = serializers.SerializerMethodField(
+        help_text="The only networks and addresses from which it can be used; empty if from everywhere."
+    )
     state = serializers.SerializerMethodField()
     blocked_because = serializers.CharField(
         read_only=True,
@@ -90,6 +95,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "scopes",
             "is_limited",
             "pipelines",
+            "networks",
             "state",
             "blocked_because",
             "expires_soon",
@@ -123,6 +129,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "scopes": self.get_scopes(instance),
             "is_limited": instance.is_limited,
             "pipelines": _texts(instance.pipeline_ids),
+            "networks": instance.networks.split(),
             "state": state.id,
             "blocked_because": instance.policy_advice if is_blocked else "",
             "expires_soon": is_active and instance.is_in_its_last_days,
@@ -142,6 +149,9 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES)))
     def get_scopes(self, token: Token) -> list[str]:
         return [scope.id for scope in token.scopes]
+
+    def get_networks(self, token: Token) -> list[str]:
+        return token.networks.split()
 
     @extend_schema_field(
         serializers.ChoiceField(choices=STATE_CHOICES, help_text="`revoked`: someone expired it early.")
@@ -290,7 +300,8 @@ class EditTokenBody(StrictSerializer):
 
 
 class IssueTokenBody(StrictSerializer):
-    """`name`, `scopes`, if wanted `pipelines`, and either `lifetime` or `expires_at`; without both, one month."""
+    """`name`, `scopes`, if wanted `pipelines` and `networks`, and either `lifetime` or `expires_at`; without both, one
+    month."""
 
     together = {
         "not": {"properties": {"lifetime": {}, "expires_at": {}}, "required": ["lifetime", "expires_at"]},
@@ -317,6 +328,14 @@ class IssueTokenBody(StrictSerializer):
         help_text="The ids of the only pipelines that the token reaches, at most 100 that you can see. Without it, or "
         "with null, it reaches all that you can use.",
     )
+    networks = BoundedListField(
+        child=TextField(max_length=NETWORK_MAX_LENGTH),
+        max_length=MOST_NETWORKS,
+        required=False,
+        default=list,
+        help_text="The only networks from which the token can be used, IPv4 or IPv6, such as `203.0.113.0/24`, or "
+        "single addresses. Without it, from everywhere.",
+    )
     lifetime = serializers.ChoiceField(choices=Lifetime.choices, required=False)
     expires_at = TextField(
         required=False, max_length=40, help_text="ISO 8601 date (its last second, UTC) or date and time."
@@ -327,6 +346,9 @@ class IssueTokenBody(StrictSerializer):
 
     def validate_description(self, value: str) -> str:
         return clean_description(value)
+
+    def validate_networks(self, value: list[str]) -> list[str]:
+        return clean_networks(value).split()
 
     def validate_scopes(self, value: list[str]) -> list[Scope]:
         chosen = [BY_ID[scope_id] for scope_id in value]

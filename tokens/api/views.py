@@ -132,6 +132,7 @@ class TokenViewSet(ApiViewSet):
             chosen=body.validated_data["scopes"],
             expires_at=body.validated_data["expires_at"],
             pipelines=body.validated_data["pipelines"],
+            networks=body.validated_data["networks"],
             request=request._request,
         )
         answer = {**represent(TokenSerializer, token), "token": signed_jwt}

@@ -27,6 +27,7 @@ from tokens.ended_in_use import ended_in_use
 from tokens.form_links import form_link_like
 from tokens.forms import EditTokenForm
 from tokens.models import Token
+from tokens.networks import is_inside
 from tokens.pipeline_choice import pipelines_seen_by
 from tokens.replacement import can_be_replaced
 from tokens.states import TokenState
@@ -141,6 +142,8 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
             scopes=token.scopes,
             pipelines=pipelines_seen_by(self.person, token),
             is_own=self.is_own,
+            here=getattr(self.request, "client_address", None),
+            is_inside=is_inside(token.networks, getattr(self.request, "client_address", None)),
             back=back_link(token, self.person),
             can_be_shown_until=token.can_be_revealed_until if self.is_own else None,
             can_expire=not token.has_ended and Token.objects.revocable_by(self.person).filter(pk=token.pk).exists(),

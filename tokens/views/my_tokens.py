@@ -62,6 +62,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
             scope_cards=scope_cards(self.person, chosen=form["scopes"].value() or []),
             pipeline_choice=pipeline_choice(form),
             lifetime_choices=lifetime_choices(form),
+            here=getattr(self.request, "client_address", None),
             latest_end=now_in_seconds() + services.longest_lifetime(form.policy),
             ending=notices.to_warn_of(self.person),
             ended_in_use=ended_in_use(usage.of(self.person)),
@@ -80,7 +81,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
         if model is None:
             return {}
         name = services.free_name_like(owner=self.person, name=model.name)
-        filled = {"name": name, "scopes": [scope.id for scope in model.scopes]}
+        filled = {"name": name, "scopes": [scope.id for scope in model.scopes], "networks": model.networks}
         return filled if (pipelines := model.pipeline_ids) is None else filled | limited_to(pipelines)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
@@ -104,6 +105,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
                 description=form.cleaned_data["description"],
                 chosen=form.cleaned_data["scopes"],
                 pipelines=form.cleaned_data["pipelines"],
+                networks=form.cleaned_data["networks"],
                 expires_at=form.cleaned_data["expires_at"],
                 request=self.request,
             )
