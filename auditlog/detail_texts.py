@@ -32,6 +32,7 @@ _LABELS: dict[str, Text] = {
     "language": gettext_lazy("Language"),
     "log_retention_days": gettext_lazy("Log retention days"),
     "max_live_tokens": gettext_lazy("Max live tokens"),
+    "max_uses": gettext_lazy("Uses at most"),
     "max_token_lifetime_days": gettext_lazy("Max token lifetime days"),
     "members": gettext_lazy("Members"),
     "message": pgettext_lazy("activity detail", "Message"),

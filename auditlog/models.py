@@ -76,6 +76,7 @@ class TokenUse(LogEntry):
         OWNER_DEACTIVATED = "owner_deactivated", _("Owner deactivated")
         BLOCKED_BY_POLICY = "blocked_by_policy", _("Blocked by policy")
         NETWORK_NOT_ALLOWED = "network_not_allowed", _("Network not allowed")
+        USED_UP = "used_up", _("No use left")
         THROTTLED = "throttled", _("Too many requests")
         INVALID_REQUEST = "invalid_request", _("Invalid request")
         CONFLICT = "conflict", _("Conflict")
@@ -117,7 +118,7 @@ class TokenUse(LogEntry):
 
 
 # The token had already expired: someone or some script still uses it.
-ENDED_REASONS = frozenset({TokenUse.Reason.EXPIRED, TokenUse.Reason.REVOKED})
+ENDED_REASONS = frozenset({TokenUse.Reason.EXPIRED, TokenUse.Reason.REVOKED, TokenUse.Reason.USED_UP})
 
 
 class Activity(LogEntry):

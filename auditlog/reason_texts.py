@@ -37,6 +37,10 @@ EXPLANATIONS: dict[str, Text] = {
         "The token can be used only from chosen networks, and this address is in none of them. If you do not know the "
         "address, assume that someone else has the token, and expire it."
     ),
+    Reason.USED_UP: _(
+        "The token could be used only a number of times, and all uses were taken. If the script needs more, give it a "
+        "new token. If you do not know this address or program, assume that someone else has the token."
+    ),
     Reason.THROTTLED: _("Too many requests in a short time. Wait for the time that `Retry-After` in the answer gives."),
     Reason.INVALID_REQUEST: _(
         "The request itself was wrong: its body, a field or a parameter. The answer said which; nothing was changed."

@@ -135,7 +135,8 @@ VALUES: dict[str, Any] = {
     "id": ENTRY,
 }
 TOKEN_FIELDS = {"id": TOKEN, "name": "Nightly build"}
-WHOLE_TOKEN_FIELDS = TOKEN_FIELDS | {"replaced_by": None, "networks": ["203.0.113.0/24"]}
+LIMITS = {"networks": ["203.0.113.0/24"], "max_uses": None, "uses_left": None}
+WHOLE_TOKEN_FIELDS = TOKEN_FIELDS | LIMITS | {"replaced_by": None}
 PERSON_FIELDS = {"id": PERSON, "name": NAME}
 PIPELINE_FIELDS = {"id": PIPELINE, "name": "Build and test", "owner_email": EMAIL}
 ACTIVITY_FIELDS = {"type": "pipeline", "action": "pipeline.started", "details": {"run": 1}}
@@ -201,6 +202,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "IssueTokenBodyRequest": {
         "name": "Release script",
         "networks": ["203.0.113.0/24"],
+        "max_uses": ...,
         "lifetime": "1mo",
         "expires_at": ...,
     },

@@ -6,6 +6,7 @@ token is known to be genuine, this use is written to its owner's log, whatever t
 
 import logging
 import re
+from datetime import datetime
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from tokens import jwt
 from tokens.models import Token
 from tokens.networks import is_inside
 from tokens.record_query import find_token
+from tokens.uses import take_use
 
 if TYPE_CHECKING:
     from accounts.models import User
@@ -53,6 +55,7 @@ class AccessTokenAuthentication(JWTAuthentication):
         _check_revealed(token)
         _check_policy(token)
         _check_network(token, request._request)
+        _take_use(token, use.at)
         if token.is_limited:
             token.owner.limited_by_token = token.pk
         use.was_accepted = True
@@ -94,6 +97,8 @@ def _known(request: HttpRequest, claims: jwt.VerifiedClaims) -> Token:
 
 def _check_in_time(token: Token, claims: jwt.VerifiedClaims) -> None:
     now = timezone.now()
+    if token.is_used_up:
+        raise _used_up()
     if now >= claims.expires_at or now >= token.expires_at:
         raise TokenRefused("expired", "The token has expired.")
     if now < claims.not_before - jwt.NOT_BEFORE_LEEWAY:
@@ -124,6 +129,16 @@ def _check_network(token: Token, request: HttpRequest) -> None:
     address = getattr(request, "client_address", None)
     if not is_inside(token.networks, address):
         raise TokenRefused("network_not_allowed", f"The token can't be used from {address or 'an unknown address'}.")
+
+
+def _take_use(token: Token, at: datetime) -> None:
+    """The last check: a request that is refused for another reason takes no use."""
+    if token.max_uses is not None and not take_use(token, at=at):
+        raise _used_up()
+
+
+def _used_up() -> TokenRefused:
+    return TokenRefused("used_up", "The token could be used only a number of times, and all uses are taken.")
 
 
 def _not_genuine(request: HttpRequest, why: str) -> TokenRefused:

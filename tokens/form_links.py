@@ -2,7 +2,7 @@
 
 ``?name=nightly build&scopes=pipeline,api-readonly&lifetime=1w``, or ``lifetime=custom&expires_at=2026-12-31``.
 ``pipelines`` has the ids of the only pipelines that the token reaches, ``networks`` the only networks from which it can
-be used. A link only fills in the form: each value
+be used, ``max_uses`` how often. A link only fills in the form: each value
 follows the rules of the form, and a value that breaks one is left out with a sentence for the person. Nothing is
 created before the person sends the form.
 """
@@ -32,10 +32,12 @@ from tokens.pipeline_choice import MOST_PIPELINES, check_number, listed
 from tokens.policy.rules import scopes_not_allowed
 from tokens.scope_cards import usable_by
 from tokens.services import check_scopes, free_name_like, longest_lifetime
+from tokens.uses import clean_max_uses
 
-FIELDS = ("name", "scopes", "pipelines", "networks", "lifetime", "expires_at")
+FIELDS = ("name", "scopes", "pipelines", "networks", "max_uses", "lifetime", "expires_at")
 LIFETIMES = (*Lifetime.values, CUSTOM)
 
+_NUMBER = re.compile(r"[0-9]{1,20}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -52,7 +54,7 @@ def filled_by(query: QueryDict, *, owner: User) -> FilledForm | None:
     if not any(query.get(name) for name in FIELDS) and "pipelines" not in query:
         return None
     filled = FilledForm()
-    for read in (_read_name, _read_scopes, _read_pipelines, _read_networks, _read_lifetime):
+    for read in (_read_name, _read_scopes, _read_pipelines, _read_networks, _read_uses, _read_lifetime):
         filled.problems.extend(_problems_of(read, query, owner, filled.initial))
     return filled
 
@@ -64,6 +66,8 @@ def form_link_like(token: Token) -> str:
         query["pipelines"] = ",".join(map(str, pipelines))
     if token.networks:
         query["networks"] = token.networks.replace(" ", ",")
+    if token.max_uses:
+        query["max_uses"] = str(token.max_uses)
     if preset := preset_of(token.created_at, token.expires_at):
         query["lifetime"] = preset.value
     return f"{reverse('tokens:token_list')}?{urlencode(query)}"
@@ -140,6 +144,17 @@ def _read_networks(query: QueryDict, owner: User, initial: dict[str, Any]) -> It
         initial["networks"] = " ".join(word[:MAX_LENGTH] for word in words)
         clean_networks(words)
     yield from ()
+
+
+def _read_uses(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iterator[str]:
+    """As for networks: a wrong number stays in the form."""
+    if not (given := _single(query, "max_uses")):
+        return
+    initial["max_uses"] = given[:20]
+    if not _NUMBER.fullmatch(given):
+        yield _("The number of uses must be a number.")
+    else:
+        clean_max_uses(int(given))
 
 
 def _words_in(value: str) -> list[str]:

@@ -25,6 +25,7 @@ from tokens.networks import MOST_NETWORKS, clean_networks, words_of
 from tokens.pipeline_choice import chosen_by
 from tokens.replacement import DEFAULT_OVERLAP_HOURS
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
+from tokens.uses import MOST_USES
 
 CUSTOM = "custom"
 ALL_PIPELINES, ONLY_THESE = "all", "only"
@@ -72,7 +73,8 @@ class ChoiceOfPipelines(forms.Widget):
 
 class TokenForm(forms.Form):
     """`cleaned_data`: ``name``, ``description``, ``scopes`` (list of `Scope`), ``pipelines`` (list of ids, or ``None``
-    for all), ``networks`` (list of texts, empty for everywhere), ``expires_at`` (aware datetime)."""
+    for all), ``networks`` (list of texts, empty for everywhere), ``max_uses`` (``None`` without a limit),
+    ``expires_at`` (aware datetime)."""
 
     name = NameField(
         gettext_lazy("What you use it for, such as “nightly build”. At most 50 letters, digits, spaces and - ' : _ .")
@@ -87,6 +89,14 @@ class TokenForm(forms.Form):
             "Networks or addresses, such as 203.0.113.0/24 or 2001:db8::7. From elsewhere, the token is refused. You "
             "can't change this later."
         ),
+    )
+    max_uses = forms.IntegerField(
+        label=gettext_lazy("Uses at most (optional)"),
+        required=False,
+        min_value=1,
+        max_value=MOST_USES,
+        widget=forms.NumberInput(attrs={"autocomplete": "off"}),
+        help_text=gettext_lazy("For example 1, for a script that runs once. With its last use, the token ends."),
     )
     scopes = forms.MultipleChoiceField(
         label=gettext_lazy("Scopes"),

@@ -38,6 +38,9 @@ class Token(models.Model):
     is_limited = models.BooleanField("reaches only chosen pipelines", default=False)
     # See `tokens.networks`. Empty: it can be used from everywhere.
     networks = models.TextField("can be used only from", blank=True, default="")
+    # See `tokens.uses`. Uses are counted only if there is a limit.
+    max_uses = models.PositiveIntegerField(null=True)
+    use_count = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
     revealed_at = models.DateTimeField(null=True)
@@ -85,6 +88,10 @@ class Token(models.Model):
                 condition=Q(replaced_by__isnull=True) | Q(replaced_at__isnull=False),
                 name="token_replaced_since_a_moment",
             ),
+            models.CheckConstraint(
+                condition=Q(max_uses__isnull=True) | Q(use_count__lte=models.F("max_uses")),
+                name="token_used_at_most_so_often",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -120,6 +127,22 @@ class Token(models.Model):
         return ngettext("Only from %(count)s network", "Only from %(count)s networks", number) % {
             "count": grouped(number)
         }
+
+    @property
+    def uses_left(self) -> int | None:
+        """How often it can still be used; ``None`` without a limit."""
+        return None if self.max_uses is None else max(self.max_uses - self.use_count, 0)
+
+    @property
+    def is_used_up(self) -> bool:
+        return self.uses_left == 0
+
+    @property
+    def uses_left_in_words(self) -> str:
+        """Empty without a limit."""
+        if (left := self.uses_left) is None:
+            return ""
+        return ngettext("%(count)s use left", "%(count)s uses left", left) % {"count": grouped(left)}
 
     @property
     def lifetime(self) -> timedelta:

@@ -37,6 +37,7 @@ from tokens.networks import clean_networks
 from tokens.pipeline_choice import check_choice, limit_token
 from tokens.policy.rules import scopes_not_allowed
 from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, not_ended
+from tokens.uses import clean_max_uses
 
 NAME_TAKEN = gettext_lazy("One of your live tokens has this name already.")
 REASON_MAX_LENGTH = Token._meta.get_field("revoke_reason").max_length or 0
@@ -86,15 +87,16 @@ def issue_token(
     description: str = "",
     pipelines: Collection[uuid.UUID] | None = None,
     networks: Collection[str] = (),
+    max_uses: int | None = None,
     replaces: Token | None = None,
     request: HttpRequest | None = None,
 ) -> Token:
     """Creates the metadata of a token for ``actor``; `reveal_token` creates the token itself.
 
     ``pipelines``: the only ones that it reaches; ``None`` for all that the actor can use. ``networks``: the only ones
-    from which it can be used. ``replaces``: only `tokens.replacement` gives it. Raises ``ValidationError`` by field,
-    ``NameTaken``, or ``DomainError`` (``too_many_tokens``). If two requests come at once, the second one counts the
-    token of the first.
+    from which it can be used. ``max_uses``: how often. ``replaces``: only `tokens.replacement` gives it. Raises
+    ``ValidationError`` by field, ``NameTaken``, or ``DomainError`` (``too_many_tokens``). If two requests come at once,
+    the second one counts the token of the first.
     """
     require_proof(Privilege.CREATE_TOKEN, request)
     if not actor.may(Ability.OWN_TOKENS):
@@ -107,6 +109,8 @@ def issue_token(
         chosen_pipelines = None if pipelines is None else check_choice(pipelines)
     with errors_of("networks"):
         chosen_networks = clean_networks(networks)
+    with errors_of("max_uses"):
+        clean_max_uses(max_uses)
     key = name_key(name)
     try:
         with transaction.atomic():
@@ -127,6 +131,7 @@ def issue_token(
                 scope=scopes.as_string(chosen),
                 is_limited=chosen_pipelines is not None,
                 networks=chosen_networks,
+                max_uses=max_uses,
                 created_at=created_at,
                 expires_at=expires_at,
             )
@@ -138,6 +143,7 @@ def issue_token(
                 scope=token.scope,
                 expires_at=token.expires_at.isoformat(),
                 **_limited(token, actor, chosen_pipelines),
+                **({"max_uses": max_uses} if max_uses else {}),
                 **({"networks": chosen_networks.split()} if chosen_networks else {}),
                 **({"replaces": str(replaces.pk)} if replaces else {}),
             )
@@ -245,6 +251,7 @@ def issue_and_reveal_token(
     description: str = "",
     pipelines: Collection[uuid.UUID] | None = None,
     networks: Collection[str] = (),
+    max_uses: int | None = None,
     request: HttpRequest | None = None,
 ) -> tuple[Token, str]:
     """Creates and reveals a token in one transaction, for an answer that shows it. Raises what the two raise."""
@@ -257,6 +264,7 @@ def issue_and_reveal_token(
             description=description,
             pipelines=pipelines,
             networks=networks,
+            max_uses=max_uses,
             request=request,
         )
         try:

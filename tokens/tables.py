@@ -54,8 +54,9 @@ def name_link(token: Token) -> SafeString:
 
 
 def scope_labels(token: Token) -> SafeString:
-    """Its scopes, and its limits: how many pipelines it reaches, and from how many networks it can be used."""
-    labels = [*(scope.label for scope in token.scopes), *filter(None, [token.only_pipelines, token.only_networks])]
+    """Its scopes and its limits: how many pipelines it reaches, and from where and how often it can be used."""
+    limits = filter(None, [token.only_pipelines, token.only_networks, token.uses_left_in_words])
+    labels = [*(scope.label for scope in token.scopes), *limits]
     return format_html_join(" ", '<span class="tag">{}</span>', ((label,) for label in labels))
 
 

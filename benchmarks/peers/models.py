@@ -27,6 +27,8 @@ class Token(models.Model):
     scope = models.CharField(max_length=200)
     is_limited = models.BooleanField(default=False)
     networks = models.TextField(blank=True)
+    max_uses = models.PositiveIntegerField(null=True)
+    use_count = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
     revealed_at = models.DateTimeField(null=True)

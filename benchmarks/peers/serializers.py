@@ -12,6 +12,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     scopes = serializers.SerializerMethodField()
     pipelines = serializers.SerializerMethodField()
     networks = serializers.SerializerMethodField()
+    uses_left = serializers.SerializerMethodField()
     state = serializers.SerializerMethodField()
     blocked_because = serializers.SerializerMethodField()
     expires_soon = serializers.SerializerMethodField()
@@ -29,6 +30,8 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "is_limited",
             "pipelines",
             "networks",
+            "max_uses",
+            "uses_left",
             "state",
             "blocked_because",
             "expires_soon",
@@ -48,6 +51,9 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     def get_pipelines(self, token: Token) -> list[str] | None:
         """None of these tokens is limited."""
         return [] if token.is_limited else None
+
+    def get_uses_left(self, token: Token) -> int | None:
+        return token.max_uses
 
     def get_networks(self, token: Token) -> list[str]:
         return token.networks.split()

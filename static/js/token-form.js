@@ -29,6 +29,7 @@ function addressOfForm() {
     scopes: typed.getAll("scopes").join(","),
     ...pipelinesIn(typed),
     networks: typed.get("networks").split(/[\s,;]+/).filter(Boolean).join(","),
+    max_uses: typed.get("max_uses"),
     lifetime: lifetime === "custom" && !date ? "" : lifetime,
     expires_at: date,
   };

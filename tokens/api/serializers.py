@@ -32,6 +32,7 @@ from tokens.replacement import DEFAULT_OVERLAP_HOURS, MOST_OVERLAP_HOURS
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
 from tokens.states import CHOICES as STATE_CHOICES
 from tokens.states import LIVE_CHOICES, TokenState
+from tokens.uses import MOST_USES
 
 _IS_LIMITED = "Whether it reaches only the pipelines that were chosen when it was created."
 
@@ -57,6 +58,12 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     pipelines = _PipelineIds()
     networks = serializers.SerializerMethodField(
         help_text="The only networks and addresses from which it can be used; empty if from everywhere."
+    )
+    max_uses = serializers.IntegerField(
+        read_only=True, allow_null=True, help_text="How often it can be used at all; null without a limit."
+    )
+    uses_left = serializers.IntegerField(
+        read_only=True, allow_null=True, help_text="How often it can still be used; null without a limit."
     )
     state = serializers.SerializerMethodField()
     blocked_because = serializers.CharField(
@@ -96,6 +103,8 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "is_limited",
             "pipelines",
             "networks",
+            "max_uses",
+            "uses_left",
             "state",
             "blocked_because",
             "expires_soon",
@@ -130,6 +139,8 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "is_limited": instance.is_limited,
             "pipelines": _texts(instance.pipeline_ids),
             "networks": instance.networks.split(),
+            "max_uses": instance.max_uses,
+            "uses_left": instance.uses_left,
             "state": state.id,
             "blocked_because": instance.policy_advice if is_blocked else "",
             "expires_soon": is_active and instance.is_in_its_last_days,
@@ -300,8 +311,10 @@ class EditTokenBody(StrictSerializer):
 
 
 class IssueTokenBody(StrictSerializer):
-    """`name`, `scopes`, if wanted `pipelines` and `networks`, and either `lifetime` or `expires_at`; without both, one
-    month."""
+    """`name`, `scopes`, if wanted `pipelines`, `networks` and `max_uses`, and either `lifetime` or `expires_at`.
+
+    Without both, it expires after one month.
+    """
 
     together = {
         "not": {"properties": {"lifetime": {}, "expires_at": {}}, "required": ["lifetime", "expires_at"]},
@@ -335,6 +348,15 @@ class IssueTokenBody(StrictSerializer):
         default=list,
         help_text="The only networks from which the token can be used, IPv4 or IPv6, such as `203.0.113.0/24`, or "
         "single addresses. Without it, from everywhere.",
+    )
+    max_uses = serializers.IntegerField(
+        min_value=1,
+        max_value=MOST_USES,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="How often the token can be used. With its last use, it ends. Without it, or with null, as often as "
+        "you like.",
     )
     lifetime = serializers.ChoiceField(choices=Lifetime.choices, required=False)
     expires_at = TextField(

@@ -133,6 +133,7 @@ class TokenViewSet(ApiViewSet):
             expires_at=body.validated_data["expires_at"],
             pipelines=body.validated_data["pipelines"],
             networks=body.validated_data["networks"],
+            max_uses=body.validated_data["max_uses"],
             request=request._request,
         )
         answer = {**represent(TokenSerializer, token), "token": signed_jwt}

@@ -206,7 +206,8 @@ def timeline(token: Token) -> list[dict[str, Any]]:
         events.append(event | {"is_english": token.revoked_by is None})
     if token.ended_at and not token.revoked_at and token.ended_before_its_time:
         events.append({"label": gettext("Expired because it was not shown"), "at": token.ended_at, "note": ""})
-    events.append({"label": _label_of_end(token), "at": token.expires_at, "note": ""})
+    note = gettext("All uses were taken") if token.is_used_up else ""
+    events.append({"label": _label_of_end(token), "at": token.expires_at, "note": note})
     return events
 
 

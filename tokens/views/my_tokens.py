@@ -81,7 +81,12 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
         if model is None:
             return {}
         name = services.free_name_like(owner=self.person, name=model.name)
-        filled = {"name": name, "scopes": [scope.id for scope in model.scopes], "networks": model.networks}
+        filled = {
+            "name": name,
+            "scopes": [scope.id for scope in model.scopes],
+            "networks": model.networks,
+            "max_uses": model.max_uses,
+        }
         return filled if (pipelines := model.pipeline_ids) is None else filled | limited_to(pipelines)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
@@ -106,6 +111,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
                 chosen=form.cleaned_data["scopes"],
                 pipelines=form.cleaned_data["pipelines"],
                 networks=form.cleaned_data["networks"],
+                max_uses=form.cleaned_data["max_uses"],
                 expires_at=form.cleaned_data["expires_at"],
                 request=self.request,
             )

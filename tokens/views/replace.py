@@ -44,11 +44,11 @@ class TokenReplaceView(RecentSignInMixin, MemberPageMixin, View):
 
     def _ask(self, token: Token, form: ReplaceTokenForm, status: int = 200) -> HttpResponse:
         if not form.errors and not replacement.can_be_replaced(token):
-            messages.info(
-                self.request,
-                _("“%(name)s” can't be replaced: it ended, was replaced before, or was never shown.")
-                % {"name": token.name},
+            text = _(
+                "“%(name)s” can't be replaced: it ended, was replaced before, was never shown, or has a limited number "
+                "of uses."
             )
+            messages.info(self.request, text % {"name": token.name})
             return redirect("tokens:token_detail", pk=token.pk)
         context = {
             "token": token,
