@@ -4,6 +4,7 @@ The database writes the lines. Model instances and serializers would write 20,00
 hundred thousand. Columns have the names and the order of the fields in the API. The type of a field decides its format.
 """
 
+import re
 import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
@@ -112,6 +113,14 @@ class MomentText(Func):
             """replace(to_char(%(expressions)s AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), '.000000', '')"""
         )
         return self.as_sql(compiler, connection, template=template, **context)
+
+
+_FORMULA = re.compile(r"""[ "']*[=+\-@＝＋－＠\t\r\n]""")
+
+
+def harmless_text(text: str) -> str:
+    """`HarmlessText` for a text that the database doesn't write."""
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 class HarmlessText(Func):

@@ -414,6 +414,7 @@ STATIC_BUNDLES = {
         "css/bulk-actions.css",
         "css/badge.css",
         "css/moment.css",
+        "css/limit.css",
         "css/secret-box.css",
         "css/two-factor.css",
         "css/code.css",

@@ -13,7 +13,7 @@ from django.db.models import CharField, Count, Exists, F, OuterRef, Prefetch, Wi
 from django.db.models.functions import Cast
 
 from accounts.models import User
-from auditlog.exports import HarmlessText
+from auditlog.exports import HarmlessText, harmless_text
 from core.db.batches import batches_of
 from tokens.models import Token
 from tokens.querysets import TokenQuerySet
@@ -48,7 +48,7 @@ def tokens_of(people: Sequence[str], tokens: TokenQuerySet, reader: User) -> lis
     """The first tokens of each of these people, by e-mail address and name. ``of_owner`` is how many there are of this
     person."""
     first: TokenQuerySet = tokens.annotate(of_owner=Window(Count("pk"), partition_by="owner"))
-    first = first.order_by("name", "pk").with_pipelines().prefetch_related("organization")[:LISTED]
+    first = first.order_by("name", "pk").with_pipelines(seen_by=reader).prefetch_related("organization")[:LISTED]
     owners = User.objects.of_organization_readable_by(reader).filter(pk__in=people).with_second_factors()
     owners = owners.order_by("email", "pk").prefetch_related(Prefetch("tokens", first, to_attr="reviewed_tokens"))
     return [token for owner in owners for token in owner.reviewed_tokens]
@@ -61,7 +61,8 @@ def csv_lines(tokens: TokenQuerySet, reader: User, columns_of: Callable[[Token],
     database, as in the files of the logs.
     """
     harmless = {f"harmless_{column}": HarmlessText(F(source)) for column, source in CHOSEN_TEXT.items()}
-    rows = tokens.annotate(**harmless).for_token_table().order_by("owner__email", "owner_id", "name", "pk")
+    rows = tokens.annotate(**harmless).for_token_table().with_pipelines(seen_by=reader)
+    rows = rows.order_by("owner__email", "owner_id", "name", "pk")
     for some in batches_of(owners_of(tokens, reader), PEOPLE_AT_ONCE):
         text = io.StringIO(newline="")
         writer = csv.writer(text)
@@ -71,7 +72,9 @@ def csv_lines(tokens: TokenQuerySet, reader: User, columns_of: Callable[[Token],
 
 def _cells(token: Token, columns: dict[str, Any]) -> list[Any]:
     harmless = {column: getattr(token, f"harmless_{column}") for column in CHOSEN_TEXT}
-    return [_cell(value) for value in (columns | harmless).values()]
+    # Names can contain spaces.
+    names = harmless_text("; ".join(columns["pipeline_names"] or ()))
+    return [_cell(value) for value in (columns | harmless | {"pipeline_names": names}).values()]
 
 
 def _cell(value: Any) -> Any:

@@ -1,6 +1,7 @@
 """The metadata of personal access tokens. The token itself is not stored, nor a part or a hash of it."""
 
 import uuid
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -9,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
+from accounts.pipelines_for_tokens import NamedPipeline
 from core.api import scopes
 from core.text import grouped
 from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
@@ -64,6 +66,9 @@ class Token(models.Model):
     # The last notice about the end that was sent, by its number of days before the end; 0 says that it has ended.
     expiry_notice_days = models.PositiveSmallIntegerField(null=True, editable=False)
 
+    # Those of its pipelines that the reader of a list can see, by name (`TokenQuerySet.with_pipelines`). Not stored.
+    seen_pipelines: Sequence[NamedPipeline] = ()
+
     objects: ClassVar[TokenQuerySet] = TokenQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
@@ -107,6 +112,11 @@ class Token(models.Model):
         """The chosen pipelines, or ``None`` if it reaches all pipelines of its owner. A query only if it is limited and
         the links were not prefetched."""
         return [link.pipeline_id for link in self.pipeline_links.all()] if self.is_limited else None
+
+    @property
+    def pipeline_names(self) -> list[str] | None:
+        """The names of ``seen_pipelines``, or ``None`` if it is not limited."""
+        return [pipeline.name for pipeline in self.seen_pipelines] if self.is_limited else None
 
     @property
     def only_pipelines(self) -> str:

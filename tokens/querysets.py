@@ -22,13 +22,15 @@ from django.db.models.lookups import LessThanOrEqual
 from django.utils import timezone
 
 from accounts.models import Organization, User
+from accounts.pipelines_for_tokens import pipelines_for_tokens
 from accounts.querysets import OrganizationRowsQuerySet
 from accounts.roles import Ability
+from core.db.batches import batches_of
 from core.db.expressions import LastQuarterFrom, Unindexed
 from tokens.policy import rules
 
 if TYPE_CHECKING:
-    from tokens.models import Token  # noqa: F401  (in the class's base)
+    from tokens.models import Token
 
 # A new token can be shown for this long.
 PENDING_LAPSES_AFTER = timedelta(minutes=10)
@@ -37,6 +39,9 @@ PENDING_LAPSES_AFTER = timedelta(minutes=10)
 # for one day does not have a warning from the start.
 EXPIRES_SOON = timedelta(days=7)
 EXPIRES_SOON_PART = 4
+
+# How many pipelines of limited tokens one query names. SQLite allows 32,766 values in a query.
+PIPELINES_AT_ONCE = 10_000
 
 
 def expires_soon_from(created_at: datetime, expires_at: datetime) -> datetime:
@@ -81,17 +86,23 @@ class ReviewSummary(NamedTuple):
 
 class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
     _reads_pipelines = False
+    _pipelines_named_for: User | None = None
 
-    def with_pipelines(self) -> Self:
+    def with_pipelines(self, *, seen_by: User | None = None) -> Self:
         """Reads the chosen pipelines of all limited tokens in one more query; in none if there is no such token. Few
-        tokens are limited, and Django's own prefetch would make each row of a page cost a tenth more."""
+        tokens are limited, and Django's own prefetch would make each row of a page cost a tenth more.
+
+        ``seen_by`` reads ``seen_pipelines`` too, in another query.
+        """
         rows = self.all()
         rows._reads_pipelines = True
+        rows._pipelines_named_for = seen_by
         return rows
 
     def _clone(self) -> Self:
         clone: Self = super()._clone()  # type: ignore[misc]
         clone._reads_pipelines = self._reads_pipelines
+        clone._pipelines_named_for = self._pipelines_named_for
         return clone
 
     def _fetch_all(self) -> None:
@@ -100,6 +111,8 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         if is_first and self._reads_pipelines and self._fields is None:  # type: ignore[attr-defined]
             limited = [token for token in self._result_cache or () if token.is_limited]
             prefetch_related_objects(limited, "pipeline_links")
+            if self._pipelines_named_for is not None:
+                _name_pipelines(limited, self._pipelines_named_for)
 
     def owned_by(self, user: User) -> Self:
         return self.filter(owner=user)
@@ -245,6 +258,14 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
 
     def _with_owner(self) -> Self:
         return self.prefetch_related(Prefetch("owner", User.objects.with_second_factors()))
+
+
+def _name_pipelines(limited: list["Token"], reader: User) -> None:
+    ids = sorted({pipeline_id for token in limited for pipeline_id in token.pipeline_ids or ()})
+    seen = [row for some in batches_of(ids, PIPELINES_AT_ONCE) for row in pipelines_for_tokens().seen_by(reader, some)]
+    for token in limited:
+        chosen = set(token.pipeline_ids or ())
+        token.seen_pipelines = [pipeline for pipeline in seen if pipeline.id in chosen]
 
 
 def _unused_since(moment: datetime) -> Q:

@@ -21,6 +21,7 @@ from core.text import Text, counted, grouped
 from tokens.access_review import LISTED
 from tokens.allowed_operations import OperationCounter
 from tokens.models import Token
+from tokens.pipeline_choice import listed_pipelines
 from tokens.querysets import TokenQuerySet
 from tokens.states import ENDED, TokenState
 
@@ -54,10 +55,25 @@ def name_link(token: Token) -> SafeString:
 
 
 def scope_labels(token: Token) -> SafeString:
-    """Its scopes and its limits: how many pipelines it reaches, and from where and how often it can be used."""
-    limits = filter(None, [token.only_pipelines, token.only_networks, token.uses_left_in_words])
-    labels = [*(scope.label for scope in token.scopes), *limits]
-    return format_html_join(" ", '<span class="tag">{}</span>', ((label,) for label in labels))
+    """Its scopes and its limits. For a list `with_pipelines(seen_by=...)`."""
+    labels = [*(scope.label for scope in token.scopes), *filter(None, [token.only_networks, token.uses_left_in_words])]
+    tags = format_html_join(" ", '<span class="tag">{}</span>', ((label,) for label in labels))
+    return format_html("{} {}", tags, _limit_of(token)) if token.is_limited else tags
+
+
+def _limit_of(token: Token) -> SafeString:
+    """The name of the one pipeline, or the number of them with their names like exact times: as a tooltip, for the
+    focused row, on touch screens and in print."""
+    if not token.pipeline_ids:
+        return format_html('<span class="tag">{}</span>', token.only_pipelines)
+    if len(token.pipeline_ids) == len(token.seen_pipelines) == 1:
+        label = gettext("Only “%(pipeline)s”") % {"pipeline": token.seen_pipelines[0].name}
+        return format_html('<span class="tag">{}</span>', label)
+    return format_html(
+        '<span class="tag limit" title="{0}">{1}<span class="limit-names"> {0}</span></span>',
+        listed_pipelines(token),
+        token.only_pipelines,
+    )
 
 
 def anchor_of(token: Token) -> str:

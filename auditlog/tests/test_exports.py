@@ -207,6 +207,11 @@ def test_cells_that_begin_a_formula_are_quoted_and_others_are_unchanged(api, aud
         assert sorted(row[name] for row in rows) == sorted(expected.values())
 
 
+def test_cell_that_python_writes_is_quoted_like_one_of_the_database():
+    assert [exports.harmless_text(text) for text in FORMULAS] == [f"'{text}" for text in FORMULAS]
+    assert [exports.harmless_text(text) for text in HARMLESS] == HARMLESS
+
+
 QUERIES = ["", "outcome=refused", "q=%2Fapi", "ip=192.0.2.1", "date=2026-05-02", f"token_id={uuid.UUID(int=1)}"]
 
 

@@ -204,6 +204,12 @@ class AccessReviewSerializer(serializers.ModelSerializer[Token]):
     scopes = serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES), read_only=True)
     is_limited = serializers.BooleanField(read_only=True, help_text=_IS_LIMITED)
     pipelines = _PipelineIds()
+    pipeline_names = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        allow_null=True,
+        help_text="The names of those of them that you can see; null if it is not limited.",
+    )
     state = serializers.ChoiceField(choices=LIVE_CHOICES, read_only=True, help_text="Only `active` tokens work.")
     operations_allowed = serializers.IntegerField(
         read_only=True,
@@ -228,6 +234,7 @@ class AccessReviewSerializer(serializers.ModelSerializer[Token]):
             "scopes",
             "is_limited",
             "pipelines",
+            "pipeline_names",
             "state",
             "created_at",
             "expires_at",
@@ -250,6 +257,7 @@ class AccessReviewSerializer(serializers.ModelSerializer[Token]):
             "scopes": [scope.id for scope in instance.scopes],
             "is_limited": instance.is_limited,
             "pipelines": _texts(instance.pipeline_ids),
+            "pipeline_names": instance.pipeline_names,
             "state": state.id,
             "created_at": utc_text(instance.created_at),
             "expires_at": utc_text(instance.expires_at),

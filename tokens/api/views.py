@@ -262,7 +262,7 @@ class AccessReviewViewSet(ApiViewSet):
     keyset = NEWEST_FIRST
 
     def get_queryset(self) -> Any:
-        return reviewed_tokens(self.person).for_token_table()
+        return reviewed_tokens(self.person).for_token_table().with_pipelines(seen_by=self.person)
 
     @extend_schema(operation_id="organization_access_review")
     def list(self, request: Request) -> Response:

@@ -1,5 +1,7 @@
 """Creating a token that reaches only chosen pipelines: the service, the API and the form."""
 
+import csv
+import io
 import re
 import threading
 import uuid
@@ -287,6 +289,61 @@ def test_lists_and_files_show_how_many_pipelines_a_token_reaches(client, adminis
     (line,) = (line for line in lines if str(token.pk) in line)
     assert ",true," in line
     assert all(str(pipeline_id) in line for pipeline_id in token.pipeline_ids)
+
+
+LISTS = (PAGE, "/organization/tokens/", "/organization/access-review/")
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_lists_name_the_pipelines_of_a_token(client, administrator, some, path):
+    client.force_login(administrator)
+    limit_to(TokenFactory(owner=administrator, name="one"), some["build"])
+    limit_to(TokenFactory(owner=administrator, name="two"), some["build"], some["deploy"])
+
+    shown = text(client.get(path))
+
+    assert "Only “Build”" in shown
+    assert 'title="Build, Deploy">Only 2 pipelines<span class="limit-names"> Build, Deploy</span>' in shown
+
+
+def test_list_names_at_most_ten_pipelines_of_a_token(signed_in, owner):
+    pipelines = [PipelineFactory(owner=owner, name=f"P{number:02}") for number in range(12)]
+    limit_to(TokenFactory(owner=owner), *pipelines)
+
+    assert 'P08, P09, and 2 more">Only 12 pipelines' in text(signed_in.get(PAGE))
+
+
+def test_list_names_no_pipeline_that_the_reader_cannot_see(signed_in, owner, some):
+    limit_to(TokenFactory(owner=owner, name="one"), some["hidden"])
+    limit_to(TokenFactory(owner=owner, name="two"), some["hidden"], some["build"])
+
+    shown = text(signed_in.get(PAGE))
+
+    assert "Hidden" not in shown
+    assert 'title="You can\'t see it.">Only 1 pipeline<' in shown
+    assert 'title="Build, and 1 more">Only 2 pipelines<' in shown
+
+
+def test_tokens_to_expire_name_their_pipelines(client, administrator, some):
+    client.force_login(administrator)
+    token = limit_to(TokenFactory(owner=administrator), some["build"])
+
+    assert "Only “Build”" in text(client.get(f"/organization/tokens/expire/?id={token.pk}"))
+
+
+def test_review_has_the_names_that_the_reader_can_see(client, administrator, some):
+    client.force_login(administrator)
+    PipelineFactory(owner=administrator, name="=1+1")
+    token = limit_to(TokenFactory(owner=administrator), *Pipeline.objects.all())
+    TokenFactory(owner=administrator, name="all")
+
+    rows = {row["name"]: row for row in client.get("/api/v1/organization/access-review").json()["data"]}
+    file = b"".join(client.get("/organization/access-review/export/").streaming_content).decode("utf-8-sig")
+    cells = {row["name"]: row["pipeline_names"] for row in csv.DictReader(io.StringIO(file))}
+
+    assert rows[token.name]["pipeline_names"] == ["=1+1", "Build", "Deploy", "Hidden"]
+    assert rows["all"]["pipeline_names"] is None
+    assert cells == {token.name: "'=1+1; Build; Deploy; Hidden", "all": ""}
 
 
 def test_review_counts_what_a_limited_token_can_do(client, administrator, some):

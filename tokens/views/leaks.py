@@ -22,6 +22,7 @@ from tokens.forms import ExpireTokenForm, TokenLookupForm
 from tokens.keys.ring import key_ring
 from tokens.leaks import finding, reporting
 from tokens.models import Token
+from tokens.pipeline_choice import pipelines_seen_by
 from tokens.services import needs_reason
 from tokens.tables import state_badge
 from tokens.views.expire import uses_lately
@@ -70,6 +71,7 @@ class TokenLookupView(SectionMixin, MemberPageMixin, FormView[TokenLookupForm]):
             "token": token,
             "state": state_badge(token),
             "meaning": finding.MEANINGS[token.state],
+            "pipelines": pipelines_seen_by(self.person, token),
             "last_uses": [{"entry": use, "outcome": outcome_badge(use)} for use in uses],
             "expire_form": None if token.has_ended else self._expire_form(token),
             "uses_lately": uses_lately(token, self.person),

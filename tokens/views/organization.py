@@ -49,7 +49,9 @@ class OrganizationTokenListView(SectionMixin, MemberPageMixin, SingleTableMixin,
         return user.may(Ability.READ_TOKENS)
 
     def get_queryset(self) -> TokenQuerySet:
-        return Token.objects.of_organization_readable_by(self.person).for_token_table()
+        return (
+            Token.objects.of_organization_readable_by(self.person).for_token_table().with_pipelines(seen_by=self.person)
+        )
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(
@@ -118,12 +120,12 @@ class ExpireManyView(MemberPageMixin, View):
         return back_to(self.request, f"{url}?{query.urlencode()}" if query else url)
 
     def _ask(self, form: ExpireManyForm, count: int, status: int = 200) -> HttpResponse:
-        tokens = self._live.for_token_table().order_by("owner__email", "name", "pk")[:LISTED]
+        tokens = self._live.for_token_table().with_pipelines(seen_by=self.person)
         context = {
             "form": form,
             "question": ngettext("Expire %(count)s token?", "Expire %(count)s tokens?", count)
             % {"count": grouped(count)},
-            "table": TokensToExpireTable(list(tokens)),
+            "table": TokensToExpireTable(list(tokens.order_by("owner__email", "name", "pk")[:LISTED])),
             "further": max(count - LISTED, 0),
             "owners": self._summary.owners,
             "used_lately": self._summary.used_lately,
