@@ -29,6 +29,8 @@ TIMES_TO_END = [
     ("90", gettext_lazy("90 days")),
 ]
 
+LIMITED, UNLIMITED = "true", "false"
+LIMITS = [(LIMITED, gettext_lazy("Only chosen pipelines")), (UNLIMITED, gettext_lazy("All that the owner can use"))]
 
 # Tokens that have not ended, whether or not they work now: the number beside a person counts them.
 LIVE = "live"
@@ -41,6 +43,7 @@ class TokenFilter(StrictFilterSet):
         "early”.",
         "ends_within": "Days; `soon`: in the last 7 days of a token, or in the last quarter of its lifetime if "
         "that is shorter; `month`: until the end of this month (UTC). Finds active tokens only.",
+        "is_limited": "`true` finds tokens that reach only chosen pipelines, `false` all others.",
     }
 
     q = SearchFilter(label=gettext_lazy("Name or description"), method="filter_text")
@@ -55,6 +58,12 @@ class TokenFilter(StrictFilterSet):
         choices=scopes.CHOICES,
         method="filter_scope",
         empty_label=gettext_lazy("Any scope"),
+    )
+    is_limited = django_filters.ChoiceFilter(
+        label=gettext_lazy("Pipelines"),
+        choices=LIMITS,
+        method="filter_limit",
+        empty_label=gettext_lazy("Limited or not"),
     )
     ends_within = django_filters.ChoiceFilter(
         label=gettext_lazy("Expires within"),
@@ -87,6 +96,9 @@ class TokenFilter(StrictFilterSet):
 
     def filter_scope(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
         return queryset.with_scope(value)
+
+    def filter_limit(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
+        return queryset.filter(is_limited=value == LIMITED)
 
     def filter_end(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
         if value == SOON:
@@ -162,7 +174,9 @@ class OrganizationTokenFilter(TokenFilter):
 class AccessReviewFilter(StrictFilterSet):
     """Some of the same filters, for the access review."""
 
-    api_help: ClassVar = {name: OrganizationTokenFilter.api_help[name] for name in ("owner", "unused_for")}
+    api_help: ClassVar = {
+        name: OrganizationTokenFilter.description_of(name) for name in ("owner", "is_limited", "unused_for")
+    }
 
     owner = TextFilter(label=gettext_lazy("Person"), max_length=254, method="filter_owner")
     scope = django_filters.ChoiceFilter(
@@ -170,6 +184,12 @@ class AccessReviewFilter(StrictFilterSet):
         choices=scopes.CHOICES,
         method="filter_scope",
         empty_label=gettext_lazy("Any scope"),
+    )
+    is_limited = django_filters.ChoiceFilter(
+        label=gettext_lazy("Pipelines"),
+        choices=LIMITS,
+        method="filter_limit",
+        empty_label=gettext_lazy("Limited or not"),
     )
     unused_for = django_filters.ChoiceFilter(
         label=gettext_lazy("Not used for"),
@@ -180,6 +200,7 @@ class AccessReviewFilter(StrictFilterSet):
 
     filter_owner = OrganizationTokenFilter.filter_owner
     filter_scope = OrganizationTokenFilter.filter_scope
+    filter_limit = OrganizationTokenFilter.filter_limit
     filter_unused = OrganizationTokenFilter.filter_unused
 
 

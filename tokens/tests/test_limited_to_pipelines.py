@@ -346,6 +346,34 @@ def test_review_has_the_names_that_the_reader_can_see(client, administrator, som
     assert cells == {token.name: "'=1+1; Build; Deploy; Hidden", "all": ""}
 
 
+LISTS_OF_API = (API, "/api/v1/organization/tokens", "/api/v1/organization/access-review")
+
+
+@pytest.mark.parametrize(("value", "expected"), [("true", ["limited"]), ("false", ["all"])])
+def test_lists_are_filtered_by_limit(client, administrator, some, value, expected):
+    client.force_login(administrator)
+    limit_to(TokenFactory(owner=administrator, name="limited"), some["build"])
+    TokenFactory(owner=administrator, name="all")
+
+    for path in LISTS:
+        rows = client.get(f"{path}?is_limited={value}").context["table"].rows
+        assert [row.record.name for row in rows] == expected, path
+    for path in LISTS_OF_API:
+        assert [row["name"] for row in client.get(f"{path}?is_limited={value}").json()["data"]] == expected, path
+
+
+@pytest.mark.parametrize("value", ["1", "True", "yes", ""])
+def test_wrong_value_of_the_limit_is_refused(client, administrator, value):
+    client.force_login(administrator)
+
+    for path in LISTS_OF_API:
+        assert list(client.get(f"{path}?is_limited={value}").json()["errors"]) == ["is_limited"], path
+    for path in LISTS if value else ():
+        assert "is_limited" in client.get(f"{path}?is_limited={value}").context["filter"].errors, path
+    if value:
+        assert client.get(f"/organization/access-review/export/?is_limited={value}").status_code == 400
+
+
 def test_review_counts_what_a_limited_token_can_do(client, administrator, some):
     client.force_login(administrator)
     limit_to(TokenFactory(owner=administrator, name="limited"), some["build"])
