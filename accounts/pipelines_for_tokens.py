@@ -23,12 +23,20 @@ class NamedPipeline(NamedTuple):
     name: str
 
 
+class OfferedPipeline(NamedTuple):
+    """``can_run``: whether the person can run it. Their token can only read the others."""
+
+    id: uuid.UUID
+    name: str
+    can_run: bool
+
+
 class PipelinesForTokens(ABC):
     """Each function only knows pipelines that the person can see, with the rule of the pages."""
 
     @abstractmethod
-    def offered_to(self, person: "User", *, most: int) -> list[NamedPipeline]:
-        """The first of them, by name."""
+    def offered_to(self, person: "User", *, most: int) -> list[OfferedPipeline]:
+        """The first of them, by name. One query."""
 
     @abstractmethod
     def seen_by(self, person: "User", ids: Collection[uuid.UUID]) -> list[NamedPipeline]:

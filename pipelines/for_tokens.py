@@ -4,21 +4,24 @@ import uuid
 from collections.abc import Collection
 from contextlib import suppress
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from accounts.models import User
-from accounts.pipelines_for_tokens import NamedPipeline, PipelinesForTokens
+from accounts.pipelines_for_tokens import NamedPipeline, OfferedPipeline, PipelinesForTokens
 from core import ids as id_texts
 from core.db.locks import lock_all
 from core.text import is_printable
 from core.types import AccessToken
+from pipelines.access import PipelineAction
 from pipelines.models import Pipeline, TokenPipeline
 from pipelines.querysets import PipelineQuerySet
 
 
 class PipelinesOfPortal(PipelinesForTokens):
-    def offered_to(self, person: User, *, most: int) -> list[NamedPipeline]:
-        return _named(Pipeline.objects.visible_to(person), most)
+    def offered_to(self, person: User, *, most: int) -> list[OfferedPipeline]:
+        runnable = Pipeline.objects.allowing(person, PipelineAction.RUN).filter(pk=OuterRef("pk"))
+        rows = Pipeline.objects.visible_to(person).annotate(can_run=Exists(runnable)).order_by("name", "pk")
+        return [OfferedPipeline(*values) for values in rows.values_list("pk", "name", "can_run")[:most]]
 
     def seen_by(self, person: User, ids: Collection[uuid.UUID]) -> list[NamedPipeline]:
         return _named(Pipeline.objects.visible_to(person).filter(pk__in=ids)) if ids else []
@@ -39,8 +42,8 @@ class PipelinesOfPortal(PipelinesForTokens):
         return sorted((NamedPipeline(row.pk, row.name) for row in rows), key=lambda pipeline: pipeline.name)
 
 
-def _named(rows: PipelineQuerySet, most: int | None = None) -> list[NamedPipeline]:
-    return [NamedPipeline(*values) for values in rows.order_by("name", "pk").values_list("pk", "name")[:most]]
+def _named(rows: PipelineQuerySet) -> list[NamedPipeline]:
+    return [NamedPipeline(*values) for values in rows.order_by("name", "pk").values_list("pk", "name")]
 
 
 def _id_in(word: str) -> uuid.UUID | None:

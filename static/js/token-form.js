@@ -63,7 +63,7 @@ for (const filter of choice.querySelectorAll("[data-filter-of]")) {
   });
   field.addEventListener("input", () => {
     const text = field.value.trim().toLocaleLowerCase();
-    for (const label of labels) label.hidden = !label.textContent.toLocaleLowerCase().includes(text);
+    for (const label of labels) label.hidden = !label.querySelector("[data-name]").textContent.toLocaleLowerCase().includes(text);
   });
 }
 

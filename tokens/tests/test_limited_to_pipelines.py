@@ -459,6 +459,32 @@ def test_form_offers_the_pipelines_that_the_person_can_see(signed_in, some):
     assert [choice["name"] for choice in offered] == ["Build", "Deploy"]
 
 
+def test_form_says_which_pipelines_the_person_cannot_run(signed_in, owner, some):
+    AccessRuleFactory(pipeline=some["deploy"], user=owner, role=ItemRole.GUEST)
+
+    shown = signed_in.get(PAGE)
+
+    assert [choice["can_run"] for choice in shown.context["pipeline_choice"]["choices"]] == [True, False]
+    assert re.findall(r"<span data-name>(\w+)</span> <span class=\"hint\">· you can't run it", text(shown)) == [
+        "Deploy"
+    ]
+    assert "A token can only read pipelines that you can't run." in text(shown)
+
+
+def test_form_of_a_person_who_can_run_everything_says_nothing_about_it(signed_in, some):
+    assert "you can't run" not in text(signed_in.get(PAGE))
+
+
+@pytest.mark.parametrize("role", [SiteRole.GUEST, SiteRole.AUDITOR])
+def test_person_whose_role_only_reads_cannot_run_any_offered_pipeline(client, organization, some, role):
+    client.force_login(UserFactory(organization=organization, site_role=role))
+
+    choices = client.get(PAGE).context["pipeline_choice"]["choices"]
+
+    assert choices
+    assert not any(choice["can_run"] for choice in choices)
+
+
 def test_form_creates_a_limited_token(signed_in, some):
     chosen = [str(some["build"].pk), str(some["deploy"].pk)]
 

@@ -128,7 +128,8 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
 def pipeline_choice(form: TokenForm) -> dict[str, Any]:
     """Which pipelines the form offers: ``choices``, or if there are too many for a list, a ``text`` of their names.
 
-    Only those that the person can see. ``which`` are the two ways to choose.
+    Only those that the person can see. ``which`` are the two ways to choose. ``some_only_read``: whether a token can
+    only read one of the offered pipelines, because the person can't run it.
     """
     chosen, which, field = form["pipelines"].value() or [], form["which_pipelines"], form["pipelines"].auto_id
     offered = pipelines_for_tokens().offered_to(form.owner, most=MOST_CHOICES + 1)
@@ -142,12 +143,14 @@ def pipeline_choice(form: TokenForm) -> dict[str, Any]:
             {
                 "id": str(pipeline.id),
                 "name": pipeline.name,
+                "can_run": pipeline.can_run,
                 "checked": str(pipeline.id) in chosen,
                 "input_id": f"{field}_{pipeline.id}",
             }
             for pipeline in offered[:MOST_CHOICES]
         ],
         "is_typed": len(offered) > MOST_CHOICES,
+        "some_only_read": not all(pipeline.can_run for pipeline in offered),
         "text": "\n".join(found[word].name if word in found else word for word in chosen),
         "most": MOST_PIPELINES,
     }
