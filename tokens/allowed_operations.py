@@ -6,6 +6,7 @@ too.
 
 from dataclasses import dataclass
 
+from accounts.models import User
 from core.api import scopes
 from core.api.operations import Route, routes
 from tokens.models import Token
@@ -32,9 +33,14 @@ def open_to_tokens() -> list[Route]:
 
 
 def verdicts(token: Token, among: list[Route]) -> list[Verdict]:
+    return verdicts_of(scopes.parse(token.scope), token.owner, among, is_limited=token.is_limited)
+
+
+def verdicts_of(
+    granted: frozenset[scopes.Scope], owner: User, among: list[Route], *, is_limited: bool
+) -> list[Verdict]:
     """For each of the operations, whether one of the scopes allows it, the owner's site role allows it, and a token
     with chosen pipelines can do it at all."""
-    granted, owner, is_limited = scopes.parse(token.scope), token.owner, token.is_limited
     return [
         Verdict(
             route,

@@ -14,9 +14,10 @@ from django.utils.translation import gettext, gettext_lazy, ngettext
 from accounts.models import User
 from accounts.roles import SiteRole
 from core.api import scopes
-from core.api.operations import Operation, Reach, routes
+from core.api.operations import Operation, Reach, Route, routes
 from core.api.scopes import Scope
 from core.text import Text, grouped
+from tokens.allowed_operations import Verdict, open_to_tokens, verdicts_of
 
 Count = Callable[[Reach], int]
 
@@ -72,13 +73,19 @@ def scope_cards(user: User, *, chosen: Collection[str]) -> list[dict[str, Any]]:
     """One card for each scope. Each number is counted once, by one query."""
     allowed = scopes.parse(user.own_organization.allowed_scopes)
     count = cache(lambda reach: reach.count(user))
-    return [_card(scope, user, is_allowed=scope in allowed, chosen=chosen, count=count) for scope in scopes.SCOPES]
+    among = open_to_tokens()
+    return [
+        _card(scope, user, among, is_allowed=scope in allowed, chosen=chosen, count=count) for scope in scopes.SCOPES
+    ]
 
 
-def _card(scope: Scope, user: User, *, is_allowed: bool, chosen: Collection[str], count: Count) -> dict[str, Any]:
-    opened, usable = opened_by(scope), usable_by(user, scope)
-    is_open = is_allowed and bool(usable)
-    note = _what_it_opens(opened, usable, count) if is_open else _why_closed(opened, user, is_allowed=is_allowed)
+def _card(
+    scope: Scope, user: User, among: list[Route], *, is_allowed: bool, chosen: Collection[str], count: Count
+) -> dict[str, Any]:
+    found = verdicts_of(frozenset({scope}), user, among, is_limited=False)
+    opened = [verdict.route.operation for verdict in found if scope in verdict.route.operation.scopes]
+    is_open = is_allowed and bool(usable_by(user, scope))
+    note = _what_it_opens(scope, found, count) if is_open else _why_closed(opened, user, is_allowed=is_allowed)
     return {
         "id": scope.id,
         "label": scope.label,
@@ -106,12 +113,16 @@ def _roles_that_use(operations: list[Operation], user: User) -> list[str]:
     return labels or [str(SiteRole.ADMINISTRATOR.label)]
 
 
-def _what_it_opens(opened: list[Operation], usable: list[Operation], count: Count) -> str:
+def _what_it_opens(scope: Scope, found: list[Verdict], count: Count) -> str:
+    """The number of operations is the one on the page of a token with this scope: of all operations, with those that
+    need no scope."""
+    opened = [verdict for verdict in found if scope in verdict.route.operation.scopes]
+    usable = [verdict for verdict in opened if verdict.allows]
     can, all_ = _reaches(usable), _reaches(opened)
     sentences = [get_text_list(list(_counts(can, count)), gettext("and"))] if can else []
     sentences += [str(_clauses_of(reach).refused) for reach in all_ if reach not in can]
     if len(usable) < len(opened) or not sentences:
-        numbers = {"allowed": len(usable), "total": len(opened)}
+        numbers = {"allowed": sum(verdict.allows for verdict in found), "total": len(found)}
         sentences.append(gettext("%(allowed)s of %(total)s operations") % numbers)
     return ". ".join(_capitalized(sentences)) + "."
 
@@ -135,8 +146,9 @@ def _clauses_of(reach: Reach) -> Clauses:
     return CLAUSES[reach.verb, reach.many]
 
 
-def _reaches(operations: Iterable[Operation]) -> list[Reach]:
+def _reaches(verdicts: Iterable[Verdict]) -> list[Reach]:
     """What changes something first."""
+    operations = (verdict.route.operation for verdict in verdicts)
     found = sorted(operations, key=lambda operation: operation.only_reads)
     return list(dict.fromkeys(operation.reach for operation in found if operation.reach))
 

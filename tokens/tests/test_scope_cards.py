@@ -1,5 +1,7 @@
 """What the cards of the form for a new token say about each scope."""
 
+import re
+
 import pytest
 
 from accounts.roles import SiteRole
@@ -8,8 +10,10 @@ from core.api.operations import operation_at, routes
 from core.api.scopes import SCOPES
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory
 from tokens.scope_cards import least_scope, scope_cards
+from tokens.tests.factories import TokenFactory
 
 PAGE = "/profile/tokens/"
+OPERATIONS = re.compile(r"(\d+) of (\d+) operations")
 
 
 def notes(user):
@@ -51,14 +55,26 @@ def test_card_without_pipelines_stays_open(owner):
 @pytest.mark.parametrize(
     ("role", "says"),
     [
-        (SiteRole.GUEST, "Reads 3 pipelines. Your role can't run pipelines. 8 of 15 operations."),
-        (SiteRole.AUDITOR, "Reads 5 pipelines. Your role can't run pipelines. 9 of 15 operations."),
+        (SiteRole.GUEST, "Reads 3 pipelines. Your role can't run pipelines. 12 of 62 operations."),
+        (SiteRole.AUDITOR, "Reads 5 pipelines. Your role can't run pipelines. 13 of 62 operations."),
         (SiteRole.POWER_USER, "Runs 5 pipelines and reads 5."),
         (SiteRole.ADMINISTRATOR, "Runs 5 pipelines and reads 5."),
     ],
 )
 def test_card_says_what_the_role_leaves(world, organization, role, says):
     assert notes(UserFactory(organization=organization, site_role=role))["pipeline"] == says
+
+
+@pytest.mark.parametrize("role", list(SiteRole))
+def test_cards_count_the_operations_like_the_page_of_a_token(world, client, organization, role):
+    person = UserFactory(organization=organization, site_role=role)
+    client.force_login(person)
+    said = {scope: found.groups() for scope, note in notes(person).items() if (found := OPERATIONS.search(note))}
+
+    for scope, numbers in said.items():
+        page = client.get(f"{PAGE}{TokenFactory(owner=person, scope=scope).pk}/")
+        assert numbers == (str(len(page.context["can_do"])), str(page.context["operation_count"])), scope
+    assert said or role is SiteRole.ADMINISTRATOR
 
 
 @pytest.mark.parametrize("role", list(SiteRole))
