@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
+from uuid import UUID
 
 from django.utils.text import get_text_list
 from django.utils.translation import gettext, gettext_lazy, ngettext
@@ -14,7 +15,7 @@ from django.utils.translation import gettext, gettext_lazy, ngettext
 from accounts.models import User
 from accounts.roles import SiteRole
 from core.api import scopes
-from core.api.operations import Operation, Reach, Route, routes
+from core.api.operations import Operation, Reach, routes
 from core.api.scopes import Scope
 from core.text import Text, grouped
 from tokens.allowed_operations import Verdict, open_to_tokens, verdicts_of
@@ -69,20 +70,24 @@ def least_scope(operation: Operation, user: User) -> Scope | None:
     return min(fitting, key=lambda scope: len(opened_by(scope)), default=None)
 
 
-def scope_cards(user: User, *, chosen: Collection[str]) -> list[dict[str, Any]]:
-    """One card for each scope. Each number is counted once, by one query."""
+def scope_cards(
+    user: User, *, chosen: Collection[str], pipelines: Collection[UUID] | None = None
+) -> list[dict[str, Any]]:
+    """One card for each scope, for a token that reaches only these pipelines, or all. Each number is counted once, by
+    one query."""
     allowed = scopes.parse(user.own_organization.allowed_scopes)
-    count = cache(lambda reach: reach.count(user))
-    among = open_to_tokens()
+    among, is_limited = open_to_tokens(), pipelines is not None
+    count = cache(lambda reach: reach.count(user, pipelines))
+    found = {scope: verdicts_of(frozenset({scope}), user, among, is_limited=is_limited) for scope in scopes.SCOPES}
     return [
-        _card(scope, user, among, is_allowed=scope in allowed, chosen=chosen, count=count) for scope in scopes.SCOPES
+        _card(scope, user, found[scope], is_allowed=scope in allowed, chosen=chosen, count=count)
+        for scope in scopes.SCOPES
     ]
 
 
 def _card(
-    scope: Scope, user: User, among: list[Route], *, is_allowed: bool, chosen: Collection[str], count: Count
+    scope: Scope, user: User, found: list[Verdict], *, is_allowed: bool, chosen: Collection[str], count: Count
 ) -> dict[str, Any]:
-    found = verdicts_of(frozenset({scope}), user, among, is_limited=False)
     opened = [verdict.route.operation for verdict in found if scope in verdict.route.operation.scopes]
     is_open = is_allowed and bool(usable_by(user, scope))
     note = _what_it_opens(scope, found, count) if is_open else _why_closed(opened, user, is_allowed=is_allowed)

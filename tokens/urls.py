@@ -10,11 +10,13 @@ from tokens.views.organization import ExpireMatchingView, ExpireSelectedView, Or
 from tokens.views.published_keys import jwks
 from tokens.views.replace import TokenReplaceView
 from tokens.views.reveal import TokenRevealView
+from tokens.views.scope_notes import ScopeNotesView
 
 app_name = "tokens"
 urlpatterns = [
     path("profile/tokens/", TokenListView.as_view(), name="token_list"),
     path("profile/tokens/name/", TokenNameView.as_view(), name="token_name"),
+    path("profile/tokens/scopes/", ScopeNotesView.as_view(), name="scope_notes"),
     path("profile/tokens/<id:pk>/", TokenDetailView.as_view(), name="token_detail"),
     path("profile/tokens/<id:pk>/reveal/", TokenRevealView.as_view(), name="token_reveal"),
     path("profile/tokens/<id:pk>/replace/", TokenReplaceView.as_view(), name="token_replace"),

@@ -40,6 +40,7 @@ NOT_WALKED = {
     "/login/again/": "a step of signing in",
     "/profile/preferences/time-zone/": "sent by a script, without a button",
     "/profile/tokens/name/": "part of the form for a new token, without a button of its own",
+    "/profile/tokens/scopes/": "part of the form for a new token, without a button of its own",
     "/organization/policy/save/": "part of the response to another form; tested below",
     "/profile/security/password/set/": "for people without a password",
     "/profile/security/single-sign-on/": "only where single sign-on is set up",

@@ -4,10 +4,11 @@ Each API view declares an ``Operation`` for every method or action. Nobody can c
 permission check refuses it, and a test checks every route. Tokens can't use an operation without scopes.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
+from uuid import UUID
 
 from django.http import HttpRequest
 from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, resolve
@@ -35,13 +36,14 @@ def everyone(user: Any) -> bool:
 class Reach:
     """To how many objects a person can do something now: "runs 4 pipelines".
 
-    ``count`` uses the queryset that decides on pages and in the API.
+    ``count`` uses the queryset that decides on pages and in the API. Its second argument has the ids of the objects to
+    count, or ``None`` for all.
     """
 
     verb: str
     one: str
     many: str
-    count: Callable[[Any], int]
+    count: Callable[[Any, Collection[UUID] | None], int]
 
 
 @dataclass(frozen=True)

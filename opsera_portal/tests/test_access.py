@@ -42,6 +42,7 @@ GET  /                               ok     ok     ok     ok     ok     ok      
 GET  /profile/                       ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 GET  /profile/tokens/                ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 POST /profile/tokens/name/           ok     ok     ok     ok     ok     ok       ok      ok       admin    in
+POST /profile/tokens/scopes/         ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 GET  /profile/tokens/{token}/        ok     gone   gone   gone   ok     ok       ok      gone     admin    in
 POST /profile/tokens/{token}/        bad    gone   gone   gone   no     no       no      gone     admin    in
 GET  /profile/tokens/{token}/reveal/ ok     gone   gone   gone   ok     ok       ok      gone     admin    in

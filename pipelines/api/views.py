@@ -1,8 +1,9 @@
 """The API of pipelines: the published routes and our own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.db.models import QuerySet
 from django.utils.functional import cached_property
@@ -56,8 +57,9 @@ NEWEST_FIRST = Keyset(("at", "id"))
 DONE = {200: ActionDoneSerializer, 409: ActionFailedSerializer}
 
 
-def _count(user: User, action: PipelineAction) -> int:
-    return Pipeline.objects.allowing(user, action).count()
+def _count(user: User, among: Collection[UUID] | None, action: PipelineAction) -> int:
+    rows = Pipeline.objects.allowing(user, action)
+    return (rows if among is None else rows.filter(pk__in=among)).count()
 
 
 RUNS = Reach("run", "pipeline", "pipelines", partial(_count, action=PipelineAction.RUN))

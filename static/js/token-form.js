@@ -61,7 +61,9 @@ for (const filter of choice.querySelectorAll("[data-filter-of]")) {
   field.addEventListener("keydown", (event) => {
     if (event.key === "Enter") event.preventDefault();
   });
-  field.addEventListener("input", () => {
+  field.addEventListener("input", (event) => {
+    // Finding a pipeline changes nothing that is sent.
+    event.stopPropagation();
     const text = field.value.trim().toLocaleLowerCase();
     for (const label of labels) label.hidden = !label.querySelector("[data-name]").textContent.toLocaleLowerCase().includes(text);
   });
@@ -69,6 +71,11 @@ for (const filter of choice.querySelectorAll("[data-filter-of]")) {
 
 form.addEventListener("input", showChoice);
 window.addEventListener("pageshow", showChoice);
+// Browsers restore the choice when a person comes back to the page, and the scopes count the one of before.
+window.addEventListener("pageshow", () => {
+  const isRestored = only.checked !== only.defaultChecked || [...chosen].some((field) => field.type === "checkbox" && field.checked !== field.defaultChecked);
+  if (isRestored) choice.dispatchEvent(new Event("input"));
+});
 form.addEventListener("input", showLink);
 // Browsers restore what was typed when a person comes back to the page.
 window.addEventListener("pageshow", showLink);

@@ -35,6 +35,24 @@ def test_typed_form_stays_if_the_name_is_checked_too_often(browser_of):
     expect(page.locator("#name-check")).to_have_text("")
 
 
+def test_scopes_count_the_chosen_pipelines(browser_of):
+    page = browser_of("user")
+    page.goto(PAGE)
+    note = page.locator("#id_scopes_pipeline_note")
+    page.locator("#id_scopes_pipeline").check()
+
+    page.get_by_role("radio", name="Only these").check()
+    expect(note).to_have_text("Runs no pipelines and reads no pipelines.")
+    page.get_by_role("checkbox", name="Nightly build").check()
+    expect(note).to_have_text("Runs 1 pipeline and reads 1.")
+    expect(page.get_by_text("The scopes above count only the chosen pipelines")).to_be_visible()
+    expect(page.locator("#id_scopes_pipeline")).to_be_checked()
+    page.get_by_label("Find a pipeline").fill("can't run")
+    expect(page.get_by_role("checkbox", name="Nightly build")).to_be_hidden()
+    page.get_by_role("radio", name="All that I can use").check()
+    expect(note).not_to_contain_text("Runs 1 pipeline ")
+
+
 def test_end_is_shown_in_the_zone_of_the_person_and_in_utc(browser_of):
     page = browser_of("user", timezone_id="Asia/Tokyo")
     page.goto("/profile/preferences/")

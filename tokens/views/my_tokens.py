@@ -10,7 +10,7 @@ from django.shortcuts import redirect
 from django.utils.translation import gettext as _
 from django_tables2 import SingleTableMixin
 
-from accounts.pipelines_for_tokens import pipelines_for_tokens
+from accounts.pipelines_for_tokens import NamedPipeline, pipelines_for_tokens
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import ask_again, is_recent
 from auditlog import usage
@@ -27,8 +27,8 @@ from tokens.lifetimes import Lifetime, end_of, now_in_seconds
 from tokens.models import Token
 from tokens.names import name_key
 from tokens.pipeline_choice import MOST_PIPELINES
-from tokens.scope_cards import scope_cards
 from tokens.tables import TokenTable
+from tokens.views.scope_notes import pipelines_named_in, scopes_with
 
 
 class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredListMixin):
@@ -56,11 +56,12 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
         if form is None:
             filled = self._filled_by_link()
             form = TokenForm(owner=self.person, initial=filled.initial if filled else self._as_replacement())
+        named = pipelines_named_in(form)
         return super().get_context_data(
             form=form,
             filled=filled,
-            scope_cards=scope_cards(self.person, chosen=form["scopes"].value() or []),
-            pipeline_choice=pipeline_choice(form),
+            **scopes_with(form, named),
+            pipeline_choice=pipeline_choice(form, named),
             lifetime_choices=lifetime_choices(form),
             here=getattr(self.request, "client_address", None),
             latest_end=now_in_seconds() + services.longest_lifetime(form.policy),
@@ -125,7 +126,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
         return Token.objects.owned_by(self.person).pending().filter(live_name_key=name_key(name)).exists()
 
 
-def pipeline_choice(form: TokenForm) -> dict[str, Any]:
+def pipeline_choice(form: TokenForm, named: dict[str, NamedPipeline]) -> dict[str, Any]:
     """Which pipelines the form offers: ``choices``, or if there are too many for a list, a ``text`` of their names.
 
     Only those that the person can see. ``which`` are the two ways to choose. ``some_only_read``: whether a token can
@@ -133,7 +134,6 @@ def pipeline_choice(form: TokenForm) -> dict[str, Any]:
     """
     chosen, which, field = form["pipelines"].value() or [], form["which_pipelines"], form["pipelines"].auto_id
     offered = pipelines_for_tokens().offered_to(form.owner, most=MOST_CHOICES + 1)
-    found = pipelines_for_tokens().found_by(form.owner, chosen) if len(offered) > MOST_CHOICES else {}
     return {
         "which": [
             {"id": value, "label": label, "checked": value == which.value(), "input_id": f"{which.auto_id}_{value}"}
@@ -151,7 +151,7 @@ def pipeline_choice(form: TokenForm) -> dict[str, Any]:
         ],
         "is_typed": len(offered) > MOST_CHOICES,
         "some_only_read": not all(pipeline.can_run for pipeline in offered),
-        "text": "\n".join(found[word].name if word in found else word for word in chosen),
+        "text": "\n".join(named[word].name if word in named else word for word in chosen),
         "most": MOST_PIPELINES,
     }
 
