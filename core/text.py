@@ -6,6 +6,7 @@ Persian are only spelled right with a joiner between two letters (RFC 5892, appe
 """
 
 import unicodedata
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 from django.utils.translation import get_language, gettext_lazy, ngettext
@@ -52,6 +53,14 @@ def grouped(number: int) -> str:
 def counted(number: int, one: str, many: str) -> str:
     """`1 token`, `1,200 tokens`, translated. Only for a count that is alone: a sentence is translated as a whole."""
     return f"{grouped(number)} {ngettext(one, many, number)}"
+
+
+def first_of(texts: Sequence[str], most: int, *, total: int) -> str:
+    """At most so many of them, and how many of the total are left."""
+    shown = list(texts[:most])
+    if more := total - len(shown):
+        shown.append(ngettext("and %(count)s more", "and %(count)s more", more) % {"count": grouped(more)})
+    return ", ".join(shown)
 
 
 def composed(name: str) -> str:

@@ -12,7 +12,7 @@ from django.utils.translation import gettext, ngettext
 
 from accounts.pipelines_for_tokens import NamedPipeline
 from core.api import scopes
-from core.text import grouped
+from core.text import first_of, grouped
 from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
 from tokens.names import MAX_LENGTH
 from tokens.policy import rules
@@ -20,6 +20,8 @@ from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, expires_soon_f
 from tokens.states import ENDED, TokenState
 
 LAST_USED_RESOLUTION = timedelta(minutes=1)
+# How many pipelines of a token lists and mails name. The token's page has all of them.
+LISTED_PIPELINES = 10
 
 
 class Token(models.Model):
@@ -117,6 +119,14 @@ class Token(models.Model):
     def pipeline_names(self) -> list[str] | None:
         """The names of ``seen_pipelines``, or ``None`` if it is not limited."""
         return [pipeline.name for pipeline in self.seen_pipelines] if self.is_limited else None
+
+    @property
+    def listed_pipelines(self) -> str:
+        """The first of ``seen_pipelines``, and how many more a limited token reaches."""
+        total = len(self.pipeline_ids or ())
+        if names := self.pipeline_names:
+            return first_of(names, LISTED_PIPELINES, total=total)
+        return ngettext("You can't see it.", "You can't see them.", total)
 
     @property
     def only_pipelines(self) -> str:

@@ -1,21 +1,20 @@
 """The choice of pipelines that a limited token reaches. Fixed when the token is created."""
 
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext, ngettext
 
 from accounts.models import User
 from accounts.pipelines_for_tokens import NamedPipeline, pipelines_for_tokens
+from core.text import first_of
 from tokens.models import Token
 
 # At most so many can be chosen.
 MOST_PIPELINES = 100
 # How many unknown ones an error repeats, and how much of each.
 _SHOWN, _SHOWN_CHARACTERS = 3, 40
-# How many pipelines of a token a list names. The token's page has all of them.
-_NAMED = 10
 
 
 def check_choice(ids: Iterable[uuid.UUID]) -> list[uuid.UUID]:
@@ -57,23 +56,7 @@ def listed(words: Iterable[str]) -> str:
     """The first of them, shortened."""
     all_words = list(words)
     shown = [word if len(word) <= _SHOWN_CHARACTERS else f"{word[:_SHOWN_CHARACTERS]}…" for word in all_words]
-    return _first_of(shown, _SHOWN, total=len(shown))
-
-
-def _first_of(texts: Sequence[str], most: int, *, total: int) -> str:
-    """At most so many of them, and how many of the total are left."""
-    shown = list(texts[:most])
-    if more := total - len(shown):
-        shown.append(ngettext("and %(count)s more", "and %(count)s more", more) % {"count": more})
-    return ", ".join(shown)
-
-
-def listed_pipelines(token: Token) -> str:
-    """The first pipelines of a limited token in a list, without the names of those that the reader can't see."""
-    names, total = token.pipeline_names, len(token.pipeline_ids or ())
-    if names:
-        return _first_of(names, _NAMED, total=total)
-    return ngettext("You can't see it.", "You can't see them.", total)
+    return first_of(shown, _SHOWN, total=len(shown))
 
 
 def limit_token(token: Token, *, actor: User, ids: Collection[uuid.UUID]) -> list[NamedPipeline]:

@@ -21,7 +21,6 @@ from core.text import Text, counted, grouped
 from tokens.access_review import LISTED
 from tokens.allowed_operations import OperationCounter
 from tokens.models import Token
-from tokens.pipeline_choice import listed_pipelines
 from tokens.querysets import TokenQuerySet
 from tokens.states import ENDED, TokenState
 
@@ -71,7 +70,7 @@ def _limit_of(token: Token) -> SafeString:
         return format_html('<span class="tag">{}</span>', label)
     return format_html(
         '<span class="tag limit" title="{0}">{1}<span class="limit-names"> {0}</span></span>',
-        listed_pipelines(token),
+        token.listed_pipelines,
         token.only_pipelines,
     )
 

@@ -110,10 +110,10 @@ def expiry_mail(owner_id: str, due_notices: Sequence[tuple[str, int]]) -> EmailM
         return None
     notices = {uuid.UUID(token_id): notice for token_id, notice in due_notices}
     at = timezone.now()
-    tokens = Token.objects.owned_by(owner).filter(pk__in=notices).for_token_table().order_by("expires_at", "id")
+    tokens = Token.objects.owned_by(owner).filter(pk__in=notices).for_token_table().with_pipelines(seen_by=owner)
     still = [
         Notice(token, notices[token.pk])
-        for token in tokens
+        for token in tokens.order_by("expires_at", "id")
         if token.revoked_at is None
         and token.replaced_at is None
         and (notices[token.pk] == ENDED or token.expires_at > at)

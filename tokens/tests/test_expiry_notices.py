@@ -15,6 +15,7 @@ from django.utils import timezone
 from accounts.tests.factories import UserFactory
 from core import periodic_jobs
 from opsera_portal.tests.mails import delivered
+from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, limit_to
 from tokens import jwt
 from tokens.expiry import notices
 from tokens.services import revoke_token
@@ -47,6 +48,34 @@ def notices_over_its_life(token, *, every=timedelta(hours=1)):
                 noted.append(token.expiry_notice_days)
         moment += every
     return noted
+
+
+def text_of_mail():
+    assert sent()
+    return " ".join(mail.outbox[-1].body.split())
+
+
+def test_mail_names_the_pipelines_of_a_limited_token(owner, member):
+    seen, hidden = PipelineFactory(owner=owner, name="Nightly build"), PipelineFactory(owner=member, name="Hidden")
+    AccessRuleFactory(pipeline=hidden, user=member)
+    limit_to(ending_in(owner, days=6), seen, hidden)
+
+    said = text_of_mail()
+
+    assert "Pipelines: Nightly build, and 1 more Last used" in said
+    assert "Hidden" not in said
+
+
+def test_mail_about_a_token_whose_pipelines_are_gone_says_so(owner):
+    limit_to(ending_in(owner, days=6))
+
+    assert "Pipelines: No pipeline Last used" in text_of_mail()
+
+
+def test_mail_about_a_token_without_limit_says_nothing_about_pipelines(owner):
+    ending_in(owner, days=6)
+
+    assert "Pipelines:" not in text_of_mail()
 
 
 @pytest.mark.parametrize(
