@@ -201,9 +201,13 @@ def _create_demo(echo_port: int) -> dict[str, str]:
         "invited@demo.example", None, name="Ines Vogel", site_role=SiteRole.USER, organization=organization
     )
     subjects: dict[str, User | Group] = {**people, builders.name: builders, watchers.name: watchers}
-    create_history(people)
+    pipelines = {
+        described.name: _create_pipeline(organization, people[described.owner], described, echo_port)
+        for described in PIPELINES
+    }
+    create_history(people, pipelines)
     for described in PIPELINES:
-        pipeline = _create_pipeline(organization, people[described.owner], described, echo_port)
+        pipeline = pipelines[described.name]
         for subject, role in described.rules:
             set_access_rule(actor=people["admin"], pipeline=pipeline, subject=subjects[subject], role=role)
         pipeline.notified_people.set([people[login] for login in described.notified])

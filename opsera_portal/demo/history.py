@@ -17,6 +17,7 @@ from accounts.models import Organization, User
 from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
 from opsera_portal.demo.entries import use_of
+from pipelines.models import Pipeline, TokenPipeline
 from tokens.models import Token
 from tokens.names import name_key
 
@@ -46,7 +47,7 @@ class Habit:
 
 @dataclass(frozen=True)
 class PastToken:
-    """``created`` and ``revoked``: how many days ago."""
+    """``created`` and ``revoked``: how many days ago. ``only``: the names of the pipelines of a limited token."""
 
     owner: str
     name: str
@@ -57,6 +58,7 @@ class PastToken:
     revoked: int | None = None
     revoked_by: str = ""
     reason: str = ""
+    only: tuple[str, ...] = ()
 
 
 # The addresses from which people sign in.
@@ -88,6 +90,7 @@ TOKENS = (
             # A script that polled in a loop.
             Habit(STATUS, "203.0.113.17", "curl/8.5.0", 70, 70, hours=(13, 14), since=12, until=12),
         ),
+        only=("Nightly build",),
     ),
     PastToken(
         "user",
@@ -188,6 +191,7 @@ TOKENS = (
                 answer=(400, TokenUse.Reason.INVALID_REQUEST),
             ),
         ),
+        only=("Deploy to staging", "Deploy to production"),
     ),
     PastToken(
         "power",
@@ -214,7 +218,8 @@ TOKENS = (
 )
 
 
-def create_history(people: Mapping[str, User]) -> None:
+def create_history(people: Mapping[str, User], pipelines: Mapping[str, Pipeline]) -> None:
+    """``pipelines``: by name."""
     rng = random.Random("the demo")
     now = timezone.now().replace(microsecond=0)
     tokens = [(past, _token(past, people, now, rng)) for past in TOKENS]
@@ -225,8 +230,11 @@ def create_history(people: Mapping[str, User]) -> None:
         if token.pk in last:
             token.last_used_at, token.last_used_ip = last[token.pk].at, last[token.pk].ip
     Token.objects.bulk_create([token for _, token in tokens])
+    TokenPipeline.objects.bulk_create(
+        TokenPipeline(token=token, pipeline=pipelines[name]) for past, token in tokens for name in past.only
+    )
     TokenUse.objects.bulk_create(uses)
-    activity = [*_activity_of(tokens, people), *_policy(people["admin"], now), *_sign_ins(people, now, rng)]
+    activity = [*_activity_of(tokens, people, pipelines), *_policy(people["admin"], now), *_sign_ins(people, now, rng)]
     Activity.objects.bulk_create(sorted((entry for entry in activity if entry.at < now), key=lambda entry: entry.at))
 
 
@@ -242,6 +250,7 @@ def _token(past: PastToken, people: Mapping[str, User], now: datetime, rng: rand
         name=past.name,
         live_name_key=None if revoked_at or expires_at <= now else name_key(past.name),
         scope=past.scope,
+        is_limited=bool(past.only),
         created_at=made_at,
         expires_at=expires_at,
         revealed_at=made_at + REVEALED_AFTER,
@@ -283,9 +292,13 @@ def _use(token: Token, at: datetime, habit: Habit, rng: random.Random) -> TokenU
     )
 
 
-def _activity_of(tokens: list[tuple[PastToken, Token]], people: Mapping[str, User]) -> Iterator[Activity]:
+def _activity_of(
+    tokens: list[tuple[PastToken, Token]], people: Mapping[str, User], pipelines: Mapping[str, Pipeline]
+) -> Iterator[Activity]:
     for past, token in tokens:
-        details = {"scope": token.scope, "expires_at": token.expires_at.isoformat()}
+        details: dict[str, object] = {"scope": token.scope, "expires_at": token.expires_at.isoformat()}
+        if past.only:
+            details["pipelines"] = [{"name": name, "id": str(pipelines[name].pk)} for name in sorted(past.only)]
         yield _activity(token.owner, Action.TOKEN_ISSUED, token, token.created_at, details)
         yield _activity(token.owner, Action.TOKEN_REVEALED, token, token.created_at + REVEALED_AFTER)
         if token.revoked_at:

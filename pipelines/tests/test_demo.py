@@ -184,6 +184,16 @@ def test_metadata_of_a_token_match_its_history(made):
         assert [entry.action for entry in made_and_ended] == actions
 
 
+def test_ordinary_user_of_the_demo_has_a_limited_token(made):
+    token = Token.objects.get(name="Nightly trigger", owner__email="user@demo.example")
+    [pipeline] = Pipeline.objects.filter(pk__in=token.pipeline_ids)
+
+    assert pipeline.name == "Nightly build"
+    assert may(token.owner, PipelineAction.RUN, pipeline)
+    issued = Activity.objects.get(action="token.issued", target_id=str(token.pk))
+    assert issued.details["pipelines"] == [{"name": "Nightly build", "id": str(pipeline.pk)}]
+
+
 def test_demo_has_uses_that_the_overview_warns_about(made):
     user, security = (User.objects.get(email=f"{login}@demo.example") for login in ("user", "security"))
 
