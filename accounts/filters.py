@@ -43,7 +43,12 @@ class UserPageFilter(UserFilter):
     """The same filters. If there are too many groups for a select, people type the name of one."""
 
     group = RowSearchFilter(
-        label=_("Group"), field_name="member_groups", queryset=groups_offered, empty_label=_("Any group")
+        label=_("Group"),
+        field_name="member_groups",
+        queryset=groups_offered,
+        empty_label=_("Any group"),
+        source="accounts:suggested_groups",
+        error_messages={"no_such_name": _("No group has this name.")},
     )
 
 

@@ -1,16 +1,18 @@
-"""Finds a person of the organization by what somebody typed: an e-mail address or a full name.
+"""Finds people and groups of the organization by what somebody typed: an e-mail address or a full name.
 
-Suggestions have the form of mail programs, `Nora Fresh <nora@example.com>`, which all browsers show as it is.
+A suggested person has the form of mail programs, `Nora Fresh <nora@example.com>`.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
 from django.utils.translation import gettext
 
-from accounts.models import User
-from core.text import composed
+from accounts.models import Group, User
+from accounts.roles import Ability
+from core.text import Text, composed
 
 # Name, address, and what a suggestion has around them.
 TEXT_MAX_LENGTH = 100 + 254 + len(" <>")
@@ -20,15 +22,52 @@ LISTED = 5
 _SUGGESTION = re.compile(r".*<([^<>\s]+@[^<>\s]+)>")
 
 
-def suggestions(people: Iterable[tuple[str, str]]) -> list[str]:
-    """``people``: names and addresses."""
-    return [f"{name} <{email}>" for name, email in people]
+def suggestion(name: str, email: str) -> str:
+    return f"{name} <{email}>"
+
+
+def shown(person: User, *, reader: User) -> str:
+    """With the name for people who can see the organization's people, otherwise the address alone."""
+    return suggestion(person.name, person.email) if reader.may(Ability.READ_USERS) else person.email
 
 
 def address_in(text: str) -> str:
     """The address of a suggestion, or the text itself, in the form in which addresses are stored."""
     chosen = _SUGGESTION.fullmatch(text.strip())
     return (chosen[1] if chosen else text).strip().lower()
+
+
+def person_in(text: str, *, people: QuerySet[User], reader: User, unknown: Text) -> User:
+    """The person among ``people`` whose address the text has, or whose full name it is (`person_named`).
+
+    Raises ``ValidationError``: ``unknown`` if nobody has the address.
+    """
+    found = people.filter(email=address_in(text)).first()
+    if found is None and ("@" in text or not reader.may(Ability.READ_USERS)):
+        raise ValidationError(unknown)
+    found = found or person_named(text, reader=reader)
+    if found is None:
+        raise ValidationError(gettext("Nobody in your organization has this name. Enter the full name."))
+    return found
+
+
+def words_in(lines: str) -> Iterator[str]:
+    """The addresses and names of a text with one or, as mail programs write them, several people in a line."""
+    for line in filter(None, map(str.strip, lines.splitlines())):
+        if (line.count("@") == 1 and _SUGGESTION.fullmatch(line)) or "@" not in line:
+            yield line
+        else:
+            yield from filter(None, re.split(r"[,;]\s*" if "<" in line else r"[,;\s]+", line))
+
+
+def groups_named(lines: str, *, reader: User) -> list[Group]:
+    """The groups with the names in the lines, in any case. Raises ``ValidationError`` for an unknown one."""
+    groups = {_folded(group.name): group for group in Group.objects.readable_by(reader)}
+    names = list(filter(None, map(str.strip, lines.splitlines())))
+    for name in names:
+        if _folded(name) not in groups:
+            raise ValidationError(gettext("No group in your organization has this name: %(name)s") % {"name": name})
+    return list({groups[_folded(name)].pk: groups[_folded(name)] for name in names}.values())
 
 
 def person_named(text: str, *, reader: User) -> User | None:

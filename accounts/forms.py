@@ -16,9 +16,10 @@ from accounts.models import POLICY_FIELDS, Group, Organization, User
 from accounts.roles import SiteRole
 from core.api import scopes
 from core.pages.seen import SeenForm
-from core.pages.widgets import SuggestingInput
+from core.pages.widgets import MOST_TO_READ, PickerInput, PickerTextarea, SuggestingInput
 from core.reading import time_zones
 
+GROUP_NAMES_MAX_LENGTH = 200 * 52
 HELP_WITH_CHOOSING = _("At least 12 characters. A sentence is easy to remember.")
 
 
@@ -171,7 +172,7 @@ class TimeZoneField(forms.CharField):
 
     def __init__(self, **kwargs: Any) -> None:
         names = [_in_words(name) for name in time_zones()]
-        super().__init__(max_length=64, widget=SuggestingInput(names, most=len(names)), **kwargs)
+        super().__init__(max_length=64, widget=SuggestingInput(names), **kwargs)
 
     def to_python(self, value: Any) -> str:
         text = super().to_python(value)
@@ -215,6 +216,23 @@ class PreferencesForm(forms.Form):
     )
 
 
+class GroupNamesField(forms.CharField):
+    """Groups by name, one in each line, where checkboxes would be too many. Cleaned: a list of groups."""
+
+    def __init__(self, *, actor: User) -> None:
+        super().__init__(
+            label=_("Groups"),
+            required=False,
+            max_length=GROUP_NAMES_MAX_LENGTH,
+            widget=PickerTextarea("accounts:suggested_groups", _("Add a group")),
+            help_text=_("One name per line. Groups appear in the access rules of pipelines."),
+        )
+        self.actor = actor
+
+    def clean(self, value: Any) -> Any:
+        return finding.groups_named(super().clean(value), reader=self.actor)
+
+
 class InviteForm(forms.Form):
     email = forms.EmailField(
         label=_("E-mail address"),
@@ -244,6 +262,8 @@ class InviteForm(forms.Form):
         cast("forms.ModelMultipleChoiceField[Group]", self.fields["groups"]).queryset = groups
         if not groups:
             del self.fields["groups"]
+        elif len(groups) > MOST_TO_READ:
+            self.fields["groups"] = GroupNamesField(actor=actor)
 
 
 class SiteRoleForm(SeenForm):
@@ -267,7 +287,7 @@ class MemberForm(forms.Form):
     email = forms.CharField(
         label=_("Name or e-mail address"),
         max_length=finding.TEXT_MAX_LENGTH,
-        widget=forms.TextInput(attrs={"autocomplete": "off", "list": "people"}),
+        widget=PickerInput("accounts:suggested_people"),
         error_messages={"required": _("Enter a name or an e-mail address.")},
     )
 
@@ -276,15 +296,12 @@ class MemberForm(forms.Form):
         self.actor = actor
 
     def clean_email(self) -> User:
-        text = self.cleaned_data["email"]
-        people = User.objects.of_organization_readable_by(self.actor)
-        user: User | None = people.filter(email=finding.address_in(text)).first()
-        if user is None and "@" in text:
-            raise forms.ValidationError(_("Nobody in your organization has this address."))
-        user = user or finding.person_named(text, reader=self.actor)
-        if user is None:
-            raise forms.ValidationError(_("Nobody in your organization has this name. Enter the full name."))
-        return user
+        return finding.person_in(
+            self.cleaned_data["email"],
+            people=User.objects.of_organization_readable_by(self.actor),
+            reader=self.actor,
+            unknown=_("Nobody in your organization has this address."),
+        )
 
 
 class ChoosePasswordForm(SetPasswordForm):  # type: ignore[type-arg]

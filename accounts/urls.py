@@ -1,7 +1,7 @@
 from django.urls import path
 
 from accounts.security.views import overview, sessions
-from accounts.views import groups, invitations, mails, people, profile
+from accounts.views import groups, invitations, mails, people, profile, suggestions
 
 app_name = "accounts"
 USER = "organization/users/<id:pk>"
@@ -43,4 +43,8 @@ urlpatterns = [
         name="organization_group_member_remove",
     ),
     path(f"{GROUP}/delete/", groups.GroupDeleteView.as_view(), name="organization_group_delete"),
+    path("suggestions/people/", suggestions.SuggestedPeopleView.as_view(), name="suggested_people"),
+    path("suggestions/addresses/", suggestions.SuggestedAddressesView.as_view(), name="suggested_addresses"),
+    path("suggestions/groups/", suggestions.SuggestedGroupsView.as_view(), name="suggested_groups"),
+    path("suggestions/subjects/", suggestions.SuggestedSubjectsView.as_view(), name="suggested_subjects"),
 ]

@@ -21,7 +21,7 @@ from django.utils.translation import gettext, gettext_lazy
 from django_filters.fields import ModelChoiceField
 
 from core import ids
-from core.pages.widgets import MOST_CHOICES, LongSelect, SuggestingInput
+from core.pages.widgets import MOST_TO_READ, LongSelect, PickerInput
 from core.reading import local
 from core.text import Text
 
@@ -266,14 +266,14 @@ class RowSearchField(RowField):
     """A row with a ``name``: chosen from a select, or if there are too many for one, by typing its name.
 
     An address can contain the row's id in both cases. The error ``no_such_name`` of ``error_messages`` says that no row
-    has the name.
+    has the name. ``source``: the URL name of the view that suggests rows (core/pages/suggestions.py).
     """
 
-    def __init__(self, *, queryset: QuerySet[Any], empty_label: Text, **kwargs: Any) -> None:
-        rows = list(queryset.values_list("pk", "name")[: MOST_CHOICES + 1])
-        self.is_typed = len(rows) > MOST_CHOICES
+    def __init__(self, *, queryset: QuerySet[Any], empty_label: Text, source: str, **kwargs: Any) -> None:
+        rows = list(queryset.values_list("pk", "name")[: MOST_TO_READ + 1])
+        self.is_typed = len(rows) > MOST_TO_READ
         if self.is_typed:
-            kwargs["widget"] = SuggestingInput([name for _, name in rows], attrs={"placeholder": empty_label})
+            kwargs["widget"] = PickerInput(source, attrs={"placeholder": empty_label})
         # The rows that were just read. Django would read them again.
         self.iterator = lambda field: [("", empty_label), *rows]
         super().__init__(queryset=queryset, empty_label=empty_label, **kwargs)
@@ -290,12 +290,8 @@ class RowSearchField(RowField):
         name = forms.CharField(max_length=100).clean(value)
         row: Model | None = self.queryset.filter(name__iexact=name).first()
         if row is None:
-            raise ValidationError(self._no_such_name(), code="invalid_choice")
+            raise ValidationError(self.error_messages["no_such_name"], code="invalid_choice")
         return row
-
-    def _no_such_name(self) -> Text:
-        # A language with genders needs the whole sentence for each model.
-        return self.error_messages.get("no_such_name") or f"No {self.queryset.model._meta.verbose_name} has this name."
 
     def prepare_value(self, value: Any) -> Any:
         """What the text field shows if the address contains an id."""

@@ -409,6 +409,7 @@ STATIC_BUNDLES = {
         "css/form.css",
         "css/choice-card.css",
         "css/pipeline-choice.css",
+        "css/picker.css",
         "css/filter.css",
         "css/table.css",
         "css/bulk-actions.css",
@@ -443,6 +444,7 @@ STATIC_BUNDLES = {
         "js/dialog.js",
         "js/live.js",
         "js/live-log.js",
+        "js/picker.js",
         "js/once.js",
     ],
 }

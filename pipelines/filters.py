@@ -1,7 +1,7 @@
 """Filters of the lists of pipelines and of runs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import django_filters
@@ -11,6 +11,7 @@ from django.db.models.functions import Cast
 from django.http import HttpRequest
 from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 
+from accounts.roles import Ability
 from core.filters import (
     DayFilter,
     PeriodForm,
@@ -22,7 +23,7 @@ from core.filters import (
     TextFilter,
 )
 from core.http.request_context import person_of
-from core.pages.widgets import MOST_CHOICES, LongSelect, SuggestingInput
+from core.pages.widgets import MOST_TO_READ, LongSelect, PickerInput
 from pipelines.models import TAG_MAX_LENGTH, Pipeline, Run
 from pipelines.querysets import RunQuerySet
 from pipelines.run_states import OCCUPYING, PipelineState, RunState, RunStatus
@@ -71,21 +72,28 @@ class PipelineFilter(StrictFilterSet):
 
 class PipelinePageFilter(PipelineFilter):
     """The same filters. The form offers the tags of pipelines that the person can see, which costs one more query; if
-    there are too many for a select, it suggests some of them."""
+    there are too many for a select, it suggests them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        seen = Pipeline.objects.filter(pk__in=self.queryset.order_by().values("pk")).order_by()
-        lists = seen.exclude(tags=[]).values_list("tags", flat=True).distinct()
+        seen = Pipeline.objects.filter(pk__in=self.queryset.order_by().values("pk"))
         # The chosen one too, if no pipeline has it: otherwise the form would say that none is chosen.
         chosen = {self.data["tag"]} if self.data.get("tag") else set()
-        tags = sorted({tag for tags in lists for tag in tags} | chosen, key=str.lower)
-        self.filters["tag"].extra["widget"] = _tag_widget(tags)
+        self.filters["tag"].extra["widget"] = _tag_widget(_in_order({*tags_of(seen), *chosen}))
+
+
+def tags_of(pipelines: QuerySet[Pipeline]) -> list[str]:
+    lists = pipelines.order_by().exclude(tags=[]).values_list("tags", flat=True).distinct()
+    return _in_order({tag for tags in lists for tag in tags})
+
+
+def _in_order(tags: Iterable[str]) -> list[str]:
+    return sorted(tags, key=str.lower)
 
 
 def _tag_widget(tags: Sequence[str]) -> forms.Widget:
-    if len(tags) > MOST_CHOICES:
-        return SuggestingInput(tags, attrs={"placeholder": gettext("Any tag")})
+    if len(tags) > MOST_TO_READ:
+        return PickerInput("pipelines:suggested_tags", attrs={"placeholder": gettext("Any tag")})
     return LongSelect(choices=[("", gettext("Any tag")), *((tag, tag) for tag in tags)])
 
 
@@ -145,8 +153,18 @@ class RunFilter(StrictFilterSet):
 
 
 class RunPageFilter(RunFilter):
-    """The same filters. If there are too many pipelines for a select, people type the name of one."""
+    """The same filters. If there are too many pipelines for a select, people type the name of one. People who can see
+    the organization's people get suggestions for the requester."""
 
     pipeline = RowSearchFilter(
-        label=gettext_lazy("Pipeline"), queryset=pipelines_offered, empty_label=gettext_lazy("Any pipeline")
+        label=gettext_lazy("Pipeline"),
+        queryset=pipelines_offered,
+        empty_label=gettext_lazy("Any pipeline"),
+        source="pipelines:suggested_pipelines",
+        error_messages={"no_such_name": gettext_lazy("No pipeline has this name.")},
     )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if person_of(self.request).may(Ability.READ_USERS):
+            self.filters["started_by_email"].extra["widget"] = PickerInput("accounts:suggested_addresses")

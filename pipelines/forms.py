@@ -1,6 +1,5 @@
 """Forms of pipelines. They check the shape; the services, which the API uses too, check the rules."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -12,6 +11,7 @@ from accounts import finding
 from accounts.models import Group, User
 from accounts.roles import Ability
 from core.pages.seen import FIELD, SeenForm
+from core.pages.widgets import PickerInput, PickerTextarea
 from core.text import Text
 from pipelines.access import ItemRole, PipelineAction, allowed_actions, may_grant
 from pipelines.models import BODY_MAX_LENGTH, NAME_MAX_LENGTH, NOTIFIED_LIMIT, Pipeline, Step
@@ -73,58 +73,79 @@ class DuplicateForm(forms.Form):
 
 
 class TransferForm(forms.Form):
-    """``owner``: someone of the pipeline's organization, by e-mail address."""
+    """``owner``: someone of the pipeline's organization, by e-mail address or name. ``person`` fills the form in."""
 
     owner = forms.CharField(
         label=gettext_lazy("New owner"),
-        max_length=254,
+        max_length=finding.TEXT_MAX_LENGTH,
         widget=_text(inputmode="email"),
         help_text=gettext_lazy("The e-mail address of a User, Power User or Administrator of your organization."),
         error_messages={"required": gettext_lazy("Enter an e-mail address.")},
     )
 
-    def __init__(self, *args: Any, pipeline: Pipeline, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, pipeline: Pipeline, person: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.pipeline = pipeline
+        self.pipeline, self.person = pipeline, person
+        if person.may(Ability.READ_USERS):
+            self.fields["owner"].widget = PickerInput("accounts:suggested_people")
+            self.fields["owner"].help_text = gettext(
+                "The name or e-mail address of a User, Power User or Administrator of your organization."
+            )
+            self.fields["owner"].error_messages["required"] = gettext("Enter a name or an e-mail address.")
 
     def clean_owner(self) -> User:
-        email = self.cleaned_data["owner"].strip().lower()
-        owner = people_of(self.pipeline).filter(email=email).first()
-        if owner is None:
-            raise forms.ValidationError(gettext("Nobody active in your organization has this address."))
-        return owner
+        return finding.person_in(
+            self.cleaned_data["owner"],
+            people=people_of(self.pipeline),
+            reader=self.person,
+            unknown=gettext("Nobody active in your organization has this address."),
+        )
 
 
 class NotificationsForm(SeenForm):
-    """``notified_people``: people who can see the pipeline, one e-mail address per line."""
+    """``notified_people``: people who can see the pipeline, one e-mail address or full name per line. ``person`` fills
+    the form in."""
 
     notified_people = forms.CharField(
         label=gettext_lazy("E-mail addresses"),
         required=False,
-        max_length=NOTIFIED_LIMIT * 256,
+        max_length=NOTIFIED_LIMIT * finding.TEXT_MAX_LENGTH,
         widget=_lines(6),
         help_text=gettext_lazy("One per line. Only people of your organization who can see this pipeline."),
     )
 
-    def __init__(self, *args: Any, pipeline: Pipeline, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, pipeline: Pipeline, person: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.pipeline = pipeline
+        self.pipeline, self.person = pipeline, person
+        if person.may(Ability.READ_USERS):
+            self.fields["notified_people"].label = gettext("People")
+            self.fields["notified_people"].widget = PickerTextarea("accounts:suggested_people", gettext("Add a person"))
+            self.fields["notified_people"].help_text = gettext(
+                "A name or an e-mail address per line. Only people of your organization who can see this pipeline."
+            )
 
     def clean_notified_people(self) -> list[User]:
-        text: str = self.cleaned_data["notified_people"]
-        emails = sorted({email.lower() for email in text.replace(",", " ").split()})
-        if len(emails) > NOTIFIED_LIMIT:
+        words = dict.fromkeys(finding.words_in(self.cleaned_data["notified_people"]))
+        if len(words) > NOTIFIED_LIMIT:
             too_many = ngettext("Choose at most %(limit)s person.", "Choose at most %(limit)s people.", NOTIFIED_LIMIT)
             raise forms.ValidationError(too_many % {"limit": NOTIFIED_LIMIT})
-        found = {person.email: person for person in people_of(self.pipeline).filter(email__in=emails)}
-        for email in emails:
-            person = found.get(email)
+        addresses = {word: finding.address_in(word) for word in words}
+        people = people_of(self.pipeline).filter(email__in=addresses.values())
+        by_address = {person.email: person for person in people}
+        found = {word: by_address.get(address) or self._named(word) for word, address in addresses.items()}
+        for word, person in found.items():
             if person is None or PipelineAction.SEE not in allowed_actions(person, self.pipeline):
-                raise forms.ValidationError(
-                    gettext("Nobody active who can see this pipeline has this address: %(address)s")
-                    % {"address": email}
-                )
-        return [found[email] for email in emails]
+                raise forms.ValidationError(self._unknown(word))
+        return sorted({person for person in found.values() if person}, key=lambda person: person.email)
+
+    def _named(self, word: str) -> User | None:
+        return None if "@" in word else finding.person_named(word, reader=self.person)
+
+    def _unknown(self, word: str) -> str:
+        if "@" in word or not self.person.may(Ability.READ_USERS):
+            text = gettext("Nobody active who can see this pipeline has this address: %(address)s")
+            return text % {"address": finding.address_in(word)}
+        return gettext("Nobody active who can see this pipeline has this name: %(name)s") % {"name": word}
 
 
 class StepForm(SeenForm):
@@ -286,7 +307,7 @@ class AccessRuleForm(SeenForm):
     who = forms.CharField(
         label=gettext_lazy("Who"),
         max_length=finding.TEXT_MAX_LENGTH,
-        widget=_text(list="subjects"),
+        widget=PickerInput("accounts:suggested_subjects"),
         help_text=gettext_lazy("The e-mail address of a person, or the name of a group."),
         error_messages={"required": gettext_lazy("Enter an e-mail address or the name of a group.")},
     )
@@ -333,17 +354,6 @@ class RejectForm(forms.Form):
 
 def roles_to_grant(allowed: frozenset[PipelineAction]) -> list[tuple[str, Text]]:
     return [(role.value, role.label) for role in ItemRole if may_grant(allowed, role)]
-
-
-def subjects_to_offer(person: User, limit: int) -> Sequence[str]:
-    """Suggestions while typing: all people and groups if the person can read them, otherwise their own groups."""
-    if person.may(Ability.READ_USERS):
-        people = User.objects.of_organization_readable_by(person).active().order_by("email")
-        groups: QuerySet[Group] = Group.objects.readable_by(person)
-    else:
-        people, groups = User.objects.none(), person.member_groups.all()
-    names = list(groups.order_by("name").values_list("name", flat=True)[:limit])
-    return [*names, *finding.suggestions(people.values_list("name", "email")[: limit - len(names)])]
 
 
 def people_of(pipeline: Pipeline) -> QuerySet[User]:

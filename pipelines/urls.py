@@ -1,6 +1,6 @@
 from django.urls import path
 
-from pipelines.views import detail, http_steps, lists, rules, runs, steps
+from pipelines.views import detail, http_steps, lists, rules, runs, steps, suggestions
 
 app_name = "pipelines"
 ONE = "pipelines/<id:pk>"
@@ -38,4 +38,6 @@ urlpatterns = [
     path(f"{RUN}/progress/", runs.RunProgressView.as_view(), name="run_progress"),
     path(f"{RUN}/approve/", runs.RunApproveView.as_view(), name="run_approve"),
     path(f"{RUN}/reject/", runs.RunRejectView.as_view(), name="run_reject"),
+    path("suggestions/pipelines/", suggestions.SuggestedPipelinesView.as_view(), name="suggested_pipelines"),
+    path("suggestions/tags/", suggestions.SuggestedTagsView.as_view(), name="suggested_tags"),
 ]

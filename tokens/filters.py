@@ -14,6 +14,7 @@ from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 from accounts.models import User
 from core.api import scopes
 from core.filters import DayFilter, SearchFilter, StrictFilterSet, TextFilter, is_address
+from core.pages.widgets import PickerInput
 from tokens.querysets import TokenQuerySet
 from tokens.states import CHOICES as STATE_CHOICES
 from tokens.states import TokenState
@@ -141,7 +142,12 @@ class OrganizationTokenFilter(TokenFilter):
     }
 
     q = SearchFilter(label=gettext_lazy("Name, owner or token id"), method="filter_text")
-    owner = TextFilter(label=gettext_lazy("Owner"), max_length=254, method="filter_owner")
+    owner = TextFilter(
+        label=gettext_lazy("Owner"),
+        max_length=254,
+        method="filter_owner",
+        widget=PickerInput("accounts:suggested_addresses"),
+    )
     unused_for = django_filters.ChoiceFilter(
         label=gettext_lazy("Not used for"),
         choices=DAYS_UNUSED,
@@ -178,7 +184,12 @@ class AccessReviewFilter(StrictFilterSet):
         name: OrganizationTokenFilter.description_of(name) for name in ("owner", "is_limited", "unused_for")
     }
 
-    owner = TextFilter(label=gettext_lazy("Person"), max_length=254, method="filter_owner")
+    owner = TextFilter(
+        label=gettext_lazy("Person"),
+        max_length=254,
+        method="filter_owner",
+        widget=PickerInput("accounts:suggested_addresses"),
+    )
     scope = django_filters.ChoiceFilter(
         label=gettext_lazy("Scope"),
         choices=scopes.CHOICES,

@@ -15,7 +15,7 @@ urlpatterns = [
     path("profile/activity-log/<id:public_id>/", logs.ActivityDetailView.as_view(), name="activity_detail"),
     path(
         "organization/authentication-log/",
-        token_uses.OrganizationTokenUseListView.as_view(),
+        logs.OrganizationTokenUseListView.as_view(),
         name="organization_token_use_list",
     ),
     path(
@@ -30,7 +30,7 @@ urlpatterns = [
     ),
     path(
         "organization/activity-log/",
-        activity.OrganizationActivityListView.as_view(),
+        logs.OrganizationActivityListView.as_view(),
         name="organization_activity_list",
     ),
     path(

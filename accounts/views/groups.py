@@ -17,9 +17,8 @@ from django_tables2 import RequestConfig, SingleTableMixin
 
 from accounts import seen, services
 from accounts.filters import GroupFilter
-from accounts.finding import suggestions
 from accounts.forms import GroupForm, MemberForm
-from accounts.models import Group, User
+from accounts.models import Group
 from accounts.roles import Ability
 from accounts.tables import GroupTable, MemberTable
 from accounts.views.base import OrganizationPageMixin, find_group, find_user
@@ -28,9 +27,6 @@ from core.pages.confirm import confirm_page
 from core.pages.forms import refusals_as_messages, refusals_in
 from core.pages.views import FilteredListMixin
 from core.text import grouped
-
-# How many people the field for a new member suggests. Others can be typed in full.
-SUGGESTED = 500
 
 
 class GroupListView(OrganizationPageMixin, SingleTableMixin, FilteredListMixin):
@@ -87,16 +83,11 @@ class GroupDetailView(OrganizationPageMixin, View):
             may_change=may_change,
             name_form=name_form or self.name_form(group),
             member_form=member_form or MemberForm(actor=self.person),
-            people=self._suggestions(group) if may_change else [],
         )
         return render(self.request, "accounts/organization_group_detail.html", context, status=status)
 
     def name_form(self, group: Group, data: Any = None) -> GroupForm:
         return GroupForm(data, initial={"name": group.name}, now=seen.of_group_name(group), request=self.request)
-
-    def _suggestions(self, group: Group) -> list[str]:
-        people = User.objects.of_organization_readable_by(self.person).active().exclude(member_groups=group)
-        return suggestions(people.order_by("email").values_list("name", "email")[:SUGGESTED])
 
 
 class GroupChangeView(GroupDetailView):

@@ -98,6 +98,12 @@ GET  /organization/groups/{group}/members/{user}/remove/ no    no    no    ok   
 POST /organization/groups/{group}/members/{user}/remove/ no    no    no    to    to    no    no    gone  admin in
 GET  /organization/groups/{group}/delete/ no    no    no    ok    ok    no    no    gone  admin in
 POST /organization/groups/{group}/delete/ no    no    no    to    to    no    no    gone  admin in
+POST /suggestions/people/ no    no    no    ok    ok    ok    ok    ok    admin in
+POST /suggestions/addresses/ no    no    no    ok    ok    ok    ok    ok    admin in
+POST /suggestions/groups/ no    no    no    ok    ok    ok    ok    ok    admin in
+POST /suggestions/subjects/ ok    ok    ok    ok    ok    ok    ok    ok    admin in
+POST /suggestions/pipelines/ ok    ok    ok    ok    ok    ok    ok    ok    admin in
+POST /suggestions/tags/ ok    ok    ok    ok    ok    ok    ok    ok    admin in
 GET  /invitation/{text}/{text}/ ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
 GET  /who-may-do-what/ ok    ok    ok    ok    ok    ok    ok    ok    admin in
 GET  /pipelines/new/ ok    ok    no    ok    ok    no    no    ok    admin in

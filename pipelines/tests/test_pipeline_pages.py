@@ -15,7 +15,6 @@ from accounts.roles import SiteRole
 from accounts.tests.factories import OperatorFactory, UserFactory
 from core.pages.tables import breakable
 from opsera_portal import api_reference
-from pipelines import filters
 from pipelines.access import PipelineAction, may
 from pipelines.models import Run, RunLogLine, StepRun
 from pipelines.services import start_run
@@ -511,18 +510,6 @@ def test_page_size_is_limited(as_owner, owner, pipeline, kind):
 
     url = LIST if kind == "list" else detail(pipeline)
     assert rows(as_owner.get(f"{url}?per_page=1000000")) <= 200
-
-
-def test_many_tags_are_suggested_instead_of_listed(client, owner, monkeypatch):
-    monkeypatch.setattr(filters, "MOST_CHOICES", 2)
-    pipeline = PipelineFactory(owner=owner, tags=["nightly", "weekly", "linux"])
-    client.force_login(owner)
-
-    page = client.get("/pipelines/?tag=weekly").content.decode()
-
-    assert re.search(r'<input[^>]+name="tag"[^>]+value="weekly"', page)
-    assert '<option value="linux">' in page
-    assert str(pipeline.pk) in page
 
 
 def test_unknown_tag_finds_nothing_on_page_and_api(client, owner):

@@ -12,6 +12,7 @@ from django.utils.translation import gettext, gettext_lazy, ngettext
 from django.views.generic import View
 from django_tables2 import RequestConfig
 
+from accounts import finding
 from accounts.models import User
 from accounts.roles import Ability
 from core.pages.confirm import confirm_page
@@ -161,12 +162,13 @@ class PipelineNotificationsView(PipelineFormPage):
     template_name = "pipelines/pipeline_notifications.html"
 
     def form(self, pipeline: Pipeline, data: Any) -> NotificationsForm:
-        people = dict(pipeline.notified_people.order_by("email").values_list("pk", "email"))
+        people = list(pipeline.notified_people.order_by("email"))
         return NotificationsForm(
             data,
-            initial={"notified_people": "\n".join(people.values())},
+            initial={"notified_people": "\n".join(finding.shown(person, reader=self.person) for person in people)},
             pipeline=pipeline,
-            now=seen.of_notified_people(pipeline, people),
+            person=self.person,
+            now=seen.of_notified_people(pipeline, (person.pk for person in people)),
             request=self.request,
         )
 
@@ -213,7 +215,7 @@ class PipelineTransferView(PipelineFormPage):
     template_name = "pipelines/pipeline_transfer.html"
 
     def form(self, pipeline: Pipeline, data: Any) -> TransferForm:
-        return TransferForm(data, pipeline=pipeline)
+        return TransferForm(data, pipeline=pipeline, person=self.person)
 
     def save(self, pipeline: Pipeline, form: Any) -> HttpResponseBase:
         owner = form.cleaned_data["owner"]

@@ -16,12 +16,10 @@ from core.pages.seen import SeenForm
 from core.seen import ChangedMeanwhile
 from pipelines import seen, services
 from pipelines.access import ItemRole, PipelineAction, may_grant, rule_gives_less
-from pipelines.forms import AccessRuleForm, RoleForm, roles_to_grant, subjects_to_offer
+from pipelines.forms import AccessRuleForm, RoleForm, roles_to_grant
 from pipelines.models import AccessRule, Pipeline
 from pipelines.rule_texts import message_after_saving, note_on
 from pipelines.views.base import PipelinePage
-
-OFFERED = 500
 
 
 class AccessRulePage(PipelinePage):
@@ -68,7 +66,6 @@ class AccessRulePage(PipelinePage):
             "roles": roles_to_grant(self.allowed),
             "form": form or self.form(pipeline, now=seen.of_rules(pipeline, rules)),
             "role_form": role_form,
-            "subjects": subjects_to_offer(self.person, OFFERED),
         }
         return render(self.request, "pipelines/access_rule_list.html", context, status=status)
 

@@ -1,6 +1,7 @@
-"""The log pages that know tokens: they offer a person's tokens by name, and link to the pages of tokens.
+"""The log pages that know tokens and people: they offer a person's tokens by name, suggest people of the organization,
+and link to the pages of tokens.
 
-`auditlog/views` has everything else about these pages; auditlog does not know the tokens' table.
+`auditlog/views` has everything else about these pages; auditlog knows neither people nor the tokens' table.
 """
 
 import uuid
@@ -11,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from auditlog.views import activity, token_uses
 from auditlog.views.base import LogDetailView, LogListView
-from core.pages.widgets import MOST_CHOICES, LongSelect
+from core.pages.widgets import MOST_CHOICES, LongSelect, PickerInput
 from core.reading import local
 from tokens.form_links import form_link_with
 from tokens.models import Token
@@ -32,6 +33,15 @@ class TokenChoicesMixin(LogListView):
             if chosen and chosen not in names:
                 names[chosen] = chosen
             filterset.form.fields["token_id"].widget = LongSelect(choices=[("", _("Any token")), *names.items()])
+        return filterset
+
+
+class SuggestedPeopleMixin(LogListView):
+    """A log of the organization, filtered by one of its people."""
+
+    def get_filterset(self, filterset_class: Any) -> Any:
+        filterset = super().get_filterset(filterset_class)
+        filterset.filters["user_email"].extra["widget"] = PickerInput("accounts:suggested_addresses")
         return filterset
 
 
@@ -63,11 +73,19 @@ class TokenUseDetailView(LeastScopeMixin):
     pass
 
 
+class OrganizationTokenUseListView(SuggestedPeopleMixin, token_uses.OrganizationTokenUseListView):
+    pass
+
+
 class OrganizationTokenUseDetailView(LeastScopeMixin, token_uses.OrganizationTokenUseDetailView):
     pass
 
 
 class ActivityListView(TokenChoicesMixin, activity.ActivityListView):
+    pass
+
+
+class OrganizationActivityListView(SuggestedPeopleMixin, activity.OrganizationActivityListView):
     pass
 
 

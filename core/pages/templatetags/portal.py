@@ -19,6 +19,7 @@ from django.utils.translation import get_language, gettext, ngettext_lazy
 
 from core.badges import Badge
 from core.pages import charts, submissions
+from core.pages.widgets import adding_picker
 from core.reading import local
 from core.text import Text, grouped
 
@@ -94,6 +95,8 @@ def submission() -> SafeString:
     return format_html('<input type="hidden" name="{}" value="{}">', submissions.FIELD, uuid.uuid4().hex)
 
 
+# Below a text field that a template draws by itself.
+register.simple_tag(adding_picker)
 register.filter("grouped", grouped)
 
 
