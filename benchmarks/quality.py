@@ -149,12 +149,13 @@ def set_up() -> None:
 
 @contextmanager
 def running_portal() -> Iterator[tuple["Portal", "Chromium"]]:
+    from accounts.tests.openid import running_provider
     from opsera_portal.tests import portal as started
     from opsera_portal.tests.browser import Chromium
 
     chromium = Chromium()
-    with tempfile.TemporaryDirectory(prefix="opsera-portal-quality-") as directory:
-        portal = started.start(Path(directory))
+    with running_provider() as provider, tempfile.TemporaryDirectory(prefix="opsera-portal-quality-") as directory:
+        portal = started.start(Path(directory), **provider.variables)
         try:
             yield portal, chromium
         finally:

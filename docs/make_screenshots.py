@@ -29,6 +29,7 @@ import django  # noqa: E402
 
 django.setup()
 
+from accounts.tests.openid import running_provider  # noqa: E402
 from opsera_portal.tests import page_states, pictures  # noqa: E402
 from opsera_portal.tests import portal as started  # noqa: E402
 from opsera_portal.tests.browser import Chromium  # noqa: E402
@@ -51,8 +52,8 @@ def main() -> None:
     if unknown := set(parts) - PARTS.keys():
         parser.error(f"There is no such part: {', '.join(sorted(unknown))}")
     chromium = Chromium()
-    with tempfile.TemporaryDirectory() as directory:
-        portal = started.start(Path(directory))
+    with running_provider() as provider, tempfile.TemporaryDirectory() as directory:
+        portal = started.start(Path(directory), **provider.variables)
         try:
             # The gallery changes the demo, so it comes last.
             for part in sorted(parts, key=list(PARTS).index):

@@ -3,9 +3,7 @@
 import base64
 import hashlib
 import json
-import os
 import re
-import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -13,7 +11,6 @@ from html import unescape
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import jwt
-import oidc_provider_mock
 import pytest
 import requests
 import time_machine
@@ -24,13 +21,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from django.utils import timezone
-from werkzeug.serving import WSGIRequestHandler, make_server
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Response
 
 from accounts.models import User
 from accounts.signin.single_sign_on.views import STARTS
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
 from accounts.tests.factors import add_app, code_of
+from accounts.tests.openid import CLIENT_ID, SUBJECT, running_provider
 from auditlog.models import Activity
 from core.setting_readers import OpenIDProvider
 from opsera_portal.environment import SigningIn
@@ -42,48 +39,7 @@ START = "/login/single-sign-on/"
 CALLBACK = "/login/single-sign-on/callback/"
 CANCELLED = "/login/single-sign-on/cancelled/"
 CONNECTION = "/profile/security/single-sign-on/"
-CLIENT_ID = "portal"
-SUBJECT = "subject-1"
 FOREIGN_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-
-
-class Silent(WSGIRequestHandler):
-    def log(self, type, message, *args):  # noqa: A002
-        pass
-
-
-class Provider:
-    """`oidc_provider_mock` with changed answers: ``lies`` maps a path to a function that changes its answer."""
-
-    def __init__(self):
-        self.app = oidc_provider_mock.app()
-        self.server = make_server("localhost", 0, self, threaded=True, request_handler=Silent)
-        self.issuer = f"http://localhost:{self.server.server_port}"
-        self.lies = {}
-        self.asked = []
-
-    def __call__(self, environ, start_response):
-        request = Request(environ)
-        self.asked.append((request.path, dict(request.form)))
-        environ["wsgi.input"].seek(0) if environ["wsgi.input"].seekable() else None
-        answer = Response.from_app(self.app, self._again(environ, request))
-        if request.path in self.lies:
-            answer = self.lies[request.path](answer)
-        return answer(environ, start_response)
-
-    def _again(self, environ, request):
-        """Returns the environ of the same request, with an unread body."""
-        from io import BytesIO
-        from urllib.parse import urlencode
-
-        if request.form:
-            body = urlencode(list(request.form.items(multi=True))).encode()
-            environ = {**environ, "wsgi.input": BytesIO(body), "CONTENT_LENGTH": str(len(body))}
-            environ.pop("werkzeug.request", None)
-        return environ
-
-    def knows(self, subject=SUBJECT, **claims):
-        requests.put(f"{self.issuer}/users/{subject}", json=claims, timeout=5).raise_for_status()
 
 
 @pytest.fixture(scope="module")
@@ -104,15 +60,8 @@ def keys_read_once():
 
 @pytest.fixture(scope="module")
 def running(keys_read_once):
-    os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"
-    provider = Provider()
-    thread = threading.Thread(target=provider.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield provider
-    provider.server.shutdown()
-    thread.join()
-    provider.server.server_close()
-    del os.environ["AUTHLIB_INSECURE_TRANSPORT"]
+    with running_provider() as provider:
+        yield provider
 
 
 @pytest.fixture

@@ -12,8 +12,10 @@ from email import message_from_bytes, policy
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from accounts.tests.factors import code_of
+from accounts.tests.openid import tell
 from opsera_portal.api_examples import JWT
 from opsera_portal.tests.browser import Chromium, sign_in
 from opsera_portal.tests.portal import Portal
@@ -22,6 +24,9 @@ from opsera_portal.tests.portal import Portal
 NOBODY = ""
 # This person has a second factor.
 TWO_FACTOR = "security"
+# This person has used single sign-on.
+CONNECTED = "auditor"
+SINGLE_SIGN_ON = "Single sign-on"
 ALL_ROLES = ("admin", "power", "user", "guest", "security", "auditor")
 
 # The addresses of links in mails, by a word of the link.
@@ -146,6 +151,13 @@ def name_in_use(page: Any, links: Links) -> None:
     page.locator("#name-check :text('⚠'), #name-check:has-text('⚠')").first.wait_for()
 
 
+def suggested_people_and_groups(page: Any, links: Links) -> None:
+    below("/pipelines/", PRODUCTION, "access-rules/")(page, links)
+    page.locator("#id_who").press_sequentially("e")
+    page.locator("[role=option]").first.wait_for()
+    page.keyboard.press("ArrowDown")
+
+
 def second_step(page: Any, links: Links) -> None:
     # Else the browser remembers that the password was right.
     page.context.clear_cookies()
@@ -155,6 +167,40 @@ def second_step(page: Any, links: Links) -> None:
 
 def refused_sign_in(page: Any, links: Links) -> None:
     wrongly_sent(at("/login/"), "#sign-in", login="nobody@demo.example", password="wrong")(page, links)
+
+
+def at_the_provider(page: Any, links: Links) -> None:
+    """Where people sign in who continue with the provider of single sign-on."""
+    go(page, "/login/")
+    page.locator("#sign-in-single-sign-on").click()
+    page.locator("input[name=sub]").wait_for()
+
+
+def on_the_way_to_the_provider(page: Any, links: Links) -> None:
+    """A page that forwards at once: an empty answer of the provider keeps the browser on it."""
+    page.route("**/oauth2/authorize*", lambda route: route.fulfill(status=204))
+    go(page, "/login/")
+    page.locator("#sign-in-single-sign-on").click()
+    page.locator("#go-on").wait_for()
+
+
+def refused_as(subject: str) -> Opener:
+    """Signs in at the provider as somebody whom the portal does not let in."""
+
+    def signs_in(page: Any, links: Links) -> None:
+        at_the_provider(page, links)
+        page.locator("input[name=sub]").fill(subject)
+        page.get_by_role("button", name="Authorize").click()
+        page.wait_for_url("**/login/**", wait_until="load")
+
+    return signs_in
+
+
+def cancelled_at_the_provider(page: Any, links: Links) -> None:
+    """The test provider itself would send the browser back without the state, which the standard requires."""
+    at_the_provider(page, links)
+    state = parse_qs(urlsplit(page.url).query)["state"][0]
+    go(page, f"/login/single-sign-on/callback/?error=access_denied&state={state}")
 
 
 def recovery_codes(page: Any, links: Links) -> None:
@@ -199,6 +245,14 @@ STATES = [
     State("Sign in", "is it still you, by password", ("user",), at("/login/again/?next=/profile/")),
     State("Sign in", "is it still you, by code", (TWO_FACTOR,), at("/login/two-factor/again/?next=/profile/")),
     State("Sign in", "sign out", ("user",), at("/logout/")),
+    # Single sign-on
+    State(SINGLE_SIGN_ON, "forwards to the provider", (NOBODY,), on_the_way_to_the_provider),
+    State(SINGLE_SIGN_ON, "canceled", (NOBODY,), cancelled_at_the_provider),
+    State(SINGLE_SIGN_ON, "nobody has this address", (NOBODY,), refused_as("stranger")),
+    State(SINGLE_SIGN_ON, "address not verified", (NOBODY,), refused_as("unverified")),
+    State(SINGLE_SIGN_ON, "wrong answer", (NOBODY,), at("/login/single-sign-on/callback/?code=1&state=1")),
+    State(SINGLE_SIGN_ON, "connected", (CONNECTED,), at("/profile/security/single-sign-on/")),
+    State(SINGLE_SIGN_ON, "not connected", ("user",), at("/profile/security/single-sign-on/")),
     # Overview
     State("Overview", "page", ("user", "admin", "power", "guest", "security", "auditor"), at("/")),
     State("Overview", "first steps", ("admin@other.example",), at("/")),
@@ -314,6 +368,7 @@ STATES = [
     State("Pipeline", "new HTTP step", ("power",), below("/pipelines/", PRODUCTION, "steps/new/?template=github")),
     State("Pipeline", "new approval", ("power",), below("/pipelines/", PRODUCTION, "steps/new/?kind=approval")),
     State("Pipeline", "access rules", ("power",), below("/pipelines/", PRODUCTION, "access-rules/")),
+    State("Pipeline", "suggested people and groups", ("power",), suggested_people_and_groups),
     State(
         "Pipeline",
         "delete: dialog",
@@ -350,18 +405,39 @@ STATES = [
 
 
 def prepare(chromium: Chromium, portal: Portal) -> Links:
-    """Signs everybody in, adds second factors, waits for the demo's runs, and returns links from mails."""
-    # Browsers create passkeys for names only.
-    portal.url = portal.url.replace("127.0.0.1", "localhost")
+    """Signs everybody in, adds second factors, waits for the demo's runs, and returns links from mails.
+
+    The portal must have a provider of single sign-on (accounts/tests/openid.py).
+    """
+    use_localhost(portal)
     people = {login for state in STATES for login in state.people if login}
     for login in sorted(people):
         with chromium.signed_in(portal, address_of(login)) as context:
             # On the first page, a script sends the time zone of the browser.
             go(context.new_page(), "/")
+    use_single_sign_on(chromium, portal)
     add_second_factors(chromium, portal)
     ask_for_mails(chromium, portal)
     wait_for_runs(chromium, portal)
     return {word: wait_for_link(portal, word) for word in ("/password/reset/", "/invitation/", "/confirm-email/")}
+
+
+def use_localhost(portal: Portal) -> None:
+    """Browsers create passkeys for names only, and the provider sends people back to the portal's own address."""
+    portal.url = portal.url.replace("127.0.0.1", "localhost")
+
+
+def use_single_sign_on(chromium: Chromium, portal: Portal) -> None:
+    issuer = portal.environment["OIDC_ISSUER"]
+    tell(issuer, CONNECTED, email=address_of(CONNECTED), email_verified=True)
+    tell(issuer, "unverified", email=address_of("power"), email_verified=False)
+    tell(issuer, "stranger", email="stranger@elsewhere.example", email_verified=True)
+    with chromium.new_context(base_url=portal.url) as context:
+        page = context.new_page()
+        at_the_provider(page, {})
+        page.locator("input[name=sub]").fill(CONNECTED)
+        page.get_by_role("button", name="Authorize").click()
+        page.locator("#user-menu").wait_for()
 
 
 def add_second_factors(chromium: Chromium, portal: Portal) -> None:
