@@ -20,6 +20,7 @@ from auditlog.record import record
 from core.mail import kinds, messages
 from core.models import OutgoingMail
 from opsera_portal.tests.mails import delivered
+from opsera_portal.tests.test_languages_of_pages import MADE_UP, left_in_english, speak_a_made_up_language
 from opsera_portal.tests.test_translations import WORDS
 from pipelines import notifications
 from pipelines.models import Pipeline, Step
@@ -32,6 +33,8 @@ from tokens.tests.factories import TokenFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.once]
 
+# Names and texts of tokens and steps, which no language changes.
+STORED = {"weekly build", "nightly build", "Look at it.", "It said:", "<b>no<", "<a href=''>x<", "Not used for  days."}
 FOUND_AT = "https://evil.example/paste?<script>"
 LIMIT = 30_000
 
@@ -180,6 +183,16 @@ def test_both_parts_have_the_same_words_in_the_same_order(mails, language):
         assert read.words == text.split(), message.subject
         assert read.language == language
         assert WORDS.search(text)
+
+
+def test_every_text_of_every_mail_is_translated(mails, monkeypatch):
+    speak_a_made_up_language(monkeypatch)
+    User.objects.update(language=MADE_UP)
+
+    sent = {message.subject: parts_of(message)[1] for message in mails.sent()}
+    left = {subject: {*left_in_english(f"<p>{subject}</p>{html}")} - STORED for subject, html in sent.items()}
+
+    assert {subject: texts for subject, texts in left.items() if texts} == {}
 
 
 def test_every_mail_has_one_button_with_an_address_of_the_text(mails):
