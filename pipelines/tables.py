@@ -8,7 +8,7 @@ from django.utils.translation import gettext, gettext_lazy, pgettext, pgettext_l
 from django_tables2 import Column
 
 from core.pages.addresses import address_of
-from core.pages.tables import BadgeColumn, BreakableColumn, MomentColumn, PortalTable
+from core.pages.tables import BadgeColumn, BreakableColumn, MomentColumn, PersonColumn, PortalTable, breakable
 from core.pages.templatetags.portal import took
 from pipelines.models import Pipeline, Run
 from pipelines.run_states import LOCKED, PIPELINE_BADGES, badge_of_run, pipeline_state
@@ -19,7 +19,7 @@ NUMERIC = {"td": {"class": "numeric"}, "th": {"class": "numeric"}}
 class PipelineTable(PortalTable):
     name = Column(verbose_name=gettext_lazy("Name"))
     tags = Column(verbose_name=gettext_lazy("Tags"), orderable=False, default="–")
-    owner = BreakableColumn(accessor="owner__email", verbose_name=gettext_lazy("Owner"))
+    owner = PersonColumn("owner", verbose_name=gettext_lazy("Owner"))
     # Not through the row itself, which would cost a query.
     state = BadgeColumn(accessor="pk", verbose_name=gettext_lazy("State"), orderable=False)
     run_count = Column(verbose_name=gettext_lazy("Runs"), attrs=NUMERIC)
@@ -31,8 +31,16 @@ class PipelineTable(PortalTable):
         order_by = ("name",)
         empty_text = gettext_lazy("No pipelines found.")
 
+    def __init__(self, *args: Any, knows_people: bool, **kwargs: Any) -> None:
+        """``knows_people``: whether the reader can see the organization's people, and so their names."""
+        self.knows_people = knows_people
+        super().__init__(*args, **kwargs)
+
     def row_attributes(self, record: Pipeline) -> dict[str, Any]:
         return {"data-pipeline": record.pk}
+
+    def render_owner(self, value: Any, column: PersonColumn) -> SafeString:
+        return column.render(value) if self.knows_people else breakable(value.email)
 
     def render_name(self, record: Pipeline) -> SafeString:
         url = address_of("pipelines:pipeline_detail", record.pk)

@@ -15,7 +15,7 @@ from accounts.models import User
 from accounts.states import USER_BADGES
 from core.badges import Badge
 from core.pages.addresses import address_of
-from core.pages.tables import BadgeColumn, BreakableColumn, MomentColumn, PortalTable
+from core.pages.tables import BadgeColumn, MomentColumn, PersonColumn, PortalTable
 from core.pages.templatetags.portal import badge, relative
 from core.text import Text, counted, grouped
 from tokens.access_review import LISTED
@@ -170,7 +170,7 @@ class OrganizationTokenTable(TokenTable):
         verbose_name=gettext_lazy("Select"),
         attrs={"th": {"class": "row-select"}, "td": {"class": "row-select"}},
     )
-    owner = BreakableColumn(accessor="owner__email", verbose_name=gettext_lazy("Owner"))
+    owner = PersonColumn("owner", verbose_name=gettext_lazy("Owner"))
 
     anchor = ""
 
@@ -196,7 +196,7 @@ class TokensToExpireTable(PortalTable):
     """The first of the tokens that somebody is about to expire together."""
 
     name = Column(verbose_name=gettext_lazy("Name"))
-    owner = BreakableColumn(accessor="owner__email", verbose_name=gettext_lazy("Owner"))
+    owner = PersonColumn("owner", verbose_name=gettext_lazy("Owner"))
     scope = Column(verbose_name=gettext_lazy("Scopes"))
     last_used_at = MomentColumn(verbose_name=gettext_lazy("Last used"), default=gettext_lazy("Never"))
     expires_at = MomentColumn(verbose_name=gettext_lazy("Expires"))

@@ -180,6 +180,16 @@ class BreakableColumn(Column):
         return breakable(str(value))
 
 
+class PersonColumn(Column):
+    """A person, by name and address. Sorted by address."""
+
+    def __init__(self, accessor: str, **kwargs: Any) -> None:
+        super().__init__(accessor=accessor, order_by=f"{accessor}__email", **kwargs)
+
+    def render(self, value: Any) -> SafeString:
+        return format_html('{} <span class="hint below">{}</span>', value.name, breakable(value.email))
+
+
 class CodeColumn(Column):
     """An id, a path or an address, in a monospace font."""
 

@@ -64,6 +64,7 @@ class PipelineDetailView(PipelinePage):
                 {"rule": rule, "note": note_on(rule, self.person)}
                 for rule in (pipeline.access_rules.for_rules_table() if may_read else ())
             ],
+            "knows_people": self.person.may(Ability.READ_USERS),
             "notified_people": list(pipeline.notified_people.order_by("email")),
             "runs_table": runs,
             "curl": curl_to_run(pipeline) if PipelineAction.RUN in self.allowed else "",

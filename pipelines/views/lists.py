@@ -23,6 +23,9 @@ class PipelineListView(MemberPageMixin, SingleTableMixin, FilteredListMixin):
     def get_queryset(self) -> QuerySet[Pipeline]:
         return Pipeline.objects.visible_to(self.person).for_pipeline_table()
 
+    def get_table_kwargs(self) -> dict[str, Any]:
+        return {"knows_people": self.person.may(Ability.READ_USERS)}
+
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         context: dict[str, Any] = super().get_context_data(**kwargs)
         return context | {"may_create": self.person.may(Ability.CREATE_PIPELINES)}

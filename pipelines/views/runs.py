@@ -8,6 +8,8 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 
+from accounts.models import User
+from accounts.roles import Ability
 from core.pages.forms import refusals_as_messages
 from pipelines import services, timeline
 from pipelines.access import PipelineAction
@@ -81,6 +83,7 @@ class RunPage(PipelinePage):
             "pipeline": pipeline,
             "run": run,
             "state": run.badge,
+            "requested_by": requester_of(run, self.person),
             "steps": steps,
             "announced": timeline.in_words(run, steps),
             "log": [log_row(line, with_answer=may_read_answers) for line in reversed(lines)],
@@ -91,6 +94,13 @@ class RunPage(PipelinePage):
             **flags(self.allowed),
         }
         return render(self.request, self.template_name, context, status=status)
+
+
+def requester_of(run: Run, reader: User) -> str:
+    """The address, and for people who can see the organization's people the name too."""
+    if run.started_by is None or not reader.may(Ability.READ_USERS):
+        return run.started_by_email
+    return f"{run.started_by.name} ({run.started_by_email})"
 
 
 class RunDetailView(RunPage):

@@ -29,6 +29,7 @@ class PolicySerializer(serializers.Serializer[Any]):
 
 class OwnerEffectSerializer(serializers.Serializer[Any]):
     email = serializers.EmailField()
+    name = serializers.CharField()
     tokens = serializers.IntegerField()
 
 

@@ -38,6 +38,7 @@ class EffectChanged(DomainError):
 @dataclass(frozen=True)
 class OwnerEffect:
     email: str
+    name: str
     tokens: int
 
 
@@ -115,7 +116,7 @@ def change_policy(
 
 def effect_of(before: Organization, after: Organization) -> Effect:
     owners = _effect_by_owner(before, after)
-    named = sorted((-owner["blocked"], owner["email"]) for owner in owners if owner["blocked"])
+    named = sorted((-owner["blocked"], owner["email"], owner["owner_name"]) for owner in owners if owner["blocked"])
 
     def total(count: str) -> int:
         return sum(owner[count] for owner in owners)
@@ -124,7 +125,7 @@ def effect_of(before: Organization, after: Organization) -> Effect:
         blocked_tokens=total("blocked"),
         blocked_people=len(named),
         by_rule={rule.id: total(f"blocked_by_{rule.id}") for rule in rules.RULES},
-        owners=[OwnerEffect(email, -count) for count, email in named[:OWNERS_NAMED]],
+        owners=[OwnerEffect(email, name, -count) for count, email, name in named[:OWNERS_NAMED]],
         unblocked_tokens=total("unblocked"),
         unused_soon=total("unused_soon"),
         people_to_set_up_two_factor=_people_to_set_up_two_factor(before, after),
@@ -135,7 +136,7 @@ def effect_of(before: Organization, after: Organization) -> Effect:
 
 
 def _effect_by_owner(before: Organization, after: Organization) -> list[dict[str, Any]]:
-    """For each owner of live tokens, the ``email`` and how many tokens are ``live``, ``blocked``, and so on.
+    """For each owner of live tokens, ``email``, ``owner_name``, and how many are ``live``, ``blocked``, and so on.
 
     It makes one query, or none if the change has no rules about tokens. The query reads all tokens, and while a change
     is saved nobody else can write on SQLite or create a token on PostgreSQL.
@@ -147,7 +148,7 @@ def _effect_by_owner(before: Organization, after: Organization) -> list[dict[str
     blocks = blocked_after & ~blocked_before
     unused_soon = ~blocked_after & rules.unused(after, now + SOON) & ~rules.unused(before, now + SOON)
     tokens = Token.objects.live().filter(organization=after, owner__is_active=True).order_by()
-    by_owner = tokens.values("owner", email=F("owner__email")).annotate(
+    by_owner = tokens.values("owner", email=F("owner__email"), owner_name=F("owner__name")).annotate(
         live=Count("pk"),
         blocked=Count("pk", filter=blocks),
         unblocked=Count("pk", filter=blocked_before & ~blocked_after),

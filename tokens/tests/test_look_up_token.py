@@ -63,7 +63,7 @@ def test_owner_sees_which_token_it_is(signed_in, owner, token):
 
     assert answer.status_code == 200
     assert answer.context["token"] == token
-    for shown in ("nightly build", str(token.pk), owner.email, "Pipeline Access", "Active", "It works"):
+    for shown in ("nightly build", str(token.pk), owner.name, owner.email, "Pipeline Access", "Active", "It works"):
         assert shown in text(answer)
 
 

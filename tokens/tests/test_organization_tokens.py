@@ -1,5 +1,6 @@
 """The organization's tokens: finding them, and expiring one, several or all of them."""
 
+import re
 import uuid
 from datetime import timedelta
 
@@ -99,6 +100,18 @@ def test_page_and_api_find_the_same_tokens(api, client, administrator, some):
         return sorted(on_page), sorted(in_api)
 
     check_row(PAGE, {query: (names, names) for query, names in found.items()}, attempt)
+
+
+@pytest.mark.parametrize(
+    "path", ["/organization/tokens/", "/organization/tokens/expire-matching/", "/profile/tokens/{pk}/"]
+)
+def test_owners_have_name_and_address(client, administrator, owner, path):
+    token = TokenFactory(owner=owner)
+    client.force_login(administrator)
+
+    page = client.get(path.format(pk=token.pk)).text.replace("<wbr>", "")
+
+    assert re.search(rf'{owner.name} <span class="hint( below)?">{owner.email}</span>', page)
 
 
 @pytest.mark.parametrize("spelled", [str, lambda pk: pk.hex, lambda pk: f" {str(pk).upper()} "])

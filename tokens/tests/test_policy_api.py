@@ -69,7 +69,7 @@ def test_change_answers_with_the_policy_and_the_effect(session, owner):
         "blocked_tokens": 1,
         "blocked_people": 1,
         "by_rule": {"lifetime": 0, "scope": 1, "unused": 0, "two_factor": 0},
-        "owners": [{"email": owner.email, "tokens": 1}],
+        "owners": [{"email": owner.email, "name": owner.name, "tokens": 1}],
     }
 
 

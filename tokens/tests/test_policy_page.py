@@ -112,6 +112,7 @@ def test_review_lists_each_change_and_its_effect(page, owner, member):
     ]
     text = answer.content.decode()
     assert text.index(owner.email) < text.index(member.email)
+    assert owner.name in text
 
 
 def test_review_uses_the_singular_for_one_token(page, owner):

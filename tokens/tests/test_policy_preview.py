@@ -55,7 +55,7 @@ def test_newly_blocked_tokens_are_counted_by_rule_and_owner(owner, member, effec
 
     assert (found.blocked_tokens, found.blocked_people) == (3, 2)
     assert found.by_rule == {"lifetime": 2, "scope": 2, "unused": 0, "two_factor": 0}
-    assert found.owners == [OwnerEffect(owner.email, 2), OwnerEffect(member.email, 1)]
+    assert found.owners == [OwnerEffect(owner.email, owner.name, 2), OwnerEffect(member.email, member.name, 1)]
 
 
 @pytest.mark.each_database

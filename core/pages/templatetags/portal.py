@@ -57,6 +57,12 @@ def _badge(sign: str, label: str, tone: str) -> SafeString:
     )
 
 
+@register.simple_tag
+def name_and_address(person: Any, *, is_named: bool = True) -> SafeString | str:
+    """``person``: something with ``name`` and ``email``. ``is_named``: whether the reader may know the name."""
+    return format_html('{} <span class="hint">{}</span>', person.name, person.email) if is_named else person.email
+
+
 @register.inclusion_tag("includes/field.html")
 def field(bound_field: BoundField) -> dict[str, Any]:
     """A form field with its label, hint and errors."""
