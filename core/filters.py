@@ -301,7 +301,8 @@ class RowSearchField(RowField):
             row = super().to_python(value)
         except ValidationError:
             return value
-        return row and row.name  # type: ignore[attr-defined]
+        # Not None: Django compares this as text to find out whether the form has changed.
+        return row.name if row else ""  # type: ignore[attr-defined]
 
 
 class RowFilter(django_filters.ModelChoiceFilter):

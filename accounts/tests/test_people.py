@@ -179,6 +179,13 @@ def test_one_of_many_groups_is_found_by_its_name_or_id(as_administrator, owner, 
     assert 'hx-post="/suggestions/groups/"' in field
 
 
+def test_list_without_filters_offers_nothing_to_clear(as_administrator, many_groups):
+    answer = as_administrator.get(USERS)
+
+    assert not answer.context["filter"].form.has_changed()
+    assert "Clear" not in text(answer)
+
+
 @pytest.mark.parametrize(
     "typed",
     [
