@@ -209,6 +209,12 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "IssuedToken": WHOLE_TOKEN_FIELDS
     | {"name": "Release script", "token": JWT, "last_used_at": None, "last_used_ip": None},
     "ListedRun": RUN_FIELDS,
+    "Narrowing": {
+        "days": 90,
+        "used_operations": [{"method": "GET", "path": "/api/v1/pipelines/<id:pk>", "last_used_at": STARTED}],
+        "used_pipelines": [PIPELINE],
+        "enough_scopes": ["pipeline-readonly"],
+    },
     "Me": {"organization": {"id": ENTRY, "name": "Example", "account": "example"}},
     "MeUser": PERSON_FIELDS,
     "Member": PERSON_FIELDS,

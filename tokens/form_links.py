@@ -9,7 +9,7 @@ created before the person sends the form.
 
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -59,11 +59,17 @@ def filled_by(query: QueryDict, *, owner: User) -> FilledForm | None:
     return filled
 
 
-def form_link_like(token: Token) -> str:
-    """The address of the form, filled in with the name, the scopes, the pipelines and the lifetime of this token."""
-    query = {"name": token.name, "scopes": ",".join(token.scope.split())}
-    if (pipelines := token.pipeline_ids) is not None:
-        query["pipelines"] = ",".join(map(str, pipelines))
+def form_link_like(
+    token: Token, *, scopes: Iterable[Scope] | None = None, pipelines: Collection[uuid.UUID] | None = None
+) -> str:
+    """The address of the form, filled in with the name, the scopes, the limits and the lifetime of this token.
+
+    ``scopes``, ``pipelines``: these instead of its own.
+    """
+    query = {"name": token.name, "scopes": ",".join(scope.id for scope in scopes or token.scopes)}
+    reached = token.pipeline_ids if pipelines is None else pipelines
+    if reached is not None:
+        query["pipelines"] = ",".join(map(str, reached))
     if token.networks:
         query["networks"] = token.networks.replace(" ", ",")
     if token.max_uses:

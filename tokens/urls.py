@@ -6,6 +6,7 @@ from tokens.views.detail import TokenDetailView
 from tokens.views.expire import TokenExpireView
 from tokens.views.my_tokens import TokenListView
 from tokens.views.names import TokenNameView
+from tokens.views.narrower import TokenNarrowerView
 from tokens.views.organization import ExpireMatchingView, ExpireSelectedView, OrganizationTokenListView
 from tokens.views.published_keys import jwks
 from tokens.views.replace import TokenReplaceView
@@ -19,6 +20,7 @@ urlpatterns = [
     path("profile/tokens/scopes/", ScopeNotesView.as_view(), name="scope_notes"),
     path("profile/tokens/<id:pk>/", TokenDetailView.as_view(), name="token_detail"),
     path("profile/tokens/<id:pk>/reveal/", TokenRevealView.as_view(), name="token_reveal"),
+    path("profile/tokens/<id:pk>/narrower/", TokenNarrowerView.as_view(), name="token_narrower"),
     path("profile/tokens/<id:pk>/replace/", TokenReplaceView.as_view(), name="token_replace"),
     path("profile/tokens/<id:pk>/expire/", TokenExpireView.as_view(), name="token_expire"),
     path("organization/tokens/", OrganizationTokenListView.as_view(), name="organization_token_list"),

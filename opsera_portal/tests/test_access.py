@@ -46,6 +46,7 @@ POST /profile/tokens/scopes/         ok     ok     ok     ok     ok     ok      
 GET  /profile/tokens/{token}/        ok     gone   gone   gone   ok     ok       ok      gone     admin    in
 POST /profile/tokens/{token}/        bad    gone   gone   gone   no     no       no      gone     admin    in
 GET  /profile/tokens/{token}/reveal/ ok     gone   gone   gone   ok     ok       ok      gone     admin    in
+GET  /profile/tokens/{token}/narrower/ ok   gone   gone   gone   gone   gone     gone    gone     admin    in
 GET  /profile/tokens/{token}/replace/ ok    gone   gone   gone   gone   gone     gone    gone     admin    in
 POST /profile/tokens/{token}/replace/ bad   gone   gone   gone   gone   gone     gone    gone     admin    in
 GET  /profile/tokens/{token}/expire/ ok     gone   gone   gone   ok     ok       gone    gone     admin    in
@@ -202,6 +203,7 @@ POST /tokens/current/expire        token  token  token  token  token  token    t
 GET  /tokens/{token}               ok     no     no     no     no     no       no      no       no       who?
 PATCH /tokens/{token}              session no    no     no     no     no       no      no       no       who?
 GET  /tokens/{token}/activity      ok     no     no     no     no     no       no      no       no       who?
+GET  /tokens/{token}/narrower      ok     no     no     no     no     no       no      no       no       who?
 POST /tokens/{token}/replace       session no    no     no     no     no       no      no       no       who?
 POST /tokens/{token}/expire        ok     no     no     no     bad    bad      no      no       no       who?
 POST /tokens/lookup                ok     no     no     no     ok     ok       no      no       no       who?
@@ -280,6 +282,7 @@ POST /tokens/current/expire        ok     ok           ok       ok              
 GET  /tokens/{token}               ok     ok           no       no                no
 PATCH /tokens/{token}              no     no           no       no                no
 GET  /tokens/{token}/activity      ok     ok           no       no                no
+GET  /tokens/{token}/narrower      ok     ok           no       no                no
 POST /tokens/{token}/replace       no     no           no       no                no
 POST /tokens/{token}/expire        ok     no           no       no                no
 POST /tokens/lookup                ok     ok           no       no                no

@@ -25,6 +25,7 @@ from tokens.leaks.reporting import MAX_REPORTED, MAX_URL_LENGTH
 from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end
 from tokens.models import Token
 from tokens.names import MAX_LENGTH, PATTERN, clean_name
+from tokens.narrowing import Narrowing
 from tokens.networks import MAX_LENGTH as NETWORK_MAX_LENGTH
 from tokens.networks import MOST_NETWORKS, clean_networks
 from tokens.pipeline_choice import MOST_PIPELINES
@@ -544,6 +545,47 @@ class TokenUsageSerializer(serializers.Serializer[Any]):
     addresses = AddressUsesSerializer(many=True, help_text="The most recently used first, at most 1000.")
     after_end = AfterEndSerializer(allow_null=True)
     is_complete = serializers.BooleanField(help_text=_IS_COMPLETE)
+
+
+class UsedOperationSerializer(serializers.Serializer[Any]):
+    method = serializers.CharField(source="route.method")
+    path = serializers.CharField(source="route.path", help_text="With `<id:pk>` for an id.")
+    last_used_at = serializers.DateTimeField(source="last_at")
+
+
+class NarrowingSerializer(serializers.Serializer[Any]):
+    """What a token did in a number of days, and what would have been enough for it."""
+
+    days = serializers.IntegerField()
+    is_complete = serializers.BooleanField(
+        help_text="False if it was used more than 10,000 times: older uses are left out."
+    )
+    used_operations = UsedOperationSerializer(source="used", many=True, help_text="The last one first.")
+    operations_allowed = serializers.IntegerField(source="allowed", help_text="How many operations the token can do.")
+    used_pipelines = serializers.SerializerMethodField(
+        help_text="The ids of the pipelines that it is known to have used and that you can see."
+    )
+    knows_all_pipelines = serializers.BooleanField(
+        help_text="False if it read lists, a status, a summary or a log: the log does not say of which pipelines."
+    )
+    pipelines_started = serializers.IntegerField(source="started")
+    pipelines_visible = serializers.IntegerField(source="visible", help_text="How many pipelines you can see.")
+    enough_scopes = serializers.SerializerMethodField(
+        help_text="The scopes of the narrowest token that could have done the same."
+    )
+
+    @extend_schema_field(serializers.ListField(child=serializers.UUIDField()))
+    def get_used_pipelines(self, found: Narrowing) -> list[str]:
+        return [str(pipeline.id) for pipeline in found.pipelines]
+
+    @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES)))
+    def get_enough_scopes(self, found: Narrowing) -> list[str]:
+        return [scope.id for scope in found.scopes]
+
+
+class NarrowerTokenSerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    periods = NarrowingSerializer(many=True)
 
 
 class UsageSerializer(serializers.Serializer[Any]):

@@ -24,6 +24,7 @@ urlpatterns = [
     path("tokens/<id:pk>", TokenViewSet.as_view({"get": "retrieve", "patch": "partial_update"}), name="token_detail"),
     path("tokens/<id:pk>/activity", TokenLogViewSet.as_view({"get": "list"}), name="token_activity"),
     path("tokens/<id:pk>/usage", TokenViewSet.as_view({"get": "usage"}), name="token_usage"),
+    path("tokens/<id:pk>/narrower", TokenViewSet.as_view({"get": "narrower"}), name="token_narrower"),
     path("tokens/<id:pk>/replace", TokenViewSet.as_view({"post": "replace"}), name="token_replace"),
     path("tokens/<id:pk>/expire", TokenViewSet.as_view({"post": "expire"}), name="token_expire"),
     path(

@@ -38,6 +38,7 @@ from tokens.api.serializers import (
     IssuedTokenSerializer,
     IssueTokenBody,
     MeSerializer,
+    NarrowerTokenSerializer,
     OrganizationTokenSerializer,
     Outcome,
     ReplaceTokenBody,
@@ -49,6 +50,7 @@ from tokens.api.serializers import (
 from tokens.ended_in_use import ended_in_use
 from tokens.filters import AccessReviewFilter, OrganizationTokenFilter, TokenFilter
 from tokens.models import Token
+from tokens.narrowing import PERIODS, narrowing
 
 NEWEST_FIRST = Keyset(("created_at", "id"))
 
@@ -70,6 +72,7 @@ class TokenViewSet(ApiViewSet):
         # Closed to tokens: a thief could make the mails and logs that warn the owner look harmless.
         "partial_update": Operation(_("Change the name or the description of one of my tokens"), has_etag=True),
         "usage": Operation(_("See how one of my tokens is used"), READ_API, only_reads=True),
+        "narrower": Operation(_("See a narrower token that would be enough"), READ_API, only_reads=True),
         "create": replace(Privilege.CREATE_TOKEN.operation(), shows_secret=True),
         "replace": replace(Privilege.REPLACE_TOKEN.operation(), shows_secret=True),
         "expire": Operation(_("Expire a token"), CHANGE_API),
@@ -118,6 +121,13 @@ class TokenViewSet(ApiViewSet):
             "is_complete": uses.is_complete,
         }
         return Response(TokenUsageSerializer(answer).data)
+
+    @extend_schema(operation_id="token_narrower", responses=NarrowerTokenSerializer)
+    def narrower(self, request: Request, pk: str) -> Response:
+        """What the token did in the last 30 and 90 days, and the narrowest token that could have done the same."""
+        token = self.get_object()
+        periods = [narrowing(token, days=days) for days in PERIODS]
+        return Response(NarrowerTokenSerializer({"id": token.pk, "periods": periods}).data)
 
     @extend_schema(operation_id="token_create", request=IssueTokenBody, responses={201: IssuedTokenSerializer})
     @method_decorator(sensitive_variables())

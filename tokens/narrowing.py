@@ -1,0 +1,169 @@
+"""What a token did lately, and the narrowest token that could have done the same: fewer scopes, fewer pipelines.
+
+It reads the token's log. Calls that name their pipeline in the body, such as `POST /pipeline/run`, are known from the
+activity log if they acted on it. The logs don't say on which one they only read, so the pipelines are a proposal then.
+"""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import chain, combinations
+from urllib.parse import unquote
+
+from django.urls import Resolver404, resolve
+from django.utils import timezone
+
+from accounts.pipelines_for_tokens import NamedPipeline, pipelines_for_tokens
+from auditlog.actions import Action, ActionType
+from auditlog.models import Activity, TokenUse
+from core import ids
+from core.api.operations import Route
+from core.api.scopes import SCOPES, Scope, as_string
+from tokens.allowed_operations import open_to_tokens, verdicts
+from tokens.models import Token
+from tokens.pipeline_choice import MOST_PIPELINES
+from tokens.policy.rules import scopes_not_allowed
+from tokens.scope_cards import usable_by
+
+# In days.
+PERIODS = (90, 30)
+# Of each log. The database reads so many in a few milliseconds.
+MOST_ENTRIES = 10_000
+# Their addresses name the pipeline.
+_OF_ONE_PIPELINE = "/api/v1/pipelines/<id:pk>"
+_ABOUT_PIPELINES = ("/api/v1/pipeline", "/api/v1/runs")
+
+# Method and path, as in a `Route`.
+_Place = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class UsedOperation:
+    route: Route
+    last_at: datetime
+
+
+@dataclass(frozen=True)
+class Narrowing:
+    """What a token did in the last ``days``, and what would have been enough for it.
+
+    ``is_complete``: false if there are more uses than `MOST_ENTRIES`, and the older ones are left out. ``used``: the
+    operations, the last one first. ``allowed``: how many operations the token can do. ``pipelines``: those that it is
+    known to have used and that its owner can see; ``knows_all_pipelines`` is false if it may have read others, too.
+    ``started``: how many pipelines it started. ``visible``: how many its owner can see. ``scopes``: the fewest.
+    """
+
+    days: int
+    is_complete: bool
+    used: list[UsedOperation]
+    allowed: int
+    pipelines: list[NamedPipeline]
+    knows_all_pipelines: bool
+    started: int
+    visible: int
+    scopes: list[Scope]
+
+    @property
+    def limit(self) -> list[uuid.UUID] | None:
+        """The only pipelines for a new token; ``None`` if it needs no limit or can't have one."""
+        return [pipeline.id for pipeline in self.pipelines] if 0 < len(self.pipelines) <= MOST_PIPELINES else None
+
+    def is_less_than(self, token: Token) -> bool:
+        """Whether a token with these scopes and this limit can do less than ``token``."""
+        had = token.pipeline_ids
+        fewer_pipelines = self.limit is not None and (had is None or len(self.limit) < len(had))
+        return bool(self.used) and (self.scopes != token.scopes or fewer_pipelines)
+
+
+def narrowing(token: Token, *, days: int) -> Narrowing:
+    since = timezone.now() - timedelta(days=days)
+    calls = _newest_calls(token, since)
+    open_routes = {(route.method, route.path): route for route in open_to_tokens()}
+    last_at, pipeline_ids = _by_operation(calls, open_routes)
+    actions = _actions_on_pipelines(token, since)
+    used_ids = pipeline_ids | {pipeline_id for _, pipeline_id in actions}
+    return Narrowing(
+        days=days,
+        is_complete=len(calls) < MOST_ENTRIES,
+        used=[UsedOperation(open_routes[place], at) for place, at in sorted(last_at.items(), key=_last_first)],
+        allowed=sum(verdict.allows for verdict in verdicts(token, open_to_tokens())),
+        pipelines=pipelines_for_tokens().seen_by(token.owner, used_ids),
+        knows_all_pipelines=not any(_reads_unknown_pipelines(open_routes[place]) for place in last_at),
+        started=len({pipeline_id for action, pipeline_id in actions if action == Action.PIPELINE_STARTED}),
+        visible=len(pipelines_for_tokens().offered_to(token.owner, most=MOST_ENTRIES)),
+        scopes=_fewest_scopes(token, [open_routes[place] for place in last_at]),
+    )
+
+
+def _newest_calls(token: Token, since: datetime) -> list[tuple[str, str, datetime]]:
+    """Method, address and time of the newest uses that were allowed."""
+    log = TokenUse.objects.filter(token_id=token.pk, at__gte=since, outcome=TokenUse.Outcome.ALLOWED)
+    return list(log.order_by("-at", "-id").values_list("method", "target", "at")[:MOST_ENTRIES])
+
+
+def _by_operation(
+    calls: list[tuple[str, str, datetime]], known: dict[_Place, Route]
+) -> tuple[dict[_Place, datetime], set[uuid.UUID]]:
+    """When each operation was last called, and the pipelines that addresses name."""
+    last_at: dict[_Place, datetime] = {}
+    pipeline_ids = set()
+    for (method, target), at in {(method, target): at for method, target, at in reversed(calls)}.items():
+        path, pk = _resolved(target)
+        place = "GET" if method == "HEAD" else method, path
+        if place in known:
+            last_at[place] = max(at, last_at.get(place, at))
+            if pk and path.startswith(_OF_ONE_PIPELINE):
+                pipeline_ids.add(pk)
+    return last_at, pipeline_ids
+
+
+def _resolved(target: str) -> tuple[str, uuid.UUID | None]:
+    """The path of a `Route` for a logged address, and the id in it. Empty if there is no such operation any more."""
+    try:
+        match = resolve(unquote(target))
+    except Resolver404:
+        return "", None
+    return f"/{match.route}", match.kwargs.get("pk")
+
+
+def _last_first(call: tuple[_Place, datetime]) -> tuple[float, _Place]:
+    return -call[1].timestamp(), call[0]
+
+
+def _actions_on_pipelines(token: Token, since: datetime) -> list[tuple[str, uuid.UUID]]:
+    log = Activity.objects.of(token.owner).filter(token_id=token.pk, type=ActionType.PIPELINE, at__gte=since)
+    rows = log.order_by("-at", "-id").values_list("action", "target_id")[:MOST_ENTRIES]
+    return [(action, uuid.UUID(target_id)) for action, target_id in rows if ids.FORM.fullmatch(target_id)]
+
+
+def _reads_unknown_pipelines(route: Route) -> bool:
+    is_known = route.path.startswith(_OF_ONE_PIPELINE) or not route.operation.only_reads
+    return route.path.startswith(_ABOUT_PIPELINES) and not is_known
+
+
+def _fewest_scopes(token: Token, used: list[Route]) -> list[Scope]:
+    """Of all choices of scopes that open what was used and nothing that the token can't do, the one that opens the
+    least. The token's own scopes are always one of them."""
+    own, needed = (
+        _opened(frozenset(token.scopes)),
+        {(route.method, route.path) for route in used if route.operation.scopes},
+    )
+    choices = [
+        choice
+        for choice in chain.from_iterable(combinations(SCOPES, size) for size in range(1, len(SCOPES) + 1))
+        if needed <= _opened(frozenset(choice)) <= own and _is_allowed(choice, token)
+    ]
+    return list(min(choices, key=lambda choice: (len(_opened(frozenset(choice))), len(choice)), default=token.scopes))
+
+
+def _is_allowed(choice: tuple[Scope, ...], token: Token) -> bool:
+    """By the policy, and by the form: it offers no scope that opens nothing to the owner."""
+    if list(choice) == token.scopes:
+        return True
+    is_open = all(usable_by(token.owner, scope) for scope in choice)
+    return is_open and not scopes_not_allowed(as_string(choice), token.organization)
+
+
+def _opened(scopes: frozenset[Scope]) -> set[_Place]:
+    """The operations that need a scope and that one of these opens."""
+    return {(route.method, route.path) for route in open_to_tokens() if not scopes.isdisjoint(route.operation.scopes)}
