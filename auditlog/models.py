@@ -75,7 +75,7 @@ class TokenUse(LogEntry):
         NOT_REVEALED = "not_revealed", _("Token never shown")
         OWNER_DEACTIVATED = "owner_deactivated", _("Owner deactivated")
         BLOCKED_BY_POLICY = "blocked_by_policy", _("Blocked by policy")
-        NETWORK_NOT_ALLOWED = "network_not_allowed", _("Network not allowed")
+        NETWORK_NOT_ALLOWED = "network_not_allowed", _("Wrong network")
         USED_UP = "used_up", _("No use left")
         THROTTLED = "throttled", _("Too many requests")
         INVALID_REQUEST = "invalid_request", _("Invalid request")

@@ -12,6 +12,6 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='tokenuse',
             name='reason',
-            field=models.CharField(choices=[('ok', 'OK'), ('insufficient_scope', 'Scope not sufficient'), ('forbidden', 'Forbidden'), ('expired', 'Token expired'), ('revoked', 'Token expired early'), ('not_revealed', 'Token never shown'), ('owner_deactivated', 'Owner deactivated'), ('blocked_by_policy', 'Blocked by policy'), ('network_not_allowed', 'Network not allowed'), ('used_up', 'No use left'), ('throttled', 'Too many requests'), ('invalid_request', 'Invalid request'), ('conflict', 'Conflict'), ('not_found', 'No such operation'), ('error', 'Error in the portal')], max_length=20),
+            field=models.CharField(choices=[('ok', 'OK'), ('insufficient_scope', 'Scope not sufficient'), ('forbidden', 'Forbidden'), ('expired', 'Token expired'), ('revoked', 'Token expired early'), ('not_revealed', 'Token never shown'), ('owner_deactivated', 'Owner deactivated'), ('blocked_by_policy', 'Blocked by policy'), ('network_not_allowed', 'Wrong network'), ('used_up', 'No use left'), ('throttled', 'Too many requests'), ('invalid_request', 'Invalid request'), ('conflict', 'Conflict'), ('not_found', 'No such operation'), ('error', 'Error in the portal')], max_length=20),
         ),
     ]

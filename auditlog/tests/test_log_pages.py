@@ -19,7 +19,7 @@ from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
 from auditlog.reason_texts import EXPLANATIONS
 from auditlog.record import record
-from auditlog.tables import LogTable
+from auditlog.tables import LogTable, outcome_badge
 from auditlog.tests.entries import action, sql, use
 from core.api.scopes import BY_ID
 from core.db import keyset
@@ -525,6 +525,8 @@ def test_page_of_a_use_shows_every_field(reader, auditor):
 @pytest.mark.once
 def test_every_reason_is_explained():
     assert set(EXPLANATIONS) == set(TokenUse.Reason)
+    labels = [outcome_badge(TokenUse(outcome="refused", reason=reason)).label for reason in TokenUse.Reason]
+    assert not [label for label in labels if "_" in label]
 
 
 def refused_for_its_scope(api, person, method, path, **token):

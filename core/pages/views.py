@@ -106,10 +106,10 @@ class FilteredListMixin(FilterView):
         answer: HttpResponseBase = super().get(request, *args, **kwargs)
         return answer
 
-    def get_filterset(self, filterset_class: Any) -> Any:
-        filterset = super().get_filterset(filterset_class)
-        focus_first_error(filterset.form)
-        return filterset
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        # Not before, because the form is created when it is first read, and pages change the filters until then.
+        focus_first_error(self.filterset.form)
+        return super().get_context_data(**kwargs)
 
     @property
     def is_readable(self) -> bool:
