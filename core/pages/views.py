@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from django.contrib import messages
 from django.contrib.auth.mixins import AccessMixin
@@ -109,7 +109,8 @@ class FilteredListMixin(FilterView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         # Not before, because the form is created when it is first read, and pages change the filters until then.
         focus_first_error(self.filterset.form)
-        return super().get_context_data(**kwargs)
+        context: dict[str, Any] = super().get_context_data(**kwargs)
+        return context
 
     @property
     def is_readable(self) -> bool:
@@ -213,7 +214,7 @@ class KeysetTableMixin(SingleTableMixin, FilteredListMixin):
             searches_back=not page.is_backward,
             is_invalid=self._cursor_is_invalid,
         )
-        return cast(dict[str, Any], super().get_context_data(page=links, chips=self.chips(), **kwargs))
+        return super().get_context_data(page=links, chips=self.chips(), **kwargs)
 
     def _count(self, page: KeysetPage[Any]) -> str | None:
         """The number of entries, if it can be determined quickly."""
