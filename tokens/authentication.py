@@ -54,8 +54,10 @@ class AccessTokenAuthentication(JWTAuthentication):
         _check_not_revoked(token)
         _check_revealed(token)
         _check_policy(token)
-        _check_network(token, request._request)
-        _take_use(token, use.at)
+        if token.networks:
+            _check_network(token, request._request)
+        if token.max_uses is not None:
+            _take_use(token, use.at)
         if token.is_limited:
             token.owner.limited_by_token = token.pk
         use.was_accepted = True
@@ -97,7 +99,7 @@ def _known(request: HttpRequest, claims: jwt.VerifiedClaims) -> Token:
 
 def _check_in_time(token: Token, claims: jwt.VerifiedClaims) -> None:
     now = timezone.now()
-    if token.is_used_up:
+    if token.max_uses is not None and token.is_used_up:
         raise _used_up()
     if now >= claims.expires_at or now >= token.expires_at:
         raise TokenRefused("expired", "The token has expired.")
@@ -133,7 +135,7 @@ def _check_network(token: Token, request: HttpRequest) -> None:
 
 def _take_use(token: Token, at: datetime) -> None:
     """The last check: a request that is refused for another reason takes no use."""
-    if token.max_uses is not None and not take_use(token, at=at):
+    if not take_use(token, at=at):
         raise _used_up()
 
 

@@ -141,7 +141,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "pipelines": _texts(instance.pipeline_ids),
             "networks": instance.networks.split(),
             "max_uses": instance.max_uses,
-            "uses_left": instance.uses_left,
+            "uses_left": None if instance.max_uses is None else instance.uses_left,
             "state": state.id,
             "blocked_because": instance.policy_advice if is_blocked else "",
             "expires_soon": is_active and instance.is_in_its_last_days,
