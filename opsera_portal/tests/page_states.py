@@ -276,6 +276,8 @@ STATES = [
     State("Token", "active", ("user",), below("/profile/tokens/", "Status dashboard")),
     State("Token", "expired and in use", ("user",), below("/profile/tokens/", "Old laptop")),
     State("Token", "expired early", ("user",), below("/profile/tokens/", "Lost on the train")),
+    State("Token", "replace", ("user",), below("/profile/tokens/", "Status dashboard", "replace/")),
+    State("Token", "what it used", ("user",), below("/profile/tokens/", "Status dashboard", "narrower/")),
     State("Token", "of another person", OF_ORGANIZATION, below("/organization/tokens/", "Nightly trigger")),
     State("Token", "found a token: form", ("user",), at("/tokens/lookup/")),
     State("Token", "found a token: known", ("user",), looked_up),
