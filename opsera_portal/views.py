@@ -55,6 +55,7 @@ class OverviewView(MemberPageMixin, TemplateView):
             sees_others=user.may(Ability.READ_TOKENS),
             ended_in_use_of_others=[token for token in in_use if token.last.owner_id != user.pk],
             recent_runs=runs.order_by("-requested_at")[:SHOWN],
+            can_run_pipelines=user.may(Ability.USE_PIPELINES),
             is_empty=not tokens.total,
             **kwargs,
         )

@@ -91,8 +91,9 @@ FOUND = {
 
 @pytest.mark.each_database
 def test_page_and_api_filter_in_the_same_way(client, api, auditor):
-    one = TokenFactory(owner=auditor, scope="api")
-    two = TokenFactory(owner=auditor, scope="pipeline")
+    # With names, because the search finds numbers in them too.
+    one = TokenFactory(owner=auditor, scope="api", name="one")
+    two = TokenFactory(owner=auditor, scope="pipeline", name="two")
     use(one, datetime(2026, 5, 1, 23, 59, 59, tzinfo=UTC), target="/a")
     use(one, datetime(2026, 5, 2, 12, tzinfo=UTC), target="/b", status=403, code="forbidden")
     use(two, datetime(2026, 5, 3, tzinfo=UTC), target="/c", ip="198.51.100.7", user_agent="Postman")

@@ -134,7 +134,7 @@ def test_people_who_read_all_tokens_see_expired_tokens_of_others_in_use(
     page = answer.content.decode()
     assert ("Other people's expired tokens are still in use" in page) == reads
     if reads:
-        assert page.index('id="ended-in-use"') < page.index('id="ended-in-use-of-others"') < page.index("Live tokens")
+        assert page.index('id="ended-in-use"') < page.index('id="ended-in-use-of-others"') < page.index("Active tokens")
 
 
 def test_power_user_does_not_see_expired_tokens_of_others_in_use(client, organization, uses_of_ended_tokens):
@@ -174,3 +174,16 @@ def test_number_of_queries_does_not_grow_with_uses(client, administrator, owner,
         counts.append(len(captured))
 
     assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize(
+    ("role", "says"),
+    [
+        (SiteRole.USER, "Open one and choose “Run pipeline”"),
+        (SiteRole.GUEST, "Your role can see pipelines, but not run"),
+    ],
+)
+def test_person_without_runs_is_told_only_what_their_role_may(client, organization, role, says):
+    client.force_login(UserFactory(organization=organization, site_role=role))
+
+    assert says in client.get("/").text

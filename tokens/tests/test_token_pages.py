@@ -533,3 +533,14 @@ def test_reason_that_the_portal_gave_is_marked_as_english(signed_in, owner, admi
 
     assert bool(re.search(rf'<p class="timeline-note"\s+lang="en">{reason}', page)) == ended_by_the_portal
     assert reason in page
+
+
+def test_timeline_is_in_the_order_of_time(client, owner):
+    now = timezone.now()
+    token = TokenFactory(owner=owner, created_at=now - timedelta(days=9), expires_at=now - timedelta(days=2))
+    Token.objects.filter(pk=token.pk).update(last_used_at=now - timedelta(days=1))
+    client.force_login(owner)
+
+    events = client.get(reverse("tokens:token_detail", args=[token.pk])).context["timeline"]
+
+    assert [event["label"] for event in events] == ["Created", "Shown to its owner", "Expired", "Last used"]

@@ -1,5 +1,6 @@
 """One token: its metadata, what it can do, and its log."""
 
+from operator import itemgetter
 from typing import Any
 
 from django.contrib import messages
@@ -208,7 +209,7 @@ def timeline(token: Token) -> list[dict[str, Any]]:
         events.append({"label": gettext("Expired because it was not shown"), "at": token.ended_at, "note": ""})
     note = gettext("All uses were taken") if token.is_used_up else ""
     events.append({"label": _label_of_end(token), "at": token.expires_at, "note": note})
-    return events
+    return sorted(events, key=itemgetter("at"))
 
 
 def _label_of_end(token: Token) -> str:
