@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from django.urls import Resolver404, resolve
 from django.utils import timezone
 
+from accounts.models import User
 from accounts.pipelines_for_tokens import NamedPipeline, pipelines_for_tokens
 from auditlog.actions import Action, ActionType
 from auditlog.models import Activity, TokenUse
@@ -75,22 +76,24 @@ class Narrowing:
         return bool(self.used) and (self.scopes != token.scopes or fewer_pipelines)
 
 
-def narrowing(token: Token, *, days: int) -> Narrowing:
+def narrowing(token: Token, *, days: int, reader: User) -> Narrowing:
+    """``reader``: the owner as they act now. A token for chosen pipelines doesn't learn of any others."""
     since = timezone.now() - timedelta(days=days)
     calls = _newest_calls(token, since)
     open_routes = {(route.method, route.path): route for route in open_to_tokens()}
     last_at, pipeline_ids = _by_operation(calls, open_routes)
     actions = _actions_on_pipelines(token, since)
-    used_ids = pipeline_ids | {pipeline_id for _, pipeline_id in actions}
+    seen = pipelines_for_tokens().seen_by(reader, pipeline_ids | {pipeline_id for _, pipeline_id in actions})
+    started_ids = {pipeline_id for action, pipeline_id in actions if action == Action.PIPELINE_STARTED}
     return Narrowing(
         days=days,
         is_complete=len(calls) < MOST_ENTRIES,
         used=[UsedOperation(open_routes[place], at) for place, at in sorted(last_at.items(), key=_last_first)],
         allowed=sum(verdict.allows for verdict in verdicts(token, open_to_tokens())),
-        pipelines=pipelines_for_tokens().seen_by(token.owner, used_ids),
+        pipelines=seen,
         knows_all_pipelines=not any(_reads_unknown_pipelines(open_routes[place]) for place in last_at),
-        started=len({pipeline_id for action, pipeline_id in actions if action == Action.PIPELINE_STARTED}),
-        visible=len(pipelines_for_tokens().offered_to(token.owner, most=MOST_ENTRIES)),
+        started=sum(pipeline.id in started_ids for pipeline in seen),
+        visible=len(pipelines_for_tokens().offered_to(reader, most=MOST_ENTRIES)),
         scopes=_fewest_scopes(token, [open_routes[place] for place in last_at]),
     )
 

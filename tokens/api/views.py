@@ -126,7 +126,7 @@ class TokenViewSet(ApiViewSet):
     def narrower(self, request: Request, pk: str) -> Response:
         """What the token did in the last 30 and 90 days, and the narrowest token that could have done the same."""
         token = self.get_object()
-        periods = [narrowing(token, days=days) for days in PERIODS]
+        periods = [narrowing(token, days=days, reader=self.person) for days in PERIODS]
         return Response(NarrowerTokenSerializer({"id": token.pk, "periods": periods}).data)
 
     @extend_schema(operation_id="token_create", request=IssueTokenBody, responses={201: IssuedTokenSerializer})

@@ -17,7 +17,6 @@ from core.api import scopes
 from pipelines.models import TokenPipeline
 from pipelines.tests.factories import PipelineFactory
 from tokens import narrowing as module
-from tokens.narrowing import narrowing
 from tokens.tests.factories import TokenFactory, bearer
 
 STATUS, RUN = "/api/v1/pipeline/status", "/api/v1/pipeline/run"
@@ -50,6 +49,10 @@ def act(token, pipeline, action=Action.PIPELINE_STARTED):
         token=token,
         at=timezone.now(),
     )
+
+
+def narrowing(token, *, days):
+    return module.narrowing(token, days=days, reader=token.owner)
 
 
 def enough(token, days=90):
@@ -214,3 +217,22 @@ def test_nobody_else_sees_what_a_token_used(client, organization, token):
 
     assert client.get(reverse("tokens:token_narrower", args=[token.pk])).status_code == 404
     assert client.get(f"/api/v1/tokens/{token.pk}/narrower").status_code == 403
+
+
+def test_limited_token_learns_of_no_other_pipeline(api, owner, token):
+    reached, other = PipelineFactory(owner=owner), PipelineFactory(owner=owner)
+    for pipeline in (reached, other):
+        call(token, "GET", f"/api/v1/pipelines/{pipeline.pk}")
+        act(token, pipeline)
+    limited = TokenFactory(owner=owner, scope="api", is_limited=True)
+    TokenPipeline.objects.create(token=limited, pipeline=reached)
+
+    answer = api.get(f"/api/v1/tokens/{token.pk}/narrower", headers=bearer(limited))
+
+    period = answer.json()["periods"][0]
+    assert (period["used_pipelines"], period["pipelines_visible"], period["pipelines_started"]) == (
+        [str(reached.pk)],
+        1,
+        1,
+    )
+    assert str(other.pk) not in answer.text
