@@ -6,6 +6,7 @@ permission check refuses it, and a test checks every route. Tokens can't use an 
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
@@ -126,7 +127,13 @@ class Route:
 
 def routes() -> list[Route]:
     """Every operation of the API with its address, in the order of the URL configuration."""
-    return list(_walk(get_resolver().url_patterns, ""))
+    return list(_routes_of(get_resolver()))
+
+
+# Walking through all addresses takes a millisecond, and a page asks dozens of times. Django keeps the resolver, too.
+@lru_cache(maxsize=4)
+def _routes_of(resolver: URLResolver) -> tuple[Route, ...]:
+    return tuple(_walk(resolver.url_patterns, ""))
 
 
 def _walk(patterns: list[URLPattern | URLResolver], prefix: str) -> Iterator[Route]:
