@@ -10,11 +10,13 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.db.models import F, Func, QuerySet, TextField
+from django.db.models import F, Func, QuerySet, TextField, Value
+from django.db.models.functions import Substr
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.text import slugify
@@ -238,6 +240,8 @@ def _readable_lines(part: QuerySet[Any], sources: dict[str, str], file_format: s
 
 
 def _lines(part: QuerySet[Any], sources: dict[str, str], file_format: str, *, is_careful: bool = False) -> bytes:
+    if connection.vendor == "sqlite" and file_format == CSV and not is_careful:
+        return _sqlite_csv(part, sources)
     # Each field is formatted once, even if several columns contain it. The limit keeps databases from formatting it
     # again for each column, and from losing the order. It must not cut: entries may have arrived since the end of the
     # part was found, and the next part begins after that end.
@@ -257,6 +261,27 @@ def _lines(part: QuerySet[Any], sources: dict[str, str], file_format: str, *, is
         if is_careful:
             return b"".join([line + end.encode() for (line,) in cursor]).decode(errors="replace").encode()
         return "".join([f"{line}{end}" for (line,) in cursor]).encode()
+
+
+def _sqlite_csv(part: QuerySet[Any], sources: dict[str, str]) -> bytes:
+    """One ``printf`` for a whole line, without a subquery, takes two thirds of the time of the general way."""
+    formats, values = zip(*(_sqlite_cell(part, source) for source in sources.values()), strict=True)
+    arguments = [Value(",".join(formats) + "\r\n"), *chain.from_iterable(values)]
+    line = Func(*arguments, function="printf", output_field=TextField())
+    select, params = part.annotate(csv_line=line).values_list("csv_line")[: 10 * PART_SIZE].query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(select, params)
+        return "".join([line for (line,) in cursor]).encode()
+
+
+def _sqlite_cell(part: QuerySet[Any], source: str) -> tuple[str, list[Any]]:
+    """The format of a cell for ``printf``, and what it formats."""
+    kind = _kind(part, source)
+    if kind == "UUIDField" and not part.model._meta.get_field(source).null:
+        # Faster than `IdText`, which joins nine texts.
+        return "%.8s-%.4s-%.4s-%.4s-%s", [F(source), *(Substr(source, start) for start in (9, 13, 17, 21))]
+    # %w doubles the quotes in a text; %s writes an empty string for null.
+    return '"%w"' if kind in QUOTED else "%s", [_cell(part, source, CSV)]
 
 
 def _writable_cells(part: QuerySet[Any], sources: dict[str, str]) -> str:
