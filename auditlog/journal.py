@@ -46,7 +46,7 @@ def commit(use: OpenUse, *, status: int, code: str | None) -> None:
     connection = own_connection()
     row = _row(connection, use, token, status, code)
     if connection.in_atomic_block:
-        _insert([row])
+        _insert(connection, [row])
     else:
         _group_commit.commit(row)
     try:
@@ -94,14 +94,15 @@ def _statement(rows: int) -> str:
     return f'INSERT INTO "{TokenUse._meta.db_table}" ({_COLUMNS}) VALUES {", ".join([one] * rows)}'  # noqa: S608
 
 
-def _insert(rows: list[Row]) -> None:
+def _insert(connection: BaseDatabaseWrapper, rows: list[Row]) -> None:
     """Writes the rows in one statement; outside of a transaction it is committed by itself."""
-    execute(own_connection(), _statement(len(rows)), [value for row in rows for value in row])
+    execute(connection, _statement(len(rows)), [value for row in rows for value in row])
 
 
 def _insert_in_turn(rows: list[Row]) -> None:
-    with turn_to_write(own_connection()):
-        _insert(rows)
+    connection = own_connection()
+    with turn_to_write(connection):
+        _insert(connection, rows)
 
 
 _group_commit = GroupCommit(_insert_in_turn)

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from core.http.own_headers import checked, list_at_once, set_missing, set_own
 from core.http.request_context import carries_token
 
 HEADERS = {
@@ -19,6 +20,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
+_CHECKED = checked(HEADERS)
 
 
 class TokenAnswerHeadersMiddleware:
@@ -31,15 +33,14 @@ class TokenAnswerHeadersMiddleware:
         response = self.get_response(request)
         if carries_token(request):
             protect(request, response)
+            list_at_once(response)
         return response
 
 
 def protect(request: HttpRequest, response: HttpResponseBase) -> None:
-    headers = response.headers
-    for name, value in HEADERS.items():
-        headers.setdefault(name, value)
+    set_missing(response, _CHECKED)
     if settings.SECURE_HSTS_SECONDS and request.is_secure():
-        headers["Strict-Transport-Security"] = strict_transport_security()
+        set_own(response, "Strict-Transport-Security", strict_transport_security())
 
 
 def strict_transport_security() -> str:

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.http.response import HttpResponseBase
 from django.utils.http import http_date
 
+from core.http.own_headers import Checked, checked, set_checked
 from core.http.public_address import public_url
 from core.types import AccessToken
 
@@ -25,8 +26,7 @@ HEADERS = {
 
 
 def announce(response: HttpResponseBase, token: AccessToken) -> None:
-    for name, value in _headers(token.pk, token.ends_at).items():
-        response.headers[name] = value
+    set_checked(response, _headers(token.pk, token.ends_at))
     if token.replaced_at is not None:
         response.headers["Deprecation"] = f"@{int(token.replaced_at.timestamp())}"
         response.headers["Link"] += f", {_link(token.replaced_by_id, 'successor-version')}"
@@ -34,8 +34,8 @@ def announce(response: HttpResponseBase, token: AccessToken) -> None:
 
 # Scripts send the same token again and again.
 @lru_cache(maxsize=1000)
-def _headers(token_id: uuid.UUID, ends_at: datetime) -> dict[str, str]:
-    return {"Sunset": http_date(ends_at.timestamp()), "Link": _link(token_id, "sunset")}
+def _headers(token_id: uuid.UUID, ends_at: datetime) -> Checked:
+    return checked({"Sunset": http_date(ends_at.timestamp()), "Link": _link(token_id, "sunset")})
 
 
 def _link(token_id: uuid.UUID | None, relation: str) -> str:

@@ -18,6 +18,7 @@ from django.http.response import HttpResponseBase
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 
+from core.http.own_headers import Checked, checked, set_checked, set_own
 from core.rate_limits import Limit, network_of
 from core.types import AccessToken
 
@@ -66,18 +67,27 @@ def neighborhood(request: HttpRequest) -> str:
 
 def announce(response: HttpResponseBase, token: AccessToken) -> None:
     """Adds headers with the requests that this token has left, from what this process knows, without a query."""
-    policies, states = [], []
-    for name, rate, key in (
-        ("token", settings.API_LIMIT_TOKEN, token.pk),
-        ("user", settings.API_LIMIT_USER, token.owner_id),
-    ):
-        if rate is not None:
-            left, seconds = _limit(name, rate).left(key)
-            policies.append(f'"{name}";q={rate.amount};w={rate.seconds}')
-            states.append(f'"{name}";r={left};t={seconds}')
-    if policies:
-        response.headers["RateLimit-Policy"] = ", ".join(policies)
-        response.headers["RateLimit"] = ", ".join(states)
+    of_token, of_user = settings.API_LIMIT_TOKEN, settings.API_LIMIT_USER
+    states = [
+        _state(name, rate, key)
+        for name, rate, key in (("token", of_token, token.pk), ("user", of_user, token.owner_id))
+        if rate is not None
+    ]
+    if states:
+        set_checked(response, _policy(of_token, of_user))
+        set_own(response, "RateLimit", ", ".join(states))
+
+
+@lru_cache(maxsize=16)
+def _policy(of_token: "Rate | None", of_user: "Rate | None") -> Checked:
+    rates = {"token": of_token, "user": of_user}
+    policies = [f'"{name}";q={rate.amount};w={rate.seconds}' for name, rate in rates.items() if rate is not None]
+    return checked({"RateLimit-Policy": ", ".join(policies)})
+
+
+def _state(name: str, rate: "Rate", key: object) -> str:
+    left, seconds = _limit(name, rate).left(key)
+    return f'"{name}";r={left};t={seconds}'
 
 
 @lru_cache(maxsize=16)

@@ -111,10 +111,11 @@ class ApiViewSet(AuthenticatedFirst, GenericViewSet[Any]):
         super().initial(request, *args, **kwargs)
         if request.method == "OPTIONS":
             return
-        if "HTTP_TRANSFER_ENCODING" in request.META and "CONTENT_LENGTH" not in request.META:
+        meta = request.META
+        if "HTTP_TRANSFER_ENCODING" in meta and "CONTENT_LENGTH" not in meta:
             # WSGI would treat a body of unknown length as empty.
             raise ParseError("Send the body with its Content-Length, not in chunks.")
-        if request.query_params:
+        if meta.get("QUERY_STRING"):
             self._check_query(request)
         operation = self.operations.get(self.action)
         if operation is None or operation.only_reads:

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -31,14 +31,14 @@ def turn_to_write(connection: BaseDatabaseWrapper) -> Any:
 
     Only outside of transactions: a transaction already has SQLite's lock, for which another may wait in its turn.
     """
-    database = str(connection.settings_dict["NAME"])
-    if connection.vendor != "sqlite" or not os.path.isabs(database):
-        return nullcontext()
+    if connection.vendor != "sqlite":
+        return _NO_TURN
     try:
-        return _turn(_lock_file(database))
+        descriptor = _lock_file(str(connection.settings_dict["NAME"]))
     except OSError:
         # The disk is full or read-only: the database says so itself.
-        return nullcontext()
+        return _NO_TURN
+    return _NO_TURN if descriptor is None else _Turn(descriptor)
 
 
 @contextmanager
@@ -48,26 +48,38 @@ def job_transaction() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _turn(descriptor: int) -> Iterator[None]:
-    # The threads of a process share the file and its lock, so they take turns among themselves first.
-    is_alone = _of_this_process.acquire(timeout=LONGEST_WAIT_SECONDS)
-    try:
-        if is_alone:
-            # Some file systems have no such locks.
-            with suppress(OSError):
-                _take(descriptor)
-        yield
-    finally:
-        if is_alone:
-            # Does nothing if the turn is another process's.
-            with suppress(OSError):
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-            _of_this_process.release()
+class _Turn:
+    """A context for each log entry, so it calls as few functions as it can."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def __enter__(self) -> None:
+        # The threads of a process share the file and its lock, so they take turns among themselves first.
+        self._is_alone = _of_this_process.acquire(timeout=LONGEST_WAIT_SECONDS)
+        if self._is_alone:
+            try:
+                _take(self._descriptor)
+            except BaseException:
+                _of_this_process.release()
+                raise
+
+    def __exit__(self, *error: object) -> None:
+        if self._is_alone:
+            try:
+                # Does nothing if the turn is another process's.
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            except OSError:
+                pass  # Some file systems have no such locks.
+            finally:
+                _of_this_process.release()
+
+
+_NO_TURN = nullcontext()
 
 
 def _take(descriptor: int) -> None:
-    """Waits for the turn, but not forever."""
+    """Waits for the turn, but not forever. Does nothing where the file system has no such locks."""
     deadline = time.monotonic() + LONGEST_WAIT_SECONDS
     while True:
         try:
@@ -76,10 +88,15 @@ def _take(descriptor: int) -> None:
             if time.monotonic() >= deadline:
                 return
             time.sleep(LOOK_EVERY_SECONDS)
+        except OSError:
+            return
         else:
             return
 
 
 @lru_cache(maxsize=8)
-def _lock_file(database: str) -> int:
+def _lock_file(database: str) -> int | None:
+    """The descriptor of the file beside the database; ``None`` for a database in memory. Raises ``OSError``."""
+    if not os.path.isabs(database):
+        return None
     return os.open(f"{database}-turns", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -14,6 +14,7 @@ from django.http.response import HttpResponseBase
 from django.utils.encoding import escape_uri_path
 
 from core.db.uuid7 import uuid7
+from core.http.own_headers import set_own
 from core.types import User
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class RequestContextMiddleware:
         request.request_id = uuid7()
         request.client_address = client_address(request)
         response = self.get_response(request)
-        response["X-Request-ID"] = str(request.request_id)
+        set_own(response, "X-Request-ID", str(request.request_id))
         return response
 
 
