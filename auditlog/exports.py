@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 from django.conf import settings
@@ -313,12 +313,15 @@ def _postgresql_line(kinds: dict[str, str], sources: dict[str, str], file_format
     if file_format == JSON_LINES:
         members = ", ".join(f"'{name}', cell_{source}" for name, source in sources.items())
         return f"json_build_object({members})::text"
-    # "concat" writes an empty string for null.
-    cells = ", ',', ".join(
-        f"""'"', replace(cell_{source}::text, '"', '""'), '"'""" if kinds[source] in QUOTED else f"cell_{source}"
-        for source in sources.values()
-    )
-    return f"concat({cells})"
+    quotes = ['"' if kinds[source] in QUOTED else "" for source in sources.values()]
+    cells = [
+        f"""replace(cell_{source}::text, '"', '""')""" if quote else f"cell_{source}"
+        for source, quote in zip(sources.values(), quotes, strict=True)
+    ]
+    # "concat" writes an empty string for null. Each argument takes time, so what stands between two cells is one.
+    before = [quotes[0], *(f"{left},{right}" for left, right in pairwise(quotes))]
+    arguments = [f"'{text}', {cell}" for text, cell in zip(before, cells, strict=True)]
+    return f"concat({', '.join(arguments)}, '{quotes[-1]}')"
 
 
 def _cell(part: QuerySet[Any], source: str, file_format: str) -> Any:
