@@ -16,7 +16,6 @@ from typing import Any
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models import F, Func, QuerySet, TextField, Value
-from django.db.models.functions import Substr
 from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 from django.utils.text import slugify
@@ -46,6 +45,8 @@ SENDING_SECONDS = 0.2
 _NOTHING = {CSV: b"", JSON_LINES: b" "}
 # An unclosed quote in CSV, and invalid JSON.
 INCOMPLETE = b'"This file is not complete: the portal failed while it was written. Export it again.'
+# As many new tuples as start no search for garbage.
+_FEW_ROWS = 500
 # Fields that can contain commas, quotes or line breaks.
 QUOTED = frozenset({"CharField", "JSONField"})
 FORMATS = [(CSV, "CSV"), (JSON_LINES, "JSON Lines")]
@@ -264,24 +265,53 @@ def _lines(part: QuerySet[Any], sources: dict[str, str], file_format: str, *, is
 
 
 def _sqlite_csv(part: QuerySet[Any], sources: dict[str, str]) -> bytes:
-    """One ``printf`` for a whole line, without a subquery, takes two thirds of the time of the general way."""
-    formats, values = zip(*(_sqlite_cell(part, source) for source in sources.values()), strict=True)
-    arguments = [Value(",".join(formats) + "\r\n"), *chain.from_iterable(values)]
-    line = Func(*arguments, function="printf", output_field=TextField())
-    select, params = part.annotate(csv_line=line).values_list("csv_line")[: 10 * PART_SIZE].query.sql_with_params()
+    """SQLite writes the texts between the ids, and Python the ids: most of them occur many times, and SQLite needs half
+    of its time to cut and join them."""
+    pieces = {f"piece_{number}": piece for number, piece in enumerate(_sqlite_pieces(part, sources))}
+    select, params = part.annotate(**pieces).values_list(*pieces)[: 10 * PART_SIZE].query.sql_with_params()
+    is_id = [isinstance(piece, F) for piece in pieces.values()]
+    ids = _Ids()
     with connection.cursor() as cursor:
         cursor.execute(select, params)
-        return "".join([line for (line,) in cursor]).encode()
+        return "".join([_joined(rows, is_id, ids) for rows in iter(partial(cursor.fetchmany, _FEW_ROWS), [])]).encode()
 
 
-def _sqlite_cell(part: QuerySet[Any], source: str) -> tuple[str, list[Any]]:
-    """The format of a cell for ``printf``, and what it formats."""
-    kind = _kind(part, source)
-    if kind == "UUIDField" and not part.model._meta.get_field(source).null:
-        # Faster than `IdText`, which joins nine texts.
-        return "%.8s-%.4s-%.4s-%.4s-%s", [F(source), *(Substr(source, start) for start in (9, 13, 17, 21))]
-    # %w doubles the quotes in a text; %s writes an empty string for null.
-    return '"%w"' if kind in QUOTED else "%s", [_cell(part, source, CSV)]
+def _joined(rows: list[tuple[Any, ...]], is_id: list[bool], ids: "_Ids") -> str:
+    columns = zip(*rows, strict=True)
+    written = [map(ids.__getitem__, column) if each else column for each, column in zip(is_id, columns, strict=True)]
+    return "".join(chain.from_iterable(zip(*written, strict=True)))
+
+
+class _Ids(dict[str | None, str]):
+    """The ids of a part, as SQLite stores them and as they are written."""
+
+    def __missing__(self, stored: str | None) -> str:
+        text = self[stored] = (
+            f"{stored[:8]}-{stored[8:12]}-{stored[12:16]}-{stored[16:20]}-{stored[20:]}" if stored else ""
+        )
+        return text
+
+
+def _sqlite_pieces(part: QuerySet[Any], sources: dict[str, str]) -> Iterator[F | Func]:
+    """The pieces of a line: an id, or a text with everything between two ids."""
+    formats: list[str] = []
+    values: list[Any] = []
+    for source in sources.values():
+        kind = _kind(part, source)
+        if kind == "UUIDField":
+            if formats:
+                yield _text_of(formats, values, end=",")
+            yield F(source)
+            formats, values = [""], []
+        else:
+            # %w doubles the quotes in a text; %s writes an empty string for null.
+            formats.append('"%w"' if kind in QUOTED else "%s")
+            values.append(_cell(part, source, CSV))
+    yield _text_of(formats, values, end="\r\n")
+
+
+def _text_of(formats: list[str], values: list[Any], *, end: str) -> Func:
+    return Func(Value(",".join(formats) + end), *values, function="printf", output_field=TextField())
 
 
 def _writable_cells(part: QuerySet[Any], sources: dict[str, str]) -> str:

@@ -15,7 +15,7 @@ Checked = Mapping[str, tuple[str, str]]
 
 def checked(headers: Mapping[str, str]) -> Checked:
     """Checks the headers as Django does. Raises ``BadHeaderError`` or ``UnicodeError``."""
-    stored: Checked = ResponseHeaders(headers)._store  # type: ignore[arg-type]
+    stored: Checked = ResponseHeaders(headers)._store
     return stored
 
 
@@ -37,7 +37,7 @@ def set_own(response: HttpResponseBase, name: str, value: str) -> None:
 
 def list_at_once(response: HttpResponseBase) -> None:
     """Lets Django's handler read the headers as they are stored, without three calls for each of them."""
-    response.items = _stored(response).values  # type: ignore[assignment,method-assign]
+    response.items = _stored(response).values  # type: ignore[method-assign]
 
 
 def _stored(response: HttpResponseBase) -> dict[str, tuple[str, str]]:
