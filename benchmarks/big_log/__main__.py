@@ -3,6 +3,7 @@
 `measure` runs the parts that are not finished yet. `write` is the writer of `writing.py`.
 """
 
+import gc
 import os
 import sys
 import time
@@ -59,6 +60,9 @@ def measure(results: Results, entries: int) -> None:
 
 
 def main() -> None:
+    # As the worker and the web process do after their start.
+    gc.set_threshold(50_000, 10, 10)
+    gc.freeze()
     command, *arguments = sys.argv[1:]
     if command == "write":
         writing.write(arguments[0])
