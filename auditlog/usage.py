@@ -32,8 +32,17 @@ OUT_OF_ORDER_BY = timedelta(hours=1)
 
 _ALLOWED = Count("id", filter=Q(outcome=TokenUse.Outcome.ALLOWED))
 _REFUSED = Count("id", filter=Q(outcome=TokenUse.Outcome.REFUSED))
-# As in the log: an address, or null.
-_COUNTED_IP = Cast(NullIf("ip", Value("")), GenericIPAddressField())
+
+
+class _AsInTheLog(Cast):
+    """An address, or null. SQLite stores addresses as text in both tables: converting each row takes a seventh of the
+    time of a busy token's addresses."""
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return compiler.compile(self.get_source_expressions()[0])
+
+
+_COUNTED_IP = _AsInTheLog(NullIf("ip", Value("")), GenericIPAddressField())
 
 # Entries that a page counts itself. More of them would take longer than everything else on it.
 MAX_UNCOUNTED = 4_000
