@@ -39,6 +39,10 @@ class PipelinesForTokens(ABC):
         """The first of them, by name. One query."""
 
     @abstractmethod
+    def count_seen_by(self, person: "User") -> int:
+        """How many there are."""
+
+    @abstractmethod
     def seen_by(self, person: "User", ids: Collection[uuid.UUID]) -> list[NamedPipeline]:
         """Those with these ids, by name."""
 

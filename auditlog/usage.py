@@ -62,16 +62,25 @@ class Uses:
     is_complete: bool = True
 
 
-def of(user: User) -> Uses:
+@dataclass(frozen=True)
+class Progress:
+    """How far counting is. A page that shows several sets of uses reads it once."""
+
+    newest_at: datetime | None
+    is_near: bool
+
+
+def of(user: User, progress: Progress | None = None) -> Uses:
     """Uses of this person's own tokens."""
-    return _uses(TokenUsage.objects.of(user), TokenUse.objects.of(user))
+    return _uses(TokenUsage.objects.of(user), TokenUse.objects.of(user), progress)
 
 
-def readable_org_entries(user: User) -> Uses:
+def readable_org_entries(user: User, progress: Progress | None = None) -> Uses:
     """Uses of all tokens in the organization, if this person's role can read its logs; otherwise none."""
     return _uses(
         TokenUsage.objects.readable_org_entries(user),
         TokenUse.objects.readable_org_entries(user),
+        progress,
         by_day=OrganizationUsage.objects.readable_org_entries(user),
     )
 
@@ -218,13 +227,19 @@ def _uses_at(log: TokenUseQuerySet, moments: dict[uuid.UUID, datetime]) -> list[
     return sorted(by_token.values(), key=lambda use: use.at, reverse=True)
 
 
-def _uses(counted: UsageQuerySet, log: TokenUseQuerySet, *, by_day: UsageQuerySet | None = None) -> Uses:
+def _uses(
+    counted: UsageQuerySet,
+    log: TokenUseQuerySet,
+    progress: Progress | None = None,
+    *,
+    by_day: UsageQuerySet | None = None,
+) -> Uses:
     """Prepares the queries. Counts and uncounted entries are selected in one statement (`_read`).
 
     How far counting is, is read before that. It only limits how far back the database searches, and never excludes an
     uncounted entry.
     """
-    progress = _progress()
+    progress = progress or progress_of_counting()
     if not progress.is_near:
         counting.catch_up()
     uncounted = log.order_by().filter(id__gt=Coalesce(Subquery(UsageProgress.objects.values("last_id")[:1]), 0))
@@ -240,12 +255,7 @@ def _uses(counted: UsageQuerySet, log: TokenUseQuerySet, *, by_day: UsageQuerySe
     )
 
 
-class _Progress(NamedTuple):
-    newest_at: datetime | None
-    is_near: bool
-
-
-def _progress() -> _Progress:
+def progress_of_counting() -> Progress:
     progress = UsageProgress.objects.all()
     newest = TokenUse.objects.order_by("-id").values_list(
         "id", Subquery(progress.values("last_id")), Subquery(progress.values("newest_at"))
@@ -256,8 +266,8 @@ def _progress() -> _Progress:
         is_near = newest_id - (last_id or 0) <= MAX_UNCOUNTED or not _are_many_after(last_id or 0)
     except UNREADABLE:
         # Counting begins again (counting.stored_progress).
-        return _Progress(None, is_near=False)
-    return _Progress(newest_at, is_near)
+        return Progress(None, is_near=False)
+    return Progress(newest_at, is_near)
 
 
 def _are_many_after(last_id: int) -> bool:

@@ -37,11 +37,12 @@ class OverviewView(MemberPageMixin, TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         user = self.person
         tokens = Token.objects.owned_by(user).counts()
-        uses = usage.of(user)
+        progress = usage.progress_of_counting()
+        uses = usage.of(user, progress)
         days = usage.days(uses)
         # People who can read the organization's log find their own entries in it.
         reads_all = user.may(Ability.READ_TOKENS) and user.may(Ability.READ_LOGS)
-        in_use = ended_in_use(usage.readable_org_entries(user) if reads_all else uses)
+        in_use = ended_in_use(usage.readable_org_entries(user, progress) if reads_all else uses)
         runs = Run.objects.visible_to(user).filter(started_by=user).select_related("pipeline")
         return super().get_context_data(
             live_token_count=tokens.active,

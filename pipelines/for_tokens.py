@@ -23,6 +23,9 @@ class PipelinesOfPortal(PipelinesForTokens):
         rows = Pipeline.objects.visible_to(person).annotate(can_run=Exists(runnable)).order_by("name", "pk")
         return [OfferedPipeline(*values) for values in rows.values_list("pk", "name", "can_run")[:most]]
 
+    def count_seen_by(self, person: User) -> int:
+        return Pipeline.objects.visible_to(person).count()
+
     def seen_by(self, person: User, ids: Collection[uuid.UUID]) -> list[NamedPipeline]:
         return _named(Pipeline.objects.visible_to(person).filter(pk__in=ids)) if ids else []
 

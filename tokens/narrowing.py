@@ -93,7 +93,7 @@ def narrowing(token: Token, *, days: int, reader: User) -> Narrowing:
         pipelines=seen,
         knows_all_pipelines=not any(_reads_unknown_pipelines(open_routes[place]) for place in last_at),
         started=sum(pipeline.id in started_ids for pipeline in seen),
-        visible=len(pipelines_for_tokens().offered_to(reader, most=MOST_ENTRIES)),
+        visible=pipelines_for_tokens().count_seen_by(reader),
         scopes=_fewest_scopes(token, [open_routes[place] for place in last_at]),
     )
 

@@ -44,7 +44,8 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
 
     def get_queryset(self) -> QuerySet[Token]:
         # Django knows the owner of these rows, so it makes no query for them.
-        return self.person.tokens.with_pipelines(seen_by=self.person).prefetch_related("organization", "revoked_by")
+        tokens = self.person.tokens.with_pipelines(seen_by=self.person)
+        return tokens.select_related("organization").prefetch_related("revoked_by")
 
     def get_table_kwargs(self) -> dict[str, Any]:
         if not self.is_readable:
