@@ -348,7 +348,7 @@ def _postgresql_line(kinds: dict[str, str], sources: dict[str, str], file_format
         f"""replace(cell_{source}::text, '"', '""')""" if quote else f"cell_{source}"
         for source, quote in zip(sources.values(), quotes, strict=True)
     ]
-    # "concat" writes an empty string for null. Each argument takes time, so what stands between two cells is one.
+    # "concat" writes an empty string for null. Each argument takes time, so all text between two cells is one.
     before = [quotes[0], *(f"{left},{right}" for left, right in pairwise(quotes))]
     arguments = [f"'{text}', {cell}" for text, cell in zip(before, cells, strict=True)]
     return f"concat({', '.join(arguments)}, '{quotes[-1]}')"
