@@ -12,7 +12,8 @@ from django_tables2 import Column
 from auditlog.models import Activity, TokenUse
 from core.badges import Badge
 from core.pages.addresses import address_of
-from core.pages.tables import BadgeColumn, BreakableColumn, CodeColumn, ExactMomentColumn, PortalTable, breakable
+from core.pages.line_breaks import breakable, ip_address
+from core.pages.tables import BadgeColumn, BreakableColumn, CodeColumn, ExactMomentColumn, PortalTable
 from core.text import Text
 
 # Whole texts, because German nouns have a capital letter in a sentence, too.
@@ -73,7 +74,7 @@ class LogTable(PortalTable):
         return format_html("{}{}", link if public_id else moment, hint if record.unreadable else "")
 
     def render_ip(self, value: str) -> SafeString:
-        return format_html("<code>{}</code>", self.narrowed_link(value, ip=value))
+        return format_html("<code>{}</code>", self.narrowed_link(ip_address(value), ip=value))
 
     def token_link(self, record: Any) -> SafeString:
         """A link to the entries of the token, unless its id can't be read."""

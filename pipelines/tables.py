@@ -8,7 +8,8 @@ from django.utils.translation import gettext, gettext_lazy, pgettext, pgettext_l
 from django_tables2 import Column
 
 from core.pages.addresses import address_of
-from core.pages.tables import BadgeColumn, BreakableColumn, MomentColumn, PersonColumn, PortalTable, breakable
+from core.pages.line_breaks import breakable
+from core.pages.tables import BadgeColumn, BreakableColumn, MomentColumn, PersonColumn, PortalTable
 from core.pages.templatetags.portal import took
 from pipelines.models import Pipeline, Run
 from pipelines.run_states import LOCKED, PIPELINE_BADGES, badge_of_run, pipeline_state

@@ -14,7 +14,7 @@ from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
 from auditlog.open_use import OpenUse
 from auditlog.record import record
-from core.pages.tables import breakable
+from core.pages.line_breaks import breakable
 from opsera_portal.tests.worlds import check_row
 from tokens.tests.factories import TokenFactory, bearer
 

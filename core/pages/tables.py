@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from inspect import signature
 from operator import attrgetter
 from typing import Any
@@ -17,6 +16,7 @@ from django_tables2 import Column, Table
 from django_tables2.columns import BoundColumn
 from django_tables2.data import TableQuerysetData
 
+from core.pages.line_breaks import breakable
 from core.pages.templatetags.portal import badge, moment, relative
 from core.reading import local
 
@@ -126,16 +126,6 @@ def _labels(model: type, name: str) -> dict[Any, Any]:
 
 def _no_value(record: Any) -> None:
     """The value of a cell without one."""
-
-
-# Remembered, because the rows of a log have few different paths.
-@lru_cache(maxsize=256)
-def breakable(text: str) -> SafeString:
-    """A path or an address that breaks after its separators, if it is too long for its column."""
-    return format_html_join("", "{}<wbr>", ((part,) for part in _SEPARATORS.split(text)))
-
-
-_SEPARATORS = re.compile(r"(?<=[/@?=:])")
 
 
 class MomentColumn(Column):

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from accounts.roles import SiteRole
 from accounts.tests.factories import OperatorFactory, UserFactory
-from core.pages.tables import breakable
+from core.pages.line_breaks import breakable
 from opsera_portal import api_reference
 from pipelines.access import PipelineAction, may
 from pipelines.models import Run, RunLogLine, StepRun

@@ -10,7 +10,7 @@ from accounts.roles import SiteRole
 from accounts.tests.factories import UserFactory
 from core import filters
 from core.db import keyset
-from core.pages.tables import breakable
+from core.pages.line_breaks import breakable
 from pipelines import querysets
 from pipelines.access import ItemRole
 from pipelines.models import Run, StepRun

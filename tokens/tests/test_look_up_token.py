@@ -272,7 +272,7 @@ def test_last_uses_are_shown_newest_first(signed_in, session, api, owner, token)
     shown = [use["entry"].target for use in page.context["last_uses"]]
     assert shown == [f"/api/v1/nothing/{number}" for number in (6, 5, 4, 3, 2)]
     assert shown == [use["target"] for use in answer["last_uses"]]
-    assert text(page).count("192.0.2.7") >= finding.LAST_USES
+    assert text(page).replace("<wbr>", "").count("192.0.2.7") >= finding.LAST_USES
     assert "curl/8" in text(page)
 
 

@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language, gettext, ngettext_lazy
 
 from core.badges import Badge
-from core.pages import charts, submissions
+from core.pages import charts, line_breaks, submissions
 from core.pages.widgets import adding_picker
 from core.reading import local
 from core.text import Text, grouped
@@ -104,6 +104,8 @@ def submission() -> SafeString:
 # Below a text field that a template draws by itself.
 register.simple_tag(adding_picker)
 register.filter("grouped", grouped)
+register.filter("breakable", line_breaks.breakable)
+register.filter("ip_address", line_breaks.ip_address)
 
 
 @register.filter
