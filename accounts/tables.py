@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, ClassVar
 
 from django.urls import reverse
 from django.utils.html import format_html
@@ -13,11 +13,16 @@ from core.models import OutgoingMail
 from core.pages.addresses import address_of
 from core.pages.tables import BadgeColumn, MomentColumn, PortalTable
 from core.pages.templatetags.portal import relative
+from core.text import Text
 
 NUMERIC = {"td": {"class": "numeric"}, "th": {"class": "numeric"}}
 
 
 class UserTable(PortalTable):
+    only_wide = ("groups", "has_two_factor")
+    first_line = ("state",)
+    second_line: ClassVar[dict[str, Text]] = {"email": "", "site_role": ""}
+
     name = Column(verbose_name=pgettext_lazy("of a person", "Name"))
     email = Column(verbose_name=gettext_lazy("E-mail"))
     site_role = Column(verbose_name=gettext_lazy("Role"))
@@ -63,6 +68,13 @@ class UserTable(PortalTable):
 
 
 class MailTable(PortalTable):
+    # A mail has no page of its own, so a card has a third line that says why it was not delivered.
+    second_line: ClassVar[dict[str, Text]] = {
+        "kind": "",
+        "next_attempt_at": gettext_lazy("Next attempt"),
+        "last_error": "",
+    }
+
     person = Column(verbose_name=gettext_lazy("To"), orderable=False)
     kind = Column(verbose_name=gettext_lazy("Mail"), orderable=False)
     created_at = MomentColumn(verbose_name=gettext_lazy("Created"), orderable=False)
@@ -115,6 +127,9 @@ class GroupTable(PortalTable):
 
 class MemberTable(PortalTable):
     """The members of ``group``. ``may_change``: whether the person can remove them."""
+
+    first_line = ("state", "remove")
+    second_line: ClassVar[dict[str, Text]] = {"email": "", "site_role": ""}
 
     name = Column(verbose_name=pgettext_lazy("of a person", "Name"))
     email = Column(verbose_name=gettext_lazy("E-mail"))

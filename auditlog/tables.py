@@ -92,6 +92,11 @@ class OneTokenUseTable(LogTable):
 
     detail_view = "auditlog:token_use_detail"
     public_id = "request_id"
+    only_wide: ClassVar[tuple[str, ...]] = ("scope", "user_agent")
+    first_line = ("outcome",)
+    second_line: ClassVar[dict[str, Text]] = {"target": ""}
+    # Paper has no room for them beside long targets. The files have them.
+    not_printed: ClassVar[tuple[str, ...]] = ("scope", "user_agent")
 
     at = ExactMomentColumn(verbose_name=gettext_lazy("Used on"), empty_values=())
     target = CodeColumn(verbose_name=gettext_lazy("Target"))
@@ -135,6 +140,8 @@ class OrganizationOneTokenUseTable(OneTokenUseTable):
 class TokenUseTable(OneTokenUseTable):
     """The log of all of a person's tokens."""
 
+    second_line: ClassVar[dict[str, Text]] = {"token_name": "", "target": ""}
+
     token_name = Column(verbose_name=gettext_lazy("Token"))
 
     class Meta(OneTokenUseTable.Meta):
@@ -151,6 +158,8 @@ class OrganizationTokenUseTable(TokenUseTable):
     """The log of all tokens in the organization. A token links to its entries: not every reader can open its page."""
 
     detail_view = "auditlog:organization_token_use_detail"
+    only_wide = ("status", "ip", "user_agent")
+    not_printed = ("user_agent",)
 
     owner_email = Column(verbose_name=gettext_lazy("Owner"))
 
@@ -164,7 +173,7 @@ class OrganizationTokenUseTable(TokenUseTable):
     def render_token_name(self, record: TokenUse) -> SafeString:
         # The scopes are below the name, because this log has one column more than a person's own.
         link = self.token_link(record)
-        return format_html('{}<br><span class="hint">{}</span>', link, record.scope)
+        return format_html('{} <span class="hint below not-printed">{}</span>', link, record.scope)
 
 
 class ActivityTable(LogTable):
@@ -172,6 +181,8 @@ class ActivityTable(LogTable):
 
     detail_view = "auditlog:activity_detail"
     public_id = "public_id"
+    first_line = ("action",)
+    second_line: ClassVar[dict[str, Text]] = {"target_name": ""}
 
     at = ExactMomentColumn(verbose_name=gettext_lazy("When"), empty_values=())
     action = Column(verbose_name=gettext_lazy("Action"))
@@ -198,6 +209,7 @@ class OrganizationActivityTable(ActivityTable):
     """What everyone did."""
 
     detail_view = "auditlog:organization_activity_detail"
+    second_line: ClassVar[dict[str, Text]] = {"actor_email": "", "target_name": ""}
 
     actor_email = Column(verbose_name=gettext_lazy("Who"))
 

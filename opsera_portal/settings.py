@@ -415,7 +415,6 @@ STATIC_BUNDLES = {
         "css/bulk-actions.css",
         "css/badge.css",
         "css/moment.css",
-        "css/limit.css",
         "css/secret-box.css",
         "css/two-factor.css",
         "css/code.css",

@@ -1,5 +1,5 @@
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -11,6 +11,7 @@ from core.pages.addresses import address_of
 from core.pages.line_breaks import breakable
 from core.pages.tables import BadgeColumn, BreakableColumn, MomentColumn, PersonColumn, PortalTable
 from core.pages.templatetags.portal import took
+from core.text import Text
 from pipelines.models import Pipeline, Run
 from pipelines.run_states import LOCKED, PIPELINE_BADGES, badge_of_run, pipeline_state
 
@@ -18,6 +19,10 @@ NUMERIC = {"td": {"class": "numeric"}, "th": {"class": "numeric"}}
 
 
 class PipelineTable(PortalTable):
+    only_wide = ("tags", "run_count")
+    first_line = ("state",)
+    second_line: ClassVar[dict[str, Text]] = {"last_run": gettext_lazy("Last run"), "last_run_at": ""}
+
     name = Column(verbose_name=gettext_lazy("Name"))
     tags = Column(verbose_name=gettext_lazy("Tags"), orderable=False, default="–")
     owner = PersonColumn("owner", verbose_name=gettext_lazy("Owner"))
@@ -64,6 +69,9 @@ class PipelineTable(PortalTable):
 class AllRunsTable(PortalTable):
     """Runs of several pipelines. The page of a run needs its pipeline, so runs of deleted ones have no link."""
 
+    first_line = ("number", "badge")
+    second_line: ClassVar[dict[str, Text]] = {"started_by_email": "", "requested_at": ""}
+
     pipeline_name = Column(verbose_name=gettext_lazy("Pipeline"))
     number = Column(verbose_name=pgettext_lazy("noun", "Run"), attrs=NUMERIC)
     badge = BadgeColumn(verbose_name=gettext_lazy("State"))
@@ -94,6 +102,10 @@ class AllRunsTable(PortalTable):
 
 
 class RunTable(PortalTable):
+    only_wide = ("token_name",)
+    first_line = ("badge",)
+    second_line: ClassVar[dict[str, Text]] = {"started_by_email": "", "requested_at": ""}
+
     number = Column(verbose_name=pgettext_lazy("noun", "Run"), attrs=NUMERIC)
     badge = BadgeColumn(verbose_name=gettext_lazy("State"), orderable=False)
     started_by_email = BreakableColumn(verbose_name=gettext_lazy("Requested by"), orderable=False)

@@ -1,14 +1,14 @@
 """Bases of tables: paging, rows, and columns for times, states and code."""
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from inspect import signature
 from operator import attrgetter
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from django.db.models import QuerySet
+from django.forms.utils import flatatt
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -19,9 +19,12 @@ from django_tables2.data import TableQuerysetData
 from core.pages.line_breaks import breakable
 from core.pages.templatetags.portal import badge, moment, relative
 from core.reading import local
+from core.text import Text
 
 ROWS_PER_PAGE = 50
 MAX_ROWS_PER_PAGE = 200
+# The same signs as in the head of a table.
+_WAYS = (("", "↑"), ("-", "↓"))
 
 
 class PortalTable(Table):
@@ -31,9 +34,21 @@ class PortalTable(Table):
     for each. For 450 cells, this takes longer than everything else on the page.
 
     ``anchor``: where links that sort or turn the page lead to, for a table that is not at the top of its page.
+
+    What narrow windows leave out (assets/css/table.css) is on the page of the object. Windows below 60rem leave out the
+    columns in ``only_wide``. Windows below 40rem show each row as a card with two lines: the first column and
+    ``first_line``, then ``second_line``, which has a label for each column, empty if the value says what it is. Without
+    a ``second_line``, a card has all columns. Paper leaves out the columns in ``not_printed``.
+
+    ``orders``: values of `sort` to choose from beside the filters, for columns that are not visible.
     """
 
     anchor = ""
+    only_wide: ClassVar[Collection[str]] = ()
+    first_line: ClassVar[Collection[str]] = ()
+    second_line: ClassVar[Mapping[str, Text] | None] = None
+    not_printed: ClassVar[Collection[str]] = ()
+    orders: ClassVar[Sequence[tuple[str, Text]]] = ()
 
     def body(self) -> str:
         """The rows of this page; empty if there are none."""
@@ -51,14 +66,47 @@ class PortalTable(Table):
     def row_format(self, record: Any) -> str:
         """One format for a whole row, because each call of `format_html` costs as much as three of its values."""
         starts = (
-            format_html(
-                '<td {} data-label="{}" data-column="{}">', column.attrs["td"].as_html(), column.header, column.name
-            )
-            for column in self.columns
+            format_html("<td {}{}>", column.attrs["td"].as_html(), flatatt(self._cell_attributes(column, place)))
+            for column, place in self.placed_columns
         )
         cells = "".join(start.replace("{", "{{").replace("}", "}}") + "{}</td>" for start in starts)
         names = "".join(f' {name}="{{}}"' for name in self.row_attributes(record))
         return f"<tr{names}>{cells}</tr>"
+
+    def _cell_attributes(self, column: BoundColumn, place: str) -> dict[str, Any]:
+        label = column.header if self.second_line is None else self.second_line.get(column.name)
+        is_labeled = "second" in place.split() and label
+        return {
+            "data-label": label if is_labeled else None,
+            "data-column": column.name,
+            "data-place": place or None,
+        }
+
+    @property
+    def placed_columns(self) -> list[tuple[BoundColumn, str]]:
+        """The columns, each with words for its place on narrow screens and on paper (the attribute ``data-place``)."""
+        return [(column, self._place_of(column.name, number)) for number, column in enumerate(self.columns)]
+
+    def _place_of(self, name: str, number: int) -> str:
+        is_first = number == 0 or name in self.first_line
+        words = {
+            "first": is_first,
+            "second": not is_first and (self.second_line is None or name in self.second_line),
+            "wide": name in self.only_wide,
+            "screen": name in self.not_printed,
+        }
+        return " ".join(word for word, applies in words.items() if applies)
+
+    @property
+    def order_choices(self) -> list[tuple[str, Text, bool]]:
+        """Values of `sort`, their words and whether the table has this order: ``orders`` and the visible columns.
+        Empty if all orders are in the head of the table."""
+        if not self.orders:
+            return []
+        visible = [column for column in self.columns if column.orderable]
+        heads = [(f"{way}{column.name}", f"{column.header} {sign}") for column in visible for way, sign in _WAYS]
+        current = ",".join(self.order_by or ())
+        return [(value, words, value == current) for value, words in (*self.orders, *heads)]
 
     def row_attributes(self, record: Any) -> dict[str, Any]:
         """Attributes by which styles, scripts and tests find a row: the same names for each row."""
