@@ -1,14 +1,14 @@
 import math
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
-from django.utils.translation import gettext, gettext_lazy, ngettext
+from django.utils.translation import gettext, gettext_lazy, ngettext, pgettext_lazy
 from django_tables2 import Column
 
 from accounts.models import User
@@ -16,7 +16,7 @@ from accounts.states import USER_BADGES
 from core.badges import Badge
 from core.pages.addresses import address_of
 from core.pages.tables import BadgeColumn, MomentColumn, PersonColumn, PortalTable
-from core.pages.templatetags.portal import badge, relative
+from core.pages.templatetags.portal import badge, moment, relative
 from core.text import Text, counted, grouped
 from tokens.access_review import LISTED
 from tokens.allowed_operations import OperationCounter
@@ -27,11 +27,8 @@ from tokens.states import ENDED, TokenState
 
 def state_badge(token: Token) -> Badge:
     """The state as shown: an active token that is being replaced or that expires soon says when it ends."""
-    return _badge(token, token.state)
-
-
-def _badge(token: Token, state: TokenState) -> Badge:
-    if state is TokenState.ACTIVE and token.replaced_at is not None:
+    state = token.state
+    if _is_being_replaced(token, state):
         when = relative(token.expires_at)
         return Badge("◑", gettext("Being replaced, ends %(when)s") % {"when": when}, "waiting")
     if _expires_soon(token, state):
@@ -39,10 +36,32 @@ def _badge(token: Token, state: TokenState) -> Badge:
     return state.badge
 
 
+BEING_REPLACED = Badge("◑", pgettext_lazy("state of a token", "Being replaced"), "waiting")
+EXPIRES_SOON = Badge("◐", pgettext_lazy("state of a token", "Expires soon"), "warning")
+
+
+def _short_badge(token: Token, state: TokenState) -> Badge:
+    """The same, where the end is beside the badge."""
+    if _is_being_replaced(token, state):
+        return BEING_REPLACED
+    return EXPIRES_SOON if _expires_soon(token, state) else state.badge
+
+
+def _end_of(token: Token) -> SafeString | str:
+    """`ends in 12 days`, or when it really ended: `3 days ago`. With the exact time."""
+    if ended_at := token.ended_at:
+        return moment(ended_at)
+    return moment(token.expires_at, gettext("ends %(when)s") % {"when": relative(token.expires_at)})
+
+
 def _row_kind(token: Token, state: TokenState) -> str:
     if _expires_soon(token, state):
         return "ends-soon"
     return "live" if state in {TokenState.ACTIVE, TokenState.PENDING} else "ended"
+
+
+def _is_being_replaced(token: Token, state: TokenState) -> bool:
+    return state is TokenState.ACTIVE and token.replaced_at is not None
 
 
 def _expires_soon(token: Token, state: TokenState) -> bool:
@@ -92,11 +111,22 @@ def _left_to_show(until: datetime) -> str:
 
 
 class TokenTable(PortalTable):
+    """The end is beside the state, and the creation on the token's page. The list can still be sorted by both."""
+
     anchor = "#tokens-heading"
+    first_line: ClassVar[tuple[str, ...]] = ("state", "expire")
+    second_line: ClassVar[dict[str, Text]] = {"last_used_at": pgettext_lazy("before a time", "Used")}
+    orders = (
+        ("-created_at", gettext_lazy("Newest first")),
+        ("created_at", gettext_lazy("Oldest first")),
+        ("expires_at", gettext_lazy("Ends first")),
+        ("-expires_at", gettext_lazy("Ends last")),
+    )
+
     name = Column(verbose_name=gettext_lazy("Name"))
     scope = Column(verbose_name=gettext_lazy("Scopes"), orderable=False)
-    created_at = MomentColumn(verbose_name=gettext_lazy("Created"))
-    expires_at = MomentColumn(verbose_name=gettext_lazy("End"))
+    created_at = Column(visible=False)
+    expires_at = Column(visible=False)
     last_used_at = MomentColumn(verbose_name=gettext_lazy("Last used"), default=gettext_lazy("Never"))
     state = BadgeColumn(verbose_name=gettext_lazy("State"), empty_values=(), orderable=False)
     expire = Column(empty_values=(), orderable=False, verbose_name="", attrs={"td": {"class": "row-action"}})
@@ -104,9 +134,6 @@ class TokenTable(PortalTable):
     class Meta:
         attrs = {"id": "tokens", "aria-label": gettext_lazy("Access tokens")}
         order_by = ("-created_at",)
-        empty_text = gettext_lazy(
-            "No tokens here. Create one with the form above. It is shown once; send it as a bearer token."
-        )
 
     _last: tuple[Token, TokenState] | None = None
 
@@ -126,18 +153,14 @@ class TokenTable(PortalTable):
     def render_scope(self, record: Token) -> SafeString:
         return scope_labels(record)
 
-    def render_expires_at(self, record: Token, column: MomentColumn) -> SafeString | str:
-        """When it really ended, if it has."""
-        return column.render(record.ended_at or record.expires_at)
-
     def order_expires_at(self, tokens: TokenQuerySet, is_descending: bool) -> tuple[TokenQuerySet, bool]:
         return tokens.by_end(is_descending=is_descending), True
 
     def render_state(self, record: Token, column: BadgeColumn) -> SafeString:
-        state = column.render(_badge(record, self._state_of(record)))
-        if until := record.can_be_revealed_until:
-            return format_html('{} <span class="hint">{}</span>', state, _left_to_show(until))
-        return state
+        state = column.render(_short_badge(record, self._state_of(record)))
+        until = record.can_be_revealed_until
+        when = _left_to_show(until) if until else _end_of(record)
+        return format_html('{} <span class="hint">{}</span>', state, when)
 
     def render_expire(self, record: Token) -> Any:
         state = self._state_of(record)
@@ -173,6 +196,9 @@ class OrganizationTokenTable(TokenTable):
     owner = PersonColumn("owner", verbose_name=gettext_lazy("Owner"))
 
     anchor = ""
+    only_wide = ("scope",)
+    first_line = ("name", *TokenTable.first_line)
+    second_line: ClassVar[dict[str, Text]] = {"owner": ""}
 
     class Meta(TokenTable.Meta):
         sequence = ("select", "name", "owner", "...")
@@ -194,6 +220,11 @@ class OrganizationTokenTable(TokenTable):
 
 class TokensToExpireTable(PortalTable):
     """The first of the tokens that somebody is about to expire together."""
+
+    second_line: ClassVar[dict[str, Text]] = {
+        "owner": "",
+        "last_used_at": pgettext_lazy("before a time", "Used"),
+    }
 
     name = Column(verbose_name=gettext_lazy("Name"))
     owner = PersonColumn("owner", verbose_name=gettext_lazy("Owner"))
@@ -225,6 +256,12 @@ CANNOT_DO: dict[TokenState, Text] = {
 
 class AccessReviewTable(PortalTable):
     """Live tokens below their owners. The rows are what `tokens.access_review.tokens_of` returns."""
+
+    first_line = ("can_do",)
+    second_line: ClassVar[dict[str, Text]] = {
+        "expires_at": gettext_lazy("Expires"),
+        "last_used_at": pgettext_lazy("before a time", "Used"),
+    }
 
     name = Column(verbose_name=gettext_lazy("Token"))
     scope = Column(verbose_name=gettext_lazy("Scopes"))

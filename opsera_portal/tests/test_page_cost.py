@@ -54,8 +54,8 @@ def actions(owner, number):
     ("path", "add", "most"),
     [
         ("/organization/users/", people, 390),
-        ("/organization/tokens/", tokens, 690),
-        ("/profile/tokens/", tokens, 630),
+        ("/organization/tokens/", tokens, 665),
+        ("/profile/tokens/", tokens, 585),
         ("/organization/access-review/", tokens, 520),
         ("/organization/tokens/expire-matching/", tokens, 390),
         ("/pipelines/", pipelines, 275),

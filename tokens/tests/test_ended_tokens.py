@@ -6,13 +6,14 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
+from core.pages.templatetags.portal import exact
 from tokens import jwt
 from tokens.models import Token
 from tokens.tests.factories import TokenFactory, now_in_seconds
 
 LISTS = ["/profile/tokens/", "/organization/tokens/"]
 
-# By name: what was done to the token, and when the page says that it ended.
+# By name: what was done to the token, and when pages say that it ended.
 ENDED = {
     "early": ({"created_at": -20, "expires_at": 10, "revoked_at": -8}, "8 days ago"),
     # Created 3 days ago, ended 10 minutes later.
@@ -48,15 +49,46 @@ def words(html):
     return " ".join(re.sub(r'<span class="moment-exact">.*?</span>|<[^>]*>', " ", html).split())
 
 
+def state_cell(page, token):
+    row = re.search(rf'<tr [^>]*data-token="{token.pk}".*?</tr>', page, re.DOTALL)[0]
+    return words(re.search(r'data-column="state"[^>]*>(.*?)</td>', row, re.DOTALL)[1])
+
+
 @pytest.mark.parametrize("where", LISTS)
 def test_list_says_when_each_token_ended(signed_in, tokens, where):
     page = signed_in.get(where).content.decode()
 
-    cells = {
-        name: words(re.search(rf'data-token="{token.pk}".*?data-column="expires_at">(.*?)</td>', page, re.DOTALL)[1])
-        for name, token in tokens.items()
+    cells = {name: state_cell(page, token) for name, token in tokens.items()}
+    assert cells == {
+        "early": "⊘ Expired early 8 days ago",
+        "not shown": "○ Expired 2 days ago",
+        "by time": "○ Expired 5 days ago",
+        "not shown for a day": "○ Expired 8 days ago",
+        "live": "● Active ends in 22 days",
+        "pending": "◌ Not revealed 10 minutes to show it",
     }
-    assert cells == {name: said for name, (_, said) in ENDED.items()}
+
+
+@pytest.mark.parametrize("where", LISTS)
+def test_list_has_the_exact_time_of_each_end(signed_in, tokens, where):
+    page = signed_in.get(where).content.decode()
+
+    for name in ("early", "by time", "live"):
+        token = tokens[name]
+        assert f'title="{exact(token.ended_at or token.expires_at)}"' in page
+
+
+@pytest.mark.parametrize("where", LISTS)
+def test_list_says_once_when_a_token_ends_that_is_being_replaced_or_ends_soon(signed_in, administrator, where):
+    now = now_in_seconds()
+    soon = TokenFactory(owner=administrator, created_at=now - timedelta(days=28), expires_at=now + timedelta(days=2))
+    replaced = TokenFactory(
+        owner=administrator, created_at=now - timedelta(days=9), expires_at=now + timedelta(days=3), replaced_at=now
+    )
+    page = signed_in.get(where).content.decode()
+
+    for token, said in ((soon, "◐ Expires soon ends in 2 days"), (replaced, "◑ Being replaced ends in 3 days")):
+        assert state_cell(page, token) == said
 
 
 @pytest.mark.parametrize(("sort", "step"), [("expires_at", 1), ("-expires_at", -1)])

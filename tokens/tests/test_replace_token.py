@@ -337,14 +337,14 @@ def test_pages_of_both_tokens_tell_how_far_the_change_is(client, token):
     assert "This token is being replaced" in client.get(old_page).text
     assert new_page in client.get(old_page).text
     assert "the old one was not used" in client.get(new_page).text
-    assert "Being replaced, ends" in client.get(reverse("tokens:token_list")).text
+    assert "Being replaced</span>" in client.get(reverse("tokens:token_list")).text
 
     use(token, ip="203.0.113.77")
     Token.objects.filter(pk=token.pk).update(last_used_at=timezone.now(), last_used_ip="203.0.113.77")
 
     answer = client.get(new_page)
     assert "is still used" in answer.text
-    assert "203.0.113.77" in answer.text.partition('id="old-addresses"')[2].partition("</ul>")[0]
+    assert "203.0.113.77" in answer.text.replace("<wbr>", "").partition('id="old-addresses"')[2].partition("</ul>")[0]
 
 
 def test_other_person_of_the_organization_sees_no_form(client, organization, token):

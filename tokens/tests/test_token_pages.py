@@ -15,6 +15,7 @@ from accounts.tests.factories import UserFactory
 from accounts.tests.factors import signed_in_just_now
 from auditlog.tests.test_logs import use
 from opsera_portal.tests.naughty import NAUGHTY_STRINGS
+from pipelines.tests.factories import PipelineFactory
 from tokens.forms import TokenForm
 from tokens.lifetimes import now_in_seconds
 from tokens.models import Token
@@ -135,7 +136,7 @@ def test_table_shows_each_tokens_state_in_words(signed_in, owner):
 
     page = text(signed_in.get(PAGE))
 
-    for words in ("Active", "Expires in", "Expired", "Expired early", "Not revealed", "Blocked by policy"):
+    for words in ("Active", "Expires soon", "Expired", "Expired early", "Not revealed", "Blocked by policy"):
         assert words in page
     assert 'data-row="ends-soon"' in page
     assert 'data-row="ended"' in page
@@ -217,7 +218,7 @@ def test_organizations_table_shows_all_of_its_tokens_and_no_others(client, admin
     assert "theirs" not in page
 
 
-def test_list_shows_each_end_once_and_scopes_one_by_one(signed_in, owner):
+def test_list_has_one_column_with_a_time_and_shows_scopes_one_by_one(signed_in, owner):
     token = TokenFactory(owner=owner, scope="pipeline security-logs")
 
     page = signed_in.get(PAGE)
@@ -225,8 +226,6 @@ def test_list_shows_each_end_once_and_scopes_one_by_one(signed_in, owner):
     assert [column.name for column in page.context["table"].columns] == [
         "name",
         "scope",
-        "created_at",
-        "expires_at",
         "last_used_at",
         "state",
         "expire",
@@ -234,6 +233,56 @@ def test_list_shows_each_end_once_and_scopes_one_by_one(signed_in, owner):
     for label in ("Pipeline Access", "Security Logs (Read Only)"):
         assert f'<span class="tag">{label}</span>' in text(page)
     assert f'id="token-{token.pk}"' in text(page)
+
+
+@pytest.mark.parametrize("path", [PAGE, "/organization/tokens/"])
+@pytest.mark.parametrize("sort", ["created_at", "-created_at", "expires_at", "-expires_at", "name", "-last_used_at"])
+def test_list_can_be_sorted_by_times_that_have_no_column(client, administrator, path, sort):
+    now = now_in_seconds()
+    for days in (3, 1, 2):
+        TokenFactory(
+            owner=administrator,
+            name=f"day {days}",
+            created_at=now - timedelta(days=days),
+            expires_at=now + timedelta(days=10 - days),
+            last_used_at=now - timedelta(hours=days),
+        )
+    client.force_login(administrator)
+
+    page = client.get(path, {"sort": sort})
+
+    field = sort.removeprefix("-")
+    values = [getattr(row.record, field) for row in page.context["table"].rows]
+    assert values == sorted(values, reverse=sort.startswith("-"))
+    assert f'<option value="{sort}" selected>' in text(page)
+
+
+def test_list_is_sorted_by_the_newest_first_if_nothing_else_is_chosen(signed_in):
+    assert '<option value="-created_at" selected>Newest first</option>' in text(signed_in.get(PAGE))
+
+
+def test_empty_list_leads_to_the_name_in_the_form(signed_in):
+    assert '<a href="#id_name">Create one with the form above.</a>' in text(signed_in.get(PAGE))
+
+
+def test_preset_for_one_pipeline_is_offered_to_people_who_can_run_one(client, organization, owner):
+    guest = UserFactory(organization=organization, site_role=SiteRole.GUEST)
+    PipelineFactory(owner=owner)
+
+    for person, is_offered in ((owner, True), (guest, False)):
+        client.force_login(person)
+        page = client.get(PAGE)
+        assert ('id="run-one"' in text(page)) is page.context["can_run_one"] is is_offered
+
+
+def test_preset_fills_in_the_form_for_chosen_pipelines(signed_in, owner):
+    PipelineFactory(owner=owner)
+    address = unescape(re.search(r'href="([^"]+)"\s+id="run-one"', text(signed_in.get(PAGE)))[1])
+
+    form = signed_in.get(address).context["form"]
+
+    assert (form["scopes"].value(), form["which_pipelines"].value()) == (["pipeline"], "only")
+    assert address.endswith("#id_pipelines")
 
 
 def test_links_of_the_list_lead_back_to_the_list(signed_in, owner):

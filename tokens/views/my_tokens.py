@@ -1,5 +1,6 @@
 """The list of my tokens, and the form that creates one."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from django import forms
@@ -7,6 +8,8 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.shortcuts import redirect
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django_tables2 import SingleTableMixin
 
@@ -14,6 +17,7 @@ from accounts.pipelines_for_tokens import NamedPipeline, pipelines_for_tokens
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import ask_again, is_recent
 from auditlog import usage
+from core.api.scopes import PIPELINE, Scope
 from core.pages.forms import refusals_in
 from core.pages.views import FilteredListMixin, MemberPageMixin, SectionMixin
 from core.pages.widgets import MOST_CHOICES
@@ -50,7 +54,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
     def get_table_kwargs(self) -> dict[str, Any]:
         if not self.is_readable:
             return {"empty_text": _("Correct the marked filter to see tokens.")}
-        return {"empty_text": _("No token matches.")} if self.narrowing() else {}
+        return {"empty_text": _("No token matches.") if self.narrowing() else no_tokens_yet()}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         form, filled = kwargs.pop("form", None), None
@@ -58,11 +62,13 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
             filled = self._filled_by_link()
             form = TokenForm(owner=self.person, initial=filled.initial if filled else self._as_replacement())
         named = pipelines_named_in(form)
+        scopes, pipelines = scopes_with(form, named), pipeline_choice(form, named)
         return super().get_context_data(
             form=form,
             filled=filled,
-            **scopes_with(form, named),
-            pipeline_choice=pipeline_choice(form, named),
+            **scopes,
+            pipeline_choice=pipelines,
+            can_run_one=pipelines["some_can_run"] and can_choose(PIPELINE, scopes["scope_cards"]),
             lifetime_choices=lifetime_choices(form),
             here=getattr(self.request, "client_address", None),
             latest_end=now_in_seconds() + services.longest_lifetime(form.policy),
@@ -127,11 +133,21 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
         return Token.objects.owned_by(self.person).pending().filter(live_name_key=name_key(name)).exists()
 
 
+def no_tokens_yet() -> SafeString:
+    """With a link to the first field of the form, which then has the focus."""
+    return format_html(
+        '{} <a href="#id_name">{}</a> {}',
+        _("No tokens here."),
+        _("Create one with the form above."),
+        _("It is shown once; send it as a bearer token."),
+    )
+
+
 def pipeline_choice(form: TokenForm, named: dict[str, NamedPipeline]) -> dict[str, Any]:
     """Which pipelines the form offers: ``choices``, or if there are too many for a list, a ``text`` of their names.
 
     Only those that the person can see. ``which`` are the two ways to choose. ``some_only_read``: whether a token can
-    only read one of the offered pipelines, because the person can't run it.
+    only read one of the offered pipelines, because the person can't run it. ``some_can_run``: whether it can run one.
     """
     chosen, which, field = form["pipelines"].value() or [], form["which_pipelines"], form["pipelines"].auto_id
     offered = pipelines_for_tokens().offered_to(form.owner, most=MOST_CHOICES + 1)
@@ -152,9 +168,14 @@ def pipeline_choice(form: TokenForm, named: dict[str, NamedPipeline]) -> dict[st
         ],
         "is_typed": len(offered) > MOST_CHOICES,
         "some_only_read": not all(pipeline.can_run for pipeline in offered),
+        "some_can_run": any(pipeline.can_run for pipeline in offered),
         "text": "\n".join(named[word].name if word in named else word for word in chosen),
         "most": MOST_PIPELINES,
     }
+
+
+def can_choose(scope: Scope, cards: Sequence[dict[str, Any]]) -> bool:
+    return any(card["is_open"] for card in cards if card["id"] == scope.id)
 
 
 def lifetime_choices(form: TokenForm) -> list[dict[str, Any]]:
