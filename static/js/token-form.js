@@ -69,6 +69,16 @@ for (const filter of choice.querySelectorAll("[data-filter-of]")) {
   });
 }
 
+// The preset chooses the one scope that runs pipelines, and "Only these". What else was typed stays.
+form.querySelector("[data-run-one]")?.addEventListener("click", (event) => {
+  event.preventDefault();
+  for (const box of form.querySelectorAll("input[name=scopes]")) box.checked = box.value === "pipeline";
+  only.checked = true;
+  only.dispatchEvent(new Event("input", { bubbles: true }));
+  choice.scrollIntoView({ block: "nearest" });
+  choice.focus({ preventScroll: true });
+});
+
 form.addEventListener("input", showChoice);
 window.addEventListener("pageshow", showChoice);
 // Browsers restore the choice when a person comes back to the page, and the scopes count the one of before.

@@ -22,6 +22,44 @@ def test_name_is_checked_while_it_is_typed(browser_of):
     expect(said).to_have_text("✓ Free")
 
 
+def test_form_is_visible_as_a_whole_in_a_window_of_usual_size(browser_of):
+    page = browser_of("user")
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto(PAGE)
+
+    expect(page.get_by_role("button", name="Create token")).to_be_in_viewport(ratio=1)
+    expect(page.locator("#id_name")).not_to_be_focused()
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_link_to_the_form_leads_to_the_name(browser_of, width):
+    page = browser_of("user")
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto("/")
+    page.get_by_role("link", name="Create a token").first.click()
+
+    expect(page.locator("#id_name")).to_be_focused()
+    expect(page.locator("label[for=id_name]")).to_be_in_viewport()
+    page.keyboard.type("nightly")
+    expect(page.locator("#id_name")).to_have_value("nightly")
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_preset_leads_to_the_choice_of_the_one_pipeline(browser_of, scripts):
+    page = browser_of("user", java_script_enabled=scripts)
+    page.goto(PAGE)
+    page.locator("#id_name").fill("typed before")
+    page.get_by_role("link", name="Preset: run one pipeline").click()
+
+    expect(page.get_by_role("radio", name="Only these")).to_be_checked()
+    expect(page.locator("[name=scopes]:checked")).to_have_count(1)
+    expect(page.locator("#id_scopes_pipeline")).to_be_checked()
+    expect(page.locator("#id_pipelines_list")).to_be_in_viewport()
+    if scripts:
+        expect(page.locator("#id_name")).to_have_value("typed before")
+        expect(page.locator("#id_scopes_pipeline_note")).to_have_text("Runs no pipelines and reads no pipelines.")
+
+
 def test_typed_form_stays_if_the_name_is_checked_too_often(browser_of):
     page = browser_of("user")
     page.goto(PAGE)
