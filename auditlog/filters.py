@@ -29,6 +29,7 @@ from core.filters import (
     PersonFilter,
     SearchFilter,
     StrictFilterSet,
+    search_input,
 )
 
 _OF_ORGANIZATION = {
@@ -47,7 +48,7 @@ class LogFilter(StrictFilterSet):
     """
 
     indexed: ClassVar[frozenset[str]] = frozenset({"date", "date_to", "since_at", "before_at", "request_id"})
-    usual: ClassVar[frozenset[str]] = frozenset({"q", "date", "date_to", "outcome", "action", "user_email"})
+    usual: ClassVar[frozenset[str]] = frozenset({"q", "since_at", "before_at", "outcome", "action", "user_email"})
     searched_texts: ClassVar[tuple[str, ...]]
     searched_ids: ClassVar[tuple[str, ...]]
 
@@ -62,10 +63,10 @@ class LogFilter(StrictFilterSet):
     }
 
     q = SearchFilter(label=_("Search"), method="filter_text")
-    date = DayFilter(label=_("Since"), since=True)
-    date_to = DayFilter(label=_("Until"), since=False)
-    since_at = MomentFilter(label=_("Since (time)"), field_name="at", lookup_expr="gte")
-    before_at = MomentFilter(label=_("Before (time)"), field_name="at", lookup_expr="lt")
+    date = DayFilter(label=_("Since (day)"), since=True)
+    date_to = DayFilter(label=_("Until (day)"), since=False)
+    since_at = MomentFilter(label=_("Since"), field_name="at", lookup_expr="gte")
+    before_at = MomentFilter(label=_("Before"), field_name="at", lookup_expr="lt")
 
     class Meta:
         form = PeriodForm
@@ -130,6 +131,10 @@ class TokenUseFilter(LogFilter):
     token_id = IdFilter(label=_("Token"), method="filter_token")
     ip = AddressFilter(label=_("Address"))
     request_id = IdFilter(label=_("Request ID"))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.filters["q"].extra["widget"] = search_input(placeholder=_("Path, program, 403 …"))
 
     @classmethod
     def searched(cls, data: Mapping[str, Any], queryset: QuerySet[Any]) -> QuerySet[Any] | None:

@@ -74,7 +74,7 @@ class PeriodForm(forms.Form):
     def clean(self) -> dict[str, Any]:
         since, until = self.cleaned_data.get("date"), self.cleaned_data.get("date_to")
         if since and until and until < since:
-            self.add_error("date_to", gettext("This day is before “Since”."))
+            self.add_error("date_to", gettext("This day is before the first day."))
         begin, end = self.cleaned_data.get("since_at"), self.cleaned_data.get("before_at")
         if begin and end and end <= begin:
             self.add_error("before_at", gettext("This time is not after “Since (time)”."))
@@ -348,5 +348,5 @@ class AddressFilter(django_filters.Filter):
         return queryset.filter(**{f"{self.field_name}__{lookup}": value}) if value else queryset
 
 
-def search_input() -> forms.TextInput:
-    return forms.TextInput(attrs={"type": "search"})
+def search_input(**attrs: Any) -> forms.TextInput:
+    return forms.TextInput(attrs={"type": "search", **attrs})

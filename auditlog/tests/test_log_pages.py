@@ -914,7 +914,7 @@ def test_rare_filters_are_behind_a_switch_that_counts_those_in_use(reader):
     page = reader.get(OUR_USES, {"reason": "expired", "ip": "192.0.2.0/24"})
 
     listed = page.context["filter"]
-    assert [field.name for field in listed.usual_fields] == ["q", "date", "date_to", "outcome", "user_email"]
+    assert [field.name for field in listed.usual_fields] == ["q", "since_at", "before_at", "outcome", "user_email"]
     assert listed.more_count == 2
     content = page.content.decode()
     assert "More filters (2)" in " ".join(content.split())

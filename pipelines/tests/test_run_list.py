@@ -284,8 +284,8 @@ def test_wrong_value_is_an_error_and_shows_no_runs_instead(as_owner, pipeline, n
 def test_last_day_before_the_first_day_is_an_error(as_owner, pipeline):
     days = {"date": "2026-05-04", "date_to": "2026-05-03"}
 
-    assert as_owner.get(API, days).json()["errors"] == {"date_to": ["This day is before “Since”."]}
-    assert "This day is before “Since”." in text(as_owner.get(PAGE, days))
+    assert as_owner.get(API, days).json()["errors"] == {"date_to": ["This day is before the first day."]}
+    assert "This day is before the first day." in text(as_owner.get(PAGE, days))
 
 
 # Pages of the list
