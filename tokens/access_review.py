@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from itertools import accumulate
 from typing import Any
 
 from django.db.models import CharField, Count, Exists, F, OuterRef, Prefetch, Window
@@ -21,6 +22,8 @@ from tokens.querysets import TokenQuerySet
 UNUSED_FOR = timedelta(days=90)
 # How many tokens of a person a page lists. The policy allows up to 1000.
 LISTED = 50
+# How many tokens a page for printing has. The file has all.
+MOST_PRINTED = 1000
 # People whose tokens are read together for a file.
 PEOPLE_AT_ONCE = 200
 # Columns of the file with text that people chose, and where it comes from.
@@ -42,6 +45,14 @@ def owners_of(tokens: TokenQuerySet, reader: User) -> list[str]:
     owned = Exists(tokens.order_by().filter(owner=OuterRef("pk")))
     people = User.objects.of_organization_readable_by(reader).filter(owned).order_by("email", "pk")
     return list(people.values_list(Cast("pk", CharField()), flat=True))
+
+
+def how_many_fit(owners: Sequence[str], tokens: TokenQuerySet) -> int:
+    """How many of these people, from the first on, have at most ``MOST_PRINTED`` listed tokens together; at least 1."""
+    counted = tokens.order_by().values_list(Cast("owner", CharField())).annotate(number=Count("pk"))
+    numbers = {owner: min(number, LISTED) for owner, number in counted}
+    rows = accumulate(numbers.get(owner, 0) for owner in owners)
+    return sum(until <= MOST_PRINTED for until in rows) or 1
 
 
 def tokens_of(people: Sequence[str], tokens: TokenQuerySet, reader: User) -> list[Token]:

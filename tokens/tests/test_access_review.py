@@ -5,6 +5,7 @@ import io
 import re
 import threading
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from django.db import DatabaseError, connection, transaction
@@ -406,6 +407,39 @@ def test_links_to_other_pages_keep_the_filters(signed_in, organization):
 
     assert set(re.findall(r'rel="next"\s+href="([^"]+)"', html)) == {"?scope=api&amp;page=2"}
     assert f'href="{EXPORT}?scope=api"' in html
+
+
+def test_page_to_print_has_all_people(signed_in, organization):
+    add_people(organization, PEOPLE_ON_A_PAGE + 3, tokens=2)
+    some_people = signed_in.get(PAGE, {"scope": "api"})
+    address = unescape(re.search(r'href="([^"]+)" id="show-all"', some_people.content.decode())[1])
+    printed = signed_in.get(address)
+
+    assert len(printed.context["table"].data) == 2 * (PEOPLE_ON_A_PAGE + 3)
+    html = printed.content.decode()
+    assert "rel=" not in html.partition('id="access-review"')[2]
+    assert "A page to print has at most" not in html
+    assert f'href="{PAGE}?scope=api" id="show-pages"' in html
+
+
+@pytest.mark.each_database
+def test_page_to_print_says_how_many_people_fit(signed_in, organization, monkeypatch):
+    monkeypatch.setattr(access_review, "LISTED", 3)
+    monkeypatch.setattr(access_review, "MOST_PRINTED", 7)
+    for letter, number in (("a", 5), ("b", 5), ("c", 1), ("d", 1)):
+        TokenFactory.create_batch(number, owner=UserFactory(organization=organization, email=f"{letter}@acme.example"))
+    printed = signed_in.get(PAGE, {"all": "1"})
+    words = " ".join(printed.content.decode().split())
+
+    assert len(printed.context["table"].data) == 7
+    assert "This page has people 1 to 3 of 4. A page to print has at most 7 tokens." in words
+    assert "The CSV file has all, or filter by person." in words
+    assert len(file_of(signed_in)) == 12
+
+
+@pytest.mark.parametrize("query", ["all=1", "all=1&page=3", "all=1&owner=nobody", "all=0", "all="])
+def test_page_to_print_opens_also_without_a_token(signed_in, query):
+    assert signed_in.get(f"{PAGE}?{query}").status_code == 200
 
 
 @pytest.mark.each_database

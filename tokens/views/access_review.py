@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.core.exceptions import BadRequest
-from django.core.paginator import Paginator
+from django.core.paginator import Page, Paginator
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
@@ -38,7 +38,7 @@ class AccessReviewPageMixin(MemberPageMixin):
 
 
 class AccessReviewView(SectionMixin, AccessReviewPageMixin, FilteredListMixin, FilterView):
-    """Live tokens by person, page by page."""
+    """Live tokens by person: page by page, or with `all=1` as many people as one page can have, to print them."""
 
     filterset_class = AccessReviewFilter
     template_name = "tokens/organization_access_review.html"
@@ -47,11 +47,14 @@ class AccessReviewView(SectionMixin, AccessReviewPageMixin, FilteredListMixin, F
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         now = timezone.now()
-        owners = access_review.owners_of(self.object_list, self.person)
-        people = Paginator(owners, PEOPLE_ON_A_PAGE).get_page(self.request.GET.get("page"))
+        people = self._people()
         return super().get_context_data(
             summary=self.object_list.review_summary(unused_since=now - access_review.UNUSED_FOR),
             people=people,
+            has_all=self.wants_all,
+            all_url=self.narrowed_url(all="1"),
+            pages_url=self.narrowed_url(),
+            most_printed=access_review.MOST_PRINTED,
             table=self._table(list(people)),
             chips=self.chips(),
             created_at=now,
@@ -60,6 +63,16 @@ class AccessReviewView(SectionMixin, AccessReviewPageMixin, FilteredListMixin, F
             export_url=self._export_url() if self.is_readable else None,
             **kwargs,
         )
+
+    @property
+    def wants_all(self) -> bool:
+        return bool(self.request.GET.get("all") == "1")
+
+    def _people(self) -> Page[str]:
+        owners = access_review.owners_of(self.object_list, self.person)
+        if not self.wants_all:
+            return Paginator(owners, PEOPLE_ON_A_PAGE).get_page(self.request.GET.get("page"))
+        return Paginator(owners, access_review.how_many_fit(owners, self.object_list)).page(1)
 
     def _table(self, people: Sequence[str]) -> AccessReviewTable:
         tokens = access_review.tokens_of(people, self.object_list, self.person)
