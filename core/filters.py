@@ -77,7 +77,7 @@ class PeriodForm(forms.Form):
             self.add_error("date_to", gettext("This day is before the first day."))
         begin, end = self.cleaned_data.get("since_at"), self.cleaned_data.get("before_at")
         if begin and end and end <= begin:
-            self.add_error("before_at", gettext("This time is not after “Since (time)”."))
+            self.add_error("before_at", gettext("This time is not after “Since”."))
         return self.cleaned_data
 
 
@@ -101,7 +101,7 @@ class SearchedTextField(forms.CharField):
         return text
 
     def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
-        title = gettext_lazy("Not for tokens: look them up with “Found a token?”")
+        title = gettext_lazy("Not for tokens: look them up with “Found a leaked token?”")
         return {**super().widget_attrs(widget), "pattern": rf"(?!.*{_BEGINNING}).*", "title": title}
 
 

@@ -101,7 +101,9 @@ class FilteredListMixin(FilterView):
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if address := _without_tokens(request):
-            messages.warning(request, _("You searched for a token, so the search was left out. Use “Found a token?”."))
+            messages.warning(
+                request, _("You searched for a token, so the search was left out. Use “Found a leaked token?”.")
+            )
             return redirect(address)
         answer: HttpResponseBase = super().get(request, *args, **kwargs)
         return answer

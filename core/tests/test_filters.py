@@ -182,7 +182,7 @@ def test_browser_does_not_send_a_token(client, administrator, text, is_sent):
     [field] = re.findall(r'<input [^>]*name="q"[^>]*>', client.get("/profile/tokens/").content.decode())
 
     assert bool(re.fullmatch(unescape(re.search(r'pattern="(.*?)"', field)[1]), text)) is is_sent
-    assert "Found a token?" in re.search(r'title="(.*?)"', field)[1]
+    assert "Found a leaked token?" in re.search(r'title="(.*?)"', field)[1]
 
 
 @pytest.mark.parametrize(
