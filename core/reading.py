@@ -5,7 +5,7 @@ Everything else speaks English and UTC: the API, Django admin, commands, and the
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -43,6 +43,18 @@ def local(moment: datetime) -> datetime:
     with suppress(OverflowError):
         return moment.astimezone(timezone.get_current_timezone())
     return moment.astimezone(UTC)
+
+
+def offset_of(moment: datetime) -> str:
+    """How far the moment's time zone is from UTC: `UTC`, `UTC+1`, `UTC+5:45`, `UTC−3`.
+
+    Shown instead of a name, because languages have different ones: "CET" is "MEZ" in German. With a minus sign, where
+    no line breaks.
+    """
+    minutes = round((moment.utcoffset() or timedelta()) / timedelta(minutes=1))
+    hours, rest = divmod(abs(minutes), 60)
+    sign = "+" if minutes > 0 else "\N{MINUS SIGN}"
+    return f"UTC{sign}{hours}{f':{rest:02}' if rest else ''}" if minutes else "UTC"
 
 
 @contextmanager

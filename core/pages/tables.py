@@ -1,7 +1,7 @@
 """Bases of tables: paging, rows, and columns for times, states and code."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from inspect import signature
 from operator import attrgetter
 from typing import Any, ClassVar
@@ -17,8 +17,7 @@ from django_tables2.columns import BoundColumn
 from django_tables2.data import TableQuerysetData
 
 from core.pages.line_breaks import breakable
-from core.pages.templatetags.portal import badge, moment, relative
-from core.reading import local
+from core.pages.templatetags.portal import badge, logged_at, moment
 from core.text import Text
 
 ROWS_PER_PAGE = 50
@@ -189,19 +188,14 @@ class MomentColumn(Column):
 
 
 class ExactMomentColumn(MomentColumn):
-    """A time with seconds in the reader's time zone, for logs. The header names the zone, the tooltip has UTC too."""
+    """A time with seconds in the reader's time zone, for logs. The header names the zone. UTC is beside the time."""
 
     @property
     def header(self) -> str:
         return f"{self.verbose_name} ({timezone.get_current_timezone_name()})"
 
     def render(self, value: datetime) -> SafeString:
-        return format_html(
-            '<time datetime="{}" title="{}">{}</time>',
-            value.isoformat(),
-            f"{relative(value)}, {value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
-            f"{local(value):%Y-%m-%d %H:%M:%S}",
-        )
+        return logged_at(value)
 
 
 class BadgeColumn(Column):

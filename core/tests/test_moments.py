@@ -113,17 +113,22 @@ def test_duration_is_shown_in_its_two_largest_units(duration, words):
     ("zone", "at", "shown"),
     [
         ("", datetime(2026, 5, 3, 14, 5, tzinfo=UTC), "3 May 2026, 14:05 UTC"),
-        ("Europe/Berlin", datetime(2026, 5, 3, 14, 5, tzinfo=UTC), "3 May 2026, 16:05 CEST (14:05 UTC)"),
-        ("Europe/Berlin", datetime(2026, 1, 3, 14, 5, tzinfo=UTC), "3 January 2026, 15:05 CET (14:05 UTC)"),
+        ("Europe/Berlin", datetime(2026, 5, 3, 14, 5, tzinfo=UTC), "3 May 2026, 16:05 UTC+2 (14:05 UTC)"),
+        ("Europe/Berlin", datetime(2026, 1, 3, 14, 5, tzinfo=UTC), "3 January 2026, 15:05 UTC+1 (14:05 UTC)"),
         (
             "Asia/Kathmandu",
             datetime(2026, 12, 31, 23, 0, tzinfo=UTC),
-            "1 January 2027, 04:45 +0545 (31 December 2026, 23:00 UTC)",
+            "1 January 2027, 04:45 UTC+5:45 (31 December 2026, 23:00 UTC)",
         ),
         ("Europe/London", datetime(2026, 1, 3, 14, 5, tzinfo=UTC), "3 January 2026, 14:05 UTC"),
-        # The hour that happens twice: the abbreviation tells the two apart.
-        ("Europe/Berlin", datetime(2026, 10, 25, 0, 30, tzinfo=UTC), "25 October 2026, 02:30 CEST (00:30 UTC)"),
-        ("Europe/Berlin", datetime(2026, 10, 25, 1, 30, tzinfo=UTC), "25 October 2026, 02:30 CET (01:30 UTC)"),
+        # The hour that happens twice: the offset tells the two apart.
+        ("Europe/Berlin", datetime(2026, 10, 25, 0, 30, tzinfo=UTC), "25 October 2026, 02:30 UTC+2 (00:30 UTC)"),
+        ("Europe/Berlin", datetime(2026, 10, 25, 1, 30, tzinfo=UTC), "25 October 2026, 02:30 UTC+1 (01:30 UTC)"),
+        (
+            "America/St_Johns",
+            datetime(2026, 1, 3, 14, 5, tzinfo=UTC),
+            "3 January 2026, 10:35 UTC\N{MINUS SIGN}3:30 (14:05 UTC)",
+        ),
         # A name that a later database of time zones no longer has.
         ("Europe/Atlantis", datetime(2026, 5, 3, 14, 5, tzinfo=UTC), "3 May 2026, 14:05 UTC"),
     ],

@@ -107,14 +107,17 @@ function partsOf(moment, options) {
 // The person's, or else the browser's.
 const ZONE = form.dataset.timeZone || undefined;
 
-/* "6 December 2026, 19:05 GMT-5 · 7 December, 00:05 UTC": the date of UTC only if it is another day. */
+// "UTC−5", as in all other times: "GMT-5" is the browser's word, and "EST" that of one language (core/reading.py).
+const offsetOf = (name) => name.replace("GMT", "UTC").replace("-", "\u2212");
+
+/* "6 December 2026, 19:05 UTC−5 (7 December, 00:05 UTC)": the date of UTC only if it is another day. */
 function inBothZones(moment) {
-  const local = partsOf(moment, { timeZone: ZONE, timeZoneName: "short" });
+  const local = partsOf(moment, { timeZone: ZONE, timeZoneName: "shortOffset" });
   const utc = partsOf(moment, { timeZone: "UTC" });
   const time = `${utc.hour}:${utc.minute} UTC`;
   if (local.hour === utc.hour && local.minute === utc.minute && local.day === utc.day) return textOf("textMoment", { ...utc, time });
-  const here = textOf("textMoment", { ...local, time: `${local.hour}:${local.minute} ${local.timeZoneName}` });
-  return local.day === utc.day ? `${here} · ${time}` : `${here} · ${textOf("textDay", { ...utc, time })}`;
+  const here = textOf("textMoment", { ...local, time: `${local.hour}:${local.minute} ${offsetOf(local.timeZoneName)}` });
+  return local.day === utc.day ? `${here} (${time})` : `${here} (${textOf("textDay", { ...utc, time })})`;
 }
 
 for (const time of document.querySelectorAll("time[data-end]")) {

@@ -99,8 +99,8 @@ def test_end_is_shown_in_the_zone_of_the_person_and_in_utc(browser_of):
     page.goto(PAGE)
     page.get_by_role("radio", name="1 week").check()
 
-    expect(page.locator("#id_lifetime_1w_end")).to_contain_text("GMT-")
-    expect(page.locator("#id_lifetime_1w_end")).to_contain_text("UTC")
+    expect(page.locator("#id_lifetime_1w_end")).to_contain_text("UTC\N{MINUS SIGN}")
+    expect(page.locator("#id_lifetime_1w_end")).to_contain_text(" UTC)")
     expect(page.get_by_label("Date", exact=True)).to_be_hidden()
     page.get_by_role("radio", name="On a date").check()
     date = page.get_by_label("Date", exact=True).get_attribute("min")
@@ -113,7 +113,6 @@ def test_end_is_shown_in_utc_without_scripts(browser_of):
     page.goto(PAGE)
 
     expect(page.locator("#id_lifetime_1w_end")).to_contain_text("UTC")
-    expect(page.locator("#id_lifetime_1w_end")).not_to_contain_text("GMT")
     expect(page.get_by_role("button", name="Copy link to this form")).to_be_hidden()
 
 

@@ -20,7 +20,7 @@ from django.utils.translation import get_language, gettext, ngettext_lazy
 from core.badges import Badge
 from core.pages import charts, line_breaks, submissions
 from core.pages.widgets import adding_picker
-from core.reading import local
+from core.reading import local, offset_of
 from core.text import Text, grouped
 
 register = template.Library()
@@ -45,6 +45,35 @@ def moment(value: datetime | None, words: str = "") -> SafeString | str:
         exact(value),
         words or relative(value),
     )
+
+
+@register.simple_tag
+def logged_at(value: datetime) -> SafeString:
+    """A time in a log, in the reader's time zone, with its offset and UTC where exact times appear."""
+    here = f"{local(value):%Y-%m-%d %H:%M:%S}"
+    if not local(value).utcoffset():
+        return format_html(
+            '<time datetime="{}" title="{}">{}</time>', value.isoformat(), f"{here} UTC\n{relative(value)}", here
+        )
+    zone = offset_of(local(value))
+    in_utc = f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return format_html(
+        '<time class="logged" datetime="{}" title="{}">{}<span class="moment-exact"> {} · {}</span></time>',
+        value.isoformat(),
+        f"{here} {zone}\n{in_utc}\n{relative(value)}",
+        here,
+        zone,
+        in_utc.removeprefix(f"{local(value):%Y-%m-%d }"),
+    )
+
+
+@register.simple_tag
+def time_zone() -> str:
+    """The reader's time zone, with its offset at the moment: `Europe/Berlin (now UTC+1)`; or `UTC`."""
+    name = timezone.get_current_timezone_name()
+    if name == "UTC":
+        return name
+    return gettext("%(name)s (now %(offset)s)") % {"name": name, "offset": offset_of(local(timezone.now()))}
 
 
 @register.simple_tag
@@ -113,13 +142,19 @@ register.filter("ip_address", line_breaks.ip_address)
 
 
 @register.filter
+def offset(value: datetime) -> str:
+    """How far the reader's time zone was from UTC at that moment: `UTC+1`."""
+    return offset_of(local(value))
+
+
+@register.filter
 def exact(value: datetime) -> str:
-    """`3 May 2026, 14:05 UTC`; for a reader in another time zone `3 May 2026, 16:05 CEST (14:05 UTC)`."""
+    """`3 May 2026, 14:05 UTC`; for a reader in another time zone `3 May 2026, 16:05 UTC+2 (14:05 UTC)`."""
     utc, here = value.astimezone(UTC), local(value)
     if here.utcoffset() == utc.utcoffset():
         return f"{_day_and_time(utc)} UTC"
     in_utc = f"{utc:%H:%M}" if here.date() == utc.date() else _day_and_time(utc)
-    return f"{_day_and_time(here)} {here.tzname()} ({in_utc} UTC)"
+    return f"{_day_and_time(here)} {offset_of(here)} ({in_utc} UTC)"
 
 
 def _day_and_time(moment: datetime) -> str:
