@@ -203,6 +203,9 @@ class User(AbstractBaseUser):
         "mails before a token expires", default=True, help_text="30, 7 and 1 days before, and after it has expired."
     )
     language = models.CharField(max_length=10, blank=True, help_text="Empty: that of the browser.")
+    browser_language = models.CharField(
+        "language of the browser", max_length=10, blank=True, help_text="At the last sign-in. Empty: English."
+    )
     time_zone = models.CharField(max_length=64, blank=True, help_text="A name of the IANA database. Empty: UTC.")
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -13,6 +13,7 @@ from django.http import HttpRequest
 
 from accounts.models import User
 from accounts.security import sessions, two_factor
+from accounts.signin import browser
 from accounts.signin.single_sign_on.provider import METHOD as SINGLE_SIGN_ON
 from auditlog.actions import Action
 from auditlog.record import record
@@ -36,6 +37,7 @@ UNKNOWN_LOG_LIMIT = Limit("unknown-sign-in-told", amount=30, seconds=60)
 @receiver(user_logged_in)
 def record_sign_in(sender: object, request: HttpRequest, user: User, **kwargs: Any) -> None:
     sessions.begin(request)
+    browser.take(request, user)
     record(actor=user, action=Action.SIGNED_IN, target=user, request=request, methods=methods_of(request, user))
 
 

@@ -10,7 +10,6 @@ GROUP = "organization/groups/<id:pk>"
 urlpatterns = [
     path("profile/", profile.ProfileView.as_view(), name="profile"),
     path("profile/preferences/", profile.PreferencesView.as_view(), name="preferences"),
-    path("profile/preferences/time-zone/", profile.FirstTimeZoneView.as_view(), name="first_time_zone"),
     path("profile/security/", overview.SecurityView.as_view(), name="security"),
     path("profile/security/expiry-mails/", overview.ExpiryMailsView.as_view(), name="expiry_mails"),
     path("profile/security/sessions/<int:pk>/end/", sessions.SessionEndView.as_view(), name="session_end"),

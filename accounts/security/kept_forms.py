@@ -42,7 +42,7 @@ PARAMETER = "kept"
 SECRET_FIELDS = frozenset({"token", "tokens", "code", "key"})
 _SECRET_NAME = re.compile(r"passw|secret|credential", re.IGNORECASE)
 # Fields that the page of the form creates again.
-_OF_THE_PAGE = frozenset({"csrfmiddlewaretoken", REDIRECT_FIELD_NAME, "submission"})
+_OF_THE_PAGE = frozenset({"csrfmiddlewaretoken", REDIRECT_FIELD_NAME, "submission", "browser_time_zone"})
 
 # Pages that ask people who they are.
 ASKS_TO_SIGN_IN = frozenset({"account_login", "admin:login"})
@@ -52,9 +52,6 @@ ASKS_AGAIN = frozenset({"account_reauthenticate", "mfa_reauthenticate", "mfa_rea
 OPEN_FORMS = frozenset(
     {"account_login", "account_reset_password", "account_reset_password_from_key", "accounts:invitation"}
 )
-
-# Nobody typed anything into it (assets/js/time-zone.js).
-SENT_BY_A_SCRIPT = "accounts:first_time_zone"
 
 # Placeholder for the label of the form's button, which is known only after the page is rendered.
 _BUTTON = "\ue000button\ue000"
@@ -111,7 +108,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponseBase:
     if is_api(request) or not is_same_origin(request):
         return errors.csrf_failure(request, reason)
     match = request.resolver_match
-    if match is None or match.view_name == SENT_BY_A_SCRIPT:
+    if match is None:
         return errors.csrf_failure(request, reason)
     if match.view_name in OPEN_FORMS and not request.user.is_authenticated:
         return _again(request, match)

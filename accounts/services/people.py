@@ -205,14 +205,18 @@ def set_preferences(*, actor: User, request: HttpRequest | None = None, **wanted
 
 
 def take_from_browser(*, actor: User, time_zone: str, language: str) -> None:
-    """Stores what the browser reports, once: until the person has a time zone. Not logged: nobody has decided anything.
+    """Stores what the browser said at a sign-in. Not logged, because the person has decided nothing.
 
-    UTC replaces a time zone that the portal doesn't know. A language other than English is stored for mails, which no
-    browser asks for.
+    The time zone is stored once, until the person has one, and only if the portal knows it. A language other than
+    English is stored each time, for mails to people who chose none.
     """
-    known = time_zone if time_zone in time_zones() else "UTC"
-    if User.objects.filter(pk=actor.pk, time_zone="").update(time_zone=known) and language != settings.LANGUAGE_CODE:
-        User.objects.filter(pk=actor.pk, language="").update(language=language)
+    person = User.objects.filter(pk=actor.pk)
+    if not actor.time_zone and time_zone in time_zones() and person.filter(time_zone="").update(time_zone=time_zone):
+        actor.time_zone = time_zone
+    of_mails = "" if language == settings.LANGUAGE_CODE else language
+    if of_mails != actor.browser_language:
+        person.update(browser_language=of_mails)
+        actor.browser_language = of_mails
 
 
 def check_preferences(wanted: Mapping[str, Any]) -> None:

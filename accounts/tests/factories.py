@@ -37,7 +37,7 @@ class UserFactory(DjangoModelFactory):
     site_role = SiteRole.USER
     password = Password(PASSWORD, transform=hashed)
     joined_at = factory.LazyFunction(timezone.now)
-    # Without one, each page has a form that sends the browser's.
+    # As after a sign-in in a browser.
     time_zone = "UTC"
 
 

@@ -38,7 +38,6 @@ NOT_WALKED = {
     "/login/passkey/again/": "a step of signing in",
     "/login/single-sign-on/": "a step of signing in",
     "/login/again/": "a step of signing in",
-    "/profile/preferences/time-zone/": "sent by a script, without a button",
     "/profile/tokens/name/": "part of the form for a new token, without a button of its own",
     "/profile/tokens/scopes/": "part of the form for a new token, without a button of its own",
     "/suggestions/people/": "sent while somebody types in a field",

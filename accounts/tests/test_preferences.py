@@ -6,10 +6,12 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.test import Client
 from django.utils import timezone, translation
 
 from accounts import services
-from accounts.tests.factories import UserFactory
+from accounts.tests.factories import PASSWORD, UserFactory
+from accounts.tests.factors import add_app, code_of
 from auditlog.models import Activity
 from core.reading import time_zones
 from tokens.tests.factories import TokenFactory, bearer
@@ -132,44 +134,75 @@ def test_unknown_language_and_time_zone_are_refused(api, client, owner, field, v
     assert shown_to(owner) == ("", "")
 
 
-def test_page_sends_the_time_zone_of_the_browser_until_there_is_one(client, owner):
-    client.force_login(owner)
-    form = "data-first-time-zone"
+def sign_in(person, **headers):
+    """Signs in from a browser in this time zone, and returns the first page."""
+    client = Client(headers=headers)
+    page = "/profile/authentication-log/"
 
-    assert form in client.get("/profile/").content.decode()
-    client.post("/profile/preferences/time-zone/", {"time_zone": "Europe/Berlin"})
-    assert form not in client.get("/profile/").content.decode()
+    def first_page(time_zone):
+        fields = {"login": person.email, "password": PASSWORD, "browser_time_zone": time_zone, "next": page}
+        return client.post("/login/", fields, follow=True)
+
+    return first_page
 
 
-def test_first_time_zone_of_the_browser_is_kept_but_replaces_none(client, owner):
-    client.force_login(owner)
+def test_first_page_is_in_the_time_zone_of_the_browser(owner):
+    page = sign_in(owner)("Asia/Tokyo").text
 
-    for name in ("Europe/Berlin", "Asia/Tokyo"):
-        assert client.post("/profile/preferences/time-zone/", {"time_zone": name}).status_code == 204
-
-    assert shown_to(owner) == ("", "Europe/Berlin")
+    assert "Times are in Asia/Tokyo (now UTC+9)." in page
+    assert shown_to(owner) == ("", "Asia/Tokyo")
     assert not Activity.objects.filter(action="user.preferences_changed").exists()
 
 
-@pytest.mark.parametrize("name", ["Mars/Olympus", "Etc/GMT-3", "", "x" * 70, "\0"])
-def test_time_zone_that_the_portal_does_not_know_becomes_utc(client, owner, name):
+def test_second_step_of_signing_in_sends_the_time_zone_too(client, owner):
+    secret = add_app(owner)
+    step = client.post("/login/", {"login": owner.email, "password": PASSWORD}, follow=True).text
+    assert 'name="browser_time_zone"' in step
+
+    client.post("/login/two-factor/", {"code": code_of(secret), "browser_time_zone": "Asia/Tokyo"})
+
+    assert shown_to(owner) == ("", "Asia/Tokyo")
+
+
+def test_each_form_that_signs_in_has_a_field_for_the_time_zone(client, db):
+    forms = re.findall(r"<form.*?</form>", client.get("/login/").text, re.DOTALL)
+
+    assert [form.count('name="browser_time_zone"') for form in forms] == [1, 1]
+
+
+def test_time_zone_of_the_first_browser_is_kept(owner):
+    for name in ("Europe/Berlin", "Asia/Tokyo"):
+        sign_in(owner)(name)
+
+    assert shown_to(owner) == ("", "Europe/Berlin")
+
+
+@pytest.mark.parametrize("name", ["Mars/Olympus", "Etc/GMT-3", "europe/berlin", "../UTC", "", "x" * 70, "\0"])
+def test_time_zone_that_the_portal_does_not_know_is_ignored(owner, name):
+    page = sign_in(owner)(name).text
+
+    assert "Times are in UTC." in page
+    assert shown_to(owner) == ("", "")
+
+
+def test_language_of_the_browser_is_never_the_choice_of_the_person(client, owner):
+    sign_in(owner, accept_language="de")("UTC")
     client.force_login(owner)
 
-    assert client.post("/profile/preferences/time-zone/", {"time_zone": name}).status_code == 204
+    page = client.get("/profile/", headers={"Accept-Language": "pl"})
 
+    assert page.headers["Content-Language"] == "pl"
     assert shown_to(owner) == ("", "UTC")
 
 
-def test_mails_are_in_the_language_of_the_first_browser(client, owner):
-    client.force_login(owner)
+def test_mails_are_in_the_language_of_the_last_browser(owner):
+    languages = []
+    for accepted in ("pl", "de-AT", "en", "fr"):
+        sign_in(owner, accept_language=accepted)("UTC")
+        owner.refresh_from_db()
+        languages.append(owner.browser_language)
 
-    client.post("/profile/preferences/time-zone/", {"time_zone": "Europe/Warsaw"}, headers={"Accept-Language": "pl"})
-    client.post("/profile/preferences/", {"language": "", "time_zone": "UTC"}, headers={"Accept-Language": "de"})
-    client.post("/profile/preferences/time-zone/", {"time_zone": "Europe/Berlin"}, headers={"Accept-Language": "de"})
-
-    assert shown_to(owner) == ("", "UTC")
-    entry = Activity.objects.get(action="user.preferences_changed")
-    assert entry.details == {"language": "", "time_zone": "UTC"}
+    assert languages == ["pl", "de", "", ""]
 
 
 @pytest.mark.parametrize(

@@ -135,9 +135,10 @@ def test_page_is_the_same_for_accounts_with_and_without_a_passkey(client, owner,
 @pytest.mark.browser
 @pytest.mark.once
 def test_person_who_typed_a_wrong_password_can_type_again_at_once(chromium, portal):
-    context = chromium.new_context(base_url=portal.url)
+    context = chromium.new_context(base_url=portal.url, timezone_id="Asia/Tokyo")
     browser = context.new_page()
     browser.goto(SIGN_IN)
+    assert {field.input_value() for field in browser.locator("[name=browser_time_zone]").all()} == {"Asia/Tokyo"}
     expect(browser.get_by_label("E-mail address")).to_be_focused()
     browser.keyboard.type("user@demo.example")
     browser.keyboard.press("Tab")

@@ -155,6 +155,17 @@ def test_code_is_exchanged_with_the_pkce_verifier(client, provider, owner):
     assert base64.urlsafe_b64encode(digest).decode().rstrip("=") == dict(parse_qsl(address))["code_challenge"]
 
 
+def test_time_zone_of_the_browser_is_kept_until_the_person_is_back(client, provider, owner):
+    User.objects.filter(pk=owner.pk).update(time_zone="")
+    provider.knows(email=owner.email, email_verified=True)
+
+    page = client.get(sign_in(client, browser_time_zone="Asia/Tokyo", next="/profile/authentication-log/").url).text
+
+    assert 'name="browser_time_zone"' in Client().get("/login/").text.partition("Continue with Acme ID")[0][-600:]
+    assert "Times are in Asia/Tokyo (now UTC+9)." in page
+    assert "browser_time_zone" not in client.session
+
+
 def test_other_sites_and_links_cannot_start_the_sign_in(provider):
     client = Client(enforce_csrf_checks=True)
 

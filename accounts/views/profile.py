@@ -5,10 +5,9 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.mixins import LoginRequiredMixin
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect
-from django.utils.translation import get_language, get_language_from_request, gettext
-from django.views import View
+from django.utils.translation import get_language_from_request, gettext
 from django.views.generic import FormView, TemplateView
 
 from accounts import services
@@ -65,14 +64,3 @@ class PreferencesView(LoginRequiredMixin, SectionMixin, FormView[PreferencesForm
         with reading_as(person.language or get_language_from_request(self.request), person.time_zone):
             messages.success(self.request, gettext("Your language and your time zone were saved."))
         return redirect("accounts:preferences")
-
-
-class FirstTimeZoneView(LoginRequiredMixin, View):
-    """Takes the time zone and the language of the browser of someone without a time zone (assets/js/time-zone.js)."""
-
-    http_method_names = ["post"]
-
-    def post(self, request: HttpRequest) -> HttpResponse:
-        time_zone = request.POST.get("time_zone", "")
-        services.take_from_browser(actor=person_of(request), time_zone=time_zone, language=get_language() or "")
-        return HttpResponse(status=204)

@@ -1,11 +1,6 @@
-/* The hidden form `data-first-time-zone` sends the browser's time zone, so that the next page shows times in it. */
+/* Forms that sign in send the browser's time zone, so that already the first page shows times in it. */
 "use strict";
 
-const firstTimeZone = document.querySelector("form[data-first-time-zone]");
-
-if (firstTimeZone) {
-  firstTimeZone.elements.time_zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "";
-  const body = new FormData(firstTimeZone);
-  // A redirect leads to a page for a person: following it here would use up its messages.
-  fetch(firstTimeZone.action, { method: "POST", body, redirect: "manual" }).catch(() => {});
+for (const field of document.querySelectorAll("input[name=browser_time_zone]")) {
+  field.value = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "";
 }

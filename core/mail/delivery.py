@@ -151,7 +151,7 @@ def _message_of(row: OutgoingMail) -> EmailMessage | None:
 
 def _as_its_reader(row: OutgoingMail) -> AbstractContextManager[None]:
     person = row.person
-    return reading_as(person.language, person.time_zone) if person else reading_as("", "")
+    return reading_as(person.language or person.browser_language, person.time_zone) if person else reading_as("", "")
 
 
 def _add_headers(message: EmailMessage, row: OutgoingMail) -> None:

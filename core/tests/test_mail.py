@@ -837,8 +837,9 @@ def test_ip_address_as_ehlo_name_is_in_brackets(host, name):
     assert setting_readers.host_name("EMAIL_EHLO_NAME", "", default=setting_readers.name_in_mail(host)) == name
 
 
-def test_mail_is_in_the_language_of_its_recipient(server, row, invited):
-    invited.language = "de"
+@pytest.mark.parametrize(("chosen", "of_browser"), [("de", "pl"), ("", "de")])
+def test_mail_is_in_the_language_of_its_recipient(server, row, invited, chosen, of_browser):
+    invited.language, invited.browser_language = chosen, of_browser
     invited.save()
 
     work()

@@ -111,7 +111,7 @@ def send_sign_in(context: Any, email: str) -> None:
     """Sends the sign-in form without a page."""
     form = context.request.get("/login/").text()
     token = re.findall(r'name="csrfmiddlewaretoken" value="(\w+)"', form)[0]
-    values = {"csrfmiddlewaretoken": token, "login": email, "password": PASSWORD}
+    values = {"csrfmiddlewaretoken": token, "login": email, "password": PASSWORD, "browser_time_zone": "UTC"}
     answer = context.request.post("/login/", form=values, max_redirects=0)
     assert answer.status == 302, f"{email} could not sign in."
 

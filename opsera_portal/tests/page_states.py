@@ -414,9 +414,7 @@ def prepare(chromium: Chromium, portal: Portal) -> Links:
     use_localhost(portal)
     people = {login for state in STATES for login in state.people if login}
     for login in sorted(people):
-        with chromium.signed_in(portal, address_of(login)) as context:
-            # On the first page, a script sends the time zone of the browser.
-            go(context.new_page(), "/")
+        chromium.signed_in(portal, address_of(login)).close()
     use_single_sign_on(chromium, portal)
     add_second_factors(chromium, portal)
     ask_for_mails(chromium, portal)

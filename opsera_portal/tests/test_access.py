@@ -145,7 +145,6 @@ GET  /login/inactive/                ok     ok     ok     ok     ok     ok      
 GET  /profile/security/              ok     ok     ok     ok     ok     ok       ok      ok       ok       in
 GET  /profile/preferences/ ok    ok    ok    ok    ok    ok    ok    ok    ok    in
 POST /profile/preferences/ bad   bad   bad   bad   bad   bad   bad   bad   bad   in
-POST /profile/preferences/time-zone/ ok    ok    ok    ok    ok    ok    ok    ok    ok    in
 POST /profile/security/expiry-mails/ to     to     to     to     to     to       to      to       to       in
 GET  /profile/security/password/     ok     ok     ok     ok     ok     ok       ok      ok       ok       in
 GET  /profile/security/password/set/ to     to     to     to     to     to       to      to       to       in

@@ -23,6 +23,7 @@ from django.views.generic import TemplateView
 
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import RecentSignInMixin
+from accounts.signin.browser import note_time_zone
 from accounts.signin.single_sign_on.links import disconnect, link_of
 from accounts.signin.single_sign_on.openid import CheckedOpenIDConnect
 from accounts.signin.single_sign_on.provider import provider_id, provider_in_use
@@ -57,6 +58,7 @@ def start(request: HttpRequest) -> HttpResponse:
             "Your network has tried to sign in too often in a short time. Wait a minute, then try again."
         )
         return too_many_requests(request, explanation, retry_after=wait)
+    note_time_zone(request)
     provider = get_adapter().get_provider(request, provider_id())
     nonce = secrets.token_urlsafe(24)
     try:
