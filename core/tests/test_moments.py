@@ -1,13 +1,14 @@
 """Times relative to now, and durations, in words."""
 
 import random
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
 from dateutil.relativedelta import relativedelta
 
-from core.pages.templatetags.portal import exact, relative, took
+from core.pages.templatetags.portal import exact, logged_at, relative, time_zone, took
 from core.reading import reading_as, time_zones, zone_of
 from tokens.lifetimes import Lifetime, end_of
 
@@ -136,6 +137,41 @@ def test_duration_is_shown_in_its_two_largest_units(duration, words):
 def test_exact_time_is_in_the_zone_of_the_reader_with_utc_beside_it(zone, at, shown):
     with reading_as("", zone):
         assert exact(at) == shown
+
+
+@pytest.mark.parametrize(
+    ("zone", "at", "shown", "exact_part"),
+    [
+        ("", datetime(2026, 5, 3, 14, 5, 7, tzinfo=UTC), "2026-05-03 14:05:07", ""),
+        ("Europe/London", datetime(2026, 1, 3, 14, 5, 7, tzinfo=UTC), "2026-01-03 14:05:07", ""),
+        ("Europe/Berlin", datetime(2026, 5, 3, 14, 5, 7, tzinfo=UTC), "2026-05-03 16:05:07", "UTC+2 · 14:05:07 UTC"),
+        (
+            "Asia/Tokyo",
+            datetime(2026, 5, 3, 23, 5, 7, tzinfo=UTC),
+            "2026-05-04 08:05:07",
+            "UTC+9 · 2026-05-03 23:05:07 UTC",
+        ),
+    ],
+)
+def test_time_in_a_log_has_its_offset_and_utc_beside_it(zone, at, shown, exact_part):
+    with reading_as("", zone):
+        words = re.findall(r">([^<]+)<", logged_at(at))
+
+    assert [word.strip() for word in words] == [shown, *([exact_part] if exact_part else [])]
+
+
+@pytest.mark.parametrize(
+    ("zone", "name"),
+    [
+        ("", "UTC"),
+        ("Europe/Berlin", "Europe/Berlin (now UTC+1)"),
+        ("Asia/Kathmandu", "Asia/Kathmandu (now UTC+5:45)"),
+        ("America/New_York", "America/New_York (now UTC\N{MINUS SIGN}5)"),
+    ],
+)
+def test_zone_of_the_reader_has_its_offset(zone, name):
+    with reading_as("", zone), time_machine.travel(NOW, tick=False):
+        assert time_zone() == name
 
 
 def test_time_zones_are_places_and_utc():
