@@ -429,6 +429,8 @@ STATIC_BUNDLES = {
         "css/chart.css",
         "css/ended-in-use.css",
         "css/pipeline.css",
+        "css/access-review.css",
+        "css/api-docs.css",
     ],
     # Django admin. `variables.css` has Django's variables too, so it comes first.
     "css/admin.css": ["css/variables.css", "css/badge.css", "css/brand.css", "css/admin.css"],

@@ -64,10 +64,24 @@ def test_bundle_does_not_exist_as_a_file_before_it_is_collected():
     assert [finder.find(CSS) for finder in get_finders()] == [[], [], []]
 
 
-@pytest.mark.parametrize("path", ["/", "/profile/tokens/", "/login/", "/nothing-here/"])
-def test_page_loads_one_stylesheet_and_at_most_three_scripts(client, owner, path):
+def test_no_page_of_the_portal_names_another_stylesheet():
+    """Django admin has its own."""
+    templates = settings.BASE_DIR / "templates"
+    named = {
+        str(path.relative_to(templates)): name
+        for path in templates.rglob("*.html")
+        for name in re.findall(r'{% static "(css/[^"]+)" %}', path.read_text())
+    }
+
+    assert named == {"includes/stylesheets.html": CSS, "admin/base_site.html": "css/admin.css"}
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/profile/tokens/", "/organization/access-review/", "/api/docs/", "/login/", "/nothing-here/"]
+)
+def test_page_loads_one_stylesheet_and_at_most_three_scripts(client, administrator, path):
     if path != "/login/":
-        client.force_login(owner)
+        client.force_login(administrator)
 
     page = client.get(path).content.decode()
 
