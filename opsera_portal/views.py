@@ -45,7 +45,7 @@ class OverviewView(MemberPageMixin, TemplateView):
         in_use = ended_in_use(usage.readable_org_entries(user, progress) if reads_all else uses)
         runs = Run.objects.visible_to(user).filter(started_by=user).select_related("pipeline")
         return super().get_context_data(
-            live_token_count=tokens.active,
+            live_token_count=tokens.live,
             expiring_soon_count=tokens.expiring_soon,
             ending=notices.to_warn_of(user) if tokens.expiring_soon else (),
             days=days,

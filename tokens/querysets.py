@@ -64,7 +64,7 @@ def not_ended(at: datetime) -> Q:
 
 class TokenCounts(NamedTuple):
     total: int
-    active: int
+    live: int
     expiring_soon: int
 
 
@@ -146,12 +146,12 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         return self.filter(self._is_active())
 
     def counts(self) -> TokenCounts:
-        """How many tokens there are, how many are active, and how many of those expire soon; in one query."""
-        active = self._is_active()
+        """How many tokens there are, how many are live, and how many active ones expire soon; in one query."""
+        now = timezone.now()
         found = self.aggregate(
             total=Count("pk"),
-            active=Count("pk", filter=active),
-            expiring_soon=Count("pk", filter=active & expiring_soon(timezone.now())),
+            live=Count("pk", filter=not_ended(now)),
+            expiring_soon=Count("pk", filter=self._is_active() & expiring_soon(now)),
         )
         return TokenCounts(**found)
 

@@ -31,6 +31,14 @@ def uses_of_ended_tokens(owner, member, stranger):
         use(ended(person, name), **REVOKED)
 
 
+def test_token_that_was_not_shown_yet_is_counted_as_live(client, owner):
+    TokenFactory(owner=owner, revealed_at=None)
+    client.force_login(owner)
+
+    assert client.get("/").context["live_token_count"] == 1
+    assert len(client.get("/profile/tokens/?state=live").context["table"].rows) == 1
+
+
 def test_figures_and_chart_show_only_own_uses(client, owner, member):
     token = TokenFactory(owner=owner)
     TokenFactory(owner=owner, created_at=timezone.now().replace(microsecond=0) - timedelta(days=28))
@@ -101,7 +109,7 @@ def test_overview_lists_expired_tokens_in_use_with_addresses_and_counts(client, 
     [found] = answer.context["ended_in_use"]
     assert (found.last.token_id, found.count, found.last.ip) == (token.pk, 3, "127.0.0.1")
     page = answer.content.decode()
-    assert "Expired tokens are still in use" in page
+    assert "<strong>An expired token is still in use:</strong> old laptop, last just now" in page
     for words in ("old laptop", "Used 3 times", "GET /api/v1/me", f"?token_id={token.pk}&amp;after_end=true"):
         assert words in page
     assert f'href="/profile/tokens/{token.pk}/"' in page
@@ -114,6 +122,7 @@ def test_overview_lists_five_expired_tokens_in_use_and_counts_the_others(client,
 
     page = client.get("/").content.decode()
 
+    assert "<strong>Expired tokens are still in use:</strong> old 6, last just now, and 6 more" in page
     assert page.count("Used 1 time ") == 5
     assert "And 2 more" in page
 
@@ -134,7 +143,7 @@ def test_people_who_read_all_tokens_see_expired_tokens_of_others_in_use(
     page = answer.content.decode()
     assert ("Other people's expired tokens are still in use" in page) == reads
     if reads:
-        assert page.index('id="ended-in-use"') < page.index('id="ended-in-use-of-others"') < page.index("Active tokens")
+        assert page.index('id="ended-in-use"') < page.index('id="ended-in-use-of-others"') < page.index("Live tokens")
 
 
 def test_power_user_does_not_see_expired_tokens_of_others_in_use(client, organization, uses_of_ended_tokens):
