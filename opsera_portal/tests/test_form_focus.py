@@ -1,4 +1,7 @@
-"""After a form was sent with errors, the page opens with the focus on them (WCAG 2.2, 3.3.1), also without scripts."""
+"""After a form was sent, the page opens with the focus on its errors or on the message about it, also without scripts.
+
+WCAG 2.2, 3.3.1 and 4.1.3.
+"""
 
 import re
 from pathlib import Path
@@ -6,6 +9,8 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+from accounts.tests.factories import GroupFactory
+from accounts.tests.factors import add_passkey
 from pipelines.tests.factories import PipelineFactory
 from tokens.tests.factories import TokenFactory
 
@@ -43,6 +48,44 @@ def test_page_with_errors_has_the_focus_on_their_summary(client, administrator, 
     page = client.post(address, {"name": "\0"}).content.decode()
 
     assert focused(page) == ["error-summary"]
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/profile/preferences/", {"language": "", "time_zone": "Europe/Berlin"}),
+        ("/profile/security/expiry-mails/", {}),
+        ("/profile/security/sessions/end-all/", {}),
+        ("/profile/security/passkeys/{passkey}/rename/", {"name": "Laptop"}),
+        ("/profile/tokens/{token}/", {"name": "nightly build", "description": "What it is for"}),
+        ("/organization/users/{owner}/role/", {"site_role": "guest"}),
+        ("/organization/users/{owner}/deactivate/", {}),
+        ("/organization/groups/{group}/rename/", {"name": "Testers"}),
+        ("/organization/groups/{group}/members/", {"email": "owner@acme.example"}),
+        ("/pipelines/{pipeline}/edit/", {"name": "Release"}),
+        ("/pipelines/{pipeline}/notifications/", {"notified_people": "owner@acme.example"}),
+        ("/pipelines/{pipeline}/access-rules/", {"who": "owner@acme.example", "role": "user"}),
+        ("/pipelines/{pipeline}/lock/", {}),
+        # It is refused, because the pipeline has no steps.
+        ("/pipelines/{pipeline}/run/", {}),
+    ],
+)
+def test_page_after_an_action_has_the_focus_on_its_message(client, administrator, owner, path, fields):
+    passkey = add_passkey(administrator).pk if "passkey" in path else ""
+    client.force_login(administrator)
+    address = path.format(
+        passkey=passkey,
+        token=TokenFactory(owner=administrator).pk,
+        owner=owner.pk,
+        group=GroupFactory(organization=administrator.organization).pk,
+        pipeline=PipelineFactory(owner=administrator).pk,
+    )
+
+    answer = client.post(address, fields, follow=True)
+
+    assert len(answer.redirect_chain) == 1
+    assert focused(answer.text) == ["messages"]
+    assert focused(client.get(answer.request["PATH_INFO"]).text) == []
 
 
 @pytest.mark.parametrize("path", ["/profile/authentication-log/", "/organization/tokens/", "/pipelines/runs/"])

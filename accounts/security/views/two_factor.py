@@ -68,7 +68,10 @@ class ActivateAppView(TwoFactorChangeMixin, ActivateTOTPView):
             # An app was set up at the same time in another window.
             return redirect("mfa_index")
         self.request.session.pop(PENDING_SECRET, None)
-        return redirect("mfa_view_recovery_codes" if made_codes else "mfa_index")
+        if made_codes:
+            return redirect("mfa_view_recovery_codes")
+        messages.success(self.request, _("The authenticator app is set up."))
+        return redirect("mfa_index")
 
 
 class RemoveFactorView(TwoFactorChangeMixin):
@@ -126,6 +129,7 @@ class AddPasskeyView(TwoFactorChangeMixin, AddWebAuthnView):
         with refusals_as_messages(self.request):
             if two_factor.add_passkey(actor=actor, request=self.request, **form.cleaned_data):
                 return redirect("mfa_view_recovery_codes")
+            messages.success(self.request, _("The passkey is added."))
         return redirect("mfa_index")
 
 
@@ -137,6 +141,7 @@ class RenamePasskeyView(TwoFactorChangeMixin, EditWebAuthnView):
             name=form.cleaned_data["name"],
             request=self.request,
         )
+        messages.success(self.request, _("Saved."))
         return redirect("mfa_index")
 
 
