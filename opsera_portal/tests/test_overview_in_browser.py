@@ -30,6 +30,20 @@ def test_bar_shows_its_text_on_hover_and_on_focus(page):
         page.mouse.move(0, 0)
 
 
+def test_tab_goes_through_the_bar_as_people_see_it(page):
+    stops = page.locator(".top-bar :is(a, summary):visible").count()
+    page.locator(".brand").focus()
+    places = []
+    for _ in range(stops):
+        box = page.locator(":focus").bounding_box()
+        # All of one row are within 40 pixels.
+        places.append((round(box["y"] / 40), box["x"]))
+        page.keyboard.press("Tab")
+
+    assert stops >= 5
+    assert places == sorted(places)
+
+
 def test_the_chart_can_be_read_as_a_table(page):
     table = page.get_by_role("table", name="Uses of your tokens per day")
     expect(table).to_be_hidden()
@@ -39,15 +53,17 @@ def test_the_chart_can_be_read_as_a_table(page):
 
 
 def test_warning_links_to_the_token_and_its_uses(page):
-    warning = page.get_by_role("region", name="Expired tokens are still in use", exact=True)
+    warning = page.locator("#ended-in-use")
+    warning.locator("summary").click()
     # Other tests may have added tokens to the warning.
     token = warning.locator("[data-token]", has_text="Old laptop")
     expect(token.get_by_role("list", name="Used from").get_by_role("listitem")).to_have_count(2)
 
     token.get_by_role("link", name="See these uses").click()
     expect(page.locator("#authentication-log tbody tr").first).to_contain_text("Old laptop")
-    page.go_back()
-    page.get_by_role("link", name="Old laptop").click()
+    page.goto("/")
+    warning.locator("summary").click()
+    warning.get_by_role("link", name="Old laptop").click()
     expect(page.get_by_role("heading", name="This token has expired and is still in use")).to_be_visible()
 
 
