@@ -12,6 +12,7 @@ from django.utils.translation import gettext
 
 from accounts.models import Group, User
 from accounts.roles import Ability
+from core.pages.suggestions import Suggestion
 from core.text import Text, composed
 
 # Name, address, and what a suggestion has around them.
@@ -24,6 +25,12 @@ _SUGGESTION = re.compile(r".*<([^<>\s]+@[^<>\s]+)>")
 
 def suggestion(name: str, email: str) -> str:
     return f"{name} <{email}>"
+
+
+def suggested(people: QuerySet[User]) -> Iterator[Suggestion]:
+    """What a field suggests for these people, by name."""
+    for name, email in people.order_by("name", "email").values_list("name", "email"):
+        yield Suggestion(suggestion(name, email), name, email)
 
 
 def shown(person: User, *, reader: User) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.db.models import QuerySet
+from django.urls import reverse
 from django.utils.translation import gettext, gettext_lazy, gettext_noop, ngettext, override
 
 from accounts import finding
@@ -13,8 +13,9 @@ from accounts.roles import Ability
 from core.pages.seen import FIELD, SeenForm
 from core.pages.widgets import PickerInput, PickerTextarea
 from core.text import Text
-from pipelines.access import ItemRole, PipelineAction, allowed_actions, may_grant
+from pipelines.access import ItemRole, PipelineAction, may_grant
 from pipelines.models import BODY_MAX_LENGTH, NAME_MAX_LENGTH, NOTIFIED_LIMIT, Pipeline, Step
+from pipelines.people import people_of, people_who_see
 from pipelines.services import StepInput
 from pipelines.services.runs import MESSAGE_MAX_LENGTH
 from pipelines.step_secrets import MISSING, PLACES
@@ -87,7 +88,7 @@ class TransferForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.pipeline, self.person = pipeline, person
         if person.may(Ability.READ_USERS):
-            self.fields["owner"].widget = PickerInput("accounts:suggested_people")
+            self.fields["owner"].widget = PickerInput(reverse("pipelines:suggested_owners", args=[pipeline.pk]))
             self.fields["owner"].help_text = gettext(
                 "The name or e-mail address of a User, Power User or Administrator of your organization."
             )
@@ -119,7 +120,8 @@ class NotificationsForm(SeenForm):
         self.pipeline, self.person = pipeline, person
         if person.may(Ability.READ_USERS):
             self.fields["notified_people"].label = gettext("People")
-            self.fields["notified_people"].widget = PickerTextarea("accounts:suggested_people", gettext("Add a person"))
+            source = reverse("pipelines:suggested_recipients", args=[pipeline.pk])
+            self.fields["notified_people"].widget = PickerTextarea(source, gettext("Add a person"))
             self.fields["notified_people"].help_text = gettext(
                 "A name or an e-mail address per line. Only people of your organization who can see this pipeline."
             )
@@ -130,13 +132,15 @@ class NotificationsForm(SeenForm):
             too_many = ngettext("Choose at most %(limit)s person.", "Choose at most %(limit)s people.", NOTIFIED_LIMIT)
             raise forms.ValidationError(too_many % {"limit": NOTIFIED_LIMIT})
         addresses = {word: finding.address_in(word) for word in words}
-        people = people_of(self.pipeline).filter(email__in=addresses.values())
-        by_address = {person.email: person for person in people}
+        allowed = people_who_see(self.pipeline)
+        by_address = {person.email: person for person in allowed.filter(email__in=addresses.values())}
         found = {word: by_address.get(address) or self._named(word) for word, address in addresses.items()}
+        named = [person.pk for person in found.values() if person and person.email not in by_address]
+        seeing = {*by_address.values(), *allowed.filter(pk__in=named)}
         for word, person in found.items():
-            if person is None or PipelineAction.SEE not in allowed_actions(person, self.pipeline):
+            if person not in seeing:
                 raise forms.ValidationError(self._unknown(word))
-        return sorted({person for person in found.values() if person}, key=lambda person: person.email)
+        return sorted(seeing, key=lambda person: person.email)
 
     def _named(self, word: str) -> User | None:
         return None if "@" in word else finding.person_named(word, reader=self.person)
@@ -354,8 +358,3 @@ class RejectForm(forms.Form):
 
 def roles_to_grant(allowed: frozenset[PipelineAction]) -> list[tuple[str, Text]]:
     return [(role.value, role.label) for role in ItemRole if may_grant(allowed, role)]
-
-
-def people_of(pipeline: Pipeline) -> QuerySet[User]:
-    people: QuerySet[User] = User.objects.filter(organization_id=pipeline.organization_id).active()
-    return people

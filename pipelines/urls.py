@@ -38,6 +38,8 @@ urlpatterns = [
     path(f"{RUN}/progress/", runs.RunProgressView.as_view(), name="run_progress"),
     path(f"{RUN}/approve/", runs.RunApproveView.as_view(), name="run_approve"),
     path(f"{RUN}/reject/", runs.RunRejectView.as_view(), name="run_reject"),
+    path(f"{ONE}/suggestions/owners/", suggestions.SuggestedOwnersView.as_view(), name="suggested_owners"),
+    path(f"{ONE}/suggestions/recipients/", suggestions.SuggestedRecipientsView.as_view(), name="suggested_recipients"),
     path("suggestions/pipelines/", suggestions.SuggestedPipelinesView.as_view(), name="suggested_pipelines"),
     path("suggestions/tags/", suggestions.SuggestedTagsView.as_view(), name="suggested_tags"),
 ]

@@ -46,6 +46,8 @@ NOT_WALKED = {
     "/suggestions/subjects/": "sent while somebody types in a field",
     "/suggestions/pipelines/": "sent while somebody types in a field",
     "/suggestions/tags/": "sent while somebody types in a field",
+    "/pipelines/{pipeline}/suggestions/owners/": "sent while somebody types in a field",
+    "/pipelines/{pipeline}/suggestions/recipients/": "sent while somebody types in a field",
     "/organization/policy/save/": "part of the response to another form; tested below",
     "/profile/security/password/set/": "for people without a password",
     "/profile/security/single-sign-on/": "only where single sign-on is set up",

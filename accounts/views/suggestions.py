@@ -18,7 +18,7 @@ class SuggestedPeopleView(SuggestionsView):
         return user.may(Ability.READ_USERS)
 
     def rows(self) -> Iterator[Suggestion]:
-        return _people(User.objects.of_organization_readable_by(self.person).active())
+        return finding.suggested(User.objects.of_organization_readable_by(self.person).active())
 
 
 class SuggestedAddressesView(SuggestedPeopleView):
@@ -42,12 +42,7 @@ class SuggestedSubjectsView(SuggestionsView):
         reads_all = self.person.may(Ability.READ_USERS)
         groups = Group.objects.readable_by(self.person) if reads_all else self.person.member_groups.all()
         yield from _groups(groups, hint=_("Group"))
-        yield from _people(User.objects.of_organization_readable_by(self.person).active())
-
-
-def _people(people: QuerySet[User]) -> Iterator[Suggestion]:
-    for name, email in people.order_by("name", "email").values_list("name", "email"):
-        yield Suggestion(finding.suggestion(name, email), name, email)
+        yield from finding.suggested(User.objects.of_organization_readable_by(self.person).active())
 
 
 def _groups(groups: QuerySet[Group], hint: str = "") -> Iterator[Suggestion]:

@@ -6,7 +6,7 @@ Each kind of row has its own address, whose view lists the rows that the person 
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -45,7 +45,7 @@ class SuggestionsView(MemberPageMixin, View):
         """All rows that the person can choose from, in their usual order."""
         raise NotImplementedError
 
-    def post(self, request: HttpRequest) -> HttpResponseBase:
+    def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
         wait = SUGGESTIONS.take(str(self.person.pk))
         if wait is not None:
             return errors.too_many_requests(

@@ -5,7 +5,7 @@ from typing import Any
 
 from django import forms
 from django.forms.utils import flatatt
-from django.urls import reverse
+from django.shortcuts import resolve_url
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
@@ -53,7 +53,7 @@ class SuggestingInput(forms.TextInput):
 class PickerInput(forms.TextInput):
     """A text field that suggests rows while a person types (assets/js/picker.js). Without scripts it is a text field.
 
-    ``source``: the URL name of a `SuggestionsView`.
+    ``source``: the URL name of a `SuggestionsView`, or its address.
     """
 
     def __init__(self, source: str, attrs: dict[str, Any] | None = None) -> None:
@@ -93,7 +93,7 @@ def adding_picker(source: str, label: Text, lines_id: str) -> SafeString:
 def _picker_attributes(source: str) -> dict[str, Any]:
     return {
         "data-picker": True,
-        "hx-post": reverse(source),
+        "hx-post": resolve_url(source),
         "hx-trigger": "input delay:250ms",
         "hx-params": "none",
         "hx-target": "next .picker-panel",

@@ -105,6 +105,8 @@ POST /suggestions/groups/ no    no    no    ok    ok    ok    ok    ok    admin 
 POST /suggestions/subjects/ ok    ok    ok    ok    ok    ok    ok    ok    admin in
 POST /suggestions/pipelines/ ok    ok    ok    ok    ok    ok    ok    ok    admin in
 POST /suggestions/tags/ ok    ok    ok    ok    ok    ok    ok    ok    admin in
+POST /pipelines/{pipeline}/suggestions/owners/ no no no no ok no no gone admin in
+POST /pipelines/{pipeline}/suggestions/recipients/ no no no ok ok no no gone admin in
 GET  /invitation/{text}/{text}/ ok    ok    ok    ok    ok    ok    ok    ok    ok    ok
 GET  /who-may-do-what/ ok    ok    ok    ok    ok    ok    ok    ok    admin in
 GET  /pipelines/new/ ok    ok    no    ok    ok    no    no    ok    admin in

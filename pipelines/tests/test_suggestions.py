@@ -6,8 +6,9 @@ from html import unescape
 import pytest
 
 from accounts.roles import SiteRole
-from accounts.tests.factories import UserFactory
+from accounts.tests.factories import GroupFactory, UserFactory
 from pipelines import filters
+from pipelines.access import PipelineAction, may, may_be_owner
 from pipelines.models import NOTIFIED_LIMIT
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory
 
@@ -99,6 +100,32 @@ def test_new_owner_must_be_one_active_person_of_the_organization(as_administrato
     }
 
 
+def people_of_every_kind(organization):
+    """People with each site role, and one who has not accepted the invitation yet. Also creates a deactivated one."""
+    people = [UserFactory(organization=organization, site_role=role, name=f"Kim {role}") for role in SiteRole]
+    UserFactory(organization=organization, name="Kim deactivated", is_active=False)
+    return [*people, UserFactory(organization=organization, name="Kim invited", joined_at=None)]
+
+
+def names(path, client):
+    return {value.partition(" <")[0] for value in offered(client, "kim", path)}
+
+
+def test_only_people_who_can_be_owners_are_suggested(as_administrator, pipeline, organization, stranger):
+    people = people_of_every_kind(organization)
+    pipeline.owner = people[0]
+    pipeline.save()
+    path = f"/pipelines/{pipeline.pk}/suggestions/owners/"
+    assert f'hx-post="{path}"' in as_administrator.get(f"/pipelines/{pipeline.pk}/transfer/").text
+
+    found = names(path, as_administrator)
+
+    assert found == {person.name for person in people[1:] if may_be_owner(person)}
+    assert "Kim guest" not in found
+    for value in offered(as_administrator, "kim", path):
+        assert transfer(as_administrator, pipeline, value).status_code == 302
+
+
 def test_people_who_cannot_see_the_organization_find_owners_by_address_only(client, owner, pipeline, nora):
     client.force_login(owner)
 
@@ -137,6 +164,28 @@ def test_recipients_are_found_by_names_suggestions_and_addresses(as_administrato
     notify(as_administrator, pipeline, typed)
 
     assert notified(pipeline) == ["nora@acme.example", "owner@acme.example"]
+
+
+@pytest.mark.parametrize("rules", ["none", "of a person", "of a group"])
+def test_only_people_who_can_see_the_pipeline_are_suggested(as_administrator, pipeline, organization, rules):
+    people = people_of_every_kind(organization)
+    chosen = UserFactory(organization=organization, name="Kim chosen")
+    if rules == "of a person":
+        AccessRuleFactory(pipeline=pipeline, user=chosen)
+    elif rules == "of a group":
+        group = GroupFactory(organization=organization)
+        group.members.add(chosen, people[2])
+        AccessRuleFactory(pipeline=pipeline, group=group)
+        AccessRuleFactory(pipeline=pipeline, user=chosen)
+    path = f"/pipelines/{pipeline.pk}/suggestions/recipients/"
+    assert f'hx-post="{path}"' in as_administrator.get(f"/pipelines/{pipeline.pk}/notifications/").text
+
+    found = names(path, as_administrator)
+
+    assert found == {person.name for person in [*people, chosen] if may(person, PipelineAction.SEE, pipeline)}
+    assert ("Kim guest" in found) == (rules == "none")
+    notify(as_administrator, pipeline, "\n".join(offered(as_administrator, "kim", path)))
+    assert len(notified(pipeline)) == len(found)
 
 
 def test_person_with_a_comma_in_the_name_is_one_recipient(as_administrator, pipeline):
