@@ -3,8 +3,6 @@
 import atexit
 import gc
 import os
-import subprocess
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -208,8 +206,7 @@ def portal(tmp_path_factory):
 @pytest.fixture(scope="session")
 def crowded_portal(portal):
     """The started portal after `demo --many`. Its tests run last, because the others count the rows of the demo."""
-    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "demo", "--many"]
-    subprocess.run(command, env=portal.environment, check=True, capture_output=True)
+    portal.add_many_rows()
     return portal
 
 

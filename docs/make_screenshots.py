@@ -4,6 +4,8 @@
 
 - ``gallery``: every page in every state (opsera_portal/tests/page_states.py), light and dark, wide and narrow, with
   build/gallery/index.html to look through them;
+- ``many``: the same for pages with many rows and with names that are hard to show (`demo --many`), in
+  build/gallery/many/index.html;
 - ``story``: the pictures in docs/pictures/ that README.md and docs/quality.md show;
 - ``accepted``: what opsera_portal/tests/test_pictures_in_browser.py compares pages with. Look at them before you commit
   them.
@@ -55,7 +57,7 @@ def main() -> None:
     with running_provider() as provider, tempfile.TemporaryDirectory() as directory:
         portal = started.start(Path(directory), **provider.variables)
         try:
-            # The gallery changes the demo, so it comes last.
+            # The gallery changes the demo, and the many rows change it more, so they come last.
             for part in sorted(parts, key=list(PARTS).index):
                 PARTS[part](chromium, portal)
         finally:
@@ -145,16 +147,25 @@ def take_accepted(chromium, portal):
 
 def take_gallery(chromium, portal):
     links = page_states.prepare(chromium, portal)
-    shutil.rmtree(GALLERY, ignore_errors=True)
-    GALLERY.mkdir(parents=True)
+    take_pages(chromium, portal, page_states.STATES, links, GALLERY)
+
+
+def take_many(chromium, portal):
+    portal.add_many_rows()
+    take_pages(chromium, portal, page_states.CROWDED_STATES, {}, GALLERY / "many")
+
+
+def take_pages(chromium, portal, states, links, directory):
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
     shown = []
-    for number, state in enumerate(page_states.STATES):
+    for number, state in enumerate(states):
         for login in state.people:
-            names = take_looks(chromium, portal, state, login, links, f"{number:03}-{login or 'nobody'}")
-            shown.append((state, login, names))
+            prefix = directory / f"{number:03}-{login or 'nobody'}"
+            shown.append((state, login, take_looks(chromium, portal, state, login, links, prefix)))
         print(state.label)
-    (GALLERY / "index.html").write_text(index_of(shown))
-    print(f"Wrote {GALLERY.relative_to(ROOT)}/index.html ({len(shown) * len(LOOKS)} pictures).")
+    (directory / "index.html").write_text(index_of(shown))
+    print(f"Wrote {directory.relative_to(ROOT)}/index.html ({len(shown) * len(LOOKS)} pictures).")
 
 
 def take_looks(chromium, portal, state, login, links, prefix):
@@ -169,8 +180,9 @@ def take_looks(chromium, portal, state, login, links, prefix):
             page.set_viewport_size({"width": width, "height": HEIGHT})
             # Colors fade from one theme to the other.
             page.evaluate("document.getAnimations().forEach((animation) => animation.finish())")
-            names[theme, width] = f"{prefix}-{width}-{theme}.webp"
-            (GALLERY / names[theme, width]).write_bytes(picture(page, quality=QUALITY))
+            path = prefix.with_name(f"{prefix.name}-{width}-{theme}.webp")
+            path.write_bytes(picture(page, quality=QUALITY))
+            names[theme, width] = path.name
     return names
 
 
@@ -218,7 +230,7 @@ def section_of(state, login, names):
     return f'<section class="state"><h3>{title}</h3>{"".join(figures)}</section>'
 
 
-PARTS = {"accepted": take_accepted, "story": take_story, "gallery": take_gallery}
+PARTS = {"accepted": take_accepted, "story": take_story, "gallery": take_gallery, "many": take_many}
 
 
 if __name__ == "__main__":

@@ -402,6 +402,42 @@ STATES = [
     State("Errors", "wrong method", ("admin",), at("/organization/policy/save/")),
 ]
 
+# The same with many rows, long names, right-to-left names and every state, in a portal after `Portal.add_many_rows`.
+MANY = "Many rows"
+BUILD = "build_and_release"
+
+
+def containing(path: str, name: str, rest: str = "") -> Opener:
+    """The page that the first link with this part of a name leads to, or one below it."""
+
+    def opens(page: Any, links: Links) -> None:
+        go(page, path)
+        go(page, str(page.get_by_role("link", name=name).first.get_attribute("href")) + rest)
+
+    return opens
+
+
+CROWDED_STATES = [
+    State(MANY, "overview", ("admin",), at("/")),
+    State(MANY, "tokens", ("admin",), TOKENS),
+    State(MANY, "token", ("admin",), containing("/profile/tokens/", "continuous-integration")),
+    State(MANY, "authentication log", ("admin",), at("/organization/authentication-log/")),
+    State(MANY, "activity log", ("admin",), at("/organization/activity-log/")),
+    State(MANY, "users", ("admin",), at("/organization/users/")),
+    State(MANY, "user", ("admin",), containing("/organization/users/?q=wolfeschlegel", "Maximiliane")),
+    State(MANY, "groups", ("admin",), at("/organization/groups/")),
+    State(MANY, "group", ("admin",), containing("/organization/groups/", "Platform reliability")),
+    State(MANY, "tokens of the organization", ("admin",), at("/organization/tokens/")),
+    State(MANY, "access review", ("admin",), at("/organization/access-review/")),
+    State(MANY, "mail", ("admin",), at("/organization/mails/")),
+    State(MANY, "pipelines", ("admin",), at("/pipelines/")),
+    State(MANY, "runs", ("admin",), at("/pipelines/runs/")),
+    State(MANY, "pipeline", ("admin",), containing(f"/pipelines/?q={BUILD}", BUILD)),
+    State(MANY, "30 steps", ("admin",), containing(f"/pipelines/?q={BUILD}", BUILD, "steps/")),
+    State(MANY, "access rules", ("admin",), containing(f"/pipelines/?q={BUILD}", BUILD, "access-rules/")),
+    State(MANY, "run", ("admin",), containing(f"/pipelines/?q={BUILD}", BUILD, "runs/2/")),
+]
+
 
 # What they need
 

@@ -35,6 +35,11 @@ class Portal:
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(timeout=30)
 
+    def add_many_rows(self) -> None:
+        """As `manage.py demo --many`, which does it once."""
+        command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "demo", "--many"]
+        subprocess.run(command, env=self.environment, check=True, capture_output=True)
+
     def rows(self):
         """Every value of every row of every table, as text."""
         with closing(self._connect()) as connection:
