@@ -37,11 +37,11 @@ class LogEntry(models.Model):
 
     unreadable: tuple[str, ...] = ()
 
-    id = models.BigAutoField(primary_key=True)
-    at = models.DateTimeField(default=timezone.now)
+    id = models.BigAutoField("ID", primary_key=True)
+    at = models.DateTimeField("time", default=timezone.now)
     organization = link("accounts.Organization", null=True)
     account = models.CharField(max_length=50, blank=True)
-    ip = models.GenericIPAddressField(null=True)
+    ip = models.GenericIPAddressField("IP", null=True)
 
     class Meta:
         abstract = True
@@ -84,12 +84,12 @@ class TokenUse(LogEntry):
         ERROR = "error", _("Error in the portal")
 
     # The public id. The portal creates it (UUIDv7), so it is ordered by time like the entries.
-    request_id = models.UUIDField(unique=True)
+    request_id = models.UUIDField("request ID", unique=True)
     token = link("tokens.Token", related_name="uses")
     token_name = models.CharField(max_length=50)
     scope = models.CharField(max_length=200)
     owner = link("accounts.User", related_name="token_uses", null=True)
-    owner_email = models.CharField(max_length=254)
+    owner_email = models.CharField("owner's e-mail", max_length=254)
     method = models.CharField(max_length=10)
     target = models.CharField(max_length=512)
     status = models.PositiveSmallIntegerField()
@@ -124,16 +124,16 @@ ENDED_REASONS = frozenset({TokenUse.Reason.EXPIRED, TokenUse.Reason.REVOKED, Tok
 class Activity(LogEntry):
     """An action of a person, or of a script with their token (docs/product.md#logs)."""
 
-    public_id = models.UUIDField(unique=True, default=uuid7, editable=False)
+    public_id = models.UUIDField("ID on pages", unique=True, default=uuid7, editable=False)
     actor = link("accounts.User", related_name="activity")
-    actor_email = models.CharField(max_length=254)
+    actor_email = models.CharField("actor's e-mail", max_length=254)
     type = models.CharField(max_length=20, choices=ActionType)
     action = models.CharField(max_length=40, choices=Action)
-    target_id = models.CharField(max_length=64)
+    target_id = models.CharField("target ID", max_length=64)
     target_name = models.CharField(max_length=254)
     token = link("tokens.Token", null=True)
     token_name = models.CharField(max_length=50, blank=True)
-    request_id = models.UUIDField(null=True, db_index=True)
+    request_id = models.UUIDField("request ID", null=True, db_index=True)
     details = models.JSONField(default=dict, blank=True)
 
     objects: ClassVar[ActivityQuerySet] = ActivityQuerySet.as_manager()  # type: ignore[assignment]

@@ -62,6 +62,8 @@ class ReadOnlyInline(admin.TabularInline[Any, Any]):
     template = "admin/edit_inline/read_only.html"
     extra = 0
     can_delete = False
+    # Django's are for rows that people add.
+    media = forms.Media()
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
         return [str(field) for field in self.fields or []]
@@ -157,7 +159,7 @@ class StepRunInline(ReadOnlyInline):
 class RunAdmin(ReadOnlyAdmin):
     """Runs, including those of deleted pipelines."""
 
-    list_display = ["pipeline_name", "number", "state_badge", "started_by_email", "requested_at", "finished_at"]
+    list_display = ["pipeline_name", "number", "state_badge", "starter", "requested_at", "finished_at"]
     list_filter = ["state", "outcome"]
     search_fields = ["pipeline_name", "started_by_email"]
     fields = [
@@ -165,7 +167,7 @@ class RunAdmin(ReadOnlyAdmin):
         "pipeline_public_id",
         "number",
         "state_badge",
-        "started_by_email",
+        "starter",
         "token_name",
         "requested_at",
         "started_at",
@@ -178,8 +180,12 @@ class RunAdmin(ReadOnlyAdmin):
     def state_badge(self, run: Run) -> SafeString:
         return badge(run.badge)
 
+    @admin.display(description="Started by", ordering="started_by_email")
+    def starter(self, run: Run) -> str:
+        return run.started_by_email
+
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
-        return [*super().get_readonly_fields(request, obj), "state_badge"]
+        return [*super().get_readonly_fields(request, obj), "state_badge", "starter"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         return Run.objects.visible_to(person_of(request))

@@ -332,7 +332,7 @@ class Run(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     pipeline = models.ForeignKey(Pipeline, on_delete=models.SET_NULL, null=True, related_name="runs", db_index=False)
-    pipeline_public_id = models.UUIDField()
+    pipeline_public_id = models.UUIDField("pipeline ID")
     pipeline_name = models.CharField(max_length=NAME_MAX_LENGTH)
     organization = models.ForeignKey(
         "accounts.Organization", on_delete=models.PROTECT, related_name="+", db_index=False

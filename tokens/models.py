@@ -27,7 +27,7 @@ LISTED_PIPELINES = 10
 class Token(models.Model):
     """One token's metadata. ``id`` is the ``jti`` claim; it is public and opens nothing."""
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    id = models.UUIDField("ID", primary_key=True, default=uuid.uuid4, editable=False)
     owner = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="tokens", db_index=False)
     organization = models.ForeignKey(
         "accounts.Organization", on_delete=models.PROTECT, related_name="tokens", db_index=False
@@ -48,7 +48,7 @@ class Token(models.Model):
     created_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField()
     revealed_at = models.DateTimeField(null=True)
-    signing_key_id = models.CharField(max_length=64, blank=True)
+    signing_key_id = models.CharField("signing key ID", max_length=64, blank=True)
     # People read "expired early" for what is `revoked` in code and API.
     revoked_at = models.DateTimeField("expired early at", null=True)
     revoked_by = models.ForeignKey(
@@ -64,7 +64,7 @@ class Token(models.Model):
     replaced_at = models.DateTimeField(null=True)
     replaced_by = models.OneToOneField("self", on_delete=models.PROTECT, null=True, related_name="replaces")
     last_used_at = models.DateTimeField(null=True)
-    last_used_ip = models.GenericIPAddressField(null=True)
+    last_used_ip = models.GenericIPAddressField("last used IP", null=True)
     # The last notice about the end that was sent, by its number of days before the end; 0 says that it has ended.
     expiry_notice_days = models.PositiveSmallIntegerField(null=True, editable=False)
 

@@ -125,7 +125,7 @@ def test_unreadable_values_are_replaced_and_named(auditor):
 
     read = model.objects.get(pk=entry.pk)
 
-    assert read.unreadable == mark_unreadable(read).unreadable == tuple(spoiled)
+    assert read.unreadable == mark_unreadable(read).unreadable == ("time", list(spoiled)[1])
     assert [getattr(read, name) for name in spoiled] == [None, "(unreadable)" if model is TokenUse else None]
 
 
@@ -218,8 +218,10 @@ def test_unreadable_time_is_named_on_the_pages_and_null_in_the_api(reader, audit
     public_id = getattr(entry, PUBLIC_ID[model])
 
     for page in PAGES[model]:
-        assert f'{public_id}/">Unreadable</a><br><span class="hint">Can’t be read: at</span>' in shown(reader.get(page))
-        assert "Can’t be read: at." in shown(reader.get(f"{page}{public_id}/"))
+        assert f'{public_id}/">Unreadable</a><br><span class="hint">Can’t be read: time</span>' in shown(
+            reader.get(page)
+        )
+        assert "Can’t be read: time." in shown(reader.get(f"{page}{public_id}/"))
     for route in ROUTES[model]:
         row = reader.get(f"{route}/{public_id}").json()
         assert (row["createdAt"], row["account"]) == (None, entry.account)

@@ -87,3 +87,43 @@ def test_fields_of_an_expired_token_have_the_words_of_the_pages(operator, ours):
 
     assert "Expired early at:" in page
     assert "Revoked" not in page
+
+
+def scripts(page):
+    return [
+        re.sub(r"\.[0-9a-f]{12}\.", ".", name)
+        for name in re.findall(r'<script [^>]*src="/static/admin/js/([^"]+)"', page)
+    ]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_list_loads_only_the_scripts_that_it_needs(operator, ours, name):
+    assert scripts(operator.get(address(name)).text) == ["theme.js", "actions.js", "filters.js"]
+
+
+@pytest.mark.parametrize("name", ["token", "token_use", "activity", "run", "mail"])
+def test_page_that_changes_nothing_loads_no_jquery(operator, ours, name):
+    assert scripts(operator.get(address(name, "change", ours[name])).text) == ["theme.js", "change_form.js"]
+
+
+def test_form_loads_jquery_only_for_its_links_to_other_objects(client, administrator, ours):
+    client.force_login(administrator)
+
+    page = client.get(address("pipeline", "change", ours["pipeline"])).text
+
+    assert scripts(page) == [
+        "theme.js",
+        "vendor/jquery/jquery.min.js",
+        "jquery.init.js",
+        "admin/RelatedObjectLookups.js",
+        "change_form.js",
+    ]
+
+
+@pytest.mark.parametrize("name", ["token", "token_use", "activity", "run"])
+def test_labels_are_words(operator, ours, name):
+    pages = [operator.get(address(name)).text, operator.get(address(name, "change", ours[name])).text]
+
+    labels = [label for page in pages for label in re.findall(r"<(?:label|a|span)[^>]*>([A-Z][a-z ]+):?</", page)]
+    assert len(labels) > 10
+    assert [label for label in labels if re.search(r"\b([Ii]p|[Ii]d|At|email)\b", label)] == []
