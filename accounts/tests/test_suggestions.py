@@ -4,6 +4,7 @@ import re
 from html import unescape
 
 import pytest
+import time_machine
 
 from accounts.roles import SiteRole
 from accounts.tests.factories import GroupFactory, UserFactory
@@ -171,6 +172,7 @@ def test_address_never_contains_what_was_typed(as_administrator):
 # Limits
 
 
+@time_machine.travel("2026-05-03 12:00:10Z", tick=False)
 def test_too_many_requests_are_refused(as_administrator, administrator):
     for _ in range(SUGGESTIONS.amount):
         SUGGESTIONS.take(str(administrator.pk))

@@ -1,6 +1,7 @@
 """The form for a new token says whether a name is free, while a person types it."""
 
 import pytest
+import time_machine
 from django.utils import timezone
 
 from accounts.roles import SiteRole
@@ -92,6 +93,7 @@ def test_signed_out_person_signs_in_first(client):
     assert answer.url.startswith("/login/")
 
 
+@time_machine.travel("2026-05-03 12:00:10Z", tick=False)
 def test_person_above_the_limit_has_to_wait(client, owner, member):
     client.force_login(owner)
     for _ in range(NAME_CHECKS.amount):
