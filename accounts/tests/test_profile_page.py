@@ -23,7 +23,7 @@ ORGANIZATION_PAGES = {
 
 def words(html):
     """The texts of the page, without markup."""
-    pieces = re.split(r"<[^>]+>", html)
+    pieces = re.split(r"<[^>]+>", html.replace("<wbr>", ""))
     return [" ".join(unescape(piece).split()) for piece in pieces if piece.strip()]
 
 
