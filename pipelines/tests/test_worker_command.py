@@ -71,6 +71,8 @@ def start_worker(tmp_path):
                 "PORTAL_DATA_DIR": str(tmp_path),
                 "DATABASE_URL": _url_of_test_database(),
                 "HTTP_STEP_ALLOWED_NETWORKS": "127.0.0.0/8",
+                # For `output_of`.
+                "PYTHONFAULTHANDLER": "1",
             }
             | environment
         )
@@ -98,8 +100,18 @@ def _url_of_test_database():
 def stop(worker):
     """Stops the worker as an init system does. Returns its exit code and output."""
     worker.send_signal(signal.SIGTERM)
-    said = worker.communicate(timeout=PATIENCE)
-    return worker.returncode, "".join(said)
+    said = output_of(worker)
+    return worker.returncode, said
+
+
+def output_of(worker):
+    """Waits for the end of the worker. If it does not end, the failure shows what its threads are doing."""
+    try:
+        return "".join(worker.communicate(timeout=PATIENCE))
+    except subprocess.TimeoutExpired:
+        worker.send_signal(signal.SIGABRT)
+        said = "".join(worker.communicate())
+    raise AssertionError(f"The worker did not end:\n{said}")
 
 
 def status(run):
@@ -139,7 +151,7 @@ def test_steps_finish_on_sigterm_and_the_next_worker_continues(
 
     first.send_signal(signal.SIGTERM)
     build_server.let_go.set()
-    first.communicate(timeout=PATIENCE)
+    output_of(first)
     assert first.returncode == 0
     assert (state_of(ends), steps_of(ends)) == ("finished success", "success")
     assert (state_of(continues), steps_of(continues)) == ("continuing", "success waiting")
