@@ -121,17 +121,20 @@ def test_refused_uses_and_unknown_addresses_do_not_count(token):
 
 @pytest.mark.each_database
 def test_used_pipelines_are_those_in_addresses_and_those_acted_on(owner, token):
-    read, started, _ = (PipelineFactory(owner=owner) for _ in range(3))
+    read, read_too, started, _ = (PipelineFactory(owner=owner) for _ in range(4))
     call(token, "GET", f"/api/v1/pipelines/{read.pk}")
+    call(token, "GET", f"/api/v1/pipelines/{str(read_too.pk).upper()}")
+    call(token, "GET", "/api/v1/pipelines/7")
     call(token, "POST", RUN)
     act(token, started)
     act(TokenFactory(owner=owner), PipelineFactory(owner=owner))
 
     found = narrowing(token, days=90)
 
-    assert {pipeline.id for pipeline in found.pipelines} == {read.pk, started.pk}
-    assert set(found.limit) == {read.pk, started.pk}
-    assert (found.started, found.visible, found.knows_all_pipelines) == (1, 4, True)
+    assert {pipeline.id for pipeline in found.pipelines} == {read.pk, read_too.pk, started.pk}
+    assert set(found.limit) == {read.pk, read_too.pk, started.pk}
+    assert (found.started, found.visible, found.knows_all_pipelines) == (1, 5, True)
+    assert len(found.used) == 2
 
 
 @pytest.mark.parametrize("target", [STATUS, "/api/v1/runs", "/api/v1/pipelines"])
@@ -160,6 +163,7 @@ def test_limited_token_that_used_all_it_reaches_is_narrow_enough(owner):
     assert not narrowing(token, days=90).is_less_than(token)
 
 
+@pytest.mark.each_database
 def test_only_the_newest_uses_are_read(token, monkeypatch):
     monkeypatch.setattr(module, "MOST_ENTRIES", 2)
     call(token, "GET", "/api/v1/tokens", days_ago=3)
