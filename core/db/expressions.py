@@ -7,25 +7,33 @@ from django.db.models import BooleanField, DateTimeField, Func, UUIDField, Value
 from django.db.models.sql.compiler import SQLCompiler
 
 
-class DaysAfter(Func):
-    """The time in a column plus a number of days.
+class LastsLonger(Func):
+    """Whether the time between two columns is longer than a number of days.
 
-    ``F("created_at") + timedelta(days=30)`` means the same, but with it SQLite calls Python for each row: counting half
-    a million tokens takes ten seconds instead of one.
+    ``end__gt=F("start") + timedelta(days=30)`` means the same, but with it SQLite calls Python for each row: counting
+    half a million tokens takes ten seconds instead of one.
     """
 
-    arg_joiner = " + "
-    template = "(%(expressions)s)"
+    template = "%(expressions)s"
+    output_field = BooleanField()
 
-    def __init__(self, moment: str, days: int) -> None:
-        super().__init__(moment, Value(timedelta(days=days)), output_field=DateTimeField())
+    def __init__(self, start: str, end: str, *, days: int) -> None:
+        super().__init__(start, end, Value(timedelta(days=days)))
         self.days = days
 
+    def as_postgresql(self, compiler: SQLCompiler, connection: Any, **context: Any) -> tuple[str, tuple[Any, ...]]:
+        (start, start_params), (end, end_params), (days, days_params) = map(compiler.compile, self.source_expressions)
+        return f"({end} > {start} + {days})", (*end_params, *start_params, *days_params)
+
     def as_sqlite(self, compiler: SQLCompiler, connection: Any, **context: Any) -> tuple[str, tuple[Any, ...]]:
-        """SQLite stores times as text. Fractions of a second are appended afterwards: SQLite would round them."""
-        moment, params = compiler.compile(self.source_expressions[0])
-        later = f"datetime(substr({moment}, 1, 19), %s)"
-        return f"({later} || substr({moment}, 20))", (*params, f"+{self.days} days", *params)
+        """SQLite stores times as text. Fractions of a second are appended afterwards: SQLite would round them. The days
+        alone are compared first, because that decides for most rows, in half of the time."""
+        (start, start_params), (end, end_params), _ = map(compiler.compile, self.source_expressions)
+        later = f"+{self.days} days"
+        on_the_day = f"{end} >= date(substr({start}, 1, 10), %s)"
+        after_it = f"{end} > (datetime(substr({start}, 1, 19), %s) || substr({start}, 20))"
+        params = (*end_params, *start_params, later, *end_params, *start_params, later, *start_params)
+        return f"({on_the_day} AND {after_it})", params
 
 
 class LastQuarterFrom(Func):

@@ -19,7 +19,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from accounts.models import User
-from core.db.expressions import DaysAfter
+from core.db.expressions import LastsLonger
 from core.db.locks import lock_if_exists
 from core.http.public_address import public_url
 from core.mail.kinds import mail_kind
@@ -52,7 +52,7 @@ def applies(notice: int, *, at: datetime) -> Q:
     on its second day.
     """
     after, until = (at + timedelta(days=days) for days in _APPLIES[notice])
-    is_longer_lived = Q(expires_at__gt=DaysAfter("created_at", notice))
+    is_longer_lived = Q(LastsLonger("created_at", "expires_at", days=notice))
     was_in_use = Q(revealed_at__isnull=False, revoked_at__isnull=True, replaced_at__isnull=True)
     in_time = Q(expires_at__gt=after, expires_at__lte=until) & is_longer_lived & was_in_use & HAS_USES_LEFT
     return in_time & expiring_soon(at) if ENDED < notice <= EXPIRES_SOON.days else in_time

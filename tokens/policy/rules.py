@@ -18,7 +18,7 @@ from django.utils.translation import gettext, ngettext
 
 from accounts.models import Organization, User
 from core.api import scopes
-from core.db.expressions import DaysAfter
+from core.db.expressions import LastsLonger
 from core.text import grouped
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _lives_too_long(token: "Token", policy: Organization, at: datetime) -> bool:
 
 
 def _living_too_long(policy: Organization, at: datetime) -> Q:
-    return Q(expires_at__gt=DaysAfter("created_at", policy.max_token_lifetime_days))
+    return Q(LastsLonger("created_at", "expires_at", days=policy.max_token_lifetime_days))
 
 
 def _about_lifetime(token: "Token", policy: Organization) -> str:
