@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-import django_filters
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
@@ -10,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import Group, User, UserState
 from accounts.querysets import UserQuerySet
 from accounts.roles import SiteRole
-from core.filters import RowFilter, RowSearchFilter, SearchFilter, StrictFilterSet
+from core.filters import ChoiceFilter, RowFilter, RowSearchFilter, SearchFilter, StrictFilterSet
 from core.http.request_context import person_of
 
 
@@ -23,10 +22,8 @@ class UserFilter(StrictFilterSet):
     api_help: ClassVar = {"q": "Part of the name or e-mail address.", "group": "The id of a group."}
 
     q = SearchFilter(label=_("Name or e-mail"), method="filter_text")
-    site_role = django_filters.ChoiceFilter(label=_("Site role"), choices=SiteRole.choices, empty_label=_("Any role"))
-    state = django_filters.ChoiceFilter(
-        label=_("State"), choices=UserState.choices, method="filter_state", empty_label=_("Any state")
-    )
+    site_role = ChoiceFilter(label=_("Site role"), choices=SiteRole.choices, empty_label=_("Any role"))
+    state = ChoiceFilter(label=_("State"), choices=UserState.choices, method="filter_state", empty_label=_("Any state"))
     group = RowFilter(label=_("Group"), field_name="member_groups", queryset=groups_offered, empty_label=_("Any group"))
 
     def filter_text(self, queryset: QuerySet[User], name: str, value: str) -> QuerySet[User]:

@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import Any, ClassVar
 from uuid import UUID
 
-import django_filters
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_ipv46_address
 from django.db.models import F, Q, QuerySet, Value
@@ -22,6 +21,7 @@ from core.api import scopes
 from core.db.expressions import Rare
 from core.filters import (
     AddressFilter,
+    ChoiceFilter,
     DayFilter,
     IdFilter,
     MomentFilter,
@@ -110,19 +110,15 @@ class TokenUseFilter(LogFilter):
         "after_end": "Only uses that were refused because the token had expired, at its normal time or early.",
     }
 
-    outcome = django_filters.ChoiceFilter(
-        label=_("Outcome"), choices=TokenUse.Outcome.choices, empty_label=_("Any outcome")
-    )
-    reason = django_filters.ChoiceFilter(
-        label=_("Reason"), choices=TokenUse.Reason.choices, empty_label=_("Any reason")
-    )
-    after_end = django_filters.ChoiceFilter(
+    outcome = ChoiceFilter(label=_("Outcome"), choices=TokenUse.Outcome.choices, empty_label=_("Any outcome"))
+    reason = ChoiceFilter(label=_("Reason"), choices=TokenUse.Reason.choices, empty_label=_("Any reason"))
+    after_end = ChoiceFilter(
         label=_("When used"),
         choices=AFTER_END,
         method="filter_after_end",
         empty_label=_("Any time"),
     )
-    scope = django_filters.ChoiceFilter(
+    scope = ChoiceFilter(
         label=_("Scope"),
         choices=scopes.CHOICES,
         method="filter_scope",
@@ -173,7 +169,7 @@ class OrganizationTokenUseFilter(TokenUseFilter):
 class OneTokenUseFilter(TokenUseFilter):
     """Filters for the log of one token: all of its entries have the same id and scopes."""
 
-    scope = None
+    scope = None  # type: ignore[assignment]
     token_id = None  # type: ignore[assignment]
 
 
@@ -184,8 +180,8 @@ class ActivityFilter(LogFilter):
     searched_ids = ("public_id", "request_id", "token_id", "target_id")
     api_help: ClassVar = {"token_id": "The token that was used."}
 
-    type = django_filters.ChoiceFilter(label=_("Type"), choices=ActionType.choices, empty_label=_("Any type"))
-    action = django_filters.ChoiceFilter(label=_("Action"), choices=Action.choices, empty_label=_("Any action"))
+    type = ChoiceFilter(label=_("Type"), choices=ActionType.choices, empty_label=_("Any type"))
+    action = ChoiceFilter(label=_("Action"), choices=Action.choices, empty_label=_("Any action"))
     token_id = IdFilter(label=_("Token"), field_name="token_id")
     ip = AddressFilter(label=_("Address"))
     request_id = IdFilter(label=_("Request ID"))

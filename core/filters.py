@@ -21,7 +21,7 @@ from django.utils.translation import gettext, gettext_lazy
 from django_filters.fields import ModelChoiceField
 
 from core import ids
-from core.pages.widgets import MOST_TO_READ, LongSelect, PickerInput
+from core.pages.widgets import MOST_TO_READ, PickerInput, QuickSelect
 from core.reading import local
 from core.text import Text
 
@@ -131,6 +131,13 @@ class PersonFilter(TextFilter):
         if not value:
             return qs
         return qs.filter(**{f"{self.field_name}__{'iexact' if is_address(value) else 'icontains'}": value})
+
+
+class ChoiceFilter(django_filters.ChoiceFilter):
+    """One of fixed values, in a select that is rendered quickly."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"widget": QuickSelect, **kwargs})
 
 
 def is_address(text: str) -> bool:
@@ -247,7 +254,7 @@ class IdFilter(django_filters.Filter):
 class RowField(ModelChoiceField):
     """Django would accept an id in any form that Python reads."""
 
-    widget = LongSelect
+    widget = QuickSelect
 
     def to_python(self, value: Any) -> Model | None:
         if value in self.empty_values:

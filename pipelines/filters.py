@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
-import django_filters
 from django import forms
 from django.db.models import Q, QuerySet, TextField
 from django.db.models.functions import Cast
@@ -13,6 +12,7 @@ from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 
 from accounts.roles import Ability
 from core.filters import (
+    ChoiceFilter,
     DayFilter,
     PeriodForm,
     PersonFilter,
@@ -23,7 +23,7 @@ from core.filters import (
     TextFilter,
 )
 from core.http.request_context import person_of
-from core.pages.widgets import MOST_TO_READ, LongSelect, PickerInput
+from core.pages.widgets import MOST_TO_READ, PickerInput, QuickSelect
 from pipelines.models import TAG_MAX_LENGTH, Pipeline, Run
 from pipelines.querysets import RunQuerySet
 from pipelines.run_states import OCCUPYING, PipelineState, RunState, RunStatus
@@ -39,7 +39,7 @@ class PipelineFilter(StrictFilterSet):
 
     q = SearchFilter(label=gettext_lazy("Search"), method="filter_text")
     tag = TextFilter(label=gettext_lazy("Tag"), method="filter_tag", max_length=TAG_MAX_LENGTH)
-    state = django_filters.ChoiceFilter(
+    state = ChoiceFilter(
         label=gettext_lazy("State"),
         choices=STATE_CHOICES,
         method="filter_state",
@@ -94,7 +94,7 @@ def _in_order(tags: Iterable[str]) -> list[str]:
 def _tag_widget(tags: Sequence[str]) -> forms.Widget:
     if len(tags) > MOST_TO_READ:
         return PickerInput("pipelines:suggested_tags", attrs={"placeholder": gettext("Any tag")})
-    return LongSelect(choices=[("", gettext("Any tag")), *((tag, tag) for tag in tags)])
+    return QuickSelect(choices=[("", gettext("Any tag")), *((tag, tag) for tag in tags)])
 
 
 def pipelines_offered(request: HttpRequest) -> QuerySet[Pipeline]:
@@ -117,7 +117,7 @@ class RunFilter(StrictFilterSet):
         "date_to": "Requested on this day (UTC) or earlier.",
     }
 
-    status = django_filters.ChoiceFilter(
+    status = ChoiceFilter(
         label=gettext_lazy("State"),
         choices=RunStatus.choices,
         method="filter_status",

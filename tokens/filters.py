@@ -5,7 +5,6 @@ from contextlib import suppress
 from datetime import datetime, time, timedelta
 from typing import Any, ClassVar
 
-import django_filters
 from django import forms
 from django.db.models import Q
 from django.utils import timezone
@@ -13,7 +12,7 @@ from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 
 from accounts.models import User
 from core.api import scopes
-from core.filters import DayFilter, SearchFilter, StrictFilterSet, TextFilter, is_address
+from core.filters import ChoiceFilter, DayFilter, SearchFilter, StrictFilterSet, TextFilter, is_address
 from core.pages.widgets import PickerInput
 from tokens.querysets import TokenQuerySet
 from tokens.states import CHOICES as STATE_CHOICES
@@ -48,25 +47,25 @@ class TokenFilter(StrictFilterSet):
     }
 
     q = SearchFilter(label=gettext_lazy("Name or description"), method="filter_text")
-    state = django_filters.ChoiceFilter(
+    state = ChoiceFilter(
         label=gettext_lazy("State"),
         choices=[(LIVE, pgettext_lazy("state of a token", "Live: not expired")), *STATE_CHOICES],
         method="filter_state",
         empty_label=gettext_lazy("Any state"),
     )
-    scope = django_filters.ChoiceFilter(
+    scope = ChoiceFilter(
         label=gettext_lazy("Scope"),
         choices=scopes.CHOICES,
         method="filter_scope",
         empty_label=gettext_lazy("Any scope"),
     )
-    is_limited = django_filters.ChoiceFilter(
+    is_limited = ChoiceFilter(
         label=gettext_lazy("Pipelines"),
         choices=LIMITS,
         method="filter_limit",
         empty_label=gettext_lazy("Limited or not"),
     )
-    ends_within = django_filters.ChoiceFilter(
+    ends_within = ChoiceFilter(
         label=gettext_lazy("Expires within"),
         choices=TIMES_TO_END,
         method="filter_end",
@@ -148,7 +147,7 @@ class OrganizationTokenFilter(TokenFilter):
         method="filter_owner",
         widget=PickerInput("accounts:suggested_addresses"),
     )
-    unused_for = django_filters.ChoiceFilter(
+    unused_for = ChoiceFilter(
         label=gettext_lazy("Not used for"),
         choices=DAYS_UNUSED,
         method="filter_unused",
@@ -190,19 +189,19 @@ class AccessReviewFilter(StrictFilterSet):
         method="filter_owner",
         widget=PickerInput("accounts:suggested_addresses"),
     )
-    scope = django_filters.ChoiceFilter(
+    scope = ChoiceFilter(
         label=gettext_lazy("Scope"),
         choices=scopes.CHOICES,
         method="filter_scope",
         empty_label=gettext_lazy("Any scope"),
     )
-    is_limited = django_filters.ChoiceFilter(
+    is_limited = ChoiceFilter(
         label=gettext_lazy("Pipelines"),
         choices=LIMITS,
         method="filter_limit",
         empty_label=gettext_lazy("Limited or not"),
     )
-    unused_for = django_filters.ChoiceFilter(
+    unused_for = ChoiceFilter(
         label=gettext_lazy("Not used for"),
         choices=DAYS_UNUSED,
         method="filter_unused",

@@ -18,8 +18,8 @@ MOST_CHOICES = 200
 MOST_TO_READ = 50
 
 
-class LongSelect(forms.Select):
-    """A choice among hundreds, such as an organization's groups. Django renders a template for each option."""
+class QuickSelect(forms.Select):
+    """A select without groups of options. Django renders a template for each option, and one for its attributes."""
 
     def render(self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None) -> SafeString:
         chosen = set(self.format_value(value))

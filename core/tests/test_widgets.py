@@ -1,10 +1,10 @@
-"""`LongSelect` renders the same HTML as Django's `Select`."""
+"""`QuickSelect` renders the same HTML as Django's `Select`."""
 
 import pytest
 from django import forms
 from django.test.html import parse_html
 
-from core.pages.widgets import LongSelect
+from core.pages.widgets import QuickSelect
 
 CHOICES = [("", "Any"), ("a", "Alpha"), ("b", "<Beta> & “more”"), ('c"', "Gamma")]
 
@@ -14,4 +14,4 @@ CHOICES = [("", "Any"), ("a", "Alpha"), ("b", "<Beta> & “more”"), ('c"', "Ga
 def test_long_select_renders_the_same_html_as_django(value, attrs):
     expected = forms.Select(choices=CHOICES).render("group", value, attrs)
 
-    assert parse_html(LongSelect(choices=CHOICES).render("group", value, attrs)) == parse_html(expected)
+    assert parse_html(QuickSelect(choices=CHOICES).render("group", value, attrs)) == parse_html(expected)

@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 
 from auditlog.views import activity, token_uses
 from auditlog.views.base import LogDetailView, LogListView
-from core.pages.widgets import MOST_CHOICES, LongSelect, PickerInput
+from core.pages.widgets import MOST_CHOICES, PickerInput, QuickSelect
 from core.reading import local
 from tokens.form_links import form_link_with
 from tokens.models import Token
@@ -32,7 +32,7 @@ class TokenChoicesMixin(LogListView):
             chosen = filterset.data.get("token_id")
             if chosen and chosen not in names:
                 names[chosen] = chosen
-            filterset.form.fields["token_id"].widget = LongSelect(choices=[("", _("Any token")), *names.items()])
+            filterset.form.fields["token_id"].widget = QuickSelect(choices=[("", _("Any token")), *names.items()])
         return filterset
 
 
