@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from django.db.models import QuerySet
 from django.forms.utils import flatatt
 from django.utils import timezone
+from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django_tables2 import Column, Table
@@ -121,17 +122,22 @@ class PortalTable(Table):
             key = "-pk" if str(order[-1]).startswith("-") else "pk"
             self.data.data = rows.order_by(*order, key)
         super().paginate(*args, per_page=size, **kwargs)
-        page = self.page.object_list
-        if isinstance(page.data, QuerySet) and page.data.query.low_mark:
-            # Finds their ids first: otherwise, the database computes all columns of the rows before this page, too.
+        page, is_sorted = self.page.object_list, self.order_by != self._meta.order_by
+        if isinstance(page.data, QuerySet) and (is_sorted or page.data.query.low_mark):
+            # Finds their ids first. Otherwise, the database computes all columns of the rows before this page, too, and
+            # in an order that no index has, sorts them with the others.
             page.data = self.data.data.filter(pk__in=page.data.values("pk"))
 
     def leading_back(self, url: str) -> str:
         """The address of an action on a row that leads back to this table with its filters, order and page."""
+        return f"{url}{self._way_back}"
+
+    @cached_property
+    def _way_back(self) -> str:
         request = getattr(self, "request", None)
         if request is None or not request.META.get("QUERY_STRING"):
-            return url
-        return f"{url}?{urlencode({'next': request.get_full_path()})}"
+            return ""
+        return f"?{urlencode({'next': request.get_full_path()})}"
 
 
 def _content_of(column: BoundColumn, model: type) -> Callable[[Any], Any]:
