@@ -179,10 +179,15 @@ class AfterEndAddress:
 
 @dataclass(frozen=True)
 class AfterEnd:
-    """An expired token that is still sent: someone or some script still has it."""
+    """An expired token that is still sent: someone or some script still has it.
 
-    last: TokenUse
+    ``addresses``: the most recently used first. ``last``: the last use, set by `with_last_uses`.
+    """
+
+    token_id: uuid.UUID
+    owner_id: uuid.UUID | None
     addresses: list[AfterEndAddress]
+    last: TokenUse | None = None
 
     @property
     def count(self) -> int:
@@ -192,39 +197,42 @@ class AfterEnd:
     def since(self) -> datetime:
         return min(address.first_at for address in self.addresses)
 
+    @property
+    def last_at(self) -> datetime:
+        return self.addresses[0].last_at
+
 
 def after_end(uses: Uses) -> list[AfterEnd]:
     """Expired tokens that were sent within the last 30 days, with their uses after they expired.
 
-    The most recently sent token is first, and in each token the most recently used address.
+    The most recently sent token is first.
     """
     first = _first_day()
     by_token_and_ip = _read(
         uses.counted.filter(day__gte=first, after_end__gt=0)
-        .values_list("token_id", _COUNTED_IP)
+        .values_list("token_id", "owner_id", _COUNTED_IP)
         .annotate(Sum("after_end"), Min("first_after_end_at"), Max("last_after_end_at")),
         uses.uncounted.of_ended_tokens()
         .filter(at__gte=_start_of(first))
-        .values_list("token_id", "ip")
+        .values_list("token_id", "owner_id", "ip")
         .annotate(Count("id"), Min("at"), Max("at")),
         merge=(sum, min, max),
     )
-    by_token: defaultdict[uuid.UUID, list[AfterEndAddress]] = defaultdict(list)
-    for (token_id, ip), values in by_token_and_ip.items():
-        by_token[token_id].append(AfterEndAddress(ip, *values))
-    for found in by_token.values():
-        found.sort(key=lambda address: address.last_at, reverse=True)
-    last_uses = _uses_at(
-        uses.log.of_ended_tokens(), {token_id: found[0].last_at for token_id, found in by_token.items()}
-    )
-    return [AfterEnd(last, by_token[last.token_id]) for last in last_uses]
+    found: dict[uuid.UUID, AfterEnd] = {}
+    for (token_id, owner_id, ip), values in by_token_and_ip.items():
+        token = found.setdefault(token_id, AfterEnd(token_id, owner_id, addresses=[]))
+        token.addresses.append(AfterEndAddress(ip, *values))
+    for token in found.values():
+        token.addresses.sort(key=lambda address: address.last_at, reverse=True)
+    return sorted(found.values(), key=lambda token: token.last_at, reverse=True)
 
 
-def _uses_at(log: TokenUseQuerySet, moments: dict[uuid.UUID, datetime]) -> list[TokenUse]:
-    """The use of each token at the given time, newest first. Read by the index of token and time."""
-    found = log.filter(token_id__in=moments, at__in=moments.values())
-    by_token = {use.token_id: use for use in found.order_by("id") if moments[use.token_id] == use.at}
-    return sorted(by_token.values(), key=lambda use: use.at, reverse=True)
+def with_last_uses(uses: Uses, found: Sequence[AfterEnd]) -> list[AfterEnd]:
+    """The same, with ``last``. Read by the index of token and time."""
+    moments = {token.token_id: token.last_at for token in found}
+    log = uses.log.of_ended_tokens().filter(token_id__in=moments, at__in=moments.values()).order_by("id")
+    last = {use.token_id: use for use in log if moments[use.token_id] == use.at}
+    return [replace(token, last=last[token.token_id]) for token in found if token.token_id in last]
 
 
 def _uses(

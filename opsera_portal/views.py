@@ -18,7 +18,7 @@ from core.pages.compression import repeats_nothing
 from core.pages.views import MemberPageMixin
 from opsera_portal import api_reference, permission_tables
 from pipelines.models import Run
-from tokens.ended_in_use import ended_in_use
+from tokens.ended_in_use import LISTED, ended_in_use
 from tokens.expiry import notices
 from tokens.models import Token
 
@@ -42,7 +42,11 @@ class OverviewView(MemberPageMixin, TemplateView):
         days = usage.days(uses)
         # People who can read the organization's log find their own entries in it.
         reads_all = user.may(Ability.READ_TOKENS) and user.may(Ability.READ_LOGS)
-        in_use = ended_in_use(usage.readable_org_entries(user, progress) if reads_all else uses)
+        all_uses = usage.readable_org_entries(user, progress) if reads_all else uses
+        in_use = ended_in_use(all_uses)
+        own = [token for token in in_use if token.owner_id == user.pk]
+        others = [token for token in in_use if token.owner_id != user.pk]
+        listed = usage.with_last_uses(all_uses, own[:LISTED] + others[:LISTED])
         runs = Run.objects.visible_to(user).filter(started_by=user).select_related("pipeline")
         return super().get_context_data(
             live_token_count=tokens.live,
@@ -52,9 +56,9 @@ class OverviewView(MemberPageMixin, TemplateView):
             uses_are_complete=uses.is_complete,
             used=sum(day.total for day in days),
             refused=sum(day.refused for day in days),
-            ended_in_use=[token for token in in_use if token.last.owner_id == user.pk],
+            ended_in_use=[token for token in listed if token.owner_id == user.pk] + own[LISTED:],
             sees_others=user.may(Ability.READ_TOKENS),
-            ended_in_use_of_others=[token for token in in_use if token.last.owner_id != user.pk],
+            ended_in_use_of_others=[token for token in listed if token.owner_id != user.pk] + others[LISTED:],
             recent_runs=runs.order_by("-requested_at")[:SHOWN],
             can_run_pipelines=user.may(Ability.USE_PIPELINES),
             is_empty=not tokens.total,

@@ -12,11 +12,21 @@ CHECKED_WITHIN = timedelta(minutes=15)
 MOST_CHECKS = 3
 
 
+# A page lists so many. Only these have their last use.
+LISTED = 5
+
+
 def ended_in_use(uses: usage.Uses) -> list[usage.AfterEnd]:
     """Ended tokens that were sent within the last 30 days, without those that only their owner has checked: a few
     times, soon after expiring them."""
     found = usage.after_end(uses)
-    few = {token.last.token_id: token.last.at for token in found if token.count <= MOST_CHECKS}
+    few = {token.token_id: token.last_at for token in found if token.count <= MOST_CHECKS}
     expired = Token.objects.filter(pk__in=few, revoked_by=F("owner")).values_list("pk", "revoked_at") if few else ()
     checked = {pk for pk, at in expired if at and few[pk] <= at + CHECKED_WITHIN}
-    return [token for token in found if token.last.token_id not in checked]
+    return [token for token in found if token.token_id not in checked]
+
+
+def listed_in_use(uses: usage.Uses) -> list[usage.AfterEnd]:
+    """The same for a page."""
+    found = ended_in_use(uses)
+    return [*usage.with_last_uses(uses, found[:LISTED]), *found[LISTED:]]

@@ -197,13 +197,12 @@ def test_ordinary_user_of_the_demo_has_a_limited_token(made):
 def test_demo_has_uses_that_the_overview_warns_about(made):
     user, security = (User.objects.get(email=f"{login}@demo.example") for login in ("user", "security"))
 
-    [mine] = usage.after_end(usage.of(user))
+    own, all_uses = usage.of(user), usage.readable_org_entries(security)
+    [mine] = usage.with_last_uses(own, usage.after_end(own))
     assert mine.last.token_name == "Old laptop"
     assert len(mine.addresses) == 2
-    assert {found.last.token_name for found in usage.after_end(usage.readable_org_entries(security))} == {
-        "Old laptop",
-        "Staging trigger",
-    }
+    in_use = usage.with_last_uses(all_uses, usage.after_end(all_uses))
+    assert {found.last.token_name for found in in_use} == {"Old laptop", "Staging trigger"}
     dashboard = Token.objects.get(name="Status dashboard")
     found = usage.addresses(usage.of_token(dashboard.pk, reader=user))
     assert {address.ip: address.is_new for address in found} == {"198.51.100.4": False, "192.0.2.200": True}

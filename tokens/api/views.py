@@ -47,7 +47,7 @@ from tokens.api.serializers import (
     TokenUsageSerializer,
     UsageSerializer,
 )
-from tokens.ended_in_use import ended_in_use
+from tokens.ended_in_use import ended_in_use, listed_in_use
 from tokens.filters import AccessReviewFilter, OrganizationTokenFilter, TokenFilter
 from tokens.models import Token
 from tokens.narrowing import PERIODS, narrowing
@@ -117,7 +117,7 @@ class TokenViewSet(ApiViewSet):
             "id": token.pk,
             "days": usage.days(uses),
             "addresses": usage.with_host_names(usage.addresses(uses)[:MAX_PAGE_SIZE]),
-            "after_end": next(iter(ended_in_use(uses)), None),
+            "after_end": next(iter(listed_in_use(uses)), None),
             "is_complete": uses.is_complete,
         }
         return Response(TokenUsageSerializer(answer).data)
@@ -335,7 +335,8 @@ class MeViewSet(ApiViewSet):
 
 
 def _usage(uses: usage.Uses) -> Response:
-    answer = {"days": usage.days(uses), "ended_in_use": ended_in_use(uses), "is_complete": uses.is_complete}
+    in_use = usage.with_last_uses(uses, ended_in_use(uses))
+    answer = {"days": usage.days(uses), "ended_in_use": in_use, "is_complete": uses.is_complete}
     return Response(UsageSerializer(answer).data)
 
 

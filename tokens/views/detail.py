@@ -24,7 +24,7 @@ from core.pages.forms import refusals_in
 from core.pages.views import MemberPageMixin, SectionMixin
 from tokens import seen, services
 from tokens.allowed_operations import Verdict, open_to_tokens, verdicts
-from tokens.ended_in_use import ended_in_use
+from tokens.ended_in_use import listed_in_use
 from tokens.form_links import form_link_like
 from tokens.forms import EditTokenForm
 from tokens.models import Token
@@ -138,7 +138,7 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
             addresses=usage.with_host_names(self.addresses[:ADDRESSES_SHOWN]),
             further_addresses=len(self.addresses[ADDRESSES_SHOWN:]),
             new_address=NEW_ADDRESS,
-            after_end=next(iter(ended_in_use(self.uses)), None),
+            after_end=next(iter(listed_in_use(self.uses)), None),
             state=state_badge(token),
             scopes=token.scopes,
             pipelines=pipelines_seen_by(self.person, token),

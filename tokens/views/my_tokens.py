@@ -22,7 +22,7 @@ from core.pages.forms import refusals_in
 from core.pages.views import FilteredListMixin, MemberPageMixin, SectionMixin
 from core.pages.widgets import MOST_CHOICES
 from tokens import services
-from tokens.ended_in_use import ended_in_use
+from tokens.ended_in_use import listed_in_use
 from tokens.expiry import notices
 from tokens.filters import TokenFilter
 from tokens.form_links import FilledForm, filled_by, limited_to
@@ -73,7 +73,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
             here=getattr(self.request, "client_address", None),
             latest_end=now_in_seconds() + services.longest_lifetime(form.policy),
             ending=notices.to_warn_of(self.person),
-            ended_in_use=ended_in_use(usage.of(self.person)),
+            ended_in_use=listed_in_use(usage.of(self.person)),
             **kwargs,
         )
 

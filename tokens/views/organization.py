@@ -25,7 +25,7 @@ from core.pages.forms import add_error
 from core.pages.views import FilteredListMixin, MemberPageMixin, SectionMixin
 from core.text import Text, grouped
 from tokens import services
-from tokens.ended_in_use import ended_in_use
+from tokens.ended_in_use import listed_in_use
 from tokens.filters import OrganizationTokenFilter
 from tokens.forms import ExpireManyForm
 from tokens.models import Token
@@ -55,7 +55,7 @@ class OrganizationTokenListView(SectionMixin, MemberPageMixin, SingleTableMixin,
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(
-            ended_in_use=ended_in_use(usage.readable_org_entries(self.person)),
+            ended_in_use=listed_in_use(usage.readable_org_entries(self.person)),
             may_expire=self.person.may(Ability.EXPIRE_TOKENS),
             narrowing=narrowing(self.request),
             # The links to expire tokens contain the filters already, but not the sorting and the page.
