@@ -1,4 +1,4 @@
-"""The geometry of the bar chart of uses per day. Its texts and colors are in `includes/chart.html` and `chart.css`.
+"""The geometry of the bar chart of uses per day. `chart_parts.py` and `includes/chart.html` draw it.
 
 Horizontal values are in percent, so that the chart fits any width without stretching its text; vertical ones in pixels.
 """

@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import get_language, gettext, ngettext_lazy
 
 from core.badges import Badge
-from core.pages import charts, line_breaks, submissions
+from core.pages import chart_parts, charts, line_breaks, submissions
 from core.pages.widgets import adding_picker
 from core.reading import local, offset_of
 from core.text import Text, grouped
@@ -111,11 +111,12 @@ def chart(
     Each bar leads to the entries of its day in the log at ``log_url`` (by default on the same page), at ``anchor``. If
     it is not complete, it says so.
     """
+    drawn = charts.per_day(days)
     return {
-        "chart": charts.per_day(days),
+        "chart": drawn,
+        "bars": chart_parts.bars_of(drawn, log_url=log_url, anchor=anchor),
+        "rows": chart_parts.rows_of(drawn, log_url=log_url, anchor=anchor),
         "label": label,
-        "log_url": log_url,
-        "anchor": anchor,
         "is_complete": is_complete,
         "day_began_at": _beginning_of_day(),
     }
