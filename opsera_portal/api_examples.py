@@ -135,7 +135,7 @@ VALUES: dict[str, Any] = {
     "id": ENTRY,
 }
 TOKEN_FIELDS = {"id": TOKEN, "name": "Nightly build"}
-LIMITS = {"networks": ["203.0.113.0/24"], "max_uses": None, "uses_left": None}
+LIMITS = {"networks": ["203.0.113.0/24"], "max_uses": None, "uses_left": None, "not_before": None}
 WHOLE_TOKEN_FIELDS = TOKEN_FIELDS | LIMITS | {"replaced_by": None}
 PERSON_FIELDS = {"id": PERSON, "name": NAME}
 PIPELINE_FIELDS = {"id": PIPELINE, "name": "Build and test", "owner_email": EMAIL}
@@ -203,6 +203,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
         "name": "Release script",
         "networks": ["203.0.113.0/24"],
         "max_uses": ...,
+        "not_before": ...,
         "lifetime": "1mo",
         "expires_at": ...,
     },

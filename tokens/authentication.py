@@ -18,9 +18,9 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 from auditlog.open_use import use_of
 from core.api import throttling
 from core.api.problems import TokenRefused, bearer_challenge
+from core.networks import is_inside
 from tokens import jwt
 from tokens.models import Token
-from tokens.networks import is_inside
 from tokens.record_query import find_token
 from tokens.uses import take_use
 
@@ -54,6 +54,8 @@ class AccessTokenAuthentication(JWTAuthentication):
         _check_not_revoked(token)
         _check_revealed(token)
         _check_policy(token)
+        if token.not_before is not None:
+            _check_started(token, use.at)
         if token.networks:
             _check_network(token, request._request)
         if token.max_uses is not None:
@@ -103,7 +105,7 @@ def _check_in_time(token: Token, claims: jwt.VerifiedClaims) -> None:
         raise _used_up()
     if now >= claims.expires_at or now >= token.expires_at:
         raise TokenRefused("expired", "The token has expired.")
-    if now < claims.not_before - jwt.NOT_BEFORE_LEEWAY:
+    if token.not_before is None and now < claims.not_before - jwt.NOT_BEFORE_LEEWAY:
         raise TokenRefused("invalid_request", "The token is not valid yet.")
 
 
@@ -125,6 +127,12 @@ def _check_revealed(token: Token) -> None:
 def _check_policy(token: Token) -> None:
     if advice := token.policy_advice:
         raise TokenRefused("blocked_by_policy", advice)
+
+
+def _check_started(token: Token, at: datetime) -> None:
+    """The claim `nbf` has the same time. There is no leeway: the owner has chosen this time."""
+    if not token.has_started(at):
+        raise TokenRefused("not_started", f"The token works from {token.not_before:%Y-%m-%dT%H:%M:%SZ} on.")
 
 
 def _check_network(token: Token, request: HttpRequest) -> None:
