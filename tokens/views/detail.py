@@ -34,6 +34,7 @@ from tokens.pipeline_choice import pipelines_seen_by
 from tokens.replacement import can_be_replaced
 from tokens.states import TokenState
 from tokens.tables import state_badge
+from tokens.views.networks import networks_of_policy
 from tokens.views.places import back_link, place_of
 
 NEW_ADDRESS = Badge("◆", gettext_lazy("New address"), "warning")
@@ -145,7 +146,7 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
             scopes=token.scopes,
             pipelines=pipelines_seen_by(self.person, token),
             is_own=self.is_own,
-            here=getattr(self.request, "client_address", None),
+            **networks_of_policy(token.organization, self.request),
             is_inside=is_inside(token.networks, getattr(self.request, "client_address", None)),
             back=back_link(token, self.person),
             can_be_shown_until=token.can_be_revealed_until if self.is_own else None,

@@ -33,6 +33,7 @@ from tokens.models import Token
 from tokens.names import name_key
 from tokens.pipeline_choice import MOST_PIPELINES
 from tokens.tables import TokenTable
+from tokens.views.networks import networks_of_policy
 from tokens.views.scope_notes import pipelines_named_in, scopes_with
 
 
@@ -71,7 +72,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
             pipeline_choice=pipelines,
             can_run_one=pipelines["some_can_run"] and can_choose(PIPELINE, scopes["scope_cards"]),
             lifetime_choices=lifetime_choices(form),
-            here=getattr(self.request, "client_address", None),
+            **networks_of_policy(form.policy, self.request),
             latest_end=now_in_seconds() + services.longest_lifetime(form.policy),
             ending=notices.to_warn_of(self.person),
             ended_in_use=ended_in_use(usage.of(self.person)),
