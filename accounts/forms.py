@@ -353,8 +353,8 @@ class PolicyForm(forms.ModelForm[Organization]):
     token_networks = NetworksField(
         label=_("Networks from which tokens can be used"),
         help_text=_(
-            "Networks or addresses, such as 203.0.113.0/24 or 2001:db8::7; empty: from everywhere. From elsewhere, "
-            "every token is refused."
+            "Networks or addresses, such as 203.0.113.0/24 or 2001:db8::7; empty: from everywhere. At all "
+            "other addresses, tokens are refused."
         ),
     )
     sign_in_networks = NetworksField(
@@ -366,7 +366,7 @@ class PolicyForm(forms.ModelForm[Organization]):
         choices=SiteRole.choices,
         widget=forms.CheckboxSelectMultiple,
         required=False,
-        help_text=_("From elsewhere, they can't sign in, and sessions that they have are refused."),
+        help_text=_("At all other addresses, they can't sign in, and sessions that they have are refused."),
     )
 
     class Meta:

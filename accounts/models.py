@@ -95,7 +95,7 @@ class Organization(models.Model):
         "networks from which tokens can be used",
         blank=True,
         default="",
-        help_text="Separated by spaces; empty: from everywhere. From elsewhere, every token is refused.",
+        help_text="Separated by spaces; empty: from everywhere. At all other addresses, tokens are refused.",
     )
     sign_in_networks = models.TextField(
         "networks from which people can sign in",

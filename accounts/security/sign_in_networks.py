@@ -7,7 +7,6 @@ repair a policy in Django admin.
 from collections.abc import Callable
 from typing import ClassVar
 
-from django.db import transaction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -83,10 +82,8 @@ class SignInNetworksMiddleware:
 def _record_session(person: User, request: HttpRequest, address: str | None) -> None:
     if request.session.get(REFUSED_FROM) == str(address):
         return
-    with transaction.atomic():
-        record(actor=person, action=Action.SESSION_REFUSED, target=person, request=request)
-        request.session[REFUSED_FROM] = str(address)
-        request.session.save()
+    record(actor=person, action=Action.SESSION_REFUSED, target=person, request=request)
+    request.session[REFUSED_FROM] = str(address)
 
 
 def _explanation(person: User, address: str | None) -> str:

@@ -20,7 +20,7 @@ function pipelinesIn(typed) {
   return { pipelines: names.length ? names : "" };
 }
 
-/* The start time, typed in the person's time zone, in UTC: whoever opens the link may be in another one. */
+/* The start time, typed in the person's time zone, in UTC: the reader of the link may be in another one. */
 function inUtc(typed) {
   const asIfUtc = Date.parse(`${typed}Z`);
   if (Number.isNaN(asIfUtc)) return typed;

@@ -171,7 +171,7 @@ def test_link_fills_in_the_start_or_says_why_not(client, owner):
     with time_machine.travel("2026-12-01T00:00Z"):
         assert filled("2026-12-31T20:00Z") == ("2027-01-01T05:00", "")
         assert filled("2020-01-01T00:00Z") == (None, "The start time was left out, because it has passed.")
-        # Whoever wrote the link may be in another time zone. The value stays, so that the form refuses it.
+        # The writer of the link may be in another time zone. The value stays, so that the form refuses it.
         assert filled("2026-12-31T20:00") == (
             "2026-12-31T20:00",
             "Add the time zone, such as Z for UTC: 2026-12-31T08:00Z.",
