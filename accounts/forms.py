@@ -12,9 +12,11 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
 from accounts import finding
-from accounts.models import POLICY_FIELDS, Group, Organization, User
+from accounts.models import POLICY_FIELDS, POLICY_LISTS, Group, Organization, User
 from accounts.roles import SiteRole
 from core.api import scopes
+from core.networks import MAX_LENGTH as NETWORK_MAX_LENGTH
+from core.networks import MOST_NETWORKS, clean_networks, words_of
 from core.pages.seen import SeenForm
 from core.pages.widgets import MOST_TO_READ, PickerInput, PickerTextarea, SuggestingInput
 from core.reading import time_zones
@@ -315,6 +317,21 @@ class ChoosePasswordForm(SetPasswordForm):  # type: ignore[type-arg]
         self.fields["new_password2"].help_text = ""
 
 
+class NetworksField(forms.CharField):
+    """Networks in any separation. Cleaned: as `core.networks` stores them."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            required=False,
+            max_length=MOST_NETWORKS * NETWORK_MAX_LENGTH,
+            widget=forms.Textarea(attrs={"rows": 3, "autocomplete": "off", "spellcheck": "false"}),
+            **kwargs,
+        )
+
+    def clean(self, value: Any) -> str:
+        return clean_networks(words_of(super().clean(value)))
+
+
 class PolicyForm(forms.ModelForm[Organization]):
     """An organization's policy. `cleaned_data` holds scopes and roles as they are stored, separated by spaces."""
 
@@ -333,14 +350,34 @@ class PolicyForm(forms.ModelForm[Organization]):
         help_text=_("Until they set it up, people with these roles can do nothing else, and their tokens are blocked."),
     )
 
+    token_networks = NetworksField(
+        label=_("Networks from which tokens can be used"),
+        help_text=_(
+            "Networks or addresses, such as 203.0.113.0/24 or 2001:db8::7; empty: from everywhere. At all "
+            "other addresses, tokens are refused."
+        ),
+    )
+    sign_in_networks = NetworksField(
+        label=_("Networks from which people can sign in"),
+        help_text=_("Empty: from everywhere. They apply to people with the site roles that you choose next."),
+    )
+    sign_in_network_roles = forms.MultipleChoiceField(
+        label=_("Site roles that can sign in only from these networks"),
+        choices=SiteRole.choices,
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        help_text=_("At all other addresses, they can't sign in, and sessions that they have are refused."),
+    )
+
     class Meta:
         model = Organization
         fields: ClassVar[tuple[str, ...]] = POLICY_FIELDS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name in ("allowed_scopes", "two_factor_roles"):
-            self.initial[name] = getattr(self.instance, name).split()
+        for name in POLICY_LISTS:
+            words = getattr(self.instance, name).split()
+            self.initial[name] = "\n".join(words) if isinstance(self.fields[name], NetworksField) else words
         self._tell_limits()
 
     def _tell_limits(self) -> None:
@@ -357,3 +394,6 @@ class PolicyForm(forms.ModelForm[Organization]):
 
     def clean_two_factor_roles(self) -> str:
         return " ".join(self.cleaned_data["two_factor_roles"])
+
+    def clean_sign_in_network_roles(self) -> str:
+        return " ".join(self.cleaned_data["sign_in_network_roles"])

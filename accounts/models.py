@@ -19,6 +19,8 @@ from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 from accounts.querysets import GroupQuerySet, UserQuerySet, second_factors
 from accounts.roles import ROLES, Ability, RoleDescription, SiteRole
 from core.api import scopes
+from core.errors import errors_of
+from core.networks import clean_networks, is_inside, words_of
 from core.text import NOT_PRINTABLE, composed, is_printable
 
 DEFAULT_MAX_TOKEN_LIFETIME_DAYS = 92
@@ -32,9 +34,14 @@ POLICY_FIELDS = (
     "allowed_scopes",
     "max_live_tokens",
     "unused_tokens_end_after_days",
+    "token_networks",
     "two_factor_roles",
+    "sign_in_networks",
+    "sign_in_network_roles",
     "log_retention_days",
 )
+# Those of them that are several words, stored as one text separated by spaces.
+POLICY_LISTS = ("allowed_scopes", "token_networks", "two_factor_roles", "sign_in_networks", "sign_in_network_roles")
 
 
 def every_scope() -> str:
@@ -83,6 +90,22 @@ class Organization(models.Model):
         default="",
         help_text="Separated by spaces. Without two-factor, people with these roles and their tokens can do nothing.",
     )
+    # See `core.networks`. Empty: from everywhere.
+    token_networks = models.TextField(
+        "networks from which tokens can be used",
+        blank=True,
+        default="",
+        help_text="Separated by spaces; empty: from everywhere. At all other addresses, tokens are refused.",
+    )
+    sign_in_networks = models.TextField(
+        "networks from which people can sign in",
+        blank=True,
+        default="",
+        help_text="Separated by spaces; empty: from everywhere. For people with the site roles below.",
+    )
+    sign_in_network_roles = models.CharField(
+        "site roles that can sign in only from these networks", max_length=200, blank=True, default=""
+    )
     log_retention_days = models.PositiveSmallIntegerField(
         gettext_lazy("how long both logs are kept, in days"),
         default=DEFAULT_LOG_RETENTION_DAYS,
@@ -120,12 +143,25 @@ class Organization(models.Model):
     def clean(self) -> None:
         self.allowed_scopes = _in_order(self.allowed_scopes, scopes.BY_ID, "allowed_scopes")
         self.two_factor_roles = _in_order(self.two_factor_roles, SiteRole.values, "two_factor_roles")
+        self.sign_in_network_roles = _in_order(self.sign_in_network_roles, SiteRole.values, "sign_in_network_roles")
+        for field in ("token_networks", "sign_in_networks"):
+            with errors_of(field):
+                setattr(self, field, clean_networks(words_of(getattr(self, field))))
+        # Only one of them would do nothing, and look as if it did.
+        if self.sign_in_networks and not self.sign_in_network_roles:
+            raise ValidationError(
+                {"sign_in_network_roles": gettext("Choose the site roles that can sign in only from these networks.")}
+            )
+        if self.sign_in_network_roles and not self.sign_in_networks:
+            raise ValidationError(
+                {"sign_in_networks": gettext("Enter the networks from which people with these site roles can sign in.")}
+            )
 
     @property
     def policy(self) -> dict[str, Any]:
-        """`POLICY_FIELDS` with their values; scopes and roles as lists of ids."""
+        """`POLICY_FIELDS` with their values; scopes, roles and networks as lists."""
         values = {field: getattr(self, field) for field in POLICY_FIELDS}
-        return values | {field: values[field].split() for field in ("allowed_scopes", "two_factor_roles")}
+        return values | {field: values[field].split() for field in POLICY_LISTS}
 
     @property
     def policy_version(self) -> str:
@@ -139,6 +175,10 @@ class Organization(models.Model):
 
     def requires_two_factor_of(self, site_role: str) -> bool:
         return site_role in self.two_factor_roles.split()
+
+    def lets_sign_in(self, site_role: str, address: str | None) -> bool:
+        """Whether people with this site role can sign in and use their sessions from this address."""
+        return site_role not in self.sign_in_network_roles.split() or is_inside(self.sign_in_networks, address)
 
 
 def _in_order(text: str, known: Collection[str], field: str) -> str:

@@ -3,31 +3,22 @@
 import logging
 from typing import Any
 
-from allauth.account.authentication import get_authentication_records
 from allauth.account.signals import authentication_step_completed
 from allauth.account.signals import user_logged_in as signed_in
-from allauth.mfa.models import Authenticator
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
 from django.dispatch import receiver
 from django.http import HttpRequest
 
 from accounts.models import User
-from accounts.security import sessions, two_factor
+from accounts.security import sessions
 from accounts.signin import browser
-from accounts.signin.single_sign_on.provider import METHOD as SINGLE_SIGN_ON
+from accounts.signin.methods import methods_of
 from auditlog.actions import Action
 from auditlog.record import record
 from core.http.request_context import client_address
 from core.rate_limits import Limit
 
 logger = logging.getLogger(__name__)
-
-# allauth's names of methods and types of second factors, and the names in the log.
-METHODS = {
-    "socialaccount": SINGLE_SIGN_ON,
-    **two_factor.KINDS,
-    Authenticator.Type.RECOVERY_CODES: "recovery code",
-}
 
 # Keeps strangers from filling the server's log. Counting writes to the database, like the entry for a known account, so
 # the time of the answer doesn't reveal whether the account exists.
@@ -44,12 +35,6 @@ def record_sign_in(sender: object, request: HttpRequest, user: User, **kwargs: A
 @receiver(signed_in)
 def list_session(sender: object, request: HttpRequest, user: User, **kwargs: Any) -> None:
     sessions.add_row(request, user)
-
-
-def methods_of(request: HttpRequest, user: User) -> list[str]:
-    """How the person proved who they are, in order: `["password", "authenticator app"]`."""
-    records = get_authentication_records(request, user)
-    return [METHODS.get(record.get("type", record["method"]), record["method"]) for record in records]
 
 
 @receiver(authentication_step_completed)

@@ -17,6 +17,8 @@ class Action(models.TextChoices):
     SIGNED_IN = "authentication.signed_in", _("Signed in")
     SIGNED_OUT = "authentication.signed_out", _("Signed out")
     SIGN_IN_FAILED = "authentication.failed", _("Failed sign-in")
+    SIGN_IN_REFUSED = "authentication.refused", _("Sign-in refused")
+    SESSION_REFUSED = "authentication.session_refused", _("Session refused")
     SESSION_ENDED = "authentication.session_ended", _("Session ended")
     SIGNED_OUT_EVERYWHERE = "authentication.signed_out_everywhere", _("Signed out everywhere")
     PASSWORD_CHANGED = "authentication.password_changed", _("Password changed")

@@ -76,6 +76,8 @@ class TokenUse(LogEntry):
         OWNER_DEACTIVATED = "owner_deactivated", _("Owner deactivated")
         BLOCKED_BY_POLICY = "blocked_by_policy", _("Blocked by policy")
         NETWORK_NOT_ALLOWED = "network_not_allowed", _("Wrong network")
+        NETWORK_POLICY = "network_policy", _("Wrong network for the organization")
+        NOT_STARTED = "not_started", _("Token not started")
         USED_UP = "used_up", _("No use left")
         THROTTLED = "throttled", _("Too many requests")
         INVALID_REQUEST = "invalid_request", _("Invalid request")

@@ -37,6 +37,14 @@ EXPLANATIONS: dict[str, Text] = {
         "The token can be used only from chosen networks, and this address is in none of them. If you do not know the "
         "address, assume that someone else has the token, and expire it."
     ),
+    Reason.NETWORK_POLICY: _(
+        "The organization's policy lets its tokens be used only from its own networks, and this address is in none of "
+        "them. If you do not know the address, assume that someone else has the token, and expire it."
+    ),
+    Reason.NOT_STARTED: _(
+        "The token has a start time, and it was used before. If you do not know this address or program, assume that "
+        "someone else has the token, and expire it."
+    ),
     Reason.USED_UP: _(
         "The token could be used only a number of times, and all uses were taken. If the script needs more, give it a "
         "new token. If you do not know this address or program, assume that someone else has the token."

@@ -26,6 +26,8 @@ _REFUSED: dict[str, Text] = {
     TokenUse.Reason.OWNER_DEACTIVATED: gettext_lazy("Refused: owner deactivated"),
     TokenUse.Reason.BLOCKED_BY_POLICY: gettext_lazy("Refused: blocked by policy"),
     TokenUse.Reason.NETWORK_NOT_ALLOWED: gettext_lazy("Refused: wrong network"),
+    TokenUse.Reason.NETWORK_POLICY: gettext_lazy("Refused: wrong network for the organization"),
+    TokenUse.Reason.NOT_STARTED: gettext_lazy("Refused: token not started"),
     TokenUse.Reason.USED_UP: gettext_lazy("Refused: no use left"),
     TokenUse.Reason.THROTTLED: gettext_lazy("Refused: too many requests"),
     TokenUse.Reason.INVALID_REQUEST: gettext_lazy("Refused: invalid request"),

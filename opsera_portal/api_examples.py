@@ -107,6 +107,8 @@ VALUES: dict[str, Any] = {
     "secret_query_names": [],
     "signed_in_at": "2026-11-30T08:12:40Z",
     "site_role": "user",
+    "sign_in_network_roles": ["administrator"],
+    "sign_in_networks": ["203.0.113.0/24"],
     "started_at": STARTED,
     "started_by_email": EMAIL,
     "state": "active",
@@ -118,6 +120,7 @@ VALUES: dict[str, Any] = {
     "time_zone": "Europe/Berlin",
     "token_id": TOKEN,
     "token_name": "Nightly build",
+    "token_networks": ["203.0.113.0/24"],
     "tokens": 1,
     "two_factor_roles": ["administrator"],
     "unused_tokens_end_after_days": 90,
@@ -135,7 +138,7 @@ VALUES: dict[str, Any] = {
     "id": ENTRY,
 }
 TOKEN_FIELDS = {"id": TOKEN, "name": "Nightly build"}
-LIMITS = {"networks": ["203.0.113.0/24"], "max_uses": None, "uses_left": None}
+LIMITS = {"networks": ["203.0.113.0/24"], "max_uses": None, "uses_left": None, "not_before": None}
 WHOLE_TOKEN_FIELDS = TOKEN_FIELDS | LIMITS | {"replaced_by": None}
 PERSON_FIELDS = {"id": PERSON, "name": NAME}
 PIPELINE_FIELDS = {"id": PIPELINE, "name": "Build and test", "owner_email": EMAIL}
@@ -175,6 +178,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "ChangePipelineBodyRequest": {"name": "Build, test and report", "notified_people": ..., "steps": ...},
     "ChangePolicyBodyRequest": {"max_token_lifetime_days": 30, "allowed_scopes": ["api-readonly", "pipeline"]}
     | dict.fromkeys(("max_live_tokens", "two_factor_roles", "log_retention_days", "version"), ...)
+    | dict.fromkeys(("token_networks", "sign_in_networks", "sign_in_network_roles"), ...)
     | {"unused_tokens_end_after_days": ...},
     "ChangePreferencesBodyRequest": {"wants_expiry_mails": True},
     "ChangeUserBodyRequest": {"site_role": ..., "is_active": False},
@@ -190,6 +194,8 @@ OBJECTS: dict[str, dict[str, Any]] = {
         "unused_soon": 0,
         "people_to_set_up_two_factor": 0,
         "people_above_max_live_tokens": 0,
+        "tokens_used_outside": 0,
+        "people_signed_in_outside": 0,
     },
     "EndSessionsBodyRequest": {"including_here": False, "expire_tokens": True},
     "Ended": {"sessions": 2, "tokens": 1},
@@ -203,6 +209,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
         "name": "Release script",
         "networks": ["203.0.113.0/24"],
         "max_uses": ...,
+        "not_before": ...,
         "lifetime": "1mo",
         "expires_at": ...,
     },

@@ -108,6 +108,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "accounts.security.kept_forms.KeptFormsMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "accounts.security.sign_in_networks.SignInNetworksMiddleware",
     "accounts.security.required_two_factor.RequiredTwoFactorMiddleware",
     "accounts.security.reauthentication.ReauthenticationMiddleware",
     "django_htmx.middleware.HtmxMiddleware",

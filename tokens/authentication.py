@@ -18,14 +18,15 @@ from rest_framework_simplejwt.authentication import JWTAuthentication
 from auditlog.open_use import use_of
 from core.api import throttling
 from core.api.problems import TokenRefused, bearer_challenge
+from core.networks import is_inside
 from tokens import jwt
 from tokens.models import Token
-from tokens.networks import is_inside
+from tokens.policy.rules import obstacle
 from tokens.record_query import find_token
 from tokens.uses import take_use
 
 if TYPE_CHECKING:
-    from accounts.models import User
+    from accounts.models import Organization, User
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +54,14 @@ class AccessTokenAuthentication(JWTAuthentication):
         _check_owner(token)
         _check_not_revoked(token)
         _check_revealed(token)
-        _check_policy(token)
+        organization = token.organization
+        _check_policy(token, organization)
+        if token.not_before is not None:
+            _check_started(token, use.at)
         if token.networks:
             _check_network(token, request._request)
+        if organization.token_networks:
+            _check_network_of_organization(organization, request._request)
         if token.max_uses is not None:
             _take_use(token, use.at)
         if token.is_limited:
@@ -103,7 +109,7 @@ def _check_in_time(token: Token, claims: jwt.VerifiedClaims) -> None:
         raise _used_up()
     if now >= claims.expires_at or now >= token.expires_at:
         raise TokenRefused("expired", "The token has expired.")
-    if now < claims.not_before - jwt.NOT_BEFORE_LEEWAY:
+    if token.not_before is None and now < claims.not_before - jwt.NOT_BEFORE_LEEWAY:
         raise TokenRefused("invalid_request", "The token is not valid yet.")
 
 
@@ -122,15 +128,30 @@ def _check_revealed(token: Token) -> None:
         raise TokenRefused("not_revealed", "The token was never shown to its owner.")
 
 
-def _check_policy(token: Token) -> None:
-    if advice := token.policy_advice:
-        raise TokenRefused("blocked_by_policy", advice)
+def _check_policy(token: Token, organization: "Organization") -> None:
+    if rule := obstacle(token, organization, timezone.now()):
+        raise TokenRefused("blocked_by_policy", rule.advice(token, organization))
+
+
+def _check_started(token: Token, at: datetime) -> None:
+    """The claim `nbf` has the same time. There is no leeway: the owner has chosen this time."""
+    if not token.has_started(at):
+        raise TokenRefused("not_started", f"The token works from {token.not_before:%Y-%m-%dT%H:%M:%SZ} on.")
 
 
 def _check_network(token: Token, request: HttpRequest) -> None:
     address = getattr(request, "client_address", None)
     if not is_inside(token.networks, address):
         raise TokenRefused("network_not_allowed", f"The token can't be used from {address or 'an unknown address'}.")
+
+
+def _check_network_of_organization(organization: "Organization", request: HttpRequest) -> None:
+    address = getattr(request, "client_address", None)
+    if not is_inside(organization.token_networks, address):
+        raise TokenRefused(
+            "network_policy",
+            f"Your organization's policy doesn't let tokens be used from {address or 'an unknown address'}.",
+        )
 
 
 def _take_use(token: Token, at: datetime) -> None:

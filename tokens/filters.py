@@ -92,7 +92,8 @@ class TokenFilter(StrictFilterSet):
         shown = live.filter(revealed_at__isnull=False)
         if value == TokenState.BLOCKED_BY_POLICY.id:
             return shown.outside_policy()
-        return shown.within_policy()
+        working = shown.within_policy()
+        return working.scheduled() if value == TokenState.SCHEDULED.id else working.started()
 
     def filter_scope(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
         return queryset.with_scope(value)

@@ -2,8 +2,8 @@
 
 ``?name=nightly build&scopes=pipeline,api-readonly&lifetime=1w``, or ``lifetime=custom&expires_at=2026-12-31``.
 ``pipelines`` has the ids of the only pipelines that the token reaches, ``networks`` the only networks from which it can
-be used, ``max_uses`` how often. A link only fills in the form: each value
-follows the rules of the form, and a value that breaks one is left out with a sentence for the person. Nothing is
+be used, ``max_uses`` how often, ``not_before`` from when on (`2026-12-31T08:00Z`). A link only fills in the form: each
+value follows the rules of the form, and a value that breaks one is left out with a sentence for the person. Nothing is
 created before the person sends the form.
 """
 
@@ -17,24 +17,25 @@ from urllib.parse import urlencode
 from django.core.exceptions import ValidationError
 from django.http import QueryDict
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from accounts.models import User
 from accounts.pipelines_for_tokens import pipelines_for_tokens
 from core import ids
 from core.api.scopes import BY_ID, Scope, as_string
+from core.networks import MAX_LENGTH, MOST_NETWORKS, clean_networks, words_of
 from tokens.forms import CUSTOM, ONLY_THESE
-from tokens.lifetimes import Lifetime, chosen_end, preset_of
+from tokens.lifetimes import Lifetime, as_typed, chosen_end, parse_start, preset_of
 from tokens.models import Token
 from tokens.names import clean_name
-from tokens.networks import MAX_LENGTH, MOST_NETWORKS, clean_networks, words_of
 from tokens.pipeline_choice import MOST_PIPELINES, check_number, listed
 from tokens.policy.rules import scopes_not_allowed
 from tokens.scope_cards import usable_by
 from tokens.services import check_scopes, free_name_like, longest_lifetime
 from tokens.uses import clean_max_uses
 
-FIELDS = ("name", "scopes", "pipelines", "networks", "max_uses", "lifetime", "expires_at")
+FIELDS = ("name", "scopes", "pipelines", "networks", "max_uses", "not_before", "lifetime", "expires_at")
 LIFETIMES = (*Lifetime.values, CUSTOM)
 
 _NUMBER = re.compile(r"[0-9]{1,20}")
@@ -54,7 +55,8 @@ def filled_by(query: QueryDict, *, owner: User) -> FilledForm | None:
     if not any(query.get(name) for name in FIELDS) and "pipelines" not in query:
         return None
     filled = FilledForm()
-    for read in (_read_name, _read_scopes, _read_pipelines, _read_networks, _read_uses, _read_lifetime):
+    readers = (_read_name, _read_scopes, _read_pipelines, _read_networks, _read_uses, _read_start, _read_lifetime)
+    for read in readers:
         filled.problems.extend(_problems_of(read, query, owner, filled.initial))
     return filled
 
@@ -74,6 +76,8 @@ def form_link_like(
         query["networks"] = token.networks.replace(" ", ",")
     if token.max_uses:
         query["max_uses"] = str(token.max_uses)
+    if token.not_before and not token.has_started(timezone.now()):
+        query["not_before"] = f"{token.not_before:%Y-%m-%dT%H:%M:%SZ}"
     if preset := preset_of(token.created_at, token.expires_at):
         query["lifetime"] = preset.value
     return f"{reverse('tokens:token_list')}?{urlencode(query)}"
@@ -161,6 +165,19 @@ def _read_uses(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iterat
         yield _("The number of uses must be a number.")
     else:
         clean_max_uses(int(given))
+
+
+def _read_start(query: QueryDict, owner: User, initial: dict[str, Any]) -> Iterator[str]:
+    """As for networks: a wrong time stays in the form. A time that has passed limits nothing."""
+    if not (given := _single(query, "not_before")):
+        return
+    initial["not_before"] = given[:40]
+    not_before = parse_start(given[:40], zone=None)
+    if not_before is not None and not_before <= timezone.now():
+        del initial["not_before"]
+        yield _("The start time was left out, because it has passed.")
+    elif not_before is not None:
+        initial["not_before"] = as_typed(not_before)
 
 
 def _words_in(value: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Forms of the pages of tokens. Pages and API check the same rules."""
 
+import re
 import uuid
 from typing import Any, cast
 
@@ -10,6 +11,8 @@ from django.utils.translation import gettext, gettext_lazy, ngettext
 from accounts.models import User
 from core.api.scopes import BY_ID, CHOICES, Scope
 from core.errors import errors_of
+from core.networks import MAX_LENGTH as NETWORK_MAX_LENGTH
+from core.networks import MOST_NETWORKS, clean_networks, words_of
 from core.pages.forms import refusals_in
 from core.pages.seen import SeenForm
 from core.text import Text, grouped
@@ -17,17 +20,16 @@ from tokens import seen
 from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
 from tokens.descriptions import clean_description
 from tokens.leaks.finding import MAX_PASTED_LENGTH
-from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end, end_of
+from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end, chosen_start, end_of
 from tokens.models import Token
 from tokens.names import MAX_LENGTH, clean_name
-from tokens.networks import MAX_LENGTH as NETWORK_MAX_LENGTH
-from tokens.networks import MOST_NETWORKS, clean_networks, words_of
 from tokens.pipeline_choice import chosen_by
 from tokens.replacement import DEFAULT_OVERLAP_HOURS
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
 from tokens.uses import MOST_USES
 
 CUSTOM = "custom"
+_TYPED_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?")
 ALL_PIPELINES, ONLY_THESE = "all", "only"
 WHICH_PIPELINES = [(ALL_PIPELINES, gettext_lazy("All that I can use")), (ONLY_THESE, gettext_lazy("Only these"))]
 CHOICES_OF_LIFETIME = [*Lifetime.choices, (CUSTOM, gettext_lazy("On a date"))]
@@ -74,7 +76,7 @@ class ChoiceOfPipelines(forms.Widget):
 class TokenForm(forms.Form):
     """`cleaned_data`: ``name``, ``description``, ``scopes`` (list of `Scope`), ``pipelines`` (list of ids, or ``None``
     for all), ``networks`` (list of texts, empty for everywhere), ``max_uses`` (``None`` without a limit),
-    ``expires_at`` (aware datetime)."""
+    ``not_before`` (aware datetime, or ``None``), ``expires_at`` (aware datetime)."""
 
     name = NameField(
         gettext_lazy("What you use it for, such as “nightly build”. At most 50 letters, digits, spaces and - ' : _ .")
@@ -97,6 +99,12 @@ class TokenForm(forms.Form):
         max_value=MOST_USES,
         widget=forms.NumberInput(attrs={"autocomplete": "off"}),
         help_text=gettext_lazy("For example 1, for a script that runs once. With its last use, the token ends."),
+    )
+    not_before = forms.CharField(
+        label=gettext_lazy("Works from (optional)"),
+        required=False,
+        max_length=40,
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local", "autocomplete": "off"}),
     )
     scopes = forms.MultipleChoiceField(
         label=gettext_lazy("Scopes"),
@@ -132,6 +140,7 @@ class TokenForm(forms.Form):
         self.owner, self.policy = owner, owner.own_organization
         super().__init__(*args, **kwargs)
         self._offer_what_the_policy_allows()
+        self._explain_start()
 
     def _offer_what_the_policy_allows(self) -> None:
         """Only limits the choices. `chosen_end` and `check_scopes` refuse other values, with the reason."""
@@ -151,6 +160,15 @@ class TokenForm(forms.Form):
             "min": now.date().isoformat(),
             "max": (now + longest).date().isoformat(),
         }
+
+    def _explain_start(self) -> None:
+        field = self.fields["not_before"]
+        field.help_text = gettext(
+            "In your time zone (%(zone)s). Before this time, every use is refused. The lifetime counts from now."
+        ) % {"zone": self.owner.time_zone.replace("_", " ") or "UTC"}
+        # Browsers show nothing in a field for times if they can't read its value.
+        if (given := self["not_before"].value()) and not _TYPED_TIME.fullmatch(given):
+            field.widget.attrs["type"] = "text"
 
     def clean_name(self) -> str:
         return clean_name(self.cleaned_data["name"])
@@ -182,6 +200,11 @@ class TokenForm(forms.Form):
             self.cleaned_data["expires_at"] = chosen_end(
                 preset, self.cleaned_data["expires_at"], longest=longest_lifetime(self.policy)
             )
+        if not self.errors.keys() & {"lifetime", "expires_at", "not_before"}:
+            with refusals_in(self), errors_of("not_before"):
+                self.cleaned_data["not_before"] = chosen_start(
+                    self.cleaned_data["not_before"], expires_at=self.cleaned_data["expires_at"]
+                )
         return self.cleaned_data
 
     def add_error(self, field: str | None, error: Any) -> None:

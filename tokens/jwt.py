@@ -87,7 +87,7 @@ def encode(token: "Token") -> tuple[str, str]:
         "sub": str(token.owner_id),
         "jti": str(token.pk),
         "iat": int(token.created_at.timestamp()),
-        "nbf": int(token.created_at.timestamp()),
+        "nbf": int((token.not_before or token.created_at).timestamp()),
         "exp": int(token.expires_at.timestamp()),
         "scope": token.scope,
         "account": token.organization.slug,

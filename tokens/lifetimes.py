@@ -1,6 +1,6 @@
-"""The lifetimes of tokens: the presets, and reading a custom end (docs/product.md#tokens)."""
+"""The lifetimes of tokens: the presets, and reading a custom end and a start time (docs/product.md#tokens)."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from dateutil.relativedelta import relativedelta
 from django.core.exceptions import ValidationError
@@ -8,6 +8,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
+from core.reading import local
 from core.text import grouped
 
 
@@ -101,3 +102,55 @@ def check_expiry(expires_at: datetime, *, start: datetime, longest: timedelta) -
             )
             % {"count": grouped(longest.days), "date": f"{latest:%Y-%m-%d}"}
         )
+
+
+def chosen_start(text: str, *, expires_at: datetime) -> datetime | None:
+    """The start time of a token that is created now. Raises ``ValidationError``."""
+    not_before = parse_start(text, zone=timezone.get_current_timezone())
+    check_start(not_before, start=now_in_seconds(), expires_at=expires_at)
+    return not_before
+
+
+def parse_start(text: str, *, zone: tzinfo | None) -> datetime | None:
+    """An ISO 8601 date (its first second) or date and time; ``None`` if the text is empty.
+
+    ``zone``: of a time without one: the person's on pages, UTC in the API. With ``None``, such a time is refused.
+    Raises ``ValidationError``.
+    """
+    text = text.strip()
+    if not text:
+        return None
+    try:
+        moment = datetime.fromisoformat(text).replace(microsecond=0)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+        if zone is not None:
+            return _in_zone(moment, zone)
+    except (ValueError, OverflowError):
+        raise ValidationError(gettext("Enter a date and time like 2026-12-31T08:00.")) from None
+    raise ValidationError(gettext("Add the time zone, such as Z for UTC: 2026-12-31T08:00Z."))
+
+
+def _in_zone(moment: datetime, zone: tzinfo) -> datetime:
+    """The later one of two such times: when clocks are set back, an hour comes twice."""
+    found = moment.replace(tzinfo=zone, fold=1).astimezone(UTC)
+    if found.astimezone(zone).replace(tzinfo=None) != moment:
+        raise ValidationError(
+            gettext("There is no such time in your time zone, because clocks are set forward then. Choose another one.")
+        )
+    return found
+
+
+def check_start(not_before: datetime | None, *, start: datetime, expires_at: datetime) -> None:
+    """Raises ``ValidationError`` for a start time in the past, or not before the end."""
+    if not_before is None:
+        return
+    if not_before <= start:
+        raise ValidationError(gettext("Choose a time in the future."))
+    if not_before >= expires_at:
+        raise ValidationError(gettext("Choose a time before the token expires. Its lifetime counts from its creation."))
+
+
+def as_typed(moment: datetime) -> str:
+    """As a form's field for date and time has it, in the reader's time zone: `2026-12-31T08:00`."""
+    return local(moment).replace(tzinfo=None).isoformat(timespec="seconds").removesuffix(":00")

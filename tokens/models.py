@@ -40,12 +40,14 @@ class Token(models.Model):
     scope = models.CharField("scopes", max_length=200)
     # Which pipelines it reaches: `pipeline_links`. They can all be deleted, and then it reaches none.
     is_limited = models.BooleanField("reaches only chosen pipelines", default=False)
-    # See `tokens.networks`. Empty: it can be used from everywhere.
+    # See `core.networks`. Empty: it can be used from everywhere.
     networks = models.TextField("can be used only from", blank=True, default="")
     # See `tokens.uses`. Uses are counted only if there is a limit.
     max_uses = models.PositiveIntegerField(null=True)
     use_count = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
+    # Uses before this moment are refused (`tokens.authentication`). Null: it works from the start.
+    not_before = models.DateTimeField("works from", null=True)
     expires_at = models.DateTimeField()
     revealed_at = models.DateTimeField(null=True)
     signing_key_id = models.CharField("signing key ID", max_length=64, blank=True)
@@ -85,6 +87,10 @@ class Token(models.Model):
             models.UniqueConstraint("owner", "live_name_key", name="token_name_unique_among_live"),
             models.CheckConstraint(
                 condition=Q(expires_at__gt=models.F("created_at")), name="token_expires_after_creation"
+            ),
+            models.CheckConstraint(
+                condition=Q(not_before__isnull=True) | Q(not_before__lte=models.F("expires_at")),
+                name="token_starts_before_its_end",
             ),
             models.CheckConstraint(condition=~Q(scope=""), name="token_has_a_scope"),
             models.CheckConstraint(
@@ -167,6 +173,10 @@ class Token(models.Model):
     @property
     def lifetime(self) -> timedelta:
         return self.expires_at - self.created_at
+
+    def has_started(self, at: datetime) -> bool:
+        """`tokens.querysets.started` is the same condition for the database."""
+        return self.not_before is None or self.not_before <= at
 
     @property
     def is_expired(self) -> bool:
@@ -255,7 +265,9 @@ class Token(models.Model):
             return TokenState.OWNER_DEACTIVATED
         if self.revealed_at is None:
             return TokenState.PENDING
-        return TokenState.ACTIVE if self.fits_policy else TokenState.BLOCKED_BY_POLICY
+        if not self.fits_policy:
+            return TokenState.BLOCKED_BY_POLICY
+        return TokenState.ACTIVE if self.has_started(timezone.now()) else TokenState.SCHEDULED
 
     def last_use_is_stale(self, at: datetime) -> bool:
         """Whether a use at this moment should be saved: at most one a minute is."""

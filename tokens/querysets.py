@@ -62,6 +62,11 @@ def not_ended(at: datetime) -> Q:
     )
 
 
+def started(at: datetime) -> Q:
+    """Tokens without a start time, or past it (`Token.has_started`)."""
+    return Q(not_before__isnull=True) | Q(not_before__lte=at)
+
+
 class TokenCounts(NamedTuple):
     total: int
     live: int
@@ -174,12 +179,9 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         return ReviewSummary(**found)
 
     def _is_active(self) -> Q:
-        return self._is_within_policy() & Q(
-            revealed_at__isnull=False,
-            revoked_at__isnull=True,
-            expires_at__gt=timezone.now(),
-            owner__is_active=True,
-        )
+        now = timezone.now()
+        in_time = Q(expires_at__gt=now, revoked_at__isnull=True) & started(now)
+        return self._is_within_policy() & in_time & Q(revealed_at__isnull=False, owner__is_active=True)
 
     def not_replaced(self) -> Self:
         return self.filter(replaced_at__isnull=True)
@@ -219,6 +221,13 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
             of_policy = Q(**{f"organization__{field}": value for field, value in values.items()})
             yield of_policy, rules.blocked(Organization(**values), now)
 
+    def started(self) -> Self:
+        return self.filter(started(timezone.now()))
+
+    def scheduled(self) -> Self:
+        """Tokens whose start time has not come, whatever else keeps them from working."""
+        return self.filter(not_before__gt=timezone.now())
+
     def expiring_before(self, moment: datetime) -> Self:
         return self.active().filter(expires_at__lte=moment)
 
@@ -227,7 +236,7 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
         return self.active().filter(expiring_soon(timezone.now()))
 
     def unused_since(self, moment: datetime) -> Self:
-        """Tokens created before that moment and not used since then."""
+        """Tokens that could be used before that moment, and were not used since then."""
         return self.filter(_unused_since(moment))
 
     def with_scope(self, scope_id: str) -> Self:
@@ -269,7 +278,8 @@ def _name_pipelines(limited: list["Token"], reader: User) -> None:
 
 
 def _unused_since(moment: datetime) -> Q:
-    return Q(Q(last_used_at__isnull=True) | Q(last_used_at__lt=moment), created_at__lt=moment)
+    was_usable = Q(created_at__lt=moment) & (Q(not_before__isnull=True) | Q(not_before__lt=moment))
+    return was_usable & (Q(last_used_at__isnull=True) | Q(last_used_at__lt=moment))
 
 
 def _any(conditions: Iterable[Q]) -> Q:

@@ -43,16 +43,24 @@ class NeverShown(DomainError):
     message = gettext_lazy("This token was not shown yet, so no script uses it. Show it or expire it instead.")
 
 
+class NotStarted(DomainError):
+    code = "not_started"
+    message = gettext_lazy(
+        "This token has not started yet, so no script can use it. Create another one like it, and expire this one."
+    )
+
+
 class LimitedUses(DomainError):
     code = "limited_uses"
     message = gettext_lazy("This token can be used only a number of times. Create a new token instead.")
 
 
 def can_be_replaced(token: Token) -> bool:
-    """Whether its owner can replace it: it has not ended, was shown, was not replaced before, and its uses are not
-    counted: two tokens could be used more often than one."""
+    """Whether its owner can replace it: it has started and not ended, was shown, was not replaced before, and its uses
+    are not counted: two tokens could be used more often than one."""
     is_countless = token.max_uses is None
-    return is_countless and token.revealed_at is not None and token.replaced_at is None and not token.has_ended
+    is_in_use = token.revealed_at is not None and token.has_started(timezone.now()) and not token.has_ended
+    return is_countless and is_in_use and token.replaced_at is None
 
 
 def replace_token(
@@ -62,9 +70,9 @@ def replace_token(
 
     The new one lives as long as the old one was to live, or as long as the policy allows. The old one ends
     ``overlap_hours`` from now, or before if it would have ended before; with 0, it ends immediately. Raises what
-    `services.issue_token` raises, ``AlreadyEnded``, ``AlreadyReplaced``, ``NeverShown`` or ``LimitedUses``, and
-    ``ValidationError`` for a number of hours that is out of range. If two requests come at once, one replaces the
-    token.
+    `services.issue_token` raises, ``AlreadyEnded``, ``AlreadyReplaced``, ``NeverShown``, ``NotStarted`` or
+    ``LimitedUses``, and ``ValidationError`` for a number of hours that is out of range. If two requests come at once,
+    one replaces the token.
     """
     require_proof(Privilege.REPLACE_TOKEN, request)
     _check_overlap(overlap_hours)
@@ -138,6 +146,8 @@ def _locked(actor: User, token: Token) -> Token:
         raise AlreadyReplaced
     if old.revealed_at is None:
         raise NeverShown
+    if not old.has_started(timezone.now()):
+        raise NotStarted
     if old.max_uses is not None:
         raise LimitedUses
     return old

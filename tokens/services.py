@@ -23,17 +23,17 @@ from core.db.batches import batches_of, run_batches
 from core.db.locks import lock, lock_all, lock_if_exists
 from core.errors import DomainError, NameTaken, NotAllowed, errors_of
 from core.http.request_context import without_tokens
+from core.networks import clean_networks
 from core.seen import check_seen
 from core.text import grouped
 from tokens import jwt
 from tokens import seen as fingerprints
 from tokens.descriptions import clean_description
 from tokens.keys.ring import signing_lock
-from tokens.lifetimes import check_expiry, now_in_seconds
+from tokens.lifetimes import check_expiry, check_start, now_in_seconds
 from tokens.mails import EarlyEndMails
 from tokens.models import Token
 from tokens.names import clean_name, name_key, numbered
-from tokens.networks import clean_networks
 from tokens.pipeline_choice import check_choice, limit_token
 from tokens.policy.rules import scopes_not_allowed
 from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, not_ended
@@ -88,15 +88,16 @@ def issue_token(
     pipelines: Collection[uuid.UUID] | None = None,
     networks: Collection[str] = (),
     max_uses: int | None = None,
+    not_before: datetime | None = None,
     replaces: Token | None = None,
     request: HttpRequest | None = None,
 ) -> Token:
     """Creates the metadata of a token for ``actor``; `reveal_token` creates the token itself.
 
     ``pipelines``: the only ones that it reaches; ``None`` for all that the actor can use. ``networks``: the only ones
-    from which it can be used. ``max_uses``: how often. ``replaces``: only `tokens.replacement` gives it. Raises
-    ``ValidationError`` by field, ``NameTaken``, or ``DomainError`` (``too_many_tokens``). If two requests come at once,
-    the second one counts the token of the first.
+    from which it can be used. ``max_uses``: how often. ``not_before``: from when on. ``replaces``: only
+    `tokens.replacement` gives it. Raises ``ValidationError`` by field, ``NameTaken``, or ``DomainError``
+    (``too_many_tokens``). If two requests come at once, the second one counts the token of the first.
     """
     require_proof(Privilege.CREATE_TOKEN, request)
     if not actor.may(Ability.OWN_TOKENS):
@@ -118,6 +119,8 @@ def issue_token(
             created_at = now_in_seconds()
             with errors_of("expires_at"):
                 check_expiry(expires_at, start=created_at, longest=longest_lifetime(policy))
+            with errors_of("not_before"):
+                check_start(not_before, start=created_at, expires_at=expires_at)
             with errors_of("scopes"):
                 check_scopes(chosen, policy)
             _check_number(actor, policy)
@@ -133,6 +136,7 @@ def issue_token(
                 networks=chosen_networks,
                 max_uses=max_uses,
                 created_at=created_at,
+                not_before=not_before,
                 expires_at=expires_at,
             )
             record(
@@ -143,6 +147,7 @@ def issue_token(
                 scope=token.scope,
                 expires_at=token.expires_at.isoformat(),
                 **_limited(token, actor, chosen_pipelines),
+                **({"not_before": not_before.isoformat()} if not_before else {}),
                 **({"max_uses": max_uses} if max_uses else {}),
                 **({"networks": chosen_networks.split()} if chosen_networks else {}),
                 **({"replaces": str(replaces.pk)} if replaces else {}),
@@ -252,6 +257,7 @@ def issue_and_reveal_token(
     pipelines: Collection[uuid.UUID] | None = None,
     networks: Collection[str] = (),
     max_uses: int | None = None,
+    not_before: datetime | None = None,
     request: HttpRequest | None = None,
 ) -> tuple[Token, str]:
     """Creates and reveals a token in one transaction, for an answer that shows it. Raises what the two raise."""
@@ -265,6 +271,7 @@ def issue_and_reveal_token(
             pipelines=pipelines,
             networks=networks,
             max_uses=max_uses,
+            not_before=not_before,
             request=request,
         )
         try:

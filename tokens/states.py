@@ -13,6 +13,7 @@ class TokenState(Enum):
     translated text can only be hashed later."""
 
     PENDING = "pending"
+    SCHEDULED = "scheduled"
     ACTIVE = "active"
     EXPIRED = "expired"
     REVOKED = "revoked"
@@ -34,6 +35,7 @@ class TokenState(Enum):
 
 _BADGES = {
     TokenState.PENDING: Badge("◌", pgettext_lazy("state of a token", "Not revealed"), "waiting"),
+    TokenState.SCHEDULED: Badge("◷", pgettext_lazy("state of a token", "Not started"), "waiting"),
     TokenState.ACTIVE: Badge("●", pgettext_lazy("state of a token", "Active"), "good"),
     TokenState.EXPIRED: Badge("○", pgettext_lazy("state of a token", "Expired"), "neutral"),
     TokenState.REVOKED: Badge("⊘", pgettext_lazy("state of a token", "Expired early"), "bad"),

@@ -26,8 +26,12 @@ from tokens.states import ENDED, TokenState
 
 
 def state_badge(token: Token) -> Badge:
-    """The state as shown: an active token that is being replaced or that expires soon says when it ends."""
+    """The state as shown: a token that has not started says when it does, and an active one that is being replaced or
+    that expires soon when it ends."""
     state = token.state
+    if state is TokenState.SCHEDULED and token.not_before is not None:
+        when = relative(token.not_before)
+        return Badge(state.badge.sign, gettext("Not started, starts %(when)s") % {"when": when}, "waiting")
     if _is_being_replaced(token, state):
         when = relative(token.expires_at)
         return Badge("◑", gettext("Being replaced, ends %(when)s") % {"when": when}, "waiting")
@@ -48,16 +52,18 @@ def _short_badge(token: Token, state: TokenState) -> Badge:
 
 
 def _end_of(token: Token) -> SafeString | str:
-    """`ends in 12 days`, or when it really ended: `3 days ago`. With the exact time."""
+    """`ends in 12 days`, `starts in 2 days`, or when it really ended: `3 days ago`. With the exact time."""
     if ended_at := token.ended_at:
         return moment(ended_at)
+    if token.not_before is not None and not token.has_started(timezone.now()):
+        return moment(token.not_before, gettext("starts %(when)s") % {"when": relative(token.not_before)})
     return moment(token.expires_at, gettext("ends %(when)s") % {"when": relative(token.expires_at)})
 
 
 def _row_kind(token: Token, state: TokenState) -> str:
     if _expires_soon(token, state):
         return "ends-soon"
-    return "live" if state in {TokenState.ACTIVE, TokenState.PENDING} else "ended"
+    return "live" if state in {TokenState.ACTIVE, TokenState.PENDING, TokenState.SCHEDULED} else "ended"
 
 
 def _is_being_replaced(token: Token, state: TokenState) -> bool:
@@ -249,6 +255,7 @@ class TokensToExpireTable(PortalTable):
 # What is said instead of a number about tokens that can do nothing now.
 CANNOT_DO: dict[TokenState, Text] = {
     TokenState.PENDING: gettext_lazy("Nothing yet: not shown to its owner"),
+    TokenState.SCHEDULED: gettext_lazy("Nothing yet: its start time has not come"),
     TokenState.OWNER_DEACTIVATED: gettext_lazy("Nothing now: its owner is deactivated"),
     TokenState.BLOCKED_BY_POLICY: gettext_lazy("Nothing now: blocked by policy"),
 }

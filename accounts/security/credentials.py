@@ -13,6 +13,7 @@ from accounts.models import User
 from accounts.privileges import Privilege, require_proof
 from accounts.security import sessions
 from accounts.security.email_change import forget_waiting_address
+from accounts.security.sign_in_networks import check_sign_in
 from accounts.signin.password_reset import reset_keys
 from auditlog.actions import Action
 from auditlog.record import record
@@ -64,8 +65,11 @@ def ask_password_reset(*, email: str, request: HttpRequest) -> None:
 def reset_password(*, user: User, key: str, password: str, expire_tokens: bool, request: HttpRequest) -> None:
     """Sets a new password by the link from a mail. Its ``key`` works once and signs nobody in.
 
-    Raises ``LinkUsed``: if it is used twice at once, one request sets the password.
+    Raises ``LinkUsed``: if it is used twice at once, one request sets the password. Raises ``OutsideNetworks`` if the
+    person can't sign in from here; the link then works on.
     """
+    if reset_keys.check_token(user, key):
+        check_sign_in(user, request, methods=["password reset"])
     with transaction.atomic():
         person = lock(User.objects.all(), user.pk)
         if not reset_keys.check_token(person, key):
@@ -80,10 +84,13 @@ def reset_password(*, user: User, key: str, password: str, expire_tokens: bool, 
 
 @sensitive_variables()
 def accept_invitation(*, user: User, key: str, password: str, request: HttpRequest) -> None:
-    """Sets the first password by the link of an invitation, whose ``key`` works once. Raises ``LinkUsed``.
+    """Sets the first password by the link of an invitation, whose ``key`` works once. Raises ``LinkUsed``, or
+    ``OutsideNetworks`` as `reset_password` does.
 
     Saves no other field: an Administrator may change or deactivate the person at the same time.
     """
+    if invitation_tokens.check_token(user, key):
+        check_sign_in(user, request, methods=["invitation"])
     with transaction.atomic():
         person = lock(User.objects.all(), user.pk)
         if not invitation_tokens.check_token(person, key):

@@ -27,6 +27,7 @@ from django.utils.translation import override
 from accounts.models import User
 from accounts.privileges import Privilege, require_proof
 from accounts.security.session_store import digest_of
+from accounts.security.sign_in_networks import is_outside
 from accounts.security.user_agents import browser_in_words
 from auditlog.actions import Action
 from auditlog.record import record
@@ -56,7 +57,7 @@ class SessionLifetimeMiddleware:
         if request.user.is_authenticated:
             if has_lapsed(request):
                 _end_lapsed(request)
-            else:
+            elif not is_outside(person_of(request), client_address(request)):
                 _note_use(request)
         was_signed_in = request.user.is_authenticated
         response = self.get_response(request)
@@ -111,12 +112,21 @@ def renew(request: HttpRequest) -> None:
 
 def live_sessions(user: User) -> QuerySet[UserSession]:
     """The sessions that would be accepted now, the last used first."""
+    return _live().filter(user=user).order_by("-last_seen_at", "-pk")
+
+
+def _live() -> QuerySet[UserSession]:
     now = timezone.now()
     session = Session.objects.filter(session_key=OuterRef("session_key"), expire_date__gt=now)
     rows: QuerySet[UserSession] = UserSession.objects.filter(
-        Exists(session), user=user, created_at__gt=now - LONGEST, last_seen_at__gt=now - IDLE
+        Exists(session), created_at__gt=now - LONGEST, last_seen_at__gt=now - IDLE
     )
-    return rows.order_by("-last_seen_at", "-pk")
+    return rows
+
+
+def live_sessions_of(people: QuerySet[User]) -> QuerySet[UserSession]:
+    """The sessions of these people that would be accepted now."""
+    return _live().filter(user__in=people.order_by().values("pk"))
 
 
 def as_row(session: UserSession, request: HttpRequest) -> dict[str, Any]:

@@ -12,8 +12,10 @@ from accounts.services.groups import (
     remove_member,
 )
 from accounts.services.organizations import (
+    OwnAddressOutside,
     PolicyChangedMeanwhile,
     TwoFactorFirst,
+    WouldLockOut,
     create_organization,
     planned_policy,
     save_policy,
@@ -46,8 +48,10 @@ __all__ = [
     "NameTaken",
     "NotAllowed",
     "NothingToReset",
+    "OwnAddressOutside",
     "PolicyChangedMeanwhile",
     "TwoFactorFirst",
+    "WouldLockOut",
     "add_member",
     "change_group",
     "change_site_role",

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils.text import slugify
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import Organization, User
@@ -17,6 +18,7 @@ from accounts.services.guard import allowed, locked_organization
 from auditlog.actions import Action
 from auditlog.record import record
 from core.errors import DomainError, NotAllowed
+from core.http.request_context import client_address
 from core.seen import check_seen
 
 
@@ -25,7 +27,11 @@ class PolicyChangedMeanwhile(DomainError):
     message = _("Somebody else changed the policy since you opened it. Nothing was saved.")
 
 
-class TwoFactorFirst(DomainError):
+class WouldLockOut(DomainError):
+    """The actor could do nothing more after the change. ``field`` is the rule that would keep them out."""
+
+
+class TwoFactorFirst(WouldLockOut):
     """The policy would require two-factor of the actor, who has not set it up."""
 
     code = "two_factor_first"
@@ -33,6 +39,22 @@ class TwoFactorFirst(DomainError):
     message = _(
         "Set up two-factor for yourself first, under your profile, Security: your own site role would require it."
     )
+
+
+class OwnAddressOutside(WouldLockOut):
+    """With the policy, the actor could not sign in from where they are."""
+
+    code = "own_address_outside"
+    field = "sign_in_networks"
+
+    def __init__(self, address: str | None) -> None:
+        super().__init__(
+            gettext(
+                "You are at %(address)s, which is in none of these networks, and your own site role could sign in only "
+                "from them. Add your network, or make the change from inside."
+            )
+            % {"address": address or gettext("an unknown address")}
+        )
 
 
 def set_up_organization(*, name: str, administrator: Mapping[str, Any]) -> tuple[Organization, User]:
@@ -64,12 +86,18 @@ def create_organization(
 
 
 def planned_policy(
-    *, actor: User, organization: Organization, changes: Mapping[str, Any], version: str | None = None
+    *,
+    actor: User,
+    organization: Organization,
+    changes: Mapping[str, Any],
+    version: str | None = None,
+    request: HttpRequest | None = None,
 ) -> Organization:
     """The organization as it would be after these changes: checked, and not saved.
 
     ``changes``: values by field, `POLICY_FIELDS` and ``name``. ``version``: the ``policy_version`` that the actor
-    looked at. Raises ``PolicyChangedMeanwhile``, ``TwoFactorFirst``, or ``ValidationError`` by field.
+    looked at. Raises ``PolicyChangedMeanwhile``, ``WouldLockOut`` (``TwoFactorFirst``, ``OwnAddressOutside``), or
+    ``ValidationError`` by field.
     """
     if version is not None and version != organization.policy_version:
         raise PolicyChangedMeanwhile
@@ -80,6 +108,7 @@ def planned_policy(
     planned.full_clean(validate_constraints=False)
     if actor.organization_id == organization.pk:
         _check_own_two_factor(actor, organization, planned)
+        _check_own_address(actor, planned, request)
     return planned
 
 
@@ -105,7 +134,7 @@ def save_policy(
         person = allowed(actor, Ability.MANAGE_ORGANIZATION)
         before = locked_organization(person, organization)
         check_seen(seen, before.policy_version)
-        after = planned_policy(actor=person, organization=before, changes=changes, version=version)
+        after = planned_policy(actor=person, organization=before, changes=changes, version=version, request=request)
         changed = _changed_fields(before, after)
         if changed:
             after.save(update_fields=list(changed))
@@ -133,6 +162,15 @@ def _check_own_two_factor(actor: User, *policies: Organization) -> None:
     """
     if any(policy.requires_two_factor_of(actor.site_role) for policy in policies) and not actor.has_two_factor:
         raise TwoFactorFirst
+
+
+def _check_own_address(actor: User, planned: Organization, request: HttpRequest | None) -> None:
+    """Only the policy after the change: from outside, nobody has a session that could change it."""
+    if request is None:
+        return
+    address = client_address(request)
+    if not planned.lets_sign_in(actor.site_role, address):
+        raise OwnAddressOutside(address)
 
 
 def _free_slug(name: str) -> str:

@@ -12,9 +12,11 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from accounts.allauth_internals import clear_authentication_records
 from accounts.models import User
-from accounts.security import reauthentication
+from accounts.security import reauthentication, sign_in_networks
 from accounts.signin import limits, passkey_hint, steps
+from accounts.signin.methods import methods_of
 from core.http.request_context import client_address
 
 
@@ -85,12 +87,21 @@ class PortalAccountAdapter(DefaultAccountAdapter):
         return refusal
 
     def login(self, request: HttpRequest, user: User) -> None:
-        """Runs after the last step. If the first step is no longer valid, redirects to it."""
+        """Runs after the last step. If the first step is no longer valid, or the person is outside of the networks from
+        which they can sign in, redirects to it."""
         if not steps.first_step_holds(request, user):
             steps.forget_first_step(request)
             said = _("Your password or your account has changed in the meantime. Sign in again.")
             messages.error(request, said)
             raise ImmediateHttpResponse(redirect("account_login"))
+        try:
+            sign_in_networks.check_sign_in(user, request, methods=methods_of(request, user))
+        except sign_in_networks.OutsideNetworks as error:
+            steps.forget_first_step(request)
+            # Otherwise, a passkey would later count as the second factor of a password.
+            clear_authentication_records(request)
+            messages.error(request, str(error))
+            raise ImmediateHttpResponse(redirect("account_login")) from None
         del request.session[steps.FIRST_STEP]
         super().login(request, user)
 

@@ -15,6 +15,7 @@ from accounts.allauth_internals import INTERNAL_RESET_SESSION_KEY
 from accounts.forms import AskPasswordResetForm, ResetPasswordForm
 from accounts.security import credentials
 from accounts.security.decorators import hides_passwords, never_cached
+from accounts.security.sign_in_networks import OutsideNetworks
 from accounts.signin import limits, passkey_hint
 
 sign_in_second_factor = AuthenticateView.as_view()
@@ -87,6 +88,10 @@ class ResetPasswordView(account.PasswordResetFromKeyView):
         except credentials.LinkUsed:
             ended: HttpResponse = self.render_to_response(self.get_context_data(form=form, token_fail=True))
             return ended
+        except OutsideNetworks as error:
+            form.add_error(None, str(error))
+            refused: HttpResponse = self.render_to_response(self.get_context_data(form=form), status=error.status)
+            return refused
         self.request.session.pop(INTERNAL_RESET_SESSION_KEY, None)
         answer = redirect(self.success_url)
         limits.remember_device(self.request, answer, self.reset_user.email)

@@ -1024,3 +1024,18 @@ def test_wrong_value_of_email_verified_prevents_startup(variables, raw):
 
     with pytest.raises(ImproperlyConfigured, match="OIDC_EMAIL_VERIFIED must be one of required, trust-provider"):
         SigningIn().openid_provider()
+
+
+# Networks of the policy
+
+
+def test_person_outside_of_the_organizations_networks_is_not_signed_in(client, provider, owner):
+    owner.organization.sign_in_networks, owner.organization.sign_in_network_roles = "192.0.2.0/24", "user"
+    owner.organization.save()
+    provider.knows(email=owner.email, email_verified=True)
+
+    answer = sign_in(client)
+
+    assert (answer.url, signed_in_as(client)) == ("/login/", None)
+    assert "You are at 127.0.0.1." in client.get("/login/").text
+    assert [entry.details for entry in actions("refused")] == [{"methods": ["single sign-on"]}]

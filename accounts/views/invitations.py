@@ -19,6 +19,7 @@ from accounts.privileges import Privilege
 from accounts.roles import ROLES, Ability
 from accounts.security import credentials
 from accounts.security.reauthentication import RecentSignInMixin
+from accounts.security.sign_in_networks import OutsideNetworks
 from accounts.signin.limits import remember_device
 from accounts.views.base import OrganizationPageMixin
 from core.pages.forms import refusals_in
@@ -64,13 +65,18 @@ class AcceptInvitationView(PasswordResetConfirmView):
         try:
             credentials.accept_invitation(
                 user=form.user,
-                key=self.request.session.pop(INTERNAL_RESET_SESSION_TOKEN, ""),
+                key=self.request.session.get(INTERNAL_RESET_SESSION_TOKEN, ""),
                 password=form.cleaned_data["new_password1"],
                 request=self.request,
             )
+        except OutsideNetworks as error:
+            form.add_error(None, str(error))
+            return self.render_to_response(self.get_context_data(form=form), status=error.status)
         except credentials.LinkUsed:
+            self.request.session.pop(INTERNAL_RESET_SESSION_TOKEN, None)
             self.validlink = False
             return self.render_to_response(self.get_context_data())
+        self.request.session.pop(INTERNAL_RESET_SESSION_TOKEN, None)
         messages.success(self.request, _("Your password is set. Sign in with it."))
         answer = redirect(self.get_success_url())
         remember_device(self.request, answer, form.user.email)

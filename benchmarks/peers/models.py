@@ -30,6 +30,7 @@ class Token(models.Model):
     max_uses = models.PositiveIntegerField(null=True)
     use_count = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField(default=timezone.now)
+    not_before = models.DateTimeField(null=True)
     expires_at = models.DateTimeField()
     revealed_at = models.DateTimeField(null=True)
     signing_key_id = models.CharField(max_length=64, blank=True)

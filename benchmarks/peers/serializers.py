@@ -37,6 +37,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "expires_soon",
             "can_be_revealed_until",
             "created_at",
+            "not_before",
             "expires_at",
             "revealed_at",
             "replaced_at",

@@ -20,6 +20,20 @@ function pipelinesIn(typed) {
   return { pipelines: names.length ? names : "" };
 }
 
+/* The start time, typed in the person's time zone, in UTC: the reader of the link may be in another one. */
+function inUtc(typed) {
+  const asIfUtc = Date.parse(`${typed}Z`);
+  if (Number.isNaN(asIfUtc)) return typed;
+  const zone = { timeZone: form.dataset.timeZone || "UTC", hourCycle: "h23" };
+  const format = new Intl.DateTimeFormat("en", { ...zone, year: "numeric", month: "numeric", day: "numeric", hour: "numeric", minute: "numeric", second: "numeric" });
+  const offsetAt = (moment) => {
+    const part = Object.fromEntries(format.formatToParts(moment).map(({ type, value }) => [type, Number(value)]));
+    return Date.UTC(part.year, part.month - 1, part.day, part.hour, part.minute, part.second) - moment;
+  };
+  // The offset there may be another one than at the first guess, because of summer time.
+  return new Date(asIfUtc - offsetAt(asIfUtc - offsetAt(asIfUtc))).toISOString().replace(/(:00)?\.000Z$/, "Z");
+}
+
 function addressOfForm() {
   const typed = new FormData(form);
   const lifetime = typed.get("lifetime") ?? "";
@@ -30,6 +44,7 @@ function addressOfForm() {
     ...pipelinesIn(typed),
     networks: typed.get("networks").split(/[\s,;]+/).filter(Boolean).join(","),
     max_uses: typed.get("max_uses"),
+    not_before: inUtc(typed.get("not_before")),
     lifetime: lifetime === "custom" && !date ? "" : lifetime,
     expires_at: date,
   };

@@ -4,13 +4,12 @@ from typing import Any
 
 from rest_framework import serializers
 
-from accounts.models import POLICY_FIELDS
+from accounts.models import POLICY_FIELDS, POLICY_LISTS
 from accounts.roles import SiteRole
 from core.api.scopes import CHOICES as SCOPE_CHOICES
 from core.api.serializers import BoundedListField, StrictSerializer, TextField, WholeNumberField
+from core.networks import MAX_LENGTH, MOST_NETWORKS, clean_networks
 from tokens.policy.preview import SOON
-
-LISTS = ("allowed_scopes", "two_factor_roles")
 
 
 class PolicySerializer(serializers.Serializer[Any]):
@@ -23,6 +22,16 @@ class PolicySerializer(serializers.Serializer[Any]):
     two_factor_roles = serializers.ListField(
         child=serializers.ChoiceField(choices=SiteRole.choices), help_text="Site roles that need two-factor."
     )
+    token_networks = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="The only networks and addresses from which tokens can be used; empty if from everywhere.",
+    )
+    sign_in_networks = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="The only networks from which people with `sign_in_network_roles` can sign in and use their "
+        "sessions; empty if from everywhere.",
+    )
+    sign_in_network_roles = serializers.ListField(child=serializers.ChoiceField(choices=SiteRole.choices))
     log_retention_days = serializers.IntegerField(help_text="How long both logs are kept.")
     version = serializers.CharField(help_text="Changes with every change of the policy. Send it with your change.")
 
@@ -55,6 +64,12 @@ class EffectSerializer(serializers.Serializer[Any]):
     )
     people_to_set_up_two_factor = serializers.IntegerField()
     people_above_max_live_tokens = serializers.IntegerField(help_text="They keep their tokens but can't create more.")
+    tokens_used_outside = serializers.IntegerField(
+        help_text="Live tokens whose last use came from an address that is allowed now and will be refused."
+    )
+    people_signed_in_outside = serializers.IntegerField(
+        help_text="People with a session at an address from which they can use it now and won't be able to."
+    )
 
 
 class ChangedPolicySerializer(PolicySerializer):
@@ -68,6 +83,21 @@ class PolicyPreviewSerializer(serializers.Serializer[Any]):
 
     version = serializers.CharField()
     effect = EffectSerializer()
+
+
+class NetworkList(BoundedListField):
+    """Networks, IPv4 or IPv6, such as `203.0.113.0/24`, or single addresses. Empty: from everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            child=TextField(max_length=MAX_LENGTH),
+            required=False,
+            max_length=MOST_NETWORKS,
+            help_text="Networks such as `203.0.113.0/24`, or single addresses; empty for everywhere.",
+        )
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        return clean_networks(super().to_internal_value(data)).split()
 
 
 class ChangePolicyBody(StrictSerializer):
@@ -92,6 +122,11 @@ class ChangePolicyBody(StrictSerializer):
     two_factor_roles = BoundedListField(
         child=serializers.ChoiceField(choices=SiteRole.choices), required=False, max_length=len(SiteRole), is_set=True
     )
+    token_networks = NetworkList()
+    sign_in_networks = NetworkList()
+    sign_in_network_roles = BoundedListField(
+        child=serializers.ChoiceField(choices=SiteRole.choices), required=False, max_length=len(SiteRole), is_set=True
+    )
     log_retention_days = WholeNumberField(required=False, min_value=30, max_value=3660)
     version = TextField(
         required=False,
@@ -102,7 +137,7 @@ class ChangePolicyBody(StrictSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """``changes`` (values as an organization stores them) and ``version``."""
         changes = {
-            field: " ".join(attrs[field]) if field in LISTS else attrs[field]
+            field: " ".join(attrs[field]) if field in POLICY_LISTS else attrs[field]
             for field in POLICY_FIELDS
             if field in attrs
         }

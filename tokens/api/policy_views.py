@@ -45,15 +45,17 @@ class PolicyViewSet(ApiViewSet):
 
     @extend_schema(operation_id="policy", responses=PolicySerializer)
     def retrieve(self, request: Request) -> Response:
-        """Which tokens can be created and used, who needs two-factor, and how long the logs are kept."""
-        organization = self.person.own_organization
+        """Which tokens can be created and used, who needs two-factor, who can sign in from where, and how long the logs
+        are kept."""
+        # As a whole: the query that checks a token leaves out what only sessions need.
+        organization = Organization.objects.get(pk=self.person.own_organization.pk)
         return with_etag(Response(_shown(organization)), organization.policy_version)
 
     @extend_schema(operation_id="policy_preview", request=ChangePolicyBody, responses=PolicyPreviewSerializer)
     def preview(self, request: Request) -> Response:
         """How many tokens a change would block, and whose. It changes nothing."""
         body = self.read_body(ChangePolicyBody)
-        review = review_policy(actor=self.person, **body)
+        review = review_policy(actor=self.person, request=request._request, **body)
         return Response({"version": review.before.policy_version, "effect": EffectSerializer(review.effect).data})
 
     @extend_schema(operation_id="policy_change", request=ChangePolicyBody, responses=ChangedPolicySerializer)

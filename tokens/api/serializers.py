@@ -17,17 +17,17 @@ from core.api.scopes import BY_ID, SCOPES, Scope
 from core.api.scopes import CHOICES as SCOPE_CHOICES
 from core.api.serializers import BoundedListField, IdField, StrictSerializer, TextField, UtcDateTimeField, utc_text
 from core.errors import errors_of
+from core.networks import MAX_LENGTH as NETWORK_MAX_LENGTH
+from core.networks import MOST_NETWORKS, clean_networks
 from tokens import jwt
 from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
 from tokens.descriptions import clean_description
 from tokens.leaks.finding import MAX_PASTED_LENGTH
 from tokens.leaks.reporting import MAX_REPORTED, MAX_URL_LENGTH
-from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end
+from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end, chosen_start
 from tokens.models import Token
 from tokens.names import MAX_LENGTH, PATTERN, clean_name
 from tokens.narrowing import Narrowing
-from tokens.networks import MAX_LENGTH as NETWORK_MAX_LENGTH
-from tokens.networks import MOST_NETWORKS, clean_networks
 from tokens.pipeline_choice import MOST_PIPELINES
 from tokens.replacement import DEFAULT_OVERLAP_HOURS, MOST_OVERLAP_HOURS
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
@@ -65,6 +65,9 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
     )
     uses_left = serializers.IntegerField(
         read_only=True, allow_null=True, help_text="How often it can still be used; null without a limit."
+    )
+    not_before = UtcDateTimeField(
+        read_only=True, allow_null=True, help_text="From when on it works; null if from its creation."
     )
     state = serializers.SerializerMethodField()
     blocked_because = serializers.CharField(
@@ -111,6 +114,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "expires_soon",
             "can_be_revealed_until",
             "created_at",
+            "not_before",
             "expires_at",
             "revealed_at",
             "replaced_at",
@@ -147,6 +151,7 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
             "expires_soon": is_active and instance.is_in_its_last_days,
             "can_be_revealed_until": _moment(instance.can_be_revealed_until),
             "created_at": utc_text(instance.created_at),
+            "not_before": _moment(instance.not_before),
             "expires_at": utc_text(instance.expires_at),
             "revealed_at": _moment(instance.revealed_at),
             "replaced_at": _moment(instance.replaced_at),
@@ -166,7 +171,10 @@ class TokenSerializer(serializers.ModelSerializer[Token]):
         return token.networks.split()
 
     @extend_schema_field(
-        serializers.ChoiceField(choices=STATE_CHOICES, help_text="`revoked`: someone expired it early.")
+        serializers.ChoiceField(
+            choices=STATE_CHOICES,
+            help_text="`revoked`: someone expired it early. `scheduled`: it works from `not_before` on.",
+        )
     )
     def get_state(self, token: Token) -> str:
         return token.state.id
@@ -320,7 +328,7 @@ class EditTokenBody(StrictSerializer):
 
 
 class IssueTokenBody(StrictSerializer):
-    """`name`, `scopes`, if wanted `pipelines`, `networks` and `max_uses`, and either `lifetime` or `expires_at`.
+    """`name`, `scopes`, if wanted limits (`pipelines` to `not_before`), and either `lifetime` or `expires_at`.
 
     Without both, it expires after one month.
     """
@@ -367,6 +375,15 @@ class IssueTokenBody(StrictSerializer):
         help_text="How often the token can be used. With its last use, it ends. Without it, or with null, as often as "
         "you like.",
     )
+    not_before = TextField(
+        max_length=40,
+        required=False,
+        allow_null=True,
+        default=None,
+        help_text="From when on the token works: ISO 8601 date and time (without a zone: UTC), or date (its first "
+        "second, UTC). In the future and before the end; the lifetime counts from creation. Without it, or with null, "
+        "it works immediately.",
+    )
     lifetime = serializers.ChoiceField(choices=Lifetime.choices, required=False)
     expires_at = TextField(
         required=False, max_length=40, help_text="ISO 8601 date (its last second, UTC) or date and time."
@@ -394,6 +411,8 @@ class IssueTokenBody(StrictSerializer):
         longest = longest_lifetime(self.context["owner"].own_organization)
         with errors_of("lifetime" if preset else "expires_at"):
             attrs["expires_at"] = chosen_end(preset, custom or "", longest=longest)
+        with errors_of("not_before"):
+            attrs["not_before"] = chosen_start(attrs["not_before"] or "", expires_at=attrs["expires_at"])
         return attrs
 
 

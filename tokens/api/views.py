@@ -144,6 +144,7 @@ class TokenViewSet(ApiViewSet):
             pipelines=body.validated_data["pipelines"],
             networks=body.validated_data["networks"],
             max_uses=body.validated_data["max_uses"],
+            not_before=body.validated_data["not_before"],
             request=request._request,
         )
         answer = {**represent(TokenSerializer, token), "token": signed_jwt}

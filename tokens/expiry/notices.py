@@ -27,7 +27,7 @@ from core.mail.messages import mail_from
 from core.reading import local
 from tokens.mails import LISTED_WITH_DETAILS
 from tokens.models import Token
-from tokens.querysets import EXPIRES_SOON, TokenQuerySet, expiring_soon
+from tokens.querysets import EXPIRES_SOON, TokenQuerySet, expiring_soon, started
 from tokens.uses import HAS_USES_LEFT
 
 EVERY = timedelta(hours=1)
@@ -46,7 +46,7 @@ class Notice(NamedTuple):
 
 def applies(notice: int, *, at: datetime) -> Q:
     """The tokens for which this notice is the latest one that applies, sent or not. None for replaced tokens
-    and those that are used up: their owner chose when they end.
+    and those that are used up: their owner chose when they end. None for tokens that have not started.
 
     Notices of the last week are sent only when pages say that the token expires soon: a token for 8 days gets no notice
     on its second day.
@@ -55,6 +55,7 @@ def applies(notice: int, *, at: datetime) -> Q:
     is_longer_lived = Q(LastsLonger("created_at", "expires_at", days=notice))
     was_in_use = Q(revealed_at__isnull=False, revoked_at__isnull=True, replaced_at__isnull=True)
     in_time = Q(expires_at__gt=after, expires_at__lte=until) & is_longer_lived & was_in_use & HAS_USES_LEFT
+    in_time &= started(at)
     return in_time & expiring_soon(at) if ENDED < notice <= EXPIRES_SOON.days else in_time
 
 

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 
 from accounts.admin import OrganizationAdmin, OrganizationForm
 from accounts.models import Organization, User
-from accounts.services import TwoFactorFirst
+from accounts.services import WouldLockOut
 from core.http.request_context import person_of
 from core.pages.forms import add_error
 from tokens.policy.preview import Review, change_policy, review_policy
@@ -17,12 +17,13 @@ from tokens.policy.text import consequences
 
 
 class ReviewedOrganizationForm(OrganizationForm):
-    """``shown``: the fingerprint of the effect that the page has shown. Set ``actor`` in a subclass.
+    """``shown``: the fingerprint of the effect that the page has shown. Set ``request`` and ``actor`` in a subclass.
 
     ``to_confirm``: sentences about what the policy would do, if the person has to confirm it first. The form is then
     invalid, but not wrong.
     """
 
+    request: ClassVar[HttpRequest]
     actor: ClassVar[User]
     review: Review
     to_confirm: Sequence[str] = ()
@@ -34,9 +35,13 @@ class ReviewedOrganizationForm(OrganizationForm):
             return cleaned
         try:
             self.review = review_policy(
-                actor=self.actor, organization=self.instance, changes=self.changes(), version=cleaned["version"] or None
+                actor=self.actor,
+                organization=self.instance,
+                changes=self.changes(),
+                version=cleaned["version"] or None,
+                request=self.request,
             )
-        except TwoFactorFirst as error:
+        except WouldLockOut as error:
             add_error(self, error)
         else:
             self._check_shown(cleaned["shown"])
@@ -62,7 +67,7 @@ class OrganizationPolicyAdmin(OrganizationAdmin):
 
     def get_form(self, request: HttpRequest, obj: Model | None = None, change: bool = False, **kwargs: Any) -> Any:
         form = cast("type[ReviewedOrganizationForm]", super().get_form(request, obj, change, **kwargs))
-        form.actor = person_of(request)
+        form.request, form.actor = request, person_of(request)
         return form
 
     def render_change_form(

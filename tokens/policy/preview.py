@@ -15,8 +15,10 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts import services
 from accounts.models import Organization, User
+from accounts.security.sessions import live_sessions_of
 from core.db.locks import lock
 from core.errors import DomainError
+from core.networks import is_inside
 from tokens.models import Token
 from tokens.policy import rules
 
@@ -48,6 +50,8 @@ class Effect:
 
     Only live tokens of active people are counted. ``by_rule`` counts a token for each rule that blocks it.
     ``unused_soon``: tokens that are not blocked, and expire as unused within `SOON` unless they are used.
+    ``tokens_used_outside``, ``people_signed_in_outside``: by the address of the last use. The next one may come from
+    another.
     """
 
     blocked_tokens: int
@@ -58,11 +62,20 @@ class Effect:
     unused_soon: int
     people_to_set_up_two_factor: int
     people_above_max_live_tokens: int
+    tokens_used_outside: int
+    people_signed_in_outside: int
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same effect, to compare the one that was shown with the current one."""
-        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]
+        """The same for the same effect, to compare the one that was shown with the current one.
+
+        Without the numbers that change with every use: otherwise, a busy organization could not save its policy.
+        """
+        compared = {name: value for name, value in asdict(self).items() if name not in _VOLATILE}
+        return hashlib.sha256(json.dumps(compared).encode()).hexdigest()[:16]
+
+
+_VOLATILE = {"tokens_used_outside", "people_signed_in_outside"}
 
 
 @dataclass(frozen=True)
@@ -80,10 +93,11 @@ def review_policy(
     changes: Mapping[str, Any],
     organization: Organization | None = None,
     version: str | None = None,
+    request: HttpRequest | None = None,
 ) -> Review:
     """Changes nothing. ``organization``: the actor's own unless given. Raises what `planned_policy` raises."""
     before = Organization.objects.get(pk=(organization or actor.own_organization).pk)
-    after = services.planned_policy(actor=actor, organization=before, changes=changes, version=version)
+    after = services.planned_policy(actor=actor, organization=before, changes=changes, version=version, request=request)
     return Review(before, after, effect_of(before, after))
 
 
@@ -132,6 +146,8 @@ def effect_of(before: Organization, after: Organization) -> Effect:
         people_above_max_live_tokens=sum(
             after.max_live_tokens < owner["live"] <= before.max_live_tokens for owner in owners
         ),
+        tokens_used_outside=_tokens_used_outside(before, after),
+        people_signed_in_outside=_people_signed_in_outside(before, after),
     )
 
 
@@ -162,3 +178,31 @@ def _people_to_set_up_two_factor(before: Organization, after: Organization) -> i
     roles = set(after.two_factor_roles.split()) - set(before.two_factor_roles.split())
     people = User.objects.active().filter(organization=after, site_role__in=roles)
     return int(people.exclude(pk__in=User.objects.with_two_factor().values("pk")).count())
+
+
+def _tokens_used_outside(before: Organization, after: Organization) -> int:
+    if before.token_networks == after.token_networks:
+        return 0
+    tokens = Token.objects.live().filter(organization=after, owner__is_active=True, last_used_ip__isnull=False)
+    # In Python: SQLite can't compare addresses. Scripts share addresses.
+    by_address = tokens.order_by().values_list("last_used_ip").annotate(number=Count("pk"))
+    return sum(
+        number
+        for address, number in by_address
+        if is_inside(before.token_networks, address) and not is_inside(after.token_networks, address)
+    )
+
+
+def _people_signed_in_outside(before: Organization, after: Organization) -> int:
+    rules_of = [(policy.sign_in_networks, policy.sign_in_network_roles) for policy in (before, after)]
+    if rules_of[0] == rules_of[1]:
+        return 0
+    people = User.objects.active().filter(organization=after, site_role__in=after.sign_in_network_roles.split())
+    found = live_sessions_of(people).values_list("user_id", "user__site_role", "ip")
+    return len(
+        {
+            person
+            for person, site_role, address in found
+            if before.lets_sign_in(site_role, address) and not after.lets_sign_in(site_role, address)
+        }
+    )

@@ -117,16 +117,22 @@ def _tell_scopes(count: int) -> str:
 
 
 def _is_unused(token: "Token", policy: Organization, at: datetime) -> bool:
-    since = token.last_used_at or token.revealed_at
+    since = token.last_used_at or _usable_since(token)
     limit = policy.unused_tokens_end_after_days
     return limit is not None and since is not None and at - since > timedelta(days=limit)
+
+
+def _usable_since(token: "Token") -> datetime | None:
+    """Since when it was shown and its start time has come."""
+    return max(filter(None, (token.revealed_at, token.not_before)), default=None) if token.revealed_at else None
 
 
 def unused(policy: Organization, at: datetime) -> Q:
     if policy.unused_tokens_end_after_days is None:
         return NOTHING
     limit = at - timedelta(days=policy.unused_tokens_end_after_days)
-    return Q(last_used_at__lt=limit) | Q(last_used_at__isnull=True, revealed_at__lt=limit)
+    has_started = Q(not_before__isnull=True) | Q(not_before__lt=limit)
+    return Q(last_used_at__lt=limit) | Q(last_used_at__isnull=True, revealed_at__lt=limit) & has_started
 
 
 def _about_disuse(token: "Token", policy: Organization) -> str:

@@ -27,8 +27,10 @@ def in_words(organization: Organization) -> dict[str, str]:
         "allowed_scopes": ", ".join(str(BY_ID[scope].label) for scope in organization.allowed_scopes.split()),
         "max_live_tokens": str(organization.max_live_tokens),
         "unused_tokens_end_after_days": gettext("Never") if unused_days is None else _days(unused_days),
-        "two_factor_roles": ", ".join(str(SiteRole(role).label) for role in organization.two_factor_roles.split())
-        or pgettext("site roles", "None"),
+        "token_networks": _networks(organization.token_networks),
+        "two_factor_roles": _site_roles(organization.two_factor_roles),
+        "sign_in_networks": _networks(organization.sign_in_networks),
+        "sign_in_network_roles": _site_roles(organization.sign_in_network_roles),
         "log_retention_days": _days(organization.log_retention_days),
     }
     return {_label(field): texts[field] for field in POLICY_FIELDS}
@@ -78,6 +80,18 @@ def consequences(review: Review) -> Iterator[str]:
             "%(count)s people over the new limit keep their tokens but can't create more.",
             effect.people_above_max_live_tokens,
         ) % {"count": grouped(effect.people_above_max_live_tokens)}
+    if effect.tokens_used_outside:
+        yield ngettext(
+            "%(count)s live token was last used from outside the new networks. From there, it will be refused.",
+            "%(count)s live tokens were last used from outside the new networks. From there, they will be refused.",
+            effect.tokens_used_outside,
+        ) % {"count": grouped(effect.tokens_used_outside)}
+    if effect.people_signed_in_outside:
+        yield ngettext(
+            "%(count)s person is signed in outside the new networks. Their session will be refused there.",
+            "%(count)s people are signed in outside the new networks. Their sessions will be refused there.",
+            effect.people_signed_in_outside,
+        ) % {"count": grouped(effect.people_signed_in_outside)}
     kept = review.after.log_retention_days
     if kept < review.before.log_retention_days:
         yield ngettext(
@@ -105,6 +119,14 @@ def blocked_tokens(effect: Effect) -> str:
     if sum(effect.by_rule.values()) > effect.blocked_tokens:
         return " ".join([sentence, gettext("A token that breaks several rules is counted for each of them.")])
     return sentence
+
+
+def _networks(networks: str) -> str:
+    return ", ".join(networks.split()) or pgettext("networks", "Everywhere")
+
+
+def _site_roles(ids: str) -> str:
+    return ", ".join(str(SiteRole(role).label) for role in ids.split()) or pgettext("site roles", "None")
 
 
 def _days(number: int) -> str:

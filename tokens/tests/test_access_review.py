@@ -231,6 +231,7 @@ def test_row_is_what_its_fields_would_show(some):
 
 REASONS = {
     TokenState.PENDING: "Nothing yet: not shown to its owner",
+    TokenState.SCHEDULED: "Nothing yet: its start time has not come",
     TokenState.OWNER_DEACTIVATED: "Nothing now: its owner is deactivated",
     TokenState.BLOCKED_BY_POLICY: "Nothing now: blocked by policy",
 }
@@ -239,6 +240,8 @@ REASONS = {
 def token_in_state(state, owner):
     if state is TokenState.PENDING:
         return TokenFactory(owner=owner, revealed_at=None)
+    if state is TokenState.SCHEDULED:
+        return TokenFactory(owner=owner, not_before=ago(days=-1))
     if state is TokenState.OWNER_DEACTIVATED:
         User.objects.filter(pk=owner.pk).update(is_active=False)
         return TokenFactory(owner=owner)

@@ -5,9 +5,9 @@ from django.core.exceptions import ValidationError
 from django.urls import reverse
 
 from auditlog.models import Activity, TokenUse
+from core.networks import MOST_NETWORKS, clean_networks, is_inside, words_of
 from tokens import replacement
 from tokens.models import Token
-from tokens.networks import MOST_NETWORKS, clean_networks, is_inside, words_of
 from tokens.tests.factories import TokenFactory, bearer
 
 ME, TOKENS, PAGE = "/api/v1/me", "/api/v1/tokens", "/profile/tokens/"

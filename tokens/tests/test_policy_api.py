@@ -14,7 +14,10 @@ NEW = {
     "allowed_scopes": SCOPES,
     "max_live_tokens": 50,
     "unused_tokens_end_after_days": None,
+    "token_networks": [],
     "two_factor_roles": [],
+    "sign_in_networks": [],
+    "sign_in_network_roles": [],
     "log_retention_days": 400,
 }
 NOTHING = {
@@ -26,6 +29,8 @@ NOTHING = {
     "unused_soon": 0,
     "people_to_set_up_two_factor": 0,
     "people_above_max_live_tokens": 0,
+    "tokens_used_outside": 0,
+    "people_signed_in_outside": 0,
 }
 
 

@@ -91,7 +91,7 @@ def test_scopes_count_the_chosen_pipelines(browser_of):
     expect(note).not_to_contain_text("Runs 1 pipeline ")
 
 
-def test_end_is_shown_in_the_zone_of_the_person_and_in_utc(browser_of):
+def test_times_are_in_the_zone_of_the_person_with_utc_beside_them(browser_of):
     page = browser_of("user", timezone_id="Asia/Tokyo")
     page.goto("/profile/preferences/")
     page.get_by_label("Time zone").fill("America/New_York")
@@ -106,6 +106,14 @@ def test_end_is_shown_in_the_zone_of_the_person_and_in_utc(browser_of):
     date = page.get_by_label("Date", exact=True).get_attribute("min")
     page.get_by_label("Date", exact=True).fill(date)
     expect(page.locator("[data-end-of-date]")).to_contain_text("23:59 UTC")
+
+    # A link says the start in UTC: its reader may be in another time zone.
+    page.get_by_text("Limit it to networks, uses or a start").click()
+    page.get_by_label("Works from (optional)").fill("2099-07-01T08:30")
+    link = page.locator("#form-link").text_content()
+    assert parse_qs(urlsplit(link).query)["not_before"] == ["2099-07-01T12:30Z"]
+    page.goto(link)
+    expect(page.get_by_label("Works from (optional)")).to_have_value("2099-07-01T08:30")
 
 
 def test_end_is_shown_in_utc_without_scripts(browser_of):

@@ -10,6 +10,7 @@ from django.http import HttpRequest, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, redirect
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext, gettext_lazy, pgettext
 
@@ -20,6 +21,7 @@ from auditlog.models import TokenUse
 from auditlog.tables import OneTokenUseTable, OrganizationOneTokenUseTable
 from auditlog.views.base import LogTableMixin
 from core.badges import Badge
+from core.networks import is_inside
 from core.pages.forms import refusals_in
 from core.pages.views import MemberPageMixin, SectionMixin
 from tokens import seen, services
@@ -28,11 +30,11 @@ from tokens.ended_in_use import listed_in_use
 from tokens.form_links import form_link_like
 from tokens.forms import EditTokenForm
 from tokens.models import Token
-from tokens.networks import is_inside
 from tokens.pipeline_choice import pipelines_seen_by
 from tokens.replacement import can_be_replaced
 from tokens.states import TokenState
 from tokens.tables import state_badge
+from tokens.views.networks import networks_of_policy
 from tokens.views.places import back_link, place_of
 
 NEW_ADDRESS = Badge("◆", gettext_lazy("New address"), "warning")
@@ -140,10 +142,11 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
             new_address=NEW_ADDRESS,
             after_end=next(iter(listed_in_use(self.uses)), None),
             state=state_badge(token),
+            starts_at=token.not_before if token.state is TokenState.SCHEDULED else None,
             scopes=token.scopes,
             pipelines=pipelines_seen_by(self.person, token),
             is_own=self.is_own,
-            here=getattr(self.request, "client_address", None),
+            **networks_of_policy(token.organization, self.request),
             is_inside=is_inside(token.networks, getattr(self.request, "client_address", None)),
             back=back_link(token, self.person),
             can_be_shown_until=token.can_be_revealed_until if self.is_own else None,
@@ -185,6 +188,8 @@ def _why_not(token: Token, verdict: Verdict) -> str:
         return gettext("The owner's site role doesn't allow it.")
     if not verdict.limit_allows:
         return gettext("The token reaches only chosen pipelines, so it can't create one.")
+    if token.state is TokenState.SCHEDULED:
+        return gettext("The token's start time has not come.")
     if token.state is not TokenState.ACTIVE:
         return gettext("The token is not active.")
     return ""
@@ -195,6 +200,9 @@ def timeline(token: Token) -> list[dict[str, Any]]:
     if token.revealed_at:
         note = pgettext("how often a token was shown", "once")
         events.append({"label": gettext("Shown to its owner"), "at": token.revealed_at, "note": note})
+    if token.not_before:
+        label = gettext("Started") if token.has_started(timezone.now()) else gettext("Starts")
+        events.append({"label": label, "at": token.not_before, "note": ""})
     if token.last_used_at:
         events.append({"label": gettext("Last used"), "at": token.last_used_at, "note": token.last_used_ip or ""})
     if token.replaced_at:

@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.shortcuts import redirect
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -27,11 +28,12 @@ from tokens.expiry import notices
 from tokens.filters import TokenFilter
 from tokens.form_links import FilledForm, filled_by, limited_to
 from tokens.forms import CUSTOM, WHICH_PIPELINES, TokenForm
-from tokens.lifetimes import Lifetime, end_of, now_in_seconds
+from tokens.lifetimes import Lifetime, as_typed, end_of, now_in_seconds
 from tokens.models import Token
 from tokens.names import name_key
 from tokens.pipeline_choice import MOST_PIPELINES
 from tokens.tables import TokenTable
+from tokens.views.networks import networks_of_policy
 from tokens.views.scope_notes import pipelines_named_in, scopes_with
 
 
@@ -70,7 +72,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
             pipeline_choice=pipelines,
             can_run_one=pipelines["some_can_run"] and can_choose(PIPELINE, scopes["scope_cards"]),
             lifetime_choices=lifetime_choices(form),
-            here=getattr(self.request, "client_address", None),
+            **networks_of_policy(form.policy, self.request),
             latest_end=now_in_seconds() + services.longest_lifetime(form.policy),
             ending=notices.to_warn_of(self.person),
             ended_in_use=listed_in_use(usage.of(self.person)),
@@ -88,12 +90,13 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
             return {}
         if model is None:
             return {}
-        name = services.free_name_like(owner=self.person, name=model.name)
+        name, now = services.free_name_like(owner=self.person, name=model.name), timezone.now()
         filled = {
             "name": name,
             "scopes": [scope.id for scope in model.scopes],
             "networks": model.networks,
             "max_uses": model.max_uses,
+            "not_before": as_typed(model.not_before) if model.not_before and not model.has_started(now) else "",
         }
         return filled if (pipelines := model.pipeline_ids) is None else filled | limited_to(pipelines)
 
@@ -120,6 +123,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
                 pipelines=form.cleaned_data["pipelines"],
                 networks=form.cleaned_data["networks"],
                 max_uses=form.cleaned_data["max_uses"],
+                not_before=form.cleaned_data["not_before"],
                 expires_at=form.cleaned_data["expires_at"],
                 request=self.request,
             )

@@ -31,6 +31,7 @@ from tokens.forms import ExpireManyForm
 from tokens.models import Token
 from tokens.querysets import TokenQuerySet, TokenSummary
 from tokens.tables import OrganizationTokenTable, TokensToExpireTable
+from tokens.views.networks import networks_of_policy
 
 LISTED = 50
 LATELY = timedelta(days=7)
@@ -58,6 +59,7 @@ class OrganizationTokenListView(SectionMixin, MemberPageMixin, SingleTableMixin,
             ended_in_use=listed_in_use(usage.readable_org_entries(self.person)),
             may_expire=self.person.may(Ability.EXPIRE_TOKENS),
             narrowing=narrowing(self.request),
+            **networks_of_policy(self.person.own_organization, self.request),
             # The links to expire tokens contain the filters already, but not the sorting and the page.
             back_url=self.request.get_full_path() if self.request.GET.keys() - narrowing(self.request).keys() else "",
             **kwargs,

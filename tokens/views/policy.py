@@ -15,7 +15,7 @@ from accounts.models import Organization, User
 from accounts.privileges import Privilege
 from accounts.roles import Ability
 from accounts.security.reauthentication import RecentSignInMixin
-from accounts.services import PolicyChangedMeanwhile, TwoFactorFirst
+from accounts.services import PolicyChangedMeanwhile, WouldLockOut
 from core.errors import DomainError
 from core.pages.forms import add_error
 from core.pages.views import MemberPageMixin, SectionMixin
@@ -46,6 +46,7 @@ class PolicyView(SectionMixin, MemberPageMixin, RecentSignInMixin, TemplateView)
             form=kwargs.pop("form", None) or PolicyForm(instance=self.organization()),
             policy=text.in_words(organization),
             version=organization.policy_version,
+            here=getattr(self.request, "client_address", None),
             may_change=self.person.may(Ability.MANAGE_ORGANIZATION),
             blocked_now=blocked_now.count(),
             blocked_state=TokenState.BLOCKED_BY_POLICY.id,
@@ -76,8 +77,8 @@ class PolicyView(SectionMixin, MemberPageMixin, RecentSignInMixin, TemplateView)
         self, form: PolicyForm, *, version: str | None = None, why: Text = "", status: int = 200
     ) -> HttpResponseBase:
         try:
-            review = review_policy(actor=self.person, changes=form.cleaned_data, version=version)
-        except TwoFactorFirst as error:
+            review = review_policy(actor=self.person, changes=form.cleaned_data, version=version, request=self.request)
+        except WouldLockOut as error:
             add_error(form, error)
             return self.render_to_response(self.get_context_data(form=form), status=400)
         context = self.get_context_data(
@@ -113,7 +114,7 @@ class PolicySaveView(PolicyView):
             )
         except (PolicyChangedMeanwhile, EffectChanged) as error:
             return self.review_again(form, error)
-        except TwoFactorFirst:
+        except WouldLockOut:
             return self.review(form)
         saved = _("The policy is saved. It applies from the next request on.")
         messages.success(self.request, f"{saved} {text.blocked_tokens(review.effect)}")

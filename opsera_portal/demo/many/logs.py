@@ -59,6 +59,8 @@ STATUSES = {
     TokenUse.Reason.OWNER_DEACTIVATED: 401,
     TokenUse.Reason.BLOCKED_BY_POLICY: 401,
     TokenUse.Reason.NETWORK_NOT_ALLOWED: 401,
+    TokenUse.Reason.NETWORK_POLICY: 401,
+    TokenUse.Reason.NOT_STARTED: 401,
     TokenUse.Reason.USED_UP: 401,
     TokenUse.Reason.THROTTLED: 429,
     TokenUse.Reason.INVALID_REQUEST: 400,
@@ -73,6 +75,7 @@ STATES = {
     TokenUse.Reason.NOT_REVEALED: TokenState.EXPIRED,
     TokenUse.Reason.OWNER_DEACTIVATED: TokenState.OWNER_DEACTIVATED,
     TokenUse.Reason.BLOCKED_BY_POLICY: TokenState.BLOCKED_BY_POLICY,
+    TokenUse.Reason.NOT_STARTED: TokenState.SCHEDULED,
     TokenUse.Reason.USED_UP: TokenState.EXPIRED,
 }
 DETAILS: dict[ActionType, dict[str, Any]] = {

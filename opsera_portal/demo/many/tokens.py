@@ -13,7 +13,7 @@ from tokens.querysets import PENDING_LAPSES_AFTER
 
 TOKENS, OF_OTHERS = 51, 80
 # Of the one person's tokens. Of the live ones, the rest is active for a while; of the others, the rest has expired.
-LIVE, NOT_REVEALED, BLOCKED, ENDING_SOON = 31, 1, 3, 6
+LIVE, NOT_REVEALED, NOT_STARTED, BLOCKED, ENDING_SOON = 31, 1, 1, 3, 6
 NEVER_SHOWN, REVOKED = 2, 8
 REASONS = (
     "No longer needed",
@@ -46,14 +46,18 @@ def add_tokens_of_others(people: Sequence[User]) -> list[Token]:
 def _live_tokens(owner: User) -> list[Token]:
     now = _now()
     pending = [_token(owner, number, used_up=0, is_shown=False) for number in range(NOT_REVEALED)]
+    scheduled = [_token(owner, number, used_up=0.1) for number in range(NOT_STARTED)]
+    for token in scheduled:
+        token.not_before = now + timedelta(days=2)
     blocked = [_token(owner, number, used_up=0.5) for number in range(BLOCKED)]
     for token in blocked:
         # Created before the policy became stricter.
         token.expires_at = now + timedelta(days=owner.own_organization.max_token_lifetime_days)
     ending = [_token(owner, number, used_up=0.985 - 0.015 * number) for number in range(ENDING_SOON)]
-    left = LIVE - NOT_REVEALED - BLOCKED - ENDING_SOON
+    left = LIVE - NOT_REVEALED - NOT_STARTED - BLOCKED - ENDING_SOON
     return [
         *pending,
+        *scheduled,
         *blocked,
         *ending,
         *(_token(owner, number, used_up=0.03 * (number + 1)) for number in range(left)),

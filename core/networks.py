@@ -1,4 +1,4 @@
-"""The networks from which a token can be used, if it is limited to some. Fixed when the token is created.
+"""Networks from which something is allowed: the use of one token, of an organization's tokens, or signing in.
 
 They are stored as one text, in canonical form (RFC 4632, RFC 5952), separated by spaces. Empty: from everywhere.
 """
@@ -25,8 +25,8 @@ def clean_networks(words: Iterable[str]) -> str:
     if len(networks) > MOST_NETWORKS:
         raise ValidationError(
             ngettext(
-                "A token can be limited to at most %(limit)s network.",
-                "A token can be limited to at most %(limit)s networks.",
+                "Enter at most %(limit)s network.",
+                "Enter at most %(limit)s networks.",
                 MOST_NETWORKS,
             )
             % {"limit": MOST_NETWORKS}

@@ -1,0 +1,195 @@
+"""Compares states, queries and answers to requests with the documented rules, for random tokens and policies.
+
+``plain_reading`` follows the documentation and shares no code with the product.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+import time_machine
+from django.db import connection, transaction
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from rest_framework.test import APIClient
+
+from accounts.models import Organization
+from accounts.tests.factories import OrganizationFactory, UserFactory
+from auditlog.models import TokenUse
+from tokens.filters import TokenFilter
+from tokens.models import Token
+from tokens.policy.preview import effect_of
+from tokens.states import TokenState
+from tokens.tests.factories import TokenFactory, bearer, now_in_seconds
+
+pytestmark = pytest.mark.each_database
+# Fewer on PostgreSQL, where each takes longer. A few are enough to find differences in SQL.
+EXAMPLES = 25 if connection.vendor == "sqlite" else 8
+
+DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
+# Before or after the present moment; the limits of the rules, and a second beside them.
+PAST = st.sampled_from([timedelta(0), SECOND, 600 * SECOND, 601 * SECOND, 7 * DAY, 7 * DAY + SECOND, 8 * DAY])
+START = st.none() | PAST.map(lambda ago: -ago) | st.sampled_from([SECOND, DAY, 20 * DAY])
+ADDRESSES = st.sampled_from(["192.0.2.1", "192.0.2.200", "198.51.100.1", "2001:db8::1"])
+NETWORKS = st.sampled_from(["", "192.0.2.0/24", "192.0.2.128/25 2001:db8::/32", "198.51.100.1", "0.0.0.0/0"])
+
+
+@dataclass
+class Limited:
+    """A token. Times are relative to the present moment; ``lifetime`` counts from the creation."""
+
+    created: timedelta
+    lifetime: timedelta
+    not_before: timedelta | None
+    revealed: bool
+    revoked: bool
+    networks: str
+    uses_left: int | None
+    used: timedelta | None
+    used_from: str
+
+    def __post_init__(self):
+        if self.not_before is not None:
+            self.not_before = min(max(self.not_before, self.created), self.created + self.lifetime - SECOND)
+
+
+@dataclass
+class World:
+    tokens: list
+    owner_is_active: bool
+    unused_days: int | None
+    networks: str
+    new_networks: str
+    address: str
+
+
+LIMITED = st.builds(
+    Limited,
+    created=PAST.map(lambda ago: -ago),
+    lifetime=st.sampled_from([DAY, 7 * DAY, 30 * DAY]),
+    not_before=START,
+    revealed=st.sampled_from([True, True, True, False]),
+    revoked=st.sampled_from([False, False, False, True]),
+    networks=NETWORKS,
+    uses_left=st.sampled_from([None, None, 2]),
+    used=st.none() | PAST.map(lambda ago: -ago),
+    used_from=ADDRESSES,
+)
+WORLDS = st.builds(
+    World,
+    tokens=st.lists(LIMITED, min_size=1, max_size=4),
+    owner_is_active=st.sampled_from([True, True, True, False]),
+    unused_days=st.sampled_from([None, None, 7]),
+    networks=NETWORKS,
+    new_networks=NETWORKS,
+    address=ADDRESSES,
+)
+
+
+def plain_state(world, token):
+    if token.revoked:
+        return "revoked"
+    if token.created + token.lifetime <= timedelta(0) or (not token.revealed and token.created <= -600 * SECOND):
+        return "expired"
+    if not world.owner_is_active:
+        return "owner_deactivated"
+    if not token.revealed:
+        return "pending"
+    usable_since = max(token.created, token.not_before or token.created)
+    since = usable_since if token.used is None else token.used
+    if world.unused_days is not None and -since > world.unused_days * DAY:
+        return "blocked_by_policy"
+    return "scheduled" if token.not_before is not None and token.not_before > timedelta(0) else "active"
+
+
+REFUSALS = {
+    "revoked": {"revoked", "expired", "owner_deactivated"},
+    "expired": {"expired", "not_revealed", "owner_deactivated"},
+    "owner_deactivated": {"owner_deactivated"},
+    "pending": {"not_revealed"},
+    "blocked_by_policy": {"blocked_by_policy"},
+    "scheduled": {"not_started"},
+}
+
+
+def is_in(networks, address):
+    inside = [ipaddress.ip_address(address) in ipaddress.ip_network(network) for network in networks.split()]
+    return not inside or any(inside)
+
+
+def plain_answers(world, token):
+    """The reasons that the log may give."""
+    state = plain_state(world, token)
+    if state != "active":
+        return REFUSALS[state]
+    if not is_in(token.networks, world.address):
+        return {"network_not_allowed"}
+    return {"ok"} if is_in(world.networks, world.address) else {"network_policy"}
+
+
+def built(world, now):
+    organization = OrganizationFactory(
+        unused_tokens_end_after_days=world.unused_days, token_networks=world.networks, max_token_lifetime_days=366
+    )
+    owner = UserFactory(organization=organization, is_active=world.owner_is_active)
+    rows = {}
+    for token in world.tokens:
+        created_at = now + token.created
+        row = TokenFactory(
+            owner=owner,
+            created_at=created_at,
+            expires_at=created_at + token.lifetime,
+            not_before=None if token.not_before is None else now + token.not_before,
+            revealed_at=created_at if token.revealed else None,
+            revoked_at=now if token.revoked else None,
+            networks=token.networks,
+            max_uses=token.uses_left,
+            last_used_at=None if token.used is None else now + token.used,
+            last_used_ip=None if token.used is None else token.used_from,
+        )
+        rows[row.pk] = token
+    return organization, rows
+
+
+@given(WORLDS)
+@settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    derandomize=True,
+    # Finding a smaller example takes minutes.
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_states_queries_and_answers_agree_with_the_documented_rules(db, world):
+    now = now_in_seconds()
+    with transaction.atomic(), time_machine.travel(now, tick=False):
+        organization, rows = built(world, now)
+        expected = {pk: plain_state(world, token) for pk, token in rows.items()}
+
+        tokens = Token.objects.filter(organization=organization)
+        found = list(tokens.for_token_table())
+        assert {token.pk: token.state.id for token in found} == expected
+        for state in TokenState:
+            filtered = TokenFilter.filter_state(None, tokens, "state", state.id)
+            assert {token.pk for token in filtered} == {pk for pk, is_of in expected.items() if is_of == state.id}
+        assert set(tokens.active()) == {token for token in found if token.is_active}
+        assert set(tokens.expiring_soon()) == {token for token in found if token.expires_soon}
+        assert tokens.counts().expiring_soon == sum(token.expires_soon for token in found)
+
+        after = Organization.objects.get(pk=organization.pk)
+        after.token_networks = world.new_networks
+        assert effect_of(organization, after).tokens_used_outside == sum(
+            world.owner_is_active
+            and expected[pk] not in {"revoked", "expired"}
+            and token.used is not None
+            and is_in(world.networks, token.used_from)
+            and not is_in(world.new_networks, token.used_from)
+            for pk, token in rows.items()
+        )
+
+        client = APIClient()
+        for token in found:
+            client.get("/api/v1/me", headers=bearer(token), REMOTE_ADDR=world.address)
+            assert TokenUse.objects.latest("id").reason in plain_answers(world, rows[token.pk]), rows[token.pk]
+        transaction.set_rollback(True)
