@@ -189,7 +189,7 @@ class UserAdmin(RecentSignInAdmin):
     readonly_fields = ["organization_name", "is_superuser", "last_login", "created_at"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        users: QuerySet[User] = User.objects.visible_to(person_of(request))
+        users: QuerySet[User] = User.objects.people().visible_to(person_of(request))
         return users
 
     def get_form(self, request: HttpRequest, obj: Model | None = None, change: bool = False, **kwargs: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -19,6 +20,7 @@ from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 from accounts.querysets import GroupQuerySet, UserQuerySet, second_factors
 from accounts.roles import ROLES, Ability, RoleDescription, SiteRole
 from core.api import scopes
+from core.service_accounts import ENDING, is_service_account
 from core.text import NOT_PRINTABLE, composed, is_printable
 
 DEFAULT_MAX_TOKEN_LIFETIME_DAYS = 92
@@ -179,7 +181,11 @@ class UserState(models.TextChoices):
 
 
 class User(AbstractBaseUser):
-    """A person. Signs in with an e-mail address, belongs to one organization and has one site role."""
+    """A person. Signs in with an e-mail address, belongs to one organization and has one site role.
+
+    Or a service account: it owns tokens, is in groups and access rules as people are, and never signs in
+    (`ServiceAccount`).
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     email = models.EmailField("e-mail address", max_length=254)
@@ -195,6 +201,15 @@ class User(AbstractBaseUser):
     )
     is_superuser = models.BooleanField(
         "operator", default=False, help_text="Operates the installation; belongs to no organization."
+    )
+    is_service_account = models.BooleanField(
+        "service account", default=False, editable=False, help_text="For machines: owns tokens and never signs in."
+    )
+    orphaned_at = models.DateTimeField(
+        "orphaned",
+        null=True,
+        editable=False,
+        help_text="Since when no responsible person of the service account is active.",
     )
     joined_at = models.DateTimeField(
         "joined", null=True, blank=True, editable=False, help_text="When the person chose how to sign in."
@@ -233,6 +248,31 @@ class User(AbstractBaseUser):
                 name="user_has_organization_or_operates",
                 violation_error_message="A user belongs to one organization; an operator belongs to none.",
             ),
+            # No password that could be used, no sign-in, and no role whose rights need a session (`accounts.roles`).
+            models.CheckConstraint(
+                condition=models.Q(is_service_account=False)
+                | models.Q(is_superuser=False, password__startswith=UNUSABLE_PASSWORD_PREFIX, last_login__isnull=True)
+                & ~models.Q(site_role=SiteRole.ADMINISTRATOR),
+                name="user_service_account_never_signs_in",
+                violation_error_message="A service account has no password, never signs in and is no Administrator.",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(is_service_account=True, email__endswith=ENDING)
+                | models.Q(models.Q(is_service_account=False) & ~models.Q(email__endswith=ENDING)),
+                name="user_service_account_has_its_address",
+                violation_error_message="Only service accounts have such an address.",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(orphaned_at__isnull=True) | models.Q(is_service_account=True),
+                name="user_orphaned_only_service_accounts",
+                violation_error_message="Only a service account can be orphaned.",
+            ),
+        ]
+        indexes: ClassVar = [
+            # Few people are service accounts.
+            models.Index(
+                fields=["organization"], name="user_service_accounts", condition=models.Q(is_service_account=True)
+            )
         ]
 
     def __str__(self) -> str:
@@ -245,11 +285,13 @@ class User(AbstractBaseUser):
             raise ValidationError({"name": gettext("Enter a name.")})
         if not is_printable(self.name):
             raise ValidationError({"name": NOT_PRINTABLE})
+        if is_service_account(self.email) and not self.is_service_account:
+            raise ValidationError({"email": gettext("Nobody can have this address.")})
 
     @property
     def is_invited(self) -> bool:
         """Has not chosen yet how to sign in: an invitation was sent."""
-        return self.is_active and self.joined_at is None
+        return self.is_active and self.joined_at is None and not self.is_service_account
 
     @property
     def state(self) -> UserState:
@@ -300,7 +342,10 @@ class User(AbstractBaseUser):
 
     @property
     def needs_two_factor(self) -> bool:
-        """Whether this person must use two-factor: by the organization's policy, or as an operator."""
+        """Whether this person must use two-factor: by the organization's policy, or as an operator. Service accounts
+        never sign in, so they need none."""
+        if self.is_service_account:
+            return False
         if self.organization is None:
             return bool(settings.OPERATOR_TWO_FACTOR)
         return self.organization.requires_two_factor_of(self.site_role)
@@ -316,6 +361,11 @@ class User(AbstractBaseUser):
     def is_staff(self) -> bool:
         return self.is_active and (self.is_superuser or self.may(Ability.MANAGE_ORGANIZATION))
 
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether it is a service account without an active responsible person."""
+        return self.orphaned_at is not None
+
     def has_perm(self, perm: str, obj: object = None) -> bool:
         return self.is_active and self.is_superuser
 
@@ -324,6 +374,29 @@ class User(AbstractBaseUser):
 
     def has_module_perms(self, app_label: str) -> bool:
         return self.is_staff
+
+
+class ServiceAccount(models.Model):
+    """What a service account has in addition to its row among the users: who answers for it, and what it is for.
+
+    `accounts.services` keeps ``User.orphaned_at`` in step with the people in ``responsible``.
+    """
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, primary_key=True, related_name="service_account")
+    description = models.CharField(max_length=500, blank=True, default="")
+    responsible = models.ManyToManyField(User, related_name="responsible_for", blank=True)
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+
+    class Meta:
+        ordering = ["user"]
+
+    def __str__(self) -> str:
+        return self.user.name
+
+    @property
+    def organization(self) -> Organization | None:
+        """For the activity log."""
+        return self.user.organization
 
 
 class Group(models.Model):

@@ -18,8 +18,9 @@ class OrganizationPageMixin(SectionMixin, MemberPageMixin):
 
 
 def find_user(actor: User, pk: str) -> User:
-    """404 if the actor can't see this person."""
-    user: User = get_object_or_404(User.objects.of_organization_readable_by(actor).for_user_table(), pk=pk)
+    """404 if the actor can't see this person. Service accounts have pages of their own."""
+    users = User.objects.people().of_organization_readable_by(actor)
+    user: User = get_object_or_404(users.for_user_table(), pk=pk)
     return user
 
 

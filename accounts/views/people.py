@@ -44,7 +44,7 @@ class UserListView(OrganizationPageMixin, SingleTableMixin, FilteredListMixin):
     current_tab = "accounts:organization_user_list"
 
     def get_queryset(self) -> QuerySet[User]:
-        users: QuerySet[User] = User.objects.of_organization_readable_by(self.person).for_user_table()
+        users: QuerySet[User] = User.objects.people().of_organization_readable_by(self.person).for_user_table()
         return users
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
