@@ -180,6 +180,14 @@ class UserState(models.TextChoices):
     DEACTIVATED = "deactivated", pgettext_lazy("state of a person", "Deactivated")
 
 
+class ServiceAccountState(models.TextChoices):
+    """Computed, never stored."""
+
+    ACTIVE = "active", pgettext_lazy("state of a service account", "Active")
+    ORPHANED = "orphaned", pgettext_lazy("state of a service account", "Orphaned")
+    DEACTIVATED = "deactivated", pgettext_lazy("state of a service account", "Deactivated")
+
+
 class User(AbstractBaseUser):
     """A person. Signs in with an e-mail address, belongs to one organization and has one site role.
 
@@ -315,6 +323,19 @@ class User(AbstractBaseUser):
         return self.organization
 
     @property
+    def accounts_answered_for(self) -> "models.QuerySet[User, uuid.UUID]":
+        """The ids of the service accounts that this person is responsible for, as a subquery."""
+        ids: models.QuerySet[User, uuid.UUID] = (
+            User.objects.service_accounts_of(self).order_by().values_list("pk", flat=True)
+        )
+        return ids
+
+    @property
+    def answers_for_accounts(self) -> bool:
+        """Whether this person is responsible for a service account. One query."""
+        return self.responsible_for.exists()
+
+    @property
     def may_read_organization_users(self) -> bool:
         return self.may(Ability.READ_USERS)
 
@@ -365,6 +386,13 @@ class User(AbstractBaseUser):
     def is_orphaned(self) -> bool:
         """Whether it is a service account without an active responsible person."""
         return self.orphaned_at is not None
+
+    @property
+    def account_state(self) -> ServiceAccountState:
+        """The state of a service account."""
+        if not self.is_active:
+            return ServiceAccountState.DEACTIVATED
+        return ServiceAccountState.ORPHANED if self.is_orphaned else ServiceAccountState.ACTIVE
 
     def has_perm(self, perm: str, obj: object = None) -> bool:
         return self.is_active and self.is_superuser

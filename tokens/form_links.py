@@ -76,7 +76,13 @@ def form_link_like(
         query["max_uses"] = str(token.max_uses)
     if preset := preset_of(token.created_at, token.expires_at):
         query["lifetime"] = preset.value
-    return f"{reverse('tokens:token_list')}?{urlencode(query)}"
+    return f"{_form_of(token)}?{urlencode(query)}"
+
+
+def _form_of(token: Token) -> str:
+    if token.owner.is_service_account:
+        return reverse("tokens:service_account_tokens", args=[token.owner_id])
+    return reverse("tokens:token_list")
 
 
 def form_link_with(scope: Scope, *, name: str) -> str:
