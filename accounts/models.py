@@ -35,8 +35,18 @@ POLICY_FIELDS = (
     "max_live_tokens",
     "unused_tokens_end_after_days",
     "two_factor_roles",
+    "max_service_token_lifetime_days",
+    "service_token_creators",
+    "orphaned_service_tokens_end_after_days",
     "log_retention_days",
 )
+
+
+class ServiceTokenCreators(models.TextChoices):
+    """Who creates and replaces the tokens of service accounts."""
+
+    RESPONSIBLE = "responsible", gettext_lazy("Responsible people and Administrators")
+    ADMINISTRATORS = "administrators", gettext_lazy("Only Administrators")
 
 
 def every_scope() -> str:
@@ -85,6 +95,26 @@ class Organization(models.Model):
         default="",
         help_text="Separated by spaces. Without two-factor, people with these roles and their tokens can do nothing.",
     )
+    max_service_token_lifetime_days = models.PositiveSmallIntegerField(
+        gettext_lazy("longest lifetime of a service account's token, in days"),
+        default=DEFAULT_MAX_TOKEN_LIFETIME_DAYS,
+        validators=[MinValueValidator(1), MaxValueValidator(366)],
+        help_text=gettext_lazy("1 to 366. Their tokens with a longer lifetime are blocked from their next use on."),
+    )
+    service_token_creators = models.CharField(
+        gettext_lazy("who creates tokens of service accounts"),
+        max_length=20,
+        choices=ServiceTokenCreators,
+        default=ServiceTokenCreators.RESPONSIBLE,
+        help_text=gettext_lazy("Responsible people can always expire them."),
+    )
+    orphaned_service_tokens_end_after_days = models.PositiveSmallIntegerField(
+        gettext_lazy("days after which tokens of an orphaned service account expire"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(366)],
+        help_text=gettext_lazy("1 to 366, or empty: they work on, although nobody active is responsible."),
+    )
     log_retention_days = models.PositiveSmallIntegerField(
         gettext_lazy("how long both logs are kept, in days"),
         default=DEFAULT_LOG_RETENTION_DAYS,
@@ -114,6 +144,21 @@ class Organization(models.Model):
                 name="organization_unused_tokens_end_after_1_to_366_days",
             ),
             models.CheckConstraint(condition=~models.Q(allowed_scopes=""), name="organization_allows_a_scope"),
+            models.CheckConstraint(
+                condition=models.Q(max_service_token_lifetime_days__gte=1, max_service_token_lifetime_days__lte=366),
+                name="organization_max_service_token_lifetime_1_to_366_days",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(orphaned_service_tokens_end_after_days__isnull=True)
+                | models.Q(
+                    orphaned_service_tokens_end_after_days__gte=1, orphaned_service_tokens_end_after_days__lte=366
+                ),
+                name="organization_orphaned_tokens_end_after_1_to_366_days",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(service_token_creators__in=ServiceTokenCreators.values),
+                name="organization_service_token_creators_known",
+            ),
         ]
 
     def __str__(self) -> str:

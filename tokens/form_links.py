@@ -193,7 +193,7 @@ def _read_lifetime(query: QueryDict, owner: User, initial: dict[str, Any]) -> It
         raise ValidationError(_("The date was left out. It must look like 2026-12-31."))
     preset = None if lifetime == CUSTOM else Lifetime(lifetime)
     try:
-        chosen_end(preset, date, longest=longest_lifetime(owner.own_organization))
+        chosen_end(preset, date, longest=longest_lifetime(owner.own_organization, owner))
     except ValidationError as error:
         yield _("The lifetime was left out. %(why)s") % {"why": " ".join(error.messages)}
         return

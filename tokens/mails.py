@@ -187,6 +187,25 @@ def unused_mail(owner_id: str, token_ids: Sequence[str], reader_id: str = "") ->
     return mail_from("tokens/mail/ended_unused.txt", context, subject=subject, to=reader.email)
 
 
+@mail_kind(gettext_lazy("Token of an orphaned service account expired"))
+def orphaned_mail(owner_id: str, token_ids: Sequence[str], reader_id: str = "") -> EmailMessage | None:
+    """Tells Administrators which tokens the policy expired because nobody active is responsible for them."""
+    ended = Token.objects.revoked().filter(pk__in=token_ids, owner=uuid.UUID(owner_id))
+    tokens = list(ended.select_related("owner", "organization").order_by("name", "pk"))
+    reader = reader_of(tokens[0].owner, reader_id) if tokens else None
+    if reader is None:
+        return None
+    owner = tokens[0].owner
+    context = about(owner, reader) | {
+        "organization": tokens[0].organization,
+        "tokens": tokens[:LISTED_IN_MAIL],
+        "further": len(tokens[LISTED_IN_MAIL:]),
+        "account_url": public_url("accounts:organization_service_account_detail", owner.pk),
+    }
+    subject = subject_about(owner, gettext("Tokens expired because nobody active is responsible"))
+    return mail_from("tokens/mail/ended_orphaned.txt", context, subject=subject, to=reader.email)
+
+
 def _report_subject(names: list[str]) -> str:
     if len(names) == 1:
         return gettext("Your access token “%(name)s” was reported as leaked and has been expired") % {"name": names[0]}

@@ -80,7 +80,7 @@ def replace_token(
         policy = locked_policy(actor)
         old = _locked(actor, token)
         is_own = old.owner_id == actor.pk
-        owner = actor if is_own else managed_account(actor, old.owner)
+        owner = actor if is_own else managed_account(actor, old.owner, policy)
         wanted_end, pipelines = _end_of_new(old, policy), _pipelines(owner, old)
         _end_predecessor(old, actor, request)
         _give_way(old, overlap_hours)
@@ -155,7 +155,7 @@ def _locked(actor: User, token: Token) -> Token:
 
 
 def _end_of_new(old: Token, policy: Organization) -> datetime:
-    longest = longest_lifetime(policy)
+    longest = longest_lifetime(policy, old.owner)
     return same_lifetime(old.created_at, old.expires_at, start=now_in_seconds(), longest=longest)
 
 

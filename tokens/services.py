@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_variables
 
-from accounts.models import Organization, User
+from accounts.models import Organization, ServiceTokenCreators, User
 from accounts.privileges import Privilege, require_proof
 from accounts.roles import Ability
 from accounts.services import ServiceAccountInactive
@@ -63,6 +63,13 @@ class NameOfEndedToken(DomainError):
     message = gettext_lazy(
         "This token has ended, so it keeps its name: you can use the name for a new token, and logs and mails call "
         "this one by it. You can change its description."
+    )
+
+
+class OnlyAdministrators(DomainError):
+    code = "only_administrators"
+    message = gettext_lazy(
+        "Your organization's policy lets only Administrators create tokens for service accounts. Ask one of them."
     )
 
 
@@ -120,10 +127,10 @@ def issue_token(
     try:
         with transaction.atomic():
             policy = locked_policy(actor)
-            holder = actor if owner is None else managed_account(actor, owner)
+            holder = actor if owner is None else managed_account(actor, owner, policy)
             created_at = now_in_seconds()
             with errors_of("expires_at"):
-                check_expiry(expires_at, start=created_at, longest=longest_lifetime(policy))
+                check_expiry(expires_at, start=created_at, longest=longest_lifetime(policy, holder))
             with errors_of("scopes"):
                 check_scopes(chosen, policy)
             _check_number(holder, policy)
@@ -162,11 +169,17 @@ def issue_token(
     return token
 
 
-def managed_account(actor: User, account: User) -> User:
-    """The service account as it is now, if the actor may now make tokens for it.
+def may_create_for_accounts(person: User, policy: Organization) -> bool:
+    """Whether the policy lets this person create tokens for the service accounts whose tokens they manage."""
+    is_open = policy.service_token_creators == ServiceTokenCreators.RESPONSIBLE
+    return is_open or person.may(Ability.MANAGE_ORGANIZATION)
 
-    Raises ``NotAllowed`` or ``ServiceAccountInactive``. Call it with the policy locked: a change of who is responsible
-    takes the same lock.
+
+def managed_account(actor: User, account: User, policy: Organization) -> User:
+    """The service account as it is now, if the actor may now create tokens for it.
+
+    Raises ``NotAllowed``, ``OnlyAdministrators`` or ``ServiceAccountInactive``. Call it with the policy locked: a
+    change of who is responsible takes the same lock.
     """
     person = User.objects.as_now(actor)
     if person is None or not person.may(Ability.OWN_TOKENS):
@@ -174,6 +187,8 @@ def managed_account(actor: User, account: User) -> User:
     found: User | None = User.objects.manageable_by(person).select_related("organization").filter(pk=account.pk).first()
     if found is None:
         raise NotAllowed
+    if not may_create_for_accounts(person, policy):
+        raise OnlyAdministrators
     if not found.is_active:
         raise ServiceAccountInactive
     return found
@@ -434,7 +449,10 @@ def _ids_by_owner(tokens: TokenQuerySet) -> list[uuid.UUID]:
     return list(tokens.order_by("owner_id", "pk").values_list("pk", flat=True))
 
 
-def longest_lifetime(organization: Organization) -> timedelta:
+def longest_lifetime(organization: Organization, owner: User) -> timedelta:
+    """For tokens of this owner: service accounts have a limit of their own."""
+    if owner.is_service_account:
+        return timedelta(days=organization.max_service_token_lifetime_days)
     return timedelta(days=organization.max_token_lifetime_days)
 
 

@@ -1,3 +1,4 @@
+import django.core.validators
 import django.db.models.deletion
 from django.conf import settings
 from django.db import migrations, models
@@ -21,6 +22,21 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.AddField(
+            model_name='organization',
+            name='max_service_token_lifetime_days',
+            field=models.PositiveSmallIntegerField(default=92, help_text='1 to 366. Their tokens with a longer lifetime are blocked from their next use on.', validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(366)], verbose_name="longest lifetime of a service account's token, in days"),
+        ),
+        migrations.AddField(
+            model_name='organization',
+            name='orphaned_service_tokens_end_after_days',
+            field=models.PositiveSmallIntegerField(blank=True, help_text='1 to 366, or empty: they work on, although nobody active is responsible.', null=True, validators=[django.core.validators.MinValueValidator(1), django.core.validators.MaxValueValidator(366)], verbose_name='days after which tokens of an orphaned service account expire'),
+        ),
+        migrations.AddField(
+            model_name='organization',
+            name='service_token_creators',
+            field=models.CharField(choices=[('responsible', 'Responsible people and Administrators'), ('administrators', 'Only Administrators')], default='responsible', help_text='Responsible people can always expire them.', max_length=20, verbose_name='who creates tokens of service accounts'),
+        ),
+        migrations.AddField(
             model_name='user',
             name='is_service_account',
             field=models.BooleanField(default=False, editable=False, help_text='For machines: owns tokens and never signs in.', verbose_name='service account'),
@@ -33,6 +49,18 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='user',
             index=models.Index(condition=models.Q(('is_service_account', True)), fields=['organization'], name='user_service_accounts'),
+        ),
+        migrations.AddConstraint(
+            model_name='organization',
+            constraint=models.CheckConstraint(condition=models.Q(('max_service_token_lifetime_days__gte', 1), ('max_service_token_lifetime_days__lte', 366)), name='organization_max_service_token_lifetime_1_to_366_days'),
+        ),
+        migrations.AddConstraint(
+            model_name='organization',
+            constraint=models.CheckConstraint(condition=models.Q(('orphaned_service_tokens_end_after_days__isnull', True), models.Q(('orphaned_service_tokens_end_after_days__gte', 1), ('orphaned_service_tokens_end_after_days__lte', 366)), _connector='OR'), name='organization_orphaned_tokens_end_after_1_to_366_days'),
+        ),
+        migrations.AddConstraint(
+            model_name='organization',
+            constraint=models.CheckConstraint(condition=models.Q(('service_token_creators__in', ['responsible', 'administrators'])), name='organization_service_token_creators_known'),
         ),
         migrations.AddConstraint(
             model_name='user',

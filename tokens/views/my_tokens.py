@@ -47,6 +47,9 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
     # Asked only after the form is valid: a mistyped name is no reason to sign in again.
     privilege = Privilege.CREATE_TOKEN
 
+    def may_create(self) -> bool:
+        return True
+
     def get_queryset(self) -> QuerySet[Token]:
         # Django knows the owner of these rows, so it makes no query for them.
         tokens = self.owner.tokens.with_pipelines(seen_by=self.person)
@@ -67,6 +70,7 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
         return super().get_context_data(
             form=form,
             owner=self.owner,
+            may_create=self.may_create(),
             account=self.account,
             service_accounts=self.account is None and self.person.answers_for_accounts,
             form_url=self.list_url,
@@ -78,7 +82,7 @@ class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredList
             can_run_one=pipelines["some_can_run"] and can_choose(PIPELINE, scopes["scope_cards"]),
             lifetime_choices=lifetime_choices(form),
             here=getattr(self.request, "client_address", None),
-            latest_end=now_in_seconds() + services.longest_lifetime(form.policy),
+            latest_end=now_in_seconds() + services.longest_lifetime(form.policy, self.owner),
             ending=notices.to_warn_of(self.owner),
             ended_in_use=ended_in_use(usage.of(self.owner)),
             **kwargs,
