@@ -11,14 +11,15 @@ from django.utils.safestring import SafeString
 
 from accounts import seen, services
 from accounts.forms import PolicyForm
-from accounts.models import POLICY_FIELDS, Group, Organization, User
+from accounts.models import POLICY_FIELDS, Group, Organization, ServiceAccount, User
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import ask_again, is_recent
-from accounts.states import USER_BADGES
+from accounts.states import ACCOUNT_BADGES, USER_BADGES
 from core.admin_site import PortalModelAdmin, SeenModelForm
 from core.http.request_context import person_of
 from core.pages.seen import FIELD
 from core.pages.templatetags.portal import badge
+from core.service_accounts import handle_of
 
 
 class RecentSignInAdmin(PortalModelAdmin):
@@ -236,6 +237,40 @@ class UserAdmin(RecentSignInAdmin):
         else:
             named = {name: fields[name] for name in ("email", "name", "site_role", "organization") if name in fields}
             obj.pk = services.create_user(actor=actor, password=fields["password1"], request=request, **named).pk
+
+
+@admin.register(ServiceAccount)
+class ServiceAccountAdmin(PortalModelAdmin):
+    """Read-only: the portal's own pages change them, and create their tokens."""
+
+    list_display = ["name", "handle", "organization_name", "site_role", "state_badge"]
+    search_fields = ["user__name", "user__email"]
+    fields = ["name", "handle", "organization_name", "site_role", "state_badge", "description", "responsible"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ServiceAccount]:
+        accounts = User.objects.service_accounts().in_organization(person_of(request))
+        rows: QuerySet[ServiceAccount] = ServiceAccount.objects.filter(user__in=accounts.order_by().values("pk"))
+        return rows.select_related("user__organization").order_by("user__name")
+
+    @admin.display(description="Name", ordering="user__name")
+    def name(self, row: ServiceAccount) -> str:
+        return row.user.name
+
+    @admin.display(description="Handle")
+    def handle(self, row: ServiceAccount) -> str:
+        return handle_of(row.user.email)
+
+    @admin.display(description="Organization")
+    def organization_name(self, row: ServiceAccount) -> str:
+        return str(row.user.organization)
+
+    @admin.display(description="Site role", ordering="user__site_role")
+    def site_role(self, row: ServiceAccount) -> str:
+        return str(row.user.get_site_role_display())
+
+    @admin.display(description="State")
+    def state_badge(self, row: ServiceAccount) -> SafeString:
+        return badge(ACCOUNT_BADGES[row.user.account_state])
 
 
 class GroupForm(SeenModelForm):

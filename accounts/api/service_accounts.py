@@ -19,7 +19,7 @@ from accounts.filters import ServiceAccountFilter
 from accounts.models import Group, ServiceAccountState, User
 from accounts.privileges import Privilege
 from accounts.roles import SiteRole
-from accounts.services import DESCRIPTION_MAX_LENGTH, MOST_RESPONSIBLE, ROLES_OF_SERVICE_ACCOUNTS
+from accounts.services import DESCRIPTION_MAX_LENGTH, MOST_RESPONSIBLE
 from core.api.etags import seen_by, with_etag
 from core.api.operations import CHANGE_API, READ_API, Operation
 from core.api.paging import KeysetPagination
@@ -28,7 +28,6 @@ from core.api.views import ApiViewSet
 from core.db.keyset import Keyset
 
 BY_EMAIL = Keyset(("email", "id"), descending=False)
-ROLES = [(role.value, role.label) for role in ROLES_OF_SERVICE_ACCOUNTS]
 
 
 class ServiceAccountSerializer(serializers.ModelSerializer[User]):
@@ -38,7 +37,7 @@ class ServiceAccountSerializer(serializers.ModelSerializer[User]):
         read_only=True, help_text="Names it in logs and access rules. The domain cannot exist: it gets no mail."
     )
     description = serializers.CharField(source="service_account.description", read_only=True)
-    site_role = serializers.ChoiceField(choices=ROLES, read_only=True)
+    site_role = serializers.ChoiceField(choices=SiteRole.choices, read_only=True)
     state = serializers.ChoiceField(source="account_state", choices=ServiceAccountState.choices, read_only=True)
     orphaned_at = serializers.DateTimeField(
         read_only=True, allow_null=True, help_text="Since when no responsible person is active."
@@ -68,7 +67,7 @@ class ServiceAccountSerializer(serializers.ModelSerializer[User]):
 class CreateServiceAccountBody(StrictSerializer):
     name = NameField(max_length=100)
     description = TextField(required=False, allow_blank=True, default="", max_length=DESCRIPTION_MAX_LENGTH)
-    site_role = serializers.ChoiceField(choices=ROLES, required=False, default=SiteRole.GUEST)
+    site_role = serializers.ChoiceField(choices=SiteRole.choices, required=False, default=SiteRole.GUEST)
     groups = BoundedListField(
         child=IdField(), required=False, default=list, max_length=MEMBERS_LIMIT, help_text="Ids of groups."
     )
@@ -87,7 +86,7 @@ class ChangeServiceAccountBody(StrictSerializer):
 
     name = NameField(max_length=100, required=False)
     description = TextField(required=False, allow_blank=True, max_length=DESCRIPTION_MAX_LENGTH)
-    site_role = serializers.ChoiceField(choices=ROLES, required=False)
+    site_role = serializers.ChoiceField(choices=SiteRole.choices, required=False)
     groups = BoundedListField(child=IdField(), required=False, max_length=MEMBERS_LIMIT, help_text="Ids of groups.")
     responsible = BoundedListField(
         child=IdField(), required=False, allow_empty=False, max_length=MOST_RESPONSIBLE, help_text="Ids of people."

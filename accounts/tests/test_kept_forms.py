@@ -40,6 +40,7 @@ NOT_WALKED = {
     "/login/again/": "a step of signing in",
     "/profile/tokens/name/": "part of the form for a new token, without a button of its own",
     "/profile/tokens/scopes/": "part of the form for a new token, without a button of its own",
+    "/organization/service-accounts/{account}/activate/": "a button, only if it is deactivated",
     "/organization/service-accounts/{account}/tokens/name/": "part of the form for a new token",
     "/organization/service-accounts/{account}/tokens/scopes/": "part of the form for a new token",
     "/suggestions/people/": "sent while somebody types in a field",

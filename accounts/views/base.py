@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.shortcuts import get_object_or_404
 
 from accounts.models import Group, User
@@ -60,4 +61,4 @@ def place_of_service_accounts(person: User) -> tuple[str, str]:
     """
     if person.may(Ability.READ_USERS):
         return "organization", "accounts:organization_service_account_list"
-    return "profile", "tokens:token_list"
+    return "profile", settings.ACCESS_TOKEN_LIST_PAGE

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -107,7 +108,7 @@ class ServiceAccountCreateView(ServiceAccountFormView):
                 account = services.create_service_account(actor=self.person, request=request, **form.cleaned_data)
                 said = _("“%(name)s” is created. Create its first token here.") % {"name": account.name}
                 messages.success(request, said)
-                return redirect("tokens:service_account_tokens", account_pk=account.pk)
+                return redirect(settings.SERVICE_ACCOUNT_TOKENS_PAGE, account_pk=account.pk)
         return self.render_to_response(self.get_context_data(form=form), status=400)
 
 

@@ -208,9 +208,11 @@ class BadgeColumn(Column):
 
 
 class BreakableColumn(Column):
-    """An e-mail address, or the name and version of a program."""
+    """An e-mail address, or the name and version of a program. A service account is shown as what it is."""
 
     def render(self, value: Any) -> SafeString:
+        if is_service_account(str(value)):
+            return format_html("{} {}", breakable(handle_of(str(value))), badge(SERVICE_ACCOUNT))
         return breakable(str(value))
 
 

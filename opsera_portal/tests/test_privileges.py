@@ -26,7 +26,7 @@ from accounts.models import Organization, User
 from accounts.privileges import Privilege, require_proof
 from accounts.roles import SiteRole
 from accounts.security import credentials, sessions
-from accounts.tests.factories import PASSWORD, GroupFactory, OperatorFactory, UserFactory
+from accounts.tests.factories import PASSWORD, GroupFactory, OperatorFactory, ServiceAccountFactory, UserFactory
 from accounts.tests.factors import add_app, code_of
 from auditlog.models import Activity
 from core.api.operations import Operation, routes
@@ -168,10 +168,11 @@ def things(ada):
 def things_for(things, organization):
     """Returns the things for an address, with a person for whom its action is possible."""
     inactive = UserFactory(organization=organization, is_active=False)
+    inactive_account = ServiceAccountFactory(organization=organization, is_active=False)
 
     def find(address):
         if "/activate" in address:
-            return things | {"user": inactive}
+            return things | {"user": inactive, "account": inactive_account}
         return things | {"user": things["invited"]} if "/invitation" in address else things
 
     return find
@@ -218,6 +219,7 @@ def test_privileged_operation_cannot_be_allowed_by_a_scope():
 BODIES = {
     "/users": {"email": "new@acme.example", "name": "Nova New", "site_role": "administrator"},
     "/users/{user}": {"site_role": "administrator", "is_active": True},
+    "/service-accounts/{account}": {"site_role": "power_user"},
     "/organization/policy": {"max_live_tokens": 1000, "max_token_lifetime_days": 366},
 }
 EVERY_CLOSED_ROUTE = pytest.mark.parametrize(
@@ -293,6 +295,7 @@ def test_session_with_a_fresh_proof_is_allowed(api, ada, things_for, name):
     method, address = name.split(" ")
     for kind in ("session", "user", "token"):
         address = address.replace(f"/{kind}s/{{id}}", f"/{kind}s/{{{kind}}}")
+    address = address.replace("/service-accounts/{id}", "/service-accounts/{account}")
     things = things_for(address)
     api.force_login(ada)
     before = snapshot()

@@ -30,15 +30,16 @@ class TokenNameView(OwnTokensMixin, View):
         return user.may(Ability.OWN_TOKENS)
 
     def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
+        owner = self.owner
         wait = NAME_CHECKS.take(str(self.person.pk))
         if wait is not None:
             return errors.too_many_requests(
                 request, _("You have checked many names in a short time. Try again in a minute."), retry_after=wait
             )
-        return self._answer(request.POST.get("name", ""))
+        return self._answer(request.POST.get("name", ""), owner)
 
-    def _answer(self, typed: str) -> HttpResponse:
-        context = {"problem": problem_of(typed, owner=self.owner) if typed.strip() else None}
+    def _answer(self, typed: str, owner: User) -> HttpResponse:
+        context = {"problem": problem_of(typed, owner=owner) if typed.strip() else None}
         return render(self.request, "tokens/includes/name_check.html", context)
 
 
