@@ -6,7 +6,7 @@ so that of two changes at once the second sees the first.
 """
 
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -149,18 +149,6 @@ def set_service_account_active(
             action = Action.SERVICE_ACCOUNT_ACTIVATED if is_active else Action.SERVICE_ACCOUNT_DEACTIVATED
             record(actor=actor, action=action, target=user, request=request)
     return user
-
-
-def add_responsible(*, actor: User, accounts: Sequence[User], person: User, request: HttpRequest | None = None) -> None:
-    """Makes one more person responsible for these service accounts. Raises ``NotAllowed`` or ``ValidationError``."""
-    require_proof(Privilege.CHANGE_SERVICE_ACCOUNT, request)
-    with transaction.atomic():
-        administrator = allowed(actor, Ability.MANAGE_ORGANIZATION)
-        for account in sorted(accounts, key=lambda account: account.pk):
-            user = locked_service_account(administrator, account)
-            now = list(user.service_account.responsible.all())
-            if person.pk not in {each.pk for each in now}:
-                _replace_responsible(actor, user, [*now, person], request)
 
 
 def only_responsible_for(person: User) -> UserQuerySet:

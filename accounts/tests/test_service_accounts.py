@@ -92,10 +92,9 @@ def test_service_account_is_orphaned_while_nobody_responsible_is_active(administ
     assert list(services.only_responsible_for(owner)) == [account]
     assert after(owner, is_active=False)
     assert list(User.objects.orphaned()) == [account]
-    services.add_responsible(actor=administrator, accounts=[account], person=administrator)
+    services.change_service_account(actor=administrator, account=account, responsible=[owner, administrator])
     account.refresh_from_db()
     assert not account.is_orphaned
-    services.change_service_account(actor=administrator, account=account, responsible=[owner, administrator])
     assert not after(owner, is_active=True)
 
 

@@ -94,7 +94,7 @@ class Mails:
         self.token = TokenFactory(owner=owner, name="nightly build", expires_at=now + timedelta(days=5))
         self.ended = TokenFactory(owner=owner, name="weekly build", **ended)
         self.account = ServiceAccountFactory(organization=organization, name="CI deploy")
-        self.orphaned = TokenFactory(owner=self.account, name="deploy", **ended)
+        self.orphaned = TokenFactory(owner=self.account, name="weekly build", **ended)
         self.pipeline = PipelineFactory(owner=owner, name="Deploy")
         self.run = RunFactory(pipeline=self.pipeline, started_by=owner, outcome=RunOutcome.FAILED)
         steps = {"run": self.run, "kind": Step.Kind.APPROVAL}
