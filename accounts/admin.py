@@ -243,9 +243,9 @@ class UserAdmin(RecentSignInAdmin):
 class ServiceAccountAdmin(PortalModelAdmin):
     """Read-only: the portal's own pages change them, and create their tokens."""
 
-    list_display = ["name", "handle", "organization_name", "site_role", "state_badge"]
+    list_display = ["name", "handle", "organization", "site_role", "state_badge"]
     search_fields = ["user__name", "user__email"]
-    fields = ["name", "handle", "organization_name", "site_role", "state_badge", "description", "responsible"]
+    fields = ["name", "handle", "organization", "site_role", "state_badge", "description", "responsible"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ServiceAccount]:
         accounts = User.objects.service_accounts().in_organization(person_of(request))
@@ -259,10 +259,6 @@ class ServiceAccountAdmin(PortalModelAdmin):
     @admin.display(description="Handle")
     def handle(self, row: ServiceAccount) -> str:
         return handle_of(row.user.email)
-
-    @admin.display(description="Organization")
-    def organization_name(self, row: ServiceAccount) -> str:
-        return str(row.user.organization)
 
     @admin.display(description="Site role", ordering="user__site_role")
     def site_role(self, row: ServiceAccount) -> str:
