@@ -11,14 +11,15 @@ from django.utils.safestring import SafeString
 
 from accounts import seen, services
 from accounts.forms import PolicyForm
-from accounts.models import POLICY_FIELDS, Group, Organization, User
+from accounts.models import POLICY_FIELDS, Group, Organization, ServiceAccount, User
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import ask_again, is_recent
-from accounts.states import USER_BADGES
+from accounts.states import ACCOUNT_BADGES, USER_BADGES
 from core.admin_site import PortalModelAdmin, SeenModelForm
 from core.http.request_context import person_of
 from core.pages.seen import FIELD
 from core.pages.templatetags.portal import badge
+from core.service_accounts import handle_of
 
 
 class RecentSignInAdmin(PortalModelAdmin):
@@ -189,7 +190,7 @@ class UserAdmin(RecentSignInAdmin):
     readonly_fields = ["organization_name", "is_superuser", "last_login", "created_at"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
-        users: QuerySet[User] = User.objects.visible_to(person_of(request))
+        users: QuerySet[User] = User.objects.people().visible_to(person_of(request))
         return users
 
     def get_form(self, request: HttpRequest, obj: Model | None = None, change: bool = False, **kwargs: Any) -> Any:
@@ -236,6 +237,36 @@ class UserAdmin(RecentSignInAdmin):
         else:
             named = {name: fields[name] for name in ("email", "name", "site_role", "organization") if name in fields}
             obj.pk = services.create_user(actor=actor, password=fields["password1"], request=request, **named).pk
+
+
+@admin.register(ServiceAccount)
+class ServiceAccountAdmin(PortalModelAdmin):
+    """Read-only: the portal's own pages change them, and create their tokens."""
+
+    list_display = ["name", "handle", "organization", "site_role", "state_badge"]
+    search_fields = ["user__name", "user__email"]
+    fields = ["name", "handle", "organization", "site_role", "state_badge", "description", "responsible"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[ServiceAccount]:
+        accounts = User.objects.service_accounts().in_organization(person_of(request))
+        rows: QuerySet[ServiceAccount] = ServiceAccount.objects.filter(user__in=accounts.order_by().values("pk"))
+        return rows.select_related("user__organization").order_by("user__name")
+
+    @admin.display(description="Name", ordering="user__name")
+    def name(self, row: ServiceAccount) -> str:
+        return row.user.name
+
+    @admin.display(description="Handle")
+    def handle(self, row: ServiceAccount) -> str:
+        return handle_of(row.user.email)
+
+    @admin.display(description="Site role", ordering="user__site_role")
+    def site_role(self, row: ServiceAccount) -> str:
+        return str(row.user.get_site_role_display())
+
+    @admin.display(description="State")
+    def state_badge(self, row: ServiceAccount) -> SafeString:
+        return badge(ACCOUNT_BADGES[row.user.account_state])
 
 
 class GroupForm(SeenModelForm):

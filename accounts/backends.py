@@ -1,4 +1,5 @@
 import uuid
+from typing import Any
 
 from allauth.account.auth_backends import AuthenticationBackend
 
@@ -12,8 +13,13 @@ class PortalAuthenticationBackend(AuthenticationBackend):
         user: User | None = User.objects.select_related("organization").filter(pk=user_id).first()
         return user if user is not None and self.user_can_authenticate(user) else None
 
+    def user_can_authenticate(self, user: Any) -> bool:
+        """Never a service account. Every request with a session asks this, so no session can be one's, however it
+        began."""
+        return not user.is_service_account and super().user_can_authenticate(user)
+
     def _authenticate_by_email(self, email: str, password: str) -> User | None:
         """By ``User.email`` only: allauth's own table also has addresses that wait for confirmation."""
-        user: User | None = User.objects.filter(email=email.strip().lower()).first()
+        user: User | None = User.objects.people().filter(email=email.strip().lower()).first()
         found: User | None = self._check_password(user, password)
         return found

@@ -6,7 +6,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from accounts.models import Group, User, UserState
+from accounts.models import Group, ServiceAccount, ServiceAccountState, User, UserState
 from accounts.querysets import UserQuerySet
 from accounts.roles import SiteRole
 from core.filters import ChoiceFilter, RowFilter, RowSearchFilter, SearchFilter, StrictFilterSet
@@ -53,3 +53,29 @@ class GroupFilter(StrictFilterSet):
     api_help: ClassVar = {"q": "Part of the name."}
 
     q = SearchFilter(label=_("Name"), field_name="name", lookup_expr="icontains")
+
+
+class ServiceAccountFilter(StrictFilterSet):
+    api_help: ClassVar = {"q": "Part of the name, of the handle, or of the name or address of a responsible person."}
+
+    q = SearchFilter(label=_("Name or responsible person"), method="filter_text")
+    site_role = ChoiceFilter(
+        label=_("Site role"),
+        choices=[role for role in SiteRole.choices if role[0] != SiteRole.ADMINISTRATOR],
+        empty_label=_("Any role"),
+    )
+    state = ChoiceFilter(
+        label=_("State"), choices=ServiceAccountState.choices, method="filter_state", empty_label=_("Any state")
+    )
+
+    def filter_text(self, queryset: QuerySet[User], name: str, value: str) -> QuerySet[User]:
+        people = User.objects.people().filter(Q(name__icontains=value) | Q(email__icontains=value))
+        responsible = ServiceAccount.responsible.through.objects.filter(user__in=people.order_by().values("pk"))
+        by_person = Q(pk__in=responsible.values("serviceaccount"))
+        return queryset.filter(Q(name__icontains=value) | Q(email__icontains=value) | by_person)
+
+    def filter_state(self, queryset: UserQuerySet, name: str, value: str) -> UserQuerySet:
+        if value == ServiceAccountState.DEACTIVATED:
+            return queryset.deactivated()
+        orphaned = value == ServiceAccountState.ORPHANED
+        return queryset.active().filter(orphaned_at__isnull=not orphaned)

@@ -13,6 +13,7 @@ from django.utils.translation import gettext
 from accounts.models import Group, User
 from accounts.roles import Ability
 from core.pages.suggestions import Suggestion
+from core.service_accounts import handle_of, is_service_account
 from core.text import Text, composed
 
 # Name, address, and what a suggestion has around them.
@@ -30,7 +31,12 @@ def suggestion(name: str, email: str) -> str:
 def suggested(people: QuerySet[User]) -> Iterator[Suggestion]:
     """What a field suggests for these people, by name."""
     for name, email in people.order_by("name", "email").values_list("name", "email"):
-        yield Suggestion(suggestion(name, email), name, email)
+        yield Suggestion(suggestion(name, email), name, hint_of(email))
+
+
+def hint_of(email: str) -> str:
+    """What a suggestion shows beside the name."""
+    return f"{handle_of(email)} · {gettext('Service account')}" if is_service_account(email) else email
 
 
 def shown(person: User, *, reader: User) -> str:

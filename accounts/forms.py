@@ -8,18 +8,20 @@ from django import forms
 from django.conf import settings
 from django.contrib.auth.forms import SetPasswordForm
 from django.core.validators import MaxValueValidator, MinValueValidator
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import pgettext_lazy
 
 from accounts import finding
 from accounts.models import POLICY_FIELDS, POLICY_LISTS, Group, Organization, User
 from accounts.roles import SiteRole
+from accounts.services import DESCRIPTION_MAX_LENGTH, MOST_RESPONSIBLE, ROLES_OF_SERVICE_ACCOUNTS
 from core.api import scopes
 from core.networks import MAX_LENGTH as NETWORK_MAX_LENGTH
 from core.networks import MOST_NETWORKS, clean_networks, words_of
 from core.pages.seen import SeenForm
 from core.pages.widgets import MOST_TO_READ, PickerInput, PickerTextarea, SuggestingInput
 from core.reading import time_zones
+from core.service_accounts import is_service_account
 
 GROUP_NAMES_MAX_LENGTH = 200 * 52
 HELP_WITH_CHOOSING = _("At least 12 characters. A sentence is easy to remember.")
@@ -148,6 +150,8 @@ class ChangeEmailForm(forms.Form):
         email: str = self.cleaned_data["email"].strip().lower()
         if email == self.person.email:
             raise forms.ValidationError(_("This is your current address."))
+        if is_service_account(email):
+            raise forms.ValidationError(_("Nobody can have this address."))
         return email
 
 
@@ -266,6 +270,62 @@ class InviteForm(forms.Form):
             del self.fields["groups"]
         elif len(groups) > MOST_TO_READ:
             self.fields["groups"] = GroupNamesField(actor=actor)
+
+
+class ResponsibleField(forms.CharField):
+    """People by address or full name, one in each line. Cleaned: a list of people."""
+
+    def __init__(self, *, actor: User) -> None:
+        super().__init__(
+            label=_("Responsible people"),
+            max_length=MOST_RESPONSIBLE * finding.TEXT_MAX_LENGTH,
+            widget=PickerTextarea("accounts:suggested_people", _("Add a person")),
+            help_text=_(
+                "A name or an e-mail address per line. They can create, replace and expire its tokens, and get the "
+                "mails about them."
+            ),
+            error_messages={"required": _("Name at least one active person who is responsible.")},
+        )
+        self.actor = actor
+
+    def clean(self, value: Any) -> Any:
+        people = User.objects.people().of_organization_readable_by(self.actor)
+        found = {}
+        for word in dict.fromkeys(finding.words_in(super().clean(value))):
+            unknown = gettext("Nobody in your organization has this address: %(address)s") % {"address": word}
+            person = finding.person_in(word, people=people, reader=self.actor, unknown=unknown)
+            found[person.pk] = person
+        return list(found.values())
+
+
+class ServiceAccountForm(SeenForm):
+    """Fields: ``name``, ``description``, ``site_role``, ``groups``, ``responsible``."""
+
+    name = forms.CharField(
+        label=_("Name"),
+        max_length=100,
+        help_text=_("What it does, for example “Nightly build”."),
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        error_messages={"required": _("Enter a name.")},
+    )
+    description = forms.CharField(
+        label=_("Description (optional)"),
+        required=False,
+        max_length=DESCRIPTION_MAX_LENGTH,
+        help_text=_("For example where its scripts run. At most 500 characters."),
+        widget=forms.Textarea(attrs={"rows": 2, "autocomplete": "off"}),
+    )
+    site_role = forms.ChoiceField(
+        label=_("Site role"),
+        choices=[(role.value, role.label) for role in ROLES_OF_SERVICE_ACCOUNTS],
+        initial=SiteRole.GUEST,
+        help_text=_("Its tokens can never do more. A service account can't be an Administrator."),
+    )
+
+    def __init__(self, *args: Any, actor: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["groups"] = GroupNamesField(actor=actor)
+        self.fields["responsible"] = ResponsibleField(actor=actor)
 
 
 class SiteRoleForm(SeenForm):

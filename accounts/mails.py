@@ -27,7 +27,7 @@ RESET_MAIL_LASTS = timedelta(hours=4)
 @mail_kind(gettext_lazy("Invitation"), lasts=timedelta(days=invitations.DAYS), replaces_earlier=True)
 def invitation_mail(user_id: str) -> EmailMessage | None:
     """Creates the link when the mail is sent: the outbox only stores the person's id."""
-    user = User.objects.select_related("organization").filter(pk=uuid.UUID(user_id)).first()
+    user = User.objects.people().select_related("organization").filter(pk=uuid.UUID(user_id)).first()
     if user is None or not user.is_invited or user.organization is None:
         return None
     subject = gettext("You are invited to the Opsera Portal of %(organization)s")
@@ -79,7 +79,7 @@ def password_reset_answer(user_id: str | None, address: str | None) -> None:
     The worker does this, so that the request takes the same time for known and unknown addresses: both write one row.
     ``address`` is where the request came from.
     """
-    user = User.objects.filter(pk=uuid.UUID(user_id)).first() if user_id else None
+    user = User.objects.people().filter(pk=uuid.UUID(user_id)).first() if user_id else None
     if user is None or not user.is_active:
         return
     record(actor=user, action=Action.PASSWORD_RESET_ASKED, target=user, address=address)
@@ -92,7 +92,7 @@ def password_reset_answer(user_id: str | None, address: str | None) -> None:
 @mail_kind(gettext_lazy("Link for a new password"), lasts=RESET_MAIL_LASTS, replaces_earlier=True)
 def password_reset_mail(user_id: str, address: str | None) -> EmailMessage | None:
     """Creates the link when the mail is sent."""
-    user = User.objects.active().filter(pk=uuid.UUID(user_id)).first()
+    user = User.objects.people().active().filter(pk=uuid.UUID(user_id)).first()
     if user is None:
         return None
     if not password_reset.can_reset(user):
@@ -161,7 +161,7 @@ def email_change_mail(entry_id: int) -> EmailMessage | None:
 def _entry_and_person(entry_id: int) -> tuple[Activity, User, User | None] | None:
     """An entry of the activity log, the person it is about, and the actor if that was somebody else."""
     entry = Activity.objects.select_related("actor").filter(pk=entry_id).first()
-    person = User.objects.filter(pk=uuid.UUID(entry.target_id)).first() if entry else None
+    person = User.objects.people().filter(pk=uuid.UUID(entry.target_id)).first() if entry else None
     if entry is None or person is None:
         return None
     return entry, person, entry.actor if entry.actor_id != person.pk else None

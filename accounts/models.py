@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
@@ -21,6 +22,7 @@ from accounts.roles import ROLES, Ability, RoleDescription, SiteRole
 from core.api import scopes
 from core.errors import errors_of
 from core.networks import clean_networks, is_inside, words_of
+from core.service_accounts import ENDING, is_service_account
 from core.text import NOT_PRINTABLE, composed, is_printable
 
 DEFAULT_MAX_TOKEN_LIFETIME_DAYS = 92
@@ -38,10 +40,20 @@ POLICY_FIELDS = (
     "two_factor_roles",
     "sign_in_networks",
     "sign_in_network_roles",
+    "max_service_token_lifetime_days",
+    "service_token_creators",
+    "orphaned_service_tokens_end_after_days",
     "log_retention_days",
 )
 # Those of them that are several words, stored as one text separated by spaces.
 POLICY_LISTS = ("allowed_scopes", "token_networks", "two_factor_roles", "sign_in_networks", "sign_in_network_roles")
+
+
+class ServiceTokenCreators(models.TextChoices):
+    """Who creates and replaces the tokens of service accounts."""
+
+    RESPONSIBLE = "responsible", gettext_lazy("Responsible people and Administrators")
+    ADMINISTRATORS = "administrators", gettext_lazy("Only Administrators")
 
 
 def every_scope() -> str:
@@ -106,6 +118,26 @@ class Organization(models.Model):
     sign_in_network_roles = models.CharField(
         "site roles that can sign in only from these networks", max_length=200, blank=True, default=""
     )
+    max_service_token_lifetime_days = models.PositiveSmallIntegerField(
+        gettext_lazy("longest lifetime of a service account's token, in days"),
+        default=DEFAULT_MAX_TOKEN_LIFETIME_DAYS,
+        validators=[MinValueValidator(1), MaxValueValidator(366)],
+        help_text=gettext_lazy("1 to 366. Their tokens with a longer lifetime are blocked from their next use on."),
+    )
+    service_token_creators = models.CharField(
+        gettext_lazy("who creates tokens of service accounts"),
+        max_length=20,
+        choices=ServiceTokenCreators,
+        default=ServiceTokenCreators.RESPONSIBLE,
+        help_text=gettext_lazy("Responsible people can always expire them."),
+    )
+    orphaned_service_tokens_end_after_days = models.PositiveSmallIntegerField(
+        gettext_lazy("days after which tokens of an orphaned service account expire"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(366)],
+        help_text=gettext_lazy("1 to 366, or empty: they work on, although nobody active is responsible."),
+    )
     log_retention_days = models.PositiveSmallIntegerField(
         gettext_lazy("how long both logs are kept, in days"),
         default=DEFAULT_LOG_RETENTION_DAYS,
@@ -135,6 +167,21 @@ class Organization(models.Model):
                 name="organization_unused_tokens_end_after_1_to_366_days",
             ),
             models.CheckConstraint(condition=~models.Q(allowed_scopes=""), name="organization_allows_a_scope"),
+            models.CheckConstraint(
+                condition=models.Q(max_service_token_lifetime_days__gte=1, max_service_token_lifetime_days__lte=366),
+                name="organization_max_service_token_lifetime_1_to_366_days",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(orphaned_service_tokens_end_after_days__isnull=True)
+                | models.Q(
+                    orphaned_service_tokens_end_after_days__gte=1, orphaned_service_tokens_end_after_days__lte=366
+                ),
+                name="organization_orphaned_tokens_end_after_1_to_366_days",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(service_token_creators__in=ServiceTokenCreators.values),
+                name="organization_service_token_creators_known",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -218,8 +265,20 @@ class UserState(models.TextChoices):
     DEACTIVATED = "deactivated", pgettext_lazy("state of a person", "Deactivated")
 
 
+class ServiceAccountState(models.TextChoices):
+    """Computed, never stored."""
+
+    ACTIVE = "active", pgettext_lazy("state of a service account", "Active")
+    ORPHANED = "orphaned", pgettext_lazy("state of a service account", "Orphaned")
+    DEACTIVATED = "deactivated", pgettext_lazy("state of a service account", "Deactivated")
+
+
 class User(AbstractBaseUser):
-    """A person. Signs in with an e-mail address, belongs to one organization and has one site role."""
+    """A person. Signs in with an e-mail address, belongs to one organization and has one site role.
+
+    Or a service account: it owns tokens, is in groups and access rules as people are, and never signs in
+    (`ServiceAccount`).
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     email = models.EmailField("e-mail address", max_length=254)
@@ -235,6 +294,15 @@ class User(AbstractBaseUser):
     )
     is_superuser = models.BooleanField(
         "operator", default=False, help_text="Operates the installation; belongs to no organization."
+    )
+    is_service_account = models.BooleanField(
+        "service account", default=False, editable=False, help_text="For machines: owns tokens and never signs in."
+    )
+    orphaned_at = models.DateTimeField(
+        "orphaned",
+        null=True,
+        editable=False,
+        help_text="Since when no responsible person of the service account is active.",
     )
     joined_at = models.DateTimeField(
         "joined", null=True, blank=True, editable=False, help_text="When the person chose how to sign in."
@@ -273,6 +341,31 @@ class User(AbstractBaseUser):
                 name="user_has_organization_or_operates",
                 violation_error_message="A user belongs to one organization; an operator belongs to none.",
             ),
+            # No password that could be used, no sign-in, and no role whose rights need a session (`accounts.roles`).
+            models.CheckConstraint(
+                condition=models.Q(is_service_account=False)
+                | models.Q(is_superuser=False, password__startswith=UNUSABLE_PASSWORD_PREFIX, last_login__isnull=True)
+                & ~models.Q(site_role=SiteRole.ADMINISTRATOR),
+                name="user_service_account_never_signs_in",
+                violation_error_message="A service account has no password, never signs in and is no Administrator.",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(is_service_account=True, email__endswith=ENDING)
+                | models.Q(models.Q(is_service_account=False) & ~models.Q(email__endswith=ENDING)),
+                name="user_service_account_has_its_address",
+                violation_error_message="Only service accounts have such an address.",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(orphaned_at__isnull=True) | models.Q(is_service_account=True),
+                name="user_orphaned_only_service_accounts",
+                violation_error_message="Only a service account can be orphaned.",
+            ),
+        ]
+        indexes: ClassVar = [
+            # Few people are service accounts.
+            models.Index(
+                fields=["organization"], name="user_service_accounts", condition=models.Q(is_service_account=True)
+            )
         ]
 
     def __str__(self) -> str:
@@ -285,11 +378,13 @@ class User(AbstractBaseUser):
             raise ValidationError({"name": gettext("Enter a name.")})
         if not is_printable(self.name):
             raise ValidationError({"name": NOT_PRINTABLE})
+        if is_service_account(self.email) and not self.is_service_account:
+            raise ValidationError({"email": gettext("Nobody can have this address.")})
 
     @property
     def is_invited(self) -> bool:
         """Has not chosen yet how to sign in: an invitation was sent."""
-        return self.is_active and self.joined_at is None
+        return self.is_active and self.joined_at is None and not self.is_service_account
 
     @property
     def state(self) -> UserState:
@@ -311,6 +406,19 @@ class User(AbstractBaseUser):
         if self.organization is None:
             raise PermissionDenied(gettext("Operators of the installation belong to no organization."))
         return self.organization
+
+    @property
+    def accounts_answered_for(self) -> "models.QuerySet[User, uuid.UUID]":
+        """The ids of the service accounts that this person is responsible for, as a subquery."""
+        ids: models.QuerySet[User, uuid.UUID] = (
+            User.objects.service_accounts_of(self).order_by().values_list("pk", flat=True)
+        )
+        return ids
+
+    @property
+    def answers_for_accounts(self) -> bool:
+        """Whether this person is responsible for a service account. One query."""
+        return self.responsible_for.exists()
 
     @property
     def may_read_organization_users(self) -> bool:
@@ -340,7 +448,10 @@ class User(AbstractBaseUser):
 
     @property
     def needs_two_factor(self) -> bool:
-        """Whether this person must use two-factor: by the organization's policy, or as an operator."""
+        """Whether this person must use two-factor: by the organization's policy, or as an operator. Service accounts
+        never sign in, so they need none."""
+        if self.is_service_account:
+            return False
         if self.organization is None:
             return bool(settings.OPERATOR_TWO_FACTOR)
         return self.organization.requires_two_factor_of(self.site_role)
@@ -356,6 +467,18 @@ class User(AbstractBaseUser):
     def is_staff(self) -> bool:
         return self.is_active and (self.is_superuser or self.may(Ability.MANAGE_ORGANIZATION))
 
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether it is a service account without an active responsible person."""
+        return self.orphaned_at is not None
+
+    @property
+    def account_state(self) -> ServiceAccountState:
+        """The state of a service account."""
+        if not self.is_active:
+            return ServiceAccountState.DEACTIVATED
+        return ServiceAccountState.ORPHANED if self.is_orphaned else ServiceAccountState.ACTIVE
+
     def has_perm(self, perm: str, obj: object = None) -> bool:
         return self.is_active and self.is_superuser
 
@@ -364,6 +487,29 @@ class User(AbstractBaseUser):
 
     def has_module_perms(self, app_label: str) -> bool:
         return self.is_staff
+
+
+class ServiceAccount(models.Model):
+    """What a service account has in addition to its row among the users: who answers for it, and what it is for.
+
+    `accounts.services` keeps ``User.orphaned_at`` in step with the people in ``responsible``.
+    """
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, primary_key=True, related_name="service_account")
+    description = models.CharField(max_length=500, blank=True, default="")
+    responsible = models.ManyToManyField(User, related_name="responsible_for", blank=True)
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+
+    class Meta:
+        ordering = ["user"]
+
+    def __str__(self) -> str:
+        return self.user.name
+
+    @property
+    def organization(self) -> Organization | None:
+        """For the activity log."""
+        return self.user.organization
 
 
 class Group(models.Model):

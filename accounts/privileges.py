@@ -31,12 +31,16 @@ class Privilege(Enum):
     ACTIVATE = gettext_noop("Activate a person")
     EDIT_PERSON = gettext_noop("Create a person, or change their name, address, password or state, in Django admin")
     RESET_TWO_FACTOR = gettext_noop("Remove a person's two-factor")
+    # Service accounts.
+    CREATE_SERVICE_ACCOUNT = gettext_noop("Create a service account")
+    CHANGE_SERVICE_ACCOUNT = gettext_noop("Change a service account, its role, or who is responsible for it")
+    ACTIVATE_SERVICE_ACCOUNT = gettext_noop("Activate a service account")
     # The organization.
     CREATE_ORGANIZATION = gettext_noop("Create an organization in Django admin")
     CHANGE_POLICY = gettext_noop("Change the organization's policy")
     # One's own account.
-    CREATE_TOKEN = gettext_noop("Create a token")
-    REPLACE_TOKEN = gettext_noop("Replace one of my tokens")
+    CREATE_TOKEN = gettext_noop("Create a token, for myself or a service account")
+    REPLACE_TOKEN = gettext_noop("Replace one of my tokens or of a service account")
     CHANGE_OWN_EMAIL = gettext_noop("Change my e-mail address")
     CHANGE_OWN_PASSWORD = gettext_noop("Change my password")
     CHANGE_OWN_TWO_FACTOR = gettext_noop("Add or remove my second factors and recovery codes")

@@ -64,6 +64,35 @@ class UserQuerySet(OrganizationRowsQuerySet["User"]):
             person.limited_by_token = actor.limited_by_token
         return person
 
+    def people(self) -> Self:
+        """Without service accounts: those who can sign in, get mails and answer for things."""
+        return self.filter(is_service_account=False)
+
+    def service_accounts(self) -> Self:
+        return self.filter(is_service_account=True)
+
+    def manageable_by(self, user: "User") -> Self:
+        """The service accounts whose tokens the person manages: all for Administrators, else those that they are
+        responsible for."""
+        if user.is_superuser or user.may(Ability.MANAGE_ORGANIZATION):
+            return self.service_accounts().in_organization(user)
+        return self.service_accounts_of(user)
+
+    def service_accounts_of(self, user: "User") -> Self:
+        """The service accounts that the person is responsible for."""
+        return self.service_accounts().filter(service_account__responsible=user)
+
+    def service_accounts_readable_by(self, user: "User") -> Self:
+        """All of the organization for people whose role can see its people; for others, those that they are
+        responsible for."""
+        if user.is_superuser or user.may(Ability.READ_USERS):
+            return self.service_accounts().in_organization(user)
+        return self.service_accounts_of(user)
+
+    def orphaned(self) -> Self:
+        """Active service accounts without an active responsible person."""
+        return self.service_accounts().filter(orphaned_at__isnull=False, is_active=True)
+
     def active(self) -> Self:
         return self.filter(is_active=True)
 
@@ -72,7 +101,7 @@ class UserQuerySet(OrganizationRowsQuerySet["User"]):
 
     def invited(self) -> Self:
         """Active people who have not chosen yet how to sign in."""
-        return self.active().filter(joined_at__isnull=True)
+        return self.people().active().filter(joined_at__isnull=True)
 
     def with_two_factor(self) -> Self:
         """People who have set up an authenticator app or a passkey."""
@@ -87,6 +116,13 @@ class UserQuerySet(OrganizationRowsQuerySet["User"]):
         undelivered = Prefetch("outgoing_mails", OutgoingMail.objects.undelivered(), to_attr="undelivered_mails")
         rows = self.annotate(live_token_count=access_tokens().live_count()).with_second_factors()
         return rows.prefetch_related("member_groups", undelivered)
+
+    def for_service_account_table(self) -> Self:
+        """With ``live_token_count``, groups and responsible people."""
+        rows = self.annotate(live_token_count=access_tokens().live_count()).select_related(
+            "service_account__created_by"
+        )
+        return rows.prefetch_related("member_groups", "service_account__responsible")
 
 
 class GroupQuerySet(OrganizationRowsQuerySet["Group"]):

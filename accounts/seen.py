@@ -18,6 +18,17 @@ def of_user_in_admin(user: User) -> str:
     return fingerprint("user in admin", user.pk, user.email, user.name, user.site_role, user.is_active)
 
 
+def of_service_account(account: User) -> str:
+    """All that its form and `PATCH /service-accounts/{id}` change. Reads groups and responsible people, unless they
+    were prefetched."""
+    row = account.service_account
+    groups = sorted(str(group.pk) for group in account.member_groups.all())
+    responsible = sorted(str(person.pk) for person in row.responsible.all())
+    return fingerprint(
+        "service account", account.pk, account.name, row.description, account.site_role, groups, responsible
+    )
+
+
 def of_group_name(group: Group) -> str:
     return fingerprint("group name", group.pk, group.name)
 

@@ -60,7 +60,7 @@ def record_failed_sign_in(
     password in the wrong field.
     """
     email = str(credentials.get("email") or credentials.get("username") or "")
-    user = User.objects.filter(email=email.strip().lower()).first() if "\x00" not in email else None
+    user = User.objects.people().filter(email=email.strip().lower()).first() if "\x00" not in email else None
     if user is None:
         address = client_address(request) if request else None
         if UNKNOWN_LOG_LIMIT.take(str(address)) is None:

@@ -7,15 +7,24 @@ from django.utils.translation import gettext, gettext_lazy, pgettext, pgettext_l
 from django_tables2 import Column
 
 from accounts.models import Group, User
-from accounts.states import USER_BADGES
+from accounts.states import ACCOUNT_BADGES, USER_BADGES
 from core.mail.kinds import label_of
 from core.models import OutgoingMail
 from core.pages.addresses import address_of
 from core.pages.tables import BadgeColumn, MomentColumn, PortalTable
-from core.pages.templatetags.portal import relative
-from core.text import Text
+from core.pages.templatetags.portal import actor, relative
+from core.service_accounts import handle_of
+from core.text import Text, first_of
 
+# How many responsible people of a service account a list names.
+LISTED_PEOPLE = 3
 NUMERIC = {"td": {"class": "numeric"}, "th": {"class": "numeric"}}
+
+
+def page_of(user: User) -> str:
+    """The page of a person or of a service account."""
+    page = "organization_service_account_detail" if user.is_service_account else "organization_user_detail"
+    return address_of(f"accounts:{page}", user.pk)
 
 
 class UserTable(PortalTable):
@@ -62,6 +71,43 @@ class UserTable(PortalTable):
 
     def render_has_two_factor(self, value: bool) -> str:
         return pgettext("two-factor", "On") if value else pgettext("two-factor", "Off")
+
+    def render_groups(self, record: User) -> str:
+        return ", ".join(group.name for group in record.member_groups.all()) or "–"
+
+
+class ServiceAccountTable(PortalTable):
+    only_wide = ("groups",)
+    first_line = ("state",)
+    second_line: ClassVar[dict[str, Text]] = {"responsible": gettext_lazy("Responsible"), "site_role": ""}
+
+    name = Column(verbose_name=gettext_lazy("Name"))
+    site_role = Column(verbose_name=gettext_lazy("Role"))
+    responsible = Column(
+        verbose_name=gettext_lazy("Responsible"), orderable=False, empty_values=(), accessor="service_account"
+    )
+    state = BadgeColumn(verbose_name=gettext_lazy("State"), accessor="account_state", orderable=False)
+    groups = Column(accessor="member_groups", verbose_name=gettext_lazy("Groups"), orderable=False, empty_values=())
+    live_token_count = Column(verbose_name=gettext_lazy("Live tokens"), attrs=NUMERIC)
+
+    class Meta:
+        attrs = {"id": "service-accounts", "aria-label": gettext_lazy("Service accounts")}
+        order_by = ("name",)
+        empty_text = gettext_lazy("No service account here.")
+
+    def row_attributes(self, record: User) -> dict[str, Any]:
+        return {"data-service-account": record.pk}
+
+    def render_name(self, record: User) -> SafeString:
+        shown = format_html('<a href="{}">{}</a>', page_of(record), record.name)
+        return format_html('{} <span class="hint below">{}</span>', shown, handle_of(record.email))
+
+    def render_responsible(self, record: User) -> str:
+        people = record.service_account.responsible.all()
+        return first_of([person.name for person in people], LISTED_PEOPLE, total=len(people)) if people else "–"
+
+    def render_state(self, record: User, column: BadgeColumn) -> SafeString:
+        return column.render(ACCOUNT_BADGES[record.account_state])
 
     def render_groups(self, record: User) -> str:
         return ", ".join(group.name for group in record.member_groups.all()) or "–"
@@ -158,8 +204,10 @@ class MemberTable(PortalTable):
         )
 
     def render_name(self, record: User) -> SafeString:
-        url = address_of("accounts:organization_user_detail", record.pk)
-        return format_html('<a href="{}">{}</a>', url, record.name)
+        return format_html('<a href="{}">{}</a>', page_of(record), record.name)
+
+    def render_email(self, record: User) -> SafeString | str:
+        return actor(record.email)
 
     def render_state(self, record: User, column: BadgeColumn) -> SafeString:
         return column.render(USER_BADGES[record.state])

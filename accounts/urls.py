@@ -1,9 +1,10 @@
 from django.urls import path
 
 from accounts.security.views import overview, sessions
-from accounts.views import groups, invitations, mails, people, profile, suggestions
+from accounts.views import groups, invitations, mails, people, profile, service_accounts, suggestions
 
 app_name = "accounts"
+ACCOUNT = "organization/service-accounts/<id:pk>"
 USER = "organization/users/<id:pk>"
 GROUP = "organization/groups/<id:pk>"
 
@@ -31,6 +32,36 @@ urlpatterns = [
         name="organization_user_two_factor_reset",
     ),
     path(f"{USER}/invitation/", people.UserInvitationView.as_view(), name="organization_user_invitation"),
+    path(
+        "organization/service-accounts/",
+        service_accounts.ServiceAccountListView.as_view(),
+        name="organization_service_account_list",
+    ),
+    path(
+        "organization/service-accounts/new/",
+        service_accounts.ServiceAccountCreateView.as_view(),
+        name="organization_service_account_create",
+    ),
+    path(
+        f"{ACCOUNT}/",
+        service_accounts.ServiceAccountDetailView.as_view(),
+        name="organization_service_account_detail",
+    ),
+    path(
+        f"{ACCOUNT}/edit/",
+        service_accounts.ServiceAccountEditView.as_view(),
+        name="organization_service_account_edit",
+    ),
+    path(
+        f"{ACCOUNT}/activate/",
+        service_accounts.ServiceAccountActivateView.as_view(),
+        name="organization_service_account_activate",
+    ),
+    path(
+        f"{ACCOUNT}/deactivate/",
+        service_accounts.ServiceAccountDeactivateView.as_view(),
+        name="organization_service_account_deactivate",
+    ),
     path("organization/mails/", mails.MailListView.as_view(), name="organization_mail_list"),
     path("organization/groups/", groups.GroupListView.as_view(), name="organization_group_list"),
     path(f"{GROUP}/", groups.GroupDetailView.as_view(), name="organization_group_detail"),

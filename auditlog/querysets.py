@@ -28,10 +28,15 @@ class ReadableQuerySet(models.QuerySet[Row]):
             return self.none()
         return self.filter(organization_id=user.organization_id)
 
+    def answered_for_by(self, user: User) -> Self:
+        """The entries about this person and about the service accounts that they are responsible for."""
+        theirs = models.Q(**{f"{self.person_field}__in": user.accounts_answered_for})
+        return self.filter(models.Q(**{self.person_field: user}) | theirs)
+
     def visible_to(self, user: User) -> Self:
         if user.is_superuser or user.may_read_organization_logs:
             return self.readable_org_entries(user)
-        return self.of(user)
+        return self.answered_for_by(user)
 
 
 class LogQuerySet(ReadableQuerySet[Row]):

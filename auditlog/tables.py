@@ -10,10 +10,12 @@ from django.utils.translation import gettext, gettext_lazy
 from django_tables2 import Column
 
 from auditlog.models import Activity, TokenUse
-from core.badges import Badge
+from core.badges import SERVICE_ACCOUNT, Badge
 from core.pages.addresses import address_of
 from core.pages.line_breaks import breakable, ip_address
 from core.pages.tables import BadgeColumn, BreakableColumn, CodeColumn, ExactMomentColumn, PortalTable
+from core.pages.templatetags.portal import badge
+from core.service_accounts import handle_of, is_service_account
 from core.text import Text
 
 # Whole texts, because German nouns have a capital letter in a sentence, too.
@@ -83,6 +85,13 @@ class LogTable(PortalTable):
         if record.token_id is None:
             return format_html("{}", record.token_name)
         return self.narrowed_link(record.token_name, token_id=str(record.token_id))
+
+    def person_link(self, address: str) -> SafeString:
+        """The entries of this person, or of a service account, which is shown as what it is."""
+        if is_service_account(address):
+            link = self.narrowed_link(breakable(handle_of(address)), user_email=address)
+            return format_html("{} {}", link, badge(SERVICE_ACCOUNT))
+        return self.narrowed_link(breakable(address), user_email=address)
 
     def narrowed_link(self, text: str, **query: str) -> SafeString:
         """A link to the first page of the same list, also filtered by this value."""
@@ -170,7 +179,7 @@ class OrganizationTokenUseTable(TokenUseTable):
         exclude = ("scope",)
 
     def render_owner_email(self, value: str) -> SafeString:
-        return self.narrowed_link(breakable(value), user_email=value)
+        return self.person_link(value)
 
     def render_token_name(self, record: TokenUse) -> SafeString:
         # The scopes are below the name, because this log has one column more than a person's own.
@@ -219,4 +228,4 @@ class OrganizationActivityTable(ActivityTable):
         sequence = ("at", "actor_email", "...")
 
     def render_actor_email(self, value: str) -> SafeString:
-        return self.narrowed_link(breakable(value), user_email=value)
+        return self.person_link(value)

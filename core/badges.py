@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from django.utils.translation import gettext_lazy
+
 from core.text import Text
 
 Tone = Literal["good", "warning", "bad", "neutral", "waiting"]
@@ -15,3 +17,6 @@ class Badge:
     sign: str
     label: Text
     tone: Tone
+
+
+SERVICE_ACCOUNT = Badge("⚙", gettext_lazy("Service account"), "neutral")

@@ -8,6 +8,7 @@ import json
 from base64 import urlsafe_b64encode
 from typing import Any
 
+ACCOUNT = "5b1d9e2a-6c3f-4b8e-9d47-3f0a1c2b7e64"
 PERSON, OTHER_PERSON, GROUP = (f"0190a1b2-0000-7000-8000-00000000000{n}" for n in (1, 2, 3))
 TOKEN, PIPELINE, STEP, RUN, ENTRY = (f"0190a1b2-0000-7000-8000-00000000000{n}" for n in (4, 5, 6, 7, 8))
 EMAIL, NAME = "dana@example.com", "Dana Moreau"
@@ -123,6 +124,9 @@ VALUES: dict[str, Any] = {
     "token_networks": ["203.0.113.0/24"],
     "tokens": 1,
     "two_factor_roles": ["administrator"],
+    "max_service_token_lifetime_days": 92,
+    "orphaned_service_tokens_end_after_days": 30,
+    "service_token_creators": "responsible",
     "unused_tokens_end_after_days": 90,
     "updatedAt": STARTED,
     "createdAt": STARTED,
@@ -141,6 +145,17 @@ TOKEN_FIELDS = {"id": TOKEN, "name": "Nightly build"}
 LIMITS = {"networks": ["203.0.113.0/24"], "max_uses": None, "uses_left": None, "not_before": None}
 WHOLE_TOKEN_FIELDS = TOKEN_FIELDS | LIMITS | {"replaced_by": None}
 PERSON_FIELDS = {"id": PERSON, "name": NAME}
+ACCOUNT_FIELDS = {
+    "id": ACCOUNT,
+    "email": "ci-deploy-x7k2q9@service-account.invalid",
+    "name": "CI deploy",
+    "description": "Deploys the shop.",
+    "site_role": "user",
+    "is_active": True,
+    "state": "active",
+    "orphaned_at": None,
+    "live_tokens": 1,
+}
 PIPELINE_FIELDS = {"id": PIPELINE, "name": "Build and test", "owner_email": EMAIL}
 ACTIVITY_FIELDS = {"type": "pipeline", "action": "pipeline.started", "details": {"run": 1}}
 USE_FIELDS = {"status": 200, "reason": "ok"}
@@ -172,14 +187,15 @@ OBJECTS: dict[str, dict[str, Any]] = {
         "refused": [{"kind": "a loopback address", "networks": ["127.0.0.0/8", "::1/128"]}],
         "allowed": [],
     },
-    "BlockedByRule": {"lifetime": 1, "scope": 0, "unused": 0, "two_factor": 0},
+    "BlockedByRule": {"lifetime": 1, "service_lifetime": 0, "scope": 0, "unused": 0, "orphaned": 0, "two_factor": 0},
     "EditTokenBodyRequest": {"name": "Nightly build 2", "description": "Starts the tests every night."},
     "ChangeGroupBodyRequest": {"name": "Release team", "members": [PERSON, OTHER_PERSON]},
     "ChangePipelineBodyRequest": {"name": "Build, test and report", "notified_people": ..., "steps": ...},
     "ChangePolicyBodyRequest": {"max_token_lifetime_days": 30, "allowed_scopes": ["api-readonly", "pipeline"]}
     | dict.fromkeys(("max_live_tokens", "two_factor_roles", "log_retention_days", "version"), ...)
     | dict.fromkeys(("token_networks", "sign_in_networks", "sign_in_network_roles"), ...)
-    | {"unused_tokens_end_after_days": ...},
+    | dict.fromkeys(("unused_tokens_end_after_days", "orphaned_service_tokens_end_after_days"), ...)
+    | dict.fromkeys(("max_service_token_lifetime_days", "service_token_creators"), ...),
     "ChangePreferencesBodyRequest": {"wants_expiry_mails": True},
     "ChangeUserBodyRequest": {"site_role": ..., "is_active": False},
     "ChangedPolicy": {"max_token_lifetime_days": 30, "allowed_scopes": ["api-readonly", "pipeline"]},
@@ -223,10 +239,10 @@ OBJECTS: dict[str, dict[str, Any]] = {
         "enough_scopes": ["pipeline-readonly"],
     },
     "Me": {"organization": {"id": ENTRY, "name": "Example", "account": "example"}},
-    "MeUser": PERSON_FIELDS,
+    "MeUser": PERSON_FIELDS | {"is_service_account": False},
     "Member": PERSON_FIELDS,
     "OrganizationMail": {"user_id": PERSON, "state": "waiting"},
-    "OrganizationToken": WHOLE_TOKEN_FIELDS,
+    "OrganizationToken": WHOLE_TOKEN_FIELDS | {"owner_is_service_account": False},
     "Pipeline": PIPELINE_FIELDS | {"state": "stopped"},
     "PipelineSummary": PIPELINE_FIELDS | {"state": "stopped", "allowed": ["see", "run"]},
     "RejectBodyRequest": {"message": "Wait for the security fix."},
@@ -234,6 +250,20 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "RunLogLine": {"step": "Build", "action": "post", "message": "Answered 200 in 6 ms.", "level": "info"},
     "RunStarted": {"status": "executed", "message": "Run 2 of “Build and test” is queued.", "runCount": 2},
     "RunStatus": {"status": "success", "message": "Run 1 of “Build and test”: success."},
+    "ServiceAccount": ACCOUNT_FIELDS,
+    "CreateServiceAccountBodyRequest": {
+        "name": "CI deploy",
+        "description": ...,
+        "groups": ...,
+        "responsible": [PERSON],
+    },
+    "ChangeServiceAccountBodyRequest": {
+        "name": ...,
+        "description": "Deploys the shop.",
+        "site_role": "user",
+        "groups": ...,
+        "responsible": [PERSON, OTHER_PERSON],
+    },
     "Session": {"id": SESSION, "is_current": True},
     "Step": STEP_FIELDS,
     "StepBodyRequest": {
@@ -288,6 +318,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "token_change": {"name": "Nightly build 2", "description": "Starts the tests every night."},
     "token_current_expire": REVOKED,
     "token_expire": REVOKED,
+    "service_account_deactivate": {"is_active": False, "state": "deactivated"},
     "user_change": {"is_active": False, "state": "deactivated"},
     "user_invite": NEW_PERSON
     | {"groups": [{"id": GROUP, "name": "Builders"}], "state": "invited", "last_sign_in_at": None, "live_tokens": 0}
@@ -298,6 +329,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
 # Rows by the first part of an address after /api/v1/.
 IDS: dict[str, Any] = {
     "groups": GROUP,
+    "service-accounts": ACCOUNT,
     "pipelines": PIPELINE,
     "tokens": TOKEN,
     "users": OTHER_PERSON,

@@ -40,6 +40,7 @@ PROFILE_TABS = [
 ORGANIZATION_TABS = [
     Tab(_("Users"), "accounts:organization_user_list", Ability.READ_USERS),
     Tab(_("Groups"), "accounts:organization_group_list", Ability.READ_USERS),
+    Tab(_("Service accounts"), "accounts:organization_service_account_list", Ability.READ_USERS),
     Tab(_("Access tokens"), "tokens:organization_token_list", Ability.READ_TOKENS),
     Tab(_("Authentication log"), "auditlog:organization_token_use_list", Ability.READ_LOGS),
     Tab(_("Activity log"), "auditlog:organization_activity_list", Ability.READ_LOGS),

@@ -259,6 +259,7 @@ ACCESS_TOKENS = "tokens.of_people.TokensOfPeople"
 PIPELINES_FOR_TOKENS = "pipelines.for_tokens.PipelinesOfPortal"
 # The page of a token. Its URL takes the token's id. Log entries and API answers link to it.
 ACCESS_TOKEN_LIST_PAGE = "tokens:token_list"  # noqa: S105  (a page)
+SERVICE_ACCOUNT_TOKENS_PAGE = "tokens:service_account_tokens"
 ACCESS_TOKEN_PAGE = "tokens:token_detail"  # noqa: S105  (a page)
 ACCOUNT_ADAPTER = "accounts.signin.adapter.PortalAccountAdapter"
 ACCOUNT_FORMS = {"login": "accounts.forms.SignInForm", "reauthenticate": "accounts.forms.SignInAgainForm"}

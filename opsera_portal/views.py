@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.generic import TemplateView, View
 
+from accounts.models import User
 from accounts.roles import Ability
 from auditlog import usage
 from core.db.unavailable import refused_writes
@@ -59,6 +60,9 @@ class OverviewView(MemberPageMixin, TemplateView):
             ended_in_use=[token for token in listed if token.owner_id == user.pk] + own[LISTED:],
             sees_others=user.may(Ability.READ_TOKENS),
             ended_in_use_of_others=[token for token in listed if token.owner_id != user.pk] + others[LISTED:],
+            orphaned_accounts=list(User.objects.orphaned().in_organization(user).order_by("name", "pk")[:SHOWN])
+            if user.may(Ability.MANAGE_ORGANIZATION)
+            else [],
             recent_runs=runs.order_by("-requested_at")[:SHOWN],
             can_run_pipelines=user.may(Ability.USE_PIPELINES),
             is_empty=not tokens.total,

@@ -237,8 +237,9 @@ def may_read_some_rules(user: "User") -> bool:
 
 
 def may_be_owner(user: "User") -> bool:
-    """Whether a pipeline can be transferred to this person: only to people who can create pipelines."""
-    return user.may(Ability.CREATE_PIPELINES)
+    """Whether a pipeline can be transferred to this person: only to people who can create pipelines. A service account
+    owns those that its tokens create."""
+    return not user.is_service_account and user.may(Ability.CREATE_PIPELINES)
 
 
 def may_grant(actor_may: frozenset[PipelineAction], role: ItemRole) -> bool:

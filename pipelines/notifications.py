@@ -46,7 +46,7 @@ def _note_in_run(row: OutgoingMail) -> None:
 def run_mail(run_id: str, event: str, person_id: str) -> EmailMessage | None:
     """The e-mail to one person; ``None`` if they can no longer see the pipeline or the event is over."""
     run = Run.objects.select_related("pipeline").filter(pk=uuid.UUID(run_id)).first()
-    person = User.objects.active().filter(pk=uuid.UUID(person_id)).first()
+    person = User.objects.people().active().filter(pk=uuid.UUID(person_id)).first()
     if run is None or run.pipeline is None or person is None or not _still_so(run, Event(event)):
         return None
     if not may(person, PipelineAction.SEE, run.pipeline):
@@ -55,7 +55,7 @@ def run_mail(run_id: str, event: str, person_id: str) -> EmailMessage | None:
 
 
 def recipients(pipeline: Pipeline) -> list[User]:
-    chosen = pipeline.notified_people.filter(is_active=True).order_by("email")
+    chosen = pipeline.notified_people.filter(is_active=True, is_service_account=False).order_by("email")
     return [person for person in chosen if may(person, PipelineAction.SEE, pipeline)]
 
 

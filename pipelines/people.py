@@ -12,8 +12,9 @@ _SEE_EVERYTHING = [role for role, position in POSITIONS.items() if position.alwa
 
 
 def people_of(pipeline: Pipeline) -> QuerySet[User]:
-    """All active people."""
-    people: QuerySet[User] = User.objects.filter(organization_id=pipeline.organization_id).active()
+    """All active people. Not service accounts: a pipeline is transferred to somebody who answers for it, and mails
+    about runs go to people."""
+    people: QuerySet[User] = User.objects.people().filter(organization_id=pipeline.organization_id).active()
     return people
 
 

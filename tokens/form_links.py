@@ -80,7 +80,13 @@ def form_link_like(
         query["not_before"] = f"{token.not_before:%Y-%m-%dT%H:%M:%SZ}"
     if preset := preset_of(token.created_at, token.expires_at):
         query["lifetime"] = preset.value
-    return f"{reverse('tokens:token_list')}?{urlencode(query)}"
+    return f"{_form_of(token)}?{urlencode(query)}"
+
+
+def _form_of(token: Token) -> str:
+    if token.owner.is_service_account:
+        return reverse("tokens:service_account_tokens", args=[token.owner_id])
+    return reverse("tokens:token_list")
 
 
 def form_link_with(scope: Scope, *, name: str) -> str:
@@ -204,7 +210,7 @@ def _read_lifetime(query: QueryDict, owner: User, initial: dict[str, Any]) -> It
         raise ValidationError(_("The date was left out. It must look like 2026-12-31."))
     preset = None if lifetime == CUSTOM else Lifetime(lifetime)
     try:
-        chosen_end(preset, date, longest=longest_lifetime(owner.own_organization))
+        chosen_end(preset, date, longest=longest_lifetime(owner.own_organization, owner))
     except ValidationError as error:
         yield _("The lifetime was left out. %(why)s") % {"why": " ".join(error.messages)}
         return

@@ -144,7 +144,7 @@ class TokenForm(forms.Form):
 
     def _offer_what_the_policy_allows(self) -> None:
         """Only limits the choices. `chosen_end` and `check_scopes` refuse other values, with the reason."""
-        now, longest = timezone.now(), longest_lifetime(self.policy)
+        now, longest = timezone.now(), longest_lifetime(self.policy, self.owner)
         offered = [preset for preset in Lifetime if end_of(preset, start=now) <= now + longest]
         lifetime = cast("forms.ChoiceField", self.fields["lifetime"])
         lifetime.widget.choices = [choice for choice in CHOICES_OF_LIFETIME if choice[0] in {*offered, CUSTOM}]
@@ -198,7 +198,7 @@ class TokenForm(forms.Form):
         preset = None if lifetime == CUSTOM else Lifetime(lifetime)
         with refusals_in(self), errors_of("expires_at"):
             self.cleaned_data["expires_at"] = chosen_end(
-                preset, self.cleaned_data["expires_at"], longest=longest_lifetime(self.policy)
+                preset, self.cleaned_data["expires_at"], longest=longest_lifetime(self.policy, self.owner)
             )
         if not self.errors.keys() & {"lifetime", "expires_at", "not_before"}:
             with refusals_in(self), errors_of("not_before"):

@@ -1,7 +1,8 @@
 from core import periodic_jobs
-from tokens.expiry import notices, unused
+from tokens.expiry import notices, orphaned, unused
 from tokens.keys import retirement
 
 periodic_jobs.register("expiry notices", notices.put_due, every=notices.EVERY)
 periodic_jobs.register("signing keys", retirement.retire_unused_job, every=retirement.EVERY)
 periodic_jobs.register("unused tokens", unused.end_unused, every=unused.EVERY)
+periodic_jobs.register("orphaned service accounts", orphaned.end_orphaned, every=orphaned.EVERY)

@@ -3,10 +3,12 @@
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from django.core.mail import EmailMessage
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
+from accounts.answering import people_answering_for
 from accounts.models import User
 from auditlog.actions import Action
 from auditlog.models import Activity
@@ -24,61 +26,110 @@ LISTED_IN_MAIL = 50
 LISTED_WITH_DETAILS = 20
 
 
-def put_by_owner(kind: MailKind[[str, Sequence[str]]], tokens: Iterable[Token]) -> None:
-    """Puts one mail to each owner about all of their tokens. ``kind`` takes the owner's id and the tokens' ids."""
-    for owner_id, token_ids in _by_owner(tokens).items():
-        kind.put(owner_id, str(owner_id), token_ids)
+class To(NamedTuple):
+    """Who reads a mail, and whose tokens it is about: the reader's own, or those of a service account."""
+
+    reader_id: uuid.UUID
+    owner_id: uuid.UUID
+
+    @property
+    def further(self) -> list[str]:
+        """The last argument of the kinds of mails: the reader, if that is not the owner."""
+        return [] if self.reader_id == self.owner_id else [str(self.reader_id)]
+
+
+def put_by_owner(kind: MailKind[...], tokens: Iterable[Token]) -> None:
+    """Puts one mail about all tokens of an owner to each person who answers for them.
+
+    ``kind`` takes the owner's id, the tokens' ids, and the reader's id if that is another one.
+    """
+    for to, token_ids in _by_reader(tokens).items():
+        kind.put(to.reader_id, str(to.owner_id), token_ids, *to.further)
 
 
 class EarlyEndMails:
-    """One mail to each owner about all of their tokens that one action ends, over any number of transactions.
+    """One mail to each owner about all of their tokens that one action ends, over any number of transactions. For a
+    service account, one to each person who answers for it.
 
     The mails are written in the transactions that end the tokens. So everyone is told, even if the action is
-    interrupted.
+    interrupted. ``besides``: who ends them, and needs no mail.
     """
 
-    def __init__(self) -> None:
-        self._put: dict[uuid.UUID, tuple[OutgoingMail, list[str]]] = {}
+    def __init__(self, *, besides: User | None = None) -> None:
+        self._besides = besides
+        self._put: dict[To, tuple[OutgoingMail, list[str]]] = {}
 
     def add(self, ended: Iterable[Token]) -> None:
         """Call it in the transaction that ends these tokens."""
-        new: dict[uuid.UUID, list[str]] = {}
-        for owner_id, token_ids in _by_owner(ended).items():
-            row, earlier = self._put.get(owner_id, (None, []))
+        new: dict[To, list[str]] = {}
+        for to, token_ids in _by_reader(ended, besides=self._besides).items():
+            row, earlier = self._put.get(to, (None, []))
             together = [*earlier, *token_ids]
-            if row is not None and expired_mail.change(row, *_arguments(owner_id, together)):
-                self._put[owner_id] = (row, together)
+            if row is not None and expired_mail.change(row, *_arguments(to, together)):
+                self._put[to] = (row, together)
             else:
                 # This owner's first tokens, or the worker has taken the mail already: these get a mail of their own.
-                new[owner_id] = token_ids
-        rows = expired_mail.put_each((owner_id, _arguments(owner_id, token_ids)) for owner_id, token_ids in new.items())
-        for row, (owner_id, token_ids) in zip(rows, new.items(), strict=True):
-            self._put[owner_id] = (row, token_ids)
+                new[to] = token_ids
+        rows = expired_mail.put_each((to.reader_id, _arguments(to, token_ids)) for to, token_ids in new.items())
+        for row, (to, token_ids) in zip(rows, new.items(), strict=True):
+            self._put[to] = (row, token_ids)
 
 
-def _by_owner(tokens: Iterable[Token]) -> dict[uuid.UUID, list[str]]:
-    found: dict[uuid.UUID, list[str]] = defaultdict(list)
-    for token in tokens:
-        found[token.owner_id].append(str(token.pk))
+def _by_reader(tokens: Iterable[Token], besides: User | None = None) -> dict[To, list[str]]:
+    listed = list(tokens)
+    readers = people_answering_for({token.owner_id: token.owner for token in listed}.values())
+    found: dict[To, list[str]] = defaultdict(list)
+    for token in listed:
+        for reader in readers[token.owner_id]:
+            if besides is None or reader.pk != besides.pk:
+                found[To(reader.pk, token.owner_id)].append(str(token.pk))
     return found
 
 
-def _arguments(owner_id: uuid.UUID, token_ids: Sequence[str]) -> tuple[str, list[str], int]:
-    return str(owner_id), list(token_ids[:LISTED_IN_MAIL]), len(token_ids)
+def _arguments(to: To, token_ids: Sequence[str]) -> list[Any]:
+    return [str(to.owner_id), list(token_ids[:LISTED_IN_MAIL]), len(token_ids), *to.further]
+
+
+def reader_of(owner: User, reader_id: str) -> User | None:
+    """Who reads a mail about this owner's tokens. ``None`` if they are deactivated meanwhile."""
+    if not reader_id:
+        return owner if owner.is_active and not owner.is_service_account else None
+    reader: User | None = User.objects.people().active().filter(pk=uuid.UUID(reader_id)).first()
+    return reader
+
+
+def about(owner: User, reader: User) -> dict[str, Any]:
+    """What every mail about tokens needs: whom it greets, the service account that owns the tokens or ``None``, and the
+    page of the tokens."""
+    if not owner.is_service_account:
+        return {"person": reader, "account": None, "tokens_url": public_url("tokens:token_list")}
+    return {
+        "person": reader,
+        "account": owner,
+        "is_orphaned": owner.is_orphaned,
+        "tokens_url": public_url("tokens:service_account_tokens", owner.pk),
+    }
+
+
+def subject_about(owner: User, subject: str) -> str:
+    """The subject, with the name of the service account that the mail is about."""
+    if not owner.is_service_account:
+        return subject
+    return gettext("%(account)s (service account): %(subject)s") % {"account": owner.name, "subject": subject}
 
 
 @mail_kind(gettext_lazy("Token reported"))
-def report_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
+def report_mail(owner_id: str, token_ids: Sequence[str], reader_id: str = "") -> EmailMessage | None:
     """Tells an owner that these tokens were reported as leaked. The activity log contains what the reporter said."""
-    owner = User.objects.active().select_related("organization").filter(pk=uuid.UUID(owner_id)).first()
-    if owner is None:
+    owner = User.objects.select_related("organization").filter(pk=uuid.UUID(owner_id)).first()
+    reader = reader_of(owner, reader_id) if owner else None
+    if owner is None or reader is None:
         return None
     entries = Activity.objects.of(owner).filter(action=Action.TOKEN_REPORTED, target_id__in=token_ids)
     reported = list(entries.order_by("target_name", "target_id"))
     if not reported:
         return None
-    context = {
-        "person": owner,
+    context = about(owner, reader) | {
         "organization": owner.organization,
         "reported": [
             {
@@ -91,52 +142,68 @@ def report_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
         "count": len(reported),
         "further": len(reported[LISTED_WITH_DETAILS:]),
         "tells_where": any(entry.details["found_at"] for entry in reported),
-        "tokens_url": public_url("tokens:token_list"),
     }
-    subject = _report_subject([entry.target_name for entry in reported])
-    return mail_from("tokens/mail/token_reported.txt", context, subject=subject, to=owner.email)
+    subject = subject_about(owner, _report_subject([entry.target_name for entry in reported]))
+    return mail_from("tokens/mail/token_reported.txt", context, subject=subject, to=reader.email)
 
 
 @mail_kind(gettext_lazy("Token expired early"))
-def expired_mail(owner_id: str, token_ids: Sequence[str], count: int) -> EmailMessage | None:
+def expired_mail(owner_id: str, token_ids: Sequence[str], count: int, reader_id: str = "") -> EmailMessage | None:
     """Tells an owner that someone else ended ``count`` of their tokens in one action. ``token_ids`` are the first."""
-    listed = Token.objects.revoked().filter(pk__in=token_ids, owner=uuid.UUID(owner_id), owner__is_active=True)
+    listed = Token.objects.revoked().filter(pk__in=token_ids, owner=uuid.UUID(owner_id))
     tokens = list(listed.select_related("owner", "revoked_by").order_by("name", "pk"))
-    if not tokens:
+    reader = reader_of(tokens[0].owner, reader_id) if tokens else None
+    if reader is None:
         return None
     owner = tokens[0].owner
-    context = {
-        "person": owner,
+    context = about(owner, reader) | {
         "tokens": tokens,
         "count": count,
         "further": count - len(token_ids),
         "end": tokens[0],
         # On one line, so that a reason can't look like a part of the mail.
         "reason": " ".join(tokens[0].revoke_reason.split()),
-        "url": public_url("tokens:token_list"),
     }
-    subject = _early_end_subject(tokens[0].name, count)
-    return mail_from("tokens/mail/expired.txt", context, subject=subject, to=owner.email)
+    subject = subject_about(owner, _early_end_subject(tokens[0].name, count))
+    return mail_from("tokens/mail/expired.txt", context, subject=subject, to=reader.email)
 
 
 @mail_kind(gettext_lazy("Token expired unused"))
-def unused_mail(owner_id: str, token_ids: Sequence[str]) -> EmailMessage | None:
+def unused_mail(owner_id: str, token_ids: Sequence[str], reader_id: str = "") -> EmailMessage | None:
     """Tells an owner which of their tokens the policy expired because they were unused."""
-    ended = Token.objects.revoked().filter(pk__in=token_ids, owner=uuid.UUID(owner_id), owner__is_active=True)
+    ended = Token.objects.revoked().filter(pk__in=token_ids, owner=uuid.UUID(owner_id))
     tokens = list(ended.select_related("owner", "organization").order_by("name", "pk"))
-    if not tokens:
+    reader = reader_of(tokens[0].owner, reader_id) if tokens else None
+    if reader is None:
         return None
     owner = tokens[0].owner
-    context = {
-        "person": owner,
+    context = about(owner, reader) | {
         "organization": tokens[0].organization,
         "tokens": tokens[:LISTED_IN_MAIL],
         "count": len(tokens),
         "further": len(tokens[LISTED_IN_MAIL:]),
-        "url": public_url("tokens:token_list"),
     }
-    subject = _unused_subject([token.name for token in tokens])
-    return mail_from("tokens/mail/ended_unused.txt", context, subject=subject, to=owner.email)
+    subject = subject_about(owner, _unused_subject([token.name for token in tokens]))
+    return mail_from("tokens/mail/ended_unused.txt", context, subject=subject, to=reader.email)
+
+
+@mail_kind(gettext_lazy("Token of an orphaned service account expired"))
+def orphaned_mail(owner_id: str, token_ids: Sequence[str], reader_id: str = "") -> EmailMessage | None:
+    """Tells Administrators which tokens the policy expired because nobody active is responsible for them."""
+    ended = Token.objects.revoked().filter(pk__in=token_ids, owner=uuid.UUID(owner_id))
+    tokens = list(ended.select_related("owner", "organization").order_by("name", "pk"))
+    reader = reader_of(tokens[0].owner, reader_id) if tokens else None
+    if reader is None:
+        return None
+    owner = tokens[0].owner
+    context = about(owner, reader) | {
+        "organization": tokens[0].organization,
+        "tokens": tokens[:LISTED_IN_MAIL],
+        "further": len(tokens[LISTED_IN_MAIL:]),
+        "account_url": public_url("accounts:organization_service_account_detail", owner.pk),
+    }
+    subject = subject_about(owner, gettext("Tokens expired because nobody active is responsible"))
+    return mail_from("tokens/mail/ended_orphaned.txt", context, subject=subject, to=reader.email)
 
 
 def _report_subject(names: list[str]) -> str:

@@ -10,6 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext, ngettext
 
+from accounts.models import User
 from accounts.pipelines_for_tokens import NamedPipeline
 from core.api import scopes
 from core.text import first_of, grouped
@@ -31,6 +32,10 @@ class Token(models.Model):
     owner = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="tokens", db_index=False)
     organization = models.ForeignKey(
         "accounts.Organization", on_delete=models.PROTECT, related_name="tokens", db_index=False
+    )
+    # Who made it for a service account, and can see it once. Null: its owner.
+    created_by = models.ForeignKey(
+        "accounts.User", on_delete=models.PROTECT, null=True, related_name="+", db_index=False, editable=False
     )
     name = models.CharField(max_length=MAX_LENGTH)
     description = models.CharField(max_length=DESCRIPTION_MAX_LENGTH, blank=True, default="")
@@ -186,6 +191,10 @@ class Token(models.Model):
     @property
     def can_be_revealed(self) -> bool:
         return self.revealed_at is None and self.revoked_at is None and timezone.now() < self._reveal_ends_at
+
+    def is_made_by(self, person: User) -> bool:
+        """Whether it can be shown to this person."""
+        return person.pk == (self.created_by_id or self.owner_id)
 
     @property
     def can_be_revealed_until(self) -> datetime | None:

@@ -122,16 +122,22 @@ class TokenQuerySet(OrganizationRowsQuerySet["Token"]):
     def owned_by(self, user: User) -> Self:
         return self.filter(owner=user)
 
+    def managed_by(self, user: User) -> Self:
+        """The person's own tokens, and those of the service accounts whose tokens they manage."""
+        accounts = User.objects.manageable_by(user).order_by().values("pk")
+        return self.filter(Q(owner=user) | Q(owner__in=accounts))
+
     def visible_to(self, user: User) -> Self:
-        """The tokens whose metadata the person may see: their own, or with some roles the whole organization's."""
+        """The tokens whose metadata the person may see: those that they manage, or with some roles the whole
+        organization's."""
         if user.is_superuser or user.may(Ability.READ_TOKENS):
             return self.in_organization(user)
-        return self.owned_by(user)
+        return self.managed_by(user)
 
     def revocable_by(self, user: User) -> Self:
         if user.is_superuser or user.may(Ability.EXPIRE_TOKENS):
             return self.in_organization(user)
-        return self.owned_by(user)
+        return self.managed_by(user)
 
     def of_organization_readable_by(self, user: User) -> Self:
         """All tokens of the organization for people whose role reads them all; none for others."""

@@ -25,7 +25,15 @@ from tokens.keys.ring import signing_lock
 from tokens.lifetimes import now_in_seconds, same_lifetime
 from tokens.models import Token
 from tokens.pipeline_choice import pipelines_seen_by
-from tokens.services import AlreadyEnded, end_tokens, issue_token, locked_policy, longest_lifetime, reveal_token
+from tokens.services import (
+    AlreadyEnded,
+    end_tokens,
+    issue_token,
+    locked_policy,
+    longest_lifetime,
+    managed_account,
+    reveal_token,
+)
 
 MOST_OVERLAP_HOURS = 7 * 24
 DEFAULT_OVERLAP_HOURS = 24
@@ -66,7 +74,7 @@ def can_be_replaced(token: Token) -> bool:
 def replace_token(
     *, actor: User, token: Token, overlap_hours: int = DEFAULT_OVERLAP_HOURS, request: HttpRequest | None = None
 ) -> Token:
-    """Creates a token in the place of one of the actor's own; `services.reveal_token` shows it.
+    """Creates a token in the place of one that the actor manages; `services.reveal_token` shows it.
 
     The new one lives as long as the old one was to live, or as long as the policy allows. The old one ends
     ``overlap_hours`` from now, or before if it would have ended before; with 0, it ends immediately. Raises what
@@ -79,7 +87,9 @@ def replace_token(
     with transaction.atomic():
         policy = locked_policy(actor)
         old = _locked(actor, token)
-        wanted_end, pipelines = _end_of_new(old, policy), _pipelines(actor, old)
+        is_own = old.owner_id == actor.pk
+        owner = actor if is_own else managed_account(actor, old.owner, policy)
+        wanted_end, pipelines = _end_of_new(old, policy), _pipelines(owner, old)
         _end_predecessor(old, actor, request)
         _give_way(old, overlap_hours)
         new = issue_token(
@@ -91,6 +101,7 @@ def replace_token(
             pipelines=pipelines,
             networks=old.networks.split(),
             replaces=old,
+            owner=None if is_own else owner,
             request=request,
         )
         old.replaced_by = new
@@ -137,7 +148,7 @@ def _check_overlap(hours: int) -> None:
 
 def _locked(actor: User, token: Token) -> Token:
     # Its name is in a unique constraint.
-    old = lock_if_exists(Token.objects.owned_by(actor), token.pk, blocks_references=True)
+    old = lock_if_exists(Token.objects.managed_by(actor), token.pk, blocks_references=True)
     if old is None:
         raise NotAllowed
     if old.has_ended:
@@ -154,15 +165,15 @@ def _locked(actor: User, token: Token) -> Token:
 
 
 def _end_of_new(old: Token, policy: Organization) -> datetime:
-    longest = longest_lifetime(policy)
+    longest = longest_lifetime(policy, old.owner)
     return same_lifetime(old.created_at, old.expires_at, start=now_in_seconds(), longest=longest)
 
 
-def _pipelines(actor: User, old: Token) -> list[uuid.UUID] | None:
-    """Those that the new token reaches: the chosen ones that still exist and that the actor can see."""
+def _pipelines(owner: User, old: Token) -> list[uuid.UUID] | None:
+    """Those that the new token reaches: the chosen ones that still exist and that the owner can see."""
     if not old.is_limited:
         return None
-    pipelines = [pipeline.id for pipeline in pipelines_seen_by(actor, old)]
+    pipelines = [pipeline.id for pipeline in pipelines_seen_by(owner, old)]
     with errors_of("pipelines"):
         if not pipelines:
             raise ValidationError(gettext("The token reaches no pipeline any more. Create a new token instead."))

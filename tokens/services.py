@@ -8,14 +8,16 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.db.models import Q
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_variables
 
-from accounts.models import Organization, User
+from accounts.models import Organization, ServiceTokenCreators, User
 from accounts.privileges import Privilege, require_proof
 from accounts.roles import Ability
+from accounts.services import ServiceAccountInactive
 from auditlog.actions import Action
 from auditlog.record import record, record_each
 from core.api import scopes
@@ -25,7 +27,7 @@ from core.errors import DomainError, NameTaken, NotAllowed, errors_of
 from core.http.request_context import without_tokens
 from core.networks import clean_networks
 from core.seen import check_seen
-from core.text import grouped
+from core.text import Text, grouped
 from tokens import jwt
 from tokens import seen as fingerprints
 from tokens.descriptions import clean_description
@@ -40,6 +42,7 @@ from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, not_ended
 from tokens.uses import clean_max_uses
 
 NAME_TAKEN = gettext_lazy("One of your live tokens has this name already.")
+NAME_TAKEN_THERE = gettext_lazy("A live token of this service account has this name already.")
 REASON_MAX_LENGTH = Token._meta.get_field("revoke_reason").max_length or 0
 # How many tokens end in one transaction. SQLite has one writer at a time, and each answered request is a write.
 BATCH = 500
@@ -60,6 +63,13 @@ class NameOfEndedToken(DomainError):
     message = gettext_lazy(
         "This token has ended, so it keeps its name: you can use the name for a new token, and logs and mails call "
         "this one by it. You can change its description."
+    )
+
+
+class OnlyAdministrators(DomainError):
+    code = "only_administrators"
+    message = gettext_lazy(
+        "Your organization's policy lets only Administrators create tokens for service accounts. Ask one of them."
     )
 
 
@@ -90,13 +100,15 @@ def issue_token(
     max_uses: int | None = None,
     not_before: datetime | None = None,
     replaces: Token | None = None,
+    owner: User | None = None,
     request: HttpRequest | None = None,
 ) -> Token:
-    """Creates the metadata of a token for ``actor``; `reveal_token` creates the token itself.
+    """Creates the metadata of a token; `reveal_token` creates the token itself, for ``actor``.
 
-    ``pipelines``: the only ones that it reaches; ``None`` for all that the actor can use. ``networks``: the only ones
-    from which it can be used. ``max_uses``: how often. ``not_before``: from when on. ``replaces``: only
-    `tokens.replacement` gives it. Raises ``ValidationError`` by field, ``NameTaken``, or ``DomainError``
+    ``owner``: the service account that the token is for; ``None`` for the actor themselves. ``pipelines``: the only
+    ones that it reaches; ``None`` for all that the owner can use. ``networks``: the only ones from which it can be
+    used. ``max_uses``: how often. ``not_before``: from when on. ``replaces``: only `tokens.replacement` gives it. Raises
+    ``NotAllowed``, ``ServiceAccountInactive``, ``ValidationError`` by field, ``NameTaken``, or ``DomainError``
     (``too_many_tokens``). If two requests come at once, the second one counts the token of the first.
     """
     require_proof(Privilege.CREATE_TOKEN, request)
@@ -116,18 +128,20 @@ def issue_token(
     try:
         with transaction.atomic():
             policy = locked_policy(actor)
+            holder = actor if owner is None else managed_account(actor, owner, policy)
             created_at = now_in_seconds()
             with errors_of("expires_at"):
-                check_expiry(expires_at, start=created_at, longest=longest_lifetime(policy))
+                check_expiry(expires_at, start=created_at, longest=longest_lifetime(policy, holder))
             with errors_of("not_before"):
                 check_start(not_before, start=created_at, expires_at=expires_at)
             with errors_of("scopes"):
                 check_scopes(chosen, policy)
-            _check_number(actor, policy)
-            _free_name_of_ended_token(actor, key)
+            _check_number(holder, policy)
+            _free_name_of_ended_token(holder, key)
             token = Token.objects.create(
-                owner=actor,
-                organization=actor.own_organization,
+                owner=holder,
+                created_by=None if owner is None else actor,
+                organization=holder.own_organization,
                 name=name,
                 description=description,
                 live_name_key=key,
@@ -146,25 +160,51 @@ def issue_token(
                 request=request,
                 scope=token.scope,
                 expires_at=token.expires_at.isoformat(),
-                **_limited(token, actor, chosen_pipelines),
+                **_limited(token, holder, chosen_pipelines),
                 **({"not_before": not_before.isoformat()} if not_before else {}),
                 **({"max_uses": max_uses} if max_uses else {}),
                 **({"networks": chosen_networks.split()} if chosen_networks else {}),
                 **({"replaces": str(replaces.pk)} if replaces else {}),
+                **({"owner": holder.email} if owner is not None else {}),
             )
     except IntegrityError:
-        if Token.objects.owned_by(actor).filter(live_name_key=key).exists():
-            raise NameTaken(NAME_TAKEN) from None
+        if Token.objects.owned_by(owner or actor).filter(live_name_key=key).exists():
+            raise NameTaken(NAME_TAKEN if owner is None else NAME_TAKEN_THERE) from None
         raise
     return token
 
 
-def _limited(token: Token, actor: User, pipeline_ids: Collection[uuid.UUID] | None) -> dict[str, Any]:
+def may_create_for_accounts(person: User, policy: Organization) -> bool:
+    """Whether the policy lets this person create tokens for the service accounts whose tokens they manage."""
+    is_open = policy.service_token_creators == ServiceTokenCreators.RESPONSIBLE
+    return is_open or person.may(Ability.MANAGE_ORGANIZATION)
+
+
+def managed_account(actor: User, account: User, policy: Organization) -> User:
+    """The service account as it is now, if the actor may now create tokens for it.
+
+    Raises ``NotAllowed``, ``OnlyAdministrators`` or ``ServiceAccountInactive``. Call it with the policy locked: a
+    change of who is responsible takes the same lock.
+    """
+    person = User.objects.as_now(actor)
+    if person is None or not person.may(Ability.OWN_TOKENS):
+        raise NotAllowed
+    found: User | None = User.objects.manageable_by(person).select_related("organization").filter(pk=account.pk).first()
+    if found is None:
+        raise NotAllowed
+    if not may_create_for_accounts(person, policy):
+        raise OnlyAdministrators
+    if not found.is_active:
+        raise ServiceAccountInactive
+    return found
+
+
+def _limited(token: Token, owner: User, pipeline_ids: Collection[uuid.UUID] | None) -> dict[str, Any]:
     """Makes the token reach only these pipelines. Returns the details for the log: names and ids."""
     if pipeline_ids is None:
         return {}
     with errors_of("pipelines"):
-        reached = limit_token(token, actor=actor, ids=pipeline_ids)
+        reached = limit_token(token, actor=owner, ids=pipeline_ids)
     return {"pipelines": [{"name": name, "id": str(pipeline_id)} for pipeline_id, name in reached]}
 
 
@@ -177,7 +217,7 @@ def edit_token(
     seen: str | None = None,
     request: HttpRequest | None = None,
 ) -> Token:
-    """Changes the name or the description of one of the actor's own tokens; ``None`` leaves it as it is.
+    """Changes the name or the description of a token that the actor manages; ``None`` leaves it as it is.
 
     It gives no rights, so it needs no recent proof. ``seen``: `tokens.seen.of_texts`. Raises ``NotAllowed``,
     ``ChangedMeanwhile``, ``NameOfEndedToken``, ``NameTaken``, or ``ValidationError`` by field. The database's
@@ -192,7 +232,7 @@ def edit_token(
             wanted["description"] = clean_description(description)
     with transaction.atomic():
         # The name is in a unique constraint.
-        locked = lock_if_exists(Token.objects.owned_by(actor), token.pk, blocks_references="name" in wanted)
+        locked = lock_if_exists(Token.objects.managed_by(actor), token.pk, blocks_references="name" in wanted)
         if locked is None:
             raise NotAllowed
         check_seen(seen, fingerprints.of_texts(locked))
@@ -204,35 +244,41 @@ def edit_token(
                 raise NameOfEndedToken
             details |= {"from": locked.name, "to": changed["name"]}
             changed["live_name_key"] = name_key(changed["name"])
-            _free_name_of_ended_token(actor, changed["live_name_key"])
+            _free_name_of_ended_token(locked.owner, changed["live_name_key"])
         if changed:
             for field, value in changed.items():
                 setattr(locked, field, value)
-            _save_texts(locked, list(changed))
+            _save_texts(locked, list(changed), if_taken=NAME_TAKEN if locked.owner_id == actor.pk else NAME_TAKEN_THERE)
             record(actor=actor, action=Action.TOKEN_CHANGED, target=locked, request=request, **details)
     return locked
 
 
-def _save_texts(token: Token, fields: list[str]) -> None:
+def _save_texts(token: Token, fields: list[str], *, if_taken: Text) -> None:
     try:
         with transaction.atomic():
             token.save(update_fields=fields)
     except IntegrityError:
-        raise NameTaken(NAME_TAKEN) from None
+        raise NameTaken(if_taken) from None
 
 
 @sensitive_variables()
 def reveal_token(*, actor: User, token: Token, request: HttpRequest | None = None) -> tuple[Token, str]:
     """Signs the token and marks it as shown. If several requests try it, one succeeds: a conditional update decides.
 
-    Returns the row and the signed JWT, which exists only in this answer. Raises ``CannotBeRevealed``.
+    Only for its owner, or the person who made it for a service account and still manages that. Returns the row and the
+    signed JWT, which exists only in this answer. Raises ``CannotBeRevealed``.
     """
     now = timezone.now()
+    if token.created_by_id is None:
+        made_by_actor = Q(owner=actor)
+    else:
+        accounts = User.objects.manageable_by(actor).active().order_by().values("pk")
+        made_by_actor = Q(created_by=actor, owner__in=accounts)
     with signing_lock(), transaction.atomic():
         signed_jwt, key_id = jwt.encode(token)
         won = Token.objects.filter(
+            made_by_actor,
             pk=token.pk,
-            owner=actor,
             revealed_at__isnull=True,
             revoked_at__isnull=True,
             created_at__gt=now - PENDING_LAPSES_AFTER,
@@ -257,6 +303,7 @@ def issue_and_reveal_token(
     pipelines: Collection[uuid.UUID] | None = None,
     networks: Collection[str] = (),
     max_uses: int | None = None,
+    owner: User | None = None,
     not_before: datetime | None = None,
     request: HttpRequest | None = None,
 ) -> tuple[Token, str]:
@@ -271,6 +318,7 @@ def issue_and_reveal_token(
             pipelines=pipelines,
             networks=networks,
             max_uses=max_uses,
+            owner=owner,
             not_before=not_before,
             request=request,
         )
@@ -306,7 +354,7 @@ def revoke_tokens(
             raise NotAllowed
         _check_reason(actor, tokens, reason)
         ended = end_tokens(token_ids, action=Action.TOKEN_REVOKED, ended_by=actor, reason=reason, request=request)
-        EarlyEndMails().add(token for token in ended if token.owner_id != actor.pk)
+        EarlyEndMails(besides=actor).add(ended)
     return ended
 
 
@@ -329,11 +377,11 @@ def revoke_all(
     ids = _ids_by_owner(live)
     if expected is not None and len(ids) != expected:
         raise CountChanged(len(ids))
-    count, mails = 0, EarlyEndMails()
+    count, mails = 0, EarlyEndMails(besides=actor)
     for batch in batches_of(ids, BATCH):
         with transaction.atomic():
             ended = end_tokens(batch, action=Action.TOKEN_REVOKED, ended_by=actor, reason=reason, request=request)
-            mails.add(token for token in ended if token.owner_id != actor.pk)
+            mails.add(ended)
         count += len(ended)
     return count
 
@@ -408,7 +456,10 @@ def _ids_by_owner(tokens: TokenQuerySet) -> list[uuid.UUID]:
     return list(tokens.order_by("owner_id", "pk").values_list("pk", flat=True))
 
 
-def longest_lifetime(organization: Organization) -> timedelta:
+def longest_lifetime(organization: Organization, owner: User) -> timedelta:
+    """For tokens of this owner: service accounts have a limit of their own."""
+    if owner.is_service_account:
+        return timedelta(days=organization.max_service_token_lifetime_days)
     return timedelta(days=organization.max_token_lifetime_days)
 
 
@@ -434,6 +485,12 @@ def _check_number(owner: User, policy: Organization) -> None:
     """Replaced tokens don't count: each lives for at most a few more days (`tokens.replacement`)."""
     limit = policy.max_live_tokens
     if Token.objects.owned_by(owner).live().not_replaced().count() >= limit:
+        if owner.is_service_account:
+            raise DomainError(
+                gettext("This service account has %(count)s live tokens, which is the limit. Expire one of them first.")
+                % {"count": grouped(limit)},
+                code="too_many_tokens",
+            )
         raise DomainError(
             ngettext(
                 "Your organization allows each person %(count)s live token, and you have reached that. Expire one that "

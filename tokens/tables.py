@@ -12,11 +12,12 @@ from django.utils.translation import gettext, gettext_lazy, ngettext, pgettext_l
 from django_tables2 import Column
 
 from accounts.models import User
-from accounts.states import USER_BADGES
+from accounts.states import ACCOUNT_BADGES, USER_BADGES
+from accounts.tables import page_of
 from core.badges import Badge
 from core.pages.addresses import address_of
 from core.pages.tables import BadgeColumn, MomentColumn, PersonColumn, PortalTable
-from core.pages.templatetags.portal import badge, moment, relative
+from core.pages.templatetags.portal import actor, badge, moment, relative
 from core.text import Text, counted, grouped
 from tokens.access_review import LISTED
 from tokens.allowed_operations import OperationCounter
@@ -180,7 +181,7 @@ class TokenTable(PortalTable):
             gettext("Expire"),
         )
         request = getattr(self, "request", None)
-        if state is not TokenState.PENDING or request is None or request.user.pk != record.owner_id:
+        if state is not TokenState.PENDING or request is None or not record.is_made_by(request.user):
             return expire
         show = format_html(
             '<a class="button primary small" href="{}" data-show="{}" aria-label="{}">{}</a>',
@@ -304,10 +305,10 @@ class AccessReviewTable(PortalTable):
             '<a href="{}">{}</a> {} <span class="group-note">{} · {} · {}</span>{}</th></tr>',
             owner.pk,
             len(self.columns),
-            address_of("accounts:organization_user_detail", owner.pk),
+            page_of(owner),
             owner.name,
-            badge(USER_BADGES[owner.state]),
-            owner.email,
+            badge(ACCOUNT_BADGES[owner.account_state] if owner.is_service_account else USER_BADGES[owner.state]),
+            actor(owner.email),
             owner.get_site_role_display(),
             counted(number, "token", "tokens"),
             self._further(owner, number),

@@ -12,8 +12,15 @@ from tokens.views.published_keys import jwks
 from tokens.views.replace import TokenReplaceView
 from tokens.views.reveal import TokenRevealView
 from tokens.views.scope_notes import ScopeNotesView
+from tokens.views.service_accounts import (
+    ServiceAccountScopeNotesView,
+    ServiceAccountTokenNameView,
+    ServiceAccountTokensView,
+)
 
 app_name = "tokens"
+ACCOUNT = "organization/service-accounts/<id:account_pk>"
+
 urlpatterns = [
     path("profile/tokens/", TokenListView.as_view(), name="token_list"),
     path("profile/tokens/name/", TokenNameView.as_view(), name="token_name"),
@@ -23,6 +30,9 @@ urlpatterns = [
     path("profile/tokens/<id:pk>/narrower/", TokenNarrowerView.as_view(), name="token_narrower"),
     path("profile/tokens/<id:pk>/replace/", TokenReplaceView.as_view(), name="token_replace"),
     path("profile/tokens/<id:pk>/expire/", TokenExpireView.as_view(), name="token_expire"),
+    path(f"{ACCOUNT}/tokens/", ServiceAccountTokensView.as_view(), name="service_account_tokens"),
+    path(f"{ACCOUNT}/tokens/name/", ServiceAccountTokenNameView.as_view(), name="service_account_token_name"),
+    path(f"{ACCOUNT}/tokens/scopes/", ServiceAccountScopeNotesView.as_view(), name="service_account_scope_notes"),
     path("organization/tokens/", OrganizationTokenListView.as_view(), name="organization_token_list"),
     path("organization/tokens/expire/", ExpireSelectedView.as_view(), name="expire_selected"),
     path("organization/tokens/expire-matching/", ExpireMatchingView.as_view(), name="expire_matching"),

@@ -1,5 +1,6 @@
 from django.urls import path
 
+from accounts.api.service_accounts import ServiceAccountViewSet
 from accounts.api.views import GroupViewSet, MailViewSet, PreferencesViewSet, SessionViewSet, UserViewSet
 
 app_name = "accounts_api"
@@ -21,6 +22,26 @@ urlpatterns = [
         name="user_two_factor_reset",
     ),
     path("organization/mails", MailViewSet.as_view({"get": "list"}), name="organization_mail_list"),
+    path(
+        "service-accounts",
+        ServiceAccountViewSet.as_view({"get": "list", "post": "create"}),
+        name="service_account_list",
+    ),
+    path(
+        "service-accounts/<id:pk>",
+        ServiceAccountViewSet.as_view({"get": "retrieve", "patch": "partial_update"}),
+        name="service_account_detail",
+    ),
+    path(
+        "service-accounts/<id:pk>/activate",
+        ServiceAccountViewSet.as_view({"post": "activate"}),
+        name="service_account_activate",
+    ),
+    path(
+        "service-accounts/<id:pk>/deactivate",
+        ServiceAccountViewSet.as_view({"post": "deactivate"}),
+        name="service_account_deactivate",
+    ),
     path("groups", GroupViewSet.as_view({"get": "list", "post": "create"}), name="group_list"),
     path(
         "groups/<id:pk>",

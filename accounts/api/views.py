@@ -80,7 +80,7 @@ class UserViewSet(ApiViewSet):
     keyset = BY_EMAIL
 
     def get_queryset(self) -> QuerySet[User]:
-        users: QuerySet[User] = User.objects.of_organization_readable_by(self.person).for_user_table()
+        users: QuerySet[User] = User.objects.people().of_organization_readable_by(self.person).for_user_table()
         return users
 
     @extend_schema(operation_id="user_list")

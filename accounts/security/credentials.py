@@ -33,7 +33,7 @@ class LinkUsed(Exception):
 def change_password(*, actor: User, password: str, expire_tokens: bool, request: HttpRequest) -> None:
     """For people who have proved their current password, or have none. This session continues under a new key."""
     with transaction.atomic():
-        person = lock(User.objects.all(), actor.pk)
+        person = lock(User.objects.people(), actor.pk)
         _set_password(person, password)
         ended = _end_access(
             person,
@@ -55,7 +55,7 @@ def ask_password_reset(*, email: str, request: HttpRequest) -> None:
     The caller does the same work and gets the same answer whether or not there is such an account.
     """
     email = email.strip().lower()
-    user = User.objects.filter(email=email).only("pk").first()
+    user = User.objects.people().filter(email=email).only("pk").first()
     if RESET_MAILS.take(email) is None:
         with transaction.atomic():
             password_reset_answer.put(None, str(user.pk) if user else None, client_address(request))
@@ -71,7 +71,7 @@ def reset_password(*, user: User, key: str, password: str, expire_tokens: bool, 
     if reset_keys.check_token(user, key):
         check_sign_in(user, request, methods=["password reset"])
     with transaction.atomic():
-        person = lock(User.objects.all(), user.pk)
+        person = lock(User.objects.people(), user.pk)
         if not reset_keys.check_token(person, key):
             raise LinkUsed
         _set_password(person, password)
@@ -92,7 +92,7 @@ def accept_invitation(*, user: User, key: str, password: str, request: HttpReque
     if invitation_tokens.check_token(user, key):
         check_sign_in(user, request, methods=["invitation"])
     with transaction.atomic():
-        person = lock(User.objects.all(), user.pk)
+        person = lock(User.objects.people(), user.pk)
         if not invitation_tokens.check_token(person, key):
             raise LinkUsed
         _set_password(person, password)
@@ -107,7 +107,7 @@ def sign_out_everywhere(
     require_proof(Privilege.END_ALL_SESSIONS, request)
     with transaction.atomic():
         ended = _end_access(
-            lock(User.objects.all(), actor.pk),
+            lock(User.objects.people(), actor.pk),
             keep=None if including_here else sessions.key_of(request),
             expire_tokens=expire_tokens,
             reason="signed out everywhere",

@@ -20,6 +20,7 @@ from auditlog.record import record
 from core.db.locks import lock
 from core.errors import DomainError
 from core.rate_limits import Limit
+from core.service_accounts import is_service_account
 
 # Requests of one person; each sends two mails.
 ASKED = Limit("email-changes-asked", amount=5, seconds=60 * 60)
@@ -47,8 +48,10 @@ def ask_email_change(*, actor: User, email: str, request: HttpRequest) -> None:
     """
     require_proof(Privilege.CHANGE_OWN_EMAIL, request)
     email = email.strip().lower()
+    if is_service_account(email):
+        raise AddressTaken
     with transaction.atomic():
-        person = lock(User.objects.all(), actor.pk)
+        person = lock(User.objects.people(), actor.pk)
         EmailAddress.objects.filter(user=person).delete()
         waiting = EmailAddress.objects.create(user=person, email=email)
         entry = record(actor=person, action=Action.EMAIL_CHANGE_ASKED, target=person, request=request, to=email)
@@ -70,7 +73,7 @@ def confirm_email_change(*, actor: User, key: str, request: HttpRequest) -> User
     Raises ``LinkEnded`` or ``AddressTaken``: if two people confirm at once, the database's constraint refuses one.
     """
     with transaction.atomic():
-        person: User = lock(User.objects.all(), actor.pk)
+        person: User = lock(User.objects.people(), actor.pk)
         address = address_of_link(person, key)
         before, person.email = person.email, address.email
         try:

@@ -248,5 +248,5 @@ def _details(authenticator: Authenticator) -> dict[str, str]:
 
 
 def _lock(user: User) -> User:
-    locked: User = lock(User.objects.select_related("organization"), user.pk)
+    locked: User = lock(User.objects.people().select_related("organization"), user.pk)
     return locked

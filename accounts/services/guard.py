@@ -27,10 +27,11 @@ def allowed(actor: User, ability: Ability) -> User:
 
 
 def locked_user(actor: User, user: User) -> User:
-    """The person as they are now, locked. Raises ``NotAllowed`` for people of another organization."""
+    """The person as they are now, locked. Raises ``NotAllowed`` for people of another organization, and for service
+    accounts, which have services of their own."""
     if actor.is_superuser:
         lock_organization(user.organization_id)
-    found: User | None = lock_if_exists(User.objects.in_organization(actor), user.pk)
+    found: User | None = lock_if_exists(User.objects.people().in_organization(actor), user.pk)
     if found is None:
         raise NotAllowed
     return found

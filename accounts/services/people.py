@@ -19,6 +19,7 @@ from accounts.roles import Ability, SiteRole
 from accounts.security import sessions, two_factor
 from accounts.security.email_change import follow_email, forget_waiting_address
 from accounts.services.guard import allowed, check_same_organization, lock_organization, locked_user
+from accounts.services.service_accounts import note_orphans
 from auditlog.actions import Action
 from auditlog.models import Activity
 from auditlog.record import record
@@ -153,6 +154,8 @@ def change_user(
             changed = [field for field in CHANGEABLE if getattr(before, field) != getattr(after, field)]
             _save(after, if_taken=gettext("This address is already in use."), update_fields=changed)
             _end_sessions_after(before, after, request)
+            if before.is_active != after.is_active and after.organization_id is not None:
+                note_orphans([after.organization_id])
         for action, details in entries:
             _notify(after, record(actor=actor, action=action, target=after, request=request, **details))
     return after
@@ -181,7 +184,7 @@ def reset_two_factor_on_the_machine(*, user: User) -> None:
     Raises ``NothingToReset``. The log entry names the person themselves as its actor, and says "command line".
     """
     with transaction.atomic():
-        locked = lock(User.objects.all(), user.pk)
+        locked = lock(User.objects.people(), user.pk)
         if not two_factor.forget_factors(actor=locked, user=locked, request=None, by="command line"):
             raise NothingToReset
         sessions.end_sessions(locked)
@@ -194,7 +197,7 @@ def set_preferences(*, actor: User, request: HttpRequest | None = None, **wanted
     """
     check_preferences(wanted)
     with transaction.atomic():
-        person = lock(User.objects.all(), actor.pk)
+        person = lock(User.objects.people(), actor.pk)
         changed = {name: value for name, value in wanted.items() if getattr(person, name) != value}
         if changed:
             User.objects.filter(pk=person.pk).update(**changed)
@@ -238,8 +241,8 @@ def check_administrator_stays(before: User, *, is_active: bool, site_role: str) 
         return
     lock_organization(before.organization_id)
     # Invited people can't do anything yet: with them alone nobody could manage the organization.
-    administrators = User.objects.active().filter(
-        organization_id=before.organization_id, site_role=SiteRole.ADMINISTRATOR
+    administrators = (
+        User.objects.people().active().filter(organization_id=before.organization_id, site_role=SiteRole.ADMINISTRATOR)
     )
     others = administrators.exclude(pk=before.pk)
     if not others.exclude(pk__in=User.objects.invited().values("pk")).exists():

@@ -80,7 +80,10 @@ class PortalAccountAdapter(DefaultAccountAdapter):
         return [own.get(stage, stage) for stage in super().get_login_stages()]
 
     def pre_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse | None:
-        """Runs after the first step: a password, a passkey or single sign-on."""
+        """Runs after the first step: a password, a passkey or single sign-on. A service account has none of these; this
+        refuses it should it ever get one."""
+        if user.is_service_account:
+            raise PermissionDenied(_("A service account can't sign in."))
         refusal: HttpResponse | None = super().pre_login(request, user, **kwargs)
         if refusal is None:
             steps.note_first_step(request, user)

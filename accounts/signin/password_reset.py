@@ -32,7 +32,7 @@ reset_keys = ResetKeyGenerator()
 
 def can_reset(user: User) -> bool:
     """Only people with a password: invited people, and people who sign in with their provider, have none."""
-    return user.is_active and user.has_usable_password()
+    return user.is_active and not user.is_service_account and user.has_usable_password()
 
 
 def link_for(user: User) -> str:

@@ -17,7 +17,11 @@ def note_first_step(request: HttpRequest, user: User) -> None:
 
 def first_step_holds(request: HttpRequest, user: User) -> bool:
     """Returns ``False`` if the person was deactivated or changed the password since the first step."""
-    return user.is_active and constant_time_compare(request.session.get(FIRST_STEP, ""), user.get_session_auth_hash())
+    return (
+        user.is_active
+        and not user.is_service_account
+        and constant_time_compare(request.session.get(FIRST_STEP, ""), user.get_session_auth_hash())
+    )
 
 
 def forget_first_step(request: HttpRequest) -> None:

@@ -7,7 +7,7 @@ from django.contrib.auth.hashers import make_password
 from django.utils import timezone
 from factory.django import DjangoModelFactory, Password
 
-from accounts.models import Group, Organization, User
+from accounts.models import Group, Organization, ServiceAccount, User
 from accounts.roles import SiteRole
 
 PASSWORD = "correct horse battery staple"
@@ -52,3 +52,22 @@ class GroupFactory(DjangoModelFactory):
 
     organization = factory.SubFactory(OrganizationFactory)
     name = factory.Sequence(lambda n: f"Group {n}")
+
+
+class ServiceAccountFactory(UserFactory):
+    """An active service account. Without ``responsible`` people, it is orphaned."""
+
+    class Meta:
+        skip_postgeneration_save = True
+
+    email = factory.Sequence(lambda n: f"service-{n}@service-account.invalid")
+    name = factory.Sequence(lambda n: f"Service {n}")
+    password = factory.LazyFunction(lambda: make_password(None))
+    is_service_account = True
+
+    @factory.post_generation
+    def responsible(self, create, people, **kwargs):
+        row = ServiceAccount.objects.create(user=self)
+        row.responsible.set(people or [])
+        self.orphaned_at = None if people else timezone.now()
+        self.save(update_fields=["orphaned_at"])

@@ -21,7 +21,7 @@ from accounts.forms import GroupForm, MemberForm
 from accounts.models import Group
 from accounts.roles import Ability
 from accounts.tables import GroupTable, MemberTable
-from accounts.views.base import OrganizationPageMixin, find_group, find_user
+from accounts.views.base import OrganizationPageMixin, find_group, find_member
 from core.pages.addresses import back_to
 from core.pages.confirm import confirm_page
 from core.pages.forms import refusals_as_messages, refusals_in
@@ -131,7 +131,7 @@ class GroupMemberRemoveView(GroupChangeView):
     http_method_names = ["get", "head", "post"]
 
     def get(self, request: HttpRequest, pk: str, user_pk: str) -> HttpResponse:  # type: ignore[override]
-        group, user = find_group(self.person, pk), find_user(self.person, user_pk)
+        group, user = find_group(self.person, pk), find_member(self.person, user_pk)
         return confirm_page(
             request,
             question=_("Remove %(name)s from “%(group)s”?") % {"name": user.name, "group": group.name},
@@ -141,7 +141,7 @@ class GroupMemberRemoveView(GroupChangeView):
         )
 
     def post(self, request: HttpRequest, pk: str, user_pk: str) -> HttpResponseBase:
-        group, user = find_group(self.person, pk), find_user(self.person, user_pk)
+        group, user = find_group(self.person, pk), find_member(self.person, user_pk)
         services.remove_member(actor=self.person, group=group, user=user, request=request)
         messages.success(request, _("%(name)s is no longer in the group.") % {"name": user.name})
         return redirect(back_to(request, reverse("accounts:organization_group_detail", args=[group.pk])))

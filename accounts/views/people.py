@@ -8,6 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.generic import TemplateView
@@ -29,7 +30,7 @@ from core.pages.confirm import confirm_page
 from core.pages.forms import add_error, refusals_as_messages
 from core.pages.views import FilteredListMixin
 from core.seen import ChangedMeanwhile
-from core.text import counted
+from core.text import Text, counted
 
 # How many undelivered mails a person's page lists; the organization's list of mails has all.
 MAILS_LISTED = 3
@@ -44,7 +45,7 @@ class UserListView(OrganizationPageMixin, SingleTableMixin, FilteredListMixin):
     current_tab = "accounts:organization_user_list"
 
     def get_queryset(self) -> QuerySet[User]:
-        users: QuerySet[User] = User.objects.of_organization_readable_by(self.person).for_user_table()
+        users: QuerySet[User] = User.objects.people().of_organization_readable_by(self.person).for_user_table()
         return users
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -157,10 +158,28 @@ class UserDeactivateView(UserChangeView):
                     "activate the person again, tokens that have not expired work again."
                 )
                 % {"tokens": tokens},
+                *self._about_accounts(user),
             ],
             button=_("Deactivate"),
             cancel_url=reverse("accounts:organization_user_detail", args=[user.pk]),
         )
+
+    def _about_accounts(self, user: User) -> list[Text]:
+        """The service accounts that nobody active would be responsible for, with links to name another person."""
+        accounts = list(services.only_responsible_for(user))
+        if not accounts:
+            return []
+        links = format_html_join(
+            ", ",
+            '<a href="{}">{}</a>',
+            ((reverse("accounts:organization_service_account_edit", args=[each.pk]), each.name) for each in accounts),
+        )
+        said = ngettext(
+            "Nobody else is responsible for this service account. Name another person first:",
+            "Nobody else is responsible for these service accounts. Name another person first:",
+            len(accounts),
+        )
+        return [format_html("{} {}", said, links)]
 
     def change(self, user: User) -> str:
         services.set_active(actor=self.person, user=user, is_active=False, request=self.request)

@@ -27,7 +27,8 @@ class SuggestedAddressesView(SuggestedPeopleView):
     def rows(self) -> Iterator[Suggestion]:
         people = User.objects.of_organization_readable_by(self.person).order_by("name", "email")
         for name, email, is_active in people.values_list("name", "email", "is_active"):
-            yield Suggestion(email, name, email if is_active else f"{email} · {_('Deactivated')}")
+            hint = finding.hint_of(email)
+            yield Suggestion(email, name, hint if is_active else f"{hint} · {_('Deactivated')}")
 
 
 class SuggestedGroupsView(SuggestedPeopleView):

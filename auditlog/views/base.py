@@ -100,10 +100,15 @@ class LogListView(LogPageMixin, LogTableMixin):
 
 
 class LogDetailView(LogPageMixin, DetailView[Any]):
-    """One entry with all of its fields."""
+    """One entry with all of its fields. Outside of the organization's log: one's own, or that of a service account that
+    the person is responsible for."""
 
     context_object_name = "entry"
     slug_url_kwarg = "public_id"
+
+    def readable(self, model: type[LogEntry]) -> QuerySet[Any]:
+        entries: QuerySet[Any] = model.objects.answered_for_by(self.person)  # type: ignore[attr-defined]
+        return entries
 
     def get_object(self, queryset: QuerySet[Any] | None = None) -> Any:
         return mark_unreadable(super().get_object(queryset))
@@ -132,6 +137,13 @@ class LogExportView(LogPageMixin, View):
     """The filtered log as a file. Unknown and invalid filters are refused: without them, it would export too much."""
 
     http_method_names = ["get", "head", "options"]
+
+    def readable(self, model: type[LogEntry]) -> QuerySet[Any]:
+        """With a token in the address, also one of a service account that the person is responsible for."""
+        if self.request.GET.get("token_id"):
+            entries: QuerySet[Any] = model.objects.answered_for_by(self.person)  # type: ignore[attr-defined]
+            return entries
+        return super().readable(model)
 
     def get(self, request: HttpRequest) -> HttpResponseBase:
         filterset = self.filterset_class(request.GET, self.get_queryset())

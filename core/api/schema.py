@@ -31,6 +31,10 @@ TAGS = [
     {"name": "organization", "description": "The organization's rules and reports."},
     {"name": "users", "description": "The people of the organization."},
     {"name": "groups", "description": "Groups of people, for access rules."},
+    {
+        "name": "service-accounts",
+        "description": "Actors for machines: they own tokens and never sign in.",
+    },
 ]
 
 

@@ -32,6 +32,7 @@ from core.mail.kinds import kind_of, label_of
 from core.models import OutgoingMail, OutgoingMailQuerySet
 from core.rate_limits import Limit
 from core.reading import reading_as
+from core.service_accounts import is_service_account
 
 logger = logging.getLogger(__name__)
 
@@ -136,7 +137,8 @@ def _message_of(row: OutgoingMail) -> EmailMessage | None:
                 return None
             with _as_its_reader(row):
                 message = kind.compose(**row.arguments)
-            if message is None:
+            if message is None or any(map(is_service_account, message.to)):
+                # Service accounts have no mailbox: their address can't exist.
                 row.delete()
                 return None
     except DATABASE_UNAVAILABLE:

@@ -17,8 +17,10 @@ from django_tables2 import Column, Table
 from django_tables2.columns import BoundColumn
 from django_tables2.data import TableQuerysetData
 
+from core.badges import SERVICE_ACCOUNT
 from core.pages.line_breaks import breakable
 from core.pages.templatetags.portal import badge, logged_at, moment
+from core.service_accounts import handle_of, is_service_account
 from core.text import Text
 
 ROWS_PER_PAGE = 50
@@ -212,9 +214,11 @@ class BadgeColumn(Column):
 
 
 class BreakableColumn(Column):
-    """An e-mail address, or the name and version of a program."""
+    """An e-mail address, or the name and version of a program. A service account is shown as what it is."""
 
     def render(self, value: Any) -> SafeString:
+        if is_service_account(str(value)):
+            return format_html("{} {}", breakable(handle_of(str(value))), badge(SERVICE_ACCOUNT))
         return breakable(str(value))
 
 
@@ -225,6 +229,9 @@ class PersonColumn(Column):
         super().__init__(accessor=accessor, order_by=f"{accessor}__email", **kwargs)
 
     def render(self, value: Any) -> SafeString:
+        if is_service_account(value.email):
+            shown = format_html("{} {}", handle_of(value.email), badge(SERVICE_ACCOUNT))
+            return format_html('{} <span class="hint below">{}</span>', value.name, shown)
         return format_html('{} <span class="hint below">{}</span>', value.name, breakable(value.email))
 
 

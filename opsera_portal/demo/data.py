@@ -3,6 +3,7 @@
 import secrets
 import string
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from django.utils import timezone
 
 from accounts.models import Group, Organization, User
 from accounts.roles import SiteRole
+from accounts.services import create_service_account, note_orphans
+from core.api import scopes
 from core.files import private_opener
 from opsera_portal.demo import echo
 from opsera_portal.demo.history import create_history
@@ -21,6 +24,9 @@ from pipelines import step_secrets
 from pipelines.access import ItemRole
 from pipelines.models import Pipeline, Step
 from pipelines.services import lock_pipeline, set_access_rule, start_run
+from tokens.lifetimes import now_in_seconds
+from tokens.models import Token
+from tokens.services import issue_token
 
 _SIGNS = string.ascii_letters + string.digits
 
@@ -215,7 +221,34 @@ def _create_demo(echo_port: int) -> dict[str, str]:
             start_run(actor=people[login], pipeline=pipeline)
         if described.is_locked:
             lock_pipeline(actor=people["power"], pipeline=pipeline)
+    _create_service_accounts(people)
     return passwords
+
+
+def _create_service_accounts(people: dict[str, User]) -> None:
+    """One with two tokens, and one that nobody active is responsible for."""
+    deploy = create_service_account(
+        actor=people["admin"],
+        name="CI deploy",
+        description="Deploys from the main branch.",
+        site_role=SiteRole.USER,
+        responsible=[people["user"], people["power"]],
+    )
+    for name, chosen in (("deploy", [scopes.PIPELINE]), ("report", [scopes.API_READONLY])):
+        token = issue_token(
+            actor=people["user"],
+            owner=deploy,
+            name=name,
+            chosen=chosen,
+            expires_at=now_in_seconds() + timedelta(days=60),
+        )
+        Token.objects.filter(pk=token.pk).update(revealed_at=timezone.now())
+    left = User.objects.get(email="left@demo.example")
+    backup = create_service_account(
+        actor=people["admin"], name="Nightly backup", responsible=[people["admin"]], description="Reads the logs."
+    )
+    backup.service_account.responsible.set([left])
+    note_orphans([backup.own_organization.pk])
 
 
 def _create_other(echo_port: int) -> dict[str, str]:

@@ -4,9 +4,9 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts.models import Group, Organization, User
+from accounts.models import Group, Organization, ServiceAccount, User
 from accounts.roles import SiteRole
-from accounts.tests.factories import GroupFactory
+from accounts.tests.factories import GroupFactory, ServiceAccountFactory
 from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
 from auditlog.record import record
@@ -19,6 +19,7 @@ from tokens.tests.factories import TokenFactory, bearer
 MODELS = {
     "organization": Organization,
     "user": User,
+    "service_account": ServiceAccount,
     "group": Group,
     "token": Token,
     "token_use": TokenUse,
@@ -48,6 +49,9 @@ def rows_of(person, name):
     return {
         "organization": person.organization,
         "user": person,
+        "service_account": ServiceAccountFactory(
+            organization=person.organization, name=f"{name} account", responsible=[person]
+        ).service_account,
         "group": group,
         "token": token,
         "token_use": TokenUse.objects.get(owner=person),

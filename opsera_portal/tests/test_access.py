@@ -20,7 +20,13 @@ from django.utils import timezone
 
 from accounts.roles import SiteRole
 from accounts.security.session_store import SessionStore, digest_of
-from accounts.tests.factories import GroupFactory, OperatorFactory, OrganizationFactory, UserFactory
+from accounts.tests.factories import (
+    GroupFactory,
+    OperatorFactory,
+    OrganizationFactory,
+    ServiceAccountFactory,
+    UserFactory,
+)
 from accounts.tests.factors import add_passkey
 from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
@@ -85,6 +91,19 @@ POST /organization/users/{user}/activate/ no    no    no    no    to    no    no
 POST /organization/users/{user}/invitation/ no    no    no    no    to    no    no    gone  admin in
 GET  /organization/users/{user}/deactivate/ no    no    no    no    ok    no    no    gone  admin in
 POST /organization/users/{user}/deactivate/ no    no    no    no    to    no    no    gone  admin in
+GET  /organization/service-accounts/ ok    ok    ok    ok    ok    ok    ok    ok    admin in
+GET  /organization/service-accounts/new/ no    no    no    no    ok    no    no    ok    admin in
+POST /organization/service-accounts/new/ no    no    no    no    bad   no    no    bad   admin in
+GET  /organization/service-accounts/{account}/ ok    gone  gone  ok    ok    ok    ok    gone  admin in
+GET  /organization/service-accounts/{account}/edit/ no    no    no    no    ok    no    no    gone  admin in
+POST /organization/service-accounts/{account}/edit/ no    no    no    no    bad   no    no    gone  admin in
+POST /organization/service-accounts/{account}/activate/ no    no    no    no    to    no    no    gone  admin in
+GET  /organization/service-accounts/{account}/deactivate/ no    no    no    no    ok    no    no    gone  admin in
+POST /organization/service-accounts/{account}/deactivate/ no    no    no    no    to    no    no    gone  admin in
+GET  /organization/service-accounts/{account}/tokens/ ok    gone  gone  gone  ok    gone  gone  gone  admin in
+POST /organization/service-accounts/{account}/tokens/ bad   gone  gone  gone  bad   gone  gone  gone  admin in
+POST /organization/service-accounts/{account}/tokens/name/ ok    gone  gone  gone  ok    gone  gone  gone  admin in
+POST /organization/service-accounts/{account}/tokens/scopes/ ok    gone  gone  gone  ok    gone  gone  gone  admin in
 GET  /organization/mails/ no    no    no    no    ok    no    no    ok    admin in
 GET  /organization/http-steps/ ok    ok    ok    ok    ok    ok    ok    ok    admin in
 GET  /organization/policy/ no    no    no    no    ok    ok    ok    ok    admin in
@@ -240,6 +259,14 @@ GET  /users/{user} no    no    no    ok    ok    ok    ok    no    no    who?
 PATCH /users/{user} no    no    no    no    ok    no    no    no    no    who?
 POST /users/{invited}/invitation no no no no session no no no no who?
 POST /users/{user}/two-factor/reset no no no no session no no no no who?
+GET  /service-accounts ok    ok    ok    ok    ok    ok    ok    ok    no    who?
+POST /service-accounts no no no no session no no invalid no who?
+GET  /service-accounts/{account} ok    no    no    ok    ok    ok    ok    no    no    who?
+PATCH /service-accounts/{account} no no no no session no no no no who?
+POST /service-accounts/{account}/activate no no no no session no no no no who?
+POST /service-accounts/{account}/deactivate no no no no ok no no no no who?
+GET  /service-accounts/{account}/tokens ok    no    no    no    ok    no    no    no    no    who?
+POST /service-accounts/{account}/tokens session no no no session no no no no who?
 GET  /groups no    no    no    ok    ok    ok    ok    ok    no    who?
 POST /groups no    no    no    bad   bad   no    no    bad   no    who?
 GET  /groups/{group} no    no    no    ok    ok    ok    ok    no    no    who?
@@ -319,6 +346,14 @@ GET  /users/{user} ok    ok    no    no    no
 PATCH /users/{user} ok    no    no    no    no
 POST /users/{invited}/invitation no no no no no
 POST /users/{user}/two-factor/reset no no no no no
+GET  /service-accounts ok    ok    no    no    no
+POST /service-accounts no    no    no    no    no
+GET  /service-accounts/{account} ok    ok    no    no    no
+PATCH /service-accounts/{account} no    no    no    no    no
+POST /service-accounts/{account}/activate no no no no no
+POST /service-accounts/{account}/deactivate ok no no no no
+GET  /service-accounts/{account}/tokens ok    ok    no    no    no
+POST /service-accounts/{account}/tokens no no no no no
 GET  /groups ok    ok    no    no    no
 POST /groups bad   no    no    no    no
 GET  /groups/{group} ok    ok    no    no    no
@@ -438,6 +473,7 @@ def things_of(owner, pipeline):
         "invited": UserFactory(organization=owner.organization, joined_at=None),
         "passkey": add_passkey(owner),
         "group": GroupFactory(organization=owner.organization),
+        "account": ServiceAccountFactory(organization=owner.organization, responsible=[owner]),
     }
 
 
@@ -491,6 +527,9 @@ def body_for(path, things):
         "/tokens/lookup": {"token": jwt.encode(things["token"])[0]},
         "/tokens/report": {"tokens": ["text"]},
         "/me/preferences": {"wants_expiry_mails": False},
+        "/service-accounts": {"name": "made by the table", "responsible": [str(things["user"].pk)]},
+        "/service-accounts/{account}": {"description": "written by the table"},
+        "/service-accounts/{account}/tokens": {"name": "made by the table", "scopes": ["api"]},
         "/users": {"email": "new@acme.example", "name": "Nova New"},
         # The only change to a person that tokens may make.
         "/users/{user}": {"is_active": False},
@@ -530,8 +569,8 @@ def word_for(answer):
 
 
 STATUSES = {"ok": {200, 201, 202, 204}, "no": {403}, "who?": {401}, "bad": {400}, "conflict": {409}}
-BY_SESSION = STATUSES | {"session": {200, 201, 204}, "token": {403}}
-BY_TOKEN = STATUSES | {"session": {403}, "token": {200}}
+BY_SESSION = STATUSES | {"session": {200, 201, 204}, "token": {403}, "invalid": {400}}
+BY_TOKEN = STATUSES | {"session": {403}, "token": {200}, "invalid": {403}}
 
 
 def check_statuses(name, expected, statuses, request):
@@ -590,6 +629,7 @@ def as_template(path):
         ("<id:step_pk>", "{id}"),
         ("<id:rule_pk>", "{id}"),
         ("<id:user_pk>", "{id}"),
+        ("<id:account_pk>", "{id}"),
         ("<int:pk>", "{id}"),
         ("<int:number>", "1"),
         ("<uidb36>", "{text}"),
@@ -656,6 +696,7 @@ def with_an_id(path):
     names = {
         "/users": "{user}",
         "/groups": "{group}",
+        "/service-accounts": "{account}",
         "/pipelines": "{pipeline}",
         "/logs/user/tokens": "{use}",
         "/logs/user/actions": "{action}",

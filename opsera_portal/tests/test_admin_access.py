@@ -39,6 +39,11 @@ user add              ok        ok             ok        no      in
 user change           ok        ok             gone      no      in
 user delete           no        no             no        no      in
 user history          ok        ok             gone      no      in
+service_account list    ok        ok             ok        no      in
+service_account add     no        no             no        no      in
+service_account change  ok        ok             gone      no      in
+service_account delete  no        no             no        no      in
+service_account history ok        ok             gone      no      in
 group list            ok        ok             ok        no      in
 group add             no        ok             ok        no      in
 group change          ok        ok             gone      no      in

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.roles import SiteRole
-from accounts.tests.factories import GroupFactory, OrganizationFactory, UserFactory
+from accounts.tests.factories import GroupFactory, OrganizationFactory, ServiceAccountFactory, UserFactory
 from auditlog.tests.entries import action, use
 from opsera_portal import api_examples as ids
 from opsera_portal.tests.test_access import sign_in_elsewhere, signed_in, with_two_factor
@@ -89,6 +89,7 @@ class World:
         other = UserFactory(pk=ids.OTHER_PERSON, organization=organization, email=ids.OTHER_EMAIL, name=ids.OTHER_NAME)
         group = GroupFactory(pk=ids.GROUP, organization=organization, name="Builders")
         group.members.add(self.person, other)
+        ServiceAccountFactory(pk=ids.ACCOUNT, organization=organization, name="CI deploy", responsible=[self.person])
         self.token = TokenFactory(pk=ids.TOKEN, owner=self.person, name="Nightly build", scope="pipeline")
         self.in_use = TokenFactory(owner=self.person)
         self.pipeline = PipelineFactory(pk=ids.PIPELINE, owner=self.person, name="Build and test", run_count=1)

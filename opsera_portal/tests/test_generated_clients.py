@@ -20,7 +20,7 @@ from django.test import Client
 
 from accounts.models import User
 from accounts.roles import SiteRole
-from accounts.tests.factories import GroupFactory, OrganizationFactory, UserFactory
+from accounts.tests.factories import GroupFactory, OrganizationFactory, ServiceAccountFactory, UserFactory
 from accounts.tests.factors import add_passkey
 from auditlog.actions import Action
 from auditlog.record import record
@@ -144,6 +144,9 @@ class World:
     def group(self):
         return GroupFactory(organization=self.organization)
 
+    def service_account(self):
+        return ServiceAccountFactory(organization=self.organization, responsible=[self.caller])
+
     def use(self):
         return log_use(self.token).request_id
 
@@ -172,6 +175,7 @@ class World:
 IDS = {
     "users": World.person,
     "groups": World.group,
+    "service-accounts": World.service_account,
     "pipelines": World.pipeline,
     "tokens": World.other_token,
     "me/sessions": World.session,
@@ -214,6 +218,9 @@ BODIES = {
     "policy_change": lambda world: {"max_live_tokens": 49},
     "policy_preview": lambda world: {"max_live_tokens": 49},
     "preferences_change": lambda world: {"wants_expiry_mails": False},
+    "service_account_change": lambda world: {"description": "Deploys the shop"},
+    "service_account_create": lambda world: {"name": "CI", "responsible": [str(world.caller.pk)]},
+    "service_account_token_create": lambda world: {"name": "Élan", "scopes": ["pipeline"], "lifetime": "1d"},
     "session_end_all": lambda world: {"including_here": False},
     "token_change": lambda world: {"description": "For the nightly build"},
     "token_create": lambda world: {"name": "Élan", "scopes": ["pipeline"], "lifetime": "1d"},

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts import mails as account_mails
 from accounts.models import Organization, User
-from accounts.tests.factories import UserFactory
+from accounts.tests.factories import ServiceAccountFactory, UserFactory
 from auditlog.actions import Action
 from auditlog.record import record
 from core.mail import kinds, messages
@@ -77,6 +77,9 @@ def parts_of(message):
     return message.body, html
 
 
+INCLUDED = {"tokens/mail/token.txt", "tokens/mail/account.txt"}
+
+
 class Mails:
     """Everything that the mails of the portal are about, and one mail of each kind and each of its templates."""
 
@@ -90,6 +93,8 @@ class Mails:
         ended = {"revoked_at": now, "revoke_reason": "Not used for 7 days.", "revoked_by": administrator}
         self.token = TokenFactory(owner=owner, name="nightly build", expires_at=now + timedelta(days=5))
         self.ended = TokenFactory(owner=owner, name="weekly build", **ended)
+        self.account = ServiceAccountFactory(organization=organization, name="CI deploy")
+        self.orphaned = TokenFactory(owner=self.account, name="weekly build", **ended)
         self.pipeline = PipelineFactory(owner=owner, name="Deploy")
         self.run = RunFactory(pipeline=self.pipeline, started_by=owner, outcome=RunOutcome.FAILED)
         steps = {"run": self.run, "kind": Step.Kind.APPROVAL}
@@ -137,6 +142,8 @@ class Mails:
             token_mails.report_mail.put(owner.pk, person, [reported]),
             token_mails.expired_mail.put(owner.pk, person, ended, 3),
             token_mails.unused_mail.put(owner.pk, person, ended),
+            token_mails.orphaned_mail.put(by.pk, str(self.account.pk), [str(self.orphaned.pk)], str(by.pk)),
+            token_mails.expired_mail.put(by.pk, str(self.account.pk), [str(self.orphaned.pk)], 1, str(by.pk)),
             notices.expiry_mail.put(owner.pk, person, [(str(self.token.pk), 7)]),
             notifications.run_mail.put(owner.pk, run, "failed", person),
             notifications.run_mail.put(owner.pk, run, "gate_waits", person),
@@ -167,7 +174,7 @@ def test_every_kind_of_mail_and_every_template_is_among_these(mails, monkeypatch
     mails.sent()
 
     folder = settings.BASE_DIR / "templates"
-    assert used == {str(path.relative_to(folder)) for path in folder.glob("*/mail/*.txt")} - {"tokens/mail/token.txt"}
+    assert used == {str(path.relative_to(folder)) for path in folder.glob("*/mail/*.txt")} - INCLUDED
     only_queue_others = {"password_reset_answer", "run_announcement"}
     portal_kinds = {name for name, kind in kinds._kinds.items() if ".tests" not in kind.compose.__module__}
     assert set(OutgoingMail.objects.values_list("kind", flat=True)) == portal_kinds - only_queue_others

@@ -26,7 +26,7 @@ from accounts.models import Organization, User
 from accounts.privileges import Privilege, require_proof
 from accounts.roles import SiteRole
 from accounts.security import credentials, sessions
-from accounts.tests.factories import PASSWORD, GroupFactory, OperatorFactory, UserFactory
+from accounts.tests.factories import PASSWORD, GroupFactory, OperatorFactory, ServiceAccountFactory, UserFactory
 from accounts.tests.factors import add_app, code_of
 from auditlog.models import Activity
 from core.api.operations import Operation, routes
@@ -51,6 +51,10 @@ ROUTES = {
     "PATCH /organization/policy": Privilege.CHANGE_POLICY,
     "POST /tokens": Privilege.CREATE_TOKEN,
     "POST /tokens/{id}/replace": Privilege.REPLACE_TOKEN,
+    "POST /service-accounts": Privilege.CREATE_SERVICE_ACCOUNT,
+    "PATCH /service-accounts/{id}": Privilege.CHANGE_SERVICE_ACCOUNT,
+    "POST /service-accounts/{id}/activate": Privilege.ACTIVATE_SERVICE_ACCOUNT,
+    "POST /service-accounts/{id}/tokens": Privilege.CREATE_TOKEN,
     "POST /me/sessions/{id}/end": Privilege.END_SESSION,
     "POST /me/sessions/end-all": Privilege.END_ALL_SESSIONS,
 }
@@ -59,6 +63,7 @@ LESS_BY_TOKEN = {"PATCH /users/{id}": "Deactivate a person"}
 
 # Pages that need a recent proof of identity: their privilege, and the page to continue from (`.` is the page itself).
 PERSON = "/organization/users/{user}/"
+ACCOUNTS = "/organization/service-accounts/"
 SECURITY = "/profile/security/"
 PAGES_THAT_ASK = {
     "GET /organization/users/invite/": (Privilege.INVITE, "."),
@@ -70,6 +75,12 @@ PAGES_THAT_ASK = {
     f"POST {PERSON}two-factor/reset/": (Privilege.RESET_TWO_FACTOR, "."),
     "POST /organization/policy/": (Privilege.CHANGE_POLICY, "/organization/policy/"),
     "POST /organization/policy/save/": (Privilege.CHANGE_POLICY, "/organization/policy/"),
+    f"GET {ACCOUNTS}new/": (Privilege.CREATE_SERVICE_ACCOUNT, "."),
+    f"POST {ACCOUNTS}new/": (Privilege.CREATE_SERVICE_ACCOUNT, "."),
+    f"GET {ACCOUNTS}{{account}}/edit/": (Privilege.CHANGE_SERVICE_ACCOUNT, "."),
+    f"POST {ACCOUNTS}{{account}}/edit/": (Privilege.CHANGE_SERVICE_ACCOUNT, "."),
+    f"POST {ACCOUNTS}{{account}}/activate/": (Privilege.ACTIVATE_SERVICE_ACCOUNT, f"{ACCOUNTS}{{account}}/"),
+    f"POST {ACCOUNTS}{{account}}/tokens/": (Privilege.CREATE_TOKEN, "."),
     "POST /profile/tokens/": (Privilege.CREATE_TOKEN, "."),
     "GET /profile/tokens/{token}/replace/": (Privilege.REPLACE_TOKEN, "."),
     "POST /profile/tokens/{token}/replace/": (Privilege.REPLACE_TOKEN, "."),
@@ -108,6 +119,9 @@ IN_ADMIN = {
 FORMS = {
     "/organization/users/invite/": {"email": "new@acme.example", "name": "Nova New", "site_role": "administrator"},
     f"{PERSON}role/": {"site_role": "administrator"},
+    f"{ACCOUNTS}new/": {"name": "CI", "site_role": "guest", "responsible": "admin@acme.example"},
+    f"{ACCOUNTS}{{account}}/edit/": {"name": "CI", "site_role": "guest", "responsible": "admin@acme.example"},
+    f"{ACCOUNTS}{{account}}/tokens/": {"name": "by the page", "scopes": ["api"], "lifetime": "1w", "expires_at": ""},
     "/profile/tokens/": {"name": "by the page", "scopes": ["api"], "lifetime": "1w", "expires_at": ""},
     "/profile/tokens/{token}/replace/": {"overlap_hours": "24"},
     f"{SECURITY}email/": {"email": "new@acme.example"},
@@ -123,6 +137,9 @@ POLICY = {
     "allowed_scopes": ["api"],
     "max_live_tokens": "1000",
     "unused_tokens_end_after_days": "",
+    "max_service_token_lifetime_days": "92",
+    "service_token_creators": "responsible",
+    "orphaned_service_tokens_end_after_days": "",
     "log_retention_days": "30",
 }
 
@@ -151,10 +168,11 @@ def things(ada):
 def things_for(things, organization):
     """Returns the things for an address, with a person for whom its action is possible."""
     inactive = UserFactory(organization=organization, is_active=False)
+    inactive_account = ServiceAccountFactory(organization=organization, is_active=False)
 
     def find(address):
         if "/activate" in address:
-            return things | {"user": inactive}
+            return things | {"user": inactive, "account": inactive_account}
         return things | {"user": things["invited"]} if "/invitation" in address else things
 
     return find
@@ -201,6 +219,7 @@ def test_privileged_operation_cannot_be_allowed_by_a_scope():
 BODIES = {
     "/users": {"email": "new@acme.example", "name": "Nova New", "site_role": "administrator"},
     "/users/{user}": {"site_role": "administrator", "is_active": True},
+    "/service-accounts/{account}": {"site_role": "power_user"},
     "/organization/policy": {"max_live_tokens": 1000, "max_token_lifetime_days": 366},
 }
 EVERY_CLOSED_ROUTE = pytest.mark.parametrize(
@@ -276,6 +295,7 @@ def test_session_with_a_fresh_proof_is_allowed(api, ada, things_for, name):
     method, address = name.split(" ")
     for kind in ("session", "user", "token"):
         address = address.replace(f"/{kind}s/{{id}}", f"/{kind}s/{{{kind}}}")
+    address = address.replace("/service-accounts/{id}", "/service-accounts/{account}")
     things = things_for(address)
     api.force_login(ada)
     before = snapshot()

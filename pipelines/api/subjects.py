@@ -18,7 +18,7 @@ from pipelines.services.rules import UNKNOWN_SUBJECT
 def people_of(caller: User, emails: Sequence[str]) -> list[User]:
     """Raises ``ValidationError``."""
     wanted = sorted({_plain(email) for email in emails})
-    found = _by(User.objects.in_organization(caller).active(), "email", wanted)
+    found = _by(User.objects.people().in_organization(caller).active(), "email", wanted)
     for email in wanted:
         if email not in found:
             raise ValidationError({"notified_people": f"Nobody active in your organization has this address: {email}"})
@@ -27,7 +27,7 @@ def people_of(caller: User, emails: Sequence[str]) -> list[User]:
 
 def new_owner_of(caller: User, body: Mapping[str, Any]) -> User:
     """From ``owner_id`` or ``owner_email``. Raises ``ValidationError``."""
-    people = User.objects.in_organization(caller).active()
+    people = User.objects.people().in_organization(caller).active()
     ((field, value),) = body.items()
     matching = people.filter(pk=value) if field == "owner_id" else people.filter(email=_plain(value))
     found: User | None = matching.first()

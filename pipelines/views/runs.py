@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 from accounts.models import User
 from accounts.roles import Ability
 from core.pages.forms import refusals_as_messages
+from core.service_accounts import handle_of, is_service_account
 from pipelines import services, timeline
 from pipelines.access import PipelineAction
 from pipelines.controls import controls_of
@@ -99,7 +100,9 @@ class RunPage(PipelinePage):
 def requester_of(run: Run, reader: User) -> str:
     """The address, and for people who can see the organization's people the name too."""
     if run.started_by is None or not reader.may(Ability.READ_USERS):
-        return run.started_by_email
+        return handle_of(run.started_by_email)
+    if is_service_account(run.started_by_email):
+        return f"{run.started_by.name} ({handle_of(run.started_by_email)}, {_('service account')})"
     return f"{run.started_by.name} ({run.started_by_email})"
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from accounts.models import POLICY_FIELDS, POLICY_LISTS
+from accounts.models import POLICY_FIELDS, POLICY_LISTS, ServiceTokenCreators
 from accounts.roles import SiteRole
 from core.api.scopes import CHOICES as SCOPE_CHOICES
 from core.api.serializers import BoundedListField, StrictSerializer, TextField, WholeNumberField
@@ -32,6 +32,15 @@ class PolicySerializer(serializers.Serializer[Any]):
         "sessions; empty if from everywhere.",
     )
     sign_in_network_roles = serializers.ListField(child=serializers.ChoiceField(choices=SiteRole.choices))
+    max_service_token_lifetime_days = serializers.IntegerField(
+        help_text="The maximum lifetime of a service account's token."
+    )
+    service_token_creators = serializers.ChoiceField(
+        choices=ServiceTokenCreators.choices, help_text="Who creates and replaces the tokens of service accounts."
+    )
+    orphaned_service_tokens_end_after_days = serializers.IntegerField(
+        allow_null=True, help_text="Null: tokens of a service account that nobody active is responsible for work on."
+    )
     log_retention_days = serializers.IntegerField(help_text="How long both logs are kept.")
     version = serializers.CharField(help_text="Changes with every change of the policy. Send it with your change.")
 
@@ -44,8 +53,10 @@ class OwnerEffectSerializer(serializers.Serializer[Any]):
 
 class BlockedByRuleSerializer(serializers.Serializer[Any]):
     lifetime = serializers.IntegerField()
+    service_lifetime = serializers.IntegerField()
     scope = serializers.IntegerField()
     unused = serializers.IntegerField()
+    orphaned = serializers.IntegerField()
     two_factor = serializers.IntegerField()
 
 
@@ -126,6 +137,11 @@ class ChangePolicyBody(StrictSerializer):
     sign_in_networks = NetworkList()
     sign_in_network_roles = BoundedListField(
         child=serializers.ChoiceField(choices=SiteRole.choices), required=False, max_length=len(SiteRole), is_set=True
+    )
+    max_service_token_lifetime_days = WholeNumberField(required=False, min_value=1, max_value=366)
+    service_token_creators = serializers.ChoiceField(choices=ServiceTokenCreators.choices, required=False)
+    orphaned_service_tokens_end_after_days = WholeNumberField(
+        required=False, allow_null=True, min_value=1, max_value=366
     )
     log_retention_days = WholeNumberField(required=False, min_value=30, max_value=3660)
     version = TextField(

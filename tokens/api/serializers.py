@@ -193,12 +193,17 @@ class OrganizationTokenSerializer(TokenSerializer):
 
     owner_id = serializers.UUIDField(read_only=True)
     owner_email = serializers.EmailField(source="owner.email", read_only=True)
+    owner_is_service_account = serializers.BooleanField(source="owner.is_service_account", read_only=True)
 
     class Meta(TokenSerializer.Meta):
-        fields = [*TokenSerializer.Meta.fields, "owner_id", "owner_email"]
+        fields = [*TokenSerializer.Meta.fields, "owner_id", "owner_email", "owner_is_service_account"]
 
     def to_representation(self, instance: Token) -> dict[str, Any]:
-        owner = {"owner_id": str(instance.owner_id), "owner_email": instance.owner.email}
+        owner = {
+            "owner_id": str(instance.owner_id),
+            "owner_email": instance.owner.email,
+            "owner_is_service_account": instance.owner.is_service_account,
+        }
         return super().to_representation(instance) | owner
 
 
@@ -408,7 +413,7 @@ class IssueTokenBody(StrictSerializer):
             raise serializers.ValidationError({"expires_at": ["Give either `lifetime` or `expires_at`, not both."]})
         custom = attrs.get("expires_at")
         preset = Lifetime(attrs.get("lifetime", DEFAULT_LIFETIME)) if custom is None else None
-        longest = longest_lifetime(self.context["owner"].own_organization)
+        longest = longest_lifetime(self.context["owner"].own_organization, self.context["owner"])
         with errors_of("lifetime" if preset else "expires_at"):
             attrs["expires_at"] = chosen_end(preset, custom or "", longest=longest)
         with errors_of("not_before"):
@@ -616,9 +621,11 @@ class UsageSerializer(serializers.Serializer[Any]):
 
 
 class MeUserSerializer(serializers.ModelSerializer[User]):
+    is_service_account = serializers.BooleanField(read_only=True)
+
     class Meta:
         model = User
-        fields = ["id", "email", "name"]
+        fields = ["id", "email", "name", "is_service_account"]
 
 
 class MeSerializer(serializers.Serializer[Any]):

@@ -2,6 +2,7 @@ from django.urls import path
 
 from tokens.api.leak_views import TokenLookupViewSet, TokenReportViewSet
 from tokens.api.policy_views import PolicyViewSet
+from tokens.api.service_accounts import ServiceAccountTokenViewSet
 from tokens.api.views import (
     AccessReviewViewSet,
     CurrentTokenViewSet,
@@ -21,6 +22,11 @@ urlpatterns = [
     path("tokens/current/expire", CurrentTokenViewSet.as_view({"post": "expire"}), name="token_current_expire"),
     path("tokens/lookup", TokenLookupViewSet.as_view({"post": "look_up"}), name="token_lookup"),
     path("tokens/report", TokenReportViewSet.as_view({"post": "report"}), name="token_report"),
+    path(
+        "service-accounts/<id:pk>/tokens",
+        ServiceAccountTokenViewSet.as_view({"get": "list", "post": "create"}),
+        name="service_account_token_list",
+    ),
     path("tokens/<id:pk>", TokenViewSet.as_view({"get": "retrieve", "patch": "partial_update"}), name="token_detail"),
     path("tokens/<id:pk>/activity", TokenLogViewSet.as_view({"get": "list"}), name="token_activity"),
     path("tokens/<id:pk>/usage", TokenViewSet.as_view({"get": "usage"}), name="token_usage"),

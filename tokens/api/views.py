@@ -1,5 +1,6 @@
 """API operations for tokens and for "who am I". They use the querysets and services of the pages."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -63,8 +64,28 @@ def may_expire_tokens(user: User) -> bool:
     return user.may(Ability.EXPIRE_TOKENS)
 
 
+@sensitive_variables()
+def issued_answer(request: Request, *, actor: User, owner: User | None, fields: Mapping[str, Any]) -> Response:
+    """Creates a token and shows it. ``owner``: the service account that it is for. ``fields``: of `IssueTokenBody`."""
+    token, signed_jwt = services.issue_and_reveal_token(
+        actor=actor,
+        owner=owner,
+        name=fields["name"],
+        description=fields["description"],
+        chosen=fields["scopes"],
+        expires_at=fields["expires_at"],
+        pipelines=fields["pipelines"],
+        networks=fields["networks"],
+        max_uses=fields["max_uses"],
+        not_before=fields["not_before"],
+        request=request._request,
+    )
+    answer = {**represent(TokenSerializer, token), "token": signed_jwt}
+    return Response(answer, status=201, headers={"Cache-Control": "no-store"})
+
+
 class TokenViewSet(ApiViewSet):
-    """A person's own tokens."""
+    """A person's own tokens. One token: also of a service account whose tokens they manage."""
 
     operations: ClassVar[dict[str, Operation]] = {
         "list": Operation(_("List my tokens"), READ_API, only_reads=True),
@@ -85,6 +106,8 @@ class TokenViewSet(ApiViewSet):
     def get_queryset(self) -> Any:
         if self.action == "expire":
             return Token.objects.revocable_by(self.person).for_token_table()
+        if self.action in ("retrieve", "partial_update", "usage", "replace"):
+            return Token.objects.managed_by(self.person).for_token_table()
         return Token.objects.owned_by(self.person).for_token_table()
 
     @extend_schema(operation_id="token_list")
@@ -135,20 +158,7 @@ class TokenViewSet(ApiViewSet):
         """Creates a token and shows it, only this once. For people in a browser session, not for tokens."""
         body = IssueTokenBody(data=request.data, context={"owner": self.person})
         body.is_valid(raise_exception=True)
-        token, signed_jwt = services.issue_and_reveal_token(
-            actor=self.person,
-            name=body.validated_data["name"],
-            description=body.validated_data["description"],
-            chosen=body.validated_data["scopes"],
-            expires_at=body.validated_data["expires_at"],
-            pipelines=body.validated_data["pipelines"],
-            networks=body.validated_data["networks"],
-            max_uses=body.validated_data["max_uses"],
-            not_before=body.validated_data["not_before"],
-            request=request._request,
-        )
-        answer = {**represent(TokenSerializer, token), "token": signed_jwt}
-        return Response(answer, status=201, headers={"Cache-Control": "no-store"})
+        return issued_answer(request, actor=self.person, owner=None, fields=body.validated_data)
 
     @extend_schema(operation_id="token_replace", request=ReplaceTokenBody, responses={201: IssuedTokenSerializer})
     @method_decorator(sensitive_variables())
@@ -318,7 +328,12 @@ class MeViewSet(ApiViewSet):
         token: Any = request.auth
         return Response(
             {
-                "user": {"id": str(user.pk), "email": user.email, "name": user.name},
+                "user": {
+                    "id": str(user.pk),
+                    "email": user.email,
+                    "name": user.name,
+                    "is_service_account": bool(user.is_service_account),
+                },
                 "site_role": user.site_role,
                 "organization": {
                     "id": str(organization.pk),

@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
+from accounts.answering import people_answering_for
 from accounts.models import User
 from core.db.expressions import LastsLonger
 from core.db.locks import lock_if_exists
@@ -25,7 +26,7 @@ from core.http.public_address import public_url
 from core.mail.kinds import mail_kind
 from core.mail.messages import mail_from
 from core.reading import local
-from tokens.mails import LISTED_WITH_DETAILS
+from tokens.mails import LISTED_WITH_DETAILS, To, about, reader_of, subject_about
 from tokens.models import Token
 from tokens.querysets import EXPIRES_SOON, TokenQuerySet, expiring_soon, started
 from tokens.uses import HAS_USES_LEFT
@@ -96,18 +97,22 @@ def tell(owner_id: uuid.UUID) -> None:
         # If two workers run at once, the second one waits here and then finds nothing due.
         owner = lock_if_exists(User.objects.all(), owner_id)
         due_notices = _due_to(owner) if owner else []
-        if not due_notices:
+        if owner is None or not due_notices:
             return
         for token, notice in due_notices:
             Token.objects.filter(pk=token.pk).update(expiry_notice_days=notice)
-        expiry_mail.put(owner_id, str(owner_id), [(str(token.pk), notice) for token, notice in due_notices])
+        told = [(str(token.pk), notice) for token, notice in due_notices]
+        for reader in people_answering_for([owner])[owner.pk]:
+            if reader.wants_expiry_mails:
+                expiry_mail.put(reader.pk, str(owner_id), told, *To(reader.pk, owner.pk).further)
 
 
 @mail_kind(gettext_lazy("Tokens expire soon"))
-def expiry_mail(owner_id: str, due_notices: Sequence[tuple[str, int]]) -> EmailMessage | None:
+def expiry_mail(owner_id: str, due_notices: Sequence[tuple[str, int]], reader_id: str = "") -> EmailMessage | None:
     """Leaves out tokens that were expired or replaced since, and notices whose token has reached its end since."""
     owner = User.objects.active().select_related("organization").filter(pk=uuid.UUID(owner_id)).first()
-    if owner is None or not owner.wants_expiry_mails:
+    reader = reader_of(owner, reader_id) if owner else None
+    if owner is None or reader is None or not reader.wants_expiry_mails:
         return None
     notices = {uuid.UUID(token_id): notice for token_id, notice in due_notices}
     at = timezone.now()
@@ -119,7 +124,7 @@ def expiry_mail(owner_id: str, due_notices: Sequence[tuple[str, int]]) -> EmailM
         and token.replaced_at is None
         and (notices[token.pk] == ENDED or token.expires_at > at)
     ]
-    return _mail(owner, still) if still else None
+    return _mail(owner, reader, still) if still else None
 
 
 def _owners_to_tell() -> set[uuid.UUID]:
@@ -140,18 +145,18 @@ def _due_to(owner: User) -> list[Notice]:
     ]
 
 
-def _mail(owner: User, due_notices: list[Notice]) -> EmailMessage:
+def _mail(owner: User, reader: User, due_notices: list[Notice]) -> EmailMessage:
     listed = due_notices[:LISTED_WITH_DETAILS]
-    context = {
-        "person": owner,
+    context = about(owner, reader) | {
         "organization": owner.organization,
         "ended": [token for token, notice in listed if notice == ENDED],
         "ending": [token for token, notice in listed if notice != ENDED],
         "further": len(due_notices) - len(listed),
-        "tokens_url": public_url("tokens:token_list"),
+        "pages_url": public_url("tokens:token_list"),
         "preferences_url": public_url("accounts:security"),
     }
-    return mail_from("tokens/mail/expiry_notice.txt", context, subject=_subject(due_notices), to=owner.email)
+    subject = subject_about(owner, _subject(due_notices))
+    return mail_from("tokens/mail/expiry_notice.txt", context, subject=subject, to=reader.email)
 
 
 def _subject(due_notices: list[Notice]) -> str:

@@ -176,7 +176,7 @@ def _effect_by_owner(before: Organization, after: Organization) -> list[dict[str
 
 def _people_to_set_up_two_factor(before: Organization, after: Organization) -> int:
     roles = set(after.two_factor_roles.split()) - set(before.two_factor_roles.split())
-    people = User.objects.active().filter(organization=after, site_role__in=roles)
+    people = User.objects.people().active().filter(organization=after, site_role__in=roles)
     return int(people.exclude(pk__in=User.objects.with_two_factor().values("pk")).count())
 
 

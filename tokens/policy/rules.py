@@ -44,7 +44,8 @@ class Rule:
 
 def obstacle(token: "Token", policy: Organization, at: datetime) -> Rule | None:
     """The first rule that blocks the token; ``None`` if none does."""
-    return next((rule for rule in RULES if rule.blocks(token, policy, at)), None)
+    rules = RULES_OF_SERVICE_ACCOUNTS if token.owner.is_service_account else RULES_OF_PEOPLE
+    return next((rule for rule in rules if rule.blocks(token, policy, at)), None)
 
 
 def blocked(policy: Organization, at: datetime) -> Q:
@@ -56,11 +57,13 @@ def blocked(policy: Organization, at: datetime) -> Q:
 
 
 def _lives_too_long(token: "Token", policy: Organization, at: datetime) -> bool:
-    return token.lifetime > timedelta(days=policy.max_token_lifetime_days)
+    return not token.owner.is_service_account and token.lifetime > timedelta(days=policy.max_token_lifetime_days)
 
 
 def _living_too_long(policy: Organization, at: datetime) -> Q:
-    return Q(LastsLonger("created_at", "expires_at", days=policy.max_token_lifetime_days))
+    return Q(
+        LastsLonger("created_at", "expires_at", days=policy.max_token_lifetime_days), owner__is_service_account=False
+    )
 
 
 def _about_lifetime(token: "Token", policy: Organization) -> str:
@@ -77,6 +80,40 @@ def _about_lifetime(token: "Token", policy: Organization) -> str:
 def _tell_lifetimes(count: int) -> str:
     return ngettext(
         "%(count)s has a lifetime that is too long", "%(count)s have a lifetime that is too long", count
+    ) % {"count": grouped(count)}
+
+
+# The same for tokens of service accounts, which have a limit of their own
+
+
+def _of_service_lives_too_long(token: "Token", policy: Organization, at: datetime) -> bool:
+    is_too_long = token.lifetime > timedelta(days=policy.max_service_token_lifetime_days)
+    return token.owner.is_service_account and is_too_long
+
+
+def _of_service_living_too_long(policy: Organization, at: datetime) -> Q:
+    return Q(
+        LastsLonger("created_at", "expires_at", days=policy.max_service_token_lifetime_days),
+        owner__is_service_account=True,
+    )
+
+
+def _about_lifetime_of_service(token: "Token", policy: Organization) -> str:
+    longest = policy.max_service_token_lifetime_days
+    return ngettext(
+        "Your organization's policy allows tokens of service accounts a lifetime of %(count)s day at most, and this "
+        "one was created with a longer one. Create a new token with a shorter lifetime.",
+        "Your organization's policy allows tokens of service accounts a lifetime of %(count)s days at most, and this "
+        "one was created with a longer one. Create a new token with a shorter lifetime.",
+        longest,
+    ) % {"count": grouped(longest)}
+
+
+def _tell_lifetimes_of_service(count: int) -> str:
+    return ngettext(
+        "%(count)s of a service account has a lifetime that is too long",
+        "%(count)s of service accounts have a lifetime that is too long",
+        count,
     ) % {"count": grouped(count)}
 
 
@@ -150,10 +187,39 @@ def _tell_disuse(count: int) -> str:
     }
 
 
+# Nobody active is responsible for the service account, for too long
+
+
+def _is_orphaned(token: "Token", policy: Organization, at: datetime) -> bool:
+    since, limit = token.owner.orphaned_at, policy.orphaned_service_tokens_end_after_days
+    return limit is not None and since is not None and at - since > timedelta(days=limit)
+
+
+def orphaned(policy: Organization, at: datetime) -> Q:
+    if policy.orphaned_service_tokens_end_after_days is None:
+        return NOTHING
+    return Q(owner__orphaned_at__lt=at - timedelta(days=policy.orphaned_service_tokens_end_after_days))
+
+
+def _about_orphans(token: "Token", policy: Organization) -> str:
+    return gettext(
+        "Your organization's policy blocks tokens of service accounts that nobody active is responsible for. Ask an "
+        "Administrator to name somebody, then create a new token."
+    )
+
+
+def _tell_orphans(count: int) -> str:
+    return ngettext(
+        "%(count)s belongs to an orphaned service account", "%(count)s belong to orphaned service accounts", count
+    ) % {"count": grouped(count)}
+
+
 # The owner must set up two-factor first
 
 
 def _owner_lacks_two_factor(token: "Token", policy: Organization, at: datetime) -> bool:
+    if token.owner.is_service_account:
+        return False
     return policy.requires_two_factor_of(token.owner.site_role) and not token.owner.has_two_factor
 
 
@@ -161,7 +227,8 @@ def _of_owner_without_two_factor(policy: Organization, at: datetime) -> Q:
     roles = policy.two_factor_roles.split()
     if not roles:
         return NOTHING
-    return Q(owner__site_role__in=roles) & ~Q(owner__in=User.objects.with_two_factor().values("pk"))
+    people = Q(owner__site_role__in=roles, owner__is_service_account=False)
+    return people & ~Q(owner__in=User.objects.with_two_factor().values("pk"))
 
 
 def _about_two_factor(token: "Token", policy: Organization) -> str:
@@ -183,7 +250,25 @@ UNUSED = Rule("unused", _tell_disuse, _is_unused, unused, _about_disuse)
 TWO_FACTOR = Rule(
     "two_factor", _tell_two_factor, _owner_lacks_two_factor, _of_owner_without_two_factor, _about_two_factor
 )
+SERVICE_LIFETIME = Rule(
+    "service_lifetime",
+    _tell_lifetimes_of_service,
+    _of_service_lives_too_long,
+    _of_service_living_too_long,
+    _about_lifetime_of_service,
+)
+ORPHANED = Rule("orphaned", _tell_orphans, _is_orphaned, orphaned, _about_orphans)
 # In this order, because only the last one can be fixed: nobody should set up two-factor for a token that stays blocked.
-RULES = (LIFETIME, SCOPE, UNUSED, TWO_FACTOR)
+RULES_OF_PEOPLE = (LIFETIME, SCOPE, UNUSED, TWO_FACTOR)
+# A service account never signs in, so it needs no two-factor.
+RULES_OF_SERVICE_ACCOUNTS = (SERVICE_LIFETIME, SCOPE, UNUSED, ORPHANED)
+RULES = (LIFETIME, SERVICE_LIFETIME, SCOPE, UNUSED, ORPHANED, TWO_FACTOR)
 # The organization's fields that the rules read.
-RULE_FIELDS = ("max_token_lifetime_days", "allowed_scopes", "unused_tokens_end_after_days", "two_factor_roles")
+RULE_FIELDS = (
+    "max_token_lifetime_days",
+    "max_service_token_lifetime_days",
+    "allowed_scopes",
+    "unused_tokens_end_after_days",
+    "orphaned_service_tokens_end_after_days",
+    "two_factor_roles",
+)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from django.utils.translation import gettext, gettext_lazy, ngettext, pgettext
 
 from accounts.forms import PolicyForm
-from accounts.models import POLICY_FIELDS, Organization
+from accounts.models import POLICY_FIELDS, Organization, ServiceTokenCreators
 from accounts.roles import SiteRole
 from core.api.scopes import BY_ID
 from core.text import Text, counted, grouped
@@ -15,6 +15,7 @@ from tokens.policy.preview import SOON, Effect, Review
 # Labels of the form that end with a unit. Here, the value has it.
 LABELS_WITHOUT_UNIT: dict[str, Text] = {
     "max_token_lifetime_days": gettext_lazy("Longest lifetime of a token"),
+    "max_service_token_lifetime_days": gettext_lazy("Longest lifetime of a service account's token"),
     "log_retention_days": gettext_lazy("How long both logs are kept"),
 }
 
@@ -22,6 +23,7 @@ LABELS_WITHOUT_UNIT: dict[str, Text] = {
 def in_words(organization: Organization) -> dict[str, str]:
     """Each field's label with its value, in the order of the form."""
     unused_days = organization.unused_tokens_end_after_days
+    orphaned_days = organization.orphaned_service_tokens_end_after_days
     texts = {
         "max_token_lifetime_days": _days(organization.max_token_lifetime_days),
         "allowed_scopes": ", ".join(str(BY_ID[scope].label) for scope in organization.allowed_scopes.split()),
@@ -31,6 +33,9 @@ def in_words(organization: Organization) -> dict[str, str]:
         "two_factor_roles": _site_roles(organization.two_factor_roles),
         "sign_in_networks": _networks(organization.sign_in_networks),
         "sign_in_network_roles": _site_roles(organization.sign_in_network_roles),
+        "max_service_token_lifetime_days": _days(organization.max_service_token_lifetime_days),
+        "service_token_creators": str(ServiceTokenCreators(organization.service_token_creators).label),
+        "orphaned_service_tokens_end_after_days": gettext("Never") if orphaned_days is None else _days(orphaned_days),
         "log_retention_days": _days(organization.log_retention_days),
     }
     return {_label(field): texts[field] for field in POLICY_FIELDS}
@@ -56,6 +61,8 @@ def consequences(review: Review) -> Iterator[str]:
     yield blocked_tokens(effect)
     if effect.by_rule[rules.UNUSED.id]:
         yield gettext("Unused tokens are expired within the hour, and their owners get a mail.")
+    if effect.by_rule[rules.ORPHANED.id]:
+        yield gettext("Tokens of orphaned service accounts are expired within the hour, and Administrators get a mail.")
     if effect.unblocked_tokens:
         yield ngettext(
             "%(count)s token that the policy blocks now will work again.",

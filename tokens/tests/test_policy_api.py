@@ -18,12 +18,16 @@ NEW = {
     "two_factor_roles": [],
     "sign_in_networks": [],
     "sign_in_network_roles": [],
+    "max_service_token_lifetime_days": 92,
+    "service_token_creators": "responsible",
+    "orphaned_service_tokens_end_after_days": None,
     "log_retention_days": 400,
 }
+NO_RULE = {"lifetime": 0, "service_lifetime": 0, "scope": 0, "unused": 0, "orphaned": 0, "two_factor": 0}
 NOTHING = {
     "blocked_tokens": 0,
     "blocked_people": 0,
-    "by_rule": {"lifetime": 0, "scope": 0, "unused": 0, "two_factor": 0},
+    "by_rule": NO_RULE,
     "owners": [],
     "unblocked_tokens": 0,
     "unused_soon": 0,
@@ -73,7 +77,7 @@ def test_change_answers_with_the_policy_and_the_effect(session, owner):
     assert effect == NOTHING | {
         "blocked_tokens": 1,
         "blocked_people": 1,
-        "by_rule": {"lifetime": 0, "scope": 1, "unused": 0, "two_factor": 0},
+        "by_rule": NO_RULE | {"scope": 1},
         "owners": [{"email": owner.email, "name": owner.name, "tokens": 1}],
     }
 

@@ -33,6 +33,10 @@ class Fields(HTMLParser):
         attrs = dict(attrs)
         if tag == "form":
             self.is_inside = attrs.get("action") == self.action
+        if tag == "select":
+            self.select = attrs["name"]
+        if tag == "option" and self.is_inside and "selected" in attrs:
+            self.sent[self.select] = [attrs["value"]]
         is_off = attrs.get("type") == "checkbox" and "checked" not in attrs
         if tag == "input" and self.is_inside and not is_off:
             self.sent.setdefault(attrs["name"], []).append(attrs.get("value", ""))

@@ -54,7 +54,7 @@ def test_newly_blocked_tokens_are_counted_by_rule_and_owner(owner, member, effec
     found = effect(max_token_lifetime_days=30, allowed_scopes="api api-readonly")
 
     assert (found.blocked_tokens, found.blocked_people) == (3, 2)
-    assert found.by_rule == {"lifetime": 2, "scope": 2, "unused": 0, "two_factor": 0}
+    assert {rule: count for rule, count in found.by_rule.items() if count} == {"lifetime": 2, "scope": 2}
     assert found.owners == [OwnerEffect(owner.email, owner.name, 2), OwnerEffect(member.email, member.name, 1)]
 
 

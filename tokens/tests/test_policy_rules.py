@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from accounts.roles import SiteRole
-from accounts.tests.factories import OrganizationFactory, UserFactory
+from accounts.tests.factories import OrganizationFactory, ServiceAccountFactory, UserFactory
 from auditlog.models import TokenUse
 from core.api.scopes import SCOPES
 from tokens.models import Token
@@ -40,8 +40,9 @@ def set_policy(organization, **fields):
 # The rules as checks and as queries
 
 
+FIELDS = ("max_token_lifetime_days", "allowed_scopes", "unused_tokens_end_after_days", "two_factor_roles")
 POLICIES = [
-    dict(zip(rules.RULE_FIELDS, values, strict=True))
+    dict(zip(FIELDS, values, strict=True))
     for values in itertools.product((30, 366), ("api", "api pipeline"), (None, 7), ("guest", "guest user"))
 ]
 SECOND = timedelta(seconds=1)
@@ -78,6 +79,13 @@ def world():
             owners += UserFactory.create_batch(2, organization=organization)
         for owner in owners[::2]:
             set_up_two_factor(owner)
+        ends = {"max_service_token_lifetime_days": 30, "orphaned_service_tokens_end_after_days": 7}
+        organization = OrganizationFactory(two_factor_roles="user", **ends)
+        for days in (None, 7, 8):
+            account = ServiceAccountFactory(organization=organization)
+            account.orphaned_at = days and now - days * DAY
+            account.save()
+            owners.append(account)
         Token.objects.bulk_create(every_kind_of_token(owners, now))
         yield
 

@@ -35,7 +35,7 @@ from tokens.replacement import can_be_replaced
 from tokens.states import TokenState
 from tokens.tables import state_badge
 from tokens.views.networks import networks_of_policy
-from tokens.views.places import back_link, place_of
+from tokens.views.places import back_link, is_managed, place_of
 
 NEW_ADDRESS = Badge("◆", gettext_lazy("New address"), "warning")
 ADDRESSES_SHOWN = 20
@@ -54,7 +54,7 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
 
     def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
         self.object = self._token(pk)
-        if not self.is_own:
+        if not self.is_managed:
             raise PermissionDenied(gettext("Only its owner can change the name and the description of a token."))
         form = EditTokenForm(request.POST, token=self.object, request=request)
         if form.is_valid() and self._edit(form):
@@ -85,11 +85,21 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
     def is_own(self) -> bool:
         return bool(self.object.owner_id == self.person.pk)
 
+    @cached_property
+    def is_managed(self) -> bool:
+        return is_managed(self.object, self.person)
+
+    @property
+    def reads_in_own_log(self) -> bool:
+        """Whether the entries are on the person's own pages: also for those who answer for a service account."""
+        return self.is_own or not self.person.may_read_organization_logs
+
     def get_table_class(self) -> type[OneTokenUseTable]:
-        return OneTokenUseTable if self.is_own else OrganizationOneTokenUseTable
+        return OneTokenUseTable if self.reads_in_own_log else OrganizationOneTokenUseTable
 
     def get_export_url(self) -> str:
-        return reverse("auditlog:token_use_export" if self.is_own else "auditlog:organization_token_use_export")
+        page = "token_use_export" if self.reads_in_own_log else "organization_token_use_export"
+        return reverse(f"auditlog:{page}")
 
     def get_export_query(self) -> QueryDict:
         query = super().get_export_query()
@@ -130,7 +140,7 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
         days = usage.days(self.uses)
         can_do, cannot_do = what_it_can_do(token)
         edit_form = kwargs.pop("edit_form", None)
-        if edit_form is None and self.is_own:
+        if edit_form is None and self.is_managed:
             edit_form = EditTokenForm(token=token, request=self.request)
         return super().get_context_data(
             token=token,
@@ -147,17 +157,19 @@ class TokenDetailView(SectionMixin, MemberPageMixin, LogTableMixin):
             pipelines=pipelines_seen_by(self.person, token),
             is_own=self.is_own,
             **networks_of_policy(token.organization, self.request),
+            is_managed=self.is_managed,
+            created_by=token.created_by,
             is_inside=is_inside(token.networks, getattr(self.request, "client_address", None)),
             back=back_link(token, self.person),
-            can_be_shown_until=token.can_be_revealed_until if self.is_own else None,
+            can_be_shown_until=token.can_be_revealed_until if token.is_made_by(self.person) else None,
             can_expire=not token.has_ended and Token.objects.revocable_by(self.person).filter(pk=token.pk).exists(),
             can_do=can_do,
             cannot_do=cannot_do,
             operation_count=len(can_do) + len(cannot_do),
             used=sum(day.total for day in days),
             address_count=len(self.addresses),
-            similar_url=form_link_like(token) if self.is_own else "",
-            can_replace=self.is_own and can_be_replaced(token),
+            similar_url=form_link_like(token) if self.is_managed else "",
+            can_replace=self.is_managed and can_be_replaced(token),
             old=self.old_token,
             old_addresses=self._addresses_since_replacement(),
             closed_to_tokens=[gettext(privilege.value) for privilege in Privilege],

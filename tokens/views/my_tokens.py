@@ -20,7 +20,7 @@ from accounts.security.reauthentication import ask_again, is_recent
 from auditlog import usage
 from core.api.scopes import PIPELINE, Scope
 from core.pages.forms import refusals_in
-from core.pages.views import FilteredListMixin, MemberPageMixin, SectionMixin
+from core.pages.views import FilteredListMixin, SectionMixin
 from core.pages.widgets import MOST_CHOICES
 from tokens import services
 from tokens.ended_in_use import listed_in_use
@@ -34,10 +34,11 @@ from tokens.names import name_key
 from tokens.pipeline_choice import MOST_PIPELINES
 from tokens.tables import TokenTable
 from tokens.views.networks import networks_of_policy
+from tokens.views.owners import OwnTokensMixin
 from tokens.views.scope_notes import pipelines_named_in, scopes_with
 
 
-class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredListMixin):
+class TokenListView(SectionMixin, OwnTokensMixin, SingleTableMixin, FilteredListMixin):
     """My tokens, below the form that creates one."""
 
     table_class = TokenTable
@@ -48,9 +49,12 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
     # Asked only after the form is valid: a mistyped name is no reason to sign in again.
     privilege = Privilege.CREATE_TOKEN
 
+    def may_create(self) -> bool:
+        return True
+
     def get_queryset(self) -> QuerySet[Token]:
         # Django knows the owner of these rows, so it makes no query for them.
-        tokens = self.person.tokens.with_pipelines(seen_by=self.person)
+        tokens = self.owner.tokens.with_pipelines(seen_by=self.person)
         return tokens.select_related("organization").prefetch_related("revoked_by")
 
     def get_table_kwargs(self) -> dict[str, Any]:
@@ -62,25 +66,32 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
         form, filled = kwargs.pop("form", None), None
         if form is None:
             filled = self._filled_by_link()
-            form = TokenForm(owner=self.person, initial=filled.initial if filled else self._as_replacement())
+            form = TokenForm(owner=self.owner, initial=filled.initial if filled else self._as_replacement())
         named = pipelines_named_in(form)
         scopes, pipelines = scopes_with(form, named), pipeline_choice(form, named)
         return super().get_context_data(
             form=form,
+            owner=self.owner,
+            may_create=self.may_create(),
+            account=self.account,
+            service_accounts=self.account is None and self.person.answers_for_accounts,
+            form_url=self.list_url,
+            name_url=self.name_url,
+            notes_url=self.notes_url,
             filled=filled,
             **scopes,
             pipeline_choice=pipelines,
             can_run_one=pipelines["some_can_run"] and can_choose(PIPELINE, scopes["scope_cards"]),
             lifetime_choices=lifetime_choices(form),
             **networks_of_policy(form.policy, self.request),
-            latest_end=now_in_seconds() + services.longest_lifetime(form.policy),
-            ending=notices.to_warn_of(self.person),
-            ended_in_use=listed_in_use(usage.of(self.person)),
+            latest_end=now_in_seconds() + services.longest_lifetime(form.policy, self.owner),
+            ending=notices.to_warn_of(self.owner),
+            ended_in_use=listed_in_use(usage.of(self.owner)),
             **kwargs,
         )
 
     def _filled_by_link(self) -> FilledForm | None:
-        return None if "like" in self.request.GET else filled_by(self.request.GET, owner=self.person)
+        return None if "like" in self.request.GET else filled_by(self.request.GET, owner=self.owner)
 
     def _as_replacement(self) -> dict[str, Any]:
         """The scopes, the pipelines and a similar name of the token whose id is in ``?like=``, to replace it."""
@@ -90,7 +101,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
             return {}
         if model is None:
             return {}
-        name, now = services.free_name_like(owner=self.person, name=model.name), timezone.now()
+        name, now = services.free_name_like(owner=self.owner, name=model.name), timezone.now()
         filled = {
             "name": name,
             "scopes": [scope.id for scope in model.scopes],
@@ -101,7 +112,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
         return filled if (pipelines := model.pipeline_ids) is None else filled | limited_to(pipelines)
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        form = TokenForm(request.POST, owner=self.person)
+        form = TokenForm(request.POST, owner=self.owner)
         if form.is_valid() and not is_recent(request):
             # `accounts/security/kept_forms.py` fills in the form afterwards.
             return ask_again(request, then=request.path)
@@ -117,6 +128,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
         with refusals_in(form):
             return services.issue_token(
                 actor=self.person,
+                owner=self.account,
                 name=name,
                 description=form.cleaned_data["description"],
                 chosen=form.cleaned_data["scopes"],
@@ -134,7 +146,7 @@ class TokenListView(SectionMixin, MemberPageMixin, SingleTableMixin, FilteredLis
         return None
 
     def _is_pending(self, name: str) -> bool:
-        return Token.objects.owned_by(self.person).pending().filter(live_name_key=name_key(name)).exists()
+        return Token.objects.owned_by(self.owner).pending().filter(live_name_key=name_key(name)).exists()
 
 
 def no_tokens_yet() -> SafeString:

@@ -15,7 +15,7 @@ class TokenNarrowerView(MemberPageMixin, TemplateView):
     template_name = "tokens/token_narrower.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        token = get_object_or_404(Token.objects.owned_by(self.person).for_token_page(), pk=kwargs["pk"])
+        token = get_object_or_404(Token.objects.managed_by(self.person).for_token_page(), pk=kwargs["pk"])
         found = narrowing(token, days=self._days(), reader=self.person)
         return super().get_context_data(
             token=token,

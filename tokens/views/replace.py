@@ -34,7 +34,7 @@ class TokenReplaceView(RecentSignInMixin, MemberPageMixin, View):
         return self._ask(token, form, status=400)
 
     def _token(self, pk: str) -> Token:
-        token: Token = get_object_or_404(Token.objects.owned_by(self.person).for_token_page(), pk=pk)
+        token: Token = get_object_or_404(Token.objects.managed_by(self.person).for_token_page(), pk=pk)
         return token
 
     def _replace(self, token: Token, form: ReplaceTokenForm) -> Token | None:

@@ -19,7 +19,7 @@ from tokens.models import Token
 from tokens.pipeline_choice import pipelines_seen_by
 from tokens.querysets import PENDING_LAPSES_AFTER
 from tokens.tables import state_badge
-from tokens.views.places import back_link
+from tokens.views.places import back_link, is_managed, list_of
 
 
 @method_decorator(cache_control(no_store=True, private=True), name="dispatch")
@@ -43,6 +43,8 @@ class TokenRevealView(MemberPageMixin, View):
             return shown_page(request, token)
         can_run = can_run_pipelines(token)
         context = {
+            "back": back_link(token, self.person),
+            "account": token.owner if token.owner.is_service_account else None,
             "token": token,
             "signed_jwt": signed_jwt,
             "examples": examples_of(token, signed_jwt, can_run=can_run),
@@ -58,7 +60,7 @@ def shown_page(request: HttpRequest, token: Token) -> HttpResponse:
     context = {
         "token": token,
         "state": state_badge(token),
-        "is_own": token.owner_id == person_of(request).pk,
+        "form_url": list_of(token, person_of(request)) if is_managed(token, person_of(request)) else "",
         "back": back_link(token, person_of(request)),
         "headline": headline,
         "explanation": explanation,
@@ -78,9 +80,9 @@ def _why_not_shown(token: Token, user: User) -> tuple[str, str]:
             )
             % {"time": exact(token.revealed_at)},
         )
-    if token.owner_id != user.pk:
+    if not token.is_made_by(user):
         return (
-            gettext("This token can only be shown to its owner"),
+            gettext("This token can only be shown to the person who created it"),
             gettext("It has not been shown yet. You can see its metadata."),
         )
     if token.can_be_revealed:

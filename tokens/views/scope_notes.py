@@ -12,17 +12,17 @@ from accounts.models import User
 from accounts.pipelines_for_tokens import NamedPipeline, pipelines_for_tokens
 from accounts.roles import Ability
 from core.pages import errors
-from core.pages.views import MemberPageMixin
 from core.rate_limits import Limit
 from tokens.forms import ALL_PIPELINES, ONLY_THESE, TokenForm
 from tokens.pipeline_choice import MOST_PIPELINES
 from tokens.scope_cards import scope_cards
+from tokens.views.owners import OwnTokensMixin
 
 # For each person. In batches, because each change of the choice would otherwise cost a write.
 CHANGES_OF_CHOICE = Limit("token-scope-notes", amount=120, seconds=60, batch=20)
 
 
-class ScopeNotesView(MemberPageMixin, View):
+class ScopeNotesView(OwnTokensMixin, View):
     """Part of the page of my tokens. By POST, because addresses are logged, and people can paste a token by mistake."""
 
     http_method_names = ["post"]
@@ -30,13 +30,13 @@ class ScopeNotesView(MemberPageMixin, View):
     def role_allows(self, user: User) -> bool:
         return user.may(Ability.OWN_TOKENS)
 
-    def post(self, request: HttpRequest) -> HttpResponseBase:
+    def post(self, request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
         wait = CHANGES_OF_CHOICE.take(str(self.person.pk))
         if wait is not None:
             return errors.too_many_requests(
                 request, _("You have changed the form many times in a short time."), retry_after=wait
             )
-        form = TokenForm(request.POST, owner=self.person)
+        form = TokenForm(request.POST, owner=self.owner)
         return render(request, "tokens/includes/scope_notes.html", scopes_with(form, pipelines_named_in(form)))
 
 

@@ -27,7 +27,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, email: str | None, named: str | None, yes: bool, **options: Any) -> None:
         email = named or email or ""
-        user = User.objects.filter(email=email.strip().lower()).first()
+        user = User.objects.people().filter(email=email.strip().lower()).first()
         if user is None:
             raise CommandError(f"Nobody has the address {email}.")
         if not yes and not self._confirmed(user):

@@ -103,7 +103,7 @@ def _member_with(email: str | None) -> User | None:
     """The active member with this address, locked, so that of two first sign-ins at once only one is linked."""
     if email is None:
         return None
-    members = User.objects.active().filter(is_superuser=False, organization__isnull=False)
+    members = User.objects.people().active().filter(is_superuser=False, organization__isnull=False)
     found: User | None = lock_first(members.filter(email=_spelled(email)))
     return found
 

@@ -17,10 +17,11 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import get_language, gettext, ngettext_lazy
 
-from core.badges import Badge
+from core.badges import SERVICE_ACCOUNT, Badge
 from core.pages import chart_parts, charts, line_breaks, submissions
 from core.pages.widgets import adding_picker
 from core.reading import local, offset_of
+from core.service_accounts import handle_of, is_service_account
 from core.text import Text, grouped
 
 register = template.Library()
@@ -92,8 +93,29 @@ def _badge(sign: str, label: str, tone: str) -> SafeString:
 
 @register.simple_tag
 def name_and_address(person: Any, *, is_named: bool = True) -> SafeString | str:
-    """``person``: something with ``name`` and ``email``. ``is_named``: whether the reader may know the name."""
+    """``person``: something with ``name`` and ``email``. ``is_named``: whether the reader may know the name.
+
+    A service account has a badge instead of an address that nobody can write to.
+    """
+    if is_service_account(person.email):
+        handle = handle_of(person.email)
+        shown = format_html('{} <span class="hint">{}</span>', person.name, handle) if is_named else handle
+        return format_html("{} {}", shown, badge(SERVICE_ACCOUNT))
     return format_html('{} <span class="hint">{}</span>', person.name, person.email) if is_named else person.email
+
+
+@register.simple_tag
+def service_account_badge() -> SafeString:
+    return badge(SERVICE_ACCOUNT)
+
+
+@register.simple_tag
+def actor(address: str) -> SafeString | str:
+    """The address of a person, or the handle of a service account with its badge."""
+    return format_html("{} {}", handle_of(address), badge(SERVICE_ACCOUNT)) if is_service_account(address) else address
+
+
+register.filter("handle", handle_of)
 
 
 @register.inclusion_tag("includes/field.html")
