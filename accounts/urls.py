@@ -1,7 +1,7 @@
 from django.urls import path
 
 from accounts.security.views import overview, sessions
-from accounts.views import groups, invitations, mails, people, profile, suggestions
+from accounts.views import groups, invitations, mails, people, profile, single_sign_on, suggestions
 
 app_name = "accounts"
 USER = "organization/users/<id:pk>"
@@ -31,6 +31,21 @@ urlpatterns = [
         name="organization_user_two_factor_reset",
     ),
     path(f"{USER}/invitation/", people.UserInvitationView.as_view(), name="organization_user_invitation"),
+    path(
+        "organization/single-sign-on/",
+        single_sign_on.SingleSignOnView.as_view(),
+        name="organization_single_sign_on",
+    ),
+    path(
+        "organization/single-sign-on/try/",
+        single_sign_on.SingleSignOnTryView.as_view(),
+        name="organization_single_sign_on_try",
+    ),
+    path(
+        "organization/single-sign-on/remove/",
+        single_sign_on.SingleSignOnRemoveView.as_view(),
+        name="organization_single_sign_on_remove",
+    ),
     path("organization/mails/", mails.MailListView.as_view(), name="organization_mail_list"),
     path("organization/groups/", groups.GroupListView.as_view(), name="organization_group_list"),
     path(f"{GROUP}/", groups.GroupDetailView.as_view(), name="organization_group_detail"),

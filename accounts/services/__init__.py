@@ -11,6 +11,7 @@ from accounts.services.groups import (
     delete_group,
     remove_member,
 )
+from accounts.services.guard import ManagedByProvider
 from accounts.services.organizations import (
     PolicyChangedMeanwhile,
     TwoFactorFirst,
@@ -36,6 +37,7 @@ from accounts.services.people import (
     set_preferences,
     take_from_browser,
 )
+from accounts.services.single_sign_on import NoOwnProviders, remove_provider, save_provider
 from core.errors import NameTaken, NotAllowed
 
 __all__ = [
@@ -43,7 +45,9 @@ __all__ = [
     "EmailTaken",
     "GroupInUse",
     "LastAdministrator",
+    "ManagedByProvider",
     "NameTaken",
+    "NoOwnProviders",
     "NotAllowed",
     "NothingToReset",
     "PolicyChangedMeanwhile",
@@ -60,9 +64,11 @@ __all__ = [
     "invite_user",
     "planned_policy",
     "remove_member",
+    "remove_provider",
     "reset_two_factor",
     "reset_two_factor_on_the_machine",
     "save_policy",
+    "save_provider",
     "send_invitation",
     "set_active",
     "set_preferences",

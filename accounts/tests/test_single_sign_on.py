@@ -12,11 +12,8 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import jwt
 import pytest
-import requests
 import time_machine
 from allauth.socialaccount.models import SocialAccount, SocialToken
-from authlib._joserfc_helpers import import_any_key
-from authlib.oidc.core.grants import code
 from cryptography.hazmat.primitives.asymmetric import rsa
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
@@ -25,9 +22,10 @@ from werkzeug.wrappers import Response
 
 from accounts.models import User
 from accounts.signin.single_sign_on.views import STARTS
+from accounts.tests import openid
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
 from accounts.tests.factors import add_app, code_of
-from accounts.tests.openid import CLIENT_ID, SUBJECT, running_provider
+from accounts.tests.openid import CLIENT_ID, SUBJECT, changed, consent
 from auditlog.models import Activity
 from core.setting_readers import OpenIDProvider
 from opsera_portal.environment import SigningIn
@@ -39,29 +37,8 @@ START = "/login/single-sign-on/"
 CALLBACK = "/login/single-sign-on/callback/"
 CANCELLED = "/login/single-sign-on/cancelled/"
 CONNECTION = "/profile/security/single-sign-on/"
+keys_read_once, running = openid.keys_read_once, openid.running
 FOREIGN_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-
-
-@pytest.fixture(scope="module")
-def keys_read_once():
-    """Caches the provider's private key: OpenSSL would check it again for each token."""
-    keys = {}
-
-    def read(key):
-        text = json.dumps(key, sort_keys=True)
-        if text not in keys:
-            keys[text] = import_any_key(key)
-        return keys[text]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(code, "import_any_key", read)
-        yield
-
-
-@pytest.fixture(scope="module")
-def running(keys_read_once):
-    with running_provider() as provider:
-        yield provider
 
 
 @pytest.fixture
@@ -76,13 +53,6 @@ def provider(running, settings, db):
 def authorization_address(client, **fields):
     page = client.post(START, fields).content.decode()
     return unescape(re.search(r'http-equiv="refresh" content="0; url=([^"]+)"', page)[1])
-
-
-def consent(address, subject=SUBJECT):
-    """Signs in at the provider, and returns the callback address."""
-    answer = requests.post(address, data={"sub": subject}, allow_redirects=False, timeout=5)
-    parts = urlsplit(answer.headers["Location"])
-    return f"{parts.path}?{parts.query}"
 
 
 def sign_in(client, subject=SUBJECT, **fields):
@@ -109,7 +79,8 @@ def assert_not_signed_in(client, answer):
 
 @pytest.mark.parametrize("path", [START, CALLBACK, CANCELLED, CONNECTION])
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_addresses_do_not_exist_without_a_provider(client, owner, method, path):
+def test_addresses_do_not_exist_without_a_provider(client, owner, settings, method, path):
+    settings.OIDC_ORGANIZATION_HOSTS = ()
     client.force_login(owner)
 
     assert getattr(client, method)(path).status_code == 404
@@ -520,17 +491,6 @@ def test_callback_works_only_once(client, provider, owner):
 
     assert client.get(address).status_code == 401
     assert signed_in_as(client) is None
-
-
-def changed(edit):
-    """Changes the JSON of one answer."""
-
-    def lie(answer):
-        body = answer.get_json()
-        edit(body)
-        return Response(json.dumps(body), content_type="application/json")
-
-    return lie
 
 
 def signed(key=None, algorithm="RS256", header=(), without=(), **claims):
