@@ -4,7 +4,7 @@ allauth may change these in any release, so requirements.in allows only patch re
 before you raise the limit.
 """
 
-from allauth.account.internal.flows.login import record_authentication
+from allauth.account.internal.flows.login import AUTHENTICATION_METHODS_SESSION_KEY, record_authentication
 from allauth.account.internal.stagekit import clear_login
 from allauth.account.views._password_reset import INTERNAL_RESET_SESSION_KEY
 from allauth.core.internal.cryptokit import compare_user_code
@@ -20,6 +20,7 @@ from allauth.mfa.webauthn.internal import auth as webauthn
 from allauth.mfa.webauthn.internal import flows as webauthn_flows
 
 __all__ = [
+    "AUTHENTICATION_METHODS_SESSION_KEY",
     "INTERNAL_RESET_SESSION_KEY",
     "activate_totp",
     "clear_login",

@@ -31,6 +31,7 @@ urlpatterns = [
         single_sign_on.CancelledView.as_view(),
         name="socialaccount_login_cancelled",
     ),
+    path("login/single-sign-on/again/", single_sign_on.start_again, name="single_sign_on_again"),
     path(
         "login/single-sign-on/organization/",
         single_sign_on.OrganizationSignOnView.as_view(),

@@ -36,6 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:get_jwt_config:DeprecationWarnin
 START = "/login/single-sign-on/"
 CALLBACK = "/login/single-sign-on/callback/"
 CANCELLED = "/login/single-sign-on/cancelled/"
+ASK_AGAIN = "/login/single-sign-on/again/"
 CONNECTION = "/profile/security/single-sign-on/"
 keys_read_once, running = openid.keys_read_once, openid.running
 FOREIGN_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -77,7 +78,7 @@ def assert_not_signed_in(client, answer):
 # Without a provider
 
 
-@pytest.mark.parametrize("path", [START, CALLBACK, CANCELLED, CONNECTION])
+@pytest.mark.parametrize("path", [START, CALLBACK, CANCELLED, CONNECTION, ASK_AGAIN])
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_addresses_do_not_exist_without_a_provider(client, owner, settings, method, path):
     settings.OIDC_ORGANIZATION_HOSTS = ()
@@ -831,6 +832,79 @@ def test_wrong_discovery_document_at_the_callback_does_not_sign_in(client, provi
 
     assert answer.status_code == 401
     assert_not_signed_in(client, answer)
+
+
+# Asked again
+
+
+@pytest.mark.parametrize("has_password", [True, False])
+def test_person_asked_again_signs_in_at_the_provider_again(client, provider, owner, has_password):
+    """Only a new sign-in of the same identity counts, and the provider must say when it was."""
+    provider.knows(email=owner.email, email_verified=True)
+    sign_in(client)
+    if not has_password:
+        owner.set_unusable_password()
+        User.objects.filter(pk=owner.pk).update(password=owner.password)
+        client.cookies.clear()
+        sign_in(client)
+    session = client.session.session_key
+    with time_machine.travel(timezone.now() + timedelta(minutes=16), tick=False):
+        asked = client.post(CONNECTION)
+        assert asked.url.startswith("/login/again/")
+        page = client.get(asked.url).text
+        assert ("Sign in again with Acme ID" in page, 'id="confirm-password"' in page) == (True, has_password)
+
+        def again(subject=SUBJECT, path=ASK_AGAIN, **claims):
+            page = client.post(path, {"next": CONNECTION}).text
+            address = unescape(re.search(r'http-equiv="refresh" content="0; url=([^"]+)"', page)[1])
+            query = parse_qs(urlsplit(address).query)
+            assert (query["prompt"], query["max_age"]) == (["login"], ["0"])
+            address = consent(address, subject)
+            sign_with_own_key(provider, **claims)
+            return client.get(address).url, client.post(CONNECTION).url == CONNECTION
+
+        refused = (f"/login/again/?next={CONNECTION.replace('/', '%2F')}", False)
+        now = int(time.time())
+        provider.knows("subject-2", email=owner.email, email_verified=True)
+        assert again(without=["auth_time"]) == refused
+        assert again(auth_time=now - 3600) == refused
+        assert again(auth_time=str(now)) == refused
+        assert again(auth_time=True) == refused
+        assert again("subject-2", auth_time=now) == refused
+        # Neither does the usual start give a proof to a person who is signed in.
+        assert again(path=START, auth_time=now - 3600) == refused
+        assert signed_in_as(client) == str(owner.pk)
+        assert [entry.details for entry in actions("failed")] == [{"method": "single sign-on"}] * 6
+        assert "did not ask you to sign in again" in client.get("/profile/").text
+        assert again(auth_time=now) == (CONNECTION, True)
+        assert client.session.session_key != session
+
+
+def test_answer_for_a_person_who_is_no_longer_signed_in_is_no_sign_in(client, provider, owner, member):
+    provider.knows(email=owner.email, email_verified=True)
+    sign_in(client)
+    page = client.post(ASK_AGAIN, {"provider": SocialAccount.objects.get().provider}).text
+    address = consent(unescape(re.search(r'http-equiv="refresh" content="0; url=([^"]+)"', page)[1]))
+    session = client.session
+    session.pop("_auth_user_id")
+    session.save()
+
+    assert client.get(address).url.startswith("/login/?next=")
+    assert signed_in_as(client) is None
+    assert client.post(ASK_AGAIN).url.startswith("/login/?next=")
+    client.force_login(member)
+    assert client.post(ASK_AGAIN).status_code == 404
+
+
+def test_old_sign_in_at_the_provider_is_no_fresh_proof(client, provider, owner):
+    """At a browser that was left open, signing out and in again asks nobody anything."""
+    provider.knows(email=owner.email, email_verified=True)
+    address = consent(authorization_address(client))
+    sign_with_own_key(provider, auth_time=int(time.time()) - 3600)
+    client.get(address)
+
+    assert signed_in_as(client) == str(owner.pk)
+    assert client.post(CONNECTION).url.startswith("/login/again/")
 
 
 # Disconnecting

@@ -27,6 +27,7 @@ SIGN_IN_STEPS = frozenset(
         "organization_sign_on",
         "organization_sign_on_callback",
         "single_sign_on",
+        "single_sign_on_again",
         "single_sign_on_callback",
         "socialaccount_login_cancelled",
     }

@@ -170,6 +170,7 @@ GET  /login/single-sign-on/callback/ gone   gone   gone   gone   gone   gone    
 GET  /login/single-sign-on/cancelled/ gone  gone   gone   gone   gone   gone     gone    gone     gone     gone
 GET  /login/single-sign-on/organization/ ok ok    ok     ok     ok     ok       ok      ok       ok       ok
 GET  /login/single-sign-on/{pipeline}/callback/ gone gone gone gone gone gone    gone    gone     gone     gone
+GET  /login/single-sign-on/again/    in     in     in     in     in     in       in      in       in       in
 GET  /profile/security/single-sign-on/ ok  ok     ok     ok     ok     ok       ok      ok       ok       in
 GET  /profile/security/two-factor/   ok     ok     ok     ok     ok     ok       ok      ok       ok       in
 GET  /profile/security/two-factor/app/add/ ok ok   ok     ok     ok     ok       ok      ok       ok       in

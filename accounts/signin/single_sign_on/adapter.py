@@ -13,6 +13,7 @@ from django.http import HttpRequest
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext
 
+from accounts.signin.single_sign_on import again
 from accounts.signin.single_sign_on.failures import (
     Advice,
     SignInFailure,
@@ -62,12 +63,16 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
         # No longer needed. Otherwise it would stay in the session until the second step.
         sociallogin.token = None
         provider: Provider = sociallogin.used
+        if again.is_again(sociallogin):
+            raise ImmediateHttpResponse(again.prove(request, sociallogin, provider))
         try:
             self._find_person(request, sociallogin, provider)
         except NotLinked as error:
             tell_failure(request, error.cause, provider)
             messages.error(request, error.said)
             raise ImmediateHttpResponse(redirect("account_login")) from None
+        # For the end of this sign-in, if no second step follows (accounts/signin/adapter.py).
+        request.provider_claims = sociallogin.identity.claims  # type: ignore[attr-defined]
 
     def _find_person(self, request: HttpRequest, sociallogin: SocialLogin, provider: Provider) -> None:
         """Raises ``NotLinked``. A deactivated person stays linked; allauth refuses them."""

@@ -22,15 +22,17 @@ from django.utils.translation import gettext
 from django.views.decorators.http import require_GET
 from django.views.generic import TemplateView
 
-from accounts.models import OrganizationProvider
+from accounts.models import OrganizationProvider, User
 from accounts.privileges import Privilege
 from accounts.provider_forms import OrganizationSignOnForm
 from accounts.security.reauthentication import RecentSignInMixin
 from accounts.signin.browser import note_time_zone
+from accounts.signin.single_sign_on import again
 from accounts.signin.single_sign_on.links import disconnect, link_of
 from accounts.signin.single_sign_on.openid import CheckedOpenIDConnect
 from accounts.signin.single_sign_on.provider import (
     Provider,
+    connected_providers,
     has_organizations,
     is_in_use,
     provider_of,
@@ -71,6 +73,20 @@ def start(request: HttpRequest) -> HttpResponse:
     return _too_many(request) or _leave(request, _known(provider_of_settings()))
 
 
+@only_if(is_in_use)
+@login_required
+def start_again(request: HttpRequest) -> HttpResponse:
+    """Asks a signed-in person again who they are at a provider that they are connected with.
+
+    ``provider``: its id. Without it, the first one.
+    """
+    if request.method != "POST":
+        return redirect("account_reauthenticate")
+    named = request.POST.get("provider")
+    chosen = (provider for provider in connected_providers(person_of(request)) if named in {None, provider.id})
+    return _too_many(request) or _leave(request, _known(next(chosen, None)))
+
+
 @method_decorator(only_if(has_organizations), name="dispatch")
 class OrganizationSignOnView(TemplateView):
     """Asks for the short name of the organization, and sends the browser to its provider.
@@ -106,7 +122,12 @@ def _too_many(request: HttpRequest) -> HttpResponse | None:
 
 
 def _leave(request: HttpRequest, used: Provider) -> HttpResponse:
+    """Sends the browser to the provider. A person who is signed in and connected with it is asked again there."""
     note_time_zone(request)
+    parameters: dict[str, str] = {}
+    kept: dict[str, Any] = {}
+    if isinstance(request.user, User) and link_of(request.user, used) is not None:
+        parameters, kept = again.PARAMETERS, again.state_for(request.user)
     provider = get_adapter().get_provider(request, used.id)
     nonce = secrets.token_urlsafe(24)
     try:
@@ -114,8 +135,9 @@ def _leave(request: HttpRequest, used: Provider) -> HttpResponse:
             request,
             process=AuthProcess.LOGIN,
             next_url=get_next_redirect_url(request),
-            auth_params={"nonce": nonce},
+            auth_params={"nonce": nonce, **parameters},
             nonce=nonce,
+            **kept,
         )
     except OAuth2Error as error:
         failed: HttpResponse = render_authentication_error(request, provider, exception=error)
