@@ -101,8 +101,13 @@ def is_left_out(claims: Mapping[str, Any], claim: str) -> bool:
 
 def deciding_claims(claims: Mapping[str, Any], names: Iterable[str]) -> dict[str, list[str]]:
     """The values of these claims, shortened, for the activity log."""
-    shown = {name: [value[:100] for value in values_of(claims, name)[:20]] for name in sorted(set(names))}
+    shown = {name: [_storable(value[:100]) for value in values_of(claims, name)[:20]] for name in sorted(set(names))}
     return {name: values for name, values in shown.items() if values}
+
+
+def _storable(text: str) -> str:
+    """Without NUL and half characters, which a provider can send in JSON and no database stores."""
+    return text.encode(errors="replace").decode().replace("\x00", "?")
 
 
 def _texts(parts: Iterable[Any]) -> Iterable[str]:

@@ -9,6 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import Group, OrganizationProvider, User
+from accounts.provider_rules import deciding_claims
 from accounts.provider_secrets import open_secret, seal_secret
 from accounts.roles import SiteRole
 from accounts.tests import openid
@@ -197,7 +198,8 @@ def test_only_allowed_hosts_are_reached(row, provider, owner, settings):
 
 @pytest.mark.each_database
 def test_person_is_created_at_the_first_sign_in_if_the_organization_wants_it(row, provider, settings, caplog):
-    known = {"email": "New@ACME.example", "email_verified": True, "name": "New  Person", "groups": ["dev"]}
+    groups = ["dev", "\x00"]
+    known = {"email": "New@ACME.example", "email_verified": True, "name": "New  Person", "groups": groups}
     provider.knows(**known)
     assert person_of(sign_in(row)) is None
     change(row, creates_people=True, domains="acme.example", default_role=SiteRole.AUDITOR)
@@ -231,13 +233,17 @@ def test_person_is_created_at_the_first_sign_in_if_the_organization_wants_it(row
         "by": "single sign-on",
         "issuer": provider.issuer,
         "subject": SUBJECT,
-        "claims": {"groups": ["dev"]},
+        "claims": {"groups": ["dev", "?"]},
     }
     # A deactivated person stays out, also as a new identity.
     User.objects.update(is_active=False)
     assert person_of(sign_in(row)) is None
     assert person_of(sign_in(row, "subject-2")) is None
     assert User.objects.count() == 1
+
+
+def test_log_shows_claims_that_no_database_stores_with_question_marks():
+    assert deciding_claims({"groups": ["\ud800", "a\x00"], "n": {}}, ["groups", "n"]) == {"groups": ["?", "a?"]}
 
 
 def test_number_of_new_people_per_hour_is_limited(row, provider):

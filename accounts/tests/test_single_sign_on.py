@@ -21,6 +21,9 @@ from django.utils import timezone
 from werkzeug.wrappers import Response
 
 from accounts.models import User
+from accounts.signin.single_sign_on.failures import SignInFailure
+from accounts.signin.single_sign_on.openid import _identity_of
+from accounts.signin.single_sign_on.provider import provider_of_settings
 from accounts.signin.single_sign_on.views import STARTS
 from accounts.tests import openid
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
@@ -332,6 +335,14 @@ def test_non_member_cannot_sign_in_and_no_account_is_created(client, provider, o
         assert "No account here uses this address" in page
     else:
         assert "Acme ID does not send this portal your e-mail address. Trying again does not help" in page
+
+
+def test_address_that_no_database_stores_is_none(provider):
+    for email in ("\ud800@acme.example", "a\x00@acme.example"):
+        claims = {"sub": SUBJECT, "email": email, "email_verified": True}
+        assert _identity_of(provider_of_settings(), claims, {}).email is None
+    with pytest.raises(SignInFailure):
+        _identity_of(provider_of_settings(), {"sub": "\ud800"}, {})
 
 
 def test_non_ascii_letters_are_not_folded_to_ascii(client, provider, organization):

@@ -130,19 +130,24 @@ class PortalProvider(OpenIDConnectProvider):
 def _identity_of(provider: Provider, claims: dict[str, Any], userinfo: dict[str, Any]) -> Identity:
     """Raises ``SignInFailure`` for a subject that cannot be stored."""
     subject = claims["sub"]
-    if not isinstance(subject, str) or not 0 < len(subject) <= 191 or "\x00" in subject:
+    if not isinstance(subject, str) or not 0 < len(subject) <= 191 or not _is_storable(subject):
         raise SignInFailure(f"the ID token's subject cannot be kept: {quoted(subject)}")
     # Both from the same document: `email_verified` is about the address beside it.
     source = userinfo if "email" in userinfo else claims
     email, verified = source.get("email"), source.get("email_verified")
     # What the ID token says is signed, and wins.
     said = {**userinfo, **claims}
-    if not isinstance(email, str) or "\x00" in email or not email.strip():
+    if not isinstance(email, str) or not _is_storable(email) or not email.strip():
         return Identity(subject, None, claims=said)
     # Some providers send the boolean as a string. Any other value counts as false.
     is_verified = verified is True or verified == "true"
     trusted = email.strip() if is_verified or provider.trusts_email else None
     return Identity(subject, trusted, email.strip(), is_verified=is_verified, claims=said)
+
+
+def _is_storable(text: str) -> bool:
+    """JSON can have NUL and half characters (surrogates), which no database stores."""
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _has_scheme(address: object, schemes: set[str]) -> bool:
