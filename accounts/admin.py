@@ -11,11 +11,11 @@ from django.utils.safestring import SafeString
 
 from accounts import seen, services
 from accounts.forms import PolicyForm
-from accounts.models import POLICY_FIELDS, Group, Organization, ServiceAccount, User
+from accounts.models import POLICY_FIELDS, Group, Organization, OrganizationProvider, ServiceAccount, User
 from accounts.privileges import Privilege
 from accounts.security.reauthentication import ask_again, is_recent
 from accounts.states import ACCOUNT_BADGES, USER_BADGES
-from core.admin_site import PortalModelAdmin, SeenModelForm
+from core.admin_site import PortalModelAdmin, ReadOnlyAdmin, SeenModelForm
 from core.http.request_context import person_of
 from core.pages.seen import FIELD
 from core.pages.templatetags.portal import badge
@@ -331,3 +331,24 @@ class GroupAdmin(PortalModelAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
         services.delete_group(actor=person_of(request), group=obj, request=request)
+
+
+@admin.register(OrganizationProvider)
+class OrganizationProviderAdmin(RecentSignInAdmin, ReadOnlyAdmin):
+    """Without the client secret. Administrators change it on the organization's page, and operators can remove it."""
+
+    privileges = (Privilege.REMOVE_SINGLE_SIGN_ON,)
+    may_delete = True
+    list_display = ["name", "organization", "issuer", "is_enabled", "creates_people", "last_failure_at"]
+    search_fields = ["name", "issuer", "organization__name"]
+    list_select_related = ["organization"]
+    exclude = ("sealed_secret",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[OrganizationProvider]:
+        return OrganizationProvider.objects.manageable_by(person_of(request))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
+        return [name for name in super().get_readonly_fields(request, obj) if name != "sealed_secret"]
+
+    def delete_model(self, request: HttpRequest, obj: OrganizationProvider) -> None:
+        services.remove_provider(actor=person_of(request), organization=obj.organization, request=request)

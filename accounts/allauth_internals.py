@@ -4,7 +4,11 @@ allauth may change these in any release, so requirements.in allows only patch re
 before you raise the limit.
 """
 
-from allauth.account.internal.flows.login import clear_authentication_records, record_authentication
+from allauth.account.internal.flows.login import (
+    AUTHENTICATION_METHODS_SESSION_KEY,
+    clear_authentication_records,
+    record_authentication,
+)
 from allauth.account.internal.stagekit import clear_login
 from allauth.account.views._password_reset import INTERNAL_RESET_SESSION_KEY
 from allauth.core.internal.cryptokit import compare_user_code
@@ -20,6 +24,7 @@ from allauth.mfa.webauthn.internal import auth as webauthn
 from allauth.mfa.webauthn.internal import flows as webauthn_flows
 
 __all__ = [
+    "AUTHENTICATION_METHODS_SESSION_KEY",
     "INTERNAL_RESET_SESSION_KEY",
     "activate_totp",
     "clear_authentication_records",

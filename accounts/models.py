@@ -17,7 +17,13 @@ from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext, gettext_lazy, pgettext_lazy
 
-from accounts.querysets import GroupQuerySet, UserQuerySet, second_factors
+from accounts.querysets import (
+    GroupQuerySet,
+    OrganizationProviderQuerySet,
+    UserQuerySet,
+    managing_links,
+    second_factors,
+)
 from accounts.roles import ROLES, Ability, RoleDescription, SiteRole
 from core.api import scopes
 from core.errors import errors_of
@@ -446,6 +452,11 @@ class User(AbstractBaseUser):
         """Whether an authenticator app or a passkey is set up. Recovery codes alone don't count."""
         return second_factors().filter(user=self).exists()
 
+    @cached_property
+    def role_is_managed(self) -> bool:
+        """Whether the organization's provider decides about the site role, at each sign-in."""
+        return managing_links().filter(user=self).exists()
+
     @property
     def needs_two_factor(self) -> bool:
         """Whether this person must use two-factor: by the organization's policy, or as an operator. Service accounts
@@ -536,3 +547,69 @@ class Group(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @cached_property
+    def is_managed(self) -> bool:
+        """Whether the organization's provider decides about the members."""
+        return bool(self.providers.filter(is_enabled=True).exists())
+
+
+class OrganizationProvider(models.Model):
+    """An organization's own provider of single sign-on, and what follows from what it says about a person.
+
+    ``role_rules``: claim, value and site role; the first that matches counts. ``group_rules``: claim, value and the id
+    of a group; each that matches counts (`accounts/provider_rules.py`).
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    organization = models.OneToOneField(Organization, on_delete=models.CASCADE, related_name="provider")
+    name = models.CharField(max_length=40)
+    is_enabled = models.BooleanField("switched on", default=True)
+    issuer = models.CharField(max_length=200)
+    client_id = models.CharField(max_length=191)
+    sealed_secret = models.TextField(editable=False)
+    # The name under which people's connections are stored. Another issuer has another one: it can use the same ids.
+    connection = models.CharField(max_length=60, unique=True, editable=False)
+    trusts_email = models.BooleanField("accepts addresses that are not verified", default=False)
+    creates_people = models.BooleanField("creates people at their first sign-in", default=False)
+    domains = models.CharField(max_length=1000, blank=True, help_text="Separated by spaces.")
+    default_role = models.CharField(max_length=20, choices=SiteRole, default=SiteRole.GUEST)
+    people_per_hour = models.PositiveSmallIntegerField(
+        "new people per hour", default=20, validators=[MinValueValidator(1), MaxValueValidator(1000)]
+    )
+    role_rules = models.JSONField(default=list, blank=True)
+    refuses_unmapped = models.BooleanField("refuses people to whom no rule applies", default=False)
+    group_rules = models.JSONField(default=list, blank=True)
+    # The groups of `group_rules`. Their members come from the provider only.
+    managed_groups = models.ManyToManyField(Group, related_name="providers", blank=True, editable=False)
+    last_failure = models.CharField(max_length=500, blank=True, editable=False)
+    last_failure_at = models.DateTimeField(null=True, blank=True, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[OrganizationProviderQuerySet] = OrganizationProviderQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        verbose_name = "single sign-on of an organization"
+        verbose_name_plural = "single sign-on of organizations"
+        ordering = ["organization__name"]
+        constraints = [
+            # A rule can give this role; being unknown can't.
+            models.CheckConstraint(
+                condition=~models.Q(default_role=SiteRole.ADMINISTRATOR), name="provider_default_role_is_lower"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(people_per_hour__gte=1, people_per_hour__lte=1000),
+                name="provider_people_per_hour_1_to_1000",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(creates_people=False) | ~models.Q(domains=""),
+                name="provider_creates_people_of_domains",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def connection_name(self) -> str:
+        """Contains the row and the issuer, so that no other organization and no other issuer has the same."""
+        return f"oidc-{self.pk.hex}-{hashlib.sha256(self.issuer.encode()).hexdigest()[:16]}"

@@ -38,6 +38,8 @@ class Privilege(Enum):
     # The organization.
     CREATE_ORGANIZATION = gettext_noop("Create an organization in Django admin")
     CHANGE_POLICY = gettext_noop("Change the organization's policy")
+    CHANGE_SINGLE_SIGN_ON = gettext_noop("Change the organization's single sign-on")
+    REMOVE_SINGLE_SIGN_ON = gettext_noop("Remove the organization's single sign-on")
     # One's own account.
     CREATE_TOKEN = gettext_noop("Create a token, for myself or a service account")
     REPLACE_TOKEN = gettext_noop("Replace one of my tokens or of a service account")

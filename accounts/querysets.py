@@ -1,15 +1,16 @@
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount
 from django.db import models
-from django.db.models import Count, Exists, OuterRef, Prefetch
+from django.db.models import Count, Exists, F, OuterRef, Prefetch
 
 from accounts.access_tokens import access_tokens
 from accounts.roles import Ability
 from core.models import OutgoingMail, OutgoingMailQuerySet
 
 if TYPE_CHECKING:
-    from accounts.models import Group, User  # noqa: F401  (in the class's base)
+    from accounts.models import Group, OrganizationProvider, User  # noqa: F401  (in the class's base)
 
 Row = TypeVar("Row", bound=models.Model)
 
@@ -22,6 +23,14 @@ def second_factors() -> "models.QuerySet[Authenticator]":
     """Everything that counts as a second factor."""
     factors: models.QuerySet[Authenticator] = Authenticator.objects.filter(type__in=SECOND_FACTOR_TYPES)
     return factors
+
+
+def managing_links() -> "models.QuerySet[SocialAccount]":
+    """Connections with a provider that decides about the person's site role."""
+    links: models.QuerySet[SocialAccount] = SocialAccount.objects.filter(
+        user__organization__provider__is_enabled=True, user__organization__provider__connection=F("provider")
+    )
+    return links.exclude(user__organization__provider__role_rules=[])
 
 
 def undelivered_mails_readable_by(user: "User") -> OutgoingMailQuerySet:
@@ -111,10 +120,15 @@ class UserQuerySet(OrganizationRowsQuerySet["User"]):
         """Reads ``has_two_factor`` of all rows in the same query."""
         return self.annotate(has_two_factor=Exists(second_factors().filter(user=OuterRef("pk"))))
 
+    def with_managed_roles(self) -> Self:
+        """Reads ``role_is_managed`` of all rows in the same query."""
+        return self.annotate(role_is_managed=Exists(managing_links().filter(user=OuterRef("pk"))))
+
     def for_user_table(self) -> Self:
         """With ``live_token_count``, and ``undelivered_mails``, the newest first."""
         undelivered = Prefetch("outgoing_mails", OutgoingMail.objects.undelivered(), to_attr="undelivered_mails")
         rows = self.annotate(live_token_count=access_tokens().live_count()).with_second_factors()
+        rows = rows.with_managed_roles()
         return rows.prefetch_related("member_groups", undelivered)
 
     def for_service_account_table(self) -> Self:
@@ -133,4 +147,17 @@ class GroupQuerySet(OrganizationRowsQuerySet["Group"]):
         return self.in_organization(user)
 
     def for_group_table(self) -> Self:
-        return self.annotate(member_count=Count("members"))
+        return self.with_managed().annotate(member_count=Count("members"))
+
+    def with_managed(self) -> Self:
+        """Reads ``is_managed`` of all rows in the same query."""
+        managed = self.model._default_manager.filter(pk=OuterRef("pk"), providers__is_enabled=True)
+        return self.annotate(is_managed=Exists(managed))
+
+
+class OrganizationProviderQuerySet(OrganizationRowsQuerySet["OrganizationProvider"]):
+    def manageable_by(self, user: "User") -> Self:
+        """Those of all organizations for operators, one's own for people who manage the organization."""
+        if not (user.is_superuser or user.may(Ability.MANAGE_ORGANIZATION)):
+            return self.none()
+        return self.in_organization(user)

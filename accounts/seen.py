@@ -1,7 +1,7 @@
 """Fingerprints of what forms and the API show of people and groups (`core/seen.py`). An organization's policy has its
 ``policy_version``."""
 
-from accounts.models import Group, User
+from accounts.models import Group, OrganizationProvider, User
 from core.seen import fingerprint
 
 
@@ -36,3 +36,14 @@ def of_group_name(group: Group) -> str:
 def of_group(group: Group) -> str:
     """Name and members. Reads the members, unless they were prefetched."""
     return fingerprint("group", group.pk, group.name, sorted(str(member.pk) for member in group.members.all()))
+
+
+def of_provider(row: OrganizationProvider | None) -> str:
+    """All that people change. The encrypted secret is part of it, too."""
+    if row is None:
+        return fingerprint("provider", None)
+    shown = [
+        row.name, row.is_enabled, row.issuer, row.client_id, row.sealed_secret, row.trusts_email, row.creates_people,
+        row.domains, row.default_role, row.people_per_hour, row.role_rules, row.refuses_unmapped, row.group_rules,
+    ]  # fmt: skip
+    return fingerprint("provider", row.pk, *shown)

@@ -168,7 +168,10 @@ class GroupTable(PortalTable):
 
     def render_name(self, record: Group) -> SafeString:
         url = address_of("accounts:organization_group_detail", record.pk)
-        return format_html('<a href="{}">{}</a>', url, record.name)
+        link = format_html('<a href="{}">{}</a>', url, record.name)
+        if not record.is_managed:
+            return link
+        return format_html('{} <span class="hint" data-managed>{}</span>', link, gettext("from single sign-on"))
 
 
 class MemberTable(PortalTable):

@@ -1,7 +1,7 @@
 from django.urls import path
 
 from accounts.security.views import overview, sessions
-from accounts.views import groups, invitations, mails, people, profile, service_accounts, suggestions
+from accounts.views import groups, invitations, mails, people, profile, service_accounts, single_sign_on, suggestions
 
 app_name = "accounts"
 ACCOUNT = "organization/service-accounts/<id:pk>"
@@ -61,6 +61,21 @@ urlpatterns = [
         f"{ACCOUNT}/deactivate/",
         service_accounts.ServiceAccountDeactivateView.as_view(),
         name="organization_service_account_deactivate",
+    ),
+    path(
+        "organization/single-sign-on/",
+        single_sign_on.SingleSignOnView.as_view(),
+        name="organization_single_sign_on",
+    ),
+    path(
+        "organization/single-sign-on/try/",
+        single_sign_on.SingleSignOnTryView.as_view(),
+        name="organization_single_sign_on_try",
+    ),
+    path(
+        "organization/single-sign-on/remove/",
+        single_sign_on.SingleSignOnRemoveView.as_view(),
+        name="organization_single_sign_on_remove",
     ),
     path("organization/mails/", mails.MailListView.as_view(), name="organization_mail_list"),
     path("organization/groups/", groups.GroupListView.as_view(), name="organization_group_list"),

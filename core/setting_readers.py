@@ -319,7 +319,7 @@ def openid_provider(
     for variable, value in (("ISSUER", issuer), ("CLIENT_ID", client_id), ("CLIENT_SECRET", client_secret)):
         if not value:
             raise ImproperlyConfigured(f"OIDC_{variable} is missing: single sign-on needs it as well as the others.")
-    if not _is_issuer(issuer):
+    if not is_issuer(issuer):
         raise ImproperlyConfigured(
             f"OIDC_ISSUER must be an address like https://id.example.com/realm, not {issuer!r}: https, without ? and #."
         )
@@ -329,7 +329,7 @@ def openid_provider(
     return OpenIDProvider(issuer, client_id, client_secret, name or "single sign-on", trusts_email)
 
 
-def _is_issuer(raw: str) -> bool:
+def is_issuer(raw: str) -> bool:
     """OpenID Connect Discovery 1.0 section 3. http only on this machine, for tests."""
     try:
         parts = urlsplit(raw)
@@ -342,6 +342,22 @@ def _is_issuer(raw: str) -> bool:
         and (parts.scheme == "https" or is_loopback)
         and not (parts.query or parts.fragment or parts.username or "?" in raw or "#" in raw)
     )
+
+
+def provider_hosts(name: str, raw: str) -> tuple[str, ...]:
+    """Hosts such as `id.example.com` or `*.okta.com`, separated by commas, with a port if it is not 443."""
+    hosts = tuple(part.strip().lower() for part in raw.split(",") if part.strip())
+    for host in hosts:
+        bare, _, port = host.partition(":")
+        is_port = not port or (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536)
+        # A star stands for the names below a domain, not for all of a top-level domain.
+        below = bare.removeprefix("*.")
+        is_name = _HOST_NAME.fullmatch(below) and ("." in below or below == bare)
+        if not is_name or not is_port or host.endswith(":"):
+            raise ImproperlyConfigured(
+                f"{name} must be host names separated by commas, such as id.example.com,*.okta.com, not {host!r}."
+            )
+    return hosts
 
 
 def on_off(name: str, raw: str) -> bool:

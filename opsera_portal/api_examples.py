@@ -162,6 +162,20 @@ USE_FIELDS = {"status": 200, "reason": "ok"}
 RUN_FIELDS = {"id": RUN, "status": "success"}
 STEP_FIELDS = {"id": STEP, "name": "Build", "kind": "http_call", "method": "POST"}
 NEW_PERSON = {"email": "robin@example.com", "name": "Robin Silva", "groups": [GROUP]}
+ROLE_RULE = {"claim": "groups", "value": "portal-admins", "site_role": "administrator"}
+GROUP_RULE = {"claim": "groups", "value": "dev", "group": GROUP}
+SINGLE_SIGN_ON = {
+    "name": "Example ID",
+    "issuer": "https://id.example.com",
+    "client_id": "opsera-portal",
+    "is_enabled": True,
+    "trusts_email": False,
+    "creates_people": True,
+    "domains": ["example.com"],
+    "default_role": "guest",
+    "people_per_hour": 20,
+    "refuses_unmapped": False,
+}
 NO_VERSION = {"max_token_lifetime_days": 30, "version": ...}
 
 # By the name of an object. `...` leaves a field out.
@@ -198,6 +212,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
     | dict.fromkeys(("max_service_token_lifetime_days", "service_token_creators"), ...),
     "ChangePreferencesBodyRequest": {"wants_expiry_mails": True},
     "ChangeUserBodyRequest": {"site_role": ..., "is_active": False},
+    "ChangeSingleSignOnBodyRequest": SINGLE_SIGN_ON | {"client_secret": "secret-of-the-client"},
     "ChangedPolicy": {"max_token_lifetime_days": 30, "allowed_scopes": ["api-readonly", "pipeline"]},
     "CreateGroupBodyRequest": {"name": "Release team", "members": [PERSON]},
     "CreatePipelineBodyRequest": {"name": "Build the docs"},
@@ -219,6 +234,8 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "ExpireTokensBodyRequest": {"ids": [TOKEN]},
     "Group": {"id": GROUP, "name": "Builders", "member_count": 2},
     "GroupDetail": {"id": GROUP, "name": "Builders"},
+    "GroupRule": GROUP_RULE,
+    "GroupRuleRequest": GROUP_RULE,
     "GroupRef": {"id": GROUP, "name": "Builders"},
     "InviteUserBodyRequest": NEW_PERSON,
     "IssueTokenBodyRequest": {
@@ -246,6 +263,8 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "Pipeline": PIPELINE_FIELDS | {"state": "stopped"},
     "PipelineSummary": PIPELINE_FIELDS | {"state": "stopped", "allowed": ["see", "run"]},
     "RejectBodyRequest": {"message": "Wait for the security fix."},
+    "RoleRule": ROLE_RULE,
+    "RoleRuleRequest": ROLE_RULE,
     "Run": RUN_FIELDS,
     "RunLogLine": {"step": "Build", "action": "post", "message": "Answered 200 in 6 ms.", "level": "info"},
     "RunStarted": {"status": "executed", "message": "Run 2 of “Build and test” is queued.", "runCount": 2},
@@ -263,6 +282,14 @@ OBJECTS: dict[str, dict[str, Any]] = {
         "site_role": "user",
         "groups": ...,
         "responsible": [PERSON, OTHER_PERSON],
+    },
+    "SingleSignOn": SINGLE_SIGN_ON
+    | {
+        "is_set_up": True,
+        "sign_in_url": "https://portal.example.com/login/single-sign-on/organization/?organization=example",
+        "redirect_url": f"https://portal.example.com/login/single-sign-on/{ENTRY}/callback/",
+        "last_failure": "",
+        "last_failure_at": None,
     },
     "Session": {"id": SESSION, "is_current": True},
     "Step": STEP_FIELDS,

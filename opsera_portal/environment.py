@@ -57,6 +57,8 @@ EmailVerified = Annotated[
     str | None, read_with(partial(setting_readers.choice, choices=("required", "trust-provider")))
 ]
 
+ProviderHosts = Annotated[tuple[str, ...], read_with(setting_readers.provider_hosts)]
+
 _KEYS = "keys of 32 bytes in base64url, separated by commas"
 _NETWORKS = "addresses and networks, separated by commas"
 _RATE = "`1200/m` (`s`, `m`, `h` or `d`), or `off`"
@@ -242,7 +244,8 @@ class SigningIn(Group):
     )
     MFA_SECRETS_KEYS: FernetKeys = variable(
         _KEYS,
-        "Encrypt the seeds of authenticator apps; the first one encrypts. Required with several machines. "
+        "Encrypt the seeds of authenticator apps and the client secrets of organizations' single sign-on; the first "
+        "one encrypts. Required with several machines. "
         "To change it: put the new key first, restart, run `manage.py reencrypt_two_factor`, then remove "
         "the old key",
         unset=_CREATED,
@@ -270,6 +273,12 @@ class SigningIn(Group):
         "first](single-sign-on.md#addresses-that-are-not-verified))",
         default=None,
         unset="`required`",
+    )
+    OIDC_ORGANIZATION_HOSTS: ProviderHosts = variable(
+        "host names, separated by commas",
+        "Hosts on which organizations can have their own provider of single sign-on, such as `id.example.com` or "
+        "`*.okta.com` ([more](single-sign-on.md#a-provider-for-one-organization))",
+        unset="organizations can't have their own",
     )
 
     def openid_provider(self) -> setting_readers.OpenIDProvider | None:

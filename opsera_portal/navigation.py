@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import User
 from accounts.roles import Ability
 from accounts.signin.last_person import session_has_ended
+from accounts.signin.single_sign_on.provider import has_organizations
 from core.text import Text
 
 
@@ -45,6 +46,7 @@ ORGANIZATION_TABS = [
     Tab(_("Authentication log"), "auditlog:organization_token_use_list", Ability.READ_LOGS),
     Tab(_("Activity log"), "auditlog:organization_activity_list", Ability.READ_LOGS),
     Tab(_("Policy"), "tokens:organization_policy", Ability.READ_TOKENS),
+    Tab(_("Single sign-on"), "accounts:organization_single_sign_on", Ability.MANAGE_ORGANIZATION),
     Tab(_("HTTP steps"), "pipelines:http_steps", Ability.READ_USERS),
     Tab(_("Mail"), "accounts:organization_mail_list", Ability.MANAGE_ORGANIZATION),
 ]
@@ -63,6 +65,7 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
             "organization_tabs": partial(tabs_of, signed_in, ORGANIZATION_TABS),
             "admin_url": reverse("admin:index") if signed_in and signed_in.is_staff else None,
             "single_sign_on": settings.OPENID_PROVIDER.name if settings.OPENID_PROVIDER else None,
+            "organization_sign_on": has_organizations(),
             "session_has_ended": bool(user and session_has_ended(request)),
             "section": section_of(match.view_name if match else ""),
         }

@@ -312,6 +312,7 @@ OPERATOR_TWO_FACTOR = _https if env.OPERATOR_TWO_FACTOR is None else env.OPERATO
 
 # Single sign-on: accounts/signin/single_sign_on/.
 OPENID_PROVIDER = env.openid_provider()
+OIDC_ORGANIZATION_HOSTS = env.OIDC_ORGANIZATION_HOSTS
 SOCIALACCOUNT_ADAPTER = "accounts.signin.single_sign_on.adapter.SingleSignOnAdapter"
 
 # Stores only a digest of each session's key, so that nobody can sign in with a copy of the database.

@@ -26,6 +26,7 @@ for _name in (
     "OIDC_CLIENT_SECRET",
     "OIDC_NAME",
     "OIDC_EMAIL_VERIFIED",
+    "OIDC_ORGANIZATION_HOSTS",
     "SECURITY_CONTACT",
     "CORS_ALLOWED_ORIGINS",
 ):
@@ -48,6 +49,8 @@ STATIC_ROOT.mkdir()
 # Files that a test requests without reading them keep their threads until Python collects them.
 WEB_THREADS = 4000
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+# Administrators of every organization can set up single sign-on in the tables of all pages and routes.
+OIDC_ORGANIZATION_HOSTS = ("id.example.com",)
 API_LIMIT_TOKEN = API_LIMIT_USER = API_LIMIT_ADDRESS = None
 
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):

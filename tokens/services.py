@@ -107,8 +107,8 @@ def issue_token(
 
     ``owner``: the service account that the token is for; ``None`` for the actor themselves. ``pipelines``: the only
     ones that it reaches; ``None`` for all that the owner can use. ``networks``: the only ones from which it can be
-    used. ``max_uses``: how often. ``not_before``: from when on. ``replaces``: only `tokens.replacement` gives it. Raises
-    ``NotAllowed``, ``ServiceAccountInactive``, ``ValidationError`` by field, ``NameTaken``, or ``DomainError``
+    used. ``max_uses``: how often. ``not_before``: from when on. ``replaces``: only `tokens.replacement` gives it.
+    Raises ``NotAllowed``, ``ServiceAccountInactive``, ``ValidationError`` by field, ``NameTaken``, or ``DomainError``
     (``too_many_tokens``). If two requests come at once, the second one counts the token of the first.
     """
     require_proof(Privilege.CREATE_TOKEN, request)

@@ -15,6 +15,7 @@ from core.models import OutgoingMail
 UNDELIVERED_STATES = [choice for choice in OutgoingMail.State.choices if choice[0] != OutgoingMail.State.SENT]
 
 MEMBERS_LIMIT = 1000
+MANAGED_HELP = "Whether single sign-on decides who is in the group. Members can't be changed here then."
 
 
 class GroupRefSerializer(serializers.ModelSerializer[Group]):
@@ -57,6 +58,11 @@ class UserSerializer(serializers.ModelSerializer[User]):
     """A person in the organization."""
 
     site_role = serializers.ChoiceField(choices=SiteRole.choices, read_only=True)
+    site_role_is_managed = serializers.BooleanField(
+        source="role_is_managed",
+        read_only=True,
+        help_text="Whether single sign-on decides about the site role. It can't be changed here then.",
+    )
     state = serializers.ChoiceField(choices=UserState.choices, read_only=True)
     groups = GroupRefSerializer(source="member_groups", many=True, read_only=True)
     last_sign_in_at = serializers.DateTimeField(source="last_login", read_only=True, allow_null=True)
@@ -75,6 +81,7 @@ class UserSerializer(serializers.ModelSerializer[User]):
             "email",
             "name",
             "site_role",
+            "site_role_is_managed",
             "is_active",
             "state",
             "groups",
@@ -144,18 +151,20 @@ class GroupSerializer(serializers.ModelSerializer[Group]):
     """One row of the list."""
 
     member_count = serializers.IntegerField(read_only=True)
+    is_managed = serializers.BooleanField(read_only=True, help_text=MANAGED_HELP)
 
     class Meta:
         model = Group
-        fields = ["id", "name", "member_count", "created_at"]
+        fields = ["id", "name", "member_count", "is_managed", "created_at"]
 
 
 class GroupDetailSerializer(serializers.ModelSerializer[Group]):
     members = MemberSerializer(many=True, read_only=True)
+    is_managed = serializers.BooleanField(read_only=True, help_text=MANAGED_HELP)
 
     class Meta:
         model = Group
-        fields = ["id", "name", "members", "created_at"]
+        fields = ["id", "name", "members", "is_managed", "created_at"]
 
 
 class CreateGroupBody(StrictSerializer):

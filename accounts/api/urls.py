@@ -1,5 +1,6 @@
 from django.urls import path
 
+from accounts.api.provider_views import SingleSignOnViewSet
 from accounts.api.service_accounts import ServiceAccountViewSet
 from accounts.api.views import GroupViewSet, MailViewSet, PreferencesViewSet, SessionViewSet, UserViewSet
 
@@ -20,6 +21,11 @@ urlpatterns = [
         "users/<id:pk>/two-factor/reset",
         UserViewSet.as_view({"post": "reset_two_factor"}),
         name="user_two_factor_reset",
+    ),
+    path(
+        "organization/single-sign-on",
+        SingleSignOnViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+        name="single_sign_on",
     ),
     path("organization/mails", MailViewSet.as_view({"get": "list"}), name="organization_mail_list"),
     path(

@@ -11,6 +11,7 @@ from accounts.services.groups import (
     delete_group,
     remove_member,
 )
+from accounts.services.guard import ManagedByProvider
 from accounts.services.organizations import (
     OwnAddressOutside,
     PolicyChangedMeanwhile,
@@ -49,6 +50,7 @@ from accounts.services.service_accounts import (
     only_responsible_for,
     set_service_account_active,
 )
+from accounts.services.single_sign_on import NoOwnProviders, remove_provider, save_provider
 from core.errors import NameTaken, NotAllowed
 
 __all__ = [
@@ -59,7 +61,9 @@ __all__ = [
     "EmailTaken",
     "GroupInUse",
     "LastAdministrator",
+    "ManagedByProvider",
     "NameTaken",
+    "NoOwnProviders",
     "NotAllowed",
     "NothingToReset",
     "OwnAddressOutside",
@@ -83,9 +87,11 @@ __all__ = [
     "only_responsible_for",
     "planned_policy",
     "remove_member",
+    "remove_provider",
     "reset_two_factor",
     "reset_two_factor_on_the_machine",
     "save_policy",
+    "save_provider",
     "send_invitation",
     "set_active",
     "set_preferences",

@@ -12,7 +12,13 @@ from django.utils.translation import gettext, gettext_lazy, ngettext
 from accounts import seen as fingerprints
 from accounts.models import Group, User
 from accounts.roles import Ability
-from accounts.services.guard import allowed, check_same_organization, locked_group
+from accounts.services.guard import (
+    ManagedByProvider,
+    allowed,
+    check_members_are_ours,
+    check_same_organization,
+    locked_group,
+)
 from auditlog.actions import Action
 from auditlog.record import record
 from core.errors import DomainError, NameTaken
@@ -74,7 +80,8 @@ def change_group(
     """Renames the group, replaces its members, or both. It applies from the next request on.
 
     ``seen``: `accounts.seen.of_group_name`, or `of_group` from there, which members are part of. Raises ``NotAllowed``,
-    ``ChangedMeanwhile``, ``NameTaken``, or ``ValidationError`` by field; then nothing is changed.
+    ``ChangedMeanwhile``, ``NameTaken``, ``ManagedByProvider`` for other members, or ``ValidationError`` by field; then
+    nothing is changed.
     """
     with transaction.atomic():
         locked = locked_group(allowed(actor, Ability.MANAGE_GROUPS), group)
@@ -91,36 +98,44 @@ def change_group(
 def add_member(*, actor: User, group: Group, user: User, request: HttpRequest | None = None) -> bool:
     """Adds a person, and returns ``False`` if they already were a member.
 
-    Raises ``NotAllowed``, or ``ValidationError`` for a person of another organization.
+    Raises ``NotAllowed``, ``ManagedByProvider``, or ``ValidationError`` for a person of another organization.
     """
     with transaction.atomic():
         locked = locked_group(allowed(actor, Ability.MANAGE_GROUPS), group)
         check_same_organization(locked.organization_id, [user], "members")
         if locked.members.filter(pk=user.pk).exists():
             return False
+        check_members_are_ours(locked, field="email")
         locked.members.add(user)
         record(actor=actor, action=Action.GROUP_CHANGED, target=locked, request=request, added=[user.email])
     return True
 
 
 def remove_member(*, actor: User, group: Group, user: User, request: HttpRequest | None = None) -> bool:
-    """Removes a person, and returns ``False`` if they were not a member. Raises ``NotAllowed``."""
+    """Removes a person, and returns ``False`` if they were not a member.
+
+    Raises ``NotAllowed`` or ``ManagedByProvider``.
+    """
     with transaction.atomic():
         locked = locked_group(allowed(actor, Ability.MANAGE_GROUPS), group)
         if not locked.members.filter(pk=user.pk).exists():
             return False
+        check_members_are_ours(locked)
         locked.members.remove(user)
         record(actor=actor, action=Action.GROUP_CHANGED, target=locked, request=request, removed=[user.email])
     return True
 
 
 def delete_group(*, actor: User, group: Group, request: HttpRequest | None = None) -> None:
-    """Raises ``NotAllowed``, or ``GroupInUse`` while access rules name it.
+    """Raises ``NotAllowed``, ``ManagedByProvider``, or ``GroupInUse`` while access rules name it.
 
     Its rules are not deleted with it: a pipeline without rules is open to everyone.
     """
     with transaction.atomic():
         locked = locked_group(allowed(actor, Ability.MANAGE_GROUPS), group)
+        if locked.is_managed:
+            said = gettext("The rules of single sign-on use “%(group)s”. Remove it there first, then delete it.")
+            raise ManagedByProvider(said % {"group": locked.name})
         record(actor=actor, action=Action.GROUP_DELETED, target=locked, request=request)
         try:
             locked.delete()
@@ -159,5 +174,7 @@ def _replace_members(group: Group, members: list[User]) -> dict[str, list[str]]:
         "added": sorted(email for pk, email in after.items() if pk not in before),
         "removed": sorted(email for pk, email in before.items() if pk not in after),
     }
+    if any(changes.values()):
+        check_members_are_ours(group, field="members")
     group.members.set(members)
     return {name: emails for name, emails in changes.items() if emails}

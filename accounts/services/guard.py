@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from accounts.models import Group, Organization, User
 from accounts.roles import Ability
 from core.db.locks import lock, lock_if_exists
-from core.errors import NotAllowed
+from core.errors import DomainError, NotAllowed
 
 
 def allowed(actor: User, ability: Ability) -> User:
@@ -56,6 +56,20 @@ def locked_organization(actor: User, organization: Organization, *, blocks_refer
     if found is None:
         raise NotAllowed
     return found
+
+
+class ManagedByProvider(DomainError):
+    """The organization's provider decides about this at each sign-in. By hand, it would last only until then."""
+
+    code = "managed_by_provider"
+
+
+def check_members_are_ours(*groups: Group, field: str = "") -> None:
+    """Raises ``ManagedByProvider`` if the members of one of the groups come from the organization's provider."""
+    managed = next((group for group in groups if group.is_managed), None)
+    if managed is not None:
+        said = _("The members of “%(group)s” come from single sign-on. Change them at the provider.")
+        raise ManagedByProvider(said % {"group": managed.name}, field=field)
 
 
 def lock_organization(organization_id: uuid.UUID | None) -> None:

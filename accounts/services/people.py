@@ -18,7 +18,14 @@ from accounts.privileges import Privilege, privileges_for, require_proof
 from accounts.roles import Ability, SiteRole
 from accounts.security import sessions, two_factor
 from accounts.security.email_change import follow_email, forget_waiting_address
-from accounts.services.guard import allowed, check_same_organization, lock_organization, locked_user
+from accounts.services.guard import (
+    ManagedByProvider,
+    allowed,
+    check_members_are_ours,
+    check_same_organization,
+    lock_organization,
+    locked_user,
+)
 from accounts.services.service_accounts import note_orphans
 from auditlog.actions import Action
 from auditlog.models import Activity
@@ -73,6 +80,7 @@ def invite_user(
         user = User(email=email, name=name, site_role=site_role, organization=person.own_organization)
         chosen = list(groups)
         check_same_organization(person.own_organization.pk, chosen, "groups")
+        check_members_are_ours(*chosen, field="groups")
         _create(person, user, request, groups=chosen)
         _send_invitation(actor=actor, user=user, request=request)
     return user
@@ -135,7 +143,7 @@ def change_user(
 
     It applies from the next request on, for sessions and tokens. Fields that aren't named keep the value that they have
     now. ``seen``: one of the fingerprints of a person in `accounts.seen`. Raises ``NotAllowed``, ``ChangedMeanwhile``,
-    ``LastAdministrator``, ``EmailTaken``, or ``ValidationError`` by field.
+    ``LastAdministrator``, ``ManagedByProvider``, ``EmailTaken``, or ``ValidationError`` by field.
     """
     for privilege in privileges_for(changes):
         require_proof(privilege, request)
@@ -148,6 +156,9 @@ def change_user(
             fingerprints.of_user_in_admin(before),
         )
         after = _changed(before, **changes)
+        if before.site_role != after.site_role and before.role_is_managed:
+            said = gettext("Single sign-on decides about this person's site role, at each sign-in. Change it there.")
+            raise ManagedByProvider(said, field="site_role")
         check_administrator_stays(before, is_active=after.is_active, site_role=after.site_role)
         entries = _entries(before, after)
         if entries:

@@ -17,6 +17,7 @@ from accounts.models import User
 from accounts.security import reauthentication, sign_in_networks
 from accounts.signin import limits, passkey_hint, steps
 from accounts.signin.methods import methods_of
+from accounts.signin.single_sign_on import again
 from core.http.request_context import client_address
 
 
@@ -110,6 +111,7 @@ class PortalAccountAdapter(DefaultAccountAdapter):
 
     def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
         response: HttpResponse = super().post_login(request, user, **kwargs)
+        again.date_proof(request, getattr(request, "provider_claims", {}))
         limits.remember_device(request, response, user.email)
         passkey_hint.note_sign_in(request, response, user)
         return response

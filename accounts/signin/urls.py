@@ -31,6 +31,17 @@ urlpatterns = [
         single_sign_on.CancelledView.as_view(),
         name="socialaccount_login_cancelled",
     ),
+    path("login/single-sign-on/again/", single_sign_on.start_again, name="single_sign_on_again"),
+    path(
+        "login/single-sign-on/organization/",
+        single_sign_on.OrganizationSignOnView.as_view(),
+        name="organization_sign_on",
+    ),
+    path(
+        "login/single-sign-on/<id:pk>/callback/",
+        single_sign_on.callback_of_organization,
+        name="organization_sign_on_callback",
+    ),
     path("logout/", account.logout, name="account_logout"),
     path("password/reset/", views.AskPasswordResetView.as_view(), name="account_reset_password"),
     path("password/reset/sent/", account.password_reset_done, name="account_reset_password_done"),

@@ -1,13 +1,17 @@
 """A provider of single sign-on for tests."""
 
+import json
 import os
 import threading
 from contextlib import contextmanager
 from io import BytesIO
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import oidc_provider_mock
+import pytest
 import requests
+from authlib._joserfc_helpers import import_any_key
+from authlib.oidc.core.grants import code
 from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
@@ -79,3 +83,43 @@ def running_provider():
         thread.join()
         provider.server.server_close()
         del os.environ["AUTHLIB_INSECURE_TRANSPORT"]
+
+
+def changed(edit):
+    """Changes the JSON of one answer."""
+
+    def lie(answer):
+        body = answer.get_json()
+        edit(body)
+        return Response(json.dumps(body), content_type="application/json")
+
+    return lie
+
+
+def consent(address, subject=SUBJECT):
+    """Signs in at the provider, and returns the callback address."""
+    answer = requests.post(address, data={"sub": subject}, allow_redirects=False, timeout=5)
+    parts = urlsplit(answer.headers["Location"])
+    return f"{parts.path}?{parts.query}"
+
+
+@pytest.fixture(scope="module")
+def keys_read_once():
+    """Caches the provider's private key: OpenSSL would check it again for each token."""
+    keys = {}
+
+    def read(key):
+        text = json.dumps(key, sort_keys=True)
+        if text not in keys:
+            keys[text] = import_any_key(key)
+        return keys[text]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(code, "import_any_key", read)
+        yield
+
+
+@pytest.fixture(scope="module")
+def running(keys_read_once):
+    with running_provider() as provider:
+        yield provider

@@ -595,6 +595,7 @@ def test_api_shows_a_person_with_these_fields(as_administrator, owner):
         "email": owner.email,
         "name": owner.name,
         "site_role": "user",
+        "site_role_is_managed": False,
         "is_active": True,
         "state": "active",
         "groups": [{"id": str(group.pk), "name": "Builders"}],

@@ -12,11 +12,8 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import jwt
 import pytest
-import requests
 import time_machine
 from allauth.socialaccount.models import SocialAccount, SocialToken
-from authlib._joserfc_helpers import import_any_key
-from authlib.oidc.core.grants import code
 from cryptography.hazmat.primitives.asymmetric import rsa
 from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
@@ -24,10 +21,14 @@ from django.utils import timezone
 from werkzeug.wrappers import Response
 
 from accounts.models import User
+from accounts.signin.single_sign_on.failures import SignInFailure
+from accounts.signin.single_sign_on.openid import _identity_of
+from accounts.signin.single_sign_on.provider import provider_of_settings
 from accounts.signin.single_sign_on.views import STARTS
+from accounts.tests import openid
 from accounts.tests.factories import PASSWORD, OperatorFactory, UserFactory
 from accounts.tests.factors import add_app, code_of
-from accounts.tests.openid import CLIENT_ID, SUBJECT, running_provider
+from accounts.tests.openid import CLIENT_ID, SUBJECT, changed, consent
 from auditlog.models import Activity
 from core.setting_readers import OpenIDProvider
 from opsera_portal.environment import SigningIn
@@ -38,30 +39,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:get_jwt_config:DeprecationWarnin
 START = "/login/single-sign-on/"
 CALLBACK = "/login/single-sign-on/callback/"
 CANCELLED = "/login/single-sign-on/cancelled/"
+ASK_AGAIN = "/login/single-sign-on/again/"
 CONNECTION = "/profile/security/single-sign-on/"
+keys_read_once, running = openid.keys_read_once, openid.running
 FOREIGN_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-
-
-@pytest.fixture(scope="module")
-def keys_read_once():
-    """Caches the provider's private key: OpenSSL would check it again for each token."""
-    keys = {}
-
-    def read(key):
-        text = json.dumps(key, sort_keys=True)
-        if text not in keys:
-            keys[text] = import_any_key(key)
-        return keys[text]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(code, "import_any_key", read)
-        yield
-
-
-@pytest.fixture(scope="module")
-def running(keys_read_once):
-    with running_provider() as provider:
-        yield provider
 
 
 @pytest.fixture
@@ -76,13 +57,6 @@ def provider(running, settings, db):
 def authorization_address(client, **fields):
     page = client.post(START, fields).content.decode()
     return unescape(re.search(r'http-equiv="refresh" content="0; url=([^"]+)"', page)[1])
-
-
-def consent(address, subject=SUBJECT):
-    """Signs in at the provider, and returns the callback address."""
-    answer = requests.post(address, data={"sub": subject}, allow_redirects=False, timeout=5)
-    parts = urlsplit(answer.headers["Location"])
-    return f"{parts.path}?{parts.query}"
 
 
 def sign_in(client, subject=SUBJECT, **fields):
@@ -107,9 +81,10 @@ def assert_not_signed_in(client, answer):
 # Without a provider
 
 
-@pytest.mark.parametrize("path", [START, CALLBACK, CANCELLED, CONNECTION])
+@pytest.mark.parametrize("path", [START, CALLBACK, CANCELLED, CONNECTION, ASK_AGAIN])
 @pytest.mark.parametrize("method", ["get", "post"])
-def test_addresses_do_not_exist_without_a_provider(client, owner, method, path):
+def test_addresses_do_not_exist_without_a_provider(client, owner, settings, method, path):
+    settings.OIDC_ORGANIZATION_HOSTS = ()
     client.force_login(owner)
 
     assert getattr(client, method)(path).status_code == 404
@@ -362,6 +337,14 @@ def test_non_member_cannot_sign_in_and_no_account_is_created(client, provider, o
         assert "Acme ID does not send this portal your e-mail address. Trying again does not help" in page
 
 
+def test_address_that_no_database_stores_is_none(provider):
+    for email in ("\ud800@acme.example", "a\x00@acme.example"):
+        claims = {"sub": SUBJECT, "email": email, "email_verified": True}
+        assert _identity_of(provider_of_settings(), claims, {}).email is None
+    with pytest.raises(SignInFailure):
+        _identity_of(provider_of_settings(), {"sub": "\ud800"}, {})
+
+
 def test_non_ascii_letters_are_not_folded_to_ascii(client, provider, organization):
     UserFactory(organization=organization, email="kay@acme.example")
     provider.knows(email="\u212aay@acme.example", email_verified=True)
@@ -520,17 +503,6 @@ def test_callback_works_only_once(client, provider, owner):
 
     assert client.get(address).status_code == 401
     assert signed_in_as(client) is None
-
-
-def changed(edit):
-    """Changes the JSON of one answer."""
-
-    def lie(answer):
-        body = answer.get_json()
-        edit(body)
-        return Response(json.dumps(body), content_type="application/json")
-
-    return lie
 
 
 def signed(key=None, algorithm="RS256", header=(), without=(), **claims):
@@ -871,6 +843,79 @@ def test_wrong_discovery_document_at_the_callback_does_not_sign_in(client, provi
 
     assert answer.status_code == 401
     assert_not_signed_in(client, answer)
+
+
+# Asked again
+
+
+@pytest.mark.parametrize("has_password", [True, False])
+def test_person_asked_again_signs_in_at_the_provider_again(client, provider, owner, has_password):
+    """Only a new sign-in of the same identity counts, and the provider must say when it was."""
+    provider.knows(email=owner.email, email_verified=True)
+    sign_in(client)
+    if not has_password:
+        owner.set_unusable_password()
+        User.objects.filter(pk=owner.pk).update(password=owner.password)
+        client.cookies.clear()
+        sign_in(client)
+    session = client.session.session_key
+    with time_machine.travel(timezone.now() + timedelta(minutes=16), tick=False):
+        asked = client.post(CONNECTION)
+        assert asked.url.startswith("/login/again/")
+        page = client.get(asked.url).text
+        assert ("Sign in again with Acme ID" in page, 'id="confirm-password"' in page) == (True, has_password)
+
+        def again(subject=SUBJECT, path=ASK_AGAIN, **claims):
+            page = client.post(path, {"next": CONNECTION}).text
+            address = unescape(re.search(r'http-equiv="refresh" content="0; url=([^"]+)"', page)[1])
+            query = parse_qs(urlsplit(address).query)
+            assert (query["prompt"], query["max_age"]) == (["login"], ["0"])
+            address = consent(address, subject)
+            sign_with_own_key(provider, **claims)
+            return client.get(address).url, client.post(CONNECTION).url == CONNECTION
+
+        refused = (f"/login/again/?next={CONNECTION.replace('/', '%2F')}", False)
+        now = int(time.time())
+        provider.knows("subject-2", email=owner.email, email_verified=True)
+        assert again(without=["auth_time"]) == refused
+        assert again(auth_time=now - 3600) == refused
+        assert again(auth_time=str(now)) == refused
+        assert again(auth_time=True) == refused
+        assert again("subject-2", auth_time=now) == refused
+        # Neither does the usual start give a proof to a person who is signed in.
+        assert again(path=START, auth_time=now - 3600) == refused
+        assert signed_in_as(client) == str(owner.pk)
+        assert [entry.details for entry in actions("failed")] == [{"method": "single sign-on"}] * 6
+        assert "did not ask you to sign in again" in client.get("/profile/").text
+        assert again(auth_time=now) == (CONNECTION, True)
+        assert client.session.session_key != session
+
+
+def test_answer_for_a_person_who_is_no_longer_signed_in_is_no_sign_in(client, provider, owner, member):
+    provider.knows(email=owner.email, email_verified=True)
+    sign_in(client)
+    page = client.post(ASK_AGAIN, {"provider": SocialAccount.objects.get().provider}).text
+    address = consent(unescape(re.search(r'http-equiv="refresh" content="0; url=([^"]+)"', page)[1]))
+    session = client.session
+    session.pop("_auth_user_id")
+    session.save()
+
+    assert client.get(address).url.startswith("/login/?next=")
+    assert signed_in_as(client) is None
+    assert client.post(ASK_AGAIN).url.startswith("/login/?next=")
+    client.force_login(member)
+    assert client.post(ASK_AGAIN).status_code == 404
+
+
+def test_old_sign_in_at_the_provider_is_no_fresh_proof(client, provider, owner):
+    """At a browser that was left open, signing out and in again asks nobody anything."""
+    provider.knows(email=owner.email, email_verified=True)
+    address = consent(authorization_address(client))
+    sign_with_own_key(provider, auth_time=int(time.time()) - 3600)
+    client.get(address)
+
+    assert signed_in_as(client) == str(owner.pk)
+    assert client.post(CONNECTION).url.startswith("/login/again/")
 
 
 # Disconnecting

@@ -29,7 +29,7 @@ def find_user(actor: User, pk: str) -> User:
 
 def find_group(actor: User, pk: str) -> Group:
     """404 if the actor can't see this group."""
-    return get_object_or_404(Group.objects.readable_by(actor), pk=pk)
+    return get_object_or_404(Group.objects.readable_by(actor).with_managed(), pk=pk)
 
 
 def find_member(actor: User, pk: str) -> User:

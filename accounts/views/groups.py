@@ -75,12 +75,14 @@ class GroupDetailView(OrganizationPageMixin, View):
         self, group: Group, *, name_form: GroupForm | None = None, member_form: Form | None = None, status: int = 200
     ) -> HttpResponse:
         may_change = self.person.may(Ability.MANAGE_GROUPS)
-        table = MemberTable(group.members.all(), group=group, may_change=may_change)
+        may_change_members = may_change and not group.is_managed
+        table = MemberTable(group.members.all(), group=group, may_change=may_change_members)
         RequestConfig(self.request, paginate={"per_page": 50}).configure(table)
         context = self.get_context_data(
             group=group,
             table=table,
             may_change=may_change,
+            may_change_members=may_change_members,
             name_form=name_form or self.name_form(group),
             member_form=member_form or MemberForm(actor=self.person),
         )
@@ -121,9 +123,10 @@ class GroupMemberAddView(GroupChangeView):
         if not form.is_valid():
             return self.page(group, member_form=form, status=400)
         user = form.cleaned_data["email"]
-        is_new = services.add_member(actor=self.person, group=group, user=user, request=request)
-        said = _("%(name)s is now in the group.") if is_new else _("%(name)s was already in the group.")
-        messages.success(request, said % {"name": user.name})
+        with refusals_as_messages(request):
+            is_new = services.add_member(actor=self.person, group=group, user=user, request=request)
+            said = _("%(name)s is now in the group.") if is_new else _("%(name)s was already in the group.")
+            messages.success(request, said % {"name": user.name})
         return redirect("accounts:organization_group_detail", pk=group.pk)
 
 
@@ -142,8 +145,9 @@ class GroupMemberRemoveView(GroupChangeView):
 
     def post(self, request: HttpRequest, pk: str, user_pk: str) -> HttpResponseBase:
         group, user = find_group(self.person, pk), find_member(self.person, user_pk)
-        services.remove_member(actor=self.person, group=group, user=user, request=request)
-        messages.success(request, _("%(name)s is no longer in the group.") % {"name": user.name})
+        with refusals_as_messages(request):
+            services.remove_member(actor=self.person, group=group, user=user, request=request)
+            messages.success(request, _("%(name)s is no longer in the group.") % {"name": user.name})
         return redirect(back_to(request, reverse("accounts:organization_group_detail", args=[group.pk])))
 
 

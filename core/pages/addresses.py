@@ -24,7 +24,10 @@ SIGN_IN_STEPS = frozenset(
         "mfa_login_webauthn",
         "mfa_reauthenticate",
         "mfa_reauthenticate_webauthn",
+        "organization_sign_on",
+        "organization_sign_on_callback",
         "single_sign_on",
+        "single_sign_on_again",
         "single_sign_on_callback",
         "socialaccount_login_cancelled",
     }

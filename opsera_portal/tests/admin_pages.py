@@ -4,7 +4,7 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from accounts.models import Group, Organization, ServiceAccount, User
+from accounts.models import Group, Organization, OrganizationProvider, ServiceAccount, User
 from accounts.roles import SiteRole
 from accounts.tests.factories import GroupFactory, ServiceAccountFactory
 from auditlog.actions import Action
@@ -27,6 +27,7 @@ MODELS = {
     "pipeline": Pipeline,
     "run": Run,
     "mail": OutgoingMail,
+    "provider": OrganizationProvider,
 }
 OTHERS = [role.value for role in SiteRole if role != SiteRole.ADMINISTRATOR]
 
@@ -61,7 +62,18 @@ def rows_of(person, name):
         "mail": OutgoingMail.objects.create(
             kind=f"{name} mail", person=person, expires_at=timezone.now(), last_error="The mail server is away."
         ),
+        "provider": provider_of(person.organization, name=f"{name} provider"),
     }
+
+
+def provider_of(organization, **fields):
+    """An organization has at most one."""
+    if found := OrganizationProvider.objects.filter(organization=organization).first():
+        return found
+    row = OrganizationProvider(organization=organization, issuer="https://id.example.com", client_id="portal", **fields)
+    row.connection = row.connection_name()
+    row.save()
+    return row
 
 
 def follow_to_sign_in(client, page):

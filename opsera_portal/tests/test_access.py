@@ -105,6 +105,11 @@ POST /organization/service-accounts/{account}/tokens/ bad   gone  gone  gone  ba
 POST /organization/service-accounts/{account}/tokens/name/ ok    gone  gone  gone  ok    gone  gone  gone  admin in
 POST /organization/service-accounts/{account}/tokens/scopes/ ok    gone  gone  gone  ok    gone  gone  gone  admin in
 GET  /organization/mails/ no    no    no    no    ok    no    no    ok    admin in
+GET  /organization/single-sign-on/ no    no    no    no    ok    no    no    ok    admin in
+POST /organization/single-sign-on/ no    no    no    no    bad   no    no    bad   admin in
+POST /organization/single-sign-on/try/ no no   no    no    bad   no    no    bad   admin in
+GET  /organization/single-sign-on/remove/ no no no   no    ok    no    no    ok    admin in
+POST /organization/single-sign-on/remove/ no no no   no    to    no    no    to    admin in
 GET  /organization/http-steps/ ok    ok    ok    ok    ok    ok    ok    ok    admin in
 GET  /organization/policy/ no    no    no    no    ok    ok    ok    ok    admin in
 POST /organization/policy/ no    no    no    no    bad   no    no    bad   admin in
@@ -182,7 +187,10 @@ GET  /login/passkey/again/           ok     in     in     in     in     in      
 GET  /login/single-sign-on/          gone   gone   gone   gone   gone   gone     gone    gone     gone     gone
 GET  /login/single-sign-on/callback/ gone   gone   gone   gone   gone   gone     gone    gone     gone     gone
 GET  /login/single-sign-on/cancelled/ gone  gone   gone   gone   gone   gone     gone    gone     gone     gone
-GET  /profile/security/single-sign-on/ gone gone   gone   gone   gone   gone     gone    gone     gone     in
+GET  /login/single-sign-on/organization/ ok ok    ok     ok     ok     ok       ok      ok       ok       ok
+GET  /login/single-sign-on/{pipeline}/callback/ gone gone gone gone gone gone    gone    gone     gone     gone
+GET  /login/single-sign-on/again/    in     in     in     in     in     in       in      in       in       in
+GET  /profile/security/single-sign-on/ ok  ok     ok     ok     ok     ok       ok      ok       ok       in
 GET  /profile/security/two-factor/   ok     ok     ok     ok     ok     ok       ok      ok       ok       in
 GET  /profile/security/two-factor/app/add/ ok ok   ok     ok     ok     ok       ok      ok       ok       in
 POST /profile/security/two-factor/app/remove/ gone gone gone gone gone  gone     gone    gone     gone     in
@@ -232,6 +240,9 @@ GET  /organization/tokens          no     no     no     no     ok     ok       o
 GET  /organization/access-review   no     no     no     no     ok     ok       ok      ok       no       who?
 POST /organization/tokens/expire   no     no     no     no     ok     ok       no      no       no       who?
 GET  /organization/mails           no     no     no     no     ok     no       no      ok       no       who?
+GET  /organization/single-sign-on  no     no     no     no     session no      no      session  no       who?
+PATCH /organization/single-sign-on no     no     no     no     session no      no      session  no       who?
+DELETE /organization/single-sign-on no    no     no     no     session no      no      session  no       who?
 GET  /organization/policy          no     no     no     no     ok     ok       ok      ok       no       who?
 PATCH /organization/policy         no     no     no     no     session no      no      session  no       who?
 POST /organization/policy/preview  no     no     no     no     ok     no       no      ok       no       who?
@@ -319,6 +330,9 @@ GET  /organization/tokens          ok     ok           no       no              
 GET  /organization/access-review   ok     ok           no       no                no
 POST /organization/tokens/expire   ok     no           no       no                no
 GET  /organization/mails           ok     ok           no       no                no
+GET  /organization/single-sign-on  no     no           no       no                no
+PATCH /organization/single-sign-on no     no           no       no                no
+DELETE /organization/single-sign-on no    no           no       no                no
 GET  /organization/policy          ok     ok           no       no                no
 PATCH /organization/policy         no     no           no       no                no
 POST /organization/policy/preview  ok     ok           no       no                no
@@ -518,6 +532,14 @@ def fill(path, things):
     return path.format(text="text", **{name: public_id(thing) for name, thing in things.items()})
 
 
+PROVIDER = {
+    "name": "Acme ID",
+    "issuer": "https://id.example.com",
+    "client_id": "portal",
+    "client_secret": "a secret",
+}
+
+
 def body_for(path, things):
     if "/pipeline/" in path:
         return {"pipelineId": str(things["pipeline"].pk)}
@@ -533,6 +555,7 @@ def body_for(path, things):
         "/users": {"email": "new@acme.example", "name": "Nova New"},
         # The only change to a person that tokens may make.
         "/users/{user}": {"is_active": False},
+        "/organization/single-sign-on": PROVIDER,
         "/organization/policy": {"max_live_tokens": 49},
         "/organization/policy/preview": {"max_live_tokens": 49},
         "/organization/tokens/expire": {"ids": [str(things["token"].pk)], "reason": "found in a log"},

@@ -79,6 +79,11 @@ mail add              no        no             no        no      in
 mail change           ok        ok             gone      no      in
 mail delete           no        no             no        no      in
 mail history          ok        ok             gone      no      in
+provider list         ok        ok             ok        no      in
+provider add          no        no             no        no      in
+provider change       ok        ok             gone      no      in
+provider delete       ok        ok             gone      no      in
+provider history      ok        ok             gone      no      in
 """
 HEAD, *ROWS = [line.split() for line in TABLE.strip().splitlines()]
 COLUMNS = {"others": OTHERS, "signed_out": ["signed_out", "deactivated"]}

@@ -201,6 +201,8 @@ KEPT = {
     "accounts_group",
     "accounts_group_members",
     "accounts_organization",
+    "accounts_organizationprovider",
+    "accounts_organizationprovider_managed_groups",
     "accounts_serviceaccount",
     "accounts_serviceaccount_responsible",
     "accounts_user",

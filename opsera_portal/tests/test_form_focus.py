@@ -35,6 +35,7 @@ def focused(page):
         "/organization/users/invite/",
         "/organization/groups/",
         "/organization/policy/save/",
+        "/organization/single-sign-on/",
         "/pipelines/new/",
         "/pipelines/{pipeline}/steps/new/",
         "/pipelines/{pipeline}/access-rules/",

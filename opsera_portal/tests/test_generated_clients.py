@@ -222,6 +222,13 @@ BODIES = {
     "service_account_create": lambda world: {"name": "CI", "responsible": [str(world.caller.pk)]},
     "service_account_token_create": lambda world: {"name": "Élan", "scopes": ["pipeline"], "lifetime": "1d"},
     "session_end_all": lambda world: {"including_here": False},
+    "single_sign_on_change": lambda world: {
+        "name": "Made by a client",
+        "issuer": "https://id.example.com",
+        "client_id": "portal",
+        "client_secret": "a secret",
+        "role_rules": [{"claim": "groups", "value": "ops", "site_role": "auditor"}],
+    },
     "token_change": lambda world: {"description": "For the nightly build"},
     "token_create": lambda world: {"name": "Élan", "scopes": ["pipeline"], "lifetime": "1d"},
     "token_current_expire": lambda world: {"reason": "Lost"},

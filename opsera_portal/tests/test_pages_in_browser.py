@@ -32,6 +32,7 @@ PAGES = [
     "/organization/authentication-log/?live=1",
     "/organization/activity-log/",
     "/organization/mails/",
+    "/organization/single-sign-on/",
     "/pipelines/",
     "/pipelines/runs/",
     "/pipelines/new/",

@@ -22,6 +22,8 @@ OPEN = {
     "/login/single-sign-on/",
     "/login/single-sign-on/callback/",
     "/login/single-sign-on/cancelled/",
+    "/login/single-sign-on/organization/",
+    "/login/single-sign-on/6f1e4ad0-0000-4000-8000-000000000000/callback/",
     "/invitation/1/1/",
     "/password/reset/",
     "/password/reset/sent/",

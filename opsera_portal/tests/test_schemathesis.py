@@ -58,6 +58,7 @@ JUDGED_BEYOND_THE_SCHEMA = [
     "PATCH /api/v1/groups/{id}",
     "PATCH /api/v1/me/preferences",
     "PATCH /api/v1/organization/policy",
+    "PATCH /api/v1/organization/single-sign-on",
     "PATCH /api/v1/pipelines/{id}",
     "PATCH /api/v1/tokens/{id}",
     "POST /api/v1/groups",

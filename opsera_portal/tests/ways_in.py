@@ -15,8 +15,9 @@ from allauth.socialaccount.models import SocialAccount
 from django.core.signals import request_started
 from django.db import connection
 
-from accounts.models import POLICY_FIELDS, Organization, User
+from accounts.models import POLICY_FIELDS, Organization, OrganizationProvider, User
 from accounts.security import reauthentication
+from accounts.services.single_sign_on import PROVIDER_FIELDS
 from auditlog.models import Activity
 from tokens.models import Token
 
@@ -24,9 +25,10 @@ from tokens.models import Token
 COLUMNS = {
     "accounts_user": {"email", "organization_id", "site_role", "is_active", "is_superuser", "password"},
     "accounts_organization": {"slug", *POLICY_FIELDS},
+    "accounts_organizationprovider": {*PROVIDER_FIELDS, "sealed_secret", "connection"},
 }
 INSERTS = {*COLUMNS, "mfa_authenticator", "socialaccount_socialaccount", "tokens_token"}
-DELETES = {"mfa_authenticator", "socialaccount_socialaccount"}
+DELETES = {"mfa_authenticator", "socialaccount_socialaccount", "accounts_organizationprovider"}
 
 # These check another proof: a mailed link, the current password, or the answer of the provider.
 OWN_PROOF = {
@@ -35,6 +37,7 @@ OWN_PROOF = {
     ("accounts.security.credentials", "reset_password"),
     ("accounts.security.email_change", "confirm_email_change"),
     ("accounts.signin.single_sign_on.links", "connect"),
+    ("accounts.signin.single_sign_on.people", "take_in"),
     # Django hashes a password again when its owner signs in with it.
     ("django.contrib.auth.base_user", "setter"),
 }
@@ -117,6 +120,7 @@ def snapshot():
         "people": list(User.objects.order_by("pk").values_list("pk", *columns)),
         "active": set(User.objects.active().values_list("pk", flat=True)),
         "organizations": list(Organization.objects.order_by("pk").values()),
+        "providers": list(OrganizationProvider.objects.order_by("pk").values(*PROVIDER_FIELDS, "sealed_secret")),
         "factors": set(Authenticator.objects.values_list("pk", flat=True)),
         "addresses": set(EmailAddress.objects.values_list("pk", flat=True)),
         "links": set(SocialAccount.objects.values_list("pk", flat=True)),

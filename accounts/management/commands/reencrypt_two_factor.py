@@ -1,12 +1,15 @@
-"""Encrypts the secrets of two-factor again after the key was changed."""
+"""Encrypts the secrets of two-factor and of organizations' single sign-on again after the key was changed."""
 
 from argparse import ArgumentParser
 from typing import Any
+from uuid import UUID
 
 from allauth.mfa.models import Authenticator
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
+from accounts.models import OrganizationProvider
+from accounts.provider_secrets import seal_secret_again
 from accounts.security import two_factor_secrets
 from core.db.locks import lock_if_exists
 from core.encryption import SecretUnreadable
@@ -15,9 +18,10 @@ from core.text import counted
 
 class Command(BaseCommand):
     help = (
-        "Encrypts the secrets of authenticator apps again, with the first key of MFA_SECRETS_KEYS. To change the key: "
-        "put the new key before the old one, restart the portal, run this command, then remove the old key. Values "
-        "that no key decrypts stay as they are; the command names them."
+        "Encrypts the secrets of authenticator apps, and the client secrets of organizations' single sign-on, again, "
+        "with the first key of MFA_SECRETS_KEYS. To change the key: put the new key before the old one, restart the "
+        "portal, run this command, then remove the old key. Values that no key decrypts stay as they are; the command "
+        "names them."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -38,8 +42,17 @@ class Command(BaseCommand):
             except SecretUnreadable:
                 unreadable += 1
                 self.stderr.write(f"No key opens authenticator {pk}.")
+        providers = 0
+        for pk in OrganizationProvider.objects.values_list("pk", flat=True):
+            try:
+                providers += self._encrypt_provider(pk, dry_run=dry_run)
+            except SecretUnreadable:
+                unreadable += 1
+                self.stderr.write(f"No key opens the client secret of single sign-on {pk}.")
         said = "would be encrypted" if dry_run else "encrypted"
         self.stdout.write(f"{counted(done, 'secret', 'secrets')} of two-factor {said} again.")
+        if providers:
+            self.stdout.write(f"{counted(providers, 'client secret', 'client secrets')} {said} again.")
         if unreadable:
             raise CommandError(f"{unreadable} could not be read. Is a key missing in MFA_SECRETS_KEYS?")
 
@@ -52,4 +65,14 @@ class Command(BaseCommand):
         row.data["secret"] = two_factor_secrets.seal_again(row, accept_unbound=accept_unbound)
         if not dry_run:
             row.save(update_fields=["data"])
+        return True
+
+    @transaction.atomic
+    def _encrypt_provider(self, pk: UUID, *, dry_run: bool) -> bool:
+        row = lock_if_exists(OrganizationProvider.objects.all(), pk)
+        if row is None:
+            return False
+        row.sealed_secret = seal_secret_again(row)
+        if not dry_run:
+            row.save(update_fields=["sealed_secret"])
         return True

@@ -12,11 +12,18 @@ from django.http.response import HttpResponseBase
 
 from accounts.security.decorators import never_cached
 from accounts.security.reauthentication import CountedAnswersMixin
+from accounts.signin.single_sign_on.provider import connected_providers
+from core.http.request_context import person_of
 
 
 @never_cached
 class ReauthenticateView(CountedAnswersMixin, account.ReauthenticateView):
-    """Asks for the password. People without a password and a second factor sign in with their provider again."""
+    """Asks for the password, or for another sign-in at the provider. People with two-factor must use their factor."""
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context: dict[str, Any] = super().get_context_data(**kwargs)
+        person = person_of(self.request)
+        return {**context, "providers": [] if person.has_two_factor else connected_providers(person)}
 
     def _check_reauthentication_method_available(self, request: HttpRequest) -> HttpResponseBase | None:
         answer: HttpResponseBase | None

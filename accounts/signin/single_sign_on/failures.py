@@ -12,13 +12,20 @@ import requests
 from allauth.socialaccount.adapter import get_adapter
 from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.translation import gettext_noop
+
+from accounts.models import OrganizationProvider
+from accounts.signin.single_sign_on.provider import Provider
+from core.http.tls import TrustingAdapter
 
 logger = logging.getLogger(__name__)
 
 # Codes of RFC 6749 section 4.1.2.1 and OpenID Connect Core section 3.1.2.6 after which another try may succeed.
 TRY_AGAIN_CODES = {"login_required", "interaction_required", "account_selection_required", "consent_required"}
 AWAY_CODES = {"server_error", "temporarily_unavailable"}
+# Discovery documents, keys, tokens and user info are far smaller.
+ANSWER_LIMIT_BYTES = 1024 * 1024
 
 
 class Advice(StrEnum):
@@ -36,6 +43,11 @@ class Advice(StrEnum):
         "The settings of this portal and of the sign-in provider do not match. Trying again does not help: tell the "
         "operator of this portal."
     )
+    ADMINISTRATOR = gettext_noop(
+        "The settings of your organization's single sign-on do not match those of the sign-in provider. Trying again "
+        "does not help: tell an Administrator of your organization, who sees the cause under Organization, Single "
+        "sign-on."
+    )
 
 
 class SignInFailure(OAuth2Error):
@@ -47,11 +59,23 @@ class SignInFailure(OAuth2Error):
         self.advice = advice
 
 
-def fetch(what: str, method: str, url: str, **options: Any) -> dict[str, Any]:
-    """The JSON object in the provider's answer. Raises ``SignInFailure``. ``what`` names the address in errors."""
+def fetch(provider: Provider, what: str, method: str, url: str, **options: Any) -> dict[str, Any]:
+    """The JSON object in the provider's answer. Raises ``SignInFailure``. ``what`` names the address in errors.
+
+    For an organization's provider, only hosts that the operator allows are reached: redirects are not followed, and
+    answers are limited.
+    """
+    if not provider.may_reach(url):
+        raise SignInFailure(f"{what} {_without_query(url)} is on a host that OIDC_ORGANIZATION_HOSTS does not allow")
     try:
         with get_adapter().get_requests_session() as session:
+            if url.startswith("https:"):
+                session.mount("https://", TrustingAdapter())
+            if provider.row is not None:
+                options |= {"allow_redirects": False, "stream": True}
             answer = session.request(method, url, **options)
+            if provider.row is not None:
+                _read_some(answer)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         # Every error of `requests` is an OSError.
         raise SignInFailure(f"{what} {_without_query(url)}: {_reason(error)}", _advice_for(error)) from None
@@ -66,9 +90,12 @@ def fetch(what: str, method: str, url: str, **options: Any) -> dict[str, Any]:
     return cast(dict[str, Any], body)
 
 
-def tell_failure(request: HttpRequest, cause: str) -> None:
-    """Writes the line about a failed sign-in to the server's log."""
+def tell_failure(request: HttpRequest, cause: str, provider: Provider | None = None) -> None:
+    """Writes the line about a failed sign-in to the server's log, and for an organization's provider to its page."""
     logger.warning("Single sign-on failed: %s; request %s", cause, getattr(request, "request_id", None))
+    if provider is not None and provider.row is not None:
+        rows = OrganizationProvider.objects.filter(pk=provider.row.pk)
+        rows.update(last_failure=cause[:500], last_failure_at=timezone.now())
 
 
 def oauth_error(said: Any) -> str:
@@ -94,6 +121,17 @@ def moment(seconds: object) -> str:
         return datetime.fromtimestamp(float(cast(Any, seconds)), UTC).isoformat(timespec="seconds")
     except (ValueError, TypeError, OverflowError, OSError):
         return quoted(seconds)
+
+
+def _read_some(answer: requests.Response) -> None:
+    """Reads the answer up to the limit; a longer one is no JSON then."""
+    content = b""
+    for part in answer.iter_content(64 * 1024):
+        content += part
+        if len(content) > ANSWER_LIMIT_BYTES:
+            content = b""
+            break
+    answer._content = content
 
 
 def _without_query(url: str) -> str:

@@ -1,6 +1,8 @@
 """Which person an account at the provider belongs to."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from allauth.socialaccount.models import SocialAccount
 from django.db import transaction
@@ -12,7 +14,7 @@ from accounts.mails import tell_by_mail
 from accounts.models import User
 from accounts.privileges import Privilege, require_proof
 from accounts.signin.single_sign_on.failures import quoted
-from accounts.signin.single_sign_on.provider import METHOD, provider_id, provider_in_use
+from accounts.signin.single_sign_on.provider import METHOD, Provider
 from auditlog.actions import Action
 from auditlog.record import record
 from core.db.locks import lock_first
@@ -31,52 +33,55 @@ class NotLinked(Exception):
 class Identity:
     """What the provider says about the person: its own id of them, and their address.
 
-    ``verified_email``: the address, if the provider has verified it or the operator trusts unverified ones.
+    ``verified_email``: the address, if the provider has verified it (``is_verified``) or unverified ones are trusted.
+    ``claims``: everything that the provider says, from the ID token and the user info.
     """
 
     subject: str
     verified_email: str | None
     email: str | None = None
+    is_verified: bool = False
+    claims: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
-def link_of(user: User) -> SocialAccount | None:
-    """The person's link to the provider in use."""
-    found: SocialAccount | None = SocialAccount.objects.filter(user=user, provider=provider_id()).first()
+def link_of(user: User, provider: Provider) -> SocialAccount | None:
+    """The person's link to this provider."""
+    found: SocialAccount | None = SocialAccount.objects.filter(user=user, provider=provider.id).first()
     return found
 
 
-def disconnect(*, actor: User, request: HttpRequest) -> bool:
+def disconnect(*, actor: User, provider: Provider, request: HttpRequest) -> bool:
     """Removes the link, and returns whether there was one. The person then needs their password to sign in.
 
     If they use single sign-on again, they are linked again: the provider still verifies the address.
     """
     require_proof(Privilege.DISCONNECT_SINGLE_SIGN_ON, request)
     with transaction.atomic():
-        removed, _ = SocialAccount.objects.filter(user=actor, provider=provider_id()).delete()
+        removed, _ = SocialAccount.objects.filter(user=actor, provider=provider.id).delete()
         if removed:
             tell_by_mail(record(actor=actor, action=Action.PROVIDER_DISCONNECTED, target=actor, request=request))
     return bool(removed)
 
 
-def connect(*, identity: Identity, request: HttpRequest) -> SocialAccount:
+def connect(*, provider: Provider, identity: Identity, request: HttpRequest) -> SocialAccount:
     """On the first sign-in, links the identity to the person with its address.
 
-    Raises ``NotLinked`` if the provider has not verified the address; if no active member has it; for operators, so
-    that a mailbox is never enough to get their rights; and if the person is linked to another identity, because then
-    this one got an address that is or was theirs. Attempts with somebody's address appear in their activity log.
+    An organization's provider finds only people of that organization. Raises ``NotLinked`` if the provider has not
+    verified the address; if no active member has it; for operators, so that a mailbox is never enough to get their
+    rights; and if the person is linked to another identity, because then this one got an address that is or was theirs.
+    Attempts with somebody's address appear in their activity log.
     """
     with transaction.atomic():
-        user = _member_with(identity.verified_email)
-        if user is not None and link_of(user) is None:
-            return _link(user, identity, request)
+        user = _member_with(identity.verified_email, provider)
+        if user is not None and link_of(user, provider) is None:
+            return link(user, provider, identity, request)
     if user is not None:
         record(actor=user, action=Action.SIGN_IN_FAILED, target=user, request=request, method=METHOD)
-    raise _not_linked(identity, user)
+    raise _not_linked(provider, identity, user)
 
 
-def _not_linked(identity: Identity, user: User | None) -> NotLinked:
+def _not_linked(provider: Provider, identity: Identity, user: User | None) -> NotLinked:
     """The reason, for the operator and for the person. The person doesn't learn who has an account here."""
-    name = getattr(provider_in_use(), "name", "")
     if identity.email is None:
         cause = "the provider sends no e-mail address"
         said = gettext(
@@ -96,29 +101,31 @@ def _not_linked(identity: Identity, user: User | None) -> NotLinked:
             "No account here uses this address: at %(provider)s you are signed in as %(email)s. Sign in there with "
             "another account, or ask an Administrator of your organization to invite this address."
         )
-    return NotLinked(cause, said % {"provider": name, "email": identity.email})
+    return NotLinked(cause, said % {"provider": provider.name, "email": identity.email})
 
 
-def _member_with(email: str | None) -> User | None:
+def _member_with(email: str | None, provider: Provider) -> User | None:
     """The active member with this address, locked, so that of two first sign-ins at once only one is linked."""
     if email is None:
         return None
     members = User.objects.people().active().filter(is_superuser=False, organization__isnull=False)
-    found: User | None = lock_first(members.filter(email=_spelled(email)))
+    if provider.row is not None:
+        members = members.filter(organization_id=provider.row.organization_id)
+    found: User | None = lock_first(members.filter(email=spelled(email)))
     return found
 
 
-def _spelled(email: str) -> str:
+def spelled(email: str) -> str:
     """The address as the database stores it. Only ASCII is lowercased: some other letters would turn into ASCII ones
     (U+212A becomes k)."""
     return email.lower() if email.isascii() else email
 
 
-def _link(user: User, identity: Identity, request: HttpRequest) -> SocialAccount:
+def link(user: User, provider: Provider, identity: Identity, request: HttpRequest) -> SocialAccount:
     if user.joined_at is None:
         user.joined_at = timezone.now()
         user.save(update_fields=["joined_at"])
-    account = SocialAccount(user=user, provider=provider_id(), uid=identity.subject)
+    account = SocialAccount(user=user, provider=provider.id, uid=identity.subject)
     account.save(force_insert=True)
     tell_by_mail(record(actor=user, action=Action.PROVIDER_CONNECTED, target=user, request=request))
     return account

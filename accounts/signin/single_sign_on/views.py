@@ -1,4 +1,5 @@
-"""The pages of single sign-on. Without a provider in the environment there are none."""
+"""The pages of single sign-on. Without a provider in the environment, and if organizations can't have their own, there
+are none."""
 
 import secrets
 from collections.abc import Callable
@@ -15,18 +16,30 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext
 from django.views.decorators.http import require_GET
 from django.views.generic import TemplateView
 
+from accounts.models import OrganizationProvider, User
 from accounts.privileges import Privilege
+from accounts.provider_forms import OrganizationSignOnForm
 from accounts.security.reauthentication import RecentSignInMixin
 from accounts.signin.browser import note_time_zone
+from accounts.signin.single_sign_on import again
 from accounts.signin.single_sign_on.links import disconnect, link_of
 from accounts.signin.single_sign_on.openid import CheckedOpenIDConnect
-from accounts.signin.single_sign_on.provider import provider_id, provider_in_use
+from accounts.signin.single_sign_on.provider import (
+    Provider,
+    connected_providers,
+    has_organizations,
+    is_in_use,
+    provider_of,
+    provider_of_organization,
+    provider_of_settings,
+    providers_for,
+)
 from core.http.request_context import client_address, person_of
 from core.pages.errors import too_many_requests
 from core.rate_limits import Limit, network_of
@@ -37,37 +50,94 @@ STARTS = Limit("single-sign-on-starts", amount=60, seconds=60)
 View = Callable[..., HttpResponseBase]
 
 
-def where_there_is_a_provider(view: View) -> View:
-    @wraps(view)
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        if provider_in_use() is None:
-            raise Http404("There is no single sign-on here.")
-        return view(request, *args, **kwargs)
+def only_if(exists: Callable[[], object]) -> Callable[[View], View]:
+    """Answers 404 unless there is such single sign-on here."""
 
-    return guarded
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if not exists():
+                raise Http404("There is no single sign-on here.")
+            return view(request, *args, **kwargs)
+
+        return guarded
+
+    return decorate
 
 
-@where_there_is_a_provider
+@only_if(provider_of_settings)
 def start(request: HttpRequest) -> HttpResponse:
     """Sends the browser to the provider. Only by POST, so that no other site can start it."""
     if request.method != "POST":
         return redirect("account_login")
+    return _too_many(request) or _leave(request, _known(provider_of_settings()))
+
+
+@only_if(is_in_use)
+@login_required
+def start_again(request: HttpRequest) -> HttpResponse:
+    """Asks a signed-in person again who they are at a provider that they are connected with.
+
+    ``provider``: its id. Without it, the first one.
+    """
+    if request.method != "POST":
+        return redirect("account_reauthenticate")
+    named = request.POST.get("provider")
+    chosen = (provider for provider in connected_providers(person_of(request)) if named in {None, provider.id})
+    return _too_many(request) or _leave(request, _known(next(chosen, None)))
+
+
+@method_decorator(only_if(has_organizations), name="dispatch")
+class OrganizationSignOnView(TemplateView):
+    """Asks for the short name of the organization, and sends the browser to its provider.
+
+    An organization that doesn't exist and one without a provider get the same answer.
+    """
+
+    template_name = "socialaccount/organization.html"
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        form = kwargs.pop("form", None) or OrganizationSignOnForm(initial=self.request.GET.dict())
+        next_url = get_next_redirect_url(self.request)
+        return super().get_context_data(form=form, next_url=next_url, **kwargs)
+
+    def post(self, request: HttpRequest) -> HttpResponse:
+        if refused := _too_many(request):
+            return refused
+        form = OrganizationSignOnForm(request.POST)
+        if form.is_valid():
+            provider = provider_of_organization(form.cleaned_data["organization"])
+            if provider is not None:
+                return _leave(request, provider)
+            form.add_error("organization", gettext("No organization with this short name has its own single sign-on."))
+        return self.render_to_response(self.get_context_data(form=form), status=400)
+
+
+def _too_many(request: HttpRequest) -> HttpResponse | None:
     wait = STARTS.take(network_of(client_address(request)))
-    if wait is not None:
-        explanation = gettext(
-            "Your network has tried to sign in too often in a short time. Wait a minute, then try again."
-        )
-        return too_many_requests(request, explanation, retry_after=wait)
+    if wait is None:
+        return None
+    explanation = gettext("Your network has tried to sign in too often in a short time. Wait a minute, then try again.")
+    return too_many_requests(request, explanation, retry_after=wait)
+
+
+def _leave(request: HttpRequest, used: Provider) -> HttpResponse:
+    """Sends the browser to the provider. A person who is signed in and connected with it is asked again there."""
     note_time_zone(request)
-    provider = get_adapter().get_provider(request, provider_id())
+    parameters: dict[str, str] = {}
+    kept: dict[str, Any] = {}
+    if isinstance(request.user, User) and link_of(request.user, used) is not None:
+        parameters, kept = again.PARAMETERS, again.state_for(request.user)
+    provider = get_adapter().get_provider(request, used.id)
     nonce = secrets.token_urlsafe(24)
     try:
         answer = provider.redirect(
             request,
             process=AuthProcess.LOGIN,
             next_url=get_next_redirect_url(request),
-            auth_params={"nonce": nonce},
+            auth_params={"nonce": nonce, **parameters},
             nonce=nonce,
+            **kept,
         )
     except OAuth2Error as error:
         failed: HttpResponse = render_authentication_error(request, provider, exception=error)
@@ -90,24 +160,40 @@ class _CallbackView(OAuth2CallbackView):
         return state, answer
 
 
-@where_there_is_a_provider
+@only_if(provider_of_settings)
 @require_GET
 def callback(request: HttpRequest) -> HttpResponseBase:
     """The page to which the provider sends the browser back."""
-    adapter = CheckedOpenIDConnect(request, provider_id())
-    answer: HttpResponseBase = _CallbackView.adapter_view(adapter)(request)
+    return _return(request, _known(provider_of_settings()))
+
+
+@only_if(has_organizations)
+@require_GET
+def callback_of_organization(request: HttpRequest, pk: str) -> HttpResponseBase:
+    """The same for an organization's provider: a state is valid only at the address of its own provider."""
+    return _return(request, _known(provider_of(get_object_or_404(OrganizationProvider, pk=pk))))
+
+
+def _return(request: HttpRequest, used: Provider) -> HttpResponseBase:
+    answer: HttpResponseBase = _CallbackView.adapter_view(CheckedOpenIDConnect(request, used.id))(request)
     return answer
 
 
-@method_decorator(where_there_is_a_provider, name="dispatch")
+def _known(provider: Provider | None) -> Provider:
+    if provider is None:
+        raise Http404("There is no single sign-on here.")
+    return provider
+
+
+@method_decorator(only_if(provider_of_settings), name="dispatch")
 class CancelledView(TemplateView):
     template_name = "socialaccount/login_cancelled.html"
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        return super().get_context_data(provider=provider_in_use(), **kwargs)
+        return super().get_context_data(provider=provider_of_settings(), **kwargs)
 
 
-@method_decorator([login_required, where_there_is_a_provider], name="dispatch")
+@method_decorator([login_required, only_if(is_in_use)], name="dispatch")
 class ConnectionView(RecentSignInMixin, TemplateView):
     """Shows whether single sign-on is connected. People with a password can disconnect it."""
 
@@ -118,16 +204,21 @@ class ConnectionView(RecentSignInMixin, TemplateView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         person = person_of(self.request)
         return super().get_context_data(
-            provider=provider_in_use(),
-            link=link_of(person),
+            connections=[
+                {"provider": provider, "link": link_of(person, provider)} for provider in providers_for(person)
+            ],
             has_password=person.has_usable_password(),
             **kwargs,
         )
 
     def post(self, request: HttpRequest) -> HttpResponse:
+        """``provider``: the id of the provider to disconnect. Without it, the first one."""
         person = person_of(request)
+        providers = providers_for(person)
+        named = request.POST.get("provider")
+        chosen = next((provider for provider in providers if named in {None, provider.id}), None)
         if not person.has_usable_password():
             messages.error(request, gettext("Set a password first: without it you could no longer sign in."))
-        elif disconnect(actor=person, request=request):
+        elif chosen is not None and disconnect(actor=person, provider=chosen, request=request):
             messages.success(request, gettext("Single sign-on is disconnected."))
         return redirect("socialaccount_connections")
