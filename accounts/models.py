@@ -38,7 +38,13 @@ POLICY_FIELDS = (
 
 
 def every_scope() -> str:
+    """Only for the migration that names it."""
     return scopes.as_string(list(scopes.SCOPES))
+
+
+def scopes_of_new_organization() -> str:
+    """All but `scim`: an Administrator allows it when an identity provider manages the organization's people."""
+    return scopes.as_string(scope for scope in scopes.SCOPES if scope is not scopes.SCIM)
 
 
 class Organization(models.Model):
@@ -60,7 +66,7 @@ class Organization(models.Model):
     allowed_scopes = models.CharField(
         "scopes that tokens may have",
         max_length=200,
-        default=every_scope,
+        default=scopes_of_new_organization,
         help_text="Separated by spaces. Tokens with any other scope are blocked from their next use on.",
     )
     max_live_tokens = models.PositiveSmallIntegerField(
@@ -207,6 +213,11 @@ class User(AbstractBaseUser):
         "language of the browser", max_length=10, blank=True, help_text="At the last sign-in. Empty: English."
     )
     time_zone = models.CharField(max_length=64, blank=True, help_text="A name of the IANA database. Empty: UTC.")
+    external_id = models.CharField(
+        "id at the identity provider", max_length=255, blank=True, editable=False, help_text="As SCIM sent it."
+    )
+    # SCIM must not show people again that it deleted (RFC 7644 section 3.6), but logs refer to them.
+    deprovisioned_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     # The token that the person acts with, if it reaches only chosen pipelines. Not stored: it concerns one request.
@@ -232,6 +243,10 @@ class User(AbstractBaseUser):
                 | models.Q(is_superuser=False, organization__isnull=False),
                 name="user_has_organization_or_operates",
                 violation_error_message="A user belongs to one organization; an operator belongs to none.",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(deprovisioned_at__isnull=True) | models.Q(is_active=False),
+                name="user_deprovisioned_is_not_active",
             ),
         ]
 
@@ -333,6 +348,9 @@ class Group(models.Model):
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="groups")
     name = models.CharField(max_length=50)
     members = models.ManyToManyField(User, related_name="member_groups", blank=True)
+    external_id = models.CharField(
+        "id at the identity provider", max_length=255, blank=True, editable=False, help_text="As SCIM sent it."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[GroupQuerySet] = GroupQuerySet.as_manager()  # type: ignore[assignment]

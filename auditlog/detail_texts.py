@@ -53,6 +53,7 @@ _LABELS: dict[str, Text] = {
     "secrets_copied": gettext_lazy("Secrets copied"),
     "sessions": gettext_lazy("Sessions"),
     "site_role": gettext_lazy("Site role"),
+    "state": gettext_lazy("State"),
     "step": gettext_lazy("Step"),
     "taken_back": gettext_lazy("Taken back"),
     "time_zone": gettext_lazy("Time zone"),

@@ -33,7 +33,7 @@ from core.api.operations import Operation, routes
 from core.api.problems import ClosedToTokens, ReauthenticationRequired
 from core.api.scopes import API
 from opsera_portal.tests import test_access
-from opsera_portal.tests.test_access import as_template, body_for, cells, fill, things_of
+from opsera_portal.tests.test_access import address_of, as_template, body_for, cells, fill, things_of
 from opsera_portal.tests.ways_in import nothing_was_given_since, snapshot
 from opsera_portal.tests.worlds import check_row
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
@@ -210,8 +210,8 @@ EVERY_ROUTE = sorted({(method, address) for method, address, _, _ in cells(test_
 
 
 def send(client, method, address, things, headers=None):
-    data = "" if method == "GET" else json.dumps(BODIES.get(address) or body_for(address, things))
-    place = "/api/v1" + fill(address, things)
+    data = "" if method == "GET" else json.dumps(BODIES.get(address) or body_for(address, things, method))
+    place = address_of(address, things)
     return client.generic(method, place, data, content_type="application/json", headers=headers)
 
 
