@@ -46,6 +46,7 @@ class Action(models.TextChoices):
     USER_ROLE_CHANGED = "user.role_changed", _("Site role changed")
     USER_ACTIVATED = "user.activated", _("User activated")
     USER_DEACTIVATED = "user.deactivated", _("User deactivated")
+    USER_ERASED = "user.erased", _("User erased")
     GROUP_CREATED = "group.created", _("Group created")
     GROUP_CHANGED = "group.changed", _("Group changed")
     GROUP_DELETED = "group.deleted", _("Group deleted")
