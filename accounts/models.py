@@ -218,6 +218,8 @@ class User(AbstractBaseUser):
     )
     # SCIM must not show people again that it deleted (RFC 7644 section 3.6), but logs refer to them.
     deprovisioned_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Name and address are a pseudonym since then (`accounts/erasure.py`).
+    erased_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     # The token that the person acts with, if it reaches only chosen pipelines. Not stored: it concerns one request.
@@ -247,6 +249,9 @@ class User(AbstractBaseUser):
             models.CheckConstraint(
                 condition=models.Q(deprovisioned_at__isnull=True) | models.Q(is_active=False),
                 name="user_deprovisioned_is_not_active",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(erased_at__isnull=True) | models.Q(is_active=False), name="user_erased_is_not_active"
             ),
         ]
 
@@ -339,6 +344,29 @@ class User(AbstractBaseUser):
 
     def has_module_perms(self, app_label: str) -> bool:
         return self.is_staff
+
+
+class Erasure(models.Model):
+    """How far the erasure of a person is (`accounts/erasure.py`).
+
+    ``words``: the name and the addresses to replace, until the erasure is done. ``part`` and ``last_id`` say where the
+    worker goes on after a restart. ``forged``: entries that someone had changed before; they stay as evidence.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    person = models.OneToOneField(User, on_delete=models.PROTECT, related_name="erasure")
+    words = models.JSONField(default=list)
+    part = models.CharField(max_length=30, blank=True)
+    last_id = models.BigIntegerField(default=0)
+    rewritten = models.PositiveBigIntegerField(default=0)
+    forged = models.PositiveBigIntegerField(default=0)
+    asked_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[models.Manager["Erasure"]]
+
+    def __str__(self) -> str:
+        return f"Erasure of {self.person_id}"
 
 
 class Group(models.Model):

@@ -35,6 +35,7 @@ class Privilege(Enum):
     CHANGE_ROLE = gettext_noop("Change a person's site role")
     ACTIVATE = gettext_noop("Activate a person")
     EDIT_PERSON = gettext_noop("Create a person, or change their name, address, password or state, in Django admin")
+    ERASE_PERSON = gettext_noop("Erase a person")
     RESET_TWO_FACTOR = gettext_noop("Remove a person's two-factor")
     # The organization.
     CREATE_ORGANIZATION = gettext_noop("Create an organization in Django admin")

@@ -1,7 +1,10 @@
+from accounts import erasure as accounts_erasure
 from core import periodic_jobs
+from tokens import erasure
 from tokens.expiry import notices, unused
 from tokens.keys import retirement
 
 periodic_jobs.register("expiry notices", notices.put_due, every=notices.EVERY)
 periodic_jobs.register("signing keys", retirement.retire_unused_job, every=retirement.EVERY)
 periodic_jobs.register("unused tokens", unused.end_unused, every=unused.EVERY)
+accounts_erasure.register("tokens", erasure.erase)

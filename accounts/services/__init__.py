@@ -3,6 +3,7 @@
 Each change checks the actor as they are now, and writes its entry in the activity log in the same transaction.
 """
 
+from accounts.services.erasure import NotDeactivated, StillOwns, erase_on_the_machine, erase_person
 from accounts.services.groups import (
     GroupInUse,
     add_member,
@@ -24,6 +25,7 @@ from accounts.services.people import (
     EmailTaken,
     LastAdministrator,
     NothingToReset,
+    PersonErased,
     change_site_role,
     change_user,
     check_administrator_stays,
@@ -48,8 +50,11 @@ __all__ = [
     "LastAdministrator",
     "NameTaken",
     "NotAllowed",
+    "NotDeactivated",
     "NothingToReset",
+    "PersonErased",
     "PolicyChangedMeanwhile",
+    "StillOwns",
     "TwoFactorFirst",
     "add_member",
     "change_group",
@@ -61,6 +66,8 @@ __all__ = [
     "create_user",
     "delete_group",
     "deprovision_user",
+    "erase_on_the_machine",
+    "erase_person",
     "invite_if_needed",
     "invite_user",
     "planned_policy",

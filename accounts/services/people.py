@@ -58,6 +58,10 @@ class AlreadyAccepted(DomainError):
     """The person is deactivated, or has already chosen a password or signed in with the provider."""
 
 
+class PersonErased(DomainError):
+    message = gettext_lazy("This person was erased. That can't be undone.")
+
+
 class NothingToReset(DomainError):
     message = gettext_lazy("This person has no two-factor: there is nothing to remove.")
 
@@ -220,6 +224,8 @@ def change_user(
         require_proof(privilege, request)
     with transaction.atomic():
         before = locked_user(allowed(actor, Ability.MANAGE_ORGANIZATION), user)
+        if before.erased_at is not None:
+            raise PersonErased
         check_seen(
             seen,
             fingerprints.of_site_role(before),

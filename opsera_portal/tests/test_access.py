@@ -176,6 +176,8 @@ POST /profile/security/passkeys/{passkey}/remove/ to gone gone gone gone gone   
 GET  /profile/security/recovery-codes/ gone gone   gone   gone   gone   gone     gone    gone     gone     in
 GET  /profile/security/recovery-codes/replace/ ok ok  ok     ok     ok     ok       ok      ok       ok       in
 POST /profile/security/recovery-codes/replace/ to to  to     to     to     to       to      to       to       in
+GET  /organization/users/{user}/erase/ no no no no ok no no gone admin in
+POST /organization/users/{user}/erase/ no no no no bad no no gone admin in
 GET  /organization/users/{user}/two-factor/reset/ no no no no ok no no gone admin in
 POST /organization/users/{user}/two-factor/reset/ no no no no to no no gone admin in
 GET  /password/reset/                ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
@@ -241,6 +243,7 @@ POST /users no no no no session no no session no who?
 GET  /users/{user} no    no    no    ok    ok    ok    ok    no    no    who?
 PATCH /users/{user} no    no    no    no    ok    no    no    no    no    who?
 POST /users/{invited}/invitation no no no no session no no no no who?
+POST /users/{user}/erase no no no no bad-in-session no no no no who?
 POST /users/{user}/two-factor/reset no no no no session no no no no who?
 GET  /groups no    no    no    ok    ok    ok    ok    ok    no    who?
 POST /groups no    no    no    bad   bad   no    no    bad   no    who?
@@ -340,6 +343,7 @@ POST /users no    no    no    no    no    no
 GET  /users/{user} ok    ok    no    no    no    no
 PATCH /users/{user} ok    no    no    no    no    no
 POST /users/{invited}/invitation no no no no no    no
+POST /users/{user}/erase no no no no no    no
 POST /users/{user}/two-factor/reset no no no no no    no
 GET  /groups ok    ok    no    no    no    no
 POST /groups bad   no    no    no    no    no
@@ -578,8 +582,8 @@ def word_for(answer):
 
 
 STATUSES = {"ok": {200, 201, 202, 204}, "no": {403}, "who?": {401}, "bad": {400}, "conflict": {409}}
-BY_SESSION = STATUSES | {"session": {200, 201, 204}, "token": {403}, "absent": {404}}
-BY_TOKEN = STATUSES | {"session": {403}, "token": {200}, "absent": {403}}
+BY_SESSION = STATUSES | {"session": {200, 201, 204}, "token": {403}, "absent": {404}, "bad-in-session": {400}}
+BY_TOKEN = STATUSES | {"session": {403}, "token": {200}, "absent": {403}, "bad-in-session": {403}}
 
 
 def check_statuses(name, expected, statuses, request):
