@@ -6,6 +6,7 @@ from django.contrib.auth.forms import BaseUserCreationForm
 from django.contrib.auth.password_validation import validate_password
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -187,7 +188,7 @@ class UserAdmin(RecentSignInAdmin):
     list_filter = ["site_role", "is_active"]
     search_fields = ["email", "name"]
     list_select_related = ["organization"]
-    readonly_fields = ["organization_name", "is_superuser", "last_login", "created_at"]
+    readonly_fields = ["organization_name", "is_superuser", "last_login", "created_at", "erase_link"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         users: QuerySet[User] = User.objects.people().visible_to(person_of(request))
@@ -219,9 +220,24 @@ class UserAdmin(RecentSignInAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> list[str]:
         return [*self.readonly_fields, *(["email"] if obj == request.user else [])]
 
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        is_erased = isinstance(obj, User) and obj.erased_at is not None
+        return not is_erased and super().has_change_permission(request, obj)
+
     @admin.display(description="State", ordering="is_active")
     def state_badge(self, user: User) -> SafeString:
         return badge(USER_BADGES[user.state])
+
+    @admin.display(description="Erase")
+    def erase_link(self, user: User) -> SafeString | str:
+        """The page asks for the person's address. Operators have a command, because they have no pages."""
+        if user.erased_at is not None:
+            return f"Erased at {user.erased_at:%Y-%m-%d %H:%M} UTC"
+        if user.is_active:
+            return "Deactivate the person first."
+        address = reverse("accounts:organization_user_erase", args=[user.pk])
+        said = '<a href="{}">Erase this person…</a> Operators: manage.py erase_person'
+        return format_html(said, address)
 
     @admin.display(description="Organization")
     def organization_name(self, user: User) -> str:

@@ -328,6 +328,16 @@ class ServiceAccountForm(SeenForm):
         self.fields["responsible"] = ResponsibleField(actor=actor)
 
 
+class EraseForm(forms.Form):
+    """Asks for the person's address, so that nobody is erased by mistake."""
+
+    confirm = forms.CharField(label=_("Their e-mail address"), max_length=254)
+
+    def __init__(self, *args: Any, email: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["confirm"].help_text = _("Enter %(email)s to confirm.") % {"email": email}
+
+
 class SiteRoleForm(SeenForm):
     site_role = forms.ChoiceField(label=_("Site role"), choices=SiteRole.choices)
 

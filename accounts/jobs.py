@@ -1,7 +1,7 @@
 from datetime import timedelta
 from functools import partial
 
-from accounts import log_retention
+from accounts import erasure, log_retention
 from accounts.security import kept_forms, sessions
 from auditlog.models import Seal
 from core import periodic_jobs
@@ -16,3 +16,4 @@ def register_pruning(*, every: timedelta = log_retention.EVERY) -> None:
 
 
 register_pruning()
+periodic_jobs.register("erasures", erasure.run_due, every=erasure.EVERY)

@@ -63,7 +63,13 @@ class ServiceTokenCreators(models.TextChoices):
 
 
 def every_scope() -> str:
+    """Only for the migration that names it."""
     return scopes.as_string(list(scopes.SCOPES))
+
+
+def scopes_of_new_organization() -> str:
+    """All but `scim`: an Administrator allows it when an identity provider manages the organization's people."""
+    return scopes.as_string(scope for scope in scopes.SCOPES if scope is not scopes.SCIM)
 
 
 class Organization(models.Model):
@@ -85,7 +91,7 @@ class Organization(models.Model):
     allowed_scopes = models.CharField(
         "scopes that tokens may have",
         max_length=200,
-        default=every_scope,
+        default=scopes_of_new_organization,
         help_text="Separated by spaces. Tokens with any other scope are blocked from their next use on.",
     )
     max_live_tokens = models.PositiveSmallIntegerField(
@@ -321,6 +327,13 @@ class User(AbstractBaseUser):
         "language of the browser", max_length=10, blank=True, help_text="At the last sign-in. Empty: English."
     )
     time_zone = models.CharField(max_length=64, blank=True, help_text="A name of the IANA database. Empty: UTC.")
+    external_id = models.CharField(
+        "id at the identity provider", max_length=255, blank=True, editable=False, help_text="As SCIM sent it."
+    )
+    # SCIM must not show people again that it deleted (RFC 7644 section 3.6), but logs refer to them.
+    deprovisioned_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # Name and address are a pseudonym since then (`accounts/erasure.py`).
+    erased_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     # The token that the person acts with, if it reaches only chosen pipelines. Not stored: it concerns one request.
@@ -365,6 +378,13 @@ class User(AbstractBaseUser):
                 condition=models.Q(orphaned_at__isnull=True) | models.Q(is_service_account=True),
                 name="user_orphaned_only_service_accounts",
                 violation_error_message="Only a service account can be orphaned.",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(deprovisioned_at__isnull=True) | models.Q(is_active=False),
+                name="user_deprovisioned_is_not_active",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(erased_at__isnull=True) | models.Q(is_active=False), name="user_erased_is_not_active"
             ),
         ]
         indexes: ClassVar = [
@@ -523,6 +543,29 @@ class ServiceAccount(models.Model):
         return self.user.organization
 
 
+class Erasure(models.Model):
+    """How far the erasure of a person is (`accounts/erasure.py`).
+
+    ``words``: the name and the addresses to replace, until the erasure is done. ``part`` and ``last_id`` say where the
+    worker goes on after a restart. ``forged``: entries that someone had changed before; they stay as evidence.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    person = models.OneToOneField(User, on_delete=models.PROTECT, related_name="erasure")
+    words = models.JSONField(default=list)
+    part = models.CharField(max_length=30, blank=True)
+    last_id = models.BigIntegerField(default=0)
+    rewritten = models.PositiveBigIntegerField(default=0)
+    forged = models.PositiveBigIntegerField(default=0)
+    asked_at = models.DateTimeField(default=timezone.now)
+    ended_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[models.Manager["Erasure"]]
+
+    def __str__(self) -> str:
+        return f"Erasure of {self.person_id}"
+
+
 class Group(models.Model):
     """A named set of people, for access rules."""
 
@@ -530,6 +573,9 @@ class Group(models.Model):
     organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="groups")
     name = models.CharField(max_length=50)
     members = models.ManyToManyField(User, related_name="member_groups", blank=True)
+    external_id = models.CharField(
+        "id at the identity provider", max_length=255, blank=True, editable=False, help_text="As SCIM sent it."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects: ClassVar[GroupQuerySet] = GroupQuerySet.as_manager()  # type: ignore[assignment]

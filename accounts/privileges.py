@@ -3,6 +3,9 @@
 Only a signed-in person may do these, and only if they proved who they are within the last 15 minutes. A token that
 leaked, or a browser that was left open, must not create something that outlives it.
 
+There is one exception: SCIM, for which an identity provider needs a token. Its scope is in no other one, the
+organization must allow it, and only Administrators can use it (docs/scim.md).
+
 API operations, pages and Django admin name the privilege that they use. The services check it again with
 `require_proof`, so a view that names none is still refused. One service doesn't: `credentials.change_password`, because
 a person without two-factor proves who they are with their present password in the same form.
@@ -17,8 +20,10 @@ from django.utils.translation import gettext_lazy, gettext_noop
 
 from accounts.security.reauthentication import check_recent
 from auditlog.open_use import token_in_use
+from core.api import scopes
 from core.api.operations import Operation, RoleCheck, everyone
 from core.api.problems import ClosedToTokens
+from core.http.request_context import is_scim
 
 
 class Privilege(Enum):
@@ -30,6 +35,7 @@ class Privilege(Enum):
     CHANGE_ROLE = gettext_noop("Change a person's site role")
     ACTIVATE = gettext_noop("Activate a person")
     EDIT_PERSON = gettext_noop("Create a person, or change their name, address, password or state, in Django admin")
+    ERASE_PERSON = gettext_noop("Erase a person")
     RESET_TWO_FACTOR = gettext_noop("Remove a person's two-factor")
     # Service accounts.
     CREATE_SERVICE_ACCOUNT = gettext_noop("Create a service account")
@@ -55,6 +61,10 @@ class Privilege(Enum):
         return Operation(gettext_lazy(self.value), role_allows=role_allows, prove=check_recent)
 
 
+# What a token with the scope `scim` may do, and only at the addresses of SCIM.
+PROVISIONING = frozenset({Privilege.INVITE, Privilege.CHANGE_ROLE, Privilege.ACTIVATE, Privilege.EDIT_PERSON})
+
+
 def require_proof(privilege: Privilege, request: HttpRequest | None) -> None:
     """Call it in a service, before anything is changed. Raises ``ClosedToTokens`` or ``ReauthenticationRequired``.
 
@@ -63,8 +73,16 @@ def require_proof(privilege: Privilege, request: HttpRequest | None) -> None:
     if request is None:
         return
     if token_in_use(request) is not None:
+        if may_provision(privilege, request):
+            return
         raise ClosedToTokens(f"{privilege.value}: tokens can't do this, whatever their scopes. Sign in to the portal.")
     check_recent(request)
+
+
+def may_provision(privilege: Privilege, request: HttpRequest) -> bool:
+    token = token_in_use(request)
+    has_scope = token is not None and scopes.SCIM in scopes.parse(token.scope)
+    return has_scope and privilege in PROVISIONING and is_scim(request)
 
 
 def privileges_for(changes: Mapping[str, Any]) -> list[Privilege]:
@@ -74,6 +92,6 @@ def privileges_for(changes: Mapping[str, Any]) -> list[Privilege]:
         needed.append(Privilege.CHANGE_ROLE)
     if changes.get("is_active"):
         needed.append(Privilege.ACTIVATE)
-    if {"email", "name", "password"}.intersection(changes):
+    if {"email", "name", "password", "external_id"}.intersection(changes):
         needed.append(Privilege.EDIT_PERSON)
     return needed

@@ -112,6 +112,10 @@ class UserQuerySet(OrganizationRowsQuerySet["User"]):
         """Active people who have not chosen yet how to sign in."""
         return self.people().active().filter(joined_at__isnull=True)
 
+    def provisioned(self) -> Self:
+        """Without people whom SCIM deleted."""
+        return self.filter(deprovisioned_at__isnull=True)
+
     def with_two_factor(self) -> Self:
         """People who have set up an authenticator app or a passkey."""
         return self.filter(Exists(second_factors().filter(user=OuterRef("pk"))))

@@ -1,6 +1,9 @@
 """Fingerprints of what forms and the API show of people and groups (`core/seen.py`). An organization's policy has its
 ``policy_version``."""
 
+from collections.abc import Iterable
+from uuid import UUID
+
 from accounts.models import Group, OrganizationProvider, User
 from core.seen import fingerprint
 
@@ -29,6 +32,13 @@ def of_service_account(account: User) -> str:
     )
 
 
+def of_provisioned_user(user: User) -> str:
+    """All that SCIM changes."""
+    return fingerprint(
+        "provisioned user", user.pk, user.email, user.name, user.site_role, user.is_active, user.external_id
+    )
+
+
 def of_group_name(group: Group) -> str:
     return fingerprint("group name", group.pk, group.name)
 
@@ -47,3 +57,8 @@ def of_provider(row: OrganizationProvider | None) -> str:
         row.domains, row.default_role, row.people_per_hour, row.role_rules, row.refuses_unmapped, row.group_rules,
     ]  # fmt: skip
     return fingerprint("provider", row.pk, *shown)
+
+
+def of_provisioned_group(group: Group, member_ids: Iterable[UUID]) -> str:
+    """All that SCIM changes."""
+    return fingerprint("provisioned group", group.pk, group.name, group.external_id, sorted(map(str, member_ids)))

@@ -26,6 +26,7 @@ urlpatterns = [
     path(f"{USER}/role/", people.UserRoleView.as_view(), name="organization_user_role"),
     path(f"{USER}/activate/", people.UserActivateView.as_view(), name="organization_user_activate"),
     path(f"{USER}/deactivate/", people.UserDeactivateView.as_view(), name="organization_user_deactivate"),
+    path(f"{USER}/erase/", people.UserEraseView.as_view(), name="organization_user_erase"),
     path(
         f"{USER}/two-factor/reset/",
         people.UserTwoFactorResetView.as_view(),

@@ -51,6 +51,7 @@ class Action(models.TextChoices):
     USER_ROLE_KEPT = "user.role_kept", _("Site role kept")
     USER_ACTIVATED = "user.activated", _("User activated")
     USER_DEACTIVATED = "user.deactivated", _("User deactivated")
+    USER_ERASED = "user.erased", _("User erased")
     SERVICE_ACCOUNT_CREATED = "service_account.created", _("Service account created")
     SERVICE_ACCOUNT_CHANGED = "service_account.changed", _("Service account changed")
     SERVICE_ACCOUNT_RESPONSIBLE_CHANGED = "service_account.responsible_changed", _("Responsible people changed")

@@ -67,6 +67,7 @@ _LABELS: dict[str, Text] = {
     "sign_in_network_roles": gettext_lazy("Sign in network roles"),
     "sign_in_networks": gettext_lazy("Sign in networks"),
     "site_role": gettext_lazy("Site role"),
+    "state": gettext_lazy("State"),
     "step": gettext_lazy("Step"),
     "subject": gettext_lazy("Subject"),
     "taken_back": gettext_lazy("Taken back"),

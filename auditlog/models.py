@@ -1,6 +1,7 @@
 """The two logs, the seals that prove them, and the usage counts.
 
-Entries are never changed. Only `journal.py` and `record.py` add them, and only `retention.py` removes them.
+Entries are never changed, except that `erasure.py` replaces the names of an erased person. Only `journal.py` and
+`record.py` add them, and only `retention.py` removes them.
 """
 
 from typing import Any, ClassVar, NoReturn
@@ -252,7 +253,8 @@ class Seal(models.Model):
     """One block of the chain that proves a log; `seals/` adds and verifies blocks.
 
     A block of kind ``entries`` covers all entries from ``first_id`` to ``last_id``. A block of kind ``pruned`` says
-    which entries retention removed: for each organization, those before a time.
+    which entries retention removed: for each organization, those before a time. A block of kind ``erased`` has the new
+    MACs of entries in which the names of an erased person were replaced.
     """
 
     class Log(models.TextChoices):
@@ -262,6 +264,7 @@ class Seal(models.Model):
     class Kind(models.TextChoices):
         ENTRIES = "entries", "Entries"
         PRUNED = "pruned", "Pruned"
+        ERASED = "erased", "Erased"
 
     id = models.BigAutoField(primary_key=True)
     log = models.CharField(max_length=20, choices=Log)

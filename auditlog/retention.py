@@ -21,7 +21,7 @@ from django.utils import timezone
 from auditlog import counting
 from auditlog.models import OrganizationUsage, Seal, TokenUsage
 from auditlog.seals import sealing
-from auditlog.seals.blocks import Cutoffs, last_block, load_blocks
+from auditlog.seals.blocks import ERASED_RECORD, Cutoffs, last_block, load_blocks
 from auditlog.seals.entries import MODELS, organization_key
 from auditlog.seals.macs import is_genuine
 from core.db.batches import first_size, next_size, run_batches
@@ -159,6 +159,9 @@ def _drop_list(block: Seal) -> None:
 
 def _has_entries(block: Seal) -> bool:
     model = MODELS[Seal.Log(block.log)]
+    if block.kind == Seal.Kind.ERASED:
+        ids = [record[0] for record in ERASED_RECORD.iter_unpack(block.entries or b"")]
+        return model.objects.filter(id__in=ids).exists()
     return model.objects.filter(id__range=(block.first_id, block.last_id)).exists()
 
 

@@ -233,6 +233,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "EndedTokenInUse": TOKEN_FIELDS,
     "ExpireTokensBodyRequest": {"ids": [TOKEN]},
     "Group": {"id": GROUP, "name": "Builders", "member_count": 2},
+    "EraseUserBodyRequest": {"confirm": OTHER_EMAIL},
     "GroupDetail": {"id": GROUP, "name": "Builders"},
     "GroupRule": GROUP_RULE,
     "GroupRuleRequest": GROUP_RULE,
@@ -347,6 +348,13 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "token_expire": REVOKED,
     "service_account_deactivate": {"is_active": False, "state": "deactivated"},
     "user_change": {"is_active": False, "state": "deactivated"},
+    "user_erase": {
+        "name": "Erased person 3f2a9c1b7d04",
+        "email": "erased-3f2a9c1b7d04@erased.invalid",
+        "is_active": False,
+        "state": "deactivated",
+        "groups": [],
+    },
     "user_invite": NEW_PERSON
     | {"groups": [{"id": GROUP, "name": "Builders"}], "state": "invited", "last_sign_in_at": None, "live_tokens": 0}
     | {"id": OTHER_PERSON, "has_two_factor": False},

@@ -336,7 +336,7 @@ MESSAGE_STORAGE = "django.contrib.messages.storage.session.SessionStorage"
 SECURE_SSL_REDIRECT = _https
 SECURE_SSL_HOST = urlsplit(setting_readers.origin(PORTAL_URL)).netloc
 # The API refuses requests without encryption itself, so that the refusal is logged.
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^api/v1(/|$)"]
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^(api/v1|scim/v2)(/|$)"]
 SECURE_HSTS_SECONDS = 365 * 24 * 60 * 60 if _https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = _https
 SECURE_HSTS_PRELOAD = _https

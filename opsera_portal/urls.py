@@ -24,6 +24,8 @@ api_patterns: list[URLPattern | URLResolver] = [
 urlpatterns = [
     path("api/v1", UnknownRouteView.as_view()),
     path("api/v1/", include(api_patterns)),
+    path("scim/v2", UnknownRouteView.as_view()),
+    path("scim/v2/", include([path("", include("accounts.scim.urls")), re_path("", UnknownRouteView.as_view())])),
     path("", views.OverviewView.as_view(), name="overview"),
     path("", include("accounts.signin.urls")),
     path("", include("accounts.urls")),

@@ -1,4 +1,6 @@
+from accounts import erasure as accounts_erasure
 from core import periodic_jobs
+from tokens import erasure
 from tokens.expiry import notices, orphaned, unused
 from tokens.keys import retirement
 
@@ -6,3 +8,4 @@ periodic_jobs.register("expiry notices", notices.put_due, every=notices.EVERY)
 periodic_jobs.register("signing keys", retirement.retire_unused_job, every=retirement.EVERY)
 periodic_jobs.register("unused tokens", unused.end_unused, every=unused.EVERY)
 periodic_jobs.register("orphaned service accounts", orphaned.end_orphaned, every=orphaned.EVERY)
+accounts_erasure.register("tokens", erasure.erase)

@@ -30,6 +30,9 @@ _LEFT_OUT = {
     "sign_in_networks",
     "sign_in_network_roles",
     "created_by_id",
+    "external_id",
+    "deprovisioned_at",
+    "erased_at",
 }
 _TOKEN_FIELDS, _USER_FIELDS, _ORGANIZATION_FIELDS = (
     [field for field in model._meta.concrete_fields if field.attname not in _LEFT_OUT]

@@ -102,6 +102,10 @@ class InviteUserBody(StrictSerializer):
     )
 
 
+class EraseUserBody(StrictSerializer):
+    confirm = serializers.CharField(max_length=254, help_text="The person's e-mail address.")
+
+
 class ChangeUserBody(StrictSerializer):
     """Fields that are left out stay as they are."""
 

@@ -17,6 +17,7 @@ urlpatterns = [
     path("users", UserViewSet.as_view({"get": "list", "post": "create"}), name="user_list"),
     path("users/<id:pk>", UserViewSet.as_view({"get": "retrieve", "patch": "partial_update"}), name="user_detail"),
     path("users/<id:pk>/invitation", UserViewSet.as_view({"post": "invitation"}), name="user_invitation"),
+    path("users/<id:pk>/erase", UserViewSet.as_view({"post": "erase"}), name="user_erase"),
     path(
         "users/<id:pk>/two-factor/reset",
         UserViewSet.as_view({"post": "reset_two_factor"}),

@@ -20,6 +20,7 @@ from accounts.api.serializers import (
     CreateGroupBody,
     EndedSerializer,
     EndSessionsBody,
+    EraseUserBody,
     GroupDetailSerializer,
     GroupSerializer,
     InviteUserBody,
@@ -72,6 +73,7 @@ class UserViewSet(ApiViewSet):
             has_etag=True,
         ),
         "invitation": Privilege.INVITE_AGAIN.operation(role_allows=may_manage),
+        "erase": Privilege.ERASE_PERSON.operation(role_allows=may_manage),
         "reset_two_factor": Privilege.RESET_TWO_FACTOR.operation(role_allows=may_manage),
     }
     serializer_class = UserSerializer
@@ -118,6 +120,17 @@ class UserViewSet(ApiViewSet):
         """Sends the invitation again to a person who has not chosen a password yet."""
         user = services.send_invitation(actor=self.person, user=self.get_object(), request=request._request)
         return self._user(user)
+
+    @extend_schema(operation_id="user_erase", request=EraseUserBody, responses=UserSerializer)
+    def erase(self, request: Request, pk: str) -> Response:
+        """Replaces the name and the address of a deactivated person by a pseudonym, for good.
+
+        `confirm` is the person's address. The worker replaces the copies in both logs and in runs. 409 if the person is
+        active, or still owns pipelines: `detail` names them.
+        """
+        user = self.get_object()
+        body = self.read_body(EraseUserBody)
+        return self._user(services.erase_person(actor=self.person, user=user, request=request._request, **body))
 
     @extend_schema(operation_id="user_two_factor_reset", request=None, responses=UserSerializer)
     def reset_two_factor(self, request: Request, pk: str) -> Response:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from typing import Any
+from uuid import UUID
 
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
-from django.db.models import ProtectedError
+from django.db.models import ProtectedError, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext, gettext_lazy, ngettext
 
@@ -54,11 +55,18 @@ class GroupInUse(DomainError):
         super().__init__(said % {"group": group.name, "rules": listed, "count": grouped(more)})
 
 
-def create_group(*, actor: User, name: str, members: Iterable[User] = (), request: HttpRequest | None = None) -> Group:
+def create_group(
+    *,
+    actor: User,
+    name: str,
+    members: Iterable[User] = (),
+    external_id: str = "",
+    request: HttpRequest | None = None,
+) -> Group:
     """Raises ``NotAllowed``, ``NameTaken``, or ``ValidationError`` by field."""
     with transaction.atomic():
         person = allowed(actor, Ability.MANAGE_GROUPS)
-        group = Group(organization=person.own_organization, name=name)
+        group = Group(organization=person.own_organization, name=name, external_id=external_id)
         chosen = list(members)
         check_same_organization(group.organization_id, chosen, "members")
         _save(group)
@@ -74,22 +82,36 @@ def change_group(
     group: Group,
     name: str | None = None,
     members: Iterable[User] | None = None,
+    added: Iterable[User] = (),
+    removed: Iterable[User] = (),
+    external_id: str | None = None,
     seen: str | None = None,
     request: HttpRequest | None = None,
 ) -> Group:
-    """Renames the group, replaces its members, or both. It applies from the next request on.
+    """Renames the group, replaces its members, or changes some of them. It applies from the next request on.
 
-    ``seen``: `accounts.seen.of_group_name`, or `of_group` from there, which members are part of. Raises ``NotAllowed``,
-    ``ChangedMeanwhile``, ``NameTaken``, ``ManagedByProvider`` for other members, or ``ValidationError`` by field; then
-    nothing is changed.
+    ``added`` and ``removed`` come after ``members``; nobody else's change at the same time is lost. ``seen``:
+    `accounts.seen.of_group_name`, or `of_group` and `of_provisioned_group` from there, which members are part of.
+    Raises ``NotAllowed``, ``ChangedMeanwhile``, ``NameTaken``, ``ManagedByProvider`` for other members, or
+    ``ValidationError`` by field; then nothing is changed.
     """
     with transaction.atomic():
         locked = locked_group(allowed(actor, Ability.MANAGE_GROUPS), group)
         if seen is not None:
-            check_seen(seen, fingerprints.of_group_name(locked), fingerprints.of_group(locked))
+            check_seen(
+                seen,
+                fingerprints.of_group_name(locked),
+                fingerprints.of_group(locked),
+                fingerprints.of_provisioned_group(locked, _people_in(locked)),
+            )
         details = _rename(locked, name) if name is not None else {}
         if members is not None:
             details |= _replace_members(locked, list(members))
+        details |= _change_members(locked, list(added), list(removed))
+        if external_id is not None and external_id != locked.external_id:
+            locked.external_id = external_id
+            _save(locked)
+            details["fields"] = ["external_id"]
         if details:
             record(actor=actor, action=Action.GROUP_CHANGED, target=locked, request=request, **details)
     return locked
@@ -143,6 +165,11 @@ def delete_group(*, actor: User, group: Group, request: HttpRequest | None = Non
             raise GroupInUse(locked, list(error.protected_objects), actor=actor) from None
 
 
+def _people_in(group: Group) -> QuerySet[Any, UUID]:
+    """SCIM shows only people as members."""
+    return group.members.filter(is_service_account=False).values_list("pk", flat=True)
+
+
 def _rename(group: Group, name: str) -> dict[str, Any]:
     """Returns the details for the log: none if the name stays the same."""
     before = group.name
@@ -163,6 +190,27 @@ def _save(group: Group) -> None:
             group.save()
     except IntegrityError:
         raise NameTaken(GROUP_NAME_TAKEN) from None
+
+
+def _change_members(group: Group, added: list[User], removed: list[User]) -> dict[str, list[str]]:
+    """Returns the details for the log, as `_replace_members`. People who are members already, or are none, are left
+    out."""
+    if not (added or removed):
+        return {}
+    check_same_organization(group.organization_id, [*added, *removed], "members")
+    named = [user.pk for user in (*added, *removed)]
+    members = set(group.members.filter(pk__in=named).values_list("pk", flat=True))
+    joining = [user for user in added if user.pk not in members]
+    leaving = [user for user in removed if user.pk in members]
+    if joining or leaving:
+        check_members_are_ours(group, field="members")
+    group.members.add(*joining)
+    group.members.remove(*leaving)
+    changes = {
+        "added": sorted(user.email for user in joining),
+        "removed": sorted(user.email for user in leaving),
+    }
+    return {name: emails for name, emails in changes.items() if emails}
 
 
 def _replace_members(group: Group, members: list[User]) -> dict[str, list[str]]:

@@ -13,7 +13,7 @@ from django.views.decorators.debug import sensitive_variables
 
 from accounts import seen as fingerprints
 from accounts.mails import email_change_mail, invitation_mail, password_changed_mail
-from accounts.models import Group, Organization, User
+from accounts.models import Group, Organization, User, UserState
 from accounts.privileges import Privilege, privileges_for, require_proof
 from accounts.roles import Ability, SiteRole
 from accounts.security import sessions, two_factor
@@ -27,16 +27,26 @@ from accounts.services.guard import (
     locked_user,
 )
 from accounts.services.service_accounts import note_orphans
+from accounts.signin.single_sign_on.provider import providers_for
 from auditlog.actions import Action
 from auditlog.models import Activity
-from auditlog.record import record
+from auditlog.record import record, record_each
 from core.db.locks import lock
 from core.errors import DomainError, NotAllowed
 from core.reading import time_zones
 from core.seen import check_seen
 
 # What `change_user` can change in a row.
-CHANGEABLE = ("email", "name", "site_role", "is_active", "password", "joined_at")
+CHANGEABLE = (
+    "email",
+    "name",
+    "site_role",
+    "is_active",
+    "password",
+    "joined_at",
+    "external_id",
+    "deprovisioned_at",
+)
 
 
 class LastAdministrator(DomainError):
@@ -54,6 +64,10 @@ class EmailTaken(DomainError):
 
 class AlreadyAccepted(DomainError):
     """The person is deactivated, or has already chosen a password or signed in with the provider."""
+
+
+class PersonErased(DomainError):
+    message = gettext_lazy("This person was erased. That can't be undone.")
 
 
 class NothingToReset(DomainError):
@@ -84,6 +98,75 @@ def invite_user(
         _create(person, user, request, groups=chosen)
         _send_invitation(actor=actor, user=user, request=request)
     return user
+
+
+def provision_user(
+    *,
+    actor: User,
+    email: str,
+    name: str,
+    site_role: str = SiteRole.GUEST,
+    is_active: bool = True,
+    external_id: str = "",
+    request: HttpRequest | None = None,
+) -> User:
+    """Creates a person for an identity provider, through SCIM, in the actor's organization.
+
+    They sign in with single sign-on. Only if this installation has none, they get an invitation by mail: a link for a
+    password would be a second way in, which the identity provider doesn't know and can't close.
+
+    A person whom SCIM deleted before comes back with the same id, because logs refer to it. Raises ``NotAllowed``,
+    ``EmailTaken``, or ``ValidationError`` by field.
+    """
+    require_proof(Privilege.INVITE, request)
+    with transaction.atomic():
+        person = allowed(actor, Ability.MANAGE_ORGANIZATION)
+        gone = User.objects.in_organization(person).filter(email__iexact=email, deprovisioned_at__isnull=False).first()
+        if gone is not None:
+            user = change_user(
+                actor=actor,
+                user=gone,
+                request=request,
+                name=name,
+                site_role=site_role,
+                is_active=is_active,
+                external_id=external_id,
+                deprovisioned_at=None,
+            )
+        else:
+            user = User(
+                email=email,
+                name=name,
+                site_role=site_role,
+                is_active=is_active,
+                external_id=external_id,
+                organization=person.own_organization,
+            )
+            _create(person, user, request)
+        invite_if_needed(actor=actor, user=user, request=request)
+    return user
+
+
+def invite_if_needed(*, actor: User, user: User, request: HttpRequest | None = None) -> None:
+    """Sends an invitation to a person who has no other way to sign in: see `provision_user`."""
+    if user.is_invited and not providers_for(user):
+        _send_invitation(actor=actor, user=user, request=request)
+
+
+def deprovision_user(*, actor: User, user: User, seen: str | None = None, request: HttpRequest | None = None) -> User:
+    """Deactivates a person and removes them from all groups. SCIM no longer shows them; pages and logs still do.
+
+    Raises what `change_user` raises.
+    """
+    with transaction.atomic():
+        gone = change_user(
+            actor=actor, user=user, seen=seen, request=request, is_active=False, deprovisioned_at=timezone.now()
+        )
+        groups = [*gone.member_groups.select_related("organization")]
+        gone.member_groups.clear()
+        left = [(actor, group) for group in groups]
+        record_each(left, action=Action.GROUP_CHANGED, request=request, removed=[gone.email])
+    return gone
 
 
 @sensitive_variables()
@@ -139,7 +222,8 @@ def set_active(*, actor: User, user: User, is_active: bool, request: HttpRequest
 def change_user(
     *, actor: User, user: User, seen: str | None = None, request: HttpRequest | None = None, **changes: Any
 ) -> User:
-    """Changes all of these fields or none: ``email``, ``name``, ``password``, ``site_role``, ``is_active``.
+    """Changes all of these fields or none: ``email``, ``name``, ``password``, ``site_role``, ``is_active``,
+    ``external_id``.
 
     It applies from the next request on, for sessions and tokens. Fields that aren't named keep the value that they have
     now. ``seen``: one of the fingerprints of a person in `accounts.seen`. Raises ``NotAllowed``, ``ChangedMeanwhile``,
@@ -149,25 +233,27 @@ def change_user(
         require_proof(privilege, request)
     with transaction.atomic():
         before = locked_user(allowed(actor, Ability.MANAGE_ORGANIZATION), user)
+        if before.erased_at is not None:
+            raise PersonErased
         check_seen(
             seen,
             fingerprints.of_site_role(before),
             fingerprints.of_user(before),
             fingerprints.of_user_in_admin(before),
+            fingerprints.of_provisioned_user(before),
         )
         after = _changed(before, **changes)
         if before.site_role != after.site_role and before.role_is_managed:
             said = gettext("Single sign-on decides about this person's site role, at each sign-in. Change it there.")
             raise ManagedByProvider(said, field="site_role")
         check_administrator_stays(before, is_active=after.is_active, site_role=after.site_role)
-        entries = _entries(before, after)
-        if entries:
-            changed = [field for field in CHANGEABLE if getattr(before, field) != getattr(after, field)]
+        changed = [field for field in CHANGEABLE if getattr(before, field) != getattr(after, field)]
+        if changed:
             _save(after, if_taken=gettext("This address is already in use."), update_fields=changed)
             _end_sessions_after(before, after, request)
             if before.is_active != after.is_active and after.organization_id is not None:
                 note_orphans([after.organization_id])
-        for action, details in entries:
+        for action, details in _entries(before, after):
             _notify(after, record(actor=actor, action=action, target=after, request=request, **details))
     return after
 
@@ -267,6 +353,8 @@ def _create(actor: User, user: User, request: HttpRequest | None, groups: Sequen
     user.clean()
     _save(user, if_taken=_why_taken(actor, user.email), force_insert=True)
     details: dict[str, Any] = {"site_role": user.site_role}
+    if not user.is_active:
+        details["state"] = UserState.DEACTIVATED
     if groups is not None:
         user.member_groups.set(groups)
         details["groups"] = sorted(group.name for group in groups)
@@ -291,6 +379,8 @@ def _changed(before: User, *, password: str = "", **fields: Any) -> User:
         setattr(after, field, value)
     if password:
         _set_password(after, password)
+    if after.is_active:
+        after.deprovisioned_at = None
     # Rules that came later than the row must not keep anybody from deactivating the person.
     after.clean_fields(exclude={field.name for field in User._meta.fields}.difference(fields))
     if {"email", "name"}.intersection(fields):
@@ -330,8 +420,8 @@ def _entries(before: User, after: User) -> list[tuple[Action, dict[str, Any]]]:
         entries.append((Action.EMAIL_CHANGED, {"from": before.email, "to": after.email}))
     if before.password != after.password:
         entries.append((Action.PASSWORD_CHANGED, {}))
-    if before.name != after.name:
-        entries.append((Action.USER_CHANGED, {"fields": ["name"]}))
+    if fields := [field for field in ("name", "external_id") if getattr(before, field) != getattr(after, field)]:
+        entries.append((Action.USER_CHANGED, {"fields": fields}))
     return entries
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import messages
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -16,15 +17,16 @@ from django_tables2 import SingleTableMixin
 
 from accounts import seen, services
 from accounts.filters import UserPageFilter
-from accounts.forms import SiteRoleForm
+from accounts.forms import EraseForm, SiteRoleForm
 from accounts.invitations import DAYS
-from accounts.models import User
+from accounts.models import Erasure, User
 from accounts.privileges import Privilege
 from accounts.roles import Ability
 from accounts.security.reauthentication import RecentSignInMixin
 from accounts.states import USER_BADGES
 from accounts.tables import UserTable
 from accounts.views.base import OrganizationPageMixin, find_user
+from core.errors import DomainError
 from core.mail.kinds import label_of
 from core.pages.confirm import confirm_page
 from core.pages.forms import add_error, refusals_as_messages
@@ -68,6 +70,7 @@ class UserDetailView(OrganizationPageMixin, TemplateView):
             form=form,
             may_change=self.person.may(Ability.MANAGE_ORGANIZATION),
             may_read_tokens=self.person.may(Ability.READ_TOKENS),
+            erasure=Erasure.objects.filter(person=user).first() if user.erased_at else None,
             may_reset_two_factor=user.has_two_factor and user.pk != self.person.pk,
             undelivered_mails=[
                 {"label": label_of(row), "created_at": row.created_at, "error": row.last_error or _("not tried yet")}
@@ -184,6 +187,56 @@ class UserDeactivateView(UserChangeView):
     def change(self, user: User) -> str:
         services.set_active(actor=self.person, user=user, is_active=False, request=self.request)
         return _("%(name)s is deactivated.") % {"name": user.name}
+
+
+class UserEraseView(UserChangeView):
+    """Replaces the name and the address of a deactivated person by a pseudonym, for good."""
+
+    privilege = Privilege.ERASE_PERSON
+    http_method_names = ["get", "head", "post"]
+
+    def return_address(self) -> str:
+        return self.request.path
+
+    def get(self, request: HttpRequest, pk: str) -> HttpResponse:
+        user = find_user(self.person, pk)
+        return self._asked(user, EraseForm(email=user.email))
+
+    def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
+        user = find_user(self.person, pk)
+        form = EraseForm(request.POST, email=user.email)
+        if form.is_valid():
+            try:
+                services.erase_person(actor=self.person, user=user, request=request, **form.cleaned_data)
+            except (DomainError, ValidationError) as error:
+                add_error(form, error)
+            else:
+                said = _("The person is erased. The worker now replaces their name and address in the logs.")
+                messages.success(request, said)
+                return redirect("accounts:organization_user_detail", pk=user.pk)
+        return self._asked(user, form, status=409 if form.is_bound and not form.errors.get("confirm") else 400)
+
+    def _asked(self, user: User, form: EraseForm, status: int = 200) -> HttpResponse:
+        return confirm_page(
+            self.request,
+            question=_("Erase %(name)s?") % {"name": user.name},
+            consequences=[
+                _("This can't be undone, also not by the operator: the person can never be activated again."),
+                _(
+                    "Name and address become a pseudonym wherever the portal stores them: here, in both logs, in runs "
+                    "of pipelines and their logs. The number of entries stays the same, and the seals still prove them."
+                ),
+                _(
+                    "Passkeys, single sign-on, groups, sessions and mails that wait are deleted. IP addresses and "
+                    "programs in the logs stay until your retention removes them, as evidence of attacks."
+                ),
+                _("Backups keep the name until they expire, and files that people exported keep it too."),
+            ],
+            button=_("Erase for good"),
+            cancel_url=reverse("accounts:organization_user_detail", args=[user.pk]),
+            form=form,
+            status=status,
+        )
 
 
 class UserTwoFactorResetView(UserChangeView):

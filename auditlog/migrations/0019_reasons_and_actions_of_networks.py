@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('auditlog', '0018_labels_of_fields'),
+        ("auditlog", "0018_labels_of_fields"),
     ]
 
     operations = [

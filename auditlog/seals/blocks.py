@@ -4,6 +4,7 @@ import hashlib
 import struct
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from django.db.models import BigIntegerField, QuerySet
 from django.db.models.functions import Cast
@@ -17,6 +18,9 @@ from core.db.unreadable import UNREADABLE
 # One entry in a block: its id, its time in microseconds since 1970, the index of its organization in the sorted keys of
 # the block's ``newest``, and the first half of its MAC. This is all that is known about an entry that is gone.
 RECORD = struct.Struct(">qqH16s")
+
+# One entry in a block of kind ``erased``: its id, and its MAC since then.
+ERASED_RECORD = struct.Struct(">q16s")
 
 # Used in the first block as the MAC of the previous block.
 NO_BLOCK = "0" * 64
@@ -81,6 +85,10 @@ def pack(log: Seal.Log, rows: Sequence[Row]) -> tuple[bytes, dict[str, str]]:
     return records, {organization: moment.isoformat() for organization, moment in newest.items()}
 
 
+def has_its_records(block: Seal) -> bool:
+    return hashlib.sha256(block.entries or b"").hexdigest() == block.entries_digest
+
+
 def moment_in(record: Row) -> datetime:
     return EPOCH + int(record[1]) * _MICROSECOND
 
@@ -127,6 +135,42 @@ def _stand_in(pk: int) -> Seal:
     numbers = [Cast(name, BigIntegerField()) for name in ("number", "first_id", "last_id")]
     [(log, number, first_id, last_id)] = Seal.objects.filter(pk=pk).values_list("log", *numbers)
     return Seal(pk=pk, log=log, number=number, first_id=first_id, last_id=last_id, newest={})
+
+
+class Rewritten:
+    """The MACs that entries have since the names of a person in them were replaced: of all ``erased`` blocks.
+
+    Only the ranges of the blocks are kept. The records of the last few are remembered, because entries that were
+    written together were mostly replaced together.
+    """
+
+    def __init__(self) -> None:
+        # Block and digest of its records, lowest and highest id of an entry; the newest block first.
+        self._blocks: list[tuple[int, str, int, int]] = []
+
+    def add(self, block: Seal, *, is_newest: bool = False) -> None:
+        ids = [record[0] for record in ERASED_RECORD.iter_unpack(block.entries or b"")]
+        if ids:
+            self._blocks.insert(
+                0 if is_newest else len(self._blocks), (block.pk, block.entries_digest, min(ids), max(ids))
+            )
+
+    def within(self, first_id: int, last_id: int) -> dict[int, bytes]:
+        """By id of the entry. If it was replaced twice, the last one."""
+        found: dict[int, bytes] = {}
+        for pk, digest, lowest, highest in self._blocks:
+            if lowest <= last_id and highest >= first_id:
+                for entry_id, mac in _erased_records(pk, digest):
+                    if first_id <= entry_id <= last_id:
+                        found.setdefault(entry_id, mac)
+        return found
+
+
+@lru_cache(maxsize=8)
+def _erased_records(pk: int, digest: str) -> list[tuple[int, bytes]]:
+    """The records of an ``erased`` block, which has this digest of them."""
+    block = Seal.objects.only("entries").get(pk=pk)
+    return [(entry_id, mac) for entry_id, mac in ERASED_RECORD.iter_unpack(block.entries or b"")]
 
 
 class Cutoffs:

@@ -4,7 +4,6 @@ A ``pruned`` block is about the blocks before it. Starting at the end, a log of 
 memory.
 """
 
-import hashlib
 import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +14,15 @@ from typing import Any
 from django.utils import timezone
 
 from auditlog.models import Seal
-from auditlog.seals.blocks import NO_BLOCK, RECORD, Cutoffs, load_blocks, moment_in
+from auditlog.seals.blocks import (
+    NO_BLOCK,
+    RECORD,
+    Cutoffs,
+    Rewritten,
+    has_its_records,
+    load_blocks,
+    moment_in,
+)
 from auditlog.seals.entries import LARGEST_ID, MODELS, Raw, Row, columns, first_entries, moment_of, read_entries
 from auditlog.seals.known_heads import is_in_chain
 from auditlog.seals.macs import EntryMac, is_genuine
@@ -32,12 +39,15 @@ class Verification:
     log: Seal.Log
     entries: int = 0
     pruned: int = 0
+    # Of the proven entries, those in which the names of an erased person were replaced.
+    erased: int = 0
     blocks: int = 0
     waiting: int = 0
     head: str = ""
     # Called after each block.
     progress: Callable[[], None] = lambda: None
     _cutoffs: Cutoffs = field(default_factory=Cutoffs)
+    _rewritten: Rewritten = field(default_factory=Rewritten)
     _head_number: int = 0
     # The newest block whose cutoff is known.
     _read_until: int = 0
@@ -116,24 +126,34 @@ class Verification:
             yield f"Block {block.number} was changed or forged: nothing proves entries {_range(block)}."
         elif block.entries is None and not self._may_lose(block):
             yield f"Block {block.number} lost its records without being pruned: nothing proves entries {_range(block)}."
-        elif block.entries is not None and hashlib.sha256(block.entries).hexdigest() != block.entries_digest:
+        elif block.entries is not None and not has_its_records(block):
             yield f"Block {block.number} has other records than were sealed: nothing proves entries {_range(block)}."
         elif block.kind == Seal.Kind.PRUNED:
             self._cutoffs.add(block)
+        elif block.kind == Seal.Kind.ERASED:
+            self._rewritten.add(block)
         else:
             yield from self._check_entries(block)
 
     def _check_entries(self, block: Seal) -> Iterator[str]:
         records = {record[0]: record for record in RECORD.iter_unpack(block.entries or b"")}
         entry_mac = EntryMac(self.log)
+        rewritten = self._rewritten.within(block.first_id, block.last_id)
         for row in read_entries(self.log, block.first_id, block.last_id):
             record = records.pop(row[0], None)
             if record is None:
                 yield f"{self._name(row)} was inserted."
-            elif record[3] != entry_mac(row):
+                continue
+            mac = entry_mac(row)
+            if mac != rewritten.get(row[0], record[3]):
+                # It may have been rewritten since the reading began.
+                self._read_newer_blocks()
+                rewritten = self._rewritten.within(block.first_id, block.last_id)
+            if mac != rewritten.get(row[0], record[3]):
                 yield f"{self._name(row)} was changed."
             else:
                 self.entries += 1
+                self.erased += row[0] in rewritten
                 if isinstance(row[1], Raw):
                     yield f"{self._name(row)} cannot be read, and could not be read when it was sealed."
         if block.entries is None:
@@ -163,6 +183,8 @@ class Verification:
         for block in load_blocks(newer.filter(number__lt=LARGEST_ID).order_by("number")):
             if block.kind == Seal.Kind.PRUNED and is_genuine(block):
                 self._cutoffs.add(block)
+            elif block.kind == Seal.Kind.ERASED and is_genuine(block) and has_its_records(block):
+                self._rewritten.add(block, is_newest=True)
             self._read_until = block.number
 
     # Entries

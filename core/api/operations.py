@@ -14,7 +14,7 @@ from uuid import UUID
 from django.http import HttpRequest
 from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, resolve
 
-from core.api.scopes import API, API_READONLY, PIPELINE, PIPELINE_READONLY, SECURITY_LOGS, Scope
+from core.api.scopes import API, API_READONLY, PIPELINE, PIPELINE_READONLY, SCIM, SECURITY_LOGS, Scope
 from core.text import Text
 
 READ_API = (API, API_READONLY)
@@ -24,6 +24,8 @@ RUN_PIPELINES = (API, PIPELINE)
 # For pipelines themselves and their access rules. A script that only runs pipelines must not be able to change them.
 DEFINE_PIPELINES = CHANGE_API
 READ_LOGS = (API, API_READONLY, SECURITY_LOGS)
+# Only this scope: it creates people and gives them roles, which no other token can do.
+PROVISION = (SCIM,)
 
 
 RoleCheck = Callable[[Any], bool]

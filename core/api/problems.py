@@ -1,4 +1,5 @@
-"""Every error of the API as a problem document (RFC 9457, docs/product.md#errors).
+"""Every error of the API as a problem document (RFC 9457, docs/product.md#errors), and those of SCIM as SCIM has them
+(RFC 7644 section 3.12).
 
 Only this module knows their shape. ``code`` is stable and for programs, ``detail`` is for people. If a request with a
 token is refused, the code is also the reason in the authentication log.
@@ -19,13 +20,15 @@ from core.api.scopes import Scope
 from core.db.unavailable import DATABASE_UNAVAILABLE, refused_writes
 from core.errors import DomainError
 from core.http.public_address import SCHEME_UNKNOWN
-from core.http.request_context import without_tokens
+from core.http.request_context import is_scim, without_tokens
 from core.seen import ChangedMeanwhile
 
 logger = logging.getLogger(__name__)
 
 REALM = "Opsera Portal API"
 CONTENT_TYPE = "application/problem+json"
+SCIM_CONTENT_TYPE = "application/scim+json"
+SCIM_ERROR = "urn:ietf:params:scim:api:messages:2.0:Error"
 
 TITLES = {
     308: "Permanent Redirect",
@@ -76,6 +79,8 @@ class Problem(exceptions.APIException):
     default_code = "invalid_request"
     default_detail = "The portal could not read this request."
     authenticate: str | None = None
+    # The word for it in an error of SCIM (RFC 7644 table 9).
+    scim_type = ""
 
 
 class Forbidden(Problem):
@@ -188,13 +193,12 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     if problem is None:
         return None
     request: HttpRequest = context["request"]._request
-    body = problem_body(
-        request,
-        problem.status_code,
-        detail=_detail(problem),
-        code=_code(problem),
-        errors=_field_errors(problem.detail) if isinstance(problem, exceptions.ValidationError) else None,
-    )
+    code = _code(problem)
+    errors = _field_errors(problem.detail) if isinstance(problem, exceptions.ValidationError) else None
+    if is_scim(request):
+        body = _scim_body(problem.status_code, _scim_detail(problem, errors), _scim_type(problem, code))
+    else:
+        body = problem_body(request, problem.status_code, detail=_detail(problem), code=code, errors=errors)
     headers = {}
     if challenge := _challenge(problem):
         headers["WWW-Authenticate"] = challenge
@@ -204,21 +208,30 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         headers["Retry-After"] = "5"
     if isinstance(problem, exceptions.MethodNotAllowed):
         headers["Allow"] = ", ".join(context["view"].allowed_methods)
-    response = Response(body, status=problem.status_code, headers=headers, content_type=CONTENT_TYPE)
-    response.problem_code = body["code"]  # type: ignore[attr-defined]
+    response = Response(body, status=problem.status_code, headers=headers, content_type=content_type_for(request))
+    response.problem_code = code  # type: ignore[attr-defined]
     return response
 
 
 def problem_response(request: HttpRequest, status_code: int, detail: str, code: str = "") -> JsonResponse:
     """A problem document for errors outside of views: in middleware and Django's own error handlers."""
     response = JsonResponse(
-        problem_body(request, status_code, detail=detail, code=code),
-        status=status_code,
-        content_type=CONTENT_TYPE,
+        error_body(request, status_code, detail, code), status=status_code, content_type=content_type_for(request)
     )
     if status_code == 503:
         response["Retry-After"] = "5"
     return response
+
+
+def error_body(request: HttpRequest, status_code: int, detail: str, code: str = "") -> dict[str, Any]:
+    """The error in the shape of the requested address."""
+    if is_scim(request):
+        return _scim_body(status_code, detail, "")
+    return problem_body(request, status_code, detail=detail, code=code)
+
+
+def content_type_for(request: HttpRequest) -> str:
+    return SCIM_CONTENT_TYPE if is_scim(request) else CONTENT_TYPE
 
 
 def problem_body(
@@ -244,6 +257,31 @@ def problem_body(
             for field, messages in errors.items()
         }
     return body
+
+
+def _scim_body(status_code: int, detail: str, scim_type: str) -> dict[str, Any]:
+    body = {"schemas": [SCIM_ERROR], "status": str(status_code), "detail": without_tokens(detail)}
+    return body | {"scimType": scim_type} if scim_type else body
+
+
+def _scim_detail(problem: exceptions.APIException, errors: dict[str, list[str]] | None) -> str:
+    """SCIM has no errors by field, so the detail names the attributes."""
+    if errors is None:
+        return _detail(problem)
+    return " ".join(f"{field}: {' '.join(messages)}" for field, messages in errors.items())
+
+
+def _scim_type(problem: exceptions.APIException, code: str) -> str:
+    if isinstance(problem, Problem) and problem.scim_type:
+        return problem.scim_type
+    if code in _TAKEN:
+        return "uniqueness"
+    if isinstance(problem, exceptions.ParseError):
+        return "invalidSyntax"
+    return "invalidValue" if isinstance(problem, exceptions.ValidationError) else ""
+
+
+_TAKEN = {"email_taken", "name_taken"}
 
 
 def _as_api_exception(error: Exception) -> exceptions.APIException | None:

@@ -67,8 +67,17 @@ SECURITY_LOGS = Scope(
     gettext_noop("The organization's two audit logs, if your role allows reading them."),
     only_reads=True,
 )
+SCIM = Scope(
+    "scim",
+    gettext_noop("User Provisioning (SCIM)"),
+    gettext_noop(
+        "For your identity provider: create, change and deactivate people, and manage groups. Only for Administrators. "
+        "No other scope includes it."
+    ),
+    only_reads=False,
+)
 
-SCOPES: tuple[Scope, ...] = (API, API_READONLY, PIPELINE, PIPELINE_READONLY, SECURITY_LOGS)
+SCOPES: tuple[Scope, ...] = (API, API_READONLY, PIPELINE, PIPELINE_READONLY, SECURITY_LOGS, SCIM)
 CHOICES: list[tuple[str, Text]] = [(scope.id, gettext_lazy(scope.english_label)) for scope in SCOPES]
 BY_ID: dict[str, Scope] = {scope.id: scope for scope in SCOPES}
 

@@ -21,7 +21,7 @@ from core.api.changes import begin_change, change_of
 from core.api.filtering import StrictFilterBackend
 from core.api.operations import Operation
 from core.api.paging import WholeList
-from core.api.problems import CONTENT_TYPE, Forbidden, SchemeUnknown, problem_body
+from core.api.problems import Forbidden, SchemeUnknown, content_type_for, error_body
 from core.api.serializers import unknown_fields
 from core.db.keyset import Keyset
 from core.filters import StrictFilterSet
@@ -224,10 +224,10 @@ class UnknownRouteView(AuthenticatedFirst):
         address = escape_uri_path(request.path.rstrip("/"))
         query = request.META.get("QUERY_STRING")
         return Response(
-            problem_body(request._request, 308, detail=f"Addresses of the API don't end with a slash. Use {address}"),
+            error_body(request._request, 308, f"Addresses of the API don't end with a slash. Use {address}"),
             status=308,
             headers={"Location": f"{address}?{iri_to_uri(query)}" if query else address},
-            content_type=CONTENT_TYPE,
+            content_type=content_type_for(request._request),
         )
 
     get = post = put = patch = delete = options = redirect

@@ -179,9 +179,18 @@ def is_look_ahead(request: HttpRequest) -> bool:
     return request.method == "HEAD" or any("prefetch" in purpose.lower() for purpose in purposes)
 
 
+_API = ("/api/v1/", "/scim/v2/")
+_API_ITSELF = frozenset({"/api/v1", "/scim/v2"})
+
+
 def is_api(request: HttpRequest) -> bool:
-    """Whether this request is for the API, which answers every error with a problem document."""
-    return request.path_info.startswith("/api/v1/") or request.path_info == "/api/v1"
+    """Whether this request is for a program, SCIM included. Then every error is a JSON document."""
+    return request.path_info.startswith(_API) or request.path_info in _API_ITSELF
+
+
+def is_scim(request: HttpRequest) -> bool:
+    """Whether this request is for SCIM, the part of the API whose errors have SCIM's own shape (RFC 7644)."""
+    return request.path_info.startswith("/scim/v2/") or request.path_info == "/scim/v2"
 
 
 def carries_token(request: HttpRequest) -> bool:

@@ -77,7 +77,7 @@ def is_page(path: str) -> bool:
     return (
         match is not None
         and match.view_name not in NO_PAGES
-        and not path.startswith("/api/v1")
+        and not path.startswith(("/api/v1", "/scim/v2"))
         and _is_page_view(match)
     )
 

@@ -326,7 +326,10 @@ def test_schema_has_the_key_for_every_post_that_changes_something(client):
     changing = {
         re.sub(r"<\w+:pk>", "{id}", route.path)
         for route in routes()
-        if route.method == "POST" and not route.operation.only_reads and not route.operation.is_public
+        if route.method == "POST"
+        and route.path.startswith("/api/v1/")
+        and not route.operation.only_reads
+        and not route.operation.is_public
     }
     assert taking == changing
     assert {RUN, PIPELINES, "/api/v1/tokens", "/api/v1/users", "/api/v1/groups"} <= taking

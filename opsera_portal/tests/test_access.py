@@ -19,6 +19,7 @@ from django.urls import get_resolver
 from django.utils import timezone
 
 from accounts.roles import SiteRole
+from accounts.scim import schemas
 from accounts.security.session_store import SessionStore, digest_of
 from accounts.tests.factories import (
     GroupFactory,
@@ -32,7 +33,8 @@ from auditlog.actions import Action
 from auditlog.models import Activity, TokenUse
 from auditlog.record import record
 from core.api.operations import routes
-from core.api.scopes import PIPELINE
+from core.api.scopes import PIPELINE, as_string
+from core.api.scopes import SCOPES as SCOPES_OF_TOKENS
 from opsera_portal.tests.worlds import check_row, created_once
 from pipelines.tests.factories import AccessRuleFactory, PipelineFactory, RunFactory, StepFactory
 from tokens import jwt
@@ -201,6 +203,8 @@ POST /profile/security/passkeys/{passkey}/remove/ to gone gone gone gone gone   
 GET  /profile/security/recovery-codes/ gone gone   gone   gone   gone   gone     gone    gone     gone     in
 GET  /profile/security/recovery-codes/replace/ ok ok  ok     ok     ok     ok       ok      ok       ok       in
 POST /profile/security/recovery-codes/replace/ to to  to     to     to     to       to      to       to       in
+GET  /organization/users/{user}/erase/ no no no no ok no no gone admin in
+POST /organization/users/{user}/erase/ no no no no bad no no gone admin in
 GET  /organization/users/{user}/two-factor/reset/ no no no no ok no no gone admin in
 POST /organization/users/{user}/two-factor/reset/ no no no no to no no gone admin in
 GET  /password/reset/                ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
@@ -269,9 +273,10 @@ POST /users no no no no session no no session no who?
 GET  /users/{user} no    no    no    ok    ok    ok    ok    no    no    who?
 PATCH /users/{user} no    no    no    no    ok    no    no    no    no    who?
 POST /users/{invited}/invitation no no no no session no no no no who?
+POST /users/{user}/erase no no no no bad-in-session no no no no who?
 POST /users/{user}/two-factor/reset no no no no session no no no no who?
 GET  /service-accounts ok    ok    ok    ok    ok    ok    ok    ok    no    who?
-POST /service-accounts no no no no session no no invalid no who?
+POST /service-accounts no no no no session no no bad-in-session no who?
 GET  /service-accounts/{account} ok    no    no    ok    ok    ok    ok    no    no    who?
 PATCH /service-accounts/{account} no no no no session no no no no who?
 POST /service-accounts/{account}/activate no no no no session no no no no who?
@@ -308,96 +313,137 @@ POST /me/sessions/{session}/end session no no no no no no no no who?
 POST /me/sessions/end-all session session session session session session session session no who?
 GET  /me/preferences ok    ok    ok    ok    ok    ok    ok    ok    no    who?
 PATCH /me/preferences session session session session session session session session no    who?
+GET  /scim/v2/Users no no no no session no no session no who?
+POST /scim/v2/Users no no no no session no no session no who?
+POST /scim/v2/Users/.search no no no no session no no session no who?
+GET  /scim/v2/Users/{user} no no no no session no no absent no who?
+PUT  /scim/v2/Users/{user} no no no no session no no absent no who?
+PATCH /scim/v2/Users/{user} no no no no session no no absent no who?
+DELETE /scim/v2/Users/{user} no no no no session no no absent no who?
+GET  /scim/v2/Groups no no no no session no no session no who?
+POST /scim/v2/Groups no no no no session no no session no who?
+POST /scim/v2/Groups/.search no no no no session no no session no who?
+GET  /scim/v2/Groups/{group} no no no no session no no absent no who?
+PUT  /scim/v2/Groups/{group} no no no no session no no absent no who?
+PATCH /scim/v2/Groups/{group} no no no no session no no absent no who?
+DELETE /scim/v2/Groups/{group} no no no no session no no absent no who?
+POST /scim/v2/.search no no no no session no no session no who?
+GET  /scim/v2/ServiceProviderConfig no no no no session no no session no who?
+GET  /scim/v2/ResourceTypes no no no no session no no session no who?
+GET  /scim/v2/ResourceTypes/User no no no no session no no session no who?
+GET  /scim/v2/Schemas no no no no session no no session no who?
+GET  /scim/v2/Schemas/{schema} no no no no session no no session no who?
 """
 
 # What each scope allows an Administrator, whose role allows everything: only the scope matters.
 SCOPES = """
-route                              api    api-readonly pipeline pipeline-readonly security-logs
-GET  /me                           ok     ok           ok       ok                ok
-GET  /tokens                       ok     ok           no       no                no
-POST /tokens                       no     no           no       no                no
-GET  /tokens/current               ok     ok           ok       ok                ok
-POST /tokens/current/expire        ok     ok           ok       ok                ok
-GET  /tokens/{token}               ok     ok           no       no                no
-PATCH /tokens/{token}              no     no           no       no                no
-GET  /tokens/{token}/activity      ok     ok           no       no                no
-GET  /tokens/{token}/narrower      ok     ok           no       no                no
-POST /tokens/{token}/replace       no     no           no       no                no
-POST /tokens/{token}/expire        ok     no           no       no                no
-POST /tokens/lookup                ok     ok           no       no                no
-POST /tokens/report                ok     ok           ok       ok                ok
-GET  /organization/tokens          ok     ok           no       no                no
-GET  /organization/access-review   ok     ok           no       no                no
-POST /organization/tokens/expire   ok     no           no       no                no
-GET  /organization/mails           ok     ok           no       no                no
-GET  /organization/single-sign-on  no     no           no       no                no
-PATCH /organization/single-sign-on no     no           no       no                no
-DELETE /organization/single-sign-on no    no           no       no                no
-GET  /organization/policy          ok     ok           no       no                no
-PATCH /organization/policy         no     no           no       no                no
-POST /organization/policy/preview  ok     ok           no       no                no
-GET  /logs/user/tokens             ok     ok           no       no                ok
-GET  /logs/user/tokens/export      ok     ok           no       no                ok
-GET  /logs/user/tokens/{use}       ok     ok           no       no                ok
-GET  /logs/user/actions            ok     ok           no       no                ok
-GET  /logs/user/actions/export     ok     ok           no       no                ok
-GET  /logs/user/actions/{action}   ok     ok           no       no                ok
-GET  /me/authentication-log        ok     ok           no       no                no
-GET  /me/authentication-log/export ok     ok           no       no                no
-GET  /me/authentication-log/{use}  ok     ok           no       no                no
-GET  /me/activity-log              ok     ok           no       no                no
-GET  /me/activity-log/export       ok     ok           no       no                no
-GET  /me/activity-log/{action}     ok     ok           no       no                no
-GET  /pipelines                    ok     ok           ok       ok                no
-GET  /runs                         ok     ok           ok       ok                no
-POST /pipeline/run                 ok     no           ok       no                no
-POST /pipeline/status              ok     ok           ok       ok                no
-POST /pipeline/summary             ok     ok           ok       ok                no
-POST /pipeline/logs                ok     ok           ok       ok                no
-GET  /users ok    ok    no    no    no
-POST /users no    no    no    no    no
-GET  /users/{user} ok    ok    no    no    no
-PATCH /users/{user} ok    no    no    no    no
-POST /users/{invited}/invitation no no no no no
-POST /users/{user}/two-factor/reset no no no no no
-GET  /service-accounts ok    ok    no    no    no
-POST /service-accounts no    no    no    no    no
-GET  /service-accounts/{account} ok    ok    no    no    no
-PATCH /service-accounts/{account} no    no    no    no    no
-POST /service-accounts/{account}/activate no no no no no
-POST /service-accounts/{account}/deactivate ok no no no no
-GET  /service-accounts/{account}/tokens ok    ok    no    no    no
-POST /service-accounts/{account}/tokens no no no no no
-GET  /groups ok    ok    no    no    no
-POST /groups bad   no    no    no    no
-GET  /groups/{group} ok    ok    no    no    no
-PATCH /groups/{group} bad   no    no    no    no
-DELETE /groups/{group} ok    no    no    no    no
-POST /pipelines bad   no    no   no    no
-GET  /pipelines/{pipeline} ok    ok    ok    ok    no
-PATCH /pipelines/{pipeline} bad   no    no   no    no
-DELETE /pipelines/{pipeline} ok    no    no    no    no
-GET  /pipelines/{pipeline}/access-rules ok    ok    ok    ok    no
-PUT  /pipelines/{pipeline}/access-rules bad   no    no   no    no
-POST /pipelines/{pipeline}/duplicate ok    no    no    no    no
-POST /pipelines/{pipeline}/transfer bad   no    no   no    no
-POST /pipelines/{pipeline}/lock ok    no    no    no    no
-POST /pipelines/{pipeline}/unlock conflict no    no no    no
-POST /pipeline/stop conflict no    conflict no    no
-POST /pipeline/resume conflict no    conflict no    no
-POST /pipeline/reset conflict no    conflict no    no
-POST /pipeline/approve conflict no    conflict no    no
-POST /pipeline/reject bad   no    bad   no    no
-GET  /step-templates ok    ok    ok    ok    no
-GET  /organization/http-steps ok    ok    ok    ok    no
-GET  /me/usage ok    ok    no    no    no
-GET  /tokens/{token}/usage ok    ok    no    no    no
-GET  /organization/usage ok    ok    no    no    no
-GET  /me/sessions no no no no no
-POST /me/sessions/{session}/end no no no no no
-POST /me/sessions/end-all no no no no no
-GET  /me/preferences ok    ok    no    no    no
-PATCH /me/preferences no    no    no    no    no
+route                              api    api-readonly pipeline pipeline-readonly security-logs scim
+GET  /me                           ok     ok           ok       ok                ok    ok
+GET  /tokens                       ok     ok           no       no                no    no
+POST /tokens                       no     no           no       no                no    no
+GET  /tokens/current               ok     ok           ok       ok                ok    ok
+POST /tokens/current/expire        ok     ok           ok       ok                ok    ok
+GET  /tokens/{token}               ok     ok           no       no                no    no
+PATCH /tokens/{token}              no     no           no       no                no    no
+GET  /tokens/{token}/activity      ok     ok           no       no                no    no
+GET  /tokens/{token}/narrower      ok     ok           no       no                no    no
+POST /tokens/{token}/replace       no     no           no       no                no    no
+POST /tokens/{token}/expire        ok     no           no       no                no    no
+POST /tokens/lookup                ok     ok           no       no                no    no
+POST /tokens/report                ok     ok           ok       ok                ok    ok
+GET  /organization/tokens          ok     ok           no       no                no    no
+GET  /organization/access-review   ok     ok           no       no                no    no
+POST /organization/tokens/expire   ok     no           no       no                no    no
+GET  /organization/mails           ok     ok           no       no                no    no
+GET  /organization/single-sign-on  no     no           no       no                no    no
+PATCH /organization/single-sign-on no     no           no       no                no    no
+DELETE /organization/single-sign-on no    no           no       no                no    no
+GET  /organization/policy          ok     ok           no       no                no    no
+PATCH /organization/policy         no     no           no       no                no    no
+POST /organization/policy/preview  ok     ok           no       no                no    no
+GET  /logs/user/tokens             ok     ok           no       no                ok    no
+GET  /logs/user/tokens/export      ok     ok           no       no                ok    no
+GET  /logs/user/tokens/{use}       ok     ok           no       no                ok    no
+GET  /logs/user/actions            ok     ok           no       no                ok    no
+GET  /logs/user/actions/export     ok     ok           no       no                ok    no
+GET  /logs/user/actions/{action}   ok     ok           no       no                ok    no
+GET  /me/authentication-log        ok     ok           no       no                no    no
+GET  /me/authentication-log/export ok     ok           no       no                no    no
+GET  /me/authentication-log/{use}  ok     ok           no       no                no    no
+GET  /me/activity-log              ok     ok           no       no                no    no
+GET  /me/activity-log/export       ok     ok           no       no                no    no
+GET  /me/activity-log/{action}     ok     ok           no       no                no    no
+GET  /pipelines                    ok     ok           ok       ok                no    no
+GET  /runs                         ok     ok           ok       ok                no    no
+POST /pipeline/run                 ok     no           ok       no                no    no
+POST /pipeline/status              ok     ok           ok       ok                no    no
+POST /pipeline/summary             ok     ok           ok       ok                no    no
+POST /pipeline/logs                ok     ok           ok       ok                no    no
+GET  /users ok    ok    no    no    no    no
+POST /users no    no    no    no    no    no
+GET  /users/{user} ok    ok    no    no    no    no
+PATCH /users/{user} ok    no    no    no    no    no
+POST /users/{invited}/invitation no no no no no    no
+POST /users/{user}/erase no no no no no    no
+POST /users/{user}/two-factor/reset no no no no no    no
+GET  /service-accounts ok    ok    no    no    no    no
+POST /service-accounts no    no    no    no    no    no
+GET  /service-accounts/{account} ok    ok    no    no    no    no
+PATCH /service-accounts/{account} no    no    no    no    no    no
+POST /service-accounts/{account}/activate no no no no no    no
+POST /service-accounts/{account}/deactivate ok no no no no    no
+GET  /service-accounts/{account}/tokens ok    ok    no    no    no    no
+POST /service-accounts/{account}/tokens no no no no no    no
+GET  /groups ok    ok    no    no    no    no
+POST /groups bad   no    no    no    no    no
+GET  /groups/{group} ok    ok    no    no    no    no
+PATCH /groups/{group} bad   no    no    no    no    no
+DELETE /groups/{group} ok    no    no    no    no    no
+POST /pipelines bad   no    no   no    no    no
+GET  /pipelines/{pipeline} ok    ok    ok    ok    no    no
+PATCH /pipelines/{pipeline} bad   no    no   no    no    no
+DELETE /pipelines/{pipeline} ok    no    no    no    no    no
+GET  /pipelines/{pipeline}/access-rules ok    ok    ok    ok    no    no
+PUT  /pipelines/{pipeline}/access-rules bad   no    no   no    no    no
+POST /pipelines/{pipeline}/duplicate ok    no    no    no    no    no
+POST /pipelines/{pipeline}/transfer bad   no    no   no    no    no
+POST /pipelines/{pipeline}/lock ok    no    no    no    no    no
+POST /pipelines/{pipeline}/unlock conflict no    no no    no    no
+POST /pipeline/stop conflict no    conflict no    no    no
+POST /pipeline/resume conflict no    conflict no    no    no
+POST /pipeline/reset conflict no    conflict no    no    no
+POST /pipeline/approve conflict no    conflict no    no    no
+POST /pipeline/reject bad   no    bad   no    no    no
+GET  /step-templates ok    ok    ok    ok    no    no
+GET  /organization/http-steps ok    ok    ok    ok    no    no
+GET  /me/usage ok    ok    no    no    no    no
+GET  /tokens/{token}/usage ok    ok    no    no    no    no
+GET  /organization/usage ok    ok    no    no    no    no
+GET  /me/sessions no no no no no    no
+POST /me/sessions/{session}/end no no no no no    no
+POST /me/sessions/end-all no no no no no    no
+GET  /me/preferences ok    ok    no    no    no    no
+PATCH /me/preferences no    no    no    no    no    no
+GET /scim/v2/Users no no no no no ok
+POST /scim/v2/Users no no no no no ok
+POST /scim/v2/Users/.search no no no no no ok
+GET /scim/v2/Users/{user} no no no no no ok
+PUT /scim/v2/Users/{user} no no no no no ok
+PATCH /scim/v2/Users/{user} no no no no no ok
+DELETE /scim/v2/Users/{user} no no no no no ok
+GET /scim/v2/Groups no no no no no ok
+POST /scim/v2/Groups no no no no no ok
+POST /scim/v2/Groups/.search no no no no no ok
+GET /scim/v2/Groups/{group} no no no no no ok
+PUT /scim/v2/Groups/{group} no no no no no ok
+PATCH /scim/v2/Groups/{group} no no no no no ok
+DELETE /scim/v2/Groups/{group} no no no no no ok
+POST /scim/v2/.search no no no no no ok
+GET /scim/v2/ServiceProviderConfig no no no no no ok
+GET /scim/v2/ResourceTypes no no no no no ok
+GET /scim/v2/ResourceTypes/User no no no no no ok
+GET /scim/v2/Schemas no no no no no ok
+GET /scim/v2/Schemas/{schema} no no no no no ok
 """
 
 ROLES = {
@@ -433,7 +479,7 @@ class World:
     """Acme, Elsewhere, and all people and objects in the rows. Created once for this module."""
 
     def __init__(self):
-        acme = OrganizationFactory(name="Acme", slug="acme")
+        acme = OrganizationFactory(name="Acme", slug="acme", allowed_scopes=as_string(SCOPES_OF_TOKENS))
         owner = UserFactory(organization=acme)
         elsewhere = OrganizationFactory(name="Elsewhere", slug="elsewhere")
         self.people = {
@@ -529,7 +575,7 @@ def public_id(thing):
 
 
 def fill(path, things):
-    return path.format(text="text", **{name: public_id(thing) for name, thing in things.items()})
+    return path.format(text="text", schema=schemas.USER, **{name: public_id(thing) for name, thing in things.items()})
 
 
 PROVIDER = {
@@ -540,7 +586,7 @@ PROVIDER = {
 }
 
 
-def body_for(path, things):
+def body_for(path, things, method=""):
     if "/pipeline/" in path:
         return {"pipelineId": str(things["pipeline"].pk)}
     bodies = {
@@ -556,11 +602,17 @@ def body_for(path, things):
         # The only change to a person that tokens may make.
         "/users/{user}": {"is_active": False},
         "/organization/single-sign-on": PROVIDER,
+        "/scim/v2/Users": {"userName": "new@acme.example"},
+        "PUT /scim/v2/Users/{user}": {"userName": things["user"].email},
+        "PATCH /scim/v2/Users/{user}": {"Operations": [{"op": "replace", "path": "active", "value": False}]},
+        "/scim/v2/Groups": {"displayName": "New"},
+        "PUT /scim/v2/Groups/{group}": {"displayName": "New"},
+        "PATCH /scim/v2/Groups/{group}": {"Operations": [{"op": "replace", "value": {"displayName": "New"}}]},
         "/organization/policy": {"max_live_tokens": 49},
         "/organization/policy/preview": {"max_live_tokens": 49},
         "/organization/tokens/expire": {"ids": [str(things["token"].pk)], "reason": "found in a log"},
     }
-    return bodies.get(path, {})
+    return bodies.get(f"{method} {path}") or bodies.get(path, {})
 
 
 @pytest.mark.django_db
@@ -592,8 +644,13 @@ def word_for(answer):
 
 
 STATUSES = {"ok": {200, 201, 202, 204}, "no": {403}, "who?": {401}, "bad": {400}, "conflict": {409}}
-BY_SESSION = STATUSES | {"session": {200, 201, 204}, "token": {403}, "invalid": {400}}
-BY_TOKEN = STATUSES | {"session": {403}, "token": {200}, "invalid": {403}}
+BY_SESSION = STATUSES | {
+    "session": {200, 201, 204},
+    "token": {403},
+    "absent": {404},
+    "bad-in-session": {400},
+}
+BY_TOKEN = STATUSES | {"session": {403}, "token": {200}, "absent": {403}, "bad-in-session": {403}}
 
 
 def check_statuses(name, expected, statuses, request):
@@ -636,9 +693,14 @@ def test_scopes(api, world, method, path, expected):
     check_statuses(f"{method} {path} by scope", expected, STATUSES, request)
 
 
+def address_of(path, things):
+    """Addresses in the tables are those below /api/v1, or those of SCIM."""
+    return fill(path if path.startswith("/scim/") else f"/api/v1{path}", things)
+
+
 def send(api, method, path, things, headers=None):
-    address = "/api/v1" + fill(path, things)
-    data = "" if method == "GET" else json.dumps(body_for(path, things))
+    address = address_of(path, things)
+    data = "" if method == "GET" else json.dumps(body_for(path, things, method))
     return api.generic(method, address, data, content_type="application/json", headers=headers)
 
 
@@ -656,6 +718,8 @@ def as_template(path):
         ("<int:pk>", "{id}"),
         ("<int:number>", "1"),
         ("<uidb36>", "{text}"),
+        ("ResourceTypes/<key>", "ResourceTypes/User"),
+        ("Schemas/<key>", "Schemas/{id}"),
         ("<key>", "{text}"),
         ("<uidb64>", "{text}"),
         ("<token>", "{text}"),
@@ -704,7 +768,7 @@ def test_table_contains_every_page():
     def walk(patterns, prefix=""):
         for pattern in patterns:
             path = prefix + str(pattern.pattern)
-            if path.startswith(("api/v1", "admin/")):
+            if path.startswith(("api/v1", "scim/v2", "admin/")):
                 continue
             if hasattr(pattern, "url_patterns"):
                 walk(pattern.url_patterns, path)
@@ -725,9 +789,13 @@ def with_an_id(path):
         "/logs/user/actions": "{action}",
         "/me/authentication-log": "{use}",
         "/me/activity-log": "{action}",
+        "/scim/v2/Users": "{user}",
+        "/scim/v2/Groups": "{group}",
+        "/scim/v2/Schemas": "{schema}",
+        "/scim/v2/ResourceTypes": "User",
     }
     name = names.get(path.partition("/<")[0], "{token}")
-    return path.replace("<id:pk>", name)
+    return path.replace("<id:pk>", name).replace("<key>", name)
 
 
 @pytest.mark.django_db
@@ -742,7 +810,8 @@ def with_an_id(path):
 def test_read_only_operation_changes_nothing(api, world, method, path):
     """`only_reads` decides whether a change and its log entry share a transaction."""
     RunFactory(pipeline=world.administrators_things["pipeline"], number=1)
-    token = TokenFactory(owner=world.administrator, last_used_at=timezone.now(), last_used_ip="127.0.0.1")
+    scope = "scim" if path.startswith("/scim/") else "api"
+    token = TokenFactory(owner=world.administrator, scope=scope, last_used_at=timezone.now(), last_used_ip="127.0.0.1")
 
     with CaptureQueriesContext(connection) as captured:
         assert send(api, method, path, world.administrators_things, bearer(token)).status_code == 200

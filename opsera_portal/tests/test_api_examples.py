@@ -116,6 +116,9 @@ class World:
             Pipeline.objects.update(locked_at=timezone.now())
         elif operation == "user_invitation":
             User.objects.filter(pk=ids.OTHER_PERSON).update(joined_at=None)
+        elif operation == "user_erase":
+            Pipeline.objects.filter(owner_id=ids.OTHER_PERSON).delete()
+            User.objects.filter(pk=ids.OTHER_PERSON).update(is_active=False)
         elif operation == "user_two_factor_reset":
             with_two_factor(User.objects.get(pk=ids.OTHER_PERSON))
 

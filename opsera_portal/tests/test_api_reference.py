@@ -45,7 +45,11 @@ def test_sections_are_in_the_order_that_newcomers_need(schema):
 
 def test_each_operation_is_shown_once_with_its_scopes(operations):
     shown = {(each.method, each.path): each for each in operations.values()}
-    declared = {(route.method, re.sub(r"<[^>]+>", "{id}", route.path)): route.operation for route in routes()}
+    declared = {
+        (route.method, re.sub(r"<[^>]+>", "{id}", route.path)): route.operation
+        for route in routes()
+        if route.path.startswith("/api/v1/")
+    }
 
     assert shown.keys() == declared.keys()
     for address, operation in declared.items():

@@ -34,6 +34,8 @@ from tokens.tests.factories import TokenFactory
 
 pytestmark = [pytest.mark.once, pytest.mark.integration]
 
+GONE = "gone@example.com"
+
 FOLDER = Path(__file__).parent / "clients"
 PROGRAMS = FOLDER / "node_modules" / ".bin"
 # Steps can't call this address, so a run fails at once and can be resumed.
@@ -136,6 +138,9 @@ class World:
     def invited_person(self):
         return self.person(joined_at=None)
 
+    def deactivated_person(self):
+        return self.person(is_active=False, email=GONE)
+
     def person_with_passkey(self):
         person = self.person()
         add_passkey(person)
@@ -185,6 +190,7 @@ IDS = {
     "me/activity-log": World.action,
     "pipeline_unlock": World.locked_pipeline,
     "user_invitation": World.invited_person,
+    "user_erase": World.deactivated_person,
     "user_two_factor_reset": World.person_with_passkey,
 }
 
@@ -237,6 +243,7 @@ BODIES = {
     "token_replace": lambda world: {"overlap_hours": 1},
     "token_report": lambda world: {"tokens": ["nothing of ours"]},
     "user_change": lambda world: {"is_active": False},
+    "user_erase": lambda world: {"confirm": GONE},
     "user_invite": lambda world: {"email": "new@example.com", "name": "New", "site_role": "user"},
 }
 

@@ -15,6 +15,7 @@ from allauth.socialaccount.models import SocialAccount
 from django.core.signals import request_started
 from django.db import connection
 
+from accounts import privileges
 from accounts.models import POLICY_FIELDS, Organization, OrganizationProvider, User
 from accounts.security import reauthentication
 from accounts.services.single_sign_on import PROVIDER_FIELDS
@@ -56,7 +57,7 @@ def gives_a_way_in(sql, params):
     if verb == "DELETE FROM":
         return table in DELETES
     written = set(re.findall(r'"(\w+)" = ', sql.partition(" SET ")[2].partition(" WHERE ")[0]))
-    if table == "accounts_user" and written == {"is_active"} and not params[0]:
+    if table == "accounts_user" and written <= {"is_active", "deprovisioned_at"} and not params[0]:
         # Deactivation only removes rights.
         return False
     return bool(written & COLUMNS.get(table, set()))
@@ -91,12 +92,22 @@ def noted_proofs():
             _proved.append(request)
         return answer
 
+    may_provision = privileges.may_provision
+
+    def note_provisioning(privilege, request):
+        """A token for SCIM, which only an Administrator with a fresh proof can create."""
+        answer = may_provision(privilege, request)
+        if answer:
+            _proved.append(request)
+        return answer
+
     def forget(**kwargs):
         _proved.clear()
 
     request_started.connect(forget)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reauthentication, "is_recent", note)
+        patch.setattr(privileges, "may_provision", note_provisioning)
         yield
     request_started.disconnect(forget)
 

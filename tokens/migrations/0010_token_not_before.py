@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tokens', '0009_labels_with_abbreviations'),
+        ("tokens", "0009_labels_with_abbreviations"),
     ]
 
     operations = [

@@ -353,5 +353,5 @@ def test_blocked_token_has_the_blocked_badge_even_if_it_expires_soon(owner):
     assert state_badge(token).label == "Blocked by policy"
 
 
-def test_new_organization_allows_every_scope(organization):
-    assert organization.policy["allowed_scopes"] == [scope.id for scope in SCOPES]
+def test_new_organization_allows_every_scope_but_that_of_scim(organization):
+    assert organization.policy["allowed_scopes"] == [scope.id for scope in SCOPES if scope.id != "scim"]

@@ -65,5 +65,9 @@ class Command(BaseCommand):
             f"{read.log.label}: {read.entries:,} entries in {read.blocks:,} blocks are proven, "
             f"{read.waiting:,} wait to be sealed, {read.pruned:,} were removed because of their age."
         )
+        if read.erased:
+            self.stdout.write(
+                f"{read.log.label}: in {read.erased:,} of them, the names of an erased person were replaced."
+            )
         if read.head:
             self.stdout.write(f"{read.log.label}: the head is {read.head}")

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0010_user_browser_language'),
+        ("accounts", "0012_service_accounts"),
     ]
 
     operations = [

@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('auditlog', '0018_labels_of_fields'),
+        ("auditlog", "0019_reasons_and_actions_of_networks"),
     ]
 
     operations = [

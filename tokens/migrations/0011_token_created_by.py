@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tokens', '0009_labels_with_abbreviations'),
+        ("tokens", "0010_token_not_before"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
