@@ -77,6 +77,7 @@ class TokenUse(LogEntry):
         BLOCKED_BY_POLICY = "blocked_by_policy", _("Blocked by policy")
         NETWORK_NOT_ALLOWED = "network_not_allowed", _("Wrong network")
         USED_UP = "used_up", _("No use left")
+        TOKEN_REUSED = "token_reused", _("Replaced token reused")
         THROTTLED = "throttled", _("Too many requests")
         INVALID_REQUEST = "invalid_request", _("Invalid request")
         CONFLICT = "conflict", _("Conflict")
@@ -118,7 +119,9 @@ class TokenUse(LogEntry):
 
 
 # The token had already expired: someone or some script still uses it.
-ENDED_REASONS = frozenset({TokenUse.Reason.EXPIRED, TokenUse.Reason.REVOKED, TokenUse.Reason.USED_UP})
+ENDED_REASONS = frozenset(
+    {TokenUse.Reason.EXPIRED, TokenUse.Reason.REVOKED, TokenUse.Reason.USED_UP, TokenUse.Reason.TOKEN_REUSED}
+)
 
 
 class Activity(LogEntry):

@@ -27,6 +27,7 @@ _REFUSED: dict[str, Text] = {
     TokenUse.Reason.BLOCKED_BY_POLICY: gettext_lazy("Refused: blocked by policy"),
     TokenUse.Reason.NETWORK_NOT_ALLOWED: gettext_lazy("Refused: wrong network"),
     TokenUse.Reason.USED_UP: gettext_lazy("Refused: no use left"),
+    TokenUse.Reason.TOKEN_REUSED: gettext_lazy("Refused: replaced token reused"),
     TokenUse.Reason.THROTTLED: gettext_lazy("Refused: too many requests"),
     TokenUse.Reason.INVALID_REQUEST: gettext_lazy("Refused: invalid request"),
     TokenUse.Reason.CONFLICT: gettext_lazy("Refused: conflict"),

@@ -73,6 +73,7 @@ VALUES: dict[str, Any] = {
     "log_retention_days": 400,
     "mail": "Your token ends soon",
     "max_live_tokens": 50,
+    "max_replacement_overlap_hours": 168,
     "max_token_lifetime_days": 92,
     "method": "GET",
     "missing_secrets": [],
@@ -175,7 +176,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
     "ChangePipelineBodyRequest": {"name": "Build, test and report", "notified_people": ..., "steps": ...},
     "ChangePolicyBodyRequest": {"max_token_lifetime_days": 30, "allowed_scopes": ["api-readonly", "pipeline"]}
     | dict.fromkeys(("max_live_tokens", "two_factor_roles", "log_retention_days", "version"), ...)
-    | {"unused_tokens_end_after_days": ...},
+    | {"unused_tokens_end_after_days": ..., "max_replacement_overlap_hours": ...},
     "ChangePreferencesBodyRequest": {"wants_expiry_mails": True},
     "ChangeUserBodyRequest": {"site_role": ..., "is_active": False},
     "ChangedPolicy": {"max_token_lifetime_days": 30, "allowed_scopes": ["api-readonly", "pipeline"]},

@@ -12,7 +12,7 @@ from core.api.scopes import BY_ID, CHOICES, Scope
 from core.errors import errors_of
 from core.pages.forms import refusals_in
 from core.pages.seen import SeenForm
-from core.text import Text, grouped
+from core.text import Text, counted, grouped
 from tokens import seen
 from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
 from tokens.descriptions import clean_description
@@ -23,7 +23,7 @@ from tokens.names import MAX_LENGTH, clean_name
 from tokens.networks import MAX_LENGTH as NETWORK_MAX_LENGTH
 from tokens.networks import MOST_NETWORKS, clean_networks, words_of
 from tokens.pipeline_choice import chosen_by
-from tokens.replacement import DEFAULT_OVERLAP_HOURS
+from tokens.replacement import overlap_by_default
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
 from tokens.uses import MOST_USES
 
@@ -245,9 +245,22 @@ class ReplaceTokenForm(forms.Form):
         label=gettext_lazy("How long the old token works on"),
         choices=OVERLAPS,
         coerce=int,
-        initial=DEFAULT_OVERLAP_HOURS,
         help_text=gettext_lazy("Give the new token to your scripts in this time. Both work."),
+        error_messages={"invalid_choice": gettext_lazy("Choose one of the times that your organization allows.")},
     )
+
+    def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        policy = owner.own_organization
+        most = policy.max_replacement_overlap_hours
+        offered: list[tuple[int, Text]] = [choice for choice in OVERLAPS if choice[0] <= most]
+        if most not in dict(offered):
+            offered.append((most, counted(most, "hour", "hours")))
+        field = cast("forms.ChoiceField", self.fields["overlap_hours"])
+        field.choices = offered
+        field.initial = max(hours for hours, _ in offered if hours <= overlap_by_default(policy))
+        if most == 0:
+            field.help_text = gettext("Your organization's policy allows no overlap.")
 
 
 class ExpireTokenForm(forms.Form):

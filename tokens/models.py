@@ -165,6 +165,11 @@ class Token(models.Model):
         return ngettext("%(count)s use left", "%(count)s uses left", left) % {"count": grouped(left)}
 
     @property
+    def rotates(self) -> bool:
+        """Whether it can replace itself: it has the scope, and its uses are not counted (`tokens.replacement`)."""
+        return scopes.ROTATE in self.scopes and self.max_uses is None
+
+    @property
     def lifetime(self) -> timedelta:
         return self.expires_at - self.created_at
 

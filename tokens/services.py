@@ -17,6 +17,7 @@ from accounts.models import Organization, User
 from accounts.privileges import Privilege, require_proof
 from accounts.roles import Ability
 from auditlog.actions import Action
+from auditlog.open_use import token_in_use
 from auditlog.record import record, record_each
 from core.api import scopes
 from core.db.batches import batches_of, run_batches
@@ -88,17 +89,76 @@ def issue_token(
     pipelines: Collection[uuid.UUID] | None = None,
     networks: Collection[str] = (),
     max_uses: int | None = None,
-    replaces: Token | None = None,
     request: HttpRequest | None = None,
 ) -> Token:
     """Creates the metadata of a token for ``actor``; `reveal_token` creates the token itself.
 
     ``pipelines``: the only ones that it reaches; ``None`` for all that the actor can use. ``networks``: the only ones
-    from which it can be used. ``max_uses``: how often. ``replaces``: only `tokens.replacement` gives it. Raises
-    ``ValidationError`` by field, ``NameTaken``, or ``DomainError`` (``too_many_tokens``). If two requests come at once,
-    the second one counts the token of the first.
+    from which it can be used. ``max_uses``: how often. Raises ``ValidationError`` by field, ``NameTaken``, or
+    ``DomainError`` (``too_many_tokens``). If two requests come at once, the second one counts the token of the first.
     """
     require_proof(Privilege.CREATE_TOKEN, request)
+    return _issue(
+        actor=actor,
+        name=name,
+        chosen=chosen,
+        expires_at=expires_at,
+        description=description,
+        pipelines=pipelines,
+        networks=networks,
+        max_uses=max_uses,
+        request=request,
+    )
+
+
+def issue_successor(
+    *,
+    old: Token,
+    actor: User,
+    expires_at: datetime,
+    pipelines: Collection[uuid.UUID] | None,
+    request: HttpRequest | None = None,
+) -> Token:
+    """Creates the metadata of the token that replaces ``old``, for `tokens.replacement`. Everything else is a copy, so
+    the new token can do nothing that the old one couldn't.
+
+    Raises what `issue_token` raises.
+    """
+    require_proof_to_replace(old, request)
+    return _issue(
+        actor=actor,
+        name=old.name,
+        chosen=old.scopes,
+        expires_at=expires_at,
+        description=old.description,
+        pipelines=pipelines,
+        networks=old.networks.split(),
+        max_uses=None,
+        replaces=old,
+        request=request,
+    )
+
+
+def require_proof_to_replace(old: Token, request: HttpRequest | None) -> None:
+    """Raises what `require_proof` raises. The one exception: a token with the scope for it replaces itself."""
+    used = token_in_use(request)
+    if used is None or used.pk != old.pk or scopes.ROTATE not in scopes.parse(used.scope):
+        require_proof(Privilege.REPLACE_TOKEN, request)
+
+
+def _issue(
+    *,
+    actor: User,
+    name: str,
+    chosen: list[scopes.Scope],
+    expires_at: datetime,
+    description: str,
+    pipelines: Collection[uuid.UUID] | None,
+    networks: Collection[str],
+    max_uses: int | None,
+    replaces: Token | None = None,
+    request: HttpRequest | None,
+) -> Token:
     if not actor.may(Ability.OWN_TOKENS):
         raise NotAllowed
     with errors_of("name"):

@@ -201,6 +201,7 @@ GET  /tokens                       ok     ok     ok     ok     ok     ok       o
 POST /tokens                       session session session session session session session session no    who?
 GET  /tokens/current               token  token  token  token  token  token    token   token    no       who?
 POST /tokens/current/expire        token  token  token  token  token  token    token   token    no       who?
+POST /tokens/current/rotate        no     no     no     no     no     no       no      no       no       who?
 GET  /tokens/{token}               ok     no     no     no     no     no       no      no       no       who?
 PATCH /tokens/{token}              session no    no     no     no     no       no      no       no       who?
 GET  /tokens/{token}/activity      ok     no     no     no     no     no       no      no       no       who?
@@ -280,6 +281,7 @@ GET  /tokens                       ok     ok           no       no              
 POST /tokens                       no     no           no       no                no
 GET  /tokens/current               ok     ok           ok       ok                ok
 POST /tokens/current/expire        ok     ok           ok       ok                ok
+POST /tokens/current/rotate        no     no           no       no                no
 GET  /tokens/{token}               ok     ok           no       no                no
 PATCH /tokens/{token}              no     no           no       no                no
 GET  /tokens/{token}/activity      ok     ok           no       no                no

@@ -694,6 +694,7 @@ def test_operator_creates_an_organization(sign_in, operator):
             "max_token_lifetime_days": "30",
             "allowed_scopes": ["api"],
             "max_live_tokens": "50",
+            "max_replacement_overlap_hours": "168",
             "log_retention_days": "400",
         },
     )

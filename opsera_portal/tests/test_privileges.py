@@ -123,6 +123,7 @@ POLICY = {
     "allowed_scopes": ["api"],
     "max_live_tokens": "1000",
     "unused_tokens_end_after_days": "",
+    "max_replacement_overlap_hours": "24",
     "log_retention_days": "30",
 }
 

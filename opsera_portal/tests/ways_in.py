@@ -28,13 +28,15 @@ COLUMNS = {
 INSERTS = {*COLUMNS, "mfa_authenticator", "socialaccount_socialaccount", "tokens_token"}
 DELETES = {"mfa_authenticator", "socialaccount_socialaccount"}
 
-# These check another proof: a mailed link, the current password, or the answer of the provider.
+# These check another proof: a mailed link, the current password, the answer of the provider, or the token that a token
+# replaces: itself.
 OWN_PROOF = {
     ("accounts.security.credentials", "accept_invitation"),
     ("accounts.security.credentials", "change_password"),
     ("accounts.security.credentials", "reset_password"),
     ("accounts.security.email_change", "confirm_email_change"),
     ("accounts.signin.single_sign_on.links", "connect"),
+    ("tokens.replacement", "rotate_token"),
     # Django hashes a password again when its owner signs in with it.
     ("django.contrib.auth.base_user", "setter"),
 }

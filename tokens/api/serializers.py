@@ -9,7 +9,7 @@ from django.db.models import DateTimeField, TextChoices
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.models import User
+from accounts.models import MOST_OVERLAP_HOURS, User
 from accounts.roles import SiteRole
 from auditlog.api.serializers import HOST_NAME, TokenUseSerializer
 from core.api.paging import MAX_PAGE_SIZE
@@ -29,7 +29,7 @@ from tokens.narrowing import Narrowing
 from tokens.networks import MAX_LENGTH as NETWORK_MAX_LENGTH
 from tokens.networks import MOST_NETWORKS, clean_networks
 from tokens.pipeline_choice import MOST_PIPELINES
-from tokens.replacement import DEFAULT_OVERLAP_HOURS, MOST_OVERLAP_HOURS
+from tokens.replacement import ROTATION_OVERLAP_HOURS
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
 from tokens.states import CHOICES as STATE_CHOICES
 from tokens.states import LIVE_CHOICES, TokenState
@@ -400,11 +400,22 @@ class IssueTokenBody(StrictSerializer):
 class ReplaceTokenBody(StrictSerializer):
     overlap_hours = serializers.IntegerField(
         required=False,
-        default=DEFAULT_OVERLAP_HOURS,
         min_value=0,
         max_value=MOST_OVERLAP_HOURS,
-        help_text="For how many hours the old token works beside the new one, at most until its own end. With 0, it "
-        "ends immediately.",
+        help_text="For how many hours the old token works beside the new one, at most until its own end and at most as "
+        "the policy's `max_replacement_overlap_hours` allows. With 0, it ends immediately. Without it: 24, or the "
+        "policy's maximum if that is less.",
+    )
+
+
+class RotateTokenBody(StrictSerializer):
+    overlap_hours = serializers.IntegerField(
+        required=False,
+        default=ROTATION_OVERLAP_HOURS,
+        min_value=0,
+        max_value=MOST_OVERLAP_HOURS,
+        help_text="For how many hours the old token works beside the new one, as for replacing a token. Without it, "
+        "the old token ends immediately.",
     )
 
 

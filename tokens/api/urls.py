@@ -19,6 +19,7 @@ urlpatterns = [
     path("tokens", TokenViewSet.as_view({"get": "list", "post": "create"}), name="token_list"),
     path("tokens/current", CurrentTokenViewSet.as_view({"get": "retrieve"}), name="token_current"),
     path("tokens/current/expire", CurrentTokenViewSet.as_view({"post": "expire"}), name="token_current_expire"),
+    path("tokens/current/rotate", CurrentTokenViewSet.as_view({"post": "rotate"}), name="token_current_rotate"),
     path("tokens/lookup", TokenLookupViewSet.as_view({"post": "look_up"}), name="token_lookup"),
     path("tokens/report", TokenReportViewSet.as_view({"post": "report"}), name="token_report"),
     path("tokens/<id:pk>", TokenViewSet.as_view({"get": "retrieve", "patch": "partial_update"}), name="token_detail"),

@@ -1,6 +1,7 @@
 """API operations for tokens and for "who am I". They use the querysets and services of the pages."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 from django.utils.decorators import method_decorator
@@ -19,10 +20,13 @@ from auditlog.api.serializers import TokenUseSerializer
 from auditlog.api.views.base import LogListViewSet
 from auditlog.filters import OneTokenUseFilter
 from auditlog.models import TokenUse
+from auditlog.open_use import token_in_use
+from core.api import idempotency, scopes
+from core.api.changes import do_even_if_refused, hold_until_committed
 from core.api.etags import seen_by, with_etag
-from core.api.operations import CHANGE_API, READ_API, Operation
+from core.api.operations import CHANGE_API, READ_API, ROTATE_ITSELF, Operation
 from core.api.paging import MAX_PAGE_SIZE, KeysetPagination
-from core.api.problems import Forbidden
+from core.api.problems import Forbidden, TokenRefused
 from core.api.serializers import represent
 from core.api.views import ApiViewSet
 from core.db.keyset import Keyset
@@ -42,6 +46,7 @@ from tokens.api.serializers import (
     OrganizationTokenSerializer,
     Outcome,
     ReplaceTokenBody,
+    RotateTokenBody,
     TokenOutcomesSerializer,
     TokenSerializer,
     TokenUsageSerializer,
@@ -49,6 +54,7 @@ from tokens.api.serializers import (
 )
 from tokens.ended_in_use import ended_in_use
 from tokens.filters import AccessReviewFilter, OrganizationTokenFilter, TokenFilter
+from tokens.keys.ring import signing_lock
 from tokens.models import Token
 from tokens.narrowing import PERIODS, narrowing
 
@@ -57,6 +63,10 @@ NEWEST_FIRST = Keyset(("created_at", "id"))
 
 def may_read_tokens(user: User) -> bool:
     return user.may(Ability.READ_TOKENS)
+
+
+def may_own_tokens(user: User) -> bool:
+    return user.may(Ability.OWN_TOKENS)
 
 
 def may_expire_tokens(user: User) -> bool:
@@ -179,6 +189,13 @@ class CurrentTokenViewSet(ApiViewSet):
     operations: ClassVar[dict[str, Operation]] = {
         "retrieve": Operation(_("See the token in use"), any_token=True, only_reads=True),
         "expire": Operation(_("Expire the token in use"), any_token=True),
+        "rotate": Operation(
+            _("Replace the token in use"),
+            ROTATE_ITSELF,
+            shows_secret=True,
+            role_allows=may_own_tokens,
+            changes_only_itself=True,
+        ),
     }
     serializer_class = TokenSerializer
     queryset = Token.objects.none()
@@ -192,6 +209,47 @@ class CurrentTokenViewSet(ApiViewSet):
         """Permanently expires the token that makes this request."""
         body = self.read_body(ExpireTokenBody)
         return Response(_expire(request, _token_in_use(request), body["reason"]))
+
+    @extend_schema(operation_id="token_current_rotate", request=RotateTokenBody, responses={201: IssuedTokenSerializer})
+    @method_decorator(sensitive_variables())
+    def rotate(self, request: Request) -> Response:
+        """Creates a token with the same name, scopes and limits in the place of the one in use, and shows it, only this
+        once.
+
+        Call it once for each token, and store the new one before you use it. A token that was replaced and calls this
+        again gets 409 or 401 with the code `token_reused`, and all tokens that replaced it expire: someone may have a
+        copy. With an `Idempotency-Key`, a repeated request gets 409 or 401 without this consequence.
+        """
+        token = _token_in_use(request)
+        if token.replaced_at is not None:
+            raise self._reuse_of(token)
+        body = self.read_body(RotateTokenBody)
+        hold_until_committed(request._request, signing_lock())
+        try:
+            new, signed_jwt = replacement.rotate_token(token=token, request=request._request, **body)
+        except replacement.TokenReused:
+            raise self._reuse_of(token) from None
+        answer = {**represent(TokenSerializer, new), "token": signed_jwt}
+        return Response(answer, status=201, headers={"Cache-Control": "no-store"})
+
+    def perform_authentication(self, request: Request) -> None:
+        """A replaced token that tries to rotate has consequences, also if it has ended and is refused for that."""
+        try:
+            super().perform_authentication(request)
+        except TokenRefused:
+            token: Any = token_in_use(request._request)
+            if self.action != "rotate" or token is None or token.replaced_at is None:
+                raise
+            if scopes.ROTATE not in token.scopes or idempotency.was_carried_out(request, token.owner_id):
+                raise
+            refused = self._reuse_of(token)
+            raise TokenRefused(refused.code, str(refused)) from None
+
+    def _reuse_of(self, token: Token) -> replacement.TokenReused:
+        """The family ends after this request was refused, in the transaction of its log entry."""
+        request = self.request._request
+        do_even_if_refused(request, partial(replacement.end_family, token, request=request))
+        return replacement.TokenReused()
 
 
 class TokenLogViewSet(LogListViewSet):

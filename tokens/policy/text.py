@@ -15,6 +15,7 @@ from tokens.policy.preview import SOON, Effect, Review
 # Labels of the form that end with a unit. Here, the value has it.
 LABELS_WITHOUT_UNIT: dict[str, Text] = {
     "max_token_lifetime_days": gettext_lazy("Longest lifetime of a token"),
+    "max_replacement_overlap_hours": gettext_lazy("Longest time that a replaced token works on"),
     "log_retention_days": gettext_lazy("How long both logs are kept"),
 }
 
@@ -27,6 +28,7 @@ def in_words(organization: Organization) -> dict[str, str]:
         "allowed_scopes": ", ".join(str(BY_ID[scope].label) for scope in organization.allowed_scopes.split()),
         "max_live_tokens": str(organization.max_live_tokens),
         "unused_tokens_end_after_days": gettext("Never") if unused_days is None else _days(unused_days),
+        "max_replacement_overlap_hours": _hours(organization.max_replacement_overlap_hours),
         "two_factor_roles": ", ".join(str(SiteRole(role).label) for role in organization.two_factor_roles.split())
         or pgettext("site roles", "None"),
         "log_retention_days": _days(organization.log_retention_days),
@@ -78,6 +80,8 @@ def consequences(review: Review) -> Iterator[str]:
             "%(count)s people over the new limit keep their tokens but can't create more.",
             effect.people_above_max_live_tokens,
         ) % {"count": grouped(effect.people_above_max_live_tokens)}
+    if review.after.max_replacement_overlap_hours < review.before.max_replacement_overlap_hours:
+        yield gettext("Tokens that are being replaced now keep their end.")
     kept = review.after.log_retention_days
     if kept < review.before.log_retention_days:
         yield ngettext(
@@ -109,3 +113,7 @@ def blocked_tokens(effect: Effect) -> str:
 
 def _days(number: int) -> str:
     return counted(number, "day", "days")
+
+
+def _hours(number: int) -> str:
+    return counted(number, "hour", "hours")

@@ -60,6 +60,7 @@ STATUSES = {
     TokenUse.Reason.BLOCKED_BY_POLICY: 401,
     TokenUse.Reason.NETWORK_NOT_ALLOWED: 401,
     TokenUse.Reason.USED_UP: 401,
+    TokenUse.Reason.TOKEN_REUSED: 409,
     TokenUse.Reason.THROTTLED: 429,
     TokenUse.Reason.INVALID_REQUEST: 400,
     TokenUse.Reason.CONFLICT: 409,
