@@ -12,6 +12,7 @@ from django.utils.translation import gettext, ngettext
 
 from accounts.pipelines_for_tokens import NamedPipeline
 from core.api import scopes
+from core.db.keyset import Keyset
 from core.text import first_of, grouped
 from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
 from tokens.names import MAX_LENGTH
@@ -20,6 +21,8 @@ from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, expires_soon_f
 from tokens.states import ENDED, TokenState
 
 LAST_USED_RESOLUTION = timedelta(minutes=1)
+# The order of lists of tokens with keyset paging.
+NEWEST_FIRST = Keyset(("created_at", "id"))
 # How many pipelines of a token lists and mails name. The token's page has all of them.
 LISTED_PIPELINES = 10
 

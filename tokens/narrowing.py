@@ -35,7 +35,9 @@ _OF_ONE_PIPELINE = "/api/v1/pipelines/<id:pk>"
 _ABOUT_PIPELINES = ("/api/v1/pipeline", "/api/v1/runs")
 
 # Method and path, as in a `Route`.
-_Place = tuple[str, str]
+Place = tuple[str, str]
+# Method, address and time of a logged use.
+Call = tuple[str, str, datetime]
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def narrowing(token: Token, *, days: int, reader: User) -> Narrowing:
     since = timezone.now() - timedelta(days=days)
     calls = _newest_calls(token, since)
     open_routes = {(route.method, route.path): route for route in open_to_tokens()}
-    last_at, pipeline_ids = _by_operation(calls, open_routes)
+    last_at, pipeline_ids = by_operation(calls, open_routes)
     actions = _actions_on_pipelines(token, since)
     seen = pipelines_for_tokens().seen_by(reader, pipeline_ids | {pipeline_id for _, pipeline_id in actions})
     started_ids = {pipeline_id for action, pipeline_id in actions if action == Action.PIPELINE_STARTED}
@@ -91,24 +93,22 @@ def narrowing(token: Token, *, days: int, reader: User) -> Narrowing:
         used=[UsedOperation(open_routes[place], at) for place, at in sorted(last_at.items(), key=_last_first)],
         allowed=sum(verdict.allows for verdict in verdicts(token, open_to_tokens())),
         pipelines=seen,
-        knows_all_pipelines=not any(_reads_unknown_pipelines(open_routes[place]) for place in last_at),
+        knows_all_pipelines=not any(reads_unknown_pipelines(open_routes[place]) for place in last_at),
         started=sum(pipeline.id in started_ids for pipeline in seen),
         visible=pipelines_for_tokens().count_seen_by(reader),
-        scopes=_fewest_scopes(token, [open_routes[place] for place in last_at]),
+        scopes=fewest_scopes(token, [open_routes[place] for place in last_at]),
     )
 
 
-def _newest_calls(token: Token, since: datetime) -> list[tuple[str, str, datetime]]:
+def _newest_calls(token: Token, since: datetime) -> list[Call]:
     """Method, address and time of the newest uses that were allowed."""
     log = TokenUse.objects.filter(token_id=token.pk, at__gte=since, outcome=TokenUse.Outcome.ALLOWED)
     return list(log.order_by("-at", "-id").values_list("method", "target", "at")[:MOST_ENTRIES])
 
 
-def _by_operation(
-    calls: list[tuple[str, str, datetime]], known: dict[_Place, Route]
-) -> tuple[dict[_Place, datetime], set[uuid.UUID]]:
+def by_operation(calls: list[Call], known: dict[Place, Route]) -> tuple[dict[Place, datetime], set[uuid.UUID]]:
     """When each operation was last called, and the pipelines that addresses name."""
-    last_at: dict[_Place, datetime] = {}
+    last_at: dict[Place, datetime] = {}
     pipeline_ids = set()
     for (method, target), at in {(method, target): at for method, target, at in reversed(calls)}.items():
         path, pk = _resolved(target)
@@ -129,7 +129,7 @@ def _resolved(target: str) -> tuple[str, uuid.UUID | None]:
     return f"/{match.route}", match.kwargs.get("pk")
 
 
-def _last_first(call: tuple[_Place, datetime]) -> tuple[float, _Place]:
+def _last_first(call: tuple[Place, datetime]) -> tuple[float, Place]:
     return -call[1].timestamp(), call[0]
 
 
@@ -139,24 +139,24 @@ def _actions_on_pipelines(token: Token, since: datetime) -> list[tuple[str, uuid
     return [(action, uuid.UUID(target_id)) for action, target_id in rows if ids.FORM.fullmatch(target_id)]
 
 
-def _reads_unknown_pipelines(route: Route) -> bool:
+def reads_unknown_pipelines(route: Route) -> bool:
     is_known = route.path.startswith(_OF_ONE_PIPELINE) or not route.operation.only_reads
     return route.path.startswith(_ABOUT_PIPELINES) and not is_known
 
 
-def _fewest_scopes(token: Token, used: list[Route]) -> list[Scope]:
+def fewest_scopes(token: Token, used: list[Route]) -> list[Scope]:
     """Of all choices of scopes that open what was used and nothing that the token can't do, the one that opens the
     least. The token's own scopes are always one of them."""
-    own, needed = (
-        _opened(frozenset(token.scopes)),
-        {(route.method, route.path) for route in used if route.operation.scopes},
-    )
+    opened = {scope: _opened(scope) for scope in SCOPES}
+    own: set[Place] = set().union(*(opened[scope] for scope in token.scopes))
+    needed = {(route.method, route.path) for route in used if route.operation.scopes}
     choices = [
-        choice
+        (len(opened_together), len(choice), choice)
         for choice in chain.from_iterable(combinations(SCOPES, size) for size in range(1, len(SCOPES) + 1))
-        if needed <= _opened(frozenset(choice)) <= own and _is_allowed(choice, token)
+        if needed <= (opened_together := set[Place]().union(*(opened[scope] for scope in choice))) <= own
+        and _is_allowed(choice, token)
     ]
-    return list(min(choices, key=lambda choice: (len(_opened(frozenset(choice))), len(choice)), default=token.scopes))
+    return list(min(choices, key=lambda found: found[:2])[2]) if choices else token.scopes
 
 
 def _is_allowed(choice: tuple[Scope, ...], token: Token) -> bool:
@@ -167,6 +167,6 @@ def _is_allowed(choice: tuple[Scope, ...], token: Token) -> bool:
     return is_open and not scopes_not_allowed(as_string(choice), token.organization)
 
 
-def _opened(scopes: frozenset[Scope]) -> set[_Place]:
-    """The operations that need a scope and that one of these opens."""
-    return {(route.method, route.path) for route in open_to_tokens() if not scopes.isdisjoint(route.operation.scopes)}
+def _opened(scope: Scope) -> set[Place]:
+    """The operations that need a scope and that this one opens."""
+    return {(route.method, route.path) for route in open_to_tokens() if scope in route.operation.scopes}

@@ -33,6 +33,7 @@ from tokens.replacement import ROTATION_OVERLAP_HOURS
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
 from tokens.states import CHOICES as STATE_CHOICES
 from tokens.states import LIVE_CHOICES, TokenState
+from tokens.unused_rights import UnusedRights
 from tokens.uses import MOST_USES
 
 _IS_LIMITED = "Whether it reaches only the pipelines that were chosen when it was created."
@@ -211,6 +212,12 @@ class AccessReviewSerializer(serializers.ModelSerializer[Token]):
         allow_null=True,
         help_text="The names of those of them that you can see; null if it is not limited.",
     )
+    networks = serializers.SerializerMethodField(
+        help_text="The only networks and addresses from which it can be used; empty if from everywhere."
+    )
+    uses_left = serializers.IntegerField(
+        read_only=True, allow_null=True, help_text="How often it can still be used; null without a limit."
+    )
     state = serializers.ChoiceField(choices=LIVE_CHOICES, read_only=True, help_text="Only `active` tokens work.")
     operations_allowed = serializers.IntegerField(
         read_only=True,
@@ -242,6 +249,8 @@ class AccessReviewSerializer(serializers.ModelSerializer[Token]):
             "last_used_at",
             "operations_allowed",
             "operations_total",
+            "networks",
+            "uses_left",
         ]
 
     def to_representation(self, instance: Token) -> dict[str, Any]:
@@ -265,7 +274,12 @@ class AccessReviewSerializer(serializers.ModelSerializer[Token]):
             "last_used_at": _moment(instance.last_used_at),
             "operations_allowed": counter.allowed(instance, state),
             "operations_total": counter.total,
+            "networks": instance.networks.split(),
+            "uses_left": instance.uses_left,
         }
+
+    def get_networks(self, token: Token) -> list[str]:
+        return token.networks.split()
 
 
 class IssuedTokenSerializer(TokenSerializer):
@@ -597,6 +611,50 @@ class NarrowingSerializer(serializers.Serializer[Any]):
 class NarrowerTokenSerializer(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     periods = NarrowingSerializer(many=True)
+
+
+class UnusedRightsSerializer(serializers.Serializer[Any]):
+    """What a live token has and did not use."""
+
+    id = serializers.UUIDField(source="token.pk")
+    name = serializers.CharField(source="token.name")
+    owner_id = serializers.UUIDField(source="token.owner_id")
+    owner_email = serializers.EmailField(source="token.owner.email")
+    scopes = serializers.SerializerMethodField()
+    last_used_at = UtcDateTimeField(source="token.last_used_at", allow_null=True)
+    days = serializers.IntegerField()
+    operations_used = serializers.IntegerField(help_text="How many different operations it called in this time.")
+    is_complete = serializers.BooleanField(
+        help_text="False if it was used 2,000 times or more: older uses are left out, and it may need more scopes."
+    )
+    enough_scopes = serializers.SerializerMethodField(
+        help_text="The scopes of the narrowest token that could have done the same; empty if it was not used."
+    )
+    unused_scopes = serializers.SerializerMethodField(help_text="Those of `scopes` that are not in `enough_scopes`.")
+    is_limited = serializers.BooleanField(source="token.is_limited", help_text=_IS_LIMITED)
+    unused_pipelines = serializers.SerializerMethodField(
+        help_text="For a limited token: the ids of the chosen pipelines that you can see and that it is not known to "
+        "have used. Otherwise null."
+    )
+    knows_all_pipelines = serializers.BooleanField(
+        help_text="False if it read lists, a status, a summary or a log: the log does not say of which pipelines."
+    )
+
+    @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES)))
+    def get_scopes(self, found: UnusedRights) -> list[str]:
+        return [scope.id for scope in found.token.scopes]
+
+    @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES)))
+    def get_enough_scopes(self, found: UnusedRights) -> list[str]:
+        return [scope.id for scope in found.enough]
+
+    @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES)))
+    def get_unused_scopes(self, found: UnusedRights) -> list[str]:
+        return [scope.id for scope in found.scopes]
+
+    @extend_schema_field(serializers.ListField(child=serializers.UUIDField(), allow_null=True))
+    def get_unused_pipelines(self, found: UnusedRights) -> list[str] | None:
+        return None if found.pipelines is None else [str(pipeline.id) for pipeline in found.pipelines]
 
 
 class UsageSerializer(serializers.Serializer[Any]):

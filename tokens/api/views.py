@@ -25,11 +25,10 @@ from core.api import idempotency, scopes
 from core.api.changes import do_even_if_refused, hold_until_committed
 from core.api.etags import seen_by, with_etag
 from core.api.operations import CHANGE_API, READ_API, ROTATE_ITSELF, Operation
-from core.api.paging import MAX_PAGE_SIZE, KeysetPagination
+from core.api.paging import MAX_PAGE_SIZE, KeysetPagination, SmallPages
 from core.api.problems import Forbidden, TokenRefused
 from core.api.serializers import represent
 from core.api.views import ApiViewSet
-from core.db.keyset import Keyset
 from core.http.request_context import person_of
 from tokens import replacement, seen, services
 from tokens.access_review import reviewed_tokens
@@ -50,15 +49,22 @@ from tokens.api.serializers import (
     TokenOutcomesSerializer,
     TokenSerializer,
     TokenUsageSerializer,
+    UnusedRightsSerializer,
     UsageSerializer,
 )
 from tokens.ended_in_use import ended_in_use
-from tokens.filters import AccessReviewFilter, OrganizationTokenFilter, TokenFilter
+from tokens.filters import (
+    AccessReviewFilter,
+    OrganizationTokenFilter,
+    OrganizationUnusedScopesFilter,
+    TokenFilter,
+    UnusedScopesFilter,
+    days_chosen,
+)
 from tokens.keys.ring import signing_lock
-from tokens.models import Token
+from tokens.models import NEWEST_FIRST, Token
 from tokens.narrowing import PERIODS, narrowing
-
-NEWEST_FIRST = Keyset(("created_at", "id"))
+from tokens.unused_rights import shown_tokens, unused_rights
 
 
 def may_read_tokens(user: User) -> bool:
@@ -340,6 +346,59 @@ class AccessReviewViewSet(ApiViewSet):
         rule of a pipeline can allow less.
         """
         return self.page_of(self.get_queryset(), counter=OperationCounter())
+
+
+class UnusedScopesViewSet(ApiViewSet):
+    """What a person's own tokens have and don't use."""
+
+    operations: ClassVar[dict[str, Operation]] = {
+        "list": Operation(_("See which scopes my tokens don't use"), READ_API, only_reads=True),
+    }
+    serializer_class = UnusedRightsSerializer
+    filterset_class = UnusedScopesFilter
+    # Each row reads up to 2,000 entries of a log.
+    pagination_class = SmallPages
+    keyset = NEWEST_FIRST
+
+    def get_queryset(self) -> Any:
+        return self._shown(Token.objects.owned_by(self.person))
+
+    @extend_schema(operation_id="token_unused_scopes")
+    def list(self, request: Request) -> Response:
+        """For each of your live tokens: the fewest scopes that open what it did in the last 90 or 30 days, and which
+        of its chosen pipelines it did not use. The newest token first."""
+        return self._rights()
+
+    def _shown(self, tokens: Any) -> Any:
+        return shown_tokens(tokens).for_token_table().with_pipelines(seen_by=self.person)
+
+    def _rights(self) -> Response:
+        page = self.paginate_queryset(self.narrowed(self.get_queryset()))
+        found = unused_rights(page or [], days=days_chosen(self.request.query_params))
+        return self.get_paginated_response(UnusedRightsSerializer(found, many=True).data)
+
+
+class OrganizationUnusedScopesViewSet(UnusedScopesViewSet):
+    """The same for everyone's tokens, for roles that read them."""
+
+    operations: ClassVar[dict[str, Operation]] = {
+        "list": Operation(
+            _("See which scopes the organization's tokens don't use"),
+            READ_API,
+            only_reads=True,
+            role_allows=may_read_tokens,
+        ),
+    }
+    filterset_class = OrganizationUnusedScopesFilter
+
+    def get_queryset(self) -> Any:
+        return self._shown(Token.objects.of_organization_readable_by(self.person))
+
+    @extend_schema(operation_id="organization_unused_scopes")
+    def list(self, request: Request) -> Response:
+        """For each live token of the organization: the fewest scopes that open what it did in the last 90 or 30 days,
+        and which of its chosen pipelines it did not use. The newest token first."""
+        return self._rights()
 
 
 class OrganizationUsageViewSet(ApiViewSet):
