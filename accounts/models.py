@@ -34,6 +34,8 @@ from core.text import NOT_PRINTABLE, composed, is_printable
 DEFAULT_MAX_TOKEN_LIFETIME_DAYS = 92
 DEFAULT_MAX_LIVE_TOKENS = 50
 DEFAULT_LOG_RETENTION_DAYS = 400
+# A week. Also the default: an organization decides to allow less.
+MOST_OVERLAP_HOURS = 7 * 24
 
 
 # What an organization decides for its people, tokens and logs; the same names on the page and in the API.
@@ -43,6 +45,7 @@ POLICY_FIELDS = (
     "max_live_tokens",
     "unused_tokens_end_after_days",
     "token_networks",
+    "max_replacement_overlap_hours",
     "two_factor_roles",
     "sign_in_networks",
     "sign_in_network_roles",
@@ -106,6 +109,12 @@ class Organization(models.Model):
         blank=True,
         validators=[MinValueValidator(1), MaxValueValidator(366)],
         help_text=gettext_lazy("1 to 366, or empty: unused tokens then live until they expire."),
+    )
+    max_replacement_overlap_hours = models.PositiveSmallIntegerField(
+        gettext_lazy("longest time that a replaced token works on, in hours"),
+        default=MOST_OVERLAP_HOURS,
+        validators=[MinValueValidator(0), MaxValueValidator(MOST_OVERLAP_HOURS)],
+        help_text=gettext_lazy("0 to 168. With 0, a token ends as soon as another one replaces it."),
     )
     two_factor_roles = models.CharField(
         "site roles that require two-factor",
@@ -177,6 +186,10 @@ class Organization(models.Model):
                 condition=models.Q(unused_tokens_end_after_days__isnull=True)
                 | models.Q(unused_tokens_end_after_days__gte=1, unused_tokens_end_after_days__lte=366),
                 name="organization_unused_tokens_end_after_1_to_366_days",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(max_replacement_overlap_hours__lte=MOST_OVERLAP_HOURS),
+                name="organization_max_replacement_overlap_0_to_168_hours",
             ),
             models.CheckConstraint(condition=~models.Q(allowed_scopes=""), name="organization_allows_a_scope"),
             models.CheckConstraint(

@@ -41,6 +41,7 @@ class Action(models.TextChoices):
     TOKEN_ENDED_BY_OPERATOR = "token.ended_by_operator", _("Token expired by the operator")
     TOKEN_ENDED_UNUSED = "token.ended_unused", _("Token expired unused")
     TOKEN_ENDED_ORPHANED = "token.ended_orphaned", _("Token of an orphaned service account expired")
+    TOKEN_ENDED_BY_REUSE = "token.ended_by_reuse", _("Token expired after reuse")
     TOKEN_REPORTED = "token.reported", _("Token reported and expired")
     TOKEN_LOOKED_UP = "token.looked_up", _("Token looked up")
     USER_CREATED = "user.created", _("User created")

@@ -80,6 +80,7 @@ class TokenUse(LogEntry):
         NETWORK_POLICY = "network_policy", _("Wrong network for the organization")
         NOT_STARTED = "not_started", _("Token not started")
         USED_UP = "used_up", _("No use left")
+        TOKEN_REUSED = "token_reused", _("Replaced token reused")
         THROTTLED = "throttled", _("Too many requests")
         INVALID_REQUEST = "invalid_request", _("Invalid request")
         CONFLICT = "conflict", _("Conflict")
@@ -121,7 +122,9 @@ class TokenUse(LogEntry):
 
 
 # The token had already expired: someone or some script still uses it.
-ENDED_REASONS = frozenset({TokenUse.Reason.EXPIRED, TokenUse.Reason.REVOKED, TokenUse.Reason.USED_UP})
+ENDED_REASONS = frozenset(
+    {TokenUse.Reason.EXPIRED, TokenUse.Reason.REVOKED, TokenUse.Reason.USED_UP, TokenUse.Reason.TOKEN_REUSED}
+)
 
 
 class Activity(LogEntry):

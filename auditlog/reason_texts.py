@@ -49,6 +49,11 @@ EXPLANATIONS: dict[str, Text] = {
         "The token could be used only a number of times, and all uses were taken. If the script needs more, give it a "
         "new token. If you do not know this address or program, assume that someone else has the token."
     ),
+    Reason.TOKEN_REUSED: _(
+        "The token tried to replace itself although another token had replaced it already. Someone may have a copy, so "
+        "the portal expired all tokens of this family. If one script called twice, create a new token for it. "
+        "Otherwise, find out who uses this address and program."
+    ),
     Reason.THROTTLED: _("Too many requests in a short time. Wait for the time that `Retry-After` in the answer gives."),
     Reason.INVALID_REQUEST: _(
         "The request itself was wrong: its body, a field or a parameter. The answer said which; nothing was changed."

@@ -31,6 +31,7 @@ _REFUSED: dict[str, Text] = {
     TokenUse.Reason.NETWORK_POLICY: gettext_lazy("Refused: wrong network for the organization"),
     TokenUse.Reason.NOT_STARTED: gettext_lazy("Refused: token not started"),
     TokenUse.Reason.USED_UP: gettext_lazy("Refused: no use left"),
+    TokenUse.Reason.TOKEN_REUSED: gettext_lazy("Refused: replaced token reused"),
     TokenUse.Reason.THROTTLED: gettext_lazy("Refused: too many requests"),
     TokenUse.Reason.INVALID_REQUEST: gettext_lazy("Refused: invalid request"),
     TokenUse.Reason.CONFLICT: gettext_lazy("Refused: conflict"),

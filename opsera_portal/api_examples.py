@@ -74,6 +74,7 @@ VALUES: dict[str, Any] = {
     "log_retention_days": 400,
     "mail": "Your token ends soon",
     "max_live_tokens": 50,
+    "max_replacement_overlap_hours": 168,
     "max_token_lifetime_days": 92,
     "method": "GET",
     "missing_secrets": [],
@@ -209,7 +210,8 @@ OBJECTS: dict[str, dict[str, Any]] = {
     | dict.fromkeys(("max_live_tokens", "two_factor_roles", "log_retention_days", "version"), ...)
     | dict.fromkeys(("token_networks", "sign_in_networks", "sign_in_network_roles"), ...)
     | dict.fromkeys(("unused_tokens_end_after_days", "orphaned_service_tokens_end_after_days"), ...)
-    | dict.fromkeys(("max_service_token_lifetime_days", "service_token_creators"), ...),
+    | dict.fromkeys(("max_service_token_lifetime_days", "service_token_creators"), ...)
+    | {"max_replacement_overlap_hours": ...},
     "ChangePreferencesBodyRequest": {"wants_expiry_mails": True},
     "ChangeUserBodyRequest": {"site_role": ..., "is_active": False},
     "ChangeSingleSignOnBodyRequest": SINGLE_SIGN_ON | {"client_secret": "secret-of-the-client"},

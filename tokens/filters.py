@@ -1,6 +1,7 @@
 """Filters of the lists of tokens."""
 
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime, time, timedelta
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ from accounts.models import User
 from core.api import scopes
 from core.filters import ChoiceFilter, DayFilter, SearchFilter, StrictFilterSet, TextFilter, is_address
 from core.pages.widgets import PickerInput
+from tokens.narrowing import PERIODS
 from tokens.querysets import TokenQuerySet
 from tokens.states import CHOICES as STATE_CHOICES
 from tokens.states import TokenState
@@ -213,6 +215,59 @@ class AccessReviewFilter(StrictFilterSet):
     filter_scope = OrganizationTokenFilter.filter_scope
     filter_limit = OrganizationTokenFilter.filter_limit
     filter_unused = OrganizationTokenFilter.filter_unused
+
+
+class UnusedScopesFilter(StrictFilterSet):
+    """``days`` changes what is said of each token, and not which tokens are listed."""
+
+    api_help: ClassVar = {
+        "days": "What the tokens did in so many days: 90, unless you give 30.",
+        "is_limited": OrganizationTokenFilter.description_of("is_limited"),
+    }
+
+    days = ChoiceFilter(
+        label=gettext_lazy("In the last"),
+        choices=[(str(days), gettext_lazy("30 days") if days == 30 else gettext_lazy("90 days")) for days in PERIODS],
+        method="keep_all",
+        empty_label=None,
+        null_label=None,
+    )
+    scope = ChoiceFilter(
+        label=gettext_lazy("Scope"),
+        choices=scopes.CHOICES,
+        method="filter_scope",
+        empty_label=gettext_lazy("Any scope"),
+    )
+    is_limited = ChoiceFilter(
+        label=gettext_lazy("Pipelines"),
+        choices=LIMITS,
+        method="filter_limit",
+        empty_label=gettext_lazy("Limited or not"),
+    )
+
+    filter_scope = TokenFilter.filter_scope
+    filter_limit = TokenFilter.filter_limit
+
+    def keep_all(self, queryset: TokenQuerySet, name: str, value: str) -> TokenQuerySet:
+        return queryset
+
+
+def days_chosen(query: Mapping[str, Any]) -> int:
+    """90, unless the reader chose 30."""
+    return next((days for days in PERIODS if str(days) == query.get("days")), PERIODS[0])
+
+
+class OrganizationUnusedScopesFilter(UnusedScopesFilter):
+    api_help: ClassVar = {"owner": OrganizationTokenFilter.description_of("owner")}
+
+    owner = TextFilter(
+        label=gettext_lazy("Owner"),
+        max_length=254,
+        method="filter_owner",
+        widget=PickerInput("accounts:suggested_addresses"),
+    )
+
+    filter_owner = OrganizationTokenFilter.filter_owner
 
 
 def _texts_have(text: str) -> Q:

@@ -15,7 +15,7 @@ from core.networks import MAX_LENGTH as NETWORK_MAX_LENGTH
 from core.networks import MOST_NETWORKS, clean_networks, words_of
 from core.pages.forms import refusals_in
 from core.pages.seen import SeenForm
-from core.text import Text, grouped
+from core.text import Text, counted, grouped
 from tokens import seen
 from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
 from tokens.descriptions import clean_description
@@ -24,7 +24,7 @@ from tokens.lifetimes import DEFAULT_LIFETIME, Lifetime, chosen_end, chosen_star
 from tokens.models import Token
 from tokens.names import MAX_LENGTH, clean_name
 from tokens.pipeline_choice import chosen_by
-from tokens.replacement import DEFAULT_OVERLAP_HOURS
+from tokens.replacement import overlap_by_default
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
 from tokens.uses import MOST_USES
 
@@ -268,9 +268,22 @@ class ReplaceTokenForm(forms.Form):
         label=gettext_lazy("How long the old token works on"),
         choices=OVERLAPS,
         coerce=int,
-        initial=DEFAULT_OVERLAP_HOURS,
         help_text=gettext_lazy("Give the new token to your scripts in this time. Both work."),
+        error_messages={"invalid_choice": gettext_lazy("Choose one of the times that your organization allows.")},
     )
+
+    def __init__(self, *args: Any, owner: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        policy = owner.own_organization
+        most = policy.max_replacement_overlap_hours
+        offered: list[tuple[int, Text]] = [choice for choice in OVERLAPS if choice[0] <= most]
+        if most not in dict(offered):
+            offered.append((most, counted(most, "hour", "hours")))
+        field = cast("forms.ChoiceField", self.fields["overlap_hours"])
+        field.choices = offered
+        field.initial = max(hours for hours, _ in offered if hours <= overlap_by_default(policy))
+        if most == 0:
+            field.help_text = gettext("Your organization's policy allows no overlap.")
 
 
 class ExpireTokenForm(forms.Form):

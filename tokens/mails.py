@@ -147,6 +147,30 @@ def report_mail(owner_id: str, token_ids: Sequence[str], reader_id: str = "") ->
     return mail_from("tokens/mail/token_reported.txt", context, subject=subject, to=reader.email)
 
 
+@mail_kind(gettext_lazy("Replaced token reused"))
+def reuse_mail(owner_id: str, token_ids: Sequence[str], reader_id: str = "") -> EmailMessage | None:
+    """Tells an owner that a replaced token tried to replace itself again, and that these tokens were ended for that."""
+    owner = User.objects.select_related("organization").filter(pk=uuid.UUID(owner_id)).first()
+    reader = reader_of(owner, reader_id) if owner else None
+    if owner is None or reader is None:
+        return None
+    entries = Activity.objects.of(owner).filter(action=Action.TOKEN_ENDED_BY_REUSE, target_id__in=token_ids)
+    found = list(entries.order_by("at", "id"))
+    if not found:
+        return None
+    context = about(owner, reader) | {
+        "organization": owner.organization,
+        "entry": found[0],
+        "count": len(found),
+        "reused_url": public_url("tokens:token_detail", found[0].details["reused"]),
+        "entry_url": public_url("auditlog:activity_detail", found[0].public_id),
+    }
+    subject = gettext("Your access token “%(name)s” was expired: someone may have a copy") % {
+        "name": found[0].target_name
+    }
+    return mail_from("tokens/mail/token_reused.txt", context, subject=subject_about(owner, subject), to=reader.email)
+
+
 @mail_kind(gettext_lazy("Token expired early"))
 def expired_mail(owner_id: str, token_ids: Sequence[str], count: int, reader_id: str = "") -> EmailMessage | None:
     """Tells an owner that someone else ended ``count`` of their tokens in one action. ``token_ids`` are the first."""

@@ -13,6 +13,7 @@ from django.utils.translation import gettext, ngettext
 from accounts.models import User
 from accounts.pipelines_for_tokens import NamedPipeline
 from core.api import scopes
+from core.db.keyset import Keyset
 from core.text import first_of, grouped
 from tokens.descriptions import MAX_LENGTH as DESCRIPTION_MAX_LENGTH
 from tokens.names import MAX_LENGTH
@@ -21,6 +22,8 @@ from tokens.querysets import PENDING_LAPSES_AFTER, TokenQuerySet, expires_soon_f
 from tokens.states import ENDED, TokenState
 
 LAST_USED_RESOLUTION = timedelta(minutes=1)
+# The order of lists of tokens with keyset paging.
+NEWEST_FIRST = Keyset(("created_at", "id"))
 # How many pipelines of a token lists and mails name. The token's page has all of them.
 LISTED_PIPELINES = 10
 
@@ -174,6 +177,11 @@ class Token(models.Model):
         if (left := self.uses_left) is None:
             return ""
         return ngettext("%(count)s use left", "%(count)s uses left", left) % {"count": grouped(left)}
+
+    @property
+    def rotates(self) -> bool:
+        """Whether it can replace itself: it has the scope, and its uses are not counted (`tokens.replacement`)."""
+        return scopes.ROTATE in self.scopes and self.max_uses is None
 
     @property
     def lifetime(self) -> timedelta:

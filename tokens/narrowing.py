@@ -45,10 +45,10 @@ _VALUES = re.compile(rf"(?<=/)(?:{ids.FORM.pattern}|[0-9]+)(?=/|$)")
 _ANY_ID, _ANY_NUMBER = str(uuid.UUID(int=0)), "0"
 
 # Method and path, as in a `Route`.
-_Place = tuple[str, str]
+Place = tuple[str, str]
 
 
-class _Calls(NamedTuple):
+class Call(NamedTuple):
     """All calls of one address with one method."""
 
     method: str
@@ -100,7 +100,7 @@ def narrowing(token: Token, *, days: int, reader: User) -> Narrowing:
     since = timezone.now() - timedelta(days=days)
     calls = _newest_calls(token, since)
     open_routes = {(route.method, route.path): route for route in open_to_tokens()}
-    last_at, pipeline_ids = _by_operation(calls, open_routes)
+    last_at, pipeline_ids = by_operation(calls, open_routes)
     actions = _actions_on_pipelines(token, since)
     seen = pipelines_for_tokens().seen_by(reader, pipeline_ids | {pipeline_id for _, pipeline_id in actions})
     started_ids = {pipeline_id for action, pipeline_id in actions if action == Action.PIPELINE_STARTED}
@@ -110,23 +110,23 @@ def narrowing(token: Token, *, days: int, reader: User) -> Narrowing:
         used=[UsedOperation(open_routes[place], at) for place, at in sorted(last_at.items(), key=_last_first)],
         allowed=sum(verdict.allows for verdict in verdicts(token, open_to_tokens())),
         pipelines=seen,
-        knows_all_pipelines=not any(_reads_unknown_pipelines(open_routes[place]) for place in last_at),
+        knows_all_pipelines=not any(reads_unknown_pipelines(open_routes[place]) for place in last_at),
         started=sum(pipeline.id in started_ids for pipeline in seen),
         visible=pipelines_for_tokens().count_seen_by(reader),
-        scopes=_fewest_scopes(token, [open_routes[place] for place in last_at]),
+        scopes=fewest_scopes(token, [open_routes[place] for place in last_at]),
     )
 
 
-def _newest_calls(token: Token, since: datetime) -> list[_Calls]:
+def _newest_calls(token: Token, since: datetime) -> list[Call]:
     """The newest uses that were allowed. The database groups them, because reading 10,000 rows takes longer."""
     log = TokenUse.objects.filter(token_id=token.pk, at__gte=since, outcome=TokenUse.Outcome.ALLOWED)
     newest = among(log.order_by("-at", "-id").values("id", "method", "target", "at")[:MOST_ENTRIES])
-    return [_Calls(*row) for row in newest.values_list("method", "target").annotate(Max("at"), Count("id"))]
+    return [Call(*row) for row in newest.values_list("method", "target").annotate(Max("at"), Count("id"))]
 
 
-def _by_operation(calls: Iterable[_Calls], known: dict[_Place, Route]) -> tuple[dict[_Place, datetime], set[uuid.UUID]]:
+def by_operation(calls: Iterable[Call], known: dict[Place, Route]) -> tuple[dict[Place, datetime], set[uuid.UUID]]:
     """When each operation was last called, and the pipelines that addresses name."""
-    last_at: dict[_Place, datetime] = {}
+    last_at: dict[Place, datetime] = {}
     pipeline_ids = set()
     path_of = cache(_path_of)
     for method, target, at, _ in calls:
@@ -152,7 +152,7 @@ def _path_of(address: str) -> str:
         return ""
 
 
-def _last_first(call: tuple[_Place, datetime]) -> tuple[float, _Place]:
+def _last_first(call: tuple[Place, datetime]) -> tuple[float, Place]:
     return -call[1].timestamp(), call[0]
 
 
@@ -163,24 +163,24 @@ def _actions_on_pipelines(token: Token, since: datetime) -> list[tuple[str, uuid
     return [(action, uuid.UUID(target_id)) for action, target_id in rows if ids.FORM.fullmatch(target_id)]
 
 
-def _reads_unknown_pipelines(route: Route) -> bool:
+def reads_unknown_pipelines(route: Route) -> bool:
     is_known = route.path.startswith(_OF_ONE_PIPELINE) or not route.operation.only_reads
     return route.path.startswith(_ABOUT_PIPELINES) and not is_known
 
 
-def _fewest_scopes(token: Token, used: list[Route]) -> list[Scope]:
+def fewest_scopes(token: Token, used: list[Route]) -> list[Scope]:
     """Of all choices of scopes that open what was used and nothing that the token can't do, the one that opens the
     least. The token's own scopes are always one of them."""
-    own, needed = (
-        _opened(frozenset(token.scopes)),
-        {(route.method, route.path) for route in used if route.operation.scopes},
-    )
+    opened = {scope: _opened(scope) for scope in SCOPES}
+    own: set[Place] = set().union(*(opened[scope] for scope in token.scopes))
+    needed = {(route.method, route.path) for route in used if route.operation.scopes}
     choices = [
-        choice
+        (len(opened_together), len(choice), choice)
         for choice in chain.from_iterable(combinations(SCOPES, size) for size in range(1, len(SCOPES) + 1))
-        if needed <= _opened(frozenset(choice)) <= own and _is_allowed(choice, token)
+        if needed <= (opened_together := set[Place]().union(*(opened[scope] for scope in choice))) <= own
+        and _is_allowed(choice, token)
     ]
-    return list(min(choices, key=lambda choice: (len(_opened(frozenset(choice))), len(choice)), default=token.scopes))
+    return list(min(choices, key=lambda found: found[:2])[2]) if choices else token.scopes
 
 
 def _is_allowed(choice: tuple[Scope, ...], token: Token) -> bool:
@@ -191,6 +191,6 @@ def _is_allowed(choice: tuple[Scope, ...], token: Token) -> bool:
     return is_open and not scopes_not_allowed(as_string(choice), token.organization)
 
 
-def _opened(scopes: frozenset[Scope]) -> set[_Place]:
-    """The operations that need a scope and that one of these opens."""
-    return {(route.method, route.path) for route in open_to_tokens() if not scopes.isdisjoint(route.operation.scopes)}
+def _opened(scope: Scope) -> set[Place]:
+    """The operations that need a scope and that this one opens."""
+    return {(route.method, route.path) for route in open_to_tokens() if scope in route.operation.scopes}

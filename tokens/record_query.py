@@ -33,6 +33,7 @@ _LEFT_OUT = {
     "external_id",
     "deprovisioned_at",
     "erased_at",
+    "max_replacement_overlap_hours",
 }
 _TOKEN_FIELDS, _USER_FIELDS, _ORGANIZATION_FIELDS = (
     [field for field in model._meta.concrete_fields if field.attname not in _LEFT_OUT]

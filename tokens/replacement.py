@@ -2,48 +2,68 @@
 
 So scripts can change to the new token one after the other. At most two tokens of such a family work at the same time:
 replacing the new one ends the old one.
+
+Its owner replaces a token, or a token with the scope `tokens:rotate` rotates: it replaces itself. If a token that was
+replaced tries to rotate, two parties have it, and nobody knows which of them is the owner's script. So the portal ends
+the whole family, as RFC 9700 section 4.14.2 describes it for refresh tokens.
 """
 
 import uuid
 from datetime import datetime, timedelta
 
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import connection, transaction
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext, gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_variables
 
-from accounts.models import Organization, User
+from accounts.models import MOST_OVERLAP_HOURS, Organization, User
 from accounts.privileges import Privilege, require_proof
 from auditlog.actions import Action
 from auditlog.record import record
-from core.db.locks import lock_if_exists
+from core.db.locks import lock, lock_if_exists
 from core.errors import DomainError, NotAllowed, errors_of
 from core.http.request_context import person_of
+from core.text import Text, grouped
 from tokens.keys.ring import signing_lock
 from tokens.lifetimes import now_in_seconds, same_lifetime
+from tokens.mails import put_by_owner, reuse_mail
 from tokens.models import Token
 from tokens.pipeline_choice import pipelines_seen_by
 from tokens.services import (
     AlreadyEnded,
     end_tokens,
-    issue_token,
+    issue_successor,
     locked_policy,
     longest_lifetime,
     managed_account,
+    require_proof_to_replace,
     reveal_token,
 )
 
-MOST_OVERLAP_HOURS = 7 * 24
 DEFAULT_OVERLAP_HOURS = 24
+# The script that rotates has the new token a moment later, so nothing needs the old one, and a copy that leaked ends.
+ROTATION_OVERLAP_HOURS = 0
 REPLACED = gettext_lazy("Replaced by a new token.")
+ROTATED = gettext_lazy("Replaced itself by a new token.")
+REUSED = gettext_lazy("A replaced token of its family tried to replace itself again.")
 REPLACED_AGAIN = gettext_lazy("The token that replaced it was replaced too.")
 
 
 class AlreadyReplaced(DomainError):
     code = "already_replaced"
     message = gettext_lazy("This token was replaced before. Replace the new one.")
+
+
+class TokenReused(AlreadyReplaced):
+    """A replaced token tried to replace itself. The caller ends the family (`end_family`)."""
+
+    code = "token_reused"
+    message = gettext_lazy(
+        "Another token replaced this one before, so someone may have a copy of it. All tokens that replaced it were "
+        "expired, and their owner gets a mail. Create a new token in the portal."
+    )
 
 
 class NeverShown(DomainError):
@@ -71,37 +91,109 @@ def can_be_replaced(token: Token) -> bool:
     return is_countless and is_in_use and token.replaced_at is None
 
 
+def overlap_by_default(policy: Organization) -> int:
+    """In hours, for an owner who chooses nothing."""
+    return min(DEFAULT_OVERLAP_HOURS, policy.max_replacement_overlap_hours)
+
+
 def replace_token(
-    *, actor: User, token: Token, overlap_hours: int = DEFAULT_OVERLAP_HOURS, request: HttpRequest | None = None
+    *, actor: User, token: Token, overlap_hours: int | None = None, request: HttpRequest | None = None
 ) -> Token:
     """Creates a token in the place of one that the actor manages; `services.reveal_token` shows it.
 
     The new one lives as long as the old one was to live, or as long as the policy allows. The old one ends
-    ``overlap_hours`` from now, or before if it would have ended before; with 0, it ends immediately. Raises what
-    `services.issue_token` raises, ``AlreadyEnded``, ``AlreadyReplaced``, ``NeverShown``, ``NotStarted`` or
-    ``LimitedUses``, and ``ValidationError`` for a number of hours that is out of range. If two requests come at once,
-    one replaces the token.
+    ``overlap_hours`` from now, or before if it would have ended before; with 0, it ends immediately. ``None``: as
+    `overlap_by_default`. Raises what `services.issue_token` raises, ``AlreadyEnded``, ``AlreadyReplaced``,
+    ``NeverShown``, ``NotStarted`` or ``LimitedUses``, and ``ValidationError`` for a number of hours that the policy
+    does not allow. If two requests come at once, one replaces the token.
     """
     require_proof(Privilege.REPLACE_TOKEN, request)
-    _check_overlap(overlap_hours)
+    return _replace(actor, token, overlap_hours, request, reason=REPLACED)
+
+
+@sensitive_variables()
+def rotate_token(
+    *, token: Token, overlap_hours: int = ROTATION_OVERLAP_HOURS, request: HttpRequest
+) -> tuple[Token, str]:
+    """Creates the successor of the token in use, and shows it. Only for a token with the scope for it.
+
+    Raises what `replace_token` raises, and ``TokenReused`` if the token was replaced before: of two requests at once,
+    the database makes one the second.
+    """
+    require_proof_to_replace(token, request)
+    actor = person_of(request)
+    try:
+        with signing_lock(), transaction.atomic():
+            new = _replace(actor, token, overlap_hours, request, reason=ROTATED)
+            shown = reveal_token(actor=actor, token=new, request=request)
+    except AlreadyReplaced:
+        raise TokenReused from None
+    # The answer's headers tell when the old token ends, and which one replaces it.
+    token.refresh_from_db(fields=["expires_at", "revoked_at", "replaced_at", "replaced_by"])
+    return shown
+
+
+def end_family(token: Token, *, request: HttpRequest) -> list[Token]:
+    """Ends all live tokens that replaced this one, directly or later, and this one; returns them. Tells the owner.
+
+    Replacing a token of the family takes the same lock, so no token can be created meanwhile and escape.
+    """
+    with transaction.atomic():
+        lock(Organization.objects.all(), token.organization_id)
+        ended = end_tokens(
+            _family_from(token),
+            action=Action.TOKEN_ENDED_BY_REUSE,
+            reason=str(REUSED),
+            request=request,
+            reused=str(token.pk),
+        )
+        if ended:
+            put_by_owner(reuse_mail, ended)
+    for each in ended:
+        if each.pk == token.pk:
+            token.revoked_at = each.revoked_at
+    return ended
+
+
+def _family_from(token: Token) -> list[uuid.UUID]:
+    """The ids of the token and of all that replaced it, without those that have ended for certain. Those before it have
+    ended: `_end_predecessor`.
+
+    In one query, because a token that rotates every hour has thousands of successors in a year.
+    """
+    table = connection.ops.quote_name(Token._meta.db_table)
+    own = Token._meta.pk.get_db_prep_value(token.pk, connection)
+    found = Token.objects.raw(
+        f"WITH RECURSIVE family(id, successor) AS ("  # noqa: S608
+        f"SELECT id, replaced_by_id FROM {table} WHERE id = %s UNION "
+        f"SELECT t.id, t.replaced_by_id FROM {table} t JOIN family f ON t.id = f.successor) "
+        f"SELECT t.id FROM {table} t JOIN family f ON t.id = f.id WHERE t.revoked_at IS NULL AND t.expires_at > %s",
+        [own, connection.ops.adapt_datetimefield_value(timezone.now())],
+    )
+    return [row.pk for row in found]
+
+
+def _replace(
+    actor: User, token: Token, overlap_hours: int | None, request: HttpRequest | None, *, reason: Text
+) -> Token:
+    """``reason``: why the old token ended, if it ends immediately."""
     with transaction.atomic():
         policy = locked_policy(actor)
+        if overlap_hours is None:
+            overlap_hours = overlap_by_default(policy)
+        _check_overlap(overlap_hours, policy)
         old = _locked(actor, token)
         is_own = old.owner_id == actor.pk
         owner = actor if is_own else managed_account(actor, old.owner, policy)
         wanted_end, pipelines = _end_of_new(old, policy), _pipelines(owner, old)
         _end_predecessor(old, actor, request)
         _give_way(old, overlap_hours)
-        new = issue_token(
+        new = issue_successor(
+            old=old,
             actor=actor,
-            name=old.name,
-            description=old.description,
-            chosen=old.scopes,
+            owner=None if is_own else owner,
             expires_at=wanted_end,
             pipelines=pipelines,
-            networks=old.networks.split(),
-            replaces=old,
-            owner=None if is_own else owner,
             request=request,
         )
         old.replaced_by = new
@@ -116,12 +208,14 @@ def replace_token(
             works_until=works_until,
         )
         if not overlap_hours:
-            end_tokens([old.pk], action=Action.TOKEN_REVOKED, ended_by=actor, reason=str(REPLACED), request=request)
+            end_tokens([old.pk], action=Action.TOKEN_REVOKED, ended_by=actor, reason=str(reason), request=request)
     return new
 
 
 @sensitive_variables()
-def replace_and_reveal_token(*, token: Token, overlap_hours: int, request: HttpRequest) -> tuple[Token, str]:
+def replace_and_reveal_token(
+    *, token: Token, overlap_hours: int | None = None, request: HttpRequest
+) -> tuple[Token, str]:
     """Both in one transaction, for an answer that shows the new token. Raises what `replace_token` raises."""
     actor = person_of(request)
     with signing_lock(), transaction.atomic():
@@ -134,16 +228,23 @@ def end_of_replacement(token: Token) -> datetime:
     return _end_of_new(token, token.organization)
 
 
-def _check_overlap(hours: int) -> None:
-    if not 0 <= hours <= MOST_OVERLAP_HOURS:
+def _check_overlap(hours: int, policy: Organization) -> None:
+    most = policy.max_replacement_overlap_hours
+    if 0 <= hours <= most:
+        return
+    if most == 0:
         raise ValidationError(
-            {
-                "overlap_hours": ngettext(
-                    "Choose 0 to %(count)s hour.", "Choose 0 to %(count)s hours.", MOST_OVERLAP_HOURS
-                )
-                % {"count": MOST_OVERLAP_HOURS}
-            }
+            {"overlap_hours": gettext("Your organization allows no overlap: choose 0, and the old token ends at once.")}
         )
+    if most == MOST_OVERLAP_HOURS:
+        text = ngettext("Choose 0 to %(count)s hour.", "Choose 0 to %(count)s hours.", most)
+    else:
+        text = ngettext(
+            "Your organization allows %(count)s hour at most: choose 0 to %(count)s.",
+            "Your organization allows %(count)s hours at most: choose 0 to %(count)s.",
+            most,
+        )
+    raise ValidationError({"overlap_hours": text % {"count": grouped(most)}})
 
 
 def _locked(actor: User, token: Token) -> Token:
@@ -151,10 +252,10 @@ def _locked(actor: User, token: Token) -> Token:
     old = lock_if_exists(Token.objects.managed_by(actor), token.pk, blocks_references=True)
     if old is None:
         raise NotAllowed
-    if old.has_ended:
-        raise AlreadyEnded
     if old.replaced_at is not None:
         raise AlreadyReplaced
+    if old.has_ended:
+        raise AlreadyEnded
     if old.revealed_at is None:
         raise NeverShown
     if not old.has_started(timezone.now()):

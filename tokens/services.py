@@ -19,6 +19,7 @@ from accounts.privileges import Privilege, require_proof
 from accounts.roles import Ability
 from accounts.services import ServiceAccountInactive
 from auditlog.actions import Action
+from auditlog.open_use import token_in_use
 from auditlog.record import record, record_each
 from core.api import scopes
 from core.db.batches import batches_of, run_batches
@@ -99,7 +100,6 @@ def issue_token(
     networks: Collection[str] = (),
     max_uses: int | None = None,
     not_before: datetime | None = None,
-    replaces: Token | None = None,
     owner: User | None = None,
     request: HttpRequest | None = None,
 ) -> Token:
@@ -107,11 +107,79 @@ def issue_token(
 
     ``owner``: the service account that the token is for; ``None`` for the actor themselves. ``pipelines``: the only
     ones that it reaches; ``None`` for all that the owner can use. ``networks``: the only ones from which it can be
-    used. ``max_uses``: how often. ``not_before``: from when on. ``replaces``: only `tokens.replacement` gives it.
-    Raises ``NotAllowed``, ``ServiceAccountInactive``, ``ValidationError`` by field, ``NameTaken``, or ``DomainError``
-    (``too_many_tokens``). If two requests come at once, the second one counts the token of the first.
+    used. ``max_uses``: how often. ``not_before``: from when on. Raises ``NotAllowed``, ``ServiceAccountInactive``,
+    ``ValidationError`` by field, ``NameTaken``, or ``DomainError`` (``too_many_tokens``). If two requests come at once,
+    the second one counts the token of the first.
     """
     require_proof(Privilege.CREATE_TOKEN, request)
+    return _issue(
+        actor=actor,
+        name=name,
+        chosen=chosen,
+        expires_at=expires_at,
+        description=description,
+        pipelines=pipelines,
+        networks=networks,
+        max_uses=max_uses,
+        not_before=not_before,
+        owner=owner,
+        request=request,
+    )
+
+
+def issue_successor(
+    *,
+    old: Token,
+    actor: User,
+    owner: User | None,
+    expires_at: datetime,
+    pipelines: Collection[uuid.UUID] | None,
+    request: HttpRequest | None = None,
+) -> Token:
+    """Creates the metadata of the token that replaces ``old``, for `tokens.replacement`. Everything else is a copy, so
+    the new token can do nothing that the old one couldn't. ``owner``: as for `issue_token`.
+
+    Raises what `issue_token` raises.
+    """
+    require_proof_to_replace(old, request)
+    return _issue(
+        actor=actor,
+        name=old.name,
+        chosen=old.scopes,
+        expires_at=expires_at,
+        description=old.description,
+        pipelines=pipelines,
+        networks=old.networks.split(),
+        max_uses=None,
+        not_before=None,
+        owner=owner,
+        replaces=old,
+        request=request,
+    )
+
+
+def require_proof_to_replace(old: Token, request: HttpRequest | None) -> None:
+    """Raises what `require_proof` raises. The one exception: a token with the scope for it replaces itself."""
+    used = token_in_use(request)
+    if used is None or used.pk != old.pk or scopes.ROTATE not in scopes.parse(used.scope):
+        require_proof(Privilege.REPLACE_TOKEN, request)
+
+
+def _issue(
+    *,
+    actor: User,
+    name: str,
+    chosen: list[scopes.Scope],
+    expires_at: datetime,
+    description: str,
+    pipelines: Collection[uuid.UUID] | None,
+    networks: Collection[str],
+    max_uses: int | None,
+    not_before: datetime | None,
+    owner: User | None,
+    replaces: Token | None = None,
+    request: HttpRequest | None,
+) -> Token:
     if not actor.may(Ability.OWN_TOKENS):
         raise NotAllowed
     with errors_of("name"):

@@ -1,5 +1,6 @@
 import math
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -18,12 +19,13 @@ from core.badges import Badge
 from core.pages.addresses import address_of
 from core.pages.tables import BadgeColumn, MomentColumn, PersonColumn, PortalTable
 from core.pages.templatetags.portal import actor, badge, moment, relative
-from core.text import Text, counted, grouped
+from core.text import Text, counted, first_of, grouped
 from tokens.access_review import LISTED
 from tokens.allowed_operations import OperationCounter
-from tokens.models import Token
+from tokens.models import LISTED_PIPELINES, Token
 from tokens.querysets import TokenQuerySet
 from tokens.states import ENDED, TokenState
+from tokens.unused_rights import UnusedRights
 
 
 def state_badge(token: Token) -> Badge:
@@ -341,3 +343,86 @@ class AccessReviewTable(PortalTable):
             return str(CANNOT_DO[state])
         numbers = {"allowed": self.counter.allowed(record, state), "total": self.counter.total}
         return gettext("%(allowed)s of %(total)s operations") % numbers
+
+
+class UnusedScopesTable(PortalTable):
+    """What tokens have and did not use. ``rights``: by the token's id."""
+
+    first_line: ClassVar[tuple[str, ...]] = ("narrow",)
+    second_line: ClassVar[dict[str, Text]] = {
+        "enough": gettext_lazy("Would be enough"),
+        "last_used_at": pgettext_lazy("before a time", "Used"),
+    }
+
+    name = Column(verbose_name=gettext_lazy("Token"))
+    scope = Column(verbose_name=gettext_lazy("Scopes"))
+    enough = Column(empty_values=(), verbose_name=gettext_lazy("Would be enough"))
+    last_used_at = MomentColumn(verbose_name=gettext_lazy("Last used"), default=gettext_lazy("Never"))
+    narrow = Column(empty_values=(), verbose_name="", attrs={"td": {"class": "row-action"}})
+
+    class Meta:
+        attrs = {"id": "unused-scopes", "aria-label": gettext_lazy("Unused scopes")}
+        orderable = False
+        empty_text = gettext_lazy("No live token matches.")
+
+    def __init__(self, *args: Any, person: User, rights: Mapping[uuid.UUID, UnusedRights], **kwargs: Any) -> None:
+        self.person, self.rights = person, rights
+        super().__init__(*args, **kwargs)
+
+    def row_attributes(self, record: Token) -> dict[str, Any]:
+        return {"data-token": record.pk, "data-narrower": str(self.rights[record.pk].is_narrower).lower()}
+
+    def render_name(self, record: Token) -> SafeString:
+        return name_link(record)
+
+    def render_scope(self, record: Token) -> SafeString:
+        return scope_labels(record)
+
+    def render_enough(self, record: Token) -> SafeString:
+        found = self.rights[record.pk]
+        return format_html("{} {}", _enough(found), _caveats(found))
+
+    def render_narrow(self, record: Token) -> SafeString | str:
+        found = self.rights[record.pk]
+        if record.owner_id != self.person.pk or not (found.is_narrower and found.operations_used):
+            return ""
+        return format_html(
+            '<a class="button quiet small" href="{}?days={}" aria-label="{}">{}</a>',
+            address_of("tokens:token_narrower", record.pk),
+            found.days,
+            gettext("Narrow %(name)s") % {"name": record.name},
+            gettext("Narrow it"),
+        )
+
+
+class OrganizationUnusedScopesTable(UnusedScopesTable):
+    second_line: ClassVar[dict[str, Text]] = {"owner": "", **UnusedScopesTable.second_line}
+
+    owner = PersonColumn("owner", verbose_name=gettext_lazy("Owner"))
+
+    class Meta(UnusedScopesTable.Meta):
+        sequence = ("name", "owner", "...")
+
+
+def _enough(found: UnusedRights) -> SafeString | str:
+    """The fewest scopes, or why there is nothing to narrow."""
+    if not found.operations_used:
+        return gettext("Not used in this time")
+    if not found.is_narrower:
+        return gettext("It needs all of them")
+    tags = format_html_join(" ", '<span class="tag">{}</span>', ((scope.label,) for scope in found.enough))
+    if not found.pipelines:
+        return tags
+    number = len(found.pipelines)
+    without = ngettext("without %(count)s pipeline", "without %(count)s pipelines", number) % {"count": grouped(number)}
+    names = first_of([pipeline.name for pipeline in found.pipelines], LISTED_PIPELINES, total=number)
+    return format_html('{} <span class="tag" title="{}">{}</span>', tags, names, without)
+
+
+def _caveats(found: UnusedRights) -> SafeString | str:
+    caveats = []
+    if not found.is_complete:
+        caveats.append(gettext("Only its newest uses were read. It may need more."))
+    if found.pipelines and not found.knows_all_pipelines:
+        caveats.append(gettext("It also read, and the log does not say which pipelines."))
+    return format_html('<span class="hint below">{}</span>', " ".join(caveats)) if caveats else ""

@@ -17,6 +17,7 @@ from tokens.views.service_accounts import (
     ServiceAccountTokenNameView,
     ServiceAccountTokensView,
 )
+from tokens.views.unused_scopes import OrganizationUnusedScopesView, UnusedScopesExportView, UnusedScopesView
 
 app_name = "tokens"
 ACCOUNT = "organization/service-accounts/<id:account_pk>"
@@ -25,6 +26,7 @@ urlpatterns = [
     path("profile/tokens/", TokenListView.as_view(), name="token_list"),
     path("profile/tokens/name/", TokenNameView.as_view(), name="token_name"),
     path("profile/tokens/scopes/", ScopeNotesView.as_view(), name="scope_notes"),
+    path("profile/tokens/unused-scopes/", UnusedScopesView.as_view(), name="unused_scopes"),
     path("profile/tokens/<id:pk>/", TokenDetailView.as_view(), name="token_detail"),
     path("profile/tokens/<id:pk>/reveal/", TokenRevealView.as_view(), name="token_reveal"),
     path("profile/tokens/<id:pk>/narrower/", TokenNarrowerView.as_view(), name="token_narrower"),
@@ -41,6 +43,12 @@ urlpatterns = [
         "organization/access-review/export/",
         AccessReviewExportView.as_view(),
         name="organization_access_review_export",
+    ),
+    path("organization/unused-scopes/", OrganizationUnusedScopesView.as_view(), name="organization_unused_scopes"),
+    path(
+        "organization/unused-scopes/export/",
+        UnusedScopesExportView.as_view(),
+        name="organization_unused_scopes_export",
     ),
     path("organization/policy/", policy.PolicyView.as_view(), name="organization_policy"),
     path("organization/policy/save/", policy.PolicySaveView.as_view(), name="organization_policy_save"),

@@ -82,7 +82,7 @@ def claim(request: Request, owner_id: uuid.UUID, key: str, operation: Operation)
     """Call this in a transaction. Raises ``Replay``, ``IdempotencyKeyReused`` or ``Conflict``."""
     row = KeptAnswer(
         owner_id=owner_id,
-        key_digest=hashlib.sha256(key.encode()).hexdigest(),
+        key_digest=_digest(key),
         fingerprint=_fingerprint(request),
     )
     of_key = KeptAnswer.objects.filter(owner_id=row.owner_id, key_digest=row.key_digest)
@@ -96,6 +96,19 @@ def claim(request: Request, owner_id: uuid.UUID, key: str, operation: Operation)
     if found.fingerprint != row.fingerprint:
         raise IdempotencyKeyReused
     raise Replay(_answer_again(found, operation))
+
+
+def was_carried_out(request: Request, owner_id: uuid.UUID) -> bool:
+    """Whether a request of this person with the same key was carried out. It changes nothing."""
+    try:
+        key = key_of(request)
+    except Problem:
+        return False
+    if key is None:
+        return False
+    since = timezone.now() - KEPT_FOR
+    kept = KeptAnswer.objects.filter(owner_id=owner_id, key_digest=_digest(key), created_at__gt=since)
+    return bool(kept.filter(status__isnull=False).exists())
 
 
 def forget_old(stopping: threading.Event) -> None:
@@ -115,6 +128,10 @@ def _answer_again(kept: KeptAnswer, operation: Operation) -> Response:
     except SecretUnreadable:
         raise Conflict("This request was carried out before. Its answer is no longer available.") from None
     return Response(data, status=kept.status, headers={REPLAYED_HEADER: "true"})
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 def _context(row: KeptAnswer) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from uuid import UUID
 from django.http import HttpRequest
 from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, resolve
 
-from core.api.scopes import API, API_READONLY, PIPELINE, PIPELINE_READONLY, SCIM, SECURITY_LOGS, Scope
+from core.api.scopes import API, API_READONLY, PIPELINE, PIPELINE_READONLY, ROTATE, SCIM, SECURITY_LOGS, Scope
 from core.text import Text
 
 READ_API = (API, API_READONLY)
@@ -26,6 +26,8 @@ DEFINE_PIPELINES = CHANGE_API
 READ_LOGS = (API, API_READONLY, SECURITY_LOGS)
 # Only this scope: it creates people and gives them roles, which no other token can do.
 PROVISION = (SCIM,)
+# Not part of `api`: a token that may do everything else must not live longer than its owner has chosen.
+ROTATE_ITSELF = (ROTATE,)
 
 
 RoleCheck = Callable[[Any], bool]
@@ -63,6 +65,7 @@ class Operation:
     ``reach``: to how many objects a person can do it, for one operation of each kind.
     ``limited_to``: the only thing that a token can do with it, if a signed-in person can do more.
     ``is_closed_to_limited``: tokens that reach only chosen pipelines can't use it, because it creates one more.
+    ``changes_only_itself``: it changes nothing but the token in use, so tokens of people who can only read may do it.
     ``has_etag``: its answer has an `ETag`, and if it changes the object, it checks `If-Match` (`core/api/etags.py`).
     """
 
@@ -78,6 +81,7 @@ class Operation:
     limited_to: Text = ""
     has_etag: bool = False
     is_closed_to_limited: bool = False
+    changes_only_itself: bool = False
 
     def __post_init__(self) -> None:
         if self.asks_again and not self.is_closed_to_tokens:
@@ -97,7 +101,9 @@ class Operation:
         """
         if self.is_public:
             return True
-        return self.role_allows(owner) and (self.only_reads or self.any_token or owner.may_change_by_token)
+        if not self.role_allows(owner):
+            return False
+        return self.only_reads or self.any_token or self.changes_only_itself or bool(owner.may_change_by_token)
 
     @property
     def is_closed_to_tokens(self) -> bool:

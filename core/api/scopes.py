@@ -37,7 +37,7 @@ class Scope:
 API = Scope(
     "api",
     gettext_noop("API Access"),
-    gettext_noop("Everything that tokens can do, within your own role and access rules."),
+    gettext_noop("Everything that tokens can do, except replacing themselves, within your own role and access rules."),
     only_reads=False,
 )
 API_READONLY = Scope(
@@ -77,7 +77,17 @@ SCIM = Scope(
     only_reads=False,
 )
 
-SCOPES: tuple[Scope, ...] = (API, API_READONLY, PIPELINE, PIPELINE_READONLY, SECURITY_LOGS, SCIM)
+ROTATE = Scope(
+    "tokens:rotate",
+    gettext_noop("Replace Itself"),
+    gettext_noop(
+        "Create its own successor with the same name, scopes and limits, as often as it likes. Choose it together with "
+        "the scopes that the script needs: no other scope includes it, and alone it opens nothing else."
+    ),
+    only_reads=False,
+)
+
+SCOPES: tuple[Scope, ...] = (API, API_READONLY, PIPELINE, PIPELINE_READONLY, SECURITY_LOGS, SCIM, ROTATE)
 CHOICES: list[tuple[str, Text]] = [(scope.id, gettext_lazy(scope.english_label)) for scope in SCOPES]
 BY_ID: dict[str, Scope] = {scope.id: scope for scope in SCOPES}
 

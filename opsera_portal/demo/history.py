@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from itertools import pairwise
 
 from django.utils import timezone
 
@@ -20,6 +21,7 @@ from opsera_portal.demo.entries import use_of
 from pipelines.models import Pipeline, TokenPipeline
 from tokens.models import Token
 from tokens.names import name_key
+from tokens.replacement import ROTATED
 
 DAYS = 60
 REVEALED_AFTER = timedelta(seconds=3)
@@ -47,7 +49,10 @@ class Habit:
 
 @dataclass(frozen=True)
 class PastToken:
-    """``created`` and ``revoked``: how many days ago. ``only``: the names of the pipelines of a limited token."""
+    """``created`` and ``revoked``: how many days ago. ``only``: the names of the pipelines of a limited token.
+
+    ``replaces_after``: it replaces the token before it in `TOKENS`, which works on for so many hours.
+    """
 
     owner: str
     name: str
@@ -59,6 +64,7 @@ class PastToken:
     revoked_by: str = ""
     reason: str = ""
     only: tuple[str, ...] = ()
+    replaces_after: int | None = None
 
 
 # The addresses from which people sign in.
@@ -215,6 +221,42 @@ TOKENS = (
         lifetime=92,
         habits=(Habit(TOKEN_LOG, "203.0.113.60", "vector/0.43", 12, 12, hours=(0, 24)),),
     ),
+    # Being replaced: one of its two scripts has the new token already.
+    PastToken(
+        "power",
+        "Build monitor",
+        "pipeline-readonly",
+        created=30,
+        lifetime=62,
+        habits=(Habit(STATUS, "203.0.113.82", "python-httpx/0.28", 9, 3),),
+    ),
+    PastToken(
+        "power",
+        "Build monitor",
+        "pipeline-readonly",
+        created=2,
+        lifetime=62,
+        habits=(Habit(STATUS, "203.0.113.83", "python-httpx/0.28", 9, 3),),
+        replaces_after=168,
+    ),
+    # Replaces itself once a week.
+    PastToken(
+        "security",
+        "Weekly report",
+        "security-logs tokens:rotate",
+        created=11,
+        lifetime=31,
+        habits=(Habit(ACTION_LOG, "203.0.113.61", "rotate-token", 2, 2, hours=(3, 4), until=5),),
+    ),
+    PastToken(
+        "security",
+        "Weekly report",
+        "security-logs tokens:rotate",
+        created=4,
+        lifetime=31,
+        habits=(Habit(ACTION_LOG, "203.0.113.61", "rotate-token", 2, 2, hours=(10, 11)),),
+        replaces_after=0,
+    ),
 )
 
 
@@ -223,18 +265,25 @@ def create_history(people: Mapping[str, User], pipelines: Mapping[str, Pipeline]
     rng = random.Random("the demo")
     now = timezone.now().replace(microsecond=0)
     tokens = [(past, _token(past, people, now, rng)) for past in TOKENS]
+    replacements = list(_replaced(tokens))
     uses = [use for past, token in tokens for use in _uses(past, token, now, rng)]
     uses.sort(key=lambda use: use.at)
     last = {use.token_id: use for use in uses}
     for _, token in tokens:
         if token.pk in last:
             token.last_used_at, token.last_used_ip = last[token.pk].at, last[token.pk].ip
-    Token.objects.bulk_create([token for _, token in tokens])
+    # Successors first: the old tokens refer to them.
+    Token.objects.bulk_create([token for _, token in reversed(tokens)])
     TokenPipeline.objects.bulk_create(
         TokenPipeline(token=token, pipeline=pipelines[name]) for past, token in tokens for name in past.only
     )
     TokenUse.objects.bulk_create(uses)
-    activity = [*_activity_of(tokens, people, pipelines), *_policy(people["admin"], now), *_sign_ins(people, now, rng)]
+    activity = [
+        *_activity_of(tokens, people, pipelines),
+        *replacements,
+        *_policy(people["admin"], now),
+        *_sign_ins(people, now, rng),
+    ]
     Activity.objects.bulk_create(sorted((entry for entry in activity if entry.at < now), key=lambda entry: entry.at))
 
 
@@ -258,6 +307,24 @@ def _token(past: PastToken, people: Mapping[str, User], now: datetime, rng: rand
         revoked_by=people[past.revoked_by] if past.revoked_by else None,
         revoke_reason=past.reason,
     )
+
+
+def _replaced(tokens: list[tuple[PastToken, Token]]) -> Iterator[Activity]:
+    """Ends the tokens that others replace, and tells the activity log."""
+    for (_, old), (past, new) in pairwise(tokens):
+        if past.replaces_after is None:
+            continue
+        old.replaced_at, old.replaced_by, old.live_name_key = new.created_at, new, None
+        works_until = ""
+        if past.replaces_after:
+            old.expires_at = min(old.expires_at, new.created_at + timedelta(hours=past.replaces_after))
+            works_until = old.expires_at.isoformat()
+        else:
+            old.revoked_at, old.revoked_by, old.revoke_reason = new.created_at, old.owner, str(ROTATED)
+        details = {"replaced_by": str(new.pk), "works_until": works_until}
+        yield _activity(old.owner, Action.TOKEN_REPLACED, old, new.created_at, details)
+        if old.revoked_at:
+            yield _activity(old.owner, Action.TOKEN_REVOKED, old, old.revoked_at, {"reason": old.revoke_reason})
 
 
 def _uses(past: PastToken, token: Token, now: datetime, rng: random.Random) -> Iterator[TokenUse]:
@@ -296,12 +363,15 @@ def _activity_of(
     tokens: list[tuple[PastToken, Token]], people: Mapping[str, User], pipelines: Mapping[str, Pipeline]
 ) -> Iterator[Activity]:
     for past, token in tokens:
-        details: dict[str, object] = {"scope": token.scope, "expires_at": token.expires_at.isoformat()}
+        planned_end = token.created_at + timedelta(days=past.lifetime)
+        details: dict[str, object] = {"scope": token.scope, "expires_at": planned_end.isoformat()}
         if past.only:
             details["pipelines"] = [{"name": name, "id": str(pipelines[name].pk)} for name in sorted(past.only)]
+        if past.replaces_after is not None:
+            details["replaces"] = str(token.replaces.pk)
         yield _activity(token.owner, Action.TOKEN_ISSUED, token, token.created_at, details)
         yield _activity(token.owner, Action.TOKEN_REVEALED, token, token.created_at + REVEALED_AFTER)
-        if token.revoked_at:
+        if token.revoked_at and past.revoked_by:
             actor = people[past.revoked_by]
             yield _activity(actor, Action.TOKEN_REVOKED, token, token.revoked_at, {"reason": past.reason})
 

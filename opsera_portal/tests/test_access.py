@@ -51,6 +51,7 @@ GET  /profile/                       ok     ok     ok     ok     ok     ok      
 GET  /profile/tokens/                ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 POST /profile/tokens/name/           ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 POST /profile/tokens/scopes/         ok     ok     ok     ok     ok     ok       ok      ok       admin    in
+GET  /profile/tokens/unused-scopes/  ok     ok     ok     ok     ok     ok       ok      ok       admin    in
 GET  /profile/tokens/{token}/        ok     gone   gone   gone   ok     ok       ok      gone     admin    in
 POST /profile/tokens/{token}/        bad    gone   gone   gone   no     no       no      gone     admin    in
 GET  /profile/tokens/{token}/reveal/ ok     gone   gone   gone   ok     ok       ok      gone     admin    in
@@ -68,6 +69,8 @@ GET  /profile/activity-log/{action}/ ok     gone   gone   gone   gone   gone    
 GET  /organization/tokens/           no     no     no     no     ok     ok       ok      ok       admin    in
 GET  /organization/access-review/    no     no     no     no     ok     ok       ok      ok       admin    in
 GET  /organization/access-review/export/ no no     no     no     ok     ok       ok      ok       admin    in
+GET  /organization/unused-scopes/    no     no     no     no     ok     ok       ok      ok       admin    in
+GET  /organization/unused-scopes/export/ no no   no     no     ok     ok       ok      ok       admin    in
 GET  /organization/tokens/expire/ no no no no to to no to admin in
 POST /organization/tokens/expire/ no no no no bad bad no bad admin in
 GET  /organization/tokens/expire-matching/ no no no no ok ok no to admin in
@@ -232,6 +235,8 @@ GET  /tokens                       ok     ok     ok     ok     ok     ok       o
 POST /tokens                       session session session session session session session session no    who?
 GET  /tokens/current               token  token  token  token  token  token    token   token    no       who?
 POST /tokens/current/expire        token  token  token  token  token  token    token   token    no       who?
+POST /tokens/current/rotate        no     no     no     no     no     no       no      no       no       who?
+GET  /tokens/unused-scopes         ok     ok     ok     ok     ok     ok       ok      ok       no       who?
 GET  /tokens/{token}               ok     no     no     no     no     no       no      no       no       who?
 PATCH /tokens/{token}              session no    no     no     no     no       no      no       no       who?
 GET  /tokens/{token}/activity      ok     no     no     no     no     no       no      no       no       who?
@@ -242,6 +247,7 @@ POST /tokens/lookup                ok     no     no     no     ok     ok       n
 POST /tokens/report                ok     ok     ok     ok     ok     ok       ok      ok       ok       ok
 GET  /organization/tokens          no     no     no     no     ok     ok       ok      ok       no       who?
 GET  /organization/access-review   no     no     no     no     ok     ok       ok      ok       no       who?
+GET  /organization/unused-scopes   no     no     no     no     ok     ok       ok      ok       no       who?
 POST /organization/tokens/expire   no     no     no     no     ok     ok       no      no       no       who?
 GET  /organization/mails           no     no     no     no     ok     no       no      ok       no       who?
 GET  /organization/single-sign-on  no     no     no     no     session no      no      session  no       who?
@@ -343,6 +349,8 @@ GET  /tokens                       ok     ok           no       no              
 POST /tokens                       no     no           no       no                no    no
 GET  /tokens/current               ok     ok           ok       ok                ok    ok
 POST /tokens/current/expire        ok     ok           ok       ok                ok    ok
+POST /tokens/current/rotate        no     no           no       no                no    no
+GET  /tokens/unused-scopes         ok     ok           no       no                no    no
 GET  /tokens/{token}               ok     ok           no       no                no    no
 PATCH /tokens/{token}              no     no           no       no                no    no
 GET  /tokens/{token}/activity      ok     ok           no       no                no    no
@@ -353,6 +361,7 @@ POST /tokens/lookup                ok     ok           no       no              
 POST /tokens/report                ok     ok           ok       ok                ok    ok
 GET  /organization/tokens          ok     ok           no       no                no    no
 GET  /organization/access-review   ok     ok           no       no                no    no
+GET  /organization/unused-scopes   ok     ok           no       no                no    no
 POST /organization/tokens/expire   ok     no           no       no                no    no
 GET  /organization/mails           ok     ok           no       no                no    no
 GET  /organization/single-sign-on  no     no           no       no                no    no

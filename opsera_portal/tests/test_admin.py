@@ -696,6 +696,7 @@ def test_operator_creates_an_organization(sign_in, operator):
             "max_live_tokens": "50",
             "max_service_token_lifetime_days": "92",
             "service_token_creators": "responsible",
+            "max_replacement_overlap_hours": "168",
             "log_retention_days": "400",
         },
     )

@@ -148,6 +148,52 @@ def test_automation_creates_what_is_missing_and_changes_only_what_differs(portal
     assert (fifth.returncode, fifth.stdout) == (3, "")
 
 
+def test_scripts_replace_their_own_token(portal, user, tmp_path):
+    first = user.make_token("rotates", "pipeline tokens:rotate")
+    file = tmp_path / "token"
+    file.write_text(first)
+
+    def rotate(**environment):
+        named = {"PORTAL_URL": portal.url, "TOKEN_FILE": str(file)}
+        return run("guides/rotation.md", "bash", tmp_path, **named | environment)
+
+    done = rotate()
+    assert (done.stdout, done.stderr, done.returncode) == ("Replaced the token.\n", "", 0)
+    second = file.read_text()
+    assert second != first
+    assert file.stat().st_mode & 0o777 == 0o600
+    # The old one works on for an hour.
+    assert {send(portal, each, "GET", "me")["token"]["name"] for each in (first, second)} == {"rotates"}
+    # A run that was interrupted after the answer.
+    (tmp_path / "token.answer").write_text(json.dumps({"token": "from the last run"}))
+    assert rotate().stdout == "Stored the token of the last rotation.\n"
+    assert file.read_text() == "from the last run"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["example.sh", "token", "token.lock"]
+
+    # GitHub's program stores what it reads.
+    (workflow,) = blocks_of("guides/rotation.md", "yaml")
+    (step,) = yaml.safe_load(workflow)["jobs"]["rotate"]["steps"]
+    gh = tmp_path / "gh"
+    gh.write_text('#!/bin/sh\n[ "$2" = list ] || cat > "$STORED"\n')
+    gh.chmod(0o700)
+    stored = tmp_path / "stored"
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "STORED": str(stored)} | dict.fromkeys(step["env"], "x")
+    environment |= {"PORTAL_URL": portal.url, "PORTAL_TOKEN": second}
+    done = subprocess.run(["sh", "-c", step["run"]], capture_output=True, text=True, env=environment, timeout=60)
+    assert (done.stdout, done.stderr, done.returncode) == ("Replaced the token.\n", "", 0)
+    third = stored.read_text()
+    assert send(portal, third, "GET", "me")["token"]["scopes"] == ["pipeline", "tokens:rotate"]
+
+    # The second one was replaced: rotating it again ends both.
+    file.write_text(second)
+    again = rotate()
+    assert again.returncode == 1
+    assert "someone may have a copy" in again.stderr
+    for token in (second, third):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            send(portal, token, "GET", "me")
+
+
 def scripts_of_ci_systems():
     """The name of each guide with the script in its example."""
     (workflow,) = blocks_of("guides/github-actions.md", "yaml")

@@ -37,7 +37,8 @@ class Session:
         return self.opener.open(f"{self.url}{path}", data).read().decode()
 
     def make_token(self, name, scope, lifetime="1d"):
-        page = self.post("/profile/tokens/", {"name": name, "scopes": [scope], "lifetime": lifetime, "expires_at": ""})
+        form = {"name": name, "scopes": scope.split(), "lifetime": lifetime, "expires_at": ""}
+        page = self.post("/profile/tokens/", form)
         return re.search(r'id="signed-jwt">([^<]+)<', page)[1]
 
 

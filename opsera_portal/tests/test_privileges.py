@@ -159,6 +159,7 @@ POLICY = {
     "max_service_token_lifetime_days": "92",
     "service_token_creators": "responsible",
     "orphaned_service_tokens_end_after_days": "",
+    "max_replacement_overlap_hours": "24",
     "log_retention_days": "30",
 }
 

@@ -31,7 +31,8 @@ COLUMNS = {
 INSERTS = {*COLUMNS, "mfa_authenticator", "socialaccount_socialaccount", "tokens_token"}
 DELETES = {"mfa_authenticator", "socialaccount_socialaccount", "accounts_organizationprovider"}
 
-# These check another proof: a mailed link, the current password, or the answer of the provider.
+# These check another proof: a mailed link, the current password, the answer of the provider, or the token that a token
+# replaces: itself.
 OWN_PROOF = {
     ("accounts.security.credentials", "accept_invitation"),
     ("accounts.security.credentials", "change_password"),
@@ -39,6 +40,7 @@ OWN_PROOF = {
     ("accounts.security.email_change", "confirm_email_change"),
     ("accounts.signin.single_sign_on.links", "connect"),
     ("accounts.signin.single_sign_on.people", "take_in"),
+    ("tokens.replacement", "rotate_token"),
     # Django hashes a password again when its owner signs in with it.
     ("django.contrib.auth.base_user", "setter"),
 }

@@ -180,8 +180,17 @@ def test_metadata_of_a_token_match_its_history(made):
         assert not uses.filter(at__gte=ended_at).exclude(reason__in=ENDED_REASONS).exists()
         assert not uses.filter(at__lt=ended_at, reason__in=ENDED_REASONS).exists()
         made_and_ended = Activity.objects.filter(target_id=str(token.pk)).order_by("at")
-        actions = ["token.issued", "token.revealed"] + ["token.revoked"] * bool(token.revoked_at)
+        actions = ["token.issued", "token.revealed"] + ["token.replaced"] * bool(token.replaced_at)
+        actions += ["token.revoked"] * bool(token.revoked_at)
         assert [entry.action for entry in made_and_ended] == actions
+
+
+def test_demo_has_a_token_that_is_being_replaced_and_one_that_replaces_itself(made):
+    being_replaced = Token.objects.get(name="Build monitor", replaced_by__isnull=False)
+    assert being_replaced.is_being_replaced
+    assert being_replaced.replaced_by.is_active
+    rotating = Token.objects.get(name="Weekly report", replaced_by__isnull=True)
+    assert (rotating.rotates, rotating.is_active, rotating.replaces.has_ended) == (True, True, True)
 
 
 def test_ordinary_user_of_the_demo_has_a_limited_token(made):

@@ -4,7 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from accounts.models import POLICY_FIELDS, POLICY_LISTS, ServiceTokenCreators
+from accounts.models import MOST_OVERLAP_HOURS, POLICY_FIELDS, POLICY_LISTS, ServiceTokenCreators
 from accounts.roles import SiteRole
 from core.api.scopes import CHOICES as SCOPE_CHOICES
 from core.api.serializers import BoundedListField, StrictSerializer, TextField, WholeNumberField
@@ -18,6 +18,9 @@ class PolicySerializer(serializers.Serializer[Any]):
     max_live_tokens = serializers.IntegerField(help_text="The maximum number of live tokens of a person.")
     unused_tokens_end_after_days = serializers.IntegerField(
         allow_null=True, help_text="Null: unused tokens work until they expire."
+    )
+    max_replacement_overlap_hours = serializers.IntegerField(
+        help_text="For how many hours a replaced token may work beside the new one."
     )
     two_factor_roles = serializers.ListField(
         child=serializers.ChoiceField(choices=SiteRole.choices), help_text="Site roles that need two-factor."
@@ -130,6 +133,7 @@ class ChangePolicyBody(StrictSerializer):
     )
     max_live_tokens = WholeNumberField(required=False, min_value=1, max_value=1000)
     unused_tokens_end_after_days = WholeNumberField(required=False, allow_null=True, min_value=1, max_value=366)
+    max_replacement_overlap_hours = WholeNumberField(required=False, min_value=0, max_value=MOST_OVERLAP_HOURS)
     two_factor_roles = BoundedListField(
         child=serializers.ChoiceField(choices=SiteRole.choices), required=False, max_length=len(SiteRole), is_set=True
     )

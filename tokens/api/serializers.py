@@ -9,7 +9,7 @@ from django.db.models import DateTimeField, TextChoices
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from accounts.models import User
+from accounts.models import MOST_OVERLAP_HOURS, User
 from accounts.roles import SiteRole
 from auditlog.api.serializers import HOST_NAME, TokenUseSerializer
 from core.api.paging import MAX_PAGE_SIZE
@@ -29,10 +29,11 @@ from tokens.models import Token
 from tokens.names import MAX_LENGTH, PATTERN, clean_name
 from tokens.narrowing import Narrowing
 from tokens.pipeline_choice import MOST_PIPELINES
-from tokens.replacement import DEFAULT_OVERLAP_HOURS, MOST_OVERLAP_HOURS
+from tokens.replacement import ROTATION_OVERLAP_HOURS
 from tokens.services import REASON_MAX_LENGTH, check_scopes, longest_lifetime
 from tokens.states import CHOICES as STATE_CHOICES
 from tokens.states import LIVE_CHOICES, TokenState
+from tokens.unused_rights import UnusedRights
 from tokens.uses import MOST_USES
 
 _IS_LIMITED = "Whether it reaches only the pipelines that were chosen when it was created."
@@ -224,6 +225,12 @@ class AccessReviewSerializer(serializers.ModelSerializer[Token]):
         allow_null=True,
         help_text="The names of those of them that you can see; null if it is not limited.",
     )
+    networks = serializers.SerializerMethodField(
+        help_text="The only networks and addresses from which it can be used; empty if from everywhere."
+    )
+    uses_left = serializers.IntegerField(
+        read_only=True, allow_null=True, help_text="How often it can still be used; null without a limit."
+    )
     state = serializers.ChoiceField(choices=LIVE_CHOICES, read_only=True, help_text="Only `active` tokens work.")
     operations_allowed = serializers.IntegerField(
         read_only=True,
@@ -255,6 +262,8 @@ class AccessReviewSerializer(serializers.ModelSerializer[Token]):
             "last_used_at",
             "operations_allowed",
             "operations_total",
+            "networks",
+            "uses_left",
         ]
 
     def to_representation(self, instance: Token) -> dict[str, Any]:
@@ -278,7 +287,12 @@ class AccessReviewSerializer(serializers.ModelSerializer[Token]):
             "last_used_at": _moment(instance.last_used_at),
             "operations_allowed": counter.allowed(instance, state),
             "operations_total": counter.total,
+            "networks": instance.networks.split(),
+            "uses_left": instance.uses_left,
         }
+
+    def get_networks(self, token: Token) -> list[str]:
+        return token.networks.split()
 
 
 class IssuedTokenSerializer(TokenSerializer):
@@ -424,11 +438,22 @@ class IssueTokenBody(StrictSerializer):
 class ReplaceTokenBody(StrictSerializer):
     overlap_hours = serializers.IntegerField(
         required=False,
-        default=DEFAULT_OVERLAP_HOURS,
         min_value=0,
         max_value=MOST_OVERLAP_HOURS,
-        help_text="For how many hours the old token works beside the new one, at most until its own end. With 0, it "
-        "ends immediately.",
+        help_text="For how many hours the old token works beside the new one, at most until its own end and at most as "
+        "the policy's `max_replacement_overlap_hours` allows. With 0, it ends immediately. Without it: 24, or the "
+        "policy's maximum if that is less.",
+    )
+
+
+class RotateTokenBody(StrictSerializer):
+    overlap_hours = serializers.IntegerField(
+        required=False,
+        default=ROTATION_OVERLAP_HOURS,
+        min_value=0,
+        max_value=MOST_OVERLAP_HOURS,
+        help_text="For how many hours the old token works beside the new one, as for replacing a token. Without it, "
+        "the old token ends immediately.",
     )
 
 
@@ -610,6 +635,50 @@ class NarrowingSerializer(serializers.Serializer[Any]):
 class NarrowerTokenSerializer(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     periods = NarrowingSerializer(many=True)
+
+
+class UnusedRightsSerializer(serializers.Serializer[Any]):
+    """What a live token has and did not use."""
+
+    id = serializers.UUIDField(source="token.pk")
+    name = serializers.CharField(source="token.name")
+    owner_id = serializers.UUIDField(source="token.owner_id")
+    owner_email = serializers.EmailField(source="token.owner.email")
+    scopes = serializers.SerializerMethodField()
+    last_used_at = UtcDateTimeField(source="token.last_used_at", allow_null=True)
+    days = serializers.IntegerField()
+    operations_used = serializers.IntegerField(help_text="How many different operations it called in this time.")
+    is_complete = serializers.BooleanField(
+        help_text="False if it was used 2,000 times or more: older uses are left out, and it may need more scopes."
+    )
+    enough_scopes = serializers.SerializerMethodField(
+        help_text="The scopes of the narrowest token that could have done the same; empty if it was not used."
+    )
+    unused_scopes = serializers.SerializerMethodField(help_text="Those of `scopes` that are not in `enough_scopes`.")
+    is_limited = serializers.BooleanField(source="token.is_limited", help_text=_IS_LIMITED)
+    unused_pipelines = serializers.SerializerMethodField(
+        help_text="For a limited token: the ids of the chosen pipelines that you can see and that it is not known to "
+        "have used. Otherwise null."
+    )
+    knows_all_pipelines = serializers.BooleanField(
+        help_text="False if it read lists, a status, a summary or a log: the log does not say of which pipelines."
+    )
+
+    @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES)))
+    def get_scopes(self, found: UnusedRights) -> list[str]:
+        return [scope.id for scope in found.token.scopes]
+
+    @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES)))
+    def get_enough_scopes(self, found: UnusedRights) -> list[str]:
+        return [scope.id for scope in found.enough]
+
+    @extend_schema_field(serializers.ListField(child=serializers.ChoiceField(choices=SCOPE_CHOICES)))
+    def get_unused_scopes(self, found: UnusedRights) -> list[str]:
+        return [scope.id for scope in found.scopes]
+
+    @extend_schema_field(serializers.ListField(child=serializers.UUIDField(), allow_null=True))
+    def get_unused_pipelines(self, found: UnusedRights) -> list[str] | None:
+        return None if found.pipelines is None else [str(pipeline.id) for pipeline in found.pipelines]
 
 
 class UsageSerializer(serializers.Serializer[Any]):

@@ -16,9 +16,9 @@ from core.api.operations import READ_API, Operation
 from core.api.paging import KeysetPagination
 from core.api.views import ApiViewSet
 from tokens.api.serializers import IssuedTokenSerializer, IssueTokenBody, TokenSerializer
-from tokens.api.views import NEWEST_FIRST, issued_answer
+from tokens.api.views import issued_answer
 from tokens.filters import TokenFilter
-from tokens.models import Token
+from tokens.models import NEWEST_FIRST, Token
 
 
 class ServiceAccountTokenViewSet(ApiViewSet):

@@ -8,9 +8,11 @@ from tokens.api.views import (
     CurrentTokenViewSet,
     MeViewSet,
     OrganizationTokenViewSet,
+    OrganizationUnusedScopesViewSet,
     OrganizationUsageViewSet,
     TokenLogViewSet,
     TokenViewSet,
+    UnusedScopesViewSet,
 )
 
 app_name = "tokens_api"
@@ -20,6 +22,7 @@ urlpatterns = [
     path("tokens", TokenViewSet.as_view({"get": "list", "post": "create"}), name="token_list"),
     path("tokens/current", CurrentTokenViewSet.as_view({"get": "retrieve"}), name="token_current"),
     path("tokens/current/expire", CurrentTokenViewSet.as_view({"post": "expire"}), name="token_current_expire"),
+    path("tokens/current/rotate", CurrentTokenViewSet.as_view({"post": "rotate"}), name="token_current_rotate"),
     path("tokens/lookup", TokenLookupViewSet.as_view({"post": "look_up"}), name="token_lookup"),
     path("tokens/report", TokenReportViewSet.as_view({"post": "report"}), name="token_report"),
     path(
@@ -27,6 +30,7 @@ urlpatterns = [
         ServiceAccountTokenViewSet.as_view({"get": "list", "post": "create"}),
         name="service_account_token_list",
     ),
+    path("tokens/unused-scopes", UnusedScopesViewSet.as_view({"get": "list"}), name="unused_scopes"),
     path("tokens/<id:pk>", TokenViewSet.as_view({"get": "retrieve", "patch": "partial_update"}), name="token_detail"),
     path("tokens/<id:pk>/activity", TokenLogViewSet.as_view({"get": "list"}), name="token_activity"),
     path("tokens/<id:pk>/usage", TokenViewSet.as_view({"get": "usage"}), name="token_usage"),
@@ -47,6 +51,11 @@ urlpatterns = [
         "organization/access-review",
         AccessReviewViewSet.as_view({"get": "list"}),
         name="organization_access_review",
+    ),
+    path(
+        "organization/unused-scopes",
+        OrganizationUnusedScopesViewSet.as_view({"get": "list"}),
+        name="organization_unused_scopes",
     ),
     path(
         "organization/policy",

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar
 
 from django.utils.decorators import method_decorator
@@ -20,13 +21,15 @@ from auditlog.api.serializers import TokenUseSerializer
 from auditlog.api.views.base import LogListViewSet
 from auditlog.filters import OneTokenUseFilter
 from auditlog.models import TokenUse
+from auditlog.open_use import token_in_use
+from core.api import idempotency, scopes
+from core.api.changes import do_even_if_refused, hold_until_committed
 from core.api.etags import seen_by, with_etag
-from core.api.operations import CHANGE_API, READ_API, Operation
-from core.api.paging import MAX_PAGE_SIZE, KeysetPagination
-from core.api.problems import Forbidden
+from core.api.operations import CHANGE_API, READ_API, ROTATE_ITSELF, Operation
+from core.api.paging import MAX_PAGE_SIZE, KeysetPagination, SmallPages
+from core.api.problems import Forbidden, TokenRefused
 from core.api.serializers import represent
 from core.api.views import ApiViewSet
-from core.db.keyset import Keyset
 from core.http.request_context import person_of
 from tokens import replacement, seen, services
 from tokens.access_review import reviewed_tokens
@@ -43,21 +46,34 @@ from tokens.api.serializers import (
     OrganizationTokenSerializer,
     Outcome,
     ReplaceTokenBody,
+    RotateTokenBody,
     TokenOutcomesSerializer,
     TokenSerializer,
     TokenUsageSerializer,
+    UnusedRightsSerializer,
     UsageSerializer,
 )
 from tokens.ended_in_use import ended_in_use, listed_in_use
-from tokens.filters import AccessReviewFilter, OrganizationTokenFilter, TokenFilter
-from tokens.models import Token
+from tokens.filters import (
+    AccessReviewFilter,
+    OrganizationTokenFilter,
+    OrganizationUnusedScopesFilter,
+    TokenFilter,
+    UnusedScopesFilter,
+    days_chosen,
+)
+from tokens.keys.ring import signing_lock
+from tokens.models import NEWEST_FIRST, Token
 from tokens.narrowing import PERIODS, narrowing
-
-NEWEST_FIRST = Keyset(("created_at", "id"))
+from tokens.unused_rights import shown_tokens, unused_rights
 
 
 def may_read_tokens(user: User) -> bool:
     return user.may(Ability.READ_TOKENS)
+
+
+def may_own_tokens(user: User) -> bool:
+    return user.may(Ability.OWN_TOKENS)
 
 
 def may_expire_tokens(user: User) -> bool:
@@ -190,6 +206,13 @@ class CurrentTokenViewSet(ApiViewSet):
     operations: ClassVar[dict[str, Operation]] = {
         "retrieve": Operation(_("See the token in use"), any_token=True, only_reads=True),
         "expire": Operation(_("Expire the token in use"), any_token=True),
+        "rotate": Operation(
+            _("Replace the token in use"),
+            ROTATE_ITSELF,
+            shows_secret=True,
+            role_allows=may_own_tokens,
+            changes_only_itself=True,
+        ),
     }
     serializer_class = TokenSerializer
     queryset = Token.objects.none()
@@ -203,6 +226,47 @@ class CurrentTokenViewSet(ApiViewSet):
         """Permanently expires the token that makes this request."""
         body = self.read_body(ExpireTokenBody)
         return Response(_expire(request, _token_in_use(request), body["reason"]))
+
+    @extend_schema(operation_id="token_current_rotate", request=RotateTokenBody, responses={201: IssuedTokenSerializer})
+    @method_decorator(sensitive_variables())
+    def rotate(self, request: Request) -> Response:
+        """Creates a token with the same name, scopes and limits in the place of the one in use, and shows it, only this
+        once.
+
+        Call it once for each token, and store the new one before you use it. A token that was replaced and calls this
+        again gets 409 or 401 with the code `token_reused`, and all tokens that replaced it expire: someone may have a
+        copy. With an `Idempotency-Key`, a repeated request gets 409 or 401 without this consequence.
+        """
+        token = _token_in_use(request)
+        if token.replaced_at is not None:
+            raise self._reuse_of(token)
+        body = self.read_body(RotateTokenBody)
+        hold_until_committed(request._request, signing_lock())
+        try:
+            new, signed_jwt = replacement.rotate_token(token=token, request=request._request, **body)
+        except replacement.TokenReused:
+            raise self._reuse_of(token) from None
+        answer = {**represent(TokenSerializer, new), "token": signed_jwt}
+        return Response(answer, status=201, headers={"Cache-Control": "no-store"})
+
+    def perform_authentication(self, request: Request) -> None:
+        """A replaced token that tries to rotate has consequences, also if it has ended and is refused for that."""
+        try:
+            super().perform_authentication(request)
+        except TokenRefused:
+            token: Any = token_in_use(request._request)
+            if self.action != "rotate" or token is None or token.replaced_at is None:
+                raise
+            if scopes.ROTATE not in token.scopes or idempotency.was_carried_out(request, token.owner_id):
+                raise
+            refused = self._reuse_of(token)
+            raise TokenRefused(refused.code, str(refused)) from None
+
+    def _reuse_of(self, token: Token) -> replacement.TokenReused:
+        """The family ends after this request was refused, in the transaction of its log entry."""
+        request = self.request._request
+        do_even_if_refused(request, partial(replacement.end_family, token, request=request))
+        return replacement.TokenReused()
 
 
 class TokenLogViewSet(LogListViewSet):
@@ -293,6 +357,59 @@ class AccessReviewViewSet(ApiViewSet):
         rule of a pipeline can allow less.
         """
         return self.page_of(self.get_queryset(), counter=OperationCounter())
+
+
+class UnusedScopesViewSet(ApiViewSet):
+    """What a person's own tokens have and don't use."""
+
+    operations: ClassVar[dict[str, Operation]] = {
+        "list": Operation(_("See which scopes my tokens don't use"), READ_API, only_reads=True),
+    }
+    serializer_class = UnusedRightsSerializer
+    filterset_class = UnusedScopesFilter
+    # Each row reads up to 2,000 entries of a log.
+    pagination_class = SmallPages
+    keyset = NEWEST_FIRST
+
+    def get_queryset(self) -> Any:
+        return self._shown(Token.objects.owned_by(self.person))
+
+    @extend_schema(operation_id="token_unused_scopes")
+    def list(self, request: Request) -> Response:
+        """For each of your live tokens: the fewest scopes that open what it did in the last 90 or 30 days, and which
+        of its chosen pipelines it did not use. The newest token first."""
+        return self._rights()
+
+    def _shown(self, tokens: Any) -> Any:
+        return shown_tokens(tokens).for_token_table().with_pipelines(seen_by=self.person)
+
+    def _rights(self) -> Response:
+        page = self.paginate_queryset(self.narrowed(self.get_queryset()))
+        found = unused_rights(page or [], days=days_chosen(self.request.query_params))
+        return self.get_paginated_response(UnusedRightsSerializer(found, many=True).data)
+
+
+class OrganizationUnusedScopesViewSet(UnusedScopesViewSet):
+    """The same for everyone's tokens, for roles that read them."""
+
+    operations: ClassVar[dict[str, Operation]] = {
+        "list": Operation(
+            _("See which scopes the organization's tokens don't use"),
+            READ_API,
+            only_reads=True,
+            role_allows=may_read_tokens,
+        ),
+    }
+    filterset_class = OrganizationUnusedScopesFilter
+
+    def get_queryset(self) -> Any:
+        return self._shown(Token.objects.of_organization_readable_by(self.person))
+
+    @extend_schema(operation_id="organization_unused_scopes")
+    def list(self, request: Request) -> Response:
+        """For each live token of the organization: the fewest scopes that open what it did in the last 90 or 30 days,
+        and which of its chosen pipelines it did not use. The newest token first."""
+        return self._rights()
 
 
 class OrganizationUsageViewSet(ApiViewSet):

@@ -16,6 +16,7 @@ from tokens.policy.preview import SOON, Effect, Review
 LABELS_WITHOUT_UNIT: dict[str, Text] = {
     "max_token_lifetime_days": gettext_lazy("Longest lifetime of a token"),
     "max_service_token_lifetime_days": gettext_lazy("Longest lifetime of a service account's token"),
+    "max_replacement_overlap_hours": gettext_lazy("Longest time that a replaced token works on"),
     "log_retention_days": gettext_lazy("How long both logs are kept"),
 }
 
@@ -30,6 +31,7 @@ def in_words(organization: Organization) -> dict[str, str]:
         "max_live_tokens": str(organization.max_live_tokens),
         "unused_tokens_end_after_days": gettext("Never") if unused_days is None else _days(unused_days),
         "token_networks": _networks(organization.token_networks),
+        "max_replacement_overlap_hours": _hours(organization.max_replacement_overlap_hours),
         "two_factor_roles": _site_roles(organization.two_factor_roles),
         "sign_in_networks": _networks(organization.sign_in_networks),
         "sign_in_network_roles": _site_roles(organization.sign_in_network_roles),
@@ -99,6 +101,8 @@ def consequences(review: Review) -> Iterator[str]:
             "%(count)s people are signed in outside the new networks. Their sessions will be refused there.",
             effect.people_signed_in_outside,
         ) % {"count": grouped(effect.people_signed_in_outside)}
+    if review.after.max_replacement_overlap_hours < review.before.max_replacement_overlap_hours:
+        yield gettext("Tokens that are being replaced now keep their end.")
     kept = review.after.log_retention_days
     if kept < review.before.log_retention_days:
         yield ngettext(
@@ -138,3 +142,7 @@ def _site_roles(ids: str) -> str:
 
 def _days(number: int) -> str:
     return counted(number, "day", "days")
+
+
+def _hours(number: int) -> str:
+    return counted(number, "hour", "hours")

@@ -209,7 +209,8 @@ def test_file_and_api_have_the_same_columns_and_values(signed_in, some):
     for row in file_of(signed_in):
         shown = by_id[row["id"]]
         assert list(row) == list(shown) == list(AccessReviewSerializer().fields)
-        expected = shown | {"scopes": " ".join(shown["scopes"]), "owner_is_active": "true", "is_limited": "false"}
+        words = {name: " ".join(shown[name]) for name in ("scopes", "networks")}
+        expected = shown | words | {"owner_is_active": "true", "is_limited": "false"}
         assert row == {name: "" if value is None else str(value) for name, value in expected.items()}
 
 

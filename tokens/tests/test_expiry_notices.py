@@ -211,16 +211,20 @@ def test_mail_says_that_the_token_has_expired(owner):
 
     assert sent() == [f"Your access token “{token.name}” has expired"]
     assert "This token has expired. Scripts that still use it get 401." in delivered()[0].body
+    assert "replace itself" not in delivered()[0].body
     assert "Last used: never" in delivered()[0].body
 
 
-def test_mail_says_why_the_token_does_not_work_now(owner):
+def test_mail_says_why_the_token_does_not_work_now_and_which_one_replaces_itself(owner):
     owner.organization.max_token_lifetime_days = 30
     owner.organization.save()
-    ending_in(owner, days=5)
+    ending_in(owner, days=5, scope="api tokens:rotate")
+    ending_in(owner, days=5, max_uses=3)
 
     sent()
 
+    assert delivered()[0].body.count("its script calls POST /api/v1/tokens/current/rotate") == 1
+    assert delivered()[0].body.count("/replace/") == 1
     assert "Does not work now: Your organization's policy allows tokens a lifetime of 30 days" in delivered()[0].body
 
 

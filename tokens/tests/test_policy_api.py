@@ -8,12 +8,13 @@ from tokens.tests.factories import TokenFactory, bearer
 
 ROUTE = "/api/v1/organization/policy"
 PREVIEW = "/api/v1/organization/policy/preview"
-SCOPES = ["api", "api-readonly", "pipeline", "pipeline-readonly", "security-logs"]
+SCOPES = ["api", "api-readonly", "pipeline", "pipeline-readonly", "security-logs", "tokens:rotate"]
 NEW = {
     "max_token_lifetime_days": 92,
     "allowed_scopes": SCOPES,
     "max_live_tokens": 50,
     "unused_tokens_end_after_days": None,
+    "max_replacement_overlap_hours": 168,
     "token_networks": [],
     "two_factor_roles": [],
     "sign_in_networks": [],
@@ -126,6 +127,7 @@ def test_null_lets_unused_tokens_work(session):
         ({"max_live_tokens": 1001}, "max_live_tokens"),
         ({"unused_tokens_end_after_days": 0}, "unused_tokens_end_after_days"),
         ({"two_factor_roles": ["king"]}, "two_factor_roles.0"),
+        ({"max_replacement_overlap_hours": 169}, "max_replacement_overlap_hours"),
         ({"log_retention_days": 29}, "log_retention_days"),
         ({"name": "Mine"}, "name"),
         ({"max_live_tokens": 7, "version": 3}, "version"),

@@ -88,6 +88,7 @@ def test_review_lists_each_change_and_its_effect(page, owner, member):
         max_token_lifetime_days="60",
         allowed_scopes=["api"],
         unused_tokens_end_after_days="30",
+        max_replacement_overlap_hours="1",
         max_live_tokens="1",
         two_factor_roles=["user"],
         log_retention_days="30",
@@ -97,11 +98,12 @@ def test_review_lists_each_change_and_its_effect(page, owner, member):
         ("92 days", "60 days"),
         (
             "API Access, API Access (Read Only), Pipeline Access, Pipeline Access (Read Only), "
-            "Security Logs (Read Only)",
+            "Security Logs (Read Only), Replace Itself",
             "API Access",
         ),
         ("50", "1"),
         ("Never", "30 days"),
+        ("168 hours", "1 hour"),
         ("None", "User"),
         ("400 days", "30 days"),
     ]
@@ -112,6 +114,7 @@ def test_review_lists_each_change_and_its_effect(page, owner, member):
         "Unused tokens are expired within the hour, and their owners get a mail.",
         "2 people must set up two-factor before doing anything else in the portal.",
         "1 person over the new limit keeps their tokens but can't create more.",
+        "Tokens that are being replaced now keep their end.",
         "Entries older than 30 days are permanently removed from both logs within a day.",
     ]
     text = answer.content.decode()

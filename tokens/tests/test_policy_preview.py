@@ -194,7 +194,7 @@ def test_log_entry_has_old_and_new_value_of_each_changed_field(organization, cha
 
     entry = Activity.objects.get()
     assert (entry.action, entry.target_id) == ("policy.changed", str(organization.pk))
-    every = ["api", "api-readonly", "pipeline", "pipeline-readonly", "security-logs"]
+    every = ["api", "api-readonly", "pipeline", "pipeline-readonly", "security-logs", "tokens:rotate"]
     assert entry.details == {
         "max_token_lifetime_days": {"from": 92, "to": 30},
         "allowed_scopes": {"from": every, "to": ["api", "pipeline"]},
@@ -231,6 +231,8 @@ def test_person_demoted_meanwhile_cannot_change_the_policy(administrator, change
         ("max_live_tokens", 1001),
         ("unused_tokens_end_after_days", 0),
         ("unused_tokens_end_after_days", 367),
+        ("max_replacement_overlap_hours", -1),
+        ("max_replacement_overlap_hours", 169),
         ("two_factor_roles", "user king"),
         ("log_retention_days", 29),
         ("log_retention_days", 3661),

@@ -176,6 +176,28 @@ def test_overlap_is_at_most_a_week(token, hours):
         replace(token, overlap_hours=hours)
 
 
+def test_policy_limits_the_overlap_on_the_page_and_in_the_api(client, organization, token):
+    client.force_login(token.owner)
+    for most, offered, chosen in ((168, [0, 1, 24, 72, 168], 24), (24, [0, 1, 24], 24), (8, [0, 1, 8], 8), (0, [0], 0)):
+        organization.max_replacement_overlap_hours = most
+        organization.save()
+        form = client.get(page_of(token)).context["form"]
+        assert [hours for hours, _ in form.fields["overlap_hours"].choices] == offered
+        assert form.fields["overlap_hours"].initial == chosen
+
+    refused = client.post(page_of(token), {"overlap_hours": "24"})
+    assert (refused.status_code, "the times that your organization allows" in refused.text) == (400, True)
+    address = f"/api/v1/tokens/{token.pk}/replace"
+    by_api = client.post(address, {"overlap_hours": 1}, "application/json")
+    assert "allows no overlap" in by_api.json()["errors"]["overlap_hours"][0]
+    assert Token.objects.count() == 1
+
+    # Without a choice, it is what the policy allows.
+    assert client.post(address, {}, "application/json").status_code == 201
+    token.refresh_from_db()
+    assert token.has_ended
+
+
 @pytest.mark.parametrize("actor", [SiteRole.USER, SiteRole.ADMINISTRATOR])
 def test_only_the_owner_replaces_a_token(organization, token, actor):
     with pytest.raises(NotAllowed):

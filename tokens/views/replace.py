@@ -25,10 +25,10 @@ class TokenReplaceView(RecentSignInMixin, MemberPageMixin, View):
     privilege = Privilege.REPLACE_TOKEN
 
     def get(self, request: HttpRequest, pk: str) -> HttpResponse:
-        return self._ask(self._token(pk), ReplaceTokenForm())
+        return self._ask(self._token(pk), ReplaceTokenForm(owner=self.person))
 
     def post(self, request: HttpRequest, pk: str) -> HttpResponseBase:
-        token, form = self._token(pk), ReplaceTokenForm(request.POST)
+        token, form = self._token(pk), ReplaceTokenForm(request.POST, owner=self.person)
         if form.is_valid() and (new := self._replace(token, form)):
             return redirect("tokens:token_reveal", pk=new.pk)
         return self._ask(token, form, status=400)

@@ -62,6 +62,7 @@ STATUSES = {
     TokenUse.Reason.NETWORK_POLICY: 401,
     TokenUse.Reason.NOT_STARTED: 401,
     TokenUse.Reason.USED_UP: 401,
+    TokenUse.Reason.TOKEN_REUSED: 409,
     TokenUse.Reason.THROTTLED: 429,
     TokenUse.Reason.INVALID_REQUEST: 400,
     TokenUse.Reason.CONFLICT: 409,

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("accounts", "0011_organization_networks"),
+        ("accounts", "0012_max_replacement_overlap"),
     ]
 
     operations = [

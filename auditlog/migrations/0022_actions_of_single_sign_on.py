@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("auditlog", "0020_actions_of_service_accounts"),
+        ("auditlog", "0021_reuse_of_replaced_tokens"),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("accounts", "0014_provisioning"),
+        ("accounts", "0015_provisioning"),
     ]
 
     operations = [

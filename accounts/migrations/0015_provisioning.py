@@ -6,7 +6,7 @@ import accounts.models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("accounts", "0013_organization_provider"),
+        ("accounts", "0014_organization_provider"),
     ]
 
     operations = [

@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("auditlog", "0021_actions_of_single_sign_on"),
+        ("auditlog", "0022_actions_of_single_sign_on"),
     ]
 
     operations = [

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ("accounts", "0012_service_accounts"),
+        ("accounts", "0013_service_accounts"),
     ]
 
     operations = [
