@@ -90,7 +90,7 @@ class World:
         group = GroupFactory(pk=ids.GROUP, organization=organization, name="Builders")
         group.members.add(self.person, other)
         self.token = TokenFactory(pk=ids.TOKEN, owner=self.person, name="Nightly build", scope="pipeline")
-        self.in_use = TokenFactory(owner=self.person)
+        self.in_use = TokenFactory(owner=self.person, scope="api tokens:rotate")
         self.pipeline = PipelineFactory(pk=ids.PIPELINE, owner=self.person, name="Build and test", run_count=1)
         StepFactory(pk=ids.STEP, pipeline=self.pipeline, position=1, name="Build")
         self.run = RunFactory(pk=ids.RUN, pipeline=self.pipeline, state=RunState.FINISHED, outcome="success")
