@@ -409,7 +409,7 @@ def _enough(found: UnusedRights) -> SafeString | str:
     if not found.operations_used:
         return gettext("Not used in this time")
     if not found.is_narrower:
-        return gettext("It needs all of them")
+        return gettext("All its scopes")
     tags = format_html_join(" ", '<span class="tag">{}</span>', ((scope.label,) for scope in found.enough))
     if not found.pipelines:
         return tags

@@ -56,8 +56,9 @@ class UnusedRights:
 
     ``enough``: the fewest scopes that open what it used; none if it was not used. ``is_complete``: false if it has more
     than `MOST_ENTRIES` uses, and the older ones are left out: they may have needed more. ``pipelines``: those of its
-    chosen pipelines that the reader can see and that it is not known to have used; ``None`` if it is not limited.
-    ``knows_all_pipelines``: false if it may have read others, too (`tokens.narrowing`).
+    chosen pipelines that the reader can see and that it is not known to have used. ``None`` if it is not limited, and
+    empty if it is not known to have used any: a limited token needs one. ``knows_all_pipelines``: false if it may have
+    read others, too (`tokens.narrowing`).
     """
 
     token: Token
@@ -137,9 +138,17 @@ def _of_some(tokens: Sequence[Token], days: int, since: datetime) -> Iterator[Un
             operations_used=len(last_at),
             is_complete=read[token.pk] < MOST_ENTRIES,
             enough=enough[key],
-            pipelines=[each for each in token.seen_pipelines if each.id not in used] if token.is_limited else None,
+            pipelines=_unused_pipelines(token, used),
             knows_all_pipelines=not any(reads_unknown_pipelines(known[place]) for place in last_at),
         )
+
+
+def _unused_pipelines(token: Token, used: set[uuid.UUID]) -> list[NamedPipeline] | None:
+    if token.pipeline_ids is None:
+        return None
+    if used.isdisjoint(token.pipeline_ids):
+        return []
+    return [each for each in token.seen_pipelines if each.id not in used]
 
 
 def _newest_calls(tokens: Sequence[Token], since: datetime) -> tuple[dict[uuid.UUID, list[Call]], dict[uuid.UUID, int]]:

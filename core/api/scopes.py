@@ -37,7 +37,7 @@ class Scope:
 API = Scope(
     "api",
     gettext_noop("API Access"),
-    gettext_noop("Everything that tokens can do, except replacing themselves, within your own role and access rules."),
+    gettext_noop("Everything except replacing itself, within your own role and access rules."),
     only_reads=False,
 )
 API_READONLY = Scope(
@@ -80,10 +80,7 @@ SCIM = Scope(
 ROTATE = Scope(
     "tokens:rotate",
     gettext_noop("Replace Itself"),
-    gettext_noop(
-        "Create its own successor with the same name, scopes and limits, as often as it likes. Choose it together with "
-        "the scopes that the script needs: no other scope includes it, and alone it opens nothing else."
-    ),
+    gettext_noop("Create its successor, with the same scopes and limits. Nothing else."),
     only_reads=False,
 )
 

@@ -347,6 +347,7 @@ STATES = [
     State("Organization", "delete a group: page", ("admin",), below("/organization/groups/", "Builders", "delete/")),
     State("Organization", "tokens", ("admin", "auditor"), at("/organization/tokens/")),
     State("Organization", "expire matching tokens", ("admin",), at("/organization/tokens/expire-matching/?owner=user")),
+    State("Organization", "unused scopes", OF_ORGANIZATION, at("/organization/unused-scopes/")),
     State("Organization", "access review", OF_ORGANIZATION, at("/organization/access-review/")),
     State("Organization", "policy", OF_ORGANIZATION, at("/organization/policy/")),
     State("Organization", "HTTP steps", ("admin",), at("/organization/http-steps/")),

@@ -91,7 +91,7 @@ class World:
         group.members.add(self.person, other)
         ServiceAccountFactory(pk=ids.ACCOUNT, organization=organization, name="CI deploy", responsible=[self.person])
         self.token = TokenFactory(pk=ids.TOKEN, owner=self.person, name="Nightly build", scope="pipeline")
-        self.in_use = TokenFactory(owner=self.person)
+        self.in_use = TokenFactory(owner=self.person, scope="api tokens:rotate")
         self.pipeline = PipelineFactory(pk=ids.PIPELINE, owner=self.person, name="Build and test", run_count=1)
         StepFactory(pk=ids.STEP, pipeline=self.pipeline, position=1, name="Build")
         self.run = RunFactory(pk=ids.RUN, pipeline=self.pipeline, state=RunState.FINISHED, outcome="success")

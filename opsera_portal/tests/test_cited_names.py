@@ -47,6 +47,9 @@ ELSEWHERE = {
     "_auto_",
     "CI_DEBUG_TRACE",
     "pull_request_target",
+    "GITHUB_TOKEN",
+    "OVERLAP_HOURS",
+    "SECRETS_TOKEN",
 }
 EXAMPLES_OF_FILES = {"accounts/new.py", "accounts/tests/test_new.py", "benchmarks/new.py", "platform.py"}
 

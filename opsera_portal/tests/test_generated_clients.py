@@ -117,7 +117,7 @@ class World:
     def __init__(self):
         self.organization = OrganizationFactory()
         self.caller = self.person(SiteRole.ADMINISTRATOR)
-        self.token = TokenFactory(owner=self.caller)
+        self.token = TokenFactory(owner=self.caller, scope="api tokens:rotate")
 
     def person(self, role=SiteRole.USER, **fields):
         return UserFactory(organization=self.organization, site_role=role, **fields)
@@ -238,6 +238,7 @@ BODIES = {
     "token_change": lambda world: {"description": "For the nightly build"},
     "token_create": lambda world: {"name": "Élan", "scopes": ["pipeline"], "lifetime": "1d"},
     "token_current_expire": lambda world: {"reason": "Lost"},
+    "token_current_rotate": lambda world: {"overlap_hours": 1},
     "token_expire": lambda world: {"reason": "Lost"},
     "token_lookup": lambda world: {"token": jwt.encode(world.other_token())[0]},
     "token_replace": lambda world: {"overlap_hours": 1},

@@ -117,6 +117,7 @@ class Mails:
         owner, by = self.owner, self.administrator
         person, ended = str(owner.pk), [str(self.ended.pk)]
         reported = self.entry(Action.TOKEN_REPORTED, self.ended, found_at=FOUND_AT).target_id
+        reused = self.entry(Action.TOKEN_ENDED_BY_REUSE, self.ended, reused=str(self.ended.pk)).target_id
         address = EmailAddress.objects.create(user=owner, email="new@acme.example")
         run = str(self.run.pk)
         addresses = {"from": "old@acme.example", "to": "new@acme.example"}
@@ -140,6 +141,7 @@ class Mails:
             ),
             account_mails.email_change_mail.put(owner.pk, self.entry(Action.EMAIL_CHANGED, actor=by, **addresses).pk),
             token_mails.report_mail.put(owner.pk, person, [reported]),
+            token_mails.reuse_mail.put(owner.pk, person, [reused]),
             token_mails.expired_mail.put(owner.pk, person, ended, 3),
             token_mails.unused_mail.put(owner.pk, person, ended),
             token_mails.orphaned_mail.put(by.pk, str(self.account.pk), [str(self.orphaned.pk)], str(by.pk)),

@@ -658,7 +658,7 @@ class UnusedRightsSerializer(serializers.Serializer[Any]):
     is_limited = serializers.BooleanField(source="token.is_limited", help_text=_IS_LIMITED)
     unused_pipelines = serializers.SerializerMethodField(
         help_text="For a limited token: the ids of the chosen pipelines that you can see and that it is not known to "
-        "have used. Otherwise null."
+        "have used; empty if it is not known to have used any. Otherwise null."
     )
     knows_all_pipelines = serializers.BooleanField(
         help_text="False if it read lists, a status, a summary or a log: the log does not say of which pipelines."
